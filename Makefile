@@ -1,0 +1,68 @@
+# Everything that Argosy needs is a Go program; make only names what to run. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= v0.1.0-dev
+GOFLAGS_STATIC := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+AGENTS := cmd/executor-plugin/agents/argosy-node-amd64 cmd/executor-plugin/agents/argosy-node-arm64
+LAB := go run ./test/lab/cmd/lab
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+.PHONY: build
+build: bin/executor-plugin bin/argosy-node ## bin/executor-plugin (with argosy-node for amd64 and arm64 inside) and bin/argosy-node
+
+.PHONY: FORCE
+FORCE:
+
+# argosy-node is built again each time, which costs nothing when nothing changed; the plugin carries these files.
+cmd/executor-plugin/agents/argosy-node-%: FORCE
+	@CGO_ENABLED=0 GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
+
+bin/executor-plugin: $(AGENTS) FORCE
+	@CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/executor-plugin
+
+bin/argosy-node: FORCE
+	@CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
+
+.PHONY: lint
+lint: $(AGENTS) ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l cmd pkg steps test)" || { gofmt -l cmd pkg steps test; echo "run gofmt -w on these files"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+.PHONY: test
+test: lint ## what needs no lab: unit tests, bad input, generated files, linters
+	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/...
+
+.PHONY: e2e
+e2e: build ## the lab end to end: joins, faults, bad input on real machines (root)
+	go test -count=1 -timeout 45m -v ./test/e2e/...
+
+.PHONY: e2e-full
+e2e-full: build ## e2e, and what takes longer than a CI run has
+	ARGOSY_E2E=full go test -count=1 -timeout 120m -v ./test/e2e/...
+
+.PHONY: bench
+bench: build ## figures as ratios to the hand-run floor, in one run (root)
+	go run ./test/bench
+
+.PHONY: demo
+demo: build ## the lab comes up, argo submit joins its machines, kubectl shows them Ready (root)
+	./examples/demo.sh
+
+.PHONY: generate
+generate: ## rewrite the generated files
+	go generate ./...
+
+.PHONY: lab-up lab-down lab-env lab-status
+lab-up: ## bring the lab up, or repair it (root)
+	@$(LAB) up
+lab-down: ## remove all that lab-up made, but the build cache (root)
+	@$(LAB) down
+lab-env: ## print export lines for your shell: eval "$(make -s lab-env)"
+	@$(LAB) env
+lab-status: ## what runs in the lab
+	@$(LAB) status

@@ -1,0 +1,68 @@
+package spec
+
+import "time"
+
+// Facts is what `argosy-node inspect` prints about a machine, so that a plan costs one exec per machine.
+type Facts struct {
+	Hostname string `json:"hostname"`
+	OS       string `json:"os"`   // PRETTY_NAME of os-release
+	Arch     string `json:"arch"` // Go's name: amd64, arm64
+	Kernel   string `json:"kernel"`
+	// CgroupVersion is 1 or 2.
+	CgroupVersion int       `json:"cgroupVersion"`
+	CPUs          int       `json:"cpus"`
+	MemoryBytes   int64     `json:"memoryBytes"`
+	DiskFreeBytes int64     `json:"diskFreeBytes"` // below /var/lib
+	Time          time.Time `json:"time"`
+	Systemd       bool      `json:"systemd"`
+	Addresses     []string  `json:"addresses"`
+
+	Kubelet    Kubelet    `json:"kubelet"`
+	Containerd Containers `json:"containerd"`
+	// Port10250 is the process that listens there, e.g. "kubelet (pid 812)"; empty when the port is free.
+	Port10250 string `json:"port10250,omitempty"`
+
+	// Plan answers Question.Operations: what holds, what is wanted, or every problem. Nil when nothing was asked.
+	Plan *Status `json:"plan,omitempty"`
+	// Reached says whether Question.Reach answered; nil when it was not tried.
+	Reached *bool `json:"reached,omitempty"`
+
+	// Record is what Argosy wrote after its last success here; nil when it never joined this machine.
+	Record *Record `json:"record,omitempty"`
+	// Operations that the machine remembers, newest first, at most ten.
+	Operations []Status `json:"operations,omitempty"`
+}
+
+// Kubelet describes a kubelet that is already there, ours or not.
+type Kubelet struct {
+	Present bool   `json:"present"` // a unit or /etc/kubernetes/kubelet.conf exists
+	Active  bool   `json:"active"`
+	Version string `json:"version,omitempty"`
+	// Server is the API server that /etc/kubernetes/kubelet.conf names, "https://host:port".
+	Server string `json:"server,omitempty"`
+	// NodeName from the client certificate's subject, system:node:<name>.
+	NodeName string `json:"nodeName,omitempty"`
+	// CASHA256 is the hex digest of the DER of the CA in kubelet.conf: which cluster it trusts.
+	CASHA256 string `json:"caSHA256,omitempty"`
+	// Ours: the unit file carries Argosy's mark.
+	Ours bool `json:"ours"`
+}
+
+// Containers describes a container runtime that is already there.
+type Containers struct {
+	Present bool   `json:"present"`
+	Active  bool   `json:"active"`
+	Version string `json:"version,omitempty"`
+	Ours    bool   `json:"ours"`
+}
+
+// Record is /var/lib/argosy/node.json: what this machine is, written when a join succeeded.
+type Record struct {
+	Cluster    string    `json:"cluster"`
+	ClusterUID string    `json:"clusterUID"`
+	Machine    string    `json:"machine"`
+	NodeName   string    `json:"nodeName"`
+	Version    string    `json:"version"`
+	Bundle     string    `json:"bundle"` // sha256
+	Joined     time.Time `json:"joined"`
+}

@@ -1,0 +1,143 @@
+// Package spec is what the plugin asks of a machine and what the machine answers: the only types that both sides share.
+// It imports neither Kubernetes nor SSH, so that argosy-node stays small.
+package spec
+
+import "time"
+
+// Folders and files on a machine. Everything that Argosy keeps there lies beneath Root.
+const (
+	// Root is Argosy's own folder on a machine, mode 0700.
+	Root = "/var/lib/argosy"
+	// OperationsDir holds one folder per operation: spec.json, status.json, log.
+	OperationsDir = Root + "/ops"
+	// BundlesDir holds bundles while they arrive: <sha256>.tar.gz.partial grows, then loses its suffix.
+	BundlesDir = Root + "/bundles"
+	// RecordFile says what this machine was joined to, see Record.
+	RecordFile = Root + "/node.json"
+	// LockFile is held by the one operation that works on the machine.
+	LockFile = Root + "/lock"
+)
+
+// Kind names an operation.
+type Kind string
+
+// The operations.
+const (
+	KindJoin Kind = "join"
+)
+
+// Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest of
+// the desired state), never on who asks or how often, so retries and resubmits meet the same operation.
+type Operation struct {
+	ID      string `json:"id"`
+	Kind    Kind   `json:"kind"`
+	Cluster string `json:"cluster"`
+	Machine string `json:"machine"`
+	// Timeout bounds the operation on the machine, from its start there.
+	Timeout Duration `json:"timeout"`
+	Join    *Join    `json:"join,omitempty"`
+	// Secrets are removed from the machine's disk as soon as they are used.
+	Secrets Secrets `json:"secrets,omitzero"`
+}
+
+// Join is what a machine should become: a node of one cluster at one version.
+type Join struct {
+	// KubernetesVersion as "v1.34.4".
+	KubernetesVersion string `json:"kubernetesVersion"`
+	// NodeName is the Kubernetes name, a DNS-1123 subdomain.
+	NodeName string `json:"nodeName"`
+	// Server is the API server's address as the machine sees it, "https://host:port".
+	Server string `json:"server"`
+	// CACert is the cluster's certificate authority, PEM. It is how the machine knows the cluster: discovery pins it.
+	CACert string `json:"caCert"`
+	// ClusterUID is the UID of the cluster's kube-system namespace: which cluster this is, whatever its address.
+	ClusterUID      string `json:"clusterUID"`
+	Bundle          Bundle `json:"bundle"`
+	BinariesPath    string `json:"binariesPath"`
+	CNIBinariesPath string `json:"cniBinariesPath"`
+
+	Containerd   Containerd   `json:"containerd"`
+	Registration Registration `json:"registration"`
+	Requirements Requirements `json:"requirements"`
+}
+
+// Bundle is the archive that carries a node's binaries, in the layout "release/kubelet", "release/cni/bin/bridge", ….
+type Bundle struct {
+	// Name is the archive's file name, e.g. "kubernetes-v1.34.4-amd64.tar.gz"; its ending tells the compression.
+	Name string `json:"name"`
+	// SHA256 of the archive, hex. Never empty: without a published digest, and only where the user allows it, the plugin
+	// takes the digest of what it downloads.
+	SHA256 string `json:"sha256"`
+	// Size in bytes; 0 when unknown.
+	Size int64 `json:"size,omitempty"`
+	// URL to download from when the machine pulls; empty when the plugin pushes to BundlesDir.
+	URL string `json:"url,omitempty"`
+}
+
+// Containerd says how the container runtime is set up.
+type Containerd struct {
+	// PauseImage overrides the bundle's own pause-image.txt.
+	PauseImage string `json:"pauseImage,omitempty"`
+	// CgroupDriver is "systemd" or "cgroupfs"; containerd's must equal the kubelet's.
+	CgroupDriver string `json:"cgroupDriver"`
+}
+
+// Registration is how the node registers itself.
+type Registration struct {
+	CRISocket             string   `json:"criSocket,omitempty"`
+	KubeletExtraArgs      []Arg    `json:"kubeletExtraArgs,omitempty"`
+	Taints                []Taint  `json:"taints,omitempty"`
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+	ImagePullPolicy       string   `json:"imagePullPolicy,omitempty"`
+	SkipPhases            []string `json:"skipPhases,omitempty"`
+	CACertPath            string   `json:"caCertPath,omitempty"`
+}
+
+// Arg is one command line argument without its dashes. Duplicates are allowed, their order is kept.
+type Arg struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Taint is a node taint.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
+}
+
+// Requirements is what preflight asks of a machine.
+type Requirements struct {
+	// MinDiskBytes free below /var/lib and the binaries path.
+	MinDiskBytes int64 `json:"minDiskBytes"`
+	// MinMemoryBytes of RAM in all.
+	MinMemoryBytes int64 `json:"minMemoryBytes"`
+	// MaxClockSkew between the machine and the API server.
+	MaxClockSkew Duration `json:"maxClockSkew"`
+}
+
+// Secrets travel in the operation and nowhere else. Printing them shows nothing; only encoding/json, which writes the file
+// with mode 0600, gives them away.
+type Secrets struct {
+	// BootstrapToken is "id.secret", valid for minutes and for this machine alone.
+	BootstrapToken string `json:"bootstrapToken,omitempty"`
+}
+
+// String keeps secrets out of logs and messages.
+func (Secrets) String() string { return "[redacted]" }
+
+// GoString keeps secrets out of %#v.
+func (Secrets) GoString() string { return "[redacted]" }
+
+// Duration is a time.Duration that reads and writes as "30s" in JSON.
+type Duration time.Duration
+
+// MarshalText writes Go's form, e.g. "1m30s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads Go's form.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = Duration(parsed)
+	return err
+}

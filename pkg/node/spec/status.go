@@ -1,0 +1,91 @@
+package spec
+
+import (
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// State is where an operation stands.
+type State string
+
+// The states. Succeeded, Failed and Cancelled are final.
+const (
+	Running   State = "running"
+	Succeeded State = "succeeded"
+	Failed    State = "failed"
+	Cancelled State = "cancelled"
+)
+
+// Final says whether nothing will change any more.
+func (s State) Final() bool { return s == Succeeded || s == Failed || s == Cancelled }
+
+// Status is status.json, and what `argosy-node start` and `argosy-node watch` print, one JSON object a line.
+type Status struct {
+	ID      string `json:"id"`
+	Kind    Kind   `json:"kind"`
+	Cluster string `json:"cluster"`
+	Machine string `json:"machine"`
+	State   State  `json:"state"`
+	// Phase is the phase at work, or the one that failed; Index counts from 1 to Total.
+	Phase string `json:"phase,omitempty"`
+	Index int    `json:"index,omitempty"`
+	Total int    `json:"total"`
+	// Message says what is being done now, in the present tense: "starting containerd".
+	Message  string    `json:"message,omitempty"`
+	Progress *Progress `json:"progress,omitempty"`
+	Phases   []Phase   `json:"phases"`
+	// Changed is false when every phase already held.
+	Changed  bool      `json:"changed"`
+	Started  time.Time `json:"started"`
+	Updated  time.Time `json:"updated"`
+	Finished time.Time `json:"finished,omitzero"`
+	Error    *Error    `json:"error,omitempty"`
+}
+
+// Progress of a transfer, in bytes.
+type Progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+	// Rate in bytes a second, averaged over the last seconds.
+	Rate int64 `json:"rate"`
+}
+
+// Outcome of one phase.
+type Outcome string
+
+// The outcomes.
+const (
+	// Held: what the phase wants was so already; nothing was done.
+	Held Outcome = "held"
+	// Applied: the phase changed the machine.
+	Applied Outcome = "applied"
+	// Wanted: the phase would change the machine (plan only).
+	Wanted Outcome = "wanted"
+	// FailedPhase: the phase could not be carried out.
+	FailedPhase Outcome = "failed"
+)
+
+// Phase is what became of one phase.
+type Phase struct {
+	Name    string  `json:"name"`
+	Outcome Outcome `json:"outcome"`
+	// Detail says what held, what was done or what is wanted: "kubelet v1.34.4".
+	Detail  string  `json:"detail,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Error is why an operation ended without success.
+type Error struct {
+	Class fault.Class `json:"class"`
+	Phase string      `json:"phase"`
+	// Message is the whole story in sentences; preflight lists every problem in Problems as well.
+	Message  string   `json:"message"`
+	Problems []string `json:"problems,omitempty"`
+	// Command can be pasted into a shell on the machine to see it again.
+	Command string `json:"command,omitempty"`
+	// Tail is the last lines of the command's output.
+	Tail []string `json:"tail,omitempty"`
+	// Hint says what to do next.
+	Hint string `json:"hint,omitempty"`
+}

@@ -1,0 +1,114 @@
+package build
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Etcd gives the folder with etcd and etcdctl.
+func (b *Builder) Etcd(ctx context.Context) (string, error) {
+	version, err := b.required(ctx, "etcd", "go.etcd.io/etcd/server/v3")
+	if err != nil {
+		return "", err
+	}
+	number := strings.TrimPrefix(version, "v")
+	return b.programs(ctx, recipe{
+		Component: "etcd",
+		Module:    "etcd",
+		Version:   version,
+		Programs:  map[string]string{"etcd": "go.etcd.io/etcd/server/v3", "etcdctl": "go.etcd.io/etcd/etcdctl/v3"},
+		Versions: []versionCheck{
+			{Call: []string{"etcd", "--version"}, Holds: "etcd Version: " + number},
+			{Call: []string{"etcdctl", "version"}, Holds: "etcdctl version: " + number},
+		},
+	}, nil)
+}
+
+// Containerd gives the folder with containerd, containerd-shim-runc-v2 and ctr, all static.
+func (b *Builder) Containerd(ctx context.Context) (string, error) {
+	const module = "github.com/containerd/containerd/v2"
+	version, err := b.required(ctx, "containerd", module)
+	if err != nil {
+		return "", err
+	}
+	r := recipe{
+		Component: "containerd",
+		Module:    "containerd",
+		Version:   version,
+		Programs:  map[string]string{},
+		LinkFlags: []string{"-X", module + "/version.Version=" + version},
+	}
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+		r.Programs[name] = module + "/cmd/" + name
+	}
+	r.Versions = []versionCheck{
+		{Call: []string{"containerd", "--version"}, Holds: version},
+		{Call: []string{"containerd-shim-runc-v2", "-v"}, Holds: version},
+		{Call: []string{"ctr", "--version"}, Holds: version},
+	}
+	return b.programs(ctx, r, nil)
+}
+
+// Runc gives the folder with runc, static and with seccomp.
+func (b *Builder) Runc(ctx context.Context) (string, error) {
+	const module = "github.com/opencontainers/runc"
+	version, err := b.required(ctx, "runc", module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "runc",
+		Module:    "runc",
+		Version:   version,
+		Programs:  map[string]string{"runc": module},
+		// netgo and osusergo keep the C library's look-ups out, which do not work in a static program.
+		Tags:      []string{"seccomp", "netgo", "osusergo", "urfave_cli_no_docs"},
+		LinkFlags: []string{"-extldflags", "-static"},
+		Cgo:       true,
+		Packages:  []string{"gcc", "libc6-dev", "libseccomp-dev", "pkg-config"},
+		Versions: []versionCheck{
+			{Call: []string{"runc", "--version"}, Holds: "runc version " + strings.TrimPrefix(version, "v")},
+			// Without the tag runc still builds and runs, and then refuses every pod with a seccomp profile.
+			{Call: []string{"runc", "--version"}, Holds: "libseccomp: "},
+		},
+	}, nil)
+}
+
+// CNI gives the folder with the plugins that a node bundle carries: loopback, portmap, bandwidth, bridge, firewall and
+// host-local.
+func (b *Builder) CNI(ctx context.Context) (string, error) {
+	const module = "github.com/containernetworking/plugins"
+	version, err := b.required(ctx, "cni", module)
+	if err != nil {
+		return "", err
+	}
+	r := recipe{
+		Component: "cni",
+		Module:    "cni",
+		Version:   version,
+		Programs:  map[string]string{"host-local": module + "/plugins/ipam/host-local"},
+		LinkFlags: []string{"-X", module + "/pkg/utils/buildversion.BuildVersion=" + version},
+	}
+	for _, name := range []string{"loopback", "bridge"} {
+		r.Programs[name] = module + "/plugins/main/" + name
+	}
+	for _, name := range []string{"portmap", "bandwidth", "firewall"} {
+		r.Programs[name] = module + "/plugins/meta/" + name
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Programs)) {
+		r.Versions = append(r.Versions, versionCheck{Call: []string{name}, Holds: "plugin " + version})
+	}
+	return b.programs(ctx, r, nil)
+}
+
+// pause gives the folder with pause, the first process of every pod. Its tag is kubeadm's affair, so it has none here.
+func (b *Builder) pause(ctx context.Context) (string, error) {
+	return b.programs(ctx, recipe{
+		Component: "pause",
+		Module:    "pause",
+		Version:   "own",
+		Programs:  map[string]string{"pause": "argosy.dev/argosy/test/lab/build/modules/pause"},
+	}, nil)
+}

@@ -1,0 +1,191 @@
+package build
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// defaultPath is the PATH of an image whose spec sets none.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// ImageSpec is an image made of static programs. Beside Files it has /tmp, which everybody may write, and an
+// /etc/passwd and /etc/group with root, nobody and argosy (8737); nothing else, not even a shell.
+type ImageSpec struct {
+	// Ref is the name with its tag: "quay.io/argoproj/argoexec:v3.7.18".
+	Ref string
+	// Files are the image's files: the absolute path in the image, the file on disk. They belong to root; one that
+	// is executable on disk has mode 0755, any other 0644.
+	Files      map[string]string
+	Entrypoint []string
+	// Env are lines "NAME=value". Without a PATH among them the image gets the usual one.
+	Env []string
+	// User is what the container runs as, "8737" or "8737:8737", or empty for root.
+	User string
+}
+
+// imageContent is all that decides what an image is.
+type imageContent struct {
+	Revision        int
+	Ref, User, Arch string
+	Entrypoint, Env []string
+	Files           []imageFile
+}
+
+type imageFile struct {
+	Path, Digest string
+	Executable   bool
+	content      []byte
+}
+
+// Image gives the path of an archive with the image, in the format of "docker save", which "ctr images import" reads.
+// Equal specs over equal files give byte for byte the same archive.
+func (b *Builder) Image(ctx context.Context, spec ImageSpec) (string, error) {
+	tag, err := name.NewTag(spec.Ref)
+	if err != nil {
+		return "", fmt.Errorf("reading image reference %q: %w", spec.Ref, err)
+	}
+	content, err := readImage(spec)
+	if err != nil {
+		return "", fmt.Errorf("reading the files of image %q: %w", spec.Ref, err)
+	}
+	inputs, err := json.Marshal(content)
+	if err != nil {
+		return "", fmt.Errorf("writing the inputs of image %q: %w", spec.Ref, err)
+	}
+	entry := filepath.Join("images", fileName(spec.Ref)+"-"+digest(inputs)[:16])
+	archive := fileName(path.Base(spec.Ref)) + ".tar"
+	folder, err := b.ensure(ctx, entry, "image "+spec.Ref, func(folder string, _ *progress) error {
+		image, err := makeImage(content)
+		if err != nil {
+			return err
+		}
+		return tarball.WriteToFile(filepath.Join(folder, archive), tag, image)
+	})
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(folder, archive), nil
+}
+
+func readImage(spec ImageSpec) (imageContent, error) {
+	content := imageContent{Revision: revision, Ref: spec.Ref, User: spec.User, Arch: runtime.GOARCH,
+		Entrypoint: spec.Entrypoint, Env: spec.Env}
+	hasPath := slices.ContainsFunc(spec.Env, func(line string) bool { return strings.HasPrefix(line, "PATH=") })
+	if !hasPath {
+		content.Env = append([]string{defaultPath}, spec.Env...)
+	}
+	for target, source := range spec.Files {
+		if !path.IsAbs(target) || path.Clean(target) != target {
+			return content, fmt.Errorf("placing %q: %q is not a clean absolute path", source, target)
+		}
+		info, err := os.Stat(source)
+		if err != nil {
+			return content, fmt.Errorf("placing %q: %w", target, err)
+		}
+		bytes, err := os.ReadFile(source)
+		if err != nil {
+			return content, fmt.Errorf("placing %q: %w", target, err)
+		}
+		content.Files = append(content.Files, imageFile{Path: strings.TrimPrefix(target, "/"), Digest: digest(bytes),
+			Executable: info.Mode()&0o100 != 0, content: bytes})
+	}
+	slices.SortFunc(content.Files, func(a, b imageFile) int { return strings.Compare(a.Path, b.Path) })
+	return content, nil
+}
+
+// makeImage leaves the layer uncompressed: it travels over the local disk only, and unpacking is what costs time there.
+func makeImage(content imageContent) (v1.Image, error) {
+	layer, err := makeLayer(content.Files)
+	if err != nil {
+		return nil, fmt.Errorf("writing the layer: %w", err)
+	}
+	image, err := mutate.Append(empty.Image, mutate.Addendum{Layer: static.NewLayer(layer, types.DockerUncompressedLayer)})
+	if err != nil {
+		return nil, fmt.Errorf("adding the layer: %w", err)
+	}
+	file, err := image.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", content.Arch
+	file.Config = v1.Config{Entrypoint: content.Entrypoint, Env: content.Env, User: content.User}
+	image, err = mutate.ConfigFile(image, file)
+	if err != nil {
+		return nil, fmt.Errorf("setting the configuration: %w", err)
+	}
+	return image, nil
+}
+
+// makeLayer writes a tar with all times at zero, each folder before what is in it.
+func makeLayer(files []imageFile) ([]byte, error) {
+	var buffer bytes.Buffer
+	layer := layerWriter{tar: tar.NewWriter(&buffer), folders: map[string]bool{".": true}}
+	layer.folder("etc", 0o755)
+	layer.folder("tmp", 0o1777)
+	layer.file("etc/passwd", 0o644, []byte("root:x:0:0:root:/:/sbin/nologin\n"+
+		"nobody:x:65534:65534:nobody:/:/sbin/nologin\nargosy:x:8737:8737:argosy:/tmp:/sbin/nologin\n"))
+	layer.file("etc/group", 0o644, []byte("root:x:0:\nnobody:x:65534:\nargosy:x:8737:\n"))
+	for _, file := range files {
+		mode := int64(0o644)
+		if file.Executable {
+			mode = 0o755
+		}
+		layer.file(file.Path, mode, file.content)
+	}
+	if layer.err != nil {
+		return nil, layer.err
+	}
+	if err := layer.tar.Close(); err != nil {
+		return nil, err
+	}
+	return buffer.Bytes(), nil
+}
+
+// layerWriter keeps its first error and writes nothing after it.
+type layerWriter struct {
+	tar     *tar.Writer
+	folders map[string]bool
+	err     error
+}
+
+func (l *layerWriter) folder(name string, mode int64) {
+	if l.folders[name] {
+		return
+	}
+	l.folder(path.Dir(name), 0o755)
+	l.folders[name] = true
+	l.entry(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode}, nil)
+}
+
+func (l *layerWriter) file(name string, mode int64, content []byte) {
+	l.folder(path.Dir(name), 0o755)
+	l.entry(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content))}, content)
+}
+
+func (l *layerWriter) entry(header *tar.Header, content []byte) {
+	if l.err != nil {
+		return
+	}
+	if l.err = l.tar.WriteHeader(header); l.err == nil {
+		_, l.err = io.Copy(l.tar, bytes.NewReader(content))
+	}
+}
