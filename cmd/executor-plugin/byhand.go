@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// place says where a cluster's documents and Secrets are: a namespace of the host cluster, or a folder of manifests.
+type place struct {
+	cluster    string
+	namespace  string
+	kubeconfig string
+	from       string
+}
+
+func (p *place) flags(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVarP(&p.cluster, "cluster", "c", "", "name of the cluster, which is the name of its ConfigMap (default: the namespace)")
+	flags.StringVarP(&p.namespace, "namespace", "n", "", "namespace of the host cluster that holds the ConfigMap and its Secrets")
+	flags.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
+	flags.StringVarP(&p.from, "from", "f", "", "folder of manifests with the ConfigMap and Secrets, instead of the host cluster")
+}
+
+// open returns where to read from, and where trusted host keys are recorded (nil for a folder).
+func (p *place) open() (config.Source, fleet.HostKeys, error) {
+	if p.from != "" {
+		if p.cluster == "" {
+			return nil, nil, usageError{errors.New("--from needs --cluster: a folder may hold several")}
+		}
+		return config.Dir(p.from), nil, nil
+	}
+	if p.namespace == "" {
+		return nil, nil, usageError{errors.New("say where the documents are: --namespace of the host cluster, or --from a folder")}
+	}
+	if p.cluster == "" {
+		p.cluster = p.namespace
+	}
+	restConfig, err := p.rest()
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := kubernetes.NewForConfig(restConfig)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
+	}
+	return config.API(client, p.namespace), fleet.ConfigMapKeys{Client: client, Namespace: p.namespace}, nil
+}
+
+func (p *place) rest() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = p.kubeconfig
+	restConfig, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the host cluster's kubeconfig: %w", err))
+	}
+	return restConfig, nil
+}
+
+// conductor opens everything; done closes the connections.
+func (p *place) conductor(ctx context.Context) (conductor *join.Conductor, done func(), err error) {
+	source, keys, err := p.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	pool := ssh.NewPool()
+	conductor, err = fleet.Open(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return conductor, func() { pool.Close() }, nil
+}
+
+func validateCommand() *cobra.Command {
+	var where place
+	command := &cobra.Command{
+		Use:   "validate",
+		Short: "Check both documents and the Secrets they name; touch nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			source, _, err := where.open()
+			if err != nil {
+				return err
+			}
+			cluster, err := config.Load(command.Context(), source, where.cluster)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d machines\n", cluster.Name, len(cluster.Fleet.Machines))
+			return err
+		},
+	}
+	where.flags(command)
+	return command
+}
+
+func planCommand() *cobra.Command {
+	var where place
+	var machines, output string
+	command := &cobra.Command{
+		Use:   "plan",
+		Short: "Inspect machines and say what a join would do with each, or why it can't",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			conductor, done, err := where.conductor(command.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			entries, err := planFor(command.Context(), conductor, machines, command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if err := printPlan(command.OutOrStdout(), entries, output); err != nil {
+				return err
+			}
+			return refusal(entries)
+		},
+	}
+	where.flags(command)
+	machineFlag(command, &machines)
+	command.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return command
+}
+
+func machineFlag(command *cobra.Command, machines *string) {
+	command.Flags().StringVarP(machines, "machines", "m", "all", `which machines: "all", names with commas between, or a label selector like zone=a`)
+}
+
+// planParallel bounds the inspections at once.
+const planParallel = 64
+
+func planFor(ctx context.Context, conductor *join.Conductor, expression string, progress io.Writer) ([]join.Entry, error) {
+	machines, err := conductor.Cluster.Select(expression)
+	if err != nil {
+		return nil, err
+	}
+	return conductor.Plan(ctx, machines, planParallel, func(text string) { _, _ = fmt.Fprintln(progress, text) })
+}
+
+func printPlan(out io.Writer, entries []join.Entry, format string) error {
+	switch format {
+	case "json":
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(entries)
+	case "table":
+		_, err := io.WriteString(out, join.Table(entries))
+		return err
+	}
+	return usageError{fmt.Errorf("unknown --output %q: table or json", format)}
+}
+
+func refusal(entries []join.Entry) error {
+	if refused := join.Refused(entries); len(refused) > 0 {
+		return fmt.Errorf("%d of %d machines can't be joined as they are", len(refused), len(entries))
+	}
+	return nil
+}
+
+func joinCommand() *cobra.Command {
+	var where place
+	var machines string
+	var concurrency int
+	var dryRun bool
+	command := &cobra.Command{
+		Use:   "join",
+		Short: "Make machines Ready nodes of the cluster; what holds already is left alone",
+		Long: `Plans, then joins the machines that need it, as many at once as --concurrency says. One machine that fails
+does not stop the others. Running it again is safe and finishes what was interrupted. Ctrl-C stops each
+machine at its next safe point.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			conductor, done, err := where.conductor(command.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			entries, err := planFor(command.Context(), conductor, machines, command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if err := printPlan(command.OutOrStdout(), entries, "table"); err != nil {
+				return err
+			}
+			if dryRun {
+				return refusal(entries)
+			}
+			if concurrency <= 0 {
+				concurrency = conductor.Cluster.Fleet.Limits.Concurrency
+			}
+			return joinAll(command.Context(), conductor, entries, concurrency, command.OutOrStdout())
+		},
+	}
+	where.flags(command)
+	machineFlag(command, &machines)
+	command.Flags().IntVar(&concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "stop after the plan")
+	return command
+}
+
+// joinAll joins what the plan has work for and returns an error that names those that failed.
+func joinAll(ctx context.Context, conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) error {
+	terminal := newTerminal(out)
+	window := join.NewWindow(concurrency)
+	var mu sync.Mutex
+	failed := names(join.Refused(entries))
+	var group errgroup.Group
+	for _, entry := range join.Work(entries) {
+		machine, _ := conductor.Cluster.Machine(entry.Machine)
+		group.Go(func() error {
+			outcome, err := conductor.Join(ctx, machine, window, func(text string) { terminal.progress(machine.Name, text) })
+			if err != nil {
+				terminal.line(machine.Name, err.Error())
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, machine.Name)
+				return nil
+			}
+			terminal.line(machine.Name, outcome.String())
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if len(failed) > 0 {
+		return fmt.Errorf("%d of %d machines failed: %s", len(failed), len(entries), strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+func names(entries []join.Entry) []string {
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Machine)
+	}
+	return names
+}
+
+// terminal prints one line at each new phase of a machine, and every few seconds of a long one, so that a log stays
+// readable with fifty machines.
+type terminal struct {
+	out     io.Writer
+	started time.Time
+	mu      sync.Mutex
+	last    map[string]shown
+}
+
+type shown struct {
+	phase string
+	at    time.Time
+}
+
+// progressEvery is how often a phase that goes on is mentioned again.
+const progressEvery = 5 * time.Second
+
+func newTerminal(out io.Writer) *terminal {
+	return &terminal{out: out, started: time.Now(), last: map[string]shown{}}
+}
+
+func (t *terminal) progress(machine, text string) {
+	phase, _, _ := strings.Cut(text, "]")
+	t.mu.Lock()
+	last := t.last[machine]
+	quiet := last.phase == phase && time.Since(last.at) < progressEvery
+	if !quiet {
+		t.last[machine] = shown{phase, time.Now()}
+	}
+	t.mu.Unlock()
+	if !quiet {
+		t.line(machine, text)
+	}
+}
+
+func (t *terminal) line(machine, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = fmt.Fprintf(t.out, "%6.1fs  %-12s %s\n", time.Since(t.started).Seconds(), machine, text)
+}

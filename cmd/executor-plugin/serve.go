@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/ssh"
+	"argosy.dev/argosy/steps"
+)
+
+// memoryGoal is where Go starts to collect harder; with fifty machines in flight the plugin stays below 96 MiB.
+const memoryGoal = 80 << 20
+
+func serveCommand() *cobra.Command {
+	var options plugin.Options
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve Argo's executor-plugin protocol (in the agent pod)",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(memoryGoal)
+			}
+			return serve(command.Context(), options)
+		},
+	}
+	command.Flags().StringVar(&options.Address, "address", "", "address to listen on (default 127.0.0.1:14500)")
+	command.Flags().StringVar(&options.TokenFile, "token-file", "", "file with the agent's bearer token (default /var/run/argo/token)")
+	return command
+}
+
+func serve(ctx context.Context, options plugin.Options) error {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	restConfig, err := rest.InClusterConfig()
+	if err != nil {
+		return fmt.Errorf("reading the pod's service account: %w", err)
+	}
+	host, err := kubernetes.NewForConfig(restConfig)
+	if err != nil {
+		return fmt.Errorf("making a client for the host cluster: %w", err)
+	}
+	argo, err := versioned.NewForConfig(restConfig)
+	if err != nil {
+		return fmt.Errorf("making a client for the host cluster: %w", err)
+	}
+	pool := ssh.NewPool()
+	defer pool.Close()
+	env := steps.NewEnv(opener(host, fleet.Tools{Agent: &agents{}, Pool: pool}))
+	options.Steps = steps.All(env, workflows{argo})
+	options.Watcher = plugin.NewWatcher(argo)
+	options.Log = log
+	server, err := plugin.NewServer(options)
+	if err != nil {
+		return fmt.Errorf("setting up the plugin: %w", err)
+	}
+	log.Info("serving", "version", version)
+	return server.Run(ctx)
+}
+
+func opener(host kubernetes.Interface, tools fleet.Tools) steps.Opener {
+	return func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
+		keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
+		return fleet.Open(ctx, config.API(host, namespace), keys, tools, cluster)
+	}
+}
+
+// workflows reads Workflows with Argo's client.
+type workflows struct{ argo versioned.Interface }
+
+func (w workflows) Workflow(ctx context.Context, namespace, name string) (*wfv1.Workflow, error) {
+	return w.argo.ArgoprojV1alpha1().Workflows(namespace).Get(ctx, name, metav1.GetOptions{})
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+
+	"argosy.dev/argosy/pkg/installation"
+)
+
+func verifyCommand() *cobra.Command {
+	var where place
+	command := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that Argo and a namespace of the host cluster are ready for our workflows",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if where.namespace == "" {
+				return usageError{errors.New("say which namespace to check: --namespace")}
+			}
+			restConfig, err := where.rest()
+			if err != nil {
+				return err
+			}
+			client, err := kubernetes.NewForConfig(restConfig)
+			if err != nil {
+				return fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
+			}
+			argo, err := versioned.NewForConfig(restConfig)
+			if err != nil {
+				return fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
+			}
+			checks, err := installation.Verify(command.Context(), client, argo, where.namespace)
+			if err != nil {
+				return err
+			}
+			return printChecks(command, checks)
+		},
+	}
+	command.Flags().StringVarP(&where.namespace, "namespace", "n", "", "namespace that the workflows run in")
+	command.Flags().StringVar(&where.kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
+	return command
+}
+
+func printChecks(command *cobra.Command, checks []installation.Check) error {
+	table := tabwriter.NewWriter(command.OutOrStdout(), 0, 0, 2, ' ', 0)
+	problems := 0
+	for _, check := range checks {
+		state := "ok"
+		if check.Problem != "" {
+			problems++
+			state = check.Problem
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", check.Name, state)
+	}
+	_ = table.Flush()
+	if problems > 0 {
+		return fmt.Errorf("%d of %d checks found a problem", problems, len(checks))
+	}
+	return nil
+}

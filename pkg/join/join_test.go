@@ -1,0 +1,384 @@
+package join_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	version = "v1.34.4"
+	digest  = "0000000000000000000000000000000000000000000000000000000000000000"
+)
+
+// fakeMachine stands in for a machine: it answers as argosy-node would and records what was asked of it.
+type fakeMachine struct {
+	mu sync.Mutex
+	// plan is what inspect answers: the phases, or the problems.
+	plan spec.Status
+	// facts beside the plan.
+	facts spec.Facts
+	// inspectErrors are returned first, one a call.
+	inspectErrors []error
+	// result of the operation once it is started.
+	result spec.Status
+	// onStart runs when the operation starts, e.g. to register the node.
+	onStart func(spec.Operation)
+	// watching blocks Watch until its context ends.
+	watching chan struct{}
+
+	started   []spec.Operation
+	cancelled []string
+	pushed    []spec.Bundle
+}
+
+func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.inspectErrors) > 0 {
+		err := m.inspectErrors[0]
+		m.inspectErrors = m.inspectErrors[1:]
+		return spec.Facts{}, err
+	}
+	facts, plan := m.facts, m.plan
+	facts.Arch = "amd64"
+	plan.ID = question.Operations["amd64"].ID
+	facts.Plan = &plan
+	return facts, nil
+}
+
+func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.started = append(m.started, operation)
+	if m.onStart != nil {
+		m.onStart(operation)
+	}
+	return spec.Status{ID: operation.ID, State: spec.Running, Total: 9}, nil
+}
+
+func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
+	m.mu.Lock()
+	stopped := len(m.cancelled) > 0
+	m.mu.Unlock()
+	if m.watching != nil && !stopped {
+		close(m.watching)
+		<-ctx.Done()
+		return spec.Status{State: spec.Running}, context.Cause(ctx)
+	}
+	each(m.result)
+	return m.result, nil
+}
+
+func (m *fakeMachine) Cancel(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cancelled = append(m.cancelled, id)
+	return nil
+}
+
+func (m *fakeMachine) PushBundle(_ context.Context, bundle spec.Bundle, open func(int64) (io.ReadCloser, error), _ func(int64, int64)) error {
+	content, err := open(0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = content.Close() }()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pushed = append(m.pushed, bundle)
+	return nil
+}
+
+func phases(outcome spec.Outcome) []spec.Phase {
+	return []spec.Phase{{Name: "preflight", Outcome: spec.Held}, {Name: "bundle", Outcome: outcome}, {Name: "kubeadm", Outcome: outcome}}
+}
+
+func succeeded() spec.Status {
+	return spec.Status{State: spec.Succeeded, Total: 9, Changed: true, Phases: phases(spec.Applied)}
+}
+
+// readyNode is a node as the API server shows it once all is well.
+func readyNode(name string, ready corev1.ConditionStatus) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"theirs": "stays"}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "theirs", Effect: corev1.TaintEffectNoSchedule}}},
+		Status: corev1.NodeStatus{
+			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: version, ContainerRuntimeVersion: "containerd://2.2.9"},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready, Message: "container runtime is down\nand more"}},
+		},
+	}
+}
+
+// conductor makes a Conductor for machine m1 with a repository that serves one bundle, and the given machine behind it.
+func conductor(t *testing.T, machine *fakeMachine, client kubernetes.Interface) *join.Conductor {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "-amd64.tar.gz") {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, "bundle")
+	}))
+	t.Cleanup(server.Close)
+	fleet := fmt.Sprintf(`
+apiVersion: argosy.dev/v1alpha1
+kind: Fleet
+cluster: {kubeconfigSecret: kubeconfig}
+machines:
+  - {name: m1, address: 192.0.2.1, labels: {zone: a}, taints: [{key: gpu, value: "yes", effect: NoSchedule}]}
+bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, delivery: push}
+`, server.URL, digest)
+	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(fleet))
+	assert.NilError(t, err)
+	return &join.Conductor{
+		Cluster:    cluster,
+		Target:     &join.Target{Client: client, Server: "https://192.0.2.9:6443", CACert: "PEM", UID: "uid", Version: version, CgroupDriver: "systemd"},
+		Repository: &bundle.Repository{URL: server.URL, Format: "tar.gz", SHA256: cluster.Fleet.Bundles.SHA256},
+		Version:    version,
+		Machine:    func(config.Machine) join.Machine { return machine },
+		Detached:   func(cause error) bool { return errors.Is(cause, errDetach) },
+	}
+}
+
+var errDetach = errors.New("detach")
+
+func tokens(t *testing.T, client kubernetes.Interface) []corev1.Secret {
+	t.Helper()
+	list, err := client.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{})
+	assert.NilError(t, err)
+	return list.Items
+}
+
+func firstMachine(c *join.Conductor) config.Machine { return c.Cluster.Fleet.Machines[0] }
+
+func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
+	client := fake.NewClientset()
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
+	machine.onStart = func(operation spec.Operation) {
+		held := tokens(t, client)
+		assert.Check(t, len(held) == 1 && held[0].Labels[join.MachineLabel] == "m1")
+		assert.Check(t, operation.Secrets.BootstrapToken != "")
+		_, err := client.CoreV1().Nodes().Create(t.Context(), readyNode("m1", corev1.ConditionTrue), metav1.CreateOptions{})
+		assert.Check(t, err)
+	}
+	c := conductor(t, machine, client)
+
+	outcome, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, outcome.Changed)
+	assert.Equal(t, len(machine.pushed), 1)
+	assert.Equal(t, len(tokens(t, client)), 0)
+
+	node, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, node.Labels, map[string]string{"theirs": "stays", "zone": "a"})
+	assert.Equal(t, len(node.Spec.Taints), 2)
+}
+
+func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
+	node := readyNode("m1", corev1.ConditionTrue)
+	node.Labels["zone"] = "a"
+	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule})
+	client := fake.NewClientset(node)
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
+	c := conductor(t, machine, client)
+
+	outcome, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, !outcome.Changed)
+	assert.Equal(t, len(machine.started), 0)
+	for _, action := range client.Actions() {
+		assert.Assert(t, action.GetVerb() == "get" || action.GetVerb() == "list" || action.GetVerb() == "watch", action.GetVerb())
+	}
+}
+
+func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
+	client := fake.NewClientset()
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: spec.Status{State: spec.Failed, Phase: "containerd", Error: &spec.Error{
+		Class: fault.Permanent, Phase: "containerd", Message: "containerd did not start", Tail: []string{"bind: address already in use"}, Hint: "journalctl -u containerd",
+	}}}
+	c := conductor(t, machine, client)
+
+	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	for _, part := range []string{"m1", "192.0.2.1", "phase containerd", "address already in use", "journalctl -u containerd"} {
+		assert.ErrorContains(t, err, part)
+	}
+	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, len(machine.started), 1)
+	assert.Equal(t, len(tokens(t, client)), 0)
+}
+
+func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
+	client := fake.NewClientset()
+	machine := &fakeMachine{plan: spec.Status{State: spec.Failed, Phase: "preflight", Error: &spec.Error{
+		Class: fault.Permanent, Phase: "preflight", Message: "2 problems", Problems: []string{"disk is full", "clock is off"},
+	}}}
+	c := conductor(t, machine, client)
+
+	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	assert.ErrorContains(t, err, "disk is full")
+	assert.ErrorContains(t, err, "clock is off")
+	assert.Equal(t, len(machine.started), 0)
+	assert.Equal(t, len(client.Actions()), 0)
+}
+
+func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
+	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
+	machine := &fakeMachine{
+		inspectErrors: []error{fault.As(fault.Transient, errors.New("no route to host"))},
+		plan:          spec.Status{Total: 9, Phases: phases(spec.Held)},
+	}
+	c := conductor(t, machine, client)
+	var said []string
+	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(text string) { said = append(said, text) })
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
+}
+
+func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
+	machine := &fakeMachine{inspectErrors: []error{fault.As(fault.Configuration, errors.New("host key changed"))}}
+	c := conductor(t, machine, fake.NewClientset())
+	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	assert.ErrorContains(t, err, "host key changed")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+}
+
+// A cancellation stops the machine; a detachment leaves it and its token alone:
+//
+//	cause      | operation cancelled on the machine | token deleted
+//	cancelled  | yes                                | yes
+//	detached   | no                                 | no
+func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		cause     error
+		cancelled int
+		tokens    int
+	}{
+		{"cancelled", errors.New("terminated by the user"), 1, 0},
+		{"detached", errDetach, 0, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := fake.NewClientset()
+			machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, watching: make(chan struct{}), result: spec.Status{State: spec.Cancelled}}
+			c := conductor(t, machine, client)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			go func() {
+				<-machine.watching
+				cancel(tt.cause)
+			}()
+			_, err := c.Join(ctx, firstMachine(c), join.NewWindow(1), func(string) {})
+			assert.ErrorIs(t, err, tt.cause)
+			assert.Equal(t, len(machine.cancelled), tt.cancelled)
+			assert.Equal(t, len(tokens(t, client)), tt.tokens)
+		})
+	}
+}
+
+func TestARunningOperationIsAttachedToWithoutASecondToken(t *testing.T) {
+	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
+	c := conductor(t, machine, client)
+	// The first join tells the operation's id, which depends only on what is wanted.
+	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	machine.facts.Operations = []spec.Status{{ID: machine.started[0].ID, State: spec.Running}}
+	client.ClearActions()
+
+	_, err = c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, machine.started[1].Secrets.BootstrapToken, "")
+	for _, action := range client.Actions() {
+		assert.Assert(t, action.GetVerb() != "create")
+	}
+}
+
+func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
+	held, wanted := spec.Status{Total: 9, Phases: phases(spec.Held)}, spec.Status{Total: 9, Phases: phases(spec.Wanted)}
+	marked := readyNode("m1", corev1.ConditionTrue)
+	marked.Labels["zone"] = "a"
+	marked.Spec.Taints = []corev1.Taint{{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}}
+	for _, tt := range []struct {
+		name    string
+		machine *fakeMachine
+		node    *corev1.Node
+		action  join.Action
+		reason  string
+	}{
+		{"clean machine", &fakeMachine{plan: wanted}, nil, join.ActionJoin, "will do: bundle, kubeadm"},
+		{"joined machine", &fakeMachine{plan: held}, marked, join.ActionNothing, "is a Ready node at v1.34.4"},
+		{"label missing", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionTrue), join.ActionMark, "will set label zone=a"},
+		{"node gone", &fakeMachine{plan: held}, nil, join.ActionJoin, "its node is not in the cluster"},
+		{"node not Ready", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "container runtime is down"},
+		{"name taken", &fakeMachine{plan: wanted}, marked, join.ActionRefuse, `node name "m1" is taken`},
+		{"problems", &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "x", Problems: []string{"disk is full", "clock is off"}}}}, nil, join.ActionRefuse, "clock is off"},
+		{"unreachable", &fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, nil, join.ActionRefuse, "no route to host"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := fake.NewClientset()
+			if tt.node != nil {
+				client = fake.NewClientset(tt.node)
+			}
+			c := conductor(t, tt.machine, client)
+			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, 4, func(string) {})
+			assert.NilError(t, err)
+			assert.Equal(t, entries[0].Action, tt.action)
+			assert.Assert(t, strings.Contains(strings.Join(entries[0].Reasons, "\n"), tt.reason), entries[0].Reasons)
+			assert.Assert(t, strings.Contains(join.Table(entries), tt.reason))
+			assert.Equal(t, len(tt.machine.started), 0)
+		})
+	}
+}
+
+func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
+	forgotten := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-abcdef", Namespace: "kube-system", Labels: map[string]string{join.MachineLabel: "m1"}}}
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-fedcba", Namespace: "kube-system"}}
+	client := fake.NewClientset(readyNode("m1", corev1.ConditionFalse), forgotten, foreign)
+	c := conductor(t, &fakeMachine{}, client)
+
+	findings, err := c.Verify(t.Context(), c.Cluster.Fleet.Machines)
+	assert.NilError(t, err)
+	text := strings.Join(findings[0].Problems, "\n")
+	assert.Assert(t, strings.Contains(text, "not Ready") && strings.Contains(text, "label zone=a"), text)
+	left := tokens(t, client)
+	assert.Assert(t, len(left) == 1 && left[0].Name == foreign.Name)
+}
+
+func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
+	client := fake.NewClientset()
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
+	c := conductor(t, machine, client)
+	waiting := make(chan struct{}, 100)
+	go func() {
+		<-waiting
+		_, err := client.CoreV1().Nodes().Create(context.Background(), readyNode("m1", corev1.ConditionTrue), metav1.CreateOptions{})
+		assert.Check(t, err)
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := c.Join(ctx, firstMachine(c), join.NewWindow(1), func(text string) {
+		if strings.Contains(text, "has not registered") {
+			waiting <- struct{}{}
+		}
+	})
+	assert.NilError(t, err)
+}

@@ -1,0 +1,118 @@
+package join
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// architectures that bundles are looked for; a machine of another one is told so by its preflight.
+var architectures = []string{"amd64", "arm64"}
+
+// sight is what one look at a machine showed: its facts, and the operation that fits it.
+type sight struct {
+	machine   config.Machine
+	remote    Machine
+	facts     spec.Facts
+	operation spec.Operation
+	// url of the bundle, kept when the operation itself carries none.
+	url string
+}
+
+// running says whether the machine works on this very operation now.
+func (s sight) running() bool {
+	for _, status := range s.facts.Operations {
+		if status.ID == s.operation.ID {
+			return status.State == spec.Running
+		}
+	}
+	return false
+}
+
+// look asks the machine, in one exec, what it is and what the join would do there.
+func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, error) {
+	question, err := c.question(ctx, machine)
+	if err != nil {
+		return sight{}, err
+	}
+	remote := c.Machine(machine)
+	facts, err := remote.Inspect(ctx, question)
+	if err != nil {
+		return sight{}, fmt.Errorf("inspecting machine %q (%s): %w", machine.Name, machine.Address, err)
+	}
+	operation, ok := question.Operations[facts.Arch]
+	if !ok || facts.Plan == nil {
+		return sight{}, fault.As(fault.Configuration, fmt.Errorf("machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version))
+	}
+	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL}, nil
+}
+
+func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.Question, error) {
+	bundles, err := c.bundles.get(ctx, c)
+	if err != nil {
+		return spec.Question{}, err
+	}
+	question := spec.Question{Operations: map[string]spec.Operation{}}
+	for arch, bundle := range bundles {
+		operation, err := operationFor(c.Cluster, c.Target, machine, c.Version, bundle)
+		if err != nil {
+			return spec.Question{}, err
+		}
+		question.Operations[arch] = operation
+		if c.Cluster.Fleet.Bundles.Delivery == config.DeliveryAuto {
+			question.Reach, question.ReachCA = bundle.URL, c.Cluster.Fleet.Bundles.CACert
+		}
+	}
+	return question, nil
+}
+
+// pulls says whether the machine fetches the bundle itself.
+func (c *Conductor) pulls(seen sight) bool {
+	switch c.Cluster.Fleet.Bundles.Delivery {
+	case config.DeliveryPull:
+		return true
+	case config.DeliveryPush:
+		return false
+	default:
+		return seen.facts.Reached != nil && *seen.facts.Reached
+	}
+}
+
+// bundleCache finds the bundles once for all machines of a conductor.
+type bundleCache struct {
+	mu    sync.Mutex
+	found map[string]spec.Bundle
+}
+
+// get returns the bundles by architecture. One missing architecture is normal; none at all is the first one's error.
+func (b *bundleCache) get(ctx context.Context, c *Conductor) (map[string]spec.Bundle, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.found != nil {
+		return b.found, nil
+	}
+	found := map[string]spec.Bundle{}
+	var first error
+	for _, arch := range architectures {
+		bundle, err := c.Repository.Locate(ctx, c.Version, arch)
+		if fault.IsTransient(err) {
+			return nil, fmt.Errorf("looking for the bundle of %s for %s: %w", c.Version, arch, err)
+		}
+		if err != nil {
+			if first == nil {
+				first = fmt.Errorf("looking for the bundle of %s for %s: %w", c.Version, arch, err)
+			}
+			continue
+		}
+		found[arch] = bundle
+	}
+	if len(found) == 0 {
+		return nil, first
+	}
+	b.found = found
+	return found, nil
+}

@@ -1,0 +1,180 @@
+package join
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// Action is what a join would do with a machine.
+type Action string
+
+// The actions.
+const (
+	// ActionJoin: the machine becomes a node, or an interrupted join is finished.
+	ActionJoin Action = "join"
+	// ActionMark: it is a node as wanted, but for labels or taints.
+	ActionMark Action = "mark"
+	// ActionNothing: everything holds.
+	ActionNothing Action = "nothing"
+	// ActionRefuse: it can't be joined as it is; Reasons say why. Nothing will be touched.
+	ActionRefuse Action = "refuse"
+)
+
+// Entry is the plan for one machine.
+type Entry struct {
+	Machine string `json:"machine"`
+	Address string `json:"address"`
+	Node    string `json:"node"`
+	Action  Action `json:"action"`
+	Version string `json:"version"`
+	// Reasons are sentences: problems of a refusal, or what is to be done.
+	Reasons []string `json:"reasons,omitempty"`
+	// Phases that will be carried out on the machine.
+	Phases []string `json:"phases,omitempty"`
+	// System is what the machine is: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
+	System string `json:"system,omitempty"`
+}
+
+// Plan looks at every machine, parallel at a time, and says for each what Join would do. It touches none of them, beyond
+// placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, parallel int, report func(string)) ([]Entry, error) {
+	nodes, err := c.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, len(machines))
+	done := make(chan string, len(machines))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(parallel, 1))
+	for i, machine := range machines {
+		group.Go(func() error {
+			entries[i] = c.planOne(ctx, machine, nodes[machine.NodeName])
+			done <- machine.Name
+			report(fmt.Sprintf("inspected %d of %d machines", len(done), len(machines)))
+			return context.Cause(ctx)
+		})
+	}
+	return entries, group.Wait()
+}
+
+func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
+	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version}
+	seen, err := c.look(ctx, machine)
+	if err != nil {
+		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
+		return entry
+	}
+	entry.System = describe(seen.facts)
+	c.decide(&entry, machine, seen, node)
+	return entry
+}
+
+// decide fills in the action:
+//
+//	machine's plan      | node in the cluster            | action
+//	has problems        | any                            | refuse
+//	wants phases        | Ready, and the kubelet is not this machine's | refuse: the name is taken
+//	wants phases        | otherwise                      | join
+//	holds               | Ready at version, marks fit    | nothing
+//	holds               | Ready at version, marks differ | mark
+//	holds               | missing or not Ready           | join (waits for Ready)
+func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
+	plan := seen.facts.Plan
+	switch {
+	case plan.Error != nil:
+		entry.Action, entry.Reasons = ActionRefuse, problems(plan.Error)
+	case wants(plan):
+		entry.Phases = wantedPhases(plan)
+		if node != nil && readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName {
+			entry.Action = ActionRefuse
+			entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
+			return
+		}
+		entry.Action = ActionJoin
+		entry.Reasons = []string{"will do: " + strings.Join(entry.Phases, ", ")}
+	case node == nil:
+		entry.Action, entry.Reasons = ActionJoin, []string{"the machine is set up, but its node is not in the cluster"}
+	case notReady(node, c.Version) != "":
+		entry.Action, entry.Reasons = ActionJoin, []string{notReady(node, c.Version)}
+	default:
+		_, changes := markPatch(node, machine.Labels, c.Cluster.Taints(machine))
+		entry.Action, entry.Reasons = ActionNothing, []string{"is a Ready node at " + c.Version}
+		if len(changes) > 0 {
+			entry.Action, entry.Reasons = ActionMark, []string{"will set " + strings.Join(changes, ", ")}
+		}
+	}
+}
+
+func problems(failure *spec.Error) []string {
+	if len(failure.Problems) > 0 {
+		return failure.Problems
+	}
+	return []string{failure.Message}
+}
+
+func wants(plan *spec.Status) bool { return len(wantedPhases(plan)) > 0 }
+
+func wantedPhases(plan *spec.Status) []string {
+	var names []string
+	for _, phase := range plan.Phases {
+		if phase.Outcome == spec.Wanted {
+			names = append(names, phase.Name)
+		}
+	}
+	return names
+}
+
+// nodes are the cluster's nodes by name, fetched once for the whole plan.
+func (c *Conductor) nodes(ctx context.Context) (map[string]*corev1.Node, error) {
+	list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, classify(err))
+	}
+	byName := make(map[string]*corev1.Node, len(list.Items))
+	for i := range list.Items {
+		byName[list.Items[i].Name] = &list.Items[i]
+	}
+	return byName, nil
+}
+
+func describe(facts spec.Facts) string {
+	return fmt.Sprintf("%s · %s · %d CPUs · %d GB", facts.OS, facts.Arch, facts.CPUs, (facts.MemoryBytes+500_000_000)/1_000_000_000)
+}
+
+// Work returns the machines of a plan that a join has something to do for.
+func Work(entries []Entry) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Action == ActionNothing || e.Action == ActionRefuse })
+}
+
+// Refused returns the machines of a plan that can't be joined as they are.
+func Refused(entries []Entry) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Action != ActionRefuse })
+}
+
+// Table prints a plan for people, a machine a line, further reasons beneath.
+func Table(entries []Entry) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tACTION\tWHY")
+	for _, entry := range entries {
+		for i, reason := range entry.Reasons {
+			if i == 0 {
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Action, reason)
+				continue
+			}
+			_, _ = fmt.Fprintf(table, "\t\t\t%s\n", reason)
+		}
+	}
+	_ = table.Flush()
+	return text.String()
+}

@@ -1,0 +1,57 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Waits between attempts grow from the first to the longest, with jitter, so that fifty machines behind one bastion do not
+// come back in the same instant.
+const (
+	firstWait   = 500 * time.Millisecond
+	longestWait = 15 * time.Second
+	jitterShare = 20 // percent
+)
+
+// retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one place
+// that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
+func retrying(ctx context.Context, budget time.Duration, report func(string), attempt func(context.Context) error) error {
+	backoff := retry.NewExponential(firstWait)
+	backoff = retry.WithCappedDuration(longestWait, backoff)
+	backoff = retry.WithJitterPercent(jitterShare, backoff)
+	var firstFailure time.Time
+	within := retry.BackoffFunc(func() (time.Duration, bool) {
+		wait, stop := backoff.Next()
+		return wait, stop || time.Since(firstFailure)+wait > budget
+	})
+	tries := 0
+	var last error
+	err := retry.Do(ctx, within, func(ctx context.Context) error {
+		tries++
+		last = attempt(ctx)
+		if !fault.IsTransient(last) || ctx.Err() != nil {
+			return last
+		}
+		if firstFailure.IsZero() {
+			firstFailure = time.Now()
+		}
+		report(fmt.Sprintf("%s; trying again (%d), %s of %s used", last, tries, time.Since(firstFailure).Round(time.Second), budget))
+		return retry.RetryableError(last)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && last != nil && !errors.Is(last, context.Cause(ctx)):
+		// go-retry answers with the context's error alone and loses what it was waiting out.
+		return fmt.Errorf("%w (last: %w)", context.Cause(ctx), last)
+	case tries > 1:
+		return fmt.Errorf("%d attempts within %s: %w", tries, budget, last)
+	}
+	return last
+}

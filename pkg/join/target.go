@@ -1,0 +1,148 @@
+package join
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/secret"
+)
+
+// Target is the cluster that machines join, as its kubeconfig Secret describes it.
+type Target struct {
+	Client kubernetes.Interface
+	// Server is the API server's address as the machines see it, "https://host:port".
+	Server string
+	// CACert is the cluster's certificate authority, PEM.
+	CACert string
+	// UID is the UID of the kube-system namespace: which cluster this is, whatever its address.
+	UID string
+	// Version is the API server's, e.g. "v1.34.4".
+	Version string
+	// CgroupDriver is what the cluster's kubelet-config asks for, "systemd" when it says nothing.
+	CgroupDriver string
+}
+
+// kubeconfigKeys are the Secret keys that hold a kubeconfig, in the order in which tools write them: Cluster API, our own, kubectl users.
+var kubeconfigKeys = []string{"value", "kubeconfig", "config"}
+
+// Connect opens the target of cluster: it reads the kubeconfig Secret and asks the API server who it is.
+func Connect(ctx context.Context, source config.Source, cluster *config.Cluster) (*Target, error) {
+	name := cluster.Fleet.Cluster.KubeconfigSecret
+	content, err := source.Secret(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w", cluster.Name, err)
+	}
+	kubeconfig, found := firstOf(content, kubeconfigKeys)
+	if !found {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name, name, source.Namespace(), kubeconfigKeys))
+	}
+	restConfig, err := clientcmd.RESTConfigFromKubeConfig([]byte(kubeconfig.Reveal()))
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+	}
+	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint)
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+	}
+	if err := target.ask(ctx); err != nil {
+		return nil, fmt.Errorf("asking the API server %s of cluster %q: %w", restConfig.Host, cluster.Name, err)
+	}
+	return target, nil
+}
+
+func firstOf(content map[string]secret.Value, keys []string) (secret.Value, bool) {
+	for _, key := range keys {
+		if value, ok := content[key]; ok {
+			return value, true
+		}
+	}
+	return secret.Value{}, false
+}
+
+// fromREST takes what a join needs out of a kubeconfig; endpoint, host:port, wins over the kubeconfig's own server.
+func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
+	if restConfig.Insecure || len(restConfig.CAData) == 0 {
+		return nil, fmt.Errorf("it carries no certificate-authority-data; a machine must be able to verify the cluster it joins")
+	}
+	// One client serves every machine of a workflow: client-go's default of 5 requests a second would queue them.
+	restConfig.QPS, restConfig.Burst = 50, 100
+	restConfig.UserAgent = "argosy"
+	client, err := kubernetes.NewForConfig(restConfig)
+	if err != nil {
+		return nil, err
+	}
+	server, err := url.Parse(restConfig.Host)
+	if err != nil || server.Scheme != "https" || server.Host == "" {
+		return nil, fmt.Errorf("its server %q is not an https URL", restConfig.Host)
+	}
+	host := server.Host
+	if endpoint != "" {
+		host = endpoint
+	}
+	return &Target{Client: client, Server: "https://" + host, CACert: string(restConfig.CAData)}, nil
+}
+
+// ask fills in what only the running cluster knows.
+func (t *Target) ask(ctx context.Context) error {
+	version, err := t.Client.Discovery().ServerVersion()
+	if err != nil {
+		return fault.As(fault.Transient, err)
+	}
+	t.Version = version.GitVersion
+	system, err := t.Client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return classify(err)
+	}
+	t.UID = string(system.UID)
+	t.CgroupDriver, err = t.cgroupDriver(ctx)
+	return err
+}
+
+// cgroupDriver reads the driver that kubeadm will give the kubelet; containerd's must be the same.
+func (t *Target) cgroupDriver(ctx context.Context) (string, error) {
+	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubelet-config", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", fault.As(fault.Configuration, fmt.Errorf("the cluster has no ConfigMap kube-system/kubelet-config, which kubeadm join needs; it was not made by kubeadm or for it"))
+	}
+	if err != nil {
+		return "", classify(err)
+	}
+	return cgroupDriverOf(kubelet)
+}
+
+func cgroupDriverOf(kubelet *corev1.ConfigMap) (string, error) {
+	var wanted struct {
+		CgroupDriver string `json:"cgroupDriver"`
+	}
+	if err := decodeYAML(kubelet.Data["kubelet"], &wanted); err != nil {
+		return "", fault.As(fault.Configuration, fmt.Errorf("reading kube-system/kubelet-config: %w", err))
+	}
+	if wanted.CgroupDriver == "" {
+		return "systemd", nil
+	}
+	return wanted.CgroupDriver, nil
+}
+
+// classify gives an API error its class: what the server could not do now is transient, what it refused is not.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		return fault.As(fault.Configuration, err)
+	case apierrors.IsNotFound(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return fault.As(fault.Permanent, err)
+	default:
+		return fault.As(fault.Transient, err)
+	}
+}

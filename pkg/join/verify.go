@@ -1,0 +1,84 @@
+package join
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/pkg/config"
+)
+
+// Finding is what the cluster says of one machine after a join.
+type Finding struct {
+	Machine string `json:"machine"`
+	Node    string `json:"node"`
+	Version string `json:"version,omitempty"`
+	// Runtime as the node reports it, e.g. "containerd://2.2.9".
+	Runtime string `json:"runtime,omitempty"`
+	// Problems are sentences; none means that the machine is as wanted.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at the version, with its labels
+// and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
+func (c *Conductor) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
+	nodes, err := c.nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	findings := make([]Finding, 0, len(machines))
+	for _, machine := range machines {
+		finding := c.examine(machine, nodes[machine.NodeName])
+		if _, err := revokeTokens(ctx, c.Target.Client, machine.Name); err != nil {
+			finding.Problems = append(finding.Problems, err.Error())
+		}
+		findings = append(findings, finding)
+	}
+	return findings, nil
+}
+
+func (c *Conductor) examine(machine config.Machine, node *corev1.Node) Finding {
+	finding := Finding{Machine: machine.Name, Node: machine.NodeName}
+	if node == nil {
+		finding.Problems = []string{"is not a node of cluster " + c.Cluster.Name}
+		return finding
+	}
+	finding.Version, finding.Runtime = node.Status.NodeInfo.KubeletVersion, node.Status.NodeInfo.ContainerRuntimeVersion
+	if reason := notReady(node, c.Version); reason != "" {
+		finding.Problems = append(finding.Problems, reason)
+	}
+	if _, missing := markPatch(node, machine.Labels, c.Cluster.Taints(machine)); len(missing) > 0 {
+		finding.Problems = append(finding.Problems, "lacks "+strings.Join(missing, ", "))
+	}
+	return finding
+}
+
+// Unsound returns the findings that have problems.
+func Unsound(findings []Finding) []Finding {
+	var unsound []Finding
+	for _, finding := range findings {
+		if len(finding.Problems) > 0 {
+			unsound = append(unsound, finding)
+		}
+	}
+	return unsound
+}
+
+// FindingsTable prints findings for people.
+func FindingsTable(findings []Finding) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "MACHINE\tNODE\tSTATE\tVERSION\tRUNTIME")
+	for _, f := range findings {
+		state := "Ready"
+		if len(f.Problems) > 0 {
+			state = strings.Join(f.Problems, "; ")
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.Machine, f.Node, state, f.Version, f.Runtime)
+	}
+	_ = table.Flush()
+	return text.String()
+}

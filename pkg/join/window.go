@@ -1,0 +1,83 @@
+package join
+
+import (
+	"context"
+	"sync"
+)
+
+// Window admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next enters,
+// so a slow machine never holds up a batch. A machine whose operation already runs (the plugin was restarted meanwhile)
+// enters at once, also over the limit, and nobody else enters until the window is below it again.
+type Window struct {
+	mu      sync.Mutex
+	limit   int
+	inside  int
+	waiting []chan struct{}
+}
+
+// NewWindow makes a window for limit machines; below 1 counts as 1.
+func NewWindow(limit int) *Window { return &Window{limit: max(limit, 1)} }
+
+// Enter waits for a place and returns the function that gives it back. waiting is called once when there is none yet,
+// with the number inside.
+func (w *Window) Enter(ctx context.Context, waiting func(inside int)) (leave func(), err error) {
+	w.mu.Lock()
+	if w.inside < w.limit && len(w.waiting) == 0 {
+		w.inside++
+		w.mu.Unlock()
+		return w.leaver(), nil
+	}
+	place := make(chan struct{})
+	w.waiting = append(w.waiting, place)
+	inside := w.inside
+	w.mu.Unlock()
+	waiting(inside)
+
+	select {
+	case <-place:
+		return w.leaver(), nil
+	case <-ctx.Done():
+		w.giveUp(place)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// EnterRunning enters without waiting.
+func (w *Window) EnterRunning() (leave func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inside++
+	return w.leaver()
+}
+
+func (w *Window) leaver() func() {
+	return sync.OnceFunc(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.inside--
+		w.admit()
+	})
+}
+
+// admit lets in whom there is room for; the caller holds the lock.
+func (w *Window) admit() {
+	for w.inside < w.limit && len(w.waiting) > 0 {
+		w.inside++
+		close(w.waiting[0])
+		w.waiting = w.waiting[1:]
+	}
+}
+
+// giveUp takes place out of the queue, or gives it back when it was granted at the same moment.
+func (w *Window) giveUp(place chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, other := range w.waiting {
+		if other == place {
+			w.waiting = append(w.waiting[:i], w.waiting[i+1:]...)
+			return
+		}
+	}
+	w.inside--
+	w.admit()
+}

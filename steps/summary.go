@@ -1,0 +1,118 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// Workflows reads a Workflow of the plugin's own namespace.
+type Workflows interface {
+	Workflow(ctx context.Context, namespace, name string) (*wfv1.Workflow, error)
+}
+
+// summaryStep says at the end of a workflow what became of each machine. It reads the Workflow itself, so it knows also
+// what an earlier agent pod did, and it never fails a workflow that did its work.
+type summaryStep struct{ workflows Workflows }
+
+func (summaryStep) Name() string      { return "summary" }
+func (summaryStep) Outputs() []string { return []string{"table", "report"} }
+
+func (s summaryStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	if err := call.Decode(&struct {
+		Cluster  string `json:"cluster"`
+		Machines string `json:"machines"`
+		Status   string `json:"status"`
+	}{}); err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
+		workflow, err := s.workflows.Workflow(ctx, call.Workflow.Namespace, call.Workflow.Name)
+		if err != nil {
+			return plugin.Result{}, fmt.Errorf("reading workflow %q: %w", call.Workflow.Name, err)
+		}
+		machines := machineResults(workflow.Status.Nodes)
+		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(machines), Outputs: map[string]string{
+			"table": summaryTable(machines), "report": encode(machines),
+		}}, nil
+	}}, nil
+}
+
+// machineResult is how one machine's step ended.
+type machineResult struct {
+	Machine string         `json:"machine"`
+	Phase   wfv1.NodePhase `json:"phase"`
+	// Message of the step: of a failure the machine's phase, the reason and the last lines.
+	Message string `json:"message"`
+}
+
+// machineResults finds the join steps by what their templates ask of us, in the order of the machines' names. A step that
+// was retried counts with its last attempt, which the node above the attempts shows.
+func machineResults(nodes wfv1.Nodes) []machineResult {
+	byMachine := map[string]machineResult{}
+	started := map[string]int64{}
+	for _, node := range nodes {
+		machine := machineOf(node)
+		if machine == "" || node.StartedAt.UnixNano() < started[machine] {
+			continue
+		}
+		started[machine] = node.StartedAt.UnixNano()
+		byMachine[machine] = machineResult{Machine: machine, Phase: node.Phase, Message: node.Message}
+	}
+	results := make([]machineResult, 0, len(byMachine))
+	for _, result := range byMachine {
+		results = append(results, result)
+	}
+	slices.SortFunc(results, func(a, b machineResult) int { return strings.Compare(a.Machine, b.Machine) })
+	return results
+}
+
+// machineOf is the machine that a plugin node worked on, "" for every other node.
+func machineOf(node wfv1.NodeStatus) string {
+	if node.Type != wfv1.NodeTypePlugin || node.Inputs == nil {
+		return ""
+	}
+	for _, parameter := range node.Inputs.Parameters {
+		if parameter.Name == "machine" && parameter.Value != nil {
+			return parameter.Value.String()
+		}
+	}
+	return ""
+}
+
+func summaryMessage(machines []machineResult) string {
+	if len(machines) == 0 {
+		return "no machine needed work"
+	}
+	var failed []string
+	for _, result := range machines {
+		if result.Phase != wfv1.NodeSucceeded && result.Phase != wfv1.NodeSkipped {
+			failed = append(failed, fmt.Sprintf("%s (%s): %s", result.Machine, result.Phase, result.Message))
+		}
+	}
+	text := fmt.Sprintf("%d of %d machines joined", len(machines)-len(failed), len(machines))
+	return strings.Join(append([]string{text}, failed...), "\n")
+}
+
+func summaryTable(machines []machineResult) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "MACHINE\tRESULT\tMESSAGE")
+	for _, result := range machines {
+		for i, line := range strings.Split(result.Message, "\n") {
+			if i == 0 {
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", result.Machine, result.Phase, line)
+				continue
+			}
+			_, _ = fmt.Fprintf(table, "\t\t%s\n", line)
+		}
+	}
+	_ = table.Flush()
+	return text.String()
+}

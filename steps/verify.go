@@ -1,0 +1,59 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// verifyStep looks at the cluster after a join and fails unless every machine is a Ready node as wanted.
+type verifyStep struct{ env *Env }
+
+func (verifyStep) Name() string      { return "verify" }
+func (verifyStep) Outputs() []string { return []string{"table", "report"} }
+
+func (s verifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		Cluster  string `json:"cluster"`
+		Machines string `json:"machines"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
+		conductor, err := s.env.conductor(ctx, call, in.Cluster)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		machines, err := conductor.Cluster.Select(in.Machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		findings, err := conductor.Verify(ctx, machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return verifyResult(findings), nil
+	}}, nil
+}
+
+func verifyResult(findings []join.Finding) plugin.Result {
+	result := plugin.Result{
+		Phase:   plugin.Succeeded,
+		Message: fmt.Sprintf("%d of %d machines are Ready nodes as wanted", len(findings), len(findings)),
+		Outputs: map[string]string{"table": join.FindingsTable(findings), "report": encode(findings)},
+	}
+	unsound := join.Unsound(findings)
+	if len(unsound) == 0 {
+		return result
+	}
+	lines := []string{fmt.Sprintf("%d of %d machines are not as wanted:", len(unsound), len(findings))}
+	for _, finding := range unsound {
+		lines = append(lines, fmt.Sprintf("%s: %s", finding.Machine, strings.Join(finding.Problems, "; ")))
+	}
+	result.Phase, result.Message = plugin.Failed, strings.Join(lines, "\n")
+	return result
+}
