@@ -45,7 +45,7 @@ func (p *place) open() (config.Source, fleet.HostKeys, error) {
 		if p.cluster == "" {
 			return nil, nil, usageError{errors.New("--from needs --cluster: a folder may hold several")}
 		}
-		return config.Dir(p.from), nil, nil
+		return config.Dir{Path: p.from, In: p.namespace}, nil, nil
 	}
 	if p.namespace == "" {
 		return nil, nil, usageError{errors.New("say where the documents are: --namespace of the host cluster, or --from a folder")}
@@ -61,7 +61,7 @@ func (p *place) open() (config.Source, fleet.HostKeys, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
 	}
-	return config.API(client, p.namespace), fleet.ConfigMapKeys{Client: client, Namespace: p.namespace}, nil
+	return config.FromAPI(client, p.namespace), fleet.ConfigMapKeys{Client: client, Namespace: p.namespace}, nil
 }
 
 func (p *place) rest() (*rest.Config, error) {

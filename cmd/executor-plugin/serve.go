@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fleet"
@@ -27,6 +27,7 @@ const memoryGoal = 80 << 20
 
 func serveCommand() *cobra.Command {
 	var options plugin.Options
+	var kubeconfig string
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve Argo's executor-plugin protocol (in the agent pod)",
@@ -35,19 +36,21 @@ func serveCommand() *cobra.Command {
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryGoal)
 			}
-			return serve(command.Context(), options)
+			return serve(command.Context(), options, kubeconfig)
 		},
 	}
 	command.Flags().StringVar(&options.Address, "address", "", "address to listen on (default 127.0.0.1:14500)")
 	command.Flags().StringVar(&options.TokenFile, "token-file", "", "file with the agent's bearer token (default /var/run/argo/token)")
+	command.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster, to run outside of a pod (default: the pod's service account)")
 	return command
 }
 
-func serve(ctx context.Context, options plugin.Options) error {
+func serve(ctx context.Context, options plugin.Options, kubeconfig string) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	restConfig, err := rest.InClusterConfig()
+	// With an empty path this is the pod's service account.
+	restConfig, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return fmt.Errorf("reading the pod's service account: %w", err)
+		return fmt.Errorf("reading how to reach the host cluster: %w", err)
 	}
 	host, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
@@ -74,7 +77,7 @@ func serve(ctx context.Context, options plugin.Options) error {
 func opener(host kubernetes.Interface, tools fleet.Tools) steps.Opener {
 	return func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
 		keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
-		return fleet.Open(ctx, config.API(host, namespace), keys, tools, cluster)
+		return fleet.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 	}
 }
 

@@ -22,6 +22,8 @@ type Facts struct {
 	// Port10250 is the process that listens there, e.g. "kubelet (pid 812)"; empty when the port is free.
 	Port10250 string `json:"port10250,omitempty"`
 
+	// Working is the ID of the operation that holds the machine's lock right now; empty when none does.
+	Working string `json:"working,omitempty"`
 	// Plan answers Question.Operations: what holds, what is wanted, or every problem. Nil when nothing was asked.
 	Plan *Status `json:"plan,omitempty"`
 	// Reached says whether Question.Reach answered; nil when it was not tried.

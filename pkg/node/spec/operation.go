@@ -72,6 +72,8 @@ type Bundle struct {
 	Size int64 `json:"size,omitempty"`
 	// URL to download from when the machine pulls; empty when the plugin pushes to BundlesDir.
 	URL string `json:"url,omitempty"`
+	// CACert is a PEM certificate authority for URL's TLS, beside the system's.
+	CACert string `json:"caCert,omitempty"`
 }
 
 // Containerd says how the container runtime is set up.

@@ -1,0 +1,51 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Receive unpacks the archive that r carries into dir while it arrives, and compares its digest with want at the end. An
+// archive that is damaged or another one gives a *DigestError (permanent), also where unpacking stumbled over the damage
+// first. Errors of r are returned as they are.
+func Receive(ctx context.Context, r io.Reader, format Format, want, dir string) ([]File, error) {
+	source := &hashed{r: r, sum: sha256.New()}
+	files, err := Unpack(ctx, source, format, dir)
+	if source.err != nil && !errors.Is(source.err, io.EOF) {
+		return nil, source.err
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if _, drained := io.Copy(io.Discard, source); drained != nil {
+			return nil, drained
+		}
+	}
+	if got := hex.EncodeToString(source.sum.Sum(nil)); got != want {
+		return nil, fault.As(fault.Permanent, &DigestError{Want: want, Got: got})
+	}
+	return files, err
+}
+
+// hashed hashes what is read through it, and remembers how reading ended. It is used by one goroutine at a time.
+type hashed struct {
+	r   io.Reader
+	sum hash.Hash
+	err error
+}
+
+func (h *hashed) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.sum.Write(p[:n])
+	if err != nil {
+		h.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,264 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Bounds on what an archive may unpack to. A node bundle has some twenty files and less than 500 MB; what goes far beyond
+// is broken or hostile, and must not fill the machine's disk.
+const (
+	maxEntries      = 10_000
+	maxUnpackedSize = 8 << 30
+)
+
+// Format is how an archive is compressed; it is also the ending of its name.
+type Format string
+
+// The formats.
+const (
+	TarGzip Format = "tar.gz"
+	TarZstd Format = "tar.zst"
+)
+
+// FormatOf tells the format by the archive's name.
+func FormatOf(name string) (Format, error) {
+	for _, format := range []Format{TarGzip, TarZstd} {
+		if strings.HasSuffix(name, "."+string(format)) {
+			return format, nil
+		}
+	}
+	return "", fault.As(fault.Configuration, fmt.Errorf("reading the format of bundle %q: its name ends neither in .tar.gz nor in .tar.zst", name))
+}
+
+// RefusedError is an archive entry that may not be unpacked. Its class is permanent: the archive stays as it is.
+type RefusedError struct {
+	// Entry is the name as the archive has it.
+	Entry string
+	// Why says what is wrong with it.
+	Why string
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("refusing entry %q of the bundle: %s", e.Entry, e.Why)
+}
+
+// Unpack writes the archive that r carries into the folder dir, which must exist and should be empty, and returns what it
+// wrote, in the archive's order. Nothing is written outside dir: an entry that tries is refused with a *RefusedError, as
+// are device nodes and names that come twice. The compressed stream is read to its end. Whoever needs its digest hashes
+// r; until that is compared, nothing in dir may be executed.
+func Unpack(ctx context.Context, r io.Reader, format Format, dir string) ([]File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening folder %q to unpack into: %w", dir, err)
+	}
+	defer root.Close()
+
+	ahead := readAhead(r, 1<<20, 8)
+	defer ahead.Close()
+	plain, stop, err := decompress(ahead, format)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	// Decompressing and writing run side by side.
+	plainAhead := readAhead(plain, 1<<20, 8)
+	// It must have ended before the decompressor beneath it is closed.
+	defer plainAhead.Close()
+
+	u := &unpacking{root: root, seen: map[string]bool{}}
+	if err := u.entries(ctx, tar.NewReader(plainAhead)); err != nil {
+		return nil, err
+	}
+	// What follows the end mark is padding; reading it makes the decompressor check the stream's own checksum.
+	if _, err := io.Copy(io.Discard, io.LimitReader(plainAhead, maxUnpackedSize)); err != nil {
+		return nil, fmt.Errorf("reading the end of the bundle: %w", err)
+	}
+	if _, err := io.Copy(io.Discard, ahead); err != nil {
+		return nil, fmt.Errorf("reading the end of the bundle: %w", err)
+	}
+	return u.files, u.checkLinks()
+}
+
+func decompress(r io.Reader, format Format) (io.Reader, func(), error) {
+	switch format {
+	case TarGzip:
+		z, err := gzip.NewReader(bufio.NewReaderSize(r, 256<<10))
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the gzip header of the bundle: %w", err)
+		}
+		return z, func() { _ = z.Close() }, nil
+	case TarZstd:
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(256<<20))
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the zstd header of the bundle: %w", err)
+		}
+		return z, z.Close, nil
+	}
+	return nil, nil, fault.As(fault.Configuration, fmt.Errorf("unpacking a bundle of format %q: only tar.gz and tar.zst are known", format))
+}
+
+type unpacking struct {
+	root  *os.Root
+	seen  map[string]bool
+	files []File
+	links []string
+	size  int64
+	buf   []byte
+}
+
+func (u *unpacking) entries(ctx context.Context, archive *tar.Reader) error {
+	u.buf = make([]byte, 1<<20)
+	for count := 0; ; count++ {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("unpacking the bundle: %w", context.Cause(ctx))
+		}
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the bundle's table: %w", err)
+		}
+		if count >= maxEntries {
+			return &RefusedError{header.Name, fmt.Sprintf("the archive has more than %d entries", maxEntries)}
+		}
+		if err := u.entry(header, archive); err != nil {
+			return err
+		}
+	}
+}
+
+func (u *unpacking) entry(header *tar.Header, content io.Reader) error {
+	name, err := localName(header.Name)
+	if err != nil {
+		return err
+	}
+	if header.Typeflag == tar.TypeDir {
+		if err := u.root.MkdirAll(name, 0o755); err != nil {
+			return u.writing(header, err)
+		}
+		return nil
+	}
+	if u.seen[name] {
+		return &RefusedError{header.Name, "it is in the archive twice"}
+	}
+	u.seen[name] = true
+	if u.size += header.Size; header.Size < 0 || u.size > maxUnpackedSize {
+		return &RefusedError{header.Name, fmt.Sprintf("the archive unpacks to more than %d bytes", int64(maxUnpackedSize))}
+	}
+	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return u.writing(header, err)
+	}
+	switch header.Typeflag {
+	case tar.TypeReg:
+		return u.file(header, name, content)
+	case tar.TypeSymlink:
+		return u.symlink(header, name)
+	case tar.TypeLink:
+		return u.link(header, name)
+	}
+	return &RefusedError{header.Name, "it is neither a file, a folder nor a link"}
+}
+
+// localName turns an entry's name into a clean path beneath the target, or refuses it.
+func localName(entry string) (string, error) {
+	switch {
+	case entry == "" || strings.ContainsRune(entry, 0):
+		return "", &RefusedError{entry, "its name is empty or holds a zero byte"}
+	case path.IsAbs(entry):
+		return "", &RefusedError{entry, "its name is absolute"}
+	}
+	for part := range strings.SplitSeq(entry, "/") {
+		if part == ".." {
+			return "", &RefusedError{entry, "its name leads out of the folder"}
+		}
+	}
+	return path.Clean(entry), nil
+}
+
+func (u *unpacking) file(header *tar.Header, name string, content io.Reader) error {
+	// No set-user-id and nothing writable for others, whatever the archive says.
+	file, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fs.FileMode(header.Mode)&0o755)
+	if err != nil {
+		return u.writing(header, err)
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(io.MultiWriter(file, sum), onlyReader{content}, u.buf); err != nil {
+		return fmt.Errorf("unpacking %q: %w", header.Name, err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("reading the size of %q: %w", header.Name, err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("unpacking %q: %w", header.Name, err)
+	}
+	u.files = append(u.files, fileOf(name, info, hex.EncodeToString(sum.Sum(nil))))
+	return nil
+}
+
+func (u *unpacking) symlink(header *tar.Header, name string) error {
+	target := header.Linkname
+	if target == "" || path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+		return &RefusedError{header.Name, fmt.Sprintf("it links to %q, outside of the folder", target)}
+	}
+	if err := u.root.Symlink(target, name); err != nil {
+		return u.writing(header, err)
+	}
+	u.links = append(u.links, name)
+	return nil
+}
+
+func (u *unpacking) link(header *tar.Header, name string) error {
+	target, err := localName(header.Linkname)
+	if err != nil {
+		return &RefusedError{header.Name, fmt.Sprintf("it links to %q, outside of the folder", header.Linkname)}
+	}
+	if err := u.root.Link(target, name); err != nil {
+		return u.writing(header, err)
+	}
+	return nil
+}
+
+// checkLinks resolves every symbolic link once all entries are there: links that lead through other links can leave the
+// folder although each looks harmless by itself.
+func (u *unpacking) checkLinks() error {
+	for _, name := range u.links {
+		if _, err := u.root.Stat(name); err != nil {
+			return &RefusedError{name, fmt.Sprintf("its link leads nowhere or out of the folder: %v", err)}
+		}
+	}
+	return nil
+}
+
+// writing tells an attempt to leave the folder through a link, or to write a name twice, from a full or broken disk.
+func (u *unpacking) writing(header *tar.Header, err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return &RefusedError{header.Name, "it is in the archive twice"}
+	}
+	if strings.Contains(err.Error(), "path escapes from parent") {
+		return &RefusedError{header.Name, "it leads out of the folder through a link"}
+	}
+	return fmt.Errorf("unpacking %q: %w", header.Name, err)
+}
+
+// onlyReader hides WriteTo, so that io.CopyBuffer uses our large buffer.
+type onlyReader struct{ io.Reader }

@@ -1,0 +1,143 @@
+package bundle
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// CompleteFile is the manifest's name in an unpacked bundle. It is written last: a folder that has it was unpacked whole,
+// from an archive with the right digest.
+const CompleteFile = ".complete"
+
+// File is one file of an unpacked bundle.
+type File struct {
+	// Path beneath the bundle's folder, e.g. "release/kubelet".
+	Path string `json:"path"`
+	// Size in bytes.
+	Size int64 `json:"size"`
+	// ModTime is when it was unpacked.
+	ModTime time.Time `json:"modTime"`
+	// SHA256 in hex.
+	SHA256 string `json:"sha256"`
+}
+
+func fileOf(name string, info fs.FileInfo, sum string) File {
+	return File{Path: name, Size: info.Size(), ModTime: info.ModTime().UTC(), SHA256: sum}
+}
+
+// Manifest says what an unpacked bundle consists of.
+type Manifest struct {
+	// SHA256 of the archive, hex.
+	SHA256 string `json:"sha256"`
+	Files  []File `json:"files"`
+	// Versions of the programs that Argosy asked, by name: "kubelet": "v1.34.4".
+	Versions map[string]string `json:"versions"`
+	// BootID is the machine's boot during which the files were written; until Synced, they may be lost with the power, so
+	// after another boot their content is checked and not only their size.
+	BootID string `json:"bootID"`
+	// Synced: the files were on the disk for good.
+	Synced bool `json:"synced"`
+}
+
+// ReadManifest reads the manifest of the unpacked bundle in dir. A bundle that was never completed gives fs.ErrNotExist.
+func ReadManifest(dir string) (*Manifest, error) {
+	data, err := os.ReadFile(filepath.Join(dir, CompleteFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest of bundle %q: %w", dir, err)
+	}
+	var m Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("reading the manifest of bundle %q: %w", dir, err)
+	}
+	return &m, nil
+}
+
+// Write puts the manifest into dir by rename.
+func (m *Manifest) Write(dir string) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("writing the manifest of bundle %q: %w", dir, err)
+	}
+	name := filepath.Join(dir, CompleteFile)
+	if err := os.WriteFile(name+".tmp", data, 0o644); err != nil {
+		return fmt.Errorf("writing the manifest of bundle %q: %w", dir, err)
+	}
+	if err := os.Rename(name+".tmp", name); err != nil {
+		return fmt.Errorf("writing the manifest of bundle %q: %w", dir, err)
+	}
+	return nil
+}
+
+// Verify compares the files in dir with the manifest: by size and time, which takes no time, and by content too where
+// power may have been lost before the files reached the disk. bootID is the machine's present boot.
+func (m *Manifest) Verify(dir, bootID string) error {
+	byContent := !m.Synced && m.BootID != bootID
+	for _, want := range m.Files {
+		name := filepath.Join(dir, filepath.FromSlash(want.Path))
+		info, err := os.Lstat(name)
+		if err != nil {
+			return fmt.Errorf("verifying %q: %w", want.Path, err)
+		}
+		if info.Size() != want.Size || !info.ModTime().Equal(want.ModTime) {
+			return fmt.Errorf("verifying %q: its size or time is not as unpacked", want.Path)
+		}
+		if !byContent {
+			continue
+		}
+		sum, err := hashFile(name)
+		if err != nil {
+			return fmt.Errorf("verifying %q: %w", want.Path, err)
+		}
+		if sum != want.SHA256 {
+			return fmt.Errorf("verifying %q: its content is not as unpacked", want.Path)
+		}
+	}
+	return nil
+}
+
+func hashFile(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(sum, onlyReader{file}, make([]byte, 1<<20)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// DigestError is an archive that is not the one asked for.
+type DigestError struct{ Want, Got string }
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("the bundle's sha256 is %s, but %s was expected: it was damaged on its way or is another file; nothing of it was executed", e.Got, e.Want)
+}
+
+// CheckMachine says whether the program in file runs on arch (Go's name), by its ELF header and without executing it.
+func CheckMachine(file, arch string) error {
+	program, err := elf.Open(file)
+	if err != nil {
+		return fault.As(fault.Permanent, fmt.Errorf("reading the ELF header of %q: %w", file, err))
+	}
+	defer program.Close()
+	got, known := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[program.Machine]
+	if !known {
+		got = program.Machine.String()
+	}
+	if got != arch {
+		return fault.As(fault.Permanent, fmt.Errorf("the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch))
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// The checks of single values. Each notes what is wrong under the value's key and says whether all is well. Empty values
+// pass, unless the check's name says otherwise: what must not be empty is checked by required.
+
+// required notes a value that is missing.
+func (d *document) required(key, value, suggestion string) bool {
+	if value == "" {
+		d.add(key, "is missing", suggestion)
+		return false
+	}
+	return true
+}
+
+// oneOf checks an enumeration.
+func (d *document) oneOf(key, value string, allowed ...string) bool {
+	if value == "" || slices.Contains(allowed, value) {
+		return true
+	}
+	suggestion := "use " + strings.Join(allowed[:len(allowed)-1], ", ") + " or " + allowed[len(allowed)-1]
+	if near := nearest(value, allowed); near != "" {
+		suggestion = fmt.Sprintf("did you mean %q?", near)
+	}
+	d.add(key, shown(value)+" is not known", suggestion)
+	return false
+}
+
+// match checks a value against a pattern of safe characters.
+func (d *document) match(key, value string, pattern *regexp.Regexp, what, suggestion string) bool {
+	if value == "" || pattern.MatchString(value) {
+		return true
+	}
+	d.add(key, shown(value)+" is not "+what, suggestion)
+	return false
+}
+
+// label checks a name that is a DNS-1123 label.
+func (d *document) label(key, value string) bool {
+	if value == "" || len(validation.IsDNS1123Label(value)) == 0 {
+		return true
+	}
+	d.add(key, shown(value)+" is not a DNS-1123 label", "use up to 63 lower case letters, digits and hyphens, with a letter or digit at both ends")
+	return false
+}
+
+// object checks the name of a Kubernetes object.
+func (d *document) object(key, value string) bool {
+	if value == "" || len(validation.IsDNS1123Subdomain(value)) == 0 {
+		return true
+	}
+	d.add(key, shown(value)+" is not a name that Kubernetes allows", "use lower case letters, digits, hyphens and dots, with a letter or digit at both ends")
+	return false
+}
+
+// labels checks a map of Kubernetes labels.
+func (d *document) labels(key string, labels map[string]string) {
+	for name, value := range labels {
+		d.qualified(join(key, name), name)
+		d.labelValue(join(key, name), value)
+	}
+}
+
+// qualified checks the key of a label or taint.
+func (d *document) qualified(key, name string) {
+	if len(validation.IsQualifiedName(name)) > 0 {
+		d.add(key, shown(name)+" is not a name for a label or taint", `use letters, digits, "-", "_" and ".", up to 63, after an optional DNS prefix and "/"`)
+	}
+}
+
+// labelValue checks the value of a label or taint.
+func (d *document) labelValue(key, value string) {
+	if len(validation.IsValidLabelValue(value)) > 0 {
+		d.add(key, shown(value)+" is not a value for a label or taint", `use letters, digits, "-", "_" and ".", up to 63`)
+	}
+}
+
+// port checks a port that was written; 0 means that none was.
+func (d *document) port(key string, port int) {
+	if port == 0 && d.places[key] == nil {
+		return
+	}
+	if len(validation.IsValidPortNum(port)) > 0 {
+		d.add(key, strconv.Itoa(port)+" is not a port", "use 1 to 65535")
+	}
+}
+
+// positive checks a duration that was written.
+func (d *document) positive(key string, duration metav1.Duration) {
+	if duration.Duration < 0 || (duration.Duration == 0 && d.places[key] != nil && d.places[key].tag != nullTag) {
+		d.add(key, "must be longer than nothing", `write e.g. "30s" or "5m"`)
+	}
+}
+
+// atLeastOne checks a number.
+func (d *document) atLeastOne(key string, number int) {
+	if number < 1 {
+		d.add(key, strconv.Itoa(number)+" is too few", "use 1 or more")
+	}
+}
+
+// quantity checks an amount such as 2Gi.
+func (d *document) quantity(key, value string) {
+	if value == "" {
+		return
+	}
+	// A quantity is short; its parser's time grows with what it is given.
+	parsed, err := resource.ParseQuantity(value[:min(len(value), 64)])
+	if err != nil || len(value) > 64 || parsed.Sign() <= 0 {
+		d.add(key, shown(value)+" is not an amount of bytes", `write e.g. "2Gi" or "900Mi"`)
+	}
+}
+
+// Characters that mean nothing to a shell, to systemd or to TOML.
+var (
+	safePath   = regexp.MustCompile(`^(/[A-Za-z0-9._+@-]+)+$`)
+	userName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,30}\$?$`)
+	fileName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+	sha256Hex  = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+	phaseName  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$`)
+	errorName  = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
+	argName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+	argValue   = regexp.MustCompile(`^[A-Za-z0-9._/:;,=+@%~*^&|<>?!#()\[\]{}-]*$`)
+	imageName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+	numberTail = regexp.MustCompile(`(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)$`)
+)
+
+// absolute checks a path on a machine.
+func (d *document) absolute(key, value string) bool {
+	if value == "" || (safePath.MatchString(value) && path.Clean(value) == value) {
+		return true
+	}
+	suggestion := `use letters, digits and "._+@-" between slashes`
+	if cleaned := path.Clean("/" + value); safePath.MatchString(cleaned) && !strings.Contains(value, "..") {
+		suggestion = fmt.Sprintf("write %q", cleaned)
+	}
+	d.add(key, shown(value)+" is not an absolute path without detours", suggestion)
+	return false
+}
+
+// socket checks the address of a container runtime.
+func (d *document) socket(key, value string) {
+	rest, isUnix := strings.CutPrefix(value, "unix://")
+	switch {
+	case value == "" || (isUnix && safePath.MatchString(rest) && path.Clean(rest) == rest):
+	case safePath.MatchString(value):
+		d.add(key, shown(value)+" has no scheme", fmt.Sprintf("write %q", "unix://"+value))
+	default:
+		d.add(key, shown(value)+" is not the address of a socket", `write e.g. "unix:///run/containerd/containerd.sock"`)
+	}
+}
+
+// publicKeys checks lines as they stand in a .pub file.
+func (d *document) publicKeys(key string, lines []string) {
+	for i, line := range lines {
+		at := key + "[" + strconv.Itoa(i) + "]"
+		_, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+		switch {
+		case strings.Contains(line, "PRIVATE KEY"):
+			d.add(at, "is a private key", "write the public key, and replace the private one, which has now been shared")
+		case err != nil:
+			d.add(at, "is not a public key", `write the line of a .pub file, e.g. "ssh-ed25519 AAAA…"`)
+		case len(options) > 0 || len(strings.TrimSpace(string(rest))) > 0:
+			d.add(at, "holds more than one public key", "write only type and key, without host names or options, one key an item")
+		}
+	}
+}
+
+// host checks a host name or an IP address, and returns the form in which two ways to write one host are equal.
+func (d *document) host(key, value string) (canonical string, ok bool) {
+	if address, err := netip.ParseAddr(value); err == nil {
+		address = address.Unmap()
+		if address.IsUnspecified() || address.IsMulticast() || address == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+			d.add(key, shown(value)+" is not the address of a single host", "")
+			return "", false
+		}
+		return address.String(), true
+	}
+	name := strings.ToLower(strings.TrimSuffix(value, "."))
+	if len(validation.IsDNS1123Subdomain(name)) == 0 && !numberTail.MatchString(name) {
+		return name, true
+	}
+	d.add(key, shown(value)+" is neither a host name nor an IP address", d.hostAdvice(value))
+	return "", false
+}
+
+// hostAdvice recognises addresses that carry more than a host.
+func (d *document) hostAdvice(value string) string {
+	if bare := strings.Trim(value, "[]"); bare != value {
+		if _, err := netip.ParseAddr(bare); err == nil {
+			return fmt.Sprintf("write %q, without brackets", bare)
+		}
+	}
+	if user, host, found := strings.Cut(value, "@"); found && userName.MatchString(user) {
+		return fmt.Sprintf("write the host alone (%s) and put the user into ssh.user", shown(host))
+	}
+	if host, port, err := net.SplitHostPort(value); err == nil {
+		return fmt.Sprintf("write the host alone (%s) and put %s into port", shown(host), shown(port))
+	}
+	return ""
+}
+
+// hostPort checks an address with a port.
+func (d *document) hostPort(key, value string) {
+	if value == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		d.add(key, shown(value)+" is not host:port", `write e.g. "api.example.com:6443" or "[fd00::1]:6443"`)
+		return
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil || len(validation.IsValidPortNum(number)) > 0 {
+		d.add(key, shown(port)+" is not a port", "use 1 to 65535")
+	}
+	d.host(key, host)
+}
+
+// webAddress checks the URL of a repository. Its messages never hold the URL, in which users have put passwords.
+func (d *document) webAddress(key, value string) {
+	if value == "" {
+		return
+	}
+	parsed, err := url.Parse(value)
+	switch {
+	case err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
+		d.add(key, "is not an http or https URL", `write e.g. "https://bundles.example.com/kubernetes"`)
+	case parsed.User != nil:
+		d.add(key, "holds a user or password, which would be seen in messages and on machines", "remove them; a repository that asks for a login is not supported")
+	case parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery:
+		d.add(key, "holds a query or a fragment", "write only scheme, host and path")
+	case !safeURL.MatchString(value):
+		d.add(key, "holds characters that do not belong into a URL", "")
+	}
+}
+
+var safeURL = regexp.MustCompile(`^[A-Za-z0-9._~:/\[\]@!+,;=%-]+$`)

@@ -1,0 +1,130 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Cluster is both documents, parsed, defaulted and validated.
+type Cluster struct {
+	// Name of the cluster, which is the name of its ConfigMap.
+	Name string `json:"name"`
+	// Namespace of the host cluster that holds the ConfigMap and the Secrets. Parse leaves it empty.
+	Namespace string   `json:"namespace,omitempty"`
+	VCluster  VCluster `json:"vcluster"`
+	Fleet     Fleet    `json:"fleet"`
+}
+
+// Parse reads both documents of a cluster. Its error holds Problems, all of them at once, with class
+// fault.Configuration.
+func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
+	c := Defaults()
+	c.Name = cluster
+	v, f := read(VClusterDocument, vcluster), read(FleetDocument, argosy)
+	v.parseVCluster(&c.VCluster)
+	f.parseFleet(&c)
+	if problems := append(v.problems, f.problems...); len(problems) > 0 {
+		return nil, fault.As(fault.Configuration, problems.sorted())
+	}
+	return &c, nil
+}
+
+// Machine returns the machine of this name.
+func (c *Cluster) Machine(name string) (Machine, bool) {
+	for _, m := range c.Fleet.Machines {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Machine{}, false
+}
+
+// SSHFor returns how to reach a machine: its own settings, field by field, then the fleet's, then the defaults. Every
+// bastion has its port, user and Secret filled in. An empty list that a machine writes out ("bastions: []") counts as set.
+func (c *Cluster) SSHFor(m Machine) SSH {
+	s := m.SSH
+	base := c.Fleet.SSH
+	fill(&s.User, base.User)
+	fill(&s.Port, base.Port)
+	fill(&s.Secret, base.Secret)
+	fill(&s.KnownHostsSecret, base.KnownHostsSecret)
+	fill(&s.TrustOnFirstUse, base.TrustOnFirstUse)
+	fill(&s.ConnectTimeout, base.ConnectTimeout)
+	fill(&s.KeepAlive, base.KeepAlive)
+	if s.HostKeys == nil {
+		s.HostKeys = base.HostKeys
+	}
+	if s.HostCAs == nil {
+		s.HostCAs = base.HostCAs
+	}
+	if s.Bastions == nil {
+		s.Bastions = base.Bastions
+	}
+	s.Bastions = append([]Bastion{}, s.Bastions...)
+	for i := range s.Bastions {
+		fill(&s.Bastions[i].Port, defaultSSHPort)
+		fill(&s.Bastions[i].User, s.User)
+		fill(&s.Bastions[i].Secret, s.Secret)
+	}
+	return s
+}
+
+// fill sets what is empty.
+func fill[T comparable](value *T, otherwise T) {
+	var empty T
+	if *value == empty {
+		*value = otherwise
+	}
+}
+
+// fullImage ends the tag of an image that carries node bundles too.
+const fullImage = "-full"
+
+// KubernetesVersion is the version that the cluster should have, as "v1.34.4", from controlPlane.distro.k8s.version or
+// image.tag; "" when neither is set, which means the API server's version.
+func (c *Cluster) KubernetesVersion() string {
+	k8s := c.VCluster.ControlPlane.Distro.K8s
+	version := k8s.Version
+	if version == "" {
+		version = k8s.Image.Tag
+	}
+	return normalVersion(version)
+}
+
+var kubernetesVersion = regexp.MustCompile(`^v\d{1,3}\.\d{1,3}\.\d{1,3}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)
+
+// normalVersion brings the ways to write a version into one form.
+func normalVersion(version string) string {
+	version = strings.TrimSuffix(version, fullImage)
+	if version != "" && !strings.HasPrefix(version, "v") {
+		version = "v" + version
+	}
+	return version
+}
+
+// Taints of a machine's node: its own, then those of privateNodes.joinNode.nodeRegistration. Where both name the same
+// key and effect, the machine's holds.
+func (c *Cluster) Taints(m Machine) []Taint {
+	type identity struct{ key, effect string }
+	var taints []Taint
+	seen := map[identity]bool{}
+	for _, taint := range append(append([]Taint{}, m.Taints...), c.VCluster.PrivateNodes.JoinNode.NodeRegistration.Taints...) {
+		if id := (identity{taint.Key, taint.Effect}); !seen[id] {
+			seen[id] = true
+			taints = append(taints, taint)
+		}
+	}
+	return taints
+}
+
+// Join returns what both documents say about joining nodes, for every machine alike.
+func (c *Cluster) Join() JoinNode { return c.VCluster.PrivateNodes.JoinNode }
+
+// KubeletExtraArgs of every node, in their order, duplicates kept.
+func (c *Cluster) KubeletExtraArgs() []KubeletArg { return c.Join().NodeRegistration.KubeletExtraArgs }
+
+// CgroupDriver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means what the cluster's
+// kubelet-config says.
+func (c *Cluster) CgroupDriver() string { return c.VCluster.PrivateNodes.Kubelet.CgroupDriver }

@@ -1,0 +1,423 @@
+package config
+
+import "argosy.dev/argosy/pkg/secret"
+
+// ControlPlane is the hosted control plane. Joining a cluster that exists already needs only its distro's version.
+type ControlPlane struct {
+	// Endpoint is host:port of the API server as the machines see it. Default: the service's address.
+	Endpoint string `json:"endpoint,omitempty"`
+	// Distro is the Kubernetes to run.
+	Distro Distro `json:"distro,omitzero"`
+	// BackingStore holds the cluster's state. Default: embedded SQLite.
+	BackingStore BackingStore `json:"backingStore,omitzero"`
+	// Proxy in front of the API server.
+	Proxy Proxy `json:"proxy,omitzero"`
+	// Service that exposes the control plane.
+	Service Service `json:"service,omitzero"`
+	// Ingress that exposes the control plane.
+	Ingress Free `json:"ingress,omitempty"`
+	// TLSRoute exposes the control plane through the Gateway API.
+	TLSRoute Free `json:"tlsRoute,omitempty"`
+	// StatefulSet of the control plane's pods.
+	StatefulSet StatefulSet `json:"statefulSet,omitzero"`
+	// CoreDNS resolves names in the cluster.
+	CoreDNS CoreDNS `json:"coredns,omitzero"`
+	// HostPathMapper does not exist with private nodes; it may not be on.
+	HostPathMapper Free `json:"hostPathMapper,omitempty"`
+	// ServiceMonitor for Prometheus.
+	ServiceMonitor Free `json:"serviceMonitor,omitempty"`
+	// Standalone would run the control plane as a service on a machine. It may not be on.
+	Standalone Free `json:"standalone,omitempty"`
+	// Advanced settings.
+	Advanced ControlPlaneAdvanced `json:"advanced,omitzero"`
+}
+
+// Distro is the Kubernetes to run.
+type Distro struct {
+	// K8s is Kubernetes itself.
+	K8s K8s `json:"k8s,omitzero"`
+	// K3s may not be on: nodes join with kubeadm, which needs Kubernetes itself.
+	K3s Free `json:"k3s,omitempty"`
+	// K0s may not be on.
+	K0s Free `json:"k0s,omitempty"`
+}
+
+// K8s is Kubernetes itself.
+type K8s struct {
+	// Enabled may not be false.
+	Enabled bool `json:"enabled"`
+	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag.
+	Version string `json:"version,omitempty"`
+	// Image with the control plane's binaries; its tag is the Kubernetes version.
+	Image Image `json:"image,omitzero"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	// APIServer settings.
+	APIServer Component `json:"apiServer,omitzero"`
+	// ControllerManager settings.
+	ControllerManager Component `json:"controllerManager,omitzero"`
+	// Scheduler settings.
+	Scheduler Component `json:"scheduler,omitzero"`
+	// Env of the control plane's container.
+	Env []Free `json:"env,omitempty"`
+	// SecurityContext of the container that copies the binaries.
+	SecurityContext Free `json:"securityContext,omitempty"`
+	// Resources of the container that copies the binaries.
+	Resources Free `json:"resources,omitempty"`
+}
+
+// Component of the control plane.
+type Component struct {
+	// Enabled may not be false.
+	Enabled bool `json:"enabled"`
+	// Command replaces the usual one.
+	Command []string `json:"command,omitempty"`
+	// ExtraArgs are added to the command, dashes included.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+	// Image of its own.
+	Image string `json:"image,omitempty"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+}
+
+// Image in its parts.
+type Image struct {
+	// Registry host.
+	Registry string `json:"registry,omitempty"`
+	// Repository in the registry.
+	Repository string `json:"repository,omitempty"`
+	// Tag of the image.
+	Tag string `json:"tag,omitempty"`
+}
+
+// BackingStore holds the cluster's state. At most one kind may be on; none means embedded SQLite.
+type BackingStore struct {
+	// Database behind kine.
+	Database Databases `json:"database,omitzero"`
+	// Etcd in one of its forms.
+	Etcd Etcds `json:"etcd,omitzero"`
+}
+
+// Databases behind kine.
+type Databases struct {
+	// Embedded is SQLite on a volume.
+	Embedded Database `json:"embedded,omitzero"`
+	// External is a database server.
+	External Database `json:"external,omitzero"`
+}
+
+// Database behind kine.
+type Database struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// DataSource says where it is and who logs in.
+	DataSource secret.Value `json:"dataSource,omitzero"`
+	// Connector names a Secret with the data source.
+	Connector string `json:"connector,omitempty"`
+	// IdentityProvider for cloud databases.
+	IdentityProvider string `json:"identityProvider,omitempty"`
+	// CertFile of the client.
+	CertFile string `json:"certFile,omitempty"`
+	// KeyFile of the client.
+	KeyFile string `json:"keyFile,omitempty"`
+	// CAFile of the server.
+	CAFile string `json:"caFile,omitempty"`
+	// ExtraArgs for kine.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// Etcds in their forms.
+type Etcds struct {
+	// Embedded runs in the control plane's pods.
+	Embedded EmbeddedEtcd `json:"embedded,omitzero"`
+	// Deploy runs as a StatefulSet beside the control plane.
+	Deploy DeployedEtcd `json:"deploy,omitzero"`
+	// External exists already.
+	External ExternalEtcd `json:"external,omitzero"`
+}
+
+// EmbeddedEtcd runs in the control plane's pods.
+type EmbeddedEtcd struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// MigrateFromDeployedEtcd copies the state of a deployed one first.
+	MigrateFromDeployedEtcd bool `json:"migrateFromDeployedEtcd,omitempty"`
+	// SnapshotCount is the number of transactions after which etcd writes a snapshot.
+	SnapshotCount int `json:"snapshotCount,omitempty"`
+	// ExtraArgs for etcd.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// DeployedEtcd runs as a StatefulSet beside the control plane.
+type DeployedEtcd struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// StatefulSet of its pods.
+	StatefulSet Free `json:"statefulSet,omitempty"`
+	// Service in front of it.
+	Service Free `json:"service,omitempty"`
+	// HeadlessService of its members.
+	HeadlessService Free `json:"headlessService,omitempty"`
+}
+
+// ExternalEtcd exists already.
+type ExternalEtcd struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// Endpoint is host:port.
+	Endpoint string `json:"endpoint,omitempty"`
+	// TLS of the connection.
+	TLS EtcdTLS `json:"tls,omitzero"`
+}
+
+// EtcdTLS of a connection to etcd; the files lie in the control plane's container.
+type EtcdTLS struct {
+	// CAFile of the server.
+	CAFile string `json:"caFile,omitempty"`
+	// CertFile of the client.
+	CertFile string `json:"certFile,omitempty"`
+	// KeyFile of the client.
+	KeyFile string `json:"keyFile,omitempty"`
+}
+
+// Proxy in front of the API server.
+type Proxy struct {
+	// BindAddress to listen on.
+	BindAddress string `json:"bindAddress,omitempty"`
+	// Port to listen on.
+	Port int `json:"port,omitempty"`
+	// ExtraSANs of the serving certificate: host names and IP addresses.
+	ExtraSANs []string `json:"extraSANs,omitempty"`
+}
+
+// Service that exposes the control plane.
+type Service struct {
+	// Enabled creates it.
+	Enabled bool `json:"enabled"`
+	// Labels of the Service.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the Service.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// HTTPSNodePort for type NodePort; 0 lets Kubernetes choose.
+	HTTPSNodePort int `json:"httpsNodePort,omitempty"`
+	// KubeletNodePort belongs to shared nodes.
+	KubeletNodePort int `json:"kubeletNodePort,omitempty"`
+	// Spec is merged into the Service's spec, e.g. type: LoadBalancer.
+	Spec Free `json:"spec,omitempty"`
+}
+
+// StatefulSet of the control plane's pods.
+type StatefulSet struct {
+	// HighAvailability of the control plane.
+	HighAvailability HighAvailability `json:"highAvailability,omitzero"`
+	// Image of the control plane's main container.
+	Image Image `json:"image,omitzero"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	// Labels of the StatefulSet.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the StatefulSet.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Pods carry these labels and annotations.
+	Pods Free `json:"pods,omitempty"`
+	// Resources of the main container.
+	Resources Free `json:"resources,omitempty"`
+	// Scheduling of the pods.
+	Scheduling Free `json:"scheduling,omitempty"`
+	// Security contexts.
+	Security Free `json:"security,omitempty"`
+	// Persistence of the state.
+	Persistence Free `json:"persistence,omitempty"`
+	// Probes of the main container.
+	Probes Free `json:"probes,omitempty"`
+	// EnableServiceLinks puts services into the environment.
+	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
+	// WorkingDir of the main container.
+	WorkingDir string `json:"workingDir,omitempty"`
+	// Command replaces the usual one.
+	Command []string `json:"command,omitempty"`
+	// Args replace the usual ones.
+	Args []string `json:"args,omitempty"`
+	// Env of the main container.
+	Env []Free `json:"env,omitempty"`
+	// DNSPolicy of the pods.
+	DNSPolicy string `json:"dnsPolicy,omitempty"`
+	// DNSConfig of the pods.
+	DNSConfig Free `json:"dnsConfig,omitempty"`
+	// InitContainers run first.
+	InitContainers []Free `json:"initContainers,omitempty"`
+	// SidecarContainers run beside.
+	SidecarContainers []Free `json:"sidecarContainers,omitempty"`
+	// RuntimeClassName of the pods.
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+	// HostAliases of the pods.
+	HostAliases []Free `json:"hostAliases,omitempty"`
+}
+
+// HighAvailability of the control plane. Times are in seconds.
+type HighAvailability struct {
+	// Replicas of the control plane; more than one needs etcd or an external database.
+	Replicas int `json:"replicas,omitempty"`
+	// LeaseDuration of the leader.
+	LeaseDuration int `json:"leaseDuration,omitempty"`
+	// RenewDeadline of the leader.
+	RenewDeadline int `json:"renewDeadline,omitempty"`
+	// RetryPeriod of those who want to lead.
+	RetryPeriod int `json:"retryPeriod,omitempty"`
+}
+
+// CoreDNS resolves names in the cluster.
+type CoreDNS struct {
+	// Enabled deploys it.
+	Enabled bool `json:"enabled"`
+	// Embedded would run it in the control plane's pod. It may not be true.
+	Embedded bool `json:"embedded,omitempty"`
+	// OverwriteConfig replaces the Corefile.
+	OverwriteConfig string `json:"overwriteConfig,omitempty"`
+	// OverwriteManifests replaces the manifests.
+	OverwriteManifests string `json:"overwriteManifests,omitempty"`
+	// PriorityClassName of its pods.
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// Security contexts.
+	Security Free `json:"security,omitempty"`
+	// Service in front of it.
+	Service Free `json:"service,omitempty"`
+	// Deployment of its pods.
+	Deployment CoreDNSDeployment `json:"deployment,omitzero"`
+}
+
+// CoreDNSDeployment of CoreDNS's pods.
+type CoreDNSDeployment struct {
+	// Image of CoreDNS.
+	Image string `json:"image,omitempty"`
+	// Replicas of it.
+	Replicas int `json:"replicas,omitempty"`
+	// Labels of the Deployment.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the Deployment.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Pods carry these labels and annotations.
+	Pods Free `json:"pods,omitempty"`
+	// NodeSelector of its pods.
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// Affinity of its pods.
+	Affinity Free `json:"affinity,omitempty"`
+	// Tolerations of its pods.
+	Tolerations []Free `json:"tolerations,omitempty"`
+	// Resources of its container.
+	Resources Free `json:"resources,omitempty"`
+	// TopologySpreadConstraints of its pods.
+	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
+}
+
+// ControlPlaneAdvanced holds what few need.
+type ControlPlaneAdvanced struct {
+	// DefaultImageRegistry stands in front of every image that is deployed for the cluster.
+	DefaultImageRegistry string `json:"defaultImageRegistry,omitempty"`
+	// VirtualScheduler is always on with private nodes; it may not be false.
+	VirtualScheduler VirtualScheduler `json:"virtualScheduler,omitzero"`
+	// HostPathMapper does not exist with private nodes; it may not be on.
+	HostPathMapper Free `json:"hostPathMapper,omitempty"`
+	// Konnectivity carries the API server's connections to the nodes.
+	Konnectivity Konnectivity `json:"konnectivity,omitzero"`
+	// CloudControllerManager sets node addresses and provider ids.
+	CloudControllerManager CloudControllerManager `json:"cloudControllerManager,omitzero"`
+	// Registry is an OCI registry in the control plane.
+	Registry EmbeddedRegistry `json:"registry,omitzero"`
+	// KubeVip holds a virtual address for endpoint.
+	KubeVip KubeVip `json:"kubeVip,omitzero"`
+	// PodDisruptionBudget of the control plane's pods.
+	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget,omitzero"`
+	// ServiceAccount of the control plane.
+	ServiceAccount Free `json:"serviceAccount,omitempty"`
+	// WorkloadServiceAccount belongs to shared nodes.
+	WorkloadServiceAccount Free `json:"workloadServiceAccount,omitempty"`
+	// HeadlessService of the control plane's pods.
+	HeadlessService Free `json:"headlessService,omitempty"`
+	// GlobalMetadata is put on everything that is created in the host cluster.
+	GlobalMetadata Free `json:"globalMetadata,omitempty"`
+}
+
+// VirtualScheduler is always on with private nodes.
+type VirtualScheduler struct {
+	// Enabled may not be false.
+	Enabled bool `json:"enabled"`
+}
+
+// Konnectivity carries the API server's connections to the nodes.
+type Konnectivity struct {
+	// Enabled is the older switch for both sides.
+	Enabled bool `json:"enabled"`
+	// Server in the control plane.
+	Server KonnectivityServer `json:"server,omitzero"`
+	// Agent in the cluster.
+	Agent KonnectivityAgent `json:"agent,omitzero"`
+}
+
+// KonnectivityServer runs in the control plane.
+type KonnectivityServer struct {
+	// Enabled runs it.
+	Enabled bool `json:"enabled"`
+	// ExtraArgs of it.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// KonnectivityAgent runs in the cluster.
+type KonnectivityAgent struct {
+	// Enabled deploys it.
+	Enabled bool `json:"enabled"`
+	// Replicas of it.
+	Replicas int `json:"replicas,omitempty"`
+	// Image of it.
+	Image string `json:"image,omitempty"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	// NodeSelector of its pods.
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// PriorityClassName of its pods.
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// Tolerations of its pods.
+	Tolerations []Free `json:"tolerations,omitempty"`
+	// ExtraEnv of its container.
+	ExtraEnv []Free `json:"extraEnv,omitempty"`
+	// ExtraArgs of its container.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// CloudControllerManager sets node addresses and provider ids.
+type CloudControllerManager struct {
+	// Enabled runs it; false leaves that to another one.
+	Enabled bool `json:"enabled"`
+	// KubeOvn connects nodes to a VPC of the host cluster.
+	KubeOvn Free `json:"kubeOvn,omitempty"`
+}
+
+// EmbeddedRegistry is an OCI registry in the control plane.
+type EmbeddedRegistry struct {
+	// Enabled runs it.
+	Enabled bool `json:"enabled,omitempty"`
+	// AnonymousPull lets anyone pull.
+	AnonymousPull bool `json:"anonymousPull"`
+	// Config of the registry.
+	Config Free `json:"config,omitempty"`
+}
+
+// KubeVip holds a virtual address.
+type KubeVip struct {
+	// Enabled runs it.
+	Enabled bool `json:"enabled,omitempty"`
+	// Interface that carries the address.
+	Interface string `json:"interface,omitempty"`
+	// Gateway of that network.
+	Gateway string `json:"gateway,omitempty"`
+}
+
+// PodDisruptionBudget of the control plane's pods. Numbers or percentages.
+type PodDisruptionBudget struct {
+	// Enabled creates it.
+	Enabled bool `json:"enabled,omitempty"`
+	// MinAvailable pods; not together with maxUnavailable.
+	MinAvailable any `json:"minAvailable,omitempty"`
+	// MaxUnavailable pods; not together with minAvailable.
+	MaxUnavailable any `json:"maxUnavailable,omitempty"`
+}

@@ -1,0 +1,309 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/secret"
+)
+
+var (
+	secretType   = reflect.TypeFor[secret.Value]()
+	durationType = reflect.TypeFor[metav1.Duration]()
+)
+
+// decode writes a node over what into points to, and notes every unknown key and every value of the wrong type. What the
+// document does not set, and what it sets to null, stays as it was.
+func (d *document) decode(n *node, into reflect.Value) {
+	if n == nil || n.tag == nullTag {
+		return
+	}
+	switch into.Type() {
+	case secretType:
+		if d.isText(n) {
+			into.Set(reflect.ValueOf(secret.New(n.text)))
+		}
+		return
+	case durationType:
+		d.duration(n, into)
+		return
+	}
+	switch into.Kind() {
+	case reflect.Pointer:
+		fresh := reflect.New(into.Type().Elem())
+		d.decode(n, fresh.Elem())
+		into.Set(fresh)
+	case reflect.Struct:
+		d.structure(n, into)
+	case reflect.Map:
+		d.mapping(n, into)
+	case reflect.Slice:
+		d.list(n, into)
+	case reflect.Interface:
+		if value := d.free(n); value != nil {
+			into.Set(reflect.ValueOf(value))
+		}
+	case reflect.String:
+		if d.isText(n) {
+			into.SetString(n.text)
+		}
+	case reflect.Bool:
+		d.boolean(n, into)
+	case reflect.Int:
+		d.integer(n, into)
+	}
+}
+
+func (d *document) structure(n *node, into reflect.Value) {
+	if !d.is(n, yaml.MappingNode) {
+		return
+	}
+	fields := fieldsOf(into.Type())
+	for _, f := range n.fields {
+		if index, known := fields[f.name]; known {
+			d.decode(f.value, into.Field(index))
+			continue
+		}
+		line, column := f.value.keyLine, f.value.keyColumn
+		d.addAt(line, column, join(n.path, f.name), "unknown key", d.didYouMean(f.name, n, fields))
+	}
+}
+
+// didYouMean suggests the nearest key at the same place that is not used already, or else the place where the very same
+// key is at home.
+func (d *document) didYouMean(name string, n *node, fields map[string]int) string {
+	var free []string
+	for known := range fields {
+		if n.get(known) == nil {
+			free = append(free, known)
+		}
+	}
+	slices.Sort(free)
+	if near := nearest(name, free); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	if homes := keysNamed(name, documentType(d.name)); len(homes) > 0 {
+		return fmt.Sprintf("did you mean %s?", strings.Join(homes, " or "))
+	}
+	if len(fields) <= 12 {
+		names := make([]string, 0, len(fields))
+		for known := range fields {
+			names = append(names, known)
+		}
+		slices.Sort(names)
+		return "known here: " + strings.Join(names, ", ")
+	}
+	return ""
+}
+
+func (d *document) mapping(n *node, into reflect.Value) {
+	if !d.is(n, yaml.MappingNode) {
+		return
+	}
+	fresh := reflect.MakeMapWithSize(into.Type(), len(n.fields))
+	for _, f := range n.fields {
+		value := reflect.New(into.Type().Elem()).Elem()
+		d.decode(f.value, value)
+		fresh.SetMapIndex(reflect.ValueOf(f.name), value)
+	}
+	into.Set(fresh)
+}
+
+func (d *document) list(n *node, into reflect.Value) {
+	if !d.is(n, yaml.SequenceNode) {
+		return
+	}
+	fresh := reflect.MakeSlice(into.Type(), len(n.items), len(n.items))
+	for i, item := range n.items {
+		if item.tag == nullTag {
+			d.add(item.path, "is empty", "remove it")
+			continue
+		}
+		d.decode(item, fresh.Index(i))
+	}
+	into.Set(fresh)
+}
+
+func (d *document) boolean(n *node, into reflect.Value) {
+	if n.kind == yaml.ScalarNode && n.tag == "!!bool" {
+		into.SetBool(strings.EqualFold(n.text, "true"))
+		return
+	}
+	suggestion := "write true or false"
+	switch strings.ToLower(n.text) {
+	case "yes", "on", "y":
+		suggestion = "write true"
+	case "no", "off", "n":
+		suggestion = "write false"
+	case "true", "false":
+		suggestion = "remove the quotes"
+	}
+	d.add(n.path, "must be true or false, not "+n.describe(), suggestion)
+}
+
+func (d *document) integer(n *node, into reflect.Value) {
+	var value int64
+	if n.kind == yaml.ScalarNode && n.tag == "!!int" {
+		if err := n.scalar().Decode(&value); err == nil && value >= math.MinInt32 && value <= math.MaxInt32 {
+			into.SetInt(value)
+			return
+		}
+		d.add(n.path, "is too large a number", "")
+		return
+	}
+	d.add(n.path, "must be a whole number, not "+n.describe(), "")
+}
+
+func (d *document) duration(n *node, into reflect.Value) {
+	if n.kind != yaml.ScalarNode || n.tag != "!!str" {
+		d.add(n.path, "must be a duration, not "+n.describe(), `write e.g. "30s" or "5m"`)
+		return
+	}
+	parsed, err := time.ParseDuration(n.text)
+	if err != nil {
+		d.add(n.path, shown(n.text)+" is not a duration", `write e.g. "30s" or "5m"`)
+		return
+	}
+	into.Set(reflect.ValueOf(metav1.Duration{Duration: parsed}))
+}
+
+// free returns a node as maps, lists and scalars that JSON can hold.
+func (d *document) free(n *node) any {
+	switch n.kind {
+	case yaml.MappingNode:
+		values := make(map[string]any, len(n.fields))
+		for _, f := range n.fields {
+			values[f.name] = d.free(f.value)
+		}
+		return values
+	case yaml.SequenceNode:
+		values := make([]any, 0, len(n.items))
+		for _, item := range n.items {
+			values = append(values, d.free(item))
+		}
+		return values
+	}
+	switch n.tag {
+	case nullTag:
+		return nil
+	case "!!bool", "!!int", "!!float":
+		var value any
+		err := n.scalar().Decode(&value)
+		if f, isFloat := value.(float64); err != nil || (isFloat && (math.IsNaN(f) || math.IsInf(f, 0))) {
+			d.add(n.path, "is not a number that JSON can hold", "")
+			return nil
+		}
+		return value
+	}
+	return n.text
+}
+
+// scalar gives a node back to the parser, for it to read a number.
+func (n *node) scalar() *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: n.tag, Value: n.text}
+}
+
+func (d *document) is(n *node, kind yaml.Kind) bool {
+	if n.kind == kind {
+		return true
+	}
+	wanted := "a mapping of keys to values"
+	if kind == yaml.SequenceNode {
+		wanted = "a list"
+	}
+	d.add(n.path, "must be "+wanted+", not "+n.describe(), "")
+	return false
+}
+
+// isText says whether a node is text. A number is not: 1.30 would become 1.3.
+func (d *document) isText(n *node) bool {
+	if n.kind == yaml.ScalarNode && (n.tag == "!!str" || n.tag == "!!timestamp") {
+		return true
+	}
+	suggestion := ""
+	if n.kind == yaml.ScalarNode {
+		suggestion = "write it in quotes"
+	}
+	d.add(n.path, "must be text, not "+n.describe(), suggestion)
+	return false
+}
+
+// describe says what kind of value a node is, never its content, which may be a secret.
+func (n *node) describe() string {
+	switch n.kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.tag {
+	case "!!bool":
+		return "a boolean"
+	case "!!int", "!!float":
+		return "a number"
+	}
+	return "text"
+}
+
+// fieldsOf maps the keys of a struct to its fields.
+func fieldsOf(t reflect.Type) map[string]int {
+	fields := make(map[string]int, t.NumField())
+	for i := range t.NumField() {
+		if name := keyOf(t.Field(i)); name != "" {
+			fields[name] = i
+		}
+	}
+	return fields
+}
+
+// keyOf returns a field's key in the document.
+func keyOf(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+func documentType(name string) reflect.Type {
+	if name == FleetDocument {
+		return reflect.TypeFor[Fleet]()
+	}
+	return reflect.TypeFor[VCluster]()
+}
+
+// keysNamed returns the paths at which a type has a key of exactly this name, at most two, and none when there are more.
+func keysNamed(name string, t reflect.Type) []string {
+	const most = 2
+	var found []string
+	var walk func(t reflect.Type, path string)
+	walk = func(t reflect.Type, path string) {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+			if t.Kind() == reflect.Slice {
+				path += "[]"
+			}
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct || t == secretType || t == durationType {
+			return
+		}
+		for i := range t.NumField() {
+			key := keyOf(t.Field(i))
+			if key == name {
+				found = append(found, join(path, key))
+			}
+			if key != "" {
+				walk(t.Field(i).Type, join(path, key))
+			}
+		}
+	}
+	walk(t, "")
+	if len(found) > most {
+		return nil
+	}
+	return found
+}

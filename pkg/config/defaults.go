@@ -1,0 +1,107 @@
+package config
+
+import (
+	"reflect"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	defaultSSHPort          = 22
+	defaultBundleRepository = "https://github.com/loft-sh/kubernetes/releases/download"
+)
+
+// Defaults returns what holds where the documents say nothing. It is the only place where defaults are written down.
+// Those that depend on other keys are not in it: a machine's nodeName is its name, bundles.repository is
+// privateNodes.autoUpgrade.bundleRepository, a bastion's user and Secret are its machine's.
+func Defaults() Cluster {
+	return Cluster{VCluster: defaultVCluster(), Fleet: defaultFleet()}
+}
+
+func defaultFleet() Fleet {
+	no := false
+	return Fleet{
+		SSH: SSH{
+			User: "root", Port: defaultSSHPort, TrustOnFirstUse: &no,
+			ConnectTimeout: seconds(10), KeepAlive: seconds(10),
+		},
+		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
+		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30)},
+		Limits: Limits{
+			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60), RetryBudget: seconds(5 * 60),
+		},
+	}
+}
+
+func seconds(n int) metav1.Duration { return metav1.Duration{Duration: time.Duration(n) * time.Second} }
+
+func defaultVCluster() VCluster {
+	return VCluster{
+		PrivateNodes: PrivateNodes{
+			ImportNodeBinaries: true,
+			AutoUpgrade: AutoUpgrade{
+				Enabled: true, Concurrency: 1, BundleRepository: defaultBundleRepository,
+				BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin",
+			},
+			JoinNode: JoinNode{
+				Containerd: Containerd{Enabled: true},
+				CACertPath: "/etc/kubernetes/pki/ca.crt",
+			},
+		},
+		ControlPlane: defaultControlPlane(),
+		Networking: Networking{
+			PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12",
+			Advanced: NetworkingAdvanced{ClusterDomain: "cluster.local"},
+		},
+		Deploy: Deploy{
+			CNI:                  CNI{Flannel: Flannel{Enabled: true}},
+			KubeProxy:            KubeProxy{Enabled: true},
+			LocalPathProvisioner: LocalPathProvisioner{Enabled: true},
+			MetalLB:              MetalLB{IPAddressPool: IPAddressPool{L2Advertisement: true}},
+			IngressNginx:         IngressNginx{DefaultIngressClass: true},
+			CSI: CSI{KubeVirt: KubeVirtCSI{StorageClass: KubeVirtStorageClass{
+				Enabled: true, Name: "kubevirt", Default: true, Bus: "scsi",
+			}}},
+		},
+	}
+}
+
+func defaultControlPlane() ControlPlane {
+	return ControlPlane{
+		Distro: Distro{K8s: K8s{
+			Enabled:   true,
+			Image:     Image{Registry: "ghcr.io", Repository: "loft-sh/kubernetes"},
+			APIServer: Component{Enabled: true}, ControllerManager: Component{Enabled: true}, Scheduler: Component{Enabled: true},
+		}},
+		Proxy:       Proxy{BindAddress: "0.0.0.0", Port: 8443},
+		Service:     Service{Enabled: true},
+		StatefulSet: StatefulSet{HighAvailability: HighAvailability{Replicas: 1, LeaseDuration: 60, RenewDeadline: 40, RetryPeriod: 15}},
+		CoreDNS:     CoreDNS{Enabled: true, Deployment: CoreDNSDeployment{Replicas: 1}},
+		Advanced: ControlPlaneAdvanced{
+			VirtualScheduler: VirtualScheduler{Enabled: true},
+			Konnectivity: Konnectivity{
+				Enabled: true, Server: KonnectivityServer{Enabled: true}, Agent: KonnectivityAgent{Enabled: true, Replicas: 1},
+			},
+			CloudControllerManager: CloudControllerManager{Enabled: true},
+			Registry:               EmbeddedRegistry{AnonymousPull: true},
+		},
+	}
+}
+
+// fillText gives every empty text of a struct its default, for users who write `binariesPath: ""`, as the original's own
+// values do. Lists and maps are the user's.
+func fillText(value, defaults reflect.Value) {
+	switch value.Kind() {
+	case reflect.String:
+		if value.String() == "" {
+			value.SetString(defaults.String())
+		}
+	case reflect.Struct:
+		for i := range value.NumField() {
+			if value.Type().Field(i).IsExported() {
+				fillText(value.Field(i), defaults.Field(i))
+			}
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package config
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The Fleet document's type.
+const (
+	FleetAPIVersion = "argosy.dev/v1alpha1"
+	FleetKind       = "Fleet"
+)
+
+// Fleet is argosy.yaml: what vcluster.yaml has no word for. The machines, how to reach them, where their binaries come
+// from, and the limits within which Argosy works on them.
+type Fleet struct {
+	// APIVersion is "argosy.dev/v1alpha1".
+	APIVersion string `json:"apiVersion"`
+	// Kind is "Fleet".
+	Kind string `json:"kind"`
+	// Cluster names the cluster that the machines join.
+	Cluster ClusterTarget `json:"cluster"`
+	// SSH is how machines are reached; a machine may override each field.
+	SSH SSH `json:"ssh,omitzero"`
+	// Machines are the hosts. Names and addresses are unique.
+	Machines []Machine `json:"machines"`
+	// Bundles says where node bundles come from and how they are verified.
+	Bundles Bundles `json:"bundles,omitzero"`
+	// Join holds what Argosy asks of machines before it touches them.
+	Join JoinPolicy `json:"join,omitzero"`
+	// Limits bound what runs at once and for how long.
+	Limits Limits `json:"limits,omitzero"`
+}
+
+// ClusterTarget is an existing cluster, given by a kubeconfig.
+type ClusterTarget struct {
+	// KubeconfigSecret names a Secret beside the ConfigMap; its key "value", "kubeconfig" or "config" holds an admin kubeconfig.
+	KubeconfigSecret string `json:"kubeconfigSecret"`
+	// Endpoint is host:port of the API server as the machines see it; default: the kubeconfig's server.
+	Endpoint string `json:"endpoint,omitempty"`
+}
+
+// SSH is how to reach a machine. Empty fields of a machine's own SSH take the fleet's value.
+type SSH struct {
+	// User to log in as. Default root.
+	User string `json:"user,omitempty"`
+	// Port of sshd. Default 22.
+	Port int `json:"port,omitempty"`
+	// Secret names a Secret beside the ConfigMap. Its keys, all optional: ssh-privatekey, passphrase (of that key),
+	// ssh-certificate, password, sudo-password.
+	Secret string `json:"secret,omitempty"`
+	// HostKeys pin the machine: lines as in /etc/ssh/ssh_host_ed25519_key.pub. Only sensible on a machine or bastion.
+	HostKeys []string `json:"hostKeys,omitempty"`
+	// KnownHostsSecret names a Secret whose key known_hosts is in OpenSSH's format, @cert-authority lines included.
+	KnownHostsSecret string `json:"knownHostsSecret,omitempty"`
+	// HostCAs are public keys of certificate authorities that sign host keys.
+	HostCAs []string `json:"hostCAs,omitempty"`
+	// TrustOnFirstUse accepts an unknown key once and records it in ConfigMap <cluster>-known-hosts. Default false: an
+	// unknown key stops the step.
+	TrustOnFirstUse *bool `json:"trustOnFirstUse,omitempty"`
+	// Bastions are passed in order, the first is dialled directly.
+	Bastions []Bastion `json:"bastions,omitempty"`
+	// ConnectTimeout bounds dial and login to one host. Default 10s.
+	ConnectTimeout metav1.Duration `json:"connectTimeout,omitzero"`
+	// KeepAlive is the time between probes of an idle connection; three unanswered ones end it. Default 10s.
+	KeepAlive metav1.Duration `json:"keepAlive,omitzero"`
+}
+
+// Bastion is one hop on the way to a machine.
+type Bastion struct {
+	// Address is a host name or an IP address.
+	Address string `json:"address"`
+	// Port of sshd. Default 22.
+	Port int `json:"port,omitempty"`
+	// User to log in as. Default: the machine's user.
+	User string `json:"user,omitempty"`
+	// Secret with the bastion's own credentials; default: the machine's.
+	Secret string `json:"secret,omitempty"`
+	// HostKeys pin the bastion; known_hosts, CAs and trustOnFirstUse of the fleet hold for it too.
+	HostKeys []string `json:"hostKeys,omitempty"`
+}
+
+// Machine is a host that belongs to this cluster alone.
+type Machine struct {
+	// Name is how workflows and messages call it, a DNS-1123 label.
+	Name string `json:"name"`
+	// Address is a host name or an IP address.
+	Address string `json:"address"`
+	// NodeName is its name in Kubernetes. Default: Name.
+	NodeName string `json:"nodeName,omitempty"`
+	// Labels set on the node; a label that somebody else set stays.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Taints set on the node, beside those of privateNodes.joinNode.nodeRegistration.
+	Taints []Taint `json:"taints,omitempty"`
+	// SSH overrides the fleet's SSH field by field.
+	SSH SSH `json:"ssh,omitzero"`
+}
+
+// Taint keeps pods away from a node.
+type Taint struct {
+	// Key of the taint, a qualified name.
+	Key string `json:"key"`
+	// Value of the taint.
+	Value string `json:"value,omitempty"`
+	// Effect is NoSchedule, PreferNoSchedule or NoExecute.
+	Effect string `json:"effect"`
+}
+
+// Delivery is how a bundle gets to a machine.
+type Delivery string
+
+// The ways.
+const (
+	// DeliveryAuto pulls when the machine reaches the repository, and pushes otherwise.
+	DeliveryAuto Delivery = "auto"
+	// DeliveryPull lets the machine download.
+	DeliveryPull Delivery = "pull"
+	// DeliveryPush streams through the plugin over SSH.
+	DeliveryPush Delivery = "push"
+)
+
+// Bundles says where node bundles come from. A bundle is found at
+// <repository>/<version>/kubernetes-<version>-<arch>.tar.gz (or .tar.zst).
+type Bundles struct {
+	// Repository is an http(s) URL. Default: privateNodes.autoUpgrade.bundleRepository of vcluster.yaml.
+	Repository string `json:"repository,omitempty"`
+	// CACert is a PEM certificate authority for the repository's TLS, beside the system's.
+	CACert string `json:"caCert,omitempty"`
+	// Delivery is auto, pull or push. Default auto.
+	Delivery Delivery `json:"delivery,omitempty"`
+	// Format is tar.gz or tar.zst. Default tar.gz.
+	Format string `json:"format,omitempty"`
+	// SHA256 by file name, e.g. "kubernetes-v1.34.4-amd64.tar.gz"; it wins over a SHA256SUMS beside the bundle.
+	SHA256 map[string]string `json:"sha256,omitempty"`
+	// AllowUnverified accepts a bundle for which no digest is known. Default false.
+	AllowUnverified bool `json:"allowUnverified,omitempty"`
+}
+
+// JoinPolicy is what a machine must have before it is touched.
+type JoinPolicy struct {
+	// MinDisk free below /var/lib, a Kubernetes quantity. Default 2Gi.
+	MinDisk string `json:"minDisk,omitempty"`
+	// MinMemory in all, a Kubernetes quantity. Default 900Mi, as kubeadm asks for a worker plus what it runs.
+	MinMemory string `json:"minMemory,omitempty"`
+	// MaxClockSkew between the machine and the API server. Default 30s.
+	MaxClockSkew metav1.Duration `json:"maxClockSkew,omitzero"`
+}
+
+// Limits bound the work.
+type Limits struct {
+	// Concurrency is how many machines are worked on at once, unless the workflow's parameter says otherwise. Default 5.
+	Concurrency int `json:"concurrency,omitempty"`
+	// MachineTimeout bounds one operation on one machine, on the machine itself too. Default 20m.
+	MachineTimeout metav1.Duration `json:"machineTimeout,omitzero"`
+	// ReadyTimeout bounds the wait for the node to be Ready after kubeadm is done. Default 5m.
+	ReadyTimeout metav1.Duration `json:"readyTimeout,omitzero"`
+	// RetryBudget is how long transient errors (an unreachable machine) are retried. Default 5m.
+	RetryBudget metav1.Duration `json:"retryBudget,omitzero"`
+}

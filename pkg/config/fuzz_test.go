@@ -1,0 +1,75 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// judge holds what is true of every document: it parses, or it has problems that each name their document.
+func judge(t *testing.T, vcluster, fleet []byte) {
+	c, err := config.Parse("team-a", vcluster, fleet)
+	if (c == nil) == (err == nil) {
+		t.Fatalf("cluster %v and error %v", c, err)
+	}
+	if err == nil {
+		for _, m := range c.Fleet.Machines {
+			_, _ = c.SSHFor(m), c.Taints(m)
+		}
+		return
+	}
+	var problems config.Problems
+	if !errors.As(err, &problems) || len(problems) == 0 || fault.ClassOf(err) != fault.Configuration {
+		t.Fatalf("the error lists no problem: %v", err)
+	}
+	for _, p := range problems {
+		if p.Document == "" || p.Text == "" || p.Line < 0 || p.Column < 0 {
+			t.Fatalf("a problem without place or text: %#v", p)
+		}
+	}
+}
+
+func FuzzVCluster(f *testing.F) {
+	block, err := os.ReadFile("testdata/specification-unsupported.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		goodVCluster, goodVCluster + string(block), "", "\t", "a: &a [*a]", "<<: {a: b}", "a: !!x y", "? [a]\n: b", "a: 1\n---\nb: 2\n",
+		"privateNodes: {enabled: true, cni: {flannel: null}, kubelet: {cgroupDriver: a, config: {cgroupDriver: [b]}}}\n",
+		"privateNodes: {enabled: true, joinNode: {nodeRegistration: {kubeletExtraArgs: [{name: a, value: b}]}}}\n",
+		goodVCluster + "controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true}}}}\nsync: [1, 2]\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { judge(t, text, []byte(goodFleet)) })
+}
+
+func FuzzFleet(f *testing.F) {
+	for _, seed := range []string{
+		goodFleet, threeMachines, "", "machines: {a: b}", "machines: [null, {name: 1}]", goodFleet + "ssh: &s {bastions: [*s]}\n",
+		goodFleet + "bundles: {caCert: '-----BEGIN CERTIFICATE-----', sha256: {a: b}}\njoin: {minDisk: 1e9999}\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { judge(t, []byte(goodVCluster), text) })
+}
+
+func FuzzSelect(f *testing.F) {
+	c, err := config.Parse("team-a", []byte(goodVCluster), []byte(threeMachines))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{"", "all", "alpha,bravo", "zone in (a,b),!gpu", "a=b=c", "(", ","} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, expression string) {
+		machines, err := c.Select(expression)
+		if (len(machines) == 0) == (err == nil) {
+			t.Fatalf("%d machines and error %v", len(machines), err)
+		}
+	})
+}

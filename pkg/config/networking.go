@@ -1,0 +1,163 @@
+package config
+
+// Networking of pods and services.
+type Networking struct {
+	// PodCIDR is where pods get their addresses from.
+	PodCIDR string `json:"podCIDR,omitempty"`
+	// ServiceCIDR is where services get their addresses from.
+	ServiceCIDR string `json:"serviceCIDR,omitempty"`
+	// ReplicateServices copies services between host and virtual cluster. It does not exist with private nodes.
+	ReplicateServices Free `json:"replicateServices,omitempty"`
+	// ResolveDNS holds rules of the embedded CoreDNS, which does not exist with private nodes.
+	ResolveDNS []Free `json:"resolveDNS,omitempty"`
+	// Advanced settings.
+	Advanced NetworkingAdvanced `json:"advanced,omitzero"`
+}
+
+// NetworkingAdvanced holds what few need.
+type NetworkingAdvanced struct {
+	// ClusterDomain ends every service's DNS name.
+	ClusterDomain string `json:"clusterDomain,omitempty"`
+	// FallbackHostCluster asks the host cluster's DNS. It does not exist with private nodes.
+	FallbackHostCluster bool `json:"fallbackHostCluster,omitempty"`
+	// ProxyKubelets pretends that host nodes are the cluster's. It does not exist with private nodes.
+	ProxyKubelets Free `json:"proxyKubelets,omitempty"`
+}
+
+// Deploy switches what runs in the cluster from the start.
+type Deploy struct {
+	// CNI is the pod network.
+	CNI CNI `json:"cni,omitzero"`
+	// KubeProxy routes service addresses.
+	KubeProxy KubeProxy `json:"kubeProxy,omitzero"`
+	// LocalPathProvisioner makes volumes of folders on the node.
+	LocalPathProvisioner LocalPathProvisioner `json:"localPathProvisioner,omitzero"`
+	// MetalLB gives services of type LoadBalancer an address.
+	MetalLB MetalLB `json:"metallb,omitzero"`
+	// MetricsServer serves kubectl top.
+	MetricsServer Switch `json:"metricsServer,omitzero"`
+	// IngressNginx is accepted and no longer deployed.
+	IngressNginx IngressNginx `json:"ingressNginx,omitzero"`
+	// CSI drivers.
+	CSI CSI `json:"csi,omitzero"`
+	// ArgoCD applications.
+	ArgoCD ArgoCD `json:"argoCD,omitzero"`
+	// VolumeSnapshotController was removed from the schema; it must be absent.
+	VolumeSnapshotController any `json:"volumeSnapshotController,omitempty"`
+}
+
+// CNI is the pod network.
+type CNI struct {
+	// Flannel with VXLAN.
+	Flannel Flannel `json:"flannel,omitzero"`
+}
+
+// Flannel with VXLAN over the pod CIDR.
+type Flannel struct {
+	// Enabled deploys flannel; false leaves the pod network to the user.
+	Enabled bool `json:"enabled"`
+	// Image of flanneld.
+	Image string `json:"image,omitempty"`
+	// InitImage carries the flannel CNI plugin.
+	InitImage string `json:"initImage,omitempty"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+}
+
+// KubeProxy routes service addresses on every node.
+type KubeProxy struct {
+	// Enabled deploys kube-proxy.
+	Enabled bool `json:"enabled"`
+	// Image of kube-proxy.
+	Image string `json:"image,omitempty"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	// NodeSelector of its pods.
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// PriorityClassName of its pods.
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// Tolerations of its pods.
+	Tolerations []Free `json:"tolerations,omitempty"`
+	// ExtraEnv of its container.
+	ExtraEnv []Free `json:"extraEnv,omitempty"`
+	// ExtraArgs of its container.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+	// Config is merged into the KubeProxyConfiguration.
+	Config Free `json:"config,omitempty"`
+}
+
+// LocalPathProvisioner makes volumes of folders on the node.
+type LocalPathProvisioner struct {
+	// Enabled deploys it with a default StorageClass.
+	Enabled bool `json:"enabled"`
+	// Image of the provisioner.
+	Image string `json:"image,omitempty"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	// NodePath is the folder on the node that holds the volumes.
+	NodePath string `json:"nodePath,omitempty"`
+}
+
+// MetalLB gives services of type LoadBalancer an address.
+type MetalLB struct {
+	// Enabled deploys MetalLB.
+	Enabled bool `json:"enabled,omitempty"`
+	// ControllerImage of MetalLB.
+	ControllerImage string `json:"controllerImage,omitempty"`
+	// SpeakerImage of MetalLB.
+	SpeakerImage string `json:"speakerImage,omitempty"`
+	// IPAddressPool to give addresses from.
+	IPAddressPool IPAddressPool `json:"ipAddressPool,omitzero"`
+}
+
+// IPAddressPool holds addresses to give away.
+type IPAddressPool struct {
+	// Addresses are CIDRs or ranges, e.g. 10.0.0.10-10.0.0.20.
+	Addresses []string `json:"addresses,omitempty"`
+	// L2Advertisement announces them by ARP and NDP.
+	L2Advertisement bool `json:"l2Advertisement"`
+}
+
+// IngressNginx is accepted and no longer deployed.
+type IngressNginx struct {
+	// Enabled has no effect.
+	Enabled bool `json:"enabled,omitempty"`
+	// DefaultIngressClass has no effect.
+	DefaultIngressClass bool `json:"defaultIngressClass"`
+}
+
+// CSI drivers.
+type CSI struct {
+	// KubeVirt volumes.
+	KubeVirt KubeVirtCSI `json:"kubeVirt,omitzero"`
+}
+
+// KubeVirtCSI gives nodes that are KubeVirt machines volumes of the host cluster.
+type KubeVirtCSI struct {
+	// Enabled deploys the driver.
+	Enabled bool `json:"enabled,omitempty"`
+	// Image of the driver.
+	Image any `json:"image,omitempty"`
+	// StorageClass for its volumes.
+	StorageClass KubeVirtStorageClass `json:"storageClass,omitzero"`
+}
+
+// KubeVirtStorageClass for volumes of the host cluster.
+type KubeVirtStorageClass struct {
+	// Enabled creates it.
+	Enabled bool `json:"enabled"`
+	// Name of it.
+	Name string `json:"name,omitempty"`
+	// Default makes it the cluster's default.
+	Default bool `json:"default"`
+	// Bus of the disks.
+	Bus string `json:"bus,omitempty"`
+	// InfraStorageClassName in the host cluster.
+	InfraStorageClassName string `json:"infraStorageClassName,omitempty"`
+}
+
+// ArgoCD applications to create.
+type ArgoCD struct {
+	// Applications as Argo CD knows them.
+	Applications []Free `json:"applications,omitempty"`
+}

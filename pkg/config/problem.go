@@ -1,0 +1,86 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The documents' names, as keys of the ConfigMap and in problems.
+const (
+	VClusterDocument = "vcluster.yaml"
+	FleetDocument    = "argosy.yaml"
+)
+
+// Problem is one thing that is wrong with a document.
+type Problem struct {
+	// Document is "vcluster.yaml" or "argosy.yaml".
+	Document string `json:"document"`
+	// Line and Column count from 1; 0 where there is no place, such as a key that is missing altogether.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
+	// Key is the path of the key, e.g. "machines[2].ssh.port".
+	Key string `json:"key,omitempty"`
+	// Text says what is wrong. It never holds a secret.
+	Text string `json:"text"`
+	// Suggestion says what to do about it; may be empty.
+	Suggestion string `json:"suggestion,omitempty"`
+}
+
+// String returns one line: "argosy.yaml:12:5: machines[2].adress: unknown key; did you mean "address"?".
+func (p Problem) String() string {
+	var line strings.Builder
+	line.WriteString(p.Document)
+	if p.Line > 0 {
+		fmt.Fprintf(&line, ":%d", p.Line)
+		if p.Column > 0 {
+			fmt.Fprintf(&line, ":%d", p.Column)
+		}
+	}
+	line.WriteString(": ")
+	if p.Key != "" {
+		line.WriteString(p.Key + ": ")
+	}
+	line.WriteString(p.Text)
+	if p.Suggestion != "" {
+		line.WriteString("; " + p.Suggestion)
+	}
+	return line.String()
+}
+
+// Problems is everything that is wrong with the documents, vcluster.yaml first, in the order of their lines. Load and
+// Parse return it with class fault.Configuration; errors.As finds it.
+type Problems []Problem
+
+// Error lists the problems, one a line.
+func (p Problems) Error() string {
+	if len(p) == 1 {
+		return p[0].String()
+	}
+	lines := []string{fmt.Sprintf("%d problems:", len(p))}
+	for _, problem := range p {
+		lines = append(lines, "  "+problem.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sorted orders problems as a reader meets them; what has no line comes last. A problem within an anchor is met once for
+// every use of the anchor, and listed once for each key.
+func (p Problems) sorted() Problems {
+	last := func(line int) int {
+		if line == 0 {
+			return int(^uint(0) >> 1)
+		}
+		return line
+	}
+	slices.SortStableFunc(p, func(a, b Problem) int {
+		if a.Document != b.Document {
+			return -strings.Compare(a.Document, b.Document)
+		}
+		if a.Line != b.Line {
+			return last(a.Line) - last(b.Line)
+		}
+		return a.Column - b.Column
+	})
+	return slices.Compact(p)
+}

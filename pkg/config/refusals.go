@@ -1,0 +1,150 @@
+package config
+
+import (
+	"go.yaml.in/yaml/v3"
+)
+
+// refusal is a part of vcluster.yaml that cannot be had, with the reason and what to do instead.
+type refusal struct {
+	path    string
+	when    func(*node) []*node
+	reason  string
+	instead string
+}
+
+const (
+	noHostNodes = "is not possible with private nodes: workloads run on the cluster's own machines, and nothing is synced with the host cluster"
+	onlyTrue    = "cannot be switched off with private nodes"
+	turnOff     = "remove it, or set enabled: false"
+)
+
+// unsupported is what private nodes rule out. A setting that merely says what is true anyway, such as enabled: false,
+// passes.
+func unsupported() []refusal {
+	return []refusal{
+		{"sync", switchedOn, noHostNodes, turnOff},
+		{"integrations", switchedOn, "is not possible with private nodes: integrations need syncing with the host cluster", turnOff + " and install the tool in the cluster"},
+		{"networking.replicateServices", switchedOn, "is not possible with private nodes: services live in the cluster alone", "remove it"},
+		{"networking.resolveDNS", switchedOn, "is not possible with private nodes: it needs the embedded CoreDNS", "remove it, and use controlPlane.coredns.overwriteConfig"},
+		{"networking.advanced.fallbackHostCluster", switchedOn, "is not possible with private nodes: the machines do not see the host cluster's services", "remove it"},
+		{"networking.advanced.proxyKubelets", switchedOn, "is not possible with private nodes: the kubelets are the cluster's own", "remove it"},
+		{"controlPlane.distro.k3s", switchedOn, "is not possible with private nodes: machines join with kubeadm, which needs Kubernetes itself", "use controlPlane.distro.k8s"},
+		{"controlPlane.distro.k0s", switchedOn, "is not possible with private nodes: machines join with kubeadm, which needs Kubernetes itself", "use controlPlane.distro.k8s"},
+		{"controlPlane.distro.k8s.enabled", switchedOff, onlyTrue + ": it is the only distribution that machines can join", "remove it"},
+		{"controlPlane.distro.k8s.apiServer.enabled", switchedOff, onlyTrue, "remove it"},
+		{"controlPlane.distro.k8s.controllerManager.enabled", switchedOff, onlyTrue, "remove it"},
+		{"controlPlane.distro.k8s.scheduler.enabled", switchedOff, onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
+		{"controlPlane.advanced.virtualScheduler.enabled", switchedOff, onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
+		{"controlPlane.coredns.embedded", switchedOn, "is not possible with private nodes: pods could not reach a CoreDNS outside the pod network", "remove it; CoreDNS runs in the cluster"},
+		{"controlPlane.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the machine's own", turnOff},
+		{"controlPlane.advanced.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the machine's own", turnOff},
+		{"sleepMode", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep", turnOff},
+		{"sleep", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep", turnOff},
+		{"experimental.isolatedControlPlane", switchedOn, "is not possible with private nodes: the control plane is apart from the workloads already", turnOff},
+		{"experimental.genericSync", switchedOn, noHostNodes, "remove it"},
+		{"controlPlane.standalone", switchedOn, "is not supported: the control plane runs in the host cluster", turnOff + ", and list machines under machines in argosy.yaml"},
+		{"privateNodes.autoNodes", switchedOn, "is not supported: Argosy joins machines that exist, it does not create them", "create them with your own tool, list them under machines in argosy.yaml, and submit the join workflow"},
+		{"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform", turnOff + "; set cluster.endpoint in argosy.yaml to an address that the machines reach, or connect them with a VPN of your own before they join"},
+		{"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine", turnOff + "; put a load balancer or a virtual address in front of the control plane"},
+		{"privateNodes.defaultProfile", switchedOn, "is not supported: node profiles belong to the original's platform", "set labels and taints of machines in argosy.yaml"},
+		{"deploy.volumeSnapshotController", written, "is not part of the schema any more", "remove it, and install the controller in the cluster"},
+	}
+}
+
+// notYet is what this version reads and does not carry out. An entry goes when its feature comes.
+func notYet() []refusal {
+	const reason, instead = "is not carried out by this version", "remove it"
+	return []refusal{
+		{"privateNodes.joinNode.preInstallCommands", switchedOn, reason, instead},
+		{"privateNodes.joinNode.preJoinCommands", switchedOn, reason, instead},
+		{"privateNodes.joinNode.postJoinCommands", switchedOn, reason, instead},
+		{"privateNodes.joinNode.containerd.enabled", switchedOff, reason, "remove it, and let Argosy install containerd"},
+		{"privateNodes.joinNode.containerd.registry", anySet, reason, instead},
+		{"privateNodes.joinNode.containerd.importImages", switchedOn, reason, instead},
+		{"privateNodes.kubelet.config", beyondCgroupDriver, reason, "set it in the cluster's ConfigMap kube-system/kubelet-config"},
+	}
+}
+
+// refuse notes everything in the document that one of the refusals matches.
+func (d *document) refuse(refusals []refusal) {
+	for _, r := range refusals {
+		n := d.root.find(r.path)
+		if n == nil {
+			continue
+		}
+		for _, place := range r.when(n) {
+			d.add(place.path, r.reason, r.instead)
+		}
+	}
+}
+
+// switchedOn returns the places that switch something on: every "enabled: true", and every other setting that is not
+// under an "enabled: false". "auto" leaves the choice to private nodes, and false, null, zero and empty are nothing.
+//
+//	enabled: true                   that key
+//	enabled: false, or auto         nothing, whatever stands beside it
+//	true, 1, text, a filled list    that value
+func switchedOn(n *node) []*node {
+	switch n.kind {
+	case yaml.SequenceNode:
+		if len(n.items) > 0 {
+			return []*node{n}
+		}
+		return nil
+	case yaml.MappingNode:
+		if enabled := n.get("enabled"); enabled != nil {
+			return switchedOn(enabled)
+		}
+		var places []*node
+		for _, f := range n.fields {
+			places = append(places, switchedOn(f.value)...)
+		}
+		return places
+	}
+	if n.tag == nullTag || n.text == "" || n.text == "0" || n.text == "auto" || isFalse(n) {
+		return nil
+	}
+	return []*node{n}
+}
+
+// switchedOff returns a value that is false.
+func switchedOff(n *node) []*node {
+	if isFalse(n) {
+		return []*node{n}
+	}
+	return nil
+}
+
+func isFalse(n *node) bool {
+	return n.kind == yaml.ScalarNode && n.tag == "!!bool" && (n.text == "false" || n.text == "False" || n.text == "FALSE")
+}
+
+// written returns a value that is there at all, unless it is null.
+func written(n *node) []*node {
+	if n.tag == nullTag {
+		return nil
+	}
+	return []*node{n}
+}
+
+// anySet returns each entry of a mapping that holds anything.
+func anySet(n *node) []*node {
+	var places []*node
+	for _, f := range n.fields {
+		if f.value.tag != nullTag && (f.value.kind == yaml.ScalarNode && f.value.text != "" || len(f.value.fields)+len(f.value.items) > 0) {
+			places = append(places, f.value)
+		}
+	}
+	return places
+}
+
+// beyondCgroupDriver returns what a kubelet.config sets besides the cgroup driver, which a machine gets by itself.
+func beyondCgroupDriver(n *node) []*node {
+	var places []*node
+	for _, place := range anySet(n) {
+		if place != n.get("cgroupDriver") {
+			places = append(places, place)
+		}
+	}
+	return places
+}

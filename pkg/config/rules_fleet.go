@@ -1,0 +1,198 @@
+package config
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// parseFleet decodes argosy.yaml over the defaults and notes what is wrong with it.
+func (d *document) parseFleet(c *Cluster) {
+	if d.root == nil {
+		return
+	}
+	d.decode(d.root, reflect.ValueOf(&c.Fleet).Elem())
+	d.checkKind(c.Fleet)
+	fillText(reflect.ValueOf(&c.Fleet).Elem(), reflect.ValueOf(defaultFleet()))
+	for i := range c.Fleet.Machines {
+		fill(&c.Fleet.Machines[i].NodeName, c.Fleet.Machines[i].Name)
+	}
+	d.checkTarget(c.Fleet.Cluster)
+	d.checkSSH("ssh", c.Fleet.SSH)
+	d.checkMachines(c)
+	d.checkBundles(&c.Fleet.Bundles)
+	d.checkPolicy(c.Fleet)
+	// After the checks: what is wrong with vcluster.yaml's repository is said there.
+	fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
+}
+
+func (d *document) checkKind(f Fleet) {
+	switch f.APIVersion {
+	case FleetAPIVersion:
+	case "":
+		d.add("apiVersion", "is missing", fmt.Sprintf("write apiVersion: %s", FleetAPIVersion))
+	default:
+		d.add("apiVersion", shown(f.APIVersion)+" is not known", fmt.Sprintf("write apiVersion: %s", FleetAPIVersion))
+	}
+	switch f.Kind {
+	case FleetKind:
+	case "":
+		d.add("kind", "is missing", fmt.Sprintf("write kind: %s", FleetKind))
+	default:
+		d.add("kind", shown(f.Kind)+" is not known", fmt.Sprintf("write kind: %s", FleetKind))
+	}
+}
+
+func (d *document) checkTarget(t ClusterTarget) {
+	if d.required("cluster.kubeconfigSecret", t.KubeconfigSecret, "name the Secret that holds an admin kubeconfig of the cluster") {
+		d.object("cluster.kubeconfigSecret", t.KubeconfigSecret)
+	}
+	d.hostPort("cluster.endpoint", t.Endpoint)
+}
+
+func (d *document) checkSSH(key string, s SSH) {
+	d.match(join(key, "user"), s.User, userName, "a user name", `use letters, digits, "_", "-" and "."`)
+	d.port(join(key, "port"), s.Port)
+	d.object(join(key, "secret"), s.Secret)
+	d.object(join(key, "knownHostsSecret"), s.KnownHostsSecret)
+	d.publicKeys(join(key, "hostKeys"), s.HostKeys)
+	d.publicKeys(join(key, "hostCAs"), s.HostCAs)
+	d.positive(join(key, "connectTimeout"), s.ConnectTimeout)
+	d.positive(join(key, "keepAlive"), s.KeepAlive)
+	for i, bastion := range s.Bastions {
+		at := fmt.Sprintf("%s.bastions[%d]", key, i)
+		if d.required(join(at, "address"), bastion.Address, "") {
+			d.host(join(at, "address"), bastion.Address)
+		}
+		d.match(join(at, "user"), bastion.User, userName, "a user name", `use letters, digits, "_", "-" and "."`)
+		d.port(join(at, "port"), bastion.Port)
+		d.object(join(at, "secret"), bastion.Secret)
+		d.publicKeys(join(at, "hostKeys"), bastion.HostKeys)
+	}
+}
+
+// owners remembers which machine has a name or an address, to find a second one.
+type owners map[string]int
+
+// claim says which machine had the value before, if any.
+func (o owners) claim(value string, machine int) (first int, taken bool) {
+	if first, taken = o[value]; !taken {
+		o[value] = machine
+	}
+	return first, taken
+}
+
+func (d *document) checkMachines(c *Cluster) {
+	if len(c.Fleet.Machines) == 0 {
+		d.add("machines", "is missing or empty", "list at least one machine with name and address")
+	}
+	names, nodeNames, addresses := owners{}, owners{}, owners{}
+	for i, m := range c.Fleet.Machines {
+		key := "machines[" + strconv.Itoa(i) + "]"
+		d.checkMachine(key, m)
+		if first, taken := names.claim(m.Name, i); taken && m.Name != "" {
+			d.add(join(key, "name"), fmt.Sprintf("%s is the name of machines[%d] too", shown(m.Name), first), "give each machine a name of its own")
+		} else if first, taken := nodeNames.claim(m.NodeName, i); taken && m.NodeName != "" {
+			d.add(join(key, "nodeName"), fmt.Sprintf("%s is the node name of machines[%d] too", shown(m.NodeName), first), "give each node a name of its own")
+		}
+		d.checkAddress(join(key, "address"), m, c, addresses, i)
+	}
+}
+
+func (d *document) checkAddress(key string, m Machine, c *Cluster, addresses owners, i int) {
+	if !d.required(key, m.Address, "write a host name or an IP address") {
+		return
+	}
+	host, ok := d.host(key, m.Address)
+	if !ok {
+		return
+	}
+	at := net.JoinHostPort(host, strconv.Itoa(c.SSHFor(m).Port))
+	if first, taken := addresses.claim(at, i); taken {
+		other := c.Fleet.Machines[first]
+		d.add(key, fmt.Sprintf("%s is the address of machine %s too, at the same port", host, shown(other.Name)), "one of them is wrong, or the machine is listed twice")
+	}
+}
+
+// maxNodeName is the length of a label's value: the kubelet puts the node's name into the label kubernetes.io/hostname.
+const maxNodeName = 63
+
+func (d *document) checkMachine(key string, m Machine) {
+	if d.required(join(key, "name"), m.Name, "") {
+		d.label(join(key, "name"), m.Name)
+	}
+	if m.NodeName != m.Name && d.object(join(key, "nodeName"), m.NodeName) && len(m.NodeName) > maxNodeName {
+		d.add(join(key, "nodeName"), fmt.Sprintf("is longer than %d letters, and the kubelet puts it into a label", maxNodeName), "")
+	}
+	d.labels(join(key, "labels"), m.Labels)
+	d.taints(join(key, "taints"), m.Taints)
+	d.checkSSH(join(key, "ssh"), m.SSH)
+}
+
+func (d *document) taints(key string, taints []Taint) {
+	seen := map[Taint]bool{}
+	for i, taint := range taints {
+		at := key + "[" + strconv.Itoa(i) + "]"
+		if d.required(join(at, "key"), taint.Key, "") {
+			d.qualified(join(at, "key"), taint.Key)
+		}
+		d.labelValue(join(at, "value"), taint.Value)
+		if d.required(join(at, "effect"), taint.Effect, "use NoSchedule, PreferNoSchedule or NoExecute") {
+			d.oneOf(join(at, "effect"), taint.Effect, "NoSchedule", "PreferNoSchedule", "NoExecute")
+		}
+		if id := (Taint{Key: taint.Key, Effect: taint.Effect}); seen[id] {
+			d.add(at, "has the key and effect of a taint above it", "remove one of them")
+		} else {
+			seen[id] = true
+		}
+	}
+}
+
+func (d *document) checkBundles(b *Bundles) {
+	d.webAddress("bundles.repository", b.Repository)
+	d.oneOf("bundles.delivery", string(b.Delivery), string(DeliveryAuto), string(DeliveryPull), string(DeliveryPush))
+	d.oneOf("bundles.format", b.Format, "tar.gz", "tar.zst")
+	d.certificates("bundles.caCert", b.CACert)
+	for _, name := range slices.Sorted(maps.Keys(b.SHA256)) {
+		key := join("bundles.sha256", name)
+		digest := b.SHA256[name]
+		d.match(key, name, fileName, "a file name", `write e.g. "kubernetes-v1.34.4-amd64.tar.gz"`)
+		if !sha256Hex.MatchString(digest) {
+			d.add(key, shown(digest)+" is not a SHA-256 digest", "write its 64 hexadecimal digits")
+		}
+		b.SHA256[name] = strings.ToLower(digest)
+	}
+}
+
+// certificates checks one or more PEM certificates.
+func (d *document) certificates(key, text string) {
+	rest := []byte(strings.TrimSpace(text))
+	for len(rest) > 0 {
+		block, after := pem.Decode(rest)
+		if block == nil || block.Type != "CERTIFICATE" {
+			d.add(key, "is not a PEM certificate", `write it with its lines "-----BEGIN CERTIFICATE-----" and "-----END CERTIFICATE-----"`)
+			return
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			d.add(key, "holds a certificate that cannot be read", "")
+			return
+		}
+		rest = []byte(strings.TrimSpace(string(after)))
+	}
+}
+
+func (d *document) checkPolicy(f Fleet) {
+	d.quantity("join.minDisk", f.Join.MinDisk)
+	d.quantity("join.minMemory", f.Join.MinMemory)
+	d.positive("join.maxClockSkew", f.Join.MaxClockSkew)
+	d.atLeastOne("limits.concurrency", f.Limits.Concurrency)
+	d.positive("limits.machineTimeout", f.Limits.MachineTimeout)
+	d.positive("limits.readyTimeout", f.Limits.ReadyTimeout)
+	d.positive("limits.retryBudget", f.Limits.RetryBudget)
+}

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/secret"
+)
+
+// API is the Source that asks the host cluster. It only gets objects by name, so a Role that names them is enough.
+type API struct {
+	client    kubernetes.Interface
+	namespace string
+}
+
+var _ Source = (*API)(nil)
+
+// FromAPI reads one namespace of a host cluster.
+func FromAPI(client kubernetes.Interface, namespace string) *API {
+	return &API{client: client, namespace: namespace}
+}
+
+// Namespace that is read.
+func (a *API) Namespace() string { return a.namespace }
+
+// ConfigMap returns the data of a ConfigMap.
+func (a *API) ConfigMap(ctx context.Context, name string) (map[string]string, error) {
+	object, err := a.client.CoreV1().ConfigMaps(a.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, a.classify(ctx, "ConfigMap", "configmaps", name, err)
+	}
+	return object.Data, nil
+}
+
+// Secret returns the data of a Secret.
+func (a *API) Secret(ctx context.Context, name string) (map[string]secret.Value, error) {
+	object, err := a.client.CoreV1().Secrets(a.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, a.classify(ctx, "Secret", "secrets", name, err)
+	}
+	return hide(object), nil
+}
+
+func hide(object *corev1.Secret) map[string]secret.Value {
+	values := make(map[string]secret.Value, len(object.Data)+len(object.StringData))
+	for key, value := range object.Data {
+		values[key] = secret.New(string(value))
+	}
+	for key, value := range object.StringData {
+		values[key] = secret.New(value)
+	}
+	return values
+}
+
+// classify says of an API error whether to try again.
+//
+//	not found                            configuration: the user creates the object
+//	forbidden                            configuration: the user adds the rule to the Role
+//	unauthorized, invalid and the like   permanent
+//	cancelled by us                      cancelled
+//	anything else, no answer included    transient
+func (a *API) classify(ctx context.Context, kind, resource, name string, err error) error {
+	reading := fmt.Sprintf("reading %s %q in namespace %q", kind, name, a.namespace)
+	switch {
+	case apierrors.IsNotFound(err):
+		return fault.As(fault.Configuration, fmt.Errorf("%s: %w", reading, ErrNotFound))
+	case apierrors.IsForbidden(err):
+		return fault.As(fault.Configuration, fmt.Errorf("%s: %w; the service account needs a Role with verb get on %s named %q", reading, err, resource, name))
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fault.As(fault.Cancelled, fmt.Errorf("%s: %w", reading, err))
+	case apierrors.IsUnauthorized(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err):
+		return fault.As(fault.Permanent, fmt.Errorf("%s: %w", reading, err))
+	}
+	return fault.As(fault.Transient, fmt.Errorf("%s: %w", reading, err))
+}

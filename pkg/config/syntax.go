@@ -1,0 +1,177 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	goccy "github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v3"
+)
+
+// parse returns the mapping at the top of the text, or notes why there is none.
+func (d *document) parse(text []byte) *yaml.Node {
+	if len(text) > maxBytes {
+		d.addAt(0, 0, "", fmt.Sprintf("holds %d bytes; a ConfigMap holds %d at most", len(text), maxBytes), "")
+		return nil
+	}
+	if line, column, ok := unreadable(text); ok {
+		d.addAt(line, column, "", "holds a byte that is no text (a control character, or not UTF-8)", "")
+		return nil
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var top, second yaml.Node
+	if err := decoder.Decode(&top); errors.Is(err, io.EOF) {
+		d.addAt(0, 0, "", "is empty", "")
+		return nil
+	} else if err != nil {
+		d.syntax(text, err)
+		return nil
+	}
+	if err := decoder.Decode(&second); err == nil {
+		d.addAt(second.Line, second.Column, "", "holds more than one YAML document", `remove the line "---" and what belongs to the other document`)
+		return nil
+	} else if !errors.Is(err, io.EOF) {
+		d.syntax(text, err)
+		return nil
+	}
+	content := top.Content[0]
+	switch {
+	case content.Kind == yaml.ScalarNode && content.ShortTag() == nullTag:
+		d.addAt(0, 0, "", "is empty", "")
+		return nil
+	case content.Kind != yaml.MappingNode:
+		d.addAt(content.Line, content.Column, "", "must be a mapping of keys to values", "")
+		return nil
+	}
+	return content
+}
+
+// unreadable finds the first byte that a YAML document cannot hold.
+func unreadable(text []byte) (line, column int, found bool) {
+	line, column = 1, 1
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		control := r < ' ' && r != '\t' && r != '\n' && r != '\r'
+		if (r == utf8.RuneError && size == 1) || control || r == 0x7f {
+			return line, column, true
+		}
+		column++
+		if r == '\n' {
+			line, column = line+1, 1
+		}
+		i += size
+	}
+	return 0, 0, false
+}
+
+var (
+	lineOfError    = regexp.MustCompile(`^line (\d+): `)
+	unknownAnchor  = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	tabAtLineStart = regexp.MustCompile(`^ *\t`)
+)
+
+// syntax notes why the text is no YAML, and where.
+func (d *document) syntax(text []byte, err error) {
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 0
+	if match := lineOfError.FindStringSubmatch(message); match != nil {
+		line, _ = strconv.Atoi(match[1])
+		message = message[len(match[0]):]
+	}
+	column := 0
+	if match := unknownAnchor.FindStringSubmatch(message); match != nil {
+		line, column = locate(text, "*"+match[1])
+		d.addAt(line, column, "", fmt.Sprintf("refers to the anchor %s, which is not defined above it", shown(match[1])), "")
+		return
+	}
+	if exactLine, exactColumn, exact := syntaxPlace(text); exact != "" {
+		line, column, message = exactLine, exactColumn, exact
+	}
+	suggestion := ""
+	if tabLine := tabIndentation(text, line); tabLine > 0 {
+		line, column, message = tabLine, strings.IndexByte(lineOf(text, tabLine), '\t')+1, "is indented with a tab"
+		suggestion = "indent with spaces"
+	}
+	d.addAt(line, column, "", "is not YAML: "+message, suggestion)
+}
+
+// Bounds of what the second parser is asked about. It recurses without a limit, so that a megabyte of "[" ends the
+// process, which no recover stops, and its time grows with the square of the nesting. Documents that people write stay
+// far below.
+const (
+	maxAskedBytes    = 64 << 10
+	maxAskedBrackets = 500
+	maxAskedPerLine  = 100
+)
+
+// harmless says whether the second parser can be asked about a text.
+func harmless(text []byte) bool {
+	if len(text) > maxAskedBytes || bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) > maxAskedBrackets {
+		return false
+	}
+	inLine := 0
+	for _, c := range text {
+		switch c {
+		case '\n', '\r':
+			inLine = 0
+		case '-', '?', ':', '!', '&', '*', '|', '>', '"', '\'':
+			if inLine++; inLine > maxAskedPerLine {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// syntaxPlace asks the second parser where the error is; its message is empty when it sees none. That parser has a
+// history of panics on broken input, which must end neither the plugin nor the listing of problems.
+func syntaxPlace(text []byte) (line, column int, message string) {
+	if !harmless(text) {
+		return 0, 0, ""
+	}
+	defer func() {
+		if recover() != nil {
+			line, column, message = 0, 0, ""
+		}
+	}()
+	_, err := parser.ParseBytes(text, 0)
+	var syntax *goccy.SyntaxError
+	if errors.As(err, &syntax) && syntax.Token != nil && syntax.Token.Position != nil {
+		return syntax.Token.Position.Line, syntax.Token.Position.Column, syntax.Message
+	}
+	return 0, 0, ""
+}
+
+// tabIndentation returns the line next to the error that is indented with a tab, or 0.
+func tabIndentation(text []byte, line int) int {
+	for _, candidate := range []int{line, line + 1} {
+		if tabAtLineStart.MatchString(lineOf(text, candidate)) {
+			return candidate
+		}
+	}
+	return 0
+}
+
+func lineOf(text []byte, line int) string {
+	lines := strings.Split(string(text), "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	return lines[line-1]
+}
+
+// locate returns where part first stands in text, or zeros.
+func locate(text []byte, part string) (line, column int) {
+	before, _, found := strings.Cut(string(text), part)
+	if !found {
+		return 0, 0
+	}
+	return strings.Count(before, "\n") + 1, len(before) - strings.LastIndex(before, "\n")
+}

@@ -1,0 +1,191 @@
+// Package fleet turns a cluster's two documents into things to work with: connections to its machines, its bundle
+// repository, and the cluster itself. It is the one place that reads Secrets; none of them leaves it but to the
+// connection that needs it.
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/machine"
+	"argosy.dev/argosy/pkg/secret"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// HostKeys keeps the host keys that were trusted on first use.
+type HostKeys interface {
+	// Load returns the recorded known_hosts lines of a cluster, empty when there are none.
+	Load(ctx context.Context, cluster string) ([]byte, error)
+	// Append records one line.
+	Append(ctx context.Context, cluster, line string) error
+}
+
+// Tools are what every opened cluster shares.
+type Tools struct {
+	// Agent carries argosy-node.
+	Agent machine.Agent
+	// Pool reuses connections.
+	Pool *ssh.Pool
+}
+
+// Open reads cluster from source and makes a conductor for it. keys may be nil where first use is never trusted.
+func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor, error) {
+	documents, err := config.Load(ctx, source, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
+	}
+	target, err := join.Connect(ctx, source, documents)
+	if err != nil {
+		return nil, err
+	}
+	version := documents.KubernetesVersion()
+	if version == "" {
+		version = target.Version
+	}
+	reach := &reach{source: source, keys: keys, cluster: documents, secrets: map[string]map[string]secret.Value{}}
+	bundles := documents.Fleet.Bundles
+	return &join.Conductor{
+		Cluster: documents,
+		Target:  target,
+		Version: version,
+		Repository: &bundle.Repository{
+			URL: bundles.Repository, CACert: []byte(bundles.CACert), Format: bundles.Format,
+			SHA256: bundles.SHA256, AllowUnverified: bundles.AllowUnverified,
+		},
+		Machine: func(m config.Machine) join.Machine {
+			dial := func(ctx context.Context) (*ssh.Client, error) {
+				how, err := reach.config(ctx, m)
+				if err != nil {
+					return nil, fmt.Errorf("preparing the connection to machine %q: %w", m.Name, err)
+				}
+				return tools.Pool.Get(ctx, how)
+			}
+			return machine.New(m.Name, dial, tools.Agent, documents.VCluster.PrivateNodes.AutoUpgrade.BinariesPath)
+		},
+	}, nil
+}
+
+// reach builds connection settings out of documents and Secrets.
+type reach struct {
+	source  config.Source
+	keys    HostKeys
+	cluster *config.Cluster
+
+	mu      sync.Mutex
+	secrets map[string]map[string]secret.Value
+}
+
+func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error) {
+	settings := r.cluster.SSHFor(m)
+	credentials, err := r.secret(ctx, settings.Secret)
+	if err != nil {
+		return ssh.Config{}, err
+	}
+	hostKeys, err := r.hostKeys(ctx, settings)
+	if err != nil {
+		return ssh.Config{}, err
+	}
+	connection := ssh.Config{
+		Name: m.Name, Address: m.Address, Port: settings.Port, User: settings.User,
+		Auth:           auth(credentials),
+		SudoPassword:   credentials["sudo-password"],
+		HostKeys:       hostKeys,
+		ConnectTimeout: settings.ConnectTimeout.Duration,
+		KeepAlive:      settings.KeepAlive.Duration,
+	}
+	for _, hop := range settings.Bastions {
+		bastion, err := r.bastion(ctx, settings, hop, credentials, hostKeys)
+		if err != nil {
+			return ssh.Config{}, err
+		}
+		connection.Bastions = append(connection.Bastions, bastion)
+	}
+	return connection, nil
+}
+
+// bastion takes what the hop does not say itself from the machine behind it; pinned keys are always its own.
+func (r *reach) bastion(ctx context.Context, settings config.SSH, hop config.Bastion, credentials map[string]secret.Value, hostKeys ssh.HostKeys) (ssh.Config, error) {
+	if hop.Secret != "" {
+		own, err := r.secret(ctx, hop.Secret)
+		if err != nil {
+			return ssh.Config{}, fmt.Errorf("for bastion %q: %w", hop.Address, err)
+		}
+		credentials = own
+	}
+	hostKeys.Pinned = hop.HostKeys
+	user := hop.User
+	if user == "" {
+		user = settings.User
+	}
+	port := hop.Port
+	if port == 0 {
+		port = 22
+	}
+	return ssh.Config{
+		Name: "bastion " + hop.Address, Address: hop.Address, Port: port, User: user, Auth: auth(credentials), HostKeys: hostKeys,
+		ConnectTimeout: settings.ConnectTimeout.Duration, KeepAlive: settings.KeepAlive.Duration,
+	}, nil
+}
+
+func auth(credentials map[string]secret.Value) ssh.Auth {
+	return ssh.Auth{
+		PrivateKey:  credentials["ssh-privatekey"],
+		Passphrase:  credentials["passphrase"],
+		Certificate: credentials["ssh-certificate"],
+		Password:    credentials["password"],
+	}
+}
+
+func (r *reach) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys, error) {
+	policy := ssh.HostKeys{Pinned: settings.HostKeys, CAs: settings.HostCAs}
+	if settings.KnownHostsSecret != "" {
+		content, err := r.secret(ctx, settings.KnownHostsSecret)
+		if err != nil {
+			return policy, err
+		}
+		known, ok := content["known_hosts"]
+		if !ok {
+			return policy, fault.As(fault.Configuration, fmt.Errorf("secret %q has no key known_hosts", settings.KnownHostsSecret))
+		}
+		policy.KnownHosts = []byte(known.Reveal())
+	}
+	if settings.TrustOnFirstUse == nil || !*settings.TrustOnFirstUse || r.keys == nil {
+		return policy, nil
+	}
+	recorded, err := r.keys.Load(ctx, r.cluster.Name)
+	if err != nil {
+		return policy, fmt.Errorf("reading recorded host keys: %w", err)
+	}
+	policy.TrustOnFirstUse, policy.Recorded = true, recorded
+	policy.Record = func(ctx context.Context, line string) error { return r.keys.Append(ctx, r.cluster.Name, line) }
+	return policy, nil
+}
+
+// secretTimeout bounds one read of a Secret.
+const secretTimeout = 10 * time.Second
+
+// secret reads a Secret once for the life of the conductor; an empty name is an empty Secret.
+func (r *reach) secret(ctx context.Context, name string) (map[string]secret.Value, error) {
+	if name == "" {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if content, ok := r.secrets[name]; ok {
+		return content, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	content, err := r.source.Secret(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	r.secrets[name] = content
+	return content, nil
+}

@@ -1,0 +1,67 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
+)
+
+// knownHostsKey is the key in ConfigMap <cluster>-known-hosts.
+const knownHostsKey = "known_hosts"
+
+// ConfigMapKeys records host keys in ConfigMap <cluster>-known-hosts of a namespace, where people can read and prune them.
+type ConfigMapKeys struct {
+	Client    kubernetes.Interface
+	Namespace string
+}
+
+var _ HostKeys = ConfigMapKeys{}
+
+func configMapName(cluster string) string { return cluster + "-known-hosts" }
+
+// Load returns what was recorded.
+func (k ConfigMapKeys) Load(ctx context.Context, cluster string) ([]byte, error) {
+	held, err := k.Client.CoreV1().ConfigMaps(k.Namespace).Get(ctx, configMapName(cluster), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading ConfigMap %q: %w", configMapName(cluster), err)
+	}
+	return []byte(held.Data[knownHostsKey]), nil
+}
+
+// Append adds line, also while other machines' keys are being recorded.
+func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
+	maps := k.Client.CoreV1().ConfigMaps(k.Namespace)
+	name := configMapName(cluster)
+	err := retry.OnError(retry.DefaultBackoff, retriable, func() error {
+		held, err := maps.Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			_, err = maps.Create(ctx, &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{knownHostsKey: line + "\n"},
+			}, metav1.CreateOptions{})
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if held.Data == nil {
+			held.Data = map[string]string{}
+		}
+		held.Data[knownHostsKey] += line + "\n"
+		_, err = maps.Update(ctx, held, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("recording a host key in ConfigMap %q: %w", name, err)
+	}
+	return nil
+}
+
+func retriable(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }

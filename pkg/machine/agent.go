@@ -1,0 +1,173 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// What runScript exits with when it could not run argosy-node. They are codes that neither a shell nor argosy-node uses.
+const (
+	exitUnsupported = 116
+	exitMissing     = 117
+	exitOtherDigest = 118
+	exitCannotRun   = 126 // the shell's own
+)
+
+// A program cannot be run while somebody still writes to it: another plugin that brings the very same one.
+const (
+	busyTries = 5
+	busyWait  = 300 * time.Millisecond
+)
+
+// runScript becomes argosy-node of the machine's own architecture, if it is there and is the one we carry; otherwise it
+// prints the architecture and says by its exit code what is wrong. One that was just uploaded is put in place first.
+// Arguments: path and sha256 for amd64, path and sha256 for arm64 ("-" when we carry none), then argosy-node's own.
+const runScript = `machine=$(uname -m)
+case $machine in
+x86_64) arch=amd64 p=$1 d=$2;;
+aarch64|arm64) arch=arm64 p=$3 d=$4;;
+*) echo "$machine"; exit 116;;
+esac
+shift 4
+if [ "$p" = - ]; then echo "$arch"; exit 117; fi
+good() { [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$d" ]; }
+if [ -f "$p.partial" ]; then
+  if good "$p.partial"; then chmod 0755 "$p.partial" && mv -f -- "$p.partial" "$p" || exit 1; fi
+fi
+[ -x "$p" ] || { echo "$arch"; exit 117; }
+good "$p" || { echo "$arch"; exit 118; }
+exec "$p" "$@"`
+
+// call is one run of argosy-node.
+type call struct {
+	args  []string
+	input []byte
+	// output, when not nil, gets what argosy-node prints as it comes.
+	output io.Writer
+}
+
+// run runs argosy-node as root, and brings it to the machine first when it is not there.
+func (m *Machine) run(ctx context.Context, client *ssh.Client, call call) (ssh.Result, error) {
+	argv, err := m.argv(call.args)
+	if err != nil {
+		return ssh.Result{}, err
+	}
+	for attempt, busy := 1, 0; ; attempt++ {
+		result, err := client.Elevated().Run(ctx, ssh.Command{Argv: argv, Stdin: input(call.input), Stdout: call.output})
+		if exitCode(err) == exitCannotRun && busy < busyTries && pause(ctx, busyWait) {
+			busy++
+			attempt--
+			continue
+		}
+		arch, wanted := wantsAgent(err, result)
+		if !wanted {
+			return result, m.explain(err, result)
+		}
+		if attempt == 3 {
+			return result, fmt.Errorf("installing argosy-node: it is not the same on the machine as what was sent, after two attempts")
+		}
+		// A part that did not grow into the right file is of no use: a second attempt begins anew.
+		if err := m.install(ctx, client, arch, attempt > 1); err != nil {
+			return result, fmt.Errorf("installing argosy-node: %w", err)
+		}
+	}
+}
+
+// input keeps a nil slice from becoming a non-nil reader.
+func input(data []byte) io.Reader {
+	if data == nil {
+		return nil
+	}
+	return bytes.NewReader(data)
+}
+
+func (m *Machine) argv(args []string) ([]string, error) {
+	argv := []string{"/bin/sh", "-c", runScript, "argosy-node"}
+	carried := 0
+	var missing error
+	for _, arch := range []string{"amd64", "arm64"} {
+		_, digest, err := m.agent.Binary(arch)
+		if err != nil {
+			argv, missing = append(argv, "-", "-"), err
+			continue
+		}
+		carried++
+		argv = append(argv, m.agentPath(digest), digest)
+	}
+	if carried == 0 {
+		return nil, fmt.Errorf("looking for argosy-node: %w", missing)
+	}
+	return append(argv, args...), nil
+}
+
+// agentPath is content-addressed: two versions of the plugin use their own program each, and never one another's.
+func (m *Machine) agentPath(digest string) string {
+	return path.Join(m.binariesPath, "argosy-node-"+digest[:min(16, len(digest))])
+}
+
+// wantsAgent says whether the script asks for argosy-node, and for which architecture.
+func wantsAgent(err error, result ssh.Result) (arch string, wanted bool) {
+	if code := exitCode(err); code != exitMissing && code != exitOtherDigest {
+		return "", false
+	}
+	return strings.TrimSpace(string(result.Stdout)), true
+}
+
+// exitCode is 0 when err is not that of a command that failed.
+func exitCode(err error) int {
+	var failed *ssh.ExitError
+	if !errors.As(err, &failed) {
+		return 0
+	}
+	return failed.ExitCode
+}
+
+// pause returns false when ctx ended first.
+func pause(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	}
+}
+
+// explain turns the exit of the script or of argosy-node into what users can act on.
+func (m *Machine) explain(err error, result ssh.Result) error {
+	switch exitCode(err) {
+	case exitUnsupported:
+		machine := strings.TrimSpace(string(result.Stdout))
+		return fault.As(fault.Configuration, fmt.Errorf("its architecture is %q, and Argosy knows amd64 and arm64", machine))
+	case exitCannotRun:
+		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node in %q, is the file system mounted noexec?: %w", m.binariesPath, err))
+	default:
+		return err
+	}
+}
+
+func (m *Machine) install(ctx context.Context, client *ssh.Client, arch string, anew bool) error {
+	data, digest, err := m.agent.Binary(arch)
+	if err != nil {
+		return err
+	}
+	target := m.agentPath(digest)
+	if anew {
+		if _, err := client.Elevated().Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target, target + ".partial"}}); err != nil {
+			return fmt.Errorf("removing what is there: %w", err)
+		}
+	}
+	// The script puts it in place, which saves an exec.
+	_, err = client.Upload(ctx, ssh.Upload{
+		Source: ssh.FromBytes(data), Size: int64(len(data)), SHA256: digest, Path: target, LeavePartial: true,
+	})
+	return err
+}

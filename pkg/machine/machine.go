@@ -1,0 +1,117 @@
+// Package machine is the plugin's side of a machine: it puts argosy-node there, asks it, starts operations and watches
+// them. It decides nothing about what an operation does, and leaves nothing running on the machine itself.
+//
+// A call to argosy-node costs one exec when the right argosy-node is there, and four when it has to be brought first
+// (try, look, send, try again).
+package machine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// DefaultBinariesPath is where argosy-node goes unless the cluster's configuration names another folder.
+const DefaultBinariesPath = "/usr/local/bin"
+
+// Agent carries argosy-node.
+type Agent interface {
+	// Binary returns the program for an architecture in Go's names, amd64 or arm64, and its sha256 in hex.
+	Binary(arch string) (data []byte, sha256 string, err error)
+}
+
+// Machine is one machine. It is safe for concurrent use.
+type Machine struct {
+	name         string
+	connect      func(ctx context.Context) (*ssh.Client, error)
+	agent        Agent
+	binariesPath string
+	bundlesDir   string
+}
+
+// New makes a machine. connect returns a live connection, which the machine does not close; it is called for each piece
+// of work, so a pool's Get is what it should be. binariesPath is the folder for argosy-node; empty: /usr/local/bin.
+func New(name string, connect func(ctx context.Context) (*ssh.Client, error), agent Agent, binariesPath string) *Machine {
+	if binariesPath == "" {
+		binariesPath = DefaultBinariesPath
+	}
+	return &Machine{name: name, connect: connect, agent: agent, binariesPath: binariesPath, bundlesDir: spec.BundlesDir}
+}
+
+// Inspect asks what the machine is, and what the question's operations would do there.
+func (m *Machine) Inspect(ctx context.Context, question spec.Question) (spec.Facts, error) {
+	var facts spec.Facts
+	input, err := json.Marshal(question)
+	if err != nil {
+		return facts, fmt.Errorf("inspecting machine %q: encoding the question: %w", m.name, err)
+	}
+	if err := m.ask(ctx, &facts, input, "inspect"); err != nil {
+		return facts, fmt.Errorf("inspecting machine %q: %w", m.name, err)
+	}
+	return facts, nil
+}
+
+// Start starts an operation, or attaches to it when it runs already, and returns how it stands.
+func (m *Machine) Start(ctx context.Context, operation spec.Operation) (spec.Status, error) {
+	var status spec.Status
+	input, err := json.Marshal(operation)
+	if err != nil {
+		return status, fmt.Errorf("starting operation %q on machine %q: encoding it: %w", operation.ID, m.name, err)
+	}
+	if err := m.ask(ctx, &status, input, "start"); err != nil {
+		return status, fmt.Errorf("starting operation %q on machine %q: %w", operation.ID, m.name, err)
+	}
+	return status, nil
+}
+
+// Cancel asks an operation to stop at its next safe point; Watch shows when it has.
+func (m *Machine) Cancel(ctx context.Context, id string) error {
+	if err := m.ask(ctx, &spec.Status{}, nil, "cancel", "--id", id); err != nil {
+		return fmt.Errorf("cancelling operation %q on machine %q: %w", id, m.name, err)
+	}
+	return nil
+}
+
+// ask runs argosy-node once and decodes the one object that it prints.
+func (m *Machine) ask(ctx context.Context, answer any, input []byte, args ...string) error {
+	client, err := m.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	result, err := m.run(ctx, client, call{args: args, input: input})
+	if err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(result.Stdout))
+	if err := decoder.Decode(answer); err != nil {
+		return fmt.Errorf("reading the answer of `argosy-node %s`, %q: %w", strings.Join(args, " "), start(result.Stdout), err)
+	}
+	return nil
+}
+
+// start shortens what is quoted in a message.
+func start(text []byte) []byte { return text[:min(len(text), 200)] }
+
+var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// bundlePath is where a bundle goes: its digest and the ending that tells its compression. Nothing else of its name,
+// which comes from outside, is used.
+func (m *Machine) bundlePath(bundle spec.Bundle) (string, error) {
+	if !hexDigest.MatchString(bundle.SHA256) {
+		return "", fault.As(fault.Configuration, fmt.Errorf("naming bundle %q: %q is not a sha256 in hex", bundle.Name, bundle.SHA256))
+	}
+	for _, ending := range []string{".tar.gz", ".tar.zst"} {
+		if strings.HasSuffix(bundle.Name, ending) {
+			return path.Join(m.bundlesDir, bundle.SHA256+ending), nil
+		}
+	}
+	return "", fault.As(fault.Configuration, fmt.Errorf("naming bundle %q: it ends neither in .tar.gz nor in .tar.zst", bundle.Name))
+}

@@ -1,0 +1,158 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// A machine that was being watched and cannot be reached is looked for again this often and this long: long enough for a
+// reboot. Each sign of life begins the time anew.
+const (
+	firstWait   = 250 * time.Millisecond
+	longestWait = 5 * time.Second
+	jitter      = 20 // percent
+	patience    = 2 * time.Minute
+)
+
+// errUnfinished: `argosy-node watch` looks no longer than its own time limit.
+var errUnfinished = errors.New("argosy-node stopped watching before the operation had ended")
+
+// Watch shows an operation's status, now and after each change, until it is final, and returns the last one. It survives
+// lost connections and reboots; a machine that stays away for two minutes is a transient error. The operation itself does
+// not depend on being watched.
+func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) (spec.Status, error) {
+	w := &watch{machine: m, id: id, each: each}
+	for {
+		before := w.seen
+		err := retry.Do(ctx, w.backoff(), w.attempt)
+		switch {
+		case err == nil:
+			return w.last, nil
+		case ctx.Err() != nil:
+			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, w.ended(ctx))
+		case w.seen > before && fault.IsTransient(err):
+			pause(ctx, firstWait) // it answered since: the time begins anew
+		default:
+			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err)
+		}
+	}
+}
+
+// watch is one call of Watch.
+type watch struct {
+	machine *Machine
+	id      string
+	each    func(spec.Status)
+
+	last      spec.Status
+	seen      int  // how many statuses came
+	connected bool // we have been logged in since Watch began
+	failure   error
+}
+
+func (w *watch) backoff() retry.Backoff {
+	backoff := retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait))
+	return retry.WithMaxDuration(patience, retry.WithJitterPercent(jitter, backoff))
+}
+
+// ended is the error of a watch whose context ended; go-retry would keep only the context's part of it.
+func (w *watch) ended(ctx context.Context) error {
+	class := fault.Cancelled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		class = fault.Transient
+	}
+	if w.failure == nil {
+		return fault.As(class, context.Cause(ctx))
+	}
+	return fault.As(class, fmt.Errorf("%w (last: %w)", context.Cause(ctx), w.failure))
+}
+
+// attempt watches over one connection. It asks for another attempt by a retryable error.
+func (w *watch) attempt(ctx context.Context) error {
+	before := w.seen
+	err := w.once(ctx)
+	if err == nil {
+		return nil
+	}
+	w.failure = err
+	if ctx.Err() != nil || !w.mayPass(err) {
+		return err
+	}
+	err = fault.As(fault.Transient, err)
+	if w.seen > before {
+		return err // ends this round, and with it the time that was used up; Watch begins another
+	}
+	return retry.RetryableError(err)
+}
+
+// mayPass says whether looking again can help. A login that worked a moment ago and is refused now is a machine on its way
+// down or up: while it boots, only root may log in.
+func (w *watch) mayPass(err error) bool {
+	var refused *ssh.AuthError
+	var failed *ssh.ExitError
+	switch {
+	case errors.As(err, &refused):
+		return w.connected
+	case errors.As(err, &failed):
+		return failed.Signal != ""
+	default:
+		return fault.IsTransient(err)
+	}
+}
+
+func (w *watch) once(ctx context.Context) error {
+	client, err := w.machine.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	w.connected = true
+	lines := &statusLines{each: w.note}
+	_, err = w.machine.run(ctx, client, call{args: []string{"watch", "--id", w.id}, output: lines})
+	switch {
+	case w.last.State.Final():
+		return nil // nothing that happens to the connection then changes it
+	case err != nil:
+		return err
+	default:
+		return fault.As(fault.Transient, errUnfinished)
+	}
+}
+
+func (w *watch) note(status spec.Status) {
+	w.last = status
+	w.seen++
+	if w.each != nil {
+		w.each(status)
+	}
+}
+
+// statusLines decodes one status a line, as they come. Lines of anything else are left to the result of the command.
+type statusLines struct {
+	rest []byte
+	each func(spec.Status)
+}
+
+func (s *statusLines) Write(p []byte) (int, error) {
+	s.rest = append(s.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(s.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		s.rest = rest
+		var status spec.Status
+		if err := json.Unmarshal(line, &status); err == nil && status.ID != "" {
+			s.each(status)
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// allHeld is the message of an operation that had nothing to do.
+const allHeld = "everything was so already"
+
+// Engine carries out operations.
+type Engine struct {
+	Host  *host.Host
+	Store *Store
+	// Phases are the phases of each kind of operation, in order.
+	Phases map[spec.Kind][]Phase
+	// Units starts an operation's own process, which outlives ours.
+	Units Units
+}
+
+func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
+	if err := CheckID(op.ID); err != nil {
+		return nil, err
+	}
+	phases, known := e.Phases[op.Kind]
+	if !known {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind))
+	}
+	if op.Kind == spec.KindJoin && op.Join == nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to join", op.ID))
+	}
+	return phases, nil
+}
+
+// Plan checks every phase and changes nothing. The status says of each phase whether it holds, is wanted or makes the
+// operation impossible; the state is succeeded when everything holds, running when there is something to do, and failed
+// when the machine cannot carry out the operation as it is.
+func (e *Engine) Plan(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
+	phases, err := e.phases(op)
+	if err != nil {
+		return nil, err
+	}
+	c := &Context{Operation: op, Host: e.Host, Store: e.Store, Log: io.Discard}
+	status := newStatus(op, len(phases))
+	status.State = spec.Succeeded
+	for i, phase := range phases {
+		began := time.Now()
+		holds, detail, err := phase.Check(ctx, c)
+		entry := spec.Phase{Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began)}
+		switch {
+		case err != nil:
+			entry.Outcome, entry.Detail = spec.FailedPhase, err.Error()
+			if status.Error == nil {
+				status.Error = explain(phase.Name, ended(ctx, err))
+				status.Phase, status.Index = phase.Name, i+1
+			}
+		case holds:
+			entry.Outcome = spec.Held
+		default:
+			status.State = spec.Running
+		}
+		status.Phases = append(status.Phases, entry)
+	}
+	status.Updated = time.Now().UTC()
+	if status.Error != nil {
+		status.State = spec.Failed
+	}
+	if status.State.Final() {
+		status.Finished = status.Updated
+	}
+	return &status, nil
+}
+
+// run is one operation under way.
+type run struct {
+	context  *Context
+	recorder *recorder
+	phases   []Phase
+	// result sets the final state, which is written only when all that belongs to the operation is done.
+	result func(*spec.Status)
+}
+
+// Run carries out the stored operation: it takes the machine's lock, runs the phases and records how it ended. Closing
+// stop asks it to end at the next safe point. The returned status is final; an error means that there is none.
+func (e *Engine) Run(ctx context.Context, id string, stop <-chan struct{}, log io.Writer) (*spec.Status, error) {
+	op, err := e.Store.Operation(id)
+	if err != nil {
+		return nil, err
+	}
+	phases, err := e.phases(op)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{phases: phases, recorder: &recorder{status: newStatus(op, len(phases)), write: e.Store.WriteStatus}}
+	held, other, err := e.Store.tryLock(id)
+	if err != nil {
+		return nil, err
+	}
+	if held == nil {
+		if other.ID == id {
+			return nil, fault.As(fault.Transient, fmt.Errorf("running operation %q: another process runs it already", id))
+		}
+		// Two operations were started in the same moment, and the other one was faster.
+		status, _ := e.Store.Status(other.ID)
+		status = busy(op, other.ID, status)
+		return status, errors.Join(e.Store.ForgetSecrets(id), e.Store.WriteStatus(status))
+	}
+	defer held.release()
+
+	r.context = &Context{
+		Operation: op, Host: e.Host, Store: e.Store, Log: log, stop: stop,
+		say: func(message string) {
+			r.recorder.change(true, func(s *spec.Status) { s.Message = message })
+		},
+		progress: func(p spec.Progress) {
+			r.recorder.change(false, func(s *spec.Status) { s.Progress = &p })
+		},
+	}
+	if timeout := time.Duration(op.Timeout); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w of %s", errDeadline, timeout))
+		defer cancel()
+	}
+	r.all(ctx)
+	// First the secrets, then the word that all is over.
+	if err := r.context.ForgetSecrets(); err != nil {
+		fmt.Fprintf(log, "removing secrets: %v\n", err)
+	}
+	_ = e.Store.clearStop(id)
+	r.recorder.change(true, func(s *spec.Status) {
+		r.result(s)
+		s.Finished = time.Now().UTC()
+	})
+	status := r.recorder.snapshot()
+	fmt.Fprintf(log, "%s: %s\n", status.State, status.Message)
+	if status.State == spec.Succeeded {
+		held.release()
+		r.context.runDeferred()
+	}
+	return status, r.recorder.err
+}
+
+// all runs the phases in order until one fails, or the operation is to stop, and sets the result.
+func (r *run) all(ctx context.Context) {
+	for i, phase := range r.phases {
+		if r.context.stopped() {
+			r.end(phase.Name, i, ErrCancelled)
+			return
+		}
+		r.recorder.change(true, func(s *spec.Status) {
+			s.Phase, s.Index, s.Message, s.Progress = phase.Name, i+1, phase.Short, nil
+		})
+		began := time.Now()
+		entry, err := r.one(ctx, phase)
+		entry.Seconds = seconds(began)
+		fmt.Fprintf(r.context.Log, "[%d/%d %s] %s in %.3fs: %s\n", i+1, len(r.phases), phase.Name, entry.Outcome, entry.Seconds, entry.Detail)
+		r.recorder.change(false, func(s *spec.Status) {
+			s.Phases = append(s.Phases, entry)
+			s.Changed = s.Changed || entry.Outcome == spec.Applied
+			s.Progress = nil
+		})
+		if err != nil {
+			r.end(phase.Name, i, err)
+			return
+		}
+	}
+	r.result = func(s *spec.Status) {
+		s.State, s.Message = spec.Succeeded, "done"
+		if !s.Changed {
+			s.Message = allHeld
+		}
+	}
+}
+
+func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
+	entry := spec.Phase{Name: phase.Name, Outcome: spec.FailedPhase}
+	holds, detail, err := phase.Check(ctx, r.context)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil && holds {
+		entry.Outcome, entry.Detail = spec.Held, detail
+		return entry, nil
+	}
+	if err == nil {
+		detail, err = phase.Apply(ctx, r.context)
+	}
+	if err != nil {
+		err = ended(ctx, err)
+		entry.Detail = err.Error()
+		return entry, err
+	}
+	entry.Outcome, entry.Detail = spec.Applied, detail
+	return entry, nil
+}
+
+func (r *run) end(phase string, index int, err error) {
+	r.result = func(s *spec.Status) {
+		s.State, s.Phase, s.Index = spec.Failed, phase, index+1
+		if errors.Is(err, ErrCancelled) {
+			s.State = spec.Cancelled
+		}
+		s.Error = explain(phase, err)
+		s.Message = s.Error.Message
+	}
+}
+
+func seconds(since time.Time) float64 {
+	return math.Round(time.Since(since).Seconds()*1000) / 1000
+}

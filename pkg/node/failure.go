@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// ErrCancelled ends an operation that somebody asked to stop.
+var ErrCancelled = fault.As(fault.Cancelled, errors.New("the operation was cancelled"))
+
+// errDeadline ends an operation that took too long. A slow download may be done the next time.
+var errDeadline = fault.As(fault.Transient, errors.New("the operation ran into its deadline"))
+
+// tailLines is how much of a failed command's output reaches the user.
+const tailLines = 20
+
+// Failure is an error with what a user needs beside its text. Its class is that of the error within.
+type Failure struct {
+	Err error
+	// Problems, when there are several, each as a sentence with what to do.
+	Problems []string
+	// Command can be pasted into a shell on the machine, and Tail is the end of what it says; when empty, they are those of
+	// the command that failed.
+	Command string
+	Tail    []string
+	// Hint says what to do next.
+	Hint string
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// explain turns a phase's error into what the status carries.
+func explain(phase string, err error) *spec.Error {
+	e := &spec.Error{Class: fault.ClassOf(err), Phase: phase, Message: err.Error()}
+	var command *host.CommandError
+	if errors.As(err, &command) {
+		e.Command = command.Command.String()
+		e.Tail = command.Tail(tailLines)
+	}
+	var failure *Failure
+	if errors.As(err, &failure) {
+		e.Problems, e.Hint = failure.Problems, failure.Hint
+		if failure.Command != "" {
+			e.Command, e.Tail = failure.Command, failure.Tail
+		}
+	}
+	return e
+}
+
+// ended gives the error of a phase that was interrupted its true cause: the context's.
+func ended(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// Problems makes one error of several findings, nil when there are none.
+func Problems(class fault.Class, summary string, problems []string) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return &Failure{Err: fault.As(class, fmt.Errorf("%s: %s", summary, strings.Join(problems, " "))), Problems: problems}
+}

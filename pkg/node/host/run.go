@@ -1,0 +1,108 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Command is a program to start. Its arguments are passed as they are, no shell sees them.
+type Command struct {
+	Argv []string
+	// Env are variables beside the inherited ones, "NAME=value".
+	Env []string
+	// Log gets the output as it comes; nil for none.
+	Log io.Writer
+}
+
+// String is the command as it can be pasted into a shell. Secrets never travel in arguments, so it is safe to show.
+func (c Command) String() string {
+	words := make([]string, len(c.Argv))
+	for i, word := range c.Argv {
+		words[i] = quote(word)
+	}
+	return strings.Join(words, " ")
+}
+
+// quote protects a word for display in a POSIX shell.
+func quote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:=@,+%", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// Runner starts programs and waits for them.
+type Runner interface {
+	// Run returns standard output and standard error together, in the order they came. A program that ends with another
+	// code than 0 gives a *CommandError.
+	Run(ctx context.Context, c Command) ([]byte, error)
+}
+
+// CommandError is a program that did not end well.
+type CommandError struct {
+	Command Command
+	Output  []byte
+	Err     error
+}
+
+func (e *CommandError) Error() string {
+	message := fmt.Sprintf("running %q: %v", e.Command.String(), e.Err)
+	if tail := e.Tail(1); len(tail) == 1 {
+		message += ": " + tail[0]
+	}
+	return message
+}
+
+func (e *CommandError) Unwrap() error { return e.Err }
+
+// Tail is the last n lines of the output that are not empty.
+func (e *CommandError) Tail(n int) []string { return Tail(e.Output, n) }
+
+// Tail is the last n lines of output that are not empty.
+func Tail(output []byte, n int) []string {
+	var lines []string
+	for line := range strings.Lines(string(output)) {
+		if line = strings.TrimRight(line, "\r\n\t "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines[max(0, len(lines)-n):]
+}
+
+// Processes runs real programs.
+type Processes struct{}
+
+var _ Runner = Processes{}
+
+// Run starts the program in a process group of its own: when ctx ends, it gets SIGTERM, and SIGKILL ten seconds later.
+func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Stdout = &output
+	if c.Log != nil {
+		cmd.Stdout = io.MultiWriter(&output, c.Log)
+	}
+	cmd.Stderr = cmd.Stdout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+		}
+		return output.Bytes(), &CommandError{Command: c, Output: output.Bytes(), Err: err}
+	}
+	return output.Bytes(), nil
+}

@@ -1,0 +1,221 @@
+// Package inspect reads what a machine is: its system, its resources, what runs on it and what Argosy did there before.
+// It changes nothing and takes a few milliseconds; programs are only started where no file tells their version.
+package inspect
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// Mark stands in the first line of every file that Argosy writes outside of its own folders.
+const Mark = "# Written by Argosy"
+
+// KubeletConf is where kubeadm has the kubelet keep its credentials.
+const KubeletConf = "/etc/kubernetes/kubelet.conf"
+
+// Machine gathers the facts.
+func Machine(ctx context.Context, h *host.Host, store *node.Store) (*spec.Facts, error) {
+	processes := Processes(h)
+	record, err := store.Record()
+	if err != nil {
+		return nil, err
+	}
+	facts := &spec.Facts{
+		Hostname:      h.ReadLine("/proc/sys/kernel/hostname"),
+		OS:            osName(h),
+		Arch:          runtime.GOARCH,
+		Kernel:        h.ReadLine("/proc/sys/kernel/osrelease"),
+		CgroupVersion: CgroupVersion(h),
+		CPUs:          runtime.NumCPU(),
+		MemoryBytes:   Memory(h),
+		DiskFreeBytes: DiskFree(h, "/var/lib"),
+		Time:          time.Now().UTC(),
+		Systemd:       Systemd(h),
+		Addresses:     addresses(),
+		Kubelet:       Kubelet(h, processes, record),
+		Containerd:    containerd(h, processes),
+		Port10250:     Listener(h, 10250),
+		Record:        record,
+		Operations:    store.Operations(),
+	}
+	versions(ctx, h, processes, facts)
+	return facts, nil
+}
+
+func osName(h *host.Host) string {
+	for line := range strings.Lines(h.ReadLine("/etc/os-release") + "\n") {
+		if value, found := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); found {
+			return strings.Trim(value, `"'`)
+		}
+	}
+	return ""
+}
+
+// Systemd says whether systemd is the machine's first process.
+func Systemd(h *host.Host) bool {
+	return h.Exists("/run/systemd/system") && h.ReadLine("/proc/1/comm") == "systemd"
+}
+
+// CgroupVersion is 2 on the unified hierarchy, else 1.
+func CgroupVersion(h *host.Host) int {
+	if h.Exists("/sys/fs/cgroup/cgroup.controllers") {
+		return 2
+	}
+	return 1
+}
+
+// Memory in bytes; 0 when unknown.
+func Memory(h *host.Host) int64 {
+	for line := range strings.Lines(h.ReadLine("/proc/meminfo")) {
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "MemTotal:" {
+			kib, _ := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// DiskFree is what root may still write below dir, or below the next folder above that exists.
+func DiskFree(h *host.Host, dir string) int64 {
+	for ; ; dir = filepath.Dir(dir) {
+		var stat syscall.Statfs_t
+		err := syscall.Statfs(h.Path(dir), &stat)
+		if err == nil {
+			return int64(stat.Bavail) * stat.Bsize
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
+			return 0
+		}
+	}
+}
+
+func addresses() []string {
+	var found []string
+	all, _ := net.InterfaceAddrs()
+	for _, address := range all {
+		if ip, ok := address.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() {
+			found = append(found, ip.IP.String())
+		}
+	}
+	return found
+}
+
+// Kubelet describes the kubelet that is there. Its version is known when a record tells it.
+func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubelet {
+	unit := unitFile(h, "kubelet.service")
+	k := spec.Kubelet{
+		Present: unit != "" || h.Exists(KubeletConf),
+		Active:  unit != "" && running(processes, "kubelet"),
+		Ours:    marked(h, unit),
+	}
+	if config, _ := kubeconfig.Read(h, KubeletConf); config != nil {
+		k.Server, k.CASHA256 = config.Server, kubeconfig.CADigest(config.CA)
+		k.NodeName, _ = kubeconfig.Node(config.ClientCertificate)
+	}
+	return k
+}
+
+func containerd(h *host.Host, processes []Process) spec.Containers {
+	unit := unitFile(h, "containerd.service")
+	return spec.Containers{Present: unit != "", Active: unit != "" && running(processes, "containerd"), Ours: marked(h, unit)}
+}
+
+// versions asks the programs, where no manifest of ours knows: one that runs is asked by the file it runs from.
+func versions(ctx context.Context, h *host.Host, processes []Process, facts *spec.Facts) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if facts.Kubelet.Present {
+		facts.Kubelet.Version = Version(ctx, h, "kubelet", program(h, processes, "kubelet"))
+	}
+	if facts.Containerd.Present {
+		facts.Containerd.Version = Version(ctx, h, "containerd", program(h, processes, "containerd"))
+	}
+}
+
+// program is where the machine has the program: where it runs from, or the first place of the usual path.
+func program(h *host.Host, processes []Process, name string) string {
+	for _, process := range processes {
+		if process.Name == name && process.Program != "" && h.Exists(process.Program) {
+			return process.Program
+		}
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/opt/bin"} {
+		if file := filepath.Join(dir, name); h.Exists(file) {
+			return file
+		}
+	}
+	return ""
+}
+
+// Version tells the version of the kubelet or containerd in file, "v1.34.4": by the manifest of the bundle that it was
+// installed from, else by asking it. "" when neither knows.
+func Version(ctx context.Context, h *host.Host, name, file string) string {
+	if file == "" {
+		return ""
+	}
+	if version := manifestVersion(h, name, file); version != "" {
+		return version
+	}
+	output, err := h.Runner.Run(ctx, host.Command{Argv: []string{file, "--version"}})
+	if err != nil {
+		return ""
+	}
+	return ParseVersion(string(output))
+}
+
+func manifestVersion(h *host.Host, name, file string) string {
+	installed, err := os.Stat(h.Path(file))
+	if err != nil {
+		return ""
+	}
+	candidates, _ := filepath.Glob(h.Path(filepath.Join(filepath.Dir(file), ".argosy", "*", "release", name)))
+	for _, candidate := range candidates {
+		if info, err := os.Stat(candidate); err != nil || !os.SameFile(info, installed) {
+			continue
+		}
+		if manifest, err := bundle.ReadManifest(filepath.Dir(filepath.Dir(candidate))); err == nil {
+			return manifest.Versions[name]
+		}
+	}
+	return ""
+}
+
+// ParseVersion finds the first word that looks like "v1.2.3" or "1.2.3" and gives it with a "v".
+func ParseVersion(output string) string {
+	for _, word := range strings.Fields(output) {
+		number := strings.TrimPrefix(word, "v")
+		if number != "" && number[0] >= '0' && number[0] <= '9' && strings.Count(number, ".") >= 2 {
+			return "v" + number
+		}
+	}
+	return ""
+}
+
+// unitFile is the file of the unit that systemd would take; "" when there is none.
+func unitFile(h *host.Host, unit string) string {
+	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+		if file := filepath.Join(dir, unit); h.Exists(file) {
+			return file
+		}
+	}
+	return ""
+}
+
+func marked(h *host.Host, file string) bool {
+	return file != "" && strings.HasPrefix(h.ReadLine(file), Mark)
+}

@@ -1,0 +1,162 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// programs are installed where the bundle has them; a bundle of before Kubernetes 1.31 needs its crictl.
+var programs = []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "crictl"}
+
+// install is one file to put in place, both as paths on the machine.
+type install struct{ from, to string }
+
+func installs(h *host.Host, j *spec.Join) ([]install, error) {
+	var all []install
+	for _, name := range programs {
+		if from := release(j, name); h.Exists(from) {
+			all = append(all, install{from, program(j, name)})
+		}
+	}
+	plugins := release(j, "cni/bin")
+	entries, err := os.ReadDir(h.Path(plugins))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading %q: %w", plugins, err)
+	}
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			all = append(all, install{filepath.Join(plugins, entry.Name()), filepath.Join(j.CNIBinariesPath, entry.Name())})
+		}
+	}
+	return all, nil
+}
+
+func checkBinaries(_ context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	all, err := installs(c.Host, j)
+	if err != nil {
+		return false, "", err
+	}
+	wanted := 0
+	for _, one := range all {
+		if !installed(c.Host, one) {
+			wanted++
+		}
+	}
+	if len(all) == 0 || wanted > 0 {
+		return false, fmt.Sprintf("kubelet %s and its companions have to be installed in %s", j.KubernetesVersion, j.BinariesPath), nil
+	}
+	return true, fmt.Sprintf("%d binaries are installed, kubelet %s", len(all), j.KubernetesVersion), nil
+}
+
+// installed compares by inode, or by size and time where the file had to be copied.
+func installed(h *host.Host, one install) bool {
+	from, err := os.Stat(h.Path(one.from))
+	if err != nil {
+		return false
+	}
+	to, err := os.Lstat(h.Path(one.to))
+	if err != nil {
+		return false
+	}
+	return os.SameFile(from, to) || to.Mode().IsRegular() && to.Size() == from.Size() && to.ModTime().Equal(from.ModTime())
+}
+
+func applyBinaries(_ context.Context, c *node.Context) (string, error) {
+	all, err := installs(c.Host, c.Operation.Join)
+	if err != nil {
+		return "", err
+	}
+	previous := filepath.Join(storeDir(c.Operation.Join), "previous")
+	changed := 0
+	for _, one := range all {
+		if installed(c.Host, one) {
+			continue
+		}
+		if err := put(c.Host, one, previous); err != nil {
+			return "", err
+		}
+		changed++
+	}
+	return fmt.Sprintf("%d binaries installed", changed), nil
+}
+
+// put installs one file by rename, so that a program that runs keeps its file, and keeps what was there before.
+func put(h *host.Host, one install, previous string) error {
+	from, to := h.Path(one.from), h.Path(one.to)
+	for _, dir := range []string{filepath.Dir(to), h.Path(previous)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("making folder %q: %w", dir, err)
+		}
+	}
+	if err := keep(to, h.Path(filepath.Join(previous, filepath.Base(one.to)))); err != nil {
+		return fmt.Errorf("keeping the previous %q: %w", one.to, err)
+	}
+	temp := host.TempName(to)
+	_ = os.Remove(temp)
+	err := os.Link(from, temp)
+	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
+		err = copyFile(from, temp)
+	}
+	if err == nil {
+		err = os.Rename(temp, to)
+	}
+	if err != nil {
+		_ = os.Remove(temp)
+		return fmt.Errorf("installing %q: %w", one.to, err)
+	}
+	return nil
+}
+
+// keep puts what is at file also at backup, by hard link where that is possible.
+func keep(file, backup string) error {
+	info, err := os.Lstat(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	temp := host.TempName(backup)
+	_ = os.Remove(temp)
+	if err := os.Link(file, temp); err != nil {
+		if err := copyFile(file, temp); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(temp, backup); err != nil {
+		return err
+	}
+	// Renaming one name of a file onto another of the same file does nothing at all.
+	_ = os.Remove(temp)
+	return nil
+}
+
+// copyFile copies content, mode and time.
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Sync(), target.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
+}

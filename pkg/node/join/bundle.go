@@ -1,0 +1,237 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// stall is how long a bundle may not grow before the operation gives up; the next start continues it.
+const stall = 60 * time.Second
+
+// checkBundle holds when the bundle was unpacked whole and its files are as they were then.
+func checkBundle(_ context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	dir := c.Host.Path(bundleDir(j))
+	manifest, err := bundle.ReadManifest(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Sprintf("bundle %s has to be received", j.Bundle.Name), nil
+	}
+	if err == nil {
+		err = manifest.Verify(dir, bootID(c.Host))
+	}
+	if err != nil {
+		return false, fmt.Sprintf("bundle %s has to be received again: %v", j.Bundle.Name, err), nil
+	}
+	return true, fmt.Sprintf("bundle %s is unpacked", j.Bundle.Name), nil
+}
+
+// applyBundle receives the bundle, unpacking and hashing it while it arrives, into a folder that gets its name only when
+// the digest is right and the programs in it are for this machine. Nothing in it is executed before.
+func applyBundle(ctx context.Context, c *node.Context) (string, error) {
+	j := c.Operation.Join
+	// Whatever is received or unpacked so far is in files of its own, so stopping here is safe.
+	ctx, cancel := c.Interruptible(ctx)
+	defer cancel()
+	temp := c.Host.Path(filepath.Join(storeDir(j), ".unpack-"+j.Bundle.SHA256))
+	defer func() { _ = os.RemoveAll(temp) }()
+
+	began := time.Now()
+	files, err := receive(ctx, c, temp)
+	if err != nil {
+		return "", fmt.Errorf("receiving bundle %q: %w", j.Bundle.Name, err)
+	}
+	manifest := &bundle.Manifest{SHA256: j.Bundle.SHA256, Files: files, BootID: bootID(c.Host)}
+	if manifest.Versions, err = inspectBundle(ctx, c, temp); err != nil {
+		return "", fmt.Errorf("examining bundle %q: %w", j.Bundle.Name, err)
+	}
+	if err := manifest.Write(temp); err != nil {
+		return "", err
+	}
+	dir := c.Host.Path(bundleDir(j))
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("replacing bundle folder %q: %w", dir, err)
+	}
+	if err := os.Rename(temp, dir); err != nil {
+		return "", fmt.Errorf("naming bundle folder %q: %w", dir, err)
+	}
+	c.Defer(func() { settle(c, dir) })
+	return fmt.Sprintf("bundle %s in %.1fs", j.Bundle.Name, time.Since(began).Seconds()), nil
+}
+
+// receive gets the bundle unpacked into temp. A sender that begins anew makes it begin anew too.
+func receive(ctx context.Context, c *node.Context, temp string) ([]bundle.File, error) {
+	for {
+		if err := os.RemoveAll(temp); err != nil {
+			return nil, fmt.Errorf("emptying %q: %w", temp, err)
+		}
+		if err := os.MkdirAll(temp, 0o755); err != nil {
+			return nil, fmt.Errorf("making folder %q: %w", temp, err)
+		}
+		files, err := attempt(ctx, c, temp)
+		if !errors.Is(err, bundle.ErrRestarted) {
+			return files, err
+		}
+		fmt.Fprintln(c.Log, err)
+	}
+}
+
+func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, error) {
+	wanted := c.Operation.Join.Bundle
+	format, err := bundle.FormatOf(wanted.Name)
+	if err != nil {
+		return nil, err
+	}
+	archive := archiveName(c.Host, wanted, format)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var resumed bool
+	if wanted.URL != "" {
+		resumed = exists(archive + ".partial")
+		var downloading sync.WaitGroup
+		downloading.Go(func() {
+			if err := download(ctx, c, archive); err != nil {
+				cancel(err)
+			}
+		})
+		// The follower below ends with the download's error as its cause.
+		defer downloading.Wait()
+		defer cancel(nil)
+	}
+	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stall)
+	defer follower.Close()
+	c.Say("receiving %s", wanted.Name)
+	files, err := bundle.Receive(ctx, &counted{r: follower, context: c, total: wanted.Size}, format, wanted.SHA256, temp)
+
+	var mismatch *bundle.DigestError
+	if errors.As(err, &mismatch) {
+		err = errors.Join(err, removeArchive(archive))
+		if resumed {
+			// What an earlier attempt left may have been of another file by the same address: once more, from the start.
+			return nil, fmt.Errorf("%w: %w", bundle.ErrRestarted, err)
+		}
+		return nil, err
+	}
+	if err != nil {
+		return nil, refused(err)
+	}
+	// A sender may still be about to give it its final name.
+	c.Defer(func() { _ = removeArchive(archive) })
+	if exists(archive) {
+		return files, removeArchive(archive)
+	}
+	return files, nil
+}
+
+// refused makes a damaged or hostile archive permanent; what ended from outside keeps its class.
+func refused(err error) error {
+	var entry *bundle.RefusedError
+	if errors.As(err, &entry) {
+		return fault.As(fault.Permanent, err)
+	}
+	return err
+}
+
+func archiveName(h *host.Host, wanted spec.Bundle, format bundle.Format) string {
+	return h.Path(filepath.Join(spec.BundlesDir, wanted.SHA256+"."+string(format)))
+}
+
+func removeArchive(archive string) error {
+	for _, name := range []string{archive, archive + ".partial"} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing archive %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}
+
+// required are the files without which a bundle cannot make a node.
+var required = []string{"kubeadm", "kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "pause-image.txt"}
+
+// inspectBundle looks at an unpacked bundle whose digest is right: is all there, for this architecture and of the version
+// asked for? It gives the versions of the programs in it.
+func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string]string, error) {
+	var missing []string
+	for _, name := range required {
+		if !exists(filepath.Join(dir, "release", name)) {
+			missing = append(missing, "release/"+name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("it lacks %s", strings.Join(missing, ", ")))
+	}
+	for _, name := range []string{"kubelet", "containerd", "runc"} {
+		if err := bundle.CheckMachine(filepath.Join(dir, "release", name), runtime.GOARCH); err != nil {
+			return nil, err
+		}
+	}
+	versions := map[string]string{}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	var errs []error
+	for _, name := range []string{"kubelet", "containerd"} {
+		asking.Go(func() {
+			output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{filepath.Join(dir, "release", name), "--version"}})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("asking the bundle's %s for its version: %w", name, err))
+			}
+			versions[name] = inspect.ParseVersion(string(output))
+		})
+	}
+	asking.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if want := c.Operation.Join.KubernetesVersion; versions["kubelet"] != want {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("its kubelet is %s, but %s was asked for", versions["kubelet"], want))
+	}
+	return versions, nil
+}
+
+// settle makes the unpacked files safe against the loss of power and notes that they are. It runs after the operation's
+// end, since on a slow disk it takes seconds; until then, the manifest says that the files are to be checked by content
+// if the machine was booted since.
+func settle(c *node.Context, dir string) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	if err := unix.Syncfs(int(folder.Fd())); err != nil {
+		fmt.Fprintf(c.Log, "syncing %q: %v\n", dir, err)
+		return
+	}
+	manifest, err := bundle.ReadManifest(dir)
+	if err != nil {
+		return
+	}
+	manifest.Synced = true
+	if err := manifest.Write(dir); err != nil {
+		fmt.Fprintf(c.Log, "noting that bundle %q is safe: %v\n", dir, err)
+	}
+}
+
+func bootID(h *host.Host) string { return h.ReadLine("/proc/sys/kernel/random/boot_id") }

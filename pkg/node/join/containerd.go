@@ -1,0 +1,267 @@
+package join
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	containerdConfig = "/etc/containerd/config.toml"
+	containerdSocket = "/run/containerd/containerd.sock"
+	registriesDir    = "/etc/containerd/certs.d"
+	// dropIns are merged over our file: tables key by key, so a drop-in need only say what it changes.
+	dropIns = "/etc/containerd/conf.d/*.toml"
+	cniConf = "/etc/cni/net.d"
+	// pollEvery is how often a service that starts is asked whether it answers.
+	pollEvery = 25 * time.Millisecond
+)
+
+// containerdService is what containerd's unit is made of; errNoBundle before the bundle is there.
+func containerdService(h *host.Host, j *spec.Join) (service, error) {
+	manifest, err := bundle.ReadManifest(h.Path(bundleDir(j)))
+	if err != nil {
+		return service{}, fmt.Errorf("%w: %w", errNoBundle, err)
+	}
+	config, err := renderContainerd(j, manifest.Versions["containerd"], pauseImage(h, j))
+	if err != nil {
+		return service{}, err
+	}
+	return service{
+		name:   "containerd",
+		binary: digestOf(manifest, "release/containerd"),
+		files: []file{
+			{containerdConfig, config},
+			{unitsDir + "/containerd.service", renderContainerdUnit(j)},
+		},
+	}, nil
+}
+
+var errNoBundle = errors.New("the bundle is not there yet")
+
+func digestOf(manifest *bundle.Manifest, path string) string {
+	for _, f := range manifest.Files {
+		if f.Path == path {
+			return f.SHA256
+		}
+	}
+	return ""
+}
+
+// pauseImage is the image of every pod's first container.
+func pauseImage(h *host.Host, j *spec.Join) string {
+	if j.Containerd.PauseImage != "" {
+		return j.Containerd.PauseImage
+	}
+	return bundledPause(h, j)
+}
+
+// bundledPause is the image that the bundle carries.
+func bundledPause(h *host.Host, j *spec.Join) string {
+	return h.ReadLine(release(j, "pause-image.txt"))
+}
+
+func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error) {
+	s, err := containerdService(c.Host, c.Operation.Join)
+	if errors.Is(err, errNoBundle) {
+		return false, "containerd has to be set up", nil
+	}
+	if err != nil {
+		return false, "", err
+	}
+	if missing := s.missing(c.Host); missing != "" {
+		return false, missing, nil
+	}
+	if err := answers(ctx, c.Host, containerdSocket); err != nil {
+		return false, "containerd has to be started: " + err.Error(), nil
+	}
+	return true, "containerd runs with Argosy's configuration", nil
+}
+
+func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
+	s, err := containerdService(c.Host, c.Operation.Join)
+	if err != nil {
+		return "", err
+	}
+	kept, err := keepForeign(c.Host, containerdConfig)
+	if err != nil {
+		return "", err
+	}
+	if err := s.write(c.Host); err != nil {
+		return "", err
+	}
+	if err := systemctl(ctx, c, "daemon-reload"); err != nil {
+		return "", err
+	}
+	c.Say("starting containerd")
+	// The unit is of the kind that systemd only takes for started when it says that it is ready.
+	if err := systemctl(ctx, c, "restart", "containerd.service"); err != nil {
+		return "", withJournal(ctx, c, "containerd.service", err)
+	}
+	if err := untilAnswers(ctx, c.Host, containerdSocket); err != nil {
+		return "", withJournal(ctx, c, "containerd.service", err)
+	}
+	if err := s.applied(c.Host); err != nil {
+		return "", err
+	}
+	detail := "containerd started"
+	if kept != "" {
+		detail += "; the configuration that was there is now " + kept
+	}
+	return detail, nil
+}
+
+// keepForeign keeps a file that Argosy did not write under another name, and says which. It is done once: a later file
+// of ours is no reason to lose the first.
+func keepForeign(h *host.Host, name string) (string, error) {
+	data, err := h.ReadFile(name)
+	if err != nil || bytes.HasPrefix(data, []byte(inspect.Mark)) {
+		return "", nil
+	}
+	kept := name + ".before-argosy"
+	if _, err := h.WriteFile(kept, data, 0o600); err != nil {
+		return "", err
+	}
+	return kept, nil
+}
+
+// answers dials the socket.
+func answers(ctx context.Context, h *host.Host, socket string) error {
+	dialer := net.Dialer{Timeout: time.Second}
+	connection, err := dialer.DialContext(ctx, "unix", h.Path(socket))
+	if err != nil {
+		return fmt.Errorf("dialling %q: %w", socket, err)
+	}
+	return connection.Close()
+}
+
+func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		err := answers(ctx, h, socket)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for containerd: %w", err)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// renderContainerd writes the configuration in the form of the containerd at hand: version 3 for 2.x, version 2 for 1.x.
+func renderContainerd(j *spec.Join, version, pause string) ([]byte, error) {
+	major, minor := majorMinor(version)
+	config := map[string]any{"imports": []string{dropIns}}
+	if major >= 2 {
+		config["version"], config["plugins"] = 3, pluginsV3(j, pause, minor)
+	} else {
+		config["version"], config["plugins"] = 2, pluginsV2(j, pause)
+	}
+	body, err := toml.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("rendering containerd's configuration: %w", err)
+	}
+	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(dropIns) + ".\n"
+	return append([]byte(head), body...), nil
+}
+
+type table = map[string]any
+
+func pluginsV3(j *spec.Join, pause string, minor int) table {
+	cni := table{"conf_dir": cniConf, "bin_dirs": []string{j.CNIBinariesPath}}
+	if minor < 1 {
+		// 2.0 knows one folder only.
+		cni = table{"conf_dir": cniConf, "bin_dir": j.CNIBinariesPath}
+	}
+	return table{
+		"io.containerd.cri.v1.images": table{
+			"pinned_images": table{"sandbox": pause},
+			"registry":      table{"config_path": registriesDir},
+		},
+		"io.containerd.cri.v1.runtime": table{
+			"cni":        cni,
+			"containerd": table{"default_runtime_name": "runc", "runtimes": runtimes(j)},
+		},
+	}
+}
+
+func pluginsV2(j *spec.Join, pause string) table {
+	return table{
+		"io.containerd.grpc.v1.cri": table{
+			"sandbox_image":             pause,
+			"enable_unprivileged_ports": true,
+			"enable_unprivileged_icmp":  true,
+			"cni":                       table{"conf_dir": cniConf, "bin_dir": j.CNIBinariesPath},
+			"containerd":                table{"default_runtime_name": "runc", "runtimes": runtimes(j)},
+			"registry":                  table{"config_path": registriesDir},
+		},
+	}
+}
+
+func runtimes(j *spec.Join) table {
+	return table{"runc": table{
+		"runtime_type": "io.containerd.runc.v2",
+		"options": table{
+			"BinaryName":    program(j, "runc"),
+			"SystemdCgroup": j.Containerd.CgroupDriver == "systemd",
+		},
+	}}
+}
+
+// majorMinor reads "v2.1.4" as 2, 1. What cannot be read counts as the newest: that is what new forms of version look like.
+func majorMinor(version string) (int, int) {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	if len(parts) < 2 {
+		return 99, 0
+	}
+	major, errMajor := strconv.Atoi(parts[0])
+	minor, errMinor := strconv.Atoi(parts[1])
+	if errMajor != nil || errMinor != nil {
+		return 99, 0
+	}
+	return major, minor
+}
+
+func renderContainerdUnit(j *spec.Join) []byte {
+	return fmt.Appendf(nil, `%s: the container runtime of a Kubernetes node.
+[Unit]
+Description=containerd
+Documentation=https://containerd.io
+After=network.target local-fs.target dbus.service
+
+[Service]
+Type=notify
+Environment=PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ExecStart=%s
+Restart=always
+RestartSec=2
+# Containers outlive their runtime.
+KillMode=process
+Delegate=yes
+LimitNPROC=infinity
+LimitCORE=infinity
+LimitNOFILE=1048576
+TasksMax=infinity
+OOMScoreAdjust=-999
+
+[Install]
+WantedBy=multi-user.target
+`, inspect.Mark, j.BinariesPath, program(j, "containerd"))
+}

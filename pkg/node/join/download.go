@@ -1,0 +1,94 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// silence is how long a connection may bring nothing before another one is tried.
+const silence = 15 * time.Second
+
+// download fetches the bundle to archive + ".partial", from where an earlier attempt stopped, and renames it when it is
+// whole. Lost connections and busy servers are retried until nothing came for the stall time; then, or when the server
+// says no, it gives up.
+func download(ctx context.Context, c *node.Context, archive string) error {
+	wanted := c.Operation.Join.Bundle
+	if exists(archive) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(archive), 0o700); err != nil {
+		return fmt.Errorf("making folder %q: %w", spec.BundlesDir, err)
+	}
+	file, err := os.OpenFile(archive+".partial", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the partial bundle: %w", err)
+	}
+	defer file.Close()
+
+	repository := &bundle.Repository{CACert: []byte(wanted.CACert), Stall: silence}
+	moved := time.Now()
+	backoff := retry.WithJitterPercent(20, retry.WithCappedDuration(5*time.Second, retry.NewExponential(250*time.Millisecond)))
+	err = retry.Do(ctx, backoff, func(ctx context.Context) error {
+		n, err := fetch(ctx, repository, wanted, file)
+		if n > 0 {
+			moved = time.Now()
+		}
+		if err == nil || !fault.IsTransient(err) || time.Since(moved) > stall {
+			return err
+		}
+		fmt.Fprintf(c.Log, "downloading again: %v\n", err)
+		return retry.RetryableError(err)
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(archive+".partial", archive); err != nil {
+		return fmt.Errorf("naming the downloaded bundle: %w", err)
+	}
+	return nil
+}
+
+// fetch appends to the file what it lacks and says how many bytes came.
+func fetch(ctx context.Context, repository *bundle.Repository, wanted spec.Bundle, file *os.File) (int64, error) {
+	offset, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("finding the end of the partial bundle: %w", err)
+	}
+	if wanted.Size > 0 && offset > wanted.Size {
+		// What is there cannot be a part of it. The reader notices that the file begins anew.
+		offset = 0
+		if err := errors.Join(file.Truncate(0), rewind(file)); err != nil {
+			return 0, fmt.Errorf("emptying the partial bundle: %w", err)
+		}
+	}
+	body, err := repository.Open(ctx, wanted, offset)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	n, err := io.CopyBuffer(onlyWriter{file}, body, make([]byte, 1<<20))
+	if err != nil {
+		return n, fmt.Errorf("downloading %q: %w", wanted.URL, err)
+	}
+	return n, nil
+}
+
+func rewind(file *os.File) error {
+	_, err := file.Seek(0, io.SeekStart)
+	return err
+}
+
+// onlyWriter hides ReadFrom, so that io.CopyBuffer uses our large buffer.
+type onlyWriter struct{ io.Writer }

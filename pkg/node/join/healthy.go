@@ -1,0 +1,172 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// healthyWithin is how long a kubelet may take to come up.
+const healthyWithin = 90 * time.Second
+
+func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	if err := healthy(ctx, c.Host, j); err != nil {
+		return false, err.Error(), nil
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return false, "", err
+	}
+	if wanted := recordOf(c.Operation, record); record == nil || *record != *wanted {
+		return false, spec.RecordFile + " has to be written", nil
+	}
+	return true, fmt.Sprintf("kubelet %s is healthy", j.KubernetesVersion), nil
+}
+
+func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
+	j := c.Operation.Join
+	if !kubeletRuns(c.Host) {
+		if err := systemctl(ctx, c, "start", "kubelet.service"); err != nil {
+			return "", withJournal(ctx, c, "kubelet.service", err)
+		}
+	}
+	if err := untilHealthy(ctx, c.Host, j); err != nil {
+		return "", withJournal(ctx, c, "kubelet.service", err)
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return "", err
+	}
+	if err := c.Store.WriteRecord(recordOf(c.Operation, record)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("kubelet %s is healthy", j.KubernetesVersion), nil
+}
+
+func untilHealthy(ctx context.Context, h *host.Host, j *spec.Join) error {
+	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
+	defer cancel()
+	for {
+		err := healthy(ctx, h, j)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the kubelet: %w", err)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// healthy asks the kubelet itself, and makes sure that the one that answers runs from the file that was installed.
+func healthy(ctx context.Context, h *host.Host, j *spec.Join) error {
+	address, err := healthzAddress(h)
+	if err != nil {
+		return err
+	}
+	if !kubeletRunsFrom(h, program(j, "kubelet")) {
+		return fmt.Errorf("no kubelet runs from %q as it is installed", program(j, "kubelet"))
+	}
+	if address == "" {
+		return nil // the cluster's kubelet configuration switches the endpoint off
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("asking the kubelet for its health: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking the kubelet for its health: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking the kubelet for its health: it answers %s", response.Status)
+	}
+	return nil
+}
+
+// healthzAddress is where the kubelet tells its health; "" when it is told not to.
+func healthzAddress(h *host.Host) (string, error) {
+	data, err := h.ReadFile(kubeletConfig)
+	if err != nil {
+		return "", errors.New("the kubelet has no configuration yet")
+	}
+	config := struct {
+		Address string `yaml:"healthzBindAddress"`
+		Port    *int   `yaml:"healthzPort"`
+	}{}
+	if err := yaml.Unmarshal(data, &config); err != nil {
+		return "", fmt.Errorf("reading %q: %w", kubeletConfig, err)
+	}
+	if config.Address == "" || config.Address == "0.0.0.0" || config.Address == "::" {
+		config.Address = "127.0.0.1"
+	}
+	port := 10248
+	if config.Port != nil {
+		port = *config.Port
+	}
+	if port == 0 {
+		return "", nil
+	}
+	return net.JoinHostPort(config.Address, strconv.Itoa(port)), nil
+}
+
+func kubeletRuns(h *host.Host) bool {
+	for _, process := range inspect.Processes(h) {
+		if process.Name == "kubelet" {
+			return true
+		}
+	}
+	return false
+}
+
+// kubeletRunsFrom compares files and not names: after a swap the old kubelet's file has the same name.
+func kubeletRunsFrom(h *host.Host, file string) bool {
+	installed, err := os.Stat(h.Path(file))
+	if err != nil {
+		return false
+	}
+	for _, process := range inspect.Processes(h) {
+		if process.Name != "kubelet" {
+			continue
+		}
+		running, err := os.Stat(h.Path(fmt.Sprintf("/proc/%d/exe", process.PID)))
+		if err == nil && os.SameFile(installed, running) {
+			return true
+		}
+	}
+	return false
+}
+
+// recordOf is what the machine is after this operation; the time of joining stays when it was this already.
+func recordOf(op *spec.Operation, before *spec.Record) *spec.Record {
+	j := op.Join
+	record := &spec.Record{
+		Cluster: op.Cluster, ClusterUID: j.ClusterUID, Machine: op.Machine, NodeName: j.NodeName,
+		Version: j.KubernetesVersion, Bundle: j.Bundle.SHA256, Joined: time.Now().UTC(),
+	}
+	if before != nil {
+		same := *before
+		same.Joined = record.Joined
+		if same == *record {
+			record.Joined = before.Joined
+		}
+	}
+	return record
+}

@@ -1,0 +1,174 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+)
+
+const (
+	modulesFile = "/etc/modules-load.d/argosy.conf"
+	sysctlFile  = "/etc/sysctl.d/90-argosy.conf"
+	// bridgeCheck is kubeadm's name for what we check as well; who ignores it there ignores it here.
+	bridgeCheck = "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables"
+)
+
+// module is a part of the kernel that a node needs. Whether it is there is told by what it brings, since it may be built
+// in, and in a container neither /sys/module nor /lib/modules need to exist.
+type module struct {
+	name    string
+	present func(*host.Host) bool
+}
+
+var modules = []module{
+	{"overlay", func(h *host.Host) bool {
+		return slices.Contains(strings.Fields(h.ReadLine("/proc/filesystems")), "overlay")
+	}},
+	{"br_netfilter", func(h *host.Host) bool { return h.Exists("/proc/sys/net/bridge/bridge-nf-call-iptables") }},
+	{"nf_conntrack", func(h *host.Host) bool { return h.Exists("/proc/sys/net/netfilter/nf_conntrack_max") }},
+}
+
+// sysctls that a node needs, in /proc/sys.
+var sysctls = []struct{ key, value string }{
+	{"net.bridge.bridge-nf-call-ip6tables", "1"},
+	{"net.bridge.bridge-nf-call-iptables", "1"},
+	{"net.ipv4.ip_forward", "1"},
+}
+
+func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
+	var wanted []string
+	for _, m := range modules {
+		if !m.present(c.Host) && !tolerated(c, m.name) {
+			wanted = append(wanted, "module "+m.name)
+		}
+	}
+	for _, s := range sysctls {
+		if sysctl(c.Host, s.key) != s.value && !tolerated(c, moduleOf(s.key)) {
+			wanted = append(wanted, s.key+"="+s.value)
+		}
+	}
+	if !c.Host.Holds(modulesFile, renderModules(c.Host)) {
+		wanted = append(wanted, modulesFile)
+	}
+	if !c.Host.Holds(sysctlFile, renderSysctls()) {
+		wanted = append(wanted, sysctlFile)
+	}
+	if len(wanted) > 0 {
+		return false, "wants " + strings.Join(wanted, ", "), nil
+	}
+	return true, "modules and sysctls are set, also for the next boot", nil
+}
+
+// applyKernel is strict: a node without br_netfilter looks healthy and then loses packets to Services, so a kernel that
+// cannot load it is an error. Whoever knows that their network does not need it says so with kubeadm's own name for this
+// check in ignorePreflightErrors, and then it is a remark in the detail.
+func applyKernel(ctx context.Context, c *node.Context) (string, error) {
+	var loaded, remarks []string
+	var errs []error
+	for _, m := range modules {
+		if m.present(c.Host) {
+			continue
+		}
+		_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{"modprobe", m.name}, Log: c.Log})
+		switch {
+		case m.present(c.Host):
+			loaded = append(loaded, m.name)
+		case tolerated(c, m.name):
+			remarks = append(remarks, "without "+m.name+", as ignorePreflightErrors allows")
+		default:
+			errs = append(errs, missingModule(c.Host, m.name, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	if _, err := c.Host.WriteFile(modulesFile, renderModules(c.Host), 0o644); err != nil {
+		return "", err
+	}
+	if _, err := c.Host.WriteFile(sysctlFile, renderSysctls(), 0o644); err != nil {
+		return "", err
+	}
+	for _, s := range sysctls {
+		if tolerated(c, moduleOf(s.key)) && sysctl(c.Host, s.key) == "" {
+			continue
+		}
+		if err := setSysctl(c.Host, s.key, s.value); err != nil {
+			return "", err
+		}
+	}
+	detail := "sysctls set"
+	if len(loaded) > 0 {
+		detail = "loaded " + strings.Join(loaded, ", ") + "; " + detail
+	}
+	return strings.Join(append([]string{detail}, remarks...), "; "), nil
+}
+
+func missingModule(h *host.Host, name string, err error) error {
+	release := h.ReadLine("/proc/sys/kernel/osrelease")
+	failure := &node.Failure{
+		Err: fault.As(fault.Permanent, fmt.Errorf("loading kernel module %q: the kernel %s does not have it", name, release)),
+		Hint: fmt.Sprintf("install the package with the kernel's further modules (Debian and Ubuntu: linux-modules-extra-%s; "+
+			"Red Hat: kernel-modules-extra), or reboot if the kernel was updated since the machine started", release),
+	}
+	if err != nil {
+		failure.Err = fault.As(fault.Permanent, fmt.Errorf("loading kernel module %q: %w", name, err))
+	}
+	return failure
+}
+
+// tolerated says whether the operation allows to go without the module.
+func tolerated(c *node.Context, module string) bool {
+	return module == "br_netfilter" && ignored(c.Operation.Join, bridgeCheck)
+}
+
+func moduleOf(key string) string {
+	if strings.HasPrefix(key, "net.bridge.") {
+		return "br_netfilter"
+	}
+	return ""
+}
+
+func sysctlPath(key string) string { return "/proc/sys/" + strings.ReplaceAll(key, ".", "/") }
+
+func sysctl(h *host.Host, key string) string { return h.ReadLine(sysctlPath(key)) }
+
+// setSysctl writes one value, and only where it differs: in a container some are read-only but right.
+func setSysctl(h *host.Host, key, value string) error {
+	if sysctl(h, key) == value {
+		return nil
+	}
+	if err := h.Overwrite(sysctlPath(key), value+"\n"); err != nil {
+		return fmt.Errorf("setting sysctl %q to %q: %w", key, value, err)
+	}
+	return nil
+}
+
+// renderModules names the modules for the next boot. Where the kernel loads none, naming them would only make
+// systemd-modules-load fail.
+func renderModules(h *host.Host) []byte {
+	var b strings.Builder
+	b.WriteString(inspect.Mark + ": kernel modules of a Kubernetes node.\n")
+	if h.Exists("/lib/modules/" + h.ReadLine("/proc/sys/kernel/osrelease")) {
+		for _, m := range modules {
+			b.WriteString(m.name + "\n")
+		}
+	}
+	return []byte(b.String())
+}
+
+// renderSysctls gives the settings for the next boot. A leading dash makes systemd-sysctl pass over what the kernel lacks.
+func renderSysctls() []byte {
+	var b strings.Builder
+	b.WriteString(inspect.Mark + ": kernel settings of a Kubernetes node.\n")
+	for _, s := range sysctls {
+		b.WriteString("-" + s.key + " = " + s.value + "\n")
+	}
+	return []byte(b.String())
+}

@@ -1,0 +1,254 @@
+package join
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	bootstrapConf = "/etc/kubernetes/bootstrap-kubelet.conf"
+	defaultCA     = "/etc/kubernetes/pki/ca.crt"
+)
+
+// caPath is where kubeadm puts the cluster's CA for the kubelet.
+func caPath(j *spec.Join) string {
+	if j.Registration.CACertPath != "" {
+		return j.Registration.CACertPath
+	}
+	return defaultCA
+}
+
+// checkKubeadm holds when the kubelet has credentials of this node for this cluster that are still valid, and nothing
+// secret of the way there is left.
+func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	if why := notJoined(c.Host, j); why != "" {
+		return false, why, nil
+	}
+	if c.Host.Exists(bootstrapConf) {
+		return false, bootstrapConf + " is left over and has to be removed", nil
+	}
+	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, j.Server), nil
+}
+
+// notJoined says why the machine is not yet this node of this cluster; "" when it is.
+func notJoined(h *host.Host, j *spec.Join) string {
+	config, err := kubeconfig.Read(h, inspect.KubeletConf)
+	if errors.Is(err, fs.ErrNotExist) && config == nil {
+		return "node " + j.NodeName + " has to join " + j.Server
+	}
+	if err != nil {
+		return "node " + j.NodeName + " has to join: " + err.Error()
+	}
+	name, until := kubeconfig.Node(config.ClientCertificate)
+	switch {
+	case !kubeconfig.SameCA(config.CA, []byte(j.CACert)):
+		return "the kubelet trusts another cluster"
+	case name != j.NodeName:
+		return fmt.Sprintf("the kubelet's certificate is for node %q, not %q", name, j.NodeName)
+	case time.Now().After(until):
+		return fmt.Sprintf("the kubelet's certificate expired on %s", until.Format(time.DateOnly))
+	}
+	return ""
+}
+
+func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
+	j := c.Operation.Join
+	if notJoined(c.Host, j) == "" {
+		// kubeadm was killed after the kubelet had its credentials: only cleaning up is left.
+		if err := errors.Join(c.Host.Remove(bootstrapConf), c.ForgetSecrets()); err != nil {
+			return "", err
+		}
+		return "finished what an earlier attempt left", nil
+	}
+	if c.Operation.Secrets.BootstrapToken == "" {
+		return "", fault.As(fault.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
+	}
+	if err := cleanHalfJoined(c.Host, j); err != nil {
+		return "", err
+	}
+	err := runKubeadm(ctx, c)
+	// Used or not, the token has had its time.
+	if err := c.ForgetSecrets(); err != nil {
+		return "", err
+	}
+	if err != nil {
+		return "", err
+	}
+	if why := notJoined(c.Host, j); why != "" {
+		return "", fmt.Errorf("joining the cluster: kubeadm ended well, but %s", why)
+	}
+	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil
+}
+
+// cleanHalfJoined removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which the next
+// one would stumble. Preflight has refused machines whose files are another cluster's.
+func cleanHalfJoined(h *host.Host, j *spec.Join) error {
+	if err := h.Remove(bootstrapConf, inspect.KubeletConf, caPath(j)); err != nil {
+		return fmt.Errorf("removing what an unfinished join left: %w", err)
+	}
+	return nil
+}
+
+// runKubeadm writes the configuration, runs kubeadm, and removes what it wrote. It is not interrupted by a request to
+// stop: half a join is worse than one that is done.
+func runKubeadm(ctx context.Context, c *node.Context) error {
+	j := c.Operation.Join
+	dir := c.Store.Dir(c.Operation.ID)
+	discovery, configuration := filepath.Join(dir, "discovery.json"), filepath.Join(dir, "join.json")
+	defer func() {
+		if err := c.Host.Remove(discovery, configuration); err != nil {
+			fmt.Fprintln(c.Log, err)
+		}
+	}()
+	token := c.Operation.Secrets.BootstrapToken
+	if err := writeJSON(c.Host, discovery, renderDiscovery(j, token)); err != nil {
+		return err
+	}
+	if err := writeJSON(c.Host, configuration, renderJoin(j, c.Host.Path(discovery), token)); err != nil {
+		return err
+	}
+	c.Say("running kubeadm join")
+	_, err := c.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{c.Host.Path(program(j, "kubeadm")), "join", "--config", c.Host.Path(configuration)},
+		Env:  searchPath(j),
+		Log:  c.Log,
+	})
+	if err == nil {
+		return nil
+	}
+	if clean := stopBootstrap(ctx, c); clean != nil {
+		fmt.Fprintln(c.Log, clean)
+	}
+	return &node.Failure{
+		Err:  fault.As(classOf(err), fmt.Errorf("joining %q: %w", j.Server, err)),
+		Hint: "see journalctl --unit kubelet on the machine",
+	}
+}
+
+// stopBootstrap ends a kubelet that kubeadm left trying with the token, which must not stay on the disk.
+func stopBootstrap(ctx context.Context, c *node.Context) error {
+	if !c.Host.Exists(bootstrapConf) || notJoined(c.Host, c.Operation.Join) == "" {
+		return nil
+	}
+	err := systemctl(context.WithoutCancel(ctx), c, "stop", "kubelet.service")
+	return errors.Join(err, c.Host.Remove(bootstrapConf))
+}
+
+// classOf tells what may be different the next time, by what kubeadm says about the API server, from what will not.
+func classOf(err error) fault.Class {
+	var failed *host.CommandError
+	if !errors.As(err, &failed) {
+		return fault.Permanent
+	}
+	output := string(failed.Output)
+	for _, sign := range []string{
+		"connection refused", "connection reset", "i/o timeout", "context deadline exceeded", "no route to host",
+		"TLS handshake timeout", "etcdserver:", "Service Unavailable", "the server is currently unable",
+	} {
+		if strings.Contains(output, sign) {
+			return fault.Transient
+		}
+	}
+	return fault.Permanent
+}
+
+func writeJSON(h *host.Host, name string, value any) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", name, err)
+	}
+	_, err = h.WriteFile(name, append(data, '\n'), 0o600)
+	return err
+}
+
+type object = map[string]any
+
+// renderDiscovery is the kubeconfig by which kubeadm finds the cluster. Being a file, it pins the whole CA and needs no
+// signed cluster-info. It carries the token although kubeadm could take that from its configuration: so the first request
+// is not anonymous, and clusters that refuse anonymous requests can be joined.
+func renderDiscovery(j *spec.Join, token string) object {
+	return object{
+		"apiVersion": "v1", "kind": "Config", "current-context": "join",
+		"clusters": []object{{"name": "join", "cluster": object{
+			"server": j.Server, "certificate-authority-data": base64.StdEncoding.EncodeToString([]byte(j.CACert)),
+		}}},
+		"contexts": []object{{"name": "join", "context": object{"cluster": "join", "user": "bootstrap"}}},
+		"users":    []object{{"name": "bootstrap", "user": object{"token": token}}},
+	}
+}
+
+// renderJoin is kubeadm's configuration, in the form that this version of it reads.
+func renderJoin(j *spec.Join, discovery, token string) object {
+	_, minor := majorMinor(j.KubernetesVersion)
+	r := j.Registration
+	socket := r.CRISocket
+	if socket == "" {
+		socket = "unix://" + containerdSocket
+	}
+	registration := object{"name": j.NodeName, "criSocket": socket, "taints": taints(r.Taints)}
+	if len(r.IgnorePreflightErrors) > 0 {
+		registration["ignorePreflightErrors"] = r.IgnorePreflightErrors
+	}
+	if r.ImagePullPolicy != "" {
+		registration["imagePullPolicy"] = r.ImagePullPolicy
+	}
+	if len(r.KubeletExtraArgs) > 0 {
+		registration["kubeletExtraArgs"] = extraArgs(r.KubeletExtraArgs, minor)
+	}
+	configuration := object{
+		"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "JoinConfiguration",
+		"caCertPath":       caPath(j),
+		"nodeRegistration": registration,
+		"discovery":        object{"file": object{"kubeConfigPath": discovery}, "tlsBootstrapToken": token},
+	}
+	if minor < 31 {
+		configuration["apiVersion"] = "kubeadm.k8s.io/v1beta3"
+	}
+	if len(r.SkipPhases) > 0 {
+		configuration["skipPhases"] = r.SkipPhases
+	}
+	return configuration
+}
+
+// taints are always given, be it none: without the field kubeadm would have a default of its own.
+func taints(wanted []spec.Taint) []spec.Taint {
+	if wanted == nil {
+		return []spec.Taint{}
+	}
+	return wanted
+}
+
+// extraArgs are a list since v1beta4; before, a map, in which the last of several wins.
+func extraArgs(args []spec.Arg, minor int) any {
+	if minor >= 31 {
+		return args
+	}
+	last := map[string]string{}
+	for _, arg := range args {
+		last[arg.Name] = arg.Value
+	}
+	return last
+}
+
+// ignored says whether the user told kubeadm to ignore the check of this name.
+func ignored(j *spec.Join, check string) bool {
+	return slices.ContainsFunc(j.Registration.IgnorePreflightErrors, func(name string) bool {
+		return strings.EqualFold(name, check) || strings.EqualFold(name, "all")
+	})
+}

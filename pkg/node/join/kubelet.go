@@ -1,0 +1,102 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const kubeletConfig = "/var/lib/kubelet/config.yaml"
+
+func kubeletService(h *host.Host, j *spec.Join) (service, error) {
+	manifest, err := bundle.ReadManifest(h.Path(bundleDir(j)))
+	if err != nil {
+		return service{}, fmt.Errorf("%w: %w", errNoBundle, err)
+	}
+	return service{
+		name:   "kubelet",
+		binary: digestOf(manifest, "release/kubelet"),
+		files: []file{
+			{unitsDir + "/kubelet.service", renderKubeletUnit(j)},
+			{unitsDir + "/kubelet.service.d/10-kubeadm.conf", renderKubeletDropIn(j)},
+		},
+	}, nil
+}
+
+func checkKubelet(_ context.Context, c *node.Context) (bool, string, error) {
+	s, err := kubeletService(c.Host, c.Operation.Join)
+	if errors.Is(err, errNoBundle) {
+		return false, "the kubelet's unit has to be installed", nil
+	}
+	if err != nil {
+		return false, "", err
+	}
+	if missing := s.missing(c.Host); missing != "" {
+		return false, missing, nil
+	}
+	return true, "the kubelet's unit is installed and enabled", nil
+}
+
+// applyKubelet installs the unit. It does not start it: kubeadm does, after telling systemd to read its units again. Only
+// a kubelet that runs already gets the new unit here.
+func applyKubelet(ctx context.Context, c *node.Context) (string, error) {
+	s, err := kubeletService(c.Host, c.Operation.Join)
+	if err != nil {
+		return "", err
+	}
+	if err := s.write(c.Host); err != nil {
+		return "", err
+	}
+	detail := "unit installed"
+	if c.Host.Exists(kubeletConfig) {
+		if err := systemctl(ctx, c, "daemon-reload"); err != nil {
+			return "", err
+		}
+		if err := systemctl(ctx, c, "try-restart", "kubelet.service"); err != nil {
+			return "", withJournal(ctx, c, "kubelet.service", err)
+		}
+		detail = "unit installed, kubelet restarted if it ran"
+	}
+	return detail, s.applied(c.Host)
+}
+
+func renderKubeletUnit(j *spec.Join) []byte {
+	return fmt.Appendf(nil, `%s: the kubelet of a Kubernetes node.
+[Unit]
+Description=kubelet
+Documentation=https://kubernetes.io/docs/
+Wants=network-online.target
+After=network-online.target containerd.service
+# It has nothing to do before kubeadm wrote its configuration.
+ConditionPathExists=%s
+StartLimitIntervalSec=0
+
+[Service]
+Environment=PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ExecStart=%s
+Restart=always
+RestartSec=2
+
+[Install]
+WantedBy=multi-user.target
+`, inspect.Mark, kubeletConfig, j.BinariesPath, program(j, "kubelet"))
+}
+
+// renderKubeletDropIn is where kubeadm leaves the flags that it found out, by its own conventions.
+func renderKubeletDropIn(j *spec.Join) []byte {
+	return fmt.Appendf(nil, `%s: how kubeadm configures the kubelet.
+[Service]
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=%s --kubeconfig=%s"
+Environment="KUBELET_CONFIG_ARGS=--config=%s"
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-/etc/default/kubelet
+ExecStart=
+ExecStart=%s $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+`, inspect.Mark, bootstrapConf, inspect.KubeletConf, kubeletConfig, program(j, "kubelet"))
+}

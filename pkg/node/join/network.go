@@ -1,0 +1,223 @@
+package join
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	// slowLookup is from when on looking up a name makes everything on a node slow.
+	slowLookup = 2 * time.Second
+	// lookupTimeout bounds one look-up; the system's own patience is 5 s for each resolver.
+	lookupTimeout = 5 * time.Second
+)
+
+// lookHostname makes sure that the machine can find itself: kubelet and kubeadm look their own name up. A machine that
+// says its name in /etc/hosts is done; others ask their resolvers.
+func lookHostname(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	name := h.ReadLine("/proc/sys/kernel/hostname")
+	if name == "" || name == "localhost" {
+		f.problem("The machine has no host name; set one with hostnamectl.")
+		return
+	}
+	if inHosts(h, name) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	began := time.Now()
+	_, err := net.DefaultResolver.LookupHost(ctx, name)
+	took := time.Since(began)
+	switch {
+	case err != nil:
+		f.problem("The host name %q does not resolve (tried for %.1f s); add it to /etc/hosts with the machine's address.", name, took.Seconds())
+	case took > slowLookup:
+		f.problem("Looking up the host name %q takes %.1f s; add it to /etc/hosts, or repair /etc/resolv.conf.", name, took.Seconds())
+	}
+}
+
+func inHosts(h *host.Host, name string) bool {
+	for line := range strings.Lines(h.ReadLine("/etc/hosts")) {
+		line, _, _ = strings.Cut(line, "#")
+		if fields := strings.Fields(line); len(fields) > 1 {
+			for _, alias := range fields[1:] {
+				if strings.EqualFold(alias, name) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// lookResolver asks each resolver of the machine something, and takes any answer. With none that answers, every look-up
+// on the node, and in pods that inherit its resolv.conf, waits until it times out, and the whole node is slow.
+func lookResolver(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	servers := nameservers(h)
+	if len(servers) == 0 {
+		return
+	}
+	began := time.Now()
+	answered := make([]bool, len(servers))
+	var asking sync.WaitGroup
+	for i, server := range servers {
+		asking.Go(func() { answered[i] = resolverAnswers(ctx, server) })
+	}
+	asking.Wait()
+	var silent []string
+	for i, server := range servers {
+		if !answered[i] {
+			silent = append(silent, server)
+		}
+	}
+	switch {
+	case len(silent) == len(servers):
+		f.passing("No name server of /etc/resolv.conf answers (%s, waited %.1f s); correct the file, or empty it if the machine needs none.",
+			strings.Join(silent, ", "), time.Since(began).Seconds())
+	case len(silent) > 0:
+		f.remark("Name server %s of /etc/resolv.conf does not answer.", strings.Join(silent, ", "))
+	}
+}
+
+// nameservers of the machine; the system uses the first three.
+func nameservers(h *host.Host) []string {
+	var servers []string
+	for line := range strings.Lines(h.ReadLine("/etc/resolv.conf")) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "nameserver" && len(servers) < 3 {
+			servers = append(servers, fields[1])
+		}
+	}
+	return servers
+}
+
+// resolverAnswers sends a question for the root's name servers, twice at most, and says whether anything came back.
+func resolverAnswers(ctx context.Context, server string) bool {
+	address := server
+	if _, _, err := net.SplitHostPort(server); err != nil {
+		address = net.JoinHostPort(server, "53")
+	}
+	connection, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
+	if err != nil {
+		return false
+	}
+	defer connection.Close()
+	// id, recursion desired, one question: ".", type NS, class IN.
+	question := []byte{0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1}
+	_, _ = rand.Read(question[:2])
+	answer := make([]byte, 4096)
+	for range 2 {
+		if _, err := connection.Write(question); err != nil {
+			return false
+		}
+		_ = connection.SetReadDeadline(time.Now().Add(slowLookup / 2))
+		n, err := connection.Read(answer)
+		if err == nil && n >= 12 && binary.BigEndian.Uint16(answer) == binary.BigEndian.Uint16(question) {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// lookEndpoint asks the API server something, verifying it by the cluster's CA, and compares the clocks.
+func lookEndpoint(ctx context.Context, _ *host.Host, j *spec.Join, f *findings) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(j.CACert)) {
+		f.problem("The cluster's CA is not a PEM certificate; check the kubeconfig that the plugin has.")
+		return
+	}
+	date, middle, err := ask(ctx, j.Server, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		explainEndpoint(ctx, j, err, f)
+		return
+	}
+	compareClocks(j, date, middle, f)
+}
+
+// ask gives the server's time, and ours in the middle of the request. Any HTTP answer will do.
+func ask(ctx context.Context, server string, config *tls.Config) (date, middle time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	transport := &http.Transport{
+		TLSClientConfig: config, DisableKeepAlives: true,
+		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+"/version", nil)
+	if err != nil {
+		return date, middle, fmt.Errorf("asking %q: %w", server, err)
+	}
+	began := time.Now()
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return date, middle, fmt.Errorf("asking %q: %w", server, err)
+	}
+	defer response.Body.Close()
+	date, _ = http.ParseTime(response.Header.Get("Date"))
+	return date, began.Add(time.Since(began) / 2), nil
+}
+
+// compareClocks allows for the header's resolution of one second.
+func compareClocks(j *spec.Join, date, middle time.Time, f *findings) {
+	allowed := time.Duration(j.Requirements.MaxClockSkew)
+	if date.IsZero() || allowed <= 0 {
+		return
+	}
+	skew := middle.Sub(date)
+	direction := "ahead of"
+	if skew < 0 {
+		skew, direction = -skew, "behind"
+	}
+	if skew > allowed+time.Second {
+		f.problem("The machine's clock is %s %s the API server's, more than the allowed %s; set up time synchronisation (chrony or systemd-timesyncd).",
+			skew.Round(time.Second), direction, allowed)
+	}
+}
+
+// explainEndpoint says why the API server could not be asked.
+func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) {
+	var invalid x509.CertificateInvalidError
+	var unknown x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		// Often it is our clock that is wrong. Nothing but the time is taken from this answer.
+		date, middle, again := ask(ctx, j.Server, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
+		before := len(f.problems)
+		if again == nil {
+			compareClocks(j, date, middle, f)
+		}
+		if len(f.problems) == before {
+			f.problem("The certificate of %s is not valid at this time: %v.", j.Server, invalid)
+		}
+	case errors.As(err, &unknown):
+		f.problem("%s does not prove itself by the cluster's CA: another server answers at that address, or the kubeconfig is of another cluster.", j.Server)
+	case errors.As(err, &hostname):
+		f.problem("The certificate of %s is not for that name: %v. Set cluster.endpoint in the fleet to a name or address that it is for.", j.Server, hostname)
+	default:
+		f.passing("The API server %s cannot be reached from the machine: %v. Check the address, routes and firewalls.", j.Server, unwrapped(err))
+	}
+}
+
+// unwrapped is the cause without the chain of who asked whom.
+func unwrapped(err error) error {
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		return operation
+	}
+	return err
+}

@@ -1,0 +1,242 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// problem is one reason why a machine cannot become a node, as a sentence with what to do.
+type problem struct {
+	text string
+	// passing problems may be gone the next time without anybody changing the machine.
+	passing bool
+}
+
+// findings of one check: what is in the way, and what is only worth a remark.
+type findings struct {
+	problems []problem
+	remarks  []string
+}
+
+func (f *findings) problem(format string, args ...any) {
+	f.problems = append(f.problems, problem{text: fmt.Sprintf(format, args...)})
+}
+
+func (f *findings) passing(format string, args ...any) {
+	f.problems = append(f.problems, problem{text: fmt.Sprintf(format, args...), passing: true})
+}
+
+func (f *findings) remark(format string, args ...any) {
+	f.remarks = append(f.remarks, fmt.Sprintf(format, args...))
+}
+
+// preflightCheck is one question about the machine.
+type preflightCheck struct {
+	// ignore is kubeadm's name for it: who ignores it in ignorePreflightErrors gets a remark instead of a problem. "" for
+	// what cannot be ignored.
+	ignore string
+	look   func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
+}
+
+// preflightChecks are asked all at once, so that a user learns of every problem in one go.
+var preflightChecks = []preflightCheck{
+	{"", lookOwner},
+	{"", lookSystem},
+	{"Mem", lookMemory},
+	{"", lookDisk},
+	{"SystemVerification", lookCgroups},
+	{"Port-10250", lookPort},
+	{"Hostname", lookHostname},
+	{"Hostname", lookResolver},
+	{"", lookEndpoint},
+	{"Swap", lookSwap},
+}
+
+// checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it is
+// and at which version counts.
+func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(j)); err != nil {
+		return false, "", err
+	}
+	if notJoined(c.Host, j) == "" {
+		return joinedAlready(ctx, c)
+	}
+	all := make([]findings, len(preflightChecks))
+	var looking sync.WaitGroup
+	for i, check := range preflightChecks {
+		looking.Go(func() { check.look(ctx, c.Host, j, &all[i]) })
+	}
+	looking.Wait()
+	if ctx.Err() != nil {
+		return false, "", context.Cause(ctx)
+	}
+	return judge(j, all)
+}
+
+// judge sums up: passing only if every problem is, since a retry cannot help as long as one stays.
+func judge(j *spec.Join, all []findings) (bool, string, error) {
+	var problems, remarks []string
+	class := fault.Transient
+	for i, found := range all {
+		remarks = append(remarks, found.remarks...)
+		name := preflightChecks[i].ignore
+		for _, p := range found.problems {
+			if name != "" && ignored(j, name) {
+				remarks = append(remarks, p.text+" Ignored, as ignorePreflightErrors says.")
+				continue
+			}
+			problems = append(problems, p.text)
+			if !p.passing {
+				class = fault.Permanent
+			}
+		}
+	}
+	if err := node.Problems(class, "the machine cannot become a node", problems); err != nil {
+		return false, "", err
+	}
+	return true, strings.Join(append([]string{"the machine can become a node"}, remarks...), " "), nil
+}
+
+// applyPreflight is only called when the check neither held nor failed, which it never does.
+func applyPreflight(context.Context, *node.Context) (string, error) {
+	return "", errors.New("preflight has nothing to apply")
+}
+
+// joinedAlready looks at a machine that is this node of this cluster: joining must not change its version, since the pods
+// on it would lose their kubelet without being moved first.
+func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	foreign := findings{}
+	lookOwner(ctx, c.Host, j, &foreign)
+	if len(foreign.problems) > 0 {
+		return false, "", node.Problems(fault.Permanent, "the machine cannot become a node", []string{foreign.problems[0].text})
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return false, "", err
+	}
+	if record != nil && record.Version != j.KubernetesVersion {
+		return false, "", &node.Failure{
+			Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
+				j.NodeName, record.Version, j.KubernetesVersion)),
+			Hint: "upgrade the node instead, which moves its pods first",
+		}
+	}
+	return true, fmt.Sprintf("the machine is node %s of this cluster already", j.NodeName), nil
+}
+
+// lookOwner refuses a machine that belongs to somebody else, and takes what an unfinished join of this cluster left.
+func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	kubelet := inspect.Kubelet(h, nil, nil)
+	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
+	switch {
+	case config != nil && len(config.CA) > 0 && !kubeconfig.SameCA(config.CA, []byte(j.CACert)):
+		f.problem("The machine is already a node of %s and not of %s; reset it first (kubeadm reset) if it is to change clusters.", config.Server, j.Server)
+		return
+	case kubelet.Present && !kubelet.Ours && unitPresent(h):
+		f.problem("A kubelet that Argosy did not install is set up on the machine; remove it and its unit first.")
+		return
+	}
+	if config != nil {
+		if name, _ := kubeconfig.Node(config.ClientCertificate); name != "" && name != j.NodeName {
+			f.problem("The machine is already node %q of this cluster, not %q; give it that nodeName, or reset it first.", name, j.NodeName)
+		}
+	}
+	if ca, err := h.ReadFile(caPath(j)); err == nil && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
+		f.problem("The machine has the certificate authority of another cluster in %s; reset it first (kubeadm reset).", caPath(j))
+	}
+}
+
+func unitPresent(h *host.Host) bool {
+	for _, dir := range []string{unitsDir, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+		if h.Exists(filepath.Join(dir, "kubelet.service")) {
+			return true
+		}
+	}
+	return false
+}
+
+func lookSystem(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	if os.Geteuid() != 0 && h.Root == "" {
+		f.problem("argosy-node does not run as root; the user that Argosy logs in as needs sudo.")
+	}
+	if !inspect.Systemd(h) {
+		f.problem("systemd is not the machine's first process; Argosy needs a Linux that systemd runs.")
+	}
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		f.problem("The machine is of the architecture %s; there are bundles for amd64 and arm64.", runtime.GOARCH)
+	}
+}
+
+func lookMemory(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	if have, need := inspect.Memory(h), j.Requirements.MinMemoryBytes; have < need {
+		f.problem("The machine has %s of memory, but %s are asked for; give it more, or lower join.minMemory in the fleet.", size(have), size(need))
+	}
+}
+
+// lookDisk asks for room below /var/lib, where images and pods live, and where the binaries go; what a bundle that is
+// here already takes counts as free.
+func lookDisk(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	need := j.Requirements.MinDiskBytes
+	if h.Exists(filepath.Join(bundleDir(j), ".complete")) {
+		return
+	}
+	for _, dir := range []string{"/var/lib", j.BinariesPath} {
+		if have := inspect.DiskFree(h, dir); have < need {
+			f.problem("There are %s free below %s, but %s are asked for; free some, or lower join.minDisk in the fleet.", size(have), dir, size(need))
+		}
+	}
+}
+
+// size prints bytes for people: "1.9 GiB".
+func size(bytes int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	value, unit := float64(bytes), 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	return fmt.Sprintf("%.1f %s", value, units[unit])
+}
+
+// firstWithoutV1 is the minor version from which the kubelet refuses cgroup v1 unless its configuration allows it.
+const firstWithoutV1 = 35
+
+func lookCgroups(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	_, minor := majorMinor(j.KubernetesVersion)
+	if inspect.CgroupVersion(h) != 1 || minor < firstWithoutV1 {
+		return
+	}
+	f.problem("The machine has cgroup v1, which kubelets refuse since 1.%d; boot it with systemd.unified_cgroup_hierarchy=1. "+
+		"If the cluster's kubelet configuration sets failCgroupV1: false, add SystemVerification to ignorePreflightErrors.", firstWithoutV1)
+}
+
+func lookPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	holder := inspect.Listener(h, 10250)
+	if holder == "" || strings.HasPrefix(holder, "kubelet ") && inspect.Kubelet(h, nil, nil).Ours {
+		return
+	}
+	f.problem("Port 10250, which the kubelet needs, is held by %s; stop it.", holder)
+}
+
+func lookSwap(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	if strings.Count(h.ReadLine("/proc/swaps"), "\n") > 0 {
+		f.remark("Swap is on; the kubelet starts only if its configuration allows that.")
+	}
+}

@@ -1,0 +1,99 @@
+package join
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// unitsDir is where units go that override the distribution's.
+const unitsDir = "/etc/systemd/system"
+
+// file is one that a phase writes.
+type file struct {
+	name    string
+	content []byte
+}
+
+// service is a unit with the files it is made of. Its stamp is written when the service was (re)started with exactly
+// these, so that a crash between writing and restarting is noticed.
+type service struct {
+	name  string
+	files []file
+	// binary is the digest of the program that the unit runs.
+	binary string
+}
+
+func (s service) stampFile() string { return spec.Root + "/" + s.name + ".applied" }
+
+func (s service) stamp() []byte {
+	sum := sha256.New()
+	for _, f := range s.files {
+		fmt.Fprintf(sum, "%s %d\n%s", f.name, len(f.content), f.content)
+	}
+	fmt.Fprint(sum, s.binary)
+	return []byte(hex.EncodeToString(sum.Sum(nil)) + "\n")
+}
+
+func (s service) enabledLink() string {
+	return unitsDir + "/multi-user.target.wants/" + s.name + ".service"
+}
+
+// missing says what of the service is not in place; "" when all is, and was applied.
+func (s service) missing(h *host.Host) string {
+	for _, f := range s.files {
+		if !h.Holds(f.name, f.content) {
+			return f.name + " has to be written"
+		}
+	}
+	if !h.Exists(s.enabledLink()) {
+		return s.name + " has to be enabled"
+	}
+	if !h.Holds(s.stampFile(), s.stamp()) {
+		return s.name + " has to be restarted"
+	}
+	return ""
+}
+
+// write puts the files in place and enables the unit, as systemctl would, without starting it.
+func (s service) write(h *host.Host) error {
+	// Until the service runs with these files, what an earlier stamp says does not hold.
+	if err := h.Remove(s.stampFile()); err != nil {
+		return err
+	}
+	for _, f := range s.files {
+		if _, err := h.WriteFile(f.name, f.content, 0o644); err != nil {
+			return err
+		}
+	}
+	return h.Link(unitsDir+"/"+s.name+".service", s.enabledLink())
+}
+
+// applied notes that the service runs with these files, or will when it is started.
+func (s service) applied(h *host.Host) error {
+	_, err := h.WriteFile(s.stampFile(), s.stamp(), 0o600)
+	return err
+}
+
+func systemctl(ctx context.Context, c *node.Context, args ...string) error {
+	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: append([]string{"systemctl"}, args...), Log: c.Log})
+	if err != nil {
+		return fmt.Errorf("calling systemctl: %w", err)
+	}
+	return nil
+}
+
+// withJournal adds the unit's last lines to an error: systemctl itself only says that it did not work.
+func withJournal(ctx context.Context, c *node.Context, unit string, err error) error {
+	command := host.Command{Argv: []string{"journalctl", "--unit", unit, "--no-pager", "--lines=20", "--output=cat"}}
+	output, _ := c.Host.Runner.Run(context.WithoutCancel(ctx), command)
+	shown := host.Command{Argv: []string{"journalctl", "--unit", unit}}
+	return &node.Failure{
+		Err: err, Command: shown.String(), Tail: host.Tail(output, 20), Hint: "see " + shown.String() + " on the machine",
+	}
+}

@@ -1,0 +1,54 @@
+package join
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+var (
+	// plainPath keeps what would need quoting out of unit files.
+	plainPath   = regexp.MustCompile(`^/[A-Za-z0-9._/+-]+$`)
+	digestForm  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	versionForm = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.+-]*)?$`)
+	nodeForm    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	imageForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+)
+
+// validate finds what in the operation itself could not be used on any machine. The plugin refuses such values long
+// before; here they become paths, unit files and arguments, so they are looked at again.
+func validate(j *spec.Join) []string {
+	var problems []string
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	for name, path := range map[string]string{"binariesPath": j.BinariesPath, "cniBinariesPath": j.CNIBinariesPath} {
+		if !plainPath.MatchString(path) || filepath.Clean(path) != path {
+			bad("The %s %q is not a plain absolute path; write one such as /usr/local/bin.", name, path)
+		}
+	}
+	if !digestForm.MatchString(j.Bundle.SHA256) {
+		bad("The bundle's sha256 %q is not 64 hex digits.", j.Bundle.SHA256)
+	}
+	if !versionForm.MatchString(j.KubernetesVersion) {
+		bad("The Kubernetes version %q is not of the form v1.34.4.", j.KubernetesVersion)
+	}
+	if !nodeForm.MatchString(j.NodeName) || len(j.NodeName) > 253 {
+		bad("The node name %q is not a DNS subdomain; use lower case letters, digits, dashes and dots.", j.NodeName)
+	}
+	if server, err := url.Parse(j.Server); err != nil || server.Scheme != "https" || server.Host == "" {
+		bad("The API server's address %q is not of the form https://host:port.", j.Server)
+	}
+	if image := j.Containerd.PauseImage; image != "" && !imageForm.MatchString(image) {
+		bad("The pause image %q is not an image reference.", image)
+	}
+	if driver := j.Containerd.CgroupDriver; driver != "systemd" && driver != "cgroupfs" {
+		bad("The cgroup driver %q is neither systemd nor cgroupfs.", driver)
+	}
+	if path := j.Registration.CACertPath; path != "" && (!filepath.IsAbs(path) || strings.ContainsAny(path, "\n\x00")) {
+		bad("The caCertPath %q is not an absolute path.", path)
+	}
+	return problems
+}

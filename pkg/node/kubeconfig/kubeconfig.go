@@ -1,0 +1,163 @@
+// Package kubeconfig reads as much of a kubeconfig as tells which cluster it belongs to and who it makes its bearer. It
+// makes no connection, and it is not a client's loader: merging, exec plugins and the like are of no concern on a machine.
+package kubeconfig
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"argosy.dev/argosy/pkg/node/host"
+)
+
+// Config is what a kubeconfig's current context says.
+type Config struct {
+	// Server is the API server's address, "https://host:port".
+	Server string
+	// CA is the certificate authority, PEM.
+	CA []byte
+	// ClientCertificate is the bearer's certificate, PEM; from the file it names, where it names one.
+	ClientCertificate []byte
+}
+
+type document struct {
+	CurrentContext string `yaml:"current-context"`
+	Contexts       []struct {
+		Name    string
+		Context struct{ Cluster, User string }
+	}
+	Clusters []struct {
+		Name    string
+		Cluster struct {
+			Server string
+			CAData string `yaml:"certificate-authority-data"`
+			CAFile string `yaml:"certificate-authority"`
+		}
+	}
+	Users []struct {
+		Name string
+		User struct {
+			CertificateData string `yaml:"client-certificate-data"`
+			CertificateFile string `yaml:"client-certificate"`
+		}
+	}
+}
+
+// Read reads the kubeconfig at name on the machine. Its error wraps fs.ErrNotExist when there is none.
+func Read(h *host.Host, name string) (*Config, error) {
+	data, err := h.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", name, err)
+	}
+	var doc document
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("reading %q: %w", name, err)
+	}
+	return doc.resolve(h, name)
+}
+
+func (d *document) resolve(h *host.Host, name string) (*Config, error) {
+	var config Config
+	var errs []error
+	for _, context := range d.Contexts {
+		if context.Name != d.CurrentContext {
+			continue
+		}
+		for _, cluster := range d.Clusters {
+			if cluster.Name == context.Context.Cluster {
+				ca, err := content(h, cluster.Cluster.CAData, cluster.Cluster.CAFile)
+				config.Server, config.CA = cluster.Cluster.Server, ca
+				errs = append(errs, err)
+			}
+		}
+		for _, user := range d.Users {
+			if user.Name == context.Context.User {
+				certificate, err := content(h, user.User.CertificateData, user.User.CertificateFile)
+				config.ClientCertificate = certificate
+				errs = append(errs, err)
+			}
+		}
+	}
+	if config.Server == "" {
+		errs = append(errs, errors.New("its current context names no server"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &config, fmt.Errorf("reading %q: %w", name, err)
+	}
+	return &config, nil
+}
+
+func content(h *host.Host, data, file string) ([]byte, error) {
+	if data != "" {
+		return base64.StdEncoding.DecodeString(data)
+	}
+	if file != "" {
+		return h.ReadFile(file)
+	}
+	return nil, nil
+}
+
+// CADigest tells which certificate authority this is: the hex sha256 of the first certificate's DER; "" when there is none.
+func CADigest(bundle []byte) string {
+	certificate := first(bundle)
+	if certificate == nil {
+		return ""
+	}
+	sum := sha256.Sum256(certificate.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// SameCA says whether two bundles have a certificate in common: while an authority is rotated, both are trusted.
+func SameCA(a, b []byte) bool {
+	for _, one := range all(a) {
+		for _, other := range all(b) {
+			if bytes.Equal(one.Raw, other.Raw) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Node tells whose certificate this is: the name of the node, "" when it is no node's, and until when it is valid.
+func Node(certificate []byte) (name string, until time.Time) {
+	c := first(certificate)
+	if c == nil {
+		return "", time.Time{}
+	}
+	name, isNode := strings.CutPrefix(c.Subject.CommonName, "system:node:")
+	if !isNode {
+		return "", c.NotAfter
+	}
+	return name, c.NotAfter
+}
+
+func first(bundle []byte) *x509.Certificate {
+	if certificates := all(bundle); len(certificates) > 0 {
+		return certificates[0]
+	}
+	return nil
+}
+
+func all(bundle []byte) []*x509.Certificate {
+	var certificates []*x509.Certificate
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		// The kubelet's file has the key in it too.
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			certificates = append(certificates, c)
+		}
+	}
+	return certificates
+}

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// startLock orders calls of Start, which decide quickly and then let go.
+const startLock = spec.Root + "/start.lock"
+
+// holder is the lock file's content: who works on the machine. It only counts while the lock is held.
+type holder struct {
+	ID  string `json:"id"`
+	PID int    `json:"pid"`
+}
+
+// lock is a held lock on an open file (fcntl's OFD kind, which can be probed without taking it); the kernel lets go of it
+// when the process ends, however that happens.
+type lock struct{ file *os.File }
+
+func (l *lock) release() {
+	// So that nobody takes us for the next holder before that one has written its name.
+	_ = l.file.Truncate(0)
+	_ = l.file.Close()
+}
+
+// take says whether the lock was free and is now ours.
+func take(file *os.File) (bool, error) {
+	whole := syscall.Flock_t{Type: syscall.F_WRLCK}
+	err := syscall.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &whole)
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// tryLock takes the machine's lock for an operation. When another process has it, it returns nil and that process.
+func (s *Store) tryLock(id string) (*lock, *holder, error) {
+	file, err := s.openLock(spec.LockFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	free, err := take(file)
+	if err != nil {
+		_ = file.Close()
+		return nil, nil, fmt.Errorf("locking the machine by %q: %w", spec.LockFile, err)
+	}
+	if !free {
+		_ = file.Close()
+		return nil, s.holder(), nil
+	}
+	data, err := json.Marshal(holder{ID: id, PID: os.Getpid()})
+	if err == nil {
+		err = file.Truncate(0)
+	}
+	if err == nil {
+		_, err = file.WriteAt(data, 0)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, nil, fmt.Errorf("writing %q: %w", spec.LockFile, err)
+	}
+	return &lock{file}, nil, nil
+}
+
+// Working says which operation works on the machine right now; "" when none does.
+func (s *Store) Working() string {
+	file, err := os.Open(s.host.Path(spec.LockFile))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	probe := syscall.Flock_t{Type: syscall.F_RDLCK}
+	if err := syscall.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &probe); err != nil || probe.Type == syscall.F_UNLCK {
+		return ""
+	}
+	return s.holder().ID
+}
+
+// holder reads who holds the lock. The holder may not have written its name yet, and what stands there may be from one
+// that was killed, so a name counts when its process lives, and is waited for for a moment.
+func (s *Store) holder() *holder {
+	for range 50 {
+		var h holder
+		data, err := s.host.ReadFile(spec.LockFile)
+		if err == nil && json.Unmarshal(data, &h) == nil && syscall.Kill(h.PID, 0) == nil {
+			return &h
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return &holder{ID: "unknown"}
+}
+
+// lockStart waits for its turn to decide about a start.
+func (s *Store) lockStart(ctx context.Context) (*lock, error) {
+	file, err := s.openLock(startLock)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		free, err := take(file)
+		if err != nil {
+			_ = file.Close()
+			return nil, fmt.Errorf("locking %q: %w", startLock, err)
+		}
+		if free {
+			return &lock{file}, nil
+		}
+		select {
+		case <-ctx.Done():
+			_ = file.Close()
+			return nil, fault.As(fault.Transient, fmt.Errorf("waiting for another start on this machine: %w", ctx.Err()))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Store) openLock(name string) (*os.File, error) {
+	path := s.host.Path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making folder %q: %w", spec.Root, err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening lock %q: %w", name, err)
+	}
+	return file, nil
+}

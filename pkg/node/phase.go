@@ -1,0 +1,111 @@
+// Package node carries out operations on the machine it runs on, as lists of phases: it decides what is to be done, does
+// it under the machine's lock and within the deadline, and keeps the status that others read. It knows neither Kubernetes
+// nor SSH, and what an operation consists of stands in the packages beneath it.
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// Phase is one part of an operation. Only the engine calls Apply, so a plan, which only checks, changes nothing.
+type Phase struct {
+	// Name is the phase's word in messages: "containerd".
+	Name string
+	// Short says what the phase brings about, in one line.
+	Short string
+	// Check says whether what the phase wants is so already, and in detail what holds or what is wanted. It changes
+	// nothing and is quick. An error means that the operation cannot be carried out on this machine as it is.
+	Check func(ctx context.Context, c *Context) (holds bool, detail string, err error)
+	// Apply brings it about, whatever an earlier attempt left half done, and says in detail what was done.
+	Apply func(ctx context.Context, c *Context) (detail string, err error)
+}
+
+// Context is what a phase works with.
+type Context struct {
+	// Operation is what is asked for.
+	Operation *spec.Operation
+	// Host is the machine.
+	Host *host.Host
+	// Store is Argosy's own folder on it.
+	Store *Store
+	// Log is the operation's log.
+	Log io.Writer
+
+	say      func(message string)
+	progress func(spec.Progress)
+	stop     <-chan struct{}
+	mu       sync.Mutex
+	deferred []func()
+}
+
+// Say sets the message that users see while the phase works, in the present tense: "starting containerd".
+func (c *Context) Say(format string, args ...any) {
+	if c.say != nil {
+		c.say(fmt.Sprintf(format, args...))
+	}
+}
+
+// Progress sets how far a transfer is.
+func (c *Context) Progress(p spec.Progress) {
+	if c.progress != nil {
+		c.progress(p)
+	}
+}
+
+// Interruptible gives a context that also ends, with ErrCancelled as its cause, when the operation is to stop. A phase
+// uses it where stopping leaves nothing half done; everything else is finished first.
+func (c *Context) Interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-c.stop:
+			cancel(ErrCancelled)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil); <-done }
+}
+
+// Defer has f called when the operation has ended, in whatever way, and its result is written: work that nobody should
+// wait for.
+func (c *Context) Defer(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deferred = append(c.deferred, f)
+}
+
+// ForgetSecrets removes the operation's secrets from memory and disk.
+func (c *Context) ForgetSecrets() error {
+	c.Operation.Secrets = spec.Secrets{}
+	if c.Store == nil {
+		return nil
+	}
+	return c.Store.ForgetSecrets(c.Operation.ID)
+}
+
+func (c *Context) runDeferred() {
+	c.mu.Lock()
+	deferred := c.deferred
+	c.deferred = nil
+	c.mu.Unlock()
+	for _, f := range deferred {
+		f()
+	}
+}
+
+func (c *Context) stopped() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,195 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// startPatience is how long a start waits for another one on this machine to decide.
+const startPatience = 20 * time.Second
+
+// Start sees to it that the operation runs, unless there is nothing to do, and answers with its status. It decides by
+// this table, from the top; "works" means that a process holds the machine's lock, or that its unit was just started.
+//
+//	who works    checks            answer                             written          unit
+//	this id      -                 attach: its status, running        nothing          none
+//	another id   -                 failed, transient: machine busy    nothing          none
+//	nobody       one has an error  failed, with the reasons           status           none
+//	nobody       all hold          succeeded, changed=false           status           none
+//	nobody       not all, token    running                            spec, status     started
+//	             is missing        failed, configuration              nothing          none
+//
+// What an earlier run left (running but dead, as after a reboot; failed; cancelled; succeeded long ago) never decides: the
+// checks tell what is left to do. An error means that argosy-node itself could not do its work.
+func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
+	if _, err := e.phases(op); err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	deciding, err := e.Store.lockStart(waiting)
+	if err != nil {
+		return nil, err
+	}
+	defer deciding.release()
+
+	if status := e.works(ctx, op); status != nil {
+		return status, nil
+	}
+	status, err := e.Plan(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	if status.State.Final() {
+		if status.State == spec.Succeeded {
+			status.Message = allHeld
+		} else {
+			status.Message = status.Error.Message
+		}
+		return status, e.conclude(op, status)
+	}
+	if missing := missingSecrets(op, status); missing != nil {
+		status.State, status.Error, status.Message = spec.Failed, missing, missing.Message
+		return status, nil
+	}
+	return e.launch(ctx, op)
+}
+
+// works gives the status to answer with when the machine is at work, nil when it is not.
+func (e *Engine) works(ctx context.Context, op *spec.Operation) *spec.Status {
+	id := e.Store.Working()
+	if id == "" {
+		return e.justStarted(ctx, op)
+	}
+	status, err := e.Store.Status(id)
+	if id == op.ID {
+		if err != nil {
+			fresh := newStatus(op, len(e.Phases[op.Kind]))
+			status = &fresh
+		}
+		return status
+	}
+	return busy(op, id, status)
+}
+
+// justStarted covers the moment between a unit's start and its taking the lock.
+func (e *Engine) justStarted(ctx context.Context, op *spec.Operation) *spec.Status {
+	status, err := e.Store.Status(op.ID)
+	if err != nil || status.State.Final() || !e.Units.Alive(ctx, op.ID) {
+		return nil
+	}
+	return status
+}
+
+func busy(op *spec.Operation, other string, status *spec.Status) *spec.Status {
+	with := other
+	if status != nil {
+		with = fmt.Sprintf("%s (%s, phase %d/%d %s)", other, status.Kind, status.Index, status.Total, status.Phase)
+	}
+	answer := newStatus(op, 0)
+	answer.State = spec.Failed
+	answer.Message = fmt.Sprintf("machine %s is busy with operation %s", op.Machine, with)
+	answer.Error = &spec.Error{Class: fault.Transient, Message: answer.Message, Hint: "it is tried again when that operation has ended"}
+	answer.Finished = answer.Updated
+	return &answer
+}
+
+// missingSecrets says whether what is to be done needs a secret that the operation does not carry.
+func missingSecrets(op *spec.Operation, status *spec.Status) *spec.Error {
+	if op.Kind != spec.KindJoin || op.Secrets.BootstrapToken != "" {
+		return nil
+	}
+	for _, phase := range status.Phases {
+		if phase.Name == "kubeadm" && phase.Outcome == spec.Wanted {
+			return &spec.Error{
+				Class: fault.Configuration, Phase: phase.Name,
+				Message: "the machine is not joined yet, and the operation carries no bootstrap token",
+			}
+		}
+	}
+	return nil
+}
+
+// conclude records an operation that ended without a unit. Secrets of an earlier attempt go, ours are never written.
+func (e *Engine) conclude(op *spec.Operation, status *spec.Status) error {
+	if err := e.Store.Prepare(op.ID); err != nil {
+		return err
+	}
+	return errors.Join(e.Store.ForgetSecrets(op.ID), e.Store.clearStop(op.ID), e.Store.WriteStatus(status))
+}
+
+// launch writes the operation down and starts its unit.
+func (e *Engine) launch(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
+	e.Store.prune(op.ID)
+	if err := e.Store.Prepare(op.ID); err != nil {
+		return nil, err
+	}
+	status := newStatus(op, len(e.Phases[op.Kind]))
+	status.Message = "starting"
+	if err := errors.Join(e.Store.clearStop(op.ID), e.Store.WriteOperation(op), e.Store.WriteStatus(&status)); err != nil {
+		return nil, err
+	}
+	if err := e.Units.Start(ctx, op.ID, time.Duration(op.Timeout)); err != nil {
+		// Nobody will run it, so nobody would clean up.
+		_ = e.Store.ForgetSecrets(op.ID)
+		status.State, status.Error, status.Finished = spec.Failed, explain("", err), time.Now().UTC()
+		status.Message = status.Error.Message
+		return &status, e.Store.WriteStatus(&status)
+	}
+	return &status, nil
+}
+
+// Cancel asks the operation to stop at its next safe point, and says how it stands. An operation that nobody works on is
+// only marked as cancelled.
+func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
+	if err := CheckID(id); err != nil {
+		return nil, err
+	}
+	status, err := e.Store.Status(id)
+	if err != nil {
+		return nil, err
+	}
+	if status.State.Final() {
+		return status, nil
+	}
+	if e.Store.Working() == id || e.Units.Alive(ctx, id) {
+		return status, e.Store.AskToStop(id)
+	}
+	status.State, status.Error, status.Finished = spec.Cancelled, explain(status.Phase, ErrCancelled), time.Now().UTC()
+	status.Message = status.Error.Message
+	return status, errors.Join(e.Store.ForgetSecrets(id), e.Store.WriteStatus(status))
+}
+
+// StopWhenAsked closes the returned channel when somebody called Cancel for the operation. It looks until ctx ends.
+func (s *Store) StopWhenAsked(ctx context.Context, id string) <-chan struct{} {
+	stop := make(chan struct{})
+	go func() {
+		for {
+			if s.askedToStop(id) {
+				close(stop)
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	return stop
+}
+
+// OpenLog opens the operation's log to append to.
+func (s *Store) OpenLog(id string) (*os.File, error) {
+	log, err := os.OpenFile(s.LogFile(id), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the log of operation %q: %w", id, err)
+	}
+	return log, nil
+}

@@ -1,0 +1,184 @@
+package node
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// remembered is how many operations a machine keeps.
+const remembered = 10
+
+// Store is Argosy's own folder on a machine: operations with their status and log, the record of what the machine is, and
+// the lock. All files are written by rename, with mode 0600.
+type Store struct {
+	host *host.Host
+}
+
+// NewStore gives the store of a machine.
+func NewStore(h *host.Host) *Store { return &Store{host: h} }
+
+var idForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// CheckID says whether an operation's id may become a folder's and a unit's name.
+func CheckID(id string) error {
+	if !idForm.MatchString(id) {
+		return fault.As(fault.Configuration, fmt.Errorf("reading the operation's id %q: it must be 1 to 63 lower case letters, digits and dashes", id))
+	}
+	return nil
+}
+
+func (s *Store) name(id, file string) string { return filepath.Join(spec.OperationsDir, id, file) }
+
+// LogFile is where the operation's log is.
+func (s *Store) LogFile(id string) string { return s.host.Path(s.name(id, "log")) }
+
+// Dir is the operation's folder, as the machine names it.
+func (s *Store) Dir(id string) string { return filepath.Join(spec.OperationsDir, id) }
+
+// Prepare makes the operation's folder; it and those above it are for root alone.
+func (s *Store) Prepare(id string) error {
+	if err := CheckID(id); err != nil {
+		return err
+	}
+	for _, dir := range []string{spec.Root, spec.OperationsDir, s.Dir(id)} {
+		path := s.host.Path(dir)
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return fmt.Errorf("making folder %q: %w", dir, err)
+		}
+		if err := os.Chmod(path, 0o700); err != nil {
+			return fmt.Errorf("making folder %q: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// WriteOperation stores what is asked for, secrets included.
+func (s *Store) WriteOperation(op *spec.Operation) error {
+	return s.write(s.name(op.ID, "spec.json"), op)
+}
+
+// Operation reads what is asked for.
+func (s *Store) Operation(id string) (*spec.Operation, error) {
+	var op spec.Operation
+	return &op, s.read(s.name(id, "spec.json"), &op)
+}
+
+// ForgetSecrets removes the secrets from the stored operation.
+func (s *Store) ForgetSecrets(id string) error {
+	op, err := s.Operation(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		// What cannot be read may still hold a secret.
+		return s.host.Remove(s.name(id, "spec.json"))
+	}
+	if op.Secrets == (spec.Secrets{}) {
+		return nil
+	}
+	op.Secrets = spec.Secrets{}
+	return s.WriteOperation(op)
+}
+
+// WriteStatus stores the status.
+func (s *Store) WriteStatus(status *spec.Status) error {
+	return s.write(s.name(status.ID, "status.json"), status)
+}
+
+// Status reads an operation's status; fs.ErrNotExist when it has none. A status that power loss cut off counts as none.
+func (s *Store) Status(id string) (*spec.Status, error) {
+	var status spec.Status
+	err := s.read(s.name(id, "status.json"), &status)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &status, nil
+}
+
+// AskToStop leaves the mark that makes the operation stop at its next safe point.
+func (s *Store) AskToStop(id string) error { return s.write(s.name(id, "cancel"), struct{}{}) }
+
+func (s *Store) askedToStop(id string) bool { return s.host.Exists(s.name(id, "cancel")) }
+
+func (s *Store) clearStop(id string) error { return s.host.Remove(s.name(id, "cancel")) }
+
+// WriteRecord stores what this machine is.
+func (s *Store) WriteRecord(record *spec.Record) error { return s.write(spec.RecordFile, record) }
+
+// Record reads what this machine is; nil when Argosy never joined it.
+func (s *Store) Record() (*spec.Record, error) {
+	var record spec.Record
+	if err := s.read(spec.RecordFile, &record); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return &record, nil
+}
+
+// Operations are the statuses that the machine remembers, newest first.
+func (s *Store) Operations() []spec.Status {
+	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
+	var all []spec.Status
+	for _, entry := range entries {
+		if status, err := s.Status(entry.Name()); err == nil {
+			all = append(all, *status)
+		}
+	}
+	slices.SortFunc(all, func(a, b spec.Status) int {
+		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(a.ID, b.ID))
+	})
+	return all[:min(len(all), remembered)]
+}
+
+// prune forgets the oldest operations, but never keep.
+func (s *Store) prune(keep string) {
+	known := s.Operations()
+	if len(known) < remembered {
+		return
+	}
+	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
+	for _, entry := range entries {
+		id := entry.Name()
+		old := !slices.ContainsFunc(known, func(status spec.Status) bool { return status.ID == id })
+		if old && id != keep && CheckID(id) == nil {
+			_ = os.RemoveAll(s.host.Path(s.Dir(id)))
+		}
+	}
+}
+
+func (s *Store) write(name string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", name, err)
+	}
+	if _, err := s.host.WriteFile(name, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("storing in %q: %w", spec.Root, err)
+	}
+	return nil
+}
+
+func (s *Store) read(name string, into any) error {
+	data, err := s.host.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("reading %q: %w", name, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("reading %q: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	watchPoll = 50 * time.Millisecond
+	// aliveEvery is how often a watch makes sure that somebody still works on the operation.
+	aliveEvery = time.Second
+)
+
+// Watch gives the operation's status to show, at once and after each change, until it is final or ctx ends. An operation
+// whose process is gone without a result ends as failed, transient, and is recorded so: starting it again picks it up.
+func (e *Engine) Watch(ctx context.Context, id string, show func(*spec.Status) error) error {
+	if err := CheckID(id); err != nil {
+		return err
+	}
+	var seen time.Time
+	checked := time.Now()
+	for {
+		info, err := os.Stat(e.Store.host.Path(e.Store.name(id, "status.json")))
+		if err != nil {
+			return fmt.Errorf("watching operation %q: %w", id, err)
+		}
+		if !info.ModTime().Equal(seen) {
+			seen = info.ModTime()
+			status, err := e.Store.Status(id)
+			if err != nil {
+				return err
+			}
+			if err := show(status); err != nil {
+				return fmt.Errorf("showing the status of operation %q: %w", id, err)
+			}
+			if status.State.Final() {
+				return nil
+			}
+		}
+		if time.Since(checked) > aliveEvery {
+			checked = time.Now()
+			if err := e.recordDeath(ctx, id); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchPoll):
+		}
+	}
+}
+
+// recordDeath writes down that an operation ended without saying how, if it did.
+func (e *Engine) recordDeath(ctx context.Context, id string) error {
+	if e.Store.Working() == id || e.Units.Alive(ctx, id) {
+		return nil
+	}
+	// It may have ended properly since we last looked, and a new start may be under way: decide in turn with it.
+	waiting, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	deciding, err := e.Store.lockStart(waiting)
+	if err != nil {
+		return err
+	}
+	defer deciding.release()
+	status, err := e.Store.Status(id)
+	if err != nil || status.State.Final() || e.Store.Working() == id || e.Units.Alive(ctx, id) {
+		return nil
+	}
+	status.State, status.Finished = spec.Failed, time.Now().UTC()
+	status.Message = "the operation's unit ended without a result"
+	status.Error = &spec.Error{
+		Class: fault.Transient, Phase: status.Phase, Message: status.Message,
+		Tail: e.logTail(id), Command: "journalctl -u " + unitName(id), Hint: "starting it again continues where it stopped",
+	}
+	if err := e.Store.ForgetSecrets(id); err != nil {
+		return err
+	}
+	return e.Store.WriteStatus(status)
+}
+
+func (e *Engine) logTail(id string) []string {
+	data, err := os.ReadFile(e.Store.LogFile(id))
+	if err != nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	return lines[max(0, len(lines)-tailLines):]
+}

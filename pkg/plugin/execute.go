@@ -1,0 +1,185 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/pkg/plugins/executor"
+)
+
+// maxBody bounds a call, in bytes; an answer in the WorkflowTaskSet has no room for more either.
+const maxBody = 1 << 20
+
+// serveExecute answers POST /api/v1/template.execute.
+//
+// Only three status codes are ever used. 503 makes the agent try again for about 15 seconds and then fails the step, so it
+// stands only for a state that passes quickly: no token yet. 403 is for callers without the token. Everything else is 200
+// with a phase: the agent takes 404 as "never call again", and any other code as the failure of the step without saying
+// more than the code.
+func (s *Server) serveExecute(w http.ResponseWriter, r *http.Request) {
+	if err := authorize(s.tokenFile, r); errors.Is(err, errNoToken) {
+		s.log.Warn("call refused", "error", err.Error())
+		http.Error(w, "the argosy plugin is starting: "+errNoToken.Error(), http.StatusServiceUnavailable)
+		return
+	} else if err != nil {
+		s.log.Warn("call refused", "error", err.Error(), "remote", r.RemoteAddr)
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	reply, delivered := s.execute(w, r)
+	body, err := json.Marshal(reply)
+	if err != nil {
+		s.log.Error("reply can not be encoded", "error", err.Error())
+		body = []byte(`{"node":{"phase":"Error","message":"the reply could not be encoded"}}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := w.Write(body); err == nil && r.Context().Err() == nil {
+		delivered()
+	}
+}
+
+// undelivered is for answers of which nobody needs to know whether they were sent.
+func undelivered() {}
+
+// execute finds the reply to a request, and what to do once it has been sent.
+func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor.ExecuteTemplateReply, delivered func()) {
+	var outputs []string // of the step, once it is known
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.log.Error("call panicked", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			reply, delivered = s.terminal(unknownStep, panicked(outputs, cause)), undelivered
+		}
+	}()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return s.terminal(unknownStep, failed(nil, fmt.Sprintf("reading the call: %v", err))), undelivered
+	}
+	call, ours, err := decodeCall(body)
+	if err != nil {
+		s.log.Warn("call can not be read", "error", err.Error())
+		return s.terminal(unknownStep, failed(nil, err.Error())), undelivered
+	}
+	if !ours {
+		return executor.ExecuteTemplateReply{}, undelivered
+	}
+	step, err := s.steps.find(call.Step)
+	if err != nil {
+		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
+		return s.terminal(unknownStep, failed(nil, err.Error())), undelivered
+	}
+	outputs = step.Outputs()
+	plan, err := prepare(step, call)
+	if err != nil {
+		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
+		return s.terminal(step.Name(), failed(outputs, err.Error())), undelivered
+	}
+	return s.fly(r.Context(), call, step, plan)
+}
+
+// prepare asks the step what to do.
+func prepare(step Step, call Call) (Flight, error) {
+	if call.Node == "" {
+		return Flight{}, fmt.Errorf(`step %q is called without a node: set node: "{{node.name}}" in the template's plugin object`, call.Step)
+	}
+	plan, err := step.Prepare(call)
+	if err != nil {
+		return Flight{}, err
+	}
+	if plan.Key == "" {
+		plan.Key = fmt.Sprintf("%q %q %q", call.Workflow.UID, call.Node, call.Attempt)
+	}
+	plan.Key = step.Name() + " " + plan.Key
+	return plan, nil
+}
+
+// fly waits for the flight of a call, for a moment.
+func (s *Server) fly(ctx context.Context, call Call, step Step, plan Flight) (executor.ExecuteTemplateReply, func()) {
+	id := identify(call, plan.Key)
+	s.last.Store(&call.Workflow)
+	ctx, stop := s.patience(ctx)
+	defer stop()
+	for {
+		met := s.flights.board(id, call, step, plan)
+		switch {
+		case met.earlier != nil:
+			return s.settled(id, step, met.earlier)
+		case met.recheck != nil:
+			if s.stillUnwanted(context.WithoutCancel(ctx), call) {
+				return s.settled(id, step, met.recheck)
+			}
+			s.flights.forget(id)
+		case met.waitFor != nil:
+			select {
+			case <-met.waitFor:
+			case <-ctx.Done():
+				return s.running(step, "waiting for a cancelled run of the same work to end", 0), undelivered
+			}
+		case met.aboard != nil:
+			return s.await(ctx, id, step, met.aboard)
+		}
+	}
+}
+
+// await waits until the passenger has its answer or the call's patience is over.
+func (s *Server) await(ctx context.Context, id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply, func()) {
+	select {
+	case <-aboard.settled:
+		return s.settled(id, step, aboard)
+	case <-ctx.Done():
+	}
+	message, age := s.flights.progress(id.key)
+	select {
+	case <-aboard.settled: // it landed just now, which also may have left no message
+		return s.settled(id, step, aboard)
+	default:
+		return s.running(step, message, age), undelivered
+	}
+}
+
+// patience bounds how long a call may wait. When many wait already, it does not wait at all.
+func (s *Server) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	select {
+	case s.waiting <- struct{}{}:
+		ctx, cancel := context.WithTimeout(ctx, s.timing.Wait)
+		return ctx, func() {
+			cancel()
+			<-s.waiting
+		}
+	default:
+		return context.WithTimeout(ctx, crowdedWait)
+	}
+}
+
+// crowdedWait lets work that is over at once, such as finding an answer, still end within its first call.
+const crowdedWait = 50 * time.Millisecond
+
+// settled tells a passenger's answer. One that was detached has none, and is asked to come again: by then there is another
+// plugin. Its caller, the agent of the same pod, ignores SIGTERM and goes on calling until it is killed; a refusal would
+// make it fail a step whose work goes on.
+func (s *Server) settled(id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply, func()) {
+	if aboard.detached {
+		return s.running(step, "the plugin shuts down; the next one takes this step up again", s.timing.LateAfter), undelivered
+	}
+	return s.terminal(step.Name(), aboard.answer), func() { s.flights.delivered(id, aboard) }
+}
+
+func (s *Server) terminal(step string, a answer) executor.ExecuteTemplateReply {
+	s.metrics.calls.WithLabelValues(step, string(a.phase)).Inc()
+	return a.reply(0)
+}
+
+func (s *Server) running(step Step, message string, age time.Duration) executor.ExecuteTemplateReply {
+	s.metrics.calls.WithLabelValues(step.Name(), string(wfv1.NodeRunning)).Inc()
+	requeue := s.timing.Requeue
+	if age >= s.timing.LateAfter {
+		requeue = s.timing.RequeueLate
+	}
+	return running(message).reply(requeue)
+}

@@ -1,0 +1,91 @@
+package plugin
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options are what a Server needs; zero values of everything but Steps have defaults.
+type Options struct {
+	// Steps that templates can ask for.
+	Steps []Step
+	// Watcher tells whether work is still wanted. Without one nothing is ever cancelled.
+	Watcher Watcher
+	// Address to listen on. Default 127.0.0.1:14500, which only the agent's own pod reaches; the port is the one in
+	// plugin.yaml. Listen on all addresses to let Prometheus scrape the pod.
+	Address string
+	// TokenFile holds the agent's bearer token. Default /var/run/argo/token. It is read for every call.
+	TokenFile string
+	// Log takes structured lines. Default: none are written.
+	Log *slog.Logger
+	// Registry takes the metrics, and is what /metrics shows. Default: one of its own.
+	Registry *prometheus.Registry
+	// Timing bounds waiting.
+	Timing Timing
+}
+
+// Timing bounds waiting; each zero field has its default.
+type Timing struct {
+	// Wait is how long a call waits for its flight, so that short work needs one call. Default 1.5 s. Argo gives up after
+	// 30 s, and its agent has 16 workers for all steps of a workflow.
+	Wait time.Duration
+	// Requeue is when Argo shall ask again during the first LateAfter of a flight, RequeueLate later on. Defaults 1 s,
+	// 3 s and 30 s.
+	Requeue     time.Duration
+	RequeueLate time.Duration
+	LateAfter   time.Duration
+	// Poll is how often workflows with flights are looked at for cancellation. Default 2 s.
+	Poll time.Duration
+	// Grace is how long shutting down may take. Default 25 s; it must be below the pod's 30, by less than 15.
+	Grace time.Duration
+	// Remember is how long answers are kept for repeated calls. Default 5 min.
+	Remember time.Duration
+}
+
+const (
+	defaultAddress   = "127.0.0.1:14500"
+	defaultTokenFile = "/var/run/argo/token"
+	// maxWaiting is how many calls may wait at the same time; half the agent's workers, so that steps which start are
+	// not kept behind steps which go on. Further calls are answered at once.
+	maxWaiting = 8
+)
+
+func (o Options) withDefaults() Options {
+	if o.Address == "" {
+		o.Address = defaultAddress
+	}
+	if o.TokenFile == "" {
+		o.TokenFile = defaultTokenFile
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	o.Timing = o.Timing.withDefaults()
+	return o
+}
+
+func (t Timing) withDefaults() Timing {
+	defaults := []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.Wait, 1500 * time.Millisecond},
+		{&t.Requeue, time.Second},
+		{&t.RequeueLate, 3 * time.Second},
+		{&t.LateAfter, 30 * time.Second},
+		{&t.Poll, 2 * time.Second},
+		{&t.Grace, 25 * time.Second},
+		{&t.Remember, 5 * time.Minute},
+	}
+	for _, d := range defaults {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return t
+}

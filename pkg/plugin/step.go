@@ -1,0 +1,117 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Step is one kind of work that a template can ask for.
+type Step interface {
+	// Name is the value of "step" in a template's plugin object.
+	Name() string
+	// Outputs are the names of all output parameters, in the order in which they are answered. Every terminal answer
+	// carries all of them: Argo waits for ever for a declared output that is missing.
+	Outputs() []string
+	// Prepare decodes the inputs of a call and says what to run. It touches nothing and returns at once; an error is
+	// answered as Failed with its text, so it should tell the user what to change.
+	Prepare(call Call) (Flight, error)
+}
+
+// Flight is the work that one or several identical calls wait for.
+type Flight struct {
+	// Key tells flights of one step apart: calls with the same key share one run, even from different workflows. An empty
+	// key is shared by nothing but repetitions of the same call.
+	Key string
+	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; the newest is
+	// what Argo shows. An error is answered as Failed with its text. When ctx ends, context.Cause says why: ErrCancelled
+	// or ErrDetach.
+	Run func(ctx context.Context, report func(message string)) (Result, error)
+}
+
+// Phase is how a flight ended.
+type Phase string
+
+// The ways to end. An error returned by Flight.Run is Failed.
+const (
+	Succeeded Phase = "Succeeded"
+	Failed    Phase = "Failed"
+	// Skipped counts as success in Argo, and its outputs can be used.
+	Skipped Phase = "Skipped"
+)
+
+// Result is what a flight leaves behind.
+type Result struct {
+	Phase Phase
+	// Message is one to a few lines for people, at most 1 KiB of it is shown. It is stored in the Workflow: no secrets.
+	Message string
+	// Outputs by name; those that are missing are answered empty. Stored in the Workflow: no secrets.
+	Outputs map[string]string
+}
+
+// The causes with which a flight's context ends; both are found with errors.Is on context.Cause.
+var (
+	// ErrCancelled: the user no longer wants the work. Stop it at the next safe point, wherever it runs.
+	ErrCancelled = errors.New("cancelled")
+	// ErrDetach: this process goes away, the work is still wanted. Stop watching, leave alone what runs elsewhere; the
+	// next call, in the next process, picks it up. Nobody reads the result.
+	ErrDetach = errors.New("plugin shuts down, work goes on without it")
+)
+
+// outputName is what the schema of WorkflowTaskSet demands of parameter names. One bad name makes the agent's patch fail,
+// and with it every step whose answer travels in the same patch.
+var outputName = regexp.MustCompile(`^[-a-zA-Z0-9_]+$`)
+
+// registry finds steps by name.
+type registry map[string]Step
+
+func newRegistry(steps []Step) (registry, error) {
+	found := make(registry, len(steps))
+	for _, step := range steps {
+		name := step.Name()
+		if !outputName.MatchString(name) {
+			return nil, fmt.Errorf("registering step %q: a name consists of letters, digits, - and _", name)
+		}
+		if _, twice := found[name]; twice {
+			return nil, fmt.Errorf("registering step %q: it is registered already", name)
+		}
+		if err := checkOutputs(step.Outputs()); err != nil {
+			return nil, fmt.Errorf("registering step %q: %w", name, err)
+		}
+		found[name] = step
+	}
+	return found, nil
+}
+
+func checkOutputs(names []string) error {
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		if !outputName.MatchString(name) {
+			return fmt.Errorf("output %q: a name consists of letters, digits, - and _", name)
+		}
+		if seen[name] {
+			return fmt.Errorf("output %q is declared twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// find returns the step, or an error that names those there are.
+func (r registry) find(name string) (Step, error) {
+	if step, ok := r[name]; ok {
+		return step, nil
+	}
+	known := make([]string, 0, len(r))
+	for name := range r {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	if name == "" {
+		return nil, fmt.Errorf("the template's plugin object names no step: set step to one of %s", strings.Join(known, ", "))
+	}
+	return nil, fmt.Errorf("unknown step %q: this plugin knows %s", name, strings.Join(known, ", "))
+}

@@ -1,0 +1,266 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	xssh "golang.org/x/crypto/ssh"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// maxSessions is how many commands run at once on one connection; further ones wait. OpenSSH refuses more than ten
+// (MaxSessions), and some machines are configured lower than that only for good reasons.
+const maxSessions = 8
+
+// Client is one connection to one machine. It is safe for concurrent use.
+type Client struct {
+	config   Config
+	conn     *xssh.Client
+	via      *Client // the bastion, when this client has it to itself
+	heard    *heard
+	sessions chan struct{}
+	done     chan struct{} // closed when the connection has ended
+	sudo     penalty
+
+	mu      sync.Mutex // guards closing, and workers against Add after Wait
+	closing bool
+	workers sync.WaitGroup
+}
+
+// Dial connects to a machine through its bastions and logs in.
+func Dial(ctx context.Context, config Config) (*Client, error) {
+	config = config.withDefaults()
+	bastion, found := config.hop()
+	if !found {
+		return dial(ctx, nil, config)
+	}
+	// The machine's own keys are read first: nothing is dialled for a config that cannot work.
+	if _, err := prepare(config); err != nil {
+		return nil, err
+	}
+	via, err := Dial(ctx, bastion)
+	if err != nil {
+		return nil, fmt.Errorf("reaching %s through its bastion: %w", config.host(), err)
+	}
+	client, err := dial(ctx, via, config)
+	if err != nil {
+		return nil, errors.Join(err, via.Close())
+	}
+	client.via = via
+	return client, nil
+}
+
+// hopeful is what a connection needs before it is dialled.
+type hopeful struct {
+	trust *trust
+	login *login
+}
+
+func prepare(config Config) (hopeful, error) {
+	trust, err := newTrust(config)
+	if err != nil {
+		return hopeful{}, fault.As(fault.Configuration, err)
+	}
+	methods, err := config.Auth.methods()
+	if err != nil {
+		return hopeful{}, configuration("preparing the login as %q on %s: %w", config.User, config.host(), err)
+	}
+	return hopeful{trust, &login{config: config, methods: methods}}, nil
+}
+
+// dial connects to one hop, directly or through a bastion's connection.
+func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
+	ready, err := prepare(config)
+	if err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, config.ConnectTimeout, errTimeout(config.ConnectTimeout))
+	defer cancel()
+
+	conn, err := connect(limited, via, config.hostPort())
+	if err != nil {
+		if via != nil && limited.Err() == nil && !errors.As(err, new(*xssh.OpenChannelError)) {
+			via.abandon()
+		}
+		return nil, dialError(ctx, limited, config, err)
+	}
+	live := &heard{Conn: conn, since: time.Now()}
+	// Closing is the only thing that interrupts a handshake over a bastion, whose channels know no deadlines.
+	stop := context.AfterFunc(limited, func() { _ = conn.Close() })
+	defer stop()
+
+	session, channels, requests, err := xssh.NewClientConn(live, config.hostPort(), &xssh.ClientConfig{
+		User:              config.User,
+		HostKeyAlgorithms: ready.trust.algorithms(),
+		HostKeyCallback: func(_ string, _ net.Addr, key xssh.PublicKey) error {
+			return ready.trust.check(limited, key)
+		},
+		AuthCallback:  ready.login.next,
+		ClientVersion: "SSH-2.0-argosy",
+	})
+	if err != nil {
+		return nil, handshakeError(ctx, limited, config, ready, err)
+	}
+	return newClient(config, xssh.NewClient(session, channels, requests), live), nil
+}
+
+func connect(ctx context.Context, via *Client, hostPort string) (net.Conn, error) {
+	if via != nil {
+		return via.conn.DialContext(ctx, "tcp", hostPort)
+	}
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "tcp", hostPort)
+}
+
+func errTimeout(limit time.Duration) error { return fmt.Errorf("no answer within %s", limit) }
+
+func dialError(ctx, limited context.Context, config Config, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return interrupted(ctx, "reaching "+config.host())
+	case limited.Err() != nil:
+		return transient("reaching %s: %w", config.host(), context.Cause(limited))
+	default:
+		return reachError(config.host(), err)
+	}
+}
+
+func handshakeError(ctx, limited context.Context, config Config, ready hopeful, err error) error {
+	var refusedLogin *AuthError
+	var hostKey *HostKeyError
+	var negotiation *xssh.AlgorithmNegotiationError
+	switch {
+	case errors.As(ready.trust.refusal, &hostKey):
+		return fault.As(fault.Configuration, hostKey)
+	case ready.trust.refusal != nil:
+		return ready.trust.refusal // recording a key: its class is the recorder's
+	case errors.As(err, &refusedLogin):
+		return fault.As(fault.Configuration, refusedLogin)
+	case errors.As(err, &negotiation):
+		return configuration("agreeing on algorithms with %s: %w", config.host(), err)
+	default:
+		return dialError(ctx, limited, config, fmt.Errorf("logging in as %q: %w", config.User, err))
+	}
+}
+
+func newClient(config Config, conn *xssh.Client, live *heard) *Client {
+	c := &Client{
+		config:   config,
+		conn:     conn,
+		heard:    live,
+		sessions: make(chan struct{}, maxSessions),
+		done:     make(chan struct{}),
+	}
+	c.spawn(func() {
+		_ = conn.Wait()
+		close(c.done)
+	})
+	c.spawn(c.keepAlive)
+	return c
+}
+
+// spawn starts work that Close waits for. After Close it starts nothing and says so.
+func (c *Client) spawn(work func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing {
+		c.workers.Go(work)
+	}
+	return !c.closing
+}
+
+// Host is how messages call the machine.
+func (c *Client) Host() string { return c.config.host() }
+
+// User is who is logged in.
+func (c *Client) User() string { return c.config.User }
+
+// Alive says whether the connection still stands, as far as anybody has noticed.
+func (c *Client) Alive() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Close ends the connection and everything that runs over it.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	_ = c.conn.Close() // an error says that it was closed already
+	c.workers.Wait()
+	if c.via != nil {
+		return c.via.Close()
+	}
+	return nil
+}
+
+// abandon ends a connection on which something ended without a word. Sessions notice a loss before the connection does;
+// whoever sees the error must not be given the same connection again.
+func (c *Client) abandon() {
+	c.spawn(func() { _ = c.conn.Close() })
+	select {
+	case <-c.done:
+	case <-time.After(c.config.KeepAlive): // a bastion that does not answer keeps its channels open; its own end will end them
+	}
+}
+
+// heard notes when the other side last said something. Any sign of life counts: while a slow upload fills the line, the
+// answer to a probe would have to queue behind it.
+type heard struct {
+	net.Conn
+	since time.Time    // carries the monotonic clock: setting the time ends no connection
+	last  atomic.Int64 // nanoseconds after since
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 {
+		h.note()
+	}
+	return n, err
+}
+
+func (h *heard) note() { h.last.Store(int64(time.Since(h.since))) }
+
+func (h *heard) silence() time.Duration { return time.Since(h.since) - time.Duration(h.last.Load()) }
+
+// keepAlive probes a silent connection and ends one that stays silent for three intervals.
+func (c *Client) keepAlive() {
+	ticker := time.NewTicker(c.config.KeepAlive)
+	defer ticker.Stop()
+	probing := make(chan struct{}, 1)
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-ticker.C:
+		}
+		silence := c.heard.silence()
+		if silence > 3*c.config.KeepAlive {
+			_ = c.conn.Close()
+			return
+		}
+		if silence < c.config.KeepAlive/2 {
+			continue
+		}
+		select {
+		case probing <- struct{}{}:
+			c.spawn(func() {
+				// Any answer will do, and so will a refusal. On a dead line this returns when the connection is closed.
+				_, _, _ = c.conn.SendRequest("keepalive@openssh.com", true, nil)
+				<-probing
+			})
+		default: // the last one is still unanswered
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	xssh "golang.org/x/crypto/ssh"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// HostKeyError says that a machine's host key was not accepted. Its class is configuration: nothing was sent to the
+// machine, and trying again would meet the same key.
+type HostKeyError struct {
+	// Host is the machine, with its address.
+	Host string
+	// Offered is the key that the machine showed: "ssh-ed25519 SHA256:…".
+	Offered string
+	// Known are the keys that would have been accepted, in the same form. Empty: nothing is known of the machine.
+	Known []string
+	// Source is where Known comes from: "hostKeys", "known_hosts", "trust on first use".
+	Source string
+	// Reason is set when the key was refused for another reason than being different: revoked, an expired certificate.
+	Reason string
+}
+
+// Error shows both fingerprints and what to do next.
+func (e *HostKeyError) Error() string {
+	switch {
+	case e.Reason != "":
+		return fmt.Sprintf("host key of %s refused: %s: it offers %s", e.Host, e.Reason, e.Offered)
+	case len(e.Known) == 0:
+		return fmt.Sprintf("host key of %s is unknown: it offers %s; compare that with `ssh-keygen -lf` of the .pub files in "+
+			"/etc/ssh on the machine itself, then add the matching line to its hostKeys or to known_hosts", e.Host, e.Offered)
+	default:
+		return fmt.Sprintf("host key of %s has changed: it offers %s, but %s has %s; if the machine was installed anew, "+
+			"replace the key there, otherwise somebody else may be answering in its place",
+			e.Host, e.Offered, e.Source, strings.Join(e.Known, " and "))
+	}
+}
+
+// AuthError says that a machine refused the login. Its class is configuration, and the pool will not repeat it soon:
+// servers punish the address from which failed logins come.
+type AuthError struct {
+	Host string
+	User string
+	// Tried are the methods that were refused, Allowed those that the server takes.
+	Tried, Allowed []string
+}
+
+func (e *AuthError) Error() string {
+	tried := "nothing that the server takes was given"
+	if len(e.Tried) > 0 {
+		tried = "it refused " + strings.Join(e.Tried, ", ")
+	}
+	return fmt.Sprintf("login as %q on %s was refused: %s (it allows %s)", e.User, e.Host, tried, strings.Join(e.Allowed, ", "))
+}
+
+// ExitError says that a command ran and did not succeed.
+type ExitError struct {
+	// Host is the machine, with its address.
+	Host string
+	// Command can be pasted into a shell on the machine.
+	Command string
+	// ExitCode as a shell reports it: 128 and the signal's number when a signal ended the command.
+	ExitCode int
+	// Signal without SIG, e.g. "TERM"; empty when the command ended by itself.
+	Signal string
+	// Tail holds the last lines of its standard error, or of its output when it wrote no errors.
+	Tail []string
+}
+
+func (e *ExitError) Error() string {
+	how := fmt.Sprintf("exited with %d", e.ExitCode)
+	if e.Signal != "" {
+		how = "was ended by signal " + e.Signal
+	}
+	text := fmt.Sprintf("command on %s %s: %s", e.Host, how, e.Command)
+	if len(e.Tail) > 0 {
+		text += ": " + e.Tail[len(e.Tail)-1]
+	}
+	return text
+}
+
+// errLost is the cause of every error of a connection that ended while it was in use.
+var errLost = errors.New("the connection was lost")
+
+func configuration(format string, args ...any) error {
+	return fault.As(fault.Configuration, fmt.Errorf(format, args...))
+}
+
+func transient(format string, args ...any) error {
+	return fault.As(fault.Transient, fmt.Errorf(format, args...))
+}
+
+// interrupted is the error of work that ended because ctx did.
+func interrupted(ctx context.Context, doing string) error {
+	err := fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fault.As(fault.Transient, err)
+	}
+	return fault.As(fault.Cancelled, err)
+}
+
+// reachError classifies why a hop could not be reached. A name that does not exist and a bastion that forbids forwarding
+// stay so until somebody changes them; everything else on a network may pass.
+func reachError(host string, err error) error {
+	wrapped := fmt.Errorf("reaching %s: %w", host, err)
+	var name *net.DNSError
+	var channel *xssh.OpenChannelError
+	switch {
+	case errors.As(err, &name) && name.IsNotFound:
+		return fault.As(fault.Configuration, wrapped)
+	case errors.As(err, &channel) && channel.Reason == xssh.Prohibited:
+		return configuration("reaching %s: the bastion does not allow forwarding (AllowTcpForwarding, PermitOpen): %w", host, err)
+	default:
+		return fault.As(fault.Transient, wrapped)
+	}
+}

@@ -1,0 +1,120 @@
+// Package workflows_test holds the templates of this folder against the plugin that serves them. A mismatch shows in no
+// lint: an output that a template declares and the plugin does not answer leaves its workflow running for ever.
+package workflows_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"gotest.tools/v3/assert"
+	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/steps"
+)
+
+// values are what Argo would put in place of the expressions in plugin objects.
+var values = map[string]string{
+	"node.name":                       "join-x[0].plan",
+	"retries":                         "0",
+	"workflow.status":                 "Succeeded",
+	"workflow.parameters.cluster":     "team-a",
+	"workflow.parameters.machines":    "all",
+	"workflow.parameters.concurrency": "0",
+	"workflow.parameters.dryRun":      "false",
+	"inputs.parameters.machine":       "m1",
+}
+
+var expression = regexp.MustCompile(`{{([^}]*)}}`)
+
+func TestEveryPluginTemplateAsksForAStepAndGetsTheOutputsItDeclares(t *testing.T) {
+	known := map[string]plugin.Step{}
+	for _, step := range steps.All(steps.NewEnv(nil), nil) {
+		known[step.Name()] = step
+	}
+	asked := map[string]bool{}
+	for file, template := range templates(t) {
+		for _, tmpl := range template.Spec.Templates {
+			if tmpl.Plugin == nil {
+				continue
+			}
+			t.Run(filepath.Base(file)+"/"+tmpl.Name, func(t *testing.T) {
+				call := callOf(t, tmpl)
+				step, ok := known[call.Step]
+				assert.Assert(t, ok, "there is no step %q", call.Step)
+				asked[call.Step] = true
+				assert.Equal(t, call.Node, values["node.name"], `every plugin object needs node: "{{node.name}}"`)
+				assert.Equal(t, call.Attempt != "", tmpl.RetryStrategy != nil, "attempts of one step must differ, and only they")
+				_, err := step.Prepare(call)
+				assert.NilError(t, err)
+				assert.DeepEqual(t, declared(t, tmpl), step.Outputs())
+			})
+		}
+	}
+	assert.Equal(t, len(asked), len(known), "a step that no template asks for")
+}
+
+func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
+	for file, template := range templates(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			assert.Equal(t, template.Name+".yaml", filepath.Base(file))
+			spec := template.Spec
+			assert.Equal(t, spec.ServiceAccountName, "argosy-workflow")
+			assert.Equal(t, len(spec.Synchronization.Mutexes), 1, "two workflows must not work on one cluster")
+			for _, parameter := range spec.Arguments.Parameters {
+				assert.Assert(t, parameter.Description != nil, "parameter %q has no description", parameter.Name)
+				assert.Assert(t, parameter.Value != nil || parameter.Name == "cluster", "parameter %q has no default", parameter.Name)
+			}
+		})
+	}
+}
+
+func templates(t *testing.T) map[string]wfv1.WorkflowTemplate {
+	t.Helper()
+	files, err := filepath.Glob("*.yaml")
+	assert.NilError(t, err)
+	found := map[string]wfv1.WorkflowTemplate{}
+	for _, file := range files {
+		if file == "kustomization.yaml" {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		assert.NilError(t, err)
+		var template wfv1.WorkflowTemplate
+		assert.NilError(t, yaml.UnmarshalStrict(content, &template), file)
+		if template.Kind == "WorkflowTemplate" {
+			found[file] = template
+		}
+	}
+	assert.Assert(t, len(found) > 0)
+	return found
+}
+
+// callOf is the call that the plugin gets for a template.
+func callOf(t *testing.T, tmpl wfv1.Template) plugin.Call {
+	t.Helper()
+	object := expression.ReplaceAllStringFunc(string(tmpl.Plugin.Value), func(match string) string {
+		value, ok := values[expression.FindStringSubmatch(match)[1]]
+		assert.Assert(t, ok, "no value for %s", match)
+		return value
+	})
+	var byKey map[string]json.RawMessage
+	assert.NilError(t, json.Unmarshal([]byte(object), &byKey))
+	call, err := plugin.NewCall(plugin.Workflow{Name: "join-x", Namespace: "team-a", UID: "u"}, tmpl.Name, byKey[plugin.ObjectKey])
+	assert.NilError(t, err)
+	return call
+}
+
+func declared(t *testing.T, tmpl wfv1.Template) []string {
+	t.Helper()
+	var names []string
+	for _, parameter := range tmpl.Outputs.Parameters {
+		assert.Assert(t, parameter.ValueFrom != nil && parameter.ValueFrom.Supplied != nil, parameter.Name)
+		names = append(names, parameter.Name)
+	}
+	return names
+}
