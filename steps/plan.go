@@ -29,6 +29,11 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
+	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
+	// every step and call that a success.
+	if in.DryRun != "" && in.DryRun != "true" && in.DryRun != "false" {
+		return plugin.Flight{}, fmt.Errorf("the parameter \"dryRun\" is %q: give true or false", in.DryRun)
+	}
 	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := s.env.conductor(ctx, call, in.Cluster)
 		if err != nil {

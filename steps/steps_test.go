@@ -72,6 +72,7 @@ func TestBadParametersAreSaidWithWhatToGive(t *testing.T) {
 		{"unknown machine to join", map[string]string{"step": "join", "cluster": "a", "machine": "m2"}, `no machine "m2"`},
 		{"concurrency that is no number", map[string]string{"step": "join", "cluster": "a", "machine": "m1", "concurrency": "many"}, "or 0 for the limit"},
 		{"negative concurrency", map[string]string{"step": "plan", "cluster": "a", "concurrency": "-1"}, "or 0 for the limit"},
+		{"a dry run that is neither", map[string]string{"step": "plan", "cluster": "a", "dryRun": "maybe"}, "give true or false"},
 		{"hostile machine", map[string]string{"step": "join", "cluster": "a", "machine": "$(reboot)"}, `no machine "$(reboot)"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

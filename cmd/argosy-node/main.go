@@ -133,23 +133,19 @@ func runOperation(ctx context.Context, e *node.Engine, args []string, _ io.Reade
 		return err
 	}
 	defer log.Close()
-	ctx, end := context.WithCancel(ctx)
-	defer end()
+	asked, end := context.WithCancelCause(e.Store.StopWhenAsked(ctx, id))
+	defer end(nil)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	stop := make(chan struct{})
-	asked := e.Store.StopWhenAsked(ctx, id)
 	go func() {
 		select {
 		case <-signals:
-			close(stop)
-		case <-asked:
-			close(stop)
-		case <-ctx.Done():
+			end(node.ErrStopped)
+		case <-asked.Done():
 		}
 	}()
 	fmt.Fprintf(log, "argosy-node %s runs operation %s at %s\n", programVersion(), id, time.Now().UTC().Format(time.RFC3339))
-	if _, err := e.Run(ctx, id, stop, log); err != nil {
+	if _, err := e.Run(ctx, id, asked, log); err != nil {
 		fmt.Fprintf(log, "%v\n", err)
 		return err
 	}

@@ -51,7 +51,7 @@ type K8s struct {
 	// Image with the control plane's binaries; its tag is the Kubernetes version.
 	Image Image `json:"image,omitzero"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// APIServer settings.
 	APIServer Component `json:"apiServer,omitzero"`
 	// ControllerManager settings.
@@ -77,7 +77,7 @@ type Component struct {
 	// Image of its own.
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
 
 // Image in its parts.
@@ -213,7 +213,7 @@ type StatefulSet struct {
 	// Image of the control plane's main container.
 	Image Image `json:"image,omitzero"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// Labels of the StatefulSet.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the StatefulSet.
@@ -371,7 +371,7 @@ type KonnectivityAgent struct {
 	// Image of it.
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodeSelector of its pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// PriorityClassName of its pods.

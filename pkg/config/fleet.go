@@ -14,9 +14,9 @@ const (
 // from, and the limits within which Argosy works on them.
 type Fleet struct {
 	// APIVersion is "argosy.dev/v1alpha1".
-	APIVersion string `json:"apiVersion"`
+	APIVersion string `json:"apiVersion" enum:"argosy.dev/v1alpha1"`
 	// Kind is "Fleet".
-	Kind string `json:"kind"`
+	Kind string `json:"kind" enum:"Fleet"`
 	// Cluster names the cluster that the machines join.
 	Cluster ClusterTarget `json:"cluster"`
 	// SSH is how machines are reached; a machine may override each field.
@@ -102,7 +102,7 @@ type Taint struct {
 	// Value of the taint.
 	Value string `json:"value,omitempty"`
 	// Effect is NoSchedule, PreferNoSchedule or NoExecute.
-	Effect string `json:"effect"`
+	Effect string `json:"effect" enum:"NoSchedule,PreferNoSchedule,NoExecute"`
 }
 
 // Delivery is how a bundle gets to a machine.
@@ -126,9 +126,9 @@ type Bundles struct {
 	// CACert is a PEM certificate authority for the repository's TLS, beside the system's.
 	CACert string `json:"caCert,omitempty"`
 	// Delivery is auto, pull or push. Default auto.
-	Delivery Delivery `json:"delivery,omitempty"`
+	Delivery Delivery `json:"delivery,omitempty" enum:"auto,pull,push"`
 	// Format is tar.gz or tar.zst. Default tar.gz.
-	Format string `json:"format,omitempty"`
+	Format string `json:"format,omitempty" enum:"tar.gz,tar.zst"`
 	// SHA256 by file name, e.g. "kubernetes-v1.34.4-amd64.tar.gz"; it wins over a SHA256SUMS beside the bundle.
 	SHA256 map[string]string `json:"sha256,omitempty"`
 	// AllowUnverified accepts a bundle for which no digest is known. Default false.

@@ -61,7 +61,7 @@ type Flannel struct {
 	// InitImage carries the flannel CNI plugin.
 	InitImage string `json:"initImage,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
 
 // KubeProxy routes service addresses on every node.
@@ -71,7 +71,7 @@ type KubeProxy struct {
 	// Image of kube-proxy.
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodeSelector of its pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// PriorityClassName of its pods.
@@ -93,7 +93,7 @@ type LocalPathProvisioner struct {
 	// Image of the provisioner.
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodePath is the folder on the node that holds the volumes.
 	NodePath string `json:"nodePath,omitempty"`
 }

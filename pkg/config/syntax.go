@@ -80,7 +80,7 @@ var (
 // syntax notes why the text is no YAML, and where.
 func (d *document) syntax(text []byte, err error) {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 0
+	line := 1 // the parser leaves the first line out
 	if match := lineOfError.FindStringSubmatch(message); match != nil {
 		line, _ = strconv.Atoi(match[1])
 		message = message[len(match[0]):]

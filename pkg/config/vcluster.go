@@ -86,7 +86,7 @@ type PrivateNodes struct {
 // Kubelet settings for all nodes.
 type Kubelet struct {
 	// CgroupDriver is systemd or cgroupfs. Default: what the cluster's kubelet-config says.
-	CgroupDriver string `json:"cgroupDriver,omitempty"`
+	CgroupDriver string `json:"cgroupDriver,omitempty" enum:"systemd,cgroupfs"`
 	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes.
 	Config Free `json:"config,omitempty"`
 }
@@ -98,7 +98,7 @@ type AutoUpgrade struct {
 	// Image of the upgrade pod. Default: controlPlane.statefulSet.image.
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodeSelector picks the nodes to upgrade; empty means all.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// BundleRepository is the URL below which <version>/kubernetes-<version>-<arch>.tar.gz lies.
@@ -208,7 +208,7 @@ type NodeRegistration struct {
 	// IgnorePreflightErrors of kubeadm, e.g. "Swap", or "all".
 	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
 	// ImagePullPolicy of kubeadm: Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
 
 // KubeletArg is one argument of the kubelet.
@@ -216,7 +216,7 @@ type KubeletArg struct {
 	// Name without its leading dashes.
 	Name string `json:"name"`
 	// Value of the argument.
-	Value string `json:"value"`
+	Value string `json:"value,omitempty"`
 }
 
 // VPN would tunnel node traffic through the original's platform.
@@ -254,7 +254,7 @@ type Switch struct {
 // Policies of the host cluster's namespace.
 type Policies struct {
 	// PodSecurityStandard is privileged, baseline or restricted.
-	PodSecurityStandard string `json:"podSecurityStandard,omitempty"`
+	PodSecurityStandard string `json:"podSecurityStandard,omitempty" enum:"privileged,baseline,restricted"`
 	// ResourceQuota of the namespace.
 	ResourceQuota Free `json:"resourceQuota,omitempty"`
 	// LimitRange of the namespace.

@@ -301,7 +301,7 @@ func TestARunningOperationIsAttachedToWithoutASecondToken(t *testing.T) {
 	// The first join tells the operation's id, which depends only on what is wanted.
 	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
-	machine.facts.Operations = []spec.Status{{ID: machine.started[0].ID, State: spec.Running}}
+	machine.facts.Working = machine.started[0].ID
 	client.ClearActions()
 
 	_, err = c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})

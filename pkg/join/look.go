@@ -24,14 +24,7 @@ type sight struct {
 }
 
 // running says whether the machine works on this very operation now.
-func (s sight) running() bool {
-	for _, status := range s.facts.Operations {
-		if status.ID == s.operation.ID {
-			return status.State == spec.Running
-		}
-	}
-	return false
-}
+func (s sight) running() bool { return s.facts.Working == s.operation.ID }
 
 // look asks the machine, in one exec, what it is and what the join would do there.
 func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, error) {
@@ -42,7 +35,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, er
 	remote := c.Machine(machine)
 	facts, err := remote.Inspect(ctx, question)
 	if err != nil {
-		return sight{}, fmt.Errorf("inspecting machine %q (%s): %w", machine.Name, machine.Address, err)
+		return sight{}, err // names the machine, its address and what was tried
 	}
 	operation, ok := question.Operations[facts.Arch]
 	if !ok || facts.Plan == nil {
@@ -58,6 +51,7 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.
 	}
 	question := spec.Question{Operations: map[string]spec.Operation{}}
 	for arch, bundle := range bundles {
+		bundle.CACert = c.Cluster.Fleet.Bundles.CACert
 		operation, err := operationFor(c.Cluster, c.Target, machine, c.Version, bundle)
 		if err != nil {
 			return spec.Question{}, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"argosy.dev/argosy/pkg/fault"
@@ -88,9 +89,9 @@ type run struct {
 	result func(*spec.Status)
 }
 
-// Run carries out the stored operation: it takes the machine's lock, runs the phases and records how it ended. Closing
-// stop asks it to end at the next safe point. The returned status is final; an error means that there is none.
-func (e *Engine) Run(ctx context.Context, id string, stop <-chan struct{}, log io.Writer) (*spec.Status, error) {
+// Run carries out the stored operation: it takes the machine's lock, runs the phases and records how it ended. The end
+// of stop, with ErrCancelled or ErrStopped as its cause, asks it to end at the next safe point. The returned status is final; an error means that there is none.
+func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log io.Writer) (*spec.Status, error) {
 	op, err := e.Store.Operation(id)
 	if err != nil {
 		return nil, err
@@ -151,8 +152,8 @@ func (e *Engine) Run(ctx context.Context, id string, stop <-chan struct{}, log i
 // all runs the phases in order until one fails, or the operation is to stop, and sets the result.
 func (r *run) all(ctx context.Context) {
 	for i, phase := range r.phases {
-		if r.context.stopped() {
-			r.end(phase.Name, i, ErrCancelled)
+		if why := r.context.stopped(); why != nil {
+			r.end(phase.Name, i, why)
 			return
 		}
 		r.recorder.change(true, func(s *spec.Status) {
@@ -194,12 +195,30 @@ func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
 		detail, err = phase.Apply(ctx, r.context)
 	}
 	if err != nil {
-		err = ended(ctx, err)
+		err = r.interrupted(ctx, ended(ctx, err))
 		entry.Detail = err.Error()
 		return entry, err
 	}
 	entry.Outcome, entry.Detail = spec.Applied, detail
 	return entry, nil
+}
+
+// interrupted gives an error that came from a shutdown its true cause: services cannot be started any more, sometimes a
+// moment before we are told to end ourselves.
+func (r *run) interrupted(ctx context.Context, err error) error {
+	if errors.Is(err, ErrCancelled) || errors.Is(err, ErrStopped) {
+		return err
+	}
+	stopping := errors.Is(r.context.stopped(), ErrStopped)
+	var failed *host.CommandError
+	if !stopping && errors.As(err, &failed) {
+		output, _ := r.context.Host.Runner.Run(context.WithoutCancel(ctx), host.Command{Argv: []string{"systemctl", "is-system-running"}})
+		stopping = strings.TrimSpace(string(output)) == "stopping"
+	}
+	if stopping {
+		return fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	return err
 }
 
 func (r *run) end(phase string, index int, err error) {

@@ -84,7 +84,7 @@ func (m *toy) store(op *spec.Operation) {
 	assert.NilError(m.t, m.engine.Store.WriteOperation(op))
 }
 
-func (m *toy) run(op *spec.Operation, stop <-chan struct{}) *spec.Status {
+func (m *toy) run(op *spec.Operation, stop context.Context) *spec.Status {
 	m.t.Helper()
 	m.store(op)
 	status, err := m.engine.Run(context.Background(), op.ID, stop, &bytes.Buffer{})
@@ -170,6 +170,7 @@ func TestASecondRunChangesNothing(t *testing.T) {
 
 func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {
 	m := newToy(t, "one", "two", "three")
+	m.engine.Host.Runner = fakeRunner("running")
 	m.broken["two"] = fault.As(fault.Transient, fmt.Errorf("starting it: %w", &host.CommandError{
 		Command: host.Command{Argv: []string{"systemctl", "start", "it's"}}, Output: []byte("first\n\nlast words\n"), Err: errors.New("exit status 1"),
 	}))
@@ -196,8 +197,8 @@ func TestACheckThatFailsEndsTheOperationWithItsProblems(t *testing.T) {
 
 func TestAnOperationStopsBetweenPhases(t *testing.T) {
 	m := newToy(t, "one", "two")
-	stop := make(chan struct{})
-	m.during["one"] = func(ctx context.Context, _ *Context) error { close(stop); return ctx.Err() }
+	stop, cancel := context.WithCancelCause(context.Background())
+	m.during["one"] = func(ctx context.Context, _ *Context) error { cancel(ErrCancelled); return ctx.Err() }
 	status := m.run(m.operation("op"), stop)
 	assert.Equal(t, status.State, spec.Cancelled)
 	assert.Equal(t, status.Error.Class, fault.Cancelled)
@@ -206,17 +207,52 @@ func TestAnOperationStopsBetweenPhases(t *testing.T) {
 
 func TestAPhaseThatSaysSoIsInterrupted(t *testing.T) {
 	m := newToy(t, "one")
-	stop := make(chan struct{})
+	stop, end := context.WithCancelCause(context.Background())
 	m.during["one"] = func(ctx context.Context, c *Context) error {
 		ctx, cancel := c.Interruptible(ctx)
 		defer cancel()
-		close(stop)
+		end(ErrCancelled)
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
 	status := m.run(m.operation("op"), stop)
 	assert.Equal(t, status.State, spec.Cancelled)
 }
+
+func TestAnOperationThatAShutdownEndsIsTransient(t *testing.T) {
+	refused := &host.CommandError{Command: host.Command{Argv: []string{"systemctl", "restart", "it"}}, Err: errors.New("exit status 4")}
+	for name, test := range map[string]struct {
+		told   bool
+		system string
+		class  fault.Class
+	}{
+		"we were told to end":           {told: true, system: "running", class: fault.Transient},
+		"the machine is about to go":    {system: "stopping", class: fault.Transient},
+		"nothing of that, a real error": {system: "running", class: fault.Permanent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newToy(t, "one")
+			m.engine.Host.Runner = fakeRunner(test.system)
+			stop, cancel := context.WithCancelCause(context.Background())
+			defer cancel(nil)
+			m.during["one"] = func(context.Context, *Context) error {
+				if test.told {
+					cancel(ErrStopped)
+				}
+				return refused
+			}
+			status := m.run(m.operation("op"), stop)
+			assert.Equal(t, status.State, spec.Failed)
+			assert.Equal(t, status.Error.Class, test.class)
+			assert.Equal(t, status.Error.Command, "systemctl restart it")
+		})
+	}
+}
+
+// fakeRunner answers every command with itself.
+type fakeRunner string
+
+func (f fakeRunner) Run(context.Context, host.Command) ([]byte, error) { return []byte(f), nil }
 
 func TestTheDeadlineEndsTheOperation(t *testing.T) {
 	m := newToy(t, "one", "two")

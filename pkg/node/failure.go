@@ -14,6 +14,9 @@ import (
 // ErrCancelled ends an operation that somebody asked to stop.
 var ErrCancelled = fault.As(fault.Cancelled, errors.New("the operation was cancelled"))
 
+// ErrStopped ends an operation whose process was told to end, as at a shutdown. The next start continues it.
+var ErrStopped = fault.As(fault.Transient, errors.New("the operation was stopped, as when the machine shuts down"))
+
 // errDeadline ends an operation that took too long. A slow download may be done the next time.
 var errDeadline = fault.As(fault.Transient, errors.New("the operation ran into its deadline"))
 

@@ -39,7 +39,7 @@ type Context struct {
 
 	say      func(message string)
 	progress func(spec.Progress)
-	stop     <-chan struct{}
+	stop     context.Context
 	mu       sync.Mutex
 	deferred []func()
 }
@@ -58,20 +58,15 @@ func (c *Context) Progress(p spec.Progress) {
 	}
 }
 
-// Interruptible gives a context that also ends, with ErrCancelled as its cause, when the operation is to stop. A phase
-// uses it where stopping leaves nothing half done; everything else is finished first.
+// Interruptible gives a context that also ends when the operation is to stop, with the same cause. A phase uses it where
+// stopping leaves nothing half done; everything else is finished first.
 func (c *Context) Interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-c.stop:
-			cancel(ErrCancelled)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil); <-done }
+	if c.stop == nil {
+		return ctx, func() { cancel(nil) }
+	}
+	forget := context.AfterFunc(c.stop, func() { cancel(context.Cause(c.stop)) })
+	return ctx, func() { forget(); cancel(nil) }
 }
 
 // Defer has f called when the operation has ended, in whatever way, and its result is written: work that nobody should
@@ -101,11 +96,10 @@ func (c *Context) runDeferred() {
 	}
 }
 
-func (c *Context) stopped() bool {
-	select {
-	case <-c.stop:
-		return true
-	default:
-		return false
+// stopped gives the reason why the operation is to stop, nil when it is not.
+func (c *Context) stopped() error {
+	if c.stop == nil {
+		return nil
 	}
+	return context.Cause(c.stop)
 }

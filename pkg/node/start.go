@@ -166,17 +166,17 @@ func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	return status, errors.Join(e.Store.ForgetSecrets(id), e.Store.WriteStatus(status))
 }
 
-// StopWhenAsked closes the returned channel when somebody called Cancel for the operation. It looks until ctx ends.
-func (s *Store) StopWhenAsked(ctx context.Context, id string) <-chan struct{} {
-	stop := make(chan struct{})
+// StopWhenAsked gives a context that ends with ErrCancelled when somebody called Cancel for the operation. It looks until
+// the context it is made from ends.
+func (s *Store) StopWhenAsked(ctx context.Context, id string) context.Context {
+	stop, cancel := context.WithCancelCause(ctx)
 	go func() {
 		for {
 			if s.askedToStop(id) {
-				close(stop)
-				return
+				cancel(ErrCancelled)
 			}
 			select {
-			case <-ctx.Done():
+			case <-stop.Done():
 				return
 			case <-time.After(100 * time.Millisecond):
 			}

@@ -158,7 +158,7 @@ func TestCancellingMarksARunningOperation(t *testing.T) {
 	status, err := m.engine.Cancel(ctx, "op")
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Running)
-	<-stop
+	<-stop.Done()
 	status, err = m.engine.Run(ctx, "op", stop, &discard{})
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Cancelled)

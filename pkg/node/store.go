@@ -74,8 +74,25 @@ func (s *Store) Operation(id string) (*spec.Operation, error) {
 	return &op, s.read(s.name(id, "spec.json"), &op)
 }
 
-// ForgetSecrets removes the secrets from the stored operation.
+// ours are the files of an operation that never hold a secret, or whose secrets ForgetSecrets takes out.
+var ours = []string{"spec.json", "status.json", "log", "cancel"}
+
+// ForgetSecrets removes the secrets from the stored operation, and the files that phases made of them in its folder.
 func (s *Store) ForgetSecrets(id string) error {
+	entries, err := os.ReadDir(s.host.Path(s.Dir(id)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, entry := range entries {
+		if !slices.Contains(ours, entry.Name()) {
+			errs = append(errs, s.host.Remove(s.name(id, entry.Name())))
+		}
+	}
+	return errors.Join(append(errs, s.forgetInSpec(id))...)
+}
+
+func (s *Store) forgetInSpec(id string) error {
 	op, err := s.Operation(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -36,8 +36,9 @@ func unitName(id string) string { return "argosy-" + id + ".service" }
 func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) error {
 	argv := []string{
 		"systemd-run", "--quiet", "--collect", "--unit=" + unitName(id), "--description=Argosy operation " + id,
-		// Commands such as kubeadm are in groups of their own and end by themselves; only our process gets SIGTERM.
-		"--property=KillMode=mixed", "--property=TimeoutStopSec=120", "--property=OOMScoreAdjust=-500",
+		// Only our process gets SIGTERM, and has time to finish what must not be left half done. The commands it runs die
+		// with it, so systemd need not look for them, which with cgroup v1 in a container it does in vain for minutes.
+		"--property=KillMode=process", "--property=TimeoutStopSec=120", "--property=OOMScoreAdjust=-500",
 	}
 	if timeout > 0 {
 		argv = append(argv, fmt.Sprintf("--property=RuntimeMaxSec=%d", int((timeout+grace).Seconds())))

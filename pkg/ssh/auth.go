@@ -1,14 +1,16 @@
 package ssh
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
+	"strings"
 	"time"
 
 	xssh "golang.org/x/crypto/ssh"
-
-	"crypto/x509"
 )
 
 // method is one way to log in, by its name in the protocol.
@@ -128,15 +130,45 @@ func withinValidity(certificate *xssh.Certificate, now time.Time) error {
 type login struct {
 	config  Config
 	methods []method
+	broken  func() bool // whether the connection has ended
+	state   xssh.ClientAuthContext
+	tried   bool
 }
 
 func (l *login) next(state *xssh.ClientAuthContext) (xssh.AuthMethod, error) {
+	l.state = *state
+	if l.broken() {
+		// The library takes a connection that ends in the middle of a method for a refusal of that method.
+		return nil, errLost
+	}
 	for _, candidate := range l.methods {
 		spent := slices.Contains(state.TriedMethods, candidate.name) || slices.Contains(state.PartialSuccessMethods, candidate.name)
 		if !spent && slices.Contains(state.AllowedMethods, candidate.name) {
+			l.tried = true
 			return candidate.auth, nil
 		}
 	}
-	refused := slices.DeleteFunc(slices.Clone(state.TriedMethods), func(name string) bool { return name == "none" })
-	return nil, &AuthError{Host: l.config.host(), User: l.config.User, Tried: refused, Allowed: state.AllowedMethods}
+	return nil, l.refused()
+}
+
+func (l *login) refused() *AuthError {
+	tried := slices.DeleteFunc(slices.Clone(l.state.TriedMethods), func(name string) bool { return name == "none" })
+	return &AuthError{Host: l.config.host(), User: l.config.User, Tried: tried, Allowed: l.state.AllowedMethods}
+}
+
+// refusal returns the refusal that err is, or nil. A server that was asked too often (MaxAuthTries) does not refuse the
+// last attempt but hangs up with a message, which is neither an end of the stream nor an error of the network.
+func (l *login) refusal(err error) *AuthError {
+	var refused *AuthError
+	var network net.Error
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case !l.tried, errors.Is(err, errLost), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+		return nil
+	default:
+		refused = l.refused()
+		refused.Words = strings.TrimPrefix(err.Error(), "ssh: handshake failed: ")
+		return refused
+	}
 }

@@ -90,7 +90,8 @@ func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
 		}
 		return nil, dialError(ctx, limited, config, err)
 	}
-	live := &heard{Conn: conn, since: time.Now()}
+	live := &heard{Conn: conn}
+	ready.login.broken = live.broken.Load
 	// Closing is the only thing that interrupts a handshake over a bastion, whose channels know no deadlines.
 	stop := context.AfterFunc(limited, func() { _ = conn.Close() })
 	defer stop()
@@ -132,7 +133,6 @@ func dialError(ctx, limited context.Context, config Config, err error) error {
 }
 
 func handshakeError(ctx, limited context.Context, config Config, ready hopeful, err error) error {
-	var refusedLogin *AuthError
 	var hostKey *HostKeyError
 	var negotiation *xssh.AlgorithmNegotiationError
 	switch {
@@ -140,13 +140,15 @@ func handshakeError(ctx, limited context.Context, config Config, ready hopeful, 
 		return fault.As(fault.Configuration, hostKey)
 	case ready.trust.refusal != nil:
 		return ready.trust.refusal // recording a key: its class is the recorder's
-	case errors.As(err, &refusedLogin):
-		return fault.As(fault.Configuration, refusedLogin)
 	case errors.As(err, &negotiation):
 		return configuration("agreeing on algorithms with %s: %w", config.host(), err)
-	default:
-		return dialError(ctx, limited, config, fmt.Errorf("logging in as %q: %w", config.User, err))
+	case limited.Err() != nil: // we hung up ourselves
+		return dialError(ctx, limited, config, err)
 	}
+	if refused := ready.login.refusal(err); refused != nil {
+		return fault.As(fault.Configuration, refused)
+	}
+	return dialError(ctx, limited, config, fmt.Errorf("logging in as %q: %w", config.User, err))
 }
 
 func newClient(config Config, conn *xssh.Client, live *heard) *Client {
@@ -214,45 +216,50 @@ func (c *Client) abandon() {
 	}
 }
 
-// heard notes when the other side last said something. Any sign of life counts: while a slow upload fills the line, the
-// answer to a probe would have to queue behind it.
+// heard notes whether the other side says anything. Any sign of life counts: while a slow upload fills the line, the answer
+// to a probe would have to queue behind it.
 type heard struct {
 	net.Conn
-	since time.Time    // carries the monotonic clock: setting the time ends no connection
-	last  atomic.Int64 // nanoseconds after since
+	reads  atomic.Uint64 // grows whenever something arrives
+	broken atomic.Bool   // nothing will arrive any more
 }
 
 func (h *heard) Read(p []byte) (int, error) {
 	n, err := h.Conn.Read(p)
 	if n > 0 {
-		h.note()
+		h.reads.Add(1)
+	}
+	if err != nil {
+		h.broken.Store(true)
 	}
 	return n, err
 }
 
-func (h *heard) note() { h.last.Store(int64(time.Since(h.since))) }
+// maxUnanswered is how many intervals a probe may go without an answer.
+const maxUnanswered = 3
 
-func (h *heard) silence() time.Duration { return time.Since(h.since) - time.Duration(h.last.Load()) }
-
-// keepAlive probes a silent connection and ends one that stays silent for three intervals.
+// keepAlive probes a silent connection and ends one that stays silent. It counts its own ticks instead of reading a
+// clock: a plugin that was suspended for a while must not take its own absence for the machine's.
 func (c *Client) keepAlive() {
 	ticker := time.NewTicker(c.config.KeepAlive)
 	defer ticker.Stop()
 	probing := make(chan struct{}, 1)
+	before, unanswered := c.heard.reads.Load(), 0
 	for {
 		select {
 		case <-c.done:
 			return
 		case <-ticker.C:
 		}
-		silence := c.heard.silence()
-		if silence > 3*c.config.KeepAlive {
+		if reads := c.heard.reads.Load(); reads != before {
+			before, unanswered = reads, 0
+			continue
+		}
+		if unanswered == maxUnanswered {
 			_ = c.conn.Close()
 			return
 		}
-		if silence < c.config.KeepAlive/2 {
-			continue
-		}
+		unanswered++
 		select {
 		case probing <- struct{}{}:
 			c.spawn(func() {

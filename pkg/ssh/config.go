@@ -47,8 +47,8 @@ type Config struct {
 	SudoPassword secret.Value
 	// ConnectTimeout bounds dial and login, for each hop. Default 10s.
 	ConnectTimeout time.Duration
-	// KeepAlive is how long a connection may be silent before it is probed; after three times as long without a sign of
-	// life it is given up. Default 10s.
+	// KeepAlive is how long a connection may be silent before it is probed; after three times as long again without a
+	// sign of life it is given up. Default 10s.
 	KeepAlive time.Duration
 }
 

@@ -28,6 +28,8 @@ func withKey(t testing.TB, port int, key, host sshtest.Key) ssh.Config {
 		Name: "m1", Address: "127.0.0.1", Port: port, User: "root",
 		Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
 		HostKeys: ssh.HostKeys{Pinned: []string{host.Line()}},
+		// A computer that tests many things at once may be slow.
+		ConnectTimeout: 2 * time.Minute, KeepAlive: time.Minute,
 	}
 }
 
@@ -107,6 +109,33 @@ func TestAKeyThatIsNotAuthorizedIsRefused(t *testing.T) {
 	assert.Assert(t, errors.As(err, &refused))
 	assert.DeepEqual(t, refused.Tried, []string{"publickey"})
 	assert.ErrorContains(t, err, fmt.Sprintf("login as %q on m1", config.User))
+}
+
+func TestAServerThatWasAskedTooOftenRefusesTheLogin(t *testing.T) {
+	authority, key := sshtest.NewKey(t), sshtest.NewKey(t)
+	_, config := openSSH(t, sshtest.OpenSSHOptions{Config: "MaxAuthTries 1\n"})
+	config.Auth.PrivateKey = secret.New(key.PEM(t, ""))
+	config.Auth.Certificate = secret.New(sshtest.CertificateLine(authority.Certify(t, key, sshtest.Certificate{Kind: xssh.UserCert})))
+	err := refuses(t, config, fault.Configuration)
+	assert.Assert(t, errors.As(err, new(*ssh.AuthError)), err.Error())
+	assert.ErrorContains(t, err, "Too many authentication failures")
+}
+
+func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
+	key := sshtest.NewKey(t)
+	var server *sshtest.Simulated
+	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { server.Cut() }})
+	err := refuses(t, withKey(t, server.Port, key, server.HostKey), fault.Transient)
+	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
+
+	slow := make(chan struct{})
+	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { <-slow }})
+	defer close(slow)
+	config := withKey(t, server.Port, key, server.HostKey)
+	config.ConnectTimeout = 200 * time.Millisecond
+	err = refuses(t, config, fault.Transient)
+	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
+	assert.ErrorContains(t, err, "no answer within 200ms")
 }
 
 func TestWhatIsNoKeyIsRefusedBeforeAnythingIsDialled(t *testing.T) {

@@ -49,11 +49,16 @@ type AuthError struct {
 	User string
 	// Tried are the methods that were refused, Allowed those that the server takes.
 	Tried, Allowed []string
+	// Words are the server's own when it hung up.
+	Words string
 }
 
 func (e *AuthError) Error() string {
 	tried := "nothing that the server takes was given"
-	if len(e.Tried) > 0 {
+	switch {
+	case e.Words != "":
+		tried = e.Words
+	case len(e.Tried) > 0:
 		tried = "it refused " + strings.Join(e.Tried, ", ")
 	}
 	return fmt.Sprintf("login as %q on %s was refused: %s (it allows %s)", e.User, e.Host, tried, strings.Join(e.Allowed, ", "))

@@ -150,6 +150,9 @@ func TestACallerWhoLeavesDoesNotFailTheOthers(t *testing.T) {
 	assert.Equal(t, fault.ClassOf(<-left), fault.Cancelled)
 	network.Silence(false)
 	assert.NilError(t, <-stayed)
+	client, err := pool.Get(t.Context(), config)
+	assert.NilError(t, err)
+	works(t, client)
 	assert.Equal(t, server.Logins(), 1)
 }
 

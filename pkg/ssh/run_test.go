@@ -126,9 +126,16 @@ func TestAConnectionThatFallsSilentIsGivenUp(t *testing.T) {
 
 func TestAQuietCommandOutlivesTheKeepalive(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{})
-	config.KeepAlive = 20 * time.Millisecond
-	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"sleep", "0.5"}})
+	config.KeepAlive = 200 * time.Millisecond
+	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"sleep", "2"}})
 	assert.NilError(t, err)
+}
+
+func TestAServerThatAnswersNoProbeIsGivenUp(t *testing.T) {
+	_, config := simulated(t, sshtest.Options{Mute: true})
+	config.KeepAlive = 20 * time.Millisecond
+	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"sleep", "60"}})
+	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
 }
 
 func TestMoreCommandsThanSessionsWaitForEachOther(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -85,7 +86,8 @@ type Processes struct{}
 
 var _ Runner = Processes{}
 
-// Run starts the program in a process group of its own: when ctx ends, it gets SIGTERM, and SIGKILL ten seconds later.
+// Run starts the program in a process group of its own: when ctx ends, it gets SIGTERM, and SIGKILL ten seconds later. It
+// dies with this process, so that nobody else meets it at work.
 func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -95,9 +97,12 @@ func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 		cmd.Stdout = io.MultiWriter(&output, c.Log)
 	}
 	cmd.Stderr = cmd.Stdout
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
+	// The kernel ties the child's life to the thread that started it, which therefore must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)

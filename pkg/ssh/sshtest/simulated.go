@@ -30,6 +30,8 @@ type Options struct {
 	Path string
 	// OnExec, when not nil, is told of each command line before it runs.
 	OnExec func(line string)
+	// OnLogin, when not nil, runs when a key or password is presented, before it is judged.
+	OnLogin func()
 	// Mute makes the server leave global requests, keepalives among them, without an answer.
 	Mute bool
 }
@@ -130,6 +132,9 @@ var errRefused = errors.New("refused")
 func (s *Simulated) config() *ssh.ServerConfig {
 	config := &ssh.ServerConfig{MaxAuthTries: 20}
 	check := func(good bool) (*ssh.Permissions, error) {
+		if s.options.OnLogin != nil {
+			s.options.OnLogin()
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if !good {

@@ -1,0 +1,87 @@
+package config_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"gotest.tools/v3/assert"
+	"gotest.tools/v3/golden"
+
+	"argosy.dev/argosy/pkg/config"
+)
+
+func TestTheSchemasAreUpToDate(t *testing.T) {
+	for document, file := range map[string]string{
+		config.VClusterDocument: "vcluster.schema.json", config.FleetDocument: "fleet.schema.json",
+	} {
+		text, err := config.Schema(document)
+		assert.NilError(t, err)
+		golden.Assert(t, string(text), "../../../docs/schema/"+file)
+	}
+}
+
+// property walks a schema; "[]" goes into the items of a list.
+func property(t *testing.T, schema map[string]any, path ...string) map[string]any {
+	t.Helper()
+	for _, name := range path {
+		if name == "[]" {
+			schema, _ = schema["items"].(map[string]any)
+			continue
+		}
+		properties, _ := schema["properties"].(map[string]any)
+		schema, _ = properties[name].(map[string]any)
+		assert.Assert(t, schema != nil, "no property %q in %v", name, path)
+	}
+	return schema
+}
+
+func TestTheSchemaKnowsDefaultsEnumerationsAndWhatIsRequired(t *testing.T) {
+	read := func(document string) map[string]any {
+		text, err := config.Schema(document)
+		assert.NilError(t, err)
+		var schema map[string]any
+		assert.NilError(t, json.Unmarshal(text, &schema))
+		return schema
+	}
+	fleet, vcluster := read(config.FleetDocument), read(config.VClusterDocument)
+
+	assert.DeepEqual(t, fleet["required"], []any{"apiVersion", "kind", "cluster", "machines"})
+	assert.DeepEqual(t, property(t, fleet, "machines", "[]")["required"], []any{"name", "address"})
+	assert.DeepEqual(t, property(t, fleet, "bundles", "delivery")["enum"], []any{"auto", "pull", "push"})
+	assert.Equal(t, property(t, fleet, "limits", "machineTimeout")["default"], "20m0s")
+	assert.Equal(t, property(t, fleet, "ssh", "trustOnFirstUse")["default"], false)
+	assert.Equal(t, property(t, fleet, "machines", "[]", "ssh", "port")["default"], nil)
+	assert.Equal(t, fleet["additionalProperties"], false)
+
+	assert.DeepEqual(t, vcluster["required"], []any{"privateNodes"})
+	assert.DeepEqual(t, property(t, vcluster, "privateNodes")["required"], []any{"enabled"})
+	assert.Equal(t, property(t, vcluster, "privateNodes", "joinNode", "containerd", "enabled")["default"], true)
+	password := property(t, vcluster, "privateNodes", "joinNode", "containerd", "registry", "auth")["additionalProperties"].(map[string]any)
+	assert.Equal(t, property(t, password, "password")["writeOnly"], true)
+}
+
+// An editor shows the description; a key without one was forgotten.
+func TestEveryKeyIsDescribed(t *testing.T) {
+	var walk func(path string, schema map[string]any)
+	walk = func(path string, schema map[string]any) {
+		for _, below := range []string{"items", "additionalProperties"} {
+			if inner, ok := schema[below].(map[string]any); ok {
+				walk(path+"[]", inner)
+			}
+		}
+		properties, _ := schema["properties"].(map[string]any)
+		for name, value := range properties {
+			inner, _ := value.(map[string]any)
+			description, _ := inner["description"].(string)
+			assert.Check(t, description != "", "%s.%s has no description", path, name)
+			walk(path+"."+name, inner)
+		}
+	}
+	for _, document := range []string{config.VClusterDocument, config.FleetDocument} {
+		text, err := config.Schema(document)
+		assert.NilError(t, err)
+		var schema map[string]any
+		assert.NilError(t, json.Unmarshal(text, &schema))
+		walk(document, schema)
+	}
+}

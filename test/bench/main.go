@@ -1,0 +1,105 @@
+// Command bench measures Argosy on the lab and prints one line per figure, as a ratio to the same work done by hand in the
+// same run, so that anyone can compare on any machine:
+//
+//	join-1 ratio=1.18 ours=5.2s floor=4.4s
+//
+// Both sides run in turn, several times; medians are printed. It never fails because something is slow.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"argosy.dev/argosy/test/lab"
+	"argosy.dev/argosy/test/site"
+)
+
+// bench is one run.
+type bench struct {
+	site   *site.Site
+	rounds int
+}
+
+// figures by name, in the order in which they run.
+var figures = []struct {
+	name string
+	run  func(*bench, context.Context) error
+}{
+	{"join-1", (*bench).joinOne},
+	{"join-3", (*bench).joinThree},
+	{"again", (*bench).again},
+	{"upload", (*bench).upload},
+	{"memory", (*bench).memory},
+	{"submit", (*bench).submit},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	rounds := flag.Int("rounds", 5, "how often each side runs")
+	only := flag.String("only", "", "figures to run, with commas between (default: all)")
+	flag.Parse()
+	if err := run(ctx, *rounds, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, rounds int, only string) error {
+	l, err := lab.Open()
+	if err != nil {
+		return err
+	}
+	if err := l.Up(ctx); err != nil {
+		return err
+	}
+	s, err := site.New(l)
+	if err != nil {
+		return err
+	}
+	if err := s.Deploy(ctx); err != nil {
+		return err
+	}
+	b := &bench{site: s, rounds: rounds}
+	for _, figure := range figures {
+		if only != "" && !slices.Contains(strings.Split(only, ","), figure.name) {
+			continue
+		}
+		if err := figure.run(b, ctx); err != nil {
+			return fmt.Errorf("measuring %s: %w", figure.name, err)
+		}
+	}
+	return nil
+}
+
+// pair runs both sides in turn and prints their medians.
+func (b *bench) pair(name string, ours, floor func() (time.Duration, error)) error {
+	var mine, theirs []time.Duration
+	for range b.rounds {
+		for _, side := range []struct {
+			run   func() (time.Duration, error)
+			times *[]time.Duration
+		}{{floor, &theirs}, {ours, &mine}} {
+			took, err := side.run()
+			if err != nil {
+				return err
+			}
+			*side.times = append(*side.times, took)
+		}
+	}
+	fmt.Printf("%s ratio=%.2f ours=%.2fs floor=%.2fs rounds=%d\n", name,
+		median(mine).Seconds()/median(theirs).Seconds(), median(mine).Seconds(), median(theirs).Seconds(), b.rounds)
+	return nil
+}
+
+func median(times []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(times))
+	return sorted[len(sorted)/2]
+}

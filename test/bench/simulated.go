@@ -1,0 +1,146 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// simulatedMachine is an SSH server in this process that answers as a clean machine with argosy-node would, and then works
+// for ever: it takes a bundle slowly and reports progress. There is no machine behind it.
+type simulatedMachine struct {
+	listener net.Listener
+	hostKey  string
+	config   *ssh.ServerConfig
+}
+
+// simulatedRate is how fast a simulated machine takes a bundle, in bytes a second.
+const simulatedRate = 2 << 20
+
+func newSimulatedMachine() (*simulatedMachine, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making a host key: %w", err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		return nil, fmt.Errorf("making a host key: %w", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
+	config.AddHostKey(signer)
+	m := &simulatedMachine{listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())), config: config}
+	go m.serve()
+	return m, nil
+}
+
+func (m *simulatedMachine) port() int { return m.listener.Addr().(*net.TCPAddr).Port }
+
+func (m *simulatedMachine) serve() {
+	for {
+		connection, err := m.listener.Accept()
+		if err != nil {
+			return
+		}
+		go m.connection(connection)
+	}
+}
+
+func (m *simulatedMachine) connection(raw net.Conn) {
+	_, channels, requests, err := ssh.NewServerConn(raw, m.config)
+	if err != nil {
+		return
+	}
+	go func() {
+		for request := range requests {
+			_ = request.Reply(true, nil)
+		}
+	}()
+	for offered := range channels {
+		channel, requests, err := offered.Accept()
+		if err == nil {
+			go session(channel, requests)
+		}
+	}
+}
+
+func session(channel ssh.Channel, requests <-chan *ssh.Request) {
+	for request := range requests {
+		isExec := request.Type == "exec"
+		_ = request.Reply(isExec, nil)
+		if !isExec {
+			continue
+		}
+		var asked struct{ Command string }
+		_ = ssh.Unmarshal(request.Payload, &asked)
+		go func() {
+			execute(channel, asked.Command)
+			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+			_ = channel.Close()
+		}()
+	}
+}
+
+// execute tells the plugin's few commands apart by what only they contain.
+func execute(channel ssh.Channel, command string) {
+	verb := strings.Trim(command[strings.LastIndexByte(command, ' ')+1:], "'")
+	switch {
+	case strings.Contains(command, "seek="):
+		takeSlowly(channel)
+	case strings.Contains(command, "command -v scp"):
+		_, _ = io.WriteString(channel, "no 0 no\n")
+	case strings.Contains(command, "watch"):
+		reportForEver(channel)
+	case verb == "inspect":
+		answerQuestion(channel)
+	default:
+		_ = json.NewEncoder(channel).Encode(working(0))
+	}
+}
+
+func answerQuestion(channel ssh.Channel) {
+	var question spec.Question
+	_ = json.NewDecoder(channel).Decode(&question)
+	operation := question.Operations["amd64"]
+	_ = json.NewEncoder(channel).Encode(spec.Facts{Arch: "amd64", OS: "simulated", Plan: &spec.Status{
+		ID: operation.ID, Total: 9, Phases: []spec.Phase{{Name: "bundle", Outcome: spec.Wanted}, {Name: "kubeadm", Outcome: spec.Wanted}},
+	}})
+}
+
+func takeSlowly(channel ssh.Channel) {
+	buffer := make([]byte, simulatedRate/10)
+	for {
+		if _, err := io.ReadFull(channel, buffer); err != nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func reportForEver(channel ssh.Channel) {
+	for i := int64(0); ; i++ {
+		if json.NewEncoder(channel).Encode(working(i)) != nil {
+			return
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+}
+
+func working(i int64) spec.Status {
+	return spec.Status{
+		State: spec.Running, Phase: "bundle", Index: 2, Total: 9, Message: "receiving",
+		Progress: &spec.Progress{Done: i * simulatedRate / 4, Total: 111 << 20, Rate: simulatedRate},
+	}
+}

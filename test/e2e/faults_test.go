@@ -1,0 +1,95 @@
+package e2e_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/test/site"
+)
+
+// faults are what must be survived in the middle of a join, each struck while the bundle is on its way.
+var faults = []struct {
+	name   string
+	strike func(t *testing.T, workflow string)
+}{
+	{"the agent pod is deleted", func(t *testing.T, workflow string) {
+		kubectl(t, "delete", "pod", "-n", site.Namespace, "-l", "workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
+	}},
+	{"the sidecar is killed with SIGKILL", func(t *testing.T, _ string) {
+		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
+	}},
+	{"sshd is killed", func(t *testing.T, _ string) {
+		assert.NilError(t, the.Lab.KillSSHD(t.Context(), "m1"))
+	}},
+	{"the connection is cut for 30 s", func(t *testing.T, _ string) {
+		assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
+		t.Cleanup(func() { _ = the.Lab.Undrop(context.Background(), "m1") })
+		time.Sleep(30 * time.Second)
+		assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+	}},
+	{"the machine is rebooted", func(t *testing.T, _ string) {
+		assert.NilError(t, the.Lab.Reboot(t.Context(), "m1"))
+	}},
+	{"the workflow is terminated", func(t *testing.T, workflow string) {
+		_, err := the.Argo(t.Context(), "terminate", workflow)
+		assert.NilError(t, err)
+	}},
+}
+
+func TestEveryFaultInTheMiddleOfAJoinEndsWithAReadyNode(t *testing.T) {
+	for _, fault := range faults {
+		t.Run(fault.name, func(t *testing.T) {
+			clean(t, "m1")
+			slowly(t)
+			name := submit(t, "machines=m1")
+			reaches(t, "m1", "bundle")
+			fault.strike(t, name)
+			full(t)
+			converges(t, name)
+			assertJoined(t, "m1")
+		})
+	}
+}
+
+// slowly narrows the way out of the host machine, so that a bundle is on its way for seconds; full opens it again.
+func slowly(t *testing.T) {
+	t.Helper()
+	on(t, "host", "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "160mbit", "burst", "512kb", "latency", "100ms")
+	t.Cleanup(func() { full(t) })
+}
+
+func full(t *testing.T) {
+	t.Helper()
+	_, _ = the.Lab.Exec(context.Background(), "host", "tc", "qdisc", "del", "dev", "eth0", "root")
+}
+
+// converges waits for the workflow; if the fault ended it, one `argo retry`, or a new submit, must finish the work.
+func converges(t *testing.T, name string) {
+	t.Helper()
+	w := finished(t, name)
+	if w.Status.Phase == wfv1.WorkflowSucceeded {
+		return
+	}
+	t.Logf("ended as %s; submitting again\n%s", w.Status.Phase, describe(w))
+	again := finished(t, submit(t, "machines=m1"))
+	assert.Equal(t, again.Status.Phase, wfv1.WorkflowSucceeded, describe(again))
+}
+
+func on(t *testing.T, machine string, argv ...string) string {
+	t.Helper()
+	out, err := the.Lab.Exec(t.Context(), machine, argv...)
+	assert.NilError(t, err, strings.Join(argv, " "))
+	return out
+}
+
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := the.Kubectl(t.Context(), args...)
+	assert.NilError(t, err)
+	return out
+}

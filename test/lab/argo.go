@@ -1,0 +1,128 @@
+package lab
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+//go:embed manifests/argo.yaml
+var argoManifest string
+
+//go:embed manifests/proof.yaml
+var proofWorkflow string
+
+// argoImages are the names that the builder gives to Argo's images.
+type argoImages struct{ Controller, Executor string }
+
+func argoImagesOf(version string) argoImages {
+	return argoImages{
+		Controller: "quay.io/argoproj/workflow-controller:" + version,
+		Executor:   "quay.io/argoproj/argoexec:" + version,
+	}
+}
+
+// ArgoVersion is the version of Argo Workflows in the lab.
+const ArgoVersion = "v3.7.18"
+
+// ensureArgo installs Argo in the host cluster or finds it running. After an
+// install it runs a workflow to its end.
+func (l *Lab) ensureArgo(ctx context.Context, a artifacts) error {
+	if l.argoReady(ctx) {
+		return nil
+	}
+	start := time.Now()
+	images := argoImagesOf(ArgoVersion)
+	if err := l.ensureArgoTypes(ctx, filepath.Join(a.argo, "crds")); err != nil {
+		return err
+	}
+	if err := l.applyTemplate(ctx, "argo.yaml", argoManifest, images); err != nil {
+		return fmt.Errorf("installing Argo: %w", err)
+	}
+	if _, err := l.Kubectl(ctx, "host", "--namespace", "argo", "rollout", "status", "deployment/workflow-controller", "--timeout=120s"); err != nil {
+		return fmt.Errorf("waiting for Argo: %w", err)
+	}
+	if err := l.proveArgo(ctx, images); err != nil {
+		return err
+	}
+	l.logf("Argo %s installed and shown to run a workflow in %.1fs", ArgoVersion, time.Since(start).Seconds())
+	return nil
+}
+
+// ensureArgoTypes installs Argo's resource definitions and waits until the API
+// server serves them.
+func (l *Lab) ensureArgoTypes(ctx context.Context, folder string) error {
+	install := []string{"apply", "--server-side", "--force-conflicts", "--filename", folder}
+	if _, err := l.Kubectl(ctx, "host", "get", "crd", "workflows.argoproj.io", "--output", "name"); err != nil {
+		// They are megabytes, and creating costs half of applying.
+		install = []string{"create", "--validate=false", "--filename", folder}
+	}
+	if _, err := l.Kubectl(ctx, "host", install...); err != nil {
+		return fmt.Errorf("installing Argo's resource definitions: %w", err)
+	}
+	served := ""
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		served, _ = l.Kubectl(ctx, "host", "get", "--raw", "/apis/argoproj.io/v1alpha1")
+		if strings.Contains(served, `"workflows"`) && strings.Contains(served, `"workflowtasksets/status"`) &&
+			strings.Contains(served, `"workflowtemplates"`) && strings.Contains(served, `"cronworkflows"`) {
+			return nil
+		}
+	}
+	return fmt.Errorf("waiting for Argo's resource definitions: the API server serves %q", served)
+}
+
+func (l *Lab) argoReady(ctx context.Context) bool {
+	out, err := l.Kubectl(ctx, "host", "--namespace", "argo", "get", "deployment", "workflow-controller",
+		"--output", `jsonpath={.status.readyReplicas} {.metadata.annotations.argosy\.dev/proved}`)
+	return err == nil && strings.HasPrefix(out, "1 ") && strings.HasSuffix(out, "yes")
+}
+
+// proveArgo runs a workflow to Succeeded and notes on the deployment that it did.
+func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
+	text, err := render("proof.yaml", proofWorkflow, images)
+	if err != nil {
+		return err
+	}
+	kubectl := []string{filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"), "--namespace", "argo"}
+	name, err := runInput(ctx, strings.NewReader(text), append(kubectl, "create", "--validate=false", "--filename", "-", "--output", "jsonpath={.metadata.name}")...)
+	if err != nil {
+		return fmt.Errorf("submitting the workflow that proves Argo: %w", err)
+	}
+	var phase, message string
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		out, err := l.Kubectl(ctx, "host", "--namespace", "argo", "get", "workflow", name, "--output", "jsonpath={.status.phase}|{.status.message}")
+		if err != nil {
+			return fmt.Errorf("watching workflow %q: %w", name, err)
+		}
+		phase, message, _ = strings.Cut(out, "|")
+		if phase == "Succeeded" || phase == "Failed" || phase == "Error" {
+			break
+		}
+	}
+	if phase != "Succeeded" {
+		return fmt.Errorf("proving Argo with workflow %q: it is %q: %s", name, phase, message)
+	}
+	_, err = l.Kubectl(ctx, "host", "--namespace", "argo", "delete", "workflow", name, "--wait=false")
+	_, noteErr := l.Kubectl(ctx, "host", "--namespace", "argo", "annotate", "--overwrite", "deployment", "workflow-controller", "argosy.dev/proved=yes")
+	if err := errors.Join(err, noteErr); err != nil {
+		return fmt.Errorf("noting that Argo is proved: %w", err)
+	}
+	return nil
+}
+
+func (l *Lab) applyTemplate(ctx context.Context, name, text string, data any) error {
+	filled, err := render(name, text, data)
+	if err != nil {
+		return err
+	}
+	_, err = runInput(ctx, strings.NewReader(filled), filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"),
+		"apply", "--server-side", "--force-conflicts", "--validate=false", "--filename", "-")
+	if err != nil {
+		return fmt.Errorf("applying %q: %w", name, err)
+	}
+	return nil
+}

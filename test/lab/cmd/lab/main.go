@@ -1,0 +1,127 @@
+// Command lab brings the lab up and down and shows it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/test/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lab",
+		Short:         "Real machines and clusters on this computer, for tests and the demo",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		simple("up", "Bring the lab up, or repair it", (*lab.Lab).Up),
+		simple("down", "Take the lab away; caches and keys stay", (*lab.Lab).Down),
+		simple("build", "Build everything that the lab runs", (*lab.Lab).Build),
+		simple("env", "Print export lines for a shell", func(l *lab.Lab, _ context.Context) error { return l.PrintEnv(os.Stdout) }),
+		simple("status", "Show machines, clusters and Argo", func(l *lab.Lab, ctx context.Context) error { return l.PrintStatus(ctx, os.Stdout) }),
+		reset(), ssh(), background("supervise", lab.Supervise), background("run-machine", lab.BecomeMachine), serve(),
+	)
+	return root
+}
+
+func simple(use, short string, run func(*lab.Lab, context.Context) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := lab.OpenFromCommand()
+			if err != nil {
+				return err
+			}
+			return run(l, cmd.Context())
+		},
+	}
+}
+
+func reset() *cobra.Command {
+	return &cobra.Command{
+		Use: "reset MACHINE...", Short: "Put machines back to clean", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := lab.OpenFromCommand()
+			if err != nil {
+				return err
+			}
+			return l.Reset(cmd.Context(), args...)
+		},
+	}
+}
+
+func ssh() *cobra.Command {
+	return &cobra.Command{
+		Use: "ssh MACHINE [COMMAND...]", Short: "Log in to a machine as its user", Args: cobra.MinimumNArgs(1),
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			l, err := lab.OpenFromCommand()
+			if err != nil {
+				return err
+			}
+			argv, err := l.SSHArgv(args[0])
+			if err != nil {
+				return err
+			}
+			path, err := exec.LookPath(argv[0])
+			if err != nil {
+				return fmt.Errorf("finding OpenSSH: %w", err)
+			}
+			return syscall.Exec(path, append(argv, args[1:]...), os.Environ())
+		},
+	}
+}
+
+// background is a command that only the lab itself runs.
+func background(use string, run func(stateDir, machine string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use + " MACHINE", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			state, err := givenState()
+			if err != nil {
+				return err
+			}
+			return run(state, args[0])
+		},
+	}
+}
+
+func serve() *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			state, err := givenState()
+			if err != nil {
+				return err
+			}
+			return lab.Serve(state)
+		},
+	}
+}
+
+func givenState() (string, error) {
+	state := os.Getenv("ARGOSY_LAB_DIR")
+	if state == "" {
+		return "", errors.New("ARGOSY_LAB_DIR is not set: this command is for the lab itself")
+	}
+	return state, nil
+}

@@ -1,0 +1,169 @@
+package lab
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+)
+
+func TestTheMirrorIsTheOneOfTheSuitesMainArchive(t *testing.T) {
+	for name, c := range map[string]struct{ targets, want string }{
+		"the archive among others": {"bookworm-updates main http://a.example/debian/\nbookworm main http://b.example/debian/\n", "http://b.example/debian/"},
+		"another component":        {"bookworm contrib http://b.example/debian/\n", ""},
+		"another suite":            {"trixie main http://b.example/debian/\n", ""},
+		"nothing":                  {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, mirrorOf(c.targets), c.want) })
+	}
+}
+
+func TestCgroupsAreFoundWhereverTheyAreMounted(t *testing.T) {
+	const mounts = `32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 /docker/abc /sys/fs/cgroup/memory rw,relatime shared:1 - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+50 31 0:40 / /tmp rw - tmpfs tmpfs rw`
+	const groups = "9:name=systemd:/\n4:memory:/docker/abc/inner\n3:cpuset:/nowhere\n1:cpu,cpuacct:/job\n0::/x\n"
+
+	got := joinHierarchies(groups, mounts)
+
+	assert.DeepEqual(t, folders(got), []string{
+		"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory/inner", "/sys/fs/cgroup/cpu/job", "/sys/fs/cgroup/unified/x",
+	})
+	assert.Equal(t, cgroupVersion(got), 1)
+	assert.Equal(t, cgroupVersion(joinHierarchies("0::/x\n", mounts)), 2)
+}
+
+func folders(trees []hierarchy) []string {
+	var out []string
+	for _, tree := range trees {
+		out = append(out, tree.own)
+	}
+	return out
+}
+
+func TestQuotedWordsSurviveAShell(t *testing.T) {
+	for _, word := range []string{"plain", "", "it's", "$(reboot)", "a b", "`x`", "line\nbreak", `back\slash`, "ä"} {
+		out, err := exec.Command("sh", "-c", "printf %s "+quote(word)).Output()
+		assert.NilError(t, err)
+		assert.Equal(t, string(out), word)
+	}
+}
+
+func TestAFailedCommandShowsItselfAndItsLastLines(t *testing.T) {
+	_, err := run(t.Context(), "sh", "-c", "seq 30; echo worse >&2; exit 3")
+
+	assert.ErrorContains(t, err, "running sh -c 'seq 30; echo worse >&2; exit 3': exit status 3")
+	assert.ErrorContains(t, err, "30\nworse")
+	assert.Assert(t, !strings.Contains(err.Error(), "\n1\n"))
+	var exit *exec.ExitError
+	assert.Assert(t, errors.As(err, &exit))
+}
+
+func TestEveryMachineHasANameAndAnAddressOfItsOwn(t *testing.T) {
+	seen := map[string]string{bastionBackAddress: "bastion"}
+	for _, m := range machines() {
+		for _, value := range []string{m.Name, m.Address, m.PodSubnet} {
+			if value == "" {
+				continue
+			}
+			assert.Equal(t, seen[value], "", "%s of %s", value, m.Name)
+			seen[value] = m.Name
+		}
+		if m.Bastion != "" {
+			assert.Equal(t, m.segment(), back())
+		}
+	}
+}
+
+func TestAnUnknownMachineIsAnErrorThatNamesTheOthers(t *testing.T) {
+	_, err := (&Lab{}).Machine("m9")
+	assert.ErrorContains(t, err, `"m9"`)
+	assert.ErrorContains(t, err, "m1 m2 m3")
+}
+
+func TestADiskIsMadeAgainOnlyWhenAnInputChanges(t *testing.T) {
+	in := inputs{rootfs: "/r", binds: map[string]string{"/a": "/1", "/b": "/2"}}
+	files := []file{{path: "/etc/x", mode: 0o644, data: "1"}}
+	same := inputs{rootfs: "/r", binds: map[string]string{"/b": "/2", "/a": "/1"}}
+	assert.Equal(t, stampOf(in, files), stampOf(same, files))
+
+	for name, other := range map[string]string{
+		"root":  stampOf(inputs{rootfs: "/s", binds: in.binds}, files),
+		"bind":  stampOf(inputs{rootfs: "/r", binds: map[string]string{"/a": "/1", "/b": "/3"}}, files),
+		"data":  stampOf(in, []file{{path: "/etc/x", mode: 0o644, data: "2"}}),
+		"mode":  stampOf(in, []file{{path: "/etc/x", mode: 0o600, data: "1"}}),
+		"owner": stampOf(in, []file{{path: "/etc/x", mode: 0o644, data: "1", owner: 1000}}),
+	} {
+		assert.Assert(t, other != stampOf(in, files), name)
+	}
+}
+
+func TestABundleIsPublishedOnceWithItsDigest(t *testing.T) {
+	l := &Lab{state: t.TempDir()}
+	sums := filepath.Join(l.HTTPDir(), "v1", "SHA256SUMS")
+
+	assert.NilError(t, l.publish("v1", "a.tar.gz", "/cache/a", "11"))
+	assert.NilError(t, l.publish("v1", "b.tar.gz", "/cache/b", "22"))
+	assert.NilError(t, l.publish("v1", "a.tar.gz", "/cache/a2", "33"))
+
+	text, err := os.ReadFile(sums)
+	assert.NilError(t, err)
+	assert.Equal(t, string(text), "22  b.tar.gz\n33  a.tar.gz\n")
+	target, err := os.Readlink(filepath.Join(l.HTTPDir(), "v1", "a.tar.gz"))
+	assert.NilError(t, err)
+	assert.Equal(t, target, "/cache/a2")
+}
+
+func TestAProcessNumberUsedAgainIsNotMistaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	self, err := thisProcess()
+	assert.NilError(t, err)
+	assert.NilError(t, self.write(path))
+	_, ok := readProcess(path)
+	assert.Assert(t, ok)
+
+	assert.NilError(t, process{pid: self.pid, start: "1"}.write(path))
+	_, ok = readProcess(path)
+	assert.Assert(t, !ok)
+}
+
+func TestAProcessThatIgnoresTheRequestIsKilled(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
+	out, err := cmd.StdoutPipe()
+	assert.NilError(t, err)
+	assert.NilError(t, cmd.Start())
+	_, err = out.Read(make([]byte, 6))
+	assert.NilError(t, err)
+	p, err := processByID(cmd.Process.Pid)
+	assert.NilError(t, err)
+
+	assert.NilError(t, p.stop(50*time.Millisecond))
+
+	assert.Assert(t, !p.alive())
+	_ = cmd.Wait()
+}
+
+func TestTheManifestsFillForEveryClusterMachine(t *testing.T) {
+	for _, m := range machines() {
+		if !m.hasCluster() {
+			continue
+		}
+		files, err := clusterFiles(m, "registry.k8s.io/pause:3.10.1")
+		assert.NilError(t, err)
+		config := ""
+		for _, f := range files {
+			if f.path == "/etc/lab/kubeadm.yaml" {
+				config = f.data
+			}
+		}
+		assert.Assert(t, strings.Contains(config, "advertiseAddress: "+m.Address), config)
+		assert.Equal(t, strings.Contains(config, "taints: []"), m.Role == RoleHost)
+	}
+}

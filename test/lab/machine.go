@@ -1,0 +1,368 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// bootLimit is far above the second that a boot takes, for a loaded computer.
+const bootLimit = 60 * time.Second
+
+// Reset puts machines back to clean, all at once: whatever ran on them is
+// killed, their disks are wiped, their nodes in team-a deleted, and they boot.
+// Address, host key and authorized keys stay. It returns when their sshd answers.
+func (l *Lab) Reset(ctx context.Context, machineNames ...string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, name := range machineNames {
+		m, err := l.Machine(name)
+		if err != nil {
+			return err
+		}
+		if m.hasCluster() {
+			return fmt.Errorf("resetting machine %q: it carries a cluster; use `lab down` and `lab up`", name)
+		}
+		group.Go(func() error {
+			if err := l.resetMachine(ctx, m); err != nil {
+				return fmt.Errorf("resetting machine %q: %w", m.Name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (l *Lab) resetMachine(ctx context.Context, m Machine) error {
+	unlock, err := l.lock("machine-" + m.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := l.halt(m); err != nil {
+		return err
+	}
+	if err := l.disk(m).wipe(); err != nil {
+		return err
+	}
+	rootfs, err := l.rootfs(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.startMachine(ctx, m, inputs{rootfs: rootfs}) })
+	group.Go(func() error { return l.forgetNode(ctx, m) })
+	return group.Wait()
+}
+
+// forgetNode deletes the node that a machine was in the cluster team-a: a
+// machine that is clean is a member of nothing.
+func (l *Lab) forgetNode(ctx context.Context, m Machine) error {
+	if !exists(l.KubeconfigPath("team-a")) {
+		return nil
+	}
+	if _, err := l.Kubectl(ctx, "team-a", "delete", "node", m.Name, "--ignore-not-found", "--wait=false", "--request-timeout=10s"); err != nil {
+		return fmt.Errorf("forgetting node %q: %w", m.Name, err)
+	}
+	return nil
+}
+
+// ensureMachine boots a machine unless it runs already from the same inputs.
+// It reports whether it had to boot it.
+func (l *Lab) ensureMachine(ctx context.Context, m Machine, in inputs) (booted bool, err error) {
+	unlock, err := l.lock("machine-" + m.Name)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	files, err := l.machineFiles(ctx, m, in)
+	if err != nil {
+		return false, err
+	}
+	stamp, _ := os.ReadFile(l.disk(m).stamp())
+	if string(stamp) == stampOf(in, files) && l.running(m) && waitForSSH(ctx, m, 3*time.Second) == nil {
+		return false, nil
+	}
+	if err := l.halt(m); err != nil {
+		return false, err
+	}
+	return true, l.startMachine(ctx, m, in)
+}
+
+// startMachine prepares the disk of a machine that is off, boots it, and waits
+// for its sshd.
+func (l *Lab) startMachine(ctx context.Context, m Machine, in inputs) error {
+	d := l.disk(m)
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return fmt.Errorf("making folder %q: %w", d.dir, err)
+	}
+	if _, err := l.prepare(ctx, m, in); err != nil {
+		return err
+	}
+	if err := d.writePlan(bootPlan{Rootfs: in.rootfs, Binds: in.binds}); err != nil {
+		return err
+	}
+	if _, err := l.detach(d.pidFile(), d.logFile(), "supervise", m.Name); err != nil {
+		return err
+	}
+	if err := waitForSSH(ctx, m, bootLimit); err != nil {
+		console, _ := os.ReadFile(d.logFile())
+		return fmt.Errorf("booting machine %q: %w\n%s", m.Name, err, lastLines(string(console), 20))
+	}
+	return nil
+}
+
+// halt kills a machine and everything that belongs to it but its disk.
+func (l *Lab) halt(m Machine) error {
+	d := l.disk(m)
+	if supervisor, ok := readProcess(d.pidFile()); ok {
+		if err := supervisor.stop(15 * time.Second); err != nil {
+			return err
+		}
+	}
+	// What a supervisor that crashed left behind.
+	return d.clearCgroups()
+}
+
+func (l *Lab) running(m Machine) bool {
+	_, err := l.leader(m)
+	return err == nil
+}
+
+// leader is the number of the machine's init as this computer sees it.
+func (l *Lab) leader(m Machine) (int, error) {
+	supervisor, ok := readProcess(l.disk(m).pidFile())
+	if !ok {
+		return 0, fmt.Errorf("machine %q is not up", m.Name)
+	}
+	for _, nspawn := range children(supervisor.pid) {
+		for _, pid := range children(nspawn) {
+			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.TrimSpace(string(name)) == "systemd" {
+				return pid, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("machine %q is not up: it has no init", m.Name)
+}
+
+// waitForSSH waits until the machine's sshd greets, seen from its own network,
+// so that it works behind the bastion too.
+func waitForSSH(ctx context.Context, m Machine, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := greeting(ctx, m)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for sshd of machine %q: %w", m.Name, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func greeting(ctx context.Context, m Machine) error {
+	conn, err := dialFrom(ctx, m.namespace(), net.JoinHostPort(m.Address, "22"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return fmt.Errorf("limiting the greeting: %w", err)
+	}
+	hello := make([]byte, len("SSH-2.0"))
+	if _, err := io.ReadFull(conn, hello); err != nil {
+		return fmt.Errorf("reading the greeting: %w", err)
+	}
+	if string(hello) != "SSH-2.0" {
+		return fmt.Errorf("reading the greeting: got %q", hello)
+	}
+	return nil
+}
+
+// dialFrom dials a numeric address from within a network namespace.
+func dialFrom(ctx context.Context, namespace, address string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The thread changes its namespace and is never given back: Go ends
+		// it with the goroutine that locked it.
+		runtime.LockOSThread()
+		space, err := os.Open(filepath.Join("/run/netns", namespace))
+		if err != nil {
+			done <- result{err: fmt.Errorf("opening namespace %q: %w", namespace, err)}
+			return
+		}
+		defer space.Close()
+		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("entering namespace %q: %w", namespace, err)}
+			return
+		}
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
+
+// Exec runs argv on a machine as root, past its sshd, and returns its output.
+// The error is a *RunError if the command itself ended badly.
+func (l *Lab) Exec(ctx context.Context, name string, argv ...string) (string, error) {
+	return l.ExecInput(ctx, name, nil, argv...)
+}
+
+// ExecInput is Exec with something on standard input.
+func (l *Lab) ExecInput(ctx context.Context, name string, stdin io.Reader, argv ...string) (string, error) {
+	enter, err := l.enterArgv(name)
+	if err != nil {
+		return "", err
+	}
+	return runInput(ctx, stdin, append(enter, argv...)...)
+}
+
+// enterArgv is the start of a command line that runs the rest on the machine.
+func (l *Lab) enterArgv(name string) ([]string, error) {
+	m, err := l.Machine(name)
+	if err != nil {
+		return nil, err
+	}
+	pid, err := l.leader(m)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd",
+		"--", "/usr/bin/env", "--ignore-environment", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LC_ALL=C.UTF-8"}, nil
+}
+
+// Reboot has a machine reboot in an orderly way and waits for its sshd.
+func (l *Lab) Reboot(ctx context.Context, name string) error {
+	m, err := l.Machine(name)
+	if err != nil {
+		return err
+	}
+	before, err := l.leader(m)
+	if err != nil {
+		return err
+	}
+	if _, err := l.Exec(ctx, name, "systemctl", "reboot"); err != nil {
+		// Its own command may be killed by the reboot that it asked for.
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			return fmt.Errorf("rebooting machine %q: %w", name, err)
+		}
+	}
+	for deadline := time.Now().Add(2 * bootLimit); ; time.Sleep(20 * time.Millisecond) {
+		if now, err := l.leader(m); err == nil && now != before {
+			break
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return fmt.Errorf("rebooting machine %q: it did not come back", name)
+		}
+	}
+	return waitForSSH(ctx, m, bootLimit)
+}
+
+// KillSSHD kills every sshd process of a machine, connections included, with
+// SIGKILL. systemd starts the listening one again.
+func (l *Lab) KillSSHD(ctx context.Context, name string) error {
+	if _, err := l.Exec(ctx, name, "pkill", "-KILL", "-x", "sshd"); err != nil {
+		return fmt.Errorf("killing sshd of machine %q: %w", name, err)
+	}
+	return nil
+}
+
+// WaitForSSH returns when the sshd of a machine greets.
+func (l *Lab) WaitForSSH(ctx context.Context, name string) error {
+	m, err := l.Machine(name)
+	if err != nil {
+		return err
+	}
+	return waitForSSH(ctx, m, bootLimit)
+}
+
+// Drop makes the lab's switch drop every frame to and from a machine, as a
+// pulled-out cable that nobody notices: the link stays up.
+func (l *Lab) Drop(ctx context.Context, name string) error { return l.port(ctx, name, false) }
+
+// Undrop ends what Drop began.
+func (l *Lab) Undrop(ctx context.Context, name string) error { return l.port(ctx, name, true) }
+
+func (l *Lab) port(ctx context.Context, name string, open bool) error {
+	m, err := l.Machine(name)
+	if err != nil {
+		return err
+	}
+	return setPort(ctx, m, open)
+}
+
+// LoadImage gives an image archive to the containerd of a machine.
+func (l *Lab) LoadImage(ctx context.Context, name, archive string) error {
+	in, err := os.Open(archive)
+	if err != nil {
+		return fmt.Errorf("opening image %q: %w", archive, err)
+	}
+	defer in.Close()
+	if _, err := l.ExecInput(ctx, name, in, "ctr", "--namespace", "k8s.io", "images", "import", "-"); err != nil {
+		return fmt.Errorf("loading image %q on machine %q: %w", archive, name, err)
+	}
+	return nil
+}
+
+// SSHArgv is a command line of OpenSSH that logs in to a machine with the lab's
+// key, over the bastion where there is one; add a command to run there.
+func (l *Lab) SSHArgv(name string) ([]string, error) {
+	m, err := l.Machine(name)
+	if err != nil {
+		return nil, err
+	}
+	options := []string{"-F", "none", "-i", l.KeyPath(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes",
+		"-o", "UserKnownHostsFile=" + l.KnownHostsPath(), "-o", "LogLevel=ERROR"}
+	argv := append([]string{"ssh"}, options...)
+	if m.Bastion != "" {
+		bastion, err := l.SSHArgv(m.Bastion)
+		if err != nil {
+			return nil, err
+		}
+		host := bastion[len(bastion)-1]
+		jump := append(bastion[:len(bastion)-1:len(bastion)-1], "-W", "[%h]:%p", host)
+		argv = append(argv, "-o", "ProxyCommand="+quoteArgv(jump))
+	}
+	return append(argv, m.Login+"@"+m.Address), nil
+}
+
+// lock takes a lock file of the lab, so that two commands do not work on the
+// same machine at once. It waits.
+func (l *Lab) lock(name string) (unlock func(), err error) {
+	dir := filepath.Join(l.state, "locks")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making folder %q: %w", dir, err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("opening lock %q: %w", name, err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("taking lock %q: %w", name, err)
+	}
+	return func() { file.Close() }, nil
+}

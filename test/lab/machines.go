@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// The lab's addresses. Everything lives in its own network namespace with one
+// cable to this computer, so that nothing here can meet its other networks.
+const (
+	// RepositoryURL is where the lab serves bundles, from any machine.
+	RepositoryURL = "http://10.117.0.1:8090"
+
+	uplinkAddress     = "10.117.0.1"
+	repositoryAddress = uplinkAddress + ":8090"
+	memberPodSubnet   = "10.244.0.0/16"
+)
+
+// Segment is one of the lab's two networks.
+type Segment struct {
+	Bridge string
+	Prefix netip.Prefix
+	Router netip.Addr
+}
+
+// front is where all machines are; back is behind the bastion.
+func front() Segment {
+	return Segment{"argosy0", netip.MustParsePrefix("10.117.0.0/24"), netip.MustParseAddr("10.117.0.254")}
+}
+
+func back() Segment {
+	return Segment{"argosy1", netip.MustParsePrefix("10.117.1.0/24"), netip.MustParseAddr("10.117.1.254")}
+}
+
+// Role says what a machine is for.
+type Role string
+
+const (
+	// RoleHost carries the host cluster, where Argo runs.
+	RoleHost Role = "host"
+	// RoleControlPlane carries the control plane of a cluster that machines join.
+	RoleControlPlane Role = "control-plane"
+	// RoleBastion only passes SSH connections on.
+	RoleBastion Role = "bastion"
+	// RoleMember is a clean machine, to be joined.
+	RoleMember Role = "member"
+)
+
+// Machine is one machine of the lab.
+type Machine struct {
+	Name    string
+	Role    Role
+	Address string
+	// Login is the user whom the lab's key lets in.
+	Login string
+	// Sudo says how Login becomes root: "" (is root), "nopasswd", "password".
+	Sudo string
+	// Bastion is the machine to jump over, empty if it is reached directly.
+	Bastion string
+	// PodSubnet is what its CNI configuration gives to pods; empty without CNI.
+	PodSubnet string
+	// WithoutSCP says that the machine has neither scp nor sftp.
+	WithoutSCP bool
+	// Note is what is special about the machine, for people.
+	Note string
+}
+
+// Machines lists all machines of the lab in a fixed order.
+func (l *Lab) Machines() []Machine { return machines() }
+
+func machines() []Machine {
+	return []Machine{
+		{Name: "host", Role: RoleHost, Address: "10.117.0.10", Login: "root", PodSubnet: "10.245.0.0/24", Note: "host cluster with Argo"},
+		{Name: "team-a", Role: RoleControlPlane, Address: "10.117.0.20", Login: "root", PodSubnet: "10.244.20.0/24", Note: "control plane that machines join"},
+		{Name: "bastion", Role: RoleBastion, Address: "10.117.0.5", Login: "jump", Note: "on both networks"},
+		{Name: "m1", Role: RoleMember, Address: "10.117.0.101", Login: "root", PodSubnet: "10.244.1.0/24", Note: "root, host certificate"},
+		{Name: "m2", Role: RoleMember, Address: "10.117.0.102", Login: "ops", Sudo: "nopasswd", PodSubnet: "10.244.2.0/24", Note: "sudo without password"},
+		{Name: "m3", Role: RoleMember, Address: "10.117.0.103", Login: "ops", Sudo: "password", PodSubnet: "10.244.3.0/24", Note: "sudo with password"},
+		{Name: "m4", Role: RoleMember, Address: "10.117.1.104", Login: "root", Bastion: "bastion", PodSubnet: "10.244.4.0/24", Note: "only through the bastion"},
+		{Name: "m5", Role: RoleMember, Address: "10.117.0.105", Login: "root", PodSubnet: "10.244.5.0/24", WithoutSCP: true, Note: "no scp, no sftp"},
+	}
+}
+
+// bastionBackAddress is the bastion's second leg.
+const bastionBackAddress = "10.117.1.5"
+
+// Machine returns the machine called name.
+func (l *Lab) Machine(name string) (Machine, error) {
+	for _, m := range machines() {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	return Machine{}, fmt.Errorf("looking for machine %q: the lab has %s", name, quoteArgv(names(machines())))
+}
+
+// Members lists the machines that tests join.
+func (l *Lab) Members() []Machine { return withRole(RoleMember) }
+
+func withRole(role Role) []Machine {
+	var found []Machine
+	for _, m := range machines() {
+		if m.Role == role {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+func names(list []Machine) []string {
+	out := make([]string, len(list))
+	for i, m := range list {
+		out[i] = m.Name
+	}
+	return out
+}
+
+func (m Machine) segment() Segment {
+	if back().Prefix.Contains(netip.MustParseAddr(m.Address)) {
+		return back()
+	}
+	return front()
+}
+
+// namespace is the name of the machine's network namespace on this computer.
+func (m Machine) namespace() string { return "argosy-" + m.Name }
+
+// hasCluster says whether the lab runs a control plane on the machine.
+func (m Machine) hasCluster() bool { return m.Role == RoleHost || m.Role == RoleControlPlane }

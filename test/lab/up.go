@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Up brings the lab up, or repairs what is missing of it. It is idempotent and
+// quick when there is nothing to do.
+func (l *Lab) Up(ctx context.Context) error {
+	start := time.Now()
+	if err := l.ensurePackages(ctx); err != nil {
+		return err
+	}
+	if err := requireRoot(); err != nil {
+		return err
+	}
+	if err := requireRealDisk(ctx, l.state); err != nil {
+		return err
+	}
+	unlock, err := l.lock("up")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := l.installProgram(ctx); err != nil {
+		return err
+	}
+	if err := l.ensureKeys(ctx); err != nil {
+		return err
+	}
+	rootfs, err := l.rootfs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.raiseLimits(); err != nil {
+		return err
+	}
+	if err := l.raiseNetwork(ctx); err != nil {
+		return err
+	}
+	if err := l.raiseAll(ctx, rootfs); err != nil {
+		return err
+	}
+	l.logf("up in %.1fs", time.Since(start).Seconds())
+	return nil
+}
+
+// raiseNetwork makes the network. Machines that ran on one of before are halted.
+func (l *Lab) raiseNetwork(ctx context.Context) error {
+	if networkStands(ctx) {
+		return nil
+	}
+	if err := l.haltAll(); err != nil {
+		return err
+	}
+	if server, ok := readProcess(l.repositoryPID()); ok {
+		if err := server.stop(5 * time.Second); err != nil {
+			return err
+		}
+	}
+	return l.makeNetwork(ctx)
+}
+
+// raiseAll brings up machines, clusters and the bundle server side by side.
+func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, m := range machines() {
+		if m.hasCluster() {
+			continue
+		}
+		group.Go(func() error {
+			return l.raiseMachine(ctx, m, inputs{rootfs: rootfs})
+		})
+	}
+	group.Go(func() error {
+		made, err := l.artifacts(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.linkPrograms(made); err != nil {
+			return err
+		}
+		clusters, ctx := errgroup.WithContext(ctx)
+		for _, m := range machines() {
+			if m.hasCluster() {
+				clusters.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
+			}
+		}
+		clusters.Go(func() error { return l.ensureRepository(ctx, Version) })
+		return clusters.Wait()
+	})
+	return group.Wait()
+}
+
+func (l *Lab) raiseMachine(ctx context.Context, m Machine, in inputs) error {
+	start := time.Now()
+	booted, err := l.ensureMachine(ctx, m, in)
+	if err != nil {
+		return err
+	}
+	if booted {
+		l.logf("machine %s is up after %.1fs", m.Name, time.Since(start).Seconds())
+	}
+	return nil
+}
+
+func (l *Lab) raiseCluster(ctx context.Context, m Machine, rootfs string, made artifacts) error {
+	if err := l.raiseMachine(ctx, m, inputs{rootfs: rootfs, pause: made.pause, binds: made.binds()}); err != nil {
+		return err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.ensureCluster(groupCtx, m, made) })
+	if m.Role == RoleHost {
+		first := len(made.images)
+		group.Go(func() error { return l.ensureImages(groupCtx, m, first, first+len(made.argoImages)) })
+	}
+	if err := group.Wait(); err != nil || m.Role != RoleHost {
+		return err
+	}
+	return l.ensureArgo(ctx, made)
+}
+
+// Down takes the lab away: processes, mounts, cgroups, namespaces and the link
+// to this computer. The caches and the state folder's keys stay; the disks go.
+func (l *Lab) Down(ctx context.Context) error {
+	if err := requireRoot(); err != nil {
+		return err
+	}
+	if !exists(l.state) {
+		return nil
+	}
+	unlock, err := l.lock("up")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	problems := []error{l.haltAll()}
+	if server, ok := readProcess(l.repositoryPID()); ok {
+		problems = append(problems, server.stop(5*time.Second))
+	}
+	problems = append(problems, l.removeNetwork(ctx), l.restoreLimits())
+	for _, m := range machines() {
+		if err := os.RemoveAll(l.machineDir(m.Name)); err != nil {
+			problems = append(problems, fmt.Errorf("removing the disk of machine %q: %w", m.Name, err))
+		}
+		_ = os.Remove(l.KubeconfigPath(m.Name))
+	}
+	for _, name := range []string{"repository", "bin", "repository.pid", "repository.log"} {
+		if err := os.RemoveAll(filepath.Join(l.state, name)); err != nil {
+			problems = append(problems, fmt.Errorf("removing %q: %w", name, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (l *Lab) haltAll() error {
+	var group errgroup.Group
+	for _, m := range machines() {
+		group.Go(func() error {
+			unlock, err := l.lock("machine-" + m.Name)
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			return l.halt(m)
+		})
+	}
+	return group.Wait()
+}

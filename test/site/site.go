@@ -1,0 +1,162 @@
+// Package site sets up on the lab what a user sets up at home: the plugin's image, install/ in a namespace, and the
+// documents and Secrets of cluster team-a. The demo, the end-to-end tests and the benchmarks share it.
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/test/lab"
+	"argosy.dev/argosy/test/lab/build"
+)
+
+// Namespace and Cluster are those of the examples.
+const (
+	Namespace = "team-a"
+	Cluster   = "team-a"
+	// Version is what the lab's control planes run, and machines get.
+	Version = "v1.34.4"
+	// PluginImage is the reference in install/plugin.
+	PluginImage = "ghcr.io/argosy-dev/executor-plugin:v0.1.0"
+)
+
+// Site is the lab with Argosy installed on its host cluster.
+type Site struct {
+	Lab    *lab.Lab
+	Source string
+}
+
+// New finds the checkout of the working directory.
+func New(l *lab.Lab) (*Site, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking go for the checkout: %w", err)
+	}
+	return &Site{Lab: l, Source: filepath.Dir(strings.TrimSpace(string(out)))}, nil
+}
+
+// Deploy brings the site to what this checkout says; doing it again is cheap.
+func (s *Site) Deploy(ctx context.Context) error {
+	if err := s.loadPlugin(ctx); err != nil {
+		return err
+	}
+	if err := s.install(ctx); err != nil {
+		return err
+	}
+	documents, err := s.Documents(Fleet{})
+	if err != nil {
+		return err
+	}
+	return s.Apply(ctx, documents)
+}
+
+// PluginBinary is what `make build` made.
+func (s *Site) PluginBinary() string { return filepath.Join(s.Source, "bin", "executor-plugin") }
+
+// loadPlugin makes the plugin's image of the built program and puts it on the host machine.
+func (s *Site) loadPlugin(ctx context.Context) error {
+	builder, err := build.New(filepath.Join(s.Source, "test", "lab", "build"), os.Stderr)
+	if err != nil {
+		return err
+	}
+	image, err := builder.Image(ctx, build.ImageSpec{
+		Ref:        PluginImage,
+		Files:      map[string]string{"/executor-plugin": s.PluginBinary()},
+		Entrypoint: []string{"/executor-plugin"},
+		User:       "8737",
+	})
+	if err != nil {
+		return fmt.Errorf("making the plugin's image: %w", err)
+	}
+	if err := s.Lab.LoadImage(ctx, "host", image); err != nil {
+		return fmt.Errorf("loading the plugin's image: %w", err)
+	}
+	return nil
+}
+
+// install applies what README tells users to apply.
+func (s *Site) install(ctx context.Context) error {
+	if err := s.Apply(ctx, []any{object("v1", "Namespace", Namespace, nil)}); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"apply", "-k", filepath.Join(s.Source, "install", "argo")},
+		{"apply", "-n", Namespace, "-k", filepath.Join(s.Source, "install")},
+	} {
+		if out, err := s.Kubectl(ctx, args...); err != nil {
+			return fmt.Errorf("installing Argosy: %w\n%s", err, out)
+		}
+	}
+	return nil
+}
+
+// Kubectl runs kubectl against the host cluster.
+func (s *Site) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return s.run(ctx, "host", nil, "kubectl", args...)
+}
+
+// TeamKubectl runs kubectl against the cluster that machines join.
+func (s *Site) TeamKubectl(ctx context.Context, args ...string) (string, error) {
+	return s.run(ctx, Cluster, nil, "kubectl", args...)
+}
+
+// Argo runs argo against the host cluster, in the site's namespace.
+func (s *Site) Argo(ctx context.Context, args ...string) (string, error) {
+	return s.run(ctx, "host", nil, "argo", append([]string{"-n", Namespace}, args...)...)
+}
+
+// Plugin runs the plugin's program by hand, against the host cluster.
+func (s *Site) Plugin(ctx context.Context, args ...string) (string, error) {
+	return s.run(ctx, "host", nil, s.PluginBinary(), args...)
+}
+
+func (s *Site) run(ctx context.Context, cluster string, stdin []byte, program string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, s.tool(program), args...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.Lab.KubeconfigPath(cluster))
+	command.Stdin = strings.NewReader(string(stdin))
+	out, err := command.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("running %s %s: %w\n%s", program, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func (s *Site) tool(program string) string {
+	if filepath.IsAbs(program) {
+		return program
+	}
+	return filepath.Join(s.Lab.BinDir(), program)
+}
+
+// Apply sets objects on the host cluster, in the site's namespace where they have none.
+func (s *Site) Apply(ctx context.Context, objects []any) error {
+	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
+	if err != nil {
+		return fmt.Errorf("encoding objects: %w", err)
+	}
+	if _, err := s.run(ctx, "host", list, "kubectl", "apply", "-n", Namespace, "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+		return fmt.Errorf("applying objects: %w", err)
+	}
+	return nil
+}
+
+func object(apiVersion, kind, name string, fields map[string]any) map[string]any {
+	made := map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"name": name}}
+	for key, value := range fields {
+		made[key] = value
+	}
+	return made
+}
+
+// toYAML encodes our own maps, which always can be.
+func toYAML(value any) (string, error) {
+	encoded, err := yaml.Marshal(value)
+	return string(encoded), err
+}
