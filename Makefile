@@ -27,6 +27,10 @@ bin/executor-plugin: $(AGENTS) FORCE
 bin/argosy-node: FORCE
 	@CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
 
+.PHONY: image
+image: bin/executor-plugin ## the plugin's container image, as bin/executor-plugin.tar
+	@go run ./install/image
+
 .PHONY: lint
 lint: $(AGENTS) ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l cmd pkg steps test)" || { gofmt -l cmd pkg steps test; echo "run gofmt -w on these files"; exit 1; }
@@ -38,19 +42,19 @@ test: lint ## what needs no lab: unit tests, bad input, generated files, linters
 	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/...
 
 .PHONY: e2e
-e2e: build ## the lab end to end: joins, faults, bad input on real machines (root)
+e2e: build image ## the lab end to end: joins, faults, bad input on real machines (root)
 	go test -count=1 -timeout 45m -v ./test/e2e/...
 
 .PHONY: e2e-full
-e2e-full: build ## e2e, and what takes longer than a CI run has
+e2e-full: build image ## e2e, and what takes longer than a CI run has
 	ARGOSY_E2E=full go test -count=1 -timeout 120m -v ./test/e2e/...
 
 .PHONY: bench
-bench: build ## figures as ratios to the hand-run floor, in one run (root)
+bench: build image ## figures as ratios to the hand-run floor, in one run (root)
 	go run ./test/bench
 
 .PHONY: demo
-demo: build ## the lab comes up, argo submit joins its machines, kubectl shows them Ready (root)
+demo: build image ## the lab comes up, argo submit joins its machines, kubectl shows them Ready (root)
 	./examples/demo.sh
 
 .PHONY: generate

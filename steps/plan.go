@@ -9,10 +9,6 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// planParallel is how many machines are inspected at once: an inspection costs one SSH login and one exec, and sshd's
-// default of ten unauthenticated connections is per machine, so only the plugin's own memory bounds it.
-const planParallel = 64
-
 // planStep says for each machine what a join will do, or why it can't.
 type planStep struct{ env *Env }
 
@@ -46,7 +42,7 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
 			return plugin.Result{}, err
 		}
-		entries, err := conductor.Plan(ctx, machines, planParallel, report)
+		entries, err := conductor.Plan(ctx, machines, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -145,15 +145,17 @@ func machineFlag(command *cobra.Command, machines *string) {
 	command.Flags().StringVarP(machines, "machines", "m", "all", `which machines: "all", names with commas between, or a label selector like zone=a`)
 }
 
-// planParallel bounds the inspections at once.
-const planParallel = 64
+// planning is the one phase of a plan.
+const planning = "[plan"
 
 func planFor(ctx context.Context, conductor *join.Conductor, expression string, progress io.Writer) ([]join.Entry, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
 		return nil, err
 	}
-	return conductor.Plan(ctx, machines, planParallel, func(text string) { _, _ = fmt.Fprintln(progress, text) })
+	terminal := newTerminal(progress)
+	terminal.last["plan"] = shown{phase: planning, at: time.Now()} // silent unless it takes long
+	return conductor.Plan(ctx, machines, func(text string) { terminal.progress("plan", planning+"] "+text) })
 }
 
 func printPlan(out io.Writer, entries []join.Entry, format string) error {

@@ -339,7 +339,7 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 				client = fake.NewClientset(tt.node)
 			}
 			c := conductor(t, tt.machine, client)
-			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, 4, func(string) {})
+			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, func(string) {})
 			assert.NilError(t, err)
 			assert.Equal(t, entries[0].Action, tt.action)
 			assert.Assert(t, strings.Contains(strings.Join(entries[0].Reasons, "\n"), tt.reason), entries[0].Reasons)

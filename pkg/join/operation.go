@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -44,6 +45,9 @@ func identify(operation spec.Operation) (string, error) {
 }
 
 func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle) (*spec.Join, error) {
+	if wanted := cluster.CgroupDriver(); wanted != "" && wanted != target.CgroupDriver {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("vcluster.yaml asks for the cgroup driver %q, and the cluster's kubelet-config gives every kubelet %q: make them agree", wanted, target.CgroupDriver))
+	}
 	policy := cluster.Fleet.Join
 	disk, err := resource.ParseQuantity(policy.MinDisk)
 	if err != nil {

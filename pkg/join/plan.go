@@ -45,9 +45,13 @@ type Entry struct {
 	System string `json:"system,omitempty"`
 }
 
-// Plan looks at every machine, parallel at a time, and says for each what Join would do. It touches none of them, beyond
+// planParallel is how many machines are inspected at once: an inspection costs one SSH login and one exec, so only the
+// plugin's own memory bounds it.
+const planParallel = 64
+
+// Plan looks at every machine and says for each what Join would do. It touches none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, parallel int, report func(string)) ([]Entry, error) {
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report func(string)) ([]Entry, error) {
 	nodes, err := c.nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -55,7 +59,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, paralle
 	entries := make([]Entry, len(machines))
 	done := make(chan string, len(machines))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(parallel, 1))
+	group.SetLimit(planParallel)
 	for i, machine := range machines {
 		group.Go(func() error {
 			entries[i] = c.planOne(ctx, machine, nodes[machine.NodeName])

@@ -44,18 +44,50 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 		argv = append(argv, fmt.Sprintf("--property=RuntimeMaxSec=%d", int((timeout+grace).Seconds())))
 	}
 	argv = append(argv, "--", s.Self, "run", "--id", id)
-	if _, err := s.Runner.Run(ctx, host.Command{Argv: argv}); err != nil {
-		return fault.As(fault.Transient, fmt.Errorf("starting unit %q: %w", unitName(id), err))
+	ctx, cancel := context.WithTimeout(ctx, unitPatience)
+	defer cancel()
+	for refused := 0; ; {
+		_, err := s.Runner.Run(ctx, host.Command{Argv: argv})
+		if err == nil {
+			return nil
+		}
+		// The unit of an earlier run, that was killed, may need a moment to go. When it is gone, one more try is fair.
+		state := s.state(ctx, id)
+		if state == "inactive" {
+			refused++
+		}
+		if refused > 1 || !s.pause(ctx, id, state) {
+			return fault.As(fault.Transient, fmt.Errorf("starting unit %q: %w", unitName(id), err))
+		}
 	}
-	return nil
 }
 
-// Alive asks systemd.
+// unitPatience is how long a start waits for an earlier unit of the same name to go.
+const unitPatience = 15 * time.Second
+
+// pause waits before another try, and says whether there should be one.
+func (s *Systemd) pause(ctx context.Context, id, state string) bool {
+	if state == "failed" {
+		_, _ = s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "reset-failed", unitName(id)}})
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(100 * time.Millisecond):
+		return true
+	}
+}
+
+// Alive asks systemd. A unit that is being ended does not count: if its process still works, it holds the lock.
 func (s *Systemd) Alive(ctx context.Context, id string) bool {
-	output, _ := s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value", unitName(id)}})
-	switch strings.TrimSpace(string(output)) {
-	case "active", "activating", "reloading", "deactivating":
+	switch s.state(ctx, id) {
+	case "active", "activating", "reloading":
 		return true
 	}
 	return false
+}
+
+func (s *Systemd) state(ctx context.Context, id string) string {
+	output, _ := s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value", unitName(id)}})
+	return strings.TrimSpace(string(output))
 }

@@ -35,10 +35,25 @@ func (l *Lab) builder() (*build.Builder, error) {
 	return builder, nil
 }
 
-// Build makes everything that the lab runs, or finds it in the cache.
+// Build makes everything that the lab runs and the bundles of both versions, or
+// finds them in the cache.
 func (l *Lab) Build(ctx context.Context) error {
-	_, err := l.artifacts(ctx)
-	return err
+	if err := l.ensurePackages(ctx); err != nil {
+		return err
+	}
+	if _, err := l.artifacts(ctx); err != nil {
+		return err
+	}
+	builder, err := l.builder()
+	if err != nil {
+		return err
+	}
+	for _, version := range []string{Version, OlderVersion} {
+		if _, err := builder.Bundle(ctx, version); err != nil {
+			return fmt.Errorf("making the bundle of %s: %w", version, err)
+		}
+	}
+	return nil
 }
 
 func (l *Lab) artifacts(ctx context.Context) (artifacts, error) {

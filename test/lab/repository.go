@@ -16,23 +16,27 @@ import (
 
 func (l *Lab) repositoryPID() string { return filepath.Join(l.state, "repository.pid") }
 
-// ensureRepository puts the bundles where the web server finds them, and starts
-// the server.
-func (l *Lab) ensureRepository(ctx context.Context, versions ...string) error {
+// ensureRepository publishes the bundle that machines are joined with, and
+// starts the web server.
+func (l *Lab) ensureRepository(ctx context.Context) error {
+	if err := l.PublishBundle(ctx, Version); err != nil {
+		return err
+	}
+	return l.ensureServer()
+}
+
+// PublishBundle makes the node bundle of a Kubernetes version, or finds it in
+// the cache, and puts it where the web server finds it. Up does it for Version.
+func (l *Lab) PublishBundle(ctx context.Context, version string) error {
 	builder, err := l.builder()
 	if err != nil {
 		return err
 	}
-	for _, version := range versions {
-		bundle, err := builder.Bundle(ctx, version)
-		if err != nil {
-			return fmt.Errorf("making the bundle of %s: %w", version, err)
-		}
-		if err := l.publish(version, bundle.Name, bundle.Path, bundle.SHA256); err != nil {
-			return err
-		}
+	bundle, err := builder.Bundle(ctx, version)
+	if err != nil {
+		return fmt.Errorf("making the bundle of %s: %w", version, err)
 	}
-	return l.ensureServer()
+	return l.publish(version, bundle.Name, bundle.Path, bundle.SHA256)
 }
 
 // publish links a bundle into the folder of its version and lists its digest

@@ -93,7 +93,7 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
 				clusters.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
 			}
 		}
-		clusters.Go(func() error { return l.ensureRepository(ctx, Version) })
+		clusters.Go(func() error { return l.ensureRepository(ctx) })
 		return clusters.Wait()
 	})
 	return group.Wait()

@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/test/lab"
-	"argosy.dev/argosy/test/lab/build"
 )
 
 // Namespace and Cluster are those of the examples.
@@ -23,8 +22,6 @@ const (
 	Cluster   = "team-a"
 	// Version is what the lab's control planes run, and machines get.
 	Version = "v1.34.4"
-	// PluginImage is the reference in install/plugin.
-	PluginImage = "ghcr.io/argosy-dev/executor-plugin:v0.1.0"
 )
 
 // Site is the lab with Argosy installed on its host cluster.
@@ -60,22 +57,9 @@ func (s *Site) Deploy(ctx context.Context) error {
 // PluginBinary is what `make build` made.
 func (s *Site) PluginBinary() string { return filepath.Join(s.Source, "bin", "executor-plugin") }
 
-// loadPlugin makes the plugin's image of the built program and puts it on the host machine.
+// loadPlugin puts the image that `make image` wrote on the host machine.
 func (s *Site) loadPlugin(ctx context.Context) error {
-	builder, err := build.New(filepath.Join(s.Source, "test", "lab", "build"), os.Stderr)
-	if err != nil {
-		return err
-	}
-	image, err := builder.Image(ctx, build.ImageSpec{
-		Ref:        PluginImage,
-		Files:      map[string]string{"/executor-plugin": s.PluginBinary()},
-		Entrypoint: []string{"/executor-plugin"},
-		User:       "8737",
-	})
-	if err != nil {
-		return fmt.Errorf("making the plugin's image: %w", err)
-	}
-	if err := s.Lab.LoadImage(ctx, "host", image); err != nil {
+	if err := s.Lab.LoadImage(ctx, "host", filepath.Join(s.Source, "bin", "executor-plugin.tar")); err != nil {
 		return fmt.Errorf("loading the plugin's image: %w", err)
 	}
 	return nil
