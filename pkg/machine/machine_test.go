@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -66,6 +67,8 @@ func newLab(t *testing.T, options sshtest.Options, agent fakeAgent) *lab {
 			Name: "m1", Address: l.server.Address, Port: l.server.Port,
 			Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
 			HostKeys: ssh.HostKeys{Pinned: []string{l.server.HostKey.Line()}},
+			// A computer that tests many things at once may be slow.
+			ConnectTimeout: 2 * time.Minute, KeepAlive: time.Minute,
 		})
 	}
 	l.Machine = machine.New("m1", l.connect, agent, l.binaries)

@@ -124,14 +124,16 @@ func TestAServerThatWasAskedTooOftenRefusesTheLogin(t *testing.T) {
 func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
 	key := sshtest.NewKey(t)
 	var server *sshtest.Simulated
-	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { server.Cut() }})
+	ready := make(chan struct{})
+	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { <-ready; server.Cut() }})
+	close(ready)
 	err := refuses(t, withKey(t, server.Port, key, server.HostKey), fault.Transient)
 	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
 
 	slow := make(chan struct{})
-	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { <-slow }})
+	stuck := sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { <-slow }})
 	defer close(slow)
-	config := withKey(t, server.Port, key, server.HostKey)
+	config := withKey(t, stuck.Port, key, stuck.HostKey)
 	config.ConnectTimeout = 200 * time.Millisecond
 	err = refuses(t, config, fault.Transient)
 	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())

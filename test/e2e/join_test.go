@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -48,4 +49,10 @@ func TestTheInstallationIsVerified(t *testing.T) {
 
 	_, err = the.Plugin(t.Context(), "verify", "--namespace", "default")
 	assert.ErrorContains(t, err, "apply install/ to namespace default")
+}
+
+func TestArgoFindsNothingToSayAboutWorkflowsAndExamples(t *testing.T) {
+	out, err := the.Argo(t.Context(), "lint", "--offline", filepath.Join(the.Source, "workflows"), filepath.Join(the.Source, "examples"))
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(out, "no linting errors found"), out)
 }

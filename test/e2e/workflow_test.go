@@ -95,16 +95,18 @@ func stepOf(t *testing.T, w *wfv1.Workflow, machine string) wfv1.NodeStatus {
 	return found
 }
 
-// step is the first node with the display name.
+// step is the plugin node of a step, its last attempt when it was retried: "plan(0)" for "plan".
 func step(t *testing.T, w *wfv1.Workflow, name string) wfv1.NodeStatus {
 	t.Helper()
+	var found wfv1.NodeStatus
 	for _, node := range w.Status.Nodes {
-		if node.DisplayName == name {
-			return node
+		display, _, _ := strings.Cut(node.DisplayName, "(")
+		if node.Type == wfv1.NodeTypePlugin && display == name && node.StartedAt.After(found.StartedAt.Time) {
+			found = node
 		}
 	}
-	t.Fatalf("workflow %s has no step %q\n%s", w.Name, name, describe(w))
-	return wfv1.NodeStatus{}
+	assert.Assert(t, found.ID != "", "workflow %s has no step %q\n%s", w.Name, name, describe(w))
+	return found
 }
 
 // clean puts machines back to clean and takes their nodes out of the cluster.

@@ -79,7 +79,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if c.Operation.Secrets.BootstrapToken == "" {
 		return "", fault.As(fault.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
 	}
-	if err := cleanHalfJoined(c.Host, j); err != nil {
+	if err := cleanHalfJoined(ctx, c); err != nil {
 		return "", err
 	}
 	err := runKubeadm(ctx, c)
@@ -98,8 +98,13 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 
 // cleanHalfJoined removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which the next
 // one would stumble. Preflight has refused machines whose files are another cluster's.
-func cleanHalfJoined(h *host.Host, j *spec.Join) error {
-	if err := h.Remove(bootstrapConf, inspect.KubeletConf, caPath(j)); err != nil {
+func cleanHalfJoined(ctx context.Context, c *node.Context) error {
+	if kubeletRuns(c.Host) {
+		if err := systemctl(ctx, c, "stop", "kubelet.service"); err != nil {
+			return err
+		}
+	}
+	if err := c.Host.Remove(bootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join)); err != nil {
 		return fmt.Errorf("removing what an unfinished join left: %w", err)
 	}
 	return nil

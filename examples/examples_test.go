@@ -1,0 +1,51 @@
+// Package examples_test keeps the examples true: what a user copies is parsed here by the code that will read it.
+package examples_test
+
+import (
+	"os"
+	"testing"
+
+	"gotest.tools/v3/assert"
+	"sigs.k8s.io/yaml"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"argosy.dev/argosy/pkg/config"
+)
+
+func TestTheExampleClusterIsValid(t *testing.T) {
+	cluster, err := config.Load(t.Context(), config.Dir{Path: "team-a"}, "team-a")
+	assert.NilError(t, err)
+	assert.Equal(t, cluster.KubernetesVersion(), "v1.34.4")
+
+	machines, err := cluster.Select("zone=rack-1")
+	assert.NilError(t, err)
+	assert.Equal(t, len(machines), 2)
+}
+
+func TestTheExampleClusterNamesOnlySecretsThatItShows(t *testing.T) {
+	source := config.Dir{Path: "team-a"}
+	cluster, err := config.Load(t.Context(), source, "team-a")
+	assert.NilError(t, err)
+	named := []string{cluster.Fleet.Cluster.KubeconfigSecret}
+	for _, machine := range cluster.Fleet.Machines {
+		ssh := cluster.SSHFor(machine)
+		named = append(named, ssh.Secret, ssh.KnownHostsSecret)
+	}
+	for _, name := range named {
+		_, err := source.Secret(t.Context(), name)
+		assert.NilError(t, err)
+	}
+}
+
+func TestTheExampleWorkflowsAreArgoObjects(t *testing.T) {
+	decode(t, "join.yaml", &wfv1.Workflow{})
+	decode(t, "nightly-join.yaml", &wfv1.CronWorkflow{})
+}
+
+func decode(t *testing.T, path string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	assert.NilError(t, err)
+	assert.NilError(t, yaml.UnmarshalStrict(content, into))
+}

@@ -1,0 +1,215 @@
+package join
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// fakeAPI is an API server that says no to everybody, as a real one does to the anonymous, at a time of its own.
+func (m *machine) fakeAPI(ahead time.Duration) *httptest.Server {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	m.t.Cleanup(server.Close)
+	m.join.Server = server.URL
+	m.join.CACert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	m.join.Requirements.MaxClockSkew = spec.Duration(30 * time.Second)
+	return server
+}
+
+func TestPreflight(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(m *machine)
+		// problem is part of what is said; "" when all is well, then remark is part of the detail.
+		problem string
+		remark  string
+		class   fault.Class
+	}{
+		"all is well":       {change: func(*machine) {}, remark: "the machine can become a node"},
+		"no systemd":        {change: func(m *machine) { m.write("/proc/1/comm", "init\n") }, problem: "systemd is not the machine's first process"},
+		"too little memory": {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30 }, problem: "The machine has 3.8 GiB of memory, but 8.0 GiB are asked for"},
+		"memory ignored":    {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30; m.ignore("Mem") }, remark: "Ignored, as ignorePreflightErrors says."},
+		"too little disk":   {change: func(m *machine) { m.join.Requirements.MinDiskBytes = 1 << 60 }, problem: "free below /var/lib, but 1048576.0 TiB are asked for"},
+		"cgroup v1, 1.34":   {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers") }},
+		"cgroup v1, 1.35":   {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers"); m.join.KubernetesVersion = "v1.35.0" }, problem: "The machine has cgroup v1, which kubelets refuse since 1.35"},
+		"cgroup v1, allowed": {change: func(m *machine) {
+			m.remove("/sys/fs/cgroup/cgroup.controllers")
+			m.join.KubernetesVersion = "v1.35.0"
+			m.ignore("SystemVerification")
+		}, remark: "Ignored"},
+		"port taken":             {change: func(m *machine) { m.listener(10250, "nginx") }, problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)"},
+		"port of our kubelet":    {change: func(m *machine) { m.listener(10250, "kubelet"); m.write(unitsDir+"/kubelet.service", inspect.Mark) }},
+		"port of another one's":  {change: func(m *machine) { m.listener(10250, "kubelet") }, problem: "held by kubelet (pid 4711)"},
+		"no host name":           {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") }, problem: "The machine has no host name"},
+		"host name unknown":      {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "nowhere.invalid\n") }, problem: `The host name "nowhere.invalid" does not resolve (tried for`},
+		"swap":                   {change: func(m *machine) { m.write("/proc/swaps", "Filename\n/dev/sda2 partition\n") }, remark: "Swap is on"},
+		"foreign kubelet":        {change: func(m *machine) { m.write("/usr/lib/systemd/system/kubelet.service", "[Unit]\n") }, problem: "A kubelet that Argosy did not install"},
+		"left-over of this join": {change: func(m *machine) { m.write(defaultCA, m.join.CACert); m.write(bootstrapConf, "x") }},
+		"CA of another cluster":  {change: func(m *machine) { m.write(defaultCA, string(m.ca.pem)) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
+		"node of another cluster": {change: func(m *machine) { m.joined(m.ca, "https://198.51.100.7:6443", "m1", time.Now().Add(time.Hour)) },
+			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:"},
+		"unknown authority": {change: func(m *machine) { m.join.CACert = string(m.ca.pem) }, problem: "does not prove itself by the cluster's CA"},
+		"CA is no PEM":      {change: func(m *machine) { m.join.CACert = "nonsense" }, problem: "The cluster's CA is not a PEM certificate"},
+		"nobody answers":    {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) }, problem: "cannot be reached from the machine", class: fault.Transient},
+		"another name":      {change: func(m *machine) { m.join.Server = strings.Replace(m.join.Server, "127.0.0.1", "localhost", 1) }, problem: "is not for that name"},
+		"dead name server":  {change: func(m *machine) { m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\n") }, problem: "No name server of /etc/resolv.conf answers", class: fault.Transient},
+		"one dead of two": {change: func(m *machine) {
+			m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\nnameserver "+resolver(m.t)+"\n")
+		}, remark: "does not answer"},
+		"wrong binariesPath": {change: func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" }, problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: fault.Configuration},
+		"wrong node name":    {change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain", class: fault.Configuration},
+		"wrong digest":       {change: func(m *machine) { m.join.Bundle.SHA256 = "../../etc" }, problem: "is not 64 hex digits", class: fault.Configuration},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.fakeAPI(0)
+			test.change(m)
+			holds, detail, err := checkPreflight(context.Background(), m.context)
+			if test.problem == "" {
+				assert.NilError(t, err)
+				assert.Assert(t, holds)
+				assert.Assert(t, strings.Contains(detail, test.remark), detail)
+				return
+			}
+			assert.ErrorContains(t, err, test.problem)
+			assert.Assert(t, !holds)
+			want := test.class
+			if want == "" {
+				want = fault.Permanent
+			}
+			assert.Equal(t, fault.ClassOf(err), want)
+		})
+	}
+}
+
+func (m *machine) ignore(names ...string) { m.join.Registration.IgnorePreflightErrors = names }
+
+// listener makes a process listen on the port.
+func (m *machine) listener(port int, name string) {
+	m.write("/proc/net/tcp", fmt.Sprintf("  sl  local_address rem_address   st\n   0: 00000000:%04X 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 31337 1 0\n", port))
+	m.write("/proc/4711/comm", name+"\n")
+	assert.NilError(m.t, os.MkdirAll(m.host.Path("/proc/4711/fd"), 0o755))
+	assert.NilError(m.t, os.Symlink("socket:[31337]", m.host.Path("/proc/4711/fd/3")))
+}
+
+func freeAddress(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func silentResolver(t *testing.T) string {
+	connection, err := net.ListenPacket("udp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	t.Cleanup(func() { _ = connection.Close() })
+	return connection.LocalAddr().String()
+}
+
+// resolver refuses every question, which is an answer.
+func resolver(t *testing.T) string {
+	connection, err := net.ListenPacket("udp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		packet := make([]byte, 512)
+		for {
+			n, from, err := connection.ReadFrom(packet)
+			if err != nil {
+				return
+			}
+			packet[2], packet[3] = 0x81, 0x05
+			_, _ = connection.WriteTo(packet[:n], from)
+		}
+	}()
+	t.Cleanup(func() { _ = connection.Close(); <-done })
+	return connection.LocalAddr().String()
+}
+
+func TestAllProblemsAreToldAtOnce(t *testing.T) {
+	m := newMachine(t)
+	m.fakeAPI(0)
+	m.write("/proc/1/comm", "init\n")
+	m.join.Requirements.MinMemoryBytes = 8 << 30
+	m.join.Server = "https://" + freeAddress(t)
+	m.listener(10250, "nginx")
+	_, _, err := checkPreflight(context.Background(), m.context)
+	var failure *node.Failure
+	assert.Assert(t, errors.As(err, &failure))
+	assert.Equal(t, len(failure.Problems), 4)
+	assert.Equal(t, fault.ClassOf(err), fault.Permanent, "a retry cannot help as long as one problem stays")
+}
+
+func TestClocksAreCompared(t *testing.T) {
+	for name, test := range map[string]struct {
+		ahead   time.Duration
+		problem string
+	}{
+		"equal":            {0, ""},
+		"a little":         {20 * time.Second, ""},
+		"server far ahead": {5 * time.Minute, "The machine's clock is 5m0s behind the API server's, more than the allowed 30s"},
+		"server behind":    {-time.Hour, "The machine's clock is 1h0m0s ahead of the API server's"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.fakeAPI(test.ahead)
+			found := &findings{}
+			lookEndpoint(context.Background(), m.host, m.join, found)
+			if test.problem == "" {
+				assert.Equal(t, len(found.problems), 0)
+				return
+			}
+			assert.Equal(t, len(found.problems), 1)
+			// The header has whole seconds, so the last digit may be one off.
+			got := found.problems[0].text
+			assert.Assert(t, strings.Contains(got, test.problem) || strings.Contains(strings.NewReplacer("4m59s", "5m0s", "1h0m1s", "1h0m0s").Replace(got), test.problem), got)
+		})
+	}
+}
+
+func TestAJoinedMachineIsNotAskedWhatOnlyANewOneMustHave(t *testing.T) {
+	m := newMachine(t)
+	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
+	m.write("/proc/1/comm", "init\n")
+	m.join.Server = "https://" + freeAddress(t)
+	holds, detail, err := checkPreflight(context.Background(), m.context)
+	assert.NilError(t, err)
+	assert.Assert(t, holds)
+	assert.Equal(t, detail, "the machine is node m1 of this cluster already")
+}
+
+func TestAJoinDoesNotChangeANodesVersion(t *testing.T) {
+	m := newMachine(t)
+	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
+	assert.NilError(t, m.context.Store.WriteRecord(&spec.Record{Version: "v1.33.13"}))
+	_, _, err := checkPreflight(context.Background(), m.context)
+	assert.ErrorContains(t, err, "at v1.33.13; a join does not change its version to v1.34.4")
+	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+}
+
+func TestANodeOfThisClusterByAnotherNameIsRefused(t *testing.T) {
+	m := newMachine(t)
+	m.fakeAPI(0)
+	m.join.CACert += string(m.ca.pem)
+	m.joined(m.ca, m.join.Server, "other", time.Now().Add(time.Hour))
+	_, _, err := checkPreflight(context.Background(), m.context)
+	assert.ErrorContains(t, err, `The machine is already node "other" of this cluster, not "m1"`)
+}
