@@ -36,7 +36,9 @@ func TestAFolderWithoutAManifestIsNotComplete(t *testing.T) {
 func TestAChangedFileIsNoticed(t *testing.T) {
 	for name, change := range map[string]func(file string, info os.FileInfo) error{
 		"removed": func(file string, _ os.FileInfo) error { return os.Remove(file) },
-		"longer":  func(file string, _ os.FileInfo) error { return os.WriteFile(file, []byte("much longer than it was"), 0o755) },
+		"longer": func(file string, _ os.FileInfo) error {
+			return os.WriteFile(file, []byte("much longer than it was"), 0o755)
+		},
 		"touched": func(file string, _ os.FileInfo) error { return os.Chtimes(file, time.Time{}, time.Unix(1, 0)) },
 	} {
 		t.Run(name, func(t *testing.T) {

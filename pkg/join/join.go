@@ -215,13 +215,27 @@ func classOf(status spec.Status) fault.Class {
 // A cancellation stops the operation on the machine at its next safe point, unless it only ends this process.
 func (c *Conductor) follow(ctx context.Context, seen sight, operation spec.Operation, status spec.Status, report func(string)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
+	pushing, stopPushing := context.WithCancel(working)
+	defer stopPushing()
 	group.Go(func() error {
 		var err error
-		status, err = seen.remote.Watch(working, operation.ID, func(s spec.Status) { report(message(s)) })
+		status, err = seen.remote.Watch(working, operation.ID, func(s spec.Status) {
+			report(message(s))
+			if !wantsBytes(s) {
+				stopPushing() // what is sent now would only be left behind
+			}
+		})
+		stopPushing()
 		return err
 	})
-	if needsPush(status, operation) {
-		group.Go(func() error { return c.push(working, seen, operation.Join.Bundle) })
+	if operation.Join.Bundle.URL == "" && wantsBytes(status) {
+		group.Go(func() error {
+			err := c.push(pushing, seen, operation.Join.Bundle)
+			if working.Err() == nil && pushing.Err() != nil {
+				return nil
+			}
+			return err
+		})
 	}
 	err := group.Wait()
 	if ctx.Err() == nil || status.State.Final() {
@@ -234,12 +248,9 @@ func (c *Conductor) follow(ctx context.Context, seen sight, operation spec.Opera
 	return c.stop(ctx, seen, operation.ID, cause)
 }
 
-// needsPush says whether the running operation still waits for bytes from us.
-func needsPush(status spec.Status, operation spec.Operation) bool {
-	if operation.Join.Bundle.URL != "" {
-		return false
-	}
-	return !slices.ContainsFunc(status.Phases, func(p spec.Phase) bool {
+// wantsBytes says whether a running operation may still wait for its bundle.
+func wantsBytes(status spec.Status) bool {
+	return !status.State.Final() && !slices.ContainsFunc(status.Phases, func(p spec.Phase) bool {
 		return p.Name == "bundle" && (p.Outcome == spec.Held || p.Outcome == spec.Applied)
 	})
 }

@@ -43,6 +43,8 @@ type fakeMachine struct {
 	result spec.Status
 	// onStart runs when the operation starts, e.g. to register the node.
 	onStart func(spec.Operation)
+	// arrives, when set, is closed by the bundle, and Watch ends no sooner.
+	arrives chan struct{}
 	// watching blocks Watch until its context ends.
 	watching chan struct{}
 
@@ -85,6 +87,9 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 		<-ctx.Done()
 		return spec.Status{State: spec.Running}, context.Cause(ctx)
 	}
+	if m.arrives != nil {
+		<-m.arrives
+	}
 	each(m.result)
 	return m.result, nil
 }
@@ -105,6 +110,9 @@ func (m *fakeMachine) PushBundle(_ context.Context, bundle spec.Bundle, open fun
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pushed = append(m.pushed, bundle)
+	if m.arrives != nil {
+		close(m.arrives)
+	}
 	return nil
 }
 
@@ -172,7 +180,7 @@ func firstMachine(c *join.Conductor) config.Machine { return c.Cluster.Fleet.Mac
 
 func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()
-	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(), arrives: make(chan struct{})}
 	machine.onStart = func(operation spec.Operation) {
 		held := tokens(t, client)
 		assert.Check(t, len(held) == 1 && held[0].Labels[join.MachineLabel] == "m1")

@@ -70,7 +70,7 @@ func (m *Machine) run(ctx context.Context, client *ssh.Client, call call) (ssh.R
 		}
 		arch, wanted := wantsAgent(err, result)
 		if !wanted {
-			return result, m.explain(err, result)
+			return result, m.explain(call, err, result)
 		}
 		if attempt == 3 {
 			return result, fmt.Errorf("installing argosy-node: it is not the same on the machine as what was sent, after two attempts")
@@ -142,16 +142,22 @@ func pause(ctx context.Context, wait time.Duration) bool {
 }
 
 // explain turns the exit of the script or of argosy-node into what users can act on.
-func (m *Machine) explain(err error, result ssh.Result) error {
+func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
 		machine := strings.TrimSpace(string(result.Stdout))
 		return fault.As(fault.Configuration, fmt.Errorf("its architecture is %q, and Argosy knows amd64 and arm64", machine))
 	case exitCannotRun:
 		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node in %q, is the file system mounted noexec?: %w", m.binariesPath, err))
-	default:
+	}
+	var failed *ssh.ExitError
+	if !errors.As(err, &failed) {
 		return err
 	}
+	// The script around it would only hide what argosy-node says.
+	plain := *failed
+	plain.Command = "argosy-node " + strings.Join(call.args, " ")
+	return &plain
 }
 
 func (m *Machine) install(ctx context.Context, client *ssh.Client, arch string, anew bool) error {

@@ -42,6 +42,9 @@ func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) 
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, w.ended(ctx))
 		case w.seen > before && fault.IsTransient(err):
 			pause(ctx, firstWait) // it answered since: the time begins anew
+		case errors.As(err, new(*ssh.ExitError)):
+			// The machine no longer knows the operation, as after it was installed anew: starting over can help.
+			return w.last, fault.As(fault.Transient, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err))
 		default:
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err)
 		}

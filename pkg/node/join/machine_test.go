@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,13 +47,16 @@ type machine struct {
 
 // fakePrograms answers commands by the name of the program; those without an answer succeed silently.
 type fakePrograms struct {
+	mu      sync.Mutex
 	calls   []string
 	answers map[string]func(argv []string) (string, error)
 }
 
 func (f *fakePrograms) Run(_ context.Context, c host.Command) ([]byte, error) {
 	name := filepath.Base(c.Argv[0])
+	f.mu.Lock()
 	f.calls = append(f.calls, name+" "+strings.Join(c.Argv[1:], " "))
+	f.mu.Unlock()
 	answer := f.answers[name]
 	if answer == nil {
 		return nil, nil

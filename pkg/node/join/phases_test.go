@@ -413,7 +413,8 @@ func TestANodeIsHealthyWhenTheInstalledKubeletSaysSo(t *testing.T) {
 	m.write(kubeletConfig, "healthzPort: "+port+"\n")
 	assert.Assert(t, !holds(t, m, checkHealthy), "no kubelet runs")
 	m.write("/proc/812/comm", "kubelet\n")
-	assert.NilError(t, os.Symlink(m.host.Path("/usr/local/bin/kubelet"), m.host.Path("/proc/812/exe")))
+	// As in /proc, this is the file itself and not its name.
+	assert.NilError(t, os.Link(m.host.Path("/usr/local/bin/kubelet"), m.host.Path("/proc/812/exe")))
 	assert.Assert(t, !holds(t, m, checkHealthy), "there is no record yet")
 	apply(t, m, applyHealthy)
 	assert.Assert(t, holds(t, m, checkHealthy))
