@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,10 +120,10 @@ func fsWalk(root string, see func(path string, content []byte)) error {
 }
 
 type fakeUnits struct {
+	mu      sync.Mutex
 	started []string
 	alive   map[string]bool
 	err     error
-	onStart func(id string)
 }
 
 var _ Units = (*fakeUnits)(nil)
@@ -131,14 +132,18 @@ func (f *fakeUnits) Start(_ context.Context, id string, _ time.Duration) error {
 	if f.err != nil {
 		return f.err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.started = append(f.started, id)
 	f.alive[id] = true
-	if f.onStart != nil {
-		f.onStart(id)
-	}
 	return nil
 }
-func (f *fakeUnits) Alive(_ context.Context, id string) bool { return f.alive[id] }
+
+func (f *fakeUnits) Alive(_ context.Context, id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.alive[id]
+}
 
 func outcomes(status *spec.Status) string {
 	var all []string

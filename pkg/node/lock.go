@@ -102,8 +102,14 @@ func (s *Store) holder() *holder {
 	return &holder{ID: "unknown"}
 }
 
-// lockStart waits for its turn to decide about a start.
+// startPatience is how long one decision waits for another one on this machine.
+const startPatience = 20 * time.Second
+
+// lockStart waits for its turn to decide whether an operation runs: starting, cancelling and declaring dead exclude each
+// other.
 func (s *Store) lockStart(ctx context.Context) (*lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
 	file, err := s.openLock(startLock)
 	if err != nil {
 		return nil, err

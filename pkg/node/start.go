@@ -11,9 +11,6 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// startPatience is how long a start waits for another one on this machine to decide.
-const startPatience = 20 * time.Second
-
 // Start sees to it that the operation runs, unless there is nothing to do, and answers with its status. It decides by
 // this table, from the top; "works" means that a process holds the machine's lock, or that its unit was just started.
 //
@@ -31,9 +28,7 @@ func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, e
 	if _, err := e.phases(op); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	deciding, err := e.Store.lockStart(waiting)
+	deciding, err := e.Store.lockStart(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +146,14 @@ func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
+	if _, err := e.Store.Status(id); err != nil {
+		return nil, err
+	}
+	deciding, err := e.Store.lockStart(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer deciding.release()
 	status, err := e.Store.Status(id)
 	if err != nil {
 		return nil, err

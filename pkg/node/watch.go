@@ -63,9 +63,7 @@ func (e *Engine) recordDeath(ctx context.Context, id string) error {
 		return nil
 	}
 	// It may have ended properly since we last looked, and a new start may be under way: decide in turn with it.
-	waiting, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	deciding, err := e.Store.lockStart(waiting)
+	deciding, err := e.Store.lockStart(ctx)
 	if err != nil {
 		return err
 	}

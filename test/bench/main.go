@@ -25,6 +25,8 @@ import (
 type bench struct {
 	site   *site.Site
 	rounds int
+	// workflow and uid of the Workflow that calls belong to.
+	workflow, uid string
 }
 
 // figures by name, in the order in which they run.
@@ -68,6 +70,10 @@ func run(ctx context.Context, rounds int, only string) error {
 		return err
 	}
 	b := &bench{site: s, rounds: rounds}
+	if err := b.makeWorkflow(ctx); err != nil {
+		return err
+	}
+	defer b.forgetWorkflow()
 	for _, figure := range figures {
 		if only != "" && !slices.Contains(strings.Split(only, ","), figure.name) {
 			continue

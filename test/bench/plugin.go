@@ -24,18 +24,19 @@ type pluginProcess struct {
 	address  string
 	token    string
 	workflow string
+	uid      string
 	folder   string
 }
 
 const benchAddress = "127.0.0.1:14599"
 
-// startPlugin starts the plugin beside the lab and a suspended Workflow for it to belong to.
+// startPlugin starts the plugin beside the lab.
 func (b *bench) startPlugin(ctx context.Context) (*pluginProcess, error) {
 	folder, err := os.MkdirTemp("", "argosy-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder: %w", err)
 	}
-	p := &pluginProcess{address: benchAddress, token: "bench-bench-bench-bench-bench-be", folder: folder}
+	p := &pluginProcess{address: benchAddress, token: "bench-bench-bench-bench-bench-be", folder: folder, workflow: b.workflow, uid: b.uid}
 	tokenFile := filepath.Join(folder, "token")
 	if err := os.WriteFile(tokenFile, []byte(p.token), 0o600); err != nil {
 		return nil, fmt.Errorf("writing a token: %w", err)
@@ -50,17 +51,30 @@ func (b *bench) startPlugin(ctx context.Context) (*pluginProcess, error) {
 	if err := p.command.Start(); err != nil {
 		return nil, fmt.Errorf("starting the plugin: %w", err)
 	}
-	p.workflow = fmt.Sprintf("bench-%d", time.Now().UnixNano())
-	return p, b.site.Apply(ctx, []any{map[string]any{
-		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": map[string]any{"name": p.workflow},
+	return p, nil
+}
+
+// makeWorkflow makes the suspended Workflow that the plugin's calls belong to, once for all of a bench.
+func (b *bench) makeWorkflow(ctx context.Context) error {
+	b.workflow = fmt.Sprintf("bench-%d", time.Now().UnixNano())
+	err := b.site.Apply(ctx, []any{map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": map[string]any{"name": b.workflow},
 		"spec": map[string]any{"suspend": true, "entrypoint": "wait", "templates": []any{map[string]any{"name": "wait", "suspend": map[string]any{}}}},
 	}})
+	if err != nil {
+		return err
+	}
+	b.uid, err = b.site.Kubectl(ctx, "get", "workflow", "-n", site.Namespace, b.workflow, "-o", "jsonpath={.metadata.uid}")
+	return err
+}
+
+func (b *bench) forgetWorkflow() {
+	_, _ = b.site.Kubectl(context.Background(), "delete", "workflow", "-n", site.Namespace, b.workflow, "--wait=false")
 }
 
 func (b *bench) stopPlugin(p *pluginProcess) {
 	_ = p.command.Process.Signal(os.Interrupt)
 	_ = p.command.Wait()
-	_, _ = b.site.Kubectl(context.Background(), "delete", "workflow", "-n", site.Namespace, p.workflow, "--wait=false")
 	_ = os.RemoveAll(p.folder)
 }
 
@@ -71,7 +85,7 @@ func (p *pluginProcess) call(ctx context.Context, object map[string]string) (*wf
 		return nil, err
 	}
 	args := executor.ExecuteTemplateArgs{
-		Workflow: &executor.Workflow{ObjectMeta: executor.ObjectMeta{Name: p.workflow, Namespace: site.Namespace, UID: p.workflow}},
+		Workflow: &executor.Workflow{ObjectMeta: executor.ObjectMeta{Name: p.workflow, Namespace: site.Namespace, UID: p.uid}},
 		Template: &wfv1.Template{Name: object["step"], Plugin: &wfv1.Plugin{Object: wfv1.Object{Value: inner}}},
 	}
 	for {
