@@ -188,12 +188,7 @@ func (b *bench) again(ctx context.Context) error {
 	if err := b.clean(ctx, machines); err != nil {
 		return err
 	}
-	p, err := b.startPlugin(ctx)
-	if err != nil {
-		return err
-	}
-	defer b.stopPlugin(p)
-	if err := p.joinAll(ctx, machines); err != nil {
+	if err := b.ours(ctx, machines); err != nil {
 		return err
 	}
 	for _, machine := range machines {

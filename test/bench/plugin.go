@@ -73,7 +73,8 @@ func (b *bench) forgetWorkflow() {
 }
 
 func (b *bench) stopPlugin(p *pluginProcess) {
-	_ = p.command.Process.Signal(os.Interrupt)
+	// An orderly end would keep answering Argo's agent until the workflow is over.
+	_ = p.command.Process.Kill()
 	_ = p.command.Wait()
 	_ = os.RemoveAll(p.folder)
 }

@@ -60,7 +60,7 @@ func (b *bench) upload(ctx context.Context) error {
 			started := time.Now()
 			_, err := client.Upload(ctx, ssh.Upload{
 				Source: func(offset int64) (io.ReadCloser, error) { return openAt(path, offset) },
-				Size: uploadSize, SHA256: digest, Path: target, Mode: 0o600,
+				Size:   uploadSize, SHA256: digest, Path: target, Mode: 0o600,
 			})
 			return time.Since(started), err
 		},
