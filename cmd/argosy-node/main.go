@@ -149,6 +149,9 @@ func runOperation(ctx context.Context, e *node.Engine, args []string, _ io.Reade
 		fmt.Fprintf(log, "%v\n", err)
 		return err
 	}
+	if self, err := os.Executable(); err == nil {
+		removeOlder(self, time.Now())
+	}
 	return nil
 }
 

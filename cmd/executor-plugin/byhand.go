@@ -104,6 +104,9 @@ func validateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := fleet.CheckSecrets(command.Context(), source, cluster); err != nil {
+				return fault.As(fault.Configuration, err)
+			}
 			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d machines\n", cluster.Name, len(cluster.Fleet.Machines))
 			return err
 		},
@@ -125,11 +128,8 @@ func planCommand() *cobra.Command {
 				return err
 			}
 			defer done()
-			entries, err := planFor(command.Context(), conductor, machines, command.ErrOrStderr())
+			entries, err := showPlan(command, conductor, machines, output)
 			if err != nil {
-				return err
-			}
-			if err := printPlan(command.OutOrStdout(), entries, output); err != nil {
 				return err
 			}
 			return refusal(entries)
@@ -148,14 +148,19 @@ func machineFlag(command *cobra.Command, machines *string) {
 // planning is the one phase of a plan.
 const planning = "[plan"
 
-func planFor(ctx context.Context, conductor *join.Conductor, expression string, progress io.Writer) ([]join.Entry, error) {
+// showPlan plans, prints the plan, and returns it.
+func showPlan(command *cobra.Command, conductor *join.Conductor, expression, format string) ([]join.Entry, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
 		return nil, err
 	}
-	terminal := newTerminal(progress)
+	terminal := newTerminal(command.ErrOrStderr())
 	terminal.last["plan"] = shown{phase: planning, at: time.Now()} // silent unless it takes long
-	return conductor.Plan(ctx, machines, func(text string) { terminal.progress("plan", planning+"] "+text) })
+	entries, err := conductor.Plan(command.Context(), machines, func(text string) { terminal.progress("plan", planning+"] "+text) })
+	if err != nil {
+		return nil, err
+	}
+	return entries, printPlan(command.OutOrStdout(), entries, format)
 }
 
 func printPlan(out io.Writer, entries []join.Entry, format string) error {
@@ -196,11 +201,8 @@ machine at its next safe point.`,
 				return err
 			}
 			defer done()
-			entries, err := planFor(command.Context(), conductor, machines, command.ErrOrStderr())
+			entries, err := showPlan(command, conductor, machines, "table")
 			if err != nil {
-				return err
-			}
-			if err := printPlan(command.OutOrStdout(), entries, "table"); err != nil {
 				return err
 			}
 			if dryRun {

@@ -61,7 +61,7 @@ func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 		{"an address where nobody listens", "m1", site.Fleet{Machine: edit("m1", func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}}, []string{"m1", "10.117.0.199"}},
 		{"a user without sudo rights", "m3", site.Fleet{Machine: edit("m3", func(e map[string]any) { sshOf(e)["secret"] = "team-a-ssh" })}, []string{"m3", "sudo-password"}},
 		{"a wrong sudo password", "m3", site.Fleet{Machine: edit("m3", func(e map[string]any) { sshOf(e)["secret"] = "wrong-sudo" })}, []string{"m3", "wrong sudo password"}},
-		{"a disk that is too small", "m1", site.Fleet{Join: map[string]any{"minDisk": "900Ti"}}, []string{"m1", "disk"}},
+		{"a disk that is too small", "m1", site.Fleet{Join: map[string]any{"minDisk": "900Ti"}}, []string{"m1", "free below /var/lib", "900.0 TiB"}},
 		{"too little memory", "m1", site.Fleet{Join: map[string]any{"minMemory": "900Ti"}}, []string{"m1", "memory"}},
 		{"a digest that does not match", "m1", site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL, "sha256": map[string]any{bundleName: strings.Repeat("0", 64)}}}, []string{"m1", "bundle", strings.Repeat("0", 64)}},
 		{"a corrupt bundle", "m1", badBundle(t, "corrupt", corrupt), []string{"m1", "bundle"}},
@@ -178,33 +178,43 @@ func corrupt(t *testing.T, path string) {
 // climbing writes an archive with one entry: a file of that name, or a link to target.
 func climbing(name, target string) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
-		header := &tar.Header{Name: name, Mode: 0o755, Size: 4, Typeflag: tar.TypeReg}
-		content := []byte("evil")
+		bad := entry{tar.Header{Name: name, Mode: 0o755, Size: 4, Typeflag: tar.TypeReg}, []byte("evil")}
 		if target != "" {
-			header = &tar.Header{Name: name, Linkname: target, Typeflag: tar.TypeSymlink}
-			content = nil
+			bad = entry{header: tar.Header{Name: name, Linkname: target, Typeflag: tar.TypeSymlink}}
 		}
-		writeArchive(t, path, header, content)
+		writeArchive(t, path, bad)
 	}
 }
 
-// otherArchitecture writes a bundle whose kubelet is the head of an ELF file for arm64.
+// otherArchitecture writes a bundle whose programs are the heads of ELF files for arm64.
 func otherArchitecture(t *testing.T, path string) {
 	elf := make([]byte, 64)
 	copy(elf, "\x7fELF\x02\x01\x01")
 	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, EM_AARCH64, version 1
-	writeArchive(t, path, &tar.Header{Name: "./release/kubelet", Mode: 0o755, Size: int64(len(elf)), Typeflag: tar.TypeReg}, elf)
+	var entries []entry
+	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bin/bridge", "cni/bin/loopback", "cni/bin/host-local", "pause-image.tar", "pause-image.txt"} {
+		entries = append(entries, entry{tar.Header{Name: "./release/" + name, Mode: 0o755, Size: int64(len(elf)), Typeflag: tar.TypeReg}, elf})
+	}
+	writeArchive(t, path, entries...)
 }
 
-func writeArchive(t *testing.T, path string, header *tar.Header, content []byte) {
+// entry is one file or link of an archive.
+type entry struct {
+	header  tar.Header
+	content []byte
+}
+
+func writeArchive(t *testing.T, path string, entries ...entry) {
 	t.Helper()
 	file, err := os.Create(path)
 	assert.NilError(t, err)
 	compressed := gzip.NewWriter(file)
 	archive := tar.NewWriter(compressed)
-	assert.NilError(t, archive.WriteHeader(header))
-	_, err = archive.Write(content)
-	assert.NilError(t, err)
+	for _, entry := range entries {
+		assert.NilError(t, archive.WriteHeader(&entry.header))
+		_, err = archive.Write(entry.content)
+		assert.NilError(t, err)
+	}
 	assert.NilError(t, archive.Close())
 	assert.NilError(t, compressed.Close())
 	assert.NilError(t, file.Close())
