@@ -87,10 +87,13 @@ type run struct {
 	phases   []Phase
 	// result sets the final state, which is written only when all that belongs to the operation is done.
 	result func(*spec.Status)
+	// succeeded says that every phase held or was applied.
+	succeeded bool
 }
 
 // Run carries out the stored operation: it takes the machine's lock, runs the phases and records how it ended. The end
-// of stop, with ErrCancelled or ErrStopped as its cause, asks it to end at the next safe point. The returned status is final; an error means that there is none.
+// of stop, with ErrCancelled or ErrStopped as its cause, asks it to end at the next safe point. The returned status is
+// final; an error means that there is none.
 func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log io.Writer) (*spec.Status, error) {
 	op, err := e.Store.Operation(id)
 	if err != nil {
@@ -136,16 +139,19 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		fmt.Fprintf(log, "removing secrets: %v\n", err)
 	}
 	_ = e.Store.clearStop(id)
+	if r.succeeded {
+		if err := e.Store.forgetBundles(); err != nil {
+			fmt.Fprintf(log, "removing what bundles arrived in: %v\n", err)
+		}
+	}
 	r.recorder.change(true, func(s *spec.Status) {
 		r.result(s)
 		s.Finished = time.Now().UTC()
 	})
 	status := r.recorder.snapshot()
 	fmt.Fprintf(log, "%s: %s\n", status.State, status.Message)
-	if status.State == spec.Succeeded {
-		held.release()
-		r.context.runDeferred()
-	}
+	held.release()
+	r.context.runDeferred()
 	return status, r.recorder.err
 }
 
@@ -173,6 +179,7 @@ func (r *run) all(ctx context.Context) {
 			return
 		}
 	}
+	r.succeeded = true
 	r.result = func(s *spec.Status) {
 		s.State, s.Message = spec.Succeeded, "done"
 		if !s.Changed {

@@ -199,3 +199,18 @@ func (s *Store) read(name string, into any) error {
 	}
 	return nil
 }
+
+// forgetBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of it,
+// and an attempt that was killed may have left a part.
+func (s *Store) forgetBundles() error {
+	archives, err := filepath.Glob(filepath.Join(s.host.Path(spec.BundlesDir), "*"))
+	if err != nil {
+		return fmt.Errorf("listing %q: %w", spec.BundlesDir, err)
+	}
+	for _, archive := range archives {
+		if err := os.Remove(archive); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing an archive: %w", err)
+		}
+	}
+	return nil
+}

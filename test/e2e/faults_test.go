@@ -9,6 +9,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
 )
 
@@ -56,9 +57,11 @@ func TestEveryFaultInTheMiddleOfAJoinEndsWithAReadyNode(t *testing.T) {
 	}
 }
 
-// slowly narrows the way out of the host machine, so that a bundle is on its way for seconds; full opens it again.
+// slowly has the plugin push bundles, and narrows the way out of the host machine, so that one is on its way for seconds;
+// full opens it again.
 func slowly(t *testing.T) {
 	t.Helper()
+	configure(t, site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL, "delivery": "push"}})
 	on(t, "host", "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "160mbit", "burst", "512kb", "latency", "100ms")
 	t.Cleanup(func() { full(t) })
 }
