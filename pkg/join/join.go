@@ -99,11 +99,19 @@ func (f *Failure) Error() string {
 // gets a line at each change. The machine works inside window.
 func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *Window, report func(string)) (Outcome, error) {
 	started := time.Now()
+	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts ends
+	// the token.
+	worked := false
+	defer func() {
+		if worked {
+			c.revoke(ctx, machine.Name)
+		}
+	}()
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + c.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	var outcome Outcome
 	err := retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
 		var err error
-		outcome, err = c.attempt(ctx, machine, window, limit, report)
+		outcome, err = c.attempt(ctx, machine, window, limit, &worked, report)
 		return err
 	})
 	outcome.Seconds = time.Since(started).Seconds()
@@ -114,7 +122,8 @@ func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *Wi
 }
 
 // attempt is one way from looking at the machine to its Ready node. limit bounds the work, not the wait for a place.
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, window *Window, limit time.Duration, report func(string)) (Outcome, error) {
+// worked is set when an operation was or is at work on the machine.
+func (c *Conductor) attempt(ctx context.Context, machine config.Machine, window *Window, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
 	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 	seen, err := c.look(ctx, machine)
@@ -132,6 +141,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, window 
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
 	defer cancel()
 	if seen.running() || wants(seen.facts.Plan) {
+		*worked = true
 		status, err := c.work(ctx, seen, report)
 		if err != nil {
 			return outcome, err
@@ -174,9 +184,8 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 	return outcome, nil
 }
 
-// work has the machine do what its plan wants, with a token of its own that is gone afterwards whatever happens.
+// work has the machine do what its plan wants, with a token of its own.
 func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
-	defer c.revoke(ctx, seen.machine.Name)
 	operation := seen.operation
 	if !seen.running() {
 		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, time.Now())
@@ -184,9 +193,9 @@ func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (
 			return spec.Status{}, err
 		}
 		operation.Secrets.BootstrapToken = token
-		if !c.pulls(seen) {
-			operation.Join.Bundle.URL = ""
-		}
+	}
+	if !c.pulls(seen) {
+		operation.Join.Bundle.URL = ""
 	}
 	status, err := seen.remote.Start(ctx, operation)
 	if err != nil {

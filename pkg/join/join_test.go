@@ -45,6 +45,8 @@ type fakeMachine struct {
 	onStart func(spec.Operation)
 	// arrives, when set, is closed by the bundle, and Watch ends no sooner.
 	arrives chan struct{}
+	// watchErrors are returned by Watch first, one a call; the operation goes on meanwhile.
+	watchErrors []error
 	// watching blocks Watch until its context ends.
 	watching chan struct{}
 
@@ -81,6 +83,13 @@ func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.S
 func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
 	m.mu.Lock()
 	stopped := len(m.cancelled) > 0
+	if len(m.watchErrors) > 0 {
+		err := m.watchErrors[0]
+		m.watchErrors = m.watchErrors[1:]
+		m.facts.Working = m.started[0].ID
+		m.mu.Unlock()
+		return spec.Status{State: spec.Running}, err
+	}
 	m.mu.Unlock()
 	if m.watching != nil && !stopped {
 		close(m.watching)
@@ -302,7 +311,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 	}
 }
 
-func TestARunningOperationIsAttachedToWithoutASecondToken(t *testing.T) {
+func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	c := conductor(t, machine, client)
@@ -310,14 +319,34 @@ func TestARunningOperationIsAttachedToWithoutASecondToken(t *testing.T) {
 	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	machine.facts.Working = machine.started[0].ID
+	machine.pushed, machine.arrives = nil, make(chan struct{})
 	client.ClearActions()
 
 	_, err = c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].Secrets.BootstrapToken, "")
+	assert.Equal(t, len(machine.pushed), 1, "the bundle of a running operation goes on where its sender was lost")
 	for _, action := range client.Actions() {
 		assert.Assert(t, action.GetVerb() != "create")
 	}
+}
+
+func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
+	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
+	machine := &fakeMachine{
+		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
+		watchErrors: []error{fault.As(fault.Transient, errors.New("the connection was lost"))},
+	}
+	c := conductor(t, machine, client)
+	held := -1
+	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(text string) {
+		if strings.Contains(text, "trying again") {
+			held = len(tokens(t, client))
+		}
+	})
+	assert.NilError(t, err)
+	assert.Equal(t, held, 1, "tokens while the operation went on without us")
+	assert.Equal(t, len(tokens(t, client)), 0)
 }
 
 func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
