@@ -95,13 +95,13 @@ func (m *Machine) argv(args []string) ([]string, error) {
 	carried := 0
 	var missing error
 	for _, arch := range []string{"amd64", "arm64"} {
-		_, digest, err := m.agent.Binary(arch)
+		program, err := m.agent.Program(arch)
 		if err != nil {
 			argv, missing = append(argv, "-", "-"), err
 			continue
 		}
 		carried++
-		argv = append(argv, m.agentPath(digest), digest)
+		argv = append(argv, m.agentPath(program.SHA256), program.SHA256)
 	}
 	if carried == 0 {
 		return nil, fmt.Errorf("looking for argosy-node: %w", missing)
@@ -161,11 +161,11 @@ func (m *Machine) explain(call call, err error, result ssh.Result) error {
 }
 
 func (m *Machine) install(ctx context.Context, client *ssh.Client, arch string, anew bool) error {
-	data, digest, err := m.agent.Binary(arch)
+	program, err := m.agent.Program(arch)
 	if err != nil {
 		return err
 	}
-	target := m.agentPath(digest)
+	target := m.agentPath(program.SHA256)
 	if anew {
 		if _, err := client.Elevated().Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target, target + ".partial"}}); err != nil {
 			return fmt.Errorf("removing what is there: %w", err)
@@ -173,7 +173,7 @@ func (m *Machine) install(ctx context.Context, client *ssh.Client, arch string, 
 	}
 	// The script puts it in place, which saves an exec.
 	_, err = client.Upload(ctx, ssh.Upload{
-		Source: ssh.FromBytes(data), Size: int64(len(data)), SHA256: digest, Path: target, LeavePartial: true,
+		Source: program.Source, Size: program.Size, SHA256: program.SHA256, Path: target, LeavePartial: true,
 	})
 	return err
 }

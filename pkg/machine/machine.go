@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"strings"
@@ -24,8 +25,18 @@ const DefaultBinariesPath = "/usr/local/bin"
 
 // Agent carries argosy-node.
 type Agent interface {
-	// Binary returns the program for an architecture in Go's names, amd64 or arm64, and its sha256 in hex.
-	Binary(arch string) (data []byte, sha256 string, err error)
+	// Program returns argosy-node for an architecture in Go's names, amd64 or arm64. It is asked often, and must not copy.
+	Program(arch string) (Program, error)
+}
+
+// Program is one build of argosy-node.
+type Program struct {
+	// SHA256 in hex.
+	SHA256 string
+	// Size in bytes.
+	Size int64
+	// Source opens it at an offset.
+	Source func(offset int64) (io.ReadCloser, error)
 }
 
 // Machine is one machine. It is safe for concurrent use.

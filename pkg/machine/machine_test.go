@@ -31,7 +31,7 @@ var fakeArgosyNode []byte
 // fakeAgent carries fake-argosy-node, each architecture with a line of its own, so that their digests differ.
 type fakeAgent struct{ missing string }
 
-func (f fakeAgent) Binary(arch string) ([]byte, string, error) {
+func (f fakeAgent) binary(arch string) ([]byte, string, error) {
 	if arch == f.missing {
 		return nil, "", errors.New("no argosy-node for " + arch)
 	}
@@ -40,8 +40,17 @@ func (f fakeAgent) Binary(arch string) ([]byte, string, error) {
 	return data, hex.EncodeToString(sum[:]), nil
 }
 
+func (f fakeAgent) Program(arch string) (machine.Program, error) {
+	data, digest, err := f.binary(arch)
+	return programOf(data, digest), err
+}
+
+func programOf(data []byte, digest string) machine.Program {
+	return machine.Program{SHA256: digest, Size: int64(len(data)), Source: ssh.FromBytes(data)}
+}
+
 func (f fakeAgent) file(binaries, arch string) string {
-	_, digest, _ := f.Binary(arch)
+	_, digest, _ := f.binary(arch)
 	return filepath.Join(binaries, "argosy-node-"+digest[:16])
 }
 
@@ -121,7 +130,7 @@ func TestAnArgosyNodeWithAnotherDigestIsNeverRun(t *testing.T) {
 
 func TestAPartOfArgosyNodeThatCannotGrowIntoItIsReplaced(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
-	whole, _, _ := fakeAgent{}.Binary("amd64")
+	whole, _, _ := fakeAgent{}.binary("amd64")
 	wrong := bytes.Repeat([]byte("x"), len(whole))
 	assert.NilError(t, os.WriteFile(fakeAgent{}.file(l.binaries, "amd64")+".partial", wrong, 0o600))
 	_, err := l.Inspect(t.Context(), spec.Question{})
@@ -300,18 +309,19 @@ func TestABundleThatCannotBeNamedIsRefusedBeforeTheMachineIsReached(t *testing.T
 // echoAgent carries echo for argosy-node: a script cannot be busy, a program can.
 type echoAgent struct{ program []byte }
 
-func (e echoAgent) Binary(string) ([]byte, string, error) {
+func (e echoAgent) Program(string) (machine.Program, error) {
 	sum := sha256.Sum256(e.program)
-	return e.program, hex.EncodeToString(sum[:]), nil
+	return programOf(e.program, hex.EncodeToString(sum[:])), nil
 }
 
 func TestAnArgosyNodeThatSomebodyStillWritesIsWaitedFor(t *testing.T) {
 	echo, err := os.ReadFile("/bin/echo")
 	assert.NilError(t, err)
 	agent := echoAgent{echo}
-	_, digest, _ := agent.Binary("")
+	program, err := agent.Program("")
+	assert.NilError(t, err)
 	binaries := t.TempDir()
-	file := filepath.Join(binaries, "argosy-node-"+digest[:16])
+	file := filepath.Join(binaries, "argosy-node-"+program.SHA256[:16])
 	assert.NilError(t, os.WriteFile(file, echo, 0o755))
 	writer, err := os.OpenFile(file, os.O_WRONLY, 0)
 	assert.NilError(t, err)

@@ -7,10 +7,12 @@ import (
 	"sync"
 )
 
-// How much of a command's output is kept: all of it up to keepWhole, and of more the last keepTail.
+// How much of a command's output is kept: all of it up to keepWhole, and of more the last keepTail. Of what is passed on
+// as it comes only liveTail is kept: fifty machines may be watched for twenty minutes each.
 const (
 	keepWhole = 4 << 20
 	keepTail  = 256 << 10
+	liveTail  = 16 << 10
 	tailLines = 10
 )
 
@@ -31,10 +33,11 @@ func (o *output) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	o.kept = append(o.kept, p...)
+	whole, tail := o.bounds()
 	// Trimmed only when twice the tail has gathered again, so that each byte is moved at most once.
-	if len(o.kept) > keepWhole || (o.truncated && len(o.kept) > 2*keepTail) {
+	if len(o.kept) > whole || (o.truncated && len(o.kept) > 2*tail) {
 		o.truncated = true
-		o.kept = append(o.kept[:0:0], o.kept[len(o.kept)-keepTail:]...)
+		o.kept = append(o.kept[:0:0], o.kept[len(o.kept)-tail:]...)
 	}
 	if o.live == nil {
 		return len(p), nil
@@ -47,10 +50,18 @@ func (o *output) seal() (kept []byte, truncated bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed = true
-	if o.truncated && len(o.kept) > keepTail {
-		o.kept = o.kept[len(o.kept)-keepTail:]
+	if _, tail := o.bounds(); o.truncated && len(o.kept) > tail {
+		o.kept = o.kept[len(o.kept)-tail:]
 	}
 	return o.kept, o.truncated
+}
+
+// bounds are how much may gather before output is trimmed, and what is left then.
+func (o *output) bounds() (whole, tail int) {
+	if o.live != nil {
+		return 2 * liveTail, liveTail
+	}
+	return keepWhole, keepTail
 }
 
 // lastLines returns the end of stderr, or of stdout when there were no errors.

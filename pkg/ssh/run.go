@@ -21,7 +21,7 @@ type Command struct {
 	Argv []string
 	// Stdin is read until its end, or until the command has ended; a Read under way then is not waited for. Nil: no input.
 	Stdin io.Reader
-	// Stdout, when not nil, gets the output as it comes; Result has it as well, within bounds.
+	// Stdout, when not nil, gets the output as it comes; Result then keeps only the last 16 KiB.
 	Stdout io.Writer
 }
 

@@ -45,8 +45,8 @@ func TestInputReachesACommandAndOutputIsSeenAsItComes(t *testing.T) {
 	var live bytes.Buffer
 	result, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"cat"}, Stdin: bytes.NewReader(input), Stdout: &live})
 	assert.NilError(t, err)
-	assert.Assert(t, bytes.Equal(result.Stdout, input))
 	assert.Assert(t, bytes.Equal(live.Bytes(), input))
+	assert.Assert(t, result.Truncated && bytes.HasSuffix(input, result.Stdout) && len(result.Stdout) >= 16<<10)
 }
 
 func TestACommandThatReadsNoInputDoesNotWaitForIt(t *testing.T) {
