@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 
@@ -21,6 +22,7 @@ type Opener func(ctx context.Context, namespace, cluster string) (*join.Conducto
 // Env is what the steps of one plugin process share.
 type Env struct {
 	open Opener
+	log  *slog.Logger
 
 	mu     sync.Mutex
 	opened map[string]*opening
@@ -28,8 +30,8 @@ type Env struct {
 }
 
 // NewEnv makes an Env that opens clusters with open.
-func NewEnv(open Opener) *Env {
-	return &Env{open: open, opened: map[string]*opening{}, window: map[string]*join.Window{}}
+func NewEnv(open Opener, log *slog.Logger) *Env {
+	return &Env{open: open, log: log, opened: map[string]*opening{}, window: map[string]*join.Window{}}
 }
 
 // opening is one cluster as one workflow sees it: a workflow reads its configuration once, so that all its steps mean the
@@ -61,6 +63,7 @@ func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (
 			return nil, fmt.Errorf("opening cluster %q: %w", cluster, err)
 		}
 		conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+		conductor.Log = e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)
 		o.conductor = conductor
 	}
 	return o.conductor, nil

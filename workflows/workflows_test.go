@@ -33,7 +33,7 @@ var expression = regexp.MustCompile(`{{([^}]*)}}`)
 
 func TestEveryPluginTemplateAsksForAStepAndGetsTheOutputsItDeclares(t *testing.T) {
 	known := map[string]plugin.Step{}
-	for _, step := range steps.All(steps.NewEnv(nil), nil) {
+	for _, step := range steps.All(steps.NewEnv(nil, nil), nil) {
 		known[step.Name()] = step
 	}
 	asked := map[string]bool{}

@@ -62,7 +62,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	}
 	pool := ssh.NewPool()
 	defer pool.Close()
-	env := steps.NewEnv(opener(host, fleet.Tools{Agent: &agents{}, Pool: pool}))
+	env := steps.NewEnv(opener(host, fleet.Tools{Agent: &agents{}, Pool: pool}), log)
 	options.Steps = steps.All(env, workflows{argo})
 	options.Watcher = plugin.NewWatcher(argo)
 	options.Log = log

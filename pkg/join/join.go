@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,8 @@ type Conductor struct {
 	Version string
 	// Machine opens a machine; it does not dial yet.
 	Machine func(config.Machine) Machine
+	// Log gets a line at the start and the end of each operation; nil writes none.
+	Log *slog.Logger
 	// Detached says whether a cancellation only ends this process, while the work on the machine should go on.
 	Detached func(cause error) bool
 
@@ -201,13 +204,23 @@ func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (
 	if err != nil {
 		return status, fmt.Errorf("starting operation %s: %w", operation.ID, err)
 	}
+	log := c.log().With("machine", seen.machine.Name, "operation", operation.ID)
+	log.Info("operation runs", "attached", seen.running(), "pushed", operation.Join.Bundle.URL == "")
 	if !status.State.Final() {
 		status, err = c.follow(ctx, seen, operation, status, report)
 	}
+	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
 	if err == nil && status.State != spec.Succeeded {
 		err = fault.As(classOf(status), &Failure{Machine: seen.machine.Name, Status: status})
 	}
 	return status, err
+}
+
+func (c *Conductor) log() *slog.Logger {
+	if c.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Log
 }
 
 func classOf(status spec.Status) fault.Class {
