@@ -1,8 +1,10 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/join"
@@ -50,6 +52,9 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	}}, nil
 }
 
+// urgency orders a plan by what people have to know first.
+var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionMark: 2, join.ActionNothing: 3}
+
 // planResult fans out over the machines that have work and over those that were refused: each of these then fails in a
 // step of its own, by name, while the others finish. A dry run, which has no such steps, fails here.
 func planResult(entries []join.Entry, dryRun bool) plugin.Result {
@@ -61,10 +66,12 @@ func planResult(entries []join.Entry, dryRun bool) plugin.Result {
 	for _, entry := range append(work, refused...) {
 		items = append(items, item{entry.Machine})
 	}
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b join.Entry) int { return cmp.Compare(urgency[a.Action], urgency[b.Action]) })
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
 		Message: planMessage(entries, work, refused),
-		Outputs: map[string]string{"machines": encode(items), "table": join.Table(entries), "plan": encode(entries)},
+		Outputs: map[string]string{"machines": encode(items), "table": boundTable(join.Table(sorted)), "plan": encodeReport(sorted)},
 	}
 	if dryRun && len(refused) > 0 {
 		result.Phase = plugin.Failed

@@ -39,7 +39,7 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		}
 		machines := machineResults(workflow.Status.Nodes)
 		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(machines), Outputs: map[string]string{
-			"table": summaryTable(machines), "report": encode(machines),
+			"table": boundTable(summaryTable(machines)), "report": encodeReport(machines),
 		}}, nil
 	}}, nil
 }
@@ -52,7 +52,8 @@ type machineResult struct {
 	Message string `json:"message"`
 }
 
-// machineResults finds the join steps by what their templates ask of us, in the order of the machines' names. A step that
+// machineResults finds the join steps by what their templates ask of us, failed ones first, then in the order of
+// the machines' names. A step that
 // was retried counts with its last attempt, which the node above the attempts shows.
 func machineResults(nodes wfv1.Nodes) []machineResult {
 	byMachine := map[string]machineResult{}
@@ -69,9 +70,20 @@ func machineResults(nodes wfv1.Nodes) []machineResult {
 	for _, result := range byMachine {
 		results = append(results, result)
 	}
-	slices.SortFunc(results, func(a, b machineResult) int { return strings.Compare(a.Machine, b.Machine) })
+	slices.SortFunc(results, func(a, b machineResult) int {
+		switch {
+		case a.failed() == b.failed():
+			return strings.Compare(a.Machine, b.Machine)
+		case a.failed():
+			return -1
+		}
+		return 1
+	})
 	return results
 }
+
+func (r machineResult) failed() bool { return r.Phase != wfv1.NodeSucceeded && r.Phase != wfv1.NodeSkipped }
+
 
 // machineOf is the machine that a plugin node worked on, "" for every other node.
 func machineOf(node wfv1.NodeStatus) string {
@@ -92,7 +104,7 @@ func summaryMessage(machines []machineResult) string {
 	}
 	var failed []string
 	for _, result := range machines {
-		if result.Phase != wfv1.NodeSucceeded && result.Phase != wfv1.NodeSkipped {
+		if result.failed() {
 			failed = append(failed, fmt.Sprintf("%s (%s): %s", result.Machine, result.Phase, result.Message))
 		}
 	}

@@ -1,8 +1,10 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/join"
@@ -41,10 +43,11 @@ func (s verifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 }
 
 func verifyResult(findings []join.Finding) plugin.Result {
+	slices.SortStableFunc(findings, func(a, b join.Finding) int { return cmp.Compare(len(b.Problems), len(a.Problems)) })
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
 		Message: fmt.Sprintf("%d of %d machines are Ready nodes as wanted", len(findings), len(findings)),
-		Outputs: map[string]string{"table": join.FindingsTable(findings), "report": encode(findings)},
+		Outputs: map[string]string{"table": boundTable(join.FindingsTable(findings)), "report": encodeReport(findings)},
 	}
 	unsound := join.Unsound(findings)
 	if len(unsound) == 0 {

@@ -1,0 +1,50 @@
+package steps
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/join"
+)
+
+// A plan of this many machines would not fit into one output.
+const many = 1000
+
+func manyEntries() []join.Entry {
+	var entries []join.Entry
+	for i := range many {
+		entry := join.Entry{Machine: fmt.Sprintf("machine-%04d", i), Action: join.ActionJoin, Reasons: []string{"will do: bundle, kernel, binaries, containerd, images, kubelet, kubeadm, healthy"}}
+		if i == many-1 {
+			entry.Action, entry.Reasons = join.ActionRefuse, []string{"the disk is full"}
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+func TestAPlanOfManyMachinesFitsAndKeepsTheRefusedOnes(t *testing.T) {
+	result := planResult(manyEntries(), false)
+	var plan report[join.Entry]
+	assert.NilError(t, json.Unmarshal([]byte(result.Outputs["plan"]), &plan))
+	assert.Equal(t, plan.Machines[0].Machine, "machine-0999")
+	assert.Equal(t, len(plan.Machines)+plan.Omitted, many)
+	assert.Assert(t, plan.Omitted > 0)
+
+	var items []struct{ Machine string }
+	assert.NilError(t, json.Unmarshal([]byte(result.Outputs["machines"]), &items))
+	assert.Equal(t, len(items), many, "every machine is fanned out")
+	assert.Assert(t, strings.Contains(result.Outputs["table"], "more lines; see executor-plugin plan"))
+	for name, output := range result.Outputs {
+		assert.Assert(t, len(output) <= 64<<10, "output %s has %d bytes", name, len(output))
+	}
+}
+
+func TestAShortReportIsWhole(t *testing.T) {
+	assert.Equal(t, encodeReport([]int{1, 2}), `{"machines":[1,2]}`)
+	assert.Equal(t, encodeReport([]int{}), `{"machines":[]}`)
+	assert.Equal(t, boundTable("a\nb\n"), "a\nb\n")
+}
