@@ -52,9 +52,8 @@ type machineResult struct {
 	Message string `json:"message"`
 }
 
-// machineResults finds the join steps by what their templates ask of us, failed ones first, then in the order of
-// the machines' names. A step that
-// was retried counts with its last attempt, which the node above the attempts shows.
+// machineResults finds the join steps by what their templates ask of us, failed ones first, then in the order of the
+// machines' names. A step that was retried counts with its last attempt.
 func machineResults(nodes wfv1.Nodes) []machineResult {
 	byMachine := map[string]machineResult{}
 	started := map[string]int64{}
@@ -82,8 +81,9 @@ func machineResults(nodes wfv1.Nodes) []machineResult {
 	return results
 }
 
-func (r machineResult) failed() bool { return r.Phase != wfv1.NodeSucceeded && r.Phase != wfv1.NodeSkipped }
-
+func (r machineResult) failed() bool {
+	return r.Phase != wfv1.NodeSucceeded && r.Phase != wfv1.NodeSkipped
+}
 
 // machineOf is the machine that a plugin node worked on, "" for every other node.
 func machineOf(node wfv1.NodeStatus) string {
