@@ -18,11 +18,31 @@ func TestOneSubmitJoinsMachinesOfEveryKindAndASecondDoesNothing(t *testing.T) {
 	first := finished(t, submit(t, "concurrency=3"))
 	assert.Equal(t, first.Status.Phase, wfv1.WorkflowSucceeded, describe(first))
 	assertJoined(t, all...)
+	assert.Assert(t, atOnce(t) <= 3, "%d machines were at work at once", atOnce(t))
 
 	second := finished(t, submit(t))
 	assert.Equal(t, second.Status.Phase, wfv1.WorkflowSucceeded, describe(second))
 	assert.Assert(t, strings.Contains(step(t, second, "plan").Message, "0 of 5 machines to join, 5 as wanted already"), describe(second))
 	assertJoined(t, all...)
+}
+
+// atOnce is how many machines were at work at the same moment, by their own clocks, which are one in the lab.
+func atOnce(t *testing.T) int {
+	t.Helper()
+	most := 0
+	for _, machine := range all {
+		started, found := statusOn(t, machine)
+		assert.Assert(t, found && started.Changed, "%s did nothing", machine)
+		working := 0
+		for _, other := range all {
+			status, _ := statusOn(t, other)
+			if !status.Started.After(started.Started) && status.Finished.After(started.Started) {
+				working++
+			}
+		}
+		most = max(most, working)
+	}
+	return most
 }
 
 func TestADryRunTouchesNoMachine(t *testing.T) {
