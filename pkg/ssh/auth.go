@@ -4,8 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -160,11 +158,10 @@ func (l *login) refused() *AuthError {
 // last attempt but hangs up with a message, which is neither an end of the stream nor an error of the network.
 func (l *login) refusal(err error) *AuthError {
 	var refused *AuthError
-	var network net.Error
 	switch {
 	case errors.As(err, &refused):
 		return refused
-	case !l.tried, errors.Is(err, errLost), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+	case !l.tried, errors.Is(err, errLost), lost(err):
 		return nil
 	default:
 		refused = l.refused()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
@@ -92,6 +93,13 @@ func (e *ExitError) Error() string {
 
 // errLost is the cause of every error of a connection that ended while it was in use.
 var errLost = errors.New("the connection was lost")
+
+// lost says whether err is how the end of a connection looks to what used it: a write to a closed socket, an end of the
+// stream, a command that ended without a status. The connection itself may learn of its end a moment later.
+func lost(err error) bool {
+	var network net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) || errors.As(err, new(*xssh.ExitMissingError))
+}
 
 func configuration(format string, args ...any) error {
 	return fault.As(fault.Configuration, fmt.Errorf(format, args...))

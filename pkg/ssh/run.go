@@ -150,7 +150,7 @@ func (c *Client) ended(ctx context.Context, err error) (exit, error) {
 		return exit{code: status.ExitStatus(), signal: status.Signal()}, nil
 	case ctx.Err() != nil:
 		return exit{}, interrupted(ctx, "running a command on "+c.Host())
-	case errors.As(err, new(*xssh.ExitMissingError)), !c.Alive():
+	case lost(err), !c.Alive():
 		c.abandon()
 		return exit{}, transient("running a command on %s: %w", c.Host(), errLost)
 	default:

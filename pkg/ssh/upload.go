@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/bramvdbogaerde/go-scp"
-	xssh "golang.org/x/crypto/ssh"
 )
 
 const (
@@ -247,7 +246,7 @@ func (c *Client) scpError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, io.EOF), errors.As(err, new(*xssh.ExitMissingError)), !c.Alive():
+	case lost(err), !c.Alive():
 		c.abandon()
 		return transient("sending by scp: %w", errLost)
 	default:
