@@ -34,11 +34,13 @@ func unitName(id string) string { return "argosy-" + id + ".service" }
 
 // Start begins "<self> run --id <id>". Neither secrets nor anything that a user wrote is in the arguments.
 func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) error {
+	// A phase that does not end in TimeoutStopSec is killed; the next start finishes it. Longer would only hold up a reboot:
+	// kubeadm waits in vain for a kubelet that the shutdown has stopped.
 	argv := []string{
 		"systemd-run", "--quiet", "--collect", "--unit=" + unitName(id), "--description=Argosy operation " + id,
 		// Only our process gets SIGTERM, and has time to finish what must not be left half done. The commands it runs die
 		// with it, so systemd need not look for them, which with cgroup v1 in a container it does in vain for minutes.
-		"--property=KillMode=process", "--property=TimeoutStopSec=120", "--property=OOMScoreAdjust=-500",
+		"--property=KillMode=process", "--property=TimeoutStopSec=20", "--property=OOMScoreAdjust=-500",
 	}
 	if timeout > 0 {
 		argv = append(argv, fmt.Sprintf("--property=RuntimeMaxSec=%d", int((timeout+grace).Seconds())))
