@@ -10,8 +10,8 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// run is the program with these arguments: what it prints, its error and its exit code.
-func run(t *testing.T, args ...string) (out string, err error, code int) {
+// run is the program with these arguments: what it prints, its exit code and its error.
+func run(t *testing.T, args ...string) (out string, code int, err error) {
 	t.Helper()
 	var text bytes.Buffer
 	root := rootCommand()
@@ -21,11 +21,11 @@ func run(t *testing.T, args ...string) (out string, err error, code int) {
 	if err = root.ExecuteContext(t.Context()); err != nil {
 		code = exitCode(err)
 	}
-	return text.String(), err, code
+	return text.String(), code, err
 }
 
 func TestValidateAcceptsTheExample(t *testing.T) {
-	out, err, _ := run(t, "validate", "--from", "../../examples/team-a", "--cluster", "team-a")
+	out, _, err := run(t, "validate", "--from", "../../examples/team-a", "--cluster", "team-a")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "cluster team-a: vcluster.yaml and argosy.yaml are valid, 4 machines"), out)
 }
@@ -53,7 +53,7 @@ func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {
 		{"no kubeconfig", []string{"plan", "--namespace", "a", "--kubeconfig", filepath.Join(valid, "none")}, "reading the host cluster's kubeconfig"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err, code := run(t, tt.args...)
+			_, code, err := run(t, tt.args...)
 			assert.ErrorContains(t, err, tt.says)
 			assert.Equal(t, code, exitConfiguration)
 		})
