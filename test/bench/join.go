@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
 )
 
@@ -40,7 +41,7 @@ func (b *bench) join(ctx context.Context, name string, machines ...string) error
 
 // pushes has the plugin stream bundles over SSH, as the floor does.
 func (b *bench) pushes(ctx context.Context) error {
-	config, err := b.site.ConfigMap(site.Fleet{Bundles: map[string]any{"repository": "http://10.117.0.1:8090", "delivery": "push"}})
+	config, err := b.site.ConfigMap(site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL, "delivery": "push"}})
 	if err != nil {
 		return err
 	}
