@@ -127,17 +127,25 @@ func (e *DigestError) Error() string {
 
 // CheckMachine says whether the program in file runs on arch (Go's name), by its ELF header and without executing it.
 func CheckMachine(file, arch string) error {
-	program, err := elf.Open(file)
+	got, err := MachineOf(file)
 	if err != nil {
-		return fault.As(fault.Permanent, fmt.Errorf("reading the ELF header of %q: %w", file, err))
-	}
-	defer program.Close()
-	got, known := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[program.Machine]
-	if !known {
-		got = program.Machine.String()
+		return err
 	}
 	if got != arch {
 		return fault.As(fault.Permanent, fmt.Errorf("the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch))
 	}
 	return nil
+}
+
+// MachineOf gives the architecture that the program in file runs on: Go's name of it, or ELF's where Argosy does not know it.
+func MachineOf(file string) (string, error) {
+	program, err := elf.Open(file)
+	if err != nil {
+		return "", fault.As(fault.Permanent, fmt.Errorf("reading the ELF header of %q: %w", file, err))
+	}
+	defer program.Close()
+	if arch, known := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[program.Machine]; known {
+		return arch, nil
+	}
+	return program.Machine.String(), nil
 }

@@ -1,0 +1,73 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// StatusError is an answer that is no success.
+type StatusError struct {
+	URL string
+	// Code is HTTP's.
+	Code int
+}
+
+func (s *StatusError) Error() string {
+	return fmt.Sprintf("%s answers %d %s", s.URL, s.Code, http.StatusText(s.Code))
+}
+
+// Missing says that there is no such file.
+func (s *StatusError) Missing() bool {
+	return s.Code == http.StatusNotFound || s.Code == http.StatusGone
+}
+
+// Forbidden says that the file is not for us.
+func (s *StatusError) Forbidden() bool {
+	return s.Code == http.StatusUnauthorized || s.Code == http.StatusForbidden
+}
+
+// class of an answer: missing or forbidden is the user's to mend, an overloaded or broken server may recover.
+func (s *StatusError) class() fault.Class {
+	switch {
+	case s.Missing(), s.Forbidden():
+		return fault.Configuration
+	case s.Code >= 500, s.Code == http.StatusTooManyRequests, s.Code == http.StatusRequestTimeout:
+		return fault.Transient
+	}
+	return fault.Permanent
+}
+
+// errPlainRedirect: a server that is asked over TLS sends us on to plain HTTP, where anyone could answer.
+var errPlainRedirect = errors.New("redirected from https to http")
+
+func stayEncrypted(request *http.Request, via []*http.Request) error {
+	const most = 10
+	if len(via) >= most {
+		return fmt.Errorf("redirected more than %d times", most)
+	}
+	if via[0].URL.Scheme == "https" && request.URL.Scheme != "https" {
+		return errPlainRedirect
+	}
+	return nil
+}
+
+// unanswered classifies a request that brought no response.
+func unanswered(ctx context.Context, err error) error {
+	var certificate *tls.CertificateVerificationError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fault.As(fault.Cancelled, err)
+	case errors.As(err, &certificate), errors.Is(err, errPlainRedirect):
+		return fault.As(fault.Configuration, err)
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return fault.As(fault.Configuration, err)
+	}
+	return fault.As(fault.Transient, err)
+}
