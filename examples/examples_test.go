@@ -27,7 +27,7 @@ func TestTheExampleClusterNamesOnlySecretsThatItShows(t *testing.T) {
 	source := config.Dir{Path: "team-a"}
 	cluster, err := config.Load(t.Context(), source, "team-a")
 	assert.NilError(t, err)
-	named := []string{cluster.Fleet.Cluster.KubeconfigSecret}
+	named := []string{cluster.KubeconfigSecret()}
 	for _, machine := range cluster.Fleet.Machines {
 		ssh := cluster.SSHFor(machine)
 		named = append(named, ssh.Secret, ssh.KnownHostsSecret)

@@ -23,8 +23,13 @@ func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	c := Defaults()
 	c.Name = cluster
 	v, f := read(VClusterDocument, vcluster), read(FleetDocument, argosy)
-	v.parseVCluster(&c.VCluster)
-	f.parseFleet(&c)
+	v.decodeVCluster(&c.VCluster)
+	f.decodeFleet(&c.Fleet)
+	v.checkVCluster(&c.VCluster)
+	f.checkFleet(&c)
+	if v.root != nil && f.tellsTarget() {
+		c.checkTarget(v, f)
+	}
 	if problems := append(v.problems, f.problems...); len(problems) > 0 {
 		return nil, fault.As(fault.Configuration, problems.sorted())
 	}

@@ -61,6 +61,9 @@ func (d *document) decode(n *node, into reflect.Value) {
 	}
 }
 
+// unknownKey is what is wrong with a key that no document has at its place.
+const unknownKey = "unknown key"
+
 func (d *document) structure(n *node, into reflect.Value) {
 	if !d.is(n, yaml.MappingNode) {
 		return
@@ -72,7 +75,7 @@ func (d *document) structure(n *node, into reflect.Value) {
 			continue
 		}
 		line, column := f.value.keyLine, f.value.keyColumn
-		d.addAt(line, column, join(n.path, f.name), "unknown key", d.didYouMean(f.name, n, fields))
+		d.addAt(line, column, join(n.path, f.name), unknownKey, d.didYouMean(f.name, n, fields))
 	}
 }
 

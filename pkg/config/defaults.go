@@ -14,7 +14,8 @@ const (
 
 // Defaults returns what holds where the documents say nothing. It is the only place where defaults are written down.
 // Those that depend on other keys are not in it: a machine's nodeName is its name, bundles.repository is
-// privateNodes.autoUpgrade.bundleRepository, a bastion's user and Secret are its machine's.
+// privateNodes.autoUpgrade.bundleRepository unless bundles come from the control plane, a bastion's user and Secret are
+// its machine's.
 func Defaults() Cluster {
 	return Cluster{VCluster: defaultVCluster(), Fleet: defaultFleet()}
 }
@@ -26,6 +27,8 @@ func defaultFleet() Fleet {
 			User: "root", Port: defaultSSHPort, TrustOnFirstUse: &no,
 			ConnectTimeout: seconds(10), KeepAlive: seconds(10),
 		},
+		ControlPlane: HostedControlPlane{Timeout: seconds(10 * 60)},
+
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
 		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30)},
 		Limits: Limits{

@@ -17,12 +17,14 @@ type Fleet struct {
 	APIVersion string `json:"apiVersion" enum:"argosy.dev/v1alpha1"`
 	// Kind is "Fleet".
 	Kind string `json:"kind" enum:"Fleet"`
-	// Cluster names the cluster that the machines join.
-	Cluster ClusterTarget `json:"cluster"`
+	// Cluster names an existing cluster that the machines join. Left out, Argosy provisions the cluster.
+	Cluster ClusterTarget `json:"cluster,omitzero"`
+	// ControlPlane holds what provisioning needs beside vcluster.yaml.
+	ControlPlane HostedControlPlane `json:"controlPlane,omitzero"`
 	// SSH is how machines are reached; a machine may override each field.
 	SSH SSH `json:"ssh,omitzero"`
-	// Machines are the hosts. Names and addresses are unique.
-	Machines []Machine `json:"machines"`
+	// Machines are the hosts. Names and addresses are unique. A cluster that Argosy provisions may get them later.
+	Machines []Machine `json:"machines,omitempty"`
 	// Bundles says where node bundles come from and how they are verified.
 	Bundles Bundles `json:"bundles,omitzero"`
 	// Join holds what Argosy asks of machines before it touches them.
@@ -33,10 +35,21 @@ type Fleet struct {
 
 // ClusterTarget is an existing cluster, given by a kubeconfig.
 type ClusterTarget struct {
-	// KubeconfigSecret names a Secret beside the ConfigMap; its key "value", "kubeconfig" or "config" holds an admin kubeconfig.
-	KubeconfigSecret string `json:"kubeconfigSecret"`
-	// Endpoint is host:port of the API server as the machines see it; default: the kubeconfig's server.
+	// KubeconfigSecret names a Secret beside the ConfigMap; its key "value", "kubeconfig" or "config" holds an admin
+	// kubeconfig. Empty: Argosy provisions the cluster and writes the Secret <cluster>-kubeconfig itself.
+	KubeconfigSecret string `json:"kubeconfigSecret,omitempty"`
+	// Endpoint is host:port of the API server as the machines see it; default: the kubeconfig's server. A cluster that
+	// Argosy provisions has controlPlane.endpoint of vcluster.yaml instead.
 	Endpoint string `json:"endpoint,omitempty"`
+}
+
+// HostedControlPlane is a control plane in pods of the host cluster.
+type HostedControlPlane struct {
+	// Timeout bounds the wait for the control plane to answer. Default 10m.
+	Timeout metav1.Duration `json:"timeout,omitzero"`
+	// Image of Argosy itself, for what runs beside the control plane: the bundle server and the backup jobs. Default: the
+	// plugin's own.
+	Image string `json:"image,omitempty"`
 }
 
 // SSH is how to reach a machine. Empty fields of a machine's own SSH take the fleet's value.
@@ -121,7 +134,8 @@ const (
 // Bundles says where node bundles come from. A bundle is found at
 // <repository>/<version>/kubernetes-<version>-<arch>.tar.gz (or .tar.zst).
 type Bundles struct {
-	// Repository is an http(s) URL. Default: privateNodes.autoUpgrade.bundleRepository of vcluster.yaml.
+	// Repository is an http(s) URL. Default: the control plane itself when Argosy provisions it with
+	// privateNodes.importNodeBinaries, and privateNodes.autoUpgrade.bundleRepository of vcluster.yaml otherwise.
 	Repository string `json:"repository,omitempty"`
 	// CACert is a PEM certificate authority for the repository's TLS, beside the system's.
 	CACert string `json:"caCert,omitempty"`

@@ -61,7 +61,14 @@ func notYet() []refusal {
 		{"privateNodes.joinNode.containerd.enabled", switchedOff, reason, "remove it, and let Argosy install containerd"},
 		{"privateNodes.joinNode.containerd.registry", anySet, reason, instead},
 		{"privateNodes.joinNode.containerd.importImages", switchedOn, reason, instead},
-		{"privateNodes.kubelet.config", beyondCgroupDriver, reason, "set it in the cluster's ConfigMap kube-system/kubelet-config"},
+	}
+}
+
+// notExisting is what only a cluster that Argosy provisions can have: in another one the objects are somebody else's.
+func notExisting() []refusal {
+	return []refusal{
+		{"privateNodes.kubelet.config", beyondCgroupDriver, "is not carried out in a cluster that exists already: its kubelet-config is not Argosy's",
+			"set it in the cluster's ConfigMap kube-system/kubelet-config"},
 	}
 }
 

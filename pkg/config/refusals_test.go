@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,7 +48,7 @@ func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
 		"privateNodes.joinNode.containerd.importImages": {"[/images]", "[]"},
 		"privateNodes.kubelet.config":                   {"{failSwapOn: false}", "{cgroupDriver: systemd}"},
 	}
-	for _, r := range append(unsupported(), notYet()...) {
+	for _, r := range slices.Concat(unsupported(), notYet(), notExisting()) {
 		t.Run(r.path, func(t *testing.T) {
 			documents, tried := cases[r.path]
 			assert.Assert(t, tried, "no case for %s", r.path)

@@ -12,24 +12,34 @@ import (
 	"strings"
 )
 
-// parseFleet decodes argosy.yaml over the defaults and notes what is wrong with it.
-func (d *document) parseFleet(c *Cluster) {
+// decodeFleet reads argosy.yaml over the defaults.
+func (d *document) decodeFleet(f *Fleet) {
 	if d.root == nil {
 		return
 	}
-	d.decode(d.root, reflect.ValueOf(&c.Fleet).Elem())
-	d.checkKind(c.Fleet)
-	fillText(reflect.ValueOf(&c.Fleet).Elem(), reflect.ValueOf(defaultFleet()))
-	for i := range c.Fleet.Machines {
-		fill(&c.Fleet.Machines[i].NodeName, c.Fleet.Machines[i].Name)
+	d.decode(d.root, reflect.ValueOf(f).Elem())
+	fillText(reflect.ValueOf(f).Elem(), reflect.ValueOf(defaultFleet()))
+	for i := range f.Machines {
+		fill(&f.Machines[i].NodeName, f.Machines[i].Name)
 	}
-	d.checkTarget(c.Fleet.Cluster)
+}
+
+// checkFleet notes what is wrong with argosy.yaml, whoever provides the control plane.
+func (d *document) checkFleet(c *Cluster) {
+	if d.root == nil {
+		return
+	}
+	d.checkKind(c.Fleet)
+	d.object("cluster.kubeconfigSecret", c.Fleet.Cluster.KubeconfigSecret)
+	d.hostPort("cluster.endpoint", c.Fleet.Cluster.Endpoint)
 	d.checkSSH("ssh", c.Fleet.SSH)
 	d.checkMachines(c)
 	d.checkBundles(&c.Fleet.Bundles)
 	d.checkPolicy(c.Fleet)
 	// After the checks: what is wrong with vcluster.yaml's repository is said there.
-	fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
+	if !c.BundlesFromControlPlane() {
+		fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
+	}
 }
 
 func (d *document) checkKind(f Fleet) {
@@ -47,13 +57,6 @@ func (d *document) checkKind(f Fleet) {
 	default:
 		d.add("kind", shown(f.Kind)+" is not known", fmt.Sprintf("write kind: %s", FleetKind))
 	}
-}
-
-func (d *document) checkTarget(t ClusterTarget) {
-	if d.required("cluster.kubeconfigSecret", t.KubeconfigSecret, "name the Secret that holds an admin kubeconfig of the cluster") {
-		d.object("cluster.kubeconfigSecret", t.KubeconfigSecret)
-	}
-	d.hostPort("cluster.endpoint", t.Endpoint)
 }
 
 func (d *document) checkSSH(key string, s SSH) {
@@ -89,9 +92,6 @@ func (o owners) claim(value string, machine int) (first int, taken bool) {
 }
 
 func (d *document) checkMachines(c *Cluster) {
-	if len(c.Fleet.Machines) == 0 {
-		d.add("machines", "is missing or empty", "list at least one machine with name and address")
-	}
 	names, nodeNames, addresses := owners{}, owners{}, owners{}
 	for i, m := range c.Fleet.Machines {
 		key := "machines[" + strconv.Itoa(i) + "]"
@@ -188,6 +188,8 @@ func (d *document) certificates(key, text string) {
 }
 
 func (d *document) checkPolicy(f Fleet) {
+	d.positive("controlPlane.timeout", f.ControlPlane.Timeout)
+	d.image("controlPlane.image", f.ControlPlane.Image)
 	d.quantity("join.minDisk", f.Join.MinDisk)
 	d.quantity("join.minMemory", f.Join.MinMemory)
 	d.positive("join.maxClockSkew", f.Join.MaxClockSkew)

@@ -24,7 +24,7 @@ func TestTheFleetIsCheckedValueByValue(t *testing.T) {
 	for name, test := range map[string]struct{ fleet, key, want string }{
 		"no machines":             {fleetHead, "machines", "list at least one machine"},
 		"machines of null":        {fleetHead + "machines:\n", "machines", "argosy.yaml:5:1: machines: is missing or empty"},
-		"no kubeconfig":           {"apiVersion: argosy.dev/v1alpha1\nkind: Fleet\nmachines: [{name: a, address: b}]\n", "cluster.kubeconfigSecret", "is missing"},
+		"control plane twice":     {goodFleet + "controlPlane: {timeout: 5m}\n", "controlPlane", "a cluster whose control plane exists"},
 		"no apiVersion":           {strings.TrimPrefix(goodFleet, "apiVersion: argosy.dev/v1alpha1\n"), "apiVersion", "write apiVersion: argosy.dev/v1alpha1"},
 		"no kind":                 {strings.Replace(goodFleet, "kind: Fleet\n", "", 1), "kind", "write kind: Fleet"},
 		"no name":                 {machine("{address: a}"), "machines[0].name", "is missing"},

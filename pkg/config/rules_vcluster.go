@@ -12,14 +12,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// parseVCluster decodes vcluster.yaml over the defaults and notes what is wrong with it.
-func (d *document) parseVCluster(v *VCluster) {
+// decodeVCluster reads vcluster.yaml over the defaults.
+func (d *document) decodeVCluster(v *VCluster) {
 	if d.root == nil {
 		return
 	}
 	d.decode(d.root, reflect.ValueOf(v).Elem())
 	d.unify(v)
 	fillText(reflect.ValueOf(v).Elem(), reflect.ValueOf(defaultVCluster()))
+}
+
+// checkVCluster notes what is wrong with vcluster.yaml, whatever argosy.yaml says.
+func (d *document) checkVCluster(v *VCluster) {
+	if d.root == nil {
+		return
+	}
 	if enabled := d.root.find("privateNodes.enabled"); !v.PrivateNodes.Enabled && (enabled == nil || enabled.tag == "!!bool" || enabled.tag == nullTag) {
 		d.add("privateNodes.enabled", "must be true: Argosy gives clusters machines of their own", "write privateNodes: {enabled: true}")
 	}

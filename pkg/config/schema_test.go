@@ -45,7 +45,7 @@ func TestTheSchemaKnowsDefaultsEnumerationsAndWhatIsRequired(t *testing.T) {
 	}
 	fleet, vcluster := read(config.FleetDocument), read(config.VClusterDocument)
 
-	assert.DeepEqual(t, fleet["required"], []any{"apiVersion", "kind", "cluster", "machines"})
+	assert.DeepEqual(t, fleet["required"], []any{"apiVersion", "kind"})
 	assert.DeepEqual(t, property(t, fleet, "machines", "[]")["required"], []any{"name", "address"})
 	assert.DeepEqual(t, property(t, fleet, "bundles", "delivery")["enum"], []any{"auto", "pull", "push"})
 	assert.Equal(t, property(t, fleet, "limits", "machineTimeout")["default"], "20m0s")

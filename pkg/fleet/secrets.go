@@ -14,14 +14,15 @@ func CheckSecrets(ctx context.Context, source config.Source, cluster *config.Clu
 	var missing []error
 	for _, name := range secretNames(cluster) {
 		if _, err := source.Secret(ctx, name); err != nil {
-			missing = append(missing, fmt.Errorf("reading a Secret that argosy.yaml names: %w", err))
+			missing = append(missing, fmt.Errorf("reading a Secret that the documents name: %w", err))
 		}
 	}
 	return errors.Join(missing...)
 }
 
 func secretNames(cluster *config.Cluster) []string {
-	names := []string{cluster.Fleet.Cluster.KubeconfigSecret}
+	// The kubeconfig of a hosted cluster is not among them: provisioning writes it.
+	names := []string{cluster.Fleet.Cluster.KubeconfigSecret, cluster.VCluster.ControlPlane.BackingStore.Database.External.Connector}
 	for _, machine := range cluster.Fleet.Machines {
 		ssh := cluster.SSHFor(machine)
 		names = append(names, ssh.Secret, ssh.KnownHostsSecret)

@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 
@@ -30,15 +31,23 @@ type Target struct {
 	Version string
 	// CgroupDriver is what the cluster's kubelet-config asks for, "systemd" when it says nothing.
 	CgroupDriver string
+	// BundlesURL is where a control plane that Argosy provisioned serves node bundles; empty when it serves none.
+	BundlesURL string
 }
+
+// BundlesKey of the kubeconfig Secret holds Target.BundlesURL.
+const BundlesKey = "bundles"
 
 // kubeconfigKeys are the Secret keys that hold a kubeconfig, in the order in which tools write them: Cluster API, our own, kubectl users.
 var kubeconfigKeys = []string{"value", "kubeconfig", "config"}
 
 // Connect opens the target of cluster: it reads the kubeconfig Secret and asks the API server who it is.
 func Connect(ctx context.Context, source config.Source, cluster *config.Cluster) (*Target, error) {
-	name := cluster.Fleet.Cluster.KubeconfigSecret
+	name := cluster.KubeconfigSecret()
 	content, err := source.Secret(ctx, name)
+	if cluster.Hosted() && errors.Is(err, config.ErrNotFound) {
+		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w; provision the cluster first: argo submit --from workflowtemplate/provision -p cluster=%s", cluster.Name, err, cluster.Name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w", cluster.Name, err)
 	}
@@ -53,6 +62,9 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint)
 	if err != nil {
 		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+	}
+	if address, ok := content[BundlesKey]; ok {
+		target.BundlesURL = address.Reveal()
 	}
 	if err := target.ask(ctx); err != nil {
 		return nil, fmt.Errorf("asking the API server %s of cluster %q: %w", restConfig.Host, cluster.Name, err)
