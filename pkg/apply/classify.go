@@ -1,0 +1,114 @@
+package apply
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Classify gives the error of a request to an API server its class: what it could not do now is transient, what it or its
+// certificate refuses is not. For a missing permission it says which rule is missing. nil stays nil.
+func Classify(err error) error {
+	var verification *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return fault.As(fault.Cancelled, err)
+	case meta.IsNoMatchError(err):
+		return fault.As(fault.Permanent, fmt.Errorf("the API server does not serve this kind: %w", err))
+	case errors.As(err, &verification), errors.As(err, &unknown):
+		return fault.As(fault.Configuration, err)
+	case apierrors.IsUnauthorized(err):
+		return fault.As(fault.Configuration, fmt.Errorf("the API server does not know these credentials: %w", err))
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fault.As(fault.Transient, err)
+	case apierrors.IsForbidden(err):
+		return fault.As(fault.Configuration, refused(err))
+	case apierrors.IsNotFound(err):
+		return notFound(err)
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err),
+		apierrors.IsRequestEntityTooLargeError(err), apierrors.IsUnsupportedMediaType(err), apierrors.IsNotAcceptable(err):
+		return fault.As(fault.Permanent, err)
+	}
+	return fault.As(fault.Transient, err)
+}
+
+// notFound tells a missing namespace, which somebody must create, from a kind that is not served yet.
+func notFound(err error) error {
+	status, _ := statusOf(err)
+	switch {
+	case status.Details != nil && status.Details.Kind == "namespaces":
+		return fault.As(fault.Configuration, fmt.Errorf("namespace %q does not exist; create it: %w", status.Details.Name, err))
+	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
+		return fault.As(fault.Transient, err)
+	}
+	return fault.As(fault.Permanent, err)
+}
+
+var deniedVerb = regexp.MustCompile(`cannot (\w+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
+
+// refused says which rule is missing, as "patch deployments.apps in kube-system". A refusal that is not about RBAC (a
+// quota, an admission policy) says itself what it is about.
+func refused(err error) error {
+	match := deniedVerb.FindStringSubmatch(err.Error())
+	if match == nil {
+		return err
+	}
+	verb, resource, group, namespace := match[1], match[2], match[3], match[4]
+	if group != "" {
+		resource += "." + group
+	}
+	if namespace == "" {
+		return fmt.Errorf("missing permission: %s %s (a rule of a ClusterRole): %w", verb, resource, err)
+	}
+	return fmt.Errorf("missing permission: %s %s in %s (a rule of a Role): %w", verb, resource, namespace, err)
+}
+
+// together makes one error of those of many objects; failed[i] is that of objects[i]. Its class is that of the failure
+// that a retry helps least.
+func together(doing string, objects []*unstructured.Unstructured, failed []error) error {
+	var errs []error
+	var texts []string
+	classes := map[fault.Class]bool{}
+	for i, err := range failed {
+		if err == nil {
+			continue
+		}
+		err = fmt.Errorf("%s: %w", nameOf(objects[i]), err)
+		errs, texts = append(errs, err), append(texts, err.Error())
+		classes[fault.ClassOf(err)] = true
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	all := &failures{text: fmt.Sprintf("%s %d of %d objects: %s", doing, len(errs), len(objects), strings.Join(texts, "; ")), errs: errs}
+	for _, class := range []fault.Class{fault.Cancelled, fault.Configuration, fault.Permanent} {
+		if classes[class] {
+			return fault.As(class, all)
+		}
+	}
+	return fault.As(fault.Transient, all)
+}
+
+// failures is what went wrong with several objects, in one line: it ends in a message of Argo.
+type failures struct {
+	text string
+	errs []error
+}
+
+func (f *failures) Error() string   { return f.text }
+func (f *failures) Unwrap() []error { return f.errs }
