@@ -119,7 +119,12 @@ func (l *Lab) applyTemplate(ctx context.Context, name, text string, data any) er
 	if err != nil {
 		return err
 	}
-	_, err = runInput(ctx, strings.NewReader(filled), filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"),
+	return l.apply(ctx, name, filled)
+}
+
+// apply sets the objects of a manifest on the host cluster.
+func (l *Lab) apply(ctx context.Context, name, manifest string) error {
+	_, err := runInput(ctx, strings.NewReader(manifest), filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"),
 		"apply", "--server-side", "--force-conflicts", "--validate=false", "--filename", "-")
 	if err != nil {
 		return fmt.Errorf("applying %q: %w", name, err)

@@ -25,6 +25,8 @@ type artifacts struct {
 	pause string
 	// images are the archives that a control plane needs, argoImages Argo's.
 	images, argoImages []string
+	// published are for the registry, hostImages for the host machine as well.
+	published, hostImages []string
 }
 
 func (l *Lab) builder() (*build.Builder, error) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,7 +45,29 @@ func boundFolders(m Machine) []string {
 	if m.hasCluster() {
 		folders = append(folders, "/var/lib/etcd")
 	}
+	if m.Role == RoleHost {
+		folders = append(folders, storageFolder)
+	}
 	return folders
+}
+
+// bareMark is there for a machine that was reset without a pod network.
+func (d disk) bareMark() string { return filepath.Join(d.dir, "bare") }
+
+func (d disk) setBare(bare bool) error {
+	if !bare {
+		if err := os.Remove(d.bareMark()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("giving the pod network back: %w", err)
+		}
+		return nil
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return fmt.Errorf("making folder %q: %w", d.dir, err)
+	}
+	if err := os.WriteFile(d.bareMark(), nil, 0o644); err != nil {
+		return fmt.Errorf("taking the pod network away: %w", err)
+	}
+	return nil
 }
 
 func (l *Lab) disk(m Machine) disk { return disk{dir: l.machineDir(m.Name)} }

@@ -41,9 +41,7 @@ func (l *Lab) machineFiles(ctx context.Context, m Machine, in inputs) ([]file, e
 		return nil, err
 	}
 	files = append(files, login...)
-	if m.PodSubnet != "" {
-		files = append(files, kubernetesSiteFiles(m)...)
-	}
+	files = append(files, kubernetesSiteFiles(m)...)
 	if m.WithoutSCP {
 		files = append(files, file{path: "/usr/bin/scp", gone: true}, file{path: "/usr/lib/openssh/sftp-server", gone: true})
 	}
@@ -189,13 +187,28 @@ func (l *Lab) shadowWithPassword(ctx context.Context, rootfs string) (string, er
 	return strings.Join(lines, "\n"), nil
 }
 
-// kubernetesSiteFiles are the two settings that a site brings for any node:
-// how pods get addresses, and what its containers need from containerd.
+// kubernetesSiteFiles are the settings that a site brings for any node: how pods
+// get addresses, what its containers need from containerd, and how to speak to
+// the lab's registry.
 func kubernetesSiteFiles(m Machine) []file {
-	return []file{
-		{path: "/etc/cni/net.d/10-lab.conflist", mode: 0o644, data: cniConfig(m)},
-		{path: "/etc/containerd/conf.d/lab.toml", mode: 0o644, data: containerdDropIn},
+	var files []file
+	if m.PodSubnet != "" {
+		files = append(files, file{path: "/etc/cni/net.d/10-lab.conflist", mode: 0o644, data: cniConfig(m)})
 	}
+	if m.hasCluster() || m.Role == RoleMember {
+		files = append(files, file{path: "/etc/containerd/conf.d/lab.toml", mode: 0o644, data: containerdDropIn},
+			file{path: registriesFolder + "/" + RegistryAddress + "/hosts.toml", mode: 0o644, data: registryHosts()})
+	}
+	return files
+}
+
+// registriesFolder is where containerd looks for a registry's settings, if its
+// configuration says so; Argosy's does, and so does the lab's own.
+const registriesFolder = "/etc/containerd/certs.d"
+
+// registryHosts tells containerd that the registry speaks plain HTTP.
+func registryHosts() string {
+	return fmt.Sprintf("server = \"http://%[1]s\"\n\n[host.\"http://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", RegistryAddress)
 }
 
 // containerdDropIn is needed because the lab's root lacks CAP_SYS_RESOURCE in

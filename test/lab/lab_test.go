@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,5 +166,76 @@ func TestTheManifestsFillForEveryClusterMachine(t *testing.T) {
 		}
 		assert.Assert(t, strings.Contains(config, "advertiseAddress: "+m.Address), config)
 		assert.Equal(t, strings.Contains(config, "taints: []"), m.Role == RoleHost)
+	}
+}
+
+func TestAMachineResetBareHasNoPodNetworkButStillTheRegistry(t *testing.T) {
+	l := &Lab{state: t.TempDir()}
+	paths := func(m Machine) []string {
+		var out []string
+		for _, f := range kubernetesSiteFiles(m) {
+			out = append(out, f.path)
+		}
+		return out
+	}
+	const cni, registry = "/etc/cni/net.d/10-lab.conflist", "/etc/containerd/certs.d/10.117.0.1:5000/hosts.toml"
+	m2, err := l.Machine("m2")
+	assert.NilError(t, err)
+	assert.Assert(t, slices.Contains(paths(m2), cni) && slices.Contains(paths(m2), registry), paths(m2))
+	assert.Assert(t, strings.Contains(strings.Join(machineLinks(m2), "\n"), "10.244.1.0/24"))
+
+	assert.NilError(t, l.disk(m2).setBare(true))
+	m2, err = l.Machine("m2")
+	assert.NilError(t, err)
+	assert.Assert(t, !slices.Contains(paths(m2), cni) && slices.Contains(paths(m2), registry), paths(m2))
+	assert.Assert(t, !strings.Contains(strings.Join(machineLinks(m2), "\n"), "10.244."))
+
+	assert.NilError(t, l.disk(m2).setBare(false))
+	m2, err = l.Machine("m2")
+	assert.NilError(t, err)
+	assert.Equal(t, m2.PodSubnet, "10.244.2.0/24")
+}
+
+func TestALimitIsRaisedOnceAndPutBackUnlessSomebodyElseChangedIt(t *testing.T) {
+	state := t.TempDir()
+	one := limit{path: filepath.Join(state, "limit"), want: 100, saved: "limit.before"}
+	for name, c := range map[string]struct{ before, meanwhile, during, after string }{
+		"low":           {before: "7\n", during: "100", after: "7"},
+		"high":          {before: "300", during: "300", after: "300"},
+		"changed since": {before: "7", during: "100", meanwhile: "50", after: "50"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.NilError(t, os.WriteFile(one.path, []byte(c.before), 0o644))
+			for range 2 {
+				assert.NilError(t, one.raise(state))
+			}
+			now, err := os.ReadFile(one.path)
+			assert.NilError(t, err)
+			assert.Equal(t, string(now), c.during)
+			if c.meanwhile != "" {
+				assert.NilError(t, os.WriteFile(one.path, []byte(c.meanwhile), 0o644))
+			}
+			for range 2 {
+				assert.NilError(t, one.restore(state))
+			}
+			now, err = os.ReadFile(one.path)
+			assert.NilError(t, err)
+			assert.Equal(t, string(now), c.after)
+		})
+	}
+}
+
+func TestKubeletsOfAllMembersAreBlockedFromTheHostMachineAndItsPods(t *testing.T) {
+	l := &Lab{state: t.TempDir()}
+	rules, err := l.kubeletRules()
+	assert.NilError(t, err)
+	text := ""
+	for _, rule := range rules {
+		text += strings.Join(rule, " ") + "\n"
+	}
+	for _, m := range l.Members() {
+		for _, source := range []string{"10.117.0.10", "10.245.0.0/16"} {
+			assert.Assert(t, strings.Contains(text, "--ip-source "+source+" --ip-destination "+m.Address+" --ip-protocol tcp --ip-destination-port 10250"), text)
+		}
 	}
 }

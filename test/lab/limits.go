@@ -10,56 +10,101 @@ import (
 	"strings"
 )
 
-// All machines share this computer's inotify budget of root, and eight inits,
-// kubelets and container runtimes need more than the kernel's default.
-const (
-	inotifyInstances     = "/proc/sys/fs/inotify/max_user_instances"
-	wantInotifyInstances = 1024
-)
+// limit is a budget of this computer's kernel that all machines share, and of
+// which the lab needs more than the kernel's default.
+type limit struct {
+	path string
+	want int
+	// saved is the file in the state folder that keeps what it was.
+	saved string
+}
 
-func (l *Lab) savedLimit() string { return filepath.Join(l.state, "inotify-instances.before") }
+// limits are for eight machines and ten hosted control planes: each init,
+// kubelet and container runtime, and each API server watches files.
+func limits() []limit {
+	return []limit{
+		{"/proc/sys/fs/inotify/max_user_instances", 4096, "inotify-instances.before"},
+		{"/proc/sys/fs/inotify/max_user_watches", 131072, "inotify-watches.before"},
+	}
+}
 
-// raiseLimits raises the budget where it is low and remembers what it was.
+// raiseLimits raises what is low and remembers what it was.
 func (l *Lab) raiseLimits() error {
-	data, err := os.ReadFile(inotifyInstances)
-	if err != nil {
-		return fmt.Errorf("reading %q: %w", inotifyInstances, err)
-	}
-	have, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		return fmt.Errorf("reading %q: %w", inotifyInstances, err)
-	}
-	if have >= wantInotifyInstances {
-		return nil
-	}
-	if err := os.WriteFile(l.savedLimit(), data, 0o644); err != nil {
-		return fmt.Errorf("remembering the inotify limit: %w", err)
-	}
-	if err := os.WriteFile(inotifyInstances, []byte(strconv.Itoa(wantInotifyInstances)), 0o644); err != nil {
-		return fmt.Errorf("raising the inotify limit: %w", err)
+	for _, one := range limits() {
+		if err := one.raise(l.state); err != nil {
+			return fmt.Errorf("raising limit %q: %w", one.path, err)
+		}
 	}
 	return nil
 }
 
-// restoreLimits undoes raiseLimits unless somebody has changed the limit since.
+// restoreLimits undoes raiseLimits where nobody has changed the limit since.
 func (l *Lab) restoreLimits() error {
-	saved, err := os.ReadFile(l.savedLimit())
+	var problems []error
+	for _, one := range limits() {
+		if err := one.restore(l.state); err != nil {
+			problems = append(problems, fmt.Errorf("restoring limit %q: %w", one.path, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (o limit) raise(state string) error {
+	have, err := o.read()
+	if err != nil || have >= o.want {
+		return err
+	}
+	saved := filepath.Join(state, o.saved)
+	if !exists(saved) {
+		if err := os.WriteFile(saved, []byte(strconv.Itoa(have)), 0o644); err != nil {
+			return fmt.Errorf("remembering it: %w", err)
+		}
+	}
+	return o.write(o.want)
+}
+
+func (o limit) restore(state string) error {
+	saved := filepath.Join(state, o.saved)
+	text, err := os.ReadFile(saved)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("reading the remembered inotify limit: %w", err)
+		return fmt.Errorf("reading what it was: %w", err)
 	}
-	now, err := os.ReadFile(inotifyInstances)
+	before, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return fmt.Errorf("reading %q: %w", inotifyInstances, err)
+		return fmt.Errorf("reading what it was: %w", err)
 	}
-	if strings.TrimSpace(string(now)) == strconv.Itoa(wantInotifyInstances) {
-		if err := os.WriteFile(inotifyInstances, saved, 0o644); err != nil {
-			return fmt.Errorf("restoring the inotify limit: %w", err)
+	now, err := o.read()
+	if err != nil {
+		return err
+	}
+	if now == o.want {
+		if err := o.write(before); err != nil {
+			return err
 		}
 	}
-	if err := os.Remove(l.savedLimit()); err != nil {
-		return fmt.Errorf("forgetting the inotify limit: %w", err)
+	if err := os.Remove(saved); err != nil {
+		return fmt.Errorf("forgetting what it was: %w", err)
+	}
+	return nil
+}
+
+func (o limit) read() (int, error) {
+	text, err := os.ReadFile(o.path)
+	if err != nil {
+		return 0, fmt.Errorf("reading it: %w", err)
+	}
+	value, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("reading it: %w", err)
+	}
+	return value, nil
+}
+
+func (o limit) write(value int) error {
+	if err := os.WriteFile(o.path, []byte(strconv.Itoa(value)), 0o644); err != nil {
+		return fmt.Errorf("writing it: %w", err)
 	}
 	return nil
 }

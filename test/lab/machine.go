@@ -26,6 +26,17 @@ const bootLimit = 60 * time.Second
 // killed, their disks are wiped, their nodes in team-a deleted, and they boot.
 // Address, host key and authorized keys stay. It returns when their sshd answers.
 func (l *Lab) Reset(ctx context.Context, machineNames ...string) error {
+	return l.reset(ctx, false, machineNames)
+}
+
+// ResetBare is Reset to a machine without a pod network: no CNI configuration
+// and no routes to other machines' pods. It is for clusters that bring their
+// own, and holds until the machine is reset again.
+func (l *Lab) ResetBare(ctx context.Context, machineNames ...string) error {
+	return l.reset(ctx, true, machineNames)
+}
+
+func (l *Lab) reset(ctx context.Context, bare bool, machineNames []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range machineNames {
 		m, err := l.Machine(name)
@@ -36,7 +47,7 @@ func (l *Lab) Reset(ctx context.Context, machineNames ...string) error {
 			return fmt.Errorf("resetting machine %q: it carries a cluster; use `lab down` and `lab up`", name)
 		}
 		group.Go(func() error {
-			if err := l.resetMachine(ctx, m); err != nil {
+			if err := l.resetMachine(ctx, m, bare); err != nil {
 				return fmt.Errorf("resetting machine %q: %w", m.Name, err)
 			}
 			return nil
@@ -45,7 +56,7 @@ func (l *Lab) Reset(ctx context.Context, machineNames ...string) error {
 	return group.Wait()
 }
 
-func (l *Lab) resetMachine(ctx context.Context, m Machine) error {
+func (l *Lab) resetMachine(ctx context.Context, m Machine, bare bool) error {
 	unlock, err := l.lock("machine-" + m.Name)
 	if err != nil {
 		return err
@@ -55,6 +66,12 @@ func (l *Lab) resetMachine(ctx context.Context, m Machine) error {
 		return err
 	}
 	if err := l.disk(m).wipe(); err != nil {
+		return err
+	}
+	if err := l.disk(m).setBare(bare); err != nil {
+		return err
+	}
+	if m, err = l.Machine(m.Name); err != nil {
 		return err
 	}
 	rootfs, err := l.rootfs(ctx)
@@ -196,31 +213,35 @@ func greeting(ctx context.Context, m Machine) error {
 
 // dialFrom dials a numeric address from within a network namespace.
 func dialFrom(ctx context.Context, namespace, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
+	var conn net.Conn
+	err := within(namespace, func() (err error) {
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err = dialer.DialContext(ctx, "tcp", address)
+		return err
+	})
+	return conn, err
+}
+
+// within calls do on a thread that is in a network namespace.
+func within(namespace string, do func() error) error {
+	done := make(chan error, 1)
 	go func() {
 		// The thread changes its namespace and is never given back: Go ends
 		// it with the goroutine that locked it.
 		runtime.LockOSThread()
 		space, err := os.Open(filepath.Join("/run/netns", namespace))
 		if err != nil {
-			done <- result{err: fmt.Errorf("opening namespace %q: %w", namespace, err)}
+			done <- fmt.Errorf("opening namespace %q: %w", namespace, err)
 			return
 		}
 		defer space.Close()
 		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("entering namespace %q: %w", namespace, err)}
+			done <- fmt.Errorf("entering namespace %q: %w", namespace, err)
 			return
 		}
-		dialer := net.Dialer{Timeout: time.Second}
-		conn, err := dialer.DialContext(ctx, "tcp", address)
-		done <- result{conn, err}
+		done <- do()
 	}()
-	r := <-done
-	return r.conn, r.err
+	return <-done
 }
 
 // Exec runs argv on a machine as root, past its sshd, and returns its output.
@@ -312,19 +333,6 @@ func (l *Lab) port(ctx context.Context, name string, open bool) error {
 		return err
 	}
 	return setPort(ctx, m, open)
-}
-
-// LoadImage gives an image archive to the containerd of a machine.
-func (l *Lab) LoadImage(ctx context.Context, name, archive string) error {
-	in, err := os.Open(archive)
-	if err != nil {
-		return fmt.Errorf("opening image %q: %w", archive, err)
-	}
-	defer in.Close()
-	if _, err := l.ExecInput(ctx, name, in, "ctr", "--namespace", "k8s.io", "images", "import", "-"); err != nil {
-		return fmt.Errorf("loading image %q on machine %q: %w", archive, name, err)
-	}
-	return nil
 }
 
 // SSHArgv is a command line of OpenSSH that logs in to a machine with the lab's

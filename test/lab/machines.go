@@ -84,11 +84,11 @@ func machines() []Machine {
 // bastionBackAddress is the bastion's second leg.
 const bastionBackAddress = "10.117.1.5"
 
-// Machine returns the machine called name.
+// Machine returns the machine called name, as it was reset last.
 func (l *Lab) Machine(name string) (Machine, error) {
 	for _, m := range machines() {
 		if m.Name == name {
-			return m, nil
+			return l.asReset(m), nil
 		}
 	}
 	return Machine{}, fmt.Errorf("looking for machine %q: the lab has %s", name, quoteArgv(names(machines())))
@@ -96,6 +96,14 @@ func (l *Lab) Machine(name string) (Machine, error) {
 
 // Members lists the machines that tests join.
 func (l *Lab) Members() []Machine { return withRole(RoleMember) }
+
+// asReset takes the pod network from a machine that was reset without one.
+func (l *Lab) asReset(m Machine) Machine {
+	if m.Role == RoleMember && exists(l.disk(m).bareMark()) {
+		m.PodSubnet = ""
+	}
+	return m
+}
 
 func withRole(role Role) []Machine {
 	var found []Machine

@@ -33,11 +33,15 @@ func (l *Lab) ensurePackages(ctx context.Context) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing...)
+	return l.installPackages(ctx, missing)
+}
+
+func (l *Lab) installPackages(ctx context.Context, names []string) error {
+	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, names...)
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("the lab lacks Debian packages, run: %s", quoteArgv(install))
 	}
-	l.logf("installing Debian packages %s", strings.Join(missing, " "))
+	l.logf("installing Debian packages %s", strings.Join(names, " "))
 	if _, err := run(ctx, "apt-get", "update"); err != nil {
 		return fmt.Errorf("refreshing the package lists: %w", err)
 	}

@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
-
-func (l *Lab) repositoryPID() string { return filepath.Join(l.state, "repository.pid") }
 
 // ensureRepository publishes the bundle that machines are joined with, and
 // starts the web server.
@@ -22,7 +18,7 @@ func (l *Lab) ensureRepository(ctx context.Context) error {
 	if err := l.PublishBundle(ctx, Version); err != nil {
 		return err
 	}
-	return l.ensureServer()
+	return l.ensureDaemon(ctx, repositoryDaemon, repositoryAddress)
 }
 
 // PublishBundle makes the node bundle of a Kubernetes version, or finds it in
@@ -67,35 +63,22 @@ func (l *Lab) publish(version, name, path, digest string) error {
 	return nil
 }
 
-func (l *Lab) ensureServer() error {
-	if _, ok := readProcess(l.repositoryPID()); ok {
-		return nil
-	}
-	if _, err := l.detach(l.repositoryPID(), filepath.Join(l.state, "repository.log"), "serve"); err != nil {
-		return fmt.Errorf("starting the bundle server: %w", err)
+// serveRepository runs the web server for bundles.
+func (l *Lab) serveRepository(ctx context.Context) error {
+	if err := serveHTTP(ctx, repositoryAddress, http.FileServer(http.Dir(l.HTTPDir()))); err != nil {
+		return fmt.Errorf("serving bundles: %w", err)
 	}
 	return nil
 }
 
-// Serve runs the web server for bundles until SIGTERM. It is the body of a
-// background process.
-func Serve(stateDir string) error {
-	l := openState(stateDir, os.Stderr)
-	self, err := thisProcess()
-	if err != nil {
-		return err
-	}
-	if err := self.write(l.repositoryPID()); err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	server := &http.Server{Addr: repositoryAddress, Handler: http.FileServer(http.Dir(l.HTTPDir())), ReadHeaderTimeout: 10 * time.Second}
+// serveHTTP serves until the context ends.
+func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+	server := &http.Server{Addr: address, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.ListenAndServe() }()
 	select {
 	case err := <-ended:
-		return fmt.Errorf("serving bundles on %s: %w", repositoryAddress, err)
+		return fmt.Errorf("listening on %s: %w", address, err)
 	case <-ctx.Done():
 		return server.Close()
 	}

@@ -22,8 +22,8 @@ func (l *Lab) PrintEnv(w io.Writer) error {
 	return nil
 }
 
-// PrintStatus writes a table of the machines, and the state of the clusters, of
-// Argo and of the bundle server.
+// PrintStatus writes a table of the machines, and the state of the clusters and
+// of everything that serves them.
 func (l *Lab) PrintStatus(ctx context.Context, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -47,19 +47,35 @@ func (l *Lab) PrintStatus(ctx context.Context, w io.Writer) error {
 			fmt.Fprintf(w, "cluster %-8s %s\n", m.Name, l.clusterState(ctx, m))
 		}
 	}
-	argo := "not ready"
-	if l.argoReady(ctx) {
-		argo = ArgoVersion + ", ready"
+	for _, part := range l.parts(ctx) {
+		fmt.Fprintf(w, "%-16s %s\n", part.name, part.state)
 	}
-	server := "not running"
-	if _, ok := readProcess(l.repositoryPID()); ok {
-		server = RepositoryURL
-	}
-	_, err := fmt.Fprintf(w, "argo             %s\nbundles          %s\nstate folder     %s\n", argo, server, l.state)
-	if err != nil {
+	if _, err := fmt.Fprintf(w, "%-16s %s\n", "state folder", l.state); err != nil {
 		return fmt.Errorf("printing the status: %w", err)
 	}
 	return nil
+}
+
+// part is what runs in the lab beside machines and clusters.
+type part struct{ name, state string }
+
+func (l *Lab) parts(ctx context.Context) []part {
+	pool := balancerPool()
+	return []part{
+		{"argo", stateOf(l.argoReady(ctx), ArgoVersion+", ready", "not ready")},
+		{"storage", stateOf(l.storageReady(ctx), "class "+StorageClass+", ready", "not ready")},
+		{"load balancer", stateOf(l.daemonRuns(balancerDaemon), pool.first.String()+" to "+pool.last.String(), "not running")},
+		{"bundles", stateOf(l.daemonRuns(repositoryDaemon), RepositoryURL, "not running")},
+		{"registry", stateOf(l.daemonRuns(registryDaemon), RegistryAddress, "not running")},
+		{"postgresql", stateOf(l.daemonRuns(postgresDaemon), postgresAddress, "not running, starts when a test asks")},
+	}
+}
+
+func stateOf(good bool, yes, no string) string {
+	if good {
+		return yes
+	}
+	return no
 }
 
 func (l *Lab) statusLine(ctx context.Context, m Machine) string {

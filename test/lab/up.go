@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,15 +59,14 @@ func (l *Lab) raiseNetwork(ctx context.Context) error {
 	if err := l.haltAll(); err != nil {
 		return err
 	}
-	if server, ok := readProcess(l.repositoryPID()); ok {
-		if err := server.stop(5 * time.Second); err != nil {
-			return err
-		}
+	if err := l.stopDaemons(); err != nil {
+		return err
 	}
 	return l.makeNetwork(ctx)
 }
 
-// raiseAll brings up machines, clusters and the bundle server side by side.
+// raiseAll brings up machines, clusters, the bundle server and the registry side
+// by side.
 func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, m := range machines() {
@@ -87,21 +85,22 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
 		if err := l.linkPrograms(made); err != nil {
 			return err
 		}
-		clusters, ctx := errgroup.WithContext(ctx)
+		parts, ctx := errgroup.WithContext(ctx)
 		for _, m := range machines() {
 			if m.hasCluster() {
-				clusters.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
+				parts.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
 			}
 		}
-		clusters.Go(func() error { return l.ensureRepository(ctx) })
-		return clusters.Wait()
+		parts.Go(func() error { return l.ensureRepository(ctx) })
+		parts.Go(func() error { return l.ensureRegistry(ctx, made) })
+		return parts.Wait()
 	})
 	return group.Wait()
 }
 
 func (l *Lab) raiseMachine(ctx context.Context, m Machine, in inputs) error {
 	start := time.Now()
-	booted, err := l.ensureMachine(ctx, m, in)
+	booted, err := l.ensureMachine(ctx, l.asReset(m), in)
 	if err != nil {
 		return err
 	}
@@ -124,7 +123,24 @@ func (l *Lab) raiseCluster(ctx context.Context, m Machine, rootfs string, made a
 	if err := group.Wait(); err != nil || m.Role != RoleHost {
 		return err
 	}
-	return l.ensureArgo(ctx, made)
+	return l.raiseHostServices(ctx, m, made)
+}
+
+// raiseHostServices gives the host cluster what hosted control planes want of it.
+func (l *Lab) raiseHostServices(ctx context.Context, host Machine, made artifacts) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.ensureArgo(ctx, made) })
+	group.Go(func() error { return l.ensureBalancer(ctx) })
+	group.Go(func() error {
+		if len(made.hostImages) == 0 {
+			return nil
+		}
+		if err := l.loadImages(ctx, host, made.hostImages); err != nil {
+			return err
+		}
+		return l.ensureStorage(ctx)
+	})
+	return group.Wait()
 }
 
 // Down takes the lab away: processes, mounts, cgroups, namespaces and the link
@@ -141,20 +157,20 @@ func (l *Lab) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	problems := []error{l.haltAll()}
-	if server, ok := readProcess(l.repositoryPID()); ok {
-		problems = append(problems, server.stop(5*time.Second))
-	}
-	problems = append(problems, l.removeNetwork(ctx), l.restoreLimits())
+	problems := []error{l.haltAll(), l.stopDaemons(), l.removeNetwork(ctx), l.restoreLimits()}
 	for _, m := range machines() {
 		if err := os.RemoveAll(l.machineDir(m.Name)); err != nil {
 			problems = append(problems, fmt.Errorf("removing the disk of machine %q: %w", m.Name, err))
 		}
 		_ = os.Remove(l.KubeconfigPath(m.Name))
 	}
-	for _, name := range []string{"repository", "bin", "repository.pid", "repository.log"} {
-		if err := os.RemoveAll(filepath.Join(l.state, name)); err != nil {
-			problems = append(problems, fmt.Errorf("removing %q: %w", name, err))
+	gone := []string{l.BinDir(), l.HTTPDir(), l.registryDir(), l.postgresDir(), l.balancerConfig()}
+	for _, d := range daemons() {
+		gone = append(gone, l.pidFile(d), l.logFile(d))
+	}
+	for _, path := range gone {
+		if err := os.RemoveAll(path); err != nil {
+			problems = append(problems, fmt.Errorf("removing %q: %w", path, err))
 		}
 	}
 	return errors.Join(problems...)

@@ -38,7 +38,7 @@ func command() *cobra.Command {
 		simple("build", "Build everything that the lab runs", (*lab.Lab).Build),
 		simple("env", "Print export lines for a shell", func(l *lab.Lab, _ context.Context) error { return l.PrintEnv(os.Stdout) }),
 		simple("status", "Show machines, clusters and Argo", func(l *lab.Lab, ctx context.Context) error { return l.PrintStatus(ctx, os.Stdout) }),
-		reset(), ssh(), background("supervise", lab.Supervise), background("run-machine", lab.BecomeMachine), serve(),
+		reset(), ssh(), background("supervise MACHINE", lab.Supervise), background("run-machine MACHINE", lab.BecomeMachine), background("serve NAME", lab.Serve),
 	)
 	return root
 }
@@ -92,28 +92,15 @@ func ssh() *cobra.Command {
 }
 
 // background is a command that only the lab itself runs.
-func background(use string, run func(stateDir, machine string) error) *cobra.Command {
+func background(use string, run func(stateDir, name string) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use + " MACHINE", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: use, Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			state, err := givenState()
 			if err != nil {
 				return err
 			}
 			return run(state, args[0])
-		},
-	}
-}
-
-func serve() *cobra.Command {
-	return &cobra.Command{
-		Use: "serve", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			state, err := givenState()
-			if err != nil {
-				return err
-			}
-			return lab.Serve(state)
 		},
 	}
 }
