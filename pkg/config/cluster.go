@@ -84,9 +84,6 @@ func fill[T comparable](value *T, otherwise T) {
 	}
 }
 
-// fullImage ends the tag of an image that carries node bundles too.
-const fullImage = "-full"
-
 // KubernetesVersion is the version that the cluster should have, as "v1.34.4", from controlPlane.distro.k8s.version or
 // image.tag; "" when neither is set, which means the API server's version.
 func (c *Cluster) KubernetesVersion() string {

@@ -1,7 +1,5 @@
 package config
 
-import "argosy.dev/argosy/pkg/secret"
-
 // ControlPlane is the hosted control plane. Joining a cluster that exists already needs only its distro's version.
 type ControlPlane struct {
 	// Endpoint is host:port of the API server as the machines see it. Default: the service's address.
@@ -10,7 +8,7 @@ type ControlPlane struct {
 	Distro Distro `json:"distro,omitzero"`
 	// BackingStore holds the cluster's state. Default: embedded SQLite.
 	BackingStore BackingStore `json:"backingStore,omitzero"`
-	// Proxy in front of the API server.
+	// Proxy holds what the API server listens on.
 	Proxy Proxy `json:"proxy,omitzero"`
 	// Service that exposes the control plane.
 	Service Service `json:"service,omitzero"`
@@ -58,7 +56,7 @@ type K8s struct {
 	ControllerManager Component `json:"controllerManager,omitzero"`
 	// Scheduler settings.
 	Scheduler Component `json:"scheduler,omitzero"`
-	// Env of the control plane's container.
+	// Env of the control plane's containers, each a Kubernetes EnvVar.
 	Env []Free `json:"env,omitempty"`
 	// SecurityContext of the container that copies the binaries.
 	SecurityContext Free `json:"securityContext,omitempty"`
@@ -90,101 +88,11 @@ type Image struct {
 	Tag string `json:"tag,omitempty"`
 }
 
-// BackingStore holds the cluster's state. At most one kind may be on; none means embedded SQLite.
-type BackingStore struct {
-	// Database behind kine.
-	Database Databases `json:"database,omitzero"`
-	// Etcd in one of its forms.
-	Etcd Etcds `json:"etcd,omitzero"`
-}
-
-// Databases behind kine.
-type Databases struct {
-	// Embedded is SQLite on a volume.
-	Embedded Database `json:"embedded,omitzero"`
-	// External is a database server.
-	External Database `json:"external,omitzero"`
-}
-
-// Database behind kine.
-type Database struct {
-	// Enabled chooses it.
-	Enabled bool `json:"enabled,omitempty"`
-	// DataSource says where it is and who logs in.
-	DataSource secret.Value `json:"dataSource,omitzero"`
-	// Connector names a Secret with the data source.
-	Connector string `json:"connector,omitempty"`
-	// IdentityProvider for cloud databases.
-	IdentityProvider string `json:"identityProvider,omitempty"`
-	// CertFile of the client.
-	CertFile string `json:"certFile,omitempty"`
-	// KeyFile of the client.
-	KeyFile string `json:"keyFile,omitempty"`
-	// CAFile of the server.
-	CAFile string `json:"caFile,omitempty"`
-	// ExtraArgs for kine.
-	ExtraArgs []string `json:"extraArgs,omitempty"`
-}
-
-// Etcds in their forms.
-type Etcds struct {
-	// Embedded runs in the control plane's pods.
-	Embedded EmbeddedEtcd `json:"embedded,omitzero"`
-	// Deploy runs as a StatefulSet beside the control plane.
-	Deploy DeployedEtcd `json:"deploy,omitzero"`
-	// External exists already.
-	External ExternalEtcd `json:"external,omitzero"`
-}
-
-// EmbeddedEtcd runs in the control plane's pods.
-type EmbeddedEtcd struct {
-	// Enabled chooses it.
-	Enabled bool `json:"enabled,omitempty"`
-	// MigrateFromDeployedEtcd copies the state of a deployed one first.
-	MigrateFromDeployedEtcd bool `json:"migrateFromDeployedEtcd,omitempty"`
-	// SnapshotCount is the number of transactions after which etcd writes a snapshot.
-	SnapshotCount int `json:"snapshotCount,omitempty"`
-	// ExtraArgs for etcd.
-	ExtraArgs []string `json:"extraArgs,omitempty"`
-}
-
-// DeployedEtcd runs as a StatefulSet beside the control plane.
-type DeployedEtcd struct {
-	// Enabled chooses it.
-	Enabled bool `json:"enabled,omitempty"`
-	// StatefulSet of its pods.
-	StatefulSet Free `json:"statefulSet,omitempty"`
-	// Service in front of it.
-	Service Free `json:"service,omitempty"`
-	// HeadlessService of its members.
-	HeadlessService Free `json:"headlessService,omitempty"`
-}
-
-// ExternalEtcd exists already.
-type ExternalEtcd struct {
-	// Enabled chooses it.
-	Enabled bool `json:"enabled,omitempty"`
-	// Endpoint is host:port.
-	Endpoint string `json:"endpoint,omitempty"`
-	// TLS of the connection.
-	TLS EtcdTLS `json:"tls,omitzero"`
-}
-
-// EtcdTLS of a connection to etcd; the files lie in the control plane's container.
-type EtcdTLS struct {
-	// CAFile of the server.
-	CAFile string `json:"caFile,omitempty"`
-	// CertFile of the client.
-	CertFile string `json:"certFile,omitempty"`
-	// KeyFile of the client.
-	KeyFile string `json:"keyFile,omitempty"`
-}
-
-// Proxy in front of the API server.
+// Proxy holds what the API server itself listens on: Argosy puts no proxy in front of it.
 type Proxy struct {
 	// BindAddress to listen on.
 	BindAddress string `json:"bindAddress,omitempty"`
-	// Port to listen on.
+	// Port of the API server in the control plane's pods.
 	Port int `json:"port,omitempty"`
 	// ExtraSANs of the serving certificate: host names and IP addresses.
 	ExtraSANs []string `json:"extraSANs,omitempty"`
@@ -202,68 +110,8 @@ type Service struct {
 	HTTPSNodePort int `json:"httpsNodePort,omitempty"`
 	// KubeletNodePort belongs to shared nodes.
 	KubeletNodePort int `json:"kubeletNodePort,omitempty"`
-	// Spec is merged into the Service's spec, e.g. type: LoadBalancer.
+	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec, e.g. type: LoadBalancer.
 	Spec Free `json:"spec,omitempty"`
-}
-
-// StatefulSet of the control plane's pods.
-type StatefulSet struct {
-	// HighAvailability of the control plane.
-	HighAvailability HighAvailability `json:"highAvailability,omitzero"`
-	// Image of the control plane's main container.
-	Image Image `json:"image,omitzero"`
-	// ImagePullPolicy is Always, IfNotPresent or Never.
-	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
-	// Labels of the StatefulSet.
-	Labels map[string]string `json:"labels,omitempty"`
-	// Annotations of the StatefulSet.
-	Annotations map[string]string `json:"annotations,omitempty"`
-	// Pods carry these labels and annotations.
-	Pods Free `json:"pods,omitempty"`
-	// Resources of the main container.
-	Resources Free `json:"resources,omitempty"`
-	// Scheduling of the pods.
-	Scheduling Free `json:"scheduling,omitempty"`
-	// Security contexts.
-	Security Free `json:"security,omitempty"`
-	// Persistence of the state.
-	Persistence Free `json:"persistence,omitempty"`
-	// Probes of the main container.
-	Probes Free `json:"probes,omitempty"`
-	// EnableServiceLinks puts services into the environment.
-	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
-	// WorkingDir of the main container.
-	WorkingDir string `json:"workingDir,omitempty"`
-	// Command replaces the usual one.
-	Command []string `json:"command,omitempty"`
-	// Args replace the usual ones.
-	Args []string `json:"args,omitempty"`
-	// Env of the main container.
-	Env []Free `json:"env,omitempty"`
-	// DNSPolicy of the pods.
-	DNSPolicy string `json:"dnsPolicy,omitempty"`
-	// DNSConfig of the pods.
-	DNSConfig Free `json:"dnsConfig,omitempty"`
-	// InitContainers run first.
-	InitContainers []Free `json:"initContainers,omitempty"`
-	// SidecarContainers run beside.
-	SidecarContainers []Free `json:"sidecarContainers,omitempty"`
-	// RuntimeClassName of the pods.
-	RuntimeClassName string `json:"runtimeClassName,omitempty"`
-	// HostAliases of the pods.
-	HostAliases []Free `json:"hostAliases,omitempty"`
-}
-
-// HighAvailability of the control plane. Times are in seconds.
-type HighAvailability struct {
-	// Replicas of the control plane; more than one needs etcd or an external database.
-	Replicas int `json:"replicas,omitempty"`
-	// LeaseDuration of the leader.
-	LeaseDuration int `json:"leaseDuration,omitempty"`
-	// RenewDeadline of the leader.
-	RenewDeadline int `json:"renewDeadline,omitempty"`
-	// RetryPeriod of those who want to lead.
-	RetryPeriod int `json:"retryPeriod,omitempty"`
 }
 
 // CoreDNS resolves names in the cluster.
@@ -278,12 +126,22 @@ type CoreDNS struct {
 	OverwriteManifests string `json:"overwriteManifests,omitempty"`
 	// PriorityClassName of its pods.
 	PriorityClassName string `json:"priorityClassName,omitempty"`
-	// Security contexts.
-	Security Free `json:"security,omitempty"`
+	// Security contexts of its pods.
+	Security Security `json:"security,omitzero"`
 	// Service in front of it.
-	Service Free `json:"service,omitempty"`
+	Service CoreDNSService `json:"service,omitzero"`
 	// Deployment of its pods.
 	Deployment CoreDNSDeployment `json:"deployment,omitzero"`
+}
+
+// CoreDNSService in front of CoreDNS's pods.
+type CoreDNSService struct {
+	// Labels of the Service.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the Service.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec.
+	Spec Free `json:"spec,omitempty"`
 }
 
 // CoreDNSDeployment of CoreDNS's pods.
@@ -297,16 +155,16 @@ type CoreDNSDeployment struct {
 	// Annotations of the Deployment.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Pods carry these labels and annotations.
-	Pods Free `json:"pods,omitempty"`
+	Pods Metadata `json:"pods,omitzero"`
 	// NodeSelector of its pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// Affinity of its pods.
+	// Affinity of its pods, a Kubernetes Affinity.
 	Affinity Free `json:"affinity,omitempty"`
-	// Tolerations of its pods.
+	// Tolerations of its pods, each a Kubernetes Toleration.
 	Tolerations []Free `json:"tolerations,omitempty"`
 	// Resources of its container.
-	Resources Free `json:"resources,omitempty"`
-	// TopologySpreadConstraints of its pods.
+	Resources Resources `json:"resources,omitzero"`
+	// TopologySpreadConstraints of its pods, each a Kubernetes TopologySpreadConstraint.
 	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
 }
 
@@ -328,14 +186,40 @@ type ControlPlaneAdvanced struct {
 	KubeVip KubeVip `json:"kubeVip,omitzero"`
 	// PodDisruptionBudget of the control plane's pods.
 	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget,omitzero"`
-	// ServiceAccount of the control plane.
-	ServiceAccount Free `json:"serviceAccount,omitempty"`
+	// ServiceAccount of the control plane's pods.
+	ServiceAccount ServiceAccount `json:"serviceAccount,omitzero"`
 	// WorkloadServiceAccount belongs to shared nodes.
 	WorkloadServiceAccount Free `json:"workloadServiceAccount,omitempty"`
-	// HeadlessService of the control plane's pods.
-	HeadlessService Free `json:"headlessService,omitempty"`
+	// HeadlessService that gives the control plane's pods names.
+	HeadlessService Metadata `json:"headlessService,omitzero"`
 	// GlobalMetadata is put on everything that is created in the host cluster.
-	GlobalMetadata Free `json:"globalMetadata,omitempty"`
+	GlobalMetadata GlobalMetadata `json:"globalMetadata,omitzero"`
+}
+
+// ServiceAccount of the control plane's pods.
+type ServiceAccount struct {
+	// Enabled creates it.
+	Enabled bool `json:"enabled"`
+	// Name of it. Default: the cluster's name.
+	Name string `json:"name,omitempty"`
+	// ImagePullSecrets log in at the registries that the pods' images come from.
+	ImagePullSecrets []SecretName `json:"imagePullSecrets,omitempty"`
+	// Labels of it.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of it.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// SecretName points to a Secret.
+type SecretName struct {
+	// Name of a Secret beside the ConfigMap.
+	Name string `json:"name"`
+}
+
+// GlobalMetadata of everything that is created in the host cluster.
+type GlobalMetadata struct {
+	// Annotations of every object.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // VirtualScheduler is always on with private nodes.
@@ -376,9 +260,9 @@ type KonnectivityAgent struct {
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// PriorityClassName of its pods.
 	PriorityClassName string `json:"priorityClassName,omitempty"`
-	// Tolerations of its pods.
+	// Tolerations of its pods, each a Kubernetes Toleration.
 	Tolerations []Free `json:"tolerations,omitempty"`
-	// ExtraEnv of its container.
+	// ExtraEnv of its container, each a Kubernetes EnvVar.
 	ExtraEnv []Free `json:"extraEnv,omitempty"`
 	// ExtraArgs of its container.
 	ExtraArgs []string `json:"extraArgs,omitempty"`
@@ -386,7 +270,8 @@ type KonnectivityAgent struct {
 
 // CloudControllerManager sets node addresses and provider ids.
 type CloudControllerManager struct {
-	// Enabled runs it; false leaves that to another one.
+	// Enabled is accepted either way: kubelets register their own addresses and wait for no cloud provider, so Argosy runs
+	// none, and one of the user's own can be installed in the cluster.
 	Enabled bool `json:"enabled"`
 	// KubeOvn connects nodes to a VPC of the host cluster.
 	KubeOvn Free `json:"kubeOvn,omitempty"`

@@ -77,19 +77,42 @@ func defaultControlPlane() ControlPlane {
 			Image:     Image{Registry: "ghcr.io", Repository: "loft-sh/kubernetes"},
 			APIServer: Component{Enabled: true}, ControllerManager: Component{Enabled: true}, Scheduler: Component{Enabled: true},
 		}},
-		Proxy:       Proxy{BindAddress: "0.0.0.0", Port: 8443},
-		Service:     Service{Enabled: true},
-		StatefulSet: StatefulSet{HighAvailability: HighAvailability{Replicas: 1, LeaseDuration: 60, RenewDeadline: 40, RetryPeriod: 15}},
-		CoreDNS:     CoreDNS{Enabled: true, Deployment: CoreDNSDeployment{Replicas: 1}},
+		BackingStore: BackingStore{Etcd: Etcds{Deploy: defaultEtcd()}},
+		Proxy:        Proxy{BindAddress: "0.0.0.0", Port: 6443},
+		Service:      Service{Enabled: true},
+		StatefulSet: StatefulSet{
+			HighAvailability: HighAvailability{Replicas: 1, LeaseDuration: 60, RenewDeadline: 40, RetryPeriod: 15},
+			Scheduling:       Scheduling{PodManagementPolicy: "Parallel"},
+			Persistence:      Persistence{VolumeClaim: defaultVolumeClaim("auto")},
+			Probes:           Probes{LivenessProbe: Probe{Enabled: true}, ReadinessProbe: Probe{Enabled: true}, StartupProbe: Probe{Enabled: true}},
+		},
+		CoreDNS: CoreDNS{Enabled: true, Deployment: CoreDNSDeployment{Replicas: 1}},
 		Advanced: ControlPlaneAdvanced{
 			VirtualScheduler: VirtualScheduler{Enabled: true},
 			Konnectivity: Konnectivity{
 				Enabled: true, Server: KonnectivityServer{Enabled: true}, Agent: KonnectivityAgent{Enabled: true, Replicas: 1},
 			},
 			CloudControllerManager: CloudControllerManager{Enabled: true},
+			ServiceAccount:         ServiceAccount{Enabled: true},
 			Registry:               EmbeddedRegistry{AnonymousPull: true},
 		},
 	}
+}
+
+func defaultEtcd() DeployedEtcd {
+	return DeployedEtcd{
+		StatefulSet: EtcdStatefulSet{
+			Enabled:          true,
+			HighAvailability: EtcdHighAvailability{Replicas: 1},
+			Scheduling:       Scheduling{PodManagementPolicy: "Parallel"},
+			Persistence:      Persistence{VolumeClaim: defaultVolumeClaim(true)},
+		},
+		Service: EtcdService{Enabled: true},
+	}
+}
+
+func defaultVolumeClaim(enabled any) VolumeClaim {
+	return VolumeClaim{Enabled: enabled, Size: "5Gi", RetentionPolicy: "Retain", AccessModes: []string{"ReadWriteOnce"}}
 }
 
 // fillText gives every empty text of a struct its default, for users who write `binariesPath: ""`, as the original's own

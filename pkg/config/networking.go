@@ -76,9 +76,9 @@ type KubeProxy struct {
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// PriorityClassName of its pods.
 	PriorityClassName string `json:"priorityClassName,omitempty"`
-	// Tolerations of its pods.
+	// Tolerations of its pods, each a Kubernetes Toleration.
 	Tolerations []Free `json:"tolerations,omitempty"`
-	// ExtraEnv of its container.
+	// ExtraEnv of its container, each a Kubernetes EnvVar.
 	ExtraEnv []Free `json:"extraEnv,omitempty"`
 	// ExtraArgs of its container.
 	ExtraArgs []string `json:"extraArgs,omitempty"`

@@ -1,0 +1,146 @@
+package config
+
+import "argosy.dev/argosy/pkg/secret"
+
+// BackingStore holds the cluster's state. At most one kind may be on; none means embedded SQLite.
+type BackingStore struct {
+	// Database behind kine.
+	Database Databases `json:"database,omitzero"`
+	// Etcd in one of its forms.
+	Etcd Etcds `json:"etcd,omitzero"`
+}
+
+// Databases behind kine.
+type Databases struct {
+	// Embedded is SQLite on a volume.
+	Embedded Database `json:"embedded,omitzero"`
+	// External is a database server.
+	External Database `json:"external,omitzero"`
+}
+
+// Database behind kine.
+type Database struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// DataSource says where it is and who logs in: "postgres://user:password@host:5432/database" or
+	// "mysql://user:password@tcp(host:3306)/database". Whoever reads the document reads the password: prefer connector.
+	DataSource secret.Value `json:"dataSource,omitzero"`
+	// Connector names a Secret beside the ConfigMap whose key dataSource holds the data source.
+	Connector string `json:"connector,omitempty"`
+	// IdentityProvider for cloud databases.
+	IdentityProvider string `json:"identityProvider,omitempty"`
+	// CertFile of the client.
+	CertFile string `json:"certFile,omitempty"`
+	// KeyFile of the client.
+	KeyFile string `json:"keyFile,omitempty"`
+	// CAFile of the server.
+	CAFile string `json:"caFile,omitempty"`
+	// ExtraArgs for kine.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// Etcds in their forms.
+type Etcds struct {
+	// Embedded runs in the control plane's pods.
+	Embedded EmbeddedEtcd `json:"embedded,omitzero"`
+	// Deploy runs as a StatefulSet beside the control plane.
+	Deploy DeployedEtcd `json:"deploy,omitzero"`
+	// External exists already.
+	External ExternalEtcd `json:"external,omitzero"`
+}
+
+// EmbeddedEtcd runs in the control plane's pods.
+type EmbeddedEtcd struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// MigrateFromDeployedEtcd copies the state of a deployed one first.
+	MigrateFromDeployedEtcd bool `json:"migrateFromDeployedEtcd,omitempty"`
+	// SnapshotCount is the number of transactions after which etcd writes a snapshot.
+	SnapshotCount int `json:"snapshotCount,omitempty"`
+	// ExtraArgs for etcd.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// DeployedEtcd runs as a StatefulSet beside the control plane.
+type DeployedEtcd struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// StatefulSet of its pods.
+	StatefulSet EtcdStatefulSet `json:"statefulSet,omitzero"`
+	// Service in front of it. The control plane asks the members by name and needs none.
+	Service EtcdService `json:"service,omitzero"`
+	// HeadlessService that gives the members their names.
+	HeadlessService EtcdHeadlessService `json:"headlessService,omitzero"`
+}
+
+// EtcdStatefulSet of a deployed etcd's pods.
+type EtcdStatefulSet struct {
+	// Enabled may not be false: without its pods there is no store.
+	Enabled bool `json:"enabled"`
+	// HighAvailability of etcd.
+	HighAvailability EtcdHighAvailability `json:"highAvailability,omitzero"`
+	// Image of etcd. Default: the control plane's own image, which carries it.
+	Image Image `json:"image,omitzero"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
+	// Labels of the StatefulSet.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the StatefulSet.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Pods carry these labels and annotations.
+	Pods Metadata `json:"pods,omitzero"`
+	// Resources of etcd's container.
+	Resources Resources `json:"resources,omitzero"`
+	// Scheduling of the pods.
+	Scheduling Scheduling `json:"scheduling,omitzero"`
+	// Security contexts of the pods.
+	Security Security `json:"security,omitzero"`
+	// Persistence of the members' state.
+	Persistence Persistence `json:"persistence,omitzero"`
+	// Env of etcd's container, each a Kubernetes EnvVar.
+	Env []Free `json:"env,omitempty"`
+	// ExtraArgs for etcd, dashes included.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+	// EnableServiceLinks puts services into the environment.
+	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
+}
+
+// EtcdHighAvailability of a deployed etcd.
+type EtcdHighAvailability struct {
+	// Replicas are the members: 1 or 3.
+	Replicas int `json:"replicas,omitempty"`
+}
+
+// EtcdService in front of a deployed etcd.
+type EtcdService struct {
+	// Enabled is accepted either way.
+	Enabled bool `json:"enabled"`
+	// Annotations of the Service.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// EtcdHeadlessService gives the members of a deployed etcd their names.
+type EtcdHeadlessService struct {
+	// Annotations of the Service.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// ExternalEtcd exists already.
+type ExternalEtcd struct {
+	// Enabled chooses it.
+	Enabled bool `json:"enabled,omitempty"`
+	// Endpoint is host:port.
+	Endpoint string `json:"endpoint,omitempty"`
+	// TLS of the connection.
+	TLS EtcdTLS `json:"tls,omitzero"`
+}
+
+// EtcdTLS of a connection to etcd; the files lie in the control plane's container.
+type EtcdTLS struct {
+	// CAFile of the server.
+	CAFile string `json:"caFile,omitempty"`
+	// CertFile of the client.
+	CertFile string `json:"certFile,omitempty"`
+	// KeyFile of the client.
+	KeyFile string `json:"keyFile,omitempty"`
+}

@@ -1,0 +1,74 @@
+package config
+
+import (
+	"fmt"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Identity is what a hosted cluster keeps for its whole life. Provisioning stores it beside the cluster's keys, and every
+// later run compares.
+type Identity struct {
+	// PodCIDR and ServiceCIDR are in the addresses of everything that runs.
+	PodCIDR     string `json:"podCIDR"`
+	ServiceCIDR string `json:"serviceCIDR"`
+	// ClusterDomain is in every pod's DNS settings.
+	ClusterDomain string `json:"clusterDomain"`
+	// Store holds the cluster's state.
+	Store StoreKind `json:"store"`
+	// PrivateNodes says that the cluster has machines of its own.
+	PrivateNodes bool `json:"privateNodes"`
+}
+
+// Identity of the cluster as the documents describe it now.
+func (c *Cluster) Identity() Identity {
+	networking := c.VCluster.Networking
+	return Identity{
+		PodCIDR:       canonical(networking.PodCIDR),
+		ServiceCIDR:   canonical(networking.ServiceCIDR),
+		ClusterDomain: networking.Advanced.ClusterDomain,
+		Store:         c.Store().Kind,
+		PrivateNodes:  c.VCluster.PrivateNodes.Enabled,
+	}
+}
+
+// CheckImmutable compares the documents with what the cluster was created with. Its error has class fault.Configuration and
+// Problems in its chain, one for each setting that differs.
+func (c *Cluster) CheckImmutable(previous Identity) error {
+	const setBack = "set it back, or deprovision the cluster and provision it anew"
+	wanted := c.Identity()
+	var problems Problems
+	for _, setting := range []struct{ key, was, is, reason, instead string }{
+		{"privateNodes.enabled", fmt.Sprint(previous.PrivateNodes), fmt.Sprint(wanted.PrivateNodes), "a cluster has machines of its own from the start or never", setBack},
+		{"networking.podCIDR", previous.PodCIDR, wanted.PodCIDR, "every node has its part of that network", setBack},
+		{"networking.serviceCIDR", previous.ServiceCIDR, wanted.ServiceCIDR, "every Service has its address in that network", setBack},
+		{"networking.advanced.clusterDomain", previous.ClusterDomain, wanted.ClusterDomain, "every pod looks for Services in that domain", setBack},
+		{"controlPlane.backingStore", string(previous.Store), string(wanted.Store), storeReason(wanted.Store), storeAdvice(wanted.Store)},
+	} {
+		if setting.was != setting.is {
+			problems = append(problems, Problem{
+				Document: VClusterDocument, Key: setting.key, Suggestion: setting.instead,
+				Text: fmt.Sprintf("is %s, and the cluster was created with %s: %s", setting.is, setting.was, setting.reason),
+			})
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return fault.As(fault.Configuration, fmt.Errorf("comparing cluster %q with what it was created with: %w", c.Name, problems))
+}
+
+// A cluster may go over to etcd, as with the original, though not on the way: Argosy moves no data from store to store.
+func storeReason(wanted StoreKind) string {
+	if wanted == StoreEtcd {
+		return "provisioning moves no data from one store to another"
+	}
+	return "only a change into etcd is possible"
+}
+
+func storeAdvice(wanted StoreKind) string {
+	if wanted == StoreEtcd {
+		return "set it back, or move the data with the workflows backup and restore: submit backup with the store as it was, deprovision, change the store, submit restore"
+	}
+	return "set it back, or use controlPlane.backingStore.etcd.deploy"
+}

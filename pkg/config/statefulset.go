@@ -1,0 +1,160 @@
+package config
+
+// StatefulSet of the control plane's pods.
+type StatefulSet struct {
+	// HighAvailability of the control plane.
+	HighAvailability HighAvailability `json:"highAvailability,omitzero"`
+	// Image of the control plane's main container.
+	Image Image `json:"image,omitzero"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
+	// Labels of the StatefulSet.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the StatefulSet.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Pods carry these labels and annotations.
+	Pods Metadata `json:"pods,omitzero"`
+	// Resources of the main container, which is the API server's.
+	Resources Resources `json:"resources,omitzero"`
+	// Scheduling of the pods.
+	Scheduling Scheduling `json:"scheduling,omitzero"`
+	// Security contexts of the pods.
+	Security Security `json:"security,omitzero"`
+	// Persistence of the embedded database.
+	Persistence Persistence `json:"persistence,omitzero"`
+	// Probes of the main container, which is the API server's.
+	Probes Probes `json:"probes,omitzero"`
+	// EnableServiceLinks puts services into the environment.
+	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
+	// WorkingDir of the main container.
+	WorkingDir string `json:"workingDir,omitempty"`
+	// Command replaces the usual one.
+	Command []string `json:"command,omitempty"`
+	// Args replace the usual ones.
+	Args []string `json:"args,omitempty"`
+	// Env of the main container, each a Kubernetes EnvVar.
+	Env []Free `json:"env,omitempty"`
+	// DNSPolicy of the pods.
+	DNSPolicy string `json:"dnsPolicy,omitempty" enum:"ClusterFirst,ClusterFirstWithHostNet,Default,None"`
+	// DNSConfig of the pods, a Kubernetes PodDNSConfig.
+	DNSConfig Free `json:"dnsConfig,omitempty"`
+	// InitContainers run first, each a Kubernetes Container.
+	InitContainers []Free `json:"initContainers,omitempty"`
+	// SidecarContainers run beside, each a Kubernetes Container.
+	SidecarContainers []Free `json:"sidecarContainers,omitempty"`
+	// RuntimeClassName of the pods.
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+	// HostAliases of the pods, each a Kubernetes HostAlias.
+	HostAliases []Free `json:"hostAliases,omitempty"`
+}
+
+// HighAvailability of the control plane. Times are in seconds.
+type HighAvailability struct {
+	// Replicas of the control plane; more than one needs etcd or an external database.
+	Replicas int `json:"replicas,omitempty"`
+	// LeaseDuration of the leader.
+	LeaseDuration int `json:"leaseDuration,omitempty"`
+	// RenewDeadline of the leader.
+	RenewDeadline int `json:"renewDeadline,omitempty"`
+	// RetryPeriod of those who want to lead.
+	RetryPeriod int `json:"retryPeriod,omitempty"`
+}
+
+// Metadata of objects.
+type Metadata struct {
+	// Labels of the objects.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the objects.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Resources of a container: amounts by resource, e.g. cpu: 200m.
+type Resources struct {
+	// Limits are the most that it gets.
+	Limits Free `json:"limits,omitempty"`
+	// Requests are what is kept free for it.
+	Requests Free `json:"requests,omitempty"`
+}
+
+// Scheduling of pods.
+type Scheduling struct {
+	// NodeSelector picks the host cluster's nodes.
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// Affinity of the pods, a Kubernetes Affinity.
+	Affinity Free `json:"affinity,omitempty"`
+	// Tolerations of the pods, each a Kubernetes Toleration.
+	Tolerations []Free `json:"tolerations,omitempty"`
+	// PriorityClassName of the pods.
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// PodManagementPolicy is Parallel or OrderedReady. It holds from the start of the cluster.
+	PodManagementPolicy string `json:"podManagementPolicy,omitempty" enum:"Parallel,OrderedReady"`
+	// TopologySpreadConstraints of the pods, each a Kubernetes TopologySpreadConstraint. Default: spread over hosts.
+	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
+}
+
+// Security contexts of pods.
+type Security struct {
+	// PodSecurityContext is a Kubernetes PodSecurityContext.
+	PodSecurityContext Free `json:"podSecurityContext,omitempty"`
+	// ContainerSecurityContext is a Kubernetes SecurityContext, for every container.
+	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty"`
+}
+
+// Persistence of state.
+type Persistence struct {
+	// VolumeClaim is the volume that holds the state.
+	VolumeClaim VolumeClaim `json:"volumeClaim,omitzero"`
+	// VolumeClaimTemplates would replace volumeClaim. It must be empty.
+	VolumeClaimTemplates []Free `json:"volumeClaimTemplates,omitempty"`
+	// DataVolume would replace the volume of the state. It must be empty.
+	DataVolume []Free `json:"dataVolume,omitempty"`
+	// BinariesVolume held the binaries. Argosy runs them from their image; only an emptyDir, which is the original's default,
+	// is accepted.
+	BinariesVolume []Free `json:"binariesVolume,omitempty"`
+	// AddVolumes are further volumes, each a Kubernetes Volume.
+	AddVolumes []Free `json:"addVolumes,omitempty"`
+	// AddVolumeMounts puts them into the main container, each a Kubernetes VolumeMount.
+	AddVolumeMounts []Free `json:"addVolumeMounts,omitempty"`
+}
+
+// VolumeClaim is a volume of the host cluster. What it was made with stays: only its size may grow later, where the storage
+// class allows that.
+type VolumeClaim struct {
+	// Enabled is true, false or "auto", which means true where there is state to keep. False loses the state with the pod.
+	Enabled any `json:"enabled,omitempty"`
+	// Size of the volume, a Kubernetes quantity.
+	Size string `json:"size,omitempty"`
+	// StorageClass of the volume. Default: the host cluster's default class.
+	StorageClass string `json:"storageClass,omitempty"`
+	// RetentionPolicy is Retain or Delete: what becomes of the volume when the cluster is deprovisioned.
+	RetentionPolicy string `json:"retentionPolicy,omitempty" enum:"Retain,Delete"`
+	// AccessModes of the volume.
+	AccessModes []string `json:"accessModes,omitempty"`
+}
+
+// On says whether there is to be a volume.
+func (v VolumeClaim) On() bool { return v.Enabled != false }
+
+// Probes of a container.
+type Probes struct {
+	// LivenessProbe restarts it when it does not answer any more.
+	LivenessProbe Probe `json:"livenessProbe,omitzero"`
+	// ReadinessProbe keeps traffic from it while it does not answer.
+	ReadinessProbe Probe `json:"readinessProbe,omitzero"`
+	// StartupProbe gives it time to start.
+	StartupProbe Probe `json:"startupProbe,omitzero"`
+}
+
+// Probe of a container. Times are in seconds; 0 means Argosy's own choice.
+type Probe struct {
+	// Enabled lets Kubernetes probe.
+	Enabled bool `json:"enabled"`
+	// FailureThreshold is how many failures in a row count.
+	FailureThreshold int `json:"failureThreshold,omitempty"`
+	// InitialDelaySeconds before the first probe.
+	InitialDelaySeconds int `json:"initialDelaySeconds,omitempty"`
+	// TimeoutSeconds of one probe.
+	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`
+	// PeriodSeconds from one probe to the next.
+	PeriodSeconds int `json:"periodSeconds,omitempty"`
+}
