@@ -117,7 +117,7 @@ func addresses() []string {
 
 // Kubelet describes the kubelet that is there. Its version is known when a record tells it.
 func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubelet {
-	unit := unitFile(h, "kubelet.service")
+	unit := UnitFile(h, "kubelet.service")
 	k := spec.Kubelet{
 		Present: unit != "" || h.Exists(KubeletConf),
 		Active:  unit != "" && running(processes, "kubelet"),
@@ -131,7 +131,7 @@ func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubele
 }
 
 func containerd(h *host.Host, processes []Process) spec.Containers {
-	unit := unitFile(h, "containerd.service")
+	unit := UnitFile(h, "containerd.service")
 	return spec.Containers{Present: unit != "", Active: unit != "" && running(processes, "containerd"), Ours: marked(h, unit)}
 }
 
@@ -206,8 +206,8 @@ func ParseVersion(output string) string {
 	return ""
 }
 
-// unitFile is the file of the unit that systemd would take; "" when there is none.
-func unitFile(h *host.Host, unit string) string {
+// UnitFile is the file of the unit that systemd would take; "" when there is none.
+func UnitFile(h *host.Host, unit string) string {
 	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
 		if file := filepath.Join(dir, unit); h.Exists(file) {
 			return file

@@ -12,6 +12,7 @@ import (
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -77,7 +78,7 @@ func applyBinaries(_ context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	previous := filepath.Join(storeDir(c.Operation.Join), "previous")
+	previous := layout.Previous(c.Operation.Join.BinariesPath)
 	changed := 0
 	for _, one := range all {
 		if installed(c.Host, one) {

@@ -19,6 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -49,7 +50,7 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	// Whatever is received or unpacked so far is in files of its own, so stopping here is safe.
 	ctx, cancel := c.Interruptible(ctx)
 	defer cancel()
-	temp := c.Host.Path(filepath.Join(storeDir(j), ".unpack-"+j.Bundle.SHA256))
+	temp := c.Host.Path(filepath.Join(layout.Store(j.BinariesPath), ".unpack-"+j.Bundle.SHA256))
 	defer func() { _ = os.RemoveAll(temp) }()
 
 	began := time.Now()

@@ -17,19 +17,12 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-const (
-	containerdConfig = "/etc/containerd/config.toml"
-	containerdSocket = "/run/containerd/containerd.sock"
-	registriesDir    = "/etc/containerd/certs.d"
-	// dropIns are merged over our file: tables key by key, so a drop-in need only say what it changes.
-	dropIns = "/etc/containerd/conf.d/*.toml"
-	cniConf = "/etc/cni/net.d"
-	// pollEvery is how often a service that starts is asked whether it answers.
-	pollEvery = 25 * time.Millisecond
-)
+// pollEvery is how often a service that starts is asked whether it answers.
+const pollEvery = 25 * time.Millisecond
 
 // containerdService is what containerd's unit is made of; errNoBundle before the bundle is there.
 func containerdService(h *host.Host, j *spec.Join) (service, error) {
@@ -45,8 +38,8 @@ func containerdService(h *host.Host, j *spec.Join) (service, error) {
 		name:   "containerd",
 		binary: digestOf(manifest, "release/containerd"),
 		files: []file{
-			{containerdConfig, config},
-			{unitsDir + "/containerd.service", renderContainerdUnit(j)},
+			{layout.ContainerdConfig, config},
+			{layout.Unit("containerd"), renderContainerdUnit(j)},
 		},
 	}, nil
 }
@@ -86,7 +79,7 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 	if missing := s.missing(c.Host); missing != "" {
 		return false, missing, nil
 	}
-	if err := answers(ctx, c.Host, containerdSocket); err != nil {
+	if err := answers(ctx, c.Host, layout.ContainerdSocket); err != nil {
 		return false, "containerd has to be started: " + err.Error(), nil
 	}
 	return true, "containerd runs with Argosy's configuration", nil
@@ -97,7 +90,7 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kept, err := keepForeign(c.Host, containerdConfig)
+	kept, err := keepForeign(c.Host, layout.ContainerdConfig)
 	if err != nil {
 		return "", err
 	}
@@ -112,7 +105,7 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err := systemctl(ctx, c, "restart", "containerd.service"); err != nil {
 		return "", withJournal(ctx, c, "containerd.service", err)
 	}
-	if err := untilAnswers(ctx, c.Host, containerdSocket); err != nil {
+	if err := untilAnswers(ctx, c.Host, layout.ContainerdSocket); err != nil {
 		return "", withJournal(ctx, c, "containerd.service", err)
 	}
 	if err := s.applied(c.Host); err != nil {
@@ -132,7 +125,7 @@ func keepForeign(h *host.Host, name string) (string, error) {
 	if err != nil || bytes.HasPrefix(data, []byte(inspect.Mark)) {
 		return "", nil
 	}
-	kept := name + ".before-argosy"
+	kept := name + layout.KeptSuffix
 	if _, err := h.WriteFile(kept, data, 0o600); err != nil {
 		return "", err
 	}
@@ -168,7 +161,7 @@ func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
 // renderContainerd writes the configuration in the form of the containerd at hand: version 3 for 2.x, version 2 for 1.x.
 func renderContainerd(j *spec.Join, version, pause string) ([]byte, error) {
 	major, minor := majorMinor(version)
-	config := map[string]any{"imports": []string{dropIns}}
+	config := map[string]any{"imports": []string{layout.ContainerdDropIns}}
 	if major >= 2 {
 		config["version"], config["plugins"] = 3, pluginsV3(j, pause, minor)
 	} else {
@@ -178,22 +171,22 @@ func renderContainerd(j *spec.Join, version, pause string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rendering containerd's configuration: %w", err)
 	}
-	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(dropIns) + ".\n"
+	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(layout.ContainerdDropIns) + ".\n"
 	return append([]byte(head), body...), nil
 }
 
 type table = map[string]any
 
 func pluginsV3(j *spec.Join, pause string, minor int) table {
-	cni := table{"conf_dir": cniConf, "bin_dirs": []string{j.CNIBinariesPath}}
+	cni := table{"conf_dir": layout.CNIConf, "bin_dirs": []string{j.CNIBinariesPath}}
 	if minor < 1 {
 		// 2.0 knows one folder only.
-		cni = table{"conf_dir": cniConf, "bin_dir": j.CNIBinariesPath}
+		cni = table{"conf_dir": layout.CNIConf, "bin_dir": j.CNIBinariesPath}
 	}
 	return table{
 		"io.containerd.cri.v1.images": table{
 			"pinned_images": table{"sandbox": pause},
-			"registry":      table{"config_path": registriesDir},
+			"registry":      table{"config_path": layout.RegistriesDir},
 		},
 		"io.containerd.cri.v1.runtime": table{
 			"cni":        cni,
@@ -208,9 +201,9 @@ func pluginsV2(j *spec.Join, pause string) table {
 			"sandbox_image":             pause,
 			"enable_unprivileged_ports": true,
 			"enable_unprivileged_icmp":  true,
-			"cni":                       table{"conf_dir": cniConf, "bin_dir": j.CNIBinariesPath},
+			"cni":                       table{"conf_dir": layout.CNIConf, "bin_dir": j.CNIBinariesPath},
 			"containerd":                table{"default_runtime_name": "runc", "runtimes": runtimes(j)},
-			"registry":                  table{"config_path": registriesDir},
+			"registry":                  table{"config_path": layout.RegistriesDir},
 		},
 	}
 }

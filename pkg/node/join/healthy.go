@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -103,7 +104,7 @@ func healthy(ctx context.Context, h *host.Host, j *spec.Join) error {
 
 // healthzAddress is where the kubelet tells its health; "" when it is told not to.
 func healthzAddress(h *host.Host) (string, error) {
-	data, err := h.ReadFile(kubeletConfig)
+	data, err := h.ReadFile(layout.KubeletConfig)
 	if err != nil {
 		return "", errors.New("the kubelet has no configuration yet")
 	}
@@ -112,7 +113,7 @@ func healthzAddress(h *host.Host) (string, error) {
 		Port    *int   `yaml:"healthzPort"`
 	}{}
 	if err := yaml.Unmarshal(data, &config); err != nil {
-		return "", fmt.Errorf("reading %q: %w", kubeletConfig, err)
+		return "", fmt.Errorf("reading %q: %w", layout.KubeletConfig, err)
 	}
 	if config.Address == "" || config.Address == "0.0.0.0" || config.Address == "::" {
 		config.Address = "127.0.0.1"

@@ -7,6 +7,7 @@ import (
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -32,7 +33,7 @@ func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	if why != "" {
 		return true, why, nil
 	}
-	if image == "" || answers(ctx, c.Host, containerdSocket) != nil {
+	if image == "" || answers(ctx, c.Host, layout.ContainerdSocket) != nil {
 		return false, "the pause image has to be imported", nil
 	}
 	output, err := c.Host.Runner.Run(ctx, ctr(c, "images", "list", "name=="+image))
@@ -63,7 +64,7 @@ func applyImages(ctx context.Context, c *node.Context) (string, error) {
 // ctr calls containerd's client in the namespace where the kubelet looks.
 func ctr(c *node.Context, args ...string) host.Command {
 	j := c.Operation.Join
-	argv := []string{c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(containerdSocket), "--namespace", "k8s.io"}
+	argv := []string{c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(layout.ContainerdSocket), "--namespace", "k8s.io"}
 	return host.Command{Argv: append(argv, args...), Env: searchPath(j), Log: c.Log}
 }
 

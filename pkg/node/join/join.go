@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -24,11 +25,10 @@ func Phases() []node.Phase {
 	}
 }
 
-// storeDir is where bundles are unpacked: on the file system of the binaries, so that installing is a hard link.
-func storeDir(j *spec.Join) string { return filepath.Join(j.BinariesPath, ".argosy") }
-
 // bundleDir is this bundle's folder, named by its content.
-func bundleDir(j *spec.Join) string { return filepath.Join(storeDir(j), j.Bundle.SHA256) }
+func bundleDir(j *spec.Join) string {
+	return filepath.Join(layout.Store(j.BinariesPath), j.Bundle.SHA256)
+}
 
 // release is a file of the unpacked bundle.
 func release(j *spec.Join, name string) string { return filepath.Join(bundleDir(j), "release", name) }

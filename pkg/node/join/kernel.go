@@ -11,14 +11,11 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 )
 
-const (
-	modulesFile = "/etc/modules-load.d/argosy.conf"
-	sysctlFile  = "/etc/sysctl.d/90-argosy.conf"
-	// bridgeCheck is kubeadm's name for what we check as well; who ignores it there ignores it here.
-	bridgeCheck = "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables"
-)
+// bridgeCheck is kubeadm's name for what we check as well; who ignores it there ignores it here.
+const bridgeCheck = "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables"
 
 // module is a part of the kernel that a node needs. Whether it is there is told by what it brings, since it may be built
 // in, and in a container neither /sys/module nor /lib/modules need to exist.
@@ -54,11 +51,11 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 			wanted = append(wanted, s.key+"="+s.value)
 		}
 	}
-	if !c.Host.Holds(modulesFile, renderModules(c.Host)) {
-		wanted = append(wanted, modulesFile)
+	if !c.Host.Holds(layout.ModulesFile, renderModules(c.Host)) {
+		wanted = append(wanted, layout.ModulesFile)
 	}
-	if !c.Host.Holds(sysctlFile, renderSysctls()) {
-		wanted = append(wanted, sysctlFile)
+	if !c.Host.Holds(layout.SysctlFile, renderSysctls()) {
+		wanted = append(wanted, layout.SysctlFile)
 	}
 	if len(wanted) > 0 {
 		return false, "wants " + strings.Join(wanted, ", "), nil
@@ -89,10 +86,10 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	if err := errors.Join(errs...); err != nil {
 		return "", err
 	}
-	if _, err := c.Host.WriteFile(modulesFile, renderModules(c.Host), 0o644); err != nil {
+	if _, err := c.Host.WriteFile(layout.ModulesFile, renderModules(c.Host), 0o644); err != nil {
 		return "", err
 	}
-	if _, err := c.Host.WriteFile(sysctlFile, renderSysctls(), 0o644); err != nil {
+	if _, err := c.Host.WriteFile(layout.SysctlFile, renderSysctls(), 0o644); err != nil {
 		return "", err
 	}
 	for _, s := range sysctls {

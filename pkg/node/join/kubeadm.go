@@ -17,12 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
-)
-
-const (
-	bootstrapConf = "/etc/kubernetes/bootstrap-kubelet.conf"
-	defaultCA     = "/etc/kubernetes/pki/ca.crt"
 )
 
 // caPath is where kubeadm puts the cluster's CA for the kubelet.
@@ -30,7 +26,7 @@ func caPath(j *spec.Join) string {
 	if j.Registration.CACertPath != "" {
 		return j.Registration.CACertPath
 	}
-	return defaultCA
+	return layout.ClusterCA
 }
 
 // checkKubeadm holds when the kubelet has credentials of this node for this cluster that are still valid, and nothing
@@ -40,8 +36,8 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	if why := notJoined(c.Host, j); why != "" {
 		return false, why, nil
 	}
-	if c.Host.Exists(bootstrapConf) {
-		return false, bootstrapConf + " is left over and has to be removed", nil
+	if c.Host.Exists(layout.BootstrapConf) {
+		return false, layout.BootstrapConf + " is left over and has to be removed", nil
 	}
 	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, j.Server), nil
 }
@@ -71,7 +67,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if notJoined(c.Host, j) == "" {
 		// kubeadm was killed after the kubelet had its credentials: only cleaning up is left.
-		if err := errors.Join(c.Host.Remove(bootstrapConf), c.ForgetSecrets()); err != nil {
+		if err := errors.Join(c.Host.Remove(layout.BootstrapConf), c.ForgetSecrets()); err != nil {
 			return "", err
 		}
 		return "finished what an earlier attempt left", nil
@@ -104,7 +100,7 @@ func cleanHalfJoined(ctx context.Context, c *node.Context) error {
 			return err
 		}
 	}
-	if err := c.Host.Remove(bootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join)); err != nil {
+	if err := c.Host.Remove(layout.BootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join)); err != nil {
 		return fmt.Errorf("removing what an unfinished join left: %w", err)
 	}
 	return nil
@@ -148,11 +144,11 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 
 // stopBootstrap ends a kubelet that kubeadm left trying with the token, which must not stay on the disk.
 func stopBootstrap(ctx context.Context, c *node.Context) error {
-	if !c.Host.Exists(bootstrapConf) || notJoined(c.Host, c.Operation.Join) == "" {
+	if !c.Host.Exists(layout.BootstrapConf) || notJoined(c.Host, c.Operation.Join) == "" {
 		return nil
 	}
 	err := systemctl(context.WithoutCancel(ctx), c, "stop", "kubelet.service")
-	return errors.Join(err, c.Host.Remove(bootstrapConf))
+	return errors.Join(err, c.Host.Remove(layout.BootstrapConf))
 }
 
 // classOf tells what may be different the next time, by what kubeadm says about the API server, from what will not.
@@ -204,7 +200,7 @@ func renderJoin(j *spec.Join, discovery, token string) object {
 	r := j.Registration
 	socket := r.CRISocket
 	if socket == "" {
-		socket = "unix://" + containerdSocket
+		socket = "unix://" + layout.ContainerdSocket
 	}
 	registration := object{"name": j.NodeName, "criSocket": socket, "taints": taints(r.Taints)}
 	if len(r.IgnorePreflightErrors) > 0 {

@@ -9,10 +9,9 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
-
-const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 func kubeletService(h *host.Host, j *spec.Join) (service, error) {
 	manifest, err := bundle.ReadManifest(h.Path(bundleDir(j)))
@@ -23,8 +22,8 @@ func kubeletService(h *host.Host, j *spec.Join) (service, error) {
 		name:   "kubelet",
 		binary: digestOf(manifest, "release/kubelet"),
 		files: []file{
-			{unitsDir + "/kubelet.service", renderKubeletUnit(j)},
-			{unitsDir + "/kubelet.service.d/10-kubeadm.conf", renderKubeletDropIn(j)},
+			{layout.Unit("kubelet"), renderKubeletUnit(j)},
+			{layout.KubeletDropIn, renderKubeletDropIn(j)},
 		},
 	}, nil
 }
@@ -54,7 +53,7 @@ func applyKubelet(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	detail := "unit installed"
-	if c.Host.Exists(kubeletConfig) {
+	if c.Host.Exists(layout.KubeletConfig) {
 		if err := systemctl(ctx, c, "daemon-reload"); err != nil {
 			return "", err
 		}
@@ -85,7 +84,7 @@ RestartSec=2
 
 [Install]
 WantedBy=multi-user.target
-`, inspect.Mark, kubeletConfig, j.BinariesPath, program(j, "kubelet"))
+`, inspect.Mark, layout.KubeletConfig, j.BinariesPath, program(j, "kubelet"))
 }
 
 // renderKubeletDropIn is where kubeadm leaves the flags that it found out, by its own conventions.
@@ -98,5 +97,5 @@ EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
 EnvironmentFile=-/etc/default/kubelet
 ExecStart=
 ExecStart=%s $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
-`, inspect.Mark, bootstrapConf, inspect.KubeletConf, kubeletConfig, program(j, "kubelet"))
+`, inspect.Mark, layout.BootstrapConf, inspect.KubeletConf, layout.KubeletConfig, program(j, "kubelet"))
 }

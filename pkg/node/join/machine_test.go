@@ -30,6 +30,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -237,6 +238,6 @@ users:
 - name: default-auth
   user: {client-certificate: %s, client-key: %s}
 `, server, base64.StdEncoding.EncodeToString(ca.pem), certificate, certificate))
-	m.write(defaultCA, string(ca.pem))
-	m.write(unitsDir+"/kubelet.service", inspect.Mark+": the kubelet\n")
+	m.write(layout.ClusterCA, string(ca.pem))
+	m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark+": the kubelet\n")
 }

@@ -20,6 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -242,7 +243,7 @@ func TestBinariesAreLinkedAndThePreviousOnesKept(t *testing.T) {
 // socket makes containerd answer.
 func (m *machine) socket() {
 	m.t.Helper()
-	path := m.host.Path(containerdSocket)
+	path := m.host.Path(layout.ContainerdSocket)
 	assert.NilError(m.t, os.MkdirAll(filepath.Dir(path), 0o755))
 	// The name of a socket is short, and a test's folder is not.
 	m.t.Chdir(filepath.Dir(path))
@@ -254,17 +255,17 @@ func (m *machine) socket() {
 func TestContainerdIsSetUpOnceAndAgainAfterACrash(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.socket()
-	m.write(containerdConfig, "# somebody's own\n")
+	m.write(layout.ContainerdConfig, "# somebody's own\n")
 	assert.Assert(t, !holds(t, m, checkContainerd))
 	detail := apply(t, m, applyContainerd)
 	assert.Assert(t, strings.Contains(detail, "config.toml.before-argosy"), detail)
-	assert.Equal(t, m.read(containerdConfig+".before-argosy"), "# somebody's own\n")
+	assert.Equal(t, m.read(layout.ContainerdConfig+".before-argosy"), "# somebody's own\n")
 	assert.Assert(t, m.programs.called("systemctl daemon-reload"))
 	assert.Assert(t, m.programs.called("systemctl restart containerd.service"))
 	assert.Assert(t, holds(t, m, checkContainerd))
 
 	// The crash: files written, service not restarted.
-	m.write(containerdConfig, m.read(containerdConfig)+"# changed\n")
+	m.write(layout.ContainerdConfig, m.read(layout.ContainerdConfig)+"# changed\n")
 	m.programs.answers["systemctl"] = func([]string) (string, error) { return "", errors.New("exit status 1") }
 	_, err := applyContainerd(context.Background(), m.context)
 	assert.ErrorContains(t, err, "systemctl")
@@ -323,8 +324,8 @@ func TestTheKubeletsUnitIsInstalledAndNotStarted(t *testing.T) {
 	assert.Equal(t, len(m.programs.calls), 0)
 	assert.Assert(t, inspect.Kubelet(m.host, nil, nil).Ours)
 
-	m.write(kubeletConfig, "")
-	m.write(unitsDir+"/kubelet.service", "changed")
+	m.write(layout.KubeletConfig, "")
+	m.write(layout.UnitsDir+"/kubelet.service", "changed")
 	apply(t, m, applyKubelet)
 	assert.Assert(t, m.programs.called("systemctl try-restart kubelet.service"), "a kubelet that runs gets the new unit")
 }
@@ -337,7 +338,7 @@ func (m *machine) kubeadmJoins() {
 		info, err := os.Stat(argv[3])
 		assert.NilError(m.t, err)
 		assert.Equal(m.t, info.Mode(), os.FileMode(0o600))
-		for _, name := range []string{inspect.KubeletConf, bootstrapConf, defaultCA} {
+		for _, name := range []string{inspect.KubeletConf, layout.BootstrapConf, layout.ClusterCA} {
 			assert.Assert(m.t, !m.host.Exists(name), "%s is in kubeadm's way", name)
 		}
 		m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
@@ -347,9 +348,12 @@ func (m *machine) kubeadmJoins() {
 
 func TestKubeadmJoinsAndNothingSecretStays(t *testing.T) {
 	for name, before := range map[string]func(m *machine){
-		"a clean machine":    func(*machine) {},
-		"an unfinished join": func(m *machine) { m.write(bootstrapConf, "token: old"); m.write(defaultCA, m.join.CACert) },
-		"an expired node":    func(m *machine) { m.joined(m.ca, m.join.Server, "m1", time.Now().Add(-time.Hour)) },
+		"a clean machine": func(*machine) {},
+		"an unfinished join": func(m *machine) {
+			m.write(layout.BootstrapConf, "token: old")
+			m.write(layout.ClusterCA, m.join.CACert)
+		},
+		"an expired node": func(m *machine) { m.joined(m.ca, m.join.Server, "m1", time.Now().Add(-time.Hour)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -377,13 +381,13 @@ func TestAKubeadmThatFailsSaysHow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			m.programs.answers["kubeadm"] = func([]string) (string, error) {
-				m.write(bootstrapConf, testToken)
+				m.write(layout.BootstrapConf, testToken)
 				return "[preflight] Running\n" + test.output + "\n", errors.New("exit status 1")
 			}
 			_, err := applyKubeadm(context.Background(), m.context)
 			assert.ErrorContains(t, err, test.output)
 			assert.Equal(t, fault.ClassOf(err), test.class)
-			assert.Assert(t, !m.host.Exists(bootstrapConf), "the token stays in %s", bootstrapConf)
+			assert.Assert(t, !m.host.Exists(layout.BootstrapConf), "the token stays in %s", layout.BootstrapConf)
 			assert.Assert(t, m.programs.called("systemctl stop kubelet.service"))
 			assert.Equal(t, len(m.below("/var/lib/argosy/ops/op")), 0)
 		})
@@ -393,7 +397,7 @@ func TestAKubeadmThatFailsSaysHow(t *testing.T) {
 func TestAJoinThatWasCutOffAfterTheCredentialsIsOnlyTidied(t *testing.T) {
 	m := newMachine(t)
 	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
-	m.write(bootstrapConf, testToken)
+	m.write(layout.BootstrapConf, testToken)
 	assert.Assert(t, !holds(t, m, checkKubeadm))
 	m.context.Operation.Secrets = spec.Secrets{}
 	apply(t, m, applyKubeadm)
@@ -410,7 +414,7 @@ func TestANodeIsHealthyWhenTheInstalledKubeletSaysSo(t *testing.T) {
 	defer healthz.Close()
 	_, port, err := net.SplitHostPort(healthz.Listener.Addr().String())
 	assert.NilError(t, err)
-	m.write(kubeletConfig, "healthzPort: "+port+"\n")
+	m.write(layout.KubeletConfig, "healthzPort: "+port+"\n")
 	assert.Assert(t, !holds(t, m, checkHealthy), "no kubelet runs")
 	m.write("/proc/812/comm", "kubelet\n")
 	// As in /proc, this is the file itself and not its name.

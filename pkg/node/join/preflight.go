@@ -147,7 +147,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	case config != nil && len(config.CA) > 0 && !kubeconfig.SameCA(config.CA, []byte(j.CACert)):
 		f.problem("The machine is already a node of %s and not of %s; reset it first (kubeadm reset) if it is to change clusters.", config.Server, j.Server)
 		return
-	case kubelet.Present && !kubelet.Ours && unitPresent(h):
+	case kubelet.Present && !kubelet.Ours && inspect.UnitFile(h, "kubelet.service") != "":
 		f.problem("A kubelet that Argosy did not install is set up on the machine; remove it and its unit first.")
 		return
 	}
@@ -159,15 +159,6 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if ca, err := h.ReadFile(caPath(j)); err == nil && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
 		f.problem("The machine has the certificate authority of another cluster in %s; reset it first (kubeadm reset).", caPath(j))
 	}
-}
-
-func unitPresent(h *host.Host) bool {
-	for _, dir := range []string{unitsDir, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
-		if h.Exists(filepath.Join(dir, "kubelet.service")) {
-			return true
-		}
-	}
-	return false
 }
 
 func lookSystem(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {

@@ -20,6 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -59,15 +60,18 @@ func TestPreflight(t *testing.T) {
 			m.join.KubernetesVersion = "v1.35.0"
 			m.ignore("SystemVerification")
 		}, remark: "Ignored"},
-		"port taken":             {change: func(m *machine) { m.listener(10250, "nginx") }, problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)"},
-		"port of our kubelet":    {change: func(m *machine) { m.listener(10250, "kubelet"); m.write(unitsDir+"/kubelet.service", inspect.Mark) }},
+		"port taken": {change: func(m *machine) { m.listener(10250, "nginx") }, problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)"},
+		"port of our kubelet": {change: func(m *machine) {
+			m.listener(10250, "kubelet")
+			m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark)
+		}},
 		"port of another one's":  {change: func(m *machine) { m.listener(10250, "kubelet") }, problem: "held by kubelet (pid 4711)"},
 		"no host name":           {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") }, problem: "The machine has no host name"},
 		"host name unknown":      {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "nowhere.invalid\n") }, problem: `The host name "nowhere.invalid" does not resolve (tried for`},
 		"swap":                   {change: func(m *machine) { m.write("/proc/swaps", "Filename\n/dev/sda2 partition\n") }, remark: "Swap is on"},
 		"foreign kubelet":        {change: func(m *machine) { m.write("/usr/lib/systemd/system/kubelet.service", "[Unit]\n") }, problem: "A kubelet that Argosy did not install"},
-		"left-over of this join": {change: func(m *machine) { m.write(defaultCA, m.join.CACert); m.write(bootstrapConf, "x") }},
-		"CA of another cluster":  {change: func(m *machine) { m.write(defaultCA, string(m.ca.pem)) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
+		"left-over of this join": {change: func(m *machine) { m.write(layout.ClusterCA, m.join.CACert); m.write(layout.BootstrapConf, "x") }},
+		"CA of another cluster":  {change: func(m *machine) { m.write(layout.ClusterCA, string(m.ca.pem)) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
 		"node of another cluster": {change: func(m *machine) { m.joined(m.ca, "https://198.51.100.7:6443", "m1", time.Now().Add(time.Hour)) },
 			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:"},
 		"unknown authority": {change: func(m *machine) { m.join.CACert = string(m.ca.pem) }, problem: "does not prove itself by the cluster's CA"},

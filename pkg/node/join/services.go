@@ -8,11 +8,9 @@ import (
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
-
-// unitsDir is where units go that override the distribution's.
-const unitsDir = "/etc/systemd/system"
 
 // file is one that a phase writes.
 type file struct {
@@ -40,10 +38,6 @@ func (s service) stamp() []byte {
 	return []byte(hex.EncodeToString(sum.Sum(nil)) + "\n")
 }
 
-func (s service) enabledLink() string {
-	return unitsDir + "/multi-user.target.wants/" + s.name + ".service"
-}
-
 // missing says what of the service is not in place; "" when all is, and was applied.
 func (s service) missing(h *host.Host) string {
 	for _, f := range s.files {
@@ -51,7 +45,7 @@ func (s service) missing(h *host.Host) string {
 			return f.name + " has to be written"
 		}
 	}
-	if !h.Exists(s.enabledLink()) {
+	if !h.Exists(layout.EnabledLink(s.name)) {
 		return s.name + " has to be enabled"
 	}
 	if !h.Holds(s.stampFile(), s.stamp()) {
@@ -71,7 +65,7 @@ func (s service) write(h *host.Host) error {
 			return err
 		}
 	}
-	return h.Link(unitsDir+"/"+s.name+".service", s.enabledLink())
+	return h.Link(layout.Unit(s.name), layout.EnabledLink(s.name))
 }
 
 // applied notes that the service runs with these files, or will when it is started.
