@@ -12,61 +12,103 @@ import (
 	"sync"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// Opener opens the named cluster of a namespace of the host cluster, ready to conduct joins.
-type Opener func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
+// Openers open the named cluster of a namespace of the host cluster, ready for the work of its name.
+type Openers struct {
+	Join      func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
+	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
+}
 
 // Env is what the steps of one plugin process share.
 type Env struct {
-	open Opener
+	open Openers
 	log  *slog.Logger
 
+	joins      openings[*join.Conductor]
+	provisions openings[*controlplane.Provisioner]
+
 	mu     sync.Mutex
-	opened map[string]*opening
 	window map[string]*join.Window
 }
 
 // NewEnv makes an Env that opens clusters with open.
-func NewEnv(open Opener, log *slog.Logger) *Env {
-	return &Env{open: open, log: log, opened: map[string]*opening{}, window: map[string]*join.Window{}}
+func NewEnv(open Openers, log *slog.Logger) *Env {
+	return &Env{open: open, log: log, window: map[string]*join.Window{}}
 }
 
-// opening is one cluster as one workflow sees it: a workflow reads its configuration once, so that all its steps mean the
-// same, and the next workflow reads it again.
-type opening struct {
-	mu        sync.Mutex
-	conductor *join.Conductor
+// openings are the clusters as each workflow sees them: a workflow reads its configuration once, so that all its steps
+// mean the same, and the next workflow reads it again.
+type openings[T any] struct {
+	mu     sync.Mutex
+	opened map[string]*opening[T]
 }
 
-// conductor opens cluster for the workflow of call, once. An error is not remembered: the next call may find it mended.
-func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (*join.Conductor, error) {
+type opening[T any] struct {
+	mu     sync.Mutex
+	opened bool
+	value  T
+}
+
+// get opens cluster for the workflow of call, once. An error is not remembered: the next call may find it mended.
+func (o *openings[T]) get(ctx context.Context, call plugin.Call, cluster string, open func(ctx context.Context, namespace, cluster string) (T, error)) (T, error) {
+	var none T
 	if cluster == "" {
-		return nil, errors.New(`the parameter "cluster" is empty: name the ConfigMap that describes the cluster`)
+		return none, errors.New(`the parameter "cluster" is empty: name the ConfigMap that describes the cluster`)
 	}
-	e.mu.Lock()
-	key := call.Workflow.UID + "/" + cluster
-	o := e.opened[key]
-	if o == nil {
-		o = &opening{}
-		e.opened[key] = o
+	one := o.of(call.Workflow.UID + "/" + cluster)
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if !one.opened {
+		value, err := open(ctx, call.Workflow.Namespace, cluster)
+		if err != nil {
+			return none, fmt.Errorf("opening cluster %q: %w", cluster, err)
+		}
+		one.value, one.opened = value, true
 	}
-	e.mu.Unlock()
+	return one.value, nil
+}
 
+func (o *openings[T]) of(key string) *opening[T] {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.conductor == nil {
-		conductor, err := e.open(ctx, call.Workflow.Namespace, cluster)
-		if err != nil {
-			return nil, fmt.Errorf("opening cluster %q: %w", cluster, err)
-		}
-		conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
-		conductor.Log = e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)
-		o.conductor = conductor
+	if o.opened == nil {
+		o.opened = map[string]*opening[T]{}
 	}
-	return o.conductor, nil
+	if o.opened[key] == nil {
+		o.opened[key] = &opening[T]{}
+	}
+	return o.opened[key]
+}
+
+// conductor opens cluster for joins.
+func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (*join.Conductor, error) {
+	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
+		conductor, err := e.open.Join(ctx, namespace, cluster)
+		if err == nil {
+			conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+			conductor.Log = e.logger(call, cluster)
+		}
+		return conductor, err
+	})
+}
+
+// provisioner opens cluster for provisioning.
+func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string) (*controlplane.Provisioner, error) {
+	return e.provisions.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
+		provisioner, err := e.open.Provision(ctx, namespace, cluster)
+		if err == nil {
+			provisioner.Log = e.logger(call, cluster)
+		}
+		return provisioner, err
+	})
+}
+
+func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
+	return e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)
 }
 
 // windowFor is the window that all machines of one workflow work in.
@@ -106,5 +148,8 @@ func encode(value any) string {
 
 // All are the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
-	return []plugin.Step{planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}}
+	return []plugin.Step{
+		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows},
+		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
+	}
 }

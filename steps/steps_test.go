@@ -49,7 +49,7 @@ func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plu
 	assert.NilError(t, err)
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "template", encoded)
 	assert.NilError(t, err)
-	for _, step := range steps.All(steps.NewEnv(open, slog.New(slog.DiscardHandler)), workflows) {
+	for _, step := range steps.All(steps.NewEnv(steps.Openers{Join: open}, slog.New(slog.DiscardHandler)), workflows) {
 		if step.Name() == call.Step {
 			flight, err := step.Prepare(call)
 			if err != nil {

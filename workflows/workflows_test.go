@@ -19,21 +19,22 @@ import (
 
 // values are what Argo would put in place of the expressions in plugin objects.
 var values = map[string]string{
-	"node.name":                       "join-x[0].plan",
-	"retries":                         "0",
-	"workflow.status":                 "Succeeded",
-	"workflow.parameters.cluster":     "team-a",
-	"workflow.parameters.machines":    "all",
-	"workflow.parameters.concurrency": "0",
-	"workflow.parameters.dryRun":      "false",
-	"inputs.parameters.machine":       "m1",
+	"node.name":                             "join-x[0].plan",
+	"retries":                               "0",
+	"workflow.status":                       "Succeeded",
+	"workflow.parameters.cluster":           "team-a",
+	"workflow.parameters.machines":          "all",
+	"workflow.parameters.concurrency":       "0",
+	"workflow.parameters.dryRun":            "false",
+	"workflow.parameters.renewCertificates": "false",
+	"inputs.parameters.machine":             "m1",
 }
 
 var expression = regexp.MustCompile(`{{([^}]*)}}`)
 
 func TestEveryPluginTemplateAsksForAStepAndGetsTheOutputsItDeclares(t *testing.T) {
 	known := map[string]plugin.Step{}
-	for _, step := range steps.All(steps.NewEnv(nil, nil), nil) {
+	for _, step := range steps.All(steps.NewEnv(steps.Openers{}, nil), nil) {
 		known[step.Name()] = step
 	}
 	asked := map[string]bool{}

@@ -12,9 +12,11 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
@@ -62,7 +64,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	}
 	pool := ssh.NewPool()
 	defer pool.Close()
-	env := steps.NewEnv(opener(host, fleet.Tools{Agent: &agents{}, Pool: pool}), log)
+	env := steps.NewEnv(openers(restConfig, host, fleet.Tools{Agent: &agents{}, Pool: pool}), log)
 	options.Steps = steps.All(env, workflows{argo})
 	options.Watcher = plugin.NewWatcher(argo)
 	options.Log = log
@@ -74,10 +76,15 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	return server.Run(ctx)
 }
 
-func opener(host kubernetes.Interface, tools fleet.Tools) steps.Opener {
-	return func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
-		keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
-		return fleet.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+func openers(restConfig *rest.Config, host kubernetes.Interface, tools fleet.Tools) steps.Openers {
+	return steps.Openers{
+		Join: func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
+			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
+			return fleet.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+		},
+		Provision: func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
+			return fleet.OpenProvisioner(ctx, restConfig, namespace, cluster, ownImage())
+		},
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
@@ -49,15 +48,15 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		version = target.Version
 	}
 	reach := &reach{source: source, keys: keys, cluster: documents, secrets: map[string]map[string]secret.Value{}}
-	bundles := documents.Fleet.Bundles
+	repository, err := openRepository(ctx, documents, target)
+	if err != nil {
+		return nil, err
+	}
 	return &join.Conductor{
-		Cluster: documents,
-		Target:  target,
-		Version: version,
-		Repository: &bundle.Repository{
-			URL: bundles.Repository, CACert: []byte(bundles.CACert), Format: bundles.Format,
-			SHA256: bundles.SHA256, AllowUnverified: bundles.AllowUnverified,
-		},
+		Cluster:    documents,
+		Target:     target,
+		Version:    version,
+		Repository: repository,
 		Machine: func(m config.Machine) join.Machine {
 			dial := func(ctx context.Context) (*ssh.Client, error) {
 				how, err := reach.config(ctx, m)

@@ -51,7 +51,7 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.
 	}
 	question := spec.Question{Operations: map[string]spec.Operation{}}
 	for arch, bundle := range bundles {
-		bundle.CACert = c.Cluster.Fleet.Bundles.CACert
+		bundle.CACert, bundle.Authenticated = c.Cluster.Fleet.Bundles.CACert, !c.Repository.Token.Empty()
 		operation, err := operationFor(c.Cluster, c.Target, machine, c.Version, bundle)
 		if err != nil {
 			return spec.Question{}, err

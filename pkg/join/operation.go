@@ -34,7 +34,7 @@ func operationFor(cluster *config.Cluster, target *Target, machine config.Machin
 // identify digests what is wanted; where the bundle comes from and how long it may take do not matter for identity.
 func identify(operation spec.Operation) (string, error) {
 	wanted := *operation.Join
-	wanted.Bundle.URL, wanted.Bundle.CACert, wanted.Bundle.Size = "", "", 0
+	wanted.Bundle.URL, wanted.Bundle.CACert, wanted.Bundle.Size, wanted.Bundle.Authenticated = "", "", 0, false
 	operation.Join, operation.Timeout, operation.Secrets = &wanted, 0, spec.Secrets{}
 	encoded, err := json.Marshal(operation)
 	if err != nil {

@@ -7,8 +7,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -274,4 +276,14 @@ func sameSet[T comparable](a, b []T) bool {
 
 func subset[T comparable](a, b []T) bool {
 	return !slices.ContainsFunc(a, func(item T) bool { return !slices.Contains(b, item) })
+}
+
+// PublicKeyDigest is the SHA-256 of a certificate's public key, hex, by which kubeadm pins an authority.
+func PublicKeyDigest(certificate []byte) (string, error) {
+	cert, err := parseCert(certificate)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:]), nil
 }

@@ -138,11 +138,27 @@ func (s *Site) machine(m lab.Machine) (map[string]any, error) {
 }
 
 func (s *Site) secrets() ([]any, error) {
+	kubeconfig, err := os.ReadFile(s.Lab.KubeconfigPath(Cluster))
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig of %s: %w", Cluster, err)
+	}
+	secrets, err := s.sshSecrets()
+	if err != nil {
+		return nil, err
+	}
+	return append(secrets, secret(kubeconfigSecret, map[string]any{"value": string(kubeconfig)})), nil
+}
+
+func secret(name string, data map[string]any) any {
+	return object("v1", "Secret", name, map[string]any{"stringData": data})
+}
+
+// sshSecrets are how the lab's machines are reached.
+func (s *Site) sshSecrets() ([]any, error) {
 	files := map[string]string{
-		"kubeconfig": s.Lab.KubeconfigPath(Cluster),
-		"key":        s.Lab.KeyPath(),
-		"known":      s.Lab.KnownHostsPath(),
-		"password":   filepath.Join(s.Lab.StateDir(), "secrets", "ops-password"),
+		"key":      s.Lab.KeyPath(),
+		"known":    s.Lab.KnownHostsPath(),
+		"password": filepath.Join(s.Lab.StateDir(), "secrets", "ops-password"),
 	}
 	content := map[string]string{}
 	for name, path := range files {
@@ -152,11 +168,7 @@ func (s *Site) secrets() ([]any, error) {
 		}
 		content[name] = string(data)
 	}
-	secret := func(name string, data map[string]any) any {
-		return object("v1", "Secret", name, map[string]any{"stringData": data})
-	}
 	return []any{
-		secret(kubeconfigSecret, map[string]any{"value": content["kubeconfig"]}),
 		secret(rootSecret, map[string]any{"ssh-privatekey": content["key"]}),
 		secret(sudoSecret, map[string]any{"ssh-privatekey": content["key"], "sudo-password": content["password"]}),
 		secret(knownHostsSecret, map[string]any{"known_hosts": content["known"]}),

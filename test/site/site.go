@@ -62,7 +62,7 @@ func (s *Site) loadPlugin(ctx context.Context) error {
 	if err := s.Lab.LoadImage(ctx, "host", filepath.Join(s.Source, "bin", "executor-plugin.tar")); err != nil {
 		return fmt.Errorf("loading the plugin's image: %w", err)
 	}
-	return nil
+	return s.pushPlugin(ctx)
 }
 
 // install applies what README tells users to apply.
@@ -121,11 +121,15 @@ func (s *Site) tool(program string) string {
 
 // Apply sets objects on the host cluster, in the site's namespace where they have none.
 func (s *Site) Apply(ctx context.Context, objects []any) error {
+	return s.apply(ctx, Namespace, objects)
+}
+
+func (s *Site) apply(ctx context.Context, namespace string, objects []any) error {
 	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
 	if err != nil {
 		return fmt.Errorf("encoding objects: %w", err)
 	}
-	if _, err := s.run(ctx, "host", list, "kubectl", "apply", "-n", Namespace, "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+	if _, err := s.run(ctx, "host", list, "kubectl", "apply", "-n", namespace, "--server-side", "--force-conflicts", "-f", "-"); err != nil {
 		return fmt.Errorf("applying objects: %w", err)
 	}
 	return nil

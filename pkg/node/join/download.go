@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/secret"
 )
 
 // silence is how long a connection may bring nothing before another one is tried.
@@ -38,6 +39,9 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 	defer file.Close()
 
 	repository := &bundle.Repository{CACert: []byte(wanted.CACert), Stall: silence}
+	if wanted.Authenticated {
+		repository.Token = secret.New(c.Operation.Secrets.BootstrapToken)
+	}
 	moved := time.Now()
 	backoff := retry.WithJitterPercent(20, retry.WithCappedDuration(5*time.Second, retry.NewExponential(250*time.Millisecond)))
 	err = retry.Do(ctx, backoff, func(ctx context.Context) error {

@@ -74,6 +74,8 @@ type Bundle struct {
 	URL string `json:"url,omitempty"`
 	// CACert is a PEM certificate authority for URL's TLS, beside the system's.
 	CACert string `json:"caCert,omitempty"`
+	// Authenticated says that URL wants the operation's bootstrap token, as a control plane's bundle server does.
+	Authenticated bool `json:"authenticated,omitempty"`
 }
 
 // Containerd says how the container runtime is set up.

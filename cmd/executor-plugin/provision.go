@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/fleet"
+)
+
+// imageVariable names the image of this very program; install/plugin sets it to the sidecar's.
+const imageVariable = "ARGOSY_IMAGE"
+
+// defaultImage is what the plugin's own manifest names.
+const defaultImage = "ghcr.io/argosy-dev/executor-plugin:v0.1.0"
+
+func ownImage() string {
+	if image := os.Getenv(imageVariable); image != "" {
+		return image
+	}
+	return defaultImage
+}
+
+func provisionCommand() *cobra.Command {
+	var where place
+	var renew bool
+	command := &cobra.Command{
+		Use:   "provision",
+		Short: "Make a cluster's control plane in the host cluster, or bring it to its documents",
+		Long: `Validates, brings the control plane up in the cluster's namespace, sets the addons and verifies, as the
+workflow template provision does. Running it again changes nothing where nothing is to change, and finishes
+what was interrupted. The admin kubeconfig is then in Secret <cluster>-kubeconfig, key value.
+
+The image of this program, which serves node bundles in the control plane's pod, is taken from
+$` + imageVariable + ` (default ` + defaultImage + `), unless argosy.yaml names one.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			provisioner, err := where.provisioner(command.Context())
+			if err != nil {
+				return err
+			}
+			return provision(command.Context(), provisioner, renew, newTerminal(command.OutOrStdout()))
+		},
+	}
+	where.flags(command)
+	command.Flags().BoolVar(&renew, "renew-certificates", false, "sign every certificate anew, not only those that end within 90 days")
+	return command
+}
+
+// provisioner opens the cluster of a namespace of the host cluster.
+func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, error) {
+	if p.from != "" {
+		return nil, usageError{errors.New("a control plane is made in the host cluster, and its documents are read there: apply the folder, then use --namespace")}
+	}
+	if p.namespace == "" {
+		return nil, usageError{errors.New("say where the cluster is: --namespace of the host cluster")}
+	}
+	if p.cluster == "" {
+		p.cluster = p.namespace
+	}
+	restConfig, err := p.rest()
+	if err != nil {
+		return nil, err
+	}
+	return fleet.OpenProvisioner(ctx, restConfig, p.namespace, p.cluster, ownImage())
+}
+
+// provision runs the parts of the workflow template provision, in its order.
+func provision(ctx context.Context, provisioner *controlplane.Provisioner, renew bool, terminal *terminal) error {
+	parts := []struct {
+		name string
+		run  func(report func(string)) (fmt.Stringer, error)
+	}{
+		{"validate", func(report func(string)) (fmt.Stringer, error) {
+			message, err := provisioner.Validate(ctx, report)
+			return text(message), err
+		}},
+		{"control-plane", func(report func(string)) (fmt.Stringer, error) { return provisioner.Provision(ctx, renew, report) }},
+		{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
+		{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }},
+	}
+	for _, part := range parts {
+		said, err := part.run(func(line string) { terminal.progress(part.name, line) })
+		if err != nil {
+			return err
+		}
+		terminal.line(part.name, said.String())
+	}
+	return nil
+}
+
+// text is a message that is one already.
+type text string
+
+func (t text) String() string { return string(t) }

@@ -1,0 +1,60 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// connection is the provisioned cluster as an administrator sees it.
+type connection struct {
+	client  kubernetes.Interface
+	objects *apply.Setter
+	server  string
+}
+
+// connect opens the cluster with its own kubeconfig and waits until its API server says that it is ready.
+func (p *Provisioner) connect(ctx context.Context, report func(string)) (*connection, error) {
+	restConfig, err := p.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(restConfig)
+	if err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("making a client for %s: %w", restConfig.Host, err))
+	}
+	objects, err := apply.New(restConfig)
+	if err != nil {
+		return nil, err
+	}
+	err = p.wait(ctx, report, func(ctx context.Context) (string, error) {
+		if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
+			return fmt.Sprintf("API server %s does not say that it is ready: %v", restConfig.Host, err), nil
+		}
+		return "", nil
+	})
+	return &connection{client: client, objects: objects, server: restConfig.Host}, err
+}
+
+// restConfig reads the cluster's kubeconfig Secret.
+func (p *Provisioner) restConfig(ctx context.Context) (*rest.Config, error) {
+	name := p.Cluster.KubeconfigSecret()
+	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading the cluster's kubeconfig, Secret %q, which provisioning writes: %w", name, apply.Classify(err))
+	}
+	restConfig, err := clientcmd.RESTConfigFromKubeConfig(held.Data[kubeconfigDataKey])
+	if err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+	}
+	restConfig.UserAgent = apply.Manager
+	restConfig.QPS, restConfig.Burst = 50, 100
+	return restConfig, nil
+}

@@ -1,0 +1,20 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+func transient(err error) bool { return fault.IsTransient(err) }
+
+// notInTime is the end of a wait: the cancellation of the caller, or our own limit with what was missing last.
+func notInTime(ctx context.Context, limit time.Duration, missing string) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+		return fault.As(fault.Cancelled, cause)
+	}
+	return fault.As(fault.Permanent, fmt.Errorf("it was not ready within %s (controlPlane.timeout in argosy.yaml): %s; when that is mended, submit again: it goes on from here", limit, missing))
+}

@@ -1,0 +1,247 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
+	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Groups that kubeadm's roles are bound to.
+const (
+	bootstrappersGroup = "system:bootstrappers:kubeadm:default-node-token"
+	nodesGroup         = "system:nodes"
+	anonymousUser      = "system:anonymous"
+)
+
+// clusterObjects is what `kubeadm join` and `kubeadm upgrade node` read in the cluster and may do there, and what leads
+// its pods to the API server.
+func (p *Provisioner) clusterObjects(ctx context.Context, k *keys, endpoint Endpoint) ([]runtime.Object, error) {
+	kubeadm, err := p.kubeadmConfig(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	kubelet, err := p.kubeletConfig()
+	if err != nil {
+		return nil, err
+	}
+	info, err := clusterInfo(endpoint, k.cluster.Cert)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := lookUp(ctx, endpoint.Host)
+	if err != nil {
+		return nil, err
+	}
+	objects := []runtime.Object{info, kubeadm, kubelet}
+	objects = append(objects, kubernetesEndpoints(addresses, endpoint.API)...)
+	return append(objects, roles(p.konnectivity())...), nil
+}
+
+func configMap(namespace, name, key, text string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Data:       map[string]string{key: text},
+	}
+}
+
+// clusterInfo is what a machine discovers the cluster by; a controller signs it for each bootstrap token.
+func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
+	text, err := yaml.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config",
+		"clusters": []any{map[string]any{"name": "", "cluster": map[string]any{"server": endpoint.Server(), "certificate-authority-data": caCert}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding cluster-info: %w", err)
+	}
+	return configMap(metav1.NamespacePublic, "cluster-info", "kubeconfig", string(text)), nil
+}
+
+// kubeadmConfig is kubeadm's ClusterConfiguration, as far as it concerns machines that join.
+func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error) {
+	networking := p.Cluster.VCluster.Networking
+	text, err := yaml.Marshal(map[string]any{
+		"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration",
+		"certificatesDir":      "/etc/kubernetes/pki",
+		"clusterName":          p.Cluster.Name,
+		"controlPlaneEndpoint": endpoint.Address(),
+		"kubernetesVersion":    p.Cluster.KubernetesVersion(),
+		"networking": map[string]any{
+			"dnsDomain": networking.Advanced.ClusterDomain, "podSubnet": networking.PodCIDR, "serviceSubnet": networking.ServiceCIDR,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding kubeadm-config: %w", err)
+	}
+	return configMap(metav1.NamespaceSystem, "kubeadm-config", "ClusterConfiguration", string(text)), nil
+}
+
+// kubeletConfig is what every kubelet of the cluster starts with: kubeadm's defaults, and over them what the user sets in
+// privateNodes.kubelet.
+func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
+	wanted := map[string]any{
+		"apiVersion": kubeletv1beta1.SchemeGroupVersion.String(), "kind": "KubeletConfiguration",
+		"authentication": map[string]any{
+			"anonymous": map[string]any{"enabled": false},
+			"webhook":   map[string]any{"enabled": true, "cacheTTL": "0s"},
+			"x509":      map[string]any{"clientCAFile": p.Cluster.VCluster.PrivateNodes.JoinNode.CACertPath},
+		},
+		"authorization":      map[string]any{"mode": "Webhook"},
+		"cgroupDriver":       "systemd",
+		"clusterDNS":         []any{p.Cluster.ClusterDNS().String()},
+		"clusterDomain":      p.Cluster.VCluster.Networking.Advanced.ClusterDomain,
+		"healthzBindAddress": "127.0.0.1",
+		"healthzPort":        10248,
+		"rotateCertificates": true,
+		"staticPodPath":      "/etc/kubernetes/manifests",
+	}
+	overlay(wanted, p.Cluster.VCluster.PrivateNodes.Kubelet.Config)
+	if driver := p.Cluster.CgroupDriver(); driver != "" {
+		wanted["cgroupDriver"] = driver
+	}
+	if err := checkKubelet(wanted); err != nil {
+		return nil, err
+	}
+	text, err := yaml.Marshal(wanted)
+	if err != nil {
+		return nil, fmt.Errorf("encoding kubelet-config: %w", err)
+	}
+	return configMap(metav1.NamespaceSystem, "kubelet-config", "kubelet", string(text)), nil
+}
+
+// checkKubelet refuses what a kubelet would refuse: it exits on an unknown field, on every machine at once.
+func checkKubelet(wanted map[string]any) error {
+	text, err := json.Marshal(wanted)
+	if err != nil {
+		return fmt.Errorf("encoding privateNodes.kubelet.config: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&kubeletv1beta1.KubeletConfiguration{}); err != nil {
+		return fault.As(fault.Configuration, fmt.Errorf("privateNodes.kubelet.config is no KubeletConfiguration: %w", err))
+	}
+	return nil
+}
+
+// overlay puts the entries of over into base, deep; a list replaces a list.
+func overlay(base, over map[string]any) {
+	for name, value := range over {
+		inner, isMap := value.(map[string]any)
+		held, wasMap := base[name].(map[string]any)
+		if isMap && wasMap {
+			overlay(held, inner)
+			continue
+		}
+		base[name] = value
+	}
+}
+
+// kubernetesEndpoints lead pods that talk to Service default/kubernetes to where the machines reach the API server. They
+// are what the API server would write itself, if it knew.
+func kubernetesEndpoints(addresses []string, port int) []runtime.Object {
+	ready, name, number, protocol := true, portAPI, int32(port), corev1.ProtocolTCP
+	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
+	slice := &discoveryv1.EndpointSlice{
+		TypeMeta: metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"}, ObjectMeta: meta,
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: addresses, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
+	}
+	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
+	//nolint:staticcheck // clients that know no slices still read Endpoints
+	endpoints := &corev1.Endpoints{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
+		Subsets: []corev1.EndpointSubset{{Ports: []corev1.EndpointPort{{Name: name, Port: number, Protocol: protocol}}}},
+	}
+	endpoints.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
+	for _, address := range addresses {
+		endpoints.Subsets[0].Addresses = append(endpoints.Subsets[0].Addresses, corev1.EndpointAddress{IP: address})
+	}
+	return []runtime.Object{endpoints, slice}
+}
+
+// roles let machines that join do what kubeadm does on their behalf, and nothing more.
+func roles(konnectivity bool) []runtime.Object {
+	group := func(names ...string) []rbacv1.Subject {
+		var subjects []rbacv1.Subject
+		for _, name := range names {
+			subjects = append(subjects, rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: name})
+		}
+		return subjects
+	}
+	user := func(name string) []rbacv1.Subject {
+		return []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}}
+	}
+	objects := []runtime.Object{
+		clusterRole("kubeadm:get-nodes", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get"}}),
+		clusterBinding("kubeadm:get-nodes", "kubeadm:get-nodes", group(bootstrappersGroup)),
+		clusterBinding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", group(bootstrappersGroup)),
+		clusterBinding("kubeadm:node-autoapprove-bootstrap", "system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(bootstrappersGroup)),
+		clusterBinding("kubeadm:node-autoapprove-certificate-rotation", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(nodesGroup)),
+		// The API server shows this group to kubelets for logs and exec, and administrators carry it.
+		clusterBinding(administratorGroup, "cluster-admin", group(administratorGroup)),
+	}
+	objects = append(objects, readable(metav1.NamespacePublic, "kubeadm:bootstrap-signer-clusterinfo", "cluster-info", user(anonymousUser))...)
+	objects = append(objects, bundlesAccount())
+	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:nodes-kubeadm-config", "kubeadm-config",
+		append(group(bootstrappersGroup, nodesGroup), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: BundlesAccount}))...)
+	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:kubelet-config", "kubelet-config", group(bootstrappersGroup, nodesGroup))...)
+	if konnectivity {
+		// It asks whether its agents are who they say.
+		objects = append(objects, clusterBinding("system:konnectivity-server", "system:auth-delegator", user("system:konnectivity-server")))
+	}
+	return objects
+}
+
+// BundlesAccount is the service account in kube-system whose token the plugin shows to the bundle server, which asks no more
+// of a caller than that it may read kubeadm-config.
+const BundlesAccount = "argosy-bundles"
+
+func bundlesAccount() *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{
+		TypeMeta:                     metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+		ObjectMeta:                   metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: BundlesAccount},
+		AutomountServiceAccountToken: new(bool),
+	}
+}
+
+// readable lets subjects read one ConfigMap.
+func readable(namespace, name, configMap string, subjects []rbacv1.Subject) []runtime.Object {
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
+	return []runtime.Object{
+		&rbacv1.Role{
+			TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role"}, ObjectMeta: meta,
+			Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{configMap}, Verbs: []string{"get"}}},
+		},
+		&rbacv1.RoleBinding{
+			TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"}, ObjectMeta: meta,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}, Subjects: subjects,
+		},
+	}
+}
+
+func clusterRole(name string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
+	return &rbacv1.ClusterRole{
+		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules,
+	}
+}
+
+func clusterBinding(name, role string, subjects []rbacv1.Subject) *rbacv1.ClusterRoleBinding {
+	return &rbacv1.ClusterRoleBinding{
+		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRoleBinding"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: subjects,
+	}
+}

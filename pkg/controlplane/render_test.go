@@ -1,0 +1,181 @@
+package controlplane
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	"gotest.tools/v3/golden"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+const fleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
+
+// specified is the example of the specification.
+const specified = `
+privateNodes: {enabled: true}
+controlPlane:
+  distro: {k8s: {image: {tag: v1.34.4}}}
+  service: {spec: {type: LoadBalancer}}
+networking: {podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16}
+`
+
+func provisioner(t *testing.T, vcluster string, objects ...runtime.Object) *Provisioner {
+	t.Helper()
+	cluster, err := config.Parse("team-a", []byte(vcluster), []byte(fleet))
+	assert.NilError(t, err)
+	cluster.Namespace = "tenant"
+	return &Provisioner{Cluster: cluster, Host: fake.NewClientset(objects...), Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
+		Now: func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }}
+}
+
+func TestTheControlPlanesPods(t *testing.T) {
+	for name, vcluster := range map[string]string{
+		"sqlite":   specified,
+		"etcd":     replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: 3}}}}}\n  statefulSet: {highAvailability: {replicas: 3}}"),
+		"external": replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {database: {external: {enabled: true, connector: team-a-database}}}"),
+		"custom":   replace(specified, "controlPlane:", custom),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := provisioner(t, vcluster)
+			set, err := p.controlPlane("digest")
+			assert.NilError(t, err)
+			text, err := yaml.Marshal(set)
+			assert.NilError(t, err)
+			golden.Assert(t, string(text), "control-plane-"+name+".yaml")
+			if p.Cluster.Store().Kind == config.StoreEtcd {
+				etcd, err := p.etcd("digest")
+				assert.NilError(t, err)
+				text, err := yaml.Marshal(etcd)
+				assert.NilError(t, err)
+				golden.Assert(t, string(text), "etcd.yaml")
+			}
+		})
+	}
+}
+
+// custom is a document that changes all there is to change in the pods.
+const custom = `controlPlane:
+  proxy: {port: 6443}
+  advanced: {defaultImageRegistry: registry.example.com, konnectivity: {server: {enabled: false}, agent: {enabled: false}}}
+  statefulSet:
+    labels: {tier: gold}
+    annotations: {note: mine}
+    pods: {labels: {team: a}, annotations: {scrape: "true"}}
+    resources: {limits: {memory: 2Gi}, requests: {cpu: "1"}}
+    scheduling:
+      nodeSelector: {pool: control-planes}
+      priorityClassName: high
+      tolerations: [{key: dedicated, operator: Exists}]
+    security: {podSecurityContext: {runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000}}
+    persistence: {volumeClaim: {enabled: false}}
+    env: [{name: GOGC, value: "50"}]
+    hostAliases: [{ip: 192.0.2.1, hostnames: [registry.internal]}]
+    probes: {livenessProbe: {enabled: true, periodSeconds: 30}, startupProbe: {enabled: true, failureThreshold: 600}, readinessProbe: {enabled: true}}
+`
+
+func replace(text, old, new string) string {
+	if !strings.Contains(text, old) {
+		panic("no " + old)
+	}
+	return strings.Replace(text, old, new, 1)
+}
+
+func TestTheServingCertificateCoversWhatIsReachableAndNothingElse(t *testing.T) {
+	p := provisioner(t, replace(specified, "controlPlane:", "controlPlane:\n  proxy: {extraSANs: [api.example.com]}"))
+	hosts := p.servingHosts(Endpoint{Host: "192.0.2.10", Others: []string{"10.96.3.4", "192.0.2.10", "None"}})
+	assert.DeepEqual(t, hosts, []string{
+		"10.128.0.1", "10.96.3.4", "127.0.0.1", "192.0.2.10", "::1", "api.example.com", "kubernetes", "kubernetes.default",
+		"kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "team-a", "team-a.tenant", "team-a.tenant.svc",
+	})
+}
+
+func node(name, address string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}, {Type: corev1.NodeInternalIP, Address: address}},
+	}}
+}
+
+func TestWhereAServiceLeads(t *testing.T) {
+	ports := []corev1.ServicePort{{Name: portAPI, NodePort: 30443}, {Name: portKonnectivity, NodePort: 30132}, {Name: portBundles, NodePort: 30444}}
+	service := func(kind corev1.ServiceType, ingress ...corev1.LoadBalancerIngress) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "team-a"}, Spec: corev1.ServiceSpec{Type: kind, ClusterIP: "10.96.3.4", Ports: ports},
+			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}}}
+	}
+	for _, tt := range []struct {
+		name     string
+		front    string
+		service  *corev1.Service
+		server   string
+		bundles  string
+		waitsFor string
+	}{
+		{"load balancer", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.10"}), "https://192.0.2.10:443", "https://192.0.2.10:8444", ""},
+		{"load balancer with a name", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), "https://lb.example.com:443", "https://lb.example.com:8444", ""},
+		{"load balancer that gives nothing", "", service(corev1.ServiceTypeLoadBalancer), "", "", "no load balancer of the host cluster gave it one"},
+		{"node port", "", service(corev1.ServiceTypeNodePort), "https://192.0.2.21:30443", "https://192.0.2.21:30444", ""},
+		{"cluster address", "", service(corev1.ServiceTypeClusterIP), "https://10.96.3.4:443", "https://10.96.3.4:8444", ""},
+		{"something in front", "api.example.com:6443", service(corev1.ServiceTypeClusterIP), "https://api.example.com:6443", "https://api.example.com:8444", ""},
+		{"something in front of a load balancer that gives nothing", "api.example.com:6443", service(corev1.ServiceTypeLoadBalancer), "https://api.example.com:6443", "https://api.example.com:8444", ""},
+		{"something in front of node ports", "api.example.com:6443", service(corev1.ServiceTypeNodePort), "https://api.example.com:6443", "https://api.example.com:30444", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			vcluster := specified
+			if tt.front != "" {
+				vcluster = replace(specified, "controlPlane:", "controlPlane:\n  endpoint: "+tt.front)
+			}
+			p := provisioner(t, vcluster, node("b", "192.0.2.22"), node("a", "192.0.2.21"))
+			endpoint, why, err := p.endpointOf(t.Context(), tt.service)
+			assert.NilError(t, err)
+			if tt.waitsFor != "" {
+				assert.Assert(t, strings.Contains(why, tt.waitsFor), why)
+				return
+			}
+			assert.Equal(t, endpoint.Server(), tt.server)
+			assert.Equal(t, endpoint.BundlesURL(), tt.bundles)
+			assert.Assert(t, slices.Contains(p.servingHosts(endpoint), "10.96.3.4"))
+		})
+	}
+}
+
+func TestWhatOneKubeletWouldRefuseIsRefusedForAll(t *testing.T) {
+	p := provisioner(t, replace(specified, "privateNodes: {enabled: true}", "privateNodes: {enabled: true, kubelet: {config: {maxPods: 20, authentication: {webhook: {cacheTTL: 1m}}}}}"))
+	held, err := p.kubeletConfig()
+	assert.NilError(t, err)
+	golden.Assert(t, held.Data["kubelet"], "kubelet-config.yaml")
+
+	p = provisioner(t, replace(specified, "privateNodes: {enabled: true}", "privateNodes: {enabled: true, kubelet: {config: {maxPod: 20}}}"))
+	_, err = p.kubeletConfig()
+	assert.ErrorContains(t, err, "maxPod")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+}
+
+func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
+	p := provisioner(t, specified)
+	k, err := makeKeys(p.now())
+	assert.NilError(t, err)
+	objects, err := p.clusterObjects(context.Background(), k, Endpoint{Host: "192.0.2.10", API: 443})
+	assert.NilError(t, err)
+	wanted, err := unstructuredOf(objects)
+	assert.NilError(t, err)
+	var text []byte
+	for _, object := range wanted {
+		if object.GetName() == "cluster-info" {
+			continue // holds an authority, which is new each time
+		}
+		encoded, err := yaml.Marshal(object)
+		assert.NilError(t, err)
+		text = append(append(text, "---\n"...), encoded...)
+	}
+	golden.Assert(t, string(text), "cluster-objects.yaml")
+}

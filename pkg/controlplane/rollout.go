@@ -1,0 +1,144 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"argosy.dev/argosy/pkg/apply"
+)
+
+// surgePatience is how long a second pod may stay unscheduled before the only pod is replaced without it.
+const surgePatience = 20 * time.Second
+
+// rollOut brings a StatefulSet to what it should be and waits until its pods are. The one pod of a set with a single
+// replica is replaced without a gap: for the time of the change there are two, the new one comes first, and the old
+// one goes when it is ready. Where there is no room for two, the pod is replaced in its place.
+//
+//	there is no set yet                  apply, wait
+//	its pods stay as they are            apply, wait
+//	they change, several replicas        apply, wait: Kubernetes replaces one by one
+//	they change, a single replica        apply with two, wait, apply with one, wait
+//	an earlier run left two of one       the same from its second half on
+func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, surges bool, report func(string)) ([]apply.Change, error) {
+	held, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, wanted.Name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
+	}
+	exists := err == nil
+	change := exists && held.Annotations[templateAnnotation] != wanted.Annotations[templateAnnotation]
+	if surges && *wanted.Spec.Replicas == 1 && exists && held.Status.ReadyReplicas > 0 && (change || *held.Spec.Replicas > 1) {
+		if err := p.surge(ctx, wanted, component, report); err != nil {
+			return nil, err
+		}
+	}
+	changes, err := p.set(ctx, wanted)
+	if err != nil {
+		return changes, fmt.Errorf("setting StatefulSet %q: %w", wanted.Name, err)
+	}
+	if change && len(changes) == 1 {
+		changes[0].Outcome = apply.Changed
+	}
+	return changes, p.waitRolledOut(ctx, wanted, component, report)
+}
+
+// surge runs two pods of what is wanted. It ends without an error when there is no room for the second.
+func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, component string, report func(string)) error {
+	two := wanted.DeepCopy()
+	*two.Spec.Replicas = 2
+	if _, err := p.set(ctx, two); err != nil {
+		return fmt.Errorf("setting StatefulSet %q to two pods for the time of the change: %w", wanted.Name, err)
+	}
+	started := time.Now()
+	return p.wait(ctx, report, func(ctx context.Context) (string, error) {
+		why, err := p.notRolledOut(ctx, two, component)
+		if err != nil || why == "" {
+			return why, err
+		}
+		if time.Since(started) > surgePatience && p.noRoom(ctx, component) {
+			report(fmt.Sprintf("there is no room for a second pod of StatefulSet %s: its pod is replaced in its place, and the API is away meanwhile", wanted.Name))
+			return "", nil
+		}
+		return why, nil
+	})
+}
+
+// noRoom says whether a pod of the component can't be scheduled or can't even be made.
+func (p *Provisioner) noRoom(ctx context.Context, component string) bool {
+	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
+	if err != nil {
+		return false
+	}
+	for _, pod := range pods.Items {
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+				return true
+			}
+		}
+	}
+	return len(pods.Items) < 2
+}
+
+func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, report func(string)) error {
+	return p.wait(ctx, report, func(ctx context.Context) (string, error) { return p.notRolledOut(ctx, wanted, component) })
+}
+
+// notRolledOut says what a StatefulSet still waits for; "" when all its pods are new and ready.
+func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string) (string, error) {
+	held, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, wanted.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
+	}
+	status, count := held.Status, *wanted.Spec.Replicas
+	if status.ObservedGeneration >= held.Generation && status.ReadyReplicas == count && status.UpdatedReplicas == count &&
+		status.Replicas == count && status.CurrentRevision == status.UpdateRevision {
+		return "", nil
+	}
+	text := fmt.Sprintf("%d of %d pods of StatefulSet %s are ready", min(status.ReadyReplicas, status.UpdatedReplicas), count, wanted.Name)
+	if why := p.why(ctx, wanted.Name, component); why != "" {
+		text += ": " + why
+	}
+	return text, nil
+}
+
+// pollEvery is how often something that is waited for is looked at.
+const pollEvery = 150 * time.Millisecond
+
+// wait looks until there is nothing to wait for, for at most the fleet's controlPlane.timeout. The error then holds what
+// was missing last. A look that fails for a moment counts as not yet.
+func (p *Provisioner) wait(ctx context.Context, report func(string), look func(context.Context) (string, error)) error {
+	limit := p.Cluster.Fleet.ControlPlane.Timeout.Duration
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	said := ""
+	for {
+		why, err := look(ctx)
+		if err != nil && ctx.Err() == nil && !transient(err) {
+			return err
+		}
+		if err == nil && why == "" {
+			return nil
+		}
+		if err != nil && why == "" {
+			why = err.Error()
+		}
+		if why != said && ctx.Err() == nil {
+			said = why
+			report(why)
+		}
+		select {
+		case <-ctx.Done():
+			return notInTime(ctx, limit, strings.TrimSpace(said))
+		case <-ticker.C:
+		}
+	}
+}

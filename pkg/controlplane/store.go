@@ -1,0 +1,181 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// sqliteSource is kine's database. A second kine may have it open while a pod is replaced: SQLite's write-ahead log allows
+// that on one machine. It is not compacted at each start, which would lock the other out.
+const sqliteSource = "sqlite://" + dataDir + "/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
+
+// dataSourceKey of the Secret that names an external database.
+const dataSourceKey = "dataSource"
+
+// storeArgs tell the API server where the store is.
+func (p *Provisioner) storeArgs() []string {
+	if p.Cluster.Store().Kind != config.StoreEtcd {
+		return []string{"--etcd-servers=" + kineSocket}
+	}
+	var servers []string
+	for _, host := range p.etcdHosts() {
+		servers = append(servers, fmt.Sprintf("https://%s:%d", host, etcdClientPort))
+	}
+	return []string{
+		"--etcd-cafile=" + cert(authorityEtcd),
+		"--etcd-certfile=" + cert(certEtcdClient),
+		"--etcd-keyfile=" + key(certEtcdClient),
+		"--etcd-servers=" + strings.Join(servers, ","),
+	}
+}
+
+// kine speaks etcd's protocol in front of a database. It is a sidecar in the sense of Kubernetes: it starts before the API
+// server and ends after it. Where the database is stands in its environment, since a data source holds a password and the
+// process list is public.
+func (p *Provisioner) kine() corev1.Container {
+	always := corev1.ContainerRestartPolicyAlways
+	source := corev1.EnvVar{Name: "KINE_ENDPOINT", Value: sqliteSource}
+	settings := p.Cluster.VCluster.ControlPlane.BackingStore.Database.Embedded
+	if p.Cluster.Store().Kind == config.StoreExternal {
+		settings = p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
+		source = corev1.EnvVar{Name: source.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: p.dataSourceSecret()}, Key: dataSourceKey,
+		}}}
+	}
+	container := p.container("kine", append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"}, settings.ExtraArgs...))
+	container.RestartPolicy = &always
+	container.Env = []corev1.EnvVar{source}
+	container.Resources = requests("20m", "64Mi")
+	container.VolumeMounts = []corev1.VolumeMount{
+		{Name: volumeKine, MountPath: kineDir}, {Name: volumeData, MountPath: dataDir}, {Name: volumeTemporary, MountPath: temporaryDir},
+	}
+	return container
+}
+
+// dataSourceSecret holds the data source of an external database: the user's Secret, or ours where the document itself
+// gives it.
+func (p *Provisioner) dataSourceSecret() string {
+	if connector := p.Cluster.VCluster.ControlPlane.BackingStore.Database.External.Connector; connector != "" {
+		return connector
+	}
+	return p.names().dataSource()
+}
+
+// checkDataSource reads the user's Secret before anything depends on it.
+func (p *Provisioner) checkDataSource(ctx context.Context) error {
+	external := p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
+	if p.Cluster.Store().Kind != config.StoreExternal || external.Connector == "" {
+		return nil
+	}
+	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, external.Connector, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w", external.Connector, apply.Classify(err))
+	}
+	if err := config.CheckDataSource(string(held.Data[dataSourceKey])); err != nil {
+		return fault.As(fault.Configuration, fmt.Errorf("reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err))
+	}
+	return nil
+}
+
+// etcdHosts are the names of the members of a deployed etcd, by which members and API servers reach them.
+func (p *Provisioner) etcdHosts() []string {
+	var hosts []string
+	for i := range p.Cluster.Store().Replicas {
+		hosts = append(hosts, fmt.Sprintf("%s-%d.%s.%s.svc", p.names().etcd(), i, p.names().etcd(), p.namespace()))
+	}
+	return hosts
+}
+
+// etcdService names the members, also those that are not ready: a member must find the others to become so.
+func (p *Provisioner) etcdService() *corev1.Service {
+	port := func(name string, number int) corev1.ServicePort {
+		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: int32(number), TargetPort: intstr.FromInt(number)}
+	}
+	return &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Name: p.names().etcd(), Namespace: p.namespace(), Labels: p.names().labels(componentEtcd)},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true, Selector: p.names().selector(componentEtcd),
+			Ports: []corev1.ServicePort{port("client", etcdClientPort), port("peer", etcdPeerPort)},
+		},
+	}
+}
+
+// etcd is the StatefulSet of a deployed etcd; its certificates' digest is on its pods.
+func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
+	claim, err := p.claim(volumeData, p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim)
+	if err != nil {
+		return nil, err
+	}
+	pod := corev1.PodSpec{
+		Containers:      []corev1.Container{p.etcdContainer()},
+		SecurityContext: podSecurity(),
+		Volumes: []corev1.Volume{
+			{Name: volumeCerts, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				DefaultMode: readableByGroup(), Sources: []corev1.VolumeProjection{secretFiles(p.names().etcdCerts())},
+			}}},
+		},
+		AutomountServiceAccountToken:  new(bool),
+		EnableServiceLinks:            new(bool),
+		TerminationGracePeriodSeconds: seconds(etcdGrace),
+		TopologySpreadConstraints:     spread(p.names().selector(componentEtcd)),
+	}
+	set := p.statefulSet(p.names().etcd(), componentEtcd, p.Cluster.Store().Replicas, pod, certsDigest)
+	if claim == nil {
+		set.Spec.Template.Spec.Volumes = append(set.Spec.Template.Spec.Volumes, corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	} else {
+		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{*claim}
+	}
+	if err := p.customizeEtcd(set); err != nil {
+		return nil, err
+	}
+	stamp(set)
+	return set, nil
+}
+
+// etcdGrace is how long a member may take to hand over its leadership, in seconds.
+const etcdGrace = 10
+
+func (p *Provisioner) etcdContainer() corev1.Container {
+	own := fmt.Sprintf("https://$(POD_NAME).%s.%s.svc", p.names().etcd(), p.namespace())
+	var members []string
+	for i, host := range p.etcdHosts() {
+		members = append(members, fmt.Sprintf("%s-%d=https://%s:%d", p.names().etcd(), i, host, etcdPeerPort))
+	}
+	container := p.container("etcd", []string{
+		"--name=$(POD_NAME)",
+		"--data-dir=" + dataDir + "/etcd",
+		fmt.Sprintf("--advertise-client-urls=%s:%d", own, etcdClientPort),
+		fmt.Sprintf("--initial-advertise-peer-urls=%s:%d", own, etcdPeerPort),
+		"--initial-cluster=" + strings.Join(members, ","),
+		"--initial-cluster-token=" + p.namespace() + "/" + p.Cluster.Name,
+		fmt.Sprintf("--listen-client-urls=https://0.0.0.0:%d", etcdClientPort),
+		fmt.Sprintf("--listen-metrics-urls=http://0.0.0.0:%d", etcdMetricsPort),
+		fmt.Sprintf("--listen-peer-urls=https://0.0.0.0:%d", etcdPeerPort),
+		"--client-cert-auth=true", "--cert-file=" + cert(certEtcdServer), "--key-file=" + key(certEtcdServer), "--trusted-ca-file=" + cert(authorityEtcd),
+		"--peer-client-cert-auth=true", "--peer-cert-file=" + cert(certEtcdPeer), "--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(authorityEtcd),
+	})
+	container.Env = []corev1.EnvVar{{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}}
+	container.Ports = []corev1.ContainerPort{
+		{Name: "client", ContainerPort: etcdClientPort, Protocol: corev1.ProtocolTCP}, {Name: "peer", ContainerPort: etcdPeerPort, Protocol: corev1.ProtocolTCP},
+	}
+	container.ReadinessProbe = probe(etcdMetricsPort, "/readyz", 1, 3)
+	container.LivenessProbe = probe(etcdMetricsPort, "/livez", 10, 8)
+	container.StartupProbe = probe(etcdMetricsPort, "/readyz", 1, startupPatience)
+	for _, check := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe, container.StartupProbe} {
+		check.HTTPGet.Scheme = corev1.URISchemeHTTP
+	}
+	container.Resources = requests("50m", "128Mi")
+	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeData, MountPath: dataDir})
+	return container
+}

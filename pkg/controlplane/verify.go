@@ -1,0 +1,166 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/pki"
+)
+
+// Validate checks all that can be checked before anything is touched: permissions, the Secrets that the documents name,
+// and what may not change any more. The documents themselves were checked when they were read.
+func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string, error) {
+	if !p.Cluster.Hosted() {
+		return "", fault.As(fault.Configuration, fmt.Errorf("cluster %q exists already, since argosy.yaml gives cluster.kubeconfigSecret %q: there is nothing to provision; remove that key to have Argosy make the control plane",
+			p.Cluster.Name, p.Cluster.Fleet.Cluster.KubeconfigSecret))
+	}
+	report("asking the host cluster for permissions")
+	if err := p.checkPermissions(ctx); err != nil {
+		return "", err
+	}
+	if err := p.checkDataSource(ctx); err != nil {
+		return "", err
+	}
+	if _, err := p.service(); err != nil {
+		return "", err
+	}
+	if _, err := p.kubeletConfig(); err != nil {
+		return "", err
+	}
+	k, previous, err := p.loadKeys(ctx)
+	if err != nil {
+		return "", err
+	}
+	if k == nil {
+		return "the documents are valid; the control plane will be made", nil
+	}
+	if err := p.Cluster.CheckImmutable(*previous); err != nil {
+		return "", fault.As(fault.Configuration, err)
+	}
+	return "the documents are valid; the control plane is there and will be brought to them", nil
+}
+
+// Health is what a look at the whole cluster showed.
+type Health struct {
+	Version string `json:"version"`
+	// Addons by name: "ok", or what each waits for.
+	Addons map[string]string `json:"addons"`
+	// Machines says how many nodes there are and how many of them are Ready.
+	Nodes, Ready int
+	// CertificatesEnd is when the first leaf certificate ends.
+	CertificatesEnd time.Time `json:"certificatesEnd"`
+	waiting         []string
+}
+
+// String is what people read.
+func (h Health) String() string {
+	text := fmt.Sprintf("%s, %d of %d nodes Ready, certificates hold until %s", h.Version, h.Ready, h.Nodes, h.CertificatesEnd.Format(time.DateOnly))
+	if len(h.waiting) > 0 {
+		text += "\nwait for machines: " + strings.Join(h.waiting, ", ")
+	}
+	return text
+}
+
+// Verify looks at the cluster as its users will: every component answers at the version wanted, and what runs in it runs,
+// as far as there are machines. Addons get the fleet's controlPlane.timeout to come up where machines are there.
+func (p *Provisioner) Verify(ctx context.Context, report func(string)) (Health, error) {
+	health, err := p.verify(ctx, report)
+	if err != nil {
+		return health, fmt.Errorf("verifying cluster %q: %w", p.Cluster.Name, err)
+	}
+	return health, nil
+}
+
+func (p *Provisioner) verify(ctx context.Context, report func(string)) (Health, error) {
+	health := Health{Addons: map[string]string{}}
+	cluster, wanted, err := p.wantedAddons(ctx, report)
+	if err != nil {
+		return health, err
+	}
+	version, err := cluster.client.Discovery().ServerVersion()
+	if err != nil {
+		return health, fmt.Errorf("asking the API server for its version: %w", apply.Classify(err))
+	}
+	health.Version = version.GitVersion
+	if wanted := p.Cluster.KubernetesVersion(); health.Version != wanted {
+		return health, fault.As(fault.Permanent, fmt.Errorf("the API server runs %s, and the documents want %s; is image %s what its tag says?", health.Version, wanted, p.Cluster.ControlPlaneImage()))
+	}
+	if err := countNodes(ctx, cluster, &health); err != nil {
+		return health, err
+	}
+	if health.CertificatesEnd, err = p.certificatesEnd(ctx); err != nil {
+		return health, err
+	}
+	return health, p.wait(ctx, report, func(ctx context.Context) (string, error) { return notReady(ctx, cluster, wanted, &health) })
+}
+
+func countNodes(ctx context.Context, cluster *connection, health *Health) error {
+	nodes, err := cluster.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("listing the cluster's nodes: %w", apply.Classify(err))
+	}
+	health.Nodes = len(nodes.Items)
+	for _, node := range nodes.Items {
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == "Ready" && condition.Status == "True" {
+				health.Ready++
+			}
+		}
+	}
+	return nil
+}
+
+// certificatesEnd is when the first of the certificates that the control plane serves or shows ends.
+func (p *Provisioner) certificatesEnd(ctx context.Context) (time.Time, error) {
+	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().certs(), metav1.GetOptions{})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading Secret %q: %w", p.names().certs(), apply.Classify(err))
+	}
+	var first time.Time
+	for name, content := range held.Data {
+		if !strings.HasSuffix(name, certExtension) {
+			continue
+		}
+		ends, err := pki.Expiry(content)
+		if err != nil {
+			return time.Time{}, fault.As(fault.Permanent, fmt.Errorf("reading %q of Secret %q: %w", name, held.Name, err))
+		}
+		if first.IsZero() || ends.Before(first) {
+			first = ends
+		}
+	}
+	return first, nil
+}
+
+// notReady says which addons do not work yet; those that only lack machines to run on do not count.
+func notReady(ctx context.Context, cluster *connection, wanted []addons.Addon, health *Health) (string, error) {
+	var missing []string
+	health.waiting = nil
+	for _, addon := range wanted {
+		if !addon.Enabled {
+			continue
+		}
+		state, err := addons.NotReady(ctx, cluster.client, addon)
+		if err != nil {
+			return "", err
+		}
+		health.Addons[addon.Name] = "ok"
+		switch {
+		case state.Why == "":
+		case state.NeedsMachines:
+			health.Addons[addon.Name] = state.Why
+			health.waiting = append(health.waiting, addon.Name)
+		default:
+			health.Addons[addon.Name] = state.Why
+			missing = append(missing, state.Why)
+		}
+	}
+	return strings.Join(missing, "; "), nil
+}

@@ -1,0 +1,53 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/secret"
+)
+
+// openRepository is where the cluster's node bundles come from: what the documents name, or the control plane itself,
+// whose server is verified by the cluster's own authority.
+func openRepository(ctx context.Context, documents *config.Cluster, target *join.Target) (*bundle.Repository, error) {
+	bundles := &documents.Fleet.Bundles
+	repository := &bundle.Repository{
+		URL: bundles.Repository, Format: bundles.Format, SHA256: bundles.SHA256, AllowUnverified: bundles.AllowUnverified,
+	}
+	if documents.BundlesFromControlPlane() {
+		if target.BundlesURL == "" {
+			return nil, fault.As(fault.Configuration, fmt.Errorf("the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set bundles.repository in argosy.yaml", documents.Name))
+		}
+		token, err := bundlesToken(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		bundles.CACert = target.CACert
+		repository.URL, repository.Token = target.BundlesURL, token
+	}
+	repository.CACert = []byte(bundles.CACert)
+	return repository, nil
+}
+
+// tokenLife is how long the plugin may fetch bundles, in seconds; it bounds one workflow.
+const tokenLife = 12 * 60 * 60
+
+// bundlesToken is what the plugin shows to the bundle server. Machines show their own bootstrap tokens.
+func bundlesToken(ctx context.Context, target *join.Target) (secret.Value, error) {
+	life := int64(tokenLife)
+	made, err := target.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx, controlplane.BundlesAccount,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &life}}, metav1.CreateOptions{})
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("getting a token for the control plane's bundle server: %w", apply.Classify(err))
+	}
+	return secret.New(made.Status.Token), nil
+}

@@ -1,0 +1,35 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// OpenProvisioner reads cluster from a namespace of the host cluster and makes a provisioner for it. image is Argosy's own,
+// used where argosy.yaml names none.
+func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster, image string) (*controlplane.Provisioner, error) {
+	client, err := kubernetes.NewForConfig(host)
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("making a client for the host cluster %q: %w", host.Host, err))
+	}
+	objects, err := apply.New(host)
+	if err != nil {
+		return nil, err
+	}
+	documents, err := config.Load(ctx, config.FromAPI(client, namespace), cluster)
+	if err != nil {
+		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
+	}
+	if own := documents.Fleet.ControlPlane.Image; own != "" {
+		image = own
+	}
+	return &controlplane.Provisioner{Cluster: documents, Host: client, Objects: objects, Image: documents.ImageRef(image)}, nil
+}

@@ -1,0 +1,86 @@
+// Package reset makes a node a clean machine again: it holds the phases, one file each, in the order they run. It asks no
+// cluster, so it works as well when there is none any more, and it never touches a machine that is another cluster's node.
+//
+// It takes away what Argosy, kubeadm, the kubelet, containerd and the pods' network brought, and leaves what the machine's
+// owner brought: mounts, drop-ins, network configurations, binaries that Argosy had put its own in the place of.
+package reset
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/node"
+)
+
+// Phases are what a reset consists of.
+func Phases() []node.Phase { return (&cleaner{kernel: linux{}}).phases() }
+
+// cleaner has the phases that need the kernel itself beside the machine's files and programs.
+type cleaner struct{ kernel kernel }
+
+// phases are in the order in which nothing that still runs brings back what was taken away. The proof comes before the
+// machine forgets whose node it was: a record that is gone says that the machine is clean.
+func (c *cleaner) phases() []node.Phase {
+	return []node.Phase{
+		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight, Apply: applyPreflight},
+		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(findKubelet, "no kubelet runs"), Apply: c.stopKubelet},
+		{Name: "pods", Short: "ending all pods", Check: gone(findPods, "no pods run"), Apply: c.endPods},
+		{Name: "mounts", Short: "unmounting what pods used", Check: gone(findMounts, "nothing of pods is mounted"), Apply: c.unmount},
+		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd, "Argosy's containerd does not run"), Apply: stopContainerd},
+		{Name: "network", Short: "removing the pods' network", Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
+		{Name: "binaries", Short: "removing the binaries", Check: gone(findBinaries, "no binaries of Argosy are installed"), Apply: removeBinaries},
+		{Name: "files", Short: "removing credentials, settings and data", Check: gone(findFiles, "no files of a node are left"), Apply: removeFiles},
+		{Name: "prove", Short: "making sure that nothing is left", Check: c.checkProof, Apply: c.prove},
+		{Name: "forget", Short: "forgetting what the machine was", Check: gone(findRecords, "the machine remembers no cluster"), Apply: forget},
+	}
+}
+
+// finder says what there is on the machine of what a phase takes away, each in a few words: "link cni0".
+type finder func(ctx context.Context, c *node.Context) ([]string, error)
+
+// gone is the check of a phase that holds when its finder finds nothing.
+func gone(find finder, nothing string) func(context.Context, *node.Context) (bool, string, error) {
+	return func(ctx context.Context, c *node.Context) (bool, string, error) {
+		found, err := find(ctx, c)
+		if err != nil {
+			return false, "", err
+		}
+		if len(found) > 0 {
+			return false, some(found), nil
+		}
+		return true, nothing, nil
+	}
+}
+
+// shown is how many things a message names.
+const shown = 6
+
+// some lists the first of what was found.
+func some(found []string) string {
+	if len(found) <= shown {
+		return strings.Join(found, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(found[:shown], ", "), len(found)-shown)
+}
+
+// pollEvery is how often what is about to end is looked at.
+const pollEvery = 25 * time.Millisecond
+
+// until waits until there is nothing left to find, for limit at most, and says what still is. It calls again before each
+// further look.
+func until(ctx context.Context, limit time.Duration, again func(), find func() ([]string, error)) ([]string, error) {
+	for deadline := time.Now().Add(limit); ; {
+		left, err := find()
+		if err != nil || len(left) == 0 || time.Now().After(deadline) {
+			return left, err
+		}
+		again()
+		select {
+		case <-ctx.Done():
+			return left, context.Cause(ctx)
+		case <-time.After(pollEvery):
+		}
+	}
+}

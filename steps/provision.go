@@ -1,0 +1,117 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// provisionFlight runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that meet
+// do the work once.
+func provisionFlight(env *Env, call plugin.Call, cluster string, run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Flight {
+	return plugin.Flight{
+		Key: call.Workflow.Namespace + "/" + cluster,
+		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+			provisioner, err := env.provisioner(ctx, call, cluster)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return run(ctx, provisioner, report)
+		},
+	}
+}
+
+// provisionInput is what the parts of a provision need that only need the cluster.
+type provisionInput struct {
+	Cluster string `json:"cluster"`
+}
+
+// provisionValidateStep checks everything before anything is touched.
+type provisionValidateStep struct{ env *Env }
+
+func (provisionValidateStep) Name() string      { return "provision-validate" }
+func (provisionValidateStep) Outputs() []string { return nil }
+
+func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in provisionInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+		message, err := p.Validate(ctx, report)
+		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
+	}), nil
+}
+
+// provisionControlPlaneStep brings the control plane up.
+type provisionControlPlaneStep struct{ env *Env }
+
+func (provisionControlPlaneStep) Name() string { return "provision-control-plane" }
+func (provisionControlPlaneStep) Outputs() []string {
+	return []string{"endpoint", "caHash", "kubeconfigSecret", "version", "report"}
+}
+
+func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		provisionInput
+		RenewCertificates string `json:"renewCertificates"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	if in.RenewCertificates != "" && in.RenewCertificates != "true" && in.RenewCertificates != "false" {
+		return plugin.Flight{}, fmt.Errorf("the parameter \"renewCertificates\" is %q: give true or false", in.RenewCertificates)
+	}
+	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+		outcome, err := p.Provision(ctx, in.RenewCertificates == "true", report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
+			"endpoint": outcome.Endpoint, "caHash": outcome.CAHash, "kubeconfigSecret": outcome.KubeconfigSecret, "version": outcome.Version,
+			"report": encode(outcome),
+		}}, nil
+	}), nil
+}
+
+// provisionAddonsStep sets what runs in the cluster.
+type provisionAddonsStep struct{ env *Env }
+
+func (provisionAddonsStep) Name() string      { return "provision-addons" }
+func (provisionAddonsStep) Outputs() []string { return []string{"report"} }
+
+func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in provisionInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+		outcome, err := p.SetAddons(ctx, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{"report": encode(outcome)}}, nil
+	}), nil
+}
+
+// provisionVerifyStep looks at the whole cluster as its users will.
+type provisionVerifyStep struct{ env *Env }
+
+func (provisionVerifyStep) Name() string      { return "provision-verify" }
+func (provisionVerifyStep) Outputs() []string { return []string{"report"} }
+
+func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in provisionInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+		health, err := p.Verify(ctx, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: health.String(), Outputs: map[string]string{"report": encode(health)}}, nil
+	}), nil
+}
