@@ -1,0 +1,51 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Push uploads all tags to the registry that the image's name begins with, each layer once, and skips what is there. The
+// login is that of docker's or podman's configuration. A registry on this host, or below .local, may speak plain HTTP.
+func (i *Image) Push(ctx context.Context) error {
+	tags := map[name.Reference]remote.Taggable{}
+	for _, tagged := range i.tags {
+		tags[i.repository.Tag(tagged.tag)] = tagged.index
+	}
+	err := remote.MultiWrite(tags,
+		remote.WithContext(ctx),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		// Five attempts at each request, 1, 2, 4 and 8 seconds apart.
+		remote.WithRetryBackoff(remote.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 5}),
+	)
+	if err != nil {
+		return fault.As(RegistryClass(ctx, err), fmt.Errorf("pushing image %q: %w", i.repository.Name(), err))
+	}
+	return nil
+}
+
+// RegistryClass tells from a registry's answer whether trying again can help.
+func RegistryClass(ctx context.Context, err error) fault.Class {
+	var answer *transport.Error
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fault.Cancelled
+	case !errors.As(err, &answer):
+		return fault.Transient
+	case answer.Temporary():
+		return fault.Transient
+	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
+		return fault.Configuration
+	}
+	return fault.Permanent
+}

@@ -1,0 +1,184 @@
+package release
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/bundle/assemble"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Where the releases are.
+const (
+	kubernetesPrograms = "https://dl.k8s.io/release/v{number}/bin/linux/{arch}/"
+	github             = "https://github.com/"
+)
+
+// published is one thing that a project publishes for each of its versions. In its strings {number} stands for the version
+// without a "v", {arch} for Go's name of the architecture, and {url} for the address itself.
+type published struct {
+	// name in the list of contents; component is whose version it has.
+	name, component string
+	part            assemble.Part
+	// url of a program or of a tar.gz; sums of the file that holds its checksum.
+	url, sums string
+	// image is the reference of what is published only as an image; the registry names its content by digest.
+	image string
+	// take says which files become which files of the directory of binaries: by their path in the archive or image. A
+	// program is taken whole, from "".
+	take map[string]string
+	// purl is the release as a package URL.
+	purl string
+}
+
+// catalogue is everything that bundles and the image consist of.
+var catalogue = []published{
+	program("kubeadm", assemble.Node),
+	program("kubelet", assemble.Node),
+	program("kubectl", assemble.Node),
+	{
+		// The static build runs on every distribution; the other one needs the C library of Ubuntu 22.04.
+		name: "containerd", component: containerd, part: assemble.Node,
+		url:  github + "containerd/containerd/releases/download/v{number}/containerd-static-{number}-linux-{arch}.tar.gz",
+		sums: "{url}.sha256sum",
+		take: map[string]string{
+			"bin/containerd":              "containerd",
+			"bin/containerd-shim-runc-v2": "containerd-shim-runc-v2",
+			"bin/ctr":                     "ctr",
+		},
+		purl: "pkg:github/containerd/containerd@v{number}",
+	},
+	{
+		name: "runc", component: runc, part: assemble.Node,
+		url:  github + "opencontainers/runc/releases/download/v{number}/runc.{arch}",
+		sums: github + "opencontainers/runc/releases/download/v{number}/runc.sha256sum",
+		take: map[string]string{"": "runc"},
+		purl: "pkg:github/opencontainers/runc@v{number}",
+	},
+	{
+		name: "cni-plugins", component: cniPlugins, part: assemble.Node,
+		url:  github + "containernetworking/plugins/releases/download/v{number}/cni-plugins-linux-{arch}-v{number}.tgz",
+		sums: "{url}.sha256",
+		take: map[string]string{
+			"loopback": "cni/bin/loopback", "portmap": "cni/bin/portmap", "bandwidth": "cni/bin/bandwidth",
+			"bridge": "cni/bin/bridge", "firewall": "cni/bin/firewall", "host-local": "cni/bin/host-local",
+		},
+		purl: "pkg:github/containernetworking/plugins@v{number}",
+	},
+	{
+		name: "crictl", component: crictl, part: assemble.Node,
+		url:  github + "kubernetes-sigs/cri-tools/releases/download/v{number}/crictl-v{number}-linux-{arch}.tar.gz",
+		sums: "{url}.sha256",
+		take: map[string]string{"crictl": "crictl"},
+		purl: "pkg:github/kubernetes-sigs/cri-tools@v{number}",
+	},
+	{
+		name: "pause", component: pause, part: assemble.Node,
+		image: "registry.k8s.io/pause:{number}",
+	},
+
+	program("kube-apiserver", assemble.ControlPlane),
+	program("kube-controller-manager", assemble.ControlPlane),
+	program("kube-scheduler", assemble.ControlPlane),
+	{
+		name: "etcd", component: etcd, part: assemble.ControlPlane,
+		url:  github + "etcd-io/etcd/releases/download/v{number}/etcd-v{number}-linux-{arch}.tar.gz",
+		sums: github + "etcd-io/etcd/releases/download/v{number}/SHA256SUMS",
+		take: map[string]string{
+			"etcd-v{number}-linux-{arch}/etcd":    "etcd",
+			"etcd-v{number}-linux-{arch}/etcdctl": "etcdctl",
+			"etcd-v{number}-linux-{arch}/etcdutl": "etcdutl",
+		},
+		purl: "pkg:github/etcd-io/etcd@v{number}",
+	},
+	{
+		name: "kine", component: kine, part: assemble.ControlPlane,
+		url:  github + "k3s-io/kine/releases/download/v{number}/kine-{arch}",
+		sums: github + "k3s-io/kine/releases/download/v{number}/sha256sum-{arch}.txt",
+		take: map[string]string{"": "kine"},
+		purl: "pkg:github/k3s-io/kine@v{number}",
+	},
+	{
+		name: "konnectivity-server", component: konnectivity, part: assemble.ControlPlane,
+		image: "registry.k8s.io/kas-network-proxy/proxy-server:v{number}",
+		take:  map[string]string{"proxy-server": "konnectivity-server"},
+		purl:  "pkg:github/kubernetes-sigs/apiserver-network-proxy@v{number}",
+	},
+}
+
+// program is one of Kubernetes' own.
+func program(name string, part assemble.Part) published {
+	return published{
+		name: name, component: kubernetes, part: part,
+		url: kubernetesPrograms + name, sums: "{url}.sha256",
+		take: map[string]string{"": name},
+		purl: "pkg:github/kubernetes/kubernetes@v{number}",
+	}
+}
+
+// at fills in all placeholders, for a version and an architecture.
+func (p published) at(number, arch string) published {
+	p.url = strings.NewReplacer("{number}", number, "{arch}", arch).Replace(p.url)
+	fill := strings.NewReplacer("{number}", number, "{arch}", arch, "{url}", p.url)
+	p.sums, p.image, p.purl = fill.Replace(p.sums), fill.Replace(p.image), fill.Replace(p.purl)
+	take := map[string]string{}
+	for from, to := range p.take {
+		take[fill.Replace(from)] = to
+	}
+	p.take = take
+	return p
+}
+
+// archive says whether the files have to be unpacked.
+func (p published) archive() bool {
+	return strings.HasSuffix(p.url, ".tar.gz") || strings.HasSuffix(p.url, ".tgz")
+}
+
+// files it becomes, sorted.
+func (p published) files() []string { return slices.Sorted(maps.Values(p.take)) }
+
+// Mirrors replace the servers of releases, by host: "dl.k8s.io" by "https://mirror.example.org/dl.k8s.io". What follows
+// the host in an address, or in an image's name, stays.
+type Mirrors map[string]string
+
+// check refuses what is no server.
+func (m Mirrors) check() error {
+	for _, host := range slices.Sorted(maps.Keys(m)) {
+		at, err := url.Parse(m[host])
+		if err != nil || at.Host == "" || (at.Scheme != "https" && at.Scheme != "http") || at.RawQuery != "" || at.User != nil {
+			return fault.As(fault.Configuration, fmt.Errorf("reading the mirror of %q: %q is not like https://mirror.example.org/path", host, m[host]))
+		}
+	}
+	return nil
+}
+
+// address is where to read a URL of the catalogue.
+func (m Mirrors) address(official string) (string, error) {
+	at, err := url.Parse(official)
+	if err != nil {
+		return "", fault.As(fault.Configuration, fmt.Errorf("reading address %q: %w", official, err))
+	}
+	mirror, there := m[at.Host]
+	if !there {
+		return official, nil
+	}
+	return strings.TrimSuffix(mirror, "/") + at.EscapedPath(), nil
+}
+
+// image is where to pull an image of the catalogue, and whether that is without TLS.
+func (m Mirrors) image(official string) (reference string, plain bool) {
+	host, rest, _ := strings.Cut(official, "/")
+	mirror, there := m[host]
+	if !there {
+		return official, false
+	}
+	at, err := url.Parse(mirror)
+	if err != nil { // check has refused it
+		return official, false
+	}
+	return path.Join(at.Host, at.Path, rest), at.Scheme == "http"
+}

@@ -1,0 +1,215 @@
+// Package release fetches what Kubernetes and its companions publish, and lays it out as a directory of binaries for
+// pkg/bundle/assemble. Every file is compared with the checksum that its project publishes before anything is taken from
+// it; what has none is refused. It never executes what it fetches.
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"argosy.dev/argosy/pkg/bundle/assemble"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/fetch"
+)
+
+// defaultParallel is how many things are fetched at once where the plan does not say.
+const defaultParallel = 4
+
+// Plan says what to fetch.
+type Plan struct {
+	// Kubernetes is the version, like "v1.34.4".
+	Kubernetes string
+	// Arches are Go's names: amd64, arm64.
+	Arches []string
+	// Parts to fetch the binaries of.
+	Parts []assemble.Part
+	// Versions override those that go with the Kubernetes version, by component.
+	Versions map[string]string
+	// Mirrors stand for the official servers.
+	Mirrors Mirrors
+	// Cache is a folder that keeps downloads under their digests, whole and begun ones. Several builds may share it.
+	Cache string
+	// Parallel bounds how many things are fetched at once. Default 4.
+	Parallel int
+	// Report is given a line at each event, by one goroutine at a time. May be nil.
+	Report func(line string)
+}
+
+// wanted is one thing to fetch for one architecture.
+type wanted struct {
+	published
+	arch, number string
+}
+
+// String names it in messages.
+func (w wanted) String() string { return w.name + " " + w.version() + " for " + w.arch }
+
+// version as its project writes it: the pause image has no "v".
+func (w wanted) version() string {
+	if w.component == pause {
+		return w.number
+	}
+	return "v" + w.number
+}
+
+// Fetch lays the binaries out beneath dir, which must exist and be empty, as assemble.FromDirectory reads it, and returns
+// where each came from, in an order that is always the same. Files may be hard links into the cache: they must not be
+// changed in place. What was fetched before an error stays in the cache, and the next Fetch goes on from there.
+func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, error) {
+	list, err := plan.list()
+	if err != nil {
+		return nil, err
+	}
+	if plan.Parallel <= 0 {
+		plan.Parallel = defaultParallel
+	}
+	progress := startProgress(ctx, len(list), plan.Report)
+	defer progress.stop()
+	f := &fetcher{
+		mirrors: plan.Mirrors, dir: dir, progress: progress,
+		cache: cache{dir: plan.Cache, progress: progress},
+	}
+	fetched := make([]assemble.Component, len(list))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(plan.Parallel)
+	for i, w := range list {
+		group.Go(func() error {
+			component, err := f.fetch(ctx, w)
+			if err != nil {
+				return fmt.Errorf("fetching %s: %w", w, err)
+			}
+			fetched[i] = component
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return fetched, nil
+}
+
+// list is the plan item by item; every mistake in the plan is found here, before anything is fetched.
+func (p Plan) list() ([]wanted, error) {
+	numbers, err := Versions(p.Kubernetes, p.Versions)
+	if err := errors.Join(err, p.Mirrors.check(), checkArches(p.Arches)); err != nil {
+		return nil, fault.As(fault.Configuration, err)
+	}
+	var list []wanted
+	for _, arch := range slices.Compact(slices.Sorted(slices.Values(p.Arches))) {
+		for _, item := range catalogue {
+			if slices.Contains(p.Parts, item.part) {
+				number := numbers[item.component]
+				list = append(list, wanted{published: item.at(number, arch), arch: arch, number: number})
+			}
+		}
+	}
+	return list, nil
+}
+
+// checkArches knows those that every project of the catalogue publishes for and that argosy-node is built for.
+func checkArches(arches []string) error {
+	known := []string{"amd64", "arm64"}
+	if len(arches) == 0 {
+		return errors.New("choosing architectures: none is given")
+	}
+	for _, arch := range arches {
+		if !slices.Contains(known, arch) {
+			return fmt.Errorf("choosing architectures: %q is none of %s", arch, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// fetcher carries out a plan.
+type fetcher struct {
+	mirrors  Mirrors
+	dir      string
+	client   fetch.Client
+	cache    cache
+	progress *progress
+
+	// sums keeps checksum files by address: some hold those of many files.
+	sums sync.Map
+}
+
+func (f *fetcher) fetch(ctx context.Context, w wanted) (assemble.Component, error) {
+	component := assemble.Component{
+		Name: w.name, Arch: w.arch, Version: w.version(), PURL: w.purl, Location: w.url, Files: w.files(),
+	}
+	var err error
+	switch {
+	case w.component == pause:
+		err = f.pauseImage(ctx, w, &component)
+	case w.image != "":
+		err = f.fromImage(ctx, w, &component)
+	default:
+		component.SHA256, err = f.fromServer(ctx, w)
+	}
+	if err != nil {
+		return assemble.Component{}, err
+	}
+	f.progress.finished(w.String())
+	return component, nil
+}
+
+// fromServer fetches a program, or what is needed out of an archive, and returns the digest of what was published.
+func (f *fetcher) fromServer(ctx context.Context, w wanted) (string, error) {
+	digest, err := f.checksum(ctx, w)
+	if err != nil {
+		return "", err
+	}
+	address, err := f.mirrors.address(w.url)
+	if err != nil {
+		return "", err
+	}
+	kept, err := f.cache.file(ctx, w.String(), digest, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		body, err := f.client.Open(ctx, address, offset, 0)
+		return body, advise(err)
+	})
+	if err != nil {
+		return "", err
+	}
+	if w.archive() {
+		return digest, unpack(kept, w.take, f.place(w))
+	}
+	return digest, link(kept, f.place(w)(w.take[""]))
+}
+
+// place gives the path of a file of the directory of binaries.
+func (f *fetcher) place(w wanted) func(name string) string {
+	return func(name string) string { return filepath.Join(f.dir, w.arch, filepath.FromSlash(name)) }
+}
+
+// link makes kept appear at path without copying it, if both are on one file system.
+func link(kept, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the folder of %q: %w", path, err)
+	}
+	if os.Link(kept, path) == nil {
+		return nil
+	}
+	source, err := os.Open(kept)
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", kept, err)
+	}
+	defer source.Close()
+	return write(path, source)
+}
+
+// advise adds to a missing file what could be wrong.
+func advise(err error) error {
+	var status *fetch.StatusError
+	if errors.As(err, &status) && status.Missing() {
+		return fmt.Errorf("%w; was this version published for this architecture, and does the mirror, if there is one, carry it?", err)
+	}
+	return err
+}
