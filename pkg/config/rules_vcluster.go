@@ -1,10 +1,7 @@
 package config
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"net/netip"
 	"reflect"
 	"strconv"
 	"strings"
@@ -100,42 +97,33 @@ func (d *document) image(key, value string) {
 	d.match(key, value, imageName, "the name of an image", `write e.g. "registry.k8s.io/pause:3.10"`)
 }
 
-// fits checks that a free section is the Kubernetes type that it stands for.
-func (d *document) fits(key string, section Free, kubernetesType any) {
-	if len(section) == 0 {
-		return
-	}
-	text, err := json.Marshal(section)
-	if err != nil {
-		d.add(key, "cannot be written as JSON", "")
-		return
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(kubernetesType); err != nil {
-		name := reflect.TypeOf(kubernetesType).Elem().Name()
-		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")), "")
-	}
-}
-
 func (d *document) checkControlPlane(c ControlPlane) {
 	d.hostPort("controlPlane.endpoint", c.Endpoint)
-	d.checkVersion(c.Distro.K8s)
+	d.checkComponents("controlPlane.distro.k8s", c.Distro.K8s)
 	d.port("controlPlane.proxy.port", c.Proxy.Port)
 	for i, san := range c.Proxy.ExtraSANs {
 		d.host("controlPlane.proxy.extraSANs["+strconv.Itoa(i)+"]", san)
 	}
+	d.metadata("controlPlane.service", c.Service.Labels, c.Service.Annotations)
+	d.service("controlPlane.service.spec", c.Service.Spec)
+	d.port("controlPlane.service.httpsNodePort", c.Service.HTTPSNodePort)
+	d.checkReplicas(c)
+	d.checkStores(c.BackingStore)
+	d.checkStatefulSet("controlPlane.statefulSet", c.StatefulSet)
+	d.checkEtcd("controlPlane.backingStore.etcd.deploy", c.BackingStore.Etcd.Deploy)
+	d.checkCoreDNS("controlPlane.coredns", c.CoreDNS)
+	d.checkAdvanced("controlPlane.advanced", c.Advanced)
+}
+
+func (d *document) checkReplicas(c ControlPlane) {
+	const key = "controlPlane.statefulSet.highAvailability.replicas"
 	replicas := c.StatefulSet.HighAvailability.Replicas
-	d.atLeastOne("controlPlane.statefulSet.highAvailability.replicas", replicas)
+	d.atLeastOne(key, replicas)
 	store := c.BackingStore
 	embedded := !store.Database.External.Enabled && !store.Etcd.Embedded.Enabled && !store.Etcd.Deploy.Enabled && !store.Etcd.External.Enabled
 	if replicas > 1 && embedded {
-		d.add("controlPlane.statefulSet.highAvailability.replicas", "more than one replica cannot share an embedded database",
+		d.add(key, "more than one replica cannot share an embedded database",
 			"set controlPlane.backingStore.etcd.deploy.enabled or controlPlane.backingStore.database.external.enabled")
-	}
-	d.checkStores(store)
-	if b := c.Advanced.PodDisruptionBudget; b.MinAvailable != nil && b.MaxUnavailable != nil {
-		d.add("controlPlane.advanced.podDisruptionBudget.maxUnavailable", "cannot stand beside minAvailable", "remove one of them")
 	}
 }
 
@@ -162,98 +150,26 @@ func (d *document) checkStores(b BackingStore) {
 	}
 }
 
-func (d *document) checkVersion(k K8s) {
-	const distro = "controlPlane.distro.k8s"
+func (d *document) checkComponents(key string, k K8s) {
+	d.checkVersion(key, k)
+	image := k.Image
+	image.Tag = "" // which is a version, and checked as such
+	d.imageParts(join(key, "image"), image)
+	d.pullPolicy(join(key, "imagePullPolicy"), k.ImagePullPolicy)
+	fitsEach[corev1.EnvVar](d, join(key, "env"), k.Env)
+	d.fits(join(key, "securityContext"), k.SecurityContext, new(corev1.SecurityContext))
+	d.fits(join(key, "resources"), k.Resources, new(corev1.ResourceRequirements))
+	for name, component := range map[string]Component{"apiServer": k.APIServer, "controllerManager": k.ControllerManager, "scheduler": k.Scheduler} {
+		d.image(join(join(key, name), "image"), component.Image)
+		d.pullPolicy(join(join(key, name), "imagePullPolicy"), component.ImagePullPolicy)
+	}
+}
+
+func (d *document) checkVersion(key string, k K8s) {
 	version, tag := normalVersion(k.Version), normalVersion(k.Image.Tag)
-	d.match(distro+".version", version, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"`)
-	d.match(distro+".image.tag", tag, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"; the tag says which Kubernetes the nodes get`)
+	d.match(join(key, "version"), version, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"`)
+	d.match(key+".image.tag", tag, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"; the tag says which Kubernetes the nodes get`)
 	if version != "" && tag != "" && version != tag {
-		d.add(distro+".version", "says something else than "+distro+".image.tag, which means the same", "remove one of them")
+		d.add(join(key, "version"), "says something else than "+key+".image.tag, which means the same", "remove one of them")
 	}
-}
-
-func (d *document) checkNetworking(n Networking) {
-	pods, podsOK := d.cidr("networking.podCIDR", n.PodCIDR)
-	services, servicesOK := d.cidr("networking.serviceCIDR", n.ServiceCIDR)
-	if podsOK && servicesOK && pods.Overlaps(services) {
-		key := "networking.serviceCIDR"
-		if d.places[key] == nil {
-			key = "networking.podCIDR"
-		}
-		d.add(key, fmt.Sprintf("the pods' %s and the services' %s overlap", pods, services), "")
-	}
-	d.object("networking.advanced.clusterDomain", n.Advanced.ClusterDomain)
-}
-
-// cidr checks a network in CIDR notation. Two networks, of IPv4 and IPv6, may stand with a comma between them; the first
-// is returned.
-func (d *document) cidr(key, value string) (netip.Prefix, bool) {
-	var first netip.Prefix
-	for i, part := range strings.Split(value, ",") {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(part))
-		if err != nil || i > 1 {
-			d.add(key, shown(value)+" is not a network", `write e.g. "10.64.0.0/16"`)
-			return first, false
-		}
-		if prefix.Masked() != prefix {
-			d.add(key, shown(value)+" has bits beyond its mask", fmt.Sprintf("write %q", prefix.Masked().String()))
-			return first, false
-		}
-		if i == 0 {
-			first = prefix
-		}
-	}
-	return first, true
-}
-
-// checkAddons holds the rules of section deploy, of kube-ovn and of policies.
-func (d *document) checkAddons(v *VCluster) {
-	kubeVirt := v.Deploy.CSI.KubeVirt
-	if kubeVirt.Enabled && kubeVirt.StorageClass.Enabled && kubeVirt.StorageClass.Default && v.Deploy.LocalPathProvisioner.Enabled {
-		d.add("deploy.csi.kubeVirt", "its StorageClass and that of deploy.localPathProvisioner would both be the default",
-			"set deploy.localPathProvisioner.enabled: false, or deploy.csi.kubeVirt.storageClass.default: false")
-	}
-	d.oneOf("policies.podSecurityStandard", v.Policies.PodSecurityStandard, "privileged", "baseline", "restricted")
-	d.checkKubeOvn()
-	for _, policy := range []struct{ key, value string }{
-		{"deploy.cni.flannel.imagePullPolicy", v.Deploy.CNI.Flannel.ImagePullPolicy},
-		{"deploy.kubeProxy.imagePullPolicy", v.Deploy.KubeProxy.ImagePullPolicy},
-		{"deploy.localPathProvisioner.imagePullPolicy", v.Deploy.LocalPathProvisioner.ImagePullPolicy},
-		{"controlPlane.distro.k8s.imagePullPolicy", v.ControlPlane.Distro.K8s.ImagePullPolicy},
-		{"controlPlane.statefulSet.imagePullPolicy", v.ControlPlane.StatefulSet.ImagePullPolicy},
-		{"controlPlane.advanced.konnectivity.agent.imagePullPolicy", v.ControlPlane.Advanced.Konnectivity.Agent.ImagePullPolicy},
-	} {
-		d.pullPolicy(policy.key, policy.value)
-	}
-	d.absolute("deploy.localPathProvisioner.nodePath", v.Deploy.LocalPathProvisioner.NodePath)
-}
-
-// checkKubeOvn asks for what connecting nodes to a VPC needs.
-func (d *document) checkKubeOvn() {
-	const key = "controlPlane.advanced.cloudControllerManager.kubeOvn"
-	ovn := d.root.find(key)
-	if len(switchedOnExplicitly(ovn)) == 0 {
-		return
-	}
-	needs := []string{"vpc", "loadBalancers.externalSubnet"}
-	if len(switchedOnExplicitly(ovn.find("podRoutes"))) > 0 {
-		needs = append(needs, "loadBalancers.backendSubnet")
-		if d.root.find("networking.podCIDR") == nil {
-			d.add("networking.podCIDR", "is missing: "+key+".podRoutes needs it", "")
-		}
-	}
-	for _, need := range needs {
-		if value := ovn.find(need); value == nil || value.text == "" {
-			d.add(key+"."+need, "is missing", "")
-		}
-	}
-}
-
-// switchedOnExplicitly returns a mapping's "enabled: true".
-func switchedOnExplicitly(n *node) []*node {
-	enabled := n.get("enabled")
-	if enabled == nil {
-		return nil
-	}
-	return switchedOn(enabled)
 }

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	kjson "sigs.k8s.io/json"
+)
+
+// fits checks that a free section is the Kubernetes type that into points to. Keys that the type does not know are noted at
+// their place with the nearest one, as everywhere else; like the API server, it tells upper case from lower.
+func (d *document) fits(key string, section Free, into any) {
+	if len(section) == 0 {
+		return
+	}
+	name := reflect.TypeOf(into).Elem().Name()
+	text, err := json.Marshal(section)
+	if err != nil {
+		d.add(key, "cannot be written as JSON", "")
+		return
+	}
+	unknown, err := kjson.UnmarshalStrict(text, into, kjson.DisallowUnknownFields)
+	if err != nil {
+		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")), "")
+	}
+	for _, problem := range unknown {
+		at, isField := problem.(kjson.FieldError)
+		if !isField || !plainPath.MatchString(at.FieldPath()) {
+			d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, shown(problem.Error())), "")
+			continue
+		}
+		suggestion := ""
+		if near := nearest(lastKey(at.FieldPath()), keysAt(reflect.TypeOf(into), at.FieldPath())); near != "" {
+			suggestion = fmt.Sprintf("did you mean %q?", near)
+		}
+		d.add(key+"."+at.FieldPath(), "unknown key in a Kubernetes "+name, suggestion)
+	}
+}
+
+// fitsEach checks that every item of a list is the Kubernetes type T.
+func fitsEach[T any](d *document, key string, items []Free) {
+	for i, item := range items {
+		d.fits(key+"["+strconv.Itoa(i)+"]", item, new(T))
+	}
+}
+
+var (
+	indexTail = regexp.MustCompile(`(\[\d+\])+$`)
+	// plainPath is a path whose keys are plain words, which are places of the document as well.
+	plainPath = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]+$`)
+)
+
+// lastKey is the last part of a path as Kubernetes writes it: "capabilities.drop" gives "drop".
+func lastKey(path string) string { return path[strings.LastIndex(path, ".")+1:] }
+
+// keysAt returns the keys that a Kubernetes type has beside the one at a path, e.g. "containers[0].nmae".
+func keysAt(t reflect.Type, path string) []string {
+	steps := strings.Split(path, ".")
+	for _, step := range steps[:len(steps)-1] {
+		if t = below(t, indexTail.ReplaceAllString(step, "")); t == nil {
+			return nil
+		}
+	}
+	return keysOf(element(t))
+}
+
+// element is what a pointer points to, or what a list or map holds.
+func element(t reflect.Type) reflect.Type {
+	for slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map}, t.Kind()) {
+		t = t.Elem()
+	}
+	return t
+}
+
+// below is the type under a key, or nil. A map has the same under every key.
+func below(t reflect.Type, key string) reflect.Type {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() == reflect.Map {
+		return t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if keyOf(field) == key {
+			return field.Type
+		}
+		if field.Anonymous && keyOf(field) == "" {
+			if inner := below(field.Type, key); inner != nil {
+				return inner
+			}
+		}
+	}
+	return nil
+}
+
+// keysOf a struct, with those of the structs inlined in it.
+func keysOf(t reflect.Type) []string {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	var keys []string
+	for i := range t.NumField() {
+		field := t.Field(i)
+		switch key := keyOf(field); {
+		case key != "":
+			keys = append(keys, key)
+		case field.Anonymous:
+			keys = append(keys, keysOf(element(field.Type))...)
+		}
+	}
+	return keys
+}
