@@ -3,6 +3,7 @@ package build
 import (
 	"bufio"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,6 +44,9 @@ func (b *Builder) programs(ctx context.Context, r recipe, extra func(folder stri
 			return err
 		}
 		if err := b.compile(ctx, r, folder, p); err != nil {
+			return err
+		}
+		if err := checkStatic(r, folder); err != nil {
 			return err
 		}
 		if err := checkVersions(ctx, r, folder); err != nil {
@@ -137,6 +141,23 @@ func renamePrograms(r recipe, folder string) error {
 		}
 		if err := os.Rename(filepath.Join(folder, built), filepath.Join(folder, name)); err != nil {
 			return fmt.Errorf("naming program %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// checkStatic finds what asks for a dynamic linker: such a program runs here, and then not in an image without one or on
+// a machine with an older C library.
+func checkStatic(r recipe, folder string) error {
+	for name := range r.Programs {
+		program, err := elf.Open(filepath.Join(folder, name))
+		if err != nil {
+			return fmt.Errorf("checking how %q is linked: %w", name, err)
+		}
+		dynamic := slices.ContainsFunc(program.Progs, func(part *elf.Prog) bool { return part.Type == elf.PT_INTERP })
+		program.Close()
+		if dynamic {
+			return fmt.Errorf("checking how %q is linked: it is not static", name)
 		}
 	}
 	return nil

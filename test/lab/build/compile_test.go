@@ -68,6 +68,19 @@ func TestAFailedCompilationShowsTheCompilersWordsAndTheCommand(t *testing.T) {
 	assert.NilError(t, err)
 }
 
+func TestAProgramThatIsNotStaticIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	r := recipe{Programs: map[string]string{"shell": "example.org/shell"}}
+	// Debian's shell, like all of its programs, needs the C library.
+	assert.NilError(t, os.Symlink("/bin/sh", filepath.Join(folder, "shell")))
+	assert.ErrorContains(t, checkStatic(r, folder), `checking how "shell" is linked: it is not static`)
+
+	pause, err := newCache(t).pause(t.Context())
+	assert.NilError(t, err)
+	r.Programs = map[string]string{"pause": "example.org/pause"}
+	assert.NilError(t, checkStatic(r, pause))
+}
+
 func TestOnlyLinesThatNameAPackageAreCounted(t *testing.T) {
 	p := &progress{}
 	rest := countPackages(strings.NewReader("go: downloading example.org/a v1.0.0\nexample.org/a\nfmt\n"+

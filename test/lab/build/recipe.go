@@ -32,6 +32,8 @@ type recipe struct {
 	Tags, LinkFlags []string
 	// Cgo is for programs with C in them. All are linked statically.
 	Cgo bool
+	// CFlags are for the C compiler.
+	CFlags []string `json:",omitempty"`
 	// Packages are the Debian packages that the build needs beside Go.
 	Packages []string
 	// Patched is the dependency, named by its path, that is built from a copy with the files of Patches laid over it:
@@ -147,5 +149,6 @@ func goEnvironment(r recipe) []string {
 	if r.Cgo {
 		cgo = "CGO_ENABLED=1"
 	}
-	return append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH="+runtime.GOARCH, cgo)
+	return append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH="+runtime.GOARCH, cgo,
+		"CGO_CFLAGS="+strings.Join(append([]string{"-O2", "-g"}, r.CFlags...), " "))
 }

@@ -46,6 +46,7 @@ func TestEveryInputOfABuildChangesItsKey(t *testing.T) {
 		"tag":          func(in *inputs) { in.recipe.Tags = nil },
 		"link flag":    func(in *inputs) { in.recipe.LinkFlags[1] = "main.version=v1.0.1" },
 		"cgo":          func(in *inputs) { in.recipe.Cgo = true },
+		"C flag":       func(in *inputs) { in.recipe.CFlags = []string{"-DONE=1"} },
 		"patch":        func(in *inputs) { in.recipe.Patches["b.go"] = "own.go.txt" },
 		"go.mod":       func(in *inputs) { in.files["module/go.mod"] = digest([]byte("module thing ")) },
 		"new file":     func(in *inputs) { in.files["module/main.go"] = digest(nil) },
