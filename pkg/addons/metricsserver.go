@@ -1,0 +1,33 @@
+package addons
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+func metricsServer(s *site) (Addon, error) {
+	if !s.cluster.VCluster.Deploy.MetricsServer.Enabled {
+		return Addon{}, nil
+	}
+	d := read(s, "metrics-server")
+	d.pull("metrics-server", nil, "")
+	edit(d, "metrics-server", func(deployment *appsv1.Deployment) error {
+		container := &deployment.Spec.Template.Spec.Containers[0]
+		container.Args = append(container.Args, s.kubeletTLS())
+		return nil
+	})
+	return d.addon()
+}
+
+// kubeletTLS says how metrics-server verifies kubelets. A kubelet signs its serving certificate itself unless
+// privateNodes.kubelet.config.serverTLSBootstrap makes it ask the cluster for one, which somebody must then approve, since
+// Kubernetes approves none by itself. So there is nothing to verify against by default, and the API server does not verify
+// kubelets either. What it costs: who can take a node's address on the machines' network can feign its metrics, and sees
+// metrics-server's token, which may read nodes, pods and metrics. With serverTLSBootstrap the certificates are the
+// cluster's and are verified.
+func (s *site) kubeletTLS() string {
+	if signed, _ := s.cluster.VCluster.PrivateNodes.Kubelet.Config["serverTLSBootstrap"].(bool); signed {
+		return "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/" + corev1.ServiceAccountRootCAKey
+	}
+	return "--kubelet-insecure-tls"
+}
