@@ -19,6 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/join"
+	"argosy.dev/argosy/pkg/node/reset"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -94,7 +95,7 @@ func newEngine() (*node.Engine, error) {
 	return &node.Engine{
 		Host:   machine,
 		Store:  node.NewStore(machine),
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: join.Phases()},
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases()},
 		Units:  &node.Systemd{Runner: machine.Runner, Self: self},
 	}, nil
 }

@@ -38,6 +38,9 @@ func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
 	if op.Kind == spec.KindJoin && op.Join == nil {
 		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to join", op.ID))
 	}
+	if op.Kind == spec.KindReset && op.Reset == nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to leave", op.ID))
+	}
 	return phases, nil
 }
 

@@ -16,9 +16,6 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// startLock orders calls of Start, which decide quickly and then let go.
-const startLock = spec.Root + "/start.lock"
-
 // holder is the lock file's content: who works on the machine. It only counts while the lock is held.
 type holder struct {
 	ID  string `json:"id"`
@@ -110,7 +107,7 @@ const startPatience = 20 * time.Second
 func (s *Store) lockStart(ctx context.Context) (*lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	file, err := s.openLock(startLock)
+	file, err := s.openLock(spec.StartLockFile)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +115,7 @@ func (s *Store) lockStart(ctx context.Context) (*lock, error) {
 		free, err := take(file)
 		if err != nil {
 			_ = file.Close()
-			return nil, fmt.Errorf("locking %q: %w", startLock, err)
+			return nil, fmt.Errorf("locking %q: %w", spec.StartLockFile, err)
 		}
 		if free {
 			return &lock{file}, nil

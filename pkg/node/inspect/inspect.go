@@ -5,6 +5,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -121,7 +122,7 @@ func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubele
 	k := spec.Kubelet{
 		Present: unit != "" || h.Exists(KubeletConf),
 		Active:  unit != "" && running(processes, "kubelet"),
-		Ours:    marked(h, unit),
+		Ours:    Marked(h, unit),
 	}
 	if config, _ := kubeconfig.Read(h, KubeletConf); config != nil {
 		k.Server, k.CASHA256 = config.Server, kubeconfig.CADigest(config.CA)
@@ -132,7 +133,7 @@ func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubele
 
 func containerd(h *host.Host, processes []Process) spec.Containers {
 	unit := UnitFile(h, "containerd.service")
-	return spec.Containers{Present: unit != "", Active: unit != "" && running(processes, "containerd"), Ours: marked(h, unit)}
+	return spec.Containers{Present: unit != "", Active: unit != "" && running(processes, "containerd"), Ours: Marked(h, unit)}
 }
 
 // versions asks the programs, where no manifest of ours knows: one that runs is asked by the file it runs from.
@@ -206,6 +207,16 @@ func ParseVersion(output string) string {
 	return ""
 }
 
+// Answers dials a socket.
+func Answers(ctx context.Context, h *host.Host, socket string) error {
+	dialer := net.Dialer{Timeout: time.Second}
+	connection, err := dialer.DialContext(ctx, "unix", h.Path(socket))
+	if err != nil {
+		return fmt.Errorf("dialling %q: %w", socket, err)
+	}
+	return connection.Close()
+}
+
 // UnitFile is the file of the unit that systemd would take; "" when there is none.
 func UnitFile(h *host.Host, unit string) string {
 	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
@@ -216,6 +227,7 @@ func UnitFile(h *host.Host, unit string) string {
 	return ""
 }
 
-func marked(h *host.Host, file string) bool {
+// Marked says whether Argosy wrote a file.
+func Marked(h *host.Host, file string) bool {
 	return file != "" && strings.HasPrefix(h.ReadLine(file), Mark)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -79,7 +78,7 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 	if missing := s.missing(c.Host); missing != "" {
 		return false, missing, nil
 	}
-	if err := answers(ctx, c.Host, layout.ContainerdSocket); err != nil {
+	if err := inspect.Answers(ctx, c.Host, layout.ContainerdSocket); err != nil {
 		return false, "containerd has to be started: " + err.Error(), nil
 	}
 	return true, "containerd runs with Argosy's configuration", nil
@@ -132,21 +131,11 @@ func keepForeign(h *host.Host, name string) (string, error) {
 	return kept, nil
 }
 
-// answers dials the socket.
-func answers(ctx context.Context, h *host.Host, socket string) error {
-	dialer := net.Dialer{Timeout: time.Second}
-	connection, err := dialer.DialContext(ctx, "unix", h.Path(socket))
-	if err != nil {
-		return fmt.Errorf("dialling %q: %w", socket, err)
-	}
-	return connection.Close()
-}
-
 func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		err := answers(ctx, h, socket)
+		err := inspect.Answers(ctx, h, socket)
 		if err == nil {
 			return nil
 		}

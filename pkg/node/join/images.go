@@ -7,6 +7,7 @@ import (
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -33,7 +34,7 @@ func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	if why != "" {
 		return true, why, nil
 	}
-	if image == "" || answers(ctx, c.Host, layout.ContainerdSocket) != nil {
+	if image == "" || inspect.Answers(ctx, c.Host, layout.ContainerdSocket) != nil {
 		return false, "the pause image has to be imported", nil
 	}
 	output, err := c.Host.Runner.Run(ctx, ctr(c, "images", "list", "name=="+image))

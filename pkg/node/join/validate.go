@@ -7,12 +7,11 @@ import (
 	"regexp"
 	"strings"
 
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
 var (
-	// plainPath keeps what would need quoting out of unit files.
-	plainPath   = regexp.MustCompile(`^/[A-Za-z0-9._/+-]+$`)
 	digestForm  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	versionForm = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.+-]*)?$`)
 	nodeForm    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
@@ -25,7 +24,7 @@ func validate(j *spec.Join) []string {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	for name, path := range map[string]string{"binariesPath": j.BinariesPath, "cniBinariesPath": j.CNIBinariesPath} {
-		if !plainPath.MatchString(path) || filepath.Clean(path) != path {
+		if !layout.PlainPath(path) {
 			bad("The %s %q is not a plain absolute path; write one such as /usr/local/bin.", name, path)
 		}
 	}

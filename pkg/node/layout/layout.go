@@ -2,7 +2,10 @@
 // Argosy's own folder is not among them: see package spec.
 package layout
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"regexp"
+)
 
 // What systemd and the kernel read at boot.
 const (
@@ -63,3 +66,8 @@ func Store(binariesPath string) string { return filepath.Join(binariesPath, ".ar
 
 // Previous holds what Argosy's binaries took the place of.
 func Previous(binariesPath string) string { return filepath.Join(Store(binariesPath), "previous") }
+
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9._/+-]+$`)
+
+// PlainPath says whether path is absolute and clean, and has nothing in it that would need quoting in a unit file.
+func PlainPath(path string) bool { return plainPath.MatchString(path) && filepath.Clean(path) == path }

@@ -168,4 +168,3 @@ func leadingRules(connection *nftables.Conn, others []*nftables.Chain) ([]*nftab
 	}
 	return leading, nil
 }
-

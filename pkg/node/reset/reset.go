@@ -15,10 +15,16 @@ import (
 )
 
 // Phases are what a reset consists of.
-func Phases() []node.Phase { return (&cleaner{kernel: linux{}}).phases() }
+func Phases() []node.Phase { return (&cleaner{kernel: linux{}, patience: patience}).phases() }
+
+// patience is how long what was told to end, or killed, may take to be gone. What waits for a disk takes longest.
+const patience = 15 * time.Second
 
 // cleaner has the phases that need the kernel itself beside the machine's files and programs.
-type cleaner struct{ kernel kernel }
+type cleaner struct {
+	kernel   kernel
+	patience time.Duration
+}
 
 // phases are in the order in which nothing that still runs brings back what was taken away. The proof comes before the
 // machine forgets whose node it was: a record that is gone says that the machine is clean.
@@ -27,8 +33,8 @@ func (c *cleaner) phases() []node.Phase {
 		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight, Apply: applyPreflight},
 		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(findKubelet, "no kubelet runs"), Apply: c.stopKubelet},
 		{Name: "pods", Short: "ending all pods", Check: gone(findPods, "no pods run"), Apply: c.endPods},
+		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd, "Argosy's containerd does not run"), Apply: c.stopContainerd},
 		{Name: "mounts", Short: "unmounting what pods used", Check: gone(findMounts, "nothing of pods is mounted"), Apply: c.unmount},
-		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd, "Argosy's containerd does not run"), Apply: stopContainerd},
 		{Name: "network", Short: "removing the pods' network", Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
 		{Name: "binaries", Short: "removing the binaries", Check: gone(findBinaries, "no binaries of Argosy are installed"), Apply: removeBinaries},
 		{Name: "files", Short: "removing credentials, settings and data", Check: gone(findFiles, "no files of a node are left"), Apply: removeFiles},
@@ -68,10 +74,10 @@ func some(found []string) string {
 // pollEvery is how often what is about to end is looked at.
 const pollEvery = 25 * time.Millisecond
 
-// until waits until there is nothing left to find, for limit at most, and says what still is. It calls again before each
+// vanish waits until there is nothing left to find, and says what still is when patience ends. It calls again before each
 // further look.
-func until(ctx context.Context, limit time.Duration, again func(), find func() ([]string, error)) ([]string, error) {
-	for deadline := time.Now().Add(limit); ; {
+func (c *cleaner) vanish(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
+	for deadline := time.Now().Add(c.patience); ; {
 		left, err := find()
 		if err != nil || len(left) == 0 || time.Now().After(deadline) {
 			return left, err

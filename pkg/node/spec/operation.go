@@ -16,6 +16,8 @@ const (
 	RecordFile = Root + "/node.json"
 	// LockFile is held by the one operation that works on the machine.
 	LockFile = Root + "/lock"
+	// StartLockFile orders those who decide whether an operation runs, which is quick.
+	StartLockFile = Root + "/start.lock"
 )
 
 // Kind names an operation.
@@ -23,7 +25,8 @@ type Kind string
 
 // The operations.
 const (
-	KindJoin Kind = "join"
+	KindJoin  Kind = "join"
+	KindReset Kind = "reset"
 )
 
 // Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest of
@@ -36,6 +39,7 @@ type Operation struct {
 	// Timeout bounds the operation on the machine, from its start there.
 	Timeout Duration `json:"timeout"`
 	Join    *Join    `json:"join,omitempty"`
+	Reset   *Reset   `json:"reset,omitempty"`
 	// Secrets are removed from the machine's disk as soon as they are used.
 	Secrets Secrets `json:"secrets,omitzero"`
 }
@@ -59,6 +63,24 @@ type Join struct {
 	Containerd   Containerd   `json:"containerd"`
 	Registration Registration `json:"registration"`
 	Requirements Requirements `json:"requirements"`
+}
+
+// Reset is a machine that should be no node any more. It says whose node it may be, and where things were put that are to
+// be removed.
+type Reset struct {
+	// ClusterUID is the UID of the kube-system namespace of the cluster that the machine leaves; a machine that was joined
+	// to another one is refused. Empty when the cluster is gone: then the machine's record must name the operation's cluster.
+	ClusterUID string `json:"clusterUID,omitempty"`
+	// CACert is that cluster's certificate authority, PEM; empty when the cluster is gone.
+	CACert          string `json:"caCert,omitempty"`
+	BinariesPath    string `json:"binariesPath"`
+	CNIBinariesPath string `json:"cniBinariesPath"`
+	// CACertPath is where the join was told to put the CA; empty for kubeadm's own place.
+	CACertPath string `json:"caCertPath,omitempty"`
+	// VolumesPath is the folder in which local-path-provisioner made volumes. They hold users' data, and stay unless
+	// RemoveVolumes says otherwise.
+	VolumesPath   string `json:"volumesPath,omitempty"`
+	RemoveVolumes bool   `json:"removeVolumes,omitempty"`
 }
 
 // Bundle is the archive that carries a node's binaries, in the layout "release/kubelet", "release/cni/bin/bridge", ….

@@ -1,0 +1,165 @@
+package reset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// source is where a bundle has an installed file: both as paths on the machine.
+type source struct{ stored, installed string }
+
+// sources are the files of every bundle that is unpacked beneath binariesPath.
+func sources(n *node.Context, binariesPath string) []source {
+	var all []source
+	folders, _ := filepath.Glob(n.Host.Path(filepath.Join(layout.Store(binariesPath), "*")))
+	for _, folder := range folders {
+		manifest, err := bundle.ReadManifest(folder)
+		if err != nil {
+			continue // one that was never unpacked whole was never installed from
+		}
+		dir := strings.TrimPrefix(folder, n.Host.Root)
+		for _, file := range manifest.Files {
+			name := strings.TrimPrefix(file.Path, "release/")
+			stored := filepath.Join(dir, file.Path)
+			if plugin, is := strings.CutPrefix(name, "cni/bin/"); is {
+				for _, path := range cniPaths(n) {
+					all = append(all, source{stored, filepath.Join(path, plugin)})
+				}
+			} else {
+				all = append(all, source{stored, filepath.Join(binariesPath, name)})
+			}
+		}
+	}
+	return all
+}
+
+// same compares as installing does: by inode, or by size and time where the file had to be copied.
+func same(h *host.Host, one, other string) bool {
+	a, err := os.Stat(h.Path(one))
+	if err != nil {
+		return false
+	}
+	b, err := os.Lstat(h.Path(other))
+	if err != nil {
+		return false
+	}
+	return os.SameFile(a, b) || b.Mode().IsRegular() && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+func findBinaries(_ context.Context, n *node.Context) ([]string, error) {
+	var found []string
+	for _, dir := range binariesPaths(n) {
+		if n.Host.Exists(layout.Store(dir)) {
+			found = append(found, "binaries from "+layout.Store(dir))
+		}
+		found = append(found, otherAgents(n.Host, dir)...)
+	}
+	return append(found, unfinished(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...), nil
+}
+
+// agentName is how plugins name their argosy-node on a machine, also while it arrives.
+var agentName = regexp.MustCompile(`^argosy-node-[0-9a-f]{16}(\.partial)?$`)
+
+// otherAgents are the argosy-node of other plugins. The one that runs stays: it tells how this operation ended.
+func otherAgents(h *host.Host, dir string) []string {
+	self, _ := os.Stat("/proc/self/exe")
+	entries, _ := os.ReadDir(h.Path(dir))
+	var found []string
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && agentName.MatchString(entry.Name()) && !os.SameFile(info, self) {
+			found = append(found, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return found
+}
+
+// removeBinaries removes what is as a bundle has it; a file that somebody else put in its place stays. What Argosy had
+// taken the place of comes back.
+func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
+	removed, restored := 0, 0
+	for _, dir := range binariesPaths(n) {
+		all := sources(n, dir)
+		for _, one := range all {
+			if !same(n.Host, one.stored, one.installed) {
+				continue
+			}
+			back, err := putBack(n.Host, all, dir, one.installed)
+			if err != nil {
+				return "", err
+			}
+			if back {
+				restored++
+			}
+			removed++
+		}
+		files, err := newTree(n.Host)
+		if err != nil {
+			return "", err
+		}
+		if err := errors.Join(files.clear(ctx, layout.Store(dir)), n.Host.Remove(otherAgents(n.Host, dir)...)); err != nil {
+			return "", err
+		}
+	}
+	if err := n.Host.Remove(unfinished(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...); err != nil {
+		return "", err
+	}
+	for _, dir := range cniPaths(n) {
+		prune(n.Host, dir, filepath.Dir(dir))
+	}
+	detail := fmt.Sprintf("%d binaries removed", removed)
+	if restored > 0 {
+		detail += fmt.Sprintf(", %d of before Argosy put back", restored)
+	}
+	return detail, nil
+}
+
+// putBack removes an installed file, by putting in its place what was there before any bundle, if there was.
+func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, error) {
+	before := filepath.Join(layout.Previous(binariesPath), filepath.Base(installed))
+	if !h.Exists(before) || isOurs(h, all, before) {
+		return false, h.Remove(installed)
+	}
+	err := os.Rename(h.Path(before), h.Path(installed))
+	if errors.Is(err, syscall.EXDEV) {
+		err = copyFile(h, before, installed)
+	}
+	if err != nil {
+		return false, fmt.Errorf("putting back %q: %w", installed, err)
+	}
+	return true, nil
+}
+
+func copyFile(h *host.Host, from, to string) error {
+	info, err := os.Stat(h.Path(from))
+	if err != nil {
+		return err
+	}
+	content, err := h.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	_, err = h.WriteFile(to, content, info.Mode().Perm())
+	return err
+}
+
+// isOurs says whether a file is one that a bundle brought.
+func isOurs(h *host.Host, all []source, file string) bool {
+	for _, one := range all {
+		if filepath.Base(one.stored) == filepath.Base(file) && same(h, one.stored, file) {
+			return true
+		}
+	}
+	return false
+}

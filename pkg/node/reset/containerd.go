@@ -1,0 +1,120 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+const (
+	containerdState = "/run/containerd"
+	containerdRoot  = "/var/lib/containerd"
+)
+
+// ownsContainerd says whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and keeps
+// its images.
+func ownsContainerd(h *host.Host) bool { return inspect.Marked(h, layout.Unit("containerd")) }
+
+// containerdDirs are where Argosy's containerd keeps state and data; a drop-in of the machine's owner may have moved them.
+func containerdDirs(h *host.Host) []string {
+	dirs := []string{containerdState, containerdRoot}
+	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
+	for _, name := range names {
+		data, err := h.ReadFile(strings.TrimPrefix(name, h.Root))
+		if err != nil {
+			continue
+		}
+		var moved struct{ Root, State string }
+		if err := toml.Unmarshal(data, &moved); err != nil {
+			continue // containerd did not start with it either
+		}
+		for _, dir := range []string{moved.Root, moved.State} {
+			if filepath.IsAbs(dir) && !slices.Contains(dirs, filepath.Clean(dir)) {
+				dirs = append(dirs, filepath.Clean(dir))
+			}
+		}
+	}
+	return dirs
+}
+
+// podDirs are where containerd mounts what belongs to pods.
+func podDirs(h *host.Host) []string {
+	if ownsContainerd(h) {
+		return containerdDirs(h)
+	}
+	return []string{containerdState + "/io.containerd.runtime.v2.task/" + podNamespace, containerdState + "/io.containerd.grpc.v1.cri"}
+}
+
+func findContainerd(_ context.Context, n *node.Context) ([]string, error) {
+	if !ownsContainerd(n.Host) {
+		return nil, nil
+	}
+	found := describe(slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
+		return p.Name != "containerd" || !slices.Contains(binariesPaths(n), filepath.Dir(p.Program))
+	}))
+	if n.Host.Exists(layout.EnabledLink("containerd")) {
+		found = append(found, "containerd.service, which starts at boot")
+	}
+	return found, nil
+}
+
+func (c *cleaner) stopContainerd(ctx context.Context, n *node.Context) (string, error) {
+	if err := stopService(ctx, n, "containerd"); err != nil {
+		return "", err
+	}
+	left, err := c.vanish(ctx, func() {}, func() ([]string, error) { return findContainerd(ctx, n) })
+	if err != nil {
+		return "", err
+	}
+	if len(left) > 0 {
+		return "", fmt.Errorf("stopping containerd: there still is %s", some(left))
+	}
+	return "containerd stopped", nil
+}
+
+// binariesPaths are the folders that Argosy's programs may be in: the one that the documents name now, and the one that
+// they named when the machine joined, which its units tell.
+func binariesPaths(n *node.Context) []string {
+	dirs := []string{n.Operation.Reset.BinariesPath}
+	for _, service := range []string{"kubelet", "containerd"} {
+		unit := layout.Unit(service)
+		if !inspect.Marked(n.Host, unit) {
+			continue
+		}
+		for _, match := range startLine.FindAllStringSubmatch(n.Host.ReadLine(unit), -1) {
+			if dir := filepath.Dir(match[1]); !slices.Contains(dirs, dir) {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	return dirs
+}
+
+var startLine = regexp.MustCompile(`(?m)^ExecStart=(/\S+)`)
+
+// cniPaths are the folders of the network plugins, likewise; containerd's configuration tells the one of the join.
+func cniPaths(n *node.Context) []string {
+	dirs := []string{n.Operation.Reset.CNIBinariesPath}
+	if !inspect.Marked(n.Host, layout.ContainerdConfig) {
+		return dirs
+	}
+	for _, match := range pluginsLine.FindAllStringSubmatch(n.Host.ReadLine(layout.ContainerdConfig), -1) {
+		if dir := match[1]; !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// pluginsLine is how join writes one folder, in all versions of the configuration.
+var pluginsLine = regexp.MustCompile(`(?m)^\s*bin_dirs? = \[?['"]([^'"]+)['"]\]?`)

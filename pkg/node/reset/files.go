@@ -1,0 +1,190 @@
+package reset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// nodeDirs hold nothing but what a node's programs wrote: credentials and manifests, the kubelet's state, pods' logs, and
+// the folder in which the kubelet looks for volume plugins.
+var nodeDirs = []string{layout.KubernetesDir, layout.KubeletDir, "/var/log/pods", "/var/log/containers"}
+
+// pluginDirs are made by the kubelet even if it finds nothing there, and then are empty.
+var pluginDirs = []string{
+	"/usr/libexec/kubernetes/kubelet-plugins/volume/exec", "/usr/libexec/kubernetes/kubelet-plugins/volume",
+	"/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes",
+}
+
+// dataDirs are the folders that are removed with all that is in them.
+func dataDirs(n *node.Context) []string {
+	dirs := slices.Clone(nodeDirs)
+	if ownsContainerd(n.Host) {
+		dirs = append(dirs, containerdDirs(n.Host)...)
+	}
+	if n.Operation.Reset.RemoveVolumes {
+		dirs = append(dirs, volumes(n)...)
+	}
+	return dirs
+}
+
+// markedFiles are the single files that Argosy wrote, by their first line, so that one that somebody replaced stays.
+func markedFiles(h *host.Host) []string {
+	names := []string{
+		layout.Unit("kubelet"), layout.KubeletDropIn, layout.ModulesFile, layout.SysctlFile, layout.ContainerdConfig,
+	}
+	_ = filepath.WalkDir(h.Path(layout.RegistriesDir), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			names = append(names, strings.TrimPrefix(path, h.Root))
+		}
+		return nil
+	})
+	// The unit tells that containerd and its data are Argosy's, so it goes last.
+	names = append(names, layout.Unit("containerd"))
+	var marked []string
+	for _, name := range names {
+		if inspect.Marked(h, name) {
+			marked = append(marked, name)
+		}
+	}
+	return marked
+}
+
+// unfinished are files that a crash kept from getting their names.
+func unfinished(h *host.Host, dirs ...string) []string {
+	var found []string
+	for _, dir := range dirs {
+		names, _ := filepath.Glob(h.Path(host.TempName(filepath.Join(dir, "*"))))
+		for _, name := range names {
+			found = append(found, strings.TrimPrefix(name, h.Root))
+		}
+	}
+	return found
+}
+
+// settingsDirs are those of marked files.
+var settingsDirs = []string{
+	layout.UnitsDir, filepath.Dir(layout.EnabledLink("kubelet")), filepath.Dir(layout.KubeletDropIn),
+	filepath.Dir(layout.ModulesFile), filepath.Dir(layout.SysctlFile), layout.ContainerdDir,
+}
+
+// ownCA is where kubeadm was told to put the cluster's certificate authority, if that is a folder of its own and the file
+// is this cluster's.
+func ownCA(n *node.Context) string {
+	file := n.Operation.Reset.CACertPath
+	if file == "" {
+		return ""
+	}
+	content, err := n.Host.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	trusted := []byte(n.Operation.Reset.CACert + "\n")
+	if config, _ := kubeconfig.Read(n.Host, inspect.KubeletConf); config != nil {
+		trusted = append(trusted, config.CA...)
+	}
+	if !kubeconfig.SameCA(content, trusted) {
+		return ""
+	}
+	return file
+}
+
+// volumeName is how local-path-provisioner names the folder of a volume: by the volume, the claim's namespace, its name.
+var volumeName = regexp.MustCompile(`^pvc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}_.+_.+$`)
+
+// volumes are the folders of local volumes.
+func volumes(n *node.Context) []string {
+	entries, _ := os.ReadDir(n.Host.Path(n.Operation.Reset.VolumesPath))
+	var found []string
+	for _, entry := range entries {
+		if entry.IsDir() && volumeName.MatchString(entry.Name()) {
+			found = append(found, filepath.Join(n.Operation.Reset.VolumesPath, entry.Name()))
+		}
+	}
+	return found
+}
+
+func findFiles(_ context.Context, n *node.Context) ([]string, error) {
+	files, err := newTree(n.Host)
+	if err != nil {
+		return nil, err
+	}
+	found := append(markedFiles(n.Host), unfinished(n.Host, settingsDirs...)...)
+	if ca := ownCA(n); ca != "" {
+		found = append(found, ca)
+	}
+	for _, dir := range dataDirs(n) {
+		if files.left(dir) {
+			found = append(found, dir)
+		}
+	}
+	return found, nil
+}
+
+func removeFiles(ctx context.Context, n *node.Context) (string, error) {
+	files, err := newTree(n.Host)
+	if err != nil {
+		return "", err
+	}
+	// The CA is told by the kubelet's credentials, so it goes before them.
+	if ca := ownCA(n); ca != "" {
+		if err := n.Host.Remove(ca); err != nil {
+			return "", err
+		}
+	}
+	for _, dir := range dataDirs(n) {
+		n.Say("removing %s", dir)
+		if err := files.clear(ctx, dir); err != nil {
+			return "", err
+		}
+	}
+	if err := removeSettings(n); err != nil {
+		return "", err
+	}
+	prune(n.Host, pluginDirs...)
+	if n.Operation.Reset.RemoveVolumes {
+		prune(n.Host, n.Operation.Reset.VolumesPath)
+	}
+	if _, err := n.Host.Runner.Run(ctx, systemctl(n, "daemon-reload")); err != nil {
+		return "", fmt.Errorf("telling systemd that units are gone: %w", err)
+	}
+	return fmt.Sprintf("credentials, settings and data removed%s", keptVolumes(n)), nil
+}
+
+// removeSettings removes the files that Argosy wrote; where it had kept another's, that comes back.
+func removeSettings(n *node.Context) error {
+	for _, name := range markedFiles(n.Host) {
+		err := os.Rename(n.Host.Path(name+layout.KeptSuffix), n.Host.Path(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = n.Host.Remove(name)
+		}
+		if err != nil {
+			return fmt.Errorf("removing %q: %w", name, err)
+		}
+		if strings.HasPrefix(name, layout.RegistriesDir+"/") {
+			prune(n.Host, filepath.Dir(name))
+		}
+	}
+	prune(n.Host, filepath.Dir(layout.KubeletDropIn), layout.RegistriesDir, layout.ContainerdDir)
+	return n.Host.Remove(unfinished(n.Host, settingsDirs...)...)
+}
+
+// keptVolumes is a remark on what stays.
+func keptVolumes(n *node.Context) string {
+	if kept := volumes(n); len(kept) > 0 && !n.Operation.Reset.RemoveVolumes {
+		return fmt.Sprintf("; %d volumes stay in %s, since their removal was not asked for", len(kept), n.Operation.Reset.VolumesPath)
+	}
+	return ""
+}

@@ -1,0 +1,69 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// kubelets are the running ones that are Argosy's: preflight has refused a machine with another one's unit.
+func kubelets(n *node.Context) []inspect.Process {
+	dirs := binariesPaths(n)
+	return slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
+		return p.Name != "kubelet" || !slices.Contains(dirs, filepath.Dir(p.Program))
+	})
+}
+
+func findKubelet(_ context.Context, n *node.Context) ([]string, error) {
+	found := describe(kubelets(n))
+	if n.Host.Exists(layout.EnabledLink("kubelet")) {
+		found = append(found, "kubelet.service, which starts at boot")
+	}
+	return found, nil
+}
+
+// stopKubelet stops it for good. Its pods go on: containers outlive their kubelet.
+func (c *cleaner) stopKubelet(ctx context.Context, n *node.Context) (string, error) {
+	if err := stopService(ctx, n, "kubelet"); err != nil {
+		return "", err
+	}
+	left, err := c.vanish(ctx, func() {
+		for _, process := range kubelets(n) {
+			_ = c.kernel.Kill(process.PID)
+		}
+	}, func() ([]string, error) { return describe(kubelets(n)), nil })
+	if err != nil {
+		return "", err
+	}
+	if len(left) > 0 {
+		return "", fmt.Errorf("stopping the kubelet: there still is %s", some(left))
+	}
+	return "kubelet stopped", nil
+}
+
+// stopService stops a service and sees to it that no boot starts it.
+func stopService(ctx context.Context, n *node.Context, name string) error {
+	// First the link: if the machine reboots now, what was stopped must not come back.
+	if err := n.Host.Remove(layout.EnabledLink(name)); err != nil {
+		return err
+	}
+	output, _ := n.Host.Runner.Run(ctx, systemctl(n, "show", "--property=ActiveState", "--value", name+".service"))
+	if state := strings.TrimSpace(string(output)); state == "inactive" || state == "failed" {
+		return nil
+	}
+	if _, err := n.Host.Runner.Run(ctx, systemctl(n, "stop", name+".service")); err != nil {
+		return fmt.Errorf("stopping %s: %w", name, err)
+	}
+	return nil
+}
+
+func systemctl(n *node.Context, args ...string) host.Command {
+	return host.Command{Argv: append([]string{"systemctl"}, args...), Log: n.Log}
+}

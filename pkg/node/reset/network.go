@@ -1,0 +1,218 @@
+package reset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+const (
+	// podBridge is the bridge that pods' links are ports of.
+	podBridge = "cni0"
+	// servicesLink carries the addresses of Services where kube-proxy's mode is ipvs.
+	servicesLink = "kube-ipvs0"
+	// flannelConf is the network configuration that the flannel addon writes. Others in the same folder are the site's.
+	flannelConf = layout.CNIConf + "/10-flannel.conflist"
+	// flannelPlugin is the network plugin that the flannel addon brings, among the bundle's own.
+	flannelPlugin = "flannel"
+	// netnsDir holds the pods' network namespaces, each a mount of its own.
+	netnsDir = "/run/netns"
+)
+
+// networkDirs hold what network plugins and flannel remember of pods.
+var networkDirs = []string{"/var/lib/cni", "/run/flannel"}
+
+// flannelLink is how flannel names its tunnel: by the number of the network, "flannel.1", "flannel-v6.1".
+var flannelLink = regexp.MustCompile(`^flannel(-v6)?\.[0-9]+$`)
+
+// networkLinks are the links of a node, those that hang on others first.
+func (c *cleaner) networkLinks() ([]string, error) {
+	all, err := c.kernel.Links()
+	if err != nil {
+		return nil, err
+	}
+	var ports, links []string
+	for _, one := range all {
+		switch {
+		case one.Type == "veth" && one.Master == podBridge:
+			ports = append(ports, one.Name)
+		case one.Name == podBridge, one.Name == servicesLink, flannelLink.MatchString(one.Name):
+			links = append(links, one.Name)
+		}
+	}
+	return append(ports, links...), nil
+}
+
+// emptyNamespaces are the pods' network namespaces, as containerd names them, that no process is in. Other engines name
+// theirs alike, and theirs have processes.
+func emptyNamespaces(h *host.Host) []string {
+	names, _ := filepath.Glob(h.Path(netnsDir + "/cni-*"))
+	if len(names) == 0 {
+		return nil
+	}
+	var used []os.FileInfo
+	for _, process := range living(h) {
+		if info, err := os.Stat(h.Path(fmt.Sprintf("/proc/%d/ns/net", process.PID))); err == nil {
+			used = append(used, info)
+		}
+	}
+	var empty []string
+	for _, name := range names {
+		info, err := os.Lstat(name)
+		if err != nil || isAmong(info, used) {
+			continue
+		}
+		empty = append(empty, strings.TrimPrefix(name, h.Root))
+	}
+	return empty
+}
+
+func isAmong(info os.FileInfo, others []os.FileInfo) bool {
+	for _, other := range others {
+		if os.SameFile(info, other) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, error) {
+	var found []string
+	links, err := c.networkLinks()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range links {
+		found = append(found, "link "+name)
+	}
+	for _, name := range emptyNamespaces(n.Host) {
+		found = append(found, "network namespace "+name)
+	}
+	rules, err := c.kernel.Rules()
+	if err != nil {
+		return nil, err
+	}
+	legacy, err := findLegacy(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, rule := range append(rules, legacy...) {
+		found = append(found, "rules "+rule)
+	}
+	files, err := newTree(n.Host)
+	if err != nil {
+		return nil, err
+	}
+	if n.Host.Exists(flannelConf) {
+		found = append(found, flannelConf)
+	}
+	for _, dir := range networkDirs {
+		if files.left(dir) {
+			found = append(found, dir)
+		}
+	}
+	return found, nil
+}
+
+// removeNetwork goes from the outside in: first nothing leads to pods any more, then their links go.
+func (c *cleaner) removeNetwork(ctx context.Context, n *node.Context) (string, error) {
+	links, err := c.networkLinks()
+	if err != nil {
+		return "", err
+	}
+	if err := c.removeAllRules(ctx, n, links); err != nil {
+		return "", err
+	}
+	if err := c.removeNamespaces(n); err != nil {
+		return "", err
+	}
+	// With their namespaces, pods' links may have gone by themselves.
+	for _, name := range links {
+		if err := c.kernel.RemoveLink(name); err != nil {
+			return "", err
+		}
+	}
+	if err := removeNetworkFiles(ctx, n); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d links and all rules of the pods' network removed", len(links)), nil
+}
+
+func (c *cleaner) removeAllRules(ctx context.Context, n *node.Context, links []string) error {
+	if err := errors.Join(c.kernel.RemoveRules(), removeLegacy(ctx, n)); err != nil {
+		return err
+	}
+	for _, name := range links {
+		if name == servicesLink {
+			return c.kernel.RemoveServices()
+		}
+	}
+	return nil
+}
+
+func (c *cleaner) removeNamespaces(n *node.Context) error {
+	mounts, err := readMounts(n.Host)
+	if err != nil {
+		return err
+	}
+	for _, name := range emptyNamespaces(n.Host) {
+		if mounts.mounted[name] {
+			if err := c.kernel.Unmount(n.Host.Path(name)); err != nil {
+				return fmt.Errorf("unmounting network namespace %q: %w", name, err)
+			}
+		}
+		if err := n.Host.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeNetworkFiles(ctx context.Context, n *node.Context) error {
+	// The configuration tells that the plugin is the addon's, so it goes last.
+	if n.Host.Exists(flannelConf) {
+		for _, dir := range cniPaths(n) {
+			if err := n.Host.Remove(filepath.Join(dir, flannelPlugin)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := n.Host.Remove(flannelConf); err != nil {
+		return err
+	}
+	files, err := newTree(n.Host)
+	if err != nil {
+		return err
+	}
+	for _, dir := range networkDirs {
+		if err := files.clear(ctx, dir); err != nil {
+			return err
+		}
+	}
+	prune(n.Host, layout.CNIConf, filepath.Dir(layout.CNIConf))
+	return nil
+}
+
+// siteNetworks are the network configurations that stay, since Argosy did not write them.
+func siteNetworks(h *host.Host) []string {
+	entries, err := os.ReadDir(h.Path(layout.CNIConf))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return []string{err.Error()}
+	}
+	var names []string
+	for _, entry := range entries {
+		if name := filepath.Join(layout.CNIConf, entry.Name()); name != flannelConf {
+			names = append(names, name)
+		}
+	}
+	return names
+}

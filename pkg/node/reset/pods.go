@@ -1,0 +1,182 @@
+package reset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+const (
+	// tellsWithin and deletesWithin bound what containerd is asked: one that hangs is not waited for, since its pods can be
+	// ended without it.
+	tellsWithin   = 5 * time.Second
+	deletesWithin = time.Minute
+)
+
+// findPods looks at what runs, and asks containerd what it knows of, where it answers.
+func findPods(ctx context.Context, n *node.Context) ([]string, error) {
+	found := describe(podProcesses(n.Host))
+	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) == nil {
+		ids, err := list(ctx, n, "containers")
+		if err != nil {
+			found = append(found, fmt.Sprintf("what containerd does not tell (%v)", err))
+		}
+		for _, id := range ids {
+			found = append(found, "container "+id[:min(len(id), 12)])
+		}
+	}
+	for _, group := range controlGroups(n.Host) {
+		found = append(found, "control group "+group)
+	}
+	return found, nil
+}
+
+func podProcesses(h *host.Host) []inspect.Process {
+	return append(ofPods(h), shims(h)[podNamespace]...)
+}
+
+// endPods ends all containers at once, as the end of a sandbox would: who wants pods to end in order drains the node first.
+func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) {
+	before := len(podProcesses(n.Host))
+	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) == nil {
+		if err := deleteContainers(ctx, n); err != nil {
+			// One that is not Argosy's keeps what it knows, so there it is an error.
+			if !ownsContainerd(n.Host) {
+				return "", err
+			}
+			fmt.Fprintln(n.Log, err)
+		}
+	}
+	kill := func() {
+		for _, process := range podProcesses(n.Host) {
+			_ = c.kernel.Kill(process.PID)
+		}
+	}
+	kill()
+	left, err := c.vanish(ctx, kill, func() ([]string, error) { return describe(podProcesses(n.Host)), nil })
+	if err != nil {
+		return "", err
+	}
+	if len(left) > 0 {
+		return "", fmt.Errorf("ending all pods: after %s there still are %s", c.patience, some(left))
+	}
+	if err := c.removeControlGroups(ctx, n); err != nil {
+		return "", fmt.Errorf("removing control groups of pods: %w", err)
+	}
+	return fmt.Sprintf("%d processes of pods ended", before), nil
+}
+
+// deleteContainers has containerd end and forget every container of pods.
+func deleteContainers(ctx context.Context, n *node.Context) error {
+	for _, deletion := range [][]string{{"tasks", "delete", "--force"}, {"containers", "delete"}} {
+		ids, err := list(ctx, n, deletion[0])
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		n.Say("ending %d %s of pods", len(ids), deletion[0])
+		if _, err := ctr(ctx, n, deletesWithin, append(deletion, ids...)...); err != nil {
+			// It says so too of those that ended by themselves a moment before; what counts is what is left.
+			fmt.Fprintln(n.Log, err)
+		}
+	}
+	left, err := list(ctx, n, "containers")
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("deleting containers of pods: %d are left", len(left))
+	}
+	return err
+}
+
+func list(ctx context.Context, n *node.Context, kind string) ([]string, error) {
+	output, err := ctr(ctx, n, tellsWithin, kind, "list", "--quiet")
+	if err != nil {
+		return nil, fmt.Errorf("listing %s of pods: %w", kind, err)
+	}
+	return strings.Fields(string(output)), nil
+}
+
+// ctr calls containerd's client: the bundle's, or the machine's own.
+func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...string) ([]byte, error) {
+	program := where(n.Host, "ctr")
+	for _, dir := range binariesPaths(n) {
+		if own := filepath.Join(dir, "ctr"); n.Host.Exists(own) {
+			program = own
+		}
+	}
+	if program == "" {
+		return nil, errors.New("containerd runs, but the machine has no ctr to ask it with")
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	argv := []string{n.Host.Path(program), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace", podNamespace}
+	return n.Host.Runner.Run(ctx, host.Command{Argv: append(argv, args...)})
+}
+
+// controlGroups are those that the kubelet made for pods, the topmost of each hierarchy.
+func controlGroups(h *host.Host) []string {
+	var found []string
+	for _, pattern := range []string{"/sys/fs/cgroup/kubepods*", "/sys/fs/cgroup/*/kubepods*"} {
+		matches, _ := filepath.Glob(h.Path(pattern))
+		for _, match := range matches {
+			if info, err := os.Lstat(match); err == nil && info.IsDir() {
+				found = append(found, strings.TrimPrefix(match, h.Root))
+			}
+		}
+	}
+	return found
+}
+
+// removeControlGroups removes groups without processes. Where systemd made them, it is told first.
+func (c *cleaner) removeControlGroups(ctx context.Context, n *node.Context) error {
+	const slice = "kubepods.slice"
+	for _, group := range controlGroups(n.Host) {
+		if filepath.Base(group) == slice {
+			if _, err := n.Host.Runner.Run(ctx, systemctl(n, "stop", slice)); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	var refused error
+	remove := func() {
+		refused = nil
+		for _, group := range controlGroups(n.Host) {
+			refused = errors.Join(refused, removeGroup(n.Host.Path(group)))
+		}
+	}
+	remove()
+	left, err := c.vanish(ctx, remove, func() ([]string, error) { return controlGroups(n.Host), nil })
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("there still is %s: %w", some(left), refused)
+	}
+	return err
+}
+
+// removeGroup removes a group with those beneath it. Its files go with it, and cannot be removed.
+func removeGroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		if entry.IsDir() {
+			err = errors.Join(err, removeGroup(filepath.Join(dir, entry.Name())))
+		}
+	}
+	if err == nil {
+		err = os.Remove(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

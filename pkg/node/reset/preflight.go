@@ -1,0 +1,89 @@
+package reset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// checkPreflight refuses what must not be touched. A machine on which there is nothing holds.
+//
+//	there is                             cluster known by its UID     cluster gone
+//	a record                             the UIDs must be equal       the clusters' names must be equal
+//	credentials of a kubelet             its CA must be the cluster's not looked at
+//	a kubelet with somebody else's unit  refused                      refused
+//	containers of other than pods in     refused                      refused
+//	Argosy's containerd
+func (c *cleaner) checkPreflight(_ context.Context, n *node.Context) (bool, string, error) {
+	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(n.Operation.Reset)); err != nil {
+		return false, "", err
+	}
+	record, err := n.Store.Record()
+	if err != nil {
+		return false, "", err
+	}
+	problems := append(foreignNode(n, record), foreignWork(n)...)
+	if err := node.Problems(fault.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
+		return false, "", err
+	}
+	if record == nil {
+		return true, "the machine is no node that Argosy knows of", nil
+	}
+	return true, fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version), nil
+}
+
+// applyPreflight is only called when the check neither held nor failed, which it never does.
+func applyPreflight(context.Context, *node.Context) (string, error) {
+	return "", errors.New("preflight has nothing to apply")
+}
+
+// foreignNode says why the machine is another cluster's node.
+func foreignNode(n *node.Context, record *spec.Record) []string {
+	wanted := n.Operation.Reset
+	var problems []string
+	switch {
+	case record == nil:
+	case wanted.ClusterUID != "" && record.ClusterUID != wanted.ClusterUID:
+		problems = append(problems, fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and the cluster %s that it should leave has the UID %s; "+
+			"have its own cluster reset it, or, if that one is gone, say that the cluster is gone.",
+			record.NodeName, record.Cluster, record.ClusterUID, n.Operation.Cluster, wanted.ClusterUID))
+	case wanted.ClusterUID == "" && record.Cluster != n.Operation.Cluster:
+		problems = append(problems, fmt.Sprintf("The machine is node %s of cluster %s, and not of %s; have its own cluster reset it.",
+			record.NodeName, record.Cluster, n.Operation.Cluster))
+	}
+	config, _ := kubeconfig.Read(n.Host, inspect.KubeletConf)
+	if config != nil && len(config.CA) > 0 && wanted.CACert != "" && !kubeconfig.SameCA(config.CA, []byte(wanted.CACert)) {
+		problems = append(problems, fmt.Sprintf("The machine's kubelet is a node of %s, which is another cluster than %s by its certificate authority; have that cluster reset it.",
+			config.Server, n.Operation.Cluster))
+	}
+	return problems
+}
+
+// foreignWork says what on the machine is somebody else's and would be hurt.
+func foreignWork(n *node.Context) []string {
+	var problems []string
+	if os.Geteuid() != 0 && n.Host.Root == "" {
+		problems = append(problems, "argosy-node does not run as root; the user that Argosy logs in as needs sudo.")
+	}
+	kubelet := inspect.Kubelet(n.Host, nil, nil)
+	if unit := inspect.UnitFile(n.Host, "kubelet.service"); unit != "" && !kubelet.Ours {
+		problems = append(problems, fmt.Sprintf("The kubelet in %s is not one that Argosy installed; remove it by the means that it came by.", unit))
+	}
+	if !ownsContainerd(n.Host) {
+		return problems
+	}
+	for namespace, processes := range shims(n.Host) {
+		if namespace != podNamespace {
+			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, also runs %d containers of the namespace %q, which are no pods; stop them first.",
+				len(processes), namespace))
+		}
+	}
+	return problems
+}

@@ -1,0 +1,64 @@
+package reset
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// podNamespace is containerd's namespace for what the kubelet asks of it.
+const podNamespace = "k8s.io"
+
+// living are the processes that run a program; kernel threads do not, and neither does what has ended and only waits for
+// its parent to notice.
+func living(h *host.Host) []inspect.Process {
+	return slices.DeleteFunc(inspect.Processes(h), func(p inspect.Process) bool { return p.Program == "" })
+}
+
+// ofPods are the processes in the control groups of pods.
+func ofPods(h *host.Host) []inspect.Process {
+	return slices.DeleteFunc(living(h), func(p inspect.Process) bool {
+		groups := h.ReadLine(fmt.Sprintf("/proc/%d/cgroup", p.PID))
+		return !strings.Contains(groups, "/kubepods")
+	})
+}
+
+// shims are the processes by which containerd holds the containers of a namespace, by namespace. Those of another
+// containerd, such as Docker's own, do not count.
+func shims(h *host.Host) map[string][]inspect.Process {
+	found := map[string][]inspect.Process{}
+	for _, process := range living(h) {
+		if !strings.HasPrefix(filepath.Base(process.Program), "containerd-shim") {
+			continue
+		}
+		words := strings.Split(h.ReadLine(fmt.Sprintf("/proc/%d/cmdline", process.PID)), "\x00")
+		if address := flagOf(words, "-address"); address != "" && address != layout.ContainerdSocket {
+			continue
+		}
+		namespace := flagOf(words, "-namespace")
+		found[namespace] = append(found[namespace], process)
+	}
+	return found
+}
+
+// flagOf is the word after a flag.
+func flagOf(words []string, flag string) string {
+	if at := slices.Index(words, flag); at >= 0 && at+1 < len(words) {
+		return words[at+1]
+	}
+	return ""
+}
+
+// describe names processes for people.
+func describe(processes []inspect.Process) []string {
+	var found []string
+	for _, process := range processes {
+		found = append(found, fmt.Sprintf("process %s (pid %d)", process.Name, process.PID))
+	}
+	return found
+}

@@ -1,0 +1,72 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// kubeletPort is where kubelets serve.
+const kubeletPort = 10250
+
+// findAnything looks at the machine as if no phase had run before: at its processes, ports, mounts, network and files.
+func (c *cleaner) findAnything(ctx context.Context, n *node.Context) ([]string, error) {
+	var found []string
+	for _, find := range []finder{
+		findKubelet, findPods, findContainerd, findMounts, c.findNetwork, findBinaries, findFiles,
+	} {
+		some, err := find(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, some...)
+	}
+	if holder := inspect.Listener(n.Host, kubeletPort); holder != "" {
+		found = append(found, fmt.Sprintf("port %d, held by %s", kubeletPort, holder))
+	}
+	for _, name := range []string{inspect.KubeletConf, layout.BootstrapConf} {
+		if n.Host.Exists(name) {
+			found = append(found, "credentials in "+name)
+		}
+	}
+	return found, nil
+}
+
+func (c *cleaner) checkProof(ctx context.Context, n *node.Context) (bool, string, error) {
+	left, err := c.findAnything(ctx, n)
+	if err != nil || len(left) > 0 {
+		return false, some(left), err
+	}
+	return true, proven(n), nil
+}
+
+// prove fails with all that is left, each named.
+func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
+	// Links, for one, go a moment after their namespaces.
+	left, err := c.vanish(ctx, func() {}, func() ([]string, error) { return c.findAnything(ctx, n) })
+	if err != nil {
+		return "", err
+	}
+	if len(left) > 0 {
+		return "", &node.Failure{
+			Err:      fault.As(fault.Permanent, fmt.Errorf("the machine is not clean; there still is %s", some(left))),
+			Problems: left,
+			Hint:     "a reboot ends what holds on; then reset it again",
+		}
+	}
+	return proven(n), nil
+}
+
+// proven says what was looked for in vain, and what stays since Argosy did not bring it.
+func proven(n *node.Context) string {
+	text := "no process, port, mount, link, rule, credential or file of a node is left"
+	if names := siteNetworks(n.Host); len(names) > 0 {
+		text += "; the site's own " + strings.Join(names, ", ") + " stays"
+	}
+	return text + keptVolumes(n)
+}

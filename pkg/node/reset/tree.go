@@ -1,0 +1,145 @@
+package reset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/host"
+)
+
+// tree removes folders with all that is in them. It follows no symbolic link and enters nothing that is mounted beneath,
+// but for what the machine's owner mounts there: that is emptied and stays, as does a folder that is a mount itself. A
+// folder that is a link to another place, as owners make it to have data on another disk, is emptied there, and both stay.
+type tree struct {
+	host  *host.Host
+	table mountTable
+}
+
+func newTree(h *host.Host) (*tree, error) {
+	table, err := readMounts(h)
+	return &tree{host: h, table: table}, err
+}
+
+// resolve is where a folder really is; its error wraps fs.ErrNotExist when there is none.
+func (t *tree) resolve(dir string) (string, error) {
+	path, err := filepath.EvalSymlinks(t.host.Path(dir))
+	if err != nil {
+		return "", fmt.Errorf("finding %q: %w", dir, err)
+	}
+	real := filepath.Join("/", strings.TrimPrefix(path, t.host.Root))
+	// Nobody keeps a node's data in a system folder, and a link there is a mistake or worse.
+	if strings.Count(real, "/") < 2 {
+		return "", fault.As(fault.Permanent, fmt.Errorf("finding %q: it leads to %q, which Argosy does not empty; see what made that link", dir, real))
+	}
+	return real, nil
+}
+
+// stays says whether a folder is not to be removed once it is empty.
+func (t *tree) stays(dir, real string) bool { return dir != real || t.table.mounted[real] }
+
+// left says whether clear would find anything to remove.
+func (t *tree) left(dir string) bool {
+	real, err := t.resolve(dir)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return t.removable(real, t.stays(dir, real))
+}
+
+func (t *tree) removable(dir string, stays bool) bool {
+	if !stays && !t.table.ownsBelow(dir) {
+		return true
+	}
+	entries, err := os.ReadDir(t.host.Path(dir))
+	if err != nil {
+		return true
+	}
+	for _, entry := range entries {
+		if name := filepath.Join(dir, entry.Name()); !entry.IsDir() || t.removable(name, t.table.own[name]) {
+			return true
+		}
+	}
+	return false
+}
+
+// clear removes what is in a folder, and the folder unless it stays. One that is not there is fine.
+func (t *tree) clear(ctx context.Context, dir string) error {
+	real, err := t.resolve(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	above, err := os.OpenRoot(t.host.Path(filepath.Dir(real)))
+	if err != nil {
+		return fmt.Errorf("removing %q: %w", dir, err)
+	}
+	defer above.Close()
+	if _, err := t.remove(ctx, above, real, t.stays(dir, real)); err != nil {
+		return fmt.Errorf("removing %q: %w", dir, err)
+	}
+	return nil
+}
+
+// remove removes what is at name, which is an entry of above, and says whether it is gone.
+func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bool) (gone bool, err error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	if t.table.mounted[name] && !stays {
+		return false, fault.As(fault.Permanent, fmt.Errorf("something is mounted on %q; see findmnt, and unmount it", name))
+	}
+	base := filepath.Base(name)
+	info, err := above.Lstat(base)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, nil
+	case err != nil:
+		return false, err
+	case !info.IsDir():
+		return true, above.Remove(base)
+	}
+	emptied, err := t.empty(ctx, above, name)
+	if err != nil || stays || !emptied {
+		return false, err
+	}
+	return true, above.Remove(base)
+}
+
+// empty removes what is in the folder at name, and says whether nothing stayed.
+func (t *tree) empty(ctx context.Context, above *os.Root, name string) (bool, error) {
+	// An os.Root does not leave its folder, even if somebody swaps a folder for a link right now.
+	folder, err := above.OpenRoot(filepath.Base(name))
+	if err != nil {
+		return false, err
+	}
+	defer folder.Close()
+	entries, err := fs.ReadDir(folder.FS(), ".")
+	if err != nil {
+		return false, err
+	}
+	emptied := true
+	for _, entry := range entries {
+		path := filepath.Join(name, entry.Name())
+		gone, err := t.remove(ctx, folder, path, t.table.own[path])
+		if err != nil {
+			return false, err
+		}
+		emptied = emptied && gone
+	}
+	return emptied, nil
+}
+
+// prune removes folders that are empty, in this order; others stay.
+func prune(h *host.Host, dirs ...string) {
+	for _, dir := range dirs {
+		_ = os.Remove(h.Path(dir)) // a folder that is not empty refuses
+	}
+}
