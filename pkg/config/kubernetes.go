@@ -14,7 +14,10 @@ import (
 
 // fits checks that a free section is the Kubernetes type that into points to. Keys that the type does not know are noted at
 // their place with the nearest one, as everywhere else; like the API server, it tells upper case from lower.
-func (d *document) fits(key string, section Free, into any) {
+func (d *document) fits(key string, section Free, into any) { d.kubernetes(key, section, into, true) }
+
+// kubernetes is fits; unless strict, keys that the type does not know pass.
+func (d *document) kubernetes(key string, section Free, into any, strict bool) {
 	if len(section) == 0 {
 		return
 	}
@@ -27,6 +30,9 @@ func (d *document) fits(key string, section Free, into any) {
 	unknown, err := kjson.UnmarshalStrict(text, into, kjson.DisallowUnknownFields)
 	if err != nil {
 		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")), "")
+	}
+	if !strict {
+		return
 	}
 	for _, problem := range unknown {
 		at, isField := problem.(kjson.FieldError)

@@ -48,29 +48,114 @@ func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
 		"privateNodes.joinNode.containerd.importImages": {"[/images]", "[]"},
 		"privateNodes.kubelet.config":                   {"{failSwapOn: false}", "{cgroupDriver: systemd}"},
 	}
-	for _, r := range slices.Concat(unsupported(), notYet(), notExisting()) {
-		t.Run(r.path, func(t *testing.T) {
-			documents, tried := cases[r.path]
-			assert.Assert(t, tried, "no case for %s", r.path)
-			assert.Assert(t, r.reason != "" && r.instead != "")
+	for path, value := range hostedRefusals() {
+		cases[path] = pair{value[0], value[1]}
+	}
+	try := func(fleet string, refusals []refusal) {
+		for _, r := range refusals {
+			t.Run(r.path, func(t *testing.T) {
+				documents, tried := cases[r.path]
+				assert.Assert(t, tried, "no case for %s", r.path)
+				assert.Assert(t, r.reason != "" && r.instead != "")
 
-			problems := parsed(documents.refused, r.path)
-			assert.Equal(t, len(problems), 1, problems.Error())
-			assert.Assert(t, strings.HasPrefix(problems[0].Key, r.path), problems[0].Key)
-			assert.Equal(t, problems[0].Text, r.reason)
-			assert.Equal(t, problems[0].Suggestion, r.instead)
-			assert.Assert(t, problems[0].Line > 0)
+				problems := parsed(fleet, documents.refused, r.path)
+				assert.Equal(t, len(problems), 1, problems.Error())
+				assert.Assert(t, strings.HasPrefix(problems[0].Key, r.path), problems[0].Key)
+				assert.Equal(t, problems[0].Text, r.reason)
+				assert.Equal(t, problems[0].Suggestion, r.instead)
+				assert.Assert(t, problems[0].Line > 0)
 
-			problems = parsed(documents.accepted, r.path)
-			assert.Equal(t, len(problems), 0, problems.Error())
-			delete(cases, r.path)
-		})
+				problems = parsed(fleet, documents.accepted, r.path)
+				assert.Equal(t, len(problems), 0, problems.Error())
+			})
+		}
+	}
+	always := slices.Concat(unsupported(), notYet())
+	try(existingFleet, slices.Concat(always, notExisting()))
+	try(hostedFleet, slices.Concat(always, notProvisioned()))
+	for _, r := range slices.Concat(always, notExisting(), notProvisioned()) {
+		delete(cases, r.path)
 	}
 	assert.Equal(t, len(cases), 0, "cases without a refusal: %v", cases)
 }
 
-// parsed returns what is wrong with a vcluster.yaml that sets one path to a value.
-func parsed(value, path string) Problems {
+// hostedRefusals are, by path, what a hosted cluster is refused and what is close by and passes; where there are any, the
+// original's own defaults.
+func hostedRefusals() map[string][2]string {
+	const store = "controlPlane.backingStore."
+	volumes := [2]string{"[{metadata: {name: data}}]", "[]"}
+	data := [2]string{"[{name: data, emptyDir: {}}]", "[]"}
+	binaries := [2]string{"[{name: binaries, hostPath: {path: /opt}}]", "[{name: binaries, emptyDir: {}}]"}
+	return map[string][2]string{
+		"controlPlane.ingress":                 {"{enabled: true, host: a.example.com}", "{enabled: false, host: my-host.com, pathType: ImplementationSpecific}"},
+		"controlPlane.tlsRoute":                {"{enabled: true}", "{enabled: false}"},
+		"controlPlane.advanced.kubeVip":        {"{enabled: true, interface: eth0}", "{enabled: false, interface: eth0}"},
+		"controlPlane.service.enabled":         {"false", "true"},
+		"controlPlane.service.kubeletNodePort": {"30250", "0"},
+		"controlPlane.service.spec.ports":      {"[{port: 443}]", "null"},
+		"controlPlane.service.spec.selector":   {"{app: a}", "null"},
+
+		store + "etcd.embedded":                      {"{enabled: true}", "{enabled: false, migrateFromDeployedEtcd: false}"},
+		store + "etcd.external":                      {"{enabled: true, endpoint: 'etcd:2379'}", "{enabled: false, endpoint: ''}"},
+		store + "database.embedded.dataSource":       {"/data/state.db", "''"},
+		store + "database.external.identityProvider": {"aws", "''"},
+		store + "database.external.certFile":         {"/certs/client.crt", "''"},
+		store + "database.external.keyFile":          {"/certs/client.key", "''"},
+		store + "database.external.caFile":           {"/certs/ca.crt", "''"},
+
+		"controlPlane.statefulSet.persistence.volumeClaimTemplates":        volumes,
+		"controlPlane.statefulSet.persistence.dataVolume":                  data,
+		"controlPlane.statefulSet.persistence.binariesVolume":              binaries,
+		store + "etcd.deploy.statefulSet.persistence.volumeClaimTemplates": volumes,
+		store + "etcd.deploy.statefulSet.persistence.dataVolume":           data,
+		store + "etcd.deploy.statefulSet.persistence.binariesVolume":       binaries,
+
+		"controlPlane.statefulSet.image":               {"{tag: v0.30.0}", "{tag: ''}"},
+		"controlPlane.statefulSet.command":             {"[/bin/sh]", "[]"},
+		"controlPlane.statefulSet.args":                {"[-c]", "[]"},
+		"controlPlane.statefulSet.workingDir":          {"/tmp", "''"},
+		"controlPlane.statefulSet.initContainers":      {"[{name: a, image: b}]", "[]"},
+		"controlPlane.statefulSet.sidecarContainers":   {"[{name: a, image: b}]", "[]"},
+		"controlPlane.distro.k8s.resources":            {"{limits: {cpu: 100m}}", "{}"},
+		"controlPlane.distro.k8s.securityContext":      {"{runAsUser: 0}", "{}"},
+		"controlPlane.serviceMonitor":                  {"{enabled: true}", "{enabled: false, labels: {}}"},
+		"controlPlane.advanced.workloadServiceAccount": {"{enabled: true, name: a}", "{enabled: true, name: '', imagePullSecrets: []}"},
+		"rbac.role.extraRules":                         {"[{apiGroups: ['']}]", "[]"},
+		"rbac.role.overwriteRules":                     {"[{apiGroups: ['']}]", "[]"},
+		"rbac.clusterRole":                             {"{enabled: true}", "{enabled: auto, extraRules: [], overwriteRules: []}"},
+		"plugins":                                      {"{a: {image: b}}", "{}"},
+		"plugin":                                       {"{a: {image: b}}", "{}"},
+
+		"controlPlane.advanced.registry":                       {"{enabled: true}", "{enabled: false, anonymousPull: true}"},
+		"controlPlane.advanced.cloudControllerManager.kubeOvn": {"{enabled: true, vpc: a, loadBalancers: {externalSubnet: b}}", "{enabled: false}"},
+
+		"deploy.csi.kubeVirt":          {"{enabled: true, storageClass: {default: false}}", "{enabled: false}"},
+		"deploy.argoCD.applications":   {"[{name: a}]", "[]"},
+		"deploy.ingressNginx":          {"{enabled: true}", "{enabled: false, defaultIngressClass: true}"},
+		"policies.resourceQuota":       {"{enabled: true}", "{enabled: auto, quota: {requests.cpu: 10}}"},
+		"policies.limitRange":          {"{enabled: true}", "{enabled: auto, default: {cpu: '1'}}"},
+		"policies.networkPolicy":       {"{enabled: true}", "{enabled: false, fallbackDns: 8.8.8.8}"},
+		"policies.podSecurityStandard": {"baseline", "''"},
+		"policies.centralAdmission":    {"{validatingWebhooks: [{name: a}]}", "{validatingWebhooks: [], mutatingWebhooks: []}"},
+		"exportKubeConfig":             {"{server: 'https://a'}", "{context: '', server: '', insecure: false, secret: {name: ''}}"},
+		"experimental":                 {"{deploy: {vcluster: {manifests: 'a: b'}}}", "{syncSettings: {setOwner: true, targetNamespace: ''}, isolatedControlPlane: {enabled: false}}"},
+		"logging.encoding":             {"json", "console"},
+
+		"external":  {"{platform: {autoSleep: {afterInactivity: 1}}}", "{}"},
+		"platform":  {"{project: a}", "{}"},
+		"snapshots": {"{auto: {schedule: '0 0 * * *'}}", "{}"},
+		"deletion":  {"{auto: {afterInactivity: 1h}}", "{}"},
+	}
+}
+
+// The least of argosy.yaml that matters to a refusal: whose control plane it is.
+const (
+	existingFleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: a}\nmachines: [{name: a, address: b}]\n"
+	hostedFleet   = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
+)
+
+// parsed returns what is wrong with a vcluster.yaml that sets one path to a value; that it has no version is not meant.
+func parsed(fleet, value, path string) Problems {
 	names := strings.Split(path, ".")
 	text := "privateNodes:\n  enabled: true\n"
 	if names[0] != "privateNodes" {
@@ -86,11 +171,10 @@ func parsed(value, path string) Problems {
 		}
 		text += "\n"
 	}
-	fleet := "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: a}\nmachines: [{name: a, address: b}]\n"
 	_, err := Parse("team-a", []byte(text), []byte(fleet))
 	var problems Problems
 	errors.As(err, &problems)
-	return problems
+	return slices.DeleteFunc(problems, func(p Problem) bool { return p.Key == "controlPlane.distro.k8s.version" })
 }
 
 func TestDistanceCountsSwapsOnce(t *testing.T) {

@@ -83,12 +83,3 @@ func (d *document) checkKubeOvn() {
 		}
 	}
 }
-
-// switchedOnExplicitly returns a mapping's "enabled: true".
-func switchedOnExplicitly(n *node) []*node {
-	enabled := n.get("enabled")
-	if enabled == nil {
-		return nil
-	}
-	return switchedOn(enabled)
-}

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"fmt"
+	"net/netip"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // tellsTarget says whether argosy.yaml is clear about who provides the control plane. It is not when it could not be read,
@@ -26,6 +24,12 @@ func (c *Cluster) checkTarget(v, f *document) {
 		c.checkHosted(v, f)
 		return
 	}
+	c.checkExisting(v, f)
+}
+
+// checkExisting holds the rules of a cluster whose control plane is somebody else's. Of its networks only those are known
+// that vcluster.yaml writes out.
+func (c *Cluster) checkExisting(v, f *document) {
 	if len(c.Fleet.Machines) == 0 {
 		f.add("machines", "is missing or empty", "list at least one machine with name and address")
 	}
@@ -33,24 +37,12 @@ func (c *Cluster) checkTarget(v, f *document) {
 		f.add("controlPlane", "has no effect: cluster.kubeconfigSecret names a cluster whose control plane exists", "remove one of them")
 	}
 	v.refuse(notExisting())
-}
-
-// maxHostedName leaves room for what is put behind a cluster's name: a StatefulSet's name has at most 52 letters, since
-// its pods carry it with a hash of 10 in a label, and "-control-plane" takes 14.
-const maxHostedName = 38
-
-// checkHosted holds the rules of a control plane that Argosy provisions.
-func (c *Cluster) checkHosted(v, f *document) {
-	if len(validation.IsDNS1035Label(c.Name)) > 0 || len(c.Name) > maxHostedName {
-		f.add("", fmt.Sprintf("the cluster's name %s cannot be that of a Service and a StatefulSet", shown(c.Name)),
-			fmt.Sprintf("name the ConfigMap with up to %d lower case letters, digits and hyphens, a letter first", maxHostedName))
+	known := func(key, value string) []netip.Prefix {
+		if v.places[key] == nil {
+			return nil
+		}
+		return networksOf(value)
 	}
-	if c.Fleet.Cluster.Endpoint != "" {
-		f.add("cluster.endpoint", "belongs to a cluster that exists already, named by cluster.kubeconfigSecret",
-			"set controlPlane.endpoint in vcluster.yaml, which the serving certificate covers")
-	}
-	if c.KubernetesVersion() == "" {
-		v.add("controlPlane.distro.k8s.version", "is missing: Argosy provisions this cluster, since argosy.yaml names no cluster.kubeconfigSecret",
-			`write e.g. "v1.34.4", or name the Secret with the kubeconfig of a cluster that exists`)
-	}
+	n := c.VCluster.Networking
+	c.checkAddresses(v, f, known("networking.podCIDR", n.PodCIDR), known("networking.serviceCIDR", n.ServiceCIDR))
 }

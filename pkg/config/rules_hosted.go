@@ -1,0 +1,110 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	proxyv1 "k8s.io/kube-proxy/config/v1alpha1"
+	kubeletv1 "k8s.io/kubelet/config/v1beta1"
+)
+
+// maxHostedName leaves room for what is put behind a cluster's name: a StatefulSet's name has at most 52 letters, since
+// its pods carry it with a hash of 10 in a label, and "-control-plane" takes 14.
+const maxHostedName = 38
+
+// checkHosted holds the rules of a control plane that Argosy provisions; v is vcluster.yaml, f is argosy.yaml.
+func (c *Cluster) checkHosted(v, f *document) {
+	if len(validation.IsDNS1035Label(c.Name)) > 0 || len(c.Name) > maxHostedName {
+		f.add("", fmt.Sprintf("the cluster's name %s cannot be that of a Service and a StatefulSet", shown(c.Name)),
+			fmt.Sprintf("name the ConfigMap with up to %d lower case letters, digits and hyphens, a letter first", maxHostedName))
+	}
+	if c.Fleet.Cluster.Endpoint != "" {
+		f.add("cluster.endpoint", "belongs to a cluster that exists already, named by cluster.kubeconfigSecret",
+			"set controlPlane.endpoint in vcluster.yaml, which the serving certificate covers")
+	}
+	if c.KubernetesVersion() == "" {
+		v.add("controlPlane.distro.k8s.version", "is missing: Argosy provisions this cluster, since argosy.yaml names no cluster.kubeconfigSecret",
+			`write e.g. "v1.34.4", or name the Secret with the kubeconfig of a cluster that exists`)
+	}
+	v.refuse(notProvisioned())
+	v.checkExternalDatabase(c.VCluster.ControlPlane.BackingStore.Database.External)
+	v.checkHostedReplicas(c.VCluster.ControlPlane.StatefulSet)
+	v.checkExposure(c.VCluster.ControlPlane)
+	v.checkComponentConfigs(c)
+	v.checkHostedNetworks(c)
+	c.checkAddresses(v, f, networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR))
+}
+
+// checkExternalDatabase asks for one data source. What it says is never shown.
+func (d *document) checkExternalDatabase(e Database) {
+	const key = "controlPlane.backingStore.database.external"
+	d.object(key+".connector", e.Connector)
+	switch inClear := !e.DataSource.Empty(); {
+	case !e.Enabled && (inClear || e.Connector != ""):
+		d.add(key, "has no effect without enabled: true, and the state would be in SQLite", "set enabled: true, or remove it")
+	case !e.Enabled:
+	case inClear && e.Connector != "":
+		d.add(key+".dataSource", "cannot stand beside connector", "remove it, and keep the data source in the Secret that connector names")
+	case inClear:
+		if err := CheckDataSource(e.DataSource.Reveal()); err != nil {
+			d.add(key+".dataSource", err.Error(), "")
+		}
+	case e.Connector == "":
+		d.add(key+".connector", "is missing", "name a Secret beside the ConfigMap whose key dataSource says where the database is")
+	}
+}
+
+// maxReplicas of the control plane: more only add load on the store.
+const maxReplicas = 3
+
+func (d *document) checkHostedReplicas(s StatefulSet) {
+	if replicas := s.HighAvailability.Replicas; replicas > maxReplicas {
+		d.add("controlPlane.statefulSet.highAvailability.replicas", strconv.Itoa(replicas)+" is too many", "use 1 to 3")
+	}
+	// While a pod is replaced, the next one has the volume already.
+	for i, mode := range s.Persistence.VolumeClaim.AccessModes {
+		if mode == string(corev1.ReadWriteOncePod) {
+			d.add(fmt.Sprintf("controlPlane.statefulSet.persistence.volumeClaim.accessModes[%d]", i), "ReadWriteOncePod would keep the pod that takes over from starting", "use ReadWriteOnce")
+		}
+	}
+}
+
+// podPorts are taken in the control plane's pods: by konnectivity, by the bundle server, by controller manager and
+// scheduler.
+func podPorts() []int { return []int{8132, 8444, 10257, 10259} }
+
+// checkExposure holds what the API server listens on, and how the Service leads there.
+func (d *document) checkExposure(c ControlPlane) {
+	if address, err := netip.ParseAddr(c.Proxy.BindAddress); err != nil || address.IsLoopback() {
+		d.add("controlPlane.proxy.bindAddress", shown(c.Proxy.BindAddress)+" is no address at which machines can reach the API server", `remove it; the default is "0.0.0.0"`)
+	}
+	switch port := c.Proxy.Port; {
+	case slices.Contains(podPorts(), port):
+		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" is the port of something else in the control plane's pods", "remove it; the default is 6443")
+	case port > 0 && port < 1024:
+		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" can only be listened on by root, which the control plane is not", "remove it; machines use the Service's port")
+	}
+	kind, _ := c.Service.Spec["type"].(string)
+	if c.Service.HTTPSNodePort != 0 && kind != string(corev1.ServiceTypeNodePort) && kind != string(corev1.ServiceTypeLoadBalancer) {
+		d.add("controlPlane.service.httpsNodePort", "belongs to a Service of another type", "set controlPlane.service.spec.type: NodePort")
+	}
+}
+
+// knownMinor is the Kubernetes minor whose configuration types this package is built with.
+const knownMinor = 34
+
+// checkComponentConfigs checks what is merged into the nodes' settings: a kubelet does not start with a setting that it does
+// not know. Newer versions may have settings that the types here lack, so there only the known ones are checked.
+func (d *document) checkComponentConfigs(c *Cluster) {
+	var minor int
+	if parts := strings.Split(c.KubernetesVersion(), "."); len(parts) > 1 {
+		minor, _ = strconv.Atoi(parts[1])
+	}
+	d.kubernetes("privateNodes.kubelet.config", c.VCluster.PrivateNodes.Kubelet.Config, new(kubeletv1.KubeletConfiguration), minor <= knownMinor)
+	d.kubernetes("deploy.kubeProxy.config", c.VCluster.Deploy.KubeProxy.Config, new(proxyv1.KubeProxyConfiguration), minor <= knownMinor)
+}
