@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Etcd gives the folder with etcd and etcdctl.
+// Etcd gives the folder with etcd, etcdctl and etcdutl, which restores snapshots.
 func (b *Builder) Etcd(ctx context.Context) (string, error) {
 	version, err := b.required(ctx, "etcd", "go.etcd.io/etcd/server/v3")
 	if err != nil {
@@ -18,10 +18,15 @@ func (b *Builder) Etcd(ctx context.Context) (string, error) {
 		Component: "etcd",
 		Module:    "etcd",
 		Version:   version,
-		Programs:  map[string]string{"etcd": "go.etcd.io/etcd/server/v3", "etcdctl": "go.etcd.io/etcd/etcdctl/v3"},
+		Programs: map[string]string{
+			"etcd":    "go.etcd.io/etcd/server/v3",
+			"etcdctl": "go.etcd.io/etcd/etcdctl/v3",
+			"etcdutl": "go.etcd.io/etcd/etcdutl/v3",
+		},
 		Versions: []versionCheck{
 			{Call: []string{"etcd", "--version"}, Holds: "etcd Version: " + number},
 			{Call: []string{"etcdctl", "version"}, Holds: "etcdctl version: " + number},
+			{Call: []string{"etcdutl", "version"}, Holds: "etcdutl version: " + number},
 		},
 	}, nil)
 }
