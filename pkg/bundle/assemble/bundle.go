@@ -35,6 +35,11 @@ func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...b
 	if len(formats) == 0 {
 		formats = []bundle.Format{bundle.TarGzip}
 	}
+	for _, format := range formats {
+		if _, err := bundle.FormatOf("." + string(format)); err != nil {
+			return nil, fault.As(fault.Configuration, fmt.Errorf("writing bundles as %q: only tar.gz and tar.zst are known", format))
+		}
+	}
 	nodeFiles := map[string][]file{}
 	for _, arch := range a.Arches {
 		files, err := a.of(arch, Node)
@@ -79,7 +84,7 @@ func (a *Assembly) writeBundle(ctx context.Context, folder, arch string, format 
 	defer out.discard()
 	compressed, err := compress(out, format)
 	if err != nil {
-		return Bundle{}, fault.As(fault.Configuration, fmt.Errorf("writing bundle %q: %w", name, err))
+		return Bundle{}, fmt.Errorf("writing bundle %q: %w", name, err)
 	}
 	var entries []entry
 	for _, f := range files {

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/bundle/release/releasetest"
+	"argosy.dev/argosy/pkg/secret"
+)
+
+// buildArgs ask a stand-in for all official servers.
+func buildArgs(server *releasetest.Server, output, cache string, further ...string) []string {
+	args := []string{"bundle", "build", "--kubernetes", releasetest.Kubernetes, "--output", output, "--cache", cache}
+	for host, mirror := range server.Mirrors() {
+		args = append(args, "--mirror", host+"="+mirror)
+	}
+	return append(args, further...)
+}
+
+var referenceLine = regexp.MustCompile(`(\S+)@(sha256:[0-9a-f]{64})\n`)
+
+func TestABuildFromReleasesGivesBundlesThatAMachineReadsAndImages(t *testing.T) {
+	server := releasetest.New(t, "amd64", "arm64")
+	output, cache := t.TempDir(), t.TempDir()
+	archive := filepath.Join(output, "image.tar")
+	out, _, err := run(t, buildArgs(server, output, cache, "--image-archive", archive, "--push", server.Registry()+"/team/kubernetes")...)
+	assert.NilError(t, err)
+
+	pushed := referenceLine.FindAllStringSubmatch(out, -1)
+	assert.Equal(t, len(pushed), 2, out)
+	for i, tag := range []string{"v1.34.4", "v1.34.4-full"} {
+		assert.Equal(t, pushed[i][1], server.Registry()+"/team/kubernetes:"+tag)
+		reference, err := name.ParseReference(pushed[i][1])
+		assert.NilError(t, err)
+		index, err := remote.Index(reference)
+		assert.NilError(t, err)
+		assert.NilError(t, validate.Index(index))
+		digest, err := index.Digest()
+		assert.NilError(t, err)
+		assert.Equal(t, digest.String(), pushed[i][2])
+	}
+	contents, err := os.ReadFile(filepath.Join(output, "v1.34.4/kubernetes-v1.34.4-arm64.spdx.json"))
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(string(contents), `"https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-arm64.tar.gz"`))
+
+	// What was written is a repository, for a web server that knows nothing of it.
+	web := httptest.NewServer(http.FileServer(http.Dir(output)))
+	defer web.Close()
+	repository := &bundle.Repository{URL: web.URL}
+	found, err := repository.Locate(t.Context(), "v1.34.4", "arm64")
+	assert.NilError(t, err)
+	body, err := repository.Open(t.Context(), found, 0)
+	assert.NilError(t, err)
+	defer body.Close()
+	into := t.TempDir()
+	_, err = bundle.Receive(t.Context(), body, bundle.TarGzip, found.SHA256, into)
+	assert.NilError(t, err)
+	assert.NilError(t, bundle.CheckMachine(filepath.Join(into, "release/cni/bin/portmap"), "arm64"))
+
+	left, err := filepath.Glob(filepath.Join(cache, "*"))
+	assert.NilError(t, err)
+	assert.DeepEqual(t, left, []string{filepath.Join(cache, "sha256")})
+}
+
+func TestABuildIsTheSameEachTimeAndFromADirectory(t *testing.T) {
+	server := releasetest.New(t, "amd64", "arm64")
+	var first map[string]string
+	for range 2 {
+		output := t.TempDir()
+		_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64", "--image-archive", filepath.Join(output, "v1.34.4/image.tar"))...)
+		assert.NilError(t, err)
+		digests := digestsIn(t, filepath.Join(output, "v1.34.4"))
+		assert.Equal(t, len(digests), 4, "%v", digests)
+		if first != nil {
+			assert.DeepEqual(t, digests, first)
+		}
+		first = digests
+	}
+
+	// The bundle's own files, in a folder, give the same bundle again.
+	output, binaries := t.TempDir(), t.TempDir()
+	_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64")...)
+	assert.NilError(t, err)
+	archive, err := os.Open(filepath.Join(output, "v1.34.4/kubernetes-v1.34.4-amd64.tar.gz"))
+	assert.NilError(t, err)
+	defer archive.Close()
+	_, err = bundle.Unpack(t.Context(), archive, bundle.TarGzip, binaries)
+	assert.NilError(t, err)
+	assert.NilError(t, os.Rename(filepath.Join(binaries, "release"), filepath.Join(binaries, "amd64")))
+	again := t.TempDir()
+	_, _, err = run(t, "bundle", "build", "--kubernetes", "v1.34.4", "--arch", "amd64", "--from-directory", binaries, "--output", again, "--cache", t.TempDir())
+	assert.NilError(t, err)
+	assert.Equal(t, digestsIn(t, filepath.Join(again, "v1.34.4"))["kubernetes-v1.34.4-amd64.tar.gz"], first["kubernetes-v1.34.4-amd64.tar.gz"])
+}
+
+func digestsIn(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	assert.NilError(t, err)
+	digests := map[string]string{}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+		assert.NilError(t, err)
+		sum := sha256.Sum256(content)
+		digests[entry.Name()] = hex.EncodeToString(sum[:])
+	}
+	return digests
+}
+
+func TestSourceDateIsTheTimeThatABuildCarries(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "1767323045")
+	server := releasetest.New(t, "amd64")
+	output := t.TempDir()
+	_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64")...)
+	assert.NilError(t, err)
+	contents, err := os.ReadFile(filepath.Join(output, "v1.34.4/kubernetes-v1.34.4-amd64.spdx.json"))
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(string(contents), `"created": "2026-01-02T03:04:05Z"`))
+}
+
+func TestABuildThatCannotBeDoneSaysWhyAndLeavesNothing(t *testing.T) {
+	server := releasetest.New(t, "amd64")
+	server.Put("dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet.sha256", []byte(strings.Repeat("0", 64)))
+	output, cache := t.TempDir(), t.TempDir()
+	for name, test := range map[string]struct {
+		args []string
+		want string
+		code int
+	}{
+		"no version":        {[]string{"bundle", "build", "--output", output}, "--kubernetes v1.34.4", exitConfiguration},
+		"nowhere to write":  {[]string{"bundle", "build", "--kubernetes", "v1.34.4"}, "--output", exitConfiguration},
+		"a wrong checksum":  {buildArgs(server, output, cache, "--arch", "amd64"), "fetching kubelet v1.34.4 for amd64: verifying it", exitFailed},
+		"unknown version":   {buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.28, 1.29", exitConfiguration},
+		"unknown format":    {buildArgs(releasetest.New(t, "amd64"), output, cache, "--arch", "amd64", "--format", "zip"), `writing bundles as "zip"`, exitConfiguration},
+		"two names":         {buildArgs(server, output, cache, "--push", "a.example/b", "--image-name", "c.example/d"), "--push names the image", exitConfiguration},
+		"a name for naught": {buildArgs(server, output, cache, "--image-name", "c.example/d"), "--image-name is for --image-archive", exitConfiguration},
+		"fetching nothing":  {buildArgs(server, output, cache, "--from-directory", output), "--from-directory fetches nothing", exitConfiguration},
+		"no directory": {[]string{"bundle", "build", "--kubernetes", "v1.34.4", "--output", output, "--cache", cache, "--from-directory", output},
+			"there is no folder", exitConfiguration},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, code, err := run(t, test.args...)
+			assert.ErrorContains(t, err, test.want)
+			assert.Equal(t, code, test.code)
+			left, err := filepath.Glob(filepath.Join(output, "v1.34.4", "*"))
+			assert.NilError(t, err)
+			assert.Equal(t, len(left), 0, "%v", left)
+		})
+	}
+}
+
+func TestBundleServeServesWhatTheFullImageHolds(t *testing.T) {
+	server := releasetest.New(t, "amd64")
+	output := t.TempDir()
+	_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64")...)
+	assert.NilError(t, err)
+
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer abcdef.0123456789abcdef" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer api.Close()
+	certFile, keyFile := writeTLS(t, api)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	address := listener.Addr().String()
+	assert.NilError(t, listener.Close())
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		root := rootCommand()
+		root.SetArgs([]string{"bundle", "serve", "--folder", filepath.Join(output, "v1.34.4"), "--listen", address,
+			"--tls-cert", certFile, "--tls-key", keyFile, "--api-server", api.URL, "--ca", certFile})
+		root.SetErr(&strings.Builder{})
+		ended <- root.ExecuteContext(ctx)
+	}()
+	repository := &bundle.Repository{URL: "https://" + address, HTTP: api.Client(), Token: secret.New("abcdef.0123456789abcdef")}
+	found, err := repository.Locate(t.Context(), "v1.34.4", "amd64")
+	for err != nil && t.Context().Err() == nil { // it is starting
+		found, err = repository.Locate(t.Context(), "v1.34.4", "amd64")
+	}
+	assert.NilError(t, err)
+	assert.Equal(t, found.SHA256, digestsIn(t, filepath.Join(output, "v1.34.4"))[found.Name])
+	cancel()
+	assert.NilError(t, <-ended)
+}
+
+// writeTLS writes a test server's own certificate, which is its authority too, and key.
+func writeTLS(t *testing.T, server *httptest.Server) (certFile, keyFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	own := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	assert.NilError(t, err)
+	certFile, keyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	for name, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: own.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		assert.NilError(t, os.WriteFile(name, pem.EncodeToMemory(block), 0o600))
+	}
+	return certFile, keyFile
+}
+
+func TestBundleServeNeedsItsFiles(t *testing.T) {
+	_, code, err := run(t, "bundle", "serve")
+	assert.ErrorContains(t, err, "--tls-cert, --tls-key and --ca are needed")
+	assert.Equal(t, code, exitConfiguration)
+	_, code, err = run(t, "bundle", "serve", "--ca", "/none/ca", "--tls-cert", "/none/cert", "--tls-key", "/none/key")
+	assert.ErrorContains(t, err, "/none/ca")
+	assert.Equal(t, code, exitConfiguration)
+}
+
+func TestTheProgramPlacesACopyOfItself(t *testing.T) {
+	dir := t.TempDir()
+	assert.NilError(t, os.WriteFile(filepath.Join(dir, "executor-plugin"), []byte("an older one"), 0o600))
+	_, _, err := run(t, "install-to", dir)
+	assert.NilError(t, err)
+	own, err := os.Executable()
+	assert.NilError(t, err)
+	entries, err := os.ReadDir(dir)
+	assert.NilError(t, err)
+	assert.Equal(t, len(entries), 1)
+	assert.Equal(t, digestsIn(t, dir)["executor-plugin"], digestsIn(t, filepath.Dir(own))[filepath.Base(own)])
+	assert.NilError(t, exec.CommandContext(t.Context(), filepath.Join(dir, "executor-plugin"), "-test.list", "^$").Run())
+
+	_, _, err = run(t, "install-to", filepath.Join(dir, "none"))
+	assert.ErrorContains(t, err, "copying this program")
+}
