@@ -66,6 +66,6 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), validateCommand(), provisionCommand(), planCommand(), joinCommand(), verifyCommand(),
-		bundleCommand(), installToCommand())
+		bundleCommand(), imagesCommand(), installToCommand())
 	return root
 }

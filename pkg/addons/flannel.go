@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,28 +39,16 @@ func flannel(s *site) (Addon, error) {
 	return d.addon()
 }
 
-// flannelNetwork writes flannel's network for the pods' one or two networks.
+// flannelNetwork writes flannel's network for the pods' network, which is of one family.
 func flannelNetwork(podCIDR string) (string, error) {
-	type backend struct {
-		Type string
+	prefix, err := netip.ParsePrefix(podCIDR)
+	if err != nil {
+		return "", fault.As(fault.Configuration, fmt.Errorf("reading networking.podCIDR: %w", err))
 	}
-	network := struct {
-		Network     string `json:",omitempty"`
-		IPv6Network string `json:",omitempty"`
-		EnableIPv4  bool
-		EnableIPv6  bool
-		Backend     backend
-	}{Backend: backend{Type: "vxlan"}}
-	for part := range strings.SplitSeq(podCIDR, ",") {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(part))
-		if err != nil {
-			return "", fault.As(fault.Configuration, fmt.Errorf("reading networking.podCIDR: %w", err))
-		}
-		if prefix.Addr().Is4() {
-			network.Network, network.EnableIPv4 = prefix.String(), true
-		} else {
-			network.IPv6Network, network.EnableIPv6 = prefix.String(), true
-		}
+	network := map[string]any{"Network": prefix.String(), "Backend": map[string]any{"Type": "vxlan"}}
+	if prefix.Addr().Is6() {
+		delete(network, "Network")
+		network["IPv6Network"], network["EnableIPv6"], network["EnableIPv4"] = prefix.String(), true, false
 	}
 	content, err := json.MarshalIndent(network, "", "  ")
 	return string(content) + "\n", err

@@ -58,7 +58,19 @@ func controlPlaneImages(cluster *config.Cluster) []Image {
 			found = append(found, Image{cluster.ImageRef(component.image), component.name})
 		}
 	}
+	if etcd := cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy; etcd.Enabled && etcd.StatefulSet.Image.Repository != "" {
+		found = append(found, Image{cluster.ImageRef(joined(etcd.StatefulSet.Image)), "etcd"})
+	}
 	return found
+}
+
+// joined writes an image in one word.
+func joined(image config.Image) string {
+	name := image.Repository + ":" + image.Tag
+	if image.Registry != "" {
+		name = image.Registry + "/" + name
+	}
+	return name
 }
 
 func pauseImage(cluster *config.Cluster, version string) (Image, error) {

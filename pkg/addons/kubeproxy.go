@@ -2,7 +2,6 @@ package addons
 
 import (
 	"fmt"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -51,7 +50,7 @@ func kubeProxyConfig(cluster *config.Cluster, manifest string) (string, error) {
 	if err := yaml.Unmarshal([]byte(manifest), &fields); err != nil {
 		return "", fmt.Errorf("reading config.conf of manifest kube-proxy: %w", err)
 	}
-	fields["clusterCIDR"] = strings.ReplaceAll(cluster.VCluster.Networking.PodCIDR, " ", "")
+	fields["clusterCIDR"] = cluster.VCluster.Networking.PodCIDR
 	if cluster.VCluster.Deploy.MetalLB.Enabled && wanted["mode"] == "ipvs" {
 		// In that mode every machine would answer ARP for the addresses that MetalLB gives to one.
 		fields["ipvs"] = map[string]any{"strictARP": true}

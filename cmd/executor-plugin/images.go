@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/pkg/config"
+)
+
+func imagesCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "images",
+		Short: "What a site without internet must mirror",
+		Args:  cobra.NoArgs,
+		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
+	command.AddCommand(imagesListCommand())
+	return command
+}
+
+func imagesListCommand() *cobra.Command {
+	var where place
+	var kubernetes, output string
+	var all bool
+	command := &cobra.Command{
+		Use:   "list",
+		Short: "List every image that a cluster pulls, one a line",
+		Long: `Lists the images of a cluster as its documents make it: of its control plane, of the addons that are on and of
+pods that these start, under the names by which they are pulled. Without documents, those of a cluster with
+default settings.
+
+  executor-plugin images list --kubernetes v1.34.4 --all
+  executor-plugin images list --from examples/team-a --cluster team-a --output table
+
+To fill a registry that controlPlane.advanced.defaultImageRegistry then names, list without that setting: the
+lines are where the images come from.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			cluster, err := where.documents(command.Context())
+			if err != nil {
+				return err
+			}
+			if all {
+				cluster = addons.WithAll(cluster)
+			}
+			images, err := addons.Images(cluster, kubernetes)
+			if err != nil {
+				return err
+			}
+			own := addons.Image{Reference: cluster.ImageRef(imageOf(cluster)), For: "executor-plugin"}
+			return printImages(command.OutOrStdout(), append([]addons.Image{own}, images...), output)
+		},
+	}
+	where.flags(command)
+	command.Flags().StringVar(&kubernetes, "kubernetes", "", "version of Kubernetes, e.g. v1.34.4 (default: the documents')")
+	command.Flags().BoolVar(&all, "all", false, "also those of addons that are off")
+	command.Flags().StringVarP(&output, "output", "o", "list", "list, table (with what each is for) or json")
+	return command
+}
+
+// documents loads a cluster's documents; the defaults when nothing says where to find any.
+func (p *place) documents(ctx context.Context) (*config.Cluster, error) {
+	if p.from == "" && p.namespace == "" {
+		defaults := config.Defaults()
+		return &defaults, nil
+	}
+	source, _, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(ctx, source, p.cluster)
+}
+
+// imageOf is the image of this program in the pods of a cluster's control plane.
+func imageOf(cluster *config.Cluster) string {
+	if own := cluster.Fleet.ControlPlane.Image; own != "" {
+		return own
+	}
+	return ownImage()
+}
+
+func printImages(out io.Writer, images []addons.Image, format string) error {
+	switch format {
+	case "json":
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(images)
+	case "table":
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "IMAGE\tFOR")
+		for _, image := range images {
+			fmt.Fprintf(table, "%s\t%s\n", image.Reference, image.For)
+		}
+		return table.Flush()
+	case "list":
+		for _, image := range images {
+			if _, err := fmt.Fprintln(out, image.Reference); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return usageError{fmt.Errorf("unknown --output %q: list, table or json", format)}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/addons"
+)
+
+func TestImagesAreListedOneALine(t *testing.T) {
+	out, _, err := run(t, "images", "list", "--kubernetes", "v1.34.4")
+	assert.NilError(t, err)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	assert.Equal(t, lines[0], defaultImage)
+	assert.Equal(t, lines[1], "ghcr.io/loft-sh/kubernetes:v1.34.4-full")
+	for _, line := range lines {
+		assert.Assert(t, !strings.ContainsAny(line, " \t"), "%q is more than an image", line)
+	}
+	assert.Assert(t, !strings.Contains(out, "metallb"), out)
+}
+
+func TestImagesOfWhatIsOffAreListedOnDemand(t *testing.T) {
+	out, _, err := run(t, "images", "list", "--kubernetes", "v1.34.4", "--all", "--output", "json")
+	assert.NilError(t, err)
+	var images []addons.Image
+	assert.NilError(t, json.Unmarshal([]byte(out), &images))
+	listed := map[string]string{}
+	for _, image := range images {
+		listed[image.For] = image.Reference
+	}
+	assert.Equal(t, listed["metrics-server"], "registry.k8s.io/metrics-server/metrics-server:v0.8.0")
+}
+
+func TestImagesWithoutAVersionOrInAnUnknownFormAreRefused(t *testing.T) {
+	_, code, err := run(t, "images", "list")
+	assert.ErrorContains(t, err, "name no version of Kubernetes")
+	assert.Equal(t, code, exitConfiguration)
+	_, code, err = run(t, "images", "list", "--kubernetes", "v1.34.4", "--output", "yaml")
+	assert.ErrorContains(t, err, `unknown --output "yaml"`)
+	assert.Equal(t, code, exitConfiguration)
+}
