@@ -151,9 +151,10 @@ func leadsToNode(rule string) bool {
 	if len(words) == 0 || ofNode(words[0]) {
 		return false
 	}
-	for i, word := range words[:len(words)-1] {
-		if (word == "-j" || word == "-g") && ofNode(words[i+1]) {
-			return true
+	// What is jumped to stands behind all that is matched, comments among them.
+	for i, word := range slices.Backward(words[:len(words)-1]) {
+		if word == "-j" || word == "-g" {
+			return ofNode(words[i+1])
 		}
 	}
 	return false

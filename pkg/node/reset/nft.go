@@ -26,8 +26,8 @@ func ofNode(chain string) bool {
 	return slices.ContainsFunc(nodeChains, func(prefix string) bool { return strings.HasPrefix(chain, prefix) })
 }
 
-// batch bounds the changes in one message to the kernel, whose buffers are bounded.
-const batch = 256
+// batch bounds the changes that go to the kernel at once: it answers each, and the buffer for its answers is bounded.
+const batch = 100
 
 // ruleset is what there is in nf_tables, sorted by whom it belongs to.
 type ruleset struct {

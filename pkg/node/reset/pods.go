@@ -23,10 +23,10 @@ const (
 	deletesWithin = time.Minute
 )
 
-// findPods looks at what runs, and asks containerd what it knows of, where it answers.
+// findPods looks at what runs, and asks containerd what else it knows of, where it answers.
 func findPods(ctx context.Context, n *node.Context) ([]string, error) {
 	found := describe(podProcesses(n.Host))
-	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) == nil {
+	if client(ctx, n) != "" {
 		ids, err := list(ctx, n, "containers")
 		if err != nil {
 			found = append(found, fmt.Sprintf("what containerd does not tell (%v)", err))
@@ -48,7 +48,7 @@ func podProcesses(h *host.Host) []inspect.Process {
 // endPods ends all containers at once, as the end of a sandbox would: who wants pods to end in order drains the node first.
 func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) {
 	before := len(podProcesses(n.Host))
-	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) == nil {
+	if client(ctx, n) != "" {
 		if err := deleteContainers(ctx, n); err != nil {
 			// One that is not Argosy's keeps what it knows, so there it is an error.
 			if !ownsContainerd(n.Host) {
@@ -107,20 +107,25 @@ func list(ctx context.Context, n *node.Context, kind string) ([]string, error) {
 	return strings.Fields(string(output)), nil
 }
 
-// ctr calls containerd's client: the bundle's, or the machine's own.
-func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...string) ([]byte, error) {
-	program := where(n.Host, "ctr")
+// client is the program to talk to containerd with: the bundle's, or the machine's own. It is "" where containerd does not
+// answer or there is none; then only processes tell of pods.
+func client(ctx context.Context, n *node.Context) string {
+	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) != nil {
+		return ""
+	}
 	for _, dir := range binariesPaths(n) {
-		if own := filepath.Join(dir, "ctr"); n.Host.Exists(own) {
-			program = own
+		if program := filepath.Join(dir, "ctr"); n.Host.Exists(program) {
+			return program
 		}
 	}
-	if program == "" {
-		return nil, errors.New("containerd runs, but the machine has no ctr to ask it with")
-	}
+	return where(n.Host, "ctr")
+}
+
+// ctr calls containerd's client.
+func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	argv := []string{n.Host.Path(program), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace", podNamespace}
+	argv := []string{n.Host.Path(client(ctx, n)), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace", podNamespace}
 	return n.Host.Runner.Run(ctx, host.Command{Argv: append(argv, args...)})
 }
 
