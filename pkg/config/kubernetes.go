@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -29,23 +30,30 @@ func (d *document) kubernetes(key string, section Free, into any, strict bool) {
 	}
 	unknown, err := kjson.UnmarshalStrict(text, into, kjson.DisallowUnknownFields)
 	if err != nil {
-		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")), "")
+		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")), "look its fields up in the Kubernetes API reference")
 	}
 	if !strict {
 		return
 	}
 	for _, problem := range unknown {
-		at, isField := problem.(kjson.FieldError)
-		if !isField || !plainPath.MatchString(at.FieldPath()) {
-			d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, shown(problem.Error())), "")
-			continue
+		var field kjson.FieldError
+		if errors.As(problem, &field) {
+			d.unknownIn(key, field.FieldPath(), name, reflect.TypeOf(into))
 		}
-		suggestion := ""
-		if near := nearest(lastKey(at.FieldPath()), keysAt(reflect.TypeOf(into), at.FieldPath())); near != "" {
-			suggestion = fmt.Sprintf("did you mean %q?", near)
-		}
-		d.add(key+"."+at.FieldPath(), "unknown key in a Kubernetes "+name, suggestion)
 	}
+}
+
+// unknownIn notes a key that a Kubernetes type does not have.
+func (d *document) unknownIn(section, path, name string, t reflect.Type) {
+	if !plainPath.MatchString(path) {
+		d.add(section, fmt.Sprintf("holds the key %s, which is unknown in a Kubernetes %s", shown(path), name), "")
+		return
+	}
+	suggestion := ""
+	if near := nearest(lastKey(path), keysAt(t, path)); near != "" {
+		suggestion = fmt.Sprintf("did you mean %q?", near)
+	}
+	d.add(section+"."+path, "unknown key in a Kubernetes "+name, suggestion)
 }
 
 // fitsEach checks that every item of a list is the Kubernetes type T.
@@ -58,7 +66,7 @@ func fitsEach[T any](d *document, key string, items []Free) {
 var (
 	indexTail = regexp.MustCompile(`(\[\d+\])+$`)
 	// plainPath is a path whose keys are plain words, which are places of the document as well.
-	plainPath = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]+$`)
+	plainPath = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,200}$`)
 )
 
 // lastKey is the last part of a path as Kubernetes writes it: "capabilities.drop" gives "drop".

@@ -74,12 +74,12 @@ func (d *document) checkKubeOvn() {
 	if len(switchedOnExplicitly(ovn.find("podRoutes"))) > 0 {
 		needs = append(needs, "loadBalancers.backendSubnet")
 		if d.root.find("networking.podCIDR") == nil {
-			d.add("networking.podCIDR", "is missing: "+key+".podRoutes needs it", "")
+			d.add("networking.podCIDR", "is missing: "+key+".podRoutes needs it", `write e.g. podCIDR: "10.64.0.0/16"`)
 		}
 	}
 	for _, need := range needs {
 		if value := ovn.find(need); value == nil || value.text == "" {
-			d.add(key+"."+need, "is missing", "")
+			d.add(key+"."+need, "is missing", "name it, or set enabled: false")
 		}
 	}
 }

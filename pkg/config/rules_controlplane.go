@@ -43,6 +43,10 @@ func (d *document) checkEtcd(key string, e DeployedEtcd) {
 	set := join(key, "statefulSet")
 	s := e.StatefulSet
 	d.imageParts(join(set, "image"), s.Image)
+	if s.Image != (Image{}) {
+		d.required(set+".image.repository", s.Image.Repository, `write e.g. "etcd"`)
+		d.required(set+".image.tag", s.Image.Tag, `write e.g. "3.6.10-0"`)
+	}
 	d.pullPolicy(join(set, "imagePullPolicy"), s.ImagePullPolicy)
 	d.metadata(set, s.Labels, s.Annotations)
 	d.metadata(join(set, "pods"), s.Pods.Labels, s.Pods.Annotations)

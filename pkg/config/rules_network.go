@@ -75,18 +75,8 @@ func special(address netip.Addr) bool {
 	return address.IsUnspecified() || address.IsLoopback() || address.IsMulticast() || address.IsLinkLocalUnicast()
 }
 
-// networksOf returns the networks of a value that cidr has checked; none when it is wrong.
-func networksOf(value string) []netip.Prefix {
-	var networks []netip.Prefix
-	for part := range strings.SplitSeq(value, ",") {
-		network, err := netip.ParsePrefix(strings.TrimSpace(part))
-		if err != nil {
-			return nil
-		}
-		networks = append(networks, network)
-	}
-	return networks
-}
+// networksOf returns the networks of a value; none when cidr has something against it.
+func networksOf(value string) []netip.Prefix { return (&document{}).cidr("", value) }
 
 // Bounds of the networks, as Kubernetes sets them.
 const (

@@ -1,16 +1,33 @@
 package config_test
 
 import (
+	"errors"
 	"os"
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/config"
 )
 
-// The examples of the specification, with the indentation that its text has lost.
+// The examples of the specification, with the indentation that its text has lost. Each is read for a cluster that exists
+// and for one that Argosy provisions.
+
+// example parses a block for a cluster that exists. For one that is provisioned, it only lacks a version, if it does.
+func example(t *testing.T, block string) *config.Cluster {
+	t.Helper()
+	_, err := config.Parse("team-a", []byte(block), []byte(hostedFleet))
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		only(t, problems, "controlPlane.distro.k8s.version", "is missing")
+	} else {
+		assert.NilError(t, err)
+	}
+	return parse(t, block, goodFleet)
+}
 
 func TestTheOverviewExampleIsAccepted(t *testing.T) {
-	c := parse(t, `
+	c := example(t, `
 privateNodes:
   enabled: true
 controlPlane:
@@ -24,7 +41,7 @@ controlPlane:
 networking:
   podCIDR: 10.64.0.0/16
   serviceCIDR: 10.128.0.0/16
-`, goodFleet)
+`)
 	assert.Equal(t, c.KubernetesVersion(), "v1.31.2")
 	assert.Equal(t, c.VCluster.ControlPlane.Service.Spec["type"], "LoadBalancer")
 	assert.Equal(t, c.VCluster.Networking.PodCIDR, "10.64.0.0/16")
@@ -32,19 +49,19 @@ networking:
 }
 
 func TestTheSchedulerExampleIsAccepted(t *testing.T) {
-	parse(t, goodVCluster+`
+	example(t, goodVCluster+`
 controlPlane:
   advanced:
     virtualScheduler:
       enabled: true
-`, goodFleet)
+`)
 }
 
 // The block says of every line what is true anyway, so the block as it stands passes.
 func TestTheBlockOfUnsupportedOptionsIsAcceptedAsItStands(t *testing.T) {
 	block, err := os.ReadFile("testdata/specification-unsupported.yaml")
 	assert.NilError(t, err)
-	parse(t, goodVCluster+string(block), goodFleet)
+	example(t, goodVCluster+string(block))
 }
 
 // Each of its lines, turned around, is refused, and nothing else is said.
@@ -75,19 +92,19 @@ func TestEachLineOfTheUnsupportedBlockTurnedAroundIsRefused(t *testing.T) {
 }
 
 func TestTheFlannelExampleIsAcceptedWhereTheSpecificationPutsIt(t *testing.T) {
-	c := parse(t, `
+	c := example(t, `
 privateNodes:
   enabled: true
   cni:
     flannel:
       enabled: false
-`, goodFleet)
+`)
 	assert.Equal(t, c.VCluster.Deploy.CNI.Flannel.Enabled, false)
 }
 
 // Every key of the configuration reference, with a value that this version carries out.
 func TestTheConfigReferenceIsAccepted(t *testing.T) {
-	c := parse(t, `
+	c := example(t, `
 privateNodes:
   enabled: true
   importNodeBinaries: true
@@ -122,7 +139,7 @@ privateNodes:
       - {key: gpu, value: "yes", effect: NoSchedule}
       ignorePreflightErrors: [Swap, FileAvailable--etc-kubernetes-kubelet.conf]
       imagePullPolicy: Never
-`, goodFleet)
+`)
 	assert.Equal(t, c.Fleet.Bundles.Repository, "https://bundles.example.com/kubernetes")
 	assert.Equal(t, c.CgroupDriver(), "systemd")
 	assert.Equal(t, len(c.KubeletExtraArgs()), 3)

@@ -4,7 +4,7 @@ package config
 type StatefulSet struct {
 	// HighAvailability of the control plane.
 	HighAvailability HighAvailability `json:"highAvailability,omitzero"`
-	// Image of the control plane's main container.
+	// Image of the original's own program, which Argosy does not run. It must be empty.
 	Image Image `json:"image,omitzero"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
@@ -28,9 +28,9 @@ type StatefulSet struct {
 	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
 	// WorkingDir of the main container.
 	WorkingDir string `json:"workingDir,omitempty"`
-	// Command replaces the usual one.
+	// Command of the original's own program. It must be empty.
 	Command []string `json:"command,omitempty"`
-	// Args replace the usual ones.
+	// Args of the original's own program. They must be empty.
 	Args []string `json:"args,omitempty"`
 	// Env of the main container, each a Kubernetes EnvVar.
 	Env []Free `json:"env,omitempty"`
