@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/join"
@@ -32,12 +33,12 @@ type Env struct {
 	provisions openings[*controlplane.Provisioner]
 
 	mu     sync.Mutex
-	window map[string]*join.Window
+	window map[string]*conduct.Window
 }
 
 // NewEnv makes an Env that opens clusters with open.
 func NewEnv(open Openers, log *slog.Logger) *Env {
-	return &Env{open: open, log: log, window: map[string]*join.Window{}}
+	return &Env{open: open, log: log, window: map[string]*conduct.Window{}}
 }
 
 // openings are the clusters as each workflow sees them: a workflow reads its configuration once, so that all its steps
@@ -112,12 +113,12 @@ func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 }
 
 // windowFor is the window that all machines of one workflow work in.
-func (e *Env) windowFor(call plugin.Call, cluster string, limit int) *join.Window {
+func (e *Env) windowFor(call plugin.Call, cluster string, limit int) *conduct.Window {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := call.Workflow.UID + "/" + cluster
 	if e.window[key] == nil {
-		e.window[key] = join.NewWindow(limit)
+		e.window[key] = conduct.NewWindow(limit)
 	}
 	return e.window[key]
 }

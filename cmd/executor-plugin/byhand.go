@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/fleet"
@@ -224,7 +225,7 @@ machine at its next safe point.`,
 // joinAll joins what the plan has work for and returns an error that names those that failed.
 func joinAll(ctx context.Context, conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) error {
 	terminal := newTerminal(out)
-	window := join.NewWindow(concurrency)
+	window := conduct.NewWindow(concurrency)
 	var mu sync.Mutex
 	failed := names(join.Refused(entries))
 	var group errgroup.Group

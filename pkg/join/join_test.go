@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/bundle"
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
@@ -172,7 +173,7 @@ bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, deliver
 		Repository: &bundle.Repository{URL: server.URL, Format: "tar.gz", SHA256: cluster.Fleet.Bundles.SHA256},
 		Version:    version,
 		Machine:    func(config.Machine) join.Machine { return machine },
-		Detached:   func(cause error) bool { return errors.Is(cause, errDetach) },
+		Follower:   conduct.Follower{Detached: func(cause error) bool { return errors.Is(cause, errDetach) }},
 	}
 }
 
@@ -199,7 +200,7 @@ func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.pushed), 1)
@@ -219,7 +220,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed)
 	assert.Equal(t, len(machine.started), 0)
@@ -235,7 +236,7 @@ func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 	}}}
 	c := conductor(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	for _, part := range []string{"m1", "192.0.2.1", "phase containerd", "address already in use", "journalctl -u containerd"} {
 		assert.ErrorContains(t, err, part)
 	}
@@ -251,7 +252,7 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 	}}}
 	c := conductor(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.ErrorContains(t, err, "disk is full")
 	assert.ErrorContains(t, err, "clock is off")
 	assert.Equal(t, len(machine.started), 0)
@@ -266,7 +267,7 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 	var said []string
-	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(text string) { said = append(said, text) })
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(text string) { said = append(said, text) })
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
 }
@@ -274,7 +275,7 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	machine := &fakeMachine{inspectErrors: []error{fault.As(fault.Configuration, errors.New("host key changed"))}}
 	c := conductor(t, machine, fake.NewClientset())
-	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.ErrorContains(t, err, "host key changed")
 	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 }
@@ -303,7 +304,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 				<-machine.watching
 				cancel(tt.cause)
 			}()
-			_, err := c.Join(ctx, firstMachine(c), join.NewWindow(1), func(string) {})
+			_, err := c.Join(ctx, firstMachine(c), conduct.NewWindow(1), func(string) {})
 			assert.ErrorIs(t, err, tt.cause)
 			assert.Equal(t, len(machine.cancelled), tt.cancelled)
 			assert.Equal(t, len(tokens(t, client)), tt.tokens)
@@ -316,13 +317,13 @@ func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	c := conductor(t, machine, client)
 	// The first join tells the operation's id, which depends only on what is wanted.
-	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	machine.facts.Working = machine.started[0].ID
 	machine.pushed, machine.arrives = nil, make(chan struct{})
 	client.ClearActions()
 
-	_, err = c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(string) {})
+	_, err = c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].Secrets.BootstrapToken, "")
 	assert.Equal(t, len(machine.pushed), 1, "the bundle of a running operation goes on where its sender was lost")
@@ -339,7 +340,7 @@ func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 	held := -1
-	_, err := c.Join(t.Context(), firstMachine(c), join.NewWindow(1), func(text string) {
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(text string) {
 		if strings.Contains(text, "trying again") {
 			held = len(tokens(t, client))
 		}
@@ -412,7 +413,7 @@ func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := c.Join(ctx, firstMachine(c), join.NewWindow(1), func(text string) {
+	_, err := c.Join(ctx, firstMachine(c), conduct.NewWindow(1), func(text string) {
 		if strings.Contains(text, "has not registered") {
 			waiting <- struct{}{}
 		}

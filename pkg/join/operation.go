@@ -1,14 +1,12 @@
 package join
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -31,17 +29,12 @@ func operationFor(cluster *config.Cluster, target *Target, machine config.Machin
 	return operation, err
 }
 
-// identify digests what is wanted; where the bundle comes from and how long it may take do not matter for identity.
+// identify digests what is wanted; where the bundle comes from does not matter for identity.
 func identify(operation spec.Operation) (string, error) {
 	wanted := *operation.Join
 	wanted.Bundle.URL, wanted.Bundle.CACert, wanted.Bundle.Size, wanted.Bundle.Authenticated = "", "", 0, false
-	operation.Join, operation.Timeout, operation.Secrets = &wanted, 0, spec.Secrets{}
-	encoded, err := json.Marshal(operation)
-	if err != nil {
-		return "", fmt.Errorf("encoding the operation on machine %q: %w", operation.Machine, err)
-	}
-	digest := sha256.Sum256(encoded)
-	return string(operation.Kind) + "-" + hex.EncodeToString(digest[:8]), nil
+	operation.Join = &wanted
+	return conduct.Identify(operation)
 }
 
 func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle) (*spec.Join, error) {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -96,9 +97,9 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 	plan := seen.facts.Plan
 	switch {
 	case plan.Error != nil:
-		entry.Action, entry.Reasons = ActionRefuse, problems(plan.Error)
-	case wants(plan):
-		entry.Phases = wantedPhases(plan)
+		entry.Action, entry.Reasons = ActionRefuse, conduct.Problems(plan.Error)
+	case conduct.Wants(plan):
+		entry.Phases = conduct.WantedPhases(plan)
 		if node != nil && readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName {
 			entry.Action = ActionRefuse
 			entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
@@ -117,25 +118,6 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 			entry.Action, entry.Reasons = ActionMark, []string{"will set " + strings.Join(changes, ", ")}
 		}
 	}
-}
-
-func problems(failure *spec.Error) []string {
-	if len(failure.Problems) > 0 {
-		return failure.Problems
-	}
-	return []string{failure.Message}
-}
-
-func wants(plan *spec.Status) bool { return len(wantedPhases(plan)) > 0 }
-
-func wantedPhases(plan *spec.Status) []string {
-	var names []string
-	for _, phase := range plan.Phases {
-		if phase.Outcome == spec.Wanted {
-			names = append(names, phase.Name)
-		}
-	}
-	return names
 }
 
 // nodes are the cluster's nodes by name, fetched once for the whole plan.

@@ -1,4 +1,4 @@
-package join
+package conduct
 
 import (
 	"context"
@@ -19,9 +19,9 @@ const (
 	jitterShare = 20 // percent
 )
 
-// retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one place
+// Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one place
 // that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
-func retrying(ctx context.Context, budget time.Duration, report func(string), attempt func(context.Context) error) error {
+func Retrying(ctx context.Context, budget time.Duration, report func(string), attempt func(context.Context) error) error {
 	backoff := retry.NewExponential(firstWait)
 	backoff = retry.WithCappedDuration(longestWait, backoff)
 	backoff = retry.WithJitterPercent(jitterShare, backoff)

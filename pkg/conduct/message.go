@@ -1,4 +1,4 @@
-package join
+package conduct
 
 import (
 	"fmt"
@@ -7,15 +7,12 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// clusterPhases follow the machine's own in the cluster: ready, labels.
-const clusterPhases = 2
-
-// message is the line that the Argo UI shows while a machine works:
+// Message is the line that the Argo UI shows while a machine works; further phases follow the machine's own in the cluster.
 //
 //	[5/11 containerd] starting containerd · 12s
 //	[2/11 bundle] 214 of 398 MB, 96 MB/s
-func message(status spec.Status) string {
-	place := fmt.Sprintf("[%d/%d %s]", status.Index, status.Total+clusterPhases, status.Phase)
+func Message(status spec.Status, further int) string {
+	place := fmt.Sprintf("[%d/%d %s]", status.Index, status.Total+further, status.Phase)
 	if status.Phase == "" {
 		place = "[starting]"
 	}

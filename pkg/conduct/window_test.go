@@ -1,4 +1,4 @@
-package join_test
+package conduct_test
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/conduct"
 )
 
 func quiet(int) {}
 
 func TestAWindowNeverHoldsMoreThanItsLimitAndLetsEverybodyIn(t *testing.T) {
 	const limit, machines = 3, 40
-	window := join.NewWindow(limit)
+	window := conduct.NewWindow(limit)
 	var inside, most, entered atomic.Int64
 	var wait sync.WaitGroup
 	for range machines {
@@ -38,7 +38,7 @@ func TestAWindowNeverHoldsMoreThanItsLimitAndLetsEverybodyIn(t *testing.T) {
 }
 
 func TestPlacesAreGivenInTheOrderOfAsking(t *testing.T) {
-	window := join.NewWindow(1)
+	window := conduct.NewWindow(1)
 	leave, err := window.Enter(t.Context(), quiet)
 	assert.NilError(t, err)
 
@@ -61,7 +61,7 @@ func TestPlacesAreGivenInTheOrderOfAsking(t *testing.T) {
 }
 
 func TestWhoGivesUpWaitingTakesNoPlace(t *testing.T) {
-	window := join.NewWindow(1)
+	window := conduct.NewWindow(1)
 	leave, err := window.Enter(t.Context(), quiet)
 	assert.NilError(t, err)
 
@@ -77,7 +77,7 @@ func TestWhoGivesUpWaitingTakesNoPlace(t *testing.T) {
 }
 
 func TestARunningMachineEntersOverTheLimitAndNobodyFollowsUntilThereIsRoom(t *testing.T) {
-	window := join.NewWindow(1)
+	window := conduct.NewWindow(1)
 	first, second := window.EnterRunning(), window.EnterRunning()
 	admitted := make(chan func(), 1)
 	queued := make(chan struct{})

@@ -1,0 +1,112 @@
+// Package conduct is what every operation that the plugin has machines carry out has in common: how it is told apart, how
+// many machines work at a time, what is tried again, how one that runs is followed and stopped, and how it is told about.
+// What an operation does, and what it needs of a cluster, is left to the packages that use it.
+package conduct
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// Machine is the plugin's side of one machine; *machine.Machine is one.
+type Machine interface {
+	Inspect(ctx context.Context, question spec.Question) (spec.Facts, error)
+	Start(ctx context.Context, operation spec.Operation) (spec.Status, error)
+	Watch(ctx context.Context, id string, each func(spec.Status)) (spec.Status, error)
+	Cancel(ctx context.Context, id string) error
+}
+
+// Identify gives the operation's ID, which depends on what is wanted alone: neither on how long it may take nor on the
+// secrets that it is done with.
+func Identify(operation spec.Operation) (string, error) {
+	operation.ID, operation.Timeout, operation.Secrets = "", 0, spec.Secrets{}
+	encoded, err := json.Marshal(operation)
+	if err != nil {
+		return "", fmt.Errorf("encoding the operation on machine %q: %w", operation.Machine, err)
+	}
+	digest := sha256.Sum256(encoded)
+	return string(operation.Kind) + "-" + hex.EncodeToString(digest[:8]), nil
+}
+
+// Watch shows an operation's status, which it gets as it was at first, until it is final, and returns the last one.
+type Watch func(ctx context.Context, status spec.Status) (spec.Status, error)
+
+// Follower sees operations through that run on machines.
+type Follower struct {
+	// Log gets a line at the start and the end of each operation; nil writes none.
+	Log *slog.Logger
+	// Detached says whether a cancellation only ends this process, while the work on the machine should go on; nil for never.
+	Detached func(cause error) bool
+}
+
+// Run has the machine carry out the operation, or attaches to it where it runs, and returns how it ended: an error unless
+// it succeeded. When ctx ends, the machine stops at its next safe point, unless its end only ends this process.
+func (f Follower) Run(ctx context.Context, machine Machine, operation spec.Operation, watch Watch) (spec.Status, error) {
+	status, err := machine.Start(ctx, operation)
+	if err != nil {
+		return status, fmt.Errorf("starting operation %s: %w", operation.ID, err)
+	}
+	log := f.log().With("machine", operation.Machine, "operation", operation.ID)
+	log.Info("operation runs")
+	if !status.State.Final() {
+		status, err = f.follow(ctx, machine, operation.ID, status, watch)
+	}
+	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
+	if err == nil && status.State != spec.Succeeded {
+		err = fault.As(classOf(status), &Failure{Machine: operation.Machine, Status: status})
+	}
+	return status, err
+}
+
+func (f Follower) log() *slog.Logger {
+	if f.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return f.Log
+}
+
+// follow watches a running operation to its end. A cancellation stops it on the machine, unless it only ends this process.
+func (f Follower) follow(ctx context.Context, machine Machine, id string, status spec.Status, watch Watch) (spec.Status, error) {
+	status, err := watch(ctx, status)
+	if ctx.Err() == nil || status.State.Final() {
+		return status, err
+	}
+	if f.Leaves(ctx) {
+		return status, context.Cause(ctx)
+	}
+	return stop(ctx, machine, id)
+}
+
+// Leaves says whether ctx has ended in a way that lets the work on machines go on.
+func (f Follower) Leaves(ctx context.Context) bool {
+	return ctx.Err() != nil && f.Detached != nil && f.Detached(context.Cause(ctx))
+}
+
+// stopTimeout bounds the wait for a machine to reach a safe point after a cancellation; Argo gives a pod 30 s to end.
+const stopTimeout = 20 * time.Second
+
+func stop(ctx context.Context, machine Machine, id string) (spec.Status, error) {
+	cause := context.Cause(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := machine.Cancel(ctx, id); err != nil {
+		return spec.Status{}, errors.Join(cause, fmt.Errorf("stopping operation %s: %w", id, err))
+	}
+	status, err := machine.Watch(ctx, id, func(spec.Status) {})
+	if err != nil {
+		return status, errors.Join(cause, fmt.Errorf("waiting for operation %s to stop: %w", id, err))
+	}
+	if status.State == spec.Succeeded {
+		return status, nil
+	}
+	return status, fault.As(fault.Cancelled, cause)
+}

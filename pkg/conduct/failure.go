@@ -1,0 +1,48 @@
+package conduct
+
+import (
+	"fmt"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// Failure is an operation that ended on the machine without success.
+type Failure struct {
+	Machine string
+	Status  spec.Status
+}
+
+// Error tells the machine, the phase, what happened, its last lines and what to do next.
+func (f *Failure) Error() string {
+	failure := f.Status.Error
+	if failure == nil {
+		return fmt.Sprintf("machine %s: the operation ended as %s in phase %s", f.Machine, f.Status.State, f.Status.Phase)
+	}
+	var text strings.Builder
+	_, _ = fmt.Fprintf(&text, "machine %s: phase %s: %s", f.Machine, failure.Phase, failure.Message)
+	for _, problem := range failure.Problems {
+		_, _ = fmt.Fprintf(&text, "\n  - %s", problem)
+	}
+	if failure.Command != "" {
+		_, _ = fmt.Fprintf(&text, "\n  command: %s", failure.Command)
+	}
+	for _, line := range failure.Tail {
+		_, _ = fmt.Fprintf(&text, "\n  | %s", line)
+	}
+	if failure.Hint != "" {
+		_, _ = fmt.Fprintf(&text, "\n  next: %s", failure.Hint)
+	}
+	return text.String()
+}
+
+func classOf(status spec.Status) fault.Class {
+	if status.State == spec.Cancelled {
+		return fault.Cancelled
+	}
+	if status.Error != nil && status.Error.Class != "" {
+		return status.Error.Class
+	}
+	return fault.Permanent
+}
