@@ -35,6 +35,11 @@ spec:
       - {name: logs, image: "registry.example.com/logs:1"}
 `
 
+// ours is what a document looks like once it was set: somebody who edits it leaves our label there.
+func ours(document string) string {
+	return strings.Replace(document, "namespace: default", "namespace: default, labels: {app.kubernetes.io/managed-by: argosy}", 1)
+}
+
 const webPath = "/apis/apps/v1/namespaces/default/deployments/web"
 
 func configMap(name string, data ...string) string {
@@ -84,10 +89,9 @@ func TestSetSaysWhatItCreatedChangedAndLeftAsItWas(t *testing.T) {
 func TestAStatusThatSomebodyWritesMeanwhileIsNoChangeOfOurs(t *testing.T) {
 	server, setter := start(t)
 	set(t, setter, deployment)
-	labelled := strings.Replace(deployment, "{name: web, namespace: default}", "{name: web, namespace: default, labels: {app.kubernetes.io/managed-by: argosy}}", 1)
 	server.Refuse(func(verb, _ string) error {
 		if verb == "patch" {
-			server.Edit(t, "kube-controller-manager", labelled+"status: {readyReplicas: 1}\n")
+			server.Edit(t, "kube-controller-manager", ours(deployment)+"status: {readyReplicas: 1}\n")
 		}
 		return nil
 	})
@@ -99,15 +103,15 @@ func TestFieldsThatOthersSetStayTheirs(t *testing.T) {
 		name, edited string
 		left         []string
 	}{
-		{"a number", strings.Replace(deployment, "replicas: 1", "replicas: 4", 1), []string{"spec.replicas is kubectl's"}},
-		{"a container's image", strings.Replace(deployment, "/web:1", "/web:2", 1), []string{`spec.template.spec.containers[name="web"].image is kubectl's`}},
-		{"a list", strings.Replace(deployment, "[serve]", "[serve, --loud]", 1), []string{`spec.template.spec.containers[name="web"].args is kubectl's`}},
+		{"a number", strings.Replace(ours(deployment), "replicas: 1", "replicas: 4", 1), []string{"spec.replicas is kubectl's"}},
+		{"a container's image", strings.Replace(ours(deployment), "/web:1", "/web:2", 1), []string{`spec.template.spec.containers[name="web"].image is kubectl's`}},
+		{"a list", strings.Replace(ours(deployment), "[serve]", "[serve, --loud]", 1), []string{`spec.template.spec.containers[name="web"].args is kubectl's`}},
 		{
-			"a label with dots", strings.Replace(deployment, "{name: web, namespace: default}", "{name: web, namespace: default, labels: {app.kubernetes.io/managed-by: Helm}}", 1),
+			"a label with dots", strings.Replace(ours(deployment), "managed-by: argosy", "managed-by: Helm", 1),
 			[]string{"metadata.labels.app.kubernetes.io/managed-by is kubectl's"},
 		},
 		{
-			"several", strings.NewReplacer("replicas: 1", "replicas: 4", "/logs:1", "/logs:2").Replace(deployment),
+			"several", strings.NewReplacer("replicas: 1", "replicas: 4", "/logs:1", "/logs:2").Replace(ours(deployment)),
 			[]string{"spec.replicas is kubectl's", `spec.template.spec.containers[name="logs"].image is kubectl's`},
 		},
 	}
@@ -118,9 +122,10 @@ func TestFieldsThatOthersSetStayTheirs(t *testing.T) {
 			server.Edit(t, "kubectl", test.edited)
 			theirs := server.Get(webPath)
 
-			for range 2 { // the first run gives the fields up, the second finds nothing to do
+			for range 2 {
 				changes, err := setter.Set(t.Context(), decode(t, deployment), apply.Options{})
 				assert.NilError(t, err)
+				assert.Equal(t, changes[0].Outcome, apply.Unchanged)
 				slices.Sort(changes[0].LeftTo)
 				assert.DeepEqual(t, changes[0].LeftTo, test.left)
 			}
@@ -131,6 +136,13 @@ func TestFieldsThatOthersSetStayTheirs(t *testing.T) {
 			assert.Equal(t, apply.Summary(changes), "1 changed (Deployment default/web)")
 		})
 	}
+}
+
+func TestAConfigMapThatIsAllTheirsIsLeftAlone(t *testing.T) {
+	server, setter := start(t)
+	set(t, setter, configMap("a"))
+	server.Edit(t, "kubectl", strings.Replace(ours(configMap("a")), "key: value", "key: mine", 1)+"  more: mine\n")
+	assert.Equal(t, set(t, setter, configMap("a")), "1 unchanged; ConfigMap default/a: data.key is kubectl's")
 }
 
 func TestObjectsAreSetInTheOrderInWhichTheyNeedEachOther(t *testing.T) {
@@ -177,6 +189,11 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 			fault.Configuration, []string{"Deployment default/web: missing permission: get deployments.apps (a rule of a ClusterRole)"},
 		},
 		{
+			"a Namespace is the cluster's",
+			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf(`User "argosy" cannot get resource "namespaces" in API group "" in the namespace "sea"`))},
+			fault.Configuration, []string{"missing permission: get namespaces (a rule of a ClusterRole)"},
+		},
+		{
 			"a quota is not a missing permission",
 			map[string]error{"patch " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf("exceeded quota: small"))},
 			fault.Configuration, []string{`Deployment default/web: deployments.apps "web" is forbidden: exceeded quota: small`},
@@ -221,6 +238,14 @@ func TestWhatCanNotBeSetIsSaidBeforeAnythingThatNeedsIt(t *testing.T) {
 			assert.Equal(t, len(changes), 0)
 		})
 	}
+}
+
+func TestAnObjectThatIsBeingDeletedIsWaitedFor(t *testing.T) {
+	server, setter := start(t)
+	server.Edit(t, "kubectl", "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: default, name: a, deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [example.com/held]}")
+	_, err := setter.Set(t.Context(), decode(t, configMap("a")), apply.Options{})
+	assert.ErrorContains(t, err, `it is being deleted, which waits for the finalizers ["example.com/held"]`)
+	assert.Assert(t, fault.IsTransient(err))
 }
 
 func TestAServerThatIsAwayIsTransientAndACancelledSetIsCancelled(t *testing.T) {

@@ -72,7 +72,7 @@ func refused(err error) error {
 	if group != "" {
 		resource += "." + group
 	}
-	if namespace == "" {
+	if namespace == "" || resource == "namespaces" { // a Namespace counts as lying in itself
 		return fmt.Errorf("missing permission: %s %s (a rule of a ClusterRole): %w", verb, resource, err)
 	}
 	return fmt.Errorf("missing permission: %s %s in %s (a rule of a Role): %w", verb, resource, namespace, err)

@@ -63,15 +63,19 @@ func drop(object *unstructured.Unstructured, field string) bool {
 	return found
 }
 
-// without returns value without what is at path; nil when that is value itself. Names are not quoted in a path, so that
-// the dots in a label look like steps; the object tells which they are.
+// without returns value without what is at path, and nil when nothing is left of it: to apply an empty map is a claim as
+// well. Names are not quoted in a path, so that the dots in a label look like steps; the object tells which they are.
 func without(value any, path string) (rest any, found bool) {
 	if path == "" {
 		return nil, true
 	}
 	switch value := value.(type) {
 	case map[string]any:
-		return value, withoutField(value, path)
+		found := withoutField(value, path)
+		if found && len(value) == 0 {
+			return nil, true
+		}
+		return value, found
 	case []any:
 		return withoutItem(value, path)
 	}

@@ -31,7 +31,7 @@ func (s *Setter) set(ctx context.Context, object *unstructured.Unstructured, o O
 	case err != nil:
 		return nil, Classify(err)
 	case before.GetDeletionTimestamp() != nil:
-		return nil, fault.As(fault.Transient, fmt.Errorf("it is being deleted; finalizers that still hold it: %q", before.GetFinalizers()))
+		return nil, fault.As(fault.Transient, ending(before))
 	}
 	after, left, err := patch(ctx, resource, object, o.Force)
 	if err != nil {
@@ -40,6 +40,14 @@ func (s *Setter) set(ctx context.Context, object *unstructured.Unstructured, o O
 	change := changeOf(object, outcome(before, after))
 	change.LeftTo = left
 	return change, nil
+}
+
+// ending says that an object is on its way out, and what holds it up.
+func ending(object *unstructured.Unstructured) error {
+	if finalizers := object.GetFinalizers(); len(finalizers) > 0 {
+		return fmt.Errorf("it is being deleted, which waits for the finalizers %q; it can be made anew after that", finalizers)
+	}
+	return errors.New("it is being deleted; it can be made anew after that")
 }
 
 // patch applies object without the fields that others own, and returns what the object is now and what was left to whom.
