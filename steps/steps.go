@@ -16,12 +16,14 @@ import (
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/reset"
 )
 
 // Openers open the named cluster of a namespace of the host cluster, ready for the work of its name.
 type Openers struct {
 	Join      func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
+	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error)
 }
 
 // Env is what the steps of one plugin process share.
@@ -31,6 +33,7 @@ type Env struct {
 
 	joins      openings[*join.Conductor]
 	provisions openings[*controlplane.Provisioner]
+	resets     openings[*reset.Conductor]
 
 	mu     sync.Mutex
 	window map[string]*conduct.Window
@@ -105,6 +108,18 @@ func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string)
 			provisioner.Log = e.logger(call, cluster)
 		}
 		return provisioner, err
+	})
+}
+
+// resetter opens cluster for resets.
+func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*reset.Conductor, error) {
+	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
+		conductor, err := e.open.Reset(ctx, namespace, cluster)
+		if err == nil {
+			conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+			conductor.Log = e.logger(call, cluster)
+		}
+		return conductor, err
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/reset"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/steps"
 )
@@ -84,6 +85,10 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools fleet.Too
 		},
 		Provision: func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
 			return fleet.OpenProvisioner(ctx, restConfig, namespace, cluster, ownImage())
+		},
+		Reset: func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
+			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
+			return fleet.OpenReset(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
 	}
 }

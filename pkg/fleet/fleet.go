@@ -47,7 +47,7 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	if version == "" {
 		version = target.Version
 	}
-	reach := &reach{source: source, keys: keys, cluster: documents, secrets: map[string]map[string]secret.Value{}}
+	reach := newReach(source, keys, documents)
 	repository, err := openRepository(ctx, documents, target)
 	if err != nil {
 		return nil, err
@@ -57,16 +57,7 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Target:     target,
 		Version:    version,
 		Repository: repository,
-		Machine: func(m config.Machine) join.Machine {
-			dial := func(ctx context.Context) (*ssh.Client, error) {
-				how, err := reach.config(ctx, m)
-				if err != nil {
-					return nil, fmt.Errorf("preparing the connection to machine %q: %w", m.Name, err)
-				}
-				return tools.Pool.Get(ctx, how)
-			}
-			return machine.New(m.Name, dial, tools.Agent, documents.VCluster.PrivateNodes.AutoUpgrade.BinariesPath)
-		},
+		Machine:    func(m config.Machine) join.Machine { return reach.machine(m, tools) },
 	}, nil
 }
 
@@ -78,6 +69,22 @@ type reach struct {
 
 	mu      sync.Mutex
 	secrets map[string]map[string]secret.Value
+}
+
+func newReach(source config.Source, keys HostKeys, cluster *config.Cluster) *reach {
+	return &reach{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{}}
+}
+
+// machine opens a machine; it does not dial yet.
+func (r *reach) machine(m config.Machine, tools Tools) *machine.Machine {
+	dial := func(ctx context.Context) (*ssh.Client, error) {
+		how, err := r.config(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("preparing the connection to machine %q: %w", m.Name, err)
+		}
+		return tools.Pool.Get(ctx, how)
+	}
+	return machine.New(m.Name, dial, tools.Agent, r.cluster.VCluster.PrivateNodes.AutoUpgrade.BinariesPath)
 }
 
 func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error) {

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/reset"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// resetRequest is what a reset by hand was asked for.
+type resetRequest struct {
+	machines    string
+	concurrency int
+	confirmed   bool
+	options     reset.Options
+}
+
+func resetCommand() *cobra.Command {
+	var where place
+	var request resetRequest
+	command := &cobra.Command{
+		Use:   "reset",
+		Short: "Make machines of the cluster clean again, prove it, and delete their nodes",
+		Long: `Shows what there is to take away from each machine: pods, containers and images, credentials, binaries, network
+links and rules, mounts, files. Only with --yes it does so. Pods end at once: drain nodes before whose pods should
+move. A machine that is another cluster's node is refused untouched. What the machine's owner brought stays.
+
+Running it again is safe and finishes what was interrupted. Ctrl-C stops each machine at its next safe point.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if request.machines == "" {
+				return usageError{errors.New(`say which machines: --machines with names, a label selector, or "all"`)}
+			}
+			conductor, done, err := where.resetter(command.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			return request.carryOut(command.Context(), conductor, command.OutOrStdout())
+		},
+	}
+	where.flags(command)
+	flags := command.Flags()
+	flags.StringVarP(&request.machines, "machines", "m", "", `which machines: names with commas between, a label selector like zone=a, or "all"`)
+	flags.IntVar(&request.concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
+	flags.BoolVar(&request.confirmed, "yes", false, "do it")
+	flags.BoolVar(&request.options.ClusterGone, "cluster-gone", false, "there is no cluster any more: do not ask it, and know its machines by its name in their records")
+	flags.BoolVar(&request.options.RemoveVolumes, "remove-volumes", false, "remove also the data of local volumes")
+	return command
+}
+
+// resetter opens the cluster's machines; done closes the connections.
+func (p *place) resetter(ctx context.Context) (conductor *reset.Conductor, done func(), err error) {
+	source, keys, err := p.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	pool := ssh.NewPool()
+	conductor, err = fleet.OpenReset(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return conductor, func() { pool.Close() }, nil
+}
+
+// carryOut shows the plan, refuses when a machine is refused or nobody said yes, and resets the machines.
+func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, out io.Writer) error {
+	machines, err := conductor.Cluster.Select(r.machines)
+	if err != nil {
+		return err
+	}
+	entries, err := conductor.Plan(ctx, machines, r.options)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(out, reset.Table(entries)); err != nil {
+		return fmt.Errorf("showing the plan: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.Action == reset.ActionRefuse {
+			return fmt.Errorf("machine %s can't be reset as it is; nothing was touched, also not on the others", entry.Machine)
+		}
+	}
+	if !r.confirmed {
+		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
+	}
+	return r.resetAll(ctx, conductor, machines, out)
+}
+
+// resetAll resets machines and returns an error that names those that failed.
+func (r resetRequest) resetAll(ctx context.Context, conductor *reset.Conductor, machines []config.Machine, out io.Writer) error {
+	limit := r.concurrency
+	if limit <= 0 {
+		limit = conductor.Cluster.Fleet.Limits.Concurrency
+	}
+	terminal, window := newTerminal(out), conduct.NewWindow(limit)
+	var mu sync.Mutex
+	var failed []string
+	var group errgroup.Group
+	for _, machine := range machines {
+		group.Go(func() error {
+			outcome, err := conductor.Reset(ctx, machine, r.options, window, func(text string) { terminal.progress(machine.Name, text) })
+			if err != nil {
+				terminal.line(machine.Name, err.Error())
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, machine.Name)
+				return nil
+			}
+			terminal.line(machine.Name, outcome.String())
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if len(failed) > 0 {
+		return fmt.Errorf("%d of %d machines failed: %s", len(failed), len(machines), strings.Join(failed, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// resettable is a machine with something to take away, or one that is refused.
+type resettable struct {
+	conduct.Machine
+	refused bool
+	started *int
+}
+
+func (m resettable) Inspect(context.Context, spec.Question) (spec.Facts, error) {
+	plan := &spec.Status{Phases: []spec.Phase{{Name: "binaries", Outcome: spec.Wanted, Detail: "binaries from /usr/local/bin/.argosy"}}}
+	if m.refused {
+		plan.Error = &spec.Error{Message: "it is another cluster's node"}
+	}
+	return spec.Facts{Plan: plan}, nil
+}
+
+func (m resettable) Start(context.Context, spec.Operation) (spec.Status, error) {
+	*m.started++
+	return spec.Status{State: spec.Succeeded, Changed: true, Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}}}, nil
+}
+
+// resetBoth calls the command's work on machines m1 and m2, and says how many were worked on.
+func resetBoth(t *testing.T, refused string, request resetRequest) (out string, started int, err error) {
+	t.Helper()
+	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
+apiVersion: argosy.dev/v1alpha1
+kind: Fleet
+cluster: {kubeconfigSecret: kubeconfig}
+machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
+`))
+	assert.NilError(t, err)
+	conductor := &reset.Conductor{
+		Cluster: cluster,
+		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
+		Machine: func(m config.Machine) conduct.Machine {
+			return resettable{refused: m.Name == refused, started: &started}
+		},
+	}
+	var text bytes.Buffer
+	request.machines, request.concurrency = "all", 1
+	err = request.carryOut(t.Context(), conductor, &text)
+	return text.String(), started, err
+}
+
+func TestAResetWithoutYesOnlySaysWhatItWouldTakeAway(t *testing.T) {
+	out, started, err := resetBoth(t, "", resetRequest{})
+	assert.Assert(t, errors.As(err, new(usageError)), "%v", err)
+	assert.ErrorContains(t, err, "say --yes")
+	assert.Equal(t, strings.Count(out, "binaries from /usr/local/bin/.argosy"), 2, out)
+	assert.Equal(t, started, 0)
+}
+
+func TestAResetWithYesDoesIt(t *testing.T) {
+	out, started, err := resetBoth(t, "", resetRequest{confirmed: true})
+	assert.NilError(t, err)
+	assert.Equal(t, started, 2)
+	assert.Assert(t, strings.Contains(out, "machine m2 is clean after"), out)
+}
+
+func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingReset(t *testing.T) {
+	out, started, err := resetBoth(t, "m2", resetRequest{confirmed: true})
+	assert.ErrorContains(t, err, "machine m2 can't be reset as it is")
+	assert.Assert(t, strings.Contains(out, "another cluster's node"), out)
+	assert.Equal(t, started, 0)
+}
+
+func TestAResetNamesItsMachines(t *testing.T) {
+	_, code, err := run(t, "reset", "--namespace", "team-a", "--yes")
+	assert.ErrorContains(t, err, "say which machines")
+	assert.Equal(t, code, exitConfiguration)
+}

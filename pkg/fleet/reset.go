@@ -1,0 +1,26 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// OpenReset reads cluster from source and makes a conductor that resets its machines. It does not ask the cluster itself,
+// which may be gone.
+func OpenReset(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*reset.Conductor, error) {
+	documents, err := config.Load(ctx, source, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
+	}
+	reach := newReach(source, keys, documents)
+	return &reset.Conductor{
+		Cluster: documents,
+		Connect: func(ctx context.Context) (*join.Target, error) { return join.Connect(ctx, source, documents) },
+		Machine: func(m config.Machine) conduct.Machine { return reach.machine(m, tools) },
+	}, nil
+}

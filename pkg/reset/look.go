@@ -1,0 +1,97 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// defaultVolumes is where the local-path-provisioner addon makes volumes unless the documents say otherwise.
+const defaultVolumes = "/opt/local-path-provisioner"
+
+// sight is what one look at a machine showed: its facts, and the operation that fits it.
+type sight struct {
+	machine   config.Machine
+	remote    conduct.Machine
+	facts     spec.Facts
+	operation spec.Operation
+	// target is the cluster; nil when it is gone.
+	target *join.Target
+}
+
+// running says whether the machine works on this very operation now.
+func (s sight) running() bool { return s.facts.Working == s.operation.ID }
+
+// remember keeps what only a machine that is not reset yet can tell.
+func (s sight) remember(outcome *Outcome) {
+	if record := s.facts.Record; record != nil {
+		outcome.Node = record.NodeName
+	}
+	outcome.Phases = s.facts.Plan.Phases
+}
+
+// look asks the machine, in one exec, what it is and what the reset would do there.
+func (c *Conductor) look(ctx context.Context, machine config.Machine, options Options) (sight, error) {
+	seen := sight{machine: machine, remote: c.Machine(machine)}
+	var err error
+	if !options.ClusterGone {
+		if seen.target, err = c.connect(ctx); err != nil {
+			return seen, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
+		}
+	}
+	if seen.operation, err = c.operation(machine, seen.target, options); err != nil {
+		return seen, err
+	}
+	question := spec.Question{Operations: map[string]spec.Operation{"amd64": seen.operation, "arm64": seen.operation}}
+	if seen.facts, err = seen.remote.Inspect(ctx, question); err != nil {
+		return seen, err // names the machine, its address and what was tried
+	}
+	if seen.facts.Plan == nil {
+		return seen, fault.As(fault.Configuration, fmt.Errorf("machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch))
+	}
+	return seen, nil
+}
+
+// connect opens the cluster once for all machines; an error is not remembered.
+func (c *Conductor) connect(ctx context.Context) (*join.Target, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.target == nil {
+		target, err := c.Connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.target = target
+	}
+	return c.target, nil
+}
+
+// operation is what machine should be rid of. Its ID depends on that alone.
+func (c *Conductor) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
+	nodes := c.Cluster.VCluster.PrivateNodes
+	wanted := &spec.Reset{
+		BinariesPath:    nodes.AutoUpgrade.BinariesPath,
+		CNIBinariesPath: nodes.AutoUpgrade.CNIBinariesPath,
+		CACertPath:      nodes.JoinNode.CACertPath,
+		VolumesPath:     c.Cluster.VCluster.Deploy.LocalPathProvisioner.NodePath,
+		RemoveVolumes:   options.RemoveVolumes,
+	}
+	if wanted.VolumesPath == "" {
+		wanted.VolumesPath = defaultVolumes
+	}
+	if target != nil {
+		wanted.ClusterUID, wanted.CACert = target.UID, target.CACert
+	}
+	operation := spec.Operation{
+		Kind: spec.KindReset, Cluster: c.Cluster.Name, Machine: machine.Name,
+		Timeout: spec.Duration(c.Cluster.Fleet.Limits.MachineTimeout.Duration), Reset: wanted,
+	}
+	var err error
+	operation.ID, err = conduct.Identify(operation)
+	return operation, err
+}

@@ -1,0 +1,67 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+)
+
+// clusterPhases follow the machine's own in the cluster: node.
+const clusterPhases = 1
+
+// removeNode deletes the machine's node. It comes after the machine's own work: a kubelet that runs would register again,
+// and a machine that could not be reset is still a node.
+func (c *Conductor) removeNode(ctx context.Context, seen sight, outcome *Outcome, report func(string)) error {
+	if seen.target == nil {
+		return nil
+	}
+	total := seen.facts.Plan.Total + clusterPhases
+	report(fmt.Sprintf("[%d/%d node] deleting node %s", total, total, outcome.Node))
+	nodes := seen.target.Client.CoreV1().Nodes()
+	node, err := nodes.Get(ctx, outcome.Node, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading node %q: %w", outcome.Node, apply.Classify(err))
+	}
+	if !seen.is(node) {
+		outcome.Done = append(outcome.Done, "node "+node.Name+" is another machine's and stays")
+		return nil
+	}
+	// Only this very node: another machine may take the name at any time.
+	err = nodes.Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting node %q: %w", node.Name, apply.Classify(err))
+	}
+	outcome.Changed = true
+	outcome.Done = append(outcome.Done, "node "+node.Name+" deleted")
+	return nil
+}
+
+// is says whether node is the machine's:
+//
+//	the machine's record names it              yes
+//	it has an address that the machine has     yes
+//	it has no address, since it never ran      yes
+//	otherwise                                  no: another machine joined by that name
+func (s sight) is(node *corev1.Node) bool {
+	if s.facts.Record != nil && s.facts.Record.NodeName == node.Name {
+		return true
+	}
+	var addresses []string
+	for _, address := range node.Status.Addresses {
+		if address.Type == corev1.NodeInternalIP || address.Type == corev1.NodeExternalIP {
+			addresses = append(addresses, address.Address)
+		}
+	}
+	return len(addresses) == 0 || slices.ContainsFunc(addresses, func(address string) bool {
+		return slices.Contains(s.facts.Addresses, address)
+	})
+}
