@@ -145,7 +145,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
 	switch {
 	case config != nil && len(config.CA) > 0 && !kubeconfig.SameCA(config.CA, []byte(j.CACert)):
-		f.problem("The machine is already a node of %s and not of %s; reset it first (kubeadm reset) if it is to change clusters.", config.Server, j.Server)
+		f.problem("The machine is already a node of %s and not of %s; reset it first (executor-plugin reset) if it is to change clusters.", config.Server, j.Server)
 		return
 	case kubelet.Present && !kubelet.Ours && inspect.UnitFile(h, "kubelet.service") != "":
 		f.problem("A kubelet that Argosy did not install is set up on the machine; remove it and its unit first.")
@@ -157,7 +157,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 		}
 	}
 	if ca, err := h.ReadFile(caPath(j)); err == nil && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
-		f.problem("The machine has the certificate authority of another cluster in %s; reset it first (kubeadm reset).", caPath(j))
+		f.problem("The machine has the certificate authority of another cluster in %s; reset it first (executor-plugin reset).", caPath(j))
 	}
 }
 
