@@ -1,0 +1,154 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// An archive's name tells its cluster, its time and whether it is a cluster's last: "team-a-20260301T120000Z.tar.zst",
+// "team-a-20260301T120000Z-final.tar.zst". A final one is not counted when old ones are removed.
+const (
+	extension   = ".tar.zst"
+	finalSuffix = "-final"
+	timeLayout  = "20060102T150405Z"
+	partial     = ".partial"
+)
+
+// Latest stands for the newest archive.
+const Latest = "latest"
+
+// Name of an archive of a cluster.
+func Name(cluster string, taken time.Time, final bool) string {
+	name := cluster + "-" + taken.UTC().Format(timeLayout)
+	if final {
+		name += finalSuffix
+	}
+	return name + extension
+}
+
+var named = regexp.MustCompile(`^(.+)-(\d{8}T\d{6}Z)(` + finalSuffix + `)?` + regexp.QuoteMeta(extension) + `$`)
+
+// List returns the names of a cluster's archives in a folder, the newest first.
+func List(folder, cluster string) ([]string, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("listing archives: %w", err))
+	}
+	var names []string
+	for _, entry := range entries {
+		if parts := named.FindStringSubmatch(entry.Name()); parts != nil && parts[1] == cluster && entry.Type().IsRegular() {
+			names = append(names, entry.Name())
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return strings.Compare(named.FindStringSubmatch(b)[2], named.FindStringSubmatch(a)[2])
+	})
+	return names, nil
+}
+
+// Find returns the path of an archive by its name, or of the newest. The error names those there are.
+func Find(folder, cluster, name string) (string, error) {
+	names, err := List(folder, cluster)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case len(names) == 0:
+		return "", fault.As(fault.Configuration, fmt.Errorf("there is no archive of cluster %q", cluster))
+	case name == Latest:
+		return filepath.Join(folder, names[0]), nil
+	case slices.Contains(names, name):
+		return filepath.Join(folder, name), nil
+	}
+	return "", fault.As(fault.Configuration, fmt.Errorf("there is no archive %q; there are %s", name, strings.Join(names, ", ")))
+}
+
+// Prune removes all but the newest archives of a cluster, final ones excepted, and what an interrupted Create left behind.
+// With a keep of 0 all archives stay.
+func Prune(folder, cluster string, keep int) ([]string, error) {
+	names, err := List(folder, cluster)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return named.FindStringSubmatch(name)[3] != "" })
+	if keep == 0 || keep > len(names) {
+		keep = len(names)
+	}
+	interrupted, err := filepath.Glob(filepath.Join(folder, cluster+"-*"+extension+partial))
+	if err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("listing interrupted archives: %w", err))
+	}
+	obsolete := names[keep:]
+	for _, path := range interrupted {
+		obsolete = append(obsolete, filepath.Base(path))
+	}
+	for _, name := range obsolete {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fault.As(fault.Permanent, fmt.Errorf("removing an old archive: %w", err))
+		}
+	}
+	return obsolete, nil
+}
+
+// Create writes an archive under a name of its own for as long as it is not complete, readable to its owner alone. An
+// archive that was there under the name is replaced.
+func Create(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
+	manifest, err := createPartial(path+partial, taken, write)
+	if err == nil {
+		err = os.Rename(path+partial, path)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	if err != nil {
+		return Manifest{}, errors.Join(fmt.Errorf("writing archive %q: %w", filepath.Base(path), err), removePartial(path))
+	}
+	return manifest, nil
+}
+
+func createPartial(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer file.Close()
+	writer, err := NewWriter(file, taken)
+	if err != nil {
+		return Manifest{}, err
+	}
+	manifest, err := write(writer)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if err := file.Sync(); err != nil {
+		return Manifest{}, err
+	}
+	return manifest, file.Close()
+}
+
+func removePartial(path string) error {
+	if err := os.Remove(path + partial); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// syncFolder makes a rename outlive the loss of power.
+func syncFolder(folder string) error {
+	opened, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	return opened.Sync()
+}
+
+func (a *Archive) name() string { return filepath.Base(a.path) }

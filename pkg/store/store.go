@@ -1,0 +1,112 @@
+// Package store moves a cluster's state between its store and an archive. It speaks etcd's own protocol in the few forms
+// that kine understands as well, so that SQLite, PostgreSQL, MySQL and etcd are one to it, and what was taken from one can
+// be put into another. It reads a store while the cluster runs, and writes only into one that is empty. It never touches
+// the files behind a store and knows nothing of Kubernetes beyond the names of a few keys.
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Client reads keys and runs transactions; *clientv3.Client is one.
+type Client interface {
+	Get(ctx context.Context, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error)
+	Txn(ctx context.Context) clientv3.Txn
+}
+
+// Access says where a store is and who asks.
+type Access struct {
+	// Endpoints are URLs of etcd's members, or the one of kine: "https://host:2379", "unix:///run/kine/kine.sock".
+	Endpoints []string
+	// CACert, Cert and Key are files: the authority of the members' certificates, and the pair to show. All are empty for
+	// a socket.
+	CACert, Cert, Key string
+}
+
+const (
+	dialTimeout = 10 * time.Second
+	// keepAlive finds a member that went away without a word while an answer is awaited.
+	keepAlive = 20 * time.Second
+)
+
+// Connect makes a client. It does not wait for the store; Ready does.
+func (a Access) Connect() (*clientv3.Client, error) {
+	settings, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: a.Endpoints, TLS: settings, Logger: zap.NewNop(),
+		DialTimeout: dialTimeout, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: dialTimeout,
+	})
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("making a client for the store %q: %w", a.Endpoints, err))
+	}
+	return client, nil
+}
+
+func (a Access) tls() (*tls.Config, error) {
+	if a.CACert == "" {
+		return nil, nil
+	}
+	authority, err := os.ReadFile(a.CACert)
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the store's authority: %w", err))
+	}
+	pair, err := tls.LoadX509KeyPair(a.Cert, a.Key)
+	if err != nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the certificate to show to the store: %w", err))
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(authority) {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the store's authority: file %q has no certificate", a.CACert))
+	}
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// Ready waits until the store answers, for at most the given time. kine's socket is there a moment before its database is.
+func Ready(ctx context.Context, client Client, patience time.Duration) error {
+	backoff := retry.WithMaxDuration(patience, retry.NewConstant(500*time.Millisecond))
+	return retry.Do(ctx, backoff, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		if _, err := client.Get(ctx, healthKey); err != nil {
+			return retry.RetryableError(fault.As(fault.Transient, fmt.Errorf("waiting for the store to answer: %w", err)))
+		}
+		return nil
+	})
+}
+
+// answerTimeout bounds one request. A page of a large store takes kine a second or two on a slow disk.
+const answerTimeout = time.Minute
+
+// classified gives an error of the store its class. What a member could not do now is worth another attempt; etcd's client
+// repeats only what it knows to be harmless.
+func classified(err error) error {
+	switch status.Code(err) {
+	case codes.OK:
+		return err
+	case codes.Canceled:
+		return fault.As(fault.Cancelled, err)
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Unknown:
+		if rpctypes.Error(err) == rpctypes.ErrNoSpace {
+			return fault.As(fault.Permanent, fmt.Errorf("the store's space is used up: %w", err))
+		}
+		return fault.As(fault.Transient, err)
+	}
+	return fault.As(fault.Permanent, err)
+}
