@@ -19,6 +19,9 @@ func judge(t *testing.T, vcluster, fleet []byte) {
 		for _, m := range c.Fleet.Machines {
 			_, _ = c.SSHFor(m), c.Taints(m)
 		}
+		if c.Hosted() && (!c.ClusterDNS().IsValid() || c.KubernetesVersion() == "" || c.CheckImmutable(c.Identity()) != nil) {
+			t.Fatalf("a cluster that cannot be provisioned: %v %q", c.Identity(), c.ControlPlaneImage())
+		}
 		return
 	}
 	var problems config.Problems
@@ -38,14 +41,19 @@ func FuzzVCluster(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{
-		goodVCluster, goodVCluster + string(block), "", "\t", "a: &a [*a]", "<<: {a: b}", "a: !!x y", "? [a]\n: b", "a: 1\n---\nb: 2\n",
+		goodVCluster, hostedVCluster, goodVCluster + string(block), "", "\t", "a: &a [*a]", "<<: {a: b}", "a: !!x y", "? [a]\n: b", "a: 1\n---\nb: 2\n",
 		"privateNodes: {enabled: true, cni: {flannel: null}, kubelet: {cgroupDriver: a, config: {cgroupDriver: [b]}}}\n",
 		"privateNodes: {enabled: true, joinNode: {nodeRegistration: {kubeletExtraArgs: [{name: a, value: b}]}}}\n",
+		hostedVCluster + "networking: {podCIDR: '10.0.0.0/8,fd00::/48', serviceCIDR: ::/0}\n",
+		hostedVCluster + "  statefulSet: {persistence: {volumeClaim: {enabled: {}}}, security: {podSecurityContext: {a: [b]}}}\n",
 		goodVCluster + "controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true}}}}\nsync: [1, 2]\n",
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, text []byte) { judge(t, text, []byte(goodFleet)) })
+	f.Fuzz(func(t *testing.T, text []byte) {
+		judge(t, text, []byte(goodFleet))
+		judge(t, text, []byte(hostedFleet))
+	})
 }
 
 func FuzzFleet(f *testing.F) {
