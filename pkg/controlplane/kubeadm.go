@@ -1,9 +1,7 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,8 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
-
-	"argosy.dev/argosy/pkg/fault"
 )
 
 // Groups that kubeadm's roles are bound to.
@@ -88,7 +84,7 @@ func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error
 }
 
 // kubeletConfig is what every kubelet of the cluster starts with: kubeadm's defaults, and over them what the user sets in
-// privateNodes.kubelet.
+// privateNodes.kubelet, whose keys pkg/config has checked: a kubelet exits on one that it does not know.
 func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
 	wanted := map[string]any{
 		"apiVersion": kubeletv1beta1.SchemeGroupVersion.String(), "kind": "KubeletConfiguration",
@@ -110,28 +106,11 @@ func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
 	if driver := p.Cluster.CgroupDriver(); driver != "" {
 		wanted["cgroupDriver"] = driver
 	}
-	if err := checkKubelet(wanted); err != nil {
-		return nil, err
-	}
 	text, err := yaml.Marshal(wanted)
 	if err != nil {
 		return nil, fmt.Errorf("encoding kubelet-config: %w", err)
 	}
 	return configMap(metav1.NamespaceSystem, "kubelet-config", "kubelet", string(text)), nil
-}
-
-// checkKubelet refuses what a kubelet would refuse: it exits on an unknown field, on every machine at once.
-func checkKubelet(wanted map[string]any) error {
-	text, err := json.Marshal(wanted)
-	if err != nil {
-		return fmt.Errorf("encoding privateNodes.kubelet.config: %w", err)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&kubeletv1beta1.KubeletConfiguration{}); err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("privateNodes.kubelet.config is no KubeletConfiguration: %w", err))
-	}
-	return nil
 }
 
 // overlay puts the entries of over into base, deep; a list replaces a list.

@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
 )
 
 const fleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
@@ -148,16 +147,11 @@ func TestWhereAServiceLeads(t *testing.T) {
 	}
 }
 
-func TestWhatOneKubeletWouldRefuseIsRefusedForAll(t *testing.T) {
+func TestKubeletSettingsOfTheDocumentsAreInTheKubeletConfig(t *testing.T) {
 	p := provisioner(t, replace(specified, "privateNodes: {enabled: true}", "privateNodes: {enabled: true, kubelet: {config: {maxPods: 20, authentication: {webhook: {cacheTTL: 1m}}}}}"))
 	held, err := p.kubeletConfig()
 	assert.NilError(t, err)
 	golden.Assert(t, held.Data["kubelet"], "kubelet-config.yaml")
-
-	p = provisioner(t, replace(specified, "privateNodes: {enabled: true}", "privateNodes: {enabled: true, kubelet: {config: {maxPod: 20}}}"))
-	_, err = p.kubeletConfig()
-	assert.ErrorContains(t, err, "maxPod")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 }
 
 func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
