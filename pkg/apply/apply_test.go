@@ -162,7 +162,6 @@ spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}
 			patched = append(patched, path)
 		}
 	}
-	slices.Sort(patched[:2]) // they are of one rank
 	assert.DeepEqual(t, patched, []string{
 		"/api/v1/namespaces/sea", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.example.com",
 		"/apis/apps/v1/namespaces/sea/deployments/web", "/apis/example.com/v1/namespaces/sea/boats/argo",
@@ -276,28 +275,29 @@ func TestRemoveTakesOnlyWhatIsArgosys(t *testing.T) {
 	assert.Assert(t, server.Get(configMapPath("theirs")) != nil)
 }
 
-func TestADefinitionStaysWhileUsersHaveObjectsOfIt(t *testing.T) {
+func TestADefinitionAndItsNamespaceStayWhileUsersHaveObjectsThere(t *testing.T) {
 	server, setter := start(t)
-	definition := decode(t, `
+	documents := decode(t, `
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: boats.example.com}
-spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}, versions: [{name: v1}]}`)
+spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}, versions: [{name: v1}]}`,
+		"apiVersion: v1\nkind: Namespace\nmetadata: {name: sea}", "apiVersion: v1\nkind: Namespace\nmetadata: {name: land}")
 	inventory := types.NamespacedName{Namespace: "kube-system", Name: "argosy-addons"}
 	sync := func(objects []*unstructured.Unstructured) string {
 		changes, err := setter.Sync(t.Context(), inventory, objects, apply.Options{})
 		assert.NilError(t, err)
 		return apply.Summary(changes)
 	}
-	assert.Equal(t, sync(definition), "1 created")
-	server.Edit(t, "kubectl", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo, namespace: default}")
+	assert.Equal(t, sync(documents), "3 created")
+	const owners = "metadata: {name: oar, namespace: land, ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]}"
+	server.Edit(t, "controller", "apiVersion: example.com/v1\nkind: Boat\n"+owners)
+	server.Edit(t, "kubectl", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo, namespace: sea}")
 
-	kept := "1 kept (CustomResourceDefinition boats.example.com); CustomResourceDefinition boats.example.com: Boat default/argo is not Argosy's"
-	assert.Equal(t, sync(nil), kept)
-	assert.Equal(t, sync(nil), kept) // it is not forgotten
-	_, err := setter.Remove(t.Context(), decode(t, "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo, namespace: default}"))
-	assert.NilError(t, err)
-	assert.Assert(t, server.Get("/apis/example.com/v1/namespaces/default/boats/argo") != nil)
+	const kept = "2 kept (CustomResourceDefinition boats.example.com, Namespace sea)" +
+		"; CustomResourceDefinition boats.example.com: Boat sea/argo is not Argosy's; Namespace sea: Boat sea/argo is not Argosy's"
+	assert.Equal(t, sync(nil), "1 removed (Namespace land), "+kept)
+	assert.Equal(t, sync(nil), kept) // they are not forgotten
 }
 
 func TestSyncRemovesWhatIsNoLongerWanted(t *testing.T) {

@@ -9,7 +9,8 @@ import (
 // ranks are kinds in the order in which they are set: each rank may need those before it. Kinds that are not listed are
 // custom resources, and come last.
 var ranks = [][]string{
-	{"Namespace", "CustomResourceDefinition", "PriorityClass"},
+	{"Namespace", "PriorityClass"},
+	{"CustomResourceDefinition"},
 	{
 		"ServiceAccount", "ConfigMap", "Secret", "Role", "ClusterRole", "StorageClass", "PersistentVolume",
 		"PersistentVolumeClaim", "LimitRange", "ResourceQuota", "NetworkPolicy",

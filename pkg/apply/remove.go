@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -13,11 +14,13 @@ import (
 
 // Remove deletes objects that are there and carry Argosy's label, in the reverse of the order in which they are set. Only
 // kind, namespace and name of objects count. What they own goes in the background: a node that is away would otherwise
-// hold its pods' owner for ever. A CustomResourceDefinition is kept while there are objects of it that are not Argosy's.
+// hold its pods' owner for ever. A CustomResourceDefinition is kept while there are objects of it that users made, and so
+// are the Namespaces that these are in.
 func (s *Setter) Remove(ctx context.Context, objects []*unstructured.Unstructured) ([]Change, error) {
+	r := &removal{Setter: s, inhabited: map[string][]string{}}
 	var changes []Change
 	for _, rank := range slices.Backward(ranked(objects)) {
-		removed, err := each(ctx, "removing", rank, s.remove)
+		removed, err := each(ctx, "removing", rank, r.remove)
 		changes = append(changes, removed...)
 		if err != nil {
 			return changes, err
@@ -26,9 +29,16 @@ func (s *Setter) Remove(ctx context.Context, objects []*unstructured.Unstructure
 	return changes, nil
 }
 
+// removal is one call of Remove.
+type removal struct {
+	*Setter
+	mu        sync.Mutex
+	inhabited map[string][]string // what users have, by Namespace, of definitions that are kept
+}
+
 // remove deletes one object; nil when it is not there or not Argosy's.
-func (s *Setter) remove(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
-	resource, err := s.resource(object)
+func (r *removal) remove(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
+	resource, err := r.resource(object)
 	if meta.IsNoMatchError(err) {
 		return nil, nil // its definition is gone, and with it all objects
 	}
@@ -45,10 +55,8 @@ func (s *Setter) remove(ctx context.Context, object *unstructured.Unstructured) 
 	if live.GetLabels()[ManagedByLabel] != Manager || live.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}
-	if live.GetKind() == definitionKind {
-		if kept, err := s.keep(ctx, live); kept != nil || err != nil {
-			return kept, err
-		}
+	if kept, err := r.keep(ctx, live); kept != nil || err != nil {
+		return kept, err
 	}
 	background, uid := metav1.DeletePropagationBackground, live.GetUID()
 	err = resource.Delete(ctx, live.GetName(), metav1.DeleteOptions{
@@ -61,25 +69,51 @@ func (s *Setter) remove(ctx context.Context, object *unstructured.Unstructured) 
 	return changeOf(object, Removed), nil
 }
 
-// keep returns a Change when users' objects would go with a definition.
-func (s *Setter) keep(ctx context.Context, definition *unstructured.Unstructured) (*Change, error) {
-	mapping, err := s.mapper.RESTMapping(definedBy(definition))
+// keep returns a Change when users' objects would go with a definition or a Namespace.
+func (r *removal) keep(ctx context.Context, live *unstructured.Unstructured) (*Change, error) {
+	var theirs []string
+	switch live.GetKind() {
+	case definitionKind:
+		var err error
+		if theirs, err = r.users(ctx, live); err != nil {
+			return nil, err
+		}
+	case "Namespace":
+		theirs = r.inhabited[live.GetName()] // complete: definitions are a rank of their own
+	}
+	if len(theirs) == 0 {
+		return nil, nil
+	}
+	change := changeOf(live, Kept)
+	change.LeftTo = theirs[:min(len(theirs), mostNames)]
+	return change, nil
+}
+
+// users says which objects of a definition somebody else made and notes where they are. What has an owner is no user's:
+// it goes with its owner.
+func (r *removal) users(ctx context.Context, definition *unstructured.Unstructured) ([]string, error) {
+	mapping, err := r.mapper.RESTMapping(definedBy(definition))
 	if meta.IsNoMatchError(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, Classify(err)
 	}
-	list, err := s.client.Resource(mapping.Resource).List(ctx, metav1.ListOptions{LabelSelector: ManagedByLabel + "!=" + Manager, Limit: mostNames})
+	list, err := r.client.Resource(mapping.Resource).List(ctx, metav1.ListOptions{LabelSelector: ManagedByLabel + "!=" + Manager})
 	if err != nil {
 		return nil, Classify(err)
 	}
-	if len(list.Items) == 0 {
-		return nil, nil
-	}
-	change := changeOf(definition, Kept)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var theirs []string
 	for i := range list.Items {
-		change.LeftTo = append(change.LeftTo, fmt.Sprintf("%s is not Argosy's", nameOf(&list.Items[i])))
+		item := &list.Items[i]
+		if len(item.GetOwnerReferences()) > 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s is not Argosy's", nameOf(item))
+		theirs = append(theirs, text)
+		r.inhabited[item.GetNamespace()] = append(r.inhabited[item.GetNamespace()], text)
 	}
-	return change, nil
+	return theirs, nil
 }
