@@ -186,7 +186,7 @@ type ControlPlaneAdvanced struct {
 	KubeVip KubeVip `json:"kubeVip,omitzero"`
 	// PodDisruptionBudget of the control plane's pods.
 	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget,omitzero"`
-	// ServiceAccount of the control plane's pods.
+	// ServiceAccount of the control plane's pods. They use none; only its imagePullSecrets count.
 	ServiceAccount ServiceAccount `json:"serviceAccount,omitzero"`
 	// WorkloadServiceAccount belongs to shared nodes.
 	WorkloadServiceAccount Free `json:"workloadServiceAccount,omitempty"`
@@ -297,12 +297,14 @@ type KubeVip struct {
 	Gateway string `json:"gateway,omitempty"`
 }
 
-// PodDisruptionBudget of the control plane's pods. Numbers or percentages.
+// PodDisruptionBudget of the control plane's pods. There always is one, and one pod at a time may be away.
 type PodDisruptionBudget struct {
-	// Enabled creates it.
+	// Enabled is accepted either way.
 	Enabled bool `json:"enabled,omitempty"`
-	// MinAvailable pods; not together with maxUnavailable.
+	// MinAvailable pods, a number or a percentage; not together with maxUnavailable. It must be left out when Argosy
+	// provisions the control plane.
 	MinAvailable any `json:"minAvailable,omitempty"`
-	// MaxUnavailable pods; not together with minAvailable.
+	// MaxUnavailable pods, a number or a percentage; not together with minAvailable. It can only be 1 when Argosy provisions
+	// the control plane.
 	MaxUnavailable any `json:"maxUnavailable,omitempty"`
 }

@@ -156,10 +156,12 @@ func anySet(n *node) []*node {
 	return places
 }
 
-// beyond returns what a mapping sets besides one key, which is harmless.
-func beyond(key string) func(*node) []*node {
+// beyond returns what a mapping sets besides keys that are harmless.
+func beyond(harmless ...string) func(*node) []*node {
 	return func(n *node) []*node {
-		return slices.DeleteFunc(anySet(n), func(place *node) bool { return place == n.get(key) })
+		return slices.DeleteFunc(anySet(n), func(place *node) bool {
+			return slices.ContainsFunc(harmless, func(key string) bool { return place == n.get(key) })
+		})
 	}
 }
 
@@ -194,10 +196,12 @@ func experiments(n *node) []*node {
 	return places
 }
 
-// otherThanConsole returns a log format that is not the usual one.
-func otherThanConsole(n *node) []*node {
-	if n.text == "console" {
-		return nil
+// otherThan returns a value that is not the one that holds anyway.
+func otherThan(usual string) func(*node) []*node {
+	return func(n *node) []*node {
+		if n.text == usual {
+			return nil
+		}
+		return switchedOn(n)
 	}
-	return switchedOn(n)
 }

@@ -31,6 +31,8 @@ func notStored() []refusal {
 		volume = "is not carried out: volumeClaim describes the volume"
 	)
 	rows := []refusal{
+		{store + "etcd.deploy.service", beyond("enabled"), "is not carried out: the control plane asks etcd's members by name", "remove it"},
+		{store + "etcd.deploy.headlessService", anySet, etcd, "remove it"},
 		{store + "etcd.embedded", switchedOnExplicitly, etcd, "set " + store + "etcd.deploy.enabled: true, which runs etcd beside the control plane, with 1 or 3 members"},
 		{store + "etcd.external", switchedOnExplicitly, etcd + ": its certificates cannot be put into the control plane's pods", "set " + store + "etcd.deploy.enabled: true, which runs etcd beside the control plane, with 1 or 3 members"},
 		{store + "database.embedded.dataSource", switchedOn, "is Argosy's own: the embedded database is a file on the control plane's volume", "remove it; " + store + "database.external is for databases elsewhere"},
@@ -58,6 +60,12 @@ func notInPods() []refusal {
 		{set + "args", switchedOn, "is not carried out: every component has a container of its own", "remove it; controlPlane.distro.k8s.{apiServer,controllerManager,scheduler}.extraArgs are added to theirs"},
 		{"controlPlane.distro.k8s.resources", anySet, "is not carried out: there is no container that copies binaries", "remove it; controlPlane.statefulSet.resources are the API server's"},
 		{"controlPlane.distro.k8s.securityContext", anySet, "is not carried out: there is no container that copies binaries", "remove it; controlPlane.statefulSet.security holds for the control plane's pods"},
+		{"controlPlane.distro.k8s.env", switchedOn, "is not carried out by this version", "remove it; controlPlane.statefulSet.env is the API server's"},
+		{"controlPlane.advanced.podDisruptionBudget.minAvailable", switchedOn, "is not carried out: one pod at a time may be away", "remove it"},
+		{"controlPlane.advanced.podDisruptionBudget.maxUnavailable", otherThan("1"), "is not carried out: one pod at a time may be away", "remove it"},
+		{"controlPlane.advanced.serviceAccount", beyond("enabled", "imagePullSecrets"), "is not carried out: the control plane's pods use no service account", "remove it"},
+		{"controlPlane.advanced.headlessService", anySet, "is not carried out by this version", "remove it; controlPlane.service has labels and annotations"},
+		{"controlPlane.advanced.globalMetadata", anySet, "is not carried out by this version", "remove it; controlPlane.service and controlPlane.statefulSet have annotations of their own"},
 		{"controlPlane.serviceMonitor", switchedOnExplicitly, "is not carried out by this version", turnOff + " and create a ServiceMonitor for the control plane's Service yourself"},
 		{"controlPlane.advanced.workloadServiceAccount", beyond("enabled"), "is not possible with private nodes: workloads run on the cluster's own machines", "remove it, and create service accounts in the cluster"},
 		{"rbac.role.extraRules", switchedOn, "is not carried out: the control plane needs no rights in the host cluster", "remove it"},
@@ -83,7 +91,7 @@ func notDeployed() []refusal {
 		{"policies.centralAdmission", switchedOn, "is not carried out by this version", "remove it, and create the webhook configurations in the cluster"},
 		{"exportKubeConfig", switchedOn, "is not carried out: the admin kubeconfig is in Secret <cluster>-kubeconfig", "remove it"},
 		{"experimental", experiments, "is not carried out", "remove it; what it would deploy can be applied with the admin kubeconfig"},
-		{"logging.encoding", otherThanConsole, "is not carried out", `remove it; "--logging-format=json" in the components' extraArgs makes them log JSON`},
+		{"logging.encoding", otherThan("console"), "is not carried out", `remove it; "--logging-format=json" in the components' extraArgs makes them log JSON`},
 	}
 }
 

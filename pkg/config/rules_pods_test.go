@@ -104,7 +104,7 @@ controlPlane:
     service: {labels: {a: b}, spec: {type: ClusterIP}}
     deployment: {replicas: 2, pods: {labels: {a: b}}, resources: {limits: {cpu: 1000m}}}
   advanced:
-    podDisruptionBudget: {enabled: true, maxUnavailable: "50%"}
+    podDisruptionBudget: {enabled: true, maxUnavailable: 1}
     serviceAccount: {imagePullSecrets: [{name: login}]}
 `, hostedFleet)
 	set := c.VCluster.ControlPlane.StatefulSet

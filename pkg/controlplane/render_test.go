@@ -66,7 +66,7 @@ func TestTheControlPlanesPods(t *testing.T) {
 // custom is a document that changes all there is to change in the pods.
 const custom = `controlPlane:
   proxy: {port: 6443}
-  advanced: {defaultImageRegistry: registry.example.com, konnectivity: {server: {enabled: false}, agent: {enabled: false}}}
+  advanced: {defaultImageRegistry: registry.example.com, serviceAccount: {imagePullSecrets: [{name: registry-login}]}, konnectivity: {server: {enabled: false}, agent: {enabled: false}}}
   statefulSet:
     labels: {tier: gold}
     annotations: {note: mine}

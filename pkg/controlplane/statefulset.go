@@ -76,6 +76,9 @@ func spread(selector map[string]string) []corev1.TopologySpreadConstraint {
 // the one before is ready.
 func (p *Provisioner) statefulSet(name, component string, replicas int, pod corev1.PodSpec, digest string) *appsv1.StatefulSet {
 	count := int32(replicas)
+	for _, secret := range p.Cluster.VCluster.ControlPlane.Advanced.ServiceAccount.ImagePullSecrets {
+		pod.ImagePullSecrets = append(pod.ImagePullSecrets, corev1.LocalObjectReference{Name: secret.Name})
+	}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(component)},
