@@ -22,8 +22,9 @@ import (
 // the folder in which the kubelet looks for volume plugins.
 var nodeDirs = []string{layout.KubernetesDir, layout.KubeletDir, "/var/log/pods", "/var/log/containers"}
 
-// pluginDirs are made by the kubelet even if it finds nothing there, and then are empty.
+// pluginDirs are made by the kubelet and containerd even if they find nothing there, and then are empty.
 var pluginDirs = []string{
+	"/opt/containerd/bin", "/opt/containerd/lib", "/opt/containerd",
 	"/usr/libexec/kubernetes/kubelet-plugins/volume/exec", "/usr/libexec/kubernetes/kubelet-plugins/volume",
 	"/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes",
 }

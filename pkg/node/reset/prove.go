@@ -20,11 +20,11 @@ func (c *cleaner) findAnything(ctx context.Context, n *node.Context) ([]string, 
 	for _, find := range []finder{
 		findKubelet, findPods, findContainerd, findMounts, c.findNetwork, findBinaries, findFiles,
 	} {
-		some, err := find(ctx, n)
+		more, err := find(ctx, n)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, some...)
+		found = append(found, more...)
 	}
 	if holder := inspect.Listener(n.Host, kubeletPort); holder != "" {
 		found = append(found, fmt.Sprintf("port %d, held by %s", kubeletPort, holder))

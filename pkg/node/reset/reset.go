@@ -61,7 +61,7 @@ func gone(find finder, nothing string) func(context.Context, *node.Context) (boo
 }
 
 // shown is how many things a message names.
-const shown = 6
+const shown = 4
 
 // some lists the first of what was found.
 func some(found []string) string {
