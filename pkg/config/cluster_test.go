@@ -124,6 +124,15 @@ func TestASelectionThatMeansNothingIsRefused(t *testing.T) {
 	}
 }
 
+func TestAClusterWithoutMachinesSelectsNone(t *testing.T) {
+	c := parse(t, hostedVCluster, hostedFleet)
+	machines, err := c.Select("all")
+	assert.NilError(t, err)
+	assert.Equal(t, len(machines), 0)
+	_, err = c.Select("alpha")
+	assert.ErrorContains(t, err, `cluster "team-a" has no machine "alpha"; it has none: list them under machines in argosy.yaml`)
+}
+
 func TestTheVersionHasOneForm(t *testing.T) {
 	for distro, want := range map[string]string{
 		"{}":                           "",

@@ -45,6 +45,7 @@ func notStored() []refusal {
 		rows = append(rows,
 			refusal{set + ".persistence.volumeClaimTemplates", switchedOn, volume, "remove it, and set size, storageClass and accessModes of volumeClaim"},
 			refusal{set + ".persistence.dataVolume", switchedOn, volume, "remove it, and set size, storageClass and accessModes of volumeClaim"},
+			refusal{set + ".persistence.volumeClaim.retentionPolicy", otherThan("Retain"), "is not carried out: volumes stay when a cluster is deprovisioned, unless that workflow is told otherwise", "remove it, and say so to the deprovision workflow"},
 			refusal{set + ".persistence.binariesVolume", beyondEmptyDir, "is not carried out: binaries run from their image", "remove it"},
 		)
 	}

@@ -110,6 +110,9 @@ func (c *Cluster) names() []string {
 func (c *Cluster) known() string {
 	const most = 20
 	names := c.names()
+	if len(names) == 0 {
+		return "none: list them under machines in " + FleetDocument
+	}
 	if len(names) > most {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}

@@ -126,7 +126,8 @@ type VolumeClaim struct {
 	Size string `json:"size,omitempty"`
 	// StorageClass of the volume. Default: the host cluster's default class.
 	StorageClass string `json:"storageClass,omitempty"`
-	// RetentionPolicy is Retain or Delete: what becomes of the volume when the cluster is deprovisioned.
+	// RetentionPolicy is what becomes of the volume when the cluster is deprovisioned. It may not be Delete when Argosy
+	// provisions the control plane: the deprovision workflow is told what to do with volumes.
 	RetentionPolicy string `json:"retentionPolicy,omitempty" enum:"Retain,Delete"`
 	// AccessModes of the volume.
 	AccessModes []string `json:"accessModes,omitempty"`
