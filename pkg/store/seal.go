@@ -1,0 +1,67 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/nacl/box"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Reader opens what was sealed for it, and nobody else does. The cluster's keys come out of an archive in a pod, and whoever
+// creates the Secret is not there. A pod that may create Secrets would be one more account with rights, and reading its
+// files by pods/exec a right over every pod of the namespace. Sealed, the keys can go the way of any message, through the
+// pod's log: the one key that opens them lives in the memory of the process that asked, for as long as it asks.
+type Reader struct{ public, private *[32]byte }
+
+// NewReader makes a reader.
+func NewReader() (*Reader, error) {
+	public, private, err := box.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making a key to seal with: %w", err)
+	}
+	return &Reader{public, private}, nil
+}
+
+// Address is what Seal takes; it is not secret.
+func (r *Reader) Address() string { return base64.StdEncoding.EncodeToString(r.public[:]) }
+
+var errSealed = errors.New("it was not sealed for this reader")
+
+// Unseal returns the files that were sealed.
+func (r *Reader) Unseal(sealed string) (map[string][]byte, error) {
+	cipher, err := base64.StdEncoding.DecodeString(sealed)
+	if err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("opening sealed files: %w", err))
+	}
+	text, whole := box.OpenAnonymous(nil, cipher, r.public, r.private)
+	if !whole {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("opening sealed files: %w", errSealed))
+	}
+	var files map[string][]byte
+	if err := json.Unmarshal(text, &files); err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("opening sealed files: %w", err))
+	}
+	return files, nil
+}
+
+// Seal makes one line of text of files, for the reader at an address.
+func Seal(address string, files map[string][]byte) (string, error) {
+	key, err := base64.StdEncoding.DecodeString(address)
+	if err != nil || len(key) != 32 {
+		return "", fault.As(fault.Configuration, fmt.Errorf("reading the address %q to seal for: it is not that of a reader", address))
+	}
+	text, err := json.Marshal(files)
+	if err != nil {
+		return "", fmt.Errorf("sealing files: %w", err)
+	}
+	cipher, err := box.SealAnonymous(nil, text, (*[32]byte)(key), rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("sealing files: %w", err)
+	}
+	return base64.StdEncoding.EncodeToString(cipher), nil
+}
