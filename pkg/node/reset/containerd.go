@@ -19,6 +19,8 @@ import (
 const (
 	containerdState = "/run/containerd"
 	containerdRoot  = "/var/lib/containerd"
+	// containerdPlugins is where containerd listens for plugins of its node resource interface.
+	containerdPlugins = "/run/nri"
 )
 
 // ownsContainerd says whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and keeps
@@ -27,7 +29,7 @@ func ownsContainerd(h *host.Host) bool { return inspect.Marked(h, layout.Unit("c
 
 // containerdDirs are where Argosy's containerd keeps state and data; a drop-in of the machine's owner may have moved them.
 func containerdDirs(h *host.Host) []string {
-	dirs := []string{containerdState, containerdRoot}
+	dirs := []string{containerdState, containerdRoot, containerdPlugins}
 	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
 	for _, name := range names {
 		data, err := h.ReadFile(strings.TrimPrefix(name, h.Root))

@@ -54,7 +54,7 @@ func stopService(ctx context.Context, n *node.Context, name string) error {
 	if err := n.Host.Remove(layout.EnabledLink(name)); err != nil {
 		return err
 	}
-	output, _ := n.Host.Runner.Run(ctx, systemctl(n, "show", "--property=ActiveState", "--value", name+".service"))
+	output, _ := n.Host.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value", name + ".service"}})
 	if state := strings.TrimSpace(string(output)); state == "inactive" || state == "failed" {
 		return nil
 	}

@@ -261,10 +261,11 @@ func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 	case strings.HasPrefix(command, "systemctl show"), strings.HasPrefix(command, "systemctl is-system-running"):
 		return []byte("active\n"), nil
 	case strings.HasSuffix(command, "list --quiet"):
+		const warning = "time=\"2026-01-05T10:00:00Z\" level=warning msg=\"something is deprecated\"\n"
 		if m.host.Exists("/proc/900") {
-			return []byte("c1\n"), nil
+			return []byte(warning + "c1\n"), nil
 		}
-		return nil, nil
+		return []byte(warning), nil
 	}
 	if err := m.changes("%s", command); err != nil {
 		return nil, &host.CommandError{Command: c, Err: err}

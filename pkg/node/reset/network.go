@@ -198,7 +198,7 @@ func removeNetworkFiles(ctx context.Context, n *node.Context) error {
 			return err
 		}
 	}
-	prune(n.Host, layout.CNIConf, filepath.Dir(layout.CNIConf))
+	prune(n.Host, layout.CNIConf, filepath.Dir(layout.CNIConf), netnsDir)
 	return nil
 }
 

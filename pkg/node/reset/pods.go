@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -104,8 +105,17 @@ func list(ctx context.Context, n *node.Context, kind string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing %s of pods: %w", kind, err)
 	}
-	return strings.Fields(string(output)), nil
+	var ids []string
+	for line := range strings.Lines(string(output)) {
+		if id := strings.TrimSpace(line); containerID.MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
+
+// containerID tells names from the warnings that ctr also prints.
+var containerID = regexp.MustCompile(`^[A-Za-z0-9]+([-._][A-Za-z0-9]+)*$`)
 
 // client is the program to talk to containerd with: the bundle's, or the machine's own. It is "" where containerd does not
 // answer or there is none; then only processes tell of pods.
