@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -27,14 +28,19 @@ import (
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // ImageSpec is an image made of static programs. Beside Files it has /tmp, which everybody may write, and an
-// /etc/passwd and /etc/group with root, nobody and argosy (8737); nothing else, not even a shell.
+// /etc/passwd and /etc/group with root, nobody and argosy (8737); without a Base nothing else, not even a shell.
 type ImageSpec struct {
 	// Ref is the name with its tag: "quay.io/argoproj/argoexec:v3.7.18".
 	Ref string
+	// Base is a folder of the cache, where a path always stands for the same content. What is in it is a layer of its
+	// own, which images with the same Base share.
+	Base string
 	// Files are the image's files: the absolute path in the image, the file on disk. They belong to root; one that
 	// is executable on disk has mode 0755, any other 0644.
 	Files      map[string]string
 	Entrypoint []string
+	// Cmd are the arguments for a container that names none.
+	Cmd []string
 	// Env are lines "NAME=value". Without a PATH among them the image gets the usual one.
 	Env []string
 	// User is what the container runs as, "8737" or "8737:8737", or empty for root.
@@ -46,6 +52,8 @@ type imageContent struct {
 	Revision        int
 	Ref, User, Arch string
 	Entrypoint, Env []string
+	Cmd             []string `json:",omitempty"`
+	Base            string   `json:",omitempty"`
 	Files           []imageFile
 }
 
@@ -87,7 +95,7 @@ func (b *Builder) Image(ctx context.Context, spec ImageSpec) (string, error) {
 
 func readImage(spec ImageSpec) (imageContent, error) {
 	content := imageContent{Revision: revision, Ref: spec.Ref, User: spec.User, Arch: runtime.GOARCH,
-		Entrypoint: spec.Entrypoint, Env: spec.Env}
+		Entrypoint: spec.Entrypoint, Cmd: spec.Cmd, Env: spec.Env, Base: spec.Base}
 	hasPath := slices.ContainsFunc(spec.Env, func(line string) bool { return strings.HasPrefix(line, "PATH=") })
 	if !hasPath {
 		content.Env = append([]string{defaultPath}, spec.Env...)
@@ -111,15 +119,24 @@ func readImage(spec ImageSpec) (imageContent, error) {
 	return content, nil
 }
 
-// makeImage leaves the layer uncompressed: it travels over the local disk only, and unpacking is what costs time there.
+// makeImage leaves layers uncompressed: they travel over the local disk only, and unpacking is what costs time there.
 func makeImage(content imageContent) (v1.Image, error) {
-	layer, err := makeLayer(content.Files)
+	var layers []mutate.Addendum
+	if content.Base != "" {
+		base, err := baseLayer(content.Base)
+		if err != nil {
+			return nil, fmt.Errorf("writing %q as a layer: %w", content.Base, err)
+		}
+		layers = append(layers, mutate.Addendum{Layer: static.NewLayer(base, types.DockerUncompressedLayer)})
+	}
+	own, err := makeLayer(content.Files)
 	if err != nil {
 		return nil, fmt.Errorf("writing the layer: %w", err)
 	}
-	image, err := mutate.Append(empty.Image, mutate.Addendum{Layer: static.NewLayer(layer, types.DockerUncompressedLayer)})
+	layers = append(layers, mutate.Addendum{Layer: static.NewLayer(own, types.DockerUncompressedLayer)})
+	image, err := mutate.Append(empty.Image, layers...)
 	if err != nil {
-		return nil, fmt.Errorf("adding the layer: %w", err)
+		return nil, fmt.Errorf("adding the layers: %w", err)
 	}
 	file, err := image.ConfigFile()
 	if err != nil {
@@ -127,7 +144,7 @@ func makeImage(content imageContent) (v1.Image, error) {
 	}
 	file = file.DeepCopy()
 	file.OS, file.Architecture = "linux", content.Arch
-	file.Config = v1.Config{Entrypoint: content.Entrypoint, Env: content.Env, User: content.User}
+	file.Config = v1.Config{Entrypoint: content.Entrypoint, Cmd: content.Cmd, Env: content.Env, User: content.User}
 	image, err = mutate.ConfigFile(image, file)
 	if err != nil {
 		return nil, fmt.Errorf("setting the configuration: %w", err)
@@ -151,13 +168,31 @@ func makeLayer(files []imageFile) ([]byte, error) {
 		}
 		layer.file(file.Path, mode, file.content)
 	}
-	if layer.err != nil {
-		return nil, layer.err
-	}
-	if err := layer.tar.Close(); err != nil {
+	return buffer.Bytes(), layer.close()
+}
+
+// baseLayer writes the folder's tree in the same way, in the order of its paths.
+func baseLayer(base string) ([]byte, error) {
+	var buffer bytes.Buffer
+	layer := layerWriter{tar: tar.NewWriter(&buffer), folders: map[string]bool{".": true}}
+	err := filepath.WalkDir(base, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || file == base {
+			return err
+		}
+		name, err := filepath.Rel(base, file)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		return layer.found(file, name, info)
+	})
+	if err != nil {
 		return nil, err
 	}
-	return buffer.Bytes(), nil
+	return buffer.Bytes(), layer.close()
 }
 
 // layerWriter keeps its first error and writes nothing after it.
@@ -179,6 +214,38 @@ func (l *layerWriter) folder(name string, mode int64) {
 func (l *layerWriter) file(name string, mode int64, content []byte) {
 	l.folder(path.Dir(name), 0o755)
 	l.entry(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content))}, content)
+}
+
+// found writes a file, link or folder that lies on disk under the path file.
+func (l *layerWriter) found(file, name string, info fs.FileInfo) error {
+	mode := int64(info.Mode().Perm())
+	switch {
+	case info.IsDir():
+		l.folder(name, mode)
+	case info.Mode()&fs.ModeSymlink != 0:
+		target, err := os.Readlink(file)
+		if err != nil {
+			return err
+		}
+		l.entry(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}, nil)
+	case info.Mode().IsRegular():
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		l.file(name, mode, content)
+	default:
+		return fmt.Errorf("adding %q: it is neither a file nor a link nor a folder", name)
+	}
+	return l.err
+}
+
+// close ends the archive and gives the first error of all.
+func (l *layerWriter) close() error {
+	if l.err != nil {
+		return l.err
+	}
+	return l.tar.Close()
 }
 
 func (l *layerWriter) entry(header *tar.Header, content []byte) {

@@ -3,12 +3,14 @@ package build
 import (
 	"archive/tar"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"gotest.tools/v3/assert"
 )
@@ -55,6 +57,45 @@ func TestAnImageHasTheFilesAndTheConfigurationOfItsSpec(t *testing.T) {
 	assert.Equal(t, got["etc/program/config"], tarEntry{0o644, "fake config"})
 	assert.Equal(t, got["usr/bin/"], tarEntry{0o755, ""})
 	assert.Equal(t, got["tmp/"], tarEntry{0o1777, ""})
+}
+
+func TestWhatIsInTheBaseIsALayerThatImagesShare(t *testing.T) {
+	b, base := newCache(t), t.TempDir()
+	write(t, filepath.Join(base, "bin/fake-shell"), "fake shell")
+	assert.NilError(t, os.Chmod(filepath.Join(base, "bin/fake-shell"), 0o755))
+	assert.NilError(t, os.Symlink("fake-shell", filepath.Join(base, "bin/sh")))
+	layers := func(ref string) []v1.Layer {
+		spec := fakeImageSpec(t)
+		spec.Ref, spec.Base, spec.Cmd = ref, base, []string{"sh"}
+		archive, err := b.Image(t.Context(), spec)
+		assert.NilError(t, err)
+		image, err := tarball.ImageFromPath(archive, nil)
+		assert.NilError(t, err)
+		config, err := image.ConfigFile()
+		assert.NilError(t, err)
+		assert.DeepEqual(t, config.Config.Cmd, spec.Cmd)
+		layers, err := image.Layers()
+		assert.NilError(t, err)
+		assert.Equal(t, len(layers), 2)
+		return layers
+	}
+	one, two := layers("registry.example.org/fake/one:v1"), layers("registry.example.org/fake/two:v1")
+	shared, err := one[0].DiffID()
+	assert.NilError(t, err)
+	same, err := two[0].DiffID()
+	assert.NilError(t, err)
+	assert.Equal(t, shared, same)
+
+	content, err := one[0].Uncompressed()
+	assert.NilError(t, err)
+	assert.Assert(t, maps.Equal(readTar(t, content), map[string]tarEntry{
+		"bin/":           {0o755, ""},
+		"bin/fake-shell": {0o755, "fake shell"},
+		"bin/sh":         {0o777, "fake-shell"},
+	}))
+	content, err = one[1].Uncompressed()
+	assert.NilError(t, err)
+	assert.Equal(t, readTar(t, content)["usr/bin/program"], tarEntry{0o755, "fake program"})
 }
 
 func TestEqualSpecsGiveTheSameArchiveWhereverAndWheneverTheyAreMade(t *testing.T) {
@@ -104,6 +145,7 @@ func TestAnImageThatCannotBeMadeIsRefused(t *testing.T) {
 	}
 }
 
+// tarEntry is one entry of an archive; the content of a link is what it points to.
 type tarEntry struct {
 	mode    int64
 	content string
@@ -121,6 +163,6 @@ func readTar(t *testing.T, r io.Reader) map[string]tarEntry {
 		assert.NilError(t, err)
 		content, err := io.ReadAll(archive)
 		assert.NilError(t, err)
-		entries[header.Name] = tarEntry{header.Mode, string(content)}
+		entries[header.Name] = tarEntry{header.Mode, header.Linkname + string(content)}
 	}
 }

@@ -39,8 +39,7 @@ func (b *Builder) kubernetesRecipe(ctx context.Context, version string) (recipe,
 		Module:    module,
 		Version:   version,
 		Programs:  map[string]string{},
-		// The tags of Kubernetes' own releases that make its programs smaller.
-		Tags:      []string{"grpcnotrace", "notest"},
+		Tags:      kubernetesTags(),
 		LinkFlags: kubernetesVersionFlags(version, major, minor),
 		Versions: []versionCheck{
 			{Call: []string{"kubelet", "--version"}, Holds: "Kubernetes " + version},
@@ -55,6 +54,9 @@ func (b *Builder) kubernetesRecipe(ctx context.Context, version string) (recipe,
 	}
 	return r, nil
 }
+
+// kubernetesTags are those of Kubernetes' own releases that make its programs smaller.
+func kubernetesTags() []string { return []string{"grpcnotrace", "notest"} }
 
 // kubernetesVersionFlags set what the programs say of themselves. kubeadm and the API server compare these with each
 // other, so a build without them does not work. The date is fixed, to make equal builds equal.

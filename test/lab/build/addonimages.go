@@ -1,0 +1,113 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+)
+
+// addon is an image of something that runs in a provisioned cluster.
+type addon struct {
+	ref string
+	// program is where it lies in the image, under the name that it has in the folder that build gives.
+	program string
+	build   func(context.Context) (string, error)
+	// base is the tree beneath and user what the program runs as, both empty where the program is all there is.
+	base, user string
+}
+
+// AddonImages gives the archives of the images that the addons of a cluster of the version run: flannel with its CNI
+// plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, MetalLB, metrics-server.
+//
+// Names and tags are those that Argosy asks for by default. Four hold another version than their tag says, since that
+// one is not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
+// flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, and coredns
+// v1.12.4.
+func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, error) {
+	dns, err := coreDNSTag(version)
+	if err != nil {
+		return nil, err
+	}
+	network, err := b.networkTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	busybox, err := b.busyboxTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var archives []string
+	for _, addon := range b.addons(version, dns, network, busybox) {
+		archive, err := b.addonImage(ctx, addon)
+		if err != nil {
+			return nil, fmt.Errorf("making image %q: %w", addon.ref, err)
+		}
+		archives = append(archives, archive)
+	}
+	return archives, nil
+}
+
+// addons are all images; network and busybox are the trees beneath those that need more than their program.
+func (b *Builder) addons(version, dns, network, busybox string) []addon {
+	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
+	const nonroot, nobody = "65532:65532", "65534:65534"
+	return []addon{
+		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.Flannel, network, ""},
+		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.FlannelCNI, busybox, ""},
+		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, ""},
+		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot},
+		{"registry.k8s.io/kas-network-proxy/proxy-agent:v0.34.0", "/proxy-agent", b.Konnectivity, "", nonroot},
+		{"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner", b.LocalPathProvisioner, "", ""},
+		{"docker.io/library/busybox:1.36.1", "", nil, busybox, ""},
+		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", ""},
+		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", ""},
+		{"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.MetricsServer, "", nobody},
+	}
+}
+
+// coreDNSTag is the tag of CoreDNS' image that goes with the Kubernetes version. What is in it is the same for all.
+func coreDNSTag(version string) (string, error) {
+	_, minor, err := minorVersion(version)
+	if err != nil {
+		return "", err
+	}
+	tag := map[string]string{"33": "1.12.0", "34": "1.12.1"}[minor]
+	if tag == "" {
+		return "", fmt.Errorf("choosing CoreDNS for Kubernetes %q: only 1.33 and 1.34 have one", version)
+	}
+	return tag, nil
+}
+
+// addonImage gives an image without a program the shell of its tree to run.
+func (b *Builder) addonImage(ctx context.Context, a addon) (string, error) {
+	spec := ImageSpec{Ref: a.ref, Base: a.base, User: a.user}
+	if a.program == "" {
+		spec.Cmd = []string{"sh"}
+		return b.Image(ctx, spec)
+	}
+	folder, err := a.build(ctx)
+	if err != nil {
+		return "", err
+	}
+	spec.Files = map[string]string{a.program: filepath.Join(folder, path.Base(a.program))}
+	spec.Entrypoint = []string{a.program}
+	return b.Image(ctx, spec)
+}
+
+// networkTree gives the tree beneath what sets up packet filters: iptables in both its kinds, where the plain names are
+// the kind on nftables as on a Debian machine, nft, conntrack, ipset and busybox' shell and commands.
+func (b *Builder) networkTree(ctx context.Context) (string, error) {
+	links := map[string]string{}
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			links["usr/sbin/"+name+suffix] = "xtables-nft-multi"
+		}
+	}
+	return b.debianTree(ctx, "network-tools", []string{"busybox-static", "conntrack", "ipset", "iptables", "nftables"}, links)
+}
+
+// busyboxTree gives a tree with busybox' shell and commands alone.
+func (b *Builder) busyboxTree(ctx context.Context) (string, error) {
+	return b.debianTree(ctx, "busybox", []string{"busybox-static"}, nil)
+}

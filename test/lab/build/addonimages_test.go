@@ -1,0 +1,64 @@
+package build
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"gotest.tools/v3/assert"
+)
+
+func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
+	seen := map[string]bool{}
+	for _, addon := range newCache(t).addons("v1.34.4", "1.12.1", "/network", "/busybox") {
+		tag, err := name.NewTag(addon.ref, name.StrictValidation)
+		assert.NilError(t, err)
+		assert.Assert(t, !seen[tag.RepositoryStr()], addon.ref)
+		seen[tag.RepositoryStr()] = true
+		assert.Equal(t, addon.program == "", addon.build == nil, addon.ref)
+		assert.Assert(t, addon.program != "" || addon.base != "", "%s is empty", addon.ref)
+		host, _, _ := strings.Cut(addon.ref, "/")
+		assert.Assert(t, strings.Contains(host, "."), "%s names no registry", addon.ref)
+	}
+	assert.Assert(t, seen["kube-proxy"])
+}
+
+func TestCoreDNSFollowsTheMinorVersion(t *testing.T) {
+	for version, want := range map[string]string{"v1.33.13": "1.12.0", "v1.34.4": "1.12.1"} {
+		tag, err := coreDNSTag(version)
+		assert.NilError(t, err)
+		assert.Equal(t, tag, want)
+	}
+	for version, message := range map[string]string{"v1.99.0": "only 1.33 and 1.34", "1.34": "it is not like v1.34.4"} {
+		_, err := coreDNSTag(version)
+		assert.ErrorContains(t, err, message)
+	}
+}
+
+func TestAnAddonImageRunsItsProgramAndOneWithoutAProgramAShell(t *testing.T) {
+	b, folder := newCache(t), t.TempDir()
+	write(t, filepath.Join(folder, "program"), "fake program")
+	write(t, filepath.Join(folder, "bin/sh"), "fake shell")
+	build := func(context.Context) (string, error) { return folder, nil }
+	for ref, c := range map[string]struct {
+		addon           addon
+		entrypoint, cmd []string
+	}{
+		"example.org/one:v1": {addon{program: "/opt/program", build: build, user: "1:1"}, []string{"/opt/program"}, nil},
+		"example.org/two:v1": {addon{base: folder}, nil, []string{"sh"}},
+	} {
+		c.addon.ref = ref
+		archive, err := b.addonImage(t.Context(), c.addon)
+		assert.NilError(t, err)
+		image, err := tarball.ImageFromPath(archive, nil)
+		assert.NilError(t, err)
+		config, err := image.ConfigFile()
+		assert.NilError(t, err)
+		assert.DeepEqual(t, config.Config.Entrypoint, c.entrypoint)
+		assert.DeepEqual(t, config.Config.Cmd, c.cmd)
+		assert.Equal(t, config.Config.User, c.addon.user)
+	}
+}

@@ -1,0 +1,130 @@
+package build
+
+import (
+	"context"
+	"strings"
+)
+
+// addonsModule is the nested module of several components: what they have in common is most of their code, and in one
+// module, with one set of tags, it is compiled once.
+const addonsModule = "addons"
+
+// addonsTags keep the C library's look-ups out of programs with cgo, where they would not work in a static program, and
+// make the standard library the same in programs with and without cgo. The last one makes programs smaller.
+func addonsTags() []string { return []string{"netgo", "osusergo", "grpcnotrace"} }
+
+// Flannel gives the folder with flanneld.
+func (b *Builder) Flannel(ctx context.Context) (string, error) {
+	const module = "github.com/flannel-io/flannel"
+	version, err := b.required(ctx, addonsModule, module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "flannel",
+		Module:    addonsModule,
+		Version:   version,
+		Programs:  map[string]string{"flanneld": module},
+		Tags:      addonsTags(),
+		LinkFlags: []string{"-X", module + "/pkg/version.Version=" + version, "-extldflags", "-static"},
+		// Its UDP backend is C; without cgo it does not compile on amd64.
+		Cgo:      true,
+		Packages: []string{"gcc", "libc6-dev"},
+		Versions: []versionCheck{{Call: []string{"flanneld", "--version"}, Holds: version}},
+	}, nil)
+}
+
+// FlannelCNI gives the folder with flannel, the CNI plugin that hands a pod's network over to bridge.
+func (b *Builder) FlannelCNI(ctx context.Context) (string, error) {
+	const module = "github.com/containernetworking/plugins"
+	version, err := b.required(ctx, "flannel-cni", module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "flannel-cni",
+		Module:    "flannel-cni",
+		Version:   version,
+		Programs:  map[string]string{"flannel": module + "/plugins/meta/flannel"},
+		LinkFlags: []string{"-X", module + "/pkg/utils/buildversion.BuildVersion=" + version},
+		Versions:  []versionCheck{{Call: []string{"flannel"}, Holds: "plugin " + version}},
+	}, nil)
+}
+
+// CoreDNS gives the folder with coredns, whose plugins modules/addons/coredns tells.
+func (b *Builder) CoreDNS(ctx context.Context) (string, error) {
+	const module = "github.com/coredns/coredns"
+	version, err := b.required(ctx, addonsModule, module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "coredns",
+		Module:    addonsModule,
+		Version:   version,
+		Programs:  map[string]string{"coredns": "argosy.dev/argosy/test/lab/build/modules/addons/coredns"},
+		Tags:      addonsTags(),
+		Versions: []versionCheck{
+			{Call: []string{"coredns", "-version"}, Holds: "CoreDNS-" + strings.TrimPrefix(version, "v")},
+			{Call: []string{"coredns", "-plugins"}, Holds: "kubernetes"},
+		},
+	}, nil)
+}
+
+// LocalPathProvisioner gives the folder with local-path-provisioner.
+func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
+	const module = "github.com/rancher/local-path-provisioner"
+	version, err := b.required(ctx, "local-path-provisioner", module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "local-path-provisioner",
+		Module:    "local-path-provisioner",
+		Version:   version,
+		Programs:  map[string]string{"local-path-provisioner": module},
+		// Without the same tags it would share nothing with Kubernetes.
+		Tags:      kubernetesTags(),
+		LinkFlags: []string{"-X", "main.VERSION=" + version},
+		Versions:  []versionCheck{{Call: []string{"local-path-provisioner", "--version"}, Holds: "version " + version}},
+	}, nil)
+}
+
+// MetricsServer gives the folder with metrics-server.
+func (b *Builder) MetricsServer(ctx context.Context) (string, error) {
+	const module = "sigs.k8s.io/metrics-server"
+	version, err := b.required(ctx, addonsModule, module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "metrics-server",
+		Module:    addonsModule,
+		Version:   version,
+		Programs:  map[string]string{"metrics-server": module + "/cmd/metrics-server"},
+		Tags:      addonsTags(),
+		LinkFlags: []string{"-X", "k8s.io/client-go/pkg/version.gitVersion=" + version},
+		Versions:  []versionCheck{{Call: []string{"metrics-server", "--version"}, Holds: version}},
+	}, nil)
+}
+
+// MetalLB gives the folder with MetalLB's controller and speaker.
+func (b *Builder) MetalLB(ctx context.Context) (string, error) {
+	const module = "go.universe.tf/metallb"
+	version, err := b.required(ctx, addonsModule, module)
+	if err != nil {
+		return "", err
+	}
+	return b.programs(ctx, recipe{
+		Component: "metallb",
+		Module:    addonsModule,
+		Version:   version,
+		Programs:  map[string]string{"controller": module + "/controller", "speaker": module + "/speaker"},
+		Tags:      addonsTags(),
+		// Both tell their version only once they run in a cluster.
+		Versions: []versionCheck{
+			{Call: []string{"controller", "--help"}, Holds: "-lb-class"},
+			{Call: []string{"speaker", "--help"}, Holds: "-ml-bindaddr"},
+		},
+	}, nil)
+}
