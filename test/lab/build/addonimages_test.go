@@ -9,6 +9,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/pkg/config"
 )
 
 func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
@@ -24,6 +27,29 @@ func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 		assert.Assert(t, strings.Contains(host, "."), "%s names no registry", addon.ref)
 	}
 	assert.Assert(t, seen["kube-proxy"])
+}
+
+func TestEveryImageOfAClusterWithAllAddonsIsBuilt(t *testing.T) {
+	defaults := config.Defaults()
+	for _, version := range []string{"v1.33.13", "v1.34.4"} {
+		dns, err := coreDNSTag(version)
+		assert.NilError(t, err)
+		built := map[string]bool{}
+		for _, addon := range newCache(t).addons(version, dns, "/network", "/busybox") {
+			built[addon.ref] = true
+		}
+		wanted, err := addons.Images(addons.WithAll(&defaults), version)
+		assert.NilError(t, err)
+		for _, image := range wanted {
+			// These two are made elsewhere: from the folder of releases, and for the bundles.
+			if strings.HasSuffix(image.For, "control plane") || strings.HasPrefix(image.For, "pause") {
+				continue
+			}
+			assert.Assert(t, built[image.Reference], "%s is asked for, for %s", image.Reference, image.For)
+			delete(built, image.Reference)
+		}
+		assert.Equal(t, len(built), 0, "built, but not asked for: %v", built)
+	}
 }
 
 func TestCoreDNSFollowsTheMinorVersion(t *testing.T) {
