@@ -23,11 +23,28 @@ func TestTheExampleClusterIsValid(t *testing.T) {
 	assert.Equal(t, len(machines), 2)
 }
 
-func TestTheExampleClusterNamesOnlySecretsThatItShows(t *testing.T) {
-	source := config.Dir{Path: "team-a"}
-	cluster, err := config.Load(t.Context(), source, "team-a")
+func TestTheHostedExampleClusterIsValid(t *testing.T) {
+	cluster, err := config.Load(t.Context(), config.Dir{Path: "team-b"}, "team-b")
 	assert.NilError(t, err)
-	named := []string{cluster.KubeconfigSecret()}
+	assert.Assert(t, cluster.Hosted() && cluster.BundlesFromControlPlane())
+	assert.Equal(t, cluster.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:v1.34.4-full")
+}
+
+func TestTheExampleClustersNameOnlySecretsThatTheyShow(t *testing.T) {
+	for _, name := range []string{"team-a", "team-b"} {
+		t.Run(name, func(t *testing.T) { namesOnlyShownSecrets(t, name) })
+	}
+}
+
+func namesOnlyShownSecrets(t *testing.T, name string) {
+	t.Helper()
+	source := config.Dir{Path: name}
+	cluster, err := config.Load(t.Context(), source, name)
+	assert.NilError(t, err)
+	var named []string
+	if !cluster.Hosted() {
+		named = append(named, cluster.KubeconfigSecret())
+	}
 	for _, machine := range cluster.Fleet.Machines {
 		ssh := cluster.SSHFor(machine)
 		named = append(named, ssh.Secret, ssh.KnownHostsSecret)
@@ -40,6 +57,7 @@ func TestTheExampleClusterNamesOnlySecretsThatItShows(t *testing.T) {
 
 func TestTheExampleWorkflowsAreArgoObjects(t *testing.T) {
 	decode(t, "join.yaml", &wfv1.Workflow{})
+	decode(t, "provision.yaml", &wfv1.Workflow{})
 	decode(t, "nightly-join.yaml", &wfv1.CronWorkflow{})
 }
 
