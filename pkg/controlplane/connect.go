@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -26,6 +27,30 @@ func (p *Provisioner) connect(ctx context.Context, report func(string)) (*connec
 	if err != nil {
 		return nil, err
 	}
+	return p.open(ctx, restConfig, report)
+}
+
+// founderLife is how long the founder's certificate holds.
+const founderLife = time.Hour
+
+// found opens the cluster as somebody who may do everything from the first moment: what lets administrators in is a
+// binding in the cluster itself, which has to be made first. The certificate for that is kept nowhere.
+func (p *Provisioner) found(ctx context.Context, k *keys, report func(string)) (*connection, error) {
+	leaf := client("argosy:founder", "system:masters")
+	leaf.Life = founderLife
+	pair, err := k.cluster.Issue(leaf, p.now())
+	if err != nil {
+		return nil, err
+	}
+	restConfig, err := p.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	restConfig.CertData, restConfig.KeyData = pair.Cert, pair.Key
+	return p.open(ctx, restConfig, report)
+}
+
+func (p *Provisioner) open(ctx context.Context, restConfig *rest.Config, report func(string)) (*connection, error) {
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
 		return nil, fault.As(fault.Permanent, fmt.Errorf("making a client for %s: %w", restConfig.Host, err))

@@ -39,6 +39,8 @@ type Provisioner struct {
 
 	// renew signs every leaf certificate anew in this run, whatever its age.
 	renew bool
+	// restores is set in a run that fills the store from an archive: no other may use what is not complete.
+	restores bool
 }
 
 // Outcome is what a run made of the control plane.
@@ -248,7 +250,7 @@ func (p *Provisioner) runEtcd(ctx context.Context, k *keys, report func(string))
 
 // furnish sets what the cluster itself must hold, once its API server answers.
 func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]apply.Change, error) {
-	cluster, err := p.connect(ctx, report)
+	cluster, err := p.found(ctx, k, report)
 	if err != nil {
 		return nil, err
 	}

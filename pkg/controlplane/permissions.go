@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -10,7 +11,6 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/fault"
-	"golang.org/x/sync/errgroup"
 )
 
 // Rule is what provisioning may do in the cluster's namespace.
@@ -36,33 +36,28 @@ func Rules() []Rule {
 	}
 }
 
-// reviewsAtOnce bounds the questions to the API server.
-const reviewsAtOnce = 16
-
-// checkPermissions asks the host cluster for every rule and names all that are missing at once.
+// checkPermissions asks the host cluster what the plugin may do in the namespace and names all that is missing at once.
 func (p *Provisioner) checkPermissions(ctx context.Context) error {
-	rules := Rules()
-	missing := make([][]string, len(rules))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(reviewsAtOnce)
-	for i, rule := range rules {
-		group.Go(func() error {
-			var err error
-			missing[i], err = p.missing(ctx, rule)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
+	review, err := p.Host.AuthorizationV1().SelfSubjectRulesReviews().Create(ctx, &authorizationv1.SelfSubjectRulesReview{
+		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: p.namespace()},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("asking what the plugin may do in namespace %q: %w", p.namespace(), apply.Classify(err))
 	}
 	var lines []string
-	for i, verbs := range missing {
-		if len(verbs) > 0 {
-			name := rules[i].Resource
-			if rules[i].Group != "" {
-				name += "." + rules[i].Group
+	for _, rule := range Rules() {
+		verbs := slices.DeleteFunc(slices.Clone(rule.Verbs), func(verb string) bool { return granted(review.Status.ResourceRules, rule, verb) })
+		if len(verbs) == 0 {
+			continue
+		}
+		// The list is not complete where an authorizer can't tell one; the answer to a single question is.
+		if review.Status.Incomplete {
+			if verbs, err = p.missing(ctx, rule, verbs); err != nil {
+				return err
 			}
-			lines = append(lines, fmt.Sprintf("%s %s", strings.Join(verbs, ", "), name))
+		}
+		if len(verbs) > 0 {
+			lines = append(lines, fmt.Sprintf("%s %s", strings.Join(verbs, ", "), rule))
 		}
 	}
 	if len(lines) > 0 {
@@ -71,22 +66,41 @@ func (p *Provisioner) checkPermissions(ctx context.Context) error {
 	return nil
 }
 
-// missing returns the verbs of a rule that are not granted.
-func (p *Provisioner) missing(ctx context.Context, rule Rule) ([]string, error) {
-	var verbs []string
+// String names what a rule is about: "statefulsets.apps".
+func (r Rule) String() string {
+	if r.Group == "" {
+		return r.Resource
+	}
+	return r.Resource + "." + r.Group
+}
+
+// granted says whether one of the rules that hold gives a verb on all objects of a resource.
+func granted(held []authorizationv1.ResourceRule, wanted Rule, verb string) bool {
+	return slices.ContainsFunc(held, func(rule authorizationv1.ResourceRule) bool {
+		return len(rule.ResourceNames) == 0 && has(rule.Verbs, verb) && has(rule.APIGroups, wanted.Group) && has(rule.Resources, wanted.Resource)
+	})
+}
+
+func has(list []string, item string) bool {
+	return slices.Contains(list, "*") || slices.Contains(list, item)
+}
+
+// missing returns those of a rule's verbs that are not granted, asked one by one.
+func (p *Provisioner) missing(ctx context.Context, rule Rule, verbs []string) ([]string, error) {
+	var refused []string
 	resource, subresource, _ := strings.Cut(rule.Resource, "/")
-	for _, verb := range rule.Verbs {
+	for _, verb := range verbs {
 		review, err := p.Host.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: p.namespace(), Verb: verb, Group: rule.Group, Resource: resource, Subresource: subresource,
 			}},
 		}, metav1.CreateOptions{})
 		if err != nil {
-			return nil, fmt.Errorf("asking whether the plugin may %s %s: %w", verb, rule.Resource, apply.Classify(err))
+			return nil, fmt.Errorf("asking whether the plugin may %s %s: %w", verb, rule, apply.Classify(err))
 		}
 		if !review.Status.Allowed {
-			verbs = append(verbs, verb)
+			refused = append(refused, verb)
 		}
 	}
-	return verbs, nil
+	return refused, nil
 }

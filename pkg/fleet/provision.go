@@ -16,6 +16,9 @@ import (
 // OpenProvisioner reads cluster from a namespace of the host cluster and makes a provisioner for it. image is Argosy's own,
 // used where argosy.yaml names none.
 func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster, image string) (*controlplane.Provisioner, error) {
+	// Waiting looks at several objects each moment; client-go's default of 5 requests a second would be what is waited for.
+	host = rest.CopyConfig(host)
+	host.QPS, host.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(host)
 	if err != nil {
 		return nil, fault.As(fault.Configuration, fmt.Errorf("making a client for the host cluster %q: %w", host.Host, err))

@@ -1,12 +1,17 @@
 package site
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -179,4 +184,49 @@ func (s *Site) pushPlugin(ctx context.Context) error {
 		return fmt.Errorf("pushing the plugin's image: %w", err)
 	}
 	return nil
+}
+
+// ApplyInside sets objects in the cluster itself.
+func (p *Provisioned) ApplyInside(ctx context.Context, manifest string) error {
+	kubeconfig, err := p.Kubeconfig(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = p.site.run(ctx, "host", []byte(manifest), "kubectl", "--kubeconfig", kubeconfig, "apply", "-f", "-")
+	return err
+}
+
+// Forwarded asks a port of a pod for its page, through kubectl port-forward.
+func (p *Provisioned) Forwarded(ctx context.Context, target string, port int) (string, error) {
+	kubeconfig, err := p.Kubeconfig(ctx)
+	if err != nil {
+		return "", err
+	}
+	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	command := exec.CommandContext(ctx, p.site.tool("kubectl"), "--kubeconfig", kubeconfig, "port-forward", target, fmt.Sprintf(":%d", port))
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return "", fmt.Errorf("preparing kubectl port-forward: %w", err)
+	}
+	if err := command.Start(); err != nil {
+		return "", fmt.Errorf("starting kubectl port-forward: %w", err)
+	}
+	defer func() { stop(); _ = command.Wait() }()
+	line, err := bufio.NewReader(out).ReadString('\n') // Forwarding from 127.0.0.1:40123 -> 8080
+	if err != nil {
+		return "", fmt.Errorf("reading what kubectl port-forward says: %w", err)
+	}
+	address, _, _ := strings.Cut(strings.TrimPrefix(line, "Forwarding from "), " ")
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/", nil)
+	if err != nil {
+		return "", fmt.Errorf("asking %q: %w", address, err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", fmt.Errorf("asking %q: %w", address, err)
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	return string(page), err
 }

@@ -1,4 +1,7 @@
-// Command site installs Argosy on the running lab, as the demo needs it.
+// Command site installs Argosy on the running lab, as the demo needs it. With the name of a cluster, and of machines of the
+// lab, it also makes a namespace of that name with the documents of a cluster to provision:
+//
+//	go run ./test/site/cmd/site team-b m1 m2 m3
 package main
 
 import (
@@ -30,5 +33,8 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.Deploy(ctx)
+	if err := s.Deploy(ctx); err != nil || len(os.Args) < 2 {
+		return err
+	}
+	return s.Provisioned(os.Args[1], os.Args[2:]...).Apply(ctx)
 }

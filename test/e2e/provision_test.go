@@ -1,0 +1,289 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/test/lab"
+	"argosy.dev/argosy/test/site"
+)
+
+// A provisioned cluster that several tests look at; the first one that needs it makes it.
+var town = struct {
+	*site.Provisioned
+	machines []string
+}{machines: []string{"m1", "m2", "m3"}}
+
+// townStands makes cluster team-b with three machines, or finds it.
+func townStands(t *testing.T) {
+	t.Helper()
+	if town.Provisioned != nil {
+		return
+	}
+	cluster := the.Provisioned("team-b", town.machines...)
+	clean(t, town.machines...)
+	assert.NilError(t, cluster.Remove(t.Context()))
+	assert.NilError(t, cluster.Apply(t.Context()))
+	provision(t, cluster)
+	joinAll(t, cluster)
+	town.Provisioned = cluster
+}
+
+// run submits a template for a cluster and returns the workflow when it has ended.
+func run(t *testing.T, cluster *site.Provisioned, template string, parameters ...string) *wfv1.Workflow {
+	t.Helper()
+	args := []string{"submit", "--from", "workflowtemplate/" + template, "-p", "cluster=" + cluster.Name, "-o", "name"}
+	for _, parameter := range parameters {
+		args = append(args, "-p", parameter)
+	}
+	out, err := cluster.Argo(t.Context(), args...)
+	assert.NilError(t, err)
+	name := strings.TrimSpace(out)
+	var last *wfv1.Workflow
+	eventually(t, "workflow "+name+" ends", func() bool {
+		out, err := cluster.Kubectl(t.Context(), "get", "workflow", name, "-o", "json")
+		if err != nil {
+			return false // the API server may be away: some tests reboot it
+		}
+		last = &wfv1.Workflow{}
+		assert.NilError(t, json.Unmarshal([]byte(out), last))
+		return last.Status.Phase.Completed()
+	}, func() string { return describe(last) })
+	return last
+}
+
+func provision(t *testing.T, cluster *site.Provisioned) *wfv1.Workflow {
+	t.Helper()
+	w := run(t, cluster, "provision")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	return w
+}
+
+func joinAll(t *testing.T, cluster *site.Provisioned) {
+	t.Helper()
+	w := run(t, cluster, "join")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+}
+
+// refused is the message of the step that a workflow failed in.
+func refused(t *testing.T, w *wfv1.Workflow, name string) string {
+	t.Helper()
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	return step(t, w, name).Message
+}
+
+// inside runs kubectl in the cluster and expects it to work.
+func inside(t *testing.T, cluster *site.Provisioned, args ...string) string {
+	t.Helper()
+	out, err := cluster.Inside(t.Context(), args...)
+	assert.NilError(t, err)
+	return strings.TrimSpace(out)
+}
+
+// soon waits until kubectl in the cluster answers as wanted.
+func soon(t *testing.T, cluster *site.Provisioned, wanted string, args ...string) {
+	t.Helper()
+	var out string
+	eventually(t, fmt.Sprintf("kubectl %s says %q", strings.Join(args, " "), wanted), func() bool {
+		var err error
+		out, err = cluster.Inside(t.Context(), args...)
+		return err == nil && strings.Contains(out, wanted)
+	}, func() string { return out })
+}
+
+// applyInside sets objects in the cluster.
+func applyInside(t *testing.T, cluster *site.Provisioned, manifest string) {
+	t.Helper()
+	assert.NilError(t, cluster.ApplyInside(t.Context(), manifest))
+}
+
+// web is a pod on each machine that answers with its own name, a Service before them, and a pod to ask from.
+var web = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: web
+          image: ` + lab.RegistryAddress + `/library/busybox:1.36.1
+          command: [sh, -c, "mkdir -p /tmp/www && hostname > /tmp/www/index.html && exec httpd -f -v -p 8080 -h /tmp/www"]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+`
+
+func TestAClusterIsProvisionedAndItsMachinesServe(t *testing.T) {
+	townStands(t)
+
+	t.Run("a second run changes nothing and says so", func(t *testing.T) {
+		w := provision(t, town.Provisioned)
+		for _, name := range []string{"control-plane", "addons"} {
+			message := step(t, w, name).Message
+			for _, word := range []string{"created", "changed", "removed"} {
+				assert.Assert(t, !strings.Contains(strings.ReplaceAll(message, "unchanged", ""), word), message)
+			}
+			assert.Assert(t, strings.Contains(message, "unchanged"), message)
+		}
+	})
+	t.Run("the workflow says where the cluster is", func(t *testing.T) {
+		w := provision(t, town.Provisioned)
+		outputs := map[string]string{}
+		for _, node := range w.Status.Nodes {
+			if node.Outputs != nil && node.Name == w.Name {
+				for _, parameter := range node.Outputs.Parameters {
+					outputs[parameter.Name] = parameter.Value.String()
+				}
+			}
+		}
+		assert.Equal(t, outputs["version"], site.Version)
+		assert.Equal(t, outputs["kubeconfigSecret"], "team-b-kubeconfig")
+		assert.Assert(t, strings.HasPrefix(outputs["caHash"], "sha256:"), outputs)
+		assert.Assert(t, strings.HasPrefix(outputs["endpoint"], "10.117.0."), outputs)
+	})
+	applyInside(t, town.Provisioned, web)
+	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
+	t.Run("pods reach each other across machines", podsReachEachOther)
+	t.Run("a Service answers by its address and by its name", serviceAnswers)
+	t.Run("logs, exec and port-forward go through konnectivity", throughKonnectivity)
+	t.Run("a volume keeps its data when the pod is replaced", volumeKeepsData)
+	t.Run("a changed addon switch changes just that", addonSwitch)
+	t.Run("a lost control plane pod comes back and nodes stay", lostPod)
+}
+
+// pods of the DaemonSet web, by machine.
+func pods(t *testing.T, cluster *site.Provisioned) map[string]corev1.Pod {
+	t.Helper()
+	var list corev1.PodList
+	assert.NilError(t, json.Unmarshal([]byte(inside(t, cluster, "get", "pods", "-l", "app=web", "-o", "json")), &list))
+	byMachine := map[string]corev1.Pod{}
+	for _, pod := range list.Items {
+		byMachine[pod.Spec.NodeName] = pod
+	}
+	assert.Equal(t, len(byMachine), len(town.machines))
+	return byMachine
+}
+
+func podsReachEachOther(t *testing.T) {
+	found := pods(t, town.Provisioned)
+	for _, from := range town.machines {
+		for _, to := range town.machines {
+			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "wget", "-q", "-O", "-", "-T", "5", fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP))
+			assert.Equal(t, answer, found[to].Name, "from %s to %s", from, to)
+		}
+	}
+}
+
+func serviceAnswers(t *testing.T) {
+	found := pods(t, town.Provisioned)
+	address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	for _, host := range []string{address, "web", "web.default.svc.cluster.local"} {
+		for _, from := range town.machines {
+			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "wget", "-q", "-O", "-", "-T", "5", "http://"+host+"/")
+			assert.Assert(t, strings.HasPrefix(answer, "web-"), "%s from %s: %s", host, from, answer)
+		}
+	}
+}
+
+func throughKonnectivity(t *testing.T) {
+	found := pods(t, town.Provisioned)
+	assert.NilError(t, the.Lab.FirewallKubelets(t.Context(), true))
+	t.Cleanup(func() { assert.NilError(t, the.Lab.FirewallKubelets(context.Background(), false)) })
+	for _, machine := range town.machines {
+		name := found[machine].Name
+		assert.Equal(t, inside(t, town.Provisioned, "exec", name, "--", "cat", "/tmp/www/index.html"), name)
+		assert.Assert(t, strings.Contains(inside(t, town.Provisioned, "logs", name), "GET"), "logs of %s", name)
+		answer, err := town.Forwarded(t.Context(), "pod/"+name, 8080)
+		assert.NilError(t, err)
+		assert.Equal(t, strings.TrimSpace(answer), name)
+	}
+}
+
+func volumeKeepsData(t *testing.T) {
+	applyInside(t, town.Provisioned, `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: notes}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Mi}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: notes}
+spec:
+  strategy: {type: Recreate}
+  selector: {matchLabels: {app: notes}}
+  template:
+    metadata: {labels: {app: notes}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      volumes: [{name: data, persistentVolumeClaim: {claimName: notes}}]
+      containers:
+        - name: notes
+          image: `+lab.RegistryAddress+`/library/busybox:1.36.1
+          command: [sh, -c, "hostname >> /data/notes; exec sleep 100000"]
+          volumeMounts: [{name: data, mountPath: /data}]
+`)
+	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
+	assert.Equal(t, inside(t, town.Provisioned, "get", "pvc", "notes", "-o", "jsonpath={.status.phase} {.spec.storageClassName}"), "Bound local-path")
+	inside(t, town.Provisioned, "delete", "pod", "-l", "app=notes", "--wait=true")
+	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
+	soon(t, town.Provisioned, "2", "exec", "deployment/notes", "--", "sh", "-c", "sort -u /data/notes | wc -l")
+}
+
+func addonSwitch(t *testing.T) {
+	town.VCluster = func(document map[string]any) {
+		document["deploy"].(map[string]any)["metallb"] = map[string]any{
+			"enabled": true, "ipAddressPool": map[string]any{"addresses": []string{"10.117.0.240-10.117.0.249"}},
+		}
+	}
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
+	w := provision(t, town.Provisioned)
+	assert.Assert(t, !strings.Contains(strings.ReplaceAll(step(t, w, "control-plane").Message, "unchanged", ""), "changed"), step(t, w, "control-plane").Message)
+	t.Run("and a Service of type LoadBalancer gets an address that answers", func(t *testing.T) {
+		inside(t, town.Provisioned, "patch", "service", "web", "-p", `{"spec":{"type":"LoadBalancer"}}`)
+		soon(t, town.Provisioned, "10.117.0.24", "get", "service", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		var last string
+		eventually(t, address+" answers", func() bool {
+			out, err := the.Lab.Exec(t.Context(), "m5", "curl", "-s", "--max-time", "3", "http://"+address+"/")
+			last = out
+			return err == nil && strings.HasPrefix(out, "web-")
+		}, func() string { return last })
+	})
+	town.VCluster = nil
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
+	w = provision(t, town.Provisioned)
+	assert.Assert(t, strings.Contains(step(t, w, "addons").Message, "removed"), step(t, w, "addons").Message)
+	out, err := town.Inside(t.Context(), "get", "namespace", "metallb-system", "--ignore-not-found")
+	assert.NilError(t, err)
+	assert.Assert(t, !strings.Contains(out, "Active"), out)
+}
+
+func lostPod(t *testing.T) {
+	before := pods(t, town.Provisioned)
+	_, err := town.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=false")
+	assert.NilError(t, err)
+	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
+	for _, machine := range town.machines {
+		soon(t, town.Provisioned, "True", "get", "node", machine, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	}
+	for machine, pod := range pods(t, town.Provisioned) {
+		assert.Equal(t, pod.UID, before[machine].UID, "the pod on %s", machine)
+		assert.Equal(t, pod.Status.ContainerStatuses[0].RestartCount, int32(0), "the pod on %s", machine)
+	}
+}
