@@ -37,7 +37,7 @@ func (l *Lab) ensureArgo(ctx context.Context, a artifacts) error {
 	}
 	start := time.Now()
 	images := argoImagesOf(ArgoVersion)
-	if err := l.ensureArgoTypes(ctx, filepath.Join(a.argo, "crds")); err != nil {
+	if err := l.ensureArgoTypes(ctx, filepath.Join(a.Argo, "crds")); err != nil {
 		return err
 	}
 	if err := l.applyTemplate(ctx, "argo.yaml", argoManifest, images); err != nil {

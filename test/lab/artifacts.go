@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,13 +21,17 @@ const (
 
 // artifacts are the folders and archives that the clusters are made from.
 type artifacts struct {
-	kubernetes, containerd, runc, cni, argo string
-	// pause is the reference of the image that holds a pod's namespaces.
-	pause string
-	// images are the archives that a control plane needs, argoImages Argo's.
-	images, argoImages []string
-	// published are for the registry, hostImages for the host machine as well.
-	published, hostImages []string
+	Kubernetes, Containerd, Runc, CNI, Argo string
+	// Pause is the reference of the image that holds a pod's namespaces.
+	Pause string
+	// Images are the archives that a control plane needs, ArgoImages Argo's.
+	Images, ArgoImages []string
+	// Bundle is what machines are joined with.
+	Bundle build.Bundle
+}
+
+func (a artifacts) paths() []string {
+	return slices.Concat([]string{a.Kubernetes, a.Containerd, a.Runc, a.CNI, a.Argo, a.Bundle.Path}, a.Images, a.ArgoImages)
 }
 
 func (l *Lab) builder() (*build.Builder, error) {
@@ -37,8 +42,8 @@ func (l *Lab) builder() (*build.Builder, error) {
 	return builder, nil
 }
 
-// Build makes everything that the lab runs and the bundles of both versions, or
-// finds them in the cache.
+// Build makes everything that the lab and its provisioned clusters run, and the
+// bundles of both versions, or finds them in the cache.
 func (l *Lab) Build(ctx context.Context) error {
 	if err := l.ensurePackages(ctx); err != nil {
 		return err
@@ -50,15 +55,18 @@ func (l *Lab) Build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, version := range []string{Version, OlderVersion} {
-		if _, err := builder.Bundle(ctx, version); err != nil {
-			return fmt.Errorf("making the bundle of %s: %w", version, err)
-		}
+	if _, err := builder.Bundle(ctx, OlderVersion); err != nil {
+		return fmt.Errorf("making the bundle of %s: %w", OlderVersion, err)
 	}
-	return nil
+	_, err = l.hostedImages(ctx, Version)
+	return err
 }
 
 func (l *Lab) artifacts(ctx context.Context) (artifacts, error) {
+	return recall(ctx, l, "clusters", artifacts.paths, func() (artifacts, error) { return l.makeArtifacts(ctx) })
+}
+
+func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
 	builder, err := l.builder()
 	if err != nil {
 		return artifacts{}, err
@@ -69,23 +77,26 @@ func (l *Lab) artifacts(ctx context.Context) (artifacts, error) {
 		into *string
 		make func(context.Context) (string, error)
 	}{
-		{"Kubernetes " + Version, &a.kubernetes, func(ctx context.Context) (string, error) { return builder.Kubernetes(ctx, Version) }},
-		{"containerd", &a.containerd, builder.Containerd},
-		{"runc", &a.runc, builder.Runc},
-		{"CNI plugins", &a.cni, builder.CNI},
-		{"Argo", &a.argo, builder.Argo},
+		{"Kubernetes " + Version, &a.Kubernetes, func(ctx context.Context) (string, error) { return builder.Kubernetes(ctx, Version) }},
+		{"containerd", &a.Containerd, builder.Containerd},
+		{"runc", &a.Runc, builder.Runc},
+		{"CNI plugins", &a.CNI, builder.CNI},
+		{"Argo", &a.Argo, builder.Argo},
 	} {
 		if *part.into, err = part.make(ctx); err != nil {
 			return artifacts{}, fmt.Errorf("building %s: %w", part.name, err)
 		}
 	}
-	if a.images, err = builder.ControlPlaneImages(ctx, Version); err != nil {
+	if a.Images, err = builder.ControlPlaneImages(ctx, Version); err != nil {
 		return artifacts{}, fmt.Errorf("making control plane images: %w", err)
 	}
-	if a.argoImages, err = builder.ArgoImages(ctx); err != nil {
+	if a.ArgoImages, err = builder.ArgoImages(ctx); err != nil {
 		return artifacts{}, fmt.Errorf("making Argo's images: %w", err)
 	}
-	a.pause, err = pauseReference(ctx, a.kubernetes)
+	if a.Bundle, err = builder.Bundle(ctx, Version); err != nil {
+		return artifacts{}, fmt.Errorf("making the bundle of %s: %w", Version, err)
+	}
+	a.Pause, err = pauseReference(ctx, a.Kubernetes)
 	return a, err
 }
 
@@ -106,12 +117,12 @@ func pauseReference(ctx context.Context, kubernetes string) (string, error) {
 // binds are the folders of a cluster machine that are not copied to its disk.
 func (a artifacts) binds() map[string]string {
 	binds := map[string]string{
-		"/opt/lab/kubernetes": a.kubernetes,
-		"/opt/lab/containerd": a.containerd,
-		"/opt/lab/runc":       a.runc,
-		"/opt/cni/bin":        a.cni,
+		"/opt/lab/kubernetes": a.Kubernetes,
+		"/opt/lab/containerd": a.Containerd,
+		"/opt/lab/runc":       a.Runc,
+		"/opt/cni/bin":        a.CNI,
 	}
-	for i, image := range append(a.images[:len(a.images):len(a.images)], a.argoImages...) {
+	for i, image := range append(a.Images[:len(a.Images):len(a.Images)], a.ArgoImages...) {
 		binds["/opt/lab/images/"+strconv.Itoa(i)+".tar"] = image
 	}
 	return binds
@@ -122,7 +133,7 @@ func (l *Lab) linkPrograms(a artifacts) error {
 	if err := os.MkdirAll(l.BinDir(), 0o755); err != nil {
 		return fmt.Errorf("making folder %q: %w", l.BinDir(), err)
 	}
-	for name, folder := range map[string]string{"argo": a.argo, "kubectl": a.kubernetes, "kubeadm": a.kubernetes} {
+	for name, folder := range map[string]string{"argo": a.Argo, "kubectl": a.Kubernetes, "kubeadm": a.Kubernetes} {
 		if err := replaceLink(filepath.Join(folder, name), filepath.Join(l.BinDir(), name)); err != nil {
 			return err
 		}

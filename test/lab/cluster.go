@@ -102,7 +102,7 @@ func render(name, text string, data any) (string, error) {
 // ensureCluster makes the control plane on a machine that is up, with kubeadm,
 // or finds it healthy, and copies its administrator's kubeconfig.
 func (l *Lab) ensureCluster(ctx context.Context, m Machine, a artifacts) error {
-	if err := l.ensureImages(ctx, m, 0, len(a.images)); err != nil {
+	if err := l.ensureImages(ctx, m, 0, len(a.Images)); err != nil {
 		return err
 	}
 	if _, err := l.Exec(ctx, m.Name, "test", "-e", "/var/lib/lab/initialized"); err != nil {

@@ -239,3 +239,37 @@ func TestKubeletsOfAllMembersAreBlockedFromTheHostMachineAndItsPods(t *testing.T
 		}
 	}
 }
+
+func TestWhatWasBuiltIsRecalledUntilASourceChangesOrAPathIsGone(t *testing.T) {
+	l := &Lab{source: t.TempDir(), cache: t.TempDir()}
+	source, built := filepath.Join(l.source, "test/lab/build/x.go"), filepath.Join(t.TempDir(), "built")
+	for _, path := range []string{source, filepath.Join(l.source, "pkg/bundle/y.go"), built} {
+		assert.NilError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		assert.NilError(t, os.WriteFile(path, []byte("1"), 0o644))
+	}
+	made := 0
+	ask := func() {
+		t.Helper()
+		got, err := recall(t.Context(), l, "thing", func(path string) []string { return []string{path} }, func() (string, error) {
+			made++
+			return built, nil
+		})
+		assert.NilError(t, err)
+		assert.Equal(t, got, built)
+	}
+	ask()
+	ask()
+	assert.Equal(t, made, 1)
+
+	assert.NilError(t, os.WriteFile(strings.TrimSuffix(source, ".go")+"_test.go", nil, 0o644))
+	ask()
+	assert.Equal(t, made, 1, "a test decides nothing")
+
+	assert.NilError(t, os.WriteFile(source, []byte("2"), 0o644))
+	ask()
+	assert.Equal(t, made, 2, "a source has changed")
+
+	assert.NilError(t, os.Remove(built))
+	ask()
+	assert.Equal(t, made, 3, "what was built is gone")
+}

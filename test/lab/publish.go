@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,59 +38,110 @@ func inRegistry(ref string) (name.Tag, error) {
 	return mirrored, nil
 }
 
-// Publish puts the image of an archive (of "docker save") into the lab's
-// registry, unless it is there, and returns the reference that it has there.
-// Archives are named by what is in them: one that was published once is not
-// read again.
-func (l *Lab) Publish(ctx context.Context, archive string) (string, error) {
+// Publish puts what is in an image archive into the lab's registry, unless it is
+// there, and returns the references that it has there. The archive is one of
+// "docker save" with one image, or an OCI layout with any number of names.
+// Archives are named by what is in them: one that was published once is not read
+// again.
+func (l *Lab) Publish(ctx context.Context, archive string) (refs []string, err error) {
 	note := l.publishedNote(archive)
-	if known, err := os.ReadFile(note); err == nil {
-		ref, digest, _ := strings.Cut(strings.TrimSpace(string(known)), " ")
-		if l.registryHas(ctx, ref, digest) {
-			return ref, nil
-		}
+	if refs := l.readPublished(ctx, note); len(refs) > 0 {
+		return refs, nil
 	}
+	layout, err := isLayout(archive)
+	if err != nil {
+		return nil, err
+	}
+	var done []published
+	if layout {
+		done, err = l.publishLayout(ctx, archive)
+	} else {
+		done, err = l.publishImage(ctx, archive)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("publishing image archive %q: %w", archive, err)
+	}
+	for _, p := range done {
+		l.logf("image %s published", p.Ref)
+		refs = append(refs, p.Ref)
+	}
+	return refs, writePublished(note, done)
+}
+
+// published is a name in the registry and what it stood for when it was written.
+type published struct{ Ref, Digest string }
+
+// readPublished gives the names that a note lists, or none unless the registry
+// still has every one.
+func (l *Lab) readPublished(ctx context.Context, note string) []string {
+	text, err := os.ReadFile(note)
+	if err != nil {
+		return nil
+	}
+	var known []published
+	if json.Unmarshal(text, &known) != nil {
+		return nil
+	}
+	var refs []string
+	for _, p := range known {
+		if !registryHas(ctx, p) {
+			return nil
+		}
+		refs = append(refs, p.Ref)
+	}
+	return refs
+}
+
+func writePublished(note string, done []published) error {
+	text, err := json.Marshal(done)
+	if err != nil {
+		return fmt.Errorf("encoding what is published: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(note), 0o755); err != nil {
+		return fmt.Errorf("making the folder of published images: %w", err)
+	}
+	if err := os.WriteFile(note, text, 0o644); err != nil {
+		return fmt.Errorf("noting what is published: %w", err)
+	}
+	return nil
+}
+
+func registryHas(ctx context.Context, p published) bool {
+	tag, err := name.NewTag(p.Ref, name.Insecure)
+	if err != nil {
+		return false
+	}
+	there, err := remote.Head(tag, remote.WithContext(ctx))
+	return err == nil && there.Digest.String() == p.Digest
+}
+
+// publishImage publishes an archive of "docker save".
+func (l *Lab) publishImage(ctx context.Context, archive string) ([]published, error) {
 	ref, err := archiveReference(archive)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	target, err := inRegistry(ref)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	image, err := plainImage(archive)
 	if err != nil {
-		return "", fmt.Errorf("reading image archive %q: %w", archive, err)
+		return nil, err
 	}
 	if err := l.push(ctx, target, image); err != nil {
-		return "", fmt.Errorf("publishing image %q: %w", target, err)
+		return nil, fmt.Errorf("pushing %q: %w", target, err)
 	}
 	digest, err := image.Digest()
 	if err != nil {
-		return "", fmt.Errorf("computing the digest of image %q: %w", target, err)
+		return nil, fmt.Errorf("computing the digest of %q: %w", target, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(note), 0o755); err != nil {
-		return "", fmt.Errorf("making the folder of published images: %w", err)
-	}
-	if err := os.WriteFile(note, []byte(target.String()+" "+digest.String()+"\n"), 0o644); err != nil {
-		return "", fmt.Errorf("noting that image %q is published: %w", target, err)
-	}
-	l.logf("image %s published", target)
-	return target.String(), nil
+	return []published{{target.String(), digest.String()}}, nil
 }
 
 func (l *Lab) publishedNote(archive string) string {
 	sum := sha256.Sum256([]byte(archive))
 	return filepath.Join(l.registryDir(), "published", hex.EncodeToString(sum[:8]))
-}
-
-func (l *Lab) registryHas(ctx context.Context, ref, digest string) bool {
-	tag, err := name.NewTag(ref, name.Insecure)
-	if err != nil {
-		return false
-	}
-	there, err := remote.Head(tag, remote.WithContext(ctx))
-	return err == nil && there.Digest.String() == digest
 }
 
 // push writes blobs to the registry's disk, which is this computer's: over HTTP

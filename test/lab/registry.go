@@ -34,20 +34,6 @@ func (l *Lab) blobs() registry.BlobHandler {
 	return registry.NewDiskBlobHandler(filepath.Join(l.registryDir(), "blobs"))
 }
 
-// ensureRegistry starts the registry and fills it with what provisioned clusters
-// run.
-func (l *Lab) ensureRegistry(ctx context.Context, a artifacts) error {
-	if err := l.ensureDaemon(ctx, registryDaemon, RegistryAddress); err != nil {
-		return err
-	}
-	for _, archive := range a.published {
-		if _, err := l.Publish(ctx, archive); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // serveRegistry is the registry's process.
 func (l *Lab) serveRegistry(ctx context.Context) error {
 	handler, err := l.registryHandler()

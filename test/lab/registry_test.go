@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"archive/tar"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,10 +14,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"gotest.tools/v3/assert"
 )
@@ -93,6 +97,56 @@ func diffIDs(t *testing.T, image v1.Image) []string {
 		ids = append(ids, id.String())
 	}
 	return ids
+}
+
+// layoutArchive is an OCI layout of an index under several names, in the order in
+// which tools write it: the names come last.
+func layoutArchive(t *testing.T, index v1.ImageIndex, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	written, err := layout.Write(dir, empty.Index)
+	assert.NilError(t, err)
+	for _, n := range names {
+		assert.NilError(t, written.AppendIndex(index, layout.WithAnnotations(map[string]string{imageNameAnnotation: n})))
+	}
+	archive := filepath.Join(t.TempDir(), "layout.tar")
+	assert.NilError(t, exec.Command("tar", "--create", "--file", archive, "--directory", dir, "oci-layout", "blobs", "index.json").Run())
+	return archive
+}
+
+func TestALayoutsIndexIsPulledAsItWas(t *testing.T) {
+	l := &Lab{state: t.TempDir()}
+	server := served(t, l)
+	index, err := random.Index(1024, 2, 2)
+	assert.NilError(t, err)
+	archive := layoutArchive(t, index, "example.org/some/image:v1", "example.org/some/image:v1-full")
+	is, err := isLayout(archive)
+	assert.NilError(t, err)
+	assert.Assert(t, is)
+	file, err := os.Open(archive)
+	assert.NilError(t, err)
+	defer file.Close()
+
+	content, err := l.readLayout(t.Context(), tar.NewReader(file))
+	assert.NilError(t, err)
+	assert.Equal(t, len(content.names.Manifests), 2)
+	for _, named := range content.names.Manifests {
+		_, tag, _ := strings.Cut(named.Annotations[imageNameAnnotation], ":")
+		assert.NilError(t, content.push(t.Context(), tagAt(t, server, "some/image:"+tag), named))
+	}
+
+	for _, tag := range []string{"v1", "v1-full"} {
+		pulled, err := remote.Index(tagAt(t, server, "some/image:"+tag))
+		assert.NilError(t, err)
+		assert.NilError(t, validate.Index(pulled))
+	}
+}
+
+func TestALayoutThatLacksAManifestIsNotPublished(t *testing.T) {
+	absent := v1.Descriptor{MediaType: types.OCIImageIndex, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}
+	target := name.MustParseReference("example.org/image:v1")
+	err := layoutContent{}.push(t.Context(), target, absent)
+	assert.ErrorContains(t, err, "the archive does not hold it")
 }
 
 func TestARegistryThatIsStartedAgainHasWhatWasPushed(t *testing.T) {

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"argosy.dev/argosy/test/lab/build"
 )
 
 // ensureRepository publishes the bundle that machines are joined with, and
 // starts the web server.
-func (l *Lab) ensureRepository(ctx context.Context) error {
-	if err := l.PublishBundle(ctx, Version); err != nil {
+func (l *Lab) ensureRepository(ctx context.Context, bundle build.Bundle) error {
+	if err := l.publish(Version, bundle.Name, bundle.Path, bundle.SHA256); err != nil {
 		return err
 	}
 	return l.ensureDaemon(ctx, repositoryDaemon, repositoryAddress)

@@ -47,6 +47,9 @@ func (l *Lab) Up(ctx context.Context) error {
 	if err := l.raiseAll(ctx, rootfs); err != nil {
 		return err
 	}
+	if err := l.raiseHosting(ctx); err != nil {
+		return err
+	}
 	l.logf("up in %.1fs", time.Since(start).Seconds())
 	return nil
 }
@@ -65,8 +68,7 @@ func (l *Lab) raiseNetwork(ctx context.Context) error {
 	return l.makeNetwork(ctx)
 }
 
-// raiseAll brings up machines, clusters, the bundle server and the registry side
-// by side.
+// raiseAll brings up machines, clusters and the bundle server side by side.
 func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, m := range machines() {
@@ -85,15 +87,14 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
 		if err := l.linkPrograms(made); err != nil {
 			return err
 		}
-		parts, ctx := errgroup.WithContext(ctx)
+		clusters, ctx := errgroup.WithContext(ctx)
 		for _, m := range machines() {
 			if m.hasCluster() {
-				parts.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
+				clusters.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
 			}
 		}
-		parts.Go(func() error { return l.ensureRepository(ctx) })
-		parts.Go(func() error { return l.ensureRegistry(ctx, made) })
-		return parts.Wait()
+		clusters.Go(func() error { return l.ensureRepository(ctx, made.Bundle) })
+		return clusters.Wait()
 	})
 	return group.Wait()
 }
@@ -111,36 +112,19 @@ func (l *Lab) raiseMachine(ctx context.Context, m Machine, in inputs) error {
 }
 
 func (l *Lab) raiseCluster(ctx context.Context, m Machine, rootfs string, made artifacts) error {
-	if err := l.raiseMachine(ctx, m, inputs{rootfs: rootfs, pause: made.pause, binds: made.binds()}); err != nil {
+	if err := l.raiseMachine(ctx, m, inputs{rootfs: rootfs, pause: made.Pause, binds: made.binds()}); err != nil {
 		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.ensureCluster(groupCtx, m, made) })
 	if m.Role == RoleHost {
-		first := len(made.images)
-		group.Go(func() error { return l.ensureImages(groupCtx, m, first, first+len(made.argoImages)) })
+		first := len(made.Images)
+		group.Go(func() error { return l.ensureImages(groupCtx, m, first, first+len(made.ArgoImages)) })
 	}
 	if err := group.Wait(); err != nil || m.Role != RoleHost {
 		return err
 	}
-	return l.raiseHostServices(ctx, m, made)
-}
-
-// raiseHostServices gives the host cluster what hosted control planes want of it.
-func (l *Lab) raiseHostServices(ctx context.Context, host Machine, made artifacts) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return l.ensureArgo(ctx, made) })
-	group.Go(func() error { return l.ensureBalancer(ctx) })
-	group.Go(func() error {
-		if len(made.hostImages) == 0 {
-			return nil
-		}
-		if err := l.loadImages(ctx, host, made.hostImages); err != nil {
-			return err
-		}
-		return l.ensureStorage(ctx)
-	})
-	return group.Wait()
+	return l.ensureArgo(ctx, made)
 }
 
 // Down takes the lab away: processes, mounts, cgroups, namespaces and the link

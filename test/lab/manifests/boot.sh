@@ -23,5 +23,9 @@ pin kernel.panic_on_oops 1
 # There is no kernel log for a container; kubelet only needs to open it.
 [ -e /dev/kmsg ] || ln -s /dev/null /dev/kmsg
 
+# All modules are in the kernel or out of reach, but every machine has the folder,
+# and pods like kube-proxy's mount it.
+mkdir -p "/lib/modules/$(uname -r)"
+
 # kubelet, containerd and CNI share mounts with the pods' namespaces.
 mount --make-rshared /

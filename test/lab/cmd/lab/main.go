@@ -57,16 +57,22 @@ func simple(use, short string, run func(*lab.Lab, context.Context) error) *cobra
 }
 
 func reset() *cobra.Command {
-	return &cobra.Command{
+	bare := false
+	cmd := &cobra.Command{
 		Use: "reset MACHINE...", Short: "Put machines back to clean", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.OpenFromCommand()
 			if err != nil {
 				return err
 			}
+			if bare {
+				return l.ResetBare(cmd.Context(), args...)
+			}
 			return l.Reset(cmd.Context(), args...)
 		},
 	}
+	cmd.Flags().BoolVar(&bare, "bare", false, "without a pod network, for clusters that bring their own")
+	return cmd
 }
 
 func ssh() *cobra.Command {
