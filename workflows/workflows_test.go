@@ -4,6 +4,7 @@ package workflows_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,17 +18,15 @@ import (
 	"argosy.dev/argosy/steps"
 )
 
-// values are what Argo would put in place of the expressions in plugin objects.
+// values are what Argo would put in place of the expressions in plugin objects, beside the templates' own defaults.
 var values = map[string]string{
-	"node.name":                             "join-x[0].plan",
-	"retries":                               "0",
-	"workflow.status":                       "Succeeded",
-	"workflow.parameters.cluster":           "team-a",
-	"workflow.parameters.machines":          "all",
-	"workflow.parameters.concurrency":       "0",
-	"workflow.parameters.dryRun":            "false",
-	"workflow.parameters.renewCertificates": "false",
-	"inputs.parameters.machine":             "m1",
+	"node.name":                       "join-x[0].plan",
+	"retries":                         "0",
+	"workflow.status":                 "Succeeded",
+	"workflow.parameters.cluster":     "team-a",
+	"inputs.parameters.machine":       "m1",
+	"inputs.parameters.clusterGone":   "false",
+	"inputs.parameters.removeVolumes": "false",
 }
 
 var expression = regexp.MustCompile(`{{([^}]*)}}`)
@@ -44,7 +43,7 @@ func TestEveryPluginTemplateAsksForAStepAndGetsTheOutputsItDeclares(t *testing.T
 				continue
 			}
 			t.Run(filepath.Base(file)+"/"+tmpl.Name, func(t *testing.T) {
-				call := callOf(t, tmpl)
+				call := callOf(t, template, tmpl)
 				step, ok := known[call.Step]
 				assert.Assert(t, ok, "there is no step %q", call.Step)
 				asked[call.Step] = true
@@ -95,9 +94,15 @@ func templates(t *testing.T) map[string]wfv1.WorkflowTemplate {
 	return found
 }
 
-// callOf is the call that the plugin gets for a template.
-func callOf(t *testing.T, tmpl wfv1.Template) plugin.Call {
+// callOf is the call that the plugin gets for a template of a workflow with its default parameters.
+func callOf(t *testing.T, workflow wfv1.WorkflowTemplate, tmpl wfv1.Template) plugin.Call {
 	t.Helper()
+	values := maps.Clone(values)
+	for _, parameter := range workflow.Spec.Arguments.Parameters {
+		if parameter.Value != nil {
+			values["workflow.parameters."+parameter.Name] = parameter.Value.String()
+		}
+	}
 	object := expression.ReplaceAllStringFunc(string(tmpl.Plugin.Value), func(match string) string {
 		value, ok := values[expression.FindStringSubmatch(match)[1]]
 		assert.Assert(t, ok, "no value for %s", match)

@@ -71,6 +71,9 @@ func (p *Provisioner) loadKeys(ctx context.Context) (*keys, *config.Identity, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading Secret %q: %w", name, apply.Classify(err))
 	}
+	if err := p.checkNotRestoring(held); err != nil {
+		return nil, nil, err
+	}
 	made := &keys{signingPrivate: held.Data[signingKey+keyExtension], signingPub: held.Data[signingKey+".pub"]}
 	for authority, place := range map[string]**pki.Authority{authorityCluster: &made.cluster, authorityFrontProxy: &made.frontProxy, authorityEtcd: &made.etcd} {
 		*place, err = pki.LoadAuthority(pki.Pair{Cert: held.Data[authority+certExtension], Key: held.Data[authority+keyExtension]})
@@ -112,6 +115,9 @@ func (p *Provisioner) ensureKeys(ctx context.Context) (*keys, []apply.Change, er
 	}
 	if held != nil {
 		return held, nil, p.Cluster.CheckImmutable(*previous)
+	}
+	if err := p.checkNothingLeft(ctx); err != nil {
+		return nil, nil, err
 	}
 	made, err := makeKeys(p.now())
 	if err != nil {

@@ -211,10 +211,8 @@ func (p *Provisioner) bundleServer() corev1.Container {
 }
 
 func (p *Provisioner) placeProgram() corev1.Container {
-	container := p.container("program", []string{"install-to", programDir})
-	container.Image, container.Command = p.Image, nil
+	container := p.program("program", []string{"install-to", programDir}, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir})
 	container.Resources = requests("5m", "16Mi")
-	container.VolumeMounts = []corev1.VolumeMount{{Name: volumeProgram, MountPath: programDir}}
 	return container
 }
 

@@ -51,6 +51,7 @@ func (n names) etcdCerts() string    { return string(n) + "-etcd-certs" }
 func (n names) data() string         { return string(n) + "-data" }
 func (n names) config() string       { return string(n) + "-control-plane" }
 func (n names) dataSource() string   { return string(n) + "-data-source" }
+func (n names) backups() string      { return string(n) + "-backups" }
 
 // labels of an object of the given component; with selector alone they find its pods.
 func (n names) labels(component string) map[string]string {

@@ -76,9 +76,7 @@ func spread(selector map[string]string) []corev1.TopologySpreadConstraint {
 // the one before is ready.
 func (p *Provisioner) statefulSet(name, component string, replicas int, pod corev1.PodSpec, digest string) *appsv1.StatefulSet {
 	count := int32(replicas)
-	for _, secret := range p.Cluster.VCluster.ControlPlane.Advanced.ServiceAccount.ImagePullSecrets {
-		pod.ImagePullSecrets = append(pod.ImagePullSecrets, corev1.LocalObjectReference{Name: secret.Name})
-	}
+	pod.ImagePullSecrets = p.pullSecrets()
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(component)},
@@ -93,6 +91,15 @@ func (p *Provisioner) statefulSet(name, component string, replicas int, pod core
 			},
 		},
 	}
+}
+
+// pullSecrets are what pods show to registries.
+func (p *Provisioner) pullSecrets() []corev1.LocalObjectReference {
+	var secrets []corev1.LocalObjectReference
+	for _, secret := range p.Cluster.VCluster.ControlPlane.Advanced.ServiceAccount.ImagePullSecrets {
+		secrets = append(secrets, corev1.LocalObjectReference{Name: secret.Name})
+	}
+	return secrets
 }
 
 // stamp notes what pods a StatefulSet wants, so that a change is known as one before it is applied.

@@ -17,7 +17,10 @@ import (
 
 // sqliteSource is kine's database. A second kine may have it open while a pod is replaced: SQLite's write-ahead log allows
 // that on one machine. It is not compacted at each start, which would lock the other out.
-const sqliteSource = "sqlite://" + dataDir + "/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
+const sqliteSource = "sqlite://" + sqliteFile + "?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
+
+// sqliteFile is the database's.
+const sqliteFile = dataDir + "/state.db"
 
 // dataSourceKey of the Secret that names an external database.
 const dataSourceKey = "dataSource"

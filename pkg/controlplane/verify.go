@@ -39,7 +39,7 @@ func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string
 		return "", err
 	}
 	if k == nil {
-		return "the documents are valid; the control plane will be made", nil
+		return "the documents are valid; the control plane will be made", p.checkNothingLeft(ctx)
 	}
 	if err := p.Cluster.CheckImmutable(*previous); err != nil {
 		return "", fault.As(fault.Configuration, err)

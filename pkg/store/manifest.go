@@ -29,7 +29,7 @@ type Manifest struct {
 	// Taken is when the reading began.
 	Taken time.Time `json:"taken"`
 	// Parts are all files before the manifest, in the archive's order.
-	Parts []Part `json:"parts"`
+	Parts []Part `json:"parts,omitempty"`
 }
 
 // About is what whoever orders a backup knows of the cluster.

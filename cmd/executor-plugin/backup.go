@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/store"
+)
+
+func backupCommand() *cobra.Command {
+	var where place
+	var options controlplane.BackupOptions
+	command := &cobra.Command{
+		Use:   "backup",
+		Short: "Write a cluster's state, keys and documents to an archive, while it runs",
+		Long: `Runs a pod beside the control plane that reads the store at one moment and writes an archive to volume
+<cluster>-backups, which is made when there is none. The archive is read again before older ones are removed.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			provisioner, err := where.provisioner(command.Context())
+			if err != nil {
+				return err
+			}
+			return carryOut(command, "backup", func(report func(string)) (fmt.Stringer, error) {
+				return provisioner.Backup(command.Context(), options, report)
+			})
+		},
+	}
+	where.flags(command)
+	command.Flags().IntVar(&options.Keep, "keep", controlplane.DefaultKeep, "how many archives of the cluster stay (0: all)")
+	command.Flags().StringVar(&options.Size, "size", controlplane.DefaultBackupSize, "how large a volume to ask for when there is none")
+	return command
+}
+
+func restoreCommand() *cobra.Command {
+	var where place
+	var options controlplane.RestoreOptions
+	command := &cobra.Command{
+		Use:   "restore",
+		Short: "Make a cluster's control plane anew from an archive",
+		Long: `Brings back keys and store from an archive in volume <cluster>-backups, in a namespace where the control plane is
+gone, and makes the control plane around them as provision does. The documents are those of the ConfigMap. Machines
+come back by themselves, as long as the control plane has the address that they know. Running it again goes on where
+it was interrupted. Run provision afterwards where the documents want other addons than the backup has.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			provisioner, err := where.provisioner(command.Context())
+			if err != nil {
+				return err
+			}
+			return carryOut(command, "restore", func(report func(string)) (fmt.Stringer, error) {
+				return provisioner.Restore(command.Context(), options, report)
+			})
+		},
+	}
+	where.flags(command)
+	command.Flags().StringVar(&options.Archive, "archive", store.Latest, `an archive's name, or "`+store.Latest+`"`)
+	command.Flags().BoolVar(&options.ReplaceVolumes, "replace-volumes", false, "delete the volumes with the state of the control plane that was there before")
+	return command
+}
+
+func deprovisionCommand() *cobra.Command {
+	var where place
+	var confirmed, removeVolumes, skipBackup bool
+	options := controlplane.DeprovisionOptions{Machines: controlplane.RefuseMachines}
+	command := &cobra.Command{
+		Use:   "deprovision",
+		Short: "Remove a cluster's control plane from the host cluster, and prove that nothing is left",
+		Long: `Says whether the cluster may go. Only with --yes it makes a final backup and removes all that provisioning made.
+Refused while machines are joined: "executor-plugin reset" makes them clean. What users brought stays, and so do
+volumes with state and archives, from which "executor-plugin restore" brings the cluster back. Running it again
+goes on where it was interrupted.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			provisioner, err := where.provisioner(command.Context())
+			if err != nil {
+				return err
+			}
+			options.KeepVolumes, options.FinalBackup = !removeVolumes, !skipBackup
+			err = carryOut(command, "check", func(report func(string)) (fmt.Stringer, error) {
+				return provisioner.CheckDeprovision(command.Context(), options, report)
+			})
+			if err != nil {
+				return err
+			}
+			if !confirmed {
+				return usageError{errors.New("nothing was touched: say --yes to remove the control plane")}
+			}
+			return carryOut(command, "deprovision", func(report func(string)) (fmt.Stringer, error) {
+				return provisioner.Deprovision(command.Context(), options, report)
+			})
+		},
+	}
+	where.flags(command)
+	flags := command.Flags()
+	flags.BoolVar(&confirmed, "yes", false, "do it")
+	flags.BoolVar(&options.Force, "force", false, "also when the cluster does not answer, or has nodes that are no machines of argosy.yaml")
+	flags.BoolVar(&removeVolumes, "remove-volumes", false, "also delete volumes with state, and with --skip-final-backup the one with archives")
+	flags.BoolVar(&skipBackup, "skip-final-backup", false, "make no last archive")
+	return command
+}
+
+// carryOut does one thing and shows its progress and its end.
+func carryOut(command *cobra.Command, name string, do func(report func(string)) (fmt.Stringer, error)) error {
+	terminal := newTerminal(command.OutOrStdout())
+	said, err := do(func(line string) { terminal.progress(name, line) })
+	if err != nil {
+		return err
+	}
+	terminal.line(name, said.String())
+	return nil
+}

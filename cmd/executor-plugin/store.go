@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/interlude"
+	"argosy.dev/argosy/pkg/store"
+)
+
+// terminationLog is where a container leaves its last words for whoever reads the pod.
+const terminationLog = "/dev/termination-log"
+
+// storeCommand holds what Jobs run in pods beside a control plane. People use backup and restore.
+func storeCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:    "store",
+		Short:  "Move a cluster's state between its store and an archive (run by Jobs; see backup and restore)",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+	}
+	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand())
+	return command
+}
+
+// tell prints each new line of progress.
+func tell(out io.Writer) func(string) {
+	return func(line string) { _, _ = fmt.Fprintln(out, line) }
+}
+
+// leave writes the result where the plugin reads it, and prints it.
+func leave(out io.Writer, result store.Result) error {
+	text, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("encoding the result: %w", err)
+	}
+	if _, err := fmt.Fprintln(out, string(text)); err != nil {
+		return fmt.Errorf("printing the result: %w", err)
+	}
+	file, err := os.OpenFile(terminationLog, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not in a pod
+	}
+	if err != nil {
+		return fmt.Errorf("leaving the result: %w", err)
+	}
+	defer file.Close()
+	if _, err := file.Write(text); err != nil {
+		return fmt.Errorf("leaving the result: %w", err)
+	}
+	return nil
+}
+
+func accessFlags(command *cobra.Command, access *store.Access) {
+	flags := command.Flags()
+	flags.StringSliceVar(&access.Endpoints, "endpoint", nil, "the store: unix:///run/kine/kine.sock, or https://… of each member of etcd")
+	flags.StringVar(&access.CACert, "cacert", "", "file with the authority of etcd's certificates")
+	flags.StringVar(&access.Cert, "cert", "", "file with the certificate to show to etcd")
+	flags.StringVar(&access.Key, "key", "", "file with its key")
+	_ = command.MarkFlagRequired("endpoint")
+}
+
+// shelf is where archives are, and which one is meant.
+type shelf struct{ folder, cluster, archive string }
+
+func (s *shelf) flags(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&s.folder, "folder", "/backups", "folder with archives")
+	flags.StringVar(&s.cluster, "cluster", "", "the cluster's name")
+	flags.StringVar(&s.archive, "archive", store.Latest, `an archive's name, or "`+store.Latest+`"`)
+	_ = command.MarkFlagRequired("cluster")
+}
+
+func (s *shelf) open() (*store.Archive, error) {
+	path, err := store.Find(s.folder, s.cluster, s.archive)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(path)
+}
+
+func storeDumpCommand() *cobra.Command {
+	var order store.Order
+	var about string
+	command := &cobra.Command{
+		Use:   "dump",
+		Short: "Write the store, the keys and the documents to an archive",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := json.Unmarshal([]byte(about), &order.About); err != nil {
+				return usageError{fmt.Errorf("reading --about: %w", err)}
+			}
+			result, err := store.Backup(command.Context(), order, tell(command.OutOrStdout()))
+			if err != nil {
+				return err
+			}
+			return leave(command.OutOrStdout(), result)
+		},
+	}
+	accessFlags(command, &order.Access)
+	flags := command.Flags()
+	flags.StringVar(&order.PKI, "pki", "", "folder with the cluster's keys")
+	flags.StringVar(&order.Documents, "documents", "", "folder with both documents")
+	flags.StringVar(&order.Output, "output", "", "the archive to write")
+	flags.IntVar(&order.Keep, "keep", 0, "how many archives of the cluster stay beside it (0: all)")
+	flags.StringVar(&about, "about", "{}", "what the manifest says of the cluster, as JSON")
+	return command
+}
+
+func storeReadCommand() *cobra.Command {
+	var from shelf
+	var sealFor string
+	command := &cobra.Command{
+		Use:   "read",
+		Short: "Check an archive from its first to its last byte, and say what is in it",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			archive, err := from.open()
+			if err != nil {
+				return err
+			}
+			result, err := archive.Result()
+			if err != nil {
+				return err
+			}
+			if sealFor != "" {
+				sealed, err := store.Seal(sealFor, archive.Files(store.PKIPrefix))
+				if err != nil {
+					return err
+				}
+				tell(command.OutOrStdout())(controlplane.SealedPrefix + sealed)
+			}
+			return leave(command.OutOrStdout(), result)
+		},
+	}
+	from.flags(command)
+	command.Flags().StringVar(&sealFor, "seal-for", "", "also print the cluster's keys, sealed for this address")
+	return command
+}
+
+func storePrepareCommand() *cobra.Command {
+	var file string
+	var revision int64
+	command := &cobra.Command{
+		Use:   "prepare",
+		Short: "Make an empty SQLite database whose revisions begin behind a given one, unless there is one",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return store.PrepareSQLite(file, revision) },
+	}
+	command.Flags().StringVar(&file, "file", "", "the database")
+	command.Flags().Int64Var(&revision, "revision", 0, "the last revision that clients may remember")
+	return command
+}
+
+// stage is where an interlude is played; empty for none.
+type stage struct{ address, cert, key string }
+
+func storeLoadCommand() *cobra.Command {
+	var from shelf
+	var access store.Access
+	var answers stage
+	command := &cobra.Command{
+		Use:   "load",
+		Short: "Load an archive into an empty store",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			archive, err := from.open()
+			if err != nil {
+				return err
+			}
+			report := tell(command.OutOrStdout())
+			var result store.Result
+			err = answers.during(command.Context(), report, func(ctx context.Context) error {
+				result, err = store.Restore(ctx, access, archive, report)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return leave(command.OutOrStdout(), result)
+		},
+	}
+	from.flags(command)
+	accessFlags(command, &access)
+	flags := command.Flags()
+	flags.StringVar(&answers.address, "answer", "", "address to answer the cluster's clients on meanwhile")
+	flags.StringVar(&answers.cert, "tls-cert", "", "file with the API server's certificate")
+	flags.StringVar(&answers.key, "tls-key", "", "file with its key")
+	return command
+}
+
+// during works while the cluster's clients are answered, for at least as long as all of them need to ask once.
+func (s stage) during(ctx context.Context, report func(string), work func(context.Context) error) error {
+	if s.address == "" {
+		return work(ctx)
+	}
+	ctx, end := context.WithCancel(ctx)
+	answered := make(chan error, 1)
+	go func() {
+		defer end()
+		answered <- interlude.Serve(ctx, s.address, s.cert, s.key)
+	}()
+	begun := time.Now()
+	err := work(ctx)
+	if rest := time.Until(begun.Add(interlude.Least)); err == nil && rest > 0 {
+		report(fmt.Sprintf("the store is loaded; for %.0f s more, clients are told to ask for the whole state anew", rest.Seconds()))
+		select {
+		case <-ctx.Done():
+			err = fault.As(fault.Cancelled, context.Cause(ctx))
+		case <-time.After(rest):
+		}
+	}
+	end()
+	if failed := <-answered; failed != nil {
+		return failed
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// storePatience is how long a store may take to answer for the first time. kine makes its tables first, and etcd's members
+// find each other.
+const storePatience = 2 * time.Minute
+
+// Result is what there is to tell of an archive, short enough for the message that a container leaves behind.
+type Result struct {
+	// Archive is its name.
+	Archive string `json:"archive"`
+	// Bytes is its size.
+	Bytes int64 `json:"bytes"`
+	// Seconds that the work took.
+	Seconds float64 `json:"seconds"`
+	// Removed are old archives that went.
+	Removed []string `json:"removed,omitempty"`
+	// Manifest without its parts.
+	Manifest
+}
+
+// Order is a backup that was asked for.
+type Order struct {
+	Access
+	// PKI and Documents are folders whose files go into the archive.
+	PKI, Documents string
+	// Output is the archive's path.
+	Output string
+	// Keep is how many of the cluster's archives stay; 0 for all.
+	Keep int
+	About
+}
+
+// Backup writes an archive, reads it again from its first to its last byte, and removes old ones only then.
+func Backup(ctx context.Context, order Order, report func(string)) (Result, error) {
+	started := time.Now()
+	client, err := order.Connect()
+	if err != nil {
+		return Result{}, err
+	}
+	defer client.Close()
+	report("waiting for the store to answer")
+	if err := Ready(ctx, client, storePatience); err != nil {
+		return Result{}, err
+	}
+	if _, err := Create(order.Output, started, func(w *Writer) (Manifest, error) { return order.fill(ctx, client, w, report) }); err != nil {
+		return Result{}, err
+	}
+	report("reading the archive again")
+	archive, err := Open(order.Output)
+	if err != nil {
+		return Result{}, err
+	}
+	removed, err := Prune(filepath.Dir(order.Output), order.Cluster, order.Keep)
+	if err != nil {
+		return Result{}, err
+	}
+	result, err := archive.Result()
+	result.Removed, result.Seconds = removed, time.Since(started).Seconds()
+	return result, err
+}
+
+// fill puts all there is into an archive.
+func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(string)) (Manifest, error) {
+	for _, folder := range []struct{ prefix, path string }{{PKIPrefix, o.PKI}, {DocumentsPrefix, o.Documents}} {
+		if err := addFolder(w, folder.prefix, folder.path); err != nil {
+			return Manifest{}, err
+		}
+	}
+	revision, err := Dump(ctx, client, w, func(keys int) { report(fmt.Sprintf("%d keys so far", keys)) })
+	if err != nil {
+		return Manifest{}, err
+	}
+	return w.Close(o.About, revision)
+}
+
+// addFolder adds a folder's files. In a pod they are links beside folders whose names begin with two dots.
+func addFolder(w *Writer, prefix, path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return fault.As(fault.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), "..") {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(path, entry.Name()))
+		if err != nil {
+			return fault.As(fault.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
+		}
+		if err := w.Add(prefix+entry.Name(), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Result tells of the archive.
+func (a *Archive) Result() (Result, error) {
+	info, err := os.Stat(a.path)
+	if err != nil {
+		return Result{}, fault.As(fault.Permanent, fmt.Errorf("reading the size of archive %q: %w", a.name(), err))
+	}
+	result := Result{Archive: a.name(), Bytes: info.Size(), Manifest: a.Manifest}
+	result.Parts = nil
+	return result, nil
+}
+
+// Restore loads an archive into the store behind access.
+func Restore(ctx context.Context, access Access, archive *Archive, report func(string)) (Result, error) {
+	started := time.Now()
+	client, err := access.Connect()
+	if err != nil {
+		return Result{}, err
+	}
+	defer client.Close()
+	report("waiting for the store to answer")
+	if err := Ready(ctx, client, storePatience); err != nil {
+		return Result{}, err
+	}
+	if err := Load(ctx, client, archive, func(keys, of int) { report(fmt.Sprintf("%d of %d keys", keys, of)) }); err != nil {
+		return Result{}, err
+	}
+	result, err := archive.Result()
+	result.Seconds = time.Since(started).Seconds()
+	return result, err
+}

@@ -1,0 +1,98 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// deprovisionInput is what both parts of a deprovision get, so that the second can look again.
+type deprovisionInput struct {
+	Cluster     string `json:"cluster"`
+	Machines    string `json:"machines"`
+	Force       string `json:"force"`
+	KeepVolumes string `json:"keepVolumes"`
+	FinalBackup string `json:"finalBackup"`
+}
+
+func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
+	options := controlplane.DeprovisionOptions{Machines: in.Machines}
+	if in.Machines != controlplane.RefuseMachines && in.Machines != controlplane.ResetMachines {
+		return options, fmt.Errorf("the parameter \"machines\" is %q: give %s or %s", in.Machines, controlplane.RefuseMachines, controlplane.ResetMachines)
+	}
+	for _, choice := range []struct {
+		name, text string
+		into       *bool
+	}{{"force", in.Force, &options.Force}, {"keepVolumes", in.KeepVolumes, &options.KeepVolumes}, {"finalBackup", in.FinalBackup, &options.FinalBackup}} {
+		var err error
+		if *choice.into, err = yes(choice.name, choice.text); err != nil {
+			return options, err
+		}
+	}
+	return options, nil
+}
+
+// deprovisionFlight runs one part of a deprovision.
+func deprovisionFlight(env *Env, call plugin.Call, run func(context.Context, *controlplane.Provisioner, controlplane.DeprovisionOptions, func(string)) (plugin.Result, error)) (plugin.Flight, error) {
+	var in deprovisionInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	options, err := in.options()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return provisionFlight(env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+		return run(ctx, p, options, report)
+	}), nil
+}
+
+// deprovisionCheckStep says which machines are to be reset before a cluster goes, or why it may not go.
+type deprovisionCheckStep struct{ env *Env }
+
+func (deprovisionCheckStep) Name() string { return "deprovision-check" }
+func (deprovisionCheckStep) Outputs() []string {
+	return []string{"machines", "clusterGone", "removeVolumes"}
+}
+
+func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner, o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
+		joined, err := p.CheckDeprovision(ctx, o, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		type item struct {
+			Machine string `json:"machine"`
+		}
+		items := []item{}
+		if o.Machines == controlplane.ResetMachines {
+			for _, machine := range joined.Machines {
+				items = append(items, item{machine})
+			}
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: joined.String(), Outputs: map[string]string{
+			"machines": encode(items), "clusterGone": strconv.FormatBool(joined.Silent != ""), "removeVolumes": strconv.FormatBool(!o.KeepVolumes),
+		}}, nil
+	})
+}
+
+// deprovisionRemoveStep removes a control plane that no machine is joined to any more.
+type deprovisionRemoveStep struct{ env *Env }
+
+func (deprovisionRemoveStep) Name() string      { return "deprovision-remove" }
+func (deprovisionRemoveStep) Outputs() []string { return []string{"archive", "report"} }
+
+func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner, o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
+		done, err := p.Deprovision(ctx, o, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: done.String(), Outputs: map[string]string{
+			"archive": done.Archive, "report": encode(done),
+		}}, nil
+	})
+}

@@ -1,0 +1,39 @@
+package steps
+
+import (
+	"context"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// restoreStep makes a control plane anew from an archive.
+type restoreStep struct{ env *Env }
+
+func (restoreStep) Name() string      { return "restore" }
+func (restoreStep) Outputs() []string { return []string{"endpoint", "archive", "report"} }
+
+func (s restoreStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		Cluster        string `json:"cluster"`
+		Archive        string `json:"archive"`
+		ReplaceVolumes string `json:"replaceVolumes"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	options := controlplane.RestoreOptions{Archive: in.Archive}
+	var err error
+	if options.ReplaceVolumes, err = yes("replaceVolumes", in.ReplaceVolumes); err != nil {
+		return plugin.Flight{}, err
+	}
+	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+		restored, err := p.Restore(ctx, options, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: restored.String(), Outputs: map[string]string{
+			"endpoint": restored.Endpoint, "archive": restored.Archive, "report": encode(restored),
+		}}, nil
+	}), nil
+}
