@@ -28,8 +28,8 @@ func townStands(t *testing.T) {
 		return
 	}
 	cluster := the.Provisioned("team-b", town.machines...)
-	clean(t, town.machines...)
 	assert.NilError(t, cluster.Remove(t.Context()))
+	assert.NilError(t, the.Lab.ResetBare(t.Context(), town.machines...)) // their pod network is the cluster's own
 	assert.NilError(t, cluster.Apply(t.Context()))
 	provision(t, cluster)
 	joinAll(t, cluster)
@@ -117,8 +117,8 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
         - name: web
-          image: ` + lab.RegistryAddress + `/library/busybox:1.36.1
-          command: [sh, -c, "mkdir -p /tmp/www && hostname > /tmp/www/index.html && exec httpd -f -v -p 8080 -h /tmp/www"]
+          image: ` + lab.RegistryAddress + `/web:v1
+          args: [serve]
 ---
 apiVersion: v1
 kind: Service
@@ -183,7 +183,7 @@ func podsReachEachOther(t *testing.T) {
 	found := pods(t, town.Provisioned)
 	for _, from := range town.machines {
 		for _, to := range town.machines {
-			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "wget", "-q", "-O", "-", "-T", "5", fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP))
+			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "/web", "get", fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP))
 			assert.Equal(t, answer, found[to].Name, "from %s to %s", from, to)
 		}
 	}
@@ -194,7 +194,7 @@ func serviceAnswers(t *testing.T) {
 	address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	for _, host := range []string{address, "web", "web.default.svc.cluster.local"} {
 		for _, from := range town.machines {
-			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "wget", "-q", "-O", "-", "-T", "5", "http://"+host+"/")
+			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "/web", "get", "http://"+host+"/")
 			assert.Assert(t, strings.HasPrefix(answer, "web-"), "%s from %s: %s", host, from, answer)
 		}
 	}
@@ -206,7 +206,7 @@ func throughKonnectivity(t *testing.T) {
 	t.Cleanup(func() { assert.NilError(t, the.Lab.FirewallKubelets(context.Background(), false)) })
 	for _, machine := range town.machines {
 		name := found[machine].Name
-		assert.Equal(t, inside(t, town.Provisioned, "exec", name, "--", "cat", "/tmp/www/index.html"), name)
+		assert.Equal(t, inside(t, town.Provisioned, "exec", name, "--", "hostname"), name)
 		assert.Assert(t, strings.Contains(inside(t, town.Provisioned, "logs", name), "GET"), "logs of %s", name)
 		answer, err := town.Forwarded(t.Context(), "pod/"+name, 8080)
 		assert.NilError(t, err)

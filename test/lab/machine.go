@@ -109,7 +109,7 @@ func (l *Lab) ensureMachine(ctx context.Context, m Machine, in inputs) (booted b
 		return false, err
 	}
 	stamp, _ := os.ReadFile(l.disk(m).stamp())
-	if string(stamp) == stampOf(in, files) && l.running(m) && waitForSSH(ctx, m, 3*time.Second) == nil {
+	if string(stamp) == stampOf(in, files) && l.running(m) && waitForSSH(ctx, m, 15*time.Second) == nil {
 		return false, nil
 	}
 	if err := l.halt(m); err != nil {

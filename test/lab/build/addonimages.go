@@ -63,6 +63,8 @@ func (b *Builder) addons(version, dns, network, busybox string) []addon {
 		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", ""},
 		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", ""},
 		{"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.MetricsServer, "", nobody},
+		// No addon: what the tests run in pods.
+		{"lab.argosy.dev/web:v1", "/web", b.web, busybox, ""},
 	}
 }
 

