@@ -257,17 +257,19 @@ func TestPostgresTakesPodsOfTheHostClusterIn(t *testing.T) {
 
 func TestBlockedKubeletsAreSilentToTheHostMachineAlone(t *testing.T) {
 	l, ctx := raised(t)
-	_, err := l.Exec(ctx, "m5", "systemd-run", "--unit=lab-kubelet", "--collect", "socat", "TCP-LISTEN:10250,fork,reuseaddr", "EXEC:true")
+	// Clean, so that nothing has the port.
+	assert.NilError(t, l.Reset(ctx, "m3"))
+	_, err := l.Exec(ctx, "m3", "systemd-run", "--unit=lab-kubelet", "--collect", "socat", "TCP-LISTEN:10250,fork,reuseaddr", "EXEC:true")
 	assert.NilError(t, err)
 	t.Cleanup(func() {
-		_, err := l.Exec(context.Background(), "m5", "systemctl", "stop", "lab-kubelet")
+		_, err := l.Exec(context.Background(), "m3", "systemctl", "stop", "lab-kubelet")
 		assert.Check(t, err)
 	})
 	reach := func(from string) error {
 		var conn net.Conn
 		// socat listens a moment after its unit has started.
 		for range 20 {
-			if conn, err = dialFrom(ctx, from, "10.117.0.105:10250"); err == nil {
+			if conn, err = dialFrom(ctx, from, "10.117.0.103:10250"); err == nil {
 				return conn.Close()
 			}
 			if strings.Contains(err.Error(), "timeout") {
@@ -282,7 +284,7 @@ func TestBlockedKubeletsAreSilentToTheHostMachineAlone(t *testing.T) {
 	assert.NilError(t, l.FirewallKubelets(ctx, true))
 	assert.NilError(t, l.FirewallKubelets(ctx, true))
 	blocked, other := reach("argosy-host"), reach("argosy-m2")
-	conn, ssh := dialFrom(ctx, "argosy-host", "10.117.0.105:22")
+	conn, ssh := dialFrom(ctx, "argosy-host", "10.117.0.103:22")
 	assert.NilError(t, l.FirewallKubelets(ctx, false))
 	assert.NilError(t, l.FirewallKubelets(ctx, false))
 
