@@ -72,13 +72,18 @@ type Options struct {
 }
 
 // Set makes the cluster hold objects as they are given: what others may depend on first, and custom resources after their
-// definitions are established. The changes are those that were made, also when there is an error. The error names every
-// object of a kind's rank that failed, and why; ranks after it were not begun.
+// definitions are established. All are looked at before the first is changed. The changes are those that were made, also
+// when there is an error. The error names every object of a kind's rank that failed, and why; ranks after it were not
+// begun.
 func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, o Options) ([]Change, error) {
+	found, err := s.look(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
 	var changes []Change
 	for _, rank := range ranked(objects) {
 		set, err := each(ctx, "setting", rank, func(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
-			return s.set(ctx, object, o)
+			return s.set(ctx, found[object], o)
 		})
 		changes = append(changes, set...)
 		if err != nil {

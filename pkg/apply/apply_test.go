@@ -219,6 +219,21 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 	}
 }
 
+func TestNothingIsChangedWhenSomethingCanNotBeRead(t *testing.T) {
+	server, setter := start(t)
+	server.Refuse(func(verb, path string) error {
+		if verb == "get" && (path == webPath || path == configMapPath("b")) {
+			return apierrors.NewInternalError(fmt.Errorf("etcd is away"))
+		}
+		return nil
+	})
+	changes, err := setter.Set(t.Context(), decode(t, configMap("a"), configMap("b"), deployment), apply.Options{})
+	assert.ErrorContains(t, err, "looking at 2 of 3 objects: ConfigMap default/b: ")
+	assert.ErrorContains(t, err, "Deployment default/web: ")
+	assert.Equal(t, len(changes), 0)
+	assert.Assert(t, server.Get(configMapPath("a")) == nil)
+}
+
 func TestWhatCanNotBeSetIsSaidBeforeAnythingThatNeedsIt(t *testing.T) {
 	tests := []struct {
 		name, document, text string
@@ -320,7 +335,7 @@ func TestAnInterruptedSyncForgetsNothingThatItMade(t *testing.T) {
 	server, setter := start(t)
 	inventory := types.NamespacedName{Namespace: "default", Name: "inventory"}
 	server.Refuse(func(verb, path string) error {
-		if path == webPath {
+		if verb == "patch" && path == webPath {
 			return apierrors.NewGenericServerResponse(http.StatusServiceUnavailable, verb, schema.GroupResource{}, "", "gone", 0, true)
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -18,26 +19,55 @@ import (
 // round means that somebody else writes the object right now.
 const mostConflicts = 4
 
+// target is an object that should be set, and what was there.
+type target struct {
+	object   *unstructured.Unstructured
+	resource dynamic.ResourceInterface  // nil when the API server does not know the kind, which may come with its definition
+	before   *unstructured.Unstructured // nil when it was not there
+}
+
+// look finds out what is there of all objects, in few round trips, so that setting them costs one for each rank.
+func (s *Setter) look(ctx context.Context, objects []*unstructured.Unstructured) (map[*unstructured.Unstructured]*target, error) {
+	found := make(map[*unstructured.Unstructured]*target, len(objects))
+	for _, object := range objects {
+		found[object] = &target{object: object}
+	}
+	_, err := each(ctx, "looking at", objects, func(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
+		err := s.lookAt(ctx, found[object])
+		if meta.IsNoMatchError(err) {
+			err = nil
+		}
+		return nil, err
+	})
+	return found, err
+}
+
+func (s *Setter) lookAt(ctx context.Context, t *target) (err error) {
+	if t.resource, err = s.resource(t.object); err != nil {
+		return err
+	}
+	t.before, err = t.resource.Get(ctx, t.object.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		t.before, err = nil, nil
+	}
+	return Classify(err)
+}
+
 // set makes one object as wanted.
-func (s *Setter) set(ctx context.Context, object *unstructured.Unstructured, o Options) (*Change, error) {
-	resource, err := s.resource(object)
+func (s *Setter) set(ctx context.Context, t *target, o Options) (*Change, error) {
+	if t.resource == nil {
+		if err := s.lookAt(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	if t.before != nil && t.before.GetDeletionTimestamp() != nil {
+		return nil, fault.As(fault.Transient, ending(t.before))
+	}
+	after, left, err := patch(ctx, t.resource, t.object, o.Force)
 	if err != nil {
 		return nil, err
 	}
-	before, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		before = nil
-	case err != nil:
-		return nil, Classify(err)
-	case before.GetDeletionTimestamp() != nil:
-		return nil, fault.As(fault.Transient, ending(before))
-	}
-	after, left, err := patch(ctx, resource, object, o.Force)
-	if err != nil {
-		return nil, err
-	}
-	change := changeOf(object, outcome(before, after))
+	change := changeOf(t.object, outcome(t.before, after))
 	change.LeftTo = left
 	return change, nil
 }

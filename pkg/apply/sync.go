@@ -80,7 +80,7 @@ func (s *Setter) record(ctx context.Context, inventory types.NamespacedName, obj
 		"metadata": map[string]any{"namespace": inventory.Namespace, "name": inventory.Name},
 		"data":     map[string]any{inventoryKey: content},
 	}}
-	if _, err := s.set(ctx, object, Options{Force: true}); err != nil {
+	if _, err := s.set(ctx, &target{object: object}, Options{Force: true}); err != nil {
 		return fmt.Errorf("writing the inventory ConfigMap %q: %w", inventory, err)
 	}
 	return nil
