@@ -83,7 +83,6 @@ func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
 		Module:    "local-path-provisioner",
 		Version:   version,
 		Programs:  map[string]string{"local-path-provisioner": module},
-		// Without the same tags it would share nothing with Kubernetes.
 		Tags:      kubernetesTags(),
 		LinkFlags: []string{"-X", "main.VERSION=" + version},
 		Versions:  []versionCheck{{Call: []string{"local-path-provisioner", "--version"}, Holds: "version " + version}},
@@ -93,16 +92,16 @@ func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
 // MetricsServer gives the folder with metrics-server.
 func (b *Builder) MetricsServer(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/metrics-server"
-	version, err := b.required(ctx, addonsModule, module)
+	version, err := b.required(ctx, "metrics-server", module)
 	if err != nil {
 		return "", err
 	}
 	return b.programs(ctx, recipe{
 		Component: "metrics-server",
-		Module:    addonsModule,
+		Module:    "metrics-server",
 		Version:   version,
 		Programs:  map[string]string{"metrics-server": module + "/cmd/metrics-server"},
-		Tags:      addonsTags(),
+		Tags:      kubernetesTags(),
 		LinkFlags: []string{"-X", "k8s.io/client-go/pkg/version.gitVersion=" + version},
 		Versions:  []versionCheck{{Call: []string{"metrics-server", "--version"}, Holds: version}},
 	}, nil)

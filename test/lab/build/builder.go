@@ -1,7 +1,7 @@
-// Package build makes what the lab runs: Kubernetes, etcd, containerd, runc, the CNI plugins and Argo from their Go
-// modules, container images from those programs, and node bundles. Each result lies in a cache outside the checkout
-// under a key of its inputs, is made when it is absent and left alone when it is there. The package never downloads a
-// finished program or image, and never writes into the checkout.
+// Package build makes what the lab runs: Kubernetes, etcd, containerd, runc, the CNI plugins, Argo and the addons of
+// provisioned clusters from their Go modules, container images from those programs, and node bundles. Each result lies
+// in a cache outside the checkout under a key of its inputs, is made when it is absent and left alone when it is there.
+// The package downloads no finished image, no finished program but Debian's, and never writes into the checkout.
 package build
 
 import (

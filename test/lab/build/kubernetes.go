@@ -55,7 +55,8 @@ func (b *Builder) kubernetesRecipe(ctx context.Context, version string) (recipe,
 	return r, nil
 }
 
-// kubernetesTags are those of Kubernetes' own releases that make its programs smaller.
+// kubernetesTags are those of Kubernetes' own releases that make its programs smaller. What shares its libraries needs
+// the same tags, or they are compiled once more.
 func kubernetesTags() []string { return []string{"grpcnotrace", "notest"} }
 
 // kubernetesVersionFlags set what the programs say of themselves. kubeadm and the API server compare these with each
