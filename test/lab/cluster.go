@@ -35,18 +35,31 @@ var kubeletDropIn string
 //go:embed manifests/kube-proxy.service
 var kubeProxyUnit string
 
+//go:embed manifests/lab-cpus.sh
+var processorsScript string
+
+//go:embed manifests/lab-cpus.service
+var processorsUnit string
+
+// hostProcessors is how many the host cluster's scheduler counts. Ten control
+// planes at once, each with an agent pod of a workflow, request seven; a small
+// computer has two. What they request are weights: there are no more processors
+// for it, and everything gets its share of those.
+const hostProcessors = 16
+
 // clusterShape is what differs between the lab's two clusters.
 type clusterShape struct {
 	Name, Address, Version, Pause string
 	PodSubnet, ServiceSubnet      string
 	// Schedulable clusters run ordinary pods on their control plane's machine.
 	Schedulable bool
+	Processors  int
 }
 
 func shapeOf(m Machine, pause string) clusterShape {
 	shape := clusterShape{
 		Name: m.Name, Address: m.Address, Version: Version, Pause: pause,
-		PodSubnet: memberPodSubnet, ServiceSubnet: "10.97.0.0/16",
+		PodSubnet: memberPodSubnet, ServiceSubnet: "10.97.0.0/16", Processors: hostProcessors,
 	}
 	if m.Role == RoleHost {
 		shape.PodSubnet, shape.ServiceSubnet, shape.Schedulable = "10.245.0.0/16", "10.96.0.0/16", true
@@ -66,9 +79,11 @@ func clusterFiles(m Machine, pause string) ([]file, error) {
 	units := []string{"containerd", "kubelet"}
 	rendered := map[string]string{"/etc/lab/kubeadm.yaml": kubeadmConfig, "/etc/containerd/config.toml": containerdConfig}
 	if shape.Schedulable {
-		files = append(files, file{path: "/etc/systemd/system/kube-proxy.service", mode: 0o644, data: kubeProxyUnit})
-		units = append(units, "kube-proxy")
+		files = append(files, file{path: "/etc/systemd/system/kube-proxy.service", mode: 0o644, data: kubeProxyUnit},
+			file{path: "/usr/local/sbin/lab-cpus", mode: 0o755, data: processorsScript})
+		units = append(units, "kube-proxy", "lab-cpus")
 		rendered["/etc/lab/kube-proxy.yaml"] = kubeProxyConfig
+		rendered["/etc/systemd/system/lab-cpus.service"] = processorsUnit
 	}
 	for _, path := range slices.Sorted(maps.Keys(rendered)) {
 		data, err := render(path, rendered[path], shape)

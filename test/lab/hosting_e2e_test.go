@@ -178,6 +178,7 @@ func TestABalancedServiceKeepsItsAddressWhenTheHostMachineReboots(t *testing.T) 
 	assert.NilError(t, h.l.waitForNode(h.ctx, host))
 	assert.Equal(t, h.address("web"), address)
 	h.answers(address)
+	h.eventually("16", "get", "node", "host", "--output", "jsonpath={.status.allocatable.cpu}")
 }
 
 func TestAPodsImageComesFromTheLabsRegistry(t *testing.T) {
