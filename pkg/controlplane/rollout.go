@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"argosy.dev/argosy/pkg/apply"
 )
@@ -62,7 +62,7 @@ func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, com
 		if err != nil || why == "" {
 			return why, err
 		}
-		if time.Since(started) > surgePatience && p.noRoom(ctx, component) {
+		if time.Since(started) > surgePatience && p.noRoom(ctx, wanted.Name) {
 			report(fmt.Sprintf("there is no room for a second pod of StatefulSet %s: its pod is replaced in its place, and the API is away meanwhile", wanted.Name))
 			return "", nil
 		}
@@ -70,20 +70,15 @@ func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, com
 	})
 }
 
-// noRoom says whether a pod of the component can't be scheduled or can't even be made.
-func (p *Provisioner) noRoom(ctx context.Context, component string) bool {
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
+// noRoom says whether the second pod of a set can't be scheduled or can't even be made.
+func (p *Provisioner) noRoom(ctx context.Context, set string) bool {
+	pod, err := p.Host.CoreV1().Pods(p.namespace()).Get(ctx, set+"-1", metav1.GetOptions{})
 	if err != nil {
-		return false
+		return apierrors.IsNotFound(err)
 	}
-	for _, pod := range pods.Items {
-		for _, condition := range pod.Status.Conditions {
-			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-				return true
-			}
-		}
-	}
-	return len(pods.Items) < 2
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
+	})
 }
 
 func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, report func(string)) error {
