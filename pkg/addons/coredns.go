@@ -89,7 +89,7 @@ func coreDNSService(cluster *config.Cluster, service *corev1.Service) error {
 func coreDNSDeployment(settings config.CoreDNS, deployment *appsv1.Deployment) error {
 	const key = coreDNSKey + ".deployment"
 	wanted := settings.Deployment
-	replicas := int32(wanted.Replicas) //nolint:gosec // bounded by what a cluster can hold
+	replicas := int32(wanted.Replicas)
 	deployment.Spec.Replicas = &replicas
 	deployment.Labels = added(deployment.Labels, wanted.Labels)
 	deployment.Annotations = added(deployment.Annotations, wanted.Annotations)

@@ -24,7 +24,7 @@ func konnectivity(s *site) (Addon, error) {
 	d := read(s, "konnectivity")
 	d.pull("konnectivity-agent", map[string]string{"konnectivity-agent": settings.Image}, settings.ImagePullPolicy)
 	edit(d, "konnectivity-agent", func(deployment *appsv1.Deployment) error {
-		replicas := int32(settings.Replicas) //nolint:gosec // bounded by what a cluster can hold
+		replicas := int32(settings.Replicas)
 		deployment.Spec.Replicas = &replicas
 		pod := &deployment.Spec.Template.Spec
 		container := &pod.Containers[0]
