@@ -47,14 +47,20 @@ type Backup struct {
 
 // String is one line for people.
 func (b Backup) String() string {
-	text := fmt.Sprintf("archive %s in volume %s: %d keys, %s, revision %d, after %.1f s", b.Archive, b.Volume, b.Keys, megabytes(b.Bytes), b.Revision, b.Seconds)
+	text := fmt.Sprintf("archive %s in volume %s: %d keys, %s, revision %d, after %.1f s", b.Archive, b.Volume, b.Keys, size(b.Bytes), b.Revision, b.Seconds)
 	if len(b.Removed) > 0 {
 		text += fmt.Sprintf("; %d older removed", len(b.Removed))
 	}
 	return text
 }
 
-func megabytes(size int64) string { return fmt.Sprintf("%.1f MB", float64(size)/1e6) }
+// size is a number of bytes for people.
+func size(bytes int64) string {
+	if bytes < 1e6 {
+		return fmt.Sprintf("%.0f kB", float64(bytes)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
+}
 
 // Backup writes the cluster's state, keys and documents to an archive in volume <cluster>-backups, while the cluster runs.
 // The volume is made when there is none.
@@ -124,7 +130,7 @@ func (p *Provisioner) about(ctx context.Context) (store.About, error) {
 
 // ensureBackups makes the volume for archives. One that is there is used as it is, so that a site can bring its own, of
 // whatever class and size.
-func (p *Provisioner) ensureBackups(ctx context.Context, size string) error {
+func (p *Provisioner) ensureBackups(ctx context.Context, wanted string) error {
 	claims := p.Host.CoreV1().PersistentVolumeClaims(p.namespace())
 	name := p.names().backups()
 	_, err := claims.Get(ctx, name, metav1.GetOptions{})
@@ -134,12 +140,12 @@ func (p *Provisioner) ensureBackups(ctx context.Context, size string) error {
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading PersistentVolumeClaim %q: %w", name, apply.Classify(err))
 	}
-	if size == "" {
-		size = DefaultBackupSize
+	if wanted == "" {
+		wanted = DefaultBackupSize
 	}
-	quantity, err := resource.ParseQuantity(size)
+	quantity, err := resource.ParseQuantity(wanted)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading the size %q of the volume for backups: %w", size, err))
+		return fault.As(fault.Configuration, fmt.Errorf("reading the size %q of the volume for backups: %w", wanted, err))
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(componentBackup)},

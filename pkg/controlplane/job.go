@@ -13,6 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/store"
 )
 
 // Components of Jobs.
@@ -162,11 +163,13 @@ func (p *Provisioner) clusterVolumes() []corev1.Volume {
 // runKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may work on one database;
 // on SQLite they must be on one machine, which is where the volume is.
 func (p *Provisioner) runKine(pod *corev1.PodSpec, after int64) {
-	if p.persists() && after > 0 {
+	kine := p.kine()
+	if after > 0 {
 		pod.InitContainers = append(pod.InitContainers, p.program("prepare",
 			[]string{"store", "prepare", "--file=" + sqliteFile, fmt.Sprintf("--revision=%d", after)}, corev1.VolumeMount{Name: volumeData, MountPath: dataDir}))
+		kine.Args = append(kine.Args, store.PreparedKineArgs()...)
 	}
-	pod.InitContainers = append(pod.InitContainers, p.kine())
+	pod.InitContainers = append(pod.InitContainers, kine)
 	data := corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 	if p.persists() {
 		data = claimed(volumeData, p.names().data())

@@ -138,16 +138,21 @@ func kubernetesEndpoints(addresses []string, port int) []runtime.Object {
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
 	}
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
-	//nolint:staticcheck // clients that know no slices still read Endpoints
-	endpoints := &corev1.Endpoints{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
-		Subsets: []corev1.EndpointSubset{{Ports: []corev1.EndpointPort{{Name: name, Port: number, Protocol: protocol}}}},
-	}
-	endpoints.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
-	for _, address := range addresses {
-		endpoints.Subsets[0].Addresses = append(endpoints.Subsets[0].Addresses, corev1.EndpointAddress{IP: address})
-	}
+	endpoints := endpointsOf(meta, addresses, corev1.EndpointPort{Name: name, Port: number, Protocol: protocol})
 	return []runtime.Object{endpoints, slice}
+}
+
+// endpointsOf is the older form of an EndpointSlice, for clients that know no other. The controller that would copy it into a
+// slice is told not to.
+func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.EndpointPort) runtime.Object {
+	meta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
+	//lint:ignore SA1019 clients that know no slices still read it
+	subset := corev1.EndpointSubset{Ports: []corev1.EndpointPort{port}}
+	for _, address := range addresses {
+		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: address})
+	}
+	//lint:ignore SA1019 as above
+	return &corev1.Endpoints{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta, Subsets: []corev1.EndpointSubset{subset}}
 }
 
 // roles let machines that join do what kubeadm does on their behalf, and nothing more.

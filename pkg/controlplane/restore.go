@@ -156,7 +156,7 @@ func (p *Provisioner) begun(ctx context.Context, o *RestoreOptions) (*progress, 
 	}
 	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().pki(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, p.makeRoom(ctx, o.ReplaceVolumes)
+		return nil, p.checkRoom(ctx, o.ReplaceVolumes)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading Secret %q: %w", p.names().pki(), apply.Classify(err))
@@ -171,9 +171,8 @@ func (p *Provisioner) begun(ctx context.Context, o *RestoreOptions) (*progress, 
 	return begun, nil
 }
 
-// makeRoom refuses a namespace with what an earlier control plane left, or takes away those of its volumes that would be
-// written to.
-func (p *Provisioner) makeRoom(ctx context.Context, replace bool) error {
+// checkRoom refuses a namespace with what an earlier control plane left.
+func (p *Provisioner) checkRoom(ctx context.Context, replace bool) error {
 	name := p.names().controlPlane()
 	_, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err == nil {
@@ -183,18 +182,24 @@ func (p *Provisioner) makeRoom(ctx context.Context, replace bool) error {
 		return fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))
 	}
 	left, err := p.stateVolumes(ctx)
-	if err != nil || len(left) == 0 {
+	if err != nil || len(left) == 0 || replace {
 		return err
 	}
-	if !replace {
-		return fault.As(fault.Configuration, fmt.Errorf("PersistentVolumeClaim %s holds the state of an earlier control plane, and a restore wants an empty store: delete it, or submit again with replaceVolumes=true, which does", strings.Join(left, ", ")))
+	return fault.As(fault.Configuration, fmt.Errorf("PersistentVolumeClaim %s holds the state of an earlier control plane, and a restore wants an empty store: delete it, or submit again with replaceVolumes=true, which does", strings.Join(left, ", ")))
+}
+
+// makeRoom deletes the volumes with an earlier control plane's state, and waits until they are gone.
+func (p *Provisioner) makeRoom(ctx context.Context, report func(string)) error {
+	left, err := p.stateVolumes(ctx)
+	if err != nil {
+		return err
 	}
 	for _, claim := range left {
 		if err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).Delete(ctx, claim, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deleting PersistentVolumeClaim %q: %w", claim, apply.Classify(err))
 		}
 	}
-	return p.wait(ctx, func(string) {}, func(ctx context.Context) (string, error) {
+	return p.wait(ctx, report, func(ctx context.Context) (string, error) {
 		left, err := p.stateVolumes(ctx)
 		if err != nil || len(left) == 0 {
 			return "", err
@@ -250,6 +255,10 @@ func (p *Provisioner) restoreKeys(ctx context.Context, o RestoreOptions, report 
 	}
 	files, err := p.unseal(ctx, pod.Name, reader)
 	if err != nil {
+		return nil, err
+	}
+	// The archive is whole, of this cluster, and its keys are at hand: what it replaces may go.
+	if err := p.makeRoom(ctx, report); err != nil {
 		return nil, err
 	}
 	begun := &progress{Archive: read.Archive, Taken: read.Taken, Keys: read.Keys, Revision: read.Revision, Endpoint: read.Endpoint}

@@ -1,0 +1,77 @@
+package e2e_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/test/site"
+)
+
+// set puts a value at a path of a document, e.g. "controlPlane.service.spec.loadBalancerClass".
+func set(document map[string]any, path string, value any) {
+	names := strings.Split(path, ".")
+	for _, name := range names[:len(names)-1] {
+		inner, ok := document[name].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			document[name] = inner
+		}
+		document = inner
+	}
+	document[names[len(names)-1]] = value
+}
+
+func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
+	const name = "team-c"
+	for _, tt := range []struct {
+		name     string
+		vcluster func(document map[string]any)
+		prepare  func(t *testing.T, cluster *site.Provisioned)
+		step     string
+		says     string
+	}{
+		{"networks that overlap", func(d map[string]any) { set(d, "networking.serviceCIDR", "10.64.128.0/17") }, nil, "validate", "overlap"},
+		{"a load balancer that gives no address", func(d map[string]any) {
+			set(d, "controlPlane.service.spec.loadBalancerClass", "example.com/none")
+		}, nil, "control-plane", "no load balancer of the host cluster gave it one"},
+		{"an image that can't be pulled", func(d map[string]any) { set(d, "controlPlane.distro.k8s.image.tag", "v1.34.99") }, nil, "control-plane", "kubernetes:v1.34.99-full"},
+		{"a volume that stays pending", func(d map[string]any) {
+			set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
+		}, nil, "control-plane", "PersistentVolumeClaim team-c-data is pending (StorageClass no-such-class)"},
+		{"a quota that is used up", nil, func(t *testing.T, cluster *site.Provisioned) {
+			_, err := cluster.Kubectl(t.Context(), "create", "quota", "small", "--hard=persistentvolumeclaims=0")
+			assert.NilError(t, err)
+		}, "control-plane", "exceeded quota"},
+		{"a missing permission", nil, func(t *testing.T, cluster *site.Provisioned) {
+			_, err := cluster.Kubectl(t.Context(), "delete", "rolebinding", "argosy-provision")
+			assert.NilError(t, err)
+			_, err = cluster.Kubectl(t.Context(), "create", "role", "reader", "--verb=get,list", "--resource=configmaps,secrets")
+			assert.NilError(t, err)
+			_, err = cluster.Kubectl(t.Context(), "create", "rolebinding", "reader", "--role=reader", "--serviceaccount="+name+":argosy-executor-plugin")
+			assert.NilError(t, err)
+		}, "validate", "statefulsets.apps"},
+		{"a data source that is none", func(d map[string]any) {
+			set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+		}, func(t *testing.T, cluster *site.Provisioned) {
+			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=host=db")
+			assert.NilError(t, err)
+		}, "validate", "does not begin with postgres:// or mysql://"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cluster := the.Provisioned(name)
+			cluster.VCluster = tt.vcluster
+			cluster.Fleet = func(document map[string]any) { set(document, "controlPlane.timeout", "25s") }
+			assert.NilError(t, cluster.Remove(t.Context()))
+			t.Cleanup(func() { assert.NilError(t, cluster.Remove(context.Background())) })
+			assert.NilError(t, cluster.Apply(t.Context()))
+			if tt.prepare != nil {
+				tt.prepare(t, cluster)
+			}
+			message := refused(t, run(t, cluster, "provision"), tt.step)
+			assert.Assert(t, strings.Contains(message, tt.says), message)
+		})
+	}
+}
