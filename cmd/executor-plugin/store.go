@@ -38,18 +38,16 @@ func tell(out io.Writer) func(string) {
 	return func(line string) { _, _ = fmt.Fprintln(out, line) }
 }
 
-// leave writes the result where the plugin reads it, and prints it.
+// leave writes the result where the plugin reads it; outside of a pod it is printed.
 func leave(out io.Writer, result store.Result) error {
 	text, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("encoding the result: %w", err)
 	}
-	if _, err := fmt.Fprintln(out, string(text)); err != nil {
-		return fmt.Errorf("printing the result: %w", err)
-	}
 	file, err := os.OpenFile(terminationLog, os.O_WRONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // not in a pod
+		tell(out)(string(text))
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("leaving the result: %w", err)

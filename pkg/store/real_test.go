@@ -58,10 +58,10 @@ func running(t *testing.T, access Access, program string, args ...string) *clien
 func kine(t *testing.T) *clientv3.Client { return kineOn(t, filepath.Join(t.TempDir(), "state.db")) }
 
 // kineOn runs kine on the SQLite database in a file, with the settings that the control plane gives it.
-func kineOn(t *testing.T, path string) *clientv3.Client {
+func kineOn(t *testing.T, path string, args ...string) *clientv3.Client {
 	socket := "unix://" + filepath.Join(t.TempDir(), "kine.sock")
-	return running(t, Access{Endpoints: []string{socket}}, built(t, "kine"), "--listen-address="+socket, "--metrics-bind-address=0",
-		"--endpoint=sqlite://"+path+"?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true")
+	return running(t, Access{Endpoints: []string{socket}}, built(t, "kine"), append([]string{"--listen-address=" + socket, "--metrics-bind-address=0",
+		"--endpoint=sqlite://" + path + "?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"}, args...)...)
 }
 
 // etcd asks for a certificate, as a deployed one does.

@@ -44,6 +44,13 @@ func prepare(path string, revision int64) error {
 	return os.Rename(path+partial, path)
 }
 
+// PreparedKineArgs are for the kine that fills a prepared database. kine compacts a thousand revisions at a time, and would
+// some minutes later begin to compact all those that were left out, with a transaction and a line of log each: 20 s of
+// work for Margin alone. With these it does so at once, in one step.
+func PreparedKineArgs() []string {
+	return []string{"--compact-interval=200ms", "--compact-batch-size=1000000000000"}
+}
+
 // pageSize is SQLite's own default.
 const pageSize = 4096
 

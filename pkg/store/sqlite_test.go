@@ -2,10 +2,16 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"gotest.tools/v3/assert"
 )
 
@@ -19,6 +25,20 @@ func TestRevisionsOfAPreparedDatabaseBeginAfterTheGivenOne(t *testing.T) {
 		held, err := get(t.Context(), client, "/registry/pods/default/a")
 		assert.NilError(t, err)
 		assert.Assert(t, held.Kvs[0].ModRevision > revision && held.Kvs[0].ModRevision < revision+10, "%d", held.Kvs[0].ModRevision)
+	}
+}
+
+func TestWhatAPreparedDatabaseLeavesOutIsCompactedAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	assert.NilError(t, PrepareSQLite(path, 5_000_000_000))
+	client := kineOn(t, path, PreparedKineArgs()...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i := 0; ; i++ {
+		assert.NilError(t, createOnce(ctx, client, kv(fmt.Sprintf("/registry/pods/default/%d", i), "pod")))
+		if _, err := client.Get(ctx, healthKey, clientv3.WithRev(4_999_000_000)); errors.Is(err, rpctypes.ErrCompacted) {
+			return
+		}
 	}
 }
 
