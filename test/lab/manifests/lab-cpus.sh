@@ -1,17 +1,20 @@
 #!/bin/sh
 # Shows kubelet $1 processors, of which it takes the number from here and from
-# nowhere else. Programs still see and share those that there are.
+# nowhere else. It takes the names for numbers and wants only such as there are:
+# with two real ones, cpu0, cpu1, cpu00, cpu01, cpu000 and so on are sixteen.
+# Programs still see and share those that there are.
 set -eu
-node=/run/lab/node
-real=/sys/devices/system/node/node0
-mkdir -p "$node/node0"
-cp "$real/meminfo" "$real/distance" "$node/node0"
-last=$(($1 - 1))
-for cpu in $(seq 0 "$last"); do
-    mkdir -p "$node/node0/cpu$cpu/topology"
-    echo "$cpu" >"$node/node0/cpu$cpu/topology/core_id"
-    echo 0 >"$node/node0/cpu$cpu/topology/physical_package_id"
+shown=/run/lab/node
+system=/sys/devices/system
+real=$(ls -d "$system"/cpu/cpu[0-9]* | wc -l)
+mkdir -p "$shown/node0"
+cp "$system/node/node0/meminfo" "$system/node/node0/distance" "$shown/node0"
+zeros=
+for core in $(seq 0 $(($1 - 1))); do
+    topology="$shown/node0/cpu$zeros$((core % real))/topology"
+    mkdir -p "$topology"
+    echo "$core" >"$topology/core_id"
+    echo 0 >"$topology/physical_package_id"
+    [ $((core % real)) -lt $((real - 1)) ] || zeros=0$zeros
 done
-echo "0-$last" >/run/lab/cpus-online
-mount --bind "$node" /sys/devices/system/node
-mount --bind /run/lab/cpus-online /sys/devices/system/cpu/online
+mount --bind "$shown" "$system/node"
