@@ -74,6 +74,11 @@ func TestBadParametersAreSaidWithWhatToGive(t *testing.T) {
 		{"concurrency that is no number", map[string]string{"step": "join", "cluster": "a", "machine": "m1", "concurrency": "many"}, "or 0 for the limit"},
 		{"negative concurrency", map[string]string{"step": "plan", "cluster": "a", "concurrency": "-1"}, "or 0 for the limit"},
 		{"a dry run that is neither", map[string]string{"step": "plan", "cluster": "a", "dryRun": "maybe"}, "give true or false"},
+		{"keeping many archives", map[string]string{"step": "backup", "cluster": "a", "keep": "many"}, "or 0 for all"},
+		{"keeping less than none", map[string]string{"step": "backup", "cluster": "a", "keep": "-1"}, "or 0 for all"},
+		{"volumes that may be replaced", map[string]string{"step": "restore", "cluster": "a", "replaceVolumes": "maybe"}, `"replaceVolumes" is "maybe"`},
+		{"machines that are neither refused nor reset", map[string]string{"step": "deprovision-check", "cluster": "a", "machines": "all"}, "give refuse or reset"},
+		{"a final backup that is neither", map[string]string{"step": "deprovision-remove", "cluster": "a", "machines": "refuse", "finalBackup": "no"}, `"finalBackup" is "no"`},
 		{"hostile machine", map[string]string{"step": "join", "cluster": "a", "machine": "$(reboot)"}, `no machine "$(reboot)"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

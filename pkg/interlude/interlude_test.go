@@ -2,7 +2,11 @@ package interlude_test
 
 import (
 	"context"
+	"crypto/x509"
+	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"argosy.dev/argosy/pkg/interlude"
+	"argosy.dev/argosy/pkg/pki"
 )
 
 func client(t *testing.T) kubernetes.Interface {
@@ -82,4 +87,38 @@ func TestAReflectorThatMeetsAnInterludeListsAnewWithoutItsRevision(t *testing.T)
 	}
 	<-done
 	assert.DeepEqual(t, seen.revisions[:3], []string{"0", "4711", ""})
+}
+
+func TestAnInterludeEndsWhenItIsTold(t *testing.T) {
+	authority, err := pki.NewAuthority("kubernetes", time.Now())
+	assert.NilError(t, err)
+	pair, err := authority.Issue(pki.Leaf{CommonName: "kube-apiserver", Hosts: []string{"127.0.0.1"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, time.Now())
+	assert.NilError(t, err)
+	cert, key := filepath.Join(t.TempDir(), "apiserver.crt"), filepath.Join(t.TempDir(), "apiserver.key")
+	assert.NilError(t, os.WriteFile(cert, pair.Cert, 0o600))
+	assert.NilError(t, os.WriteFile(key, pair.Key, 0o600))
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	address := free.Addr().String()
+
+	err = interlude.Serve(t.Context(), address, cert, key)
+	assert.ErrorContains(t, err, "address already in use")
+
+	assert.NilError(t, free.Close())
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	ended := make(chan error, 1)
+	go func() { ended <- interlude.Serve(ctx, address, cert, key) }()
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: "https://" + address, TLSClientConfig: rest.TLSClientConfig{CAData: authority.Cert}})
+	assert.NilError(t, err)
+	for {
+		_, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{ResourceVersion: "4711"})
+		if apierrors.IsResourceExpired(err) {
+			break
+		}
+		assert.ErrorContains(t, err, "connection refused") // it has not begun yet
+		time.Sleep(10 * time.Millisecond)
+	}
+	end()
+	assert.NilError(t, <-ended)
 }

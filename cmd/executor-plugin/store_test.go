@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/store"
+)
+
+// said runs a command line and returns what it printed.
+func said(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	root := rootCommand()
+	root.SetOut(&out)
+	root.SetArgs(args)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testing.T) {
+	folder, taken := t.TempDir(), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	name := store.Name("team-a", taken, false)
+	_, err := store.Create(filepath.Join(folder, name), taken, func(w *store.Writer) (store.Manifest, error) {
+		assert.NilError(t, w.Add(store.PKIPrefix+"ca.key", []byte("very secret")))
+		return w.Close(store.About{Cluster: "team-a", Endpoint: "192.0.2.10:443"}, 4711)
+	})
+	assert.NilError(t, err)
+	reader, err := store.NewReader()
+	assert.NilError(t, err)
+	out, err := said(t, "store", "read", "--folder="+folder, "--cluster=team-a", "--seal-for="+reader.Address())
+	assert.NilError(t, err)
+	assert.Assert(t, !bytes.Contains([]byte(out), []byte("very secret")))
+
+	lines := bytes.Split([]byte(out), []byte("\n"))
+	sealed, found := bytes.CutPrefix(lines[0], []byte(controlplane.SealedPrefix))
+	assert.Assert(t, found, out)
+	files, err := reader.Unseal(string(sealed))
+	assert.NilError(t, err)
+	assert.Equal(t, string(files["ca.key"]), "very secret")
+	var result store.Result
+	assert.NilError(t, json.Unmarshal(lines[1], &result))
+	assert.Equal(t, result.Archive, name)
+	assert.Equal(t, result.Revision, int64(4711))
+	assert.Equal(t, result.Endpoint, "192.0.2.10:443")
+}
+
+func TestAnArchiveThatIsNotThereIsAMistakeOfWhoAsked(t *testing.T) {
+	_, err := said(t, "store", "read", "--folder="+t.TempDir(), "--cluster=team-a", "--archive=team-a-20260301T120000Z.tar.zst")
+	assert.ErrorContains(t, err, `no archive of cluster "team-a"`)
+	assert.Equal(t, exitCode(err), exitConfiguration)
+}
+
+func TestADatabaseIsPreparedOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state.db")
+	_, err := said(t, "store", "prepare", "--file="+file, "--revision=4711")
+	assert.NilError(t, err)
+	first, err := os.ReadFile(file)
+	assert.NilError(t, err)
+	_, err = said(t, "store", "prepare", "--file="+file, "--revision=4712")
+	assert.NilError(t, err)
+	second, err := os.ReadFile(file)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, first, second)
+}
