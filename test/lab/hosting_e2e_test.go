@@ -67,7 +67,8 @@ func (h *hosted) eventually(want string, args ...string) {
 	}, poll.WithTimeout(2*time.Minute), poll.WithDelay(100*time.Millisecond))
 }
 
-// serve runs a pod "web" whose web server says "here".
+// serve runs a pod "web" whose web server says "here". It ends when it is told
+// to, or the machine's reboot would wait for it.
 func (h *hosted) serve(image, pullPolicy string) {
 	h.t.Helper()
 	h.apply(fmt.Sprintf(`
@@ -80,7 +81,7 @@ spec:
     - name: web
       image: %s
       imagePullPolicy: %s
-      command: [/bin/sh, -c, "mkdir -p /tmp/www && echo here >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"]
+      command: [/bin/sh, -c, "mkdir -p /tmp/www && echo here >/tmp/www/index.html && trap exit TERM; httpd -f -p 8080 -h /tmp/www & wait"]
 `, image, pullPolicy))
 	h.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=120s")
 }
