@@ -24,9 +24,9 @@ func backupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return carryOut(command, "backup", func(report func(string)) (fmt.Stringer, error) {
+			return carryOut(command.OutOrStdout(), part{"backup", func(report func(string)) (fmt.Stringer, error) {
 				return provisioner.Backup(command.Context(), options, report)
-			})
+			}})
 		},
 	}
 	where.flags(command)
@@ -42,18 +42,20 @@ func restoreCommand() *cobra.Command {
 		Use:   "restore",
 		Short: "Make a cluster's control plane anew from an archive",
 		Long: `Brings back keys and store from an archive in volume <cluster>-backups, in a namespace where the control plane is
-gone, and makes the control plane around them as provision does. The documents are those of the ConfigMap. Machines
-come back by themselves, as long as the control plane has the address that they know. Running it again goes on where
-it was interrupted. Run provision afterwards where the documents want other addons than the backup has.`,
+gone, makes the control plane around them as provision does, sets the addons and verifies. The documents are those of
+the ConfigMap. Machines come back by themselves, as long as the control plane has the address that they know. Running
+it again goes on where it was interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {
 				return err
 			}
-			return carryOut(command, "restore", func(report func(string)) (fmt.Stringer, error) {
-				return provisioner.Restore(command.Context(), options, report)
-			})
+			ctx := command.Context()
+			return carryOut(command.OutOrStdout(),
+				part{"restore", func(report func(string)) (fmt.Stringer, error) { return provisioner.Restore(ctx, options, report) }},
+				part{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
+				part{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }})
 		},
 	}
 	where.flags(command)
@@ -80,18 +82,18 @@ goes on where it was interrupted.`,
 				return err
 			}
 			options.KeepVolumes, options.FinalBackup = !removeVolumes, !skipBackup
-			err = carryOut(command, "check", func(report func(string)) (fmt.Stringer, error) {
+			err = carryOut(command.OutOrStdout(), part{"check", func(report func(string)) (fmt.Stringer, error) {
 				return provisioner.CheckDeprovision(command.Context(), options, report)
-			})
+			}})
 			if err != nil {
 				return err
 			}
 			if !confirmed {
 				return usageError{errors.New("nothing was touched: say --yes to remove the control plane")}
 			}
-			return carryOut(command, "deprovision", func(report func(string)) (fmt.Stringer, error) {
+			return carryOut(command.OutOrStdout(), part{"deprovision", func(report func(string)) (fmt.Stringer, error) {
 				return provisioner.Deprovision(command.Context(), options, report)
-			})
+			}})
 		},
 	}
 	where.flags(command)
@@ -101,15 +103,4 @@ goes on where it was interrupted.`,
 	flags.BoolVar(&removeVolumes, "remove-volumes", false, "also delete volumes with state, and with --skip-final-backup the one with archives")
 	flags.BoolVar(&skipBackup, "skip-final-backup", false, "make no last archive")
 	return command
-}
-
-// carryOut does one thing and shows its progress and its end.
-func carryOut(command *cobra.Command, name string, do func(report func(string)) (fmt.Stringer, error)) error {
-	terminal := newTerminal(command.OutOrStdout())
-	said, err := do(func(line string) { terminal.progress(name, line) })
-	if err != nil {
-		return err
-	}
-	terminal.line(name, said.String())
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ $` + imageVariable + ` (default ` + defaultImage + `), unless argosy.yaml names 
 			if err != nil {
 				return err
 			}
-			return provision(command.Context(), provisioner, renew, newTerminal(command.OutOrStdout()))
+			return provision(command.Context(), provisioner, renew, command.OutOrStdout())
 		},
 	}
 	where.flags(command)
@@ -70,19 +71,26 @@ func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, err
 }
 
 // provision runs the parts of the workflow template provision, in its order.
-func provision(ctx context.Context, provisioner *controlplane.Provisioner, renew bool, terminal *terminal) error {
-	parts := []struct {
-		name string
-		run  func(report func(string)) (fmt.Stringer, error)
-	}{
-		{"validate", func(report func(string)) (fmt.Stringer, error) {
+func provision(ctx context.Context, provisioner *controlplane.Provisioner, renew bool, out io.Writer) error {
+	return carryOut(out,
+		part{"validate", func(report func(string)) (fmt.Stringer, error) {
 			message, err := provisioner.Validate(ctx, report)
 			return text(message), err
 		}},
-		{"control-plane", func(report func(string)) (fmt.Stringer, error) { return provisioner.Provision(ctx, renew, report) }},
-		{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
-		{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }},
-	}
+		part{"control-plane", func(report func(string)) (fmt.Stringer, error) { return provisioner.Provision(ctx, renew, report) }},
+		part{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
+		part{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }})
+}
+
+// part is one step of a workflow, by hand.
+type part struct {
+	name string
+	run  func(report func(string)) (fmt.Stringer, error)
+}
+
+// carryOut runs parts one after the other, and shows their progress and their ends.
+func carryOut(out io.Writer, parts ...part) error {
+	terminal := newTerminal(out)
 	for _, part := range parts {
 		said, err := part.run(func(line string) { terminal.progress(part.name, line) })
 		if err != nil {

@@ -213,5 +213,8 @@ func (p *Provisioner) whyTask(ctx context.Context, job *batchv1.Job, pods []core
 	if reason := p.whyPod(ctx, newest); reason != "" && newest.Status.Phase != corev1.PodSucceeded {
 		return fmt.Sprintf("pod %s: %s", newest.Name, reason)
 	}
-	return firstOf(p.lastLine(ctx, newest.Name, taskContainer, true), fmt.Sprintf("pod %s runs", newest.Name))
+	if line := p.lastLine(ctx, newest.Name, taskContainer, true); line != "" && !strings.HasPrefix(line, SealedPrefix) {
+		return line
+	}
+	return fmt.Sprintf("pod %s runs", newest.Name)
 }
