@@ -192,12 +192,15 @@ func (p *Provisioner) storeFlags() []string {
 	return append(flags, "--cacert="+cert(authorityEtcd), "--cert="+cert(certEtcdClient), "--key="+key(certEtcdClient))
 }
 
-// runLikeControlPlane gives a pod the place and the user that the document gives to the control plane's pods: it shares
-// their volumes.
+// runLikeControlPlane gives a pod the place, the user and the names of hosts that the document gives to the control plane's
+// pods: it shares their volumes and speaks to their store.
 func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	s := p.Cluster.VCluster.ControlPlane.StatefulSet
-	pod.NodeSelector = s.Scheduling.NodeSelector
-	sections := []struct{ from, to any }{{s.Scheduling.Tolerations, &pod.Tolerations}, {s.Security.PodSecurityContext, &pod.SecurityContext}}
+	pod.NodeSelector, pod.DNSPolicy = s.Scheduling.NodeSelector, corev1.DNSPolicy(s.DNSPolicy)
+	sections := []struct{ from, to any }{
+		{s.Scheduling.Tolerations, &pod.Tolerations}, {s.Security.PodSecurityContext, &pod.SecurityContext},
+		{s.DNSConfig, &pod.DNSConfig}, {s.HostAliases, &pod.HostAliases},
+	}
 	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for i := range containers {
 			sections = append(sections, struct{ from, to any }{s.Security.ContainerSecurityContext, &containers[i].SecurityContext})

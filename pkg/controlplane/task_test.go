@@ -53,6 +53,7 @@ func TestAJobSharesWhereAndAsWhomTheControlPlaneRuns(t *testing.T) {
 	assert.Equal(t, pod.Tolerations[0].Key, "dedicated")
 	assert.Equal(t, *pod.SecurityContext.FSGroup, int64(1000))
 	assert.Equal(t, pod.ImagePullSecrets[0].Name, "registry-login")
+	assert.Equal(t, pod.HostAliases[0].IP, "192.0.2.1")
 }
 
 // jobs has a fake host cluster run Jobs: each ends at once, with what end says of it.

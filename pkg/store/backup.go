@@ -50,7 +50,7 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	}
 	defer client.Close()
 	report("waiting for the store to answer")
-	if err := Ready(ctx, client, storePatience); err != nil {
+	if err := order.Ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
 	if _, err := Create(order.Output, started, func(w *Writer) (Manifest, error) { return order.fill(ctx, client, w, report) }); err != nil {
@@ -125,7 +125,7 @@ func Restore(ctx context.Context, access Access, archive *Archive, report func(s
 	}
 	defer client.Close()
 	report("waiting for the store to answer")
-	if err := Ready(ctx, client, storePatience); err != nil {
+	if err := access.Ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
 	if err := Load(ctx, client, archive, func(keys, of int) { report(fmt.Sprintf("%d of %d keys", keys, of)) }); err != nil {

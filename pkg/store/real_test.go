@@ -48,7 +48,7 @@ func running(t *testing.T, access Access, program string, args ...string) *clien
 		_ = command.Wait()
 		_ = log.Close()
 	})
-	if err := Ready(t.Context(), client, 30*time.Second); err != nil {
+	if err := access.Ready(t.Context(), client, 30*time.Second); err != nil {
 		said, _ := os.ReadFile(log.Name())
 		t.Fatalf("%s does not answer: %v\n%s", program, err, said)
 	}

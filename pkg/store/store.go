@@ -9,6 +9,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -79,16 +81,53 @@ func (a Access) tls() (*tls.Config, error) {
 }
 
 // Ready waits until the store answers, for at most the given time. kine's socket is there a moment before its database is.
-func Ready(ctx context.Context, client Client, patience time.Duration) error {
+func (a Access) Ready(ctx context.Context, client Client, patience time.Duration) error {
 	backoff := retry.WithMaxDuration(patience, retry.NewConstant(500*time.Millisecond))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		asking, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		if _, err := client.Get(ctx, healthKey); err != nil {
-			return retry.RetryableError(fault.As(fault.Transient, fmt.Errorf("waiting for the store to answer: %w", err)))
+		_, err := client.Get(asking, healthKey)
+		if err == nil {
+			return nil
 		}
-		return nil
+		// A client that waits for a connection says only that it waited; the connection itself says why.
+		if why := a.reach(ctx); why != nil {
+			err = why
+		}
+		return retry.RetryableError(fault.As(fault.Transient, fmt.Errorf("waiting for the store to answer: %w", err)))
 	})
+}
+
+// reach connects to every member and returns what is wrong with the first that can't be reached.
+func (a Access) reach(ctx context.Context) error {
+	settings, err := a.tls()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	for _, endpoint := range a.Endpoints {
+		at, err := url.Parse(endpoint)
+		if err != nil {
+			return fmt.Errorf("reading endpoint %q: %w", endpoint, err)
+		}
+		var connection net.Conn
+		switch at.Scheme {
+		case "unix":
+			connection, err = (&net.Dialer{}).DialContext(ctx, "unix", at.Path)
+		case "https":
+			connection, err = (&tls.Dialer{Config: settings}).DialContext(ctx, "tcp", at.Host)
+		default:
+			connection, err = (&net.Dialer{}).DialContext(ctx, "tcp", at.Host)
+		}
+		if err != nil {
+			return fmt.Errorf("connecting to %q: %w", endpoint, err)
+		}
+		if err := connection.Close(); err != nil {
+			return fmt.Errorf("connecting to %q: %w", endpoint, err)
+		}
+	}
+	return nil
 }
 
 // answerTimeout bounds one request. A page of a large store takes kine a second or two on a slow disk.

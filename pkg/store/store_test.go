@@ -224,6 +224,18 @@ func TestSomebodyElsesWritesDuringALoadAreFound(t *testing.T) {
 	assert.ErrorContains(t, Load(t.Context(), other, archive, quietly), "1 that differ")
 }
 
+func TestAStoreThatDoesNotAnswerSaysWhy(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "kine.sock")
+	for endpoint, says := range map[string]string{
+		"unix://" + missing:               "no such file",
+		"http://" + free(t):               "connection refused",
+		"http://team-a-etcd.invalid:2379": "lookup team-a-etcd.invalid",
+	} {
+		access := Access{Endpoints: []string{endpoint}}
+		assert.ErrorContains(t, access.reach(t.Context()), says)
+	}
+}
+
 func TestADamagedArchiveIsRefusedByNameBeforeAnythingIsLoaded(t *testing.T) {
 	_, client := simulate(t, cluster(500)...)
 	whole, err := os.ReadFile(dumped(t, client))
