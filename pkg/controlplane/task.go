@@ -210,7 +210,12 @@ func (p *Provisioner) whyTask(ctx context.Context, job *batchv1.Job, pods []core
 			newest = &pods[i]
 		}
 	}
-	if reason := p.whyPod(ctx, newest); reason != "" && newest.Status.Phase != corev1.PodSucceeded {
+	for _, status := range newest.Status.ContainerStatuses {
+		if ended := status.State.Terminated; status.Name == taskContainer && ended != nil && ended.ExitCode == 0 {
+			return fmt.Sprintf("pod %s is done", newest.Name)
+		}
+	}
+	if reason := p.whyPod(ctx, newest); reason != "" {
 		return fmt.Sprintf("pod %s: %s", newest.Name, reason)
 	}
 	if line := p.lastLine(ctx, newest.Name, taskContainer, true); line != "" && !strings.HasPrefix(line, SealedPrefix) {
