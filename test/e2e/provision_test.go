@@ -21,7 +21,10 @@ import (
 var town = struct {
 	*site.Provisioned
 	machines []string
-}{machines: []string{"m1", "m2", "m3"}}
+	// empty is what its namespace held before it was provisioned, and clean what each machine did before it joined.
+	empty []string
+	clean map[string]string
+}{machines: []string{"m1", "m2", "m3"}, clean: map[string]string{}}
 
 // townStands makes cluster team-b with three machines, or finds it.
 func townStands(t *testing.T) {
@@ -33,9 +36,20 @@ func townStands(t *testing.T) {
 	assert.NilError(t, cluster.Remove(t.Context()))
 	assert.NilError(t, the.Lab.ResetBare(t.Context(), town.machines...)) // their pod network is the cluster's own
 	assert.NilError(t, cluster.Apply(t.Context()))
+	town.empty = objectsOf(t, cluster)
+	for _, machine := range town.machines {
+		town.clean[machine] = inventoryOf(t, machine)
+	}
 	provision(t, cluster)
 	joinAll(t, cluster)
 	town.Provisioned = cluster
+}
+
+// serves has the cluster run a page on every machine, behind a Service.
+func serves(t *testing.T) {
+	t.Helper()
+	applyInside(t, town.Provisioned, web)
+	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
 }
 
 // run submits a template for a cluster and returns the workflow when it has ended.
@@ -61,17 +75,36 @@ func run(t *testing.T, cluster *site.Provisioned, template string, parameters ..
 	return last
 }
 
-func provision(t *testing.T, cluster *site.Provisioned) *wfv1.Workflow {
+// succeeded submits a template that is expected to do its work.
+func succeeded(t *testing.T, cluster *site.Provisioned, template string, parameters ...string) *wfv1.Workflow {
 	t.Helper()
-	w := run(t, cluster, "provision")
+	w := run(t, cluster, template, parameters...)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	return w
 }
 
+func provision(t *testing.T, cluster *site.Provisioned) *wfv1.Workflow {
+	t.Helper()
+	return succeeded(t, cluster, "provision")
+}
+
 func joinAll(t *testing.T, cluster *site.Provisioned) {
 	t.Helper()
-	w := run(t, cluster, "join")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	succeeded(t, cluster, "join")
+}
+
+// output is a parameter that a workflow gave out.
+func output(t *testing.T, w *wfv1.Workflow, name string) string {
+	t.Helper()
+	node := w.Status.Nodes[w.Name]
+	assert.Assert(t, node.Outputs != nil, describe(w))
+	for _, parameter := range node.Outputs.Parameters {
+		if parameter.Name == name {
+			return parameter.Value.String()
+		}
+	}
+	t.Fatalf("workflow %s gives out no %q", w.Name, name)
+	return ""
 }
 
 // refused is the message of the step that a workflow failed in.
@@ -145,26 +178,18 @@ func TestAClusterIsProvisionedAndItsMachinesServe(t *testing.T) {
 	})
 	t.Run("the workflow says where the cluster is", func(t *testing.T) {
 		w := provision(t, town.Provisioned)
-		outputs := map[string]string{}
-		for _, node := range w.Status.Nodes {
-			if node.Outputs != nil && node.Name == w.Name {
-				for _, parameter := range node.Outputs.Parameters {
-					outputs[parameter.Name] = parameter.Value.String()
-				}
-			}
-		}
-		assert.Equal(t, outputs["version"], site.Version)
-		assert.Equal(t, outputs["kubeconfigSecret"], "team-b-kubeconfig")
-		assert.Assert(t, strings.HasPrefix(outputs["caHash"], "sha256:"), outputs)
-		assert.Assert(t, strings.HasPrefix(outputs["endpoint"], "10.117.0."), outputs)
+		assert.Equal(t, output(t, w, "version"), site.Version)
+		assert.Equal(t, output(t, w, "kubeconfigSecret"), "team-b-kubeconfig")
+		assert.Assert(t, strings.HasPrefix(output(t, w, "caHash"), "sha256:"))
+		assert.Assert(t, strings.HasPrefix(output(t, w, "endpoint"), "10.117.0."))
 	})
-	applyInside(t, town.Provisioned, web)
-	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
+	serves(t)
 	t.Run("pods reach each other across machines", podsReachEachOther)
 	t.Run("a Service answers by its address and by its name", serviceAnswers)
 	t.Run("logs, exec and port-forward go through konnectivity", throughKonnectivity)
 	t.Run("a volume keeps its data when the pod is replaced", volumeKeepsData)
 	t.Run("a changed addon switch changes just that", addonSwitch)
+	t.Run("what a user changed in an addon stays the user's", usersField)
 	t.Run("a lost control plane pod comes back and nodes stay", lostPod)
 }
 
@@ -274,6 +299,14 @@ func addonSwitch(t *testing.T) {
 	out, err := town.Inside(t.Context(), "get", "namespace", "metallb-system", "--ignore-not-found")
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(out, "Active"), out)
+}
+
+func usersField(t *testing.T) {
+	inside(t, town.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=2")
+	w := provision(t, town.Provisioned)
+	assert.Assert(t, strings.Contains(step(t, w, "addons").Message, "coredns"), describe(w))
+	assert.Equal(t, inside(t, town.Provisioned, "get", "-n", "kube-system", "deployment", "coredns", "-o", "jsonpath={.spec.replicas}"), "2")
+	inside(t, town.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=1")
 }
 
 func lostPod(t *testing.T) {

@@ -1,0 +1,157 @@
+//go:build full
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/test/site"
+)
+
+// Clusters of other kinds than team-b: other stores, other ways in. Each test makes its own, and removes it.
+
+// village is a cluster of one test, in its own namespace.
+func village(t *testing.T, vcluster func(document map[string]any), machines ...string) *site.Provisioned {
+	t.Helper()
+	cluster := the.Provisioned("team-c", machines...)
+	cluster.VCluster = vcluster
+	assert.NilError(t, cluster.Remove(t.Context()))
+	if len(machines) > 0 {
+		assert.NilError(t, the.Lab.ResetBare(t.Context(), machines...))
+	}
+	assert.NilError(t, cluster.Apply(t.Context()))
+	t.Cleanup(func() {
+		assert.NilError(t, cluster.Remove(context.Background()))
+		if len(machines) > 0 {
+			assert.NilError(t, the.Lab.Reset(context.Background(), machines...))
+		}
+	})
+	return cluster
+}
+
+func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
+	cluster := village(t, func(d map[string]any) {
+		set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
+		set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
+		set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
+	})
+	provision(t, cluster)
+	pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "name")
+	assert.NilError(t, err)
+	for _, pod := range []string{"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0", "team-c-control-plane-1"} {
+		assert.Assert(t, strings.Contains(pods, pod), pods)
+	}
+
+	// A host node that takes no pods keeps the member away.
+	kubectl(t, "cordon", "host")
+	t.Cleanup(func() { _, _ = the.Kubectl(context.Background(), "uncordon", "host") })
+	_, err = cluster.Kubectl(t.Context(), "delete", "pod", "team-c-etcd-1", "--grace-period=1", "--wait=true")
+	assert.NilError(t, err)
+	for i := range 20 {
+		inside(t, cluster, "create", "configmap", fmt.Sprintf("written-%d", i))
+	}
+	phase, err := cluster.Kubectl(t.Context(), "get", "pod", "team-c-etcd-1", "-o", "jsonpath={.status.phase}")
+	assert.NilError(t, err)
+	assert.Equal(t, phase, "Pending")
+	kubectl(t, "uncordon", "host")
+
+	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout=180s")
+	assert.NilError(t, err)
+	w := provision(t, cluster)
+	assert.Assert(t, strings.Contains(step(t, w, "control-plane").Message, "unchanged"), describe(w))
+	assert.Assert(t, strings.Contains(inside(t, cluster, "get", "configmaps", "-o", "name"), "written-19"))
+}
+
+func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
+	cluster := village(t, func(d map[string]any) { set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
+	message := refused(t, run(t, cluster, "provision"), "control-plane")
+	assert.Assert(t, strings.Contains(message, "install/rbac/node-port"), message)
+
+	kubectl(t, "apply", "-k", filepath.Join(the.Source, "install", "rbac", "node-port"))
+	kubectl(t, "create", "clusterrolebinding", "argosy-node-reader-team-c", "--clusterrole=argosy-node-reader", "--serviceaccount=team-c:argosy-executor-plugin")
+	t.Cleanup(func() {
+		_, _ = the.Kubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
+	})
+	endpoint := output(t, provision(t, cluster), "endpoint")
+	port, err := cluster.Kubectl(t.Context(), "get", "service", "team-c", "-o", `jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
+	assert.NilError(t, err)
+	assert.Equal(t, endpoint, "10.117.0.10:"+port)
+
+	joinAll(t, cluster)
+	soon(t, cluster, "True", "get", "node", "m5", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	soon(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy") // through konnectivity's node port
+}
+
+func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
+	source, err := the.Lab.Postgres(t.Context())
+	assert.NilError(t, err)
+	cluster := village(t, func(d map[string]any) {
+		set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+		set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
+	})
+	_, err = cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
+	assert.NilError(t, err)
+	w := provision(t, cluster)
+	inside(t, cluster, "create", "configmap", "kept-in-postgresql")
+
+	_, err = cluster.Kubectl(t.Context(), "delete", "pods", "-l", "app.kubernetes.io/component=control-plane", "--wait=true")
+	assert.NilError(t, err)
+	soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
+
+	t.Run("whose password nobody sees", func(t *testing.T) {
+		_, password, _ := strings.Cut(strings.TrimPrefix(source, "postgres://"), ":")
+		password, _, _ = strings.Cut(password, "@")
+		assert.Assert(t, len(password) > 5)
+		for where, text := range map[string]string{
+			"the host's processes": on(t, "host", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"),
+			"the Workflow":         kubectl(t, "get", "workflow", "-n", cluster.Name, w.Name, "-o", "yaml"),
+			"the StatefulSet":      kubectl(t, "get", "statefulset", "-n", cluster.Name, "-o", "yaml"),
+			"the plugin's log":     kubectl(t, "logs", "-n", cluster.Name, "-l", "workflows.argoproj.io/workflow="+w.Name, "-c", "argosy", "--tail=-1"),
+			"kine's log":           kubectl(t, "logs", "-n", cluster.Name, "team-c-control-plane-0", "-c", "kine"),
+		} {
+			assert.Assert(t, !strings.Contains(text, password), "the password is in %s", where)
+		}
+	})
+	t.Run("and backed up and restored like any other", func(t *testing.T) {
+		archive := output(t, succeeded(t, cluster, "backup"), "archive")
+		succeeded(t, cluster, "deprovision", "finalBackup=false", "keepVolumes=true")
+		message := refused(t, run(t, cluster, "restore", "archive="+archive), "restore")
+		assert.Assert(t, strings.Contains(message, "empty"), message) // an external database is the user's to empty
+		target, _, _ := strings.Cut(source, "?")
+		emptied, err := exec.CommandContext(t.Context(), "psql", target, "--command", "DROP TABLE kine").CombinedOutput()
+		assert.NilError(t, err, string(emptied))
+		succeeded(t, cluster, "restore", "archive="+archive)
+		soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
+	})
+}
+
+func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
+	townStands(t)
+	other := village(t, nil)
+	provision(t, other)
+	for _, cluster := range []*site.Provisioned{town.Provisioned, other} {
+		soon(t, cluster, "ok", "get", "--raw", "/readyz")
+	}
+	assert.Equal(t, inside(t, other, "get", "nodes", "-o", "name"), "")
+
+	for _, tt := range []struct{ plugin, namespace, secret, answer string }{
+		{"team-b", "team-b", "team-b-pki", "yes"},
+		{"team-b", "team-c", "team-c-pki", "no"},
+		{"team-c", "team-b", "team-b-pki", "no"},
+		{"team-c", "team-b", "team-b-kubeconfig", "no"},
+		{"team-c", "team-a", site.Cluster + "-ssh", "no"},
+	} {
+		// kubectl says so by its exit code as well.
+		out, _ := the.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace, "--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
+		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace, tt.secret, out)
+	}
+	_, err := the.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b", "--as=system:serviceaccount:team-c:argosy-executor-plugin")
+	assert.ErrorContains(t, err, "forbidden")
+}
