@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"argosy.dev/argosy/test/lab"
@@ -32,10 +33,10 @@ func (b *bench) join(ctx context.Context, name string, machines ...string) error
 	}
 	return b.pair(name,
 		func() (time.Duration, error) {
-			return b.timed(ctx, machines, func() error { return b.ours(ctx, machines) })
+			return b.timed(ctx, machines, b.ours)
 		},
 		func() (time.Duration, error) {
-			return b.timed(ctx, machines, func() error { return b.floor(ctx, machines) })
+			return b.timed(ctx, machines, b.floor)
 		})
 }
 
@@ -49,20 +50,27 @@ func (b *bench) pushes(ctx context.Context) error {
 }
 
 // timed cleans the machines, runs work, and returns how long it took until every node was Ready.
-func (b *bench) timed(ctx context.Context, machines []string, work func() error) (time.Duration, error) {
+func (b *bench) timed(ctx context.Context, machines []string, work func(context.Context, []string) error) (time.Duration, error) {
 	if err := b.clean(ctx, machines); err != nil {
 		return 0, err
 	}
-	var ready time.Duration
+	return until(ctx,
+		func(ctx context.Context) error { return b.allReady(ctx, machines) },
+		func(ctx context.Context) error { return work(ctx, machines) })
+}
+
+// until runs work beside a watch and returns how long the watch took. The work goes on to its end.
+func until(ctx context.Context, watch, work func(context.Context) error) (took time.Duration, err error) {
 	started := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := b.allReady(ctx, machines)
-		ready = time.Since(started)
+		err := watch(ctx)
+		took = time.Since(started)
 		return err
 	})
-	group.Go(work)
-	return ready, group.Wait()
+	group.Go(func() error { return work(ctx) })
+	err = group.Wait()
+	return took, err
 }
 
 func (b *bench) clean(ctx context.Context, machines []string) error {
@@ -75,7 +83,7 @@ func (b *bench) clean(ctx context.Context, machines []string) error {
 
 // allReady polls the API server, which is closer than the time a watch of it takes to set up.
 func (b *bench) allReady(ctx context.Context, machines []string) error {
-	client, err := b.teamClient()
+	client, err := b.client(site.Cluster)
 	if err != nil {
 		return err
 	}
@@ -91,13 +99,22 @@ func (b *bench) allReady(ctx context.Context, machines []string) error {
 	}
 }
 
-func (b *bench) teamClient() (kubernetes.Interface, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", b.site.Lab.KubeconfigPath(site.Cluster))
+// client of one of the lab's clusters, "host" or "team-a".
+func (b *bench) client(cluster string) (kubernetes.Interface, error) {
+	config, err := b.config(cluster)
 	if err != nil {
-		return nil, fmt.Errorf("reading the cluster's kubeconfig: %w", err)
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+func (b *bench) config(cluster string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", b.site.Lab.KubeconfigPath(cluster))
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w", cluster, err)
 	}
 	config.QPS, config.Burst = 100, 100
-	return kubernetes.NewForConfig(config)
+	return config, nil
 }
 
 func readyAmong(nodes []corev1.Node, machines []string) int {
@@ -123,7 +140,7 @@ func isReady(node corev1.Node) bool {
 
 // ours asks a fresh plugin process for plan and join, as Argo's agent would.
 func (b *bench) ours(ctx context.Context, machines []string) error {
-	p, err := b.startPlugin(ctx)
+	p, err := b.startPlugin(ctx, b.caller)
 	if err != nil {
 		return err
 	}
@@ -195,7 +212,7 @@ func (b *bench) again(ctx context.Context) error {
 	for _, machine := range machines {
 		var times []time.Duration
 		for range b.rounds {
-			fresh, err := b.startPlugin(ctx)
+			fresh, err := b.startPlugin(ctx, b.caller)
 			if err != nil {
 				return err
 			}

@@ -26,7 +26,7 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	defer b.forgetSimulatedFleet()
-	p, err := b.startPlugin(ctx)
+	p, err := b.startPlugin(ctx, b.caller)
 	if err != nil {
 		return err
 	}

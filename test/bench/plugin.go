@@ -14,29 +14,29 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/pkg/plugins/executor"
-
-	"argosy.dev/argosy/test/site"
 )
 
 // pluginProcess is a real executor-plugin, asked as Argo's agent asks it.
 type pluginProcess struct {
-	command  *exec.Cmd
-	address  string
-	token    string
-	workflow string
-	uid      string
-	folder   string
+	command *exec.Cmd
+	address string
+	token   string
+	caller  workflow
+	folder  string
 }
 
 const benchAddress = "127.0.0.1:14599"
 
-// startPlugin starts the plugin beside the lab.
-func (b *bench) startPlugin(ctx context.Context) (*pluginProcess, error) {
+// workflow is the Workflow that calls belong to; the plugin looks at it to see whether they are still wanted.
+type workflow struct{ namespace, name, uid string }
+
+// startPlugin starts the plugin beside the lab, for the calls of one Workflow.
+func (b *bench) startPlugin(ctx context.Context, caller workflow) (*pluginProcess, error) {
 	folder, err := os.MkdirTemp("", "argosy-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder: %w", err)
 	}
-	p := &pluginProcess{address: benchAddress, token: "bench-bench-bench-bench-bench-be", folder: folder, workflow: b.workflow, uid: b.uid}
+	p := &pluginProcess{address: benchAddress, token: "bench-bench-bench-bench-bench-be", folder: folder, caller: caller}
 	tokenFile := filepath.Join(folder, "token")
 	if err := os.WriteFile(tokenFile, []byte(p.token), 0o600); err != nil {
 		return nil, fmt.Errorf("writing a token: %w", err)
@@ -54,22 +54,22 @@ func (b *bench) startPlugin(ctx context.Context) (*pluginProcess, error) {
 	return p, nil
 }
 
-// makeWorkflow makes the suspended Workflow that the plugin's calls belong to, once for all of a bench.
-func (b *bench) makeWorkflow(ctx context.Context) error {
-	b.workflow = fmt.Sprintf("bench-%d", time.Now().UnixNano())
-	err := b.site.Apply(ctx, []any{map[string]any{
-		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": map[string]any{"name": b.workflow},
+// makeWorkflow makes a suspended Workflow for calls to belong to.
+func (b *bench) makeWorkflow(ctx context.Context, namespace string) (workflow, error) {
+	made := workflow{namespace: namespace, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
+	err := b.site.ApplyIn(ctx, namespace, []any{map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": map[string]any{"name": made.name},
 		"spec": map[string]any{"suspend": true, "entrypoint": "wait", "templates": []any{map[string]any{"name": "wait", "suspend": map[string]any{}}}},
 	}})
 	if err != nil {
-		return err
+		return workflow{}, err
 	}
-	b.uid, err = b.site.Kubectl(ctx, "get", "workflow", "-n", site.Namespace, b.workflow, "-o", "jsonpath={.metadata.uid}")
-	return err
+	made.uid, err = b.site.Kubectl(ctx, "get", "workflow", "-n", namespace, made.name, "-o", "jsonpath={.metadata.uid}")
+	return made, err
 }
 
-func (b *bench) forgetWorkflow() {
-	_, _ = b.site.Kubectl(context.Background(), "delete", "workflow", "-n", site.Namespace, b.workflow, "--wait=false")
+func (b *bench) forgetWorkflow(w workflow) {
+	_, _ = b.site.Kubectl(context.Background(), "delete", "workflow", "-n", w.namespace, w.name, "--wait=false")
 }
 
 func (b *bench) stopPlugin(p *pluginProcess) {
@@ -86,7 +86,7 @@ func (p *pluginProcess) call(ctx context.Context, object map[string]string) (*wf
 		return nil, err
 	}
 	args := executor.ExecuteTemplateArgs{
-		Workflow: &executor.Workflow{ObjectMeta: executor.ObjectMeta{Name: p.workflow, Namespace: site.Namespace, UID: p.uid}},
+		Workflow: &executor.Workflow{ObjectMeta: executor.ObjectMeta{Name: p.caller.name, Namespace: p.caller.namespace, UID: p.caller.uid}},
 		Template: &wfv1.Template{Name: object["step"], Plugin: &wfv1.Plugin{Object: wfv1.Object{Value: inner}}},
 	}
 	for {

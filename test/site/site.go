@@ -124,6 +124,11 @@ func (s *Site) Apply(ctx context.Context, objects []any) error {
 	return s.apply(ctx, Namespace, objects)
 }
 
+// ApplyIn is Apply for another namespace.
+func (s *Site) ApplyIn(ctx context.Context, namespace string, objects []any) error {
+	return s.apply(ctx, namespace, objects)
+}
+
 func (s *Site) apply(ctx context.Context, namespace string, objects []any) error {
 	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
 	if err != nil {
