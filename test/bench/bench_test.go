@@ -1,10 +1,26 @@
 package main
 
 import (
+	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gotest.tools/v3/assert"
 )
+
+func TestAGapIsFromOneGoodAnswerToTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := errors.New("connection refused")
+		var w watcher
+		for _, answer := range []error{refused, nil, nil, refused, refused, nil} { // the first is before anything is measured
+			time.Sleep(time.Second)
+			w.note(answer)
+		}
+		time.Sleep(time.Minute)
+		assert.Equal(t, w.seen.text("kept-"), `kept-gap=3.00s kept-failed=2/5 kept-first-failure="connection refused"`)
+	})
+}
 
 func TestWhatASecondRunChangedIsInItsMessage(t *testing.T) {
 	for message, changed := range map[string]bool{

@@ -45,6 +45,8 @@ var figures = []struct {
 	{"submit", (*bench).submit},
 	{"provision", (*bench).provision},
 	{"provision-again", (*bench).provisionAgain},
+	{"replace-1", (*bench).replaceOne},
+	{"replace-2", (*bench).replaceTwo},
 }
 
 func main() {
