@@ -32,3 +32,11 @@ func TestWhatASecondRunChangedIsInItsMessage(t *testing.T) {
 		assert.Equal(t, changes(message), changed, message)
 	}
 }
+
+func TestCostsAreReadFromEitherVersionOfCgroups(t *testing.T) {
+	used, err := parseCosts("cpu 2844238997\nmemory 10571776\ncpu 2844238000\n")
+	assert.NilError(t, err)
+	assert.DeepEqual(t, used, map[string]int64{"cpu": 2844238997, "memory": 10571776})
+	_, err = parseCosts("")
+	assert.ErrorContains(t, err, "neither version's files")
+}

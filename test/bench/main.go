@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -47,6 +48,7 @@ var figures = []struct {
 	{"provision-again", (*bench).provisionAgain},
 	{"replace-1", (*bench).replaceOne},
 	{"replace-2", (*bench).replaceTwo},
+	{"ten", (*bench).ten},
 }
 
 func main() {
@@ -112,7 +114,7 @@ func (b *bench) pair(name string, ours, floor func() (time.Duration, error)) err
 	return nil
 }
 
-func median(values []time.Duration) time.Duration {
+func median[T cmp.Ordered](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
 }
