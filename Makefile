@@ -41,7 +41,7 @@ lint: $(AGENTS) ## gofmt, go vet, staticcheck
 
 .PHONY: test
 test: lint ## what needs no lab: unit tests, bad input, generated files, linters
-	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/...
+	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/... ./test/bench/...
 
 .PHONY: e2e
 e2e: build image ## the lab end to end: joins, faults, bad input on real machines (root)
