@@ -1,9 +1,8 @@
-//go:build full
-
 package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -27,13 +26,13 @@ func set(document map[string]any, path string, value any) {
 }
 
 func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
-	const name = "team-c"
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		name     string
 		vcluster func(document map[string]any)
 		prepare  func(t *testing.T, cluster *site.Provisioned)
 		step     string
-		says     string
+		// says is in the step's message; CLUSTER stands for the cluster's name.
+		says string
 	}{
 		{"networks that overlap", func(d map[string]any) { set(d, "networking.serviceCIDR", "10.64.128.0/17") }, nil, "validate", "overlap"},
 		{"a load balancer that gives no address", func(d map[string]any) {
@@ -42,7 +41,7 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 		{"an image that can't be pulled", func(d map[string]any) { set(d, "controlPlane.distro.k8s.image.tag", "v1.34.99") }, nil, "control-plane", "kubernetes:v1.34.99-full"},
 		{"a volume that stays pending", func(d map[string]any) {
 			set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
-		}, nil, "control-plane", "PersistentVolumeClaim team-c-data is pending (StorageClass no-such-class)"},
+		}, nil, "control-plane", "PersistentVolumeClaim CLUSTER-data is pending (StorageClass no-such-class)"},
 		{"a quota that is used up", nil, func(t *testing.T, cluster *site.Provisioned) {
 			_, err := cluster.Kubectl(t.Context(), "create", "quota", "small", "--hard=persistentvolumeclaims=0")
 			assert.NilError(t, err)
@@ -52,7 +51,7 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 			assert.NilError(t, err)
 			_, err = cluster.Kubectl(t.Context(), "create", "role", "reader", "--verb=get,list", "--resource=configmaps,secrets")
 			assert.NilError(t, err)
-			_, err = cluster.Kubectl(t.Context(), "create", "rolebinding", "reader", "--role=reader", "--serviceaccount="+name+":argosy-executor-plugin")
+			_, err = cluster.Kubectl(t.Context(), "create", "rolebinding", "reader", "--role=reader", "--serviceaccount="+cluster.Name+":argosy-executor-plugin")
 			assert.NilError(t, err)
 		}, "validate", "statefulsets.apps"},
 		{"a data source that is none", func(d map[string]any) {
@@ -61,9 +60,16 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=host=db")
 			assert.NilError(t, err)
 		}, "validate", "does not begin with postgres:// or mysql://"},
+		{"a database that does not answer", func(d map[string]any) {
+			set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+		}, func(t *testing.T, cluster *site.Provisioned) {
+			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=postgres://kine:s3cret@10.117.0.1:1/kine")
+			assert.NilError(t, err)
+		}, "control-plane", "connection refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cluster := the.Provisioned(name)
+			t.Parallel()
+			cluster := the.Provisioned(fmt.Sprintf("team-d%d", i))
 			cluster.VCluster = tt.vcluster
 			cluster.Fleet = func(document map[string]any) { set(document, "controlPlane.timeout", "25s") }
 			assert.NilError(t, cluster.Remove(t.Context()))
@@ -73,7 +79,8 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 				tt.prepare(t, cluster)
 			}
 			message := refused(t, run(t, cluster, "provision"), tt.step)
-			assert.Assert(t, strings.Contains(message, tt.says), message)
+			assert.Assert(t, strings.Contains(message, strings.ReplaceAll(tt.says, "CLUSTER", cluster.Name)), message)
+			assert.Assert(t, !strings.Contains(message, "s3cret"), message)
 		})
 	}
 }

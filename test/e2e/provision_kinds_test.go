@@ -1,5 +1,3 @@
-//go:build full
-
 package e2e_test
 
 import (
@@ -130,6 +128,21 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 		succeeded(t, cluster, "restore", "archive="+archive)
 		soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
 	})
+}
+
+func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
+	cluster := village(t, nil)
+	out, err := cluster.Argo(t.Context(), "submit", "--from", "workflowtemplate/provision", "-p", "cluster=team-c", "-o", "name")
+	assert.NilError(t, err)
+	eventually(t, "the control plane's pods are wanted", func() bool {
+		_, err := cluster.Kubectl(t.Context(), "get", "statefulset", "team-c-control-plane")
+		return err == nil
+	}, func() string { return "no StatefulSet yet" })
+	_, err = cluster.Argo(t.Context(), "terminate", strings.TrimSpace(out))
+	assert.NilError(t, err)
+
+	provision(t, cluster)
+	soon(t, cluster, "ok", "get", "--raw", "/readyz")
 }
 
 func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {

@@ -83,7 +83,7 @@ func (l *Lab) provideImages(ctx context.Context, version string, images hostedIm
 	})
 	group.Go(func() error {
 		own := storageImagesOf()
-		if err := l.loadImages(ctx, host, []string{images.Addons[own.Provisioner], images.Addons[own.Helper], images.ControlPlane}); err != nil {
+		if err := l.loadImages(ctx, host, []string{images.Addons[dnsImage], images.Addons[own.Provisioner], images.Addons[own.Helper], images.ControlPlane}); err != nil {
 			return err
 		}
 		return l.aliasControlPlane(ctx, version)

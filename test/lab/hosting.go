@@ -14,5 +14,8 @@ func (l *Lab) raiseHosting(ctx context.Context) error {
 	if _, err := l.ControlPlaneImage(ctx, Version); err != nil {
 		return err
 	}
+	if err := l.ensureDNS(ctx); err != nil {
+		return err
+	}
 	return l.ensureStorage(ctx)
 }

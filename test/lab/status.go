@@ -63,7 +63,8 @@ func (l *Lab) parts(ctx context.Context) []part {
 	pool := balancerPool()
 	return []part{
 		{"argo", stateOf(l.argoReady(ctx), ArgoVersion+", ready", "not ready")},
-		{"storage", stateOf(l.storageReady(ctx), "class "+StorageClass+", ready", "not ready")},
+		{"dns", stateOf(l.deploymentReady(ctx, dns()), "ready", "not ready")},
+		{"storage", stateOf(l.deploymentReady(ctx, storage()), "class "+StorageClass+", ready", "not ready")},
 		{"load balancer", stateOf(l.daemonRuns(balancerDaemon), pool.first.String()+" to "+pool.last.String(), "not running")},
 		{"bundles", stateOf(l.daemonRuns(repositoryDaemon), RepositoryURL, "not running")},
 		{"registry", stateOf(l.daemonRuns(registryDaemon), RegistryAddress, "not running")},

@@ -2,12 +2,7 @@ package lab
 
 import (
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
-	"fmt"
-	"strings"
-	"time"
 )
 
 //go:embed manifests/local-path.yaml
@@ -19,7 +14,11 @@ const StorageClass = "local-path"
 // storageFolder is where the volumes are on the host machine.
 const storageFolder = "/var/lib/local-path"
 
-const storageNamespace = "local-path-storage"
+// storage serves claims on the host cluster. The manifest is filled by
+// ensureStorage.
+func storage() deployment {
+	return deployment{what: "storage class " + StorageClass, namespace: "local-path-storage", name: "local-path-provisioner"}
+}
 
 // storageImages are what the class is served with, under the names that the
 // builder gives them.
@@ -33,43 +32,11 @@ func storageImagesOf() storageImages {
 	}
 }
 
-// ensureStorage installs the host cluster's storage class or finds it as it
-// should be. The host machine needs to have the images.
-func (l *Lab) ensureStorage(ctx context.Context) error {
-	text, err := render("local-path.yaml", storageManifest, storageImagesOf())
-	if err != nil {
+// ensureStorage gives the host cluster its storage class.
+func (l *Lab) ensureStorage(ctx context.Context) (err error) {
+	wanted := storage()
+	if wanted.manifest, err = render("local-path.yaml", storageManifest, storageImagesOf()); err != nil {
 		return err
 	}
-	sum := sha256.Sum256([]byte(text))
-	digest := hex.EncodeToString(sum[:8])
-	if l.storageState(ctx) == "1 "+digest {
-		return nil
-	}
-	start := time.Now()
-	if err := l.apply(ctx, "local-path.yaml", text); err != nil {
-		return fmt.Errorf("installing storage: %w", err)
-	}
-	deployment := []string{"--namespace", storageNamespace, "deployment/local-path-provisioner"}
-	if _, err := l.Kubectl(ctx, "host", append([]string{"rollout", "status", "--timeout=120s"}, deployment...)...); err != nil {
-		return fmt.Errorf("waiting for storage: %w", err)
-	}
-	if _, err := l.Kubectl(ctx, "host", append(append([]string{"annotate", "--overwrite"}, deployment...), "argosy.dev/manifest="+digest)...); err != nil {
-		return fmt.Errorf("noting that storage is installed: %w", err)
-	}
-	l.logf("storage class %s installed in %.1fs", StorageClass, time.Since(start).Seconds())
-	return nil
-}
-
-// storageState is how many provisioners are ready and of which manifest.
-func (l *Lab) storageState(ctx context.Context) string {
-	out, err := l.Kubectl(ctx, "host", "--namespace", storageNamespace, "get", "deployment", "local-path-provisioner",
-		"--output", `jsonpath={.status.readyReplicas} {.metadata.annotations.argosy\.dev/manifest}`)
-	if err != nil {
-		return ""
-	}
-	return out
-}
-
-func (l *Lab) storageReady(ctx context.Context) bool {
-	return strings.HasPrefix(l.storageState(ctx), "1 ")
+	return l.ensureDeployment(ctx, wanted)
 }
