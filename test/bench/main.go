@@ -68,6 +68,9 @@ func run(ctx context.Context, rounds int, only string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.Claim(); err != nil {
+		return err
+	}
 	if err := l.Up(ctx); err != nil {
 		return err
 	}

@@ -23,14 +23,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "setting up the lab:", err)
 		os.Exit(1)
 	}
-	code := m.Run()
-	stop()
-	os.Exit(code)
+	stop() // from now on a signal ends the tests at once
+	os.Exit(m.Run())
 }
 
 func setUp(ctx context.Context) error {
 	l, err := lab.Open()
 	if err != nil {
+		return err
+	}
+	if err := l.Claim(); err != nil {
 		return err
 	}
 	if err := l.Up(ctx); err != nil {

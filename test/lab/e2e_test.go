@@ -23,6 +23,9 @@ var raise = sync.OnceValues(func() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.Claim(); err != nil {
+		return nil, err
+	}
 	return l, l.Up(context.Background())
 })
 

@@ -27,6 +27,8 @@ type Lab struct {
 	log    io.Writer
 	// program is the lab command's own file, in processes that are it.
 	program string
+	// claim is the lock of Claim, held as long as the process lives.
+	claim *os.File
 }
 
 // Open finds the lab's folders; it changes nothing and needs no running lab.
