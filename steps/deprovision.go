@@ -3,7 +3,9 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/plugin"
@@ -20,8 +22,8 @@ type deprovisionInput struct {
 
 func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
 	options := controlplane.DeprovisionOptions{Machines: in.Machines}
-	if in.Machines != controlplane.RefuseMachines && in.Machines != controlplane.ResetMachines {
-		return options, fmt.Errorf("the parameter \"machines\" is %q: give %s or %s", in.Machines, controlplane.RefuseMachines, controlplane.ResetMachines)
+	if choices := []string{controlplane.RefuseMachines, controlplane.ResetMachines, controlplane.KeepMachines}; !slices.Contains(choices, in.Machines) {
+		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines, strings.Join(choices, ", "))
 	}
 	for _, choice := range []struct {
 		name, text string
@@ -79,7 +81,7 @@ func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	})
 }
 
-// deprovisionRemoveStep removes a control plane that no machine is joined to any more.
+// deprovisionRemoveStep removes a control plane that no machine is joined to any more, or whose machines wait.
 type deprovisionRemoveStep struct{ env *Env }
 
 func (deprovisionRemoveStep) Name() string      { return "deprovision-remove" }

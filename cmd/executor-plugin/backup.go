@@ -66,13 +66,14 @@ it again goes on where it was interrupted.`,
 
 func deprovisionCommand() *cobra.Command {
 	var where place
-	var confirmed, removeVolumes, skipBackup bool
+	var confirmed, keepMachines, removeVolumes, skipBackup bool
 	options := controlplane.DeprovisionOptions{Machines: controlplane.RefuseMachines}
 	command := &cobra.Command{
 		Use:   "deprovision",
 		Short: "Remove a cluster's control plane from the host cluster, and prove that nothing is left",
 		Long: `Says whether the cluster may go. Only with --yes it makes a final backup and removes all that provisioning made.
-Refused while machines are joined: "executor-plugin reset" makes them clean. What users brought stays, and so do
+Refused while machines are joined: "executor-plugin reset" makes them clean, and with --keep-machines they wait until
+"executor-plugin restore" brings the control plane back. What users brought stays, and so do
 volumes with state and archives, from which "executor-plugin restore" brings the cluster back. Running it again
 goes on where it was interrupted.`,
 		Args: cobra.NoArgs,
@@ -82,6 +83,9 @@ goes on where it was interrupted.`,
 				return err
 			}
 			options.KeepVolumes, options.FinalBackup = !removeVolumes, !skipBackup
+			if keepMachines {
+				options.Machines = controlplane.KeepMachines
+			}
 			err = carryOut(command.OutOrStdout(), part{"check", func(report func(string)) (fmt.Stringer, error) {
 				return provisioner.CheckDeprovision(command.Context(), options, report)
 			}})
@@ -100,6 +104,7 @@ goes on where it was interrupted.`,
 	flags := command.Flags()
 	flags.BoolVar(&confirmed, "yes", false, "do it")
 	flags.BoolVar(&options.Force, "force", false, "also when the cluster does not answer, or has nodes that are no machines of argosy.yaml")
+	flags.BoolVar(&keepMachines, "keep-machines", false, "leave joined machines as they are, to wait for a restore")
 	flags.BoolVar(&removeVolumes, "remove-volumes", false, "also delete volumes with state, and with --skip-final-backup the one with archives")
 	flags.BoolVar(&skipBackup, "skip-final-backup", false, "make no last archive")
 	return command

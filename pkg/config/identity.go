@@ -68,7 +68,7 @@ func storeReason(wanted StoreKind) string {
 
 func storeAdvice(wanted StoreKind) string {
 	if wanted == StoreEtcd {
-		return "set it back, or move the data with the workflows backup and restore: submit backup with the store as it was, deprovision, change the store, submit restore"
+		return "set it back, or move the data with the workflows deprovision and restore: with the store as it was submit deprovision with machines=keep, which makes a final backup; change the store, and submit restore with replaceVolumes=true"
 	}
 	return "set it back, or use controlPlane.backingStore.etcd.deploy"
 }

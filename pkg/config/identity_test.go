@@ -42,7 +42,7 @@ func TestWhatAClusterWasCreatedWithCannotBeChanged(t *testing.T) {
 		"machines of its own": {hostedVCluster, func(i *config.Identity) { i.PrivateNodes = false },
 			[]string{"privateNodes.enabled: is true, and the cluster was created with false"}},
 		"into etcd": {hostedVCluster + etcd, func(*config.Identity) {},
-			[]string{"controlPlane.backingStore: is etcd, and the cluster was created with sqlite: provisioning moves no data", "backup and restore"}},
+			[]string{"controlPlane.backingStore: is etcd, and the cluster was created with sqlite: provisioning moves no data", "deprovision and restore"}},
 		"out of etcd": {hostedVCluster, func(i *config.Identity) { i.Store = config.StoreEtcd },
 			[]string{"controlPlane.backingStore: is sqlite, and the cluster was created with etcd: only a change into etcd is possible; set it back"}},
 		"all at once": {hostedVCluster, func(i *config.Identity) { *i = config.Identity{Store: config.StoreExternal} },

@@ -16,7 +16,7 @@ import (
 
 // DeprovisionOptions say what goes with a control plane, and what stays.
 type DeprovisionOptions struct {
-	// Machines is RefuseMachines or ResetMachines.
+	// Machines is RefuseMachines, ResetMachines or KeepMachines.
 	Machines string
 	// Force removes a cluster that does not answer.
 	Force bool
@@ -33,8 +33,10 @@ type Deprovisioned struct {
 	Removed []string `json:"removed"`
 	Kept    []string `json:"kept"`
 	// Archive is the final backup's name.
-	Archive string  `json:"archive,omitempty"`
-	Seconds float64 `json:"seconds"`
+	Archive string `json:"archive,omitempty"`
+	// Waiting are the nodes that were left as they are, for a restore; when the cluster does not answer, all that may be.
+	Waiting []string `json:"waiting,omitempty"`
+	Seconds float64  `json:"seconds"`
 }
 
 // String is what people read.
@@ -48,6 +50,9 @@ func (d Deprovisioned) String() string {
 	}
 	if d.Archive != "" {
 		text += "\nfinal backup: " + d.Archive
+	}
+	if len(d.Waiting) > 0 {
+		text += fmt.Sprintf("\n%d machines wait for the control plane to come back at its address: %s; submit restore", len(d.Waiting), strings.Join(d.Waiting, ", "))
 	}
 	return text
 }
@@ -82,7 +87,7 @@ func (p *Provisioner) deprovision(ctx context.Context, o DeprovisionOptions, rep
 		return done, err
 	}
 	if !going {
-		if done.Archive, err = p.sayGoodbye(ctx, o, report); err != nil {
+		if done.Archive, done.Waiting, err = p.sayGoodbye(ctx, o, report); err != nil {
 			return done, err
 		}
 	}
@@ -94,32 +99,39 @@ func (p *Provisioner) deprovision(ctx context.Context, o DeprovisionOptions, rep
 	return done, err
 }
 
-// sayGoodbye makes sure that no machine is joined any more, makes the final backup and notes that the cluster may go. It
-// returns the backup's name.
-func (p *Provisioner) sayGoodbye(ctx context.Context, o DeprovisionOptions, report func(string)) (string, error) {
+// sayGoodbye makes sure that no machine is joined any more, unless they are kept, makes the final backup and notes that the
+// cluster may go. It returns the backup's name and the machines that are kept.
+func (p *Provisioner) sayGoodbye(ctx context.Context, o DeprovisionOptions, report func(string)) (string, []string, error) {
+	if err := p.checkGoodbye(ctx, o); err != nil {
+		return "", nil, err
+	}
 	joined, err := p.joined(ctx, prefix(report, "[1/4 machines] "))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	// Whatever was to be reset has been by now.
-	o.Machines = RefuseMachines
+	var waiting []string
+	if o.Machines == KeepMachines {
+		waiting = append(slices.Clone(joined.Machines), joined.Strangers...)
+	} else {
+		o.Machines = RefuseMachines // whatever was to be reset has been by now
+	}
 	if err := joined.refusal(o); err != nil && (len(joined.Machines) > 0 || !o.Force) {
-		return "", fault.As(fault.Configuration, err)
+		return "", nil, fault.As(fault.Configuration, err)
 	}
 	archive := ""
 	if o.FinalBackup {
 		made, err := p.Backup(ctx, BackupOptions{final: true}, prefix(report, "[2/4 final backup] "))
 		if err != nil {
-			return "", fmt.Errorf("making the final backup, without which finalBackup=false removes the cluster: %w", err)
+			return "", nil, fmt.Errorf("making the final backup, without which finalBackup=false removes the cluster: %w", err)
 		}
 		archive = made.Archive
 	}
 	// Without keys, what there is is not a cluster, and the next run needs no permission.
 	err = p.annotate(ctx, deprovisionAnnotation, p.now().UTC().Format(time.RFC3339))
 	if apierrors.IsNotFound(err) {
-		return archive, nil
+		return archive, waiting, nil
 	}
-	return archive, err
+	return archive, waiting, err
 }
 
 // removeAll removes what runs, then what that used, then the keys. The order is what makes an interrupted run go on: as

@@ -47,6 +47,9 @@ func TestWhetherAClusterMayGo(t *testing.T) {
 		{name: "a stranger, reset", nodes: []string{"m1", "other"}, options: DeprovisionOptions{Machines: ResetMachines}, machines: []string{"m1"}, says: "can't be reset: other"},
 		{name: "a stranger, reset, force", nodes: []string{"m1", "other"}, options: DeprovisionOptions{Machines: ResetMachines, Force: true}, machines: []string{"m1"}},
 		{name: "silent", silent: true, options: DeprovisionOptions{Machines: ResetMachines}, machines: []string{"m1", "m2"}, says: "force=true"},
+		{name: "machines, keep", nodes: []string{"m1", "other"}, options: DeprovisionOptions{Machines: KeepMachines, FinalBackup: true}, machines: []string{"m1"}},
+		{name: "silent, keep", silent: true, options: DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true}, machines: []string{"m1", "m2"}},
+		{name: "keep, with nothing to restore from", nodes: []string{"m1"}, options: DeprovisionOptions{Machines: KeepMachines}, says: "leaves no archive to restore from"},
 		{name: "silent, force", silent: true, options: DeprovisionOptions{Machines: ResetMachines, Force: true}, machines: []string{"m1", "m2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -192,6 +195,38 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 	done, err := p.Deprovision(t.Context(), options, func(string) {})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, done.Kept, []string{"PersistentVolumeClaim team-a-backups", "PersistentVolumeClaim team-a-data"})
+}
+
+func TestMachinesThatAreKeptWaitForTheControlPlane(t *testing.T) {
+	p := withMachines(t, provisioned(t, specified))
+	reachable(t, p, "m1", "other")
+	jobs(t, p, func(*batchv1.Job) (string, int32) { return `{"archive":"the-final-one"}`, 0 })
+	collects(p)
+	done, err := p.Deprovision(t.Context(), DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true, FinalBackup: true}, func(string) {})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, done.Waiting, []string{"m1", "other"})
+	assert.Assert(t, strings.Contains(done.String(), "2 machines wait for the control plane to come back at its address: m1, other; submit restore"), done.String())
+	assert.Equal(t, done.Archive, "the-final-one")
+	assert.DeepEqual(t, left(t, p), slices.Sorted(slices.Values(append(slices.Clone(theirs), done.Kept...))))
+}
+
+func TestAControlPlaneWhoseKeysAreLostMakesRoomForARestoreWhileItsMachinesWait(t *testing.T) {
+	p := withMachines(t, provisioned(t, specified))
+	reachable(t, p, "m1")
+	collects(p)
+	assert.NilError(t, p.Host.CoreV1().Secrets("tenant").Delete(t.Context(), p.names().pki(), metav1.DeleteOptions{}))
+	options := DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true, FinalBackup: true}
+	_, err := p.CheckDeprovision(t.Context(), options, func(string) {})
+	assert.ErrorContains(t, err, "submit again with finalBackup=false")
+	_, err = p.Deprovision(t.Context(), options, func(string) {})
+	assert.ErrorContains(t, err, "an archive without keys can't be restored")
+	assert.Assert(t, slices.Contains(left(t, p), "StatefulSet team-a-control-plane"))
+
+	options.FinalBackup = false
+	done, err := p.Deprovision(t.Context(), options, func(string) {})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, done.Waiting, []string{"m1"})
+	assert.NilError(t, allowed(p).checkRoom(t.Context(), true), "a restore may begin")
 }
 
 func TestAClusterThatWasProvisionedAgainAfterAHalfDeprovisioningIsAskedAgain(t *testing.T) {

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,9 @@ const (
 	RefuseMachines = "refuse"
 	// ResetMachines makes them clean first.
 	ResetMachines = "reset"
+	// KeepMachines leaves them as they are: their pods run on, and their kubelets wait for the control plane that a restore
+	// brings back.
+	KeepMachines = "keep"
 )
 
 // Joined is what there is to know of a cluster's machines before it goes.
@@ -49,14 +53,15 @@ func (j Joined) String() string {
 
 // CheckDeprovision says which machines must be reset before the cluster may go. It is an error when it may not go.
 //
-//	the cluster         machines=refuse                    machines=reset
-//	has no machine      goes                               goes
-//	has machines        refused                            they are reset, then it goes
-//	  not in the fleet  refused                            refused: nobody knows the way to them
-//	does not answer     refused                            refused
+//	the cluster         machines=refuse   machines=reset                          machines=keep
+//	has no machine      goes              goes                                    goes
+//	has machines        refused           they are reset, then it goes            goes
+//	  not in the fleet  refused           refused: nobody knows the way to them   goes
+//	does not answer     refused           refused                                 goes
 //
-// With force, a cluster that does not answer goes all the same (all machines of argosy.yaml are reset when that is asked
-// for), and nodes that are not in the fleet are left as they are. Machines that are known to be joined never are.
+// Whatever becomes of machines, a final backup needs the cluster's keys, and machines that are kept need an archive. With force, a cluster that does not answer goes all the same (all machines of argosy.yaml are reset when that is asked
+// for), and nodes that are not in the fleet are left as they are. Machines that are known to be joined are left only when
+// that is asked for.
 func (p *Provisioner) CheckDeprovision(ctx context.Context, o DeprovisionOptions, report func(string)) (Joined, error) {
 	joined, err := p.checkDeprovision(ctx, o, report)
 	if err != nil {
@@ -73,6 +78,9 @@ func (p *Provisioner) checkDeprovision(ctx context.Context, o DeprovisionOptions
 	if err != nil || going {
 		return Joined{}, err
 	}
+	if err := p.checkGoodbye(ctx, o); err != nil {
+		return Joined{}, err
+	}
 	joined, err := p.joined(ctx, report)
 	if err != nil {
 		return joined, err
@@ -80,14 +88,34 @@ func (p *Provisioner) checkDeprovision(ctx context.Context, o DeprovisionOptions
 	return joined, fault.As(fault.Configuration, joined.refusal(o))
 }
 
+// checkGoodbye refuses what would leave nothing to come back from, and a final backup that can't be made.
+func (p *Provisioner) checkGoodbye(ctx context.Context, o DeprovisionOptions) error {
+	if o.Machines == KeepMachines && !o.FinalBackup && !o.KeepVolumes {
+		return fault.As(fault.Configuration, errors.New("machines=keep has machines wait for a restore, and finalBackup=false with keepVolumes=false leaves no archive to restore from: give one of them up"))
+	}
+	if !o.FinalBackup {
+		return nil
+	}
+	_, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().pki(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return fault.As(fault.Configuration, fmt.Errorf("the cluster's keys (Secret %q) are gone, and an archive without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive", p.names().pki()))
+	}
+	if err != nil {
+		return fmt.Errorf("reading Secret %q: %w", p.names().pki(), apply.Classify(err))
+	}
+	return nil
+}
+
 func (j Joined) refusal(o DeprovisionOptions) error {
 	switch {
+	case o.Machines == KeepMachines:
+		return nil
 	case j.Silent != "" && !o.Force:
-		return fmt.Errorf("its API server does not answer, so nobody knows whether machines are joined: %s; repair it, or submit again with force=true", j.Silent)
+		return fmt.Errorf("its API server does not answer, so nobody knows whether machines are joined: %s; repair it, submit again with machines=keep to restore it afterwards, or with force=true", j.Silent)
 	case j.Silent != "":
 		return nil
 	case o.Machines == RefuseMachines && len(j.Machines)+len(j.Strangers) > 0:
-		return fmt.Errorf("machines are %s; submit again with machines=reset to have them made clean, or take them out of the cluster first", j)
+		return fmt.Errorf("machines are %s; submit again with machines=reset to have them made clean, with machines=keep to have them wait for a restore, or take them out of the cluster first", j)
 	case len(j.Strangers) > 0 && !o.Force:
 		return fmt.Errorf("nodes that are no machines of argosy.yaml can't be reset: %s; add them, take them out of the cluster, or submit again with force=true, which leaves them as they are", strings.Join(j.Strangers, ", "))
 	}

@@ -164,9 +164,9 @@ func (p *Provisioner) begun(ctx context.Context, o *RestoreOptions) (*progress, 
 	begun := restoring(held)
 	switch {
 	case begun == nil:
-		return nil, fault.As(fault.Configuration, fmt.Errorf("the cluster is there (Secret %q): a restore makes a control plane where there is none; submit deprovision first", held.Name))
+		return nil, fault.As(fault.Configuration, fmt.Errorf("the cluster is there (Secret %q): a restore makes a control plane where there is none; submit deprovision first, with machines=keep for its machines to wait", held.Name))
 	case o.Archive != store.Latest && o.Archive != begun.Archive:
-		return nil, fault.As(fault.Configuration, fmt.Errorf("a restore from archive %q was interrupted: submit it again with that one, or deprovision first", begun.Archive))
+		return nil, fault.As(fault.Configuration, fmt.Errorf("a restore from archive %q was interrupted: submit it again with that one, or deprovision first, with machines=keep and finalBackup=false", begun.Archive))
 	}
 	return begun, nil
 }
@@ -176,7 +176,7 @@ func (p *Provisioner) checkRoom(ctx context.Context, replace bool) error {
 	name := p.names().controlPlane()
 	_, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err == nil {
-		return fault.As(fault.Configuration, fmt.Errorf("there is a control plane (StatefulSet %q) whose keys are gone: submit deprovision first", name))
+		return fault.As(fault.Configuration, fmt.Errorf("there is a control plane (StatefulSet %q) whose keys are gone: submit deprovision first, with machines=keep for its machines to wait and finalBackup=false, since there are no keys to put into an archive", name))
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))
