@@ -34,7 +34,7 @@ const (
 
 // Volumes of the control plane's pod.
 const (
-	volumeCerts        = "certs"
+	volumeCerts        = "certs" // of a Job's one container; in other pods each container has its own, see giveCerts
 	volumeConfig       = "config"
 	volumeKonnectivity = "konnectivity"
 	volumeKine         = "kine"
@@ -245,7 +245,6 @@ func (p *Provisioner) container(name string, args []string) corev1.Container {
 			ReadOnlyRootFilesystem:   &yes,
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
-		VolumeMounts: []corev1.VolumeMount{{Name: volumeCerts, MountPath: certsDir, ReadOnly: true}},
 	}
 }
 

@@ -37,6 +37,7 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	if p.konnectivity() {
 		pod.Containers = append(pod.Containers, p.konnectivityServer())
 	}
+	giveCerts(&pod, p.certsHolder)
 	p.place(&pod)
 	set := p.statefulSet(p.names().controlPlane(), componentControlPlane, p.replicas(), pod, digest)
 	if err := p.customize(set); err != nil {
@@ -115,16 +116,9 @@ func stamp(set *appsv1.StatefulSet) {
 	set.Annotations[templateAnnotation] = hex.EncodeToString(sum[:8])
 }
 
-// volumes of the control plane's pod. The authorities' keys that its components need are put beside their certificates;
-// the others stay in the Secret.
+// volumes of the control plane's pod, beside those with certificates.
 func (p *Provisioner) volumes() []corev1.Volume {
-	authorities := secretFiles(p.names().pki(),
-		authorityCluster+certExtension, authorityCluster+keyExtension, authorityFrontProxy+certExtension, authorityEtcd+certExtension,
-		signingKey+keyExtension, signingKey+".pub")
 	volumes := []corev1.Volume{
-		{Name: volumeCerts, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-			DefaultMode: readableByGroup(), Sources: []corev1.VolumeProjection{authorities, secretFiles(p.names().certs())},
-		}}},
 		{Name: volumeConfig, VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
 			LocalObjectReference: corev1.LocalObjectReference{Name: p.names().config()},
 		}}},

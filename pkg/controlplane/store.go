@@ -121,18 +121,14 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 		return nil, err
 	}
 	pod := corev1.PodSpec{
-		Containers:      []corev1.Container{p.etcdContainer()},
-		SecurityContext: podSecurity(),
-		Volumes: []corev1.Volume{
-			{Name: volumeCerts, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				DefaultMode: readableByGroup(), Sources: []corev1.VolumeProjection{secretFiles(p.names().etcdCerts())},
-			}}},
-		},
+		Containers:                    []corev1.Container{p.etcdContainer()},
+		SecurityContext:               podSecurity(),
 		AutomountServiceAccountToken:  new(bool),
 		EnableServiceLinks:            new(bool),
 		TerminationGracePeriodSeconds: seconds(etcdGrace),
 		TopologySpreadConstraints:     spread(p.names().selector(componentEtcd)),
 	}
+	giveCerts(&pod, func(string) string { return p.names().etcdCerts() })
 	set := p.statefulSet(p.names().etcd(), componentEtcd, p.Cluster.Store().Replicas, pod, certsDigest)
 	if claim == nil {
 		set.Spec.Template.Spec.Volumes = append(set.Spec.Template.Spec.Volumes, corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
