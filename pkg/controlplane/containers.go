@@ -216,11 +216,12 @@ func (p *Provisioner) placeProgram() corev1.Container {
 	return container
 }
 
-// component is a container of Kubernetes' own, with what the user sets for it; the user's arguments come last and win.
+// component is a container of Kubernetes' own, with what the user sets for it; the user's arguments come last and win. A
+// command of the user's stands in place of program and arguments, and is followed by the user's own alone.
 func (p *Provisioner) component(name string, settings config.Component, args []string) corev1.Container {
 	container := p.container(name, append(args, settings.ExtraArgs...))
 	if len(settings.Command) > 0 {
-		container.Command, container.Args = settings.Command, nil
+		container.Command, container.Args = settings.Command, settings.ExtraArgs
 	}
 	if settings.Image != "" {
 		container.Image = p.Cluster.ImageRef(settings.Image)
