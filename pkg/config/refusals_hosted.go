@@ -41,6 +41,10 @@ func notStored() []refusal {
 		{store + "database.external.keyFile", switchedOn, noFile, "remove it, and write user and password into the data source"},
 		{store + "database.external.caFile", switchedOn, noFile, `remove it, and ask for TLS in the data source, e.g. "?sslmode=require"`},
 	}
+	for _, setting := range []string{"connector", "identityProvider", "certFile", "keyFile", "caFile"} {
+		rows = append(rows, refusal{store + "database.embedded." + setting, switchedOn, "is of a database server, and the embedded database is SQLite, a file on the control plane's volume",
+			"remove it; " + store + "database.external is for databases elsewhere"})
+	}
 	for _, set := range []string{"controlPlane.statefulSet", store + "etcd.deploy.statefulSet"} {
 		rows = append(rows,
 			refusal{set + ".persistence.volumeClaimTemplates", switchedOn, volume, "remove it, and set size, storageClass and accessModes of volumeClaim"},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	proxyv1 "k8s.io/kube-proxy/config/v1alpha1"
@@ -34,6 +35,7 @@ func (c *Cluster) checkHosted(v, f *document) {
 	v.refuse(notProvisioned())
 	v.checkExternalDatabase(c.VCluster.ControlPlane.BackingStore.Database.External)
 	v.checkHostedReplicas(c.VCluster.ControlPlane.StatefulSet)
+	v.checkMembers(c.VCluster.ControlPlane.BackingStore.Etcd.Deploy)
 	v.checkExposure(c.VCluster.ControlPlane)
 	v.checkComponentConfigs(c)
 	v.checkHostedNetworks(c)
@@ -74,6 +76,15 @@ func (d *document) checkHostedReplicas(s StatefulSet) {
 	}
 }
 
+// checkMembers holds that etcd's members may start together.
+func (d *document) checkMembers(e DeployedEtcd) {
+	s := e.StatefulSet
+	if e.Enabled && s.HighAvailability.Replicas > 1 && s.Scheduling.PodManagementPolicy == string(appsv1.OrderedReadyPodManagement) {
+		d.add("controlPlane.backingStore.etcd.deploy.statefulSet.scheduling.podManagementPolicy",
+			"OrderedReady would start the second member when the first is ready, and the first is not ready before it has found the second", "use Parallel")
+	}
+}
+
 // podPorts are taken in the control plane's pods: by konnectivity, by the bundle server, by controller manager and
 // scheduler.
 func podPorts() []int { return []int{8132, 8444, 10257, 10259} }
@@ -88,6 +99,10 @@ func (d *document) checkExposure(c ControlPlane) {
 		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" is the port of something else in the control plane's pods", "remove it; the default is 6443")
 	case port > 0 && port < 1024:
 		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" can only be listened on by root, which the control plane is not", "remove it; machines use the Service's port")
+	}
+	if c.Service.Spec["clusterIP"] == corev1.ClusterIPNone {
+		d.add("controlPlane.service.spec.clusterIP", "None gives the Service no address, which the certificates and kubeconfigs name, and leads past its ports to the pods'",
+			"remove it; set controlPlane.endpoint when something else stands in front")
 	}
 	kind, _ := c.Service.Spec["type"].(string)
 	if c.Service.HTTPSNodePort != 0 && kind != string(corev1.ServiceTypeNodePort) && kind != string(corev1.ServiceTypeLoadBalancer) {

@@ -35,6 +35,8 @@ func TestAHostedControlPlaneIsCheckedValueByValue(t *testing.T) {
 		"five members":         {deployed("{highAvailability: {replicas: 5}}"), etcd + "highAvailability.replicas", "use 1 or 3"},
 		"no members":           {deployed("{enabled: false}"), etcd + "enabled", "cannot be switched off"},
 		"half an image":        {deployed("{image: {repository: etcd}}"), etcd + "image.tag", "is missing"},
+		"members in order":     {deployed("{highAvailability: {replicas: 3}, scheduling: {podManagementPolicy: OrderedReady}}"), etcd + "scheduling.podManagementPolicy", "the first is not ready before it has found the second; use Parallel"},
+		"a headless Service":   {provisioned("service: {spec: {clusterIP: None}}"), "controlPlane.service.spec.clusterIP", "gives the Service no address"},
 		"lease":                {provisioned("statefulSet: {highAvailability: {leaseDuration: 40}}"), set + "highAvailability.leaseDuration", "not more than renewDeadline"},
 		"renewal":              {provisioned("statefulSet: {highAvailability: {retryPeriod: 35}}"), set + "highAvailability.renewDeadline", "1.2 times retryPeriod"},
 		"no data source":       {external("{enabled: true}"), store + "database.external.connector", "name a Secret beside the ConfigMap whose key dataSource"},
@@ -63,6 +65,8 @@ func TestAHostedControlPlaneIsCheckedValueByValue(t *testing.T) {
 func TestWhatAHostedControlPlaneCanHaveIsAccepted(t *testing.T) {
 	for name, vcluster := range map[string]string{
 		"three replicas, three members": provisioned("statefulSet: {highAvailability: {replicas: 3}}\n  backingStore: {etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: 3}}}}}"),
+		"one member, in order":          provisioned("backingStore: {etcd: {deploy: {enabled: true, statefulSet: {scheduling: {podManagementPolicy: OrderedReady}}}}}"),
+		"an address of one's own":       provisioned("service: {spec: {clusterIP: 10.3.0.10}}"),
 		"two replicas, one member":      provisioned("statefulSet: {highAvailability: {replicas: 2}}\n  backingStore: {etcd: {deploy: {enabled: true}}}"),
 		"three replicas, a database":    provisioned("statefulSet: {highAvailability: {replicas: 3}}\n  backingStore: {database: {external: {enabled: true, connector: db}}}"),
 		"a data source in clear":        provisioned("backingStore: {database: {external: {enabled: true, dataSource: 'mysql://u:p@tcp(db:3306)/x'}}}"),
