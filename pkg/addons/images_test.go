@@ -1,6 +1,7 @@
 package addons_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"gotest.tools/v3/golden"
 
 	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/pkg/bundle/release"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 )
@@ -38,6 +40,23 @@ func TestImagesOfAnotherVersion(t *testing.T) {
 		assert.Assert(t, strings.Contains(text, want), "%s is not among\n%s", want, text)
 	}
 	assert.Assert(t, !strings.Contains(text, "1.34"), text)
+}
+
+func TestAgentAndPauseImageAreOfWhatIsReleasedWithTheSameKubernetes(t *testing.T) {
+	for minor := 28; minor <= 36; minor++ {
+		version := fmt.Sprintf("v1.%d.0", minor)
+		released, err := release.Versions(version, nil)
+		assert.NilError(t, err)
+		images, err := addons.Images(cluster(t, ""), version)
+		assert.NilError(t, err)
+		listed := map[string]bool{}
+		for _, image := range images {
+			listed[image.Reference] = true
+		}
+		for _, want := range []string{"registry.k8s.io/kas-network-proxy/proxy-agent:v" + released["konnectivity"], "registry.k8s.io/pause:" + released["pause"]} {
+			assert.Assert(t, listed[want], "Kubernetes %s: %s is not among %v", version, want, images)
+		}
+	}
 }
 
 func TestImagesNeedAVersion(t *testing.T) {

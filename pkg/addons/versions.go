@@ -6,18 +6,20 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"argosy.dev/argosy/pkg/bundle/release"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 )
 
-// table holds every image that Argosy brings into a cluster, by the name that manifests use. {kubernetes}, {coredns} and
-// {pause} depend on the version of Kubernetes.
+// table holds every image that Argosy brings into a cluster, by the name that manifests use. {kubernetes}, {coredns},
+// {konnectivity} and {pause} depend on the version of Kubernetes; the latter two are of the table of what is released with
+// it, so that the agent is of the server's version and the pause image is the node bundle's.
 var table = map[string]string{
 	"flannel":                "ghcr.io/flannel-io/flannel:v0.26.7",
 	"flannel-cni-plugin":     "ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1",
 	"kube-proxy":             "registry.k8s.io/kube-proxy:{kubernetes}",
 	"coredns":                "docker.io/coredns/coredns:{coredns}",
-	"konnectivity-agent":     "registry.k8s.io/kas-network-proxy/proxy-agent:v0.34.0",
+	"konnectivity-agent":     "registry.k8s.io/kas-network-proxy/proxy-agent:v{konnectivity}",
 	"local-path-provisioner": "docker.io/rancher/local-path-provisioner:v0.0.31",
 	"local-path-helper":      "docker.io/library/busybox:1.36.1",
 	"metallb-controller":     "quay.io/metallb/controller:v0.14.9",
@@ -32,12 +34,8 @@ type since struct {
 	version string
 }
 
-var (
-	// coreDNSVersions are those that kubeadm of the same Kubernetes would take.
-	coreDNSVersions = []since{{30, "1.11.3"}, {33, "1.12.0"}, {34, "1.12.1"}, {35, "1.14.1"}, {36, "1.14.2"}}
-	// pauseVersions are those that kubeadm names, which node bundles carry.
-	pauseVersions = []since{{30, "3.10"}, {34, "3.10.1"}}
-)
+// coreDNSVersions are those that kubeadm of the same Kubernetes would take.
+var coreDNSVersions = []since{{30, "1.11.3"}, {33, "1.12.0"}, {34, "1.12.1"}, {35, "1.14.1"}, {36, "1.14.2"}}
 
 // images finds the reference of an image by its name in the table.
 type images struct{ versions *strings.Replacer }
@@ -51,7 +49,8 @@ func imagesOf(kubernetes string) (images, error) {
 	return images{strings.NewReplacer(
 		"{kubernetes}", "v"+parsed.String(),
 		"{coredns}", at(coreDNSVersions, parsed.Minor()),
-		"{pause}", at(pauseVersions, parsed.Minor()),
+		"{konnectivity}", release.Konnectivity(parsed.Minor()),
+		"{pause}", release.Pause(parsed.Minor()),
 	)}, nil
 }
 

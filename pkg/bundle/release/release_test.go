@@ -262,7 +262,7 @@ func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, chosen, map[string]string{
 		"kubernetes": "1.34.4", "containerd": "2.1.5", "runc": "1.3.3", "cni-plugins": "1.8.0", "crictl": "1.34.0",
-		"etcd": "3.6.10", "konnectivity": "0.33.0", "pause": "3.10.1", "kine": "0.14.5",
+		"etcd": "3.6.10", "konnectivity": "0.34.0", "pause": "3.10.1", "kine": "0.14.5",
 	})
 	for name, test := range map[string]struct {
 		version   string

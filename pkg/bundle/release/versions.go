@@ -27,7 +27,8 @@ const (
 
 // versions of what goes with each minor version of Kubernetes. They are those of the bundles that vCluster publishes for
 // the minor version, so that a machine that changes from theirs to ours keeps its runtime. Kine for 1.36 is the release
-// that theirs is a variant of.
+// that theirs is a variant of, and Konnectivity for 1.34 is one newer than theirs: server and agent are of one version, and
+// for 1.34 this is the pair that the lab shows at work.
 var versions = map[string]map[string]string{
 	"1.28": {containerd: "1.7.27", runc: "1.2.8", cniPlugins: "1.6.0", crictl: "1.29.0", etcd: "3.5.21", konnectivity: "0.32.0", pause: "3.9", kine: "0.14.5"},
 	"1.29": {containerd: "1.7.27", runc: "1.2.8", cniPlugins: "1.6.0", crictl: "1.29.0", etcd: "3.5.21", konnectivity: "0.32.0", pause: "3.9", kine: "0.14.5"},
@@ -35,7 +36,7 @@ var versions = map[string]map[string]string{
 	"1.31": {containerd: "2.0.5", runc: "1.3.3", cniPlugins: "1.6.0", crictl: "1.31.1", etcd: "3.5.29", konnectivity: "0.32.0", pause: "3.9", kine: "0.14.5"},
 	"1.32": {containerd: "2.0.5", runc: "1.3.3", cniPlugins: "1.6.0", crictl: "1.32.0", etcd: "3.5.29", konnectivity: "0.32.0", pause: "3.9", kine: "0.14.5"},
 	"1.33": {containerd: "2.0.5", runc: "1.3.3", cniPlugins: "1.8.0", crictl: "1.32.0", etcd: "3.6.10", konnectivity: "0.32.0", pause: "3.10", kine: "0.14.5"},
-	"1.34": {containerd: "2.1.4", runc: "1.3.3", cniPlugins: "1.8.0", crictl: "1.34.0", etcd: "3.6.10", konnectivity: "0.33.0", pause: "3.10", kine: "0.14.5"},
+	"1.34": {containerd: "2.1.4", runc: "1.3.3", cniPlugins: "1.8.0", crictl: "1.34.0", etcd: "3.6.10", konnectivity: "0.34.0", pause: "3.10", kine: "0.14.5"},
 	"1.35": {containerd: "2.1.6", runc: "1.4.0", cniPlugins: "1.9.0", crictl: "1.35.0", etcd: "3.6.10", konnectivity: "0.34.0", pause: "3.10", kine: "0.14.10"},
 	"1.36": {containerd: "2.2.3", runc: "1.4.2", cniPlugins: "1.9.1", crictl: "1.35.0", etcd: "3.6.10", konnectivity: "0.34.0", pause: "3.10.2", kine: "0.14.16"},
 }
@@ -70,6 +71,24 @@ func Versions(version string, overrides map[string]string) (map[string]string, e
 			version, strings.Join(minors(), ", "), strings.Join(components(), ", ")))
 	}
 	return chosen, fault.As(fault.Configuration, errors.Join(mistakes...))
+}
+
+// Konnectivity is the version of server and agent that go with a minor version of Kubernetes, without a "v".
+func Konnectivity(minor uint) string { return nearest(minor)[konnectivity] }
+
+// Pause is the version of the pause image in the node bundle of a minor version of Kubernetes.
+func Pause(minor uint) string { return nearest(minor)[pause] }
+
+// nearest are the versions of a minor version, or of the last one before it that is known; the first for all that are older.
+func nearest(minor uint) map[string]string {
+	known := minors()
+	found := known[0]
+	for _, each := range known {
+		if minorNumber(each) <= int(minor) {
+			found = each
+		}
+	}
+	return versions[found]
 }
 
 // components are the names that may be overridden, sorted. Kubernetes' own version is the one asked for.

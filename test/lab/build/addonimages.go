@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+
+	"argosy.dev/argosy/pkg/bundle/release"
 )
 
 // addon is an image of something that runs in a provisioned cluster.
@@ -29,6 +31,10 @@ func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
+	agent, err := agentTag(version)
+	if err != nil {
+		return nil, err
+	}
 	network, err := b.networkTree(ctx)
 	if err != nil {
 		return nil, err
@@ -38,7 +44,7 @@ func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, er
 		return nil, err
 	}
 	var archives []string
-	for _, addon := range b.addons(version, dns, network, busybox) {
+	for _, addon := range b.addons(version, dns, agent, network, busybox) {
 		archive, err := b.addonImage(ctx, addon)
 		if err != nil {
 			return nil, fmt.Errorf("making image %q: %w", addon.ref, err)
@@ -49,7 +55,7 @@ func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, er
 }
 
 // addons are all images; network and busybox are the trees beneath those that need more than their program.
-func (b *Builder) addons(version, dns, network, busybox string) []addon {
+func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
 	const nonroot, nobody = "65532:65532", "65534:65534"
 	return []addon{
@@ -57,7 +63,7 @@ func (b *Builder) addons(version, dns, network, busybox string) []addon {
 		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.FlannelCNI, busybox, ""},
 		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, ""},
 		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot},
-		{"registry.k8s.io/kas-network-proxy/proxy-agent:v0.34.0", "/proxy-agent", b.Konnectivity, "", nonroot},
+		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot},
 		{"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner", b.LocalPathProvisioner, "", ""},
 		{"docker.io/library/busybox:1.36.1", "", nil, busybox, ""},
 		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", ""},
@@ -79,6 +85,15 @@ func coreDNSTag(version string) (string, error) {
 		return "", fmt.Errorf("choosing CoreDNS for Kubernetes %q: only 1.33 and 1.34 have one", version)
 	}
 	return tag, nil
+}
+
+// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. What is in it is 0.34.0 for all.
+func agentTag(version string) (string, error) {
+	released, err := release.Versions(version, nil)
+	if err != nil {
+		return "", err
+	}
+	return "v" + released["konnectivity"], nil
 }
 
 // addonImage gives an image without a program the shell of its tree to run.

@@ -16,7 +16,7 @@ import (
 
 func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 	seen := map[string]bool{}
-	for _, addon := range newCache(t).addons("v1.34.4", "1.12.1", "/network", "/busybox") {
+	for _, addon := range newCache(t).addons("v1.34.4", "1.12.1", "v0.34.0", "/network", "/busybox") {
 		tag, err := name.NewTag(addon.ref, name.StrictValidation)
 		assert.NilError(t, err)
 		assert.Assert(t, !seen[tag.RepositoryStr()], addon.ref)
@@ -34,8 +34,10 @@ func TestEveryImageOfAClusterWithAllAddonsIsBuilt(t *testing.T) {
 	for _, version := range []string{"v1.33.13", "v1.34.4"} {
 		dns, err := coreDNSTag(version)
 		assert.NilError(t, err)
+		agent, err := agentTag(version)
+		assert.NilError(t, err)
 		built := map[string]bool{}
-		for _, addon := range newCache(t).addons(version, dns, "/network", "/busybox") {
+		for _, addon := range newCache(t).addons(version, dns, agent, "/network", "/busybox") {
 			built[addon.ref] = true
 		}
 		wanted, err := addons.Images(addons.WithAll(&defaults), version)

@@ -55,7 +55,7 @@ func New(t testing.TB, arches ...string) *Server {
 	}
 	s.publishSums(arches)
 	s.publishImage(t, "pause:3.10", arches, "pause")
-	s.publishImage(t, "kas-network-proxy/proxy-server:v0.33.0", arches, "proxy-server")
+	s.publishImage(t, "kas-network-proxy/proxy-server:v0.34.0", arches, "proxy-server")
 	return s
 }
 
