@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +31,7 @@ type workload struct {
 	selector  *metav1.LabelSelector
 	unseen    bool // its controller has not looked at it since it was last changed
 	movable   bool // its pods may run on any node, so that a node that is away does not count
+	rolling   bool // pods of before a change are there as well
 	wanted    int32
 	updated   int32
 	available int32
@@ -77,6 +79,7 @@ func look(ctx context.Context, client kubernetes.Interface, object *unstructured
 			w.wanted = *live.Spec.Replicas
 		}
 		w.unseen = live.Status.ObservedGeneration < live.Generation
+		w.rolling = live.Status.Replicas > live.Status.UpdatedReplicas
 		w.updated, w.available = live.Status.UpdatedReplicas, live.Status.AvailableReplicas
 	case "DaemonSet":
 		live, err := client.AppsV1().DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -120,6 +123,9 @@ func (w *workload) judge(ctx context.Context, client kubernetes.Interface, nodes
 	if err != nil {
 		return State{}, err
 	}
+	if w.outnumbers(pods.Items, nodes) {
+		return State{Why: fmt.Sprintf("%s: %d of %d pods; each machine has one, and the others wait for machines to join", w.title, w.available, w.wanted), NeedsMachines: true}, nil
+	}
 	excused, reason := w.ask(pods.Items, nodes)
 	if w.available+excused >= w.wanted && w.updated+excused >= w.wanted {
 		return State{}, nil
@@ -129,6 +135,35 @@ func (w *workload) judge(ctx context.Context, client kubernetes.Interface, nodes
 		why += "; " + reason
 	}
 	return State{Why: why}, nil
+}
+
+// outnumbers says whether a workload of which a machine can have one pod alone wants more of them than there are machines:
+// each machine that is not away has one that is ready, and the others have none to run on.
+func (w *workload) outnumbers(pods []corev1.Pod, nodes *nodes) bool {
+	if !w.movable || w.rolling || w.updated < w.wanted {
+		return false
+	}
+	served := map[string]bool{}
+	for i := range pods {
+		pod := &pods[i]
+		switch {
+		case !takesPort(pod):
+			return false
+		case pod.Spec.NodeName == "":
+		case whyPod(pod) == "":
+			served[pod.Spec.NodeName] = true
+		case !nodes.away[pod.Spec.NodeName]:
+			return false // it has a machine and does not work there
+		}
+	}
+	return len(served) > 0 && len(served) >= nodes.count-len(nodes.away)
+}
+
+// takesPort says whether a pod takes a port of its node, so that it is the only one of its kind there.
+func takesPort(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.HostPort != 0 })
+	})
 }
 
 // ask returns how many pods are not ready only because their node has gone away, and why the first of the others is not.

@@ -42,6 +42,12 @@ func pod(name, node string, status corev1.PodStatus) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-flannel", Name: name, Labels: podLabels}, Spec: corev1.PodSpec{NodeName: node}, Status: status}
 }
 
+// alone has a pod take a port of its node.
+func alone(pod *corev1.Pod) *corev1.Pod {
+	pod.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{HostPort: 8134}}}}
+	return pod
+}
+
 func node(name string, ready corev1.ConditionStatus) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}}}
 }
@@ -58,6 +64,7 @@ func waiting(reason, message string) corev1.PodStatus {
 
 func TestNotReadySaysWhatIsWaitedForAndWhy(t *testing.T) {
 	ready := condition(corev1.PodReady, corev1.ConditionTrue, "")
+	unscheduled := condition(corev1.PodScheduled, corev1.ConditionFalse, "no free ports")
 	changed := daemonSet(1, 1, 1)
 	changed.Generation = 3
 	crashed := corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
@@ -84,6 +91,22 @@ func TestNotReadySaysWhatIsWaitedForAndWhy(t *testing.T) {
 		{
 			"a pod that can't be scheduled", []runtime.Object{deployment(1, 1, 0), node("m1", "True"), pod("c", "", condition(corev1.PodScheduled, corev1.ConditionFalse, "0/1 nodes are available"))},
 			addons.State{Why: "flannel: Deployment coredns: 0 of 1 pods; pod c: it can't be scheduled: 0/1 nodes are available"},
+		},
+		{
+			"more pods than machines, where one machine has one", []runtime.Object{
+				deployment(3, 3, 1), node("m1", "True"), node("m2", "Unknown"),
+				alone(pod("a", "m1", ready)), alone(pod("b", "m2", condition(corev1.PodReady, corev1.ConditionFalse, ""))), alone(pod("c", "", unscheduled)),
+			},
+			addons.State{Why: "flannel: Deployment coredns: 1 of 3 pods; each machine has one, and the others wait for machines to join", NeedsMachines: true},
+		},
+		{
+			"more pods than machines, one of which has none",
+			[]runtime.Object{deployment(3, 3, 1), node("m1", "True"), node("m2", "True"), alone(pod("a", "m1", ready)), alone(pod("c", "", unscheduled))},
+			addons.State{Why: "flannel: Deployment coredns: 1 of 3 pods; pod c: it can't be scheduled: no free ports"},
+		},
+		{
+			"pods that share machines and do not fit", []runtime.Object{deployment(2, 2, 1), node("m1", "True"), pod("a", "m1", ready), pod("c", "", unscheduled)},
+			addons.State{Why: "flannel: Deployment coredns: 1 of 2 pods; pod c: it can't be scheduled: no free ports"},
 		},
 		{
 			"a program that ends", []runtime.Object{deployment(1, 1, 0), node("m1", "True"), pod("c", "m1", crashed)},
