@@ -154,7 +154,7 @@ func (p *Provisioner) ensureBackups(ctx context.Context, wanted string) error {
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantity}},
 		},
 	}
-	if class := p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.StorageClass; class != "" {
+	if class := p.stateClaim().StorageClass; class != "" {
 		claim.Spec.StorageClassName = &class
 	}
 	if _, err := claims.Create(ctx, claim, metav1.CreateOptions{FieldManager: apply.Manager}); err != nil && !apierrors.IsAlreadyExists(err) {
