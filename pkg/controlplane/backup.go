@@ -48,8 +48,8 @@ type Backup struct {
 // String is one line for people.
 func (b Backup) String() string {
 	text := fmt.Sprintf("archive %s in volume %s: %d keys, %s, revision %d, after %.1f s", b.Archive, b.Volume, b.Keys, size(b.Bytes), b.Revision, b.Seconds)
-	if len(b.Removed) > 0 {
-		text += fmt.Sprintf("; %d older removed", len(b.Removed))
+	if b.Gone > 0 {
+		text += fmt.Sprintf("; %d older removed", b.Gone)
 	}
 	return text
 }

@@ -120,7 +120,7 @@ func TestABackupOfARunningClusterNamesWhatItMade(t *testing.T) {
 	p := provisioned(t, specified)
 	assert.NilError(t, p.Host.CoreV1().PersistentVolumeClaims("tenant").Delete(t.Context(), "team-a-backups", metav1.DeleteOptions{}))
 	made := jobs(t, p, func(*batchv1.Job) (string, int32) {
-		return `{"archive":"team-a-20260301T120000Z.tar.zst","bytes":44000,"keys":305,"revision":605,"seconds":0.3,"removed":["old"]}`, 0
+		return `{"archive":"team-a-20260301T120000Z.tar.zst","bytes":44000,"keys":305,"revision":605,"seconds":0.3,"gone":1,"removed":["old"]}`, 0
 	})
 	backup, err := p.Backup(t.Context(), BackupOptions{Keep: 3}, func(string) {})
 	assert.NilError(t, err)

@@ -23,8 +23,9 @@ type Result struct {
 	Bytes int64 `json:"bytes"`
 	// Seconds that the work took.
 	Seconds float64 `json:"seconds"`
-	// Removed are old archives that went.
+	// Removed are old archives that went, as many as there is room to name; Gone is how many went.
 	Removed []string `json:"removed,omitempty"`
+	Gone    int      `json:"gone,omitempty"`
 	// Manifest without its parts.
 	Manifest
 }
@@ -66,9 +67,13 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 		return Result{}, err
 	}
 	result, err := archive.Result()
-	result.Removed, result.Seconds = removed, time.Since(started).Seconds()
+	result.Gone, result.Removed = len(removed), removed[:min(len(removed), maxNamed)]
+	result.Seconds = time.Since(started).Seconds()
 	return result, err
 }
+
+// maxNamed bounds the names in a result: a container's last message is cut at 4 KiB, and what is cut can't be read.
+const maxNamed = 10
 
 // fill puts all there is into an archive.
 func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(string)) (Manifest, error) {

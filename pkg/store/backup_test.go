@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,21 @@ func TestABackupHoldsTheStoreTheKeysAndTheDocumentsAndReplacesOlderOnes(t *testi
 	assert.NilError(t, err)
 	assert.Equal(t, restored.Keys, 30)
 	assert.Equal(t, len(values(to)), 31)
+}
+
+func TestAResultIsShortHoweverManyArchivesWent(t *testing.T) {
+	_, client := simulate(t, cluster(3)...)
+	wanted := order(t, client.Endpoints()[0])
+	for day := range 100 {
+		touch(t, filepath.Dir(wanted.Output), Name("team-a", noon().AddDate(0, 0, -1-day), false))
+	}
+	result, err := Backup(t.Context(), wanted, func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, result.Gone, 100)
+	assert.Equal(t, len(result.Removed), 10)
+	text, err := json.Marshal(result)
+	assert.NilError(t, err)
+	assert.Assert(t, len(text) < 4096, "%d bytes", len(text))
 }
 
 func TestABackupThatFailsKeepsOlderOnes(t *testing.T) {
