@@ -167,6 +167,6 @@ func All(env *Env, workflows Workflows) []plugin.Step {
 	return []plugin.Step{
 		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows},
 		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
-		backupStep{env}, restoreStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
+		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
 	}
 }

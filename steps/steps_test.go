@@ -76,6 +76,7 @@ func TestBadParametersAreSaidWithWhatToGive(t *testing.T) {
 		{"a dry run that is neither", map[string]string{"step": "plan", "cluster": "a", "dryRun": "maybe"}, "give true or false"},
 		{"keeping many archives", map[string]string{"step": "backup", "cluster": "a", "keep": "many"}, "or 0 for all"},
 		{"keeping less than none", map[string]string{"step": "backup", "cluster": "a", "keep": "-1"}, "or 0 for all"},
+		{"a time that is none", map[string]string{"step": "kubeconfig", "cluster": "a", "user": "alice", "expires": "tomorrow"}, "e.g. 24h"},
 		{"volumes that may be replaced", map[string]string{"step": "restore", "cluster": "a", "replaceVolumes": "maybe"}, `"replaceVolumes" is "maybe"`},
 		{"machines that are neither refused nor reset nor kept", map[string]string{"step": "deprovision-check", "cluster": "a", "machines": "all"}, "give one of refuse, reset, keep"},
 		{"a final backup that is neither", map[string]string{"step": "deprovision-remove", "cluster": "a", "machines": "refuse", "finalBackup": "no"}, `"finalBackup" is "no"`},

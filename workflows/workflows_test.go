@@ -24,6 +24,7 @@ var values = map[string]string{
 	"retries":                         "0",
 	"workflow.status":                 "Succeeded",
 	"workflow.parameters.cluster":     "team-a",
+	"workflow.parameters.user":        "alice",
 	"inputs.parameters.machine":       "m1",
 	"inputs.parameters.clusterGone":   "false",
 	"inputs.parameters.removeVolumes": "false",
@@ -67,7 +68,7 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 			assert.Equal(t, len(spec.Synchronization.Mutexes), 1, "two workflows must not work on one cluster")
 			for _, parameter := range spec.Arguments.Parameters {
 				assert.Assert(t, parameter.Description != nil, "parameter %q has no description", parameter.Name)
-				assert.Assert(t, parameter.Value != nil || parameter.Name == "cluster", "parameter %q has no default", parameter.Name)
+				assert.Assert(t, parameter.Value != nil || parameter.Name == "cluster" || parameter.Name == "user", "parameter %q has no default", parameter.Name)
 			}
 		})
 	}

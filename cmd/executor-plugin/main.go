@@ -59,6 +59,7 @@ WorkflowTemplates under workflows/. The other commands do the same by hand, with
   executor-plugin join --namespace team-a --cluster team-a --machines m1,m2
   executor-plugin reset --namespace team-a --machines m1    say what a reset would take away; --yes does it
   executor-plugin backup --namespace team-b                 store and keys into an archive; restore brings them back
+  executor-plugin kubeconfig --namespace team-b --user alice --group developers
   executor-plugin bundle build --kubernetes v1.34.4 -o out node bundles and images out of the official releases
 
 Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the command line are wrong.`,
@@ -69,6 +70,6 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), validateCommand(), provisionCommand(), planCommand(), joinCommand(), verifyCommand(), resetCommand(),
 		bundleCommand(), imagesCommand(), installToCommand(),
-		backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand())
+		kubeconfigCommand(), backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand())
 	return root
 }

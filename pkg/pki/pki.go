@@ -123,29 +123,69 @@ func (a *Authority) Issue(leaf Leaf, now time.Time) (Pair, error) {
 // Worn says why pair does not do any longer for leaf, or "" when it does: it was signed by this authority, names exactly
 // these subjects and hosts, belongs to its key, and holds for longer than RenewWithin.
 func (a *Authority) Worn(pair Pair, leaf Leaf, now time.Time) string {
-	cert, err := parseCert(pair.Cert)
-	if err != nil {
-		return "there is none"
-	}
-	key, err := parseKey(pair.Key)
-	names, addresses := split(leaf.Hosts)
+	cert, why := fit(a.cert, pair, leaf)
 	switch {
-	case err != nil || !matches(cert, key):
-		return "its key is not its own"
-	case cert.CheckSignatureFrom(a.cert) != nil:
-		return "another authority signed it"
-	case cert.Subject.CommonName != leaf.CommonName || !sameSet(cert.Subject.Organization, leaf.Organizations):
-		return "it is for another subject"
-	case !sameSet(cert.DNSNames, names) || !sameSet(texts(cert.IPAddresses), texts(addresses)):
-		return "it is for other addresses"
-	case !sameSet(cert.ExtKeyUsage, leaf.Usages):
-		return "it is for another use"
+	case why != "":
+		return why
 	case now.Add(RenewWithin).After(cert.NotAfter) && cert.NotAfter.Before(a.cert.NotAfter):
 		return "it ends on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	case now.After(cert.NotAfter):
 		return "it ended on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	}
 	return ""
+}
+
+// Fit says when pair ends, or why it is not what leaf describes: signed by the authority whose certificate is given, for
+// exactly these subjects and hosts, with its own key.
+func Fit(authority []byte, pair Pair, leaf Leaf) (ends time.Time, why string) {
+	by, err := parseCert(authority)
+	if err != nil {
+		return time.Time{}, "its authority can't be read"
+	}
+	cert, why := fit(by, pair, leaf)
+	if why != "" {
+		return time.Time{}, why
+	}
+	return cert.NotAfter, ""
+}
+
+// fit returns the certificate of pair, or why it is not what leaf describes, whatever the time.
+func fit(authority *x509.Certificate, pair Pair, leaf Leaf) (*x509.Certificate, string) {
+	cert, err := parseCert(pair.Cert)
+	if err != nil {
+		return nil, "there is none"
+	}
+	key, err := parseKey(pair.Key)
+	names, addresses := split(leaf.Hosts)
+	switch {
+	case err != nil || !matches(cert, key):
+		return nil, "its key is not its own"
+	case cert.CheckSignatureFrom(authority) != nil:
+		return nil, "another authority signed it"
+	case cert.Subject.CommonName != leaf.CommonName || !sameSet(cert.Subject.Organization, leaf.Organizations):
+		return nil, "it is for another subject"
+	case !sameSet(cert.DNSNames, names) || !sameSet(texts(cert.IPAddresses), texts(addresses)):
+		return nil, "it is for other addresses"
+	case !sameSet(cert.ExtKeyUsage, leaf.Usages):
+		return nil, "it is for another use"
+	}
+	return cert, ""
+}
+
+// Request makes a key, and a request to whoever has the authority to sign a certificate for it, both PEM.
+func Request(leaf Leaf) (request, key []byte, err error) {
+	made, err := newKey()
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the key of certificate %q: %w", leaf.CommonName, err)
+	}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: leaf.CommonName, Organization: leaf.Organizations}}
+	template.DNSNames, template.IPAddresses = split(leaf.Hosts)
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, made)
+	if err != nil {
+		return nil, nil, fmt.Errorf("requesting certificate %q: %w", leaf.CommonName, err)
+	}
+	key, err = encodeKey(made)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), key, err
 }
 
 // NotAfter is when the authority ends.

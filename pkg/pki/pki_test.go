@@ -3,6 +3,7 @@ package pki_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"testing"
 	"time"
 
@@ -106,4 +107,36 @@ func TestAnAuthorityIsReadBackOnlyWithItsOwnKey(t *testing.T) {
 	assert.ErrorContains(t, err, "is no authority's")
 	_, err = pki.LoadAuthority(pki.Pair{Cert: ca.Cert, Key: []byte("a secret text")})
 	assert.ErrorContains(t, err, "it is not PEM")
+}
+
+func TestWhatFitsSaysWhenItEndsAndWhatDoesNotSaysWhy(t *testing.T) {
+	ca := authority(t)
+	leaf := server()
+	leaf.Life = time.Hour
+	pair, err := ca.Issue(leaf, now)
+	assert.NilError(t, err)
+	ends, why := pki.Fit(ca.Cert, pair, leaf)
+	assert.Equal(t, why, "")
+	assert.Assert(t, ends.Equal(now.Add(time.Hour)), ends)
+
+	leaf.Organizations = []string{"others"}
+	_, why = pki.Fit(ca.Cert, pair, leaf)
+	assert.Equal(t, why, "it is for another subject")
+	_, why = pki.Fit(authority(t).Cert, pair, server())
+	assert.Equal(t, why, "another authority signed it")
+}
+
+func TestARequestNamesItsSubjectAndIsSignedWithItsOwnKey(t *testing.T) {
+	text, key, err := pki.Request(pki.Leaf{CommonName: "alice", Organizations: []string{"dev"}})
+	assert.NilError(t, err)
+	block, _ := pem.Decode(text)
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	assert.NilError(t, err)
+	assert.NilError(t, request.CheckSignature())
+	assert.Equal(t, request.Subject.CommonName, "alice")
+	assert.DeepEqual(t, request.Subject.Organization, []string{"dev"})
+	block, _ = pem.Decode(key)
+	own, err := x509.ParseECPrivateKey(block.Bytes)
+	assert.NilError(t, err)
+	assert.Assert(t, own.PublicKey.Equal(request.PublicKey))
 }
