@@ -32,6 +32,8 @@ type Provisioner struct {
 	Objects *apply.Setter
 	// Image of Argosy itself; its program serves the node bundles in the control plane's pod.
 	Image string
+	// CheckSecrets reads every Secret that the documents name and says which are missing; nil looks at none.
+	CheckSecrets func(ctx context.Context) error
 	// Log gets a line at the end of each part; nil writes none.
 	Log *slog.Logger
 	// Now is the time; nil means the clock.

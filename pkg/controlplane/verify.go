@@ -28,6 +28,12 @@ func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string
 	if err := p.checkDataSource(ctx); err != nil {
 		return "", err
 	}
+	if p.CheckSecrets != nil {
+		report("reading the Secrets that the documents name")
+		if err := p.CheckSecrets(ctx); err != nil {
+			return "", err
+		}
+	}
 	if _, err := p.service(); err != nil {
 		return "", err
 	}

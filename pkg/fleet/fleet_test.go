@@ -56,6 +56,16 @@ func TestEveryMissingSecretIsNamedAtOnce(t *testing.T) {
 	assert.NilError(t, fleet.CheckSecrets(t.Context(), append(source, "known", "other", "jump"), cluster))
 }
 
+func TestSecretsForRegistriesAreAmongThoseThatAHostedClusterNeeds(t *testing.T) {
+	cluster, err := config.Parse("team-a", []byte(`
+privateNodes: {enabled: true}
+controlPlane: {distro: {k8s: {version: v1.34.4}}, advanced: {serviceAccount: {imagePullSecrets: [{name: registry-login}]}}}
+`), []byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"))
+	assert.NilError(t, err)
+	assert.ErrorContains(t, fleet.CheckSecrets(t.Context(), sourceOf{}, cluster), `"registry-login"`)
+	assert.NilError(t, fleet.CheckSecrets(t.Context(), sourceOf{"registry-login"}, cluster))
+}
+
 func TestAKubeconfigSecretWithoutAKubeconfigIsSaidSo(t *testing.T) {
 	_, err := fleet.Open(t.Context(), sourceOf{"kubeconfig"}, nil, fleet.Tools{}, "team-a")
 	assert.ErrorContains(t, err, "has none of the keys")

@@ -27,12 +27,16 @@ func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
 	if err != nil {
 		return nil, err
 	}
-	documents, err := config.Load(ctx, config.FromAPI(client, namespace), cluster)
+	source := config.FromAPI(client, namespace)
+	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
 	}
 	if own := documents.Fleet.ControlPlane.Image; own != "" {
 		image = own
 	}
-	return &controlplane.Provisioner{Cluster: documents, Host: client, Objects: objects, Image: documents.ImageRef(image)}, nil
+	return &controlplane.Provisioner{
+		Cluster: documents, Host: client, Objects: objects, Image: documents.ImageRef(image),
+		CheckSecrets: func(ctx context.Context) error { return CheckSecrets(ctx, source, documents) },
+	}, nil
 }

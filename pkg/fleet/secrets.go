@@ -30,6 +30,11 @@ func secretNames(cluster *config.Cluster) []string {
 			names = append(names, bastion.Secret)
 		}
 	}
+	if cluster.Hosted() {
+		for _, login := range cluster.VCluster.ControlPlane.Advanced.ServiceAccount.ImagePullSecrets {
+			names = append(names, login.Name)
+		}
+	}
 	slices.Sort(names)
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
 }
