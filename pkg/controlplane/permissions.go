@@ -21,13 +21,13 @@ type Rule struct {
 
 // Rules are all that provisioning needs; install/rbac/provision grants them, and a run checks them first.
 func Rules() []Rule {
-	keep := []string{"get", "list", "watch", "create", "patch", "delete"}
+	keep := []string{"get", "list", "create", "patch", "delete"}
 	return []Rule{
 		{"", "configmaps", keep},
 		{"", "secrets", keep},
 		{"", "services", keep},
 		{"", "persistentvolumeclaims", keep},
-		{"", "pods", []string{"get", "list", "watch", "delete"}},
+		{"", "pods", []string{"get", "list"}},
 		{"", "pods/log", []string{"get"}},
 		{"", "events", []string{"list"}},
 		{"apps", "statefulsets", keep},
