@@ -95,7 +95,7 @@ func (p *Provisioner) deprovision(ctx context.Context, o DeprovisionOptions, rep
 	if err != nil {
 		return done, err
 	}
-	done.Kept, err = p.kept(ctx)
+	done.Kept, err = p.kept(ctx, o)
 	return done, err
 }
 
@@ -147,7 +147,7 @@ func (p *Provisioner) removeAll(ctx context.Context, o DeprovisionOptions, repor
 			return kind == kindStatefulSet || kind == kindJob || kind == kindPod
 		}},
 		{"[4/4 objects] ", func(kind string, object metav1.ObjectMeta) bool {
-			return object.Name != p.names().pki() && (kind != kindClaim || o.removes(object))
+			return object.Name != p.names().pki() && o.removes(kind, object)
 		}},
 		{"[4/4 objects] ", func(kind string, _ metav1.ObjectMeta) bool { return kind == kindSecret }},
 	} {
@@ -161,9 +161,14 @@ func (p *Provisioner) removeAll(ctx context.Context, o DeprovisionOptions, repor
 	return slices.Compact(removed), nil
 }
 
-// removes says whether a volume goes.
-func (o DeprovisionOptions) removes(claim metav1.ObjectMeta) bool {
-	if claim.Labels[componentLabel] == componentBackup {
+// removes says whether an object goes: volumes where that is asked for, what is known of machines when they go as well.
+func (o DeprovisionOptions) removes(kind string, object metav1.ObjectMeta) bool {
+	switch component := object.Labels[componentLabel]; {
+	case component == componentMachines:
+		return o.Machines != KeepMachines
+	case kind != kindClaim:
+		return true
+	case component == componentBackup:
 		return !o.KeepVolumes && !o.FinalBackup
 	}
 	return !o.KeepVolumes
@@ -203,7 +208,7 @@ func (p *Provisioner) removeStage(ctx context.Context, kinds []kind, takes func(
 }
 
 // kept is what stays after a cluster went.
-func (p *Provisioner) kept(ctx context.Context) ([]string, error) {
+func (p *Provisioner) kept(ctx context.Context, o DeprovisionOptions) ([]string, error) {
 	var kept []string
 	for _, kind := range p.kinds() {
 		objects, err := kind.list(ctx)
@@ -211,7 +216,7 @@ func (p *Provisioner) kept(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for _, object := range objects {
-			if kind.name != kindClaim {
+			if o.removes(kind.name, object) && kind.name != kindClaim {
 				return nil, fault.As(fault.Permanent, fmt.Errorf("looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name, object.Name))
 			}
 			kept = append(kept, kind.name+" "+object.Name)

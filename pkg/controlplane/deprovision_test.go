@@ -9,6 +9,7 @@ import (
 	"gotest.tools/v3/assert"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -134,6 +135,7 @@ func TestWhatGoesWithAClusterAndWhatStays(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := provisioned(t, specified)
+			add(t, p, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts", Namespace: "tenant", Labels: MachineLabels("team-a")}})
 			reachable(t, p)
 			made := jobs(t, p, func(*batchv1.Job) (string, int32) { return `{"archive":"the-final-one"}`, 0 })
 			collects(p)
@@ -199,6 +201,7 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 
 func TestMachinesThatAreKeptWaitForTheControlPlane(t *testing.T) {
 	p := withMachines(t, provisioned(t, specified))
+	add(t, p, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts", Namespace: "tenant", Labels: MachineLabels("team-a")}})
 	reachable(t, p, "m1", "other")
 	jobs(t, p, func(*batchv1.Job) (string, int32) { return `{"archive":"the-final-one"}`, 0 })
 	collects(p)
@@ -207,6 +210,7 @@ func TestMachinesThatAreKeptWaitForTheControlPlane(t *testing.T) {
 	assert.DeepEqual(t, done.Waiting, []string{"m1", "other"})
 	assert.Assert(t, strings.Contains(done.String(), "2 machines wait for the control plane to come back at its address: m1, other; submit restore"), done.String())
 	assert.Equal(t, done.Archive, "the-final-one")
+	assert.Assert(t, slices.Contains(done.Kept, "ConfigMap team-a-known-hosts"), "their host keys are still trusted")
 	assert.DeepEqual(t, left(t, p), slices.Sorted(slices.Values(append(slices.Clone(theirs), done.Kept...))))
 }
 

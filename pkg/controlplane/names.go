@@ -37,6 +37,8 @@ const (
 const (
 	componentControlPlane = "control-plane"
 	componentEtcd         = "etcd"
+	// componentMachines is on what is known of a cluster's machines rather than of its control plane.
+	componentMachines = "machines"
 )
 
 // names of a cluster's objects in its namespace of the host cluster; the value is the cluster's name.
@@ -61,6 +63,9 @@ func (n names) labels(component string) map[string]string {
 		componentLabel:       component,
 	}
 }
+
+// MachineLabels are on what Argosy notes of a cluster's machines in the host cluster, so that it goes with the cluster.
+func MachineLabels(cluster string) map[string]string { return names(cluster).labels(componentMachines) }
 
 func (n names) selector(component string) map[string]string {
 	return map[string]string{ClusterLabel: string(n), componentLabel: component}

@@ -7,9 +7,11 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -73,7 +75,8 @@ func TestAKubeconfigSecretWithoutAKubeconfigIsSaidSo(t *testing.T) {
 }
 
 func TestTrustedHostKeysAreKeptBesideEachOther(t *testing.T) {
-	keys := fleet.ConfigMapKeys{Client: fake.NewClientset(), Namespace: "team-a"}
+	client := fake.NewClientset()
+	keys := fleet.ConfigMapKeys{Client: client, Namespace: "team-a"}
 	none, err := keys.Load(t.Context(), "team-a")
 	assert.NilError(t, err)
 	assert.Equal(t, len(none), 0)
@@ -83,4 +86,7 @@ func TestTrustedHostKeysAreKeptBesideEachOther(t *testing.T) {
 	held, err := keys.Load(t.Context(), "team-a")
 	assert.NilError(t, err)
 	assert.Equal(t, string(held), "m1 ssh-ed25519 AAAA\nm2 ssh-ed25519 BBBB\n")
+	recorded, err := client.CoreV1().ConfigMaps("team-a").Get(t.Context(), "team-a-known-hosts", metav1.GetOptions{})
+	assert.NilError(t, err)
+	assert.Equal(t, recorded.Labels[controlplane.ClusterLabel], "team-a", "they go with the cluster")
 }

@@ -3,12 +3,15 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
+
+	"argosy.dev/argosy/pkg/controlplane"
 )
 
 // knownHostsKey is the key in ConfigMap <cluster>-known-hosts.
@@ -38,13 +41,13 @@ func (k ConfigMapKeys) Load(ctx context.Context, cluster string) ([]byte, error)
 
 // Append adds line, also while other machines' keys are being recorded.
 func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
-	maps := k.Client.CoreV1().ConfigMaps(k.Namespace)
+	configMaps := k.Client.CoreV1().ConfigMaps(k.Namespace)
 	name := configMapName(cluster)
 	err := retry.OnError(retry.DefaultBackoff, retriable, func() error {
-		held, err := maps.Get(ctx, name, metav1.GetOptions{})
+		held, err := configMaps.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			_, err = maps.Create(ctx, &corev1.ConfigMap{
-				ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{knownHostsKey: line + "\n"},
+			_, err = configMaps.Create(ctx, &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: controlplane.MachineLabels(cluster)}, Data: map[string]string{knownHostsKey: line + "\n"},
 			}, metav1.CreateOptions{})
 			return err
 		}
@@ -54,8 +57,12 @@ func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 		if held.Data == nil {
 			held.Data = map[string]string{}
 		}
+		if held.Labels == nil {
+			held.Labels = map[string]string{}
+		}
+		maps.Copy(held.Labels, controlplane.MachineLabels(cluster))
 		held.Data[knownHostsKey] += line + "\n"
-		_, err = maps.Update(ctx, held, metav1.UpdateOptions{})
+		_, err = configMaps.Update(ctx, held, metav1.UpdateOptions{})
 		return err
 	})
 	if err != nil {
