@@ -163,6 +163,15 @@ func (p *Provisioner) ensureBackups(ctx context.Context, wanted string) error {
 	return nil
 }
 
+// stateClaim is what the document says of the volumes of the store in use; an external database has none, and what it says
+// of the control plane's own then holds for archives alone.
+func (p *Provisioner) stateClaim() config.VolumeClaim {
+	if p.Cluster.Store().Kind == config.StoreEtcd {
+		return p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim
+	}
+	return p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim
+}
+
 // dumpTask writes an archive that has the time in its name.
 func (p *Provisioner) dumpTask(o BackupOptions, about store.About) task {
 	encoded, err := json.Marshal(about)

@@ -17,15 +17,6 @@ func (p *Provisioner) persists() bool {
 	return p.Cluster.Store().Kind == config.StoreSQLite && p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.On()
 }
 
-// stateClaim is what the document says of the volumes of the store in use; an external database has none, and what it says
-// of the control plane's own then holds for archives alone.
-func (p *Provisioner) stateClaim() config.VolumeClaim {
-	if p.Cluster.Store().Kind == config.StoreEtcd {
-		return p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim
-	}
-	return p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim
-}
-
 // dataClaim is the volume of the embedded database. It is a claim of its own rather than the StatefulSet's: the pod that
 // takes over while another is replaced uses the same.
 func (p *Provisioner) dataClaim() (*corev1.PersistentVolumeClaim, error) {
