@@ -69,7 +69,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), validateCommand(), provisionCommand(), planCommand(), joinCommand(), verifyCommand(), resetCommand(),
-		bundleCommand(), imagesCommand(), installToCommand(),
+		bundleCommand(), imagesCommand(), installToCommand(), awaitEndCommand(),
 		backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand(), kubeconfigCommand())
 	return root
 }

@@ -21,6 +21,7 @@ const (
 	kineDir         = "/run/kine"
 	dataDir         = "/var/lib/argosy"
 	programDir      = "/argosy"
+	programPath     = programDir + "/executor-plugin"
 	temporaryDir    = "/tmp"
 )
 
@@ -202,13 +203,16 @@ func (p *Provisioner) bundleServer() corev1.Container {
 		fmt.Sprintf("--api-server=https://127.0.0.1:%d", p.apiPort()),
 		"--ca=" + cert(authorityCluster),
 	})
-	container.Command = []string{path.Join(programDir, "executor-plugin")}
+	container.Command = []string{programPath}
 	container.Ports = []corev1.ContainerPort{{Name: "bundles", ContainerPort: BundlesPort, Protocol: corev1.ProtocolTCP}}
 	container.LivenessProbe = probe(BundlesPort, "/healthz", 10, 8)
 	container.Resources = requests("5m", "32Mi")
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 	return container
 }
+
+// placesProgram says whether a container that runs another image needs Argosy's own program beside it.
+func (p *Provisioner) placesProgram() bool { return p.servesBundles() || p.runsKine() }
 
 func (p *Provisioner) placeProgram() corev1.Container {
 	container := p.program("program", []string{"install-to", programDir}, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir})

@@ -13,19 +13,21 @@ import (
 
 // podSettings is what a document says about the pods of a StatefulSet, wherever it says so.
 type podSettings struct {
-	key                        string // of the section, for errors
-	labels, annotations        map[string]string
-	pods                       config.Metadata
-	resources                  config.Resources
-	scheduling                 config.Scheduling
-	security                   config.Security
-	env                        []config.Free
-	volumes, mounts            []config.Free
-	workingDir, dnsPolicy      string
-	dnsConfig                  config.Free
-	hostAliases                []config.Free
-	runtimeClass               string
-	serviceLinks               bool
+	key                   string // of the section, for errors
+	labels, annotations   map[string]string
+	pods                  config.Metadata
+	resources             config.Resources
+	scheduling            config.Scheduling
+	security              config.Security
+	env                   []config.Free
+	volumes, mounts       []config.Free
+	workingDir, dnsPolicy string
+	dnsConfig             config.Free
+	hostAliases           []config.Free
+	runtimeClass          string
+	serviceLinks          bool
+	// main is the container that the rest is for.
+	main                       string
 	policy                     string // of pulling images
 	probes                     *config.Probes
 	initContainers, containers []config.Free
@@ -36,7 +38,7 @@ type podSettings struct {
 func (p *Provisioner) customize(set *appsv1.StatefulSet) error {
 	s := p.Cluster.VCluster.ControlPlane.StatefulSet
 	return customize(set, podSettings{
-		key: "controlPlane.statefulSet", labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
+		key: "controlPlane.statefulSet", main: "kube-apiserver", labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
 		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes, mounts: s.Persistence.AddVolumeMounts,
 		workingDir: s.WorkingDir, dnsPolicy: s.DNSPolicy, dnsConfig: s.DNSConfig, hostAliases: s.HostAliases, runtimeClass: s.RuntimeClassName,
 		serviceLinks: s.EnableServiceLinks, policy: s.ImagePullPolicy, probes: &s.Probes, initContainers: s.InitContainers, containers: s.SidecarContainers,
@@ -56,7 +58,7 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 		container.Image, container.Command = p.Cluster.ImageRef(name), []string{"etcd"}
 	}
 	return customize(set, podSettings{
-		key: "controlPlane.backingStore.etcd.deploy.statefulSet", labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
+		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: "etcd", labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
 		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes, mounts: s.Persistence.AddVolumeMounts,
 		serviceLinks: s.EnableServiceLinks, policy: s.ImagePullPolicy,
 	})
@@ -67,14 +69,20 @@ func customize(set *appsv1.StatefulSet, s podSettings) error {
 	template := &set.Spec.Template
 	set.Labels, set.Annotations = merged(s.labels, set.Labels), merged(s.annotations, set.Annotations)
 	template.Labels, template.Annotations = merged(s.pods.Labels, template.Labels), merged(s.pods.Annotations, template.Annotations)
+	template.Annotations[defaultContainerAnnotation] = s.main
 	if s.scheduling.PodManagementPolicy != "" {
 		set.Spec.PodManagementPolicy = appsv1.PodManagementPolicyType(s.scheduling.PodManagementPolicy)
 	}
 	if err := s.onPod(&template.Spec); err != nil {
 		return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
 	}
-	if err := s.onMain(&template.Spec.Containers[0]); err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
+	for i := range template.Spec.Containers {
+		if template.Spec.Containers[i].Name != s.main {
+			continue
+		}
+		if err := s.onMain(&template.Spec.Containers[i]); err != nil {
+			return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
+		}
 	}
 	return nil
 }

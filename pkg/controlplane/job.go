@@ -117,7 +117,7 @@ func (p *Provisioner) taskPod(t task) (corev1.PodSpec, error) {
 		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeCerts, MountPath: certsDir, ReadOnly: true})
 	}
 	if t.store && p.Cluster.Store().Kind != config.StoreEtcd {
-		p.runKine(&pod, t.after)
+		p.addKine(&pod, t.after)
 		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeKine, MountPath: kineDir})
 	}
 	pod.Containers = []corev1.Container{container}
@@ -160,10 +160,11 @@ func (p *Provisioner) clusterVolumes() []corev1.Volume {
 	}
 }
 
-// runKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may work on one database;
+// addKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may work on one database;
 // on SQLite they must be on one machine, which is where the volume is.
-func (p *Provisioner) runKine(pod *corev1.PodSpec, after int64) {
-	kine := p.kine()
+func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
+	kine, always := p.kine(), corev1.ContainerRestartPolicyAlways
+	kine.RestartPolicy = &always // a sidecar: the Job is done when its own program is
 	if after > 0 {
 		pod.InitContainers = append(pod.InitContainers, p.program("prepare",
 			[]string{"store", "prepare", "--file=" + sqliteFile, fmt.Sprintf("--revision=%d", after)}, corev1.VolumeMount{Name: volumeData, MountPath: dataDir}))

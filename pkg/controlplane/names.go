@@ -29,6 +29,8 @@ const (
 	identityAnnotation = "argosy.dev/identity"
 	// configAnnotation is on pods and digests what they read at their start, so that a change replaces them.
 	configAnnotation = "argosy.dev/config"
+	// defaultContainerAnnotation is on pods and says whose log kubectl shows.
+	defaultContainerAnnotation = "kubectl.kubernetes.io/default-container"
 	// templateAnnotation is on StatefulSets and digests the pods they want.
 	templateAnnotation = "argosy.dev/template"
 )

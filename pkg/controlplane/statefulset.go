@@ -20,22 +20,15 @@ const podUser = 65532
 // controlPlane is the StatefulSet of the control plane. digest is of everything that its pods read at their start.
 func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	pod := corev1.PodSpec{
-		Containers:                    []corev1.Container{p.apiServer(), p.controllerManager(), p.scheduler()},
+		Containers:                    p.containers(),
 		Volumes:                       p.volumes(),
 		SecurityContext:               podSecurity(),
 		AutomountServiceAccountToken:  new(bool),
 		EnableServiceLinks:            new(bool),
 		TerminationGracePeriodSeconds: seconds(controlPlaneGrace),
 	}
-	if p.servesBundles() {
-		pod.InitContainers = append(pod.InitContainers, p.placeProgram())
-		pod.Containers = append(pod.Containers, p.bundleServer())
-	}
-	if p.Cluster.Store().Kind != config.StoreEtcd {
-		pod.InitContainers = append(pod.InitContainers, p.kine())
-	}
-	if p.konnectivity() {
-		pod.Containers = append(pod.Containers, p.konnectivityServer())
+	if p.placesProgram() {
+		pod.InitContainers = []corev1.Container{p.placeProgram()}
 	}
 	giveCerts(&pod, p.certsHolder)
 	p.place(&pod)
@@ -45,6 +38,23 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	}
 	stamp(set)
 	return set, nil
+}
+
+// containers in the order in which kubelet starts them, one after another and without a pause. The API server comes last: it
+// wants all processors for its first two seconds, in which others would start slowly, and it is asked whether it is ready
+// only when all are started.
+func (p *Provisioner) containers() []corev1.Container {
+	var list []corev1.Container
+	if p.runsKine() {
+		list = append(list, p.outlasting(p.kine()))
+	}
+	if p.konnectivity() {
+		list = append(list, p.konnectivityServer())
+	}
+	if p.servesBundles() {
+		list = append(list, p.bundleServer())
+	}
+	return append(list, p.scheduler(), p.controllerManager(), p.apiServer())
 }
 
 // controlPlaneGrace bounds the end of a pod, in seconds: the API server's delay, the requests that it still answers, and
@@ -126,7 +136,7 @@ func (p *Provisioner) volumes() []corev1.Volume {
 	for _, name := range []string{volumeKonnectivity, volumeKine, volumeTemporary} {
 		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
-	if p.servesBundles() {
+	if p.placesProgram() {
 		volumes = append(volumes, corev1.Volume{Name: volumeProgram, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 	data := corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}

@@ -42,11 +42,12 @@ func (p *Provisioner) storeArgs() []string {
 	}
 }
 
-// kine speaks etcd's protocol in front of a database. It is a sidecar in the sense of Kubernetes: it starts before the API
-// server and ends after it. Where the database is stands in its environment, since a data source holds a password and the
-// process list is public.
+// runsKine says whether the store is a database, which the API server reaches through kine.
+func (p *Provisioner) runsKine() bool { return p.Cluster.Store().Kind != config.StoreEtcd }
+
+// kine speaks etcd's protocol in front of a database. Where that is stands in its environment, since a data source holds a
+// password and the process list is public.
 func (p *Provisioner) kine() corev1.Container {
-	always := corev1.ContainerRestartPolicyAlways
 	source := corev1.EnvVar{Name: "KINE_ENDPOINT", Value: sqliteSource}
 	settings := p.Cluster.VCluster.ControlPlane.BackingStore.Database.Embedded
 	if p.Cluster.Store().Kind == config.StoreExternal {
@@ -56,12 +57,22 @@ func (p *Provisioner) kine() corev1.Container {
 		}}}
 	}
 	container := p.container("kine", append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"}, settings.ExtraArgs...))
-	container.RestartPolicy = &always
 	container.Env = []corev1.EnvVar{source}
 	container.Resources = requests("20m", "64Mi")
 	container.VolumeMounts = []corev1.VolumeMount{
 		{Name: volumeKine, MountPath: kineDir}, {Name: volumeData, MountPath: dataDir}, {Name: volumeTemporary, MountPath: temporaryDir},
 	}
+	return container
+}
+
+// outlasting has a store end after the API server of its pod, although all containers are told to end at once. A sidecar in
+// the sense of Kubernetes would do so too, but kubelet takes about a second to go on from one to what comes after it, each
+// time that a control plane starts.
+func (p *Provisioner) outlasting(container corev1.Container) corev1.Container {
+	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{
+		programPath, "await-end", fmt.Sprintf("--address=127.0.0.1:%d", p.apiPort()), fmt.Sprintf("--at-most=%ds", controlPlaneGrace-3),
+	}}}}
+	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 	return container
 }
 
