@@ -169,7 +169,8 @@ func (p *Provisioned) Remove(ctx context.Context) error {
 	return err
 }
 
-// pushPlugin puts the plugin's image into the lab's registry as well, where the control planes' pods get it from.
+// pushPlugin puts the plugin's image into the lab's registry as well, where the control planes' pods get it from. The host
+// machine, which has pulled an older one of that name, gets the name too.
 func (s *Site) pushPlugin(ctx context.Context) error {
 	const tag = "argosy-dev/executor-plugin:v0.1.0"
 	image, err := tarball.ImageFromPath(filepath.Join(s.Source, "bin", "executor-plugin.tar"), nil)
@@ -182,6 +183,9 @@ func (s *Site) pushPlugin(ctx context.Context) error {
 	}
 	if err := remote.Write(reference, image, remote.WithContext(ctx)); err != nil {
 		return fmt.Errorf("pushing the plugin's image: %w", err)
+	}
+	if _, err := s.Lab.Exec(ctx, "host", "ctr", "--namespace", "k8s.io", "images", "tag", "--force", "ghcr.io/"+tag, reference.Name()); err != nil {
+		return fmt.Errorf("naming the plugin's image on the host machine: %w", err)
 	}
 	return nil
 }
