@@ -154,6 +154,22 @@ func (h *hosted) pods(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, nil
 }
 
+// waitsForVolume is how long the control plane's pod is there without a node, which it gets when its volume has one.
+func (h *hosted) waitsForVolume(ctx context.Context) time.Duration {
+	var made time.Time
+	for ctx.Err() == nil {
+		pods, err := h.pods(ctx)
+		if err == nil && len(pods) > 0 && made.IsZero() {
+			made = time.Now()
+		}
+		if err == nil && len(pods) > 0 && pods[0].Spec.NodeName != "" {
+			return time.Since(made)
+		}
+		time.Sleep(askEvery)
+	}
+	return 0
+}
+
 // readyz asks an API server until it says that it is ready.
 func readyz(ctx context.Context, access *rest.Config) error {
 	access = rest.CopyConfig(access)

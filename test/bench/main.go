@@ -99,22 +99,27 @@ func run(ctx context.Context, rounds int, only string) error {
 
 // pair runs both sides in turn and prints their medians.
 func (b *bench) pair(name string, ours, floor func() (time.Duration, error)) error {
-	var mine, theirs []time.Duration
+	mine, theirs, err := b.inTurn(ours, floor)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s ratio=%.2f ours=%.2fs floor=%.2fs rounds=%d\n", name, mine.Seconds()/theirs.Seconds(), mine.Seconds(), theirs.Seconds(), b.rounds)
+	return nil
+}
+
+// inTurn runs both sides in turn and returns their medians.
+func (b *bench) inTurn(ours, floor func() (time.Duration, error)) (mine, theirs time.Duration, err error) {
+	var all [2][]time.Duration
 	for range b.rounds {
-		for _, side := range []struct {
-			run   func() (time.Duration, error)
-			times *[]time.Duration
-		}{{floor, &theirs}, {ours, &mine}} {
-			took, err := side.run()
+		for i, side := range []func() (time.Duration, error){floor, ours} {
+			took, err := side()
 			if err != nil {
-				return err
+				return 0, 0, err
 			}
-			*side.times = append(*side.times, took)
+			all[i] = append(all[i], took)
 		}
 	}
-	fmt.Printf("%s ratio=%.2f ours=%.2fs floor=%.2fs rounds=%d\n", name,
-		median(mine).Seconds()/median(theirs).Seconds(), median(mine).Seconds(), median(theirs).Seconds(), b.rounds)
-	return nil
+	return median(all[1]), median(all[0]), nil
 }
 
 func median[T cmp.Ordered](values []T) T {
