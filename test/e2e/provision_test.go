@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -186,6 +188,7 @@ func TestAClusterIsProvisionedAndItsMachinesServe(t *testing.T) {
 	t.Run("a Service answers by its address and by its name", serviceAnswers)
 	t.Run("logs, exec and port-forward go through konnectivity", throughKonnectivity)
 	t.Run("a volume keeps its data when the pod is replaced", volumeKeepsData)
+	t.Run("a user gets a kubeconfig on request", usersKubeconfig)
 	t.Run("a changed addon switch changes just that", addonSwitch)
 	t.Run("what a user changed in an addon stays the user's", usersField)
 	t.Run("a lost control plane pod comes back and nodes stay", lostPod)
@@ -268,6 +271,27 @@ spec:
 	inside(t, town.Provisioned, "delete", "pod", "-l", "app=notes", "--wait=true")
 	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
 	soon(t, town.Provisioned, "2", "exec", "deployment/notes", "--", "sh", "-c", "sort -u /data/notes | wc -l")
+}
+
+func usersKubeconfig(t *testing.T) {
+	w := succeeded(t, town.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
+	assert.Equal(t, output(t, w, "secret"), "team-b-kubeconfig-ada")
+	encoded, err := town.Kubectl(t.Context(), "get", "secret", "team-b-kubeconfig-ada", "-o", `go-template={{index .data "value" | base64decode}}`)
+	assert.NilError(t, err)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	assert.NilError(t, os.WriteFile(path, []byte(encoded), 0o600))
+
+	who, err := the.Kubectl(t.Context(), "--kubeconfig", path, "auth", "whoami", "-o", "jsonpath={.status.userInfo.username} {.status.userInfo.groups}")
+	assert.NilError(t, err)
+	assert.Equal(t, who, `ada ["operators","system:authenticated"]`)
+	_, err = the.Kubectl(t.Context(), "--kubeconfig", path, "get", "nodes")
+	assert.ErrorContains(t, err, "forbidden")
+	inside(t, town.Provisioned, "create", "clusterrolebinding", "operators", "--clusterrole=view", "--group=operators")
+	out, err := the.Kubectl(t.Context(), "--kubeconfig", path, "get", "pods")
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(out, "web-"), out)
+	again := succeeded(t, town.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
+	assert.Assert(t, strings.Contains(step(t, again, "kubeconfig").Message, "unchanged"), describe(again))
 }
 
 func addonSwitch(t *testing.T) {
