@@ -333,7 +333,9 @@ func usersField(t *testing.T) {
 
 func lostPod(t *testing.T) {
 	before := pods(t, town.Provisioned)
-	_, err := town.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=false")
+	_, err := town.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=true")
+	assert.NilError(t, err)
+	_, err = town.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane", "--timeout=180s")
 	assert.NilError(t, err)
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	for _, machine := range town.machines {
