@@ -122,6 +122,14 @@ func (p *Provisioner) about(ctx context.Context) (store.About, error) {
 	if err != nil {
 		return store.About{}, fmt.Errorf("reading Secret %q: %w", p.names().pki(), apply.Classify(err))
 	}
+	var was config.Identity
+	if err := json.Unmarshal([]byte(held.Annotations[identityAnnotation]), &was); err != nil {
+		return store.About{}, fault.As(fault.Permanent, fmt.Errorf("reading annotation %s of Secret %q: %w", identityAnnotation, held.Name, err))
+	}
+	// Documents that are ahead of the cluster would lead to a store that is not there.
+	if err := p.Cluster.CheckImmutable(was); err != nil {
+		return store.About{}, err
+	}
 	return store.About{
 		Cluster: p.Cluster.Name, Namespace: p.namespace(), Kubernetes: p.Cluster.KubernetesVersion(), Store: string(p.Cluster.Store().Kind),
 		Endpoint: endpoint.Address(), Identity: json.RawMessage(held.Annotations[identityAnnotation]),

@@ -136,6 +136,14 @@ func TestABackupOfARunningClusterNamesWhatItMade(t *testing.T) {
 	assert.Equal(t, affinity[0].LabelSelector.MatchLabels[componentLabel], componentControlPlane, "the volume with the database is where the control plane is")
 }
 
+func TestDocumentsThatAreAheadOfTheClusterAreNotBackedUp(t *testing.T) {
+	p := provisioned(t, specified)
+	p.Cluster = provisioner(t, replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true}}}")).Cluster
+	_, err := p.Backup(t.Context(), BackupOptions{}, func(string) {})
+	assert.ErrorContains(t, err, "is etcd, and the cluster was created with sqlite")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+}
+
 func TestWhatCannotBeBackedUpIsRefused(t *testing.T) {
 	for _, tt := range []struct{ name, vcluster, says string }{
 		{"no control plane", specified, "submit workflow provision first"},

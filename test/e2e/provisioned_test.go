@@ -88,9 +88,16 @@ func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
 	assert.NilError(t, town.ApplyDocuments(t.Context()))
 	message := refused(t, run(t, town.Provisioned, "provision"), "validate")
 	assert.Assert(t, strings.Contains(message, "machines=keep"), message)
+	message = refused(t, run(t, town.Provisioned, "deprovision", "machines=keep"), "remove")
+	assert.Assert(t, strings.Contains(message, "set it back"), message)
 
+	into := town.VCluster
+	town.VCluster = nil
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
 	archive := output(t, succeeded(t, town.Provisioned, "deprovision", "machines=keep"), "archive")
-	succeeded(t, town.Provisioned, "restore", "archive="+archive)
+	town.VCluster = into
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
+	succeeded(t, town.Provisioned, "restore", "archive="+archive, "replaceVolumes=true")
 	stores, err := town.Kubectl(t.Context(), "get", "pods", "-o", "name")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(stores, "team-b-etcd-0"), stores)
