@@ -114,9 +114,9 @@ func (p *Provisioner) ensureKeys(ctx context.Context) (*keys, []apply.Change, er
 		return nil, nil, err
 	}
 	if held != nil {
-		return held, nil, p.Cluster.CheckImmutable(*previous)
+		return held, nil, p.checkCompatible(ctx, previous)
 	}
-	if err := p.checkNothingLeft(ctx); err != nil {
+	if err := p.checkCompatible(ctx, nil); err != nil {
 		return nil, nil, err
 	}
 	made, err := makeKeys(p.now())

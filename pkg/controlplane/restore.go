@@ -208,16 +208,6 @@ func (p *Provisioner) makeRoom(ctx context.Context, report func(string)) error {
 	})
 }
 
-// checkNothingLeft refuses to make new keys beside the state of an earlier control plane: its pods would come up with
-// objects of a cluster whose machines and accounts they do not know.
-func (p *Provisioner) checkNothingLeft(ctx context.Context) error {
-	left, err := p.stateVolumes(ctx)
-	if err != nil || len(left) == 0 {
-		return err
-	}
-	return fault.As(fault.Configuration, fmt.Errorf("PersistentVolumeClaim %s holds the state of an earlier control plane of this name, whose keys are gone: submit restore to have that cluster again, or delete the claim for a new one", strings.Join(left, ", ")))
-}
-
 // stateVolumes are the volumes that hold a control plane's state.
 func (p *Provisioner) stateVolumes(ctx context.Context) ([]string, error) {
 	claims, err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: p.ofCluster()})

@@ -44,11 +44,11 @@ func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string
 	if err != nil {
 		return "", err
 	}
-	if k == nil {
-		return "the documents are valid; the control plane will be made", p.checkNothingLeft(ctx)
+	if err := p.checkCompatible(ctx, previous); err != nil {
+		return "", err
 	}
-	if err := p.Cluster.CheckImmutable(*previous); err != nil {
-		return "", fault.As(fault.Configuration, err)
+	if k == nil {
+		return "the documents are valid; the control plane will be made", nil
 	}
 	return "the documents are valid; the control plane is there and will be brought to them", nil
 }
