@@ -83,3 +83,9 @@ func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
 	assert.Equal(t, membersOf(held), 3)
 	assert.Equal(t, membersOf(&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &none}}), 0)
 }
+
+func TestASecondPodComesOnlyWhereItHasTheSameState(t *testing.T) {
+	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false, etcdStored: true, externalStored: true} {
+		assert.Equal(t, provisioner(t, replace(specified, "controlPlane:", section)).sharesState(), shares, section)
+	}
+}

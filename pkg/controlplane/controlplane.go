@@ -159,7 +159,7 @@ func (p *Provisioner) run(ctx context.Context, k *keys, endpoint Endpoint, repor
 	if err != nil {
 		return changes, signed, err
 	}
-	made, err := p.rollOut(ctx, set, componentControlPlane, true, report)
+	made, err := p.rollOut(ctx, set, componentControlPlane, p.sharesState(), report)
 	return append(changes, made...), signed, err
 }
 

@@ -17,6 +17,12 @@ func (p *Provisioner) persists() bool {
 	return p.Cluster.Store().Kind == config.StoreSQLite && p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.On()
 }
 
+// sharesState says whether two pods of the control plane have the same state. With SQLite in the pod alone each would have a
+// database of its own, and clients would be led now to the one and now to the other.
+func (p *Provisioner) sharesState() bool {
+	return p.persists() || p.Cluster.Store().Kind != config.StoreSQLite
+}
+
 // dataClaim is the volume of the embedded database. It is a claim of its own rather than the StatefulSet's: the pod that
 // takes over while another is replaced uses the same.
 func (p *Provisioner) dataClaim() (*corev1.PersistentVolumeClaim, error) {
