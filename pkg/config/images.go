@@ -44,3 +44,13 @@ func (c *Cluster) ImageRef(image string) string {
 	}
 	return registry + "/" + image
 }
+
+// VersionOfImage is the Kubernetes version that the tag of a control plane's image says, as "v1.34.4"; "" when it says none.
+func VersionOfImage(image string) string {
+	name, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], "@")
+	_, tag, _ := strings.Cut(name, ":")
+	if version := normalVersion(tag); kubernetesVersion.MatchString(version) {
+		return version
+	}
+	return ""
+}

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/config"
 )
 
 func TestTheControlPlanesImageIsPutTogether(t *testing.T) {
@@ -42,5 +44,19 @@ func TestTheDefaultRegistryStandsInPlaceOfAnImagesOwn(t *testing.T) {
 	} {
 		assert.Equal(t, behind.ImageRef(image), want)
 		assert.Equal(t, plain.ImageRef(image), image)
+	}
+}
+
+func TestTheVersionThatAnImageSays(t *testing.T) {
+	for image, want := range map[string]string{
+		"ghcr.io/argosy-dev/kubernetes:v1.34.4-full":         "v1.34.4",
+		"registry.example.com:5000/kubernetes:1.34.4":        "v1.34.4",
+		"kubernetes:v1.35.0-rc.1@sha256:0123456789abcdef":    "v1.35.0-rc.1",
+		"registry.example.com:5000/kubernetes":               "",
+		"registry.example.com/kubernetes:latest":             "",
+		"registry.example.com/kubernetes@sha256:0123456789a": "",
+		"": "",
+	} {
+		assert.Equal(t, config.VersionOfImage(image), want, image)
 	}
 }

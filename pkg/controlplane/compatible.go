@@ -20,7 +20,7 @@ import (
 //	no    –            no      goes on
 //	no    –            yes     refused: new keys do not fit its state
 //	yes   no           –       goes on, with the identity that it was created with
-//	yes   yes          –       the same, and with the members and the volume that it has
+//	yes   yes          –       the same, and with the members, the volume and the version that can follow
 func (p *Provisioner) checkCompatible(ctx context.Context, previous *config.Identity) error {
 	if previous != nil {
 		if err := p.Cluster.CheckImmutable(*previous); err != nil {
@@ -32,7 +32,7 @@ func (p *Provisioner) checkCompatible(ctx context.Context, previous *config.Iden
 	case err != nil:
 		return err
 	case previous != nil:
-		return p.checkFollows(stand)
+		return p.checkFollows(ctx, stand)
 	}
 	return p.checkNothingLeft(ctx)
 }
@@ -68,13 +68,16 @@ func (p *Provisioner) checkNothingLeft(ctx context.Context) error {
 }
 
 // checkFollows says whether the documents can follow what stands. It names all that can't at once.
-func (p *Provisioner) checkFollows(stand sets) error {
+func (p *Provisioner) checkFollows(ctx context.Context, stand sets) error {
 	var problems config.Problems
 	add := func(key, suggestion, text string, args ...any) {
 		problems = append(problems, config.Problem{Document: config.VClusterDocument, Key: key, Text: fmt.Sprintf(text, args...), Suggestion: suggestion})
 	}
 	p.compareMembers(stand.etcd, add)
 	p.compareVolume(stand.controlPlane, add)
+	if err := p.compareVersion(ctx, stand.controlPlane, add); err != nil {
+		return err
+	}
 	if len(problems) == 0 {
 		return nil
 	}

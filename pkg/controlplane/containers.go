@@ -48,6 +48,9 @@ func cert(name string) string { return path.Join(certsDir, name+certExtension) }
 func key(name string) string  { return path.Join(certsDir, name+keyExtension) }
 func conf(name string) string { return path.Join(certsDir, name) }
 
+// apiServerName is the API server's container, by which a pod's version is known.
+const apiServerName = "kube-apiserver"
+
 // apiServer answers the cluster's clients. Its shutdown is delayed so that it still answers while Services stop leading
 // to it; the store outlives it.
 func (p *Provisioner) apiServer() corev1.Container {
@@ -84,7 +87,7 @@ func (p *Provisioner) apiServer() corev1.Container {
 	if p.konnectivity() {
 		args = append(args, "--egress-selector-config-file="+path.Join(configDir, egressFile))
 	}
-	container := p.component("kube-apiserver", p.Cluster.VCluster.ControlPlane.Distro.K8s.APIServer, append(args, p.storeArgs()...))
+	container := p.component(apiServerName, p.Cluster.VCluster.ControlPlane.Distro.K8s.APIServer, append(args, p.storeArgs()...))
 	container.Ports = []corev1.ContainerPort{{Name: "https", ContainerPort: int32(p.apiPort()), Protocol: corev1.ProtocolTCP}}
 	container.ReadinessProbe = probe(p.apiPort(), "/readyz", 1, 3)
 	container.LivenessProbe = probe(p.apiPort(), "/livez", 10, 8)
