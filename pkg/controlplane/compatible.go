@@ -17,8 +17,9 @@ import (
 // cluster was created with, nil when it has no keys. Its errors have class fault.Configuration.
 //
 //	keys  StatefulSet  volume  what happens
-//	no    –            no      goes on
-//	no    –            yes     refused: new keys do not fit its state
+//	no    no           no      goes on
+//	no    yes          –       refused: somebody removed the keys of a control plane
+//	no    no           yes     refused: new keys do not fit its state
 //	yes   no           –       goes on, with the identity that it was created with
 //	yes   yes          –       the same, and with the members, the volume and the version that can follow
 func (p *Provisioner) checkCompatible(ctx context.Context, previous *config.Identity) error {
@@ -33,6 +34,9 @@ func (p *Provisioner) checkCompatible(ctx context.Context, previous *config.Iden
 		return err
 	case previous != nil:
 		return p.checkFollows(ctx, stand)
+	}
+	if err := p.checkKeysOf(stand); err != nil {
+		return err
 	}
 	return p.checkNothingLeft(ctx)
 }
@@ -55,6 +59,16 @@ func (p *Provisioner) standingSets(ctx context.Context) (sets, error) {
 		}
 	}
 	return stand, nil
+}
+
+// checkKeysOf refuses to make new keys for a control plane that stands: its machines and accounts would not know it.
+func (p *Provisioner) checkKeysOf(stand sets) error {
+	for _, set := range []*appsv1.StatefulSet{stand.controlPlane, stand.etcd} {
+		if set != nil {
+			return fault.As(fault.Configuration, fmt.Errorf("there is a control plane (StatefulSet %q) whose keys are gone, and new ones would be another cluster's: put Secret %q back from a copy, or submit deprovision with machines=keep for its machines to wait and finalBackup=false, since there are no keys to put into an archive, and then restore", set.Name, p.names().pki()))
+		}
+	}
+	return nil
 }
 
 // checkNothingLeft refuses to make new keys beside the state of an earlier control plane: its pods would come up with

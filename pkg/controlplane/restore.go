@@ -173,13 +173,12 @@ func (p *Provisioner) begun(ctx context.Context, o *RestoreOptions) (*progress, 
 
 // checkRoom refuses a namespace with what an earlier control plane left.
 func (p *Provisioner) checkRoom(ctx context.Context, replace bool) error {
-	name := p.names().controlPlane()
-	_, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
-	if err == nil {
-		return fault.As(fault.Configuration, fmt.Errorf("there is a control plane (StatefulSet %q) whose keys are gone: submit deprovision first, with machines=keep for its machines to wait and finalBackup=false, since there are no keys to put into an archive", name))
+	stand, err := p.standingSets(ctx)
+	if err != nil {
+		return err
 	}
-	if !apierrors.IsNotFound(err) {
-		return fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))
+	if err := p.checkKeysOf(stand); err != nil {
+		return err
 	}
 	left, err := p.stateVolumes(ctx)
 	if err != nil || len(left) == 0 || replace {

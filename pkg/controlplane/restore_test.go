@@ -120,6 +120,19 @@ func TestNewKeysAreNotMadeBesideTheStateOfAnEarlierControlPlane(t *testing.T) {
 	assert.ErrorContains(t, err, "submit restore to have that cluster again, or delete the claim")
 }
 
+func TestNewKeysAreNotMadeForAControlPlaneThatStands(t *testing.T) {
+	for _, name := range []string{"team-a-control-plane", "team-a-etcd"} {
+		p := allowed(provisioner(t, specified))
+		add(t, p, &appsv1.StatefulSet{ObjectMeta: p.meta(name, componentControlPlane)})
+		_, _, provisioned := p.ensureKeys(t.Context())
+		_, validated := p.Validate(t.Context(), func(string) {})
+		for _, err := range []error{provisioned, validated} {
+			assert.ErrorContains(t, err, "(StatefulSet \""+name+"\") whose keys are gone")
+			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		}
+	}
+}
+
 func TestAnArchiveOfAnotherClusterIsRefusedAndOfAnotherStoreIsNot(t *testing.T) {
 	p := provisioner(t, replace(specified, "controlPlane:", etcdStored))
 	identity, err := json.Marshal(provisioner(t, specified).Cluster.Identity())
