@@ -17,7 +17,7 @@ import (
 // cluster was created with, nil when it has no keys. Its errors have class fault.Configuration.
 //
 //	keys  StatefulSet  volume  what happens
-//	no    no           no      goes on
+//	no    no           no      goes on, unless an object of a name that provisioning sets is somebody else's
 //	no    yes          –       refused: somebody removed the keys of a control plane
 //	no    no           yes     refused: new keys do not fit its state
 //	yes   no           –       goes on, with the identity that it was created with
@@ -38,7 +38,10 @@ func (p *Provisioner) checkCompatible(ctx context.Context, previous *config.Iden
 	if err := p.checkKeysOf(stand); err != nil {
 		return err
 	}
-	return p.checkNothingLeft(ctx)
+	if err := p.checkNothingLeft(ctx); err != nil {
+		return err
+	}
+	return p.checkNoStrangers(ctx)
 }
 
 // sets are the StatefulSets of a control plane that stands; nil where there is none.

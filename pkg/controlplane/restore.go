@@ -180,6 +180,9 @@ func (p *Provisioner) checkRoom(ctx context.Context, replace bool) error {
 	if err := p.checkKeysOf(stand); err != nil {
 		return err
 	}
+	if err := p.checkNoStrangers(ctx); err != nil {
+		return err
+	}
 	left, err := p.stateVolumes(ctx)
 	if err != nil || len(left) == 0 || replace {
 		return err
