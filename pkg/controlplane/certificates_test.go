@@ -117,3 +117,29 @@ func TestTheKubeconfigFollowsTheEndpointAndSaysWhereBundlesAre(t *testing.T) {
 	_, server := readKubeconfig(data["value"])
 	assert.Equal(t, server, "https://192.0.2.11:443")
 }
+
+func TestPodsAreReplacedWhenTheDataSourceChangesWhoeverHoldsIt(t *testing.T) {
+	const inDocument = "controlPlane:\n  backingStore: {database: {external: {enabled: true, dataSource: 'postgres://u:PASSWORD@db:5432/a'}}}"
+	for name, vcluster := range map[string]string{"a Secret of the user's": externalStored, "the document": inDocument} {
+		t.Run(name, func(t *testing.T) {
+			p := provisioner(t, replace(specified, "controlPlane:", vcluster))
+			k, err := makeKeys(p.now())
+			assert.NilError(t, err)
+			digest := func(password string) string {
+				hold(t, p, "team-a-database", map[string][]byte{dataSourceKey: []byte("postgres://u:" + password + "@db:5432/a")})
+				turn(t, p, replace(specified, "controlPlane:", strings.Replace(vcluster, "PASSWORD", password, 1)))
+				objects, digest, _, err := p.needs(t.Context(), k, endpoint)
+				assert.NilError(t, err)
+				for _, object := range objects {
+					if secret, is := object.(*corev1.Secret); is {
+						hold(t, p, secret.Name, secret.Data)
+					}
+				}
+				return digest
+			}
+			first := digest("one")
+			assert.Equal(t, digest("one"), first)
+			assert.Assert(t, digest("two") != first)
+		})
+	}
+}

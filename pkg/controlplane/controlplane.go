@@ -188,9 +188,16 @@ func (p *Provisioner) needs(ctx context.Context, k *keys, endpoint Endpoint) ([]
 	for name, content := range files.Data {
 		read["config/"+name] = []byte(content)
 	}
-	if source := p.ownDataSource(); source != nil {
-		objects = append(objects, source)
-		read["data-source"] = source.Data[dataSourceKey]
+	source, err := p.dataSourceOfUser(ctx)
+	if err != nil {
+		return nil, "", signed, err
+	}
+	if own := p.ownDataSource(); own != nil {
+		objects = append(objects, own)
+		source = own.Data[dataSourceKey]
+	}
+	if source != nil {
+		read["data-source"] = source // kine reads it once: a new password needs new pods
 	}
 	if p.persists() && p.Cluster.Store().Kind == config.StoreSQLite {
 		claim, err := p.dataClaim()

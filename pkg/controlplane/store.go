@@ -87,18 +87,24 @@ func (p *Provisioner) dataSourceSecret() string {
 
 // checkDataSource reads the user's Secret before anything depends on it.
 func (p *Provisioner) checkDataSource(ctx context.Context) error {
+	_, err := p.dataSourceOfUser(ctx)
+	return err
+}
+
+// dataSourceOfUser is the data source in the Secret that the document names; nil where it names none.
+func (p *Provisioner) dataSourceOfUser(ctx context.Context) ([]byte, error) {
 	external := p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
 	if p.Cluster.Store().Kind != config.StoreExternal || external.Connector == "" {
-		return nil
+		return nil, nil
 	}
 	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, external.Connector, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w", external.Connector, apply.Classify(err))
+		return nil, fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w", external.Connector, apply.Classify(err))
 	}
 	if err := config.CheckDataSource(string(held.Data[dataSourceKey])); err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err))
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err))
 	}
-	return nil
+	return held.Data[dataSourceKey], nil
 }
 
 // etcdHosts are the names of the members of a deployed etcd, by which members and API servers reach them.
