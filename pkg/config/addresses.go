@@ -32,6 +32,22 @@ func (c *Cluster) serviceAddress(place int) netip.Addr {
 	return address
 }
 
+// NetworkWith returns the setting whose network an address lies in, and that network; "" when it lies in none of the
+// cluster's own.
+func (c *Cluster) NetworkWith(address netip.Addr) (key string, network netip.Prefix) {
+	address = address.Unmap().WithZone("")
+	for _, own := range []struct{ key, value string }{
+		{"networking.podCIDR", c.VCluster.Networking.PodCIDR}, {"networking.serviceCIDR", c.VCluster.Networking.ServiceCIDR},
+	} {
+		for _, network := range networksOf(own.value) {
+			if network.Contains(address) {
+				return own.key, network
+			}
+		}
+	}
+	return "", netip.Prefix{}
+}
+
 // canonical is the one form of a network, so that two ways to write it are no change; what is no network stays as it is.
 func canonical(network string) string {
 	parsed, err := netip.ParsePrefix(strings.TrimSpace(network))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -111,7 +112,25 @@ func (p *Provisioner) expose(ctx context.Context, report func(string)) (Endpoint
 		endpoint, why, err = p.endpointOf(ctx, held)
 		return why, err
 	})
-	return endpoint, changes, err
+	if err != nil {
+		return endpoint, changes, err
+	}
+	return endpoint, changes, p.checkOutside(endpoint)
+}
+
+// checkOutside refuses an address in one of the cluster's own networks. What the documents write out was compared when they
+// were read; what a Service got is known only now.
+func (p *Provisioner) checkOutside(endpoint Endpoint) error {
+	address, err := netip.ParseAddr(endpoint.Host)
+	if err != nil {
+		return nil // a name
+	}
+	key, network := p.Cluster.NetworkWith(address)
+	if key == "" {
+		return nil
+	}
+	return fault.As(fault.Configuration, fmt.Errorf("the control plane's address %s lies in %s, which is %s: machines would take it for the cluster's own. give it another one (controlPlane.service, controlPlane.endpoint). A cluster that never ran can go, by deprovision with force=true and finalBackup=false, and begin anew in another network",
+		address, key, network))
 }
 
 // endpointOf says where a Service leads, or why it does not yet. controlPlane.endpoint wins over what the Service says.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
 )
 
 const fleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
@@ -144,6 +145,22 @@ func TestWhereAServiceLeads(t *testing.T) {
 			assert.Equal(t, endpoint.BundlesURL(), tt.bundles)
 			assert.Assert(t, slices.Contains(p.servingHosts(endpoint), "10.96.3.4"))
 		})
+	}
+}
+
+func TestAnAddressInTheClustersOwnNetworksIsRefused(t *testing.T) {
+	p := provisioner(t, specified)
+	for host, says := range map[string]string{
+		"10.64.3.4": "lies in networking.podCIDR, which is 10.64.0.0/16", "10.128.3.4": "lies in networking.serviceCIDR, which is 10.128.0.0/16",
+		"10.96.3.4": "", "10.117.0.200": "", "2001:db8::1": "", "api.example.com": "",
+	} {
+		err := p.checkOutside(Endpoint{Host: host})
+		if says == "" {
+			assert.NilError(t, err)
+			continue
+		}
+		assert.ErrorContains(t, err, host+" "+says)
+		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 	}
 }
 
