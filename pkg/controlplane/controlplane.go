@@ -263,7 +263,11 @@ func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, r
 	if err != nil {
 		return nil, err
 	}
-	objects, err := p.clusterObjects(ctx, k, endpoint)
+	addresses, err := p.lookUp(ctx, endpoint.Host, report)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := p.clusterObjects(k, endpoint, addresses)
 	if err != nil {
 		return nil, err
 	}

@@ -246,19 +246,54 @@ func (p *Provisioner) servingHosts(endpoint Endpoint) []string {
 	return slices.DeleteFunc(slices.Compact(hosts), func(host string) bool { return host == "" || host == corev1.ClusterIPNone })
 }
 
-// lookUp turns the endpoint's host into addresses; a name is asked of DNS.
-func lookUp(ctx context.Context, host string) ([]string, error) {
-	if net.ParseIP(host) != nil {
-		return []string{host}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+// lookUp turns the endpoint's host into the addresses to which pods in the cluster are led. A name is asked of DNS, and
+// waited for: that of a new load balancer takes a while to be known.
+func (p *Provisioner) lookUp(ctx context.Context, host string, report func(string)) ([]netip.Addr, error) {
+	var found []netip.Addr
+	err := p.wait(ctx, report, func(ctx context.Context) (string, error) {
+		var err error
+		if found, err = resolve(ctx, host); err != nil {
+			return fmt.Sprintf("the control plane's endpoint %s does not resolve: %v", host, err), nil
+		}
+		return "", nil
+	})
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("looking up the control plane's endpoint %q, to which pods in the cluster are led: %w", host, err))
+		return nil, err
 	}
-	slices.Sort(addresses)
+	return p.ofServices(host, found)
+}
+
+// lookUpTimeout bounds one question to DNS.
+const lookUpTimeout = 5 * time.Second
+
+// resolve returns the addresses of a host, in their order.
+func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{address}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
 	return addresses, nil
+}
+
+// ofServices keeps the addresses of the service network's family: Services of one family lead to no address of the other.
+func (p *Provisioner) ofServices(host string, found []netip.Addr) ([]netip.Addr, error) {
+	service := p.Cluster.APIServiceIP()
+	var kept []netip.Addr
+	for _, address := range found {
+		if address = address.Unmap(); address.Is4() == service.Is4() {
+			kept = append(kept, address)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("the control plane's endpoint %s has the addresses %v, none of them of the family of networking.serviceCIDR %s: pods in the cluster would not reach it; choose networks of the other family, or an endpoint with such an address", host, found, p.Cluster.VCluster.Networking.ServiceCIDR))
+	}
+	return kept, nil
 }
 
 // into decodes a free section of vcluster.yaml as the Kubernetes type that it stands for.

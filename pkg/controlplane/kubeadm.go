@@ -1,8 +1,8 @@
 package controlplane
 
 import (
-	"context"
 	"fmt"
+	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,8 +21,8 @@ const (
 )
 
 // clusterObjects is what `kubeadm join` and `kubeadm upgrade node` read in the cluster and may do there, and what leads
-// its pods to the API server.
-func (p *Provisioner) clusterObjects(ctx context.Context, k *keys, endpoint Endpoint) ([]runtime.Object, error) {
+// its pods to the API server, which is at addresses.
+func (p *Provisioner) clusterObjects(k *keys, endpoint Endpoint, addresses []netip.Addr) ([]runtime.Object, error) {
 	kubeadm, err := p.kubeadmConfig(endpoint)
 	if err != nil {
 		return nil, err
@@ -32,10 +32,6 @@ func (p *Provisioner) clusterObjects(ctx context.Context, k *keys, endpoint Endp
 		return nil, err
 	}
 	info, err := clusterInfo(endpoint, k.cluster.Cert)
-	if err != nil {
-		return nil, err
-	}
-	addresses, err := lookUp(ctx, endpoint.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -127,18 +123,26 @@ func overlay(base, over map[string]any) {
 }
 
 // kubernetesEndpoints lead pods that talk to Service default/kubernetes to where the machines reach the API server. They
-// are what the API server would write itself, if it knew.
-func kubernetesEndpoints(addresses []string, port int) []runtime.Object {
+// are what the API server would write itself, if it knew. All addresses are of one family.
+func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
+	family := discoveryv1.AddressTypeIPv4
+	var texts []string
+	for _, address := range addresses {
+		if address.Is6() {
+			family = discoveryv1.AddressTypeIPv6
+		}
+		texts = append(texts, address.String())
+	}
 	ready, name, number, protocol := true, portAPI, int32(port), corev1.ProtocolTCP
 	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
 	slice := &discoveryv1.EndpointSlice{
 		TypeMeta: metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"}, ObjectMeta: meta,
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: addresses, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		AddressType: family,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: texts, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
 	}
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
-	endpoints := endpointsOf(meta, addresses, corev1.EndpointPort{Name: name, Port: number, Protocol: protocol})
+	endpoints := endpointsOf(meta, texts, corev1.EndpointPort{Name: name, Port: number, Protocol: protocol})
 	return []runtime.Object{endpoints, slice}
 }
 

@@ -1,7 +1,7 @@
 package controlplane
 
 import (
-	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +10,7 @@ import (
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/golden"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -175,7 +176,7 @@ func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
 	p := provisioner(t, specified)
 	k, err := makeKeys(p.now())
 	assert.NilError(t, err)
-	objects, err := p.clusterObjects(context.Background(), k, Endpoint{Host: "192.0.2.10", API: 443})
+	objects, err := p.clusterObjects(k, Endpoint{Host: "192.0.2.10", API: 443}, []netip.Addr{netip.MustParseAddr("192.0.2.10")})
 	assert.NilError(t, err)
 	wanted, err := unstructuredOf(objects)
 	assert.NilError(t, err)
@@ -189,4 +190,48 @@ func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
 		text = append(append(text, "---\n"...), encoded...)
 	}
 	golden.Assert(t, string(text), "cluster-objects.yaml")
+}
+
+func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
+	v4, v6, mapped := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("::ffff:192.0.2.10")
+	six := replace(specified, "podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16", "podCIDR: 'fd00:64::/48', serviceCIDR: 'fd00:128::/112'")
+	for _, tt := range []struct {
+		vcluster string
+		found    []netip.Addr
+		kept     []netip.Addr
+		family   discoveryv1.AddressType
+	}{
+		{specified, []netip.Addr{v4, v6}, []netip.Addr{v4}, discoveryv1.AddressTypeIPv4},
+		{specified, []netip.Addr{mapped}, []netip.Addr{v4}, discoveryv1.AddressTypeIPv4},
+		{specified, []netip.Addr{v6}, nil, ""},
+		{six, []netip.Addr{v4, v6}, []netip.Addr{v6}, discoveryv1.AddressTypeIPv6},
+		{six, []netip.Addr{v4}, nil, ""},
+	} {
+		kept, err := provisioner(t, tt.vcluster).ofServices("api.example.com", tt.found)
+		if tt.kept == nil {
+			assert.ErrorContains(t, err, "none of them of the family of networking.serviceCIDR")
+			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			continue
+		}
+		assert.NilError(t, err)
+		assert.Assert(t, slices.Equal(kept, tt.kept), "%v", kept)
+		for _, object := range kubernetesEndpoints(kept, 443) {
+			if set, is := object.(*discoveryv1.EndpointSlice); is {
+				assert.Equal(t, set.AddressType, tt.family)
+			}
+		}
+	}
+}
+
+func TestANameThatDoesNotResolveYetIsWaitedFor(t *testing.T) {
+	p := provisioner(t, specified)
+	p.Cluster.Fleet.ControlPlane.Timeout.Duration = 500 * time.Millisecond
+	var said []string
+	_, err := p.lookUp(t.Context(), "api.invalid", func(line string) { said = append(said, line) })
+	assert.ErrorContains(t, err, "the control plane's endpoint api.invalid does not resolve")
+	assert.ErrorContains(t, err, "submit again")
+	assert.Assert(t, len(said) > 0)
+	found, err := p.lookUp(t.Context(), "192.0.2.10", func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, found[0].String(), "192.0.2.10")
 }
