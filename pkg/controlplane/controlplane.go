@@ -43,6 +43,8 @@ type Provisioner struct {
 	renew bool
 	// restores is set in a run that fills the store from an archive: no other may use what is not complete.
 	restores bool
+	// archived is host:port of the API server when the archive was made that this run restores.
+	archived string
 }
 
 // Outcome is what a run made of the control plane.
@@ -56,15 +58,22 @@ type Outcome struct {
 	// KubeconfigSecret in the cluster's namespace holds an administrator's kubeconfig.
 	KubeconfigSecret string `json:"kubeconfigSecret"`
 	// Version of Kubernetes.
-	Version string            `json:"version"`
-	Changes []apply.Change    `json:"-"`
-	Signed  map[string]string `json:"signed,omitempty"`
-	Seconds float64           `json:"seconds"`
+	Version string `json:"version"`
+	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not the one of now.
+	MachinesKnow string            `json:"machinesKnow,omitempty"`
+	Changes      []apply.Change    `json:"-"`
+	Signed       map[string]string `json:"signed,omitempty"`
+	Seconds      float64           `json:"seconds"`
 }
 
-// String is one line for people.
+// String is what people read: one line, and another where machines have to be thought of.
 func (o Outcome) String() string {
-	return fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds, apply.Summary(o.Changes))
+	text := fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds, apply.Summary(o.Changes))
+	if o.MachinesKnow != "" {
+		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have that address lead here (controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these machines and join them again",
+			o.Endpoint, o.MachinesKnow)
+	}
+	return text
 }
 
 func (p *Provisioner) names() names      { return names(p.Cluster.Name) }
@@ -128,7 +137,7 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 	if err != nil {
 		return outcome, err
 	}
-	changes, err = p.furnish(ctx, k, endpoint, prefix(report, "[4/4 cluster] "))
+	outcome.MachinesKnow, changes, err = p.furnish(ctx, k, endpoint, prefix(report, "[4/4 cluster] "))
 	outcome.Changes = append(outcome.Changes, changes...)
 	return outcome, err
 }
@@ -257,12 +266,31 @@ func (p *Provisioner) runEtcd(ctx context.Context, k *keys, report func(string))
 	return append(changes, made...), err
 }
 
-// furnish sets what the cluster itself must hold, once its API server answers.
-func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]apply.Change, error) {
+// furnish sets what the cluster itself must hold, once its API server answers. It returns the address by which machines know
+// it, where that is another one.
+func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) (string, []apply.Change, error) {
 	cluster, err := p.found(ctx, k, report)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
+	known, err := machinesKnow(ctx, cluster.client, endpoint)
+	if err != nil {
+		return "", nil, err
+	}
+	wanted, err := p.furniture(ctx, k, endpoint, report)
+	if err != nil {
+		return known, nil, err
+	}
+	report(fmt.Sprintf("setting %d objects that joining machines need", len(wanted)))
+	changes, err := cluster.objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "argosy-cluster"}, wanted, apply.Options{Force: true})
+	if err != nil {
+		return known, changes, fmt.Errorf("setting what joining machines need: %w", err)
+	}
+	return known, changes, nil
+}
+
+// furniture is what furnish sets.
+func (p *Provisioner) furniture(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]*unstructured.Unstructured, error) {
 	addresses, err := p.lookUp(ctx, endpoint.Host, report)
 	if err != nil {
 		return nil, err
@@ -271,16 +299,7 @@ func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, r
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := unstructuredOf(objects)
-	if err != nil {
-		return nil, err
-	}
-	report(fmt.Sprintf("setting %d objects that joining machines need", len(wanted)))
-	changes, err := cluster.objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "argosy-cluster"}, wanted, apply.Options{Force: true})
-	if err != nil {
-		return changes, fmt.Errorf("setting what joining machines need: %w", err)
-	}
-	return changes, nil
+	return unstructuredOf(objects)
 }
 
 // set applies objects in the host cluster. They are Argosy's own, so it takes every field of them.

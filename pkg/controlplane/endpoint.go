@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -155,8 +156,8 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 			return endpoint, "", err
 		}
 		endpoint.Others = append(endpoint.Others, addresses...)
-		if len(addresses) > 0 {
-			endpoint.Host = addresses[0]
+		if endpoint.Host, err = p.hostAmong(ctx, addresses); err != nil {
+			return endpoint, "", err
 		}
 		endpoint.useNodePorts(service)
 	default:
@@ -174,6 +175,46 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 		return endpoint, fmt.Sprintf("Service %s has no address yet", service.Name), nil
 	}
 	return endpoint, "", nil
+}
+
+// hostAmong chooses the address that machines know already, as long as it is one of the nodes': which node is first by name
+// changes as the host cluster grows, and machines that joined before would be cut off.
+func (p *Provisioner) hostAmong(ctx context.Context, addresses []string) (string, error) {
+	known, err := p.knownHost(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case slices.Contains(addresses, known):
+		return known, nil
+	case len(addresses) > 0:
+		return addresses[0], nil
+	}
+	return "", nil
+}
+
+// knownHost is where the control plane was when it was provisioned or backed up last; "" when it never was.
+func (p *Provisioner) knownHost(ctx context.Context) (string, error) {
+	name := p.Cluster.KubeconfigSecret()
+	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("reading Secret %q: %w", name, apply.Classify(err))
+	}
+	address := p.archived
+	if err == nil {
+		_, server := readKubeconfig(held.Data[kubeconfigDataKey])
+		address = addressOf(server)
+	}
+	host, _, _ := net.SplitHostPort(address)
+	return host, nil
+}
+
+// addressOf is host:port of an API server's URL; "" of what is none.
+func addressOf(server string) string {
+	parsed, err := url.Parse(server)
+	if err != nil {
+		return ""
+	}
+	return parsed.Host
 }
 
 func (e *Endpoint) useNodePorts(service *corev1.Service) {

@@ -1,16 +1,22 @@
 package controlplane
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/pkg/apply"
 )
 
 // Groups that kubeadm's roles are bound to.
@@ -48,6 +54,8 @@ func configMap(namespace, name, key, text string) *corev1.ConfigMap {
 	}
 }
 
+const clusterInfoName = "cluster-info"
+
 // clusterInfo is what a machine discovers the cluster by; a controller signs it for each bootstrap token.
 func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	text, err := yaml.Marshal(map[string]any{
@@ -57,7 +65,32 @@ func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding cluster-info: %w", err)
 	}
-	return configMap(metav1.NamespacePublic, "cluster-info", "kubeconfig", string(text)), nil
+	return configMap(metav1.NamespacePublic, clusterInfoName, "kubeconfig", string(text)), nil
+}
+
+// machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; "" while it
+// has no machines. It is taken from what they discovered the cluster by: that is set last, so a run that was interrupted
+// is followed by one that still knows.
+func machinesKnow(ctx context.Context, client kubernetes.Interface, endpoint Endpoint) (string, error) {
+	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, clusterInfoName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading ConfigMap %q: %w", clusterInfoName, apply.Classify(err))
+	}
+	held, err := clientcmd.Load([]byte(info.Data["kubeconfig"]))
+	if err != nil || held.Clusters[""] == nil || held.Clusters[""].Server == endpoint.Server() {
+		return "", nil // what can't be read was of use to no machine
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return "", fmt.Errorf("listing the cluster's nodes: %w", apply.Classify(err))
+	}
+	if len(nodes.Items) == 0 {
+		return "", nil
+	}
+	return addressOf(held.Clusters[""].Server), nil
 }
 
 // kubeadmConfig is kubeadm's ClusterConfiguration, as far as it concerns machines that join.

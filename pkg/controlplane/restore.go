@@ -38,17 +38,11 @@ type Restored struct {
 	Archive string    `json:"archive"`
 	Taken   time.Time `json:"taken"`
 	Keys    int       `json:"keys"`
-	// MachinesKnow is the address that the cluster's machines know, where it is not the one that it has now.
-	MachinesKnow string `json:"machinesKnow,omitempty"`
 }
 
 // String is what people read.
 func (r Restored) String() string {
-	text := fmt.Sprintf("restored as it was at %s (archive %s, %d keys): %s", r.Taken.Format(time.RFC3339), r.Archive, r.Keys, r.Outcome)
-	if r.MachinesKnow != "" {
-		text += fmt.Sprintf("\nthe control plane is at %s now, and its machines know it at %s: have that address lead here (controlPlane.service, controlPlane.endpoint), or reset the machines and join them again", r.Endpoint, r.MachinesKnow)
-	}
-	return text
+	return fmt.Sprintf("restored as it was at %s (archive %s, %d keys): %s", r.Taken.Format(time.RFC3339), r.Archive, r.Keys, r.Outcome)
 }
 
 // Restore makes a cluster's control plane anew from an archive in volume <cluster>-backups: keys, then store, then all
@@ -80,16 +74,16 @@ func (p *Provisioner) restore(ctx context.Context, o RestoreOptions, report func
 	}
 	restored := Restored{Archive: begun.Archive, Taken: begun.Taken, Keys: begun.Keys}
 	run := *p
-	run.restores = true
+	run.restores, run.archived = true, begun.Endpoint
 	endpoint, err := run.restoreStore(ctx, begun, report)
 	if err != nil {
 		return restored, err
 	}
-	if endpoint.Address() != begun.Endpoint {
-		restored.MachinesKnow = begun.Endpoint
-	}
 	if restored.Outcome, err = run.provision(ctx, prefix(report, "[5/5 control plane] ")); err != nil {
 		return restored, err
+	}
+	if endpoint.Address() != begun.Endpoint {
+		restored.MachinesKnow = begun.Endpoint
 	}
 	return restored, p.noteRestore(ctx, nil)
 }
