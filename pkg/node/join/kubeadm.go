@@ -39,7 +39,16 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	if c.Host.Exists(layout.BootstrapConf) {
 		return false, layout.BootstrapConf + " is left over and has to be removed", nil
 	}
-	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, j.Server), nil
+	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, kubeletServer(c.Host)), nil
+}
+
+// kubeletServer is where the kubelet looks for the API server, without a slash at its end; "" when it has no credentials.
+func kubeletServer(h *host.Host) string {
+	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
+	if config == nil {
+		return ""
+	}
+	return strings.TrimSuffix(config.Server, "/")
 }
 
 // notJoined says why the machine is not yet this node of this cluster; "" when it is.

@@ -136,7 +136,35 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
 	}
-	return true, fmt.Sprintf("the machine is node %s of this cluster already", j.NodeName), nil
+	moved, err := movedAway(ctx, c)
+	if err != nil {
+		return false, "", err
+	}
+	return true, fmt.Sprintf("the machine is node %s of this cluster already%s", j.NodeName, moved), nil
+}
+
+// movedAway looks at a node that knows the cluster by another address than the one of now. As long as the cluster answers
+// there as well, that is worth a remark; where it does not, the node is cut off, and a join would only seem to succeed.
+func movedAway(ctx context.Context, c *node.Context) (remark string, err error) {
+	j, known := c.Operation.Join, kubeletServer(c.Host)
+	if known == strings.TrimSuffix(j.Server, "/") {
+		return "", nil
+	}
+	asked := *j
+	asked.Server, asked.Requirements.MaxClockSkew = known, 0
+	found := findings{}
+	lookEndpoint(ctx, c.Host, &asked, &found)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if len(found.problems) == 0 {
+		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", known, j.Server), nil
+	}
+	return "", &node.Failure{
+		Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, which it knows at %s, and the cluster is at %s now: %s",
+			j.NodeName, known, j.Server, found.problems[0].text)),
+		Hint: "have the old address lead to the cluster again, or reset the machine first (executor-plugin reset) and join it anew",
+	}
 }
 
 // lookOwner refuses a machine that belongs to somebody else, and takes what an unfinished join of this cluster left.

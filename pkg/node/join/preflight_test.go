@@ -196,9 +196,9 @@ func TestClocksAreCompared(t *testing.T) {
 
 func TestAJoinedMachineIsNotAskedWhatOnlyANewOneMustHave(t *testing.T) {
 	m := newMachine(t)
-	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
-	m.write("/proc/1/comm", "init\n")
 	m.join.Server = "https://" + freeAddress(t)
+	m.joined(m.ca, m.join.Server+"/", "m1", time.Now().Add(time.Hour))
+	m.write("/proc/1/comm", "init\n")
 	holds, detail, err := checkPreflight(context.Background(), m.context)
 	assert.NilError(t, err)
 	assert.Assert(t, holds)
@@ -221,4 +221,27 @@ func TestANodeOfThisClusterByAnotherNameIsRefused(t *testing.T) {
 	m.joined(m.ca, m.join.Server, "other", time.Now().Add(time.Hour))
 	_, _, err := checkPreflight(context.Background(), m.context)
 	assert.ErrorContains(t, err, `The machine is already node "other" of this cluster, not "m1"`)
+}
+
+func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *testing.T) {
+	// The cluster's own answers at the first address; a machine has joined, and now the cluster is said to be at another one.
+	m := newMachine(t)
+	server := m.fakeAPI(0)
+	m.join.CACert += string(m.ca.pem)
+	first := m.join.Server
+	m.joined(m.ca, first, "m1", time.Now().Add(time.Hour))
+	m.join.Server = "https://192.0.2.10:443"
+	holds, detail, err := checkPreflight(context.Background(), m.context)
+	assert.NilError(t, err)
+	assert.Assert(t, holds)
+	assert.Equal(t, detail, "the machine is node m1 of this cluster already, which it knows at "+first+"; its address is https://192.0.2.10:443 now, and it answers at both")
+	holds, detail, err = checkKubeadm(context.Background(), m.context)
+	assert.NilError(t, err)
+	assert.Assert(t, holds)
+	assert.Equal(t, detail, "node m1 has its credentials for "+first)
+
+	server.Close()
+	_, _, err = checkPreflight(context.Background(), m.context)
+	assert.ErrorContains(t, err, "which it knows at "+first+", and the cluster is at https://192.0.2.10:443 now")
+	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
 }
