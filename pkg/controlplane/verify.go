@@ -10,6 +10,7 @@ import (
 
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/pki"
 )
@@ -74,8 +75,8 @@ func (h Health) String() string {
 	return text
 }
 
-// Verify looks at the cluster as its users will: every component answers at the version wanted, and what runs in it runs,
-// as far as there are machines. Addons get the fleet's controlPlane.timeout to come up where machines are there.
+// Verify looks at the cluster as its users will: the API server answers at the version wanted, every component works, and
+// what runs in the cluster runs, as far as there are machines. All of it gets the fleet's controlPlane.timeout to come up.
 func (p *Provisioner) Verify(ctx context.Context, report func(string)) (Health, error) {
 	health, err := p.verify(ctx, report)
 	if err != nil {
@@ -104,7 +105,12 @@ func (p *Provisioner) verify(ctx context.Context, report func(string)) (Health, 
 	if health.CertificatesEnd, err = p.certificatesEnd(ctx); err != nil {
 		return health, err
 	}
-	return health, p.wait(ctx, report, func(ctx context.Context) (string, error) { return notReady(ctx, cluster, wanted, &health) })
+	return health, p.wait(ctx, report, func(ctx context.Context) (string, error) {
+		if why, err := p.notWorking(ctx, cluster.client); err != nil || why != "" {
+			return why, err // addons can't work before
+		}
+		return notReady(ctx, cluster, wanted, &health)
+	})
 }
 
 func countNodes(ctx context.Context, cluster *connection, health *Health) error {
@@ -123,26 +129,45 @@ func countNodes(ctx context.Context, cluster *connection, health *Health) error 
 	return nil
 }
 
-// certificatesEnd is when the first of the certificates that the control plane serves or shows ends.
+// certificatesEnd is when the first ends of the certificates that the control plane, its etcd and its administrator have.
 func (p *Provisioner) certificatesEnd(ctx context.Context) (time.Time, error) {
-	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().certs(), metav1.GetOptions{})
-	if err != nil {
-		return time.Time{}, fmt.Errorf("reading Secret %q: %w", p.names().certs(), apply.Classify(err))
+	secrets := []string{p.names().certs(), p.Cluster.KubeconfigSecret()}
+	if p.Cluster.Store().Kind == config.StoreEtcd {
+		secrets = append(secrets, p.names().etcdCerts())
 	}
 	var first time.Time
-	for name, content := range held.Data {
-		if !strings.HasSuffix(name, certExtension) {
-			continue
-		}
-		ends, err := pki.Expiry(content)
+	for _, name := range secrets {
+		held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return time.Time{}, fault.As(fault.Permanent, fmt.Errorf("reading %q of Secret %q: %w", name, held.Name, err))
+			return time.Time{}, fmt.Errorf("reading Secret %q: %w", name, apply.Classify(err))
 		}
-		if first.IsZero() || ends.Before(first) {
-			first = ends
+		for file, content := range held.Data {
+			cert := certificateIn(file, content)
+			if cert == nil {
+				continue
+			}
+			ends, err := pki.Expiry(cert)
+			if err != nil {
+				return time.Time{}, fault.As(fault.Permanent, fmt.Errorf("reading %q of Secret %q: %w", file, name, err))
+			}
+			if first.IsZero() || ends.Before(first) {
+				first = ends
+			}
 		}
 	}
 	return first, nil
+}
+
+// certificateIn is the certificate in a file of a Secret: the file itself, or a kubeconfig's; nil when it holds none.
+func certificateIn(file string, content []byte) []byte {
+	switch {
+	case strings.HasSuffix(file, certExtension):
+		return content
+	case strings.HasSuffix(file, ".conf"), file == kubeconfigDataKey:
+		pair, _ := readKubeconfig(content)
+		return pair.Cert
+	}
+	return nil
 }
 
 // notReady says which addons do not work yet; those that only lack machines to run on do not count.

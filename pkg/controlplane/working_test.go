@@ -1,0 +1,132 @@
+package controlplane
+
+import (
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/pki"
+)
+
+func since(ago time.Duration) corev1.ContainerState {
+	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(noon().Add(-ago))}}
+}
+
+func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}
+	backOff := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 5m0s restarting"}}
+	for _, tt := range []struct {
+		name   string
+		status corev1.ContainerStatus
+		says   string
+	}{
+		{"runs", corev1.ContainerStatus{State: since(time.Second)}, ""},
+		{"crashes again and again", corev1.ContainerStatus{State: backOff, LastTerminationState: ended}, "container kube-scheduler ended with exit code 1: fake logs"},
+		{"is between two crashes", corev1.ContainerStatus{Ready: true, State: since(time.Second), LastTerminationState: ended}, "container kube-scheduler ended with exit code 1 and was started again: fake logs"},
+		{"crashed once", corev1.ContainerStatus{Ready: true, State: since(time.Minute), LastTerminationState: ended}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := provisioner(t, specified)
+			tt.status.Name = "kube-scheduler"
+			always := corev1.ContainerRestartPolicyAlways
+			add(t, p, &corev1.Pod{
+				ObjectMeta: p.meta("team-a-control-plane-0", componentControlPlane),
+				Spec:       corev1.PodSpec{InitContainers: []corev1.Container{{Name: "program"}, {Name: "kine", RestartPolicy: &always}}},
+				Status: corev1.PodStatus{
+					Conditions:            []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+					InitContainerStatuses: []corev1.ContainerStatus{{Name: "program", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}, {Name: "kine", State: since(time.Second)}},
+					ContainerStatuses:     []corev1.ContainerStatus{tt.status},
+				},
+			})
+			why, err := p.notRunning(t.Context(), "team-a-control-plane", componentControlPlane)
+			assert.NilError(t, err)
+			if tt.says != "" {
+				tt.says = "pod team-a-control-plane-0: " + tt.says
+			}
+			assert.Equal(t, why, tt.says)
+		})
+	}
+}
+
+func TestThePodThatStoodInForTheControlPlaneDoesNotCount(t *testing.T) {
+	p := provisioner(t, specified)
+	pod := &corev1.Pod{ObjectMeta: p.meta("team-a-restore-x", componentControlPlane)}
+	pod.Labels[batchv1.JobNameLabel] = "team-a-restore"
+	add(t, p, pod)
+	why, err := p.notRunning(t.Context(), "team-a-control-plane", componentControlPlane)
+	assert.NilError(t, err)
+	assert.Equal(t, why, "StatefulSet team-a-control-plane: no pod yet")
+}
+
+func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
+	lease := func(renewed time.Time) []runtime.Object {
+		duration, at := int32(15), metav1.NewMicroTime(renewed)
+		return []runtime.Object{&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-scheduler"},
+			Spec: coordinationv1.LeaseSpec{RenewTime: &at, LeaseDurationSeconds: &duration}}}
+	}
+	for _, tt := range []struct {
+		name    string
+		objects []runtime.Object
+		args    []string
+		says    string
+	}{
+		{"leads", lease(noon().Add(-2 * time.Second)), nil, ""},
+		{"leads by a clock that is ahead", lease(noon().Add(20 * time.Second)), nil, ""},
+		{"leads by a clock that is behind", lease(noon().Add(-40 * time.Second)), nil, ""},
+		{"has not begun", nil, nil, "kube-scheduler has not begun to work"},
+		{"stopped", lease(noon().Add(-time.Minute)), nil, "kube-scheduler has not worked since 2026-03-01T11:59:00Z"},
+		{"elects nobody", nil, []string{"--leader-elect=false"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			why, err := provisioner(t, specified).notLeading(t.Context(), fake.NewClientset(tt.objects...), "kube-scheduler", config.Component{ExtraArgs: tt.args})
+			assert.NilError(t, err)
+			assert.Equal(t, why, tt.says)
+		})
+	}
+}
+
+func TestTheFirstCertificateToEndCountsWhereverItIs(t *testing.T) {
+	for _, file := range []string{"apiserver.crt", "scheduler.conf", "value", "peer.crt"} {
+		p := provisioner(t, replace(specified, "controlPlane:", etcdStored))
+		k, err := makeKeys(noon())
+		assert.NilError(t, err)
+		for secret, files := range map[string][]string{"team-a-certs": {"apiserver.crt", "scheduler.conf"}, "team-a-kubeconfig": {"value", "bundles"}, "team-a-etcd-certs": {"peer.crt", "peer.key"}} {
+			data := map[string][]byte{}
+			for _, name := range files {
+				leaf := client("a")
+				if leaf.Life = 48 * time.Hour; name == file {
+					leaf.Life = 24 * time.Hour
+				}
+				data[name] = certificateFile(t, k, name, leaf)
+			}
+			hold(t, p, secret, data)
+		}
+		ends, err := p.certificatesEnd(t.Context())
+		assert.NilError(t, err)
+		assert.Equal(t, ends, noon().Add(24*time.Hour), file)
+	}
+}
+
+// certificateFile is a file of a Secret with a certificate in it, if it is one that holds any.
+func certificateFile(t *testing.T, k *keys, name string, leaf pki.Leaf) []byte {
+	t.Helper()
+	pair, err := k.cluster.Issue(leaf, noon())
+	assert.NilError(t, err)
+	switch name {
+	case "scheduler.conf", "value":
+		text, err := writeKubeconfig("team-a", "https://192.0.2.10:443", "a", k.cluster.Cert, pair)
+		assert.NilError(t, err)
+		return text
+	case "peer.key", "bundles":
+		return []byte("no certificate")
+	}
+	return pair.Cert
+}
