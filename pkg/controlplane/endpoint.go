@@ -130,7 +130,7 @@ func (p *Provisioner) checkOutside(endpoint Endpoint) error {
 	if key == "" {
 		return nil
 	}
-	return fault.As(fault.Configuration, fmt.Errorf("the control plane's address %s lies in %s, which is %s: machines would take it for the cluster's own. give it another one (controlPlane.service, controlPlane.endpoint). A cluster that never ran can go, by deprovision with force=true and finalBackup=false, and begin anew in another network",
+	return fault.As(fault.Configuration, fmt.Errorf("the control plane's address %s lies in %s, which is %s: machines would take it for the cluster's own; give it another one (controlPlane.service, controlPlane.endpoint), or, where the cluster never ran, submit deprovision with force=true and finalBackup=false and begin anew in another network",
 		address, key, network))
 }
 
