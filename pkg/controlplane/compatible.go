@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
@@ -91,7 +93,9 @@ func (p *Provisioner) checkFollows(ctx context.Context, stand sets) error {
 		problems = append(problems, config.Problem{Document: config.VClusterDocument, Key: key, Text: fmt.Sprintf(text, args...), Suggestion: suggestion})
 	}
 	p.compareMembers(stand.etcd, add)
-	p.compareVolume(stand.controlPlane, add)
+	if err := p.compareVolume(ctx, stand.controlPlane, add); err != nil {
+		return err
+	}
 	if err := p.compareVersion(ctx, stand.controlPlane, add); err != nil {
 		return err
 	}
@@ -136,19 +140,29 @@ func membersOf(set *appsv1.StatefulSet) int {
 	return 0
 }
 
-// compareVolume refuses to move SQLite's state from a claim into a pod or the other way: the new pod would have none.
-func (p *Provisioner) compareVolume(set *appsv1.StatefulSet, add adder) {
+// compareVolume refuses to move SQLite's state from a claim into a pod or the other way: the new pod would have none. A claim
+// that never got a volume holds no state: where there is no class for it, the documents may do without.
+func (p *Provisioner) compareVolume(ctx context.Context, set *appsv1.StatefulSet, add adder) error {
 	if set == nil || p.Cluster.Store().Kind != config.StoreSQLite {
-		return
+		return nil
 	}
 	const key, setBack = "controlPlane.statefulSet.persistence.volumeClaim.enabled", "set it back, or deprovision the cluster and provision it anew"
 	for _, volume := range set.Spec.Template.Spec.Volumes {
 		switch claimed := volume.PersistentVolumeClaim != nil; {
 		case volume.Name != volumeData || claimed == p.persists():
 		case claimed:
-			add(key, setBack, "is off, and the cluster's state is on PersistentVolumeClaim %s: without it the cluster would begin empty", volume.PersistentVolumeClaim.ClaimName)
+			name := volume.PersistentVolumeClaim.ClaimName
+			claim, err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).Get(ctx, name, metav1.GetOptions{})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("reading PersistentVolumeClaim %q: %w", name, apply.Classify(err))
+			}
+			if err == nil && claim.Status.Phase == corev1.ClaimPending {
+				return nil
+			}
+			add(key, setBack, "is off, and the cluster's state is on PersistentVolumeClaim %s: without it the cluster would begin empty", name)
 		default:
 			add(key, setBack, "is on, and the cluster's state is in its pod alone: on a new volume the cluster would begin empty")
 		}
 	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"gotest.tools/v3/assert"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
@@ -87,5 +88,19 @@ func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
 func TestASecondPodComesOnlyWhereItHasTheSameState(t *testing.T) {
 	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false, etcdStored: true, externalStored: true} {
 		assert.Equal(t, provisioner(t, replace(specified, "controlPlane:", section)).sharesState(), shares, section)
+	}
+}
+
+func TestAClaimThatNeverGotAVolumeMayBeGivenUp(t *testing.T) {
+	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "", corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
+		p := stands(t, specified)
+		add(t, p, &corev1.PersistentVolumeClaim{ObjectMeta: p.meta("team-a-data", componentControlPlane), Status: corev1.PersistentVolumeClaimStatus{Phase: phase}})
+		turn(t, p, replace(specified, "controlPlane:", inPod))
+		_, _, err := p.ensureKeys(t.Context())
+		if says == "" {
+			assert.NilError(t, err)
+			continue
+		}
+		assert.ErrorContains(t, err, says)
 	}
 }
