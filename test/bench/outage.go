@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
@@ -39,24 +40,28 @@ func (o *outage) text(prefix string) string {
 // watcher is a client that asks an API server for an object of its store every askEvery. Requests overlap, so that one
 // which hangs hides no other.
 type watcher struct {
-	client *http.Client
-	url    string
+	ask func(context.Context) error
 
 	mutex  sync.Mutex
 	seen   outage
 	latest time.Time // good answer
 }
 
-// askTimeout is how long a request may take; then it has failed.
-const askTimeout = time.Second
+const (
+	// askTimeout is how long a request on a new connection may take; then it has failed.
+	askTimeout = time.Second
+	// keptTimeout leaves client-go the second after which it repeats what an API server that ends has put off.
+	keptTimeout = 3 * time.Second
+	// asked is an object rather than /readyz: an API server that ends is not ready any more, but still answers.
+	asked = "/api/v1/namespaces/default"
+)
 
-// newWatchers are two clients: one makes a connection for each request, the other keeps its own, as client-go does. They
-// ask for an object rather than for /readyz: an API server that ends is not ready any more, but still answers.
+// newWatchers are two clients: one makes a connection for each request and takes every refusal for a failure, the other is
+// client-go's, which keeps its connection and repeats what the server asks it to.
 func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 	access = rest.CopyConfig(access)
-	access.Timeout = askTimeout
-	url := access.Host + "/api/v1/namespaces/default"
-	keeping, err := rest.HTTPClientFor(access)
+	access.Timeout, access.QPS = keptTimeout, -1
+	client, err := kubernetes.NewForConfig(access)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a client for %s: %w", access.Host, err)
 	}
@@ -65,7 +70,9 @@ func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 		return nil, nil, fmt.Errorf("making a client for %s: %w", access.Host, err)
 	}
 	forgetting := &http.Client{Timeout: askTimeout, Transport: &http.Transport{TLSClientConfig: tls, DisableKeepAlives: true}}
-	return &watcher{client: forgetting, url: url}, &watcher{client: keeping, url: url}, nil
+	fresh = &watcher{ask: func(ctx context.Context) error { return ask(ctx, forgetting, access.Host+asked) }}
+	kept = &watcher{ask: func(ctx context.Context) error { return client.RESTClient().Get().AbsPath(asked).Do(ctx).Error() }}
+	return fresh, kept, nil
 }
 
 // run asks until ctx ends, and then waits for the last answers.
@@ -79,7 +86,7 @@ func (w *watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			requests.Go(func() { w.note(ask(context.WithoutCancel(ctx), w.client, w.url)) })
+			requests.Go(func() { w.note(w.ask(context.WithoutCancel(ctx))) })
 		}
 	}
 }

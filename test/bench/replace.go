@@ -28,7 +28,7 @@ func (b *bench) replaceOne(ctx context.Context) error {
 				return err
 			}
 		}
-		fmt.Printf("replace-1 %s %s %s %s goal=3s (longest gap without an answer, new connections and a kept one) rounds=%d\n",
+		fmt.Printf("replace-1 %s %s %s %s goal=3s (longest gap without an answer, new connections, and client-go on a kept one) rounds=%d\n",
 			ours.fresh.text(""), ours.kept.text("kept-"), byHand.fresh.text("by-hand-"), byHand.kept.text("by-hand-kept-"), b.rounds)
 		return nil
 	})
@@ -46,7 +46,7 @@ func (b *bench) replaceTwo(ctx context.Context) error {
 				return err
 			}
 		}
-		fmt.Printf("replace-2 %s %s goal=0-failed (longest gap without an answer, new connections and a kept one) rounds=%d\n",
+		fmt.Printf("replace-2 %s %s goal=0-failed (longest gap without an answer, new connections, and client-go on a kept one) rounds=%d\n",
 			ours.fresh.text(""), ours.kept.text("kept-"), b.rounds)
 		return nil
 	})
