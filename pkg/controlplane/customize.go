@@ -38,7 +38,7 @@ type podSettings struct {
 func (p *Provisioner) customize(set *appsv1.StatefulSet) error {
 	s := p.Cluster.VCluster.ControlPlane.StatefulSet
 	return customize(set, podSettings{
-		key: "controlPlane.statefulSet", main: "kube-apiserver", labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
+		key: "controlPlane.statefulSet", main: apiServerName, labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
 		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes, mounts: s.Persistence.AddVolumeMounts,
 		workingDir: s.WorkingDir, dnsPolicy: s.DNSPolicy, dnsConfig: s.DNSConfig, hostAliases: s.HostAliases, runtimeClass: s.RuntimeClassName,
 		serviceLinks: s.EnableServiceLinks, policy: s.ImagePullPolicy, probes: &s.Probes, initContainers: s.InitContainers, containers: s.SidecarContainers,

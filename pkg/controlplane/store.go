@@ -22,6 +22,9 @@ const sqliteSource = "sqlite://" + sqliteFile + "?_journal=WAL&cache=shared&_bus
 // sqliteFile is the database's.
 const sqliteFile = dataDir + "/state.db"
 
+// kineName is that of its container.
+const kineName = "kine"
+
 // dataSourceKey of the Secret that names an external database.
 const dataSourceKey = "dataSource"
 
@@ -56,7 +59,7 @@ func (p *Provisioner) kine() corev1.Container {
 			LocalObjectReference: corev1.LocalObjectReference{Name: p.dataSourceSecret()}, Key: dataSourceKey,
 		}}}
 	}
-	container := p.container("kine", append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"}, settings.ExtraArgs...))
+	container := p.container(kineName, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"}, settings.ExtraArgs...))
 	container.Env = []corev1.EnvVar{source}
 	container.Resources = requests("20m", "64Mi")
 	container.VolumeMounts = []corev1.VolumeMount{

@@ -53,7 +53,7 @@ func (p *Provisioner) whyPod(ctx context.Context, pod *corev1.Pod) string {
 	for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
 		reason, serious := p.whyContainer(ctx, pod, status)
 		if serious {
-			return reason
+			return reason + p.whyStore(ctx, pod, status.Name)
 		}
 		if starting == "" {
 			starting = reason
@@ -66,6 +66,18 @@ func (p *Provisioner) whyPod(ctx context.Context, pod *corev1.Pod) string {
 		return starting + " (" + event + ")"
 	}
 	return starting
+}
+
+// whyStore is what keeps kine from its database, where an API server ended: that only says that it waited for its store.
+func (p *Provisioner) whyStore(ctx context.Context, pod *corev1.Pod, ended string) string {
+	if ended != apiServerName || !p.runsKine() {
+		return ""
+	}
+	line := p.lastLine(ctx, pod.Name, kineName, true)
+	if !strings.Contains(line, "level=error") && !strings.Contains(line, "level=fatal") {
+		return ""
+	}
+	return fmt.Sprintf("; container %s says: %s", kineName, line)
 }
 
 // whyContainer says what a container waits for, and whether that is more than taking its time.
