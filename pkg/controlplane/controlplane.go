@@ -273,6 +273,9 @@ func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, r
 	if err != nil {
 		return "", nil, err
 	}
+	if err := checkOwnState(ctx, cluster.client, k.cluster.Cert); err != nil {
+		return "", nil, err
+	}
 	known, err := machinesKnow(ctx, cluster.client, endpoint)
 	if err != nil {
 		return "", nil, err

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/pki"
 )
 
@@ -68,4 +69,14 @@ func TestAnAddressThatMachinesKnowAndThatIsNoMoreIsSaid(t *testing.T) {
 		"(controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these machines and join them again"
 	assert.Equal(t, moved.String(), says)
 	assert.Equal(t, Restored{Outcome: moved, Archive: "a", Taken: noon(), Keys: 3}.String(), "restored as it was at 2026-03-01T12:00:00Z (archive a, 3 keys): "+says)
+}
+
+func TestTheStateOfAnotherClusterIsNotTakenOver(t *testing.T) {
+	info, err := clusterInfo(endpoint, []byte("ca"))
+	assert.NilError(t, err)
+	assert.NilError(t, checkOwnState(t.Context(), fake.NewClientset(), []byte("ca")))
+	assert.NilError(t, checkOwnState(t.Context(), fake.NewClientset(info), []byte("ca")))
+	err = checkOwnState(t.Context(), fake.NewClientset(info), []byte("another"))
+	assert.ErrorContains(t, err, "its API server was https://192.0.2.10:443")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 }

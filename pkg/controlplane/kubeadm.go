@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/fault"
 )
 
 // Groups that kubeadm's roles are bound to.
@@ -66,6 +68,24 @@ func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 		return nil, fmt.Errorf("encoding cluster-info: %w", err)
 	}
 	return configMap(metav1.NamespacePublic, clusterInfoName, "kubeconfig", string(text)), nil
+}
+
+// checkOwnState refuses a store with the state of another cluster, e.g. a database that a cluster of before was kept in: its
+// nodes and accounts were let in by another authority. What machines discovered that cluster by tells.
+func checkOwnState(ctx context.Context, client kubernetes.Interface, caCert []byte) error {
+	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, clusterInfoName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading ConfigMap %q: %w", clusterInfoName, apply.Classify(err))
+	}
+	held, err := clientcmd.Load([]byte(info.Data["kubeconfig"]))
+	if err != nil || held.Clusters[""] == nil || bytes.Equal(held.Clusters[""].CertificateAuthorityData, caCert) {
+		return nil // what can't be read was of use to no machine
+	}
+	return fault.As(fault.Configuration, fmt.Errorf("the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
+		held.Clusters[""].Server))
 }
 
 // machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; "" while it

@@ -96,6 +96,7 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 	})
 	_, err = cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
 	assert.NilError(t, err)
+	emptied(t, source)
 	w := provision(t, cluster)
 	inside(t, cluster, "create", "configmap", "kept-in-postgresql")
 
@@ -122,12 +123,25 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 		succeeded(t, cluster, "deprovision", "finalBackup=false", "keepVolumes=true")
 		message := refused(t, run(t, cluster, "restore", "archive="+archive), "restore")
 		assert.Assert(t, strings.Contains(message, "empty"), message) // an external database is the user's to empty
-		target, _, _ := strings.Cut(source, "?")
-		emptied, err := exec.CommandContext(t.Context(), "psql", target, "--command", "DROP TABLE kine").CombinedOutput()
-		assert.NilError(t, err, string(emptied))
+		emptied(t, source)
 		succeeded(t, cluster, "restore", "archive="+archive)
 		soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
 	})
+	t.Run("and no other cluster is made of what it holds", func(t *testing.T) {
+		assert.NilError(t, cluster.Remove(t.Context()))
+		assert.NilError(t, cluster.Apply(t.Context()))
+		_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
+		assert.NilError(t, err)
+		message := refused(t, run(t, cluster, "provision"), "control-plane")
+		assert.Assert(t, strings.Contains(message, "the store holds the state of another cluster"), message)
+	})
+}
+
+// emptied takes what kine keeps out of a database.
+func emptied(t *testing.T, source string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "psql", source, "--command", "DROP TABLE IF EXISTS kine").CombinedOutput()
+	assert.NilError(t, err, string(out))
 }
 
 func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
