@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -211,18 +210,4 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 		return fmt.Errorf("asking %q: the answer is %s", url, response.Status)
 	}
 	return nil
-}
-
-// set puts a value at a path of a document, e.g. "controlPlane.statefulSet.highAvailability.replicas".
-func set(document map[string]any, path string, value any) {
-	names := strings.Split(path, ".")
-	for _, name := range names[:len(names)-1] {
-		inner, ok := document[name].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			document[name] = inner
-		}
-		document = inner
-	}
-	document[names[len(names)-1]] = value
 }

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"argosy.dev/argosy/test/site"
 )
 
 // replaceOne shows for how long the API of a cluster with one replica, and SQLite, is away while its pod is replaced: by a
@@ -54,8 +56,8 @@ func (b *bench) replaceTwo(ctx context.Context) error {
 
 // available makes a cluster of two replicas and an etcd beside them.
 func available(vcluster map[string]any) {
-	set(vcluster, "controlPlane.backingStore.etcd.deploy.enabled", true)
-	set(vcluster, "controlPlane.statefulSet.highAvailability.replicas", 2)
+	site.Set(vcluster, "controlPlane.backingStore.etcd.deploy.enabled", true)
+	site.Set(vcluster, "controlPlane.statefulSet.highAvailability.replicas", 2)
 }
 
 // change has the control plane's pods replaced, and nothing else, by a document that wants another annotation on them.
@@ -66,7 +68,7 @@ func (h *hosted) change(ctx context.Context) error {
 		if shape != nil {
 			shape(document)
 		}
-		set(document, "controlPlane.statefulSet.pods.annotations", map[string]any{"bench": time.Now().Format(time.RFC3339Nano)})
+		site.Set(document, "controlPlane.statefulSet.pods.annotations", map[string]any{"bench": time.Now().Format(time.RFC3339Nano)})
 	}
 	if err := h.ApplyDocuments(ctx); err != nil {
 		return err

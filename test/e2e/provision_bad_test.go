@@ -11,20 +11,6 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// set puts a value at a path of a document, e.g. "controlPlane.service.spec.loadBalancerClass".
-func set(document map[string]any, path string, value any) {
-	names := strings.Split(path, ".")
-	for _, name := range names[:len(names)-1] {
-		inner, ok := document[name].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			document[name] = inner
-		}
-		document = inner
-	}
-	document[names[len(names)-1]] = value
-}
-
 func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 	for i, tt := range []struct {
 		name     string
@@ -34,13 +20,13 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 		// says is in the step's message; CLUSTER stands for the cluster's name.
 		says string
 	}{
-		{"networks that overlap", func(d map[string]any) { set(d, "networking.serviceCIDR", "10.64.128.0/17") }, nil, "validate", "overlap"},
+		{"networks that overlap", func(d map[string]any) { site.Set(d, "networking.serviceCIDR", "10.64.128.0/17") }, nil, "validate", "overlap"},
 		{"a load balancer that gives no address", func(d map[string]any) {
-			set(d, "controlPlane.service.spec.loadBalancerClass", "example.com/none")
+			site.Set(d, "controlPlane.service.spec.loadBalancerClass", "example.com/none")
 		}, nil, "control-plane", "no load balancer of the host cluster gave it one"},
-		{"an image that can't be pulled", func(d map[string]any) { set(d, "controlPlane.distro.k8s.image.tag", "v1.34.99") }, nil, "control-plane", "kubernetes:v1.34.99-full"},
+		{"an image that can't be pulled", func(d map[string]any) { site.Set(d, "controlPlane.distro.k8s.image.tag", "v1.34.99") }, nil, "control-plane", "kubernetes:v1.34.99-full"},
 		{"a volume that stays pending", func(d map[string]any) {
-			set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
+			site.Set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
 		}, nil, "control-plane", "PersistentVolumeClaim CLUSTER-data is pending (StorageClass no-such-class)"},
 		{"a quota that is used up", nil, func(t *testing.T, cluster *site.Provisioned) {
 			_, err := cluster.Kubectl(t.Context(), "create", "quota", "small", "--hard=persistentvolumeclaims=0")
@@ -55,13 +41,13 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 			assert.NilError(t, err)
 		}, "validate", "statefulsets.apps"},
 		{"a data source that is none", func(d map[string]any) {
-			set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+			site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
 		}, func(t *testing.T, cluster *site.Provisioned) {
 			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=host=db")
 			assert.NilError(t, err)
 		}, "validate", "does not begin with postgres:// or mysql://"},
 		{"a database that does not answer", func(d map[string]any) {
-			set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+			site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
 		}, func(t *testing.T, cluster *site.Provisioned) {
 			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=postgres://kine:s3cret@10.117.0.1:1/kine")
 			assert.NilError(t, err)
@@ -71,7 +57,7 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 			t.Parallel()
 			cluster := the.Provisioned(fmt.Sprintf("team-d%d", i))
 			cluster.VCluster = tt.vcluster
-			cluster.Fleet = func(document map[string]any) { set(document, "controlPlane.timeout", "25s") }
+			cluster.Fleet = func(document map[string]any) { site.Set(document, "controlPlane.timeout", "25s") }
 			assert.NilError(t, cluster.Remove(t.Context()))
 			t.Cleanup(func() { assert.NilError(t, cluster.Remove(context.Background())) })
 			assert.NilError(t, cluster.Apply(t.Context()))

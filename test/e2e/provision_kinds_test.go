@@ -36,9 +36,9 @@ func village(t *testing.T, vcluster func(document map[string]any), machines ...s
 
 func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 	cluster := village(t, func(d map[string]any) {
-		set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
-		set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
-		set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
+		site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
+		site.Set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
+		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
 	})
 	provision(t, cluster)
 	pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "name")
@@ -68,7 +68,7 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 }
 
 func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
-	cluster := village(t, func(d map[string]any) { set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
+	cluster := village(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
 	message := refused(t, run(t, cluster, "provision"), "control-plane")
 	assert.Assert(t, strings.Contains(message, "install/rbac/node-port"), message)
 
@@ -91,8 +91,8 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 	source, err := the.Lab.Postgres(t.Context())
 	assert.NilError(t, err)
 	cluster := village(t, func(d map[string]any) {
-		set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
-		set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
+		site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
 	})
 	_, err = cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
 	assert.NilError(t, err)

@@ -84,7 +84,7 @@ func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
 	inside(t, town.Provisioned, "create", "configmap", "moved")
 	before, kubelets := standing(t), kubeletsOf(t)
 
-	town.VCluster = func(d map[string]any) { set(d, "controlPlane.backingStore.etcd.deploy.enabled", true) }
+	town.VCluster = func(d map[string]any) { site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true) }
 	assert.NilError(t, town.ApplyDocuments(t.Context()))
 	message := refused(t, run(t, town.Provisioned, "provision"), "validate")
 	assert.Assert(t, strings.Contains(message, "machines=keep"), message)

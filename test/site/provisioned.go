@@ -234,3 +234,17 @@ func (p *Provisioned) Forwarded(ctx context.Context, target string, port int) (s
 	page, err := io.ReadAll(response.Body)
 	return string(page), err
 }
+
+// Set puts a value at a path of a document, e.g. "controlPlane.statefulSet.highAvailability.replicas".
+func Set(document map[string]any, path string, value any) {
+	names := strings.Split(path, ".")
+	for _, name := range names[:len(names)-1] {
+		inner, ok := document[name].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			document[name] = inner
+		}
+		document = inner
+	}
+	document[names[len(names)-1]] = value
+}
