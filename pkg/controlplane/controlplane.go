@@ -273,10 +273,14 @@ func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, r
 	if err != nil {
 		return "", nil, err
 	}
-	if err := checkOwnState(ctx, cluster.client, k.cluster.Cert); err != nil {
+	held, err := discovered(ctx, cluster.client)
+	if err != nil {
 		return "", nil, err
 	}
-	known, err := machinesKnow(ctx, cluster.client, endpoint)
+	if err := checkOwnState(held, k.cluster.Cert); err != nil {
+		return "", nil, err
+	}
+	known, err := machinesKnow(ctx, cluster.client, held, endpoint)
 	if err != nil {
 		return "", nil, err
 	}

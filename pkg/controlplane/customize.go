@@ -13,21 +13,20 @@ import (
 
 // podSettings is what a document says about the pods of a StatefulSet, wherever it says so.
 type podSettings struct {
-	key                   string // of the section, for errors
-	labels, annotations   map[string]string
-	pods                  config.Metadata
-	resources             config.Resources
-	scheduling            config.Scheduling
-	security              config.Security
-	env                   []config.Free
-	volumes, mounts       []config.Free
-	workingDir, dnsPolicy string
-	dnsConfig             config.Free
-	hostAliases           []config.Free
-	runtimeClass          string
-	serviceLinks          bool
-	// main is the container that the rest is for.
-	main                       string
+	key                        string // of the section, for errors
+	labels, annotations        map[string]string
+	pods                       config.Metadata
+	resources                  config.Resources
+	scheduling                 config.Scheduling
+	security                   config.Security
+	env                        []config.Free
+	volumes, mounts            []config.Free
+	workingDir, dnsPolicy      string
+	dnsConfig                  config.Free
+	hostAliases                []config.Free
+	runtimeClass               string
+	serviceLinks               bool
+	main                       string // the container that the rest is for
 	policy                     string // of pulling images
 	probes                     *config.Probes
 	initContainers, containers []config.Free

@@ -58,7 +58,10 @@ func TestAnAddressThatMachinesKnowAndThatIsNoMoreIsSaid(t *testing.T) {
 		{"another address", []runtime.Object{info, node("m1", "192.0.2.1")}, endpoint, "192.0.2.9:443"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			known, err := machinesKnow(t.Context(), fake.NewClientset(tt.objects...), tt.now)
+			client := fake.NewClientset(tt.objects...)
+			held, err := discovered(t.Context(), client)
+			assert.NilError(t, err)
+			known, err := machinesKnow(t.Context(), client, held, tt.now)
 			assert.NilError(t, err)
 			assert.Equal(t, known, tt.known)
 		})
@@ -74,9 +77,11 @@ func TestAnAddressThatMachinesKnowAndThatIsNoMoreIsSaid(t *testing.T) {
 func TestTheStateOfAnotherClusterIsNotTakenOver(t *testing.T) {
 	info, err := clusterInfo(endpoint, []byte("ca"))
 	assert.NilError(t, err)
-	assert.NilError(t, checkOwnState(t.Context(), fake.NewClientset(), []byte("ca")))
-	assert.NilError(t, checkOwnState(t.Context(), fake.NewClientset(info), []byte("ca")))
-	err = checkOwnState(t.Context(), fake.NewClientset(info), []byte("another"))
+	held, err := discovered(t.Context(), fake.NewClientset(info))
+	assert.NilError(t, err)
+	assert.NilError(t, checkOwnState(nil, []byte("ca")))
+	assert.NilError(t, checkOwnState(held, []byte("ca")))
+	err = checkOwnState(held, []byte("another"))
 	assert.ErrorContains(t, err, "its API server was https://192.0.2.10:443")
 	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
 
@@ -70,38 +71,38 @@ func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	return configMap(metav1.NamespacePublic, clusterInfoName, "kubeconfig", string(text)), nil
 }
 
-// checkOwnState refuses a store with the state of another cluster, e.g. a database that a cluster of before was kept in: its
-// nodes and accounts were let in by another authority. What machines discovered that cluster by tells.
-func checkOwnState(ctx context.Context, client kubernetes.Interface, caCert []byte) error {
+// discovered is what machines discovered a cluster by, as its store has it; nil when there is none, or none that was of use to
+// a machine. It is set last, so a run that was interrupted is followed by one that still finds what held before.
+func discovered(ctx context.Context, client kubernetes.Interface) (*clientcmdapi.Cluster, error) {
 	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, clusterInfoName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading ConfigMap %q: %w", clusterInfoName, apply.Classify(err))
+		return nil, fmt.Errorf("reading ConfigMap %q: %w", clusterInfoName, apply.Classify(err))
 	}
 	held, err := clientcmd.Load([]byte(info.Data["kubeconfig"]))
-	if err != nil || held.Clusters[""] == nil || bytes.Equal(held.Clusters[""].CertificateAuthorityData, caCert) {
-		return nil // what can't be read was of use to no machine
+	if err != nil {
+		return nil, nil
+	}
+	return held.Clusters[""], nil
+}
+
+// checkOwnState refuses a store with the state of another cluster, e.g. a database that a cluster of before was kept in: its
+// nodes and accounts were let in by another authority.
+func checkOwnState(held *clientcmdapi.Cluster, caCert []byte) error {
+	if held == nil || bytes.Equal(held.CertificateAuthorityData, caCert) {
+		return nil
 	}
 	return fault.As(fault.Configuration, fmt.Errorf("the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
-		held.Clusters[""].Server))
+		held.Server))
 }
 
 // machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; "" while it
-// has no machines. It is taken from what they discovered the cluster by: that is set last, so a run that was interrupted
-// is followed by one that still knows.
-func machinesKnow(ctx context.Context, client kubernetes.Interface, endpoint Endpoint) (string, error) {
-	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, clusterInfoName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+// has no machines.
+func machinesKnow(ctx context.Context, client kubernetes.Interface, held *clientcmdapi.Cluster, endpoint Endpoint) (string, error) {
+	if held == nil || held.Server == endpoint.Server() {
 		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("reading ConfigMap %q: %w", clusterInfoName, apply.Classify(err))
-	}
-	held, err := clientcmd.Load([]byte(info.Data["kubeconfig"]))
-	if err != nil || held.Clusters[""] == nil || held.Clusters[""].Server == endpoint.Server() {
-		return "", nil // what can't be read was of use to no machine
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
@@ -110,7 +111,7 @@ func machinesKnow(ctx context.Context, client kubernetes.Interface, endpoint End
 	if len(nodes.Items) == 0 {
 		return "", nil
 	}
-	return addressOf(held.Clusters[""].Server), nil
+	return addressOf(held.Server), nil
 }
 
 // kubeadmConfig is kubeadm's ClusterConfiguration, as far as it concerns machines that join.

@@ -40,9 +40,8 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	return set, nil
 }
 
-// containers in the order in which kubelet starts them, one after another and without a pause. The API server comes last: it
-// wants all processors for its first two seconds, in which others would start slowly, and it is asked whether it is ready
-// only when all are started.
+// containers in the order in which kubelet starts them, one after another and without a pause: the store comes before the API
+// server that asks for it.
 func (p *Provisioner) containers() []corev1.Container {
 	var list []corev1.Container
 	if p.runsKine() {

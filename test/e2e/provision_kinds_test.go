@@ -62,8 +62,7 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 
 	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout=180s")
 	assert.NilError(t, err)
-	w := provision(t, cluster)
-	assert.Assert(t, strings.Contains(step(t, w, "control-plane").Message, "unchanged"), describe(w))
+	provision(t, cluster)
 	assert.Assert(t, strings.Contains(inside(t, cluster, "get", "configmaps", "-o", "name"), "written-19"))
 }
 
