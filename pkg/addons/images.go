@@ -78,7 +78,7 @@ func pauseImage(cluster *config.Cluster, version string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	reference := cluster.Join().Containerd.PauseImage
+	reference := cluster.VCluster.PrivateNodes.JoinNode.Containerd.PauseImage
 	if reference == "" {
 		// defaultImageRegistry is not in front of it: the node bundle brings it, under this name.
 		reference = images.versions.Replace(table["pause"])

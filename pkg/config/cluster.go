@@ -121,11 +121,19 @@ func (c *Cluster) Taints(m Machine) []Taint {
 	return taints
 }
 
-// Join returns what both documents say about joining nodes, for every machine alike.
-func (c *Cluster) Join() JoinNode { return c.VCluster.PrivateNodes.JoinNode }
+// NodeSettings are what one machine gets as a node.
+type NodeSettings struct {
+	JoinNode
+	// BinariesPath and CNIBinariesPath are where its programs and CNI plugins go.
+	BinariesPath, CNIBinariesPath string
+}
 
-// KubeletExtraArgs of every node, in their order, duplicates kept.
-func (c *Cluster) KubeletExtraArgs() []KubeletArg { return c.Join().NodeRegistration.KubeletExtraArgs }
+// Settings of a machine's node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade, with the machine's own
+// over them.
+func (c *Cluster) Settings(_ Machine) NodeSettings {
+	nodes := c.VCluster.PrivateNodes
+	return NodeSettings{JoinNode: nodes.JoinNode, BinariesPath: nodes.AutoUpgrade.BinariesPath, CNIBinariesPath: nodes.AutoUpgrade.CNIBinariesPath}
+}
 
 // CgroupDriver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means what the cluster's
 // kubelet-config says.

@@ -30,7 +30,7 @@ func defaultFleet() Fleet {
 		ControlPlane: HostedControlPlane{Timeout: seconds(10 * 60)},
 
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
-		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30)},
+		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30), CommandTimeout: seconds(5 * 60)},
 		Limits: Limits{
 			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60), RetryBudget: seconds(5 * 60),
 		},

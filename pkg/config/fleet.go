@@ -29,6 +29,8 @@ type Fleet struct {
 	Bundles Bundles `json:"bundles,omitzero"`
 	// Join holds what Argosy asks of machines before it touches them.
 	Join JoinPolicy `json:"join,omitzero"`
+	// Registries says how image registries are reached, by the plugin and with whose logins.
+	Registries Registries `json:"registries,omitzero"`
 	// Limits bound what runs at once and for how long.
 	Limits Limits `json:"limits,omitzero"`
 }
@@ -157,6 +159,20 @@ type JoinPolicy struct {
 	MinMemory string `json:"minMemory,omitempty"`
 	// MaxClockSkew between the machine and the API server. Default 30s.
 	MaxClockSkew metav1.Duration `json:"maxClockSkew,omitzero"`
+	// CommandTimeout bounds each of preInstallCommands, preJoinCommands and postJoinCommands. Default 5m.
+	CommandTimeout metav1.Duration `json:"commandTimeout,omitzero"`
+}
+
+// Registries says how image registries are reached. Where containerd on the machines looks is in
+// privateNodes.joinNode.containerd.registry of vcluster.yaml.
+type Registries struct {
+	// Secret names a Secret of type kubernetes.io/dockerconfigjson beside the ConfigMap. The plugin pulls with its logins,
+	// and every machine's containerd gets them beside those of privateNodes.joinNode.containerd.registry.auth.
+	Secret string `json:"secret,omitempty"`
+	// CACert is a PEM certificate authority for what the plugin pulls and downloads, beside the system's.
+	CACert string `json:"caCert,omitempty"`
+	// PlainHTTP are the hosts, with their ports, that the plugin asks without TLS.
+	PlainHTTP []string `json:"plainHTTP,omitempty"`
 }
 
 // Limits bound the work.

@@ -53,19 +53,6 @@ func unsupported() []refusal {
 	}
 }
 
-// notYet is what this version reads and does not carry out. An entry goes when its feature comes.
-func notYet() []refusal {
-	const reason, instead = "is not carried out by this version", "remove it"
-	return []refusal{
-		{"privateNodes.joinNode.preInstallCommands", switchedOn, reason, instead},
-		{"privateNodes.joinNode.preJoinCommands", switchedOn, reason, instead},
-		{"privateNodes.joinNode.postJoinCommands", switchedOn, reason, instead},
-		{"privateNodes.joinNode.containerd.enabled", switchedOff, reason, "remove it, and let Argosy install containerd"},
-		{"privateNodes.joinNode.containerd.registry", anySet, reason, instead},
-		{"privateNodes.joinNode.containerd.importImages", switchedOn, reason, instead},
-	}
-}
-
 // notExisting is what only a cluster that Argosy provisions can have: in another one the objects are somebody else's.
 func notExisting() []refusal {
 	return []refusal{

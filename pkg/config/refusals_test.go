@@ -40,12 +40,6 @@ func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
 		"privateNodes.defaultProfile":                       {"gold", `""`},
 		"deploy.volumeSnapshotController":                   {"{enabled: false}", "null"},
 
-		"privateNodes.joinNode.preInstallCommands":      {"[swapoff -a]", "[]"},
-		"privateNodes.joinNode.preJoinCommands":         {"[swapoff -a]", "[]"},
-		"privateNodes.joinNode.postJoinCommands":        {"[swapoff -a]", "[]"},
-		"privateNodes.joinNode.containerd.enabled":      {"false", "true"},
-		"privateNodes.joinNode.containerd.registry":     {"{auth: {docker.io: {username: a}}}", "{auth: {}, mirrors: {}, configPath: ''}"},
-		"privateNodes.joinNode.containerd.importImages": {"[/images]", "[]"},
 		"privateNodes.kubelet.config":                   {"{failSwapOn: false}", "{cgroupDriver: systemd}"},
 	}
 	for path, value := range hostedRefusals() {
@@ -70,7 +64,7 @@ func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
 			})
 		}
 	}
-	always := slices.Concat(unsupported(), notYet())
+	always := unsupported()
 	try(existingFleet, slices.Concat(always, notExisting()))
 	try(hostedFleet, slices.Concat(always, notProvisioned()))
 	for _, r := range slices.Concat(always, notExisting(), notProvisioned()) {

@@ -28,7 +28,6 @@ func (d *document) checkVCluster(v *VCluster) {
 		d.add("privateNodes.enabled", "must be true: Argosy gives clusters machines of their own", "write privateNodes: {enabled: true}")
 	}
 	d.refuse(unsupported())
-	d.refuse(notYet())
 	d.checkPrivateNodes(v.PrivateNodes)
 	d.checkControlPlane(v.ControlPlane)
 	d.checkNetworking(v.Networking)

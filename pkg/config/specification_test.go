@@ -142,6 +142,6 @@ privateNodes:
 `)
 	assert.Equal(t, c.Fleet.Bundles.Repository, "https://bundles.example.com/kubernetes")
 	assert.Equal(t, c.CgroupDriver(), "systemd")
-	assert.Equal(t, len(c.KubeletExtraArgs()), 3)
-	assert.Equal(t, c.Join().NodeRegistration.ImagePullPolicy, "Never")
+	assert.Equal(t, len(c.VCluster.PrivateNodes.JoinNode.NodeRegistration.KubeletExtraArgs), 3)
+	assert.Equal(t, c.VCluster.PrivateNodes.JoinNode.NodeRegistration.ImagePullPolicy, "Never")
 }

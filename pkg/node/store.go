@@ -101,7 +101,7 @@ func (s *Store) forgetInSpec(id string) error {
 		// What cannot be read may still hold a secret.
 		return s.host.Remove(s.name(id, "spec.json"))
 	}
-	if op.Secrets == (spec.Secrets{}) {
+	if op.Secrets.Empty() {
 		return nil
 	}
 	op.Secrets = spec.Secrets{}

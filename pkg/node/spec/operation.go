@@ -27,6 +27,8 @@ type Kind string
 const (
 	KindJoin  Kind = "join"
 	KindReset Kind = "reset"
+	// KindImages imports images into the container runtime of a machine that is a node already.
+	KindImages Kind = "images"
 )
 
 // Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest of
@@ -40,6 +42,7 @@ type Operation struct {
 	Timeout Duration `json:"timeout"`
 	Join    *Join    `json:"join,omitempty"`
 	Reset   *Reset   `json:"reset,omitempty"`
+	Images  *Images  `json:"images,omitempty"`
 	// Secrets are removed from the machine's disk as soon as they are used.
 	Secrets Secrets `json:"secrets,omitzero"`
 }
@@ -63,6 +66,58 @@ type Join struct {
 	Containerd   Containerd   `json:"containerd"`
 	Registration Registration `json:"registration"`
 	Requirements Requirements `json:"requirements"`
+	// Hooks are the user's own commands.
+	Hooks Hooks `json:"hooks,omitzero"`
+	// ImportImages are imported before the machine joins, in order.
+	ImportImages []ImageSource `json:"importImages,omitempty"`
+	// KubeletConfig is the cluster's kubelet-config, a KubeletConfiguration in YAML, as it is now. A machine that joined
+	// with another one takes it over when it is reconciled.
+	KubeletConfig string `json:"kubeletConfig,omitempty"`
+}
+
+// Hooks are commands of the user's, each run by /bin/sh -e from a file of its own.
+type Hooks struct {
+	// PreInstall run before anything is installed, PreJoin right before kubeadm join, PostJoin after the node is healthy.
+	PreInstall []string `json:"preInstall,omitempty"`
+	PreJoin    []string `json:"preJoin,omitempty"`
+	PostJoin   []string `json:"postJoin,omitempty"`
+	// Timeout bounds each command.
+	Timeout Duration `json:"timeout,omitempty"`
+}
+
+// Images is a machine whose container runtime should hold images.
+type Images struct {
+	// Sources are imported in order; one that fails does not keep the others from being imported.
+	Sources []ImageSource `json:"sources"`
+	// BinariesPath is where the join installed ctr.
+	BinariesPath string `json:"binariesPath"`
+	// CRISocket is the runtime's socket; empty for Argosy's containerd.
+	CRISocket string `json:"criSocket,omitempty"`
+	// ClusterUID is whose node the machine has to be.
+	ClusterUID string `json:"clusterUID"`
+}
+
+// ImageSource is where images come from: files on the machine, or what the plugin sends. Exactly one of Path and Sent is set.
+type ImageSource struct {
+	// Name is how messages call it: the path, URL or image as the user wrote it.
+	Name string `json:"name"`
+	// Path is a file on the machine, or a folder whose .tar, .tar.gz and .tar.zst files are imported.
+	Path string `json:"path,omitempty"`
+	// Sent is what the plugin streams.
+	Sent *SentImages `json:"sent,omitempty"`
+}
+
+// SentImages is an archive that the plugin streams to the machine while the operation waits for it.
+type SentImages struct {
+	// Key tells contents apart: what was imported under a key is not asked for again while its images are there.
+	Key string `json:"key"`
+	// SHA256 of the archive, hex; empty when nobody vouches for it but the digests inside.
+	SHA256 string `json:"sha256,omitempty"`
+	// Size in bytes; 0 when unknown.
+	Size int64 `json:"size,omitempty"`
+	// Images are references and the digests that they have to lead to, where the source tells before it is read; a machine
+	// that has them all is not sent anything.
+	Images map[string]string `json:"images,omitempty"`
 }
 
 // Reset is a machine that should be no node any more. It says whose node it may be, and where things were put that are to
@@ -106,6 +161,34 @@ type Containerd struct {
 	PauseImage string `json:"pauseImage,omitempty"`
 	// CgroupDriver is "systemd" or "cgroupfs"; containerd's must equal the kubelet's.
 	CgroupDriver string `json:"cgroupDriver"`
+	// External is a runtime that is there already: it is checked and never touched.
+	External bool `json:"external,omitempty"`
+	// Registry says how containerd reaches image registries.
+	Registry Registry `json:"registry,omitzero"`
+}
+
+// Registry says how containerd reaches image registries.
+type Registry struct {
+	// ConfigPath is the folder with a hosts.toml for each registry; empty for /etc/containerd/certs.d.
+	ConfigPath string `json:"configPath,omitempty"`
+	// Mirrors by the registry's host, with its port where it has one.
+	Mirrors map[string]Mirror `json:"mirrors,omitempty"`
+}
+
+// Mirror is one registry and the hosts that stand in for it, as containerd's hosts.toml has them.
+type Mirror struct {
+	MirrorHost
+	// Hosts are asked first, in order.
+	Hosts []MirrorHost `json:"hosts,omitempty"`
+}
+
+// MirrorHost is one address of a registry.
+type MirrorHost struct {
+	Server       string   `json:"server,omitempty"`
+	CACert       []string `json:"caCert,omitempty"`
+	SkipVerify   bool     `json:"skipVerify,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+	OverridePath bool     `json:"overridePath,omitempty"`
 }
 
 // Registration is how the node registers itself.
@@ -147,7 +230,23 @@ type Requirements struct {
 type Secrets struct {
 	// BootstrapToken is "id.secret", valid for minutes and for this machine alone.
 	BootstrapToken string `json:"bootstrapToken,omitempty"`
+	// Registries are logins by the registry's host.
+	Registries map[string]RegistryLogin `json:"registries,omitempty"`
 }
+
+// RegistryLogin is a login at an image registry: user and password, or a token, or both in Auth as Docker writes it.
+type RegistryLogin struct {
+	Username      string `json:"username,omitempty"`
+	Password      string `json:"password,omitempty"`
+	IdentityToken string `json:"identityToken,omitempty"`
+	Auth          string `json:"auth,omitempty"`
+}
+
+// Empty says whether there is no secret.
+func (s Secrets) Empty() bool { return s.BootstrapToken == "" && len(s.Registries) == 0 }
+
+// IsZero is what encoding/json asks.
+func (s Secrets) IsZero() bool { return s.Empty() }
 
 // String keeps secrets out of logs and messages.
 func (Secrets) String() string { return "[redacted]" }

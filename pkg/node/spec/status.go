@@ -34,7 +34,9 @@ type Status struct {
 	// Message says what is being done now, in the present tense: "starting containerd".
 	Message  string    `json:"message,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
-	Phases   []Phase   `json:"phases"`
+	// Feed is the key of the archive that the operation waits to be sent; empty when it waits for none.
+	Feed   string  `json:"feed,omitempty"`
+	Phases []Phase `json:"phases"`
 	// Changed is false when every phase already held.
 	Changed  bool      `json:"changed"`
 	Started  time.Time `json:"started"`
@@ -73,7 +75,34 @@ type Phase struct {
 	// Detail says what held, what was done or what is wanted: "kubelet v1.34.4".
 	Detail  string  `json:"detail,omitempty"`
 	Seconds float64 `json:"seconds"`
+	// Changes are what differs, piece by piece (plan only).
+	Changes []Change `json:"changes,omitempty"`
 }
+
+// Change is one thing on a machine that is not as wanted.
+type Change struct {
+	// What differs: a file's path, "sysctl net.ipv4.ip_forward", "binary /usr/local/bin/kubelet".
+	What string `json:"what"`
+	// Diff is unified, from what is there to what is wanted; empty where contents are secret or not text.
+	Diff string `json:"diff,omitempty"`
+	// Effect is what putting it right does.
+	Effect Effect `json:"effect"`
+}
+
+// Effect is what a changed setting does to a machine that is a node already.
+type Effect string
+
+// The effects.
+const (
+	// NoRestart: it is put right while everything runs on.
+	NoRestart Effect = "none"
+	// RestartsKubelet: pods run on.
+	RestartsKubelet Effect = "restarts kubelet"
+	// RestartsContainerd: pods run on, none starts or ends meanwhile.
+	RestartsContainerd Effect = "restarts containerd"
+	// NeedsRejoin: it holds from the machine's next join on.
+	NeedsRejoin Effect = "needs a rejoin"
+)
 
 // Error is why an operation ended without success.
 type Error struct {
