@@ -40,7 +40,7 @@ func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
 		"privateNodes.defaultProfile":                       {"gold", `""`},
 		"deploy.volumeSnapshotController":                   {"{enabled: false}", "null"},
 
-		"privateNodes.kubelet.config":                   {"{failSwapOn: false}", "{cgroupDriver: systemd}"},
+		"privateNodes.kubelet.config": {"{failSwapOn: false}", "{cgroupDriver: systemd}"},
 	}
 	for path, value := range hostedRefusals() {
 		cases[path] = pair{value[0], value[1]}

@@ -58,7 +58,7 @@ func (e *Engine) Plan(ctx context.Context, op *spec.Operation) (*spec.Status, er
 	for i, phase := range phases {
 		began := time.Now()
 		holds, detail, err := phase.Check(ctx, c)
-		entry := spec.Phase{Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began)}
+		entry := spec.Phase{Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began), Changes: c.takeChanges()}
 		switch {
 		case err != nil:
 			entry.Outcome, entry.Detail = spec.FailedPhase, err.Error()
@@ -194,6 +194,7 @@ func (r *run) all(ctx context.Context) {
 func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
 	entry := spec.Phase{Name: phase.Name, Outcome: spec.FailedPhase}
 	holds, detail, err := phase.Check(ctx, r.context)
+	logChanges(r.context.Log, r.context.takeChanges())
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -211,6 +212,13 @@ func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
 	}
 	entry.Outcome, entry.Detail = spec.Applied, detail
 	return entry, nil
+}
+
+// logChanges tells the operation's log what is about to be put right.
+func logChanges(log io.Writer, changes []spec.Change) {
+	for _, change := range changes {
+		fmt.Fprintf(log, "%s differs (%s)\n%s", change.What, change.Effect, change.Diff)
+	}
 }
 
 // interrupted gives an error that came from a shutdown its true cause: services cannot be started any more, sometimes a

@@ -42,6 +42,7 @@ type Context struct {
 	stop     context.Context
 	mu       sync.Mutex
 	deferred []func()
+	changes  []spec.Change
 }
 
 // Say sets the message that users see while the phase works, in the present tense: "starting containerd".
@@ -56,6 +57,23 @@ func (c *Context) Progress(p spec.Progress) {
 	if c.progress != nil {
 		c.progress(p)
 	}
+}
+
+// Differs notes, during a check, one thing that is not as wanted. A check that holds may note what only another operation
+// puts right.
+func (c *Context) Differs(changes ...spec.Change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes = append(c.changes, changes...)
+}
+
+// takeChanges gives what was noted since the last call.
+func (c *Context) takeChanges() []spec.Change {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changes := c.changes
+	c.changes = nil
+	return changes
 }
 
 // Interruptible gives a context that also ends when the operation is to stop, with the same cause. A phase uses it where

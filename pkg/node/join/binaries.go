@@ -52,12 +52,24 @@ func checkBinaries(_ context.Context, c *node.Context) (bool, string, error) {
 	for _, one := range all {
 		if !installed(c.Host, one) {
 			wanted++
+			c.Differs(spec.Change{What: "binary " + one.to, Effect: effectOf(one)})
 		}
 	}
 	if len(all) == 0 || wanted > 0 {
 		return false, fmt.Sprintf("kubelet %s and its companions have to be installed in %s", j.KubernetesVersion, j.BinariesPath), nil
 	}
 	return true, fmt.Sprintf("%d binaries are installed, kubelet %s", len(all), j.KubernetesVersion), nil
+}
+
+// effectOf is what putting a binary in place does, once the phases of its service follow.
+func effectOf(one install) spec.Effect {
+	switch filepath.Base(one.to) {
+	case "kubelet":
+		return spec.RestartsKubelet
+	case "containerd":
+		return spec.RestartsContainerd
+	}
+	return spec.NoRestart
 }
 
 // installed compares by inode, or by size and time where the file had to be copied.

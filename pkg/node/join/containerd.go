@@ -75,10 +75,11 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 	if err != nil {
 		return false, "", err
 	}
-	if missing := s.missing(c.Host); missing != "" {
+	if missing := s.missing(c); missing != "" {
 		return false, missing, nil
 	}
 	if err := inspect.Answers(ctx, c.Host, layout.ContainerdSocket); err != nil {
+		c.Differs(spec.Change{What: "service containerd", Effect: spec.RestartsContainerd})
 		return false, "containerd has to be started: " + err.Error(), nil
 	}
 	return true, "containerd runs with Argosy's configuration", nil

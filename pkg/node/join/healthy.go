@@ -25,6 +25,7 @@ const healthyWithin = 90 * time.Second
 func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	if err := healthy(ctx, c.Host, j); err != nil {
+		c.Differs(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
 		return false, err.Error(), nil
 	}
 	record, err := c.Store.Record()
@@ -39,8 +40,9 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 
 func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
-	if !kubeletRuns(c.Host) {
-		if err := systemctl(ctx, c, "start", "kubelet.service"); err != nil {
+	if !kubeletRunsFrom(c.Host, program(j, "kubelet")) {
+		// One that runs from another file is not the one that was installed.
+		if err := systemctl(ctx, c, "restart", "kubelet.service"); err != nil {
 			return "", withJournal(ctx, c, "kubelet.service", err)
 		}
 	}
@@ -155,19 +157,16 @@ func kubeletRunsFrom(h *host.Host, file string) bool {
 	return false
 }
 
-// recordOf is what the machine is after this operation; the time of joining stays when it was this already.
+// recordOf is what the machine is after this operation; what belongs to the joining stays when it was this node already.
 func recordOf(op *spec.Operation, before *spec.Record) *spec.Record {
 	j := op.Join
 	record := &spec.Record{
 		Cluster: op.Cluster, ClusterUID: j.ClusterUID, Machine: op.Machine, NodeName: j.NodeName,
-		Version: j.KubernetesVersion, Bundle: j.Bundle.SHA256, Joined: time.Now().UTC(),
+		Version: j.KubernetesVersion, Bundle: j.Bundle.SHA256, Joined: time.Now().UTC(), AtJoin: atJoin(j),
 	}
-	if before != nil {
-		same := *before
-		same.Joined = record.Joined
-		if same == *record {
-			record.Joined = before.Joined
-		}
+	if before != nil && before.ClusterUID == record.ClusterUID && before.NodeName == record.NodeName {
+		// It has not joined anew since.
+		record.Joined, record.AtJoin = before.Joined, before.AtJoin
 	}
 	return record
 }

@@ -21,6 +21,7 @@ func Phases() []node.Phase {
 		{Name: "images", Short: "importing the pause image", Check: checkImages, Apply: applyImages},
 		{Name: "kubelet", Short: "installing the kubelet's unit", Check: checkKubelet, Apply: applyKubelet},
 		{Name: "kubeadm", Short: "joining the cluster", Check: checkKubeadm, Apply: applyKubeadm},
+		{Name: "settings", Short: "setting the kubelet's configuration and arguments", Check: checkSettings, Apply: applySettings},
 		{Name: "healthy", Short: "waiting for the kubelet to be healthy", Check: checkHealthy, Apply: applyHealthy},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // bridgeCheck is kubeadm's name for what we check as well; who ignores it there ignores it here.
@@ -44,18 +45,20 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 	for _, m := range modules {
 		if !m.present(c.Host) && !tolerated(c, m.name) {
 			wanted = append(wanted, "module "+m.name)
+			c.Differs(spec.Change{What: "kernel module " + m.name, Effect: spec.NoRestart})
 		}
 	}
 	for _, s := range sysctls {
-		if sysctl(c.Host, s.key) != s.value && !tolerated(c, moduleOf(s.key)) {
+		if have := sysctl(c.Host, s.key); have != s.value && !tolerated(c, moduleOf(s.key)) {
 			wanted = append(wanted, s.key+"="+s.value)
+			c.Differs(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"), Effect: spec.NoRestart})
 		}
 	}
-	if !c.Host.Holds(layout.ModulesFile, renderModules(c.Host)) {
-		wanted = append(wanted, layout.ModulesFile)
-	}
-	if !c.Host.Holds(layout.SysctlFile, renderSysctls()) {
-		wanted = append(wanted, layout.SysctlFile)
+	for _, f := range []file{{layout.ModulesFile, renderModules(c.Host)}, {layout.SysctlFile, renderSysctls()}} {
+		if !c.Host.Holds(f.name, f.content) {
+			wanted = append(wanted, f.name)
+			c.Differs(node.FileChange(c.Host, f.name, f.content, spec.NoRestart))
+		}
 	}
 	if len(wanted) > 0 {
 		return false, "wants " + strings.Join(wanted, ", "), nil

@@ -36,6 +36,7 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	if why := notJoined(c.Host, j); why != "" {
 		return false, why, nil
 	}
+	noteRejoin(c)
 	if c.Host.Exists(layout.BootstrapConf) {
 		return false, layout.BootstrapConf + " is left over and has to be removed", nil
 	}
@@ -98,6 +99,9 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if why := notJoined(c.Host, j); why != "" {
 		return "", fmt.Errorf("joining the cluster: kubeadm ended well, but %s", why)
 	}
+	if err := errors.Join(rememberJoined(c), renewRecord(c)); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil
 }
 
@@ -109,7 +113,7 @@ func cleanHalfJoined(ctx context.Context, c *node.Context) error {
 			return err
 		}
 	}
-	if err := c.Host.Remove(layout.BootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join)); err != nil {
+	if err := c.Host.Remove(layout.BootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join), settingsFile); err != nil {
 		return fmt.Errorf("removing what an unfinished join left: %w", err)
 	}
 	return nil

@@ -36,7 +36,7 @@ func checkKubelet(_ context.Context, c *node.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	if missing := s.missing(c.Host); missing != "" {
+	if missing := s.missing(c); missing != "" {
 		return false, missing, nil
 	}
 	return true, "the kubelet's unit is installed and enabled", nil
@@ -93,9 +93,9 @@ func renderKubeletDropIn(j *spec.Join) []byte {
 [Service]
 Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=%s --kubeconfig=%s"
 Environment="KUBELET_CONFIG_ARGS=--config=%s"
-EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-%s
 EnvironmentFile=-/etc/default/kubelet
 ExecStart=
 ExecStart=%s $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
-`, inspect.Mark, layout.BootstrapConf, inspect.KubeletConf, layout.KubeletConfig, program(j, "kubelet"))
+`, inspect.Mark, layout.BootstrapConf, inspect.KubeletConf, layout.KubeletConfig, layout.KubeletFlags, program(j, "kubelet"))
 }

@@ -342,6 +342,8 @@ func (m *machine) kubeadmJoins() {
 			assert.Assert(m.t, !m.host.Exists(name), "%s is in kubeadm's way", name)
 		}
 		m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
+		m.write(layout.KubeletConfig, "kind: KubeletConfiguration\n")
+		m.write(layout.KubeletFlags, "KUBELET_KUBEADM_ARGS=\"--hostname-override=m1\"\n")
 		return "This node has joined the cluster\n", nil
 	}
 }

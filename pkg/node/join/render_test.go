@@ -70,7 +70,7 @@ func TestThePhasesAreInTheirOrder(t *testing.T) {
 		assert.Assert(t, phase.Short != "" && phase.Check != nil && phase.Apply != nil, phase.Name)
 		names = append(names, phase.Name)
 	}
-	assert.DeepEqual(t, names, []string{"preflight", "bundle", "kernel", "binaries", "containerd", "images", "kubelet", "kubeadm", "healthy"})
+	assert.DeepEqual(t, names, []string{"preflight", "bundle", "kernel", "binaries", "containerd", "images", "kubelet", "kubeadm", "settings", "healthy"})
 }
 
 func TestACleanMachineWantsEveryPhaseButPreflight(t *testing.T) {

@@ -38,20 +38,37 @@ func (s service) stamp() []byte {
 	return []byte(hex.EncodeToString(sum.Sum(nil)) + "\n")
 }
 
-// missing says what of the service is not in place; "" when all is, and was applied.
-func (s service) missing(h *host.Host) string {
+// missing says what of the service is not in place; "" when all is, and was applied. Each file that differs is noted.
+func (s service) missing(c *node.Context) string {
+	h, first := c.Host, ""
 	for _, f := range s.files {
 		if !h.Holds(f.name, f.content) {
-			return f.name + " has to be written"
+			c.Differs(node.FileChange(h, f.name, f.content, s.restarts()))
+			if first == "" {
+				first = f.name + " has to be written"
+			}
 		}
 	}
+	if first != "" {
+		return first
+	}
 	if !h.Exists(layout.EnabledLink(s.name)) {
+		c.Differs(spec.Change{What: layout.EnabledLink(s.name), Effect: s.restarts()})
 		return s.name + " has to be enabled"
 	}
 	if !h.Holds(s.stampFile(), s.stamp()) {
+		c.Differs(spec.Change{What: "service " + s.name, Effect: s.restarts()})
 		return s.name + " has to be restarted"
 	}
 	return ""
+}
+
+// restarts is what a change of the service does.
+func (s service) restarts() spec.Effect {
+	if s.name == "containerd" {
+		return spec.RestartsContainerd
+	}
+	return spec.RestartsKubelet
 }
 
 // write puts the files in place and enables the unit, as systemctl would, without starting it.

@@ -31,6 +31,8 @@ const (
 	KubeletDir = "/var/lib/kubelet"
 	// KubeletConfig is the kubelet's configuration, written by kubeadm.
 	KubeletConfig = KubeletDir + "/config.yaml"
+	// KubeletFlags holds the kubelet's arguments, written by kubeadm.
+	KubeletFlags = KubeletDir + "/kubeadm-flags.env"
 )
 
 // What belongs to containerd and to the pods' network.

@@ -67,4 +67,14 @@ type Record struct {
 	Version    string    `json:"version"`
 	Bundle     string    `json:"bundle"` // sha256
 	Joined     time.Time `json:"joined"`
+	// AtJoin are settings of the join that hold until the next one; empty on machines that joined before they were kept.
+	AtJoin AtJoin `json:"atJoin,omitzero"`
+}
+
+// AtJoin are settings that only a join brings to a machine.
+type AtJoin struct {
+	CRISocket  string `json:"criSocket,omitempty"`
+	CACertPath string `json:"caCertPath,omitempty"`
+	// Hooks is a digest of the commands; empty for none.
+	Hooks string `json:"hooks,omitempty"`
 }

@@ -1,0 +1,57 @@
+package join
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// atJoin are the settings of an operation that nothing but a join brings to a machine.
+func atJoin(j *spec.Join) spec.AtJoin {
+	return spec.AtJoin{CRISocket: j.Registration.CRISocket, CACertPath: caPath(j), Hooks: digestOfHooks(j.Hooks)}
+}
+
+// digestOfHooks is empty for none; how long they may take does not count.
+func digestOfHooks(hooks spec.Hooks) string {
+	hooks.Timeout = 0
+	if len(hooks.PreInstall)+len(hooks.PreJoin)+len(hooks.PostJoin) == 0 {
+		return ""
+	}
+	encoded, _ := json.Marshal(hooks) // text alone can always be encoded
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:8])
+}
+
+// renewRecord notes on a machine that was this node before, and has just joined again, what it joined with.
+func renewRecord(c *node.Context) error {
+	record, err := c.Store.Record()
+	if err != nil || record == nil {
+		return err
+	}
+	record.AtJoin, record.Joined = atJoin(c.Operation.Join), time.Now().UTC()
+	return c.Store.WriteRecord(record)
+}
+
+// noteRejoin notes what the documents say otherwise since the machine joined and only another join would bring to it.
+func noteRejoin(c *node.Context) {
+	record, err := c.Store.Record()
+	if err != nil || record == nil || record.AtJoin == (spec.AtJoin{}) {
+		return
+	}
+	then, now := record.AtJoin, atJoin(c.Operation.Join)
+	for _, setting := range []struct{ key, then, now string }{
+		{"privateNodes.joinNode.nodeRegistration.criSocket", then.CRISocket, now.CRISocket},
+		{"privateNodes.joinNode.caCertPath", then.CACertPath, now.CACertPath},
+	} {
+		if setting.then != setting.now {
+			c.Differs(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"), Effect: spec.NeedsRejoin})
+		}
+	}
+	if then.Hooks != now.Hooks {
+		c.Differs(spec.Change{What: "commands before and after the join", Effect: spec.NeedsRejoin})
+	}
+}

@@ -1,0 +1,212 @@
+package join
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// settingsFile remembers what the kubelet was set to, to tell what somebody changed on the machine from what the documents
+// change. It holds nothing secret.
+const settingsFile = spec.Root + "/kubelet.json"
+
+// settings are what the kubelet was last given.
+type settings struct {
+	// ClusterConfig is the cluster's kubelet-config of that time, and Config the file that kubeadm made of it.
+	ClusterConfig string `json:"clusterConfig"`
+	Config        string `json:"config"`
+	// Args are the arguments beside kubeadm's own.
+	Args []spec.Arg `json:"args,omitempty"`
+	// Restart says that files were about to be written, and the kubelet may not have them yet.
+	Restart bool `json:"restart,omitempty"`
+}
+
+// knownSettings reads what was remembered; false for a machine that joined before there was such a memory, or just now.
+func knownSettings(h *host.Host) (settings, bool, error) {
+	var known settings
+	data, err := h.ReadFile(settingsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return known, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &known)
+	}
+	if err != nil {
+		return known, false, fmt.Errorf("reading %q: %w", settingsFile, err)
+	}
+	return known, true, nil
+}
+
+// rememberJoined keeps what kubeadm has just given the kubelet.
+func rememberJoined(c *node.Context) error {
+	config, err := c.Host.ReadFile(layout.KubeletConfig)
+	if err != nil {
+		return fmt.Errorf("reading the kubelet's configuration: %w", err)
+	}
+	j := c.Operation.Join
+	return remember(c.Host, settings{ClusterConfig: j.KubeletConfig, Config: string(config), Args: kubeletArgs(j)})
+}
+
+func remember(h *host.Host, known settings) error {
+	data, err := json.Marshal(known)
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", settingsFile, err)
+	}
+	_, err = h.WriteFile(settingsFile, append(data, '\n'), 0o600)
+	return err
+}
+
+// checkSettings holds when the kubelet has the cluster's kubelet-config and the documents' arguments.
+func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
+	known, found, err := knownSettings(c.Host)
+	if err != nil {
+		return false, "", err
+	}
+	if !found {
+		return false, "the kubelet's settings have to be looked through", nil
+	}
+	var wanted []string
+	if configDiffers(c, known) {
+		wanted = append(wanted, "its configuration")
+	}
+	if argsDiffer(c, known) {
+		wanted = append(wanted, "its arguments")
+	}
+	if known.Restart {
+		c.Differs(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
+		return false, "the kubelet has to be restarted with its settings", nil
+	}
+	if len(wanted) > 0 {
+		return false, "the kubelet has to be given " + strings.Join(wanted, " and "), nil
+	}
+	return true, "the kubelet has the cluster's configuration and the documents' arguments", nil
+}
+
+// configDiffers notes what was changed in the cluster's kubelet-config, and what was changed on the machine.
+//
+//	cluster's kubelet-config    file on the machine    note
+//	as remembered               as remembered          none
+//	changed                     any                    the change in the cluster's kubelet-config
+//	as remembered               changed                the file, back to what kubeadm made
+func configDiffers(c *node.Context, known settings) bool {
+	wanted := c.Operation.Join.KubeletConfig
+	if wanted != "" && wanted != known.ClusterConfig {
+		c.Differs(spec.Change{
+			What: layout.KubeletConfig, Diff: node.Diff("kube-system/kubelet-config", known.ClusterConfig, wanted), Effect: spec.RestartsKubelet,
+		})
+		return true
+	}
+	if !c.Host.Holds(layout.KubeletConfig, []byte(known.Config)) {
+		c.Differs(node.FileChange(c.Host, layout.KubeletConfig, []byte(known.Config), spec.RestartsKubelet))
+		return true
+	}
+	return false
+}
+
+func argsDiffer(c *node.Context, known settings) bool {
+	wanted, same := wantedFlags(c.Host, known.Args, kubeletArgs(c.Operation.Join))
+	if !same {
+		c.Differs(node.FileChange(c.Host, layout.KubeletFlags, wanted, spec.RestartsKubelet))
+	}
+	return !same
+}
+
+// kubeletArgs are the arguments that kubeadm is given beside its own.
+func kubeletArgs(j *spec.Join) []spec.Arg { return j.Registration.KubeletExtraArgs }
+
+// applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets the
+// arguments, and restarts the kubelet once, and only if anything changed.
+func applySettings(ctx context.Context, c *node.Context) (string, error) {
+	known, found, err := knownSettings(c.Host)
+	if err != nil {
+		return "", err
+	}
+	rewrite := !found || configDiffers(c, known)
+	wanted, same := wantedFlags(c.Host, known.Args, kubeletArgs(c.Operation.Join))
+	owed := known.Restart
+	known.Restart = true
+	if err := remember(c.Host, known); err != nil {
+		return "", err
+	}
+	var done []string
+	if rewrite {
+		changed, err := rewriteConfig(ctx, c)
+		if err != nil {
+			return "", err
+		}
+		if changed {
+			done = append(done, "configuration written")
+		}
+	}
+	if !same {
+		if _, err := c.Host.WriteFile(layout.KubeletFlags, wanted, 0o644); err != nil {
+			return "", err
+		}
+		done = append(done, "arguments set")
+	}
+	if len(done) == 0 && !owed {
+		return "the kubelet's settings are as wanted", rememberJoined(c)
+	}
+	if err := systemctl(ctx, c, "restart", "kubelet.service"); err != nil {
+		return "", withJournal(ctx, c, "kubelet.service", err)
+	}
+	return strings.Join(append(done, "kubelet restarted"), ", "), rememberJoined(c)
+}
+
+// rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and says whether the file it
+// makes of it is another one. The one before stays in /etc/kubernetes/tmp.
+func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err error) {
+	before, err := c.Host.ReadFile(layout.KubeletConfig)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("reading the kubelet's configuration: %w", err)
+	}
+	c.Say("taking over the cluster's kubelet configuration")
+	_, err = c.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{c.Host.Path(program(c.Operation.Join, "kubeadm")), "upgrade", "node", "phase", "kubelet-config"},
+		Env:  searchPath(c.Operation.Join), Log: c.Log,
+	})
+	if err != nil {
+		return false, fault.As(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w", err))
+	}
+	return !c.Host.Holds(layout.KubeletConfig, before), nil
+}
+
+// flagsVariable is what kubeadm's environment file sets for the kubelet's unit.
+const flagsVariable = "KUBELET_KUBEADM_ARGS="
+
+// wantedFlags is what kubeadm's environment file should hold: kubeadm's own arguments as they are, without those that the
+// documents set before, and then those of the documents in their order, as kubeadm writes them. It says whether the file
+// holds these already, in whatever order.
+func wantedFlags(h *host.Host, before, wanted []spec.Arg) (content []byte, same bool) {
+	text := strings.TrimPrefix(h.ReadLine(layout.KubeletFlags), flagsVariable)
+	if unquoted, err := strconv.Unquote(text); err == nil {
+		text = unquoted
+	}
+	have := strings.Fields(text)
+	flags := slices.DeleteFunc(slices.Clone(have), func(flag string) bool {
+		name, _, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		named := func(arg spec.Arg) bool { return arg.Name == name }
+		return slices.ContainsFunc(before, named) || slices.ContainsFunc(wanted, named)
+	})
+	for _, arg := range wanted {
+		flags = append(flags, "--"+arg.Name+"="+arg.Value)
+	}
+	content = []byte(flagsVariable + strconv.Quote(strings.Join(flags, " ")) + "\n")
+	return content, slices.Equal(sorted(have), sorted(flags))
+}
+
+func sorted(words []string) []string {
+	return slices.SortedFunc(slices.Values(words), cmp.Compare)
+}
