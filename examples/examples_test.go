@@ -60,6 +60,7 @@ func TestTheExampleWorkflowsAreArgoObjects(t *testing.T) {
 	decode(t, "provision.yaml", &wfv1.Workflow{})
 	decode(t, "nightly-join.yaml", &wfv1.CronWorkflow{})
 	decode(t, "nightly-backup.yaml", &wfv1.CronWorkflow{})
+	decode(t, "nightly-reconcile.yaml", &wfv1.CronWorkflow{})
 }
 
 func decode(t *testing.T, path string, into any) {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strconv"
 
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -15,6 +18,14 @@ func (joinStep) Name() string      { return "join" }
 func (joinStep) Outputs() []string { return []string{"node", "version", "changed", "report"} }
 
 func (s joinStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	return s.env.bring(call, "join", (*join.Conductor).Join)
+}
+
+// bringing is what a conductor does with one machine.
+type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (join.Outcome, error)
+
+// bring prepares a step that works on one machine of a cluster.
+func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Flight, error) {
 	var in struct {
 		Cluster     string `json:"cluster"`
 		Machine     string `json:"machine"`
@@ -24,9 +35,9 @@ func (s joinStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{
-		Key: "join/" + in.Cluster + "/" + in.Machine,
+		Key: step + "/" + in.Cluster + "/" + in.Machine,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.conductor(ctx, call, in.Cluster)
+			conductor, err := e.conductor(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
@@ -38,7 +49,7 @@ func (s joinStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Join(ctx, machine, s.env.windowFor(call, in.Cluster, limit), report)
+			outcome, err := do(conductor, ctx, machine, e.windowFor(call, in.Cluster, limit), report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -18,33 +18,17 @@ func (planStep) Name() string      { return "plan" }
 func (planStep) Outputs() []string { return []string{"machines", "table", "plan"} }
 
 func (s planStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	var in struct {
-		Cluster     string `json:"cluster"`
-		Machines    string `json:"machines"`
-		Concurrency string `json:"concurrency"`
-		DryRun      string `json:"dryRun"`
-	}
+	var in planInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
 	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
 	// every step and call that a success.
-	if in.DryRun != "" && in.DryRun != "true" && in.DryRun != "false" {
-		return plugin.Flight{}, fmt.Errorf("the parameter \"dryRun\" is %q: give true or false", in.DryRun)
+	if _, err := yes("dryRun", in.DryRun); err != nil {
+		return plugin.Flight{}, err
 	}
 	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.conductor(ctx, call, in.Cluster)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		machines, err := conductor.Cluster.Select(in.Machines)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
-			return plugin.Result{}, err
-		}
-		entries, err := conductor.Plan(ctx, machines, report)
+		entries, err := s.env.plan(ctx, call, in, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -52,35 +36,67 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	}}, nil
 }
 
+// planInput is what the steps that plan are given.
+type planInput struct {
+	Cluster     string `json:"cluster"`
+	Machines    string `json:"machines"`
+	Concurrency string `json:"concurrency"`
+	DryRun      string `json:"dryRun"`
+}
+
+// plan looks at the machines that the input selects.
+func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) ([]join.Entry, error) {
+	conductor, err := e.conductor(ctx, call, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	machines, err := conductor.Cluster.Select(in.Machines)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
+		return nil, err
+	}
+	return conductor.Plan(ctx, machines, report)
+}
+
 // urgency orders a plan by what people have to know first.
-var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionMark: 2, join.ActionNothing: 3}
+var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionReconcile: 2, join.ActionMark: 3, join.ActionNothing: 4}
 
 // planResult fans out over the machines that have work and over those that were refused: each of these then fails in a
 // step of its own, by name, while the others finish. A dry run, which has no such steps, fails here.
 func planResult(entries []join.Entry, dryRun bool) plugin.Result {
 	work, refused := join.Work(entries), join.Refused(entries)
-	type item struct {
-		Machine string `json:"machine"`
-	}
-	items := []item{}
-	for _, entry := range append(work, refused...) {
-		items = append(items, item{entry.Machine})
-	}
-	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b join.Entry) int { return cmp.Compare(urgency[a.Action], urgency[b.Action]) })
-	result := plugin.Result{
-		Phase:   plugin.Succeeded,
-		Message: planMessage(entries, work, refused),
-		Outputs: map[string]string{"machines": encode(items), "table": boundTable(join.Table(sorted)), "plan": encodeReport(sorted)},
-	}
+	result := planned(entries, append(slices.Clone(work), refused...))
+	result.Message = planMessage(entries, work, refused)
 	if dryRun && len(refused) > 0 {
 		result.Phase = plugin.Failed
 	}
 	return result
 }
 
+// planned is the result of a plan after which a step follows for each machine of work.
+func planned(entries, work []join.Entry) plugin.Result {
+	type item struct {
+		Machine string `json:"machine"`
+	}
+	items := []item{}
+	for _, entry := range work {
+		items = append(items, item{entry.Machine})
+	}
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b join.Entry) int { return cmp.Compare(urgency[a.Action], urgency[b.Action]) })
+	return plugin.Result{Phase: plugin.Succeeded, Outputs: map[string]string{
+		"machines": encode(items), "table": boundTable(join.Table(sorted)), "plan": encodeReport(sorted),
+	}}
+}
+
 func planMessage(entries, work, refused []join.Entry) string {
-	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries), len(entries)-len(work)-len(refused))
+	differing := slices.DeleteFunc(join.Differing(entries), func(e join.Entry) bool { return e.Action == join.ActionMark })
+	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries), len(entries)-len(work)-len(refused)-len(differing))
+	if len(differing) > 0 {
+		text += fmt.Sprintf(", %d are nodes that differ from the documents, which workflow reconcile puts right", len(differing))
+	}
 	if len(refused) == 0 {
 		return text
 	}

@@ -165,7 +165,7 @@ func encode(value any) string {
 // All are the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
 	return []plugin.Step{
-		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows},
+		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}, reconcilePlanStep{env}, reconcileStep{env},
 		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
 		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
 	}

@@ -40,7 +40,7 @@ func open(_ context.Context, _, name string) (*join.Conductor, error) {
 type workflowOf wfv1.Nodes
 
 func (w workflowOf) Workflow(context.Context, string, string) (*wfv1.Workflow, error) {
-	return &wfv1.Workflow{Status: wfv1.WorkflowStatus{Nodes: wfv1.Nodes(w)}}, nil
+	return &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"argosy.dev/workflow": "join"}}, Status: wfv1.WorkflowStatus{Nodes: wfv1.Nodes(w)}}, nil
 }
 
 func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plugin.Result, error) {

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -38,7 +39,7 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			return plugin.Result{}, fmt.Errorf("reading workflow %q: %w", call.Workflow.Name, err)
 		}
 		machines := machineResults(workflow.Status.Nodes)
-		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(machines), Outputs: map[string]string{
+		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines), Outputs: map[string]string{
 			"table": boundTable(summaryTable(machines)), "report": encodeReport(machines),
 		}}, nil
 	}}, nil
@@ -98,7 +99,15 @@ func machineOf(node wfv1.NodeStatus) string {
 	return ""
 }
 
-func summaryMessage(machines []machineResult) string {
+// workflowLabel is what our templates put on their workflows: which template it was.
+const workflowLabel = "argosy.dev/workflow"
+
+// succeeded is how a summary calls a machine with which a workflow had success.
+var succeeded = map[string]string{
+	"join": "joined", "reconcile": "reconciled", "import-images": "supplied with images", "remove": "removed", "reset": "reset",
+}
+
+func summaryMessage(template string, machines []machineResult) string {
 	if len(machines) == 0 {
 		return "no machine needed work"
 	}
@@ -108,7 +117,7 @@ func summaryMessage(machines []machineResult) string {
 			failed = append(failed, fmt.Sprintf("%s (%s): %s", result.Machine, result.Phase, result.Message))
 		}
 	}
-	text := fmt.Sprintf("%d of %d machines joined", len(machines)-len(failed), len(machines))
+	text := fmt.Sprintf("%d of %d machines %s", len(machines)-len(failed), len(machines), cmp.Or(succeeded[template], "done"))
 	return strings.Join(append([]string{text}, failed...), "\n")
 }
 

@@ -121,7 +121,7 @@ func planCommand() *cobra.Command {
 	var machines, output string
 	command := &cobra.Command{
 		Use:   "plan",
-		Short: "Inspect machines and say what a join would do with each, or why it can't",
+		Short: "Inspect machines and say what a join would do with each, or why it can't, and what differs on nodes",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			conductor, done, err := where.conductor(command.Context())
@@ -171,7 +171,11 @@ func printPlan(out io.Writer, entries []join.Entry, format string) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(entries)
 	case "table":
-		_, err := io.WriteString(out, join.Table(entries))
+		text := join.Table(entries)
+		if diffs := join.Diffs(entries); diffs != "" {
+			text += "\n" + diffs
+		}
+		_, err := io.WriteString(out, text)
 		return err
 	}
 	return usageError{fmt.Errorf("unknown --output %q: table or json", format)}
@@ -209,9 +213,6 @@ machine at its next safe point.`,
 			if dryRun {
 				return refusal(entries)
 			}
-			if concurrency <= 0 {
-				concurrency = conductor.Cluster.Fleet.Limits.Concurrency
-			}
 			return joinAll(command.Context(), conductor, entries, concurrency, command.OutOrStdout())
 		},
 	}
@@ -224,15 +225,26 @@ machine at its next safe point.`,
 
 // joinAll joins what the plan has work for and returns an error that names those that failed.
 func joinAll(ctx context.Context, conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) error {
+	return each(ctx, conductor, entries, join.Work(entries), concurrency, out, conductor.Join)
+}
+
+// bringing is what a conductor does with one machine.
+type bringing func(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (join.Outcome, error)
+
+// each has the machines of work worked on, and returns an error that names those that failed or were refused.
+func each(ctx context.Context, conductor *join.Conductor, entries, work []join.Entry, concurrency int, out io.Writer, do bringing) error {
 	terminal := newTerminal(out)
+	if concurrency <= 0 {
+		concurrency = conductor.Cluster.Fleet.Limits.Concurrency
+	}
 	window := conduct.NewWindow(concurrency)
 	var mu sync.Mutex
 	failed := names(join.Refused(entries))
 	var group errgroup.Group
-	for _, entry := range join.Work(entries) {
+	for _, entry := range work {
 		machine, _ := conductor.Cluster.Machine(entry.Machine)
 		group.Go(func() error {
-			outcome, err := conductor.Join(ctx, machine, window, func(text string) { terminal.progress(machine.Name, text) })
+			outcome, err := do(ctx, machine, window, func(text string) { terminal.progress(machine.Name, text) })
 			if err != nil {
 				terminal.line(machine.Name, err.Error())
 				mu.Lock()

@@ -57,6 +57,7 @@ WorkflowTemplates under workflows/. The other commands do the same by hand, with
   executor-plugin provision --namespace team-b             make a control plane in the host cluster
   executor-plugin plan --namespace team-a --cluster team-a say what a join would do, and why not
   executor-plugin join --namespace team-a --cluster team-a --machines m1,m2
+  executor-plugin reconcile --namespace team-a --dry-run   show what differs on nodes; without --dry-run put it right
   executor-plugin reset --namespace team-a --machines m1    say what a reset would take away; --yes does it
   executor-plugin backup --namespace team-b                 store and keys into an archive; restore brings them back
   executor-plugin kubeconfig --namespace team-b --user alice --group developers
@@ -68,7 +69,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), validateCommand(), provisionCommand(), planCommand(), joinCommand(), verifyCommand(), resetCommand(),
+	root.AddCommand(serveCommand(), validateCommand(), provisionCommand(), planCommand(), joinCommand(), reconcileCommand(), verifyCommand(), resetCommand(),
 		bundleCommand(), imagesCommand(), installToCommand(), awaitEndCommand(),
 		backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand(), kubeconfigCommand())
 	return root

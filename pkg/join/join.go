@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/conduct"
@@ -49,6 +50,8 @@ type Outcome struct {
 	Changed bool `json:"changed"`
 	// Done says what was done, in words.
 	Done []string `json:"done,omitempty"`
+	// Differs names what is not as the documents want it and was left so.
+	Differs []string `json:"differs,omitempty"`
 	// Phases on the machine, when there was work.
 	Phases  []spec.Phase `json:"phases,omitempty"`
 	Seconds float64      `json:"seconds"`
@@ -56,15 +59,34 @@ type Outcome struct {
 
 // String is one line for people.
 func (o Outcome) String() string {
-	if !o.Changed {
-		return fmt.Sprintf("node %s is Ready at %s; everything held already", o.Node, o.Version)
+	text := fmt.Sprintf("node %s is Ready at %s", o.Node, o.Version)
+	if o.Changed {
+		text += fmt.Sprintf(" after %.1f s: %s", o.Seconds, strings.Join(o.Done, ", "))
+	} else if len(o.Differs) == 0 {
+		text += "; everything held already"
 	}
-	return fmt.Sprintf("node %s is Ready at %s after %.1f s: %s", o.Node, o.Version, o.Seconds, strings.Join(o.Done, ", "))
+	if len(o.Differs) > 0 {
+		text += "; differs from the documents, which workflow reconcile puts right: " + strings.Join(o.Differs, ", ")
+	}
+	return text
 }
 
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget; report
-// gets a line at each change. The machine works inside window.
+// gets a line at each change. The machine works inside window. A Ready node is left as it is, apart from labels and taints.
 func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Outcome, error) {
+	outcome, err := c.bring(ctx, machine, report, c.joinOnce(window))
+	if err != nil {
+		return outcome, fmt.Errorf("joining machine %q (%s): %w", machine.Name, machine.Address, err)
+	}
+	return outcome, nil
+}
+
+// try is one way from a look at the machine to what is wanted of it, within limit, which bounds the work and not the wait for
+// a place. worked is set when an operation was or is at work on the machine.
+type try func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error)
+
+// bring has the machine looked at and one try made of it, until it succeeds or fails for good.
+func (c *Conductor) bring(ctx context.Context, machine config.Machine, report func(string), try try) (Outcome, error) {
 	started := time.Now()
 	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts ends
 	// the token.
@@ -77,46 +99,69 @@ func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *co
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + c.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	var outcome Outcome
 	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
-		var err error
-		outcome, err = c.attempt(ctx, machine, window, limit, &worked, report)
+		outcome = Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
+		report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
+		seen, err := c.look(ctx, machine)
+		if err != nil {
+			return err
+		}
+		if seen.facts.Plan.Error != nil && !seen.running() {
+			return &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan}
+		}
+		outcome, err = try(ctx, seen, outcome, limit, &worked, report)
 		return err
 	})
 	outcome.Seconds = time.Since(started).Seconds()
-	if err != nil {
-		return outcome, fmt.Errorf("joining machine %q (%s): %w", machine.Name, machine.Address, err)
-	}
-	return outcome, nil
+	return outcome, err
 }
 
-// attempt is one way from looking at the machine to its Ready node. limit bounds the work, not the wait for a place.
-// worked is set when an operation was or is at work on the machine.
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, window *conduct.Window, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
-	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
-	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
-	seen, err := c.look(ctx, machine)
-	if err != nil {
-		return outcome, err
-	}
-	if seen.facts.Plan.Error != nil && !seen.running() {
-		return outcome, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan}
-	}
-	leave, err := c.enter(ctx, seen, window, report)
-	if err != nil {
-		return outcome, err
-	}
-	defer leave()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
-	defer cancel()
-	if seen.running() || conduct.Wants(seen.facts.Plan) {
-		*worked = true
-		status, err := c.work(ctx, seen, report)
+// joinOnce is a try that ends with a Ready node.
+func (c *Conductor) joinOnce(window *conduct.Window) try {
+	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
+		leave, err := c.enter(ctx, seen, window, report)
 		if err != nil {
 			return outcome, err
 		}
-		outcome.Phases, outcome.Changed = status.Phases, status.Changed
-		outcome.Done = append(outcome.Done, conduct.Done(status))
+		defer leave()
+		ctx, cancel := within(ctx, limit)
+		defer cancel()
+		if c.leaves(ctx, seen) {
+			outcome.Differs = whatDiffers(changesOf(seen.facts.Plan))
+			return c.finish(ctx, seen, outcome, report)
+		}
+		if outcome, err = c.workOn(ctx, seen, outcome, worked, report); err != nil {
+			return outcome, err
+		}
+		return c.finish(ctx, seen, outcome, report)
 	}
-	return c.finish(ctx, seen, outcome, report)
+}
+
+// leaves says whether a join leaves the machine as it is although it differs: it has joined, and its node is Ready.
+func (c *Conductor) leaves(ctx context.Context, seen sight) bool {
+	if seen.running() || !conduct.Wants(seen.facts.Plan) || !seen.onlyDiffers(c.Target) {
+		return false
+	}
+	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, seen.machine.NodeName, metav1.GetOptions{})
+	return err == nil && notReady(node, c.Version) == ""
+}
+
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+}
+
+// workOn has the machine do what its plan wants, if that is anything.
+func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, worked *bool, report func(string)) (Outcome, error) {
+	if !seen.running() && !conduct.Wants(seen.facts.Plan) {
+		return outcome, nil
+	}
+	*worked = true
+	status, err := c.work(ctx, seen, report)
+	if err != nil {
+		return outcome, err
+	}
+	outcome.Phases, outcome.Changed = status.Phases, status.Changed
+	outcome.Done = append(outcome.Done, conduct.Done(status))
+	return outcome, nil
 }
 
 func (c *Conductor) enter(ctx context.Context, seen sight, window *conduct.Window, report func(string)) (func(), error) {
@@ -157,7 +202,7 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 // work has the machine do what its plan wants, with a token of its own.
 func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
 	operation := seen.operation
-	if !seen.running() {
+	if !seen.running() && seen.needsToken(c.Target) {
 		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, time.Now())
 		if err != nil {
 			return spec.Status{}, err

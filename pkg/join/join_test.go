@@ -146,6 +146,15 @@ func readyNode(name string, ready corev1.ConditionStatus) *corev1.Node {
 	}
 }
 
+// markedNode is a Ready node with the labels and taints of the documents.
+func markedNode(name string) *corev1.Node {
+	node := readyNode(name, corev1.ConditionTrue)
+	node.Labels["zone"] = "a"
+	node.Annotations = map[string]string{"argosy.dev/labels": "zone", "argosy.dev/taints": "gpu:NoSchedule"}
+	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule})
+	return node
+}
+
 // conductor makes a Conductor for machine m1 with a repository that serves one bundle, and the given machine behind it.
 func conductor(t *testing.T, machine *fakeMachine, client kubernetes.Interface) *join.Conductor {
 	t.Helper()
@@ -213,10 +222,7 @@ func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 }
 
 func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
-	node := readyNode("m1", corev1.ConditionTrue)
-	node.Labels["zone"] = "a"
-	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule})
-	client := fake.NewClientset(node)
+	client := fake.NewClientset(markedNode("m1"))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
 	c := conductor(t, machine, client)
 
@@ -352,9 +358,7 @@ func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
 
 func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 	held, wanted := spec.Status{Total: 9, Phases: phases(spec.Held)}, spec.Status{Total: 9, Phases: phases(spec.Wanted)}
-	marked := readyNode("m1", corev1.ConditionTrue)
-	marked.Labels["zone"] = "a"
-	marked.Spec.Taints = []corev1.Taint{{Key: "gpu", Value: "yes", Effect: corev1.TaintEffectNoSchedule}}
+	marked := markedNode("m1")
 	for _, tt := range []struct {
 		name    string
 		machine *fakeMachine
@@ -365,6 +369,9 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 		{"clean machine", &fakeMachine{plan: wanted}, nil, join.ActionJoin, "will do: bundle, kubeadm"},
 		{"joined machine", &fakeMachine{plan: held}, marked, join.ActionNothing, "is a Ready node at v1.34.4"},
 		{"label missing", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionTrue), join.ActionMark, "will set label zone=a"},
+		{"joined, differs", &fakeMachine{plan: differing(), facts: joinedFacts()}, marked, join.ActionReconcile, "differs from the documents: /etc/containerd/config.toml (restarts containerd)"},
+		{"joined, differs, not Ready", &fakeMachine{plan: differing(), facts: joinedFacts()}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "will do: containerd"},
+		{"joined, a command is left to run", &fakeMachine{plan: spec.Status{Total: 9, Phases: []spec.Phase{{Name: "post-join", Outcome: spec.Wanted}}}, facts: joinedFacts()}, marked, join.ActionJoin, "will do: post-join"},
 		{"node gone", &fakeMachine{plan: held}, nil, join.ActionJoin, "its node is not in the cluster"},
 		{"node not Ready", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "container runtime is down"},
 		{"name taken", &fakeMachine{plan: wanted}, marked, join.ActionRefuse, `node name "m1" is taken`},

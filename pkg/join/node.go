@@ -2,9 +2,7 @@ package join
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,11 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 
-	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 )
 
@@ -99,83 +95,4 @@ func readyCondition(node *corev1.Node) corev1.NodeCondition {
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	return line
-}
-
-// markNode sets labels and taints where they differ and says what it changed. Labels and taints that others set stay.
-func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node, labels map[string]string, taints []config.Taint) ([]string, error) {
-	patch, changed := markPatch(node, labels, taints)
-	if len(changed) == 0 {
-		return nil, nil
-	}
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return nil, fmt.Errorf("encoding labels and taints of node %q: %w", node.Name, err)
-	}
-	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
-	if err != nil {
-		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, classify(err))
-	}
-	return changed, nil
-}
-
-type nodePatch struct {
-	Metadata *nodePatchMeta `json:"metadata,omitempty"`
-	Spec     *nodePatchSpec `json:"spec,omitempty"`
-}
-
-type nodePatchMeta struct {
-	Labels map[string]string `json:"labels,omitempty"`
-	// ResourceVersion makes a patch of taints fail when somebody else changed the node meanwhile: a merge patch
-	// replaces the whole list.
-	ResourceVersion string `json:"resourceVersion,omitempty"`
-}
-
-type nodePatchSpec struct {
-	Taints []corev1.Taint `json:"taints"`
-}
-
-// markPatch is what has to change on node, and in words.
-func markPatch(node *corev1.Node, labels map[string]string, taints []config.Taint) (nodePatch, []string) {
-	var patch nodePatch
-	var changed []string
-	wanted := map[string]string{}
-	for key, value := range labels {
-		if have, ok := node.Labels[key]; !ok || have != value {
-			wanted[key] = value
-			changed = append(changed, "label "+key+"="+value)
-		}
-	}
-	slices.Sort(changed)
-	if len(wanted) > 0 {
-		patch.Metadata = &nodePatchMeta{Labels: wanted}
-	}
-	merged, taintChanges := mergeTaints(node.Spec.Taints, taints)
-	if len(taintChanges) > 0 {
-		if patch.Metadata == nil {
-			patch.Metadata = &nodePatchMeta{}
-		}
-		patch.Metadata.ResourceVersion = node.ResourceVersion
-		patch.Spec = &nodePatchSpec{Taints: merged}
-	}
-	return patch, append(changed, taintChanges...)
-}
-
-// mergeTaints adds wanted to have; a taint is the same when key and effect are.
-func mergeTaints(have []corev1.Taint, wanted []config.Taint) ([]corev1.Taint, []string) {
-	merged := slices.Clone(have)
-	var changed []string
-	for _, want := range wanted {
-		taint := corev1.Taint{Key: want.Key, Value: want.Value, Effect: corev1.TaintEffect(want.Effect)}
-		at := slices.IndexFunc(merged, func(t corev1.Taint) bool { return t.MatchTaint(&taint) })
-		switch {
-		case at < 0:
-			merged = append(merged, taint)
-		case merged[at].Value == taint.Value:
-			continue
-		default:
-			merged[at].Value = taint.Value
-		}
-		changed = append(changed, "taint "+taint.ToString())
-	}
-	return merged, changed
 }

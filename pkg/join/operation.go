@@ -62,6 +62,7 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		CNIBinariesPath:   upgrade.CNIBinariesPath,
 		Containerd:        spec.Containerd{PauseImage: joinNode.Containerd.PauseImage, CgroupDriver: target.CgroupDriver},
 		Registration:      registration(cluster, machine),
+		KubeletConfig:     target.KubeletConfig,
 		Requirements: spec.Requirements{
 			MinDiskBytes:   disk.Value(),
 			MinMemoryBytes: memory.Value(),

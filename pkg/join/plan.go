@@ -25,6 +25,9 @@ const (
 	ActionJoin Action = "join"
 	// ActionMark: it is a node as wanted, but for labels or taints.
 	ActionMark Action = "mark"
+	// ActionReconcile: it is a Ready node, and something on it is not as the documents want it; see Changes. A join leaves
+	// it so.
+	ActionReconcile Action = "reconcile"
 	// ActionNothing: everything holds.
 	ActionNothing Action = "nothing"
 	// ActionRefuse: it can't be joined as it is; Reasons say why. Nothing will be touched.
@@ -42,6 +45,8 @@ type Entry struct {
 	Reasons []string `json:"reasons,omitempty"`
 	// Phases that will be carried out on the machine.
 	Phases []string `json:"phases,omitempty"`
+	// Changes are what differs on a machine that has joined, piece by piece.
+	Changes []spec.Change `json:"changes,omitempty"`
 	// System is what the machine is: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
 	System string `json:"system,omitempty"`
 }
@@ -86,38 +91,76 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *c
 
 // decide fills in the action:
 //
-//	machine's plan      | node in the cluster            | action
-//	has problems        | any                            | refuse
-//	wants phases        | Ready, and the kubelet is not this machine's | refuse: the name is taken
-//	wants phases        | otherwise                      | join
-//	holds               | Ready at version, marks fit    | nothing
-//	holds               | Ready at version, marks differ | mark
-//	holds               | missing or not Ready           | join (waits for Ready)
+//	machine's plan             | node in the cluster                | action
+//	has problems               | any                                | refuse
+//	wants phases               | Ready, and the kubelet is not this machine's | refuse: the name is taken
+//	wants phases, has joined   | Ready at version                   | reconcile
+//	wants phases               | otherwise                          | join
+//	holds                      | Ready at version, marks fit        | nothing
+//	holds                      | Ready at version, marks differ     | mark
+//	holds                      | missing or not Ready               | join (waits for Ready)
 func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
 	plan := seen.facts.Plan
+	if seen.joined(c.Target) {
+		entry.Changes = changesOf(plan)
+	}
 	switch {
 	case plan.Error != nil:
 		entry.Action, entry.Reasons = ActionRefuse, conduct.Problems(plan.Error)
 	case conduct.Wants(plan):
-		entry.Phases = conduct.WantedPhases(plan)
-		if node != nil && readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName {
-			entry.Action = ActionRefuse
-			entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
-			return
-		}
-		entry.Action = ActionJoin
-		entry.Reasons = []string{"will do: " + strings.Join(entry.Phases, ", ")}
+		c.decideWork(entry, machine, seen, node)
 	case node == nil:
 		entry.Action, entry.Reasons = ActionJoin, []string{"the machine is set up, but its node is not in the cluster"}
 	case notReady(node, c.Version) != "":
 		entry.Action, entry.Reasons = ActionJoin, []string{notReady(node, c.Version)}
 	default:
-		_, changes := markPatch(node, machine.Labels, c.Cluster.Taints(machine))
 		entry.Action, entry.Reasons = ActionNothing, []string{"is a Ready node at " + c.Version}
-		if len(changes) > 0 {
-			entry.Action, entry.Reasons = ActionMark, []string{"will set " + strings.Join(changes, ", ")}
+		if c.noteMarks(entry, machine, node) {
+			entry.Action = ActionMark
 		}
 	}
+}
+
+func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
+	entry.Phases = conduct.WantedPhases(seen.facts.Plan)
+	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
+	switch {
+	case node == nil:
+	case readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName:
+		entry.Action = ActionRefuse
+		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
+	case seen.onlyDiffers(c.Target) && notReady(node, c.Version) == "":
+		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " + strings.Join(whatDiffers(entry.Changes), ", ")}
+		c.noteMarks(entry, machine, node)
+	}
+}
+
+// noteMarks says what labels and taints differ, if any do.
+func (c *Conductor) noteMarks(entry *Entry, machine config.Machine, node *corev1.Node) bool {
+	_, changes := markPatch(node, machine.Labels, c.Cluster.Taints(machine))
+	if len(changes) == 0 {
+		return false
+	}
+	will := "will set " + strings.Join(changes, ", ")
+	if entry.Action == ActionNothing {
+		entry.Reasons = nil
+	}
+	entry.Reasons = append(entry.Reasons, will)
+	entry.Changes = append(entry.Changes, spec.Change{What: "node " + node.Name, Diff: markDiff(changes), Effect: spec.NoRestart})
+	return true
+}
+
+// markDiff shows changes of labels and taints as those of files are shown.
+func markDiff(changes []string) string {
+	var text strings.Builder
+	for _, change := range changes {
+		if removed, found := strings.CutSuffix(change, " removed"); found {
+			text.WriteString("-" + removed + "\n")
+		} else {
+			text.WriteString("+" + change + "\n")
+		}
+	}
+	return text.String()
 }
 
 // nodes are the cluster's nodes by name, fetched once for the whole plan.
@@ -138,14 +181,17 @@ func describe(facts spec.Facts) string {
 }
 
 // Work returns the machines of a plan that a join has something to do for.
-func Work(entries []Entry) []Entry {
-	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Action == ActionNothing || e.Action == ActionRefuse })
+func Work(entries []Entry) []Entry { return withAction(entries, ActionJoin, ActionMark) }
+
+// Differing returns the machines of a plan that are nodes, and not as the documents want them.
+func Differing(entries []Entry) []Entry { return withAction(entries, ActionReconcile, ActionMark) }
+
+func withAction(entries []Entry, actions ...Action) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return !slices.Contains(actions, e.Action) })
 }
 
 // Refused returns the machines of a plan that can't be joined as they are.
-func Refused(entries []Entry) []Entry {
-	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Action != ActionRefuse })
-}
+func Refused(entries []Entry) []Entry { return withAction(entries, ActionRefuse) }
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {

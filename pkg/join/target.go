@@ -31,6 +31,8 @@ type Target struct {
 	Version string
 	// CgroupDriver is what the cluster's kubelet-config asks for, "systemd" when it says nothing.
 	CgroupDriver string
+	// KubeletConfig is that kubelet-config, a KubeletConfiguration in YAML.
+	KubeletConfig string
 	// BundlesURL is where a control plane that Argosy provisioned serves node bundles; empty when it serves none.
 	BundlesURL string
 }
@@ -116,20 +118,21 @@ func (t *Target) ask(ctx context.Context) error {
 		return classify(err)
 	}
 	t.UID = string(system.UID)
-	t.CgroupDriver, err = t.cgroupDriver(ctx)
-	return err
+	return t.readKubeletConfig(ctx)
 }
 
-// cgroupDriver reads the driver that kubeadm will give the kubelet; containerd's must be the same.
-func (t *Target) cgroupDriver(ctx context.Context) (string, error) {
+// readKubeletConfig reads what kubeadm gives every kubelet, and the cgroup driver in it: containerd's must be the same.
+func (t *Target) readKubeletConfig(ctx context.Context) error {
 	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubelet-config", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return "", fault.As(fault.Configuration, fmt.Errorf("the cluster has no ConfigMap kube-system/kubelet-config, which kubeadm join needs; it was not made by kubeadm or for it"))
+		return fault.As(fault.Configuration, fmt.Errorf("the cluster has no ConfigMap kube-system/kubelet-config, which kubeadm join needs; it was not made by kubeadm or for it"))
 	}
 	if err != nil {
-		return "", classify(err)
+		return classify(err)
 	}
-	return cgroupDriverOf(kubelet)
+	t.KubeletConfig = kubelet.Data["kubelet"]
+	t.CgroupDriver, err = cgroupDriverOf(kubelet)
+	return err
 }
 
 func cgroupDriverOf(kubelet *corev1.ConfigMap) (string, error) {

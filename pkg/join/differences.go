@@ -1,0 +1,77 @@
+package join
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// joiningPhases are those that only a join carries out. What else differs on a machine that has joined is reconciled.
+var joiningPhases = []string{"pre-install", "pre-join", "kubeadm", "post-join"}
+
+// joined says whether the machine's own record says that it finished its join to this cluster by this name.
+func (s sight) joined(target *Target) bool {
+	record := s.facts.Record
+	return record != nil && record.ClusterUID == target.UID && record.NodeName == s.machine.NodeName
+}
+
+// onlyDiffers says whether the machine has joined, and nothing of what its plan wants belongs to joining.
+func (s sight) onlyDiffers(target *Target) bool {
+	return s.joined(target) && !slices.ContainsFunc(conduct.WantedPhases(s.facts.Plan), func(phase string) bool {
+		return slices.Contains(joiningPhases, phase)
+	})
+}
+
+// needsToken says whether what the plan wants is done with a bootstrap token: joining, and fetching a bundle from a control
+// plane.
+func (s sight) needsToken(target *Target) bool {
+	return !s.onlyDiffers(target) || slices.Contains(conduct.WantedPhases(s.facts.Plan), "bundle")
+}
+
+// changesOf are what all phases of a plan noted.
+func changesOf(plan *spec.Status) []spec.Change {
+	var changes []spec.Change
+	for _, phase := range plan.Phases {
+		changes = append(changes, phase.Changes...)
+		if phase.Outcome == spec.Wanted && len(phase.Changes) == 0 {
+			changes = append(changes, spec.Change{What: phase.Detail, Effect: spec.NoRestart})
+		}
+	}
+	return changes
+}
+
+// whatDiffers names changes with their effects: "/etc/containerd/config.toml (restarts containerd)".
+func whatDiffers(changes []spec.Change) []string {
+	var names []string
+	for _, change := range changes {
+		name := change.What
+		if change.Effect != spec.NoRestart {
+			name += fmt.Sprintf(" (%s)", change.Effect)
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Diffs prints what differs on machines that have joined, file by file; empty when nothing does.
+func Diffs(entries []Entry) string {
+	var text strings.Builder
+	for _, entry := range entries {
+		for _, change := range entry.Changes {
+			_, _ = fmt.Fprintf(&text, "%s: %s (%s)\n%s", entry.Machine, change.What, effect(change.Effect), change.Diff)
+		}
+	}
+	return text.String()
+}
+
+func effect(e spec.Effect) string {
+	if e == spec.NoRestart {
+		return "without a restart"
+	}
+	return string(e)
+}

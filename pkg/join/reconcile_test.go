@@ -1,0 +1,124 @@
+package join_test
+
+import (
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// joinedFacts are those of a machine that finished its join.
+func joinedFacts() spec.Facts {
+	return spec.Facts{Record: &spec.Record{ClusterUID: "uid", NodeName: "m1"}, Kubelet: spec.Kubelet{NodeName: "m1"}}
+}
+
+// differing is the plan of a node whose containerd is configured otherwise than the documents say.
+func differing() spec.Status {
+	return spec.Status{Total: 9, Phases: []spec.Phase{
+		{Name: "preflight", Outcome: spec.Held},
+		{Name: "containerd", Outcome: spec.Wanted, Detail: "config has to be written", Changes: []spec.Change{
+			{What: "/etc/containerd/config.toml", Diff: "-a\n+b\n", Effect: spec.RestartsContainerd},
+		}},
+		{Name: "kubeadm", Outcome: spec.Held},
+	}}
+}
+
+// mends makes the machine as wanted by the operation that it starts.
+func (m *fakeMachine) mends() *fakeMachine {
+	m.result = spec.Status{State: spec.Succeeded, Total: 9, Changed: true, Phases: []spec.Phase{{Name: "containerd", Outcome: spec.Applied}}}
+	m.onStart = func(spec.Operation) { m.plan = spec.Status{Total: 9, Phases: phases(spec.Held)} }
+	return m
+}
+
+func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
+	client := fake.NewClientset(markedNode("m1"))
+	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
+	c := conductor(t, machine, client)
+
+	outcome, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, outcome.Changed)
+	assert.Equal(t, len(machine.started), 1)
+	assert.Equal(t, machine.started[0].Secrets.BootstrapToken, "")
+
+	again, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, !again.Changed)
+	assert.Equal(t, len(machine.started), 1)
+}
+
+func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
+	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
+	machine.onStart = nil
+	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
+	_, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.ErrorContains(t, err, "there still differs /etc/containerd/config.toml")
+	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+}
+
+func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
+	for name, machine := range map[string]*fakeMachine{
+		"clean":             {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}},
+		"of another name":   {plan: differing(), facts: spec.Facts{Record: &spec.Record{ClusterUID: "uid", NodeName: "other"}}},
+		"its join was lost": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, facts: joinedFacts()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := conductor(t, machine, fake.NewClientset())
+			_, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+			assert.ErrorContains(t, err, "submit workflow join first")
+			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, len(machine.started), 0)
+		})
+	}
+}
+
+func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
+	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
+	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
+	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, len(machine.started), 0)
+	assert.Assert(t, strings.Contains(outcome.String(), "workflow reconcile puts right: /etc/containerd/config.toml (restarts containerd)"), outcome.String())
+}
+
+func TestTheDiffsNameMachineFileAndEffect(t *testing.T) {
+	c := conductor(t, &fakeMachine{plan: differing(), facts: joinedFacts()}, fake.NewClientset(readyNode("m1", corev1.ConditionTrue)))
+	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, join.Diffs(entries), `m1: /etc/containerd/config.toml (restarts containerd)
+-a
++b
+m1: node m1 (without a restart)
++label zone=a
++taint gpu=yes:NoSchedule
+`)
+	assert.Equal(t, len(join.Differing(entries)), 1)
+	assert.Equal(t, len(join.Work(entries)), 0)
+}
+
+func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
+	node := markedNode("m1")
+	node.Annotations["argosy.dev/labels"] = "old,zone"
+	node.Annotations["argosy.dev/taints"] = "gpu:NoSchedule,old:NoExecute"
+	node.Labels["old"] = "1"
+	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "old", Effect: corev1.TaintEffectNoExecute})
+	client := fake.NewClientset(node)
+	c := conductor(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()}, client)
+
+	outcome, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, outcome.Done, []string{"label old removed", "taint old:NoExecute removed"})
+	left, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, left.Labels, map[string]string{"theirs": "stays", "zone": "a"})
+	assert.DeepEqual(t, left.Annotations, map[string]string{"argosy.dev/labels": "zone", "argosy.dev/taints": "gpu:NoSchedule"})
+	assert.Equal(t, len(left.Spec.Taints), 2, "the other's and the wanted one stay")
+}

@@ -1,0 +1,18 @@
+package steps
+
+import (
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// reconcileStep puts right what differs between one node and the documents.
+type reconcileStep struct{ env *Env }
+
+func (reconcileStep) Name() string { return "reconcile" }
+func (reconcileStep) Outputs() []string {
+	return []string{"node", "version", "changed", "report"}
+}
+
+func (s reconcileStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	return s.env.bring(call, "reconcile", (*join.Conductor).Reconcile)
+}

@@ -1,0 +1,61 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/plugin"
+)
+
+// reconcilePlanStep says for each machine that is a node what differs between it and the documents.
+type reconcilePlanStep struct{ env *Env }
+
+func (reconcilePlanStep) Name() string      { return "reconcile-plan" }
+func (reconcilePlanStep) Outputs() []string { return []string{"machines", "table", "diff", "plan"} }
+
+func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in planInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	if _, err := yes("dryRun", in.DryRun); err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		entries, err := s.env.plan(ctx, call, in, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return reconcilePlanResult(entries), nil
+	}}, nil
+}
+
+// reconcilePlanResult fans out over the machines that differ, and over those that were refused, so that each of these fails
+// by name. Machines that have not joined are none of a reconciliation's business.
+func reconcilePlanResult(entries []join.Entry) plugin.Result {
+	differing, refused := join.Differing(entries), join.Refused(entries)
+	result := planned(entries, append(join.Differing(entries), refused...))
+	result.Outputs["diff"] = boundTable(join.Diffs(entries))
+	lines := []string{fmt.Sprintf("%d of %d machines differ from the documents", len(differing), len(entries))}
+	if outside := len(join.Work(entries)) - marks(differing); outside > 0 {
+		lines[0] += fmt.Sprintf("; %d are no nodes yet, which workflow join makes of them", outside)
+	}
+	for _, entry := range append(differing, refused...) {
+		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
+	}
+	result.Message = strings.Join(lines, "\n")
+	return result
+}
+
+// marks counts the machines of which only labels or taints differ.
+func marks(entries []join.Entry) int {
+	count := 0
+	for _, entry := range entries {
+		if entry.Action == join.ActionMark {
+			count++
+		}
+	}
+	return count
+}
