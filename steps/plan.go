@@ -93,7 +93,7 @@ func planned(entries, work []join.Entry) plugin.Result {
 
 func planMessage(entries, work, refused []join.Entry) string {
 	differing := slices.DeleteFunc(join.Differing(entries), func(e join.Entry) bool { return e.Action == join.ActionMark })
-	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries), len(entries)-len(work)-len(refused)-len(differing))
+	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries), len(join.AsWanted(entries)))
 	if len(differing) > 0 {
 		text += fmt.Sprintf(", %d are nodes that differ from the documents, which workflow reconcile puts right", len(differing))
 	}

@@ -39,7 +39,7 @@ func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	result := planned(entries, append(join.Differing(entries), refused...))
 	result.Outputs["diff"] = boundTable(join.Diffs(entries))
 	lines := []string{fmt.Sprintf("%d of %d machines differ from the documents", len(differing), len(entries))}
-	if outside := len(join.Work(entries)) - marks(differing); outside > 0 {
+	if outside := len(entries) - len(differing) - len(refused) - len(join.AsWanted(entries)); outside > 0 {
 		lines[0] += fmt.Sprintf("; %d are no nodes yet, which workflow join makes of them", outside)
 	}
 	for _, entry := range append(differing, refused...) {
@@ -47,15 +47,4 @@ func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	}
 	result.Message = strings.Join(lines, "\n")
 	return result
-}
-
-// marks counts the machines of which only labels or taints differ.
-func marks(entries []join.Entry) int {
-	count := 0
-	for _, entry := range entries {
-		if entry.Action == join.ActionMark {
-			count++
-		}
-	}
-	return count
 }

@@ -45,6 +45,8 @@ type Entry struct {
 	Reasons []string `json:"reasons,omitempty"`
 	// Phases that will be carried out on the machine.
 	Phases []string `json:"phases,omitempty"`
+	// Marks are the labels and taints of the node that differ. A join sets them too.
+	Marks []string `json:"marks,omitempty"`
 	// Changes are what differs on a machine that has joined, piece by piece.
 	Changes []spec.Change `json:"changes,omitempty"`
 	// System is what the machine is: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
@@ -141,6 +143,7 @@ func (c *Conductor) noteMarks(entry *Entry, machine config.Machine, node *corev1
 	if len(changes) == 0 {
 		return false
 	}
+	entry.Marks = changes
 	will := "will set " + strings.Join(changes, ", ")
 	if entry.Action == ActionNothing {
 		entry.Reasons = nil
@@ -181,7 +184,14 @@ func describe(facts spec.Facts) string {
 }
 
 // Work returns the machines of a plan that a join has something to do for.
-func Work(entries []Entry) []Entry { return withAction(entries, ActionJoin, ActionMark) }
+func Work(entries []Entry) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		return e.Action != ActionJoin && e.Action != ActionMark && (e.Action != ActionReconcile || len(e.Marks) == 0)
+	})
+}
+
+// AsWanted returns the machines of a plan for which nothing is to do.
+func AsWanted(entries []Entry) []Entry { return withAction(entries, ActionNothing) }
 
 // Differing returns the machines of a plan that are nodes, and not as the documents want them.
 func Differing(entries []Entry) []Entry { return withAction(entries, ActionReconcile, ActionMark) }

@@ -101,7 +101,7 @@ m1: node m1 (without a restart)
 +taint gpu=yes:NoSchedule
 `)
 	assert.Equal(t, len(join.Differing(entries)), 1)
-	assert.Equal(t, len(join.Work(entries)), 0)
+	assert.Equal(t, len(join.Work(entries)), 1, "a join sets labels and taints")
 }
 
 func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {

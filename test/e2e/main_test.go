@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	stop() // from now on a signal ends the tests at once
-	os.Exit(m.Run())
+	os.Exit(settle(m.Run()))
 }
 
 func setUp(ctx context.Context) error {

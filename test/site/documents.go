@@ -30,6 +30,8 @@ type Fleet struct {
 	Machine func(entry map[string]any)
 	// KubeconfigSecret of another name.
 	KubeconfigSecret string
+	// VCluster changes vcluster.yaml, and Document argosy.yaml, before they are applied.
+	VCluster, Document func(document map[string]any)
 }
 
 // Documents are the ConfigMap, Secrets and permissions of cluster team-a for the lab's five machines.
@@ -55,10 +57,17 @@ func (s *Site) ConfigMap(change Fleet) (any, error) {
 	if version == "" {
 		version = Version
 	}
-	vcluster, err := toYAML(map[string]any{
+	document := map[string]any{
 		"privateNodes": map[string]any{"enabled": true},
 		"controlPlane": map[string]any{"distro": map[string]any{"k8s": map[string]any{"image": map[string]any{"tag": version}}}},
-	})
+	}
+	if change.VCluster != nil {
+		change.VCluster(document)
+	}
+	if change.Document != nil {
+		change.Document(fleet)
+	}
+	vcluster, err := toYAML(document)
 	if err != nil {
 		return nil, err
 	}

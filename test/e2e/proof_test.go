@@ -1,0 +1,61 @@
+package e2e_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"argosy.dev/argosy/test/proof"
+)
+
+// shown is what the tests of this run say about settings.
+var shown = struct {
+	sync.Mutex
+	rows map[string]proof.Row
+}{rows: map[string]proof.Row{}}
+
+// shows says that test t shows what settings do on a real machine or control plane. Called before the first assertion that
+// could end the test, it also tells of one that fails. A test that is skipped shows nothing.
+func shows(t *testing.T, keys ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Skipped() {
+			return
+		}
+		shown.Lock()
+		defer shown.Unlock()
+		for _, key := range keys {
+			row, told := shown.rows[key]
+			if !told || row.Passed {
+				shown.rows[key] = proof.Row{Test: t.Name(), Passed: !t.Failed()}
+			}
+		}
+	})
+}
+
+// settle keeps what was shown, and says how much of the specification that is. A run of all tests that leaves a key unshown
+// is a failure.
+func settle(code int) int {
+	results, err := proof.Merge(shown.rows)
+	if err != nil {
+		fmt.Println("keeping what was shown of settings:", err)
+		return max(code, 1)
+	}
+	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
+	if !whole {
+		results = shown.rows
+	}
+	fmt.Println(proof.Totals(results))
+	missing := proof.Missing(results)
+	if !whole || len(missing) == 0 {
+		return code
+	}
+	fmt.Println("no test shows", missing)
+	return max(code, 1)
+}
+
+// keysOf are the keys of a table of cases.
+func keysOf[T any](cases map[string]T) []string { return slices.Sorted(maps.Keys(cases)) }

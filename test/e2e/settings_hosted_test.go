@@ -1,0 +1,293 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"gotest.tools/v3/assert"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/test/lab"
+	"argosy.dev/argosy/test/site"
+)
+
+// What the keys do to a control plane that Argosy makes, and to what runs in its cluster. The tests look at the control
+// plane's pods, at the cluster's objects, and at the machine.
+
+// TestAClusterIsAsItsDocumentsSay makes one cluster in which nearly every key says something else than its default.
+func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
+	const proxy, flannel, local, metal = "deploy.kubeProxy.", "deploy.cni.flannel.", "deploy.localPathProvisioner.", "deploy.metallb."
+	shows(t, "privateNodes.importNodeBinaries", autoUpgrade+"bundleRepository", "privateNodes.kubelet.cgroupDriver", "privateNodes.kubelet.config",
+		"privateNodes.cni.flannel.enabled", "controlPlane.distro.k8s.image.tag", "controlPlane.service.spec.type", "controlPlane.advanced.virtualScheduler.enabled",
+		"networking.podCIDR", "networking.serviceCIDR",
+		flannel+"enabled", flannel+"image", flannel+"initImage", flannel+"imagePullPolicy",
+		proxy+"enabled", proxy+"image", proxy+"imagePullPolicy", proxy+"nodeSelector", proxy+"priorityClassName", proxy+"tolerations", proxy+"extraEnv", proxy+"extraArgs", proxy+"config",
+		local+"enabled", local+"image", local+"imagePullPolicy", local+"nodePath",
+		metal+"enabled", metal+"controllerImage", metal+"speakerImage", metal+"ipAddressPool.addresses", metal+"ipAddressPool.l2Advertisement",
+		"deploy.metricsServer.enabled")
+	const machine = "m5"
+	cluster := village(t, func(d map[string]any) {
+		for key, value := range map[string]any{
+			"privateNodes.importNodeBinaries":        false,
+			autoUpgrade + "bundleRepository":         lab.RepositoryURL,
+			"privateNodes.kubelet.cgroupDriver":      "cgroupfs",
+			"privateNodes.kubelet.config.maxPods":    50,
+			"privateNodes.cni.flannel.enabled":       false,
+			"controlPlane.advanced.virtualScheduler": map[string]any{"enabled": true},
+			"networking.podCIDR":                     "10.65.0.0/16",
+			"networking.serviceCIDR":                 "10.129.0.0/16",
+			proxy + "image":                          own(t, "kube-proxy", "v1.34.4"),
+			proxy + "imagePullPolicy":                "Always",
+			proxy + "nodeSelector":                   map[string]any{"kubernetes.io/os": "linux", "proxied": "yes"},
+			proxy + "priorityClassName":              "system-cluster-critical",
+			proxy + "tolerations":                    []any{map[string]any{"key": "only-proxy", "operator": "Exists"}},
+			proxy + "extraEnv":                       []any{map[string]any{"name": "OF_THE_DOCUMENTS", "value": "yes"}},
+			proxy + "extraArgs":                      []string{"--v=3"},
+			proxy + "config.metricsBindAddress":      "127.0.0.1:20249",
+			local + "image":                          own(t, "rancher/local-path-provisioner", "v0.0.31"),
+			local + "imagePullPolicy":                "Always",
+			local + "nodePath":                       "/opt/volumes-of-the-site",
+			"deploy.metricsServer.enabled":           true,
+		} {
+			site.Set(d, key, value)
+		}
+		kubelet := d["privateNodes"].(map[string]any)["kubelet"].(map[string]any)["config"].(map[string]any)
+		delete(kubelet, "cgroupDriver")
+	}, machine)
+	cluster.Fleet = func(d map[string]any) {
+		d["machines"].([]any)[0].(map[string]any)["labels"] = map[string]any{"proxied": "yes"}
+	}
+	// Without flannel, the pods' network is the machine's own.
+	assert.NilError(t, the.Lab.Reset(t.Context(), machine))
+	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
+	provision(t, cluster)
+	joinAll(t, cluster)
+
+	t.Run("control plane", func(t *testing.T) {
+		assert.Assert(t, strings.Contains(inside(t, cluster, "version", "-o", "json"), `"gitVersion": "`+site.Version+`"`))
+		pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}")
+		assert.NilError(t, err)
+		assert.Assert(t, strings.Contains(pods, "loft-sh/kubernetes:"+site.Version) && !strings.Contains(pods, "-full"), "without node binaries: %s", pods)
+		kind, err := cluster.Kubectl(t.Context(), "get", "service", cluster.Name, "-o", "jsonpath={.spec.type}")
+		assert.NilError(t, err)
+		assert.Equal(t, kind, "LoadBalancer")
+		assert.Assert(t, strings.HasPrefix(inside(t, cluster, "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), "10.129."))
+		assert.Assert(t, strings.HasPrefix(inside(t, cluster, "get", "node", machine, "-o", "jsonpath={.spec.podCIDR}"), "10.65."))
+		soon(t, cluster, "Scheduled", "get", "events", "-A", "--field-selector", "reason=Scheduled", "-o", "jsonpath={.items[*].reason}")
+	})
+	kubeletHas := func(t *testing.T, settings string) {
+		t.Helper()
+		configz := inside(t, cluster, "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/configz")
+		for _, setting := range strings.Split(settings, " ") {
+			assert.Assert(t, strings.Contains(configz, setting), configz)
+		}
+	}
+	t.Run("kubelet", func(t *testing.T) { kubeletHas(t, `"cgroupDriver":"cgroupfs" "maxPods":50`) })
+	t.Run("network of the machine's own", func(t *testing.T) {
+		sets := inside(t, cluster, "get", "daemonsets", "-A", "-o", "name")
+		assert.Assert(t, !strings.Contains(sets, "flannel") && strings.Contains(sets, "kube-proxy"), sets)
+	})
+	t.Run("kube-proxy", func(t *testing.T) { proxyIsAsWanted(t, cluster, machine) })
+	t.Run("volumes", func(t *testing.T) {
+		soon(t, cluster, lab.RegistryAddress+"/rancher/local-path-provisioner:own Always", "get", "pods", "-A", "-l", "app=local-path-provisioner", "-o",
+			"jsonpath={.items[0].spec.containers[0].image} {.items[0].spec.containers[0].imagePullPolicy}")
+		applyInside(t, cluster, claimed)
+		inside(t, cluster, "wait", "--for=condition=Ready", "pod/writes", "--timeout=120s")
+		assert.Assert(t, strings.Contains(on(t, machine, "ls", "/opt/volumes-of-the-site"), "pvc-"))
+	})
+	t.Run("metrics server", func(t *testing.T) {
+		soon(t, cluster, "True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`)
+	})
+
+	before := cluster.VCluster
+	cluster.VCluster = func(d map[string]any) {
+		before(d)
+		for key, value := range map[string]any{
+			"privateNodes.kubelet.config.maxPods": 60,
+			"privateNodes.cni.flannel":            map[string]any{},
+			flannel + "enabled":                   true,
+			flannel + "image":                     own(t, "flannel-io/flannel", "v0.26.7"),
+			flannel + "initImage":                 own(t, "flannel-io/flannel-cni-plugin", "v1.6.2-flannel1"),
+			flannel + "imagePullPolicy":           "Always",
+			proxy + "enabled":                     false,
+			local + "enabled":                     false,
+			"deploy.metricsServer.enabled":        false,
+			metal + "enabled":                     true,
+			metal + "controllerImage":             own(t, "metallb/controller", "v0.14.9"),
+			metal + "speakerImage":                own(t, "metallb/speaker", "v0.14.9"),
+			metal + "ipAddressPool":               map[string]any{"addresses": []string{"10.117.0.240-10.117.0.241"}, "l2Advertisement": false},
+		} {
+			site.Set(d, key, value)
+		}
+		for _, key := range []string{"image", "imagePullPolicy", "nodeSelector", "priorityClassName", "tolerations", "extraEnv", "extraArgs"} {
+			delete(d["deploy"].(map[string]any)["kubeProxy"].(map[string]any), key)
+		}
+	}
+	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
+	provision(t, cluster)
+	t.Run("changed switches and images", func(t *testing.T) {
+		soon(t, cluster, strings.Join([]string{lab.RegistryAddress + "/flannel-io/flannel:own", "Always", lab.RegistryAddress + "/flannel-io/flannel-cni-plugin:own"}, " "),
+			"get", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "-o",
+			"jsonpath={.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].imagePullPolicy} {.spec.template.spec.initContainers[0].image}")
+		soon(t, cluster, "1", "get", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "-o", "jsonpath={.status.numberReady}")
+		images := inside(t, cluster, "get", "pods", "-n", "metallb-system", "-o", "jsonpath={.items[*].spec.containers[*].image}")
+		assert.Assert(t, strings.Contains(images, "metallb/controller:own") && strings.Contains(images, "metallb/speaker:own"), images)
+		assert.Equal(t, inside(t, cluster, "get", "ipaddresspools", "-n", "metallb-system", "-o", "jsonpath={.items[0].spec.addresses[0]}"), "10.117.0.240-10.117.0.241")
+		assert.Equal(t, inside(t, cluster, "get", "l2advertisements", "-n", "metallb-system", "-o", "name"), "")
+		gone := inside(t, cluster, "get", "daemonsets,deployments,apiservices", "-A", "-o", "name")
+		for _, addon := range []string{"kube-proxy", "local-path", "metrics"} {
+			assert.Assert(t, !strings.Contains(gone, addon), gone)
+		}
+	})
+	t.Run("kubelets follow by a reconciliation", func(t *testing.T) {
+		kubeletHas(t, `"maxPods":50`)
+		w := succeeded(t, cluster, "reconcile")
+		assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "/var/lib/kubelet/config.yaml (restarts kubelet)"), describe(w))
+		kubeletHas(t, `"maxPods":60`)
+		assert.Assert(t, strings.Contains(step(t, succeeded(t, cluster, "reconcile"), "plan").Message, "0 of 1 machines differ"))
+	})
+}
+
+// claimed is a pod that writes to a volume.
+var claimed = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: claimed}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: writes}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: data, persistentVolumeClaim: {claimName: claimed}}]
+  containers:
+    - name: writes
+      image: ` + lab.RegistryAddress + `/library/busybox:1.36.1
+      command: [sh, -c, "hostname >> /data/notes; exec sleep 100000"]
+      volumeMounts: [{name: data, mountPath: /data}]
+`
+
+// proxyIsAsWanted looks at the pod that runs, and at its process on the machine.
+func proxyIsAsWanted(t *testing.T, cluster *site.Provisioned, machine string) {
+	var set appsv1.DaemonSet
+	assert.NilError(t, json.Unmarshal([]byte(inside(t, cluster, "get", "daemonset", "-n", "kube-system", "kube-proxy", "-o", "json")), &set))
+	pod := set.Spec.Template.Spec
+	assert.Equal(t, pod.Containers[0].Image, lab.RegistryAddress+"/kube-proxy:own")
+	assert.Equal(t, string(pod.Containers[0].ImagePullPolicy), "Always")
+	assert.Equal(t, pod.NodeSelector["proxied"], "yes")
+	assert.Equal(t, pod.PriorityClassName, "system-cluster-critical")
+	assert.Assert(t, strings.Contains(fmt.Sprint(pod.Tolerations), "only-proxy"))
+	soon(t, cluster, "1", "get", "daemonset", "-n", "kube-system", "kube-proxy", "-o", "jsonpath={.status.numberReady}")
+	process := on(t, machine, "sh", "-c", `pid=$(pgrep -x kube-proxy); tr '\0' '\n' < /proc/$pid/environ; tr '\0' '\n' < /proc/$pid/cmdline`)
+	assert.Assert(t, strings.Contains(process, "OF_THE_DOCUMENTS=yes\n") && strings.Contains(process, "--v=3\n"), process)
+	on(t, machine, "curl", "-sf", "-o", "/dev/null", "--max-time", "5", "http://127.0.0.1:20249/metrics")
+}
+
+// own gives an image of the lab's registry another tag, which only the documents lead to.
+func own(t *testing.T, repository, tag string) string {
+	t.Helper()
+	from, err := name.ParseReference(lab.RegistryAddress+"/"+repository+":"+tag, name.Insecure)
+	assert.NilError(t, err)
+	to, err := name.NewTag(lab.RegistryAddress+"/"+repository+":own", name.Insecure)
+	assert.NilError(t, err)
+	image, err := remote.Get(from, remote.WithContext(context.Background()))
+	assert.NilError(t, err)
+	assert.NilError(t, remote.Tag(to, image, remote.WithContext(context.Background())))
+	return to.Name()
+}
+
+// unsupported are keys that private nodes rule out or that Argosy does without, each with what must be refused.
+var unsupported = map[string]string{
+	"sync.services.enabled":                                  "true",
+	"sync.secrets.enabled":                                   "true",
+	"integrations.metricsServer.enabled":                     "true",
+	"networking.replicateServices.enabled":                   "true",
+	"controlPlane.distro.k3s.enabled":                        "true",
+	"controlPlane.distro.k8s.enabled":                        "false",
+	"controlPlane.coredns.embedded":                          "true",
+	"controlPlane.advanced.hostPathMapper.enabled":           "true",
+	"sleepMode.enabled":                                      "true",
+	"experimental.isolatedControlPlane.enabled":              "true",
+	"privateNodes.autoNodes":                                 "[{provider: metal, dynamic: [{name: pool}]}]",
+	"privateNodes.vpn.enabled":                               "true",
+	"privateNodes.vpn.nodeToNode.enabled":                    "true",
+	"privateNodes.daemon.enabled":                            "true",
+	"privateNodes.daemon.controlPlaneLoadBalancer.enabled":   "true",
+	"privateNodes.daemon.controlPlaneLoadBalancer.kubeProxy": "true",
+	"privateNodes.daemon.controlPlaneLoadBalancer.port":      "11343",
+	"privateNodes.defaultProfile":                            "gpu",
+	"deploy.volumeSnapshotController":                        "{enabled: true}",
+	"deploy.csi.kubeVirt.enabled":                            "true",
+	"deploy.argoCD.applications":                             "[{name: guestbook}]",
+	"deploy.ingressNginx.enabled":                            "true",
+}
+
+func TestWhatPrivateNodesRuleOutIsRefusedBeforeAnythingIsMade(t *testing.T) {
+	shows(t, keysOf(unsupported)...)
+	cluster := village(t, nil)
+	for key, value := range unsupported {
+		t.Run(key, func(t *testing.T) {
+			message := refusedDocuments(t, cluster, key, value)
+			assert.Assert(t, strings.Contains(message, key), message)
+		})
+	}
+	t.Run("and a workflow ends there", func(t *testing.T) {
+		cluster.VCluster = func(d map[string]any) { site.Set(d, "privateNodes.vpn.enabled", true) }
+		assert.NilError(t, cluster.ApplyDocuments(t.Context()))
+		message := refused(t, run(t, cluster, "provision"), "validate")
+		assert.Assert(t, strings.Contains(message, "privateNodes.vpn") && strings.Contains(message, "VPN of your own"), message)
+		made, err := cluster.Kubectl(t.Context(), "get", "statefulsets,services,secrets", "-l", "argosy.dev/cluster", "-o", "name")
+		assert.NilError(t, err)
+		assert.Equal(t, strings.TrimSpace(made), "", "something was made")
+	})
+}
+
+// refusedDocuments applies documents that say value at key, and returns what the plugin says of them.
+func refusedDocuments(t *testing.T, cluster *site.Provisioned, key, value string) string {
+	t.Helper()
+	cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, value)) }
+	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
+	out, err := the.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+	assert.Assert(t, err != nil, "%s: %s passed: %s", key, value, out)
+	return out
+}
+
+// TestUpgradeSettingsAreReadAndCheckedAsAWhole is all that these keys do until machines are upgraded.
+func TestUpgradeSettingsAreReadAndCheckedAsAWhole(t *testing.T) {
+	cases := map[string]struct{ right, wrong, says string }{
+		autoUpgrade + "enabled":                  {"false", "perhaps", "true or false"},
+		autoUpgrade + "image":                    {"registry.example.com/upgrade:v1", "'not an image'", "image"},
+		autoUpgrade + "imagePullPolicy":          {"Never", "Sometimes", "IfNotPresent"},
+		autoUpgrade + "nodeSelector":             {"{zone: a}", "{'not a key': a}", "not a key"},
+		autoUpgrade + "concurrency":              {"3", "0", "1"},
+		autoUpgrade + "podSecurityContext":       {"{runAsUser: 0}", "{runAsUsr: 0}", "runAsUser"},
+		autoUpgrade + "containerSecurityContext": {"{privileged: true}", "{privileged: maybe}", "privileged"},
+	}
+	shows(t, keysOf(cases)...)
+	cluster := village(t, nil)
+	for key, tt := range cases {
+		t.Run(key, func(t *testing.T) {
+			message := refusedDocuments(t, cluster, key, tt.wrong)
+			assert.Assert(t, strings.Contains(message, key) && strings.Contains(message, tt.says), message)
+			cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, tt.right)) }
+			assert.NilError(t, cluster.ApplyDocuments(t.Context()))
+			_, err := the.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+			assert.NilError(t, err)
+		})
+	}
+}
+
+// parsed is a value as YAML writes it.
+func parsed(t *testing.T, text string) any {
+	t.Helper()
+	var value any
+	assert.NilError(t, yaml.Unmarshal([]byte(text), &value))
+	return value
+}

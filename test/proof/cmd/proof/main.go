@@ -1,0 +1,18 @@
+// Command proof prints docs/proof.md from what the end-to-end tests showed in this checkout.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"argosy.dev/argosy/test/proof"
+)
+
+func main() {
+	rows, err := proof.Load()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "proof:", err)
+		os.Exit(1)
+	}
+	fmt.Print(proof.Page(rows))
+}
