@@ -133,7 +133,6 @@ var (
 	userName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,30}\$?$`)
 	fileName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
 	sha256Hex  = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
-	phaseName  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$`)
 	errorName  = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
 	argName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 	argValue   = regexp.MustCompile(`^[A-Za-z0-9._/:;,=+@%~*^&|<>?!#()\[\]{}-]*$`)

@@ -27,6 +27,9 @@ func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	f.decodeFleet(&c.Fleet)
 	v.checkVCluster(&c.VCluster)
 	f.checkFleet(&c)
+	if v.root != nil && f.root != nil {
+		c.checkRuntimes(v, f)
+	}
 	if v.root != nil && f.tellsTarget() {
 		c.checkTarget(v, f)
 	}
@@ -119,20 +122,6 @@ func (c *Cluster) Taints(m Machine) []Taint {
 		}
 	}
 	return taints
-}
-
-// NodeSettings are what one machine gets as a node.
-type NodeSettings struct {
-	JoinNode
-	// BinariesPath and CNIBinariesPath are where its programs and CNI plugins go.
-	BinariesPath, CNIBinariesPath string
-}
-
-// Settings of a machine's node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade, with the machine's own
-// over them.
-func (c *Cluster) Settings(_ Machine) NodeSettings {
-	nodes := c.VCluster.PrivateNodes
-	return NodeSettings{JoinNode: nodes.JoinNode, BinariesPath: nodes.AutoUpgrade.BinariesPath, CNIBinariesPath: nodes.AutoUpgrade.CNIBinariesPath}
 }
 
 // CgroupDriver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means what the cluster's

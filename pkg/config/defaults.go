@@ -49,7 +49,7 @@ func defaultVCluster() VCluster {
 			},
 			JoinNode: JoinNode{
 				Containerd: Containerd{Enabled: true},
-				CACertPath: "/etc/kubernetes/pki/ca.crt",
+				CACertPath: kubeadmCAPath,
 			},
 		},
 		ControlPlane: defaultControlPlane(),

@@ -108,6 +108,8 @@ type Machine struct {
 	Taints []Taint `json:"taints,omitempty"`
 	// SSH overrides the fleet's SSH field by field.
 	SSH SSH `json:"ssh,omitzero"`
+	// Join overrides what vcluster.yaml says for all machines; plan shows what it changes.
+	Join MachineJoin `json:"join,omitzero"`
 }
 
 // Taint keeps pods away from a node.

@@ -36,6 +36,7 @@ func (d *document) checkFleet(c *Cluster) {
 	d.checkMachines(c)
 	d.checkBundles(&c.Fleet.Bundles)
 	d.checkPolicy(c.Fleet)
+	d.checkRegistries(c.Fleet.Registries)
 	// After the checks: what is wrong with vcluster.yaml's repository is said there.
 	if !c.BundlesFromControlPlane() {
 		fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
@@ -133,6 +134,9 @@ func (d *document) checkMachine(key string, m Machine) {
 	d.labels(join(key, "labels"), m.Labels)
 	d.taints(join(key, "taints"), m.Taints)
 	d.checkSSH(join(key, "ssh"), m.SSH)
+	d.absolute(key+".join.binariesPath", m.Join.BinariesPath)
+	d.absolute(key+".join.cniBinariesPath", m.Join.CNIBinariesPath)
+	d.checkJoinNode(join(key, "join"), m.Join.alone())
 }
 
 func (d *document) taints(key string, taints []Taint) {
@@ -193,8 +197,25 @@ func (d *document) checkPolicy(f Fleet) {
 	d.quantity("join.minDisk", f.Join.MinDisk)
 	d.quantity("join.minMemory", f.Join.MinMemory)
 	d.positive("join.maxClockSkew", f.Join.MaxClockSkew)
+	d.positive("join.commandTimeout", f.Join.CommandTimeout)
 	d.atLeastOne("limits.concurrency", f.Limits.Concurrency)
 	d.positive("limits.machineTimeout", f.Limits.MachineTimeout)
 	d.positive("limits.readyTimeout", f.Limits.ReadyTimeout)
 	d.positive("limits.retryBudget", f.Limits.RetryBudget)
+}
+
+// checkRegistries checks how the plugin reaches registries.
+func (d *document) checkRegistries(r Registries) {
+	d.object("registries.secret", r.Secret)
+	d.certificates("registries.caCert", r.CACert)
+	seen := map[string]bool{}
+	for i, host := range r.PlainHTTP {
+		key := "registries.plainHTTP[" + strconv.Itoa(i) + "]"
+		switch {
+		case !d.required(key, host, "remove it"):
+		case d.registry(key, host) && seen[host]:
+			d.add(key, "is there twice", "remove one of them")
+		}
+		seen[host] = true
+	}
 }

@@ -39,6 +39,7 @@ func (c *Cluster) checkHosted(v, f *document) {
 	v.checkExposure(c.VCluster.ControlPlane)
 	v.checkComponentConfigs(c)
 	v.checkHostedNetworks(c)
+	c.checkPluginPaths(f)
 	c.checkAddresses(v, f, networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR))
 }
 

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -47,45 +45,6 @@ func (d *document) checkPrivateNodes(p PrivateNodes) {
 	d.fits(join(upgrade, "podSecurityContext"), u.PodSecurityContext, new(corev1.PodSecurityContext))
 	d.fits(join(upgrade, "containerSecurityContext"), u.ContainerSecurityContext, new(corev1.SecurityContext))
 	d.checkJoinNode("privateNodes.joinNode", p.JoinNode)
-}
-
-func (d *document) checkJoinNode(key string, j JoinNode) {
-	d.image(key+".containerd.pauseImage", j.Containerd.PauseImage)
-	d.absolute(join(key, "caCertPath"), j.CACertPath)
-	for i, phase := range j.SkipPhases {
-		at := fmt.Sprintf("%s.skipPhases[%d]", key, i)
-		d.match(at, phase, phaseName, "the name of a kubeadm phase", `write e.g. "preflight" or "kubelet-start"`)
-		d.required(at, phase, "remove it")
-	}
-	registration := join(key, "nodeRegistration")
-	r := j.NodeRegistration
-	d.socket(join(registration, "criSocket"), r.CRISocket)
-	d.pullPolicy(join(registration, "imagePullPolicy"), r.ImagePullPolicy)
-	d.taints(join(registration, "taints"), r.Taints)
-	for i, name := range r.IgnorePreflightErrors {
-		at := fmt.Sprintf("%s.ignorePreflightErrors[%d]", registration, i)
-		d.match(at, name, errorName, "the name of a kubeadm check", `write e.g. "Swap", one an item`)
-		d.required(at, name, "remove it")
-	}
-	for i, arg := range r.KubeletExtraArgs {
-		d.checkKubeletArg(fmt.Sprintf("%s.kubeletExtraArgs[%d]", registration, i), arg)
-	}
-}
-
-// checkKubeletArg refuses what would not arrive at the kubelet as one argument: kubeadm writes the arguments into an
-// environment file, and systemd splits that at white space and gives quotes and backslashes a meaning.
-func (d *document) checkKubeletArg(key string, arg KubeletArg) {
-	bare := strings.TrimLeft(arg.Name, "-")
-	switch {
-	case arg.Name == "hostname-override" || arg.Name == "--hostname-override":
-		d.add(join(key, "name"), "would give every machine the same node name", "set nodeName of the machine in argosy.yaml")
-	case !d.required(join(key, "name"), arg.Name, ""):
-	case bare != arg.Name && argName.MatchString(bare):
-		d.add(join(key, "name"), shown(arg.Name)+" starts with dashes", fmt.Sprintf("write %q", bare))
-	default:
-		d.match(join(key, "name"), arg.Name, argName, "the name of an argument", "use lower case letters, digits and hyphens")
-	}
-	d.match(join(key, "value"), arg.Value, argValue, "one argument: it holds white space, quotes, a backslash, a dollar sign or a control character", "")
 }
 
 func (d *document) pullPolicy(key, value string) {

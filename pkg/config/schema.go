@@ -17,7 +17,7 @@ import (
 
 // sources hold the comments that describe the keys.
 //
-//go:embed fleet.go vcluster.go controlplane.go statefulset.go backingstore.go networking.go
+//go:embed fleet.go override.go vcluster.go controlplane.go statefulset.go backingstore.go networking.go
 var sources embed.FS
 
 // schema is a JSON Schema of draft 2020-12, in the order in which people read one.

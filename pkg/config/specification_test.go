@@ -128,7 +128,7 @@ privateNodes:
       importImages: []
       pauseImage: registry.example.com/pause:3.10
     caCertPath: /etc/kubernetes/pki/ca.crt
-    skipPhases: [preflight, kubelet-start/wait]
+    skipPhases: [preflight, control-plane-prepare/certs]
     nodeRegistration:
       criSocket: unix:///run/containerd/containerd.sock
       kubeletExtraArgs:

@@ -1,0 +1,67 @@
+package config
+
+// MachineJoin is what one machine gets in place of, or beside, what vcluster.yaml says for all of them. Empty fields leave
+// the value of all machines; Cluster.Settings says how the others are merged.
+type MachineJoin struct {
+	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
+	BinariesPath string `json:"binariesPath,omitempty"`
+	// CNIBinariesPath instead of privateNodes.autoUpgrade.cniBinariesPath.
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty"`
+	// PreInstallCommands run after those of all machines.
+	PreInstallCommands []string `json:"preInstallCommands,omitempty"`
+	// PreJoinCommands run after those of all machines.
+	PreJoinCommands []string `json:"preJoinCommands,omitempty"`
+	// PostJoinCommands run after those of all machines.
+	PostJoinCommands []string `json:"postJoinCommands,omitempty"`
+	// Containerd is the machine's container runtime.
+	Containerd MachineContainerd `json:"containerd,omitzero"`
+	// CACertPath instead of that of all machines.
+	CACertPath string `json:"caCertPath,omitempty"`
+	// SkipPhases of kubeadm join, beside those of all machines.
+	SkipPhases []string `json:"skipPhases,omitempty"`
+	// NodeRegistration is how the node registers itself. Its labels and taints are the machine's own keys.
+	NodeRegistration MachineRegistration `json:"nodeRegistration,omitzero"`
+}
+
+// MachineContainerd is the container runtime of one machine.
+type MachineContainerd struct {
+	// Enabled instead of that of all machines. False: a runtime that is there already is used, and no registry setting of all
+	// machines, nor their pause image, reaches it.
+	Enabled *bool `json:"enabled,omitempty"`
+	// Registry says how this machine reaches image registries.
+	Registry Registry `json:"registry,omitzero"`
+	// ImportImages are imported after those of all machines.
+	ImportImages []string `json:"importImages,omitempty"`
+	// PauseImage instead of that of all machines.
+	PauseImage string `json:"pauseImage,omitempty"`
+}
+
+// MachineRegistration is how one machine's node registers itself.
+type MachineRegistration struct {
+	// CRISocket instead of that of all machines.
+	CRISocket string `json:"criSocket,omitempty"`
+	// KubeletExtraArgs beside those of all machines. A name that stands here replaces every argument of that name.
+	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty"`
+	// IgnorePreflightErrors of kubeadm, beside those of all machines.
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+	// ImagePullPolicy instead of that of all machines.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
+}
+
+// alone is what a machine gives, in the form of what is given for all of them; containerd counts as enabled where the
+// machine does not say.
+func (j MachineJoin) alone() JoinNode {
+	r := j.NodeRegistration
+	return JoinNode{
+		PreInstallCommands: j.PreInstallCommands, PreJoinCommands: j.PreJoinCommands, PostJoinCommands: j.PostJoinCommands,
+		Containerd: Containerd{
+			Enabled: j.Containerd.Enabled == nil || *j.Containerd.Enabled, Registry: j.Containerd.Registry,
+			ImportImages: j.Containerd.ImportImages, PauseImage: j.Containerd.PauseImage,
+		},
+		CACertPath: j.CACertPath, SkipPhases: j.SkipPhases,
+		NodeRegistration: NodeRegistration{
+			CRISocket: r.CRISocket, KubeletExtraArgs: r.KubeletExtraArgs,
+			IgnorePreflightErrors: r.IgnorePreflightErrors, ImagePullPolicy: r.ImagePullPolicy,
+		},
+	}
+}

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// NodeSettings are what one machine gets as a node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade, with
+// what the machine says for itself.
+type NodeSettings struct {
+	JoinNode
+	// BinariesPath and CNIBinariesPath are where its programs and CNI plugins go.
+	BinariesPath, CNIBinariesPath string
+}
+
+// Settings merges what a machine gets: the defaults, over them vcluster.yaml, over that the machine's join in argosy.yaml.
+//
+//	kind of setting                            all machines      the machine       it gets
+//	a single value                             a                 -                 a
+//	                                           a                 b                 b
+//	commands, importImages                     a, b              c                 a, b, c
+//	skipPhases, ignorePreflightErrors          a, b              b, c              a, b, c
+//	kubeletExtraArgs, by name                  x=1, y=2, x=3     x=4               y=2, x=4
+//	registry.mirrors and auth, by registry     m: one, n: two    n: three          m: one, n: three
+//	taints, by key and effect                  k:E=1, l:E=2      k:E=3             k:E=3, l:E=2
+//	labels                                     -                 z=1               z=1
+//
+// A mirror or login of the machine replaces the one of its registry as a whole. Where containerd.enabled ends up false,
+// containerd.registry and containerd.pauseImage are empty: they are of Argosy's containerd alone. Where the certificate
+// authority is not where the kubelet-config of all nodes looks for it, the kubelet is told by --client-ca-file.
+func (c *Cluster) Settings(m Machine) NodeSettings {
+	nodes := c.VCluster.PrivateNodes
+	all := nodes.JoinNode
+	s := NodeSettings{
+		BinariesPath: cmp.Or(m.Join.BinariesPath, nodes.AutoUpgrade.BinariesPath), CNIBinariesPath: cmp.Or(m.Join.CNIBinariesPath, nodes.AutoUpgrade.CNIBinariesPath),
+		JoinNode: JoinNode{
+			PreInstallCommands: slices.Concat(all.PreInstallCommands, m.Join.PreInstallCommands),
+			PreJoinCommands:    slices.Concat(all.PreJoinCommands, m.Join.PreJoinCommands),
+			PostJoinCommands:   slices.Concat(all.PostJoinCommands, m.Join.PostJoinCommands),
+			Containerd:         all.Containerd.over(m.Join.Containerd),
+			CACertPath:         cmp.Or(m.Join.CACertPath, all.CACertPath),
+			SkipPhases:         union(all.SkipPhases, m.Join.SkipPhases),
+			NodeRegistration:   all.NodeRegistration.over(m.Join.NodeRegistration),
+		},
+	}
+	s.NodeRegistration.Taints = c.Taints(m)
+	if s.CACertPath != c.clientCAFile() {
+		s.NodeRegistration.KubeletExtraArgs = argsOver([]KubeletArg{{clientCAArg, s.CACertPath}}, s.NodeRegistration.KubeletExtraArgs)
+	}
+	return s
+}
+
+const (
+	// clientCAArg of the kubelet says who signs the API server's client certificates.
+	clientCAArg = "client-ca-file"
+	// kubeadmCAPath is where kubeadm puts the cluster's certificate authority, and where its kubelet-config says that it is.
+	kubeadmCAPath = "/etc/kubernetes/pki/ca.crt"
+)
+
+// clientCAFile is where the cluster's kubelet-config has every kubelet look for the certificate authority. In a cluster that
+// exists already it is kubeadm's.
+func (c *Cluster) clientCAFile() string {
+	if c.Hosted() {
+		return c.VCluster.PrivateNodes.JoinNode.CACertPath
+	}
+	return kubeadmCAPath
+}
+
+// over is the container runtime of all machines with one machine's own over it.
+func (c Containerd) over(own MachineContainerd) Containerd {
+	merged := Containerd{Enabled: c.enabled(own), ImportImages: slices.Concat(c.ImportImages, own.ImportImages)}
+	if !merged.Enabled {
+		return merged
+	}
+	merged.PauseImage = cmp.Or(own.PauseImage, c.PauseImage)
+	merged.Registry = Registry{
+		ConfigPath: cmp.Or(own.Registry.ConfigPath, c.Registry.ConfigPath),
+		Mirrors:    byRegistry(c.Registry.Mirrors, own.Registry.Mirrors),
+		Auth:       byRegistry(c.Registry.Auth, own.Registry.Auth),
+	}
+	return merged
+}
+
+// enabled says whether a machine gets Argosy's containerd.
+func (c Containerd) enabled(own MachineContainerd) bool {
+	if own.Enabled != nil {
+		return *own.Enabled
+	}
+	return c.Enabled
+}
+
+// over is the registration of all nodes with one machine's own over it; its taints are merged elsewhere.
+func (r NodeRegistration) over(own MachineRegistration) NodeRegistration {
+	return NodeRegistration{
+		CRISocket:             cmp.Or(own.CRISocket, r.CRISocket),
+		KubeletExtraArgs:      argsOver(r.KubeletExtraArgs, own.KubeletExtraArgs),
+		IgnorePreflightErrors: union(r.IgnorePreflightErrors, own.IgnorePreflightErrors),
+		ImagePullPolicy:       cmp.Or(own.ImagePullPolicy, r.ImagePullPolicy),
+	}
+}
+
+// argsOver is one list of arguments followed by another, which replaces every argument whose name it gives.
+func argsOver(all, own []KubeletArg) []KubeletArg {
+	replaced := func(arg KubeletArg) bool {
+		return slices.ContainsFunc(own, func(other KubeletArg) bool { return other.Name == arg.Name })
+	}
+	return append(slices.DeleteFunc(slices.Clone(all), replaced), own...)
+}
+
+// byRegistry is what holds for all machines' registries with one machine's own in place of them.
+func byRegistry[T any](all, own map[string]T) map[string]T {
+	if len(all)+len(own) == 0 {
+		return nil
+	}
+	merged := make(map[string]T, len(all)+len(own))
+	maps.Copy(merged, all)
+	maps.Copy(merged, own)
+	return merged
+}
+
+// union is one list, and what is not in it yet of another.
+func union(all, own []string) []string {
+	var merged []string
+	for _, word := range slices.Concat(all, own) {
+		if !slices.Contains(merged, word) {
+			merged = append(merged, word)
+		}
+	}
+	return merged
+}
