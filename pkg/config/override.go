@@ -4,21 +4,21 @@ package config
 // the value of all machines; Cluster.Settings says how the others are merged.
 type MachineJoin struct {
 	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
-	BinariesPath string `json:"binariesPath,omitempty"`
+	BinariesPath string `json:"binariesPath,omitempty" example:"/opt/kubernetes/bin"`
 	// CNIBinariesPath instead of privateNodes.autoUpgrade.cniBinariesPath.
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty"`
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty" example:"/opt/kubernetes/cni"`
 	// PreInstallCommands run after those of all machines.
-	PreInstallCommands []string `json:"preInstallCommands,omitempty"`
+	PreInstallCommands []string `json:"preInstallCommands,omitempty" example:"[\"apt-get install -y nfs-common\"]"`
 	// PreJoinCommands run after those of all machines.
-	PreJoinCommands []string `json:"preJoinCommands,omitempty"`
+	PreJoinCommands []string `json:"preJoinCommands,omitempty" example:"[\"modprobe ip_vs\"]"`
 	// PostJoinCommands run after those of all machines.
-	PostJoinCommands []string `json:"postJoinCommands,omitempty"`
+	PostJoinCommands []string `json:"postJoinCommands,omitempty" example:"['logger \"$ARGOSY_MACHINE joined\"']"`
 	// Containerd is the machine's container runtime.
 	Containerd MachineContainerd `json:"containerd,omitzero"`
 	// CACertPath instead of that of all machines.
-	CACertPath string `json:"caCertPath,omitempty"`
+	CACertPath string `json:"caCertPath,omitempty" example:"/etc/kubernetes/pki/ca.crt"`
 	// SkipPhases of kubeadm join, beside those of all machines.
-	SkipPhases []string `json:"skipPhases,omitempty"`
+	SkipPhases []string `json:"skipPhases,omitempty" example:"[preflight]"`
 	// NodeRegistration is how the node registers itself. Its labels and taints are the machine's own keys.
 	NodeRegistration MachineRegistration `json:"nodeRegistration,omitzero"`
 }
@@ -27,23 +27,23 @@ type MachineJoin struct {
 type MachineContainerd struct {
 	// Enabled instead of that of all machines. False: a runtime that is there already is used, and no registry setting of all
 	// machines, nor their pause image, reaches it.
-	Enabled *bool `json:"enabled,omitempty"`
+	Enabled *bool `json:"enabled,omitempty" example:"false"`
 	// Registry says how this machine reaches image registries.
-	Registry Registry `json:"registry,omitzero"`
+	Registry Registry `json:"registry,omitzero" effect:"none"`
 	// ImportImages are imported after those of all machines.
-	ImportImages []string `json:"importImages,omitempty"`
+	ImportImages []string `json:"importImages,omitempty" effect:"with the next workflow" example:"[/srv/images, \"https://files.example.com/app.tar\", \"oci://registry.example.com/app:v1\"]"`
 	// PauseImage instead of that of all machines.
-	PauseImage string `json:"pauseImage,omitempty"`
+	PauseImage string `json:"pauseImage,omitempty" effect:"restarts containerd" example:"registry.k8s.io/pause:3.10"`
 }
 
 // MachineRegistration is how one machine's node registers itself.
 type MachineRegistration struct {
 	// CRISocket instead of that of all machines.
-	CRISocket string `json:"criSocket,omitempty"`
+	CRISocket string `json:"criSocket,omitempty" example:"unix:///run/containerd/containerd.sock"`
 	// KubeletExtraArgs beside those of all machines. A name that stands here replaces every argument of that name.
-	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty"`
+	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty" effect:"restarts kubelet"`
 	// IgnorePreflightErrors of kubeadm, beside those of all machines.
-	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty" example:"[Swap]"`
 	// ImagePullPolicy instead of that of all machines.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }

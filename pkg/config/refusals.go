@@ -46,8 +46,8 @@ func unsupported() []refusal {
 		{"experimental.genericSync", switchedOn, noHostNodes, "remove it"},
 		{"controlPlane.standalone", switchedOn, "is not supported: the control plane runs in the host cluster", turnOff + ", and list machines under machines in argosy.yaml"},
 		{"privateNodes.autoNodes", switchedOn, "is not supported: Argosy joins machines that exist, it does not create them", "create them with your own tool, list them under machines in argosy.yaml, and submit the join workflow"},
-		{"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform", turnOff + "; set cluster.endpoint in argosy.yaml to an address that the machines reach, or connect them with a VPN of your own before they join"},
-		{"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine", turnOff + "; put a load balancer or a virtual address in front of the control plane"},
+		{"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform", turnOff + "; set controlPlane.endpoint (cluster.endpoint in argosy.yaml for a cluster that exists) to an address that the machines reach, or connect them with a VPN of your own before they join"},
+		{"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine", turnOff + "; put a load balancer or a virtual address in front of the control plane, and name it in controlPlane.endpoint"},
 		{"privateNodes.defaultProfile", switchedOn, "is not supported: node profiles belong to the original's platform", "set labels and taints of machines in argosy.yaml"},
 		{"deploy.volumeSnapshotController", written, "is not part of the schema any more", "remove it, and install the controller in the cluster"},
 	}

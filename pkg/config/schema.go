@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-//go:generate go test . -run TestTheSchemasAreUpToDate -update
+//go:generate go test . -run "TestTheSchemasAreUpToDate|TestTheReferenceIsUpToDate" -update
 
 // sources hold the comments that describe the keys.
 //
@@ -173,12 +173,9 @@ func (c descriptions) object(t reflect.Type, defaults reflect.Value) *schema {
 			property.Enum = strings.Split(allowed, ",")
 		}
 		s.Properties[key] = property
-		if !strings.Contains(field.Tag.Get("json"), ",omit") && field.Type.Kind() != reflect.Bool {
+		if required(t, field) {
 			s.Required = append(s.Required, key)
 		}
-	}
-	if t == reflect.TypeFor[PrivateNodes]() {
-		s.Required = append(s.Required, "enabled")
 	}
 	return s
 }

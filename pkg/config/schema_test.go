@@ -20,6 +20,16 @@ func TestTheSchemasAreUpToDate(t *testing.T) {
 	}
 }
 
+func TestTheReferenceIsUpToDate(t *testing.T) {
+	for document, file := range map[string]string{
+		config.VClusterDocument: "vcluster.md", config.FleetDocument: "argosy.md",
+	} {
+		text, err := config.Reference(document)
+		assert.NilError(t, err)
+		golden.Assert(t, string(text), "../../../docs/reference/"+file)
+	}
+}
+
 // property walks a schema; "[]" goes into the items of a list.
 func property(t *testing.T, schema map[string]any, path ...string) map[string]any {
 	t.Helper()
