@@ -54,6 +54,7 @@ In a cluster it runs as an Argo executor plugin ("serve"), called by the steps o
 WorkflowTemplates under workflows/. The other commands do the same by hand, with the same code:
 
   executor-plugin validate --from examples/team-a          check the documents, touch nothing
+  executor-plugin config explain machines.ssh              what a key of them means; config show prints them
   executor-plugin provision --namespace team-b             make a control plane in the host cluster
   executor-plugin plan --namespace team-a --cluster team-a say what a join would do, and why not
   executor-plugin join --namespace team-a --cluster team-a --machines m1,m2
@@ -69,7 +70,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), validateCommand(), provisionCommand(), planCommand(), joinCommand(), reconcileCommand(), verifyCommand(), resetCommand(),
+	root.AddCommand(serveCommand(), validateCommand(), configCommand(), provisionCommand(), planCommand(), joinCommand(), reconcileCommand(), verifyCommand(), resetCommand(),
 		bundleCommand(), imagesCommand(), installToCommand(), awaitEndCommand(),
 		backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand(), kubeconfigCommand())
 	return root

@@ -105,6 +105,9 @@ func defaultOf(v reflect.Value) string {
 	if v.Kind() != reflect.Bool && v.IsZero() {
 		return ""
 	}
+	if v.Kind() == reflect.String {
+		return v.String()
+	}
 	return inYAML(v.Interface())
 }
 

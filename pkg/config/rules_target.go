@@ -33,7 +33,7 @@ func (c *Cluster) checkExisting(v, f *document) {
 	if len(c.Fleet.Machines) == 0 {
 		f.add("machines", "is missing or empty", "list at least one machine with name and address")
 	}
-	if f.root.get("controlPlane") != nil {
+	if f.root.get("controlPlane") != nil && c.Fleet.ControlPlane != defaultFleet().ControlPlane {
 		f.add("controlPlane", "has no effect: cluster.kubeconfigSecret names a cluster whose control plane exists", "remove one of them")
 	}
 	v.refuse(notExisting())

@@ -9,9 +9,10 @@ import (
 // NodeSettings are what one machine gets as a node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade, with
 // what the machine says for itself.
 type NodeSettings struct {
+	// BinariesPath is where its programs go, CNIBinariesPath where its CNI plugins go.
+	BinariesPath    string `json:"binariesPath"`
+	CNIBinariesPath string `json:"cniBinariesPath"`
 	JoinNode
-	// BinariesPath and CNIBinariesPath are where its programs and CNI plugins go.
-	BinariesPath, CNIBinariesPath string
 }
 
 // Settings merges what a machine gets: the defaults, over them vcluster.yaml, over that the machine's join in argosy.yaml.

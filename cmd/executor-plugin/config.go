@@ -1,0 +1,274 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/pkg/config"
+)
+
+func configCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "config",
+		Short: "Show and explain the two documents of a cluster",
+		Long: `A cluster is described by vcluster.yaml, in the schema of vCluster, and argosy.yaml, which holds what that
+has no word for: the machines, how to reach them, where their binaries come from.
+
+  executor-plugin config explain machines.ssh              what a key means, and what a change of it needs
+  executor-plugin config show --defaults                   what holds where the documents say nothing
+  executor-plugin config show -n team-a                    both documents of a cluster, completed by the defaults
+  executor-plugin config show -n team-a --machine gpu-1    what one machine gets, and what of that it overrides
+  executor-plugin config schema argosy.yaml                the JSON schema, for editors
+
+To check documents, use "executor-plugin validate".`,
+		Args: cobra.NoArgs,
+	}
+	command.AddCommand(configShowCommand(), configSchemaCommand(), configExplainCommand())
+	return command
+}
+
+// documents are both, or the one that a command line names.
+func documents(args []string) ([]string, error) {
+	if len(args) == 0 {
+		return []string{config.VClusterDocument, config.FleetDocument}, nil
+	}
+	return args, knownDocument(args[0])
+}
+
+func knownDocument(name string) error {
+	if name != config.VClusterDocument && name != config.FleetDocument {
+		return usageError{fmt.Errorf("there is no document %q: the two are %s and %s", name, config.VClusterDocument, config.FleetDocument)}
+	}
+	return nil
+}
+
+func configShowCommand() *cobra.Command {
+	var where place
+	var machine, output string
+	var defaults bool
+	command := &cobra.Command{
+		Use:   "show [vcluster.yaml|argosy.yaml]",
+		Short: "Print the documents of a cluster, completed by the defaults",
+		Long: `Prints both documents of a cluster, or one of them, as Argosy understands them: with every default filled in, and what
+stands under an older name under the newer one. Secrets are shown as <redacted>. Mistakes in the documents are listed
+instead, as by validate.
+
+With --defaults it prints what holds where the documents say nothing; no cluster is needed. With --machine it prints what
+that machine gets: the defaults, over them vcluster.yaml, over that the machine's own "join" in argosy.yaml. The comments
+above say what the machine overrides.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			wanted, err := documents(args)
+			switch {
+			case err != nil:
+				return err
+			case output != "yaml":
+				return usageError{fmt.Errorf("unknown --output %q: yaml is the only one", output)}
+			case defaults && machine != "":
+				return usageError{errors.New("--defaults are those of all machines: leave --machine out")}
+			case defaults:
+				return printDocuments(command.OutOrStdout(), wanted, config.PrintedDefaults)
+			}
+			cluster, err := where.load(command.Context())
+			if err != nil {
+				return err
+			}
+			if machine != "" {
+				return showMachine(command.OutOrStdout(), cluster, machine)
+			}
+			return printDocuments(command.OutOrStdout(), wanted, cluster.Printed)
+		},
+	}
+	where.flags(command)
+	flags := command.Flags()
+	flags.BoolVar(&defaults, "defaults", false, "what holds where the documents say nothing")
+	flags.StringVar(&machine, "machine", "", "what one machine of the cluster gets")
+	flags.StringVarP(&output, "output", "o", "yaml", "yaml")
+	return command
+}
+
+// load reads and checks the documents of the cluster; unlike documents, it wants to be told where they are.
+func (p *place) load(ctx context.Context) (*config.Cluster, error) {
+	source, _, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(ctx, source, p.cluster)
+}
+
+// printDocuments writes documents, each with its name, as one stream of YAML.
+func printDocuments(out io.Writer, documents []string, printed func(string) ([]byte, error)) error {
+	for i, document := range documents {
+		text, err := printed(document)
+		if err != nil {
+			return fmt.Errorf("printing %s: %w", document, err)
+		}
+		separator := ""
+		if i > 0 {
+			separator = "---\n"
+		}
+		if _, err := fmt.Fprintf(out, "%s# %s\n%s", separator, document, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func showMachine(out io.Writer, cluster *config.Cluster, name string) error {
+	machines, err := cluster.Select(name)
+	if err != nil {
+		return err
+	}
+	for i, machine := range machines {
+		text, err := cluster.PrintedMachine(machine)
+		if err != nil {
+			return err
+		}
+		separator := ""
+		if i > 0 {
+			separator = "---\n"
+		}
+		if _, err := fmt.Fprintf(out, "%s%s", separator, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func configSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema vcluster.yaml|argosy.yaml",
+		Short: "Print the JSON schema of a document, for editors to complete and check with",
+		Long: `Prints the JSON schema of a document (draft 2020-12). In VS Code, save it beside the documents and begin them with
+
+  # yaml-language-server: $schema=argosy.schema.json
+
+The schema knows keys, types, allowed values and defaults. What depends on more than one key only validate knows.`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: []string{config.VClusterDocument, config.FleetDocument},
+		RunE: func(command *cobra.Command, args []string) error {
+			if err := knownDocument(args[0]); err != nil {
+				return err
+			}
+			text, err := config.Schema(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = command.OutOrStdout().Write(text)
+			return err
+		},
+	}
+}
+
+func configExplainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain [KEY]",
+		Short: "Say what a key means, its type and default, where it takes effect and what a change of it needs",
+		Long: `Explains a key of either document, as "kubectl explain" does. Items of lists may be left out or written:
+machines.ssh.port, machines[].ssh.port and machines[2].ssh.port are one key. Without a key it lists the sections.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			return explain(command.OutOrStdout(), strings.Join(args, ""))
+		},
+	}
+}
+
+// explain writes what there is to say about a key in each document that has it.
+func explain(out io.Writer, path string) error {
+	var pages []string
+	for _, document := range []string{config.VClusterDocument, config.FleetDocument} {
+		key, inside, found, err := config.FindKey(document, path)
+		if err != nil {
+			return err
+		}
+		if found {
+			pages = append(pages, explanation(key, inside))
+		}
+	}
+	if len(pages) == 0 {
+		advice := `"executor-plugin config explain" lists the sections`
+		if similar := config.SimilarKeys(path); len(similar) > 0 {
+			advice = "did you mean " + strings.Join(similar, ", ") + "?"
+		}
+		return usageError{fmt.Errorf("neither document has the key %q; %s", path, advice)}
+	}
+	_, err := io.WriteString(out, strings.Join(pages, "\n"))
+	return err
+}
+
+// explanation is the page about one key.
+func explanation(key config.Key, inside []config.Key) string {
+	var page strings.Builder
+	table := tabwriter.NewWriter(&page, 0, 8, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(table, "%s:\t%s\n", name, value)
+		}
+	}
+	row("KEY", cmp.Or(key.Key, "all"))
+	row("DOCUMENT", key.Document)
+	row("TYPE", key.Type)
+	row("ALLOWED", strings.Join(key.Allowed, ", "))
+	if key.Required {
+		row("REQUIRED", "yes")
+	}
+	row("DEFAULT", key.Default)
+	row("EXAMPLE", key.Example)
+	if !key.Section {
+		row("EFFECT AT", string(key.At))
+		row("A CHANGE", fmt.Sprintf("%s: %s", key.Effect, config.EffectMeaning(key.Effect)))
+	}
+	_ = table.Flush()
+	sentences := append([]string{key.Meaning}, key.Refused...)
+	for i, sentence := range append(sentences, key.RefusedInside...) {
+		switch {
+		case sentence == "":
+		case i == 0:
+			fmt.Fprintf(&page, "\n%s\n", folded(sentence))
+		case i < len(sentences):
+			fmt.Fprintf(&page, "\n%s\n", folded("Anything more is refused: it "+sentence+"."))
+		default:
+			fmt.Fprintf(&page, "\n%s\n", folded("In it, "+sentence+"."))
+		}
+	}
+	if len(inside) > 0 {
+		page.WriteString("\nKEYS:\n")
+		listed := tabwriter.NewWriter(&page, 0, 8, 2, ' ', 0)
+		for _, k := range inside {
+			name := strings.TrimPrefix(strings.TrimPrefix(k.Key, key.Key), ".")
+			fmt.Fprintf(listed, "  %s\t<%s>\t%s\n", name, k.Type, firstSentence(k.Meaning))
+		}
+		_ = listed.Flush()
+	}
+	return page.String()
+}
+
+// foldAt is how wide a line of an explanation may be.
+const foldAt = 100
+
+// folded breaks a text into lines.
+func folded(text string) string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > foldAt {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return strings.Join(append(lines, line), "\n")
+}
+
+func firstSentence(text string) string {
+	if first, _, found := strings.Cut(text, ". "); found {
+		return first + "."
+	}
+	return text
+}
