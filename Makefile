@@ -43,6 +43,18 @@ lint: $(AGENTS) ## gofmt, go vet, staticcheck
 test: lint ## what needs no lab: unit tests, bad input, generated files, linters
 	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/... ./test/bench/...
 
+# How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night.
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one finds is kept in its testdata/fuzz
+	@set -o pipefail; go test -list '^Fuzz' ./pkg/... \
+	| awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' \
+	| { failed=; while read -r package name; do \
+		echo "$$package $$name"; \
+		go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$package" </dev/null || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "these found something:$$failed"; exit 1; }; }
+
 .PHONY: e2e
 e2e: build image ## the lab end to end: provisioning, joins, faults, bad input on real machines (root)
 	go test -count=1 -timeout 60m -v ./test/e2e/...

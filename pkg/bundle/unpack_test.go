@@ -214,3 +214,58 @@ func FuzzUnpackStaysInItsFolder(f *testing.F) {
 		assert.Equal(t, len(entries), 1)
 	})
 }
+
+// Any bytes at all, past the decompressor. What they claim to unpack to is bounded, since a header of some bytes may
+// describe a sparse file of gigabytes.
+func FuzzAnyArchiveStaysInItsFolder(f *testing.F) {
+	for _, entries := range [][]tar.Header{
+		{{Name: "release/kubelet"}, {Name: "release/x", Typeflag: tar.TypeSymlink, Linkname: "kubelet"}},
+		{{Name: "../evil"}},
+		{{Name: "a", Typeflag: tar.TypeSymlink, Linkname: ".."}, {Name: "a/evil"}},
+		{{Name: "a/b/c/file"}, {Name: "a/b/c/one", Typeflag: tar.TypeSymlink, Linkname: "../../.."}, {Name: "two", Typeflag: tar.TypeLink, Linkname: "a/b/c/one/evil"}},
+	} {
+		var plain bytes.Buffer
+		archive := tar.NewWriter(&plain)
+		for _, entry := range entries {
+			if entry.Typeflag == 0 {
+				entry.Typeflag = tar.TypeReg
+			}
+			assert.NilError(f, archive.WriteHeader(&entry))
+		}
+		assert.NilError(f, archive.Close())
+		f.Add(plain.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		if unpackedSize(plain) > 1<<20 {
+			t.Skip()
+		}
+		outer := t.TempDir()
+		dir := filepath.Join(outer, "target")
+		assert.NilError(t, os.Mkdir(dir, 0o755))
+		root, err := os.OpenRoot(dir)
+		assert.NilError(t, err)
+		defer root.Close()
+		u := &unpacking{root: root, seen: map[string]bool{}}
+		err = errors.Join(u.entries(context.Background(), tar.NewReader(bytes.NewReader(plain))), u.checkLinks())
+		entries, readErr := os.ReadDir(outer)
+		assert.NilError(t, readErr)
+		assert.Equal(t, len(entries), 1, "something was written beside the target")
+		if err != nil {
+			return
+		}
+		for _, file := range u.files {
+			assert.Assert(t, filepath.IsLocal(file.Path), file.Path)
+		}
+	})
+}
+
+// unpackedSize is what an archive claims to hold, as far as it can be read.
+func unpackedSize(plain []byte) (size int64) {
+	for archive := tar.NewReader(bytes.NewReader(plain)); ; {
+		header, err := archive.Next()
+		if err != nil {
+			return size
+		}
+		size += header.Size
+	}
+}

@@ -51,7 +51,12 @@ func FuzzAShellReadsBackWhatWasQuoted(f *testing.F) {
 	for _, seed := range []string{"'", "$(id)", "a\nb", "\\", "\xff", "' \" '"} {
 		f.Add(seed, "tail")
 	}
+	// Linux gives a program no single argument beyond 128 KiB, and quoting makes four bytes of one.
+	const longest = 8 << 10
 	f.Fuzz(func(t *testing.T, one, two string) {
+		if len(one)+len(two) > longest {
+			t.Skip()
+		}
 		if strings.ContainsRune(one+two, 0) {
 			_, err := ssh.Quote([]string{"echo", one, two})
 			assert.Assert(t, err != nil)
