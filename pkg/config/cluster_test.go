@@ -189,3 +189,13 @@ func TestTheDefaultsWrittenOutMeanTheSame(t *testing.T) {
 
 	only(t, problemsOf(t, string(vcluster), hostedFleet), "controlPlane.distro.k8s.version", "is missing")
 }
+
+func TestADrainsPolicyIsReadOverItsDefaults(t *testing.T) {
+	drain := parse(t, goodVCluster, goodFleet).Fleet.Drain
+	assert.DeepEqual(t, drain, config.Defaults().Fleet.Drain)
+	assert.Equal(t, drain.GracePeriod, -1)
+
+	drain = parse(t, goodVCluster, goodFleet+"drain: {deleteEmptyDirData: false, gracePeriod: 0}\n").Fleet.Drain
+	assert.Equal(t, drain.Timeout, config.Defaults().Fleet.Drain.Timeout)
+	assert.Assert(t, !drain.DeleteEmptyDirData && drain.GracePeriod == 0)
+}

@@ -31,6 +31,7 @@ func defaultFleet() Fleet {
 
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
 		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30), CommandTimeout: seconds(5 * 60)},
+		Drain:   Drain{Timeout: seconds(5 * 60), DeleteEmptyDirData: true, GracePeriod: -1},
 		Limits: Limits{
 			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60), RetryBudget: seconds(5 * 60),
 		},

@@ -29,6 +29,8 @@ type Fleet struct {
 	Bundles Bundles `json:"bundles,omitzero" effect:"with the next workflow" at:"plugin"`
 	// Join holds what Argosy asks of machines before it touches them.
 	Join JoinPolicy `json:"join,omitzero" effect:"with the next workflow" at:"machine"`
+	// Drain says how pods leave a machine that is taken out of service.
+	Drain Drain `json:"drain,omitzero" effect:"with the next workflow" at:"cluster"`
 	// Registries says how image registries are reached, by the plugin and with whose logins.
 	Registries Registries `json:"registries,omitzero" effect:"with the next workflow" at:"plugin"`
 	// Limits bound what runs at once and for how long.
@@ -163,6 +165,18 @@ type JoinPolicy struct {
 	MaxClockSkew metav1.Duration `json:"maxClockSkew,omitzero" example:"10s"`
 	// CommandTimeout bounds each of preInstallCommands, preJoinCommands and postJoinCommands. Default 5m.
 	CommandTimeout metav1.Duration `json:"commandTimeout,omitzero" example:"15m"`
+}
+
+// Drain is how pods leave a node before its machine is touched. They are always evicted, so that PodDisruptionBudgets hold.
+type Drain struct {
+	// Timeout bounds the drain of one node, after which it is given up and the node takes pods again. Default 5m.
+	Timeout metav1.Duration `json:"timeout,omitzero" example:"15m"`
+	// DeleteEmptyDirData lets pods with emptyDir volumes be evicted, whose data ends with them. Default true.
+	DeleteEmptyDirData bool `json:"deleteEmptyDirData,omitempty" example:"false"`
+	// GracePeriod is how many seconds pods have to end; -1 is each pod's own, and 0 kills at once. Default -1.
+	GracePeriod int `json:"gracePeriod,omitempty" example:"30"`
+	// Force evicts also pods that no controller brings back. Default false: they refuse the drain.
+	Force bool `json:"force,omitempty"`
 }
 
 // Registries says how image registries are reached. Where containerd on the machines looks is in

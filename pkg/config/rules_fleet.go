@@ -198,6 +198,8 @@ func (d *document) checkPolicy(f Fleet) {
 	d.quantity("join.minMemory", f.Join.MinMemory)
 	d.positive("join.maxClockSkew", f.Join.MaxClockSkew)
 	d.positive("join.commandTimeout", f.Join.CommandTimeout)
+	d.positive("drain.timeout", f.Drain.Timeout)
+	d.gracePeriod("drain.gracePeriod", f.Drain.GracePeriod)
 	d.atLeastOne("limits.concurrency", f.Limits.Concurrency)
 	d.positive("limits.machineTimeout", f.Limits.MachineTimeout)
 	d.positive("limits.readyTimeout", f.Limits.ReadyTimeout)
@@ -217,5 +219,14 @@ func (d *document) checkRegistries(r Registries) {
 			d.add(key, "is there twice", "remove one of them")
 		}
 		seen[host] = true
+	}
+}
+
+// maxGracePeriod is a day, in seconds: whoever means longer has mistaken the unit.
+const maxGracePeriod = 24 * 60 * 60
+
+func (d *document) gracePeriod(key string, seconds int) {
+	if seconds < -1 || seconds > maxGracePeriod {
+		d.add(key, fmt.Sprintf("%d is not a number of seconds up to a day", seconds), "write -1 for each pod's own, 0 to kill at once, or how many seconds")
 	}
 }
