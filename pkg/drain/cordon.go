@@ -1,0 +1,107 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+
+	"argosy.dev/argosy/pkg/apply"
+)
+
+// CordonedBy is the annotation that remembers which of Argosy's operations cordoned a node, so that no other one, and none
+// that a user did, is ever taken back.
+const CordonedBy = "argosy.dev/cordoned-by"
+
+// fieldManager marks what Argosy set on a node.
+const fieldManager = "argosy"
+
+// Cordon keeps new pods away from a node, and says whether it is the operation's own cordon:
+//
+//	the node                       becomes                     own
+//	takes pods                     cordoned, with the name     yes
+//	cordoned by this operation     as it is                    yes: an earlier run did it
+//	cordoned by another one        as it is                    no
+//	cordoned by a user             as it is                    no
+//
+// A name is the same in all runs of an operation, e.g. "remove".
+func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, err error) {
+	err = d.change(ctx, node, func(n *corev1.Node) *nodePatch {
+		own = !n.Spec.Unschedulable || n.Annotations[CordonedBy] == operation
+		if n.Spec.Unschedulable {
+			return nil
+		}
+		return patchOf(n, true, operation)
+	})
+	if err != nil {
+		return false, fmt.Errorf("cordoning node %q: %w", node, err)
+	}
+	return own, nil
+}
+
+// Uncordon takes the operation's own cordon back, and says whether there was one. A node that is gone has none.
+func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone bool, err error) {
+	err = d.change(ctx, node, func(n *corev1.Node) *nodePatch {
+		undone = n.Annotations[CordonedBy] == operation
+		if !undone {
+			return nil
+		}
+		return patchOf(n, false, "")
+	})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("uncordoning node %q: %w", node, err)
+	}
+	return undone, nil
+}
+
+// change reads a node and patches it as change says, again when somebody else was faster.
+func (d Drainer) change(ctx context.Context, name string, change func(*corev1.Node) *nodePatch) error {
+	nodes := d.Client.CoreV1().Nodes()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		node, err := nodes.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		patch := change(node)
+		if patch == nil {
+			return nil
+		}
+		body, err := json.Marshal(patch)
+		if err != nil {
+			return err
+		}
+		_, err = nodes.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+		return err
+	})
+	return apply.Classify(err)
+}
+
+// nodePatch sets or, with null, removes. The resource version makes it fail when the node is no longer what was decided on.
+type nodePatch struct {
+	Metadata struct {
+		ResourceVersion string             `json:"resourceVersion"`
+		Annotations     map[string]*string `json:"annotations"`
+	} `json:"metadata"`
+	Spec struct {
+		Unschedulable *bool `json:"unschedulable"`
+	} `json:"spec"`
+}
+
+func patchOf(node *corev1.Node, cordoned bool, operation string) *nodePatch {
+	var patch nodePatch
+	patch.Metadata.ResourceVersion = node.ResourceVersion
+	patch.Metadata.Annotations = map[string]*string{CordonedBy: nil}
+	if cordoned {
+		patch.Metadata.Annotations[CordonedBy] = &operation
+		patch.Spec.Unschedulable = &cordoned
+	}
+	return &patch
+}

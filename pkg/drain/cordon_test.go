@@ -1,0 +1,92 @@
+package drain_test
+
+import (
+	"errors"
+	"testing"
+
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ktesting "k8s.io/client-go/testing"
+
+	"argosy.dev/argosy/pkg/drain"
+)
+
+// cordoned is node n1, cordoned by whom; by a user when that is empty.
+func cordoned(by string) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{"other": "stays"}}, Spec: corev1.NodeSpec{Unschedulable: true}}
+	if by != "" {
+		node.Annotations[drain.CordonedBy] = by
+	}
+	return node
+}
+
+func takesPods() *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+}
+
+func TestOnlyAnOperationsOwnCordonIsTakenBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		node *corev1.Node
+		own  bool
+	}{
+		"takes pods":                      {takesPods(), true},
+		"cordoned by the operation":       {cordoned("remove"), true},
+		"cordoned by another operation":   {cordoned("upgrade"), false},
+		"cordoned by a user":              {cordoned(""), false},
+		"uncordoned by a user meanwhile":  {&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{drain.CordonedBy: "remove"}}}, true},
+		"uncordoned, by another one once": {&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{drain.CordonedBy: "upgrade"}}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(test.node)
+			d := drain.Drainer{Client: c}
+			read := func() *corev1.Node {
+				node, err := c.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
+				assert.NilError(t, err)
+				return node
+			}
+			own, err := d.Cordon(t.Context(), "n1", "remove")
+			assert.NilError(t, err)
+			assert.Equal(t, own, test.own)
+			assert.Assert(t, read().Spec.Unschedulable)
+
+			undone, err := d.Uncordon(t.Context(), "n1", "remove")
+			assert.NilError(t, err)
+			assert.Equal(t, undone, test.own)
+			assert.Equal(t, read().Spec.Unschedulable, !test.own)
+			if test.own {
+				_, noted := read().Annotations[drain.CordonedBy]
+				assert.Assert(t, !noted)
+			}
+			assert.Equal(t, read().Annotations["other"], test.node.Annotations["other"])
+		})
+	}
+}
+
+func TestANodeThatIsGoneNeedsNoUncordon(t *testing.T) {
+	undone, err := drain.Drainer{Client: newCluster()}.Uncordon(t.Context(), "n1", "remove")
+	assert.NilError(t, err)
+	assert.Assert(t, !undone)
+
+	_, err = drain.Drainer{Client: newCluster()}.Cordon(t.Context(), "n1", "remove")
+	assert.ErrorContains(t, err, `cordoning node "n1"`)
+}
+
+func TestACordonIsDecidedAnewWhenTheNodeChangedMeanwhile(t *testing.T) {
+	c := newCluster(takesPods())
+	conflicts := 1
+	c.PrependReactor("patch", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
+		conflicts--
+		if conflicts < 0 {
+			return false, nil, nil
+		}
+		node := cordoned("")
+		assert.NilError(t, c.Tracker().Update(corev1.SchemeGroupVersion.WithResource("nodes"), node, ""))
+		return true, nil, apierrors.NewConflict(corev1.Resource("nodes"), "n1", errors.New("it changed"))
+	})
+	own, err := drain.Drainer{Client: c}.Cordon(t.Context(), "n1", "remove")
+	assert.NilError(t, err)
+	assert.Assert(t, !own)
+}

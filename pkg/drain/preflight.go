@@ -1,0 +1,145 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Preflight is what a drain of a node would meet.
+type Preflight struct {
+	Node string `json:"node"`
+	// Pods that would be evicted.
+	Pods []Pod `json:"pods,omitempty"`
+	// Volumes that lie on the node's machine.
+	Volumes []Volume `json:"volumes,omitempty"`
+	// Refusals are sentences that say why a drain would not begin, or never end.
+	Refusals []string `json:"refusals,omitempty"`
+}
+
+// Pod is one that would be evicted.
+type Pod struct {
+	// Name is "namespace/name".
+	Name string `json:"name"`
+	// Owner of a pod that may not be evicted now, e.g. "Deployment web".
+	Owner string `json:"owner,omitempty"`
+	// Single: no controller brings it back.
+	Single bool `json:"single,omitempty"`
+	// EmptyDir: its emptyDir volumes end with it.
+	EmptyDir bool `json:"emptyDir,omitempty"`
+	// Blocked says what keeps it from being evicted now.
+	Blocked string `json:"blocked,omitempty"`
+}
+
+const (
+	// askedAtOnce is how many evictions of one node are tried at once.
+	askedAtOnce = 8
+	// askTimeout bounds one of them: where a budget is new, client-go itself waits and repeats.
+	askTimeout = 10 * time.Second
+)
+
+// Preflight tries the eviction of each pod of a node without doing it, by dry run in the API server, so that admission and
+// budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
+func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
+	found := Preflight{Node: node.Name, Volumes: on(node, volumes)}
+	if err := d.canEvict(); err != nil {
+		return found, err
+	}
+	pods, err := d.pods(ctx, node.Name)
+	if err != nil {
+		return found, err
+	}
+	found.Refusals = d.refusals(pods)
+	asked, hopeless, err := d.askAll(ctx, pods)
+	if err != nil {
+		return found, err
+	}
+	found.Pods = asked
+	if len(hopeless) > 0 {
+		found.Refusals = append(found.Refusals, named(hopeless, func(p Pod) string { return p.Name + ": " + p.Blocked }))
+	}
+	return found, nil
+}
+
+// askAll tries the evictions, and returns also those pods that no waiting makes evictable.
+func (d Drainer) askAll(ctx context.Context, pods []corev1.Pod) (asked, never []Pod, err error) {
+	asked = make([]Pod, len(pods))
+	forGood := make([]bool, len(pods))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(askedAtOnce)
+	for i, pod := range pods {
+		group.Go(func() error {
+			var err error
+			asked[i], forGood[i], err = d.ask(ctx, pod)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for i, pod := range asked {
+		if forGood[i] {
+			never = append(never, pod)
+		}
+	}
+	return asked, never, nil
+}
+
+// ask tries one eviction.
+func (d Drainer) ask(ctx context.Context, pod corev1.Pod) (asked Pod, never bool, err error) {
+	asked = Pod{Name: nameOf(pod), Single: isSingle(pod), EmptyDir: hasEmptyDir(pod)}
+	limited, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	helper := d.helper(limited)
+	helper.DryRunStrategy = cmdutil.DryRunServer
+	refusal := helper.EvictPod(pod, policyv1.SchemeGroupVersion)
+	switch {
+	case refusal == nil, apierrors.IsNotFound(refusal), terminating(refusal):
+		return asked, false, nil
+	case apierrors.IsTooManyRequests(refusal):
+	case hopeless(refusal):
+		never = true
+	case fault.IsTransient(apply.Classify(refusal)):
+		return asked, false, fmt.Errorf("trying the eviction of pod %s: %w", asked.Name, apply.Classify(refusal))
+	default:
+		never = true
+	}
+	asked.Owner, asked.Blocked = d.owner(ctx, pod), d.hindrance(ctx, pod, refusal)
+	return asked, never, nil
+}
+
+// Reasons are what a preflight has to say to people, in sentences, without its refusals.
+func (p Preflight) Reasons() []string {
+	reasons := []string{fmt.Sprintf("%d pods of node %s to evict", len(p.Pods), p.Node)}
+	if blocked := p.those(func(pod Pod) bool { return pod.Blocked != "" }); len(blocked) > 0 {
+		reasons = append(reasons, "will be waited for: "+named(blocked, func(pod Pod) string {
+			return fmt.Sprintf("%s of %s (%s)", pod.Name, pod.Owner, pod.Blocked)
+		}))
+	}
+	for _, kind := range []struct {
+		is   func(Pod) bool
+		says string
+	}{
+		{func(pod Pod) bool { return pod.Single }, "no controller brings back"},
+		{func(pod Pod) bool { return pod.EmptyDir }, "emptyDir volumes end of"},
+	} {
+		if pods := p.those(kind.is); len(pods) > 0 {
+			reasons = append(reasons, kind.says+" "+named(pods, func(pod Pod) string { return pod.Name }))
+		}
+	}
+	return reasons
+}
+
+func (p Preflight) those(is func(Pod) bool) []Pod {
+	return slices.DeleteFunc(slices.Clone(p.Pods), func(pod Pod) bool { return !is(pod) })
+}

@@ -1,0 +1,160 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	typedpolicy "k8s.io/client-go/kubernetes/typed/policy/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// remaining is a pod that has not ended yet.
+type remaining struct {
+	pod corev1.Pod
+	// refusal is what the API server said to the last eviction; nil when it accepted, or was not asked yet.
+	refusal error
+	gone    bool
+}
+
+func (r remaining) name() string { return nameOf(r.pod) }
+
+// progress is how far a drain has come.
+type progress struct {
+	stop context.CancelCauseFunc
+
+	mu  sync.Mutex
+	all []remaining
+}
+
+func newProgress(pods []corev1.Pod, stop context.CancelCauseFunc) *progress {
+	p := &progress{stop: stop}
+	for _, pod := range pods {
+		p.all = append(p.all, remaining{pod: pod})
+	}
+	return p
+}
+
+func (p *progress) pods() []corev1.Pod {
+	var pods []corev1.Pod
+	for _, one := range p.all {
+		pods = append(pods, one.pod)
+	}
+	return pods
+}
+
+// left are the pods that have not ended, those first that may not be evicted.
+func (p *progress) left() []remaining {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := slices.DeleteFunc(slices.Clone(p.all), func(r remaining) bool { return r.gone })
+	slices.SortStableFunc(left, func(a, b remaining) int {
+		switch {
+		case (a.refusal == nil) == (b.refusal == nil):
+			return 0
+		case a.refusal != nil:
+			return -1
+		}
+		return 1
+	})
+	return left
+}
+
+func (p *progress) ended(namespace, name string) {
+	p.change(namespace, name, func(r *remaining) { r.gone = true })
+}
+
+func (p *progress) refused(namespace, name string, refusal error) {
+	p.change(namespace, name, func(r *remaining) { r.refusal = refusal })
+}
+
+// change changes the pod of that name, and returns it as it was listed.
+func (p *progress) change(namespace, name string, change func(*remaining)) corev1.Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.all {
+		if p.all[i].pod.Namespace == namespace && p.all[i].pod.Name == name {
+			change(&p.all[i])
+			return p.all[i].pod
+		}
+	}
+	return corev1.Pod{}
+}
+
+// evictor is the client through which kubectl's drain evicts. It sees what each eviction met, and it evicts only the very pods
+// that were listed: between two attempts a StatefulSet may have made another pod of the same name on another node.
+type evictor struct {
+	kubernetes.Interface
+	watch *progress
+}
+
+func (e evictor) PolicyV1() typedpolicy.PolicyV1Interface {
+	return policyOf{e.Interface.PolicyV1(), e.watch}
+}
+
+type policyOf struct {
+	typedpolicy.PolicyV1Interface
+	watch *progress
+}
+
+func (p policyOf) Evictions(namespace string) typedpolicy.EvictionInterface {
+	return evictionsOf{p.PolicyV1Interface.Evictions(namespace), p.watch}
+}
+
+type evictionsOf struct {
+	typedpolicy.EvictionInterface
+	watch *progress
+}
+
+// secondsToWait is what kubectl's drain waits after a refusal, whatever it is told.
+const secondsToWait = 5
+
+// Evict answers as kubectl's drain understands it:
+//
+//	the API server says               kubectl's drain is told   so that it
+//	yes                               yes                       waits for the pod's end
+//	not found                         not found                 is done with the pod
+//	another pod has the name          not found                 is done with the pod
+//	too many requests: a budget       the same                  asks again
+//	its namespace is being deleted    the same                  asks again, or waits for the pod's end
+//	it can't answer now               too many requests         asks again
+//	anything else                     the same                  is ended, with all others
+func (e evictionsOf) Evict(ctx context.Context, eviction *policyv1.Eviction) error {
+	pod := e.watch.change(eviction.Namespace, eviction.Name, func(*remaining) {})
+	if eviction.DeleteOptions == nil {
+		eviction.DeleteOptions = &metav1.DeleteOptions{}
+	}
+	eviction.DeleteOptions.Preconditions = &metav1.Preconditions{UID: &pod.UID}
+	err := e.EvictionInterface.Evict(ctx, eviction)
+	switch {
+	case err == nil:
+		e.watch.refused(eviction.Namespace, eviction.Name, nil)
+		return nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		e.watch.ended(eviction.Namespace, eviction.Name)
+		return apierrors.NewNotFound(corev1.Resource("pods"), eviction.Name)
+	case ctx.Err() != nil:
+		return err
+	}
+	e.watch.refused(eviction.Namespace, eviction.Name, err)
+	switch {
+	case apierrors.IsTooManyRequests(err), terminating(err):
+		return err
+	case !hopeless(err) && fault.IsTransient(apply.Classify(err)):
+		return apierrors.NewTooManyRequests(err.Error(), secondsToWait)
+	}
+	e.watch.stop(fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))
+	return err
+}
+
+func terminating(err error) bool {
+	return apierrors.IsForbidden(err) && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}

@@ -1,0 +1,74 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+)
+
+// Volume is one that lies on a node's machine, as those of local-path-provisioner do: pods that use it run on that node or
+// not at all.
+type Volume struct {
+	Name string `json:"name"`
+	// Claim is "namespace/name"; empty when nobody claims it.
+	Claim string `json:"claim,omitempty"`
+}
+
+// String names it by its claim, which is what people know it by.
+func (v Volume) String() string {
+	if v.Claim == "" {
+		return v.Name
+	}
+	return v.Claim
+}
+
+// Names lists volumes for a message.
+func Names(volumes []Volume) string { return named(volumes, Volume.String) }
+
+// Volumes lists the cluster's persistent volumes, once for the preflights of all nodes.
+func (d Drainer) Volumes(ctx context.Context) ([]corev1.PersistentVolume, error) {
+	list, err := d.Client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing persistent volumes: %w", apply.Classify(err))
+	}
+	return list.Items, nil
+}
+
+// on are the volumes that only this node has.
+func on(node *corev1.Node, volumes []corev1.PersistentVolume) []Volume {
+	var found []Volume
+	for _, volume := range volumes {
+		if !liesOn(volume, node) {
+			continue
+		}
+		one := Volume{Name: volume.Name}
+		if claim := volume.Spec.ClaimRef; claim != nil {
+			one.Claim = claim.Namespace + "/" + claim.Name
+		}
+		found = append(found, one)
+	}
+	slices.SortFunc(found, func(a, b Volume) int { return strings.Compare(a.String(), b.String()) })
+	return found
+}
+
+// liesOn says whether a volume is bound to the node by its name. One that is bound to a zone lies elsewhere.
+func liesOn(volume corev1.PersistentVolume, node *corev1.Node) bool {
+	if volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
+		return false
+	}
+	return slices.ContainsFunc(volume.Spec.NodeAffinity.Required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
+		names := func(key, name string) func(corev1.NodeSelectorRequirement) bool {
+			return func(r corev1.NodeSelectorRequirement) bool {
+				return r.Key == key && r.Operator == corev1.NodeSelectorOpIn && len(r.Values) == 1 && r.Values[0] == name
+			}
+		}
+		return slices.ContainsFunc(term.MatchExpressions, names(corev1.LabelHostname, node.Labels[corev1.LabelHostname])) ||
+			slices.ContainsFunc(term.MatchFields, names(metav1.ObjectNameField, node.Name))
+	})
+}
