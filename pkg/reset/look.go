@@ -22,6 +22,8 @@ type sight struct {
 	operation spec.Operation
 	// target is the cluster; nil when it is gone.
 	target *join.Target
+	// before is how many phases come before the machine's own.
+	before int
 }
 
 // running says whether the machine works on this very operation now.
@@ -29,18 +31,26 @@ func (s sight) running() bool { return s.facts.Working == s.operation.ID }
 
 // remember keeps what only a machine that is not reset yet can tell.
 func (s sight) remember(outcome *Outcome) {
-	if record := s.facts.Record; record != nil {
-		outcome.Node = record.NodeName
+	if s.facts.Record != nil {
+		outcome.Node = s.nodeName()
 	}
 	outcome.Phases = s.facts.Plan.Phases
 }
 
+// nodeName is what the machine's node is called, by its own record or else by the documents.
+func (s sight) nodeName() string {
+	if record := s.facts.Record; record != nil {
+		return record.NodeName
+	}
+	return s.machine.NodeName
+}
+
 // look asks the machine, in one exec, what it is and what the reset would do there.
 func (c *Conductor) look(ctx context.Context, machine config.Machine, options Options) (sight, error) {
-	seen := sight{machine: machine, remote: c.Machine(machine)}
+	seen := sight{machine: machine, remote: c.Machine(machine), before: options.Vacate.phases()}
 	var err error
 	if !options.ClusterGone {
-		if seen.target, err = c.connect(ctx); err != nil {
+		if seen.target, err = c.Target(ctx); err != nil {
 			return seen, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
 		}
 	}
@@ -57,8 +67,8 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, options Op
 	return seen, nil
 }
 
-// connect opens the cluster once for all machines; an error is not remembered.
-func (c *Conductor) connect(ctx context.Context) (*join.Target, error) {
+// Target opens the cluster, once for all machines; an error is not remembered.
+func (c *Conductor) Target(ctx context.Context) (*join.Target, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.target == nil {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
 )
@@ -21,28 +22,43 @@ func (c *Conductor) removeNode(ctx context.Context, seen sight, outcome *Outcome
 	if seen.target == nil {
 		return nil
 	}
-	total := seen.facts.Plan.Total + clusterPhases
+	total := seen.before + seen.facts.Plan.Total + clusterPhases
 	report(fmt.Sprintf("[%d/%d node] deleting node %s", total, total, outcome.Node))
-	nodes := seen.target.Client.CoreV1().Nodes()
-	node, err := nodes.Get(ctx, outcome.Node, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
+	node, mine, err := seen.find(ctx, outcome.Node)
+	if err != nil || node == nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("reading node %q: %w", outcome.Node, apply.Classify(err))
-	}
-	if !seen.is(node) {
+	if !mine {
 		outcome.Done = append(outcome.Done, "node "+node.Name+" is another machine's and stays")
 		return nil
 	}
-	// Only this very node: another machine may take the name at any time.
-	err = nodes.Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting node %q: %w", node.Name, apply.Classify(err))
+	if err := DeleteNode(ctx, seen.target.Client, node); err != nil {
+		return err
 	}
 	outcome.Changed = true
 	outcome.Done = append(outcome.Done, "node "+node.Name+" deleted")
 	return nil
+}
+
+// DeleteNode deletes only this very node: another machine may take the name at any time. One that is gone is no error.
+func DeleteNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
+	err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting node %q: %w", node.Name, apply.Classify(err))
+	}
+	return nil
+}
+
+// find reads the node of a name, nil when there is none, and says whether it is the machine's.
+func (s sight) find(ctx context.Context, name string) (node *corev1.Node, mine bool, err error) {
+	node, err = s.target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading node %q: %w", name, apply.Classify(err))
+	}
+	return node, s.is(node), nil
 }
 
 // is says whether node is the machine's:

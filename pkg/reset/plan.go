@@ -7,7 +7,10 @@ import (
 	"text/tabwriter"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -30,9 +33,13 @@ const (
 type Entry struct {
 	Machine string `json:"machine"`
 	Address string `json:"address"`
-	Action  Action `json:"action"`
+	// NodeName is what the machine's node is called in the cluster; empty when it has none.
+	NodeName string `json:"node,omitempty"`
+	Action   Action `json:"action"`
 	// Reasons are problems of a refusal, or what there is to take away.
 	Reasons []string `json:"reasons,omitempty"`
+	// Node is the machine's in the cluster; nil when it has none.
+	Node *corev1.Node `json:"-"`
 }
 
 // planParallel is how many machines are looked at at once.
@@ -41,46 +48,98 @@ const planParallel = 64
 // Plan looks at every machine and says for each what Reset would do. It touches none of them, beyond placing argosy-node
 // there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
-	if !options.ClusterGone {
-		if _, err := c.connect(ctx); err != nil {
-			return nil, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
-		}
+	nodes, err := c.nodes(ctx, options)
+	if err != nil {
+		return nil, err
 	}
 	entries := make([]Entry, len(machines))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(planParallel)
 	for i, machine := range machines {
 		group.Go(func() error {
-			entries[i] = c.planOne(ctx, machine, options)
+			entries[i] = c.planOne(ctx, machine, nodes, options)
 			return context.Cause(ctx)
 		})
 	}
 	return entries, group.Wait()
 }
 
-func (c *Conductor) planOne(ctx context.Context, machine config.Machine, options Options) Entry {
+// nodes are the cluster's by name, read once for all machines; none of a cluster that is gone.
+func (c *Conductor) nodes(ctx context.Context, options Options) (map[string]*corev1.Node, error) {
+	byName := map[string]*corev1.Node{}
+	if options.ClusterGone {
+		return byName, nil
+	}
+	target, err := c.Target(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
+	}
+	list, err := target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
+	}
+	for i := range list.Items {
+		byName[list.Items[i].Name] = &list.Items[i]
+	}
+	return byName, nil
+}
+
+func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node, options Options) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	seen, err := c.look(ctx, machine, options)
 	if err != nil {
 		entry.Reasons = []string{err.Error()}
 		return entry
 	}
-	plan := seen.facts.Plan
-	if plan.Error != nil {
-		entry.Reasons = conduct.Problems(plan.Error)
-		return entry
+	node := nodes[seen.nodeName()]
+	if node != nil && seen.is(node) {
+		entry.Node, entry.NodeName = node, node.Name
 	}
-	entry.Action, entry.Reasons = ActionNothing, []string{proofIn(plan.Phases)}
-	if !conduct.Wants(plan) {
-		return entry
-	}
-	entry.Action, entry.Reasons = ActionReset, nil
-	for _, phase := range plan.Phases {
-		if (phase.Outcome == spec.Wanted && phase.Name != "prove") || phase.Name == "preflight" {
-			entry.Reasons = append(entry.Reasons, phase.Name+": "+phase.Detail)
-		}
+	entry.decide(seen)
+	if node != nil && entry.Node == nil {
+		entry.Reasons = append(entry.Reasons, "node "+node.Name+" is another machine's and stays")
 	}
 	return entry
+}
+
+// decide fills in the action:
+//
+//	the machine                      its node in the cluster    action
+//	is at this very reset            any                        reset, to see it through
+//	has problems                     any                        refuse
+//	has something to take away       any                        reset
+//	is clean                         there                      reset: the node is left to delete
+//	is clean                         none                       nothing
+func (e *Entry) decide(seen sight) {
+	plan := seen.facts.Plan
+	switch {
+	case seen.running():
+		e.Action, e.Reasons = ActionReset, []string{"a reset is at work already"}
+	case plan.Error != nil:
+		e.Action, e.Reasons = ActionRefuse, conduct.Problems(plan.Error)
+		return
+	case conduct.Wants(plan):
+		e.Action, e.Reasons = ActionReset, takenAway(plan.Phases)
+	case e.Node == nil:
+		e.Action, e.Reasons = ActionNothing, []string{proofIn(plan.Phases)}
+		return
+	default:
+		e.Action, e.Reasons = ActionReset, []string{"the machine is clean"}
+	}
+	if e.Node != nil {
+		e.Reasons = append(e.Reasons, "node: "+e.NodeName+" in the cluster")
+	}
+}
+
+// takenAway says what phases want to take away, and what the machine is.
+func takenAway(phases []spec.Phase) []string {
+	var reasons []string
+	for _, phase := range phases {
+		if (phase.Outcome == spec.Wanted && phase.Name != "prove") || phase.Name == "preflight" {
+			reasons = append(reasons, phase.Name+": "+phase.Detail)
+		}
+	}
+	return reasons
 }
 
 // Table prints a plan for people, a machine a line, further reasons beneath.

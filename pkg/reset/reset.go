@@ -1,6 +1,6 @@
 // Package reset conducts from the plugin's side how machines leave their cluster: it looks at them, has argosy-node make
 // them clean and prove it, and then deletes their nodes, where there still is a cluster to delete them from. It moves no
-// pods: a node that should be drained is drained before.
+// pods itself: who wants a node drained before gives it a Vacate.
 package reset
 
 import (
@@ -38,6 +38,8 @@ type Options struct {
 	ClusterGone bool
 	// RemoveVolumes removes also what local-path-provisioner keeps on the machine, which is users' data.
 	RemoveVolumes bool
+	// Vacate empties the machine's node before anything is taken away; nil lets its pods end with it.
+	Vacate *Vacate
 }
 
 // Outcome is what became of one machine.
@@ -47,6 +49,9 @@ type Outcome struct {
 	Node string `json:"node"`
 	// Changed is false when the machine was clean already and had no node.
 	Changed bool `json:"changed"`
+	// Begun says that the machine began to take things away, in this run or in an earlier one: it is not the node any more
+	// that it was.
+	Begun bool `json:"begun"`
 	// Done says what was done, in words.
 	Done []string `json:"done,omitempty"`
 	// Proof says what was looked for on the machine and not found, and what stays there.
@@ -75,7 +80,7 @@ func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options O
 	})
 	outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
-		return outcome, fmt.Errorf("resetting machine %q (%s): %w", machine.Name, machine.Address, err)
+		return outcome, fmt.Errorf("%s machine %q (%s): %w", options.doing(), machine.Name, machine.Address, err)
 	}
 	return outcome, nil
 }
@@ -100,10 +105,14 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 		return err
 	}
 	defer leave()
+	if err := vacate(ctx, seen, options.Vacate, outcome, report); err != nil {
+		return err
+	}
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
 	defer cancel()
 	if seen.running() || conduct.Wants(seen.facts.Plan) {
+		outcome.Begun = true
 		status, err := c.work(ctx, seen, report)
 		if err != nil {
 			return err
@@ -133,7 +142,10 @@ func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (
 	}
 	id := seen.operation.ID
 	return c.Run(ctx, seen.remote, seen.operation, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
-		return seen.remote.Watch(ctx, id, func(status spec.Status) { report(conduct.Message(status, further)) })
+		return seen.remote.Watch(ctx, id, func(status spec.Status) {
+			status.Index += seen.before
+			report(conduct.Message(status, seen.before+further))
+		})
 	})
 }
 
