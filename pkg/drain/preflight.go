@@ -48,6 +48,21 @@ const (
 	askTimeout = 10 * time.Second
 )
 
+// Look says which pods are on a node that a drain would evict, and which volumes. It asks nobody whether it may evict them.
+// volumes are those that Volumes listed.
+func (d Drainer) Look(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
+	found := Preflight{Node: node.Name, Volumes: on(node, volumes)}
+	pods, err := d.pods(ctx, node.Name)
+	for _, pod := range pods {
+		found.Pods = append(found.Pods, seen(pod))
+	}
+	return found, err
+}
+
+func seen(pod corev1.Pod) Pod {
+	return Pod{Name: nameOf(pod), Single: isSingle(pod), EmptyDir: hasEmptyDir(pod)}
+}
+
 // Preflight tries the eviction of each pod of a node without doing it, by dry run in the API server, so that admission and
 // budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
 func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
@@ -60,13 +75,13 @@ func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []cor
 		return found, err
 	}
 	found.Refusals = d.refusals(pods)
-	asked, hopeless, err := d.askAll(ctx, pods)
+	asked, never, err := d.askAll(ctx, pods)
 	if err != nil {
 		return found, err
 	}
 	found.Pods = asked
-	if len(hopeless) > 0 {
-		found.Refusals = append(found.Refusals, named(hopeless, func(p Pod) string { return p.Name + ": " + p.Blocked }))
+	if len(never) > 0 {
+		found.Refusals = append(found.Refusals, named(never, func(p Pod) string { return p.Name + ": " + p.Blocked }))
 	}
 	return found, nil
 }
@@ -97,7 +112,7 @@ func (d Drainer) askAll(ctx context.Context, pods []corev1.Pod) (asked, never []
 
 // ask tries one eviction.
 func (d Drainer) ask(ctx context.Context, pod corev1.Pod) (asked Pod, never bool, err error) {
-	asked = Pod{Name: nameOf(pod), Single: isSingle(pod), EmptyDir: hasEmptyDir(pod)}
+	asked = seen(pod)
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	helper := d.helper(limited)

@@ -1,0 +1,114 @@
+package remove
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// deadPhases are cordon and node.
+const deadPhases = 2
+
+// stays is what nobody has taken away from a machine that was not contacted.
+const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come back, it registers again; reset it before it serves anything else (workflow reset, or executor-plugin reset)"
+
+// removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made anew
+// elsewhere by their controllers.
+func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *conduct.Window, report func(string)) (Outcome, error) {
+	started := time.Now()
+	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	leave, err := window.Enter(ctx, func(inside int) { report(fmt.Sprintf("waiting for a place: %d machines are at work", inside)) })
+	if err != nil {
+		return outcome, err
+	}
+	defer leave()
+	err = conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+		return c.deleteDead(ctx, machine, options, &outcome, report)
+	})
+	outcome.Seconds = time.Since(started).Seconds()
+	if err != nil {
+		return outcome, fmt.Errorf("removing machine %q, which is said to be unreachable: %w", machine.Name, err)
+	}
+	return outcome, nil
+}
+
+func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome, report func(string)) error {
+	target, err := c.Target(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
+	}
+	if problem := c.alive(machine, node); problem != "" {
+		return fault.As(fault.Permanent, fmt.Errorf("%s", problem))
+	}
+	report(fmt.Sprintf("[1/%d %s] keeping new pods away from node %s", deadPhases, phaseCordon, node.Name))
+	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name, operation); err != nil {
+		return err
+	}
+	report(fmt.Sprintf("[2/%d node] deleting node %s", deadPhases, node.Name))
+	if err := reset.DeleteNode(ctx, target.Client, node); err != nil {
+		return err
+	}
+	outcome.Changed = true
+	outcome.Done = append(outcome.Done, "node "+node.Name+" deleted")
+	return nil
+}
+
+// alive says why a node may not be removed without asking its machine, or "" when it may:
+//
+//	its kubelet reports, Ready or not              no: it is alive, and would register again
+//	its address is another machine's of the fleet  no: it is that machine's node
+//	otherwise                                      yes, by its name
+//
+// The control plane itself says that a kubelet does not report, after 40 s by default.
+func (c *Conductor) alive(machine config.Machine, node *corev1.Node) string {
+	if status := readyStatus(node); status == corev1.ConditionTrue || status == corev1.ConditionFalse {
+		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: remove it without unreachable, or turn it off and wait until the node is NotReady with status Unknown", node.Name, status)
+	}
+	for _, other := range c.Cluster.Fleet.Machines {
+		if other.Name != machine.Name && hasAddress(node, other.Address) && !hasAddress(node, machine.Address) {
+			return fmt.Sprintf("node %s has the address of machine %s, %s, and is that machine's", node.Name, other.Name, other.Address)
+		}
+	}
+	return ""
+}
+
+// readyStatus is Unknown for a kubelet that reports no more, and empty for one that never did.
+func readyStatus(node *corev1.Node) corev1.ConditionStatus {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status
+		}
+	}
+	return ""
+}
+
+func hasAddress(node *corev1.Node, address string) bool {
+	wanted, err := netip.ParseAddr(address)
+	return slices.ContainsFunc(node.Status.Addresses, func(have corev1.NodeAddress) bool {
+		if err != nil {
+			return have.Address == address
+		}
+		parsed, failure := netip.ParseAddr(have.Address)
+		return failure == nil && parsed.Unmap() == wanted.Unmap()
+	})
+}

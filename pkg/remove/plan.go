@@ -1,0 +1,185 @@
+package remove
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// Action is what a removal would do with a machine.
+type Action string
+
+// The actions.
+const (
+	// ActionRemove: the machine leaves, or what an interrupted removal left is finished.
+	ActionRemove Action = "remove"
+	// ActionNothing: the machine is clean, or is not contacted, and has no node.
+	ActionNothing Action = "nothing"
+	// ActionRefuse: it can't be removed as it is; Reasons say why. Nothing will be touched.
+	ActionRefuse Action = "refuse"
+)
+
+// Entry is the plan for one machine.
+type Entry struct {
+	Machine string `json:"machine"`
+	Address string `json:"address"`
+	// Node in the cluster; empty when the machine has none.
+	Node   string `json:"node,omitempty"`
+	Action Action `json:"action"`
+	// Reasons are problems of a refusal, or what will be done and lost, in sentences.
+	Reasons []string `json:"reasons,omitempty"`
+	// Pods are those of the node, and what their eviction would meet; nil without a node.
+	Pods *drain.Preflight `json:"pods,omitempty"`
+}
+
+// planParallel is how many nodes are looked at at once: each costs as many requests as it has pods, and one client serves all.
+const planParallel = 8
+
+// Plan looks at every machine and at the pods of its node, and says for each what Remove would do. It touches none of them,
+// beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an error of the plan.
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options, report func(string)) ([]Entry, error) {
+	if options.Unreachable {
+		return c.planDead(ctx, machines)
+	}
+	report(fmt.Sprintf("looking at %d machines", len(machines)))
+	seen, err := c.Conductor.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
+	if err != nil {
+		return nil, err
+	}
+	target, err := c.Target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	with := drain.Drainer{Client: target.Client, Policy: options.Policy}
+	volumes, err := with.Volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report(fmt.Sprintf("looking at the pods of %d machines", len(machines)))
+	entries := make([]Entry, len(seen))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(planParallel)
+	for i, found := range seen {
+		group.Go(func() error {
+			entries[i] = entryOf(ctx, with, found, volumes, options)
+			return context.Cause(ctx)
+		})
+	}
+	return entries, group.Wait()
+}
+
+// entryOf adds to what a reset would take away what is with the node's pods.
+func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes []corev1.PersistentVolume, options Options) Entry {
+	entry := Entry{Machine: found.Machine, Address: found.Address, Node: found.NodeName, Reasons: found.Reasons, Action: ActionRemove}
+	switch found.Action {
+	case reset.ActionNothing:
+		entry.Action = ActionNothing
+		return entry
+	case reset.ActionRefuse:
+		entry.Action = ActionRefuse
+		return entry
+	}
+	if found.Node == nil {
+		return entry
+	}
+	// Where nothing is drained, nothing that is wrong with evictions may be in the way.
+	look := with.Look
+	if options.Drain {
+		look = with.Preflight
+	}
+	pods, err := look(ctx, found.Node, volumes)
+	if err != nil {
+		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
+		return entry
+	}
+	entry.Pods = &pods
+	if len(pods.Refusals) > 0 {
+		entry.Action, entry.Reasons = ActionRefuse, pods.Refusals
+		return entry
+	}
+	entry.Reasons = append(podsOf(pods, options), entry.Reasons...)
+	return entry
+}
+
+// podsOf says what becomes of the node's pods and volumes.
+func podsOf(pods drain.Preflight, options Options) []string {
+	reasons := pods.Reasons()
+	if !options.Drain {
+		reasons = []string{fmt.Sprintf("%d pods of node %s end with the machine: nothing is drained", len(pods.Pods), pods.Node)}
+	}
+	if len(pods.Volumes) == 0 {
+		return reasons
+	}
+	data := "whose data stays on the machine"
+	if options.RemoveVolumes {
+		data = "whose data is removed"
+	}
+	return append(reasons, fmt.Sprintf("volumes on this machine, %s, and without which their pods run nowhere else: %s", data, drain.Names(pods.Volumes)))
+}
+
+// planDead looks at the nodes alone.
+func (c *Conductor) planDead(ctx context.Context, machines []config.Machine) ([]Entry, error) {
+	target, err := c.Target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, len(machines))
+	for i, machine := range machines {
+		entries[i] = Entry{Machine: machine.Name, Address: machine.Address, Action: ActionNothing, Reasons: []string{"has no node, and " + stays}}
+		node, err := target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
+		}
+		entries[i].Node = node.Name
+		if problem := c.alive(machine, node); problem != "" {
+			entries[i].Action, entries[i].Reasons = ActionRefuse, []string{problem}
+			continue
+		}
+		entries[i].Action = ActionRemove
+		entries[i].Reasons = []string{"node " + node.Name + " is deleted, and its pods with it", "the machine " + stays}
+	}
+	return entries, nil
+}
+
+// Work returns the machines of a plan that a removal has something to do for.
+func Work(entries []Entry) []Entry { return those(entries, ActionRemove) }
+
+// Refused returns the machines of a plan that can't be removed as they are.
+func Refused(entries []Entry) []Entry { return those(entries, ActionRefuse) }
+
+func those(entries []Entry, action Action) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Action != action })
+}
+
+// Table prints a plan for people, a machine a line, further reasons beneath.
+func Table(entries []Entry) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tNODE\tACTION\tWHAT")
+	for _, entry := range entries {
+		for i, reason := range entry.Reasons {
+			if i == 0 {
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Node, entry.Action, reason)
+				continue
+			}
+			_, _ = fmt.Fprintf(table, "\t\t\t\t%s\n", reason)
+		}
+	}
+	_ = table.Flush()
+	return text.String()
+}

@@ -1,0 +1,148 @@
+// Package remove conducts how machines leave a cluster that goes on without them: it cordons and drains a machine's node, has
+// the machine reset, which also deletes the node, and gives the node back where the machine could not leave. Of a machine that
+// is dead it removes the node alone. What a reset is, package reset knows; what a drain is, package drain.
+package remove
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// Conductor removes machines of one cluster. It is safe for use by many goroutines.
+type Conductor struct {
+	// Conductor resets them.
+	*reset.Conductor
+}
+
+// Options are what a removal is asked for.
+type Options struct {
+	// Drain evicts the pods of a node before; without it they end with the machine.
+	Drain bool
+	// Policy of the drain.
+	Policy config.Drain
+	// Unreachable says that the machine is dead: it is not contacted, and only its node is removed.
+	Unreachable bool
+	// RemoveVolumes removes also what local-path-provisioner keeps on the machine, which is users' data.
+	RemoveVolumes bool
+}
+
+// Outcome is what became of one machine.
+type Outcome struct {
+	reset.Outcome
+	// Unreachable: the machine was not contacted, and only its node removed.
+	Unreachable bool `json:"unreachable,omitempty"`
+}
+
+// String is one line for people.
+func (o Outcome) String() string {
+	switch {
+	case !o.Unreachable:
+		return o.Outcome.String()
+	case o.Changed:
+		return fmt.Sprintf("node %s is deleted; machine %s %s", o.Node, o.Machine, stays)
+	}
+	return fmt.Sprintf("machine %s has no node; it %s", o.Machine, stays)
+}
+
+// Afterwards is what is left to do for users when machines were removed.
+const Afterwards = "take them out of machines in " + config.FleetDocument + ", or the next join brings them back"
+
+// operation is what cordons are remembered by, the same in all runs.
+const operation = "remove"
+
+// The phases that come before the machine's own.
+const (
+	phaseCordon = "cordon"
+	phaseDrain  = "drain"
+)
+
+func (o Options) phases() []string {
+	if o.Drain {
+		return []string{phaseCordon, phaseDrain}
+	}
+	return []string{phaseCordon}
+}
+
+// Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within the
+// fleet's budget; report gets a line at each change. The machine is emptied and reset inside window. Where it can't leave
+// and was not touched yet, its node takes pods again, if it was the removal that kept them away.
+func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *conduct.Window, report func(string)) (Outcome, error) {
+	if options.Unreachable {
+		return c.removeDead(ctx, machine, options, window, report)
+	}
+	leaving := &departure{options: options}
+	outcome, err := c.Reset(ctx, machine, reset.Options{
+		RemoveVolumes: options.RemoveVolumes,
+		Vacate:        &reset.Vacate{Phases: options.phases(), Run: leaving.vacate},
+	}, window, report)
+	if err != nil && !c.Leaves(ctx) {
+		err = leaving.giveBack(ctx, outcome.Begun, err)
+	}
+	return Outcome{Outcome: outcome}, err
+}
+
+// departure is one machine's way out of its cluster, through all attempts.
+type departure struct {
+	options Options
+	// from is what the machine was; nil until its node was cordoned.
+	from *reset.Leaving
+	// own says that the cordon is the removal's.
+	own bool
+}
+
+// vacate cordons the node and drains it.
+func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(phase, text string)) ([]string, error) {
+	with := drain.Drainer{Client: from.Client, Policy: d.options.Policy}
+	name := from.Node.Name
+	report(phaseCordon, "keeping new pods away from node "+name)
+	own, err := with.Cordon(ctx, name, operation)
+	if err != nil {
+		return nil, err
+	}
+	d.from, d.own = &from, own
+	if !d.options.Drain {
+		return nil, nil
+	}
+	report(phaseDrain, "looking at the pods of node "+name)
+	count, err := with.Drain(ctx, name, from.Alive, func(text string) { report(phaseDrain, text) })
+	if count == 0 {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("%d pods evicted", count)}, err
+}
+
+// giveBackTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
+const giveBackTimeout = 10 * time.Second
+
+// giveBack says after a failure what the node is now:
+//
+//	cordon           the machine                             the node
+//	not reached      any                                     as it was
+//	somebody else's  any                                     as it was
+//	the removal's    was not touched, and its kubelet runs   takes pods again
+//	the removal's    otherwise                               stays cordoned: it can't run pods
+func (d *departure) giveBack(ctx context.Context, begun bool, failure error) error {
+	if d.from == nil || !d.own {
+		return failure
+	}
+	name := d.from.Node.Name
+	if begun || !d.from.Alive {
+		return fmt.Errorf("%w; node %s stays cordoned", failure, name)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
+	defer cancel()
+	undone, err := drain.Drainer{Client: d.from.Client}.Uncordon(ctx, name, operation)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; and it stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, err, name)
+	case undone:
+		return fmt.Errorf("%w; node %s takes pods again", failure, name)
+	}
+	return failure
+}

@@ -1,0 +1,65 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"argosy.dev/argosy/pkg/config"
+)
+
+// Finding is what a last look at one machine showed.
+type Finding struct {
+	Machine string `json:"machine"`
+	// Proof says what was looked for on the machine and not found, and what stays there.
+	Proof string `json:"proof,omitempty"`
+	// Problems are sentences; none means that the machine has left.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Verify looks at every machine and at the cluster anew: a machine has left when it is clean and no node is its own.
+func (c *Conductor) Verify(ctx context.Context, machines []config.Machine, options Options) ([]Finding, error) {
+	entries, err := c.Plan(ctx, machines, options)
+	if err != nil {
+		return nil, err
+	}
+	findings := make([]Finding, 0, len(entries))
+	for _, entry := range entries {
+		finding := Finding{Machine: entry.Machine}
+		if entry.Action == ActionNothing {
+			finding.Proof = strings.Join(entry.Reasons, "; ")
+		} else {
+			finding.Problems = entry.Reasons
+		}
+		findings = append(findings, finding)
+	}
+	return findings, nil
+}
+
+// Unsound returns the findings that have problems.
+func Unsound(findings []Finding) []Finding {
+	var unsound []Finding
+	for _, finding := range findings {
+		if len(finding.Problems) > 0 {
+			unsound = append(unsound, finding)
+		}
+	}
+	return unsound
+}
+
+// FindingsTable prints findings for people.
+func FindingsTable(findings []Finding) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "MACHINE\tSTATE\tWHAT")
+	for _, finding := range findings {
+		state, what := "left", finding.Proof
+		if len(finding.Problems) > 0 {
+			state, what = "not left", strings.Join(finding.Problems, "; ")
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", finding.Machine, state, what)
+	}
+	_ = table.Flush()
+	return text.String()
+}
