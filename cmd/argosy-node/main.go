@@ -18,6 +18,7 @@ import (
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/reset"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -36,6 +37,8 @@ const help = `argosy-node carries out operations of Argosy on the machine it run
   argosy-node watch  --id ID             the operation's status, now and after each change, until it has ended
                      [--timeout 1h]      look no longer than that
   argosy-node cancel --id ID             ask the operation to stop at its next safe point
+  argosy-node feed   --id ID             give the operation the archives that it asks for: requests come from standard output,
+                                         and standard input answers them; what the plugin runs
   argosy-node run    --id ID             what the unit runs; of no use by hand
   argosy-node version
 
@@ -59,6 +62,7 @@ type command func(ctx context.Context, e *node.Engine, args []string, in io.Read
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	commands := map[string]command{
 		"inspect": inspectMachine, "plan": plan, "start": start, "run": runOperation, "watch": watch, "cancel": cancel,
+		"feed": feedOperation,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(out, help)
@@ -95,7 +99,7 @@ func newEngine() (*node.Engine, error) {
 	return &node.Engine{
 		Host:   machine,
 		Store:  node.NewStore(machine),
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases()},
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases(), spec.KindImages: images.Phases()},
 		Units:  &node.Systemd{Runner: machine.Runner, Self: self},
 	}, nil
 }

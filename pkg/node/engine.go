@@ -41,6 +41,9 @@ func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
 	if op.Kind == spec.KindReset && op.Reset == nil {
 		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to leave", op.ID))
 	}
+	if op.Kind == spec.KindImages && op.Images == nil {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to import", op.ID))
+	}
 	return phases, nil
 }
 
@@ -125,7 +128,10 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 	r.context = &Context{
 		Operation: op, Host: e.Host, Store: e.Store, Log: log, stop: stop,
 		say: func(message string) {
-			r.recorder.change(true, func(s *spec.Status) { s.Message = message })
+			r.recorder.change(true, func(s *spec.Status) { s.Message, s.Progress = message, nil })
+		},
+		feed: func(key string) {
+			r.recorder.change(true, func(s *spec.Status) { s.Feed = key })
 		},
 		progress: func(p spec.Progress) {
 			r.recorder.change(false, func(s *spec.Status) { s.Progress = &p })
@@ -175,7 +181,7 @@ func (r *run) all(ctx context.Context) {
 		r.recorder.change(false, func(s *spec.Status) {
 			s.Phases = append(s.Phases, entry)
 			s.Changed = s.Changed || entry.Outcome == spec.Applied
-			s.Progress = nil
+			s.Progress, s.Feed = nil, ""
 		})
 		if err != nil {
 			r.end(phase.Name, i, err)

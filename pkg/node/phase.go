@@ -39,13 +39,15 @@ type Context struct {
 
 	say      func(message string)
 	progress func(spec.Progress)
+	feed     func(key string)
 	stop     context.Context
 	mu       sync.Mutex
 	deferred []func()
 	changes  []spec.Change
 }
 
-// Say sets the message that users see while the phase works, in the present tense: "starting containerd".
+// Say sets the message that users see while the phase works, in the present tense: "starting containerd". A transfer that
+// was shown before is over.
 func (c *Context) Say(format string, args ...any) {
 	if c.say != nil {
 		c.say(fmt.Sprintf(format, args...))
@@ -74,6 +76,13 @@ func (c *Context) takeChanges() []spec.Change {
 	changes := c.changes
 	c.changes = nil
 	return changes
+}
+
+// AwaitFeed says which archive the operation waits to be sent; "" when it waits for none any more.
+func (c *Context) AwaitFeed(key string) {
+	if c.feed != nil {
+		c.feed(key)
+	}
 }
 
 // Interruptible gives a context that also ends when the operation is to stop, with the same cause. A phase uses it where

@@ -19,6 +19,8 @@ type Command struct {
 	Argv []string
 	// Env are variables beside the inherited ones, "NAME=value".
 	Env []string
+	// Stdin is the program's input; nil for none. A file is handed over as it is.
+	Stdin io.Reader
 	// Log gets the output as it comes; nil for none.
 	Log io.Writer
 }
@@ -92,6 +94,7 @@ func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Stdin = c.Stdin
 	cmd.Stdout = &output
 	if c.Log != nil {
 		cmd.Stdout = io.MultiWriter(&output, c.Log)

@@ -118,7 +118,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stall)
 	defer follower.Close()
 	c.Say("receiving %s", wanted.Name)
-	files, err := bundle.Receive(ctx, &counted{r: follower, context: c, total: wanted.Size}, format, wanted.SHA256, temp)
+	files, err := bundle.Receive(ctx, node.Counted(c, follower, wanted.Size, ""), format, wanted.SHA256, temp)
 
 	var mismatch *bundle.DigestError
 	if errors.As(err, &mismatch) {

@@ -29,7 +29,7 @@ func importsPause(c *node.Context) (image string, why string) {
 	return bundled, ""
 }
 
-func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
+func checkPause(ctx context.Context, c *node.Context) (bool, string, error) {
 	image, why := importsPause(c)
 	if why != "" {
 		return true, why, nil
@@ -47,7 +47,7 @@ func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, image + " is there and pinned", nil
 }
 
-func applyImages(ctx context.Context, c *node.Context) (string, error) {
+func applyPause(ctx context.Context, c *node.Context) (string, error) {
 	image, _ := importsPause(c)
 	archive := c.Host.Path(release(c.Operation.Join, "pause-image.tar"))
 	if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "import", "--label", pinned, archive)); err != nil {

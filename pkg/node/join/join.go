@@ -18,7 +18,7 @@ func Phases() []node.Phase {
 		{Name: "kernel", Short: "setting up kernel modules and sysctls", Check: checkKernel, Apply: applyKernel},
 		{Name: "binaries", Short: "installing the binaries", Check: checkBinaries, Apply: applyBinaries},
 		{Name: "containerd", Short: "starting containerd", Check: checkContainerd, Apply: applyContainerd},
-		{Name: "images", Short: "importing the pause image", Check: checkImages, Apply: applyImages},
+		{Name: "images", Short: "importing images", Check: checkImages, Apply: applyImages},
 		{Name: "kubelet", Short: "installing the kubelet's unit", Check: checkKubelet, Apply: applyKubelet},
 		{Name: "kubeadm", Short: "joining the cluster", Check: checkKubeadm, Apply: applyKubeadm},
 		{Name: "settings", Short: "setting the kubelet's configuration and arguments", Check: checkSettings, Apply: applySettings},

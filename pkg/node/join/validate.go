@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -49,5 +50,5 @@ func validate(j *spec.Join) []string {
 	if path := j.Registration.CACertPath; path != "" && (!filepath.IsAbs(path) || strings.ContainsAny(path, "\n\x00")) {
 		bad("The caCertPath %q is not an absolute path.", path)
 	}
-	return problems
+	return append(problems, images.Validate(j.ImportImages)...)
 }

@@ -10,10 +10,14 @@ const (
 	Root = "/var/lib/argosy"
 	// OperationsDir holds one folder per operation: spec.json, status.json, log.
 	OperationsDir = Root + "/ops"
+	// FeedSocket in an operation's folder is where it takes over connections that bring it archives, while it waits for any.
+	FeedSocket = "feed"
 	// BundlesDir holds bundles while they arrive: <sha256>.tar.gz.partial grows, then loses its suffix.
 	BundlesDir = Root + "/bundles"
 	// RecordFile says what this machine was joined to, see Record.
 	RecordFile = Root + "/node.json"
+	// ImagesFile says which archives were imported on this machine, and what they brought.
+	ImagesFile = Root + "/images.json"
 	// LockFile is held by the one operation that works on the machine.
 	LockFile = Root + "/lock"
 	// StartLockFile orders those who decide whether an operation runs, which is quick.

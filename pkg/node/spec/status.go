@@ -47,10 +47,13 @@ type Status struct {
 
 // Progress of a transfer, in bytes.
 type Progress struct {
-	Done  int64 `json:"done"`
+	Done int64 `json:"done"`
+	// Total is 0 when nobody knows it.
 	Total int64 `json:"total"`
 	// Rate in bytes a second, averaged over the last seconds.
 	Rate int64 `json:"rate"`
+	// What is transferred, where a phase transfers several things one after another: "app.tar (2 of 5)".
+	What string `json:"what,omitempty"`
 }
 
 // Outcome of one phase.

@@ -1,21 +1,26 @@
-package join
+package node
 
 import (
 	"io"
 	"time"
 
-	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // rateOver is the time over which a transfer's rate is averaged.
 const rateOver = 3 * time.Second
 
-// counted reports how much was read through it.
+// Counted gives a reader of r that shows as the phase's progress how much was read through it: of total bytes, or of
+// nobody knows how many when that is 0. what tells one transfer of a phase from the others, where it has several.
+func Counted(c *Context, r io.Reader, total int64, what string) io.Reader {
+	return &counted{r: r, context: c, total: total, what: what}
+}
+
 type counted struct {
 	r       io.Reader
-	context *node.Context
+	context *Context
 	total   int64
+	what    string
 
 	done   int64
 	points []point
@@ -43,7 +48,7 @@ func (c *counted) report(now time.Time) {
 	for len(c.points) > 1 && now.Sub(c.points[0].at) > rateOver {
 		c.points = c.points[1:]
 	}
-	progress := spec.Progress{Done: c.done, Total: c.total}
+	progress := spec.Progress{Done: c.done, Total: c.total, What: c.what}
 	if elapsed := now.Sub(c.points[0].at).Seconds(); elapsed > 0 {
 		progress.Rate = int64(float64(c.done-c.points[0].done) / elapsed)
 	}

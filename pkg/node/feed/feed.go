@@ -1,0 +1,59 @@
+// Package feed is how archives travel from the plugin to an operation that waits for them: what both sides say to each
+// other over one connection, and the socket at which an operation takes such a connection over. It knows neither what an
+// archive is nor how the connection came about.
+//
+// The operation asks for one archive after another, by a line of JSON with its key. The sender answers with frames: four
+// bytes that give the length, big endian, and as many bytes of the archive. Length 0 ends the archive, and lengthFailed is
+// followed by a frame with the reason why it can't be had. So an archive that was cut off is never taken for a whole one, and
+// one archive that fails does not end the connection.
+package feed
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+const (
+	headerSize   = 4
+	lengthEnd    = 0
+	lengthFailed = 1<<32 - 1
+	// maxReason bounds what is said about a failure.
+	maxReason = 64 << 10
+)
+
+// request is what the operation asks for.
+type request struct {
+	Key string `json:"key"`
+}
+
+// Failure is why a sender could not send an archive, or not to its end.
+type Failure struct {
+	Class   fault.Class `json:"class"`
+	Message string      `json:"message"`
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// failureFrames are the bytes that end an archive which can't be sent any further.
+func failureFrames(cause error) []byte {
+	message := cause.Error()
+	reason, err := json.Marshal(Failure{Class: fault.ClassOf(cause), Message: message[:min(len(message), maxReason/8)]})
+	if err != nil {
+		reason = []byte("{}")
+	}
+	frames := binary.BigEndian.AppendUint32(nil, lengthFailed)
+	frames = binary.BigEndian.AppendUint32(frames, uint32(len(reason)))
+	return append(frames, reason...)
+}
+
+// decodeFailure reads what failureFrames wrote.
+func decodeFailure(reason []byte) error {
+	var failure Failure
+	if err := json.Unmarshal(reason, &failure); err != nil || failure.Message == "" {
+		return fault.As(fault.Transient, fmt.Errorf("the sender gave up and said %q", reason))
+	}
+	return fault.As(failure.Class, &failure)
+}

@@ -1,0 +1,178 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// pipeSize is what a pipe that carries archives should hold: the fewer changes between its two ends, the faster it is.
+const pipeSize = 1 << 20
+
+// Widen lets a pipe hold more. Where the kernel does not, or file is no pipe, nothing changes.
+func Widen(file *os.File) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+}
+
+// Listener is where an operation takes connections over. The newest one counts: whoever connects again does so because the
+// one before is lost, which the machine may learn much later.
+type Listener struct {
+	socket  *net.UnixListener
+	arrived chan *Session
+	serving sync.WaitGroup
+
+	mu      sync.Mutex
+	current *Session
+	closed  bool
+}
+
+// Listen listens at path, which only the owner may use. What is there from an operation that died is removed.
+func Listen(path string) (*Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listening for archives: %w", err)
+	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening for archives: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = socket.Close()
+		return nil, fmt.Errorf("listening for archives: %w", err)
+	}
+	l := &Listener{socket: socket, arrived: make(chan *Session, 1)}
+	l.serving.Go(l.serve)
+	return l, nil
+}
+
+func (l *Listener) serve() {
+	for {
+		connection, err := l.socket.AcceptUnix()
+		if err != nil {
+			return
+		}
+		session, err := takeOver(connection)
+		if err != nil {
+			_ = connection.Close()
+			continue
+		}
+		l.offer(session)
+	}
+}
+
+// offer makes session the one that counts.
+func (l *Listener) offer(session *Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current != nil {
+		l.current.Close()
+	}
+	l.current = session
+	if l.closed {
+		session.Close()
+	}
+	select {
+	case <-l.arrived:
+	default:
+	}
+	l.arrived <- session
+}
+
+// Next waits for a connection.
+func (l *Listener) Next(ctx context.Context) (*Session, error) {
+	select {
+	case session := <-l.arrived:
+		return session, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Close ends all connections.
+func (l *Listener) Close() {
+	_ = l.socket.Close() // removes the socket's file too
+	l.mu.Lock()
+	l.closed = true
+	if l.current != nil {
+		l.current.Close()
+	}
+	l.mu.Unlock()
+	l.serving.Wait()
+}
+
+// handOverWithin is how long a process that connects may take to say what it brings.
+const handOverWithin = 5 * time.Second
+
+// takeOver receives the files that are the two directions of a connection. The Unix connection itself stays, and its end
+// tells the process that handed them over that it may end too.
+func takeOver(connection *net.UnixConn) (*Session, error) {
+	var text [1]byte
+	rights := make([]byte, unix.CmsgSpace(2*4))
+	_ = connection.SetReadDeadline(time.Now().Add(handOverWithin))
+	_, n, _, _, err := connection.ReadMsgUnix(text[:], rights)
+	if err != nil {
+		return nil, fmt.Errorf("taking a connection over: %w", err)
+	}
+	var files []int
+	messages, err := unix.ParseSocketControlMessage(rights[:n])
+	for _, message := range messages {
+		some, failed := unix.ParseUnixRights(&message)
+		files, err = append(files, some...), errors.Join(err, failed)
+	}
+	if err != nil || len(files) != 2 {
+		for _, fd := range files {
+			_ = unix.Close(fd)
+		}
+		return nil, fmt.Errorf("taking a connection over: it brings %d files: %w", len(files), err)
+	}
+	in, out := ownFile(files[0], "stdin"), ownFile(files[1], "stdout")
+	Widen(in)
+	return newSession(in, out, func() { _ = connection.Close() }), nil
+}
+
+// ownFile makes a file whose reads end when it is closed, which takes a descriptor that never blocks.
+func ownFile(fd int, name string) *os.File {
+	_ = unix.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), name)
+}
+
+// HandOver gives in and out to the operation that listens at path, and waits until it is done with them. fs.ErrNotExist and
+// ECONNREFUSED say that no operation listens.
+func HandOver(ctx context.Context, path string, in, out *os.File) error {
+	var dialer net.Dialer
+	dialled, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("handing the connection over: %w", err)
+	}
+	defer dialled.Close()
+	stop := context.AfterFunc(ctx, func() { _ = dialled.Close() })
+	defer stop()
+	connection, ok := dialled.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("handing the connection over: %T carries no files", dialled)
+	}
+	if _, _, err := connection.WriteMsgUnix([]byte{0}, unix.UnixRights(int(in.Fd()), int(out.Fd())), nil); err != nil {
+		return fault.As(fault.Transient, fmt.Errorf("handing the connection over: %w", err))
+	}
+	_, err = io.Copy(io.Discard, connection)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fault.As(fault.Transient, fmt.Errorf("waiting for the operation to be done with the connection: %w", err))
+	}
+	return nil
+}

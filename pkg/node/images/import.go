@@ -1,0 +1,213 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// Check says whether the runtime has every image of the sources, which it finds out without reading any archive. An archive
+// of which nobody knows what is in it, because it was never imported here, is wanted.
+func Check(ctx context.Context, c *node.Context, into Runtime, sources []spec.ImageSource) (bool, string, error) {
+	all := archives(c.Host, sources)
+	wanted, err := missing(ctx, c, into, all, readRecord(c))
+	if err != nil {
+		return false, "", err
+	}
+	if len(wanted) == 0 {
+		return true, fmt.Sprintf("the images of all %d archives are there", len(all)), nil
+	}
+	labels := make([]string, len(wanted))
+	for i, one := range wanted {
+		labels[i] = one.name
+		c.Differs(spec.Change{What: "images of " + one.name, Effect: spec.NoRestart})
+	}
+	return false, fmt.Sprintf("%d of %d archives have to be imported: %s", len(wanted), len(all), some(labels)), nil
+}
+
+// Apply imports what Check finds wanting, one archive after another. One that fails does not keep the others from being
+// imported; the error names all that failed, and what was imported all the same.
+func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.ImageSource) (string, error) {
+	// An import that is cut off leaves no image, so stopping here is safe.
+	ctx, cancel := c.Interruptible(ctx)
+	defer cancel()
+	work := &work{context: c, into: into, known: readRecord(c)}
+	defer work.end()
+	work.importing = sync.OnceValue(func() []string { return into.importing(ctx, c) })
+	all := archives(c.Host, sources)
+	wanted, err := missing(ctx, c, into, all, work.known)
+	if err != nil {
+		return "", err
+	}
+	for i, one := range wanted {
+		what := path.Base(one.name)
+		if len(wanted) > 1 {
+			what = fmt.Sprintf("%s (%d of %d)", what, i+1, len(wanted))
+		}
+		err := work.one(ctx, one, what)
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		if err != nil {
+			work.fails(one, err)
+		}
+		if errors.Is(err, errNobodySends) {
+			break // nor would the next one come
+		}
+	}
+	return work.report(len(all))
+}
+
+// work is one run of Apply.
+type work struct {
+	context *node.Context
+	into    Runtime
+	known   record
+	feeds   *feeds
+	// importing are the arguments by which ctr imports.
+	importing func() []string
+
+	done     []string
+	failed   []error
+	problems []string
+}
+
+func (w *work) end() {
+	if w.feeds != nil {
+		w.feeds.close()
+	}
+}
+
+func (w *work) fails(one archive, err error) {
+	_, _ = fmt.Fprintf(w.context.Log, "importing %s: %v\n", one.name, err)
+	w.failed = append(w.failed, err)
+	w.problems = append(w.problems, fmt.Sprintf("%s: %v", one.name, err))
+}
+
+// one imports one archive.
+func (w *work) one(ctx context.Context, one archive, what string) error {
+	if one.absent != nil {
+		return one.absent
+	}
+	w.context.Say("importing %s", what)
+	began := time.Now()
+	p := &passage{work: w, archive: one, what: what}
+	err := w.source(ctx, one, func(content io.Reader) error {
+		p.begin(ctx, node.Counted(w.context, content, one.size, what))
+		return w.into.imports(ctx, w.context, w.importing(), p.through)
+	})
+	if err != nil {
+		w.into.forget(ctx, w.context, p.fresh())
+		return err
+	}
+	if err := w.note(ctx, one, p.named); err != nil {
+		return err
+	}
+	w.done = append(w.done, fmt.Sprintf("%s (%s)", one.name, some(slices.Sorted(maps.Keys(p.named)))))
+	_, _ = fmt.Fprintf(w.context.Log, "%s imported in %.3fs: %v\n", one.name, time.Since(began).Seconds(), p.named)
+	return nil
+}
+
+// source opens the archive and gives it to use, which reads it to its end or fails. One whose connection was lost comes
+// again, from its start.
+func (w *work) source(ctx context.Context, one archive, use func(io.Reader) error) error {
+	if one.sent == nil {
+		file, err := os.Open(w.context.Host.Path(one.path))
+		if err != nil {
+			return fmt.Errorf("opening it: %w", err)
+		}
+		defer file.Close()
+		return use(file)
+	}
+	if w.feeds == nil {
+		listening, err := listen(w.context)
+		if err != nil {
+			return err
+		}
+		w.feeds = listening
+	}
+	return w.feeds.take(ctx, one.key, use)
+}
+
+// note makes sure that the runtime has what was imported, and remembers it.
+func (w *work) note(ctx context.Context, one archive, named map[string]string) error {
+	has, err := w.into.digests(ctx, w.context, slices.Sorted(maps.Keys(named)))
+	if err != nil {
+		return err
+	}
+	for name, digest := range named {
+		switch {
+		case has[name] == "":
+			return fmt.Errorf("it was imported, and yet the runtime has no image %s; is it for another platform?", name)
+		case digest != "" && has[name] != digest:
+			return fmt.Errorf("it was imported, and yet image %s is %s and not %s", name, has[name], digest)
+		}
+	}
+	return w.known.add(w.context, one.key, brought{Name: one.name, Images: has, At: time.Now().UTC()})
+}
+
+// report is the end of the work, of so many archives in all.
+func (w *work) report(total int) (string, error) {
+	imported := "nothing was imported"
+	if len(w.done) > 0 {
+		imported = fmt.Sprintf("%d of %d archives imported: %s", len(w.done), total, some(w.done))
+	}
+	if len(w.failed) == 0 {
+		return imported, nil
+	}
+	return "", &node.Failure{
+		Err: fault.As(worst(w.failed), &failures{
+			text:   fmt.Sprintf("%d of %d archives could not be imported: %s; %s", len(w.failed), total, strings.Join(w.problems, "; "), imported),
+			causes: w.failed,
+		}),
+		Problems: w.problems,
+		Hint:     "the next run imports only what is still missing",
+	}
+}
+
+// failures are several errors told in one text.
+type failures struct {
+	text   string
+	causes []error
+}
+
+func (f *failures) Error() string   { return f.text }
+func (f *failures) Unwrap() []error { return f.causes }
+
+// worst is the class of several errors together: as long as one may pass, trying again is worth it, and then the others show
+// again.
+func worst(errs []error) fault.Class {
+	class := fault.Configuration
+	for _, err := range errs {
+		switch fault.ClassOf(err) {
+		case fault.Transient:
+			return fault.Transient
+		case fault.Permanent:
+			class = fault.Permanent
+		}
+	}
+	return class
+}
+
+// shown is how many things a message names.
+const shown = 5
+
+// some lists the first of several things.
+func some(all []string) string {
+	if len(all) <= shown {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:shown], ", "), len(all)-shown)
+}

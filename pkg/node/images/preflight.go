@@ -1,0 +1,110 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// checkPreflight holds on a machine that is a node of the cluster and has a runtime that can import.
+func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
+	wanted := c.Operation.Images
+	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(wanted)); err != nil {
+		return false, "", err
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return false, "", err
+	}
+	problems := append(foreignNode(c, record), noRuntime(ctx, c)...)
+	if err := node.Problems(fault.Permanent, "no image is imported", problems); err != nil {
+		return false, "", err
+	}
+	return true, fmt.Sprintf("the machine is node %s of cluster %s", record.NodeName, record.Cluster), nil
+}
+
+// applyPreflight is only called when the check neither held nor failed, which it never does.
+func applyPreflight(context.Context, *node.Context) (string, error) {
+	return "", errors.New("preflight has nothing to apply")
+}
+
+func foreignNode(c *node.Context, record *spec.Record) []string {
+	switch {
+	case os.Geteuid() != 0 && c.Host.Root == "":
+		return []string{"argosy-node does not run as root; the user that Argosy logs in as needs sudo."}
+	case record == nil:
+		return []string{fmt.Sprintf("The machine is no node of cluster %s; join it first.", c.Operation.Cluster)}
+	case record.ClusterUID != c.Operation.Images.ClusterUID:
+		return []string{fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and not of cluster %s, whose UID is %s.",
+			record.NodeName, record.Cluster, record.ClusterUID, c.Operation.Cluster, c.Operation.Images.ClusterUID)}
+	}
+	return nil
+}
+
+func noRuntime(ctx context.Context, c *node.Context) []string {
+	into := into(c.Operation.Images)
+	var problems []string
+	if into.ctr(c.Host) == "" {
+		problems = append(problems, fmt.Sprintf("There is no ctr in %s, nor where programs usually are; it comes with containerd, and images are imported by it.", into.BinariesPath))
+	}
+	if err := inspect.Answers(ctx, c.Host, into.socket()); err != nil {
+		problems = append(problems, fmt.Sprintf("The container runtime does not answer (%v); see systemctl status containerd.", err))
+	}
+	return problems
+}
+
+// into is the runtime of a machine that is a node.
+func into(wanted *spec.Images) Runtime {
+	return Runtime{BinariesPath: wanted.BinariesPath, CRISocket: wanted.CRISocket}
+}
+
+func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
+	return Check(ctx, c, into(c.Operation.Images), c.Operation.Images.Sources)
+}
+
+func applyImages(ctx context.Context, c *node.Context) (string, error) {
+	return Apply(ctx, c, into(c.Operation.Images), c.Operation.Images.Sources)
+}
+
+var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// validate finds what in the operation itself could not be used on any machine.
+func validate(wanted *spec.Images) []string {
+	var problems []string
+	if !layout.PlainPath(wanted.BinariesPath) {
+		problems = append(problems, fmt.Sprintf("The binariesPath %q is not a plain absolute path; write one such as /usr/local/bin.", wanted.BinariesPath))
+	}
+	return append(problems, Validate(wanted.Sources)...)
+}
+
+// Validate finds what in sources could not be used on any machine. The plugin refuses such values long before; here they
+// become paths and names, so they are looked at again.
+func Validate(sources []spec.ImageSource) []string {
+	var problems []string
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	for _, source := range sources {
+		switch {
+		case source.Name == "":
+			bad("A source of images has no name.")
+		case (source.Path == "") == (source.Sent == nil):
+			bad("The source %q is either a path or sent.", source.Name)
+		case source.Path != "" && (!filepath.IsAbs(source.Path) || strings.ContainsRune(source.Path, 0)):
+			bad("The path %q is not absolute.", source.Path)
+		case source.Sent != nil && source.Sent.Key == "":
+			bad("The source %q has no key.", source.Name)
+		case source.Sent != nil && source.Sent.SHA256 != "" && !digestForm.MatchString(source.Sent.SHA256):
+			bad("The sha256 %q of %q is not 64 hex digits.", source.Sent.SHA256, source.Name)
+		}
+	}
+	return problems
+}

@@ -1,0 +1,62 @@
+package images
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// remembered is how many archives a machine remembers.
+const remembered = 1000
+
+// brought is what one archive brought.
+type brought struct {
+	// Name is how users call the archive.
+	Name string `json:"name"`
+	// Images are names and the digests that they led to.
+	Images map[string]string `json:"images"`
+	At     time.Time         `json:"at"`
+}
+
+// record says of archives that were imported what they brought, by what tells their contents apart. It is believed only
+// where the runtime still has all of it.
+type record map[string]brought
+
+// readRecord reads the record. One that can't be read counts as empty: archives are then imported again.
+func readRecord(c *node.Context) record {
+	known := record{}
+	if data, err := c.Host.ReadFile(spec.ImagesFile); err == nil {
+		_ = json.Unmarshal(data, &known)
+	}
+	if known == nil {
+		known = record{}
+	}
+	return known
+}
+
+// add notes what an archive brought.
+func (r record) add(c *node.Context, key string, what brought) error {
+	r[key] = what
+	if len(r) > remembered {
+		oldest := slices.SortedFunc(maps.Keys(r), func(a, b string) int {
+			return cmp.Or(r[a].At.Compare(r[b].At), cmp.Compare(a, b))
+		})
+		for _, key := range oldest[:len(r)-remembered] {
+			delete(r, key)
+		}
+	}
+	data, err := json.Marshal(r)
+	if err == nil {
+		_, err = c.Host.WriteFile(spec.ImagesFile, append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("noting that %q was imported: %w", what.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/feed"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// Runtime is the container runtime that images are imported into. Only containerd can import them, by its client ctr.
+type Runtime struct {
+	// BinariesPath is where a join installs ctr.
+	BinariesPath string
+	// CRISocket as the kubelet names it, "unix:///run/containerd/containerd.sock"; empty for Argosy's containerd.
+	CRISocket string
+}
+
+func (r Runtime) socket() string {
+	if path := strings.TrimPrefix(r.CRISocket, "unix://"); path != "" {
+		return path
+	}
+	return layout.ContainerdSocket
+}
+
+// ctr is where the machine has containerd's client: where a join installs it, where programs usually are, or in the bundle
+// that it was joined with. "" when it is nowhere.
+func (r Runtime) ctr(h *host.Host) string {
+	for _, dir := range []string{r.BinariesPath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin"} {
+		if file := h.Path(filepath.Join(dir, "ctr")); isProgram(file) {
+			return file
+		}
+	}
+	bundled, _ := filepath.Glob(h.Path(filepath.Join(layout.Store(r.BinariesPath), "*", "release", "ctr")))
+	if at := slices.IndexFunc(bundled, isProgram); at >= 0 {
+		return bundled[at]
+	}
+	return ""
+}
+
+func isProgram(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// answers says whether there is anything to ask about images.
+func (r Runtime) answers(ctx context.Context, h *host.Host) bool {
+	return r.ctr(h) != "" && inspect.Answers(ctx, h, r.socket()) == nil
+}
+
+// command calls ctr in the namespace where the kubelet looks.
+func (r Runtime) command(c *node.Context, args ...string) host.Command {
+	argv := []string{r.ctr(c.Host), "--address", c.Host.Path(r.socket()), "--namespace", "k8s.io"}
+	path := "PATH=" + r.BinariesPath + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	return host.Command{Argv: append(argv, args...), Env: []string{path}, Log: c.Log}
+}
+
+// digests are what the images of these names lead to; those that the runtime does not have are not among them.
+func (r Runtime) digests(ctx context.Context, c *node.Context, names []string) (map[string]string, error) {
+	found := map[string]string{}
+	if len(names) == 0 {
+		return found, nil
+	}
+	args := []string{"images", "list"}
+	for _, name := range names {
+		args = append(args, "name=="+strconv.Quote(name))
+	}
+	output, err := c.Host.Runner.Run(ctx, r.command(c, args...))
+	if err != nil {
+		return nil, fmt.Errorf("listing images: %w", err)
+	}
+	for line := range strings.Lines(string(output)) {
+		// REF TYPE DIGEST SIZE PLATFORMS LABELS, with spaces between and, from SIZE on, within.
+		if fields := strings.Fields(line); len(fields) >= 3 && strings.HasPrefix(fields[2], "sha256:") {
+			found[fields[0]] = fields[2]
+		}
+	}
+	return found, nil
+}
+
+// errRuntime: the runtime ended before it had read the whole archive. Why is in the error of its client.
+var errRuntime = errors.New("the container runtime stopped reading")
+
+// importing gives the arguments by which this ctr reads the archive itself and hands the runtime what is in it. Where it knows
+// them, the other way, by which the runtime gets the archive in 32 KiB pieces, takes twice as long.
+func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
+	command := r.command(c, "images", "import", "--help")
+	command.Log = nil
+	help, err := c.Host.Runner.Run(ctx, command)
+	if err == nil && strings.Contains(string(help), "--local") {
+		return []string{"images", "import", "--local", "-"}
+	}
+	return []string{"images", "import", "-"}
+}
+
+// imports has the runtime import what write writes, by ctr with these arguments. It reads while it is written, so nothing is
+// stored in between. An error of write's is why the import failed, unless it is that the runtime did not go on.
+func (r Runtime) imports(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("making a pipe: %w", err)
+	}
+	feed.Widen(writing)
+	command := r.command(c, args...)
+	command.Stdin = reading
+	ran := make(chan error, 1)
+	go func() {
+		_, err := c.Host.Runner.Run(ctx, command)
+		_ = reading.Close() // whoever still writes learns that nobody reads
+		ran <- err
+	}()
+	wrote := write(writing)
+	_ = writing.Close()
+	err = <-ran
+	if wrote != nil && !errors.Is(wrote, errRuntime) {
+		return wrote
+	}
+	if err != nil {
+		return err
+	}
+	return wrote
+}
+
+// forget removes images that an import which failed after all left: what they lead to may not be whole.
+func (r Runtime) forget(ctx context.Context, c *node.Context, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetWithin)
+	defer cancel()
+	if _, err := c.Host.Runner.Run(ctx, r.command(c, append([]string{"images", "remove"}, names...)...)); err != nil {
+		_, _ = fmt.Fprintf(c.Log, "removing what a failed import left: %v\n", err)
+	}
+}
+
+// forgetWithin bounds the removal of images.
+const forgetWithin = 10 * time.Second
