@@ -28,6 +28,22 @@ func Widen(file *os.File) {
 	_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
 }
 
+// HungUp says whether whoever writes into a pipe or socket has gone, without reading from it.
+func HungUp(file *os.File) bool {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var events int16
+	err = raw.Control(func(fd uintptr) {
+		asked := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if _, err := unix.Poll(asked, 0); err == nil {
+			events = asked[0].Revents
+		}
+	})
+	return err != nil || events&(unix.POLLHUP|unix.POLLRDHUP|unix.POLLERR) != 0
+}
+
 // Listener is where an operation takes connections over. The newest one counts: whoever connects again does so because the
 // one before is lost, which the machine may learn much later.
 type Listener struct {

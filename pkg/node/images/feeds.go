@@ -113,6 +113,9 @@ func HandOver(ctx context.Context, e *node.Engine, id string, in, out *os.File) 
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return err
 		}
+		if feed.HungUp(in) {
+			return nil
+		}
 		if time.Since(looked) > aliveEvery {
 			looked = time.Now()
 			if status, err := e.Store.Status(id); err != nil || status.State.Final() {

@@ -1,0 +1,119 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sync/errgroup"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// Action is what an import would do with a machine.
+type Action string
+
+// The actions.
+const (
+	// ActionImport: it lacks images, or nobody knows whether it does.
+	ActionImport Action = "import"
+	// ActionNothing: every image is there.
+	ActionNothing Action = "nothing"
+	// ActionRefuse: nothing can be imported there as it is; Reasons say why.
+	ActionRefuse Action = "refuse"
+)
+
+// Entry is the plan for one machine.
+type Entry struct {
+	Machine string `json:"machine"`
+	Address string `json:"address"`
+	Action  Action `json:"action"`
+	// Reasons are problems of a refusal, or what is to be imported.
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// planParallel is how many machines are looked at at once.
+const planParallel = 64
+
+// Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing argosy-node
+// there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an error of the plan.
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string, report func(string)) ([]Entry, error) {
+	if _, err := c.who(ctx); err != nil {
+		return nil, err
+	}
+	report("looking for the images")
+	for _, machine := range machines {
+		if _, _, err := c.operations(ctx, machine, items); err != nil {
+			return nil, err
+		}
+	}
+	report(fmt.Sprintf("looking at %d machines", len(machines)))
+	entries := make([]Entry, len(machines))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(planParallel)
+	for i, machine := range machines {
+		group.Go(func() error {
+			entries[i] = c.planOne(ctx, machine, items)
+			return context.Cause(ctx)
+		})
+	}
+	return entries, group.Wait()
+}
+
+func (c *Conductor) planOne(ctx context.Context, machine config.Machine, items []string) Entry {
+	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
+	if len(items) == 0 && len(c.Cluster.Settings(machine).Containerd.ImportImages) == 0 {
+		entry.Action, entry.Reasons = ActionNothing, []string{"neither the documents nor the call name images for it"}
+		return entry
+	}
+	seen, err := c.look(ctx, machine, items)
+	if err != nil {
+		entry.Reasons = []string{err.Error()}
+		return entry
+	}
+	plan := seen.facts.Plan
+	switch {
+	case plan.Error != nil && plan.Error.Class == fault.Transient:
+		// Seen once more when its turn comes.
+		entry.Action, entry.Reasons = ActionImport, conduct.Problems(plan.Error)
+	case plan.Error != nil:
+		entry.Reasons = conduct.Problems(plan.Error)
+	case conduct.Wants(plan):
+		entry.Action, entry.Reasons = ActionImport, []string{detailOf(plan.Phases)}
+	default:
+		entry.Action, entry.Reasons = ActionNothing, []string{detailOf(plan.Phases)}
+	}
+	return entry
+}
+
+// With gives the entries of one action.
+func With(action Action, entries []Entry) []Entry {
+	var found []Entry
+	for _, entry := range entries {
+		if entry.Action == action {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
+// Table prints a plan for people, a machine a line, further reasons beneath.
+func Table(entries []Entry) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tACTION\tWHAT")
+	for _, entry := range entries {
+		for i, reason := range entry.Reasons {
+			if i == 0 {
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Action, reason)
+				continue
+			}
+			_, _ = fmt.Fprintf(table, "\t\t\t%s\n", reason)
+		}
+	}
+	_ = table.Flush()
+	return text.String()
+}

@@ -1,0 +1,69 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// platform adds to an archive what an index has for an architecture.
+func (r *registries) platform(ctx context.Context, archive *layout, image name.Reference, text []byte, arch string) error {
+	index, err := v1.ParseIndexManifest(bytes.NewReader(text))
+	if err != nil {
+		return fault.As(fault.Permanent, fmt.Errorf("reading its index: %w", err))
+	}
+	chosen, others, err := choose(imageName(image), index, arch)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		manifest, err := r.get(ctx, image.Context().Digest(other.Digest.String()))
+		if err != nil {
+			return err
+		}
+		if err := archive.manifest(other.Digest, manifest.Manifest); err != nil {
+			return err
+		}
+	}
+	manifest, err := r.get(ctx, image.Context().Digest(chosen.Digest.String()))
+	if err != nil {
+		return err
+	}
+	if err := archive.manifest(chosen.Digest, manifest.Manifest); err != nil {
+		return err
+	}
+	_, err = r.content(archive, image, manifest.Manifest)
+	return err
+}
+
+// single adds an image that comes in one platform only, if it is the right one.
+func (r *registries) single(ctx context.Context, archive *layout, image name.Reference, text []byte, arch string) error {
+	manifest, err := r.content(archive, image, text)
+	if err != nil {
+		return err
+	}
+	return r.checkPlatform(ctx, image, manifest, arch)
+}
+
+// content adds what a manifest lists.
+func (r *registries) content(archive *layout, image name.Reference, text []byte) (*v1.Manifest, error) {
+	manifest, err := v1.ParseManifest(bytes.NewReader(text))
+	if err != nil {
+		return nil, fault.As(fault.Permanent, fmt.Errorf("reading its manifest: %w", err))
+	}
+	for _, blob := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
+		err := archive.blob(blob.Digest, blob.Size, func(ctx context.Context) (io.ReadCloser, error) {
+			return r.blob(ctx, image.Context(), blob.Digest)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return manifest, nil
+}

@@ -1,0 +1,269 @@
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/fetch"
+	"argosy.dev/argosy/pkg/node/feed"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/secret"
+)
+
+// Settings say how the plugin reaches what it sends.
+type Settings struct {
+	// Logins reads the Docker configuration with the logins at registries; nil for none. It is called when the first image is
+	// pulled.
+	Logins func(ctx context.Context) (secret.Value, error)
+	// CACert holds certificate authorities to trust beside the system's, PEM.
+	CACert string
+	// PlainHTTP are the hosts, with their ports, that are asked without TLS.
+	PlainHTTP []string
+}
+
+// Supply finds and opens what the plugin sends to machines. It looks each source up once, so that all machines get the same,
+// and stores nothing of it: every machine's archive is a download of its own. It is safe for use by many goroutines.
+type Supply struct {
+	settings Settings
+	files    fetch.Client
+
+	mu         sync.Mutex
+	registries *registries
+	tops       map[string]*once[*remote.Descriptor]
+	found      map[string]*once[found]
+	byKey      map[string]found
+}
+
+// found is a source as it was found.
+type found struct {
+	source spec.ImageSource
+	open   piece
+}
+
+// NewSupply makes a Supply. Nothing is asked for before it is needed.
+func NewSupply(settings Settings) *Supply {
+	supply := &Supply{
+		settings: settings,
+		tops:     map[string]*once[*remote.Descriptor]{}, found: map[string]*once[found]{}, byKey: map[string]found{},
+	}
+	supply.files.CACert = []byte(settings.CACert)
+	return supply
+}
+
+// once is a value that is looked up once. An error is not remembered.
+type once[T any] struct {
+	mu    sync.Mutex
+	done  bool
+	value T
+}
+
+func (o *once[T]) get(look func() (T, error)) (T, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.done {
+		return o.value, nil
+	}
+	value, err := look()
+	o.value, o.done = value, err == nil
+	return value, err
+}
+
+// of is the place for what is looked up by key.
+func of[T any](mu *sync.Mutex, all map[string]*once[T], key string) *once[T] {
+	mu.Lock()
+	defer mu.Unlock()
+	if all[key] == nil {
+		all[key] = &once[T]{}
+	}
+	return all[key]
+}
+
+// lookAtOnce is how many sources are looked up at once.
+const lookAtOnce = 8
+
+// Resolve says what a machine of an architecture (Go's name) has to be asked to import: items of importImages, in order. It
+// asks servers and registries for what is behind those that the plugin sends. Every item that can't be had is in the error,
+// among them those that are not there for this architecture, as a *PlatformError.
+func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]spec.ImageSource, error) {
+	resolved := make([]spec.ImageSource, len(items))
+	errs := make([]error, len(items))
+	var group errgroup.Group
+	group.SetLimit(lookAtOnce)
+	for i, item := range items {
+		group.Go(func() error {
+			resolved[i], errs[i] = s.resolve(ctx, item, arch)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fault.As(gravest(errs), err)
+	}
+	return resolved, nil
+}
+
+// gravest is the class of several errors together: what the user has to mend shows first, and only if all may pass by
+// themselves, the whole may.
+func gravest(errs []error) fault.Class {
+	classes := []fault.Class{fault.Cancelled, fault.Configuration, fault.Permanent}
+	for _, class := range classes {
+		if slices.ContainsFunc(errs, func(err error) bool { return err != nil && fault.ClassOf(err) == class }) {
+			return class
+		}
+	}
+	return fault.Transient
+}
+
+func (s *Supply) resolve(ctx context.Context, item, arch string) (spec.ImageSource, error) {
+	parsed, err := parse(item)
+	if err != nil {
+		return spec.ImageSource{}, err
+	}
+	if parsed.path != "" {
+		return spec.ImageSource{Name: parsed.path, Path: parsed.path}, nil
+	}
+	key, look := parsed.address+"#"+parsed.sha256, func() (found, error) { return s.file(ctx, parsed) }
+	if parsed.image != nil {
+		key, look = imageName(parsed.image)+" "+arch, func() (found, error) { return s.image(ctx, parsed, arch) }
+	}
+	one, err := of(&s.mu, s.found, key).get(look)
+	if err != nil {
+		return spec.ImageSource{}, fmt.Errorf("looking for the images of %q: %w", parsed.shown(), err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byKey[one.source.Sent.Key] = one
+	return one.source, nil
+}
+
+// file finds an archive on a web server.
+func (s *Supply) file(ctx context.Context, parsed source) (found, error) {
+	if address, err := url.Parse(parsed.address); err != nil || address.Scheme != "https" && parsed.sha256 == "" && !slices.Contains(s.settings.PlainHTTP, address.Host) {
+		return found{}, fault.As(fault.Configuration, errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the host in registries.plainHTTP of argosy.yaml"))
+	}
+	version, err := s.files.Stat(ctx, parsed.address)
+	if err != nil {
+		return found{}, err
+	}
+	sent := &spec.SentImages{Key: "sha256:" + parsed.sha256, SHA256: parsed.sha256, Size: version.Size}
+	if parsed.sha256 == "" {
+		// Nothing of the URL itself, which may hold a signature.
+		digest := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d", version.URL, version.ETag, version.Modified, version.Size))
+		sent.Key = "url:" + hex.EncodeToString(digest[:])
+	}
+	return found{
+		source: spec.ImageSource{Name: parsed.shown(), Sent: sent},
+		open: func(ctx context.Context) (io.ReadCloser, error) {
+			return s.files.Open(ctx, parsed.address, 0, version.Size)
+		},
+	}, nil
+}
+
+// image finds an image in a registry.
+func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, error) {
+	registries, err := s.pulls(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	full := imageName(parsed.image)
+	top, err := of(&s.mu, s.tops, full).get(func() (*remote.Descriptor, error) { return registries.get(ctx, parsed.image) })
+	if err != nil {
+		return found{}, err
+	}
+	archive, err := registries.layout(ctx, parsed.image, top, arch)
+	if err != nil {
+		return found{}, err
+	}
+	digest := top.Digest.String()
+	return found{
+		source: spec.ImageSource{Name: parsed.shown(), Sent: &spec.SentImages{
+			Key: strings.Join([]string{"oci", full, digest, arch}, " "), Size: archive.size, Images: map[string]string{full: digest},
+		}},
+		open: archive.open,
+	}, nil
+}
+
+// pulls gives what pulls images, with the logins.
+func (s *Supply) pulls(ctx context.Context) (*registries, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.registries != nil {
+		return s.registries, nil
+	}
+	keychain := authn.Keychain(logins{})
+	if s.settings.Logins != nil {
+		content, err := s.settings.Logins(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if keychain, err = parseLogins(content); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	s.registries, err = newRegistries(s.settings, keychain)
+	return s.registries, err
+}
+
+// Open opens an archive that was resolved, by its key.
+func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+	s.mu.Lock()
+	one, known := s.byKey[key]
+	s.mu.Unlock()
+	if !known {
+		return nil, fault.As(fault.Transient, fmt.Errorf("opening archive %q: it is not what this plugin found when it looked", key))
+	}
+	content, err := one.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening %q: %w", one.source.Name, err)
+	}
+	return content, nil
+}
+
+var _ feed.Open = (*Supply)(nil).Open
+
+// Sends says whether any of sources comes from the plugin.
+func Sends(sources []spec.ImageSource) bool {
+	return slices.ContainsFunc(sources, func(source spec.ImageSource) bool { return source.Sent != nil })
+}
+
+// layout is the archive of an image for an architecture. It holds all that the image's name leads to on a machine that pulled
+// it by itself, so both have the same digest by the same name.
+func (r *registries) layout(ctx context.Context, image name.Reference, top *remote.Descriptor, arch string) (*layout, error) {
+	archive, err := newLayout()
+	if err != nil {
+		return nil, err
+	}
+	if err := archive.name(v1.Descriptor{MediaType: top.MediaType, Size: top.Size, Digest: top.Digest}, imageName(image)); err != nil {
+		return nil, err
+	}
+	if err := archive.manifest(top.Digest, top.Manifest); err != nil {
+		return nil, err
+	}
+	add := r.single
+	if top.MediaType.IsIndex() {
+		add = r.platform
+	} else if !top.MediaType.IsImage() {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("it is of the type %s, which is no image that containerd runs", top.MediaType))
+	}
+	if err := add(ctx, archive, image, top.Manifest, arch); err != nil {
+		return nil, err
+	}
+	archive.end()
+	return archive, nil
+}

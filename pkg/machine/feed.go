@@ -1,0 +1,74 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sethvargo/go-retry"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/feed"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// Feed sends an operation the archives that it asks for, which open opens, until it is done with them or ctx ends; that is no
+// error. Nothing is stored on the way. A lost connection is made again, and then the operation asks again for what it lacks.
+func (m *Machine) Feed(ctx context.Context, id string, open feed.Open) error {
+	f := &feeding{machine: m, id: id, open: open}
+	backoff := retry.WithJitterPercent(jitter, retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait)))
+	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
+		err := f.once(ctx)
+		if err == nil || ctx.Err() != nil || !f.mayPass(err) {
+			return err
+		}
+		return retry.RetryableError(err)
+	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("sending archives to operation %q on machine %q: %w", id, m.name, err)
+	}
+	return nil
+}
+
+// feeding is one call of Feed.
+type feeding struct {
+	machine   *Machine
+	id        string
+	open      feed.Open
+	connected bool
+}
+
+// mayPass says whether connecting again can help, as for a watch.
+func (f *feeding) mayPass(err error) bool {
+	var refused *ssh.AuthError
+	var failed *ssh.ExitError
+	switch {
+	case errors.As(err, &refused):
+		return f.connected
+	case errors.As(err, &failed):
+		return failed.Signal != ""
+	default:
+		return fault.IsTransient(err)
+	}
+}
+
+// once feeds the operation over one connection.
+func (f *feeding) once(ctx context.Context) error {
+	client, err := f.machine.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	f.connected = true
+	run := call{args: []string{"feed", "--id", f.id}}
+	argv, err := f.machine.argv(run.args)
+	if err != nil {
+		return err
+	}
+	sending, stop := context.WithCancel(ctx)
+	sender := feed.NewSender(sending, f.open)
+	// A read under way is not waited for by the command; it ends with its context.
+	defer sender.Close()
+	defer stop()
+	result, err := client.Elevated().Run(ctx, ssh.Command{Argv: argv, Stdin: sender, Stdout: sender})
+	return f.machine.explain(run, err, result)
+}
