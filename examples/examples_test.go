@@ -58,6 +58,7 @@ func namesOnlyShownSecrets(t *testing.T, name string) {
 func TestTheExampleWorkflowsAreArgoObjects(t *testing.T) {
 	decode(t, "join.yaml", &wfv1.Workflow{})
 	decode(t, "provision.yaml", &wfv1.Workflow{})
+	decode(t, "import-images.yaml", &wfv1.Workflow{})
 	decode(t, "nightly-join.yaml", &wfv1.CronWorkflow{})
 	decode(t, "nightly-backup.yaml", &wfv1.CronWorkflow{})
 	decode(t, "nightly-reconcile.yaml", &wfv1.CronWorkflow{})

@@ -14,6 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
@@ -24,6 +25,7 @@ type Openers struct {
 	Join      func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
 	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error)
+	Images    func(ctx context.Context, namespace, cluster string) (*images.Conductor, error)
 }
 
 // Env is what the steps of one plugin process share.
@@ -34,6 +36,7 @@ type Env struct {
 	joins      openings[*join.Conductor]
 	provisions openings[*controlplane.Provisioner]
 	resets     openings[*reset.Conductor]
+	imports    openings[*images.Conductor]
 
 	mu     sync.Mutex
 	window map[string]*conduct.Window
@@ -123,6 +126,18 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 	})
 }
 
+// importer opens cluster for importing images.
+func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*images.Conductor, error) {
+	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
+		conductor, err := e.open.Images(ctx, namespace, cluster)
+		if err == nil {
+			conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+			conductor.Log = e.logger(call, cluster)
+		}
+		return conductor, err
+	})
+}
+
 func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 	return e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)
 }
@@ -168,5 +183,6 @@ func All(env *Env, workflows Workflows) []plugin.Step {
 		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}, reconcilePlanStep{env}, reconcileStep{env},
 		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
 		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
+		imagesPlanStep{env}, importImagesStep{env},
 	}
 }

@@ -16,11 +16,11 @@ import (
 func imagesCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "images",
-		Short: "What a site without internet must mirror",
+		Short: "What a site without internet must mirror, and how it gets to the machines",
 		Args:  cobra.NoArgs,
 		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	command.AddCommand(imagesListCommand())
+	command.AddCommand(imagesListCommand(), imagesImportCommand())
 	return command
 }
 

@@ -60,6 +60,7 @@ WorkflowTemplates under workflows/. The other commands do the same by hand, with
   executor-plugin join --namespace team-a --cluster team-a --machines m1,m2
   executor-plugin reconcile --namespace team-a --dry-run   show what differs on nodes; without --dry-run put it right
   executor-plugin reset --namespace team-a --machines m1    say what a reset would take away; --yes does it
+  executor-plugin images import --namespace team-a --machines m1 oci://registry.example.com/app:v1
   executor-plugin backup --namespace team-b                 store and keys into an archive; restore brings them back
   executor-plugin kubeconfig --namespace team-b --user alice --group developers
   executor-plugin bundle build --kubernetes v1.34.4 -o out node bundles and images out of the official releases

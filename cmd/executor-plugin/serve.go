@@ -18,6 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
@@ -89,6 +90,10 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools fleet.Too
 		Reset: func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
 			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
 			return fleet.OpenReset(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+		},
+		Images: func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
+			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
+			return fleet.OpenImages(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
 	}
 }

@@ -58,6 +58,7 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Version:    version,
 		Repository: repository,
 		Machine:    func(m config.Machine) join.Machine { return reach.machine(m, tools) },
+		Images:     reach.supply(),
 	}, nil
 }
 

@@ -62,7 +62,9 @@ func (l *layout) blob(digest v1.Hash, size int64, open piece) error {
 	return l.file("blobs/"+digest.Algorithm+"/"+digest.Hex, size, open)
 }
 
-func (l *layout) text(name string, text []byte) error { return l.file(name, int64(len(text)), memory(text)) }
+func (l *layout) text(name string, text []byte) error {
+	return l.file(name, int64(len(text)), memory(text))
+}
 
 func (l *layout) file(name string, size int64, open piece) error {
 	var header bytes.Buffer

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,12 +19,14 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // Machine is the plugin's side of one machine, which may also get its bundle from there; *machine.Machine is one.
 type Machine interface {
 	conduct.Machine
+	images.Feeder
 	PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error), progress func(done, total int64)) error
 }
 
@@ -36,6 +39,8 @@ type Conductor struct {
 	Version string
 	// Machine opens a machine; it does not dial yet.
 	Machine func(config.Machine) Machine
+	// Images are what the plugin sends of importImages.
+	Images *images.Supply
 	conduct.Follower
 
 	bundles bundleCache
@@ -217,15 +222,25 @@ func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (
 	})
 }
 
-// attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself.
+// attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and the
+// images that it asks for.
 func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Operation, status spec.Status, report func(string)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
 	defer stopPushing()
+	sending, stopSending := context.WithCancel(working)
+	defer stopSending()
+	send := sync.OnceFunc(func() {
+		group.Go(func() error { return seen.remote.Feed(sending, operation.ID, c.Images.Open) })
+	})
 	group.Go(func() error {
+		defer stopSending()
 		var err error
 		status, err = seen.remote.Watch(working, operation.ID, func(s spec.Status) {
 			report(conduct.Message(s, clusterPhases))
+			if s.Feed != "" {
+				send()
+			}
 			if !wantsBytes(s) {
 				stopPushing() // what is sent now would only be left behind
 			}

@@ -23,6 +23,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -51,7 +52,11 @@ type fakeMachine struct {
 	// watching blocks Watch until its context ends.
 	watching chan struct{}
 
+	// feeds is what the machine does once it is fed.
+	feeds func(ctx context.Context, open feed.Open) error
+
 	started   []spec.Operation
+	fed       int
 	cancelled []string
 	pushed    []spec.Bundle
 }
@@ -109,6 +114,16 @@ func (m *fakeMachine) Cancel(_ context.Context, id string) error {
 	defer m.mu.Unlock()
 	m.cancelled = append(m.cancelled, id)
 	return nil
+}
+
+func (m *fakeMachine) Feed(ctx context.Context, _ string, open feed.Open) error {
+	m.mu.Lock()
+	m.fed++
+	m.mu.Unlock()
+	if m.feeds == nil {
+		return nil
+	}
+	return m.feeds(ctx, open)
 }
 
 func (m *fakeMachine) PushBundle(_ context.Context, bundle spec.Bundle, open func(int64) (io.ReadCloser, error), _ func(int64, int64)) error {

@@ -7,6 +7,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -28,7 +29,7 @@ func (s sight) running() bool { return s.facts.Working == s.operation.ID }
 
 // look asks the machine, in one exec, what it is and what the join would do there.
 func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, error) {
-	question, err := c.question(ctx, machine)
+	question, unavailable, err := c.question(ctx, machine)
 	if err != nil {
 		return sight{}, err
 	}
@@ -37,6 +38,9 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, er
 	if err != nil {
 		return sight{}, err // names the machine, its address and what was tried
 	}
+	if err := unavailable[facts.Arch]; err != nil {
+		return sight{}, err
+	}
 	operation, ok := question.Operations[facts.Arch]
 	if !ok || facts.Plan == nil {
 		return sight{}, fault.As(fault.Configuration, fmt.Errorf("machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version))
@@ -44,24 +48,42 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, er
 	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL}, nil
 }
 
-func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.Question, error) {
+// question asks for the join by architecture. Where an image is not there for one, it says so instead.
+func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.Question, map[string]error, error) {
 	bundles, err := c.bundles.get(ctx, c)
 	if err != nil {
-		return spec.Question{}, err
+		return spec.Question{}, nil, err
 	}
-	question := spec.Question{Operations: map[string]spec.Operation{}}
+	question, unavailable := spec.Question{Operations: map[string]spec.Operation{}}, map[string]error{}
 	for arch, bundle := range bundles {
-		bundle.CACert, bundle.Authenticated = c.Cluster.Fleet.Bundles.CACert, !c.Repository.Token.Empty()
-		operation, err := operationFor(c.Cluster, c.Target, machine, c.Version, bundle)
+		imports, err := c.imports(ctx, machine, arch)
+		if images.OnlyPlatforms(err) {
+			unavailable[arch] = err
+			continue
+		}
 		if err != nil {
-			return spec.Question{}, err
+			return spec.Question{}, nil, err
+		}
+		bundle.CACert, bundle.Authenticated = c.Cluster.Fleet.Bundles.CACert, !c.Repository.Token.Empty()
+		operation, err := operationFor(c.Cluster, c.Target, machine, c.Version, bundle, imports)
+		if err != nil {
+			return spec.Question{}, nil, err
 		}
 		question.Operations[arch] = operation
 		if c.Cluster.Fleet.Bundles.Delivery == config.DeliveryAuto {
 			question.Reach, question.ReachCA = bundle.URL, c.Cluster.Fleet.Bundles.CACert
 		}
 	}
-	return question, nil
+	return question, unavailable, nil
+}
+
+// imports are the machine's importImages.
+func (c *Conductor) imports(ctx context.Context, machine config.Machine, arch string) ([]spec.ImageSource, error) {
+	items := c.Cluster.Settings(machine).Containerd.ImportImages
+	if len(items) == 0 {
+		return nil, nil
+	}
+	return c.Images.Resolve(ctx, items, arch)
 }
 
 // pulls says whether the machine fetches the bundle itself.
