@@ -41,9 +41,12 @@ const (
 // decompress gives the tar in an archive that may be packed with gzip or zstd, which its first bytes tell. Not every
 // containerd does so itself, and which images there are can only be read from the tar.
 func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
-	// Small, so that large reads of an archive that is not packed are not copied. An error shows again at the first read.
+	// Small, so that large reads of an archive that is not packed are not copied.
 	buffered := bufio.NewReaderSize(r, 4<<10)
-	start, _ := buffered.Peek(4)
+	start, err := buffered.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, fmt.Errorf("reading its first bytes: %w", err)
+	}
 	switch {
 	case bytes.HasPrefix(start, []byte{0x1f, 0x8b}):
 		unpacked, err := gzip.NewReader(bufio.NewReaderSize(buffered, copySize))
@@ -187,7 +190,9 @@ func (r *relay) next() (*tar.Header, error) {
 	if errors.Is(err, errRuntime) {
 		return nil, err
 	}
-	if _, err := before.Write(r.head.Next(padding)); err != nil {
+	filling := make([]byte, padding) // that of the last file may be missing
+	copy(filling, r.head.Next(padding))
+	if _, err := before.Write(filling); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRuntime, err)
 	}
 	if err != nil {
