@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,4 +84,34 @@ func TestACommandEndsWithItsContextAndWithWhatItStarted(t *testing.T) {
 	}
 	cancel(cause)
 	assert.ErrorIs(t, <-done, cause)
+}
+
+func TestWhatACommandStartedEndsWithItEvenIfItWillNot(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	marker := filepath.Join(t.TempDir(), "pid")
+	done := make(chan error, 1)
+	go func() {
+		// The child ignores SIGTERM and holds no output, so nobody waits for it.
+		_, err := Processes{}.Run(ctx, Command{Argv: []string{"sh", "-c", `(trap "" TERM; exec sleep 60) >/dev/null 2>&1 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, marker}})
+		done <- err
+	}()
+	var pid int
+	for pid == 0 {
+		if data, err := os.ReadFile(marker); err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(data)))
+			assert.NilError(t, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	assert.ErrorIs(t, <-done, context.Canceled)
+	for syscall.Kill(pid, 0) == nil && !zombie(pid) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// zombie says whether the process has ended, and nobody asked how.
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(stat), ") Z ")
 }

@@ -88,8 +88,12 @@ type Processes struct{}
 
 var _ Runner = Processes{}
 
-// Run starts the program in a process group of its own: when ctx ends, it gets SIGTERM, and SIGKILL ten seconds later. It
-// dies with this process, so that nobody else meets it at work.
+// patience is how long a program that is told to end may take, and how long one that has ended is listened to when what it
+// started still holds its output.
+const patience = 10 * time.Second
+
+// Run starts the program in a process group of its own: when ctx ends, the group gets SIGTERM, and what is left of it
+// SIGKILL when the program has ended, or ten seconds later. It dies with this process, so that nobody else meets it at work.
 func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -102,11 +106,16 @@ func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	cmd.Stderr = cmd.Stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
+	cmd.WaitDelay = patience
 	// The kernel ties the child's life to the thread that started it, which therefore must stay.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if ctx.Err() != nil && cmd.Process != nil {
+		// What the program started may have taken no notice.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 		}
