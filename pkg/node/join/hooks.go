@@ -1,0 +1,229 @@
+package join
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// The stages, each a phase of its own.
+const (
+	// preInstall comes before anything is installed.
+	preInstall = "pre-install"
+	// preJoin comes right before kubeadm.
+	preJoin = "pre-join"
+	// postJoin comes when the node is healthy.
+	postJoin = "post-join"
+)
+
+// commandTimeout bounds a command for which the operation names no bound.
+const commandTimeout = 5 * time.Minute
+
+// shownLines is how much of a failed command's output its message carries.
+const shownLines = 20
+
+// stage is one of the places at which the user's own commands run.
+//
+// A command is run by /bin/sh -e from a file of its own, as root, in the folder /, with nothing on its standard input. Its
+// output goes into the operation's log. Its environment, beside what systemd gives to services:
+//
+//	ARGOSY_STAGE               pre-install, pre-join or post-join
+//	ARGOSY_COMMAND             which of the stage's commands it is, from 1
+//	ARGOSY_CLUSTER             the cluster's name
+//	ARGOSY_MACHINE             the machine's name in argosy.yaml
+//	ARGOSY_NODE_NAME           its name in Kubernetes
+//	ARGOSY_SERVER              the API server, https://host:port
+//	ARGOSY_KUBERNETES_VERSION  the version, as v1.34.4
+//	ARGOSY_BINARIES_PATH       where kubeadm, kubelet, kubectl and containerd are, or will be
+//	ARGOSY_CNI_BINARIES_PATH   where the network plugins are
+//	ARGOSY_CRI_SOCKET          the container runtime's socket, a path
+//	HOME                       /root
+//	PATH                       the binaries' folder, then the system's
+//	KUBECONFIG                 after the join only: the kubelet's own credentials
+//
+// Every command runs once in a join: what succeeded is noted on the machine and never run again by a later attempt, also
+// when another command was changed meanwhile. On a machine that has joined nothing runs any more, whatever the documents say
+// now; what they say then is run by its next join.
+//
+// A command is not interrupted by a request to stop: the operation ends after it. It is killed, with all that it started,
+// when its own time or the operation's is over.
+type stage struct {
+	// name of the stage, and key of its commands in the documents.
+	name, key string
+	commands  func(spec.Hooks) []string
+}
+
+var (
+	beforeInstall = stage{preInstall, "preInstallCommands", func(h spec.Hooks) []string { return h.PreInstall }}
+	beforeJoin    = stage{preJoin, "preJoinCommands", func(h spec.Hooks) []string { return h.PreJoin }}
+	afterJoin     = stage{postJoin, "postJoinCommands", func(h spec.Hooks) []string { return h.PostJoin }}
+)
+
+// phase makes the stage a phase of the join.
+func (s stage) phase(short string) node.Phase {
+	return node.Phase{Name: s.name, Short: short, Check: s.check, Apply: s.apply}
+}
+
+func (s stage) check(_ context.Context, c *node.Context) (bool, string, error) {
+	ran, err := readRan(c.Host, c.Operation.Join)
+	if err != nil {
+		return false, "", err
+	}
+	wanted := s.commands(c.Operation.Join.Hooks)
+	left := ran.left(s.name, wanted)
+	begins := ran.state == fresh && hasHooks(c.Operation.Join)
+	switch {
+	case len(left) > 0:
+		return false, fmt.Sprintf("%s of %s to run", count(len(left), "command"), s.key), nil
+	case begins && s.name == preInstall:
+		return false, "it has to be noted that a join begins", nil
+	case (begins || ran.state == underway) && s.name == postJoin:
+		return false, "it has to be noted that the join is over", nil
+	case len(wanted) == 0:
+		return true, "there are no " + s.key, nil
+	case ran.state != done:
+		return true, "all " + s.key + " ran", nil
+	case ran.same(s.name, wanted):
+		return true, "they ran when the machine joined", nil
+	}
+	return true, "they ran when the machine joined; changed commands run with its next join", nil
+}
+
+func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
+	j := c.Operation.Join
+	ran, err := readRan(c.Host, j)
+	if err != nil {
+		return "", err
+	}
+	if err := ran.begin(c.Host, j); err != nil {
+		return "", err
+	}
+	wanted := s.commands(j.Hooks)
+	left := ran.left(s.name, wanted)
+	stopping, forget := c.Interruptible(ctx)
+	defer forget()
+	for _, i := range left {
+		// Between two commands is where stopping leaves nothing half done.
+		if stopping.Err() != nil {
+			return "", context.Cause(stopping)
+		}
+		c.Say("running %s %d of %d", s.key, i+1, len(wanted))
+		if err := s.run(ctx, c, i, wanted[i]); err != nil {
+			return "", err
+		}
+		if err := ran.succeeded(c.Host, s.name, wanted[i]); err != nil {
+			return "", err
+		}
+	}
+	if s.name == postJoin {
+		if err := ran.finish(c.Host); err != nil {
+			return "", err
+		}
+	}
+	if len(left) == 0 {
+		return "noted", nil
+	}
+	return count(len(left), "command") + " of " + s.key + " ran", nil
+}
+
+// run runs one command to its end, which is also its own deadline or the operation's.
+func (s stage) run(ctx context.Context, c *node.Context, i int, command string) error {
+	file := filepath.Join(c.Store.Dir(c.Operation.ID), fmt.Sprintf("%s-%d.sh", s.name, i+1))
+	if _, err := c.Host.WriteFile(file, []byte(command+"\n"), 0o700); err != nil {
+		return fmt.Errorf("preparing %s[%d]: %w", s.key, i, err)
+	}
+	defer func() {
+		if err := c.Host.Remove(file); err != nil {
+			fmt.Fprintln(c.Log, err)
+		}
+	}()
+	limit := cmp.Or(time.Duration(c.Operation.Join.Hooks.Timeout), commandTimeout)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, errTooLong)
+	defer cancel()
+	fmt.Fprintf(c.Log, "%s[%d]:\n", s.key, i)
+	_, err := c.Host.Runner.Run(limited, host.Command{Argv: []string{"/bin/sh", "-e", c.Host.Path(file)}, Env: s.environment(c, i), Log: c.Log})
+	switch {
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+		// It ended well; what it left running in the background is its own business.
+		return nil
+	case errors.Is(err, errTooLong):
+		return s.failure(c, i, fmt.Sprintf("it was ended, with all that it started, after %s, which is what join.commandTimeout allows", limit), err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("running %s[%d]: %w", s.key, i, err)
+	}
+	return s.failure(c, i, "", err)
+}
+
+// errTooLong ends a command whose time is over.
+var errTooLong = errors.New("the command's time is over")
+
+// commandFailed is a command of the user's that did not end well, told without the name of its file, which is gone.
+type commandFailed struct {
+	text string
+	err  error
+}
+
+func (e *commandFailed) Error() string { return e.text }
+func (e *commandFailed) Unwrap() error { return e.err }
+
+// failure tells which command it was and how it ended. The log has all that it said.
+func (s stage) failure(c *node.Context, i int, how string, err error) error {
+	failure := &node.Failure{
+		Command: host.Command{Argv: []string{"cat", c.Store.Dir(c.Operation.ID) + "/log"}}.String(),
+		Hint:    fmt.Sprintf("mend the machine, or privateNodes.joinNode.%s, and join again; commands that succeeded are not run again", s.key),
+	}
+	var failed *host.CommandError
+	if errors.As(err, &failed) {
+		failure.Tail = failed.Tail(shownLines)
+		how = cmp.Or(how, "it ended with "+failed.Err.Error())
+		if last := failed.Tail(1); len(last) == 1 {
+			how += ": " + last[0]
+		}
+	}
+	text := fmt.Sprintf("running %s[%d], command %d of stage %s: %s", s.key, i, i+1, s.name, cmp.Or(how, err.Error()))
+	failure.Err = fault.As(fault.Permanent, &commandFailed{text, err})
+	return failure
+}
+
+func (s stage) environment(c *node.Context, i int) []string {
+	j := c.Operation.Join
+	variables := []string{
+		"ARGOSY_STAGE=" + s.name,
+		"ARGOSY_COMMAND=" + strconv.Itoa(i+1),
+		"ARGOSY_CLUSTER=" + c.Operation.Cluster,
+		"ARGOSY_MACHINE=" + c.Operation.Machine,
+		"ARGOSY_NODE_NAME=" + j.NodeName,
+		"ARGOSY_SERVER=" + j.Server,
+		"ARGOSY_KUBERNETES_VERSION=" + j.KubernetesVersion,
+		"ARGOSY_BINARIES_PATH=" + j.BinariesPath,
+		"ARGOSY_CNI_BINARIES_PATH=" + j.CNIBinariesPath,
+		"ARGOSY_CRI_SOCKET=" + criSocket(j),
+		"HOME=/root",
+	}
+	if s.name == postJoin {
+		variables = append(variables, "KUBECONFIG="+inspect.KubeletConf)
+	}
+	return append(variables, searchPath(j)...)
+}
+
+func hasHooks(j *spec.Join) bool {
+	return len(j.Hooks.PreInstall)+len(j.Hooks.PreJoin)+len(j.Hooks.PostJoin) > 0
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
