@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"argosy.dev/argosy/pkg/node"
@@ -17,14 +18,25 @@ import (
 )
 
 // programs are installed where the bundle has them; a bundle of before Kubernetes 1.31 needs its crictl.
-var programs = []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "crictl"}
+var programs = []string{"kubeadm", "kubelet", "kubectl", "crictl"}
+
+// runtimePrograms are containerd and what it consists of.
+var runtimePrograms = []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc"}
+
+// programsOf are those that a machine gets: none of the container runtime's where it has one of its own.
+func programsOf(j *spec.Join) []string {
+	if j.Containerd.External {
+		return programs
+	}
+	return slices.Concat(programs, runtimePrograms)
+}
 
 // install is one file to put in place, both as paths on the machine.
 type install struct{ from, to string }
 
 func installs(h *host.Host, j *spec.Join) ([]install, error) {
 	var all []install
-	for _, name := range programs {
+	for _, name := range programsOf(j) {
 		if from := release(j, name); h.Exists(from) {
 			all = append(all, install{from, program(j, name)})
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ import (
 const stall = 60 * time.Second
 
 // checkBundle holds when the bundle was unpacked whole and its files are as they were then.
-func checkBundle(_ context.Context, c *node.Context) (bool, string, error) {
+func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	dir := c.Host.Path(bundleDir(j))
 	manifest, err := bundle.ReadManifest(dir)
@@ -40,7 +41,25 @@ func checkBundle(_ context.Context, c *node.Context) (bool, string, error) {
 	if err != nil {
 		return false, fmt.Sprintf("bundle %s has to be received again: %v", j.Bundle.Name, err), nil
 	}
+	if lacks := lacking(manifest, j); len(lacks) > 0 {
+		return false, "", fault.As(fault.Permanent, fmt.Errorf("examining bundle %q: it lacks %s", j.Bundle.Name, strings.Join(lacks, ", ")))
+	}
+	if err := checkSkipped(ctx, c); err != nil {
+		return false, "", err
+	}
 	return true, fmt.Sprintf("bundle %s is unpacked", j.Bundle.Name), nil
+}
+
+// lacking are the files that a bundle should have and has not. One that is here already may have been received for a
+// machine with a container runtime of its own.
+func lacking(manifest *bundle.Manifest, j *spec.Join) []string {
+	var lacks []string
+	for _, name := range required(j) {
+		if digestOf(manifest, "release/"+name) == "" {
+			lacks = append(lacks, "release/"+name)
+		}
+	}
+	return lacks
 }
 
 // applyBundle receives the bundle, unpacking and hashing it while it arrives, into a folder that gets its name only when
@@ -73,6 +92,9 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 		return "", fmt.Errorf("naming bundle folder %q: %w", dir, err)
 	}
 	c.Defer(func() { settle(c, dir) })
+	if err := checkSkipped(ctx, c); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("bundle %s in %.1fs", j.Bundle.Name, time.Since(began).Seconds()), nil
 }
 
@@ -168,13 +190,18 @@ func exists(name string) bool {
 }
 
 // required are the files without which a bundle cannot make a node.
-var required = []string{"kubeadm", "kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "pause-image.txt"}
+func required(j *spec.Join) []string {
+	if j.Containerd.External {
+		return []string{"kubeadm", "kubelet"}
+	}
+	return slices.Concat([]string{"kubeadm", "kubelet"}, runtimePrograms, []string{"pause-image.txt"})
+}
 
 // inspectBundle looks at an unpacked bundle whose digest is right: is all there, for this architecture and of the version
 // asked for? It gives the versions of the programs in it.
 func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string]string, error) {
 	var missing []string
-	for _, name := range required {
+	for _, name := range required(c.Operation.Join) {
 		if !exists(filepath.Join(dir, "release", name)) {
 			missing = append(missing, "release/"+name)
 		}
@@ -182,16 +209,24 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 	if len(missing) > 0 {
 		return nil, fault.As(fault.Permanent, fmt.Errorf("it lacks %s", strings.Join(missing, ", ")))
 	}
+	asked := []string{"kubelet"}
 	for _, name := range []string{"kubelet", "containerd", "runc"} {
-		if err := bundle.CheckMachine(filepath.Join(dir, "release", name), runtime.GOARCH); err != nil {
+		program := filepath.Join(dir, "release", name)
+		if c.Operation.Join.Containerd.External && !exists(program) {
+			continue
+		}
+		if err := bundle.CheckMachine(program, runtime.GOARCH); err != nil {
 			return nil, err
+		}
+		if name == "containerd" {
+			asked = append(asked, name)
 		}
 	}
 	versions := map[string]string{}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
 	var errs []error
-	for _, name := range []string{"kubelet", "containerd"} {
+	for _, name := range asked {
 		asking.Go(func() {
 			output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{filepath.Join(dir, "release", name), "--version"}})
 			mu.Lock()

@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/node"
@@ -24,23 +21,33 @@ import (
 const pollEvery = 25 * time.Millisecond
 
 // containerdService is what containerd's unit is made of; errNoBundle before the bundle is there.
-func containerdService(h *host.Host, j *spec.Join) (service, error) {
+func containerdService(h *host.Host, op *spec.Operation) (service, error) {
+	j := op.Join
 	manifest, err := bundle.ReadManifest(h.Path(bundleDir(j)))
 	if err != nil {
 		return service{}, fmt.Errorf("%w: %w", errNoBundle, err)
 	}
-	config, err := renderContainerd(j, manifest.Versions["containerd"], pauseImage(h, j))
+	settings := containerdSettings{join: j, version: manifest.Versions["containerd"], pause: pauseImage(h, j), logins: op.Secrets.Registries}
+	s := service{name: "containerd", binary: digestOf(manifest, "release/containerd")}
+	if len(settings.logins) == 0 {
+		s.obsolete = []string{layout.RegistryLogins}
+	} else {
+		logins, err := settings.renderLogins()
+		if err != nil {
+			return service{}, err
+		}
+		// Before the file that imports it: containerd does not start when it is missing.
+		s.files = append(s.files, file{name: layout.RegistryLogins, content: logins, secret: true})
+	}
+	config, err := settings.render()
 	if err != nil {
 		return service{}, err
 	}
-	return service{
-		name:   "containerd",
-		binary: digestOf(manifest, "release/containerd"),
-		files: []file{
-			{layout.ContainerdConfig, config},
-			{layout.Unit("containerd"), renderContainerdUnit(j)},
-		},
-	}, nil
+	s.files = append(s.files,
+		file{name: layout.ContainerdConfig, content: config},
+		file{name: layout.Unit("containerd"), content: renderContainerdUnit(j)},
+	)
+	return s, nil
 }
 
 var errNoBundle = errors.New("the bundle is not there yet")
@@ -68,7 +75,10 @@ func bundledPause(h *host.Host, j *spec.Join) string {
 }
 
 func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error) {
-	s, err := containerdService(c.Host, c.Operation.Join)
+	if c.Operation.Join.Containerd.External {
+		return checkRuntime(ctx, c)
+	}
+	s, err := containerdService(c.Host, c.Operation)
 	if errors.Is(err, errNoBundle) {
 		return false, "containerd has to be set up", nil
 	}
@@ -86,7 +96,10 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 }
 
 func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
-	s, err := containerdService(c.Host, c.Operation.Join)
+	if c.Operation.Join.Containerd.External {
+		return awaitRuntime(ctx, c)
+	}
+	s, err := containerdService(c.Host, c.Operation)
 	if err != nil {
 		return "", err
 	}
@@ -146,66 +159,6 @@ func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
 		case <-time.After(pollEvery):
 		}
 	}
-}
-
-// renderContainerd writes the configuration in the form of the containerd at hand: version 3 for 2.x, version 2 for 1.x.
-func renderContainerd(j *spec.Join, version, pause string) ([]byte, error) {
-	major, minor := majorMinor(version)
-	config := map[string]any{"imports": []string{layout.ContainerdDropIns}}
-	if major >= 2 {
-		config["version"], config["plugins"] = 3, pluginsV3(j, pause, minor)
-	} else {
-		config["version"], config["plugins"] = 2, pluginsV2(j, pause)
-	}
-	body, err := toml.Marshal(config)
-	if err != nil {
-		return nil, fmt.Errorf("rendering containerd's configuration: %w", err)
-	}
-	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(layout.ContainerdDropIns) + ".\n"
-	return append([]byte(head), body...), nil
-}
-
-type table = map[string]any
-
-func pluginsV3(j *spec.Join, pause string, minor int) table {
-	cni := table{"conf_dir": layout.CNIConf, "bin_dirs": []string{j.CNIBinariesPath}}
-	if minor < 1 {
-		// 2.0 knows one folder only.
-		cni = table{"conf_dir": layout.CNIConf, "bin_dir": j.CNIBinariesPath}
-	}
-	return table{
-		"io.containerd.cri.v1.images": table{
-			"pinned_images": table{"sandbox": pause},
-			"registry":      table{"config_path": layout.RegistriesDir},
-		},
-		"io.containerd.cri.v1.runtime": table{
-			"cni":        cni,
-			"containerd": table{"default_runtime_name": "runc", "runtimes": runtimes(j)},
-		},
-	}
-}
-
-func pluginsV2(j *spec.Join, pause string) table {
-	return table{
-		"io.containerd.grpc.v1.cri": table{
-			"sandbox_image":             pause,
-			"enable_unprivileged_ports": true,
-			"enable_unprivileged_icmp":  true,
-			"cni":                       table{"conf_dir": layout.CNIConf, "bin_dir": j.CNIBinariesPath},
-			"containerd":                table{"default_runtime_name": "runc", "runtimes": runtimes(j)},
-			"registry":                  table{"config_path": layout.RegistriesDir},
-		},
-	}
-}
-
-func runtimes(j *spec.Join) table {
-	return table{"runc": table{
-		"runtime_type": "io.containerd.runc.v2",
-		"options": table{
-			"BinaryName":    program(j, "runc"),
-			"SystemdCgroup": j.Containerd.CgroupDriver == "systemd",
-		},
-	}}
 }
 
 // majorMinor reads "v2.1.4" as 2, 1. What cannot be read counts as the newest: that is what new forms of version look like.

@@ -9,57 +9,124 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/registry"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // pinned keeps the kubelet's garbage collection away from an image.
 const pinned = "io.cri-containerd.pinned=pinned"
 
-// importsPause says whether there is an image to import: not when the bundle has none, and not when another pause image
-// is asked for, which containerd then pulls when the first pod needs it.
-func importsPause(c *node.Context) (image string, why string) {
+// pause is the pause image as it stands.
+type pause struct {
+	// image as containerd names it; "" before the bundle is there.
+	image string
+	// why there is no archive to import it from; "" when the bundle has one.
+	why string
+	// present and pinned say how containerd has it.
+	present, pinned bool
+}
+
+// readPause looks at the pause image that is wanted. Another one than the bundle's comes with the images that the user has
+// imported, or is pulled when the first pod needs it; containerd pins that one itself, as its configuration says.
+func readPause(ctx context.Context, c *node.Context) (pause, error) {
 	j := c.Operation.Join
 	bundled := bundledPause(c.Host, j)
-	if wanted := j.Containerd.PauseImage; wanted != "" && bundled != "" && wanted != bundled {
-		return "", fmt.Sprintf("%s is asked for instead of the bundle's %s and pulled when it is first needed", wanted, bundled)
+	p := pause{image: fullReference(pauseImage(c.Host, j))}
+	if bundled == "" {
+		return pause{}, nil
 	}
-	if bundled != "" && !c.Host.Exists(release(j, "pause-image.tar")) {
-		return "", fmt.Sprintf("the bundle carries no archive of %s, so it is pulled when it is first needed", bundled)
+	if p.image != fullReference(bundled) {
+		p.why = fmt.Sprintf("%s is asked for instead of the bundle's %s", p.image, bundled)
+	} else if !c.Host.Exists(release(j, "pause-image.tar")) {
+		p.why = fmt.Sprintf("the bundle carries no archive of %s", p.image)
 	}
-	return bundled, ""
+	if inspect.Answers(ctx, c.Host, layout.ContainerdSocket) != nil {
+		return p, nil
+	}
+	output, err := c.Host.Runner.Run(ctx, ctr(c, "images", "list", "name=="+p.image))
+	if err != nil {
+		return p, fmt.Errorf("listing images: %w", err)
+	}
+	for line := range strings.Lines(string(output)) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == p.image {
+			p.present, p.pinned = true, strings.Contains(line, pinned)
+		}
+	}
+	return p, nil
 }
 
 func checkPause(ctx context.Context, c *node.Context) (bool, string, error) {
-	image, why := importsPause(c)
-	if why != "" {
-		return true, why, nil
+	if c.Operation.Join.Containerd.External {
+		return true, externalPause(c.Operation.Join), nil
 	}
-	if image == "" || inspect.Answers(ctx, c.Host, layout.ContainerdSocket) != nil {
+	p, err := readPause(ctx, c)
+	switch {
+	case err != nil:
+		return false, "", err
+	case p.image == "":
 		return false, "the pause image has to be imported", nil
+	case p.present && p.pinned:
+		return true, p.image + " is there and pinned", nil
+	case p.present:
+		return false, p.image + " has to be pinned", nil
+	case p.why != "":
+		return true, p.why + ", so it is pulled when it is first needed, and pinned then", nil
 	}
-	output, err := c.Host.Runner.Run(ctx, ctr(c, "images", "list", "name=="+image))
-	if err != nil {
-		return false, "", fmt.Errorf("listing images: %w", err)
+	return false, p.image + " has to be imported", nil
+}
+
+// externalPause says which pause image a runtime that is not ours takes.
+func externalPause(j *spec.Join) string {
+	if j.Containerd.PauseImage == "" {
+		return "the runtime that was there has its own pause image"
 	}
-	if !strings.Contains(string(output), image) || !strings.Contains(string(output), pinned) {
-		return false, image + " has to be imported", nil
-	}
-	return true, image + " is there and pinned", nil
+	return "the runtime that was there keeps its own pause image; set " + j.Containerd.PauseImage + " in its configuration if it is to have that"
 }
 
 func applyPause(ctx context.Context, c *node.Context) (string, error) {
-	image, _ := importsPause(c)
+	p, err := readPause(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	if p.present || p.why != "" {
+		return p.image + " pinned", pin(ctx, c, p.image)
+	}
 	archive := c.Host.Path(release(c.Operation.Join, "pause-image.tar"))
 	if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "import", "--label", pinned, archive)); err != nil {
 		// The ctr of containerd 1.x cannot label while it imports.
 		if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "import", archive)); err != nil {
-			return "", fmt.Errorf("importing image %q: %w", image, err)
+			return "", fmt.Errorf("importing image %q: %w", p.image, err)
 		}
-		if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "label", image, pinned)); err != nil {
-			return "", fmt.Errorf("pinning image %q: %w", image, err)
+		if err := pin(ctx, c, p.image); err != nil {
+			return "", err
 		}
 	}
-	return image + " imported", nil
+	return p.image + " imported", nil
+}
+
+func pin(ctx context.Context, c *node.Context, image string) error {
+	if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "label", image, pinned)); err != nil {
+		return fmt.Errorf("pinning image %q: %w", image, err)
+	}
+	return nil
+}
+
+// fullReference names an image as containerd does: with its registry, and with a tag or a digest.
+func fullReference(image string) string {
+	if image == "" {
+		return ""
+	}
+	first, rest, _ := strings.Cut(image, "/")
+	switch {
+	case rest == "":
+		image = registry.DockerHub + "/library/" + image
+	case !strings.ContainsAny(first, ".:") && first != "localhost":
+		image = registry.DockerHub + "/" + image
+	}
+	if last := image[strings.LastIndex(image, "/"):]; !strings.ContainsAny(last, ":@") {
+		image += ":latest"
+	}
+	return image
 }
 
 // ctr calls containerd's client in the namespace where the kubelet looks.

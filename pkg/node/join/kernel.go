@@ -54,7 +54,7 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 			c.Differs(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"), Effect: spec.NoRestart})
 		}
 	}
-	for _, f := range []file{{layout.ModulesFile, renderModules(c.Host)}, {layout.SysctlFile, renderSysctls()}} {
+	for _, f := range []file{{name: layout.ModulesFile, content: renderModules(c.Host)}, {name: layout.SysctlFile, content: renderSysctls()}} {
 		if !c.Host.Holds(f.name, f.content) {
 			wanted = append(wanted, f.name)
 			c.Differs(node.FileChange(c.Host, f.name, f.content, spec.NoRestart))

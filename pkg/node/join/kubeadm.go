@@ -211,19 +211,15 @@ func renderDiscovery(j *spec.Join, token string) object {
 func renderJoin(j *spec.Join, discovery, token string) object {
 	_, minor := majorMinor(j.KubernetesVersion)
 	r := j.Registration
-	socket := r.CRISocket
-	if socket == "" {
-		socket = "unix://" + layout.ContainerdSocket
-	}
-	registration := object{"name": j.NodeName, "criSocket": socket, "taints": taints(r.Taints)}
+	registration := object{"name": j.NodeName, "criSocket": "unix://" + criSocket(j), "taints": taints(r.Taints)}
 	if len(r.IgnorePreflightErrors) > 0 {
 		registration["ignorePreflightErrors"] = r.IgnorePreflightErrors
 	}
 	if r.ImagePullPolicy != "" {
 		registration["imagePullPolicy"] = r.ImagePullPolicy
 	}
-	if len(r.KubeletExtraArgs) > 0 {
-		registration["kubeletExtraArgs"] = extraArgs(r.KubeletExtraArgs, minor)
+	if args := kubeletArgs(j); len(args) > 0 {
+		registration["kubeletExtraArgs"] = extraArgs(args, minor)
 	}
 	configuration := object{
 		"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "JoinConfiguration",
@@ -246,6 +242,20 @@ func taints(wanted []spec.Taint) []spec.Taint {
 		return []spec.Taint{}
 	}
 	return wanted
+}
+
+// clientCA is the kubelet's argument that names the authority of those who may call it.
+const clientCA = "client-ca-file"
+
+// kubeletArgs are the kubelet's own arguments. The cluster's kubelet-config has the CA at kubeadm's own place; where it goes
+// to another one, the kubelet has to be told, or it does not start.
+func kubeletArgs(j *spec.Join) []spec.Arg {
+	args := slices.Clone(j.Registration.KubeletExtraArgs)
+	given := slices.ContainsFunc(args, func(a spec.Arg) bool { return a.Name == clientCA })
+	if caPath(j) != layout.ClusterCA && !given {
+		args = append(args, spec.Arg{Name: clientCA, Value: caPath(j)})
+	}
+	return args
 }
 
 // extraArgs are a list since v1beta4; before, a map, in which the last of several wins.

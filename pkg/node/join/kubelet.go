@@ -22,8 +22,8 @@ func kubeletService(h *host.Host, j *spec.Join) (service, error) {
 		name:   "kubelet",
 		binary: digestOf(manifest, "release/kubelet"),
 		files: []file{
-			{layout.Unit("kubelet"), renderKubeletUnit(j)},
-			{layout.KubeletDropIn, renderKubeletDropIn(j)},
+			{name: layout.Unit("kubelet"), content: renderKubeletUnit(j)},
+			{name: layout.KubeletDropIn, content: renderKubeletDropIn(j)},
 		},
 	}, nil
 }

@@ -63,6 +63,7 @@ var preflightChecks = []preflightCheck{
 	{"Hostname", lookResolver},
 	{"", lookEndpoint},
 	{"Swap", lookSwap},
+	{runtimeCheck, lookRuntime},
 }
 
 // checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it is

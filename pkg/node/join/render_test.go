@@ -24,10 +24,24 @@ func wanted() *spec.Join {
 }
 
 func TestContainerdIsConfiguredInTheFormOfItsVersion(t *testing.T) {
-	for version, file := range map[string]string{"v2.2.9": "containerd-2.2.toml", "v2.0.5": "containerd-2.0.toml", "v1.7.27": "containerd-1.7.toml"} {
-		got, err := renderContainerd(wanted(), version, "registry.k8s.io/pause:3.10")
+	for version, name := range map[string]string{"v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0", "v1.7.27": "containerd-1.7"} {
+		settings := containerdSettings{join: wanted(), version: version, pause: "registry.k8s.io/pause:3.10"}
+		got, err := settings.render()
 		assert.NilError(t, err)
-		golden.Assert(t, string(got), file)
+		golden.Assert(t, string(got), name+".toml")
+
+		settings.join.Containerd.Registry.ConfigPath = "/opt/registries"
+		settings.logins = map[string]spec.RegistryLogin{
+			"docker.io":                 {Username: "user", Password: `pass"word\`},
+			"registry.example.com:5000": {Auth: "dXNlcjpwYXNz"},
+			"gcr.io":                    {IdentityToken: "token"},
+		}
+		got, err = settings.render()
+		assert.NilError(t, err)
+		golden.Assert(t, string(got), name+"-registries.toml")
+		got, err = settings.renderLogins()
+		assert.NilError(t, err)
+		golden.Assert(t, string(got), name+"-logins.toml")
 	}
 }
 
@@ -70,11 +84,16 @@ func TestThePhasesAreInTheirOrder(t *testing.T) {
 		assert.Assert(t, phase.Short != "" && phase.Check != nil && phase.Apply != nil, phase.Name)
 		names = append(names, phase.Name)
 	}
-	assert.DeepEqual(t, names, []string{"preflight", "bundle", "kernel", "binaries", "containerd", "images", "kubelet", "kubeadm", "settings", "healthy"})
+	assert.DeepEqual(t, names, []string{
+		"preflight", "pre-install", "bundle", "kernel", "binaries", "registries", "containerd", "images", "kubelet", "pre-join",
+		"kubeadm", "settings", "healthy", "post-join",
+	})
 }
 
 func TestACleanMachineWantsEveryPhaseButPreflight(t *testing.T) {
 	m := newMachine(t)
+	m.join.Hooks = spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"b"}, PostJoin: []string{"c"}}
+	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{"docker.io": {}}
 	for _, phase := range Phases()[1:] {
 		holds, detail, err := phase.Check(context.Background(), m.context)
 		assert.NilError(t, err, phase.Name)

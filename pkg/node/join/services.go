@@ -1,13 +1,17 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -16,13 +20,43 @@ import (
 type file struct {
 	name    string
 	content []byte
+	// secret files are for root's eyes alone, and nobody is shown what is in them.
+	secret bool
+}
+
+func (f file) mode() fs.FileMode {
+	if f.secret {
+		return 0o600
+	}
+	return 0o644
+}
+
+// holds says whether the file is there as it should be, and a secret one is closed to others.
+func (f file) holds(h *host.Host) bool {
+	if f.secret {
+		if info, err := os.Lstat(h.Path(f.name)); err != nil || info.Mode() != f.mode() {
+			return false
+		}
+	}
+	return h.Holds(f.name, f.content)
+}
+
+// change says how the file differs.
+func (f file) change(h *host.Host, effect spec.Effect) spec.Change {
+	if f.secret {
+		return node.SecretFileChange(f.name, effect)
+	}
+	return node.FileChange(h, f.name, f.content, effect)
 }
 
 // service is a unit with the files it is made of. Its stamp is written when the service was (re)started with exactly
 // these, so that a crash between writing and restarting is noticed.
 type service struct {
-	name  string
+	name string
+	// files are written in their order.
 	files []file
+	// obsolete are files of ours, with secrets, that may be there and must not.
+	obsolete []string
 	// binary is the digest of the program that the unit runs.
 	binary string
 }
@@ -42,11 +76,15 @@ func (s service) stamp() []byte {
 func (s service) missing(c *node.Context) string {
 	h, first := c.Host, ""
 	for _, f := range s.files {
-		if !h.Holds(f.name, f.content) {
-			c.Differs(node.FileChange(h, f.name, f.content, s.restarts()))
-			if first == "" {
-				first = f.name + " has to be written"
-			}
+		if !f.holds(h) {
+			c.Differs(f.change(h, s.restarts()))
+			first = cmp.Or(first, f.name+" has to be written")
+		}
+	}
+	for _, name := range s.obsolete {
+		if inspect.Marked(h, name) {
+			c.Differs(node.SecretFileChange(name, s.restarts()))
+			first = cmp.Or(first, name+" has to be removed")
 		}
 	}
 	if first != "" {
@@ -78,8 +116,15 @@ func (s service) write(h *host.Host) error {
 		return err
 	}
 	for _, f := range s.files {
-		if _, err := h.WriteFile(f.name, f.content, 0o644); err != nil {
+		if _, err := h.WriteFile(f.name, f.content, f.mode()); err != nil {
 			return err
+		}
+	}
+	for _, name := range s.obsolete {
+		if inspect.Marked(h, name) {
+			if err := h.Remove(name); err != nil {
+				return err
+			}
 		}
 	}
 	return h.Link(layout.Unit(s.name), layout.EnabledLink(s.name))

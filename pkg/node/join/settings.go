@@ -123,9 +123,6 @@ func argsDiffer(c *node.Context, known settings) bool {
 	return !same
 }
 
-// kubeletArgs are the arguments that kubeadm is given beside its own.
-func kubeletArgs(j *spec.Join) []spec.Arg { return j.Registration.KubeletExtraArgs }
-
 // applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets the
 // arguments, and restarts the kubelet once, and only if anything changed.
 func applySettings(ctx context.Context, c *node.Context) (string, error) {

@@ -3,12 +3,11 @@ package join
 import (
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"regexp"
-	"strings"
 
 	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/registry"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -47,8 +46,16 @@ func validate(j *spec.Join) []string {
 	if driver := j.Containerd.CgroupDriver; driver != "systemd" && driver != "cgroupfs" {
 		bad("The cgroup driver %q is neither systemd nor cgroupfs.", driver)
 	}
-	if path := j.Registration.CACertPath; path != "" && (!filepath.IsAbs(path) || strings.ContainsAny(path, "\n\x00")) {
-		bad("The caCertPath %q is not an absolute path.", path)
+	if path := j.Registration.CACertPath; path != "" && !layout.PlainPath(path) {
+		// It becomes an argument of the kubelet in an environment file.
+		bad("The caCertPath %q is not a plain absolute path; write one such as %s.", path, layout.ClusterCA)
 	}
+	if socket := j.Registration.CRISocket; socket != "" && !layout.PlainPath(criSocket(j)) {
+		bad("The criSocket %q is not the path of a socket; write e.g. unix://%s.", socket, layout.ContainerdSocket)
+	} else if at := criSocket(j); !j.Containerd.External && at != layout.ContainerdSocket && at != "/var"+layout.ContainerdSocket {
+		bad("The kubelet would look for its container runtime at %s (criSocket), and the containerd that Argosy installs answers at %s; remove criSocket, or write containerd.enabled: false to use the runtime there.",
+			at, layout.ContainerdSocket)
+	}
+	problems = append(problems, registry.Check(j.Containerd.Registry)...)
 	return append(problems, images.Validate(j.ImportImages)...)
 }

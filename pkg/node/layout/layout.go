@@ -43,6 +43,8 @@ const (
 	ContainerdConfig = ContainerdDir + "/config.toml"
 	// ContainerdDropIns are merged over the configuration: tables key by key, so a drop-in need only say what it changes.
 	ContainerdDropIns = ContainerdDir + "/conf.d/*.toml"
+	// RegistryLogins is the part of containerd's configuration that holds logins at registries, for root's eyes alone.
+	RegistryLogins = ContainerdDir + "/argosy-logins.toml"
 	// RegistriesDir holds the settings of registries, a folder each.
 	RegistriesDir = ContainerdDir + "/certs.d"
 	// ContainerdSocket is where containerd answers.

@@ -24,9 +24,9 @@ const (
 	hostsFile = "hosts.toml"
 	// anyRegistry is the folder for registries that have none of their own.
 	anyRegistry = "_default"
-	// dockerHub is how images name Docker Hub, and dockerHubServer where it answers.
-	dockerHub       = "docker.io"
-	dockerHubServer = "registry-1.docker.io"
+	// DockerHub is how images name Docker Hub, and DockerHubServer where it answers.
+	DockerHub       = "docker.io"
+	DockerHubServer = "registry-1.docker.io"
 )
 
 // Folder has the registries' folders.

@@ -62,8 +62,8 @@ func server(registry string, own spec.MirrorHost) string {
 		return ""
 	case !own.SkipVerify && len(own.Capabilities) == 0 && !own.OverridePath:
 		return ""
-	case registry == dockerHub:
-		return address(dockerHubServer, false)
+	case registry == DockerHub:
+		return address(DockerHubServer, false)
 	}
 	return address(registry, own.SkipVerify)
 }

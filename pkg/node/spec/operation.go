@@ -246,6 +246,12 @@ type RegistryLogin struct {
 	Auth          string `json:"auth,omitempty"`
 }
 
+// String keeps a login out of logs and messages.
+func (RegistryLogin) String() string { return "[redacted]" }
+
+// GoString keeps a login out of %#v.
+func (RegistryLogin) GoString() string { return "[redacted]" }
+
 // Empty says whether there is no secret.
 func (s Secrets) Empty() bool { return s.BootstrapToken == "" && len(s.Registries) == 0 }
 

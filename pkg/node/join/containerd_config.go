@@ -1,0 +1,139 @@
+package join
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/registry"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// containerdSettings are what containerd's configuration is made from. It is written in the form of the containerd at hand:
+// version 3 for 2.x, version 2 for 1.x.
+type containerdSettings struct {
+	join    *spec.Join
+	version string
+	pause   string
+	logins  map[string]spec.RegistryLogin
+}
+
+type table = map[string]any
+
+// The sections of containerd's configuration.
+const (
+	// criSection is the one of containerd 1.x, imagesSection and runtimeSection those of 2.x.
+	criSection     = "io.containerd.grpc.v1.cri"
+	imagesSection  = "io.containerd.cri.v1.images"
+	runtimeSection = "io.containerd.cri.v1.runtime"
+)
+
+// form is the version of the configuration's form.
+func (s containerdSettings) form() int {
+	if major, _ := majorMinor(s.version); major >= 2 {
+		return 3
+	}
+	return 2
+}
+
+// render writes the configuration, but for the logins.
+func (s containerdSettings) render() ([]byte, error) {
+	imports := []string{layout.ContainerdDropIns}
+	if len(s.logins) > 0 {
+		// What the machine's owner put down counts more, so it comes after.
+		imports = []string{layout.RegistryLogins, layout.ContainerdDropIns}
+	}
+	plugins := s.pluginsV2()
+	if s.form() == 3 {
+		plugins = s.pluginsV3()
+	}
+	body, err := toml.Marshal(table{"imports": imports, "version": s.form(), "plugins": plugins})
+	if err != nil {
+		return nil, fmt.Errorf("rendering containerd's configuration: %w", err)
+	}
+	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(layout.ContainerdDropIns) + ".\n"
+	return append([]byte(head), body...), nil
+}
+
+func (s containerdSettings) pluginsV3() table {
+	_, minor := majorMinor(s.version)
+	cni := table{"conf_dir": layout.CNIConf, "bin_dirs": []string{s.join.CNIBinariesPath}}
+	if minor < 1 {
+		// 2.0 knows one folder only.
+		cni = table{"conf_dir": layout.CNIConf, "bin_dir": s.join.CNIBinariesPath}
+	}
+	return table{
+		imagesSection: table{
+			"pinned_images": table{"sandbox": s.pause},
+			"registry":      table{"config_path": registry.Folder(s.join.Containerd.Registry)},
+		},
+		runtimeSection: table{
+			"cni":        cni,
+			"containerd": table{"default_runtime_name": "runc", "runtimes": runtimes(s.join)},
+		},
+	}
+}
+
+func (s containerdSettings) pluginsV2() table {
+	return table{
+		criSection: table{
+			"sandbox_image":             s.pause,
+			"enable_unprivileged_ports": true,
+			"enable_unprivileged_icmp":  true,
+			"cni":                       table{"conf_dir": layout.CNIConf, "bin_dir": s.join.CNIBinariesPath},
+			"containerd":                table{"default_runtime_name": "runc", "runtimes": runtimes(s.join)},
+			"registry":                  table{"config_path": registry.Folder(s.join.Containerd.Registry)},
+		},
+	}
+}
+
+func runtimes(j *spec.Join) table {
+	return table{"runc": table{
+		"runtime_type": "io.containerd.runc.v2",
+		"options": table{
+			"BinaryName":    program(j, "runc"),
+			"SystemdCgroup": j.Containerd.CgroupDriver == "systemd",
+		},
+	}}
+}
+
+// renderLogins writes the part of the configuration that holds logins. containerd takes them from there also since it reads
+// how registries are reached from files of their own, which have no word for logins; 2.x warns of that at its start.
+func (s containerdSettings) renderLogins() ([]byte, error) {
+	configs := table{}
+	for host, login := range s.logins {
+		configs[host] = table{"auth": authOf(login)}
+		if host == registry.DockerHub {
+			// By the one name images are named, by the other the server that is logged in to.
+			configs[registry.DockerHubServer] = configs[host]
+		}
+	}
+	plugins := table{imagesSection: table{"registry": table{"configs": configs}}}
+	if s.form() == 2 {
+		// containerd 1.x puts an imported section in the place of the whole one before.
+		plugins = s.pluginsV2()
+		plugins[criSection].(table)["registry"].(table)["configs"] = configs
+	}
+	body, err := toml.Marshal(table{"version": s.form(), "plugins": plugins})
+	if err != nil {
+		// Its text may quote what could not be written.
+		return nil, fmt.Errorf("rendering the logins at %d registries: they cannot be written as TOML", len(s.logins))
+	}
+	return append([]byte(inspect.Mark+": logins at image registries.\n"), body...), nil
+}
+
+// authOf are the keys of a login that are set, as containerd names them.
+func authOf(login spec.RegistryLogin) table {
+	auth := table{}
+	for key, value := range map[string]string{
+		"username": login.Username, "password": login.Password, "identitytoken": login.IdentityToken, "auth": login.Auth,
+	} {
+		if value != "" {
+			auth[key] = value
+		}
+	}
+	return auth
+}

@@ -1,0 +1,153 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/registry"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// registryChanges are what of the registries' files is not as wanted. containerd reads them at each pull, so that nothing
+// is restarted for them.
+type registryChanges struct {
+	// write are the files to write, by name.
+	write map[string][]byte
+	// remove are files of ours that nobody wants any more.
+	remove []string
+}
+
+func (c registryChanges) none() bool { return len(c.write)+len(c.remove) == 0 }
+
+func (c registryChanges) String() string {
+	var said []string
+	for _, name := range slices.Sorted(maps.Keys(c.write)) {
+		said = append(said, name+" has to be written")
+	}
+	for _, name := range c.remove {
+		said = append(said, name+" has to be removed")
+	}
+	return strings.Join(said, ", ")
+}
+
+// changedRegistries looks where the files are to be, and where an earlier join may have put them.
+func changedRegistries(h *host.Host, wanted spec.Registry) registryChanges {
+	files := registry.Files(wanted)
+	changes := registryChanges{write: map[string][]byte{}}
+	for name, content := range files {
+		if !h.Holds(name, content) {
+			changes.write[name] = content
+		}
+	}
+	for _, name := range registry.Written(h, append(registry.Folders(h), registry.Folder(wanted))...) {
+		if files[name] == nil {
+			changes.remove = append(changes.remove, name)
+		}
+	}
+	return changes
+}
+
+func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
+	j := c.Operation.Join
+	if j.Containerd.External {
+		return true, externalRegistries(c.Operation), nil
+	}
+	if err := missingAuthorities(c.Host, j.Containerd.Registry); err != nil {
+		// The user's own commands may bring them; then it is looked again when they have run.
+		if len(j.Hooks.PreInstall) > 0 {
+			return false, err.Error(), nil
+		}
+		return false, "", err
+	}
+	if changes := changedRegistries(c.Host, j.Containerd.Registry); !changes.none() {
+		return false, changes.String(), nil
+	}
+	if len(j.Containerd.Registry.Mirrors) == 0 {
+		return true, "no registry has settings of its own", nil
+	}
+	return true, fmt.Sprintf("%s have their settings in %s", many(len(j.Containerd.Registry.Mirrors), "registry", "registries"), registry.Folder(j.Containerd.Registry)), nil
+}
+
+// externalRegistries says what of the settings a runtime that is not ours does not get.
+func externalRegistries(op *spec.Operation) string {
+	if len(op.Join.Containerd.Registry.Mirrors)+len(op.Secrets.Registries) == 0 {
+		return "the runtime that was there has settings of its own"
+	}
+	return "the runtime that was there keeps settings of its own: mirrors and logins of the documents are not written"
+}
+
+func applyRegistries(_ context.Context, c *node.Context) (string, error) {
+	wanted := c.Operation.Join.Containerd.Registry
+	if err := missingAuthorities(c.Host, wanted); err != nil {
+		return "", err
+	}
+	changes := changedRegistries(c.Host, wanted)
+	var kept []string
+	for _, name := range slices.Sorted(maps.Keys(changes.write)) {
+		before, err := keepForeign(c.Host, name)
+		if err != nil {
+			return "", err
+		}
+		if before != "" {
+			kept = append(kept, before)
+		}
+		if _, err := c.Host.WriteFile(name, changes.write[name], 0o644); err != nil {
+			return "", err
+		}
+	}
+	for _, name := range changes.remove {
+		if err := putBack(c.Host, name); err != nil {
+			return "", err
+		}
+	}
+	detail := fmt.Sprintf("%d written, %d removed", len(changes.write), len(changes.remove))
+	if len(kept) > 0 {
+		detail += "; what was there is now " + strings.Join(kept, ", ")
+	}
+	return detail, nil
+}
+
+// putBack removes a file of ours, by putting in its place what was there before, if there was, and its folder when that is
+// all that it held.
+func putBack(h *host.Host, name string) error {
+	err := os.Rename(h.Path(name+layout.KeptSuffix), h.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = h.Remove(name)
+		// A folder that holds something else stays.
+		_ = os.Remove(h.Path(filepath.Dir(name)))
+	}
+	if err != nil {
+		return fmt.Errorf("removing %q: %w", name, err)
+	}
+	return nil
+}
+
+// missingAuthorities names the certificate authorities that are not on the machine: with one of them missing, containerd
+// refuses every pull from that registry.
+func missingAuthorities(h *host.Host, wanted spec.Registry) error {
+	var problems []string
+	for _, name := range registry.Authorities(wanted) {
+		if info, err := os.Stat(h.Path(name)); err != nil || info.IsDir() {
+			problems = append(problems, fmt.Sprintf("The certificate authority %s, which registry.mirrors names, is not on the machine; put it there, for instance by preInstallCommands.", name))
+		}
+	}
+	return node.Problems(fault.Permanent, "registries cannot be set up", problems)
+}
+
+func many(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
