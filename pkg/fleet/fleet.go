@@ -52,7 +52,12 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	if err != nil {
 		return nil, err
 	}
+	logins, err := registryLogins(ctx, source, documents)
+	if err != nil {
+		return nil, err
+	}
 	return &join.Conductor{
+		Logins:     logins,
 		Cluster:    documents,
 		Target:     target,
 		Version:    version,
@@ -85,7 +90,7 @@ func (r *reach) machine(m config.Machine, tools Tools) *machine.Machine {
 		}
 		return tools.Pool.Get(ctx, how)
 	}
-	return machine.New(m.Name, dial, tools.Agent, r.cluster.VCluster.PrivateNodes.AutoUpgrade.BinariesPath)
+	return machine.New(m.Name, dial, tools.Agent, r.cluster.Settings(m).BinariesPath)
 }
 
 func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error) {

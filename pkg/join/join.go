@@ -37,6 +37,8 @@ type Conductor struct {
 	Repository *bundle.Repository
 	// Version that machines get, e.g. "v1.34.4".
 	Version string
+	// Logins at image registries, by the registry's host, that every machine's containerd gets beside those of the documents.
+	Logins map[string]spec.RegistryLogin
 	// Machine opens a machine; it does not dial yet.
 	Machine func(config.Machine) Machine
 	// Images are what the plugin sends of importImages.
@@ -208,7 +210,7 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
 	operation := seen.operation
 	if !seen.running() && seen.needsToken(c.Target) {
-		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, time.Now())
+		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, tokenLife(operation), time.Now())
 		if err != nil {
 			return spec.Status{}, err
 		}

@@ -54,6 +54,10 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.
 	if err != nil {
 		return spec.Question{}, nil, err
 	}
+	logins, err := c.logins(machine)
+	if err != nil {
+		return spec.Question{}, nil, err
+	}
 	question, unavailable := spec.Question{Operations: map[string]spec.Operation{}}, map[string]error{}
 	for arch, bundle := range bundles {
 		imports, err := c.imports(ctx, machine, arch)
@@ -69,6 +73,7 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.
 		if err != nil {
 			return spec.Question{}, nil, err
 		}
+		operation.Secrets.Registries = logins
 		question.Operations[arch] = operation
 		if c.Cluster.Fleet.Bundles.Delivery == config.DeliveryAuto {
 			question.Reach, question.ReachCA = bundle.URL, c.Cluster.Fleet.Bundles.CACert

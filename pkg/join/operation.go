@@ -51,7 +51,7 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 	if err != nil {
 		return nil, fmt.Errorf("reading join.minMemory %q: %w", policy.MinMemory, err)
 	}
-	joinNode, upgrade := cluster.VCluster.PrivateNodes.JoinNode, cluster.VCluster.PrivateNodes.AutoUpgrade
+	settings := cluster.Settings(machine)
 	return &spec.Join{
 		KubernetesVersion: version,
 		NodeName:          machine.NodeName,
@@ -59,9 +59,9 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		CACert:            target.CACert,
 		ClusterUID:        target.UID,
 		Bundle:            bundle,
-		BinariesPath:      upgrade.BinariesPath,
-		CNIBinariesPath:   upgrade.CNIBinariesPath,
-		Containerd:        spec.Containerd{PauseImage: joinNode.Containerd.PauseImage, CgroupDriver: target.CgroupDriver},
+		BinariesPath:      settings.BinariesPath,
+		CNIBinariesPath:   settings.CNIBinariesPath,
+		Containerd:        containerd(settings.Containerd, target),
 		Registration:      registration(cluster, machine),
 		KubeletConfig:     target.KubeletConfig,
 		Requirements: spec.Requirements{
@@ -69,11 +69,48 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 			MinMemoryBytes: memory.Value(),
 			MaxClockSkew:   spec.Duration(policy.MaxClockSkew.Duration),
 		},
+		Hooks: hooks(settings, policy),
 	}, nil
 }
 
+// hooks of a machine without commands are empty, whatever the limit of each.
+func hooks(settings config.NodeSettings, policy config.JoinPolicy) spec.Hooks {
+	wanted := spec.Hooks{
+		PreInstall: settings.PreInstallCommands, PreJoin: settings.PreJoinCommands, PostJoin: settings.PostJoinCommands,
+	}
+	if len(wanted.PreInstall)+len(wanted.PreJoin)+len(wanted.PostJoin) > 0 {
+		wanted.Timeout = spec.Duration(policy.CommandTimeout.Duration)
+	}
+	return wanted
+}
+
+func containerd(wanted config.Containerd, target *Target) spec.Containerd {
+	return spec.Containerd{
+		PauseImage: wanted.PauseImage, CgroupDriver: target.CgroupDriver, External: !wanted.Enabled, Registry: registryOf(wanted.Registry),
+	}
+}
+
+// registryOf leaves out the logins, which are secrets.
+func registryOf(wanted config.Registry) spec.Registry {
+	registry := spec.Registry{ConfigPath: wanted.ConfigPath}
+	for name, mirror := range wanted.Mirrors {
+		if registry.Mirrors == nil {
+			registry.Mirrors = map[string]spec.Mirror{}
+		}
+		one := spec.Mirror{MirrorHost: spec.MirrorHost{
+			Server: mirror.Server, CACert: mirror.CACert, SkipVerify: mirror.SkipVerify,
+			Capabilities: mirror.Capabilities, OverridePath: mirror.OverridePath,
+		}}
+		for _, host := range mirror.Hosts {
+			one.Hosts = append(one.Hosts, spec.MirrorHost(host))
+		}
+		registry.Mirrors[name] = one
+	}
+	return registry
+}
+
 func registration(cluster *config.Cluster, machine config.Machine) spec.Registration {
-	joinNode := cluster.VCluster.PrivateNodes.JoinNode
+	joinNode := cluster.Settings(machine).JoinNode
 	wanted := joinNode.NodeRegistration
 	registration := spec.Registration{
 		CRISocket:             wanted.CRISocket,

@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
+
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // MachineLabel is on every bootstrap token of ours and names the machine it was made for.
@@ -20,11 +22,19 @@ const MachineLabel = "argosy.dev/machine"
 // tokenLifetime bounds a token that nobody deletes, because the plugin died and never came back.
 const tokenLifetime = 15 * time.Minute
 
+// tokenLife is how long an operation may need its token: the user's own commands may take all the time that it has.
+func tokenLife(operation spec.Operation) time.Duration {
+	if len(operation.Join.Hooks.PreInstall)+len(operation.Join.Hooks.PreJoin) == 0 {
+		return tokenLifetime
+	}
+	return max(tokenLifetime, time.Duration(operation.Timeout))
+}
+
 // bootstrapGroup is the group that kubeadm's roles are bound to.
 const bootstrapGroup = "system:bootstrappers:kubeadm:default-node-token"
 
 // mintToken makes one bootstrap token for one machine and returns it as "id.secret".
-func mintToken(ctx context.Context, client kubernetes.Interface, machine string, now time.Time) (string, error) {
+func mintToken(ctx context.Context, client kubernetes.Interface, machine string, life time.Duration, now time.Time) (string, error) {
 	token, err := bootstraputil.GenerateBootstrapToken()
 	if err != nil {
 		return "", fmt.Errorf("generating a bootstrap token for machine %q: %w", machine, err)
@@ -40,7 +50,7 @@ func mintToken(ctx context.Context, client kubernetes.Interface, machine string,
 			bootstrapapi.BootstrapTokenIDKey:               id,
 			bootstrapapi.BootstrapTokenSecretKey:           key,
 			bootstrapapi.BootstrapTokenDescriptionKey:      "Argosy: join of machine " + machine,
-			bootstrapapi.BootstrapTokenExpirationKey:       now.Add(tokenLifetime).UTC().Format(time.RFC3339),
+			bootstrapapi.BootstrapTokenExpirationKey:       now.Add(life).UTC().Format(time.RFC3339),
 			bootstrapapi.BootstrapTokenUsageAuthentication: "true",
 			bootstrapapi.BootstrapTokenExtraGroupsKey:      bootstrapGroup,
 		},

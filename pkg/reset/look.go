@@ -83,11 +83,11 @@ func (c *Conductor) Target(ctx context.Context) (*join.Target, error) {
 
 // operation is what machine should be rid of. Its ID depends on that alone.
 func (c *Conductor) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
-	nodes := c.Cluster.VCluster.PrivateNodes
+	settings := c.Cluster.Settings(machine)
 	wanted := &spec.Reset{
-		BinariesPath:    nodes.AutoUpgrade.BinariesPath,
-		CNIBinariesPath: nodes.AutoUpgrade.CNIBinariesPath,
-		CACertPath:      nodes.JoinNode.CACertPath,
+		BinariesPath:    settings.BinariesPath,
+		CNIBinariesPath: settings.CNIBinariesPath,
+		CACertPath:      settings.CACertPath,
 		VolumesPath:     c.Cluster.VCluster.Deploy.LocalPathProvisioner.NodePath,
 		RemoveVolumes:   options.RemoveVolumes,
 	}

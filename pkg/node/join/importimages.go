@@ -19,17 +19,27 @@ func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	return holds && all, detail + "; " + imported, err
 }
 
+// applyImages looks at the pause image once more after the imports, which may have brought it.
 func applyImages(ctx context.Context, c *node.Context) (string, error) {
-	holds, detail, err := checkPause(ctx, c)
-	if err == nil && !holds {
-		detail, err = applyPause(ctx, c)
-	}
+	detail, err := bringPause(ctx, c)
 	sources := c.Operation.Join.ImportImages
 	if err != nil || len(sources) == 0 {
 		return detail, err
 	}
 	imported, err := images.Apply(ctx, c, importsInto(c.Operation.Join), sources)
+	if err != nil {
+		return detail + "; " + imported, err
+	}
+	detail, err = bringPause(ctx, c)
 	return detail + "; " + imported, err
+}
+
+func bringPause(ctx context.Context, c *node.Context) (string, error) {
+	holds, detail, err := checkPause(ctx, c)
+	if err != nil || holds {
+		return detail, err
+	}
+	return applyPause(ctx, c)
 }
 
 // importsInto is the runtime that the node will use.

@@ -16,6 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/kubeconfig"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/registry"
 )
 
 // nodeDirs hold nothing but what a node's programs wrote: credentials and manifests, the kubelet's state, pods' logs, and
@@ -43,17 +44,12 @@ func dataDirs(n *node.Context) []string {
 
 // markedFiles are the single files that Argosy wrote, by their first line, so that one that somebody replaced stays.
 func markedFiles(h *host.Host) []string {
-	names := []string{
-		layout.Unit("kubelet"), layout.KubeletDropIn, layout.ModulesFile, layout.SysctlFile, layout.ContainerdConfig,
-	}
-	_ = filepath.WalkDir(h.Path(layout.RegistriesDir), func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
-			names = append(names, strings.TrimPrefix(path, h.Root))
-		}
-		return nil
-	})
-	// The unit tells that containerd and its data are Argosy's, so it goes last.
-	names = append(names, layout.Unit("containerd"))
+	// containerd's configuration tells where the registries' files are, so it goes after them. The unit tells that containerd
+	// and its data are Argosy's, so it goes last.
+	names := append(registry.Written(h, registry.Folders(h)...),
+		layout.Unit("kubelet"), layout.KubeletDropIn, layout.ModulesFile, layout.SysctlFile, layout.RegistryLogins,
+		layout.ContainerdConfig, layout.Unit("containerd"),
+	)
 	var marked []string
 	for _, name := range names {
 		if inspect.Marked(h, name) {
@@ -75,10 +71,16 @@ func unfinished(h *host.Host, dirs ...string) []string {
 	return found
 }
 
-// settingsDirs are those of marked files.
-var settingsDirs = []string{
-	layout.UnitsDir, filepath.Dir(layout.EnabledLink("kubelet")), filepath.Dir(layout.KubeletDropIn),
-	filepath.Dir(layout.ModulesFile), filepath.Dir(layout.SysctlFile), layout.ContainerdDir,
+// settingsDirs are those of marked files; a registry's is any beneath one of the registries' folders.
+func settingsDirs(h *host.Host) []string {
+	dirs := []string{
+		layout.UnitsDir, filepath.Dir(layout.EnabledLink("kubelet")), filepath.Dir(layout.KubeletDropIn),
+		filepath.Dir(layout.ModulesFile), filepath.Dir(layout.SysctlFile), layout.ContainerdDir,
+	}
+	for _, folder := range registry.Folders(h) {
+		dirs = append(dirs, filepath.Join(folder, "*"))
+	}
+	return dirs
 }
 
 // ownCA is where kubeadm was told to put the cluster's certificate authority, if that is a folder of its own and the file
@@ -122,7 +124,7 @@ func findFiles(_ context.Context, n *node.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := append(markedFiles(n.Host), unfinished(n.Host, settingsDirs...)...)
+	found := append(markedFiles(n.Host), unfinished(n.Host, settingsDirs(n.Host)...)...)
 	if ca := ownCA(n); ca != "" {
 		found = append(found, ca)
 	}
@@ -166,6 +168,10 @@ func removeFiles(ctx context.Context, n *node.Context) (string, error) {
 
 // removeSettings removes the files that Argosy wrote; where it had kept another's, that comes back.
 func removeSettings(n *node.Context) error {
+	folders := registry.Folders(n.Host)
+	if err := n.Host.Remove(unfinished(n.Host, settingsDirs(n.Host)...)...); err != nil {
+		return err
+	}
 	for _, name := range markedFiles(n.Host) {
 		err := os.Rename(n.Host.Path(name+layout.KeptSuffix), n.Host.Path(name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -174,12 +180,12 @@ func removeSettings(n *node.Context) error {
 		if err != nil {
 			return fmt.Errorf("removing %q: %w", name, err)
 		}
-		if strings.HasPrefix(name, layout.RegistriesDir+"/") {
-			prune(n.Host, filepath.Dir(name))
+		if dir := filepath.Dir(name); slices.Contains(folders, filepath.Dir(dir)) {
+			prune(n.Host, dir)
 		}
 	}
-	prune(n.Host, filepath.Dir(layout.KubeletDropIn), layout.RegistriesDir, layout.ContainerdDir)
-	return n.Host.Remove(unfinished(n.Host, settingsDirs...)...)
+	prune(n.Host, append(folders, filepath.Dir(layout.KubeletDropIn), layout.ContainerdDir)...)
+	return nil
 }
 
 // keptVolumes is a remark on what stays.
