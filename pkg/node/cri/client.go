@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// patience bounds one call: a runtime answers these in milliseconds, and one that hangs is as good as none.
-	patience = 5 * time.Second
+	// tellsWithin bounds a question: a runtime answers in milliseconds, and one that hangs is as good as none.
+	tellsWithin = 5 * time.Second
+	// removesWithin bounds the removal of a pod, for which network plugins run.
+	removesWithin = time.Minute
 	// maxAnswer bounds an answer; a verbose status is some ten kilobytes.
 	maxAnswer = 16 << 20
 	// unimplemented is gRPC's code for a call that there is none of.
@@ -64,10 +66,10 @@ func IsUnimplemented(err error) bool {
 }
 
 // call sends one message and returns the one that answers it.
-func (c *Client) call(ctx context.Context, method string, message []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (c *Client) call(ctx context.Context, within time.Duration, method string, message []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+method, bytes.NewReader(frame(message)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+service+method, bytes.NewReader(frame(message)))
 	if err != nil {
 		return nil, err
 	}

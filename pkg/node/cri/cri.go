@@ -1,5 +1,5 @@
-// Package cri asks a container runtime what it is, by the Container Runtime Interface's own protocol: which runtime, in
-// which version, whether it is ready, and how it makes control groups. It changes nothing.
+// Package cri speaks to a container runtime by the Container Runtime Interface: it asks what it is, in which version,
+// whether it is ready and how it makes control groups, and has it end pods. It sets up nothing.
 //
 // The protocol is gRPC. The few calls that are needed are made with the standard library's HTTP/2 and hand-read protobuf,
 // since a gRPC library would double the size of argosy-node.
@@ -31,7 +31,7 @@ type Version struct {
 
 // Version asks the runtime what it is.
 func (c *Client) Version(ctx context.Context) (Version, error) {
-	answer, err := c.call(ctx, service+"Version", nil)
+	answer, err := c.call(ctx, tellsWithin, "Version", nil)
 	if err != nil {
 		return Version{}, fmt.Errorf("asking %q for its version: %w", c.socket, err)
 	}
@@ -66,7 +66,7 @@ type Status struct {
 // Status asks the runtime how it stands, in all detail.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	verbose := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
-	answer, err := c.call(ctx, service+"Status", verbose)
+	answer, err := c.call(ctx, tellsWithin, "Status", verbose)
 	if err != nil {
 		return Status{}, fmt.Errorf("asking %q for its status: %w", c.socket, err)
 	}
@@ -137,7 +137,7 @@ const (
 // CgroupDriver asks how the runtime makes control groups: Systemd or Cgroupfs, "" when it does not tell. A runtime that has
 // no call for it, as containerd 1.7, is read by what it tells in its status.
 func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
-	answer, err := c.call(ctx, service+"RuntimeConfig", nil)
+	answer, err := c.call(ctx, tellsWithin, "RuntimeConfig", nil)
 	if IsUnimplemented(err) {
 		status, err := c.Status(ctx)
 		if err != nil {

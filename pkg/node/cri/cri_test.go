@@ -3,91 +3,32 @@ package cri
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/node/cri/critest"
 )
-
-// fakeRuntime answers calls by their names.
-type fakeRuntime map[string]func(request []byte) (answer []byte, code, message string)
-
-func (f fakeRuntime) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil || r.ProtoMajor != 2 || r.Header.Get("Te") != "trailers" {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	request, err := unframe(body)
-	if err != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Type", "application/grpc")
-	call, known := f[filepath.Base(r.URL.Path)]
-	if !known {
-		// An answer of nothing but a header, as grpc-go gives for unknown calls.
-		w.Header().Set("Grpc-Status", "12")
-		w.Header().Set("Grpc-Message", "unknown method%20here")
-		return
-	}
-	answer, code, message := call(request)
-	if code == "0" {
-		_, _ = w.Write(frame(answer))
-	}
-	w.Header().Set(http.TrailerPrefix+"Grpc-Status", code)
-	w.Header().Set(http.TrailerPrefix+"Grpc-Message", message)
-}
 
 // serve starts a runtime and gives a client of it.
 func serve(t *testing.T, handler http.Handler) *Client {
 	t.Helper()
-	// The name of a socket is short, and a test's folder is not.
 	dir, err := os.MkdirTemp("", "cri")
 	assert.NilError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
-	assert.NilError(t, err)
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: handler, Protocols: &protocols}
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); _ = server.Serve(listener) }()
-	client := New(socket)
-	t.Cleanup(func() { client.Close(); _ = server.Close(); <-stopped })
+	critest.Serve(t, handler, dir+"/s")
+	client := New(dir + "/s")
+	t.Cleanup(client.Close)
 	return client
 }
 
-func message(fields ...any) []byte {
-	var b []byte
-	for i := 0; i < len(fields); i += 2 {
-		number := protowire.Number(fields[i].(int))
-		switch value := fields[i+1].(type) {
-		case string:
-			b = protowire.AppendString(protowire.AppendTag(b, number, protowire.BytesType), value)
-		case []byte:
-			b = protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), value)
-		case int:
-			b = protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), uint64(value))
-		case float64:
-			b = protowire.AppendFixed64(protowire.AppendTag(b, number, protowire.Fixed64Type), uint64(value))
-		}
-	}
-	return b
-}
-
-func answering(answer []byte) func([]byte) ([]byte, string, string) {
-	return func([]byte) ([]byte, string, string) { return answer, "0", "" }
-}
+var message = critest.Message
 
 func TestARuntimeTellsItsVersion(t *testing.T) {
-	client := serve(t, fakeRuntime{"Version": answering(message(1, "0.1.0", 2, "containerd", 3, "v2.1.4", 4, "v1", 9, 1.0, 10, 7))})
+	client := serve(t, critest.Runtime{"Version": critest.Answer(message(1, "0.1.0", 2, "containerd", 3, "v2.1.4", 4, "v1", 9, 1.0, 10, 7))})
 	for range 2 {
 		version, err := client.Version(context.Background())
 		assert.NilError(t, err)
@@ -99,7 +40,7 @@ func TestARuntimeTellsItsStatusInDetail(t *testing.T) {
 	condition := func(kind string, holds int, reason, text string) []byte {
 		return message(1, kind, 2, holds, 3, reason, 4, text)
 	}
-	client := serve(t, fakeRuntime{"Status": func(request []byte) ([]byte, string, string) {
+	client := serve(t, critest.Runtime{"Status": func(request []byte) ([]byte, string, string) {
 		assert.DeepEqual(t, request, message(1, 1))
 		return message(
 			1, message(1, condition("RuntimeReady", 0, "Starting", "plugins are loading"), 1, condition("NetworkReady", 0, "", "no network")),
@@ -112,16 +53,16 @@ func TestARuntimeTellsItsStatusInDetail(t *testing.T) {
 }
 
 func TestTheCgroupDriverIsToldOrReadFromTheStatus(t *testing.T) {
-	config := func(text string) fakeRuntime {
-		return fakeRuntime{"Status": answering(message(1, message(1, message(1, "RuntimeReady", 2, 1)), 2, message(1, "config", 2, text)))}
+	config := func(text string) critest.Runtime {
+		return critest.Runtime{"Status": critest.Answer(message(1, message(1, message(1, "RuntimeReady", 2, 1)), 2, message(1, "config", 2, text)))}
 	}
 	for name, test := range map[string]struct {
-		runtime fakeRuntime
+		runtime critest.Runtime
 		driver  string
 	}{
-		"told systemd":                     {fakeRuntime{"RuntimeConfig": answering(message(1, []byte{}))}, Systemd},
-		"told cgroupfs":                    {fakeRuntime{"RuntimeConfig": answering(message(1, message(1, 1)))}, Cgroupfs},
-		"not told":                         {fakeRuntime{"RuntimeConfig": answering(nil)}, ""},
+		"told systemd":                     {critest.Runtime{"RuntimeConfig": critest.Answer(message(1, []byte{}))}, Systemd},
+		"told cgroupfs":                    {critest.Runtime{"RuntimeConfig": critest.Answer(message(1, message(1, 1)))}, Cgroupfs},
+		"not told":                         {critest.Runtime{"RuntimeConfig": critest.Answer(nil)}, ""},
 		"read systemd":                     {config(`{"containerd":{"defaultRuntimeName":"runc","runtimes":{"runc":{"options":{"SystemdCgroup":true}}}}}`), Systemd},
 		"read cgroupfs":                    {config(`{"containerd":{"defaultRuntimeName":"runc","runtimes":{"a":{"options":{"SystemdCgroup":true}},"runc":{"options":{"SystemdCgroup":false}}}}}`), Cgroupfs},
 		"the default runtime says nothing": {config(`{"containerd":{"defaultRuntimeName":"kata","runtimes":{"kata":{"options":null},"runc":{"options":{"SystemdCgroup":true}}}}}`), Systemd},
@@ -137,7 +78,7 @@ func TestTheCgroupDriverIsToldOrReadFromTheStatus(t *testing.T) {
 }
 
 func TestARuntimesErrorIsTold(t *testing.T) {
-	client := serve(t, fakeRuntime{"Version": func([]byte) ([]byte, string, string) { return nil, "14", "server is not initialized yet" }})
+	client := serve(t, critest.Runtime{"Version": critest.Fail("14", "server is not initialized yet")})
 	_, err := client.Version(context.Background())
 	var call *CallError
 	assert.Assert(t, errors.As(err, &call))
@@ -147,6 +88,29 @@ func TestARuntimesErrorIsTold(t *testing.T) {
 	_, err = client.Status(context.Background())
 	assert.Assert(t, IsUnimplemented(err))
 	assert.ErrorContains(t, err, `"unknown method here"`)
+}
+
+func TestPodsAreListedAndRemovedEvenIfTheyCannotBeStopped(t *testing.T) {
+	var removed []string
+	client := serve(t, critest.Runtime{
+		"ListPodSandbox": critest.Answer(message(1, message(1, "one", 2, message(1, "web")), 1, message(1, "two"))),
+		"StopPodSandbox": critest.Fail("2", "no plugin"),
+		"RemovePodSandbox": func(request []byte) ([]byte, string, string) {
+			if string(request) == string(message(1, "two")) {
+				return nil, "2", "it is busy"
+			}
+			removed = append(removed, string(request))
+			return nil, "0", ""
+		},
+	})
+	pods, err := client.Pods(context.Background())
+	assert.NilError(t, err)
+	assert.DeepEqual(t, pods, []string{"one", "two"})
+	assert.NilError(t, client.RemovePod(context.Background(), "one"))
+	assert.DeepEqual(t, removed, []string{string(message(1, "one"))})
+	err = client.RemovePod(context.Background(), "two")
+	assert.ErrorContains(t, err, "it is busy")
+	assert.ErrorContains(t, err, "no plugin")
 }
 
 func TestWhatIsNoRuntimeIsAnErrorAndNoMore(t *testing.T) {
@@ -160,7 +124,7 @@ func TestWhatIsNoRuntimeIsAnErrorAndNoMore(t *testing.T) {
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 		},
 		"no protobuf": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write(frame([]byte{0xff}))
+			_, _ = w.Write(critest.Frame([]byte{0xff}))
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 		},
 	} {

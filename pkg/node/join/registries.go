@@ -30,6 +30,16 @@ type registryChanges struct {
 
 func (c registryChanges) none() bool { return len(c.write)+len(c.remove) == 0 }
 
+// note says how the files differ.
+func (c registryChanges) note(n *node.Context) {
+	for _, name := range slices.Sorted(maps.Keys(c.write)) {
+		n.Differs(node.FileChange(n.Host, name, c.write[name], spec.NoRestart))
+	}
+	for _, name := range c.remove {
+		n.Differs(node.FileRemoval(n.Host, name, spec.NoRestart))
+	}
+}
+
 func (c registryChanges) String() string {
 	var said []string
 	for _, name := range slices.Sorted(maps.Keys(c.write)) {
@@ -71,6 +81,7 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 		return false, "", err
 	}
 	if changes := changedRegistries(c.Host, j.Containerd.Registry); !changes.none() {
+		changes.note(c)
 		return false, changes.String(), nil
 	}
 	if len(j.Containerd.Registry.Mirrors) == 0 {

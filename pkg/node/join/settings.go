@@ -56,7 +56,7 @@ func rememberJoined(c *node.Context) error {
 		return fmt.Errorf("reading the kubelet's configuration: %w", err)
 	}
 	j := c.Operation.Join
-	return remember(c.Host, settings{ClusterConfig: j.KubeletConfig, Config: string(config), Args: kubeletArgs(j)})
+	return remember(c.Host, settings{ClusterConfig: j.KubeletConfig, Config: string(config), Args: currentArgs(c)})
 }
 
 func remember(h *host.Host, known settings) error {
@@ -116,11 +116,22 @@ func configDiffers(c *node.Context, known settings) bool {
 }
 
 func argsDiffer(c *node.Context, known settings) bool {
-	wanted, same := wantedFlags(c.Host, known.Args, kubeletArgs(c.Operation.Join))
+	wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c))
 	if !same {
 		c.Differs(node.FileChange(c.Host, layout.KubeletFlags, wanted, spec.RestartsKubelet))
 	}
 	return !same
+}
+
+// currentArgs are the arguments that the kubelet should have, with the certificate authority where the join has put it: to
+// another place it only comes by the next join.
+func currentArgs(c *node.Context) []spec.Arg {
+	j := *c.Operation.Join
+	record, err := c.Store.Record()
+	if err == nil && record != nil && record.ClusterUID == j.ClusterUID && record.NodeName == j.NodeName && record.AtJoin.CACertPath != "" {
+		j.Registration.CACertPath = record.AtJoin.CACertPath
+	}
+	return kubeletArgs(&j)
 }
 
 // applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets the
@@ -131,7 +142,7 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	rewrite := !found || configDiffers(c, known)
-	wanted, same := wantedFlags(c.Host, known.Args, kubeletArgs(c.Operation.Join))
+	wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c))
 	owed := known.Restart
 	known.Restart = true
 	if err := remember(c.Host, known); err != nil {

@@ -105,9 +105,16 @@ func (m *machine) installed() {
 	m.write("/usr/local/bin/.argosy/previous/runc", "the owner's runc")
 	m.write("/usr/local/bin/.argosy-ctr.tmp", "left by a crash")
 	m.write("/usr/local/bin/argosy-node-0123456789abcdef", "an earlier plugin's")
-	m.write(layout.ContainerdConfig, inspect.Mark+"\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/opt/cni/bin']\n")
+	m.write(layout.ContainerdConfig, inspect.Mark+"\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/opt/cni/bin']\n"+
+		"[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/opt/registries'\n")
 	m.write(layout.ContainerdConfig+layout.KeptSuffix, "# the owner's\n")
 	m.write(layout.RegistriesDir+"/mirror.example.org/hosts.toml", inspect.Mark+"\n")
+	m.write("/opt/registries/mirror.example.org_5000_/hosts.toml", inspect.Mark+"\n")
+	m.write("/opt/registries/mirror.example.org_5000_/.argosy-hosts.toml.tmp", "left by a crash")
+	m.write("/opt/registries/quay.io/hosts.toml", inspect.Mark+"\n")
+	m.write("/opt/registries/quay.io/hosts.toml"+layout.KeptSuffix, "# the owner's\n")
+	m.write(layout.RegistryLogins, inspect.Mark+"\n")
+	m.write(spec.Root+"/hooks.json", "{}")
 	for _, service := range []string{"kubelet", "containerd"} {
 		m.write(layout.Unit(service), inspect.Mark+"\n[Service]\nExecStart=/usr/local/bin/"+service+"\n")
 		assert.NilError(m.t, m.host.Link(layout.Unit(service), layout.EnabledLink(service)))

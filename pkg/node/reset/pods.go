@@ -36,6 +36,13 @@ func findPods(ctx context.Context, n *node.Context) ([]string, error) {
 			found = append(found, "container "+id[:min(len(id), 12)])
 		}
 	}
+	ids, err := foreignPods(ctx, n)
+	if err != nil {
+		found = append(found, fmt.Sprintf("what the container runtime does not tell (%v)", err))
+	}
+	for _, id := range ids {
+		found = append(found, "pod "+id[:min(len(id), 12)])
+	}
 	for _, group := range controlGroups(n.Host) {
 		found = append(found, "control group "+group)
 	}
@@ -57,6 +64,9 @@ func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) 
 			}
 			fmt.Fprintln(n.Log, err)
 		}
+	}
+	if err := removeForeignPods(ctx, n); err != nil {
+		return "", err
 	}
 	kill := func() {
 		for _, process := range podProcesses(n.Host) {

@@ -14,6 +14,7 @@ import (
 
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/cri/critest"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -29,6 +30,7 @@ var stays = []string{
 	"/opt/cni/bin/macvlan",
 	"/opt/local-path-provisioner/README",
 	volume + "/rows",
+	"/opt/registries/quay.io/hosts.toml",
 	"/run/netns/site",
 	"/usr/local/bin/backup",
 	"/usr/local/bin/runc",
@@ -187,6 +189,34 @@ func TestSomebodyElsesContainerdStays(t *testing.T) {
 		assert.Assert(t, m.host.Exists(name), name)
 	}
 	assert.Assert(t, !slices.Contains(m.calls, "systemctl stop containerd.service"), m.calls)
+}
+
+func TestARuntimeOfTheMachinesOwnEndsThePodsAndStays(t *testing.T) {
+	m := newNode(t)
+	m.write(layout.Unit("containerd"), "[Unit]\n")
+	record, err := m.store.Record()
+	assert.NilError(t, err)
+	record.AtJoin.CRISocket = "unix:///run/own.sock"
+	assert.NilError(t, m.store.WriteRecord(record))
+	pods := []string{"0123456789abcdef", "two"}
+	runtime := critest.New("cri-o", "1.30.2", 0)
+	runtime["ListPodSandbox"] = func([]byte) ([]byte, string, string) {
+		answer := []byte{}
+		for _, id := range pods {
+			answer = append(answer, critest.Message(1, critest.Message(1, id))...)
+		}
+		return answer, "0", ""
+	}
+	runtime["RemovePodSandbox"] = func(request []byte) ([]byte, string, string) {
+		pods = slices.DeleteFunc(pods, func(id string) bool { return string(request) == string(critest.Message(1, id)) })
+		return nil, "0", ""
+	}
+	critest.Serve(t, runtime, m.host.Path("/run/own.sock"))
+	assert.Assert(t, strings.Contains(fmt.Sprint(m.plan().Phases), "pod 0123456789ab"))
+	status, log := m.reset()
+	assert.Equal(t, status.State, spec.Succeeded, log)
+	assert.Equal(t, len(pods), 0)
+	assert.Assert(t, m.host.Exists("/run/own.sock") && m.host.Exists(layout.Unit("containerd")))
 }
 
 func TestAProofThatFailsNamesAllThatIsLeft(t *testing.T) {
