@@ -313,6 +313,24 @@ func TestThePauseImageIsImportedAndPinned(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, held)
 	assert.Assert(t, strings.Contains(detail, "pulled when it is first needed"), detail)
+
+	// The user's own images bring it later, and then it is pinned as well.
+	listed += "registry.example.org/pause:1 x io.cri-containerd.image=managed\nregistry.example.org/pause:10 x -\n"
+	assert.Assert(t, !holds(t, m, checkImages))
+	m.programs.calls = nil
+	apply(t, m, applyImages)
+	assert.Assert(t, strings.HasSuffix(m.programs.calls[len(m.programs.calls)-1], "images label registry.example.org/pause:1 "+pinned))
+	assert.Assert(t, !m.programs.called("ctr --address "+m.host.Path(layout.ContainerdSocket)+" --namespace k8s.io images import"))
+}
+
+func TestImagesAreNamedAsContainerdDoes(t *testing.T) {
+	for image, full := range map[string]string{
+		"pause": "docker.io/library/pause:latest", "rancher/pause:3.6": "docker.io/rancher/pause:3.6",
+		"registry.k8s.io/pause:3.10": "registry.k8s.io/pause:3.10", "localhost/pause": "localhost/pause:latest",
+		"10.0.0.1:5000/pause": "10.0.0.1:5000/pause:latest", "quay.io/pause@sha256:00": "quay.io/pause@sha256:00", "": "",
+	} {
+		assert.Equal(t, fullReference(image), full)
+	}
 }
 
 func TestTheKubeletsUnitIsInstalledAndNotStarted(t *testing.T) {

@@ -134,3 +134,23 @@ func TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork(t *testing.T) {
 	}
 	assert.Assert(t, strings.Contains(changes[1].Diff, "-/etc/kubernetes/pki/ca.crt\n+/etc/other/ca.crt\n"), changes[1].Diff)
 }
+
+func TestTheKubeletIsToldOfAnAuthorityInAnotherPlaceWhereTheJoinPutIt(t *testing.T) {
+	m := newMachine(t)
+	assert.Equal(t, len(kubeletArgs(m.join)), 0)
+	m.join.Registration.CACertPath = "/etc/other/ca.crt"
+	told := []spec.Arg{{Name: "client-ca-file", Value: "/etc/other/ca.crt"}}
+	assert.DeepEqual(t, kubeletArgs(m.join), told)
+	assert.DeepEqual(t, renderJoin(m.join, "/d", testToken)["nodeRegistration"].(object)["kubeletExtraArgs"], told)
+
+	assert.NilError(t, m.context.Store.WriteRecord(recordOf(m.context.Operation, nil)))
+	m.join.Registration.CACertPath = "/etc/a-third/ca.crt"
+	assert.DeepEqual(t, currentArgs(m.context), told) // it is there only from the next join on
+
+	m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "client-ca-file", Value: "/mine"}}
+	assert.DeepEqual(t, kubeletArgs(m.join), m.join.Registration.KubeletExtraArgs)
+	for _, path := range []string{"etc/ca.crt", "/etc/my ca.crt", "/etc/../ca.crt"} {
+		m.join.Registration.CACertPath = path
+		assert.Assert(t, strings.Contains(strings.Join(validate(m.join), " "), "is not a plain absolute path"), path)
+	}
+}
