@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,7 @@ func (c *Conductor) logins(machine config.Machine) (map[string]spec.RegistryLogi
 
 // ReadLogins reads the content of a Secret of type kubernetes.io/dockerconfigjson, which is that of Docker's config.json, and
 // returns its logins by the registry's host. Containerd tells logins apart by host alone: where several keys of the content
-// are of one host, the shortest holds, which is the most general. An error never quotes the content.
+// are of one host, that of the shortest path holds, which is the most general. An error never quotes the content.
 func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 	var file struct {
 		Auths map[string]struct {
@@ -61,10 +62,7 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 		return nil, fault.As(fault.Configuration, errors.New(`it is not of the form {"auths": {"registry.example.com": {"auth": …}}}`))
 	}
 	keys := slices.SortedFunc(maps.Keys(file.Auths), func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
+		return cmp.Or(cmp.Compare(len(loginPath(b)), len(loginPath(a))), strings.Compare(a, b))
 	})
 	logins := map[string]spec.RegistryLogin{}
 	for _, key := range keys {
@@ -99,6 +97,19 @@ func registryHost(name string) (string, error) {
 		return dockerHub, nil
 	}
 	return host, nil
+}
+
+// loginPath is what of a login's name stands behind the host; the version of the registry's API does not count.
+func loginPath(name string) string {
+	_, bare, found := strings.Cut(name, "://")
+	if !found {
+		bare = name
+	}
+	_, path, _ := strings.Cut(bare, "/")
+	if path = strings.Trim(path, "/"); path == "v1" || path == "v2" {
+		return ""
+	}
+	return path
 }
 
 func printable(text string) bool {
