@@ -57,8 +57,11 @@ func ownerIn(message string) string {
 	return "somebody else"
 }
 
-// drop removes a field from object and says whether it was there.
+// drop removes a field from object and says whether it was there. The object itself is no field of it.
 func drop(object *unstructured.Unstructured, field string) bool {
+	if field == "" {
+		return false
+	}
 	_, found := without(object.Object, field)
 	return found
 }
