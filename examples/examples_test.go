@@ -59,6 +59,7 @@ func TestTheExampleWorkflowsAreArgoObjects(t *testing.T) {
 	decode(t, "join.yaml", &wfv1.Workflow{})
 	decode(t, "provision.yaml", &wfv1.Workflow{})
 	decode(t, "import-images.yaml", &wfv1.Workflow{})
+	decode(t, "remove.yaml", &wfv1.Workflow{})
 	decode(t, "nightly-join.yaml", &wfv1.CronWorkflow{})
 	decode(t, "nightly-backup.yaml", &wfv1.CronWorkflow{})
 	decode(t, "nightly-reconcile.yaml", &wfv1.CronWorkflow{})

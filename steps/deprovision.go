@@ -66,9 +66,6 @@ func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		type item struct {
-			Machine string `json:"machine"`
-		}
 		items := []item{}
 		if o.Machines == controlplane.ResetMachines {
 			for _, machine := range joined.Machines {

@@ -77,9 +77,6 @@ func planResult(entries []join.Entry, dryRun bool) plugin.Result {
 
 // planned is the result of a plan after which a step follows for each machine of work.
 func planned(entries, work []join.Entry) plugin.Result {
-	type item struct {
-		Machine string `json:"machine"`
-	}
 	items := []item{}
 	for _, entry := range work {
 		items = append(items, item{entry.Machine})

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"argosy.dev/argosy/pkg/plugin"
-	"argosy.dev/argosy/pkg/reset"
 )
 
 // resetStep makes one machine clean again, and deletes its node.
@@ -17,21 +16,15 @@ func (resetStep) Outputs() []string { return []string{"changed", "report"} }
 
 func (s resetStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
-		Cluster       string `json:"cluster"`
-		Machine       string `json:"machine"`
-		Concurrency   string `json:"concurrency"`
-		ClusterGone   string `json:"clusterGone"`
-		RemoveVolumes string `json:"removeVolumes"`
+		resetChoices
+		Machine     string `json:"machine"`
+		Concurrency string `json:"concurrency"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	var options reset.Options
-	var err error
-	if options.ClusterGone, err = yes("clusterGone", in.ClusterGone); err != nil {
-		return plugin.Flight{}, err
-	}
-	if options.RemoveVolumes, err = yes("removeVolumes", in.RemoveVolumes); err != nil {
+	options, err := in.read()
+	if err != nil {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{

@@ -184,5 +184,6 @@ func All(env *Env, workflows Workflows) []plugin.Step {
 		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
 		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
 		imagesPlanStep{env}, importImagesStep{env},
+		resetPlanStep{env}, resetVerifyStep{env}, removePlanStep{env}, removeStep{env}, removeVerifyStep{env},
 	}
 }

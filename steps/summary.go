@@ -11,6 +11,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
 	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/remove"
 )
 
 // Workflows reads a Workflow of the plugin's own namespace.
@@ -118,6 +119,9 @@ func summaryMessage(template string, machines []machineResult) string {
 		}
 	}
 	text := fmt.Sprintf("%d of %d machines %s", len(machines)-len(failed), len(machines), cmp.Or(succeeded[template], "done"))
+	if template == "remove" && len(failed) < len(machines) {
+		text += "; " + remove.Afterwards
+	}
 	return strings.Join(append([]string{text}, failed...), "\n")
 }
 

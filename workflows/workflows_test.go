@@ -25,6 +25,7 @@ var values = map[string]string{
 	"workflow.status":                 "Succeeded",
 	"workflow.parameters.cluster":     "team-a",
 	"workflow.parameters.user":        "alice",
+	"workflow.parameters.machines":    "m1",
 	"inputs.parameters.machine":       "m1",
 	"inputs.parameters.clusterGone":   "false",
 	"inputs.parameters.removeVolumes": "false",
@@ -68,10 +69,15 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 			assert.Equal(t, len(spec.Synchronization.Mutexes), 1, "two workflows must not work on one cluster")
 			for _, parameter := range spec.Arguments.Parameters {
 				assert.Assert(t, parameter.Description != nil, "parameter %q has no description", parameter.Name)
-				assert.Assert(t, parameter.Value != nil || parameter.Name == "cluster" || parameter.Name == "user", "parameter %q has no default", parameter.Name)
+				assert.Assert(t, parameter.Value != nil || required(template.Name, parameter.Name), "parameter %q has no default", parameter.Name)
 			}
 		})
 	}
+}
+
+// required says which parameters users have to give. What takes machines away never means all of them by default.
+func required(template, parameter string) bool {
+	return parameter == "cluster" || parameter == "user" || parameter == "machines" && (template == "remove" || template == "reset")
 }
 
 func templates(t *testing.T) map[string]wfv1.WorkflowTemplate {

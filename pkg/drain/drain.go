@@ -48,8 +48,8 @@ func (d Drainer) Drain(ctx context.Context, node string, alive bool, report func
 	if err != nil {
 		return 0, err
 	}
-	if refusals := d.refusals(pods); len(refusals) > 0 {
-		return 0, fault.As(fault.Permanent, fmt.Errorf("node %s can't be drained: %s", node, joined(refusals)))
+	if err := refusal(node, d.refusals(pods)); err != nil {
+		return 0, err
 	}
 	if len(pods) == 0 {
 		return 0, nil

@@ -91,5 +91,3 @@ func named[T any](items []T, name func(T) string) string {
 	}
 	return text
 }
-
-func joined(sentences []string) string { return strings.Join(sentences, "; ") }

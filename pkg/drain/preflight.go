@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -131,6 +132,16 @@ func (d Drainer) ask(ctx context.Context, pod corev1.Pod) (asked Pod, never bool
 	}
 	asked.Owner, asked.Blocked = d.owner(ctx, pod), d.hindrance(ctx, pod, refusal)
 	return asked, never, nil
+}
+
+// Refusal is an error when the drain would not begin, or never end; nil otherwise.
+func (p Preflight) Refusal() error { return refusal(p.Node, p.Refusals) }
+
+func refusal(node string, refusals []string) error {
+	if len(refusals) == 0 {
+		return nil
+	}
+	return fault.As(fault.Permanent, fmt.Errorf("node %s can't be drained: %s", node, strings.Join(refusals, "; ")))
 }
 
 // Reasons are what a preflight has to say to people, in sentences, without its refusals.

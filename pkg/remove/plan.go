@@ -40,6 +40,8 @@ type Entry struct {
 	Action Action `json:"action"`
 	// Reasons are problems of a refusal, or what will be done and lost, in sentences.
 	Reasons []string `json:"reasons,omitempty"`
+	// Warnings are those of the reasons that are to be known before: what is in the way, and what is lost.
+	Warnings []string `json:"warnings,omitempty"`
 	// Pods are those of the node, and what their eviction would meet; nil without a node.
 	Pods *drain.Preflight `json:"pods,omitempty"`
 }
@@ -109,11 +111,12 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 		entry.Action, entry.Reasons = ActionRefuse, pods.Refusals
 		return entry
 	}
-	entry.Reasons = append(podsOf(pods, options), entry.Reasons...)
+	said := podsOf(pods, options)
+	entry.Reasons, entry.Warnings = slices.Concat(said, entry.Reasons), said[1:]
 	return entry
 }
 
-// podsOf says what becomes of the node's pods and volumes.
+// podsOf says what becomes of the node's pods and volumes, first how many pods there are.
 func podsOf(pods drain.Preflight, options Options) []string {
 	reasons := pods.Reasons()
 	if !options.Drain {

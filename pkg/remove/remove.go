@@ -96,10 +96,20 @@ type departure struct {
 	own bool
 }
 
-// vacate cordons the node and drains it.
+// vacate cordons the node and drains it, unless it is known before that it can't be drained.
 func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(phase, text string)) ([]string, error) {
 	with := drain.Drainer{Client: from.Client, Policy: d.options.Policy}
 	name := from.Node.Name
+	if d.options.Drain {
+		report(phaseCordon, "looking at the pods of node "+name)
+		found, err := with.Preflight(ctx, from.Node, nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := found.Refusal(); err != nil {
+			return nil, err
+		}
+	}
 	report(phaseCordon, "keeping new pods away from node "+name)
 	own, err := with.Cordon(ctx, name, operation)
 	if err != nil {
@@ -109,7 +119,6 @@ func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(
 	if !d.options.Drain {
 		return nil, nil
 	}
-	report(phaseDrain, "looking at the pods of node "+name)
 	count, err := with.Drain(ctx, name, from.Alive, func(text string) { report(phaseDrain, text) })
 	if count == 0 {
 		return nil, err

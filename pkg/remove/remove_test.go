@@ -468,5 +468,6 @@ volumes on this machine, whose data stays on the machine, and without which thei
 preflight: the machine is node n1 of cluster team-a
 pods: process web (pid 901)
 node: n1 in the cluster`)
+	assert.Equal(t, len(entry.Warnings), 2)
 	assert.Assert(t, c.pods(t) == 2 && !c.node(t).Spec.Unschedulable)
 }

@@ -1,0 +1,71 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// chosen are the machines that leave. What takes nodes away needs to be told which: nothing never means all.
+func chosen(cluster *config.Cluster, expression string) ([]config.Machine, error) {
+	if strings.Trim(expression, ", \t\r\n") == "" {
+		return nil, fmt.Errorf("the parameter \"machines\" names none: give names with commas between, a label selector such as rack=a, or all")
+	}
+	return cluster.Select(expression)
+}
+
+// item is what a plan fans out over.
+type item struct {
+	Machine string `json:"machine"`
+}
+
+// leaveMessage is what a plan says of machines that leave: how many do, and how many have left.
+func leaveMessage(work, all, refused int, done string) string {
+	text := fmt.Sprintf("%d of %d machines to %s, %d have left already", work, all, done, all-work-refused)
+	if refused > 0 {
+		text += fmt.Sprintf(", %d can't:", refused)
+	}
+	return text
+}
+
+// verifyFlight looks once more and fails unless all have left.
+func verifyFlight(env *Env, call plugin.Call, cluster, machines string, verify func(context.Context, *reset.Conductor, []config.Machine) ([]reset.Finding, error)) plugin.Flight {
+	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		conductor, err := env.resetter(ctx, call, cluster)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		selected, err := chosen(conductor.Cluster, machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		report(fmt.Sprintf("looking at %d machines", len(selected)))
+		findings, err := verify(ctx, conductor, selected)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return leftResult(findings), nil
+	}}
+}
+
+func leftResult(findings []reset.Finding) plugin.Result {
+	unsound := reset.Unsound(findings)
+	result := plugin.Result{
+		Phase:   plugin.Succeeded,
+		Message: fmt.Sprintf("%d of %d machines have left", len(findings)-len(unsound), len(findings)),
+		Outputs: map[string]string{"table": boundTable(reset.FindingsTable(findings)), "report": encodeReport(findings)},
+	}
+	if len(unsound) == 0 {
+		return result
+	}
+	lines := []string{result.Message + "; not so:"}
+	for _, finding := range unsound {
+		lines = append(lines, fmt.Sprintf("%s: %s", finding.Machine, strings.Join(finding.Problems, "; ")))
+	}
+	result.Phase, result.Message = plugin.Failed, strings.Join(lines, "\n")
+	return result
+}

@@ -1,0 +1,122 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/remove"
+)
+
+// removeChoices are the parameters that all steps of a removal get.
+type removeChoices struct {
+	Cluster       string `json:"cluster"`
+	Drain         string `json:"drain"`
+	DrainTimeout  string `json:"drainTimeout"`
+	Force         string `json:"force"`
+	Unreachable   string `json:"unreachable"`
+	RemoveVolumes string `json:"removeVolumes"`
+}
+
+// removal is what the parameters mean; how long a drain may take is the fleet's to say where they do not.
+type removal struct {
+	options remove.Options
+	force   bool
+	timeout time.Duration
+}
+
+func (in removeChoices) read() (removal, error) {
+	var out removal
+	if in.Drain == "" {
+		in.Drain = "true"
+	}
+	for _, choice := range []struct {
+		name, text string
+		into       *bool
+	}{
+		{"drain", in.Drain, &out.options.Drain}, {"force", in.Force, &out.force},
+		{"unreachable", in.Unreachable, &out.options.Unreachable}, {"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
+	} {
+		var err error
+		if *choice.into, err = yes(choice.name, choice.text); err != nil {
+			return out, err
+		}
+	}
+	if in.DrainTimeout == "" {
+		return out, nil
+	}
+	timeout, err := time.ParseDuration(in.DrainTimeout)
+	if err != nil || timeout <= 0 {
+		return out, fmt.Errorf("the parameter \"drainTimeout\" is %q: give a time such as 90s or 5m, or nothing for drain.timeout of argosy.yaml", in.DrainTimeout)
+	}
+	out.timeout = timeout
+	return out, nil
+}
+
+func (r removal) over(policy config.Drain) remove.Options {
+	options := r.options
+	options.Policy = policy
+	options.Policy.Force = policy.Force || r.force
+	if r.timeout > 0 {
+		options.Policy.Timeout.Duration = r.timeout
+	}
+	return options
+}
+
+// remover opens cluster for removals.
+func (e *Env) remover(ctx context.Context, call plugin.Call, cluster string) (*remove.Conductor, error) {
+	conductor, err := e.resetter(ctx, call, cluster)
+	if err != nil {
+		return nil, err
+	}
+	return &remove.Conductor{Conductor: conductor}, nil
+}
+
+// removeStep takes one machine out of its cluster.
+type removeStep struct{ env *Env }
+
+func (removeStep) Name() string      { return "remove" }
+func (removeStep) Outputs() []string { return []string{"node", "changed", "report"} }
+
+func (s removeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		removeChoices
+		Machine     string `json:"machine"`
+		Concurrency string `json:"concurrency"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	asked, err := in.read()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{
+		Key: "remove/" + in.Cluster + "/" + in.Machine,
+		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+			conductor, err := s.env.remover(ctx, call, in.Cluster)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			machine, known := conductor.Cluster.Machine(in.Machine)
+			if !known {
+				return plugin.Result{}, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
+			}
+			limit, err := concurrency(in.Concurrency, conductor.Cluster)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			options := asked.over(conductor.Cluster.Fleet.Drain)
+			outcome, err := conductor.Remove(ctx, machine, options, s.env.windowFor(call, in.Cluster, limit), report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
+				"node": outcome.Node, "changed": strconv.FormatBool(outcome.Changed), "report": encode(outcome),
+			}}, nil
+		},
+	}, nil
+}

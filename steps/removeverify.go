@@ -1,0 +1,35 @@
+package steps
+
+import (
+	"context"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/remove"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// removeVerifyStep looks at machines and cluster after a removal, and fails unless every machine is clean and has no node.
+type removeVerifyStep struct{ env *Env }
+
+func (removeVerifyStep) Name() string      { return "remove-verify" }
+func (removeVerifyStep) Outputs() []string { return []string{"table", "report"} }
+
+func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		Cluster       string `json:"cluster"`
+		Machines      string `json:"machines"`
+		Unreachable   string `json:"unreachable"`
+		RemoveVolumes string `json:"removeVolumes"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	asked, err := removeChoices{Unreachable: in.Unreachable, RemoveVolumes: in.RemoveVolumes}.read()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return verifyFlight(s.env, call, in.Cluster, in.Machines, func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
+		return (&remove.Conductor{Conductor: c}).Verify(ctx, machines, asked.options)
+	}), nil
+}

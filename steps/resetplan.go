@@ -1,0 +1,102 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// resetChoices are the parameters that all steps of a reset get.
+type resetChoices struct {
+	Cluster       string `json:"cluster"`
+	ClusterGone   string `json:"clusterGone"`
+	RemoveVolumes string `json:"removeVolumes"`
+}
+
+func (in resetChoices) read() (reset.Options, error) {
+	var options reset.Options
+	var err error
+	if options.ClusterGone, err = yes("clusterGone", in.ClusterGone); err != nil {
+		return options, err
+	}
+	options.RemoveVolumes, err = yes("removeVolumes", in.RemoveVolumes)
+	return options, err
+}
+
+// resetPlanStep says for each machine what a reset will take away, or why it can't.
+type resetPlanStep struct{ env *Env }
+
+func (resetPlanStep) Name() string      { return "reset-plan" }
+func (resetPlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
+
+func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		resetChoices
+		Machines    string `json:"machines"`
+		Concurrency string `json:"concurrency"`
+		DryRun      string `json:"dryRun"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	options, err := in.read()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	dryRun, err := yes("dryRun", in.DryRun)
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		conductor, err := s.env.resetter(ctx, call, in.Cluster)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		machines, err := chosen(conductor.Cluster, in.Machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
+			return plugin.Result{}, err
+		}
+		report(fmt.Sprintf("looking at %d machines", len(machines)))
+		entries, err := conductor.Plan(ctx, machines, options)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return resetPlanResult(entries, dryRun), nil
+	}}, nil
+}
+
+// resetUrgency orders a plan by what people have to know first.
+var resetUrgency = map[reset.Action]int{reset.ActionRefuse: 0, reset.ActionReset: 1, reset.ActionNothing: 2}
+
+// resetPlanResult fans out as that of a removal does.
+func resetPlanResult(entries []reset.Entry, dryRun bool) plugin.Result {
+	items, refused := []item{}, []string{}
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b reset.Entry) int { return cmp.Compare(resetUrgency[a.Action], resetUrgency[b.Action]) })
+	for _, entry := range sorted {
+		if entry.Action == reset.ActionNothing {
+			continue
+		}
+		items = append(items, item{entry.Machine})
+		if entry.Action == reset.ActionRefuse {
+			refused = append(refused, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
+		}
+	}
+	result := plugin.Result{
+		Phase:   plugin.Succeeded,
+		Message: strings.Join(append([]string{leaveMessage(len(items)-len(refused), len(entries), len(refused), "reset")}, refused...), "\n"),
+		Outputs: map[string]string{"machines": encode(items), "table": boundTable(reset.Table(sorted)), "plan": encodeReport(sorted)},
+	}
+	if dryRun && len(refused) > 0 {
+		result.Phase = plugin.Failed
+	}
+	return result
+}

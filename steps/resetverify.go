@@ -1,0 +1,32 @@
+package steps
+
+import (
+	"context"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// resetVerifyStep looks at machines after a reset, and fails unless every one is clean and has no node.
+type resetVerifyStep struct{ env *Env }
+
+func (resetVerifyStep) Name() string      { return "reset-verify" }
+func (resetVerifyStep) Outputs() []string { return []string{"table", "report"} }
+
+func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		resetChoices
+		Machines string `json:"machines"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	options, err := in.read()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return verifyFlight(s.env, call, in.Cluster, in.Machines, func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
+		return c.Verify(ctx, machines, options)
+	}), nil
+}
