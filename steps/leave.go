@@ -10,14 +10,6 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// chosen are the machines that leave. What takes nodes away needs to be told which: nothing never means all.
-func chosen(cluster *config.Cluster, expression string) ([]config.Machine, error) {
-	if strings.Trim(expression, ", \t\r\n") == "" {
-		return nil, fmt.Errorf("the parameter \"machines\" names none: give names with commas between, a label selector such as rack=a, or all")
-	}
-	return cluster.Select(expression)
-}
-
 // item is what a plan fans out over.
 type item struct {
 	Machine string `json:"machine"`
@@ -39,7 +31,7 @@ func verifyFlight(env *Env, call plugin.Call, cluster, machines string, verify f
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		selected, err := chosen(conductor.Cluster, machines)
+		selected, err := conductor.Cluster.SelectNamed(machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}

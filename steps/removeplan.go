@@ -40,7 +40,7 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := chosen(conductor.Cluster, in.Machines)
+		machines, err := conductor.Cluster.SelectNamed(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}

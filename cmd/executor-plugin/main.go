@@ -59,6 +59,7 @@ WorkflowTemplates under workflows/. The other commands do the same by hand, with
   executor-plugin plan --namespace team-a --cluster team-a say what a join would do, and why not
   executor-plugin join --namespace team-a --cluster team-a --machines m1,m2
   executor-plugin reconcile --namespace team-a --dry-run   show what differs on nodes; without --dry-run put it right
+  executor-plugin remove --namespace team-a --machines m1   say what a removal would meet; --yes drains and resets it
   executor-plugin reset --namespace team-a --machines m1    say what a reset would take away; --yes does it
   executor-plugin images import --namespace team-a --machines m1 oci://registry.example.com/app:v1
   executor-plugin backup --namespace team-b                 store and keys into an archive; restore brings them back
@@ -71,7 +72,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), validateCommand(), configCommand(), provisionCommand(), planCommand(), joinCommand(), reconcileCommand(), verifyCommand(), resetCommand(),
+	root.AddCommand(serveCommand(), validateCommand(), configCommand(), provisionCommand(), planCommand(), joinCommand(), reconcileCommand(), verifyCommand(), removeCommand(), resetCommand(),
 		bundleCommand(), imagesCommand(), installToCommand(), awaitEndCommand(),
 		backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand(), kubeconfigCommand())
 	return root

@@ -39,8 +39,8 @@ move. A machine that is another cluster's node is refused untouched. What the ma
 Running it again is safe and finishes what was interrupted. Ctrl-C stops each machine at its next safe point.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if request.machines == "" {
-				return usageError{errors.New(`say which machines: --machines with names, a label selector, or "all"`)}
+			if err := sayWhich(request.machines); err != nil {
+				return err
 			}
 			conductor, done, err := where.resetter(command.Context())
 			if err != nil {
@@ -60,6 +60,14 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 	return command
 }
 
+// sayWhich refuses a command that takes machines away and is not told which.
+func sayWhich(machines string) error {
+	if machines == "" {
+		return usageError{errors.New(`say which machines: --machines with names, a label selector, or "all"`)}
+	}
+	return nil
+}
+
 // resetter opens the cluster's machines; done closes the connections.
 func (p *place) resetter(ctx context.Context) (conductor *reset.Conductor, done func(), err error) {
 	source, keys, err := p.open()
@@ -77,7 +85,7 @@ func (p *place) resetter(ctx context.Context) (conductor *reset.Conductor, done 
 
 // carryOut shows the plan, refuses when a machine is refused or nobody said yes, and resets the machines.
 func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, out io.Writer) error {
-	machines, err := conductor.Cluster.Select(r.machines)
+	machines, err := conductor.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err
 	}
@@ -96,22 +104,23 @@ func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, 
 	if !r.confirmed {
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
-	return r.resetAll(ctx, conductor, machines, out)
+	return eachOf(ctx, conductor.Cluster, machines, r.concurrency, out, func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (fmt.Stringer, error) {
+		return conductor.Reset(ctx, m, r.options, window, report)
+	})
 }
 
-// resetAll resets machines and returns an error that names those that failed.
-func (r resetRequest) resetAll(ctx context.Context, conductor *reset.Conductor, machines []config.Machine, out io.Writer) error {
-	limit := r.concurrency
-	if limit <= 0 {
-		limit = conductor.Cluster.Fleet.Limits.Concurrency
+// eachOf has machines leave, as many at once as concurrency says, and returns an error that names those that failed.
+func eachOf(ctx context.Context, cluster *config.Cluster, machines []config.Machine, concurrency int, out io.Writer, do func(context.Context, config.Machine, *conduct.Window, func(string)) (fmt.Stringer, error)) error {
+	if concurrency <= 0 {
+		concurrency = cluster.Fleet.Limits.Concurrency
 	}
-	terminal, window := newTerminal(out), conduct.NewWindow(limit)
+	terminal, window := newTerminal(out), conduct.NewWindow(concurrency)
 	var mu sync.Mutex
 	var failed []string
 	var group errgroup.Group
 	for _, machine := range machines {
 		group.Go(func() error {
-			outcome, err := conductor.Reset(ctx, machine, r.options, window, func(text string) { terminal.progress(machine.Name, text) })
+			outcome, err := do(ctx, machine, window, func(text string) { terminal.progress(machine.Name, text) })
 			if err != nil {
 				terminal.line(machine.Name, err.Error())
 				mu.Lock()

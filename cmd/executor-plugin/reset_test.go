@@ -82,8 +82,10 @@ func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingReset(t *testing.T) {
 	assert.Equal(t, started, 0)
 }
 
-func TestAResetNamesItsMachines(t *testing.T) {
-	_, code, err := run(t, "reset", "--namespace", "team-a", "--yes")
-	assert.ErrorContains(t, err, "say which machines")
-	assert.Equal(t, code, exitConfiguration)
+func TestAResetAndARemovalNameTheirMachines(t *testing.T) {
+	for _, command := range []string{"reset", "remove"} {
+		_, code, err := run(t, command, "--namespace", "team-a", "--yes")
+		assert.ErrorContains(t, err, "say which machines")
+		assert.Equal(t, code, exitConfiguration)
+	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,14 @@ func (c *Cluster) Select(expression string) ([]Machine, error) {
 		return c.selectByLabels(expression)
 	}
 	return c.selectByNames(words)
+}
+
+// SelectNamed is Select for what takes machines away: it needs to be told which, and nothing never means all.
+func (c *Cluster) SelectNamed(expression string) ([]Machine, error) {
+	if len(splitList(expression)) == 0 {
+		return nil, fault.As(fault.Configuration, errors.New("say which machines: names with commas between, a label selector such as rack=a, or all"))
+	}
+	return c.Select(expression)
 }
 
 // splitList separates at commas and drops what is empty.

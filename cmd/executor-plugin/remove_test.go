@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/remove"
+	"argosy.dev/argosy/pkg/reset"
+)
+
+// removeBoth calls the command's work on machines m1 and m2, which have no nodes, and says how many were worked on.
+func removeBoth(t *testing.T, refused string, request removeRequest) (out string, started int, err error) {
+	t.Helper()
+	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
+apiVersion: argosy.dev/v1alpha1
+kind: Fleet
+cluster: {kubeconfigSecret: kubeconfig}
+machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
+`))
+	assert.NilError(t, err)
+	conductor := &reset.Conductor{
+		Cluster: cluster,
+		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
+		Machine: func(m config.Machine) conduct.Machine {
+			return resettable{refused: m.Name == refused, started: &started}
+		},
+	}
+	var text bytes.Buffer
+	request.machines, request.concurrency = "all", 1
+	err = request.carryOut(t.Context(), &remove.Conductor{Conductor: conductor}, &text)
+	return text.String(), started, err
+}
+
+func TestARemovalWithoutYesOnlySaysWhatItWouldDo(t *testing.T) {
+	out, started, err := removeBoth(t, "", removeRequest{})
+	assert.Assert(t, errors.As(err, new(usageError)), "%v", err)
+	assert.ErrorContains(t, err, "say --yes")
+	assert.Equal(t, strings.Count(out, "binaries from /usr/local/bin/.argosy"), 2, out)
+	assert.Equal(t, started, 0)
+}
+
+func TestARemovalWithYesDoesItAndSaysWhatIsLeftToDo(t *testing.T) {
+	out, started, err := removeBoth(t, "", removeRequest{confirmed: true})
+	assert.NilError(t, err)
+	assert.Equal(t, started, 2)
+	assert.Assert(t, strings.HasSuffix(out, "The machines have left; take them out of machines in argosy.yaml, or the next join brings them back.\n"), out)
+}
+
+func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingRemoved(t *testing.T) {
+	_, started, err := removeBoth(t, "m2", removeRequest{confirmed: true})
+	assert.ErrorContains(t, err, "machine m2 can't be removed as it is")
+	assert.Equal(t, started, 0)
+}
+
+func TestTheCommandLineAddsToTheFleetsPolicy(t *testing.T) {
+	fleet := config.Defaults().Fleet.Drain
+	assert.DeepEqual(t, removeRequest{}.over(fleet).Policy, fleet)
+	policy := removeRequest{force: true, timeout: time.Second}.over(fleet).Policy
+	assert.Assert(t, policy.Force && policy.Timeout.Duration == time.Second && policy.DeleteEmptyDirData)
+}
