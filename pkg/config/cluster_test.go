@@ -124,6 +124,20 @@ func TestASelectionThatMeansNothingIsRefused(t *testing.T) {
 	}
 }
 
+func TestWhatTakesMachinesAwayMeansNoneByNothing(t *testing.T) {
+	c := parse(t, goodVCluster, threeMachines)
+	for _, nothing := range []string{"", " ", ",", " , \t"} {
+		_, err := c.SelectNamed(nothing)
+		assert.ErrorContains(t, err, "say which machines")
+		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	}
+	for expression, count := range map[string]int{"all": 3, "alpha": 1, "zone=a": 2} {
+		machines, err := c.SelectNamed(expression)
+		assert.NilError(t, err)
+		assert.Equal(t, len(machines), count)
+	}
+}
+
 func TestAClusterWithoutMachinesSelectsNone(t *testing.T) {
 	c := parse(t, hostedVCluster, hostedFleet)
 	machines, err := c.Select("all")
