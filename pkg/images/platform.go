@@ -18,28 +18,26 @@ func (r *registries) platform(ctx context.Context, archive *layout, image name.R
 	if err != nil {
 		return fault.As(fault.Permanent, fmt.Errorf("reading its index: %w", err))
 	}
-	chosen, others, err := choose(imageName(image), index, arch)
+	chosen, travelling, err := choose(imageName(image), index, arch)
 	if err != nil {
 		return err
 	}
-	for _, other := range others {
-		manifest, err := r.get(ctx, image.Context().Digest(other.Digest.String()))
+	for _, one := range travelling {
+		manifest, err := r.get(ctx, image.Context().Digest(one.Digest.String()))
 		if err != nil {
 			return err
 		}
-		if err := archive.manifest(other.Digest, manifest.Manifest); err != nil {
+		if err := archive.manifest(one.Digest, manifest.Manifest); err != nil {
+			return err
+		}
+		if one.Digest != chosen.Digest {
+			continue
+		}
+		if _, err := r.content(archive, image, manifest.Manifest); err != nil {
 			return err
 		}
 	}
-	manifest, err := r.get(ctx, image.Context().Digest(chosen.Digest.String()))
-	if err != nil {
-		return err
-	}
-	if err := archive.manifest(chosen.Digest, manifest.Manifest); err != nil {
-		return err
-	}
-	_, err = r.content(archive, image, manifest.Manifest)
-	return err
+	return nil
 }
 
 // single adds an image that comes in one platform only, if it is the right one.

@@ -167,8 +167,8 @@ func (p *PlatformError) Error() string {
 // the machine could run too.
 var family = map[string][]string{"amd64": {"amd64", "386"}, "arm64": {"arm64", "arm"}}
 
-// choose finds in an index the manifest for an architecture, and those that have to travel with it.
-func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descriptor, others []v1.Descriptor, err error) {
+// choose finds in an index the manifest for an architecture, and those that travel: itself and the others of its family.
+func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descriptor, travelling []v1.Descriptor, err error) {
 	missing := &PlatformError{Image: image, Arch: arch}
 	for _, child := range index.Manifests {
 		platform := child.Platform
@@ -180,13 +180,13 @@ func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descr
 			chosen = child
 		}
 		if slices.Contains(family[arch], platform.Architecture) {
-			others = append(others, child)
+			travelling = append(travelling, child)
 		}
 	}
 	if chosen.Platform == nil {
 		return chosen, nil, fault.As(fault.Configuration, missing)
 	}
-	return chosen, others, nil
+	return chosen, travelling, nil
 }
 
 // isPlain says whether every machine of the architecture runs it.

@@ -1,0 +1,285 @@
+package images
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/feed"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+func pemOf(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// fakeMachine answers as argosy-node would: its operation asks for every archive that is sent, and ends.
+type fakeMachine struct {
+	mu            sync.Mutex
+	arch          string
+	plan          spec.Status
+	working       string
+	inspectErrors []error // returned first, one a call
+	result        spec.Status
+
+	questions []spec.Question
+	started   []spec.Operation
+	received  map[string]int // bytes by key
+	cancelled int
+	done      chan struct{}
+}
+
+func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.inspectErrors) > 0 {
+		err := m.inspectErrors[0]
+		m.inspectErrors = m.inspectErrors[1:]
+		return spec.Facts{}, err
+	}
+	m.questions = append(m.questions, question)
+	facts := spec.Facts{Arch: m.arch, Working: m.working}
+	if operation, asked := question.Operations[m.arch]; asked {
+		plan := m.plan
+		plan.ID = operation.ID
+		facts.Plan = &plan
+	}
+	return facts, nil
+}
+
+func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.started = append(m.started, operation)
+	m.done = make(chan struct{})
+	if !Sends(operation.Images.Sources) {
+		close(m.done)
+	}
+	return spec.Status{ID: operation.ID, State: spec.Running, Total: 2}, nil
+}
+
+func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
+	if m.cancelled > 0 {
+		return spec.Status{State: spec.Cancelled}, nil
+	}
+	each(spec.Status{State: spec.Running, Phase: "images", Index: 2, Total: 2, Progress: &spec.Progress{Done: 214e6, Total: 398e6, Rate: 96e6, What: "app.tar (2 of 5)"}})
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return spec.Status{State: spec.Running}, context.Cause(ctx)
+	}
+	each(m.result)
+	return m.result, nil
+}
+
+func (m *fakeMachine) Cancel(context.Context, string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cancelled++
+	return nil
+}
+
+func (m *fakeMachine) Feed(ctx context.Context, _ string, open feed.Open) error {
+	for _, source := range m.started[len(m.started)-1].Images.Sources {
+		if source.Sent == nil {
+			continue
+		}
+		archive, err := open(ctx, source.Sent.Key)
+		if err != nil {
+			return err
+		}
+		n, err := io.Copy(io.Discard, archive)
+		if err := errors.Join(err, archive.Close()); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.received[source.Sent.Key] = int(n)
+		m.mu.Unlock()
+	}
+	close(m.done)
+	return nil
+}
+
+func planOf(outcome spec.Outcome, detail string) spec.Status {
+	return spec.Status{Total: 2, Phases: []spec.Phase{{Name: "preflight", Outcome: spec.Held}, {Name: "images", Outcome: outcome, Detail: detail}}}
+}
+
+func lacking() *fakeMachine {
+	done := planOf(spec.Applied, "2 of 2 archives imported: /srv/images/a.tar (x.org/a:v1)")
+	done.State, done.Changed = spec.Succeeded, true
+	return &fakeMachine{arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives have to be imported"), result: done, received: map[string]int{}}
+}
+
+func conductor(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Conductor {
+	t.Helper()
+	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true, joinNode: {containerd: {importImages: ["+importImages+"]}}}\n"), []byte(`
+apiVersion: argosy.dev/v1alpha1
+kind: Fleet
+cluster: {kubeconfigSecret: kubeconfig}
+machines: [{name: m1, address: 192.0.2.1}]
+limits: {retryBudget: 3s}
+`))
+	assert.NilError(t, err)
+	return &Conductor{
+		Cluster: cluster, Supply: supply,
+		UID:     func(context.Context) (string, error) { return "uid-a", nil },
+		Machine: func(config.Machine) Machine { return machine },
+	}
+}
+
+func run(ctx context.Context, c *Conductor, items ...string) (Outcome, []string, error) {
+	var mu sync.Mutex
+	var said []string
+	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, conduct.NewWindow(1), func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		said = append(said, text)
+	})
+	return outcome, said, err
+}
+
+func TestAMachineIsSentWhatItLacks(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "app:v1", "linux/amd64", "linux/arm64")
+	machine := lacking()
+	outcome, said, err := run(t.Context(), conductor(t, h.supply(), machine, ""), "/srv/images", "oci://"+h.host+"/app:v1")
+	assert.NilError(t, err)
+	assert.Assert(t, outcome.Changed)
+	assert.Assert(t, strings.Contains(outcome.String(), "2 of 2 archives imported"), outcome.String())
+	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "[2/2 images] app.tar (2 of 5): 214 of 398 MB, 96 MB/s"), said)
+	wanted := machine.started[0].Images
+	assert.Equal(t, wanted.ClusterUID, "uid-a")
+	assert.Equal(t, wanted.BinariesPath, "/usr/local/bin")
+	assert.DeepEqual(t, wanted.Sources[0], spec.ImageSource{Name: "/srv/images", Path: "/srv/images"})
+	assert.Equal(t, int64(machine.received[wanted.Sources[1].Sent.Key]), wanted.Sources[1].Sent.Size)
+	assert.Assert(t, machine.started[0].Secrets.Empty())
+}
+
+func TestAMachineThatHasAllIsNotWorkedOn(t *testing.T) {
+	machine := lacking()
+	machine.plan = planOf(spec.Held, "the images of all 1 archives are there")
+	outcome, _, err := run(t.Context(), conductor(t, NewSupply(Settings{}), machine, "/srv/images"))
+	assert.NilError(t, err)
+	assert.Equal(t, outcome.String(), "machine m1: the images of all 1 archives are there")
+	assert.Equal(t, len(machine.started), 0)
+	assert.Equal(t, machine.questions[0].Operations["arm64"].Images.Sources[0].Path, "/srv/images", "what the documents name")
+}
+
+func TestWhatCannotBeHadIsSaidBeforeAMachineIsAsked(t *testing.T) {
+	h := newHub(t)
+	machine := lacking()
+	c := conductor(t, h.supply(), machine, "")
+	_, _, err := run(t.Context(), c, "oci://"+h.host+"/none:v1", "oci://"+h.host+"/nor:v1")
+	assert.ErrorContains(t, err, "/none:v1")
+	assert.ErrorContains(t, err, "/nor:v1")
+	assert.Equal(t, len(machine.questions), 0)
+	_, err = c.Plan(t.Context(), c.Cluster.Fleet.Machines, []string{"oci://" + h.host + "/none:v1"}, func(string) {})
+	assert.ErrorContains(t, err, "/none:v1")
+}
+
+func TestAMachineForWhoseArchitectureThereIsNoImageIsRefused(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "app:v1", "linux/arm64")
+	machine := lacking()
+	_, _, err := run(t.Context(), conductor(t, h.supply(), machine, ""), "oci://"+h.host+"/app:v1")
+	assert.ErrorContains(t, err, "only for linux/arm64")
+	assert.Equal(t, len(machine.started), 0)
+	machine.arch = "arm64"
+	_, _, err = run(t.Context(), conductor(t, h.supply(), machine, ""), "oci://"+h.host+"/app:v1")
+	assert.NilError(t, err)
+	machine.arch = "riscv64"
+	_, _, err = run(t.Context(), conductor(t, h.supply(), machine, ""), "/srv/images")
+	assert.ErrorContains(t, err, `architecture "riscv64"`)
+}
+
+func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
+	machine := lacking()
+	machine.result = spec.Status{State: spec.Failed, Phase: "images", Error: &spec.Error{
+		Class: fault.Permanent, Phase: "images", Message: "1 of 2 archives could not be imported", Problems: []string{"/srv/images/b.tar: it is damaged"},
+	}}
+	_, _, err := run(t.Context(), conductor(t, NewSupply(Settings{}), machine, ""), "/srv/images")
+	assert.ErrorContains(t, err, "/srv/images/b.tar: it is damaged")
+	assert.Equal(t, len(machine.started), 1)
+}
+
+func TestALostMachineIsTriedAgainAndARunningImportAttachedTo(t *testing.T) {
+	machine := lacking()
+	machine.inspectErrors = []error{fault.As(fault.Transient, errors.New("no route to host"))}
+	c := conductor(t, NewSupply(Settings{}), machine, "")
+	_, said, err := run(t.Context(), c, "/srv/images")
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
+
+	machine.working = machine.started[0].ID
+	window := conduct.NewWindow(1)
+	leave, err := window.Enter(t.Context(), func(int) {})
+	assert.NilError(t, err)
+	defer leave()
+	_, err = c.Import(t.Context(), c.Cluster.Fleet.Machines[0], []string{"/srv/images"}, window, func(string) {})
+	assert.NilError(t, err, "it does not wait for a place")
+	assert.Equal(t, machine.started[1].ID, machine.started[0].ID)
+}
+
+func TestACancelledImportStopsTheMachine(t *testing.T) {
+	machine := lacking()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	h := newHub(t)
+	h.push(t, "app:v1", "linux/amd64")
+	c := conductor(t, h.supply(), machine, "")
+	c.Machine = func(config.Machine) Machine { return hanging{machine, func() { cancel(errors.New("stopped")) }} }
+	_, _, err := run(ctx, c, "oci://"+h.host+"/app:v1")
+	assert.ErrorContains(t, err, "stopped")
+	assert.Equal(t, fault.ClassOf(err), fault.Cancelled)
+	assert.Equal(t, machine.cancelled, 1)
+}
+
+// hanging is a machine whose operation asks for nothing.
+type hanging struct {
+	*fakeMachine
+	fed func()
+}
+
+func (h hanging) Feed(ctx context.Context, _ string, _ feed.Open) error {
+	h.fed()
+	<-ctx.Done()
+	return nil
+}
+
+func TestThePlanSaysWhatMachinesLack(t *testing.T) {
+	held, refused := lacking(), lacking()
+	held.plan = planOf(spec.Held, "the images of all 1 archives are there")
+	refused.plan.Error = &spec.Error{Class: fault.Permanent, Message: "x", Problems: []string{"The machine is no node of cluster team-a; join it first."}}
+	busy := lacking()
+	busy.inspectErrors = []error{errors.New("no route to host")}
+	for name, test := range map[string]struct {
+		machine *fakeMachine
+		action  Action
+		says    string
+	}{
+		"lacks": {lacking(), ActionImport, "2 of 2 archives have to be imported"}, "has all": {held, ActionNothing, "are there"},
+		"no node": {refused, ActionRefuse, "join it first"}, "unreachable": {busy, ActionRefuse, "no route to host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := conductor(t, NewSupply(Settings{}), test.machine, "/srv/images")
+			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, func(string) {})
+			assert.NilError(t, err)
+			assert.Equal(t, entries[0].Action, test.action)
+			assert.Assert(t, strings.Contains(Table(entries), test.says), Table(entries))
+			assert.Equal(t, len(With(test.action, entries)), 1)
+			assert.Equal(t, len(test.machine.started), 0)
+		})
+	}
+	c := conductor(t, NewSupply(Settings{}), lacking(), "")
+	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, entries[0].Action, ActionNothing)
+}
