@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/steps"
@@ -36,6 +37,16 @@ func open(_ context.Context, _, name string) (*join.Conductor, error) {
 	return &join.Conductor{Cluster: cluster, Version: "v1.34.4", Target: &join.Target{Client: fake.NewClientset()}}, nil
 }
 
+func openImages(ctx context.Context, namespace, name string) (*images.Conductor, error) {
+	opened, err := open(ctx, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return &images.Conductor{
+		Cluster: opened.Cluster, Supply: images.NewSupply(images.Settings{}), UID: func(context.Context) (string, error) { return "uid", nil },
+	}, nil
+}
+
 // workflowOf is a finished workflow with the given plugin nodes.
 type workflowOf wfv1.Nodes
 
@@ -49,7 +60,7 @@ func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plu
 	assert.NilError(t, err)
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "template", encoded)
 	assert.NilError(t, err)
-	for _, step := range steps.All(steps.NewEnv(steps.Openers{Join: open}, slog.New(slog.DiscardHandler)), workflows) {
+	for _, step := range steps.All(steps.NewEnv(steps.Openers{Join: open, Images: openImages}, slog.New(slog.DiscardHandler)), workflows) {
 		if step.Name() == call.Step {
 			flight, err := step.Prepare(call)
 			if err != nil {
@@ -80,6 +91,9 @@ func TestBadParametersAreSaidWithWhatToGive(t *testing.T) {
 		{"volumes that may be replaced", map[string]string{"step": "restore", "cluster": "a", "replaceVolumes": "maybe"}, `"replaceVolumes" is "maybe"`},
 		{"machines that are neither refused nor reset nor kept", map[string]string{"step": "deprovision-check", "cluster": "a", "machines": "all"}, "give one of refuse, reset, keep"},
 		{"a final backup that is neither", map[string]string{"step": "deprovision-remove", "cluster": "a", "machines": "refuse", "finalBackup": "no"}, `"finalBackup" is "no"`},
+		{"unknown machine to import into", map[string]string{"step": "import-images", "cluster": "a", "machine": "m2"}, `no machine "m2"`},
+		{"images that are none", map[string]string{"step": "images-plan", "cluster": "a", "images": "/srv, app:v1"}, `"app:v1": it is neither`},
+		{"an import on many machines", map[string]string{"step": "images-plan", "cluster": "a", "concurrency": "many"}, "or 0 for the limit"},
 		{"hostile machine", map[string]string{"step": "join", "cluster": "a", "machine": "$(reboot)"}, `no machine "$(reboot)"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -67,6 +67,8 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 		"no operation":      {[]string{"plan"}, "", "reading the operation from standard input"},
 		"unknown field":     {[]string{"plan"}, `{"id":"a","wish":1}`, `unknown field "wish"`},
 		"unknown kind":      {[]string{"plan"}, `{"id":"a","kind":"dance"}`, `does not know the kind "dance"`},
+		"empty import":      {[]string{"plan"}, `{"id":"a","kind":"images"}`, "says nothing of what to import"},
+		"feed without pipe": {[]string{"feed", "--id", "a"}, "", "have to be open files"},
 		"empty join":        {[]string{"plan"}, `{"id":"a","kind":"join"}`, "says nothing of what to join"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +81,7 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 func TestHelpAndVersionAnswer(t *testing.T) {
 	out, err := call(t, "", "--help")
 	assert.NilError(t, err)
-	for _, command := range []string{"inspect", "plan", "start", "watch", "cancel", "run", "version"} {
+	for _, command := range []string{"inspect", "plan", "start", "watch", "cancel", "feed", "run", "version"} {
 		assert.Assert(t, strings.Contains(out, "argosy-node "+command), command)
 	}
 	out, err = call(t, "", "version")

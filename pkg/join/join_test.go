@@ -2,6 +2,7 @@ package join_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -54,6 +56,9 @@ type fakeMachine struct {
 
 	// feeds is what the machine does once it is fed.
 	feeds func(ctx context.Context, open feed.Open) error
+
+	// asks, when set, has the operation ask for an archive, and Watch not end before what came of it is there.
+	asks chan string
 
 	started   []spec.Operation
 	fed       int
@@ -104,6 +109,13 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 	}
 	if m.arrives != nil {
 		<-m.arrives
+	}
+	if m.asks != nil {
+		each(spec.Status{State: spec.Running, Phase: "images", Feed: "key"})
+		each(spec.Status{State: spec.Running, Phase: "images", Feed: "key"})
+		if got := <-m.asks; got != "archive" {
+			return spec.Status{}, fmt.Errorf("was sent %q", got)
+		}
 	}
 	each(m.result)
 	return m.result, nil
@@ -441,4 +453,44 @@ func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 		}
 	})
 	assert.NilError(t, err)
+}
+
+func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
+	client := fake.NewClientset()
+	files := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "archive") }))
+	defer files.Close()
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(), arrives: make(chan struct{})}
+	machine.onStart = func(spec.Operation) {
+		_, err := client.CoreV1().Nodes().Create(t.Context(), readyNode("m1", corev1.ConditionTrue), metav1.CreateOptions{})
+		assert.Check(t, err)
+	}
+	c := conductor(t, machine, client)
+	c.Images = images.NewSupply(images.Settings{CACert: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: files.Certificate().Raw}))})
+	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"/srv/images", files.URL + "/app.tar"}
+	sent := make(chan string, 1)
+	machine.feeds = func(ctx context.Context, open feed.Open) error {
+		archive, err := open(ctx, machine.started[0].Join.ImportImages[1].Sent.Key)
+		if err != nil {
+			return err
+		}
+		content, err := io.ReadAll(archive)
+		sent <- string(content)
+		return errors.Join(err, archive.Close())
+	}
+	machine.asks = sent
+
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, machine.fed, 1)
+	assert.Equal(t, machine.started[0].Join.ImportImages[0].Path, "/srv/images")
+}
+
+func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}}
+	c := conductor(t, machine, fake.NewClientset())
+	c.Images = images.NewSupply(images.Settings{})
+	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
+	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
+	assert.Equal(t, len(machine.started), 0)
 }

@@ -58,6 +58,9 @@ func (f *fakePrograms) Run(_ context.Context, c host.Command) ([]byte, error) {
 	f.mu.Lock()
 	f.calls = append(f.calls, name+" "+strings.Join(c.Argv[1:], " "))
 	f.mu.Unlock()
+	if c.Stdin != nil {
+		_, _ = io.Copy(io.Discard, c.Stdin)
+	}
 	answer := f.answers[name]
 	if answer == nil {
 		return nil, nil

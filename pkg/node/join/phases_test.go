@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/images/archivetest"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -331,6 +333,38 @@ func TestImagesAreNamedAsContainerdDoes(t *testing.T) {
 	} {
 		assert.Equal(t, fullReference(image), full)
 	}
+}
+
+func TestImagesThatTheUserNamesAreImportedBesideThePauseImage(t *testing.T) {
+	m := newMachine(t).withBundle()
+	m.socket()
+	m.write("/usr/local/bin/ctr", "ctr")
+	assert.NilError(t, os.Chmod(m.host.Path("/usr/local/bin/ctr"), 0o755))
+	pinnedPause := "registry.k8s.io/pause:3.10.1 x sha256:01 io.cri-containerd.pinned=pinned\n"
+	listed := pinnedPause
+	m.programs.answers["ctr"] = func(argv []string) (string, error) {
+		if slices.Contains(argv, "list") {
+			return listed, nil
+		}
+		return "", nil
+	}
+	m.join.ImportImages = []spec.ImageSource{{Name: "/images", Path: "/images"}}
+	archive := archivetest.Image{Name: "registry.example.org/app:v1", Size: 100}
+	var content bytes.Buffer
+	digest, err := archive.WriteLayout(&content)
+	assert.NilError(t, err)
+	m.write("/images/app.tar", content.String())
+
+	_, detail, err := checkImages(t.Context(), m.context)
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(detail, "1 of 1 archives have to be imported: /images/app.tar"), detail)
+	_, err = applyImages(t.Context(), m.context)
+	assert.ErrorContains(t, err, "the runtime has no image registry.example.org/app:v1")
+	listed += "registry.example.org/app:v1 x " + digest + " 1 KiB\n"
+	detail, err = applyImages(t.Context(), m.context)
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(detail, "1 of 1 archives imported"), detail)
+	assert.Assert(t, holds(t, m, checkImages))
 }
 
 func TestTheKubeletsUnitIsInstalledAndNotStarted(t *testing.T) {
