@@ -42,6 +42,8 @@ var figures = []struct {
 	{"join-3", (*bench).joinThree},
 	{"again", (*bench).again},
 	{"upload", (*bench).upload},
+	{"import-1", (*bench).importOne},
+	{"import-3", (*bench).importThree},
 	{"memory", (*bench).memory},
 	{"submit", (*bench).submit},
 	{"provision", (*bench).provision},
