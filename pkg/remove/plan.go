@@ -91,6 +91,9 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 		return entry
 	case reset.ActionRefuse:
 		entry.Action = ActionRefuse
+		if found.Unreached {
+			entry.Reasons = append(entry.Reasons, "if the machine is dead for good, say unreachable")
+		}
 		return entry
 	}
 	if found.Node == nil {

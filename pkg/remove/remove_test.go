@@ -35,6 +35,7 @@ type fakeMachine struct {
 	plan       spec.Status
 	result     spec.Status
 	startError error
+	inspectErr error
 	onStart    func()
 	started    int
 }
@@ -42,6 +43,9 @@ type fakeMachine struct {
 func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.inspectErr != nil {
+		return spec.Facts{}, m.inspectErr
+	}
 	facts, plan := m.facts, m.plan
 	plan.ID = question.Operations["amd64"].ID
 	facts.Arch, facts.Plan = "amd64", &plan
@@ -470,4 +474,14 @@ pods: process web (pid 901)
 node: n1 in the cluster`)
 	assert.Equal(t, len(entry.Warnings), 2)
 	assert.Assert(t, c.pods(t) == 2 && !c.node(t).Spec.Unschedulable)
+}
+
+func TestAMachineThatDoesNotAnswerIsRefusedWithTheWayOut(t *testing.T) {
+	machine := joined()
+	machine.inspectErr = fault.As(fault.Transient, errors.New("no route to host"))
+	c := newCluster(node(corev1.ConditionUnknown))
+	entry := plan(t, conductor(t, machine, c), drained())
+	assert.Equal(t, entry.Action, remove.ActionRefuse)
+	assert.DeepEqual(t, entry.Reasons, []string{"no route to host", "if the machine is dead for good, say unreachable"})
+	assert.Assert(t, !c.node(t).Spec.Unschedulable)
 }

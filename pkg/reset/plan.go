@@ -13,6 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -40,6 +41,8 @@ type Entry struct {
 	Reasons []string `json:"reasons,omitempty"`
 	// Node is the machine's in the cluster; nil when it has none.
 	Node *corev1.Node `json:"-"`
+	// Unreached says that the refusal is for want of an answer, which another try may get.
+	Unreached bool `json:"-"`
 }
 
 // planParallel is how many machines are looked at at once.
@@ -88,7 +91,7 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes m
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	seen, err := c.look(ctx, machine, options)
 	if err != nil {
-		entry.Reasons = []string{err.Error()}
+		entry.Reasons, entry.Unreached = []string{err.Error()}, fault.IsTransient(err)
 		return entry
 	}
 	node := nodes[seen.nodeName()]
