@@ -79,13 +79,13 @@ func conductor(t *testing.T, joinNode, fleet string) *Conductor {
 func (c *Conductor) operation(t *testing.T) spec.Operation {
 	t.Helper()
 	c.bundles.found = map[string]spec.Bundle{"amd64": {Name: "kubernetes-v1.34.4-amd64.tar.gz", SHA256: strings.Repeat("0", 64)}}
-	question, err := c.question(t.Context(), c.Cluster.Fleet.Machines[0])
+	question, _, err := c.question(t.Context(), c.Cluster.Fleet.Machines[0])
 	assert.NilError(t, err)
 	return question.Operations["amd64"]
 }
 
 func TestADocumentsLoginWinsOverTheSecretsAndIsNoPartOfIdentity(t *testing.T) {
-	c := conductor(t, `{containerd: {registry: {auth: {"https://index.docker.io/v1/": {username: mine, password: p}, quay.io: {identityToken: t}}}}}`, "")
+	c := conductor(t, `{containerd: {registry: {auth: {index.docker.io: {username: mine, password: p}, quay.io: {identityToken: t}}}}}`, "")
 	c.Logins = map[string]spec.RegistryLogin{"docker.io": {Username: "of-the-secret"}, "gcr.io": {Auth: "dXNlcjpwYXNz"}}
 	op := c.operation(t)
 	assert.DeepEqual(t, op.Secrets.Registries, map[string]spec.RegistryLogin{
@@ -105,7 +105,6 @@ func TestSettingsBecomeWhatTheMachineIsAsked(t *testing.T) {
     preInstallCommands: [a]
     postJoinCommands: [b, c]
     containerd:
-      enabled: false
       pauseImage: registry.example.com/pause:1
       registry:
         configPath: /opt/registries
@@ -120,10 +119,14 @@ func TestSettingsBecomeWhatTheMachineIsAsked(t *testing.T) {
 	j := c.operation(t).Join
 	got, err := json.Marshal(map[string]any{"hooks": j.Hooks, "containerd": j.Containerd})
 	assert.NilError(t, err)
-	assert.Equal(t, string(got), `{"containerd":{"pauseImage":"registry.example.com/pause:1","cgroupDriver":"systemd","external":true,`+
+	assert.Equal(t, string(got), `{"containerd":{"pauseImage":"registry.example.com/pause:1","cgroupDriver":"systemd",`+
 		`"registry":{"configPath":"/opt/registries","mirrors":{"docker.io":{"server":"https://registry-1.docker.io","caCert":["/etc/ca.crt"],"overridePath":true,`+
 		`"hosts":[{"server":"http://10.0.0.1:5000","skipVerify":true,"capabilities":["pull"]},{"server":"https://mirror"}]}}}},`+
 		`"hooks":{"preInstall":["a"],"postJoin":["b","c"],"timeout":"1m30s"}}`)
+
+	own := conductor(t, `{containerd: {enabled: false}, nodeRegistration: {criSocket: "unix:///run/crio/crio.sock"}}`, "").operation(t).Join
+	assert.Assert(t, own.Containerd.External)
+	assert.Equal(t, own.Registration.CRISocket, "unix:///run/crio/crio.sock")
 }
 
 func TestCommandsAloneMakeATokenLastAsLongAsTheOperation(t *testing.T) {
