@@ -69,15 +69,13 @@ func TestARuntimeThatIsThereIsUsedAndNeverTouched(t *testing.T) {
 	t.Run("none answers", func(t *testing.T) { refuses(t, "/run/own/containerd.sock") })
 	t.Run("its control groups are another driver's", func(t *testing.T) {
 		on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/own/config.toml && systemctl start own-runtime")
-		t.Cleanup(func() {
-			on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/own/config.toml && systemctl restart own-runtime")
-		})
 		w := finished(t, submit(t, "machines="+machine))
 		assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
 		message := stepOf(t, w, machine).Message
 		assert.Assert(t, strings.Contains(message, "cgroup driver"), message)
 		on(t, machine, "test", "!", "-e", "/usr/local/bin/kubelet")
 	})
+	on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/own/config.toml && systemctl restart own-runtime")
 	on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock", "--namespace", "k8s.io", "images", "import", "/opt/own/pause-image.tar")
 	before := on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own /etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'")
 
