@@ -50,7 +50,7 @@ func defaultVCluster() VCluster {
 			},
 			JoinNode: JoinNode{
 				Containerd: Containerd{Enabled: true},
-				CACertPath: kubeadmCAPath,
+				CACertPath: "/etc/kubernetes/pki/ca.crt",
 			},
 		},
 		ControlPlane: defaultControlPlane(),

@@ -28,8 +28,7 @@ type NodeSettings struct {
 //	labels                                     -                 z=1               z=1
 //
 // A mirror or login of the machine replaces the one of its registry as a whole. Where containerd.enabled ends up false,
-// containerd.registry and containerd.pauseImage are empty: they are of Argosy's containerd alone. Where the certificate
-// authority is not where the kubelet-config of all nodes looks for it, the kubelet is told by --client-ca-file.
+// containerd.registry and containerd.pauseImage are empty: they are of Argosy's containerd alone.
 func (c *Cluster) Settings(m Machine) NodeSettings {
 	nodes := c.VCluster.PrivateNodes
 	all := nodes.JoinNode
@@ -46,26 +45,7 @@ func (c *Cluster) Settings(m Machine) NodeSettings {
 		},
 	}
 	s.NodeRegistration.Taints = c.Taints(m)
-	if s.CACertPath != c.clientCAFile() {
-		s.NodeRegistration.KubeletExtraArgs = argsOver([]KubeletArg{{clientCAArg, s.CACertPath}}, s.NodeRegistration.KubeletExtraArgs)
-	}
 	return s
-}
-
-const (
-	// clientCAArg of the kubelet says who signs the API server's client certificates.
-	clientCAArg = "client-ca-file"
-	// kubeadmCAPath is where kubeadm puts the cluster's certificate authority, and where its kubelet-config says that it is.
-	kubeadmCAPath = "/etc/kubernetes/pki/ca.crt"
-)
-
-// clientCAFile is where the cluster's kubelet-config has every kubelet look for the certificate authority. In a cluster that
-// exists already it is kubeadm's.
-func (c *Cluster) clientCAFile() string {
-	if c.Hosted() {
-		return c.VCluster.PrivateNodes.JoinNode.CACertPath
-	}
-	return kubeadmCAPath
 }
 
 // over is the container runtime of all machines with one machine's own over it.

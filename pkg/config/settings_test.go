@@ -90,23 +90,6 @@ func TestMergingOneMachineChangesNoOther(t *testing.T) {
 	assert.Equal(t, len(c.Settings(b).Containerd.Registry.Mirrors), 2)
 }
 
-// A kubelet looks for the cluster's authority where the kubelet-config of all nodes says, unless it is told otherwise.
-func TestAKubeletIsToldWhereItsAuthorityIsWhenThatIsElsewhere(t *testing.T) {
-	const elsewhere = "privateNodes: {enabled: true, joinNode: {caCertPath: /etc/own/ca.crt}}\n"
-	for name, test := range map[string]struct{ vcluster, fleet, want string }{
-		"nowhere else":             {hostedVCluster, hostedFleet, "[]"},
-		"elsewhere on all, hosted": {strings.Replace(hostedVCluster, "true\n", "true\n  joinNode: {caCertPath: /etc/own/ca.crt}\n", 1), hostedFleet, "[]"},
-		"elsewhere on all":         {elsewhere, fleetHead, "[{client-ca-file /etc/own/ca.crt}]"},
-	} {
-		c := parse(t, test.vcluster, test.fleet+"machines: [{name: a, address: a}]\n")
-		assert.Equal(t, fmt.Sprint(c.Settings(c.Fleet.Machines[0]).NodeRegistration.KubeletExtraArgs), test.want, name)
-	}
-	_, _, settings := settingsOf(t, goodVCluster, "{caCertPath: /etc/a.crt}")
-	assert.DeepEqual(t, settings.NodeRegistration.KubeletExtraArgs, []config.KubeletArg{{Name: "client-ca-file", Value: "/etc/a.crt"}})
-	_, _, settings = settingsOf(t, goodVCluster, "{caCertPath: /etc/a.crt, nodeRegistration: {kubeletExtraArgs: [{name: client-ca-file, value: /etc/b.crt}]}}")
-	assert.DeepEqual(t, settings.NodeRegistration.KubeletExtraArgs, []config.KubeletArg{{Name: "client-ca-file", Value: "/etc/b.crt"}})
-}
-
 func TestWhatAMachineOverridesIsSaidInSentencesWithoutSecrets(t *testing.T) {
 	c, m, _ := settingsOf(t, all, `{
     binariesPath: /opt/bin, cniBinariesPath: /opt/plugins, preInstallCommands: ["curl -u me:hunter2 x"], preJoinCommands: [a, b],

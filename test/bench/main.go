@@ -45,6 +45,8 @@ var figures = []struct {
 	{"import-1", (*bench).importOne},
 	{"import-3", (*bench).importThree},
 	{"memory", (*bench).memory},
+	{"drift", (*bench).drift},
+	{"plan", (*bench).planMany},
 	{"submit", (*bench).submit},
 	{"provision", (*bench).provision},
 	{"provision-again", (*bench).provisionAgain},

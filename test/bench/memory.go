@@ -22,7 +22,7 @@ const (
 
 // memory reads the plugin's peak resident memory while fifty simulated machines take their bundles through it at once.
 func (b *bench) memory(ctx context.Context) error {
-	if err := b.applySimulatedFleet(ctx); err != nil {
+	if _, err := b.applySimulatedFleet(ctx, simulatedMachines, 0); err != nil {
 		return err
 	}
 	defer b.forgetSimulatedFleet()
@@ -55,13 +55,16 @@ func (b *bench) memory(ctx context.Context) error {
 
 func simulatedName(i int) string { return fmt.Sprintf("simulated-%02d", i) }
 
-func (b *bench) applySimulatedFleet(ctx context.Context) error {
+// applySimulatedFleet makes simulated machines, each so far away, and the documents of a cluster that has them.
+func (b *bench) applySimulatedFleet(ctx context.Context, count int, delay time.Duration) ([]*simulatedMachine, error) {
 	var machines []any
-	for i := range simulatedMachines {
-		machine, err := newSimulatedMachine()
+	var made []*simulatedMachine
+	for i := range count {
+		machine, err := newSimulatedMachine(delay)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		made = append(made, machine)
 		machines = append(machines, map[string]any{
 			"name": simulatedName(i), "address": "127.0.0.1",
 			"ssh": map[string]any{"port": machine.port(), "hostKeys": []string{machine.hostKey}},
@@ -75,9 +78,9 @@ func (b *bench) applySimulatedFleet(ctx context.Context) error {
 		"bundles":  map[string]any{"repository": lab.RepositoryURL, "delivery": "push"},
 	})
 	if err != nil {
-		return fmt.Errorf("encoding the simulated fleet: %w", err)
+		return nil, fmt.Errorf("encoding the simulated fleet: %w", err)
 	}
-	return b.site.Apply(ctx, []any{map[string]any{
+	return made, b.site.Apply(ctx, []any{map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": simulatedFleet},
 		"data": map[string]any{"vcluster.yaml": "privateNodes: {enabled: true}\n", "argosy.yaml": string(argosy)},
 	}})

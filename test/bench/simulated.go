@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -21,12 +22,16 @@ type simulatedMachine struct {
 	listener net.Listener
 	hostKey  string
 	config   *ssh.ServerConfig
+	// delay is how long everything is on its way, in each direction.
+	delay time.Duration
+	// execs counts the commands that it was given.
+	execs atomic.Int64
 }
 
 // simulatedRate is how fast a simulated machine takes a bundle, in bytes a second.
 const simulatedRate = 2 << 20
 
-func newSimulatedMachine() (*simulatedMachine, error) {
+func newSimulatedMachine(delay time.Duration) (*simulatedMachine, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a host key: %w", err)
@@ -41,7 +46,7 @@ func newSimulatedMachine() (*simulatedMachine, error) {
 	}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
 	config.AddHostKey(signer)
-	m := &simulatedMachine{listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())), config: config}
+	m := &simulatedMachine{listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())), config: config, delay: delay}
 	go m.serve()
 	return m, nil
 }
@@ -54,7 +59,7 @@ func (m *simulatedMachine) serve() {
 		if err != nil {
 			return
 		}
-		go m.connection(connection)
+		go m.connection(delayed(connection, m.delay))
 	}
 }
 
@@ -71,18 +76,19 @@ func (m *simulatedMachine) connection(raw net.Conn) {
 	for offered := range channels {
 		channel, requests, err := offered.Accept()
 		if err == nil {
-			go session(channel, requests)
+			go m.session(channel, requests)
 		}
 	}
 }
 
-func session(channel ssh.Channel, requests <-chan *ssh.Request) {
+func (m *simulatedMachine) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 	for request := range requests {
 		isExec := request.Type == "exec"
 		_ = request.Reply(isExec, nil)
 		if !isExec {
 			continue
 		}
+		m.execs.Add(1)
 		var asked struct{ Command string }
 		_ = ssh.Unmarshal(request.Payload, &asked)
 		go func() {
@@ -143,4 +149,46 @@ func working(i int64) spec.Status {
 		State: spec.Running, Phase: "bundle", Index: 2, Total: 9, Message: "receiving",
 		Progress: &spec.Progress{Done: i * simulatedRate / 4, Total: 111 << 20, Rate: simulatedRate},
 	}
+}
+
+// delayed is a connection on which everything takes delay longer, in each direction. It bounds neither the rate nor what is
+// on its way.
+func delayed(raw net.Conn, delay time.Duration) net.Conn {
+	if delay == 0 {
+		return raw
+	}
+	near, far := net.Pipe()
+	go carry(far, raw, delay)
+	go carry(raw, far, delay)
+	return near
+}
+
+// carry takes what comes from one end to the other, each piece after delay, until either end closes.
+func carry(to, from net.Conn, delay time.Duration) {
+	type piece struct {
+		data []byte
+		due  time.Time
+	}
+	pieces := make(chan piece, 1024)
+	go func() {
+		defer close(pieces)
+		for {
+			data := make([]byte, 32<<10)
+			n, err := from.Read(data)
+			if n > 0 {
+				pieces <- piece{data[:n], time.Now().Add(delay)}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for p := range pieces {
+		time.Sleep(time.Until(p.due))
+		if _, err := to.Write(p.data); err != nil {
+			break
+		}
+	}
+	_ = to.Close()
+	_ = from.Close()
 }
