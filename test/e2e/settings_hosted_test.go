@@ -95,7 +95,7 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 	})
 	t.Run("kube-proxy", func(t *testing.T) { proxyIsAsWanted(t, cluster, machine) })
 	t.Run("volumes", func(t *testing.T) {
-		soon(t, cluster, lab.RegistryAddress+"/rancher/local-path-provisioner:own Always", "get", "pods", "-A", "-l", "app=local-path-provisioner", "-o",
+		soon(t, cluster, lab.RegistryAddress+"/rancher/local-path-provisioner:own Always", "get", "pods", "-A", "-l", "app.kubernetes.io/name=local-path-provisioner", "-o",
 			"jsonpath={.items[0].spec.containers[0].image} {.items[0].spec.containers[0].imagePullPolicy}")
 		applyInside(t, cluster, claimed)
 		inside(t, cluster, "wait", "--for=condition=Ready", "pod/writes", "--timeout=120s")
