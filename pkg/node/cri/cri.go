@@ -2,7 +2,7 @@
 // whether it is ready and how it makes control groups, and has it end pods. It sets up nothing.
 //
 // The protocol is gRPC. The few calls that are needed are made with the standard library's HTTP/2 and hand-read protobuf,
-// since a gRPC library would double the size of argosy-node.
+// so that argosy-node, which goes to every machine, stays small.
 package cri
 
 import (
