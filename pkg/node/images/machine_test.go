@@ -19,7 +19,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -218,12 +217,4 @@ func (m *machine) remembers() record {
 	assert.NilError(m.t, err)
 	assert.NilError(m.t, json.Unmarshal(data, &known))
 	return known
-}
-
-// soon waits for something that happens beside the test.
-func soon(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
-		assert.Assert(t, time.Now().Before(deadline), "waited in vain: %s", what)
-	}
 }
