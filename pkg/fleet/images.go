@@ -5,10 +5,9 @@ import (
 	"fmt"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
-	"argosy.dev/argosy/pkg/secret"
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // OpenImages reads cluster from source and makes a conductor that imports images into its machines.
@@ -36,20 +35,8 @@ func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools 
 func (r *reach) supply() *images.Supply {
 	registries := r.cluster.Fleet.Registries
 	settings := images.Settings{CACert: registries.CACert, PlainHTTP: registries.PlainHTTP}
-	if registries.Secret != "" {
-		settings.Logins = func(ctx context.Context) (secret.Value, error) { return r.logins(ctx, registries.Secret) }
+	settings.Logins = func(ctx context.Context) (map[string]spec.RegistryLogin, error) {
+		return registryLogins(ctx, r.source, r.cluster)
 	}
 	return images.NewSupply(settings)
-}
-
-func (r *reach) logins(ctx context.Context, name string) (secret.Value, error) {
-	content, err := r.secret(ctx, name)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("reading the logins at registries: %w", err)
-	}
-	logins, ok := content[images.LoginsKey]
-	if !ok {
-		return secret.Value{}, fault.As(fault.Configuration, fmt.Errorf("reading the logins at registries: Secret %q has no key %s, as those of type kubernetes.io/dockerconfigjson have", name, images.LoginsKey))
-	}
-	return logins, nil
 }

@@ -96,11 +96,14 @@ func (s source) shown() string {
 	return bare
 }
 
+// dockerHub is how images name Docker Hub.
+const dockerHub = "docker.io"
+
 // imageName is what containerd calls an image, and pods ask for: docker.io is what its name says, and not where it is served.
 func imageName(image name.Reference) string {
 	full := image.Name()
 	if rest, hub := strings.CutPrefix(full, name.DefaultRegistry+"/"); hub {
-		return "docker.io/" + rest
+		return dockerHub + "/" + rest
 	}
 	return full
 }

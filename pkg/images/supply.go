@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -22,14 +21,12 @@ import (
 	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
-	"argosy.dev/argosy/pkg/secret"
 )
 
 // Settings say how the plugin reaches what it sends.
 type Settings struct {
-	// Logins reads the Docker configuration with the logins at registries; nil for none. It is called when the first image is
-	// pulled.
-	Logins func(ctx context.Context) (secret.Value, error)
+	// Logins reads the logins at registries by their hosts; nil for none. It is called when the first image is pulled.
+	Logins func(ctx context.Context) (map[string]spec.RegistryLogin, error)
 	// CACert holds certificate authorities to trust beside the system's, PEM.
 	CACert string
 	// PlainHTTP are the hosts, with their ports, that are asked without TLS.
@@ -205,18 +202,14 @@ func (s *Supply) pulls(ctx context.Context) (*registries, error) {
 	if s.registries != nil {
 		return s.registries, nil
 	}
-	keychain := authn.Keychain(logins{})
+	var shown logins
+	var err error
 	if s.settings.Logins != nil {
-		content, err := s.settings.Logins(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if keychain, err = parseLogins(content); err != nil {
+		if shown, err = s.settings.Logins(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var err error
-	s.registries, err = newRegistries(s.settings, keychain)
+	s.registries, err = newRegistries(s.settings, shown)
 	return s.registries, err
 }
 
