@@ -41,7 +41,7 @@ lint: $(AGENTS) ## gofmt, go vet, staticcheck
 
 .PHONY: test
 test: lint ## what needs no lab: unit tests, bad input, generated files, linters
-	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/... ./test/bench/...
+	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/... ./test/bench/... ./test/proof/...
 
 # How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night.
 FUZZTIME ?= 10s
@@ -57,11 +57,15 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 
 .PHONY: e2e
 e2e: build image ## the lab end to end: provisioning, joins, faults, bad input on real machines (root)
-	go test -count=1 -timeout 60m -v ./test/e2e/...
+	go test -count=1 -timeout 80m -v ./test/e2e/...
 
 .PHONY: e2e-full
 e2e-full: build image ## e2e, the same faults during kubeadm, and the lab's own tests
-	go test -count=1 -timeout 90m -p 1 -tags full,e2e -v ./test/lab ./test/e2e/...
+	go test -count=1 -timeout 150m -p 1 -tags full,e2e -v ./test/lab ./test/e2e/...
+
+.PHONY: proof
+proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout
+	@go run ./test/proof/cmd/proof > docs/proof.md
 
 .PHONY: bench
 bench: build image ## figures as ratios to the hand-run floor, in one run (root)

@@ -229,6 +229,35 @@ var unsupported = map[string]string{
 	"deploy.ingressNginx.enabled":                            "true",
 }
 
+// details are keys that mean something only with a switch that is refused, by that switch. Alone they are accepted, as what
+// the original writes by default.
+var details = map[string]struct{ value, of string }{
+	"deploy.ingressNginx.defaultIngressClass":  {"true", "deploy.ingressNginx.enabled"},
+	"deploy.csi.kubeVirt.storageClass.enabled": {"true", "deploy.csi.kubeVirt.enabled"},
+	"deploy.csi.kubeVirt.storageClass.name":    {"disks", "deploy.csi.kubeVirt.enabled"},
+	"deploy.csi.kubeVirt.storageClass.default": {"true", "deploy.csi.kubeVirt.enabled"},
+	"deploy.csi.kubeVirt.storageClass.bus":     {"virtio", "deploy.csi.kubeVirt.enabled"},
+}
+
+func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
+	shows(t, keysOf(details)...)
+	cluster := village(t, nil)
+	for key, detail := range details {
+		t.Run(key, func(t *testing.T) {
+			for _, on := range []bool{false, true} {
+				cluster.VCluster = func(d map[string]any) {
+					site.Set(d, key, parsed(t, detail.value))
+					site.Set(d, detail.of, on)
+				}
+				assert.NilError(t, cluster.ApplyDocuments(t.Context()))
+				out, err := the.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+				assert.Equal(t, err != nil, on, out)
+				assert.Equal(t, strings.Contains(out, detail.of), on, out)
+			}
+		})
+	}
+}
+
 func TestWhatPrivateNodesRuleOutIsRefusedBeforeAnythingIsMade(t *testing.T) {
 	shows(t, keysOf(unsupported)...)
 	cluster := village(t, nil)
