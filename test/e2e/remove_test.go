@@ -30,10 +30,10 @@ func team(t *testing.T, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// pair has m1 and m5 be nodes of team-a on which no pod of another test is left, and returns what m1 was before.
+// pair has m1 and m5 be the only nodes of team-a, without a pod of another test, and returns what m1 was before.
 func pair(t *testing.T) (before string) {
 	t.Helper()
-	clean(t, "m1", "m5")
+	clean(t, all...)
 	team(t, "delete", "pods", "--all", "--force", "--grace-period=0")
 	before = inventoryOf(t, "m1")
 	joins(t, "m1,m5")
