@@ -165,15 +165,20 @@ func isReady(node corev1.Node) bool {
 func assertTidy(t *testing.T, machine string) {
 	t.Helper()
 	for what, script := range map[string]string{
-		"half-written files":     `find /var/lib/argosy /usr/local/bin /opt/cni/bin /etc/containerd /etc/kubernetes /etc/systemd/system -name '*.partial' -o -name '*.tmp' -o -name '.*.tmp*' 2>/dev/null`,
-		"bundles left behind":    `find /var/lib/argosy/bundles -type f 2>/dev/null`,
-		"tokens in specs":        `grep -rlE '[a-z0-9]{6}\.[a-z0-9]{16}' /var/lib/argosy/ops /etc/kubernetes 2>/dev/null || true`,
-		"operations still alive": `systemctl list-units --no-legend --plain 'argosy-*.service'`,
+		"half-written files":  `find /var/lib/argosy /usr/local/bin /opt/cni/bin /etc/containerd /etc/kubernetes /etc/systemd/system -name '*.partial' -o -name '*.tmp' -o -name '.*.tmp*' 2>/dev/null`,
+		"bundles left behind": `find /var/lib/argosy/bundles -type f 2>/dev/null`,
+		"tokens in specs":     `grep -rlE '[a-z0-9]{6}\.[a-z0-9]{16}' /var/lib/argosy/ops /etc/kubernetes 2>/dev/null || true`,
 	} {
 		out, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", script)
 		assert.NilError(t, err)
 		assert.Equal(t, strings.TrimSpace(out), "", "%s on %s", what, machine)
 	}
+	// An operation that has told its end may still wait for the disk.
+	var alive string
+	eventually(t, "operations on "+machine+" end", func() bool {
+		alive = on(t, machine, "systemctl", "list-units", "--no-legend", "--plain", "argosy-*.service")
+		return strings.TrimSpace(alive) == ""
+	}, func() string { return alive })
 	configs, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", `ls /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf | wc -l; pgrep -c -x kubelet`)
 	assert.NilError(t, err)
 	assert.Equal(t, strings.Join(strings.Fields(configs), " "), "2 1", "kubelet configuration files and kubelets on %s", machine)
