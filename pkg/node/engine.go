@@ -167,7 +167,7 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 // all runs the phases in order until one fails, or the operation is to stop, and sets the result.
 func (r *run) all(ctx context.Context) {
 	for i, phase := range r.phases {
-		if why := r.context.stopped(); why != nil {
+		if why := r.context.Stopped(); why != nil {
 			r.end(phase.Name, i, why)
 			return
 		}
@@ -233,7 +233,7 @@ func (r *run) interrupted(ctx context.Context, err error) error {
 	if errors.Is(err, ErrCancelled) || errors.Is(err, ErrStopped) {
 		return err
 	}
-	stopping := errors.Is(r.context.stopped(), ErrStopped)
+	stopping := errors.Is(r.context.Stopped(), ErrStopped)
 	var failed *host.CommandError
 	if !stopping && errors.As(err, &failed) {
 		output, _ := r.context.Host.Runner.Run(context.WithoutCancel(ctx), host.Command{Argv: []string{"systemctl", "is-system-running"}})

@@ -123,8 +123,8 @@ func (c *Context) runDeferred() {
 	}
 }
 
-// stopped gives the reason why the operation is to stop, nil when it is not.
-func (c *Context) stopped() error {
+// Stopped gives the reason why the operation is to stop, nil when it is not.
+func (c *Context) Stopped() error {
 	if c.stop == nil {
 		return nil
 	}

@@ -111,12 +111,10 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 	}
 	wanted := s.commands(j.Hooks)
 	left := ran.left(s.name, wanted)
-	stopping, forget := c.Interruptible(ctx)
-	defer forget()
 	for _, i := range left {
 		// Between two commands is where stopping leaves nothing half done.
-		if stopping.Err() != nil {
-			return "", context.Cause(stopping)
+		if err := cmp.Or(c.Stopped(), context.Cause(ctx)); err != nil {
+			return "", err
 		}
 		c.Say("running %s %d of %d", s.key, i+1, len(wanted))
 		if err := s.run(ctx, c, i, wanted[i]); err != nil {
