@@ -1,0 +1,81 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/version"
+)
+
+// Make divides the machines into waves; the same machines give the same plan in whatever order they come.
+//
+//	machine                          goes to
+//	Skip                             Skipped, with that reason
+//	without version                  Skipped: it has to join first
+//	whose version nobody can read    Skipped
+//	newer than the target            Skipped: nothing is ever put back
+//	at the target, and not Differs   Held
+//	any other                        a wave
+//
+// Canaries are in waves of their own, before all others and never larger than MaxUnavailable, so that no more of them are
+// gone when the first gate is reached than may be gone at once. Then come the zones in natural order, machines without one
+// last. No wave mixes zones, those of canaries included. Within a zone machines come first that failed before, then those
+// that are unavailable already (they free what they take of MaxUnavailable), each in the natural order of names.
+//
+// More waves than MaxWaves become fewer as WaveSize grows for all zones alike. Only where there are more zones than waves,
+// neighbouring waves are merged evenly, and named after the first and the last of them; canaries still stay apart.
+//
+// An error has the class Configuration and names the policy's field.
+func Make(machines []Machine, policy Policy) (Plan, error) {
+	target, err := version.ParseSemantic(policy.Target)
+	if err != nil {
+		return Plan{}, refuse("Target", policy.Target, err)
+	}
+	plan, taking := divide(machines, target)
+	limits, err := policy.limits(len(taking))
+	if err != nil {
+		return Plan{}, err
+	}
+	plan.Waves, err = inWaves(taking, limits)
+	return plan, err
+}
+
+// divide finds out who takes part. The others are in the plan already.
+func divide(machines []Machine, target *version.Version) (Plan, []Machine) {
+	var plan Plan
+	var taking []Machine
+	for _, m := range byName(machines) {
+		reason, held := left(m, target)
+		switch {
+		case held:
+			plan.Held = append(plan.Held, m.Name)
+		case reason != "":
+			plan.Skipped = append(plan.Skipped, Left{m.Name, reason})
+		default:
+			taking = append(taking, m)
+		}
+	}
+	return plan, taking
+}
+
+func byName(machines []Machine) []Machine {
+	return slices.SortedFunc(slices.Values(machines), func(a, b Machine) int { return natural(a.Name, b.Name) })
+}
+
+// left says why a machine takes no part: held, or else for a reason.
+func left(m Machine, target *version.Version) (reason string, held bool) {
+	switch {
+	case m.Skip != "":
+		return m.Skip, false
+	case m.Version == "":
+		return "has no node: workflow join first", false
+	}
+	runs, err := version.ParseSemantic(m.Version)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("its kubelet's version %q cannot be read", m.Version), false
+	case target.LessThan(runs):
+		return fmt.Sprintf("runs %s, newer than v%s, and is not put back", m.Version, target), false
+	}
+	return "", !m.Differs && !runs.LessThan(target)
+}

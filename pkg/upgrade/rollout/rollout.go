@@ -1,0 +1,109 @@
+// Package rollout decides which machines of a cluster are upgraded when: a snapshot of them and a policy go in, waves and
+// answers come out. It has no clock and no client, remembers nothing between two calls, and never touches a machine.
+package rollout
+
+import "k8s.io/apimachinery/pkg/util/intstr"
+
+// State is where a machine stands in this rollout.
+type State string
+
+const (
+	// Pending: nothing was done to it yet.
+	Pending State = ""
+	// Working: somebody upgrades it.
+	Working State = "working"
+	// Succeeded: it runs the target version.
+	Succeeded State = "succeeded"
+	// Failed: it does not, also when it was put back to the version that it had.
+	Failed State = "failed"
+	// Skipped: it was left as it is, which counts neither as a success nor as a failure.
+	Skipped State = "skipped"
+)
+
+// Machine is what a decision takes into account of one machine.
+type Machine struct {
+	// Name is Argosy's, and no other machine of the snapshot has it.
+	Name string
+	// Version of its kubelet, "v1.33.13"; empty when it has no node.
+	Version string
+	// Zone is the value of the zone label, empty for none.
+	Zone string
+	// Canary machines go before all others.
+	Canary bool
+	// FailedBefore: it failed in an earlier rollout to this version.
+	FailedBefore bool
+	// Unavailable: its node is not Ready, or somebody else has cordoned it. It counts as unavailable though nobody works on it.
+	Unavailable bool
+	// Differs: it runs the target version, and not as the documents want it, so that it takes part too.
+	Differs bool
+	// Skip says why it is left out ("label vcluster.loft.sh/skip-auto-upgrade", "not selected"); empty when it takes part.
+	Skip string
+	// State in this rollout. Only [Admit] looks at it.
+	State State
+	// Reason of Failed.
+	Reason string
+}
+
+// finished says whether this rollout has nothing more to do with the machine; one that is left out meanwhile is finished too.
+func (m *Machine) finished() bool {
+	switch m.State {
+	case Pending:
+		return m.Skip != ""
+	case Working:
+		return false
+	}
+	return true
+}
+
+// Policy says how a rollout goes. Amounts are numbers (2, "2") or percentages ("25%") of the machines that take part.
+type Policy struct {
+	// Target is the version that all machines are to have, "v1.34.4".
+	Target string
+	// MaxUnavailable is how many machines may be out of service at once, for whatever reason. Percentages are rounded down,
+	// as those of a Deployment's maxUnavailable are, and to 1 at least, since a rollout that may touch nothing never ends.
+	MaxUnavailable intstr.IntOrString
+	// WaveSize is how many machines make up a wave; percentages are rounded up. Gates and pauses lie between waves. The zero
+	// value means as many as MaxUnavailable. A smaller size bounds how many are worked on at once as well.
+	WaveSize intstr.IntOrString
+	// FailureBudget is how many machines may fail before no other one is begun; percentages are rounded down. The zero value
+	// halts at the first failure.
+	FailureBudget intstr.IntOrString
+	// MaxWaves bounds how many waves a plan has, 2 at least when it has canaries. The zero value means [DefaultMaxWaves].
+	MaxWaves int
+}
+
+// DefaultMaxWaves keeps a workflow that has a template call itself once per wave below Argo's limit of 100 nested templates
+// (maxAllowedStackDepth of its controller), with room for the templates around it.
+const DefaultMaxWaves = 80
+
+// Plan is who is upgraded in which wave, and who is not. It is made once, before anything begins, and holds to the end.
+type Plan struct {
+	// Waves in order: each begins when the one before it is finished.
+	Waves []Wave
+	// Skipped machines are left out; by name.
+	Skipped []Left
+	// Held are the machines that run the target version as they should; by name.
+	Held []string
+}
+
+// Wave is a number of machines between two gates.
+type Wave struct {
+	// Name for people: "canary", "zone-a", "zone-a 2", or "2" where machines have no zones.
+	Name string
+	// Machines in the order in which they are best begun.
+	Machines []string
+}
+
+// Left is a machine that is left out, and why.
+type Left struct {
+	Machine, Reason string
+}
+
+// size is how many machines take part.
+func (p Plan) size() int {
+	size := 0
+	for _, wave := range p.Waves {
+		size += len(wave.Machines)
+	}
+	return size
+}
