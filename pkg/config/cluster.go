@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -96,6 +97,30 @@ func (c *Cluster) KubernetesVersion() string {
 		version = k8s.Image.Tag
 	}
 	return normalVersion(version)
+}
+
+// AtVersion is the same cluster at another version than its document says. It is an error, of class fault.Configuration, where
+// the document names an image whose tag is no version.
+func (c *Cluster) AtVersion(version string) (*Cluster, error) {
+	const key = "controlPlane.distro.k8s.image.tag"
+	if !kubernetesVersion.MatchString(version) {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("version %q is none of Kubernetes: write one such as v1.34.4", version))
+	}
+	other := *c
+	k8s := &other.VCluster.ControlPlane.Distro.K8s
+	if tag := k8s.Image.Tag; tag != "" {
+		if !kubernetesVersion.MatchString(normalVersion(tag)) {
+			return nil, fault.As(fault.Configuration, fmt.Errorf("%s has %s %q, which is no version that could be changed: write there the image of %s", VClusterDocument, key, tag, version))
+		}
+		k8s.Image.Tag = version
+		if strings.HasSuffix(tag, fullImage) {
+			k8s.Image.Tag += fullImage
+		}
+	}
+	if k8s.Version != "" || k8s.Image.Tag == "" {
+		k8s.Version = version
+	}
+	return &other, nil
 }
 
 var kubernetesVersion = regexp.MustCompile(`^v\d{1,3}\.\d{1,3}\.\d{1,3}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)

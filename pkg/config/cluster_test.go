@@ -198,7 +198,7 @@ func TestTheDefaultsWrittenOutMeanTheSame(t *testing.T) {
 	assert.NilError(t, err)
 	vcluster = []byte(strings.ReplaceAll(string(vcluster), `"[redacted]"`, `""`))
 	c := parse(t, string(vcluster), goodFleet)
-	assert.Equal(t, c.VCluster.PrivateNodes.AutoUpgrade.Concurrency, 1)
+	assert.Equal(t, c.VCluster.PrivateNodes.AutoUpgrade.Concurrency, config.Amount("1"))
 	assert.Equal(t, c.VCluster.Networking.ServiceCIDR, "10.96.0.0/12")
 
 	only(t, problemsOf(t, string(vcluster), hostedFleet), "controlPlane.distro.k8s.version", "is missing")

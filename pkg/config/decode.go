@@ -17,6 +17,7 @@ import (
 var (
 	secretType   = reflect.TypeFor[secret.Value]()
 	durationType = reflect.TypeFor[metav1.Duration]()
+	amountType   = reflect.TypeFor[Amount]()
 )
 
 // decode writes a node over what into points to, and notes every unknown key and every value of the wrong type. What the
@@ -33,6 +34,11 @@ func (d *document) decode(n *node, into reflect.Value) {
 		return
 	case durationType:
 		d.duration(n, into)
+		return
+	case amountType:
+		if n.kind == yaml.ScalarNode && n.tag == "!!int" || d.isText(n) {
+			into.SetString(n.text)
+		}
 		return
 	}
 	switch into.Kind() {

@@ -32,6 +32,10 @@ func defaultFleet() Fleet {
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
 		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30), CommandTimeout: seconds(5 * 60)},
 		Drain:   Drain{Timeout: seconds(5 * 60), DeleteEmptyDirData: true, GracePeriod: -1},
+		Upgrade: Upgrade{
+			FailureBudget: "0", Approval: ApproveNever, Drain: true, OnDrainTimeout: DrainStop, Rollback: true,
+			MinReady: seconds(10), ControlPlaneGrace: seconds(2 * 60), NodeGrace: seconds(2 * 60),
+		},
 		Limits: Limits{
 			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60), RetryBudget: seconds(5 * 60),
 		},
@@ -45,7 +49,7 @@ func defaultVCluster() VCluster {
 		PrivateNodes: PrivateNodes{
 			ImportNodeBinaries: true,
 			AutoUpgrade: AutoUpgrade{
-				Enabled: true, Concurrency: 1, BundleRepository: defaultBundleRepository,
+				Enabled: true, Concurrency: "1", BundleRepository: defaultBundleRepository,
 				BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin",
 			},
 			JoinNode: JoinNode{

@@ -31,6 +31,8 @@ type Fleet struct {
 	Join JoinPolicy `json:"join,omitzero" effect:"with the next workflow" at:"machine"`
 	// Drain says how pods leave a machine that is taken out of service.
 	Drain Drain `json:"drain,omitzero" effect:"with the next workflow" at:"cluster"`
+	// Upgrade says how machines go to another version of Kubernetes.
+	Upgrade Upgrade `json:"upgrade,omitzero" effect:"with the next workflow" at:"plugin"`
 	// Registries says how image registries are reached, by the plugin and with whose logins.
 	Registries Registries `json:"registries,omitzero" effect:"with the next workflow" at:"plugin"`
 	// Limits bound what runs at once and for how long.

@@ -76,6 +76,8 @@ func typeInWords(t reflect.Type) string {
 		return "text, secret"
 	case t == durationType:
 		return "duration"
+	case t == amountType:
+		return "number or percentage"
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

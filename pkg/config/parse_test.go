@@ -227,8 +227,8 @@ func TestWhatIsNoMappingIsSaidWithItsLine(t *testing.T) {
 		"wrong type":          {"privateNodes: [a]\n", "vcluster.yaml:1:1: privateNodes: must be a mapping of keys to values, not a list"},
 		"a list wanted":       {"privateNodes: {enabled: true, joinNode: {skipPhases: preflight}}\n", "must be a list, not text"},
 		"a number for text":   {goodVCluster + "controlPlane: {distro: {k8s: {version: 1.34}}}\n", "vcluster.yaml:3:40: controlPlane.distro.k8s.version: must be text, not a number; write it in quotes"},
-		"text for a number":   {"privateNodes: {enabled: true, autoUpgrade: {concurrency: two}}\n", "must be a whole number, not text"},
-		"a huge number":       {"privateNodes: {enabled: true, autoUpgrade: {concurrency: 99999999999}}\n", "is too large a number"},
+		"text for a number":   {"privateNodes: {enabled: true, joinNode: {}}\ncontrolPlane: {proxy: {port: two}}\n", "must be a whole number, not text"},
+		"a huge number":       {"privateNodes: {enabled: true, joinNode: {}}\ncontrolPlane: {proxy: {port: 99999999999}}\n", "is too large a number"},
 		"infinity":            {"privateNodes: {enabled: true, kubelet: {config: {x: .inf}}}\n", "is not a number that JSON can hold"},
 		"a hole in a list":    {"privateNodes: {enabled: true, joinNode: {skipPhases: [a, ]}}\nx:\n", "unknown key"},
 		"an empty item":       {"privateNodes:\n  enabled: true\n  joinNode:\n    skipPhases:\n    -\n", "skipPhases[0]: is empty; remove it"},
@@ -270,7 +270,7 @@ privateNodes:
     bundleRepository: ~
 `, goodFleet+"limits:\n  concurrency:\nbundles: {format: ''}\n")
 	assert.Equal(t, c.VCluster.PrivateNodes.AutoUpgrade.BinariesPath, "/usr/local/bin")
-	assert.Equal(t, c.VCluster.PrivateNodes.AutoUpgrade.Concurrency, 1)
+	assert.Equal(t, c.VCluster.PrivateNodes.AutoUpgrade.Concurrency, config.Amount("1"))
 	assert.Equal(t, c.Fleet.Limits.Concurrency, 5)
 	assert.Equal(t, c.Fleet.Bundles.Format, "tar.gz")
 }

@@ -36,6 +36,7 @@ func (d *document) checkFleet(c *Cluster) {
 	d.checkMachines(c)
 	d.checkBundles(&c.Fleet.Bundles)
 	d.checkPolicy(c.Fleet)
+	d.checkUpgrade(c)
 	d.checkRegistries(c.Fleet.Registries)
 	// After the checks: what is wrong with vcluster.yaml's repository is said there.
 	if !c.BundlesFromControlPlane() {

@@ -41,7 +41,7 @@ func (d *document) checkPrivateNodes(p PrivateNodes) {
 	d.webAddress(join(upgrade, "bundleRepository"), u.BundleRepository)
 	d.absolute(join(upgrade, "binariesPath"), u.BinariesPath)
 	d.absolute(join(upgrade, "cniBinariesPath"), u.CNIBinariesPath)
-	d.atLeastOne(join(upgrade, "concurrency"), u.Concurrency)
+	d.amount(join(upgrade, "concurrency"), u.Concurrency, 1)
 	d.fits(join(upgrade, "podSecurityContext"), u.PodSecurityContext, new(corev1.PodSecurityContext))
 	d.fits(join(upgrade, "containerSecurityContext"), u.ContainerSecurityContext, new(corev1.SecurityContext))
 	d.checkJoinNode("privateNodes.joinNode", p.JoinNode)

@@ -17,7 +17,7 @@ import (
 
 // sources hold the comments that describe the keys.
 //
-//go:embed fleet.go override.go vcluster.go controlplane.go statefulset.go backingstore.go networking.go
+//go:embed fleet.go upgrade.go override.go vcluster.go controlplane.go statefulset.go backingstore.go networking.go
 var sources embed.FS
 
 // schema is a JSON Schema of draft 2020-12, in the order in which people read one.
@@ -25,7 +25,7 @@ type schema struct {
 	Schema               string             `json:"$schema,omitempty"`
 	Title                string             `json:"title,omitempty"`
 	Description          string             `json:"description,omitempty"`
-	Type                 string             `json:"type,omitempty"`
+	Type                 any                `json:"type,omitempty"` // a name, or a list of them
 	Enum                 []string           `json:"enum,omitempty"`
 	Default              any                `json:"default,omitempty"`
 	Examples             []string           `json:"examples,omitempty"`
@@ -111,6 +111,8 @@ func (c descriptions) schemaOf(t reflect.Type, defaults reflect.Value) *schema {
 	switch {
 	case t == secretType:
 		return &schema{Type: "string", WriteOnly: true}
+	case t == amountType:
+		return &schema{Type: []string{"integer", "string"}, Default: unlessZero(defaults)}
 	case t == durationType:
 		s := &schema{Type: "string", Examples: []string{"30s", "5m"}}
 		if duration, ok := valueOf(defaults).(metav1.Duration); ok && duration.Duration > 0 {

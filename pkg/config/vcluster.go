@@ -60,8 +60,8 @@ type PrivateNodes struct {
 	ImportNodeBinaries bool `json:"importNodeBinaries" effect:"replaces the control plane's pods" at:"control plane"`
 	// Kubelet settings for all nodes.
 	Kubelet Kubelet `json:"kubelet,omitzero"`
-	// AutoUpgrade of the nodes, which is checked and not carried out yet, and where their binaries are and come from.
-	AutoUpgrade AutoUpgrade `json:"autoUpgrade,omitzero" effect:"no effect"`
+	// AutoUpgrade says how nodes follow the control plane, and where their binaries are and come from.
+	AutoUpgrade AutoUpgrade `json:"autoUpgrade,omitzero" effect:"with the next workflow" at:"plugin"`
 	// JoinNode says how a machine becomes a node.
 	JoinNode JoinNode `json:"joinNode,omitzero" effect:"needs a rejoin" at:"machine"`
 
@@ -94,13 +94,15 @@ type Kubelet struct {
 
 // AutoUpgrade says how nodes follow the control plane's version.
 type AutoUpgrade struct {
-	// Enabled lets nodes follow the control plane.
+	// Enabled lets workflow scheduled-upgrade take nodes along with the control plane. Workflow upgrade, which somebody
+	// submits, does so anyway.
 	Enabled bool `json:"enabled"`
-	// Image of the upgrade pod. Default: controlPlane.statefulSet.image.
+	// Image of the pod that upgrades a machine which SSH does not reach. Default: controlPlane.image of argosy.yaml, which is
+	// the plugin's own image.
 	Image string `json:"image,omitempty" example:"registry.example.com/argosy:v1"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
-	// NodeSelector picks the nodes to upgrade; empty means all.
+	// NodeSelector are labels that a node has to have to be upgraded; empty means all.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty" example:"{zone: rack-1}"`
 	// BundleRepository is the URL below which <version>/kubernetes-<version>-<arch>.tar.gz lies.
 	BundleRepository string `json:"bundleRepository,omitempty" effect:"with the next workflow" at:"plugin" example:"https://bundles.example.com/kubernetes"`
@@ -108,8 +110,9 @@ type AutoUpgrade struct {
 	BinariesPath string `json:"binariesPath,omitempty" effect:"needs a rejoin" at:"machine" example:"/opt/kubernetes/bin"`
 	// CNIBinariesPath is where CNI plugins live on a machine.
 	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"needs a rejoin" at:"machine" example:"/opt/kubernetes/cni"`
-	// Concurrency is how many nodes are upgraded at once.
-	Concurrency int `json:"concurrency,omitempty" example:"3"`
+	// Concurrency is how many nodes are upgraded at once, as a number or as a percentage of those that are to be, rounded down,
+	// and 1 at least. upgrade.maxUnavailable of argosy.yaml holds instead of it.
+	Concurrency Amount `json:"concurrency,omitempty" example:"3"`
 	// PodSecurityContext of the upgrade pod, a Kubernetes PodSecurityContext.
 	PodSecurityContext Free `json:"podSecurityContext,omitempty" example:"{runAsUser: 0}"`
 	// ContainerSecurityContext of the upgrade pod's container, a Kubernetes SecurityContext.

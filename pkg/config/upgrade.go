@@ -1,0 +1,189 @@
+package config
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Upgrade says how machines go to another version of Kubernetes, beside privateNodes.autoUpgrade of vcluster.yaml.
+type Upgrade struct {
+	// Canaries are upgraded before all others: names, or a label selector such as rack=a. If one of them fails, nothing else
+	// is touched, whatever failureBudget says.
+	Canaries string `json:"canaries,omitempty" example:"gpu-1,gpu-2"`
+	// MaxUnavailable is how many machines may be out of service at once, those that are so for other reasons included, as a
+	// number or as a percentage, rounded down, and 1 at least. Default: privateNodes.autoUpgrade.concurrency.
+	MaxUnavailable Amount `json:"maxUnavailable,omitempty" example:"25%"`
+	// WaveSize is how many machines make up a wave, as a number or as a percentage, rounded up. A wave is staged before any of
+	// it is cordoned, and pauses and approvals lie between waves. Default: maxUnavailable.
+	WaveSize Amount `json:"waveSize,omitempty" example:"10"`
+	// FailureBudget is how many machines may fail, as a number or as a percentage, before no other one is begun. Default 0.
+	FailureBudget Amount `json:"failureBudget,omitempty" example:"2"`
+	// ZoneLabel is the node label by whose values waves are ordered; no wave mixes them.
+	ZoneLabel string `json:"zoneLabel,omitempty" example:"topology.kubernetes.io/zone"`
+	// Pause between two waves.
+	Pause metav1.Duration `json:"pause,omitzero" example:"30m"`
+	// Approval says after which waves a person has to approve that the next one begins.
+	Approval string `json:"approval,omitempty" enum:"never,canaries,always"`
+	// MinReady is how long a node has to be Ready at its new version, and its pods to run, before it takes new ones. Default 10s.
+	MinReady metav1.Duration `json:"minReady,omitzero" example:"2m"`
+	// ControlPlaneGrace is how long the control plane has to run its new version before the first machine follows. Default 2m.
+	ControlPlaneGrace metav1.Duration `json:"controlPlaneGrace,omitzero" example:"10m"`
+	// NodeGrace is the age below which a node is left for the next time. Default 2m.
+	NodeGrace metav1.Duration `json:"nodeGrace,omitzero" example:"10m"`
+	// Drain evicts the pods of a node before its machine is upgraded. Without it they run on, as long as containerd stays.
+	Drain bool `json:"drain,omitempty" example:"false"`
+	// OnDrainTimeout says what becomes of a machine whose pods don't leave within drain.timeout, of which one that a
+	// PodDisruptionBudget holds is the usual case: stop fails it, skip leaves it as it is and goes on without counting it as
+	// failed, force deletes the pods that are left.
+	OnDrainTimeout string `json:"onDrainTimeout,omitempty" enum:"stop,skip,force"`
+	// Rules are for machines that need something else; the first that fits a machine counts.
+	Rules []UpgradeRule `json:"rules,omitempty"`
+	// Rollback puts a machine that does not come up at the new version back to the old one. Default true.
+	Rollback bool `json:"rollback,omitempty" example:"false"`
+}
+
+// UpgradeRule is for some machines. What it leaves out is as it is for all.
+type UpgradeRule struct {
+	// Machines are names, or a label selector.
+	Machines string `json:"machines" example:"gpu=yes"`
+	// Drain instead of upgrade.drain.
+	Drain *bool `json:"drain,omitempty" example:"false"`
+	// DrainTimeout instead of drain.timeout.
+	DrainTimeout metav1.Duration `json:"drainTimeout,omitzero" example:"30m"`
+	// OnDrainTimeout instead of upgrade.onDrainTimeout.
+	OnDrainTimeout string `json:"onDrainTimeout,omitempty" enum:"stop,skip,force"`
+}
+
+// What becomes of a machine whose pods don't leave in time.
+const (
+	DrainStop  = "stop"
+	DrainSkip  = "skip"
+	DrainForce = "force"
+)
+
+// After which waves a person has to approve.
+const (
+	ApproveNever    = "never"
+	ApproveCanaries = "canaries"
+	ApproveAlways   = "always"
+)
+
+// Amount is a number of machines, or a percentage of them: "3", "25%".
+type Amount string
+
+var amount = regexp.MustCompile(`^\d{1,6}%?$`)
+
+// IntOrString is the amount as Kubernetes has such ones; an empty one is 0.
+func (a Amount) IntOrString() intstr.IntOrString {
+	if number, err := strconv.Atoi(string(a)); err == nil {
+		return intstr.FromInt32(int32(number))
+	}
+	if a == "" {
+		return intstr.FromInt32(0)
+	}
+	return intstr.FromString(string(a))
+}
+
+// zero says whether it is an amount of nothing.
+func (a Amount) zero() bool {
+	number, err := strconv.Atoi(strings.TrimSuffix(string(a), "%"))
+	return err == nil && number == 0
+}
+
+// amount checks an amount; least is 0 or 1.
+func (d *document) amount(key string, value Amount, least int) {
+	number, percent := strings.CutSuffix(string(value), "%")
+	switch count, err := strconv.Atoi(number); {
+	case value == "":
+	case !amount.MatchString(string(value)) || err != nil:
+		d.add(key, shown(string(value))+" is neither a number of machines nor a percentage", `write e.g. 3 or "25%"`)
+	case percent && count > 100:
+		d.add(key, shown(string(value))+" is more than all", "write 100% at most")
+	case least > 0 && value.zero():
+		d.add(key, "is nothing", "write 1 at least")
+	}
+}
+
+func (d *document) checkUpgrade(c *Cluster) {
+	u := c.Fleet.Upgrade
+	d.machines(c, "upgrade.canaries", u.Canaries)
+	d.amount("upgrade.maxUnavailable", u.MaxUnavailable, 1)
+	d.amount("upgrade.waveSize", u.WaveSize, 1)
+	d.amount("upgrade.failureBudget", u.FailureBudget, 0)
+	if u.ZoneLabel != "" {
+		d.qualified("upgrade.zoneLabel", u.ZoneLabel)
+	}
+	d.oneOf("upgrade.approval", u.Approval, ApproveNever, ApproveCanaries, ApproveAlways)
+	d.oneOf("upgrade.onDrainTimeout", u.OnDrainTimeout, DrainStop, DrainSkip, DrainForce)
+	for _, limit := range []struct {
+		key   string
+		value metav1.Duration
+	}{
+		{"upgrade.pause", u.Pause}, {"upgrade.minReady", u.MinReady},
+		{"upgrade.controlPlaneGrace", u.ControlPlaneGrace}, {"upgrade.nodeGrace", u.NodeGrace},
+	} {
+		if limit.value.Duration < 0 {
+			d.add(limit.key, "is less than nothing", "write 0s, or how long")
+		}
+	}
+	for i, rule := range u.Rules {
+		key := "upgrade.rules[" + strconv.Itoa(i) + "]"
+		if d.required(key+".machines", rule.Machines, "say which machines the rule is for") {
+			d.machines(c, key+".machines", rule.Machines)
+		}
+		d.oneOf(key+".onDrainTimeout", rule.OnDrainTimeout, DrainStop, DrainSkip, DrainForce)
+		if rule.DrainTimeout.Duration < 0 {
+			d.add(key+".drainTimeout", "is less than nothing", "write how long, e.g. 30m")
+		}
+	}
+}
+
+// machines checks an expression that selects machines.
+func (d *document) machines(c *Cluster, key, expression string) {
+	if expression == "" || len(c.Fleet.Machines) == 0 {
+		return
+	}
+	if _, err := c.Select(expression); err != nil {
+		d.add(key, err.Error(), "")
+	}
+}
+
+// UpgradeRuleFor is what holds for one machine, every field of it filled.
+func (c *Cluster) UpgradeRuleFor(m Machine) UpgradeRule {
+	policy := c.Fleet.Upgrade
+	rule := UpgradeRule{Machines: m.Name, Drain: &policy.Drain, DrainTimeout: c.Fleet.Drain.Timeout, OnDrainTimeout: policy.OnDrainTimeout}
+	at := slices.IndexFunc(policy.Rules, func(r UpgradeRule) bool { return c.selects(r.Machines, m) })
+	if at < 0 {
+		return rule
+	}
+	own := policy.Rules[at]
+	rule.Drain = cmp.Or(own.Drain, rule.Drain)
+	rule.DrainTimeout = cmp.Or(own.DrainTimeout, rule.DrainTimeout)
+	rule.OnDrainTimeout = cmp.Or(own.OnDrainTimeout, rule.OnDrainTimeout)
+	return rule
+}
+
+// Canary says whether a machine is upgraded before the others.
+func (c *Cluster) Canary(m Machine) bool {
+	return c.Fleet.Upgrade.Canaries != "" && c.selects(c.Fleet.Upgrade.Canaries, m)
+}
+
+// selects says whether an expression that was checked means a machine.
+func (c *Cluster) selects(expression string, m Machine) bool {
+	selected, err := c.Select(expression)
+	return err == nil && slices.ContainsFunc(selected, func(one Machine) bool { return one.Name == m.Name })
+}
+
+// MaxUnavailable is how many machines, or what percentage of them, may be out of service at once.
+func (c *Cluster) MaxUnavailable() intstr.IntOrString {
+	if own := c.Fleet.Upgrade.MaxUnavailable; own != "" {
+		return own.IntOrString()
+	}
+	return c.VCluster.PrivateNodes.AutoUpgrade.Concurrency.IntOrString()
+}
