@@ -22,6 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/reset"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/node/upgrade"
 )
 
 // version is set by the linker.
@@ -99,7 +100,10 @@ func newEngine() (*node.Engine, error) {
 	return &node.Engine{
 		Host:   machine,
 		Store:  node.NewStore(machine),
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases(), spec.KindImages: images.Phases()},
+		Phases: map[spec.Kind][]node.Phase{
+			spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases(), spec.KindImages: images.Phases(),
+			spec.KindStage: upgrade.StagePhases(), spec.KindUpgrade: upgrade.Phases(), spec.KindRollback: upgrade.RollbackPhases(),
+		},
 		Units:  &node.Systemd{Runner: machine.Runner, Self: self},
 	}, nil
 }

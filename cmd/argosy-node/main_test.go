@@ -69,7 +69,7 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 		"unknown kind":      {[]string{"plan"}, `{"id":"a","kind":"dance"}`, `does not know the kind "dance"`},
 		"empty import":      {[]string{"plan"}, `{"id":"a","kind":"images"}`, "says nothing of what to import"},
 		"feed without pipe": {[]string{"feed", "--id", "a"}, "", "have to be open files"},
-		"empty join":        {[]string{"plan"}, `{"id":"a","kind":"join"}`, "says nothing of what to join"},
+		"empty join":        {[]string{"plan"}, `{"id":"a","kind":"join"}`, "says nothing of what the machine should be"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := call(t, test.in, test.args...)

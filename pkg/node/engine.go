@@ -35,16 +35,29 @@ func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
 	if !known {
 		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind))
 	}
-	if op.Kind == spec.KindJoin && op.Join == nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to join", op.ID))
-	}
-	if op.Kind == spec.KindReset && op.Reset == nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to leave", op.ID))
-	}
-	if op.Kind == spec.KindImages && op.Images == nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of what to import", op.ID))
+	if lacks := lacksWords(op); lacks != "" {
+		return nil, fault.As(fault.Configuration, fmt.Errorf("reading operation %q: it says nothing of %s", op.ID, lacks))
 	}
 	return phases, nil
+}
+
+// lacksWords says what an operation of its kind should say and does not; "" when it says all.
+func lacksWords(op *spec.Operation) string {
+	switch op.Kind {
+	case spec.KindJoin, spec.KindStage, spec.KindUpgrade, spec.KindRollback:
+		if op.Join == nil {
+			return "what the machine should be"
+		}
+	case spec.KindReset:
+		if op.Reset == nil {
+			return "what to leave"
+		}
+	case spec.KindImages:
+		if op.Images == nil {
+			return "what to import"
+		}
+	}
+	return ""
 }
 
 // Plan checks every phase and changes nothing. The status says of each phase whether it holds, is wanted or makes the

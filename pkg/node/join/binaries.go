@@ -84,13 +84,15 @@ func effectOf(one install) spec.Effect {
 	return spec.NoRestart
 }
 
-// installed compares by inode, or by size and time where the file had to be copied.
-func installed(h *host.Host, one install) bool {
-	from, err := os.Stat(h.Path(one.from))
+func installed(h *host.Host, one install) bool { return SameFile(h.Path(one.from), h.Path(one.to)) }
+
+// SameFile says whether what was linked or copied is still the same, by inode, or by size and time where it had to be copied.
+func SameFile(original, linked string) bool {
+	from, err := os.Stat(original)
 	if err != nil {
 		return false
 	}
-	to, err := os.Lstat(h.Path(one.to))
+	to, err := os.Lstat(linked)
 	if err != nil {
 		return false
 	}
@@ -129,10 +131,7 @@ func put(h *host.Host, one install, previous string) error {
 	}
 	temp := host.TempName(to)
 	_ = os.Remove(temp)
-	err := os.Link(from, temp)
-	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
-		err = copyFile(from, temp)
-	}
+	err := LinkOrCopy(from, temp)
 	if err == nil {
 		err = os.Rename(temp, to)
 	}
@@ -165,6 +164,15 @@ func keep(file, backup string) error {
 	// Renaming one name of a file onto another of the same file does nothing at all.
 	_ = os.Remove(temp)
 	return nil
+}
+
+// LinkOrCopy gives a file a second name, or copies it where that is not possible. The name must be free.
+func LinkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
+		return copyFile(from, to)
+	}
+	return err
 }
 
 // copyFile copies content, mode and time.

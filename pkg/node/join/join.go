@@ -4,6 +4,7 @@ package join
 
 import (
 	"path/filepath"
+	"slices"
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -28,6 +29,17 @@ func Phases() []node.Phase {
 		{Name: "healthy", Short: "waiting for the kubelet to be healthy", Check: checkHealthy, Apply: applyHealthy},
 		afterJoin.phase("running postJoinCommands"),
 	}
+}
+
+// Named are the phases of these names, for operations that bring a node to what a join would make of it.
+func Named(names ...string) []node.Phase {
+	var named []node.Phase
+	for _, phase := range Phases() {
+		if slices.Contains(names, phase.Name) {
+			named = append(named, phase)
+		}
+	}
+	return named
 }
 
 // bundleDir is this bundle's folder, named by its content.

@@ -99,7 +99,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if why := notJoined(c.Host, j); why != "" {
 		return "", fmt.Errorf("joining the cluster: kubeadm ended well, but %s", why)
 	}
-	if err := errors.Join(renewRecord(c), rememberJoined(c)); err != nil {
+	if err := errors.Join(renewRecord(c), rememberGiven(c, "")); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil

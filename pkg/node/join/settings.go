@@ -31,6 +31,8 @@ type settings struct {
 	Args []spec.Arg `json:"args,omitempty"`
 	// Restart says that files were about to be written, and the kubelet may not have them yet.
 	Restart bool `json:"restart,omitempty"`
+	// Upgraded is the version for which kubeadm has upgraded the node's configuration; empty when it only joined.
+	Upgraded string `json:"upgraded,omitempty"`
 }
 
 // knownSettings reads what was remembered; false for a machine that joined before there was such a memory, or just now.
@@ -49,14 +51,15 @@ func knownSettings(h *host.Host) (settings, bool, error) {
 	return known, true, nil
 }
 
-// rememberJoined keeps what kubeadm has just given the kubelet.
-func rememberJoined(c *node.Context) error {
+// rememberGiven keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded the node, ""
+// when it joined.
+func rememberGiven(c *node.Context, upgraded string) error {
 	config, err := c.Host.ReadFile(layout.KubeletConfig)
 	if err != nil {
 		return fmt.Errorf("reading the kubelet's configuration: %w", err)
 	}
 	j := c.Operation.Join
-	return remember(c.Host, settings{ClusterConfig: j.KubeletConfig, Config: string(config), Args: currentArgs(c)})
+	return remember(c.Host, settings{ClusterConfig: j.KubeletConfig, Config: string(config), Args: currentArgs(c), Upgraded: upgraded})
 }
 
 func remember(h *host.Host, known settings) error {
@@ -165,12 +168,12 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 		done = append(done, "arguments set")
 	}
 	if len(done) == 0 && !owed {
-		return "the kubelet's settings are as wanted", rememberJoined(c)
+		return "the kubelet's settings are as wanted", rememberGiven(c, known.Upgraded)
 	}
 	if err := systemctl(ctx, c, "restart", "kubelet.service"); err != nil {
 		return "", withJournal(ctx, c, "kubelet.service", err)
 	}
-	return strings.Join(append(done, "kubelet restarted"), ", "), rememberJoined(c)
+	return strings.Join(append(done, "kubelet restarted"), ", "), rememberGiven(c, known.Upgraded)
 }
 
 // rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and says whether the file it

@@ -32,7 +32,7 @@ func nodeWithSettings(t *testing.T) *machine {
 		m.write(layout.KubeletConfig, "# of kubeadm\n"+m.join.KubeletConfig)
 		return "", nil
 	}
-	assert.NilError(t, rememberJoined(m.context))
+	assert.NilError(t, rememberGiven(m.context, ""))
 	assert.Assert(t, holds(t, m, checkSettings))
 	return m
 }

@@ -33,6 +33,12 @@ const (
 	KindReset Kind = "reset"
 	// KindImages imports images into the container runtime of a machine that is a node already.
 	KindImages Kind = "images"
+	// KindStage receives what an upgrade will need, and touches nothing that runs.
+	KindStage Kind = "stage"
+	// KindUpgrade takes a node to another version of Kubernetes.
+	KindUpgrade Kind = "upgrade"
+	// KindRollback puts a machine back to what it was before its last upgrade.
+	KindRollback Kind = "rollback"
 )
 
 // Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest of
@@ -44,9 +50,11 @@ type Operation struct {
 	Machine string `json:"machine"`
 	// Timeout bounds the operation on the machine, from its start there.
 	Timeout Duration `json:"timeout"`
-	Join    *Join    `json:"join,omitempty"`
-	Reset   *Reset   `json:"reset,omitempty"`
-	Images  *Images  `json:"images,omitempty"`
+	// Join is what the machine should become, also by a stage, an upgrade and a rollback; the last takes from it only which
+	// node the machine is and where its binaries are.
+	Join   *Join   `json:"join,omitempty"`
+	Reset  *Reset  `json:"reset,omitempty"`
+	Images *Images `json:"images,omitempty"`
 	// Secrets are removed from the machine's disk as soon as they are used.
 	Secrets Secrets `json:"secrets,omitzero"`
 }

@@ -1,0 +1,146 @@
+package join
+
+import (
+	"context"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// What an upgrade needs of a join's knowledge of the machine.
+
+// NotNode says why the machine is not the node that the operation wants it to be; "" when it is.
+func NotNode(ctx context.Context, c *node.Context) string {
+	j := c.Operation.Join
+	if why := notJoined(c.Host, j); why != "" {
+		return why
+	}
+	foreign := findings{}
+	lookOwner(ctx, c.Host, j, &foreign)
+	if len(foreign.problems) > 0 {
+		return foreign.problems[0].text
+	}
+	return ""
+}
+
+// Unfit says what in the operation itself could not be used on any machine.
+func Unfit(j *spec.Join) []string { return validate(j) }
+
+// Moved says, as a remark, that the node knows the cluster by another address than the one of now, or fails where the
+// cluster no longer answers there.
+func Moved(ctx context.Context, c *node.Context) (string, error) { return movedAway(ctx, c) }
+
+// Cgroups says why a kubelet of the version that is wanted would not start on the machine; "" when it would.
+func Cgroups(ctx context.Context, c *node.Context) string {
+	found := findings{}
+	lookCgroups(ctx, c.Host, c.Operation.Join, &found)
+	if len(found.problems) == 0 || ignored(c.Operation.Join, "SystemVerification") {
+		return ""
+	}
+	return found.problems[0].text
+}
+
+// Binaries are the files that the operation's bundle is installed as. It is an error when the bundle is not there.
+func Binaries(h *host.Host, j *spec.Join) ([]string, error) {
+	all, err := installs(h, j)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, errNoBundle
+	}
+	files := make([]string, len(all))
+	for i, one := range all {
+		files[i] = one.to
+	}
+	return files, nil
+}
+
+// ConfigurationFiles are the files of a node that an upgrade writes, beside its binaries and the kubelet's own folder. Those
+// that services were started with are followed by their stamps, which are not among them: see Stamps.
+func ConfigurationFiles() []string {
+	return []string{
+		layout.ModulesFile, layout.SysctlFile,
+		layout.RegistryLogins, layout.ContainerdConfig, layout.Unit("containerd"),
+		layout.Unit("kubelet"), layout.KubeletDropIn,
+		settingsFile,
+	}
+}
+
+// Stamp is the file that says with which files and which program a service was started last.
+func Stamp(name string) string { return service{name: name}.stampFile() }
+
+// ConfiguredFor is the version for which kubeadm has set up the node's configuration, as far as it is known.
+func ConfiguredFor(c *node.Context) (string, error) {
+	known, _, err := knownSettings(c.Host)
+	if err != nil || known.Upgraded != "" {
+		return known.Upgraded, err
+	}
+	record, err := c.Store.Record()
+	if err != nil || record == nil {
+		return "", err
+	}
+	return record.Version, nil
+}
+
+// UpgradeConfiguration runs kubeadm upgrade node with the bundle's own kubeadm, which is of the version that is wanted, and
+// sets the kubelet's arguments. It restarts nothing: the kubelet takes it over with its new program.
+func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
+	j := c.Operation.Join
+	known, _, err := knownSettings(c.Host)
+	if err != nil {
+		return err
+	}
+	known.Restart = true
+	if err := remember(c.Host, known); err != nil {
+		return err
+	}
+	_, err = c.Host.Runner.Run(ctx, host.Command{
+		Argv: []string{c.Host.Path(release(j, "kubeadm")), "upgrade", "node"}, Env: searchPath(j), Log: c.Log,
+	})
+	if err != nil {
+		return fault.As(classOf(err), fmt.Errorf("upgrading the node's configuration: %w", err))
+	}
+	if wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c)); !same {
+		if _, err := c.Host.WriteFile(layout.KubeletFlags, wanted, 0o644); err != nil {
+			return err
+		}
+	}
+	// That the kubelet has to be restarted is not kept: it gets another program, and is restarted for that.
+	return rememberGiven(c, j.KubernetesVersion)
+}
+
+// Restart restarts a service and waits for it.
+func Restart(ctx context.Context, c *node.Context, name string) error {
+	if err := systemctl(ctx, c, "restart", name+".service"); err != nil {
+		return withJournal(ctx, c, name+".service", err)
+	}
+	if name == "containerd" {
+		if err := untilAnswers(ctx, c.Host, layout.ContainerdSocket); err != nil {
+			return withJournal(ctx, c, name+".service", err)
+		}
+	}
+	return nil
+}
+
+// ReloadUnits has systemd read its units again.
+func ReloadUnits(ctx context.Context, c *node.Context) error {
+	return systemctl(ctx, c, "daemon-reload")
+}
+
+// KubeletHealthy waits until the kubelet that is installed runs and says that it is healthy.
+func KubeletHealthy(ctx context.Context, c *node.Context) error {
+	if err := untilHealthy(ctx, c.Host, c.Operation.Join); err != nil {
+		return withJournal(ctx, c, "kubelet.service", err)
+	}
+	return nil
+}
+
+// KubeletIsHealthy asks once.
+func KubeletIsHealthy(ctx context.Context, c *node.Context) bool {
+	return healthy(ctx, c.Host, c.Operation.Join) == nil
+}

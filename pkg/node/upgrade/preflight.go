@@ -1,0 +1,42 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/join"
+)
+
+// checkPreflight holds on a machine that is the node which is to be upgraded. Whether the version may be had, the plugin
+// knows, which sees the control plane.
+func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
+	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", join.Unfit(c.Operation.Join)); err != nil {
+		return false, "", err
+	}
+	if why := join.NotNode(ctx, c); why != "" {
+		return false, "", node.Problems(fault.Permanent, "the machine cannot be upgraded", []string{why})
+	}
+	if why := join.Cgroups(ctx, c); why != "" {
+		return false, "", node.Problems(fault.Permanent, "the machine cannot be upgraded", []string{why})
+	}
+	moved, err := join.Moved(ctx, c)
+	if err != nil {
+		return false, "", err
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return false, "", err
+	}
+	if record == nil {
+		return false, "", fault.As(fault.Permanent, errors.New("the machine has no record of its join; submit workflow join first, which writes it"))
+	}
+	return true, fmt.Sprintf("the machine is node %s at %s%s", record.NodeName, record.Version, moved), nil
+}
+
+// nothing is the Apply of a phase whose check holds or fails.
+func nothing(context.Context, *node.Context) (string, error) {
+	return "", errors.New("the phase has nothing to apply")
+}
