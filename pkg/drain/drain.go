@@ -177,3 +177,18 @@ func (d Drainer) describe(ctx context.Context, left []remaining) string {
 		return text + " (evicted, and has not ended)"
 	})
 }
+
+// Delete deletes what is left of a node's pods, whatever their budgets and the policy say: the last resort of who has said so.
+func (d Drainer) Delete(ctx context.Context, node string, report func(string)) (int, error) {
+	pods, err := d.pods(ctx, node)
+	if err != nil || len(pods) == 0 {
+		return 0, err
+	}
+	report(fmt.Sprintf("deleting %d pods that did not leave: %s", len(pods), named(pods, nameOf)))
+	helper := d.helper(ctx)
+	helper.DisableEviction = true
+	if err := helper.DeleteOrEvictPods(pods); err != nil {
+		return 0, fault.As(fault.Permanent, fmt.Errorf("deleting the pods of node %s: %w", node, err))
+	}
+	return len(pods), nil
+}

@@ -108,7 +108,7 @@ func (c *Conductor) bring(ctx context.Context, machine config.Machine, report fu
 	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
 		outcome = Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
 		report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
-		seen, err := c.look(ctx, machine)
+		seen, err := c.look(ctx, machine, spec.KindJoin)
 		if err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, wor
 		return outcome, nil
 	}
 	*worked = true
-	status, err := c.work(ctx, seen, report)
+	status, err := c.work(ctx, seen, 0, clusterPhases, report)
 	if err != nil {
 		return outcome, err
 	}
@@ -206,8 +206,9 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 	return outcome, nil
 }
 
-// work has the machine do what its plan wants, with a token of its own.
-func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
+// work has the machine do what its plan wants, with a token of its own. before and after are how many phases in the cluster
+// come before and after the machine's own.
+func (c *Conductor) work(ctx context.Context, seen sight, before, after int, report func(string)) (spec.Status, error) {
 	operation := seen.operation
 	if !seen.running() && seen.needsToken(c.Target) {
 		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, tokenLife(operation), time.Now())
@@ -220,13 +221,16 @@ func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (
 		operation.Join.Bundle.URL = ""
 	}
 	return c.Run(ctx, seen.remote, operation, func(ctx context.Context, status spec.Status) (spec.Status, error) {
-		return c.attend(ctx, seen, operation, status, report)
+		return c.attend(ctx, seen, operation, status, func(s spec.Status) {
+			s.Index += before
+			report(conduct.Message(s, before+after))
+		})
 	})
 }
 
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and the
 // images that it asks for.
-func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Operation, status spec.Status, report func(string)) (spec.Status, error) {
+func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Operation, status spec.Status, show func(spec.Status)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
 	defer stopPushing()
@@ -239,7 +243,7 @@ func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Opera
 		defer stopSending()
 		var err error
 		status, err = seen.remote.Watch(working, operation.ID, func(s spec.Status) {
-			report(conduct.Message(s, clusterPhases))
+			show(s)
 			if s.Feed != "" {
 				send()
 			}

@@ -79,7 +79,7 @@ func conductor(t *testing.T, joinNode, fleet string) *Conductor {
 func (c *Conductor) operation(t *testing.T) spec.Operation {
 	t.Helper()
 	c.bundles.found = map[string]spec.Bundle{"amd64": {Name: "kubernetes-v1.34.4-amd64.tar.gz", SHA256: strings.Repeat("0", 64)}}
-	question, _, err := c.question(t.Context(), c.Cluster.Fleet.Machines[0])
+	question, _, err := c.question(t.Context(), c.Cluster.Fleet.Machines[0], spec.KindJoin)
 	assert.NilError(t, err)
 	return question.Operations["amd64"]
 }

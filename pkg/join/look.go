@@ -27,9 +27,9 @@ type sight struct {
 // running says whether the machine works on this very operation now.
 func (s sight) running() bool { return s.facts.Working == s.operation.ID }
 
-// look asks the machine, in one exec, what it is and what the join would do there.
-func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, error) {
-	question, unavailable, err := c.question(ctx, machine)
+// look asks the machine, in one exec, what it is and what an operation would do there that wants of it what a join does.
+func (c *Conductor) look(ctx context.Context, machine config.Machine, kind spec.Kind) (sight, error) {
+	question, unavailable, err := c.question(ctx, machine, kind)
 	if err != nil {
 		return sight{}, err
 	}
@@ -48,8 +48,8 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine) (sight, er
 	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL}, nil
 }
 
-// question asks for the join by architecture. Where an image is not there for one, it says so instead.
-func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.Question, map[string]error, error) {
+// question asks for the operation by architecture. Where an image is not there for one, it says so instead.
+func (c *Conductor) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question, map[string]error, error) {
 	bundles, err := c.bundles.get(ctx, c)
 	if err != nil {
 		return spec.Question{}, nil, err
@@ -69,7 +69,7 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine) (spec.
 			return spec.Question{}, nil, err
 		}
 		bundle.CACert, bundle.Authenticated = c.Cluster.Fleet.Bundles.CACert, !c.Repository.Token.Empty()
-		operation, err := operationFor(c.Cluster, c.Target, machine, c.Version, bundle, imports)
+		operation, err := operationFor(kind, c.Cluster, c.Target, machine, c.Version, bundle, imports)
 		if err != nil {
 			return spec.Question{}, nil, err
 		}

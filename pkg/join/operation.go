@@ -13,14 +13,14 @@ import (
 )
 
 // operationFor is what machine should become. Its ID depends on that alone: the token is added later and is not part of it.
-func operationFor(cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle, imports []spec.ImageSource) (spec.Operation, error) {
+func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle, imports []spec.ImageSource) (spec.Operation, error) {
 	join, err := joinSpec(cluster, target, machine, version, bundle)
 	if err != nil {
-		return spec.Operation{}, fmt.Errorf("describing the join of machine %q: %w", machine.Name, err)
+		return spec.Operation{}, fmt.Errorf("describing the %s of machine %q: %w", kind, machine.Name, err)
 	}
 	join.ImportImages = imports
 	operation := spec.Operation{
-		Kind:    spec.KindJoin,
+		Kind:    kind,
 		Cluster: cluster.Name,
 		Machine: machine.Name,
 		Timeout: spec.Duration(cluster.Fleet.Limits.MachineTimeout.Duration),

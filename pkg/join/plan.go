@@ -83,7 +83,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report 
 
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version, Overrides: c.Cluster.Overrides(machine)}
-	seen, err := c.look(ctx, machine)
+	seen, err := c.look(ctx, machine, spec.KindJoin)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
 		return entry

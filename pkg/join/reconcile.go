@@ -9,6 +9,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // Reconcile puts right what differs between a node and the documents, and restarts only what that changes; its pods run on.
@@ -47,7 +48,7 @@ func (c *Conductor) reconcileOnce(window *conduct.Window) try {
 // proveSame looks at the machine once more.
 func (c *Conductor) proveSame(ctx context.Context, machine config.Machine, report func(string)) error {
 	report("looking whether anything still differs")
-	seen, err := c.look(ctx, machine)
+	seen, err := c.look(ctx, machine, spec.KindJoin)
 	if err != nil {
 		return err
 	}
