@@ -10,11 +10,14 @@ import (
 
 // provisionFlight runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that meet
 // do the work once.
-func provisionFlight(env *Env, call plugin.Call, cluster string, run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Flight {
+func provisionFlight(env *Env, call plugin.Call, in provisionInput, run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Flight {
 	return plugin.Flight{
-		Key: call.Workflow.Namespace + "/" + cluster,
+		Key: call.Workflow.Namespace + "/" + in.Cluster,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			provisioner, err := env.provisioner(ctx, call, cluster)
+			provisioner, err := env.provisioner(ctx, call, in.Cluster)
+			if err == nil {
+				provisioner, err = provisioner.To(in.Version)
+			}
 			if err != nil {
 				return plugin.Result{}, err
 			}
@@ -26,6 +29,8 @@ func provisionFlight(env *Env, call plugin.Call, cluster string, run func(contex
 // provisionInput is what the parts of a provision need that only need the cluster.
 type provisionInput struct {
 	Cluster string `json:"cluster"`
+	// Version instead of the documents', where an upgrade asks for one.
+	Version string `json:"version"`
 }
 
 // provisionValidateStep checks everything before anything is touched.
@@ -39,7 +44,7 @@ func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Flight, error) 
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		message, err := p.Validate(ctx, report)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
 	}), nil
@@ -64,7 +69,7 @@ func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Flight, err
 	if in.RenewCertificates != "" && in.RenewCertificates != "true" && in.RenewCertificates != "false" {
 		return plugin.Flight{}, fmt.Errorf("the parameter \"renewCertificates\" is %q: give true or false", in.RenewCertificates)
 	}
-	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in.provisionInput, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		outcome, err := p.Provision(ctx, in.RenewCertificates == "true", report)
 		if err != nil {
 			return plugin.Result{}, err
@@ -87,7 +92,7 @@ func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		outcome, err := p.SetAddons(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err
@@ -107,7 +112,7 @@ func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		health, err := p.Verify(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err

@@ -39,6 +39,8 @@ type Provisioner struct {
 	// Now is the time; nil means the clock.
 	Now func() time.Time
 
+	// upgraded is the version that an upgrade asks for, or did, where the documents say another; see To.
+	upgraded string
 	// renew signs every leaf certificate anew in this run, whatever its age.
 	renew bool
 	// restores is set in a run that fills the store from an archive: no other may use what is not complete.
@@ -59,6 +61,8 @@ type Outcome struct {
 	KubeconfigSecret string `json:"kubeconfigSecret"`
 	// Version of Kubernetes.
 	Version string `json:"version"`
+	// Upgraded says that an upgrade asked for Version, and the documents say an earlier one.
+	Upgraded bool `json:"upgraded,omitempty"`
 	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not the one of now.
 	MachinesKnow string            `json:"machinesKnow,omitempty"`
 	Changes      []apply.Change    `json:"-"`
@@ -69,6 +73,9 @@ type Outcome struct {
 // String is what people read: one line, and another where machines have to be thought of.
 func (o Outcome) String() string {
 	text := fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds, apply.Summary(o.Changes))
+	if o.Upgraded {
+		text += fmt.Sprintf("\nvcluster.yaml says an earlier version: write %s there, so that everybody reads what is so", o.Version)
+	}
 	if o.MachinesKnow != "" {
 		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have that address lead here (controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these machines and join them again",
 			o.Endpoint, o.MachinesKnow)
@@ -116,7 +123,7 @@ func (p *Provisioner) Provision(ctx context.Context, renew bool, report func(str
 }
 
 func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outcome, error) {
-	outcome := Outcome{Version: p.Cluster.KubernetesVersion(), KubeconfigSecret: p.Cluster.KubeconfigSecret()}
+	outcome := Outcome{Version: p.Cluster.KubernetesVersion(), Upgraded: p.upgraded != "", KubeconfigSecret: p.Cluster.KubeconfigSecret()}
 	report("[1/4 keys] reading the cluster's authorities")
 	k, changes, err := p.ensureKeys(ctx)
 	outcome.Changes = append(outcome.Changes, changes...)

@@ -37,6 +37,9 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 		return nil, err
 	}
 	stamp(set)
+	if p.upgraded != "" {
+		set.Annotations[upgradedAnnotation] = p.upgraded
+	}
 	return set, nil
 }
 

@@ -55,8 +55,8 @@ func (p *Provisioner) whyPod(ctx context.Context, pod *corev1.Pod) string {
 		if serious {
 			return reason + p.whyStore(ctx, pod, status.Name)
 		}
-		if starting == "" {
-			starting = reason
+		if starting == "" && reason != "" {
+			starting = reason + p.whyStore(ctx, pod, status.Name)
 		}
 	}
 	if starting == "" {
@@ -68,9 +68,10 @@ func (p *Provisioner) whyPod(ctx context.Context, pod *corev1.Pod) string {
 	return starting
 }
 
-// whyStore is what keeps kine from its database, where an API server ended: that only says that it waited for its store.
-func (p *Provisioner) whyStore(ctx context.Context, pod *corev1.Pod, ended string) string {
-	if ended != apiServerName || !p.runsKine() {
+// whyStore is what keeps kine from its database, where the API server ended or does not answer: that only says that it waits
+// for its store.
+func (p *Provisioner) whyStore(ctx context.Context, pod *corev1.Pod, waits string) string {
+	if waits != apiServerName || !p.runsKine() {
 		return ""
 	}
 	line := p.lastLine(ctx, pod.Name, kineName, true)

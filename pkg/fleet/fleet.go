@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/version"
+
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
@@ -43,10 +45,6 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	if err != nil {
 		return nil, err
 	}
-	version := documents.KubernetesVersion()
-	if version == "" {
-		version = target.Version
-	}
 	reach := newReach(source, keys, documents)
 	repository, err := openRepository(ctx, documents, target)
 	if err != nil {
@@ -60,11 +58,26 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Logins:     logins,
 		Cluster:    documents,
 		Target:     target,
-		Version:    version,
+		Version:    versionOfMachines(documents, target),
 		Repository: repository,
 		Machine:    func(m config.Machine) join.Machine { return reach.machine(m, tools) },
 		Images:     reach.supply(),
 	}, nil
+}
+
+// versionOfMachines is what machines get: in a cluster that exists already what the documents say; otherwise the control
+// plane's, which they follow, also while the documents say what it is yet to become or has been.
+func versionOfMachines(documents *config.Cluster, target *join.Target) string {
+	said := documents.KubernetesVersion()
+	wanted, err := version.ParseSemantic(said)
+	if err != nil {
+		return target.Version
+	}
+	runs, err := version.ParseSemantic(target.Version)
+	if err != nil || !documents.Hosted() || runs.WithPreRelease("").WithBuildMetadata("").EqualTo(wanted.WithPreRelease("").WithBuildMetadata("")) {
+		return said
+	}
+	return target.Version
 }
 
 // reach builds connection settings out of documents and Secrets.

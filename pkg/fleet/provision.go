@@ -35,8 +35,9 @@ func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
 	if own := documents.Fleet.ControlPlane.Image; own != "" {
 		image = own
 	}
-	return &controlplane.Provisioner{
+	provisioner := &controlplane.Provisioner{
 		Cluster: documents, Host: client, Objects: objects, Image: documents.ImageRef(image),
 		CheckSecrets: func(ctx context.Context) error { return CheckSecrets(ctx, source, documents) },
-	}, nil
+	}
+	return provisioner.Follow(ctx)
 }
