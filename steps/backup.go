@@ -31,7 +31,7 @@ func (s backupStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			return plugin.Flight{}, fmt.Errorf("the parameter \"keep\" is %q: give how many archives of the cluster stay, or 0 for all", in.Keep)
 		}
 	}
-	return provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		made, err := p.Backup(ctx, options, report)
 		if err != nil {
 			return plugin.Result{}, err

@@ -47,7 +47,7 @@ func deprovisionFlight(env *Env, call plugin.Call, run func(context.Context, *co
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		return run(ctx, p, options, report)
 	}), nil
 }

@@ -38,7 +38,7 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			return plugin.Flight{}, fmt.Errorf("the parameter \"expires\" is %q: give how long the kubeconfig holds, e.g. 24h", in.Expires)
 		}
 	}
-	flight := provisionFlight(s.env, call, in.Cluster, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	flight := provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 		made, err := p.Kubeconfig(ctx, options, report)
 		if err != nil {
 			return plugin.Result{}, err

@@ -18,6 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
+	"argosy.dev/argosy/pkg/upgrade"
 )
 
 // Openers open the named cluster of a namespace of the host cluster, ready for the work of its name.
@@ -37,6 +38,7 @@ type Env struct {
 	provisions openings[*controlplane.Provisioner]
 	resets     openings[*reset.Conductor]
 	imports    openings[*images.Conductor]
+	upgrades   openings[*upgrade.Conductor]
 
 	mu     sync.Mutex
 	window map[string]*conduct.Window
@@ -96,7 +98,7 @@ func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (
 	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+			conductor.Detached = detached
 			conductor.Log = e.logger(call, cluster)
 		}
 		return conductor, err
@@ -119,7 +121,7 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+			conductor.Detached = detached
 			conductor.Log = e.logger(call, cluster)
 		}
 		return conductor, err
@@ -131,12 +133,15 @@ func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*
 	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Detached = func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+			conductor.Detached = detached
 			conductor.Log = e.logger(call, cluster)
 		}
 		return conductor, err
 	})
 }
+
+// detached says whether a cancellation only ends this process.
+func detached(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
 
 func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 	return e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)
@@ -185,5 +190,6 @@ func All(env *Env, workflows Workflows) []plugin.Step {
 		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
 		imagesPlanStep{env}, importImagesStep{env},
 		resetPlanStep{env}, resetVerifyStep{env}, removePlanStep{env}, removeStep{env}, removeVerifyStep{env},
+		upgradePlanStep{env}, upgradeStageStep{env}, upgradeStep{env}, upgradeGateStep{env}, upgradeVerifyStep{env}, upgradeCleanStep{env},
 	}
 }

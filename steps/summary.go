@@ -106,6 +106,7 @@ const workflowLabel = "argosy.dev/workflow"
 // succeeded is how a summary calls a machine with which a workflow had success.
 var succeeded = map[string]string{
 	"join": "joined", "reconcile": "reconciled", "import-images": "supplied with images", "remove": "removed", "reset": "reset",
+	"upgrade": "upgraded",
 }
 
 func summaryMessage(template string, machines []machineResult) string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
@@ -27,6 +28,8 @@ var values = map[string]string{
 	"workflow.parameters.user":        "alice",
 	"workflow.parameters.machines":    "m1",
 	"inputs.parameters.machine":       "m1",
+	"inputs.parameters.version":       "v1.34.4",
+	"inputs.parameters.wave":          `{"name":"1","machines":["m1"],"maxUnavailable":1}`,
 	"inputs.parameters.clusterGone":   "false",
 	"inputs.parameters.removeVolumes": "false",
 }
@@ -113,7 +116,8 @@ func callOf(t *testing.T, workflow wfv1.WorkflowTemplate, tmpl wfv1.Template) pl
 	object := expression.ReplaceAllStringFunc(string(tmpl.Plugin.Value), func(match string) string {
 		value, ok := values[expression.FindStringSubmatch(match)[1]]
 		assert.Assert(t, ok, "no value for %s", match)
-		return value
+		quoted := strconv.Quote(value) // as Argo puts values into JSON
+		return quoted[1 : len(quoted)-1]
 	})
 	var byKey map[string]json.RawMessage
 	assert.NilError(t, json.Unmarshal([]byte(object), &byKey))

@@ -1,0 +1,126 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// Verify says of each machine that takes part whether its node is Ready at the conductor's version and takes pods. It is an
+// error, which names them, where some are not.
+func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
+	machines, nodes, err := c.snapshot(ctx, chosen, metav1.Now().Time)
+	if err != nil {
+		return "", err
+	}
+	var wrong, left []string
+	right := 0
+	for _, m := range machines {
+		machine, _ := c.Cluster.Machine(m.Name)
+		switch why := c.whyNot(m, nodes[machine.NodeName]); {
+		case why == "":
+			right++
+		case m.Skip != "" || m.State == rollout.Skipped || m.Version == "":
+			left = append(left, m.Name)
+		default:
+			wrong = append(wrong, m.Name+": "+why)
+		}
+	}
+	text := fmt.Sprintf("%d of %d machines are Ready at %s", right, len(machines), c.Version)
+	if len(left) > 0 {
+		text += fmt.Sprintf(", %d were left out: %s", len(left), strings.Join(left, ", "))
+	}
+	if len(wrong) > 0 {
+		return text, fault.As(fault.Permanent, fmt.Errorf("%s\n%s", text, strings.Join(wrong, "\n")))
+	}
+	return text, nil
+}
+
+func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
+	switch {
+	case node == nil:
+		return "it has no node"
+	case m.State == rollout.Failed && m.Version != c.Version:
+		return m.Reason
+	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == operation:
+		return "its node is still cordoned"
+	}
+	return join.NotReady(node, c.Version)
+}
+
+// Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and lets it
+// take pods again; and it gives the Lease back. It says what it did, and names in its error what it could not mend.
+func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, error) {
+	list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
+	}
+	var done, failed []string
+	for _, machine := range c.Cluster.Fleet.Machines {
+		at := slices.IndexFunc(list.Items, func(n corev1.Node) bool { return n.Name == machine.NodeName })
+		if at < 0 || list.Items[at].Annotations[drain.CordonedBy] != operation {
+			continue
+		}
+		report("node " + machine.NodeName + " was left cordoned")
+		said, err := c.settle(ctx, machine, &list.Items[at], report)
+		if err != nil {
+			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
+			continue
+		}
+		done = append(done, said)
+	}
+	if err := c.yield(ctx); err != nil {
+		failed = append(failed, err.Error())
+	}
+	if len(failed) > 0 {
+		return done, fault.As(fault.Permanent, fmt.Errorf("cleaning up: %s", strings.Join(failed, "\n")))
+	}
+	return done, nil
+}
+
+// settle brings one machine to an end: one at work is waited for, one that is done is waited for to be Ready, any other is
+// put back.
+func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node, report func(string)) (string, error) {
+	stands := stateOf(node)
+	w := &way{c: c, machine: machine, report: report, own: true, since: stands.Cordoned, outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, report)
+	if err != nil {
+		return "", err
+	}
+	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
+	if seen.Running() || !conduct.Wants(seen.Facts().Plan) {
+		if err := w.upgrade(ctx, nil); err == nil {
+			if err := w.uncordon(ctx); err != nil {
+				return "", err
+			}
+			return fmt.Sprintf("node %s is at %s and takes pods again", node.Name, c.Version), c.note(ctx, node.Name, state{State: rollout.Succeeded})
+		}
+	}
+	version, err := w.putBack(ctx)
+	if err != nil {
+		return "", err
+	}
+	if version == "" {
+		version = versionIn(seen.Facts())
+	}
+	if _, err := c.backInService(ctx, node.Name, version, nil, report, report); err != nil {
+		return "", err
+	}
+	if err := w.uncordon(ctx); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("node %s is at %s as before and takes pods again", node.Name, version), nil
+}

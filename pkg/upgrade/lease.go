@@ -1,0 +1,122 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	coordination "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/fault"
+)
+
+// The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal they
+// come. It is not given back between two machines, and expires by itself when nobody renews it.
+const (
+	leaseName   = "argosy-upgrade"
+	leaseLife   = 60 * time.Second
+	leaseRenews = 15 * time.Second
+)
+
+// lease is held while machines of the rollout are at work in this process.
+type lease struct {
+	mu      sync.Mutex
+	holders int
+	stop    context.CancelFunc
+	ended   chan struct{}
+}
+
+// hold takes the Lease for one machine and keeps it until the returned function is called.
+func (c *Conductor) hold(ctx context.Context) (release func(), err error) {
+	c.lease.mu.Lock()
+	defer c.lease.mu.Unlock()
+	if c.lease.holders == 0 {
+		if err := c.acquire(ctx); err != nil {
+			return nil, err
+		}
+		renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
+		c.lease.stop, c.lease.ended = stop, make(chan struct{})
+		go c.renew(renewing, c.lease.ended)
+	}
+	c.lease.holders++
+	return sync.OnceFunc(c.release), nil
+}
+
+func (c *Conductor) release() {
+	c.lease.mu.Lock()
+	defer c.lease.mu.Unlock()
+	if c.lease.holders--; c.lease.holders == 0 {
+		c.lease.stop()
+		<-c.lease.ended
+	}
+}
+
+// renew keeps the Lease. Where it can't for a while, others may take it, and are then told so by what stands at the nodes.
+func (c *Conductor) renew(ctx context.Context, ended chan struct{}) {
+	defer close(ended)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(leaseRenews):
+		}
+		_ = c.acquire(ctx)
+	}
+}
+
+// acquire takes the Lease, or renews it. It is an error while another rollout has it.
+func (c *Conductor) acquire(ctx context.Context) error {
+	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
+	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	now := metav1.NowMicro()
+	seconds := int32(leaseLife / time.Second)
+	switch {
+	case apierrors.IsNotFound(err):
+		_, err = leases.Create(ctx, &coordination.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: leaseName},
+			Spec:       coordination.LeaseSpec{HolderIdentity: &c.Rollout, LeaseDurationSeconds: &seconds, AcquireTime: &now, RenewTime: &now},
+		}, metav1.CreateOptions{FieldManager: apply.Manager})
+	case err != nil:
+	case heldByOther(held, c.Rollout, now.Time):
+		return fault.As(fault.Permanent, fmt.Errorf("rollout %s is upgrading the machines of this cluster: wait for its end and submit again; if it was killed, that is %s after its last sign of life",
+			*held.Spec.HolderIdentity, leaseLife))
+	default:
+		held.Spec.HolderIdentity, held.Spec.LeaseDurationSeconds, held.Spec.RenewTime = &c.Rollout, &seconds, &now
+		_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: apply.Manager})
+	}
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return fault.As(fault.Permanent, fmt.Errorf("another rollout has just begun to upgrade the machines of this cluster: wait for its end and submit again"))
+	}
+	if err != nil {
+		return fmt.Errorf("taking Lease %s/%s: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))
+	}
+	return nil
+}
+
+func heldByOther(held *coordination.Lease, own string, now time.Time) bool {
+	holder, renewed := held.Spec.HolderIdentity, held.Spec.RenewTime
+	if holder == nil || *holder == "" || *holder == own || renewed == nil {
+		return false
+	}
+	return now.Sub(renewed.Time) < leaseLife
+}
+
+// yield gives the Lease back at the end of a rollout.
+func (c *Conductor) yield(ctx context.Context) error {
+	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
+	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err == nil && held.Spec.HolderIdentity != nil && *held.Spec.HolderIdentity == c.Rollout {
+		err = leases.Delete(ctx, leaseName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &held.ResourceVersion}})
+	}
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("giving Lease %s/%s back: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))
+	}
+	return nil
+}

@@ -1,0 +1,309 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// The parts of an upgrade in the cluster, before and after the machine's own phases.
+const (
+	partsBefore = 2 // cordon, drain
+	partsAfter  = 3 // ready, serving, uncordon
+)
+
+// way is one machine's way to its new version.
+type way struct {
+	c       *Conductor
+	machine config.Machine
+	rule    config.UpgradeRule
+	report  func(string)
+	outcome Outcome
+
+	// own says that the cordon is the rollout's, since when the node is out of service.
+	own   bool
+	since time.Time
+	// total is how many parts and phases there are.
+	total int
+}
+
+// run is the whole way. What it meets decides what is left to do:
+//
+//	machine's upgrade     node                                   what is done
+//	can't be carried out  any                                    fails, and nothing is touched
+//	all holds             Ready at the version, takes pods       nothing
+//	all holds             otherwise                              waits for it, and uncordons
+//	runs                  any                                    is followed, and on as below
+//	wants phases          any                                    admission, stage, cordon, drain, upgrade, gate, uncordon
+func (w *way) run(ctx context.Context, wave Wave) error {
+	seen, node, err := w.look(ctx)
+	if err != nil {
+		return w.failed(ctx, err)
+	}
+	plan := seen.Facts().Plan
+	w.total = partsBefore + plan.Total + partsAfter
+	w.outcome.From = versionIn(seen.Facts())
+	ours := node.Annotations[drain.CordonedBy] == operation
+	if !seen.Running() && !conduct.Wants(plan) && !ours && join.NotReady(node, w.c.Version) == "" {
+		return w.c.finished(ctx, node)
+	}
+	if err := w.c.admit(ctx, w.machine, wave, w.report); err != nil {
+		return err
+	}
+	release, err := w.c.hold(ctx)
+	if err != nil {
+		return w.failed(ctx, err)
+	}
+	defer release()
+	err = w.disrupt(ctx, seen, node)
+	if err == nil {
+		err = w.c.note(ctx, w.machine.NodeName, state{State: rollout.Succeeded})
+	}
+	return w.failed(ctx, err)
+}
+
+// look looks at the machine and its node, within the budget for transient errors.
+func (w *way) look(ctx context.Context) (seen join.Sight, node *corev1.Node, err error) {
+	err = conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, func(ctx context.Context) error {
+		if seen, err = w.c.seenFor(ctx, w.machine, spec.KindUpgrade, w.report); err != nil {
+			return err
+		}
+		node, err = w.c.node(ctx, w.machine)
+		return err
+	})
+	if err == nil && node == nil {
+		err = fault.As(fault.Permanent, fmt.Errorf("the cluster has no node %s: submit workflow join first", w.machine.NodeName))
+	}
+	return seen, node, err
+}
+
+// finished clears what an earlier rollout left at a node that is as it should be.
+func (c *Conductor) finished(ctx context.Context, node *corev1.Node) error {
+	if _, noted := node.Annotations[Annotation]; !noted {
+		return nil
+	}
+	return c.note(ctx, node.Name, state{State: rollout.Succeeded})
+}
+
+// failed notes a failure at the node, for the budget and for the next rollout. What only ends this process is none.
+func (w *way) failed(ctx context.Context, err error) error {
+	var left errLeft
+	if err == nil || w.c.Leaves(ctx) {
+		return err
+	}
+	stands := state{State: rollout.Failed, Reason: err.Error()}
+	if errors.As(err, &left) {
+		stands = state{State: rollout.Skipped, Reason: left.reason}
+	}
+	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	if noted := w.c.note(noting, w.machine.NodeName, stands); noted != nil {
+		return fmt.Errorf("%w; and %w", err, noted)
+	}
+	return err
+}
+
+// noteTimeout bounds what is written down after a cancellation; Argo gives a pod 30 s to end.
+const noteTimeout = 5 * time.Second
+
+// disrupt takes the node out of service, has its machine upgraded, and brings it back.
+func (w *way) disrupt(ctx context.Context, seen join.Sight, node *corev1.Node) error {
+	if !seen.Running() && wantsBundle(seen) {
+		staged, err := w.c.Stage(ctx, w.machine, conduct.NewWindow(1), w.report)
+		if err != nil {
+			return err
+		}
+		w.outcome.Phases = staged.Phases
+	}
+	if err := w.vacate(ctx, seen, node); err != nil {
+		return err
+	}
+	serving, err := w.c.serving(ctx, node.Name)
+	if err != nil {
+		return w.giveBack(ctx, err)
+	}
+	// From here on nobody's word stops it: what was begun is brought to one of its two ends.
+	ctx, cancel := w.c.steadfast(ctx)
+	defer cancel()
+	if err := w.upgrade(ctx, serving); err != nil {
+		return w.rollBack(ctx, serving, err)
+	}
+	return w.uncordon(ctx)
+}
+
+func wantsBundle(seen join.Sight) bool {
+	for _, phase := range conduct.WantedPhases(seen.Facts().Plan) {
+		if phase == "bundle" || phase == "images" {
+			return true
+		}
+	}
+	return false
+}
+
+// steadfast is a context that goes on after a cancellation, unless that only ends this process.
+func (c *Conductor) steadfast(ctx context.Context) (context.Context, context.CancelFunc) {
+	on, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	forget := context.AfterFunc(ctx, func() {
+		if c.Leaves(ctx) {
+			cancel(context.Cause(ctx))
+		}
+	})
+	return on, func() { forget(); cancel(nil) }
+}
+
+func (w *way) drainer() drain.Drainer {
+	policy := w.c.Cluster.Fleet.Drain
+	policy.Timeout = w.rule.DrainTimeout
+	return drain.Drainer{Client: w.c.Target.Client, Policy: policy}
+}
+
+func (w *way) part(index int, name, text string) {
+	w.report(fmt.Sprintf("[%d/%d %s] %s", index, w.total, name, text))
+}
+
+// vacate cordons the node and drains it. A machine whose upgrade has begun on it was drained before.
+func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) error {
+	with := w.drainer()
+	stands := stateOf(node)
+	w.own, w.since = node.Annotations[drain.CordonedBy] == operation, stands.Cordoned
+	if seen.Running() {
+		return nil
+	}
+	evicts := *w.rule.Drain
+	if evicts {
+		w.part(1, "cordon", "trying the evictions of node "+node.Name)
+		found, err := with.Preflight(ctx, node, nil)
+		if err == nil {
+			err = found.Refusal()
+		}
+		if err != nil {
+			return w.undrained(ctx, with, err)
+		}
+	}
+	w.part(1, "cordon", "keeping new pods away from node "+node.Name)
+	own, err := with.Cordon(ctx, node.Name, operation)
+	if err != nil {
+		return err
+	}
+	w.own = own
+	if own && w.since.IsZero() {
+		w.since = time.Now().UTC()
+	}
+	if err := w.c.note(ctx, node.Name, state{State: rollout.Working, Cordoned: w.since}); err != nil {
+		return w.giveBack(ctx, err)
+	}
+	if !evicts {
+		return nil
+	}
+	count, err := with.Drain(ctx, node.Name, seen.Facts().Kubelet.Active, func(text string) { w.part(2, "drain", text) })
+	if err != nil {
+		return w.undrained(ctx, with, err)
+	}
+	if count > 0 {
+		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods evicted", count))
+	}
+	return nil
+}
+
+// undrained does what the policy says with a node whose pods don't leave. A cancellation is no reason to delete any.
+func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) error {
+	if ctx.Err() != nil || fault.IsTransient(cause) {
+		return w.giveBack(ctx, cause)
+	}
+	switch w.rule.OnDrainTimeout {
+	case config.DrainSkip:
+		return errLeft{w.giveBack(ctx, cause).Error()}
+	case config.DrainForce:
+		own, err := with.Cordon(ctx, w.machine.NodeName, operation)
+		if err != nil {
+			return err
+		}
+		if w.own = own; own && w.since.IsZero() {
+			w.since = time.Now().UTC()
+		}
+		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.part(2, "drain", text) })
+		if err != nil {
+			return w.giveBack(ctx, fmt.Errorf("%w; and %w", cause, err))
+		}
+		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods deleted that did not leave (%v)", count, cause))
+		return nil
+	}
+	return w.giveBack(ctx, cause)
+}
+
+// upgrade has the machine carry out its upgrade and waits until its node serves again.
+func (w *way) upgrade(ctx context.Context, serving []corev1.Pod) error {
+	err := conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, func(ctx context.Context) error {
+		seen, err := w.c.seenFor(ctx, w.machine, spec.KindUpgrade, func(string) {})
+		if err != nil {
+			return err
+		}
+		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
+			return nil
+		}
+		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
+		defer cancel()
+		status, err := w.c.Carry(limited, seen, partsBefore, partsAfter, w.report)
+		w.outcome.Changed = w.outcome.Changed || status.Changed
+		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
+		if err == nil {
+			w.outcome.Done = append(w.outcome.Done, conduct.Done(status))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	first := w.total - partsAfter
+	node, err := w.c.backInService(ctx, w.machine.NodeName, w.c.Version, serving,
+		func(text string) { w.part(first+1, "ready", text) }, func(text string) { w.part(first+2, "serving", text) })
+	if err != nil {
+		return err
+	}
+	marks, err := w.c.Mark(ctx, w.machine, node)
+	w.outcome.Done = append(w.outcome.Done, marks...)
+	return err
+}
+
+// uncordon lets the node take pods again, if it was the rollout that kept them away.
+func (w *way) uncordon(ctx context.Context) error {
+	w.part(w.total, "uncordon", "node "+w.machine.NodeName+" takes pods again")
+	_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, operation)
+	if w.own && !w.since.IsZero() {
+		w.outcome.Unavailable = time.Since(w.since).Seconds()
+	}
+	w.outcome.Changed = true
+	return err
+}
+
+// giveBack has a node that was not touched yet take pods again, and adds to the failure what it is now.
+func (w *way) giveBack(ctx context.Context, failure error) error {
+	if !w.own || w.c.Leaves(ctx) {
+		return failure
+	}
+	name := w.machine.NodeName
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
+	defer cancel()
+	undone, err := w.drainer().Uncordon(limited, name, operation)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, name, err, name)
+	case undone:
+		return fmt.Errorf("%w; node %s takes pods again", failure, name)
+	}
+	return failure
+}
+
+// giveBackTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
+const giveBackTimeout = 10 * time.Second

@@ -1,0 +1,280 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// Plan is what a rollout would do.
+type Plan struct {
+	// ControlPlane is the version that it runs, and Version the one that all are to have.
+	ControlPlane string `json:"controlPlane"`
+	Version      string `json:"version"`
+	// Moves says that the control plane goes first.
+	Moves bool `json:"moves"`
+	// Waves in order.
+	Waves []Wave `json:"waves"`
+	// Entries are all machines that were asked for.
+	Entries []Entry `json:"entries"`
+	// Warnings are to be known before, in sentences.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Wave is what is worked on between two gates.
+type Wave struct {
+	Name     string   `json:"name"`
+	Machines []string `json:"machines"`
+	// MaxUnavailable and FailureBudget of the rollout, in machines.
+	MaxUnavailable int `json:"maxUnavailable"`
+	FailureBudget  int `json:"failureBudget"`
+	// Canary says that the wave is one of canaries.
+	Canary bool `json:"canary,omitempty"`
+}
+
+// Entry is the plan for one machine.
+type Entry struct {
+	Machine string `json:"machine"`
+	Address string `json:"address"`
+	Node    string `json:"node"`
+	From    string `json:"from,omitempty"`
+	// Wave that the machine is in; empty when it is left as it is.
+	Wave string `json:"wave,omitempty"`
+	// Refused says that the machine can't be upgraded as it is; it will fail in its wave.
+	Refused bool `json:"refused,omitempty"`
+	// Reasons are sentences: why it is left out, what is in the way, what will be done.
+	Reasons []string `json:"reasons,omitempty"`
+	// Bytes that have to be brought to the machine, as far as it is known.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Pods are those of the node, and what their eviction would meet.
+	Pods *drain.Preflight `json:"pods,omitempty"`
+}
+
+// planParallel is how many machines are looked at at once: one SSH login and one exec each, and a request for each pod.
+const planParallel = 16
+
+// Plan says in which waves the machines of a cluster would follow, and what is in the way. It touches nothing, beyond placing
+// argosy-node on machines and trying evictions by dry run. It is an error where the version can't be had. chosen are the
+// machines that the rollout is asked for, nil for all.
+func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, report func(string)) (Plan, error) {
+	plan := Plan{ControlPlane: c.Target.Version, Version: c.Version, Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
+	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
+	if err != nil {
+		return plan, err
+	}
+	if err := rollout.CheckTarget(plan.ControlPlane, plan.Version, c.Cluster.Hosted(), machines); err != nil {
+		return plan, err
+	}
+	policy, err := c.policy().In(takingPart(machines, c.Version))
+	if err != nil {
+		return plan, err
+	}
+	waves, err := rollout.Make(machines, policy)
+	if err != nil {
+		return plan, err
+	}
+	plan.Waves = wavesOf(waves, policy, c.Cluster)
+	plan.Warnings = c.deprecations(ctx, plan)
+	plan.Entries, err = c.entries(ctx, waves, plan, nodes, report)
+	return plan, err
+}
+
+// policy is that of the documents.
+func (c *Conductor) policy() rollout.Policy {
+	u := c.Cluster.Fleet.Upgrade
+	return rollout.Policy{
+		Target: c.Version, MaxUnavailable: c.Cluster.MaxUnavailable(), WaveSize: u.WaveSize.IntOrString(),
+		FailureBudget: u.FailureBudget.IntOrString(), MaxWaves: maxWaves,
+	}
+}
+
+// maxWaves keeps a rollout, which is a recursion of its workflow's template with two levels a wave, within Argo's depth of 100.
+const maxWaves = 40
+
+// takingPart counts the machines that a rollout has something to do for.
+func takingPart(machines []rollout.Machine, version string) int {
+	count := 0
+	for _, machine := range machines {
+		if machine.Skip == "" && machine.Version != "" && machine.Version != version {
+			count++
+		}
+	}
+	return count
+}
+
+func wavesOf(plan rollout.Plan, policy rollout.Policy, cluster *config.Cluster) []Wave {
+	waves := make([]Wave, 0, len(plan.Waves))
+	for _, wave := range plan.Waves {
+		first, _ := cluster.Machine(wave.Machines[0])
+		waves = append(waves, Wave{
+			Name: wave.Name, Machines: wave.Machines, Canary: cluster.Canary(first),
+			MaxUnavailable: policy.MaxUnavailable.IntValue(), FailureBudget: policy.FailureBudget.IntValue(),
+		})
+	}
+	return waves
+}
+
+// policy is the rollout's, as its waves have it.
+func (w Wave) policy(version string) rollout.Policy {
+	return rollout.Policy{
+		Target: version, MaxUnavailable: intstr.FromInt32(int32(w.MaxUnavailable)), FailureBudget: intstr.FromInt32(int32(w.FailureBudget)),
+	}
+}
+
+// entries says of each machine what is so with it, those of the waves first, in their order.
+func (c *Conductor) entries(ctx context.Context, waves rollout.Plan, plan Plan, nodes map[string]*corev1.Node, report func(string)) ([]Entry, error) {
+	var entries []Entry
+	for _, wave := range waves.Waves {
+		for _, name := range wave.Machines {
+			entries = append(entries, c.entry(name, wave.Name, nodes))
+		}
+	}
+	work := len(entries)
+	for _, name := range waves.Held {
+		entry := c.entry(name, "", nodes)
+		entry.Reasons = []string{"is at " + c.Version}
+		entries = append(entries, entry)
+	}
+	for _, left := range waves.Skipped {
+		entry := c.entry(left.Machine, "", nodes)
+		entry.Reasons = []string{left.Reason}
+		entries = append(entries, entry)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(planParallel)
+	done := make(chan struct{}, work)
+	for i := range entries[:work] {
+		group.Go(func() error {
+			c.inspect(ctx, &entries[i], plan, nodes[entries[i].Node])
+			done <- struct{}{}
+			report(fmt.Sprintf("looked at %d of %d machines", len(done), work))
+			return context.Cause(ctx)
+		})
+	}
+	return entries, group.Wait()
+}
+
+func (c *Conductor) entry(name, wave string, nodes map[string]*corev1.Node) Entry {
+	machine, _ := c.Cluster.Machine(name)
+	entry := Entry{Machine: name, Address: machine.Address, Node: machine.NodeName, Wave: wave}
+	if node := nodes[machine.NodeName]; node != nil {
+		entry.From = node.Status.NodeInfo.KubeletVersion
+	}
+	return entry
+}
+
+// inspect looks at one machine and at the pods of its node.
+func (c *Conductor) inspect(ctx context.Context, entry *Entry, plan Plan, node *corev1.Node) {
+	machine, _ := c.Cluster.Machine(entry.Machine)
+	refuse := func(err error) {
+		entry.Refused = true
+		entry.Reasons = append(entry.Reasons, err.Error())
+	}
+	if plan.Moves && c.Cluster.BundlesFromControlPlane() {
+		// The bundle comes with the control plane that is yet to come.
+		if _, err := c.Machine(machine).Inspect(ctx, spec.Question{}); err != nil {
+			refuse(err)
+			return
+		}
+	} else if err := c.inspectMachine(ctx, entry, machine); err != nil {
+		refuse(err)
+		return
+	}
+	if rule := c.Cluster.UpgradeRuleFor(machine); !*rule.Drain {
+		entry.Reasons = append(entry.Reasons, "its pods stay")
+		return
+	}
+	with := drain.Drainer{Client: c.Target.Client, Policy: c.Cluster.Fleet.Drain}
+	pods, err := with.Preflight(ctx, node, nil)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	entry.Pods = &pods
+	entry.Reasons = append(entry.Reasons, pods.Reasons()...)
+	if err := pods.Refusal(); err != nil {
+		refuse(err)
+	}
+}
+
+func (c *Conductor) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
+	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, func(string) {})
+	if err != nil {
+		return err
+	}
+	if wantsBundle(seen) {
+		entry.Bytes = seen.BundleSize()
+	}
+	return nil
+}
+
+// Refused are the machines of a plan that can't be upgraded as they are.
+func (p Plan) Refused() []Entry {
+	return slices.DeleteFunc(slices.Clone(p.Entries), func(e Entry) bool { return !e.Refused })
+}
+
+// Work is how many machines the plan has something to do for.
+func (p Plan) Work() int {
+	count := 0
+	for _, wave := range p.Waves {
+		count += len(wave.Machines)
+	}
+	return count
+}
+
+// String is a line or a few for people.
+func (p Plan) String() string {
+	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Work(), len(p.Entries), p.Version, len(p.Waves))}
+	if p.Moves {
+		lines[0] = fmt.Sprintf("the control plane goes from %s to %s, then ", p.ControlPlane, p.Version) + lines[0]
+	}
+	bytes := int64(0)
+	for _, entry := range p.Entries {
+		bytes += entry.Bytes
+	}
+	if bytes > 0 {
+		lines[0] += fmt.Sprintf(", %d MB to bring", bytes/1_000_000)
+	}
+	for _, entry := range p.Refused() {
+		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
+	}
+	return strings.Join(append(lines, p.Warnings...), "\n")
+}
+
+// Table prints the plan for people, a machine a line, further reasons beneath.
+func (p Plan) Table() string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "WAVE\tMACHINE\tFROM\tTO\tWHAT")
+	for _, entry := range p.Entries {
+		to := p.Version
+		if entry.Wave == "" {
+			to = entry.From
+		}
+		reasons := entry.Reasons
+		if len(reasons) == 0 {
+			reasons = []string{""}
+		}
+		for i, reason := range reasons {
+			if i == 0 {
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", entry.Wave, entry.Machine, entry.From, to, reason)
+				continue
+			}
+			_, _ = fmt.Fprintf(table, "\t\t\t\t%s\n", reason)
+		}
+	}
+	_ = table.Flush()
+	return text.String()
+}

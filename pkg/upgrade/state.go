@@ -1,0 +1,169 @@
+package upgrade
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// Annotation, on a node, is where it stands in the rollout that worked on it last: a state in JSON.
+const Annotation = "argosy.dev/upgrade"
+
+// Labels that keep a node out of rollouts when they are "true": the original's and ours.
+const (
+	SkipLabel       = "argosy.dev/skip-upgrade"
+	SkipLabelOfOrig = "vcluster.loft.sh/skip-auto-upgrade"
+)
+
+// operation is what cordons are remembered by, the same in all rollouts.
+const operation = "upgrade"
+
+// state is what stands at a node.
+type state struct {
+	Rollout string        `json:"rollout"`
+	State   rollout.State `json:"state"`
+	// Version that the rollout is to.
+	Version string `json:"version"`
+	// Reason of a failure, in one line.
+	Reason string `json:"reason,omitempty"`
+	// Cordoned is when the rollout took the node out of service.
+	Cordoned time.Time `json:"cordoned,omitzero"`
+}
+
+func stateOf(node *corev1.Node) state {
+	var s state
+	// What somebody else wrote there counts as nothing.
+	_ = json.Unmarshal([]byte(node.Annotations[Annotation]), &s)
+	return s
+}
+
+// note writes where a node stands.
+func (c *Conductor) note(ctx context.Context, node string, s state) error {
+	s.Rollout, s.Version = c.Rollout, c.Version
+	const longest = 300
+	if s.Reason, _, _ = strings.Cut(s.Reason, "\n"); len(s.Reason) > longest {
+		s.Reason = s.Reason[:longest] + "…"
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encoding the state of node %q: %w", node, err)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{Annotation: string(text)}}})
+	if err != nil {
+		return fmt.Errorf("encoding the state of node %q: %w", node, err)
+	}
+	_, err = c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: apply.Manager})
+	if err != nil {
+		return fmt.Errorf("noting at node %q how its upgrade stands: %w", node, apply.Classify(err))
+	}
+	return nil
+}
+
+// snapshot is the fleet as the planner sees it. chosen are the machines that the rollout was asked for, nil for all; now is
+// for the age of nodes.
+func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, now time.Time) ([]rollout.Machine, map[string]*corev1.Node, error) {
+	list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
+	}
+	nodes := map[string]*corev1.Node{}
+	for i := range list.Items {
+		nodes[list.Items[i].Name] = &list.Items[i]
+	}
+	asked := map[string]bool{}
+	for _, machine := range chosen {
+		asked[machine.Name] = true
+	}
+	machines := make([]rollout.Machine, 0, len(c.Cluster.Fleet.Machines))
+	for _, machine := range c.Cluster.Fleet.Machines {
+		one := c.describe(machine, nodes[machine.NodeName], now)
+		if one.Skip == "" && chosen != nil && !asked[machine.Name] {
+			one.Skip = "was not asked for"
+		}
+		machines = append(machines, one)
+	}
+	return machines, nodes, nil
+}
+
+// describe is one machine as the planner sees it.
+func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
+	one := rollout.Machine{Name: machine.Name, Canary: c.Cluster.Canary(machine)}
+	if node == nil {
+		return one
+	}
+	stands := stateOf(node)
+	one.Version = node.Status.NodeInfo.KubeletVersion
+	one.Zone = node.Labels[c.Cluster.Fleet.Upgrade.ZoneLabel]
+	one.Skip = c.skip(node, now)
+	switch {
+	case stands.Rollout == c.Rollout:
+		one.State, one.Reason = stands.State, stands.Reason
+	case stands.Version == c.Version && (stands.State == rollout.Failed || stands.State == rollout.Working):
+		one.FailedBefore = true
+	}
+	one.Unavailable = one.State != rollout.Working && (node.Spec.Unschedulable || join.NotReady(node, one.Version) != "")
+	return one
+}
+
+// skip says why a node is left out; "" when it takes part.
+func (c *Conductor) skip(node *corev1.Node, now time.Time) string {
+	for _, label := range []string{SkipLabel, SkipLabelOfOrig} {
+		if node.Labels[label] == "true" {
+			return "its node has the label " + label
+		}
+	}
+	if wanted := c.Cluster.VCluster.PrivateNodes.AutoUpgrade.NodeSelector; !labels.SelectorFromSet(wanted).Matches(labels.Set(node.Labels)) {
+		return "autoUpgrade.nodeSelector does not select its node"
+	}
+	grace := c.Cluster.Fleet.Upgrade.NodeGrace.Duration
+	if age := now.Sub(node.CreationTimestamp.Time); age < grace && stateOf(node).Rollout != c.Rollout {
+		return fmt.Sprintf("its node is only %s old (upgrade.nodeGrace is %s)", age.Round(time.Second), grace)
+	}
+	return ""
+}
+
+func failedBut(machines []rollout.Machine, wave []string) []string {
+	var names []string
+	for _, machine := range machines {
+		if machine.State == rollout.Failed && !slices.Contains(wave, machine.Name) {
+			names = append(names, machine.Name)
+		}
+	}
+	return names
+}
+
+// ask asks the planner whether a machine may begin, and notes at its node that it has: one after another, so that two that ask
+// at once do not both take the last place.
+func (c *Conductor) ask(ctx context.Context, asks config.Machine, wave Wave) (rollout.Decision, error) {
+	c.admission.Lock()
+	defer c.admission.Unlock()
+	machines, _, err := c.snapshot(ctx, nil, time.Now())
+	if err != nil {
+		return rollout.Decision{}, err
+	}
+	for _, machine := range machines {
+		if machine.Name == asks.Name && machine.State == rollout.Working {
+			return rollout.Decision{Verdict: rollout.Start}, nil
+		}
+	}
+	// Earlier waves are over; what of them counts are the machines that failed.
+	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, wave.Machines)}, {Name: wave.Name, Machines: wave.Machines}}}
+	decision := rollout.Admit(plan, machines, wave.policy(c.Version), asks.Name)
+	if decision.Verdict != rollout.Start {
+		return decision, nil
+	}
+	return decision, c.note(ctx, asks.NodeName, state{State: rollout.Working})
+}

@@ -1,0 +1,202 @@
+// Package upgrade conducts how a cluster's machines follow its control plane to another version of Kubernetes: it says in
+// which waves, has each wave staged before anything is cordoned, empties a node, has its machine upgraded, waits until it
+// serves again, and puts it back where it does not. Who may begin when, package rollout decides; what happens on a machine,
+// argosy-node knows. All that a rollout has to remember stands at the nodes, so any process can go on with it.
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// Conductor upgrades the machines of one cluster to its Version. It is safe for use by many goroutines.
+type Conductor struct {
+	// Conductor knows the cluster, its machines, and what they should be.
+	*join.Conductor
+	// Rollout tells rollouts apart: the UID of the workflow.
+	Rollout string
+
+	admission sync.Mutex
+	lease     lease
+}
+
+// Outcome is what became of one machine.
+type Outcome struct {
+	Machine string `json:"machine"`
+	Node    string `json:"node"`
+	From    string `json:"from"`
+	Version string `json:"version"`
+	Changed bool   `json:"changed"`
+	// Left says why the machine was left as it is; empty when it was upgraded, or was so already.
+	Left string `json:"left,omitempty"`
+	// RolledBack says that the machine did not come up, and is what it was before.
+	RolledBack bool `json:"rolledBack,omitempty"`
+	// Done says what was done, in words.
+	Done   []string     `json:"done,omitempty"`
+	Phases []spec.Phase `json:"phases,omitempty"`
+	// Unavailable is for how many seconds the node took no pods; Seconds is all.
+	Unavailable float64 `json:"unavailable"`
+	Seconds     float64 `json:"seconds"`
+}
+
+// String is one line for people.
+func (o Outcome) String() string {
+	switch {
+	case o.Left != "":
+		return fmt.Sprintf("machine %s was left at %s: %s", o.Machine, o.From, o.Left)
+	case !o.Changed:
+		return fmt.Sprintf("node %s is Ready at %s; everything held already", o.Node, o.Version)
+	}
+	return fmt.Sprintf("node %s is Ready at %s (was %s) after %.1f s, %.1f s of them out of service: %s",
+		o.Node, o.Version, o.From, o.Seconds, o.Unavailable, strings.Join(o.Done, ", "))
+}
+
+// Stage has a machine receive all that its upgrade will need, and touches nothing that runs.
+func (c *Conductor) Stage(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Outcome, error) {
+	started := time.Now()
+	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
+	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+		seen, err := c.seenFor(ctx, machine, spec.KindStage, report)
+		if err != nil {
+			return err
+		}
+		outcome.From = versionIn(seen.Facts())
+		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
+			return nil
+		}
+		leave, err := window.Enter(ctx, func(inside int) { report(fmt.Sprintf("waiting for a place: %d machines are at work", inside)) })
+		if err != nil {
+			return err
+		}
+		defer leave()
+		limited, cancel := within(ctx, c.Cluster.Fleet.Limits.MachineTimeout.Duration)
+		defer cancel()
+		status, err := c.Carry(limited, seen, 0, 0, report)
+		outcome.Phases, outcome.Changed = status.Phases, status.Changed
+		return err
+	})
+	outcome.Seconds = time.Since(started).Seconds()
+	if err != nil {
+		return outcome, fmt.Errorf("staging the upgrade of machine %q (%s): %w", machine.Name, machine.Address, err)
+	}
+	return outcome, nil
+}
+
+// Staged is the line for people about a stage.
+func (o Outcome) Staged() string {
+	if !o.Changed {
+		return fmt.Sprintf("machine %s has all that %s needs", o.Machine, o.Version)
+	}
+	return fmt.Sprintf("machine %s has all that %s needs after %.1f s", o.Machine, o.Version, o.Seconds)
+}
+
+// seenFor looks at a machine for an operation, which must be possible there.
+func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind, report func(string)) (join.Sight, error) {
+	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
+	seen, err := c.Look(ctx, machine, kind)
+	if err != nil {
+		return seen, err
+	}
+	if plan := seen.Facts().Plan; plan.Error != nil && !seen.Running() {
+		return seen, fault.As(plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *plan})
+	}
+	return seen, nil
+}
+
+func versionIn(facts spec.Facts) string {
+	if facts.Record == nil {
+		return ""
+	}
+	return facts.Record.Version
+}
+
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+}
+
+// node reads a machine's node; nil when there is none.
+func (c *Conductor) node(ctx context.Context, machine config.Machine) (*corev1.Node, error) {
+	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
+	}
+	return node, nil
+}
+
+// errLeft ends the way of a machine that is left as it is.
+type errLeft struct{ reason string }
+
+func (e errLeft) Error() string { return e.reason }
+
+// Upgrade takes a machine of a wave to the conductor's version when it is its turn, or finds that it is there. A machine that
+// must not begin, or whose pods do not leave where the policy says skip, is left as it is, which is no error. One that
+// does not come up is put back, which is.
+func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wave, report func(string)) (Outcome, error) {
+	started := time.Now()
+	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
+	err := w.run(ctx, wave)
+	w.outcome.Seconds = time.Since(started).Seconds()
+	var left errLeft
+	if errors.As(err, &left) {
+		w.outcome.Left = left.reason
+		return w.outcome, nil
+	}
+	if err != nil {
+		return w.outcome, fmt.Errorf("upgrading machine %q (%s): %w", machine.Name, machine.Address, err)
+	}
+	return w.outcome, nil
+}
+
+// admit waits until the machine may begin, and notes that it has. One that has begun in this rollout goes on.
+func (c *Conductor) admit(ctx context.Context, machine config.Machine, wave Wave, report func(string)) error {
+	said, passing := "", time.Time{}
+	for {
+		decision, err := c.ask(ctx, machine, wave)
+		if err != nil {
+			return err
+		}
+		switch decision.Verdict {
+		case rollout.Start:
+			return nil
+		case rollout.Leave:
+			if passing.IsZero() {
+				passing = time.Now()
+			}
+			if !decision.MayPass || time.Since(passing) > c.Cluster.Fleet.Limits.ReadyTimeout.Duration {
+				return errLeft{decision.Reason}
+			}
+		}
+		if decision.Reason != said {
+			said = decision.Reason
+			report(said)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+// askEvery is how often a machine that waits for its turn asks.
+const askEvery = time.Second

@@ -1,0 +1,226 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/upgrade"
+)
+
+// upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane has moved,
+// so that all machines mean the same.
+func (e *Env) upgrader(ctx context.Context, call plugin.Call, cluster, version string) (*upgrade.Conductor, error) {
+	return e.upgrades.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error) {
+		return e.openUpgrade(ctx, call, cluster, version)
+	})
+}
+
+// openUpgrade opens cluster as it is now.
+func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, cluster, version string) (*upgrade.Conductor, error) {
+	conductor, err := e.open.Join(ctx, call.Workflow.Namespace, cluster)
+	if err != nil {
+		return nil, err
+	}
+	conductor.Detached = detached
+	conductor.Log = e.logger(call, cluster)
+	if version != "" {
+		conductor.Version = version
+	}
+	return &upgrade.Conductor{Conductor: conductor, Rollout: call.Workflow.UID}, nil
+}
+
+// upgradeInput is what every step of an upgrade gets.
+type upgradeInput struct {
+	Cluster string `json:"cluster"`
+	Version string `json:"version"`
+	Machine string `json:"machine"`
+	// Wave is one of the plan's, in JSON.
+	Wave string `json:"wave"`
+}
+
+func (in upgradeInput) wave() (upgrade.Wave, error) {
+	var wave upgrade.Wave
+	if err := json.Unmarshal([]byte(in.Wave), &wave); err != nil {
+		return wave, fmt.Errorf("the parameter \"wave\" is %q: give one of the waves that step upgrade-plan answers: %w", in.Wave, err)
+	}
+	return wave, nil
+}
+
+func (in upgradeInput) machine(conductor *upgrade.Conductor) (config.Machine, error) {
+	machine, known := conductor.Cluster.Machine(in.Machine)
+	if !known {
+		return machine, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
+	}
+	return machine, nil
+}
+
+// upgradeStageStep has one machine receive all that its upgrade will need.
+type upgradeStageStep struct{ env *Env }
+
+func (upgradeStageStep) Name() string      { return "upgrade-stage" }
+func (upgradeStageStep) Outputs() []string { return []string{"report"} }
+
+func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{
+		Key: "upgrade-stage/" + in.Cluster + "/" + in.Machine,
+		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+			conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			machine, err := in.machine(conductor)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			window := s.env.windowFor(call, in.Cluster, conductor.Cluster.Fleet.Limits.Concurrency)
+			outcome, err := conductor.Stage(ctx, machine, window, report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.Staged(), Outputs: map[string]string{"report": encode(outcome)}}, nil
+		},
+	}, nil
+}
+
+// upgradeStep takes one machine of a wave to the new version.
+type upgradeStep struct{ env *Env }
+
+func (upgradeStep) Name() string      { return "upgrade" }
+func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
+
+func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	wave, err := in.wave()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{
+		Key: "upgrade/" + in.Cluster + "/" + in.Machine,
+		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+			conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			machine, err := in.machine(conductor)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			outcome, err := conductor.Upgrade(ctx, machine, wave, report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			phase := plugin.Succeeded
+			if outcome.Left != "" {
+				phase = plugin.Skipped
+			}
+			return plugin.Result{Phase: phase, Message: outcome.String(), Outputs: map[string]string{
+				"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
+				"unavailable": fmt.Sprintf("%.1f", outcome.Unavailable), "report": encode(outcome),
+			}}, nil
+		},
+	}, nil
+}
+
+// upgradeGateStep says what lies between a wave and the next one.
+type upgradeGateStep struct{ env *Env }
+
+func (upgradeGateStep) Name() string      { return "upgrade-gate" }
+func (upgradeGateStep) Outputs() []string { return []string{"approve", "pause"} }
+
+func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	wave, err := in.wave()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
+		conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		gate, err := conductor.After(ctx, wave)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		message := fmt.Sprintf("wave %s is done", wave.Name)
+		switch {
+		case gate.Halted != "":
+			message = gate.Halted
+		case gate.Approve:
+			message += "; somebody has to approve the next one"
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
+			"approve": strconv.FormatBool(gate.Approve), "pause": strconv.Itoa(int(gate.Pause.Seconds())),
+		}}, nil
+	}}, nil
+}
+
+// upgradeVerifyStep succeeds when every machine that takes part is at the new version.
+type upgradeVerifyStep struct{ env *Env }
+
+func (upgradeVerifyStep) Name() string      { return "upgrade-verify" }
+func (upgradeVerifyStep) Outputs() []string { return nil }
+
+func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		upgradeInput
+		Machines string `json:"machines"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
+		conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		machines, err := conductor.Cluster.Select(in.Machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		message, err := conductor.Verify(ctx, machines)
+		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
+	}}, nil
+}
+
+// upgradeCleanStep leaves no node cordoned, however the workflow ended.
+type upgradeCleanStep struct{ env *Env }
+
+func (upgradeCleanStep) Name() string      { return "upgrade-clean" }
+func (upgradeCleanStep) Outputs() []string { return nil }
+
+func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		done, err := conductor.Clean(ctx, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		if len(done) == 0 {
+			done = []string{"no node was left cordoned"}
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: strings.Join(done, "\n")}, nil
+	}}, nil
+}

@@ -1,0 +1,95 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"argosy.dev/argosy/pkg/plugin"
+	"argosy.dev/argosy/pkg/upgrade"
+)
+
+// upgradePlanStep says in which waves machines follow, what is in the way, and whether the control plane goes first.
+type upgradePlanStep struct{ env *Env }
+
+func (upgradePlanStep) Name() string { return "upgrade-plan" }
+func (upgradePlanStep) Outputs() []string {
+	return []string{"version", "moves", "grace", "waves", "table", "plan"}
+}
+
+func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	var in struct {
+		upgradeInput
+		Machines string `json:"machines"`
+		DryRun   string `json:"dryRun"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Flight{}, err
+	}
+	dryRun, err := yes("dryRun", in.DryRun)
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		conductor, err := s.env.openUpgrade(ctx, call, in.Cluster, in.Version)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		conductor.Version = cmp.Or(in.Version, versionToHave(conductor))
+		machines, err := conductor.Cluster.Select(in.Machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		plan, err := conductor.Plan(ctx, machines, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		if err := s.checkControlPlane(ctx, call, in.upgradeInput, plan, report); err != nil {
+			return plugin.Result{}, err
+		}
+		phase := plugin.Succeeded
+		if dryRun && len(plan.Refused()) > 0 {
+			phase = plugin.Failed
+		}
+		waves := plan.Waves
+		if len(waves) == 0 {
+			waves = []upgrade.Wave{} // of which the template makes nothing
+		}
+		return plugin.Result{Phase: phase, Message: plan.String(), Outputs: map[string]string{
+			"version": plan.Version, "moves": strconv.FormatBool(plan.Moves),
+			"grace": strconv.Itoa(int(conductor.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
+			"waves": encode(waves), "table": boundTable(plan.Table()), "plan": encodeReport(plan.Entries),
+		}}, nil
+	}}, nil
+}
+
+// checkControlPlane has the control plane's documents and permissions checked before anything is touched.
+func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput, plan upgrade.Plan, report func(string)) error {
+	if !plan.Moves {
+		return nil
+	}
+	provisioner, err := s.env.provisioner(ctx, call, in.Cluster)
+	if err != nil {
+		return err
+	}
+	if provisioner, err = provisioner.To(plan.Version); err != nil {
+		return err
+	}
+	_, err = provisioner.Validate(ctx, report)
+	return err
+}
+
+// versionToHave is what the documents say, or what the control plane runs, where they say nothing or what it has left behind.
+func versionToHave(conductor *upgrade.Conductor) string {
+	said, runs := conductor.Cluster.KubernetesVersion(), conductor.Target.Version
+	wanted, err := version.ParseSemantic(said)
+	if err != nil {
+		return runs
+	}
+	if has, err := version.ParseSemantic(runs); err == nil && conductor.Cluster.Hosted() && wanted.LessThan(has) {
+		return runs
+	}
+	return said
+}
