@@ -57,7 +57,7 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 			t.Parallel()
 			cluster := the.Provisioned(fmt.Sprintf("team-d%d", i))
 			cluster.VCluster = tt.vcluster
-			cluster.Fleet = func(document map[string]any) { site.Set(document, "controlPlane.timeout", "25s") }
+			cluster.Fleet = func(document map[string]any) { site.Set(document, "controlPlane.timeout", "40s") }
 			assert.NilError(t, cluster.Remove(t.Context()))
 			t.Cleanup(func() { assert.NilError(t, cluster.Remove(context.Background())) })
 			assert.NilError(t, cluster.Apply(t.Context()))

@@ -15,7 +15,7 @@ import (
 const (
 	// Version is the Kubernetes version of the lab's clusters.
 	Version = "v1.34.4"
-	// OlderVersion is the neighbour below it, for bundles.
+	// OlderVersion is the neighbour below it, from which clusters are upgraded.
 	OlderVersion = "v1.33.13"
 )
 
@@ -42,8 +42,8 @@ func (l *Lab) builder() (*build.Builder, error) {
 	return builder, nil
 }
 
-// Build makes everything that the lab and its provisioned clusters run, and the
-// bundles of both versions, or finds them in the cache.
+// Build makes everything that the lab and its provisioned clusters of both
+// versions run, or finds it in the cache.
 func (l *Lab) Build(ctx context.Context) error {
 	if err := l.ensurePackages(ctx); err != nil {
 		return err
@@ -51,15 +51,12 @@ func (l *Lab) Build(ctx context.Context) error {
 	if _, err := l.artifacts(ctx); err != nil {
 		return err
 	}
-	builder, err := l.builder()
-	if err != nil {
-		return err
+	for _, version := range []string{Version, OlderVersion} {
+		if _, err := l.hostedImages(ctx, version); err != nil {
+			return err
+		}
 	}
-	if _, err := builder.Bundle(ctx, OlderVersion); err != nil {
-		return fmt.Errorf("making the bundle of %s: %w", OlderVersion, err)
-	}
-	_, err = l.hostedImages(ctx, Version)
-	return err
+	return nil
 }
 
 func (l *Lab) artifacts(ctx context.Context) (artifacts, error) {

@@ -40,6 +40,19 @@ func (h hostedImages) paths() []string {
 	return append(slices.Sorted(maps.Values(h.Addons)), h.ControlPlane)
 }
 
+// ofHost are the archives of images that the host machine's own pods run; another
+// version than the host cluster's may have others.
+func (h hostedImages) ofHost() []string {
+	var archives []string
+	own := storageImagesOf()
+	for _, image := range []string{dnsImage, own.Provisioner, own.Helper} {
+		if archive := h.Addons[image]; archive != "" {
+			archives = append(archives, archive)
+		}
+	}
+	return archives
+}
+
 func (l *Lab) hostedImages(ctx context.Context, version string) (hostedImages, error) {
 	return recall(ctx, l, "hosted-"+version, hostedImages.paths, func() (hostedImages, error) { return l.makeHostedImages(ctx, version) })
 }
@@ -82,8 +95,7 @@ func (l *Lab) provideImages(ctx context.Context, version string, images hostedIm
 		return nil
 	})
 	group.Go(func() error {
-		own := storageImagesOf()
-		if err := l.loadImages(ctx, host, []string{images.Addons[dnsImage], images.Addons[own.Provisioner], images.Addons[own.Helper], images.ControlPlane}); err != nil {
+		if err := l.loadImages(ctx, host, append(images.ofHost(), images.ControlPlane)); err != nil {
 			return err
 		}
 		return l.aliasControlPlane(ctx, version)
