@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/plugin"
@@ -14,9 +15,17 @@ import (
 
 // upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane has moved,
 // so that all machines mean the same.
-func (e *Env) upgrader(ctx context.Context, call plugin.Call, cluster, version string) (*upgrade.Conductor, error) {
-	return e.upgrades.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error) {
-		return e.openUpgrade(ctx, call, cluster, version)
+func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Conductor, error) {
+	until, err := in.until()
+	if err != nil {
+		return nil, err
+	}
+	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, cluster string) (*upgrade.Conductor, error) {
+		conductor, err := e.openUpgrade(ctx, call, cluster, in.Version)
+		if err == nil {
+			conductor.Until = until
+		}
+		return conductor, err
 	})
 }
 
@@ -41,6 +50,25 @@ type upgradeInput struct {
 	Machine string `json:"machine"`
 	// Wave is one of the plan's, in JSON.
 	Wave string `json:"wave"`
+	// Window is how long after Started the rollout may begin machines; empty for no end.
+	Window  string `json:"window"`
+	Started string `json:"started"`
+}
+
+// until is when nothing more is begun; zero for never.
+func (in upgradeInput) until() (time.Time, error) {
+	if in.Window == "" {
+		return time.Time{}, nil
+	}
+	window, err := time.ParseDuration(in.Window)
+	if err != nil || window <= 0 {
+		return time.Time{}, fmt.Errorf("the parameter \"window\" is %q: give a time such as 4h, or nothing for no end", in.Window)
+	}
+	started, err := time.Parse(time.RFC3339, in.Started)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the parameter \"started\" is %q: give the workflow's creation as RFC 3339 writes it: %w", in.Started, err)
+	}
+	return started.Add(window), nil
 }
 
 func (in upgradeInput) wave() (upgrade.Wave, error) {
@@ -73,7 +101,7 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	return plugin.Flight{
 		Key: "upgrade-stage/" + in.Cluster + "/" + in.Machine,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+			conductor, err := s.env.upgrader(ctx, call, in)
 			if err != nil {
 				return plugin.Result{}, err
 			}
@@ -109,7 +137,7 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	return plugin.Flight{
 		Key: "upgrade/" + in.Cluster + "/" + in.Machine,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+			conductor, err := s.env.upgrader(ctx, call, in)
 			if err != nil {
 				return plugin.Result{}, err
 			}
@@ -149,7 +177,7 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
-		conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+		conductor, err := s.env.upgrader(ctx, call, in)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -185,7 +213,7 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
-		conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+		conductor, err := s.env.upgrader(ctx, call, in.upgradeInput)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -210,7 +238,7 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.upgrader(ctx, call, in.Cluster, in.Version)
+		conductor, err := s.env.upgrader(ctx, call, in)
 		if err != nil {
 			return plugin.Result{}, err
 		}

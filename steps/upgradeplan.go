@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"strconv"
 
@@ -24,6 +23,8 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		upgradeInput
 		Machines string `json:"machines"`
 		DryRun   string `json:"dryRun"`
+		// Scheduled says that nobody has asked for it in person: then autoUpgrade.enabled decides whether machines follow.
+		Scheduled string `json:"scheduled"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -32,12 +33,22 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
+	scheduled, err := yes("scheduled", in.Scheduled)
+	if err != nil {
+		return plugin.Flight{}, err
+	}
+	if _, err := in.until(); err != nil {
+		return plugin.Flight{}, err
+	}
 	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.openUpgrade(ctx, call, in.Cluster, in.Version)
+		conductor, err := s.env.openUpgrade(ctx, call, in.Cluster, "")
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		conductor.Version = cmp.Or(in.Version, versionToHave(conductor))
+		if conductor.Version, err = versionMeant(ctx, conductor, in.Version); err != nil {
+			return plugin.Result{}, err
+		}
+		conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
 		machines, err := conductor.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
@@ -81,15 +92,32 @@ func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call
 	return err
 }
 
-// versionToHave is what the documents say, or what the control plane runs, where they say nothing or what it has left behind.
-func versionToHave(conductor *upgrade.Conductor) string {
-	said, runs := conductor.Cluster.KubernetesVersion(), conductor.Target.Version
+// Words for versions.
+const (
+	versionOfControlPlane = "control-plane"
+	versionLatestPatch    = "latest-patch"
+)
+
+// versionMeant is the version that the parameter means; empty is what the documents say, or what the control plane runs, where
+// they say nothing or what it has left behind.
+func versionMeant(ctx context.Context, conductor *upgrade.Conductor, asked string) (string, error) {
+	runs := conductor.Target.Version
+	switch asked {
+	case versionOfControlPlane:
+		return runs, nil
+	case versionLatestPatch:
+		return conductor.LatestPatch(ctx)
+	case "":
+	default:
+		return asked, nil
+	}
+	said := conductor.Cluster.KubernetesVersion()
 	wanted, err := version.ParseSemantic(said)
 	if err != nil {
-		return runs
+		return runs, nil
 	}
 	if has, err := version.ParseSemantic(runs); err == nil && conductor.Cluster.Hosted() && wanted.LessThan(has) {
-		return runs
+		return runs, nil
 	}
-	return said
+	return said, nil
 }

@@ -21,17 +21,18 @@ import (
 
 // values are what Argo would put in place of the expressions in plugin objects, beside the templates' own defaults.
 var values = map[string]string{
-	"node.name":                       "join-x[0].plan",
-	"retries":                         "0",
-	"workflow.status":                 "Succeeded",
-	"workflow.parameters.cluster":     "team-a",
-	"workflow.parameters.user":        "alice",
-	"workflow.parameters.machines":    "m1",
-	"inputs.parameters.machine":       "m1",
-	"inputs.parameters.version":       "v1.34.4",
-	"inputs.parameters.wave":          `{"name":"1","machines":["m1"],"maxUnavailable":1}`,
-	"inputs.parameters.clusterGone":   "false",
-	"inputs.parameters.removeVolumes": "false",
+	"node.name":                          "join-x[0].plan",
+	"retries":                            "0",
+	"workflow.status":                    "Succeeded",
+	"workflow.parameters.cluster":        "team-a",
+	"workflow.parameters.user":           "alice",
+	"workflow.parameters.machines":       "m1",
+	"inputs.parameters.machine":          "m1",
+	"inputs.parameters.version":          "v1.34.4",
+	"workflow.creationTimestamp.RFC3339": "2026-01-02T03:04:05Z",
+	"inputs.parameters.wave":             `{"name":"1","machines":["m1"],"maxUnavailable":1}`,
+	"inputs.parameters.clusterGone":      "false",
+	"inputs.parameters.removeVolumes":    "false",
 }
 
 var expression = regexp.MustCompile(`{{([^}]*)}}`)

@@ -88,6 +88,22 @@ func (r *Repository) Locate(ctx context.Context, kubernetes, arch string) (spec.
 	return spec.Bundle{Name: name, SHA256: digest, Size: found.Size, URL: address}, nil
 }
 
+// Has says whether there is a bundle of a Kubernetes version for any of the architectures that Argosy knows.
+func (r *Repository) Has(ctx context.Context, kubernetes string) (bool, error) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		_, err := r.Locate(ctx, kubernetes, arch)
+		var status *fetch.StatusError
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.As(err, &status) && status.Missing():
+		default:
+			return false, err
+		}
+	}
+	return false, nil
+}
+
 // Open downloads a bundle that Locate found, from offset on. A server that knows no ranges sends everything, and the part
 // before offset is read and dropped. Errors while reading have a class too.
 func (r *Repository) Open(ctx context.Context, bundle spec.Bundle, offset int64) (io.ReadCloser, error) {

@@ -116,7 +116,7 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 	if version == "" {
 		version = versionIn(seen.Facts())
 	}
-	if _, err := c.backInService(ctx, node.Name, version, nil, report, report); err != nil {
+	if _, err := w.backInService(ctx, version, nil, report, report); err != nil {
 		return "", err
 	}
 	if err := w.uncordon(ctx); err != nil {

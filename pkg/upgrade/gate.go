@@ -49,9 +49,9 @@ func isReady(pod corev1.Pod) bool {
 
 // backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so for
 // upgrade.minReady without a break. It returns the node.
-func (c *Conductor) backInService(ctx context.Context, name, version string, served []corev1.Pod, ready, serving func(string)) (*corev1.Node, error) {
-	policy, limits := c.Cluster.Fleet.Upgrade, c.Cluster.Fleet.Limits
-	limit := limits.ReadyTimeout.Duration + policy.MinReady.Duration
+func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready, serving func(string)) (*corev1.Node, error) {
+	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
+	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent,
 		fmt.Errorf("it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name)))
 	defer cancel()
@@ -68,12 +68,14 @@ func (c *Conductor) backInService(ctx context.Context, name, version string, ser
 		case err != nil:
 			why = err.Error()
 		}
-		if why != "" {
+		left := settles - time.Since(since)
+		switch {
+		case why != "":
 			since = time.Now()
 			serving(why)
-		} else if left := policy.MinReady.Duration - time.Since(since); left <= 0 {
+		case left <= 0 || w.hurried != nil && w.hurried():
 			return node, nil
-		} else {
+		default:
 			serving(fmt.Sprintf("node %s has to stay so for another %s", name, left.Round(time.Second)))
 		}
 		select {

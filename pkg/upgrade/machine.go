@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type way struct {
 	since time.Time
 	// total is how many parts and phases there are.
 	total int
+	// hurried says whether somebody waits for the end: then a node need not show for long that it serves. Nil is never.
+	hurried func() bool
 }
 
 // run is the whole way. What it meets decides what is left to do:
@@ -75,7 +78,7 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 
 // look looks at the machine and its node, within the budget for transient errors.
 func (w *way) look(ctx context.Context) (seen join.Sight, node *corev1.Node, err error) {
-	err = conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, func(ctx context.Context) error {
+	err = w.retrying(ctx, func(ctx context.Context) error {
 		if seen, err = w.c.seenFor(ctx, w.machine, spec.KindUpgrade, w.report); err != nil {
 			return err
 		}
@@ -98,13 +101,12 @@ func (c *Conductor) finished(ctx context.Context, node *corev1.Node) error {
 
 // failed notes a failure at the node, for the budget and for the next rollout. What only ends this process is none.
 func (w *way) failed(ctx context.Context, err error) error {
-	var left errLeft
 	if err == nil || w.c.Leaves(ctx) {
 		return err
 	}
 	stands := state{State: rollout.Failed, Reason: err.Error()}
-	if errors.As(err, &left) {
-		stands = state{State: rollout.Skipped, Reason: left.reason}
+	if errors.As(err, new(errLeft)) {
+		stands.State = rollout.Skipped
 	}
 	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
@@ -126,20 +128,37 @@ func (w *way) disrupt(ctx context.Context, seen join.Sight, node *corev1.Node) e
 		}
 		w.outcome.Phases = staged.Phases
 	}
-	if err := w.vacate(ctx, seen, node); err != nil {
+	var serving []corev1.Pod
+	err := w.retrying(ctx, func(ctx context.Context) (err error) {
+		if node, err = w.c.node(ctx, w.machine); err != nil || node == nil {
+			return cmp.Or(err, errNoNode)
+		}
+		if err = w.vacate(ctx, seen, node); err != nil {
+			return err
+		}
+		serving, err = w.c.serving(ctx, node.Name)
 		return err
-	}
-	serving, err := w.c.serving(ctx, node.Name)
+	})
 	if err != nil {
 		return w.giveBack(ctx, err)
 	}
 	// From here on nobody's word stops it: what was begun is brought to one of its two ends.
+	asked := ctx
 	ctx, cancel := w.c.steadfast(ctx)
 	defer cancel()
+	w.hurried = func() bool { return asked.Err() != nil }
 	if err := w.upgrade(ctx, serving); err != nil {
 		return w.rollBack(ctx, serving, err)
 	}
 	return w.uncordon(ctx)
+}
+
+// errNoNode: the node went away while its machine was looked at.
+var errNoNode = fault.As(fault.Permanent, errors.New("its node is gone"))
+
+// retrying tries again what only went wrong for a moment, within the fleet's budget.
+func (w *way) retrying(ctx context.Context, try func(context.Context) error) error {
+	return conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, try)
 }
 
 func wantsBundle(seen join.Sight) bool {
@@ -201,7 +220,7 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 		w.since = time.Now().UTC()
 	}
 	if err := w.c.note(ctx, node.Name, state{State: rollout.Working, Cordoned: w.since}); err != nil {
-		return w.giveBack(ctx, err)
+		return err
 	}
 	if !evicts {
 		return nil
@@ -219,11 +238,11 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 // undrained does what the policy says with a node whose pods don't leave. A cancellation is no reason to delete any.
 func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) error {
 	if ctx.Err() != nil || fault.IsTransient(cause) {
-		return w.giveBack(ctx, cause)
+		return cause
 	}
 	switch w.rule.OnDrainTimeout {
 	case config.DrainSkip:
-		return errLeft{w.giveBack(ctx, cause).Error()}
+		return errLeft{cause.Error()}
 	case config.DrainForce:
 		own, err := with.Cordon(ctx, w.machine.NodeName, operation)
 		if err != nil {
@@ -234,17 +253,17 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 		}
 		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.part(2, "drain", text) })
 		if err != nil {
-			return w.giveBack(ctx, fmt.Errorf("%w; and %w", cause, err))
+			return fmt.Errorf("%w; and %w", cause, err)
 		}
 		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods deleted that did not leave (%v)", count, cause))
 		return nil
 	}
-	return w.giveBack(ctx, cause)
+	return cause
 }
 
 // upgrade has the machine carry out its upgrade and waits until its node serves again.
 func (w *way) upgrade(ctx context.Context, serving []corev1.Pod) error {
-	err := conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, func(ctx context.Context) error {
+	err := w.retrying(ctx, func(ctx context.Context) error {
 		seen, err := w.c.seenFor(ctx, w.machine, spec.KindUpgrade, func(string) {})
 		if err != nil {
 			return err
@@ -266,7 +285,7 @@ func (w *way) upgrade(ctx context.Context, serving []corev1.Pod) error {
 		return err
 	}
 	first := w.total - partsAfter
-	node, err := w.c.backInService(ctx, w.machine.NodeName, w.c.Version, serving,
+	node, err := w.backInService(ctx, w.c.Version, serving,
 		func(text string) { w.part(first+1, "ready", text) }, func(text string) { w.part(first+2, "serving", text) })
 	if err != nil {
 		return err
@@ -279,7 +298,10 @@ func (w *way) upgrade(ctx context.Context, serving []corev1.Pod) error {
 // uncordon lets the node take pods again, if it was the rollout that kept them away.
 func (w *way) uncordon(ctx context.Context) error {
 	w.part(w.total, "uncordon", "node "+w.machine.NodeName+" takes pods again")
-	_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, operation)
+	err := w.retrying(ctx, func(ctx context.Context) error {
+		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, operation)
+		return err
+	})
 	if w.own && !w.since.IsZero() {
 		w.outcome.Unavailable = time.Since(w.since).Seconds()
 	}

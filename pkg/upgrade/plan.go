@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
@@ -278,3 +279,29 @@ func (p Plan) Table() string {
 	_ = table.Flush()
 	return text.String()
 }
+
+// LatestPatch is the newest patch, in the bundle repository, of the minor version that the control plane runs. Repositories have
+// no list, so the next numbers are asked for, and a gap of a few is looked over.
+func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
+	runs, err := version.ParseSemantic(c.Target.Version)
+	if err != nil {
+		return "", fmt.Errorf("reading the control plane's version: %w", err)
+	}
+	latest := c.Target.Version
+	for patch, missed := runs.Patch()+1, 0; missed < mostMissed; patch++ {
+		next := fmt.Sprintf("v%d.%d.%d", runs.Major(), runs.Minor(), patch)
+		found, err := c.Repository.Has(ctx, next)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("looking for the latest patch of v%d.%d: %w", runs.Major(), runs.Minor(), err)
+		case found:
+			latest, missed = next, 0
+		default:
+			missed++
+		}
+	}
+	return latest, nil
+}
+
+// mostMissed is how many patches in a row a repository may have left out.
+const mostMissed = 3

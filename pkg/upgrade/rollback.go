@@ -1,12 +1,15 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -26,7 +29,7 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 	w.report("it did not come up: putting back what was there before")
 	version, err := w.putBack(ctx)
 	if err == nil && version != "" {
-		_, err = w.c.backInService(ctx, w.machine.NodeName, version, serving, w.report, w.report)
+		_, err = w.backInService(ctx, version, serving, w.report, w.report)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nand it could not be put back: %w\nnode %s stays cordoned; mend the machine and submit again", failure, err, w.machine.NodeName)
@@ -40,7 +43,7 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 
 // putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.
 func (w *way) putBack(ctx context.Context) (version string, err error) {
-	err = conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, func(ctx context.Context) error {
+	err = w.retrying(ctx, func(ctx context.Context) error {
 		seen, err := w.c.Look(ctx, w.machine, spec.KindRollback)
 		if err != nil {
 			return err
@@ -62,4 +65,57 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 		return err
 	})
 	return version, err
+}
+
+// PutBack takes a machine back to what it was before its last upgrade, also long after that: it cordons and drains its node as
+// an upgrade does, and waits until it serves again. It is an error where nothing was kept.
+func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, report func(string)) (Outcome, error) {
+	started := time.Now()
+	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	err := w.backwards(ctx)
+	w.outcome.Seconds = time.Since(started).Seconds()
+	if err != nil {
+		return w.outcome, fmt.Errorf("putting back machine %q (%s): %w", machine.Name, machine.Address, err)
+	}
+	return w.outcome, nil
+}
+
+func (w *way) backwards(ctx context.Context) error {
+	seen, err := w.c.seenFor(ctx, w.machine, spec.KindRollback, w.report)
+	if err != nil {
+		return err
+	}
+	w.outcome.From = versionIn(seen.Facts())
+	w.outcome.Version = w.outcome.From
+	if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
+		return nil
+	}
+	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
+	release, err := w.c.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	node, err := w.c.node(ctx, w.machine)
+	if err != nil || node == nil {
+		return cmp.Or(err, errNoNode)
+	}
+	if err := w.vacate(ctx, seen, node); err != nil {
+		return w.giveBack(ctx, err)
+	}
+	serving, err := w.c.serving(ctx, node.Name)
+	if err != nil {
+		return w.giveBack(ctx, err)
+	}
+	ctx, cancel := w.c.steadfast(ctx)
+	defer cancel()
+	if w.outcome.Version, err = w.putBack(ctx); err != nil {
+		return err
+	}
+	if _, err := w.backInService(ctx, w.outcome.Version, serving, w.report, w.report); err != nil {
+		return err
+	}
+	w.outcome.Done = append(w.outcome.Done, "put back")
+	return w.uncordon(ctx)
 }

@@ -120,6 +120,9 @@ func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time
 
 // skip says why a node is left out; "" when it takes part.
 func (c *Conductor) skip(node *corev1.Node, now time.Time) string {
+	if c.OnlyControlPlane {
+		return "privateNodes.autoUpgrade.enabled is false"
+	}
 	for _, label := range []string{SkipLabel, SkipLabelOfOrig} {
 		if node.Labels[label] == "true" {
 			return "its node has the label " + label
@@ -158,6 +161,9 @@ func (c *Conductor) ask(ctx context.Context, asks config.Machine, wave Wave) (ro
 		if machine.Name == asks.Name && machine.State == rollout.Working {
 			return rollout.Decision{Verdict: rollout.Start}, nil
 		}
+	}
+	if closed := c.closed(); closed != "" {
+		return rollout.Decision{Verdict: rollout.Leave, Reason: closed}, nil
 	}
 	// Earlier waves are over; what of them counts are the machines that failed.
 	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, wave.Machines)}, {Name: wave.Name, Machines: wave.Machines}}}

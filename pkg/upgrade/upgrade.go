@@ -31,6 +31,10 @@ type Conductor struct {
 	*join.Conductor
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
+	// OnlyControlPlane leaves all machines out of a plan.
+	OnlyControlPlane bool
+	// Until is when nothing more is begun; zero for never.
+	Until time.Time
 
 	admission sync.Mutex
 	lease     lease
@@ -156,9 +160,8 @@ func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wa
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
 	err := w.run(ctx, wave)
 	w.outcome.Seconds = time.Since(started).Seconds()
-	var left errLeft
-	if errors.As(err, &left) {
-		w.outcome.Left = left.reason
+	if errors.As(err, new(errLeft)) {
+		w.outcome.Left = err.Error()
 		return w.outcome, nil
 	}
 	if err != nil {
@@ -196,6 +199,14 @@ func (c *Conductor) admit(ctx context.Context, machine config.Machine, wave Wave
 		case <-time.After(askEvery):
 		}
 	}
+}
+
+// closed says that the time for a rollout is over; "" while it is not.
+func (c *Conductor) closed() string {
+	if c.Until.IsZero() || time.Now().Before(c.Until) {
+		return ""
+	}
+	return fmt.Sprintf("the window closed at %s, and the next run goes on", c.Until.UTC().Format(time.TimeOnly+" MST"))
 }
 
 // askEvery is how often a machine that waits for its turn asks.

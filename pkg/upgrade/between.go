@@ -28,6 +28,9 @@ func (c *Conductor) After(ctx context.Context, wave Wave) (Gate, error) {
 	if halted := rollout.Halted(plan, machines, wave.policy(c.Version)); halted != "" {
 		return Gate{Halted: halted}, nil
 	}
+	if closed := c.closed(); closed != "" {
+		return Gate{Halted: closed}, nil
+	}
 	policy := c.Cluster.Fleet.Upgrade
 	return Gate{
 		Approve: policy.Approval == config.ApproveAlways || policy.Approval == config.ApproveCanaries && wave.Canary,
