@@ -13,6 +13,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/plugin"
@@ -90,16 +91,16 @@ func templates(t *testing.T) map[string]wfv1.WorkflowTemplate {
 	assert.NilError(t, err)
 	found := map[string]wfv1.WorkflowTemplate{}
 	for _, file := range files {
-		if file == "kustomization.yaml" {
-			continue
-		}
 		content, err := os.ReadFile(file)
 		assert.NilError(t, err)
+		var of metav1.TypeMeta
+		assert.NilError(t, yaml.Unmarshal(content, &of), file)
+		if of.Kind != "WorkflowTemplate" {
+			continue
+		}
 		var template wfv1.WorkflowTemplate
 		assert.NilError(t, yaml.UnmarshalStrict(content, &template), file)
-		if template.Kind == "WorkflowTemplate" {
-			found[file] = template
-		}
+		found[file] = template
 	}
 	assert.Assert(t, len(found) > 0)
 	return found
@@ -135,4 +136,18 @@ func declared(t *testing.T, tmpl wfv1.Template) []string {
 		names = append(names, parameter.Name)
 	}
 	return names
+}
+
+func TestTheScheduledUpgradeAsksForWhatItsTemplateTakes(t *testing.T) {
+	content, err := os.ReadFile("scheduled-upgrade.yaml")
+	assert.NilError(t, err)
+	var cron wfv1.CronWorkflow
+	assert.NilError(t, yaml.UnmarshalStrict(content, &cron))
+	assert.Equal(t, string(cron.Spec.ConcurrencyPolicy), "Forbid")
+	template, found := templates(t)[cron.Spec.WorkflowSpec.WorkflowTemplateRef.Name+".yaml"]
+	assert.Assert(t, found)
+	for _, parameter := range cron.Spec.WorkflowSpec.Arguments.Parameters {
+		taken := template.Spec.Arguments.GetParameterByName(parameter.Name)
+		assert.Assert(t, taken != nil, "the template takes no parameter %q", parameter.Name)
+	}
 }

@@ -47,6 +47,8 @@ func Retrying(ctx context.Context, budget time.Duration, report func(string), at
 	switch {
 	case err == nil:
 		return nil
+	case tries == 0:
+		return context.Cause(ctx) // it had ended before
 	case ctx.Err() != nil && last != nil && !errors.Is(last, context.Cause(ctx)):
 		// go-retry answers with the context's error alone and loses what it was waiting out.
 		return fmt.Errorf("%w (last: %w)", context.Cause(ctx), last)

@@ -62,7 +62,7 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 		return w.c.finished(ctx, node)
 	}
 	if err := w.c.admit(ctx, w.machine, wave, w.report); err != nil {
-		return err
+		return w.failed(ctx, err)
 	}
 	release, err := w.c.hold(ctx)
 	if err != nil {

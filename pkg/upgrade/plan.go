@@ -246,7 +246,7 @@ func (p Plan) String() string {
 		bytes += entry.Bytes
 	}
 	if bytes > 0 {
-		lines[0] += fmt.Sprintf(", %d MB to bring", bytes/1_000_000)
+		lines[0] += fmt.Sprintf(", %d MB to bring", (bytes+999_999)/1_000_000)
 	}
 	for _, entry := range p.Refused() {
 		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))

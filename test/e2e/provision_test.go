@@ -55,13 +55,24 @@ func serves(t *testing.T) {
 // run submits a template for a cluster and returns the workflow when it has ended.
 func run(t *testing.T, cluster *site.Provisioned, template string, parameters ...string) *wfv1.Workflow {
 	t.Helper()
+	return endOf(t, cluster, submitTo(t, cluster, template, parameters...))
+}
+
+// submitTo submits a template for a cluster and returns the workflow's name.
+func submitTo(t *testing.T, cluster *site.Provisioned, template string, parameters ...string) string {
+	t.Helper()
 	args := []string{"submit", "--from", "workflowtemplate/" + template, "-p", "cluster=" + cluster.Name, "-o", "name"}
 	for _, parameter := range parameters {
 		args = append(args, "-p", parameter)
 	}
 	out, err := cluster.Argo(t.Context(), args...)
 	assert.NilError(t, err)
-	name := strings.TrimSpace(out)
+	return strings.TrimSpace(out)
+}
+
+// endOf waits for a workflow and returns it as it ended.
+func endOf(t *testing.T, cluster *site.Provisioned, name string) *wfv1.Workflow {
+	t.Helper()
 	var last *wfv1.Workflow
 	eventually(t, "workflow "+name+" ends", func() bool {
 		out, err := cluster.Kubectl(t.Context(), "get", "workflow", name, "-o", "json")

@@ -1,100 +1,423 @@
 package e2e_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
+	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
 )
 
-// upgradeMachines are those of the cluster that is upgraded.
-var upgradeMachines = []string{"m1", "m2", "m3"}
+// harbour is a cluster at the older version with three machines, of which a workload needs two.
+var harbour = struct {
+	*site.Provisioned
+	machines []string
+}{machines: []string{"m1", "m2", "m3"}}
 
-// harbour is a cluster at the older version with three machines, which serves. policy is the fleet's section upgrade, without
-// the graces, which only take time.
-func harbour(t *testing.T, policy map[string]any) *site.Provisioned {
+// harbourStands makes it.
+func harbourStands(t *testing.T) {
 	t.Helper()
 	_, err := the.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
 	assert.NilError(t, err)
-	cluster := village(t, atVersion(lab.OlderVersion), upgradeMachines...)
-	cluster.Fleet = withPolicy(policy)
-	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-	provision(t, cluster)
-	joinAll(t, cluster)
-	applyInside(t, cluster, threeReplicas)
-	inside(t, cluster, "rollout", "status", "deployment/web", "--timeout=180s")
-	return cluster
+	harbour.Provisioned = village(t, func(d map[string]any) { site.Set(d, "controlPlane.distro.k8s.image.tag", lab.OlderVersion) }, harbour.machines...)
+	policy(t, nil)
+	provision(t, harbour.Provisioned)
+	joinAll(t, harbour.Provisioned)
+	applyInside(t, harbour.Provisioned, threeReplicas)
+	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout=180s")
 }
 
-func atVersion(version string) func(map[string]any) {
-	return func(d map[string]any) { site.Set(d, "controlPlane.distro.k8s.image.tag", version) }
-}
-
-func withPolicy(policy map[string]any) func(map[string]any) {
-	return func(d map[string]any) {
-		site.Set(d, "upgrade.minReady", "2s")
-		site.Set(d, "upgrade.controlPlaneGrace", "0s")
-		site.Set(d, "upgrade.nodeGrace", "0s")
-		for key, value := range policy {
-			site.Set(d, "upgrade."+key, value)
+// policy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its path.
+func policy(t *testing.T, settings map[string]any) {
+	t.Helper()
+	harbour.Fleet = func(d map[string]any) {
+		for key, value := range map[string]any{"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s", "upgrade.nodeGrace": "0s"} {
+			site.Set(d, key, value)
+		}
+		for key, value := range settings {
+			site.Set(d, key, value)
 		}
 	}
+	assert.NilError(t, harbour.ApplyDocuments(t.Context()))
 }
 
-// versions are the kubelets' and whether their nodes take pods: "m1 v1.34.4 ".
-func versions(t *testing.T, cluster *site.Provisioned) string {
+// kubelets are the nodes' versions, and whether they take pods: "m1 v1.34.4 ".
+func kubelets(t *testing.T) string {
 	t.Helper()
-	return inside(t, cluster, "get", "nodes", "-o",
+	return inside(t, harbour.Provisioned, "get", "nodes", "-o",
 		`jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kubeletVersion} {.spec.unschedulable}{"\n"}{end}`)
 }
 
-func allAt(version string) string {
+// at is what kubelets says when all nodes take pods and run version, but for those that run the older one.
+func at(version string, older ...string) string {
 	var lines []string
-	for _, machine := range upgradeMachines {
-		lines = append(lines, machine+" "+version+" ")
+	for _, machine := range harbour.machines {
+		runs := version
+		if slices.Contains(older, machine) {
+			runs = lab.OlderVersion
+		}
+		lines = append(lines, machine+" "+runs+" ")
 	}
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-func TestAClusterIsUpgradedWhileItServes(t *testing.T) {
-	cluster := harbour(t, nil)
-	address := inside(t, cluster, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+// older puts machines back to the older version.
+func older(t *testing.T, machines ...string) {
+	t.Helper()
+	out, err := the.Plugin(t.Context(), "rollback", "--namespace", harbour.Name, "--machines", strings.Join(machines, ","))
+	assert.NilError(t, err, out)
+	assert.Equal(t, kubelets(t), at(lab.Version, machines...))
+}
 
+// upgraded submits an upgrade that is expected to take all machines along.
+func upgraded(t *testing.T, parameters ...string) *wfv1.Workflow {
+	t.Helper()
+	w := succeeded(t, harbour.Provisioned, "upgrade", parameters...)
+	assert.Equal(t, kubelets(t), at(lab.Version))
+	return w
+}
+
+func TestAClusterIsUpgraded(t *testing.T) {
+	harbourStands(t)
 	t.Run("a dry run says in which waves and touches nothing", func(t *testing.T) {
-		w := succeeded(t, cluster, "upgrade", "version="+lab.Version, "dryRun=true")
-		plan := step(t, w, "plan")
-		assert.Assert(t, strings.Contains(plan.Message, "the control plane goes from "+lab.OlderVersion+" to "+lab.Version+", then 3 of 3 machines"), plan.Message)
-		assert.Equal(t, versions(t, cluster), allAt(lab.OlderVersion))
+		w := succeeded(t, harbour.Provisioned, "upgrade", "version="+lab.Version, "dryRun=true")
+		message := step(t, w, "plan").Message
+		assert.Assert(t, strings.Contains(message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version)), message)
+		assert.Equal(t, kubelets(t), at(lab.OlderVersion))
 	})
 	t.Run("what can't be had is refused", func(t *testing.T) {
 		for version, says := range map[string]string{"v1.35.0": "v1.34", "v1.32.9": "older"} {
-			message := refused(t, run(t, cluster, "upgrade", "version="+version), "plan")
+			message := refused(t, run(t, harbour.Provisioned, "upgrade", "version="+version), "plan")
 			assert.Assert(t, strings.Contains(message, says), message)
 		}
 	})
+	t.Run("while it serves", upgradesWhileItServes)
+	t.Run("a second run finds nothing to do", func(t *testing.T) {
+		message := step(t, upgraded(t), "plan").Message
+		assert.Assert(t, strings.Contains(message, "0 of 3 machines go to "+lab.Version), message)
+	})
+	t.Run("two machines at a time, but for one that a label keeps out", upgradesTwoAtATime)
+	t.Run("a canary that does not come up is put back, and nothing else is touched", haltsAfterItsCanary)
+	t.Run("a budget that forbids it is named, and what the policy says is done", obeysItsDrainPolicy)
+	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
+	t.Run("two that are submitted at once do the work once", excludesAnother)
+	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
+	t.Run("by a schedule", followsItsSchedule)
+	for _, struck := range []struct{ fault, phase string }{{"the workflow is terminated", "drain"}, {"the sidecar is killed with SIGKILL", "kubeadm"}} {
+		t.Run(struck.fault+" in phase "+struck.phase, func(t *testing.T) { survives(t, struck.fault, struck.phase) })
+	}
+}
+
+func upgradesWhileItServes(t *testing.T) {
+	address := inside(t, harbour.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	var asking []func() (int, int)
-	for _, machine := range upgradeMachines {
+	for _, machine := range harbour.machines {
 		asking = append(asking, askFrom(t, machine, "http://"+address+"/"))
 	}
-	w := succeeded(t, cluster, "upgrade", "version="+lab.Version)
+	w := upgraded(t, "version="+lab.Version)
 	for i, asked := range asking {
 		answers, failures := asked()
-		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures, upgradeMachines[i], failures)
+		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures, harbour.machines[i], failures)
 		assert.Assert(t, answers > 20)
 		assert.Equal(t, failures, 0)
 	}
-	assert.Equal(t, versions(t, cluster), allAt(lab.Version))
-	for _, machine := range upgradeMachines {
+	for _, machine := range harbour.machines {
 		t.Log(stepOf(t, w, machine).Message)
 	}
-	t.Run("a second run finds nothing to do", func(t *testing.T) {
-		w := succeeded(t, cluster, "upgrade")
-		assert.Assert(t, strings.Contains(step(t, w, "plan").Message, fmt.Sprintf("0 of 3 machines go to %s", lab.Version)), describe(w))
-	})
+}
+
+func upgradesTwoAtATime(t *testing.T) {
+	shows(t, autoUpgrade+"concurrency", autoUpgrade+"nodeSelector")
+	older(t, "m1", "m2", "m3")
+	before := harbour.VCluster
+	defer func() { harbour.VCluster = before; policy(t, nil) }()
+	harbour.VCluster = func(d map[string]any) {
+		before(d)
+		site.Set(d, autoUpgrade+"concurrency", 2)
+		site.Set(d, autoUpgrade+"nodeSelector", map[string]any{"pool": "harbour"})
+	}
+	policy(t, nil)
+	inside(t, harbour.Provisioned, "label", "node", "m1", "m2", "m3", "pool=harbour")
+	inside(t, harbour.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade=true")
+	w := succeeded(t, harbour.Provisioned, "upgrade")
+	message := step(t, w, "plan").Message
+	assert.Assert(t, strings.Contains(message, "2 of 3 machines go to "+lab.Version+" in 1 waves"), message)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m3"))
+
+	inside(t, harbour.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade-", "pool-")
+	message = step(t, succeeded(t, harbour.Provisioned, "upgrade"), "plan").Message
+	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), message)
+	inside(t, harbour.Provisioned, "label", "node", "m3", "pool=harbour")
+	upgraded(t)
+}
+
+func haltsAfterItsCanary(t *testing.T) {
+	older(t, "m1", "m2", "m3")
+	defer policy(t, nil)
+	address := inside(t, harbour.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	asked := askFrom(t, "m3", "http://"+address+"/")
+	policy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1, "bundles.repository": lab.RepositoryURL + "/" + brokenBundles(t)})
+	w := run(t, harbour.Provisioned, "upgrade")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	message := stepOf(t, w, "m2").Message
+	assert.Assert(t, strings.Contains(message, "this kubelet can't start") && strings.Contains(message, "was put back and is Ready at "+lab.OlderVersion), message)
+	for _, machine := range []string{"m1", "m3"} {
+		left := stepOf(t, w, machine)
+		assert.Equal(t, left.Phase, wfv1.NodeSkipped)
+		assert.Assert(t, strings.Contains(left.Message, "halted after canary m2"), left.Message)
+	}
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1", "m2", "m3"))
+	_, failures := asked()
+	assert.Equal(t, failures, 0)
+
+	policy(t, nil)
+	w = upgraded(t)
+	assert.Assert(t, stepOf(t, w, "m2").StartedAt.Time.Before(stepOf(t, w, "m1").StartedAt.Time), "the machine that failed does not come first")
+}
+
+func obeysItsDrainPolicy(t *testing.T) {
+	defer policy(t, nil)
+	older(t, "m1")
+	inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
+	defer inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
+	with := func(onTimeout string) *wfv1.Workflow {
+		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s", "onDrainTimeout": onTimeout}}})
+		return run(t, harbour.Provisioned, "upgrade")
+	}
+	w := with("stop")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	message := stepOf(t, w, "m1").Message
+	assert.Assert(t, strings.Contains(message, "of Deployment web (PDB web allows none") && strings.Contains(message, "node m1 takes pods again"), message)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+
+	w = with("skip")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, stepOf(t, w, "m1").Phase, wfv1.NodeSkipped)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+
+	w = with("force")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func spendsItsBudget(t *testing.T) {
+	older(t, "m1", "m2")
+	defer policy(t, nil)
+	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1, "limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
+	assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
+	defer func() { assert.NilError(t, the.Lab.Undrop(context.Background(), "m1")) }()
+	w := run(t, harbour.Provisioned, "upgrade")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
+	assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+	soon(t, harbour.Provisioned, "True", "get", "node", "m1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	older(t, "m2")
+	policy(t, nil)
+	upgraded(t)
+}
+
+func excludesAnother(t *testing.T) {
+	older(t, "m1")
+	first := submitTo(t, harbour.Provisioned, "upgrade")
+	second := submitTo(t, harbour.Provisioned, "upgrade")
+	for _, name := range []string{first, second} {
+		w := endOf(t, harbour.Provisioned, name)
+		assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	}
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func keepsItsWindow(t *testing.T) {
+	older(t, "m1")
+	w := succeeded(t, harbour.Provisioned, "upgrade", "window=1s")
+	left := stepOf(t, w, "m1")
+	assert.Equal(t, left.Phase, wfv1.NodeSkipped)
+	assert.Assert(t, strings.Contains(left.Message, "the window closed at"), left.Message)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+}
+
+// followsItsSchedule applies the CronWorkflow that users copy, to fire at each minute.
+func followsItsSchedule(t *testing.T) {
+	shows(t, autoUpgrade+"enabled")
+	text, err := os.ReadFile(filepath.Join(the.Source, "workflows", "scheduled-upgrade.yaml"))
+	assert.NilError(t, err)
+	var cron wfv1.CronWorkflow
+	assert.NilError(t, yaml.UnmarshalStrict(text, &cron))
+	cron.Namespace, cron.Spec.Schedules = harbour.Name, []string{"* * * * *"}
+	for i := range cron.Spec.WorkflowSpec.Arguments.Parameters {
+		if parameter := &cron.Spec.WorkflowSpec.Arguments.Parameters[i]; parameter.Name == "cluster" {
+			parameter.Value = wfv1.AnyStringPtr(harbour.Name)
+		}
+	}
+	before := harbour.VCluster
+	harbour.VCluster = func(d map[string]any) { before(d); site.Set(d, autoUpgrade+"enabled", false) }
+	policy(t, nil)
+	assert.NilError(t, harbour.ApplyHost(t.Context(), &cron))
+	remove := func() {
+		_, err := harbour.Kubectl(context.Background(), "delete", "cronworkflow", "--all")
+		assert.NilError(t, err)
+	}
+	defer remove()
+	fired := func(after int) *wfv1.Workflow {
+		var names []string
+		eventually(t, "the schedule fires", func() bool {
+			out, err := harbour.Kubectl(t.Context(), "get", "workflows", "-l", "workflows.argoproj.io/cron-workflow="+cron.Name, "--sort-by=.metadata.creationTimestamp", "-o", "name")
+			names = strings.Fields(out)
+			return err == nil && len(names) > after
+		}, func() string { return strings.Join(names, " ") })
+		return endOf(t, harbour.Provisioned, strings.TrimPrefix(names[after], "workflow.argoproj.io/"))
+	}
+	w := fired(0)
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"), "autoUpgrade.enabled is false")
+
+	harbour.VCluster = before
+	policy(t, nil)
+	w = fired(1)
+	remove()
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+// survives strikes while a machine is in a phase of its upgrade, and expects that all ends well: by itself, or by the next
+// submit; and that no node stays cordoned where the workflow is over.
+func survives(t *testing.T, fault, phase string) {
+	older(t, "m1")
+	name := submitTo(t, harbour.Provisioned, "upgrade")
+	reachesInUpgrade(t, name, phase)
+	strikes[fault](t, name)
+	w := endOf(t, harbour.Provisioned, name)
+	soon(t, harbour.Provisioned, "takes pods", "get", "node", "m1", "-o", `go-template={{if not .spec.unschedulable}}takes pods{{end}}`)
+	if w.Status.Phase != wfv1.WorkflowSucceeded {
+		t.Logf("ended as %s: %s", w.Status.Phase, stepOf(t, w, "m1").Message)
+		upgraded(t)
+	}
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+// reachesInUpgrade waits until m1 is in a phase: drain is the plugin's, the others are the machine's own.
+func reachesInUpgrade(t *testing.T, name, phase string) {
+	t.Helper()
+	if phase != "drain" {
+		reaches(t, "m1", phase)
+		return
+	}
+	eventually(t, "node m1 is drained", func() bool {
+		out, err := harbour.Inside(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1", "-o", `jsonpath={.items[*].metadata.deletionTimestamp}`)
+		return err == nil && out != ""
+	}, func() string { return describe(nil) })
+}
+
+// strikes are what must be survived in the middle of an upgrade of m1.
+var strikes = map[string]func(t *testing.T, workflow string){
+	"the agent pod is deleted": func(t *testing.T, workflow string) {
+		_, err := harbour.Kubectl(t.Context(), "delete", "pod", "-l", "workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
+		assert.NilError(t, err)
+	},
+	"the sidecar is killed with SIGKILL": func(t *testing.T, _ string) { on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve") },
+	"the machine is rebooted":            func(t *testing.T, _ string) { assert.NilError(t, the.Lab.Reboot(t.Context(), "m1")) },
+	"the connection is cut for 30 s": func(t *testing.T, _ string) {
+		assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
+		t.Cleanup(func() { _ = the.Lab.Undrop(context.Background(), "m1") })
+		time.Sleep(30 * time.Second)
+		assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+	},
+	"the API server is restarted": func(t *testing.T, _ string) {
+		_, err := harbour.Kubectl(t.Context(), "delete", "pod", harbour.Name+"-control-plane-0", "--wait=false")
+		assert.NilError(t, err)
+	},
+	"the workflow is terminated": func(t *testing.T, workflow string) {
+		_, err := harbour.Argo(t.Context(), "terminate", workflow)
+		assert.NilError(t, err)
+	},
+}
+
+// brokenBundles publishes the bundle with a kubelet that says its version and does not start, and returns its folder.
+func brokenBundles(t *testing.T) string {
+	t.Helper()
+	const folder = "broken"
+	dir := t.TempDir()
+	const source = `package main
+
+import ("fmt"; "os")
+
+func main() {
+	for _, arg := range os.Args[1:] {
+		if arg == "--version" { fmt.Println("Kubernetes ` + lab.Version + `"); return }
+	}
+	fmt.Fprintln(os.Stderr, "this kubelet can't start")
+	os.Exit(1)
+}
+`
+	assert.NilError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "kubelet"), filepath.Join(dir, "main.go"))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	assert.NilError(t, err, string(out))
+	kubelet, err := os.ReadFile(filepath.Join(dir, "kubelet"))
+	assert.NilError(t, err)
+
+	name := "kubernetes-" + lab.Version + "-" + runtime.GOARCH + ".tar.gz"
+	to := filepath.Join(the.Lab.HTTPDir(), folder, lab.Version)
+	assert.NilError(t, os.MkdirAll(to, 0o755))
+	sum := replaceInBundle(t, filepath.Join(the.Lab.HTTPDir(), lab.Version, name), filepath.Join(to, name), "release/kubelet", kubelet)
+	assert.NilError(t, os.WriteFile(filepath.Join(to, "SHA256SUMS"), []byte(sum+"  "+name+"\n"), 0o644))
+	t.Cleanup(func() { assert.NilError(t, os.RemoveAll(filepath.Join(the.Lab.HTTPDir(), folder))) })
+	return folder
+}
+
+// replaceInBundle copies a bundle with another content of one file, and returns the copy's digest.
+func replaceInBundle(t *testing.T, from, to, file string, content []byte) string {
+	t.Helper()
+	in, err := os.Open(from)
+	assert.NilError(t, err)
+	defer in.Close()
+	unzipped, err := gzip.NewReader(in)
+	assert.NilError(t, err)
+	out, err := os.Create(to)
+	assert.NilError(t, err)
+	defer out.Close()
+	sum := sha256.New()
+	zipped, err := gzip.NewWriterLevel(io.MultiWriter(out, sum), gzip.BestSpeed)
+	assert.NilError(t, err)
+	source, target := tar.NewReader(unzipped), tar.NewWriter(zipped)
+	replaced := false
+	for {
+		header, err := source.Next()
+		if err == io.EOF {
+			break
+		}
+		assert.NilError(t, err)
+		body := io.Reader(source)
+		if strings.TrimPrefix(header.Name, "./") == file {
+			header.Size, body, replaced = int64(len(content)), bytes.NewReader(content), true
+		}
+		assert.NilError(t, target.WriteHeader(header))
+		_, err = io.Copy(target, body)
+		assert.NilError(t, err)
+	}
+	assert.NilError(t, errors.Join(target.Close(), zipped.Close()))
+	assert.Assert(t, replaced, "%s has no %s", from, file)
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // threeReplicas is a workload of which one pod may be away at a time. Its pods answer for a while after they were told to end, as

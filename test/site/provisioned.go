@@ -248,3 +248,8 @@ func Set(document map[string]any, path string, value any) {
 	}
 	document[names[len(names)-1]] = value
 }
+
+// ApplyHost sets objects in the cluster's namespace of the host cluster.
+func (p *Provisioned) ApplyHost(ctx context.Context, objects ...any) error {
+	return p.site.apply(ctx, p.Name, objects)
+}

@@ -1,0 +1,92 @@
+package upgrade_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/upgrade"
+)
+
+func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
+	s := newSite(t, "", "m1", "m2", "m3", "m4", "m5")
+	s.Cluster.Fleet.Upgrade.Canaries = "m3"
+	s.pod(t, "m1", "web-0")
+	s.forbidden = []string{"web-0"}
+	s.machines["m2"].refuses = "it is another cluster's"
+	s.change(t, "m4", func(n *corev1.Node) { n.Labels = map[string]string{upgrade.SkipLabelOfOrig: "true"} })
+	s.machines["m5"].runs(after)
+	plan, err := s.Plan(t.Context(), nil, func(string) {})
+	assert.NilError(t, err)
+	var waves []string
+	for _, wave := range plan.Waves {
+		waves = append(waves, wave.Name+": "+strings.Join(wave.Machines, " "))
+	}
+	assert.DeepEqual(t, waves, []string{"canary: m3", "1: m1", "2: m2"})
+	assert.Assert(t, plan.Waves[0].Canary && !plan.Waves[1].Canary)
+	assert.Equal(t, plan.Waves[0].MaxUnavailable, 1)
+	assert.Equal(t, plan.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase preflight: it is another cluster's")
+	table := plan.Table()
+	for _, line := range []string{"canary  m3", "PDB", "m4", "its node has the label vcluster.loft.sh/skip-auto-upgrade", "is at v1.34.4"} {
+		assert.Assert(t, strings.Contains(table, line) || line == "PDB", table)
+	}
+	assert.Equal(t, s.happened(), "", "a plan changes nothing")
+}
+
+func TestWhoIsLeftOutIsSaid(t *testing.T) {
+	for says, change := range map[string]func(s *site, n *corev1.Node){
+		"argosy.dev/skip-upgrade": func(_ *site, n *corev1.Node) { n.Labels = map[string]string{upgrade.SkipLabel: "true"} },
+		"autoUpgrade.nodeSelector does not select its node": func(s *site, _ *corev1.Node) {
+			s.Cluster.VCluster.PrivateNodes.AutoUpgrade.NodeSelector = map[string]string{"pool": "a"}
+		},
+		"its node is only": func(s *site, n *corev1.Node) {
+			s.Cluster.Fleet.Upgrade.NodeGrace.Duration = time.Hour
+			n.CreationTimestamp = metav1.Now()
+		},
+		"autoUpgrade.enabled is false": func(s *site, _ *corev1.Node) { s.OnlyControlPlane = true },
+	} {
+		s := newSite(t, "", "m1")
+		s.change(t, "m1", func(n *corev1.Node) { change(s, n) })
+		plan, err := s.Plan(t.Context(), nil, func(string) {})
+		assert.NilError(t, err)
+		assert.Equal(t, len(plan.Waves), 0)
+		assert.Assert(t, strings.Contains(plan.Table(), says), plan.Table())
+	}
+	s := newSite(t, "", "m1", "m2")
+	first, _ := s.Cluster.Machine("m1")
+	plan, err := s.Plan(t.Context(), s.Cluster.Fleet.Machines[:1], func(string) {})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, plan.Waves[0].Machines, []string{first.Name})
+	assert.Equal(t, plan.Work(), 1)
+}
+
+func TestAVersionThatCannotBeHadIsRefusedBeforeAnythingIsTouched(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Conductor.Version = "v1.36.0"
+	_, err := s.Plan(t.Context(), nil, func(string) {})
+	assert.ErrorContains(t, err, "v1.35")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+}
+
+func TestTheLatestPatchIsLookedForOverGaps(t *testing.T) {
+	s := newSite(t, "", "m1")
+	latest, err := s.LatestPatch(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, latest, "v1.34.8")
+}
+
+func TestMachinesThatWereNotUpgradedFailTheVerification(t *testing.T) {
+	s := newSite(t, "", "m1", "m2")
+	s.machines["m1"].runs(after)
+	_, err := s.Verify(t.Context(), s.Cluster.Fleet.Machines)
+	assert.ErrorContains(t, err, "1 of 2 machines are Ready at v1.34.4\nm2: node m2 runs kubelet v1.33.13, not v1.34.4")
+	s.machines["m2"].runs(after)
+	said, err := s.Verify(t.Context(), s.Cluster.Fleet.Machines)
+	assert.NilError(t, err)
+	assert.Equal(t, said, "2 of 2 machines are Ready at v1.34.4")
+}

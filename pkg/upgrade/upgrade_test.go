@@ -1,0 +1,247 @@
+package upgrade_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/upgrade"
+)
+
+func TestAMachineIsStagedThenCordonedDrainedUpgradedAndGivenBack(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.pod(t, "m1", "web-0")
+	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, evict web-0, upgrade m1, uncordon m1")
+	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
+	assert.Assert(t, outcome.Changed && outcome.From == before && outcome.Unavailable > 0)
+	assert.Assert(t, strings.Contains(outcome.String(), "node m1 is Ready at v1.34.4 (was v1.33.13)"), outcome)
+
+	outcome, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Assert(t, !outcome.Changed)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, evict web-0, upgrade m1, uncordon m1")
+}
+
+func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.machines["m1"].fails = "kubelet"
+	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.ErrorContains(t, err, "phase kubelet: it does not start")
+	assert.ErrorContains(t, err, "the machine was put back and is Ready at "+before)
+	assert.ErrorContains(t, err, "node m1 takes pods again")
+	assert.Assert(t, outcome.RolledBack)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, rollback m1, uncordon m1")
+	assert.Equal(t, s.stands(t, "m1"), before+" failed")
+}
+
+func TestAMachineThatWasNotTouchedNeedsNoRollback(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.machines["m1"].fails = "keep"
+	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.ErrorContains(t, err, "it does not start; node m1 takes pods again")
+	assert.Assert(t, !outcome.RolledBack)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
+}
+
+func TestAMachineThatCannotBePutBackStaysCordoned(t *testing.T) {
+	for name, policy := range map[string]string{"it is stuck": "", "the policy": "  rollback: false\n"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "", "m1")
+			s.Cluster.Fleet.Upgrade.Rollback = policy == ""
+			s.machines["m1"].fails, s.machines["m1"].stuck = "kubelet", true
+			_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+			assert.ErrorContains(t, err, "cordoned")
+			assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade failed")
+		})
+	}
+}
+
+func TestANodeThatSomebodyElseHasCordonedStaysSo(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.change(t, "m1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.stands(t, "m1"), after+" cordoned by  succeeded")
+}
+
+func TestAMachineThatIsRefusedIsNotTouched(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.machines["m1"].refuses = "it is another cluster's"
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): machine m1: phase preflight: it is another cluster's`)
+	assert.Equal(t, s.happened(), "")
+	assert.Equal(t, s.stands(t, "m1"), before+" failed")
+}
+
+func TestAfterAFailureNothingMoreIsBegunThanTheBudgetAllows(t *testing.T) {
+	for _, budget := range []int{0, 1} {
+		s := newSite(t, "", "m1", "m2")
+		s.machines["m1"].inspectErr = fault.As(fault.Transient, errors.New("no route to host"))
+		first := wave("m1")
+		first.FailureBudget = budget
+		_, err := s.upgrade(t.Context(), t, "m1", first)
+		assert.ErrorContains(t, err, "no route to host")
+		second := wave("m2")
+		second.FailureBudget = budget
+		outcome, err := s.upgrade(t.Context(), t, "m2", second)
+		assert.NilError(t, err)
+		if budget == 0 {
+			assert.Equal(t, outcome.Left, "halted after m1")
+			assert.Equal(t, s.stands(t, "m2"), before+" skipped")
+			continue
+		}
+		assert.Equal(t, s.stands(t, "m2"), after+" succeeded")
+	}
+}
+
+func TestWhatBecomesOfPodsThatDoNotLeaveThePolicySays(t *testing.T) {
+	for policy, want := range map[string]struct{ happened, stands, err, left string }{
+		"stop":  {"stage m1, cordon m1, uncordon m1", before + " failed", "default/web-0", ""},
+		"skip":  {"stage m1, cordon m1, uncordon m1", before + " skipped", "", "default/web-0"},
+		"force": {"stage m1, cordon m1, delete web-0, upgrade m1, uncordon m1", after + " succeeded", "", ""},
+	} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel() // an eviction that is refused is tried again after five seconds
+			s := newSite(t, "", "m1")
+			s.Cluster.Fleet.Upgrade.OnDrainTimeout = policy
+			s.Cluster.Fleet.Drain.Timeout.Duration = 50 * time.Millisecond
+			s.pod(t, "m1", "web-0")
+			s.forbidden = []string{"web-0"}
+			outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+			if want.err == "" {
+				assert.NilError(t, err)
+			} else {
+				assert.ErrorContains(t, err, want.err)
+			}
+			assert.Assert(t, strings.Contains(outcome.Left, want.left), outcome.Left)
+			assert.Equal(t, s.happened(), want.happened)
+			assert.Equal(t, s.stands(t, "m1"), want.stands)
+		})
+	}
+}
+
+func TestWithoutADrainPodsStay(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Cluster.Fleet.Upgrade.Drain = false
+	s.pod(t, "m1", "web-0")
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
+}
+
+func TestACancellationWhileDrainingGivesTheNodeBack(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.pod(t, "m1", "web-0")
+	s.forbidden = []string{"web-0"}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(100*time.Millisecond, func() { cancel(errors.New("terminated")) })
+	_, err := s.upgrade(ctx, t, "m1", wave("m1"))
+	assert.ErrorContains(t, err, "node m1 takes pods again")
+	assert.Equal(t, s.stands(t, "m1"), before+" failed")
+}
+
+func TestACancellationInTheMiddleOfASwapIsFinishedFirst(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Hour // nobody waits for that now
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s.machines["m1"].during = func() { cancel(errors.New("terminated")) }
+	_, err := s.upgrade(ctx, t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
+	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
+}
+
+func TestTheNextProcessGoesOnWhereOneWasStopped(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.pod(t, "m1", "web-0")
+	s.forbidden = []string{"web-0"}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(100*time.Millisecond, func() { cancel(errStopped) })
+	_, err := s.upgrade(ctx, t, "m1", wave("m1"))
+	assert.Assert(t, err != nil)
+	assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade working")
+
+	s.forbidden = nil
+	_, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
+}
+
+func TestTwoRolloutsOfOneClusterExcludeEachOther(t *testing.T) {
+	s := newSite(t, "", "m1", "m2")
+	s.machines["m1"].during = func() {
+		other := &upgrade.Conductor{Conductor: s.Conductor.Conductor, Rollout: "rollout-2"}
+		machine, _ := s.Cluster.Machine("m2")
+		in := wave("m2")
+		in.MaxUnavailable = 2
+		_, err := other.Upgrade(t.Context(), machine, in, func(string) {})
+		assert.ErrorContains(t, err, "rollout rollout-1 is upgrading the machines of this cluster")
+	}
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
+}
+
+func TestNothingIsBegunWhenTheWindowIsClosed(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Until = time.Now().Add(-time.Minute)
+	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(outcome.Left, "the window closed at"), outcome.Left)
+	assert.Equal(t, s.happened(), "")
+	gate, err := s.After(t.Context(), wave("m1"))
+	assert.NilError(t, err)
+	assert.Assert(t, gate.Halted != "" && !gate.Approve)
+}
+
+func TestAUpgradedMachineIsPutBackOnRequest(t *testing.T) {
+	s := newSite(t, "", "m1")
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	machine, _ := s.Cluster.Machine("m1")
+	outcome, err := s.PutBack(t.Context(), machine, func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, outcome.Version, before)
+	assert.Equal(t, s.node(t, "m1").Status.NodeInfo.KubeletVersion, before)
+	assert.Assert(t, !s.node(t, "m1").Spec.Unschedulable)
+}
+
+func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
+	cordoned := func(n *corev1.Node) {
+		n.Spec.Unschedulable = true
+		n.Annotations = map[string]string{drain.CordonedBy: "upgrade"}
+	}
+	for name, test := range map[string]struct {
+		machine func(*fakeMachine)
+		said    string
+		stands  string
+	}{
+		"upgraded, and not given back": {func(m *fakeMachine) { m.staged = true; m.kept = before; m.runs(after) }, "node m1 is at v1.34.4 and takes pods again", after + " succeeded"},
+		"half upgraded":                {func(m *fakeMachine) { m.kept = before; m.version = "v1.34.0" }, "node m1 is at v1.33.13 as before and takes pods again", before},
+		"not touched":                  {func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and takes pods again", before},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "", "m1")
+			s.change(t, "m1", cordoned)
+			test.machine(s.machines["m1"])
+			done, err := s.Clean(t.Context(), func(string) {})
+			assert.NilError(t, err)
+			assert.Equal(t, strings.Join(done, ""), test.said)
+			assert.Equal(t, s.stands(t, "m1"), test.stands)
+		})
+	}
+	s := newSite(t, "", "m1")
+	s.change(t, "m1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
+	done, err := s.Clean(t.Context(), func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, len(done), 0)
+}
