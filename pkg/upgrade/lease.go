@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
 )
 
 // The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal they
@@ -30,8 +30,32 @@ type lease struct {
 	ended   chan struct{}
 }
 
-// hold takes the Lease for one machine and keeps it until the returned function is called.
-func (c *Conductor) hold(ctx context.Context) (release func(), err error) {
+// hold takes the Lease for one machine and keeps it until the returned function is called. While another rollout has it, it
+// waits.
+func (c *Conductor) hold(ctx context.Context, report func(string)) (release func(), err error) {
+	for {
+		release, err := c.tryHold(ctx)
+		var taken errTaken
+		if !errors.As(err, &taken) {
+			return release, err
+		}
+		report(taken.Error())
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+// errTaken: another rollout, of that name, has the Lease.
+type errTaken string
+
+func (e errTaken) Error() string {
+	return fmt.Sprintf("waiting for rollout %s, which upgrades machines of this cluster; if it was killed, until %s after its last sign of life", string(e), leaseLife)
+}
+
+func (c *Conductor) tryHold(ctx context.Context) (release func(), err error) {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
 	if c.lease.holders == 0 {
@@ -82,14 +106,13 @@ func (c *Conductor) acquire(ctx context.Context) error {
 		}, metav1.CreateOptions{FieldManager: apply.Manager})
 	case err != nil:
 	case heldByOther(held, c.Rollout, now.Time):
-		return fault.As(fault.Permanent, fmt.Errorf("rollout %s is upgrading the machines of this cluster: wait for its end and submit again; if it was killed, that is %s after its last sign of life",
-			*held.Spec.HolderIdentity, leaseLife))
+		return errTaken(*held.Spec.HolderIdentity)
 	default:
 		held.Spec.HolderIdentity, held.Spec.LeaseDurationSeconds, held.Spec.RenewTime = &c.Rollout, &seconds, &now
 		_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: apply.Manager})
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		return fault.As(fault.Permanent, fmt.Errorf("another rollout has just begun to upgrade the machines of this cluster: wait for its end and submit again"))
+		return errTaken("that has just begun")
 	}
 	if err != nil {
 		return fmt.Errorf("taking Lease %s/%s: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))

@@ -64,7 +64,7 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 	if err := w.c.admit(ctx, w.machine, wave, w.report); err != nil {
 		return w.failed(ctx, err)
 	}
-	release, err := w.c.hold(ctx)
+	release, err := w.c.hold(ctx, w.report)
 	if err != nil {
 		return w.failed(ctx, err)
 	}

@@ -92,11 +92,15 @@ func (w *way) backwards(ctx context.Context) error {
 		return nil
 	}
 	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
-	release, err := w.c.hold(ctx)
+	release, err := w.c.hold(ctx, w.report)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() {
+		release()
+		// It is no part of a rollout, so nobody else gives it back; left as it is, it expires.
+		_ = w.c.yield(context.WithoutCancel(ctx))
+	}()
 	node, err := w.c.node(ctx, w.machine)
 	if err != nil || node == nil {
 		return cmp.Or(err, errNoNode)

@@ -2,12 +2,12 @@ package e2e_test
 
 import (
 	"context"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/test/site"
@@ -34,38 +34,6 @@ func village(t *testing.T, vcluster func(document map[string]any), machines ...s
 	return cluster
 }
 
-func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
-	cluster := village(t, func(d map[string]any) {
-		site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
-		site.Set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
-		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
-	})
-	provision(t, cluster)
-	pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "name")
-	assert.NilError(t, err)
-	for _, pod := range []string{"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0", "team-c-control-plane-1"} {
-		assert.Assert(t, strings.Contains(pods, pod), pods)
-	}
-
-	// A host node that takes no pods keeps the member away.
-	kubectl(t, "cordon", "host")
-	t.Cleanup(func() { _, _ = the.Kubectl(context.Background(), "uncordon", "host") })
-	_, err = cluster.Kubectl(t.Context(), "delete", "pod", "team-c-etcd-1", "--grace-period=1", "--wait=true")
-	assert.NilError(t, err)
-	for i := range 20 {
-		inside(t, cluster, "create", "configmap", fmt.Sprintf("written-%d", i))
-	}
-	phase, err := cluster.Kubectl(t.Context(), "get", "pod", "team-c-etcd-1", "-o", "jsonpath={.status.phase}")
-	assert.NilError(t, err)
-	assert.Equal(t, phase, "Pending")
-	kubectl(t, "uncordon", "host")
-
-	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout=180s")
-	assert.NilError(t, err)
-	provision(t, cluster)
-	assert.Assert(t, strings.Contains(inside(t, cluster, "get", "configmaps", "-o", "name"), "written-19"))
-}
-
 func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
 	cluster := village(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
 	message := refused(t, run(t, cluster, "provision"), "control-plane")
@@ -86,20 +54,26 @@ func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
 	soon(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy") // through konnectivity's node port
 }
 
-func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
+// keptInPostgreSQL is a cluster whose state is in a database of the lab's.
+func keptInPostgreSQL(t *testing.T) (cluster *site.Provisioned, source string, w *wfv1.Workflow) {
+	t.Helper()
 	source, err := the.Lab.Postgres(t.Context())
 	assert.NilError(t, err)
-	cluster := village(t, func(d map[string]any) {
+	cluster = village(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
 		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
 	})
 	_, err = cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
 	assert.NilError(t, err)
 	emptied(t, source)
-	w := provision(t, cluster)
+	w = provision(t, cluster)
 	inside(t, cluster, "create", "configmap", "kept-in-postgresql")
+	return cluster, source, w
+}
 
-	_, err = cluster.Kubectl(t.Context(), "delete", "pods", "-l", "app.kubernetes.io/component=control-plane", "--wait=true")
+func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
+	cluster, source, w := keptInPostgreSQL(t)
+	_, err := cluster.Kubectl(t.Context(), "delete", "pods", "-l", "app.kubernetes.io/component=control-plane", "--wait=true")
 	assert.NilError(t, err)
 	soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
 
@@ -116,23 +90,6 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 		} {
 			assert.Assert(t, !strings.Contains(text, password), "the password is in %s", where)
 		}
-	})
-	t.Run("and backed up and restored like any other", func(t *testing.T) {
-		archive := output(t, succeeded(t, cluster, "backup"), "archive")
-		succeeded(t, cluster, "deprovision", "finalBackup=false", "keepVolumes=true")
-		message := refused(t, run(t, cluster, "restore", "archive="+archive), "restore")
-		assert.Assert(t, strings.Contains(message, "empty"), message) // an external database is the user's to empty
-		emptied(t, source)
-		succeeded(t, cluster, "restore", "archive="+archive)
-		soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
-	})
-	t.Run("and no other cluster is made of what it holds", func(t *testing.T) {
-		assert.NilError(t, cluster.Remove(t.Context()))
-		assert.NilError(t, cluster.Apply(t.Context()))
-		_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
-		assert.NilError(t, err)
-		message := refused(t, run(t, cluster, "provision"), "control-plane")
-		assert.Assert(t, strings.Contains(message, "the store holds the state of another cluster"), message)
 	})
 }
 
@@ -156,28 +113,4 @@ func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
 
 	provision(t, cluster)
 	soon(t, cluster, "ok", "get", "--raw", "/readyz")
-}
-
-func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
-	townStands(t)
-	other := village(t, nil)
-	provision(t, other)
-	for _, cluster := range []*site.Provisioned{town.Provisioned, other} {
-		soon(t, cluster, "ok", "get", "--raw", "/readyz")
-	}
-	assert.Equal(t, inside(t, other, "get", "nodes", "-o", "name"), "")
-
-	for _, tt := range []struct{ plugin, namespace, secret, answer string }{
-		{"team-b", "team-b", "team-b-pki", "yes"},
-		{"team-b", "team-c", "team-c-pki", "no"},
-		{"team-c", "team-b", "team-b-pki", "no"},
-		{"team-c", "team-b", "team-b-kubeconfig", "no"},
-		{"team-c", "team-a", site.Cluster + "-ssh", "no"},
-	} {
-		// kubectl says so by its exit code as well.
-		out, _ := the.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace, "--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
-		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace, tt.secret, out)
-	}
-	_, err := the.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b", "--as=system:serviceaccount:team-c:argosy-executor-plugin")
-	assert.ErrorContains(t, err, "forbidden")
 }

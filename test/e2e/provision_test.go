@@ -74,7 +74,7 @@ func submitTo(t *testing.T, cluster *site.Provisioned, template string, paramete
 func endOf(t *testing.T, cluster *site.Provisioned, name string) *wfv1.Workflow {
 	t.Helper()
 	var last *wfv1.Workflow
-	eventually(t, "workflow "+name+" ends", func() bool {
+	within(t, 2*patience, "workflow "+name+" ends", func() bool {
 		out, err := cluster.Kubectl(t.Context(), "get", "workflow", name, "-o", "json")
 		if err != nil {
 			return false // the API server may be away: some tests reboot it

@@ -78,39 +78,6 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	})
 }
 
-func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
-	townStands(t)
-	serves(t)
-	inside(t, town.Provisioned, "create", "configmap", "moved")
-	before, kubelets := standing(t), kubeletsOf(t)
-
-	town.VCluster = func(d map[string]any) { site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true) }
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	message := refused(t, run(t, town.Provisioned, "provision"), "validate")
-	assert.Assert(t, strings.Contains(message, "machines=keep"), message)
-	message = refused(t, run(t, town.Provisioned, "deprovision", "machines=keep"), "remove")
-	assert.Assert(t, strings.Contains(message, "set it back"), message)
-
-	into := town.VCluster
-	town.VCluster = nil
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	archive := output(t, succeeded(t, town.Provisioned, "deprovision", "machines=keep"), "archive")
-	town.VCluster = into
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	succeeded(t, town.Provisioned, "restore", "archive="+archive, "replaceVolumes=true")
-	stores, err := town.Kubectl(t.Context(), "get", "pods", "-o", "name")
-	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(stores, "team-b-etcd-0"), stores)
-	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-	}
-	assert.DeepEqual(t, standing(t).pods, before.pods)
-	assert.DeepEqual(t, kubeletsOf(t), kubelets)
-	soon(t, town.Provisioned, "configmap/moved", "get", "configmap", "-o", "name")
-	inside(t, town.Provisioned, "rollout", "restart", "daemonset/web")
-	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
-}
-
 func TestADeprovisionedClusterLeavesNothingBehind(t *testing.T) {
 	townStands(t)
 	w := run(t, town.Provisioned, "deprovision")

@@ -67,12 +67,18 @@ func describe(w *wfv1.Workflow) string {
 // eventually polls until done is true.
 func eventually(t *testing.T, what string, done func() bool, state func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(250 * time.Millisecond) {
+	within(t, patience, what, done, state)
+}
+
+// within is eventually with another patience.
+func within(t *testing.T, limit time.Duration, what string, done func() bool, state func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(250 * time.Millisecond) {
 		if done() {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain: %s\n%s", patience, what, state())
+			t.Fatalf("waited %s in vain: %s\n%s", limit, what, state())
 		}
 	}
 }

@@ -1,0 +1,131 @@
+//go:build full
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/test/site"
+)
+
+// What takes long of what a provision, a backup and a restore are for.
+
+func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
+	cluster := village(t, func(d map[string]any) {
+		site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
+		site.Set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
+		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
+	})
+	provision(t, cluster)
+	pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "name")
+	assert.NilError(t, err)
+	for _, pod := range []string{"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0", "team-c-control-plane-1"} {
+		assert.Assert(t, strings.Contains(pods, pod), pods)
+	}
+
+	// A host node that takes no pods keeps the member away.
+	kubectl(t, "cordon", "host")
+	t.Cleanup(func() { _, _ = the.Kubectl(context.Background(), "uncordon", "host") })
+	_, err = cluster.Kubectl(t.Context(), "delete", "pod", "team-c-etcd-1", "--grace-period=1", "--wait=true")
+	assert.NilError(t, err)
+	for i := range 20 {
+		inside(t, cluster, "create", "configmap", fmt.Sprintf("written-%d", i))
+	}
+	phase, err := cluster.Kubectl(t.Context(), "get", "pod", "team-c-etcd-1", "-o", "jsonpath={.status.phase}")
+	assert.NilError(t, err)
+	assert.Equal(t, phase, "Pending")
+	kubectl(t, "uncordon", "host")
+
+	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout=180s")
+	assert.NilError(t, err)
+	provision(t, cluster)
+	assert.Assert(t, strings.Contains(inside(t, cluster, "get", "configmaps", "-o", "name"), "written-19"))
+}
+
+func TestAClusterInPostgreSQLIsBackedUpAndRestoredLikeAnyOther(t *testing.T) {
+	cluster, source, _ := keptInPostgreSQL(t)
+	t.Run("and backed up and restored like any other", func(t *testing.T) {
+		archive := output(t, succeeded(t, cluster, "backup"), "archive")
+		succeeded(t, cluster, "deprovision", "finalBackup=false", "keepVolumes=true")
+		message := refused(t, run(t, cluster, "restore", "archive="+archive), "restore")
+		assert.Assert(t, strings.Contains(message, "empty"), message) // an external database is the user's to empty
+		emptied(t, source)
+		succeeded(t, cluster, "restore", "archive="+archive)
+		soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
+	})
+	t.Run("and no other cluster is made of what it holds", func(t *testing.T) {
+		assert.NilError(t, cluster.Remove(t.Context()))
+		assert.NilError(t, cluster.Apply(t.Context()))
+		_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
+		assert.NilError(t, err)
+		message := refused(t, run(t, cluster, "provision"), "control-plane")
+		assert.Assert(t, strings.Contains(message, "the store holds the state of another cluster"), message)
+	})
+}
+
+func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
+	townStands(t)
+	other := village(t, nil)
+	provision(t, other)
+	for _, cluster := range []*site.Provisioned{town.Provisioned, other} {
+		soon(t, cluster, "ok", "get", "--raw", "/readyz")
+	}
+	assert.Equal(t, inside(t, other, "get", "nodes", "-o", "name"), "")
+
+	for _, tt := range []struct{ plugin, namespace, secret, answer string }{
+		{"team-b", "team-b", "team-b-pki", "yes"},
+		{"team-b", "team-c", "team-c-pki", "no"},
+		{"team-c", "team-b", "team-b-pki", "no"},
+		{"team-c", "team-b", "team-b-kubeconfig", "no"},
+		{"team-c", "team-a", site.Cluster + "-ssh", "no"},
+	} {
+		// kubectl says so by its exit code as well.
+		out, _ := the.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace, "--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
+		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace, tt.secret, out)
+	}
+	_, err := the.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b", "--as=system:serviceaccount:team-c:argosy-executor-plugin")
+	assert.ErrorContains(t, err, "forbidden")
+}
+
+func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
+	townStands(t)
+	// What comes after it makes its own town.
+	t.Cleanup(func() {
+		assert.NilError(t, town.Remove(context.Background()))
+		town.Provisioned = nil
+	})
+	serves(t)
+	inside(t, town.Provisioned, "create", "configmap", "moved")
+	before, kubelets := standing(t), kubeletsOf(t)
+
+	town.VCluster = func(d map[string]any) { site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true) }
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
+	message := refused(t, run(t, town.Provisioned, "provision"), "validate")
+	assert.Assert(t, strings.Contains(message, "machines=keep"), message)
+	message = refused(t, run(t, town.Provisioned, "deprovision", "machines=keep"), "remove")
+	assert.Assert(t, strings.Contains(message, "set it back"), message)
+
+	into := town.VCluster
+	town.VCluster = nil
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
+	archive := output(t, succeeded(t, town.Provisioned, "deprovision", "machines=keep"), "archive")
+	town.VCluster = into
+	assert.NilError(t, town.ApplyDocuments(t.Context()))
+	succeeded(t, town.Provisioned, "restore", "archive="+archive, "replaceVolumes=true")
+	stores, err := town.Kubectl(t.Context(), "get", "pods", "-o", "name")
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(stores, "team-b-etcd-0"), stores)
+	for _, machine := range town.machines {
+		soon(t, town.Provisioned, "True", "get", "node", machine, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	}
+	assert.DeepEqual(t, standing(t).pods, before.pods)
+	assert.DeepEqual(t, kubeletsOf(t), kubelets)
+	soon(t, town.Provisioned, "configmap/moved", "get", "configmap", "-o", "name")
+	inside(t, town.Provisioned, "rollout", "restart", "daemonset/web")
+	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
+}

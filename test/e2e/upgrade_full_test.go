@@ -1,0 +1,114 @@
+//go:build full
+
+package e2e_test
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"gotest.tools/v3/assert"
+	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/test/lab"
+	"argosy.dev/argosy/test/site"
+)
+
+// TestUpgradesThroughEveryFault takes a cluster up once, and its machines again and again.
+func TestUpgradesThroughEveryFault(t *testing.T) {
+	harbourStands(t)
+	upgraded(t, "version="+lab.Version)
+	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
+	t.Run("two that are submitted at once do the work once", excludesAnother)
+	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
+	t.Run("by a schedule", followsItsSchedule)
+	for _, phase := range []string{"drain", "kubeadm", "healthy"} {
+		for _, fault := range slices.Sorted(maps.Keys(strikes)) {
+			t.Run(fault+" in phase "+phase, func(t *testing.T) { survives(t, fault, phase) })
+		}
+	}
+}
+
+func spendsItsBudget(t *testing.T) {
+	older(t, "m1", "m2")
+	defer policy(t, nil)
+	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1, "limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
+	assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
+	defer func() { assert.NilError(t, the.Lab.Undrop(context.Background(), "m1")) }()
+	w := run(t, harbour.Provisioned, "upgrade")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
+	assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+	soon(t, harbour.Provisioned, "True", "get", "node", "m1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	older(t, "m2")
+	policy(t, nil)
+	upgraded(t)
+}
+
+func excludesAnother(t *testing.T) {
+	older(t, "m1")
+	first := submitTo(t, harbour.Provisioned, "upgrade")
+	second := submitTo(t, harbour.Provisioned, "upgrade")
+	for _, name := range []string{first, second} {
+		w := endOf(t, harbour.Provisioned, name)
+		assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	}
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func keepsItsWindow(t *testing.T) {
+	older(t, "m1")
+	w := succeeded(t, harbour.Provisioned, "upgrade", "window=1s")
+	left := stepOf(t, w, "m1")
+	assert.Equal(t, left.Phase, wfv1.NodeSkipped)
+	assert.Assert(t, strings.Contains(left.Message, "the window closed at"), left.Message)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+}
+
+// followsItsSchedule applies the CronWorkflow that users copy, to fire at each minute.
+func followsItsSchedule(t *testing.T) {
+	shows(t, autoUpgrade+"enabled")
+	text, err := os.ReadFile(filepath.Join(the.Source, "workflows", "scheduled-upgrade.yaml"))
+	assert.NilError(t, err)
+	var cron wfv1.CronWorkflow
+	assert.NilError(t, yaml.UnmarshalStrict(text, &cron))
+	cron.Namespace, cron.Spec.Schedules = harbour.Name, []string{"* * * * *"}
+	for i := range cron.Spec.WorkflowSpec.Arguments.Parameters {
+		if parameter := &cron.Spec.WorkflowSpec.Arguments.Parameters[i]; parameter.Name == "cluster" {
+			parameter.Value = wfv1.AnyStringPtr(harbour.Name)
+		}
+	}
+	before := harbour.VCluster
+	harbour.VCluster = func(d map[string]any) { before(d); site.Set(d, autoUpgrade+"enabled", false) }
+	policy(t, nil)
+	assert.NilError(t, harbour.ApplyHost(t.Context(), &cron))
+	remove := func() {
+		_, err := harbour.Kubectl(context.Background(), "delete", "cronworkflow", "--all")
+		assert.NilError(t, err)
+	}
+	defer remove()
+	fired := func(after int) *wfv1.Workflow {
+		var names []string
+		eventually(t, "the schedule fires", func() bool {
+			out, err := harbour.Kubectl(t.Context(), "get", "workflows", "-l", "workflows.argoproj.io/cron-workflow="+cron.Name, "--sort-by=.metadata.creationTimestamp", "-o", "name")
+			names = strings.Fields(out)
+			return err == nil && len(names) > after
+		}, func() string { return strings.Join(names, " ") })
+		return endOf(t, harbour.Provisioned, strings.TrimPrefix(names[after], "workflow.argoproj.io/"))
+	}
+	w := fired(0)
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"), "autoUpgrade.enabled is false")
+
+	harbour.VCluster = before
+	policy(t, nil)
+	w = fired(1)
+	remove()
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
