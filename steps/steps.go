@@ -27,6 +27,7 @@ type Openers struct {
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
 	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error)
 	Images    func(ctx context.Context, namespace, cluster string) (*images.Conductor, error)
+	Upgrade   func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error)
 }
 
 // Env is what the steps of one plugin process share.

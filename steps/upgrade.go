@@ -31,7 +31,7 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 
 // openUpgrade opens cluster as it is now.
 func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, cluster, version string) (*upgrade.Conductor, error) {
-	conductor, err := e.open.Join(ctx, call.Workflow.Namespace, cluster)
+	conductor, err := e.open.Upgrade(ctx, call.Workflow.Namespace, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,8 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, cluster, versio
 	if version != "" {
 		conductor.Version = version
 	}
-	return &upgrade.Conductor{Conductor: conductor, Rollout: call.Workflow.UID}, nil
+	conductor.Rollout = call.Workflow.UID
+	return conductor, nil
 }
 
 // upgradeInput is what every step of an upgrade gets.

@@ -98,13 +98,13 @@ func newEngine() (*node.Engine, error) {
 	}
 	machine := host.Local()
 	return &node.Engine{
-		Host:   machine,
-		Store:  node.NewStore(machine),
+		Host:  machine,
+		Store: node.NewStore(machine),
 		Phases: map[spec.Kind][]node.Phase{
 			spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases(), spec.KindImages: images.Phases(),
 			spec.KindStage: upgrade.StagePhases(), spec.KindUpgrade: upgrade.Phases(), spec.KindRollback: upgrade.RollbackPhases(),
 		},
-		Units:  &node.Systemd{Runner: machine.Runner, Self: self},
+		Units: &node.Systemd{Runner: machine.Runner, Self: self},
 	}, nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
 	"argosy.dev/argosy/pkg/ssh"
+	"argosy.dev/argosy/pkg/upgrade"
 	"argosy.dev/argosy/steps"
 )
 
@@ -94,6 +95,10 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools fleet.Too
 		Images: func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
 			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
 			return fleet.OpenImages(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+		},
+		Upgrade: func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error) {
+			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
+			return fleet.OpenUpgrade(ctx, config.FromAPI(host, namespace), keys, tools, cluster, ownImage())
 		},
 	}
 }

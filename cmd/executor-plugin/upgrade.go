@@ -14,6 +14,8 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -61,12 +63,19 @@ asked for. Running it again is safe and finishes what was interrupted.`,
 
 // upgrader opens everything for a rollout of this process; done closes the connections.
 func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
-	conductor, done, err := p.conductor(ctx)
+	source, keys, err := p.open()
 	if err != nil {
 		return nil, nil, err
 	}
+	pool := ssh.NewPool()
+	conductor, err := fleet.OpenUpgrade(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster, ownImage())
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
 	host, _ := os.Hostname()
-	return &upgrade.Conductor{Conductor: conductor, Rollout: fmt.Sprintf("%s-%d-%d", host, os.Getpid(), time.Now().Unix())}, done, nil
+	conductor.Rollout = fmt.Sprintf("%s-%d-%d", host, os.Getpid(), time.Now().Unix())
+	return conductor, func() { pool.Close() }, nil
 }
 
 func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression string, terminal *terminal) (upgrade.Plan, error) {

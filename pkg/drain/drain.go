@@ -100,7 +100,18 @@ func (d Drainer) helper(ctx context.Context) *kubedrain.Helper {
 		Force: true, DeleteEmptyDirData: true, IgnoreAllDaemonSets: true,
 		GracePeriodSeconds: d.Policy.GracePeriod, Timeout: d.Policy.Timeout.Duration, ChunkSize: pageSize,
 		Out: io.Discard, ErrOut: io.Discard,
+		AdditionalFilters: []kubedrain.PodFilter{butOwn},
 	}
+}
+
+// OwnLabel marks pods of Argosy's that work on a node while it is drained: they end by themselves.
+const OwnLabel = "argosy.dev/works-on-node"
+
+func butOwn(pod corev1.Pod) kubedrain.PodDeleteStatus {
+	if pod.Labels[OwnLabel] != "" {
+		return kubedrain.MakePodDeleteStatusSkip()
+	}
+	return kubedrain.MakePodDeleteStatusOkay()
 }
 
 // canEvict refuses a cluster in which kubectl's drain would delete pods instead.

@@ -37,22 +37,28 @@ type Tools struct {
 
 // Open reads cluster from source and makes a conductor for it. keys may be nil where first use is never trusted.
 func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor, error) {
+	conductor, _, err := open(ctx, source, keys, tools, cluster)
+	return conductor, err
+}
+
+// open gives beside the conductor what its machines are reached with.
+func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor, *reach, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
-		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
+		return nil, nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
 	}
 	target, err := join.Connect(ctx, source, documents)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	reach := newReach(source, keys, documents)
 	repository, err := openRepository(ctx, documents, target)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	logins, err := registryLogins(ctx, source, documents)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return &join.Conductor{
 		Logins:     logins,
@@ -62,7 +68,7 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Repository: repository,
 		Machine:    func(m config.Machine) join.Machine { return reach.machine(m, tools) },
 		Images:     reach.supply(),
-	}, nil
+	}, reach, nil
 }
 
 // versionOfMachines is what machines get: in a cluster that exists already what the documents say; otherwise the control
@@ -96,14 +102,21 @@ func newReach(source config.Source, keys HostKeys, cluster *config.Cluster) *rea
 
 // machine opens a machine; it does not dial yet.
 func (r *reach) machine(m config.Machine, tools Tools) *machine.Machine {
-	dial := func(ctx context.Context) (*ssh.Client, error) {
+	return machine.New(m.Name, r.dial(m, tools), tools.Agent, r.cluster.Settings(m).BinariesPath)
+}
+
+func (r *reach) dial(m config.Machine, tools Tools) func(ctx context.Context) (machine.Connection, error) {
+	return func(ctx context.Context) (machine.Connection, error) {
 		how, err := r.config(ctx, m)
 		if err != nil {
 			return nil, fmt.Errorf("preparing the connection to machine %q: %w", m.Name, err)
 		}
-		return tools.Pool.Get(ctx, how)
+		client, err := tools.Pool.Get(ctx, how)
+		if err != nil {
+			return nil, err
+		}
+		return machine.OverSSH(client), nil
 	}
-	return machine.New(m.Name, dial, tools.Agent, r.cluster.Settings(m).BinariesPath)
 }
 
 func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error) {

@@ -21,6 +21,8 @@ import (
 // Target is the cluster that machines join, as its kubeconfig Secret describes it.
 type Target struct {
 	Client kubernetes.Interface
+	// REST is how Client reaches the API server, for what has no typed client; nil in tests that need none.
+	REST *rest.Config
 	// Server is the API server's address as the machines see it, "https://host:port".
 	Server string
 	// CACert is the cluster's certificate authority, PEM.
@@ -103,7 +105,7 @@ func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	if endpoint != "" {
 		host = endpoint
 	}
-	return &Target{Client: client, Server: "https://" + host, CACert: string(restConfig.CAData)}, nil
+	return &Target{Client: client, REST: restConfig, Server: "https://" + host, CACert: string(restConfig.CAData)}, nil
 }
 
 // ask fills in what only the running cluster knows.

@@ -56,13 +56,13 @@ type call struct {
 }
 
 // run runs argosy-node as root, and brings it to the machine first when it is not there.
-func (m *Machine) run(ctx context.Context, client *ssh.Client, call call) (ssh.Result, error) {
+func (m *Machine) run(ctx context.Context, client Connection, call call) (ssh.Result, error) {
 	argv, err := m.argv(call.args)
 	if err != nil {
 		return ssh.Result{}, err
 	}
 	for attempt, busy := 1, 0; ; attempt++ {
-		result, err := client.Elevated().Run(ctx, ssh.Command{Argv: argv, Stdin: input(call.input), Stdout: call.output})
+		result, err := client.Run(ctx, ssh.Command{Argv: argv, Stdin: input(call.input), Stdout: call.output})
 		if exitCode(err) == exitCannotRun && busy < busyTries && pause(ctx, busyWait) {
 			busy++
 			attempt--
@@ -160,14 +160,14 @@ func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	return &plain
 }
 
-func (m *Machine) install(ctx context.Context, client *ssh.Client, arch string, anew bool) error {
+func (m *Machine) install(ctx context.Context, client Connection, arch string, anew bool) error {
 	program, err := m.agent.Program(arch)
 	if err != nil {
 		return err
 	}
 	target := m.agentPath(program.SHA256)
 	if anew {
-		if _, err := client.Elevated().Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target, target + ".partial"}}); err != nil {
+		if _, err := client.Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target, target + ".partial"}}); err != nil {
 			return fmt.Errorf("removing what is there: %w", err)
 		}
 	}

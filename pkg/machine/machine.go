@@ -39,10 +39,26 @@ type Program struct {
 	Source func(offset int64) (io.ReadCloser, error)
 }
 
+// Connection is a way to run commands on a machine as root, and to bring files there: over SSH, or through a pod on its node.
+// Its errors are those of package ssh.
+type Connection interface {
+	Run(ctx context.Context, command ssh.Command) (ssh.Result, error)
+	Upload(ctx context.Context, upload ssh.Upload) (ssh.UploadResult, error)
+}
+
+// OverSSH is the connection that a client is.
+func OverSSH(client *ssh.Client) Connection { return overSSH{client} }
+
+type overSSH struct{ *ssh.Client }
+
+func (c overSSH) Run(ctx context.Context, command ssh.Command) (ssh.Result, error) {
+	return c.Elevated().Run(ctx, command)
+}
+
 // Machine is one machine. It is safe for concurrent use.
 type Machine struct {
 	name         string
-	connect      func(ctx context.Context) (*ssh.Client, error)
+	connect      func(ctx context.Context) (Connection, error)
 	agent        Agent
 	binariesPath string
 	bundlesDir   string
@@ -50,7 +66,7 @@ type Machine struct {
 
 // New makes a machine. connect returns a live connection, which the machine does not close; it is called for each piece
 // of work, so a pool's Get is what it should be. binariesPath is the folder for argosy-node; empty: /usr/local/bin.
-func New(name string, connect func(ctx context.Context) (*ssh.Client, error), agent Agent, binariesPath string) *Machine {
+func New(name string, connect func(ctx context.Context) (Connection, error), agent Agent, binariesPath string) *Machine {
 	if binariesPath == "" {
 		binariesPath = DefaultBinariesPath
 	}

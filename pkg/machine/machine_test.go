@@ -61,7 +61,7 @@ type lab struct {
 	pool     *ssh.Pool
 	binaries string
 	state    string // what fake-argosy-node keeps
-	connect  func(ctx context.Context) (*ssh.Client, error)
+	connect  func(ctx context.Context) (machine.Connection, error)
 }
 
 func newLab(t *testing.T, options sshtest.Options, agent fakeAgent) *lab {
@@ -71,17 +71,25 @@ func newLab(t *testing.T, options sshtest.Options, agent fakeAgent) *lab {
 	l := &lab{server: sshtest.Start(t, options), pool: ssh.NewPool(), binaries: t.TempDir(), state: t.TempDir()}
 	t.Setenv("FAKE_ARGOSY_NODE", l.state)
 	t.Cleanup(func() { assert.NilError(t, l.pool.Close()) })
-	l.connect = func(ctx context.Context) (*ssh.Client, error) {
-		return l.pool.Get(ctx, ssh.Config{
+	l.connect = func(ctx context.Context) (machine.Connection, error) {
+		return overSSH(l.pool.Get(ctx, ssh.Config{
 			Name: "m1", Address: l.server.Address, Port: l.server.Port,
 			Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
 			HostKeys: ssh.HostKeys{Pinned: []string{l.server.HostKey.Line()}},
 			// A computer that tests many things at once may be slow.
 			ConnectTimeout: 2 * time.Minute, KeepAlive: time.Minute,
-		})
+		}))
 	}
 	l.Machine = machine.New("m1", l.connect, agent, l.binaries)
 	return l
+}
+
+// overSSH is a connection, unless there is none.
+func overSSH(client *ssh.Client, err error) (machine.Connection, error) {
+	if err != nil {
+		return nil, err
+	}
+	return machine.OverSSH(client), nil
 }
 
 func (l *lab) told(t *testing.T, name string) string {
@@ -233,7 +241,7 @@ func TestAWatchEndsWithItsCaller(t *testing.T) {
 func TestAMachineThatWasNeverReachedIsNotWatched(t *testing.T) {
 	refused := fault.As(fault.Configuration, &ssh.AuthError{Host: "m1", User: "root"})
 	calls := 0
-	m := machine.New("m1", func(context.Context) (*ssh.Client, error) { calls++; return nil, refused }, fakeAgent{}, "")
+	m := machine.New("m1", func(context.Context) (machine.Connection, error) { calls++; return nil, refused }, fakeAgent{}, "")
 	_, err := m.Watch(t.Context(), "op1", nil)
 	assert.Equal(t, fault.ClassOf(err), fault.Configuration, err)
 	assert.Equal(t, calls, 1)
@@ -246,14 +254,14 @@ func TestALoginRefusedWhileTheMachineBootsIsTriedAgain(t *testing.T) {
 	key := sshtest.NewKey(t)
 	server := sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}})
 	refusals := 0
-	connect := func(ctx context.Context) (*ssh.Client, error) {
+	connect := func(ctx context.Context) (machine.Connection, error) {
 		if logins := server.Logins(); logins == 1 && refusals < 2 {
 			refusals++
 			return nil, fault.As(fault.Configuration, &ssh.AuthError{Host: "m1", User: "ops"})
 		}
-		return l.pool.Get(ctx, ssh.Config{Name: "m1", Address: server.Address, Port: server.Port,
+		return overSSH(l.pool.Get(ctx, ssh.Config{Name: "m1", Address: server.Address, Port: server.Port,
 			Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
-			HostKeys: ssh.HostKeys{Pinned: []string{server.HostKey.Line()}}})
+			HostKeys: ssh.HostKeys{Pinned: []string{server.HostKey.Line()}}}))
 	}
 	seen := 0
 	last, err := machine.New("m1", connect, fakeAgent{}, l.binaries).Watch(t.Context(), "op1", func(spec.Status) {
@@ -294,7 +302,7 @@ func TestABundleIsPushedToWhereTheOperationWaitsForIt(t *testing.T) {
 }
 
 func TestABundleThatCannotBeNamedIsRefusedBeforeTheMachineIsReached(t *testing.T) {
-	unreachable := func(context.Context) (*ssh.Client, error) { return nil, errors.New("it was dialled") }
+	unreachable := func(context.Context) (machine.Connection, error) { return nil, errors.New("it was dialled") }
 	m := machine.New("m1", unreachable, fakeAgent{}, "")
 	for name, bundle := range map[string]spec.Bundle{
 		"is not a sha256":            {Name: "b.tar.gz", SHA256: "../../etc/passwd"},

@@ -76,6 +76,7 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 		}
 		report("node " + machine.NodeName + " was left cordoned")
 		said, err := c.settle(ctx, machine, &list.Items[at], report)
+		c.letGo(ctx, machine)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
 			continue

@@ -74,6 +74,7 @@ func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, report 
 	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	err := w.backwards(ctx)
+	c.letGo(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
 		return w.outcome, fmt.Errorf("putting back machine %q (%s): %w", machine.Name, machine.Address, err)

@@ -21,6 +21,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/machine/bypod"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
@@ -31,6 +32,8 @@ type Conductor struct {
 	*join.Conductor
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
+	// Pods are the way to machines that SSH does not reach; nil for none.
+	Pods *bypod.Pods
 	// OnlyControlPlane leaves all machines out of a plan.
 	OnlyControlPlane bool
 	// Until is when nothing more is begun; zero for never.
@@ -96,10 +99,22 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, window *c
 		return err
 	})
 	outcome.Seconds = time.Since(started).Seconds()
+	c.letGo(ctx, machine)
 	if err != nil {
 		return outcome, fmt.Errorf("staging the upgrade of machine %q (%s): %w", machine.Name, machine.Address, err)
 	}
 	return outcome, nil
+}
+
+// letGo takes away the pod by which a machine was reached, unless the next process goes on with it. What can't be taken away
+// now ends by itself.
+func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
+	if c.Leaves(ctx) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	_ = c.Pods.Release(ctx, machine.NodeName)
 }
 
 // Staged is the line for people about a stage.
@@ -159,6 +174,7 @@ func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wa
 	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
 	err := w.run(ctx, wave)
+	c.letGo(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if errors.As(err, new(errLeft)) {
 		w.outcome.Left = err.Error()

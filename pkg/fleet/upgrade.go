@@ -1,0 +1,32 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/machine"
+	"argosy.dev/argosy/pkg/machine/bypod"
+	"argosy.dev/argosy/pkg/upgrade"
+)
+
+// OpenUpgrade reads cluster from source and makes a conductor that upgrades its machines. One that SSH does not reach it reaches
+// by a pod on its node, of privateNodes.autoUpgrade.image, or image where the documents name none.
+func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster, image string) (*upgrade.Conductor, error) {
+	conductor, reach, err := open(ctx, source, keys, tools, cluster)
+	if err != nil {
+		return nil, err
+	}
+	documents := conductor.Cluster
+	settings := documents.VCluster.PrivateNodes.AutoUpgrade
+	pods := &bypod.Pods{
+		Client: conductor.Target.Client, Config: conductor.Target.REST,
+		Image:      documents.ImageRef(cmp.Or(settings.Image, documents.Fleet.ControlPlane.Image, image)),
+		PullPolicy: settings.ImagePullPolicy, PodSecurity: settings.PodSecurityContext, ContainerSecurity: settings.ContainerSecurityContext,
+	}
+	conductor.Machine = func(m config.Machine) join.Machine {
+		return machine.New(m.Name, pods.InPlaceOf(reach.dial(m, tools), m.NodeName), tools.Agent, documents.Settings(m).BinariesPath)
+	}
+	return &upgrade.Conductor{Conductor: conductor, Pods: pods}, nil
+}

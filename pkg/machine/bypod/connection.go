@@ -1,0 +1,145 @@
+package bypod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/util/exec"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/ssh"
+)
+
+// connection runs commands in the machine's namespaces, as root.
+type connection struct {
+	pods *Pods
+	pod  string
+	node string
+}
+
+// tail is how many lines of what a command that failed said are kept.
+const tail = 20
+
+// Run implements machine.Connection.
+func (c *connection) Run(ctx context.Context, command ssh.Command) (ssh.Result, error) {
+	request := c.pods.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(c.pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{
+			Container: container, Stdin: command.Stdin != nil, Stdout: true, Stderr: true,
+			// "--" keeps the machine's arguments apart from Argosy's own. Nothing passes through a shell.
+			Command: append([]string{program, "on-machine", "--"}, command.Argv...),
+		}, scheme.ParameterCodec)
+	overSocket, err := remotecommand.NewWebSocketExecutor(c.pods.Config, "GET", request.URL().String())
+	if err != nil {
+		return ssh.Result{}, fault.As(fault.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
+	}
+	overSPDY, err := remotecommand.NewSPDYExecutor(c.pods.Config, "POST", request.URL())
+	if err != nil {
+		return ssh.Result{}, fault.As(fault.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
+	}
+	executor, err := remotecommand.NewFallbackExecutor(overSocket, overSPDY, httpstream.IsUpgradeFailure)
+	if err != nil {
+		return ssh.Result{}, fault.As(fault.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
+	}
+	stdout, stderr := &bounded{}, &bounded{}
+	out := io.Writer(stdout)
+	if command.Stdout != nil {
+		out = io.MultiWriter(command.Stdout, stdout)
+	}
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: command.Stdin, Stdout: out, Stderr: stderr})
+	result := ssh.Result{Stdout: stdout.bytes, Stderr: stderr.bytes}
+	return result, c.explain(ctx, command, &result, err)
+}
+
+// explain gives errors the types that package ssh has.
+func (c *connection) explain(ctx context.Context, command ssh.Command, result *ssh.Result, err error) error {
+	var exit exec.CodeExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		class := fault.Cancelled
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			class = fault.Transient
+		}
+		return fault.As(class, fmt.Errorf("running a command by pod %s: %w", c.pod, context.Cause(ctx)))
+	case errors.As(err, &exit):
+		result.ExitCode = exit.Code
+		said := result.Stderr
+		if len(said) == 0 {
+			said = result.Stdout
+		}
+		lines := strings.Split(strings.TrimRight(string(said), "\n"), "\n")
+		shown, _ := ssh.Quote(command.Argv) // it has just run, so it can be quoted
+		return &ssh.ExitError{Host: "node " + c.node, Command: shown, ExitCode: exit.Code, Tail: lines[max(0, len(lines)-tail):]}
+	}
+	return fault.As(fault.Transient, fmt.Errorf("running a command by pod %s on node %s: %w", c.pod, c.node, err))
+}
+
+// receiveScript takes a file from its standard input, under the name by which it is followed or put in place.
+// Arguments: path, mode of its folder.
+const receiveScript = `set -e
+umask 077
+dir=$(dirname -- "$1")
+[ -d "$dir" ] || { mkdir -p -- "$dir"; chmod "$2" -- "$dir"; }
+rm -f -- "$1.partial"
+cat >"$1.partial"
+`
+
+// Upload implements machine.Connection. It always begins at the start, and ends with the partial file, as all that Argosy
+// brings by this way is followed or put in place there.
+func (c *connection) Upload(ctx context.Context, upload ssh.Upload) (ssh.UploadResult, error) {
+	if !upload.LeavePartial {
+		return ssh.UploadResult{}, fault.As(fault.Permanent, fmt.Errorf("bringing %q by pod: only files that are followed can be", upload.Path))
+	}
+	source, err := upload.Source(0)
+	if err != nil {
+		return ssh.UploadResult{}, fmt.Errorf("reading what is to be brought to %q: %w", upload.Path, err)
+	}
+	defer source.Close()
+	mode := upload.DirMode
+	if mode == 0 {
+		mode = 0o755
+	}
+	counted := &counter{reader: source, total: upload.Size, progress: upload.Progress}
+	_, err = c.Run(ctx, ssh.Command{Argv: []string{"/bin/sh", "-c", receiveScript, "sh", upload.Path, fmt.Sprintf("%04o", mode)}, Stdin: counted})
+	if err != nil {
+		return ssh.UploadResult{Bytes: counted.done}, fmt.Errorf("bringing %q by pod: %w", upload.Path, err)
+	}
+	return ssh.UploadResult{Bytes: counted.done, Method: "exec"}, nil
+}
+
+// counter tells how much has been read.
+type counter struct {
+	reader      io.Reader
+	done, total int64
+	progress    func(done, total int64)
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.reader.Read(p)
+	c.done += int64(n)
+	if c.progress != nil && n > 0 {
+		c.progress(c.done, c.total)
+	}
+	return n, err
+}
+
+// most of an output that is kept.
+const most = 4 << 20
+
+// bounded keeps the beginning of an output.
+type bounded struct{ bytes []byte }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if room := most - len(b.bytes); room > 0 {
+		b.bytes = append(b.bytes, p[:min(room, len(p))]...)
+	}
+	return len(p), nil
+}
