@@ -41,13 +41,18 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if !kubeletRunsFrom(c.Host, program(j, "kubelet")) {
-		// One that runs from another file is not the one that was installed.
-		if err := systemctl(ctx, c, "restart", "kubelet.service"); err != nil {
+		// systemd takes one that it has only just forked for started, and starting it again does nothing then. One that runs
+		// from another file is not the one that was installed.
+		verb := "start"
+		if kubeletRuns(c.Host) {
+			verb = "restart"
+		}
+		if err := systemctl(ctx, c, verb, "kubelet.service"); err != nil {
 			return "", withJournal(ctx, c, "kubelet.service", err)
 		}
 	}
-	if err := untilHealthy(ctx, c.Host, j); err != nil {
-		return "", withJournal(ctx, c, "kubelet.service", err)
+	if err := untilHealthy(ctx, c); err != nil {
+		return "", err
 	}
 	record, err := c.Store.Record()
 	if err != nil {
@@ -59,17 +64,22 @@ func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("kubelet %s is healthy", j.KubernetesVersion), nil
 }
 
-func untilHealthy(ctx context.Context, h *host.Host, j *spec.Join) error {
+// untilHealthy waits for the kubelet; one that cannot start is not waited for.
+func untilHealthy(ctx context.Context, c *node.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
 	defer cancel()
+	starts := &startsAnew{unit: "kubelet.service", first: -1}
 	for {
-		err := healthy(ctx, h, j)
+		err := healthy(ctx, c.Host, c.Operation.Join)
 		if err == nil {
 			return nil
 		}
+		if starts.tooOften(ctx, c.Host) {
+			return withJournal(ctx, c, starts.unit, fmt.Errorf("waiting for the kubelet: systemd had to start it %d times anew: %w", starts.count, err))
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the kubelet: %w", err)
+			return withJournal(ctx, c, starts.unit, fmt.Errorf("waiting for the kubelet: %w", err))
 		case <-time.After(pollEvery):
 		}
 	}

@@ -485,3 +485,69 @@ func TestANodeIsHealthyWhenTheInstalledKubeletSaysSo(t *testing.T) {
 	m.write("/usr/local/bin/kubelet", "another one")
 	assert.Assert(t, !holds(t, m, checkHealthy), "the kubelet that runs is not the one installed")
 }
+
+func TestAKubeletThatCannotStartIsNotWaitedFor(t *testing.T) {
+	for name, test := range map[string]struct {
+		counts []string // what systemd says, the last from then on
+		says   string
+		calls  int
+	}{
+		"it starts again and again":      {counts: []string{"7", "12"}, says: "systemd had to start it 5 times anew", calls: 2},
+		"it was started by hand between": {counts: []string{"7", "1", "6"}, says: "systemd had to start it 5 times anew", calls: 3},
+		"it had started often before":    {counts: []string{"7", "11"}, says: "context deadline exceeded", calls: 3},
+		"systemd does not say":           {counts: []string{"", "9"}, says: "context deadline exceeded", calls: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t).withBundle()
+			apply(t, m, applyBinaries)
+			m.write(layout.KubeletConfig, "")
+			asked := 0
+			m.programs.answers["systemctl"] = func(argv []string) (string, error) {
+				if argv[1] != "show" {
+					return "", nil
+				}
+				count := test.counts[min(asked, len(test.counts)-1)]
+				asked++
+				return "NRestarts=" + count + "\n", nil
+			}
+			m.programs.answers["journalctl"] = func([]string) (string, error) { return "kubelet: unknown flag\n", nil }
+			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			defer cancel()
+			_, err := applyHealthy(ctx, m.context)
+			assert.ErrorContains(t, errors.Join(err, ctx.Err()), test.says)
+			var failure *node.Failure
+			assert.Assert(t, errors.As(err, &failure))
+			assert.DeepEqual(t, failure.Tail, []string{"kubelet: unknown flag"})
+			assert.Equal(t, asked, test.calls, "it is asked once a second")
+		})
+	}
+}
+
+func TestAKubeletIsOnlyRestartedWhenOneRunsFromAnotherFile(t *testing.T) {
+	for name, test := range map[string]struct {
+		before func(m *machine)
+		verb   string
+	}{
+		"none runs, or is only just starting": {func(*machine) {}, "start"},
+		"another one runs": {func(m *machine) {
+			m.write("/proc/812/comm", "kubelet\n")
+			m.write("/proc/812/exe", "another one")
+		}, "restart"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t).withBundle()
+			apply(t, m, applyBinaries)
+			m.write(layout.KubeletConfig, "healthzPort: 0\n")
+			test.before(m)
+			m.programs.calls = nil
+			m.programs.answers["systemctl"] = func([]string) (string, error) {
+				_ = m.host.Remove("/proc/812/exe")
+				m.write("/proc/812/comm", "kubelet\n")
+				return "", os.Link(m.host.Path("/usr/local/bin/kubelet"), m.host.Path("/proc/812/exe"))
+			}
+			apply(t, m, applyHealthy)
+			assert.DeepEqual(t, m.programs.calls, []string{"systemctl " + test.verb + " kubelet.service"})
+		})
+	}
+}

@@ -134,10 +134,7 @@ func ReloadUnits(ctx context.Context, c *node.Context) error {
 
 // KubeletHealthy waits until the kubelet that is installed runs and says that it is healthy.
 func KubeletHealthy(ctx context.Context, c *node.Context) error {
-	if err := untilHealthy(ctx, c.Host, c.Operation.Join); err != nil {
-		return withJournal(ctx, c, "kubelet.service", err)
-	}
-	return nil
+	return untilHealthy(ctx, c)
 }
 
 // KubeletIsHealthy asks once.
