@@ -104,13 +104,12 @@ func applyBinaries(_ context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	previous := layout.Previous(c.Operation.Join.BinariesPath)
 	changed := 0
 	for _, one := range all {
 		if installed(c.Host, one) {
 			continue
 		}
-		if err := put(c.Host, one, previous); err != nil {
+		if err := put(c.Host, one, c.Operation.Join.BinariesPath); err != nil {
 			return "", err
 		}
 		changed++
@@ -118,16 +117,39 @@ func applyBinaries(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d binaries installed", changed), nil
 }
 
-// put installs one file by rename, so that a program that runs keeps its file, and keeps what was there before.
-func put(h *host.Host, one install, previous string) error {
-	from, to := h.Path(one.from), h.Path(one.to)
-	for _, dir := range []string{filepath.Dir(to), h.Path(previous)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("making folder %q: %w", dir, err)
+// put installs one file, and keeps what the machine's owner had there before. What a bundle brought is no owner's, and must not
+// take the place of what was kept.
+func put(h *host.Host, one install, binariesPath string) error {
+	previous := h.Path(layout.Previous(binariesPath))
+	if err := os.MkdirAll(previous, 0o755); err != nil {
+		return fmt.Errorf("making folder %q: %w", previous, err)
+	}
+	if !bundled(h, one.to, binariesPath) {
+		if err := keep(h.Path(one.to), filepath.Join(previous, filepath.Base(one.to))); err != nil {
+			return fmt.Errorf("keeping the previous %q: %w", one.to, err)
 		}
 	}
-	if err := keep(to, h.Path(filepath.Join(previous, filepath.Base(one.to)))); err != nil {
-		return fmt.Errorf("keeping the previous %q: %w", one.to, err)
+	if err := Replace(h.Path(one.from), h.Path(one.to)); err != nil {
+		return fmt.Errorf("installing %q: %w", one.to, err)
+	}
+	return nil
+}
+
+// bundled says whether a file came from one of the bundles on the machine.
+func bundled(h *host.Host, file, binariesPath string) bool {
+	for _, name := range []string{filepath.Base(file), "cni/bin/" + filepath.Base(file)} {
+		candidates, _ := filepath.Glob(h.Path(filepath.Join(layout.Store(binariesPath), "*", "release", name)))
+		if slices.ContainsFunc(candidates, func(candidate string) bool { return SameFile(candidate, h.Path(file)) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Replace puts a file in the place of another by rename, so that a program that runs keeps its own, as a link or as a copy.
+func Replace(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
 	}
 	temp := host.TempName(to)
 	_ = os.Remove(temp)
@@ -135,11 +157,9 @@ func put(h *host.Host, one install, previous string) error {
 	if err == nil {
 		err = os.Rename(temp, to)
 	}
-	if err != nil {
-		_ = os.Remove(temp)
-		return fmt.Errorf("installing %q: %w", one.to, err)
-	}
-	return nil
+	// It stays where something failed, and where both were one file: renaming that does nothing at all.
+	_ = os.Remove(temp)
+	return err
 }
 
 // keep puts what is at file also at backup, by hard link where that is possible.
@@ -191,5 +211,6 @@ func copyFile(from, to string) error {
 		return err
 	}
 	_, err = io.Copy(target, source)
-	return errors.Join(err, target.Sync(), target.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
+	// The umask does not decide who may run it.
+	return errors.Join(err, target.Chmod(info.Mode().Perm()), target.Sync(), target.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
 }
