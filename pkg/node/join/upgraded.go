@@ -3,6 +3,8 @@ package join
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
@@ -19,8 +21,13 @@ func NotNode(ctx context.Context, c *node.Context) string {
 	if why := notJoined(c.Host, j); why != "" {
 		return why
 	}
+	return Foreign(ctx, c)
+}
+
+// Foreign says why the machine is somebody else's; "" when it is not.
+func Foreign(ctx context.Context, c *node.Context) string {
 	foreign := findings{}
-	lookOwner(ctx, c.Host, j, &foreign)
+	lookOwner(ctx, c.Host, c.Operation.Join, &foreign)
 	if len(foreign.problems) > 0 {
 		return foreign.problems[0].text
 	}
@@ -60,15 +67,21 @@ func Binaries(h *host.Host, j *spec.Join) ([]string, error) {
 	return files, nil
 }
 
-// ConfigurationFiles are the files of a node that an upgrade writes, beside its binaries and the kubelet's own folder. Those
-// that services were started with are followed by their stamps, which are not among them: see Stamps.
-func ConfigurationFiles() []string {
-	return []string{
-		layout.ModulesFile, layout.SysctlFile,
-		layout.RegistryLogins, layout.ContainerdConfig, layout.Unit("containerd"),
-		layout.Unit("kubelet"), layout.KubeletDropIn,
-		settingsFile,
+// ConfigurationFiles are the files of a node that an upgrade to what the operation wants writes or removes, beside its
+// binaries, the kubelet's own folder and the services' stamps: see Stamp. Those of a container runtime that is not Argosy's
+// are not among them.
+func ConfigurationFiles(h *host.Host, j *spec.Join) []string {
+	names := []string{layout.ModulesFile, layout.SysctlFile, layout.Unit("kubelet"), layout.KubeletDropIn, settingsFile}
+	if j.Containerd.External {
+		return names
 	}
+	names = append(names, layout.RegistryLogins, layout.ContainerdConfig, layout.ContainerdConfig+layout.KeptSuffix, layout.Unit("containerd"))
+	changes := changedRegistries(h, j.Containerd.Registry)
+	for _, name := range slices.Concat(slices.Sorted(maps.Keys(changes.write)), changes.remove) {
+		// What somebody else wrote gets another name, and gets its own back when ours is removed.
+		names = append(names, name, name+layout.KeptSuffix)
+	}
+	return names
 }
 
 // Stamp is the file that says with which files and which program a service was started last.

@@ -33,6 +33,8 @@ type kept struct {
 	Record spec.Record `json:"record"`
 	// To is the bundle of the upgrade that it was kept for.
 	To string `json:"to"`
+	// Restart are the services that do not run with what was put back.
+	Restart []string `json:"restart,omitempty"`
 	// Over: the upgrade was rolled back, so the next one keeps anew.
 	Over  bool      `json:"over,omitempty"`
 	Files []keptOne `json:"files"`
@@ -46,6 +48,8 @@ type keptOne struct {
 	Mode fs.FileMode `json:"mode,omitempty"`
 	// Binary files are links, and are put back as links.
 	Binary bool `json:"binary,omitempty"`
+	// NoFolder: the file's folder was not there either.
+	NoFolder bool `json:"noFolder,omitempty"`
 }
 
 // readKept reads what was kept; nil when nothing was.
@@ -73,12 +77,18 @@ func (k *kept) write(h *host.Host) error {
 	return err
 }
 
+// begun says whether an upgrade of the machine with this record has begun, so that what is kept is what it was before.
+func (k *kept) begun(record *spec.Record) bool {
+	return k != nil && record != nil && !k.Over && k.Record == *record
+}
+
 // checkKeep holds while what was kept is what the machine was before it was touched:
 //
 //	the machine's record        what is kept                              holds
 //	at the version wanted       any                                       yes: there is nothing to go back from
 //	at another version          nothing                                   no
 //	at another version          of this very record, and not rolled back  yes: an upgrade has begun, and is to be finished
+//	                            but not all that this upgrade replaces    no: the rest, which is untouched, is kept as well
 //	at another version          of an earlier one, or rolled back         no
 func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	record, err := c.Store.Record()
@@ -93,8 +103,11 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	switch {
 	case record != nil && record.Version == j.KubernetesVersion && record.Bundle == j.Bundle.SHA256:
 		return true, "the machine is at " + record.Version + " already", nil
-	case record != nil && known != nil && !known.Over && known.Record == *record:
-		return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
+	case known.begun(record) && known.To == j.Bundle.SHA256:
+		lacks, err := known.lacks(c.Host, j)
+		if err == nil && len(lacks) == 0 {
+			return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
+		}
 	}
 	return false, "what is there has to be kept", nil
 }
@@ -104,32 +117,24 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	keeping, err := readKept(c.Host)
+	if err != nil {
+		return "", err
+	}
 	j := c.Operation.Join
-	// What was kept before goes first: half of it under a new description would be worse than none.
-	if err := c.Host.Remove(keptFile); err != nil {
-		return "", err
-	}
-	for _, dir := range []string{keptDir, keptBinaries(j)} {
-		if err := errors.Join(os.RemoveAll(c.Host.Path(dir)), os.MkdirAll(c.Host.Path(dir), 0o700)); err != nil {
-			return "", fmt.Errorf("emptying %q: %w", dir, err)
-		}
-	}
-	keeping := &kept{Record: *record, To: j.Bundle.SHA256}
-	binaries, err := join.Binaries(c.Host, j)
-	if err != nil {
-		return "", err
-	}
-	configuration, err := configurationOf(c.Host)
-	if err != nil {
-		return "", err
-	}
-	for _, name := range binaries {
-		if err := keeping.add(c.Host, name, filepath.Join(keptBinaries(j), strconv.Itoa(len(keeping.Files))), true); err != nil {
+	if !keeping.begun(record) {
+		if keeping, err = keepAnew(c.Host, j, record); err != nil {
 			return "", err
 		}
 	}
-	for _, name := range configuration {
-		if err := keeping.add(c.Host, name, filepath.Join(keptDir, strconv.Itoa(len(keeping.Files))), false); err != nil {
+	// An upgrade to another bundle was cut off before: what that one replaced is kept, and this one may replace more.
+	keeping.To = j.Bundle.SHA256
+	lacks, err := keeping.lacks(c.Host, j)
+	if err != nil {
+		return "", err
+	}
+	for _, one := range lacks {
+		if err := keeping.add(c.Host, j, one); err != nil {
 			return "", err
 		}
 	}
@@ -139,13 +144,33 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
 }
 
-// configurationOf are the files of a node, those of the kubelet's own folder included, that kubeadm writes there. The
-// services' stamps come last, see applyRestore.
-func configurationOf(h *host.Host) ([]string, error) {
-	names := join.ConfigurationFiles()
-	for _, known := range []string{layout.KubeletConfig, layout.KubeletFlags, layout.KubeletDir + "/instance-config.yaml"} {
-		names = append(names, known)
+// keepAnew forgets what was kept before and keeps the kubelet's own files, which only untouched are those of before.
+func keepAnew(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
+	// The description goes first: half of what was kept under a new one would be worse than none.
+	if err := h.Remove(keptFile); err != nil {
+		return nil, err
 	}
+	for _, dir := range []string{keptDir, keptBinaries(j)} {
+		if err := errors.Join(os.RemoveAll(h.Path(dir)), os.MkdirAll(h.Path(dir), 0o700)); err != nil {
+			return nil, fmt.Errorf("emptying %q: %w", dir, err)
+		}
+	}
+	keeping := &kept{Record: *record}
+	names, err := kubeletFiles(h)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := keeping.add(h, j, keptOne{Name: name}); err != nil {
+			return nil, err
+		}
+	}
+	return keeping, nil
+}
+
+// kubeletFiles are those that kubeadm writes to the kubelet's own folder, there or not.
+func kubeletFiles(h *host.Host) ([]string, error) {
+	names := []string{layout.KubeletConfig, layout.KubeletFlags, layout.KubeletDir + "/instance-config.yaml"}
 	entries, err := os.ReadDir(h.Path(layout.KubeletDir))
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", layout.KubeletDir, err)
@@ -156,30 +181,67 @@ func configurationOf(h *host.Host) ([]string, error) {
 			names = append(names, name)
 		}
 	}
-	return append(names, join.Stamp("containerd"), join.Stamp("kubelet"), spec.RecordFile), nil
+	return names, nil
+}
+
+// lacks are the files that the upgrade replaces and that are not kept yet.
+func (k *kept) lacks(h *host.Host, j *spec.Join) ([]keptOne, error) {
+	binaries, err := join.Binaries(h, j)
+	if err != nil {
+		return nil, err
+	}
+	var all []keptOne
+	for _, name := range binaries {
+		all = append(all, keptOne{Name: name, Binary: true})
+	}
+	for _, name := range append(join.ConfigurationFiles(h, j), join.Stamp("containerd"), join.Stamp("kubelet")) {
+		all = append(all, keptOne{Name: name})
+	}
+	return slices.DeleteFunc(all, func(one keptOne) bool { return k.find(one.Name) != nil }), nil
+}
+
+// find gives the file of this name as it was kept, nil when it was not.
+func (k *kept) find(name string) *keptOne {
+	at := slices.IndexFunc(k.Files, func(one keptOne) bool { return one.Name == name })
+	if at < 0 {
+		return nil
+	}
+	return &k.Files[at]
 }
 
 // add keeps one file, as a link or as a copy; one that is not there is kept as such.
-func (k *kept) add(h *host.Host, name, to string, binary bool) error {
-	info, err := os.Lstat(h.Path(name))
+func (k *kept) add(h *host.Host, j *spec.Join, one keptOne) error {
+	info, err := os.Lstat(h.Path(one.Name))
 	if errors.Is(err, fs.ErrNotExist) {
-		k.Files = append(k.Files, keptOne{Name: name, Binary: binary})
+		one.NoFolder = !h.Exists(filepath.Dir(one.Name))
+		k.Files = append(k.Files, one)
 		return nil
 	}
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("it is no regular file")
 	}
-	if err == nil && binary {
-		err = join.LinkOrCopy(h.Path(name), h.Path(to))
-	} else if err == nil {
-		var content []byte
-		if content, err = h.ReadFile(name); err == nil {
-			_, err = h.WriteFile(to, content, 0o600)
-		}
+	if err == nil {
+		one.Mode = info.Mode().Perm()
+		err = one.keep(h, j, strconv.Itoa(len(k.Files)))
 	}
 	if err != nil {
-		return fmt.Errorf("keeping %q: %w", name, err)
+		return fmt.Errorf("keeping %q: %w", one.Name, err)
 	}
-	k.Files = append(k.Files, keptOne{Name: name, Copy: to, Mode: info.Mode().Perm(), Binary: binary})
+	k.Files = append(k.Files, one)
 	return nil
+}
+
+// keep makes the copy, under this name in the folder for its kind.
+func (k *keptOne) keep(h *host.Host, j *spec.Join, as string) error {
+	if k.Binary {
+		k.Copy = filepath.Join(keptBinaries(j), as)
+		return join.Replace(h.Path(k.Name), h.Path(k.Copy))
+	}
+	content, err := h.ReadFile(k.Name)
+	if err != nil {
+		return err
+	}
+	k.Copy = filepath.Join(keptDir, as)
+	_, err = h.WriteFile(k.Copy, content, 0o600)
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/fault"
@@ -13,11 +14,10 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/layout"
-	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // checkKept holds when there is something to go back to: what the machine of this very cluster was before this upgrade.
-func checkKept(_ context.Context, c *node.Context) (bool, string, error) {
+func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	known, err := readKept(c.Host)
 	if err != nil {
 		return false, "", err
@@ -31,6 +31,9 @@ func checkKept(_ context.Context, c *node.Context) (bool, string, error) {
 	case known.To != j.Bundle.SHA256:
 		return false, "", fault.As(fault.Permanent, fmt.Errorf("what was kept is from before another upgrade, and is of %s", known.Record.Version))
 	}
+	if why := join.Foreign(ctx, c); why != "" {
+		return false, "", node.Problems(fault.Permanent, "the machine cannot be put back", []string{why})
+	}
 	return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
 }
 
@@ -42,7 +45,7 @@ func (k keptOne) holds(h *host.Host) bool {
 	if !k.Binary {
 		content, err := h.ReadFile(k.Copy)
 		info, there := os.Lstat(h.Path(k.Name))
-		return err == nil && there == nil && info.Mode().Perm() == k.Mode && h.Holds(k.Name, content)
+		return err == nil && there == nil && info.Mode() == k.Mode && h.Holds(k.Name, content)
 	}
 	return join.SameFile(h.Path(k.Copy), h.Path(k.Name))
 }
@@ -51,30 +54,36 @@ func (k keptOne) holds(h *host.Host) bool {
 func (k keptOne) putBack(h *host.Host) error {
 	switch {
 	case k.Copy == "":
-		return h.Remove(k.Name)
-	case !k.Binary:
-		content, err := h.ReadFile(k.Copy)
-		if err != nil {
-			return fmt.Errorf("reading what was kept of %q: %w", k.Name, err)
+		if err := h.Remove(k.Name); err != nil {
+			return err
 		}
-		_, err = h.WriteFile(k.Name, content, k.Mode)
-		return err
+		if k.NoFolder {
+			// One that holds something else stays. An empty one may mean something: containerd looks for a registry's.
+			_ = os.Remove(h.Path(filepath.Dir(k.Name)))
+		}
+		return nil
+	case k.Binary:
+		if err := join.Replace(h.Path(k.Copy), h.Path(k.Name)); err != nil {
+			return fmt.Errorf("putting back %q: %w", k.Name, err)
+		}
+		return nil
 	}
-	temp := host.TempName(h.Path(k.Name))
-	_ = os.Remove(temp)
-	if err := join.LinkOrCopy(h.Path(k.Copy), temp); err != nil {
-		return fmt.Errorf("putting back %q: %w", k.Name, err)
+	content, err := h.ReadFile(k.Copy)
+	if err != nil {
+		return fmt.Errorf("reading what was kept of %q: %w", k.Name, err)
 	}
-	if err := os.Rename(temp, h.Path(k.Name)); err != nil {
-		return fmt.Errorf("putting back %q: %w", k.Name, err)
-	}
-	return nil
+	_, err = h.WriteFile(k.Name, content, k.Mode)
+	return err
 }
 
-// stamps are the files by which it is known with what a service was started, and the record of what the machine is. They are
-// put back when that is so again.
+// isStamp says whether a file tells with what a service was started. It is put back when that is so again.
 func isStamp(name string) bool {
-	return name == join.Stamp("containerd") || name == join.Stamp("kubelet") || name == spec.RecordFile
+	return name == join.Stamp("containerd") || name == join.Stamp("kubelet")
+}
+
+// differing are the files that are not what was kept, with the stamps or without.
+func (k *kept) differing(h *host.Host, stamps bool) []keptOne {
+	return slices.DeleteFunc(slices.Clone(k.Files), func(one keptOne) bool { return isStamp(one.Name) != stamps || one.holds(h) })
 }
 
 func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
@@ -82,11 +91,20 @@ func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
 	if err != nil || known == nil {
 		return false, "there has to be something kept", err
 	}
+	if known.Over {
+		// What a join has changed since is not to be taken back.
+		return true, "the machine was put back to " + known.Record.Version + " already", nil
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return false, "", err
+	}
 	var differ []string
-	for _, one := range known.Files {
-		if !isStamp(one.Name) && !one.holds(c.Host) {
-			differ = append(differ, filepath.Base(one.Name))
-		}
+	for _, one := range known.differing(c.Host, false) {
+		differ = append(differ, filepath.Base(one.Name))
+	}
+	if record == nil || *record != known.Record {
+		differ = append(differ, "the machine's record")
 	}
 	if len(differ) > 0 {
 		return false, "put back have to be " + strings.Join(differ, ", "), nil
@@ -99,53 +117,70 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Before anything else: with a stamp that holds for other files, a service would not be restarted.
-	if err := c.Host.Remove(join.Stamp("kubelet")); err != nil {
+	differing := known.differing(c.Host, false)
+	// First of all is written down what has to be restarted, since afterwards no file tells any more; and from here on, an
+	// upgrade that comes instead of the rest of this rollback has all to do anew.
+	for _, name := range toRestart(c.Host, differing) {
+		if !slices.Contains(known.Restart, name) {
+			known.Restart = append(known.Restart, name)
+		}
+		if err := c.Host.Remove(join.Stamp(name)); err != nil {
+			return "", err
+		}
+	}
+	if err := errors.Join(known.write(c.Host), c.Store.WriteRecord(&known.Record)); err != nil {
 		return "", err
 	}
-	count := 0
-	for _, one := range known.Files {
-		if isStamp(one.Name) || one.holds(c.Host) {
-			continue
-		}
-		if ofContainerd(one.Name) {
-			if err := c.Host.Remove(join.Stamp("containerd")); err != nil {
-				return "", err
-			}
-		}
+	for _, one := range differing {
 		if err := one.putBack(c.Host); err != nil {
 			return "", err
 		}
-		count++
 	}
-	return fmt.Sprintf("%d files of %s put back", count, known.Record.Version), nil
+	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
 }
 
-// ofContainerd says whether containerd has to be restarted for a file: it starts its shims and runc anew each time.
-func ofContainerd(name string) bool {
-	return name == layout.ContainerdConfig || name == layout.RegistryLogins || name == layout.Unit("containerd") || filepath.Base(name) == "containerd"
-}
-
-// restarts are the services that do not run with what was put back, as their stamps say.
-func (k *kept) restarts(h *host.Host) []string {
-	var names []string
-	for _, name := range []string{"containerd", "kubelet"} {
-		for _, one := range k.Files {
-			if one.Name == join.Stamp(name) && one.Copy != "" && !one.holds(h) {
-				names = append(names, name)
-			}
+// toRestart are the services to restart once these files are put back, in order: the kubelet for any of them, and containerd
+// for its own. It starts its shims and runc anew each time.
+func toRestart(h *host.Host, differing []keptOne) []string {
+	if len(differing) == 0 {
+		return nil
+	}
+	ofContainerd := func(one keptOne) bool {
+		switch one.Name {
+		case layout.ContainerdConfig, layout.RegistryLogins, layout.Unit("containerd"):
+			return true
 		}
+		// Another bundle may bring the same containerd, which then was not restarted.
+		return filepath.Base(one.Name) == "containerd" && !one.sameContent(h)
 	}
-	return names
+	if slices.ContainsFunc(differing, ofContainerd) {
+		return []string{"containerd", "kubelet"}
+	}
+	return []string{"kubelet"}
+}
+
+// sameContent says whether another file than the one that was kept has the same in it.
+func (k keptOne) sameContent(h *host.Host) bool {
+	before, err := os.Stat(h.Path(k.Copy))
+	if k.Copy == "" || err != nil {
+		return false
+	}
+	if now, err := os.Stat(h.Path(k.Name)); err != nil || now.Size() != before.Size() {
+		return false
+	}
+	content, err := h.ReadFile(k.Copy)
+	return err == nil && h.Holds(k.Name, content)
 }
 
 func checkServices(_ context.Context, c *node.Context) (bool, string, error) {
 	known, err := readKept(c.Host)
-	if err != nil || known == nil {
+	switch {
+	case err != nil || known == nil:
 		return false, "services have to be restarted", err
-	}
-	if names := known.restarts(c.Host); len(names) > 0 {
-		return false, strings.Join(names, " and ") + " have to be restarted", nil
+	case len(known.Restart) > 0:
+		return false, strings.Join(known.Restart, " and ") + " have to be restarted", nil
+	case !known.Over && len(known.differing(c.Host, true)) > 0:
+		return false, "it has to be noted with what services run", nil
 	}
 	return true, "all services run with what was put back", nil
 }
@@ -155,30 +190,30 @@ func applyServices(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := join.ReloadUnits(ctx, c); err != nil {
-		return "", err
+	detail := "no service restarted"
+	if len(known.Restart) > 0 {
+		detail = strings.Join(known.Restart, " and ") + " restarted"
+		if err := join.ReloadUnits(ctx, c); err != nil {
+			return "", err
+		}
 	}
-	names := known.restarts(c.Host)
-	for _, name := range names {
+	for len(known.Restart) > 0 {
+		name := known.Restart[0]
 		c.Say("restarting %s", name)
 		if err := join.Restart(ctx, c, name); err != nil {
 			return "", err
 		}
-		if err := known.stamp(c.Host, join.Stamp(name)); err != nil {
+		known.Restart = known.Restart[1:]
+		if err := known.write(c.Host); err != nil {
 			return "", err
 		}
 	}
-	return strings.Join(names, " and ") + " restarted", nil
-}
-
-// stamp puts back one of the files that say what holds.
-func (k *kept) stamp(h *host.Host, name string) error {
-	for _, one := range k.Files {
-		if one.Name == name {
-			return one.putBack(h)
+	for _, one := range known.differing(c.Host, true) {
+		if err := one.putBack(c.Host); err != nil {
+			return "", err
 		}
 	}
-	return nil
+	return detail, nil
 }
 
 func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
@@ -186,11 +221,7 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err != nil || known == nil {
 		return false, "the kubelet has to be healthy", err
 	}
-	record, err := c.Store.Record()
-	if err != nil {
-		return false, "", err
-	}
-	if !known.Over || record == nil || *record != known.Record || !join.KubeletIsHealthy(ctx, c) {
+	if !known.Over || !join.KubeletIsHealthy(ctx, c) {
 		return false, "the kubelet of " + known.Record.Version + " has to be healthy", nil
 	}
 	return true, "kubelet " + known.Record.Version + " is healthy", nil
@@ -202,9 +233,6 @@ func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	if err := join.KubeletHealthy(ctx, c); err != nil {
-		return "", err
-	}
-	if err := known.stamp(c.Host, spec.RecordFile); err != nil {
 		return "", err
 	}
 	known.Over = true

@@ -1,0 +1,522 @@
+package upgrade
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/join"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	older = "v1.33.5"
+	newer = "v1.34.4"
+
+	kubeletExe = "/proc/812/exe"
+)
+
+// errKilled is what every program answers once the machine's power is cut, as it were.
+var errKilled = errors.New("killed")
+
+// machine is a folder that looks like a node to the phases. Its programs do to the folder what the real ones do to a machine.
+type machine struct {
+	t     *testing.T
+	host  *host.Host
+	store *node.Store
+	ca    *authority
+	join  *spec.Join
+	// logins are the operation's secrets.
+	logins map[string]spec.RegistryLogin
+	// clusterConfig is the cluster's kubelet-config, as kubeadm finds it there.
+	clusterConfig string
+	// healthz is where the kubelet answers.
+	healthz string
+	// images are those that containerd has.
+	images []string
+	// runs is what a service was started with last: its program and its configuration.
+	runs map[string]string
+	// restarts of a service that systemd made, and whether the kubelet of a version is one that dies at once.
+	restarts int
+	dies     string
+	// calls are the changes that were asked of programs, and killAfter how many of them are carried out before nothing works
+	// any more; negative for all.
+	calls     []string
+	killAfter int
+}
+
+// bundle is one that repositories would offer.
+type archived struct {
+	bundle spec.Bundle
+	data   []byte
+}
+
+// newNode is a machine that joined at the older version, by the very phases that join one, and that is wanted at the newer.
+func newNode(t *testing.T, change ...func(m *machine)) *machine {
+	t.Helper()
+	// The name of a socket is short, and that of a test's own folder is not.
+	root, err := os.MkdirTemp("", "m")
+	assert.NilError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	m := &machine{t: t, ca: newAuthority(t, "kubernetes"), runs: map[string]string{}, killAfter: -1}
+	m.host = &host.Host{Root: root, Runner: m}
+	m.store = node.NewStore(m.host)
+	m.clean()
+	m.listens()
+	m.join = &spec.Join{
+		NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: string(m.ca.pem), ClusterUID: "uid",
+		BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin", Containerd: spec.Containerd{CgroupDriver: "systemd"},
+	}
+	for _, do := range change {
+		do(m)
+	}
+	m.configured("maxPods: 110\n")
+	m.receive(older, bundleOf(t, older, "2.0.1"))
+	m.joined("m1")
+	m.succeeds(spec.KindJoin)
+	m.receive(newer, bundleOf(t, newer, "2.1.4"))
+	m.configured("maxPods: 110\nnewer: true\n")
+	m.calls = nil
+	return m
+}
+
+func (m *machine) clean() {
+	for name, content := range map[string]string{
+		"/proc/sys/kernel/hostname":                     "m1\n",
+		"/proc/sys/kernel/random/boot_id":               "boot-1\n",
+		"/proc/1/comm":                                  "systemd\n",
+		"/proc/filesystems":                             "nodev\toverlay\n",
+		"/proc/sys/net/bridge/bridge-nf-call-iptables":  "1\n",
+		"/proc/sys/net/bridge/bridge-nf-call-ip6tables": "1\n",
+		"/proc/sys/net/netfilter/nf_conntrack_max":      "1000\n",
+		"/proc/sys/net/ipv4/ip_forward":                 "0\n",
+		"/sys/fs/cgroup/cgroup.controllers":             "cpu memory\n",
+		"/run/systemd/system/.keep":                     "",
+	} {
+		m.write(name, content)
+	}
+}
+
+// listens makes containerd's socket and the kubelet's answer.
+func (m *machine) listens() {
+	m.t.Helper()
+	socket := m.host.Path(layout.ContainerdSocket)
+	assert.NilError(m.t, os.MkdirAll(filepath.Dir(socket), 0o755))
+	listener, err := net.Listen("unix", socket)
+	assert.NilError(m.t, err)
+	m.t.Cleanup(func() { _ = listener.Close() })
+	kubelet := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	m.t.Cleanup(kubelet.Close)
+	_, m.healthz, err = net.SplitHostPort(kubelet.Listener.Addr().String())
+	assert.NilError(m.t, err)
+}
+
+// configured sets the cluster's kubelet-config.
+func (m *machine) configured(config string) {
+	m.clusterConfig = "healthzPort: " + m.healthz + "\n" + config
+	m.join.KubeletConfig = m.clusterConfig
+}
+
+// bundleOf is a bundle of a version, with containerd of another.
+func bundleOf(t *testing.T, version, containerd string, more ...string) archived {
+	t.Helper()
+	files := map[string]string{
+		"pause-image.txt": "registry.k8s.io/pause:" + version[1:] + "\n", "pause-image.tar": "an image",
+		"cni/bin/bridge": "bridge " + version, "cni/bin/loopback": "loopback " + version,
+	}
+	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "runc"} {
+		files[name] = elf() + name + " " + version
+	}
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+		files[name] = elf() + name + " v" + containerd
+	}
+	for _, name := range more {
+		files[name] = name + " " + version
+	}
+	var out bytes.Buffer
+	compressed := gzip.NewWriter(&out)
+	packed := tar.NewWriter(compressed)
+	for name, content := range files {
+		assert.NilError(t, packed.WriteHeader(&tar.Header{Name: "./release/" + name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content))}))
+		_, err := io.WriteString(packed, content)
+		assert.NilError(t, err)
+	}
+	assert.NilError(t, errors.Join(packed.Close(), compressed.Close()))
+	sum := sha256.Sum256(out.Bytes())
+	return archived{spec.Bundle{
+		Name: "kubernetes-" + version + ".tar.gz", SHA256: hex.EncodeToString(sum[:]), Size: int64(out.Len()),
+	}, out.Bytes()}
+}
+
+// elf is enough of a program's header to tell its machine.
+func elf() string {
+	header := make([]byte, 64)
+	copy(header, "\x7fELF\x02\x01\x01")
+	header[16], header[20] = 2, 1
+	header[18] = map[string]byte{"amd64": 62, "arm64": 183}[runtime.GOARCH]
+	header[52], header[54], header[58] = 64, 56, 64
+	return string(header)
+}
+
+// receive makes the documents want a version, and brings its bundle to where the machine follows it, whole.
+func (m *machine) receive(version string, b archived) {
+	m.t.Helper()
+	m.join.KubernetesVersion, m.join.Bundle = version, b.bundle
+	m.write(spec.BundlesDir+"/"+b.bundle.SHA256+".tar.gz", string(b.data))
+}
+
+func (m *machine) write(name, content string) {
+	m.t.Helper()
+	path := m.host.Path(name)
+	assert.NilError(m.t, os.MkdirAll(filepath.Dir(path), 0o755))
+	assert.NilError(m.t, os.WriteFile(path, []byte(content), 0o644))
+}
+
+func (m *machine) read(name string) string {
+	m.t.Helper()
+	data, err := m.host.ReadFile(name)
+	assert.NilError(m.t, err)
+	return string(data)
+}
+
+// file is one as it can be compared: what it is, and for programs which.
+type file struct {
+	mode    fs.FileMode
+	content string
+	inode   uint64
+}
+
+// files are all that is on the machine but what the kernel shows and what operations leave behind.
+func (m *machine) files(but ...string) map[string]file {
+	m.t.Helper()
+	found := map[string]file{}
+	passed := append([]string{"/proc", "/sys", "/run", spec.OperationsDir, spec.LockFile, spec.BundlesDir}, but...)
+	walk := func(path string, entry fs.DirEntry, err error) error {
+		assert.NilError(m.t, err)
+		name := strings.TrimPrefix(path, m.host.Root)
+		if slices.Contains(passed, name) {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := entry.Info()
+		assert.NilError(m.t, err)
+		if entry.IsDir() {
+			return nil
+		}
+		one := file{mode: info.Mode()}
+		if info.Mode().IsRegular() {
+			content, err := os.ReadFile(path)
+			assert.NilError(m.t, err)
+			one.content = string(content)
+		}
+		if strings.Contains(name, "/bin/") {
+			one.inode = info.Sys().(*syscall.Stat_t).Ino
+		}
+		found[name] = one
+		return nil
+	}
+	assert.NilError(m.t, filepath.WalkDir(m.host.Root, walk))
+	return found
+}
+
+// beside are all files but Argosy's notes for a rollback and its store of bundles.
+func (m *machine) beside() map[string]file {
+	return m.files(keptFile, keptDir, layout.Store(m.join.BinariesPath))
+}
+
+// same compares, and names what differs.
+func (m *machine) same(before, now map[string]file) {
+	m.t.Helper()
+	for name, was := range before {
+		is, there := now[name]
+		assert.Assert(m.t, there, "%s is gone", name)
+		assert.Equal(m.t, is, was, "%s", name)
+	}
+	for name := range now {
+		_, there := before[name]
+		assert.Assert(m.t, there, "%s was not there before", name)
+	}
+	for _, running := range []string{"kubelet", "containerd"} {
+		if program, there := before[m.join.BinariesPath+"/"+running]; there {
+			assert.Assert(m.t, strings.HasPrefix(m.runs[running], program.content+"\n"), "%s runs with another program", running)
+		}
+	}
+}
+
+// Run is what programs do.
+func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
+	name := filepath.Base(c.Argv[0])
+	words := strings.Join(c.Argv[1:], " ")
+	switch {
+	case words == "--version":
+		content, err := os.ReadFile(c.Argv[0])
+		return content[len(elf()):], err
+	case strings.HasPrefix(words, "show "):
+		if m.dying() {
+			m.restarts += 5
+		}
+		return fmt.Appendf(nil, "NRestarts=%d\n", m.restarts), nil
+	case name == "journalctl":
+		return []byte("kubelet: unknown flag\n"), nil
+	case words == "is-system-running":
+		return []byte("running\n"), nil
+	case strings.Contains(words, "images list"):
+		return []byte("REF\n" + strings.Join(m.images, "\n") + "\n"), nil
+	}
+	if m.killAfter >= 0 && len(m.calls) >= m.killAfter {
+		return nil, &host.CommandError{Command: c, Err: errKilled}
+	}
+	call := strings.ReplaceAll(strings.TrimSpace(name+" "+words), m.host.Root, "")
+	m.calls = append(m.calls, call)
+	switch name {
+	case "systemctl":
+		m.systemd(c.Argv[1:])
+	case "kubeadm":
+		m.kubeadm(c.Argv[0], words)
+	case "ctr":
+		m.images = append(m.images, m.importing()+" x io.cri-containerd.pinned=pinned")
+	}
+	return nil, nil
+}
+
+// importing is the image that the bundle brings.
+func (m *machine) importing() string { return "registry.k8s.io/pause:" + m.join.KubernetesVersion[1:] }
+
+func (m *machine) dying() bool {
+	return m.dies != "" && strings.Contains(m.read("/usr/local/bin/kubelet"), m.dies)
+}
+
+// systemd starts a service with what is there.
+func (m *machine) systemd(args []string) {
+	if len(args) < 2 {
+		return
+	}
+	switch args[1] {
+	case "kubelet.service":
+		m.restarts = 0
+		_ = m.host.Remove(kubeletExe)
+		m.runs["kubelet"] = m.read("/usr/local/bin/kubelet") + "\n" + m.read(layout.KubeletConfig) + m.read(layout.KubeletFlags)
+		if !m.dying() {
+			m.write("/proc/812/comm", "kubelet\n")
+			// As in /proc, this is the file itself and not its name.
+			assert.NilError(m.t, os.Link(m.host.Path("/usr/local/bin/kubelet"), m.host.Path(kubeletExe)))
+		}
+	case "containerd.service":
+		m.runs["containerd"] = m.read("/usr/local/bin/containerd") + "\n" + m.read(layout.ContainerdConfig)
+	}
+}
+
+// kubeadm writes the kubelet's files. One of another version than the installed kubelet is only run to upgrade the node.
+func (m *machine) kubeadm(program, words string) {
+	content, err := os.ReadFile(program)
+	assert.NilError(m.t, err)
+	version := strings.Fields(string(content[len(elf()):]))[1]
+	m.write(layout.KubeletConfig, "# of kubeadm "+version+"\n"+m.clusterConfig)
+	switch words {
+	case "upgrade node":
+		m.write(layout.KubeletFlags, `KUBELET_KUBEADM_ARGS="--hostname-override=m1 --of=`+version+`"`+"\n")
+		m.write(layout.KubeletDir+"/instance-config.yaml", "of: "+version+"\n")
+	case "upgrade node phase kubelet-config":
+	default:
+		m.t.Errorf("kubeadm was called with %q", words)
+	}
+}
+
+// operation is one of a kind, for what the documents want.
+func (m *machine) operation(kind spec.Kind) *spec.Operation {
+	return &spec.Operation{
+		ID: string(kind) + "-1", Kind: kind, Cluster: "team-a", Machine: "m1", Join: m.join, Secrets: spec.Secrets{Registries: m.logins},
+	}
+}
+
+func (m *machine) engine() *node.Engine {
+	return &node.Engine{Host: m.host, Store: m.store, Phases: map[spec.Kind][]node.Phase{
+		spec.KindJoin: join.Phases(), spec.KindStage: StagePhases(), spec.KindUpgrade: Phases(), spec.KindRollback: RollbackPhases(),
+	}}
+}
+
+// carryOut runs an operation until its end, or until the stop.
+func (m *machine) carryOut(kind spec.Kind, engine *node.Engine, stop context.Context) *spec.Status {
+	m.t.Helper()
+	op := m.operation(kind)
+	assert.NilError(m.t, errors.Join(m.store.Prepare(op.ID), m.store.WriteOperation(op)))
+	var log bytes.Buffer
+	status, err := engine.Run(m.t.Context(), op.ID, stop, &log)
+	assert.NilError(m.t, err)
+	assert.Assert(m.t, !strings.Contains(log.String(), "older bundle"), log.String())
+	return status
+}
+
+func (m *machine) runsKind(kind spec.Kind) *spec.Status {
+	m.t.Helper()
+	return m.carryOut(kind, m.engine(), m.t.Context())
+}
+
+func (m *machine) succeeds(kind spec.Kind) *spec.Status {
+	m.t.Helper()
+	status := m.runsKind(kind)
+	assert.Equal(m.t, status.State, spec.Succeeded, "%s: %s", status.Phase, status.Message)
+	return status
+}
+
+func (m *machine) fails(kind spec.Kind) *spec.Status {
+	m.t.Helper()
+	status := m.runsKind(kind)
+	assert.Equal(m.t, status.State, spec.Failed)
+	return status
+}
+
+// stopsAfter runs an operation that is told to stop when this phase is over.
+func (m *machine) stopsAfter(kind spec.Kind, phase string) {
+	m.t.Helper()
+	stop, cancel := context.WithCancelCause(m.t.Context())
+	defer cancel(nil)
+	engine := m.engine()
+	phases := slices.Clone(engine.Phases[kind])
+	at := slices.IndexFunc(phases, func(p node.Phase) bool { return p.Name == phase })
+	check, apply := phases[at].Check, phases[at].Apply
+	phases[at].Check = func(ctx context.Context, c *node.Context) (bool, string, error) {
+		held, detail, err := check(ctx, c)
+		if held {
+			cancel(node.ErrStopped)
+		}
+		return held, detail, err
+	}
+	phases[at].Apply = func(ctx context.Context, c *node.Context) (string, error) {
+		defer cancel(node.ErrStopped)
+		return apply(ctx, c)
+	}
+	engine.Phases[kind] = phases
+	status := m.carryOut(kind, engine, stop)
+	if at < len(phases)-1 {
+		assert.Equal(m.t, status.State, spec.Failed)
+		assert.Equal(m.t, status.Phase, phases[at+1].Name)
+	}
+}
+
+// plan says of each phase of an operation how it stands.
+func (m *machine) plan(kind spec.Kind) *spec.Status {
+	m.t.Helper()
+	status, err := m.engine().Plan(m.t.Context(), m.operation(kind))
+	assert.NilError(m.t, err)
+	return status
+}
+
+// allHeld makes sure that an operation has nothing to do and does nothing.
+func (m *machine) allHeld(kind spec.Kind) {
+	m.t.Helper()
+	m.calls = nil
+	before := m.files()
+	assert.Equal(m.t, m.plan(kind).State, spec.Succeeded)
+	assert.Assert(m.t, !m.succeeds(kind).Changed)
+	assert.Equal(m.t, len(m.calls), 0, "%v", m.calls)
+	m.same(before, m.files())
+}
+
+// called counts the calls that begin so.
+func (m *machine) called(prefix string) int {
+	return len(slices.DeleteFunc(slices.Clone(m.calls), func(call string) bool { return !strings.HasPrefix(call, prefix) }))
+}
+
+// restarted counts how often a service was started.
+func (m *machine) restarted(service string) int {
+	return len(slices.DeleteFunc(slices.Clone(m.calls), func(call string) bool {
+		return !strings.HasPrefix(call, "systemctl ") || !strings.HasSuffix(call, service+".service")
+	}))
+}
+
+func (m *machine) record() spec.Record {
+	m.t.Helper()
+	record, err := m.store.Record()
+	assert.NilError(m.t, err)
+	assert.Assert(m.t, record != nil)
+	return *record
+}
+
+// joined leaves the credentials of a kubelet of the cluster.
+func (m *machine) joined(nodeName string) {
+	m.t.Helper()
+	const certificate = layout.KubeletDir + "/pki/kubelet-client-current.pem"
+	m.write(certificate, string(m.ca.issue(m.t, "system:node:"+nodeName)))
+	m.write(inspect.KubeletConf, fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: default
+clusters:
+- name: default-cluster
+  cluster: {server: %q, certificate-authority-data: %s}
+contexts:
+- name: default
+  context: {cluster: default-cluster, user: default-auth}
+users:
+- name: default-auth
+  user: {client-certificate: %s, client-key: %s}
+`, m.join.Server, base64.StdEncoding.EncodeToString(m.ca.pem), certificate, certificate))
+	m.write(layout.ClusterCA, string(m.ca.pem))
+	m.write(layout.KubeletConfig, "# of kubeadm join\n"+m.clusterConfig)
+	m.write(layout.KubeletFlags, `KUBELET_KUBEADM_ARGS="--hostname-override=m1"`+"\n")
+}
+
+type authority struct {
+	key         *ecdsa.PrivateKey
+	certificate *x509.Certificate
+	pem         []byte
+}
+
+func newAuthority(t *testing.T, name string) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	assert.NilError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	assert.NilError(t, err)
+	certificate, err := x509.ParseCertificate(der)
+	assert.NilError(t, err)
+	return &authority{key, certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+}
+
+func (a *authority) issue(t *testing.T, name string) []byte {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, a.key.Public(), a.key)
+	assert.NilError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
