@@ -27,7 +27,8 @@ func Phases() []node.Phase {
 			{Name: "keep", Short: "keeping what is there", Check: checkKeep, Apply: applyKeep},
 			{Name: "kubeadm", Short: "upgrading the node's configuration", Check: checkKubeadm, Apply: applyKubeadm},
 		},
-		join.Named("kernel", "binaries", "registries", "containerd", "kubelet", "settings", "healthy"),
+		join.Named("kernel", "binaries", "registries", "containerd", "kubelet", "settings"),
+		[]node.Phase{tidyAfter(join.Named("healthy")[0])},
 	)
 }
 

@@ -223,6 +223,46 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 	}
 }
 
+func TestBundlesOfOlderVersionsAreRemovedAfterAnUpgrade(t *testing.T) {
+	m := newNode(t)
+	first, store := m.record().Bundle, layout.Store(m.join.BinariesPath)
+	m.write(store+"/.unpack-"+strings.Repeat("0", 64)+"/release/kubelet", "left by a crash")
+	m.write(store+"/.old-"+strings.Repeat("1", 64)+"/release/kubelet", "left by a crash")
+	m.succeeds(spec.KindUpgrade)
+	second := m.join.Bundle.SHA256
+	assert.DeepEqual(t, m.bundles(), sorted(first, second))
+
+	m.receive("v1.35.0", bundleOf(t, "v1.35.0", "2.1.4"))
+	m.succeeds(spec.KindStage)
+	third := m.join.Bundle.SHA256
+	assert.DeepEqual(t, m.bundles(), sorted(first, second, third))
+	m.succeeds(spec.KindUpgrade)
+	assert.DeepEqual(t, m.bundles(), sorted(second, third))
+	m.allHeld(spec.KindUpgrade)
+
+	m.succeeds(spec.KindRollback)
+	assert.Equal(t, m.record().Bundle, second)
+	assert.DeepEqual(t, m.bundles(), sorted(second, third))
+}
+
+// bundles are the folders in the store, but those of what was there before.
+func (m *machine) bundles() []string {
+	entries, err := os.ReadDir(m.host.Path(layout.Store(m.join.BinariesPath)))
+	assert.NilError(m.t, err)
+	var names []string
+	for _, entry := range entries {
+		if name := entry.Name(); name != "previous" && name != "kept" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func sorted(names ...string) []string {
+	slices.Sort(names)
+	return names
+}
+
 func TestWhatTheMachinesOwnerHadSurvivesUpgrades(t *testing.T) {
 	m := newNode(t, func(m *machine) { m.write("/usr/local/bin/runc", "the owner's") })
 	for _, version := range []string{newer, "v1.35.0"} {

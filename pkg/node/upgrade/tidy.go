@@ -1,0 +1,65 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/layout"
+)
+
+// discarded begins the name of a bundle's folder that is to be removed.
+const discarded = ".old-"
+
+// bundleFolder is how a bundle's folder is named, also while it arrives and when it is to be removed.
+var bundleFolder = regexp.MustCompile(`^(\.old-)?(\.unpack-)?[0-9a-f]{64}$`)
+
+// tidyAfter gives a phase, at the end of an upgrade, after which bundles of older versions are removed. That is no phase of its
+// own: a bundle too many is no reason to upgrade a machine.
+func tidyAfter(phase node.Phase) node.Phase {
+	apply := phase.Apply
+	phase.Apply = func(ctx context.Context, c *node.Context) (string, error) {
+		detail, err := apply(ctx, c)
+		if err != nil {
+			return detail, err
+		}
+		discard(c)
+		return detail, nil
+	}
+	return phase
+}
+
+// discard removes all bundles but the machine's own and the one that what was kept came from. It renames them at once, while
+// no other operation can be at work with one, and removes them when nobody waits any more.
+func discard(c *node.Context) {
+	store := c.Host.Path(layout.Store(c.Operation.Join.BinariesPath))
+	keep := map[string]bool{c.Operation.Join.Bundle.SHA256: true}
+	known, err := readKept(c.Host)
+	if err != nil {
+		fmt.Fprintf(c.Log, "looking for older bundles: %v\n", err)
+		return
+	}
+	if known != nil {
+		keep[known.Record.Bundle] = true
+	}
+	entries, _ := os.ReadDir(store)
+	for _, entry := range entries {
+		name := entry.Name()
+		if !entry.IsDir() || !bundleFolder.MatchString(name) || keep[name] {
+			continue
+		}
+		old := filepath.Join(store, name)
+		if !strings.HasPrefix(name, discarded) {
+			old = filepath.Join(store, discarded+name)
+			if err := os.Rename(filepath.Join(store, name), old); err != nil {
+				fmt.Fprintf(c.Log, "removing an older bundle: %v\n", err)
+				continue
+			}
+		}
+		c.Defer(func() { _ = os.RemoveAll(old) })
+	}
+}
