@@ -20,8 +20,8 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 	if err != nil {
 		return nil, err
 	}
-	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, cluster string) (*upgrade.Conductor, error) {
-		conductor, err := e.openUpgrade(ctx, call, cluster, in.Version)
+	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Conductor, error) {
+		conductor, err := e.openUpgrade(ctx, call, in)
 		if err == nil {
 			conductor.Until = until
 		}
@@ -30,15 +30,20 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 }
 
 // openUpgrade opens cluster as it is now.
-func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, cluster, version string) (*upgrade.Conductor, error) {
-	conductor, err := e.open.Upgrade(ctx, call.Workflow.Namespace, cluster)
+func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Conductor, error) {
+	scheduled, err := yes("scheduled", in.Scheduled)
 	if err != nil {
 		return nil, err
 	}
+	conductor, err := e.open.Upgrade(ctx, call.Workflow.Namespace, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
 	conductor.Detached = detached
-	conductor.Log = e.logger(call, cluster)
-	if version != "" {
-		conductor.Version = version
+	conductor.Log = e.logger(call, in.Cluster)
+	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
+		conductor.Version = in.Version
 	}
 	conductor.Rollout = call.Workflow.UID
 	return conductor, nil
@@ -54,6 +59,8 @@ type upgradeInput struct {
 	// Window is how long after Started the rollout may begin machines; empty for no end.
 	Window  string `json:"window"`
 	Started string `json:"started"`
+	// Scheduled says that nobody has asked for it in person: then autoUpgrade.enabled decides whether machines follow.
+	Scheduled string `json:"scheduled"`
 }
 
 // until is when nothing more is begun; zero for never.

@@ -23,8 +23,6 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		upgradeInput
 		Machines string `json:"machines"`
 		DryRun   string `json:"dryRun"`
-		// Scheduled says that nobody has asked for it in person: then autoUpgrade.enabled decides whether machines follow.
-		Scheduled string `json:"scheduled"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -33,22 +31,20 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	scheduled, err := yes("scheduled", in.Scheduled)
-	if err != nil {
+	if _, err := yes("scheduled", in.Scheduled); err != nil {
 		return plugin.Flight{}, err
 	}
 	if _, err := in.until(); err != nil {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.openUpgrade(ctx, call, in.Cluster, "")
+		conductor, err := s.env.openUpgrade(ctx, call, in.upgradeInput)
 		if err != nil {
 			return plugin.Result{}, err
 		}
 		if conductor.Version, err = versionMeant(ctx, conductor, in.Version); err != nil {
 			return plugin.Result{}, err
 		}
-		conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
 		machines, err := conductor.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err

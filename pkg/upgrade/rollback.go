@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,11 +62,32 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 			return err
 		}
 		after, err := w.c.Look(ctx, w.machine, spec.KindRollback)
-		version = versionIn(after.Facts())
-		return err
+		if version = versionIn(after.Facts()); err != nil {
+			return err
+		}
+		return w.restoreSocket(ctx)
 	})
 	return version, err
 }
+
+// socketAnnotation is where kubeadm notes at a node how its container runtime is reached. Since 1.34 an upgrade moves it to a
+// file on the machine, which older ones do not have: a machine that is put back has to find it at its node again.
+const socketAnnotation = "kubeadm.alpha.kubernetes.io/cri-socket"
+
+func (w *way) restoreSocket(ctx context.Context) error {
+	node, err := w.c.node(ctx, w.machine)
+	if err != nil || node == nil || node.Annotations[socketAnnotation] != "" {
+		return err
+	}
+	socket := cmp.Or(w.c.Cluster.Settings(w.machine).JoinNode.NodeRegistration.CRISocket, defaultSocket)
+	if !strings.Contains(socket, "://") {
+		socket = "unix://" + socket
+	}
+	return w.c.annotate(ctx, node.Name, socketAnnotation, socket)
+}
+
+// defaultSocket is where the containerd that Argosy installs answers.
+const defaultSocket = "/run/containerd/containerd.sock"
 
 // PutBack takes a machine back to what it was before its last upgrade, also long after that: it cordons and drains its node as
 // an upgrade does, and waits until it serves again. It is an error where nothing was kept.

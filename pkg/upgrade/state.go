@@ -61,13 +61,17 @@ func (c *Conductor) note(ctx context.Context, node string, s state) error {
 	if err != nil {
 		return fmt.Errorf("encoding the state of node %q: %w", node, err)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{Annotation: string(text)}}})
+	return c.annotate(ctx, node, Annotation, string(text))
+}
+
+func (c *Conductor) annotate(ctx context.Context, node, key, value string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
 	if err != nil {
-		return fmt.Errorf("encoding the state of node %q: %w", node, err)
+		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
 	}
 	_, err = c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: apply.Manager})
 	if err != nil {
-		return fmt.Errorf("noting at node %q how its upgrade stands: %w", node, apply.Classify(err))
+		return fmt.Errorf("setting annotation %q of node %q: %w", key, node, apply.Classify(err))
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
 	assert.ErrorContains(t, err, "the machine was put back and is Ready at "+before)
 	assert.ErrorContains(t, err, "node m1 takes pods again")
 	assert.Assert(t, outcome.RolledBack)
+	assert.Equal(t, s.node(t, "m1").Annotations["kubeadm.alpha.kubernetes.io/cri-socket"], "unix:///run/containerd/containerd.sock")
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, rollback m1, uncordon m1")
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
 }
