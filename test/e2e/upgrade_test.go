@@ -120,6 +120,7 @@ func TestAClusterIsUpgraded(t *testing.T) {
 	t.Run("two machines at a time, but for one that a label keeps out", upgradesTwoAtATime)
 	t.Run("a canary that does not come up is put back, and nothing else is touched", haltsAfterItsCanary)
 	t.Run("a budget that forbids it is named, and what the policy says is done", obeysItsDrainPolicy)
+	t.Run("a machine whose sshd does not run, by a pod", upgradesByPod)
 	t.Run("the workflow is terminated while a machine is drained", func(t *testing.T) { survives(t, "the workflow is terminated", "drain") })
 	t.Run("the sidecar is killed while a machine is changed", func(t *testing.T) { survives(t, "the sidecar is killed with SIGKILL", "kubeadm") })
 }
@@ -216,6 +217,34 @@ func obeysItsDrainPolicy(t *testing.T) {
 	w = with("force")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func upgradesByPod(t *testing.T) {
+	shows(t, autoUpgrade+"image", autoUpgrade+"imagePullPolicy", autoUpgrade+"podSecurityContext", autoUpgrade+"containerSecurityContext")
+	older(t, "m1")
+	before := harbour.VCluster
+	image := own(t, "argosy-dev/executor-plugin", "v0.1.0")
+	harbour.VCluster = func(d map[string]any) {
+		before(d)
+		site.Set(d, autoUpgrade+"image", image)
+		site.Set(d, autoUpgrade+"imagePullPolicy", "Always")
+		site.Set(d, autoUpgrade+"podSecurityContext", map[string]any{"fsGroup": 4711})
+		site.Set(d, autoUpgrade+"containerSecurityContext", map[string]any{"privileged": true, "runAsUser": 0, "runAsGroup": 4712})
+	}
+	policy(t, map[string]any{"ssh.connectTimeout": "2s"})
+	on(t, "m1", "systemctl", "stop", "ssh.service")
+	defer func() {
+		harbour.VCluster = before
+		policy(t, nil)
+		on(t, "m1", "systemctl", "start", "ssh.service")
+	}()
+	name := submitTo(t, harbour.Provisioned, "upgrade")
+	soon(t, harbour.Provisioned, image+" Always 4711 true 4712", "get", "pod", "-n", "kube-system", "argosy-upgrade-m1", "-o",
+		"jsonpath={.spec.containers[0].image} {.spec.containers[0].imagePullPolicy} {.spec.securityContext.fsGroup} {.spec.containers[0].securityContext.privileged} {.spec.containers[0].securityContext.runAsGroup}")
+	w := endOf(t, harbour.Provisioned, name)
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Equal(t, inside(t, harbour.Provisioned, "get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name"), "", "the pod is left over")
 }
 
 // survives strikes while a machine is in a phase of its upgrade, and expects that all ends well: by itself, or by the next
