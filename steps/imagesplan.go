@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/plugin"
 )
@@ -33,11 +34,8 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := conductor.Cluster.Select(in.Machines)
+		machines, err := in.selected(conductor.Cluster, (*config.Cluster).Select)
 		if err != nil {
-			return plugin.Result{}, err
-		}
-		if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
 			return plugin.Result{}, err
 		}
 		entries, err := conductor.Plan(ctx, machines, images.Split(in.Images), report)
@@ -55,9 +53,6 @@ var imagesUrgency = map[images.Action]int{images.ActionRefuse: 0, images.ActionI
 // by name. A dry run, which has no such steps, fails here.
 func imagesPlanResult(entries []images.Entry, dryRun bool) plugin.Result {
 	work, refused := images.With(images.ActionImport, entries), images.With(images.ActionRefuse, entries)
-	type item struct {
-		Machine string `json:"machine"`
-	}
 	items := []item{}
 	for _, entry := range slices.Concat(work, refused) {
 		items = append(items, item{entry.Machine})

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"argosy.dev/argosy/pkg/images"
@@ -17,30 +16,24 @@ func (importImagesStep) Outputs() []string { return []string{"changed", "report"
 
 func (s importImagesStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
-		Cluster     string `json:"cluster"`
-		Machine     string `json:"machine"`
-		Images      string `json:"images"`
-		Concurrency string `json:"concurrency"`
+		machineInput
+		Images string `json:"images"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{
-		Key: "import-images/" + in.Cluster + "/" + in.Machine,
+		Key: in.key("import-images"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := s.env.importer(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, known := conductor.Cluster.Machine(in.Machine)
-			if !known {
-				return plugin.Result{}, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
-			}
-			limit, err := concurrency(in.Concurrency, conductor.Cluster)
+			machine, window, err := s.env.place(call, in.machineInput, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), s.env.windowFor(call, in.Cluster, limit), report)
+			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), window, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"argosy.dev/argosy/pkg/conduct"
@@ -26,30 +25,22 @@ type bringing func(c *join.Conductor, ctx context.Context, machine config.Machin
 
 // bring prepares a step that works on one machine of a cluster.
 func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Flight, error) {
-	var in struct {
-		Cluster     string `json:"cluster"`
-		Machine     string `json:"machine"`
-		Concurrency string `json:"concurrency"`
-	}
+	var in machineInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{
-		Key: step + "/" + in.Cluster + "/" + in.Machine,
+		Key: in.key(step),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := e.conductor(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, known := conductor.Cluster.Machine(in.Machine)
-			if !known {
-				return plugin.Result{}, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
-			}
-			limit, err := concurrency(in.Concurrency, conductor.Cluster)
+			machine, window, err := e.place(call, in, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := do(conductor, ctx, machine, e.windowFor(call, in.Cluster, limit), report)
+			outcome, err := do(conductor, ctx, machine, window, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
 )
@@ -44,17 +45,25 @@ type planInput struct {
 	DryRun      string `json:"dryRun"`
 }
 
+// selected are the input's machines, as choose finds them: the cluster's Select or SelectNamed.
+func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluster, string) ([]config.Machine, error)) ([]config.Machine, error) {
+	machines, err := choose(cluster, in.Machines)
+	if err != nil {
+		return nil, err
+	}
+	// Only the steps that follow work with it; that it means nothing is to be known before.
+	_, err = concurrency(in.Concurrency, cluster)
+	return machines, err
+}
+
 // plan looks at the machines that the input selects.
 func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) ([]join.Entry, error) {
 	conductor, err := e.conductor(ctx, call, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	machines, err := conductor.Cluster.Select(in.Machines)
+	machines, err := in.selected(conductor.Cluster, (*config.Cluster).Select)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
 		return nil, err
 	}
 	return conductor.Plan(ctx, machines, report)

@@ -13,7 +13,6 @@ import (
 
 // removeChoices are the parameters that all steps of a removal get.
 type removeChoices struct {
-	Cluster       string `json:"cluster"`
 	Drain         string `json:"drain"`
 	DrainTimeout  string `json:"drainTimeout"`
 	Force         string `json:"force"`
@@ -83,9 +82,8 @@ func (removeStep) Outputs() []string { return []string{"node", "changed", "repor
 
 func (s removeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
+		machineInput
 		removeChoices
-		Machine     string `json:"machine"`
-		Concurrency string `json:"concurrency"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -95,22 +93,18 @@ func (s removeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{
-		Key: "remove/" + in.Cluster + "/" + in.Machine,
+		Key: in.key("remove"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := s.env.remover(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, known := conductor.Cluster.Machine(in.Machine)
-			if !known {
-				return plugin.Result{}, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
-			}
-			limit, err := concurrency(in.Concurrency, conductor.Cluster)
+			machine, window, err := s.env.place(call, in.machineInput, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
 			options := asked.over(conductor.Cluster.Fleet.Drain)
-			outcome, err := conductor.Remove(ctx, machine, options, s.env.windowFor(call, in.Cluster, limit), report)
+			outcome, err := conductor.Remove(ctx, machine, options, window, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

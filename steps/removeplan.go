@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/remove"
 )
@@ -19,10 +20,8 @@ func (removePlanStep) Outputs() []string { return []string{"machines", "table", 
 
 func (s removePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
+		planInput
 		removeChoices
-		Machines    string `json:"machines"`
-		Concurrency string `json:"concurrency"`
-		DryRun      string `json:"dryRun"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -40,11 +39,8 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := conductor.Cluster.SelectNamed(in.Machines)
+		machines, err := in.selected(conductor.Cluster, (*config.Cluster).SelectNamed)
 		if err != nil {
-			return plugin.Result{}, err
-		}
-		if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
 			return plugin.Result{}, err
 		}
 		entries, err := conductor.Plan(ctx, machines, asked.over(conductor.Cluster.Fleet.Drain), report)

@@ -16,9 +16,8 @@ func (resetStep) Outputs() []string { return []string{"changed", "report"} }
 
 func (s resetStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
+		machineInput
 		resetChoices
-		Machine     string `json:"machine"`
-		Concurrency string `json:"concurrency"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -28,21 +27,17 @@ func (s resetStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Flight{}, err
 	}
 	return plugin.Flight{
-		Key: "reset/" + in.Cluster + "/" + in.Machine,
+		Key: in.key("reset"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := s.env.resetter(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, known := conductor.Cluster.Machine(in.Machine)
-			if !known {
-				return plugin.Result{}, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
-			}
-			limit, err := concurrency(in.Concurrency, conductor.Cluster)
+			machine, window, err := s.env.place(call, in.machineInput, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Reset(ctx, machine, options, s.env.windowFor(call, in.Cluster, limit), report)
+			outcome, err := conductor.Reset(ctx, machine, options, window, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

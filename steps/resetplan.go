@@ -7,13 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
 )
 
 // resetChoices are the parameters that all steps of a reset get.
 type resetChoices struct {
-	Cluster       string `json:"cluster"`
 	ClusterGone   string `json:"clusterGone"`
 	RemoveVolumes string `json:"removeVolumes"`
 }
@@ -36,10 +36,8 @@ func (resetPlanStep) Outputs() []string { return []string{"machines", "table", "
 
 func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
+		planInput
 		resetChoices
-		Machines    string `json:"machines"`
-		Concurrency string `json:"concurrency"`
-		DryRun      string `json:"dryRun"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -57,11 +55,8 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := conductor.Cluster.SelectNamed(in.Machines)
+		machines, err := in.selected(conductor.Cluster, (*config.Cluster).SelectNamed)
 		if err != nil {
-			return plugin.Result{}, err
-		}
-		if _, err := concurrency(in.Concurrency, conductor.Cluster); err != nil {
 			return plugin.Result{}, err
 		}
 		report(fmt.Sprintf("looking at %d machines", len(machines)))

@@ -16,8 +16,9 @@ func (resetVerifyStep) Outputs() []string { return []string{"table", "report"} }
 
 func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	var in struct {
-		resetChoices
+		Cluster  string `json:"cluster"`
 		Machines string `json:"machines"`
+		resetChoices
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err

@@ -99,8 +99,7 @@ func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (
 	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Detached = detached
-			conductor.Log = e.logger(call, cluster)
+			conductor.Follower = e.follower(call, cluster)
 		}
 		return conductor, err
 	})
@@ -122,8 +121,7 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Detached = detached
-			conductor.Log = e.logger(call, cluster)
+			conductor.Follower = e.follower(call, cluster)
 		}
 		return conductor, err
 	})
@@ -134,15 +132,19 @@ func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*
 	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Detached = detached
-			conductor.Log = e.logger(call, cluster)
+			conductor.Follower = e.follower(call, cluster)
 		}
 		return conductor, err
 	})
 }
 
-// detached says whether a cancellation only ends this process.
-func detached(cause error) bool { return errors.Is(cause, plugin.ErrDetach) }
+// follower sees the operations of a call through; when the plugin itself ends, they go on.
+func (e *Env) follower(call plugin.Call, cluster string) conduct.Follower {
+	return conduct.Follower{
+		Log:      e.logger(call, cluster),
+		Detached: func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) },
+	}
+}
 
 func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 	return e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/upgrade"
 )
@@ -40,8 +39,7 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 		return nil, err
 	}
 	conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
-	conductor.Detached = detached
-	conductor.Log = e.logger(call, in.Cluster)
+	conductor.Follower = e.follower(call, in.Cluster)
 	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
 		conductor.Version = in.Version
 	}
@@ -87,14 +85,6 @@ func (in upgradeInput) wave() (upgrade.Wave, error) {
 	return wave, nil
 }
 
-func (in upgradeInput) machine(conductor *upgrade.Conductor) (config.Machine, error) {
-	machine, known := conductor.Cluster.Machine(in.Machine)
-	if !known {
-		return machine, fmt.Errorf("cluster %q has no machine %q", in.Cluster, in.Machine)
-	}
-	return machine, nil
-}
-
 // upgradeStageStep has one machine receive all that its upgrade will need.
 type upgradeStageStep struct{ env *Env }
 
@@ -113,7 +103,7 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, err := in.machine(conductor)
+			machine, err := named(conductor.Cluster, in.Machine)
 			if err != nil {
 				return plugin.Result{}, err
 			}
@@ -149,7 +139,7 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, err := in.machine(conductor)
+			machine, err := named(conductor.Cluster, in.Machine)
 			if err != nil {
 				return plugin.Result{}, err
 			}
