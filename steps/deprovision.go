@@ -25,16 +25,11 @@ func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
 	if choices := []string{controlplane.RefuseMachines, controlplane.ResetMachines, controlplane.KeepMachines}; !slices.Contains(choices, in.Machines) {
 		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines, strings.Join(choices, ", "))
 	}
-	for _, choice := range []struct {
-		name, text string
-		into       *bool
-	}{{"force", in.Force, &options.Force}, {"keepVolumes", in.KeepVolumes, &options.KeepVolumes}, {"finalBackup", in.FinalBackup, &options.FinalBackup}} {
-		var err error
-		if *choice.into, err = yes(choice.name, choice.text); err != nil {
-			return options, err
-		}
-	}
-	return options, nil
+	err := choose(
+		choice{"force", in.Force, &options.Force}, choice{"keepVolumes", in.KeepVolumes, &options.KeepVolumes},
+		choice{"finalBackup", in.FinalBackup, &options.FinalBackup},
+	)
+	return options, err
 }
 
 // deprovisionFlight runs one part of a deprovision.

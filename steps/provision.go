@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/plugin"
@@ -66,11 +65,12 @@ func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Flight, err
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	if in.RenewCertificates != "" && in.RenewCertificates != "true" && in.RenewCertificates != "false" {
-		return plugin.Flight{}, fmt.Errorf("the parameter \"renewCertificates\" is %q: give true or false", in.RenewCertificates)
+	renew, err := yes("renewCertificates", in.RenewCertificates)
+	if err != nil {
+		return plugin.Flight{}, err
 	}
 	return provisionFlight(s.env, call, in.provisionInput, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-		outcome, err := p.Provision(ctx, in.RenewCertificates == "true", report)
+		outcome, err := p.Provision(ctx, renew, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -32,20 +32,12 @@ func (in removeChoices) read() (removal, error) {
 	if in.Drain == "" {
 		in.Drain = "true"
 	}
-	for _, choice := range []struct {
-		name, text string
-		into       *bool
-	}{
-		{"drain", in.Drain, &out.options.Drain}, {"force", in.Force, &out.force},
-		{"unreachable", in.Unreachable, &out.options.Unreachable}, {"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
-	} {
-		var err error
-		if *choice.into, err = yes(choice.name, choice.text); err != nil {
-			return out, err
-		}
-	}
-	if in.DrainTimeout == "" {
-		return out, nil
+	err := choose(
+		choice{"drain", in.Drain, &out.options.Drain}, choice{"force", in.Force, &out.force},
+		choice{"unreachable", in.Unreachable, &out.options.Unreachable}, choice{"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
+	)
+	if err != nil || in.DrainTimeout == "" {
+		return out, err
 	}
 	timeout, err := time.ParseDuration(in.DrainTimeout)
 	if err != nil || timeout <= 0 {

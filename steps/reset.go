@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"argosy.dev/argosy/pkg/plugin"
@@ -46,15 +45,4 @@ func (s resetStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			}}, nil
 		},
 	}, nil
-}
-
-// yes reads a parameter that is true or false; empty is false.
-func yes(name, text string) (bool, error) {
-	switch text {
-	case "true":
-		return true, nil
-	case "", "false":
-		return false, nil
-	}
-	return false, fmt.Errorf("the parameter %q is %q: give true or false", name, text)
 }

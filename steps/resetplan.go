@@ -20,11 +20,7 @@ type resetChoices struct {
 
 func (in resetChoices) read() (reset.Options, error) {
 	var options reset.Options
-	var err error
-	if options.ClusterGone, err = yes("clusterGone", in.ClusterGone); err != nil {
-		return options, err
-	}
-	options.RemoveVolumes, err = yes("removeVolumes", in.RemoveVolumes)
+	err := choose(choice{"clusterGone", in.ClusterGone, &options.ClusterGone}, choice{"removeVolumes", in.RemoveVolumes, &options.RemoveVolumes})
 	return options, err
 }
 
