@@ -11,12 +11,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/fleet"
@@ -75,17 +73,17 @@ func (p *place) rest() (*rest.Config, error) {
 	return restConfig, nil
 }
 
-// conductor opens everything; done closes the connections.
-func (p *place) conductor(ctx context.Context) (conductor *join.Conductor, done func(), err error) {
+// opened opens the cluster's machines for the work that open opens them for; done closes the connections.
+func opened[Conductor any](ctx context.Context, p *place, open func(context.Context, config.Source, fleet.HostKeys, fleet.Tools, string) (Conductor, error)) (conductor Conductor, done func(), err error) {
 	source, keys, err := p.open()
 	if err != nil {
-		return nil, nil, err
+		return conductor, nil, err
 	}
 	pool := ssh.NewPool()
-	conductor, err = fleet.Open(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
+	conductor, err = open(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
 	if err != nil {
 		pool.Close()
-		return nil, nil, err
+		return conductor, nil, err
 	}
 	return conductor, func() { pool.Close() }, nil
 }
@@ -124,7 +122,7 @@ func planCommand() *cobra.Command {
 		Short: "Inspect machines and say what a join would do with each, or why it can't, and what differs on nodes",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := where.conductor(command.Context())
+			conductor, done, err := opened(command.Context(), &where, fleet.Open)
 			if err != nil {
 				return err
 			}
@@ -201,7 +199,7 @@ does not stop the others. Running it again is safe and finishes what was interru
 machine at its next safe point.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := where.conductor(command.Context())
+			conductor, done, err := opened(command.Context(), &where, fleet.Open)
 			if err != nil {
 				return err
 			}
@@ -213,7 +211,7 @@ machine at its next safe point.`,
 			if dryRun {
 				return refusal(entries)
 			}
-			return joinAll(command.Context(), conductor, entries, concurrency, command.OutOrStdout())
+			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()), names(join.Work(entries), machineOf), conductor.Join)
 		},
 	}
 	where.flags(command)
@@ -223,53 +221,12 @@ machine at its next safe point.`,
 	return command
 }
 
-// joinAll joins what the plan has work for and returns an error that names those that failed.
-func joinAll(ctx context.Context, conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) error {
-	return each(ctx, conductor, entries, join.Work(entries), concurrency, out, conductor.Join)
+// jobOf is the work that a plan leaves.
+func jobOf(conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) job {
+	return job{cluster: conductor.Cluster, concurrency: concurrency, asked: len(entries), refused: names(join.Refused(entries), machineOf), out: out}
 }
 
-// bringing is what a conductor does with one machine.
-type bringing func(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (join.Outcome, error)
-
-// each has the machines of work worked on, and returns an error that names those that failed or were refused.
-func each(ctx context.Context, conductor *join.Conductor, entries, work []join.Entry, concurrency int, out io.Writer, do bringing) error {
-	terminal := newTerminal(out)
-	if concurrency <= 0 {
-		concurrency = conductor.Cluster.Fleet.Limits.Concurrency
-	}
-	window := conduct.NewWindow(concurrency)
-	var mu sync.Mutex
-	failed := names(join.Refused(entries))
-	var group errgroup.Group
-	for _, entry := range work {
-		machine, _ := conductor.Cluster.Machine(entry.Machine)
-		group.Go(func() error {
-			outcome, err := do(ctx, machine, window, func(text string) { terminal.progress(machine.Name, text) })
-			if err != nil {
-				terminal.line(machine.Name, err.Error())
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, machine.Name)
-				return nil
-			}
-			terminal.line(machine.Name, outcome.String())
-			return nil
-		})
-	}
-	_ = group.Wait()
-	if len(failed) > 0 {
-		return fmt.Errorf("%d of %d machines failed: %s", len(failed), len(entries), strings.Join(failed, ", "))
-	}
-	return nil
-}
-
-func names(entries []join.Entry) []string {
-	var names []string
-	for _, entry := range entries {
-		names = append(names, entry.Machine)
-	}
-	return names
-}
+func machineOf(entry join.Entry) string { return entry.Machine }
 
 // terminal prints one line at each new phase of a machine, and every few seconds of a long one, so that a log stays
 // readable with fifty machines.

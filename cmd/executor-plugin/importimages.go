@@ -5,16 +5,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/images"
-	"argosy.dev/argosy/pkg/ssh"
 )
 
 // importRequest is what an import by hand was asked for.
@@ -43,7 +40,7 @@ is damaged is named at the end; the others are imported. Ctrl-C stops each machi
   executor-plugin images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1`,
 		RunE: func(command *cobra.Command, args []string) error {
 			request.items = images.Split(strings.Join(args, " "))
-			conductor, done, err := where.importer(command.Context())
+			conductor, done, err := opened(command.Context(), &where, fleet.OpenImages)
 			if err != nil {
 				return err
 			}
@@ -56,21 +53,6 @@ is damaged is named at the end; the others are imported. Ctrl-C stops each machi
 	command.Flags().IntVar(&request.concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
 	command.Flags().BoolVar(&request.dryRun, "dry-run", false, "stop after the plan")
 	return command
-}
-
-// importer opens the cluster's machines; done closes the connections.
-func (p *place) importer(ctx context.Context) (conductor *images.Conductor, done func(), err error) {
-	source, keys, err := p.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	pool := ssh.NewPool()
-	conductor, err = fleet.OpenImages(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
-	if err != nil {
-		pool.Close()
-		return nil, nil, err
-	}
-	return conductor, func() { pool.Close() }, nil
 }
 
 // carryOut shows the plan and imports what machines lack.
@@ -92,43 +74,12 @@ func (r importRequest) carryOut(ctx context.Context, conductor *images.Conductor
 		}
 		return nil
 	}
-	return r.importAll(ctx, conductor, entries, out)
-}
-
-// importAll imports what the plan has work for and returns an error that names the machines that failed.
-func (r importRequest) importAll(ctx context.Context, conductor *images.Conductor, entries []images.Entry, out io.Writer) error {
-	limit := r.concurrency
-	if limit <= 0 {
-		limit = conductor.Cluster.Fleet.Limits.Concurrency
+	name := func(e images.Entry) string { return e.Machine }
+	work := job{
+		cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(entries),
+		refused: names(images.With(images.ActionRefuse, entries), name), out: out,
 	}
-	var mu sync.Mutex
-	var failed []string
-	for _, entry := range images.With(images.ActionRefuse, entries) {
-		failed = append(failed, entry.Machine)
-	}
-	terminal, window := newTerminal(out), conduct.NewWindow(limit)
-	importOne := func(machine config.Machine) {
-		outcome, err := conductor.Import(ctx, machine, r.items, window, func(text string) { terminal.progress(machine.Name, text) })
-		if err == nil {
-			terminal.line(machine.Name, outcome.String())
-			return
-		}
-		terminal.line(machine.Name, err.Error())
-		mu.Lock()
-		defer mu.Unlock()
-		failed = append(failed, machine.Name)
-	}
-	var group errgroup.Group
-	for _, entry := range images.With(images.ActionImport, entries) {
-		machine, _ := conductor.Cluster.Machine(entry.Machine)
-		group.Go(func() error {
-			importOne(machine)
-			return nil
-		})
-	}
-	_ = group.Wait()
-	if len(failed) > 0 {
-		return fmt.Errorf("%d of %d machines failed: %s", len(failed), len(entries), strings.Join(failed, ", "))
-	}
-	return nil
+	return each(ctx, work, names(images.With(images.ActionImport, entries), name), func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (images.Outcome, error) {
+		return conductor.Import(ctx, m, r.items, window, report)
+	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/join"
 )
 
@@ -19,7 +20,7 @@ configuration and arguments, labels and taints. Pods run on. Running it again fi
 are no nodes yet are left to join.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := where.conductor(command.Context())
+			conductor, done, err := opened(command.Context(), &where, fleet.Open)
 			if err != nil {
 				return err
 			}
@@ -31,7 +32,7 @@ are no nodes yet are left to join.`,
 			if dryRun {
 				return refusal(entries)
 			}
-			return each(command.Context(), conductor, entries, join.Differing(entries), concurrency, command.OutOrStdout(), conductor.Reconcile)
+			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()), names(join.Differing(entries), machineOf), conductor.Reconcile)
 		},
 	}
 	where.flags(command)

@@ -11,6 +11,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/remove"
 )
 
@@ -44,7 +45,7 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 			if request.timeout < 0 {
 				return usageError{errors.New("--drain-timeout is less than nothing")}
 			}
-			conductor, done, err := where.resetter(command.Context())
+			conductor, done, err := opened(command.Context(), &where, fleet.OpenReset)
 			if err != nil {
 				return err
 			}
@@ -100,7 +101,8 @@ func (r removeRequest) carryOut(ctx context.Context, conductor *remove.Conductor
 	if !r.confirmed {
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
-	err = eachOf(ctx, conductor.Cluster, machines, r.concurrency, out, func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (fmt.Stringer, error) {
+	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
+	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (remove.Outcome, error) {
 		return conductor.Remove(ctx, m, options, window, report)
 	})
 	if err != nil || len(remove.Work(entries)) == 0 {

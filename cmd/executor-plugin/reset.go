@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/reset"
-	"argosy.dev/argosy/pkg/ssh"
 )
 
 // resetRequest is what a reset by hand was asked for.
@@ -42,7 +38,7 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 			if err := sayWhich(request.machines); err != nil {
 				return err
 			}
-			conductor, done, err := where.resetter(command.Context())
+			conductor, done, err := opened(command.Context(), &where, fleet.OpenReset)
 			if err != nil {
 				return err
 			}
@@ -68,21 +64,6 @@ func sayWhich(machines string) error {
 	return nil
 }
 
-// resetter opens the cluster's machines; done closes the connections.
-func (p *place) resetter(ctx context.Context) (conductor *reset.Conductor, done func(), err error) {
-	source, keys, err := p.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	pool := ssh.NewPool()
-	conductor, err = fleet.OpenReset(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
-	if err != nil {
-		pool.Close()
-		return nil, nil, err
-	}
-	return conductor, func() { pool.Close() }, nil
-}
-
 // carryOut shows the plan, refuses when a machine is refused or nobody said yes, and resets the machines.
 func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, out io.Writer) error {
 	machines, err := conductor.Cluster.SelectNamed(r.machines)
@@ -104,37 +85,8 @@ func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, 
 	if !r.confirmed {
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
-	return eachOf(ctx, conductor.Cluster, machines, r.concurrency, out, func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (fmt.Stringer, error) {
+	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
+	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (reset.Outcome, error) {
 		return conductor.Reset(ctx, m, r.options, window, report)
 	})
-}
-
-// eachOf has machines leave, as many at once as concurrency says, and returns an error that names those that failed.
-func eachOf(ctx context.Context, cluster *config.Cluster, machines []config.Machine, concurrency int, out io.Writer, do func(context.Context, config.Machine, *conduct.Window, func(string)) (fmt.Stringer, error)) error {
-	if concurrency <= 0 {
-		concurrency = cluster.Fleet.Limits.Concurrency
-	}
-	terminal, window := newTerminal(out), conduct.NewWindow(concurrency)
-	var mu sync.Mutex
-	var failed []string
-	var group errgroup.Group
-	for _, machine := range machines {
-		group.Go(func() error {
-			outcome, err := do(ctx, machine, window, func(text string) { terminal.progress(machine.Name, text) })
-			if err != nil {
-				terminal.line(machine.Name, err.Error())
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, machine.Name)
-				return nil
-			}
-			terminal.line(machine.Name, outcome.String())
-			return nil
-		})
-	}
-	_ = group.Wait()
-	if len(failed) > 0 {
-		return fmt.Errorf("%d of %d machines failed: %s", len(failed), len(machines), strings.Join(failed, ", "))
-	}
-	return nil
 }
