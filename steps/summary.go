@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/remove"
 )
@@ -127,18 +127,9 @@ func summaryMessage(template string, machines []machineResult) string {
 }
 
 func summaryTable(machines []machineResult) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tRESULT\tMESSAGE")
+	table := conduct.NewTable("MACHINE", "RESULT", "MESSAGE")
 	for _, result := range machines {
-		for i, line := range strings.Split(result.Message, "\n") {
-			if i == 0 {
-				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", result.Machine, result.Phase, line)
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "\t\t%s\n", line)
-		}
+		table.Add(strings.Split(result.Message, "\n"), result.Machine, string(result.Phase))
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }

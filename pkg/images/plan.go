@@ -3,10 +3,6 @@ package images
 import (
 	"context"
 	"fmt"
-	"strings"
-	"text/tabwriter"
-
-	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
@@ -35,9 +31,6 @@ type Entry struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// planParallel is how many machines are looked at at once.
-const planParallel = 64
-
 // Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing argosy-node
 // there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an error of the plan.
 func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string, report func(string)) ([]Entry, error) {
@@ -51,16 +44,9 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items [
 		}
 	}
 	report(fmt.Sprintf("looking at %d machines", len(machines)))
-	entries := make([]Entry, len(machines))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(planParallel)
-	for i, machine := range machines {
-		group.Go(func() error {
-			entries[i] = c.planOne(ctx, machine, items)
-			return context.Cause(ctx)
-		})
-	}
-	return entries, group.Wait()
+	return conduct.LookAt(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+		return c.planOne(ctx, machine, items)
+	})
 }
 
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, items []string) Entry {
@@ -102,18 +88,9 @@ func With(action Action, entries []Entry) []Entry {
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tACTION\tWHAT")
+	table := conduct.NewTable("MACHINE", "ADDRESS", "ACTION", "WHAT")
 	for _, entry := range entries {
-		for i, reason := range entry.Reasons {
-			if i == 0 {
-				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Action, reason)
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "\t\t\t%s\n", reason)
-		}
+		table.Add(entry.Reasons, entry.Machine, entry.Address, string(entry.Action))
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }

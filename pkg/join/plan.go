@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
+	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -55,10 +54,6 @@ type Entry struct {
 	System string `json:"system,omitempty"`
 }
 
-// planParallel is how many machines are inspected at once: an inspection costs one SSH login and one exec, so only the
-// plugin's own memory bounds it.
-const planParallel = 64
-
 // Plan looks at every machine and says for each what Join would do. It touches none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report func(string)) ([]Entry, error) {
@@ -66,19 +61,12 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report 
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]Entry, len(machines))
-	done := make(chan string, len(machines))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(planParallel)
-	for i, machine := range machines {
-		group.Go(func() error {
-			entries[i] = c.planOne(ctx, machine, nodes[machine.NodeName])
-			done <- machine.Name
-			report(fmt.Sprintf("inspected %d of %d machines", len(done), len(machines)))
-			return context.Cause(ctx)
-		})
-	}
-	return entries, group.Wait()
+	var done atomic.Int64
+	return conduct.LookAt(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+		entry := c.planOne(ctx, machine, nodes[machine.NodeName])
+		report(fmt.Sprintf("inspected %d of %d machines", done.Add(1), len(machines)))
+		return entry
+	})
 }
 
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
@@ -207,21 +195,13 @@ func Refused(entries []Entry) []Entry { return withAction(entries, ActionRefuse)
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tACTION\tWHY")
+	table := conduct.NewTable("MACHINE", "ADDRESS", "ACTION", "WHY")
 	for _, entry := range entries {
-		for i, reason := range entry.Reasons {
-			if i == 0 {
-				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Action, reason)
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "\t\t\t%s\n", reason)
-		}
+		said := slices.Clone(entry.Reasons)
 		for _, override := range entry.Overrides {
-			_, _ = fmt.Fprintf(table, "\t\t\thas of its own %s\n", override)
+			said = append(said, "has of its own "+override)
 		}
+		table.Add(said, entry.Machine, entry.Address, string(entry.Action))
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }

@@ -2,12 +2,11 @@ package join
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 )
 
@@ -69,16 +68,13 @@ func Unsound(findings []Finding) []Finding {
 
 // FindingsTable prints findings for people.
 func FindingsTable(findings []Finding) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tNODE\tSTATE\tVERSION\tRUNTIME")
+	table := conduct.NewTable("MACHINE", "NODE", "STATE", "VERSION", "RUNTIME")
 	for _, f := range findings {
 		state := "Ready"
 		if len(f.Problems) > 0 {
 			state = strings.Join(f.Problems, "; ")
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.Machine, f.Node, state, f.Version, f.Runtime)
+		table.Add([]string{f.Runtime}, f.Machine, f.Node, state, f.Version)
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
-	"text/tabwriter"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/reset"
@@ -174,18 +173,9 @@ func those(entries []Entry, action Action) []Entry {
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tNODE\tACTION\tWHAT")
+	table := conduct.NewTable("MACHINE", "ADDRESS", "NODE", "ACTION", "WHAT")
 	for _, entry := range entries {
-		for i, reason := range entry.Reasons {
-			if i == 0 {
-				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Node, entry.Action, reason)
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "\t\t\t\t%s\n", reason)
-		}
+		table.Add(entry.Reasons, entry.Machine, entry.Address, entry.Node, string(entry.Action))
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }

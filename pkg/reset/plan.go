@@ -3,10 +3,7 @@ package reset
 import (
 	"context"
 	"fmt"
-	"strings"
-	"text/tabwriter"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -45,9 +42,6 @@ type Entry struct {
 	Unreached bool `json:"-"`
 }
 
-// planParallel is how many machines are looked at at once.
-const planParallel = 64
-
 // Plan looks at every machine and says for each what Reset would do. It touches none of them, beyond placing argosy-node
 // there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
@@ -55,16 +49,9 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]Entry, len(machines))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(planParallel)
-	for i, machine := range machines {
-		group.Go(func() error {
-			entries[i] = c.planOne(ctx, machine, nodes, options)
-			return context.Cause(ctx)
-		})
-	}
-	return entries, group.Wait()
+	return conduct.LookAt(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+		return c.planOne(ctx, machine, nodes, options)
+	})
 }
 
 // nodes are the cluster's by name, read once for all machines; none of a cluster that is gone.
@@ -147,18 +134,9 @@ func takenAway(phases []spec.Phase) []string {
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tADDRESS\tACTION\tWHAT")
+	table := conduct.NewTable("MACHINE", "ADDRESS", "ACTION", "WHAT")
 	for _, entry := range entries {
-		for i, reason := range entry.Reasons {
-			if i == 0 {
-				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", entry.Machine, entry.Address, entry.Action, reason)
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "\t\t\t%s\n", reason)
-		}
+		table.Add(entry.Reasons, entry.Machine, entry.Address, string(entry.Action))
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }

@@ -2,10 +2,9 @@ package reset
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"text/tabwriter"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 )
 
@@ -50,16 +49,13 @@ func Unsound(findings []Finding) []Finding {
 
 // FindingsTable prints findings for people.
 func FindingsTable(findings []Finding) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "MACHINE\tSTATE\tWHAT")
+	table := conduct.NewTable("MACHINE", "STATE", "WHAT")
 	for _, finding := range findings {
 		state, what := "left", finding.Proof
 		if len(finding.Problems) > 0 {
 			state, what = "not left", strings.Join(finding.Problems, "; ")
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", finding.Machine, state, what)
+		table.Add([]string{what}, finding.Machine, state)
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }
