@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"go.yaml.in/yaml/v3"
+
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -137,11 +139,38 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
 	}
+	if err := sameDriver(c); err != nil {
+		return false, "", err
+	}
 	moved, err := movedAway(ctx, c)
 	if err != nil {
 		return false, "", err
 	}
 	return true, fmt.Sprintf("the machine is node %s of this cluster already%s", j.NodeName, moved), nil
+}
+
+// sameDriver refuses to have the control groups of a node at work made in another way: the kubelet takes those of its pods
+// for lost then, and ends the pods.
+func sameDriver(c *node.Context) error {
+	known, _, err := knownSettings(c.Host)
+	if err != nil || known.ClusterConfig == "" {
+		return err
+	}
+	given := struct {
+		Driver string `yaml:"cgroupDriver"`
+	}{"systemd"}
+	if err := yaml.Unmarshal([]byte(known.ClusterConfig), &given); err != nil {
+		return fmt.Errorf("reading the kubelet-config in %q: %w", settingsFile, err)
+	}
+	j := c.Operation.Join
+	if given.Driver == j.Containerd.CgroupDriver {
+		return nil
+	}
+	return &node.Failure{
+		Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, with the cgroup driver %s, and the cluster's is %s now",
+			j.NodeName, given.Driver, j.Containerd.CgroupDriver)),
+		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (executor-plugin reset) and join it anew",
+	}
 }
 
 // movedAway looks at a node that knows the cluster by another address than the one of now. As long as the cluster answers
