@@ -4,9 +4,9 @@ package config
 // the value of all machines; Cluster.Settings says how the others are merged.
 type MachineJoin struct {
 	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
-	BinariesPath string `json:"binariesPath,omitempty" example:"/opt/kubernetes/bin"`
+	BinariesPath string `json:"binariesPath,omitempty" effect:"restarts containerd" example:"/opt/kubernetes/bin"`
 	// CNIBinariesPath instead of privateNodes.autoUpgrade.cniBinariesPath.
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty" example:"/opt/kubernetes/cni"`
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"restarts containerd" example:"/opt/kubernetes/cni"`
 	// PreInstallCommands run after those of all machines.
 	PreInstallCommands []string `json:"preInstallCommands,omitempty" example:"[\"apt-get install -y nfs-common\"]"`
 	// PreJoinCommands run after those of all machines.

@@ -107,9 +107,9 @@ type AutoUpgrade struct {
 	// BundleRepository is the URL below which <version>/kubernetes-<version>-<arch>.tar.gz lies.
 	BundleRepository string `json:"bundleRepository,omitempty" effect:"with the next workflow" at:"plugin" example:"https://bundles.example.com/kubernetes"`
 	// BinariesPath is where kubeadm, kubelet, containerd and the like live on a machine.
-	BinariesPath string `json:"binariesPath,omitempty" effect:"needs a rejoin" at:"machine" example:"/opt/kubernetes/bin"`
+	BinariesPath string `json:"binariesPath,omitempty" effect:"restarts containerd" at:"machine" example:"/opt/kubernetes/bin"`
 	// CNIBinariesPath is where CNI plugins live on a machine.
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"needs a rejoin" at:"machine" example:"/opt/kubernetes/cni"`
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"restarts containerd" at:"machine" example:"/opt/kubernetes/cni"`
 	// Concurrency is how many nodes are upgraded at once, as a number or as a percentage of those that are to be, rounded down,
 	// and 1 at least. upgrade.maxUnavailable of argosy.yaml holds instead of it.
 	Concurrency Amount `json:"concurrency,omitempty" example:"3"`

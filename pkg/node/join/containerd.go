@@ -80,6 +80,7 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 	}
 	s, err := containerdService(c.Host, c.Operation)
 	if errors.Is(err, errNoBundle) {
+		c.Differs(spec.Change{What: "service containerd", Effect: spec.RestartsContainerd})
 		return false, "containerd has to be set up", nil
 	}
 	if err != nil {
