@@ -47,6 +47,8 @@ var figures = []struct {
 	{"memory", (*bench).memory},
 	{"drift", (*bench).drift},
 	{"plan", (*bench).planMany},
+	{"upgrade-1", (*bench).upgradeOne},
+	{"waves", (*bench).waves},
 	{"submit", (*bench).submit},
 	{"provision", (*bench).provision},
 	{"provision-again", (*bench).provisionAgain},
