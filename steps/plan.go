@@ -70,7 +70,7 @@ func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report f
 }
 
 // urgency orders a plan by what people have to know first.
-var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionReconcile: 2, join.ActionMark: 3, join.ActionNothing: 4}
+var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionReconcile: 2, join.ActionMark: 3, join.ActionUpgrade: 4, join.ActionNothing: 5}
 
 // planResult fans out over the machines that have work and over those that were refused: each of these then fails in a
 // step of its own, by name, while the others finish. A dry run, which has no such steps, fails here.
@@ -102,6 +102,9 @@ func planMessage(entries, work, refused []join.Entry) string {
 	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries), len(join.AsWanted(entries)))
 	if len(differing) > 0 {
 		text += fmt.Sprintf(", %d are nodes that differ from the documents, which workflow reconcile puts right", len(differing))
+	}
+	if later := join.AtOtherVersion(entries); len(later) > 0 {
+		text += fmt.Sprintf(", %d are nodes at another version, which workflow upgrade is for", len(later))
 	}
 	if len(refused) == 0 {
 		return text

@@ -39,7 +39,11 @@ func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	result := planned(entries, append(join.Differing(entries), refused...))
 	result.Outputs["diff"] = boundTable(join.Diffs(entries))
 	lines := []string{fmt.Sprintf("%d of %d machines differ from the documents", len(differing), len(entries))}
-	if outside := len(entries) - len(differing) - len(refused) - len(join.AsWanted(entries)); outside > 0 {
+	later := join.AtOtherVersion(entries)
+	if len(later) > 0 {
+		lines[0] += fmt.Sprintf("; %d are at another version, which workflow upgrade is for", len(later))
+	}
+	if outside := len(entries) - len(differing) - len(refused) - len(later) - len(join.AsWanted(entries)); outside > 0 {
 		lines[0] += fmt.Sprintf("; %d are no nodes yet, which workflow join makes of them", outside)
 	}
 	for _, entry := range append(differing, refused...) {

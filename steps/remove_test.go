@@ -161,3 +161,11 @@ func TestTheSummaryOfARemovalSaysWhatIsLeftToDo(t *testing.T) {
 	assert.Equal(t, summaryMessage("remove", stuck), "0 of 1 machines removed\nm1 (Failed): a budget forbids it")
 	assert.Equal(t, summaryMessage("reset", left), "1 of 1 machines reset")
 }
+
+func TestASummaryTellsWhatWasLeftFromWhatWasDone(t *testing.T) {
+	machines := []machineResult{
+		{Machine: "m1", Phase: wfv1.NodeFailed, Message: "it was put back"},
+		{Machine: "m2", Phase: wfv1.NodeSucceeded}, {Machine: "m3", Phase: wfv1.NodeSkipped, Message: "halted after m1"},
+	}
+	assert.Equal(t, summaryMessage("upgrade", machines), "1 of 3 machines upgraded\nm1 (Failed): it was put back\nm3 (Skipped): halted after m1")
+}

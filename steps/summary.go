@@ -113,17 +113,19 @@ func summaryMessage(template string, machines []machineResult) string {
 	if len(machines) == 0 {
 		return "no machine needed work"
 	}
-	var failed []string
+	done, lines := 0, []string{""}
 	for _, result := range machines {
-		if result.failed() {
-			failed = append(failed, fmt.Sprintf("%s (%s): %s", result.Machine, result.Phase, result.Message))
+		if result.Phase == wfv1.NodeSucceeded {
+			done++
+			continue
 		}
+		lines = append(lines, fmt.Sprintf("%s (%s): %s", result.Machine, result.Phase, result.Message))
 	}
-	text := fmt.Sprintf("%d of %d machines %s", len(machines)-len(failed), len(machines), cmp.Or(succeeded[template], "done"))
-	if template == "remove" && len(failed) < len(machines) {
-		text += "; " + remove.Afterwards
+	lines[0] = fmt.Sprintf("%d of %d machines %s", done, len(machines), cmp.Or(succeeded[template], "done"))
+	if template == "remove" && done > 0 {
+		lines[0] += "; " + remove.Afterwards
 	}
-	return strings.Join(append([]string{text}, failed...), "\n")
+	return strings.Join(lines, "\n")
 }
 
 func summaryTable(machines []machineResult) string {

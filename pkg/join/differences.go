@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -16,6 +18,15 @@ var joiningPhases = []string{"pre-install", "pre-join", "kubeadm", "post-join"}
 func (s sight) joined(target *Target) bool {
 	record := s.facts.Record
 	return record != nil && record.ClusterUID == target.UID && record.NodeName == s.machine.NodeName
+}
+
+// atOtherVersion says whether the machine is a node that serves at another version than the conductor's.
+func (s sight) atOtherVersion(c *Conductor, node *corev1.Node) bool {
+	if node == nil || s.running() || !s.joined(c.Target) {
+		return false
+	}
+	runs := node.Status.NodeInfo.KubeletVersion
+	return runs == s.facts.Record.Version && runs != c.Version && notReady(node, runs) == ""
 }
 
 // onlyDiffers says whether the machine has joined, and nothing of what its plan wants belongs to joining.

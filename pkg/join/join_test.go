@@ -399,6 +399,8 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 		{"joined, differs", &fakeMachine{plan: differing(), facts: joinedFacts()}, marked, join.ActionReconcile, "differs from the documents: /etc/containerd/config.toml (restarts containerd)"},
 		{"joined, differs, not Ready", &fakeMachine{plan: differing(), facts: joinedFacts()}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "will do: containerd"},
 		{"joined, a command is left to run", &fakeMachine{plan: spec.Status{Total: 9, Phases: []spec.Phase{{Name: "post-join", Outcome: spec.Wanted}}}, facts: joinedFacts()}, marked, join.ActionJoin, "will do: post-join"},
+		{"joined, at another version", &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "a join does not change its version"}}, facts: at("v1.33.13")}, runs(markedNode("m1"), "v1.33.13"), join.ActionUpgrade, "is a Ready node at v1.33.13, and workflow upgrade takes it to v1.34.4"},
+		{"joined, of another version than its node", &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "a join does not change its version"}}, facts: at("v1.33.13")}, marked, join.ActionRefuse, "does not change its version"},
 		{"node gone", &fakeMachine{plan: held}, nil, join.ActionJoin, "its node is not in the cluster"},
 		{"node not Ready", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "container runtime is down"},
 		{"name taken", &fakeMachine{plan: wanted}, marked, join.ActionRefuse, `node name "m1" is taken`},
@@ -493,4 +495,18 @@ func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, len(machine.started), 0)
+}
+
+// at are the facts of a machine that joined at another version.
+func at(version string) spec.Facts {
+	facts := joinedFacts()
+	record := *facts.Record
+	record.Version = version
+	facts.Record = &record
+	return facts
+}
+
+func runs(node *corev1.Node, version string) *corev1.Node {
+	node.Status.NodeInfo.KubeletVersion = version
+	return node
 }

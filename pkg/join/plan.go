@@ -27,6 +27,9 @@ const (
 	// ActionReconcile: it is a Ready node, and something on it is not as the documents want it; see Changes. A join leaves
 	// it so.
 	ActionReconcile Action = "reconcile"
+	// ActionUpgrade: it is a Ready node at another version. A join and a reconciliation leave it so; workflow upgrade drains it
+	// first.
+	ActionUpgrade Action = "upgrade"
 	// ActionNothing: everything holds.
 	ActionNothing Action = "nothing"
 	// ActionRefuse: it can't be joined as it is; Reasons say why. Nothing will be touched.
@@ -84,6 +87,7 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *c
 // decide fills in the action:
 //
 //	machine's plan             | node in the cluster                | action
+//	any, has joined            | Ready at another version           | upgrade
 //	has problems               | any                                | refuse
 //	wants phases               | Ready, and the kubelet is not this machine's | refuse: the name is taken
 //	wants phases, has joined   | Ready at version                   | reconcile
@@ -97,6 +101,9 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 		entry.Changes = changesOf(plan)
 	}
 	switch {
+	case seen.atOtherVersion(c, node):
+		entry.Action, entry.Changes = ActionUpgrade, nil
+		entry.Reasons = []string{fmt.Sprintf("is a Ready node at %s, and workflow upgrade takes it to %s", node.Status.NodeInfo.KubeletVersion, c.Version)}
 	case plan.Error != nil:
 		entry.Action, entry.Reasons = ActionRefuse, conduct.Problems(plan.Error)
 	case conduct.Wants(plan):
@@ -189,6 +196,9 @@ func Differing(entries []Entry) []Entry { return withAction(entries, ActionRecon
 func withAction(entries []Entry, actions ...Action) []Entry {
 	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return !slices.Contains(actions, e.Action) })
 }
+
+// AtOtherVersion returns the machines of a plan that an upgrade is for.
+func AtOtherVersion(entries []Entry) []Entry { return withAction(entries, ActionUpgrade) }
 
 // Refused returns the machines of a plan that can't be joined as they are.
 func Refused(entries []Entry) []Entry { return withAction(entries, ActionRefuse) }

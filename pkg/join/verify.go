@@ -21,7 +21,7 @@ type Finding struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at the version, with its labels
+// Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its labels
 // and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
 func (c *Conductor) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
 	nodes, err := c.nodes(ctx)
@@ -46,7 +46,8 @@ func (c *Conductor) examine(machine config.Machine, node *corev1.Node) Finding {
 		return finding
 	}
 	finding.Version, finding.Runtime = node.Status.NodeInfo.KubeletVersion, node.Status.NodeInfo.ContainerRuntimeVersion
-	if reason := notReady(node, c.Version); reason != "" {
+	// That a machine has yet to be upgraded is no fault of a join.
+	if reason := notReady(node, finding.Version); reason != "" {
 		finding.Problems = append(finding.Problems, reason)
 	}
 	if _, missing := markPatch(node, machine.Labels, c.Cluster.Taints(machine)); len(missing) > 0 {

@@ -48,6 +48,8 @@ type site struct {
 	machines map[string]*fakeMachine
 	// forbidden are the pods that a budget holds.
 	forbidden []string
+	reported  string
+	then      func()
 
 	mu  sync.Mutex
 	log []string
@@ -189,8 +191,15 @@ func (s *site) upgrade(ctx context.Context, t *testing.T, name string, in upgrad
 	t.Helper()
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
-	return s.Conductor.Upgrade(ctx, machine, in, func(string) {})
+	return s.Conductor.Upgrade(ctx, machine, in, func(text string) {
+		if s.then != nil && strings.Contains(text, s.reported) {
+			s.then()
+		}
+	})
 }
+
+// when has something done as soon as an upgrade reports something.
+func (s *site) when(reported string, then func()) { s.reported, s.then = reported, then }
 
 // fakeMachine answers as argosy-node would. Its node follows it.
 type fakeMachine struct {

@@ -32,14 +32,15 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 	if err == nil && version != "" {
 		_, err = w.backInService(ctx, version, serving, w.report, w.report)
 	}
+	// What has become of the machine comes first: of a long message only the beginning is shown.
 	if err != nil {
-		return fmt.Errorf("%w\nand it could not be put back: %w\nnode %s stays cordoned; mend the machine and submit again", failure, err, w.machine.NodeName)
+		return fmt.Errorf("it could not be put back, and node %s stays cordoned; mend the machine and submit again: %w\nit was to be put back because of: %w", w.machine.NodeName, err, failure)
 	}
-	if version != "" {
-		w.outcome.RolledBack = true
-		failure = fmt.Errorf("%w\nthe machine was put back and is Ready at %s", failure, version)
+	if version == "" {
+		return w.giveBack(ctx, failure)
 	}
-	return w.giveBack(ctx, failure)
+	w.outcome.RolledBack = true
+	return fmt.Errorf("%w: %w", w.giveBack(ctx, fmt.Errorf("it was put back and is Ready at %s", version)), failure)
 }
 
 // putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.

@@ -90,6 +90,15 @@ func older(t *testing.T, machines ...string) {
 	assert.Equal(t, kubelets(t), at(lab.Version, machines...))
 }
 
+// servesOn has the workload spread over all nodes again, one of its pods on machine: those that were evicted stay where they
+// went.
+func servesOn(t *testing.T, machine string) {
+	t.Helper()
+	inside(t, harbour.Provisioned, "rollout", "restart", "deployment/web")
+	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout=180s")
+	assert.Assert(t, inside(t, harbour.Provisioned, "get", "pods", "-l", "app=web", "--field-selector=spec.nodeName="+machine, "-o", "name") != "")
+}
+
 // upgraded submits an upgrade that is expected to take all machines along.
 func upgraded(t *testing.T, parameters ...string) *wfv1.Workflow {
 	t.Helper()
@@ -179,7 +188,7 @@ func haltsAfterItsCanary(t *testing.T) {
 	w := run(t, harbour.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message := stepOf(t, w, "m2").Message
-	assert.Assert(t, strings.Contains(message, "this kubelet can't start") && strings.Contains(message, "was put back and is Ready at "+lab.OlderVersion), message)
+	assert.Assert(t, strings.Contains(message, "this kubelet can't start") && strings.Contains(message, "it was put back and is Ready at "+lab.OlderVersion+"; node m2 takes pods again"), message)
 	for _, machine := range []string{"m1", "m3"} {
 		left := stepOf(t, w, machine)
 		assert.Equal(t, left.Phase, wfv1.NodeSkipped)
@@ -197,6 +206,7 @@ func haltsAfterItsCanary(t *testing.T) {
 func obeysItsDrainPolicy(t *testing.T) {
 	defer policy(t, nil)
 	older(t, "m1")
+	servesOn(t, "m1")
 	inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
 	defer inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
 	with := func(onTimeout string) *wfv1.Workflow {
@@ -251,6 +261,7 @@ func upgradesByPod(t *testing.T) {
 // submit; and that no node stays cordoned where the workflow is over.
 func survives(t *testing.T, fault, phase string) {
 	older(t, "m1")
+	servesOn(t, "m1")
 	name := submitTo(t, harbour.Provisioned, "upgrade")
 	reachesInUpgrade(t, name, phase)
 	strikes[fault](t, name)

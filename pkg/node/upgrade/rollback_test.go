@@ -230,7 +230,7 @@ func TestWhatAJoinChangedAfterARollbackIsNotTakenBack(t *testing.T) {
 	m.succeeds(spec.KindRollback)
 
 	older.KubernetesVersion, older.Bundle = record.Version, spec.Bundle{Name: "x.tar.gz", SHA256: record.Bundle}
-	older.Containerd.CgroupDriver = "cgroupfs"
+	older.Registration.KubeletExtraArgs = []spec.Arg{{Name: "v", Value: "4"}}
 	m.succeeds(spec.KindJoin)
 	*m.join = wanted
 	m.allHeld(spec.KindRollback)
