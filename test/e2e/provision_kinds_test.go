@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,26 +31,6 @@ func village(t *testing.T, vcluster func(document map[string]any), machines ...s
 		}
 	})
 	return cluster
-}
-
-func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
-	cluster := village(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
-	message := refused(t, run(t, cluster, "provision"), "control-plane")
-	assert.Assert(t, strings.Contains(message, "install/rbac/node-port"), message)
-
-	kubectl(t, "apply", "-k", filepath.Join(the.Source, "install", "rbac", "node-port"))
-	kubectl(t, "create", "clusterrolebinding", "argosy-node-reader-team-c", "--clusterrole=argosy-node-reader", "--serviceaccount=team-c:argosy-executor-plugin")
-	t.Cleanup(func() {
-		_, _ = the.Kubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
-	})
-	endpoint := output(t, provision(t, cluster), "endpoint")
-	port, err := cluster.Kubectl(t.Context(), "get", "service", "team-c", "-o", `jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
-	assert.NilError(t, err)
-	assert.Equal(t, endpoint, "10.117.0.10:"+port)
-
-	joinAll(t, cluster)
-	soon(t, cluster, "True", "get", "node", "m5", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-	soon(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy") // through konnectivity's node port
 }
 
 // keptInPostgreSQL is a cluster whose state is in a database of the lab's.

@@ -93,31 +93,6 @@ func TestAMachineIsRemovedWithinItsPodsBudgetAndIsAsItWas(t *testing.T) {
 	assertJoined(t, "m1")
 }
 
-func TestABudgetThatForbidsItKeepsTheMachine(t *testing.T) {
-	pair(t)
-	guarded(t, "only", "1")
-	pod := team(t, "get", "pods", "-l", "app=only", "-o", "jsonpath={.items[0].metadata.uid}")
-	const blocked = "of Deployment only (PDB only allows none: 1 healthy, 1 needed)"
-
-	w := leaves(t, "remove", "machines=m1", "dryRun=true")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, blocked), describe(w))
-
-	for _, before := range []bool{false, true} {
-		if before {
-			team(t, "cordon", "m1")
-		}
-		w = leaves(t, "remove", "machines=m1", "drainTimeout=10s")
-		assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-		message := stepOf(t, w, "m1").Message
-		assert.Assert(t, strings.Contains(message, "after 10s 1 of") && strings.Contains(message, blocked), message)
-		assert.Equal(t, strings.Contains(message, "node m1 takes pods again"), !before, message)
-		assert.Equal(t, cordoned(t, "m1"), before)
-		assert.Assert(t, isReady(readNode(t, "m1")))
-	}
-	assert.Equal(t, team(t, "get", "pods", "-l", "app=only", "-o", "jsonpath={.items[0].metadata.uid}"), pod)
-}
-
 func TestWhatTakesMachinesAwayIsToldWhich(t *testing.T) {
 	for _, template := range []string{"remove", "reset"} {
 		w := leaves(t, template, "machines=")

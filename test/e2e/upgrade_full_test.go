@@ -26,6 +26,7 @@ func TestUpgradesThroughEveryFault(t *testing.T) {
 	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
 	t.Run("two that are submitted at once do the work once", excludesAnother)
 	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
+	t.Run("a person stops it between two waves, or lets it go on", asksForApproval)
 	t.Run("by a schedule", followsItsSchedule)
 	for _, phase := range []string{"drain", "kubeadm", "healthy"} {
 		for _, fault := range slices.Sorted(maps.Keys(strikes)) {
@@ -109,6 +110,33 @@ func followsItsSchedule(t *testing.T) {
 	policy(t, nil)
 	w = fired(1)
 	remove()
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func asksForApproval(t *testing.T) {
+	older(t, "m1", "m2")
+	defer policy(t, nil)
+	policy(t, map[string]any{"upgrade.approval": "always"})
+	answered := func(decision string) *wfv1.Workflow {
+		name := submitTo(t, harbour.Provisioned, "upgrade")
+		within(t, 2*patience, "the workflow asks", func() bool {
+			out, err := harbour.Kubectl(t.Context(), "get", "workflow", name, "-o", `jsonpath={range .status.nodes.*}{.type} {.phase} {.displayName}{"\n"}{end}`)
+			return err == nil && strings.Contains(out, "Suspend Running approve")
+		}, func() string { return kubelets(t) })
+		if decision != "" {
+			_, err := harbour.Argo(t.Context(), "node", "set", name, "--output-parameter", "decision="+decision, "--node-field-selector", "displayName=approve")
+			assert.NilError(t, err)
+		}
+		_, err := harbour.Argo(t.Context(), "resume", name, "--node-field-selector", "displayName=approve")
+		assert.NilError(t, err)
+		return endOf(t, harbour.Provisioned, name)
+	}
+	w := answered("stop")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version, "m2"))
+	older(t, "m1", "m2")
+	w = answered("")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
 }
