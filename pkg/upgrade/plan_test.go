@@ -90,3 +90,12 @@ func TestMachinesThatWereNotUpgradedFailTheVerification(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, said, "2 of 2 machines are Ready at v1.34.4")
 }
+
+func TestWhereNothingIsToDoPercentagesAreOfNothing(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Cluster.Fleet.Upgrade.WaveSize, s.Cluster.Fleet.Upgrade.MaxUnavailable = "10%", "25%"
+	s.machines["m1"].runs(after)
+	plan, err := s.Plan(t.Context(), nil, func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, plan.Work(), 0)
+}
