@@ -23,6 +23,7 @@ import (
 func TestUpgradesThroughEveryFault(t *testing.T) {
 	harbourStands(t)
 	upgraded(t, "version="+lab.Version)
+	t.Run("a budget that forbids it is named, and what the policy says is done", obeysItsDrainPolicy)
 	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
 	t.Run("two that are submitted at once do the work once", excludesAnother)
 	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
@@ -137,6 +138,32 @@ func asksForApproval(t *testing.T) {
 	assert.Equal(t, kubelets(t), at(lab.Version, "m2"))
 	older(t, "m1", "m2")
 	w = answered("")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func obeysItsDrainPolicy(t *testing.T) {
+	defer policy(t, nil)
+	older(t, "m1")
+	servesOn(t, "m1")
+	inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
+	defer inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
+	with := func(onTimeout string) *wfv1.Workflow {
+		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s", "onDrainTimeout": onTimeout}}})
+		return run(t, harbour.Provisioned, "upgrade")
+	}
+	w := with("stop")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	message := stepOf(t, w, "m1").Message
+	assert.Assert(t, strings.Contains(message, "of Deployment web (PDB web allows none") && strings.Contains(message, "node m1 takes pods again"), message)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+
+	w = with("skip")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, stepOf(t, w, "m1").Phase, wfv1.NodeSkipped)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+
+	w = with("force")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
 }
