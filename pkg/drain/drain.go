@@ -104,6 +104,19 @@ func (d Drainer) helper(ctx context.Context) *kubedrain.Helper {
 	}
 }
 
+// endsWithin is how long a pod may take to be gone beyond its grace period.
+const endsWithin = 30 * time.Second
+
+func longestGrace(pods []corev1.Pod) time.Duration {
+	longest := int64(0)
+	for _, pod := range pods {
+		if grace := pod.Spec.TerminationGracePeriodSeconds; grace != nil {
+			longest = max(longest, *grace)
+		}
+	}
+	return time.Duration(longest) * time.Second
+}
+
 // OwnLabel marks pods of Argosy's that work on a node while it is drained: they end by themselves.
 const OwnLabel = "argosy.dev/works-on-node"
 
@@ -198,6 +211,8 @@ func (d Drainer) Delete(ctx context.Context, node string, report func(string)) (
 	report(fmt.Sprintf("deleting %d pods that did not leave: %s", len(pods), named(pods, nameOf)))
 	helper := d.helper(ctx)
 	helper.DisableEviction = true
+	// The drain's own time is used up. Pods that were told to end end within their grace, unless their kubelet is gone.
+	helper.Timeout = max(d.Policy.Timeout.Duration, longestGrace(pods)+endsWithin)
 	if err := helper.DeleteOrEvictPods(pods); err != nil {
 		return 0, fault.As(fault.Permanent, fmt.Errorf("deleting the pods of node %s: %w", node, err))
 	}

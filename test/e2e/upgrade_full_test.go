@@ -147,7 +147,9 @@ func obeysItsDrainPolicy(t *testing.T) {
 	older(t, "m1")
 	servesOn(t, "m1")
 	inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
-	defer inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
+	defer func() {
+		inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
+	}()
 	with := func(onTimeout string) *wfv1.Workflow {
 		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s", "onDrainTimeout": onTimeout}}})
 		return run(t, harbour.Provisioned, "upgrade")
