@@ -56,7 +56,7 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 	done; test -z "$$failed" || { echo "these found something:$$failed"; exit 1; }; }
 
 .PHONY: e2e
-e2e: build image ## the lab end to end: provisioning, joins, faults, bad input on real machines (root)
+e2e: build image ## the lab end to end: provisioning, joins, upgrades, faults, bad input on real machines (root)
 	go test -count=1 -timeout 80m -v ./test/e2e/...
 
 .PHONY: e2e-full
