@@ -3,12 +3,14 @@ package upgrade
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/fault"
@@ -19,13 +21,7 @@ import (
 // the node is not drained, have to be so again.
 func (c *Conductor) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
 	pods, err := c.podsOf(ctx, node)
-	var ready []corev1.Pod
-	for _, pod := range pods {
-		if isReady(pod) {
-			ready = append(ready, pod)
-		}
-	}
-	return ready, err
+	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return !isReady(pod) }), err
 }
 
 func (c *Conductor) podsOf(ctx context.Context, node string) ([]corev1.Pod, error) {
@@ -38,14 +34,7 @@ func (c *Conductor) podsOf(ctx context.Context, node string) ([]corev1.Pod, erro
 	return list.Items, nil
 }
 
-func isReady(pod corev1.Pod) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue && pod.DeletionTimestamp == nil
-		}
-	}
-	return false
-}
+func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podutils.IsPodReady(&pod) }
 
 // backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so for
 // upgrade.minReady without a break. It returns the node.
@@ -104,7 +93,8 @@ func (c *Conductor) notServing(ctx context.Context, name, version string, served
 	}
 	var missing []string
 	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil && !isReady(pod) && wasAmong(served, pod) {
+		served := slices.ContainsFunc(served, func(one corev1.Pod) bool { return one.UID == pod.UID })
+		if served && pod.DeletionTimestamp == nil && !isReady(pod) {
 			missing = append(missing, pod.Namespace+"/"+pod.Name)
 		}
 	}
@@ -116,12 +106,3 @@ func (c *Conductor) notServing(ctx context.Context, name, version string, served
 
 // mostNamed bounds a list in a message, of which Argo keeps 1 KiB.
 const mostNamed = 5
-
-func wasAmong(served []corev1.Pod, pod corev1.Pod) bool {
-	for _, one := range served {
-		if one.UID == pod.UID {
-			return true
-		}
-	}
-	return false
-}

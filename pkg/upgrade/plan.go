@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -78,15 +78,11 @@ func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, report fu
 	if err := rollout.CheckTarget(plan.ControlPlane, plan.Version, c.Cluster.Hosted(), machines); err != nil {
 		return plan, err
 	}
-	policy, err := c.policy().In(takingPart(machines, c.Version))
+	waves, err := rollout.Make(machines, c.policy())
 	if err != nil {
 		return plan, err
 	}
-	waves, err := rollout.Make(machines, policy)
-	if err != nil {
-		return plan, err
-	}
-	plan.Waves = wavesOf(waves, policy, c.Cluster)
+	plan.Waves = wavesOf(waves, c.Cluster)
 	plan.Warnings = c.deprecations(ctx, plan)
 	plan.Entries, err = c.entries(ctx, waves, plan, nodes, report)
 	return plan, err
@@ -104,24 +100,13 @@ func (c *Conductor) policy() rollout.Policy {
 // maxWaves keeps a rollout, which is a recursion of its workflow's template with two levels a wave, within Argo's depth of 100.
 const maxWaves = 40
 
-// takingPart counts the machines that a rollout has something to do for.
-func takingPart(machines []rollout.Machine, version string) int {
-	count := 0
-	for _, machine := range machines {
-		if machine.Skip == "" && machine.Version != "" && machine.Version != version {
-			count++
-		}
-	}
-	return count
-}
-
-func wavesOf(plan rollout.Plan, policy rollout.Policy, cluster *config.Cluster) []Wave {
+func wavesOf(plan rollout.Plan, cluster *config.Cluster) []Wave {
 	waves := make([]Wave, 0, len(plan.Waves))
 	for _, wave := range plan.Waves {
 		first, _ := cluster.Machine(wave.Machines[0])
 		waves = append(waves, Wave{
 			Name: wave.Name, Machines: wave.Machines, Canary: cluster.Canary(first),
-			MaxUnavailable: policy.MaxUnavailable.IntValue(), FailureBudget: policy.FailureBudget.IntValue(),
+			MaxUnavailable: plan.MaxUnavailable, FailureBudget: plan.FailureBudget,
 		})
 	}
 	return waves
@@ -256,28 +241,18 @@ func (p Plan) String() string {
 
 // Table prints the plan for people, a machine a line, further reasons beneath.
 func (p Plan) Table() string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "WAVE\tMACHINE\tFROM\tTO\tWHAT")
+	table := conduct.NewTable("WAVE", "MACHINE", "FROM", "TO", "WHAT")
 	for _, entry := range p.Entries {
-		to := p.Version
+		to, said := p.Version, entry.Reasons
 		if entry.Wave == "" {
 			to = entry.From
 		}
-		reasons := entry.Reasons
-		if len(reasons) == 0 {
-			reasons = []string{""}
+		if len(said) == 0 {
+			said = []string{""}
 		}
-		for i, reason := range reasons {
-			if i == 0 {
-				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", entry.Wave, entry.Machine, entry.From, to, reason)
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "\t\t\t\t%s\n", reason)
-		}
+		table.Add(said, entry.Wave, entry.Machine, entry.From, to)
 	}
-	_ = table.Flush()
-	return text.String()
+	return table.String()
 }
 
 // LatestPatch is the newest patch, in the bundle repository, of the minor version that the control plane runs. Repositories have

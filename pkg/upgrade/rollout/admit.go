@@ -72,6 +72,15 @@ func Admit(plan Plan, machines []Machine, policy Policy, name string) Decision {
 	return s.room(self, wave)
 }
 
+// Halted says after which failures nothing more is begun; it is empty while there may be more.
+func Halted(plan Plan, machines []Machine, policy Policy) string {
+	limits, err := policy.limits(plan.size())
+	if err != nil {
+		return err.Error()
+	}
+	return situation{plan, index(machines), machines, limits}.halted()
+}
+
 // situation is what is asked about.
 type situation struct {
 	plan     Plan

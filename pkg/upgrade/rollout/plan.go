@@ -36,6 +36,7 @@ func Make(machines []Machine, policy Policy) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	plan.MaxUnavailable, plan.FailureBudget = limits.unavailable, limits.failures
 	plan.Waves, err = inWaves(taking, limits)
 	return plan, err
 }

@@ -84,6 +84,8 @@ type Plan struct {
 	Skipped []Left
 	// Held are the machines that run the target version as they should; by name.
 	Held []string
+	// MaxUnavailable and FailureBudget of the policy, in machines.
+	MaxUnavailable, FailureBudget int
 }
 
 // Wave is a number of machines between two gates.
