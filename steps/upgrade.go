@@ -96,6 +96,10 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
+	wave, err := in.wave()
+	if err != nil {
+		return plugin.Flight{}, err
+	}
 	return plugin.Flight{
 		Key: "upgrade-stage/" + in.Cluster + "/" + in.Machine,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
@@ -108,11 +112,11 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 				return plugin.Result{}, err
 			}
 			window := s.env.windowFor(call, in.Cluster, conductor.Cluster.Fleet.Limits.Concurrency)
-			outcome, err := conductor.Stage(ctx, machine, window, report)
+			staged, err := conductor.Stage(ctx, machine, wave, window, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.Staged(), Outputs: map[string]string{"report": encode(outcome)}}, nil
+			return plugin.Result{Phase: phaseOf(staged.Left), Message: staged.String(), Outputs: map[string]string{"report": encode(staged)}}, nil
 		},
 	}, nil
 }
@@ -147,16 +151,20 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			phase := plugin.Succeeded
-			if outcome.Left != "" {
-				phase = plugin.Skipped
-			}
-			return plugin.Result{Phase: phase, Message: outcome.String(), Outputs: map[string]string{
+			return plugin.Result{Phase: phaseOf(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
 				"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
 				"unavailable": fmt.Sprintf("%.1f", outcome.Unavailable), "report": encode(outcome),
 			}}, nil
 		},
 	}, nil
+}
+
+// phaseOf a machine that was left as it is, where left says why.
+func phaseOf(left string) plugin.Phase {
+	if left != "" {
+		return plugin.Skipped
+	}
+	return plugin.Succeeded
 }
 
 // upgradeGateStep says what lies between a wave and the next one.

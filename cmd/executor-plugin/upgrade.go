@@ -122,8 +122,8 @@ const cleanTimeout = 5 * time.Minute
 func throughWave(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave, terminal *terminal) []string {
 	window := conduct.NewWindow(conductor.Cluster.Fleet.Limits.Concurrency)
 	forEach(conductor, wave.Machines, terminal, func(machine config.Machine, report func(string)) (string, error) {
-		outcome, err := conductor.Stage(ctx, machine, window, report)
-		return outcome.Staged(), err
+		staged, err := conductor.Stage(ctx, machine, wave, window, report)
+		return staged.String(), err
 	})
 	return forEach(conductor, wave.Machines, terminal, func(machine config.Machine, report func(string)) (string, error) {
 		outcome, err := conductor.Upgrade(ctx, machine, wave, report)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // Gate is what lies between a wave and the next one.
@@ -24,12 +23,8 @@ func (c *Conductor) After(ctx context.Context, wave Wave) (Gate, error) {
 	if err != nil {
 		return Gate{}, err
 	}
-	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, nil)}}}
-	if halted := rollout.Halted(plan, machines, wave.policy(c.Version)); halted != "" {
-		return Gate{Halted: halted}, nil
-	}
-	if closed := c.closed(); closed != "" {
-		return Gate{Halted: closed}, nil
+	if ended := c.ended(machines, wave); ended != "" {
+		return Gate{Halted: ended}, nil
 	}
 	policy := c.Cluster.Fleet.Upgrade
 	return Gate{

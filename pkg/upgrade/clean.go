@@ -3,13 +3,11 @@ package upgrade
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
@@ -22,7 +20,7 @@ import (
 // Verify says of each machine that takes part whether its node is Ready at the conductor's version and takes pods. It is an
 // error, which names them, where some are not.
 func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
-	machines, nodes, err := c.snapshot(ctx, chosen, metav1.Now().Time)
+	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return "", err
 	}
@@ -62,20 +60,28 @@ func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
 }
 
 // Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and lets it
-// take pods again; and it gives the Lease back. It says what it did, and names in its error what it could not mend.
+// take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of another rollout
+// that is at work are left to it. It says what it did, and names in its error what it could not mend.
 func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, error) {
-	list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err := c.idle(ctx, report); err != nil {
+		return nil, err
+	}
+	other, err := c.other(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
+		return nil, err
+	}
+	nodes, err := c.nodes(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var done, failed []string
 	for _, machine := range c.Cluster.Fleet.Machines {
-		at := slices.IndexFunc(list.Items, func(n corev1.Node) bool { return n.Name == machine.NodeName })
-		if at < 0 || list.Items[at].Annotations[drain.CordonedBy] != operation {
+		node := nodes[machine.NodeName]
+		if node == nil || node.Annotations[drain.CordonedBy] != operation || other != "" && stateOf(node).Rollout == other {
 			continue
 		}
 		report("node " + machine.NodeName + " was left cordoned")
-		said, err := c.settle(ctx, machine, &list.Items[at], report)
+		said, err := c.settle(ctx, machine, node, report)
 		c.letGo(ctx, machine)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
@@ -103,7 +109,7 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 	}
 	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
 	if seen.Running() || !conduct.Wants(seen.Facts().Plan) {
-		if err := w.upgrade(ctx, nil); err == nil {
+		if err := w.upgrade(ctx, seen, nil); err == nil {
 			if err := w.uncordon(ctx); err != nil {
 				return "", err
 			}

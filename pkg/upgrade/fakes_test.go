@@ -206,6 +206,8 @@ type fakeMachine struct {
 	*site
 	name, version string
 	staged        bool
+	// asked is how often somebody has looked at it.
+	asked int
 	// kept is what it was before its last upgrade.
 	kept string
 	// refuses is why it can't be upgraded; inspectErr why it can't be asked.
@@ -221,6 +223,7 @@ type fakeMachine struct {
 }
 
 func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
+	m.asked++
 	if m.inspectErr != nil {
 		return spec.Facts{}, m.inspectErr
 	}

@@ -15,7 +15,9 @@ import (
 )
 
 // The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal they
-// come. It is not given back between two machines, and expires by itself when nobody renews it.
+// come. It is not given back between two machines, and expires by itself when nobody renews it. client-go's leader election
+// would wait a whole life of each Lease that it finds, also of one that expired long ago, and ends what it runs when it loses
+// it, which must not be done to a machine that is half upgraded.
 const (
 	leaseName   = "argosy-upgrade"
 	leaseLife   = 60 * time.Second
@@ -59,7 +61,7 @@ func (c *Conductor) tryHold(ctx context.Context) (release func(), err error) {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
 	if c.lease.holders == 0 {
-		if err := c.acquire(ctx); err != nil {
+		if err := c.retrying(ctx, quiet, c.acquire); err != nil {
 			return nil, err
 		}
 		renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -126,6 +128,42 @@ func heldByOther(held *coordination.Lease, own string, now time.Time) bool {
 		return false
 	}
 	return now.Sub(renewed.Time) < leaseLife
+}
+
+// idle waits until no machine is at work in this process.
+func (c *Conductor) idle(ctx context.Context, report func(string)) error {
+	for {
+		c.lease.mu.Lock()
+		holders := c.lease.holders
+		c.lease.mu.Unlock()
+		if holders == 0 {
+			return nil
+		}
+		report(fmt.Sprintf("waiting for %d machines that are at work", holders))
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+// other is the rollout that is at work on the cluster, if it is not this one; "" when none is.
+func (c *Conductor) other(ctx context.Context) (other string, err error) {
+	err = c.retrying(ctx, quiet, func(ctx context.Context) error {
+		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading Lease %s/%s: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))
+		}
+		if heldByOther(held, c.Rollout, time.Now()) {
+			other = *held.Spec.HolderIdentity
+		}
+		return nil
+	})
+	return other, err
 }
 
 // yield gives the Lease back at the end of a rollout.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -44,12 +45,20 @@ type way struct {
 // run is the whole way. What it meets decides what is left to do:
 //
 //	machine's upgrade     node                                   what is done
+//	not begun             nothing of its wave is begun any more  nothing, and nobody asks it
 //	can't be carried out  any                                    fails, and nothing is touched
 //	all holds             Ready at the version, takes pods       nothing
 //	all holds             otherwise                              waits for it, and uncordons
 //	runs                  any                                    is followed, and on as below
 //	wants phases          any                                    admission, stage, cordon, drain, upgrade, gate, uncordon
 func (w *way) run(ctx context.Context, wave Wave) error {
+	left, err := w.c.over(ctx, w.machine, wave)
+	if err != nil {
+		return err
+	}
+	if left != "" {
+		return w.failed(ctx, errLeft{left})
+	}
 	seen, node, err := w.look(ctx)
 	if err != nil {
 		return w.failed(ctx, err)
@@ -69,11 +78,7 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 		return w.failed(ctx, err)
 	}
 	defer release()
-	err = w.disrupt(ctx, seen, node)
-	if err == nil {
-		err = w.c.note(ctx, w.machine.NodeName, state{State: rollout.Succeeded})
-	}
-	return w.failed(ctx, err)
+	return w.failed(ctx, w.disrupt(ctx, seen))
 }
 
 // look looks at the machine and its node, within the budget for transient errors.
@@ -120,17 +125,21 @@ func (w *way) failed(ctx context.Context, err error) error {
 const noteTimeout = 5 * time.Second
 
 // disrupt takes the node out of service, has its machine upgraded, and brings it back.
-func (w *way) disrupt(ctx context.Context, seen join.Sight, node *corev1.Node) error {
+func (w *way) disrupt(ctx context.Context, seen join.Sight) error {
 	if !seen.Running() && wantsBundle(seen) {
-		staged, err := w.c.Stage(ctx, w.machine, conduct.NewWindow(1), w.report)
+		staged, err := w.c.stage(ctx, w.machine, conduct.NewWindow(1), w.report)
 		if err != nil {
 			return err
 		}
 		w.outcome.Phases = staged.Phases
+		if seen, _, err = w.look(ctx); err != nil {
+			return err
+		}
 	}
 	var serving []corev1.Pod
-	err := w.retrying(ctx, func(ctx context.Context) (err error) {
-		if node, err = w.c.node(ctx, w.machine); err != nil || node == nil {
+	err := w.retrying(ctx, func(ctx context.Context) error {
+		node, err := w.c.node(ctx, w.machine)
+		if err != nil || node == nil {
 			return cmp.Or(err, errNoNode)
 		}
 		if err = w.vacate(ctx, seen, node); err != nil {
@@ -147,27 +156,24 @@ func (w *way) disrupt(ctx context.Context, seen join.Sight, node *corev1.Node) e
 	ctx, cancel := w.c.steadfast(ctx)
 	defer cancel()
 	w.hurried = func() bool { return asked.Err() != nil }
-	if err := w.upgrade(ctx, serving); err != nil {
+	if err := w.upgrade(ctx, seen, serving); err != nil {
 		return w.rollBack(ctx, serving, err)
 	}
-	return w.uncordon(ctx)
+	if err := w.uncordon(ctx); err != nil {
+		return err
+	}
+	return w.c.note(ctx, w.machine.NodeName, state{State: rollout.Succeeded})
 }
 
 // errNoNode: the node went away while its machine was looked at.
 var errNoNode = fault.As(fault.Permanent, errors.New("its node is gone"))
 
-// retrying tries again what only went wrong for a moment, within the fleet's budget.
 func (w *way) retrying(ctx context.Context, try func(context.Context) error) error {
-	return conduct.Retrying(ctx, w.c.Cluster.Fleet.Limits.RetryBudget.Duration, w.report, try)
+	return w.c.retrying(ctx, w.report, try)
 }
 
 func wantsBundle(seen join.Sight) bool {
-	for _, phase := range conduct.WantedPhases(seen.Facts().Plan) {
-		if phase == "bundle" || phase == "images" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(conduct.WantedPhases(seen.Facts().Plan), func(phase string) bool { return phase == "bundle" || phase == "images" })
 }
 
 // steadfast is a context that goes on after a cancellation, unless that only ends this process.
@@ -203,7 +209,8 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 	if evicts {
 		w.part(1, "cordon", "trying the evictions of node "+node.Name)
 		found, err := with.Preflight(ctx, node, nil)
-		if err == nil {
+		// Who forces a drain takes also what refuses it, once the node is cordoned.
+		if err == nil && w.rule.OnDrainTimeout != config.DrainForce {
 			err = found.Refusal()
 		}
 		if err != nil {
@@ -244,13 +251,6 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 	case config.DrainSkip:
 		return errLeft{cause.Error()}
 	case config.DrainForce:
-		own, err := with.Cordon(ctx, w.machine.NodeName, operation)
-		if err != nil {
-			return err
-		}
-		if w.own = own; own && w.since.IsZero() {
-			w.since = time.Now().UTC()
-		}
 		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.part(2, "drain", text) })
 		if err != nil {
 			return fmt.Errorf("%w; and %w", cause, err)
@@ -261,13 +261,17 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 	return cause
 }
 
-// upgrade has the machine carry out its upgrade and waits until its node serves again.
-func (w *way) upgrade(ctx context.Context, serving []corev1.Pod) error {
-	err := w.retrying(ctx, func(ctx context.Context) error {
-		seen, err := w.c.seenFor(ctx, w.machine, spec.KindUpgrade, func(string) {})
-		if err != nil {
-			return err
+// upgrade has the machine carry out its upgrade, as it was seen before, and waits until its node serves again. The machine itself
+// finds out what is left to do, so it is looked at anew only after something went wrong.
+func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod) error {
+	tried := false
+	err := w.retrying(ctx, func(ctx context.Context) (err error) {
+		if tried {
+			if seen, err = w.c.seenFor(ctx, w.machine, spec.KindUpgrade, quiet); err != nil {
+				return err
+			}
 		}
+		tried = true
 		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
 			return nil
 		}

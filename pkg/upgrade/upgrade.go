@@ -74,16 +74,48 @@ func (o Outcome) String() string {
 		o.Node, o.Version, o.From, o.Seconds, o.Unavailable, strings.Join(o.Done, ", "))
 }
 
-// Stage has a machine receive all that its upgrade will need, and touches nothing that runs.
-func (c *Conductor) Stage(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Outcome, error) {
+// Staged is what became of one machine that was to receive what its upgrade will need.
+type Staged struct {
+	Machine string `json:"machine"`
+	Version string `json:"version"`
+	Changed bool   `json:"changed"`
+	// Left says why it received nothing; empty when it has all.
+	Left    string       `json:"left,omitempty"`
+	Phases  []spec.Phase `json:"phases,omitempty"`
+	Seconds float64      `json:"seconds"`
+}
+
+// String is one line for people.
+func (s Staged) String() string {
+	switch {
+	case s.Left != "":
+		return fmt.Sprintf("machine %s was left as it is: %s", s.Machine, s.Left)
+	case !s.Changed:
+		return fmt.Sprintf("machine %s has all that %s needs", s.Machine, s.Version)
+	}
+	return fmt.Sprintf("machine %s has all that %s needs after %.1f s", s.Machine, s.Version, s.Seconds)
+}
+
+// Stage has a machine of a wave receive all that its upgrade will need, and touches nothing that runs. Where nothing of the wave
+// will be begun, it is left alone.
+func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave, window *conduct.Window, report func(string)) (Staged, error) {
+	left, err := c.over(ctx, machine, wave)
+	if err != nil || left != "" {
+		return Staged{Machine: machine.Name, Version: c.Version, Left: left}, err
+	}
+	staged, err := c.stage(ctx, machine, window, report)
+	c.letGo(ctx, machine)
+	return staged, err
+}
+
+func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Staged, error) {
 	started := time.Now()
-	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
-	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+	staged := Staged{Machine: machine.Name, Version: c.Version}
+	err := c.retrying(ctx, report, func(ctx context.Context) error {
 		seen, err := c.seenFor(ctx, machine, spec.KindStage, report)
 		if err != nil {
 			return err
 		}
-		outcome.From = versionIn(seen.Facts())
 		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
 			return nil
 		}
@@ -95,16 +127,22 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, window *c
 		limited, cancel := within(ctx, c.Cluster.Fleet.Limits.MachineTimeout.Duration)
 		defer cancel()
 		status, err := c.Carry(limited, seen, 0, 0, report)
-		outcome.Phases, outcome.Changed = status.Phases, status.Changed
+		staged.Phases, staged.Changed = status.Phases, status.Changed
 		return err
 	})
-	outcome.Seconds = time.Since(started).Seconds()
-	c.letGo(ctx, machine)
+	staged.Seconds = time.Since(started).Seconds()
 	if err != nil {
-		return outcome, fmt.Errorf("staging the upgrade of machine %q (%s): %w", machine.Name, machine.Address, err)
+		return staged, fmt.Errorf("staging the upgrade of machine %q (%s): %w", machine.Name, machine.Address, err)
 	}
-	return outcome, nil
+	return staged, nil
 }
+
+// retrying tries again what only went wrong for a moment, within the fleet's budget.
+func (c *Conductor) retrying(ctx context.Context, report func(string), try func(context.Context) error) error {
+	return conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, try)
+}
+
+func quiet(string) {}
 
 // letGo takes away the pod by which a machine was reached, unless the next process goes on with it. What can't be taken away
 // now ends by itself.
@@ -115,14 +153,6 @@ func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	_ = c.Pods.Release(ctx, machine.NodeName)
-}
-
-// Staged is the line for people about a stage.
-func (o Outcome) Staged() string {
-	if !o.Changed {
-		return fmt.Sprintf("machine %s has all that %s needs", o.Machine, o.Version)
-	}
-	return fmt.Sprintf("machine %s has all that %s needs after %.1f s", o.Machine, o.Version, o.Seconds)
 }
 
 // seenFor looks at a machine for an operation, which must be possible there.

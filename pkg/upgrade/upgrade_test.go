@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	ktesting "k8s.io/client-go/testing"
 
+	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/upgrade"
@@ -96,9 +101,46 @@ func TestAfterAFailureNothingMoreIsBegunThanTheBudgetAllows(t *testing.T) {
 		if budget == 0 {
 			assert.Equal(t, outcome.Left, "halted after m1")
 			assert.Equal(t, s.stands(t, "m2"), before+" skipped")
+			assert.Equal(t, s.machines["m2"].asked, 0)
 			continue
 		}
 		assert.Equal(t, s.stands(t, "m2"), after+" succeeded")
+	}
+}
+
+func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
+	s := newSite(t, "", "m1", "m2")
+	m1, _ := s.Cluster.Machine("m1")
+	m2, _ := s.Cluster.Machine("m2")
+	staged, err := s.Stage(t.Context(), m1, wave("m1"), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, staged.Changed && staged.Left == "")
+	assert.Equal(t, s.happened(), "stage m1")
+
+	s.machines["m1"].fails = "keep"
+	_, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.ErrorContains(t, err, "it does not start")
+	staged, err = s.Stage(t.Context(), m2, wave("m2"), conduct.NewWindow(1), func(string) {})
+	assert.NilError(t, err)
+	assert.Equal(t, staged.String(), "machine m2 was left as it is: halted after m1")
+	assert.Equal(t, s.machines["m2"].asked, 0)
+}
+
+func TestAnAPIServerThatIsAwayForAMomentFailsNothing(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Cluster.Fleet.Limits.RetryBudget.Duration = time.Minute
+	var failing sync.Map // each kind of request fails once
+	s.PrependReactor("*", "*", func(action ktesting.Action) (bool, runtime.Object, error) {
+		_, failed := failing.LoadOrStore(action.GetVerb()+" "+action.GetResource().Resource, true)
+		return !failed, nil, apierrors.NewServiceUnavailable("etcd has no leader")
+	})
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
+	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
+	for _, request := range []string{"list nodes", "get nodes", "patch nodes", "get leases", "create leases"} {
+		_, failed := failing.Load(request)
+		assert.Assert(t, failed, "no %s", request)
 	}
 }
 
@@ -250,4 +292,39 @@ func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
 	done, err := s.Clean(t.Context(), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, len(done), 0)
+}
+
+func TestCleaningUpLeavesToAnotherRolloutWhatItIsAtWorkOn(t *testing.T) {
+	s := newSite(t, "", "m1")
+	other := &upgrade.Conductor{Conductor: s.Conductor.Conductor, Rollout: "rollout-2"}
+	s.machines["m1"].during = func() {
+		done, err := other.Clean(t.Context(), func(string) {})
+		assert.NilError(t, err)
+		assert.Equal(t, len(done), 0)
+		assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade working")
+	}
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
+}
+
+func TestCleaningUpWaitsForMachinesThatAreAtWork(t *testing.T) {
+	s := newSite(t, "", "m1")
+	waits, cleaned := make(chan struct{}), make(chan error)
+	s.machines["m1"].during = func() {
+		var once sync.Once
+		go func() {
+			_, err := s.Clean(t.Context(), func(text string) {
+				if strings.Contains(text, "waiting for 1 machines") {
+					once.Do(func() { close(waits) })
+				}
+			})
+			cleaned <- err
+		}()
+		<-waits
+	}
+	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	assert.NilError(t, err)
+	assert.NilError(t, <-cleaned)
+	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
