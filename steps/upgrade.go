@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/upgrade"
 )
@@ -85,13 +86,25 @@ func (in upgradeInput) wave() (upgrade.Wave, error) {
 	return wave, nil
 }
 
-// upgradeStageStep has one machine receive all that its upgrade will need.
-type upgradeStageStep struct{ env *Env }
+// rolling is what a step does with the conductor of its rollout.
+type rolling func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error)
 
-func (upgradeStageStep) Name() string      { return "upgrade-stage" }
-func (upgradeStageStep) Outputs() []string { return []string{"report"} }
+// roll prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
+func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) plugin.Flight {
+	return plugin.Flight{Key: key, Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		conductor, err := e.upgrader(ctx, call, in)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return do(ctx, conductor, report)
+	}}
+}
 
-func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+// inWave is what a step does with one machine of a wave.
+type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, wave upgrade.Wave, report func(string)) (plugin.Result, error)
+
+// rollMachine prepares a step of a rollout for one machine. A result that says why the machine was left counts as skipped.
+func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Flight, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -100,25 +113,38 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return plugin.Flight{
-		Key: "upgrade-stage/" + in.Cluster + "/" + in.Machine,
-		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.upgrader(ctx, call, in)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			machine, err := named(conductor.Cluster, in.Machine)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			window := s.env.windowFor(call, in.Cluster, conductor.Cluster.Fleet.Limits.Concurrency)
-			staged, err := conductor.Stage(ctx, machine, wave, window, report)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			return plugin.Result{Phase: phaseOf(staged.Left), Message: staged.String(), Outputs: map[string]string{"report": encode(staged)}}, nil
-		},
-	}, nil
+	return e.roll(call, in, step+"/"+in.Cluster+"/"+in.Machine, func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error) {
+		machine, err := named(conductor.Cluster, in.Machine)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return do(ctx, conductor, machine, wave, report)
+	}), nil
+}
+
+// phaseOf a machine that was left as it is, where left says why.
+func phaseOf(left string) plugin.Phase {
+	if left != "" {
+		return plugin.Skipped
+	}
+	return plugin.Succeeded
+}
+
+// upgradeStageStep has one machine receive all that its upgrade will need.
+type upgradeStageStep struct{ env *Env }
+
+func (upgradeStageStep) Name() string      { return "upgrade-stage" }
+func (upgradeStageStep) Outputs() []string { return []string{"report"} }
+
+func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine, wave upgrade.Wave, report func(string)) (plugin.Result, error) {
+		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
+		staged, err := c.Stage(ctx, machine, wave, window, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: phaseOf(staged.Left), Message: staged.String(), Outputs: map[string]string{"report": encode(staged)}}, nil
+	})
 }
 
 // upgradeStep takes one machine of a wave to the new version.
@@ -128,43 +154,16 @@ func (upgradeStep) Name() string      { return "upgrade" }
 func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	var in upgradeInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
-	}
-	wave, err := in.wave()
-	if err != nil {
-		return plugin.Flight{}, err
-	}
-	return plugin.Flight{
-		Key: "upgrade/" + in.Cluster + "/" + in.Machine,
-		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.upgrader(ctx, call, in)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			machine, err := named(conductor.Cluster, in.Machine)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			outcome, err := conductor.Upgrade(ctx, machine, wave, report)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			return plugin.Result{Phase: phaseOf(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
-				"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
-				"unavailable": fmt.Sprintf("%.1f", outcome.Unavailable), "report": encode(outcome),
-			}}, nil
-		},
-	}, nil
-}
-
-// phaseOf a machine that was left as it is, where left says why.
-func phaseOf(left string) plugin.Phase {
-	if left != "" {
-		return plugin.Skipped
-	}
-	return plugin.Succeeded
+	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine, wave upgrade.Wave, report func(string)) (plugin.Result, error) {
+		outcome, err := c.Upgrade(ctx, machine, wave, report)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: phaseOf(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
+			"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
+			"unavailable": fmt.Sprintf("%.1f", outcome.Unavailable), "report": encode(outcome),
+		}}, nil
+	})
 }
 
 // upgradeGateStep says what lies between a wave and the next one.
@@ -182,12 +181,8 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
-		conductor, err := s.env.upgrader(ctx, call, in)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		gate, err := conductor.After(ctx, wave)
+	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result, error) {
+		gate, err := c.After(ctx, wave)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -201,7 +196,7 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
 			"approve": strconv.FormatBool(gate.Approve), "pause": strconv.Itoa(int(gate.Pause.Seconds())),
 		}}, nil
-	}}, nil
+	}), nil
 }
 
 // upgradeVerifyStep succeeds when every machine that takes part is at the new version.
@@ -218,18 +213,14 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
-		conductor, err := s.env.upgrader(ctx, call, in.upgradeInput)
+	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result, error) {
+		machines, err := c.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := conductor.Cluster.Select(in.Machines)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		message, err := conductor.Verify(ctx, machines)
+		message, err := c.Verify(ctx, machines)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
-	}}, nil
+	}), nil
 }
 
 // upgradeCleanStep leaves no node cordoned, however the workflow ended.
@@ -243,12 +234,8 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.upgrader(ctx, call, in)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		done, err := conductor.Clean(ctx, report)
+	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, report func(string)) (plugin.Result, error) {
+		done, err := c.Clean(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -256,5 +243,5 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			done = []string{"no node was left cordoned"}
 		}
 		return plugin.Result{Phase: plugin.Succeeded, Message: strings.Join(done, "\n")}, nil
-	}}, nil
+	}), nil
 }
