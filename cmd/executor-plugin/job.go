@@ -32,13 +32,24 @@ func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string, do f
 		limit = j.cluster.Fleet.Limits.Concurrency
 	}
 	terminal, window := newTerminal(j.out), conduct.NewWindow(limit)
+	failed := append(slices.Clone(j.refused), abreast(j.cluster, names, terminal, func(machine config.Machine, report func(string)) (Outcome, error) {
+		return do(ctx, machine, window, report)
+	})...)
+	if len(failed) > 0 {
+		return fmt.Errorf("%d of %d machines failed: %s", len(failed), j.asked, strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// abreast does something with each machine at once and prints how it ended; it returns the names of those that failed.
+func abreast[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal, do func(config.Machine, func(string)) (Outcome, error)) []string {
 	var mu sync.Mutex
-	failed := slices.Clone(j.refused)
+	var failed []string
 	var group errgroup.Group
 	for _, name := range names {
-		machine, _ := j.cluster.Machine(name)
+		machine, _ := cluster.Machine(name)
 		group.Go(func() error {
-			outcome, err := do(ctx, machine, window, func(text string) { terminal.progress(name, text) })
+			outcome, err := do(machine, func(text string) { terminal.progress(name, text) })
 			if err != nil {
 				terminal.line(name, err.Error())
 				mu.Lock()
@@ -51,10 +62,7 @@ func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string, do f
 		})
 	}
 	_ = group.Wait()
-	if len(failed) > 0 {
-		return fmt.Errorf("%d of %d machines failed: %s", len(failed), j.asked, strings.Join(failed, ", "))
-	}
-	return nil
+	return failed
 }
 
 func names[T any](things []T, name func(T) string) []string {

@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/fleet"
-	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -63,19 +60,15 @@ asked for. Running it again is safe and finishes what was interrupted.`,
 
 // upgrader opens everything for a rollout of this process; done closes the connections.
 func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
-	source, keys, err := p.open()
+	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys fleet.HostKeys, tools fleet.Tools, cluster string) (*upgrade.Conductor, error) {
+		return fleet.OpenUpgrade(ctx, source, keys, tools, cluster, ownImage())
+	})
 	if err != nil {
-		return nil, nil, err
-	}
-	pool := ssh.NewPool()
-	conductor, err := fleet.OpenUpgrade(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster, ownImage())
-	if err != nil {
-		pool.Close()
 		return nil, nil, err
 	}
 	host, _ := os.Hostname()
 	conductor.Rollout = fmt.Sprintf("%s-%d-%d", host, os.Getpid(), time.Now().Unix())
-	return conductor, func() { pool.Close() }, nil
+	return conductor, done, nil
 }
 
 func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression string, terminal *terminal) (upgrade.Plan, error) {
@@ -88,70 +81,59 @@ func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression s
 
 // roll works through the waves of a plan and leaves no node cordoned.
 func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, terminal *terminal) error {
-	var failed []string
-	for i, wave := range plan.Waves {
-		failed = append(failed, throughWave(ctx, conductor, wave, terminal)...)
-		if ctx.Err() != nil || i == len(plan.Waves)-1 {
-			break
-		}
-		gate, err := conductor.After(ctx, wave)
-		if err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(gate.Pause):
-		}
-	}
+	failed, err := throughWaves(ctx, conductor, plan.Waves, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
-	done, err := conductor.Clean(cleaning, func(text string) { terminal.line("clean", text) })
+	done, notCleaned := conductor.Clean(cleaning, func(text string) { terminal.line("clean", text) })
 	for _, line := range done {
 		terminal.line("clean", line)
 	}
 	if len(failed) > 0 {
 		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), plan.Work(), strings.Join(failed, ", ")), err)
 	}
-	return err
+	return errors.Join(err, notCleaned)
 }
 
 // cleanTimeout bounds the cleaning up after a rollout, which has nothing to do unless it was interrupted.
 const cleanTimeout = 5 * time.Minute
 
+// throughWaves works through waves and the pauses between them; it returns the machines that failed, also with an error.
+func throughWaves(ctx context.Context, conductor *upgrade.Conductor, waves []upgrade.Wave, terminal *terminal) (failed []string, err error) {
+	for i, wave := range waves {
+		if i > 0 {
+			if err := between(ctx, conductor, waves[i-1]); err != nil {
+				return failed, err
+			}
+		}
+		failed = append(failed, throughWave(ctx, conductor, wave, terminal)...)
+	}
+	return failed, nil
+}
+
+// between waits as long as lies between a wave and the next one.
+func between(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave) error {
+	gate, err := conductor.After(ctx, wave)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(gate.Pause):
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted after wave %s; run it again to go on", wave.Name)
+	}
+	return err
+}
+
 // throughWave stages the machines of a wave and then upgrades them; it returns those that failed.
 func throughWave(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave, terminal *terminal) []string {
 	window := conduct.NewWindow(conductor.Cluster.Fleet.Limits.Concurrency)
-	forEach(conductor, wave.Machines, terminal, func(machine config.Machine, report func(string)) (string, error) {
-		staged, err := conductor.Stage(ctx, machine, wave, window, report)
-		return staged.String(), err
+	abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine, report func(string)) (upgrade.Staged, error) {
+		return conductor.Stage(ctx, machine, wave, window, report)
 	})
-	return forEach(conductor, wave.Machines, terminal, func(machine config.Machine, report func(string)) (string, error) {
-		outcome, err := conductor.Upgrade(ctx, machine, wave, report)
-		return outcome.String(), err
+	return abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine, report func(string)) (upgrade.Outcome, error) {
+		return conductor.Upgrade(ctx, machine, wave, report)
 	})
-}
-
-// forEach does something with each machine at once and prints how it ended; it returns those that failed.
-func forEach(conductor *upgrade.Conductor, names []string, terminal *terminal, do func(config.Machine, func(string)) (string, error)) []string {
-	var mu sync.Mutex
-	var failed []string
-	var group errgroup.Group
-	for _, name := range names {
-		machine, _ := conductor.Cluster.Machine(name)
-		group.Go(func() error {
-			said, err := do(machine, func(text string) { terminal.progress(name, text) })
-			if err != nil {
-				said = err.Error()
-				mu.Lock()
-				failed = append(failed, name)
-				mu.Unlock()
-			}
-			terminal.line(name, said)
-			return nil
-		})
-	}
-	_ = group.Wait()
-	return failed
 }
 
 func rollbackCommand() *cobra.Command {
