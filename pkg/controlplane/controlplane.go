@@ -74,7 +74,7 @@ type Outcome struct {
 func (o Outcome) String() string {
 	text := fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds, apply.Summary(o.Changes))
 	if o.Upgraded {
-		text += fmt.Sprintf("\nvcluster.yaml says an earlier version: write %s there, so that everybody reads what is so", o.Version)
+		text += fmt.Sprintf("\nvcluster.yaml says another version: write %s there, so that everybody reads what is so", o.Version)
 	}
 	if o.MachinesKnow != "" {
 		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have that address lead here (controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these machines and join them again",
