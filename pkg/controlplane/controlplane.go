@@ -61,7 +61,7 @@ type Outcome struct {
 	KubeconfigSecret string `json:"kubeconfigSecret"`
 	// Version of Kubernetes.
 	Version string `json:"version"`
-	// Upgraded says that an upgrade asked for Version, and the documents say an earlier one.
+	// Upgraded says that an upgrade asked for Version, and the documents say another one.
 	Upgraded bool `json:"upgraded,omitempty"`
 	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not the one of now.
 	MachinesKnow string            `json:"machinesKnow,omitempty"`
