@@ -19,10 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/fake"
-	ktesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/drain/draintest"
 	"argosy.dev/argosy/pkg/fault"
 )
 
@@ -40,15 +40,7 @@ type cluster struct {
 
 func newCluster(objects ...runtime.Object) *cluster {
 	c := &cluster{Clientset: fake.NewClientset(objects...), answer: func(string) error { return nil }}
-	c.Resources = []*metav1.APIResourceList{{GroupVersion: "v1", APIResources: []metav1.APIResource{
-		{Name: "pods/eviction", Kind: "Eviction", Group: "policy", Version: "v1"},
-	}}}
-	c.PrependReactor("create", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
-		if action.GetSubresource() != "eviction" {
-			return false, nil, nil
-		}
-		return true, nil, c.evict(action.(ktesting.CreateAction).GetObject().(*policyv1.Eviction))
-	})
+	draintest.Evict(c.Clientset, c.evict)
 	return c
 }
 
@@ -58,13 +50,13 @@ func (c *cluster) evict(eviction *policyv1.Eviction) error {
 	if err := c.answer(eviction.Name); err != nil {
 		return err
 	}
-	if slices.Contains(eviction.DeleteOptions.DryRun, metav1.DryRunAll) {
+	if draintest.OnlyTried(eviction) {
 		c.tried = append(c.tried, eviction.Name)
 		return nil
 	}
 	c.evicted = append(c.evicted, eviction.Name)
 	c.uids = append(c.uids, *eviction.DeleteOptions.Preconditions.UID)
-	return c.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), eviction.Namespace, eviction.Name)
+	return nil
 }
 
 // refuses is the answer of a budget to pods of this name.
@@ -73,7 +65,7 @@ func refuses(name string) func(string) error {
 		if pod != name {
 			return nil
 		}
-		return apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+		return draintest.Held()
 	}
 }
 

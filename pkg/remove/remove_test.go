@@ -3,7 +3,6 @@ package remove_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,15 +11,14 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
-	ktesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/drain/draintest"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -144,21 +142,11 @@ type cluster struct {
 
 func newCluster(objects ...runtime.Object) *cluster {
 	c := &cluster{Clientset: fake.NewClientset(objects...)}
-	c.Resources = []*metav1.APIResourceList{{GroupVersion: "v1", APIResources: []metav1.APIResource{
-		{Name: "pods/eviction", Kind: "Eviction", Group: "policy", Version: "v1"},
-	}}}
-	c.PrependReactor("create", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
-		if action.GetSubresource() != "eviction" {
-			return false, nil, nil
+	draintest.Evict(c.Clientset, func(eviction *policyv1.Eviction) error {
+		if eviction.Name == c.forbidden {
+			return draintest.Held()
 		}
-		eviction := action.(ktesting.CreateAction).GetObject().(*policyv1.Eviction)
-		switch {
-		case eviction.Name == c.forbidden:
-			return true, nil, apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
-		case slices.Contains(eviction.DeleteOptions.DryRun, metav1.DryRunAll):
-			return true, nil, nil
-		}
-		return true, nil, c.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), eviction.Namespace, eviction.Name)
+		return nil
 	})
 	return c
 }

@@ -16,7 +16,6 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -26,6 +25,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/drain/draintest"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/feed"
@@ -92,24 +92,16 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 	return s
 }
 
-// react has evictions behave as an API server's, and writes down what becomes of nodes.
+// react has pods evicted as an API server would, and writes down what becomes of nodes.
 func (s *site) react() {
-	s.Resources = []*metav1.APIResourceList{{GroupVersion: "v1", APIResources: []metav1.APIResource{
-		{Name: "pods/eviction", Kind: "Eviction", Group: "policy", Version: "v1"},
-	}}}
-	s.PrependReactor("create", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
-		if action.GetSubresource() != "eviction" {
-			return false, nil, nil
-		}
-		eviction := action.(ktesting.CreateAction).GetObject().(*policyv1.Eviction)
+	draintest.Evict(s.Clientset, func(eviction *policyv1.Eviction) error {
 		switch {
 		case slices.Contains(s.forbidden, eviction.Name):
-			return true, nil, apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
-		case slices.Contains(eviction.DeleteOptions.DryRun, metav1.DryRunAll):
-			return true, nil, nil
+			return draintest.Held()
+		case !draintest.OnlyTried(eviction):
+			s.note("evict %s", eviction.Name)
 		}
-		s.note("evict %s", eviction.Name)
-		return true, nil, s.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), eviction.Namespace, eviction.Name)
+		return nil
 	})
 	s.PrependReactor("delete", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
 		s.note("delete %s", action.(ktesting.DeleteAction).GetName())
