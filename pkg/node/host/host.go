@@ -76,6 +76,20 @@ func (h *Host) WriteFile(name string, content []byte, mode fs.FileMode) (changed
 	return true, nil
 }
 
+// Sync makes files and folders safe against the loss of power: a file's content, and the names in a folder.
+func (h *Host) Sync(names ...string) error {
+	for _, name := range names {
+		file, err := os.Open(h.Path(name))
+		if err == nil {
+			err = errors.Join(file.Sync(), file.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("syncing %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // Remove removes files; those that are not there are fine.
 func (h *Host) Remove(names ...string) error {
 	for _, name := range names {

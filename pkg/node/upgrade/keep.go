@@ -138,10 +138,28 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := keeping.write(c.Host); err != nil {
+	if err := keeping.settle(c.Host, j); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
+}
+
+// settle writes down what is kept, and has all of it on the disk before anything is replaced: a machine that loses power in the
+// middle must find its way back. The description is the last to get there.
+func (k *kept) settle(h *host.Host, j *spec.Join) error {
+	var copies []string
+	for _, one := range k.Files {
+		if one.Copy != "" && !one.Binary {
+			copies = append(copies, one.Copy)
+		}
+	}
+	if err := h.Sync(append(copies, keptDir, keptBinaries(j))...); err != nil {
+		return err
+	}
+	if err := k.write(h); err != nil {
+		return err
+	}
+	return h.Sync(keptFile, spec.Root)
 }
 
 // keepAnew forgets what was kept before and keeps the kubelet's own files, which only untouched are those of before.
