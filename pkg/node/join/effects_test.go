@@ -25,6 +25,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/images/archivetest"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -183,7 +184,7 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	ready.Status.NodeInfo.KubeletVersion = "v1.34.4"
 	ready.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	target := &conductor.Target{
-		Client: fake.NewClientset(ready), Server: "https://127.0.0.1:1", CACert: string(p.ca.pem), UID: "uid", Version: "v1.34.4",
+		Client: fake.NewClientset(ready), Server: "https://127.0.0.1:1", CACert: p.ca.PEM, UID: "uid", Version: "v1.34.4",
 		CgroupDriver: "systemd", KubeletConfig: string(kubeletConfig),
 	}
 	if driver := cluster.CgroupDriver(); driver != "" {
@@ -193,7 +194,7 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 		target.Server = "https://" + endpoint
 	}
 	if cluster.Fleet.Cluster.KubeconfigSecret == "another" {
-		target.CACert, target.UID = string(newAuthority(t, "another").pem), "another"
+		target.CACert, target.UID = nodetest.NewAuthority(t, "another").PEM, "another"
 	}
 	c := &conductor.Conductor{
 		Cluster: cluster, Target: target, Version: "v1.34.4",

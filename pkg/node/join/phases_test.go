@@ -24,6 +24,7 @@ import (
 	"argosy.dev/argosy/pkg/node/images/archivetest"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -84,7 +85,7 @@ func TestABundleThatIsNotTheOneLeavesNothingAndRunsNothing(t *testing.T) {
 		"another digest": {func(_ *machine, data []byte) []byte { data[len(data)/2] ^= 1; return data }, "was expected"},
 		"another architecture": {func(m *machine, _ []byte) []byte {
 			files := bundleFiles()
-			files["kubelet"] = elf(map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH])
+			files["kubelet"] = nodetest.ELF(map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH])
 			return m.archive(files)
 		}, "the bundle's kubelet is for "},
 		"no kubeadm": {func(m *machine, _ []byte) []byte {

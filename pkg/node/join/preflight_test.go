@@ -71,10 +71,10 @@ func TestPreflight(t *testing.T) {
 		"swap":                   {change: func(m *machine) { m.write("/proc/swaps", "Filename\n/dev/sda2 partition\n") }, remark: "Swap is on"},
 		"foreign kubelet":        {change: func(m *machine) { m.write("/usr/lib/systemd/system/kubelet.service", "[Unit]\n") }, problem: "A kubelet that Argosy did not install"},
 		"left-over of this join": {change: func(m *machine) { m.write(layout.ClusterCA, m.join.CACert); m.write(layout.BootstrapConf, "x") }},
-		"CA of another cluster":  {change: func(m *machine) { m.write(layout.ClusterCA, string(m.ca.pem)) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
+		"CA of another cluster":  {change: func(m *machine) { m.write(layout.ClusterCA, m.ca.PEM) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
 		"node of another cluster": {change: func(m *machine) { m.joined(m.ca, "https://198.51.100.7:6443", "m1", time.Now().Add(time.Hour)) },
 			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:"},
-		"unknown authority": {change: func(m *machine) { m.join.CACert = string(m.ca.pem) }, problem: "does not prove itself by the cluster's CA"},
+		"unknown authority": {change: func(m *machine) { m.join.CACert = m.ca.PEM }, problem: "does not prove itself by the cluster's CA"},
 		"CA is no PEM":      {change: func(m *machine) { m.join.CACert = "nonsense" }, problem: "The cluster's CA is not a PEM certificate"},
 		"nobody answers":    {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) }, problem: "cannot be reached from the machine", class: fault.Transient},
 		"another name":      {change: func(m *machine) { m.join.Server = strings.Replace(m.join.Server, "127.0.0.1", "localhost", 1) }, problem: "is not for that name"},
@@ -217,7 +217,7 @@ func TestAJoinDoesNotChangeANodesVersion(t *testing.T) {
 func TestANodeOfThisClusterByAnotherNameIsRefused(t *testing.T) {
 	m := newMachine(t)
 	m.fakeAPI(0)
-	m.join.CACert += string(m.ca.pem)
+	m.join.CACert += m.ca.PEM
 	m.joined(m.ca, m.join.Server, "other", time.Now().Add(time.Hour))
 	_, _, err := checkPreflight(context.Background(), m.context)
 	assert.ErrorContains(t, err, `The machine is already node "other" of this cluster, not "m1"`)
@@ -227,7 +227,7 @@ func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *te
 	// The cluster's own answers at the first address; a machine has joined, and now the cluster is said to be at another one.
 	m := newMachine(t)
 	server := m.fakeAPI(0)
-	m.join.CACert += string(m.ca.pem)
+	m.join.CACert += m.ca.PEM
 	first := m.join.Server
 	m.joined(m.ca, first, "m1", time.Now().Add(time.Hour))
 	m.join.Server = "https://192.0.2.10:443"

@@ -1,15 +1,9 @@
 package kubeconfig
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"io/fs"
-	"math/big"
 	"os"
 	"testing"
 	"time"
@@ -17,20 +11,12 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/nodetest"
 )
 
-func certificate(t *testing.T, name string) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	assert.NilError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	assert.NilError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
 func TestTheCurrentContextIsRead(t *testing.T) {
-	ca, client := certificate(t, "kubernetes"), certificate(t, "system:node:m1")
+	authority := nodetest.NewAuthority(t, "kubernetes")
+	ca, client := []byte(authority.PEM), []byte(authority.Issue(t, "system:node:m1", time.Now().Add(time.Hour)))
 	h := &host.Host{Root: t.TempDir()}
 	key := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte("key")})
 	assert.NilError(t, os.WriteFile(h.Path("/client.pem"), append(key, client...), 0o600))
@@ -67,13 +53,13 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 }
 
 func TestAuthoritiesAreComparedWhileOneIsRotated(t *testing.T) {
-	old, fresh := certificate(t, "old"), certificate(t, "new")
+	old, fresh := []byte(nodetest.NewAuthority(t, "old").PEM), []byte(nodetest.NewAuthority(t, "new").PEM)
 	both := append(append([]byte{}, old...), fresh...)
 	assert.Assert(t, SameCA(old, both))
 	assert.Assert(t, SameCA(both, fresh))
 	assert.Assert(t, !SameCA(old, fresh))
 	assert.Assert(t, !SameCA(nil, old))
 	assert.Equal(t, CADigest([]byte("nonsense")), "")
-	name, _ := Node(certificate(t, "admin"))
+	name, _ := Node([]byte(nodetest.NewAuthority(t, "admin").PEM))
 	assert.Equal(t, name, "")
 }

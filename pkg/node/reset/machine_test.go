@@ -22,6 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -41,6 +42,7 @@ type machine struct {
 	host      *host.Host
 	operation *spec.Operation
 	store     *node.Store
+	ca        *nodetest.Authority
 
 	links    []link
 	rules    []string
@@ -56,12 +58,12 @@ type machine struct {
 // newNode is a machine that is node m1 of team-a, with pods on it, beside what its owner brought.
 func newNode(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{t: t, killAfter: -1}
+	m := &machine{t: t, ca: nodetest.NewAuthority(t, "kubernetes"), killAfter: -1}
 	m.host = &host.Host{Root: t.TempDir(), Runner: m}
 	m.store = node.NewStore(m.host)
 	m.operation = &spec.Operation{
 		ID: "reset-1", Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
-		Reset: &spec.Reset{ClusterUID: "uid-a", CACert: clusterCA, BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin", VolumesPath: "/opt/local-path-provisioner"},
+		Reset: &spec.Reset{ClusterUID: "uid-a", CACert: m.ca.PEM, BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin", VolumesPath: "/opt/local-path-provisioner"},
 	}
 	m.ownersFiles()
 	m.installed()
@@ -127,8 +129,8 @@ func (m *machine) installed() {
 
 // joined are credentials and data as kubeadm, kubelet and flannel leave them.
 func (m *machine) joined() {
-	m.write(inspect.KubeletConf, kubeletConf)
-	m.write(layout.ClusterCA, clusterCA)
+	m.write(inspect.KubeletConf, m.ca.KubeletConf("https://192.0.2.1:6443", layout.KubeletDir+"/pki/kubelet-client-current.pem"))
+	m.write(layout.ClusterCA, m.ca.PEM)
 	m.write(layout.KubernetesDir+"/manifests/.keep", "")
 	m.write(layout.KubeletConfig, "kind: KubeletConfiguration\n")
 	m.write(layout.KubeletDir+"/pki/kubelet-client-current.pem", "key")

@@ -16,6 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/cri/critest"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -295,7 +296,7 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 		class  fault.Class
 	}{
 		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" }, "node m1 of a cluster team-a with the UID uid-a", fault.Permanent},
-		"another CA":  {func(m *machine) { m.operation.Reset.CACert = otherCA }, "another cluster than team-a by its certificate authority", fault.Permanent},
+		"another CA":  {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM }, "another cluster than team-a by its certificate authority", fault.Permanent},
 		"cluster gone, another name": {func(m *machine) {
 			m.operation.Cluster, m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "team-b", "", ""
 		}, "node m1 of cluster team-a, and not of team-b", fault.Permanent},

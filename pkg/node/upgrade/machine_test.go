@@ -1,24 +1,13 @@
 package upgrade
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +27,7 @@ import (
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -48,6 +38,9 @@ const (
 	kubeletExe = "/proc/812/exe"
 )
 
+// elf begins every program.
+var elf = nodetest.ELF(runtime.GOARCH)
+
 // errKilled is what every program answers once the machine's power is cut, as it were.
 var errKilled = errors.New("killed")
 
@@ -56,7 +49,7 @@ type machine struct {
 	t     *testing.T
 	host  *host.Host
 	store *node.Store
-	ca    *authority
+	ca    *nodetest.Authority
 	join  *spec.Join
 	// logins are the operation's secrets.
 	logins map[string]spec.RegistryLogin
@@ -90,13 +83,13 @@ func newNode(t *testing.T, change ...func(m *machine)) *machine {
 	root, err := os.MkdirTemp("", "m")
 	assert.NilError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	m := &machine{t: t, ca: newAuthority(t, "kubernetes"), runs: map[string]string{}, killAfter: -1}
+	m := &machine{t: t, ca: nodetest.NewAuthority(t, "kubernetes"), runs: map[string]string{}, killAfter: -1}
 	m.host = &host.Host{Root: root, Runner: m}
 	m.store = node.NewStore(m.host)
 	m.clean()
 	m.listens()
 	m.join = &spec.Join{
-		NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: string(m.ca.pem), ClusterUID: "uid",
+		NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: m.ca.PEM, ClusterUID: "uid",
 		BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin", Containerd: spec.Containerd{CgroupDriver: "systemd"},
 	}
 	for _, do := range change {
@@ -157,37 +150,19 @@ func bundleOf(t *testing.T, version, containerd string, more ...string) archived
 		"cni/bin/bridge": "bridge " + version, "cni/bin/loopback": "loopback " + version,
 	}
 	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "runc"} {
-		files[name] = elf() + name + " " + version
+		files[name] = elf + name + " " + version
 	}
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
-		files[name] = elf() + name + " v" + containerd
+		files[name] = elf + name + " v" + containerd
 	}
 	for _, name := range more {
 		files[name] = name + " " + version
 	}
-	var out bytes.Buffer
-	compressed := gzip.NewWriter(&out)
-	packed := tar.NewWriter(compressed)
-	for name, content := range files {
-		assert.NilError(t, packed.WriteHeader(&tar.Header{Name: "./release/" + name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content))}))
-		_, err := io.WriteString(packed, content)
-		assert.NilError(t, err)
-	}
-	assert.NilError(t, errors.Join(packed.Close(), compressed.Close()))
-	sum := sha256.Sum256(out.Bytes())
+	data := nodetest.Bundle(t, files)
+	sum := sha256.Sum256(data)
 	return archived{spec.Bundle{
-		Name: "kubernetes-" + version + ".tar.gz", SHA256: hex.EncodeToString(sum[:]), Size: int64(out.Len()),
-	}, out.Bytes()}
-}
-
-// elf is enough of a program's header to tell its machine.
-func elf() string {
-	header := make([]byte, 64)
-	copy(header, "\x7fELF\x02\x01\x01")
-	header[16], header[20] = 2, 1
-	header[18] = map[string]byte{"amd64": 62, "arm64": 183}[runtime.GOARCH]
-	header[52], header[54], header[58] = 64, 56, 64
-	return string(header)
+		Name: "kubernetes-" + version + ".tar.gz", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data)),
+	}, data}
 }
 
 // receive makes the documents want a version, and brings its bundle to where the machine follows it, whole.
@@ -284,7 +259,7 @@ func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 	switch {
 	case words == "--version":
 		content, err := os.ReadFile(c.Argv[0])
-		return content[len(elf()):], err
+		return content[len(elf):], err
 	case strings.HasPrefix(words, "show "):
 		if m.dying() {
 			m.restarts += 5
@@ -344,7 +319,7 @@ func (m *machine) systemd(args []string) {
 func (m *machine) kubeadm(program, words string) {
 	content, err := os.ReadFile(program)
 	assert.NilError(m.t, err)
-	version := strings.Fields(string(content[len(elf()):]))[1]
+	version := strings.Fields(string(content[len(elf):]))[1]
 	m.write(layout.KubeletConfig, "# of kubeadm "+version+"\n"+m.clusterConfig)
 	switch words {
 	case "upgrade node":
@@ -471,52 +446,9 @@ func (m *machine) record() spec.Record {
 func (m *machine) joined(nodeName string) {
 	m.t.Helper()
 	const certificate = layout.KubeletDir + "/pki/kubelet-client-current.pem"
-	m.write(certificate, string(m.ca.issue(m.t, "system:node:"+nodeName)))
-	m.write(inspect.KubeletConf, fmt.Sprintf(`apiVersion: v1
-kind: Config
-current-context: default
-clusters:
-- name: default-cluster
-  cluster: {server: %q, certificate-authority-data: %s}
-contexts:
-- name: default
-  context: {cluster: default-cluster, user: default-auth}
-users:
-- name: default-auth
-  user: {client-certificate: %s, client-key: %s}
-`, m.join.Server, base64.StdEncoding.EncodeToString(m.ca.pem), certificate, certificate))
-	m.write(layout.ClusterCA, string(m.ca.pem))
+	m.write(certificate, m.ca.Issue(m.t, "system:node:"+nodeName, time.Now().Add(time.Hour)))
+	m.write(inspect.KubeletConf, m.ca.KubeletConf(m.join.Server, certificate))
+	m.write(layout.ClusterCA, m.ca.PEM)
 	m.write(layout.KubeletConfig, "# of kubeadm join\n"+m.clusterConfig)
 	m.write(layout.KubeletFlags, `KUBELET_KUBEADM_ARGS="--hostname-override=m1"`+"\n")
-}
-
-type authority struct {
-	key         *ecdsa.PrivateKey
-	certificate *x509.Certificate
-	pem         []byte
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	assert.NilError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	assert.NilError(t, err)
-	certificate, err := x509.ParseCertificate(der)
-	assert.NilError(t, err)
-	return &authority{key, certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-func (a *authority) issue(t *testing.T, name string) []byte {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, a.key.Public(), a.key)
-	assert.NilError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

@@ -10,6 +10,7 @@ import (
 
 	"argosy.dev/argosy/pkg/node/cri/critest"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -186,7 +187,7 @@ func TestARollbackWithoutWhatItNeedsIsRefusedAndTouchesNothing(t *testing.T) {
 			m.receive("v1.35.0", bundleOf(m.t, "v1.35.0", "2.1.4"))
 		}, "what was kept is from before another upgrade, and is of " + older},
 		"the machine joined another cluster since": {func(m *machine) {
-			m.ca = newAuthority(m.t, "kubernetes")
+			m.ca = nodetest.NewAuthority(m.t, "kubernetes")
 			m.joined("m1")
 		}, "The machine is already a node of"},
 	} {

@@ -12,6 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -190,7 +191,7 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 		change func(m *machine)
 		says   string
 	}{
-		"another cluster's":       {func(m *machine) { m.join.CACert = string(newAuthority(m.t, "kubernetes").pem) }, "the kubelet trusts another cluster"},
+		"another cluster's":       {func(m *machine) { m.join.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM }, "the kubelet trusts another cluster"},
 		"another node":            {func(m *machine) { m.joined("m2") }, `the kubelet's certificate is for node "m2", not "m1"`},
 		"no node":                 {func(m *machine) { assert.NilError(m.t, m.host.Remove(inspect.KubeletConf)) }, "node m1 has to join"},
 		"somebody else's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Service]\n") }, "A kubelet that Argosy did not install"},
