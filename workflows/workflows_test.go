@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/util/template"
 	"gotest.tools/v3/assert"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -150,4 +151,53 @@ func TestTheScheduledUpgradeAsksForWhatItsTemplateTakes(t *testing.T) {
 		taken := template.Spec.Arguments.GetParameterByName(parameter.Name)
 		assert.Assert(t, taken != nil, "the template takes no parameter %q", parameter.Name)
 	}
+}
+
+func TestTheNextWaveBeginsUnlessAPersonStopsIt(t *testing.T) {
+	const two, last = `[{"name":"1","machines":["m1"]},{"name":"2","machines":["m2"]}]`, `[{"name":"2","machines":["m2"]}]`
+	for name, test := range map[string]struct {
+		waves string
+		// gate and approve are the outputs of these steps: Argo has nil for those of a step that was skipped, and none at all
+		// for one that was resumed by itself, without a decision.
+		gate    any
+		approve map[string]any
+		begins  string
+	}{
+		"nobody is asked":       {two, "false", map[string]any{"outputs.parameters.decision": nil}, "true"},
+		"a person lets it":      {two, "true", map[string]any{"outputs.parameters.decision": "go on"}, "true"},
+		"a person says nothing": {two, "true", nil, "true"},
+		"a person stops it":     {two, "true", map[string]any{"outputs.parameters.decision": "stop"}, "false"},
+		"it was the last":       {last, nil, map[string]any{"outputs.parameters.decision": nil}, "false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scope := map[string]any{
+				"inputs.parameters.waves": test.waves, "steps.gate.outputs.parameters.approve": test.gate, "steps.approve.status": "Succeeded",
+			}
+			for key, value := range test.approve {
+				scope["steps.approve."+key] = value
+			}
+			when, err := json.Marshal(stepOf(t, "upgrade.yaml", "roll", "next").When)
+			assert.NilError(t, err)
+			begins, err := template.ReplaceStrictAny(string(when), scope, []string{"steps", "tasks"})
+			assert.NilError(t, err)
+			assert.Equal(t, begins, strconv.Quote(test.begins))
+		})
+	}
+}
+
+// stepOf is a step of a template in a file.
+func stepOf(t *testing.T, file, of, name string) wfv1.WorkflowStep {
+	t.Helper()
+	workflow := templates(t)[file]
+	found := workflow.GetTemplateByName(of)
+	assert.Assert(t, found != nil)
+	for _, group := range found.Steps {
+		for _, step := range group.Steps {
+			if step.Name == name {
+				return step
+			}
+		}
+	}
+	t.Fatalf("template %s of %s has no step %s", of, file, name)
+	return wfv1.WorkflowStep{}
 }

@@ -13,6 +13,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/test/lab"
@@ -88,7 +89,10 @@ func followsItsSchedule(t *testing.T) {
 	before := harbour.VCluster
 	harbour.VCluster = func(d map[string]any) { before(d); site.Set(d, autoUpgrade+"enabled", false) }
 	policy(t, nil)
-	assert.NilError(t, harbour.ApplyHost(t.Context(), &cron))
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&cron)
+	assert.NilError(t, err)
+	delete(object, "status")
+	assert.NilError(t, harbour.ApplyHost(t.Context(), object))
 	remove := func() {
 		_, err := harbour.Kubectl(context.Background(), "delete", "cronworkflow", "--all")
 		assert.NilError(t, err)

@@ -230,13 +230,25 @@ func upgradesByPod(t *testing.T) {
 		policy(t, nil)
 		on(t, "m1", "systemctl", "start", "ssh.service")
 	}()
+	daemons := daemonsOn(t, "m1")
 	name := submitTo(t, harbour.Provisioned, "upgrade")
 	soon(t, harbour.Provisioned, image+" Always 4711 true 4712", "get", "pod", "-n", "kube-system", "argosy-upgrade-m1", "-o",
 		"jsonpath={.spec.containers[0].image} {.spec.containers[0].imagePullPolicy} {.spec.securityContext.fsGroup} {.spec.containers[0].securityContext.privileged} {.spec.containers[0].securityContext.runAsGroup}")
 	w := endOf(t, harbour.Provisioned, name)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "containerd"), "containerd was not restarted")
+	assert.Equal(t, daemonsOn(t, "m1"), daemons, "what a drain leaves there runs on")
 	assert.Equal(t, inside(t, harbour.Provisioned, "get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name"), "", "the pod is left over")
+}
+
+// daemonsOn are the containers of a node's DaemonSets.
+func daemonsOn(t *testing.T, machine string) string {
+	t.Helper()
+	containers := inside(t, harbour.Provisioned, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine, "-o",
+		`jsonpath={range .items[?(@.metadata.ownerReferences[0].kind=="DaemonSet")]}{.metadata.name} {.status.containerStatuses[*].containerID} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
+	assert.Assert(t, strings.Contains(containers, "containerd://"), containers)
+	return containers
 }
 
 // survives strikes while a machine is in a phase of its upgrade, and expects that all ends well: by itself, or by the next
