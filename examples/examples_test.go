@@ -2,13 +2,9 @@
 package examples_test
 
 import (
-	"os"
 	"testing"
 
 	"gotest.tools/v3/assert"
-	"sigs.k8s.io/yaml"
-
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
 	"argosy.dev/argosy/pkg/config"
 )
@@ -53,21 +49,4 @@ func namesOnlyShownSecrets(t *testing.T, name string) {
 		_, err := source.Secret(t.Context(), name)
 		assert.NilError(t, err)
 	}
-}
-
-func TestTheExampleWorkflowsAreArgoObjects(t *testing.T) {
-	decode(t, "join.yaml", &wfv1.Workflow{})
-	decode(t, "provision.yaml", &wfv1.Workflow{})
-	decode(t, "import-images.yaml", &wfv1.Workflow{})
-	decode(t, "remove.yaml", &wfv1.Workflow{})
-	decode(t, "nightly-join.yaml", &wfv1.CronWorkflow{})
-	decode(t, "nightly-backup.yaml", &wfv1.CronWorkflow{})
-	decode(t, "nightly-reconcile.yaml", &wfv1.CronWorkflow{})
-}
-
-func decode(t *testing.T, path string, into any) {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	assert.NilError(t, err)
-	assert.NilError(t, yaml.UnmarshalStrict(content, into))
 }

@@ -1,5 +1,6 @@
-// Package workflows_test holds the templates of this folder against the plugin that serves them. A mismatch shows in no
-// lint: an output that a template declares and the plugin does not answer leaves its workflow running for ever.
+// Package workflows_test holds the templates of this folder against the plugin that serves them, and what users copy against
+// the templates. A mismatch shows in no lint: an output that a template declares and the plugin does not answer leaves its
+// workflow running for ever.
 package workflows_test
 
 import (
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -139,18 +141,44 @@ func declared(t *testing.T, tmpl wfv1.Template) []string {
 	return names
 }
 
-func TestTheScheduledUpgradeAsksForWhatItsTemplateTakes(t *testing.T) {
-	content, err := os.ReadFile("scheduled-upgrade.yaml")
+func TestWhatUsersCopyAsksForWhatItsTemplateTakes(t *testing.T) {
+	files, err := filepath.Glob("../examples/*.yaml")
 	assert.NilError(t, err)
-	var cron wfv1.CronWorkflow
-	assert.NilError(t, yaml.UnmarshalStrict(content, &cron))
-	assert.Equal(t, string(cron.Spec.ConcurrencyPolicy), "Forbid")
-	template, found := templates(t)[cron.Spec.WorkflowSpec.WorkflowTemplateRef.Name+".yaml"]
-	assert.Assert(t, found)
-	for _, parameter := range cron.Spec.WorkflowSpec.Arguments.Parameters {
-		taken := template.Spec.Arguments.GetParameterByName(parameter.Name)
-		assert.Assert(t, taken != nil, "the template takes no parameter %q", parameter.Name)
+	assert.Assert(t, len(files) > 0)
+	for _, file := range append(files, "scheduled-upgrade.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			asked := copied(t, file)
+			template, found := templates(t)[asked.WorkflowTemplateRef.Name+".yaml"]
+			assert.Assert(t, found, "there is no template %s", asked.WorkflowTemplateRef.Name)
+			for _, parameter := range asked.Arguments.Parameters {
+				taken := template.Spec.Arguments.GetParameterByName(parameter.Name)
+				assert.Assert(t, taken != nil, "the template takes no parameter %q", parameter.Name)
+				assert.Assert(t, len(taken.Enum) == 0 || slices.Contains(taken.Enum, *parameter.Value), "%s can't be %q", parameter.Name, parameter.Value)
+			}
+			for _, parameter := range template.Spec.Arguments.Parameters {
+				given := asked.Arguments.GetParameterByName(parameter.Name) != nil
+				assert.Assert(t, given || !required(template.Name, parameter.Name), "%s is missing", parameter.Name)
+			}
+		})
 	}
+}
+
+// copied is what a Workflow, or a CronWorkflow, has done.
+func copied(t *testing.T, file string) wfv1.WorkflowSpec {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	assert.NilError(t, err)
+	var of metav1.TypeMeta
+	assert.NilError(t, yaml.Unmarshal(content, &of))
+	if of.Kind == "CronWorkflow" {
+		var cron wfv1.CronWorkflow
+		assert.NilError(t, yaml.UnmarshalStrict(content, &cron))
+		assert.Equal(t, string(cron.Spec.ConcurrencyPolicy), "Forbid")
+		return cron.Spec.WorkflowSpec
+	}
+	var workflow wfv1.Workflow
+	assert.NilError(t, yaml.UnmarshalStrict(content, &workflow))
+	return workflow.Spec
 }
 
 func TestTheNextWaveBeginsUnlessAPersonStopsIt(t *testing.T) {
