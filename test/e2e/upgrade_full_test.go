@@ -75,6 +75,7 @@ func keepsItsWindow(t *testing.T) {
 
 // followsItsSchedule applies the CronWorkflow that users copy, to fire at each minute.
 func followsItsSchedule(t *testing.T) {
+	older(t, "m1")
 	shows(t, autoUpgrade+"enabled")
 	text, err := os.ReadFile(filepath.Join(the.Source, "workflows", "scheduled-upgrade.yaml"))
 	assert.NilError(t, err)
