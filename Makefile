@@ -60,8 +60,8 @@ e2e: build image ## the lab end to end: provisioning, joins, upgrades, faults, b
 	go test -count=1 -timeout 80m -v ./test/e2e/...
 
 .PHONY: e2e-full
-e2e-full: build image ## e2e, the same faults during kubeadm, and the lab's own tests
-	go test -count=1 -timeout 150m -p 1 -tags full,e2e -v ./test/lab ./test/e2e/...
+e2e-full: build image ## e2e, more faults, stores and rollouts, and the lab's own tests; takes hours (root)
+	go test -count=1 -timeout 240m -p 1 -tags full,e2e -v ./test/lab ./test/e2e/...
 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout
