@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/fault"
@@ -193,6 +195,27 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 		}},
 		open: archive.open,
 	}, nil
+}
+
+// Has says whether there is an image in its registry, by its name with a tag.
+func (s *Supply) Has(ctx context.Context, image string) (bool, error) {
+	reference, err := name.ParseReference(image)
+	if err != nil {
+		return false, fault.As(fault.Configuration, fmt.Errorf("asking for image %q: %w", image, err))
+	}
+	registries, err := s.pulls(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = registries.get(ctx, reference)
+	var answer *transport.Error
+	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking for image %q: %w", image, err)
+	}
+	return true, nil
 }
 
 // pulls gives what pulls images, with the logins.

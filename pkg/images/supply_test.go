@@ -396,3 +396,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestARegistryThatHasNoSuchImageIsToldFromOneThatCannotBeAsked(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "team-a/app:v1", "linux/amd64")
+	supply := NewSupply(Settings{PlainHTTP: []string{h.host}})
+	for image, want := range map[string]bool{"/team-a/app:v1": true, "/team-a/app:v2": false, "/team-b/app:v1": false} {
+		has, err := supply.Has(t.Context(), h.host+image)
+		assert.NilError(t, err)
+		assert.Equal(t, has, want, image)
+	}
+	h.login = "user:pass"
+	_, err := supply.Has(t.Context(), h.host+"/team-a/app:v1")
+	assert.ErrorContains(t, err, "registries.secret of argosy.yaml")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+}

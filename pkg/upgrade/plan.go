@@ -255,8 +255,8 @@ func (p Plan) Table() string {
 	return table.String()
 }
 
-// LatestPatch is the newest patch, in the bundle repository, of the minor version that the control plane runs. Repositories have
-// no list, so the next numbers are asked for, and a gap of a few is looked over.
+// LatestPatch is the newest patch that can be had of the minor version that the control plane runs. Repositories have no list,
+// and registries a long one, so the next numbers are asked for, and a gap of a few is looked over.
 func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	runs, err := version.ParseSemantic(c.Target.Version)
 	if err != nil {
@@ -265,7 +265,11 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	latest := c.Target.Version
 	for patch, missed := runs.Patch()+1, 0; missed < mostMissed; patch++ {
 		next := fmt.Sprintf("v%d.%d.%d", runs.Major(), runs.Minor(), patch)
-		found, err := c.Repository.Has(ctx, next)
+		found := false
+		err := c.retrying(ctx, quiet, func(ctx context.Context) (err error) {
+			found, err = c.published(ctx, next)
+			return err
+		})
 		switch {
 		case err != nil:
 			return "", fmt.Errorf("looking for the latest patch of v%d.%d: %w", runs.Major(), runs.Minor(), err)
@@ -278,5 +282,17 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	return latest, nil
 }
 
-// mostMissed is how many patches in a row a repository may have left out.
+// mostMissed is how many patches in a row may have been left out.
 const mostMissed = 3
+
+// published says whether a version can be had: its bundle, or the image of a control plane that brings its bundle along.
+func (c *Conductor) published(ctx context.Context, version string) (bool, error) {
+	if !c.Cluster.BundlesFromControlPlane() {
+		return c.Repository.Has(ctx, version)
+	}
+	at, err := c.Cluster.AtVersion(version)
+	if err != nil {
+		return false, err
+	}
+	return c.Images.Has(ctx, at.ControlPlaneImage())
+}

@@ -1,15 +1,23 @@
 package upgrade_test
 
 import (
+	"io"
+	"log"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -75,9 +83,32 @@ func TestAVersionThatCannotBeHadIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 
 func TestTheLatestPatchIsLookedForOverGaps(t *testing.T) {
 	s := newSite(t, "", "m1")
+	s.Cluster.Fleet.Bundles.Repository = s.Repository.URL
 	latest, err := s.LatestPatch(t.Context())
 	assert.NilError(t, err)
 	assert.Equal(t, latest, "v1.34.8")
+}
+
+func TestTheLatestPatchOfBundlesThatComeWithTheControlPlaneIsThatOfItsImage(t *testing.T) {
+	s := newSite(t, "", "m1")
+	served := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(served.Close)
+	host := strings.TrimPrefix(served.URL, "http://")
+	s.Images = images.NewSupply(images.Settings{PlainHTTP: []string{host}})
+	s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Registry = host
+	// That of v1.34.7 has no bundle in it.
+	for _, tag := range []string{after + "-full", "v1.34.6-full", "v1.34.7"} {
+		reference, err := name.NewTag(strings.TrimSuffix(s.Cluster.ControlPlaneImage(), after+"-full")+tag, name.Insecure)
+		assert.NilError(t, err)
+		assert.NilError(t, remote.Write(reference, empty.Image))
+	}
+	latest, err := s.LatestPatch(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, latest, "v1.34.6")
+
+	served.Close()
+	_, err = s.LatestPatch(t.Context())
+	assert.ErrorContains(t, err, `looking for the latest patch of v1.34: asking for image "`+host)
 }
 
 func TestMachinesThatWereNotUpgradedFailTheVerification(t *testing.T) {
