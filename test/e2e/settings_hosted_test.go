@@ -197,14 +197,20 @@ func proxyIsAsWanted(t *testing.T, cluster *site.Provisioned, machine string) {
 // own gives an image of the lab's registry another tag, which only the documents lead to.
 func own(t *testing.T, repository, tag string) string {
 	t.Helper()
+	return retagged(t, repository, tag, "own").Name()
+}
+
+// retagged gives an image of the lab's registry one more tag.
+func retagged(t *testing.T, repository, tag, another string) name.Tag {
+	t.Helper()
 	from, err := name.ParseReference(lab.RegistryAddress+"/"+repository+":"+tag, name.Insecure)
 	assert.NilError(t, err)
-	to, err := name.NewTag(lab.RegistryAddress+"/"+repository+":own", name.Insecure)
+	to, err := name.NewTag(lab.RegistryAddress+"/"+repository+":"+another, name.Insecure)
 	assert.NilError(t, err)
 	image, err := remote.Get(from, remote.WithContext(context.Background()))
 	assert.NilError(t, err)
 	assert.NilError(t, remote.Tag(to, image, remote.WithContext(context.Background())))
-	return to.Name()
+	return to
 }
 
 // unsupported are keys that private nodes rule out or that Argosy does without, each with what must be refused.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gotest.tools/v3/assert"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -29,6 +30,7 @@ func TestUpgradesThroughEveryFault(t *testing.T) {
 	t.Run("two that are submitted at once do the work once", excludesAnother)
 	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
 	t.Run("a person stops it between two waves, or lets it go on", asksForApproval)
+	t.Run("the latest patch is the newest that the registry has", findsTheLatestPatch)
 	t.Run("by a schedule", followsItsSchedule)
 	for _, phase := range []string{"drain", "kubeadm", "healthy"} {
 		for _, fault := range slices.Sorted(maps.Keys(strikes)) {
@@ -71,6 +73,22 @@ func keepsItsWindow(t *testing.T) {
 	assert.Equal(t, left.Phase, wfv1.NodeSkipped)
 	assert.Assert(t, strings.Contains(left.Message, "the window closed at"), left.Message)
 	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+}
+
+// findsTheLatestPatch offers a patch that is in truth the version that the control plane runs, and so only plans.
+func findsTheLatestPatch(t *testing.T) {
+	const next = "v1.34.6"
+	before := harbour.VCluster
+	defer func() { harbour.VCluster = before; policy(t, nil) }()
+	harbour.VCluster = func(d map[string]any) {
+		before(d)
+		site.Set(d, "controlPlane.distro.k8s.image.registry", lab.RegistryAddress)
+	}
+	policy(t, map[string]any{"registries.plainHTTP": []any{lab.RegistryAddress}})
+	offered := retagged(t, "loft-sh/kubernetes", lab.Version+"-full", next+"-full")
+	defer func() { assert.NilError(t, remote.Delete(offered)) }()
+	message := step(t, succeeded(t, harbour.Provisioned, "upgrade", "version=latest-patch", "dryRun=true"), "plan").Message
+	assert.Assert(t, strings.Contains(message, "the control plane goes from "+lab.Version+" to "+next), message)
 }
 
 // followsItsSchedule applies the CronWorkflow that users copy, to fire at each minute.
