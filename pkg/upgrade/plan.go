@@ -282,7 +282,7 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	return latest, nil
 }
 
-// mostMissed is how many patches in a row may have been left out.
+// mostMissed patches in a row end the search.
 const mostMissed = 3
 
 // published says whether a version can be had: its bundle, or the image of a control plane that brings its bundle along.
