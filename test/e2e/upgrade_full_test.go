@@ -24,7 +24,9 @@ import (
 // TestUpgradesThroughEveryFault takes a cluster up once, and its machines again and again.
 func TestUpgradesThroughEveryFault(t *testing.T) {
 	harbourStands(t)
-	upgraded(t, "version="+lab.Version)
+	policy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
+	assert.Assert(t, waitedIn(upgraded(t, "version="+lab.Version), "grace"))
+	policy(t, nil)
 	t.Run("a budget that forbids it is named, and what the policy says is done", obeysItsDrainPolicy)
 	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
 	t.Run("two that are submitted at once do the work once", excludesAnother)
@@ -141,7 +143,7 @@ func followsItsSchedule(t *testing.T) {
 func asksForApproval(t *testing.T) {
 	older(t, "m1", "m2")
 	defer policy(t, nil)
-	policy(t, map[string]any{"upgrade.approval": "always"})
+	policy(t, map[string]any{"upgrade.approval": "always", "upgrade.pause": "3s"})
 	answered := func(decision string) *wfv1.Workflow {
 		name := submitTo(t, harbour.Provisioned, "upgrade")
 		within(t, 2*patience, "the workflow asks", func() bool {
@@ -162,7 +164,15 @@ func asksForApproval(t *testing.T) {
 	older(t, "m1", "m2")
 	w = answered("")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Assert(t, waitedIn(w, "pause"), describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+// waitedIn says whether a workflow was suspended by a step of this name, and went on.
+func waitedIn(w *wfv1.Workflow, name string) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(w.Status.Nodes)), func(node wfv1.NodeStatus) bool {
+		return node.Type == wfv1.NodeTypeSuspend && node.DisplayName == name && node.Phase == wfv1.NodeSucceeded
+	})
 }
 
 func obeysItsDrainPolicy(t *testing.T) {
