@@ -200,15 +200,19 @@ func TestTheNextWaveBeginsUnlessAPersonStopsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			scope := map[string]any{
 				"inputs.parameters.waves": test.waves, "steps.gate.outputs.parameters.approve": test.gate, "steps.approve.status": "Succeeded",
+				"steps.gate.outputs.parameters.pause": "600",
 			}
 			for key, value := range test.approve {
 				scope["steps.approve."+key] = value
 			}
-			when, err := json.Marshal(stepOf(t, "upgrade.yaml", "roll", "next").When)
-			assert.NilError(t, err)
-			begins, err := template.ReplaceStrictAny(string(when), scope, []string{"steps", "tasks"})
-			assert.NilError(t, err)
-			assert.Equal(t, begins, strconv.Quote(test.begins))
+			// Nobody waits for what will not begin.
+			for _, step := range []string{"pause", "next"} {
+				when, err := json.Marshal(stepOf(t, "upgrade.yaml", "roll", step).When)
+				assert.NilError(t, err)
+				begins, err := template.ReplaceStrictAny(string(when), scope, []string{"steps", "tasks"})
+				assert.NilError(t, err)
+				assert.Equal(t, begins, strconv.Quote(test.begins), step)
+			}
 		})
 	}
 }

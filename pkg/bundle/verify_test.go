@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/node/nodetest"
 )
 
 func unpacked(t *testing.T) (string, *Manifest) {
@@ -70,11 +72,7 @@ func TestContentIsCheckedAfterABootThatMayHaveLostIt(t *testing.T) {
 
 func TestAProgramForAnotherArchitectureIsToldByItsHeader(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubelet")
-	header := make([]byte, 64)
-	copy(header, "\x7fELF\x02\x01\x01")
-	header[16], header[18], header[20] = 2, 183, 1 // an executable for aarch64
-	header[52], header[54], header[58] = 64, 56, 64
-	assert.NilError(t, os.WriteFile(file, header, 0o755))
+	assert.NilError(t, os.WriteFile(file, []byte(nodetest.ELF("arm64")), 0o755))
 	assert.NilError(t, CheckMachine(file, "arm64"))
 	assert.Error(t, CheckMachine(file, "amd64"), "the bundle's kubelet is for arm64, but this machine is amd64")
 

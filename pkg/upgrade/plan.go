@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
@@ -262,8 +263,8 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the control plane's version: %w", err)
 	}
-	latest := c.Target.Version
-	for patch, missed := runs.Patch()+1, 0; missed < mostMissed; patch++ {
+	latest := ""
+	for patch, missed := runs.Patch(), 0; missed < mostMissed; patch++ {
 		next := fmt.Sprintf("v%d.%d.%d", runs.Major(), runs.Minor(), patch)
 		found := false
 		err := c.retrying(ctx, quiet, func(ctx context.Context) (err error) {
@@ -278,6 +279,10 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 		default:
 			missed++
 		}
+	}
+	if latest == "" {
+		// Where not even the version that runs is, a later one can't be expected, and nobody would notice.
+		return "", fault.As(fault.Configuration, fmt.Errorf("looking for the latest patch of v%d.%d: there is neither %s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml", runs.Major(), runs.Minor(), c.Target.Version))
 	}
 	return latest, nil
 }

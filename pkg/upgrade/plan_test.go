@@ -106,6 +106,13 @@ func TestTheLatestPatchOfBundlesThatComeWithTheControlPlaneIsThatOfItsImage(t *t
 	assert.NilError(t, err)
 	assert.Equal(t, latest, "v1.34.6")
 
+	own := s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Repository
+	s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Repository = "elsewhere"
+	_, err = s.LatestPatch(t.Context())
+	assert.ErrorContains(t, err, "there is neither v1.34.4 nor a later one")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Repository = own
+
 	served.Close()
 	_, err = s.LatestPatch(t.Context())
 	assert.ErrorContains(t, err, `looking for the latest patch of v1.34: asking for image "`+host)

@@ -160,6 +160,7 @@ func asksForApproval(t *testing.T) {
 	}
 	w := answered("stop")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	assert.Assert(t, !waitedIn(w, "pause"), describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version, "m2"))
 	older(t, "m1", "m2")
 	w = answered("")

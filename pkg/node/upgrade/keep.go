@@ -153,7 +153,7 @@ func (k *kept) settle(h *host.Host, j *spec.Join) error {
 			copies = append(copies, one.Copy)
 		}
 	}
-	if err := h.Sync(append(copies, keptDir, keptBinaries(j))...); err != nil {
+	if err := h.Sync(append(copies, keptDir, keptBinaries(j), layout.Store(j.BinariesPath))...); err != nil {
 		return err
 	}
 	if err := k.write(h); err != nil {
