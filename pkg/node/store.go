@@ -108,20 +108,34 @@ func (s *Store) forgetInSpec(id string) error {
 	return s.WriteOperation(op)
 }
 
-// WriteStatus stores the status.
+// WriteStatus stores the status with the next sequence number, which it sets.
 func (s *Store) WriteStatus(status *spec.Status) error {
+	// A file that cannot be read counts as none: its replacement differs from it in any case.
+	if stored, err := s.Status(status.ID); err == nil {
+		status.Sequence = max(status.Sequence, stored.Sequence)
+	}
+	status.Sequence++
 	return s.write(s.name(status.ID, "status.json"), status)
 }
 
 // Status reads an operation's status; fs.ErrNotExist when it has none. A status that power loss cut off counts as none.
 func (s *Store) Status(id string) (*spec.Status, error) {
-	var status spec.Status
-	err := s.read(s.name(id, "status.json"), &status)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	name := s.name(id, "status.json")
+	data, err := s.host.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading %q: %w", name, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: reading %q: %w", fs.ErrNotExist, name, err)
+	}
+	return decodeStatus(name, data)
+}
+
+// decodeStatus reads a status file's content; fs.ErrNotExist when it holds none.
+func decodeStatus(name string, data []byte) (*spec.Status, error) {
+	var status spec.Status
+	if err := json.Unmarshal(data, &status); err != nil {
+		return nil, fmt.Errorf("%w: reading %q: %w", fs.ErrNotExist, name, err)
 	}
 	return &status, nil
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -23,18 +24,21 @@ func (e *Engine) Watch(ctx context.Context, id string, show func(*spec.Status) e
 	if err := CheckID(id); err != nil {
 		return err
 	}
-	var seen time.Time
+	// A change is told by the content, in which the sequence number differs in every write. File times do not tell it:
+	// kernels before 6.13 stamp files by the tick, so that two writes within 4 ms (CONFIG_HZ=250) get the same time.
+	// Nor does the inode, whose number the file after the next may get again.
+	var seen []byte
 	checked := time.Now()
 	for {
-		info, err := os.Stat(e.Store.host.Path(e.Store.name(id, "status.json")))
+		content, err := e.Store.host.ReadFile(e.Store.name(id, "status.json"))
 		if err != nil {
 			return fmt.Errorf("watching operation %q: %w", id, err)
 		}
-		if !info.ModTime().Equal(seen) {
-			seen = info.ModTime()
-			status, err := e.Store.Status(id)
+		if !bytes.Equal(content, seen) {
+			seen = content
+			status, err := decodeStatus(e.Store.name(id, "status.json"), content)
 			if err != nil {
-				return err
+				return fmt.Errorf("watching operation %q: %w", id, err)
 			}
 			if err := show(status); err != nil {
 				return fmt.Errorf("showing the status of operation %q: %w", id, err)

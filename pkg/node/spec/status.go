@@ -27,6 +27,9 @@ type Status struct {
 	Cluster string `json:"cluster"`
 	Machine string `json:"machine"`
 	State   State  `json:"state"`
+	// Sequence grows with every write of status.json, also across runs of the operation, so that no two writes look the
+	// same. It is 0 in a status that was not stored, and in files of an argosy-node from before it.
+	Sequence uint64 `json:"sequence,omitempty"`
 	// Phase is the phase at work, or the one that failed; Index counts from 1 to Total.
 	Phase string `json:"phase,omitempty"`
 	Index int    `json:"index,omitempty"`
