@@ -401,6 +401,16 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 		{"joined, a command is left to run", &fakeMachine{plan: spec.Status{Total: 9, Phases: []spec.Phase{{Name: "post-join", Outcome: spec.Wanted}}}, facts: joinedFacts()}, marked, join.ActionJoin, "will do: post-join"},
 		{"joined, at another version", &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "a join does not change its version"}}, facts: at("v1.33.13")}, runs(markedNode("m1"), "v1.33.13"), join.ActionUpgrade, "is a Ready node at v1.33.13, and workflow upgrade takes it to v1.34.4"},
 		{"joined, of another version than its node", &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "a join does not change its version"}}, facts: at("v1.33.13")}, marked, join.ActionRefuse, "does not change its version"},
+		{
+			"a join that goes on, with a changed command",
+			&fakeMachine{plan: spec.Status{Total: 9, Phases: []spec.Phase{
+				{Name: "pre-install", Outcome: spec.Held, Changes: []spec.Change{
+					{What: "changed preInstallCommands", Effect: spec.NeedsRejoin},
+				}},
+				{Name: "healthy", Outcome: spec.Wanted},
+			}}},
+			nil, join.ActionJoin, "will not do: changed preInstallCommands",
+		},
 		{"node gone", &fakeMachine{plan: held}, nil, join.ActionJoin, "its node is not in the cluster"},
 		{"node not Ready", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "container runtime is down"},
 		{"name taken", &fakeMachine{plan: wanted}, marked, join.ActionRefuse, `node name "m1" is taken`},

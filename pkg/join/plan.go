@@ -123,6 +123,9 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
 	entry.Phases = conduct.WantedPhases(seen.facts.Plan)
 	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
+	if !seen.joined(c.Target) {
+		entry.Reasons = append(entry.Reasons, untilRejoin(seen.facts.Plan)...)
+	}
 	switch {
 	case node == nil:
 	case readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName:
@@ -132,6 +135,17 @@ func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight,
 		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " + strings.Join(whatDiffers(entry.Changes), ", ")}
 		c.noteMarks(entry, machine, node)
 	}
+}
+
+// untilRejoin lists what a join that goes on leaves to the next one after a reset.
+func untilRejoin(plan *spec.Status) []string {
+	var left []string
+	for _, change := range changesOf(plan) {
+		if change.Effect == spec.NeedsRejoin {
+			left = append(left, "will not do: "+change.What)
+		}
+	}
+	return left
 }
 
 // noteMarks says what labels and taints differ, if any do.

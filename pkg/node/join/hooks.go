@@ -52,9 +52,10 @@ const shownLines = 20
 //	PATH                       the binaries' folder, then the system's
 //	KUBECONFIG                 after the join only: the kubelet's own credentials
 //
-// Every command runs once in a join: what succeeded is noted on the machine and never run again by a later attempt, also
-// when another command was changed meanwhile. On a machine that has joined nothing runs any more, whatever the documents say
-// now; what they say then is run by its next join.
+// Every command runs once in a join: what succeeded is noted on the machine and never run again by a later attempt,
+// also when another command was changed meanwhile. Once the kubelet has its credentials, pre-install and pre-join are
+// closed, also where a later phase failed; post-join is closed when it is over. Changed commands run at the next join
+// after a reset.
 //
 // A command is not interrupted by a request to stop: the operation ends after it. It is killed, with all that it started,
 // when its own time or the operation's is over.
@@ -80,6 +81,9 @@ func (s stage) check(_ context.Context, c *node.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
+	if ran.state == unknown && hasHooks(c.Operation.Join) {
+		return false, "", unknownCommands(ran.unreadable)
+	}
 	wanted := s.commands(c.Operation.Join.Hooks)
 	left := ran.left(s.name, wanted)
 	begins := ran.state == fresh && hasHooks(c.Operation.Join)
@@ -88,16 +92,39 @@ func (s stage) check(_ context.Context, c *node.Context) (bool, string, error) {
 		return false, fmt.Sprintf("%s of %s to run", count(len(left), "command"), s.key), nil
 	case begins && s.name == preInstall:
 		return false, "it has to be noted that a join begins", nil
-	case (begins || ran.state == underway) && s.name == postJoin:
+	case (begins || ran.state == underway || ran.state == joined) && s.name == postJoin:
 		return false, "it has to be noted that the join is over", nil
-	case len(wanted) == 0:
-		return true, "there are no " + s.key, nil
-	case ran.state != done:
-		return true, "all " + s.key + " ran", nil
-	case ran.same(s.name, wanted):
-		return true, "they ran when the machine joined", nil
 	}
-	return true, "they ran when the machine joined; changed commands run with its next join", nil
+	return true, s.held(c, ran, wanted), nil
+}
+
+// held returns the detail of a stage with nothing to run, and notes changed commands that only another join runs.
+func (s stage) held(c *node.Context, r *ran, wanted []string) string {
+	switch {
+	case len(wanted) == 0:
+		return "there are no " + s.key
+	case r.open(s.name):
+		return "all " + s.key + " ran"
+	case r.unreadable != nil:
+		return "none run: " + hooksFile + " cannot be read (" + r.unreadable.Error() + "), and the machine is a node"
+	case len(r.missing(s.name, wanted)) == 0:
+		return "they ran when the machine joined"
+	}
+	if r.known {
+		c.Differs(spec.Change{
+			What: "changed " + s.key + ", which run at the next join after a reset", Effect: spec.NeedsRejoin,
+		})
+	}
+	return s.key + " changed; they run at the next join after a reset"
+}
+
+// unknownCommands refuses a join of which is not known which commands ran: one of them may format a disk.
+func unknownCommands(err error) error {
+	return &node.Failure{
+		Err: fault.As(fault.Permanent, fmt.Errorf(
+			"reading %q: %w; which commands of the join ran already is not known, and none is run", hooksFile, err)),
+		Hint: "reset the machine and join it again, or remove the file if every command may run once more",
+	}
 }
 
 func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
@@ -105,6 +132,9 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 	ran, err := readRan(c.Host, j)
 	if err != nil {
 		return "", err
+	}
+	if ran.state == unknown {
+		return "", unknownCommands(ran.unreadable)
 	}
 	if err := ran.begin(c.Host, j); err != nil {
 		return "", err

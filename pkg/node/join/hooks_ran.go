@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"slices"
 
+	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -22,16 +24,24 @@ type joining int
 const (
 	// fresh: a join begins, and none of its commands has run.
 	fresh joining = iota
-	// underway: commands have run, or will, and the last stage is not over.
+	// underway: commands have run, or will, and the machine is no node yet.
 	underway
-	// done: the machine has joined, and no command runs any more.
+	// joined: the machine is a node, so that only post-join is still open.
+	joined
+	// done: all stages are over or closed, and no command runs any more.
 	done
+	// unknown: the machine is no node, and the note of its commands cannot be read.
+	unknown
 )
 
 // ran is what is known of a join's commands.
 type ran struct {
-	state  joining
+	state joining
+	// known reports whether there is a note of this very join.
+	known  bool
 	record hooksRecord
+	// unreadable is why the note cannot be read; nil when it can, or when there is none.
+	unreadable error
 }
 
 // hooksRecord is hooksFile. It belongs to one node of one cluster.
@@ -40,66 +50,110 @@ type hooksRecord struct {
 	NodeName   string `json:"nodeName"`
 	// Succeeded are the digests of the commands that succeeded, by stage, in the order in which they ran.
 	Succeeded map[string][]string `json:"succeeded"`
-	// Finished says that all stages are over.
+	// Joined is set once the kubelet has had its credentials. From then on pre-install and pre-join are closed.
+	Joined bool `json:"joined,omitempty"`
+	// Finished is set when all stages are over.
 	Finished bool `json:"finished"`
 }
 
 // readRan tells how far the join is:
 //
-//	the record is         the kubelet's credentials  state
-//	of it, unfinished     any                        underway
-//	anything else         of this node, valid        done
-//	anything else         none, or others            fresh
+//	the note is                    the machine is a node  state
+//	of this join, unfinished       no                     underway
+//	of this join, unfinished       yes                    joined
+//	of this join, finished         any                    done
+//	of another join, unfinished    no                     fresh
+//	of another join, else          any                    done
+//	not there                      no                     fresh
+//	not there                      yes                    done
+//	unreadable                     no                     unknown
+//	unreadable                     yes                    done
 //
-// A machine that was joined by a version that ran no commands, or without any, is thereby done, and so is one that lost its
-// record: a command that prepares a disk must not run on a node at work.
+// A command that prepares a disk must not run on a machine with a node's data. So a machine that was a node stays
+// closed until a reset, which removes every sign of it, also when its credentials expired or were removed, and when
+// the note is lost.
 func readRan(h *host.Host, j *spec.Join) (*ran, error) {
-	r := &ran{state: fresh}
+	r := &ran{}
 	data, err := h.ReadFile(hooksFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		r.state = stateWithout(h, fresh)
+		return r, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", hooksFile, err)
 	}
-	// It is written by rename, so one that can't be read is of no join of ours.
-	known := err == nil && json.Unmarshal(data, &r.record) == nil && r.record.ClusterUID == j.ClusterUID && r.record.NodeName == j.NodeName
-	if !known {
-		r.record = hooksRecord{}
+	if err := json.Unmarshal(data, &r.record); err != nil {
+		r.record, r.unreadable = hooksRecord{}, err
+		r.state = stateWithout(h, unknown)
+		return r, nil
 	}
+	r.known = r.record.ClusterUID == j.ClusterUID && r.record.NodeName == j.NodeName
+	node := r.record.Joined || isNode(h)
 	switch {
-	case known && !r.record.Finished:
-		r.state = underway
-	case notJoined(h, j) == "":
+	case r.record.Finished, !r.known && node:
 		r.state = done
+	case !r.known:
+		r.state = fresh
+	case node:
+		r.state = joined
+	default:
+		r.state = underway
+	}
+	if !r.known {
+		r.record = hooksRecord{}
 	}
 	return r, nil
 }
 
+// stateWithout returns how far a join is of which there is no note: done on a node, else otherwise.
+func stateWithout(h *host.Host, otherwise joining) joining {
+	if isNode(h) {
+		return done
+	}
+	return otherwise
+}
+
+// isNode reports whether the machine is, or was, a node of any cluster and was not reset since. The kubelet's
+// credentials count whether they are valid or not, and a record that cannot be read counts as one.
+func isNode(h *host.Host) bool {
+	if h.Exists(inspect.KubeletConf) {
+		return true
+	}
+	record, err := node.NewStore(h).Record()
+	return record != nil || err != nil
+}
+
+// open reports whether commands of the stage may run.
+func (r *ran) open(stage string) bool {
+	switch r.state {
+	case fresh, underway:
+		return true
+	case joined:
+		return stage == postJoin
+	}
+	return false
+}
+
 // left are the places of the commands that have to run. A command that is there twice runs twice.
 func (r *ran) left(stage string, commands []string) []int {
-	if r.state == done {
+	if !r.open(stage) {
 		return nil
 	}
-	var succeeded []string
-	if r.state == underway {
-		succeeded = slices.Clone(r.record.Succeeded[stage])
-	}
-	var left []int
+	return r.missing(stage, commands)
+}
+
+// missing are the places of the commands of which the note does not tell that they ran in this join.
+func (r *ran) missing(stage string, commands []string) []int {
+	succeeded := slices.Clone(r.record.Succeeded[stage])
+	var missing []int
 	for i, command := range commands {
 		if at := slices.Index(succeeded, commandDigest(command)); at >= 0 {
 			succeeded = slices.Delete(succeeded, at, at+1)
 			continue
 		}
-		left = append(left, i)
+		missing = append(missing, i)
 	}
-	return left
-}
-
-// same says whether exactly these commands ran in the join that is over.
-func (r *ran) same(stage string, commands []string) bool {
-	var digests []string
-	for _, command := range commands {
-		digests = append(digests, commandDigest(command))
-	}
-	return slices.Equal(r.record.Succeeded[stage], digests)
+	return missing
 }
 
 // begin notes that a join is under way, before any of its commands runs and before kubeadm can make it look done.
@@ -107,7 +161,7 @@ func (r *ran) begin(h *host.Host, j *spec.Join) error {
 	if r.state != fresh {
 		return nil
 	}
-	r.state = underway
+	r.state, r.known = underway, true
 	r.record = hooksRecord{ClusterUID: j.ClusterUID, NodeName: j.NodeName, Succeeded: map[string][]string{}}
 	return r.write(h)
 }
@@ -117,6 +171,17 @@ func (r *ran) succeeded(h *host.Host, stage, command string) error {
 		r.record.Succeeded = map[string][]string{}
 	}
 	r.record.Succeeded[stage] = append(r.record.Succeeded[stage], commandDigest(command))
+	return r.write(h)
+}
+
+// noteJoined closes pre-install and pre-join in the note, if there is one of this join: credentials may be removed by
+// hand. It is called before the credentials of an earlier kubelet are removed, and after kubeadm has succeeded.
+func noteJoined(h *host.Host, j *spec.Join) error {
+	r, err := readRan(h, j)
+	if err != nil || r.state != joined || r.record.Joined {
+		return err
+	}
+	r.record.Joined = true
 	return r.write(h)
 }
 

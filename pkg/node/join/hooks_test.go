@@ -57,6 +57,11 @@ func (m *machine) joinNow() {
 	assert.NilError(m.t, m.context.Store.WriteRecord(recordOf(m.context.Operation, nil)))
 }
 
+// expire makes the node's credentials of an hour ago.
+func (m *machine) expire() {
+	m.joined(m.ca, m.join.Server, m.join.NodeName, time.Now().Add(-time.Hour))
+}
+
 var stages = []stage{beforeInstall, beforeJoin, afterJoin}
 
 // runStages runs the three phases as the engine would, with a join after the second.
@@ -92,7 +97,7 @@ func TestCommandsRunOnceInAJoinAndNeverOnANode(t *testing.T) {
 		held, detail, err := s.check(context.Background(), m.context)
 		assert.NilError(t, err)
 		assert.Assert(t, held)
-		changed := strings.Contains(detail, "changed commands run with its next join")
+		changed := strings.Contains(detail, "changed; they run at the next join after a reset")
 		assert.Equal(t, changed, s.name == postJoin, detail)
 	}
 	assert.Equal(t, len(*ran), 5)
@@ -149,25 +154,94 @@ func TestAMachineThatJoinedBeforeOrWithoutCommandsRunsNone(t *testing.T) {
 	}
 }
 
-func TestAnotherJoinRunsTheCommandsAnew(t *testing.T) {
+func TestAMachineThatWasANodeRunsCommandsOnlyAfterAReset(t *testing.T) {
 	for name, change := range map[string]func(m *machine){
-		"to another cluster": func(m *machine) { m.join.ClusterUID = "another" },
-		"by another name":    func(m *machine) { m.join.NodeName = "m2" },
-		"when the node's credentials expired": func(m *machine) {
-			m.joined(m.ca, m.join.Server, "m1", time.Now().Add(-time.Hour))
+		"joins another cluster":                func(m *machine) { m.join.ClusterUID = "another" },
+		"joins by another name":                func(m *machine) { m.join.NodeName = "m2" },
+		"joins again without its credentials":  func(m *machine) { m.remove(inspect.KubeletConf) },
+		"joins again with expired credentials": (*machine).expire,
+		"lost its note and its credentials": func(m *machine) {
+			m.remove(hooksFile)
+			m.remove(inspect.KubeletConf)
+		},
+		"has a note that a power cut emptied": func(m *machine) { m.write(hooksFile, "") },
+		"has an emptied note and record": func(m *machine) {
+			m.write(hooksFile, "")
+			m.write(spec.RecordFile, "")
+			m.remove(inspect.KubeletConf)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
-			m.join.Hooks = spec.Hooks{PostJoin: []string{"a"}}
+			m.join.Hooks = spec.Hooks{PreInstall: []string{"mkfs"}, PreJoin: []string{"a"}, PostJoin: []string{"b"}}
 			ran := m.commands()
 			assert.NilError(t, m.runStages())
 			change(m)
-			m.remove(inspect.KubeletConf)
 			assert.NilError(t, m.runStages())
-			assert.DeepEqual(t, *ran, []string{"a", "a"})
+			assert.DeepEqual(t, *ran, []string{"mkfs", "a", "b"})
+
+			for _, file := range []string{spec.RecordFile, hooksFile, inspect.KubeletConf} {
+				assert.NilError(t, m.host.Remove(file))
+			}
+			assert.NilError(t, m.runStages())
+			assert.DeepEqual(t, *ran, []string{"mkfs", "a", "b", "mkfs", "a", "b"})
 		})
 	}
+}
+
+func TestCommandsBeforeTheJoinAreClosedOnceTheKubeletHasItsCredentials(t *testing.T) {
+	for name, change := range map[string]func(m *machine){
+		"a later phase failed": func(*machine) {},
+		"and the credentials were removed": func(m *machine) {
+			assert.NilError(m.t, noteJoined(m.host, m.join))
+			m.remove(inspect.KubeletConf)
+		},
+		"and the credentials expired": (*machine).expire,
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.join.Hooks = spec.Hooks{PreInstall: []string{"mkfs b"}, PreJoin: []string{"a"}, PostJoin: []string{"b"}}
+			ran := m.commands()
+			for _, s := range []stage{beforeInstall, beforeJoin} {
+				apply(t, m, s.apply)
+			}
+			m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
+			change(m)
+
+			m.join.Hooks = spec.Hooks{
+				PreInstall: []string{"mkfs c"}, PreJoin: []string{"a", "c"}, PostJoin: []string{"d"},
+			}
+			for _, s := range []stage{beforeInstall, beforeJoin} {
+				held, detail, err := s.check(t.Context(), m.context)
+				assert.NilError(t, err)
+				assert.Assert(t, held)
+				assert.Equal(t, detail, s.key+" changed; they run at the next join after a reset")
+				changes := m.differences(s.check)
+				assert.Equal(t, len(changes), 1)
+				assert.Equal(t, changes[0].Effect, spec.NeedsRejoin)
+				apply(t, m, s.apply) // which the engine does not call
+			}
+			apply(t, m, afterJoin.apply)
+			assert.DeepEqual(t, *ran, []string{"mkfs b", "a", "d"})
+		})
+	}
+}
+
+func TestAJoinWhoseNoteCannotBeReadRunsNoCommand(t *testing.T) {
+	m := newMachine(t)
+	m.join.Hooks = spec.Hooks{PreInstall: []string{"mkfs"}, PostJoin: []string{"a"}}
+	ran := m.commands("a")
+	m.write(hooksFile, "")
+	for _, s := range stages {
+		_, _, err := s.check(t.Context(), m.context)
+		assert.ErrorContains(t, err, `reading "/var/lib/argosy/hooks.json"`)
+		assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+		_, err = s.apply(t.Context(), m.context)
+		assert.ErrorContains(t, err, "none is run")
+	}
+	assert.Equal(t, len(*ran), 0)
+	m.join.Hooks = spec.Hooks{}
+	assert.NilError(t, m.runStages(), "a join without commands needs no note")
 }
 
 func TestAJoinWithoutCommandsNotesNothing(t *testing.T) {

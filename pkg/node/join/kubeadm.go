@@ -77,13 +77,17 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if notJoined(c.Host, j) == "" {
 		// kubeadm was killed after the kubelet had its credentials: only cleaning up is left.
-		if err := errors.Join(c.Host.Remove(layout.BootstrapConf), c.ForgetSecrets()); err != nil {
+		err := errors.Join(noteJoined(c.Host, j), c.Host.Remove(layout.BootstrapConf), c.ForgetSecrets())
+		if err != nil {
 			return "", err
 		}
 		return "finished what an earlier attempt left", nil
 	}
 	if c.Operation.Secrets.BootstrapToken == "" {
 		return "", fault.As(fault.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
+	}
+	if err := noteJoined(c.Host, j); err != nil {
+		return "", err
 	}
 	if err := cleanHalfJoined(ctx, c); err != nil {
 		return "", err
@@ -99,7 +103,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if why := notJoined(c.Host, j); why != "" {
 		return "", fmt.Errorf("joining the cluster: kubeadm ended well, but %s", why)
 	}
-	if err := errors.Join(renewRecord(c), rememberGiven(c, "")); err != nil {
+	if err := errors.Join(noteJoined(c.Host, j), renewRecord(c), rememberGiven(c, "")); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil

@@ -51,7 +51,8 @@ func noteRejoin(c *node.Context) {
 			c.Differs(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"), Effect: spec.NeedsRejoin})
 		}
 	}
-	if then.Hooks != now.Hooks {
+	// Where there is a note of the commands, each stage compares its own.
+	if ran, err := readRan(c.Host, c.Operation.Join); err == nil && !ran.known && then.Hooks != now.Hooks {
 		c.Differs(spec.Change{What: "commands before and after the join", Effect: spec.NeedsRejoin})
 	}
 }
