@@ -62,20 +62,13 @@ func ReadManifest(dir string) (*Manifest, error) {
 	return &m, nil
 }
 
-// Write puts the manifest into dir by rename.
-func (m *Manifest) Write(dir string) error {
+// Encode gives the content of CompleteFile.
+func (m *Manifest) Encode() ([]byte, error) {
 	data, err := json.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("writing the manifest of bundle %q: %w", dir, err)
+		return nil, fmt.Errorf("encoding the manifest of bundle %q: %w", m.SHA256, err)
 	}
-	name := filepath.Join(dir, CompleteFile)
-	if err := os.WriteFile(name+".tmp", data, 0o644); err != nil {
-		return fmt.Errorf("writing the manifest of bundle %q: %w", dir, err)
-	}
-	if err := os.Rename(name+".tmp", name); err != nil {
-		return fmt.Errorf("writing the manifest of bundle %q: %w", dir, err)
-	}
-	return nil
+	return data, nil
 }
 
 // Verify compares the files in dir with the manifest: by size and time, which takes no time, and by content too where

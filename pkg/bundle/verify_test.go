@@ -23,7 +23,9 @@ func unpacked(t *testing.T) (string, *Manifest) {
 	files, err := Receive(context.Background(), bytes.NewReader(data), TarGzip, digest(data), dir)
 	assert.NilError(t, err)
 	m := &Manifest{SHA256: digest(data), Files: files, BootID: "first", Versions: map[string]string{"kubelet": "v1.34.4"}}
-	assert.NilError(t, m.Write(dir))
+	data, err = m.Encode()
+	assert.NilError(t, err)
+	assert.NilError(t, os.WriteFile(filepath.Join(dir, CompleteFile), data, 0o644))
 	read, err := ReadManifest(dir)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, read, m)

@@ -156,10 +156,11 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		defer cancel()
 	}
 	r.all(ctx)
-	// First the secrets, then the word that all is over.
+	// First the secrets go, and the final status is written last.
 	if err := r.context.ForgetSecrets(); err != nil {
 		fmt.Fprintf(log, "removing secrets: %v\n", err)
 	}
+	r.context.runDeferred()
 	_ = e.Store.clearStop(id)
 	if r.succeeded {
 		if err := e.Store.forgetBundles(); err != nil {
@@ -172,8 +173,6 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 	})
 	status := r.recorder.snapshot()
 	fmt.Fprintf(log, "%s: %s\n", status.State, status.Message)
-	held.release()
-	r.context.runDeferred()
 	return status, r.recorder.err
 }
 
@@ -223,6 +222,10 @@ func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
 	}
 	if err == nil {
 		detail, err = phase.Apply(ctx, r.context)
+	}
+	if err == nil {
+		// The next phase relies on this one, also after a loss of power.
+		err = r.context.Host.SyncFolders()
 	}
 	if err != nil {
 		err = r.interrupted(ctx, ended(ctx, err))

@@ -337,19 +337,23 @@ func TestAPlanChecksEverythingAndAppliesNothing(t *testing.T) {
 	assert.Equal(t, len(entries), 0, "a plan writes nothing")
 }
 
-func TestWorkForAfterwardsIsDoneWhenTheResultIsThere(t *testing.T) {
-	m := newToy(t, "one")
-	m.during["one"] = func(_ context.Context, c *Context) error {
-		c.Defer(func() {
-			status, err := m.engine.Store.Status("op")
-			assert.NilError(t, err)
-			assert.Equal(t, status.State, spec.Succeeded)
-			m.calls = append(m.calls, "deferred")
-		})
-		return nil
+func TestDeferredWorkIsDoneUnderTheLockAndBeforeTheFinalStatus(t *testing.T) {
+	for _, broken := range []error{nil, errors.New("broken")} {
+		m := newToy(t, "one")
+		m.during["one"] = func(_ context.Context, c *Context) error {
+			c.Defer(func() {
+				assert.Equal(t, m.engine.Store.Working(), "op", "another operation must not begin meanwhile")
+				status, err := m.engine.Store.Status("op")
+				assert.NilError(t, err)
+				assert.Equal(t, status.State, spec.Running)
+				m.calls = append(m.calls, "deferred")
+			})
+			return broken
+		}
+		m.run(m.operation("op"), nil)
+		assert.Equal(t, m.calls[len(m.calls)-1], "deferred")
+		assert.Equal(t, m.engine.Store.Working(), "")
 	}
-	m.run(m.operation("op"), nil)
-	assert.Equal(t, m.calls[len(m.calls)-1], "deferred")
 }
 
 func TestAnIDThatIsNoFileNameIsRefused(t *testing.T) {

@@ -96,8 +96,8 @@ func (c *Context) Interruptible(ctx context.Context) (context.Context, context.C
 	return ctx, func() { forget(); cancel(nil) }
 }
 
-// Defer has f called when the operation has ended, in whatever way, and its result is written: work that nobody should
-// wait for.
+// Defer has f called when the last phase has ended, in whatever way: work that no phase needs. The machine's lock
+// is still held then, so no other operation meets it.
 func (c *Context) Defer(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

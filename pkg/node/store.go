@@ -52,11 +52,10 @@ func (s *Store) Prepare(id string) error {
 		return err
 	}
 	for _, dir := range []string{spec.Root, spec.OperationsDir, s.Dir(id)} {
-		path := s.host.Path(dir)
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return fmt.Errorf("making folder %q: %w", dir, err)
+		if err := s.host.MkdirAll(dir, 0o700); err != nil {
+			return err
 		}
-		if err := os.Chmod(path, 0o700); err != nil {
+		if err := os.Chmod(s.host.Path(dir), 0o700); err != nil {
 			return fmt.Errorf("making folder %q: %w", dir, err)
 		}
 	}
@@ -71,7 +70,7 @@ func (s *Store) WriteOperation(op *spec.Operation) error {
 // Operation reads what is asked for.
 func (s *Store) Operation(id string) (*spec.Operation, error) {
 	var op spec.Operation
-	return &op, s.read(s.name(id, "spec.json"), &op)
+	return &op, ReadState(s.host, s.name(id, "spec.json"), &op)
 }
 
 // ours are the files of an operation that never hold a secret, or whose secrets ForgetSecrets takes out.
@@ -108,14 +107,26 @@ func (s *Store) forgetInSpec(id string) error {
 	return s.WriteOperation(op)
 }
 
-// WriteStatus stores the status with the next sequence number, which it sets.
+// WriteStatus stores the status with the next sequence number, which it sets. How an operation ended is on the disk
+// before it is told; how far it is may be lost with the power, as the operation is.
 func (s *Store) WriteStatus(status *spec.Status) error {
 	// A file that cannot be read counts as none: its replacement differs from it in any case.
 	if stored, err := s.Status(status.ID); err == nil {
 		status.Sequence = max(status.Sequence, stored.Sequence)
 	}
 	status.Sequence++
-	return s.write(s.name(status.ID, "status.json"), status)
+	name := s.name(status.ID, "status.json")
+	if status.State.Final() {
+		return errors.Join(s.write(name, status), s.host.SyncFolders())
+	}
+	data, err := encode(name, status)
+	if err != nil {
+		return err
+	}
+	if _, err := s.host.WriteProgress(name, data, 0o600); err != nil {
+		return fmt.Errorf("storing in %q: %w", spec.Root, err)
+	}
+	return nil
 }
 
 // Status reads an operation's status; fs.ErrNotExist when it has none. A status that power loss cut off counts as none.
@@ -150,13 +161,18 @@ func (s *Store) clearStop(id string) error { return s.host.Remove(s.name(id, "ca
 // WriteRecord stores what this machine is.
 func (s *Store) WriteRecord(record *spec.Record) error { return s.write(spec.RecordFile, record) }
 
-// Record reads what this machine is; nil when Argosy never joined it.
+// Record reads what this machine is; nil when Argosy never joined it. A record that is there and cannot be read gives
+// ErrUnreadable: the machine may be any cluster's node.
 func (s *Store) Record() (*spec.Record, error) {
 	var record spec.Record
-	if err := s.read(spec.RecordFile, &record); errors.Is(err, fs.ErrNotExist) {
+	err := ReadState(s.host, spec.RecordFile, &record)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	} else if err != nil {
+	case err != nil:
 		return nil, err
+	case record == spec.Record{}:
+		return nil, fmt.Errorf("reading %q: %w: it names no node", spec.RecordFile, ErrUnreadable)
 	}
 	return &record, nil
 }
@@ -187,31 +203,28 @@ func (s *Store) prune(keep string) {
 		id := entry.Name()
 		old := !slices.ContainsFunc(known, func(status spec.Status) bool { return status.ID == id })
 		if old && id != keep && CheckID(id) == nil {
-			_ = os.RemoveAll(s.host.Path(s.Dir(id)))
+			_ = s.host.RemoveAll(s.Dir(id))
 		}
 	}
 }
 
 func (s *Store) write(name string, value any) error {
-	data, err := json.Marshal(value)
+	data, err := encode(name, value)
 	if err != nil {
-		return fmt.Errorf("writing %q: %w", name, err)
+		return err
 	}
-	if _, err := s.host.WriteFile(name, append(data, '\n'), 0o600); err != nil {
+	if _, err := s.host.WriteFile(name, data, 0o600); err != nil {
 		return fmt.Errorf("storing in %q: %w", spec.Root, err)
 	}
 	return nil
 }
 
-func (s *Store) read(name string, into any) error {
-	data, err := s.host.ReadFile(name)
+func encode(name string, value any) ([]byte, error) {
+	data, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("reading %q: %w", name, err)
+		return nil, fmt.Errorf("encoding %q: %w", name, err)
 	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("reading %q: %w", name, err)
-	}
-	return nil
+	return append(data, '\n'), nil
 }
 
 // forgetBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of it,

@@ -64,7 +64,9 @@ func TestAForeignContainerdIsAskedForItsVersionAndOursIsNot(t *testing.T) {
 		"/etc/systemd/system/containerd.service": Mark + ": containerd\n", "/usr/local/bin/.argosy/abc/release/containerd": "x",
 	})
 	assert.NilError(t, os.Link(h.Path("/usr/local/bin/.argosy/abc/release/containerd"), h.Path("/usr/local/bin/containerd")))
-	assert.NilError(t, (&bundle.Manifest{Versions: map[string]string{"containerd": "v2.1.4"}}).Write(h.Path("/usr/local/bin/.argosy/abc")))
+	manifest, err := (&bundle.Manifest{Versions: map[string]string{"containerd": "v2.1.4"}}).Encode()
+	assert.NilError(t, err)
+	assert.NilError(t, os.WriteFile(h.Path("/usr/local/bin/.argosy/abc/"+bundle.CompleteFile), manifest, 0o644))
 	facts, err = Machine(context.Background(), h, node.NewStore(h))
 	assert.NilError(t, err)
 	assert.DeepEqual(t, facts.Containerd, spec.Containers{Present: true, Version: "v2.1.4", Ours: true})

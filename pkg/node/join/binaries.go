@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -120,16 +118,16 @@ func applyBinaries(_ context.Context, c *node.Context) (string, error) {
 // put installs one file, and keeps what the machine's owner had there before. What a bundle brought is no owner's, and must not
 // take the place of what was kept.
 func put(h *host.Host, one install, binariesPath string) error {
-	previous := h.Path(layout.Previous(binariesPath))
-	if err := os.MkdirAll(previous, 0o755); err != nil {
-		return fmt.Errorf("making folder %q: %w", previous, err)
+	previous := layout.Previous(binariesPath)
+	if err := h.MkdirAll(previous, 0o755); err != nil {
+		return err
 	}
 	if !bundled(h, one.to, binariesPath) {
-		if err := keep(h.Path(one.to), filepath.Join(previous, filepath.Base(one.to))); err != nil {
+		if err := keep(h, one.to, filepath.Join(previous, filepath.Base(one.to))); err != nil {
 			return fmt.Errorf("keeping the previous %q: %w", one.to, err)
 		}
 	}
-	if err := Replace(h.Path(one.from), h.Path(one.to)); err != nil {
+	if err := h.Replace(one.from, one.to); err != nil {
 		return fmt.Errorf("installing %q: %w", one.to, err)
 	}
 	return nil
@@ -146,71 +144,18 @@ func bundled(h *host.Host, file, binariesPath string) bool {
 	return false
 }
 
-// Replace puts a file in the place of another by rename, so that a program that runs keeps its own, as a link or as a copy.
-func Replace(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	temp := host.TempName(to)
-	_ = os.Remove(temp)
-	err := LinkOrCopy(from, temp)
-	if err == nil {
-		err = os.Rename(temp, to)
-	}
-	// It stays where something failed, and where both were one file: renaming that does nothing at all.
-	_ = os.Remove(temp)
-	return err
-}
-
 // keep puts what is at file also at backup, by hard link where that is possible.
-func keep(file, backup string) error {
-	info, err := os.Lstat(file)
+func keep(h *host.Host, file, backup string) error {
+	info, err := os.Lstat(h.Path(file))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	temp := host.TempName(backup)
-	_ = os.Remove(temp)
-	if err := os.Link(file, temp); err != nil {
-		if err := copyFile(file, temp); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(temp, backup); err != nil {
+	if err := h.Replace(file, backup); err != nil {
 		return err
 	}
-	// Renaming one name of a file onto another of the same file does nothing at all.
-	_ = os.Remove(temp)
-	return nil
-}
-
-// LinkOrCopy gives a file a second name, or copies it where that is not possible. The name must be free.
-func LinkOrCopy(from, to string) error {
-	err := os.Link(from, to)
-	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
-		return copyFile(from, to)
-	}
-	return err
-}
-
-// copyFile copies content, mode and time.
-func copyFile(from, to string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	info, err := source.Stat()
-	if err != nil {
-		return err
-	}
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(target, source)
-	// The umask does not decide who may run it.
-	return errors.Join(err, target.Chmod(info.Mode().Perm()), target.Sync(), target.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
+	// The kept name has to be on the disk before the file loses its own.
+	return h.SyncFolders()
 }

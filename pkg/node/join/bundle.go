@@ -69,11 +69,12 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	// Whatever is received or unpacked so far is in files of its own, so stopping here is safe.
 	ctx, cancel := c.Interruptible(ctx)
 	defer cancel()
-	temp := c.Host.Path(filepath.Join(layout.Store(j.BinariesPath), ".unpack-"+j.Bundle.SHA256))
+	unpacked := filepath.Join(layout.Store(j.BinariesPath), ".unpack-"+j.Bundle.SHA256)
+	temp := c.Host.Path(unpacked)
 	defer func() { _ = os.RemoveAll(temp) }()
 
 	began := time.Now()
-	files, err := receive(ctx, c, temp)
+	files, err := receive(ctx, c, unpacked)
 	if err != nil {
 		return "", fmt.Errorf("receiving bundle %q: %w", j.Bundle.Name, err)
 	}
@@ -81,17 +82,18 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	if manifest.Versions, err = inspectBundle(ctx, c, temp); err != nil {
 		return "", fmt.Errorf("examining bundle %q: %w", j.Bundle.Name, err)
 	}
-	if err := manifest.Write(temp); err != nil {
+	if err := writeManifest(c.Host, unpacked, manifest); err != nil {
 		return "", err
 	}
-	dir := c.Host.Path(bundleDir(j))
-	if err := os.RemoveAll(dir); err != nil {
+	dir := bundleDir(j)
+	if err := c.Host.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("replacing bundle folder %q: %w", dir, err)
 	}
-	if err := os.Rename(temp, dir); err != nil {
+	if err := c.Host.Rename(unpacked, dir); err != nil {
 		return "", fmt.Errorf("naming bundle folder %q: %w", dir, err)
 	}
-	c.Defer(func() { settle(c, dir) })
+	settled := settle(c, dir)
+	c.Defer(settled)
 	if err := checkSkipped(ctx, c); err != nil {
 		return "", err
 	}
@@ -101,13 +103,10 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 // receive gets the bundle unpacked into temp. A sender that begins anew makes it begin anew too.
 func receive(ctx context.Context, c *node.Context, temp string) ([]bundle.File, error) {
 	for {
-		if err := os.RemoveAll(temp); err != nil {
+		if err := errors.Join(c.Host.RemoveAll(temp), c.Host.MkdirAll(temp, 0o755)); err != nil {
 			return nil, fmt.Errorf("emptying %q: %w", temp, err)
 		}
-		if err := os.MkdirAll(temp, 0o755); err != nil {
-			return nil, fmt.Errorf("making folder %q: %w", temp, err)
-		}
-		files, err := attempt(ctx, c, temp)
+		files, err := attempt(ctx, c, c.Host.Path(temp))
 		if !errors.Is(err, bundle.ErrRestarted) {
 			return files, err
 		}
@@ -247,27 +246,48 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 	return versions, nil
 }
 
-// settle makes the unpacked files safe against the loss of power and notes that they are. It runs after the operation's
-// end, since on a slow disk it takes seconds; until then, the manifest says that the files are to be checked by content
-// if the machine was booted since.
-func settle(c *node.Context, dir string) {
-	folder, err := os.Open(dir)
+// settle begins to make the unpacked files safe against the loss of power, which on a slow disk takes seconds, and
+// gives the rest of that work: to wait for it and to note it. Until then, the manifest says that the files are to
+// be checked by content if the machine was booted since.
+func settle(c *node.Context, dir string) func() {
+	synced := make(chan error, 1)
+	go func() { synced <- syncFileSystem(c.Host.Path(dir)) }()
+	return func() {
+		err := <-synced
+		if err == nil {
+			err = noteSynced(c.Host, dir)
+		}
+		if err != nil {
+			fmt.Fprintf(c.Log, "making bundle %q safe: %v\n", dir, err)
+		}
+	}
+}
+
+func syncFileSystem(path string) error {
+	folder, err := os.Open(path)
 	if err != nil {
-		return
+		return err
 	}
 	defer folder.Close()
-	if err := unix.Syncfs(int(folder.Fd())); err != nil {
-		fmt.Fprintf(c.Log, "syncing %q: %v\n", dir, err)
-		return
-	}
-	manifest, err := bundle.ReadManifest(dir)
+	return unix.Syncfs(int(folder.Fd()))
+}
+
+func noteSynced(h *host.Host, dir string) error {
+	manifest, err := bundle.ReadManifest(h.Path(dir))
 	if err != nil {
-		return
+		return err
 	}
 	manifest.Synced = true
-	if err := manifest.Write(dir); err != nil {
-		fmt.Fprintf(c.Log, "noting that bundle %q is safe: %v\n", dir, err)
+	return writeManifest(h, dir, manifest)
+}
+
+func writeManifest(h *host.Host, dir string, manifest *bundle.Manifest) error {
+	data, err := manifest.Encode()
+	if err != nil {
+		return err
 	}
+	_, err = h.WriteFile(filepath.Join(dir, bundle.CompleteFile), data, 0o644)
+	return err
 }
 
 func bootID(h *host.Host) string { return h.ReadLine("/proc/sys/kernel/random/boot_id") }

@@ -143,7 +143,8 @@ func keepForeign(h *host.Host, name string) (string, error) {
 	if _, err := h.WriteFile(kept, data, 0o600); err != nil {
 		return "", err
 	}
-	return kept, nil
+	// The kept name has to be on the disk before the file is replaced.
+	return kept, h.SyncFolders()
 }
 
 func untilAnswers(ctx context.Context, h *host.Host, socket string) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/sethvargo/go-retry"
@@ -29,8 +28,8 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 	if exists(archive) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(archive), 0o700); err != nil {
-		return fmt.Errorf("making folder %q: %w", spec.BundlesDir, err)
+	if err := c.Host.MkdirAll(spec.BundlesDir, 0o700); err != nil {
+		return err
 	}
 	file, err := os.OpenFile(archive+".partial", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -196,6 +196,10 @@ func (r *ran) write(h *host.Host) error {
 	if err == nil {
 		_, err = h.WriteFile(hooksFile, append(data, '\n'), 0o600)
 	}
+	if err == nil {
+		// No command runs before it is on the disk which ones did.
+		err = h.SyncFolders()
+	}
 	if err != nil {
 		return fmt.Errorf("noting which commands ran: %w", err)
 	}

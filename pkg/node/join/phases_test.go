@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -566,17 +565,4 @@ func TestWhatABundleBroughtIsNotKeptAsTheOwners(t *testing.T) {
 	apply(t, m, applyBinaries)
 	assert.DeepEqual(t, m.below("/usr/local/bin/.argosy/previous"), []string{"runc"})
 	assert.Equal(t, m.read("/usr/local/bin/.argosy/previous/runc"), "the owner's")
-}
-
-func TestACopyHasTheModeOfItsOriginalWhateverTheUmaskIs(t *testing.T) {
-	m := newMachine(t)
-	m.write("/program", "a program")
-	assert.NilError(t, os.Chmod(m.host.Path("/program"), 0o755))
-	umask := syscall.Umask(0o077)
-	t.Cleanup(func() { syscall.Umask(umask) })
-	assert.NilError(t, copyFile(m.host.Path("/program"), m.host.Path("/copy")))
-	info, err := os.Stat(m.host.Path("/copy"))
-	assert.NilError(t, err)
-	assert.Equal(t, info.Mode(), os.FileMode(0o755))
-	assert.Assert(t, SameFile(m.host.Path("/program"), m.host.Path("/copy")))
 }

@@ -132,11 +132,11 @@ func applyRegistries(_ context.Context, c *node.Context) (string, error) {
 // putBack removes a file of ours, by putting in its place what was there before, if there was, and its folder when that is
 // all that it held.
 func putBack(h *host.Host, name string) error {
-	err := os.Rename(h.Path(name+layout.KeptSuffix), h.Path(name))
+	err := h.Rename(name+layout.KeptSuffix, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = h.Remove(name)
 		// A folder that holds something else stays.
-		_ = os.Remove(h.Path(filepath.Dir(name)))
+		_ = h.RemoveOne(filepath.Dir(name))
 	}
 	if err != nil {
 		return fmt.Errorf("removing %q: %w", name, err)

@@ -108,6 +108,10 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		// What comes back has to be on the disk before the folder goes in which it was kept.
+		if err := n.Host.SyncFolders(); err != nil {
+			return "", err
+		}
 		if err := errors.Join(files.clear(ctx, layout.Store(dir)), n.Host.Remove(otherAgents(n.Host, dir)...)); err != nil {
 			return "", err
 		}
@@ -131,7 +135,7 @@ func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, 
 	if !h.Exists(before) || isOurs(h, all, before) {
 		return false, h.Remove(installed)
 	}
-	err := os.Rename(h.Path(before), h.Path(installed))
+	err := h.Rename(before, installed)
 	if errors.Is(err, syscall.EXDEV) {
 		err = copyFile(h, before, installed)
 	}

@@ -173,7 +173,7 @@ func removeSettings(n *node.Context) error {
 		return err
 	}
 	for _, name := range markedFiles(n.Host) {
-		err := os.Rename(n.Host.Path(name+layout.KeptSuffix), n.Host.Path(name))
+		err := n.Host.Rename(name+layout.KeptSuffix, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = n.Host.Remove(name)
 		}

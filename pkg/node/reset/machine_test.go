@@ -103,7 +103,9 @@ func (m *machine) installed() {
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(to), 0o755))
 		assert.NilError(m.t, os.Link(m.host.Path(bundleDir+"/release/"+name), m.host.Path(filepath.Join(to, filepath.Base(name)))))
 	}
-	assert.NilError(m.t, manifest.Write(m.host.Path(bundleDir)))
+	encoded, err := manifest.Encode()
+	assert.NilError(m.t, err)
+	assert.NilError(m.t, os.WriteFile(m.host.Path(filepath.Join(bundleDir, bundle.CompleteFile)), encoded, 0o644))
 	m.write("/usr/local/bin/.argosy/previous/runc", "the owner's runc")
 	m.write("/usr/local/bin/.argosy-ctr.tmp", "left by a crash")
 	m.write("/usr/local/bin/argosy-node-0123456789abcdef", "an earlier plugin's")

@@ -104,13 +104,22 @@ func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bo
 	case err != nil:
 		return false, err
 	case !info.IsDir():
-		return true, above.Remove(base)
+		return true, t.removeOne(above, name)
 	}
 	emptied, err := t.empty(ctx, above, name)
 	if err != nil || stays || !emptied {
 		return false, err
 	}
-	return true, above.Remove(base)
+	return true, t.removeOne(above, name)
+}
+
+// removeOne removes what is at name, which is an entry of above.
+func (t *tree) removeOne(above *os.Root, name string) error {
+	if err := t.host.Changing(host.OpRemove, name); err != nil {
+		return err
+	}
+	t.host.Renamed(filepath.Dir(name))
+	return above.Remove(filepath.Base(name))
 }
 
 // empty removes what is in the folder at name, and says whether nothing stayed.
@@ -140,6 +149,6 @@ func (t *tree) empty(ctx context.Context, above *os.Root, name string) (bool, er
 // prune removes folders that are empty, in this order; others stay.
 func prune(h *host.Host, dirs ...string) {
 	for _, dir := range dirs {
-		_ = os.Remove(h.Path(dir)) // a folder that is not empty refuses
+		_ = h.RemoveOne(dir) // a folder that is not empty refuses
 	}
 }

@@ -138,7 +138,7 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := keeping.settle(c.Host, j); err != nil {
+	if err := keeping.settle(c.Host); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
@@ -146,30 +146,24 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 
 // settle writes down what is kept, and has all of it on the disk before anything is replaced: a machine that loses power in the
 // middle must find its way back. The description is the last to get there.
-func (k *kept) settle(h *host.Host, j *spec.Join) error {
-	var copies []string
-	for _, one := range k.Files {
-		if one.Copy != "" && !one.Binary {
-			copies = append(copies, one.Copy)
-		}
-	}
-	if err := h.Sync(append(copies, keptDir, keptBinaries(j), layout.Store(j.BinariesPath))...); err != nil {
+func (k *kept) settle(h *host.Host) error {
+	if err := h.SyncFolders(); err != nil {
 		return err
 	}
 	if err := k.write(h); err != nil {
 		return err
 	}
-	return h.Sync(keptFile, spec.Root)
+	return h.SyncFolders()
 }
 
 // keepAnew forgets what was kept before and keeps the kubelet's own files, which only untouched are those of before.
 func keepAnew(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
 	// The description goes first: half of what was kept under a new one would be worse than none.
-	if err := h.Remove(keptFile); err != nil {
+	if err := errors.Join(h.Remove(keptFile), h.SyncFolders()); err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{keptDir, keptBinaries(j)} {
-		if err := errors.Join(os.RemoveAll(h.Path(dir)), os.MkdirAll(h.Path(dir), 0o700)); err != nil {
+		if err := errors.Join(h.RemoveAll(dir), h.MkdirAll(dir, 0o700)); err != nil {
 			return nil, fmt.Errorf("emptying %q: %w", dir, err)
 		}
 	}
@@ -253,7 +247,7 @@ func (k *kept) add(h *host.Host, j *spec.Join, one keptOne) error {
 func (k *keptOne) keep(h *host.Host, j *spec.Join, as string) error {
 	if k.Binary {
 		k.Copy = filepath.Join(keptBinaries(j), as)
-		return join.Replace(h.Path(k.Name), h.Path(k.Copy))
+		return h.Replace(k.Name, k.Copy)
 	}
 	content, err := h.ReadFile(k.Name)
 	if err != nil {

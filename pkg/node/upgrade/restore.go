@@ -59,11 +59,11 @@ func (k keptOne) putBack(h *host.Host) error {
 		}
 		if k.NoFolder {
 			// One that holds something else stays. An empty one may mean something: containerd looks for a registry's.
-			_ = os.Remove(h.Path(filepath.Dir(k.Name)))
+			_ = h.RemoveOne(filepath.Dir(k.Name))
 		}
 		return nil
 	case k.Binary:
-		if err := join.Replace(h.Path(k.Copy), h.Path(k.Name)); err != nil {
+		if err := h.Replace(k.Copy, k.Name); err != nil {
 			return fmt.Errorf("putting back %q: %w", k.Name, err)
 		}
 		return nil
@@ -128,7 +128,7 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := errors.Join(known.write(c.Host), c.Store.WriteRecord(&known.Record)); err != nil {
+	if err := errors.Join(known.write(c.Host), c.Store.WriteRecord(&known.Record), c.Host.SyncFolders()); err != nil {
 		return "", err
 	}
 	for _, one := range differing {

@@ -36,7 +36,7 @@ func tidyAfter(phase node.Phase) node.Phase {
 // discard removes all bundles but the machine's own and the one that what was kept came from. It renames them at once, while
 // no other operation can be at work with one, and removes them when nobody waits any more.
 func discard(c *node.Context) {
-	store := c.Host.Path(layout.Store(c.Operation.Join.BinariesPath))
+	store := layout.Store(c.Operation.Join.BinariesPath)
 	keep := map[string]bool{c.Operation.Join.Bundle.SHA256: true}
 	known, err := readKept(c.Host)
 	if err != nil {
@@ -46,7 +46,7 @@ func discard(c *node.Context) {
 	if known != nil {
 		keep[known.Record.Bundle] = true
 	}
-	entries, _ := os.ReadDir(store)
+	entries, _ := os.ReadDir(c.Host.Path(store))
 	for _, entry := range entries {
 		name := entry.Name()
 		if !entry.IsDir() || !bundleFolder.MatchString(name) || keep[name] {
@@ -55,11 +55,11 @@ func discard(c *node.Context) {
 		old := filepath.Join(store, name)
 		if !strings.HasPrefix(name, discarded) {
 			old = filepath.Join(store, discarded+name)
-			if err := os.Rename(filepath.Join(store, name), old); err != nil {
+			if err := c.Host.Rename(filepath.Join(store, name), old); err != nil {
 				fmt.Fprintf(c.Log, "removing an older bundle: %v\n", err)
 				continue
 			}
 		}
-		c.Defer(func() { _ = os.RemoveAll(old) })
+		c.Defer(func() { _ = c.Host.RemoveAll(old) })
 	}
 }
