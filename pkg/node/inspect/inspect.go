@@ -217,9 +217,15 @@ func Answers(ctx context.Context, h *host.Host, socket string) error {
 	return connection.Close()
 }
 
+// unitDirs are where systemd looks for units, in the order in which they override each other.
+var unitDirs = []string{
+	"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system",
+	"/lib/systemd/system",
+}
+
 // UnitFile is the file of the unit that systemd would take; "" when there is none.
 func UnitFile(h *host.Host, unit string) string {
-	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+	for _, dir := range unitDirs {
 		if file := filepath.Join(dir, unit); h.Exists(file) {
 			return file
 		}

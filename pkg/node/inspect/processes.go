@@ -37,6 +37,31 @@ func Processes(h *host.Host) []Process {
 	return found
 }
 
+// Ancestors lists the processes that this one descends from, its parent first.
+func Ancestors(h *host.Host) []int {
+	var found []int
+	// A table that changes meanwhile may lead around in a circle.
+	for at := "self"; len(found) < 100; at = strconv.Itoa(found[len(found)-1]) {
+		parent := parentOf(h, at)
+		if parent == 0 {
+			break
+		}
+		found = append(found, parent)
+	}
+	return found
+}
+
+// parentOf reads a process's parent; 0 for none.
+func parentOf(h *host.Host, process string) int {
+	for line := range strings.Lines(h.ReadLine(filepath.Join("/proc", process, "status"))) {
+		if value, is := strings.CutPrefix(line, "PPid:"); is {
+			parent, _ := strconv.Atoi(strings.TrimSpace(value))
+			return parent
+		}
+	}
+	return 0
+}
+
 func running(processes []Process, name string) bool {
 	for _, process := range processes {
 		if process.Name == name {

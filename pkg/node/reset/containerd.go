@@ -25,7 +25,10 @@ const (
 
 // ownsContainerd says whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and keeps
 // its images.
-func ownsContainerd(h *host.Host) bool { return inspect.Marked(h, layout.Unit("containerd")) }
+func ownsContainerd(h *host.Host) bool {
+	unit := layout.Unit("containerd")
+	return inspect.Marked(h, unit) || torn(h, unit)
+}
 
 // containerdDirs are where Argosy's containerd keeps state and data; a drop-in of the machine's owner may have moved them.
 func containerdDirs(h *host.Host) []string {

@@ -31,12 +31,15 @@ var pluginDirs = []string{
 }
 
 // dataDirs are the folders that are removed with all that is in them.
-func dataDirs(n *node.Context) []string {
-	dirs := slices.Clone(nodeDirs)
+func (c *cleaner) dataDirs(n *node.Context) []string {
+	var dirs []string
+	if c.ownsNode(n.Host) {
+		dirs = slices.Clone(nodeDirs)
+	}
 	if ownsContainerd(n.Host) {
 		dirs = append(dirs, containerdDirs(n.Host)...)
 	}
-	if n.Operation.Reset.RemoveVolumes {
+	if n.Operation.Reset.RemoveVolumes && c.ownsNode(n.Host) {
 		dirs = append(dirs, volumes(n)...)
 	}
 	return dirs
@@ -52,7 +55,7 @@ func markedFiles(h *host.Host) []string {
 	)
 	var marked []string
 	for _, name := range names {
-		if inspect.Marked(h, name) {
+		if inspect.Marked(h, name) || torn(h, name) {
 			marked = append(marked, name)
 		}
 	}
@@ -119,16 +122,16 @@ func volumes(n *node.Context) []string {
 	return found
 }
 
-func findFiles(_ context.Context, n *node.Context) ([]string, error) {
+func (c *cleaner) findFiles(_ context.Context, n *node.Context) ([]string, error) {
 	files, err := newTree(n.Host)
 	if err != nil {
 		return nil, err
 	}
 	found := append(markedFiles(n.Host), unfinished(n.Host, settingsDirs(n.Host)...)...)
-	if ca := ownCA(n); ca != "" {
+	if ca := ownCA(n); ca != "" && c.ownsNode(n.Host) {
 		found = append(found, ca)
 	}
-	for _, dir := range dataDirs(n) {
+	for _, dir := range c.dataDirs(n) {
 		if files.left(dir) {
 			found = append(found, dir)
 		}
@@ -136,18 +139,18 @@ func findFiles(_ context.Context, n *node.Context) ([]string, error) {
 	return found, nil
 }
 
-func removeFiles(ctx context.Context, n *node.Context) (string, error) {
+func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, error) {
 	files, err := newTree(n.Host)
 	if err != nil {
 		return "", err
 	}
 	// The CA is told by the kubelet's credentials, so it goes before them.
-	if ca := ownCA(n); ca != "" {
+	if ca := ownCA(n); ca != "" && c.ownsNode(n.Host) {
 		if err := n.Host.Remove(ca); err != nil {
 			return "", err
 		}
 	}
-	for _, dir := range dataDirs(n) {
+	for _, dir := range c.dataDirs(n) {
 		n.Say("removing %s", dir)
 		if err := files.clear(ctx, dir); err != nil {
 			return "", err

@@ -14,26 +14,26 @@ import (
 
 // foreignSocket is where a container runtime answers that the node used and that is not Argosy's, as its record tells; ""
 // for none. One at containerd's own place is asked as containerd is.
-func foreignSocket(ctx context.Context, n *node.Context) (string, error) {
-	record, err := n.Store.Record()
-	if err != nil || record == nil {
-		return "", err
+func foreignSocket(ctx context.Context, n *node.Context) string {
+	record, unreadable := readRecord(n)
+	if unreadable != nil || record == nil {
+		return "" // then only processes tell of pods
 	}
 	socket := strings.TrimPrefix(record.AtJoin.CRISocket, "unix://")
 	if !layout.PlainPath(socket) || socket == layout.ContainerdSocket || socket == "/var"+layout.ContainerdSocket {
-		return "", nil
+		return ""
 	}
 	if inspect.Answers(ctx, n.Host, socket) != nil {
-		return "", nil // then only processes tell of pods
+		return "" // then only processes tell of pods
 	}
-	return socket, nil
+	return socket
 }
 
 // foreignPods are what such a runtime knows of the node's pods. They are the cluster's; the runtime and its images stay.
 func foreignPods(ctx context.Context, n *node.Context) ([]string, error) {
-	socket, err := foreignSocket(ctx, n)
-	if err != nil || socket == "" {
-		return nil, err
+	socket := foreignSocket(ctx, n)
+	if socket == "" {
+		return nil, nil
 	}
 	client := cri.New(n.Host.Path(socket))
 	defer client.Close()
@@ -42,9 +42,9 @@ func foreignPods(ctx context.Context, n *node.Context) ([]string, error) {
 
 // removeForeignPods has the runtime end and forget the node's pods, with their network.
 func removeForeignPods(ctx context.Context, n *node.Context) error {
-	socket, err := foreignSocket(ctx, n)
-	if err != nil || socket == "" {
-		return err
+	socket := foreignSocket(ctx, n)
+	if socket == "" {
+		return nil
 	}
 	client := cri.New(n.Host.Path(socket))
 	defer client.Close()

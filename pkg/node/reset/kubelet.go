@@ -21,7 +21,10 @@ func kubelets(n *node.Context) []inspect.Process {
 	})
 }
 
-func findKubelet(_ context.Context, n *node.Context) ([]string, error) {
+func (c *cleaner) findKubelet(_ context.Context, n *node.Context) ([]string, error) {
+	if !c.ownsNode(n.Host) {
+		return nil, nil
+	}
 	found := describe(kubelets(n))
 	if n.Host.Exists(layout.EnabledLink("kubelet")) {
 		found = append(found, "kubelet.service, which starts at boot")

@@ -84,6 +84,8 @@ func (m *machine) ownersFiles() {
 	m.write("/opt/cni/bin/macvlan", "somebody's plugin")
 	m.write("/opt/local-path-provisioner/README", "somebody's note")
 	m.write("/proc/1/comm", "systemd\n")
+	m.write("/proc/self/cgroup", "4:memory:/system.slice/a.service\n3:cpu:/system.slice/a.service\n")
+	m.write("/proc/self/status", "Name:\targosy-node\nPPid:\t1\n")
 	m.write("/proc/sys/kernel/hostname", "m1\n")
 	m.mounts = []string{"/", "/proc", "/srv", "/run", "/run/netns/site"}
 	m.write("/run/netns/site", "")
@@ -155,8 +157,8 @@ func (m *machine) podsRun() {
 	m.process(800, "kubelet", "/usr/local/bin/kubelet", "", "")
 	m.process(700, "containerd", "/usr/local/bin/containerd", "", "")
 	m.process(900, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "", "-namespace k8s.io -id c1 -address /run/containerd/containerd.sock")
-	m.process(901, "web", "/web", "0::/kubepods/besteffort/pod1/c1", "")
-	m.process(902, "dockerd", "/usr/bin/dockerd", "0::/system.slice/docker.service", "")
+	m.process(901, "web", "/web", "4:memory:/kubepods/besteffort/pod1/c1\n3:cpu:/kubepods/besteffort/pod1/c1", "")
+	m.process(902, "dockerd", "/usr/bin/dockerd", "4:memory:/system.slice/docker.service", "")
 	m.process(903, "containerd-shim", "/usr/bin/containerd-shim-runc-v2", "", "-namespace moby -id d1 -address /run/docker/containerd/containerd.sock")
 	m.write("/proc/net/tcp", "  sl  local_address rem_address   st\n")
 	for _, group := range []string{"/sys/fs/cgroup/memory/kubepods/besteffort/pod1", "/sys/fs/cgroup/cpu/kubepods", "/sys/fs/cgroup/memory/system.slice"} {
@@ -191,6 +193,10 @@ func (m *machine) writeMounts() {
 	var table strings.Builder
 	for i, point := range m.mounts {
 		fmt.Fprintf(&table, "%d 1 0:%d / %s rw - tmpfs tmpfs rw\n", i+2, i+2, strings.ReplaceAll(point, " ", `\040`))
+	}
+	for i, controller := range []string{"memory", "cpu"} {
+		const line = "%[1]d 1 0:%[1]d / /sys/fs/cgroup/%[2]s rw - cgroup cgroup rw,%[2]s\n"
+		fmt.Fprintf(&table, line, 1000+i, controller)
 	}
 	m.write("/proc/self/mountinfo", table.String())
 }

@@ -95,8 +95,11 @@ func podMounts(h *host.Host) ([]string, error) {
 	return found, nil
 }
 
-func findMounts(_ context.Context, c *node.Context) ([]string, error) {
-	points, err := podMounts(c.Host)
+func (c *cleaner) findMounts(_ context.Context, n *node.Context) ([]string, error) {
+	if !c.ownsNode(n.Host) {
+		return nil, nil
+	}
+	points, err := podMounts(n.Host)
 	for i, point := range points {
 		points[i] = "mount " + point
 	}

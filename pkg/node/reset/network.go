@@ -34,6 +34,11 @@ var networkDirs = []string{"/var/lib/cni", "/run/flannel"}
 // flannelLink is how flannel names its tunnel: by the number of the network, "flannel.1", "flannel-v6.1".
 var flannelLink = regexp.MustCompile(`^flannel(-v6)?\.[0-9]+$`)
 
+// nodeLink says whether a link of this name is one of those that a node has once.
+func nodeLink(name string) bool {
+	return name == podBridge || name == servicesLink || flannelLink.MatchString(name)
+}
+
 // networkLinks are the links of a node, those that hang on others first.
 func (c *cleaner) networkLinks() ([]string, error) {
 	all, err := c.kernel.Links()
@@ -45,7 +50,7 @@ func (c *cleaner) networkLinks() ([]string, error) {
 		switch {
 		case one.Type == "veth" && one.Master == podBridge:
 			ports = append(ports, one.Name)
-		case one.Name == podBridge, one.Name == servicesLink, flannelLink.MatchString(one.Name):
+		case nodeLink(one.Name):
 			links = append(links, one.Name)
 		}
 	}
@@ -86,6 +91,9 @@ func isAmong(info os.FileInfo, others []os.FileInfo) bool {
 }
 
 func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, error) {
+	if !c.ownsNode(n.Host) {
+		return nil, nil
+	}
 	var found []string
 	links, err := c.networkLinks()
 	if err != nil {

@@ -26,6 +26,18 @@ func ofNode(chain string) bool {
 	return slices.ContainsFunc(nodeChains, func(prefix string) bool { return strings.HasPrefix(chain, prefix) })
 }
 
+// ofKubernetes says whether a rule, named as Rules does, is of a part of Kubernetes, and not of a CNI plugin, which
+// other software also calls.
+func ofKubernetes(rule string) bool {
+	for _, word := range strings.Fields(rule) {
+		if strings.HasPrefix(word, "KUBE-") || strings.HasPrefix(word, "FLANNEL-") ||
+			slices.Contains(nodeTables[:3], word) {
+			return true
+		}
+	}
+	return false
+}
+
 // batch bounds the changes that go to the kernel at once: it answers each, and the buffer for its answers is bounded.
 const batch = 100
 

@@ -25,7 +25,10 @@ const (
 )
 
 // findPods looks at what runs, and asks containerd what else it knows of, where it answers.
-func findPods(ctx context.Context, n *node.Context) ([]string, error) {
+func (c *cleaner) findPods(ctx context.Context, n *node.Context) ([]string, error) {
+	if !c.ownsNode(n.Host) {
+		return nil, nil
+	}
 	found := describe(podProcesses(n.Host))
 	if client(ctx, n) != "" {
 		ids, err := list(ctx, n, "containers")
@@ -150,18 +153,7 @@ func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...str
 }
 
 // controlGroups are those that the kubelet made for pods, the topmost of each hierarchy.
-func controlGroups(h *host.Host) []string {
-	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup/kubepods*", "/sys/fs/cgroup/*/kubepods*"} {
-		matches, _ := filepath.Glob(h.Path(pattern))
-		for _, match := range matches {
-			if info, err := os.Lstat(match); err == nil && info.IsDir() {
-				found = append(found, strings.TrimPrefix(match, h.Root))
-			}
-		}
-	}
-	return found
-}
+func controlGroups(h *host.Host) []string { return inspect.ReadCgroups(h).Pods() }
 
 // removeControlGroups removes groups without processes. Where systemd made them, it is told first.
 func (c *cleaner) removeControlGroups(ctx context.Context, n *node.Context) error {

@@ -13,30 +13,43 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// checkPreflight refuses what must not be touched. A machine on which there is nothing holds.
+// checkPreflight refuses what must not be touched: first what is not Argosy's at all, see foreign, then what is another
+// cluster's. A machine on which there is nothing holds.
 //
 //	there is                             cluster known by its UID     cluster gone
 //	a record                             the UIDs must be equal       the clusters' names must be equal
+//	a record that cannot be read         as without one               the last join's cluster must be this one
 //	credentials of a kubelet             its CA must be the cluster's not looked at
-//	a kubelet with somebody else's unit  refused                      refused
 //	containers of other than pods in     refused                      refused
 //	Argosy's containerd
-func (c *cleaner) checkPreflight(_ context.Context, n *node.Context) (bool, string, error) {
+func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, string, error) {
 	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(n.Operation.Reset)); err != nil {
 		return false, "", err
 	}
-	record, err := n.Store.Record()
+	problems, err := c.foreign(ctx, n)
 	if err != nil {
 		return false, "", err
 	}
-	problems := append(foreignNode(n, record), foreignWork(n)...)
+	record, unreadable := readRecord(n)
+	problems = append(problems, foreignNode(n, record, unreadable)...)
+	problems = append(problems, foreignWork(n)...)
 	if err := node.Problems(fault.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
 		return false, "", err
 	}
-	if record == nil {
+	switch {
+	case unreadable != nil:
+		return true, fmt.Sprintf("the machine is a node of Argosy's, and its record of which one cannot be read (%v)",
+			unreadable), nil
+	case record == nil:
 		return true, "the machine is no node that Argosy knows of", nil
 	}
 	return true, fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version), nil
+}
+
+// readRecord reads whose node the machine is. One that cannot be read, as after a power cut, makes that unknown; the
+// reset goes on by other marks.
+func readRecord(n *node.Context) (record *spec.Record, unreadable error) {
+	return n.Store.Record()
 }
 
 // applyPreflight is only called when the check neither held nor failed, which it never does.
@@ -45,10 +58,16 @@ func applyPreflight(context.Context, *node.Context) (string, error) {
 }
 
 // foreignNode says why the machine is another cluster's node.
-func foreignNode(n *node.Context, record *spec.Record) []string {
+func foreignNode(n *node.Context, record *spec.Record, unreadable error) []string {
 	wanted := n.Operation.Reset
 	var problems []string
 	switch {
+	case unreadable != nil && wanted.ClusterUID == "":
+		if last := lastJoined(n); last != "" && last != n.Operation.Cluster {
+			problems = append(problems, fmt.Sprintf("The record of whose node the machine is cannot be read (%v), "+
+				"and it last joined cluster %s, not %s; "+
+				"have its own cluster reset it.", unreadable, last, n.Operation.Cluster))
+		}
 	case record == nil:
 	case wanted.ClusterUID != "" && record.ClusterUID != wanted.ClusterUID:
 		problems = append(problems, fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and the cluster %s that it should leave has the UID %s; "+
@@ -66,15 +85,21 @@ func foreignNode(n *node.Context, record *spec.Record) []string {
 	return problems
 }
 
+// lastJoined is the cluster of the last join that the machine remembers; "" for none.
+func lastJoined(n *node.Context) string {
+	for _, status := range n.Store.Operations() {
+		if status.Kind == spec.KindJoin {
+			return status.Cluster
+		}
+	}
+	return ""
+}
+
 // foreignWork says what on the machine is somebody else's and would be hurt.
 func foreignWork(n *node.Context) []string {
 	var problems []string
 	if os.Geteuid() != 0 && n.Host.Root == "" {
 		problems = append(problems, "argosy-node does not run as root; the user that Argosy logs in as needs sudo.")
-	}
-	kubelet := inspect.Kubelet(n.Host, nil, nil)
-	if unit := inspect.UnitFile(n.Host, "kubelet.service"); unit != "" && !kubelet.Ours {
-		problems = append(problems, fmt.Sprintf("The kubelet in %s is not one that Argosy installed; remove it by the means that it came by.", unit))
 	}
 	if !ownsContainerd(n.Host) {
 		return problems

@@ -2,6 +2,7 @@ package reset
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,20 +21,20 @@ func living(h *host.Host) []inspect.Process {
 	return slices.DeleteFunc(inspect.Processes(h), func(p inspect.Process) bool { return p.Program == "" })
 }
 
-// ofPods are the processes in the control groups of pods.
+// ofPods are the processes in the control groups of pods, never this one or one that it descends from.
 func ofPods(h *host.Host) []inspect.Process {
+	groups, spared := inspect.ReadCgroups(h), append(inspect.Ancestors(h), os.Getpid())
 	return slices.DeleteFunc(living(h), func(p inspect.Process) bool {
-		groups := h.ReadLine(fmt.Sprintf("/proc/%d/cgroup", p.PID))
-		return !strings.Contains(groups, "/kubepods")
+		return slices.Contains(spared, p.PID) || groups.PodOf(p.PID) == ""
 	})
 }
 
 // shims are the processes by which containerd holds the containers of a namespace, by namespace. Those of another
-// containerd, such as Docker's own, do not count.
+// containerd, such as Docker's own or one in a container, do not count.
 func shims(h *host.Host) map[string][]inspect.Process {
 	found := map[string][]inspect.Process{}
 	for _, process := range living(h) {
-		if !strings.HasPrefix(filepath.Base(process.Program), "containerd-shim") {
+		if !strings.HasPrefix(filepath.Base(process.Program), "containerd-shim") || inspect.Contained(h, process) {
 			continue
 		}
 		words := strings.Split(h.ReadLine(fmt.Sprintf("/proc/%d/cmdline", process.PID)), "\x00")

@@ -18,13 +18,16 @@ const kubeletPort = 10250
 func (c *cleaner) findAnything(ctx context.Context, n *node.Context) ([]string, error) {
 	var found []string
 	for _, find := range []finder{
-		findKubelet, findPods, findContainerd, findMounts, c.findNetwork, findBinaries, findFiles,
+		c.findKubelet, c.findPods, findContainerd, c.findMounts, c.findNetwork, findBinaries, c.findFiles,
 	} {
 		more, err := find(ctx, n)
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, more...)
+	}
+	if !c.ownsNode(n.Host) {
+		return found, nil
 	}
 	if holder := inspect.Listener(n.Host, kubeletPort); holder != "" {
 		found = append(found, fmt.Sprintf("port %d, held by %s", kubeletPort, holder))

@@ -24,6 +24,8 @@ const patience = 15 * time.Second
 type cleaner struct {
 	kernel   kernel
 	patience time.Duration
+	// node is set once the machine was seen to be Argosy's node.
+	node bool
 }
 
 // phases are in the order in which nothing that still runs brings back what was taken away. The proof comes before the
@@ -31,13 +33,16 @@ type cleaner struct {
 func (c *cleaner) phases() []node.Phase {
 	return []node.Phase{
 		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight, Apply: applyPreflight},
-		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(findKubelet, "no kubelet runs"), Apply: c.stopKubelet},
-		{Name: "pods", Short: "ending all pods", Check: gone(findPods, "no pods run"), Apply: c.endPods},
+		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(c.findKubelet, "no kubelet runs"),
+			Apply: c.stopKubelet},
+		{Name: "pods", Short: "ending all pods", Check: gone(c.findPods, "no pods run"), Apply: c.endPods},
 		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd, "Argosy's containerd does not run"), Apply: c.stopContainerd},
-		{Name: "mounts", Short: "unmounting what pods used", Check: gone(findMounts, "nothing of pods is mounted"), Apply: c.unmount},
+		{Name: "mounts", Short: "unmounting what pods used", Check: gone(c.findMounts, "nothing of pods is mounted"),
+			Apply: c.unmount},
 		{Name: "network", Short: "removing the pods' network", Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
 		{Name: "binaries", Short: "removing the binaries", Check: gone(findBinaries, "no binaries of Argosy are installed"), Apply: removeBinaries},
-		{Name: "files", Short: "removing credentials, settings and data", Check: gone(findFiles, "no files of a node are left"), Apply: removeFiles},
+		{Name: "files", Short: "removing credentials, settings and data",
+			Check: gone(c.findFiles, "no files of a node are left"), Apply: c.removeFiles},
 		{Name: "prove", Short: "making sure that nothing is left", Check: c.checkProof, Apply: c.prove},
 		{Name: "forget", Short: "forgetting what the machine was", Check: gone(findRecords, "the machine remembers no cluster"), Apply: forget},
 	}

@@ -300,7 +300,8 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 		"cluster gone, another name": {func(m *machine) {
 			m.operation.Cluster, m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "team-b", "", ""
 		}, "node m1 of cluster team-a, and not of team-b", fault.Permanent},
-		"somebody's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") }, "is not one that Argosy installed", fault.Permanent},
+		"somebody's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") },
+			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", fault.Permanent},
 		"others' containers": {func(m *machine) {
 			m.process(950, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "", "-namespace moby -address /run/containerd/containerd.sock")
 		}, `runs 1 containers of the namespace "moby"`, fault.Permanent},

@@ -1,0 +1,199 @@
+package reset
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// nodeNotes are what Argosy keeps of a node in its own folder. One that is there and cannot be read proves as much.
+var nodeNotes = []string{
+	spec.RecordFile, spec.Root + "/kubelet.json", spec.Root + "/kubelet.applied", spec.Root + "/previous.json",
+}
+
+// joinNotes are what it keeps of a join that has not come to the kubelet yet.
+var joinNotes = []string{spec.Root + "/hooks.json", spec.Root + "/containerd.applied"}
+
+// joinFiles carry Argosy's mark from before the kubelet is installed.
+var joinFiles = []string{
+	layout.Unit("containerd"), layout.ContainerdConfig, layout.RegistryLogins, layout.ModulesFile, layout.SysctlFile,
+}
+
+// nodeMarks lists what proves that Argosy made the machine a node, or was about to: a join installs the kubelet's unit
+// before kubeadm, kubelet or a pod write anything. Only with such a mark are the places that all Kubernetes shares
+// Argosy's: /etc/kubernetes, /var/lib/kubelet, /var/lib/cni, control groups, links, rules.
+func nodeMarks(h *host.Host) []string {
+	return append(there(h, nodeNotes...), marked(h, layout.Unit("kubelet"), layout.KubeletDropIn)...)
+}
+
+// joinMarks lists what proves that a join has begun. It makes the files Argosy's that Argosy itself wrote, and no
+// others.
+func joinMarks(n *node.Context) []string {
+	marks := append(there(n.Host, joinNotes...), marked(n.Host, joinFiles...)...)
+	for _, dir := range binariesPaths(n) {
+		marks = append(marks, there(n.Host, layout.Store(dir))...)
+	}
+	return marks
+}
+
+func there(h *host.Host, names ...string) []string {
+	var found []string
+	for _, name := range names {
+		if h.Exists(name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+func marked(h *host.Host, names ...string) []string {
+	var found []string
+	for _, name := range names {
+		if inspect.Marked(h, name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// ownsNode reports whether the machine is a node of Argosy's. Once it was, it is until this program ends, so that the
+// proof looks everywhere also after the marks are gone.
+func (c *cleaner) ownsNode(h *host.Host) bool {
+	c.node = c.node || len(nodeMarks(h)) > 0
+	return c.node
+}
+
+// nodeSigns lists what only kubelets and pods leave in the places that all Kubernetes shares. Networks of podman and
+// nerdctl are none: theirs are other links, and chains with other names.
+func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, error) {
+	var found []string
+	for _, dir := range append([]string{"/run/flannel"}, nodeDirs...) {
+		if holdsFiles(n.Host.Path(dir)) {
+			found = append(found, dir)
+		}
+	}
+	for _, group := range inspect.ReadCgroups(n.Host).Pods() {
+		found = append(found, "control group "+group)
+	}
+	links, err := c.kernel.Links()
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range links {
+		if nodeLink(one.Name) {
+			found = append(found, "link "+one.Name)
+		}
+	}
+	rules, err := c.kernel.Rules()
+	if err != nil {
+		return nil, err
+	}
+	legacy, err := findLegacy(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, rule := range append(rules, legacy...) {
+		if ofKubernetes(rule) {
+			found = append(found, "rules "+rule)
+		}
+	}
+	return found, nil
+}
+
+// holdsFiles reports whether there is anything but empty folders beneath dir. It stops at the first.
+func holdsFiles(dir string) bool {
+	found := false
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil && !os.IsNotExist(err) || err == nil && !entry.IsDir() {
+			found = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found
+}
+
+// others lists the Kubernetes software on the machine that is not Argosy's. A kubelet in Argosy's place whose unit is
+// gone, or lost its content in a power cut, is Argosy's where a note of a node tells of it.
+func others(n *node.Context) []inspect.Distribution {
+	processes := living(n.Host)
+	all := inspect.Distributions(n.Host, processes)
+	unit := inspect.UnitFile(n.Host, "kubelet.service")
+	if lost := unit == "" || torn(n.Host, unit); lost && len(there(n.Host, nodeNotes...)) > 0 {
+		ours := kubelets(n)
+		processes = slices.DeleteFunc(processes, func(p inspect.Process) bool { return slices.Contains(ours, p) })
+		unit = ""
+	}
+	if kubelet := inspect.ForeignKubelet(n.Host, unit, processes); len(kubelet.Found) > 0 {
+		all = append(all, kubelet)
+	}
+	return all
+}
+
+// torn reports whether a file of Argosy's lost its content, and with it its mark, in a power cut. Only a note of a node
+// tells that the file was Argosy's.
+func torn(h *host.Host, name string) bool {
+	info, err := os.Lstat(h.Path(name))
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0 && len(there(h, nodeNotes...)) > 0
+}
+
+// foreign says why a machine without a mark, or with another's node at work, is not touched.
+//
+//	Argosy's marks                   another's node     signs of a node    answer
+//	none                             none or remains    none               nothing to reset
+//	none                             runs or enabled    any                refused, both named
+//	none                             any                some               refused, both named
+//	of a join before its kubelet     none or remains    any                Argosy's own files go, the rest stays
+//	of a node                        none or remains    any                reset
+//	any                              runs or enabled    any                refused: what they share cannot be told apart
+//
+// Nodes in containers of the machine, as kind makes them, have their own of all that nodes share. They are another's
+// node where there is no mark, and stay untouched beside a node of Argosy's.
+func (c *cleaner) foreign(ctx context.Context, n *node.Context) ([]string, error) {
+	var problems []string
+	owned := c.ownsNode(n.Host) || len(joinMarks(n)) > 0
+	all := others(n)
+	for _, other := range all {
+		switch {
+		case other.Active && owned:
+			problems = append(problems, fmt.Sprintf(besideOurs, other, other.Remove))
+		case other.Active || other.Contained && !owned:
+			problems = append(problems, fmt.Sprintf(onlyOthers, other, other.Remove))
+		}
+	}
+	if owned || len(problems) > 0 {
+		return problems, nil
+	}
+	signs, err := c.nodeSigns(ctx, n)
+	if err != nil || len(signs) == 0 {
+		return nil, err
+	}
+	return []string{fmt.Sprintf(onlySigns, some(signs), guess(all))}, nil
+}
+
+// The refusals of foreign.
+const (
+	besideOurs = "Beside what Argosy installed the machine has %s, and pods, links and rules of the two cannot be " +
+		"told apart; if it is not needed, %s, then reset the machine again."
+	onlyOthers = "Argosy has no record and no mark of its own on the machine, and the machine has %s; take the " +
+		"machine out of the fleet, or, if that is not needed, %s."
+	onlySigns = "Argosy has no record and no mark of its own on the machine, and there is %s, %s; remove it by the " +
+		"means that it came by."
+)
+
+// guess says whose the signs of a node may be, by what another's node left.
+func guess(all []inspect.Distribution) string {
+	if len(all) == 0 {
+		return "as kubeadm and other installers leave it"
+	}
+	return "perhaps left by " + all[0].String()
+}
