@@ -23,6 +23,9 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 		return false, "", err
 	}
 	record, err := c.Store.Record()
+	if errors.Is(err, node.ErrUnreadable) {
+		return false, "", &node.Failure{Err: err, Hint: "submit workflow join first, which writes the record anew"}
+	}
 	if err != nil {
 		return false, "", err
 	}

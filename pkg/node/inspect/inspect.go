@@ -33,7 +33,7 @@ const KubeletConf = "/etc/kubernetes/kubelet.conf"
 func Machine(ctx context.Context, h *host.Host, store *node.Store) (*spec.Facts, error) {
 	processes := Processes(h)
 	record, err := store.Record()
-	if err != nil {
+	if err != nil && !errors.Is(err, node.ErrUnreadable) {
 		return nil, err
 	}
 	facts := &spec.Facts{
@@ -52,10 +52,26 @@ func Machine(ctx context.Context, h *host.Host, store *node.Store) (*spec.Facts,
 		Containerd:    containerd(h, processes),
 		Port10250:     Listener(h, 10250),
 		Record:        record,
+		Unreadable:    unreadable(h, store),
 		Operations:    store.Operations(),
 	}
 	versions(ctx, h, processes, facts)
 	return facts, nil
+}
+
+// unreadable are the files of Argosy's own state that are there and damaged.
+func unreadable(h *host.Host, store *node.Store) []string {
+	var damaged []string
+	if _, err := store.Record(); errors.Is(err, node.ErrUnreadable) {
+		damaged = append(damaged, spec.RecordFile)
+	}
+	for _, name := range []string{spec.KubeletFile, spec.HooksFile, spec.PreviousFile, spec.ImagesFile} {
+		var content map[string]any
+		if errors.Is(node.ReadState(h, name, &content), node.ErrUnreadable) {
+			damaged = append(damaged, name)
+		}
+	}
+	return damaged
 }
 
 func osName(h *host.Host) string {

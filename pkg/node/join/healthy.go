@@ -29,6 +29,9 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 		return false, err.Error(), nil
 	}
 	record, err := c.Store.Record()
+	if errors.Is(err, node.ErrUnreadable) {
+		return false, fmt.Sprintf("the record has to be written anew: %v", err), nil
+	}
 	if err != nil {
 		return false, "", err
 	}
@@ -55,7 +58,10 @@ func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	record, err := c.Store.Record()
-	if err != nil {
+	if errors.Is(err, node.ErrUnreadable) {
+		// The kubelet's credentials, which the phases before have checked, prove that the machine is this node.
+		fmt.Fprintf(c.Log, "writing the record anew: %v\n", err)
+	} else if err != nil {
 		return "", err
 	}
 	if err := c.Store.WriteRecord(recordOf(c.Operation, record)); err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // hooksFile notes which of the user's commands succeeded.
-const hooksFile = spec.Root + "/hooks.json"
+const hooksFile = spec.HooksFile
 
 // joining is how far a machine's join is, as far as the user's commands are concerned.
 type joining int

@@ -17,6 +17,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/kubeconfig"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -128,14 +129,14 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	if len(foreign.problems) > 0 {
 		return false, "", node.Problems(fault.Permanent, "the machine cannot become a node", []string{foreign.problems[0].text})
 	}
-	record, err := c.Store.Record()
+	version, err := versionAtWork(ctx, c)
 	if err != nil {
 		return false, "", err
 	}
-	if record != nil && record.Version != j.KubernetesVersion {
+	if version != "" && version != j.KubernetesVersion {
 		return false, "", &node.Failure{
 			Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
-				j.NodeName, record.Version, j.KubernetesVersion)),
+				j.NodeName, version, j.KubernetesVersion)),
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
 	}
@@ -149,12 +150,40 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("the machine is node %s of this cluster already%s", j.NodeName, moved), nil
 }
 
+// versionAtWork is the version of a machine that is this node, by its record; "" for one without. Where the record is
+// damaged, the kubelet itself is asked.
+func versionAtWork(ctx context.Context, c *node.Context) (string, error) {
+	record, err := c.Store.Record()
+	if !errors.Is(err, node.ErrUnreadable) {
+		if record == nil {
+			return "", err
+		}
+		return record.Version, nil
+	}
+	if version := inspect.Version(ctx, c.Host, "kubelet", program(c.Operation.Join, "kubelet")); version != "" {
+		return version, nil
+	}
+	return "", &node.Failure{
+		Err: fmt.Errorf("the machine is node %s of this cluster already, and of which version is not known: %w",
+			c.Operation.Join.NodeName, err),
+		Hint: "reset the machine (executor-plugin reset) and join it anew",
+	}
+}
+
 // sameDriver refuses to have the control groups of a node at work made in another way: the kubelet takes those of its pods
 // for lost then, and ends the pods.
 func sameDriver(c *node.Context) error {
 	known, _, err := knownSettings(c.Host)
-	if err != nil || known.ClusterConfig == "" {
+	if err != nil {
 		return err
+	}
+	if known.ClusterConfig == "" {
+		// The file that kubeadm made of the cluster's has the driver too.
+		config, _ := c.Host.ReadFile(layout.KubeletConfig)
+		known.ClusterConfig = string(config)
+	}
+	if known.ClusterConfig == "" {
+		return nil
 	}
 	given := struct {
 		Driver string `yaml:"cgroupDriver"`

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"argosy.dev/argosy/pkg/node"
@@ -29,6 +30,9 @@ func digestOfHooks(hooks spec.Hooks) string {
 // renewRecord notes on a machine that was this node before, and has just joined again, what it joined with.
 func renewRecord(c *node.Context) error {
 	record, err := c.Store.Record()
+	if errors.Is(err, node.ErrUnreadable) {
+		return nil // it is written anew when the node is healthy
+	}
 	if err != nil || record == nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 
 // settingsFile remembers what the kubelet was set to, to tell what somebody changed on the machine from what the documents
 // change. It holds nothing secret.
-const settingsFile = spec.Root + "/kubelet.json"
+const settingsFile = spec.KubeletFile
 
 // settings are what the kubelet was last given.
 type settings struct {
@@ -35,20 +35,15 @@ type settings struct {
 	Upgraded string `json:"upgraded,omitempty"`
 }
 
-// knownSettings reads what was remembered; false for a machine that joined before there was such a memory, or just now.
+// knownSettings reads what was remembered; false for a machine that joined before there was such a memory, or just
+// now, and where the memory is damaged: kubeadm writes the configuration anew then, and the memory is made of that.
 func knownSettings(h *host.Host) (settings, bool, error) {
 	var known settings
-	data, err := h.ReadFile(settingsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return known, false, nil
+	err := node.ReadState(h, settingsFile, &known)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, node.ErrUnreadable) {
+		return settings{}, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &known)
-	}
-	if err != nil {
-		return known, false, fmt.Errorf("reading %q: %w", settingsFile, err)
-	}
-	return known, true, nil
+	return known, err == nil, err
 }
 
 // rememberGiven keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded the node, ""
@@ -78,7 +73,11 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 		return false, "", err
 	}
 	if !found {
-		return false, "the kubelet's settings have to be looked through", nil
+		detail := "the kubelet's settings have to be looked through"
+		if c.Host.Exists(settingsFile) {
+			detail += ": " + settingsFile + " is damaged, as after a loss of power"
+		}
+		return false, detail, nil
 	}
 	var wanted []string
 	if configDiffers(c, known) {

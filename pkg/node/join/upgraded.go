@@ -100,6 +100,21 @@ func ConfiguredFor(c *node.Context) (string, error) {
 	return record.Version, nil
 }
 
+// Untouched reports whether the machine still has the kubelet and the configuration of its record, so that no
+// upgrade has begun.
+func Untouched(c *node.Context, record *spec.Record) (bool, error) {
+	known, found, err := knownSettings(c.Host)
+	if err != nil || record == nil || !found || known.Restart {
+		return false, err
+	}
+	if known.Upgraded != "" && known.Upgraded != record.Version {
+		return false, nil
+	}
+	j := *c.Operation.Join
+	j.Bundle.SHA256 = record.Bundle
+	return installed(c.Host, install{release(&j, "kubelet"), program(&j, "kubelet")}), nil
+}
+
 // UpgradeConfiguration runs kubeadm upgrade node with the bundle's own kubeadm, which is of the version that is wanted, and
 // sets the kubelet's arguments. It restarts nothing: the kubelet takes it over with its new program.
 func UpgradeConfiguration(ctx context.Context, c *node.Context) error {

@@ -31,6 +31,9 @@ type Facts struct {
 
 	// Record is what Argosy wrote after its last success here; nil when it never joined this machine.
 	Record *Record `json:"record,omitempty"`
+	// Unreadable are files of Argosy's own state that are there and damaged, as after a loss of power. Where it is
+	// RecordFile, the machine may be any cluster's node.
+	Unreadable []string `json:"unreadable,omitempty"`
 	// Operations that the machine remembers, newest first, at most ten.
 	Operations []Status `json:"operations,omitempty"`
 }

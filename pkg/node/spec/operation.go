@@ -16,6 +16,11 @@ const (
 	BundlesDir = Root + "/bundles"
 	// RecordFile says what this machine was joined to, see Record.
 	RecordFile = Root + "/node.json"
+	// KubeletFile holds what the kubelet was last set to, HooksFile which of the user's commands ran, and
+	// PreviousFile what an upgrade kept.
+	KubeletFile  = Root + "/kubelet.json"
+	HooksFile    = Root + "/hooks.json"
+	PreviousFile = Root + "/previous.json"
 	// ImagesFile says which archives were imported on this machine, and what they brought.
 	ImagesFile = Root + "/images.json"
 	// LockFile is held by the one operation that works on the machine.

@@ -21,7 +21,7 @@ import (
 // Where what an upgrade replaces is kept: configuration in Argosy's own folder, and binaries on their own file system, where
 // keeping one is a hard link.
 const (
-	keptFile = spec.Root + "/previous.json"
+	keptFile = spec.PreviousFile
 	keptDir  = spec.Root + "/previous"
 )
 
@@ -52,18 +52,19 @@ type keptOne struct {
 	NoFolder bool `json:"noFolder,omitempty"`
 }
 
-// readKept reads what was kept; nil when nothing was.
+// readKept reads what was kept; nil when nothing was. What is kept under a damaged description gives
+// node.ErrUnreadable.
 func readKept(h *host.Host) (*kept, error) {
-	data, err := h.ReadFile(keptFile)
+	var known kept
+	err := node.ReadState(h, keptFile, &known)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	var known kept
-	if err == nil {
-		err = json.Unmarshal(data, &known)
+	if err == nil && known.Record == (spec.Record{}) {
+		err = fmt.Errorf("reading %q: %w: it names no node", keptFile, node.ErrUnreadable)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", keptFile, err)
+		return nil, err
 	}
 	return &known, nil
 }
@@ -90,19 +91,20 @@ func (k *kept) begun(record *spec.Record) bool {
 //	at another version          of this very record, and not rolled back  yes: an upgrade has begun, and is to be finished
 //	                            but not all that this upgrade replaces    no: the rest, which is untouched, is kept as well
 //	at another version          of an earlier one, or rolled back         no
+//	at another version          not known, its description is damaged     no; an error once an upgrade has begun
 func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	record, err := c.Store.Record()
 	if err != nil {
 		return false, "", err
 	}
-	known, err := readKept(c.Host)
-	if err != nil {
-		return false, "", err
-	}
 	j := c.Operation.Join
-	switch {
-	case record != nil && record.Version == j.KubernetesVersion && record.Bundle == j.Bundle.SHA256:
+	if record != nil && record.Version == j.KubernetesVersion && record.Bundle == j.Bundle.SHA256 {
 		return true, "the machine is at " + record.Version + " already", nil
+	}
+	known, err := keptBefore(c, record)
+	switch {
+	case err != nil:
+		return false, "", err
 	case known.begun(record) && known.To == j.Bundle.SHA256:
 		lacks, err := known.lacks(c.Host, j)
 		if err == nil && len(lacks) == 0 {
@@ -112,12 +114,33 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	return false, "what is there has to be kept", nil
 }
 
+// keptBefore reads what was kept. A damaged description counts as none while the machine is as its record tells: then
+// there is nothing that only the description knows.
+func keptBefore(c *node.Context, record *spec.Record) (*kept, error) {
+	known, err := readKept(c.Host)
+	if !errors.Is(err, node.ErrUnreadable) {
+		return known, err
+	}
+	untouched, asked := join.Untouched(c, record)
+	if asked != nil {
+		return nil, errors.Join(err, asked)
+	}
+	if untouched {
+		fmt.Fprintf(c.Log, "keeping anew what is there: %v\n", err)
+		return nil, nil
+	}
+	return nil, &node.Failure{
+		Err:  fmt.Errorf("an upgrade of the machine has begun, and what it was before is not known: %w", err),
+		Hint: "reset the machine (executor-plugin reset) and join it anew",
+	}
+}
+
 func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	record, err := c.Store.Record()
 	if err != nil {
 		return "", err
 	}
-	keeping, err := readKept(c.Host)
+	keeping, err := keptBefore(c, record)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,115 @@
+package upgrade
+
+import (
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/spec"
+)
+
+// damage is how files look that a loss of power cut off.
+func damage(content string) map[string]string {
+	return map[string]string{
+		"empty": "", "zeros": strings.Repeat("\x00", len(content)), "half": content[:len(content)/2], "null": "null\n",
+	}
+}
+
+// atOlder makes the documents want what the machine joined as.
+func (m *machine) atOlder() {
+	m.join.KubernetesVersion, m.join.Bundle.SHA256 = older, m.record().Bundle
+	m.configured("maxPods: 110\n")
+}
+
+func TestAJoinMendsDamagedStateOfItsOwnNode(t *testing.T) {
+	for _, name := range []string{spec.RecordFile, spec.KubeletFile, spec.HooksFile} {
+		m := newNode(t, func(m *machine) { m.join.Hooks.PostJoin = []string{"true"} })
+		m.atOlder()
+		const ran = `{"clusterUID":"uid","nodeName":"m1","succeeded":{},"joined":true,"finished":true}`
+		m.write(spec.HooksFile, ran+"\n")
+		content, record := m.read(name), m.record()
+		for how, damaged := range damage(content) {
+			t.Run(name+" "+how, func(t *testing.T) {
+				m.write(name, damaged)
+				if how != "null" {
+					facts, err := inspect.Machine(t.Context(), m.host, m.store)
+					assert.NilError(t, err)
+					assert.DeepEqual(t, facts.Unreadable, []string{name})
+				}
+				m.calls = nil
+				m.succeeds(spec.KindJoin)
+				assert.Equal(t, m.called("sh "), 0, "commands ran again: %v", m.calls)
+				// What the kubelet was given is only known again when kubeadm has written it anew.
+				assert.Assert(t, m.restarted("kubelet") == 0 || name == spec.KubeletFile, "%v", m.calls)
+				m.allHeld(spec.KindJoin)
+				now := m.record()
+				now.Joined = record.Joined
+				assert.Equal(t, now, record)
+			})
+		}
+	}
+}
+
+func TestAJoinOverADamagedRecordDoesNotChangeTheVersion(t *testing.T) {
+	m := newNode(t)
+	m.write(spec.RecordFile, "")
+	status := m.fails(spec.KindJoin)
+	assert.Equal(t, status.Phase, "preflight")
+	const says = "at " + older + "; a join does not change its version"
+	assert.Assert(t, strings.Contains(status.Message, says), status.Message)
+}
+
+func TestAJoinOverADamagedMemoryOfSettingsDoesNotChangeTheCgroupDriver(t *testing.T) {
+	m := newNode(t)
+	m.atOlder()
+	m.write(spec.KubeletFile, "")
+	m.join.Containerd.CgroupDriver = "cgroupfs"
+	status := m.fails(spec.KindJoin)
+	assert.Equal(t, status.Phase, "preflight")
+	assert.Assert(t, strings.Contains(status.Message, "with the cgroup driver systemd"), status.Message)
+}
+
+func TestADamagedRecordIsToldByWhatCannotMendIt(t *testing.T) {
+	m := newNode(t)
+	m.write(spec.RecordFile, "\x00\x00")
+	_, err := m.store.Record()
+	assert.ErrorIs(t, err, node.ErrUnreadable)
+	for _, kind := range []spec.Kind{spec.KindStage, spec.KindUpgrade} {
+		status := m.fails(kind)
+		assert.Equal(t, status.Error.Class, fault.Permanent)
+		assert.Assert(t, strings.Contains(status.Message, spec.RecordFile), status.Message)
+		assert.Assert(t, strings.Contains(status.Error.Hint, "submit workflow join first"), status.Error.Hint)
+	}
+}
+
+func TestADamagedDescriptionOfWhatWasKeptIsReplacedUnlessAnUpgradeHasBegun(t *testing.T) {
+	m := newNode(t)
+	m.succeeds(spec.KindUpgrade)
+	m.succeeds(spec.KindRollback)
+	content := m.read(keptFile)
+	for how, damaged := range damage(content) {
+		t.Run(how, func(t *testing.T) {
+			m.write(keptFile, damaged)
+			before, record := m.beside(), m.record()
+			status := m.fails(spec.KindRollback)
+			assert.Assert(t, strings.Contains(status.Message, keptFile), status.Message)
+			m.same(before, m.beside())
+			m.succeeds(spec.KindUpgrade)
+			m.rollsBack(before, record)
+		})
+	}
+	for _, phase := range []string{"kubeadm", "binaries", "kubelet"} {
+		t.Run("after "+phase, func(t *testing.T) {
+			m := newNode(t)
+			m.stopsAfter(spec.KindUpgrade, phase)
+			m.write(keptFile, "")
+			status := m.fails(spec.KindUpgrade)
+			assert.Equal(t, status.Phase, "keep")
+			assert.Assert(t, strings.Contains(status.Message, "an upgrade of the machine has begun"), status.Message)
+		})
+	}
+}
