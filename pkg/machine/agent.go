@@ -19,6 +19,7 @@ const (
 	exitUnsupported = 116
 	exitMissing     = 117
 	exitOtherDigest = 118
+	exitNoExec      = 119
 	exitCannotRun   = 126 // the shell's own
 )
 
@@ -43,8 +44,9 @@ good() { [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$d" ]; }
 if [ -f "$p.partial" ]; then
   if good "$p.partial"; then chmod 0755 "$p.partial" && mv -f -- "$p.partial" "$p" || exit 1; fi
 fi
-[ -x "$p" ] || { echo "$arch"; exit 117; }
+[ -f "$p" ] || { echo "$arch"; exit 117; }
 good "$p" || { echo "$arch"; exit 118; }
+[ -x "$p" ] || { chmod 0755 "$p" && [ -x "$p" ]; } || exit 119
 exec "$p" "$@"`
 
 // call is one run of argosy-node.
@@ -119,7 +121,12 @@ func wantsAgent(err error, result ssh.Result) (arch string, wanted bool) {
 	if code := exitCode(err); code != exitMissing && code != exitOtherDigest {
 		return "", false
 	}
-	return strings.TrimSpace(string(result.Stdout)), true
+	return firstWord(result.Stdout), true
+}
+
+// firstWord returns the one short word that an answer should be, or what it begins with.
+func firstWord(answer []byte) string {
+	return string(start(bytes.TrimSpace(answer)))
 }
 
 // exitCode is 0 when err is not that of a command that failed.
@@ -145,10 +152,14 @@ func pause(ctx context.Context, wait time.Duration) bool {
 func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
-		machine := strings.TrimSpace(string(result.Stdout))
+		machine := firstWord(result.Stdout)
 		return fault.As(fault.Configuration, fmt.Errorf("its architecture is %q, and Argosy knows amd64 and arm64", machine))
+	case exitNoExec:
+		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node: no program can run in %q, whose file "+
+			"system is mounted noexec; set binariesPath to another folder, or mount it with exec", m.binariesPath))
 	case exitCannotRun:
-		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node in %q, is the file system mounted noexec?: %w", m.binariesPath, err))
+		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node in %q: either another process still "+
+			"writes to it, or NOEXEC in sudoers forbids sudo's command to run programs: %w", m.binariesPath, err))
 	}
 	var failed *ssh.ExitError
 	if !errors.As(err, &failed) {

@@ -139,16 +139,24 @@ func (w *watch) note(status spec.Status) {
 	}
 }
 
+// maxStatus is the longest status, in bytes; a real one has a few KiB. As much may come in lines that are none, from a
+// program that argosy-node's output passes through: more is a flood.
+const maxStatus = 1 << 20
+
 // statusLines decodes one status a line, as they come. Lines of anything else are left to the result of the command.
 type statusLines struct {
-	rest []byte
-	each func(spec.Status)
+	rest  []byte
+	other int // bytes in lines that are no status
+	each  func(spec.Status)
 }
 
 func (s *statusLines) Write(p []byte) (int, error) {
 	s.rest = append(s.rest, p...)
 	for {
 		line, rest, found := bytes.Cut(s.rest, []byte("\n"))
+		if len(line) > maxStatus {
+			return 0, ssh.Flood("in one line", maxStatus)
+		}
 		if !found {
 			return len(p), nil
 		}
@@ -156,6 +164,10 @@ func (s *statusLines) Write(p []byte) (int, error) {
 		var status spec.Status
 		if err := json.Unmarshal(line, &status); err == nil && status.ID != "" {
 			s.each(status)
+			continue
+		}
+		if s.other += len(line) + 1; s.other > maxStatus {
+			return 0, ssh.Flood("in lines that are no status", maxStatus)
 		}
 	}
 }

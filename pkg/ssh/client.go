@@ -27,6 +27,7 @@ type Client struct {
 	sessions chan struct{}
 	done     chan struct{} // closed when the connection has ended
 	sudo     penalty
+	noisy    atomic.Bool // the login shell prints to standard output by itself
 
 	mu      sync.Mutex // guards closing, and workers against Add after Wait
 	closing bool

@@ -30,34 +30,29 @@ func (c *Client) Elevated() Runner {
 type sudo struct{ client *Client }
 
 func (s sudo) Run(ctx context.Context, command Command) (Result, error) {
-	stdout := &output{live: command.Stdout}
-	return s.client.runElevated(ctx, command.Argv, stdout, copyFrom(command.Stdin))
+	return s.client.runElevated(ctx, command.Argv, NewOutput(command.Stdout), copyFrom(command.Stdin))
 }
 
 // runElevated is what Elevated().Run and uploads share.
-func (c *Client) runElevated(ctx context.Context, argv []string, stdout *output, feed feed) (Result, error) {
-	stderr := &output{}
+func (c *Client) runElevated(ctx context.Context, argv []string, stdout *Output, feed feed) (Result, error) {
+	stderr := NewErrors()
 	if c.config.User == DefaultUser {
-		line, err := Quote(argv)
+		shown, err := Quote(argv)
 		if err != nil {
 			return Result{}, err
 		}
-		status, err := c.execute(ctx, line, stdout, stderr, feed)
-		return c.result(line, status, err, stdout, stderr)
+		status, err := c.inShell(ctx, argv, stdout, stderr, feed)
+		return c.result(shown, status, err, stdout, stderr)
 	}
 	if err := c.sudo.refuses(time.Now()); err != nil {
 		return Result{}, fault.As(fault.Configuration, err)
 	}
 	talk := newDialogue(c.config.SudoPassword, stderr)
-	line, err := Quote(talk.wrap(argv))
-	if err != nil {
-		return Result{}, err
-	}
 	shown, err := Quote(append([]string{"sudo"}, argv...))
 	if err != nil {
 		return Result{}, err
 	}
-	status, err := c.execute(ctx, line, stdout, talk, talk.feed(feed))
+	status, err := c.inShell(ctx, talk.wrap(argv), stdout, talk, talk.feed(feed))
 	talk.finish()
 	if err == nil && !talk.hasStarted() {
 		return Result{ExitCode: status.code}, c.sudoRefused(talk, status)
@@ -95,6 +90,7 @@ type dialogue struct {
 
 	mu      sync.Mutex
 	heard   []byte // what came before the command began
+	came    int    // its length, with what is not kept
 	prompts int
 	started bool
 
@@ -130,6 +126,9 @@ func (d *dialogue) Write(p []byte) (int, error) {
 		return d.rest.Write(p)
 	}
 	d.heard = append(d.heard, p...)
+	if d.came += len(p); d.came > maxErrors {
+		return 0, Flood("on standard error, before sudo begins", maxErrors)
+	}
 	if _, after, found := bytes.Cut(d.heard, []byte(d.start)); found {
 		d.started = true
 		close(d.begin)
@@ -169,7 +168,7 @@ func (d *dialogue) story() (prompts int, said string) {
 	defer d.mu.Unlock()
 	text := strings.TrimSpace(strings.ReplaceAll(string(d.heard), d.prompt, ""))
 	lines := strings.Split(text, "\n")
-	return d.prompts, strings.TrimSpace(lines[len(lines)-1])
+	return d.prompts, quotable(strings.TrimSpace(lines[len(lines)-1]))
 }
 
 // feed answers sudo's prompt, and hands stdin on once the command reads it. A dialogue that failed closes stdin instead,

@@ -91,6 +91,50 @@ func (e *ExitError) Error() string {
 	return text
 }
 
+// ShellError says that the login shell of the user who logged in ran nothing: nologin, a forced command that only
+// prints, a shell that ends at once. Its class is configuration: another account is needed, or another shell.
+type ShellError struct {
+	Host string
+	User string
+	// ExitCode is the shell's.
+	ExitCode int
+	// Words are the last lines that it printed to either stream, joined by " / "; may be empty.
+	Words string
+}
+
+func (e *ShellError) Error() string {
+	printed := "printed nothing"
+	if e.Words != "" {
+		printed = fmt.Sprintf("printed %q", e.Words)
+	}
+	return fmt.Sprintf("the login shell of user %q on %s runs no commands: it ended with %d and %s; set ssh.user to "+
+		"an account whose shell does, or give this one such a shell", e.User, e.Host, e.ExitCode, printed)
+}
+
+// shellRefused is the error of a command that the login shell did not even begin. nologin and the forced commands of
+// cloud images print to standard output, shells to standard error.
+func (c *Client) shellRefused(status exit, stdout, stderr string) error {
+	if status.signal != "" {
+		return transient("running a command on %s: the login shell of user %q was ended by signal %s",
+			c.Host(), c.config.User, status.signal)
+	}
+	var words []string
+	for _, text := range []string{stdout, stderr} {
+		var lines []string
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line != "" {
+				lines = append(lines, quotable(line))
+			}
+		}
+		words = append(words, lines[max(0, len(lines)-shellWords):]...)
+	}
+	return fault.As(fault.Configuration, &ShellError{Host: c.Host(), User: c.config.User, ExitCode: status.code,
+		Words: strings.Join(words, " / ")})
+}
+
+// shellWords is how many lines of each stream of a login shell are quoted.
+const shellWords = 2
+
 // errLost is the cause of every error of a connection that ended while it was in use.
 var errLost = errors.New("the connection was lost")
 

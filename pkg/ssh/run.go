@@ -21,15 +21,16 @@ type Command struct {
 	Argv []string
 	// Stdin is read until its end, or until the command has ended; a Read under way then is not waited for. Nil: no input.
 	Stdin io.Reader
-	// Stdout, when not nil, gets the output as it comes; Result then keeps only the last 16 KiB.
+	// Stdout, when not nil, gets the output as it comes; Result then keeps only the last 16 KiB. It has to bound what
+	// it keeps: an error of its Write ends the command, and is in the chain of Run's.
 	Stdout io.Writer
 }
 
 // Result is what a command left.
 type Result struct {
-	// Stdout is all of the output up to 4 MiB, and the last 256 KiB of more; Stderr likewise.
+	// Stdout is what the command itself printed; beyond 4 MiB, Run returns ErrFlood. Stderr is the last 256 KiB.
 	Stdout, Stderr []byte
-	// Truncated says that Stdout is only the end.
+	// Truncated: Stdout is only the end, which is so only where it was passed on as it came.
 	Truncated bool
 	// ExitCode is 0 unless the error is an *ExitError.
 	ExitCode int
@@ -43,29 +44,65 @@ type Runner interface {
 // Run runs a command as the user who is logged in. When ctx ends, the command is sent SIGTERM and cut off. OpenSSH
 // delivers no signal to what root runs, or sudo: such a command sees the end of its input and a closed output, no more.
 func (c *Client) Run(ctx context.Context, command Command) (Result, error) {
-	line, err := Quote(command.Argv)
+	shown, err := Quote(command.Argv)
 	if err != nil {
 		return Result{}, err
 	}
-	stdout, stderr := &output{live: command.Stdout}, &output{}
-	status, err := c.execute(ctx, line, stdout, stderr, copyFrom(command.Stdin))
-	return c.result(line, status, err, stdout, stderr)
+	stdout, stderr := NewOutput(command.Stdout), NewErrors()
+	status, err := c.inShell(ctx, command.Argv, stdout, stderr, copyFrom(command.Stdin))
+	return c.result(shown, status, err, stdout, stderr)
 }
 
-// result turns what execute saw into what callers see.
-func (c *Client) result(shown string, status exit, err error, stdout, stderr *output) (Result, error) {
+// result turns what inShell saw into what callers see.
+func (c *Client) result(shown string, status exit, err error, stdout, stderr *Output) (Result, error) {
 	result := Result{ExitCode: status.code}
-	result.Stdout, result.Truncated = stdout.seal()
-	result.Stderr, _ = stderr.seal()
+	result.Stdout, result.Truncated = stdout.Seal()
+	result.Stderr, _ = stderr.Seal()
 	if err != nil {
 		return result, err
 	}
 	if status.code != 0 {
 		return result, &ExitError{Host: c.Host(), Command: shown, ExitCode: status.code, Signal: status.signal,
-			Tail: lastLines(result.Stdout, result.Stderr)}
+			Tail: LastLines(result.Stdout, result.Stderr)}
 	}
 	return result, nil
 }
+
+// inShell has the user's login shell run argv, and passes on what argv itself prints. All commands go this way.
+func (c *Client) inShell(ctx context.Context, argv []string, stdout, stderr io.Writer, feed feed) (exit, error) {
+	marks := newMarks()
+	line, err := marks.line(argv)
+	if err != nil {
+		return exit{}, err
+	}
+	out, errs := &between{marks: marks, next: stdout}, &between{marks: marks, next: stderr}
+	status, err := c.execute(ctx, line, out, errs, feed)
+	out.flush()
+	errs.flush()
+	begun, ended, code, noise := out.state()
+	if noise != "" {
+		c.noisy.Store(true)
+	}
+	if err != nil {
+		return exit{}, err
+	}
+	begunToo, endedToo, codeToo, noiseToo := errs.state()
+	switch {
+	case !begun && !begunToo:
+		return exit{}, c.shellRefused(status, noise, noiseToo)
+	case ended:
+		return exitOf(code), nil // a shell around /bin/sh may have ended in its own way
+	case endedToo:
+		return exitOf(codeToo), nil
+	case status.code == 0:
+		return exit{}, transient("running a command on %s: %w", c.Host(), errNoEnd)
+	default:
+		return status, nil
+	}
+}
+
+// errNoEnd: /bin/sh was killed, and a shell around it hid that.
+var errNoEnd = errors.New("it was ended before it could report its exit code")
 
 // exit is how a command ended.
 type exit struct {
@@ -106,14 +143,22 @@ func pour(stdin io.Writer, source io.Reader, buffer []byte) error {
 
 // execute runs one line of shell text and waits for it. The error says why there is no exit status.
 func (c *Client) execute(ctx context.Context, line string, stdout, stderr io.Writer, feed feed) (exit, error) {
-	running, err := c.start(ctx, line, stdout, stderr)
+	broken := make(chan error, 2)
+	running, err := c.start(ctx, line, &reporting{stdout, broken}, &reporting{stderr, broken})
 	if err != nil {
 		return exit{}, err
 	}
 	defer running.close()
+	return c.await(ctx, running, broken, feed)
+}
 
+// await feeds a command that runs and waits for it. broken gets the error of an output that takes no more.
+func (c *Client) await(ctx context.Context, running *running, broken <-chan error, feed feed) (exit, error) {
 	fed := make(chan error, 1)
 	ended := make(chan error, 1)
+	if !c.spawn(func() { ended <- running.session.Wait() }) {
+		return exit{}, transient("running a command on %s: %w", c.Host(), errLost)
+	}
 	// Not waited for: a source may block in Read for as long as it likes. It ends at the latest when it next writes.
 	go func() {
 		err := feed(running.stdin)
@@ -122,12 +167,19 @@ func (c *Client) execute(ctx context.Context, line string, stdout, stderr io.Wri
 		}
 		fed <- err
 	}()
-	c.spawn(func() { ended <- running.session.Wait() })
 
 	for {
 		select {
 		case err := <-ended:
-			return c.ended(ctx, err)
+			select {
+			case err := <-broken:
+				return exit{}, c.unreadable(ctx, err)
+			default:
+				return c.ended(ctx, err)
+			}
+		case err := <-broken:
+			running.cutOff(ended)
+			return exit{}, c.unreadable(ctx, err)
 		case err := <-fed:
 			if err != nil {
 				running.stop(ended)
@@ -139,6 +191,31 @@ func (c *Client) execute(ctx context.Context, line string, stdout, stderr io.Wri
 			return exit{}, interrupted(ctx, "running a command on "+c.Host())
 		}
 	}
+}
+
+// reporting tells of the first error of a writer.
+type reporting struct {
+	to     io.Writer
+	broken chan<- error
+}
+
+func (r *reporting) Write(p []byte) (int, error) {
+	n, err := r.to.Write(p)
+	if err != nil {
+		select {
+		case r.broken <- err:
+		default:
+		}
+	}
+	return n, err
+}
+
+// unreadable is the error of a command whose output is not read any further.
+func (c *Client) unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx, "running a command on "+c.Host())
+	}
+	return fmt.Errorf("reading the output of a command on %s, which was ended: %w", c.Host(), err)
 }
 
 func (c *Client) ended(ctx context.Context, err error) (exit, error) {
@@ -267,6 +344,20 @@ func (r *running) stop(ended <-chan error) {
 	select {
 	case <-ended:
 	case <-time.After(endGrace):
+	}
+}
+
+// cutOff ends a session whose output is not read any more, and with it the command: its next write fails. A server that
+// goes on sending is cut off itself, for what has come from it is kept until then.
+func (r *running) cutOff(ended <-chan error) {
+	r.client.spawn(func() {
+		_ = r.session.Signal(xssh.SIGTERM)
+		_ = r.session.Close()
+	})
+	select {
+	case <-ended:
+	case <-time.After(endGrace):
+		r.client.abandon()
 	}
 }
 

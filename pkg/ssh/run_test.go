@@ -55,15 +55,6 @@ func TestACommandThatReadsNoInputDoesNotWaitForIt(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestEndlessOutputIsKeptWithinBounds(t *testing.T) {
-	_, config := openSSH(t, sshtest.OpenSSHOptions{})
-	result, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "yes | head -c 9000000; echo end"}})
-	assert.NilError(t, err)
-	assert.Assert(t, result.Truncated)
-	assert.Equal(t, len(result.Stdout), 256<<10)
-	assert.Assert(t, bytes.HasSuffix(result.Stdout, []byte("y\nend\n")))
-}
-
 func TestACancelledCommandEnds(t *testing.T) {
 	// OpenSSH passes signals on to the commands of users other than root.
 	_, config := openSSH(t, sshtest.OpenSSHOptions{Accounts: []sshtest.Account{{Name: "argosy-user", Password: "pw"}}})

@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bramvdbogaerde/go-scp"
+	xssh "golang.org/x/crypto/ssh"
 )
 
 const (
@@ -143,12 +145,13 @@ func (c *Client) probe(ctx context.Context, upload Upload) (remote, error) {
 	result, err := c.script(ctx, probeScript, path.Dir(upload.Path), upload.Path, upload.SHA256,
 		strconv.FormatInt(upload.Size, 10), octal(0o777&^dirMode), by)
 	if err != nil {
-		return remote{}, fmt.Errorf("looking what is there: %w", err)
+		return remote{}, fmt.Errorf("looking at the machine: %w", err)
 	}
 	var have, scp string
 	var part int64
 	if _, err := fmt.Sscan(string(result.Stdout), &have, &part, &scp); err != nil {
-		return remote{}, fmt.Errorf("looking what is there: reading answer %q: %w", result.Stdout, err)
+		answer := quotable(string(result.Stdout))
+		return remote{}, fmt.Errorf("looking at the machine: reading answer %q: %w", answer, err)
 	}
 	return remote{have: have == "yes", part: part, scp: scp == "yes"}, nil
 }
@@ -199,9 +202,11 @@ func (c *Client) send(ctx context.Context, upload Upload, state remote) (UploadR
 // still expands $( ) and backticks.
 var scpPath = regexp.MustCompile(`^/[A-Za-z0-9/_.+-]+$`)
 
-// scpServes says whether scp can do this upload: it needs root's own login, a known size and a fresh start.
+// scpServes reports whether scp can do this upload: it needs root's own login, a known size, a fresh start, and a login
+// shell that prints nothing, since all that comes is scp's protocol to go-scp.
 func (c *Client) scpServes(upload Upload, state remote, offset int64) bool {
-	return c.config.User == DefaultUser && state.scp && offset == 0 && upload.Size > 0 && scpPath.MatchString(upload.Path)
+	return !c.noisy.Load() &&
+		c.config.User == DefaultUser && state.scp && offset == 0 && upload.Size > 0 && scpPath.MatchString(upload.Path)
 }
 
 func (c *Client) sendBySCP(ctx context.Context, upload Upload, source *counter) error {
@@ -234,18 +239,80 @@ func (c *Client) sendBySCP(ctx context.Context, upload Upload, source *counter) 
 }
 
 func (c *Client) copyBySCP(upload Upload, source *counter) error {
-	copier, err := scp.NewClientBySSH(c.conn)
+	answers := &acknowledged{Conn: c.conn.Conn}
+	copier, err := scp.NewClientBySSH(&xssh.Client{Conn: answers})
 	if err != nil {
 		return err
 	}
 	through := func(io.Reader, int64) io.Reader { return source }
-	return copier.CopyPassThru(context.Background(), source, upload.Path+partial, "0600", upload.Size, through)
+	err = copier.CopyPassThru(context.Background(), source, upload.Path+partial, "0600", upload.Size, through)
+	return cmp.Or(answers.flood(), err)
+}
+
+// maxAcknowledgements is how much scp may answer: a byte for each step, or a byte and a line that says why not.
+const maxAcknowledgements = 64 << 10
+
+// acknowledged opens sessions of which not more than scp's acknowledgements is read: go-scp reads a line of any length.
+// It ends the connection on more, since go-scp waits for the session's end, which such a machine may never send.
+type acknowledged struct {
+	xssh.Conn
+	read atomic.Int64
+}
+
+func (a *acknowledged) OpenChannel(name string, data []byte) (xssh.Channel, <-chan *xssh.Request, error) {
+	channel, requests, err := a.Conn.OpenChannel(name, data)
+	if err != nil {
+		return nil, nil, err
+	}
+	return boundedChannel{channel, a}, requests, nil
+}
+
+// flood is the error of an answer that was too long, nil before.
+func (a *acknowledged) flood() error {
+	if a.read.Load() <= maxAcknowledgements {
+		return nil
+	}
+	return Flood("in scp's acknowledgements", maxAcknowledgements)
+}
+
+func (a *acknowledged) count(n int) error {
+	a.read.Add(int64(n))
+	err := a.flood()
+	if err != nil {
+		_ = a.Close()
+	}
+	return err
+}
+
+type boundedChannel struct {
+	xssh.Channel
+	counted *acknowledged
+}
+
+func (b boundedChannel) Read(p []byte) (int, error) {
+	n, err := b.Channel.Read(p)
+	return n, cmp.Or(b.counted.count(n), err)
+}
+
+func (b boundedChannel) Stderr() io.ReadWriter { return boundedErrors{b.Channel.Stderr(), b.counted} }
+
+type boundedErrors struct {
+	io.ReadWriter
+	counted *acknowledged
+}
+
+func (b boundedErrors) Read(p []byte) (int, error) {
+	n, err := b.ReadWriter.Read(p)
+	return n, cmp.Or(b.counted.count(n), err)
 }
 
 func (c *Client) scpError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrFlood):
+		c.abandon()
+		return err
 	case lost(err), !c.Alive():
 		c.abandon()
 		return transient("sending by scp: %w", errLost)
@@ -259,7 +326,7 @@ const streamScript = `umask 077; exec dd of="$1" bs=1048576 seek="$2" conv=notru
 
 func (c *Client) sendByStream(ctx context.Context, upload Upload, offset int64, source *counter) error {
 	argv := []string{"/bin/sh", "-c", streamScript, "sh", upload.Path + partial, strconv.FormatInt(offset/block, 10)}
-	_, err := c.runElevated(ctx, argv, &output{}, func(stdin io.Writer) error {
+	_, err := c.runElevated(ctx, argv, NewOutput(nil), func(stdin io.Writer) error {
 		_, _ = source.WriteTo(stdin)
 		return source.failure()
 	})
@@ -286,7 +353,7 @@ func (c *Client) finish(ctx context.Context, upload Upload) (mismatch string, er
 	if err != nil {
 		return "", fmt.Errorf("putting it in place: %w", err)
 	}
-	return strings.TrimSpace(string(result.Stdout)), nil
+	return quotable(strings.TrimSpace(string(result.Stdout))), nil
 }
 
 // counter reads a source in large pieces, counts, and reports. It can be stopped while somebody still reads from it.

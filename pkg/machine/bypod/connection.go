@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
@@ -23,9 +22,6 @@ type connection struct {
 	pod  string
 	node string
 }
-
-// tail is how many lines of what a command that failed said are kept.
-const tail = 20
 
 // Run implements machine.Connection.
 func (c *connection) Run(ctx context.Context, command ssh.Command) (ssh.Result, error) {
@@ -47,14 +43,34 @@ func (c *connection) Run(ctx context.Context, command ssh.Command) (ssh.Result, 
 	if err != nil {
 		return ssh.Result{}, fault.As(fault.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
 	}
-	stdout, stderr := &bounded{}, &bounded{}
-	out := io.Writer(stdout)
-	if command.Stdout != nil {
-		out = io.MultiWriter(command.Stdout, stdout)
+	stdout, stderr := ssh.NewOutput(command.Stdout), ssh.NewErrors()
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err = executor.StreamWithContext(reading, remotecommand.StreamOptions{
+		Stdin: command.Stdin, Stdout: stopping{stdout, stop}, Stderr: stopping{stderr, stop},
+	})
+	var result ssh.Result
+	result.Stdout, result.Truncated = stdout.Seal()
+	result.Stderr, _ = stderr.Seal()
+	if reading.Err() != nil && ctx.Err() == nil {
+		return result, fmt.Errorf("reading the output of a command by pod %s on node %s, which was ended: %w",
+			c.pod, c.node, context.Cause(reading))
 	}
-	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: command.Stdin, Stdout: out, Stderr: stderr})
-	result := ssh.Result{Stdout: stdout.bytes, Stderr: stderr.bytes}
 	return result, c.explain(ctx, command, &result, err)
+}
+
+// stopping ends a command when its output is not taken any more.
+type stopping struct {
+	to   io.Writer
+	stop context.CancelCauseFunc
+}
+
+func (s stopping) Write(p []byte) (int, error) {
+	n, err := s.to.Write(p)
+	if err != nil {
+		s.stop(err)
+	}
+	return n, err
 }
 
 // explain gives errors the types that package ssh has.
@@ -71,13 +87,9 @@ func (c *connection) explain(ctx context.Context, command ssh.Command, result *s
 		return fault.As(class, fmt.Errorf("running a command by pod %s: %w", c.pod, context.Cause(ctx)))
 	case errors.As(err, &exit):
 		result.ExitCode = exit.Code
-		said := result.Stderr
-		if len(said) == 0 {
-			said = result.Stdout
-		}
-		lines := strings.Split(strings.TrimRight(string(said), "\n"), "\n")
 		shown, _ := ssh.Quote(command.Argv) // it has just run, so it can be quoted
-		return &ssh.ExitError{Host: "node " + c.node, Command: shown, ExitCode: exit.Code, Tail: lines[max(0, len(lines)-tail):]}
+		return &ssh.ExitError{Host: "node " + c.node, Command: shown, ExitCode: exit.Code,
+			Tail: ssh.LastLines(result.Stdout, result.Stderr)}
 	}
 	return fault.As(fault.Transient, fmt.Errorf("running a command by pod %s on node %s: %w", c.pod, c.node, err))
 }
@@ -129,17 +141,4 @@ func (c *counter) Read(p []byte) (int, error) {
 		c.progress(c.done, c.total)
 	}
 	return n, err
-}
-
-// most of an output that is kept.
-const most = 4 << 20
-
-// bounded keeps the beginning of an output.
-type bounded struct{ bytes []byte }
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := most - len(b.bytes); room > 0 {
-		b.bytes = append(b.bytes, p[:min(room, len(p))]...)
-	}
-	return len(p), nil
 }

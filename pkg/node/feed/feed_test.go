@@ -211,3 +211,15 @@ func FuzzSession(f *testing.F) {
 		}
 	})
 }
+
+func TestARequestWithoutEndIsRefused(t *testing.T) {
+	sender := NewSender(t.Context(), nil)
+	piece := bytes.Repeat([]byte("x"), 1<<10)
+	var err error
+	taken := 0
+	for ; err == nil && taken < 1<<20; taken += len(piece) {
+		_, err = sender.Write(piece)
+	}
+	assert.ErrorContains(t, err, "more than 65536 bytes")
+	assert.Assert(t, taken <= 66<<10, "%d bytes are held", taken)
+}

@@ -37,11 +37,17 @@ func NewSender(ctx context.Context, open Open) *Sender {
 	return &Sender{ctx: ctx, open: open, requests: make(chan string, 16)}
 }
 
-// Write takes requests, a line each.
+// maxRequest is the longest request, in bytes: a key holds a path at most.
+const maxRequest = 64 << 10
+
+// Write takes requests, a line each. An error ends the connection.
 func (s *Sender) Write(p []byte) (int, error) {
 	s.rest = append(s.rest, p...)
 	for {
 		line, rest, found := bytes.Cut(s.rest, []byte("\n"))
+		if len(line) > maxRequest {
+			return 0, fmt.Errorf("reading a request for an archive: it has more than %d bytes", maxRequest)
+		}
 		if !found {
 			return len(p), nil
 		}

@@ -34,10 +34,14 @@ type OpenSSHOptions struct {
 	Config string
 }
 
-// Account is a user of a real sshd.
+// Account is a user of a real sshd. One called root replaces root's shell and home.
 type Account struct {
 	Name     string
 	Password string
+	// Shell is the login shell; default /bin/sh.
+	Shell string
+	// Home holds the files of its home folder by their names, e.g. ".bashrc".
+	Home map[string]string
 	// Sudo is the account's line in sudoers after its name, e.g. "ALL=(ALL) NOPASSWD: ALL"; empty: it may not use sudo.
 	Sudo string
 }
@@ -116,7 +120,8 @@ func (s *OpenSSH) config(t testing.TB, options OpenSSHOptions) string {
 }
 
 // privateEtc gives the server an /etc, logs and sudo records of its own, which vanish with it, makes the accounts there,
-// and becomes sshd. Arguments: folder, then name, password and sudoers line of each account, then "--" and sshd's argv.
+// and becomes sshd. Arguments: folder, then name, password, sudoers line, shell and home of each account, then "--" and
+// sshd's argv.
 const privateEtc = `set -e
 dir=$1; shift
 mkdir -p "$dir/etc" && cp -a /etc/. "$dir/etc/"
@@ -124,10 +129,15 @@ mount --bind "$dir/etc" /etc
 mount -t tmpfs tmpfs /var/log
 if [ -d /var/lib/sudo ]; then mount -t tmpfs tmpfs /var/lib/sudo; fi
 while [ "$1" != -- ]; do
-  useradd --no-log-init --home-dir "$dir" --no-create-home --shell /bin/sh -- "$1"
-  printf '%s:%s\n' "$1" "$2" | chpasswd
+  if [ "$1" = root ]; then
+    sed -i "s|^root:.*|root:x:0:0:root:$5:$4|" /etc/passwd
+  else
+    useradd --no-log-init --home-dir "$5" --no-create-home --shell "$4" -- "$1"
+    chown -R "$1" "$5"
+    printf '%s:%s\n' "$1" "$2" | chpasswd
+  fi
   if [ -n "$3" ]; then printf '%s %s\n' "$1" "$3" >"/etc/sudoers.d/$1"; chmod 0440 "/etc/sudoers.d/$1"; fi
-  shift 3
+  shift 5
 done
 shift
 exec "$@"`
@@ -185,9 +195,25 @@ func (s *OpenSSH) withAccounts(t testing.TB, accounts []Account, argv []string) 
 	}
 	inside := []string{"unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", privateEtc, "sh", s.dir}
 	for _, account := range accounts {
-		inside = append(inside, account.Name, account.Password, account.Sudo)
+		if account.Shell == "" {
+			account.Shell = "/bin/sh"
+		}
+		inside = append(inside, account.Name, account.Password, account.Sudo, account.Shell, s.home(t, account))
 	}
 	return append(append(inside, "--"), argv...)
+}
+
+// home makes an account's home folder.
+func (s *OpenSSH) home(t testing.TB, account Account) string {
+	t.Helper()
+	folder := filepath.Join("home", account.Name)
+	if err := os.MkdirAll(filepath.Join(s.dir, folder), 0o755); err != nil {
+		t.Fatalf("making a home folder: %v", err)
+	}
+	for name, content := range account.Home {
+		s.write(t, filepath.Join(folder, name), 0o644, content)
+	}
+	return filepath.Join(s.dir, folder)
 }
 
 // wait returns once sshd answers.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -28,6 +29,8 @@ type Options struct {
 	Interactive bool
 	// Path is the PATH of commands. Default: the test's own.
 	Path string
+	// Shell is the login shell, run with -c and the command line. Default: /bin/sh.
+	Shell string
 	// OnExec, when not nil, is told of each command line before it runs.
 	OnExec func(line string)
 	// OnLogin, when not nil, runs when a key or password is presented, before it is judged.
@@ -53,6 +56,9 @@ type Simulated struct {
 	logins      int
 	attempts    int
 	lines       []string
+
+	printed atomic.Int64
+	running atomic.Int64
 }
 
 // Start starts a simulated server, which ends with the test.
@@ -93,6 +99,22 @@ func (s *Simulated) Cut() {
 // Logins counts the connections that logged in, Attempts the keys and passwords that were refused.
 func (s *Simulated) Logins() int   { s.mu.Lock(); defer s.mu.Unlock(); return s.logins }
 func (s *Simulated) Attempts() int { s.mu.Lock(); defer s.mu.Unlock(); return s.attempts }
+
+// Printed counts the bytes of output that the client let commands send. Running counts the sessions that are open.
+func (s *Simulated) Printed() int64 { return s.printed.Load() }
+func (s *Simulated) Running() int64 { return s.running.Load() }
+
+// counted counts what is written.
+type counted struct {
+	to    io.Writer
+	count *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.to.Write(p)
+	c.count.Add(int64(n))
+	return n, err
+}
 
 // Execs returns the command lines that ran since the last call.
 func (s *Simulated) Execs() []string {
@@ -245,6 +267,8 @@ func forward(offered ssh.NewChannel) {
 
 // session runs the one command of a session.
 func (s *Simulated) session(channel ssh.Channel, requests <-chan *ssh.Request) {
+	s.running.Add(1)
+	defer s.running.Add(-1)
 	var command *exec.Cmd
 	var running sync.WaitGroup
 	for request := range requests {
@@ -288,8 +312,12 @@ func (s *Simulated) command(line string, channel ssh.Channel) *exec.Cmd {
 	if s.options.OnExec != nil {
 		s.options.OnExec(line)
 	}
-	command := exec.Command("/bin/sh", "-c", line)
-	command.Stdout, command.Stderr = channel, channel.Stderr()
+	shell := s.options.Shell
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	command := exec.Command(shell, "-c", line)
+	command.Stdout, command.Stderr = counted{channel, &s.printed}, counted{channel.Stderr(), &s.printed}
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Env = os.Environ()
 	if s.options.Path != "" {
