@@ -30,7 +30,8 @@ func ownsContainerd(h *host.Host) bool {
 	return inspect.Marked(h, unit) || torn(h, unit)
 }
 
-// containerdDirs are where Argosy's containerd keeps state and data; a drop-in of the machine's owner may have moved them.
+// containerdDirs are where Argosy's containerd keeps state and data; a drop-in of the machine's owner may have moved
+// them.
 func containerdDirs(h *host.Host) []string {
 	dirs := []string{containerdState, containerdRoot, containerdPlugins}
 	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
@@ -52,12 +53,44 @@ func containerdDirs(h *host.Host) []string {
 	return dirs
 }
 
-// podDirs are where containerd mounts what belongs to pods.
-func podDirs(h *host.Host) []string {
-	if ownsContainerd(h) {
-		return containerdDirs(h)
+// containerdOwns reports whether containerd makes a child of this name in one of its folders. Where the owner moved it,
+// other software's data may lie beside. The names are those that containerd 1.7 to 2.1 joins to root and state, and at
+// the places that it always uses.
+func containerdOwns(dir, child string) bool {
+	if strings.HasPrefix(child, "io.containerd.") || child == "tmpmounts" {
+		return true
 	}
-	return []string{containerdState + "/io.containerd.runtime.v2.task/" + podNamespace, containerdState + "/io.containerd.grpc.v1.cri"}
+	switch dir {
+	case containerdState:
+		return slices.Contains([]string{
+			"containerd.sock", "containerd.sock.ttrpc", "containerd.pid", "debug.sock", "fifo", "runc", "s",
+		}, child)
+	case containerdPlugins:
+		return child == "nri.sock"
+	}
+	return false
+}
+
+// containerdData are the folders of containerd, and what in them is its own.
+func containerdData(h *host.Host) []dataDir {
+	var data []dataDir
+	for _, dir := range containerdDirs(h) {
+		byDefault := slices.Contains([]string{containerdState, containerdRoot, containerdPlugins}, dir)
+		data = append(data, dataDir{path: dir, owns: func(child string) bool { return containerdOwns(dir, child) },
+			made: byDefault})
+	}
+	return data
+}
+
+// podData are the folders in which pods have something mounted.
+func podData(files *tree) []dataDir {
+	data := []dataDir{files.nodeData(layout.KubeletDir)}
+	if ownsContainerd(files.host) {
+		return append(data, containerdData(files.host)...)
+	}
+	return append(data,
+		dataDir{path: containerdState + "/io.containerd.runtime.v2.task/" + podNamespace},
+		dataDir{path: containerdState + "/io.containerd.grpc.v1.cri"})
 }
 
 func findContainerd(_ context.Context, n *node.Context) ([]string, error) {

@@ -30,17 +30,21 @@ var pluginDirs = []string{
 	"/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes",
 }
 
-// dataDirs are the folders that are removed with all that is in them.
-func (c *cleaner) dataDirs(n *node.Context) []string {
-	var dirs []string
+// dataDirs are the folders whose data are removed.
+func (c *cleaner) dataDirs(n *node.Context, files *tree) []dataDir {
+	var dirs []dataDir
 	if c.ownsNode(n.Host) {
-		dirs = slices.Clone(nodeDirs)
+		for _, dir := range nodeDirs {
+			dirs = append(dirs, files.nodeData(dir))
+		}
 	}
 	if ownsContainerd(n.Host) {
-		dirs = append(dirs, containerdDirs(n.Host)...)
+		dirs = append(dirs, containerdData(n.Host)...)
 	}
 	if n.Operation.Reset.RemoveVolumes && c.ownsNode(n.Host) {
-		dirs = append(dirs, volumes(n)...)
+		for _, volume := range volumes(n) {
+			dirs = append(dirs, dataDir{path: volume})
+		}
 	}
 	return dirs
 }
@@ -131,9 +135,9 @@ func (c *cleaner) findFiles(_ context.Context, n *node.Context) ([]string, error
 	if ca := ownCA(n); ca != "" && c.ownsNode(n.Host) {
 		found = append(found, ca)
 	}
-	for _, dir := range c.dataDirs(n) {
-		if files.left(dir) {
-			found = append(found, dir)
+	for _, dir := range c.dataDirs(n, files) {
+		if files.leftIn(dir) {
+			found = append(found, dir.path)
 		}
 	}
 	return found, nil
@@ -150,9 +154,9 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 			return "", err
 		}
 	}
-	for _, dir := range c.dataDirs(n) {
-		n.Say("removing %s", dir)
-		if err := files.clear(ctx, dir); err != nil {
+	for _, dir := range c.dataDirs(n, files) {
+		n.Say("removing %s", dir.path)
+		if err := files.clearIn(ctx, dir); err != nil {
 			return "", err
 		}
 	}

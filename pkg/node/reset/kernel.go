@@ -12,6 +12,9 @@ import (
 type kernel interface {
 	// Unmount takes away what is mounted on path, also when it is in use or its server does not answer.
 	Unmount(path string) error
+	// MakePrivate parts what is mounted on path, and all beneath it, from its peers, so that unmounting it is seen
+	// nowhere else.
+	MakePrivate(path string) error
 	// Kill ends a process at once.
 	Kill(pid int) error
 	// Links are the network's.
@@ -43,6 +46,10 @@ var _ kernel = linux{}
 
 func (linux) Unmount(path string) error {
 	return unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+}
+
+func (linux) MakePrivate(path string) error {
+	return unix.Mount("", path, "", unix.MS_REC|unix.MS_PRIVATE, "")
 }
 
 func (linux) Kill(pid int) error {

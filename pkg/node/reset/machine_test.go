@@ -235,6 +235,8 @@ func (m *machine) Unmount(path string) error {
 	return nil
 }
 
+func (m *machine) MakePrivate(string) error { return nil }
+
 func (m *machine) Kill(pid int) error {
 	if err := m.changes("kill %d", pid); err != nil || pid == m.stubborn {
 		return err

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 
@@ -22,12 +26,19 @@ type mountTable struct {
 	points []string
 	// mounted are the same, to look up.
 	mounted map[string]bool
-	// own are those that the machine's owner mounts: they stand in /etc/fstab.
+	// own are those that the machine's owner mounts: they stand in /etc/fstab, or a unit mounts them.
 	own map[string]bool
+	// shared are those that have peers: what is mounted or unmounted beneath one is so beneath each.
+	shared map[string]bool
+	// remote are those whose file system a server has, which may not answer.
+	remote map[string]bool
 }
 
+var remoteTypes = regexp.MustCompile(`^(nfs|cifs|smb|ceph|fuse|9p|afs|glusterfs|lustre)`)
+
 func readMounts(h *host.Host) (mountTable, error) {
-	table := mountTable{mounted: map[string]bool{}, own: map[string]bool{}}
+	table := mountTable{mounted: map[string]bool{}, own: map[string]bool{}, shared: map[string]bool{},
+		remote: map[string]bool{}}
 	const file = "/proc/self/mountinfo"
 	data, err := h.ReadFile(file)
 	if err != nil {
@@ -40,17 +51,84 @@ func readMounts(h *host.Host) (mountTable, error) {
 	for _, mount := range mounts {
 		table.points = append(table.points, mount.Mountpoint)
 		table.mounted[mount.Mountpoint] = true
+		// The last one at a point is the one that its name leads to.
+		table.remote[mount.Mountpoint] = remoteTypes.MatchString(mount.FSType)
+		table.shared[mount.Mountpoint] = strings.Contains(mount.Optional, "shared:")
 	}
 	fstab, err := h.ReadFile("/etc/fstab")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return table, fmt.Errorf("reading the machine's own mounts: %w", err)
 	}
 	for line := range strings.Lines(string(fstab)) {
-		if fields := strings.Fields(line); len(fields) > 1 && !strings.HasPrefix(fields[0], "#") && table.mounted[fields[1]] {
-			table.own[fields[1]] = true
+		fields := strings.Fields(line)
+		if len(fields) > 1 && !strings.HasPrefix(fields[0], "#") {
+			table.owned(h, unescape(fields[1]))
 		}
 	}
+	for _, where := range mountUnits(h) {
+		table.owned(h, where)
+	}
+	for _, point := range table.points {
+		table.own[point] = table.own[point] || ownersBySide(point)
+	}
 	return table, nil
+}
+
+// owned notes that the owner mounts something on dir, which may lead over links and end in slashes.
+func (t *mountTable) owned(h *host.Host, dir string) {
+	dir = filepath.Clean(dir)
+	if !t.mounted[dir] {
+		// Only the way there is asked for: a file system whose server does not answer must not be touched.
+		path, err := filepath.EvalSymlinks(h.Path(filepath.Dir(dir)))
+		if err != nil {
+			return
+		}
+		dir = filepath.Join("/", strings.TrimPrefix(path, h.Root), filepath.Base(dir))
+	}
+	if t.mounted[dir] {
+		t.own[dir] = true
+	}
+}
+
+// unescape reads a field of fstab, in which a blank and a backslash are written as octal numbers: "\040", "\134".
+func unescape(field string) string {
+	var text strings.Builder
+	for at := 0; at < len(field); at++ {
+		if field[at] == '\\' && at+3 < len(field) {
+			if code, err := strconv.ParseUint(field[at+1:at+4], 8, 8); err == nil {
+				text.WriteByte(byte(code))
+				at += 3
+				continue
+			}
+		}
+		text.WriteByte(field[at])
+	}
+	return text.String()
+}
+
+// mountUnits lists where the owner's units mount something; those that systemd makes of fstab are elsewhere.
+func mountUnits(h *host.Host) []string {
+	var found []string
+	for _, pattern := range []string{layout.UnitsDir + "/*.mount", "/usr/lib/systemd/system/*.mount"} {
+		files, _ := filepath.Glob(h.Path(pattern))
+		for _, file := range files {
+			unit := h.ReadLine(strings.TrimPrefix(file, h.Root))
+			for line := range strings.Lines(unit) {
+				if where, is := strings.CutPrefix(strings.TrimSpace(line), "Where="); is {
+					found = append(found, where)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// ownersBySide reports whether a mount is one that no node's program makes: of the folder of all pods or plugins, or of
+// a whole snapshotter, as owners have them on another disk.
+func ownersBySide(point string) bool {
+	dir, name := filepath.Split(point)
+	return filepath.Base(dir) == "kubelet" && (name == "pods" || name == "plugins") ||
+		strings.HasPrefix(name, "io.containerd.snapshotter.v1.")
 }
 
 // ownsBelow says whether one of the owner's mounts is beneath dir.
@@ -82,15 +160,12 @@ func podMounts(h *host.Host) ([]string, error) {
 		return nil, err
 	}
 	var found []string
-	for _, dir := range append([]string{layout.KubeletDir}, podDirs(h)...) {
-		real, err := files.resolve(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+	for _, dir := range podData(files) {
+		points, err := files.mountsIn(dir)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, files.table.below(real)...)
+		found = append(found, points...)
 	}
 	return found, nil
 }
@@ -119,9 +194,13 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 		if len(points) == 0 {
 			return fmt.Sprintf("%d mounts taken away", count), nil
 		}
+		kept := c.makePrivate(n, points)
 		for _, point := range points {
 			if ctx.Err() != nil {
 				return "", context.Cause(ctx)
+			}
+			if slices.Contains(kept, point) {
+				continue
 			}
 			if err := c.kernel.Unmount(n.Host.Path(point)); err != nil {
 				fmt.Fprintf(n.Log, "unmounting %q: %v\n", point, err)
@@ -135,4 +214,44 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 		return "", err
 	}
 	return "", fmt.Errorf("unmounting what pods used: after %d rounds there still are %s", mountRounds, some(left))
+}
+
+// makePrivate parts the mounts of pods from their peers: a pod's bind of a disk that the owner shares has the owner's
+// mounts beneath it too, and they would go with the pod's. It returns those that could not be parted and have others
+// beneath them, with these; they must stay.
+func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
+	table, err := readMounts(n.Host)
+	if err != nil {
+		fmt.Fprintln(n.Log, err)
+		return points
+	}
+	var kept []string
+	// Those that came first are above the others, and take them along.
+	for _, point := range slices.Backward(points) {
+		beneath := table.below(point)
+		if !table.shared[point] || table.remote[point] && len(beneath) == 0 {
+			continue
+		}
+		err := within(privateWithin, func() error { return c.kernel.MakePrivate(n.Host.Path(point)) })
+		if err != nil && len(beneath) > 0 {
+			fmt.Fprintf(n.Log, "parting mount %q from its peers: %v\n", point, err)
+			kept = append(append(kept, point), beneath...)
+		}
+	}
+	return kept
+}
+
+// privateWithin bounds one call to the kernel, which asks a network file system's server for its folder.
+const privateWithin = 10 * time.Second
+
+// within calls f and waits for it no longer than limit. A call that the kernel holds on to is left behind.
+func within(limit time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("the kernel did not answer within %s", limit)
+	}
 }

@@ -3,7 +3,6 @@ package reset
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,17 +108,20 @@ func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, err
 	return found, nil
 }
 
-// holdsFiles reports whether there is anything but empty folders beneath dir. It stops at the first.
+// holdsFiles reports whether there is anything but empty folders in dir. It goes no deeper: a pod's volume may be on a
+// server that does not answer.
 func holdsFiles(dir string) bool {
-	found := false
-	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil && !os.IsNotExist(err) || err == nil && !entry.IsDir() {
-			found = true
-			return fs.SkipAll
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return !os.IsNotExist(err)
+	}
+	return slices.ContainsFunc(entries, func(entry os.DirEntry) bool {
+		if !entry.IsDir() {
+			return true
 		}
-		return nil
+		beneath, err := os.ReadDir(filepath.Join(dir, entry.Name()))
+		return err != nil || len(beneath) > 0
 	})
-	return found
 }
 
 // others lists the Kubernetes software on the machine that is not Argosy's. A kubelet in Argosy's place whose unit is

@@ -278,14 +278,39 @@ func TestWhatWasInstalledElsewhereIsFoundByItsUnits(t *testing.T) {
 	assertClean(t, m)
 }
 
-func TestAContainerdWhoseDataTheOwnerMovedIsEmptiedThere(t *testing.T) {
-	m := newNode(t)
-	m.write("/etc/containerd/conf.d/site.toml", "version = 3\nroot = '/data/containerd'\n")
-	m.write("/data/containerd/io.containerd.metadata.v1.bolt/meta.db", "images")
-	status, log := m.reset()
-	assert.Equal(t, status.State, spec.Succeeded, log)
-	assert.Assert(t, !m.host.Exists("/data/containerd"))
-	assertClean(t, m)
+func TestOfAFolderThatTheOwnerMovedContainerdToOnlyItsOwnDataGo(t *testing.T) {
+	for _, dir := range []string{"/mnt/nvme", "/var/lib", "/run/site", "/srv"} {
+		t.Run(dir, func(t *testing.T) {
+			m := newNode(t)
+			m.write("/etc/containerd/conf.d/site.toml", "version = 3\nroot = '"+dir+"'\nstate = '"+dir+"'\n")
+			m.write(dir+"/io.containerd.metadata.v1.bolt/meta.db", "images")
+			m.write(dir+"/tmpmounts/x", "")
+			owners := []string{
+				dir + "/containerd.sock", dir + "/datasets/imagenet/part-0", dir + "/io.backup/file", dir +
+					"/lost+found/1", dir + "/s/file",
+			}
+			for _, name := range owners {
+				m.write(name, "the owner's")
+			}
+			mounts := []string{dir + "/datasets/imagenet", dir + "/io.containerd.snapshotter.v1.zfs"}
+			m.mounts = append(m.mounts, append(mounts, dir+"/io.containerd.runtime.v2.task/k8s.io/c2/rootfs")...)
+			m.write(dir+"/io.containerd.snapshotter.v1.zfs/1", "")
+			m.writeMounts()
+			status, log := m.reset()
+			assert.Equal(t, status.State, spec.Succeeded, log)
+			assert.DeepEqual(t, m.mounts[len(m.mounts)-2:], mounts)
+			assert.Assert(t, m.host.Exists(dir+"/io.containerd.snapshotter.v1.zfs"),
+				"a snapshotter's own disk stays mounted")
+			left := m.files()
+			for _, name := range owners {
+				at := slices.Index(left, name)
+				assert.Assert(t, at >= 0, "%s is gone", name)
+				left = slices.Delete(left, at, at+1)
+			}
+			slices.Sort(left)
+			assert.DeepEqual(t, left, slices.Sorted(slices.Values(stays)))
+		})
+	}
 }
 
 // whose is what a machine and an operation say of each other.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/fault"
@@ -33,11 +34,18 @@ func (t *tree) resolve(dir string) (string, error) {
 		return "", fmt.Errorf("finding %q: %w", dir, err)
 	}
 	real := filepath.Join("/", strings.TrimPrefix(path, t.host.Root))
-	// Nobody keeps a node's data in a system folder, and a link there is a mistake or worse.
-	if strings.Count(real, "/") < 2 {
+	// A node's data do not lie loose in a system folder; a link there is a mistake or worse.
+	if strings.Count(real, "/") < 2 || slices.Contains(systemDirs, real) {
 		return "", fault.As(fault.Permanent, fmt.Errorf("finding %q: it leads to %q, which Argosy does not empty; see what made that link", dir, real))
 	}
 	return real, nil
+}
+
+// systemDirs are folders two levels deep in which all software has its own folders.
+var systemDirs = []string{
+	"/etc/systemd", "/run/systemd", "/usr/bin", "/usr/lib", "/usr/local", "/usr/sbin", "/usr/share", "/usr/src",
+	"/var/backups", "/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/run",
+	"/var/spool", "/var/tmp",
 }
 
 // stays says whether a folder is not to be removed once it is empty.

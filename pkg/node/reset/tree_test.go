@@ -2,6 +2,7 @@ package reset
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -97,9 +98,87 @@ func TestALinkIntoTheSystemIsRefused(t *testing.T) {
 
 func TestMountsAreTakenAwayInnermostFirstAndTheOwnersStay(t *testing.T) {
 	m := place(t, "/dev/sdb /var/lib/kubelet/plugins ext4 defaults 0 0\n",
-		"/var/lib/kubelet", "/var/lib/kubelet/plugins", "/var/lib/kubelet/a", "/var/lib/kubelet/a/b", "/var/lib/kubelet/a", "/var/lib/kubeletter")
+		"/var/lib/kubelet", "/var/lib/kubelet/plugins", "/var/lib/kubelet/pods/a", "/var/lib/kubelet/pods/a/b",
+		"/var/lib/kubelet/pods/a", "/var/lib/kubeletter", "/var/lib/kubelet/owners")
 	m.write("/var/lib/kubelet/file", "x")
 	points, err := podMounts(m.host)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, points, []string{"/var/lib/kubelet/a", "/var/lib/kubelet/a/b", "/var/lib/kubelet/a"})
+	assert.DeepEqual(t, points, []string{"/var/lib/kubelet/pods/a", "/var/lib/kubelet/pods/a/b",
+		"/var/lib/kubelet/pods/a"})
+}
+
+func TestFstabIsReadAsTheSystemReadsIt(t *testing.T) {
+	for name, test := range map[string]struct{ field, point string }{
+		"a blank":                {`/var/lib/kubelet/pods/my\040data`, "/var/lib/kubelet/pods/my data"},
+		"a tab":                  {`/var/lib/kubelet/pods/a\011b`, "/var/lib/kubelet/pods/a\tb"},
+		"a line's end":           {`/var/lib/kubelet/pods/a\012b`, "/var/lib/kubelet/pods/a\nb"},
+		"a backslash":            {`/var/lib/kubelet/pods/a\134b`, `/var/lib/kubelet/pods/a\b`},
+		"an escaped escape":      {`/var/lib/kubelet/pods/a\134040b`, `/var/lib/kubelet/pods/a\040b`},
+		"a slash at the end":     {"/var/lib/kubelet/pods/data/", "/var/lib/kubelet/pods/data"},
+		"two slashes":            {"/var/lib//kubelet/pods/data", "/var/lib/kubelet/pods/data"},
+		"a link on the way":      {"/srv/kubelet/pods/data", "/var/lib/kubelet/pods/data"},
+		"what looks like escape": {`/var/lib/kubelet/pods/a\9b`, `/var/lib/kubelet/pods/a\9b`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := place(t, "# what is mounted\n/dev/sdb\t"+test.field+" ext4 defaults 0 0\n")
+			assert.NilError(t, os.MkdirAll(m.host.Path(test.point), 0o755))
+			assert.NilError(t, os.MkdirAll(m.host.Path("/srv"), 0o755))
+			m.symlink(m.host.Path("/var/lib/kubelet"), "/srv/kubelet")
+			escaped := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(test.point)
+			m.write("/proc/self/mountinfo", "2 1 0:2 / "+escaped+" rw - ext4 /dev/sdb rw\n")
+			points, err := podMounts(m.host)
+			assert.NilError(t, err)
+			assert.Equal(t, len(points), 0, "%q", points)
+			assert.Assert(t, m.tree().table.own[test.point])
+		})
+	}
+}
+
+func TestWhatAUnitOfTheOwnerMountsStays(t *testing.T) {
+	m := place(t, "", "/var/lib/kubelet/pods/data", "/var/lib/kubelet/pods/1/volumes/x")
+	m.write("/var/lib/kubelet/pods/data/file", "x")
+	m.write("/etc/systemd/system/var-lib-kubelet-pods-data.mount",
+		"[Mount]\nWhat=/dev/sdb\nWhere=/var/lib/kubelet/pods/data\n")
+	points, err := podMounts(m.host)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, points, []string{"/var/lib/kubelet/pods/1/volumes/x"})
+}
+
+func TestOfADiskThatTheOwnerGaveOnlyANodesDataGo(t *testing.T) {
+	for name, mounts := range map[string][]string{"by a link": nil, "by a mount": {"/var/lib/kubelet"}} {
+		t.Run(name, func(t *testing.T) {
+			m := place(t, "", mounts...)
+			dir := "/var/lib/kubelet"
+			if mounts == nil {
+				dir = "/mnt/nvme"
+				assert.NilError(t, os.MkdirAll(m.host.Path(dir), 0o755))
+				assert.NilError(t, os.MkdirAll(m.host.Path("/var/lib"), 0o755))
+				m.symlink(m.host.Path(dir), "/var/lib/kubelet")
+			}
+			for _, name := range []string{"/pods/1/file", "/config.yaml", "/cpu_manager_state", "/datasets/part-0",
+				"/lost+found/1"} {
+				m.write(dir+name, "x")
+			}
+			files := m.tree()
+			data := files.nodeData("/var/lib/kubelet")
+			assert.Assert(t, files.leftIn(data))
+			assert.NilError(t, files.clearIn(t.Context(), data))
+			assert.Assert(t, !files.leftIn(data))
+			for name, stays := range map[string]bool{
+				"/pods": false, "/config.yaml": false, "/cpu_manager_state": false,
+				"/datasets/part-0": true, "/lost+found/1": true,
+			} {
+				assert.Equal(t, m.host.Exists(dir+name), stays, name)
+			}
+		})
+	}
+}
+
+func TestALinkIntoAFolderOfAllSoftwareIsRefused(t *testing.T) {
+	m := place(t, "")
+	m.write("/var/lib/dpkg/status", "x")
+	m.symlink(m.host.Path("/var/lib"), "/var/lib/kubelet")
+	assert.ErrorContains(t, m.tree().clearIn(t.Context(), m.tree().nodeData("/var/lib/kubelet")),
+		`it leads to "/var/lib"`)
+	assert.Assert(t, m.host.Exists("/var/lib/dpkg/status"))
 }
