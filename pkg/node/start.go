@@ -37,6 +37,9 @@ func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, e
 	if status := e.works(ctx, op); status != nil {
 		return status, nil
 	}
+	if err := e.forgetOthers(ctx, op.ID); err != nil {
+		return nil, err
+	}
 	status, err := e.Plan(ctx, op)
 	if err != nil {
 		return nil, err
@@ -54,6 +57,23 @@ func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, e
 		return status, nil
 	}
 	return e.launch(ctx, op)
+}
+
+// forgetOthers removes the secrets of all other operations that are over. One that lost its power had no time for
+// it, and may never be started again. One whose unit has just started, and has not taken the machine's lock yet,
+// needs them.
+func (e *Engine) forgetOthers(ctx context.Context, id string) error {
+	for _, other := range e.Store.ids() {
+		status, err := e.Store.Status(other)
+		over := err == nil && status.State.Final()
+		if other == id || !over && e.Units.Alive(ctx, other) {
+			continue
+		}
+		if err := e.Store.ForgetSecrets(other); err != nil {
+			return fmt.Errorf("removing the secrets of operation %q, which is over: %w", other, err)
+		}
+	}
+	return nil
 }
 
 // works gives the status to answer with when the machine is at work, nil when it is not.

@@ -242,3 +242,35 @@ func TestALockOutlivesNeitherItsHolderNorItsName(t *testing.T) {
 	assert.Equal(t, m.engine.Store.Working(), "second")
 	second.release()
 }
+
+func TestAStartForgetsTheSecretsOfAllOperationsThatAreOver(t *testing.T) {
+	m := newToy(t, "one")
+	for id, state := range map[string]spec.State{
+		"failed": spec.Failed, "succeeded": spec.Succeeded, "damaged": "",
+		"lost-its-power": spec.Running, "just-started": spec.Running,
+	} {
+		assert.NilError(t, m.engine.Store.Prepare(id))
+		op := m.operation(id)
+		assert.NilError(t, m.engine.Store.WriteOperation(op))
+		discovery := m.engine.Host.Path(m.engine.Store.Dir(id) + "/discovery.json")
+		assert.NilError(t, os.WriteFile(discovery, []byte(testToken), 0o600))
+		if state == "" {
+			assert.NilError(t, os.WriteFile(m.engine.Host.Path(m.engine.Store.Dir(id)+"/status.json"), nil, 0o600))
+			continue
+		}
+		status := newStatus(op, 1)
+		status.State = state
+		assert.NilError(t, m.engine.Store.WriteStatus(&status))
+	}
+	m.units.alive["just-started"] = true
+	_, err := m.engine.Start(context.Background(), m.operation("op"))
+	assert.NilError(t, err)
+	for id, has := range map[string]bool{
+		"failed": false, "succeeded": false, "lost-its-power": false, "just-started": true, "damaged": false,
+	} {
+		op, err := m.engine.Store.Operation(id)
+		assert.NilError(t, err)
+		assert.Equal(t, op.Secrets.BootstrapToken != "", has, id)
+		assert.Equal(t, m.engine.Host.Exists(m.engine.Store.Dir(id)+"/discovery.json"), has, id)
+	}
+}

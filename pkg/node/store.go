@@ -177,6 +177,18 @@ func (s *Store) Record() (*spec.Record, error) {
 	return &record, nil
 }
 
+// ids are the operations that have a folder.
+func (s *Store) ids() []string {
+	var ids []string
+	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
+	for _, entry := range entries {
+		if CheckID(entry.Name()) == nil {
+			ids = append(ids, entry.Name())
+		}
+	}
+	return ids
+}
+
 // Operations are the statuses that the machine remembers, newest first.
 func (s *Store) Operations() []spec.Status {
 	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))

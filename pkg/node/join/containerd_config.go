@@ -122,7 +122,7 @@ func (s containerdSettings) renderLogins() ([]byte, error) {
 		// Its text may quote what could not be written.
 		return nil, fmt.Errorf("rendering the logins at %d registries: they cannot be written as TOML", len(s.logins))
 	}
-	return append([]byte(inspect.Mark+": logins at image registries.\n"), body...), nil
+	return append([]byte(loginsHead), body...), nil
 }
 
 // authOf are the keys of a login that are set, as containerd names them.

@@ -38,6 +38,9 @@ type kept struct {
 	// Over: the upgrade was rolled back, so the next one keeps anew.
 	Over  bool      `json:"over,omitempty"`
 	Files []keptOne `json:"files"`
+
+	// logins are those of the operation that reads it.
+	logins map[string]spec.RegistryLogin
 }
 
 // keptOne is one file.
@@ -273,6 +276,9 @@ func (k *keptOne) keep(h *host.Host, j *spec.Join, as string) error {
 		return h.Replace(k.Name, k.Copy)
 	}
 	content, err := h.ReadFile(k.Name)
+	if err == nil && k.Name == layout.RegistryLogins {
+		content, err = join.WithoutLogins(content)
+	}
 	if err != nil {
 		return err
 	}

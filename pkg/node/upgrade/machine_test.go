@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -51,6 +52,8 @@ type machine struct {
 	store *node.Store
 	ca    *nodetest.Authority
 	join  *spec.Join
+	// containerd is the version that the machine joins with; empty for 2.0.1.
+	containerd string
 	// logins are the operation's secrets.
 	logins map[string]spec.RegistryLogin
 	// clusterConfig is the cluster's kubelet-config, as kubeadm finds it there.
@@ -96,7 +99,7 @@ func newNode(t *testing.T, change ...func(m *machine)) *machine {
 		do(m)
 	}
 	m.configured("maxPods: 110\n")
-	m.receive(older, bundleOf(t, older, "2.0.1"))
+	m.receive(older, bundleOf(t, older, cmp.Or(m.containerd, "2.0.1")))
 	m.joined("m1")
 	m.succeeds(spec.KindJoin)
 	m.receive(newer, bundleOf(t, newer, "2.1.4"))
@@ -216,6 +219,11 @@ func (m *machine) files(but ...string) map[string]file {
 		if info.Mode().IsRegular() {
 			content, err := os.ReadFile(path)
 			assert.NilError(m.t, err)
+			if name == layout.RegistryLogins {
+				// A rollback takes the logins of now.
+				content, err = join.WithoutLogins(content)
+				assert.NilError(m.t, err)
+			}
 			one.content = string(content)
 		}
 		if strings.Contains(name, "/bin/") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,11 +15,12 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // checkKept holds when there is something to go back to: what the machine of this very cluster was before this upgrade.
 func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	if err != nil {
 		return false, "", err
 	}
@@ -38,20 +40,33 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 }
 
 // holds says whether the file is what was kept.
-func (k keptOne) holds(h *host.Host) bool {
+func (k keptOne) holds(h *host.Host, logins map[string]spec.RegistryLogin) bool {
 	if k.Copy == "" {
 		return !h.Exists(k.Name)
 	}
 	if !k.Binary {
-		content, err := h.ReadFile(k.Copy)
+		content, err := k.content(h, logins)
 		info, there := os.Lstat(h.Path(k.Name))
 		return err == nil && there == nil && info.Mode() == k.Mode && h.Holds(k.Name, content)
 	}
 	return join.SameFile(h.Path(k.Copy), h.Path(k.Name))
 }
 
+// content is what the file is to hold again.
+func (k keptOne) content(h *host.Host, logins map[string]spec.RegistryLogin) ([]byte, error) {
+	content, err := h.ReadFile(k.Copy)
+	if err != nil || k.Name != layout.RegistryLogins {
+		return content, err
+	}
+	current, err := h.ReadFile(k.Name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return join.WithLogins(content, current, logins)
+}
+
 // putBack makes the file what was kept, by rename.
-func (k keptOne) putBack(h *host.Host) error {
+func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) error {
 	switch {
 	case k.Copy == "":
 		if err := h.Remove(k.Name); err != nil {
@@ -68,7 +83,7 @@ func (k keptOne) putBack(h *host.Host) error {
 		}
 		return nil
 	}
-	content, err := h.ReadFile(k.Copy)
+	content, err := k.content(h, logins)
 	if err != nil {
 		return fmt.Errorf("reading what was kept of %q: %w", k.Name, err)
 	}
@@ -81,13 +96,24 @@ func isStamp(name string) bool {
 	return name == join.Stamp("containerd") || name == join.Stamp("kubelet")
 }
 
+// readKeptFor reads what was kept, for an operation that may carry logins of registries.
+func readKeptFor(c *node.Context) (*kept, error) {
+	known, err := readKept(c.Host)
+	if known != nil {
+		known.logins = c.Operation.Secrets.Registries
+	}
+	return known, err
+}
+
 // differing are the files that are not what was kept, with the stamps or without.
 func (k *kept) differing(h *host.Host, stamps bool) []keptOne {
-	return slices.DeleteFunc(slices.Clone(k.Files), func(one keptOne) bool { return isStamp(one.Name) != stamps || one.holds(h) })
+	return slices.DeleteFunc(slices.Clone(k.Files), func(one keptOne) bool {
+		return isStamp(one.Name) != stamps || one.holds(h, k.logins)
+	})
 }
 
 func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	if err != nil || known == nil {
 		return false, "there has to be something kept", err
 	}
@@ -113,7 +139,7 @@ func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
 }
 
 func applyRestore(_ context.Context, c *node.Context) (string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	if err != nil {
 		return "", err
 	}
@@ -132,7 +158,7 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	for _, one := range differing {
-		if err := one.putBack(c.Host); err != nil {
+		if err := one.putBack(c.Host, c.Operation.Secrets.Registries); err != nil {
 			return "", err
 		}
 	}
@@ -173,7 +199,7 @@ func (k keptOne) sameContent(h *host.Host) bool {
 }
 
 func checkServices(_ context.Context, c *node.Context) (bool, string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	switch {
 	case err != nil || known == nil:
 		return false, "services have to be restarted", err
@@ -186,7 +212,7 @@ func checkServices(_ context.Context, c *node.Context) (bool, string, error) {
 }
 
 func applyServices(ctx context.Context, c *node.Context) (string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	if err != nil {
 		return "", err
 	}
@@ -209,7 +235,7 @@ func applyServices(ctx context.Context, c *node.Context) (string, error) {
 		}
 	}
 	for _, one := range known.differing(c.Host, true) {
-		if err := one.putBack(c.Host); err != nil {
+		if err := one.putBack(c.Host, c.Operation.Secrets.Registries); err != nil {
 			return "", err
 		}
 	}
@@ -217,7 +243,7 @@ func applyServices(ctx context.Context, c *node.Context) (string, error) {
 }
 
 func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	if err != nil || known == nil {
 		return false, "the kubelet has to be healthy", err
 	}
@@ -228,7 +254,7 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 }
 
 func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
-	known, err := readKept(c.Host)
+	known, err := readKeptFor(c)
 	if err != nil {
 		return "", err
 	}
