@@ -1,5 +1,7 @@
 # Everything that Argosy needs is a Go program; make only names what to run. `make help` lists the targets.
 SHELL := /bin/bash
+# A pipe fails when any part of it does.
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 
 VERSION ?= v0.1.0-dev
@@ -8,6 +10,8 @@ VERSION ?= v0.1.0-dev
 GOFLAGS_STATIC := -trimpath -buildvcs=false -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)"
 AGENTS := cmd/executor-plugin/agents/argosy-node-amd64 cmd/executor-plugin/agents/argosy-node-arm64
 LAB := go run ./test/lab/cmd/lab
+# Nothing of Argosy needs a C compiler. With one setting, all targets share what is compiled.
+export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## list the targets
@@ -19,15 +23,17 @@ build: bin/executor-plugin bin/argosy-node ## bin/executor-plugin (with argosy-n
 .PHONY: FORCE
 FORCE:
 
-# argosy-node is built again each time, which costs nothing when nothing changed; the plugin carries these files.
+# argosy-node is built again each time, which costs nothing when nothing changed; the plugin carries these files. They get
+# their names when they are whole, since two targets may run side by side.
 cmd/executor-plugin/agents/argosy-node-%: FORCE
-	@CGO_ENABLED=0 GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
+	@mkdir -p bin && built=bin/.argosy-node-$*-$$$$ && \
+	GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $$built ./cmd/argosy-node && mv $$built $@
 
 bin/executor-plugin: $(AGENTS) FORCE
-	@CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/executor-plugin
+	@go build $(GOFLAGS_STATIC) -o $@ ./cmd/executor-plugin
 
 bin/argosy-node: FORCE
-	@CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
+	@go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
 
 .PHONY: image
 image: bin/executor-plugin ## the plugin's container image, as bin/executor-plugin.tar
@@ -39,18 +45,28 @@ lint: $(AGENTS) ## gofmt, go vet, staticcheck
 	go vet ./...
 	go tool staticcheck ./...
 
-.PHONY: test
-test: lint ## what needs no lab: unit tests, bad input, generated files, linters
-	go test ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./test/lab/... ./test/bench/... ./test/proof/...
+# The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
+UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... \
+	./test/lab/... ./test/bench/... ./test/proof/... ./test/shard/... ./test/slowest/...
 
-# How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night.
+.PHONY: test
+test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generated files
+	@go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
+
+# What a target needs of Debian is installed, or named, before anything is compiled.
+.PHONY: needs-test needs-lab
+needs-test needs-lab: needs-%:
+	@test/packages.sh $*
+
+# How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night; and of which packages.
 FUZZTIME ?= 10s
+FUZZ ?= ./pkg/...
 
 # Where Go's own deadline falls between two inputs, it calls that a failure. Only a test that says this, and of no input, runs
 # once more.
 .PHONY: fuzz
 fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one finds is kept in its testdata/fuzz
-	@set -o pipefail; go test -list '^Fuzz' ./pkg/... \
+	@go test -vet=off -list '^Fuzz' $(FUZZ) \
 	| awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' \
 	| { failed=; said=$$(mktemp); trap 'rm -f "$$said"' EXIT; while read -r package name; do \
 		echo "$$package $$name"; \
@@ -60,23 +76,28 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 	done; test -z "$$failed" || { echo "these found something:$$failed"; exit 1; }; }
 
 .PHONY: e2e
-e2e: build image ## the lab end to end: provisioning, joins, upgrades, faults, bad input on real machines (root)
-	go test -count=1 -timeout 80m -v ./test/e2e/...
+e2e: needs-lab build image ## the lab end to end, one proof of each: provision, join, upgrade, faults, remove, backup (root)
+	@go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest
+
+# SHARD=2/6 runs the second of six parts of about the same length.
+SHARD ?= 1/1
+FULL := -vet=off -tags full,e2e ./test/lab ./test/e2e
 
 .PHONY: e2e-full
-e2e-full: build image ## e2e, more faults, stores and rollouts, and the lab's own tests; takes hours (root)
-	go test -count=1 -timeout 240m -p 1 -tags full,e2e -v ./test/lab ./test/e2e/...
+e2e-full: needs-lab build image ## e2e, more faults, stores and rollouts, and the lab's own tests; SHARD=2/6 for a part (root)
+	@part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) && \
+	go test -count=1 -timeout 300m -p 1 -run "$$part" -json $(FULL) | go run ./test/slowest
 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout
 	@go run ./test/proof/cmd/proof > docs/proof.md
 
 .PHONY: bench
-bench: build image ## figures as ratios to the hand-run floor, in one run (root)
+bench: needs-lab build image ## figures as ratios to the hand-run floor, in one run (root)
 	go run ./test/bench
 
 .PHONY: demo
-demo: build image ## the lab comes up, argo submit joins its machines, kubectl shows them Ready (root)
+demo: needs-lab build image ## the lab comes up, argo submit joins its machines, kubectl shows them Ready (root)
 	./examples/demo.sh
 
 .PHONY: generate
@@ -84,7 +105,7 @@ generate: ## rewrite the generated files
 	go generate ./...
 
 .PHONY: lab-up lab-down lab-env lab-status
-lab-up: ## bring the lab up, or repair it (root)
+lab-up: needs-lab ## bring the lab up, or repair it (root)
 	@$(LAB) up
 lab-down: ## remove all that lab-up made, but the build cache (root)
 	@$(LAB) down

@@ -43,7 +43,7 @@ func (l *Lab) ensureArgo(ctx context.Context, a artifacts) error {
 	if err := l.applyTemplate(ctx, "argo.yaml", argoManifest, images); err != nil {
 		return fmt.Errorf("installing Argo: %w", err)
 	}
-	if _, err := l.Kubectl(ctx, "host", "--namespace", "argo", "rollout", "status", "deployment/workflow-controller", "--timeout=120s"); err != nil {
+	if _, err := l.Kubectl(ctx, "host", "--namespace", "argo", "rollout", "status", "deployment/workflow-controller", "--timeout="+waitLimit.String()); err != nil {
 		return fmt.Errorf("waiting for Argo: %w", err)
 	}
 	if err := l.proveArgo(ctx, images); err != nil {
@@ -64,15 +64,18 @@ func (l *Lab) ensureArgoTypes(ctx context.Context, folder string) error {
 	if _, err := l.Kubectl(ctx, "host", install...); err != nil {
 		return fmt.Errorf("installing Argo's resource definitions: %w", err)
 	}
-	served := ""
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		served, _ = l.Kubectl(ctx, "host", "get", "--raw", "/apis/argoproj.io/v1alpha1")
-		if strings.Contains(served, `"workflows"`) && strings.Contains(served, `"workflowtasksets/status"`) &&
-			strings.Contains(served, `"workflowtemplates"`) && strings.Contains(served, `"cronworkflows"`) {
-			return nil
+	return l.await(ctx, "Argo's resource definitions", func(ctx context.Context) error {
+		served, err := l.Kubectl(ctx, "host", "get", "--raw", "/apis/argoproj.io/v1alpha1")
+		if err != nil {
+			return err
 		}
-	}
-	return fmt.Errorf("waiting for Argo's resource definitions: the API server serves %q", served)
+		for _, resource := range []string{"workflows", "workflowtasksets/status", "workflowtemplates", "cronworkflows"} {
+			if !strings.Contains(served, `"`+resource+`"`) {
+				return fmt.Errorf("the API server does not serve %s yet", resource)
+			}
+		}
+		return nil
+	}, nil)
 }
 
 func (l *Lab) argoReady(ctx context.Context) bool {
@@ -92,19 +95,8 @@ func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
 	if err != nil {
 		return fmt.Errorf("submitting the workflow that proves Argo: %w", err)
 	}
-	var phase, message string
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		out, err := l.Kubectl(ctx, "host", "--namespace", "argo", "get", "workflow", name, "--output", "jsonpath={.status.phase}|{.status.message}")
-		if err != nil {
-			return fmt.Errorf("watching workflow %q: %w", name, err)
-		}
-		phase, message, _ = strings.Cut(out, "|")
-		if phase == "Succeeded" || phase == "Failed" || phase == "Error" {
-			break
-		}
-	}
-	if phase != "Succeeded" {
-		return fmt.Errorf("proving Argo with workflow %q: it is %q: %s", name, phase, message)
+	if err := l.waitForProof(ctx, name); err != nil {
+		return err
 	}
 	_, err = l.Kubectl(ctx, "host", "--namespace", "argo", "delete", "workflow", name, "--wait=false")
 	_, noteErr := l.Kubectl(ctx, "host", "--namespace", "argo", "annotate", "--overwrite", "deployment", "workflow-controller", "argosy.dev/proved=yes")
@@ -112,6 +104,28 @@ func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
 		return fmt.Errorf("noting that Argo is proved: %w", err)
 	}
 	return nil
+}
+
+// waitForProof waits until the workflow has succeeded; one that ended otherwise is an error at once.
+func (l *Lab) waitForProof(ctx context.Context, name string) error {
+	var phase, message string
+	return l.await(ctx, fmt.Sprintf("workflow %q, which proves Argo", name), func(ctx context.Context) error {
+		out, err := l.Kubectl(ctx, "host", "--namespace", "argo", "get", "workflow", name, "--output",
+			"jsonpath={.status.phase}|{.status.message}")
+		if err != nil {
+			return fmt.Errorf("watching workflow %q: %w", name, err)
+		}
+		phase, message, _ = strings.Cut(out, "|")
+		if phase != "Succeeded" {
+			err = fmt.Errorf("it is %q: %s", phase, message)
+		}
+		return err
+	}, func() error {
+		if phase == "Failed" || phase == "Error" {
+			return fmt.Errorf("it ended as %s: %s", phase, message)
+		}
+		return nil
+	})
 }
 
 func (l *Lab) applyTemplate(ctx context.Context, name, text string, data any) error {

@@ -173,7 +173,7 @@ func enterCgroups(dirs []string) error {
 // removeCgroups kills whatever is left in these groups and removes them with
 // all their children.
 func removeCgroups(dirs []string) error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(waitLimit)
 	for {
 		killed := 0
 		for _, dir := range dirs {

@@ -180,31 +180,18 @@ func (l *Lab) fetchKubeconfig(ctx context.Context, m Machine) error {
 // waitForNode waits until the API server answers and the machine's own node is
 // Ready.
 func (l *Lab) waitForNode(ctx context.Context, m Machine) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	for {
+	return l.await(ctx, fmt.Sprintf("node %q", m.Name), func(ctx context.Context) error {
 		out, err := l.Kubectl(ctx, m.Name, "get", "node", m.Name, "--output",
 			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-		if err == nil && out == "True" {
-			return nil
+		if err == nil && out != "True" {
+			err = fmt.Errorf("its condition Ready is %q", out)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for node %q: ready is %q: %w", m.Name, out, errOr(err, ctx.Err()))
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+		return err
+	}, nil)
 }
 
 // Kubectl runs kubectl as administrator of a cluster, "host" or "team-a".
 func (l *Lab) Kubectl(ctx context.Context, cluster string, args ...string) (string, error) {
 	argv := append([]string{filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath(cluster)}, args...)
 	return run(ctx, argv...)
-}
-
-func errOr(err, fallback error) error {
-	if err != nil {
-		return err
-	}
-	return fallback
 }

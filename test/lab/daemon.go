@@ -41,7 +41,7 @@ func (l *Lab) ensureDaemon(ctx context.Context, d daemon, address string) error 
 	if l.daemonRuns(d) {
 		return nil
 	}
-	if _, err := l.detach(l.pidFile(d), l.logFile(d), "serve", string(d)); err != nil {
+	if _, err := l.detach(ctx, l.pidFile(d), l.logFile(d), "serve", string(d)); err != nil {
 		return fmt.Errorf("starting the lab's %s: %w", d, err)
 	}
 	if address == "" {
@@ -55,23 +55,19 @@ func (l *Lab) ensureDaemon(ctx context.Context, d daemon, address string) error 
 }
 
 func (l *Lab) waitForDaemon(ctx context.Context, d daemon, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	var dialer net.Dialer
-	for {
+	return l.await(ctx, address, func(ctx context.Context) error {
 		conn, err := dialer.DialContext(ctx, "tcp", address)
-		if err == nil {
-			return conn.Close()
+		if err != nil {
+			return err
 		}
+		return conn.Close()
+	}, func() error {
 		if !l.daemonRuns(d) {
 			return errors.New("it ended at once")
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+		return nil
+	})
 }
 
 // stopDaemons stops all of them that run.

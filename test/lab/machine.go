@@ -19,9 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootLimit is far above the second that a boot takes, for a loaded computer.
-const bootLimit = 60 * time.Second
-
 // Reset puts machines back to clean, all at once: whatever ran on them is
 // killed, their disks are wiped, their nodes in team-a deleted, and they boot.
 // Address, host key and authorized keys stay. It returns when their sshd answers.
@@ -109,7 +106,7 @@ func (l *Lab) ensureMachine(ctx context.Context, m Machine, in inputs) (booted b
 		return false, err
 	}
 	stamp, _ := os.ReadFile(l.disk(m).stamp())
-	if string(stamp) == stampOf(in, files) && l.running(m) && waitForSSH(ctx, m, 15*time.Second) == nil {
+	if string(stamp) == stampOf(in, files) && l.running(m) && l.greets(ctx, m) {
 		return false, nil
 	}
 	if err := l.halt(m); err != nil {
@@ -131,10 +128,10 @@ func (l *Lab) startMachine(ctx context.Context, m Machine, in inputs) error {
 	if err := d.writePlan(bootPlan{Rootfs: in.rootfs, Binds: in.binds}); err != nil {
 		return err
 	}
-	if _, err := l.detach(d.pidFile(), d.logFile(), "supervise", m.Name); err != nil {
+	if _, err := l.detach(ctx, d.pidFile(), d.logFile(), "supervise", m.Name); err != nil {
 		return err
 	}
-	if err := waitForSSH(ctx, m, bootLimit); err != nil {
+	if err := l.waitForSSH(ctx, m); err != nil {
 		console, _ := os.ReadFile(d.logFile())
 		return fmt.Errorf("booting machine %q: %w\n%s", m.Name, err, lastLines(string(console), 20))
 	}
@@ -175,21 +172,23 @@ func (l *Lab) leader(m Machine) (int, error) {
 }
 
 // waitForSSH waits until the machine's sshd greets, seen from its own network,
-// so that it works behind the bastion too.
-func waitForSSH(ctx context.Context, m Machine, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := greeting(ctx, m)
-		if err == nil {
+// so that it works behind the bastion too. It ends early when the machine is off.
+func (l *Lab) waitForSSH(ctx context.Context, m Machine) error {
+	return l.await(ctx, fmt.Sprintf("sshd of machine %q", m.Name),
+		func(ctx context.Context) error { return greeting(ctx, m) },
+		func() error {
+			if _, ok := readProcess(l.disk(m).pidFile()); !ok {
+				return errors.New("the machine is off")
+			}
 			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for sshd of machine %q: %w", m.Name, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+		})
+}
+
+// greets reports whether the sshd of a machine that runs greets within half a minute; if not, a boot repairs it.
+func (l *Lab) greets(ctx context.Context, m Machine) bool {
+	ctx, cancel := context.WithTimeout(ctx, waitLimit/20)
+	defer cancel()
+	return l.waitForSSH(ctx, m) == nil
 }
 
 func greeting(ctx context.Context, m Machine) error {
@@ -291,15 +290,17 @@ func (l *Lab) Reboot(ctx context.Context, name string) error {
 			return fmt.Errorf("rebooting machine %q: %w", name, err)
 		}
 	}
-	for deadline := time.Now().Add(2 * bootLimit); ; time.Sleep(20 * time.Millisecond) {
-		if now, err := l.leader(m); err == nil && now != before {
-			break
+	err = l.await(ctx, fmt.Sprintf("machine %q to reboot", name), func(context.Context) error {
+		now, err := l.leader(m)
+		if err == nil && now == before {
+			err = errors.New("it has not gone down yet")
 		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("rebooting machine %q: it did not come back", name)
-		}
+		return err
+	}, nil)
+	if err != nil {
+		return err
 	}
-	return waitForSSH(ctx, m, bootLimit)
+	return l.waitForSSH(ctx, m)
 }
 
 // KillSSHD kills every sshd process of a machine, connections included, with
@@ -317,7 +318,7 @@ func (l *Lab) WaitForSSH(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return waitForSSH(ctx, m, bootLimit)
+	return l.waitForSSH(ctx, m)
 }
 
 // Drop makes the lab's switch drop every frame to and from a machine, as a

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 const (
@@ -188,15 +187,10 @@ func (l *Lab) waitForPostgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	return l.await(ctx, "PostgreSQL", func(ctx context.Context) error {
 		_, err := run(ctx, program, "--quiet", "--host="+l.postgresDir())
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("waiting for PostgreSQL: %w", err)
-		}
-	}
+		return err
+	}, nil)
 }
 
 // ensurePostgresRole makes the role and its database, as administrator over the

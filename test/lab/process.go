@@ -149,7 +149,7 @@ func (l *Lab) installProgram(ctx context.Context) error {
 // detach starts the lab command in a session of its own, so that it outlives
 // this process, with its output in a log file. It returns when the process has
 // written its process file.
-func (l *Lab) detach(pidfile, logfile string, args ...string) (process, error) {
+func (l *Lab) detach(ctx context.Context, pidfile, logfile string, args ...string) (process, error) {
 	if !exists(l.programPath()) {
 		return process{}, errors.New("the lab was never up: run `lab up` first")
 	}
@@ -171,18 +171,23 @@ func (l *Lab) detach(pidfile, logfile string, args ...string) (process, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if p, ok := readProcess(pidfile); ok {
-			return p, nil
+	var started process
+	err = l.await(ctx, "the process file of "+quoteArgv(cmd.Args), func(context.Context) (err error) {
+		var ok bool
+		if started, ok = readProcess(pidfile); !ok {
+			err = errors.New("it is not there yet")
 		}
+		return err
+	}, func() error {
 		select {
 		case err := <-ended:
 			text, _ := os.ReadFile(logfile)
-			return process{}, &RunError{Argv: cmd.Args, Output: string(text), Err: fmt.Errorf("ended at once: %w", err)}
+			return &RunError{Argv: cmd.Args, Output: string(text), Err: fmt.Errorf("ended at once: %w", err)}
 		default:
+			return nil
 		}
-	}
-	return process{}, fmt.Errorf("starting %s: no process file after 10s", quoteArgv(cmd.Args))
+	})
+	return started, err
 }
 
 // kill ends the process at once and waits for it.
@@ -190,7 +195,7 @@ func (p process) kill() error {
 	if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.pid, err)
 	}
-	if !p.wait(5 * time.Second) {
+	if !p.wait(waitLimit) {
 		return fmt.Errorf("killing process %d: it is still there", p.pid)
 	}
 	return nil

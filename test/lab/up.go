@@ -38,13 +38,22 @@ func (l *Lab) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Everything is compiled before anything boots: a machine that starts beside a compiler is slow, and idle until
+	// the compiler is done.
+	made, err := l.artifacts(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := l.hostedImages(ctx, Version); err != nil {
+		return err
+	}
 	if err := l.raiseLimits(); err != nil {
 		return err
 	}
 	if err := l.raiseNetwork(ctx); err != nil {
 		return err
 	}
-	if err := l.raiseAll(ctx, rootfs); err != nil {
+	if err := l.raiseAll(ctx, rootfs, made); err != nil {
 		return err
 	}
 	if err := l.raiseHosting(ctx); err != nil {
@@ -69,33 +78,20 @@ func (l *Lab) raiseNetwork(ctx context.Context) error {
 }
 
 // raiseAll brings up machines, clusters and the bundle server side by side.
-func (l *Lab) raiseAll(ctx context.Context, rootfs string) error {
+func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts) error {
+	if err := l.linkPrograms(made); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, m := range machines() {
-		if m.hasCluster() {
-			continue
-		}
 		group.Go(func() error {
+			if m.hasCluster() {
+				return l.raiseCluster(ctx, m, rootfs, made)
+			}
 			return l.raiseMachine(ctx, m, inputs{rootfs: rootfs})
 		})
 	}
-	group.Go(func() error {
-		made, err := l.artifacts(ctx)
-		if err != nil {
-			return err
-		}
-		if err := l.linkPrograms(made); err != nil {
-			return err
-		}
-		clusters, ctx := errgroup.WithContext(ctx)
-		for _, m := range machines() {
-			if m.hasCluster() {
-				clusters.Go(func() error { return l.raiseCluster(ctx, m, rootfs, made) })
-			}
-		}
-		clusters.Go(func() error { return l.ensureRepository(ctx, made.Bundle) })
-		return clusters.Wait()
-	})
+	group.Go(func() error { return l.ensureRepository(ctx, made.Bundle) })
 	return group.Wait()
 }
 

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes sure that the Debian packages are there that a make target needs, before anything is compiled:
+#
+#     test/packages.sh test    the unit tests
+#     test/packages.sh lab     the lab, and with it make demo, e2e and bench
+#
+# As root on Debian it installs the missing ones. Otherwise it names them in one line and fails.
+set -eu
+
+test="e2fsprogs iproute2 iptables mount openssh-client openssh-server procps sudo tcsh util-linux"
+lab="debootstrap gcc iproute2 iptables libc6-dev libseccomp-dev openssh-client openssl pkg-config systemd-container util-linux"
+
+case "${1-}" in
+test) wanted=$test ;;
+lab) wanted=$lab ;;
+*)
+	echo "usage: test/packages.sh test|lab" >&2
+	exit 2
+	;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "make needs Debian packages, and this is no Debian; install their like: $wanted" >&2
+	exit 1
+fi
+missing=
+for package in $wanted; do
+	dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+	echo "Debian packages are missing; install them with: sudo apt-get install$missing" >&2
+	exit 1
+fi
+echo "installing Debian packages$missing"
+export DEBIAN_FRONTEND=noninteractive
+# The lists may be absent, or too old for the mirror.
+apt-get install --quiet --quiet --yes --no-install-recommends $missing >/dev/null 2>&1 || {
+	apt-get update --quiet --quiet
+	apt-get install --quiet --quiet --yes --no-install-recommends $missing
+}

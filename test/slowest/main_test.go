@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+)
+
+// oneFails is a package with a test that passes, one that fails in a subtest, and one that is skipped.
+const oneFails = `{"Action":"start","Package":"x/e2e"}
+{"Action":"output","Package":"x/e2e","Test":"TestJoin","Output":"joining\n"}
+{"Action":"pass","Package":"x/e2e","Test":"TestJoin","Elapsed":2.5}
+{"Action":"output","Package":"x/e2e","Test":"TestReset/twice","Output":"resetting\n"}
+{"Action":"fail","Package":"x/e2e","Test":"TestReset/twice","Elapsed":40}
+{"Action":"fail","Package":"x/e2e","Test":"TestReset","Elapsed":41}
+{"Action":"skip","Package":"x/e2e","Test":"TestNone","Elapsed":0}
+{"Action":"output","Package":"x/e2e","Output":"FAIL\tx/e2e\t44s\n"}
+{"Action":"fail","Package":"x/e2e","Elapsed":44}
+`
+
+func TestTheSlowestTestsOfOnePackageAreNamedInOrder(t *testing.T) {
+	var out bytes.Buffer
+	passed, err := report(strings.NewReader(oneFails), &out, false)
+	assert.NilError(t, err)
+	assert.Assert(t, !passed)
+	assert.Equal(t, out.String(), `joining
+resetting
+FAIL	x/e2e	44s
+the slowest of 4 tests:
+     41.0 s  TestReset
+     40.0 s  TestReset/twice
+      2.5 s  TestJoin
+      0.0 s  TestNone
+`)
+}
+
+func TestQuietLeavesOutWhatPassed(t *testing.T) {
+	var out bytes.Buffer
+	_, err := report(strings.NewReader(oneFails), &out, true)
+	assert.NilError(t, err)
+	assert.Assert(t, !strings.Contains(out.String(), "joining"))
+	assert.Assert(t, strings.Contains(out.String(), "resetting"))
+}
+
+func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
+	var out bytes.Buffer
+	var in strings.Builder
+	for _, name := range strings.Split("abcdefghijkl", "") {
+		in.WriteString(`{"Action":"pass","Package":"` + name + `","Test":"TestX","Elapsed":1}` + "\n")
+		in.WriteString(`{"Action":"pass","Package":"` + name + `","Elapsed":` + map[bool]string{true: "9", false: "1"}[name == "k"] + `}` + "\n")
+	}
+	passed, err := report(strings.NewReader(in.String()), &out, false)
+	assert.NilError(t, err)
+	assert.Assert(t, passed)
+	assert.Assert(t, strings.HasPrefix(out.String(), "the slowest of 12 packages:\n      9.0 s  k\n"), out.String())
+	assert.Equal(t, strings.Count(out.String(), "\n"), 1+listed)
+}
+
+func TestAPackageThatDoesNotCompileFailsWithTheCompilersWords(t *testing.T) {
+	var out bytes.Buffer
+	passed, err := report(strings.NewReader(`{"ImportPath":"x","Action":"build-output","Output":"x.go:1: syntax error\n"}
+{"ImportPath":"x","Action":"build-fail"}
+{"Action":"fail","Package":"x","Elapsed":0}
+`), &out, true)
+	assert.NilError(t, err)
+	assert.Assert(t, !passed)
+	assert.Assert(t, strings.HasPrefix(out.String(), "x.go:1: syntax error\n"), out.String())
+}
