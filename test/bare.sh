@@ -57,7 +57,7 @@ run() {
 	mount -t tmpfs tmpfs "$root/run"
 	# How this machine reaches its package mirrors: names, certificates, proxies.
 	cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-	cp -rL /etc/ssl/certs "$root/etc/ssl/"
+	cp -L --remove-destination /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 	cp -r /etc/apt/apt.conf.d "$root/etc/apt/"
 	chroot "$root" env -i HOME=/root PATH="$goroot/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
 		GOMODCACHE="$modules" GOCACHE="$compiled" "${settings[@]}" make -C "$PWD" test
