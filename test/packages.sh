@@ -3,20 +3,22 @@
 #
 #     test/packages.sh test    the unit tests
 #     test/packages.sh lab     the lab, and with it make demo, e2e and bench
+#     test/packages.sh NAME    a package by its own name
 #
 # As root on Debian it installs the missing ones. Otherwise it names them in one line and fails.
 set -eu
 
 test="e2fsprogs iproute2 iptables mount openssh-client openssh-server procps sudo tcsh util-linux"
-lab="debootstrap gcc iproute2 iptables libc6-dev libseccomp-dev openssh-client openssl pkg-config systemd-container util-linux"
+lab="debootstrap e2fsprogs gcc iproute2 iptables libc6-dev libseccomp-dev openssh-client openssl pkg-config systemd-container util-linux"
 
 case "${1-}" in
 test) wanted=$test ;;
 lab) wanted=$lab ;;
-*)
-	echo "usage: test/packages.sh test|lab" >&2
+"")
+	echo "usage: test/packages.sh test|lab|NAME..." >&2
 	exit 2
 	;;
+*) wanted=$* ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then

@@ -45,7 +45,7 @@ func (l *Lab) builder() (*build.Builder, error) {
 // Build makes everything that the lab and its provisioned clusters of both
 // versions run, or finds it in the cache.
 func (l *Lab) Build(ctx context.Context) error {
-	if err := l.ensurePackages(ctx); err != nil {
+	if err := l.ensurePackages(ctx, "lab"); err != nil {
 		return err
 	}
 	if _, err := l.artifacts(ctx); err != nil {

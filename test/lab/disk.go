@@ -30,13 +30,13 @@ type inputs struct {
 // real disk, since containerd cannot stack its overlays on an overlay.
 type disk struct{ dir string }
 
-func (d disk) upper() string { return filepath.Join(d.dir, "upper") }
-func (d disk) work() string  { return filepath.Join(d.dir, "work") }
+func (d disk) upper() string { return filepath.Join(d.data(), "upper") }
+func (d disk) work() string  { return filepath.Join(d.data(), "work") }
 func (d disk) root() string  { return filepath.Join(d.dir, "root") }
 func (d disk) stamp() string { return filepath.Join(d.dir, "stamp") }
 
 func (d disk) bound(path string) string {
-	return filepath.Join(d.dir, "disk", strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-"))
+	return filepath.Join(d.data(), "disk", strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-"))
 }
 
 // boundFolders are the folders of a machine that live on the real disk.
@@ -75,7 +75,7 @@ func (l *Lab) disk(m Machine) disk { return disk{dir: l.machineDir(m.Name)} }
 // wipe removes everything that a machine has written, and the stamp first, so
 // that a wipe cut short is done again.
 func (d disk) wipe() error {
-	for _, path := range []string{d.stamp(), d.upper(), d.work(), filepath.Join(d.dir, "disk")} {
+	for _, path := range []string{d.stamp(), d.upper(), d.work(), filepath.Join(d.data(), "disk")} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("wiping %q: %w", path, err)
 		}
@@ -100,6 +100,9 @@ type file struct {
 // from the same inputs. It reports whether it did.
 func (l *Lab) prepare(ctx context.Context, m Machine, in inputs) (fresh bool, err error) {
 	d := l.disk(m)
+	if err := d.mountImage(ctx); err != nil {
+		return false, err
+	}
 	files, err := l.machineFiles(ctx, m, in)
 	if err != nil {
 		return false, err

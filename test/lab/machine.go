@@ -59,13 +59,7 @@ func (l *Lab) resetMachine(ctx context.Context, m Machine, bare bool) error {
 		return err
 	}
 	defer unlock()
-	if err := l.halt(m); err != nil {
-		return err
-	}
-	if err := l.disk(m).wipe(); err != nil {
-		return err
-	}
-	if err := l.disk(m).setBare(bare); err != nil {
+	if err := l.off(m, bare); err != nil {
 		return err
 	}
 	if m, err = l.Machine(m.Name); err != nil {
@@ -79,6 +73,20 @@ func (l *Lab) resetMachine(ctx context.Context, m Machine, bare bool) error {
 	group.Go(func() error { return l.startMachine(ctx, m, inputs{rootfs: rootfs}) })
 	group.Go(func() error { return l.forgetNode(ctx, m) })
 	return group.Wait()
+}
+
+// off halts a machine and takes away all that it has written.
+func (l *Lab) off(m Machine, bare bool) error {
+	if err := l.halt(m); err != nil {
+		return err
+	}
+	if err := l.disk(m).removeImage(); err != nil {
+		return err
+	}
+	if err := l.disk(m).wipe(); err != nil {
+		return err
+	}
+	return l.disk(m).setBare(bare)
 }
 
 // forgetNode deletes the node that a machine was in the cluster team-a: a

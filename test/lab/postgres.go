@@ -98,7 +98,7 @@ func (l *Lab) ensurePostgresPackage(ctx context.Context) error {
 		return fmt.Errorf("writing %q: %w", settings, err)
 	}
 	defer os.Remove(settings)
-	return l.installPackages(ctx, []string{"postgresql"})
+	return l.ensurePackages(ctx, "postgresql")
 }
 
 // asPostgres is a command of PostgreSQL's that runs as its own user.

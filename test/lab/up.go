@@ -14,7 +14,7 @@ import (
 // quick when there is nothing to do.
 func (l *Lab) Up(ctx context.Context) error {
 	start := time.Now()
-	if err := l.ensurePackages(ctx); err != nil {
+	if err := l.ensurePackages(ctx, "lab"); err != nil {
 		return err
 	}
 	if err := requireRoot(); err != nil {
@@ -139,7 +139,7 @@ func (l *Lab) Down(ctx context.Context) error {
 	defer unlock()
 	problems := []error{l.haltAll(), l.stopDaemons(), l.removeNetwork(ctx), l.restoreLimits()}
 	for _, m := range machines() {
-		if err := os.RemoveAll(l.machineDir(m.Name)); err != nil {
+		if err := errors.Join(l.disk(m).removeImage(), os.RemoveAll(l.machineDir(m.Name))); err != nil {
 			problems = append(problems, fmt.Errorf("removing the disk of machine %q: %w", m.Name, err))
 		}
 		_ = os.Remove(l.KubeconfigPath(m.Name))

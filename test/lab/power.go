@@ -1,0 +1,170 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownDiskSize is the size of a disk of a machine's own; it is a sparse file.
+const ownDiskSize = 16 << 30
+
+// Ext4's request to stop at once, and the flag that leaves even the journal as it is on the disk, from Linux'
+// fs/ext4/ext4.h.
+const (
+	ext4Shutdown   = 0x8004587d
+	withoutJournal = 2
+)
+
+// image is a machine's own disk, and own where it is mounted. Most machines have none: their files are on this
+// computer's disk.
+func (d disk) image() string { return filepath.Join(d.dir, "disk.img") }
+func (d disk) own() string   { return filepath.Join(d.dir, "own") }
+
+// data is the folder of all that a machine writes.
+func (d disk) data() string {
+	if exists(d.image()) {
+		return d.own()
+	}
+	return d.dir
+}
+
+// ResetWithOwnDisk is Reset to a machine whose files are on a file system of its own, so that its power can be cut. The
+// next Reset gives it a common disk again.
+func (l *Lab) ResetWithOwnDisk(ctx context.Context, name string) error {
+	m, err := l.Machine(name)
+	if err != nil {
+		return err
+	}
+	unlock, err := l.lock("machine-" + m.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := l.off(m, false); err != nil {
+		return err
+	}
+	if err := l.disk(m).makeImage(ctx); err != nil {
+		return fmt.Errorf("making a disk for machine %q: %w", name, err)
+	}
+	rootfs, err := l.rootfs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.startMachine(ctx, m, inputs{rootfs: rootfs}); err != nil {
+		return err
+	}
+	return l.forgetNode(ctx, m)
+}
+
+// CutPower ends a machine that has a disk of its own as a power cut does: no process hears of it, nothing leaves the
+// machine any more, and whatever was not synced to the disk is gone. It boots the machine again and waits for its sshd.
+func (l *Lab) CutPower(ctx context.Context, name string) error {
+	m, err := l.Machine(name)
+	if err != nil {
+		return err
+	}
+	d := l.disk(m)
+	if !exists(d.image()) {
+		return fmt.Errorf("cutting the power of machine %q: it has no disk of its own; reset it with one", name)
+	}
+	unlock, err := l.lock("machine-" + m.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	plan, err := d.readPlan()
+	if err != nil {
+		return err
+	}
+	// The cable first, so that no process can tell of the errors that it gets from its disk.
+	if err := setPort(ctx, m, false); err != nil {
+		return err
+	}
+	if err := d.stopImage(); err != nil {
+		return fmt.Errorf("cutting the power of machine %q: %w", name, err)
+	}
+	if err := l.halt(m); err != nil {
+		return err
+	}
+	if err := d.unmountImage(); err != nil {
+		return err
+	}
+	return l.startMachine(ctx, m, inputs{rootfs: plan.Rootfs, binds: plan.Binds})
+}
+
+// makeImage makes an empty file system and mounts it.
+func (d disk) makeImage(ctx context.Context) error {
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return fmt.Errorf("making folder %q: %w", d.dir, err)
+	}
+	file, err := os.Create(d.image())
+	if err != nil {
+		return fmt.Errorf("making the file of a disk: %w", err)
+	}
+	if err := errors.Join(file.Truncate(ownDiskSize), file.Close()); err != nil {
+		return fmt.Errorf("sizing the file of a disk: %w", err)
+	}
+	if _, err := run(ctx, "mkfs.ext4", "-q", "-F", d.image()); err != nil {
+		return fmt.Errorf("making a file system: %w", err)
+	}
+	return d.mountImage(ctx)
+}
+
+// mountImage mounts the machine's own disk, if it has one and it is not mounted.
+func (d disk) mountImage(ctx context.Context) error {
+	if !exists(d.image()) || d.imageMounted() {
+		return nil
+	}
+	if err := os.MkdirAll(d.own(), 0o755); err != nil {
+		return fmt.Errorf("making folder %q: %w", d.own(), err)
+	}
+	if _, err := run(ctx, "mount", "-o", "loop", d.image(), d.own()); err != nil {
+		return fmt.Errorf("mounting a machine's own disk: %w", err)
+	}
+	return nil
+}
+
+func (d disk) imageMounted() bool {
+	var inner, outer unix.Stat_t
+	return unix.Stat(d.own(), &inner) == nil && unix.Stat(d.dir, &outer) == nil && inner.Dev != outer.Dev
+}
+
+// stopImage has the file system stop at once, with all that is not on the disk yet.
+func (d disk) stopImage() error {
+	folder, err := os.Open(d.own())
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", d.own(), err)
+	}
+	defer folder.Close()
+	if err := unix.IoctlSetPointerInt(int(folder.Fd()), ext4Shutdown, withoutJournal); err != nil {
+		return fmt.Errorf("shutting down the file system of %q: %w", d.own(), err)
+	}
+	return nil
+}
+
+func (d disk) unmountImage() error {
+	if !d.imageMounted() {
+		return nil
+	}
+	if err := unix.Unmount(d.own(), 0); err != nil {
+		return fmt.Errorf("unmounting %q: %w", d.own(), err)
+	}
+	return nil
+}
+
+// removeImage takes the machine's own disk away.
+func (d disk) removeImage() error {
+	if err := d.unmountImage(); err != nil {
+		return err
+	}
+	if err := os.Remove(d.image()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a machine's own disk: %w", err)
+	}
+	return nil
+}
