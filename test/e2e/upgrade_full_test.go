@@ -21,23 +21,44 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// TestUpgradesThroughEveryFault takes a cluster up once, and its machines again and again.
-func TestUpgradesThroughEveryFault(t *testing.T) {
+// upgradedOnce makes the cluster and takes it up; the tests then take its machines back and up again.
+func upgradedOnce(t *testing.T) {
+	t.Helper()
+	harbourStands(t)
+	upgraded(t, "version="+lab.Version)
+}
+
+func TestAnUpgradeObeysItsPolicy(t *testing.T) {
 	harbourStands(t)
 	policy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
 	assert.Assert(t, waitedIn(upgraded(t, "version="+lab.Version), "grace"))
 	policy(t, nil)
-	t.Run("a budget that forbids it is named, and what the policy says is done", obeysItsDrainPolicy)
+	t.Run("a canary that does not come up is put back, and nothing else is touched", haltsAfterItsCanary)
+	t.Run("the one that failed first, two at a time, but for one that a label keeps out", upgradesTwoAtATime)
+	t.Run("a budget that forbids it is named, and the policy decides", obeysItsDrainPolicy)
 	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
+	t.Run("a person stops it between two waves, or lets it go on", asksForApproval)
+}
+
+func TestUpgradesAreSubmittedInEveryWay(t *testing.T) {
+	upgradedOnce(t)
+	t.Run("a machine whose sshd does not run, by a pod", upgradesByPod)
 	t.Run("two that are submitted at once do the work once", excludesAnother)
 	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
-	t.Run("a person stops it between two waves, or lets it go on", asksForApproval)
 	t.Run("the latest patch is the newest that the registry has", findsTheLatestPatch)
 	t.Run("by a schedule", followsItsSchedule)
-	for _, phase := range []string{"drain", "kubeadm", "healthy"} {
-		for _, fault := range slices.Sorted(maps.Keys(strikes)) {
-			t.Run(fault+" in phase "+phase, func(t *testing.T) { survives(t, fault, phase) })
-		}
+}
+
+func TestAnUpgradeSurvivesFaultsWhileItDrains(t *testing.T)    { survivesAll(t, "drain") }
+func TestAnUpgradeSurvivesFaultsWhileKubeadmRuns(t *testing.T) { survivesAll(t, "kubeadm") }
+func TestAnUpgradeSurvivesFaultsWhileTheKubeletStarts(t *testing.T) {
+	survivesAll(t, "healthy")
+}
+
+func survivesAll(t *testing.T, phase string) {
+	upgradedOnce(t)
+	for _, fault := range slices.Sorted(maps.Keys(strikes)) {
+		t.Run(fault, func(t *testing.T) { survives(t, fault, phase) })
 	}
 }
 
@@ -202,4 +223,73 @@ func obeysItsDrainPolicy(t *testing.T) {
 	w = with("force")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
+}
+
+func upgradesTwoAtATime(t *testing.T) {
+	shows(t, autoUpgrade+"enabled", autoUpgrade+"concurrency", autoUpgrade+"nodeSelector")
+	older(t, "m1", "m2", "m3")
+	before := harbour.VCluster
+	defer func() { harbour.VCluster = before; policy(t, nil) }()
+	harbour.VCluster = func(d map[string]any) {
+		before(d)
+		site.Set(d, autoUpgrade+"enabled", false)
+		site.Set(d, autoUpgrade+"concurrency", 2)
+		site.Set(d, autoUpgrade+"nodeSelector", map[string]any{"pool": "harbour"})
+	}
+	policy(t, nil)
+	inside(t, harbour.Provisioned, "label", "node", "m1", "m2", "m3", "pool=harbour")
+	inside(t, harbour.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade=true")
+	message := step(t, succeeded(t, harbour.Provisioned, "upgrade", "scheduled=true"), "plan").Message
+	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), "although autoUpgrade.enabled is false: %s", message)
+	plan := step(t, succeeded(t, harbour.Provisioned, "upgrade"), "plan")
+	assert.Assert(t, strings.Contains(plan.Message, "2 of 3 machines go to "+lab.Version+" in 1 waves"), plan.Message)
+	waves := slices.IndexFunc(plan.Outputs.Parameters, func(p wfv1.Parameter) bool { return p.Name == "waves" })
+	assert.Assert(t, strings.Contains(plan.Outputs.Parameters[waves].GetValue(), `["m2","m1"]`), plan.Outputs)
+	assert.Equal(t, kubelets(t), at(lab.Version, "m3"))
+
+	inside(t, harbour.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade-", "pool-")
+	message = step(t, succeeded(t, harbour.Provisioned, "upgrade"), "plan").Message
+	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), message)
+	inside(t, harbour.Provisioned, "label", "node", "m3", "pool=harbour")
+	upgraded(t)
+}
+
+func upgradesByPod(t *testing.T) {
+	shows(t, autoUpgrade+"image", autoUpgrade+"imagePullPolicy", autoUpgrade+"podSecurityContext", autoUpgrade+"containerSecurityContext")
+	older(t, "m1")
+	before := harbour.VCluster
+	image := own(t, "argosy-dev/executor-plugin", "v0.1.0")
+	harbour.VCluster = func(d map[string]any) {
+		before(d)
+		site.Set(d, autoUpgrade+"image", image)
+		site.Set(d, autoUpgrade+"imagePullPolicy", "Always")
+		site.Set(d, autoUpgrade+"podSecurityContext", map[string]any{"fsGroup": 4711})
+		site.Set(d, autoUpgrade+"containerSecurityContext", map[string]any{"privileged": true, "runAsUser": 0, "runAsGroup": 4712})
+	}
+	policy(t, map[string]any{"ssh.connectTimeout": "2s"})
+	on(t, "m1", "systemctl", "stop", "ssh.service")
+	defer func() {
+		harbour.VCluster = before
+		policy(t, nil)
+		on(t, "m1", "systemctl", "start", "ssh.service")
+	}()
+	daemons := daemonsOn(t, "m1")
+	name := submitTo(t, harbour.Provisioned, "upgrade")
+	soon(t, harbour.Provisioned, image+" Always 4711 true 4712", "get", "pod", "-n", "kube-system", "argosy-upgrade-m1", "-o",
+		"jsonpath={.spec.containers[0].image} {.spec.containers[0].imagePullPolicy} {.spec.securityContext.fsGroup} {.spec.containers[0].securityContext.privileged} {.spec.containers[0].securityContext.runAsGroup}")
+	w := endOf(t, harbour.Provisioned, name)
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "containerd"), "containerd was not restarted")
+	assert.Equal(t, daemonsOn(t, "m1"), daemons, "what a drain leaves there runs on")
+	assert.Equal(t, inside(t, harbour.Provisioned, "get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name"), "", "the pod is left over")
+}
+
+// daemonsOn are the containers of a node's DaemonSets.
+func daemonsOn(t *testing.T, machine string) string {
+	t.Helper()
+	containers := inside(t, harbour.Provisioned, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine, "-o",
+		`jsonpath={range .items[?(@.metadata.ownerReferences[0].kind=="DaemonSet")]}{.metadata.name} {.status.containerStatuses[*].containerID} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
+	assert.Assert(t, strings.Contains(containers, "containerd://"), containers)
+	return containers
 }

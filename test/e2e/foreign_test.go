@@ -1,0 +1,129 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/test/site"
+)
+
+// Machines on which something stands that is not ours: another distribution's node, and a containerd that Docker uses.
+
+// k3sLike makes a simulated k3s agent: the unit, the folders, the links, the rules and the control groups that k3s makes,
+// with one pod. Its programs are copies of sleep.
+const k3sLike = `set -e
+install /bin/sleep /usr/local/bin/k3s
+install /bin/sleep /usr/local/bin/of-a-pod
+mkdir -p /etc/rancher/k3s /var/lib/rancher/k3s/agent /etc/kubernetes /var/lib/cni/networks/cbr0
+mkdir -p /var/lib/kubelet/pods/4711/volumes/kubernetes.io~empty-dir/data
+echo "server: https://k3s.example:6443" > /etc/rancher/k3s/config.yaml
+echo '{"cloud": "theirs"}' > /etc/kubernetes/azure.json
+echo "their data" > /var/lib/kubelet/pods/4711/volumes/kubernetes.io~empty-dir/data/file
+echo 4711 > /var/lib/cni/networks/cbr0/10.42.0.2
+cat > /etc/systemd/system/k3s-agent.service <<END
+[Unit]
+Description=Lightweight Kubernetes
+[Service]
+ExecStart=/usr/local/bin/k3s infinity
+[Install]
+WantedBy=multi-user.target
+END
+systemctl daemon-reload
+systemctl enable --quiet --now k3s-agent.service
+ip link add cni0 type bridge
+iptables -t nat -N KUBE-SERVICES
+iptables -t nat -A OUTPUT -j KUBE-SERVICES
+/usr/local/bin/of-a-pod infinity </dev/null >/dev/null 2>&1 &
+for tree in /sys/fs/cgroup/memory /sys/fs/cgroup/pids /sys/fs/cgroup; do
+  [ -e "$tree/cgroup.procs" ] || continue
+  mkdir -p "$tree/kubepods/besteffort/pod4711"
+  echo $! > "$tree/kubepods/besteffort/pod4711/cgroup.procs"
+done
+`
+
+func TestANodeOfAnotherDistributionIsRefusedAndUntouched(t *testing.T) {
+	const machine = "m4"
+	clean(t, machine)
+	on(t, machine, "sh", "-c", k3sLike)
+	before, processes := inventoryOf(t, machine), on(t, machine, "pgrep", "-x", "k3s|of-a-pod")
+
+	w := finished(t, submit(t, "machines="+machine))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	message := stepOf(t, w, machine).Message
+	assert.Assert(t, strings.Contains(message, "k3s"), message)
+
+	w = leaves(t, "reset", "machines="+machine)
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	message = stepOf(t, w, machine).Message
+	assert.Assert(t, strings.Contains(message, "k3s") && strings.Contains(message, "nothing on it was touched"), message)
+
+	assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(before, "\n"))
+	assert.Equal(t, on(t, machine, "pgrep", "-x", "k3s|of-a-pod"), processes, "their processes live")
+	assert.Equal(t, on(t, machine, "cat", "/var/lib/kubelet/pods/4711/volumes/kubernetes.io~empty-dir/data/file"), "their data\n")
+}
+
+// dockerRuns starts a container of the owner's in Docker. Debian's unit of containerd wants an out-of-memory score that the
+// lab's machines may not set.
+const dockerRuns = `set -e
+mkdir -p /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d
+printf '[Service]\nOOMScoreAdjust=0\n' | tee /etc/systemd/system/containerd.service.d/lab.conf > /etc/systemd/system/docker.service.d/lab.conf
+systemctl daemon-reload
+systemctl restart containerd.service docker.service
+tar -cC /bin busybox | docker import - owner/busybox:v1
+docker run --detach --name owner owner/busybox:v1 /busybox sleep 1000000
+`
+
+// criOfTheOwner has Debian's containerd serve Kubernetes beside Docker, as its owner would set it up.
+const criOfTheOwner = `set -e
+cat > /etc/containerd/config.toml <<END
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+restrict_oom_score_adj = true
+sandbox_image = "registry.k8s.io/pause:3.10.1"
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/opt/cni/bin"
+conf_dir = "/etc/cni/net.d"
+END
+systemctl restart containerd.service
+`
+
+func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
+	const machine = "m5"
+	clean(t, machine)
+	assert.NilError(t, the.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))
+	on(t, machine, "sh", "-c", dockerRuns)
+	container := on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner")
+	assertLives := func() {
+		t.Helper()
+		now := on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner")
+		assert.Equal(t, now, container, "the owner's container")
+		assert.Equal(t, on(t, machine, "systemctl", "is-active", "docker.service", "containerd.service"), "active\nactive\n")
+	}
+	unit := on(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service")
+
+	w := finished(t, submit(t, "machines="+machine))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	message := stepOf(t, w, machine).Message
+	assert.Assert(t, strings.Contains(message, "ocker") && strings.Contains(message, "containerd.enabled"), message)
+	assertLives()
+	assert.Equal(t, on(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service"), unit)
+
+	// The owner prepares it for Kubernetes; restarting containerd leaves Docker's containers alone.
+	on(t, machine, "sh", "-c", criOfTheOwner)
+	configure(t, site.Fleet{VCluster: vcluster(map[string]any{
+		joinNode + "containerd.enabled": false, registration + "criSocket": "unix:///run/containerd/containerd.sock",
+	})})
+	joins(t, machine)
+	assert.Assert(t, isReady(readNode(t, machine)))
+	on(t, machine, "sh", "-c", "ctr --namespace k8s.io images import /usr/local/bin/.argosy/*/release/pause-image.tar")
+	podRuns(t, machine)
+	assertLives()
+
+	_, err := reset(t, machine, "--yes")
+	assert.NilError(t, err)
+	assertLives()
+	assert.Assert(t, strings.Contains(on(t, machine, "docker", "images"), "owner/busybox"))
+}

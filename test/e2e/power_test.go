@@ -1,0 +1,28 @@
+package e2e_test
+
+import (
+	"testing"
+
+	"gotest.tools/v3/assert"
+)
+
+func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
+	const machine = "m1"
+	assert.NilError(t, the.Lab.ResetWithOwnDisk(t.Context(), machine))
+	t.Cleanup(func() { clean(t, machine) })
+	for _, phase := range []string{"bundle", "containerd", "kubeadm"} {
+		t.Run(phase, func(t *testing.T) {
+			if phase == "bundle" {
+				slowly(t)
+			}
+			name := submit(t, "machines="+machine)
+			reaches(t, machine, phase)
+			assert.NilError(t, the.Lab.CutPower(t.Context(), machine))
+			full(t)
+			converges(t, name)
+			assertJoined(t, machine)
+			_, err := reset(t, machine, "--yes")
+			assert.NilError(t, err)
+		})
+	}
+}
