@@ -12,6 +12,8 @@ AGENTS := cmd/executor-plugin/agents/argosy-node-amd64 cmd/executor-plugin/agent
 LAB := go run ./test/lab/cmd/lab
 # Nothing of Argosy needs a C compiler. With one setting, all targets share what is compiled.
 export CGO_ENABLED := 0
+# A compiler that collects its garbage less often takes a quarter less of the processors, for some more memory.
+COMPILE := GOGC=800
 
 .PHONY: help
 help: ## list the targets
@@ -27,13 +29,13 @@ FORCE:
 # their names when they are whole, since two targets may run side by side.
 cmd/executor-plugin/agents/argosy-node-%: FORCE
 	@mkdir -p bin && built=bin/.argosy-node-$*-$$$$ && \
-	GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $$built ./cmd/argosy-node && mv $$built $@
+	$(COMPILE) GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $$built ./cmd/argosy-node && mv $$built $@
 
 bin/executor-plugin: $(AGENTS) FORCE
-	@go build $(GOFLAGS_STATIC) -o $@ ./cmd/executor-plugin
+	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/executor-plugin
 
 bin/argosy-node: FORCE
-	@go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
+	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
 
 .PHONY: image
 image: bin/executor-plugin ## the plugin's container image, as bin/executor-plugin.tar
@@ -42,8 +44,8 @@ image: bin/executor-plugin ## the plugin's container image, as bin/executor-plug
 .PHONY: lint
 lint: $(AGENTS) ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l cmd pkg steps test)" || { gofmt -l cmd pkg steps test; echo "run gofmt -w on these files"; exit 1; }
-	go vet ./...
-	go tool staticcheck ./...
+	$(COMPILE) go vet ./...
+	$(COMPILE) go tool staticcheck ./...
 
 # The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
 UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... \
@@ -51,7 +53,7 @@ UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples
 
 .PHONY: test
 test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generated files
-	@go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
+	@$(COMPILE) go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
 
 # What a target needs of Debian is installed, or named, before anything is compiled.
 .PHONY: needs-test needs-lab

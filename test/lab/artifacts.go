@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"argosy.dev/argosy/test/lab/build"
 )
 
@@ -69,6 +71,9 @@ func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
 		return artifacts{}, err
 	}
 	var a artifacts
+	// Two at a time: while one links, which takes one processor, the other compiles.
+	group, parts := errgroup.WithContext(ctx)
+	group.SetLimit(2)
 	for _, part := range []struct {
 		name string
 		into *string
@@ -80,9 +85,15 @@ func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
 		{"CNI plugins", &a.CNI, builder.CNI},
 		{"Argo", &a.Argo, builder.Argo},
 	} {
-		if *part.into, err = part.make(ctx); err != nil {
-			return artifacts{}, fmt.Errorf("building %s: %w", part.name, err)
-		}
+		group.Go(func() (err error) {
+			if *part.into, err = part.make(parts); err != nil {
+				return fmt.Errorf("building %s: %w", part.name, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return artifacts{}, err
 	}
 	if a.Images, err = builder.ControlPlaneImages(ctx, Version); err != nil {
 		return artifacts{}, fmt.Errorf("making control plane images: %w", err)
