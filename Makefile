@@ -82,13 +82,13 @@ e2e: needs-lab build image ## the lab end to end, one proof of each: provision, 
 	@go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest
 
 # SHARD=2/6 runs the second of six parts of about the same length.
-SHARD ?= 1/1
+SHARD ?=
 FULL := -vet=off -tags full,e2e ./test/lab ./test/e2e
 
 .PHONY: e2e-full
 e2e-full: needs-lab build image ## e2e, more faults, stores and rollouts, and the lab's own tests; SHARD=2/6 for a part (root)
-	@part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) && \
-	go test -count=1 -timeout 300m -p 1 -run "$$part" -json $(FULL) | go run ./test/slowest
+	@$(if $(SHARD),part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) &&) \
+	go test -count=1 -timeout 300m -p 1 $(if $(SHARD),-run "$$part") -json $(FULL) | go run ./test/slowest
 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout

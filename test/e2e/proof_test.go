@@ -40,10 +40,10 @@ func shows(t *testing.T, keys ...string) {
 	})
 }
 
-// settle says how much of the specification this run has shown. One of all tests that leaves a key unshown is
-// a failure.
+// settle prints how much of the specification this run has shown. A run of the full suite that leaves a key unshown
+// fails.
 func settle(code int) int {
-	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
+	whole := fullSuite && flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
 	fmt.Println(proof.Totals(shown.rows))
 	missing := proof.Missing(shown.rows)
 	if !whole || len(missing) == 0 {

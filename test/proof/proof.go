@@ -114,10 +114,10 @@ func Page(rows map[string]Row) string {
 	page.WriteString(`# What shows that a setting works
 
 Every key of the specification's configuration reference and of the newer spellings, the end-to-end test that shows its
-effect on a real machine or control plane, and how that test ended when this page was made. It is generated: ` + "`make e2e`" + `
+effect on a real machine or control plane, and how that test ended when this page was made. It is generated: ` + "`make e2e-full`" + `
 runs the tests and prints the totals, ` + "`make proof`" + ` writes what they showed here.
 
-    go test -count=1 -v -run 'NAME' ./test/e2e
+    go test -count=1 -v -tags full -run 'NAME' ./test/e2e
 
 `)
 	fmt.Fprintf(&page, "%s.\n\n| key | test | result |\n|---|---|---|\n", strings.ToUpper(Totals(rows)[:1])+Totals(rows)[1:])

@@ -1,0 +1,5 @@
+//go:build full
+
+package e2e_test
+
+const fullSuite = true
