@@ -12,8 +12,8 @@ import (
 
 // Machines on which something stands that is not ours: another distribution's node, and a containerd that Docker uses.
 
-// k3sLike makes a simulated k3s agent: the unit, the folders, the links, the rules and the control groups that k3s makes,
-// with one pod. Its programs are copies of sleep.
+// k3sLike makes a simulated k3s agent: the unit, the folders, the links, the rules and the control groups that k3s
+// makes, with one pod. Its programs are copies of sleep.
 const k3sLike = `set -e
 install /bin/sleep /usr/local/bin/k3s
 install /bin/sleep /usr/local/bin/of-a-pod
@@ -58,18 +58,23 @@ func TestANodeOfAnotherDistributionIsRefusedAndUntouched(t *testing.T) {
 	w = leaves(t, "reset", "machines="+machine)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message = stepOf(t, w, machine).Message
-	assert.Assert(t, strings.Contains(message, "k3s") && strings.Contains(message, "nothing on it was touched"), message)
+	for _, part := range []string{"k3s", "nothing on it was touched"} {
+		assert.Assert(t, strings.Contains(message, part), message)
+	}
 
 	assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(before, "\n"))
 	assert.Equal(t, on(t, machine, "pgrep", "-x", "k3s|of-a-pod"), processes, "their processes live")
-	assert.Equal(t, on(t, machine, "cat", "/var/lib/kubelet/pods/4711/volumes/kubernetes.io~empty-dir/data/file"), "their data\n")
+	const data = "/var/lib/kubelet/pods/4711/volumes/kubernetes.io~empty-dir/data/file"
+	assert.Equal(t, on(t, machine, "cat", data), "their data\n")
 }
 
-// dockerRuns starts a container of the owner's in Docker. Debian's unit of containerd wants an out-of-memory score that the
-// lab's machines may not set.
+// dockerRuns starts a container of the owner's in Docker. Debian's unit of containerd wants an out-of-memory score that
+// the lab's machines may not set.
 const dockerRuns = `set -e
 mkdir -p /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d
-printf '[Service]\nOOMScoreAdjust=0\n' | tee /etc/systemd/system/containerd.service.d/lab.conf > /etc/systemd/system/docker.service.d/lab.conf
+for unit in containerd docker; do
+  printf '[Service]\nOOMScoreAdjust=0\n' > /etc/systemd/system/$unit.service.d/lab.conf
+done
 systemctl daemon-reload
 systemctl restart containerd.service docker.service
 tar -cC /bin busybox | docker import - owner/busybox:v1
@@ -95,21 +100,21 @@ func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
 	clean(t, machine)
 	assert.NilError(t, the.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))
 	on(t, machine, "sh", "-c", dockerRuns)
-	container := on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner")
-	assertLives := func() {
-		t.Helper()
-		now := on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner")
-		assert.Equal(t, now, container, "the owner's container")
-		assert.Equal(t, on(t, machine, "systemctl", "is-active", "docker.service", "containerd.service"), "active\nactive\n")
+	state := func() string {
+		return on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner") +
+			on(t, machine, "systemctl", "is-active", "docker.service", "containerd.service")
 	}
-	unit := on(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service")
+	containerd := func() string {
+		return on(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service")
+	}
+	before, unit := state(), containerd()
 
 	w := finished(t, submit(t, "machines="+machine))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message := stepOf(t, w, machine).Message
 	assert.Assert(t, strings.Contains(message, "ocker") && strings.Contains(message, "containerd.enabled"), message)
-	assertLives()
-	assert.Equal(t, on(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service"), unit)
+	assert.Equal(t, state(), before)
+	assert.Equal(t, containerd(), unit)
 
 	// The owner prepares it for Kubernetes; restarting containerd leaves Docker's containers alone.
 	on(t, machine, "sh", "-c", criOfTheOwner)
@@ -120,10 +125,10 @@ func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
 	assert.Assert(t, isReady(readNode(t, machine)))
 	on(t, machine, "sh", "-c", "ctr --namespace k8s.io images import /usr/local/bin/.argosy/*/release/pause-image.tar")
 	podRuns(t, machine)
-	assertLives()
+	assert.Equal(t, state(), before)
 
 	_, err := reset(t, machine, "--yes")
 	assert.NilError(t, err)
-	assertLives()
+	assert.Equal(t, state(), before)
 	assert.Assert(t, strings.Contains(on(t, machine, "docker", "images"), "owner/busybox"))
 }

@@ -255,7 +255,8 @@ func upgradesTwoAtATime(t *testing.T) {
 }
 
 func upgradesByPod(t *testing.T) {
-	shows(t, autoUpgrade+"image", autoUpgrade+"imagePullPolicy", autoUpgrade+"podSecurityContext", autoUpgrade+"containerSecurityContext")
+	shows(t, autoUpgrade+"image", autoUpgrade+"imagePullPolicy",
+		autoUpgrade+"podSecurityContext", autoUpgrade+"containerSecurityContext")
 	older(t, "m1")
 	before := harbour.VCluster
 	image := own(t, "argosy-dev/executor-plugin", "v0.1.0")
@@ -264,7 +265,8 @@ func upgradesByPod(t *testing.T) {
 		site.Set(d, autoUpgrade+"image", image)
 		site.Set(d, autoUpgrade+"imagePullPolicy", "Always")
 		site.Set(d, autoUpgrade+"podSecurityContext", map[string]any{"fsGroup": 4711})
-		site.Set(d, autoUpgrade+"containerSecurityContext", map[string]any{"privileged": true, "runAsUser": 0, "runAsGroup": 4712})
+		site.Set(d, autoUpgrade+"containerSecurityContext",
+			map[string]any{"privileged": true, "runAsUser": 0, "runAsGroup": 4712})
 	}
 	policy(t, map[string]any{"ssh.connectTimeout": "2s"})
 	on(t, "m1", "systemctl", "stop", "ssh.service")
@@ -275,21 +277,25 @@ func upgradesByPod(t *testing.T) {
 	}()
 	daemons := daemonsOn(t, "m1")
 	name := submitTo(t, harbour.Provisioned, "upgrade")
-	soon(t, harbour.Provisioned, image+" Always 4711 true 4712", "get", "pod", "-n", "kube-system", "argosy-upgrade-m1", "-o",
-		"jsonpath={.spec.containers[0].image} {.spec.containers[0].imagePullPolicy} {.spec.securityContext.fsGroup} {.spec.containers[0].securityContext.privileged} {.spec.containers[0].securityContext.runAsGroup}")
+	const container, context = ".spec.containers[0]", ".spec.containers[0].securityContext"
+	soon(t, harbour.Provisioned, image+" Always 4711 true 4712",
+		"get", "pod", "-n", "kube-system", "argosy-upgrade-m1", "-o", "jsonpath={"+container+".image} {"+container+
+			".imagePullPolicy} {.spec.securityContext.fsGroup} {"+context+".privileged} {"+context+".runAsGroup}")
 	w := endOf(t, harbour.Provisioned, name)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
 	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "containerd"), "containerd was not restarted")
 	assert.Equal(t, daemonsOn(t, "m1"), daemons, "what a drain leaves there runs on")
-	assert.Equal(t, inside(t, harbour.Provisioned, "get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name"), "", "the pod is left over")
+	left := inside(t, harbour.Provisioned, "get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name")
+	assert.Equal(t, left, "", "the pod is left over")
 }
 
 // daemonsOn are the containers of a node's DaemonSets.
 func daemonsOn(t *testing.T, machine string) string {
 	t.Helper()
 	containers := inside(t, harbour.Provisioned, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine, "-o",
-		`jsonpath={range .items[?(@.metadata.ownerReferences[0].kind=="DaemonSet")]}{.metadata.name} {.status.containerStatuses[*].containerID} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
+		`jsonpath={range .items[?(@.metadata.ownerReferences[0].kind=="DaemonSet")]}{.metadata.name} `+
+			`{.status.containerStatuses[*].containerID} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
 	assert.Assert(t, strings.Contains(containers, "containerd://"), containers)
 	return containers
 }

@@ -43,7 +43,8 @@ func (l *Lab) ensureArgo(ctx context.Context, a artifacts) error {
 	if err := l.applyTemplate(ctx, "argo.yaml", argoManifest, images); err != nil {
 		return fmt.Errorf("installing Argo: %w", err)
 	}
-	if _, err := l.Kubectl(ctx, "host", "--namespace", "argo", "rollout", "status", "deployment/workflow-controller", "--timeout="+waitLimit.String()); err != nil {
+	if _, err := l.Kubectl(ctx, "host", "--namespace", "argo", "rollout", "status", "deployment/workflow-controller",
+		"--timeout="+waitLimit.String()); err != nil {
 		return fmt.Errorf("waiting for Argo: %w", err)
 	}
 	if err := l.proveArgo(ctx, images); err != nil {
@@ -69,7 +70,8 @@ func (l *Lab) ensureArgoTypes(ctx context.Context, folder string) error {
 		if err != nil {
 			return err
 		}
-		for _, resource := range []string{"workflows", "workflowtasksets/status", "workflowtemplates", "cronworkflows"} {
+		wanted := []string{"workflows", "workflowtasksets/status", "workflowtemplates", "cronworkflows"}
+		for _, resource := range wanted {
 			if !strings.Contains(served, `"`+resource+`"`) {
 				return fmt.Errorf("the API server does not serve %s yet", resource)
 			}

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// downloadScript downloads packages and all that they depend on beyond the machines' root file system, of which it gets a
-// copy of its own: $1 is the root file system, $2 a scratch folder, $3 the folder for the packages, and the rest their
+// downloadScript downloads packages and all that they depend on beyond the machines' root file system, of which it gets
+// a copy of its own: $1 is the root file system, $2 a scratch folder, $3 the folder for the packages, and the rest their
 // names. Apt's own settings lead to the mirror.
 const downloadScript = `
 rootfs=$1 scratch=$2 packages=$3; shift 3
@@ -27,7 +27,8 @@ mkdir -p "$scratch/root/etc/ssl/certs"
 cp -L --remove-destination /etc/ssl/certs/ca-certificates.crt "$scratch/root/etc/ssl/certs/"
 cp -r /etc/apt/apt.conf.d "$scratch/root/etc/apt/"
 chroot "$scratch/root" apt-get update -qq
-chroot "$scratch/root" apt-get install -qq --yes --no-install-recommends --download-only -o Dir::Cache::archives=/packages "$@"
+chroot "$scratch/root" apt-get install -qq --yes --no-install-recommends --download-only \
+  -o Dir::Cache::archives=/packages "$@"
 `
 
 // InstallDebian installs Debian packages on a machine, with what they depend on, from the cache or from this computer's
@@ -70,8 +71,8 @@ func (l *Lab) downloadDebian(ctx context.Context, rootfs string, names []string)
 			return "", fmt.Errorf("making folder %q: %w", dir, err)
 		}
 	}
-	argv := append([]string{"unshare", "--mount", "sh", "-euc", downloadScript, "sh", rootfs, scratch, partial}, names...)
-	if _, err := run(ctx, argv...); err != nil {
+	argv := []string{"unshare", "--mount", "sh", "-euc", downloadScript, "sh", rootfs, scratch, partial}
+	if _, err := run(ctx, append(argv, names...)...); err != nil {
 		return "", err
 	}
 	if err := os.Rename(partial, folder); err != nil {

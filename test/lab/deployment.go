@@ -31,7 +31,8 @@ func (l *Lab) ensureDeployment(ctx context.Context, d deployment) error {
 		return fmt.Errorf("installing %s: %w", d.what, err)
 	}
 	object := []string{"--namespace", d.namespace, "deployment/" + d.name}
-	if _, err := l.Kubectl(ctx, "host", append([]string{"rollout", "status", "--timeout=" + waitLimit.String()}, object...)...); err != nil {
+	status := append([]string{"rollout", "status", "--timeout=" + waitLimit.String()}, object...)
+	if _, err := l.Kubectl(ctx, "host", status...); err != nil {
 		return fmt.Errorf("waiting for %s: %w", d.what, err)
 	}
 	if _, err := l.Kubectl(ctx, "host", append(append([]string{"annotate", "--overwrite"}, object...), "argosy.dev/manifest="+digest)...); err != nil {

@@ -114,8 +114,8 @@ func Page(rows map[string]Row) string {
 	page.WriteString(`# What shows that a setting works
 
 Every key of the specification's configuration reference and of the newer spellings, the end-to-end test that shows its
-effect on a real machine or control plane, and how that test ended when this page was made. It is generated: ` + "`make e2e-full`" + `
-runs the tests and prints the totals, ` + "`make proof`" + ` writes what they showed here.
+effect on a real machine or control plane, and how that test ended when this page was made. It is generated:
+` + "`make e2e-full`" + ` runs the tests and prints the totals, ` + "`make proof`" + ` writes what they showed here.
 
     go test -count=1 -v -tags full -run 'NAME' ./test/e2e
 

@@ -56,7 +56,8 @@ func run(part string, in io.Reader, log io.Writer) (string, error) {
 	if len(mine) == 0 {
 		return "", fmt.Errorf("cutting %d tests in %d parts: part %d is empty", len(names), n, k)
 	}
-	fmt.Fprintf(log, "part %s: %d of %d tests, about %d minutes\n", part, len(mine), len(names), total(mine, seconds)/60+1)
+	minutes := total(mine, seconds)/60 + 1
+	fmt.Fprintf(log, "part %s: %d of %d tests, about %d minutes\n", part, len(mine), len(names), minutes)
 	return "^(" + strings.Join(mine, "|") + ")$", nil
 }
 
@@ -66,7 +67,7 @@ func parse(part string) (k, n int, err error) {
 	k, errK := strconv.Atoi(left)
 	n, errN := strconv.Atoi(right)
 	if !found || errK != nil || errN != nil || k < 1 || k > n {
-		return 0, 0, fmt.Errorf("reading part %q: it must be two numbers as in 2/6, the first of them from 1 to the second", part)
+		return 0, 0, fmt.Errorf("reading part %q: it must be two numbers as in 2/6, the first from 1 to the second", part)
 	}
 	return k, n, nil
 }

@@ -10,7 +10,8 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-const list = "TestA\nTestB\nTestAB\nok  \targosy.dev/argosy/test/lab\t0.010s\nTestC\nTestD\nFuzzX\nok  \targosy.dev/argosy/test/e2e\t0.010s\n"
+const list = "TestA\nTestB\nTestAB\nok  \targosy.dev/argosy/test/lab\t0.010s\n" +
+	"TestC\nTestD\nFuzzX\nok  \targosy.dev/argosy/test/e2e\t0.010s\n"
 
 func TestEveryTestIsInExactlyOnePart(t *testing.T) {
 	for n := 1; n <= 5; n++ {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -48,8 +49,9 @@ func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
 	var out bytes.Buffer
 	var in strings.Builder
 	for _, name := range strings.Split("abcdefghijkl", "") {
-		in.WriteString(`{"Action":"pass","Package":"` + name + `","Test":"TestX","Elapsed":1}` + "\n")
-		in.WriteString(`{"Action":"pass","Package":"` + name + `","Elapsed":` + map[bool]string{true: "9", false: "1"}[name == "k"] + `}` + "\n")
+		seconds := map[bool]int{true: 9, false: 1}[name == "k"]
+		fmt.Fprintf(&in, `{"Action":"pass","Package":%q,"Test":"TestX","Elapsed":1}`+"\n", name)
+		fmt.Fprintf(&in, `{"Action":"pass","Package":%q,"Elapsed":%d}`+"\n", name, seconds)
 	}
 	passed, err := report(strings.NewReader(in.String()), &out, false)
 	assert.NilError(t, err)
@@ -60,10 +62,11 @@ func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
 
 func TestAPackageThatDoesNotCompileFailsWithTheCompilersWords(t *testing.T) {
 	var out bytes.Buffer
-	passed, err := report(strings.NewReader(`{"ImportPath":"x","Action":"build-output","Output":"x.go:1: syntax error\n"}
+	const broken = `{"ImportPath":"x","Action":"build-output","Output":"x.go:1: syntax error\n"}
 {"ImportPath":"x","Action":"build-fail"}
 {"Action":"fail","Package":"x","Elapsed":0}
-`), &out, true)
+`
+	passed, err := report(strings.NewReader(broken), &out, true)
 	assert.NilError(t, err)
 	assert.Assert(t, !passed)
 	assert.Assert(t, strings.HasPrefix(out.String(), "x.go:1: syntax error\n"), out.String())
