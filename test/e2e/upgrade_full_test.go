@@ -286,7 +286,8 @@ func upgradesByPod(t *testing.T) {
 	assert.Equal(t, kubelets(t), at(lab.Version))
 	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "containerd"), "containerd was not restarted")
 	assert.Equal(t, daemonsOn(t, "m1"), daemons, "what a drain leaves there runs on")
-	left := inside(t, harbour.Provisioned, "get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name")
+	left := inside(t, harbour.Provisioned,
+		"get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name")
 	assert.Equal(t, left, "", "the pod is left over")
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 // downloadScript downloads packages and all that they depend on beyond the machines' root file system, of which it gets
-// a copy of its own: $1 is the root file system, $2 a scratch folder, $3 the folder for the packages, and the rest their
-// names. Apt's own settings lead to the mirror.
+// a copy of its own: $1 is the root file system, $2 a scratch folder, $3 the folder for the packages, and the rest
+// their names. Apt's own settings lead to the mirror.
 const downloadScript = `
 rootfs=$1 scratch=$2 packages=$3; shift 3
 mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"

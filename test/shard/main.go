@@ -67,7 +67,7 @@ func parse(part string) (k, n int, err error) {
 	k, errK := strconv.Atoi(left)
 	n, errN := strconv.Atoi(right)
 	if !found || errK != nil || errN != nil || k < 1 || k > n {
-		return 0, 0, fmt.Errorf("reading part %q: it must be two numbers as in 2/6, the first from 1 to the second", part)
+		return 0, 0, fmt.Errorf("reading part %q: it must be two numbers as in 2/6, from 1/6 to 6/6", part)
 	}
 	return k, n, nil
 }
