@@ -8,10 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -98,64 +101,79 @@ func SameFile(original, linked string) bool {
 }
 
 func applyBinaries(_ context.Context, c *node.Context) (string, error) {
-	all, err := installs(c.Host, c.Operation.Join)
+	j := c.Operation.Join
+	all, err := installs(c.Host, j)
 	if err != nil {
 		return "", err
 	}
-	changed := 0
+	manifest, err := bundle.ReadManifest(c.Host.Path(bundleDir(j)))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNoBundle, err)
+	}
+	all = slices.DeleteFunc(all, func(one install) bool { return installed(c.Host, one) })
+	files := make([]original.File, 0, len(all))
 	for _, one := range all {
-		if installed(c.Host, one) {
-			continue
-		}
-		if err := put(c.Host, one, c.Operation.Join.BinariesPath); err != nil {
-			return "", err
-		}
-		changed++
+		digest := digestOf(manifest, strings.TrimPrefix(one.from, bundleDir(j)+"/"))
+		files = append(files, programFile(c.Host, one.to, digest, j.BinariesPath))
 	}
-	return fmt.Sprintf("%d binaries installed", changed), nil
+	edited, err := original.Take(c.Host, files...)
+	if err != nil {
+		return "", err
+	}
+	for _, one := range all {
+		if err := c.Host.Replace(one.from, one.to); err != nil {
+			return "", fmt.Errorf("installing %q: %w", one.to, err)
+		}
+	}
+	return fmt.Sprintf("%d binaries installed%s", len(all), keptAs(edited)), nil
 }
 
-// put installs one file, and keeps what the machine's owner had there before. What a bundle brought is no owner's, and must not
-// take the place of what was kept.
-func put(h *host.Host, one install, binariesPath string) error {
-	previous := layout.Previous(binariesPath)
-	if err := h.MkdirAll(previous, 0o755); err != nil {
-		return err
+// keptAs is a remark on files that somebody had changed or replaced since Argosy put them there.
+func keptAs(edited []string) string {
+	if len(edited) == 0 {
+		return ""
 	}
-	if !bundled(h, one.to, binariesPath) {
-		if err := keep(h, one.to, filepath.Join(previous, filepath.Base(one.to))); err != nil {
-			return fmt.Errorf("keeping the previous %q: %w", one.to, err)
-		}
-	}
-	if err := h.Replace(one.from, one.to); err != nil {
-		return fmt.Errorf("installing %q: %w", one.to, err)
-	}
-	return nil
+	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
 }
 
-// bundled says whether a file came from one of the bundles on the machine.
+// programFile is a program that is about to be installed, for the note of what stands there. Versions before the note
+// kept what they replaced in a folder of their own, and after a bundle that was received again their own programs
+// among it.
+func programFile(h *host.Host, name, digest, binariesPath string) original.File {
+	f := original.File{
+		Name: name, SHA256: digest, Program: true, Ours: func() bool { return bundled(h, name, binariesPath) },
+	}
+	before := filepath.Join(layout.Previous(binariesPath), filepath.Base(name))
+	if h.Exists(before) && !bundled(h, before, binariesPath) {
+		f.Before = before
+	}
+	return f
+}
+
+// bundled reports whether a file came from one of the bundles on the machine. Where a version before the note has
+// installed binaries, a bundle may have been received again since, and the content tells.
 func bundled(h *host.Host, file, binariesPath string) bool {
-	for _, name := range []string{filepath.Base(file), "cni/bin/" + filepath.Base(file)} {
-		candidates, _ := filepath.Glob(h.Path(filepath.Join(layout.Store(binariesPath), "*", "release", name)))
+	names := []string{"release/" + filepath.Base(file), "release/cni/bin/" + filepath.Base(file)}
+	for _, name := range names {
+		candidates, _ := filepath.Glob(h.Path(filepath.Join(layout.Store(binariesPath), "*", name)))
 		if slices.ContainsFunc(candidates, func(candidate string) bool { return SameFile(candidate, h.Path(file)) }) {
 			return true
 		}
 	}
+	if !h.Exists(layout.Previous(binariesPath)) {
+		return false
+	}
+	folders, _ := filepath.Glob(h.Path(filepath.Join(layout.Store(binariesPath), "*")))
+	for _, folder := range folders {
+		manifest, err := bundle.ReadManifest(folder)
+		if err != nil {
+			continue
+		}
+		for _, name := range names {
+			if digest := digestOf(manifest, name); digest != "" && original.Has(h, file, digest) {
+				return true
+			}
+		}
+	}
 	return false
-}
-
-// keep puts what is at file also at backup, by hard link where that is possible.
-func keep(h *host.Host, file, backup string) error {
-	info, err := os.Lstat(h.Path(file))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := h.Replace(file, backup); err != nil {
-		return err
-	}
-	// The kept name has to be on the disk before the file loses its own.
-	return h.SyncFolders()
 }

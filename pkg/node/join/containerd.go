@@ -1,10 +1,10 @@
 package join
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -104,11 +104,9 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kept, err := keepForeign(c.Host, layout.ContainerdConfig)
+	foreign := c.Host.Exists(layout.ContainerdConfig) && !inspect.Marked(c.Host, layout.ContainerdConfig)
+	edited, err := s.write(c.Host)
 	if err != nil {
-		return "", err
-	}
-	if err := s.write(c.Host); err != nil {
 		return "", err
 	}
 	if err := systemctl(ctx, c, "daemon-reload"); err != nil {
@@ -125,26 +123,13 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err := s.applied(c.Host); err != nil {
 		return "", err
 	}
-	detail := "containerd started"
-	if kept != "" {
-		detail += "; the configuration that was there is now " + kept
+	detail := "containerd started" + keptAs(edited)
+	if foreign {
+		detail += fmt.Sprintf("; the %s that was there comes back by a reset; "+
+			"settings of it that are needed until then go into %s",
+			layout.ContainerdConfig, filepath.Dir(layout.ContainerdDropIns))
 	}
 	return detail, nil
-}
-
-// keepForeign keeps a file that Argosy did not write under another name, and says which. It is done once: a later file
-// of ours is no reason to lose the first.
-func keepForeign(h *host.Host, name string) (string, error) {
-	data, err := h.ReadFile(name)
-	if err != nil || bytes.HasPrefix(data, []byte(inspect.Mark)) {
-		return "", nil
-	}
-	kept := name + layout.KeptSuffix
-	if _, err := h.WriteFile(kept, data, 0o600); err != nil {
-		return "", err
-	}
-	// The kept name has to be on the disk before the file is replaced.
-	return kept, h.SyncFolders()
 }
 
 func untilAnswers(ctx context.Context, h *host.Host, socket string) error {

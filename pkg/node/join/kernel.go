@@ -54,7 +54,7 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 			c.Differs(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"), Effect: spec.NoRestart})
 		}
 	}
-	for _, f := range []file{{name: layout.ModulesFile, content: renderModules(c.Host)}, {name: layout.SysctlFile, content: renderSysctls()}} {
+	for _, f := range kernelFiles(c.Host) {
 		if !c.Host.Holds(f.name, f.content) {
 			wanted = append(wanted, f.name)
 			c.Differs(node.FileChange(c.Host, f.name, f.content, spec.NoRestart))
@@ -89,11 +89,14 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	if err := errors.Join(errs...); err != nil {
 		return "", err
 	}
-	if _, err := c.Host.WriteFile(layout.ModulesFile, renderModules(c.Host), 0o644); err != nil {
+	edited, err := take(c.Host, kernelFiles(c.Host)...)
+	if err != nil {
 		return "", err
 	}
-	if _, err := c.Host.WriteFile(layout.SysctlFile, renderSysctls(), 0o644); err != nil {
-		return "", err
+	for _, f := range kernelFiles(c.Host) {
+		if _, err := c.Host.WriteFile(f.name, f.content, f.mode()); err != nil {
+			return "", err
+		}
 	}
 	for _, s := range sysctls {
 		if tolerated(c, moduleOf(s.key)) && sysctl(c.Host, s.key) == "" {
@@ -107,7 +110,15 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	if len(loaded) > 0 {
 		detail = "loaded " + strings.Join(loaded, ", ") + "; " + detail
 	}
-	return strings.Join(append([]string{detail}, remarks...), "; "), nil
+	return strings.Join(append([]string{detail}, remarks...), "; ") + keptAs(edited), nil
+}
+
+// kernelFiles hold modules and sysctls for the next boot.
+func kernelFiles(h *host.Host) []file {
+	return []file{
+		{name: layout.ModulesFile, content: renderModules(h)},
+		{name: layout.SysctlFile, content: renderSysctls()},
+	}
 }
 
 func missingModule(h *host.Host, name string, err error) error {

@@ -18,6 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/kubeconfig"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -86,7 +87,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if c.Operation.Secrets.BootstrapToken == "" {
 		return "", fault.As(fault.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
 	}
-	if err := noteJoined(c.Host, j); err != nil {
+	if err := errors.Join(noteJoined(c.Host, j), noteAuthority(c)); err != nil {
 		return "", err
 	}
 	if err := cleanHalfJoined(ctx, c); err != nil {
@@ -107,6 +108,25 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil
+}
+
+// noteAuthority notes what stands where kubeadm puts the cluster's CA, if that is a place of the owner's choice. Below
+// kubeadm's own folder nothing stays after a reset. On a machine with a record an earlier join has put it there.
+func noteAuthority(c *node.Context) error {
+	name := caPath(c.Operation.Join)
+	if strings.HasPrefix(name, layout.KubernetesDir+"/") {
+		return nil
+	}
+	note, err := original.Read(c.Host)
+	if err != nil || note.Of(name) != nil {
+		return err
+	}
+	record, err := c.Store.Record()
+	if err != nil {
+		return err
+	}
+	_, err = original.Take(c.Host, original.File{Name: name, Ours: func() bool { return record != nil }})
+	return err
 }
 
 // cleanHalfJoined removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which the next

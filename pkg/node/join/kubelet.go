@@ -50,7 +50,8 @@ func applyKubelet(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := s.write(c.Host); err != nil {
+	edited, err := s.write(c.Host)
+	if err != nil {
 		return "", err
 	}
 	detail := "unit installed"
@@ -63,7 +64,7 @@ func applyKubelet(ctx context.Context, c *node.Context) (string, error) {
 		}
 		detail = "unit installed, kubelet restarted if it ran"
 	}
-	return detail, s.applied(c.Host)
+	return detail + keptAs(edited), s.applied(c.Host)
 }
 
 func renderKubeletUnit(j *spec.Join) []byte {

@@ -24,6 +24,7 @@ import (
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/nodetest"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -219,13 +220,13 @@ func TestAMissingModuleIsLoadedOrRefusedOrTolerated(t *testing.T) {
 	}
 }
 
-func TestBinariesAreLinkedAndThePreviousOnesKept(t *testing.T) {
+func TestBinariesAreLinkedAndWhatStoodThereIsNoted(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.write("/usr/local/bin/runc", "an older runc")
 	assert.Assert(t, !holds(t, m, checkBinaries))
 	apply(t, m, applyBinaries)
 	assert.Assert(t, holds(t, m, checkBinaries))
-	assert.Equal(t, m.read("/usr/local/bin/.argosy/previous/runc"), "an older runc")
+	assert.Equal(t, m.before("/usr/local/bin/runc"), "an older runc")
 	assert.DeepEqual(t, m.below("/opt/cni/bin"), []string{"bridge", "loopback"})
 	from, err := os.Stat(m.host.Path(release(m.join, "kubelet")))
 	assert.NilError(t, err)
@@ -237,8 +238,11 @@ func TestBinariesAreLinkedAndThePreviousOnesKept(t *testing.T) {
 	m.write("/usr/local/bin/ctr", "somebody's own")
 	assert.Assert(t, !holds(t, m, checkBinaries), "a file that was swapped is noticed")
 	m.write("/usr/local/bin/.argosy-ctr.tmp", "left by a crash")
-	apply(t, m, applyBinaries)
-	for _, name := range append(m.below("/usr/local/bin"), m.below("/usr/local/bin/.argosy/previous")...) {
+	detail := apply(t, m, applyBinaries)
+	_, kept, said := strings.Cut(detail, "; what was changed on the machine is kept as ")
+	assert.Assert(t, said, detail)
+	assert.Equal(t, m.read(kept), "somebody's own")
+	for _, name := range append(m.below("/usr/local/bin"), m.below(original.Dir)...) {
 		assert.Assert(t, !strings.HasSuffix(name, ".tmp"), name)
 	}
 }
@@ -261,8 +265,8 @@ func TestContainerdIsSetUpOnceAndAgainAfterACrash(t *testing.T) {
 	m.write(layout.ContainerdConfig, "# somebody's own\n")
 	assert.Assert(t, !holds(t, m, checkContainerd))
 	detail := apply(t, m, applyContainerd)
-	assert.Assert(t, strings.Contains(detail, "config.toml.before-argosy"), detail)
-	assert.Equal(t, m.read(layout.ContainerdConfig+".before-argosy"), "# somebody's own\n")
+	assert.Assert(t, strings.Contains(detail, "config.toml that was there comes back by a reset"), detail)
+	assert.Equal(t, m.before(layout.ContainerdConfig), "# somebody's own\n")
 	assert.Assert(t, m.programs.called("systemctl daemon-reload"))
 	assert.Assert(t, m.programs.called("systemctl restart containerd.service"))
 	assert.Assert(t, holds(t, m, checkContainerd))
@@ -551,18 +555,4 @@ func TestAKubeletIsOnlyRestartedWhenOneRunsFromAnotherFile(t *testing.T) {
 			assert.DeepEqual(t, m.programs.calls, []string{"systemctl " + test.verb + " kubelet.service"})
 		})
 	}
-}
-
-func TestWhatABundleBroughtIsNotKeptAsTheOwners(t *testing.T) {
-	m := newMachine(t)
-	m.write("/usr/local/bin/runc", "the owner's")
-	m.withBundle()
-	apply(t, m, applyBinaries)
-	files := bundleFiles()
-	files["cni/bin/vlan"] = "vlan"
-	m.receive(m.archive(files))
-	apply(t, m, applyBundle)
-	apply(t, m, applyBinaries)
-	assert.DeepEqual(t, m.below("/usr/local/bin/.argosy/previous"), []string{"runc"})
-	assert.Equal(t, m.read("/usr/local/bin/.argosy/previous/runc"), "the owner's")
 }

@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/registry"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -104,44 +105,46 @@ func applyRegistries(_ context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	changes := changedRegistries(c.Host, wanted)
-	var kept []string
+	files := make([]file, 0, len(changes.write))
 	for _, name := range slices.Sorted(maps.Keys(changes.write)) {
-		before, err := keepForeign(c.Host, name)
-		if err != nil {
-			return "", err
-		}
-		if before != "" {
-			kept = append(kept, before)
-		}
-		if _, err := c.Host.WriteFile(name, changes.write[name], 0o644); err != nil {
+		files = append(files, file{name: name, content: changes.write[name]})
+	}
+	edited, err := take(c.Host, files...)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		if _, err := c.Host.WriteFile(f.name, f.content, f.mode()); err != nil {
 			return "", err
 		}
 	}
 	for _, name := range changes.remove {
-		if err := putBack(c.Host, name); err != nil {
+		kept, err := putBack(c.Host, name)
+		if err != nil {
 			return "", err
 		}
+		if kept != "" {
+			edited = append(edited, kept)
+		}
 	}
-	detail := fmt.Sprintf("%d written, %d removed", len(changes.write), len(changes.remove))
-	if len(kept) > 0 {
-		detail += "; what was there is now " + strings.Join(kept, ", ")
-	}
-	return detail, nil
+	return fmt.Sprintf("%d written, %d removed%s", len(changes.write), len(changes.remove), keptAs(edited)), nil
 }
 
 // putBack removes a file of ours, by putting in its place what was there before, if there was, and its folder when that is
-// all that it held.
-func putBack(h *host.Host, name string) error {
-	err := h.Rename(name+layout.KeptSuffix, name)
+// all that it held. It returns the name under which an edit is kept.
+func putBack(h *host.Host, name string) (edited string, err error) {
+	noted, edited, err := original.Release(h, name)
+	if noted || err != nil {
+		return edited, err
+	}
+	// It was written by a version that kept no note.
+	err = h.Rename(name+layout.KeptSuffix, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = h.Remove(name)
 		// A folder that holds something else stays.
 		_ = h.RemoveOne(filepath.Dir(name))
 	}
-	if err != nil {
-		return fmt.Errorf("removing %q: %w", name, err)
-	}
-	return nil
+	return "", err
 }
 
 // missingAuthorities names the certificate authorities that are not on the machine: with one of them missing, containerd

@@ -42,7 +42,8 @@ func TestRegistriesAreSetUpWithoutARestart(t *testing.T) {
 
 	m.programs.calls = nil
 	detail := apply(t, m, applyRegistries)
-	assert.Equal(t, detail, "2 written, 0 removed; what was there is now "+hubFile+".before-argosy")
+	assert.Equal(t, detail, "2 written, 0 removed")
+	assert.Equal(t, m.before(hubFile), "# the owner's\n")
 	assert.Assert(t, holds(t, m, checkRegistries))
 	assert.Assert(t, holds(t, m, checkContainerd), "nothing that containerd has to be restarted for")
 	assert.Equal(t, len(m.programs.calls), 0)

@@ -13,6 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -39,6 +40,23 @@ func (f file) holds(h *host.Host) bool {
 		}
 	}
 	return h.Holds(f.name, f.content)
+}
+
+// path is the file as one that is about to be changed.
+func (f file) path(h *host.Host) original.File {
+	return original.File{
+		Name: f.name, SHA256: original.DigestOf(f.content), Secret: f.secret,
+		Ours: func() bool { return inspect.Marked(h, f.name) }, Before: f.name + layout.KeptSuffix,
+	}
+}
+
+// take notes what stands at the places of these files, and returns the names of those that were edited and are kept.
+func take(h *host.Host, files ...file) ([]string, error) {
+	paths := make([]original.File, 0, len(files))
+	for _, f := range files {
+		paths = append(paths, f.path(h))
+	}
+	return original.Take(h, paths...)
 }
 
 // change says how the file differs.
@@ -109,8 +127,28 @@ func (s service) restarts() spec.Effect {
 	return spec.RestartsKubelet
 }
 
-// write puts the files in place and enables the unit, as systemctl would, without starting it.
-func (s service) write(h *host.Host) error {
+// paths are what write changes, for the note of what stands there.
+func (s service) paths(h *host.Host) []original.File {
+	files := make([]original.File, 0, len(s.files)+1)
+	for _, f := range s.files {
+		files = append(files, f.path(h))
+	}
+	return append(files, original.File{
+		Name: layout.EnabledLink(s.name), Link: layout.Unit(s.name),
+		Ours: func() bool { return inspect.Marked(h, layout.Unit(s.name)) },
+	})
+}
+
+// write puts the files in place and enables the unit, as systemctl would, without starting it. What stands there is
+// noted before, and what was edited there is returned by the names that it has now.
+func (s service) write(h *host.Host) (edited []string, err error) {
+	if edited, err = original.Take(h, s.paths(h)...); err != nil {
+		return nil, err
+	}
+	return edited, s.writeFiles(h)
+}
+
+func (s service) writeFiles(h *host.Host) error {
 	// Until the service runs with these files, what an earlier stamp says does not hold.
 	if err := h.Remove(s.stampFile()); err != nil {
 		return err
@@ -122,7 +160,7 @@ func (s service) write(h *host.Host) error {
 	}
 	for _, name := range s.obsolete {
 		if inspect.Marked(h, name) {
-			if err := h.Remove(name); err != nil {
+			if _, err := putBack(h, name); err != nil {
 				return err
 			}
 		}

@@ -75,13 +75,9 @@ func ConfigurationFiles(h *host.Host, j *spec.Join) []string {
 	if j.Containerd.External {
 		return names
 	}
-	names = append(names, layout.RegistryLogins, layout.ContainerdConfig, layout.ContainerdConfig+layout.KeptSuffix, layout.Unit("containerd"))
+	names = append(names, layout.RegistryLogins, layout.ContainerdConfig, layout.Unit("containerd"))
 	changes := changedRegistries(h, j.Containerd.Registry)
-	for _, name := range slices.Concat(slices.Sorted(maps.Keys(changes.write)), changes.remove) {
-		// What somebody else wrote gets another name, and gets its own back when ours is removed.
-		names = append(names, name, name+layout.KeptSuffix)
-	}
-	return names
+	return slices.Concat(names, slices.Sorted(maps.Keys(changes.write)), changes.remove)
 }
 
 // Stamp is the file that says with which files and which program a service was started last.

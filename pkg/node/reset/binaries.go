@@ -58,7 +58,11 @@ func same(h *host.Host, one, other string) bool {
 }
 
 func findBinaries(_ context.Context, n *node.Context) ([]string, error) {
-	var found []string
+	back, err := readReturns(n, true)
+	if err != nil {
+		return nil, err
+	}
+	found := back.find()
 	for _, dir := range binariesPaths(n) {
 		if n.Host.Exists(layout.Store(dir)) {
 			found = append(found, "binaries from "+layout.Store(dir))
@@ -88,18 +92,27 @@ func otherAgents(h *host.Host, dir string) []string {
 // removeBinaries removes what is as a bundle has it; a file that somebody else put in its place stays. What Argosy had
 // taken the place of comes back.
 func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
-	removed, restored := 0, 0
+	back, err := readReturns(n, true)
+	if err != nil {
+		return "", err
+	}
+	removed := len(back.due)
+	restored, edited, err := back.putBack(n.Host)
+	if err != nil {
+		return "", err
+	}
 	for _, dir := range binariesPaths(n) {
 		all := sources(n, dir)
 		for _, one := range all {
-			if !same(n.Host, one.stored, one.installed) {
+			// Versions before the note kept what stood there in a folder of their own.
+			if back.noted(one.installed) || !same(n.Host, one.stored, one.installed) {
 				continue
 			}
-			back, err := putBack(n.Host, all, dir, one.installed)
+			again, err := putBack(n.Host, all, dir, one.installed)
 			if err != nil {
 				return "", err
 			}
-			if back {
+			if again {
 				restored++
 			}
 			removed++
@@ -120,13 +133,21 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 		return "", err
 	}
 	for _, dir := range cniPaths(n) {
-		prune(n.Host, dir, filepath.Dir(dir))
+		pruneMade(n.Host, back.note, dir, filepath.Dir(dir))
 	}
 	detail := fmt.Sprintf("%d binaries removed", removed)
 	if restored > 0 {
 		detail += fmt.Sprintf(", %d of before Argosy put back", restored)
 	}
-	return detail, nil
+	return detail + keptAs(edited), nil
+}
+
+// keptAs is a remark on files of Argosy's that somebody had edited.
+func keptAs(edited []string) string {
+	if len(edited) == 0 {
+		return ""
+	}
+	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
 }
 
 // putBack removes an installed file, by putting in its place what was there before any bundle, if there was.

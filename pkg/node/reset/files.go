@@ -131,7 +131,12 @@ func (c *cleaner) findFiles(_ context.Context, n *node.Context) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	found := append(markedFiles(n.Host), unfinished(n.Host, settingsDirs(n.Host)...)...)
+	back, err := readReturns(n, false)
+	if err != nil {
+		return nil, err
+	}
+	found := append(back.find(), unnoted(n.Host, back)...)
+	found = append(found, unfinished(n.Host, settingsDirs(n.Host)...)...)
 	if ca := ownCA(n); ca != "" && c.ownsNode(n.Host) {
 		found = append(found, ca)
 	}
@@ -160,7 +165,8 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 			return "", err
 		}
 	}
-	if err := removeSettings(n); err != nil {
+	detail, err := removeSettings(n)
+	if err != nil {
 		return "", err
 	}
 	prune(n.Host, pluginDirs...)
@@ -170,28 +176,56 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 	if _, err := n.Host.Runner.Run(ctx, systemctl(n, "daemon-reload")); err != nil {
 		return "", fmt.Errorf("telling systemd that units are gone: %w", err)
 	}
-	return fmt.Sprintf("credentials, settings and data removed%s", keptVolumes(n)), nil
+	return "credentials, settings and data removed" + detail + keptVolumes(n), nil
 }
 
-// removeSettings removes the files that Argosy wrote; where it had kept another's, that comes back.
-func removeSettings(n *node.Context) error {
+// unnoted are files of Argosy's that versions before the note wrote.
+func unnoted(h *host.Host, r returns) []string { return slices.DeleteFunc(markedFiles(h), r.noted) }
+
+// removeSettings removes the files that Argosy wrote, and puts back what stood there before.
+func removeSettings(n *node.Context) (string, error) {
 	folders := registry.Folders(n.Host)
 	if err := n.Host.Remove(unfinished(n.Host, settingsDirs(n.Host)...)...); err != nil {
-		return err
+		return "", err
 	}
-	for _, name := range markedFiles(n.Host) {
-		err := n.Host.Rename(name+layout.KeptSuffix, name)
+	back, err := readReturns(n, false)
+	if err != nil {
+		return "", err
+	}
+	if err := removeUnnoted(n.Host, back, folders); err != nil {
+		return "", err
+	}
+	restored, edited, err := back.putBack(n.Host)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range back.due {
+		if dir := filepath.Dir(name); slices.Contains(folders, filepath.Dir(dir)) {
+			pruneMade(n.Host, back.note, dir)
+		}
+	}
+	pruneMade(n.Host, back.note, append(folders, filepath.Dir(layout.KubeletDropIn), layout.ContainerdDir)...)
+	detail := keptAs(edited)
+	if restored > 0 {
+		detail = fmt.Sprintf(", %d of before Argosy put back", restored) + detail
+	}
+	return detail, nil
+}
+
+// removeUnnoted removes what versions before the note wrote; where they had kept another's, that comes back.
+func removeUnnoted(h *host.Host, back returns, folders []string) error {
+	for _, name := range unnoted(h, back) {
+		err := h.Rename(name+layout.KeptSuffix, name)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = n.Host.Remove(name)
+			err = h.Remove(name)
 		}
 		if err != nil {
 			return fmt.Errorf("removing %q: %w", name, err)
 		}
 		if dir := filepath.Dir(name); slices.Contains(folders, filepath.Dir(dir)) {
-			prune(n.Host, dir)
+			prune(h, dir)
 		}
 	}
-	prune(n.Host, append(folders, filepath.Dir(layout.KubeletDropIn), layout.ContainerdDir)...)
 	return nil
 }
 

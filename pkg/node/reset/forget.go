@@ -2,11 +2,16 @@ package reset
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -18,7 +23,8 @@ func records(n *node.Context) []string {
 	for _, dir := range []string{spec.Root, spec.OperationsDir} {
 		entries, _ := os.ReadDir(n.Host.Path(dir))
 		for _, entry := range entries {
-			if name := filepath.Join(dir, entry.Name()); !slices.Contains(keep, name) {
+			name := filepath.Join(dir, entry.Name())
+			if !slices.Contains(keep, name) && !strings.HasPrefix(name, unreadableNote) {
 				found = append(found, name)
 			}
 		}
@@ -34,10 +40,33 @@ func forget(ctx context.Context, n *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	remark, err := setAsideNote(n.Host)
+	if err != nil {
+		return "", err
+	}
 	for _, name := range records(n) {
 		if err := files.clear(ctx, name); err != nil {
 			return "", err
 		}
 	}
-	return "the machine remembers no cluster; what this operation did stays in " + n.Store.Dir(n.Operation.ID), nil
+	said := "the machine remembers no cluster; what this operation did stays in " + n.Store.Dir(n.Operation.ID)
+	return said + remark, nil
+}
+
+// setAsideNote keeps a note that cannot be read, with the files of before that lie there: nothing tells where they
+// belong.
+func setAsideNote(h *host.Host) (remark string, err error) {
+	_, err = original.Read(h)
+	if !errors.Is(err, node.ErrUnreadable) {
+		return "", err
+	}
+	aside := unreadableNote
+	for i := 2; h.Exists(aside); i++ {
+		aside = fmt.Sprintf("%s-%d", unreadableNote, i)
+	}
+	if err := h.Rename(original.Dir, aside); err != nil {
+		return "", err
+	}
+	return "; the note of what stood there before Argosy cannot be read, so that none of it was put back: see " +
+		aside, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -333,4 +335,15 @@ func (m *machine) plan() *spec.Status {
 	status, err := m.engine().Plan(m.t.Context(), m.operation)
 	assert.NilError(m.t, err)
 	return status
+}
+
+// nodeContext is what a phase works with.
+func (m *machine) nodeContext() *node.Context {
+	return &node.Context{Operation: m.operation, Host: m.host, Store: m.store, Log: io.Discard}
+}
+
+// ownerOf is the user and group that own a file.
+func ownerOf(info fs.FileInfo) string {
+	owner := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%d:%d", owner.Uid, owner.Gid)
 }

@@ -11,6 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -20,7 +21,7 @@ var nodeNotes = []string{
 }
 
 // joinNotes are what it keeps of a join that has not come to the kubelet yet.
-var joinNotes = []string{spec.Root + "/hooks.json", spec.Root + "/containerd.applied"}
+var joinNotes = []string{spec.Root + "/hooks.json", spec.Root + "/containerd.applied", original.Dir}
 
 // joinFiles carry Argosy's mark from before the kubelet is installed.
 var joinFiles = []string{

@@ -49,6 +49,8 @@ type keptOne struct {
 	// Copy is where it is kept; empty for a file that was not there.
 	Copy string      `json:"copy,omitempty"`
 	Mode fs.FileMode `json:"mode,omitempty"`
+	// Target is where a symbolic link leads; empty for a file.
+	Target string `json:"target,omitempty"`
 	// Binary files are links, and are put back as links.
 	Binary bool `json:"binary,omitempty"`
 	// NoFolder: the file's folder was not there either.
@@ -255,8 +257,14 @@ func (k *kept) add(h *host.Host, j *spec.Join, one keptOne) error {
 		k.Files = append(k.Files, one)
 		return nil
 	}
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if one.Target, err = os.Readlink(h.Path(one.Name)); err == nil {
+			k.Files = append(k.Files, one)
+			return nil
+		}
+	}
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no regular file")
+		err = errors.New("it is neither a file nor a link")
 	}
 	if err == nil {
 		one.Mode = info.Mode().Perm()

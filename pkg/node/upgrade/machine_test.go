@@ -29,6 +29,7 @@ import (
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/nodetest"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -200,11 +201,14 @@ type file struct {
 func (m *machine) files(but ...string) map[string]file {
 	m.t.Helper()
 	found := map[string]file{}
-	passed := append([]string{"/proc", "/sys", "/run", spec.OperationsDir, spec.LockFile, spec.BundlesDir}, but...)
+	passed := append([]string{
+		"/proc", "/sys", "/run", spec.OperationsDir, spec.LockFile, spec.BundlesDir, original.Dir,
+	}, but...)
 	walk := func(path string, entry fs.DirEntry, err error) error {
 		assert.NilError(m.t, err)
 		name := strings.TrimPrefix(path, m.host.Root)
-		if slices.Contains(passed, name) {
+		// An edit that was put right is the owner's, and stays.
+		if slices.Contains(passed, name) || strings.Contains(name, ".edited-") {
 			if entry.IsDir() {
 				return fs.SkipDir
 			}

@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/join"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -41,6 +42,10 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 
 // holds says whether the file is what was kept.
 func (k keptOne) holds(h *host.Host, logins map[string]spec.RegistryLogin) bool {
+	if k.Target != "" {
+		target, err := os.Readlink(h.Path(k.Name))
+		return err == nil && target == k.Target
+	}
 	if k.Copy == "" {
 		return !h.Exists(k.Name)
 	}
@@ -68,6 +73,8 @@ func (k keptOne) content(h *host.Host, logins map[string]spec.RegistryLogin) ([]
 // putBack makes the file what was kept, by rename.
 func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) error {
 	switch {
+	case k.Target != "":
+		return h.Link(k.Target, k.Name)
 	case k.Copy == "":
 		if err := h.Remove(k.Name); err != nil {
 			return err
@@ -86,6 +93,10 @@ func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) err
 	content, err := k.content(h, logins)
 	if err != nil {
 		return fmt.Errorf("reading what was kept of %q: %w", k.Name, err)
+	}
+	// What the upgrade took the place of has an owner and a time as well.
+	if same, err := original.PutBackSame(h, k.Name, content); same || err != nil {
+		return err
 	}
 	_, err = h.WriteFile(k.Name, content, k.Mode)
 	return err
@@ -157,12 +168,40 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	if err := errors.Join(known.write(c.Host), c.Store.WriteRecord(&known.Record), c.Host.SyncFolders()); err != nil {
 		return "", err
 	}
+	if err := noteReturn(c.Host, differing); err != nil {
+		return "", err
+	}
 	for _, one := range differing {
 		if err := one.putBack(c.Host, c.Operation.Secrets.Registries); err != nil {
 			return "", err
 		}
 	}
 	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
+}
+
+// noteReturn notes what stands at places that get back what Argosy had written there: where the upgrade has removed a
+// file of Argosy's, its owner's has come back.
+func noteReturn(h *host.Host, differing []keptOne) error {
+	note, err := original.Read(h)
+	if err != nil {
+		return err
+	}
+	var files []original.File
+	for _, one := range differing {
+		entry := note.Entries[one.Name]
+		if one.Copy == "" || one.Binary || entry == nil || !entry.Released {
+			continue
+		}
+		content, err := h.ReadFile(one.Copy)
+		if err != nil {
+			return fmt.Errorf("reading what was kept of %q: %w", one.Name, err)
+		}
+		files = append(files, original.File{
+			Name: one.Name, SHA256: original.DigestOf(content), Secret: one.Name == layout.RegistryLogins,
+		})
+	}
+	_, err = original.Take(h, files...)
+	return err
 }
 
 // toRestart are the services to restart once these files are put back, in order: the kubelet for any of them, and containerd

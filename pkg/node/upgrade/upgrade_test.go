@@ -3,6 +3,7 @@ package upgrade
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/nodetest"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -264,12 +266,62 @@ func sorted(names ...string) []string {
 	return names
 }
 
-func TestWhatTheMachinesOwnerHadSurvivesUpgrades(t *testing.T) {
+// noted is the content of the file that is noted to have stood at a path; "nothing" for none.
+func (m *machine) noted(name string) string {
+	m.t.Helper()
+	note, err := original.Read(m.host)
+	assert.NilError(m.t, err)
+	entry := note.Of(name)
+	assert.Assert(m.t, entry != nil, "%s is not noted", name)
+	if entry.Kind == original.Regular {
+		return m.read(filepath.Join(original.Dir, entry.Copy))
+	}
+	return string(entry.Kind)
+}
+
+func TestWhatTheMachinesOwnerHadSurvivesUpgradesAndRollbacks(t *testing.T) {
 	m := newNode(t, func(m *machine) { m.write("/usr/local/bin/runc", "the owner's") })
-	for _, version := range []string{newer, "v1.35.0"} {
-		m.receive(version, bundleOf(t, version, "2.1.4"))
-		m.succeeds(spec.KindUpgrade)
-		assert.Equal(t, m.read("/usr/local/bin/.argosy/previous/runc"), "the owner's")
-		assert.Assert(t, !m.host.Exists("/usr/local/bin/.argosy/previous/kubelet"), "what a bundle brought is no owner's")
+	wanted := bundleOf(t, newer, "2.1.4")
+	for _, kind := range []spec.Kind{spec.KindUpgrade, spec.KindRollback, spec.KindUpgrade} {
+		m.receive(newer, wanted)
+		m.succeeds(kind)
+		assert.Equal(t, m.noted("/usr/local/bin/runc"), "the owner's")
+		assert.Equal(t, m.noted("/usr/local/bin/kubelet"), "nothing")
+	}
+	edited, err := filepath.Glob(m.host.Path("/*/*/*/*.edited-*"))
+	assert.NilError(t, err)
+	assert.Equal(t, len(edited), 0, "%v: no one edited anything", edited)
+}
+
+// A registry's file of the owner's that an upgrade replaces comes back by a rollback, and what an upgrade gives back
+// to the owner is Argosy's again by a rollback; the note tells at each time what a reset has to put back.
+func TestAnOwnersFileThatAnUpgradeReplacesOrGivesBackIsNotedStill(t *testing.T) {
+	const name, owners = layout.RegistriesDir + "/docker.io/hosts.toml", "# the owner's\n"
+	mirrors := map[string]spec.Mirror{"docker.io": {Hosts: []spec.MirrorHost{{Server: "http://192.0.2.9:5000"}}}}
+	for text, test := range map[string]struct{ before, after map[string]spec.Mirror }{
+		"replaces":   {nil, mirrors},
+		"gives back": {mirrors, nil},
+	} {
+		t.Run(text, func(t *testing.T) {
+			m := newNode(t, func(m *machine) {
+				m.write(name, owners)
+				assert.NilError(t, os.Chmod(m.host.Path(name), 0o640))
+				m.join.Containerd.Registry.Mirrors = test.before
+			})
+			was := m.read(name)
+			m.join.Containerd.Registry.Mirrors = test.after
+			m.succeeds(spec.KindUpgrade)
+			assert.Assert(t, m.read(name) != was)
+			m.succeeds(spec.KindRollback)
+			assert.Equal(t, m.read(name), was)
+			assert.Equal(t, m.noted(name), owners)
+			note, err := original.Read(m.host)
+			assert.NilError(t, err)
+			assert.NilError(t, note.PutBack(m.host, name))
+			info, err := os.Stat(m.host.Path(name))
+			assert.NilError(t, err)
+			assert.Equal(t, info.Mode(), os.FileMode(0o640))
+			assert.Equal(t, m.read(name), owners)
+		})
 	}
 }

@@ -1,0 +1,133 @@
+package original
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"argosy.dev/argosy/pkg/node/host"
+)
+
+// Standing is how a noted path stands now.
+type Standing int
+
+// The standings, and what puts a path back does to each:
+//
+//	what stands there                                     standing  putting back
+//	what was noted, with its owner, mode and time         Original  nothing
+//	what Argosy wrote, or what was noted but for its owner Ours      replaces it by what was noted
+//	nothing, and something was noted                      Ours      makes what was noted
+//	anything else                                         Foreign   nothing: somebody else put it there
+const (
+	Original Standing = iota
+	Ours
+	Foreign
+)
+
+// Stands tells how a noted path stands. ours reports whether what is there is Argosy's by other evidence, such as a
+// file of a bundle; nil for none.
+func (n *Note) Stands(h *host.Host, name string, ours func() bool) (Standing, error) {
+	entry := n.Of(name)
+	now, err := look(h, name)
+	if err != nil {
+		return Foreign, nil
+	}
+	if now.kind == Nothing {
+		if entry.Kind == Nothing {
+			return Original, nil
+		}
+		return Ours, nil
+	}
+	if entry.intact(h, name, now) {
+		return Original, nil
+	}
+	if ours != nil && ours() {
+		return Ours, nil
+	}
+	digest, err := now.digest(h, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Ours, nil
+	case err != nil:
+		return Foreign, err
+	case entry.same(now, digest):
+		return Original, nil
+	case digest == entry.content() || entry.ours(digest):
+		return Ours, nil
+	}
+	return Foreign, nil
+}
+
+// intact reports whether the very file that was noted stands there: its copy is a second name of it then.
+func (e *Entry) intact(h *host.Host, name string, now state) bool {
+	if e.Kind != Regular || !e.same(now, e.SHA256) {
+		return false
+	}
+	kept, err := os.Lstat(h.Path(filepath.Join(Dir, e.Copy)))
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(h.Path(name))
+	return err == nil && os.SameFile(kept, there)
+}
+
+// PutBack makes a noted path what it was, by rename. The note keeps the entry, so that it can be called again.
+func (n *Note) PutBack(h *host.Host, name string) error {
+	entry := n.Of(name)
+	switch entry.Kind {
+	case Symlink:
+		return link(h, entry, name)
+	case Regular:
+		if err := clone(h, filepath.Join(Dir, entry.Copy), name); err != nil {
+			return fmt.Errorf("putting back %q: %w", name, err)
+		}
+		return nil
+	}
+	if err := h.Remove(name); err != nil {
+		return err
+	}
+	if entry.Above == "" {
+		return nil
+	}
+	// Folders that Argosy made go with the last file in them; one that holds something else refuses.
+	for dir := filepath.Dir(name); beneath(entry.Above, dir); dir = filepath.Dir(dir) {
+		if h.Exists(dir) && h.RemoveOne(dir) != nil {
+			break
+		}
+	}
+	return nil
+}
+
+// Release puts a path back on a machine that stays a node, and has the note say so: what stands there from now on is
+// its owner's, and is noted anew before the next change. It reports whether the path was noted, and where an edit of
+// Argosy's file is kept.
+func Release(h *host.Host, name string) (noted bool, edited string, err error) {
+	note, err := Read(h)
+	if err != nil || note.Of(name) == nil {
+		return false, "", err
+	}
+	if edited, err = note.KeepEdited(h, File{Name: name}); err != nil {
+		return false, "", err
+	}
+	if err := note.PutBack(h, name); err != nil {
+		return false, "", err
+	}
+	note.Entries[name].Released = true
+	return true, edited, note.write(h)
+}
+
+// PutBackSame puts a path back with owner and time where what was noted has exactly this content, and reports whether
+// it has.
+func PutBackSame(h *host.Host, name string, content []byte) (bool, error) {
+	note, err := Read(h)
+	if err != nil {
+		return false, err
+	}
+	entry := note.Of(name)
+	if entry == nil || entry.Kind != Regular || entry.SHA256 != DigestOf(content) {
+		return false, nil
+	}
+	return true, note.PutBack(h, name)
+}
