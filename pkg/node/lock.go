@@ -1,12 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +22,44 @@ import (
 type holder struct {
 	ID  string `json:"id"`
 	PID int    `json:"pid"`
+	// Boot and Start tell the process from a later one with the same PID: the machine's boot id, and when the process
+	// started, in clock ticks since that boot. Both are empty in the lock of an argosy-node from before them.
+	Boot  string `json:"boot,omitempty"`
+	Start string `json:"start,omitempty"`
+}
+
+// self is the holder that this process is.
+func self(id string) holder {
+	pid := os.Getpid()
+	return holder{ID: id, PID: pid, Boot: bootID(), Start: startOf(pid)}
+}
+
+// lives reports whether the holder's process exists, and is the one that wrote the lock file.
+func (h *holder) lives() bool {
+	if h.PID <= 0 {
+		return false // kill reads it as a group of processes
+	}
+	if h.Start == "" {
+		return syscall.Kill(h.PID, 0) == nil
+	}
+	return h.Boot == bootID() && h.Start == startOf(h.PID)
+}
+
+// bootID returns the kernel's random name for the time since it booted.
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
+}
+
+// startOf returns when a process started, in clock ticks since the boot; "" when there is none. It is the 22nd field of
+// /proc/PID/stat, the 20th after the name, which may hold spaces and brackets itself (proc_pid_stat(5)).
+func startOf(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19]
 }
 
 // lock is a held lock on an open file (fcntl's OFD kind, which can be probed without taking it); the kernel lets go of it
@@ -57,7 +97,7 @@ func (s *Store) tryLock(id string) (*lock, *holder, error) {
 		_ = file.Close()
 		return nil, s.holder(), nil
 	}
-	data, err := json.Marshal(holder{ID: id, PID: os.Getpid()})
+	data, err := json.Marshal(self(id))
 	if err == nil {
 		err = file.Truncate(0)
 	}
@@ -91,7 +131,7 @@ func (s *Store) holder() *holder {
 	for range 50 {
 		var h holder
 		data, err := s.host.ReadFile(spec.LockFile)
-		if err == nil && json.Unmarshal(data, &h) == nil && syscall.Kill(h.PID, 0) == nil {
+		if err == nil && json.Unmarshal(data, &h) == nil && h.lives() {
 			return &h
 		}
 		time.Sleep(2 * time.Millisecond)
