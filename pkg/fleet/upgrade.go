@@ -28,5 +28,7 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 	conductor.Machine = func(m config.Machine) join.Machine {
 		return machine.New(m.Name, pods.InPlaceOf(reach.dial(m, tools), m.NodeName), tools.Agent, documents.Settings(m).BinariesPath)
 	}
-	return &upgrade.Conductor{Conductor: conductor, Pods: pods}, nil
+	rollout := &upgrade.Conductor{Conductor: conductor, Pods: pods}
+	pods.Owner = func() string { return rollout.Rollout } // it is set after this
+	return rollout, nil
 }

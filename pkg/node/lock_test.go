@@ -23,9 +23,11 @@ func TestALocksNameCountsOnlyForTheProcessThatWroteIt(t *testing.T) {
 		"its PID was reused":                   {func(h *holder) { h.Start = "1" }, false},
 		"the machine booted since":             {func(h *holder) { h.Boot = "another" }, false},
 		"its process is gone":                  {func(h *holder) { h.PID = gone.Process.Pid }, false},
-		"gone, without start time":             {func(h *holder) { *h = holder{ID: h.ID, PID: gone.Process.Pid} }, false},
-		"half a name":                          {func(h *holder) { *h = holder{ID: h.ID} }, false},
-		"not a process":                        {func(h *holder) { *h = holder{ID: h.ID, PID: -1} }, false},
+		"gone, without start time": {func(h *holder) {
+			*h = holder{ID: h.ID, PID: gone.Process.Pid}
+		}, false},
+		"half a name":   {func(h *holder) { *h = holder{ID: h.ID} }, false},
+		"not a process": {func(h *holder) { *h = holder{ID: h.ID, PID: -1} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newToy(t, "one").engine.Store

@@ -78,14 +78,30 @@ func FromReaderAt(r io.ReaderAt, size int64) func(offset int64) (io.ReadCloser, 
 // exec when the file is there already, and otherwise three. An upload that was cut off is taken up where it stopped, and
 // begun anew once when the whole does not have the digest it should have.
 func (c *Client) Upload(ctx context.Context, upload Upload) (UploadResult, error) {
+	return transfer{runner: c.Elevated(), host: c.Host(), client: c}.run(ctx, upload)
+}
+
+// UploadBy does the same over a runner whose commands are root's; messages call the machine host.
+func UploadBy(ctx context.Context, runner Runner, host string, upload Upload) (UploadResult, error) {
+	return transfer{runner: runner, host: host}.run(ctx, upload)
+}
+
+// transfer brings files to a machine.
+type transfer struct {
+	runner Runner
+	host   string
+	client *Client // has scp, and larger pieces; nil where the runner is all there is
+}
+
+func (c transfer) run(ctx context.Context, upload Upload) (UploadResult, error) {
 	result, err := c.upload(ctx, upload)
 	if err != nil {
-		return result, fmt.Errorf("uploading %q to %s: %w", upload.Path, c.Host(), err)
+		return result, fmt.Errorf("uploading %q to %s: %w", upload.Path, c.host, err)
 	}
 	return result, nil
 }
 
-func (c *Client) upload(ctx context.Context, upload Upload) (UploadResult, error) {
+func (c transfer) upload(ctx context.Context, upload Upload) (UploadResult, error) {
 	for attempt := 1; ; attempt++ {
 		state, err := c.probe(ctx, upload)
 		if err != nil {
@@ -134,7 +150,7 @@ type remote struct {
 	scp  bool
 }
 
-func (c *Client) probe(ctx context.Context, upload Upload) (remote, error) {
+func (c transfer) probe(ctx context.Context, upload Upload) (remote, error) {
 	by, dirMode := "digest", upload.DirMode
 	if upload.LeavePartial {
 		by = "size"
@@ -157,14 +173,14 @@ func (c *Client) probe(ctx context.Context, upload Upload) (remote, error) {
 }
 
 // script runs constant shell text as root; what varies is in args.
-func (c *Client) script(ctx context.Context, text string, args ...string) (Result, error) {
-	return c.Elevated().Run(ctx, Command{Argv: append([]string{"/bin/sh", "-c", text, "sh"}, args...)})
+func (c transfer) script(ctx context.Context, text string, args ...string) (Result, error) {
+	return c.runner.Run(ctx, Command{Argv: append([]string{"/bin/sh", "-c", text, "sh"}, args...)})
 }
 
 func octal(mode os.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 
 // send brings the part on the machine to its full length.
-func (c *Client) send(ctx context.Context, upload Upload, state remote) (UploadResult, error) {
+func (c transfer) send(ctx context.Context, upload Upload, state remote) (UploadResult, error) {
 	if upload.Size > 0 && state.part == upload.Size {
 		return UploadResult{Resumed: true}, nil
 	}
@@ -176,12 +192,13 @@ func (c *Client) send(ctx context.Context, upload Upload, state remote) (UploadR
 		return UploadResult{}, fmt.Errorf("opening the source at %d: %w", offset, err)
 	}
 	counted := &counter{source: source, done: offset, total: upload.Size, progress: upload.Progress}
+	counted.counted.Store(offset)
 	defer counted.close()
 
 	result := UploadResult{Resumed: offset > 0, Method: "stream"}
-	if c.scpServes(upload, state, offset) {
+	if c.client != nil && c.client.scpServes(upload, state, offset) {
 		result.Method = "scp"
-		err = c.sendBySCP(ctx, upload, counted)
+		err = c.client.sendBySCP(ctx, upload, counted)
 	} else {
 		err = c.sendByStream(ctx, upload, offset, counted)
 	}
@@ -324,12 +341,17 @@ func (c *Client) scpError(err error) error {
 // streamScript writes its input into a file from a block on, and leaves what is before it. Arguments: file, block.
 const streamScript = `umask 077; exec dd of="$1" bs=1048576 seek="$2" conv=notrunc status=none`
 
-func (c *Client) sendByStream(ctx context.Context, upload Upload, offset int64, source *counter) error {
+func (c transfer) sendByStream(ctx context.Context, upload Upload, offset int64, source *counter) error {
 	argv := []string{"/bin/sh", "-c", streamScript, "sh", upload.Path + partial, strconv.FormatInt(offset/block, 10)}
-	_, err := c.runElevated(ctx, argv, NewOutput(nil), func(stdin io.Writer) error {
-		_, _ = source.WriteTo(stdin)
-		return source.failure()
-	})
+	var err error
+	if c.client == nil {
+		_, err = c.runner.Run(ctx, Command{Argv: argv, Stdin: source})
+	} else {
+		_, err = c.client.runElevated(ctx, argv, NewOutput(nil), func(stdin io.Writer) error {
+			_, _ = source.WriteTo(stdin)
+			return source.failure()
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("sending by stream: %w", err)
 	}
@@ -344,7 +366,7 @@ if [ "$got" != "$sum" ]; then rm -f -- "$file.partial"; echo "$got"; exit 0; fi
 chmod -- "$mode" "$file.partial" && mv -f -- "$file.partial" "$file"`
 
 // finish returns the digest that the file has when it is the wrong one.
-func (c *Client) finish(ctx context.Context, upload Upload) (mismatch string, err error) {
+func (c transfer) finish(ctx context.Context, upload Upload) (mismatch string, err error) {
 	mode := upload.Mode
 	if mode == 0 {
 		mode = 0o644
@@ -404,6 +426,12 @@ func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.source.Read(p)
 	c.done += int64(n)
 	c.counted.Store(c.done)
+	if c.progress != nil && n > 0 {
+		c.progress(c.done, c.total)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.failed.Store(&err)
+	}
 	return n, err
 }
 

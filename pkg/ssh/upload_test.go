@@ -318,3 +318,44 @@ func BenchmarkUploadOfOpenSSH(b *testing.B) {
 		assert.NilError(b, err, string(out))
 	}
 }
+
+// local is a runner whose machine is this computer.
+type local struct{}
+
+func (local) Run(ctx context.Context, command ssh.Command) (ssh.Result, error) {
+	process := exec.CommandContext(ctx, command.Argv[0], command.Argv[1:]...)
+	process.Stdin = command.Stdin
+	output, err := process.Output()
+	return ssh.Result{Stdout: output}, err
+}
+
+func TestAnUploadByAnotherWayIsResumedToo(t *testing.T) {
+	data, digest := content(5 << 20)
+	for name, c := range map[string]struct {
+		part []byte
+		want ssh.UploadResult
+	}{
+		"nothing there": {want: ssh.UploadResult{Bytes: 5 << 20, Method: "stream"}},
+		"a part": {
+			part: data[:3<<20+7],
+			want: ssh.UploadResult{Bytes: 2 << 20, Method: "stream", Resumed: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			upload := uploadOf(data, digest, filepath.Join(t.TempDir(), "file"))
+			upload.LeavePartial = true
+			var last int64
+			upload.Progress = func(done, _ int64) { last = done }
+			if c.part != nil {
+				writeFile(t, upload.Path+".partial", string(c.part))
+			}
+			result, err := ssh.UploadBy(t.Context(), local{}, "m1", upload)
+			assert.NilError(t, err)
+			assert.Equal(t, result, c.want)
+			assert.Equal(t, last, int64(len(data)))
+			got, err := os.ReadFile(upload.Path + ".partial")
+			assert.NilError(t, err)
+			assert.Assert(t, bytes.Equal(got, data))
+		})
+	}
+}

@@ -279,8 +279,9 @@ func upgradesByPod(t *testing.T) {
 	name := submitTo(t, harbour.Provisioned, "upgrade")
 	const container, context = ".spec.containers[0]", ".spec.containers[0].securityContext"
 	soon(t, harbour.Provisioned, image+" Always 4711 true 4712",
-		"get", "pod", "-n", "kube-system", "argosy-upgrade-m1", "-o", "jsonpath={"+container+".image} {"+container+
-			".imagePullPolicy} {.spec.securityContext.fsGroup} {"+context+".privileged} {"+context+".runAsGroup}")
+		"get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "--field-selector=spec.nodeName=m1",
+		"-o", "jsonpath={range .items[*]}{"+container+".image} {"+container+
+			".imagePullPolicy} {.spec.securityContext.fsGroup} {"+context+".privileged} {"+context+".runAsGroup}{end}")
 	w := endOf(t, harbour.Provisioned, name)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))

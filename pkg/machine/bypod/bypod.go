@@ -5,14 +5,20 @@ package bypod
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -32,9 +38,14 @@ type Pods struct {
 	// PodSecurity and ContainerSecurity are a PodSecurityContext and a SecurityContext, as the documents have them. Empty ones are
 	// root, privileged.
 	PodSecurity, ContainerSecurity map[string]any
+	// Owner returns the rollout at work, such as its workflow's UID. Each rollout has pods of its own, and takes no
+	// other's away.
+	Owner func() string
 
-	mu   sync.Mutex
-	used map[string]bool
+	mu sync.Mutex
+	// used are the pods in use, by their nodes; made are those that this process made.
+	used map[string]types.UID
+	made map[types.UID]bool
 }
 
 const (
@@ -48,8 +59,25 @@ const (
 	startsWithin = 45 * time.Second
 )
 
-// name of a machine's pod.
-func name(node string) string { return "argosy-upgrade-" + node }
+// ownedBy is the annotation with a pod's owner.
+const ownedBy = "argosy.dev/rollout"
+
+// longestNode is how much of a node's name is in its pod's, which may have 253 characters.
+const longestNode = 200
+
+// name returns the name of the pod on a node, which is different for each owner.
+func (p *Pods) name(node string) string {
+	sum := sha256.Sum256([]byte(p.owner() + "\x00" + node))
+	short := strings.TrimRight(node[:min(len(node), longestNode)], ".-")
+	return "argosy-upgrade-" + short + "-" + hex.EncodeToString(sum[:5])
+}
+
+func (p *Pods) owner() string {
+	if p.Owner == nil {
+		return ""
+	}
+	return p.Owner()
+}
 
 // Connect gives the way to a machine by its node; it makes the pod, or finds it.
 func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, error) {
@@ -57,9 +85,16 @@ func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, er
 	if err != nil {
 		return nil, err
 	}
-	if err := p.ensure(ctx, wanted); err != nil {
+	uid, err := p.ensure(ctx, wanted)
+	if err != nil {
 		return nil, fmt.Errorf("reaching the machine by pod %s/%s: %w", namespace, wanted.Name, err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used == nil {
+		p.used = map[string]types.UID{}
+	}
+	p.used[node] = uid
 	return &connection{pods: p, pod: wanted.Name, node: node}, nil
 }
 
@@ -80,12 +115,6 @@ func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error)
 		if failed != nil {
 			return nil, fault.As(fault.ClassOf(err), fmt.Errorf("%w; and %w", err, failed))
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.used == nil {
-			p.used = map[string]bool{}
-		}
-		p.used[node] = true
 		return byPod, nil
 	}
 }
@@ -93,7 +122,8 @@ func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error)
 func (p *Pods) uses(node string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.used[node]
+	_, used := p.used[node]
+	return used
 }
 
 func (p *Pods) notReady(ctx context.Context, name string) bool {
@@ -111,27 +141,33 @@ func (p *Pods) notReady(ctx context.Context, name string) bool {
 
 // Release takes a machine's pod away if one was used.
 func (p *Pods) Release(ctx context.Context, node string) error {
-	if p == nil || !p.uses(node) {
+	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
+	uid, used := p.used[node]
 	delete(p.used, node)
 	p.mu.Unlock()
-	return p.Remove(ctx, node)
+	if !used {
+		return nil
+	}
+	return p.remove(ctx, p.name(node), uid)
 }
 
-// Remove takes a machine's pod away; there may be none.
-func (p *Pods) Remove(ctx context.Context, node string) error {
+// remove takes one pod away, and leaves another one that has its name.
+func (p *Pods) remove(ctx context.Context, name string, uid types.UID) error {
 	now := int64(0)
-	err := p.Client.CoreV1().Pods(namespace).Delete(ctx, name(node), metav1.DeleteOptions{GracePeriodSeconds: &now})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("removing pod %s/%s: %w", namespace, name(node), apply.Classify(err))
+	err := p.Client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{
+		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid},
+	})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("removing pod %s/%s: %w", namespace, name, apply.Classify(err))
 	}
 	return nil
 }
 
-// ensure makes a pod where none runs, and waits until it does.
-func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) error {
+// ensure makes a pod where none runs, waits until it does, and returns its UID.
+func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error) {
 	ctx, cancel := context.WithTimeout(ctx, startsWithin)
 	defer cancel()
 	pods := p.Client.CoreV1().Pods(namespace)
@@ -140,26 +176,91 @@ func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) error {
 		held, err := pods.Get(ctx, wanted.Name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
-			_, err = pods.Create(ctx, wanted, metav1.CreateOptions{FieldManager: apply.Manager})
-			if apierrors.IsAlreadyExists(err) {
-				err = nil
+			err = p.make(ctx, wanted)
+		case err != nil:
+			err = apply.Classify(err)
+		default:
+			var ready bool
+			if ready, err = p.judge(ctx, held, wanted); ready {
+				return held.UID, nil
 			}
-		case err == nil && running(held):
-			return nil
-		case err == nil && ended(held):
-			err = p.Remove(ctx, wanted.Spec.NodeName)
-		case err == nil:
 			why = waits(held)
 		}
-		if err != nil && ctx.Err() == nil && !fault.IsTransient(apply.Classify(err)) {
-			return apply.Classify(err)
+		if err != nil && ctx.Err() == nil && !fault.IsTransient(err) {
+			return "", err
 		}
 		select {
 		case <-ctx.Done():
-			return fault.As(fault.Transient, fmt.Errorf("it does not run: %s: %w", why, context.Cause(ctx)))
+			return "", fault.As(fault.Transient, fmt.Errorf("it does not run: %s: %w", why, context.Cause(ctx)))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// make creates a pod. One that exists by now is judged like one that was found.
+func (p *Pods) make(ctx context.Context, wanted *corev1.Pod) error {
+	pods := p.Client.CoreV1().Pods(namespace)
+	created, err := pods.Create(ctx, wanted, metav1.CreateOptions{FieldManager: apply.Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		return apply.Classify(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.made == nil {
+		p.made = map[types.UID]bool{}
+	}
+	p.made[created.UID] = true
+	return nil
+}
+
+// judge decides about the pod that has the name of the wanted one, from the top:
+//
+//	marked as this rollout's   as wanted, or made here   state      decision
+//	no                         -                         -          refuse: it is not ours, and stays
+//	yes                        no                        -          remove, to make it anew
+//	yes                        yes                       ended      remove, to make it anew
+//	yes                        yes                       running    use
+//	yes                        yes                       other      wait
+//
+// A pod made by this process may differ: admission webhooks change images.
+func (p *Pods) judge(ctx context.Context, held, wanted *corev1.Pod) (ready bool, err error) {
+	p.mu.Lock()
+	made := p.made[held.UID]
+	p.mu.Unlock()
+	owner, marked := held.Annotations[ownedBy]
+	switch {
+	case !made && (!marked || owner != wanted.Annotations[ownedBy] || held.Labels[drain.OwnLabel] == ""):
+		return false, fault.As(fault.Configuration, fmt.Errorf("it has that name, and is not this rollout's: it runs "+
+			"%s on node %q; nothing was run in it. Remove it, if it may go", images(held), held.Spec.NodeName))
+	case held.DeletionTimestamp != nil:
+		return false, nil
+	case ended(held) || !made && !alike(held, wanted):
+		return false, p.remove(ctx, held.Name, held.UID)
+	default:
+		return running(held), nil
+	}
+}
+
+// alike reports whether two pods run the same program of the same image on the same node.
+func alike(held, wanted *corev1.Pod) bool {
+	if len(held.Spec.Containers) != 1 {
+		return false
+	}
+	has, want := held.Spec.Containers[0], wanted.Spec.Containers[0]
+	return held.Spec.NodeName == wanted.Spec.NodeName && held.Spec.HostPID && has.Name == want.Name &&
+		has.Image == want.Image && slices.Equal(has.Command, want.Command)
+}
+
+// images lists the images of a pod, for a message.
+func images(pod *corev1.Pod) string {
+	var all []string
+	for _, c := range pod.Spec.Containers {
+		all = append(all, strconv.Quote(c.Image))
+	}
+	return strings.Join(all, ", ")
 }
 
 func running(pod *corev1.Pod) bool {
@@ -185,7 +286,10 @@ func waits(pod *corev1.Pod) string {
 func (p *Pods) pod(node string) (*corev1.Pod, error) {
 	yes := true
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name(node), Namespace: namespace, Labels: map[string]string{drain.OwnLabel: "true"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.name(node), Namespace: namespace, Labels: map[string]string{drain.OwnLabel: "true"},
+			Annotations: map[string]string{ownedBy: p.owner()},
+		},
 		Spec: corev1.PodSpec{
 			NodeName: node, HostPID: true, HostNetwork: true, RestartPolicy: corev1.RestartPolicyAlways,
 			PriorityClassName: "system-node-critical", AutomountServiceAccountToken: new(bool),

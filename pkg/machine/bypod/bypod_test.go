@@ -3,12 +3,16 @@ package bypod_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes/fake"
 	ktesting "k8s.io/client-go/testing"
 
@@ -25,8 +29,11 @@ func cluster(ready corev1.ConditionStatus) (*fake.Clientset, *bypod.Pods) {
 	client := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{
 		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}},
 	}})
+	made := 0
 	client.PrependReactor("create", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
 		pod := action.(ktesting.CreateAction).GetObject().(*corev1.Pod)
+		made++
+		pod.UID = types.UID(fmt.Sprintf("uid-%d", made))
 		pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 		}}}
@@ -100,4 +107,132 @@ func TestNoPodIsMadeWhereItWouldNotHelp(t *testing.T) {
 func TestWhoHasNoPodsHasNoneToRelease(t *testing.T) {
 	var pods *bypod.Pods
 	assert.NilError(t, pods.Release(t.Context(), "n1"))
+}
+
+// rollout is the pods of one rollout in a cluster of fake clients, as one process has them.
+func rollout(client *fake.Clientset, owner string) *bypod.Pods {
+	return &bypod.Pods{Client: client, Image: "registry.example.com/argosy:v1", Owner: func() string { return owner }}
+}
+
+// names lists the pods, each with its image.
+func names(t *testing.T, client *fake.Clientset) map[string]string {
+	t.Helper()
+	list, err := client.CoreV1().Pods("kube-system").List(t.Context(), metav1.ListOptions{})
+	assert.NilError(t, err)
+	all := map[string]string{}
+	for _, pod := range list.Items {
+		all[pod.Name] = pod.Spec.Containers[0].Image
+	}
+	return all
+}
+
+func TestEachRolloutHasItsOwnPodAndTakesNoOthersAway(t *testing.T) {
+	client, _ := cluster(corev1.ConditionTrue)
+	first, second := rollout(client, "workflow-1"), rollout(client, "workflow-2")
+	for _, pods := range []*bypod.Pods{first, second} {
+		_, err := pods.InPlaceOf(by(errUnreachable), "n1")(t.Context())
+		assert.NilError(t, err)
+	}
+	assert.Equal(t, len(names(t, client)), 2)
+	assert.NilError(t, first.Release(t.Context(), "n1"))
+	assert.NilError(t, first.Release(t.Context(), "n1"), "there is none any more")
+	assert.Equal(t, len(names(t, client)), 1)
+	_, err := second.InPlaceOf(by(errUnreachable), "n1")(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, len(creations(client)), 2, "the second's own pod was taken away")
+}
+
+func creations(client *fake.Clientset) (all []ktesting.Action) {
+	for _, action := range client.Actions() {
+		if action.Matches("create", "pods") {
+			all = append(all, action)
+		}
+	}
+	return all
+}
+
+func TestAPodThatHasTheNameIsUsedOnlyWhenItIsTheRolloutsOwn(t *testing.T) {
+	for name, test := range map[string]struct {
+		change  func(*corev1.Pod)
+		refused bool
+		created int // once more than the first time
+	}{
+		"its own, of an earlier process": {change: func(*corev1.Pod) {}},
+		"of nobody":                      {refused: true, change: func(p *corev1.Pod) { p.Annotations = nil }},
+		"without the label":              {refused: true, change: func(p *corev1.Pod) { p.Labels = nil }},
+		"of another rollout": {refused: true, change: func(p *corev1.Pod) {
+			p.Annotations["argosy.dev/rollout"] = "w2"
+		}},
+		"its own, with an image that was wanted before": {created: 1, change: func(p *corev1.Pod) {
+			p.Spec.Containers[0].Image = "registry.example.com/argosy:v0"
+		}},
+		"its own, on another node": {created: 1, change: func(p *corev1.Pod) { p.Spec.NodeName = "n2" }},
+		"its own, with another program": {created: 1, change: func(p *corev1.Pod) {
+			p.Spec.Containers[0].Command = []string{"sleep"}
+		}},
+		"its own, which has ended": {created: 1, change: func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, _ := cluster(corev1.ConditionTrue)
+			_, err := rollout(client, "w1").InPlaceOf(by(errUnreachable), "n1")(t.Context())
+			assert.NilError(t, err)
+			pod := podOf(t, client)
+			test.change(pod)
+			_, err = client.CoreV1().Pods("kube-system").Update(t.Context(), pod, metav1.UpdateOptions{})
+			assert.NilError(t, err)
+
+			pods := rollout(client, "w1")
+			_, err = pods.Connect(t.Context(), "n1")
+			assert.Equal(t, len(creations(client)), 1+test.created)
+			if !test.refused {
+				assert.NilError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, "is not this rollout's")
+			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.NilError(t, pods.Release(t.Context(), "n1"))
+			assert.Assert(t, podOf(t, client) != nil, "it was taken away")
+		})
+	}
+}
+
+func TestAPodWhoseImageAWebhookChangesIsUsed(t *testing.T) {
+	client, _ := cluster(corev1.ConditionTrue)
+	client.PrependReactor("create", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
+		pod := action.(ktesting.CreateAction).GetObject().(*corev1.Pod)
+		pod.Spec.Containers[0].Image = "mirror.example.com/argosy:v1"
+		return false, nil, nil
+	})
+	_, err := rollout(client, "w1").Connect(t.Context(), "n1")
+	assert.NilError(t, err)
+	assert.Equal(t, len(creations(client)), 1)
+}
+
+func TestAPodIsRemovedByItsUID(t *testing.T) {
+	client, _ := cluster(corev1.ConditionTrue)
+	pods := rollout(client, "w1")
+	_, err := pods.Connect(t.Context(), "n1")
+	assert.NilError(t, err)
+	uid := podOf(t, client).UID
+	assert.Assert(t, uid != "")
+	assert.NilError(t, pods.Release(t.Context(), "n1"))
+	for _, action := range client.Actions() {
+		if deletion, ok := action.(ktesting.DeleteAction); ok && action.Matches("delete", "pods") {
+			assert.Equal(t, *deletion.GetDeleteOptions().Preconditions.UID, uid)
+			return
+		}
+	}
+	t.Fatal("it was not removed")
+}
+
+func TestTheNameOfAPodIsOneWhateverTheNodeIs(t *testing.T) {
+	client, _ := cluster(corev1.ConditionTrue)
+	for _, node := range []string{"n1", strings.Repeat("long.", 50) + "abc", strings.Repeat("long.", 50) + "abd"} {
+		_, err := rollout(client, "w1").Connect(t.Context(), node)
+		assert.NilError(t, err)
+	}
+	assert.Equal(t, len(names(t, client)), 3)
+	for name := range names(t, client) {
+		assert.Equal(t, len(validation.IsDNS1123Subdomain(name)), 0, name)
+	}
 }

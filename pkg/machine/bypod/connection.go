@@ -66,11 +66,10 @@ type stopping struct {
 }
 
 func (s stopping) Write(p []byte) (int, error) {
-	n, err := s.to.Write(p)
-	if err != nil {
+	if _, err := s.to.Write(p); err != nil {
 		s.stop(err)
 	}
-	return n, err
+	return len(p), nil // client-go would log the error as one of its own
 }
 
 // explain gives errors the types that package ssh has.
@@ -94,51 +93,7 @@ func (c *connection) explain(ctx context.Context, command ssh.Command, result *s
 	return fault.As(fault.Transient, fmt.Errorf("running a command by pod %s on node %s: %w", c.pod, c.node, err))
 }
 
-// receiveScript takes a file from its standard input, under the name by which it is followed or put in place.
-// Arguments: path, mode of its folder.
-const receiveScript = `set -e
-umask 077
-dir=$(dirname -- "$1")
-[ -d "$dir" ] || { mkdir -p -- "$dir"; chmod "$2" -- "$dir"; }
-rm -f -- "$1.partial"
-cat >"$1.partial"
-`
-
-// Upload implements machine.Connection. It always begins at the start, and ends with the partial file, as all that Argosy
-// brings by this way is followed or put in place there.
+// Upload implements machine.Connection. What an earlier upload left on the machine is not sent again.
 func (c *connection) Upload(ctx context.Context, upload ssh.Upload) (ssh.UploadResult, error) {
-	if !upload.LeavePartial {
-		return ssh.UploadResult{}, fault.As(fault.Permanent, fmt.Errorf("bringing %q by pod: only files that are followed can be", upload.Path))
-	}
-	source, err := upload.Source(0)
-	if err != nil {
-		return ssh.UploadResult{}, fmt.Errorf("reading what is to be brought to %q: %w", upload.Path, err)
-	}
-	defer source.Close()
-	mode := upload.DirMode
-	if mode == 0 {
-		mode = 0o755
-	}
-	counted := &counter{reader: source, total: upload.Size, progress: upload.Progress}
-	_, err = c.Run(ctx, ssh.Command{Argv: []string{"/bin/sh", "-c", receiveScript, "sh", upload.Path, fmt.Sprintf("%04o", mode)}, Stdin: counted})
-	if err != nil {
-		return ssh.UploadResult{Bytes: counted.done}, fmt.Errorf("bringing %q by pod: %w", upload.Path, err)
-	}
-	return ssh.UploadResult{Bytes: counted.done, Method: "exec"}, nil
-}
-
-// counter tells how much has been read.
-type counter struct {
-	reader      io.Reader
-	done, total int64
-	progress    func(done, total int64)
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.reader.Read(p)
-	c.done += int64(n)
-	if c.progress != nil && n > 0 {
-		c.progress(c.done, c.total)
-	}
-	return n, err
+	return ssh.UploadBy(ctx, c, fmt.Sprintf("node %s by pod %s", c.node, c.pod), upload)
 }
