@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -59,11 +60,31 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("refusing entry %q of the bundle: %s", e.Entry, e.Why)
 }
 
+// WriteError is a file that could not be written: the fault of the disk and not of the archive.
+type WriteError struct {
+	// Entry is the name as the archive has it.
+	Entry string
+	Err   error
+}
+
+func (e *WriteError) Error() string { return fmt.Sprintf("unpacking %q: %v", e.Entry, e.Err) }
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// Hooks are called while an archive is unpacked. Each may be nil.
+type Hooks struct {
+	// Before is called before each file is made, by its path beneath the folder. Its error takes the file's place.
+	Before func(name string) error
+	// Failed is called as soon as a file could not be written, so that a read of the archive that waits for more of it
+	// can be ended.
+	Failed func(error)
+}
+
 // Unpack writes the archive that r carries into the folder dir, which must exist and should be empty, and returns what it
 // wrote, in the archive's order. Nothing is written outside dir: an entry that tries is refused with a *RefusedError, as
-// are device nodes and names that come twice. The compressed stream is read to its end. Whoever needs its digest hashes
+// are device nodes and names that come twice. A link becomes a hard link to the file of the archive that it leads to, and
+// is among what is returned; one that leads to anything else is refused. The compressed stream is read to its end. Whoever needs its digest hashes
 // r; until that is compared, nothing in dir may be executed.
-func Unpack(ctx context.Context, r io.Reader, format Format, dir string) ([]File, error) {
+func Unpack(ctx context.Context, r io.Reader, format Format, dir string, hooks ...Hooks) ([]File, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening folder %q to unpack into: %w", dir, err)
@@ -82,8 +103,12 @@ func Unpack(ctx context.Context, r io.Reader, format Format, dir string) ([]File
 	// It must have ended before the decompressor beneath it is closed.
 	defer plainAhead.Close()
 
-	u := &unpacking{root: root, seen: map[string]bool{}}
+	u := &unpacking{root: root, seen: map[string]bool{}, hooks: hooks}
 	if err := u.entries(ctx, tar.NewReader(plainAhead)); err != nil {
+		var disk *WriteError
+		if errors.As(err, &disk) {
+			u.failed(err)
+		}
 		return nil, err
 	}
 	// What follows the end mark is padding; reading it makes the decompressor check the stream's own checksum.
@@ -93,7 +118,10 @@ func Unpack(ctx context.Context, r io.Reader, format Format, dir string) ([]File
 	if _, err := io.Copy(io.Discard, ahead); err != nil {
 		return nil, fmt.Errorf("reading the end of the bundle: %w", err)
 	}
-	return u.files, u.checkLinks()
+	if err := u.makeLinks(); err != nil {
+		return nil, err
+	}
+	return u.files, nil
 }
 
 func decompress(r io.Reader, format Format) (io.Reader, func(), error) {
@@ -118,9 +146,34 @@ type unpacking struct {
 	root  *os.Root
 	seen  map[string]bool
 	files []File
-	links []string
+	links []symlink
 	size  int64
 	buf   []byte
+	hooks []Hooks
+}
+
+// symlink is a symbolic link of the archive; target is a path beneath the folder.
+type symlink struct{ name, target string }
+
+func (u *unpacking) failed(err error) {
+	for _, hooks := range u.hooks {
+		if hooks.Failed != nil {
+			hooks.Failed(err)
+		}
+	}
+}
+
+// before announces a file, and returns why it must not be made.
+func (u *unpacking) before(header *tar.Header, name string) error {
+	for _, hooks := range u.hooks {
+		if hooks.Before == nil {
+			continue
+		}
+		if err := hooks.Before(name); err != nil {
+			return u.writing(header, err)
+		}
+	}
+	return nil
 }
 
 func (u *unpacking) entries(ctx context.Context, archive *tar.Reader) error {
@@ -160,8 +213,14 @@ func (u *unpacking) entry(header *tar.Header, content io.Reader) error {
 		return &RefusedError{header.Name, "it is in the archive twice"}
 	}
 	u.seen[name] = true
+	if slices.ContainsFunc(u.links, func(link symlink) bool { return strings.HasPrefix(name, link.name+"/") }) {
+		return &RefusedError{header.Name, "it leads through a link"}
+	}
 	if u.size += header.Size; header.Size < 0 || u.size > maxUnpackedSize {
 		return &RefusedError{header.Name, fmt.Sprintf("the archive unpacks to more than %d bytes", int64(maxUnpackedSize))}
+	}
+	if err := u.before(header, name); err != nil {
+		return err
 	}
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return u.writing(header, err)
@@ -201,7 +260,11 @@ func (u *unpacking) file(header *tar.Header, name string, content io.Reader) err
 	}
 	defer file.Close()
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(io.MultiWriter(file, sum), onlyReader{content}, u.buf); err != nil {
+	disk := &diskWriter{file: file}
+	if _, err := io.CopyBuffer(io.MultiWriter(disk, sum), onlyReader{content}, u.buf); err != nil {
+		if disk.err != nil {
+			return u.writing(header, disk.err)
+		}
 		return fmt.Errorf("unpacking %q: %w", header.Name, err)
 	}
 	info, err := file.Stat()
@@ -209,7 +272,7 @@ func (u *unpacking) file(header *tar.Header, name string, content io.Reader) err
 		return fmt.Errorf("reading the size of %q: %w", header.Name, err)
 	}
 	if err := file.Close(); err != nil {
-		return fmt.Errorf("unpacking %q: %w", header.Name, err)
+		return u.writing(header, err)
 	}
 	u.files = append(u.files, fileOf(name, info, hex.EncodeToString(sum.Sum(nil))))
 	return nil
@@ -220,10 +283,8 @@ func (u *unpacking) symlink(header *tar.Header, name string) error {
 	if target == "" || path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
 		return &RefusedError{header.Name, fmt.Sprintf("it links to %q, outside of the folder", target)}
 	}
-	if err := u.root.Symlink(target, name); err != nil {
-		return u.writing(header, err)
-	}
-	u.links = append(u.links, name)
+	// It is made when the file is there that it leads to, which may come later.
+	u.links = append(u.links, symlink{name, path.Join(path.Dir(name), target)})
 	return nil
 }
 
@@ -232,18 +293,45 @@ func (u *unpacking) link(header *tar.Header, name string) error {
 	if err != nil {
 		return &RefusedError{header.Name, fmt.Sprintf("it links to %q, outside of the folder", header.Linkname)}
 	}
+	return u.linkTo(header, name, target)
+}
+
+// linkTo gives a file of the archive a second name.
+func (u *unpacking) linkTo(header *tar.Header, name, target string) error {
+	at := slices.IndexFunc(u.files, func(file File) bool { return file.Path == target })
+	if at < 0 {
+		return &RefusedError{header.Name, fmt.Sprintf("it links to %q, which is no file of the archive", header.Linkname)}
+	}
 	if err := u.root.Link(target, name); err != nil {
 		return u.writing(header, err)
 	}
+	linked := u.files[at]
+	linked.Path = name
+	u.files = append(u.files, linked)
 	return nil
 }
 
-// checkLinks resolves every symbolic link once all entries are there: links that lead through other links can leave the
-// folder although each looks harmless by itself.
-func (u *unpacking) checkLinks() error {
-	for _, name := range u.links {
-		if _, err := u.root.Stat(name); err != nil {
-			return &RefusedError{name, fmt.Sprintf("its link leads nowhere or out of the folder: %v", err)}
+// makeLinks makes the symbolic links of the archive, as hard links: a file that is installed from one is then the file
+// itself. They may lead through each other.
+func (u *unpacking) makeLinks() error {
+	targets := map[string]string{}
+	for _, link := range u.links {
+		targets[link.name] = link.target
+	}
+	for _, link := range u.links {
+		target := link.target
+		for range len(u.links) {
+			if next, leads := targets[target]; leads {
+				target = next
+			}
+		}
+		header := &tar.Header{Name: link.name, Linkname: link.target}
+		err := u.before(header, link.name)
+		if err == nil {
+			err = u.linkTo(header, link.name, target)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -257,7 +345,21 @@ func (u *unpacking) writing(header *tar.Header, err error) error {
 	if strings.Contains(err.Error(), "path escapes from parent") {
 		return &RefusedError{header.Name, "it leads out of the folder through a link"}
 	}
-	return fmt.Errorf("unpacking %q: %w", header.Name, err)
+	return &WriteError{header.Name, err}
+}
+
+// diskWriter remembers why writing failed, to tell it from a failure to read the archive.
+type diskWriter struct {
+	file io.Writer
+	err  error
+}
+
+func (w *diskWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // onlyReader hides WriteTo, so that io.CopyBuffer uses our large buffer.
