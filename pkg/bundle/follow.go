@@ -72,8 +72,10 @@ func (f *Follower) read(p []byte) (int, error) {
 	if f.Size > 0 && f.offset >= f.Size {
 		return 0, io.EOF
 	}
-	if f.file == nil && !f.open() {
-		return 0, nil
+	if f.file == nil {
+		if err := f.open(); err != nil || f.file == nil {
+			return 0, err
+		}
 	}
 	n, err := f.file.Read(p)
 	if n > 0 {
@@ -87,14 +89,20 @@ func (f *Follower) read(p []byte) (int, error) {
 	return 0, f.atEnd()
 }
 
-func (f *Follower) open() bool {
+// open opens the file, if there is one yet.
+func (f *Follower) open() error {
 	for _, name := range []string{f.Final, f.Partial} {
-		if file, err := os.Open(name); err == nil {
+		file, err := os.Open(name)
+		if err == nil {
 			f.file = file
-			return true
+			return nil
+		}
+		// A disk that fails is nothing to wait for.
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading %q: %w", name, err)
 		}
 	}
-	return false
+	return nil
 }
 
 // atEnd decides, with all there is read, whether more will come (nil), nothing (io.EOF), or everything again.

@@ -74,16 +74,17 @@ func (e *WriteError) Unwrap() error { return e.Err }
 type Hooks struct {
 	// Before is called before each file is made, by its path beneath the folder. Its error takes the file's place.
 	Before func(name string) error
-	// Failed is called as soon as a file could not be written, so that a read of the archive that waits for more of it
-	// can be ended.
+	// Failed is called as soon as a file could not be written, so that a read of the archive that waits for more of
+	// it can be ended.
 	Failed func(error)
 }
 
-// Unpack writes the archive that r carries into the folder dir, which must exist and should be empty, and returns what it
-// wrote, in the archive's order. Nothing is written outside dir: an entry that tries is refused with a *RefusedError, as
-// are device nodes and names that come twice. A link becomes a hard link to the file of the archive that it leads to, and
-// is among what is returned; one that leads to anything else is refused. The compressed stream is read to its end. Whoever needs its digest hashes
-// r; until that is compared, nothing in dir may be executed.
+// Unpack writes the archive that r carries into the folder dir, which must exist and should be empty, and returns
+// what it wrote, in the archive's order. Nothing is written outside dir: an entry that tries is refused with a
+// *RefusedError, as are device nodes and names that come twice. A link becomes a hard link to the file of the
+// archive that it leads to, and is among what is returned; one that leads to anything else is refused. The
+// compressed stream is read to its end. Whoever needs its digest hashes r; until that is compared, nothing in dir
+// may be executed.
 func Unpack(ctx context.Context, r io.Reader, format Format, dir string, hooks ...Hooks) ([]File, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -260,7 +261,7 @@ func (u *unpacking) file(header *tar.Header, name string, content io.Reader) err
 	}
 	defer file.Close()
 	sum := sha256.New()
-	disk := &diskWriter{file: file}
+	disk := &diskWriter{file: file, fd: int(file.Fd())}
 	if _, err := io.CopyBuffer(io.MultiWriter(disk, sum), onlyReader{content}, u.buf); err != nil {
 		if disk.err != nil {
 			return u.writing(header, disk.err)
@@ -300,7 +301,8 @@ func (u *unpacking) link(header *tar.Header, name string) error {
 func (u *unpacking) linkTo(header *tar.Header, name, target string) error {
 	at := slices.IndexFunc(u.files, func(file File) bool { return file.Path == target })
 	if at < 0 {
-		return &RefusedError{header.Name, fmt.Sprintf("it links to %q, which is no file of the archive", header.Linkname)}
+		why := fmt.Sprintf("it links to %q, which is no file of the archive", header.Linkname)
+		return &RefusedError{header.Name, why}
 	}
 	if err := u.root.Link(target, name); err != nil {
 		return u.writing(header, err)
@@ -311,8 +313,8 @@ func (u *unpacking) linkTo(header *tar.Header, name, target string) error {
 	return nil
 }
 
-// makeLinks makes the symbolic links of the archive, as hard links: a file that is installed from one is then the file
-// itself. They may lead through each other.
+// makeLinks makes the symbolic links of the archive, as hard links: a file that is installed from one is then the
+// file itself. They may lead through each other.
 func (u *unpacking) makeLinks() error {
 	targets := map[string]string{}
 	for _, link := range u.links {
@@ -351,13 +353,24 @@ func (u *unpacking) writing(header *tar.Header, err error) error {
 // diskWriter remembers why writing failed, to tell it from a failure to read the archive.
 type diskWriter struct {
 	file io.Writer
-	err  error
+	fd   int
+	// written and begun are how many bytes were written, and for how many of them the disk was set to work.
+	written, begun int64
+	err            error
 }
+
+// writeback is after how many bytes the disk is set to work: a bundle is on the disk before it is used, and so most
+// of it is there when the last byte has arrived.
+const writeback = 8 << 20
 
 func (w *diskWriter) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
 	if err != nil {
 		w.err = err
+	}
+	if w.written += int64(n); w.written-w.begun >= writeback {
+		beginWriteback(w.fd, w.begun, w.written-w.begun)
+		w.begun = w.written
 	}
 	return n, err
 }

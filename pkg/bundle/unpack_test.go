@@ -105,11 +105,7 @@ func TestAnArchiveThatTriesToLeaveItsFolderIsRefused(t *testing.T) {
 		"a link outside":                   {[]tar.Header{link("release/up", "../../x")}, "release/up"},
 		"a link with an empty target":      {[]tar.Header{link("release/up", "")}, "release/up"},
 		"a link that leads nowhere":        {[]tar.Header{link("release/up", "missing")}, "release/up"},
-		"links that only together go out":  {[]tar.Header{{Name: "a/b/c/file"}, {Name: "d/file"}, link("a/b/c/one", "../../../d"), link("a/b/c/two", "one/../../outside")}, "a/b/c/one"},
 		"a file through a link that swaps": {[]tar.Header{{Name: "d/file"}, link("l", "d"), {Name: "l/file"}}, "l/file"},
-		"a link to a folder":               {[]tar.Header{{Name: "d/file"}, link("l", "d")}, "l"},
-		"links that lead in a circle":      {[]tar.Header{link("a", "b"), link("b", "a")}, "a"},
-		"a hard link to what comes later":  {[]tar.Header{{Name: "a", Typeflag: tar.TypeLink, Linkname: "b"}, {Name: "b"}}, "a"},
 		"a hard link outside":              {[]tar.Header{{Name: "release/passwd", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}}, "release/passwd"},
 		"a hard link upwards":              {[]tar.Header{{Name: "release/passwd", Typeflag: tar.TypeLink, Linkname: "../../etc/passwd"}}, "release/passwd"},
 		"a character device":               {[]tar.Header{{Name: "release/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}}, "release/null"},
@@ -117,6 +113,15 @@ func TestAnArchiveThatTriesToLeaveItsFolderIsRefused(t *testing.T) {
 		"a named pipe":                     {[]tar.Header{{Name: "release/pipe", Typeflag: tar.TypeFifo}}, "release/pipe"},
 		"the same name twice":              {[]tar.Header{{Name: "release/kubelet"}, {Name: "./release/kubelet"}}, "./release/kubelet"},
 		"a link over a file":               {[]tar.Header{{Name: "release/kubelet"}, link("release/kubelet", "x")}, "release/kubelet"},
+		"a link to a folder":               {[]tar.Header{{Name: "d/file"}, link("l", "d")}, "l"},
+		"links that lead in a circle":      {[]tar.Header{link("a", "b"), link("b", "a")}, "a"},
+		"links that only together go out": {[]tar.Header{
+			{Name: "a/b/c/file"}, {Name: "d/file"},
+			link("a/b/c/one", "../../../d"), link("a/b/c/two", "one/../../outside"),
+		}, "a/b/c/one"},
+		"a hard link to what comes later": {[]tar.Header{
+			{Name: "a", Typeflag: tar.TypeLink, Linkname: "b"}, {Name: "b"},
+		}, "a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer := t.TempDir()

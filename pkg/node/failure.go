@@ -47,6 +47,10 @@ func explain(phase string, err error) *spec.Error {
 		e.Command = command.Command.String()
 		e.Tail = command.Tail(tailLines)
 	}
+	var disk *host.DiskError
+	if errors.As(err, &disk) {
+		e.Hint = disk.Hint()
+	}
 	var failure *Failure
 	if errors.As(err, &failure) {
 		e.Problems, e.Hint = failure.Problems, failure.Hint

@@ -48,11 +48,11 @@ func (h *Host) MkdirAll(name string, mode fs.FileMode) error {
 	}
 	if len(made) > 0 {
 		if err := h.Changing(OpMkdir, name); err != nil {
-			return fmt.Errorf("making folder %q: %w", name, err)
+			return h.Explain(name, fmt.Errorf("making folder %q: %w", name, err))
 		}
 	}
 	if err := os.MkdirAll(h.Path(name), mode); err != nil {
-		return fmt.Errorf("making folder %q: %w", name, err)
+		return h.Explain(name, fmt.Errorf("making folder %q: %w", name, err))
 	}
 	h.folders.add(made...)
 	return nil
@@ -84,7 +84,7 @@ func (h *Host) writeFile(name string, content []byte, mode fs.FileMode, durable 
 	temp := TempName(path)
 	if err := h.prepare(name, temp, content, mode, durable); err != nil {
 		_ = os.Remove(temp)
-		return false, fmt.Errorf("writing %q: %w", name, err)
+		return false, h.Explain(name, fmt.Errorf("writing %q: %w", name, err))
 	}
 	return true, h.rename(temp, name, durable)
 }
@@ -117,7 +117,7 @@ func (h *Host) rename(temp, name string, durable bool) error {
 	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return fmt.Errorf("naming %q: %w", name, err)
+		return h.Explain(name, fmt.Errorf("naming %q: %w", name, err))
 	}
 	if durable {
 		h.folders.add(filepath.Dir(name))
@@ -132,7 +132,7 @@ func (h *Host) Rename(from, to string) error {
 		err = os.Rename(h.Path(from), h.Path(to))
 	}
 	if err != nil {
-		return fmt.Errorf("renaming %q to %q: %w", from, to, err)
+		return h.Explain(to, fmt.Errorf("renaming %q to %q: %w", from, to, err))
 	}
 	h.folders.add(filepath.Dir(from), filepath.Dir(to))
 	return nil
@@ -158,7 +158,7 @@ func (h *Host) RemoveOne(name string) error {
 		err = os.Remove(h.Path(name))
 	}
 	if err != nil {
-		return fmt.Errorf("removing %q: %w", name, err)
+		return h.Explain(name, fmt.Errorf("removing %q: %w", name, err))
 	}
 	h.folders.add(filepath.Dir(name))
 	return nil
@@ -174,7 +174,7 @@ func (h *Host) RemoveAll(name string) error {
 		err = os.RemoveAll(h.Path(name))
 	}
 	if err != nil {
-		return fmt.Errorf("removing %q: %w", name, err)
+		return h.Explain(name, fmt.Errorf("removing %q: %w", name, err))
 	}
 	h.folders.add(filepath.Dir(name))
 	return nil
@@ -196,7 +196,7 @@ func (h *Host) Link(target, name string) error {
 		err = os.Symlink(target, temp)
 	}
 	if err != nil {
-		return fmt.Errorf("linking %q: %w", name, err)
+		return h.Explain(name, fmt.Errorf("linking %q: %w", name, err))
 	}
 	return h.rename(temp, name, true)
 }

@@ -23,7 +23,7 @@ func (h *Host) Replace(from, to string) error {
 	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return fmt.Errorf("linking %q to %q: %w", to, from, err)
+		return h.Explain(to, fmt.Errorf("linking %q to %q: %w", to, from, err))
 	}
 	err = h.rename(temp, to, true)
 	// Renaming one name of a file onto another of the same file does nothing at all.

@@ -80,7 +80,7 @@ func (h *Host) Sync(names ...string) error {
 			err = errors.Join(err, file.Close())
 		}
 		if err != nil {
-			return fmt.Errorf("syncing %q: %w", name, err)
+			return h.Explain(name, fmt.Errorf("syncing %q: %w", name, err))
 		}
 	}
 	return nil

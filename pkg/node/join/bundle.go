@@ -76,24 +76,22 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	began := time.Now()
 	files, err := receive(ctx, c, unpacked)
 	if err != nil {
-		return "", fmt.Errorf("receiving bundle %q: %w", j.Bundle.Name, err)
+		return "", fmt.Errorf("receiving bundle %q: %w", j.Bundle.Name, c.Host.Explain(unpacked, err))
 	}
-	manifest := &bundle.Manifest{SHA256: j.Bundle.SHA256, Files: files, BootID: bootID(c.Host)}
-	if manifest.Versions, err = inspectBundle(ctx, c, temp); err != nil {
+	// While the disk is busy with them, the programs in it are asked for their versions.
+	synced := make(chan error, 1)
+	go func() { synced <- syncFileSystem(temp) }()
+	manifest := &bundle.Manifest{SHA256: j.Bundle.SHA256, Files: files, BootID: bootID(c.Host), Synced: true}
+	manifest.Versions, err = inspectBundle(ctx, c, temp)
+	if failed := <-synced; failed != nil {
+		return "", fmt.Errorf("syncing bundle %q: %w", j.Bundle.Name, c.Host.Explain(unpacked, failed))
+	}
+	if err != nil {
 		return "", fmt.Errorf("examining bundle %q: %w", j.Bundle.Name, err)
 	}
-	if err := writeManifest(c.Host, unpacked, manifest); err != nil {
+	if err := nameBundle(c.Host, unpacked, bundleDir(j), manifest); err != nil {
 		return "", err
 	}
-	dir := bundleDir(j)
-	if err := c.Host.RemoveAll(dir); err != nil {
-		return "", fmt.Errorf("replacing bundle folder %q: %w", dir, err)
-	}
-	if err := c.Host.Rename(unpacked, dir); err != nil {
-		return "", fmt.Errorf("naming bundle folder %q: %w", dir, err)
-	}
-	settled := settle(c, dir)
-	c.Defer(settled)
 	if err := checkSkipped(ctx, c); err != nil {
 		return "", err
 	}
@@ -106,7 +104,7 @@ func receive(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 		if err := errors.Join(c.Host.RemoveAll(temp), c.Host.MkdirAll(temp, 0o755)); err != nil {
 			return nil, fmt.Errorf("emptying %q: %w", temp, err)
 		}
-		files, err := attempt(ctx, c, c.Host.Path(temp))
+		files, err := attempt(ctx, c, temp)
 		if !errors.Is(err, bundle.ErrRestarted) {
 			return files, err
 		}
@@ -139,7 +137,13 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stall)
 	defer follower.Close()
 	c.Say("receiving %s", wanted.Name)
-	files, err := bundle.Receive(ctx, node.Counted(c, follower, wanted.Size, ""), format, wanted.SHA256, temp)
+	hooks := bundle.Hooks{
+		Before: func(name string) error { return c.Host.Changing(host.OpWrite, filepath.Join(temp, name)) },
+		// The follower may wait for more of the archive.
+		Failed: cancel,
+	}
+	files, err := bundle.Receive(ctx, node.Counted(c, follower, wanted.Size, ""), format, wanted.SHA256,
+		c.Host.Path(temp), hooks)
 
 	var mismatch *bundle.DigestError
 	if errors.As(err, &mismatch) {
@@ -246,23 +250,26 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 	return versions, nil
 }
 
-// settle begins to make the unpacked files safe against the loss of power, which on a slow disk takes seconds, and
-// gives the rest of that work: to wait for it and to note it. Until then, the manifest says that the files are to
-// be checked by content if the machine was booted since.
-func settle(c *node.Context, dir string) func() {
-	synced := make(chan error, 1)
-	go func() { synced <- syncFileSystem(c.Host.Path(dir)) }()
-	return func() {
-		err := <-synced
-		if err == nil {
-			err = noteSynced(c.Host, dir)
-		}
-		if err != nil {
-			fmt.Fprintf(c.Log, "making bundle %q safe: %v\n", dir, err)
-		}
+// nameBundle gives an unpacked bundle, which is on the disk, its manifest and its name.
+func nameBundle(h *host.Host, unpacked, dir string, manifest *bundle.Manifest) error {
+	data, err := manifest.Encode()
+	if err != nil {
+		return err
 	}
+	if _, err := h.WriteFile(filepath.Join(unpacked, bundle.CompleteFile), data, 0o644); err != nil {
+		return err
+	}
+	if err := errors.Join(h.SyncFolders(), h.RemoveAll(dir)); err != nil {
+		return fmt.Errorf("replacing bundle folder %q: %w", dir, err)
+	}
+	if err := h.Rename(unpacked, dir); err != nil {
+		return fmt.Errorf("naming bundle folder %q: %w", dir, err)
+	}
+	return nil
 }
 
+// syncFileSystem has all of the file system on the disk that holds the folder. For some twenty files that were just
+// written that is one journal commit, where a sync of each would be as many.
 func syncFileSystem(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {
@@ -270,24 +277,6 @@ func syncFileSystem(path string) error {
 	}
 	defer folder.Close()
 	return unix.Syncfs(int(folder.Fd()))
-}
-
-func noteSynced(h *host.Host, dir string) error {
-	manifest, err := bundle.ReadManifest(h.Path(dir))
-	if err != nil {
-		return err
-	}
-	manifest.Synced = true
-	return writeManifest(h, dir, manifest)
-}
-
-func writeManifest(h *host.Host, dir string, manifest *bundle.Manifest) error {
-	data, err := manifest.Encode()
-	if err != nil {
-		return err
-	}
-	_, err = h.WriteFile(filepath.Join(dir, bundle.CompleteFile), data, 0o644)
-	return err
 }
 
 func bootID(h *host.Host) string { return h.ReadLine("/proc/sys/kernel/random/boot_id") }

@@ -168,7 +168,7 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 		Log:  c.Log,
 	})
 	if err == nil {
-		return nil
+		return syncKubeadm(c.Host, caPath(j))
 	}
 	if clean := stopBootstrap(ctx, c); clean != nil {
 		fmt.Fprintln(c.Log, clean)

@@ -190,6 +190,9 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 	if err != nil {
 		return false, fault.As(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w", err))
 	}
+	if err := syncKubeadm(c.Host, caPath(c.Operation.Join)); err != nil {
+		return false, err
+	}
 	return !c.Host.Holds(layout.KubeletConfig, before), nil
 }
 

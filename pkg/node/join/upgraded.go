@@ -129,6 +129,9 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	if err != nil {
 		return fault.As(classOf(err), fmt.Errorf("upgrading the node's configuration: %w", err))
 	}
+	if err := syncKubeadm(c.Host, caPath(j)); err != nil {
+		return err
+	}
 	if wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c)); !same {
 		if _, err := c.Host.WriteFile(layout.KubeletFlags, wanted, 0o644); err != nil {
 			return err

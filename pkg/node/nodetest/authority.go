@@ -6,12 +6,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"testing"
 	"time"
 
@@ -84,4 +86,18 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 
 func inPEM(der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// Server is the configuration of a server that listens at this address and whose certificate the authority has
+// signed.
+func (a *Authority) Server(t *testing.T, address string) *tls.Config {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "kube-apiserver"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(address)},
+	}
+	certificate := tls.Certificate{Certificate: [][]byte{a.sign(t, template, key)}, PrivateKey: key}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}}
 }

@@ -55,7 +55,8 @@ type machine struct {
 	join  *spec.Join
 	// containerd is the version that the machine joins with; empty for 2.0.1.
 	containerd string
-	// logins are the operation's secrets.
+	// token and logins are the operation's secrets.
+	token  string
 	logins map[string]spec.RegistryLogin
 	// clusterConfig is the cluster's kubelet-config, as kubeadm finds it there.
 	clusterConfig string
@@ -68,6 +69,10 @@ type machine struct {
 	// restarts of a service that systemd made, and whether the kubelet of a version is one that dies at once.
 	restarts int
 	dies     string
+	// quit closes containerd's socket.
+	quit func()
+	// archives are the bundles that were brought, by their digests.
+	archives map[string]string
 	// calls are the changes that were asked of programs, and killAfter how many of them are carried out before nothing works
 	// any more; negative for all.
 	calls     []string
@@ -87,6 +92,23 @@ func newNode(t *testing.T, change ...func(m *machine)) *machine {
 	root, err := os.MkdirTemp("", "m")
 	assert.NilError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	m := newMachine(t, root, change...)
+	m.joined("m1")
+	m.succeeds(spec.KindJoin)
+	m.wantsNewer()
+	return m
+}
+
+// wantsNewer makes the documents want the newer version.
+func (m *machine) wantsNewer() {
+	m.receive(newer, bundleOf(m.t, newer, "2.1.4"))
+	m.configured("maxPods: 110\nnewer: true\n")
+	m.calls = nil
+}
+
+// newMachine is one that is wanted at the older version, and has the bundle for it.
+func newMachine(t *testing.T, root string, change ...func(m *machine)) *machine {
+	t.Helper()
 	m := &machine{t: t, ca: nodetest.NewAuthority(t, "kubernetes"), runs: map[string]string{}, killAfter: -1}
 	m.host = &host.Host{Root: root, Runner: m}
 	m.store = node.NewStore(m.host)
@@ -101,11 +123,6 @@ func newNode(t *testing.T, change ...func(m *machine)) *machine {
 	}
 	m.configured("maxPods: 110\n")
 	m.receive(older, bundleOf(t, older, cmp.Or(m.containerd, "2.0.1")))
-	m.joined("m1")
-	m.succeeds(spec.KindJoin)
-	m.receive(newer, bundleOf(t, newer, "2.1.4"))
-	m.configured("maxPods: 110\nnewer: true\n")
-	m.calls = nil
 	return m
 }
 
@@ -129,15 +146,24 @@ func (m *machine) clean() {
 // listens makes containerd's socket and the kubelet's answer.
 func (m *machine) listens() {
 	m.t.Helper()
-	socket := m.host.Path(layout.ContainerdSocket)
-	assert.NilError(m.t, os.MkdirAll(filepath.Dir(socket), 0o755))
-	listener, err := net.Listen("unix", socket)
-	assert.NilError(m.t, err)
-	m.t.Cleanup(func() { _ = listener.Close() })
+	m.listensAt()
 	kubelet := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	m.t.Cleanup(kubelet.Close)
+	var err error
 	_, m.healthz, err = net.SplitHostPort(kubelet.Listener.Addr().String())
 	assert.NilError(m.t, err)
+}
+
+// listensAt makes containerd's socket.
+func (m *machine) listensAt() {
+	m.t.Helper()
+	socket := m.host.Path(layout.ContainerdSocket)
+	assert.NilError(m.t, os.MkdirAll(filepath.Dir(socket), 0o755))
+	_ = os.Remove(socket)
+	listener, err := net.Listen("unix", socket)
+	assert.NilError(m.t, err)
+	m.quit = func() { _ = listener.Close() }
+	m.t.Cleanup(m.quit)
 }
 
 // configured sets the cluster's kubelet-config.
@@ -174,6 +200,10 @@ func (m *machine) receive(version string, b archived) {
 	m.t.Helper()
 	m.join.KubernetesVersion, m.join.Bundle = version, b.bundle
 	m.write(spec.BundlesDir+"/"+b.bundle.SHA256+".tar.gz", string(b.data))
+	if m.archives == nil {
+		m.archives = map[string]string{}
+	}
+	m.archives[b.bundle.SHA256] = string(b.data)
 }
 
 func (m *machine) write(name, content string) {
@@ -315,7 +345,7 @@ func (m *machine) systemd(args []string) {
 	switch args[1] {
 	case "kubelet.service":
 		m.restarts = 0
-		_ = m.host.Remove(kubeletExe)
+		_ = os.Remove(m.host.Path(kubeletExe))
 		m.runs["kubelet"] = m.read("/usr/local/bin/kubelet") + "\n" + m.read(layout.KubeletConfig) + m.read(layout.KubeletFlags)
 		if !m.dying() {
 			m.write("/proc/812/comm", "kubelet\n")
@@ -338,15 +368,31 @@ func (m *machine) kubeadm(program, words string) {
 		m.write(layout.KubeletFlags, `KUBELET_KUBEADM_ARGS="--hostname-override=m1 --of=`+version+`"`+"\n")
 		m.write(layout.KubeletDir+"/instance-config.yaml", "of: "+version+"\n")
 	case "upgrade node phase kubelet-config":
+	case "join --config " + m.host.Path(m.store.Dir("join-1")+"/join.json"):
+		m.joined("m1")
+		m.write(layout.KubeletConfig, "# of kubeadm "+version+"\n"+m.clusterConfig)
+		m.systemd([]string{"restart", "kubelet.service"})
 	default:
 		m.t.Errorf("kubeadm was called with %q", words)
 	}
+	// The names of its files get to the disk soon, and their content later.
+	assert.NilError(m.t, commitNames(m.host.Path(layout.KubeletDir)))
+}
+
+// commitNames has the file system commit its journal, as it does every five seconds.
+func commitNames(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // operation is one of a kind, for what the documents want.
 func (m *machine) operation(kind spec.Kind) *spec.Operation {
 	return &spec.Operation{
-		ID: string(kind) + "-1", Kind: kind, Cluster: "team-a", Machine: "m1", Join: m.join, Secrets: spec.Secrets{Registries: m.logins},
+		ID: string(kind) + "-1", Kind: kind, Cluster: "team-a", Machine: "m1", Join: m.join,
+		Secrets: spec.Secrets{BootstrapToken: m.token, Registries: m.logins},
 	}
 }
 
