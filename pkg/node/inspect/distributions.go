@@ -154,7 +154,7 @@ func units(h *host.Host, patterns []string) []string {
 		for _, pattern := range patterns {
 			files, _ := filepath.Glob(h.Path(filepath.Join(dir, pattern)))
 			for _, file := range files {
-				if name := filepath.Base(file); !slices.Contains(names, name) && !masked(h, filepath.Join(dir, name)) {
+				if name := filepath.Base(file); !slices.Contains(names, name) && !Masked(h, filepath.Join(dir, name)) {
 					names = append(names, name)
 				}
 			}
@@ -163,8 +163,8 @@ func units(h *host.Host, patterns []string) []string {
 	return names
 }
 
-// masked reports whether a unit cannot be started, since its file is a link to /dev/null.
-func masked(h *host.Host, file string) bool {
+// Masked reports whether a unit cannot be started, since its file is a link to /dev/null.
+func Masked(h *host.Host, file string) bool {
 	target, err := os.Readlink(h.Path(file))
 	return err == nil && target == os.DevNull
 }
@@ -192,7 +192,7 @@ func ForeignKubelet(h *host.Host, unit string, processes []Process) Distribution
 	if Marked(h, unit) {
 		return d
 	}
-	if unit != "" && !masked(h, unit) {
+	if unit != "" && !Masked(h, unit) {
 		d.Found = append(d.Found, unit)
 	}
 	for _, process := range processes {

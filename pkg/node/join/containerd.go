@@ -104,6 +104,9 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := noteContainerd(ctx, c); err != nil {
+		return "", err
+	}
 	foreign := c.Host.Exists(layout.ContainerdConfig) && !inspect.Marked(c.Host, layout.ContainerdConfig)
 	edited, err := s.write(c.Host)
 	if err != nil {

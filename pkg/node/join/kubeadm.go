@@ -236,8 +236,8 @@ func renderJoin(j *spec.Join, discovery, token string) object {
 	_, minor := majorMinor(j.KubernetesVersion)
 	r := j.Registration
 	registration := object{"name": j.NodeName, "criSocket": "unix://" + criSocket(j), "taints": taints(r.Taints)}
-	if len(r.IgnorePreflightErrors) > 0 {
-		registration["ignorePreflightErrors"] = r.IgnorePreflightErrors
+	if names := ignoredByKubeadm(j); len(names) > 0 {
+		registration["ignorePreflightErrors"] = names
 	}
 	if r.ImagePullPolicy != "" {
 		registration["imagePullPolicy"] = r.ImagePullPolicy
@@ -294,9 +294,19 @@ func extraArgs(args []spec.Arg, minor int) any {
 	return last
 }
 
+// ignoredByKubeadm are the checks of kubeadm's own among those that are ignored.
+func ignoredByKubeadm(j *spec.Join) []string {
+	return slices.DeleteFunc(slices.Clone(j.Registration.IgnorePreflightErrors), func(name string) bool {
+		return strings.EqualFold(name, inUseCheck)
+	})
+}
+
 // ignored says whether the user told kubeadm to ignore the check of this name.
-func ignored(j *spec.Join, check string) bool {
+func ignored(j *spec.Join, check string) bool { return named(j, check) || named(j, "all") }
+
+// named reports whether ignorePreflightErrors has this very name.
+func named(j *spec.Join, check string) bool {
 	return slices.ContainsFunc(j.Registration.IgnorePreflightErrors, func(name string) bool {
-		return strings.EqualFold(name, check) || strings.EqualFold(name, "all")
+		return strings.EqualFold(name, check)
 	})
 }

@@ -51,22 +51,33 @@ type preflightCheck struct {
 	// ignore is kubeadm's name for it: who ignores it in ignorePreflightErrors gets a remark instead of a problem. "" for
 	// what cannot be ignored.
 	ignore string
+	// byName is set for what "all" does not ignore.
+	byName bool
 	look   func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
+}
+
+// ignored reports whether the user ignores the check.
+func (c preflightCheck) ignored(j *spec.Join) bool {
+	if c.byName {
+		return named(j, c.ignore)
+	}
+	return c.ignore != "" && ignored(j, c.ignore)
 }
 
 // preflightChecks are asked all at once, so that a user learns of every problem in one go.
 var preflightChecks = []preflightCheck{
-	{"", lookOwner},
-	{"", lookSystem},
-	{"Mem", lookMemory},
-	{"", lookDisk},
-	{"SystemVerification", lookCgroups},
-	{"Port-10250", lookPort},
-	{"Hostname", lookHostname},
-	{"Hostname", lookResolver},
-	{"", lookEndpoint},
-	{"Swap", lookSwap},
-	{runtimeCheck, lookRuntime},
+	{look: lookOwner},
+	{look: lookSystem},
+	{ignore: "Mem", look: lookMemory},
+	{look: lookDisk},
+	{ignore: "SystemVerification", look: lookCgroups},
+	{ignore: "Port-10250", look: lookPort},
+	{ignore: "Hostname", look: lookHostname},
+	{ignore: "Hostname", look: lookResolver},
+	{look: lookEndpoint},
+	{ignore: "Swap", look: lookSwap},
+	{ignore: inUseCheck, byName: true, look: lookContainerd},
+	{ignore: runtimeCheck, look: lookRuntime},
 }
 
 // checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it is
@@ -97,9 +108,9 @@ func judge(j *spec.Join, all []findings) (bool, string, error) {
 	class := fault.Transient
 	for i, found := range all {
 		remarks = append(remarks, found.remarks...)
-		name := preflightChecks[i].ignore
+		check := preflightChecks[i]
 		for _, p := range found.problems {
-			if name != "" && ignored(j, name) {
+			if check.ignored(j) {
 				remarks = append(remarks, p.text+" Ignored, as ignorePreflightErrors says.")
 				continue
 			}

@@ -76,8 +76,8 @@ type Note struct {
 type Containerd struct {
 	// Active is set when containerd.service was running.
 	Active bool `json:"active,omitempty"`
-	// Data is set when its folder had something in it, such as images.
-	Data bool `json:"data,omitempty"`
+	// Data are its folders that had something in them, such as images.
+	Data []string `json:"data,omitempty"`
 }
 
 // Read returns the note; an empty one when nothing was noted. Its error wraps node.ErrUnreadable when there is one

@@ -2,7 +2,6 @@ package original
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -201,8 +200,12 @@ func keepBeside(h *host.Host, name, digest string) (string, error) {
 // ours reports whether Argosy wrote the content with this digest.
 func (e *Entry) ours(digest string) bool { return slices.Contains(e.Written, digest) }
 
-// Exists reports whether anything is noted on the machine.
-func Exists(h *host.Host) bool {
-	_, err := os.Lstat(h.Path(indexFile))
-	return err == nil
+// NoteContainerd notes, durably, what the machine had of containerd. Like every note it is made once.
+func NoteContainerd(h *host.Host, had Containerd) error {
+	note, err := Read(h)
+	if err != nil || note.Containerd != nil {
+		return err
+	}
+	note.Containerd = &had
+	return note.write(h)
 }

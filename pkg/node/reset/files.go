@@ -39,7 +39,10 @@ func (c *cleaner) dataDirs(n *node.Context, files *tree) []dataDir {
 		}
 	}
 	if ownsContainerd(n.Host) {
-		dirs = append(dirs, containerdData(n.Host)...)
+		owners := dataOfOwner(n.Host)
+		dirs = append(dirs, slices.DeleteFunc(containerdData(n.Host), func(dir dataDir) bool {
+			return slices.Contains(owners, dir.path)
+		})...)
 	}
 	if n.Operation.Reset.RemoveVolumes && c.ownsNode(n.Host) {
 		for _, volume := range volumes(n) {
@@ -176,7 +179,7 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 	if _, err := n.Host.Runner.Run(ctx, systemctl(n, "daemon-reload")); err != nil {
 		return "", fmt.Errorf("telling systemd that units are gone: %w", err)
 	}
-	return "credentials, settings and data removed" + detail + keptVolumes(n), nil
+	return "credentials, settings and data removed" + detail + keptData(n.Host) + keptVolumes(n), nil
 }
 
 // unnoted are files of Argosy's that versions before the note wrote.

@@ -40,6 +40,7 @@ func forget(ctx context.Context, n *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	started := startContainerd(ctx, n)
 	remark, err := setAsideNote(n.Host)
 	if err != nil {
 		return "", err
@@ -50,7 +51,7 @@ func forget(ctx context.Context, n *node.Context) (string, error) {
 		}
 	}
 	said := "the machine remembers no cluster; what this operation did stays in " + n.Store.Dir(n.Operation.ID)
-	return said + remark, nil
+	return said + started + remark, nil
 }
 
 // setAsideNote keeps a note that cannot be read, with the files of before that lie there: nothing tells where they

@@ -55,6 +55,8 @@ type machine struct {
 	// nothing works any more; negative for all.
 	calls     []string
 	killAfter int
+	// fails are commands that end with an error.
+	fails map[string]error
 }
 
 // newNode is a machine that is node m1 of team-a, with pods on it, beside what its owner brought.
@@ -288,7 +290,11 @@ func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 		}
 		return []byte(warning), nil
 	}
-	if err := m.changes("%s", command); err != nil {
+	err := m.changes("%s", command)
+	if err == nil {
+		err = m.fails[command]
+	}
+	if err != nil {
 		return nil, &host.CommandError{Command: c, Err: err}
 	}
 	for ending, pids := range map[string][]int{

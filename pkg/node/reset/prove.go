@@ -71,5 +71,5 @@ func proven(n *node.Context) string {
 	if names := siteNetworks(n.Host); len(names) > 0 {
 		text += "; the site's own " + strings.Join(names, ", ") + " stays"
 	}
-	return text + replaced(n) + keptVolumes(n)
+	return text + replaced(n) + keptData(n.Host) + keptVolumes(n)
 }
