@@ -21,10 +21,11 @@ type kernel interface {
 	Links() ([]link, error)
 	// RemoveLink removes one; it may be gone already.
 	RemoveLink(name string) error
-	// Rules are chains and tables of the packet filter nf_tables that belong to nodes, each named "ip nat KUBE-SERVICES".
-	Rules() ([]string, error)
+	// Rules are chains and tables of the packet filter nf_tables that belong to the node and its pods, each named
+	// "ip nat KUBE-SERVICES".
+	Rules(networks *podNetworks) ([]string, error)
 	// RemoveRules removes these, and the rules that lead to them.
-	RemoveRules() error
+	RemoveRules(networks *podNetworks) error
 	// RemoveServices removes the virtual servers and address sets of kube-proxy's mode ipvs.
 	RemoveServices() error
 }

@@ -86,13 +86,13 @@ func TestOnlyANodesRulesAreRemovedFromThePacketFilter(t *testing.T) {
 		if err := filterRules(); err != nil {
 			return err
 		}
-		if before, err = (linux{}).Rules(); err != nil {
+		if before, err = (linux{}).Rules(&podNetworks{}); err != nil {
 			return err
 		}
-		if err := (linux{}).RemoveRules(); err != nil {
+		if err := (linux{}).RemoveRules(&podNetworks{}); err != nil {
 			return err
 		}
-		if left, err = (linux{}).Rules(); err != nil {
+		if left, err = (linux{}).Rules(&podNetworks{}); err != nil {
 			return err
 		}
 		c, err := nftables.New()
@@ -107,7 +107,7 @@ func TestOnlyANodesRulesAreRemovedFromThePacketFilter(t *testing.T) {
 				leading, err = len(rules), errors.Join(err, listErr)
 			}
 		}
-		return errors.Join(err, (linux{}).RemoveRules())
+		return errors.Join(err, (linux{}).RemoveRules(&podNetworks{}))
 	})
 	assert.Equal(t, len(before), 1+3+2*batch)
 	assert.Equal(t, before[0], "ip6 kube-proxy")
@@ -168,19 +168,7 @@ func TestLegacyRulesAreRemovedByTheMachinesOwnProgram(t *testing.T) {
 	if _, err := exec.LookPath("iptables-legacy"); err != nil {
 		t.Skip("there is no iptables-legacy here")
 	}
-	// A machine that has this computer's programs.
-	h := &host.Host{Root: t.TempDir(), Runner: host.Processes{}}
-	link := func(to, name string) {
-		assert.NilError(t, os.MkdirAll(filepath.Dir(h.Path(name)), 0o755))
-		assert.NilError(t, os.Symlink(to, h.Path(name)))
-	}
-	for _, name := range []string{"iptables-legacy-save", "iptables-legacy-restore"} {
-		file, err := exec.LookPath(name)
-		assert.NilError(t, err)
-		link(file, "/usr/sbin/"+name)
-	}
-	link("/proc/thread-self/net", "/proc/net")
-	n := &node.Context{Operation: &spec.Operation{ID: "reset-1"}, Host: h, Store: node.NewStore(h), Log: io.Discard}
+	n := savesOf(t)
 	var found, left []string
 	var saved string
 	apart(t, func() (err error) {
@@ -190,13 +178,13 @@ func TestLegacyRulesAreRemovedByTheMachinesOwnProgram(t *testing.T) {
 				return fmt.Errorf("%w: %s", err, output)
 			}
 		}
-		if found, err = findLegacy(t.Context(), n); err != nil {
+		if found, err = findLegacy(t.Context(), n, &podNetworks{}); err != nil {
 			return err
 		}
-		if err := removeLegacy(t.Context(), n); err != nil {
+		if err := removeLegacy(t.Context(), n, &podNetworks{}); err != nil {
 			return err
 		}
-		if left, err = findLegacy(t.Context(), n); err != nil {
+		if left, err = findLegacy(t.Context(), n, &podNetworks{}); err != nil {
 			return err
 		}
 		output, err := exec.Command("iptables-legacy-save", "-t", "nat").Output()
@@ -206,4 +194,21 @@ func TestLegacyRulesAreRemovedByTheMachinesOwnProgram(t *testing.T) {
 	assert.DeepEqual(t, found, []string{"iptables-legacy nat KUBE-SERVICES", "iptables-legacy nat KUBE-SVC"})
 	assert.Equal(t, len(left), 0, "%v", left)
 	assert.Assert(t, strings.Contains(saved, "-A PREROUTING -j DOCKER") && !strings.Contains(saved, "KUBE"), saved)
+}
+
+// savesOf is a machine that has this computer's programs for legacy rules, if there are any.
+func savesOf(t *testing.T) *node.Context {
+	t.Helper()
+	h := &host.Host{Root: t.TempDir(), Runner: host.Processes{}}
+	link := func(to, name string) {
+		assert.NilError(t, os.MkdirAll(filepath.Dir(h.Path(name)), 0o755))
+		assert.NilError(t, os.Symlink(to, h.Path(name)))
+	}
+	for _, name := range []string{"iptables-legacy-save", "iptables-legacy-restore"} {
+		if file, err := exec.LookPath(name); err == nil {
+			link(file, "/usr/sbin/"+name)
+		}
+	}
+	link("/proc/thread-self/net", "/proc/net")
+	return &node.Context{Operation: &spec.Operation{ID: "reset-1"}, Host: h, Store: node.NewStore(h), Log: io.Discard}
 }

@@ -4,10 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 )
@@ -58,7 +66,7 @@ func (f legacyFamily) find(ctx context.Context, h *host.Host) string {
 
 // findLegacy lists a node's chains in legacy tables. Tables that no program here can read are passed over: whoever made
 // rules in them has such a program, but for containers, whose rules go with the next boot.
-func findLegacy(ctx context.Context, c *node.Context) ([]string, error) {
+func findLegacy(ctx context.Context, c *node.Context, networks *podNetworks) ([]string, error) {
 	var found []string
 	for _, family := range legacyFamilies {
 		save := family.find(ctx, c.Host)
@@ -69,16 +77,20 @@ func findLegacy(ctx context.Context, c *node.Context) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing the rules of iptables: %w", err)
 		}
-		for _, table := range parseSaved(string(output)) {
+		for _, table := range parseSaved(string(output), networks) {
 			for _, chain := range table.chains {
 				found = append(found, strings.TrimSuffix(filepath.Base(save), "-save")+" "+table.name+" "+chain)
+			}
+			if len(table.chains) == 0 {
+				found = append(found, strings.TrimSuffix(filepath.Base(save),
+					"-save")+" "+table.name+" "+table.rules[0])
 			}
 		}
 	}
 	return found, nil
 }
 
-func removeLegacy(ctx context.Context, c *node.Context) error {
+func removeLegacy(ctx context.Context, c *node.Context, networks *podNetworks) error {
 	var errs []error
 	for _, family := range legacyFamilies {
 		save := family.find(ctx, c.Host)
@@ -90,7 +102,8 @@ func removeLegacy(ctx context.Context, c *node.Context) error {
 			errs = append(errs, fmt.Errorf("listing the rules of iptables: %w", err))
 			continue
 		}
-		errs = append(errs, restore(ctx, c, strings.TrimSuffix(save, "-save")+"-restore", renderRemoval(parseSaved(string(output)))))
+		errs = append(errs, restore(ctx, c, strings.TrimSuffix(save, "-save")+"-restore",
+			renderRemoval(parseSaved(string(output), networks))))
 	}
 	return errors.Join(errs...)
 }
@@ -104,72 +117,221 @@ func restore(ctx context.Context, c *node.Context, program string, script []byte
 	if _, err := c.Host.WriteFile(file, script, 0o600); err != nil {
 		return err
 	}
-	// Rules that are not named stay as they are.
-	_, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{c.Host.Path(program), "--noflush", c.Host.Path(file)}, Log: c.Log})
+	err := alone(ctx, c, program, func(wait ...string) error {
+		// Rules that are not named stay as they are.
+		argv := append(append([]string{c.Host.Path(program)}, wait...), "--noflush", c.Host.Path(file))
+		_, err := c.Host.Runner.Run(ctx, host.Command{Argv: argv, Log: c.Log})
+		if failed := (*host.CommandError)(nil); errors.As(err, &failed) &&
+			strings.Contains(string(failed.Output), "xtables lock") {
+			return fault.As(fault.Transient, err)
+		}
+		return err
+	})
 	if err := errors.Join(err, c.Host.Remove(file)); err != nil {
 		return fmt.Errorf("removing rules of iptables: %w", err)
 	}
 	return nil
 }
 
-// savedTable is what iptables-save says of one table, as far as it concerns nodes.
-type savedTable struct {
-	name string
-	// chains are a node's.
-	chains []string
-	// leading are rules of others' chains that jump to these, as they follow -A.
-	leading []string
+const (
+	// xtablesLock is held by whatever changes legacy rules, such as a firewall's daemon.
+	xtablesLock = "/run/xtables.lock"
+	// lockWithin is how many seconds a change waits for it.
+	lockWithin = 60
+)
+
+// alone has a change of rules made while nothing else changes any. Programs before 1.6.2 neither take the lock nor know
+// the flag to wait for it, so there it is taken for them.
+func alone(ctx context.Context, c *node.Context, program string, change func(wait ...string) error) error {
+	output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{c.Host.Path(program), "--version"}})
+	if err != nil {
+		return fmt.Errorf("asking %q for its version: %w", program, err)
+	}
+	if waits(string(output)) {
+		return change("--wait", strconv.Itoa(lockWithin))
+	}
+	lock, err := os.OpenFile(c.Host.Path(xtablesLock), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("taking the lock of iptables: %w", err)
+	}
+	defer lock.Close()
+	for deadline := time.Now().Add(lockWithin * time.Second); ; {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return change()
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			return fault.As(fault.Transient, fmt.Errorf("taking the lock of iptables %q: %w", xtablesLock, err))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pollEvery):
+		}
+	}
 }
 
-func parseSaved(saved string) []savedTable {
+// waits reports whether an iptables-restore of this version waits for the lock: "iptables-restore v1.8.9 (legacy)".
+func waits(version string) bool {
+	match := versionForm.FindStringSubmatch(version)
+	if match == nil {
+		return false
+	}
+	var number [3]int
+	for i := range number {
+		number[i], _ = strconv.Atoi(match[i+1])
+	}
+	return slices.Compare(number[:], []int{1, 6, 2}) >= 0
+}
+
+var versionForm = regexp.MustCompile(`v(\d+)\.(\d+)\.(\d+)`)
+
+// savedTable is what iptables-save says of one table.
+type savedTable struct {
+	name   string
+	chains []chain
+	// lines are the rules as they follow -A, by their chains.
+	lines map[string][]string
+}
+
+// savedRemoval is what of a table goes.
+type savedRemoval struct {
+	name   string
+	chains []string
+	// rules are those of chains that stay, as they follow -A.
+	rules []string
+}
+
+func parseSaved(saved string, networks *podNetworks) []savedRemoval {
+	var removals []savedRemoval
+	for _, table := range readSaved(saved) {
+		chosen := networks.choose(table.chains)
+		removal := savedRemoval{name: table.name, chains: chosen.chains}
+		for _, one := range table.chains {
+			for _, at := range chosen.rules[one.name] {
+				removal.rules = append(removal.rules, table.lines[one.name][at])
+			}
+		}
+		if len(removal.chains)+len(removal.rules) > 0 {
+			removals = append(removals, removal)
+		}
+	}
+	return removals
+}
+
+func readSaved(saved string) []savedTable {
 	var tables []savedTable
 	for line := range strings.Lines(saved) {
 		line = strings.TrimSpace(line)
 		if name, begins := strings.CutPrefix(line, "*"); begins {
-			tables = append(tables, savedTable{name: name})
+			tables = append(tables, savedTable{name: name, lines: map[string][]string{}})
 			continue
 		}
 		if len(tables) == 0 {
 			continue
 		}
 		table := &tables[len(tables)-1]
-		if chain, declares := strings.CutPrefix(line, ":"); declares {
-			if name, _, _ := strings.Cut(chain, " "); ofNode(name) {
-				table.chains = append(table.chains, name)
+		if declared, declares := strings.CutPrefix(line, ":"); declares {
+			if name, _, _ := strings.Cut(declared, " "); name != "" {
+				table.chains = append(table.chains, chain{name: name})
 			}
 		}
-		if rule, is := strings.CutPrefix(line, "-A "); is && leadsToNode(rule) {
-			table.leading = append(table.leading, rule)
+		if text, is := strings.CutPrefix(line, "-A "); is {
+			table.add(text)
 		}
 	}
-	return slices.DeleteFunc(tables, func(t savedTable) bool { return len(t.chains) == 0 })
+	return tables
 }
 
-// leadsToNode says whether a rule of somebody else's chain jumps to a node's.
-func leadsToNode(rule string) bool {
-	words := strings.Fields(rule)
-	if len(words) == 0 || ofNode(words[0]) {
-		return false
+// add notes a rule of a chain that was declared before, as all are.
+func (t *savedTable) add(text string) {
+	words := splitSaved(text)
+	if len(words) == 0 {
+		return
 	}
-	// What is jumped to stands behind all that is matched, comments among them.
-	for i, word := range slices.Backward(words[:len(words)-1]) {
-		if word == "-j" || word == "-g" {
-			return ofNode(words[i+1])
+	at := slices.IndexFunc(t.chains, func(c chain) bool { return c.name == words[0] })
+	if at < 0 {
+		return
+	}
+	t.chains[at].rules = append(t.chains[at].rules, savedRule(words[1:]))
+	t.lines[words[0]] = append(t.lines[words[0]], text)
+}
+
+// savedRule reads what a rule tells of whose it is.
+func savedRule(words []string) rule {
+	var r rule
+	for at := 0; at+1 < len(words); at++ {
+		value, excluded := words[at+1], at > 0 && words[at-1] == "!"
+		switch words[at] {
+		case "-j", "-g":
+			r.jump, r.returns = value, value == "RETURN"
+		case "--comment":
+			r.comment = value
+		case "-s", "-d", "-i", "-o":
+			if !excluded {
+				r.matches(words[at], value)
+			}
+		default:
+			continue
+		}
+		at++ // what follows is a value, whatever it looks like
+	}
+	return r
+}
+
+// matches notes that a rule is for this address or link.
+func (r *rule) matches(flag, value string) {
+	prefix, err := netip.ParsePrefix(value)
+	single := err == nil && prefix.IsSingleIP()
+	switch {
+	case flag == "-s" && single:
+		r.source = prefix.Addr().String()
+	case flag == "-d" && single:
+		r.destination = prefix.Addr().String()
+	case flag == "-i", flag == "-o":
+		r.links = append(r.links, value)
+	}
+}
+
+// splitSaved splits a rule into words; one with blanks is in quotes, in which a backslash takes the next byte as it is.
+func splitSaved(text string) []string {
+	var words []string
+	var word strings.Builder
+	quoted, within := false, false
+	for at := 0; at < len(text); at++ {
+		switch c := text[at]; {
+		case c == '"':
+			quoted, within = !quoted, true
+		case c == '\\' && quoted && at+1 < len(text):
+			at++
+			word.WriteByte(text[at])
+		case c == ' ' && !quoted:
+			if within {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			within = false
+		default:
+			word.WriteByte(c)
+			within = true
 		}
 	}
-	return false
+	if within {
+		words = append(words, word.String())
+	}
+	return words
 }
 
 // renderRemoval is a script that removes a node's chains and what leads to them, each table at once. Declaring a chain
 // that is there empties it, so that those that lead to each other can go in any order.
-func renderRemoval(tables []savedTable) []byte {
+func renderRemoval(tables []savedRemoval) []byte {
 	var script strings.Builder
 	for _, table := range tables {
 		fmt.Fprintf(&script, "*%s\n", table.name)
 		for _, chain := range table.chains {
 			fmt.Fprintf(&script, ":%s - [0:0]\n", chain)
 		}
-		for _, rule := range table.leading {
+		for _, rule := range table.rules {
 			fmt.Fprintf(&script, "-D %s\n", rule)
 		}
 		for _, chain := range table.chains {

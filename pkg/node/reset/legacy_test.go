@@ -1,10 +1,21 @@
 package reset
 
 import (
+	"context"
+	"errors"
+	"io"
+	"os"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/golden"
+
+	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // saved is what iptables-save says on a node that also has Docker.
@@ -22,6 +33,11 @@ COMMIT
 :PREROUTING ACCEPT [1:60]
 :POSTROUTING ACCEPT [1:60]
 :CNI-0123456789abcdef - [0:0]
+:CNI-fedcba9876543210 - [0:0]
+:CNI-HOSTPORT-DNAT - [0:0]
+:CNI-HOSTPORT-MASQ - [0:0]
+:CNI-DN-0123456789abc - [0:0]
+:CNI-DN-fedcba9876543 - [0:0]
 :DOCKER - [0:0]
 :KUBE-POSTROUTING - [0:0]
 :KUBE-SERVICES - [0:0]
@@ -29,28 +45,101 @@ COMMIT
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -g KUBE-POSTROUTING
 -A POSTROUTING -s 10.244.5.2/32 -m comment --comment "name: \"lab\" id: \"-j KUBE-X\"" -j CNI-0123456789abcdef
+-A POSTROUTING -s 10.88.0.5/32 -m comment --comment "name: \"podman\" id: \"41\"" -j CNI-fedcba9876543210
+-A CNI-0123456789abcdef -d 10.244.5.0/24 -m comment --comment "name: \"lab\" id: \"01\"" -j ACCEPT
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"podman\" id: \"41\"" -j CNI-DN-fedcba9876543
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"lab\" id: \"01\"" -j CNI-DN-0123456789abc
+-A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
 -A POSTROUTING -m comment --comment "see -j KUBE-SERVICES" -j MASQUERADE
 -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 443 -j KUBE-POSTROUTING
 COMMIT
 `
 
 func TestAScriptRemovesANodesChainsAndWhatLeadsToThem(t *testing.T) {
-	golden.Assert(t, string(renderRemoval(parseSaved(saved))), "removal.golden")
+	golden.Assert(t, string(renderRemoval(parseSaved(saved, known("lab", podID)))), "removal.golden")
 }
 
 func TestWithoutANodesChainsThereIsNothingToRemove(t *testing.T) {
 	for _, text := range []string{"", "*nat\n:DOCKER - [0:0]\n-A DOCKER -j RETURN\nCOMMIT\n", "-A KUBE-X\n:KUBE-Y -\n", "*nat\n-A\n-A \n:\nCOMMIT"} {
-		assert.Equal(t, len(renderRemoval(parseSaved(text))), 0, text)
+		assert.Equal(t, len(renderRemoval(parseSaved(text, &podNetworks{}))), 0, text)
 	}
 }
 
 func FuzzWhatIptablesSays(f *testing.F) {
 	f.Add(saved)
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, table := range parseSaved(text) {
+		for _, table := range parseSaved(text, &podNetworks{}) {
 			for _, chain := range table.chains {
 				assert.Assert(t, ofNode(chain), chain)
 			}
 		}
 	})
+}
+
+func TestIptablesBefore162DoesNotWaitForTheLock(t *testing.T) {
+	for version, want := range map[string]bool{
+		"iptables-restore v1.8.9 (legacy)\n": true, "iptables-restore v1.6.2": true, "iptables " +
+			"v1.10.0": true, "v2.0.0": true,
+		"iptables-restore v1.6.1": false, "iptables-restore v1.4.21": false, "": false, "unknown option": false,
+	} {
+		assert.Equal(t, waits(version), want, version)
+	}
+}
+
+// oldIptables is an iptables-restore that neither takes the lock nor knows of waiting. It simulates one of before
+// 1.6.2.
+type oldIptables struct {
+	t      *testing.T
+	lock   string
+	called bool
+}
+
+func (o *oldIptables) Run(_ context.Context, c host.Command) ([]byte, error) {
+	if c.Argv[1] == "--version" {
+		return []byte("iptables-restore v1.4.21\n"), nil
+	}
+	assert.Equal(o.t, c.Argv[1], "--noflush")
+	file, err := os.Open(o.lock)
+	assert.NilError(o.t, err)
+	defer file.Close()
+	assert.ErrorIs(o.t, unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+	o.called = true
+	return nil, nil
+}
+
+func TestForAnOldIptablesTheLockIsTaken(t *testing.T) {
+	h := &host.Host{Root: t.TempDir()}
+	old := &oldIptables{t: t, lock: h.Path(xtablesLock)}
+	h.Runner = old
+	n := &node.Context{Operation: &spec.Operation{ID: "reset-1"}, Host: h, Store: node.NewStore(h), Log: io.Discard}
+	assert.NilError(t, os.MkdirAll(h.Path("/run"), 0o755))
+	held, err := os.Create(old.lock)
+	assert.NilError(t, err)
+	assert.NilError(t, unix.Flock(int(held.Fd()), unix.LOCK_EX))
+	time.AfterFunc(50*time.Millisecond, func() { _ = held.Close() })
+	assert.NilError(t, restore(t.Context(), n, "/usr/sbin/iptables-restore", []byte("*nat\nCOMMIT\n")))
+	assert.Assert(t, old.called)
+}
+
+// newIptables is an iptables-restore that gave up to wait for the lock. It simulates one of today.
+type newIptables struct{ argv []string }
+
+func (f *newIptables) Run(_ context.Context, c host.Command) ([]byte, error) {
+	if c.Argv[1] == "--version" {
+		return []byte("iptables-restore v1.8.9 (legacy)\n"), nil
+	}
+	f.argv = c.Argv
+	const says = "Another app is currently holding the xtables lock. Stopped waiting after 60s.\n"
+	return nil, &host.CommandError{Command: c, Output: []byte(says), Err: errors.New("exit status 4")}
+}
+
+func TestANewIptablesWaitsForTheLockAndNotForever(t *testing.T) {
+	runner := &newIptables{}
+	h := &host.Host{Root: t.TempDir(), Runner: runner}
+	n := &node.Context{Operation: &spec.Operation{ID: "reset-1"}, Host: h, Store: node.NewStore(h), Log: io.Discard}
+	err := restore(t.Context(), n, "/usr/sbin/iptables-restore", []byte("*nat\nCOMMIT\n"))
+	assert.ErrorContains(t, err, "removing rules of iptables")
+	assert.Assert(t, fault.IsTransient(err))
+	assert.DeepEqual(t, runner.argv[1:4], []string{"--wait", "60", "--noflush"})
 }

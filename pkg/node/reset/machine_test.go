@@ -145,7 +145,7 @@ func (m *machine) joined() {
 	m.write(containerdRoot+"/io.containerd.metadata.v1.bolt/meta.db", "images")
 	m.write("/var/log/pods/default_web_0/web/0.log", "hello")
 	m.write("/var/log/containers/.keep", "")
-	m.write(flannelConf, "{}")
+	m.write(flannelConf, `{"name":"cbr0"}`)
 	m.write("/opt/cni/bin/flannel", "the addon's plugin")
 	m.write("/run/flannel/subnet.env", "FLANNEL_MTU=1450\n")
 	m.write("/var/lib/cni/networks/cbr0/10.244.5.2", "web")
@@ -258,9 +258,9 @@ func (m *machine) RemoveLink(name string) error {
 	return nil
 }
 
-func (m *machine) Rules() ([]string, error) { return slices.Clone(m.rules), nil }
+func (m *machine) Rules(*podNetworks) ([]string, error) { return slices.Clone(m.rules), nil }
 
-func (m *machine) RemoveRules() error {
+func (m *machine) RemoveRules(*podNetworks) error {
 	err := m.changes("remove rules")
 	if err == nil {
 		m.rules = nil

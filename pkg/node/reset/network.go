@@ -28,8 +28,8 @@ const (
 	netnsDir = "/run/netns"
 )
 
-// networkDirs hold what network plugins and flannel remember of pods.
-var networkDirs = []string{"/var/lib/cni", "/run/flannel"}
+// flannelRun is where flannel's daemon leaves the node's part of the network.
+const flannelRun = "/run/flannel"
 
 // flannelLink is how flannel names its tunnel: by the number of the network, "flannel.1", "flannel-v6.1".
 var flannelLink = regexp.MustCompile(`^flannel(-v6)?\.[0-9]+$`)
@@ -39,7 +39,8 @@ func nodeLink(name string) bool {
 	return name == podBridge || name == servicesLink || flannelLink.MatchString(name)
 }
 
-// networkLinks are the links of a node, those that hang on others first.
+// networkLinks are the links of a node, those that hang on others first. What containers of others are on stays, with
+// the bridge that they share.
 func (c *cleaner) networkLinks() ([]string, error) {
 	all, err := c.kernel.Links()
 	if err != nil {
@@ -48,6 +49,7 @@ func (c *cleaner) networkLinks() ([]string, error) {
 	var ports, links []string
 	for _, one := range all {
 		switch {
+		case c.networks.others.links[one.Name]:
 		case one.Type == "veth" && one.Master == podBridge:
 			ports = append(ports, one.Name)
 		case nodeLink(one.Name):
@@ -58,8 +60,8 @@ func (c *cleaner) networkLinks() ([]string, error) {
 }
 
 // emptyNamespaces are the pods' network namespaces, as containerd names them, that no process is in. Other engines name
-// theirs alike, and theirs have processes.
-func emptyNamespaces(h *host.Host) []string {
+// theirs alike, and theirs have processes, or a result that is no pod's.
+func (c *cleaner) emptyNamespaces(h *host.Host) []string {
 	names, _ := filepath.Glob(h.Path(netnsDir + "/cni-*"))
 	if len(names) == 0 {
 		return nil
@@ -73,7 +75,7 @@ func emptyNamespaces(h *host.Host) []string {
 	var empty []string
 	for _, name := range names {
 		info, err := os.Lstat(name)
-		if err != nil || isAmong(info, used) {
+		if err != nil || isAmong(info, used) || c.networks.others.namespaces[filepath.Base(name)] {
 			continue
 		}
 		empty = append(empty, strings.TrimPrefix(name, h.Root))
@@ -94,6 +96,7 @@ func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, e
 	if !c.ownsNode(n.Host) {
 		return nil, nil
 	}
+	c.networks.read(n.Host)
 	var found []string
 	links, err := c.networkLinks()
 	if err != nil {
@@ -102,14 +105,14 @@ func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, e
 	for _, name := range links {
 		found = append(found, "link "+name)
 	}
-	for _, name := range emptyNamespaces(n.Host) {
+	for _, name := range c.emptyNamespaces(n.Host) {
 		found = append(found, "network namespace "+name)
 	}
-	rules, err := c.kernel.Rules()
+	rules, err := c.kernel.Rules(&c.networks)
 	if err != nil {
 		return nil, err
 	}
-	legacy, err := findLegacy(ctx, n)
+	legacy, err := findLegacy(ctx, n, &c.networks)
 	if err != nil {
 		return nil, err
 	}
@@ -123,9 +126,9 @@ func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, e
 	if n.Host.Exists(flannelConf) {
 		found = append(found, flannelConf)
 	}
-	for _, dir := range networkDirs {
-		if files.left(dir) {
-			found = append(found, dir)
+	for _, name := range append(c.networks.files(n.Host), flannelRun) {
+		if files.left(name) {
+			found = append(found, name)
 		}
 	}
 	return found, nil
@@ -133,6 +136,7 @@ func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, e
 
 // removeNetwork goes from the outside in: first nothing leads to pods any more, then their links go.
 func (c *cleaner) removeNetwork(ctx context.Context, n *node.Context) (string, error) {
+	c.networks.read(n.Host)
 	links, err := c.networkLinks()
 	if err != nil {
 		return "", err
@@ -149,14 +153,14 @@ func (c *cleaner) removeNetwork(ctx context.Context, n *node.Context) (string, e
 			return "", err
 		}
 	}
-	if err := removeNetworkFiles(ctx, n); err != nil {
+	if err := c.removeNetworkFiles(ctx, n); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d links and all rules of the pods' network removed", len(links)), nil
 }
 
 func (c *cleaner) removeAllRules(ctx context.Context, n *node.Context, links []string) error {
-	if err := errors.Join(c.kernel.RemoveRules(), removeLegacy(ctx, n)); err != nil {
+	if err := errors.Join(c.kernel.RemoveRules(&c.networks), removeLegacy(ctx, n, &c.networks)); err != nil {
 		return err
 	}
 	for _, name := range links {
@@ -172,7 +176,7 @@ func (c *cleaner) removeNamespaces(n *node.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range emptyNamespaces(n.Host) {
+	for _, name := range c.emptyNamespaces(n.Host) {
 		if mounts.mounted[name] {
 			if err := c.kernel.Unmount(n.Host.Path(name)); err != nil {
 				return fmt.Errorf("unmounting network namespace %q: %w", name, err)
@@ -185,8 +189,17 @@ func (c *cleaner) removeNamespaces(n *node.Context) error {
 	return nil
 }
 
-func removeNetworkFiles(ctx context.Context, n *node.Context) error {
-	// The configuration tells that the plugin is the addon's, so it goes last.
+func (c *cleaner) removeNetworkFiles(ctx context.Context, n *node.Context) error {
+	files, err := newTree(n.Host)
+	if err != nil {
+		return err
+	}
+	for _, name := range append(c.networks.files(n.Host), flannelRun) {
+		if err := files.clear(ctx, name); err != nil {
+			return err
+		}
+	}
+	// The configuration tells that the plugin is the addon's, and which network was the pods', so it goes last.
 	if n.Host.Exists(flannelConf) {
 		for _, dir := range cniPaths(n) {
 			if err := n.Host.Remove(filepath.Join(dir, flannelPlugin)); err != nil {
@@ -197,16 +210,7 @@ func removeNetworkFiles(ctx context.Context, n *node.Context) error {
 	if err := n.Host.Remove(flannelConf); err != nil {
 		return err
 	}
-	files, err := newTree(n.Host)
-	if err != nil {
-		return err
-	}
-	for _, dir := range networkDirs {
-		if err := files.clear(ctx, dir); err != nil {
-			return err
-		}
-	}
-	prune(n.Host, layout.CNIConf, filepath.Dir(layout.CNIConf), netnsDir)
+	prune(n.Host, leasesDir, resultsDir, cniDir, layout.CNIConf, filepath.Dir(layout.CNIConf), netnsDir)
 	return nil
 }
 

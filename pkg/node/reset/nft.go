@@ -1,37 +1,35 @@
 package reset
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 )
 
 var (
-	// nodeChains begin the names of chains that kubelet and kube-proxy, flannel, and CNI plugins make by iptables.
-	nodeChains = []string{"KUBE-", "FLANNEL-", "CNI-"}
 	// iptablesTables are where iptables makes chains.
 	iptablesTables = []string{"filter", "nat", "mangle", "raw", "security"}
-	// nodeTables are those that they have to themselves when they use nftables: kube-proxy, flannel, the CNI plugins
-	// portmap and bridge.
-	nodeTables = []string{"kube-proxy", "flannel-ipv4", "flannel-ipv6", "cni_hostport", "cni_plugins_masquerade"}
+	// nodeTables are those that kube-proxy and flannel have to themselves when they use nftables.
+	nodeTables = []string{"kube-proxy", "flannel-ipv4", "flannel-ipv6"}
+	// pluginTables are those of the CNI plugins portmap and bridge, for all containers.
+	pluginTables = []string{"cni_hostport", "cni_plugins_masquerade"}
 )
-
-// ofNode says whether a chain of this name is a node's.
-func ofNode(chain string) bool {
-	return slices.ContainsFunc(nodeChains, func(prefix string) bool { return strings.HasPrefix(chain, prefix) })
-}
 
 // ofKubernetes says whether a rule, named as Rules does, is of a part of Kubernetes, and not of a CNI plugin, which
 // other software also calls.
 func ofKubernetes(rule string) bool {
 	for _, word := range strings.Fields(rule) {
 		if strings.HasPrefix(word, "KUBE-") || strings.HasPrefix(word, "FLANNEL-") ||
-			slices.Contains(nodeTables[:3], word) {
+			slices.Contains(nodeTables, word) {
 			return true
 		}
 	}
@@ -41,16 +39,16 @@ func ofKubernetes(rule string) bool {
 // batch bounds the changes that go to the kernel at once: it answers each, and the buffer for its answers is bounded.
 const batch = 100
 
-// ruleset is what there is in nf_tables, sorted by whom it belongs to.
+// ruleset is what of nf_tables belongs to the node and its pods.
 type ruleset struct {
 	tables []*nftables.Table
 	chains []*nftables.Chain
-	// others share a table with chains, and may have rules that lead to them.
-	others []*nftables.Chain
+	// rules are in chains that stay; all that lead to the same chain go with it at once.
+	rules []*nftables.Rule
 }
 
-func (linux) Rules() ([]string, error) {
-	_, rules, err := readRules()
+func (linux) Rules(networks *podNetworks) ([]string, error) {
+	_, rules, err := readRules(networks)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +58,15 @@ func (linux) Rules() ([]string, error) {
 	}
 	for _, chain := range rules.chains {
 		found = append(found, family(chain.Table)+" "+chain.Table.Name+" "+chain.Name)
+	}
+	for _, rule := range rules.rules {
+		if rules.goes(rule) {
+			continue
+		}
+		name := family(rule.Table) + " " + rule.Table.Name + " " + rule.Chain.Name + ", a rule for pods"
+		if !slices.Contains(found, name) {
+			found = append(found, name)
+		}
 	}
 	return found, nil
 }
@@ -77,7 +84,7 @@ func family(table *nftables.Table) string {
 }
 
 // readRules also gives the connection over which what it found can be removed.
-func readRules() (*nftables.Conn, *ruleset, error) {
+func readRules(networks *podNetworks) (*nftables.Conn, *ruleset, error) {
 	connection, err := nftables.New()
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking for the packet filter: %w", err)
@@ -93,7 +100,8 @@ func readRules() (*nftables.Conn, *ruleset, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the packet filter's chains: %w", err)
 	}
-	return connection, sortRules(tables, chains), nil
+	rules, err := sortRules(connection, networks, tables, chains)
+	return connection, rules, err
 }
 
 // absent says whether the kernel has no nf_tables at all.
@@ -106,77 +114,217 @@ func absent(err error) bool {
 	return false
 }
 
-func sortRules(tables []*nftables.Table, chains []*nftables.Chain) *ruleset {
-	var rules ruleset
+func sortRules(
+	connection *nftables.Conn, networks *podNetworks, tables []*nftables.Table, chains []*nftables.Chain,
+) (*ruleset, error) {
+	var found ruleset
 	for _, table := range tables {
-		if slices.Contains(nodeTables, table.Name) {
-			rules.tables = append(rules.tables, table)
-		}
-	}
-	for _, chain := range chains {
+		ip := family(table) == "ip" || family(table) == "ip6"
 		switch {
-		case !slices.Contains(iptablesTables, chain.Table.Name) || family(chain.Table) != "ip" && family(chain.Table) != "ip6":
-		case ofNode(chain.Name):
-			rules.chains = append(rules.chains, chain)
-		default:
-			rules.others = append(rules.others, chain)
+		case slices.Contains(nodeTables, table.Name):
+			found.tables = append(found.tables, table)
+		case slices.Contains(pluginTables, table.Name), ip && slices.Contains(iptablesTables, table.Name):
+			if err := found.sortTable(connection, networks, table, chains); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return &rules
+	return &found, nil
 }
 
-func (linux) RemoveRules() error {
-	connection, rules, err := readRules()
-	if err != nil {
-		return err
-	}
-	changes := make([]func(), 0, len(rules.tables)+2*len(rules.chains))
-	for _, table := range rules.tables {
-		changes = append(changes, func() { connection.DelTable(table) })
-	}
-	if len(rules.chains) > 0 {
-		leading, err := leadingRules(connection, rules.others)
-		if err != nil {
-			return err
+// sortTable adds what of one table belongs to the node and its pods.
+func (s *ruleset) sortTable(
+	connection *nftables.Conn, networks *podNetworks, table *nftables.Table, chains []*nftables.Chain,
+) error {
+	var within []*nftables.Chain
+	var models []chain
+	var rules [][]*nftables.Rule
+	for _, one := range chains {
+		if one.Table.Name != table.Name || one.Table.Family != table.Family {
+			continue
 		}
-		for _, rule := range leading {
-			changes = append(changes, func() { _ = connection.DelRule(rule) })
+		model := chain{name: one.Name}
+		var kernels []*nftables.Rule
+		// The rules of a chain that goes anyway, of which a node may have thousands, tell nothing.
+		if !ofNode(one.Name) {
+			var err error
+			if kernels, err = connection.GetRules(one.Table, one); err != nil {
+				return fmt.Errorf("listing the rules of chain %q: %w", one.Name, err)
+			}
 		}
-	}
-	// A chain can only go when no rule leads to it, and they lead to each other.
-	for _, chain := range rules.chains {
-		changes = append(changes, func() { connection.FlushChain(chain) })
-	}
-	for _, chain := range rules.chains {
-		changes = append(changes, func() { connection.DelChain(chain) })
-	}
-	for part := range slices.Chunk(changes, batch) {
-		for _, change := range part {
-			change()
+		for _, kernel := range kernels {
+			model.rules = append(model.rules, modelOf(kernel))
 		}
-		if err := connection.Flush(); err != nil {
-			return fmt.Errorf("removing rules of the packet filter: %w", err)
+		within, models, rules = append(within, one), append(models, model), append(rules, kernels)
+	}
+	if slices.Contains(pluginTables, table.Name) {
+		return s.choosePlugins(networks, table, models, rules)
+	}
+	chosen := networks.choose(models)
+	for i, model := range models {
+		if slices.Contains(chosen.chains, model.name) {
+			s.chains = append(s.chains, within[i])
+		}
+		for _, at := range chosen.rules[model.name] {
+			s.rules = append(s.rules, rules[i][at])
 		}
 	}
 	return nil
 }
 
-// leadingRules are those of other chains that jump to a node's.
-func leadingRules(connection *nftables.Conn, others []*nftables.Chain) ([]*nftables.Rule, error) {
-	var leading []*nftables.Rule
-	for _, chain := range others {
-		rules, err := connection.GetRules(chain.Table, chain)
-		if err != nil {
-			return nil, fmt.Errorf("listing the rules of chain %q: %w", chain.Name, err)
-		}
-		for _, rule := range rules {
-			if slices.ContainsFunc(rule.Exprs, func(e expr.Any) bool {
-				verdict, is := e.(*expr.Verdict)
-				return is && ofNode(verdict.Chain)
-			}) {
-				leading = append(leading, rule)
+// choosePlugins takes the table of a plugin if only pods are in it, and else the rules for pods.
+func (s *ruleset) choosePlugins(
+	networks *podNetworks, table *nftables.Table, models []chain, rules [][]*nftables.Rule,
+) error {
+	only := !networks.shared()
+	var ours []*nftables.Rule
+	for i, model := range models {
+		for at, one := range model.rules {
+			switch networks.ofComment(one.comment) {
+			case podsOwn:
+				ours = append(ours, rules[i][at])
+			case othersOwn:
+				only = false
 			}
 		}
 	}
-	return leading, nil
+	if only {
+		s.tables = append(s.tables, table)
+	} else {
+		s.rules = append(s.rules, ours...)
+	}
+	return nil
+}
+
+// modelOf reads what a rule tells of whose it is, as iptables of the kind nf_tables and plugins write it.
+func modelOf(one *nftables.Rule) rule {
+	var model rule
+	model.comment, _ = userdata.GetString(one.UserData, userdata.TypeComment)
+	loaded := "" // what a comparison compares
+	for _, e := range one.Exprs {
+		switch e := e.(type) {
+		case *expr.Match:
+			if comment, is := e.Info.(*xt.Comment); is {
+				model.comment, _, _ = strings.Cut(string(*comment), "\x00")
+			}
+		case *expr.Verdict:
+			model.jump, model.returns = e.Chain, e.Kind == expr.VerdictReturn
+		case *expr.Payload:
+			loaded = addressAt(e)
+		case *expr.Meta:
+			if e.Key == expr.MetaKeyIIFNAME || e.Key == expr.MetaKeyOIFNAME {
+				loaded = "link"
+			}
+		case *expr.Bitwise:
+			loaded = "" // a whole network
+		case *expr.Cmp:
+			if e.Op == expr.CmpOpEq {
+				model.compare(loaded, e.Data)
+			}
+			loaded = ""
+		}
+	}
+	return model
+}
+
+// compare notes that a rule is for this address or link.
+func (r *rule) compare(loaded string, data []byte) {
+	address, _ := netip.AddrFromSlice(data)
+	switch loaded {
+	case "source":
+		r.source = address.String()
+	case "destination":
+		r.destination = address.String()
+	case "link":
+		r.links = append(r.links, string(bytes.TrimRight(data, "\x00")))
+	}
+}
+
+// addressAt says which address a part of the IP header is; "" for none.
+func addressAt(e *expr.Payload) string {
+	if e.Base != expr.PayloadBaseNetworkHeader {
+		return ""
+	}
+	switch [2]uint32{e.Offset, e.Len} {
+	case [2]uint32{12, 4}, [2]uint32{8, 16}:
+		return "source"
+	case [2]uint32{16, 4}, [2]uint32{24, 16}:
+		return "destination"
+	}
+	return ""
+}
+
+func (linux) RemoveRules(networks *podNetworks) error {
+	connection, rules, err := readRules(networks)
+	if err != nil {
+		return err
+	}
+	part := 0
+	flush := func() error {
+		if part == 0 {
+			return nil
+		}
+		part = 0
+		if err := connection.Flush(); err != nil {
+			return fmt.Errorf("removing rules of the packet filter: %w", err)
+		}
+		return nil
+	}
+	for _, group := range rules.changes(connection) {
+		// A group is one transaction: a chain whose leading rule is gone would not be known again.
+		if part > 0 && part+len(group) > batch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		for _, change := range group {
+			change()
+			part++
+		}
+	}
+	return flush()
+}
+
+// goes reports whether a rule leads to a chain that is removed, and goes with it.
+func (s *ruleset) goes(one *nftables.Rule) bool {
+	return slices.ContainsFunc(s.chains, func(c *nftables.Chain) bool {
+		return key(c.Table, c.Name) == key(one.Table, modelOf(one).jump)
+	})
+}
+
+// changes are what removes all, in groups that go at once.
+func (s *ruleset) changes(connection *nftables.Conn) [][]func() {
+	var groups [][]func()
+	for _, table := range s.tables {
+		groups = append(groups, []func(){func() { connection.DelTable(table) }})
+	}
+	leading := map[string][]func(){}
+	for _, one := range s.rules {
+		remove := func() { _ = connection.DelRule(one) }
+		if to := modelOf(one).jump; strings.HasPrefix(to, pluginChains) && !shareOfAll(to) {
+			leading[key(one.Table, to)] = append(leading[key(one.Table, to)], remove)
+			continue
+		}
+		groups = append(groups, []func(){remove})
+	}
+	var last [][]func()
+	for _, one := range s.chains {
+		// A chain can only go when no rule leads to it, and they lead to each other.
+		empty, remove := func() { connection.FlushChain(one) }, func() { connection.DelChain(one) }
+		if strings.HasPrefix(one.Name, pluginChains) && !shareOfAll(one.Name) {
+			groups = append(groups, append(leading[key(one.Table, one.Name)], empty, remove))
+			delete(leading, key(one.Table, one.Name))
+			continue
+		}
+		groups = append(groups, []func(){empty})
+		last = append(last, []func(){remove})
+	}
+	for _, rules := range leading {
+		groups = append(groups, rules)
+	}
+	return append(groups, last...)
+}
+
+func key(table *nftables.Table, chain string) string {
+	return family(table) + " " + table.Name + " " + chain
 }

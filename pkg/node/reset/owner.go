@@ -88,16 +88,17 @@ func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, err
 	if err != nil {
 		return nil, err
 	}
+	c.networks.read(n.Host)
 	for _, one := range links {
-		if nodeLink(one.Name) {
+		if nodeLink(one.Name) && !c.networks.others.links[one.Name] {
 			found = append(found, "link "+one.Name)
 		}
 	}
-	rules, err := c.kernel.Rules()
+	rules, err := c.kernel.Rules(&podNetworks{})
 	if err != nil {
 		return nil, err
 	}
-	legacy, err := findLegacy(ctx, n)
+	legacy, err := findLegacy(ctx, n, &podNetworks{})
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,8 @@ type cleaner struct {
 	patience time.Duration
 	// node is set once the machine was seen to be Argosy's node.
 	node bool
+	// networks are what is known of pods' places in networks.
+	networks podNetworks
 }
 
 // phases are in the order in which nothing that still runs brings back what was taken away. The proof comes before the
