@@ -165,7 +165,7 @@ func (l *login) refusal(err error) *AuthError {
 		return nil
 	default:
 		refused = l.refused()
-		refused.Words = strings.TrimPrefix(err.Error(), "ssh: handshake failed: ")
+		refused.Words = quotable(strings.TrimPrefix(err.Error(), "ssh: handshake failed: "))
 		return refused
 	}
 }

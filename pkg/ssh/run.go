@@ -292,10 +292,13 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 
 func (c *Client) open(line string, stdout, stderr io.Writer) (*running, error) {
 	session, err := c.conn.NewSession()
+	var refused *xssh.OpenChannelError
+	if errors.As(err, &refused) {
+		return nil, transient("opening a session on %s: sshd refused one beside %d others; if it goes on, raise "+
+			"MaxSessions in its sshd_config (default 10): %s", c.Host(), len(c.sessions)-1, quotable(refused.Message))
+	}
 	if err != nil {
-		if !errors.As(err, new(*xssh.OpenChannelError)) {
-			c.abandon()
-		}
+		c.abandon()
 		return nil, transient("opening a session on %s: %w", c.Host(), err)
 	}
 	session.Stdout, session.Stderr = stdout, stderr

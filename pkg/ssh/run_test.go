@@ -144,6 +144,27 @@ func TestMoreCommandsThanSessionsWaitForEachOther(t *testing.T) {
 	}
 }
 
+func TestAServerThatRefusesASessionIsToldHowToAllowIt(t *testing.T) {
+	_, config := openSSH(t, sshtest.OpenSSHOptions{Config: "MaxSessions 1\n"})
+	client := dial(t, config)
+	ctx, cancel := context.WithCancel(t.Context())
+	ready := make(chan struct{})
+	ended := make(chan error)
+	go func() {
+		_, err := client.Run(ctx, ssh.Command{
+			Argv:  []string{"/bin/sh", "-c", "echo; exec cat"},
+			Stdin: neverEnding(t), Stdout: onWrite(func() { close(ready) }),
+		})
+		ended <- err
+	}()
+	<-ready
+	_, err := client.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
+	assert.ErrorContains(t, err, "sshd refused one beside 1 others; if it goes on, raise MaxSessions")
+	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	cancel()
+	assert.Equal(t, fault.ClassOf(<-ended), fault.Cancelled)
+}
+
 // accounts of a machine that differ in what sudo makes of them.
 func accounts(t *testing.T) ssh.Config {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{Accounts: []sshtest.Account{
