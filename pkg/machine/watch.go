@@ -98,14 +98,17 @@ func (w *watch) attempt(ctx context.Context) error {
 	return retry.RetryableError(err)
 }
 
-// mayPass says whether looking again can help. A login that worked a moment ago and is refused now is a machine on its way
-// down or up: while it boots, only root may log in.
+// mayPass reports whether looking again can help. A login that worked a moment ago and is refused now is a machine on
+// its way down or up: while it boots, only root may log in, and a login shell may lack its home.
 func (w *watch) mayPass(err error) bool {
 	var refused *ssh.AuthError
+	var shell *ssh.ShellError
 	var failed *ssh.ExitError
 	switch {
 	case errors.As(err, &refused):
 		return w.connected
+	case errors.As(err, &shell):
+		return w.seen > 0
 	case errors.As(err, &failed):
 		return failed.Signal != ""
 	default:

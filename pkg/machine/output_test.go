@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/machine"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
@@ -119,6 +120,43 @@ func TestALoginShellThatRunsNothingIsNotWatchedAgain(t *testing.T) {
 	assert.Equal(t, refused.Words, words)
 	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 	assert.Equal(t, len(l.server.Execs()), 1)
+}
+
+func TestALoginShellThatFailsWhileTheMachineBootsIsTriedAgain(t *testing.T) {
+	down := filepath.Join(t.TempDir(), "down")
+	shell := filepath.Join(t.TempDir(), "shell")
+	script := "#!/bin/sh\nif [ -f " + down + " ]; then rm " + down + "; echo no home; exit 1; fi\nexec /bin/sh \"$@\"\n"
+	assert.NilError(t, os.WriteFile(shell, []byte(script), 0o755))
+	l := newLab(t, sshtest.Options{Shell: shell}, fakeAgent{})
+	seen := 0
+	last, err := l.Watch(t.Context(), "op1", func(spec.Status) {
+		if seen++; seen > 1 {
+			l.touch(t, "done")
+			return
+		}
+		assert.Check(t, os.WriteFile(down, nil, 0o600))
+		go l.server.Cut()
+	})
+	assert.NilError(t, err)
+	assert.Equal(t, last.State, spec.Succeeded)
+	_, err = os.Stat(down)
+	assert.Assert(t, os.IsNotExist(err), "the shell has not failed")
+}
+
+// forbidden is a connection on which sh may not start programs, as NOEXEC in sudoers has it.
+type forbidden struct{ machine.Connection }
+
+func (forbidden) Run(context.Context, ssh.Command) (ssh.Result, error) {
+	return ssh.Result{ExitCode: 126}, &ssh.ExitError{Host: "m1", Command: "sudo /bin/sh", ExitCode: 126,
+		Tail: []string{"sh: 1: exec: /bin/sh: Permission denied"}}
+}
+
+func TestSudoersThatForbidProgramsAreNamed(t *testing.T) {
+	connect := func(context.Context) (machine.Connection, error) { return forbidden{}, nil }
+	_, err := machine.New("m1", connect, fakeAgent{}, "").Inspect(t.Context(), spec.Question{})
+	assert.ErrorContains(t, err, "NOEXEC in sudoers")
+	assert.ErrorContains(t, err, "/bin/sh: Permission denied")
+	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
 }
 
 func TestAFileSystemWithoutProgramsIsNamed(t *testing.T) {
