@@ -29,18 +29,25 @@ func (f *flooding) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusForbidden) // the client tries a WebSocket first
 		return
 	}
-	streams := make(chan httpstream.Stream, 8)
-	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
-		streams <- s
+	type opened struct {
+		httpstream.Stream
+		replied <-chan struct{}
+	}
+	streams := make(chan opened, 8)
+	take := func(s httpstream.Stream, replied <-chan struct{}) error {
+		streams <- opened{s, replied}
 		return nil
-	})
+	}
+	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, take)
 	if connection == nil {
 		return
 	}
 	defer connection.Close()
 	var flooded httpstream.Stream
 	for range 3 { // errors of the command itself, its output and its standard error; a kubelet waits for all of them
-		if stream := <-streams; stream.Headers().Get(corev1.StreamType) == f.stream {
+		stream := <-streams
+		<-stream.replied
+		if stream.Headers().Get(corev1.StreamType) == f.stream {
 			flooded = stream
 		}
 	}
