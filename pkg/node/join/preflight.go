@@ -67,6 +67,7 @@ func (c preflightCheck) ignored(j *spec.Join) bool {
 // preflightChecks are asked all at once, so that a user learns of every problem in one go.
 var preflightChecks = []preflightCheck{
 	{look: lookOwner},
+	{look: lookOthers},
 	{look: lookSystem},
 	{ignore: "Mem", look: lookMemory},
 	{look: lookDisk},

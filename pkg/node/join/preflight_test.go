@@ -65,11 +65,50 @@ func TestPreflight(t *testing.T) {
 			m.listener(10250, "kubelet")
 			m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark)
 		}},
-		"port of another one's":  {change: func(m *machine) { m.listener(10250, "kubelet") }, problem: "held by kubelet (pid 4711)"},
-		"no host name":           {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") }, problem: "The machine has no host name"},
-		"host name unknown":      {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "nowhere.invalid\n") }, problem: `The host name "nowhere.invalid" does not resolve (tried for`},
-		"swap":                   {change: func(m *machine) { m.write("/proc/swaps", "Filename\n/dev/sda2 partition\n") }, remark: "Swap is on"},
-		"foreign kubelet":        {change: func(m *machine) { m.write("/usr/lib/systemd/system/kubelet.service", "[Unit]\n") }, problem: "A kubelet that Argosy did not install"},
+		"port of another one's": {change: func(m *machine) { m.listener(10250, "kubelet") },
+			problem: "held by kubelet (pid 4711)"},
+		"no host name": {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") },
+			problem: "The machine has no host name"},
+		"host name unknown": {change: func(m *machine) {
+			m.write("/proc/sys/kernel/hostname",
+				"nowhere.invalid\n")
+		}, problem: `The host name "nowhere.invalid" does not resolve (tried for`},
+		"swap": {change: func(m *machine) {
+			m.write("/proc/swaps",
+				"Filename\n/dev/sda2 partition\n")
+		}, remark: "Swap is on"},
+		"foreign kubelet": {change: func(m *machine) {
+			m.write("/usr/lib/systemd/system/kubelet.service",
+				"[Unit]\n")
+		}, problem: "A kubelet that Argosy did not install"},
+		"k3s is enabled": {change: func(m *machine) { m.enable("k3s-agent.service") },
+			problem: "another Kubernetes already: k3s (k3s-agent.service); if that is not needed, run " +
+				"k3s-uninstall.sh"},
+		"k3s runs": {change: func(m *machine) { m.runs(870, "k3s-server", "/usr/local/bin/k3s") },
+			problem: "k3s (process k3s-server (pid 870))"},
+		"RKE2 is enabled": {change: func(m *machine) { m.enable("rke2-agent.service") },
+			problem: "RKE2 (rke2-agent.service)"},
+		"k0s is enabled": {change: func(m *machine) { m.enable("k0sworker.service") },
+			problem: "k0s (k0sworker.service)"},
+		"k3s masked": {change: func(m *machine) {
+			m.enable("k3s.service")
+			m.remove("/etc/systemd/system/k3s.service")
+			assert.NilError(m.t, os.Symlink("/dev/null", m.host.Path("/etc/systemd/system/k3s.service")))
+		}, remark: "the machine can become a node"},
+		"remains of k3s": {change: func(m *machine) { m.write("/var/lib/rancher/k3s/server/token", "x") },
+			remark: "There are remains of k3s (/var/lib/rancher/k3s)"},
+		"remains of a node": {change: func(m *machine) {
+			m.write("/sys/class/net/cni0/operstate", "up")
+			m.write("/sys/class/net/flannel.1/operstate", "up")
+			m.write("/var/lib/cni/networks/cbr0/10.42.0.2", "x")
+			m.write("/run/flannel/subnet.env", "x")
+			m.write("/var/lib/kubelet/cpu_manager_state", "{}")
+		}, remark: "left link cni0, link flannel.1, /var/lib/cni, /run/flannel, " +
+			"/var/lib/kubelet/cpu_manager_state, which"},
+		"network configurations": {change: func(m *machine) {
+			m.write("/etc/cni/net.d/87-podman-bridge.conflist", "{}")
+			m.write("/etc/cni/net.d/10-calico.conflist", "{}")
+		}, remark: "already: /etc/cni/net.d/10-calico.conflist, /etc/cni/net.d/87-podman-bridge.conflist. Of all"},
 		"left-over of this join": {change: func(m *machine) { m.write(layout.ClusterCA, m.join.CACert); m.write(layout.BootstrapConf, "x") }},
 		"CA of another cluster":  {change: func(m *machine) { m.write(layout.ClusterCA, m.ca.PEM) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
 		"node of another cluster": {change: func(m *machine) { m.joined(m.ca, "https://198.51.100.7:6443", "m1", time.Now().Add(time.Hour)) },
@@ -244,4 +283,17 @@ func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *te
 	_, _, err = checkPreflight(context.Background(), m.context)
 	assert.ErrorContains(t, err, "which it knows at "+first+", and the cluster is at https://192.0.2.10:443 now")
 	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+}
+
+// enable has a unit of another installer start at boot.
+func (m *machine) enable(unit string) {
+	m.write("/etc/systemd/system/"+unit, "[Unit]\n")
+	assert.NilError(m.t, m.host.Link("/etc/systemd/system/"+unit, "/etc/systemd/system/multi-user.target.wants/"+unit))
+}
+
+// runs has a process of another installer's program.
+func (m *machine) runs(pid int, name, program string) {
+	dir := fmt.Sprintf("/proc/%d", pid)
+	m.write(dir+"/comm", name+"\n")
+	assert.NilError(m.t, os.Symlink(program, m.host.Path(dir+"/exe")))
 }
