@@ -54,6 +54,7 @@ func TestAMachineThatFloodsIsNamedAndAskedNoMore(t *testing.T) {
 		"a watch, one status":        {watch, `printf '{"id":"op1"'; cat /dev/zero`, "1048576 bytes in one line"},
 		"a watch, other lines":       {watch, "yes", "1048576 bytes in lines that are no status"},
 		"a watch, after a status":    {watch, "echo '" + status + "'; yes", "bytes in lines that are no status"},
+		"a watch, statuses":          {watch, "yes '" + status + "'", "faster than they are shown"},
 		"an inspection":              {inspect, "cat /dev/zero", "more than 4194304 bytes in one answer"},
 		"an inspection, lines":       {inspect, "yes", "more than 4194304 bytes in one answer"},
 		"a feed, one line":           {feed, "cat /dev/zero", "more than 65536 bytes"},

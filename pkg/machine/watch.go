@@ -122,7 +122,7 @@ func (w *watch) once(ctx context.Context) error {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	w.connected = true
-	lines := &statusLines{each: w.note}
+	lines := &statusLines{each: w.note, since: time.Now()}
 	_, err = w.machine.run(ctx, client, call{args: []string{"watch", "--id", w.id}, output: lines})
 	switch {
 	case w.last.State.Final():
@@ -146,11 +146,20 @@ func (w *watch) note(status spec.Status) {
 // program that argosy-node's output passes through: more is a flood.
 const maxStatus = 1 << 20
 
+// statusRate bounds statuses, in bytes a second, beyond the first statusBurst bytes. argosy-node reads its file
+// 20 times a second, and shows a few KiB when it has changed.
+const (
+	statusRate  = 1 << 20
+	statusBurst = 8 << 20
+)
+
 // statusLines decodes one status a line, as they come. Lines of anything else are left to the result of the command.
 type statusLines struct {
-	rest  []byte
-	other int // bytes in lines that are no status
-	each  func(spec.Status)
+	rest     []byte
+	other    int // bytes in lines that are no status
+	statuses int // bytes in those that are one
+	since    time.Time
+	each     func(spec.Status)
 }
 
 func (s *statusLines) Write(p []byte) (int, error) {
@@ -166,6 +175,10 @@ func (s *statusLines) Write(p []byte) (int, error) {
 		s.rest = rest
 		var status spec.Status
 		if err := json.Unmarshal(line, &status); err == nil && status.ID != "" {
+			s.statuses += len(line)
+			if s.statuses > statusBurst+int(statusRate*time.Since(s.since).Seconds()) {
+				return 0, ssh.Flood("in statuses, and faster than they are shown", statusBurst)
+			}
 			s.each(status)
 			continue
 		}
