@@ -34,8 +34,8 @@ func ContainerdRoots(h *host.Host) []string {
 	return roots
 }
 
-// HoldsImages reports whether there is more in a root of containerd than the databases that it makes at its first
-// start. Of a folder that the owner chose, only what containerd makes there counts.
+// HoldsImages reports whether there is more in a root of containerd than the databases and the uuid that it makes at
+// its first start. Of a folder that the owner chose, only what containerd makes there counts.
 func HoldsImages(h *host.Host, root string) bool {
 	children, _ := filepath.Glob(filepath.Join(h.Path(root), "io.containerd.*"))
 	if root == containerdRoot {
@@ -44,7 +44,7 @@ func HoldsImages(h *host.Host, root string) bool {
 	found := false
 	for _, child := range children {
 		_ = filepath.WalkDir(child, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && !entry.IsDir() && !strings.HasSuffix(path, ".db") {
+			if err == nil && !entry.IsDir() && !strings.HasSuffix(path, ".db") && entry.Name() != "uuid" {
 				found = true
 				return fs.SkipAll
 			}

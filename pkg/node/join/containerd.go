@@ -14,6 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -107,7 +108,12 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err := noteContainerd(ctx, c); err != nil {
 		return "", err
 	}
-	foreign := c.Host.Exists(layout.ContainerdConfig) && !inspect.Marked(c.Host, layout.ContainerdConfig)
+	note, err := original.Read(c.Host)
+	if err != nil {
+		return "", err
+	}
+	foreign := c.Host.Exists(layout.ContainerdConfig) && !inspect.Marked(c.Host, layout.ContainerdConfig) &&
+		note.Of(layout.ContainerdConfig) == nil
 	edited, err := s.write(c.Host)
 	if err != nil {
 		return "", err

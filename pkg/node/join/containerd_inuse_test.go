@@ -135,6 +135,7 @@ func TestAContainerdThatNothingUsesIsOnlyWorthARemark(t *testing.T) {
 		"started once": {func(m *machine) {
 			m.packaged()
 			m.write("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db", "nothing")
+			m.write("/var/lib/containerd/io.containerd.grpc.v1.introspection/uuid", "01234567")
 		}, "does not run and is empty"},
 		"masked": {func(m *machine) {
 			assert.NilError(m.t, m.host.Link("/dev/null", layout.Unit("containerd")))

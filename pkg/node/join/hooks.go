@@ -106,7 +106,7 @@ func (s stage) held(c *node.Context, r *ran, wanted []string) string {
 	case r.open(s.name):
 		return "all " + s.key + " ran"
 	case r.unreadable != nil:
-		return "none run: " + hooksFile + " cannot be read (" + r.unreadable.Error() + "), and the machine is a node"
+		return "none run on a node whose note of them is lost: " + r.unreadable.Error()
 	case len(r.missing(s.name, wanted)) == 0:
 		return "they ran when the machine joined"
 	}
@@ -122,7 +122,7 @@ func (s stage) held(c *node.Context, r *ran, wanted []string) string {
 func unknownCommands(err error) error {
 	return &node.Failure{
 		Err: fault.As(fault.Permanent, fmt.Errorf(
-			"reading %q: %w; which commands of the join ran already is not known, and none is run", hooksFile, err)),
+			"%w; which commands of the join ran already is not known, and none is run", err)),
 		Hint: "reset the machine and join it again, or remove the file if every command may run once more",
 	}
 }

@@ -74,27 +74,26 @@ type hooksRecord struct {
 // the note is lost.
 func readRan(h *host.Host, j *spec.Join) (*ran, error) {
 	r := &ran{}
-	data, err := h.ReadFile(hooksFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	err := node.ReadState(h, hooksFile, &r.record)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		r.state = stateWithout(h, fresh)
 		return r, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", hooksFile, err)
-	}
-	if err := json.Unmarshal(data, &r.record); err != nil {
+	case errors.Is(err, node.ErrUnreadable):
 		r.record, r.unreadable = hooksRecord{}, err
 		r.state = stateWithout(h, unknown)
 		return r, nil
+	case err != nil:
+		return nil, err
 	}
 	r.known = r.record.ClusterUID == j.ClusterUID && r.record.NodeName == j.NodeName
-	node := r.record.Joined || isNode(h)
+	wasNode := r.record.Joined || isNode(h)
 	switch {
-	case r.record.Finished, !r.known && node:
+	case r.record.Finished, !r.known && wasNode:
 		r.state = done
 	case !r.known:
 		r.state = fresh
-	case node:
+	case wasNode:
 		r.state = joined
 	default:
 		r.state = underway

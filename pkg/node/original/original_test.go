@@ -133,6 +133,27 @@ func TestACopyOnAnotherFileSystemIsWholeAsWell(t *testing.T) {
 	}
 }
 
+func TestWhatIsKeptOnAnotherFileSystemComesBackExactly(t *testing.T) {
+	other, err := os.MkdirTemp("/dev/shm", "argosy")
+	if err != nil {
+		other = t.TempDir() // then it is only a link
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(other) })
+	h := machine(t)
+	assert.NilError(t, os.MkdirAll(filepath.Dir(h.Path(Dir)), 0o755))
+	assert.NilError(t, os.Symlink(other, h.Path(Dir)))
+	write(t, h, path, content, 0o755|fs.ModeSetuid)
+	if os.Geteuid() == 0 {
+		assert.NilError(t, os.Chown(h.Path(path), 1, 2))
+		assert.NilError(t, os.Chmod(h.Path(path), 0o755|fs.ModeSetuid))
+	}
+	assert.NilError(t, os.Chtimes(h.Path(path), longAgo, longAgo))
+	was := looks(t, h, path)
+	argosy(t, h, path, ours)
+	assert.Equal(t, len(putBack(t, h)), 0)
+	assert.Equal(t, looks(t, h, path), was)
+}
+
 func TestTheFirstNoteIsNeverOverwritten(t *testing.T) {
 	h := machine(t)
 	write(t, h, path, content, 0o600)

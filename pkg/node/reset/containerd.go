@@ -100,7 +100,7 @@ func findContainerd(_ context.Context, n *node.Context) ([]string, error) {
 	found := describe(slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
 		return p.Name != "containerd" || !slices.Contains(binariesPaths(n), filepath.Dir(p.Program))
 	}))
-	if n.Host.Exists(layout.EnabledLink("containerd")) {
+	if startsAtBoot(n.Host, "containerd") {
 		found = append(found, "containerd.service, which starts at boot")
 	}
 	return found, nil

@@ -97,7 +97,7 @@ func settingsDirs(h *host.Host) []string {
 // is this cluster's.
 func ownCA(n *node.Context) string {
 	file := n.Operation.Reset.CACertPath
-	if file == "" {
+	if file == "" || isOriginal(n.Host, file) {
 		return ""
 	}
 	content, err := n.Host.ReadFile(file)

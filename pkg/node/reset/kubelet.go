@@ -3,6 +3,7 @@ package reset
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,10 +27,21 @@ func (c *cleaner) findKubelet(_ context.Context, n *node.Context) ([]string, err
 		return nil, nil
 	}
 	found := describe(kubelets(n))
-	if n.Host.Exists(layout.EnabledLink("kubelet")) {
+	if startsAtBoot(n.Host, "kubelet") {
 		found = append(found, "kubelet.service, which starts at boot")
 	}
 	return found, nil
+}
+
+// startsAtBoot reports whether Argosy's unit of the service is enabled. A link to another unit is what stood there
+// before.
+func startsAtBoot(h *host.Host, service string) bool {
+	link := layout.EnabledLink(service)
+	target, err := os.Readlink(h.Path(link))
+	if err == nil && !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(link), target)
+	}
+	return err == nil && target == layout.Unit(service)
 }
 
 // stopKubelet stops it for good. Its pods go on: containers outlive their kubelet.
@@ -54,8 +66,10 @@ func (c *cleaner) stopKubelet(ctx context.Context, n *node.Context) (string, err
 // stopService stops a service and sees to it that no boot starts it.
 func stopService(ctx context.Context, n *node.Context, name string) error {
 	// First the link: if the machine reboots now, what was stopped must not come back.
-	if err := n.Host.Remove(layout.EnabledLink(name)); err != nil {
-		return err
+	if startsAtBoot(n.Host, name) {
+		if err := n.Host.Remove(layout.EnabledLink(name)); err != nil {
+			return err
+		}
 	}
 	output, _ := n.Host.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value", name + ".service"}})
 	if state := strings.TrimSpace(string(output)); state == "inactive" || state == "failed" {

@@ -78,6 +78,16 @@ func ofArgosy(n *node.Context, note *original.Note, name string) func() bool {
 	return func() bool { return inspect.Marked(n.Host, name) || torn(n.Host, name) }
 }
 
+// isOriginal reports whether what the note has of a path stands there.
+func isOriginal(h *host.Host, name string) bool {
+	note, err := readNote(h)
+	if err != nil || note.Of(name) == nil {
+		return false
+	}
+	standing, err := note.Stands(h, name, nil)
+	return err == nil && standing == original.Original
+}
+
 // find tells of each path that is due what is to be done.
 func (r returns) find() []string {
 	var found []string

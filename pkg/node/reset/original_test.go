@@ -1,6 +1,7 @@
 package reset
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -122,6 +123,13 @@ func newMachineOf(t *testing.T, files map[string]string) *host.Host {
 	return m.host
 }
 
+// writeNote replaces the note.
+func (m *machine) writeNote(note *original.Note) {
+	data, err := json.Marshal(note)
+	assert.NilError(m.t, err)
+	m.write(original.Dir+"/index.json", string(data))
+}
+
 // looks is content, mode, time and owner of a file, or where a link leads.
 func looks(t *testing.T, h *host.Host, name string) string {
 	t.Helper()
@@ -206,6 +214,36 @@ func TestAnEditOfArgosysFileIsKeptByAReset(t *testing.T) {
 	assert.Assert(t, strings.Contains(log, "is kept as "+layout.ContainerdConfig+".edited-"), log)
 	assert.NilError(t, os.Remove(kept[0]))
 	assertOwners(t, m)
+}
+
+func TestALinkOfAPackageThatWasRemovedBeforeComesBackAndIsNoNode(t *testing.T) {
+	m := newNotedNode(t)
+	link := layout.EnabledLink("kubelet")
+	m.bring(map[string]string{link: "-> /usr/lib/systemd/system/kubelet.service"})
+	note, err := original.Read(m.host)
+	assert.NilError(t, err)
+	note.Of(link).Kind, note.Of(link).Target = original.Symlink, "/usr/lib/systemd/system/kubelet.service"
+	m.writeNote(note)
+	assert.NilError(t, m.host.Link(layout.Unit("kubelet"), link))
+	for range 2 {
+		status, log := m.reset()
+		assert.Equal(t, status.State, spec.Succeeded, log)
+		assert.Equal(t, looks(t, m.host, link), "-> /usr/lib/systemd/system/kubelet.service")
+	}
+}
+
+func TestAnAuthorityOfTheOwnersComesBack(t *testing.T) {
+	const name = "/etc/pki/site/cluster.crt"
+	m := newNotedNode(t)
+	m.operation.Reset.CACertPath = name
+	m.write(name, m.ca.PEM+"# the owner's\n")
+	_, err := original.Take(m.host, original.File{Name: name})
+	assert.NilError(t, err)
+	assert.NilError(t, m.host.Remove(name))
+	m.write(name, m.ca.PEM)
+	status, log := m.reset()
+	assert.Equal(t, status.State, spec.Succeeded, log)
+	assert.Assert(t, m.host.Holds(name, []byte(m.ca.PEM+"# the owner's\n")))
 }
 
 func TestTheProofComparesWithTheNote(t *testing.T) {
