@@ -60,10 +60,13 @@ type machine struct {
 }
 
 // newNode is a machine that is node m1 of team-a, with pods on it, beside what its owner brought.
-func newNode(t *testing.T) *machine {
+func newNode(t *testing.T) *machine { return newNodeAt(t, t.TempDir()) }
+
+// newNodeAt has its files below this folder.
+func newNodeAt(t *testing.T, root string) *machine {
 	t.Helper()
 	m := &machine{t: t, ca: nodetest.NewAuthority(t, "kubernetes"), killAfter: -1}
-	m.host = &host.Host{Root: t.TempDir(), Runner: m}
+	m.host = &host.Host{Root: root, Runner: m}
 	m.store = node.NewStore(m.host)
 	m.operation = &spec.Operation{
 		ID: "reset-1", Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
@@ -87,6 +90,11 @@ func (m *machine) ownersFiles() {
 	m.write("/usr/local/bin/backup", "somebody's script")
 	m.write("/opt/cni/bin/macvlan", "somebody's plugin")
 	m.write("/opt/local-path-provisioner/README", "somebody's note")
+	m.ownersKernel()
+}
+
+// ownersKernel is what the kernel shows on the owner's machine.
+func (m *machine) ownersKernel() {
 	m.write("/proc/1/comm", "systemd\n")
 	m.write("/proc/self/cgroup", "4:memory:/system.slice/a.service\n3:cpu:/system.slice/a.service\n")
 	m.write("/proc/self/status", "Name:\targosy-node\nPPid:\t1\n")
@@ -162,10 +170,8 @@ func (m *machine) podsRun() {
 	m.process(700, "containerd", "/usr/local/bin/containerd", "", "")
 	m.process(900, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "", "-namespace k8s.io -id c1 -address /run/containerd/containerd.sock")
 	m.process(901, "web", "/web", "4:memory:/kubepods/besteffort/pod1/c1\n3:cpu:/kubepods/besteffort/pod1/c1", "")
-	m.process(902, "dockerd", "/usr/bin/dockerd", "4:memory:/system.slice/docker.service", "")
-	m.process(903, "containerd-shim", "/usr/bin/containerd-shim-runc-v2", "", "-namespace moby -id d1 -address /run/docker/containerd/containerd.sock")
-	m.write("/proc/net/tcp", "  sl  local_address rem_address   st\n")
-	for _, group := range []string{"/sys/fs/cgroup/memory/kubepods/besteffort/pod1", "/sys/fs/cgroup/cpu/kubepods", "/sys/fs/cgroup/memory/system.slice"} {
+	m.dockerRuns()
+	for _, group := range []string{"/sys/fs/cgroup/memory/kubepods/besteffort/pod1", "/sys/fs/cgroup/cpu/kubepods"} {
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(group), 0o755))
 	}
 	for _, dir := range []string{layout.KubeletDir + "/pods/1/volumes/token", containerdState + "/io.containerd.runtime.v2.task/k8s.io/c1/rootfs"} {
@@ -176,6 +182,15 @@ func (m *machine) podsRun() {
 	m.mounts = append(m.mounts, "/run/netns/cni-1")
 	m.links = append(m.links, link{"veth1", "veth", "cni0"}, link{"cni0", "bridge", ""}, link{"flannel.1", "vxlan", ""}, link{"kube-ipvs0", "dummy", ""})
 	m.rules, m.services = []string{"ip nat KUBE-SERVICES", "ip filter FLANNEL-FWD"}, true
+}
+
+// dockerRuns is what the owner's Docker looks like.
+func (m *machine) dockerRuns() {
+	m.process(902, "dockerd", "/usr/bin/dockerd", "4:memory:/system.slice/docker.service", "")
+	m.process(903, "containerd-shim", "/usr/bin/containerd-shim-runc-v2", "",
+		"-namespace moby -id d1 -address /run/docker/containerd/containerd.sock")
+	m.write("/proc/net/tcp", "  sl  local_address rem_address   st\n")
+	assert.NilError(m.t, os.MkdirAll(m.host.Path("/sys/fs/cgroup/memory/system.slice"), 0o755))
 }
 
 func (m *machine) process(pid int, name, program, group, flags string) {
