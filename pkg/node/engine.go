@@ -228,6 +228,8 @@ func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
 		err = r.context.Host.SyncFolders()
 	}
 	if err != nil {
+		// A phase may have met a full disk where it does not go through the host.
+		err = r.context.Host.Explain(spec.Root, err)
 		err = r.interrupted(ctx, ended(ctx, err))
 		entry.Detail = err.Error()
 		return entry, err

@@ -31,9 +31,8 @@ func (r *recorder) change(urgent bool, f func(*spec.Status)) {
 		return
 	}
 	r.written = now
-	if err := r.write(&r.status); err != nil {
-		r.err = err
-	}
+	// Only the last write counts: one that fails in between is made up for by the next.
+	r.err = r.write(&r.status)
 }
 
 func (r *recorder) snapshot() *spec.Status {

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/fault"
 )
 
 // changes makes a host note what is changed on it.
@@ -90,4 +93,23 @@ func TestAChangeThatFailsLeavesWhatWasThere(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, len(entries), 1)
 	}
+}
+
+func TestADiskThatRefusesAChangeIsToldWithWhatIsFreeOnIt(t *testing.T) {
+	for errno, says := range map[syscall.Errno]string{
+		syscall.ENOSPC: "no space left on /", syscall.EDQUOT: "the quota is used up on /",
+		syscall.EROFS: "the file system is read-only on /", syscall.EIO: "the disk fails on /",
+	} {
+		h := &Host{Root: t.TempDir(), Before: func(Change) error { return errno }}
+		_, err := h.WriteFile("/var/lib/argosy/node.json", nil, 0o600)
+		var disk *DiskError
+		assert.Assert(t, errors.As(err, &disk), "%v", err)
+		assert.Assert(t, disk.Free > 0 && disk.Inodes > 0)
+		assert.ErrorIs(t, err, errno)
+		assert.ErrorContains(t, err, says)
+		assert.ErrorContains(t, err, "/var/lib/argosy")
+		assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	}
+	h := &Host{Before: func(Change) error { return syscall.EACCES }}
+	assert.Equal(t, h.Explain("/", syscall.EACCES), error(syscall.EACCES))
 }

@@ -3,8 +3,10 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"argosy.dev/argosy/pkg/fault"
@@ -48,7 +50,8 @@ func (e *DiskError) Hint() string {
 }
 
 // Explain gives an error of the disk that name lies on a *DiskError, which names the file system and what is free
-// on it. Other errors are returned as they are.
+// on it. Where the error itself names a file of the machine, that one counts.
+// Other errors are returned as they are.
 func (h *Host) Explain(name string, err error) error {
 	var known *DiskError
 	if errors.As(err, &known) {
@@ -56,7 +59,7 @@ func (h *Host) Explain(name string, err error) error {
 	}
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
 		if errors.Is(err, errno) {
-			mount := h.mountOf(name)
+			mount := h.mountOf(h.fileOf(err, name))
 			e := &DiskError{Mount: mount, Err: err}
 			var stat syscall.Statfs_t
 			if syscall.Statfs(h.Path(mount), &stat) == nil {
@@ -66,6 +69,23 @@ func (h *Host) Explain(name string, err error) error {
 		}
 	}
 	return err
+}
+
+// fileOf is the file of the machine that an error names, or else the other one.
+func (h *Host) fileOf(err error, otherwise string) string {
+	var named string
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		named = path.Path
+	case errors.As(err, &link):
+		named = link.New
+	}
+	if rest, beneath := strings.CutPrefix(named, h.Root+"/"); beneath {
+		return "/" + rest
+	}
+	return otherwise
 }
 
 // mountOf is the topmost folder of the file system that name lies on, or would.

@@ -34,7 +34,7 @@ func clone(h *host.Host, from, to string) error {
 	}
 	if err != nil {
 		_ = os.Remove(h.Path(temp))
-		return fmt.Errorf("copying %q to %q: %w", from, to, err)
+		return h.Explain(to, fmt.Errorf("copying %q to %q: %w", from, to, err))
 	}
 	err = h.Rename(temp, to)
 	// Renaming one name of a file onto another of the same file does nothing at all.
@@ -131,7 +131,7 @@ func link(h *host.Host, entry *Entry, name string) error {
 	}
 	if err != nil {
 		_ = os.Remove(h.Path(temp))
-		return fmt.Errorf("linking %q to %q: %w", name, entry.Target, err)
+		return h.Explain(name, fmt.Errorf("linking %q to %q: %w", name, entry.Target, err))
 	}
 	return h.Rename(temp, name)
 }

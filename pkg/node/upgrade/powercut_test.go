@@ -122,6 +122,9 @@ func (c *cuttable) start() {
 	c.write("/proc/meminfo", "MemTotal:        4000000 kB\n")
 	c.write("/proc/sys/kernel/random/boot_id", strings.Repeat("b", c.boots)+"\n")
 	c.listensAt()
+	if c.host.Exists(layout.SysctlFile) {
+		c.write("/proc/sys/net/ipv4/ip_forward", "1\n")
+	}
 	for _, service := range []string{"containerd", "kubelet"} {
 		needs := []string{layout.EnabledLink(service), layout.Unit(service), "/usr/local/bin/" + service}
 		if service == "kubelet" {

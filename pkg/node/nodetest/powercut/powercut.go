@@ -43,6 +43,8 @@ func Run(t *testing.T, test func(t *testing.T)) {
 		test(t)
 		return
 	}
+	// Most of the time goes into waiting for the kernel to unmount.
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), child+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
