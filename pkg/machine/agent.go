@@ -124,7 +124,7 @@ func wantsAgent(err error, result ssh.Result) (arch string, wanted bool) {
 	return firstWord(result.Stdout), true
 }
 
-// firstWord returns the one short word that an answer should be, or what it begins with.
+// firstWord returns an answer of one short word, or the beginning of a longer one.
 func firstWord(answer []byte) string {
 	return string(start(bytes.TrimSpace(answer)))
 }

@@ -46,7 +46,7 @@ func TestAMachineThatFloodsIsNamedAndAskedNoMore(t *testing.T) {
 	status := `{"id":"op1","state":"running"}`
 	for name, c := range map[string]struct {
 		does func(*lab) error
-		// flood is what argosy-node runs instead of answering.
+		// flood is the script that argosy-node runs instead of answering.
 		flood string
 		says  string
 	}{
@@ -74,7 +74,7 @@ func TestAMachineThatFloodsIsNamedAndAskedNoMore(t *testing.T) {
 			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
 			l.ended(t)
 			assert.Equal(t, len(l.server.Execs()), 1, "it was asked again")
-			// The two sides of the connection hold up to 2 MiB each of what is not read.
+			// The two sides of the connection hold up to 2 MiB each that are not read.
 			assert.Assert(t, l.server.Printed()-before < (16+4+1)<<20, "%d bytes", l.server.Printed()-before)
 		})
 	}

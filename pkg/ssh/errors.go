@@ -91,7 +91,7 @@ func (e *ExitError) Error() string {
 	return text
 }
 
-// ShellError says that the login shell of the user who logged in ran nothing: nologin, a forced command that only
+// ShellError is the error of a login shell that ran nothing: nologin, a forced command that only
 // prints, a shell that ends at once. Its class is configuration: another account is needed, or another shell.
 type ShellError struct {
 	Host string

@@ -73,7 +73,7 @@ const (
 	maxCode = len(" 255]")
 )
 
-// between passes on what comes between the marks on one stream, and counts the rest.
+// between passes on the bytes between the marks on one stream, and counts the rest.
 type between struct {
 	marks marks
 	next  io.Writer
@@ -112,7 +112,7 @@ func (b *between) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// pass gives on what is certain to come before the end mark.
+// pass passes on the bytes that are certain to come before the end mark.
 func (b *between) pass() error {
 	own, after, found := bytes.Cut(b.held, []byte(b.marks.end))
 	if !found {
@@ -163,7 +163,7 @@ func prefixAtEnd(text []byte, mark string) int {
 	return 0
 }
 
-// flush passes on what was held back for an end mark that did not come.
+// flush passes on the bytes that were held back for an end mark that did not come.
 func (b *between) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 )
 
-// How much of a command's output is read and kept. An answer is kept whole. Of what is passed on as it comes, and of
-// standard error, only the end is kept: fifty machines may be watched for twenty minutes each.
+// How much of a command's output is read and kept. An answer is kept whole. Of standard error, and of output that is
+// passed on as it comes, only the end is kept: fifty machines may be watched for twenty minutes each.
 const (
 	// maxAnswer is the longest answer; the longest are those of inspections, with the differences of every file.
 	maxAnswer = 4 << 20
@@ -85,7 +85,7 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.live.Write(p)
 }
 
-// Seal ends the writing, and returns what was kept and whether that is only the end.
+// Seal ends the writing, and returns the kept bytes and whether they are only the end.
 func (o *Output) Seal() (kept []byte, truncated bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -105,7 +105,7 @@ func LastLines(stdout, stderr []byte) []string {
 	if len(text) == 0 {
 		return nil
 	}
-	// Split copies: only what can be in the result is looked at.
+	// Split copies: only bytes that can be in the result are looked at.
 	text = text[max(0, len(text)-tailLines*maxLine):]
 	lines := strings.Split(string(text), "\n")
 	lines = lines[max(0, len(lines)-tailLines):]
@@ -115,7 +115,7 @@ func LastLines(stdout, stderr []byte) []string {
 	return lines
 }
 
-// quotable shortens what a machine printed to what fits into a message.
+// quotable shortens a line of a machine so that it fits into a message.
 func quotable(line string) string {
 	if line = strings.TrimRight(line, "\r"); len(line) > maxLine {
 		return line[:maxLine] + "…"

@@ -21,14 +21,14 @@ type Command struct {
 	Argv []string
 	// Stdin is read until its end, or until the command has ended; a Read under way then is not waited for. Nil: no input.
 	Stdin io.Reader
-	// Stdout, when not nil, gets the output as it comes; Result then keeps only the last 16 KiB. It has to bound what
-	// it keeps: an error of its Write ends the command, and is in the chain of Run's.
+	// Stdout, when not nil, gets the output as it comes; Result then keeps only the last 16 KiB. It has to bound the
+	// bytes that it keeps: an error of its Write ends the command, and is in the chain of Run's.
 	Stdout io.Writer
 }
 
 // Result is what a command left.
 type Result struct {
-	// Stdout is what the command itself printed; beyond 4 MiB, Run returns ErrFlood. Stderr is the last 256 KiB.
+	// Stdout is the command's own output; beyond 4 MiB, Run returns ErrFlood. Stderr is the last 256 KiB.
 	Stdout, Stderr []byte
 	// Truncated: Stdout is only the end, which is so only where it was passed on as it came.
 	Truncated bool
@@ -53,7 +53,7 @@ func (c *Client) Run(ctx context.Context, command Command) (Result, error) {
 	return c.result(shown, status, err, stdout, stderr)
 }
 
-// result turns what inShell saw into what callers see.
+// result makes the result and the error of a command that inShell ran.
 func (c *Client) result(shown string, status exit, err error, stdout, stderr *Output) (Result, error) {
 	result := Result{ExitCode: status.code}
 	result.Stdout, result.Truncated = stdout.Seal()
@@ -68,7 +68,7 @@ func (c *Client) result(shown string, status exit, err error, stdout, stderr *Ou
 	return result, nil
 }
 
-// inShell has the user's login shell run argv, and passes on what argv itself prints. All commands go this way.
+// inShell has the user's login shell run argv, and passes on argv's own output. All commands go this way.
 func (c *Client) inShell(ctx context.Context, argv []string, stdout, stderr io.Writer, feed feed) (exit, error) {
 	marks := newMarks()
 	line, err := marks.line(argv)
@@ -351,7 +351,7 @@ func (r *running) stop(ended <-chan error) {
 }
 
 // cutOff ends a session whose output is not read any more, and with it the command: its next write fails. A server that
-// goes on sending is cut off itself, for what has come from it is kept until then.
+// goes on sending is cut off itself, for the library keeps its bytes until then.
 func (r *running) cutOff(ended <-chan error) {
 	r.client.spawn(func() {
 		_ = r.session.Signal(xssh.SIGTERM)

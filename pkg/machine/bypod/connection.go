@@ -93,7 +93,7 @@ func (c *connection) explain(ctx context.Context, command ssh.Command, result *s
 	return fault.As(fault.Transient, fmt.Errorf("running a command by pod %s on node %s: %w", c.pod, c.node, err))
 }
 
-// Upload implements machine.Connection. What an earlier upload left on the machine is not sent again.
+// Upload implements machine.Connection. It resumes an upload that was cut off.
 func (c *connection) Upload(ctx context.Context, upload ssh.Upload) (ssh.UploadResult, error) {
 	return ssh.UploadBy(ctx, c, fmt.Sprintf("node %s by pod %s", c.node, c.pod), upload)
 }

@@ -78,7 +78,7 @@ func TestAPodThatPrintsWithoutEndIsCutOff(t *testing.T) {
 			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
 			assert.Assert(t, int64(len(result.Stdout)+len(result.Stderr)) <= limit)
 			<-f.ended
-			// The sockets and the library hold what is not read.
+			// The sockets and the library hold bytes that are not read.
 			assert.Assert(t, f.printed.Load() < limit+16<<20, "%d bytes", f.printed.Load())
 		})
 	}

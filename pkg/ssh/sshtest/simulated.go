@@ -104,7 +104,7 @@ func (s *Simulated) Attempts() int { s.mu.Lock(); defer s.mu.Unlock(); return s.
 func (s *Simulated) Printed() int64 { return s.printed.Load() }
 func (s *Simulated) Running() int64 { return s.running.Load() }
 
-// counted counts what is written.
+// counted counts the bytes that are written.
 type counted struct {
 	to    io.Writer
 	count *atomic.Int64
