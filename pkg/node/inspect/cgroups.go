@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,16 +12,38 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// podGroups are the names of the control group that a kubelet makes for all pods: by the driver cgroupfs, and by
+// podGroups lists the groups that the machine's kubelet may make for pods: at the top, or beneath the cgroupRoot of its
+// configuration, which systemd spells out in the slice's name.
+func podGroups(h *host.Host) []string {
+	groups := slices.Clone(topGroups)
+	match := cgroupRoot.FindStringSubmatch(h.ReadLine(layout.KubeletConfig))
+	if match == nil || strings.Trim(match[1], "/") == "" {
+		return groups
+	}
+	root := strings.Trim(match[1], "/")
+	slice, outer := "", ""
+	for _, part := range strings.Split(root, "/") {
+		outer = strings.TrimPrefix(outer+"-"+part, "-")
+		slice = filepath.Join(slice, outer+".slice")
+	}
+	return append(groups, filepath.Join(root, "kubepods"), filepath.Join(slice, outer+"-kubepods.slice"))
+}
+
+var cgroupRoot = regexp.MustCompile(`(?m)^cgroupRoot: *"?(/[A-Za-z0-9_./-]+)"?`)
+
+// topGroups are the names of the control group that a kubelet makes for all pods: by the driver cgroupfs, and by
 // systemd.
-var podGroups = []string{"kubepods", "kubepods.slice"}
+var topGroups = []string{"kubepods", "kubepods.slice"}
 
 // Cgroups are the machine's control groups as this program sees them.
 type Cgroups struct {
 	host        *host.Host
 	hierarchies []hierarchy
+	// pods are the paths of the groups for pods in each hierarchy.
+	pods []string
 	// own are the groups of this process and of those that it descends from.
 	own []map[string]string
 }
@@ -31,7 +54,7 @@ func ReadCgroups(h *host.Host) *Cgroups {
 	for _, pid := range Ancestors(h) {
 		own = append(own, groupsOf(h, strconv.Itoa(pid)))
 	}
-	return &Cgroups{host: h, hierarchies: hierarchies(h, own[0]), own: own}
+	return &Cgroups{host: h, pods: podGroups(h), hierarchies: hierarchies(h, own[0]), own: own}
 }
 
 // Pods lists the control groups of all pods, one in each hierarchy that has any. Only those at the top are the
@@ -40,7 +63,7 @@ func ReadCgroups(h *host.Host) *Cgroups {
 func (c *Cgroups) Pods() []string {
 	var found []string
 	for _, hierarchy := range c.hierarchies {
-		for _, name := range podGroups {
+		for _, name := range c.pods {
 			group := filepath.Join(hierarchy.point, name)
 			if info, err := os.Lstat(c.host.Path(group)); err == nil && info.IsDir() && !c.around(hierarchy, name) {
 				found = append(found, group)
@@ -55,7 +78,7 @@ func (c *Cgroups) Pods() []string {
 func (c *Cgroups) PodOf(pid int) string {
 	groups := groupsOf(c.host, strconv.Itoa(pid))
 	for _, hierarchy := range c.hierarchies {
-		for _, name := range podGroups {
+		for _, name := range c.pods {
 			if hierarchy.within(groups, name) && !c.around(hierarchy, name) {
 				return groups[hierarchy.key]
 			}

@@ -76,6 +76,26 @@ func TestOnlyPodsAtTheTopOfAHierarchyAreTheMachines(t *testing.T) {
 	}
 }
 
+func TestAKubeletMayHaveItsPodsBeneathACgroupRoot(t *testing.T) {
+	for name, test := range map[string]struct{ config, group, pod string }{
+		"driver cgroupfs": {"cgroupRoot: /site/nodes\n", "/site/nodes/kubepods", "/pod1/c1"},
+		"driver systemd": {"kind: X\ncgroupRoot: \"/site/nodes\"\n",
+			"/site.slice/site-nodes.slice/site-nodes-kubepods.slice", "/pod1.slice"},
+		"none": {"cgroupRoot: /\n", "/kubepods", "/pod1/c1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, _ := machine(t, map[string]string{
+				"/proc/self/mountinfo": v2, "/proc/self/cgroup": "0::/system.slice/argosy.service\n",
+				"/proc/901/cgroup": "0::" + test.group + test.pod + "\n", "/proc/902/cgroup": "0::/site/nodes/other\n",
+				"/var/lib/kubelet/config.yaml": test.config, "/sys/fs/cgroup" + test.group + "/cgroup.procs": "",
+			})
+			assert.DeepEqual(t, ReadCgroups(h).Pods(), []string{"/sys/fs/cgroup" + test.group})
+			assert.Equal(t, ReadCgroups(h).PodOf(901), test.group+test.pod)
+			assert.Equal(t, ReadCgroups(h).PodOf(902), "")
+		})
+	}
+}
+
 func TestAGroupThatAnAncestorIsInIsTheClustersAround(t *testing.T) {
 	h, _ := machine(t, map[string]string{
 		"/proc/self/mountinfo": v2, "/proc/self/cgroup": "0::/system.slice/argosy.service\n",

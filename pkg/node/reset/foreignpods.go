@@ -15,7 +15,7 @@ import (
 // foreignSocket is where a container runtime answers that the node used and that is not Argosy's, as its record tells; ""
 // for none. One at containerd's own place is asked as containerd is.
 func foreignSocket(ctx context.Context, n *node.Context) string {
-	record, unreadable := readRecord(n)
+	record, unreadable := n.Store.Record()
 	if unreadable != nil || record == nil {
 		return "" // then only processes tell of pods
 	}

@@ -17,11 +17,11 @@ import (
 
 // nodeNotes are what Argosy keeps of a node in its own folder. One that is there and cannot be read proves as much.
 var nodeNotes = []string{
-	spec.RecordFile, spec.Root + "/kubelet.json", spec.Root + "/kubelet.applied", spec.Root + "/previous.json",
+	spec.RecordFile, spec.KubeletFile, spec.Root + "/kubelet.applied", spec.PreviousFile,
 }
 
 // joinNotes are what it keeps of a join that has not come to the kubelet yet.
-var joinNotes = []string{spec.Root + "/hooks.json", spec.Root + "/containerd.applied", original.Dir}
+var joinNotes = []string{spec.HooksFile, spec.Root + "/containerd.applied", original.Dir}
 
 // joinFiles carry Argosy's mark from before the kubelet is installed.
 var joinFiles = []string{

@@ -139,6 +139,25 @@ func TestAMachineWithoutAMarkOfOursIsRefusedByWhoseItIsAndStaysUntouched(t *test
 	}
 }
 
+func TestKindInDockerBesideANodeLosesNothing(t *testing.T) {
+	m := newNode(t)
+	m.inContainer(970, "kubelet", "/usr/bin/kubelet", "4:memory:/docker/0123/kubelet")
+	m.inContainer(971, "web", "/web", "4:memory:/docker/0123/kubelet/kubepods/besteffort/pod1/c1")
+	m.process(972, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2",
+		"4:memory:/docker/0123/system.slice/containerd.service",
+		"-namespace k8s.io -id c9 -address /run/containerd/containerd.sock")
+	assert.NilError(t, os.MkdirAll(m.host.Path("/proc/972/ns"), 0o755))
+	assert.NilError(t, os.Symlink("pid:[4026532999]", m.host.Path("/proc/972/ns/pid")))
+	group := "/sys/fs/cgroup/memory/docker/0123/kubelet/kubepods/besteffort/pod1"
+	assert.NilError(t, os.MkdirAll(m.host.Path(group), 0o755))
+	status, log := m.reset()
+	assert.Equal(t, status.State, spec.Succeeded, log)
+	for _, name := range []string{"/proc/970", "/proc/971", "/proc/972", group} {
+		assert.Assert(t, m.host.Exists(name), name)
+	}
+	assertClean(t, m)
+}
+
 func without(names []string, dir string) []string {
 	var rest []string
 	for _, name := range names {

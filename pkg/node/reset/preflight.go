@@ -30,7 +30,10 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 	if err != nil {
 		return false, "", err
 	}
-	record, unreadable := readRecord(n)
+	record, unreadable := n.Store.Record()
+	if unreadable != nil && !errors.Is(unreadable, node.ErrUnreadable) {
+		return false, "", unreadable
+	}
 	problems = append(problems, foreignNode(n, record, unreadable)...)
 	problems = append(problems, foreignWork(n)...)
 	if err := node.Problems(fault.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
@@ -44,12 +47,6 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 		return true, "the machine is no node that Argosy knows of", nil
 	}
 	return true, fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version), nil
-}
-
-// readRecord reads whose node the machine is. One that cannot be read, as after a power cut, makes that unknown; the
-// reset goes on by other marks.
-func readRecord(n *node.Context) (record *spec.Record, unreadable error) {
-	return n.Store.Record()
 }
 
 // applyPreflight is only called when the check neither held nor failed, which it never does.
