@@ -46,8 +46,8 @@ func readContainerdUse(ctx context.Context, h *host.Host) containerdUse {
 	if unit := inspect.UnitFile(h, containerdUnit); !inspect.Masked(h, unit) {
 		use.unit = unit
 	}
-	answers := inspect.Answers(ctx, h, layout.ContainerdSocket) == nil
-	use.active = answers || use.unit != "" && isActive(ctx, h, containerdUnit)
+	use.active = use.unit != "" && isActive(ctx, h, containerdUnit) ||
+		runs(h, "containerd") && inspect.Answers(ctx, h, layout.ContainerdSocket) == nil
 	use.docker = dockerUses(h)
 	folders, _ := os.ReadDir(h.Path(containerdTasks))
 	for _, folder := range folders {
@@ -81,10 +81,14 @@ func dockerUses(h *host.Host) bool {
 	if !strings.Contains(text, containerdUnit) && !strings.Contains(text, layout.ContainerdSocket) {
 		return false
 	}
-	running := slices.ContainsFunc(inspect.Processes(h), func(p inspect.Process) bool {
-		return p.Name == "dockerd" && !inspect.Contained(h, p)
+	return runs(h, "dockerd") || inspect.Enabled(h, dockerUnit) || inspect.Enabled(h, "docker.socket")
+}
+
+// runs reports whether a process of this name runs on the machine itself, and not in a container.
+func runs(h *host.Host, name string) bool {
+	return slices.ContainsFunc(inspect.Processes(h), func(p inspect.Process) bool {
+		return p.Name == name && !inspect.Contained(h, p)
 	})
-	return running || inspect.Enabled(h, dockerUnit) || inspect.Enabled(h, "docker.socket")
 }
 
 // inUse reports whether taking it over would take something away from its owner.
@@ -115,7 +119,8 @@ func (u containerdUse) found() string {
 			found = append(found, text)
 		}
 	}
-	add(u.active, containerdUnit+" runs")
+	add(u.active && u.unit != "", containerdUnit+" runs")
+	add(u.active && u.unit == "", "containerd runs without a unit")
 	add(u.enabled, containerdUnit+" starts at boot")
 	add(u.docker, dockerUnit+" uses it and goes down with it")
 	for namespace, tasks := range u.tasks {

@@ -94,7 +94,10 @@ func TestAContainerdThatIsInUseIsNotTakenOver(t *testing.T) {
 			m.write("/etc/containerd/conf.d/site.toml", "root = '/mnt/nvme'\n")
 			m.write("/mnt/nvme/io.containerd.content.v1.content/blobs/sha256/0123", "an image")
 		}, []string{"images or other data in /mnt/nvme."}},
-		"answers": {func(m *machine) { m.socket() }, []string{"containerd.service runs"}},
+		"answers": {func(m *machine) {
+			m.socket()
+			m.write("/proc/700/comm", "containerd\n")
+		}, []string{"containerd runs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
