@@ -145,6 +145,11 @@ func (e *Engine) launch(ctx context.Context, op *spec.Operation) (*spec.Status, 
 	if err := e.Store.Prepare(op.ID); err != nil {
 		return nil, err
 	}
+	if op.Join != nil {
+		if err := e.Store.distrustBundles(); err != nil {
+			return nil, err
+		}
+	}
 	status := newStatus(op, len(e.Phases[op.Kind]))
 	status.Message = "starting"
 	if err := errors.Join(e.Store.clearStop(op.ID), e.Store.WriteOperation(op), e.Store.WriteStatus(&status)); err != nil {

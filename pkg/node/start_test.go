@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -272,5 +273,33 @@ func TestAStartForgetsTheSecretsOfAllOperationsThatAreOver(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, op.Secrets.BootstrapToken != "", has, id)
 		assert.Equal(t, m.engine.Host.Exists(m.engine.Store.Dir(id)+"/discovery.json"), has, id)
+	}
+}
+
+func TestWhatArrivedOfABundleBeforeThisBootIsNotTrusted(t *testing.T) {
+	for name, test := range map[string]struct {
+		mark  string
+		stays bool
+	}{
+		"in this boot":    {mark: "boot-2\n", stays: true},
+		"in another boot": {mark: "boot-1\n"},
+		"mark lost":       {mark: "\x00\x00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newToy(t, "one")
+			partial := spec.BundlesDir + "/" + strings.Repeat("0", 64) + ".tar.gz.partial"
+			for file, content := range map[string]string{
+				"/proc/sys/kernel/random/boot_id": "boot-2\n", bundlesBoot: test.mark, partial: "\x00\x00\x00",
+			} {
+				_, err := m.engine.Host.WriteFile(file, []byte(content), 0o600)
+				assert.NilError(t, err)
+			}
+			op := m.operation("op")
+			op.Join = &spec.Join{}
+			_, err := m.engine.Start(context.Background(), op)
+			assert.NilError(t, err)
+			assert.Equal(t, m.engine.Host.Exists(partial), test.stays)
+			assert.Equal(t, m.engine.Host.ReadLine(bundlesBoot), "boot-2")
+		})
 	}
 }

@@ -239,6 +239,23 @@ func encode(name string, value any) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
+// bundlesBoot names the boot during which the archives beside it arrived.
+const bundlesBoot = spec.BundlesDir + "/.boot"
+
+// distrustBundles removes what arrived of bundles before the machine was last booted: a part that was not on the
+// disk when the power failed has its length, and zeros in it, and its sender would go on behind them.
+func (s *Store) distrustBundles() error {
+	boot := s.host.ReadLine("/proc/sys/kernel/random/boot_id")
+	if boot != "" && s.host.ReadLine(bundlesBoot) == boot {
+		return nil
+	}
+	if err := errors.Join(s.forgetBundles(), s.host.MkdirAll(spec.BundlesDir, 0o700)); err != nil {
+		return err
+	}
+	_, err := s.host.WriteProgress(bundlesBoot, []byte(boot+"\n"), 0o600)
+	return err
+}
+
 // forgetBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of it,
 // and an attempt that was killed may have left a part.
 func (s *Store) forgetBundles() error {
@@ -247,8 +264,8 @@ func (s *Store) forgetBundles() error {
 		return fmt.Errorf("listing %q: %w", spec.BundlesDir, err)
 	}
 	for _, archive := range archives {
-		if err := os.Remove(archive); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing an archive: %w", err)
+		if err := s.host.Remove(filepath.Join(spec.BundlesDir, filepath.Base(archive))); err != nil {
+			return err
 		}
 	}
 	return nil

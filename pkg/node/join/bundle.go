@@ -123,7 +123,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	defer cancel(nil)
 	var resumed bool
 	if wanted.URL != "" {
-		resumed = exists(archive + ".partial")
+		resumed = exists(archive+".partial") || exists(archive)
 		var downloading sync.WaitGroup
 		downloading.Go(func() {
 			if err := download(ctx, c, archive); err != nil {

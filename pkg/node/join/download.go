@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/secret"
@@ -44,7 +46,7 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 	moved := time.Now()
 	backoff := retry.WithJitterPercent(20, retry.WithCappedDuration(5*time.Second, retry.NewExponential(250*time.Millisecond)))
 	err = retry.Do(ctx, backoff, func(ctx context.Context) error {
-		n, err := fetch(ctx, repository, wanted, file)
+		n, err := fetchRest(ctx, repository, wanted, file)
 		if n > 0 {
 			moved = time.Now()
 		}
@@ -63,8 +65,8 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 	return nil
 }
 
-// fetch appends to the file what it lacks and says how many bytes came.
-func fetch(ctx context.Context, repository *bundle.Repository, wanted spec.Bundle, file *os.File) (int64, error) {
+// fetchRest appends to the file what it lacks and says how many bytes came.
+func fetchRest(ctx context.Context, repository *bundle.Repository, wanted spec.Bundle, file *os.File) (int64, error) {
 	offset, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return 0, fmt.Errorf("finding the end of the partial bundle: %w", err)
@@ -77,6 +79,11 @@ func fetch(ctx context.Context, repository *bundle.Repository, wanted spec.Bundl
 		}
 	}
 	body, err := repository.Open(ctx, wanted, offset)
+	var status *fetch.StatusError
+	if offset > 0 && errors.As(err, &status) && status.Code == http.StatusRequestedRangeNotSatisfiable {
+		// Nothing comes after what is there. The digest tells whether that is the bundle; if not, it begins anew.
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -158,6 +158,35 @@ func TestAPartOfAnotherBundleIsGivenUp(t *testing.T) {
 	assert.Assert(t, holds(t, m, checkBundle))
 }
 
+func TestWhatALossOfPowerLeftOfADownloadIsNeitherTrustedNorAnError(t *testing.T) {
+	zeros := func(n int) string { return strings.Repeat("\x00", n) }
+	for name, left := range map[string]func(data []byte) (suffix, content string){
+		"all of it":            func(data []byte) (string, string) { return ".partial", string(data) },
+		"zeros of full length": func(data []byte) (string, string) { return ".partial", zeros(len(data)) },
+		"a part of zeros":      func(data []byte) (string, string) { return ".partial", zeros(len(data) / 2) },
+		"more than there is":   func(data []byte) (string, string) { return ".partial", string(data) + "more" },
+		"nothing":              func([]byte) (string, string) { return ".partial", "" },
+		"zeros with its name":  func(data []byte) (string, string) { return "", zeros(len(data)) },
+	} {
+		for _, known := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, size known: %v", name, known), func(t *testing.T) {
+				m := newMachine(t)
+				data := m.archive(bundleFiles())
+				m.join.Bundle.URL, _ = fakeRepository(t, data, 0)
+				m.join.Bundle.Size = 0
+				if known {
+					m.join.Bundle.Size = int64(len(data))
+				}
+				suffix, content := left(data)
+				m.write(spec.BundlesDir+"/"+m.join.Bundle.SHA256+".tar.gz"+suffix, content)
+				apply(t, m, applyBundle)
+				assert.Assert(t, holds(t, m, checkBundle))
+				assert.Equal(t, len(m.below(spec.BundlesDir)), 0, "the archive stays")
+			})
+		}
+	}
+}
+
 func TestARepositoryWithoutTheBundleIsNoReasonToRetry(t *testing.T) {
 	m := newMachine(t)
 	m.archive(bundleFiles())
