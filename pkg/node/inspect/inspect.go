@@ -137,7 +137,7 @@ func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubele
 	unit := UnitFile(h, "kubelet.service")
 	k := spec.Kubelet{
 		Present: unit != "" || h.Exists(KubeletConf),
-		Active:  unit != "" && running(processes, "kubelet"),
+		Active:  unit != "" && running(h, processes, "kubelet"),
 		Ours:    Marked(h, unit),
 	}
 	if config, _ := kubeconfig.Read(h, KubeletConf); config != nil {
@@ -149,7 +149,8 @@ func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubele
 
 func containerd(h *host.Host, processes []Process) spec.Containers {
 	unit := UnitFile(h, "containerd.service")
-	return spec.Containers{Present: unit != "", Active: unit != "" && running(processes, "containerd"), Ours: Marked(h, unit)}
+	active := unit != "" && running(h, processes, "containerd")
+	return spec.Containers{Present: unit != "", Active: active, Ours: Marked(h, unit)}
 }
 
 // versions asks the programs, where no manifest of ours knows: one that runs is asked by the file it runs from.

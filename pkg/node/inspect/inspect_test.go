@@ -51,6 +51,20 @@ func TestACleanMachineIsDescribedByItsFiles(t *testing.T) {
 	assert.Equal(t, programs.calls, 0)
 }
 
+func TestAKubeletInAContainerIsNotTheMachines(t *testing.T) {
+	for name, namespace := range map[string]string{"the machine's": "pid:[1]", "a container's": "pid:[2]"} {
+		t.Run(name, func(t *testing.T) {
+			h, _ := machine(t, map[string]string{
+				"/etc/systemd/system/kubelet.service": Mark +
+					"\n", "/proc/7/comm": "kubelet\n", "/proc/7/ns/x": "", "/proc/self/ns/x": "",
+			})
+			assert.NilError(t, os.Symlink("pid:[1]", h.Path("/proc/self/ns/pid")))
+			assert.NilError(t, os.Symlink(namespace, h.Path("/proc/7/ns/pid")))
+			assert.Equal(t, Kubelet(h, Processes(h), nil).Active, namespace == "pid:[1]")
+		})
+	}
+}
+
 func TestAForeignContainerdIsAskedForItsVersionAndOursIsNot(t *testing.T) {
 	h, programs := machine(t, map[string]string{
 		"/lib/systemd/system/containerd.service": "[Unit]\n", "/usr/bin/containerd": "x", "/proc/7/comm": "containerd\n",

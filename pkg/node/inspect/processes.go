@@ -62,9 +62,10 @@ func parentOf(h *host.Host, process string) int {
 	return 0
 }
 
-func running(processes []Process, name string) bool {
+// running reports whether the machine itself runs a program; those of its containers do not count.
+func running(h *host.Host, processes []Process, name string) bool {
 	for _, process := range processes {
-		if process.Name == name {
+		if process.Name == name && !Contained(h, process) {
 			return true
 		}
 	}

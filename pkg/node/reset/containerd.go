@@ -98,7 +98,8 @@ func findContainerd(_ context.Context, n *node.Context) ([]string, error) {
 		return nil, nil
 	}
 	found := describe(slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
-		return p.Name != "containerd" || !slices.Contains(binariesPaths(n), filepath.Dir(p.Program))
+		return p.Name != "containerd" || inspect.Contained(n.Host, p) ||
+			!slices.Contains(binariesPaths(n), filepath.Dir(p.Program))
 	}))
 	if startsAtBoot(n.Host, "containerd") {
 		found = append(found, "containerd.service, which starts at boot")

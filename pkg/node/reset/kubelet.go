@@ -14,11 +14,12 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// kubelets are the running ones that are Argosy's: preflight has refused a machine with another one's unit.
+// kubelets are the running ones that are Argosy's: preflight has refused a machine with another one's unit, and one in
+// a container has another file system.
 func kubelets(n *node.Context) []inspect.Process {
 	dirs := binariesPaths(n)
 	return slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
-		return p.Name != "kubelet" || !slices.Contains(dirs, filepath.Dir(p.Program))
+		return p.Name != "kubelet" || inspect.Contained(n.Host, p) || !slices.Contains(dirs, filepath.Dir(p.Program))
 	})
 }
 

@@ -1,6 +1,9 @@
 package reset
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -139,9 +142,36 @@ func TestAMachineWithoutAMarkOfOursIsRefusedByWhoseItIsAndStaysUntouched(t *test
 	}
 }
 
+func TestAJoinWithoutARecordThatIsResetAndKilledIsFinishedByTheNext(t *testing.T) {
+	halfJoined := func(t *testing.T) *machine {
+		m := newNode(t)
+		assert.NilError(t, m.host.Remove(spec.RecordFile, spec.KubeletFile, spec.Root+"/kubelet.applied",
+			spec.PreviousFile))
+		return m
+	}
+	run := func(m *machine, ctx context.Context) *spec.Status {
+		status, err := m.engine().Run(ctx, m.operation.ID, t.Context(), io.Discard)
+		assert.NilError(t, err)
+		return status
+	}
+	whole := &fuse{Context: t.Context()}
+	assert.Equal(t, run(halfJoined(t), whole).State, spec.Succeeded)
+	for length := 2; length < whole.burnt-3; length += 1 + whole.burnt/15 {
+		t.Run(fmt.Sprintf("after %d steps", length), func(t *testing.T) {
+			m := halfJoined(t)
+			assert.Equal(t, run(m, &fuse{Context: t.Context(), length: length}).State, spec.Failed)
+			status, log := m.reset()
+			assert.Equal(t, status.State, spec.Succeeded, log)
+			assertClean(t, m)
+		})
+	}
+}
+
 func TestKindInDockerBesideANodeLosesNothing(t *testing.T) {
 	m := newNode(t)
-	m.inContainer(970, "kubelet", "/usr/bin/kubelet", "4:memory:/docker/0123/kubelet")
+	// In their own file systems they run from the same paths.
+	m.inContainer(970, "kubelet", "/usr/local/bin/kubelet", "4:memory:/docker/0123/kubelet")
+	m.inContainer(973, "containerd", "/usr/local/bin/containerd", "4:memory:/docker/0123/system.slice")
 	m.inContainer(971, "web", "/web", "4:memory:/docker/0123/kubelet/kubepods/besteffort/pod1/c1")
 	m.process(972, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2",
 		"4:memory:/docker/0123/system.slice/containerd.service",
@@ -152,7 +182,7 @@ func TestKindInDockerBesideANodeLosesNothing(t *testing.T) {
 	assert.NilError(t, os.MkdirAll(m.host.Path(group), 0o755))
 	status, log := m.reset()
 	assert.Equal(t, status.State, spec.Succeeded, log)
-	for _, name := range []string{"/proc/970", "/proc/971", "/proc/972", group} {
+	for _, name := range []string{"/proc/970", "/proc/971", "/proc/972", "/proc/973", group} {
 		assert.Assert(t, m.host.Exists(name), name)
 	}
 	assertClean(t, m)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,13 +158,15 @@ func controlGroups(h *host.Host) []string { return inspect.ReadCgroups(h).Pods()
 
 // removeControlGroups removes groups without processes. Where systemd made them, it is told first.
 func (c *cleaner) removeControlGroups(ctx context.Context, n *node.Context) error {
-	const slice = "kubepods.slice"
+	var units []string
 	for _, group := range controlGroups(n.Host) {
-		if filepath.Base(group) == slice {
-			if _, err := n.Host.Runner.Run(ctx, systemctl(n, "stop", slice)); err != nil {
-				return err
-			}
-			break
+		if name := filepath.Base(group); strings.HasSuffix(name, ".slice") && !slices.Contains(units, name) {
+			units = append(units, name)
+		}
+	}
+	for _, slice := range units {
+		if _, err := n.Host.Runner.Run(ctx, systemctl(n, "stop", slice)); err != nil {
+			return err
 		}
 	}
 	var refused error
