@@ -77,7 +77,7 @@ func (a *attached) add(r *networkResult) {
 		}
 	}
 	for _, ip := range r.Result.IPs {
-		if prefix, err := netip.ParsePrefix(ip.Address); err == nil {
+		if prefix, err := netip.ParsePrefix(ip.Address); err == nil && !prefix.Addr().IsLoopback() {
 			a.addresses[prefix.Addr().String()] = true
 		}
 	}

@@ -190,7 +190,8 @@ func TestOnlyPodsRulesOfPluginsAreRemoved(t *testing.T) {
 				}
 				alone = save(program)
 				if err := iptables(program, append(append(slices.Clone(sharedRules), podman...),
-					"filter|-A|CNI-ADMIN|-s|192.0.2.1|-j|DROP")...); err != nil {
+					"filter|-A|CNI-ADMIN|-s|192.0.2.1|-j|DROP",
+					"filter|-A|CNI-ADMIN|-s|10.244.5.2|-j|DROP")...); err != nil {
 					return err
 				}
 				before = save(program)
@@ -317,4 +318,16 @@ func TestOnlyVirtualServersOfKubeProxyAreChosen(t *testing.T) {
 		assert.Assert(t, chosen[i] == want)
 	}
 	assert.Equal(t, len(ofKubeProxy(others, nil, nodePorts(nil))), 0, "a machine of keepalived's")
+}
+
+func TestARuleOfTheOwnersKeepsItsChain(t *testing.T) {
+	chains := []chain{
+		{"CNI-FORWARD", []rule{{jump: ownersChain}, {source: "10.244.5.2", jump: "ACCEPT"}}},
+		{ownersChain, []rule{{source: "10.244.5.2", jump: "DROP"}}},
+	}
+	chosen := known("cbr0", podID).choose(chains)
+	assert.DeepEqual(t, chosen.rules, map[string][]int{"CNI-FORWARD": {1}})
+	assert.Equal(t, len(chosen.chains), 0)
+	chains[1].rules = nil
+	assert.DeepEqual(t, known("cbr0", podID).choose(chains).chains, []string{"CNI-FORWARD", ownersChain})
 }

@@ -38,10 +38,13 @@ var nodeChains = []string{"KUBE-", "FLANNEL-"}
 // pluginChains begin the names of chains that CNI plugins make, for whatever software calls them.
 const pluginChains = "CNI-"
 
+// ownersChain is where the plugin firewall leaves the machine's owner to put rules.
+const ownersChain = "CNI-ADMIN"
+
 // pluginGroups are the chains that all containers share: of the plugin portmap, and of the plugin firewall.
 var pluginGroups = [][]string{
 	{"CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"},
-	{"CNI-FORWARD", "CNI-ADMIN"},
+	{"CNI-FORWARD", ownersChain},
 	{"CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"},
 }
 
@@ -91,7 +94,7 @@ func (p *podNetworks) choose(chains []chain) removal {
 			continue
 		}
 		for at, r := range one.rules {
-			if going[r.jump] || shareOfAll(one.name) && p.ofPod(r) {
+			if going[r.jump] || shareOfAll(one.name) && one.name != ownersChain && p.ofPod(r) {
 				chosen.rules[one.name] = append(chosen.rules[one.name], at)
 			}
 		}
@@ -109,8 +112,10 @@ func (p *podNetworks) free(chains []chain, group []string, going map[string]bool
 			continue
 		}
 		for _, r := range one.rules {
-			forAll := one.name != "CNI-ADMIN" && (r.returns || slices.Contains(group, r.jump) && len(r.links) == 0 ||
-				p.static(one.name))
+			if one.name == ownersChain {
+				return false
+			}
+			forAll := r.returns || p.static(one.name) || slices.Contains(group, r.jump) && len(r.links) == 0
 			if !forAll && !going[r.jump] && !p.ofPod(r) {
 				return false
 			}
