@@ -3,6 +3,7 @@
 package inspect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -250,7 +252,27 @@ func UnitFile(h *host.Host, unit string) string {
 	return ""
 }
 
-// Marked says whether Argosy wrote a file.
+// Marked reports whether Argosy wrote a file. One that lost its content with the power, as files did that were not
+// synced, counts on a machine on which Argosy has run a kubelet or containerd.
 func Marked(h *host.Host, file string) bool {
-	return file != "" && strings.HasPrefix(h.ReadLine(file), Mark)
+	if file == "" {
+		return false
+	}
+	info, err := os.Lstat(h.Path(file))
+	if err == nil && info.Mode().IsRegular() && isNoted(h) {
+		if content, err := h.ReadFile(file); err == nil && Lost(content) {
+			return true
+		}
+	}
+	return strings.HasPrefix(h.ReadLine(file), Mark)
 }
+
+// isNoted reports whether Argosy has a note of a node, or of a service that it started.
+func isNoted(h *host.Host) bool {
+	return slices.ContainsFunc([]string{
+		spec.RecordFile, spec.KubeletFile, spec.Root + "/kubelet.applied", spec.Root + "/containerd.applied",
+	}, h.Exists)
+}
+
+// Lost reports whether a file's content went with the power: there is nothing in it, or zeros.
+func Lost(content []byte) bool { return len(bytes.Trim(content, "\x00")) == 0 }

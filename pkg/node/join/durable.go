@@ -1,11 +1,14 @@
 package join
 
 import (
-	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
@@ -31,5 +34,16 @@ func syncKubeadm(h *host.Host, ca string) error {
 	return h.SyncFolders()
 }
 
-// lost reports whether a file's content went with the power: it has its name, and nothing or zeros in it.
-func lost(content []byte) bool { return len(bytes.Trim(content, "\x00")) == 0 }
+// lostCA is where the cluster's certificate authority is to be and is not, or lost its content with the power; ""
+// when it is there. The kubelet does not start without it.
+func lostCA(c *node.Context) string {
+	name := caPath(c.Operation.Join)
+	if record, err := c.Store.Record(); err == nil && record != nil && record.AtJoin.CACertPath != "" {
+		name = record.AtJoin.CACertPath
+	}
+	content, err := c.Host.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && inspect.Lost(content) {
+		return name
+	}
+	return ""
+}

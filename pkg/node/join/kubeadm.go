@@ -41,6 +41,9 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	if c.Host.Exists(layout.BootstrapConf) {
 		return false, layout.BootstrapConf + " is left over and has to be removed", nil
 	}
+	if ca := lostCA(c); ca != "" {
+		return false, ca + " is gone or empty and has to be written", nil
+	}
 	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, kubeletServer(c.Host)), nil
 }
 
@@ -77,7 +80,15 @@ func notJoined(h *host.Host, j *spec.Join) string {
 func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if notJoined(c.Host, j) == "" {
-		// kubeadm was killed after the kubelet had its credentials: only cleaning up is left.
+		// kubeadm was killed after the kubelet had its credentials, or files were lost with the power.
+		if ca := lostCA(c); ca != "" {
+			if _, err := c.Host.WriteFile(ca, []byte(j.CACert), 0o644); err != nil {
+				return "", err
+			}
+		}
+		if err := syncKubeadm(c.Host, caPath(j)); err != nil {
+			return "", err
+		}
 		err := errors.Join(noteJoined(c.Host, j), c.Host.Remove(layout.BootstrapConf), c.ForgetSecrets())
 		if err != nil {
 			return "", err

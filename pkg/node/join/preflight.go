@@ -255,7 +255,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 			f.problem("The machine is already node %q of this cluster, not %q; give it that nodeName, or reset it first.", name, j.NodeName)
 		}
 	}
-	if ca, err := h.ReadFile(caPath(j)); err == nil && !lost(ca) && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
+	if ca, err := h.ReadFile(caPath(j)); err == nil && !inspect.Lost(ca) && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
 		f.problem("The machine has the certificate authority of another cluster in %s; reset it first (executor-plugin reset).", caPath(j))
 	}
 }

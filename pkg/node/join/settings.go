@@ -14,6 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -29,6 +30,8 @@ type settings struct {
 	Config        string `json:"config"`
 	// Args are the arguments beside kubeadm's own.
 	Args []spec.Arg `json:"args,omitempty"`
+	// Flags is kubeadm's environment file with all arguments; empty where an older version kept the memory.
+	Flags string `json:"flags,omitempty"`
 	// Restart says that files were about to be written, and the kubelet may not have them yet.
 	Restart bool `json:"restart,omitempty"`
 	// Upgraded is the version for which kubeadm has upgraded the node's configuration; empty when it only joined.
@@ -54,7 +57,14 @@ func rememberGiven(c *node.Context, upgraded string) error {
 		return fmt.Errorf("reading the kubelet's configuration: %w", err)
 	}
 	j := c.Operation.Join
-	return remember(c.Host, settings{ClusterConfig: j.KubeletConfig, Config: string(config), Args: currentArgs(c), Upgraded: upgraded})
+	flags, err := c.Host.ReadFile(layout.KubeletFlags)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the kubelet's arguments: %w", err)
+	}
+	return remember(c.Host, settings{
+		ClusterConfig: j.KubeletConfig, Config: string(config), Args: currentArgs(c), Flags: string(flags),
+		Upgraded: upgraded,
+	})
 }
 
 func remember(h *host.Host, known settings) error {
@@ -118,7 +128,7 @@ func configDiffers(c *node.Context, known settings) bool {
 }
 
 func argsDiffer(c *node.Context, known settings) bool {
-	wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c))
+	wanted, same := wantedFlags(c.Host, known, currentArgs(c))
 	if !same {
 		c.Differs(node.FileChange(c.Host, layout.KubeletFlags, wanted, spec.RestartsKubelet))
 	}
@@ -144,7 +154,7 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	rewrite := !found || configDiffers(c, known)
-	wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c))
+	wanted, same := wantedFlags(c.Host, known, currentArgs(c))
 	owed := known.Restart
 	known.Restart = true
 	if err := remember(c.Host, known); err != nil {
@@ -202,8 +212,15 @@ const flagsVariable = "KUBELET_KUBEADM_ARGS="
 // wantedFlags is what kubeadm's environment file should hold: kubeadm's own arguments as they are, without those that the
 // documents set before, and then those of the documents in their order, as kubeadm writes them. It says whether the file
 // holds these already, in whatever order.
-func wantedFlags(h *host.Host, before, wanted []spec.Arg) (content []byte, same bool) {
-	text := strings.TrimPrefix(h.ReadLine(layout.KubeletFlags), flagsVariable)
+//
+// kubeadm's own arguments of a file that lost its content with the power are those that were remembered.
+func wantedFlags(h *host.Host, known settings, wanted []spec.Arg) (content []byte, same bool) {
+	line := h.ReadLine(layout.KubeletFlags)
+	lost := inspect.Lost([]byte(line)) && known.Flags != ""
+	if lost {
+		line = strings.TrimSpace(known.Flags)
+	}
+	text := strings.TrimPrefix(line, flagsVariable)
 	if unquoted, err := strconv.Unquote(text); err == nil {
 		text = unquoted
 	}
@@ -211,13 +228,13 @@ func wantedFlags(h *host.Host, before, wanted []spec.Arg) (content []byte, same 
 	flags := slices.DeleteFunc(slices.Clone(have), func(flag string) bool {
 		name, _, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
 		named := func(arg spec.Arg) bool { return arg.Name == name }
-		return slices.ContainsFunc(before, named) || slices.ContainsFunc(wanted, named)
+		return slices.ContainsFunc(known.Args, named) || slices.ContainsFunc(wanted, named)
 	})
 	for _, arg := range wanted {
 		flags = append(flags, "--"+arg.Name+"="+arg.Value)
 	}
 	content = []byte(flagsVariable + strconv.Quote(strings.Join(flags, " ")) + "\n")
-	return content, slices.Equal(sorted(have), sorted(flags))
+	return content, !lost && slices.Equal(sorted(have), sorted(flags))
 }
 
 func sorted(words []string) []string {

@@ -132,7 +132,7 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	if err := syncKubeadm(c.Host, caPath(j)); err != nil {
 		return err
 	}
-	if wanted, same := wantedFlags(c.Host, known.Args, currentArgs(c)); !same {
+	if wanted, same := wantedFlags(c.Host, known, currentArgs(c)); !same {
 		if _, err := c.Host.WriteFile(layout.KubeletFlags, wanted, 0o644); err != nil {
 			return err
 		}

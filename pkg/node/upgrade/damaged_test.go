@@ -9,6 +9,8 @@ import (
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/join"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -111,5 +113,32 @@ func TestADamagedDescriptionOfWhatWasKeptIsReplacedUnlessAnUpgradeHasBegun(t *te
 			assert.Equal(t, status.Phase, "keep")
 			assert.Assert(t, strings.Contains(status.Message, "an upgrade of the machine has begun"), status.Message)
 		})
+	}
+}
+
+func TestAJoinWritesAnewWhatLostItsContentWithThePower(t *testing.T) {
+	for _, name := range []string{
+		layout.Unit("kubelet"), layout.KubeletDropIn, layout.Unit("containerd"), layout.ContainerdConfig,
+		layout.ModulesFile, layout.SysctlFile, layout.KubeletConfig, layout.KubeletFlags, layout.ClusterCA,
+		join.Stamp("kubelet"), join.Stamp("containerd"),
+	} {
+		for how, content := range map[string]string{"empty": "", "zeros": "\x00\x00\x00"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				m := newNode(t)
+				m.token = "abcdef.0123456789abcdef"
+				m.atOlder()
+				before := m.read(name)
+				m.write(name, content)
+				m.succeeds(spec.KindJoin)
+				if name == layout.KubeletConfig {
+					before = strings.Replace(before, "kubeadm join", "kubeadm "+older, 1)
+				}
+				assert.Equal(t, m.read(name), before)
+				m.allHeld(spec.KindJoin)
+				for left := range m.files() {
+					assert.Assert(t, !strings.Contains(left, ".edited-"), "%s is no edit of the owner's", left)
+				}
+			})
+		}
 	}
 }
