@@ -166,8 +166,26 @@ func TestTheFirstNoteIsNeverOverwritten(t *testing.T) {
 
 	write(t, h, path, "# by another program\n", 0o644)
 	assert.DeepEqual(t, argosy(t, h, path, ours), edited) // the same edit, every night, is kept once
+	for _, other := range []string{"# another edit\n", "# and another one\n"} {
+		write(t, h, path, other, 0o644)
+		another := argosy(t, h, path, ours)
+		assert.Assert(t, len(another) == 1 && h.Holds(another[0], []byte(other)), "%v", another)
+	}
+	assert.Assert(t, h.Holds(edited[0], []byte("# by another program\n")))
 	putBack(t, h)
 	assert.Assert(t, h.Holds(path, []byte(content)))
+}
+
+func TestAJoinAfterAResetNotesAnew(t *testing.T) {
+	h := machine(t)
+	for _, before := range []string{content, "# the owner's, for the second join\n"} {
+		write(t, h, path, before, 0o600)
+		was := looks(t, h, path)
+		argosy(t, h, path, ours)
+		assert.Equal(t, len(putBack(t, h)), 0)
+		assert.Equal(t, looks(t, h, path), was)
+		assert.NilError(t, h.RemoveAll(Dir)) // as a reset forgets it
+	}
 }
 
 func TestAnEditOfASecretFileIsNotKept(t *testing.T) {

@@ -183,7 +183,11 @@ func keepBeside(h *host.Host, name, digest string) (string, error) {
 			return other, nil
 		}
 	}
-	kept := name + ".edited-" + time.Now().UTC().Format("20060102T150405Z")
+	stamped := name + ".edited-" + time.Now().UTC().Format("20060102T150405Z")
+	kept := stamped
+	for i := 2; h.Exists(kept); i++ {
+		kept = fmt.Sprintf("%s-%d", stamped, i) // another edit of this second
+	}
 	now, err := look(h, name)
 	if err != nil {
 		return "", err

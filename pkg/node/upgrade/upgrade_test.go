@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -293,6 +294,15 @@ func TestWhatTheMachinesOwnerHadSurvivesUpgradesAndRollbacks(t *testing.T) {
 	assert.Equal(t, len(edited), 0, "%v: no one edited anything", edited)
 }
 
+var longAgo = time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
+
+func (m *machine) modTime(name string) time.Time {
+	m.t.Helper()
+	info, err := os.Lstat(m.host.Path(name))
+	assert.NilError(m.t, err)
+	return info.ModTime()
+}
+
 // A registry's file of the owner's that an upgrade replaces comes back by a rollback, and what an upgrade gives back
 // to the owner is Argosy's again by a rollback; the note tells at each time what a reset has to put back.
 func TestAnOwnersFileThatAnUpgradeReplacesOrGivesBackIsNotedStill(t *testing.T) {
@@ -306,14 +316,16 @@ func TestAnOwnersFileThatAnUpgradeReplacesOrGivesBackIsNotedStill(t *testing.T) 
 			m := newNode(t, func(m *machine) {
 				m.write(name, owners)
 				assert.NilError(t, os.Chmod(m.host.Path(name), 0o640))
+				assert.NilError(t, os.Chtimes(m.host.Path(name), longAgo, longAgo))
 				m.join.Containerd.Registry.Mirrors = test.before
 			})
-			was := m.read(name)
+			was, at := m.read(name), m.modTime(name)
 			m.join.Containerd.Registry.Mirrors = test.after
 			m.succeeds(spec.KindUpgrade)
 			assert.Assert(t, m.read(name) != was)
 			m.succeeds(spec.KindRollback)
 			assert.Equal(t, m.read(name), was)
+			assert.Assert(t, was != owners || m.modTime(name).Equal(at), "the owner's file has its time again")
 			assert.Equal(t, m.noted(name), owners)
 			note, err := original.Read(m.host)
 			assert.NilError(t, err)
