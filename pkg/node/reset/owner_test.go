@@ -244,6 +244,8 @@ func TestWhatAResetDoesFollowsItsTable(t *testing.T) {
 			before := m.files()
 			status, log := m.reset()
 			assert.Equal(t, status.State == spec.Failed, row.answer == refused, log)
+			told := "k3s (/etc/rancher/k3s) stays as it is"
+			assert.Equal(t, strings.Contains(log, told), row.others == "remains" && row.answer != refused, log)
 			assert.Equal(t, m.host.Exists("/etc/rancher/k3s/config.yaml"), row.others == "remains")
 			for _, name := range []string{layout.KubeletDir + "/pods/1/volumes/kubernetes.io~empty-dir/data/rows",
 				"/etc/kubernetes/azure.json", "/proc/901"} {

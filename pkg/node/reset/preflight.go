@@ -39,14 +39,30 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 	if err := node.Problems(fault.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
 		return false, "", err
 	}
+	return true, whoseNode(n, record, unreadable) + untouched(n), nil
+}
+
+// whoseNode says what the machine is.
+func whoseNode(n *node.Context, record *spec.Record, unreadable error) string {
 	switch {
 	case unreadable != nil:
-		return true, fmt.Sprintf("the machine is a node of Argosy's, and its record of which one cannot be read (%v)",
-			unreadable), nil
+		return fmt.Sprintf("the machine is a node of Argosy's, and its record of which one cannot be read (%v)",
+			unreadable)
+	case record == nil && len(nodeMarks(n.Host)) > 0:
+		return "the machine is a node of Argosy's whose join did not finish"
 	case record == nil:
-		return true, "the machine is no node that Argosy knows of", nil
+		return "the machine is no node that Argosy knows of"
 	}
-	return true, fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version), nil
+	return fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version)
+}
+
+// untouched is a remark on other Kubernetes software, of which there are remains or which runs in containers.
+func untouched(n *node.Context) string {
+	text := ""
+	for _, other := range others(n) {
+		text += fmt.Sprintf("; %s stays as it is", other)
+	}
+	return text
 }
 
 // applyPreflight is only called when the check neither held nor failed, which it never does.
