@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/fault"
 	"argosy.dev/argosy/pkg/node"
@@ -80,11 +78,11 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	}
 	// While the disk is busy with them, the programs in it are asked for their versions.
 	synced := make(chan error, 1)
-	go func() { synced <- syncFileSystem(temp) }()
+	go func() { synced <- syncBundle(c.Host, unpacked, files) }()
 	manifest := &bundle.Manifest{SHA256: j.Bundle.SHA256, Files: files, BootID: bootID(c.Host), Synced: true}
 	manifest.Versions, err = inspectBundle(ctx, c, temp)
 	if failed := <-synced; failed != nil {
-		return "", fmt.Errorf("syncing bundle %q: %w", j.Bundle.Name, c.Host.Explain(unpacked, failed))
+		return "", fmt.Errorf("syncing bundle %q: %w", j.Bundle.Name, failed)
 	}
 	if err != nil {
 		return "", fmt.Errorf("examining bundle %q: %w", j.Bundle.Name, err)
@@ -268,15 +266,20 @@ func nameBundle(h *host.Host, unpacked, dir string, manifest *bundle.Manifest) e
 	return nil
 }
 
-// syncFileSystem has all of the file system on the disk that holds the folder. For some twenty files that were just
-// written that is one journal commit, where a sync of each would be as many.
-func syncFileSystem(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
+// syncBundle has the files of an unpacked bundle on the disk. Most of their content is there already, see
+// bundle.Unpack. A sync of the whole file system would also wait for all that others have written to it.
+func syncBundle(h *host.Host, dir string, files []bundle.File) error {
+	folders := []string{dir}
+	for _, file := range files {
+		name := filepath.Join(dir, file.Path)
+		if err := h.Sync(name); err != nil {
+			return err
+		}
+		for above := filepath.Dir(name); !slices.Contains(folders, above); above = filepath.Dir(above) {
+			folders = append(folders, above)
+		}
 	}
-	defer folder.Close()
-	return unix.Syncfs(int(folder.Fd()))
+	return h.Sync(folders...)
 }
 
 func bootID(h *host.Host) string { return h.ReadLine("/proc/sys/kernel/random/boot_id") }
