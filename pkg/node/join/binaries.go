@@ -128,7 +128,7 @@ func applyBinaries(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d binaries installed%s", len(all), keptAs(edited)), nil
 }
 
-// keptAs is a remark on files that somebody had changed or replaced since Argosy put them there.
+// keptAs is a remark on files that were changed or replaced since Argosy put them there.
 func keptAs(edited []string) string {
 	if len(edited) == 0 {
 		return ""
@@ -136,9 +136,8 @@ func keptAs(edited []string) string {
 	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
 }
 
-// programFile is a program that is about to be installed, for the note of what stands there. Versions before the note
-// kept what they replaced in a folder of their own, and after a bundle that was received again their own programs
-// among it.
+// programFile is a program that is about to be installed, for the note of its original. Versions before the note kept
+// originals in a folder of their own, and after a bundle that was received again their own programs among them.
 func programFile(h *host.Host, name, digest, binariesPath string) original.File {
 	f := original.File{
 		Name: name, SHA256: digest, Program: true, Ours: func() bool { return bundled(h, name, binariesPath) },

@@ -27,7 +27,7 @@ const (
 	containerdTasks = "/run/containerd/io.containerd.runtime.v2.task"
 )
 
-// containerdUse is what a machine has of a containerd that is not Argosy's.
+// containerdUse describes a containerd on the machine that is not Argosy's.
 type containerdUse struct {
 	// unit is the file of its service; empty for none.
 	unit            string
@@ -111,7 +111,7 @@ func (u containerdUse) whose(h *host.Host) string {
 	return "one that was installed by hand"
 }
 
-// found lists what is there of it.
+// found lists the signs of its use.
 func (u containerdUse) found() string {
 	var found []string
 	add := func(is bool, text string) {
@@ -135,7 +135,7 @@ func (u containerdUse) found() string {
 //
 //	the machine's containerd                                 answer
 //	is Argosy's, or none                                     nothing
-//	external, as containerd.enabled: false says              nothing: it is not touched
+//	external, by containerd.enabled: false                   nothing: it is not touched
 //	installed; neither runs nor starts at boot, and is empty a remark: Argosy's unit stands before it until a reset
 //	runs, starts at boot, has containers or data,            ContainerdInUse
 //	or Docker uses it
@@ -170,7 +170,7 @@ func ownsContainerd(h *host.Host) bool {
 	return err == nil && note.Containerd != nil
 }
 
-// noteContainerd notes what a containerd had that Argosy is about to take the place of: a reset leaves its data, and
+// noteContainerd notes the containerd that Argosy is about to replace: a reset leaves its data, and
 // starts it again.
 func noteContainerd(ctx context.Context, c *node.Context) error {
 	if ownsContainerd(c.Host) {

@@ -34,7 +34,7 @@ const (
 	unknown
 )
 
-// ran is what is known of a join's commands.
+// ran describes how far the commands of a join ran.
 type ran struct {
 	state joining
 	// known reports whether there is a note of this very join.

@@ -50,7 +50,7 @@ func (f file) path(h *host.Host) original.File {
 	}
 }
 
-// take notes what stands at the places of these files, and returns the names of those that were edited and are kept.
+// take notes the originals of these files, and returns the names of those that were edited and are kept.
 func take(h *host.Host, files ...file) ([]string, error) {
 	paths := make([]original.File, 0, len(files))
 	for _, f := range files {
@@ -127,7 +127,7 @@ func (s service) restarts() spec.Effect {
 	return spec.RestartsKubelet
 }
 
-// paths are what write changes, for the note of what stands there.
+// paths are those that write changes.
 func (s service) paths(h *host.Host) []original.File {
 	files := make([]original.File, 0, len(s.files)+1)
 	for _, f := range s.files {
@@ -139,8 +139,8 @@ func (s service) paths(h *host.Host) []original.File {
 	})
 }
 
-// write puts the files in place and enables the unit, as systemctl would, without starting it. What stands there is
-// noted before, and what was edited there is returned by the names that it has now.
+// write puts the files in place and enables the unit, as systemctl would, without starting it. The originals are noted
+// before, and the names under which edits are kept are returned.
 func (s service) write(h *host.Host) (edited []string, err error) {
 	if edited, err = original.Take(h, s.paths(h)...); err != nil {
 		return nil, err

@@ -14,9 +14,9 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// clone makes the file at from also stand at to, in the place of what is there: as a second name of it, or as a copy
-// on another file system. The copy has owner, mode, time and extended attributes, and is on the disk before it gets
-// its name.
+// clone makes the file at from also stand at to, in the place of the present one: as a second name of it, or as a copy
+// on another file system. The copy has owner, mode, time and extended attributes, and is on the disk before it gets its
+// name.
 func clone(h *host.Host, from, to string) error {
 	if err := h.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package original notes what stood at a path before Argosy first changed it, and puts that back: a file with its
-// owner, mode and time, a symbolic link, or nothing. It never overwrites what it noted, and it removes nothing that
+// Package original notes the original of a path, before Argosy first changes it, and puts it back: a file with its
+// owner, mode and time, a symbolic link, or nothing. It never overwrites an original, and it removes nothing that
 // neither Argosy wrote nor the note has.
 package original
 
@@ -24,7 +24,7 @@ const (
 	indexFile = Dir + "/index.json"
 )
 
-// Kind is what stood at a path.
+// Kind is the kind of an original.
 type Kind string
 
 // The kinds.
@@ -53,7 +53,7 @@ type Entry struct {
 	// Program and Secret are those of File.
 	Program bool `json:"program,omitempty"`
 	Secret  bool `json:"secret,omitempty"`
-	// Written are the digests of what Argosy has put there, the latest first; of a link "-> target".
+	// Written are the digests of the contents that Argosy wrote there, the latest first; of a link "-> target".
 	Written []string `json:"written,omitempty"`
 	// Released is set when the path was put back while the machine stays a node, so that the next change notes it anew.
 	Released bool `json:"released,omitempty"`
@@ -62,17 +62,17 @@ type Entry struct {
 // written bounds Entry.Written: an upgrade and its rollback need two.
 const written = 8
 
-// Note is what is noted of all paths.
+// Note has the originals of all paths.
 type Note struct {
 	// Entries are by path.
 	Entries map[string]*Entry `json:"entries"`
 	// Copies counts the copies that were ever made, so that no two have one name.
 	Copies int `json:"copies"`
-	// Containerd is what the machine had of containerd; nil when that was not noted.
+	// Containerd describes the containerd of before; nil when none was noted.
 	Containerd *Containerd `json:"containerd,omitempty"`
 }
 
-// Containerd is what a machine had of containerd before Argosy set up its own.
+// Containerd describes the containerd that a machine had before Argosy set up its own.
 type Containerd struct {
 	// Active is set when containerd.service was running.
 	Active bool `json:"active,omitempty"`

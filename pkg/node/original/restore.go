@@ -13,20 +13,20 @@ import (
 // Standing is how a noted path stands now.
 type Standing int
 
-// The standings, and what puts a path back does to each:
+// The standings, and the way in which PutBack is used for each:
 //
-//	what stands there                                     standing  putting back
-//	what was noted, with its owner, mode and time         Original  nothing
-//	what Argosy wrote, or what was noted but for its owner Ours      replaces it by what was noted
-//	nothing, and something was noted                      Ours      makes what was noted
-//	anything else                                         Foreign   nothing: somebody else put it there
+//	at the path                                        standing  putting back
+//	the original, with its owner, mode and time        Original  not needed
+//	Argosy's content, or the original's but its owner  Ours      replaces it by the original
+//	nothing, and the original is a file or a link      Ours      makes the original
+//	anything else                                      Foreign   never: another program or person put it there
 const (
 	Original Standing = iota
 	Ours
 	Foreign
 )
 
-// Stands tells how a noted path stands. ours reports whether what is there is Argosy's by other evidence, such as a
+// Stands tells how a noted path stands. ours reports whether its content is Argosy's by other evidence, such as a
 // file of a bundle; nil for none.
 func (n *Note) Stands(h *host.Host, name string, ours func() bool) (Standing, error) {
 	entry := n.Of(name)
@@ -73,7 +73,7 @@ func (e *Entry) intact(h *host.Host, name string, now state) bool {
 	return err == nil && os.SameFile(kept, there)
 }
 
-// PutBack makes a noted path what it was, by rename. The note keeps the entry, so that it can be called again.
+// PutBack puts the original of a path back, by rename. The note keeps the entry, so that it can be called again.
 func (n *Note) PutBack(h *host.Host, name string) error {
 	entry := n.Of(name)
 	switch entry.Kind {
@@ -100,9 +100,9 @@ func (n *Note) PutBack(h *host.Host, name string) error {
 	return nil
 }
 
-// Release puts a path back on a machine that stays a node, and has the note say so: what stands there from now on is
-// its owner's, and is noted anew before the next change. It reports whether the path was noted, and where an edit of
-// Argosy's file is kept.
+// Release puts a path back on a machine that stays a node, and has the note say so: the path is its owner's from now
+// on, and is noted anew before the next change. It reports whether the path was noted, and where an edit of Argosy's
+// file is kept.
 func Release(h *host.Host, name string) (noted bool, edited string, err error) {
 	note, err := Read(h)
 	if err != nil || note.Of(name) == nil {
@@ -118,8 +118,8 @@ func Release(h *host.Host, name string) (noted bool, edited string, err error) {
 	return true, edited, note.write(h)
 }
 
-// PutBackSame puts a path back with owner and time where what was noted has exactly this content, and reports whether
-// it has.
+// PutBackSame puts a path back, with owner and time, if its original has exactly this content, and reports whether it
+// has.
 func PutBackSame(h *host.Host, name string, content []byte) (bool, error) {
 	note, err := Read(h)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// state is what stands at a path now.
+// state describes the present file, link or nothing at a path.
 type state struct {
 	kind     Kind
 	mode     fs.FileMode
@@ -25,7 +25,7 @@ type state struct {
 	target   string
 }
 
-// look reads what stands at a path. A folder or a device is an error: Argosy never replaces one.
+// look reads the state of a path. A folder or a device is an error: Argosy never replaces one.
 func look(h *host.Host, name string) (state, error) {
 	info, err := os.Lstat(h.Path(name))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -51,7 +51,7 @@ func look(h *host.Host, name string) (state, error) {
 	return now, nil
 }
 
-// digest identifies the content of what stands at name; empty for nothing.
+// digest identifies the content at name; empty for nothing.
 func (s state) digest(h *host.Host, name string) (string, error) {
 	switch s.kind {
 	case Nothing:
@@ -93,7 +93,7 @@ func Has(h *host.Host, name, digest string) bool {
 	return err == nil && got == digest
 }
 
-// content identifies what the entry has noted, as state.digest does.
+// content identifies the original, as state.digest does.
 func (e *Entry) content() string {
 	if e.Kind == Symlink {
 		return linkDigest(e.Target)
@@ -101,8 +101,8 @@ func (e *Entry) content() string {
 	return e.SHA256
 }
 
-// same reports whether what stands there is what was noted, given its digest. The time of a link does not count: none
-// can be told from its content.
+// same reports whether the original is in its place, given the digest of the present content. The time of a link does
+// not count: none can be told from its content.
 func (e *Entry) same(now state, digest string) bool {
 	if e.Kind != now.kind || e.content() != digest {
 		return false

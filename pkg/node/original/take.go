@@ -18,13 +18,13 @@ type File struct {
 	Link string
 	// Secret content is never kept beside the path.
 	Secret bool
-	// Program is set for programs, which nobody edits: Ours then also proves that the content is Argosy's as it was
+	// Program is set for programs, which no one edits: Ours then also proves that the content is Argosy's as it was
 	// written.
 	Program bool
-	// Ours reports whether what stands there came from Argosy, by other evidence than the note: versions before the
+	// Ours reports whether the present content came from Argosy, by other evidence than the note: versions before the
 	// note left none. Nil for no such evidence.
 	Ours func() bool
-	// Before is where a version before the note kept what had stood there; empty for nowhere.
+	// Before is where a version before the note kept the original; empty for nowhere.
 	Before string
 }
 
@@ -35,9 +35,9 @@ func (f File) digest() string {
 	return f.SHA256
 }
 
-// Take notes, durably, what stands at each path that was not noted yet. It must return before any of them is changed.
-// Of a path that is noted, and that somebody changed since Argosy wrote it, it keeps the present file under another
-// name in the same folder; these names are returned.
+// Take notes, durably, the original of each path that was not noted yet. It must return before any of them is changed.
+// Where a noted path was changed since Argosy wrote it, Take keeps the present file under another name in the same
+// folder; these names are returned.
 func Take(h *host.Host, files ...File) (edited []string, err error) {
 	note, err := Read(h)
 	if err != nil {
@@ -95,7 +95,7 @@ func (n *Note) take(h *host.Host, f File) (kept string, changed bool, err error)
 // first makes the entry of a path that Argosy has not changed yet, or has changed before there was a note.
 func (n *Note) first(h *host.Host, f File, now state) (*Entry, error) {
 	if old := n.Entries[f.Name]; old != nil && now.kind != Nothing {
-		// It was put back once. If Argosy's content came back by a rollback, what was noted first holds still.
+		// It was put back once. If Argosy's content came back by a rollback, the first original holds still.
 		digest, err := now.digest(h, f.Name)
 		if err != nil {
 			return nil, err
@@ -126,7 +126,7 @@ func (n *Note) first(h *host.Host, f File, now state) (*Entry, error) {
 	return entry, nil
 }
 
-// entry notes what stands at a path, and keeps a regular file.
+// entry makes the entry of a path, and keeps a regular file.
 func (n *Note) entry(h *host.Host, name string, now state) (*Entry, error) {
 	entry := &Entry{Kind: now.kind, Mode: now.mode, UID: now.uid, GID: now.gid, Target: now.target}
 	if now.kind != Regular {
@@ -146,8 +146,8 @@ func (n *Note) entry(h *host.Host, name string, now state) (*Entry, error) {
 	return entry, err
 }
 
-// keepEdited keeps what stands at a noted path when it is neither what was noted nor what Argosy wrote, and returns
-// its name. A file from before there was a note may have been edited or not, and is kept.
+// keepEdited keeps the present file of a noted path when it is neither the original nor Argosy's, and returns its name.
+// A file from before there was a note may have been edited or not, and is kept.
 func (n *Note) keepEdited(h *host.Host, f File, entry *Entry, now state) (string, error) {
 	if now.kind == Nothing || entry.Secret || f.Link != "" || f.Program && f.Ours != nil && f.Ours() {
 		return "", nil
@@ -159,8 +159,8 @@ func (n *Note) keepEdited(h *host.Host, f File, entry *Entry, now state) (string
 	return keepBeside(h, f.Name, digest)
 }
 
-// KeepEdited keeps what stands at a noted path as Take does, before it is put back. It returns the name, "" when there
-// is nothing to keep.
+// KeepEdited keeps an edit of a noted path as Take does, before it is put back. It returns the name, "" when there is
+// nothing to keep.
 func (n *Note) KeepEdited(h *host.Host, f File) (string, error) {
 	now, err := look(h, f.Name)
 	if err != nil {
@@ -204,7 +204,7 @@ func keepBeside(h *host.Host, name, digest string) (string, error) {
 // ours reports whether Argosy wrote the content with this digest.
 func (e *Entry) ours(digest string) bool { return slices.Contains(e.Written, digest) }
 
-// NoteContainerd notes, durably, what the machine had of containerd. Like every note it is made once.
+// NoteContainerd notes, durably, the containerd of before. Like every note it is made once.
 func NoteContainerd(h *host.Host, had Containerd) error {
 	note, err := Read(h)
 	if err != nil || note.Containerd != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // dataOfOwner are the folders of containerd in which there was data before Argosy. They stay: images and snapshots of
-// namespaces share one store, so what pods brought cannot be told from what was there.
+// namespaces share one store, so those of pods cannot be told from the owner's.
 func dataOfOwner(h *host.Host) []string {
 	note, err := readNote(h)
 	if err != nil || note.Containerd == nil {

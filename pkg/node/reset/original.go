@@ -18,8 +18,8 @@ import (
 // unreadableNote is where a note goes that cannot be read, with the files that it was to tell of.
 const unreadableNote = original.Dir + ".unreadable"
 
-// readNote reads the note of what stood at the paths before Argosy. One that cannot be read is as none: what is marked
-// as Argosy's goes, and nothing can come back by itself.
+// readNote reads the originals of paths that Argosy changed. A note that cannot be read is as none: the files that are
+// marked as Argosy's go, and nothing can come back by itself.
 func readNote(h *host.Host) (*original.Note, error) {
 	note, err := original.Read(h)
 	if errors.Is(err, node.ErrUnreadable) {
@@ -31,7 +31,8 @@ func readNote(h *host.Host) (*original.Note, error) {
 // returns are the noted paths of programs, or of the other files, and how each stands.
 type returns struct {
 	note *original.Note
-	// due are those that have to be put back, in order, and foreign those at which somebody else put something since.
+	// due are those that have to be put back, in order, and foreign those with neither Argosy's content nor the
+	// original.
 	due, foreign []string
 }
 
@@ -65,7 +66,7 @@ func readReturns(n *node.Context, programs bool) (returns, error) {
 	return r, nil
 }
 
-// ofArgosy tells by other evidence than the note whether what stands at a path is Argosy's.
+// ofArgosy tells by other evidence than the note whether the content of a path is Argosy's.
 func ofArgosy(n *node.Context, note *original.Note, name string) func() bool {
 	if note.Of(name).Program {
 		return func() bool {
@@ -78,7 +79,7 @@ func ofArgosy(n *node.Context, note *original.Note, name string) func() bool {
 	return func() bool { return inspect.Marked(n.Host, name) || torn(n.Host, name) }
 }
 
-// isOriginal reports whether what the note has of a path stands there.
+// isOriginal reports whether the original of a path is in its place.
 func isOriginal(h *host.Host, name string) bool {
 	note, err := readNote(h)
 	if err != nil || note.Of(name) == nil {
@@ -88,7 +89,7 @@ func isOriginal(h *host.Host, name string) bool {
 	return err == nil && standing == original.Original
 }
 
-// find tells of each path that is due what is to be done.
+// find describes each path that is due.
 func (r returns) find() []string {
 	var found []string
 	for _, name := range r.due {
@@ -101,7 +102,7 @@ func (r returns) find() []string {
 	return found
 }
 
-// putBack puts back what is due, and returns how many files and links of before came back and where edits are kept.
+// putBack puts originals back, and returns how many files and links of before came back and where edits are kept.
 func (r returns) putBack(h *host.Host) (back int, edited []string, err error) {
 	for _, name := range r.due {
 		kept, err := r.note.KeepEdited(h, original.File{Name: name})
@@ -118,14 +119,14 @@ func (r returns) putBack(h *host.Host) (back int, edited []string, err error) {
 			back++
 		}
 	}
-	// What came back has to be on the disk before the folders go in which it was kept.
+	// The originals have to be on the disk before the folders go in which it was kept.
 	return back, edited, h.SyncFolders()
 }
 
 // noted reports whether a path is in the note.
 func (r returns) noted(name string) bool { return r.note.Of(name) != nil }
 
-// replaced is a remark on paths at which somebody else put something since.
+// replaced is a remark on paths with neither Argosy's content nor the original.
 func replaced(n *node.Context) string {
 	var names []string
 	for _, programs := range []bool{true, false} {
