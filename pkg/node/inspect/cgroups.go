@@ -59,7 +59,7 @@ func ReadCgroups(h *host.Host) *Cgroups {
 
 // Pods lists the control groups of all pods, one in each hierarchy that has any. Only those at the top are the
 // machine's: those beneath others are of kubelets in containers. A group that this program or an ancestor is in is left
-// out: there the machine is itself a pod, and what is beside it belongs to the cluster around.
+// out: there the machine is itself a pod, and its neighbours belong to the cluster around.
 func (c *Cgroups) Pods() []string {
 	var found []string
 	for _, hierarchy := range c.hierarchies {

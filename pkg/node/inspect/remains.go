@@ -9,8 +9,8 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// Remains lists what kubelets, pods and their networks leave on a machine, and what a new node may stumble over: links
-// and folders of networks with their leases of addresses, and the kubelet's notes of how it gave out CPUs and memory.
+// Remains lists traces of kubelets, pods and their networks that a new node may stumble over: links and
+// folders of networks with their leases of addresses, and the kubelet's notes of how it gave out CPUs and memory.
 func Remains(h *host.Host) []string {
 	var found []string
 	links, _ := filepath.Glob(h.Path("/sys/class/net/*"))

@@ -11,8 +11,8 @@ import (
 
 // lookOthers looks for Kubernetes that another installer put on the machine:
 //
-//	what runs, or starts at boot         is a problem: the two would use the same ports, folders, links and rules
-//	what was left, or runs in containers is a remark
+//	it runs, or starts at boot              a problem: the two would use the same ports, folders, links and rules
+//	it left something, or is in containers  a remark
 //
 // Beside a kubelet of Argosy's, links and folders are its own. A kubelet that is not is a matter of lookOwner.
 func lookOthers(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {

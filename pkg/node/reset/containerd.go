@@ -71,7 +71,7 @@ func containerdOwns(dir, child string) bool {
 	return false
 }
 
-// containerdData are the folders of containerd, and what in them is its own.
+// containerdData lists the folders of containerd, each with the names of its own data.
 func containerdData(h *host.Host) []dataDir {
 	var data []dataDir
 	for _, dir := range containerdDirs(h) {

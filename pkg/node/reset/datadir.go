@@ -18,12 +18,12 @@ type dataDir struct {
 	path string
 	// owns reports whether a child of this name is the node's; nil where all are.
 	owns func(child string) bool
-	// made says that a folder of which only children are the node's is removed with the last of them.
+	// made reports that a folder of which only children are the node's is removed with the last of them.
 	made bool
 }
 
-// nodeChildren are what a node's programs make in the folders of nodeDirs. They count where the owner put a folder on
-// another disk, and may have more on that: kubelets up to 1.35 for the first, kubeadm for the second.
+// nodeChildren match the names that a node's programs give in the folders of nodeDirs. They count where the owner put a
+// folder on another disk, and may have more on that: kubelets up to 1.35 for the first, kubeadm for the second.
 var nodeChildren = map[string]*regexp.Regexp{
 	layout.KubeletDir: regexp.MustCompile(`^(pods|plugins|plugins_registry|pod-resources|device-plugins|pki` +
 		`|checkpoints|image_manager|plugin-containers|.*_manager_state|.*_pods_state|config\.yaml` +
@@ -61,7 +61,7 @@ func (t *tree) children(dir dataDir) (real string, names []string, err error) {
 	return real, names, nil
 }
 
-// leftIn says whether clearIn would find anything to remove.
+// leftIn reports whether clearIn would find anything to remove.
 func (t *tree) leftIn(dir dataDir) bool {
 	if dir.owns == nil {
 		return t.left(dir.path)
@@ -79,7 +79,7 @@ func (t *tree) leftIn(dir dataDir) bool {
 	return false
 }
 
-// clearIn removes what is the node's in a folder.
+// clearIn removes the node's data from a folder.
 func (t *tree) clearIn(ctx context.Context, dir dataDir) error {
 	if dir.owns == nil {
 		return t.clear(ctx, dir.path)
@@ -107,7 +107,7 @@ func (t *tree) clearIn(ctx context.Context, dir dataDir) error {
 	return nil
 }
 
-// mountsIn lists what is mounted in a folder's data, latest first.
+// mountsIn lists the mounts in a folder's data, latest first.
 func (t *tree) mountsIn(dir dataDir) ([]string, error) {
 	if dir.owns == nil {
 		real, err := t.resolve(dir.path)

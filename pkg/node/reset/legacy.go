@@ -186,7 +186,7 @@ func waits(version string) bool {
 
 var versionForm = regexp.MustCompile(`v(\d+)\.(\d+)\.(\d+)`)
 
-// savedTable is what iptables-save says of one table.
+// savedTable is one table in the output of iptables-save.
 type savedTable struct {
 	name   string
 	chains []chain
@@ -194,7 +194,7 @@ type savedTable struct {
 	lines map[string][]string
 }
 
-// savedRemoval is what of a table goes.
+// savedRemoval lists the chains and rules of a table to remove.
 type savedRemoval struct {
 	name   string
 	chains []string
@@ -257,7 +257,7 @@ func (t *savedTable) add(text string) {
 	t.lines[words[0]] = append(t.lines[words[0]], text)
 }
 
-// savedRule reads what a rule tells of whose it is.
+// savedRule reads the parts of a rule that tell its owner.
 func savedRule(words []string) rule {
 	var r rule
 	for at := 0; at+1 < len(words); at++ {

@@ -34,7 +34,7 @@ const flannelRun = "/run/flannel"
 // flannelLink is how flannel names its tunnel: by the number of the network, "flannel.1", "flannel-v6.1".
 var flannelLink = regexp.MustCompile(`^flannel(-v6)?\.[0-9]+$`)
 
-// nodeLink says whether a link of this name is one of those that a node has once.
+// nodeLink reports whether a link of this name is one of those that a node has once.
 func nodeLink(name string) bool {
 	return name == podBridge || name == servicesLink || flannelLink.MatchString(name)
 }

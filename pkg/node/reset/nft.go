@@ -24,7 +24,7 @@ var (
 	pluginTables = []string{"cni_hostport", "cni_plugins_masquerade"}
 )
 
-// ofKubernetes says whether a rule, named as Rules does, is of a part of Kubernetes, and not of a CNI plugin, which
+// ofKubernetes reports whether a rule, named as Rules does, is of a part of Kubernetes, and not of a CNI plugin, which
 // other software also calls.
 func ofKubernetes(rule string) bool {
 	for _, word := range strings.Fields(rule) {
@@ -39,7 +39,7 @@ func ofKubernetes(rule string) bool {
 // batch bounds the changes that go to the kernel at once: it answers each, and the buffer for its answers is bounded.
 const batch = 100
 
-// ruleset is what of nf_tables belongs to the node and its pods.
+// ruleset is the part of nf_tables that belongs to the node and its pods.
 type ruleset struct {
 	tables []*nftables.Table
 	chains []*nftables.Chain
@@ -132,7 +132,7 @@ func sortRules(
 	return &found, nil
 }
 
-// sortTable adds what of one table belongs to the node and its pods.
+// sortTable adds the part of one table that belongs to the node and its pods.
 func (s *ruleset) sortTable(
 	connection *nftables.Conn, networks *podNetworks, table *nftables.Table, chains []*nftables.Chain,
 ) error {
@@ -196,7 +196,7 @@ func (s *ruleset) choosePlugins(
 	return nil
 }
 
-// modelOf reads what a rule tells of whose it is, as iptables of the kind nf_tables and plugins write it.
+// modelOf reads the parts of a rule that tell its owner, as iptables of the kind nf_tables and plugins write it.
 func modelOf(one *nftables.Rule) rule {
 	var model rule
 	model.comment, _ = userdata.GetString(one.UserData, userdata.TypeComment)
@@ -240,7 +240,7 @@ func (r *rule) compare(loaded string, data []byte) {
 	}
 }
 
-// addressAt says which address a part of the IP header is; "" for none.
+// addressAt names the address that a part of the IP header is; "" for none.
 func addressAt(e *expr.Payload) string {
 	if e.Base != expr.PayloadBaseNetworkHeader {
 		return ""
@@ -292,7 +292,7 @@ func (s *ruleset) goes(one *nftables.Rule) bool {
 	})
 }
 
-// changes are what removes all, in groups that go at once.
+// changes lists the removals, in groups that go at once.
 func (s *ruleset) changes(connection *nftables.Conn) [][]func() {
 	var groups [][]func()
 	for _, table := range s.tables {

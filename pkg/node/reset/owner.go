@@ -15,12 +15,13 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// nodeNotes are what Argosy keeps of a node in its own folder. One that is there and cannot be read proves as much.
+// nodeNotes are the files that Argosy keeps of a node in its own folder. One that is there and cannot be read proves as
+// much.
 var nodeNotes = []string{
 	spec.RecordFile, spec.KubeletFile, spec.Root + "/kubelet.applied", spec.PreviousFile,
 }
 
-// joinNotes are what it keeps of a join that has not come to the kubelet yet.
+// joinNotes are those that it keeps of a join that has not come to the kubelet yet.
 var joinNotes = []string{spec.HooksFile, spec.Root + "/containerd.applied", original.Dir}
 
 // joinFiles carry Argosy's mark from before the kubelet is installed.
@@ -28,15 +29,14 @@ var joinFiles = []string{
 	layout.Unit("containerd"), layout.ContainerdConfig, layout.RegistryLogins, layout.ModulesFile, layout.SysctlFile,
 }
 
-// nodeMarks lists what proves that Argosy made the machine a node, or was about to: a join installs the kubelet's unit
+// nodeMarks lists the proofs that Argosy made the machine a node, or was about to: a join installs the kubelet's unit
 // before kubeadm, kubelet or a pod write anything. Only with such a mark are the places that all Kubernetes shares
 // Argosy's: /etc/kubernetes, /var/lib/kubelet, /var/lib/cni, control groups, links, rules.
 func nodeMarks(h *host.Host) []string {
 	return append(there(h, nodeNotes...), marked(h, layout.Unit("kubelet"), layout.KubeletDropIn)...)
 }
 
-// joinMarks lists what proves that a join has begun. It makes the files Argosy's that Argosy itself wrote, and no
-// others.
+// joinMarks lists the proofs that a join has begun. They make no files Argosy's but those that it wrote itself.
 func joinMarks(n *node.Context) []string {
 	marks := append(there(n.Host, joinNotes...), marked(n.Host, joinFiles...)...)
 	for _, dir := range binariesPaths(n) {
@@ -72,8 +72,8 @@ func (c *cleaner) ownsNode(h *host.Host) bool {
 	return c.node
 }
 
-// nodeSigns lists what only kubelets and pods leave in the places that all Kubernetes shares. Networks of podman and
-// nerdctl are none: theirs are other links, and chains with other names.
+// nodeSigns lists the traces that only kubelets and pods leave in the places that all Kubernetes shares. Networks of
+// podman and nerdctl are none: theirs are other links, and chains with other names.
 func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, error) {
 	var found []string
 	for _, dir := range append([]string{"/run/flannel"}, nodeDirs...) {
@@ -150,7 +150,7 @@ func torn(h *host.Host, name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() == 0 && len(there(h, nodeNotes...)) > 0
 }
 
-// foreign says why a machine without a mark, or with another's node at work, is not touched.
+// foreign returns the reasons why a machine without a mark, or with another's node at work, is not touched.
 //
 //	Argosy's marks                   another's node     signs of a node    answer
 //	none                             none or remains    none               nothing to reset
@@ -194,7 +194,7 @@ const (
 		"means that it came by."
 )
 
-// guess says whose the signs of a node may be, by what another's node left.
+// guess names the likely owner of a node's signs, by the remains of another's node.
 func guess(all []inspect.Distribution) string {
 	if len(all) == 0 {
 		return "as kubeadm and other installers leave it"

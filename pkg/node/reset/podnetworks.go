@@ -33,8 +33,8 @@ func newAttached() attached {
 	return attached{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 }
 
-// podNetworks tell what in the machine's network belongs to pods, and what to containers of podman, nerdctl and others
-// that call the same plugins.
+// podNetworks tell pods apart in the machine's network from containers of podman, nerdctl and others that call the same
+// plugins.
 type podNetworks struct {
 	pods, others attached
 }
@@ -83,8 +83,8 @@ func (a *attached) add(r *networkResult) {
 	}
 }
 
-// read adds to what is known. It forgets nothing: the proof looks for rules when the files that tell of them are
-// gone.
+// read adds all that the machine tells now. It forgets nothing: the proof looks for rules when the files that tell of
+// them are gone.
 func (p *podNetworks) read(h *host.Host) {
 	p.others = newAttached()
 	if p.pods.networks == nil {
@@ -162,7 +162,7 @@ func networksOf(h *host.Host, file string) []string {
 	return []string{config.Name}
 }
 
-// files are what plugins remember of pods; all of their folder where no others have been in networks of plugins.
+// files lists the plugins' notes of pods; all of their folder where no others have been in networks of plugins.
 func (p *podNetworks) files(h *host.Host) []string {
 	if !p.shared() {
 		return []string{cniDir}

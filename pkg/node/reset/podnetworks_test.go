@@ -26,14 +26,14 @@ const (
 	podmanID = "2222222222222222222222222222222222222222222222222222222222222222"
 )
 
-// known are networks in which one pod is, or was, and nobody else.
+// known are networks in which one pod is, or was, and no other container.
 func known(network, id string) *podNetworks {
 	p := &podNetworks{pods: newAttached(), others: newAttached()}
 	p.pods.networks[network], p.pods.ids[id], p.pods.addresses["10.244.5.2"] = true, true, true
 	return p
 }
 
-// result writes what libcni remembers of a container in a network; uid is what its caller gives as the pod's.
+// result writes libcni's note of a container in a network; uid is what its caller gives as the pod's.
 func (m *machine) result(network, id, uid, bridge, link, address string) {
 	m.t.Helper()
 	m.write(resultsDir+"/"+network+"-"+id+"-eth0",
@@ -129,7 +129,7 @@ func TestWhoseARuleIsStandsInItsComment(t *testing.T) {
 	}
 }
 
-// pluginRules are what the plugins portmap, bridge and firewall make for a pod, in the words of iptables.
+// pluginRules are those that the plugins portmap, bridge and firewall make for a pod, in the words of iptables.
 func pluginRules(network, id, address, hash, bridge string) []string {
 	comment := fmt.Sprintf(`name: "%s" id: "%s"`, network, id)
 	return []string{
@@ -145,7 +145,7 @@ func pluginRules(network, id, address, hash, bridge string) []string {
 	}
 }
 
-// sharedRules are what those plugins make once for all.
+// sharedRules are those that these plugins make once for all.
 var sharedRules = []string{
 	"nat|-N|CNI-HOSTPORT-DNAT", "nat|-N|CNI-HOSTPORT-SETMARK", "nat|-N|CNI-HOSTPORT-MASQ",
 	"nat|-A|CNI-HOSTPORT-SETMARK|-m|comment|--comment|CNI portfwd masquerade mark|-j|MARK|--or-mark|0x2000",
@@ -293,7 +293,7 @@ func TestTablesOfPluginsGoWhenOnlyPodsAreInThem(t *testing.T) {
 	}
 }
 
-// TestOnlyVirtualServersOfKubeProxyAreChosen simulates what the kernel tells: not every computer's has virtual servers.
+// TestOnlyVirtualServersOfKubeProxyAreChosen simulates the kernel's answers: not every kernel has virtual servers.
 func TestOnlyVirtualServersOfKubeProxyAreChosen(t *testing.T) {
 	number := func(n uint16) *uint16 { return &n }
 	sets := []netlink.IPSetResult{

@@ -13,8 +13,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// checkPreflight refuses what must not be touched: first what is not Argosy's at all, see foreign, then what is another
-// cluster's. A machine on which there is nothing holds.
+// checkPreflight refuses machines that are not Argosy's at all, see foreign, and then those that are another cluster's.
+// A machine on which there is nothing holds.
 //
 //	there is                             cluster known by its UID     cluster gone
 //	a record                             the UIDs must be equal       the clusters' names must be equal
@@ -42,7 +42,7 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 	return true, whoseNode(n, record, unreadable) + untouched(n), nil
 }
 
-// whoseNode says what the machine is.
+// whoseNode describes the machine.
 func whoseNode(n *node.Context, record *spec.Record, unreadable error) string {
 	switch {
 	case unreadable != nil:

@@ -26,7 +26,7 @@ type cleaner struct {
 	patience time.Duration
 	// node is set once the machine was seen to be Argosy's node.
 	node bool
-	// networks are what is known of pods' places in networks.
+	// networks are the known places of pods in networks.
 	networks podNetworks
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// rule is what a rule of the packet filter tells of whose it is.
+// rule holds the parts of a rule of the packet filter that tell its owner.
 type rule struct {
 	// jump is the chain that it leads to; "" for none.
 	jump    string
@@ -24,7 +24,7 @@ type chain struct {
 	rules []rule
 }
 
-// removal is what of one table is to go.
+// removal lists the chains and rules of one table to remove.
 type removal struct {
 	// chains are a node's.
 	chains []string
@@ -52,12 +52,12 @@ func shareOfAll(name string) bool {
 	return slices.ContainsFunc(pluginGroups, func(group []string) bool { return slices.Contains(group, name) })
 }
 
-// ofNode says whether a chain of this name is a node's, whoever else is on the machine.
+// ofNode reports whether a chain of this name is a node's, even beside other container engines.
 func ofNode(name string) bool {
 	return slices.ContainsFunc(nodeChains, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// choose tells what of a table's chains belongs to the node and its pods:
+// choose returns the chains and rules of a table that belong to the node and its pods:
 //
 //	chain                          goes
 //	KUBE-*, FLANNEL-*              always
@@ -102,7 +102,7 @@ func (p *podNetworks) choose(chains []chain) removal {
 	return chosen
 }
 
-// free reports whether a group of shared chains has nothing in it but of pods, and what plugins put there for all.
+// free reports whether a group of shared chains has no rules but for pods, and those that plugins make for all.
 func (p *podNetworks) free(chains []chain, group []string, going map[string]bool) bool {
 	if p.shared() {
 		return false

@@ -86,7 +86,7 @@ func TestWhatTheOwnerMountsOnASharedDiskOutlivesThePodsThatBindIt(t *testing.T) 
 	m.bind("/srv", pod+"local/whole")
 	m.bind("/srv/before", pod+"local/part")
 	m.bind(pod+"local/whole", "/var/lib/kubelet/pods/2/volumes/again")
-	// What is mounted on one of the peers is so on all.
+	// A mount on one of the peers is on all.
 	m.disk("/srv/after")
 	m.disk("/srv/after/beneath")
 	m.disk(pod + "empty-dir/memory")
