@@ -59,6 +59,9 @@ func (l *Lab) ResetWithOwnDisk(ctx context.Context, name string) error {
 	if err := l.startMachine(ctx, m, inputs{rootfs: rootfs}); err != nil {
 		return err
 	}
+	if err := l.disk(m).sync(); err != nil {
+		return err
+	}
 	return l.forgetNode(ctx, m)
 }
 
@@ -144,6 +147,19 @@ func (d disk) stopImage() error {
 	defer folder.Close()
 	if err := unix.IoctlSetPointerInt(int(folder.Fd()), ext4Shutdown, withoutJournal); err != nil {
 		return fmt.Errorf("shutting down the file system of %q: %w", d.own(), err)
+	}
+	return nil
+}
+
+// sync has all of the machine's own disk written: an operating system that was installed survives a power cut.
+func (d disk) sync() error {
+	folder, err := os.Open(d.own())
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", d.own(), err)
+	}
+	defer folder.Close()
+	if err := unix.Syncfs(int(folder.Fd())); err != nil {
+		return fmt.Errorf("syncing %q: %w", d.own(), err)
 	}
 	return nil
 }
