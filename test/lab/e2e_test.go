@@ -230,3 +230,17 @@ func TestPodsOfTheHostClusterReachMachines(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Check(t, is.Equal(out, "SSH-2.0"))
 }
+
+func TestAMachineWhosePowerIsCutKeepsWhatItSynced(t *testing.T) {
+	l, ctx := raised(t)
+	assert.NilError(t, l.ResetWithOwnDisk(ctx, "m1"))
+	t.Cleanup(func() { assert.NilError(t, l.Reset(context.Background(), "m1")) })
+	for _, time := range []string{"first", "second", "third"} {
+		_, err := l.Exec(ctx, "m1", "sh", "-c", `echo "$0" > /root/synced && sync /root/synced && echo "$0" > "/root/lost-$0"`, time)
+		assert.NilError(t, err)
+		assert.NilError(t, l.CutPower(ctx, "m1"))
+		out, err := login(t, l, ctx, "m1", "cat /root/synced; cat /root/lost-*; true")
+		assert.NilError(t, err)
+		assert.Equal(t, out, time+"\n")
+	}
+}
