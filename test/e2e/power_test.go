@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -9,7 +10,7 @@ import (
 func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
 	const machine = "m1"
 	assert.NilError(t, the.Lab.ResetWithOwnDisk(t.Context(), machine))
-	t.Cleanup(func() { clean(t, machine) })
+	t.Cleanup(func() { assert.NilError(t, the.Lab.Reset(context.Background(), machine)) })
 	for _, phase := range []string{"bundle", "containerd", "kubeadm"} {
 		t.Run(phase, func(t *testing.T) {
 			if phase == "bundle" {

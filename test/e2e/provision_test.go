@@ -356,3 +356,22 @@ func lostPod(t *testing.T) {
 		assert.Equal(t, pod.Status.ContainerStatuses[0].RestartCount, int32(0), "the pod on %s", machine)
 	}
 }
+
+// village is a cluster of one test, in its own namespace.
+func village(t *testing.T, vcluster func(document map[string]any), machines ...string) *site.Provisioned {
+	t.Helper()
+	cluster := the.Provisioned("team-c", machines...)
+	cluster.VCluster = vcluster
+	assert.NilError(t, cluster.Remove(t.Context()))
+	if len(machines) > 0 {
+		assert.NilError(t, the.Lab.ResetBare(t.Context(), machines...))
+	}
+	assert.NilError(t, cluster.Apply(t.Context()))
+	t.Cleanup(func() {
+		assert.NilError(t, cluster.Remove(context.Background()))
+		if len(machines) > 0 {
+			assert.NilError(t, the.Lab.Reset(context.Background(), machines...))
+		}
+	})
+	return cluster
+}

@@ -19,27 +19,6 @@ import (
 // What keeps a cluster: its host node may reboot, its control plane may be lost and come back from a backup, and when it
 // goes, it goes without a trace.
 
-func TestMachinesDoNotNoticeThatTheHostNodeReboots(t *testing.T) {
-	townStands(t)
-	serves(t)
-	before := standing(t)
-	address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
-	asked := askFrom(t, "m1", "http://"+address+"/")
-
-	assert.NilError(t, the.Lab.Reboot(t.Context(), "host"))
-	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
-	// Controllers that take a node for lost run again as well: this one gives a new namespace its service account.
-	inside(t, town.Provisioned, "create", "namespace", "after-the-reboot")
-	soon(t, town.Provisioned, "serviceaccount/default", "get", "serviceaccounts", "-n", "after-the-reboot", "-o", "name")
-	after := standing(t)
-	assert.DeepEqual(t, after.nodes, before.nodes)
-	assert.DeepEqual(t, after.pods, before.pods)
-	answers, failures := asked()
-	t.Logf("a Service was asked %d times from m1 while the host node rebooted, %d without an answer", answers+failures, failures)
-	assert.Assert(t, answers > 20)
-	assert.Equal(t, failures, 0)
-}
-
 func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	townStands(t)
 	serves(t)

@@ -2,5 +2,5 @@
 
 package e2e_test
 
-// fullSuite reports whether all tests are compiled in, so that together they must show every key.
-const fullSuite = false
+// settle returns the exit status of the tests. Only the full suite is held against the specification.
+func settle(code int) int { return code }

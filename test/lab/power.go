@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,6 +99,12 @@ func (l *Lab) CutPower(ctx context.Context, name string) error {
 	if err := d.unmountImage(); err != nil {
 		return err
 	}
+	// The kernel lets go of the last mounts of killed processes a moment later. Mounted before that, the file system
+	// would be the one that was stopped.
+	err = l.await(ctx, "the last mount of "+d.image(), func(context.Context) error { return d.imageFree() }, nil)
+	if err != nil {
+		return err
+	}
 	return l.startMachine(ctx, m, inputs{rootfs: plan.Rootfs, binds: plan.Binds})
 }
 
@@ -136,6 +143,20 @@ func (d disk) mountImage(ctx context.Context) error {
 func (d disk) imageMounted() bool {
 	var inner, outer unix.Stat_t
 	return unix.Stat(d.own(), &inner) == nil && unix.Stat(d.dir, &outer) == nil && inner.Dev != outer.Dev
+}
+
+// imageFree returns an error as long as a loop device uses the machine's own disk.
+func (d disk) imageFree() error {
+	devices, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return fmt.Errorf("listing loop devices: %w", err)
+	}
+	for _, device := range devices {
+		if file, err := os.ReadFile(device); err == nil && strings.TrimSpace(string(file)) == d.image() {
+			return fmt.Errorf("%q is in use", device)
+		}
+	}
+	return nil
 }
 
 // stopImage has the file system stop at once, with all that is not on the disk yet.

@@ -1,3 +1,5 @@
+//go:build full
+
 package e2e_test
 
 import (
@@ -12,30 +14,6 @@ import (
 )
 
 // What the keys of privateNodes.joinNode do to a machine that joins. The tests look at the machine and at the cluster.
-
-// joinNode and the like are where settings stand in vcluster.yaml.
-const (
-	joinNode     = "privateNodes.joinNode."
-	registration = joinNode + "nodeRegistration."
-	autoUpgrade  = "privateNodes.autoUpgrade."
-)
-
-// vcluster changes keys of vcluster.yaml.
-func vcluster(settings map[string]any) func(map[string]any) {
-	return func(document map[string]any) {
-		for key, value := range settings {
-			site.Set(document, key, value)
-		}
-	}
-}
-
-// joins submits a join of machines that is expected to work.
-func joins(t *testing.T, machines string) *wfv1.Workflow {
-	t.Helper()
-	w := finished(t, submit(t, "machines="+machines))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	return w
-}
 
 func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 	shows(t, "privateNodes.enabled", autoUpgrade+"binariesPath", autoUpgrade+"cniBinariesPath",

@@ -1,5 +1,0 @@
-//go:build full
-
-package e2e_test
-
-const fullSuite = true
