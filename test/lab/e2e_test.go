@@ -236,7 +236,8 @@ func TestAMachineWhosePowerIsCutKeepsWhatItSynced(t *testing.T) {
 	assert.NilError(t, l.ResetWithOwnDisk(ctx, "m1"))
 	t.Cleanup(func() { assert.NilError(t, l.Reset(context.Background(), "m1")) })
 	for _, time := range []string{"first", "second", "third"} {
-		_, err := l.Exec(ctx, "m1", "sh", "-c", `echo "$0" > /root/synced && sync /root/synced && echo "$0" > "/root/lost-$0"`, time)
+		const script = `echo "$0" > /root/synced && sync /root/synced && echo "$0" > "/root/lost-$0"`
+		_, err := l.Exec(ctx, "m1", "sh", "-c", script, time)
 		assert.NilError(t, err)
 		assert.NilError(t, l.CutPower(ctx, "m1"))
 		out, err := login(t, l, ctx, "m1", "cat /root/synced; cat /root/lost-*; true")
