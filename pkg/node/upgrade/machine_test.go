@@ -301,7 +301,10 @@ func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 	switch {
 	case words == "--version":
 		content, err := os.ReadFile(c.Argv[0])
-		return content[len(elf):], err
+		if err != nil {
+			return nil, &host.CommandError{Command: c, Err: err}
+		}
+		return content[len(elf):], nil
 	case strings.HasPrefix(words, "show "):
 		if m.dying() {
 			m.restarts += 5
