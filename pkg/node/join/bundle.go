@@ -120,6 +120,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var resumed bool
+	ended := func() {}
 	if wanted.URL != "" {
 		resumed = exists(archive+".partial") || exists(archive)
 		var downloading sync.WaitGroup
@@ -129,8 +130,8 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 			}
 		})
 		// The follower below ends with the download's error as its cause.
-		defer downloading.Wait()
-		defer cancel(nil)
+		ended = func() { cancel(nil); downloading.Wait() }
+		defer ended()
 	}
 	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stall)
 	defer follower.Close()
@@ -142,6 +143,8 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	}
 	files, err := bundle.Receive(ctx, node.Counted(c, follower, wanted.Size, ""), format, wanted.SHA256,
 		c.Host.Path(temp), hooks)
+	// It must not give the archive its final name behind our back.
+	ended()
 
 	var mismatch *bundle.DigestError
 	if errors.As(err, &mismatch) {
@@ -157,7 +160,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	}
 	// A sender may still be about to give it its final name.
 	c.Defer(func() { _ = removeArchive(archive) })
-	if exists(archive) {
+	if wanted.URL != "" || exists(archive) {
 		return files, removeArchive(archive)
 	}
 	return files, nil

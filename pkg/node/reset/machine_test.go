@@ -60,7 +60,7 @@ type machine struct {
 }
 
 // newNode is a machine that is node m1 of team-a, with pods on it, beside what its owner brought.
-func newNode(t *testing.T) *machine { return newNodeAt(t, t.TempDir()) }
+func newNode(t *testing.T) *machine { return newNodeAt(t, nodetest.Root(t)) }
 
 // newNodeAt has its files below this folder.
 func newNodeAt(t *testing.T, root string) *machine {

@@ -88,11 +88,7 @@ type archived struct {
 // newNode is a machine that joined at the older version, by the very phases that join one, and that is wanted at the newer.
 func newNode(t *testing.T, change ...func(m *machine)) *machine {
 	t.Helper()
-	// The name of a socket is short, and that of a test's own folder is not.
-	root, err := os.MkdirTemp("", "m")
-	assert.NilError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	m := newMachine(t, root, change...)
+	m := newMachine(t, nodetest.Root(t), change...)
 	m.joined("m1")
 	m.succeeds(spec.KindJoin)
 	m.wantsNewer()

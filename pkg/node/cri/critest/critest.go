@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -92,7 +93,11 @@ func Serve(t testing.TB, handler http.Handler, socket string) {
 	t.Helper()
 	assert.NilError(t, os.MkdirAll(filepath.Dir(socket), 0o755))
 	// The name that a socket is made by is short, and a test's folder may not be.
-	dir, err := os.MkdirTemp("", "cri")
+	above := ""
+	if strings.HasPrefix(socket, "/dev/shm/") {
+		above = "/dev/shm" // the socket is renamed, which has to stay on one file system
+	}
+	dir, err := os.MkdirTemp(above, "cri")
 	assert.NilError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
