@@ -15,23 +15,20 @@ import (
 // syncKubeadm has on the disk what kubeadm has just written, which syncs nothing itself. Before that, no note may
 // tell that the machine has joined or was upgraded: after a loss of power the files would be there, and empty.
 func syncKubeadm(h *host.Host, ca string) error {
-	dirs := []string{
-		layout.KubernetesDir, layout.KubernetesDir + "/pki", filepath.Dir(ca),
-		layout.KubeletDir, layout.KubeletDir + "/pki",
-	}
-	for _, dir := range dirs {
+	files := []string{ca}
+	for _, dir := range []string{
+		layout.KubernetesDir, layout.KubernetesDir + "/pki", layout.KubeletDir, layout.KubeletDir + "/pki",
+	} {
 		entries, _ := os.ReadDir(h.Path(dir))
 		for _, entry := range entries {
-			if !entry.Type().IsRegular() {
-				continue
-			}
-			if err := h.Sync(filepath.Join(dir, entry.Name())); err != nil {
-				return err
+			if name := filepath.Join(dir, entry.Name()); entry.Type().IsRegular() && name != ca {
+				files = append(files, name)
 			}
 		}
 		h.Renamed(dir, filepath.Dir(dir))
 	}
-	return h.SyncFolders()
+	h.Renamed(filepath.Dir(ca))
+	return errors.Join(h.Sync(files...), h.SyncFolders())
 }
 
 // lostCA is where the cluster's certificate authority is to be and is not, or lost its content with the power; ""

@@ -168,7 +168,7 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 // run runs one command to its end, which is also its own deadline or the operation's.
 func (s stage) run(ctx context.Context, c *node.Context, i int, command string) error {
 	file := filepath.Join(c.Store.Dir(c.Operation.ID), fmt.Sprintf("%s-%d.sh", s.name, i+1))
-	if _, err := c.Host.WriteFile(file, []byte(command+"\n"), 0o700); err != nil {
+	if _, err := c.Host.WriteProgress(file, []byte(command+"\n"), 0o700); err != nil {
 		return fmt.Errorf("preparing %s[%d]: %w", s.key, i, err)
 	}
 	defer func() {

@@ -222,7 +222,8 @@ func writeJSON(h *host.Host, name string, value any) error {
 	if err != nil {
 		return fmt.Errorf("writing %q: %w", name, err)
 	}
-	_, err = h.WriteFile(name, append(data, '\n'), 0o600)
+	// It lives as long as kubeadm runs, and holds the token: there is no reason to have it on the disk.
+	_, err = h.WriteProgress(name, append(data, '\n'), 0o600)
 	return err
 }
 

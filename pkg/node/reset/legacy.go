@@ -114,7 +114,7 @@ func restore(ctx context.Context, c *node.Context, program string, script []byte
 		return nil
 	}
 	file := filepath.Join(c.Store.Dir(c.Operation.ID), "rules")
-	if _, err := c.Host.WriteFile(file, script, 0o600); err != nil {
+	if _, err := c.Host.WriteProgress(file, script, 0o600); err != nil {
 		return err
 	}
 	err := alone(ctx, c, program, func(wait ...string) error {
