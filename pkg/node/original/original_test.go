@@ -299,6 +299,38 @@ func TestANoteThatCannotBeReadStopsEveryChange(t *testing.T) {
 	assert.ErrorIs(t, err, node.ErrUnreadable)
 }
 
+func TestAFileThatAVersionBeforeTheNoteKeptStaysWhereItsOwnerHasReplacedArgosys(t *testing.T) {
+	h := machine(t)
+	const kept = path + ".before-argosy"
+	write(t, h, path, "# the owner's newer one\n", 0o644)
+	write(t, h, kept, content, 0o600)
+	for range 2 {
+		for _, text := range []string{ours, ours + "# another version\n"} {
+			file := File{Name: path, SHA256: DigestOf([]byte(text)), Ours: func() bool { return false }, Before: kept}
+			_, err := Take(h, file)
+			assert.NilError(t, err)
+			write(t, h, path, text, 0o644)
+			assert.Assert(t, h.Holds(kept, []byte(content)))
+		}
+	}
+	putBack(t, h)
+	assert.Assert(t, h.Holds(path, []byte("# the owner's newer one\n")) && h.Holds(kept, []byte(content)))
+}
+
+func TestAnEmptyOriginalOnAnotherFileSystemIsNotTakenForALostFile(t *testing.T) {
+	h := machine(t)
+	write(t, h, path, "", 0o644)
+	argosy(t, h, path, ours)
+	note, err := Read(h)
+	assert.NilError(t, err)
+	// A copy that is no second name, as on another file system.
+	write(t, h, filepath.Join(Dir, note.Of(path).Copy), "", 0o644)
+	write(t, h, path, "", 0o644)
+	standing, err := note.Stands(h, path, func() bool { return true })
+	assert.NilError(t, err)
+	assert.Equal(t, standing, Original)
+}
+
 func TestTheNoteIsOnTheDiskBeforeThePathIsChanged(t *testing.T) {
 	h := machine(t)
 	write(t, h, path, content, 0o644)

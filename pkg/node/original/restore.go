@@ -60,17 +60,21 @@ func (n *Note) Stands(h *host.Host, name string, ours func() bool) (Standing, er
 	return Foreign, nil
 }
 
-// intact reports whether the very file that was noted stands there: its copy is a second name of it then.
+// intact reports whether the file that was noted stands there. Its copy is a second name of it, or has the same content
+// where it is on another file system. An empty original counts too, which other evidence takes for a file of Argosy's
+// that lost its content with the power.
 func (e *Entry) intact(h *host.Host, name string, now state) bool {
 	if e.Kind != Regular || !e.same(now, e.SHA256) {
 		return false
 	}
 	kept, err := os.Lstat(h.Path(filepath.Join(Dir, e.Copy)))
-	if err != nil {
-		return false
+	if err == nil {
+		if there, err := os.Lstat(h.Path(name)); err == nil && os.SameFile(kept, there) {
+			return true
+		}
 	}
-	there, err := os.Lstat(h.Path(name))
-	return err == nil && os.SameFile(kept, there)
+	digest, err := fileDigest(h, name)
+	return err == nil && digest == e.SHA256
 }
 
 // PutBack puts the original of a path back, by rename. The note keeps the entry, so that it can be called again.

@@ -53,7 +53,7 @@ func Take(h *host.Host, files ...File) (edited []string, err error) {
 		if kept != "" {
 			edited = append(edited, kept)
 		}
-		if more && f.Before != "" && h.Exists(f.Before) {
+		if more && note.migrated(h, f) {
 			migrated = append(migrated, f.Before)
 		}
 		changed = changed || more
@@ -65,6 +65,20 @@ func Take(h *host.Host, files ...File) (edited []string, err error) {
 		err = h.Remove(migrated...)
 	}
 	return edited, err
+}
+
+// migrated reports whether the note has all that a version before it kept of a path. It has not where the owner has
+// replaced Argosy's file since, so that the replacement was noted.
+func (n *Note) migrated(h *host.Host, f File) bool {
+	if f.Before == "" {
+		return false
+	}
+	before, err := look(h, f.Before)
+	if err != nil || before.kind == Nothing {
+		return false
+	}
+	digest, err := before.digest(h, f.Before)
+	return err == nil && digest == n.Entries[f.Name].content()
 }
 
 // take notes one path, and reports whether that changed the note.
