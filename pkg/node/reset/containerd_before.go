@@ -2,18 +2,27 @@ package reset
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/original"
 )
 
-// dataOfOwner are the folders of containerd in which there was data before Argosy. They stay: images and snapshots of
-// namespaces share one store, so those of pods cannot be told from the owner's.
+// dataOfOwner lists the folders of containerd in which there was data before Argosy. They stay: images and snapshots of
+// namespaces share one store, so those of pods cannot be told from the owner's. Where the note that tells of them is
+// damaged, it may have told of any that holds images.
 func dataOfOwner(h *host.Host) []string {
-	note, err := readNote(h)
+	note, err := original.Read(h)
+	if errors.Is(err, node.ErrUnreadable) {
+		return slices.DeleteFunc(inspect.ContainerdRoots(h), func(dir string) bool {
+			return !inspect.HoldsImages(h, dir)
+		})
+	}
 	if err != nil || note.Containerd == nil {
 		return nil
 	}
@@ -26,8 +35,12 @@ func keptData(h *host.Host) string {
 	if len(dirs) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s stays, since there was data in it before Argosy; "+
-		"images of pods are in it in the namespace %s", strings.Join(dirs, ", "), podNamespace)
+	why := "since there was data in it before Argosy"
+	if _, err := original.Read(h); err != nil {
+		why = "since the note that tells whether there was data in it before Argosy cannot be read"
+	}
+	return fmt.Sprintf("; %s stays, %s; images of pods are in it in the namespace %s",
+		strings.Join(dirs, ", "), why, podNamespace)
 }
 
 // startContainerd starts the owner's containerd if it ran before Argosy's took its place, and returns a remark. That
@@ -41,7 +54,12 @@ func startContainerd(ctx context.Context, n *node.Context) string {
 	if unit == "" || inspect.Masked(n.Host, unit) {
 		return "; the containerd that ran before Argosy's has no unit any more"
 	}
-	if _, err := n.Host.Runner.Run(ctx, systemctl(n, "start", "containerd.service")); err != nil {
+	// A reset that was killed before may have left systemd with Argosy's unit in memory.
+	_, err = n.Host.Runner.Run(ctx, systemctl(n, "daemon-reload"))
+	if err == nil {
+		_, err = n.Host.Runner.Run(ctx, systemctl(n, "start", "containerd.service"))
+	}
+	if err != nil {
 		return fmt.Sprintf("; the containerd of %s ran before Argosy's and cannot be started: %v", unit, err)
 	}
 	return fmt.Sprintf("; the containerd of %s runs again; start what needs it, such as docker.service", unit)

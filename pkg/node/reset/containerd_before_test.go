@@ -34,6 +34,16 @@ func TestTheDataOfAContainerdThatWasThereBeforeStays(t *testing.T) {
 	assert.Equal(t, len(m.calls), 0, "%v", m.calls)
 }
 
+func TestUnitsAreReadAgainBeforeTheOwnersContainerdStarts(t *testing.T) {
+	// As after a reset that was killed when it had removed Argosy's unit, which systemd still has in memory.
+	m := newMachine(t)
+	m.write(containerdUnit, "[Service]\n")
+	assert.NilError(t, original.NoteContainerd(m.host, original.Containerd{Active: true}))
+	_, err := forget(t.Context(), m.nodeContext())
+	assert.NilError(t, err)
+	assert.DeepEqual(t, m.calls, []string{"systemctl daemon-reload", "systemctl start containerd.service"})
+}
+
 func TestAContainerdThatDidNotRunBeforeIsNotStarted(t *testing.T) {
 	m := newNotedNode(t)
 	assert.NilError(t, original.NoteContainerd(m.host, original.Containerd{}))

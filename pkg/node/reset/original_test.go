@@ -262,9 +262,13 @@ func TestTheProofComparesWithTheNote(t *testing.T) {
 
 func TestANoteThatCannotBeReadIsSetAsideAndTheResetGoesOn(t *testing.T) {
 	m := newNotedNode(t)
+	const image = containerdRoot + "/io.containerd.content.v1.content/blobs/sha256/0123"
+	m.write(image, "perhaps the owner's")
 	m.write(original.Dir+"/index.json", "")
 	status, log := m.reset()
 	assert.Equal(t, status.State, spec.Succeeded, log)
+	assert.Assert(t, m.host.Exists(image), "the note may have told that it was there before")
+	assert.Assert(t, strings.Contains(log, containerdRoot+" stays, since the note"), log)
 	assert.Assert(t, strings.Contains(log, "none of it was put back: see "+unreadableNote), log)
 	kept, err := filepath.Glob(m.host.Path(unreadableNote) + "/*-runc")
 	assert.NilError(t, err)
