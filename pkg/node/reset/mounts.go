@@ -181,12 +181,13 @@ func (c *cleaner) findMounts(_ context.Context, n *node.Context) ([]string, erro
 	return points, err
 }
 
-// mountRounds bounds how often the table is read again: a mount may hide another one.
+// mountRounds bounds how often the table is read again while nothing can be unmounted. A mount may hide another one,
+// which is unmounted in a later round.
 const mountRounds = 10
 
 func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) {
 	count := 0
-	for range mountRounds {
+	for idle := 0; idle < mountRounds; idle++ {
 		points, err := podMounts(n.Host)
 		if err != nil {
 			return "", err
@@ -194,26 +195,44 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 		if len(points) == 0 {
 			return fmt.Sprintf("%d mounts taken away", count), nil
 		}
-		kept := c.makePrivate(n, points)
-		for _, point := range points {
-			if ctx.Err() != nil {
-				return "", context.Cause(ctx)
-			}
-			if slices.Contains(kept, point) {
-				continue
-			}
-			if err := c.kernel.Unmount(n.Host.Path(point)); err != nil {
-				fmt.Fprintf(n.Log, "unmounting %q: %v\n", point, err)
-				continue
-			}
-			count++
+		unmounted, err := c.unmountOnce(ctx, n, points)
+		if err != nil {
+			return "", err
 		}
+		if unmounted > 0 {
+			idle = 0
+		}
+		count += unmounted
 	}
 	left, err := podMounts(n.Host)
 	if err != nil {
 		return "", err
 	}
 	return "", fmt.Errorf("unmounting what pods used: after %d rounds there still are %s", mountRounds, some(left))
+}
+
+// unmountOnce unmounts each point at most once, and returns how many. Where a point is there several times, its name
+// and those beneath lead to another mount afterwards, which has not been parted from its peers.
+func (c *cleaner) unmountOnce(ctx context.Context, n *node.Context, points []string) (int, error) {
+	kept := c.makePrivate(n, points)
+	var unmounted []string
+	for _, point := range points {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		uncovered := slices.ContainsFunc(unmounted, func(other string) bool {
+			return point == other || strings.HasPrefix(point, other+"/")
+		})
+		if uncovered || slices.Contains(kept, point) {
+			continue
+		}
+		if err := c.kernel.Unmount(n.Host.Path(point)); err != nil {
+			fmt.Fprintf(n.Log, "unmounting %q: %v\n", point, err)
+			continue
+		}
+		unmounted = append(unmounted, point)
+	}
+	return len(unmounted), nil
 }
 
 // makePrivate parts the mounts of pods from their peers: a pod's bind of a disk that the owner shares has the owner's

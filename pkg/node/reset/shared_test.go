@@ -119,3 +119,37 @@ func TestMountsUponMountsOfPodsAllGo(t *testing.T) {
 	}
 	unmountPods(t)
 }
+
+func TestMountsBeneathAMountThatAnotherHidesAreNoOnesButThePods(t *testing.T) {
+	if !ownProcess(t) {
+		return
+	}
+	m := mounter{t}
+	m.disk("/var/lib")
+	m.shared("/var/lib")
+	m.disk("/srv")
+	m.shared("/srv")
+	m.disk("/srv/own")
+	// A volume that was mounted again, as after a kubelet's restart, hides the first one with the owner's disk in it.
+	const volume = "/var/lib/kubelet/pods/1/volumes/local"
+	m.bind("/srv", volume)
+	m.disk(volume)
+	unmountPods(t)
+	content, err := os.ReadFile("/srv/own/file")
+	assert.NilError(t, err, "the owner's disk is unmounted")
+	assert.Equal(t, string(content), "the owner's")
+}
+
+func TestManyMountsUponEachOtherAllGo(t *testing.T) {
+	if !ownProcess(t) {
+		return
+	}
+	m := mounter{t}
+	m.disk("/var/lib")
+	m.shared("/var/lib")
+	for range 2 * mountRounds {
+		m.disk("/var/lib/kubelet/pods/1/volumes/x")
+		m.shared("/var/lib/kubelet/pods/1/volumes/x")
+	}
+	unmountPods(t)
+}
