@@ -17,10 +17,13 @@ import (
 const containerdRoot = "/var/lib/containerd"
 
 // ContainerdRoots are the folders in which containerd keeps, or would keep, its data: a drop-in of the owner's may
-// name another.
+// name another, or a configuration that is not Argosy's.
 func ContainerdRoots(h *host.Host) []string {
 	roots := []string{containerdRoot}
 	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
+	if !Marked(h, layout.ContainerdConfig) {
+		names = append(names, h.Path(layout.ContainerdConfig))
+	}
 	for _, name := range names {
 		data, err := os.ReadFile(name)
 		var settings struct{ Root string }

@@ -91,9 +91,10 @@ func runs(h *host.Host, name string) bool {
 	})
 }
 
-// inUse reports whether taking it over would take something away from its owner.
+// inUse reports whether taking it over would take something away from its owner. A unit that runs is not enough:
+// distributions start it when its package is installed. One that runs without a unit cannot be stopped.
 func (u containerdUse) inUse() bool {
-	return u.active || u.enabled || u.docker || len(u.tasks) > 0 || len(u.data) > 0
+	return u.active && u.unit == "" || u.docker || len(u.tasks) > 0 || len(u.data) > 0
 }
 
 // whose guesses who has brought it.
@@ -136,9 +137,9 @@ func (u containerdUse) found() string {
 //	the machine's containerd                                 answer
 //	is Argosy's, or none                                     nothing
 //	external, by containerd.enabled: false                   nothing: it is not touched
-//	installed; neither runs nor starts at boot, and is empty a remark: Argosy's unit stands before it until a reset
-//	runs, starts at boot, has containers or data,            ContainerdInUse
-//	or Docker uses it
+//	installed, and maybe runs, without containers and data   a remark: Argosy's unit stands before it until a reset
+//	has containers or data, runs without a unit, or Docker   ContainerdInUse
+//	uses it
 func lookContainerd(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if j.Containerd.External || ownsContainerd(h) {
 		return
@@ -151,8 +152,8 @@ func lookContainerd(ctx context.Context, h *host.Host, j *spec.Join, f *findings
 			"to have the kubelet use it and leave it untouched, or add %s to ignorePreflightErrors to have Argosy "+
 			"take it over.", use.whose(h), use.found(), inUseCheck)
 	case use.unit != "":
-		f.remark("The containerd of %s does not run and is empty; Argosy's takes its place, and a reset gives it back.",
-			use.unit)
+		f.remark("The containerd of %s has no containers and no images; Argosy's takes its place, and a reset "+
+			"gives it back.", use.unit)
 	}
 	if h.Exists(layout.ContainerdConfig) && !inspect.Marked(h, layout.ContainerdConfig) {
 		f.remark("%s is not Argosy's and comes back by a reset; put what is needed until then into %s.",

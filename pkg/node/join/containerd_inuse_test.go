@@ -77,10 +77,16 @@ func TestAContainerdThatIsInUseIsNotTakenOver(t *testing.T) {
 			assert.NilError(m.t, m.host.Link("/usr/lib/systemd/system/docker.socket",
 				"/etc/systemd/system/sockets.target.wants/docker.socket"))
 		}, []string{"looks like Docker's"}},
-		"the distribution's, running": {func(m *machine) { m.packaged(); m.containerdRuns() },
-			[]string{"looks like the distribution's package: containerd.service runs."}},
-		"the distribution's, enabled": {func(m *machine) { m.packaged(); m.startsAtBoot(containerdUnit) },
-			[]string{"looks like the distribution's package: containerd.service starts at boot."}},
+		"the distribution's, with images": {func(m *machine) {
+			m.packaged()
+			m.containerdRuns()
+			m.write(blob, "an image")
+		}, []string{"looks like the distribution's package: containerd.service runs; images"}},
+		"images where its own configuration has moved them": {func(m *machine) {
+			m.packaged()
+			m.write(layout.ContainerdConfig, "version = 2\nroot = \"/data/containerd\"\n")
+			m.write("/data/containerd/io.containerd.content.v1.content/blobs/sha256/0123", "an image")
+		}, []string{"images or other data in /data/containerd."}},
 		"nerdctl's, with containers": {func(m *machine) {
 			m.write("/usr/local/lib/systemd/system/containerd.service", "[Service]\n")
 			m.write("/usr/local/bin/nerdctl", "a program")
@@ -134,12 +140,18 @@ func TestAContainerdThatNothingUsesIsOnlyWorthARemark(t *testing.T) {
 		change func(m *machine)
 		remark string
 	}{
-		"installed": {(*machine).packaged, "The containerd of " + packaged + " does not run and is empty"},
+		"installed": {(*machine).packaged, "The containerd of " + packaged + " has no containers and no images"},
+		"as a package starts it when it is installed": {func(m *machine) {
+			m.packaged()
+			m.containerdRuns()
+			m.startsAtBoot(containerdUnit)
+			m.write("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db", "nothing")
+		}, "has no containers and no images"},
 		"started once": {func(m *machine) {
 			m.packaged()
 			m.write("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db", "nothing")
 			m.write("/var/lib/containerd/io.containerd.grpc.v1.introspection/uuid", "01234567")
-		}, "does not run and is empty"},
+		}, "has no containers and no images"},
 		"masked": {func(m *machine) {
 			assert.NilError(m.t, m.host.Link("/dev/null", layout.Unit("containerd")))
 		}, ""},
@@ -199,6 +211,17 @@ func TestWhatAContainerdHadIsNotedBeforeArgosyTakesItOver(t *testing.T) {
 	note, err = original.Read(clean.host)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, note.Containerd, &original.Containerd{})
+}
+
+func TestAContainerdThatRanUnusedRunsAgainAfterAReset(t *testing.T) {
+	m := newMachine(t).withBundle()
+	m.packaged()
+	m.containerdRuns()
+	m.socket()
+	apply(t, m, applyContainerd)
+	note, err := original.Read(m.host)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, note.Containerd, &original.Containerd{Active: true})
 }
 
 func TestKubeadmIsNotToldOfChecksThatAreNotIts(t *testing.T) {

@@ -26,7 +26,9 @@ func dataOfOwner(h *host.Host) []string {
 	if err != nil || note.Containerd == nil {
 		return nil
 	}
-	return note.Containerd.Data
+	// Argosy's containerd does not use a folder that only its owner's configuration named.
+	used := containerdDirs(h)
+	return slices.DeleteFunc(note.Containerd.Data, func(dir string) bool { return !slices.Contains(used, dir) })
 }
 
 // keptData is a remark on data of containerd that stays.
