@@ -3,8 +3,8 @@
 //
 //	go test -json ./test/e2e | go run ./test/slowest
 //
-// With -quiet it leaves out all that passed but the packages' lines. Its exit status is 1 when a test has failed, so
-// that a pipe needs no other check.
+// With -quiet it leaves out all that passed but the packages' lines. Skipped tests are named at the end, since they
+// showed nothing. Its exit status is 1 when a test has failed, so that a pipe needs no other check.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func main() {
 
 // report copies the tests' output from in to out and appends the slowest. It reports whether all tests passed.
 func report(in io.Reader, out io.Writer, quiet bool) (passed bool, err error) {
-	r := &reporter{out: out, quiet: quiet, kept: map[string]*bytes.Buffer{}, passed: true}
+	r := &reporter{out: out, quiet: quiet, kept: map[test]*bytes.Buffer{}, passed: true}
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -69,6 +70,9 @@ func report(in io.Reader, out io.Writer, quiet bool) (passed bool, err error) {
 		}
 	}
 	r.slowest()
+	for _, t := range r.skipped {
+		fmt.Fprintf(out, "skipped: %s %s\n", t.pkg, t.name)
+	}
 	return r.passed, nil
 }
 
@@ -78,9 +82,13 @@ type reporter struct {
 	quiet  bool
 	passed bool
 	// kept is the output of tests that have not ended yet, by package and test; only with quiet.
-	kept            map[string]*bytes.Buffer
+	kept            map[test]*bytes.Buffer
 	tests, packages []duration
+	skipped         []test
 }
+
+// test is a test by its package and name; without a name, what a package prints outside of its tests.
+type test struct{ pkg, name string }
 
 // line takes one line: an event, or the plain text that go prints when a package does not compile.
 func (r *reporter) line(line []byte) {
@@ -105,11 +113,11 @@ func (r *reporter) print(e event) {
 		_, _ = io.WriteString(r.out, e.Output)
 		return
 	}
-	name := e.Package + " " + e.Test
-	if r.kept[name] == nil {
-		r.kept[name] = &bytes.Buffer{}
+	key := test{e.Package, e.Test}
+	if r.kept[key] == nil {
+		r.kept[key] = &bytes.Buffer{}
 	}
-	r.kept[name].WriteString(e.Output)
+	r.kept[key].WriteString(e.Output)
 }
 
 // packageLine reports whether go test prints the line without -v also of a package that passes.
@@ -118,16 +126,33 @@ func packageLine(line string) bool {
 }
 
 func (r *reporter) ended(e event) {
-	name := e.Package + " " + e.Test
-	if output := r.kept[name]; output != nil && e.Action == "fail" {
-		_, _ = r.out.Write(output.Bytes())
-	}
-	delete(r.kept, name)
+	r.settle(test{e.Package, e.Test}, e.Action)
 	if e.Test == "" {
+		// A test that hangs or ends the process has no event of its own: only its package fails.
+		for _, key := range slices.SortedFunc(maps.Keys(r.kept), byName) {
+			if key.pkg == e.Package {
+				r.settle(key, e.Action)
+			}
+		}
 		r.packages = append(r.packages, duration{e.Package, e.Elapsed})
 		return
 	}
 	r.tests = append(r.tests, duration{e.Test, e.Elapsed})
+	if e.Action == "skip" {
+		r.skipped = append(r.skipped, test{e.Package, e.Test})
+	}
+}
+
+func byName(a, b test) int {
+	return cmp.Or(strings.Compare(a.pkg, b.pkg), strings.Compare(a.name, b.name))
+}
+
+// settle prints the kept output if it is of a failure, and forgets it.
+func (r *reporter) settle(key test, action string) {
+	if output := r.kept[key]; output != nil && action == "fail" {
+		_, _ = r.out.Write(output.Bytes())
+	}
+	delete(r.kept, key)
 }
 
 // slowest prints the longest durations, of packages where several were tested and of tests otherwise.

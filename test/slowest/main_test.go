@@ -34,6 +34,7 @@ the slowest of 4 tests:
      40.0 s  TestReset/twice
       2.5 s  TestJoin
       0.0 s  TestNone
+skipped: x/e2e TestNone
 `)
 }
 
@@ -43,6 +44,30 @@ func TestQuietLeavesOutWhatPassed(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(out.String(), "joining"))
 	assert.Assert(t, strings.Contains(out.String(), "resetting"))
+}
+
+func TestQuietShowsATestThatHadNoEnd(t *testing.T) {
+	for name, words := range map[string]string{
+		"one that hung":                "panic: test timed out after 10m0s",
+		"one whose goroutine panicked": "panic: boom",
+		"one that ended the process":   "before exit",
+	} {
+		t.Run(name, func(t *testing.T) {
+			events := fmt.Sprintf(`{"Action":"run","Package":"x","Test":"TestHang"}
+{"Action":"output","Package":"x","Test":"TestHang","Output":"%s\n"}
+{"Action":"output","Package":"y","Test":"TestOther","Output":"of another package\n"}
+{"Action":"output","Package":"x","Output":"FAIL\tx\t600s\n"}
+{"Action":"fail","Package":"x","Elapsed":600}
+{"Action":"pass","Package":"y","Elapsed":600}
+`, words)
+			var out bytes.Buffer
+			passed, err := report(strings.NewReader(events), &out, true)
+			assert.NilError(t, err)
+			assert.Assert(t, !passed)
+			assert.Assert(t, strings.Contains(out.String(), words+"\n"), out.String())
+			assert.Assert(t, !strings.Contains(out.String(), "another package"), out.String())
+		})
+	}
 }
 
 func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
