@@ -38,13 +38,17 @@ type feeding struct {
 	connected bool
 }
 
-// mayPass says whether connecting again can help, as for a watch.
+// mayPass reports whether connecting again can help, as for a watch. The operation was started over the same login, so
+// a login shell that fails is one of a machine that boots; the watch ends the waiting.
 func (f *feeding) mayPass(err error) bool {
 	var refused *ssh.AuthError
+	var shell *ssh.ShellError
 	var failed *ssh.ExitError
 	switch {
 	case errors.As(err, &refused):
 		return f.connected
+	case errors.As(err, &shell):
+		return true
 	case errors.As(err, &failed):
 		return failed.Signal != ""
 	default:

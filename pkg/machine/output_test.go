@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -123,11 +124,38 @@ func TestALoginShellThatRunsNothingIsNotWatchedAgain(t *testing.T) {
 	assert.Equal(t, len(l.server.Execs()), 1)
 }
 
-func TestALoginShellThatFailsWhileTheMachineBootsIsTriedAgain(t *testing.T) {
-	down := filepath.Join(t.TempDir(), "down")
-	shell := filepath.Join(t.TempDir(), "shell")
-	script := "#!/bin/sh\nif [ -f " + down + " ]; then rm " + down + "; echo no home; exit 1; fi\nexec /bin/sh \"$@\"\n"
+// failsOnce returns a login shell that fails once when the file is there, which it then removes.
+func failsOnce(t *testing.T) (shell, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "down")
+	shell = filepath.Join(t.TempDir(), "shell")
+	script := "#!/bin/sh\nif [ -f " + file + " ]; then rm " + file + "; echo no home; exit 1; fi\nexec /bin/sh \"$@\"\n"
 	assert.NilError(t, os.WriteFile(shell, []byte(script), 0o755))
+	return shell, file
+}
+
+func TestSendingGoesOnAfterALoginShellFailedWhileTheMachineBoots(t *testing.T) {
+	shell, down := failsOnce(t)
+	l := newLab(t, sshtest.Options{Shell: shell}, fakeAgent{})
+	t.Setenv("FAKE_FEED_BYTES", "9")
+	_, err := l.Inspect(t.Context(), spec.Question{})
+	assert.NilError(t, err)
+	opened := 0
+	err = l.Feed(t.Context(), "op1", func(context.Context, string) (io.ReadCloser, error) {
+		if opened++; opened == 1 {
+			assert.Check(t, os.WriteFile(down, nil, 0o600))
+			l.server.Cut()
+		}
+		return io.NopCloser(strings.NewReader("hello")), nil
+	})
+	assert.NilError(t, err)
+	assert.Equal(t, opened, 2)
+	_, err = os.Stat(down)
+	assert.Assert(t, os.IsNotExist(err), "the shell has not failed")
+}
+
+func TestALoginShellThatFailsWhileTheMachineBootsIsTriedAgain(t *testing.T) {
+	shell, down := failsOnce(t)
 	l := newLab(t, sshtest.Options{Shell: shell}, fakeAgent{})
 	seen := 0
 	last, err := l.Watch(t.Context(), "op1", func(spec.Status) {
