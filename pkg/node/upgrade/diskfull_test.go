@@ -127,38 +127,31 @@ func (c *cuttable) tells(disk broken, ended *spec.Error, err error, where string
 }
 
 func TestAJoinOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
-	powercut.Run(t, func(t *testing.T) {
-		for name, disk := range brokenDisks {
-			c := newCuttable(t)
-			c.sweepBroken(name, disk, spec.KindJoin)
-			c.stop()
-		}
-	})
+	t.Parallel()
+	for name, disk := range brokenDisks {
+		newRestorable(t, nodetest.Root(t)).sweepBroken(name, disk, spec.KindJoin)
+	}
 }
 
 func TestAnUpgradeOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
-	powercut.Run(t, func(t *testing.T) {
-		for name, disk := range brokenDisks {
-			c := newCuttable(t)
-			c.succeeds(spec.KindJoin)
-			c.wantsNewer()
-			c.sweepBroken(name, disk, spec.KindUpgrade)
-			c.stop()
-		}
-	})
+	t.Parallel()
+	for name, disk := range brokenDisks {
+		c := newRestorable(t, nodetest.Root(t))
+		c.succeeds(spec.KindJoin)
+		c.wantsNewer()
+		c.sweepBroken(name, disk, spec.KindUpgrade)
+	}
 }
 
 func TestARollbackOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
-	powercut.Run(t, func(t *testing.T) {
-		for name, disk := range brokenDisks {
-			c := newCuttable(t)
-			c.succeeds(spec.KindJoin)
-			c.wantsNewer()
-			c.succeeds(spec.KindUpgrade)
-			c.sweepBroken(name, disk, spec.KindRollback)
-			c.stop()
-		}
-	})
+	t.Parallel()
+	for name, disk := range brokenDisks {
+		c := newRestorable(t, nodetest.Root(t))
+		c.succeeds(spec.KindJoin)
+		c.wantsNewer()
+		c.succeeds(spec.KindUpgrade)
+		c.sweepBroken(name, disk, spec.KindRollback)
+	}
 }
 
 func TestABundleThatDoesNotFitIsToldWhileTheRestOfItIsStillToCome(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
+	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/nodetest/powercut"
 	"argosy.dev/argosy/pkg/node/original"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -36,7 +38,9 @@ const diskSize = 64 << 20
 // cuttable is a machine on a disk whose power can be cut.
 type cuttable struct {
 	*machine
+	// disk is nil for a machine whose power stays. What was saved of it is in tree.
 	disk *powercut.Disk
+	tree string
 	// boots counts how often it was started.
 	boots int
 
@@ -46,8 +50,16 @@ type cuttable struct {
 
 func newCuttable(t *testing.T, change ...func(m *machine)) *cuttable {
 	t.Helper()
-	c := &cuttable{disk: powercut.New(t, diskSize)}
-	c.machine = newMachine(t, c.disk.Dir, append(change, (*machine).ownersFiles)...)
+	disk := powercut.New(t, diskSize)
+	c := newRestorable(t, disk.Dir, change...)
+	c.disk = disk
+	return c
+}
+
+// newRestorable is a machine below this folder that can be brought back to what it was, and whose power stays.
+func newRestorable(t *testing.T, root string, change ...func(m *machine)) *cuttable {
+	t.Helper()
+	c := &cuttable{machine: newMachine(t, root, append(change, (*machine).ownersFiles)...), tree: nodetest.Root(t)}
 	c.answersJoins()
 	c.stop()
 	c.start()
@@ -94,7 +106,11 @@ func (m *machine) answersJoins() {
 func (c *cuttable) save() {
 	c.t.Helper()
 	c.stop()
-	c.image = c.disk.Save()
+	if c.disk != nil {
+		c.image = c.disk.Save()
+	} else {
+		copyTree(c.t, c.host.Root, c.tree)
+	}
 	c.saved = *c.machine
 	c.start()
 }
@@ -103,9 +119,21 @@ func (c *cuttable) save() {
 func (c *cuttable) load() {
 	c.t.Helper()
 	c.stop()
-	c.disk.Load(c.image)
+	if c.disk != nil {
+		c.disk.Load(c.image)
+	} else {
+		copyTree(c.t, c.tree, c.host.Root)
+	}
 	*c.machine = c.saved
 	c.start()
+}
+
+// copyTree makes a folder the same as another, with the times, modes and links of its files.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	assert.NilError(t, os.RemoveAll(to))
+	output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
+	assert.NilError(t, err, "%s", output)
 }
 
 func (c *cuttable) stop() {
