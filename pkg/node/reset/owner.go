@@ -2,7 +2,9 @@ package reset
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,8 +78,15 @@ func (c *cleaner) ownsNode(h *host.Host) bool {
 // podman and nerdctl are none: theirs are other links, and chains with other names.
 func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, error) {
 	var found []string
-	for _, dir := range append([]string{"/run/flannel"}, nodeDirs...) {
-		if holdsFiles(n.Host.Path(dir)) {
+	if holdsFiles(n.Host.Path(flannelRun)) {
+		found = append(found, flannelRun)
+	}
+	files, err := newTree(n.Host)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range nodeDirs {
+		if files.holds(files.nodeData(dir)) {
 			found = append(found, dir)
 		}
 	}
@@ -108,6 +117,22 @@ func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, err
 		}
 	}
 	return found, nil
+}
+
+// holds reports whether there is data of a node in a folder. What lies beside such data, where the owner has the folder
+// on a disk of more, is no sign of a node.
+func (t *tree) holds(dir dataDir) bool {
+	if dir.owns == nil {
+		return holdsFiles(t.host.Path(dir.path))
+	}
+	_, names, err := t.children(dir)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		info, err := os.Lstat(t.host.Path(name))
+		return err == nil && !info.IsDir() || holdsFiles(t.host.Path(name))
+	})
 }
 
 // holdsFiles reports whether there is anything but empty folders in dir. It goes no deeper: a pod's volume may be on a

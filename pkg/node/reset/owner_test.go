@@ -268,6 +268,24 @@ func TestWhatAResetDoesFollowsItsTable(t *testing.T) {
 	}
 }
 
+func TestAMachineWithTheOwnersDataBesideTheKubeletsIsResetTwice(t *testing.T) {
+	m := newMachine(t)
+	m.write("/mnt/nvme/datasets/part-0", "the owner's")
+	m.write("/mnt/nvme/pods/1/volumes/kubernetes.io~empty-dir/data/rows", "a pod's")
+	assert.NilError(t, os.MkdirAll(m.host.Path("/var/lib"), 0o755))
+	assert.NilError(t, os.Symlink(m.host.Path("/mnt/nvme"), m.host.Path(layout.KubeletDir)))
+	status, log := m.reset()
+	assert.Equal(t, status.State, spec.Failed, "without a mark, the pod's data are another's: %s", log)
+
+	m.write(layout.Unit("kubelet"), inspect.Mark+"\n")
+	for _, changed := range []bool{true, false} {
+		status, log = m.reset()
+		assert.Equal(t, status.State, spec.Succeeded, log)
+		assert.Equal(t, status.Changed, changed, log)
+	}
+	assert.Assert(t, m.host.Exists("/mnt/nvme/datasets/part-0") && !m.host.Exists("/mnt/nvme/pods"))
+}
+
 func TestARecordThatAPowerCutEmptiedDoesNotStrandTheMachine(t *testing.T) {
 	for name, change := range map[string]func(m *machine){
 		"the record":    func(*machine) {},
