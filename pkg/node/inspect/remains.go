@@ -29,6 +29,9 @@ func Remains(h *host.Host) []string {
 			found = append(found, name)
 		}
 	}
+	if pods, _ := filepath.Glob(h.Path(layout.KubeletDir + "/pods/*")); len(pods) > 0 {
+		found = append(found, layout.KubeletDir+"/pods, which a later reset removes")
+	}
 	return found
 }
 

@@ -103,8 +103,9 @@ func TestPreflight(t *testing.T) {
 			m.write("/var/lib/cni/networks/cbr0/10.42.0.2", "x")
 			m.write("/run/flannel/subnet.env", "x")
 			m.write("/var/lib/kubelet/cpu_manager_state", "{}")
+			m.write("/var/lib/kubelet/pods/1/volumes/kubernetes.io~empty-dir/data/rows", "x")
 		}, remark: "left link cni0, link flannel.1, /var/lib/cni, /run/flannel, " +
-			"/var/lib/kubelet/cpu_manager_state, which"},
+			"/var/lib/kubelet/cpu_manager_state, /var/lib/kubelet/pods, which a later reset removes, which"},
 		"network configurations": {change: func(m *machine) {
 			m.write("/etc/cni/net.d/87-podman-bridge.conflist", "{}")
 			m.write("/etc/cni/net.d/10-calico.conflist", "{}")
