@@ -99,7 +99,7 @@ func (h *Host) prepare(name, temp string, content []byte, mode fs.FileMode, dura
 		return err
 	}
 	_, err = file.Write(content)
-	// The umask does not decide what Argosy's files look like.
+	// The umask does not decide the mode of Argosy's files.
 	err = errors.Join(err, file.Chmod(mode))
 	if err == nil && durable {
 		if err = h.Changing(OpSync, name); err == nil {

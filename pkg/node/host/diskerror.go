@@ -41,7 +41,7 @@ func (e *DiskError) kind() string {
 	return "the disk fails"
 }
 
-// Hint says what to do.
+// Hint names the way out.
 func (e *DiskError) Hint() string {
 	if errors.Is(e.Err, syscall.ENOSPC) || errors.Is(e.Err, syscall.EDQUOT) {
 		return fmt.Sprintf("make room on %s of the machine (see df and df -i) and submit again", e.Mount)
@@ -49,8 +49,8 @@ func (e *DiskError) Hint() string {
 	return fmt.Sprintf("see dmesg on the machine for the disk of %s, mend it, and submit again", e.Mount)
 }
 
-// Explain gives an error of the disk that name lies on a *DiskError, which names the file system and what is free
-// on it. Where the error itself names a file of the machine, that one counts.
+// Explain gives an error of the disk that name lies on a *DiskError, which names the file system and the room that is
+// left on it. Where the error itself names a file of the machine, that one counts.
 // Other errors are returned as they are.
 func (h *Host) Explain(name string, err error) error {
 	var known *DiskError

@@ -38,7 +38,7 @@ func ContainerdRoots(h *host.Host) []string {
 }
 
 // HoldsImages reports whether there is more in a root of containerd than the databases and the uuid that it makes at
-// its first start. Of a folder that the owner chose, only what containerd makes there counts.
+// its first start. In a folder that the owner chose, only containerd's own children count.
 func HoldsImages(h *host.Host, root string) bool {
 	children, _ := filepath.Glob(filepath.Join(h.Path(root), "io.containerd.*"))
 	if root == containerdRoot {

@@ -24,7 +24,7 @@ type Distribution struct {
 	Remove string
 }
 
-// String names a distribution with what it was told by: "k3s (k3s.service, /etc/rancher/k3s)".
+// String names a distribution with the signs of it: "k3s (k3s.service, /etc/rancher/k3s)".
 func (d Distribution) String() string {
 	const shown = 4
 	found := d.Found

@@ -65,7 +65,7 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 	return nil
 }
 
-// fetchRest appends to the file what it lacks and says how many bytes came.
+// fetchRest appends the missing part to the file and returns how many bytes came.
 func fetchRest(ctx context.Context, repository *bundle.Repository, wanted spec.Bundle, file *os.File) (int64, error) {
 	offset, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -81,7 +81,7 @@ func fetchRest(ctx context.Context, repository *bundle.Repository, wanted spec.B
 	body, err := repository.Open(ctx, wanted, offset)
 	var status *fetch.StatusError
 	if offset > 0 && errors.As(err, &status) && status.Code == http.StatusRequestedRangeNotSatisfiable {
-		// Nothing comes after what is there. The digest tells whether that is the bundle; if not, it begins anew.
+		// The file is as long as the server's. The digest tells whether that is the bundle; if not, it begins anew.
 		return 0, nil
 	}
 	if err != nil {

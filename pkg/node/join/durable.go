@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// syncKubeadm has on the disk what kubeadm has just written, which syncs nothing itself. Before that, no note may
+// syncKubeadm has on the disk the files that kubeadm has just written, since it syncs none. Before that, no note may
 // tell that the machine has joined or was upgraded: after a loss of power the files would be there, and empty.
 func syncKubeadm(h *host.Host, ca string) error {
 	files := []string{ca}

@@ -52,7 +52,7 @@ const shownLines = 20
 //	PATH                       the binaries' folder, then the system's
 //	KUBECONFIG                 after the join only: the kubelet's own credentials
 //
-// Every command runs once in a join: what succeeded is noted on the machine and never run again by a later attempt,
+// Every command runs once in a join: one that succeeded is noted on the machine and never run again by a later attempt,
 // also when another command was changed meanwhile. Once the kubelet has its credentials, pre-install and pre-join are
 // closed, also where a later phase failed; post-join is closed when it is over. Changed commands run at the next join
 // after a reset.

@@ -121,7 +121,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil
 }
 
-// noteAuthority notes what stands where kubeadm puts the cluster's CA, if that is a place of the owner's choice. Below
+// noteAuthority notes the original of the cluster's CA file, if that is at a place of the owner's choice. Below
 // kubeadm's own folder nothing stays after a reset. On a machine with a record an earlier join has put it there.
 func noteAuthority(c *node.Context) error {
 	name := caPath(c.Operation.Join)

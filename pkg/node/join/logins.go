@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// An upgrade keeps the file with the logins of registries without them, since a secret has no place in what is kept
+// An upgrade keeps the file with the logins of registries without them, since no secret is kept
 // for long. A rollback needs the file again, in the form that the earlier containerd reads and whose configuration
 // imports it.
 

@@ -97,7 +97,7 @@ func TestAnEditOfArgosysOwnFileIsKeptWhenItIsPutRight(t *testing.T) {
 	assert.Assert(t, said, detail)
 	assert.Equal(t, m.read(kept), edited)
 
-	// What the documents change is nobody's edit.
+	// A change of the documents is no edit.
 	m.join.Containerd.PauseImage = "registry.k8s.io/pause:3.10"
 	detail = apply(t, m, applyContainerd)
 	assert.Equal(t, detail, "containerd started")

@@ -51,7 +51,7 @@ type preflightCheck struct {
 	// ignore is kubeadm's name for it: who ignores it in ignorePreflightErrors gets a remark instead of a problem. "" for
 	// what cannot be ignored.
 	ignore string
-	// byName is set for what "all" does not ignore.
+	// byName is set for a check that "all" does not ignore.
 	byName bool
 	look   func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 }

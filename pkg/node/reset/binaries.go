@@ -104,7 +104,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	for _, dir := range binariesPaths(n) {
 		all := sources(n, dir)
 		for _, one := range all {
-			// Versions before the note kept what stood there in a folder of their own.
+			// Versions before the note kept originals in a folder of their own.
 			if back.noted(one.installed) || !same(n.Host, one.stored, one.installed) {
 				continue
 			}
@@ -121,7 +121,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		// What comes back has to be on the disk before the folder goes in which it was kept.
+		// Originals have to be on the disk before the folder goes in which they were kept.
 		if err := n.Host.SyncFolders(); err != nil {
 			return "", err
 		}
@@ -142,7 +142,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	return detail + keptAs(edited), nil
 }
 
-// keptAs is a remark on files of Argosy's that somebody had edited.
+// keptAs is a remark on files of Argosy's that were edited.
 func keptAs(edited []string) string {
 	if len(edited) == 0 {
 		return ""

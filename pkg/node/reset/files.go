@@ -185,7 +185,7 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 // unnoted are files of Argosy's that versions before the note wrote.
 func unnoted(h *host.Host, r returns) []string { return slices.DeleteFunc(markedFiles(h), r.noted) }
 
-// removeSettings removes the files that Argosy wrote, and puts back what stood there before.
+// removeSettings removes the files that Argosy wrote, and puts the originals back.
 func removeSettings(n *node.Context) (string, error) {
 	folders := registry.Folders(n.Host)
 	if err := n.Host.Remove(unfinished(n.Host, settingsDirs(n.Host)...)...); err != nil {
@@ -215,7 +215,7 @@ func removeSettings(n *node.Context) (string, error) {
 	return detail, nil
 }
 
-// removeUnnoted removes what versions before the note wrote; where they had kept another's, that comes back.
+// removeUnnoted removes the files that versions before the note wrote; where they had kept an original, it comes back.
 func removeUnnoted(h *host.Host, back returns, folders []string) error {
 	for _, name := range unnoted(h, back) {
 		err := h.Rename(name+layout.KeptSuffix, name)

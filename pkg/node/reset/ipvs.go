@@ -90,7 +90,7 @@ func nodePorts(sets []netlink.IPSetResult) map[port]bool {
 	return ports
 }
 
-// ofKubeProxy picks the virtual servers at the address of a Service, or at a port that it has on every node. What
+// ofKubeProxy picks the virtual servers at the address of a Service, or at a port that it has on every node. One that
 // balances by a mark of the packet filter is never kube-proxy's.
 func ofKubeProxy(servers []*ipvs.Service, addresses []net.IP, ports map[port]bool) []*ipvs.Service {
 	var found []*ipvs.Service

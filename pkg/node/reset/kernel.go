@@ -12,7 +12,7 @@ import (
 type kernel interface {
 	// Unmount takes away what is mounted on path, also when it is in use or its server does not answer.
 	Unmount(path string) error
-	// MakePrivate parts what is mounted on path, and all beneath it, from its peers, so that unmounting it is seen
+	// MakePrivate parts the mount on path, and all beneath it, from their peers, so that unmounting it is seen
 	// nowhere else.
 	MakePrivate(path string) error
 	// Kill ends a process at once.

@@ -34,8 +34,7 @@ func (c *cleaner) findKubelet(_ context.Context, n *node.Context) ([]string, err
 	return found, nil
 }
 
-// startsAtBoot reports whether Argosy's unit of the service is enabled. A link to another unit is what stood there
-// before.
+// startsAtBoot reports whether Argosy's unit of the service is enabled. A link to another unit is the original.
 func startsAtBoot(h *host.Host, service string) bool {
 	link := layout.EnabledLink(service)
 	target, err := os.Readlink(h.Path(link))

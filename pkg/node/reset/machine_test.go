@@ -93,7 +93,7 @@ func (m *machine) ownersFiles() {
 	m.ownersKernel()
 }
 
-// ownersKernel is what the kernel shows on the owner's machine.
+// ownersKernel fills in the links, rules and mounts of the owner's machine.
 func (m *machine) ownersKernel() {
 	m.write("/proc/1/comm", "systemd\n")
 	m.write("/proc/self/cgroup", "4:memory:/system.slice/a.service\n3:cpu:/system.slice/a.service\n")
@@ -184,7 +184,7 @@ func (m *machine) podsRun() {
 	m.rules, m.services = []string{"ip nat KUBE-SERVICES", "ip filter FLANNEL-FWD"}, true
 }
 
-// dockerRuns is what the owner's Docker looks like.
+// dockerRuns adds the owner's Docker.
 func (m *machine) dockerRuns() {
 	m.process(902, "dockerd", "/usr/bin/dockerd", "4:memory:/system.slice/docker.service", "")
 	m.process(903, "containerd-shim", "/usr/bin/containerd-shim-runc-v2", "",
@@ -358,7 +358,7 @@ func (m *machine) plan() *spec.Status {
 	return status
 }
 
-// nodeContext is what a phase works with.
+// nodeContext returns the context of a phase.
 func (m *machine) nodeContext() *node.Context {
 	return &node.Context{Operation: m.operation, Host: m.host, Store: m.store, Log: io.Discard}
 }

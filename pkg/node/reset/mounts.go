@@ -28,7 +28,7 @@ type mountTable struct {
 	mounted map[string]bool
 	// own are those that the machine's owner mounts: they stand in /etc/fstab, or a unit mounts them.
 	own map[string]bool
-	// shared are those that have peers: what is mounted or unmounted beneath one is so beneath each.
+	// shared are those that have peers: a mount beneath one comes and goes beneath each.
 	shared map[string]bool
 	// remote are those whose file system a server has, which may not answer.
 	remote map[string]bool

@@ -39,8 +39,8 @@ func nodeLink(name string) bool {
 	return name == podBridge || name == servicesLink || flannelLink.MatchString(name)
 }
 
-// networkLinks are the links of a node, those that hang on others first. What containers of others are on stays, with
-// the bridge that they share.
+// networkLinks are the links of a node, those that hang on others first. Links of others' containers stay, with the
+// bridge that they share.
 func (c *cleaner) networkLinks() ([]string, error) {
 	all, err := c.kernel.Links()
 	if err != nil {

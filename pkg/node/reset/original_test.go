@@ -20,7 +20,7 @@ import (
 
 const containerdUnit = "/usr/lib/systemd/system/containerd.service"
 
-// owners is what stood there before Argosy, by path: content, or "-> target".
+// owners are the originals, by path: content, or "-> target".
 var owners = map[string]string{
 	"/usr/local/bin/runc":                "the owner's runc",
 	"/usr/local/bin/ctr":                 "-> /opt/tools/ctr",
@@ -34,7 +34,7 @@ var owners = map[string]string{
 
 var longAgo = time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
 
-// newNotedNode is newNode as this version joins it: what stood there before is in the note.
+// newNotedNode is newNode as this version joins it: the originals are in the note.
 func newNotedNode(t *testing.T) *machine {
 	t.Helper()
 	m := newNode(t)
@@ -88,7 +88,7 @@ func (m *machine) installedPaths() []string {
 	}
 }
 
-// bring writes what the owner has there, with modes and times of its own.
+// bring writes the owner's files, with modes and times of their own.
 func (m *machine) bring(files map[string]string) {
 	for name, content := range files {
 		if target, is := strings.CutPrefix(content, "-> "); is {
@@ -115,7 +115,7 @@ func assertOwners(t *testing.T, m *machine) {
 	assert.DeepEqual(t, slices.DeleteFunc(m.files(), owned), slices.DeleteFunc(slices.Clone(stays), owned))
 }
 
-// newMachineOf has nothing but what the owner brought.
+// newMachineOf has nothing but the owner's files.
 func newMachineOf(t *testing.T, files map[string]string) *host.Host {
 	t.Helper()
 	m := &machine{t: t, host: &host.Host{Root: t.TempDir()}}

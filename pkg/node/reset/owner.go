@@ -119,8 +119,8 @@ func (c *cleaner) nodeSigns(ctx context.Context, n *node.Context) ([]string, err
 	return found, nil
 }
 
-// holds reports whether there is data of a node in a folder. What lies beside such data, where the owner has the folder
-// on a disk of more, is no sign of a node.
+// holds reports whether there is data of a node in a folder. Other data beside it, where the owner has the folder on a
+// disk of more, is no sign of a node.
 func (t *tree) holds(dir dataDir) bool {
 	if dir.owns == nil {
 		return holdsFiles(t.host.Path(dir.path))
@@ -183,7 +183,7 @@ func torn(h *host.Host, name string) bool {
 //	none                             any                some               refused, both named
 //	of a join before its kubelet     none or remains    any                Argosy's own files go, the rest stays
 //	of a node                        none or remains    any                reset
-//	any                              runs or enabled    any                refused: what they share cannot be told apart
+//	any                              runs or enabled    any                refused: their pods cannot be told apart
 //
 // Nodes in containers of the machine, as kind makes them, have their own of all that nodes share. They are another's
 // node where there is no mark, and stay untouched beside a node of Argosy's.

@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// newMachine is a machine that only has what its owner brought, and what a join left that was refused at once.
+// newMachine is a machine that only has its owner's files, and the operation of a join that was refused at once.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{t: t, killAfter: -1}

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// cniDir is where network plugins and what calls them keep what they remember, podman and nerdctl as well as
-	// kubelets' container runtimes.
+	// cniDir is where network plugins and their callers keep their notes, podman and nerdctl as well as kubelets'
+	// container runtimes.
 	cniDir = "/var/lib/cni"
 	// resultsDir holds a file for each container in each network, as libcni writes it.
 	resultsDir = cniDir + "/results"

@@ -33,7 +33,7 @@ func known(network, id string) *podNetworks {
 	return p
 }
 
-// result writes libcni's note of a container in a network; uid is what its caller gives as the pod's.
+// result writes libcni's note of a container in a network; uid is the pod's, as its caller gives it.
 func (m *machine) result(network, id, uid, bridge, link, address string) {
 	m.t.Helper()
 	m.write(resultsDir+"/"+network+"-"+id+"-eth0",

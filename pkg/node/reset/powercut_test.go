@@ -42,7 +42,7 @@ func (c *cuttable) load() {
 	c.mounts, c.links, c.rules = slices.Clone(c.mounts), slices.Clone(c.links), slices.Clone(c.rules)
 }
 
-// restart is what is left after a loss of power: the disk, but no process, mount, link or rule. systemd starts a
+// restart leaves the disk as after a loss of power, but no process, mount, link or rule. systemd starts a
 // kubelet that is enabled and whole.
 func (c *cuttable) restart() {
 	c.t.Helper()

@@ -10,8 +10,8 @@ type rule struct {
 	// jump is the chain that it leads to; "" for none.
 	jump    string
 	comment string
-	// source and destination are single addresses, and links what it came in by or goes out by, but for those that it
-	// excludes.
+	// source and destination are single addresses, and links those that it came in by or goes out by, but for excluded
+	// ones.
 	source, destination string
 	links               []string
 	// returns reports that it does nothing but end its chain.

@@ -121,7 +121,7 @@ func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bo
 	return true, t.removeOne(above, name)
 }
 
-// removeOne removes what is at name, which is an entry of above.
+// removeOne removes a file or an empty folder at name, which is an entry of above.
 func (t *tree) removeOne(above *os.Root, name string) error {
 	if err := t.host.Changing(host.OpRemove, name); err != nil {
 		return err

@@ -16,8 +16,8 @@ const (
 	BundlesDir = Root + "/bundles"
 	// RecordFile says what this machine was joined to, see Record.
 	RecordFile = Root + "/node.json"
-	// KubeletFile holds what the kubelet was last set to, HooksFile which of the user's commands ran, and
-	// PreviousFile what an upgrade kept.
+	// KubeletFile holds the kubelet's last settings, HooksFile which of the user's commands ran, and PreviousFile the
+	// list of files that an upgrade kept.
 	KubeletFile  = Root + "/kubelet.json"
 	HooksFile    = Root + "/hooks.json"
 	PreviousFile = Root + "/previous.json"

@@ -21,7 +21,7 @@ func damage(content string) map[string]string {
 	}
 }
 
-// atOlder makes the documents want what the machine joined as.
+// atOlder makes the documents want the version that the machine joined at.
 func (m *machine) atOlder() {
 	m.join.KubernetesVersion, m.join.Bundle.SHA256 = older, m.record().Bundle
 	m.configured("maxPods: 110\n")
@@ -45,7 +45,7 @@ func TestAJoinMendsDamagedStateOfItsOwnNode(t *testing.T) {
 				m.calls = nil
 				m.succeeds(spec.KindJoin)
 				assert.Equal(t, m.called("sh "), 0, "commands ran again: %v", m.calls)
-				// What the kubelet was given is only known again when kubeadm has written it anew.
+				// The kubelet's settings are only known again when kubeadm has written them anew.
 				assert.Assert(t, m.restarted("kubelet") == 0 || name == spec.KubeletFile, "%v", m.calls)
 				m.allHeld(spec.KindJoin)
 				now := m.record()

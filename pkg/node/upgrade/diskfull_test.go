@@ -30,7 +30,7 @@ type broken struct {
 	stays bool
 	// refuses are the kinds of change.
 	refuses []host.Op
-	// says and hint are parts of what is told.
+	// says and hint are parts of the message.
 	says, hint string
 }
 
@@ -110,7 +110,7 @@ func (c *cuttable) sweepBroken(name string, disk broken, kind spec.Kind) {
 	}
 }
 
-// tells makes sure that an operation says what was wrong with the disk, and returns how it ended.
+// tells makes sure that an operation names the disk's trouble, and returns how it ended.
 func (c *cuttable) tells(disk broken, ended *spec.Error, err error, where string) string {
 	c.t.Helper()
 	if ended == nil && err == nil {

@@ -57,8 +57,7 @@ type keptOne struct {
 	NoFolder bool `json:"noFolder,omitempty"`
 }
 
-// readKept reads what was kept; nil when nothing was. What is kept under a damaged description gives
-// node.ErrUnreadable.
+// readKept reads the description of kept files; nil when there is none. A damaged one gives node.ErrUnreadable.
 func readKept(h *host.Host) (*kept, error) {
 	var known kept
 	err := node.ReadState(h, keptFile, &known)
@@ -119,8 +118,8 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	return false, "what is there has to be kept", nil
 }
 
-// keptBefore reads what was kept. A damaged description counts as none while the machine is as its record tells: then
-// there is nothing that only the description knows.
+// keptBefore reads the description of kept files. A damaged one counts as none while the machine is as its record
+// tells: then there is nothing that only the description knows.
 func keptBefore(c *node.Context, record *spec.Record) (*kept, error) {
 	known, err := readKept(c.Host)
 	if !errors.Is(err, node.ErrUnreadable) {

@@ -60,10 +60,10 @@ func TestNoLoginIsKeptAndARollbackHasThoseOfNow(t *testing.T) {
 	}
 }
 
-// damageLogins leaves what a loss of power would of a file that was not synced.
+// damageLogins empties the file as a loss of power does that was not synced.
 func (m *machine) damageLogins() { m.write(layout.RegistryLogins, "\x00\x00") }
 
-// keepLogins makes what is kept as earlier versions of Argosy left it.
+// keepLogins makes the kept file as earlier versions of Argosy left it.
 func (m *machine) keepLogins() {
 	known, err := readKept(m.host)
 	assert.NilError(m.t, err)

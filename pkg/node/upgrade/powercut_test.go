@@ -66,7 +66,7 @@ func newRestorable(t *testing.T, root string, change ...func(m *machine)) *cutta
 	return c
 }
 
-// ownersFiles are what the machine's owner had, and no operation may lose.
+// ownersFiles are the machine's owner's, which no operation may lose.
 func (m *machine) ownersFiles() {
 	for _, files := range []map[string]string{keptOwners, replacedOwners} {
 		for name, content := range files {
@@ -115,7 +115,7 @@ func (c *cuttable) save() {
 	c.start()
 }
 
-// load brings back what was saved.
+// load brings back the saved machine.
 func (c *cuttable) load() {
 	c.t.Helper()
 	c.stop()
@@ -140,7 +140,7 @@ func (c *cuttable) stop() {
 	c.quit()
 }
 
-// start is what a machine does that is switched on: systemd starts what is enabled, if its unit and program are
+// start switches the machine on: systemd starts the enabled services, if its unit and program are
 // there.
 func (c *cuttable) start() {
 	c.t.Helper()
@@ -208,7 +208,7 @@ func (c *cuttable) intact(before, after map[string]file, at host.Change) {
 	passing := []string{
 		spec.BundlesDir, keptDir, keptBinaries(c.join), layout.Store(c.join.BinariesPath) + "/.",
 		spec.PreviousFile, spec.KubeletFile, spec.RecordFile, spec.HooksFile,
-		// What kubeadm writes, which syncs nothing.
+		// The files of kubeadm, which syncs nothing.
 		layout.KubeletDir, layout.KubernetesDir,
 	}
 	for name, is := range c.files() {
@@ -304,7 +304,7 @@ func (c *cuttable) commandsClosed() bool {
 	return c.host.Exists(inspect.KubeletConf) || len(note.Succeeded["pre-install"]) > 0
 }
 
-// putBackBundle is what the plugin does whose bundle is not there any more.
+// putBackBundle brings a bundle that is not there any more, as the plugin does.
 func (c *cuttable) putBackBundle() {
 	name := spec.BundlesDir + "/" + c.join.Bundle.SHA256 + ".tar.gz"
 	if !c.host.Exists(name) {
@@ -323,7 +323,7 @@ func (c *cuttable) stands(kind spec.Kind, before map[string]file) string {
 	return "in between"
 }
 
-// withoutTimes leaves out what tells when something was done, and which file a program's is.
+// withoutTimes leaves out times, and which file a program's is.
 func withoutTimes(files map[string]file) map[string]string {
 	contents := map[string]string{}
 	for name, one := range files {

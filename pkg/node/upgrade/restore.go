@@ -57,7 +57,7 @@ func (k keptOne) holds(h *host.Host, logins map[string]spec.RegistryLogin) bool 
 	return join.SameFile(h.Path(k.Copy), h.Path(k.Name))
 }
 
-// content is what the file is to hold again.
+// content returns the content that the file is to have again.
 func (k keptOne) content(h *host.Host, logins map[string]spec.RegistryLogin) ([]byte, error) {
 	content, err := h.ReadFile(k.Copy)
 	if err != nil || k.Name != layout.RegistryLogins {
@@ -94,7 +94,7 @@ func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) err
 	if err != nil {
 		return fmt.Errorf("reading what was kept of %q: %w", k.Name, err)
 	}
-	// What the upgrade took the place of has an owner and a time as well.
+	// An original has an owner and a time as well.
 	if same, err := original.PutBackSame(h, k.Name, content); same || err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func isStamp(name string) bool {
 	return name == join.Stamp("containerd") || name == join.Stamp("kubelet")
 }
 
-// readKeptFor reads what was kept, for an operation that may carry logins of registries.
+// readKeptFor reads the description of kept files, for an operation that may carry logins of registries.
 func readKeptFor(c *node.Context) (*kept, error) {
 	known, err := readKept(c.Host)
 	if known != nil {
@@ -179,8 +179,8 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
 }
 
-// noteReturn notes what stands at places that get back what Argosy had written there: where the upgrade has removed a
-// file of Argosy's, its owner's has come back.
+// noteReturn notes the originals of places that get Argosy's own files back: where the upgrade has removed one, its
+// owner's has come back.
 func noteReturn(h *host.Host, differing []keptOne) error {
 	note, err := original.Read(h)
 	if err != nil {
