@@ -11,8 +11,9 @@ import (
 	"syscall"
 )
 
-// marks delimit a command's own output on a machine whose login shell prints as well: an echo in .bashrc, a message of
-// the day, a wrapper with a farewell. They are random, so nothing that prints can be taken for them.
+// marks delimit a command's own output on one of its streams, on a machine whose login shell prints as well: an echo in
+// .bashrc, a message of the day, a wrapper with a farewell. They are random, so nothing that prints can be taken for
+// them, and each stream has its own: some wrappers send both streams down one.
 type marks struct{ begin, end string }
 
 func newMarks() marks {
@@ -22,18 +23,19 @@ func newMarks() marks {
 // decodeScript runs its arguments as one script, after printf has decoded and joined them.
 const decodeScript = `eval "$(printf %b "$@")"`
 
-// line returns text that each login shell in use (POSIX, csh, tcsh, fish) hands to /bin/sh, and that prints the marks
-// around the command's output, to standard output and to standard error, the second one with the command's exit code.
-// Standard input is the command's alone.
-func (m marks) line(argv []string) (string, error) {
+// commandLine returns text that each login shell in use (POSIX, csh, tcsh, fish) hands to sh, and that prints the marks
+// around the command's output, the second one with the command's exit code. It needs neither exec nor a path, which
+// restricted shells (rbash) refuse. Standard input is the command's alone.
+func commandLine(argv []string, out, errs marks) (string, error) {
 	command, err := Quote(argv)
 	if err != nil {
 		return "", err
 	}
-	begin, end := `'`+m.begin+`'`, `printf '%s %s]' '`+m.end+`' "$c"`
-	script := "printf %s " + begin + " >&2; printf %s " + begin + "\n" + command + "\nc=$?\n" +
-		end + " >&2\n" + end + "\nexit $c"
-	return "exec /bin/sh -c '" + decodeScript + "' argosy" + encode(script), nil
+	begin := func(m marks) string { return "printf %s '" + m.begin + "'" }
+	end := func(m marks) string { return "printf '%s %s]' '" + m.end + `' "$c"` }
+	script := begin(errs) + " >&2; " + begin(out) + "\n" + command + "\nc=$?\n" +
+		end(out) + "\n" + end(errs) + " >&2\nexit $c"
+	return "sh -c '" + decodeScript + "' argosy" + encode(script), nil
 }
 
 // harmless characters mean themselves within single quotes in every shell, and in printf's %b. Left out are those that
@@ -131,8 +133,11 @@ func (b *between) pass() error {
 	if !whole && len(after) < maxCode {
 		return nil // the rest of the mark is under way
 	}
-	b.ended, b.held = true, rest
-	b.code, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	code, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || !whole {
+		return fmt.Errorf("reading the exit code in the end mark: %q is none", quotable(string(text)))
+	}
+	b.ended, b.held, b.code = true, rest, code
 	return nil
 }
 

@@ -19,12 +19,14 @@ func FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone(f *testing.F) {
 		if strings.ContainsRune(word, 0) || len(word) > 6<<10 {
 			t.Skip()
 		}
-		marks := newMarks()
-		line, err := marks.line([]string{"printf", "%s", word})
+		marks, errs := newMarks(), newMarks()
+		line, err := commandLine([]string{"printf", "%s", word}, marks, errs)
 		assert.NilError(t, err)
 		assert.Assert(t, !strings.ContainsAny(line, "!\n\x00"), line)
 		assert.Assert(t, !strings.Contains(line, `\'`) && !strings.Contains(line, `\\`), line)
-		assert.Assert(t, !strings.Contains(line, marks.begin) && !strings.Contains(line, marks.end), line)
+		for _, mark := range []string{marks.begin, marks.end, errs.begin, errs.end} {
+			assert.Assert(t, !strings.Contains(line, mark), line)
+		}
 		for _, part := range strings.Split(line, " '") {
 			assert.Assert(t, len(part) <= longestWord+1, "csh refuses a word of %d bytes", len(part))
 		}
@@ -48,4 +50,13 @@ func FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone(f *testing.F) {
 			assert.Equal(t, noise, "hello\nbye")
 		}
 	})
+}
+
+func TestAnEndMarkWithoutAnExitCodeIsNoSuccess(t *testing.T) {
+	for _, text := range []string{" 0x]", " ]", " 12345"} {
+		b := &between{marks: newMarks(), next: &bytes.Buffer{}}
+		_, err := b.Write([]byte(b.marks.begin + "output" + b.marks.end + text))
+		_, ended, _, _ := b.state()
+		assert.Assert(t, err != nil && !ended, "%q", text)
+	}
 }

@@ -70,12 +70,11 @@ func (c *Client) result(shown string, status exit, err error, stdout, stderr *Ou
 
 // inShell has the user's login shell run argv, and passes on argv's own output. All commands go this way.
 func (c *Client) inShell(ctx context.Context, argv []string, stdout, stderr io.Writer, feed feed) (exit, error) {
-	marks := newMarks()
-	line, err := marks.line(argv)
+	out, errs := &between{marks: newMarks(), next: stdout}, &between{marks: newMarks(), next: stderr}
+	line, err := commandLine(argv, out.marks, errs.marks)
 	if err != nil {
 		return exit{}, err
 	}
-	out, errs := &between{marks: marks, next: stdout}, &between{marks: marks, next: stderr}
 	status, err := c.execute(ctx, line, out, errs, feed)
 	out.flush()
 	errs.flush()

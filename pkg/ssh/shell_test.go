@@ -26,6 +26,7 @@ var noisy = map[string]sshtest.Account{
 	"tcsh with an echo in .tcshrc": {Shell: "/usr/bin/tcsh", Home: map[string]string{".tcshrc": "echo Welcome!\n"}},
 	"tcsh that shows its commands": {Shell: "/usr/bin/tcsh", Home: map[string]string{
 		".tcshrc": "set echo verbose\n"}},
+	"rbash, which allows no paths":    {Shell: "/bin/rbash"},
 	"a shell that says hello and bye": {Shell: "talkative"},
 	"one that hides how it ended":     {Shell: "careless"},
 }
@@ -98,6 +99,25 @@ func runsAndUploads(t *testing.T, config ssh.Config) {
 	assert.Equal(t, failed.ExitCode, 3)
 	assert.Equal(t, string(result.Stdout), "0\ninput\n"+strings.Join(odd, "|")+"|")
 	assert.Equal(t, string(result.Stderr), "complaint\n")
+
+	data, digest := content(300 << 10)
+	upload := uploadOf(data, digest, filepath.Join(t.TempDir(), "file"))
+	_, err = client.Upload(t.Context(), upload)
+	assert.NilError(t, err)
+	assertFile(t, upload.Path, data, 0o755)
+}
+
+func TestAWrapperThatSendsErrorsDownTheOutputKeepsThemApartFromMarks(t *testing.T) {
+	shell := filepath.Join(t.TempDir(), "shell")
+	assert.NilError(t, os.WriteFile(shell, []byte("#!/bin/sh\n/bin/sh \"$@\" 2>&1 | cat\n"), 0o755))
+	_, config := simulated(t, sshtest.Options{Shell: shell})
+	client := dial(t, config)
+	result, err := client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "cat; exit 3"},
+		Stdin: strings.NewReader("input\n")})
+	var failed *ssh.ExitError
+	assert.Assert(t, errors.As(err, &failed), "%v", err)
+	assert.Equal(t, failed.ExitCode, 3)
+	assert.Equal(t, string(result.Stdout), "input\n")
 
 	data, digest := content(300 << 10)
 	upload := uploadOf(data, digest, filepath.Join(t.TempDir(), "file"))
