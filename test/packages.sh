@@ -37,7 +37,11 @@ fi
 echo "installing Debian packages$missing"
 export DEBIAN_FRONTEND=noninteractive
 # The lists may be absent, or too old for the mirror.
-apt-get install --quiet --quiet --yes --no-install-recommends $missing >/dev/null 2>&1 || {
+install() {
+	# Another apt may be at work: a second make, unattended upgrades.
+	apt-get install --option DPkg::Lock::Timeout=600 --quiet --quiet --yes --no-install-recommends $missing
+}
+install >/dev/null 2>&1 || {
 	apt-get update --quiet --quiet
-	apt-get install --quiet --quiet --yes --no-install-recommends $missing
+	install
 }
