@@ -126,15 +126,16 @@ func (c *cuttable) tells(disk broken, ended *spec.Error, err error, where string
 	return "could not note how it ended"
 }
 
+// These tests are not parallel: a program that one of them starts holds the lock of another machine for the moment in
+// which it has our open files.
+
 func TestAJoinOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
-	t.Parallel()
 	for name, disk := range brokenDisks {
 		newRestorable(t, nodetest.Root(t)).sweepBroken(name, disk, spec.KindJoin)
 	}
 }
 
 func TestAnUpgradeOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
-	t.Parallel()
 	for name, disk := range brokenDisks {
 		c := newRestorable(t, nodetest.Root(t))
 		c.succeeds(spec.KindJoin)
@@ -144,7 +145,6 @@ func TestAnUpgradeOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
 }
 
 func TestARollbackOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
-	t.Parallel()
 	for name, disk := range brokenDisks {
 		c := newRestorable(t, nodetest.Root(t))
 		c.succeeds(spec.KindJoin)
