@@ -80,11 +80,11 @@ type Hooks struct {
 }
 
 // Unpack writes the archive that r carries into the folder dir, which must exist and should be empty, and returns
-// what it wrote, in the archive's order. Nothing is written outside dir: an entry that tries is refused with a
+// its files in the archive's order. Nothing is written outside dir: an entry that tries is refused with a
 // *RefusedError, as are device nodes and names that come twice. A link becomes a hard link to the file of the
-// archive that it leads to, and is among what is returned; one that leads to anything else is refused. The
-// compressed stream is read to its end. Whoever needs its digest hashes r; until that is compared, nothing in dir
-// may be executed.
+// archive that it leads to, and is among the returned files; one that leads to anything else is refused. The
+// compressed stream is read to its end. A caller that needs its digest hashes r; until that is compared, nothing in
+// dir may be executed.
 func Unpack(ctx context.Context, r io.Reader, format Format, dir string, hooks ...Hooks) ([]File, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

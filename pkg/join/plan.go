@@ -137,7 +137,7 @@ func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight,
 	}
 }
 
-// untilRejoin lists what a join that goes on leaves to the next one after a reset.
+// untilRejoin lists the changes that a join which goes on leaves to the next one after a reset.
 func untilRejoin(plan *spec.Status) []string {
 	var left []string
 	for _, change := range changesOf(plan) {

@@ -87,7 +87,7 @@ type reporter struct {
 	skipped         []test
 }
 
-// test is a test by its package and name; without a name, what a package prints outside of its tests.
+// test is a test by its package and name; without a name, a package's own output outside of its tests.
 type test struct{ pkg, name string }
 
 // line takes one line: an event, or the plain text that go prints when a package does not compile.
