@@ -16,21 +16,37 @@ import (
 // containerdRoot is where containerd keeps its data unless told otherwise.
 const containerdRoot = "/var/lib/containerd"
 
-// ContainerdRoots are the folders in which containerd keeps, or would keep, its data: a drop-in of the owner's may
-// name another, or a configuration that is not Argosy's.
-func ContainerdRoots(h *host.Host) []string {
-	roots := []string{containerdRoot}
+// ContainerdFolders are the folders that a configuration of containerd gives it in place of its usual ones; empty for
+// none.
+type ContainerdFolders struct{ Root, State string }
+
+// MovedContainerd reads the folders that the owner's drop-ins name, and these other configurations.
+func MovedContainerd(h *host.Host, others ...string) []ContainerdFolders {
 	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
-	if !Marked(h, layout.ContainerdConfig) {
-		names = append(names, h.Path(layout.ContainerdConfig))
+	for _, name := range others {
+		names = append(names, h.Path(name))
 	}
+	var moved []ContainerdFolders
 	for _, name := range names {
 		data, err := os.ReadFile(name)
-		var settings struct{ Root string }
-		if err != nil || toml.Unmarshal(data, &settings) != nil {
-			continue // containerd does not start with it either
+		var folders ContainerdFolders
+		if err == nil && toml.Unmarshal(data, &folders) == nil { // else containerd does not start with it either
+			moved = append(moved, folders)
 		}
-		if root := filepath.Clean(settings.Root); filepath.IsAbs(root) && !slices.Contains(roots, root) {
+	}
+	return moved
+}
+
+// ContainerdRoots are the folders in which containerd keeps, or would keep, its data, also by a configuration that is
+// not Argosy's.
+func ContainerdRoots(h *host.Host) []string {
+	var foreign []string
+	if !Marked(h, layout.ContainerdConfig) {
+		foreign = append(foreign, layout.ContainerdConfig)
+	}
+	roots := []string{containerdRoot}
+	for _, moved := range MovedContainerd(h, foreign...) {
+		if root := filepath.Clean(moved.Root); filepath.IsAbs(root) && !slices.Contains(roots, root) {
 			roots = append(roots, root)
 		}
 	}
@@ -38,14 +54,15 @@ func ContainerdRoots(h *host.Host) []string {
 }
 
 // HoldsImages reports whether there is more in a root of containerd than the databases and the uuid that it makes at
-// its first start. In a folder that the owner chose, only containerd's own children count.
+// its first start. Only containerd's own children count: the owner may have the folder on a disk of more.
 func HoldsImages(h *host.Host, root string) bool {
 	children, _ := filepath.Glob(filepath.Join(h.Path(root), "io.containerd.*"))
-	if root == containerdRoot {
-		children = []string{h.Path(root)}
-	}
 	found := false
 	for _, child := range children {
+		// A walk does not follow the link that it begins at.
+		if real, err := filepath.EvalSymlinks(child); err == nil {
+			child = real
+		}
 		_ = filepath.WalkDir(child, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && !entry.IsDir() && !strings.HasSuffix(path, ".db") && entry.Name() != "uuid" {
 				found = true

@@ -82,6 +82,12 @@ func TestAContainerdThatIsInUseIsNotTakenOver(t *testing.T) {
 			m.containerdRuns()
 			m.write(blob, "an image")
 		}, []string{"looks like the distribution's package: containerd.service runs; images"}},
+		"images on another disk": {func(m *machine) {
+			m.write("/mnt/nvme/io.containerd.content.v1.content/blobs/sha256/0123", "an image")
+			m.write("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db", "nothing")
+			assert.NilError(m.t, os.Symlink(m.host.Path("/mnt/nvme/io.containerd.content.v1.content"),
+				m.host.Path("/var/lib/containerd/io.containerd.content.v1.content")))
+		}, []string{"images or other data in /var/lib/containerd."}},
 		"images where its own configuration has moved them": {func(m *machine) {
 			m.packaged()
 			m.write(layout.ContainerdConfig, "version = 2\nroot = \"/data/containerd\"\n")
@@ -162,6 +168,13 @@ func TestAContainerdThatNothingUsesIsOnlyWorthARemark(t *testing.T) {
 			m.write("/usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/opt/bin/dockerd\n")
 			m.startsAtBoot(dockerUnit)
 		}, ""},
+		"a folder on another disk, with other data": {func(m *machine) {
+			m.packaged()
+			m.remove("/var/lib/containerd")
+			m.write("/mnt/nvme/datasets/1", "a user's")
+			m.write("/mnt/nvme/io.containerd.metadata.v1.bolt/meta.db", "nothing")
+			assert.NilError(m.t, os.Symlink(m.host.Path("/mnt/nvme"), m.host.Path("/var/lib/containerd")))
+		}, "has no containers and no images"},
 		"data beside those of containerd": {func(m *machine) {
 			m.write("/etc/containerd/conf.d/site.toml", "root = '/mnt/nvme'\n")
 			m.write("/mnt/nvme/datasets/1", "a user's")

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -34,16 +32,7 @@ func ownsContainerd(h *host.Host) bool {
 // them.
 func containerdDirs(h *host.Host) []string {
 	dirs := []string{containerdState, containerdRoot, containerdPlugins}
-	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
-	for _, name := range names {
-		data, err := h.ReadFile(strings.TrimPrefix(name, h.Root))
-		if err != nil {
-			continue
-		}
-		var moved struct{ Root, State string }
-		if err := toml.Unmarshal(data, &moved); err != nil {
-			continue // containerd did not start with it either
-		}
+	for _, moved := range inspect.MovedContainerd(h) {
 		for _, dir := range []string{moved.Root, moved.State} {
 			if filepath.IsAbs(dir) && !slices.Contains(dirs, filepath.Clean(dir)) {
 				dirs = append(dirs, filepath.Clean(dir))
