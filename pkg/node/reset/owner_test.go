@@ -1,9 +1,6 @@
 package reset
 
 import (
-	"context"
-	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -143,28 +140,12 @@ func TestAMachineWithoutAMarkOfOursIsRefusedByWhoseItIsAndStaysUntouched(t *test
 }
 
 func TestAJoinWithoutARecordThatIsResetAndKilledIsFinishedByTheNext(t *testing.T) {
-	halfJoined := func(t *testing.T) *machine {
+	resetIsFinishedByTheNext(t, func(t *testing.T) *machine {
 		m := newNode(t)
 		assert.NilError(t, m.host.Remove(spec.RecordFile, spec.KubeletFile, spec.Root+"/kubelet.applied",
 			spec.PreviousFile))
 		return m
-	}
-	run := func(m *machine, ctx context.Context) *spec.Status {
-		status, err := m.engine().Run(ctx, m.operation.ID, t.Context(), io.Discard)
-		assert.NilError(t, err)
-		return status
-	}
-	whole := &fuse{Context: t.Context()}
-	assert.Equal(t, run(halfJoined(t), whole).State, spec.Succeeded)
-	for length := 2; length < whole.burnt-3; length += 1 + whole.burnt/15 {
-		t.Run(fmt.Sprintf("after %d steps", length), func(t *testing.T) {
-			m := halfJoined(t)
-			assert.Equal(t, run(m, &fuse{Context: t.Context(), length: length}).State, spec.Failed)
-			status, log := m.reset()
-			assert.Equal(t, status.State, spec.Succeeded, log)
-			assertClean(t, m)
-		})
-	}
+	})
 }
 
 func TestKindInDockerBesideANodeLosesNothing(t *testing.T) {

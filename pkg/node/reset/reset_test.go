@@ -134,16 +134,22 @@ func (f *fuse) Err() error {
 }
 
 func TestAResetThatIsKilledAmongFilesIsFinishedByTheNext(t *testing.T) {
+	resetIsFinishedByTheNext(t, newNode)
+}
+
+// resetIsFinishedByTheNext kills resets of new machines after ever more steps.
+func resetIsFinishedByTheNext(t *testing.T, machineOf func(*testing.T) *machine) {
+	t.Helper()
 	run := func(m *machine, ctx context.Context) *spec.Status {
 		status, err := m.engine().Run(ctx, m.operation.ID, t.Context(), io.Discard)
 		assert.NilError(t, err)
 		return status
 	}
 	whole := &fuse{Context: t.Context()}
-	assert.Equal(t, run(newNode(t), whole).State, spec.Succeeded)
+	assert.Equal(t, run(machineOf(t), whole).State, spec.Succeeded)
 	for length := 2; length < whole.burnt-3; length += 1 + whole.burnt/15 {
 		t.Run(fmt.Sprintf("after %d steps", length), func(t *testing.T) {
-			m := newNode(t)
+			m := machineOf(t)
 			assert.Equal(t, run(m, &fuse{Context: t.Context(), length: length}).State, spec.Failed)
 			status, log := m.reset()
 			assert.Equal(t, status.State, spec.Succeeded, log)
