@@ -5,24 +5,37 @@
 #     test/packages.sh lab     the lab, and with it make demo, e2e and bench
 #     test/packages.sh NAME    a package by its own name
 #
-# As root on Debian it installs the missing ones. Otherwise it names them in one line and fails.
+# As root on Debian it installs the missing ones. Otherwise it names them in one line and fails. Where there are no
+# Debian packages, it looks for the programs.
 set -eu
+PATH=$PATH:/usr/sbin:/sbin
 
 test="e2fsprogs iproute2 iptables mount openssh-client openssh-server procps sudo tcsh util-linux"
 lab="debootstrap e2fsprogs gcc iproute2 iptables libc6-dev libseccomp-dev openssh-client openssl pkg-config systemd-container util-linux"
 
 case "${1-}" in
-test) wanted=$test ;;
-lab) wanted=$lab ;;
+test)
+	wanted=$test
+	programs="ip iptables mkfs.ext4 mount ps ssh sshd sudo tcsh unshare"
+	;;
+lab)
+	wanted=$lab
+	programs="debootstrap gcc ip iptables mkfs.ext4 mount openssl pkg-config ssh systemd-nspawn unshare"
+	;;
 "")
 	echo "usage: test/packages.sh test|lab|NAME..." >&2
 	exit 2
 	;;
-*) wanted=$* ;;
+*) wanted=$* programs=$* ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then
-	echo "make needs Debian packages, and this is no Debian; install their like: $wanted" >&2
+	lacking=
+	for program in $programs; do
+		command -v "$program" >/dev/null || lacking="$lacking $program"
+	done
+	[ -n "$lacking" ] || exit 0
+	echo "this is no Debian, and programs are missing; install those of$lacking (Debian packages: $wanted)" >&2
 	exit 1
 fi
 missing=
