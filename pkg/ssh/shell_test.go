@@ -99,10 +99,15 @@ func runsAndUploads(t *testing.T, config ssh.Config) {
 	assert.Equal(t, failed.ExitCode, 3)
 	assert.Equal(t, string(result.Stdout), "0\ninput\n"+strings.Join(odd, "|")+"|")
 	assert.Equal(t, string(result.Stderr), "complaint\n")
+	uploads(t, client)
+}
 
+// uploads brings a file to the machine.
+func uploads(t *testing.T, client *ssh.Client) {
+	t.Helper()
 	data, digest := content(300 << 10)
 	upload := uploadOf(data, digest, filepath.Join(t.TempDir(), "file"))
-	_, err = client.Upload(t.Context(), upload)
+	_, err := client.Upload(t.Context(), upload)
 	assert.NilError(t, err)
 	assertFile(t, upload.Path, data, 0o755)
 }
@@ -118,12 +123,7 @@ func TestAWrapperThatSendsErrorsDownTheOutputKeepsThemApartFromMarks(t *testing.
 	assert.Assert(t, errors.As(err, &failed), "%v", err)
 	assert.Equal(t, failed.ExitCode, 3)
 	assert.Equal(t, string(result.Stdout), "input\n")
-
-	data, digest := content(300 << 10)
-	upload := uploadOf(data, digest, filepath.Join(t.TempDir(), "file"))
-	_, err = client.Upload(t.Context(), upload)
-	assert.NilError(t, err)
-	assertFile(t, upload.Path, data, 0o755)
+	uploads(t, client)
 }
 
 func TestALoginShellThatRunsNothingIsQuoted(t *testing.T) {
