@@ -147,14 +147,16 @@ func Contained(h *host.Host, process Process) bool {
 	return err == nil && its != own
 }
 
-// units lists the names of the units that match one of the patterns.
+// units lists the names of the units that match one of the patterns, but for those that are masked: the mask stands in
+// another folder than the unit, and leaves it enabled.
 func units(h *host.Host, patterns []string) []string {
 	var names []string
 	for _, dir := range unitDirs {
 		for _, pattern := range patterns {
 			files, _ := filepath.Glob(h.Path(filepath.Join(dir, pattern)))
 			for _, file := range files {
-				if name := filepath.Base(file); !slices.Contains(names, name) && !Masked(h, filepath.Join(dir, name)) {
+				name := filepath.Base(file)
+				if !slices.Contains(names, name) && !Masked(h, UnitFile(h, name)) {
 					names = append(names, name)
 				}
 			}

@@ -97,6 +97,12 @@ func TestPreflight(t *testing.T) {
 		}, remark: "the machine can become a node"},
 		"remains of k3s": {change: func(m *machine) { m.write("/var/lib/rancher/k3s/server/token", "x") },
 			remark: "There are remains of k3s (/var/lib/rancher/k3s)"},
+		"k3s that is masked": {change: func(m *machine) {
+			m.write("/usr/lib/systemd/system/k3s.service", "[Unit]\n")
+			wants := layout.UnitsDir + "/multi-user.target.wants/k3s.service"
+			assert.NilError(m.t, m.host.Link("/usr/lib/systemd/system/k3s.service", wants))
+			assert.NilError(m.t, m.host.Link(os.DevNull, layout.UnitsDir+"/k3s.service"))
+		}, remark: "the machine can become a node"},
 		"remains of a node": {change: func(m *machine) {
 			m.write("/sys/class/net/cni0/operstate", "up")
 			m.write("/sys/class/net/flannel.1/operstate", "up")
