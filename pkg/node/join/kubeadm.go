@@ -98,7 +98,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if c.Operation.Secrets.BootstrapToken == "" {
 		return "", fault.As(fault.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
 	}
-	if err := errors.Join(noteJoined(c.Host, j), noteAuthority(c)); err != nil {
+	if err := errors.Join(noteJoined(c.Host, j), noteAuthority(c), noteFlannel(c.Host)); err != nil {
 		return "", err
 	}
 	if err := cleanHalfJoined(ctx, c); err != nil {
@@ -137,6 +137,20 @@ func noteAuthority(c *node.Context) error {
 		return err
 	}
 	_, err = original.Take(c.Host, original.File{Name: name, Ours: func() bool { return record != nil }})
+	return err
+}
+
+// noteFlannel notes a configuration of flannel that an earlier node left, or its owner wrote, before the addon of this
+// cluster replaces it. On a machine that was this node before, the addon may have written it.
+func noteFlannel(h *host.Host) error {
+	if isNode(h) || !h.Exists(layout.FlannelConf) {
+		return nil
+	}
+	note, err := original.Read(h)
+	if err != nil || note.Of(layout.FlannelConf) != nil {
+		return err
+	}
+	_, err = original.Take(h, original.File{Name: layout.FlannelConf, InPlace: true})
 	return err
 }
 

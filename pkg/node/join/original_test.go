@@ -133,6 +133,28 @@ func TestAnAuthorityInAPlaceOfTheOwnersIsNotedBeforeKubeadmRuns(t *testing.T) {
 	assert.Equal(t, m.before("/etc/pki/site/cluster.crt"), m.ca.PEM)
 }
 
+func TestAConfigurationOfFlannelIsNotedOnceBeforeTheAddonWritesIt(t *testing.T) {
+	m := newMachine(t)
+	m.write(layout.FlannelConf, "the owner's")
+	assert.NilError(t, noteFlannel(m.host))
+	// As cp does it.
+	assert.NilError(t, os.WriteFile(m.host.Path(layout.FlannelConf), []byte("the addon's"), 0o600))
+	assert.NilError(t, noteFlannel(m.host))
+	assert.Equal(t, m.before(layout.FlannelConf), "the owner's")
+	assert.DeepEqual(t, inspect.NetworkConfigs(m.host), []string{layout.FlannelConf})
+	edits, err := filepath.Glob(m.host.Path(layout.FlannelConf) + ".edited-*")
+	assert.NilError(t, err)
+	assert.Equal(t, len(edits), 0)
+
+	older := newMachine(t) // joined before there was this note
+	older.write(layout.FlannelConf, "the addon's")
+	older.write(inspect.KubeletConf, "x")
+	assert.NilError(t, noteFlannel(older.host))
+	note, err := original.Read(older.host)
+	assert.NilError(t, err)
+	assert.Assert(t, note.Of(layout.FlannelConf) == nil)
+}
+
 func TestAJoinStopsWhereTheNoteCannotBeRead(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.write("/usr/local/bin/runc", "the owner's")

@@ -51,6 +51,8 @@ const (
 	ContainerdSocket = "/run/containerd/containerd.sock"
 	// CNIConf is where containerd looks for the pods' network.
 	CNIConf = "/etc/cni/net.d"
+	// FlannelConf is the network configuration that the flannel addon writes. Others in the same folder are the site's.
+	FlannelConf = CNIConf + "/10-flannel.conflist"
 )
 
 // KeptSuffix ends the name of a file that was there before Argosy wrote its own.

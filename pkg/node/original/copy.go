@@ -17,7 +17,10 @@ import (
 // clone makes the file at from also stand at to, in the place of the present one: as a second name of it, or as a copy
 // on another file system. The copy has owner, mode, time and extended attributes, and is on the disk before it gets its
 // name.
-func clone(h *host.Host, from, to string) error {
+func clone(h *host.Host, from, to string) error { return cloneBy(h, from, to, os.Link) }
+
+// cloneBy is clone that first tries to make the file by give.
+func cloneBy(h *host.Host, from, to string, give func(from, to string) error) error {
 	if err := h.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
@@ -27,7 +30,7 @@ func clone(h *host.Host, from, to string) error {
 	}
 	err := h.Changing(host.OpLink, to)
 	if err == nil {
-		err = os.Link(h.Path(from), h.Path(temp))
+		err = give(h.Path(from), h.Path(temp))
 	}
 	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
 		err = copyWhole(h.Path(from), h.Path(temp))

@@ -2,6 +2,7 @@ package original
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -18,6 +19,9 @@ type File struct {
 	Link string
 	// Secret content is never kept beside the path.
 	Secret bool
+	// InPlace is set where another program writes the path without a new file, so that a second name would not keep the
+	// original.
+	InPlace bool
 	// Program is set for programs, which no one edits: Ours then also proves that the content is Argosy's as it was
 	// written.
 	Program bool
@@ -127,9 +131,9 @@ func (n *Note) first(h *host.Host, f File, now state) (*Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		return n.entry(h, f.Before, before)
+		return n.entry(h, f.Before, before, f.InPlace)
 	}
-	entry, err := n.entry(h, f.Name, now)
+	entry, err := n.entry(h, f.Name, now, f.InPlace)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +144,8 @@ func (n *Note) first(h *host.Host, f File, now state) (*Entry, error) {
 	return entry, nil
 }
 
-// entry makes the entry of a path, and keeps a regular file.
-func (n *Note) entry(h *host.Host, name string, now state) (*Entry, error) {
+// entry makes the entry of a path, and keeps a regular file; by a copy if it is written in place.
+func (n *Note) entry(h *host.Host, name string, now state, inPlace bool) (*Entry, error) {
 	entry := &Entry{Kind: now.kind, Mode: now.mode, UID: now.uid, GID: now.gid, Target: now.target}
 	if now.kind != Regular {
 		return entry, nil
@@ -152,7 +156,11 @@ func (n *Note) entry(h *host.Host, name string, now state) (*Entry, error) {
 	if err := h.MkdirAll(Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := clone(h, name, filepath.Join(Dir, entry.Copy)); err != nil {
+	give := os.Link
+	if inPlace {
+		give = copyWhole
+	}
+	if err := cloneBy(h, name, filepath.Join(Dir, entry.Copy), give); err != nil {
 		return nil, err
 	}
 	var err error

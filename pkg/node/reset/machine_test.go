@@ -153,7 +153,7 @@ func (m *machine) joined() {
 	m.write(containerdRoot+"/io.containerd.metadata.v1.bolt/meta.db", "images")
 	m.write("/var/log/pods/default_web_0/web/0.log", "hello")
 	m.write("/var/log/containers/.keep", "")
-	m.write(flannelConf, `{"name":"cbr0"}`)
+	m.write(layout.FlannelConf, `{"name":"cbr0"}`)
 	m.write("/opt/cni/bin/flannel", "the addon's plugin")
 	m.write("/run/flannel/subnet.env", "FLANNEL_MTU=1450\n")
 	m.write("/var/lib/cni/networks/cbr0/10.244.5.2", "web")

@@ -20,8 +20,6 @@ const (
 	podBridge = "cni0"
 	// servicesLink carries the addresses of Services where kube-proxy's mode is ipvs.
 	servicesLink = "kube-ipvs0"
-	// flannelConf is the network configuration that the flannel addon writes. Others in the same folder are the site's.
-	flannelConf = layout.CNIConf + "/10-flannel.conflist"
 	// flannelPlugin is the network plugin that the flannel addon brings, among the bundle's own.
 	flannelPlugin = "flannel"
 	// netnsDir holds the pods' network namespaces, each a mount of its own.
@@ -33,6 +31,12 @@ const flannelRun = "/run/flannel"
 
 // flannelLink is how flannel names its tunnel: by the number of the network, "flannel.1", "flannel-v6.1".
 var flannelLink = regexp.MustCompile(`^flannel(-v6)?\.[0-9]+$`)
+
+// addonsFlannel reports whether there is a configuration of flannel that the addon wrote. One that stood there before
+// the machine was a node, and was not changed since, is the owner's.
+func addonsFlannel(h *host.Host) bool {
+	return h.Exists(layout.FlannelConf) && !isOriginal(h, layout.FlannelConf)
+}
 
 // nodeLink reports whether a link of this name is one of those that a node has once.
 func nodeLink(name string) bool {
@@ -123,8 +127,8 @@ func (c *cleaner) findNetwork(ctx context.Context, n *node.Context) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	if n.Host.Exists(flannelConf) {
-		found = append(found, flannelConf)
+	if addonsFlannel(n.Host) {
+		found = append(found, layout.FlannelConf)
 	}
 	for _, name := range append(c.networks.files(n.Host), flannelRun) {
 		if files.left(name) {
@@ -200,15 +204,15 @@ func (c *cleaner) removeNetworkFiles(ctx context.Context, n *node.Context) error
 		}
 	}
 	// The configuration tells that the plugin is the addon's, and which network was the pods', so it goes last.
-	if n.Host.Exists(flannelConf) {
+	if addonsFlannel(n.Host) {
 		for _, dir := range cniPaths(n) {
 			if err := n.Host.Remove(filepath.Join(dir, flannelPlugin)); err != nil {
 				return err
 			}
 		}
-	}
-	if err := n.Host.Remove(flannelConf); err != nil {
-		return err
+		if err := n.Host.Remove(layout.FlannelConf); err != nil {
+			return err
+		}
 	}
 	prune(n.Host, leasesDir, resultsDir, cniDir, layout.CNIConf, filepath.Dir(layout.CNIConf), netnsDir)
 	return nil
@@ -222,7 +226,7 @@ func siteNetworks(h *host.Host) []string {
 	}
 	var names []string
 	for _, entry := range entries {
-		if name := filepath.Join(layout.CNIConf, entry.Name()); name != flannelConf {
+		if name := filepath.Join(layout.CNIConf, entry.Name()); name != layout.FlannelConf || isOriginal(h, name) {
 			names = append(names, name)
 		}
 	}

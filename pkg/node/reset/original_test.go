@@ -246,6 +246,29 @@ func TestAnAuthorityOfTheOwnersComesBack(t *testing.T) {
 	assert.Assert(t, m.host.Holds(name, []byte(m.ca.PEM+"# the owner's\n")))
 }
 
+func TestAConfigurationOfFlannelOfBeforeStaysOrComesBack(t *testing.T) {
+	for name, addon := range map[string]string{
+		"another network is used": "", "the addon replaced it": `{"name":"cbr0"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newNotedNode(t)
+			m.write(layout.FlannelConf, "the owner's")
+			_, err := original.Take(m.host, original.File{Name: layout.FlannelConf, InPlace: true})
+			assert.NilError(t, err)
+			m.write("/opt/cni/bin/flannel", "a plugin")
+			if addon != "" {
+				m.write(layout.FlannelConf, addon)
+			}
+			for range 2 {
+				status, log := m.reset()
+				assert.Equal(t, status.State, spec.Succeeded, log)
+				assert.Assert(t, m.host.Holds(layout.FlannelConf, []byte("the owner's")))
+				assert.Equal(t, m.host.Exists("/opt/cni/bin/flannel"), addon == "")
+			}
+		})
+	}
+}
+
 func TestTheProofComparesWithTheNote(t *testing.T) {
 	m := newNotedNode(t)
 	status, log := m.reset()

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -70,7 +71,7 @@ func TestWhatPodmanHasInTheSameFoldersStays(t *testing.T) {
 			"/cbr0/10.244.5.9": true,
 		leasesDir + "/cbr0/10.244.5.2": false, resultsDir + "/podman-" + podmanID + "-eth0": true,
 		resultsDir + "/cbr0-" + podID + "-eth0": false, resultsDir + "/cbr0-3333-eth0": true,
-		"/etc/cni/net.d/87-podman-bridge.conflist": true, flannelConf: false,
+		"/etc/cni/net.d/87-podman-bridge.conflist": true, layout.FlannelConf: false,
 		"/run/netns/cni-2": true, "/run/netns/cni-1": false,
 	} {
 		assert.Equal(t, m.host.Exists(name), stays, name)

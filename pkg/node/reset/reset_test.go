@@ -245,7 +245,8 @@ func TestAProofThatFailsNamesAllThatIsLeft(t *testing.T) {
 	for _, text := range []string{
 		"process kubelet (pid 800)", "kubelet.service, which starts at boot", "process web (pid 901)", "process containerd-shim (pid 900)",
 		"control group /sys/fs/cgroup/memory/kubepods", "process containerd (pid 700)", "mount /var/lib/kubelet/pods/1/volumes/token",
-		"link veth1", "link cni0", "link flannel.1", "network namespace /run/netns/cni-1", "rules ip nat KUBE-SERVICES", flannelConf, "/var/lib/cni",
+		"link veth1", "link cni0", "link flannel.1", "network namespace /run/netns/cni-1", "rules ip nat KUBE-SERVICES",
+		layout.FlannelConf, "/var/lib/cni",
 		"binaries from /usr/local/bin/.argosy", "/usr/local/bin/argosy-node-0123456789abcdef", "/usr/local/bin/.argosy-ctr.tmp",
 		layout.KubernetesDir, layout.KubeletDir, containerdRoot, "/var/log/pods", layout.Unit("kubelet"), layout.SysctlFile,
 		layout.RegistriesDir + "/mirror.example.org/hosts.toml", "credentials in /etc/kubernetes/kubelet.conf",
