@@ -7,6 +7,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
 )
 
@@ -68,38 +69,39 @@ func TestANodeOfAnotherDistributionIsRefusedAndUntouched(t *testing.T) {
 	assert.Equal(t, on(t, machine, "cat", data), "their data\n")
 }
 
-// dockerRuns starts a container of the owner's in Docker. Debian's unit of containerd wants an out-of-memory score that
-// the lab's machines may not set.
+// dockerRuns sets up Docker and a containerd that serves Kubernetes beside it, and starts a container of the owner's.
+// Debian 12's containerd is too old for Kubernetes: the one of the bundle at $0 takes its place, as a newer package would.
+// Debian's units want an out-of-memory score that the lab's machines may not set.
 const dockerRuns = `set -e
-mkdir -p /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d
+curl --silent --fail "$0" | tar -xzC /root
+install /root/release/containerd /root/release/containerd-shim-runc-v2 /root/release/ctr /usr/bin/
+install /root/release/runc /usr/sbin/
+mkdir -p /etc/containerd /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d
 for unit in containerd docker; do
   printf '[Service]\nOOMScoreAdjust=0\n' > /etc/systemd/system/$unit.service.d/lab.conf
 done
+cat > /etc/containerd/config.toml <<END
+version = 3
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["/opt/cni/bin"]
+conf_dir = "/etc/cni/net.d"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "registry.k8s.io/pause:3.10.1"
+END
 systemctl daemon-reload
 systemctl restart containerd.service docker.service
+ctr --namespace k8s.io images import /root/release/pause-image.tar
 tar -cC /bin busybox | docker import - owner/busybox:v1
 docker run --detach --name owner owner/busybox:v1 /busybox sleep 1000000
-`
-
-// criOfTheOwner has Debian's containerd serve Kubernetes beside Docker, as its owner would set it up.
-const criOfTheOwner = `set -e
-cat > /etc/containerd/config.toml <<END
-version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-restrict_oom_score_adj = true
-sandbox_image = "registry.k8s.io/pause:3.10.1"
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/opt/cni/bin"
-conf_dir = "/etc/cni/net.d"
-END
-systemctl restart containerd.service
 `
 
 func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
 	const machine = "m5"
 	clean(t, machine)
 	assert.NilError(t, the.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))
-	on(t, machine, "sh", "-c", dockerRuns)
+	on(t, machine, "sh", "-c", dockerRuns, lab.RepositoryURL+"/"+site.Version+"/"+bundleName)
 	state := func() string {
 		return on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner") +
 			on(t, machine, "systemctl", "is-active", "docker.service", "containerd.service")
@@ -116,14 +118,11 @@ func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
 	assert.Equal(t, state(), before)
 	assert.Equal(t, containerd(), unit)
 
-	// The owner prepares it for Kubernetes; restarting containerd leaves Docker's containers alone.
-	on(t, machine, "sh", "-c", criOfTheOwner)
 	configure(t, site.Fleet{VCluster: vcluster(map[string]any{
 		joinNode + "containerd.enabled": false, registration + "criSocket": "unix:///run/containerd/containerd.sock",
 	})})
 	joins(t, machine)
 	assert.Assert(t, isReady(readNode(t, machine)))
-	on(t, machine, "sh", "-c", "ctr --namespace k8s.io images import /usr/local/bin/.argosy/*/release/pause-image.tar")
 	podRuns(t, machine)
 	assert.Equal(t, state(), before)
 
