@@ -44,7 +44,7 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 	assert.Equal(t, phase, "Pending")
 	kubectl(t, "uncordon", "host")
 
-	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout=180s")
+	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout="+patience.String())
 	assert.NilError(t, err)
 	provision(t, cluster)
 	assert.Assert(t, strings.Contains(inside(t, cluster, "get", "configmaps", "-o", "name"), "written-19"))
@@ -150,7 +150,7 @@ func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
 	assert.DeepEqual(t, kubeletsOf(t), kubelets)
 	soon(t, town.Provisioned, "configmap/moved", "get", "configmap", "-o", "name")
 	inside(t, town.Provisioned, "rollout", "restart", "daemonset/web")
-	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
+	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 }
 
 // keptInPostgreSQL is a cluster whose state is in a database of the lab's.

@@ -49,7 +49,7 @@ func townStands(t *testing.T) {
 func serves(t *testing.T) {
 	t.Helper()
 	applyInside(t, town.Provisioned, web)
-	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
+	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 }
 
 // run submits a template for a cluster and returns the workflow when it has ended.
@@ -345,7 +345,7 @@ func lostPod(t *testing.T) {
 	before := pods(t, town.Provisioned)
 	_, err := town.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=true")
 	assert.NilError(t, err)
-	_, err = town.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane", "--timeout=180s")
+	_, err = town.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane", "--timeout="+patience.String())
 	assert.NilError(t, err)
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	for _, machine := range town.machines {

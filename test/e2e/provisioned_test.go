@@ -35,9 +35,9 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	w := run(t, town.Provisioned, "restore", "archive="+archive)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w)) // it is there
 
-	_, err := town.Kubectl(t.Context(), "delete", "job,statefulset,service,secret,configmap,poddisruptionbudget", "-l", "argosy.dev/cluster=team-b", "--timeout=60s")
+	_, err := town.Kubectl(t.Context(), "delete", "job,statefulset,service,secret,configmap,poddisruptionbudget", "-l", "argosy.dev/cluster=team-b", "--timeout="+patience.String())
 	assert.NilError(t, err)
-	_, err = town.Kubectl(t.Context(), "delete", "persistentvolumeclaim", "team-b-data", "--timeout=60s")
+	_, err = town.Kubectl(t.Context(), "delete", "persistentvolumeclaim", "team-b-data", "--timeout="+patience.String())
 	assert.NilError(t, err)
 
 	w = succeeded(t, town.Provisioned, "restore", "archive="+archive)
@@ -53,7 +53,7 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	assert.Assert(t, strings.Contains(maps, "before-the-backup") && !strings.Contains(maps, "after-the-backup"), maps)
 	t.Run("and kubelets see what is new", func(t *testing.T) {
 		inside(t, town.Provisioned, "rollout", "restart", "daemonset/web")
-		inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout=180s")
+		inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 	})
 }
 

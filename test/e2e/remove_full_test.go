@@ -78,7 +78,7 @@ func TestARemovedMachineJoinsAnotherClusterAtOnce(t *testing.T) {
 	assert.NilError(t, other.ApplyDocuments(t.Context()))
 	joinAll(t, other)
 	soon(t, other, "True", "get", "node", "m1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-	inside(t, other, "rollout", "status", "-n", "kube-system", "deployment/coredns", "--timeout=180s")
+	inside(t, other, "rollout", "status", "-n", "kube-system", "deployment/coredns", "--timeout="+patience.String())
 
 	// It is the only one there, and leaves all the same: its pods wait for another.
 	succeeded(t, other, "remove", "machines=m1")

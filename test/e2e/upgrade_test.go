@@ -42,7 +42,7 @@ func harbourStands(t *testing.T) {
 	provision(t, harbour.Provisioned)
 	joinAll(t, harbour.Provisioned)
 	applyInside(t, harbour.Provisioned, threeReplicas)
-	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout=180s")
+	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
 }
 
 // policy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its path.
@@ -99,7 +99,7 @@ func older(t *testing.T, machines ...string) {
 func servesOn(t *testing.T, machine string) {
 	t.Helper()
 	inside(t, harbour.Provisioned, "rollout", "restart", "deployment/web")
-	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout=180s")
+	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
 	assert.Assert(t, inside(t, harbour.Provisioned, "get", "pods", "-l", "app=web", "--field-selector=spec.nodeName="+machine, "-o", "name") != "")
 }
 

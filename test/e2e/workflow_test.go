@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait of a test; it is a limit against hanging, not a claim about speed.
-const patience = 4 * time.Minute
+const patience = 8 * time.Minute
 
 // submit starts the join template with parameters as "name=value" and returns the workflow's name.
 func submit(t *testing.T, parameters ...string) string {
