@@ -80,6 +80,7 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 .PHONY: e2e
 e2e: needs-lab build image ## the lab end to end, one proof of each: provision, join, upgrade, faults, remove, backup (root)
 	@go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest
+	@go test -vet=off -count=1 ./pkg/store # with the kine and etcd that the lab has built
 
 # SHARD=2/6 runs the second of six parts of about the same length.
 SHARD ?=

@@ -5,8 +5,8 @@
 #     test/packages.sh lab     the lab, and with it make demo, e2e and bench
 #     test/packages.sh NAME    a package by its own name
 #
-# As root on Debian it installs the missing ones. Otherwise it names them in one line and fails. Where there are no
-# Debian packages, it looks for the programs.
+# As root on Debian it installs the missing ones, and starts none of their services. Otherwise it names them in one line
+# and fails. Where there are no Debian packages, it looks for the programs.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -49,6 +49,14 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "installing Debian packages$missing"
 export DEBIAN_FRONTEND=noninteractive
+# An sshd that nobody asked for must not run: Debian asks this program before it starts a service.
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	trap 'exit 1' INT TERM
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
 # The lists may be absent, or too old for the mirror.
 install() {
 	# Another apt may be at work: a second make, unattended upgrades.

@@ -235,13 +235,13 @@ func TestAMachineWhosePowerIsCutKeepsWhatItSynced(t *testing.T) {
 	l, ctx := raised(t)
 	assert.NilError(t, l.ResetWithOwnDisk(ctx, "m1"))
 	t.Cleanup(func() { assert.NilError(t, l.Reset(context.Background(), "m1")) })
-	for _, time := range []string{"first", "second", "third"} {
+	for _, round := range []string{"first", "second", "third"} {
 		const script = `echo "$0" > /root/synced && sync /root/synced && echo "$0" > "/root/lost-$0"`
-		_, err := l.Exec(ctx, "m1", "sh", "-c", script, time)
+		_, err := l.Exec(ctx, "m1", "sh", "-c", script, round)
 		assert.NilError(t, err)
 		assert.NilError(t, l.CutPower(ctx, "m1"))
 		out, err := login(t, l, ctx, "m1", "cat /root/synced; cat /root/lost-*; true")
 		assert.NilError(t, err)
-		assert.Equal(t, out, time+"\n")
+		assert.Equal(t, out, round+"\n")
 	}
 }

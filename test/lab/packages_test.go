@@ -16,7 +16,7 @@ const (
 	everyPackage = "echo installed"
 	isRoot       = "echo 0"
 	isUser       = "echo 1000"
-	apt          = `echo "$@" >>"$APT"`
+	apt          = `echo "$@ $("$POLICY_RC_D" ssh start || echo "services: $?")" >>"$APT"`
 	// It installs nothing before it has been updated.
 	aptWithoutLists = apt + `; [ "$1" = update ] && touch "$APT.lists"; [ -e "$APT.lists" ]`
 )
@@ -37,7 +37,7 @@ func TestPackagesAreInstalledOrNamedInOneLine(t *testing.T) {
 		},
 		"missing, as root": {
 			programs: map[string]string{"dpkg-query": noPackage, "id": isRoot, "apt-get": apt},
-			wanted:   "procps", apt: []string{"install procps"},
+			wanted:   "procps", apt: []string{"install procps services: 101"},
 		},
 		"missing, and apt has no lists": {
 			programs: map[string]string{"dpkg-query": noPackage, "id": isRoot, "apt-get": aptWithoutLists},
@@ -74,17 +74,20 @@ func packages(t *testing.T, programs map[string]string, wanted string) (calls []
 	for name, script := range programs {
 		assert.NilError(t, os.WriteFile(filepath.Join(folder, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 	}
-	for _, tool := range []string{"grep", "touch"} {
+	for _, tool := range []string{"chmod", "grep", "rm", "touch"} {
 		path, err := exec.LookPath(tool)
 		assert.NilError(t, err)
 		assert.NilError(t, os.Symlink(path, filepath.Join(folder, tool)))
 	}
 	var stderr strings.Builder
 	cmd := exec.Command("/bin/sh", "../packages.sh", wanted)
-	cmd.Env = []string{"PATH=" + folder, "APT=" + filepath.Join(folder, "apt")}
+	policy := filepath.Join(folder, "policy-rc.d")
+	cmd.Env = []string{"PATH=" + folder, "APT=" + filepath.Join(folder, "apt"), "POLICY_RC_D=" + policy}
 	cmd.Stderr = &stderr
 	err := cmd.Run()
 	assert.Equal(t, err != nil, stderr.Len() > 0, "%v: %s", err, stderr.String())
+	_, err = os.Stat(policy)
+	assert.ErrorIs(t, err, os.ErrNotExist, "it forbids services beyond its end")
 	log, err := os.ReadFile(filepath.Join(folder, "apt"))
 	if err == nil {
 		calls = strings.Split(strings.TrimSpace(string(log)), "\n")
