@@ -35,7 +35,8 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	w := run(t, town.Provisioned, "restore", "archive="+archive)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w)) // it is there
 
-	_, err := town.Kubectl(t.Context(), "delete", "job,statefulset,service,secret,configmap,poddisruptionbudget", "-l", "argosy.dev/cluster=team-b", "--timeout="+patience.String())
+	const kinds = "job,statefulset,service,secret,configmap,poddisruptionbudget"
+	_, err := town.Kubectl(t.Context(), "delete", kinds, "-l", "argosy.dev/cluster=team-b", "--timeout="+patience.String())
 	assert.NilError(t, err)
 	_, err = town.Kubectl(t.Context(), "delete", "persistentvolumeclaim", "team-b-data", "--timeout="+patience.String())
 	assert.NilError(t, err)
