@@ -36,7 +36,8 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w)) // it is there
 
 	const kinds = "job,statefulset,service,secret,configmap,poddisruptionbudget"
-	_, err := town.Kubectl(t.Context(), "delete", kinds, "-l", "argosy.dev/cluster=team-b", "--timeout="+patience.String())
+	_, err := town.Kubectl(t.Context(), "delete", kinds, "-l", "argosy.dev/cluster=team-b",
+		"--timeout="+patience.String())
 	assert.NilError(t, err)
 	_, err = town.Kubectl(t.Context(), "delete", "persistentvolumeclaim", "team-b-data", "--timeout="+patience.String())
 	assert.NilError(t, err)
