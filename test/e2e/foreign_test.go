@@ -70,7 +70,8 @@ func TestANodeOfAnotherDistributionIsRefusedAndUntouched(t *testing.T) {
 }
 
 // dockerRuns sets up Docker and a containerd that serves Kubernetes beside it, and starts a container of the owner's.
-// Debian 12's containerd is too old for Kubernetes: the one of the bundle at $0 takes its place, as a newer package would.
+// Debian 12's containerd is too old for Kubernetes: the one of the bundle at $0 takes its place, as a newer package
+// would.
 // Debian's units want an out-of-memory score that the lab's machines may not set.
 const dockerRuns = `set -e
 curl --silent --fail "$0" | tar -xzC /root
