@@ -37,6 +37,9 @@ bin/executor-plugin: $(AGENTS) FORCE
 bin/argosy-node: FORCE
 	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node
 
+bin/lab: FORCE
+	@$(COMPILE) go build -o $@ ./test/lab/cmd/lab
+
 .PHONY: image
 image: bin/executor-plugin ## the plugin's container image, as bin/executor-plugin.tar
 	@go run ./install/image
@@ -78,7 +81,7 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 	done; test -z "$$failed" || { echo "these found something:$$failed"; exit 1; }; }
 
 .PHONY: e2e
-e2e: needs-lab build image ## the lab end to end, one proof of each: provision, join, upgrade, faults, remove, backup (root)
+e2e: needs-lab build image bin/lab ## the lab end to end, one proof of each: provision, join, upgrade, faults, remove, backup (root)
 	@go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest
 	@go test -vet=off -count=1 ./pkg/store # with the kine and etcd that the lab has built
 
@@ -87,7 +90,7 @@ SHARD ?=
 FULL := -vet=off -tags full,e2e ./test/lab ./test/e2e
 
 .PHONY: e2e-full
-e2e-full: needs-lab build image ## e2e, more faults, stores and rollouts, and the lab's own tests; SHARD=2/6 for a part (root)
+e2e-full: needs-lab build image bin/lab ## e2e, more faults, stores and rollouts, and the lab's own tests; SHARD=2/6 for a part (root)
 	@$(if $(SHARD),part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) &&) \
 	go test -count=1 -timeout 300m -p 1 $(if $(SHARD),-run "$$part") -json $(FULL) | go run ./test/slowest
 
