@@ -49,6 +49,8 @@ lint: $(AGENTS) ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l cmd pkg steps test)" || { gofmt -l cmd pkg steps test; echo "run gofmt -w on these files"; exit 1; }
 	$(COMPILE) go vet ./...
 	$(COMPILE) go tool staticcheck ./...
+	$(COMPILE) go vet -tags full,e2e ./test/lab ./test/e2e
+	$(COMPILE) go tool staticcheck -tags full,e2e ./test/lab ./test/e2e
 
 # The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
 UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... \
