@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 }
 
 // buildMeanwhile compiles all that the tests need later, above all the older version of Kubernetes: the tests wait more
-// than they work. It runs in a session of its own, which gets the processors that are left. The function that it returns
-// ends it.
+// than they work. It runs in a session of its own, which gets the processors that are left. The function that it
+// returns ends it.
 func buildMeanwhile() (finish func()) {
 	build := exec.Command(filepath.Join(the.Source, "bin", "lab"), "build")
 	build.Dir, build.Stderr = the.Source, os.Stderr
