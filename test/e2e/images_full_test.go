@@ -30,11 +30,13 @@ func TestADamagedArchiveFailsByNameAndTheRestIsImported(t *testing.T) {
 	w := imports(t, "machines="+machine, "images=/srv/images,"+another)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message := stepOf(t, w, machine).Message
-	for _, part := range []string{"/srv/images/1-damaged.tar: it is damaged", "another.tar: its sha256 is", "1 of 3 archives imported: /srv/images/2-whole.tar"} {
+	for _, part := range []string{"/srv/images/1-damaged.tar: it is damaged", "another.tar: its sha256 is",
+		"1 of 3 archives imported: /srv/images/2-whole.tar"} {
 		assert.Assert(t, strings.Contains(message, part), message)
 	}
 	assert.Assert(t, has(t, machine, "registry.example.org/e2e/whole:v1"))
-	assert.Assert(t, !has(t, machine, "registry.example.org/e2e/damaged:v1") && !has(t, machine, "registry.example.org/e2e/another:v1"))
+	assert.Assert(t, !has(t, machine, "registry.example.org/e2e/damaged:v1"))
+	assert.Assert(t, !has(t, machine, "registry.example.org/e2e/another:v1"))
 }
 
 func TestAMachineThatIsNoNodeGetsNoImages(t *testing.T) {
@@ -56,7 +58,8 @@ func TestImagesOfTheDocumentsAreThereWhenAMachineHasJoined(t *testing.T) {
 	configure(t, site.Fleet{
 		Document: plainRegistry,
 		VCluster: vcluster(map[string]any{joinNode + "containerd.importImages": []string{
-			"/srv/images", "oci://" + pulled, served(t, "served.tar", fresh(t, "registry.example.org/e2e/served:v1", program)),
+			"/srv/images", "oci://" + pulled,
+			served(t, "served.tar", fresh(t, "registry.example.org/e2e/served:v1", program)),
 		}}),
 	})
 	joins(t, machine)
@@ -64,18 +67,22 @@ func TestImagesOfTheDocumentsAreThereWhenAMachineHasJoined(t *testing.T) {
 
 	for i, image := range []string{pulled, "registry.example.org/e2e/there:v1", "registry.example.org/e2e/served:v1"} {
 		pod := fmt.Sprintf("%s-%d", name, i)
-		overrides := `{"spec": {"nodeName": "` + machine + `", "containers": [{"name": "app", "image": "` + image + `", "imagePullPolicy": "Never", "args": ["version"]}]}}`
+		overrides := `{"spec": {"nodeName": "` + machine + `", "containers": [
+			{"name": "app", "image": "` + image + `", "imagePullPolicy": "Never", "args": ["version"]}]}}`
 		_, err = the.TeamKubectl(t.Context(), "delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
 		assert.NilError(t, err)
 		_, err = the.TeamKubectl(t.Context(), "run", pod, "--image="+image, "--restart=Never", "--overrides="+overrides)
 		assert.NilError(t, err)
 		t.Cleanup(func() {
-			_, _ = the.TeamKubectl(context.Background(), "delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
+			_, _ = the.TeamKubectl(context.Background(), "delete", "pod", pod,
+				"--ignore-not-found", "--force", "--grace-period=0")
 		})
-		_, err = the.TeamKubectl(t.Context(), "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod, "--timeout="+patience.String())
+		_, err = the.TeamKubectl(t.Context(), "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod,
+			"--timeout="+patience.String())
 		assert.NilError(t, err)
 	}
 
 	again := finished(t, submit(t, "machines="+machine))
-	assert.Assert(t, strings.Contains(step(t, again, "plan").Message, "0 of 1 machines to join, 1 as wanted already"), describe(again))
+	message := step(t, again, "plan").Message
+	assert.Assert(t, strings.Contains(message, "0 of 1 machines to join, 1 as wanted already"), describe(again))
 }

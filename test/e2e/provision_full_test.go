@@ -44,7 +44,8 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 	assert.Equal(t, phase, "Pending")
 	kubectl(t, "uncordon", "host")
 
-	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd", "--timeout="+patience.String())
+	_, err = cluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-c-etcd",
+		"--timeout="+patience.String())
 	assert.NilError(t, err)
 	provision(t, cluster)
 	assert.Assert(t, strings.Contains(inside(t, cluster, "get", "configmaps", "-o", "name"), "written-19"))
@@ -84,7 +85,8 @@ func TestAClusterInPostgreSQLIsBackedUpAndRestoredLikeAnyOther(t *testing.T) {
 	t.Run("and no other cluster is made of what it holds", func(t *testing.T) {
 		assert.NilError(t, cluster.Remove(t.Context()))
 		assert.NilError(t, cluster.Apply(t.Context()))
-		_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
+		_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database",
+			"--from-literal=dataSource="+source)
 		assert.NilError(t, err)
 		message := refused(t, run(t, cluster, "provision"), "control-plane")
 		assert.Assert(t, strings.Contains(message, "the store holds the state of another cluster"), message)
@@ -159,10 +161,12 @@ func keptInPostgreSQL(t *testing.T) (cluster *site.Provisioned, source string, w
 	source, err := the.Lab.Postgres(t.Context())
 	assert.NilError(t, err)
 	cluster = village(t, func(d map[string]any) {
-		site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+		site.Set(d, "controlPlane.backingStore.database.external",
+			map[string]any{"enabled": true, "connector": "database"})
 		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
 	})
-	_, err = cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource="+source)
+	_, err = cluster.Kubectl(t.Context(), "create", "secret", "generic", "database",
+		"--from-literal=dataSource="+source)
 	assert.NilError(t, err)
 	emptied(t, source)
 	w = provision(t, cluster)
@@ -172,7 +176,8 @@ func keptInPostgreSQL(t *testing.T) (cluster *site.Provisioned, source string, w
 
 func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 	cluster, source, w := keptInPostgreSQL(t)
-	_, err := cluster.Kubectl(t.Context(), "delete", "pods", "-l", "app.kubernetes.io/component=control-plane", "--wait=true")
+	_, err := cluster.Kubectl(t.Context(), "delete", "pods",
+		"-l", "app.kubernetes.io/component=control-plane", "--wait=true")
 	assert.NilError(t, err)
 	soon(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
 
@@ -184,8 +189,9 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 			"the host's processes": on(t, "host", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"),
 			"the Workflow":         kubectl(t, "get", "workflow", "-n", cluster.Name, w.Name, "-o", "yaml"),
 			"the StatefulSet":      kubectl(t, "get", "statefulset", "-n", cluster.Name, "-o", "yaml"),
-			"the plugin's log":     kubectl(t, "logs", "-n", cluster.Name, "-l", "workflows.argoproj.io/workflow="+w.Name, "-c", "argosy", "--tail=-1"),
-			"kine's log":           kubectl(t, "logs", "-n", cluster.Name, "team-c-control-plane-0", "-c", "kine"),
+			"the plugin's log": kubectl(t, "logs", "-n", cluster.Name, "-c", "argosy", "--tail=-1",
+				"-l", "workflows.argoproj.io/workflow="+w.Name),
+			"kine's log": kubectl(t, "logs", "-n", cluster.Name, "team-c-control-plane-0", "-c", "kine"),
 		} {
 			assert.Assert(t, !strings.Contains(text, password), "the password is in %s", where)
 		}
@@ -195,13 +201,15 @@ func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
 // emptied takes what kine keeps out of a database.
 func emptied(t *testing.T, source string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "psql", source, "--command", "DROP TABLE IF EXISTS kine").CombinedOutput()
+	psql := exec.CommandContext(t.Context(), "psql", source, "--command", "DROP TABLE IF EXISTS kine")
+	out, err := psql.CombinedOutput()
 	assert.NilError(t, err, string(out))
 }
 
 func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
 	cluster := village(t, nil)
-	out, err := cluster.Argo(t.Context(), "submit", "--from", "workflowtemplate/provision", "-p", "cluster=team-c", "-o", "name")
+	out, err := cluster.Argo(t.Context(), "submit", "--from", "workflowtemplate/provision",
+		"-p", "cluster=team-c", "-o", "name")
 	assert.NilError(t, err)
 	eventually(t, "the control plane's pods are wanted", func() bool {
 		_, err := cluster.Kubectl(t.Context(), "get", "statefulset", "team-c-control-plane")
@@ -225,12 +233,14 @@ func TestMachinesDoNotNoticeThatTheHostNodeReboots(t *testing.T) {
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	// Controllers that take a node for lost run again as well: this one gives a new namespace its service account.
 	inside(t, town.Provisioned, "create", "namespace", "after-the-reboot")
-	soon(t, town.Provisioned, "serviceaccount/default", "get", "serviceaccounts", "-n", "after-the-reboot", "-o", "name")
+	soon(t, town.Provisioned, "serviceaccount/default",
+		"get", "serviceaccounts", "-n", "after-the-reboot", "-o", "name")
 	after := standing(t)
 	assert.DeepEqual(t, after.nodes, before.nodes)
 	assert.DeepEqual(t, after.pods, before.pods)
 	answers, failures := asked()
-	t.Logf("a Service was asked %d times from m1 while the host node rebooted, %d without an answer", answers+failures, failures)
+	t.Logf("a Service was asked %d times from m1 while the host node rebooted, %d without an answer",
+		answers+failures, failures)
 	assert.Assert(t, answers > 20)
 	assert.Equal(t, failures, 0)
 }

@@ -345,7 +345,8 @@ func lostPod(t *testing.T) {
 	before := pods(t, town.Provisioned)
 	_, err := town.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=true")
 	assert.NilError(t, err)
-	_, err = town.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane", "--timeout="+patience.String())
+	_, err = town.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane",
+		"--timeout="+patience.String())
 	assert.NilError(t, err)
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	for _, machine := range town.machines {

@@ -111,7 +111,8 @@ func pulls(t *testing.T, machine string, images []string) {
 		runPod(t, machine, name, image)
 	}
 	for i, name := range names {
-		out, err := the.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
+		out, err := the.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name,
+			"--timeout="+patience.String())
 		if err != nil {
 			events, _ := the.TeamKubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name, "-o", "custom-columns=M:.message")
 			t.Errorf("pulling %s: %v\n%s\n%s", images[i], err, out, events)

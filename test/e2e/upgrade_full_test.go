@@ -303,17 +303,19 @@ func daemonsOn(t *testing.T, machine string) string {
 	return containers
 }
 
-// servesOn has the workload spread over all nodes again, one of its pods on machine: those that were evicted stay where they
-// went.
+// servesOn spreads the workload over all nodes again, with one of its pods on machine: evicted pods stay on their new
+// nodes.
 func servesOn(t *testing.T, machine string) {
 	t.Helper()
 	inside(t, harbour.Provisioned, "rollout", "restart", "deployment/web")
 	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
-	assert.Assert(t, inside(t, harbour.Provisioned, "get", "pods", "-l", "app=web", "--field-selector=spec.nodeName="+machine, "-o", "name") != "")
+	pods := inside(t, harbour.Provisioned,
+		"get", "pods", "-l", "app=web", "--field-selector=spec.nodeName="+machine, "-o", "name")
+	assert.Assert(t, pods != "")
 }
 
-// survives strikes while a machine is in a phase of its upgrade, and expects that all ends well: by itself, or by the next
-// submit; and that no node stays cordoned where the workflow is over.
+// survives strikes while a machine is in a phase of its upgrade. The upgrade must end well, by itself or by the next
+// submit, and no node may stay cordoned once the workflow is over.
 func survives(t *testing.T, fault, phase string) {
 	older(t, "m1")
 	servesOn(t, "m1")
@@ -321,7 +323,8 @@ func survives(t *testing.T, fault, phase string) {
 	reachesInUpgrade(t, name, phase)
 	strikes[fault](t, name)
 	w := endOf(t, harbour.Provisioned, name)
-	soon(t, harbour.Provisioned, "takes pods", "get", "node", "m1", "-o", `go-template={{if not .spec.unschedulable}}takes pods{{end}}`)
+	soon(t, harbour.Provisioned, "takes pods",
+		"get", "node", "m1", "-o", `go-template={{if not .spec.unschedulable}}takes pods{{end}}`)
 	if w.Status.Phase != wfv1.WorkflowSucceeded {
 		t.Logf("ended as %s: %s", w.Status.Phase, stepOf(t, w, "m1").Message)
 		upgraded(t)
@@ -337,7 +340,8 @@ func reachesInUpgrade(t *testing.T, name, phase string) {
 		return
 	}
 	eventually(t, "node m1 is drained", func() bool {
-		out, err := harbour.Inside(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1", "-o", `jsonpath={.items[*].metadata.deletionTimestamp}`)
+		out, err := harbour.Inside(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1",
+			"-o", `jsonpath={.items[*].metadata.deletionTimestamp}`)
 		return err == nil && out != ""
 	}, func() string { return describe(nil) })
 }
@@ -345,11 +349,16 @@ func reachesInUpgrade(t *testing.T, name, phase string) {
 // strikes are what must be survived in the middle of an upgrade of m1.
 var strikes = map[string]func(t *testing.T, workflow string){
 	"the agent pod is deleted": func(t *testing.T, workflow string) {
-		_, err := harbour.Kubectl(t.Context(), "delete", "pod", "-l", "workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
+		_, err := harbour.Kubectl(t.Context(), "delete", "pod", "-l",
+			"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
 		assert.NilError(t, err)
 	},
-	"the sidecar is killed with SIGKILL": func(t *testing.T, _ string) { on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve") },
-	"the machine is rebooted":            func(t *testing.T, _ string) { assert.NilError(t, the.Lab.Reboot(t.Context(), "m1")) },
+	"the sidecar is killed with SIGKILL": func(t *testing.T, _ string) {
+		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
+	},
+	"the machine is rebooted": func(t *testing.T, _ string) {
+		assert.NilError(t, the.Lab.Reboot(t.Context(), "m1"))
+	},
 	"the connection is cut for 30 s": func(t *testing.T, _ string) {
 		assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
 		t.Cleanup(func() { _ = the.Lab.Undrop(context.Background(), "m1") })
