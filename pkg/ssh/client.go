@@ -18,6 +18,9 @@ import (
 // (MaxSessions), and some machines are configured lower than that only for good reasons.
 const maxSessions = 8
 
+// keepalive is a request that every server answers, if only with a refusal.
+const keepalive = "keepalive@openssh.com"
+
 // Client is one connection to one machine. It is safe for concurrent use.
 type Client struct {
 	config   Config
@@ -25,6 +28,7 @@ type Client struct {
 	via      *Client // the bastion, when this client has it to itself
 	heard    *heard
 	sessions chan struct{}
+	closed   atomic.Int64  // sessions that were closed so far
 	done     chan struct{} // closed when the connection has ended
 	sudo     penalty
 	noisy    atomic.Bool // the login shell prints to standard output by itself
@@ -265,7 +269,7 @@ func (c *Client) keepAlive() {
 		case probing <- struct{}{}:
 			c.spawn(func() {
 				// Any answer will do, and so will a refusal. On a dead line this returns when the connection is closed.
-				_, _, _ = c.conn.SendRequest("keepalive@openssh.com", true, nil)
+				_, _, _ = c.conn.SendRequest(keepalive, true, nil)
 				<-probing
 			})
 		default: // the last one is still unanswered

@@ -290,15 +290,9 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 }
 
 func (c *Client) open(line string, stdout, stderr io.Writer) (*running, error) {
-	session, err := c.conn.NewSession()
-	var refused *xssh.OpenChannelError
-	if errors.As(err, &refused) {
-		return nil, transient("opening a session on %s: sshd refused one beside %d others; if it goes on, raise "+
-			"MaxSessions in its sshd_config (default 10): %s", c.Host(), len(c.sessions)-1, quotable(refused.Message))
-	}
+	session, err := c.newSession()
 	if err != nil {
-		c.abandon()
-		return nil, transient("opening a session on %s: %w", c.Host(), err)
+		return nil, err
 	}
 	session.Stdout, session.Stderr = stdout, stderr
 	stdin, err := session.StdinPipe()
@@ -312,10 +306,37 @@ func (c *Client) open(line string, stdout, stderr io.Writer) (*running, error) {
 	var released atomic.Bool
 	release := func() {
 		if released.CompareAndSwap(false, true) {
+			c.closed.Add(1)
 			<-c.sessions
 		}
 	}
 	return &running{client: c, session: session, stdin: &input{pipe: stdin}, release: release}, nil
+}
+
+// newSession opens a session. sshd counts a session that was closed until it has worked off all that it read at once, so
+// it can refuse one for which there is room. It has forgotten the closed ones by the time it answers a request, so a
+// refused session is opened anew after that, for as long as others were closed meanwhile.
+func (c *Client) newSession() (*xssh.Session, error) {
+	for forgotten := int64(-1); ; {
+		closed := c.closed.Load()
+		session, err := c.conn.NewSession()
+		if err == nil {
+			return session, nil
+		}
+		var refused *xssh.OpenChannelError
+		if errors.As(err, &refused) && closed == forgotten {
+			return nil, transient("opening a session on %s: sshd refused one beside %d others; if it goes on, raise "+
+				"MaxSessions in its sshd_config (default 10): %s", c.Host(), len(c.sessions)-1, quotable(refused.Message))
+		}
+		if refused != nil {
+			forgotten = c.closed.Load()
+			_, _, err = c.conn.SendRequest(keepalive, true, nil)
+		}
+		if err != nil {
+			c.abandon()
+			return nil, transient("opening a session on %s: %w", c.Host(), err)
+		}
+	}
 }
 
 // input lets a command's stdin be closed while it is written to, which the protocol library does not.

@@ -144,6 +144,15 @@ func TestMoreCommandsThanSessionsWaitForEachOther(t *testing.T) {
 	}
 }
 
+func TestASessionIsOpenedWhereTheServerStillCountsAClosedOne(t *testing.T) {
+	_, config := simulated(t, sshtest.Options{MaxSessions: 3})
+	client := dial(t, config)
+	for range 20 {
+		_, err := client.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
+		assert.NilError(t, err)
+	}
+}
+
 func TestAServerThatRefusesASessionIsToldHowToAllowIt(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{Config: "MaxSessions 1\n"})
 	client := dial(t, config)

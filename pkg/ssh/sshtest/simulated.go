@@ -37,6 +37,9 @@ type Options struct {
 	OnLogin func()
 	// Mute makes the server leave global requests, keepalives among them, without an answer.
 	Mute bool
+	// MaxSessions, when not 0, is how many sessions a connection may have. As with sshd, one that was closed counts until
+	// the server answers a request.
+	MaxSessions int
 }
 
 // Simulated is an SSH server in the test's process. It runs commands as the test's own user, whatever name logged in.
@@ -209,22 +212,51 @@ func (s *Simulated) serve(connection net.Conn, config *ssh.ServerConfig) {
 
 	var group sync.WaitGroup
 	defer group.Wait()
-	if !s.options.Mute {
-		group.Go(func() { ssh.DiscardRequests(requests) })
-	} else {
-		group.Go(func() {
-			for range requests {
+	var places places
+	group.Go(func() {
+		for request := range requests {
+			if s.options.Mute {
+				continue
 			}
-		})
-	}
+			places.forget()
+			if request.WantReply {
+				_ = request.Reply(false, nil)
+			}
+		}
+	})
 	for offered := range channels {
-		group.Go(func() { s.channel(offered) })
+		group.Go(func() { s.channel(offered, &places) })
 	}
 }
 
-func (s *Simulated) channel(offered ssh.NewChannel) {
+// places counts the sessions of a connection.
+type places struct {
+	mu           sync.Mutex
+	open, closed int
+}
+
+// take reports whether there is room for a session, and counts it.
+func (p *places) take(limit int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if limit > 0 && p.open+p.closed >= limit {
+		return false
+	}
+	p.open++
+	return true
+}
+
+func (p *places) leave()  { p.mu.Lock(); defer p.mu.Unlock(); p.open--; p.closed++ }
+func (p *places) forget() { p.mu.Lock(); defer p.mu.Unlock(); p.closed = 0 }
+
+func (s *Simulated) channel(offered ssh.NewChannel, places *places) {
 	switch offered.ChannelType() {
 	case "session":
+		if !places.take(s.options.MaxSessions) {
+			_ = offered.Reject(ssh.Prohibited, "open failed")
+			return
+		}
+		defer places.leave()
 		channel, requests, err := offered.Accept()
 		if err == nil {
 			s.session(channel, requests)
