@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	bundleserver "argosy.dev/argosy/pkg/bundle/serve"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // bundleServer is what `bundle serve` was told.
@@ -53,7 +53,7 @@ kubeadm-config, as bootstrap tokens and administrators may. The certificate is r
 func (s bundleServer) run(ctx context.Context, log *slog.Logger) error {
 	authorities, err := os.ReadFile(s.caFile)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading the API server's certificate authority: %w", err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading the API server's certificate authority: %w", err))
 	}
 	door, err := bundleserver.NewAPIServer(s.apiServer, authorities)
 	if err != nil {

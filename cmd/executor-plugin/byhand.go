@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fleet"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/ssh"
@@ -68,7 +68,7 @@ func (p *place) rest() (*rest.Config, error) {
 	rules.ExplicitPath = p.kubeconfig
 	restConfig, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the host cluster's kubeconfig: %w", err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the host cluster's kubeconfig: %w", err))
 	}
 	return restConfig, nil
 }
@@ -104,7 +104,7 @@ func validateCommand() *cobra.Command {
 				return err
 			}
 			if err := fleet.CheckSecrets(command.Context(), source, cluster); err != nil {
-				return fault.As(fault.Configuration, err)
+				return errclass.With(errclass.Configuration, err)
 			}
 			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d machines\n", cluster.Name, len(cluster.Fleet.Machines))
 			return err

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // version is set by the linker.
@@ -35,7 +35,7 @@ func main() {
 
 func exitCode(err error) int {
 	var usage usageError
-	if errors.As(err, &usage) || fault.ClassOf(err) == fault.Configuration {
+	if errors.As(err, &usage) || errclass.ClassOf(err) == errclass.Configuration {
 		return exitConfiguration
 	}
 	return exitFailed

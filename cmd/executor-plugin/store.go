@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/interlude"
 	"argosy.dev/argosy/pkg/store"
 )
@@ -214,7 +214,7 @@ func (s stage) during(ctx context.Context, report func(string), work func(contex
 		report(fmt.Sprintf("the store is loaded; for %.0f s more, clients are told to ask for the whole state anew", rest.Seconds()))
 		select {
 		case <-ctx.Done():
-			err = fault.As(fault.Cancelled, context.Cause(ctx))
+			err = errclass.With(errclass.Cancelled, context.Cause(ctx))
 		case <-time.After(rest):
 		}
 	}

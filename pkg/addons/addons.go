@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Facts are what addons need to know of the control plane.
@@ -63,7 +63,7 @@ var recipes = []struct {
 }
 
 // Wanted returns all addons, those that are off as well, so that what they left behind can be removed. Errors are about
-// the documents and have class fault.Configuration.
+// the documents and have class errclass.Configuration.
 func Wanted(cluster *config.Cluster, facts Facts) ([]Addon, error) {
 	images, err := imagesOf(facts.Version)
 	if err != nil {
@@ -84,7 +84,7 @@ func Wanted(cluster *config.Cluster, facts Facts) ([]Addon, error) {
 func (s *site) apiServer() (host, port string, err error) {
 	server, err := url.Parse(s.facts.Server)
 	if err != nil || server.Scheme != "https" || server.Hostname() == "" {
-		return "", "", fault.As(fault.Permanent, fmt.Errorf("the API server's address %q is not https://host:port", s.facts.Server))
+		return "", "", errclass.With(errclass.Permanent, fmt.Errorf("the API server's address %q is not https://host:port", s.facts.Server))
 	}
 	if host, port, err = net.SplitHostPort(server.Host); err != nil {
 		return server.Hostname(), "443", nil

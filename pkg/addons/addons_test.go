@@ -18,7 +18,7 @@ import (
 
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 var facts = addons.Facts{
@@ -260,7 +260,7 @@ func TestWhatTheDocumentsGetWrongIsNamed(t *testing.T) {
 			test.change(&c.VCluster)
 			_, err := addons.Wanted(c, facts)
 			assert.ErrorContains(t, err, test.text)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }

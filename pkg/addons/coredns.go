@@ -13,7 +13,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const coreDNSKey = "controlPlane.coredns"
@@ -46,7 +46,7 @@ func coreDNS(s *site) (Addon, error) {
 func usersCoreDNS(manifests string) (Addon, error) {
 	const key = coreDNSKey + ".overwriteManifests"
 	if strings.Contains(manifests, "{{") {
-		return Addon{}, fault.As(fault.Configuration, fmt.Errorf("reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key))
+		return Addon{}, errclass.With(errclass.Configuration, fmt.Errorf("reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key))
 	}
 	objects, err := apply.Decode([]byte(manifests))
 	if err != nil {

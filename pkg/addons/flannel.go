@@ -8,7 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func flannel(s *site) (Addon, error) {
@@ -43,7 +43,7 @@ func flannel(s *site) (Addon, error) {
 func flannelNetwork(podCIDR string) (string, error) {
 	prefix, err := netip.ParsePrefix(podCIDR)
 	if err != nil {
-		return "", fault.As(fault.Configuration, fmt.Errorf("reading networking.podCIDR: %w", err))
+		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading networking.podCIDR: %w", err))
 	}
 	network := map[string]any{"Network": prefix.String(), "Backend": map[string]any{"Type": "vxlan"}}
 	if prefix.Addr().Is6() {

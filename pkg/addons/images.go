@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Image is one that a site without internet must mirror.
@@ -25,7 +25,7 @@ func Images(cluster *config.Cluster, version string) ([]Image, error) {
 		version = cluster.KubernetesVersion()
 	}
 	if version == "" {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list"))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list"))
 	}
 	if version != cluster.KubernetesVersion() {
 		k8s.Version, k8s.Image.Tag = version, ""

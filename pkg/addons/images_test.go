@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/bundle/release"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func TestImagesAreAllThatASiteMustMirror(t *testing.T) {
@@ -63,7 +63,7 @@ func TestImagesNeedAVersion(t *testing.T) {
 	unversioned := config.Defaults()
 	_, err := addons.Images(&unversioned, "")
 	assert.ErrorContains(t, err, "name no version of Kubernetes")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestEveryImageOfAnObjectIsListed(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const konnectivityKey = "controlPlane.advanced.konnectivity.agent"
@@ -19,7 +19,7 @@ func konnectivity(s *site) (Addon, error) {
 		return Addon{}, nil
 	}
 	if s.facts.KonnectivityHost == "" || s.facts.KonnectivityPort == 0 {
-		return Addon{}, fault.As(fault.Permanent, fmt.Errorf("the agent needs the konnectivity server's address, and has %q and %d", s.facts.KonnectivityHost, s.facts.KonnectivityPort))
+		return Addon{}, errclass.With(errclass.Permanent, fmt.Errorf("the agent needs the konnectivity server's address, and has %q and %d", s.facts.KonnectivityHost, s.facts.KonnectivityPort))
 	}
 	d := read(s, "konnectivity")
 	d.pull("konnectivity-agent", map[string]string{"konnectivity-agent": settings.Image}, settings.ImagePullPolicy)

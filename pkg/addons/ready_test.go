@@ -17,7 +17,7 @@ import (
 
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 var podLabels = map[string]string{"app": "flannel"}
@@ -151,16 +151,16 @@ func TestAWorkloadThatIsNotThereIsNamed(t *testing.T) {
 func TestNotReadyTellsAMissingPermissionFromAServerThatIsAway(t *testing.T) {
 	for _, test := range []struct {
 		err   error
-		class fault.Class
+		class errclass.Class
 	}{
-		{apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "daemonsets"}, "kube-flannel", errors.New("no")), fault.Configuration},
-		{apierrors.NewInternalError(errors.New("no")), fault.Transient},
+		{apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "daemonsets"}, "kube-flannel", errors.New("no")), errclass.Configuration},
+		{apierrors.NewInternalError(errors.New("no")), errclass.Transient},
 	} {
 		client := fake.NewClientset()
 		client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, test.err })
 		addon := addons.Addon{Name: "flannel", Objects: objectsOf(t, []runtime.Object{daemonSet(1, 1, 1)})}
 		_, err := addons.NotReady(t.Context(), client, addon)
-		assert.Equal(t, fault.ClassOf(err), test.class, "%v", err)
+		assert.Equal(t, errclass.ClassOf(err), test.class, "%v", err)
 		assert.ErrorContains(t, err, `looking at DaemonSet "kube-flannel" of addon "flannel"`)
 	}
 }

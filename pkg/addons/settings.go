@@ -10,18 +10,18 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // decode reads what stands under key of the documents into a Kubernetes type. A field that the type lacks is an error.
 func decode(key string, from, into any) error {
 	content, err := json.Marshal(from)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", key, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", key, err))
 	}
 	unknown, err := kjson.UnmarshalStrict(content, into)
 	if err = errors.Join(append(unknown, err)...); err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", key, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", key, err))
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func extend(key string, container *corev1.Container, args []string, env []config
 	}
 	for _, variable := range variables {
 		if variable.Name == "" {
-			return fault.As(fault.Configuration, fmt.Errorf("reading %s.extraEnv: a variable has no name", key))
+			return errclass.With(errclass.Configuration, fmt.Errorf("reading %s.extraEnv: a variable has no name", key))
 		}
 	}
 	container.Env = append(container.Env, variables...)

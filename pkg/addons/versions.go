@@ -8,7 +8,7 @@ import (
 
 	"argosy.dev/argosy/pkg/bundle/release"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // table holds every image that Argosy brings into a cluster, by the name that manifests use. {kubernetes}, {coredns},
@@ -44,7 +44,7 @@ type images struct{ versions *strings.Replacer }
 func imagesOf(kubernetes string) (images, error) {
 	parsed, err := version.ParseSemantic(kubernetes)
 	if err != nil {
-		return images{}, fault.As(fault.Configuration, fmt.Errorf("reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes, err))
+		return images{}, errclass.With(errclass.Configuration, fmt.Errorf("reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes, err))
 	}
 	return images{strings.NewReplacer(
 		"{kubernetes}", "v"+parsed.String(),

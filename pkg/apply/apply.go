@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const (
@@ -50,11 +50,11 @@ func New(config *rest.Config) (*Setter, error) {
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("making a client for the API server %q: %w", config.Host, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a client for the API server %q: %w", config.Host, err))
 	}
 	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("making a discovery client for the API server %q: %w", config.Host, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a discovery client for the API server %q: %w", config.Host, err))
 	}
 	return NewFor(client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))), nil
 }
@@ -137,7 +137,7 @@ func (s *Setter) resource(object *unstructured.Unstructured) (dynamic.ResourceIn
 		return resource, nil
 	}
 	if object.GetNamespace() == "" {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("it needs metadata.namespace"))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("it needs metadata.namespace"))
 	}
 	return resource.Namespace(object.GetNamespace()), nil
 }

@@ -17,7 +17,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/apply/applytest"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const deployment = `
@@ -174,44 +174,44 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 	tests := []struct {
 		name   string
 		refuse map[string]error // by verb and path
-		class  fault.Class
+		class  errclass.Class
 		texts  []string
 	}{
 		{
 			"a missing permission is named as a rule",
 			map[string]error{"patch " + configMapPath("a"): apierrors.NewForbidden(configMaps, "a", fmt.Errorf(`User "argosy" cannot patch resource "configmaps" in API group "" in the namespace "default"`))},
-			fault.Configuration, []string{"setting 1 of 2 objects: ConfigMap default/a: missing permission: patch configmaps in default (a rule of a Role)"},
+			errclass.Configuration, []string{"setting 1 of 2 objects: ConfigMap default/a: missing permission: patch configmaps in default (a rule of a Role)"},
 		},
 		{
 			"a missing permission of the cluster is named with its group",
 			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf(`User "argosy" cannot get resource "deployments" in API group "apps" at the cluster scope`))},
-			fault.Configuration, []string{"Deployment default/web: missing permission: get deployments.apps (a rule of a ClusterRole)"},
+			errclass.Configuration, []string{"Deployment default/web: missing permission: get deployments.apps (a rule of a ClusterRole)"},
 		},
 		{
 			"a Namespace is the cluster's",
 			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf(`User "argosy" cannot get resource "namespaces" in API group "" in the namespace "sea"`))},
-			fault.Configuration, []string{"missing permission: get namespaces (a rule of a ClusterRole)"},
+			errclass.Configuration, []string{"missing permission: get namespaces (a rule of a ClusterRole)"},
 		},
 		{
 			"a quota is not a missing permission",
 			map[string]error{"patch " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf("exceeded quota: small"))},
-			fault.Configuration, []string{`Deployment default/web: deployments.apps "web" is forbidden: exceeded quota: small`},
+			errclass.Configuration, []string{`Deployment default/web: deployments.apps "web" is forbidden: exceeded quota: small`},
 		},
 		{
 			"all that fail are named, and the worst decides",
 			map[string]error{"patch " + configMapPath("a"): apierrors.NewTooManyRequests("wait", 0), "patch " + configMapPath("b"): apierrors.NewBadRequest("nonsense")},
-			fault.Permanent, []string{"setting 2 of 2 objects", "ConfigMap default/a: ", "ConfigMap default/b: nonsense"},
+			errclass.Permanent, []string{"setting 2 of 2 objects", "ConfigMap default/a: ", "ConfigMap default/b: nonsense"},
 		},
-		{"a broken server", map[string]error{"get " + webPath: apierrors.NewInternalError(fmt.Errorf("etcd is away"))}, fault.Transient, []string{"etcd is away"}},
-		{"a change in between", map[string]error{"patch " + webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))}, fault.Transient, []string{"it changed"}},
-		{"bad credentials", map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")}, fault.Configuration, []string{"does not know these credentials"}},
+		{"a broken server", map[string]error{"get " + webPath: apierrors.NewInternalError(fmt.Errorf("etcd is away"))}, errclass.Transient, []string{"etcd is away"}},
+		{"a change in between", map[string]error{"patch " + webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))}, errclass.Transient, []string{"it changed"}},
+		{"bad credentials", map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")}, errclass.Configuration, []string{"does not know these credentials"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			server, setter := start(t)
 			server.Refuse(func(verb, path string) error { return test.refuse[verb+" "+path] })
 			_, err := setter.Set(t.Context(), decode(t, deployment, configMap("a"), configMap("b")), apply.Options{})
-			assert.Equal(t, fault.ClassOf(err), test.class, "%v", err)
+			assert.Equal(t, errclass.ClassOf(err), test.class, "%v", err)
 			for _, text := range test.texts {
 				assert.ErrorContains(t, err, text)
 			}
@@ -237,18 +237,18 @@ func TestNothingIsChangedWhenSomethingCanNotBeRead(t *testing.T) {
 func TestWhatCanNotBeSetIsSaidBeforeAnythingThatNeedsIt(t *testing.T) {
 	tests := []struct {
 		name, document, text string
-		class                fault.Class
+		class                errclass.Class
 	}{
-		{"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}", "the API server does not serve this kind", fault.Permanent},
-		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "it needs metadata.namespace", fault.Configuration},
-		{"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}", `namespace "nowhere" does not exist`, fault.Configuration},
+		{"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}", "the API server does not serve this kind", errclass.Permanent},
+		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "it needs metadata.namespace", errclass.Configuration},
+		{"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}", `namespace "nowhere" does not exist`, errclass.Configuration},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, setter := start(t)
 			changes, err := setter.Set(t.Context(), decode(t, test.document), apply.Options{})
 			assert.ErrorContains(t, err, test.text)
-			assert.Equal(t, fault.ClassOf(err), test.class)
+			assert.Equal(t, errclass.ClassOf(err), test.class)
 			assert.Equal(t, len(changes), 0)
 		})
 	}
@@ -259,7 +259,7 @@ func TestAnObjectThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	server.Edit(t, "kubectl", "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: default, name: a, deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [example.com/held]}")
 	_, err := setter.Set(t.Context(), decode(t, configMap("a")), apply.Options{})
 	assert.ErrorContains(t, err, `it is being deleted, which waits for the finalizers ["example.com/held"]`)
-	assert.Assert(t, fault.IsTransient(err))
+	assert.Assert(t, errclass.IsTransient(err))
 }
 
 func TestAServerThatIsAwayIsTransientAndACancelledSetIsCancelled(t *testing.T) {
@@ -269,12 +269,12 @@ func TestAServerThatIsAwayIsTransientAndACancelledSetIsCancelled(t *testing.T) {
 	setter, err := apply.New(config)
 	assert.NilError(t, err)
 	_, err = setter.Set(t.Context(), decode(t, configMap("a")), apply.Options{})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, "%v", err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, "%v", err)
 
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = setter.Set(cancelled, decode(t, configMap("a")), apply.Options{})
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled, "%v", err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, "%v", err)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -341,7 +341,7 @@ func TestAnInterruptedSyncForgetsNothingThatItMade(t *testing.T) {
 		return nil
 	})
 	_, err := setter.Sync(t.Context(), inventory, decode(t, configMap("a"), deployment), apply.Options{})
-	assert.Assert(t, fault.IsTransient(err), "%v", err)
+	assert.Assert(t, errclass.IsTransient(err), "%v", err)
 	server.Refuse(nil)
 	recorded, err := setter.Recorded(t.Context(), inventory)
 	assert.NilError(t, err)

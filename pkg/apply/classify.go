@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Classify gives the error of a request to an API server its class: what it could not do now is transient, what it or its
@@ -27,24 +27,24 @@ func Classify(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled):
-		return fault.As(fault.Cancelled, err)
+		return errclass.With(errclass.Cancelled, err)
 	case meta.IsNoMatchError(err):
-		return fault.As(fault.Permanent, fmt.Errorf("the API server does not serve this kind: %w", err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("the API server does not serve this kind: %w", err))
 	case errors.As(err, &verification), errors.As(err, &unknown):
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	case apierrors.IsUnauthorized(err):
-		return fault.As(fault.Configuration, fmt.Errorf("the API server does not know these credentials: %w", err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("the API server does not know these credentials: %w", err))
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return fault.As(fault.Transient, err)
+		return errclass.With(errclass.Transient, err)
 	case apierrors.IsForbidden(err):
-		return fault.As(fault.Configuration, refused(err))
+		return errclass.With(errclass.Configuration, refused(err))
 	case apierrors.IsNotFound(err):
 		return notFound(err)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err),
 		apierrors.IsRequestEntityTooLargeError(err), apierrors.IsUnsupportedMediaType(err), apierrors.IsNotAcceptable(err):
-		return fault.As(fault.Permanent, err)
+		return errclass.With(errclass.Permanent, err)
 	}
-	return fault.As(fault.Transient, err)
+	return errclass.With(errclass.Transient, err)
 }
 
 // notFound tells a missing namespace, which somebody must create, from a kind that is not served yet.
@@ -52,11 +52,11 @@ func notFound(err error) error {
 	status, _ := statusOf(err)
 	switch {
 	case status.Details != nil && status.Details.Kind == "namespaces":
-		return fault.As(fault.Configuration, fmt.Errorf("namespace %q does not exist; create it: %w", status.Details.Name, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("namespace %q does not exist; create it: %w", status.Details.Name, err))
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
-		return fault.As(fault.Transient, err)
+		return errclass.With(errclass.Transient, err)
 	}
-	return fault.As(fault.Permanent, err)
+	return errclass.With(errclass.Permanent, err)
 }
 
 var deniedVerb = regexp.MustCompile(`cannot (\w+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
@@ -83,25 +83,25 @@ func refused(err error) error {
 func together(doing string, objects []*unstructured.Unstructured, failed []error) error {
 	var errs []error
 	var texts []string
-	classes := map[fault.Class]bool{}
+	classes := map[errclass.Class]bool{}
 	for i, err := range failed {
 		if err == nil {
 			continue
 		}
 		err = fmt.Errorf("%s: %w", nameOf(objects[i]), err)
 		errs, texts = append(errs, err), append(texts, err.Error())
-		classes[fault.ClassOf(err)] = true
+		classes[errclass.ClassOf(err)] = true
 	}
 	if len(errs) == 0 {
 		return nil
 	}
 	all := &failures{text: fmt.Sprintf("%s %d of %d objects: %s", doing, len(errs), len(objects), strings.Join(texts, "; ")), errs: errs}
-	for _, class := range []fault.Class{fault.Cancelled, fault.Configuration, fault.Permanent} {
+	for _, class := range []errclass.Class{errclass.Cancelled, errclass.Configuration, errclass.Permanent} {
 		if classes[class] {
-			return fault.As(class, all)
+			return errclass.With(class, all)
 		}
 	}
-	return fault.As(fault.Transient, all)
+	return errclass.With(errclass.Transient, all)
 }
 
 // failures is what went wrong with several objects, in one line: it ends in a message of Argo.

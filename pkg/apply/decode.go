@@ -13,11 +13,11 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Decode reads the objects of one or more YAML documents; a List counts as its items. Keys that stand twice are errors.
-// Errors have class fault.Configuration.
+// Errors have class errclass.Configuration.
 func Decode(documents []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(documents)))
@@ -31,7 +31,7 @@ func Decode(documents []byte) ([]*unstructured.Unstructured, error) {
 			read, err = decodeDocument(document)
 		}
 		if err != nil {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("reading YAML document %d: %w", n, err))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading YAML document %d: %w", n, err))
 		}
 		objects = append(objects, read...)
 	}

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func TestDecodeReadsDocumentsAndLists(t *testing.T) {
@@ -34,7 +34,7 @@ func TestDecodeSaysWhichDocumentIsWrong(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := apply.Decode([]byte(configMap("a") + "---\n" + test.document))
 			assert.ErrorContains(t, err, test.text)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }

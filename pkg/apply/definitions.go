@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const definitionKind = "CustomResourceDefinition"
@@ -65,7 +65,7 @@ func (s *Setter) awaitDefinition(ctx context.Context, definition *unstructured.U
 	case ctx.Err() != nil:
 		err = Classify(context.Cause(ctx))
 	case wait.Interrupted(err):
-		err = fault.As(fault.Transient, fmt.Errorf("it is not established after %s: %s", definitionTimeout, last))
+		err = errclass.With(errclass.Transient, fmt.Errorf("it is not established after %s: %s", definitionTimeout, last))
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for %s: %w", nameOf(definition), err)

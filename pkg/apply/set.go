@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // mostConflicts bounds how often one object is tried with fewer fields. All conflicts are reported at once, so a second
@@ -61,7 +61,7 @@ func (s *Setter) set(ctx context.Context, t *target, o Options) (*Change, error)
 		}
 	}
 	if t.before != nil && t.before.GetDeletionTimestamp() != nil {
-		return nil, fault.As(fault.Transient, ending(t.before))
+		return nil, errclass.With(errclass.Transient, ending(t.before))
 	}
 	after, left, err := patch(ctx, t.resource, t.object, o.Force)
 	if err != nil {
@@ -92,12 +92,12 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unst
 		}
 		for _, conflict := range conflicts {
 			if !drop(wanted, conflict.field) {
-				return nil, nil, fault.As(fault.Permanent, fmt.Errorf("leaving %s to %s: %w", conflict.field, conflict.owner, err))
+				return nil, nil, errclass.With(errclass.Permanent, fmt.Errorf("leaving %s to %s: %w", conflict.field, conflict.owner, err))
 			}
 			left = append(left, conflict.String())
 		}
 	}
-	return nil, nil, fault.As(fault.Transient, fmt.Errorf("others keep changing it: %w", err))
+	return nil, nil, errclass.With(errclass.Transient, fmt.Errorf("others keep changing it: %w", err))
 }
 
 // label marks what Argosy made. An object that says that somebody else manages it keeps that: it is a conflict like others.

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // inventoryKey of the inventory's ConfigMap holds one object a line: "apps/v1 Deployment kube-system/coredns".
@@ -62,7 +62,7 @@ func (s *Setter) Recorded(ctx context.Context, inventory types.NamespacedName) (
 	for line := range strings.Lines(lines) {
 		object, err := parseLine(strings.TrimSpace(line))
 		if err != nil {
-			return nil, fault.As(fault.Permanent, fmt.Errorf("reading the inventory ConfigMap %q: %w", inventory, err))
+			return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading the inventory ConfigMap %q: %w", inventory, err))
 		}
 		objects = append(objects, object)
 	}

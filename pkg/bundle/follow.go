@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // ErrRestarted: the file that was followed was replaced or cut off; whoever writes it began again, so must the reader.
@@ -144,7 +144,7 @@ func (f *Follower) atEnd() error {
 
 func (f *Follower) stalled() error {
 	if f.offset == 0 {
-		return fault.As(fault.Transient, fmt.Errorf("waiting for the bundle: nothing arrived at %q for %s", f.Partial, f.Stall))
+		return errclass.With(errclass.Transient, fmt.Errorf("waiting for the bundle: nothing arrived at %q for %s", f.Partial, f.Stall))
 	}
-	return fault.As(fault.Transient, fmt.Errorf("waiting for the bundle: %q stopped at %d bytes and did not grow for %s", f.Partial, f.offset, f.Stall))
+	return errclass.With(errclass.Transient, fmt.Errorf("waiting for the bundle: %q stopped at %d bytes and did not grow for %s", f.Partial, f.offset, f.Stall))
 }

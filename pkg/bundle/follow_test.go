@@ -12,7 +12,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // sender writes a file as an upload does.
@@ -97,7 +97,7 @@ func TestAFileThatStopsGrowingIsATransientError(t *testing.T) {
 			}
 			_, err := io.ReadAll(s.follow(context.Background(), 0, 50*time.Millisecond))
 			assert.ErrorContains(t, err, test.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Transient)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 		})
 	}
 }

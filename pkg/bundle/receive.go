@@ -8,7 +8,7 @@ import (
 	"hash"
 	"io"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Receive unpacks the archive that r carries into dir while it arrives, and compares its digest with want at the end. An
@@ -33,7 +33,7 @@ func Receive(ctx context.Context, r io.Reader, format Format, want, dir string, 
 		}
 	}
 	if got := hex.EncodeToString(source.sum.Sum(nil)); got != want {
-		return nil, fault.As(fault.Permanent, &DigestError{Want: want, Got: got})
+		return nil, errclass.With(errclass.Permanent, &DigestError{Want: want, Got: got})
 	}
 	return files, err
 }

@@ -22,7 +22,7 @@ import (
 	"gotest.tools/v3/assert/cmp"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const (
@@ -112,7 +112,7 @@ func TestABundleWithoutADigestIsRefusedUnlessTheUserAllowsIt(t *testing.T) {
 			r := serve(t, repository)
 			_, err := r.Locate(t.Context(), "v1.34.4", "amd64")
 			assert.ErrorContains(t, err, "bundles.allowUnverified: true")
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, repository.count("GET "+bundlePath), 0)
 
 			r.AllowUnverified = true
@@ -141,26 +141,26 @@ func TestABrokenSHA256SUMSStopsTheSearch(t *testing.T) {
 			r.AllowUnverified = true
 			_, err := r.Locate(t.Context(), "v1.34.4", "amd64")
 			assert.ErrorContains(t, err, test.want)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }
 
 func TestAnswersHaveAClass(t *testing.T) {
-	for code, want := range map[int]fault.Class{
-		http.StatusNotFound:            fault.Configuration,
-		http.StatusUnauthorized:        fault.Configuration,
-		http.StatusForbidden:           fault.Configuration,
-		http.StatusInternalServerError: fault.Transient,
-		http.StatusServiceUnavailable:  fault.Transient,
-		http.StatusTooManyRequests:     fault.Transient,
-		http.StatusTeapot:              fault.Permanent,
+	for code, want := range map[int]errclass.Class{
+		http.StatusNotFound:            errclass.Configuration,
+		http.StatusUnauthorized:        errclass.Configuration,
+		http.StatusForbidden:           errclass.Configuration,
+		http.StatusInternalServerError: errclass.Transient,
+		http.StatusServiceUnavailable:  errclass.Transient,
+		http.StatusTooManyRequests:     errclass.Transient,
+		http.StatusTeapot:              errclass.Permanent,
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			r := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 			_, err := r.Locate(t.Context(), "v1.34.4", "amd64")
 			assert.ErrorContains(t, err, bundlePath)
-			assert.Equal(t, fault.ClassOf(err), want)
+			assert.Equal(t, errclass.ClassOf(err), want)
 		})
 	}
 }
@@ -171,12 +171,12 @@ func TestAServerThatIsNotThereIsTransientAndACancelledCallIsNot(t *testing.T) {
 	assert.NilError(t, listener.Close())
 	r := &bundle.Repository{URL: "http://" + listener.Addr().String()}
 	_, err = r.Locate(t.Context(), "v1.34.4", "amd64")
-	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = r.Locate(ctx, "v1.34.4", "amd64")
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 }
 
 func TestAServerWithoutHEADIsAskedForOneByte(t *testing.T) {
@@ -263,7 +263,7 @@ func TestABodyThatEndsEarlyIsTransient(t *testing.T) {
 	assert.NilError(t, err)
 	got, err := io.ReadAll(body)
 	assert.Equal(t, len(got), 1000)
-	assert.Assert(t, fault.IsTransient(err), err)
+	assert.Assert(t, errclass.IsTransient(err), err)
 	assert.Assert(t, errors.Is(err, io.ErrUnexpectedEOF))
 	assert.NilError(t, body.Close())
 }
@@ -285,7 +285,7 @@ func TestABodyThatStallsIsTransient(t *testing.T) {
 	assert.NilError(t, err)
 	_, err = io.ReadAll(body)
 	assert.ErrorContains(t, err, "stopped sending")
-	assert.Assert(t, fault.IsTransient(err))
+	assert.Assert(t, errclass.IsTransient(err))
 	assert.NilError(t, body.Close())
 }
 
@@ -312,7 +312,7 @@ func TestTLSIsVerifiedAgainstTheGivenAuthority(t *testing.T) {
 	stranger := &bundle.Repository{URL: server.URL + "/k8s", SHA256: digests}
 	_, err := stranger.Locate(t.Context(), "v1.34.4", "amd64")
 	assert.ErrorContains(t, err, "bundles.caCert")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	friend := &bundle.Repository{URL: server.URL + "/k8s", SHA256: digests, CACert: authority}
@@ -322,7 +322,7 @@ func TestTLSIsVerifiedAgainstTheGivenAuthority(t *testing.T) {
 	nonsense := &bundle.Repository{URL: server.URL + "/k8s", SHA256: digests, CACert: []byte("nonsense")}
 	_, err = nonsense.Locate(t.Context(), "v1.34.4", "amd64")
 	assert.ErrorContains(t, err, "no PEM certificate")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestARedirectDoesNotLeaveTLS(t *testing.T) {
@@ -336,7 +336,7 @@ func TestARedirectDoesNotLeaveTLS(t *testing.T) {
 	r := &bundle.Repository{URL: secure.URL + "/k8s", CACert: authority, SHA256: map[string]string{bundleName: digestOf(content)}}
 	_, err := r.Locate(t.Context(), "v1.34.4", "amd64")
 	assert.ErrorContains(t, err, "redirected from https to http")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestAVersionCannotLeaveTheRepository(t *testing.T) {
@@ -345,7 +345,7 @@ func TestAVersionCannotLeaveTheRepository(t *testing.T) {
 	for _, version := range []string{"../../etc", "v1.34.4/..", "", "v1 34", "v1.34.4?x=1", "$(id)"} {
 		_, err := r.Locate(t.Context(), version, "amd64")
 		assert.ErrorContains(t, err, "not a file name", version)
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 	assert.Equal(t, len(repository.asked), 0)
 }

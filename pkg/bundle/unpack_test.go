@@ -16,7 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // packed makes an archive of the entries; a regular file's content is its own name.
@@ -135,7 +135,7 @@ func TestAnArchiveThatTriesToLeaveItsFolderIsRefused(t *testing.T) {
 			assert.Assert(t, errors.As(err, &refused), "%v", err)
 			assert.Equal(t, refused.Entry, test.entry)
 			assert.ErrorContains(t, err, test.entry)
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			entries, err := os.ReadDir(outer)
 			assert.NilError(t, err)
 			assert.Equal(t, len(entries), 1, "something was written beside the target")
@@ -175,17 +175,17 @@ func TestADamagedArchiveIsToldByItsDigest(t *testing.T) {
 			assert.Equal(t, mismatch.Got, digest(data))
 			assert.ErrorContains(t, err, digest(good))
 			assert.ErrorContains(t, err, digest(data))
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 		})
 	}
 }
 
 func TestAnErrorOfTheSourceIsReturnedAsItIs(t *testing.T) {
 	data := packed(t, TarGzip, tar.Header{Name: "release/kubelet"})
-	lost := fault.As(fault.Transient, errors.New("connection lost"))
+	lost := errclass.With(errclass.Transient, errors.New("connection lost"))
 	_, err := Receive(context.Background(), io.MultiReader(bytes.NewReader(data[:30]), &failing{lost}), TarGzip, digest(data), t.TempDir())
 	assert.ErrorIs(t, err, lost)
-	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 }
 
 type failing struct{ err error }

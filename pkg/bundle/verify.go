@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // CompleteFile is the manifest's name in an unpacked bundle. It is written last: a folder that has it was unpacked whole,
@@ -125,7 +125,7 @@ func CheckMachine(file, arch string) error {
 		return err
 	}
 	if got != arch {
-		return fault.As(fault.Permanent, fmt.Errorf("the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch))
+		return errclass.With(errclass.Permanent, fmt.Errorf("the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch))
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func CheckMachine(file, arch string) error {
 func MachineOf(file string) (string, error) {
 	program, err := elf.Open(file)
 	if err != nil {
-		return "", fault.As(fault.Permanent, fmt.Errorf("reading the ELF header of %q: %w", file, err))
+		return "", errclass.With(errclass.Permanent, fmt.Errorf("reading the ELF header of %q: %w", file, err))
 	}
 	defer program.Close()
 	if arch, known := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[program.Machine]; known {

@@ -13,7 +13,7 @@ import (
 	"log/slog"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -62,7 +62,7 @@ func (f Follower) Run(ctx context.Context, machine Machine, operation spec.Opera
 	}
 	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
 	if err == nil && status.State != spec.Succeeded {
-		err = fault.As(classOf(status), &Failure{Machine: operation.Machine, Status: status})
+		err = errclass.With(classOf(status), &Failure{Machine: operation.Machine, Status: status})
 	}
 	return status, err
 }
@@ -108,5 +108,5 @@ func stop(ctx context.Context, machine Machine, id string) (spec.Status, error) 
 	if status.State == spec.Succeeded {
 		return status, nil
 	}
-	return status, fault.As(fault.Cancelled, cause)
+	return status, errclass.With(errclass.Cancelled, cause)
 }

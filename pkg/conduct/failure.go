@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -37,12 +37,12 @@ func (f *Failure) Error() string {
 	return text.String()
 }
 
-func classOf(status spec.Status) fault.Class {
+func classOf(status spec.Status) errclass.Class {
 	if status.State == spec.Cancelled {
-		return fault.Cancelled
+		return errclass.Cancelled
 	}
 	if status.Error != nil && status.Error.Class != "" {
 		return status.Error.Class
 	}
-	return fault.Permanent
+	return errclass.Permanent
 }

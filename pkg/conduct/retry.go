@@ -8,7 +8,7 @@ import (
 
 	"github.com/sethvargo/go-retry"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Waits between attempts grow from the first to the longest, with jitter, so that fifty machines behind one bastion do not
@@ -35,7 +35,7 @@ func Retrying(ctx context.Context, budget time.Duration, report func(string), at
 	err := retry.Do(ctx, within, func(ctx context.Context) error {
 		tries++
 		last = attempt(ctx)
-		if !fault.IsTransient(last) || ctx.Err() != nil {
+		if !errclass.IsTransient(last) || ctx.Err() != nil {
 			return last
 		}
 		if firstFailure.IsZero() {

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Cluster is both documents, parsed, defaulted and validated.
@@ -19,7 +19,7 @@ type Cluster struct {
 }
 
 // Parse reads both documents of a cluster. Its error holds Problems, all of them at once, with class
-// fault.Configuration.
+// errclass.Configuration.
 func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	c := Defaults()
 	c.Name = cluster
@@ -35,7 +35,7 @@ func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 		c.checkTarget(v, f)
 	}
 	if problems := append(v.problems, f.problems...); len(problems) > 0 {
-		return nil, fault.As(fault.Configuration, problems.sorted())
+		return nil, errclass.With(errclass.Configuration, problems.sorted())
 	}
 	return &c, nil
 }
@@ -99,18 +99,18 @@ func (c *Cluster) KubernetesVersion() string {
 	return normalVersion(version)
 }
 
-// AtVersion is the same cluster at another version than its document says. It is an error, of class fault.Configuration, where
+// AtVersion is the same cluster at another version than its document says. It is an error, of class errclass.Configuration, where
 // the document names an image whose tag is no version.
 func (c *Cluster) AtVersion(version string) (*Cluster, error) {
 	const key = "controlPlane.distro.k8s.image.tag"
 	if !kubernetesVersion.MatchString(version) {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("version %q is none of Kubernetes: write one such as v1.34.4", version))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("version %q is none of Kubernetes: write one such as v1.34.4", version))
 	}
 	other := *c
 	k8s := &other.VCluster.ControlPlane.Distro.K8s
 	if tag := k8s.Image.Tag; tag != "" {
 		if !kubernetesVersion.MatchString(normalVersion(tag)) {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("%s has %s %q, which is no version that could be changed: write there the image of %s", VClusterDocument, key, tag, version))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("%s has %s %q, which is no version that could be changed: write there the image of %s", VClusterDocument, key, tag, version))
 		}
 		k8s.Image.Tag = version
 		if strings.HasSuffix(tag, fullImage) {

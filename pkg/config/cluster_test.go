@@ -10,7 +10,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const threeMachines = fleetHead + `
@@ -119,7 +119,7 @@ func TestASelectionThatMeansNothingIsRefused(t *testing.T) {
 		t.Run(expression, func(t *testing.T) {
 			_, err := c.Select(expression)
 			assert.ErrorContains(t, err, want)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestWhatTakesMachinesAwayMeansNoneByNothing(t *testing.T) {
 	for _, nothing := range []string{"", " ", ",", " , \t"} {
 		_, err := c.SelectNamed(nothing)
 		assert.ErrorContains(t, err, "say which machines")
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 	for expression, count := range map[string]int{"all": 3, "alpha": 1, "zone=a": 2} {
 		machines, err := c.SelectNamed(expression)

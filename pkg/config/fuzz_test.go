@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // judge holds what is true of every document: it parses, or it has problems that each name their document.
@@ -30,7 +30,7 @@ func judge(t *testing.T, vcluster, fleet []byte) {
 		return
 	}
 	var problems config.Problems
-	if !errors.As(err, &problems) || len(problems) == 0 || fault.ClassOf(err) != fault.Configuration {
+	if !errors.As(err, &problems) || len(problems) == 0 || errclass.ClassOf(err) != errclass.Configuration {
 		t.Fatalf("the error lists no problem: %v", err)
 	}
 	for _, p := range problems {

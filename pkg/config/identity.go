@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Identity is what a hosted cluster keeps for its whole life. Provisioning stores it beside the cluster's keys, and every
@@ -32,7 +32,7 @@ func (c *Cluster) Identity() Identity {
 	}
 }
 
-// CheckImmutable compares the documents with what the cluster was created with. Its error has class fault.Configuration and
+// CheckImmutable compares the documents with what the cluster was created with. Its error has class errclass.Configuration and
 // Problems in its chain, one for each setting that differs.
 func (c *Cluster) CheckImmutable(previous Identity) error {
 	const setBack = "set it back, or deprovision the cluster and provision it anew"
@@ -55,7 +55,7 @@ func (c *Cluster) CheckImmutable(previous Identity) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fault.As(fault.Configuration, fmt.Errorf("comparing cluster %q with what it was created with: %w", c.Name, problems))
+	return errclass.With(errclass.Configuration, fmt.Errorf("comparing cluster %q with what it was created with: %w", c.Name, problems))
 }
 
 // A cluster may go over to etcd, as with the original, though not on the way: Argosy moves no data from store to store.

@@ -9,7 +9,7 @@ import (
 	"gotest.tools/v3/assert/cmp"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func TestWhatAClusterKeepsForItsLifeIsWrittenAsJSON(t *testing.T) {
@@ -56,7 +56,7 @@ func TestWhatAClusterWasCreatedWithCannotBeChanged(t *testing.T) {
 				assert.NilError(t, err)
 				return
 			}
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			for _, want := range test.want {
 				assert.Assert(t, cmp.Contains(err.Error(), want))
 			}

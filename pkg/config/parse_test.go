@@ -12,7 +12,7 @@ import (
 	"gotest.tools/v3/golden"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // The smallest documents that are right.
@@ -33,7 +33,7 @@ func problemsOf(t *testing.T, vcluster, fleet string) config.Problems {
 	t.Helper()
 	_, err := config.Parse("team-a", []byte(vcluster), []byte(fleet))
 	assert.Assert(t, err != nil, "the documents were accepted")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	var problems config.Problems
 	assert.Assert(t, errors.As(err, &problems))
 	return problems

@@ -49,7 +49,7 @@ func (p Problem) String() string {
 }
 
 // Problems is everything that is wrong with the documents, vcluster.yaml first, in the order of their lines. Load and
-// Parse return it with class fault.Configuration; errors.As finds it.
+// Parse return it with class errclass.Configuration; errors.As finds it.
 type Problems []Problem
 
 // Error lists the problems, one a line.

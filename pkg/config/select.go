@@ -8,11 +8,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Select returns the machines that an expression means, in the order of the fleet. Its errors have class
-// fault.Configuration.
+// errclass.Configuration.
 //
 //	"" or "all"            every machine
 //	"alpha,beta"           the machines of these names
@@ -33,7 +33,7 @@ func (c *Cluster) Select(expression string) ([]Machine, error) {
 // SelectNamed is Select for what takes machines away: it needs to be told which, and nothing never means all.
 func (c *Cluster) SelectNamed(expression string) ([]Machine, error) {
 	if len(splitList(expression)) == 0 {
-		return nil, fault.As(fault.Configuration, errors.New("say which machines: names with commas between, a label selector such as rack=a, or all"))
+		return nil, errclass.With(errclass.Configuration, errors.New("say which machines: names with commas between, a label selector such as rack=a, or all"))
 	}
 	return c.Select(expression)
 }
@@ -69,7 +69,7 @@ func (c *Cluster) selectByLabels(expression string) ([]Machine, error) {
 	}
 	selector, err := labels.Parse(expression)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading label selector %s: %w", shown(expression), err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading label selector %s: %w", shown(expression), err))
 	}
 	var selected []Machine
 	for _, m := range c.Fleet.Machines {
@@ -78,7 +78,7 @@ func (c *Cluster) selectByLabels(expression string) ([]Machine, error) {
 		}
 	}
 	if len(selected) == 0 {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("no machine has labels that match %s; the machines are %s", shown(expression), c.known()))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("no machine has labels that match %s; the machines are %s", shown(expression), c.known()))
 	}
 	return selected, nil
 }
@@ -96,7 +96,7 @@ func (c *Cluster) selectByNames(words []string) ([]Machine, error) {
 		unknown = append(unknown, text)
 	}
 	if len(unknown) > 0 {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("cluster %q has no machine %s; it has %s", c.Name, strings.Join(unknown, ", "), c.known()))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("cluster %q has no machine %s; it has %s", c.Name, strings.Join(unknown, ", "), c.known()))
 	}
 	var selected []Machine
 	for _, m := range c.Fleet.Machines {

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 )
 
@@ -70,13 +70,13 @@ func (a *API) classify(ctx context.Context, kind, resource, name string, err err
 	reading := fmt.Sprintf("reading %s %q in namespace %q", kind, name, a.namespace)
 	switch {
 	case apierrors.IsNotFound(err):
-		return fault.As(fault.Configuration, fmt.Errorf("%s: %w", reading, ErrNotFound))
+		return errclass.With(errclass.Configuration, fmt.Errorf("%s: %w", reading, ErrNotFound))
 	case apierrors.IsForbidden(err):
-		return fault.As(fault.Configuration, fmt.Errorf("%s: %w; the service account needs a Role with verb get on %s named %q", reading, err, resource, name))
+		return errclass.With(errclass.Configuration, fmt.Errorf("%s: %w; the service account needs a Role with verb get on %s named %q", reading, err, resource, name))
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fault.As(fault.Cancelled, fmt.Errorf("%s: %w", reading, err))
+		return errclass.With(errclass.Cancelled, fmt.Errorf("%s: %w", reading, err))
 	case apierrors.IsUnauthorized(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err):
-		return fault.As(fault.Permanent, fmt.Errorf("%s: %w", reading, err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("%s: %w", reading, err))
 	}
-	return fault.As(fault.Transient, fmt.Errorf("%s: %w", reading, err))
+	return errclass.With(errclass.Transient, fmt.Errorf("%s: %w", reading, err))
 }

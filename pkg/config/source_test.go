@@ -18,7 +18,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func configMap(data map[string]string) *corev1.ConfigMap {
@@ -54,7 +54,7 @@ func TestWhatIsMissingIsSaidWithTheCommandThatCreatesIt(t *testing.T) {
 			_, err := config.Load(t.Context(), config.FromAPI(fake.NewClientset(test.objects...), "fleet"), "team-a")
 			assert.ErrorContains(t, err, test.want)
 			assert.ErrorContains(t, err, command)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }
@@ -64,7 +64,7 @@ func TestAClusterNameThatIsNoNameIsNotAskedFor(t *testing.T) {
 	for _, name := range []string{"", "a/b", "../a", "$(id)", "a b", "A"} {
 		_, err := config.Load(t.Context(), config.FromAPI(client, "fleet"), name)
 		assert.ErrorContains(t, err, "is not the name of a cluster")
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 	assert.Equal(t, len(client.Actions()), 0)
 }
@@ -74,29 +74,29 @@ func TestProblemsSurviveLoading(t *testing.T) {
 	_, err := config.Load(t.Context(), source, "team-a")
 	var problems config.Problems
 	assert.Assert(t, errors.As(err, &problems))
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 	resource := schema.GroupResource{Resource: "secrets"}
 	for name, test := range map[string]struct {
 		err   error
-		class fault.Class
+		class errclass.Class
 		want  string
 	}{
-		"not found":    {apierrors.NewNotFound(resource, "key"), fault.Configuration, "not found"},
-		"forbidden":    {apierrors.NewForbidden(resource, "key", errors.New("no")), fault.Configuration, `a Role with verb get on secrets named "key"`},
-		"unauthorized": {apierrors.NewUnauthorized("no"), fault.Permanent, "reading Secret"},
-		"busy":         {apierrors.NewTooManyRequests("wait", 1), fault.Transient, "reading Secret"},
-		"broken":       {apierrors.NewInternalError(errors.New("no")), fault.Transient, "reading Secret"},
-		"unreachable":  {errors.New("connection refused"), fault.Transient, "connection refused"},
+		"not found":    {apierrors.NewNotFound(resource, "key"), errclass.Configuration, "not found"},
+		"forbidden":    {apierrors.NewForbidden(resource, "key", errors.New("no")), errclass.Configuration, `a Role with verb get on secrets named "key"`},
+		"unauthorized": {apierrors.NewUnauthorized("no"), errclass.Permanent, "reading Secret"},
+		"busy":         {apierrors.NewTooManyRequests("wait", 1), errclass.Transient, "reading Secret"},
+		"broken":       {apierrors.NewInternalError(errors.New("no")), errclass.Transient, "reading Secret"},
+		"unreachable":  {errors.New("connection refused"), errclass.Transient, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset()
 			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, test.err })
 			_, err := config.FromAPI(client, "fleet").Secret(t.Context(), "key")
 			assert.ErrorContains(t, err, test.want)
-			assert.Equal(t, fault.ClassOf(err), test.class)
+			assert.Equal(t, errclass.ClassOf(err), test.class)
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -104,7 +104,7 @@ func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, context.Canceled })
 	_, err := config.FromAPI(client, "fleet").Secret(ctx, "key")
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 }
 
 func write(t *testing.T, files map[string]string) string {
@@ -158,10 +158,10 @@ func TestAFolderThatIsWrongIsSaidSoWithoutItsSecrets(t *testing.T) {
 			_, err := config.Dir{Path: write(t, test.files)}.Secret(t.Context(), "key")
 			assert.ErrorContains(t, err, test.want)
 			assert.Assert(t, !strings.Contains(err.Error(), "hunter2"), err)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 	_, err := config.Dir{Path: "/does/not/exist"}.Secret(t.Context(), "key")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	assert.Equal(t, config.Dir{}.Namespace(), "default")
 }

@@ -11,7 +11,7 @@ import (
 
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // AddonsOutcome is what a run made of the addons.
@@ -91,7 +91,7 @@ func (p *Provisioner) standing(ctx context.Context) (Endpoint, *keys, error) {
 		return Endpoint{}, nil, err
 	}
 	if k == nil {
-		return Endpoint{}, nil, fault.As(fault.Configuration, fmt.Errorf("cluster %q has no control plane yet: submit workflow provision first", p.Cluster.Name))
+		return Endpoint{}, nil, errclass.With(errclass.Configuration, fmt.Errorf("cluster %q has no control plane yet: submit workflow provision first", p.Cluster.Name))
 	}
 	service, err := p.Host.CoreV1().Services(p.namespace()).Get(ctx, p.names().service(), metav1.GetOptions{})
 	if err != nil {
@@ -99,7 +99,7 @@ func (p *Provisioner) standing(ctx context.Context) (Endpoint, *keys, error) {
 	}
 	endpoint, why, err := p.endpointOf(ctx, service)
 	if err == nil && why != "" {
-		err = fault.As(fault.Transient, fmt.Errorf("finding the control plane: %s", why))
+		err = errclass.With(errclass.Transient, fmt.Errorf("finding the control plane: %s", why))
 	}
 	return endpoint, k, err
 }

@@ -15,7 +15,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
 )
 
@@ -100,7 +100,7 @@ func (p *Provisioner) checkHosted() error {
 	if p.Cluster.Hosted() {
 		return nil
 	}
-	return fault.As(fault.Configuration, fmt.Errorf("argosy.yaml gives cluster.kubeconfigSecret %q: cluster %q is not one that Argosy provisioned, and its control plane is kept by whoever runs it",
+	return errclass.With(errclass.Configuration, fmt.Errorf("argosy.yaml gives cluster.kubeconfigSecret %q: cluster %q is not one that Argosy provisioned, and its control plane is kept by whoever runs it",
 		p.Cluster.Fleet.Cluster.KubeconfigSecret, p.Cluster.Name))
 }
 
@@ -109,7 +109,7 @@ func (p *Provisioner) checkReachable() error {
 	if p.Cluster.Store().Kind != config.StoreSQLite || p.persists() {
 		return nil
 	}
-	return fault.As(fault.Configuration, errors.New("the state is in the control plane's pod alone, since controlPlane.statefulSet.persistence.volumeClaim is off: no other pod can read or write it, and it ends with that pod"))
+	return errclass.With(errclass.Configuration, errors.New("the state is in the control plane's pod alone, since controlPlane.statefulSet.persistence.volumeClaim is off: no other pod can read or write it, and it ends with that pod"))
 }
 
 // about is what the archive's manifest says of the cluster as it was provisioned.
@@ -124,7 +124,7 @@ func (p *Provisioner) about(ctx context.Context) (store.About, error) {
 	}
 	var was config.Identity
 	if err := json.Unmarshal([]byte(held.Annotations[identityAnnotation]), &was); err != nil {
-		return store.About{}, fault.As(fault.Permanent, fmt.Errorf("reading annotation %s of Secret %q: %w", identityAnnotation, held.Name, err))
+		return store.About{}, errclass.With(errclass.Permanent, fmt.Errorf("reading annotation %s of Secret %q: %w", identityAnnotation, held.Name, err))
 	}
 	// Documents that are ahead of the cluster would lead to a store that is not there.
 	if err := p.Cluster.CheckImmutable(was); err != nil {
@@ -153,7 +153,7 @@ func (p *Provisioner) ensureBackups(ctx context.Context, wanted string) error {
 	}
 	quantity, err := resource.ParseQuantity(wanted)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading the size %q of the volume for backups: %w", wanted, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading the size %q of the volume for backups: %w", wanted, err))
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(componentBackup)},

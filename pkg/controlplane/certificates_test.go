@@ -11,7 +11,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
 )
 
@@ -39,7 +39,7 @@ func TestWhatCannotChangeIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 	p.Cluster = changed
 	_, _, err = p.ensureKeys(t.Context())
 	assert.ErrorContains(t, err, "networking.podCIDR")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestKeysThatAreDamagedAreNeverReplaced(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // stands is a provisioner of a cluster whose control plane is as vcluster.yaml says.
@@ -69,7 +69,7 @@ func TestWhatWouldHarmAClusterThatStandsIsRefused(t *testing.T) {
 					continue
 				}
 				assert.ErrorContains(t, err, tt.says)
-				assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+				assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			}
 		})
 	}

@@ -20,7 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 )
 
@@ -330,7 +330,7 @@ func unstructuredOf(objects []runtime.Object) ([]*unstructured.Unstructured, err
 	for _, object := range objects {
 		made, err := apply.From(object)
 		if err != nil {
-			return nil, fault.As(fault.Permanent, err)
+			return nil, errclass.With(errclass.Permanent, err)
 		}
 		list = append(list, made)
 	}

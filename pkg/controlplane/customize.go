@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // podSettings is what a document says about the pods of a StatefulSet, wherever it says so.
@@ -73,14 +73,14 @@ func customize(set *appsv1.StatefulSet, s podSettings) error {
 		set.Spec.PodManagementPolicy = appsv1.PodManagementPolicyType(s.scheduling.PodManagementPolicy)
 	}
 	if err := s.onPod(&template.Spec); err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
 	}
 	for i := range template.Spec.Containers {
 		if template.Spec.Containers[i].Name != s.main {
 			continue
 		}
 		if err := s.onMain(&template.Spec.Containers[i]); err != nil {
-			return fault.As(fault.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
+			return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
 		}
 	}
 	return nil

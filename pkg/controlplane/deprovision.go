@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // DeprovisionOptions say what goes with a control plane, and what stays.
@@ -116,7 +116,7 @@ func (p *Provisioner) sayGoodbye(ctx context.Context, o DeprovisionOptions, repo
 		o.Machines = RefuseMachines // whatever was to be reset has been by now
 	}
 	if err := joined.refusal(o); err != nil && (len(joined.Machines) > 0 || !o.Force) {
-		return "", nil, fault.As(fault.Configuration, err)
+		return "", nil, errclass.With(errclass.Configuration, err)
 	}
 	archive := ""
 	if o.FinalBackup {
@@ -217,7 +217,7 @@ func (p *Provisioner) kept(ctx context.Context, o DeprovisionOptions) ([]string,
 		}
 		for _, object := range objects {
 			if o.removes(kind.name, object) && kind.name != kindClaim {
-				return nil, fault.As(fault.Permanent, fmt.Errorf("looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name, object.Name))
+				return nil, errclass.With(errclass.Permanent, fmt.Errorf("looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name, object.Name))
 			}
 			kept = append(kept, kind.name+" "+object.Name)
 		}

@@ -17,7 +17,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 var errStopped = errors.New("stopped")
@@ -65,7 +65,7 @@ func TestWhetherAClusterMayGo(t *testing.T) {
 				return
 			}
 			assert.ErrorContains(t, err, tt.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }
@@ -179,7 +179,7 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 	collects(p)
 	stop := true
 	p.Host.(*fake.Clientset).PrependReactor("delete", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return stop, nil, fault.As(fault.Permanent, errStopped)
+		return stop, nil, errclass.With(errclass.Permanent, errStopped)
 	})
 	options := DeprovisionOptions{Machines: RefuseMachines, KeepVolumes: true}
 	p.Cluster.Fleet.ControlPlane.Timeout = metav1.Duration{Duration: 1}

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
 )
 
@@ -83,5 +83,5 @@ func TestTheStateOfAnotherClusterIsNotTakenOver(t *testing.T) {
 	assert.NilError(t, checkOwnState(held, []byte("ca")))
 	err = checkOwnState(held, []byte("another"))
 	assert.ErrorContains(t, err, "its API server was https://192.0.2.10:443")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
-func transient(err error) bool { return fault.IsTransient(err) }
+func transient(err error) bool { return errclass.IsTransient(err) }
 
 // notInTime is the end of a wait: the cancellation of the caller, or our own limit with what was missing last.
 func notInTime(ctx context.Context, limit time.Duration, missing string) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-		return fault.As(fault.Cancelled, cause)
+		return errclass.With(errclass.Cancelled, cause)
 	}
-	return fault.As(fault.Permanent, fmt.Errorf("it was not ready within %s (controlPlane.timeout in argosy.yaml): %s; when that is mended, submit again: it goes on from here", limit, missing))
+	return errclass.With(errclass.Permanent, fmt.Errorf("it was not ready within %s (controlPlane.timeout in argosy.yaml): %s; when that is mended, submit again: it goes on from here", limit, missing))
 }

@@ -12,7 +12,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
 )
 
@@ -209,7 +209,7 @@ func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	}
 	for _, section := range sections {
 		if err := over(section.from, section.to); err != nil {
-			return fault.As(fault.Configuration, fmt.Errorf("reading controlPlane.statefulSet: %w", err))
+			return errclass.With(errclass.Configuration, fmt.Errorf("reading controlPlane.statefulSet: %w", err))
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // What becomes of machines that are joined when a cluster is deprovisioned.
@@ -85,20 +85,20 @@ func (p *Provisioner) checkDeprovision(ctx context.Context, o DeprovisionOptions
 	if err != nil {
 		return joined, err
 	}
-	return joined, fault.As(fault.Configuration, joined.refusal(o))
+	return joined, errclass.With(errclass.Configuration, joined.refusal(o))
 }
 
 // checkGoodbye refuses what would leave nothing to come back from, and a final backup that can't be made.
 func (p *Provisioner) checkGoodbye(ctx context.Context, o DeprovisionOptions) error {
 	if o.Machines == KeepMachines && !o.FinalBackup && !o.KeepVolumes {
-		return fault.As(fault.Configuration, errors.New("machines=keep has machines wait for a restore, and finalBackup=false with keepVolumes=false leaves no archive to restore from: give one of them up"))
+		return errclass.With(errclass.Configuration, errors.New("machines=keep has machines wait for a restore, and finalBackup=false with keepVolumes=false leaves no archive to restore from: give one of them up"))
 	}
 	if !o.FinalBackup {
 		return nil
 	}
 	_, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().pki(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return fault.As(fault.Configuration, fmt.Errorf("the cluster's keys (Secret %q) are gone, and an archive without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive", p.names().pki()))
+		return errclass.With(errclass.Configuration, fmt.Errorf("the cluster's keys (Secret %q) are gone, and an archive without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive", p.names().pki()))
 	}
 	if err != nil {
 		return fmt.Errorf("reading Secret %q: %w", p.names().pki(), apply.Classify(err))
@@ -161,7 +161,7 @@ func (p *Provisioner) joined(ctx context.Context, report func(string)) (Joined, 
 	restConfig.Timeout = askTimeout
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return Joined{}, fault.As(fault.Permanent, fmt.Errorf("making a client for %s: %w", restConfig.Host, err))
+		return Joined{}, errclass.With(errclass.Permanent, fmt.Errorf("making a client for %s: %w", restConfig.Host, err))
 	}
 	deadline := time.Now().Add(askPatience)
 	for {
@@ -170,7 +170,7 @@ func (p *Provisioner) joined(ctx context.Context, report func(string)) (Joined, 
 		case err == nil:
 			return p.joinedOf(nodes.Items), nil
 		case ctx.Err() != nil:
-			return Joined{}, fault.As(fault.Cancelled, context.Cause(ctx))
+			return Joined{}, errclass.With(errclass.Cancelled, context.Cause(ctx))
 		case time.Now().After(deadline):
 			return p.silent(err), nil
 		}

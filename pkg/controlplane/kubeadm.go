@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Groups that kubeadm's roles are bound to.
@@ -94,7 +94,7 @@ func checkOwnState(held *clientcmdapi.Cluster, caCert []byte) error {
 	if held == nil || bytes.Equal(held.CertificateAuthorityData, caCert) {
 		return nil
 	}
-	return fault.As(fault.Configuration, fmt.Errorf("the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
+	return errclass.With(errclass.Configuration, fmt.Errorf("the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
 		held.Server))
 }
 

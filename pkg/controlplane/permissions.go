@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Rule is what provisioning may do in the cluster's namespace.
@@ -61,7 +61,7 @@ func (p *Provisioner) checkPermissions(ctx context.Context) error {
 		}
 	}
 	if len(lines) > 0 {
-		return fault.As(fault.Configuration, fmt.Errorf("missing permissions in namespace %s: %s; apply install/rbac/provision there", p.namespace(), strings.Join(lines, "; ")))
+		return errclass.With(errclass.Configuration, fmt.Errorf("missing permissions in namespace %s: %s; apply install/rbac/provision there", p.namespace(), strings.Join(lines, "; ")))
 	}
 	return nil
 }

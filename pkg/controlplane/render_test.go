@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const fleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
@@ -161,7 +161,7 @@ func TestAnAddressInTheClustersOwnNetworksIsRefused(t *testing.T) {
 			continue
 		}
 		assert.ErrorContains(t, err, host+" "+says)
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 }
 
@@ -210,7 +210,7 @@ func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
 		kept, err := provisioner(t, tt.vcluster).ofServices("api.example.com", tt.found)
 		if tt.kept == nil {
 			assert.ErrorContains(t, err, "none of them of the family of networking.serviceCIDR")
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			continue
 		}
 		assert.NilError(t, err)

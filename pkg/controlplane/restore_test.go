@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
 )
 
@@ -63,7 +63,7 @@ func TestWhereARestoreMayBegin(t *testing.T) {
 			begun, err := p.begun(t.Context(), &tt.options)
 			if tt.says != "" {
 				assert.ErrorContains(t, err, tt.says)
-				assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+				assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 				return
 			}
 			assert.NilError(t, err)
@@ -128,7 +128,7 @@ func TestNewKeysAreNotMadeForAControlPlaneThatStands(t *testing.T) {
 		_, validated := p.Validate(t.Context(), func(string) {})
 		for _, err := range []error{provisioned, validated} {
 			assert.ErrorContains(t, err, "(StatefulSet \""+name+"\") whose keys are gone")
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
 )
 
@@ -57,7 +57,7 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 func unsigned(request *certificatesv1.CertificateSigningRequest) (string, error) {
 	for _, condition := range request.Status.Conditions {
 		if condition.Type == certificatesv1.CertificateFailed || condition.Type == certificatesv1.CertificateDenied {
-			return "", fault.As(fault.Permanent, fmt.Errorf("the cluster does not sign CertificateSigningRequest %q: %s: %s", request.Name, condition.Reason, condition.Message))
+			return "", errclass.With(errclass.Permanent, fmt.Errorf("the cluster does not sign CertificateSigningRequest %q: %s: %s", request.Name, condition.Reason, condition.Message))
 		}
 	}
 	if len(request.Status.Certificate) == 0 {

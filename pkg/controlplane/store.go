@@ -12,7 +12,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // sqliteSource is kine's database. A second kine may have it open while a pod is replaced: SQLite's write-ahead log allows
@@ -105,7 +105,7 @@ func (p *Provisioner) dataSourceOfUser(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w", external.Connector, apply.Classify(err))
 	}
 	if err := config.CheckDataSource(string(held.Data[dataSourceKey])); err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err))
 	}
 	return held.Data[dataSourceKey], nil
 }

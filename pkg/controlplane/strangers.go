@@ -10,7 +10,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // checkNoStrangers refuses to begin a cluster over objects that Argosy did not make: provisioning would take them over, and
@@ -44,7 +44,7 @@ func (p *Provisioner) checkNoStrangers(ctx context.Context) error {
 	if len(found) == 0 {
 		return nil
 	}
-	return fault.As(fault.Configuration, fmt.Errorf("%s: Argosy did not make them, and a cluster of the name %q would take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name))
+	return errclass.With(errclass.Configuration, fmt.Errorf("%s: Argosy did not make them, and a cluster of the name %q would take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name))
 }
 
 // occupied are names of objects, by kind.

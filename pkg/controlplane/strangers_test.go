@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func TestAClusterDoesNotBeginOverObjectsOfOthers(t *testing.T) {
@@ -46,7 +46,7 @@ func TestAClusterDoesNotBeginOverObjectsOfOthers(t *testing.T) {
 				continue
 			}
 			assert.ErrorContains(t, err, tt.says+": Argosy did not make them")
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		}
 	}
 }

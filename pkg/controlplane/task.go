@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // runTask has a task's Job run and waits for its end. It returns the pod that succeeded; what the program said at its end
@@ -32,12 +32,12 @@ func (p *Provisioner) runTask(ctx context.Context, t task, result any, report fu
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.Name == taskContainer && status.State.Terminated != nil {
 			if err := json.Unmarshal([]byte(status.State.Terminated.Message), result); err != nil {
-				return nil, fault.As(fault.Permanent, fmt.Errorf("reading what Job %q said at its end: %w", job.Name, err))
+				return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading what Job %q said at its end: %w", job.Name, err))
 			}
 			return pod, nil
 		}
 	}
-	return nil, fault.As(fault.Permanent, fmt.Errorf("reading what Job %q said at its end: its pod %q says nothing", job.Name, pod.Name))
+	return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading what Job %q said at its end: its pod %q says nothing", job.Name, pod.Name))
 }
 
 // startTask creates the Job, or finds the unfinished one of the same task.
@@ -143,7 +143,7 @@ func (p *Provisioner) waitTask(ctx context.Context, job *batchv1.Job, report fun
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fault.As(fault.Cancelled, context.Cause(ctx))
+			return nil, errclass.With(errclass.Cancelled, context.Cause(ctx))
 		case <-ticker.C:
 		}
 	}
@@ -166,7 +166,7 @@ func (p *Provisioner) lookAtTask(ctx context.Context, name string) (*corev1.Pod,
 				return &pods.Items[i], "", nil
 			}
 		}
-		return nil, "", fault.As(fault.Permanent, fmt.Errorf("it succeeded, and its pod is gone; run it again"))
+		return nil, "", errclass.With(errclass.Permanent, fmt.Errorf("it succeeded, and its pod is gone; run it again"))
 	}
 	if done {
 		return nil, "", p.taskFailure(ctx, pods.Items, failed)
@@ -179,7 +179,7 @@ const exitConfiguration = 2
 
 // taskFailure is what the pods of a Job said last.
 func (p *Provisioner) taskFailure(ctx context.Context, pods []corev1.Pod, failed string) error {
-	class, texts := fault.Permanent, []string{failed}
+	class, texts := errclass.Permanent, []string{failed}
 	for i := range pods {
 		for _, status := range pods[i].Status.ContainerStatuses {
 			ended := status.State.Terminated
@@ -187,7 +187,7 @@ func (p *Provisioner) taskFailure(ctx context.Context, pods []corev1.Pod, failed
 				continue
 			}
 			if ended.ExitCode == exitConfiguration {
-				class = fault.Configuration
+				class = errclass.Configuration
 			}
 			line := strings.TrimPrefix(p.lastLine(ctx, pods[i].Name, status.Name, true), "executor-plugin: ")
 			texts = []string{firstOf(line, fmt.Sprintf("%s: pod %s ended with exit code %d", failed, pods[i].Name, ended.ExitCode))}
@@ -196,7 +196,7 @@ func (p *Provisioner) taskFailure(ctx context.Context, pods []corev1.Pod, failed
 			texts = append(texts, fmt.Sprintf("pod %s: %s", pods[i].Name, reason))
 		}
 	}
-	return fault.As(class, fmt.Errorf("%s", strings.Join(texts, "; ")))
+	return errclass.With(class, fmt.Errorf("%s", strings.Join(texts, "; ")))
 }
 
 // whyTask says what a Job that is not done waits for, or what its program says just now.

@@ -15,7 +15,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
 )
 
@@ -106,13 +106,13 @@ func TestAnUnfinishedJobOfTheSameTaskIsWaitedForAndAnotherIsRemoved(t *testing.T
 }
 
 func TestAFailedJobSaysWhatItsProgramSaidLast(t *testing.T) {
-	for code, class := range map[int32]fault.Class{1: fault.Permanent, 2: fault.Configuration} {
+	for code, class := range map[int32]errclass.Class{1: errclass.Permanent, 2: errclass.Configuration} {
 		p := provisioner(t, specified)
 		jobs(t, p, func(*batchv1.Job) (string, int32) { return "", code })
 		var result store.Result
 		_, err := p.runTask(t.Context(), task{component: componentBackup}, &result, func(string) {})
 		assert.ErrorContains(t, err, `running Job "team-a-backup-20260301-120000": fake logs`) // what the fake client has in every log
-		assert.Equal(t, fault.ClassOf(err), class)
+		assert.Equal(t, errclass.ClassOf(err), class)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestDocumentsThatAreAheadOfTheClusterAreNotBackedUp(t *testing.T) {
 	p.Cluster = provisioner(t, replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true}}}")).Cluster
 	_, err := p.Backup(t.Context(), BackupOptions{}, func(string) {})
 	assert.ErrorContains(t, err, "is etcd, and the cluster was created with sqlite")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestWhatCannotBeBackedUpIsRefused(t *testing.T) {
@@ -153,7 +153,7 @@ func TestWhatCannotBeBackedUpIsRefused(t *testing.T) {
 			p := provisioner(t, tt.vcluster)
 			_, err := p.Backup(t.Context(), BackupOptions{}, func(string) {})
 			assert.ErrorContains(t, err, tt.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			claims, err := p.Host.CoreV1().PersistentVolumeClaims("tenant").List(t.Context(), metav1.ListOptions{})
 			assert.NilError(t, err)
 			assert.Equal(t, len(claims.Items), 0)

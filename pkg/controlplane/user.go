@@ -20,7 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
 )
 
@@ -72,7 +72,7 @@ func (o UserOptions) check() error {
 	if o.Life < minUserLife || o.Life > maxUserLife {
 		mistakes = append(mistakes, fmt.Errorf("a kubeconfig that holds for %s is not possible: the cluster signs for %s to %s", o.Life, minUserLife, maxUserLife))
 	}
-	return fault.As(fault.Configuration, errors.Join(mistakes...))
+	return errclass.With(errclass.Configuration, errors.Join(mistakes...))
 }
 
 func (o UserOptions) leaf() pki.Leaf { return client(o.User, o.Groups...) }
@@ -165,7 +165,7 @@ func (p *Provisioner) kubeconfig(ctx context.Context, o UserOptions, made *UserK
 	}
 	var why string
 	if made.Expires, why = pki.Fit(restConfig.CAData, pair, o.leaf()); why != "" {
-		return fault.As(fault.Permanent, fmt.Errorf("reading the certificate that the cluster signed: %s", why))
+		return errclass.With(errclass.Permanent, fmt.Errorf("reading the certificate that the cluster signed: %s", why))
 	}
 	text, err := writeKubeconfig(p.Cluster.Name, restConfig.Host, o.User, restConfig.CAData, pair)
 	if err != nil {
@@ -187,7 +187,7 @@ func (p *Provisioner) heldKubeconfig(ctx context.Context, name string) (*corev1.
 	}
 	for label, value := range p.names().labels(componentUser) {
 		if held.Labels[label] != value {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("there is a Secret %q that is no user's kubeconfig of this cluster: remove it, or give the user another name", name))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("there is a Secret %q that is no user's kubeconfig of this cluster: remove it, or give the user another name", name))
 		}
 	}
 	return held, nil

@@ -21,7 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
 )
 
@@ -174,7 +174,7 @@ func TestUsersThatNoCertificateCanBeForAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := provisioner(t, specified).Kubeconfig(t.Context(), test.options, func(string) {})
 			assert.ErrorContains(t, err, test.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 	p := provisioner(t, specified)

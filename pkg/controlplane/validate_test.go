@@ -7,17 +7,17 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func TestASecretThatIsMissingIsSaidBeforeAnythingIsTouched(t *testing.T) {
 	p := allowed(provisioner(t, specified))
 	p.CheckSecrets = func(context.Context) error {
-		return fault.As(fault.Configuration, errors.New(`secret "team-a-ssh" is missing`))
+		return errclass.With(errclass.Configuration, errors.New(`secret "team-a-ssh" is missing`))
 	}
 	_, err := p.Validate(t.Context(), func(string) {})
 	assert.ErrorContains(t, err, `"team-a-ssh" is missing`)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	p.CheckSecrets = func(context.Context) error { return nil }
 	_, err = p.Validate(t.Context(), func(string) {})

@@ -6,7 +6,7 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func TestWhichVersionMayFollow(t *testing.T) {
@@ -42,7 +42,7 @@ func TestWhichVersionMayFollow(t *testing.T) {
 				return
 			}
 			assert.ErrorContains(t, err, tt.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // persists says whether the control plane's own state is on a volume that outlives its pods. Only SQLite is state of the
@@ -36,7 +36,7 @@ func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.Per
 	}
 	size, err := resource.ParseQuantity(wanted.Size)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the size %q of volume %q: %w", wanted.Size, name, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the size %q of volume %q: %w", wanted.Size, name, err))
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},

@@ -23,7 +23,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/drain/draintest"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // cluster is an API server that evicts as a real one does: it refuses what answer says, and else deletes the pod.
@@ -175,7 +175,7 @@ func TestWhatTheBudgetForbidsIsNamedWithItsBudgetAndItsOwner(t *testing.T) {
 	c.answer = refuses("web-1")
 	var told said
 	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, told.line)
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.Equal(t, err.Error(), "draining node n1: after 2s 1 of 2 pods are left: default/web-1 of Deployment web (PDB web allows none: 1 healthy, 1 needed)")
 	assert.Equal(t, count, 1)
 	assert.Assert(t, told.has("1 of 2 pods left, waiting for default/web-1 (PDB web allows none: 1 healthy, 1 needed)"), told.lines)
@@ -244,7 +244,7 @@ func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
 			started := time.Now()
 			_, err := drain.Drainer{Client: c, Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(t.Context(), "n1", true, func(string) {})
 			assert.ErrorContains(t, err, "draining node n1: evicting pod default/web-1: ")
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Assert(t, time.Since(started) < time.Minute)
 		})
 	}

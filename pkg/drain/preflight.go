@@ -14,7 +14,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Preflight is what a drain of a node would meet.
@@ -125,7 +125,7 @@ func (d Drainer) ask(ctx context.Context, pod corev1.Pod) (asked Pod, never bool
 	case apierrors.IsTooManyRequests(refusal):
 	case hopeless(refusal):
 		never = true
-	case fault.IsTransient(apply.Classify(refusal)):
+	case errclass.IsTransient(apply.Classify(refusal)):
 		return asked, false, fmt.Errorf("trying the eviction of pod %s: %w", asked.Name, apply.Classify(refusal))
 	default:
 		never = true
@@ -141,7 +141,7 @@ func refusal(node string, refusals []string) error {
 	if len(refusals) == 0 {
 		return nil
 	}
-	return fault.As(fault.Permanent, fmt.Errorf("node %s can't be drained: %s", node, strings.Join(refusals, "; ")))
+	return errclass.With(errclass.Permanent, fmt.Errorf("node %s can't be drained: %s", node, strings.Join(refusals, "; ")))
 }
 
 // Reasons are what a preflight has to say to people, in sentences, without its refusals.

@@ -14,7 +14,7 @@ import (
 	typedpolicy "k8s.io/client-go/kubernetes/typed/policy/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // remaining is a pod that has not ended yet.
@@ -148,7 +148,7 @@ func (e evictionsOf) Evict(ctx context.Context, eviction *policyv1.Eviction) err
 	switch {
 	case apierrors.IsTooManyRequests(err), terminating(err):
 		return err
-	case !hopeless(err) && fault.IsTransient(apply.Classify(err)):
+	case !hopeless(err) && errclass.IsTransient(apply.Classify(err)):
 		return apierrors.NewTooManyRequests(err.Error(), secondsToWait)
 	}
 	e.watch.stop(fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))

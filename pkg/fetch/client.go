@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 )
 
@@ -103,7 +103,7 @@ func (c *Client) Text(ctx context.Context, address string, most int64) ([]byte, 
 		return nil, fmt.Errorf("reading %q: %w", address, err)
 	}
 	if int64(len(text)) > most {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading %q: it has more than %d bytes", address, most))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading %q: it has more than %d bytes", address, most))
 	}
 	return text, nil
 }
@@ -123,7 +123,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("asking %q: %w", address, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("asking %q: %w", address, err))
 	}
 	// Unless told otherwise, net/http unpacks a .tar.gz that a server calls gzip-encoded, and the digest is then another.
 	request.Header.Set("Accept-Encoding", "identity")
@@ -145,7 +145,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	}
 	_ = response.Body.Close()
 	status := &StatusError{URL: address, Code: response.StatusCode}
-	return nil, fault.As(status.class(), status)
+	return nil, errclass.With(status.class(), status)
 }
 
 // prepare makes what the zero Client lacks.
@@ -173,7 +173,7 @@ func newHTTP(authorities []byte) (*http.Client, error) {
 			pool = x509.NewCertPool()
 		}
 		if !pool.AppendCertsFromPEM(authorities) {
-			return nil, fault.As(fault.Configuration, errors.New("reading the certificate authorities to trust: they hold no PEM certificate"))
+			return nil, errclass.With(errclass.Configuration, errors.New("reading the certificate authorities to trust: they hold no PEM certificate"))
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}

@@ -11,7 +11,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -57,20 +57,20 @@ func TestATokenStaysWithItsHost(t *testing.T) {
 }
 
 func TestAnAnswerHasAClass(t *testing.T) {
-	for code, want := range map[int]fault.Class{
-		http.StatusNotFound:                     fault.Configuration,
-		http.StatusGone:                         fault.Configuration,
-		http.StatusUnauthorized:                 fault.Configuration,
-		http.StatusForbidden:                    fault.Configuration,
-		http.StatusTooManyRequests:              fault.Transient,
-		http.StatusRequestTimeout:               fault.Transient,
-		http.StatusServiceUnavailable:           fault.Transient,
-		http.StatusRequestedRangeNotSatisfiable: fault.Permanent,
+	for code, want := range map[int]errclass.Class{
+		http.StatusNotFound:                     errclass.Configuration,
+		http.StatusGone:                         errclass.Configuration,
+		http.StatusUnauthorized:                 errclass.Configuration,
+		http.StatusForbidden:                    errclass.Configuration,
+		http.StatusTooManyRequests:              errclass.Transient,
+		http.StatusRequestTimeout:               errclass.Transient,
+		http.StatusServiceUnavailable:           errclass.Transient,
+		http.StatusRequestedRangeNotSatisfiable: errclass.Permanent,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 		_, err := (&fetch.Client{}).Open(t.Context(), server.URL, 0, 0)
 		server.Close()
-		assert.Equal(t, fault.ClassOf(err), want, "%d", code)
+		assert.Equal(t, errclass.ClassOf(err), want, "%d", code)
 	}
 }
 

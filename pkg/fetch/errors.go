@@ -8,7 +8,7 @@ import (
 	"net"
 	"net/http"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // StatusError is an answer that is no success.
@@ -33,14 +33,14 @@ func (s *StatusError) Forbidden() bool {
 }
 
 // class of an answer: missing or forbidden is the user's to mend, an overloaded or broken server may recover.
-func (s *StatusError) class() fault.Class {
+func (s *StatusError) class() errclass.Class {
 	switch {
 	case s.Missing(), s.Forbidden():
-		return fault.Configuration
+		return errclass.Configuration
 	case s.Code >= 500, s.Code == http.StatusTooManyRequests, s.Code == http.StatusRequestTimeout:
-		return fault.Transient
+		return errclass.Transient
 	}
-	return fault.Permanent
+	return errclass.Permanent
 }
 
 // errPlainRedirect: a server that is asked over TLS sends us on to plain HTTP, where anyone could answer.
@@ -63,11 +63,11 @@ func unanswered(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fault.As(fault.Cancelled, err)
+		return errclass.With(errclass.Cancelled, err)
 	case errors.As(err, &certificate), errors.Is(err, errPlainRedirect):
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	}
-	return fault.As(fault.Transient, err)
+	return errclass.With(errclass.Transient, err)
 }

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -25,7 +25,7 @@ func openRepository(ctx context.Context, documents *config.Cluster, target *join
 	}
 	if documents.BundlesFromControlPlane() {
 		if target.BundlesURL == "" {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set bundles.repository in argosy.yaml", documents.Name))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set bundles.repository in argosy.yaml", documents.Name))
 		}
 		token, err := bundlesToken(ctx, target)
 		if err != nil {

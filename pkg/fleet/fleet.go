@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/machine"
 	"argosy.dev/argosy/pkg/secret"
@@ -189,7 +189,7 @@ func (r *reach) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys
 		}
 		known, ok := content["known_hosts"]
 		if !ok {
-			return policy, fault.As(fault.Configuration, fmt.Errorf("secret %q has no key known_hosts", settings.KnownHostsSecret))
+			return policy, errclass.With(errclass.Configuration, fmt.Errorf("secret %q has no key known_hosts", settings.KnownHostsSecret))
 		}
 		policy.KnownHosts = []byte(known.Reveal())
 	}

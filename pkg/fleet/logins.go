@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -24,7 +24,7 @@ func registryLogins(ctx context.Context, source config.Source, documents *config
 	}
 	value, found := content[corev1.DockerConfigJsonKey]
 	if !found {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the logins at registries of cluster %q: Secret %q in namespace %q has no key %q; make it with kubectl create secret docker-registry",
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the logins at registries of cluster %q: Secret %q in namespace %q has no key %q; make it with kubectl create secret docker-registry",
 			documents.Name, name, source.Namespace(), corev1.DockerConfigJsonKey))
 	}
 	logins, err := join.ReadLogins([]byte(value.Reveal()))

@@ -7,7 +7,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -41,7 +41,7 @@ func TestLoginsComeFromTheSecretThatTheFleetNames(t *testing.T) {
 
 	_, err = registryLogins(t.Context(), oneSecret{"config.json": secret.New("s3cret")}, &documents)
 	assert.ErrorContains(t, err, `Secret "logins" in namespace "team-a" has no key ".dockerconfigjson"`)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	documents.Fleet.Registries.Secret = "forgotten"
 	_, err = registryLogins(t.Context(), oneSecret{}, &documents)
 	assert.ErrorIs(t, err, config.ErrNotFound)

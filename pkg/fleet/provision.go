@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // OpenProvisioner reads cluster from a namespace of the host cluster and makes a provisioner for it. image is Argosy's own,
@@ -21,7 +21,7 @@ func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
 	host.QPS, host.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(host)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("making a client for the host cluster %q: %w", host.Host, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a client for the host cluster %q: %w", host.Host, err))
 	}
 	objects, err := apply.New(host)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -91,7 +91,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 		return err
 	}
 	if seen.facts.Plan.Error != nil && !seen.running() {
-		return fault.As(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan})
+		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan})
 	}
 	leave, err := enter(ctx, seen, window, report)
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 	}
 	defer leave()
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
 	defer cancel()
 	outcome.Phases = seen.facts.Plan.Phases
 	if seen.running() || conduct.Wants(seen.facts.Plan) {

@@ -13,7 +13,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -204,7 +204,7 @@ func TestAMachineForWhoseArchitectureThereIsNoImageIsRefused(t *testing.T) {
 func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
 	machine := lacking()
 	machine.result = spec.Status{State: spec.Failed, Phase: "images", Error: &spec.Error{
-		Class: fault.Permanent, Phase: "images", Message: "1 of 2 archives could not be imported", Problems: []string{"/srv/images/b.tar: it is damaged"},
+		Class: errclass.Permanent, Phase: "images", Message: "1 of 2 archives could not be imported", Problems: []string{"/srv/images/b.tar: it is damaged"},
 	}}
 	_, _, err := run(t.Context(), conductor(t, NewSupply(Settings{}), machine, ""), "/srv/images")
 	assert.ErrorContains(t, err, "/srv/images/b.tar: it is damaged")
@@ -213,7 +213,7 @@ func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
 
 func TestALostMachineIsTriedAgainAndARunningImportAttachedTo(t *testing.T) {
 	machine := lacking()
-	machine.inspectErrors = []error{fault.As(fault.Transient, errors.New("no route to host"))}
+	machine.inspectErrors = []error{errclass.With(errclass.Transient, errors.New("no route to host"))}
 	c := conductor(t, NewSupply(Settings{}), machine, "")
 	_, said, err := run(t.Context(), c, "/srv/images")
 	assert.NilError(t, err)
@@ -238,7 +238,7 @@ func TestACancelledImportStopsTheMachine(t *testing.T) {
 	c.Machine = func(config.Machine) Machine { return hanging{machine, func() { cancel(errors.New("stopped")) }} }
 	_, _, err := run(ctx, c, "oci://"+h.host+"/app:v1")
 	assert.ErrorContains(t, err, "stopped")
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 	assert.Equal(t, machine.cancelled, 1)
 }
 
@@ -257,7 +257,7 @@ func (h hanging) Feed(ctx context.Context, _ string, _ feed.Open) error {
 func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 	held, refused := lacking(), lacking()
 	held.plan = planOf(spec.Held, "the images of all 1 archives are there")
-	refused.plan.Error = &spec.Error{Class: fault.Permanent, Message: "x", Problems: []string{"The machine is no node of cluster team-a; join it first."}}
+	refused.plan.Error = &spec.Error{Class: errclass.Permanent, Message: "x", Problems: []string{"The machine is no node of cluster team-a; join it first."}}
 	busy := lacking()
 	busy.inspectErrors = []error{errors.New("no route to host")}
 	for name, test := range map[string]struct {

@@ -7,7 +7,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -39,7 +39,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, items []st
 		return seen, err
 	}
 	if seen.facts.Plan == nil {
-		return seen, fault.As(fault.Configuration, fmt.Errorf("machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch))
+		return seen, errclass.With(errclass.Configuration, fmt.Errorf("machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch))
 	}
 	seen.operation = operations[seen.facts.Arch]
 	return seen, nil

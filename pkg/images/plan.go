@@ -6,7 +6,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Action is what an import would do with a machine.
@@ -62,7 +62,7 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, items [
 	}
 	plan := seen.facts.Plan
 	switch {
-	case plan.Error != nil && plan.Error.Class == fault.Transient:
+	case plan.Error != nil && plan.Error.Class == errclass.Transient:
 		// Seen once more when its turn comes.
 		entry.Action, entry.Reasons = ActionImport, conduct.Problems(plan.Error)
 	case plan.Error != nil:

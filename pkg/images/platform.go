@@ -9,14 +9,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // platform adds to an archive what an index has for an architecture.
 func (r *registries) platform(ctx context.Context, archive *layout, image name.Reference, text []byte, arch string) error {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(text))
 	if err != nil {
-		return fault.As(fault.Permanent, fmt.Errorf("reading its index: %w", err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("reading its index: %w", err))
 	}
 	chosen, travelling, err := choose(imageName(image), index, arch)
 	if err != nil {
@@ -53,7 +53,7 @@ func (r *registries) single(ctx context.Context, archive *layout, image name.Ref
 func (r *registries) content(archive *layout, image name.Reference, text []byte) (*v1.Manifest, error) {
 	manifest, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {
-		return nil, fault.As(fault.Permanent, fmt.Errorf("reading its manifest: %w", err))
+		return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading its manifest: %w", err))
 	}
 	for _, blob := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
 		err := archive.blob(blob.Digest, blob.Size, func(ctx context.Context) (io.ReadCloser, error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // registries pulls images. Connections and tokens are shared by all that it pulls.
@@ -59,7 +59,7 @@ func newTransport(authorities string) (*http.Transport, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM([]byte(authorities)) {
-		return nil, fault.As(fault.Configuration, errors.New("reading registries.caCert of argosy.yaml: it holds no PEM certificate"))
+		return nil, errclass.With(errclass.Configuration, errors.New("reading registries.caCert of argosy.yaml: it holds no PEM certificate"))
 	}
 	own.TLSClientConfig.RootCAs = pool
 	return own, nil
@@ -94,7 +94,7 @@ func (r *registries) reference(image name.Reference) (name.Reference, error) {
 func (r *registries) get(ctx context.Context, image name.Reference) (*remote.Descriptor, error) {
 	reference, err := r.reference(image)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, err)
+		return nil, errclass.With(errclass.Configuration, err)
 	}
 	found, err := r.puller.Get(ctx, reference)
 	if err != nil {
@@ -135,21 +135,21 @@ func classify(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fault.As(fault.Cancelled, err)
+		return errclass.With(errclass.Cancelled, err)
 	case errors.Is(err, errPlain):
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	case errors.As(err, &certificate):
-		return fault.As(fault.Configuration, fmt.Errorf("%w; set registries.caCert of argosy.yaml to the authority that signed the registry's certificate", err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("%w; set registries.caCert of argosy.yaml to the authority that signed the registry's certificate", err))
 	case !errors.As(err, &answer):
-		return fault.As(fault.Transient, err)
+		return errclass.With(errclass.Transient, err)
 	case answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden:
-		return fault.As(fault.Configuration, fmt.Errorf("%w; registries.secret of argosy.yaml names the Secret with the logins", err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("%w; registries.secret of argosy.yaml names the Secret with the logins", err))
 	case answer.StatusCode == http.StatusNotFound:
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	case answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests:
-		return fault.As(fault.Transient, err)
+		return errclass.With(errclass.Transient, err)
 	}
-	return fault.As(fault.Permanent, err)
+	return errclass.With(errclass.Permanent, err)
 }
 
 // PlatformError is an image that there is not for a machine's architecture.
@@ -184,7 +184,7 @@ func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descr
 		}
 	}
 	if chosen.Platform == nil {
-		return chosen, nil, fault.As(fault.Configuration, missing)
+		return chosen, nil, errclass.With(errclass.Configuration, missing)
 	}
 	return chosen, travelling, nil
 }
@@ -207,10 +207,10 @@ func (r *registries) checkPlatform(ctx context.Context, image name.Reference, ma
 	}
 	var config v1.ConfigFile
 	if err := json.Unmarshal(text.Bytes(), &config); err != nil {
-		return fault.As(fault.Permanent, fmt.Errorf("reading the configuration of %s: %w", image, err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("reading the configuration of %s: %w", image, err))
 	}
 	if config.OS != "linux" || config.Architecture != arch {
-		return fault.As(fault.Configuration, &PlatformError{Image: imageName(image), Arch: arch, Has: []string{config.Platform().String()}})
+		return errclass.With(errclass.Configuration, &PlatformError{Image: imageName(image), Arch: arch, Has: []string{config.Platform().String()}})
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // source is one item of importImages, or of the parameter images of a workflow.
@@ -62,7 +62,7 @@ func parse(text string) (source, error) {
 		s.path = text
 	}
 	if err != nil {
-		return s, fault.As(fault.Configuration, fmt.Errorf("reading the source of images %q: %w", text, err))
+		return s, errclass.With(errclass.Configuration, fmt.Errorf("reading the source of images %q: %w", text, err))
 	}
 	return s, nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -111,21 +111,21 @@ func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]sp
 	}
 	_ = group.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return nil, fault.As(gravest(errs), err)
+		return nil, errclass.With(gravest(errs), err)
 	}
 	return resolved, nil
 }
 
 // gravest is the class of several errors together: what the user has to mend shows first, and only if all may pass by
 // themselves, the whole may.
-func gravest(errs []error) fault.Class {
-	classes := []fault.Class{fault.Cancelled, fault.Configuration, fault.Permanent}
+func gravest(errs []error) errclass.Class {
+	classes := []errclass.Class{errclass.Cancelled, errclass.Configuration, errclass.Permanent}
 	for _, class := range classes {
-		if slices.ContainsFunc(errs, func(err error) bool { return err != nil && fault.ClassOf(err) == class }) {
+		if slices.ContainsFunc(errs, func(err error) bool { return err != nil && errclass.ClassOf(err) == class }) {
 			return class
 		}
 	}
-	return fault.Transient
+	return errclass.Transient
 }
 
 func (s *Supply) resolve(ctx context.Context, item, arch string) (spec.ImageSource, error) {
@@ -153,7 +153,7 @@ func (s *Supply) resolve(ctx context.Context, item, arch string) (spec.ImageSour
 // file finds an archive on a web server.
 func (s *Supply) file(ctx context.Context, parsed source) (found, error) {
 	if address, err := url.Parse(parsed.address); err != nil || address.Scheme != "https" && parsed.sha256 == "" && !slices.Contains(s.settings.PlainHTTP, address.Host) {
-		return found{}, fault.As(fault.Configuration, errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the host in registries.plainHTTP of argosy.yaml"))
+		return found{}, errclass.With(errclass.Configuration, errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the host in registries.plainHTTP of argosy.yaml"))
 	}
 	version, err := s.files.Stat(ctx, parsed.address)
 	if err != nil {
@@ -201,7 +201,7 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 func (s *Supply) Has(ctx context.Context, image string) (bool, error) {
 	reference, err := name.ParseReference(image)
 	if err != nil {
-		return false, fault.As(fault.Configuration, fmt.Errorf("asking for image %q: %w", image, err))
+		return false, errclass.With(errclass.Configuration, fmt.Errorf("asking for image %q: %w", image, err))
 	}
 	registries, err := s.pulls(ctx)
 	if err != nil {
@@ -242,7 +242,7 @@ func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	one, known := s.byKey[key]
 	s.mu.Unlock()
 	if !known {
-		return nil, fault.As(fault.Transient, fmt.Errorf("opening archive %q: it is not what this plugin found when it looked", key))
+		return nil, errclass.With(errclass.Transient, fmt.Errorf("opening archive %q: it is not what this plugin found when it looked", key))
 	}
 	content, err := one.open(ctx)
 	if err != nil {
@@ -275,7 +275,7 @@ func (r *registries) layout(ctx context.Context, image name.Reference, top *remo
 	if top.MediaType.IsIndex() {
 		add = r.platform
 	} else if !top.MediaType.IsImage() {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("it is of the type %s, which is no image that containerd runs", top.MediaType))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("it is of the type %s, which is no image that containerd runs", top.MediaType))
 	}
 	if err := add(ctx, archive, image, top.Manifest, arch); err != nil {
 		return nil, err

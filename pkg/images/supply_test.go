@@ -27,7 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -236,7 +236,7 @@ func TestALoginIsShownWhereItBelongs(t *testing.T) {
 	item := "oci://" + h.host + "/app:v1"
 	_, err := h.supply().Resolve(t.Context(), []string{item}, "amd64")
 	assert.ErrorContains(t, err, "registries.secret")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	with := func(host string, login spec.RegistryLogin) *Supply {
 		return NewSupply(Settings{PlainHTTP: []string{h.host}, Logins: func(context.Context) (map[string]spec.RegistryLogin, error) {
@@ -273,7 +273,7 @@ func TestNothingIsAskedWithoutTLSUnlessTheUserSaysSo(t *testing.T) {
 	_, err := NewSupply(Settings{}).Resolve(t.Context(), []string{"oci://" + h.host + "/app:v1", "http://" + h.host + "/app.tar"}, "amd64")
 	assert.ErrorContains(t, err, "registries.plainHTTP")
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	assert.Equal(t, h.count("/"), 0)
 }
 
@@ -287,14 +287,14 @@ func TestARegistryThatIsBusyMayBeAskedAgain(t *testing.T) {
 	content, err := supply.Open(t.Context(), sources[0].Sent.Key)
 	assert.NilError(t, err)
 	_, err = io.Copy(io.Discard, content)
-	assert.Assert(t, fault.IsTransient(err), "%v", err)
+	assert.Assert(t, errclass.IsTransient(err), "%v", err)
 	assert.NilError(t, content.Close())
 	sentArchive(t, supply, sources[0])
 
 	_, err = supply.Resolve(t.Context(), []string{"oci://" + h.host + "/none:v1"}, "amd64")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	_, err = supply.Open(t.Context(), "another plugin's")
-	assert.Assert(t, fault.IsTransient(err))
+	assert.Assert(t, errclass.IsTransient(err))
 }
 
 func TestAnArchiveOnAWebServerIsToldApartByWhatTheServerSaysOfIt(t *testing.T) {
@@ -338,7 +338,7 @@ func TestAnArchiveOnAWebServerIsToldApartByWhatTheServerSaysOfIt(t *testing.T) {
 	for _, part := range []string{"/none.tar", "/nor.tar", "relative"} {
 		assert.ErrorContains(t, err, part)
 	}
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	_, err = NewSupply(Settings{}).Resolve(t.Context(), []string{item}, "amd64")
 	assert.ErrorContains(t, err, "certificate")
 }
@@ -359,7 +359,7 @@ func TestItemsAreReadOrRefusedWithTheReason(t *testing.T) {
 			assert.NilError(t, err, text)
 		default:
 			assert.ErrorContains(t, err, want)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		}
 	}
 }
@@ -409,5 +409,5 @@ func TestARegistryThatHasNoSuchImageIsToldFromOneThatCannotBeAsked(t *testing.T)
 	h.login = "user:pass"
 	_, err := supply.Has(t.Context(), h.host+"/team-a/app:v1")
 	assert.ErrorContains(t, err, "registries.secret of argosy.yaml")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }

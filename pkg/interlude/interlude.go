@@ -20,7 +20,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Least is how long an interlude must last so that every client-go client met it: its pause between two tries of a watch
@@ -55,7 +55,7 @@ func Serve(ctx context.Context, address, certFile, keyFile string) error {
 	go func() { failed <- server.ListenAndServeTLS(certFile, keyFile) }()
 	select {
 	case err := <-failed:
-		return fault.As(fault.Permanent, fmt.Errorf("answering the cluster's clients at %q: %w", address, err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("answering the cluster's clients at %q: %w", address, err))
 	case <-ctx.Done():
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)

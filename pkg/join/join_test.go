@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/feed"
@@ -265,7 +265,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: spec.Status{State: spec.Failed, Phase: "containerd", Error: &spec.Error{
-		Class: fault.Permanent, Phase: "containerd", Message: "containerd did not start", Tail: []string{"bind: address already in use"}, Hint: "journalctl -u containerd",
+		Class: errclass.Permanent, Phase: "containerd", Message: "containerd did not start", Tail: []string{"bind: address already in use"}, Hint: "journalctl -u containerd",
 	}}}
 	c := conductor(t, machine, client)
 
@@ -273,7 +273,7 @@ func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 	for _, part := range []string{"m1", "192.0.2.1", "phase containerd", "address already in use", "journalctl -u containerd"} {
 		assert.ErrorContains(t, err, part)
 	}
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.Equal(t, len(machine.started), 1)
 	assert.Equal(t, len(tokens(t, client)), 0)
 }
@@ -281,7 +281,7 @@ func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{plan: spec.Status{State: spec.Failed, Phase: "preflight", Error: &spec.Error{
-		Class: fault.Permanent, Phase: "preflight", Message: "2 problems", Problems: []string{"disk is full", "clock is off"},
+		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems", Problems: []string{"disk is full", "clock is off"},
 	}}}
 	c := conductor(t, machine, client)
 
@@ -295,7 +295,7 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
-		inspectErrors: []error{fault.As(fault.Transient, errors.New("no route to host"))},
+		inspectErrors: []error{errclass.With(errclass.Transient, errors.New("no route to host"))},
 		plan:          spec.Status{Total: 9, Phases: phases(spec.Held)},
 	}
 	c := conductor(t, machine, client)
@@ -306,11 +306,11 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 }
 
 func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
-	machine := &fakeMachine{inspectErrors: []error{fault.As(fault.Configuration, errors.New("host key changed"))}}
+	machine := &fakeMachine{inspectErrors: []error{errclass.With(errclass.Configuration, errors.New("host key changed"))}}
 	c := conductor(t, machine, fake.NewClientset())
 	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.ErrorContains(t, err, "host key changed")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 // A cancellation stops the machine; a detachment leaves it and its token alone:
@@ -369,7 +369,7 @@ func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
-		watchErrors: []error{fault.As(fault.Transient, errors.New("the connection was lost"))},
+		watchErrors: []error{errclass.With(errclass.Transient, errors.New("the connection was lost"))},
 	}
 	c := conductor(t, machine, client)
 	held := -1

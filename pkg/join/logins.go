@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -39,7 +39,7 @@ func (c *Conductor) logins(machine config.Machine) (map[string]spec.RegistryLogi
 			err = checkLogin(login)
 		}
 		if err != nil {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("reading the login at registry %q of privateNodes.joinNode.containerd.registry.auth: %w", name, err))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the login at registry %q of privateNodes.joinNode.containerd.registry.auth: %w", name, err))
 		}
 		logins[host] = login
 	}
@@ -59,7 +59,7 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 		} `json:"auths"`
 	}
 	if err := json.Unmarshal(content, &file); err != nil || file.Auths == nil {
-		return nil, fault.As(fault.Configuration, errors.New(`it is not of the form {"auths": {"registry.example.com": {"auth": …}}}`))
+		return nil, errclass.With(errclass.Configuration, errors.New(`it is not of the form {"auths": {"registry.example.com": {"auth": …}}}`))
 	}
 	keys := slices.SortedFunc(maps.Keys(file.Auths), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(loginPath(b)), len(loginPath(a))), strings.Compare(a, b))
@@ -76,7 +76,7 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 			err = checkLogin(login)
 		}
 		if err != nil {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("the login at registry %q: %w", key, err))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("the login at registry %q: %w", key, err))
 		}
 		logins[host] = login
 	}

@@ -10,7 +10,7 @@ import (
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -43,7 +43,7 @@ func TestLoginsThatCannotBeUsedAreRefusedWithoutTheirContent(t *testing.T) {
 	} {
 		_, err := ReadLogins([]byte(content))
 		assert.ErrorContains(t, err, says)
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		assert.Assert(t, !strings.Contains(err.Error(), "s3cret"), err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -43,7 +43,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, kind spec.
 	}
 	operation, ok := question.Operations[facts.Arch]
 	if !ok || facts.Plan == nil {
-		return sight{}, fault.As(fault.Configuration, fmt.Errorf("machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version))
+		return sight{}, errclass.With(errclass.Configuration, fmt.Errorf("machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version))
 	}
 	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL}, nil
 }
@@ -120,7 +120,7 @@ func (b *bundleCache) get(ctx context.Context, c *Conductor) (map[string]spec.Bu
 	var first error
 	for _, arch := range architectures {
 		bundle, err := c.Repository.Locate(ctx, c.Version, arch)
-		if fault.IsTransient(err) {
+		if errclass.IsTransient(err) {
 			return nil, fmt.Errorf("looking for the bundle of %s for %s: %w", c.Version, arch, err)
 		}
 		if err != nil {

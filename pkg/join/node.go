@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // fieldManager marks what Argosy set on a node.
@@ -28,12 +28,12 @@ func waitReady(ctx context.Context, client kubernetes.Interface, name, version s
 			if reason = notReady(node, version); reason == "" {
 				return node, nil
 			}
-		} else if !apierrors.IsNotFound(err) && ctx.Err() == nil && !fault.IsTransient(classify(err)) {
+		} else if !apierrors.IsNotFound(err) && ctx.Err() == nil && !errclass.IsTransient(classify(err)) {
 			return nil, fmt.Errorf("reading node %q: %w", name, classify(err))
 		}
 		report("waiting: " + reason)
 		if !nextChange(ctx, client, name) {
-			return nil, fault.As(fault.Permanent, fmt.Errorf("waiting for node %q to be Ready at %s: %s: %w", name, version, reason, context.Cause(ctx)))
+			return nil, errclass.With(errclass.Permanent, fmt.Errorf("waiting for node %q to be Ready at %s: %s: %w", name, version, reason, context.Cause(ctx)))
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -26,7 +26,7 @@ func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, windo
 func (c *Conductor) reconcileOnce(window *conduct.Window) try {
 	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
 		if !seen.running() && !seen.onlyDiffers(c.Target) {
-			return outcome, fault.As(fault.Configuration, fmt.Errorf("the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first", c.Cluster.Name))
+			return outcome, errclass.With(errclass.Configuration, fmt.Errorf("the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first", c.Cluster.Name))
 		}
 		leave, err := c.enter(ctx, seen, window, report)
 		if err != nil {
@@ -53,7 +53,7 @@ func (c *Conductor) proveSame(ctx context.Context, machine config.Machine, repor
 		return err
 	}
 	if left := conduct.WantedPhases(seen.facts.Plan); len(left) > 0 {
-		return fault.As(fault.Permanent, fmt.Errorf("phases %s were carried out, and there still differs %s: something on the machine changes it back",
+		return errclass.With(errclass.Permanent, fmt.Errorf("phases %s were carried out, and there still differs %s: something on the machine changes it back",
 			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(seen.facts.Plan)), ", ")))
 	}
 	return nil

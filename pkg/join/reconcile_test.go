@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/conduct"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -61,7 +61,7 @@ func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
 	_, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.ErrorContains(t, err, "there still differs /etc/containerd/config.toml")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
 func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
@@ -74,7 +74,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 			c := conductor(t, machine, fake.NewClientset())
 			_, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 			assert.ErrorContains(t, err, "submit workflow join first")
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, len(machine.started), 0)
 		})
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/ssh"
 )
 
@@ -153,12 +153,12 @@ func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
 		machine := firstWord(result.Stdout)
-		return fault.As(fault.Configuration, fmt.Errorf("its architecture is %q, and Argosy knows amd64 and arm64", machine))
+		return errclass.With(errclass.Configuration, fmt.Errorf("its architecture is %q, and Argosy knows amd64 and arm64", machine))
 	case exitNoExec:
-		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node: no program can run in %q, whose file "+
+		return errclass.With(errclass.Configuration, fmt.Errorf("running argosy-node: no program can run in %q, whose file "+
 			"system is mounted noexec; set binariesPath to another folder, or mount it with exec", m.binariesPath))
 	case exitCannotRun:
-		return fault.As(fault.Configuration, fmt.Errorf("running argosy-node in %q: either another process still "+
+		return errclass.With(errclass.Configuration, fmt.Errorf("running argosy-node in %q: either another process still "+
 			"writes to it, or NOEXEC in sudoers forbids sudo's command to run programs: %w", m.binariesPath, err))
 	}
 	var failed *ssh.ExitError

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sethvargo/go-retry"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/ssh"
 )
@@ -52,7 +52,7 @@ func (f *feeding) mayPass(err error) bool {
 	case errors.As(err, &failed):
 		return failed.Signal != ""
 	default:
-		return fault.IsTransient(err)
+		return errclass.IsTransient(err)
 	}
 }
 

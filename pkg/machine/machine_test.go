@@ -17,7 +17,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/machine"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/secret"
@@ -172,7 +172,7 @@ func TestAnArchitectureThatIsNotCarriedIsNamed(t *testing.T) {
 	l := newLab(t, sshtest.Options{Path: withMachine(t, "riscv64")}, fakeAgent{})
 	_, err := l.Inspect(t.Context(), spec.Question{})
 	assert.ErrorContains(t, err, `"riscv64"`)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	l = newLab(t, sshtest.Options{Path: withMachine(t, "arm64")}, fakeAgent{missing: "arm64"})
 	_, err = l.Inspect(t.Context(), spec.Question{})
@@ -199,7 +199,7 @@ func TestWhatArgosyNodeCannotDoIsItsOwnWords(t *testing.T) {
 	l.touch(t, "refuse")
 	_, err := l.Start(t.Context(), spec.Operation{ID: "op1"})
 	assert.ErrorContains(t, err, "argosy-node: no room")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
 func TestWatchShowsEachStatusUntilTheLast(t *testing.T) {
@@ -233,17 +233,17 @@ func TestAWatchEndsWithItsCaller(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	ctx, cancel := context.WithCancel(t.Context())
 	last, err := l.Watch(ctx, "op1", func(spec.Status) { cancel() })
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, last.State, spec.Running)
 }
 
 func TestAMachineThatWasNeverReachedIsNotWatched(t *testing.T) {
-	refused := fault.As(fault.Configuration, &ssh.AuthError{Host: "m1", User: "root"})
+	refused := errclass.With(errclass.Configuration, &ssh.AuthError{Host: "m1", User: "root"})
 	calls := 0
 	m := machine.New("m1", func(context.Context) (machine.Connection, error) { calls++; return nil, refused }, fakeAgent{}, "")
 	_, err := m.Watch(t.Context(), "op1", nil)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration, err)
 	assert.Equal(t, calls, 1)
 }
 
@@ -257,7 +257,7 @@ func TestALoginRefusedWhileTheMachineBootsIsTriedAgain(t *testing.T) {
 	connect := func(ctx context.Context) (machine.Connection, error) {
 		if logins := server.Logins(); logins == 1 && refusals < 2 {
 			refusals++
-			return nil, fault.As(fault.Configuration, &ssh.AuthError{Host: "m1", User: "ops"})
+			return nil, errclass.With(errclass.Configuration, &ssh.AuthError{Host: "m1", User: "ops"})
 		}
 		return overSSH(l.pool.Get(ctx, ssh.Config{Name: "m1", Address: server.Address, Port: server.Port,
 			Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
@@ -310,7 +310,7 @@ func TestABundleThatCannotBeNamedIsRefusedBeforeTheMachineIsReached(t *testing.T
 	} {
 		err := m.PushBundle(t.Context(), bundle, ssh.FromBytes(nil), nil)
 		assert.ErrorContains(t, err, name)
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/machine"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/ssh"
@@ -72,7 +72,7 @@ func TestAMachineThatFloodsIsNamedAndAskedNoMore(t *testing.T) {
 			err = c.does(l)
 			assert.ErrorContains(t, err, c.says)
 			assert.ErrorContains(t, err, `machine "m1"`)
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			l.ended(t)
 			assert.Equal(t, len(l.server.Execs()), 1, "it was asked again")
 			// The two sides of the connection hold up to 2 MiB each that are not read.
@@ -120,7 +120,7 @@ func TestALoginShellThatRunsNothingIsNotWatchedAgain(t *testing.T) {
 	var refused *ssh.ShellError
 	assert.Assert(t, errors.As(err, &refused), "%v", err)
 	assert.Equal(t, refused.Words, words)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	assert.Equal(t, len(l.server.Execs()), 1)
 }
 
@@ -185,7 +185,7 @@ func TestSudoersThatForbidProgramsAreNamed(t *testing.T) {
 	_, err := machine.New("m1", connect, fakeAgent{}, "").Inspect(t.Context(), spec.Question{})
 	assert.ErrorContains(t, err, "NOEXEC in sudoers")
 	assert.ErrorContains(t, err, "/bin/sh: Permission denied")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestAFileSystemWithoutProgramsIsNamed(t *testing.T) {
@@ -197,5 +197,5 @@ func TestAFileSystemWithoutProgramsIsNamed(t *testing.T) {
 	t.Cleanup(func() { assert.Check(t, syscall.Unmount(l.binaries, 0)) })
 	_, err := l.Inspect(t.Context(), spec.Question{})
 	assert.ErrorContains(t, err, "is mounted noexec; set binariesPath")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }

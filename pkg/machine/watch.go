@@ -10,7 +10,7 @@ import (
 
 	"github.com/sethvargo/go-retry"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/ssh"
 )
@@ -40,11 +40,11 @@ func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) 
 			return w.last, nil
 		case ctx.Err() != nil:
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, w.ended(ctx))
-		case w.seen > before && fault.IsTransient(err):
+		case w.seen > before && errclass.IsTransient(err):
 			pause(ctx, firstWait) // it answered since: the time begins anew
 		case errors.As(err, new(*ssh.ExitError)):
 			// The machine no longer knows the operation, as after it was installed anew: starting over can help.
-			return w.last, fault.As(fault.Transient, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err))
+			return w.last, errclass.With(errclass.Transient, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err))
 		default:
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err)
 		}
@@ -70,14 +70,14 @@ func (w *watch) backoff() retry.Backoff {
 
 // ended is the error of a watch whose context ended; go-retry would keep only the context's part of it.
 func (w *watch) ended(ctx context.Context) error {
-	class := fault.Cancelled
+	class := errclass.Cancelled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		class = fault.Transient
+		class = errclass.Transient
 	}
 	if w.failure == nil {
-		return fault.As(class, context.Cause(ctx))
+		return errclass.With(class, context.Cause(ctx))
 	}
-	return fault.As(class, fmt.Errorf("%w (last: %w)", context.Cause(ctx), w.failure))
+	return errclass.With(class, fmt.Errorf("%w (last: %w)", context.Cause(ctx), w.failure))
 }
 
 // attempt watches over one connection. It asks for another attempt by a retryable error.
@@ -91,7 +91,7 @@ func (w *watch) attempt(ctx context.Context) error {
 	if ctx.Err() != nil || !w.mayPass(err) {
 		return err
 	}
-	err = fault.As(fault.Transient, err)
+	err = errclass.With(errclass.Transient, err)
 	if w.seen > before {
 		return err // ends this round, and with it the time that was used up; Watch begins another
 	}
@@ -112,7 +112,7 @@ func (w *watch) mayPass(err error) bool {
 	case errors.As(err, &failed):
 		return failed.Signal != ""
 	default:
-		return fault.IsTransient(err)
+		return errclass.IsTransient(err)
 	}
 }
 
@@ -130,7 +130,7 @@ func (w *watch) once(ctx context.Context) error {
 	case err != nil:
 		return err
 	default:
-		return fault.As(fault.Transient, errUnfinished)
+		return errclass.With(errclass.Transient, errUnfinished)
 	}
 }
 

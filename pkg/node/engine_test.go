@@ -15,7 +15,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -176,13 +176,13 @@ func TestASecondRunChangesNothing(t *testing.T) {
 func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {
 	m := newToy(t, "one", "two", "three")
 	m.engine.Host.Runner = fakeRunner("running")
-	m.broken["two"] = fault.As(fault.Transient, fmt.Errorf("starting it: %w", &host.CommandError{
+	m.broken["two"] = errclass.With(errclass.Transient, fmt.Errorf("starting it: %w", &host.CommandError{
 		Command: host.Command{Argv: []string{"systemctl", "start", "it's"}}, Output: []byte("first\n\nlast words\n"), Err: errors.New("exit status 1"),
 	}))
 	status := m.run(m.operation("op"), nil)
 	assert.Equal(t, status.State, spec.Failed)
 	assert.Equal(t, outcomes(status), "one applied, two failed")
-	assert.Equal(t, status.Error.Class, fault.Transient)
+	assert.Equal(t, status.Error.Class, errclass.Transient)
 	assert.Equal(t, status.Error.Phase, "two")
 	assert.Equal(t, status.Error.Command, `systemctl start 'it'\''s'`)
 	assert.DeepEqual(t, status.Error.Tail, []string{"first", "last words"})
@@ -193,7 +193,7 @@ func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {
 
 func TestACheckThatFailsEndsTheOperationWithItsProblems(t *testing.T) {
 	m := newToy(t, "preflight", "two")
-	m.impossible["preflight"] = Problems(fault.Permanent, "the machine cannot become a node", []string{"No disk.", "No memory."})
+	m.impossible["preflight"] = Problems(errclass.Permanent, "the machine cannot become a node", []string{"No disk.", "No memory."})
 	status := m.run(m.operation("op"), nil)
 	assert.Equal(t, status.State, spec.Failed)
 	assert.DeepEqual(t, status.Error.Problems, []string{"No disk.", "No memory."})
@@ -206,7 +206,7 @@ func TestAnOperationStopsBetweenPhases(t *testing.T) {
 	m.during["one"] = func(ctx context.Context, _ *Context) error { cancel(ErrCancelled); return ctx.Err() }
 	status := m.run(m.operation("op"), stop)
 	assert.Equal(t, status.State, spec.Cancelled)
-	assert.Equal(t, status.Error.Class, fault.Cancelled)
+	assert.Equal(t, status.Error.Class, errclass.Cancelled)
 	assert.Equal(t, outcomes(status), "one applied", "what was under way is finished first")
 }
 
@@ -229,11 +229,11 @@ func TestAnOperationThatAShutdownEndsIsTransient(t *testing.T) {
 	for name, test := range map[string]struct {
 		told   bool
 		system string
-		class  fault.Class
+		class  errclass.Class
 	}{
-		"we were told to end":           {told: true, system: "running", class: fault.Transient},
-		"the machine is about to go":    {system: "stopping", class: fault.Transient},
-		"nothing of that, a real error": {system: "running", class: fault.Permanent},
+		"we were told to end":           {told: true, system: "running", class: errclass.Transient},
+		"the machine is about to go":    {system: "stopping", class: errclass.Transient},
+		"nothing of that, a real error": {system: "running", class: errclass.Permanent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newToy(t, "one")
@@ -267,7 +267,7 @@ func TestTheDeadlineEndsTheOperation(t *testing.T) {
 	status := m.run(op, nil)
 	assert.Equal(t, status.State, spec.Failed)
 	assert.Equal(t, status.Error.Phase, "one")
-	assert.Equal(t, status.Error.Class, fault.Transient)
+	assert.Equal(t, status.Error.Class, errclass.Transient)
 	assert.ErrorContains(t, errors.New(status.Error.Message), "the operation ran into its deadline of 10ms")
 }
 
@@ -310,7 +310,7 @@ func TestTwoOperationsDoNotRunAtOnce(t *testing.T) {
 		status, err := m.engine.Run(context.Background(), "other", nil, &bytes.Buffer{})
 		assert.NilError(t, err)
 		assert.Equal(t, status.State, spec.Failed)
-		assert.Equal(t, status.Error.Class, fault.Transient)
+		assert.Equal(t, status.Error.Class, errclass.Transient)
 		assert.Equal(t, status.Message, "machine m1 is busy with operation op (join, phase 1/1 one)")
 		assert.Equal(t, m.engine.Store.Working(), "op")
 		return nil
@@ -362,7 +362,7 @@ func TestAnIDThatIsNoFileNameIsRefused(t *testing.T) {
 		op := m.operation(id)
 		_, err := m.engine.Start(context.Background(), op)
 		assert.ErrorContains(t, err, "reading the operation's id", "%q", id)
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 }
 

@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // ErrCancelled ends an operation that somebody asked to stop.
-var ErrCancelled = fault.As(fault.Cancelled, errors.New("the operation was cancelled"))
+var ErrCancelled = errclass.With(errclass.Cancelled, errors.New("the operation was cancelled"))
 
 // ErrStopped ends an operation whose process was told to end, as at a shutdown. The next start continues it.
-var ErrStopped = fault.As(fault.Transient, errors.New("the operation was stopped, as when the machine shuts down"))
+var ErrStopped = errclass.With(errclass.Transient, errors.New("the operation was stopped, as when the machine shuts down"))
 
 // errDeadline ends an operation that took too long. A slow download may be done the next time.
-var errDeadline = fault.As(fault.Transient, errors.New("the operation ran into its deadline"))
+var errDeadline = errclass.With(errclass.Transient, errors.New("the operation ran into its deadline"))
 
 // tailLines is how much of a failed command's output reaches the user.
 const tailLines = 20
@@ -41,7 +41,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // explain turns a phase's error into what the status carries.
 func explain(phase string, err error) *spec.Error {
-	e := &spec.Error{Class: fault.ClassOf(err), Phase: phase, Message: err.Error()}
+	e := &spec.Error{Class: errclass.ClassOf(err), Phase: phase, Message: err.Error()}
 	var command *host.CommandError
 	if errors.As(err, &command) {
 		e.Command = command.Command.String()
@@ -73,9 +73,9 @@ func ended(ctx context.Context, err error) error {
 }
 
 // Problems makes one error of several findings, nil when there are none.
-func Problems(class fault.Class, summary string, problems []string) error {
+func Problems(class errclass.Class, summary string, problems []string) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return &Failure{Err: fault.As(class, fmt.Errorf("%s: %s", summary, strings.Join(problems, " "))), Problems: problems}
+	return &Failure{Err: errclass.With(class, fmt.Errorf("%s: %s", summary, strings.Join(problems, " "))), Problems: problems}
 }

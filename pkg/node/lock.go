@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -163,7 +163,7 @@ func (s *Store) lockStart(ctx context.Context) (*lock, error) {
 		select {
 		case <-ctx.Done():
 			_ = file.Close()
-			return nil, fault.As(fault.Transient, fmt.Errorf("waiting for another start on this machine: %w", ctx.Err()))
+			return nil, errclass.With(errclass.Transient, fmt.Errorf("waiting for another start on this machine: %w", ctx.Err()))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -110,7 +110,7 @@ func busy(op *spec.Operation, other string, status *spec.Status) *spec.Status {
 	answer := newStatus(op, 0)
 	answer.State = spec.Failed
 	answer.Message = fmt.Sprintf("machine %s is busy with operation %s", op.Machine, with)
-	answer.Error = &spec.Error{Class: fault.Transient, Message: answer.Message, Hint: "it is tried again when that operation has ended"}
+	answer.Error = &spec.Error{Class: errclass.Transient, Message: answer.Message, Hint: "it is tried again when that operation has ended"}
 	answer.Finished = answer.Updated
 	return &answer
 }
@@ -123,7 +123,7 @@ func missingSecrets(op *spec.Operation, status *spec.Status) *spec.Error {
 	for _, phase := range status.Phases {
 		if phase.Name == "kubeadm" && phase.Outcome == spec.Wanted {
 			return &spec.Error{
-				Class: fault.Configuration, Phase: phase.Name,
+				Class: errclass.Configuration, Phase: phase.Name,
 				Message: "the machine is not joined yet, and the operation carries no bootstrap token",
 			}
 		}

@@ -10,7 +10,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -27,7 +27,7 @@ func TestStartFollowsItsTable(t *testing.T) {
 		noToken    bool
 
 		state   spec.State
-		class   fault.Class
+		class   errclass.Class
 		message string
 		started bool
 		// recorded is the state that is stored afterwards.
@@ -36,13 +36,13 @@ func TestStartFollowsItsTable(t *testing.T) {
 		"it runs already":                     {works: "op", before: spec.Running, state: spec.Running, message: "earlier", recorded: spec.Running},
 		"it runs already, all holds":          {works: "op", before: spec.Running, holds: true, state: spec.Running, message: "earlier", recorded: spec.Running},
 		"its unit was just started":           {before: spec.Running, alive: true, state: spec.Running, message: "earlier", recorded: spec.Running},
-		"another one runs":                    {works: "other", state: spec.Failed, class: fault.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
-		"another one runs, all holds":         {works: "other", holds: true, state: spec.Failed, class: fault.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
-		"the machine cannot":                  {impossible: true, state: spec.Failed, class: fault.Permanent, message: "no disk", recorded: spec.Failed},
+		"another one runs":                    {works: "other", state: spec.Failed, class: errclass.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
+		"another one runs, all holds":         {works: "other", holds: true, state: spec.Failed, class: errclass.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
+		"the machine cannot":                  {impossible: true, state: spec.Failed, class: errclass.Permanent, message: "no disk", recorded: spec.Failed},
 		"nothing to do":                       {holds: true, state: spec.Succeeded, message: "everything was so already", recorded: spec.Succeeded},
 		"nothing to do, no token":             {holds: true, noToken: true, state: spec.Succeeded, message: "everything was so already", recorded: spec.Succeeded},
 		"something to do":                     {state: spec.Running, message: "starting", started: true, recorded: spec.Running},
-		"something to do, no token":           {noToken: true, state: spec.Failed, class: fault.Configuration, message: "the machine is not joined yet, and the operation carries no bootstrap token"},
+		"something to do, no token":           {noToken: true, state: spec.Failed, class: errclass.Configuration, message: "the machine is not joined yet, and the operation carries no bootstrap token"},
 		"it failed before":                    {before: spec.Failed, state: spec.Running, message: "starting", started: true, recorded: spec.Running},
 		"it was cancelled before":             {before: spec.Cancelled, state: spec.Running, message: "starting", started: true, recorded: spec.Running},
 		"it succeeded, but something drifted": {before: spec.Succeeded, state: spec.Running, message: "starting", started: true, recorded: spec.Running},
@@ -110,11 +110,11 @@ func TestStartFollowsItsTable(t *testing.T) {
 
 func TestAUnitThatDoesNotStartIsTransientAndLeavesNoSecret(t *testing.T) {
 	m := newToy(t, "one")
-	m.units.err = fault.As(fault.Transient, errors.New("no bus"))
+	m.units.err = errclass.With(errclass.Transient, errors.New("no bus"))
 	status, err := m.engine.Start(context.Background(), m.operation("op"))
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Failed)
-	assert.Equal(t, status.Error.Class, fault.Transient)
+	assert.Equal(t, status.Error.Class, errclass.Transient)
 	m.noSecretLeft()
 }
 
@@ -216,7 +216,7 @@ func TestWatchingTellsOfAUnitThatDied(t *testing.T) {
 	err = m.engine.Watch(context.Background(), "op", func(status *spec.Status) error { last = status; return nil })
 	assert.NilError(t, err)
 	assert.Equal(t, last.State, spec.Failed)
-	assert.Equal(t, last.Error.Class, fault.Transient)
+	assert.Equal(t, last.Error.Class, errclass.Transient)
 	assert.Equal(t, last.Error.Message, "the operation's unit ended without a result")
 	assert.DeepEqual(t, last.Error.Tail, []string{"first", "last words"})
 	m.noSecretLeft()

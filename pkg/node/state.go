@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 )
 
@@ -13,7 +13,7 @@ import (
 // half of it, as after a loss of power with files that were written without a sync. Its meaning is unknown, not
 // empty: a caller writes the file anew only where the machine itself proves what it held, and else says so and
 // stops.
-var ErrUnreadable = fault.As(fault.Permanent, errors.New("its content is damaged, as after a loss of power"))
+var ErrUnreadable = errclass.With(errclass.Permanent, errors.New("its content is damaged, as after a loss of power"))
 
 // ReadState reads a file of Argosy's own state, which is JSON. A missing one gives fs.ErrNotExist, and a damaged one
 // ErrUnreadable.

@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"slices"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -33,7 +33,7 @@ var idForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // CheckID says whether an operation's id may become a folder's and a unit's name.
 func CheckID(id string) error {
 	if !idForm.MatchString(id) {
-		return fault.As(fault.Configuration, fmt.Errorf("reading the operation's id %q: it must be 1 to 63 lower case letters, digits and dashes", id))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading the operation's id %q: it must be 1 to 63 lower case letters, digits and dashes", id))
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 )
 
@@ -59,7 +59,7 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 			refused++
 		}
 		if refused > 1 || !s.pause(ctx, id, state) {
-			return fault.As(fault.Transient, fmt.Errorf("starting unit %q: %w", unitName(id), err))
+			return errclass.With(errclass.Transient, fmt.Errorf("starting unit %q: %w", unitName(id), err))
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 )
 
@@ -64,7 +64,7 @@ func TestAUnitThatCannotStartIsTransient(t *testing.T) {
 	systemd := &fakeSystemd{states: []string{"inactive"}, starts: func(int) error { return errors.New("no bus") }}
 	err := (&Systemd{Runner: systemd, Self: "/argosy-node"}).Start(context.Background(), "op", 0)
 	assert.ErrorContains(t, err, "no bus")
-	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 }
 
 func TestAUnitIsAliveWhileItRuns(t *testing.T) {

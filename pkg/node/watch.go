@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -79,7 +79,7 @@ func (e *Engine) recordDeath(ctx context.Context, id string) error {
 	status.State, status.Finished = spec.Failed, time.Now().UTC()
 	status.Message = "the operation's unit ended without a result"
 	status.Error = &spec.Error{
-		Class: fault.Transient, Phase: status.Phase, Message: status.Message,
+		Class: errclass.Transient, Phase: status.Phase, Message: status.Message,
 		Tail: e.logTail(id), Command: "journalctl -u " + unitName(id), Hint: "starting it again continues where it stopped",
 	}
 	if err := e.Store.ForgetSecrets(id); err != nil {

@@ -15,7 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -58,7 +58,7 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 		return fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
 	}
 	if problem := c.alive(machine, node); problem != "" {
-		return fault.As(fault.Permanent, fmt.Errorf("%s", problem))
+		return errclass.With(errclass.Permanent, fmt.Errorf("%s", problem))
 	}
 	report(fmt.Sprintf("[1/%d %s] keeping new pods away from node %s", deadPhases, phaseCordon, node.Name))
 	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name, operation); err != nil {

@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/drain/draintest"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/remove"
@@ -291,7 +291,7 @@ func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
 			_, said, err := run(t, conductor(t, machine, c), drained())
 			assert.ErrorContains(t, err, `removing machine "m1" (192.0.2.1): draining node n1: after 3s 1 of 1 pods are left: default/web-0 of StatefulSet web (Cannot evict pod`)
 			assert.Equal(t, strings.Contains(err.Error(), "node n1 takes pods again"), !test.cordoned)
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Equal(t, c.node(t).Spec.Unschedulable, test.cordoned)
 			assert.Equal(t, machine.started, 0)
 			assert.Assert(t, strings.Contains(said, "[2/13 drain] 1 of 1 pods left, waiting for default/web-0 (Cannot evict pod"), said)
@@ -337,9 +337,9 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 //	it failed on its way                stays cordoned: it is half a node
 func TestANodeOfAMachineThatBeganStaysCordoned(t *testing.T) {
 	failed := planOf(spec.Applied)
-	failed.State, failed.Error = spec.Failed, &spec.Error{Class: fault.Permanent, Phase: "prove", Message: "link cni0 is left"}
+	failed.State, failed.Error = spec.Failed, &spec.Error{Class: errclass.Permanent, Phase: "prove", Message: "link cni0 is left"}
 	lost := joined()
-	lost.startError = fault.As(fault.Transient, errors.New("connection reset"))
+	lost.startError = errclass.With(errclass.Transient, errors.New("connection reset"))
 	half := joined()
 	half.result = failed
 	for name, machine := range map[string]*fakeMachine{"lost": lost, "half": half} {
@@ -466,7 +466,7 @@ node: n1 in the cluster`)
 
 func TestAMachineThatDoesNotAnswerIsRefusedWithTheWayOut(t *testing.T) {
 	machine := joined()
-	machine.inspectErr = fault.As(fault.Transient, errors.New("no route to host"))
+	machine.inspectErr = errclass.With(errclass.Transient, errors.New("no route to host"))
 	c := newCluster(node(corev1.ConditionUnknown))
 	entry := plan(t, conductor(t, machine, c), drained())
 	assert.Equal(t, entry.Action, remove.ActionRefuse)

@@ -6,7 +6,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -62,7 +62,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, options Op
 		return seen, err // names the machine, its address and what was tried
 	}
 	if seen.facts.Plan == nil {
-		return seen, fault.As(fault.Configuration, fmt.Errorf("machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch))
+		return seen, errclass.With(errclass.Configuration, fmt.Errorf("machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch))
 	}
 	return seen, nil
 }

@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -78,7 +78,7 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes m
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	seen, err := c.look(ctx, machine, options)
 	if err != nil {
-		entry.Reasons, entry.Unreached = []string{err.Error()}, fault.IsTransient(err)
+		entry.Reasons, entry.Unreached = []string{err.Error()}, errclass.IsTransient(err)
 		return entry
 	}
 	node := nodes[seen.nodeName()]

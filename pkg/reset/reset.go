@@ -13,7 +13,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -97,7 +97,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 		return err
 	}
 	if seen.facts.Plan.Error != nil && !seen.running() {
-		return fault.As(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan})
+		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan})
 	}
 	seen.remember(outcome)
 	leave, err := enter(ctx, seen, window, report)
@@ -109,7 +109,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 		return err
 	}
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
 	defer cancel()
 	if seen.running() || conduct.Wants(seen.facts.Plan) {
 		outcome.Begun = true

@@ -16,7 +16,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/reset"
@@ -166,12 +166,12 @@ func TestARefusedMachineKeepsItsNode(t *testing.T) {
 	client := fake.NewClientset(node("n1", "192.0.2.1"))
 	machine := joined()
 	machine.plan = spec.Status{State: spec.Failed, Phase: "preflight", Error: &spec.Error{
-		Class: fault.Permanent, Phase: "preflight", Message: "2 problems", Problems: []string{"another cluster", "another kubelet"},
+		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems", Problems: []string{"another cluster", "another kubelet"},
 	}}
 	_, _, err := run(t, conductor(t, machine, client), reset.Options{})
 	assert.ErrorContains(t, err, "another cluster")
 	assert.ErrorContains(t, err, "another kubelet")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.Assert(t, len(machine.started) == 0 && nodes(t, client) == 1)
 }
 
@@ -250,7 +250,7 @@ func TestAFailedResetNamesWhatIsLeftAndKeepsTheNode(t *testing.T) {
 	client := fake.NewClientset(node("n1", "192.0.2.1"))
 	machine := joined()
 	machine.result = spec.Status{State: spec.Failed, Phase: "prove", Error: &spec.Error{
-		Class: fault.Permanent, Phase: "prove", Message: "the machine is not clean", Problems: []string{"link cni0"}, Hint: "a reboot ends what holds on",
+		Class: errclass.Permanent, Phase: "prove", Message: "the machine is not clean", Problems: []string{"link cni0"}, Hint: "a reboot ends what holds on",
 	}}
 	_, _, err := run(t, conductor(t, machine, client), reset.Options{})
 	for _, part := range []string{"m1", "phase prove", "link cni0", "a reboot"} {
@@ -261,7 +261,7 @@ func TestAFailedResetNamesWhatIsLeftAndKeepsTheNode(t *testing.T) {
 
 func TestAnUnreachableMachineIsTriedAgain(t *testing.T) {
 	machine := joined()
-	machine.inspectErrors = []error{fault.As(fault.Transient, errors.New("no route to host"))}
+	machine.inspectErrors = []error{errclass.With(errclass.Transient, errors.New("no route to host"))}
 	_, said, err := run(t, conductor(t, machine, fake.NewClientset()), reset.Options{})
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)

@@ -11,7 +11,7 @@ import (
 
 	xssh "golang.org/x/crypto/ssh"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // maxSessions is how many commands run at once on one connection; further ones wait. OpenSSH refuses more than ten
@@ -70,7 +70,7 @@ type hopeful struct {
 func prepare(config Config) (hopeful, error) {
 	trust, err := newTrust(config)
 	if err != nil {
-		return hopeful{}, fault.As(fault.Configuration, err)
+		return hopeful{}, errclass.With(errclass.Configuration, err)
 	}
 	methods, err := config.Auth.methods()
 	if err != nil {
@@ -142,7 +142,7 @@ func handshakeError(ctx, limited context.Context, config Config, ready hopeful, 
 	var negotiation *xssh.AlgorithmNegotiationError
 	switch {
 	case errors.As(ready.trust.refusal, &hostKey):
-		return fault.As(fault.Configuration, hostKey)
+		return errclass.With(errclass.Configuration, hostKey)
 	case ready.trust.refusal != nil:
 		return ready.trust.refusal // recording a key: its class is the recorder's
 	case errors.As(err, &negotiation):
@@ -151,7 +151,7 @@ func handshakeError(ctx, limited context.Context, config Config, ready hopeful, 
 		return dialError(ctx, limited, config, err)
 	}
 	if refused := ready.login.refusal(err); refused != nil {
-		return fault.As(fault.Configuration, refused)
+		return errclass.With(errclass.Configuration, refused)
 	}
 	return dialError(ctx, limited, config, fmt.Errorf("logging in as %q: %w", config.User, err))
 }

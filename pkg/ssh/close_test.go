@@ -7,7 +7,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
 )
@@ -26,5 +26,5 @@ func TestACommandOfAConnectionThatWasClosedMeanwhileIsNotWaitedFor(t *testing.T)
 	// A context that never ends: without an end of its own, the wait would last for ever.
 	_, err = client.await(context.Background(), running, nil, copyFrom(nil))
 	assert.ErrorIs(t, err, errLost)
-	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 }

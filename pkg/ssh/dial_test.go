@@ -16,7 +16,7 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
@@ -68,14 +68,14 @@ func works(t testing.TB, client *ssh.Client) {
 }
 
 // refuses dials and returns the error, which must be of the class.
-func refuses(t testing.TB, config ssh.Config, class fault.Class) error {
+func refuses(t testing.TB, config ssh.Config, class errclass.Class) error {
 	t.Helper()
 	client, err := ssh.Dial(t.Context(), config)
 	if err == nil {
 		_ = client.Close()
 	}
 	assert.Assert(t, err != nil)
-	assert.Equal(t, fault.ClassOf(err), class, err.Error())
+	assert.Equal(t, errclass.ClassOf(err), class, err.Error())
 	return err
 }
 
@@ -95,9 +95,9 @@ func TestAnEncryptedKeyLogsInWithItsPassphrase(t *testing.T) {
 	works(t, dial(t, config))
 
 	config.Auth.Passphrase = secret.New("wrong")
-	assert.ErrorContains(t, refuses(t, config, fault.Configuration), "the passphrase is wrong")
+	assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "the passphrase is wrong")
 	config.Auth.Passphrase = secret.Value{}
-	assert.ErrorContains(t, refuses(t, config, fault.Configuration), "no passphrase was given")
+	assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "no passphrase was given")
 }
 
 func TestAKeyThatIsNotAuthorizedIsRefused(t *testing.T) {
@@ -105,7 +105,7 @@ func TestAKeyThatIsNotAuthorizedIsRefused(t *testing.T) {
 	config.Auth.PrivateKey = secret.New(sshtest.NewKey(t).PEM(t, ""))
 
 	var refused *ssh.AuthError
-	err := refuses(t, config, fault.Configuration)
+	err := refuses(t, config, errclass.Configuration)
 	assert.Assert(t, errors.As(err, &refused))
 	assert.DeepEqual(t, refused.Tried, []string{"publickey"})
 	assert.ErrorContains(t, err, fmt.Sprintf("login as %q on m1", config.User))
@@ -116,7 +116,7 @@ func TestAServerThatWasAskedTooOftenRefusesTheLogin(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{Config: "MaxAuthTries 1\n"})
 	config.Auth.PrivateKey = secret.New(key.PEM(t, ""))
 	config.Auth.Certificate = secret.New(sshtest.CertificateLine(authority.Certify(t, key, sshtest.Certificate{Kind: xssh.UserCert})))
-	err := refuses(t, config, fault.Configuration)
+	err := refuses(t, config, errclass.Configuration)
 	assert.Assert(t, errors.As(err, new(*ssh.AuthError)), err.Error())
 	assert.ErrorContains(t, err, "Too many authentication failures")
 }
@@ -127,7 +127,7 @@ func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
 	ready := make(chan struct{})
 	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { <-ready; server.Cut() }})
 	close(ready)
-	err := refuses(t, withKey(t, server.Port, key, server.HostKey), fault.Transient)
+	err := refuses(t, withKey(t, server.Port, key, server.HostKey), errclass.Transient)
 	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
 
 	slow := make(chan struct{})
@@ -135,25 +135,25 @@ func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
 	defer close(slow)
 	config := withKey(t, stuck.Port, key, stuck.HostKey)
 	config.ConnectTimeout = 200 * time.Millisecond
-	err = refuses(t, config, fault.Transient)
+	err = refuses(t, config, errclass.Transient)
 	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
 	assert.ErrorContains(t, err, "no answer within 200ms")
 }
 
 func TestWhatIsNoKeyIsRefusedBeforeAnythingIsDialled(t *testing.T) {
 	nowhere := ssh.Config{Address: "127.0.0.1", Port: 1, Auth: ssh.Auth{PrivateKey: secret.New("not a key")}}
-	assert.ErrorContains(t, refuses(t, nowhere, fault.Configuration), "reading the SSH private key")
+	assert.ErrorContains(t, refuses(t, nowhere, errclass.Configuration), "reading the SSH private key")
 	nowhere.Auth = ssh.Auth{}
-	assert.ErrorContains(t, refuses(t, nowhere, fault.Configuration), "neither was given")
+	assert.ErrorContains(t, refuses(t, nowhere, errclass.Configuration), "neither was given")
 	nowhere.Auth = ssh.Auth{Certificate: secret.New("x")}
-	assert.ErrorContains(t, refuses(t, nowhere, fault.Configuration), "its private key")
+	assert.ErrorContains(t, refuses(t, nowhere, errclass.Configuration), "its private key")
 }
 
 func TestACertificateLogsIn(t *testing.T) {
 	authority, key := sshtest.NewKey(t), sshtest.NewKey(t)
 	server, config := openSSH(t, sshtest.OpenSSHOptions{UserCA: &authority})
 	config.Auth.PrivateKey = secret.New(key.PEM(t, ""))
-	refuses(t, config, fault.Configuration)
+	refuses(t, config, errclass.Configuration)
 
 	certify := func(c sshtest.Certificate) secret.Value {
 		return secret.New(sshtest.CertificateLine(authority.Certify(t, key, c)))
@@ -162,11 +162,11 @@ func TestACertificateLogsIn(t *testing.T) {
 	works(t, dial(t, config))
 
 	config.Auth.Certificate = certify(sshtest.Certificate{Kind: xssh.UserCert, Principals: []string{"somebody-else"}})
-	refuses(t, config, fault.Configuration)
+	refuses(t, config, errclass.Configuration)
 	config.Auth.Certificate = certify(sshtest.Certificate{Kind: xssh.UserCert, Until: time.Now().Add(-time.Minute)})
-	assert.ErrorContains(t, refuses(t, config, fault.Configuration), "it expired at")
+	assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "it expired at")
 	config.Auth.Certificate = certify(sshtest.Certificate{Kind: xssh.HostCert})
-	assert.ErrorContains(t, refuses(t, config, fault.Configuration), "not a user certificate")
+	assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "not a user certificate")
 }
 
 func TestAPasswordLogsIn(t *testing.T) {
@@ -178,7 +178,7 @@ func TestAPasswordLogsIn(t *testing.T) {
 			works(t, dial(t, config))
 
 			config.Auth = ssh.Auth{Password: secret.New("hunter3")}
-			err := refuses(t, config, fault.Configuration)
+			err := refuses(t, config, errclass.Configuration)
 			assert.ErrorContains(t, err, "it refused "+name)
 			assert.Assert(t, !strings.Contains(err.Error(), "hunter"), err.Error())
 			assert.Equal(t, server.Attempts(), 1)
@@ -201,7 +201,7 @@ func TestAChangedHostKeyIsRefusedWithBothFingerprints(t *testing.T) {
 			config.HostKeys = policy
 
 			var refused *ssh.HostKeyError
-			err := refuses(t, config, fault.Configuration)
+			err := refuses(t, config, errclass.Configuration)
 			assert.Assert(t, errors.As(err, &refused), err.Error())
 			assert.Equal(t, refused.Source, source)
 			assert.ErrorContains(t, err, server.HostKey.Fingerprint())
@@ -218,7 +218,7 @@ func TestAHostKeyOfAnotherTypeThanPinnedIsRefusedWithBothFingerprints(t *testing
 	pinned := sshtest.KeyOf(t, private)
 	config.HostKeys = ssh.HostKeys{Pinned: []string{pinned.Line()}}
 
-	refused := refuses(t, config, fault.Configuration)
+	refused := refuses(t, config, errclass.Configuration)
 	assert.ErrorContains(t, refused, server.HostKey.Fingerprint())
 	assert.ErrorContains(t, refused, pinned.Fingerprint())
 }
@@ -242,7 +242,7 @@ func TestAServerWithSeveralKeysOffersThePinnedOne(t *testing.T) {
 func TestAnUnknownHostKeyIsRefusedAndSaysWhatToDo(t *testing.T) {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{})
 	config.HostKeys = ssh.HostKeys{}
-	err := refuses(t, config, fault.Configuration)
+	err := refuses(t, config, errclass.Configuration)
 	assert.ErrorContains(t, err, "ssh-ed25519 "+server.HostKey.Fingerprint())
 	assert.ErrorContains(t, err, "hostKeys")
 }
@@ -262,10 +262,10 @@ func TestTrustOnFirstUseRecordsTheKeyAndThenInsistsOnIt(t *testing.T) {
 	assert.Equal(t, len(recorded), 1)
 
 	config.HostKeys.Recorded = nil
-	config.HostKeys.Record = func(context.Context, string) error { return fault.As(fault.Transient, errors.New("no room")) }
-	assert.ErrorContains(t, refuses(t, config, fault.Transient), "no room")
+	config.HostKeys.Record = func(context.Context, string) error { return errclass.With(errclass.Transient, errors.New("no room")) }
+	assert.ErrorContains(t, refuses(t, config, errclass.Transient), "no room")
 	config.HostKeys.Record = nil
-	refuses(t, config, fault.Configuration)
+	refuses(t, config, errclass.Configuration)
 }
 
 func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T) {
@@ -292,13 +292,13 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 				if c.refusal == "" {
 					works(t, dial(t, config))
 				} else {
-					assert.ErrorContains(t, refuses(t, config, fault.Configuration), c.refusal)
+					assert.ErrorContains(t, refuses(t, config, errclass.Configuration), c.refusal)
 				}
 			}
 			config.HostKeys = ssh.HostKeys{CAs: []string{sshtest.NewKey(t).Line()}}
-			assert.ErrorContains(t, refuses(t, config, fault.Configuration), "is unknown")
+			assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "is unknown")
 			config.HostKeys = ssh.HostKeys{CAs: []string{authority.Line()}, KnownHosts: []byte("@revoked * " + host.Line())}
-			assert.ErrorContains(t, refuses(t, config, fault.Configuration), "revokes")
+			assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "revokes")
 		})
 	}
 }
@@ -316,7 +316,7 @@ func TestARealServersHostCertificateCounts(t *testing.T) {
 func TestARevokedKeyIsRefusedEvenWhenPinned(t *testing.T) {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{})
 	config.HostKeys.KnownHosts = []byte("# comment\n\n@revoked * " + server.HostKey.Line() + "\n")
-	assert.ErrorContains(t, refuses(t, config, fault.Configuration), "revokes it")
+	assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "revokes it")
 }
 
 func TestEachBastionOfAChainHasItsOwnKeys(t *testing.T) {
@@ -331,7 +331,7 @@ func TestEachBastionOfAChainHasItsOwnKeys(t *testing.T) {
 	stranger := second
 	stranger.HostKeys = first.HostKeys
 	machine.Bastions = []ssh.Config{first, stranger}
-	err := refuses(t, machine, fault.Configuration)
+	err := refuses(t, machine, errclass.Configuration)
 	assert.ErrorContains(t, err, "host key of b2")
 	assert.ErrorContains(t, err, "reaching m1")
 }
@@ -340,7 +340,7 @@ func TestABastionThatForbidsForwardingIsNamed(t *testing.T) {
 	_, bastion := openSSH(t, sshtest.OpenSSHOptions{Config: "AllowTcpForwarding no\n"})
 	_, machine := openSSH(t, sshtest.OpenSSHOptions{})
 	machine.Bastions = []ssh.Config{bastion}
-	assert.ErrorContains(t, refuses(t, machine, fault.Configuration), "AllowTcpForwarding")
+	assert.ErrorContains(t, refuses(t, machine, errclass.Configuration), "AllowTcpForwarding")
 }
 
 func TestWhatMayPassIsTransient(t *testing.T) {
@@ -353,19 +353,19 @@ func TestWhatMayPassIsTransient(t *testing.T) {
 	_, bastion := openSSH(t, sshtest.OpenSSHOptions{})
 
 	config := withKey(t, closed.Addr().(*net.TCPAddr).Port, sshtest.NewKey(t), sshtest.NewKey(t))
-	assert.ErrorContains(t, refuses(t, config, fault.Transient), "connection refused")
+	assert.ErrorContains(t, refuses(t, config, errclass.Transient), "connection refused")
 	config.Bastions = []ssh.Config{bastion}
-	refuses(t, config, fault.Transient)
+	refuses(t, config, errclass.Transient)
 
 	config = withKey(t, silent.Addr().(*net.TCPAddr).Port, sshtest.NewKey(t), sshtest.NewKey(t))
 	config.ConnectTimeout = 50 * time.Millisecond
-	assert.ErrorContains(t, refuses(t, config, fault.Transient), "no answer within 50ms")
+	assert.ErrorContains(t, refuses(t, config, errclass.Transient), "no answer within 50ms")
 
 	config.ConnectTimeout = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err = ssh.Dial(ctx, config)
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 }
 
 func TestMachinesAreDialledSideBySide(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 )
 
@@ -45,7 +45,7 @@ func (c *Client) runElevated(ctx context.Context, argv []string, stdout *Output,
 		return c.result(shown, status, err, stdout, stderr)
 	}
 	if err := c.sudo.refuses(time.Now()); err != nil {
-		return Result{}, fault.As(fault.Configuration, err)
+		return Result{}, errclass.With(errclass.Configuration, err)
 	}
 	talk := newDialogue(c.config.SudoPassword, stderr)
 	shown, err := Quote(append([]string{"sudo"}, argv...))
@@ -72,7 +72,7 @@ func (c *Client) sudoRefused(talk *dialogue, status exit) error {
 	case prompts > 1:
 		err := fmt.Errorf("wrong sudo password for user %q on %s", user, host)
 		c.sudo.record(err, time.Now())
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	case status.code == 127:
 		return configuration("becoming root on %s: user %q needs sudo, which is not installed there", host, user)
 	case said == "":

@@ -10,7 +10,7 @@ import (
 
 	xssh "golang.org/x/crypto/ssh"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // HostKeyError says that a machine's host key was not accepted. Its class is configuration: nothing was sent to the
@@ -128,7 +128,7 @@ func (c *Client) shellRefused(status exit, stdout, stderr string) error {
 		}
 		words = append(words, lines[max(0, len(lines)-shellWords):]...)
 	}
-	return fault.As(fault.Configuration, &ShellError{Host: c.Host(), User: c.config.User, ExitCode: status.code,
+	return errclass.With(errclass.Configuration, &ShellError{Host: c.Host(), User: c.config.User, ExitCode: status.code,
 		Words: strings.Join(words, " / ")})
 }
 
@@ -146,20 +146,20 @@ func lost(err error) bool {
 }
 
 func configuration(format string, args ...any) error {
-	return fault.As(fault.Configuration, fmt.Errorf(format, args...))
+	return errclass.With(errclass.Configuration, fmt.Errorf(format, args...))
 }
 
 func transient(format string, args ...any) error {
-	return fault.As(fault.Transient, fmt.Errorf(format, args...))
+	return errclass.With(errclass.Transient, fmt.Errorf(format, args...))
 }
 
 // interrupted is the error of work that ended because ctx did.
 func interrupted(ctx context.Context, doing string) error {
 	err := fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fault.As(fault.Transient, err)
+		return errclass.With(errclass.Transient, err)
 	}
-	return fault.As(fault.Cancelled, err)
+	return errclass.With(errclass.Cancelled, err)
 }
 
 // reachError classifies why a hop could not be reached. A name that does not exist and a bastion that forbids forwarding
@@ -170,10 +170,10 @@ func reachError(host string, err error) error {
 	var channel *xssh.OpenChannelError
 	switch {
 	case errors.As(err, &name) && name.IsNotFound:
-		return fault.As(fault.Configuration, wrapped)
+		return errclass.With(errclass.Configuration, wrapped)
 	case errors.As(err, &channel) && channel.Reason == xssh.Prohibited:
 		return configuration("reaching %s: the bastion does not allow forwarding (AllowTcpForwarding, PermitOpen): %w", host, err)
 	default:
-		return fault.As(fault.Transient, wrapped)
+		return errclass.With(errclass.Transient, wrapped)
 	}
 }

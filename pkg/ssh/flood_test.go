@@ -10,7 +10,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
 )
@@ -84,7 +84,7 @@ func TestAMachineThatPrintsWithoutEndIsCutOff(t *testing.T) {
 			result, err := client.Run(t.Context(), ssh.Command{Argv: c.argv, Stdout: c.live})
 			assert.ErrorIs(t, err, c.err)
 			assert.ErrorContains(t, err, "m1 (127.0.0.1:")
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Assert(t, int64(len(result.Stdout)+len(result.Stderr)) <= c.limit)
 			closed(t, server)
 			assert.Assert(t, server.Printed() <= c.limit+window, "%d bytes were taken", server.Printed())

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // How much of a command's output is read and kept. An answer is kept whole. Of standard error, and of output that is
@@ -32,7 +32,7 @@ var ErrFlood = errors.New("the machine prints more than is read of it")
 
 // Flood returns an ErrFlood that names the limit, in bytes, and where it was exceeded: "in one line".
 func Flood(where string, limit int64) error {
-	return fault.As(fault.Permanent, fmt.Errorf("%w: more than %d bytes %s", ErrFlood, limit, where))
+	return errclass.With(errclass.Permanent, fmt.Errorf("%w: more than %d bytes %s", ErrFlood, limit, where))
 }
 
 // Output keeps one stream of a command's output, within bounds, and passes it on as it comes. It is safe for concurrent

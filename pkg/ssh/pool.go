@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Pool keeps one connection for each machine and each bastion, and dials again when one was lost. Machines are dialled
@@ -69,7 +69,7 @@ func (p *Pool) lookup(config Config) (*Client, *flight, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, nil, fault.As(fault.Cancelled, fmt.Errorf("reaching %s: %w", config.host(), errPoolClosed))
+		return nil, nil, errclass.With(errclass.Cancelled, fmt.Errorf("reaching %s: %w", config.host(), errPoolClosed))
 	}
 	id := config.identity()
 	known := p.entries[id]
@@ -84,7 +84,7 @@ func (p *Pool) lookup(config Config) (*Client, *flight, error) {
 		return nil, known.flight, nil
 	}
 	if err := known.penalty.refuses(p.now()); err != nil {
-		return nil, nil, fault.As(fault.Configuration, err)
+		return nil, nil, errclass.With(errclass.Configuration, err)
 	}
 	known.flight = &flight{done: make(chan struct{})}
 	lost := known.client

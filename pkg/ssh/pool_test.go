@@ -9,7 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
@@ -44,7 +44,7 @@ func TestALostConnectionIsDialledAgain(t *testing.T) {
 	client, err := pool.Get(t.Context(), config)
 	assert.NilError(t, err)
 	_, err = client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo; sleep 60"}, Stdout: onWrite(server.Cut)})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 
 	client, err = pool.Get(t.Context(), config)
 	assert.NilError(t, err)
@@ -80,7 +80,7 @@ func TestMachinesBehindABastionShareItsConnection(t *testing.T) {
 	client, err := pool.Get(t.Context(), machines[0])
 	assert.NilError(t, err)
 	_, err = client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo; sleep 60"}, Stdout: onWrite(bastion.Cut)})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 	for _, machine := range machines {
 		waitUntilLost(t, pool, machine)
 	}
@@ -103,7 +103,7 @@ func TestARefusedLoginIsNotRepeatedSoon(t *testing.T) {
 	pool := newPool(t)
 	for range 5 {
 		_, err := pool.Get(t.Context(), config)
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration, err)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration, err)
 		assert.Assert(t, errors.As(err, new(*ssh.AuthError)))
 	}
 	assert.Equal(t, server.Attempts(), 1)
@@ -147,7 +147,7 @@ func TestACallerWhoLeavesDoesNotFailTheOthers(t *testing.T) {
 	network.Dialled(t)
 	go func() { _, err := pool.Get(t.Context(), config); stayed <- err }()
 	cancel()
-	assert.Equal(t, fault.ClassOf(<-left), fault.Cancelled)
+	assert.Equal(t, errclass.ClassOf(<-left), errclass.Cancelled)
 	network.Silence(false)
 	assert.NilError(t, <-stayed)
 	client, err := pool.Get(t.Context(), config)
@@ -164,5 +164,5 @@ func TestAClosedPoolDialsNoMore(t *testing.T) {
 	assert.NilError(t, pool.Close())
 	assert.Assert(t, !client.Alive())
 	_, err = pool.Get(t.Context(), config)
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 }

@@ -13,7 +13,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
@@ -36,7 +36,7 @@ func TestACommandThatFailsCanBePastedAndShowsItsLastLines(t *testing.T) {
 	assert.Equal(t, failed.Command, "/bin/sh -c '"+script+"'")
 	assert.DeepEqual(t, failed.Tail, []string{"line 1", "line 2", "line 3"})
 	assert.Equal(t, string(result.Stdout), "out\n")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
 func TestInputReachesACommandAndOutputIsSeenAsItComes(t *testing.T) {
@@ -66,7 +66,7 @@ func TestACancelledCommandEnds(t *testing.T) {
 	mark := dir + "/ended"
 	script := `trap 'echo yes >"$1"; exit 0' TERM; echo ready; while :; do sleep 0.05; done`
 	_, err := client.Run(ctx, ssh.Command{Argv: []string{"/bin/sh", "-c", script, "sh", mark}, Stdout: onWrite(cancel)})
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 	assert.ErrorIs(t, err, context.Canceled)
 	_, err = os.Stat(mark)
 	assert.NilError(t, err)
@@ -78,7 +78,7 @@ func TestACancelledCommandOfRootIsCutOff(t *testing.T) {
 	client := dial(t, config)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := client.Run(ctx, ssh.Command{Argv: []string{"/bin/sh", "-c", "echo ready; exec cat"}, Stdin: neverEnding(t), Stdout: onWrite(cancel)})
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 	works(t, client)
 }
 
@@ -100,10 +100,10 @@ func TestALostConnectionIsTransient(t *testing.T) {
 	config.Port = network.Port
 	client := dial(t, config)
 	_, err := client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo ready; sleep 60"}, Stdout: onWrite(network.Cut)})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 	assert.Assert(t, !client.Alive())
 	_, err = client.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 }
 
 func TestAConnectionThatFallsSilentIsGivenUp(t *testing.T) {
@@ -112,7 +112,7 @@ func TestAConnectionThatFallsSilentIsGivenUp(t *testing.T) {
 	config.Port, config.KeepAlive = network.Port, 50*time.Millisecond
 	silence := onWrite(func() { network.Silence(true) })
 	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo ready; sleep 60"}, Stdout: silence})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 }
 
 func TestAQuietCommandOutlivesTheKeepalive(t *testing.T) {
@@ -126,7 +126,7 @@ func TestAServerThatAnswersNoProbeIsGivenUp(t *testing.T) {
 	_, config := simulated(t, sshtest.Options{Mute: true})
 	config.KeepAlive = 20 * time.Millisecond
 	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"sleep", "60"}})
-	assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 }
 
 func TestMoreCommandsThanSessionsWaitForEachOther(t *testing.T) {
@@ -169,9 +169,9 @@ func TestAServerThatRefusesASessionIsToldHowToAllowIt(t *testing.T) {
 	<-ready
 	_, err := client.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
 	assert.ErrorContains(t, err, "sshd refused one beside 1 others; if it goes on, raise MaxSessions")
-	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 	cancel()
-	assert.Equal(t, fault.ClassOf(<-ended), fault.Cancelled)
+	assert.Equal(t, errclass.ClassOf(<-ended), errclass.Cancelled)
 }
 
 // accounts of a machine that differ in what sudo makes of them.
@@ -234,7 +234,7 @@ func TestRootIsReachedThroughRealSudo(t *testing.T) {
 			mark := t.TempDir() + "/touched"
 			_, err := client.Elevated().Run(t.Context(), ssh.Command{Argv: []string{"touch", mark}, Stdin: strings.NewReader("input")})
 			assert.ErrorContains(t, err, c.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			_, err = os.Stat(mark)
 			assert.Assert(t, os.IsNotExist(err), "the command ran")
 			works(t, client)
@@ -249,7 +249,7 @@ func TestAWrongSudoPasswordIsNotTriedAgainAtOnce(t *testing.T) {
 	for range 3 {
 		_, err := client.Elevated().Run(t.Context(), ssh.Command{Argv: []string{"true"}})
 		assert.ErrorContains(t, err, "wrong sudo password")
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 	assert.Equal(t, len(server.Execs()), 1)
 }
@@ -274,7 +274,7 @@ func TestAMachineWithoutSudoIsNamed(t *testing.T) {
 	config.User = "ops"
 	_, err := dial(t, config).Elevated().Run(t.Context(), ssh.Command{Argv: []string{"true"}})
 	assert.ErrorContains(t, err, `user "ops" needs sudo, which is not installed`)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestWhatSudoSaysBeforehandIsNotTheCommandsError(t *testing.T) {

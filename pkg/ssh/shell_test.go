@@ -11,7 +11,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
@@ -147,7 +147,7 @@ func TestALoginShellThatRunsNothingIsQuoted(t *testing.T) {
 				_, err := runner.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
 				assert.ErrorContains(t, err, c.words)
 				assert.ErrorContains(t, err, "set ssh.user")
-				assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+				assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			}
 		})
 	}
@@ -159,7 +159,7 @@ func TestALoginShellThatIsKilledIsTransient(t *testing.T) {
 	_, config := simulated(t, sshtest.Options{Shell: shell})
 	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"true"}})
 	assert.ErrorContains(t, err, "was ended by signal TERM")
-	assert.Equal(t, fault.ClassOf(err), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 }
 
 func TestACommandThatASignalEndsIsReportedSo(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/ssh/sshtest"
@@ -138,7 +138,7 @@ func TestAnUploadThatWasCutIsResumed(t *testing.T) {
 			upload := uploadOf(data, digest, filepath.Join(t.TempDir(), path))
 			network.CutAfter(10 << 20)
 			_, err := client.Upload(t.Context(), upload)
-			assert.Equal(t, fault.ClassOf(err), fault.Transient, err)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 			_, err = os.Stat(upload.Path)
 			assert.Assert(t, os.IsNotExist(err), "half a file has the final name")
 
@@ -178,7 +178,7 @@ func TestContentWithTheWrongDigestIsNeverPutInPlace(t *testing.T) {
 	upload := uploadOf(data, wrong, filepath.Join(t.TempDir(), "file"))
 	_, err := dial(t, config).Upload(t.Context(), upload)
 	assert.ErrorContains(t, err, "instead of "+wrong)
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	left, err := os.ReadDir(filepath.Dir(upload.Path))
 	assert.NilError(t, err)
 	assert.Equal(t, len(left), 0)
@@ -232,7 +232,7 @@ func (brokenSource) Close() error { return nil }
 
 func TestASourceThatBreaksIsBlamed(t *testing.T) {
 	data, digest := content(2 << 20)
-	torn := fault.As(fault.Transient, errors.New("the repository hung up"))
+	torn := errclass.With(errclass.Transient, errors.New("the repository hung up"))
 	for _, name := range []string{"file", "stream file"} {
 		for _, c := range []struct {
 			err  error
@@ -248,7 +248,7 @@ func TestASourceThatBreaksIsBlamed(t *testing.T) {
 				_, err := dial(t, config).Upload(t.Context(), upload)
 				assert.ErrorContains(t, err, c.says)
 				if c.err != nil {
-					assert.Equal(t, fault.ClassOf(err), fault.Transient)
+					assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 				}
 			})
 		}
@@ -278,7 +278,7 @@ func TestACancelledUploadEnds(t *testing.T) {
 			upload := uploadOf(data, digest, filepath.Join(t.TempDir(), name))
 			upload.Progress = func(int64, int64) { cancel() }
 			_, err := client.Upload(ctx, upload)
-			assert.Equal(t, fault.ClassOf(err), fault.Cancelled, err)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 			works(t, client)
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // storePatience is how long a store may take to answer for the first time. kine makes its tables first, and etcd's members
@@ -93,7 +93,7 @@ func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(s
 func addFolder(w *Writer, prefix, path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), "..") {
@@ -101,7 +101,7 @@ func addFolder(w *Writer, prefix, path string) error {
 		}
 		content, err := os.ReadFile(filepath.Join(path, entry.Name()))
 		if err != nil {
-			return fault.As(fault.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
+			return errclass.With(errclass.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
 		}
 		if err := w.Add(prefix+entry.Name(), content); err != nil {
 			return err
@@ -114,7 +114,7 @@ func addFolder(w *Writer, prefix, path string) error {
 func (a *Archive) Result() (Result, error) {
 	info, err := os.Stat(a.path)
 	if err != nil {
-		return Result{}, fault.As(fault.Permanent, fmt.Errorf("reading the size of archive %q: %w", a.name(), err))
+		return Result{}, errclass.With(errclass.Permanent, fmt.Errorf("reading the size of archive %q: %w", a.name(), err))
 	}
 	result := Result{Archive: a.name(), Bytes: info.Size(), Manifest: a.Manifest}
 	result.Parts = nil

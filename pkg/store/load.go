@@ -14,7 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // writers is how many keys are written at once. etcd puts what waits into one disk write; kine with SQLite writes one by
@@ -83,7 +83,7 @@ func (c content) checkEmpty(archive *Archive) error {
 	if len(differing) > 0 {
 		text += fmt.Sprintf(" (other values have %s)", strings.Join(differing[:min(len(differing), mostNames)], ", "))
 	}
-	return fault.As(fault.Configuration, errors.New(text+"; an archive is loaded into an empty store only: empty this one, or name another"))
+	return errclass.With(errclass.Configuration, errors.New(text+"; an archive is loaded into an empty store only: empty this one, or name another"))
 }
 
 // write creates the keys that are missing.
@@ -123,7 +123,7 @@ func create(ctx context.Context, client Client, p pair) error {
 	backoff := retry.WithMaxDuration(patience, retry.WithCappedDuration(5*time.Second, retry.WithJitterPercent(20, retry.NewExponential(firstPause))))
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
 		err := createOnce(ctx, client, p)
-		if fault.IsTransient(err) {
+		if errclass.IsTransient(err) {
 			return retry.RetryableError(err)
 		}
 		return err
@@ -150,7 +150,7 @@ func createOnce(ctx context.Context, client Client, p pair) error {
 		return err
 	}
 	if len(held.Kvs) != 1 || !bytes.Equal(held.Kvs[0].Value, p.value) {
-		return fault.As(fault.Permanent, errors.New("somebody else writes to the store at the same time"))
+		return errclass.With(errclass.Permanent, errors.New("somebody else writes to the store at the same time"))
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func prove(ctx context.Context, client Client, archive *Archive) error {
 		return err
 	}
 	if foreign > 0 || len(held) != archive.Manifest.Keys {
-		return fault.As(fault.Permanent, fmt.Errorf("comparing the store with archive %q after loading it: it has %d keys of %d, and %d that differ; nobody else may write to it meanwhile",
+		return errclass.With(errclass.Permanent, fmt.Errorf("comparing the store with archive %q after loading it: it has %d keys of %d, and %d that differ; nobody else may write to it meanwhile",
 			archive.name(), len(held)-foreign, archive.Manifest.Keys, foreign))
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Bounds of what an archive may hold in one file and keep in memory. Keys' files are 4 MiB and one value more, and etcd's
@@ -76,9 +76,9 @@ func (a *Archive) damaged(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &unreadable):
-		return fault.As(fault.Permanent, fmt.Errorf("reading archive %q: %w", filepath.Base(a.path), err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("reading archive %q: %w", filepath.Base(a.path), err))
 	}
-	return fault.As(fault.Permanent, &DamagedError{Archive: filepath.Base(a.path), Why: err.Error()})
+	return errclass.With(errclass.Permanent, &DamagedError{Archive: filepath.Base(a.path), Why: err.Error()})
 }
 
 // check compares what was found with the manifest.

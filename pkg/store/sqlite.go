@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Margin is how far a restored store's revisions begin behind the archive's. Clients remember revisions from after the
@@ -24,7 +24,7 @@ func PrepareSQLite(path string, revision int64) error {
 		return nil
 	}
 	if err := prepare(path, revision); err != nil {
-		return fault.As(fault.Permanent, fmt.Errorf("making an empty database: %w", err))
+		return errclass.With(errclass.Permanent, fmt.Errorf("making an empty database: %w", err))
 	}
 	return nil
 }

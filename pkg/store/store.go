@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Client reads keys and runs transactions; *clientv3.Client is one.
@@ -56,7 +56,7 @@ func (a Access) Connect() (*clientv3.Client, error) {
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: dialTimeout,
 	})
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("making a client for the store %q: %w", a.Endpoints, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a client for the store %q: %w", a.Endpoints, err))
 	}
 	return client, nil
 }
@@ -67,15 +67,15 @@ func (a Access) tls() (*tls.Config, error) {
 	}
 	authority, err := os.ReadFile(a.CACert)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the store's authority: %w", err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the store's authority: %w", err))
 	}
 	pair, err := tls.LoadX509KeyPair(a.Cert, a.Key)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the certificate to show to the store: %w", err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the certificate to show to the store: %w", err))
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(authority) {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading the store's authority: file %q has no certificate", a.CACert))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the store's authority: file %q has no certificate", a.CACert))
 	}
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
@@ -94,7 +94,7 @@ func (a Access) Ready(ctx context.Context, client Client, patience time.Duration
 		if why := a.reach(ctx); why != nil {
 			err = why
 		}
-		return retry.RetryableError(fault.As(fault.Transient, fmt.Errorf("waiting for the store to answer: %w", err)))
+		return retry.RetryableError(errclass.With(errclass.Transient, fmt.Errorf("waiting for the store to answer: %w", err)))
 	})
 }
 
@@ -140,12 +140,12 @@ func classified(err error) error {
 	case codes.OK:
 		return err
 	case codes.Canceled:
-		return fault.As(fault.Cancelled, err)
+		return errclass.With(errclass.Cancelled, err)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Unknown:
 		if rpctypes.Error(err) == rpctypes.ErrNoSpace {
-			return fault.As(fault.Permanent, fmt.Errorf("the store's space is used up: %w", err))
+			return errclass.With(errclass.Permanent, fmt.Errorf("the store's space is used up: %w", err))
 		}
-		return fault.As(fault.Transient, err)
+		return errclass.With(errclass.Transient, err)
 	}
-	return fault.As(fault.Permanent, err)
+	return errclass.With(errclass.Permanent, err)
 }

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 func quiet(int)           {}
@@ -204,7 +204,7 @@ func TestOnlyAnEmptyStoreIsLoaded(t *testing.T) {
 			before := to.revision
 			err := Load(t.Context(), other, archive, quietly)
 			assert.ErrorContains(t, err, tt.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, to.revision, before, "nothing was written")
 		})
 	}

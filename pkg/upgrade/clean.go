@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
@@ -42,7 +42,7 @@ func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string
 		text += fmt.Sprintf(", %d were left out: %s", len(left), strings.Join(left, ", "))
 	}
 	if len(wrong) > 0 {
-		return text, fault.As(fault.Permanent, fmt.Errorf("%s\n%s", text, strings.Join(wrong, "\n")))
+		return text, errclass.With(errclass.Permanent, fmt.Errorf("%s\n%s", text, strings.Join(wrong, "\n")))
 	}
 	return text, nil
 }
@@ -93,7 +93,7 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {
-		return done, fault.As(fault.Permanent, fmt.Errorf("cleaning up: %s", strings.Join(failed, "\n")))
+		return done, errclass.With(errclass.Permanent, fmt.Errorf("cleaning up: %s", strings.Join(failed, "\n")))
 	}
 	return done, nil
 }

@@ -26,7 +26,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/drain/draintest"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -230,9 +230,9 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	}
 	switch {
 	case m.refuses != "":
-		plan.Error = &spec.Error{Class: fault.Permanent, Phase: "preflight", Message: m.refuses}
+		plan.Error = &spec.Error{Class: errclass.Permanent, Phase: "preflight", Message: m.refuses}
 	case asked.Kind == spec.KindRollback && m.kept == "":
-		plan.Error = &spec.Error{Class: fault.Permanent, Phase: "preflight", Message: "nothing was kept"}
+		plan.Error = &spec.Error{Class: errclass.Permanent, Phase: "preflight", Message: "nothing was kept"}
 	case asked.Kind == spec.KindRollback:
 		wants("restore", m.version != m.kept)
 	default:
@@ -250,7 +250,7 @@ func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.S
 
 func (m *fakeMachine) Watch(context.Context, string, func(spec.Status)) (spec.Status, error) {
 	status := spec.Status{ID: m.last.ID, State: spec.Succeeded, Changed: true, Phases: []spec.Phase{{Name: "kubelet", Outcome: spec.Applied}}}
-	failed := spec.Status{ID: m.last.ID, State: spec.Failed, Error: &spec.Error{Class: fault.Permanent, Phase: m.fails, Message: "it does not start"}}
+	failed := spec.Status{ID: m.last.ID, State: spec.Failed, Error: &spec.Error{Class: errclass.Permanent, Phase: m.fails, Message: "it does not start"}}
 	switch m.last.Kind {
 	case spec.KindStage:
 		m.staged = true

@@ -13,7 +13,7 @@ import (
 	"k8s.io/kubectl/pkg/util/podutils"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 )
 
@@ -41,7 +41,7 @@ func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podut
 func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready, serving func(string)) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent,
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent,
 		fmt.Errorf("it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name)))
 	defer cancel()
 	node, err := c.WaitReady(ctx, name, version, ready)
@@ -52,7 +52,7 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 	for {
 		why, err := c.notServing(ctx, name, version, served)
 		switch {
-		case err != nil && ctx.Err() == nil && !fault.IsTransient(err):
+		case err != nil && ctx.Err() == nil && !errclass.IsTransient(err):
 			return nil, err
 		case err != nil:
 			why = err.Error()
@@ -69,7 +69,7 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fault.As(fault.Permanent, fmt.Errorf("waiting for node %q to serve at %s: %s: %w", name, version, why, context.Cause(ctx)))
+			return nil, errclass.With(errclass.Permanent, fmt.Errorf("waiting for node %q to serve at %s: %s: %w", name, version, why, context.Cause(ctx)))
 		case <-time.After(gateEvery):
 		}
 	}

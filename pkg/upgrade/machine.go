@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
@@ -91,7 +91,7 @@ func (w *way) look(ctx context.Context) (seen join.Sight, node *corev1.Node, err
 		return err
 	})
 	if err == nil && node == nil {
-		err = fault.As(fault.Permanent, fmt.Errorf("the cluster has no node %s: submit workflow join first", w.machine.NodeName))
+		err = errclass.With(errclass.Permanent, fmt.Errorf("the cluster has no node %s: submit workflow join first", w.machine.NodeName))
 	}
 	return seen, node, err
 }
@@ -166,7 +166,7 @@ func (w *way) disrupt(ctx context.Context, seen join.Sight) error {
 }
 
 // errNoNode: the node went away while its machine was looked at.
-var errNoNode = fault.As(fault.Permanent, errors.New("its node is gone"))
+var errNoNode = errclass.With(errclass.Permanent, errors.New("its node is gone"))
 
 func (w *way) retrying(ctx context.Context, try func(context.Context) error) error {
 	return w.c.retrying(ctx, w.report, try)
@@ -244,7 +244,7 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 
 // undrained does what the policy says with a node whose pods don't leave. A cancellation is no reason to delete any.
 func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) error {
-	if ctx.Err() != nil || fault.IsTransient(cause) {
+	if ctx.Err() != nil || errclass.IsTransient(cause) {
 		return cause
 	}
 	switch w.rule.OnDrainTimeout {

@@ -16,7 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/upgrade"
 )
@@ -78,7 +78,7 @@ func TestAVersionThatCannotBeHadIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 	s.Conductor.Version = "v1.36.0"
 	_, err := s.Plan(t.Context(), nil, func(string) {})
 	assert.ErrorContains(t, err, "v1.35")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestTheLatestPatchIsLookedForOverGaps(t *testing.T) {
@@ -110,7 +110,7 @@ func TestTheLatestPatchOfBundlesThatComeWithTheControlPlaneIsThatOfItsImage(t *t
 	s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Repository = "elsewhere"
 	_, err = s.LatestPatch(t.Context())
 	assert.ErrorContains(t, err, "there is neither v1.34.4 nor a later one")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Repository = own
 
 	served.Close()

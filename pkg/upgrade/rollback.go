@@ -11,7 +11,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -55,7 +55,7 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 			if facts.Plan.Error.Phase == "preflight" && facts.Record != nil && facts.Record.Version != w.c.Version {
 				return nil // there is nothing to put back
 			}
-			return fault.As(facts.Plan.Error.Class, &conduct.Failure{Machine: w.machine.Name, Status: *facts.Plan})
+			return errclass.With(facts.Plan.Error.Class, &conduct.Failure{Machine: w.machine.Name, Status: *facts.Plan})
 		}
 		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
 		defer cancel()

@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/machine/bypod"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -163,7 +163,7 @@ func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind sp
 		return seen, err
 	}
 	if plan := seen.Facts().Plan; plan.Error != nil && !seen.Running() {
-		return seen, fault.As(plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *plan})
+		return seen, errclass.With(plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *plan})
 	}
 	return seen, nil
 }
@@ -176,7 +176,7 @@ func versionIn(facts spec.Facts) string {
 }
 
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, fault.As(fault.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	return context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
 }
 
 // node reads a machine's node; nil when there is none.

@@ -16,7 +16,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -89,7 +89,7 @@ func TestAMachineThatIsRefusedIsNotTouched(t *testing.T) {
 func TestAfterAFailureNothingMoreIsBegunThanTheBudgetAllows(t *testing.T) {
 	for _, budget := range []int{0, 1} {
 		s := newSite(t, "", "m1", "m2")
-		s.machines["m1"].inspectErr = fault.As(fault.Transient, errors.New("no route to host"))
+		s.machines["m1"].inspectErr = errclass.With(errclass.Transient, errors.New("no route to host"))
 		first := wave("m1")
 		first.FailureBudget = budget
 		_, err := s.upgrade(t.Context(), t, "m1", first)

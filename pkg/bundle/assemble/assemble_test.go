@@ -20,7 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/bundle/assemble"
 	"argosy.dev/argosy/pkg/bundle/release/releasetest"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const version = releasetest.Kubernetes
@@ -236,7 +236,7 @@ func TestADirectoryThatCannotBeUsedIsRefused(t *testing.T) {
 			test.change(t, dir)
 			_, err := assemble.FromDirectory(dir, test.version, test.arches...)
 			assert.ErrorContains(t, err, test.want)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }
@@ -254,7 +254,7 @@ func TestEveryMissingFileIsNamedWhereItIsNeeded(t *testing.T) {
 	assert.ErrorContains(t, err, "lacks runc, cni/bin/bridge;")
 	_, err = assembly.Image(t.Context(), assemble.ImageOptions{Scratch: output})
 	assert.ErrorContains(t, err, "lacks kine;")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	left, err := os.ReadDir(output)
 	assert.NilError(t, err)
 	assert.Equal(t, len(left), 0)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Bundle is a node bundle that was written.
@@ -37,7 +37,7 @@ func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...b
 	}
 	for _, format := range formats {
 		if _, err := bundle.FormatOf("." + string(format)); err != nil {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("writing bundles as %q: only tar.gz and tar.zst are known", format))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("writing bundles as %q: only tar.gz and tar.zst are known", format))
 		}
 	}
 	nodeFiles := map[string][]file{}

@@ -15,7 +15,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // DefaultRepository is the image's name where nobody gives another; vcluster.yaml has the same default.
@@ -73,7 +73,7 @@ func (a *Assembly) Image(ctx context.Context, options ImageOptions) (*Image, err
 	}
 	repository, err := name.NewRepository(options.Repository)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading image name %q: %w", options.Repository, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading image name %q: %w", options.Repository, err))
 	}
 	scratch, err := os.MkdirTemp(options.Scratch, "image-*")
 	if err != nil {
@@ -168,7 +168,7 @@ func (i *Image) bundleLayer(ctx context.Context, bundles []Bundle) (v1.Layer, er
 		}
 	}
 	if len(taken) == 0 {
-		return nil, fault.As(fault.Configuration, errors.New("collecting node bundles for the full image: none of them is a tar.gz"))
+		return nil, errclass.With(errclass.Configuration, errors.New("collecting node bundles for the full image: none of them is a tar.gz"))
 	}
 	entries = append(entries, entry{name: imageFolder + bundle.SumsFile, mode: 0o644, text: sumLines(taken)})
 	return writeLayer(ctx, filepath.Join(i.scratch, "bundles"), entries, gzip.NoCompression)

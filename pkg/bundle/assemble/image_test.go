@@ -23,7 +23,7 @@ import (
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/bundle/assemble"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // fullImage is made of stand-ins for both architectures.
@@ -182,7 +182,7 @@ func TestARegistryThatSaysNoIsTheUsersToMend(t *testing.T) {
 	address := strings.TrimPrefix(server.URL, "http://")
 	server.Close()
 	image := fullImage(t, assemble.ImageOptions{Repository: address + "/kubernetes"})
-	assert.Equal(t, fault.ClassOf(image.Push(t.Context())), fault.Transient)
+	assert.Equal(t, errclass.ClassOf(image.Push(t.Context())), errclass.Transient)
 }
 
 func TestAFullImageNeedsAGzippedBundle(t *testing.T) {
@@ -203,5 +203,5 @@ func TestAnImageNameThatIsNoneIsRefused(t *testing.T) {
 	assert.NilError(t, err)
 	_, err = assembly.Image(t.Context(), assemble.ImageOptions{Repository: "Registry/Kubernetes:v1"})
 	assert.ErrorContains(t, err, `reading image name "Registry/Kubernetes:v1"`)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Part is what a binary is needed for.
@@ -93,7 +93,7 @@ func (a *Assembly) of(arch string, part Part) ([]file, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("collecting the %s for %s: %q lacks %s; put them there, or leave the architecture out",
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("collecting the %s for %s: %q lacks %s; put them there, or leave the architecture out",
 			part, arch, filepath.Join(a.dir, arch), strings.Join(missing, ", ")))
 	}
 	return files, nil

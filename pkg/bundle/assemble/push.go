@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Push uploads all tags to the registry that the image's name begins with, each layer once, and skips what is there. The
@@ -29,23 +29,23 @@ func (i *Image) Push(ctx context.Context) error {
 		remote.WithRetryBackoff(remote.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 5}),
 	)
 	if err != nil {
-		return fault.As(RegistryClass(ctx, err), fmt.Errorf("pushing image %q: %w", i.repository.Name(), err))
+		return errclass.With(RegistryClass(ctx, err), fmt.Errorf("pushing image %q: %w", i.repository.Name(), err))
 	}
 	return nil
 }
 
 // RegistryClass tells from a registry's answer whether trying again can help.
-func RegistryClass(ctx context.Context, err error) fault.Class {
+func RegistryClass(ctx context.Context, err error) errclass.Class {
 	var answer *transport.Error
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fault.Cancelled
+		return errclass.Cancelled
 	case !errors.As(err, &answer):
-		return fault.Transient
+		return errclass.Transient
 	case answer.Temporary():
-		return fault.Transient
+		return errclass.Transient
 	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
-		return fault.Configuration
+		return errclass.Configuration
 	}
-	return fault.Permanent
+	return errclass.Permanent
 }

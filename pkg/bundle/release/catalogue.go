@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"argosy.dev/argosy/pkg/bundle/assemble"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Where the releases are.
@@ -150,7 +150,7 @@ func (m Mirrors) check() error {
 	for _, host := range slices.Sorted(maps.Keys(m)) {
 		at, err := url.Parse(m[host])
 		if err != nil || at.Host == "" || (at.Scheme != "https" && at.Scheme != "http") || at.RawQuery != "" || at.User != nil {
-			return fault.As(fault.Configuration, fmt.Errorf("reading the mirror of %q: %q is not like https://mirror.example.org/path", host, m[host]))
+			return errclass.With(errclass.Configuration, fmt.Errorf("reading the mirror of %q: %q is not like https://mirror.example.org/path", host, m[host]))
 		}
 	}
 	return nil
@@ -160,7 +160,7 @@ func (m Mirrors) check() error {
 func (m Mirrors) address(official string) (string, error) {
 	at, err := url.Parse(official)
 	if err != nil {
-		return "", fault.As(fault.Configuration, fmt.Errorf("reading address %q: %w", official, err))
+		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading address %q: %w", official, err))
 	}
 	mirror, there := m[at.Host]
 	if !there {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fetch"
 )
 
@@ -21,13 +21,13 @@ func (f *fetcher) checksum(ctx context.Context, w wanted) (string, error) {
 	var status *fetch.StatusError
 	switch {
 	case errors.As(err, &status) && status.Missing():
-		return "", fault.As(fault.Configuration, fmt.Errorf("reading its checksum: %w; what can't be verified is not packed", advise(err)))
+		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading its checksum: %w; what can't be verified is not packed", advise(err)))
 	case err != nil:
 		return "", fmt.Errorf("reading its checksum: %w", err)
 	}
 	digest, err := sumOf(text, path.Base(w.url))
 	if err != nil {
-		return "", fault.As(fault.Configuration, fmt.Errorf("reading its checksum from %q: %w; what can't be verified is not packed", w.sums, err))
+		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading its checksum from %q: %w; what can't be verified is not packed", w.sums, err))
 	}
 	return digest, nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"argosy.dev/argosy/pkg/bundle/assemble"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // pull resolves an image's tag for the architecture. From there on a digest names everything that comes, and what does not
@@ -29,7 +29,7 @@ func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Compon
 	}
 	reference, err := name.ParseReference(at, options...)
 	if err != nil {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading image reference %q: %w", at, err))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading image reference %q: %w", at, err))
 	}
 	image, err := remote.Image(reference,
 		remote.WithContext(ctx),
@@ -44,7 +44,7 @@ func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Compon
 		return nil, pulling(ctx, at, err)
 	}
 	if config.Architecture != w.arch {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("pulling image %q: it is for %s alone", at, config.Architecture))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("pulling image %q: it is for %s alone", at, config.Architecture))
 	}
 	digest, err := image.Digest()
 	if err != nil {
@@ -58,16 +58,16 @@ func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Compon
 func pulling(ctx context.Context, reference string, err error) error {
 	class := assemble.RegistryClass(ctx, err)
 	if strings.Contains(err.Error(), "no child with platform") {
-		class = fault.Configuration
+		class = errclass.Configuration
 	}
-	return fault.As(class, fmt.Errorf("pulling image %q: %w", reference, err))
+	return errclass.With(class, fmt.Errorf("pulling image %q: %w", reference, err))
 }
 
 // manifestURL is where the official registry has the image, whatever mirror it came from.
 func manifestURL(official string, digest v1.Hash) (string, error) {
 	reference, err := name.ParseReference(official)
 	if err != nil {
-		return "", fault.As(fault.Configuration, fmt.Errorf("reading image reference %q: %w", official, err))
+		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading image reference %q: %w", official, err))
 	}
 	repository := reference.Context()
 	return "https://" + repository.RegistryStr() + "/v2/" + repository.RepositoryStr() + "/manifests/" + digest.String(), nil
@@ -97,7 +97,7 @@ func (f *fetcher) fromImage(ctx context.Context, w wanted, component *assemble.C
 		left = rest
 	}
 	if len(left) > 0 {
-		return fault.As(fault.Permanent, fmt.Errorf("unpacking image %q: it has not all of %s", w.image, strings.Join(w.files(), ", ")))
+		return errclass.With(errclass.Permanent, fmt.Errorf("unpacking image %q: it has not all of %s", w.image, strings.Join(w.files(), ", ")))
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (f *fetcher) pauseImage(ctx context.Context, w wanted, component *assemble.
 	component.Files = []string{assemble.PauseArchive, assemble.PauseReference}
 	tag, err := name.NewTag(w.image)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading image reference %q: %w", w.image, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading image reference %q: %w", w.image, err))
 	}
 	archive := f.place(w)(assemble.PauseArchive)
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/bundle/assemble"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fetch"
 )
 
@@ -101,7 +101,7 @@ func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, er
 func (p Plan) list() ([]wanted, error) {
 	numbers, err := Versions(p.Kubernetes, p.Versions)
 	if err := errors.Join(err, p.Mirrors.check(), checkArches(p.Arches)); err != nil {
-		return nil, fault.As(fault.Configuration, err)
+		return nil, errclass.With(errclass.Configuration, err)
 	}
 	var list []wanted
 	for _, arch := range slices.Compact(slices.Sorted(slices.Values(p.Arches))) {

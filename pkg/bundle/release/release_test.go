@@ -17,7 +17,7 @@ import (
 	"argosy.dev/argosy/pkg/bundle/assemble"
 	"argosy.dev/argosy/pkg/bundle/release"
 	"argosy.dev/argosy/pkg/bundle/release/releasetest"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const (
@@ -189,46 +189,46 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*testing.T, *releasetest.Server, *release.Plan)
 		want   string
-		class  fault.Class
+		class  errclass.Class
 	}{
 		"wrong checksum": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Put(kubelet+".sha256", []byte(zeros)) },
-			"fetching kubelet v1.34.4 for amd64: verifying it: its sha256 is", fault.Permanent},
+			"fetching kubelet v1.34.4 for amd64: verifying it: its sha256 is", errclass.Permanent},
 		"no checksum": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Delete(containerd + ".sha256sum") },
-			"what can't be verified is not packed", fault.Configuration},
+			"what can't be verified is not packed", errclass.Configuration},
 		"a checksum file without this file": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) {
 			s.Put(runcSums, []byte(zeros+"  runc.s390x\n"+zeros+"  runc.arm64\n"))
-		}, `it does not name "runc.amd64"`, fault.Configuration},
+		}, `it does not name "runc.amd64"`, errclass.Configuration},
 		"a checksum that is none": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Put(kubelet+".sha256", []byte("<html>")) },
-			"64 hexadecimal digits", fault.Configuration},
+			"64 hexadecimal digits", errclass.Configuration},
 		"a component that is not there": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Delete(kubelet) },
-			"404 Not Found; was this version published", fault.Configuration},
+			"404 Not Found; was this version published", errclass.Configuration},
 		"an archive without the program": {func(t *testing.T, s *releasetest.Server, _ *release.Plan) {
 			content := releasetest.Archive(t, "amd64", "bin/", "containerd", "ctr")
 			s.Put(containerd, content)
 			s.Put(containerd+".sha256sum", []byte(releasetest.Digest(content)))
-		}, "the archive has no bin/containerd-shim-runc-v2", fault.Permanent},
+		}, "the archive has no bin/containerd-shim-runc-v2", errclass.Permanent},
 		"an architecture without releases": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Arches = []string{"arm64"} },
-			"for arm64", fault.Configuration},
+			"for arm64", errclass.Configuration},
 		"an architecture without an image": {func(_ *testing.T, s *releasetest.Server, p *release.Plan) {
 			mirrors := p.Mirrors
 			both := releasetest.New(t, "amd64", "arm64")
 			p.Mirrors = both.Mirrors()
 			p.Mirrors["registry.k8s.io"] = mirrors["registry.k8s.io"]
 			p.Arches = []string{"arm64"}
-		}, "no child with platform linux/arm64", fault.Configuration},
+		}, "no child with platform linux/arm64", errclass.Configuration},
 		"an image that is not there": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
 			p.Versions = map[string]string{"pause": "3.99"}
-		}, "pulling image", fault.Configuration},
+		}, "pulling image", errclass.Configuration},
 		"a version of Kubernetes that is not there": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Kubernetes = "v1.34.99" },
-			"v1.34.99", fault.Configuration},
+			"v1.34.99", errclass.Configuration},
 		"a minor version that the table lacks": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Kubernetes = "v1.99.0" },
-			"only 1.28, 1.29, 1.30", fault.Configuration},
+			"only 1.28, 1.29, 1.30", errclass.Configuration},
 		"an unknown architecture": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Arches = []string{"mips"} },
-			`"mips" is none of amd64, arm64`, fault.Configuration},
+			`"mips" is none of amd64, arm64`, errclass.Configuration},
 		"a mirror that is no URL": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
 			p.Mirrors["dl.k8s.io"] = "mirror.example.org"
 		},
-			`the mirror of "dl.k8s.io"`, fault.Configuration},
+			`the mirror of "dl.k8s.io"`, errclass.Configuration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := releasetest.New(t, "amd64")
@@ -236,7 +236,7 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 			test.change(t, server, &p)
 			_, err := release.Fetch(t.Context(), p, t.TempDir())
 			assert.ErrorContains(t, err, test.want)
-			assert.Equal(t, fault.ClassOf(err), test.class)
+			assert.Equal(t, errclass.ClassOf(err), test.class)
 		})
 	}
 }
@@ -254,7 +254,7 @@ func TestFetchingEndsWhenItIsCancelled(t *testing.T) {
 	}
 	_, err := release.Fetch(ctx, p, t.TempDir())
 	assert.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, fault.ClassOf(err), fault.Cancelled)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 }
 
 func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
@@ -278,7 +278,7 @@ func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := release.Versions(test.version, test.overrides)
 			assert.ErrorContains(t, err, test.want)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }

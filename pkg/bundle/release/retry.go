@@ -7,7 +7,7 @@ import (
 
 	"github.com/sethvargo/go-retry"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const (
@@ -32,7 +32,7 @@ func retrying(ctx context.Context, say func(string), attempt func(context.Contex
 			fruitless = 0
 		}
 		switch {
-		case ctx.Err() != nil, !fault.IsTransient(err):
+		case ctx.Err() != nil, !errclass.IsTransient(err):
 			return err
 		case fruitless >= maxFruitless:
 			return fmt.Errorf("%d attempts that brought nothing: %w", fruitless, err)
@@ -42,7 +42,7 @@ func retrying(ctx context.Context, say func(string), attempt func(context.Contex
 	})
 	if ctx.Err() != nil && err != nil {
 		// go-retry answers with the context's error alone and loses what it was waiting out.
-		return fault.As(fault.Cancelled, fmt.Errorf("%w (last: %w)", context.Cause(ctx), last))
+		return errclass.With(errclass.Cancelled, fmt.Errorf("%w (last: %w)", context.Cause(ctx), last))
 	}
 	return err
 }

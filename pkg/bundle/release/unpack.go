@@ -14,7 +14,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // unpack takes files out of a tar.gz whose digest was compared; take says which, and place where each of its values goes.
@@ -33,7 +33,7 @@ func unpack(archive string, take map[string]string, place func(string) string) e
 		return err
 	}
 	if len(missing) > 0 {
-		return fault.As(fault.Permanent, fmt.Errorf("unpacking it: the archive has no %s", strings.Join(missing, ", ")))
+		return errclass.With(errclass.Permanent, fmt.Errorf("unpacking it: the archive has no %s", strings.Join(missing, ", ")))
 	}
 	return nil
 }

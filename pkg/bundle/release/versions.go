@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Names of what has a version of its own, as --component takes them.
@@ -50,7 +50,7 @@ var (
 // the table, by name, with or without a "v". A minor version that the table lacks needs an override for each component.
 func Versions(version string, overrides map[string]string) (map[string]string, error) {
 	if !kubernetesVersion.MatchString(version) {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("reading Kubernetes version %q: it is not like v1.34.4", version))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading Kubernetes version %q: it is not like v1.34.4", version))
 	}
 	chosen := map[string]string{kubernetes: strings.TrimPrefix(version, "v")}
 	minor := strings.Join(strings.Split(chosen[kubernetes], ".")[:2], ".")
@@ -70,7 +70,7 @@ func Versions(version string, overrides map[string]string) (map[string]string, e
 		mistakes = append(mistakes, fmt.Errorf("choosing versions for Kubernetes %s: only %s are known; give the version of each of %s yourself",
 			version, strings.Join(minors(), ", "), strings.Join(components(), ", ")))
 	}
-	return chosen, fault.As(fault.Configuration, errors.Join(mistakes...))
+	return chosen, errclass.With(errclass.Configuration, errors.Join(mistakes...))
 }
 
 // Konnectivity is the version of server and agent that go with a minor version of Kubernetes, without a "v".

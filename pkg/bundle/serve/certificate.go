@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Certificate is a serving certificate whose files are read again when they change, so that a renewed one is used without
@@ -34,7 +34,7 @@ type stamp struct {
 func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
 	if err := c.reload(); err != nil {
-		return nil, fault.As(fault.Configuration, err)
+		return nil, errclass.With(errclass.Configuration, err)
 	}
 	return c, nil
 }

@@ -12,7 +12,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 )
 
@@ -101,7 +101,7 @@ func TestAnAnswerThatSaysNothingOfTheTokenIsNotRemembered(t *testing.T) {
 		door := api.door(t)
 		err := door.Admit(t.Context(), secret.New("abc"))
 		assert.ErrorContains(t, err, fmt.Sprintf("it answers %d", status))
-		assert.Assert(t, fault.IsTransient(err))
+		assert.Assert(t, errclass.IsTransient(err))
 		api.status.Store(http.StatusOK)
 		assert.NilError(t, door.Admit(t.Context(), secret.New("abc")))
 		assert.Equal(t, api.asked.Load(), int32(2))
@@ -112,7 +112,7 @@ func TestAnAPIServerThatIsNotThereOrNotTheRightOneIsNotAsked(t *testing.T) {
 	api, other := startAPIServer(t, http.StatusOK), startAPIServer(t, http.StatusOK)
 	door := api.door(t)
 	api.Close()
-	assert.Assert(t, fault.IsTransient(door.Admit(t.Context(), secret.New("abc"))))
+	assert.Assert(t, errclass.IsTransient(door.Admit(t.Context(), secret.New("abc"))))
 
 	// All test servers of Go have one certificate, so another authority is made of another kind of server.
 	imposter, err := NewAPIServer(other.URL, selfSigned(t, "127.0.0.1").pem)
@@ -126,7 +126,7 @@ func TestWhatIsNoAPIServerIsRefused(t *testing.T) {
 	for _, address := range []string{"", "127.0.0.1:6443", "http://127.0.0.1:6443"} {
 		_, err := NewAPIServer(address, authority)
 		assert.ErrorContains(t, err, "it is not like https://127.0.0.1:6443")
-		assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 	_, err := NewAPIServer("https://127.0.0.1:6443", []byte("nothing"))
 	assert.ErrorContains(t, err, "no PEM certificate")

@@ -24,7 +24,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/machine"
 )
 
@@ -105,7 +105,7 @@ func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error)
 			return p.Connect(ctx, node)
 		}
 		connection, err := first(ctx)
-		if err == nil || ctx.Err() != nil || !fault.IsTransient(err) {
+		if err == nil || ctx.Err() != nil || !errclass.IsTransient(err) {
 			return connection, err
 		}
 		if p.notReady(ctx, node) {
@@ -113,7 +113,7 @@ func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error)
 		}
 		byPod, failed := p.Connect(ctx, node)
 		if failed != nil {
-			return nil, fault.As(fault.ClassOf(err), fmt.Errorf("%w; and %w", err, failed))
+			return nil, errclass.With(errclass.ClassOf(err), fmt.Errorf("%w; and %w", err, failed))
 		}
 		return byPod, nil
 	}
@@ -186,12 +186,12 @@ func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error
 			}
 			why = waits(held)
 		}
-		if err != nil && ctx.Err() == nil && !fault.IsTransient(err) {
+		if err != nil && ctx.Err() == nil && !errclass.IsTransient(err) {
 			return "", err
 		}
 		select {
 		case <-ctx.Done():
-			return "", fault.As(fault.Transient, fmt.Errorf("it does not run: %s: %w", why, context.Cause(ctx)))
+			return "", errclass.With(errclass.Transient, fmt.Errorf("it does not run: %s: %w", why, context.Cause(ctx)))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -233,7 +233,7 @@ func (p *Pods) judge(ctx context.Context, held, wanted *corev1.Pod) (ready bool,
 	owner, marked := held.Annotations[ownedBy]
 	switch {
 	case !made && (!marked || owner != wanted.Annotations[ownedBy] || held.Labels[drain.OwnLabel] == ""):
-		return false, fault.As(fault.Configuration, fmt.Errorf("it has that name, and is not this rollout's: it runs "+
+		return false, errclass.With(errclass.Configuration, fmt.Errorf("it has that name, and is not this rollout's: it runs "+
 			"%s on node %q; nothing was run in it. Remove it, if it may go", images(held), held.Spec.NodeName))
 	case held.DeletionTimestamp != nil:
 		return false, nil
@@ -314,7 +314,7 @@ func (p *Pods) pod(node string) (*corev1.Pod, error) {
 			err = json.Unmarshal(text, own.into)
 		}
 		if err != nil {
-			return nil, fault.As(fault.Configuration, fmt.Errorf("reading a security context of privateNodes.autoUpgrade: %w", err))
+			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading a security context of privateNodes.autoUpgrade: %w", err))
 		}
 	}
 	return pod, nil

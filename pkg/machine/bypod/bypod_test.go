@@ -17,12 +17,12 @@ import (
 	ktesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/machine"
 	"argosy.dev/argosy/pkg/machine/bypod"
 )
 
-var errUnreachable = fault.As(fault.Transient, errors.New("connection refused"))
+var errUnreachable = errclass.With(errclass.Transient, errors.New("connection refused"))
 
 // cluster has one node, whose kubelet runs pods at once.
 func cluster(ready corev1.ConditionStatus) (*fake.Clientset, *bypod.Pods) {
@@ -86,7 +86,7 @@ func TestAMachineThatIsNotReachedGetsAPodAndLosesItAfterwards(t *testing.T) {
 }
 
 func TestNoPodIsMadeWhereItWouldNotHelp(t *testing.T) {
-	refused := fault.As(fault.Configuration, errors.New("the host key is another one"))
+	refused := errclass.With(errclass.Configuration, errors.New("the host key is another one"))
 	for name, test := range map[string]struct {
 		ready corev1.ConditionStatus
 		err   error
@@ -189,7 +189,7 @@ func TestAPodThatHasTheNameIsUsedOnlyWhenItIsTheRolloutsOwn(t *testing.T) {
 				return
 			}
 			assert.ErrorContains(t, err, "is not this rollout's")
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.NilError(t, pods.Release(t.Context(), "n1"))
 			assert.Assert(t, podOf(t, client) != nil, "it was taken away")
 		})

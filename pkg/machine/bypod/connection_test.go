@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/ssh"
 )
 
@@ -75,7 +75,7 @@ func TestAPodThatPrintsWithoutEndIsCutOff(t *testing.T) {
 			result, err := c.Run(t.Context(), ssh.Command{Argv: []string{"inspect"}})
 			assert.ErrorIs(t, err, ssh.ErrFlood)
 			assert.ErrorContains(t, err, "node n1")
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Assert(t, int64(len(result.Stdout)+len(result.Stderr)) <= limit)
 			<-f.ended
 			// The sockets and the library hold bytes that are not read.

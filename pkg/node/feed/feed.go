@@ -13,7 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 const (
@@ -31,8 +31,8 @@ type request struct {
 
 // Failure is why a sender could not send an archive, or not to its end.
 type Failure struct {
-	Class   fault.Class `json:"class"`
-	Message string      `json:"message"`
+	Class   errclass.Class `json:"class"`
+	Message string         `json:"message"`
 }
 
 func (f *Failure) Error() string { return f.Message }
@@ -40,7 +40,7 @@ func (f *Failure) Error() string { return f.Message }
 // failureFrames are the bytes that end an archive which can't be sent any further.
 func failureFrames(cause error) []byte {
 	message := cause.Error()
-	reason, err := json.Marshal(Failure{Class: fault.ClassOf(cause), Message: message[:min(len(message), maxReason/8)]})
+	reason, err := json.Marshal(Failure{Class: errclass.ClassOf(cause), Message: message[:min(len(message), maxReason/8)]})
 	if err != nil {
 		reason = []byte("{}")
 	}
@@ -53,7 +53,7 @@ func failureFrames(cause error) []byte {
 func decodeFailure(reason []byte) error {
 	var failure Failure
 	if err := json.Unmarshal(reason, &failure); err != nil || failure.Message == "" {
-		return fault.As(fault.Transient, fmt.Errorf("the sender gave up and said %q", reason))
+		return errclass.With(errclass.Transient, fmt.Errorf("the sender gave up and said %q", reason))
 	}
-	return fault.As(failure.Class, &failure)
+	return errclass.With(failure.Class, &failure)
 }

@@ -14,7 +14,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // connection is an operation's session and, in place of SSH, two pipes to a sender. cut ends it as a lost line does.
@@ -53,7 +53,7 @@ type library map[string]io.Reader
 func (l library) open(_ context.Context, key string) (io.ReadCloser, error) {
 	content, found := l[key]
 	if !found {
-		return nil, fault.As(fault.Configuration, fmt.Errorf("there is no %s", key))
+		return nil, errclass.With(errclass.Configuration, fmt.Errorf("there is no %s", key))
 	}
 	return io.NopCloser(content), nil
 }
@@ -81,18 +81,18 @@ func TestArchivesComeOneAfterAnotherAsTheyAreAskedFor(t *testing.T) {
 }
 
 func TestAnArchiveThatCannotBeHadEndsWithTheReasonAndTheNextOneComes(t *testing.T) {
-	lost := fault.As(fault.Transient, errors.New("the server has stopped sending"))
+	lost := errclass.With(errclass.Transient, errors.New("the server has stopped sending"))
 	c := connect(t, library{"cut": broken("half", lost), "good": strings.NewReader("all of it")}.open)
 
 	assert.NilError(t, c.Ask("none"))
 	_, err := io.ReadAll(c)
 	assert.ErrorContains(t, err, "there is no none")
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	assert.NilError(t, c.Ask("cut"))
 	half, err := io.ReadAll(c)
 	assert.ErrorContains(t, err, "has stopped sending")
-	assert.Assert(t, fault.IsTransient(err) && !errors.Is(err, ErrLost))
+	assert.Assert(t, errclass.IsTransient(err) && !errors.Is(err, ErrLost))
 	assert.Equal(t, string(half), "half")
 
 	assert.NilError(t, c.Ask("good"))

@@ -10,7 +10,7 @@ import (
 	"io"
 	"sync"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // Open opens an archive by its key.
@@ -85,7 +85,7 @@ func (s *Sender) Read(p []byte) (int, error) {
 			continue
 		}
 		if s.overtaken() {
-			s.end(failureFrames(fault.As(fault.Transient, errors.New("another archive was asked for"))))
+			s.end(failureFrames(errclass.With(errclass.Transient, errors.New("another archive was asked for"))))
 			continue
 		}
 		n, err := s.archive.Read(p[headerSize:])

@@ -9,7 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // changes makes a host note what is changed on it.
@@ -108,7 +108,7 @@ func TestADiskThatRefusesAChangeIsToldWithWhatIsFreeOnIt(t *testing.T) {
 		assert.ErrorIs(t, err, errno)
 		assert.ErrorContains(t, err, says)
 		assert.ErrorContains(t, err, "/var/lib/argosy")
-		assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	}
 	h := &Host{Before: func(Change) error { return syscall.EACCES }}
 	assert.Equal(t, h.Explain("/", syscall.EACCES), error(syscall.EACCES))

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // DiskError is a change that a file system did not take: it is full, broken or read-only. Its class is permanent,
@@ -65,7 +65,7 @@ func (h *Host) Explain(name string, err error) error {
 			if syscall.Statfs(h.Path(mount), &stat) == nil {
 				e.Free, e.Inodes = int64(stat.Bavail)*stat.Bsize, stat.Ffree
 			}
-			return fault.As(fault.Permanent, e)
+			return errclass.With(errclass.Permanent, e)
 		}
 	}
 	return err

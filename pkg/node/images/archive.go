@@ -16,11 +16,11 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // errCorrupt: what came is no archive of images, or a damaged one. Another attempt brings the same.
-var errCorrupt = fault.As(fault.Permanent, errors.New("it is damaged, or no archive of images"))
+var errCorrupt = errclass.With(errclass.Permanent, errors.New("it is damaged, or no archive of images"))
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", errCorrupt, fmt.Errorf(format, args...))
@@ -238,7 +238,7 @@ func names(texts map[string][]byte) (map[string]string, error) {
 		return nil, err
 	}
 	if len(named) == 0 {
-		return nil, fault.As(fault.Permanent, errors.New("no image in it has a name, by which pods could ask for it; write it with a name, "+
+		return nil, errclass.With(errclass.Permanent, errors.New("no image in it has a name, by which pods could ask for it; write it with a name, "+
 			"as `docker save NAME` does, or give index.json the annotation io.containerd.image.name"))
 	}
 	return named, nil

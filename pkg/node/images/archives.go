@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -50,13 +50,13 @@ func onMachine(h *host.Host, path string) []archive {
 	info, err := os.Stat(h.Path(path))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []archive{{name: path, absent: fault.As(fault.Configuration, errors.New("there is no such file or folder on the machine"))}}
+		return []archive{{name: path, absent: errclass.With(errclass.Configuration, errors.New("there is no such file or folder on the machine"))}}
 	case err != nil:
 		return []archive{{name: path, absent: fmt.Errorf("looking at it: %w", err)}}
 	case info.Mode().IsRegular():
 		return []archive{fileArchive(path, info)}
 	case !info.IsDir():
-		return []archive{{name: path, absent: fault.As(fault.Configuration, errors.New("it is neither a file nor a folder"))}}
+		return []archive{{name: path, absent: errclass.With(errclass.Configuration, errors.New("it is neither a file nor a folder"))}}
 	}
 	entries, err := os.ReadDir(h.Path(path))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -25,7 +25,7 @@ const (
 )
 
 // errNobodySends ends an operation that nobody sends what it asks for.
-var errNobodySends = fault.As(fault.Transient, errors.New("nobody sends it"))
+var errNobodySends = errclass.With(errclass.Transient, errors.New("nobody sends it"))
 
 // feeds are the connections over which archives come.
 type feeds struct {
@@ -67,7 +67,7 @@ func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error)
 		f.session.Close()
 		f.session = nil
 		if lost++; lost == maxLosses {
-			return fault.As(fault.Transient, err)
+			return errclass.With(errclass.Transient, err)
 		}
 		_, _ = fmt.Fprintf(f.context.Log, "waiting for archive %q again: %v\n", key, err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -55,7 +55,7 @@ func (l *library) open(ctx context.Context, key string) (io.ReadCloser, error) {
 	l.opened.Add(1)
 	archive, found := l.archives[key]
 	if !found {
-		return nil, fault.As(fault.Configuration, errors.New("404 Not Found"))
+		return nil, errclass.With(errclass.Configuration, errors.New("404 Not Found"))
 	}
 	return io.NopCloser(archive(ctx)), nil
 }
@@ -99,7 +99,7 @@ func TestAnArchiveWithAnotherDigestLeavesNoImage(t *testing.T) {
 	_, err := m.apply(source, sent("good"))
 	assert.ErrorContains(t, err, "https://files.example.com/a: its sha256 is ")
 	assert.ErrorContains(t, err, "1 of 2 archives imported")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.Assert(t, m.has["registry.example.org/a:v1"] == "" && m.has["registry.example.org/good:v1"] != "", "%v", m.has)
 }
 
@@ -108,7 +108,7 @@ func TestWhatThePluginCannotGetFailsByNameAndTheRestIsImported(t *testing.T) {
 	good := archiveOf(t, "registry.example.org/good:v1")
 	broken := func(context.Context) io.Reader {
 		return io.MultiReader(strings.NewReader(string(good[:3000])), readerFunc(func([]byte) (int, error) {
-			return 0, fault.As(fault.Transient, errors.New("the server has stopped sending"))
+			return 0, errclass.With(errclass.Transient, errors.New("the server has stopped sending"))
 		}))
 	}
 	shelf := &library{archives: map[string]func(context.Context) io.Reader{"broken": broken, "good": whole(good)}}
@@ -117,7 +117,7 @@ func TestWhatThePluginCannotGetFailsByNameAndTheRestIsImported(t *testing.T) {
 	assert.ErrorContains(t, err, "https://files.example.com/none: ")
 	assert.ErrorContains(t, err, "404 Not Found")
 	assert.ErrorContains(t, err, "https://files.example.com/broken: reading it: the server has stopped sending")
-	assert.Assert(t, fault.IsTransient(err), "one of them may pass")
+	assert.Assert(t, errclass.IsTransient(err), "one of them may pass")
 	assert.Equal(t, len(m.has), 1)
 }
 
@@ -155,7 +155,7 @@ func TestAnOperationThatNobodyFeedsEndsAndMayBeTriedAgain(t *testing.T) {
 	w := &work{context: c, into: bin, known: record{}, feeds: listening, importing: func() []string { return nil }}
 	err = w.one(t.Context(), archives(m.host, []spec.ImageSource{sent("a")})[0], "a")
 	assert.ErrorIs(t, err, errNobodySends)
-	assert.Assert(t, fault.IsTransient(err))
+	assert.Assert(t, errclass.IsTransient(err))
 }
 
 func TestACancelledImportEndsAtOnceAndLeavesNoImage(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -168,7 +168,7 @@ func (w *work) report(total int) (string, error) {
 		return imported, nil
 	}
 	return "", &node.Failure{
-		Err: fault.As(worst(w.failed), &failures{
+		Err: errclass.With(worst(w.failed), &failures{
 			text:   fmt.Sprintf("%d of %d archives could not be imported: %s; %s", len(w.failed), total, strings.Join(w.problems, "; "), imported),
 			causes: w.failed,
 		}),
@@ -188,14 +188,14 @@ func (f *failures) Unwrap() []error { return f.causes }
 
 // worst is the class of several errors together: as long as one may pass, trying again is worth it, and then the others show
 // again.
-func worst(errs []error) fault.Class {
-	class := fault.Configuration
+func worst(errs []error) errclass.Class {
+	class := errclass.Configuration
 	for _, err := range errs {
-		switch fault.ClassOf(err) {
-		case fault.Transient:
-			return fault.Transient
-		case fault.Permanent:
-			class = fault.Permanent
+		switch errclass.ClassOf(err) {
+		case errclass.Transient:
+			return errclass.Transient
+		case errclass.Permanent:
+			class = errclass.Permanent
 		}
 	}
 	return class

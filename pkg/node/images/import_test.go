@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -101,7 +101,7 @@ func TestDamagedArchivesFailByNameAndTheRestIsImported(t *testing.T) {
 	}
 	var failure *node.Failure
 	assert.Assert(t, errors.As(err, &failure) && len(failure.Problems) == 8)
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"registry.example.org/good:v1", "registry.example.org/too:v1"})
 	_, detail := m.check(onPath("/images/1-good.tar"), onPath("/images/8-good.tar"))
 	assert.Equal(t, detail, "the images of all 2 archives are there")

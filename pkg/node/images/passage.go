@@ -11,7 +11,7 @@ import (
 	"maps"
 	"slices"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // passage is the way of one archive from its source to the runtime. It reads the archive as it comes, packed or not.
@@ -88,7 +88,7 @@ func (p *passage) sound(named map[string]string) error {
 	}
 	if p.vouched() {
 		if sum := hex.EncodeToString(p.hash.Sum(nil)); sum != p.archive.sent.SHA256 {
-			return fault.As(fault.Permanent, fmt.Errorf("its sha256 is %s, and %s was asked for; nothing of it was imported", sum, p.archive.sent.SHA256))
+			return errclass.With(errclass.Permanent, fmt.Errorf("its sha256 is %s, and %s was asked for; nothing of it was imported", sum, p.archive.sent.SHA256))
 		}
 	}
 	before, err := p.work.into.digests(p.ctx, p.work.context, slices.Sorted(maps.Keys(named)))

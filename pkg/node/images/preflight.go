@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -19,7 +19,7 @@ import (
 // checkPreflight holds on a machine that is a node of the cluster and has a runtime that can import.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	wanted := c.Operation.Images
-	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(wanted)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", validate(wanted)); err != nil {
 		return false, "", err
 	}
 	record, err := c.Store.Record()
@@ -30,7 +30,7 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 		return false, "", err
 	}
 	problems := append(foreignNode(c, record), noRuntime(ctx, c)...)
-	if err := node.Problems(fault.Permanent, "no image is imported", problems); err != nil {
+	if err := node.Problems(errclass.Permanent, "no image is imported", problems); err != nil {
 		return false, "", err
 	}
 	return true, fmt.Sprintf("the machine is node %s of cluster %s", record.NodeName, record.Cluster), nil

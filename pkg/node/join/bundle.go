@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -40,7 +40,7 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 		return false, fmt.Sprintf("bundle %s has to be received again: %v", j.Bundle.Name, err), nil
 	}
 	if lacks := lacking(manifest, j); len(lacks) > 0 {
-		return false, "", fault.As(fault.Permanent, fmt.Errorf("examining bundle %q: it lacks %s", j.Bundle.Name, strings.Join(lacks, ", ")))
+		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("examining bundle %q: it lacks %s", j.Bundle.Name, strings.Join(lacks, ", ")))
 	}
 	if err := checkSkipped(ctx, c); err != nil {
 		return false, "", err
@@ -170,7 +170,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 func refused(err error) error {
 	var entry *bundle.RefusedError
 	if errors.As(err, &entry) {
-		return fault.As(fault.Permanent, err)
+		return errclass.With(errclass.Permanent, err)
 	}
 	return err
 }
@@ -211,7 +211,7 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fault.As(fault.Permanent, fmt.Errorf("it lacks %s", strings.Join(missing, ", ")))
+		return nil, errclass.With(errclass.Permanent, fmt.Errorf("it lacks %s", strings.Join(missing, ", ")))
 	}
 	asked := []string{"kubelet"}
 	for _, name := range []string{"kubelet", "containerd", "runc"} {
@@ -246,7 +246,7 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 		return nil, err
 	}
 	if want := c.Operation.Join.KubernetesVersion; versions["kubelet"] != want {
-		return nil, fault.As(fault.Permanent, fmt.Errorf("its kubelet is %s, but %s was asked for", versions["kubelet"], want))
+		return nil, errclass.With(errclass.Permanent, fmt.Errorf("its kubelet is %s, but %s was asked for", versions["kubelet"], want))
 	}
 	return versions, nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -118,7 +118,7 @@ func TestAContainerdThatIsInUseIsNotTakenOver(t *testing.T) {
 			for _, ignore := range [][]string{nil, {"all"}} {
 				m.ignore(ignore...)
 				_, _, err := checkPreflight(t.Context(), m.context)
-				assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+				assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 				var failure *node.Failure
 				assert.Assert(t, errors.As(err, &failure))
 				problem := strings.Join(failure.Problems, "\n")

@@ -12,7 +12,7 @@ import (
 	"github.com/sethvargo/go-retry"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -50,7 +50,7 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 		if n > 0 {
 			moved = time.Now()
 		}
-		if err == nil || !fault.IsTransient(err) || time.Since(moved) > stall {
+		if err == nil || !errclass.IsTransient(err) || time.Since(moved) > stall {
 			return err
 		}
 		fmt.Fprintf(c.Log, "downloading again: %v\n", err)

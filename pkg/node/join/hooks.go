@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -121,7 +121,7 @@ func (s stage) held(c *node.Context, r *ran, wanted []string) string {
 // unknownCommands refuses a join of which is not known which commands ran: one of them may format a disk.
 func unknownCommands(err error) error {
 	return &node.Failure{
-		Err: fault.As(fault.Permanent, fmt.Errorf(
+		Err: errclass.With(errclass.Permanent, fmt.Errorf(
 			"%w; which commands of the join ran already is not known, and none is run", err)),
 		Hint: "reset the machine and join it again, or remove the file if every command may run once more",
 	}
@@ -220,7 +220,7 @@ func (s stage) failure(c *node.Context, i int, how string, err error) error {
 		}
 	}
 	text := fmt.Sprintf("running %s[%d], command %d of stage %s: %s", s.key, i, i+1, s.name, cmp.Or(how, err.Error()))
-	failure.Err = fault.As(fault.Permanent, &commandFailed{text, err})
+	failure.Err = errclass.With(errclass.Permanent, &commandFailed{text, err})
 	return failure
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -235,7 +235,7 @@ func TestAJoinWhoseNoteCannotBeReadRunsNoCommand(t *testing.T) {
 	for _, s := range stages {
 		_, _, err := s.check(t.Context(), m.context)
 		assert.ErrorContains(t, err, `reading "/var/lib/argosy/hooks.json"`)
-		assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 		_, err = s.apply(t.Context(), m.context)
 		assert.ErrorContains(t, err, "none is run")
 	}
@@ -267,7 +267,7 @@ func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
 	m := shell(t, spec.Hooks{PreInstall: []string{"true", "echo one\necho two >&2\nfalse\necho three"}})
 	_, err := beforeInstall.apply(context.Background(), m.context)
 	assert.Error(t, err, "running preInstallCommands[1], command 2 of stage pre-install: it ended with exit status 1: two")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	var failure *node.Failure
 	assert.Assert(t, errors.As(err, &failure))
 	assert.DeepEqual(t, failure.Tail, []string{"one", "two"})
@@ -283,7 +283,7 @@ func TestACommandThatTakesTooLongIsEndedWithAllThatItStarted(t *testing.T) {
 	})
 	_, err := beforeJoin.apply(context.Background(), m.context)
 	assert.Error(t, err, "running preJoinCommands[0], command 1 of stage pre-join: it was ended, with all that it started, after 200ms, which is what join.commandTimeout allows: waiting")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.NilError(t, os.Remove(marker))
 	time.Sleep(100 * time.Millisecond)
 	_, err = os.Stat(marker)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -96,7 +96,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "finished what an earlier attempt left", nil
 	}
 	if c.Operation.Secrets.BootstrapToken == "" {
-		return "", fault.As(fault.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
+		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
 	}
 	if err := errors.Join(noteJoined(c.Host, j), noteAuthority(c), noteFlannel(c.Host)); err != nil {
 		return "", err
@@ -199,7 +199,7 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 		fmt.Fprintln(c.Log, clean)
 	}
 	return &node.Failure{
-		Err:  fault.As(classOf(err), fmt.Errorf("joining %q: %w", j.Server, err)),
+		Err:  errclass.With(classOf(err), fmt.Errorf("joining %q: %w", j.Server, err)),
 		Hint: "see journalctl --unit kubelet on the machine",
 	}
 }
@@ -214,10 +214,10 @@ func stopBootstrap(ctx context.Context, c *node.Context) error {
 }
 
 // classOf tells what may be different the next time, by what kubeadm says about the API server, from what will not.
-func classOf(err error) fault.Class {
+func classOf(err error) errclass.Class {
 	var failed *host.CommandError
 	if !errors.As(err, &failed) {
-		return fault.Permanent
+		return errclass.Permanent
 	}
 	output := string(failed.Output)
 	for _, sign := range []string{
@@ -225,10 +225,10 @@ func classOf(err error) fault.Class {
 		"TLS handshake timeout", "etcdserver:", "Service Unavailable", "the server is currently unable",
 	} {
 		if strings.Contains(output, sign) {
-			return fault.Transient
+			return errclass.Transient
 		}
 	}
-	return fault.Permanent
+	return errclass.Permanent
 }
 
 func writeJSON(h *host.Host, name string, value any) error {

@@ -18,7 +18,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/images/archivetest"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -106,7 +106,7 @@ func TestABundleThatIsNotTheOneLeavesNothingAndRunsNothing(t *testing.T) {
 			m.receive(test.spoil(m, data))
 			_, err := applyBundle(context.Background(), m.context)
 			assert.ErrorContains(t, err, test.says)
-			assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Equal(t, len(m.below("/usr/local/bin/.argosy")), 0)
 			assert.Equal(t, len(m.programs.calls), 0, "something of it was run: %v", m.programs.calls)
 		})
@@ -119,7 +119,7 @@ func TestABundleOfAnotherVersionIsRefused(t *testing.T) {
 	m.join.KubernetesVersion = "v1.33.13"
 	_, err := applyBundle(context.Background(), m.context)
 	assert.ErrorContains(t, err, "its kubelet is v1.34.4, but v1.33.13 was asked for")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
 // fakeRepository serves data, and breaks the first connections off half-way.
@@ -195,7 +195,7 @@ func TestARepositoryWithoutTheBundleIsNoReasonToRetry(t *testing.T) {
 	m.join.Bundle.URL = server.URL + "/x.tar.gz"
 	_, err := applyBundle(context.Background(), m.context)
 	assert.ErrorContains(t, err, "404")
-	assert.Assert(t, !fault.IsTransient(err))
+	assert.Assert(t, !errclass.IsTransient(err))
 }
 
 func TestTheKernelIsSetUpForNowAndTheNextBoot(t *testing.T) {
@@ -234,7 +234,7 @@ func TestAMissingModuleIsLoadedOrRefusedOrTolerated(t *testing.T) {
 			detail, err := applyKernel(context.Background(), m.context)
 			if test.err != "" {
 				assert.ErrorContains(t, err, test.err)
-				assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+				assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 				return
 			}
 			assert.NilError(t, err)
@@ -461,10 +461,10 @@ func TestKubeadmJoinsAndNothingSecretStays(t *testing.T) {
 func TestAKubeadmThatFailsSaysHow(t *testing.T) {
 	for name, test := range map[string]struct {
 		output string
-		class  fault.Class
+		class  errclass.Class
 	}{
-		"the API server is away": {"error execution phase preflight: dial tcp 192.0.2.1:6443: connect: connection refused", fault.Transient},
-		"the name is taken":      {`error execution phase kubelet-start: a Node with name "m1" and status "Ready" already exists in the cluster`, fault.Permanent},
+		"the API server is away": {"error execution phase preflight: dial tcp 192.0.2.1:6443: connect: connection refused", errclass.Transient},
+		"the name is taken":      {`error execution phase kubelet-start: a Node with name "m1" and status "Ready" already exists in the cluster`, errclass.Permanent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -474,7 +474,7 @@ func TestAKubeadmThatFailsSaysHow(t *testing.T) {
 			}
 			_, err := applyKubeadm(context.Background(), m.context)
 			assert.ErrorContains(t, err, test.output)
-			assert.Equal(t, fault.ClassOf(err), test.class)
+			assert.Equal(t, errclass.ClassOf(err), test.class)
 			assert.Assert(t, !m.host.Exists(layout.BootstrapConf), "the token stays in %s", layout.BootstrapConf)
 			assert.Assert(t, m.programs.called("systemctl stop kubelet.service"))
 			assert.Equal(t, len(m.below("/var/lib/argosy/ops/op")), 0)

@@ -12,7 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -85,7 +85,7 @@ var preflightChecks = []preflightCheck{
 // and at which version counts.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
-	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(j)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", validate(j)); err != nil {
 		return false, "", err
 	}
 	if notJoined(c.Host, j) == "" {
@@ -106,7 +106,7 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 // judge sums up: passing only if every problem is, since a retry cannot help as long as one stays.
 func judge(j *spec.Join, all []findings) (bool, string, error) {
 	var problems, remarks []string
-	class := fault.Transient
+	class := errclass.Transient
 	for i, found := range all {
 		remarks = append(remarks, found.remarks...)
 		check := preflightChecks[i]
@@ -117,7 +117,7 @@ func judge(j *spec.Join, all []findings) (bool, string, error) {
 			}
 			problems = append(problems, p.text)
 			if !p.passing {
-				class = fault.Permanent
+				class = errclass.Permanent
 			}
 		}
 	}
@@ -139,7 +139,7 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	foreign := findings{}
 	lookOwner(ctx, c.Host, j, &foreign)
 	if len(foreign.problems) > 0 {
-		return false, "", node.Problems(fault.Permanent, "the machine cannot become a node", []string{foreign.problems[0].text})
+		return false, "", node.Problems(errclass.Permanent, "the machine cannot become a node", []string{foreign.problems[0].text})
 	}
 	version, err := versionAtWork(ctx, c)
 	if err != nil {
@@ -147,7 +147,7 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	}
 	if version != "" && version != j.KubernetesVersion {
 		return false, "", &node.Failure{
-			Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
+			Err: errclass.With(errclass.Permanent, fmt.Errorf("the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
 				j.NodeName, version, j.KubernetesVersion)),
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
@@ -208,7 +208,7 @@ func sameDriver(c *node.Context) error {
 		return nil
 	}
 	return &node.Failure{
-		Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, with the cgroup driver %s, and the cluster's is %s now",
+		Err: errclass.With(errclass.Permanent, fmt.Errorf("the machine is node %s of this cluster already, with the cgroup driver %s, and the cluster's is %s now",
 			j.NodeName, given.Driver, j.Containerd.CgroupDriver)),
 		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (executor-plugin reset) and join it anew",
 	}
@@ -232,7 +232,7 @@ func movedAway(ctx context.Context, c *node.Context) (remark string, err error) 
 		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", known, j.Server), nil
 	}
 	return "", &node.Failure{
-		Err: fault.As(fault.Permanent, fmt.Errorf("the machine is node %s of this cluster already, which it knows at %s, and the cluster is at %s now: %s",
+		Err: errclass.With(errclass.Permanent, fmt.Errorf("the machine is node %s of this cluster already, which it knows at %s, and the cluster is at %s now: %s",
 			j.NodeName, known, j.Server, found.problems[0].text)),
 		Hint: "have the old address lead to the cluster again, or reset the machine first (executor-plugin reset) and join it anew",
 	}

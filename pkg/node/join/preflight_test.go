@@ -17,7 +17,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -46,7 +46,7 @@ func TestPreflight(t *testing.T) {
 		// problem is part of what is said; "" when all is well, then remark is part of the detail.
 		problem string
 		remark  string
-		class   fault.Class
+		class   errclass.Class
 	}{
 		"all is well":       {change: func(*machine) {}, remark: "the machine can become a node"},
 		"no systemd":        {change: func(m *machine) { m.write("/proc/1/comm", "init\n") }, problem: "systemd is not the machine's first process"},
@@ -122,15 +122,15 @@ func TestPreflight(t *testing.T) {
 			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:"},
 		"unknown authority": {change: func(m *machine) { m.join.CACert = m.ca.PEM }, problem: "does not prove itself by the cluster's CA"},
 		"CA is no PEM":      {change: func(m *machine) { m.join.CACert = "nonsense" }, problem: "The cluster's CA is not a PEM certificate"},
-		"nobody answers":    {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) }, problem: "cannot be reached from the machine", class: fault.Transient},
+		"nobody answers":    {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) }, problem: "cannot be reached from the machine", class: errclass.Transient},
 		"another name":      {change: func(m *machine) { m.join.Server = strings.Replace(m.join.Server, "127.0.0.1", "localhost", 1) }, problem: "is not for that name"},
-		"dead name server":  {change: func(m *machine) { m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\n") }, problem: "No name server of /etc/resolv.conf answers", class: fault.Transient},
+		"dead name server":  {change: func(m *machine) { m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\n") }, problem: "No name server of /etc/resolv.conf answers", class: errclass.Transient},
 		"one dead of two": {change: func(m *machine) {
 			m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\nnameserver "+resolver(m.t)+"\n")
 		}, remark: "does not answer"},
-		"wrong binariesPath": {change: func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" }, problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: fault.Configuration},
-		"wrong node name":    {change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain", class: fault.Configuration},
-		"wrong digest":       {change: func(m *machine) { m.join.Bundle.SHA256 = "../../etc" }, problem: "is not 64 hex digits", class: fault.Configuration},
+		"wrong binariesPath": {change: func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" }, problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: errclass.Configuration},
+		"wrong node name":    {change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain", class: errclass.Configuration},
+		"wrong digest":       {change: func(m *machine) { m.join.Bundle.SHA256 = "../../etc" }, problem: "is not 64 hex digits", class: errclass.Configuration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -147,9 +147,9 @@ func TestPreflight(t *testing.T) {
 			assert.Assert(t, !holds)
 			want := test.class
 			if want == "" {
-				want = fault.Permanent
+				want = errclass.Permanent
 			}
-			assert.Equal(t, fault.ClassOf(err), want)
+			assert.Equal(t, errclass.ClassOf(err), want)
 		})
 	}
 }
@@ -210,7 +210,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	var failure *node.Failure
 	assert.Assert(t, errors.As(err, &failure))
 	assert.Equal(t, len(failure.Problems), 4)
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent, "a retry cannot help as long as one problem stays")
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent, "a retry cannot help as long as one problem stays")
 }
 
 func TestClocksAreCompared(t *testing.T) {
@@ -257,7 +257,7 @@ func TestAJoinDoesNotChangeANodesVersion(t *testing.T) {
 	assert.NilError(t, m.context.Store.WriteRecord(&spec.Record{Version: "v1.33.13"}))
 	_, _, err := checkPreflight(context.Background(), m.context)
 	assert.ErrorContains(t, err, "at v1.33.13; a join does not change its version to v1.34.4")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
 func TestANodeOfThisClusterByAnotherNameIsRefused(t *testing.T) {
@@ -289,7 +289,7 @@ func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *te
 	server.Close()
 	_, _, err = checkPreflight(context.Background(), m.context)
 	assert.ErrorContains(t, err, "which it knows at "+first+", and the cluster is at https://192.0.2.10:443 now")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
 // enable has a unit of another installer start at boot.

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -156,7 +156,7 @@ func missingAuthorities(h *host.Host, wanted spec.Registry) error {
 			problems = append(problems, fmt.Sprintf("The certificate authority %s, which registry.mirrors names, is not on the machine; put it there, for instance by preInstallCommands.", name))
 		}
 	}
-	return node.Problems(fault.Permanent, "registries cannot be set up", problems)
+	return node.Problems(errclass.Permanent, "registries cannot be set up", problems)
 }
 
 func many(n int, one, more string) string {

@@ -8,7 +8,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -81,7 +81,7 @@ func TestAnAuthorityThatIsMissingIsToldBeforeAnythingIsTouched(t *testing.T) {
 	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{"quay.io": {MirrorHost: spec.MirrorHost{CACert: []string{"/etc/pki/site.crt"}}}}
 	_, _, err := checkRegistries(context.Background(), m.context)
 	assert.ErrorContains(t, err, "The certificate authority /etc/pki/site.crt, which registry.mirrors names, is not on the machine")
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 
 	m.join.Hooks.PreInstall = []string{"fetch"}
 	assert.Assert(t, !holds(t, m, checkRegistries), "the user's commands may bring it")

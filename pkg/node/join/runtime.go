@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/cri"
 	"argosy.dev/argosy/pkg/node/host"
@@ -157,12 +157,12 @@ func fits(j *spec.Join, found findings) string {
 
 // unfit is what is wrong with the runtime.
 func unfit(found findings) error {
-	class := fault.Transient
+	class := errclass.Transient
 	var problems []string
 	for _, p := range found.problems {
 		problems = append(problems, p.text)
 		if !p.passing {
-			class = fault.Permanent
+			class = errclass.Permanent
 		}
 	}
 	return node.Problems(class, "the container runtime that is there cannot be used", problems)

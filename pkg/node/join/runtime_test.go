@@ -7,7 +7,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/cri/critest"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -43,7 +43,7 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 		runtime critest.Runtime
 		problem string
 		remark  string
-		class   fault.Class
+		class   errclass.Class
 	}{
 		"fits":                {runtime: critest.New("containerd", "v2.1.4", 0)},
 		"fits, of Debian":     {runtime: critest.New("containerd", "1.7.24~ds1", 0)},
@@ -54,9 +54,9 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 		"plugin switched off": {runtime: critest.Runtime{}, problem: `take "cri" out of disabled_plugins`},
 		"not ready": {
 			runtime: with("Status", critest.Answer(critest.Message(1, critest.Message(1, critest.Message(1, "RuntimeReady", 2, 0, 4, "no runc"))))),
-			problem: "says that it is not ready: no runc", class: fault.Transient,
+			problem: "says that it is not ready: no runc", class: errclass.Transient,
 		},
-		"says no":         {runtime: with("Version", critest.Fail("14", "starting")), problem: "does not tell what it is", class: fault.Transient},
+		"says no":         {runtime: with("Version", critest.Fail("14", "starting")), problem: "does not tell what it is", class: errclass.Transient},
 		"silent of it":    {runtime: without("RuntimeConfig"), remark: "does not tell its cgroup driver; it has to be the kubelet's, systemd"},
 		"of an older API": {runtime: with("Version", critest.Answer(critest.Message(2, "containerd", 3, "v1.7.1", 4, "v1alpha2"))), problem: "speaks version v1alpha2 of the interface"},
 	} {
@@ -76,9 +76,9 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 				assert.ErrorContains(t, err, test.problem)
 				want := test.class
 				if want == "" {
-					want = fault.Permanent
+					want = errclass.Permanent
 				}
-				assert.Equal(t, fault.ClassOf(err), want)
+				assert.Equal(t, errclass.ClassOf(err), want)
 			}
 			m.ignore("CRI")
 			assert.Assert(t, holds(t, m, checkPreflight) && holds(t, m, checkContainerd))

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -198,7 +198,7 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 		Env:  searchPath(c.Operation.Join), Log: c.Log,
 	})
 	if err != nil {
-		return false, fault.As(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w", err))
+		return false, errclass.With(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w", err))
 	}
 	if err := syncKubeadm(c.Host, caPath(c.Operation.Join)); err != nil {
 		return false, err

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 )
@@ -36,7 +36,7 @@ func checkSkipped(ctx context.Context, c *node.Context) error {
 			problems = append(problems, fmt.Sprintf("kubeadm %s has no phase %q to skip; nearest are %s.", j.KubernetesVersion, name, strings.Join(nearest(name, known), ", ")))
 		}
 	}
-	return node.Problems(fault.Configuration, "skipPhases names what is not there", problems)
+	return node.Problems(errclass.Configuration, "skipPhases names what is not there", problems)
 }
 
 // kubeadmPhases reads the phases of "kubeadm join" from its help, where they stand between two fences, one a line, those

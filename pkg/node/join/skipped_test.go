@@ -9,7 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // withKubeadm is a machine with a bundle whose kubeadm has this help.
@@ -38,7 +38,7 @@ func TestPhasesToSkipAreThoseOfTheBundlesKubeadm(t *testing.T) {
 	_, _, err = checkBundle(context.Background(), m.context)
 	assert.ErrorContains(t, err, `kubeadm v1.34.4 has no phase "prefligth" to skip; nearest are preflight, `)
 	assert.ErrorContains(t, err, `no phase "certs"`)
-	assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
 	assert.Assert(t, holds(t, m, checkBundle), "on a node kubeadm does not run any more")

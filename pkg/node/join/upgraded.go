@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -127,7 +127,7 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 		Argv: []string{c.Host.Path(release(j, "kubeadm")), "upgrade", "node"}, Env: searchPath(j), Log: c.Log,
 	})
 	if err != nil {
-		return fault.As(classOf(err), fmt.Errorf("upgrading the node's configuration: %w", err))
+		return errclass.With(classOf(err), fmt.Errorf("upgrading the node's configuration: %w", err))
 	}
 	if err := syncKubeadm(c.Host, caPath(j)); err != nil {
 		return err

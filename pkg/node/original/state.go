@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 )
 
@@ -45,7 +45,7 @@ func look(h *host.Host, name string) (state, error) {
 			return state{}, fmt.Errorf("reading link %q: %w", name, err)
 		}
 	case !info.Mode().IsRegular():
-		return state{}, fault.As(fault.Permanent,
+		return state{}, errclass.With(errclass.Permanent,
 			fmt.Errorf("reading %q: it is neither a file nor a link (%s), and is not replaced", name, info.Mode()))
 	}
 	return now, nil

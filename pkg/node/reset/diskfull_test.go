@@ -9,7 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -47,7 +47,7 @@ func TestAResetOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
 				case status != nil && status.State == spec.Failed:
 					outcomes["failed"]++
 					assert.Assert(t, strings.Contains(status.Message, test.says), "change %d: %s", n, status.Message)
-					assert.Equal(t, status.Error.Class, fault.Permanent)
+					assert.Equal(t, status.Error.Class, errclass.Permanent)
 					assert.Assert(t, status.Error.Hint != "")
 				case err != nil:
 					outcomes["could not note how it ended"]++

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 )
@@ -123,7 +123,7 @@ func restore(ctx context.Context, c *node.Context, program string, script []byte
 		_, err := c.Host.Runner.Run(ctx, host.Command{Argv: argv, Log: c.Log})
 		if failed := (*host.CommandError)(nil); errors.As(err, &failed) &&
 			strings.Contains(string(failed.Output), "xtables lock") {
-			return fault.As(fault.Transient, err)
+			return errclass.With(errclass.Transient, err)
 		}
 		return err
 	})
@@ -161,7 +161,7 @@ func alone(ctx context.Context, c *node.Context, program string, change func(wai
 			return change()
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
-			return fault.As(fault.Transient, fmt.Errorf("taking the lock of iptables %q: %w", xtablesLock, err))
+			return errclass.With(errclass.Transient, fmt.Errorf("taking the lock of iptables %q: %w", xtablesLock, err))
 		}
 		select {
 		case <-ctx.Done():

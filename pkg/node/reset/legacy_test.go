@@ -13,7 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/golden"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -144,6 +144,6 @@ func TestANewIptablesWaitsForTheLockAndNotForever(t *testing.T) {
 	n := &node.Context{Operation: &spec.Operation{ID: "reset-1"}, Host: h, Store: node.NewStore(h), Log: io.Discard}
 	err := restore(t.Context(), n, "/usr/sbin/iptables-restore", []byte("*nat\nCOMMIT\n"))
 	assert.ErrorContains(t, err, "removing rules of iptables")
-	assert.Assert(t, fault.IsTransient(err))
+	assert.Assert(t, errclass.IsTransient(err))
 	assert.DeepEqual(t, runner.argv[1:4], []string{"--wait", "60", "--noflush"})
 }

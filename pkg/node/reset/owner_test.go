@@ -8,7 +8,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -126,7 +126,7 @@ func TestAMachineWithoutAMarkOfOursIsRefusedByWhoseItIsAndStaysUntouched(t *test
 			plan := m.plan()
 			assert.Equal(t, plan.State, spec.Failed)
 			assert.Equal(t, plan.Phase, "preflight")
-			assert.Equal(t, plan.Error.Class, fault.Permanent)
+			assert.Equal(t, plan.Error.Class, errclass.Permanent)
 			for _, text := range test.says {
 				assert.Assert(t, strings.Contains(plan.Error.Message, text), plan.Error.Message)
 			}

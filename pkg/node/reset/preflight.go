@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/kubeconfig"
@@ -23,7 +23,7 @@ import (
 //	containers of other than pods in     refused                      refused
 //	Argosy's containerd
 func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, string, error) {
-	if err := node.Problems(fault.Configuration, "the operation cannot be carried out anywhere", validate(n.Operation.Reset)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", validate(n.Operation.Reset)); err != nil {
 		return false, "", err
 	}
 	problems, err := c.foreign(ctx, n)
@@ -36,7 +36,7 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 	}
 	problems = append(problems, foreignNode(n, record, unreadable)...)
 	problems = append(problems, foreignWork(n)...)
-	if err := node.Problems(fault.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
+	if err := node.Problems(errclass.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
 		return false, "", err
 	}
 	return true, whoseNode(n, record, unreadable) + untouched(n), nil

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -57,7 +57,7 @@ func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	}
 	if len(left) > 0 {
 		return "", &node.Failure{
-			Err:      fault.As(fault.Permanent, fmt.Errorf("the machine is not clean; there still is %s", some(left))),
+			Err:      errclass.With(errclass.Permanent, fmt.Errorf("the machine is not clean; there still is %s", some(left))),
 			Problems: left,
 			Hint:     "a reboot ends what holds on; then reset it again",
 		}

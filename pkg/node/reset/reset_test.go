@@ -12,7 +12,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/cri/critest"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -325,20 +325,20 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(m *machine)
 		says   string
-		class  fault.Class
+		class  errclass.Class
 	}{
-		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" }, "node m1 of a cluster team-a with the UID uid-a", fault.Permanent},
-		"another CA":  {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM }, "another cluster than team-a by its certificate authority", fault.Permanent},
+		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" }, "node m1 of a cluster team-a with the UID uid-a", errclass.Permanent},
+		"another CA":  {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM }, "another cluster than team-a by its certificate authority", errclass.Permanent},
 		"cluster gone, another name": {func(m *machine) {
 			m.operation.Cluster, m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "team-b", "", ""
-		}, "node m1 of cluster team-a, and not of team-b", fault.Permanent},
+		}, "node m1 of cluster team-a, and not of team-b", errclass.Permanent},
 		"somebody's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") },
-			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", fault.Permanent},
+			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", errclass.Permanent},
 		"others' containers": {func(m *machine) {
 			m.process(950, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "", "-namespace moby -address /run/containerd/containerd.sock")
-		}, `runs 1 containers of the namespace "moby"`, fault.Permanent},
-		"a path that is none": {func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" }, "not a plain absolute path", fault.Configuration},
-		"volumes everywhere":  {func(m *machine) { m.operation.Reset.VolumesPath = "/home" }, "not a clean absolute path beneath a folder", fault.Configuration},
+		}, `runs 1 containers of the namespace "moby"`, errclass.Permanent},
+		"a path that is none": {func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" }, "not a plain absolute path", errclass.Configuration},
+		"volumes everywhere":  {func(m *machine) { m.operation.Reset.VolumesPath = "/home" }, "not a clean absolute path beneath a folder", errclass.Configuration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newNode(t)

@@ -7,7 +7,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 )
 
@@ -68,7 +68,7 @@ func TestWhatIsMountedBeneathIsNotEntered(t *testing.T) {
 	m.write("/var/lib/kubelet/pods/1/volumes/my data/precious", "x")
 	err := m.tree().clear(t.Context(), "/var/lib/kubelet")
 	assert.ErrorContains(t, err, `something is mounted on "/var/lib/kubelet/pods/1/volumes/my data"`)
-	assert.Equal(t, fault.ClassOf(err), fault.Permanent)
+	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.Assert(t, m.host.Exists("/var/lib/kubelet/pods/1/volumes/my data/precious"))
 }
 

@@ -3,7 +3,7 @@ package spec
 import (
 	"time"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // State is where an operation stands.
@@ -112,8 +112,8 @@ const (
 
 // Error is why an operation ended without success.
 type Error struct {
-	Class fault.Class `json:"class"`
-	Phase string      `json:"phase"`
+	Class errclass.Class `json:"class"`
+	Phase string         `json:"phase"`
 	// Message is the whole story in sentences; preflight lists every problem in Problems as well.
 	Message  string   `json:"message"`
 	Problems []string `json:"problems,omitempty"`

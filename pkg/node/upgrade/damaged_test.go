@@ -6,7 +6,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/join"
@@ -82,7 +82,7 @@ func TestADamagedRecordIsToldByWhatCannotMendIt(t *testing.T) {
 	assert.ErrorIs(t, err, node.ErrUnreadable)
 	for _, kind := range []spec.Kind{spec.KindStage, spec.KindUpgrade} {
 		status := m.fails(kind)
-		assert.Equal(t, status.Error.Class, fault.Permanent)
+		assert.Equal(t, status.Error.Class, errclass.Permanent)
 		assert.Assert(t, strings.Contains(status.Message, spec.RecordFile), status.Message)
 		assert.Assert(t, strings.Contains(status.Error.Hint, "submit workflow join first"), status.Error.Hint)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/nodetest"
@@ -119,7 +119,7 @@ func (c *cuttable) tells(disk broken, ended *spec.Error, err error, where string
 	if ended != nil {
 		assert.Assert(c.t, strings.Contains(ended.Message, disk.says), "%s: %s", where, ended.Message)
 		assert.Assert(c.t, strings.Contains(ended.Hint, disk.hint), "%s: %q", where, ended.Hint)
-		assert.Equal(c.t, ended.Class, fault.Permanent, "%s: %s", where, ended.Message)
+		assert.Equal(c.t, ended.Class, errclass.Permanent, "%s: %s", where, ended.Message)
 		return "failed"
 	}
 	assert.ErrorContains(c.t, err, disk.says, where)
@@ -171,7 +171,7 @@ func TestABundleThatDoesNotFitIsToldWhileTheRestOfItIsStillToCome(t *testing.T) 
 		assert.Equal(t, status.Phase, "bundle", status.Message)
 		assert.Assert(t, strings.Contains(status.Message, "no space left on /"), status.Message)
 		assert.Assert(t, strings.Contains(status.Message, "release/kubelet"), status.Message)
-		assert.Equal(t, status.Error.Class, fault.Permanent)
+		assert.Equal(t, status.Error.Class, errclass.Permanent)
 		assert.Assert(t, strings.Contains(status.Error.Hint, "make room on /"), status.Error.Hint)
 		entries, err := os.ReadDir(c.host.Path(layout.Store(c.join.BinariesPath)))
 		assert.NilError(t, err)

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/join"
@@ -28,14 +28,14 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	switch {
 	case known == nil:
-		return false, "", fault.As(fault.Permanent, errors.New("nothing was kept: the machine was not touched by an upgrade"))
+		return false, "", errclass.With(errclass.Permanent, errors.New("nothing was kept: the machine was not touched by an upgrade"))
 	case known.Record.ClusterUID != j.ClusterUID || known.Record.NodeName != j.NodeName:
-		return false, "", fault.As(fault.Permanent, fmt.Errorf("what was kept is of node %s of cluster %s", known.Record.NodeName, known.Record.Cluster))
+		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("what was kept is of node %s of cluster %s", known.Record.NodeName, known.Record.Cluster))
 	case known.To != j.Bundle.SHA256:
-		return false, "", fault.As(fault.Permanent, fmt.Errorf("what was kept is from before another upgrade, and is of %s", known.Record.Version))
+		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("what was kept is from before another upgrade, and is of %s", known.Record.Version))
 	}
 	if why := join.Foreign(ctx, c); why != "" {
-		return false, "", node.Problems(fault.Permanent, "the machine cannot be put back", []string{why})
+		return false, "", node.Problems(errclass.Permanent, "the machine cannot be put back", []string{why})
 	}
 	return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
 }

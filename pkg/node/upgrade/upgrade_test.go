@@ -11,7 +11,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/nodetest"
@@ -218,7 +218,7 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 				status := m.fails(kind)
 				assert.Equal(t, status.Phase, "preflight")
 				assert.Assert(t, strings.Contains(status.Message, test.says), status.Message)
-				assert.Assert(t, status.Error.Class != fault.Transient)
+				assert.Assert(t, status.Error.Class != errclass.Transient)
 				assert.Equal(t, m.plan(kind).State, spec.Failed)
 			}
 			assert.Equal(t, len(m.calls), 0, "%v", m.calls)

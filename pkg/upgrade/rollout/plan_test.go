@@ -10,7 +10,7 @@ import (
 	"gotest.tools/v3/assert"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -118,7 +118,7 @@ func TestAPolicyThatNothingCanBeDecidedByIsRefused(t *testing.T) {
 			machines := fleet(3, with(canary, "m1"))
 			plan, err := rollout.Make(machines, policy)
 			assert.ErrorContains(t, err, message)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, len(plan.Waves), 0)
 		})
 	}

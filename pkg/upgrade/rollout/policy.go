@@ -6,7 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // limits are a policy's amounts in machines.
@@ -80,5 +80,5 @@ func amount(field string, value intstr.IntOrString, least int, of scale) (int, e
 
 // refuse names the field of a policy that nothing can be decided by.
 func refuse(field string, value any, why error) error {
-	return fault.As(fault.Configuration, fmt.Errorf("reading %s %q of the policy: %w", field, fmt.Sprint(value), why))
+	return errclass.With(errclass.Configuration, fmt.Errorf("reading %s %q of the policy: %w", field, fmt.Sprint(value), why))
 }

@@ -6,7 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/version"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // maxSkew is how many minor versions a kubelet may be behind the API server:
@@ -28,16 +28,16 @@ const maxSkew = 3
 func CheckTarget(controlPlane, target string, own bool, machines []Machine) error {
 	runs, err := version.ParseSemantic(controlPlane)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading the control plane's version %q: %w", controlPlane, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading the control plane's version %q: %w", controlPlane, err))
 	}
 	wanted, err := version.ParseSemantic(target)
 	if err != nil {
-		return fault.As(fault.Configuration, fmt.Errorf("reading target version %q: %w", target, err))
+		return errclass.With(errclass.Configuration, fmt.Errorf("reading target version %q: %w", target, err))
 	}
 	if err := checkStep(runs, wanted, own); err != nil {
-		return fault.As(fault.Configuration, err)
+		return errclass.With(errclass.Configuration, err)
 	}
-	return fault.As(fault.Configuration, checkSkew(runs, wanted, own, machines))
+	return errclass.With(errclass.Configuration, checkSkew(runs, wanted, own, machines))
 }
 
 // checkStep holds the rules between the control plane and its target.

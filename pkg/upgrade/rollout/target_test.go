@@ -5,7 +5,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/fault"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -53,7 +53,7 @@ func TestATargetFollowsKubernetesRules(t *testing.T) {
 				return
 			}
 			assert.ErrorContains(t, err, test.refusal)
-			assert.Equal(t, fault.ClassOf(err), fault.Configuration)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
 }

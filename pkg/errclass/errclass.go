@@ -1,0 +1,48 @@
+// Package errclass gives an error a class, which tells whether another attempt can help. Every error that crosses a
+// machine or an API has one. The one place that retries reads it, and nothing decides by the text of an error.
+package errclass
+
+import "errors"
+
+// Class is what an error means for the next attempt.
+type Class string
+
+const (
+	// Transient: the same call may succeed later (a lost connection, a busy server). It is retried, within a budget.
+	Transient Class = "transient"
+	// Permanent: the same call fails again until the machine or the cluster changes. It is not retried.
+	Permanent Class = "permanent"
+	// Configuration: a value of the user is wrong or missing. It is not retried, and nothing was touched.
+	Configuration Class = "configuration"
+	// Cancelled: the work was asked to stop. It is not retried.
+	Cancelled Class = "cancelled"
+)
+
+type classified struct {
+	class Class
+	err   error
+}
+
+func (c *classified) Error() string { return c.err.Error() }
+func (c *classified) Unwrap() error { return c.err }
+
+// With returns err with a class; nil stays nil. The outermost class of a chain counts, so that a caller can reclassify.
+func With(class Class, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &classified{class: class, err: err}
+}
+
+// ClassOf returns the outermost class in err's chain. An error without one is Permanent: retrying an unknown error costs
+// the user time and hides its cause.
+func ClassOf(err error) Class {
+	var c *classified
+	if errors.As(err, &c) {
+		return c.class
+	}
+	return Permanent
+}
+
+// IsTransient reports whether another attempt may succeed.
+func IsTransient(err error) bool { return err != nil && ClassOf(err) == Transient }
