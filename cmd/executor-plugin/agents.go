@@ -32,7 +32,7 @@ func (a *agents) Program(arch string) (machine.Program, error) {
 	}
 	program, err := openAgent(arch)
 	if err != nil {
-		return machine.Program{}, errclass.With(errclass.Permanent, fmt.Errorf("this executor-plugin carries no argosy-node for architecture %q; it has those that `make build` made (amd64, arm64): %w", arch, err))
+		return machine.Program{}, errclass.Errorf(errclass.Permanent, "this executor-plugin carries no argosy-node for architecture %q; it has those that `make build` made (amd64, arm64): %w", arch, err)
 	}
 	if a.opened == nil {
 		a.opened = map[string]machine.Program{}

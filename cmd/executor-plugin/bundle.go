@@ -119,7 +119,7 @@ func (b build) run(ctx context.Context, terminal *terminal) error {
 		return err
 	}
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("making the cache: %w", err))
+		return errclass.Errorf(errclass.Configuration, "making the cache: %w", err)
 	}
 	assembly, done, err := b.assembly(ctx, terminal)
 	if err != nil {
@@ -235,7 +235,7 @@ func sourceDate() (time.Time, error) {
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return time.Time{}, errclass.With(errclass.Configuration, fmt.Errorf("reading SOURCE_DATE_EPOCH %q: it is not a number of seconds", text))
+		return time.Time{}, errclass.Errorf(errclass.Configuration, "reading SOURCE_DATE_EPOCH %q: it is not a number of seconds", text)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }

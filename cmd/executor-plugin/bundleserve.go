@@ -53,7 +53,7 @@ kubeadm-config, as bootstrap tokens and administrators may. The certificate is r
 func (s bundleServer) run(ctx context.Context, log *slog.Logger) error {
 	authorities, err := os.ReadFile(s.caFile)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading the API server's certificate authority: %w", err))
+		return errclass.Errorf(errclass.Configuration, "reading the API server's certificate authority: %w", err)
 	}
 	door, err := bundleserver.NewAPIServer(s.apiServer, authorities)
 	if err != nil {

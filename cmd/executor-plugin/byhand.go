@@ -68,7 +68,7 @@ func (p *place) rest() (*rest.Config, error) {
 	rules.ExplicitPath = p.kubeconfig
 	restConfig, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the host cluster's kubeconfig: %w", err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the host cluster's kubeconfig: %w", err)
 	}
 	return restConfig, nil
 }

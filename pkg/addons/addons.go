@@ -84,7 +84,7 @@ func Wanted(cluster *config.Cluster, facts Facts) ([]Addon, error) {
 func (s *site) apiServer() (host, port string, err error) {
 	server, err := url.Parse(s.facts.Server)
 	if err != nil || server.Scheme != "https" || server.Hostname() == "" {
-		return "", "", errclass.With(errclass.Permanent, fmt.Errorf("the API server's address %q is not https://host:port", s.facts.Server))
+		return "", "", errclass.Errorf(errclass.Permanent, "the API server's address %q is not https://host:port", s.facts.Server)
 	}
 	if host, port, err = net.SplitHostPort(server.Host); err != nil {
 		return server.Hostname(), "443", nil

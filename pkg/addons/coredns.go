@@ -46,7 +46,7 @@ func coreDNS(s *site) (Addon, error) {
 func usersCoreDNS(manifests string) (Addon, error) {
 	const key = coreDNSKey + ".overwriteManifests"
 	if strings.Contains(manifests, "{{") {
-		return Addon{}, errclass.With(errclass.Configuration, fmt.Errorf("reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key))
+		return Addon{}, errclass.Errorf(errclass.Configuration, "reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key)
 	}
 	objects, err := apply.Decode([]byte(manifests))
 	if err != nil {

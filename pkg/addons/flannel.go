@@ -2,7 +2,6 @@ package addons
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -43,7 +42,7 @@ func flannel(s *site) (Addon, error) {
 func flannelNetwork(podCIDR string) (string, error) {
 	prefix, err := netip.ParsePrefix(podCIDR)
 	if err != nil {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading networking.podCIDR: %w", err))
+		return "", errclass.Errorf(errclass.Configuration, "reading networking.podCIDR: %w", err)
 	}
 	network := map[string]any{"Network": prefix.String(), "Backend": map[string]any{"Type": "vxlan"}}
 	if prefix.Addr().Is6() {

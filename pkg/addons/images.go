@@ -1,7 +1,6 @@
 package addons
 
 import (
-	"fmt"
 	"slices"
 
 	"argosy.dev/argosy/pkg/config"
@@ -25,7 +24,7 @@ func Images(cluster *config.Cluster, version string) ([]Image, error) {
 		version = cluster.KubernetesVersion()
 	}
 	if version == "" {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list"))
+		return nil, errclass.Errorf(errclass.Configuration, "the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list")
 	}
 	if version != cluster.KubernetesVersion() {
 		k8s.Version, k8s.Image.Tag = version, ""

@@ -1,7 +1,6 @@
 package addons
 
 import (
-	"fmt"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,7 +18,7 @@ func konnectivity(s *site) (Addon, error) {
 		return Addon{}, nil
 	}
 	if s.facts.KonnectivityHost == "" || s.facts.KonnectivityPort == 0 {
-		return Addon{}, errclass.With(errclass.Permanent, fmt.Errorf("the agent needs the konnectivity server's address, and has %q and %d", s.facts.KonnectivityHost, s.facts.KonnectivityPort))
+		return Addon{}, errclass.Errorf(errclass.Permanent, "the agent needs the konnectivity server's address, and has %q and %d", s.facts.KonnectivityHost, s.facts.KonnectivityPort)
 	}
 	d := read(s, "konnectivity")
 	d.pull("konnectivity-agent", map[string]string{"konnectivity-agent": settings.Image}, settings.ImagePullPolicy)

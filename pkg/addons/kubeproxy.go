@@ -67,7 +67,7 @@ func kubeProxyConfig(cluster *config.Cluster, manifest string) (string, error) {
 // works only once kube-proxy does. The authority is in it rather than in a file, so that a new one restarts kube-proxy.
 func kubeProxyKubeconfig(facts Facts) (string, error) {
 	if facts.CACert == "" || facts.Server == "" {
-		return "", errclass.With(errclass.Permanent, fmt.Errorf("kube-proxy's kubeconfig needs the API server's address and its authority"))
+		return "", errclass.Errorf(errclass.Permanent, "kube-proxy's kubeconfig needs the API server's address and its authority")
 	}
 	const name = "default"
 	content, err := clientcmd.Write(clientcmdapi.Config{

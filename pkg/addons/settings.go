@@ -17,11 +17,11 @@ import (
 func decode(key string, from, into any) error {
 	content, err := json.Marshal(from)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", key, err))
+		return errclass.Errorf(errclass.Configuration, "reading %s: %w", key, err)
 	}
 	unknown, err := kjson.UnmarshalStrict(content, into)
 	if err = errors.Join(append(unknown, err)...); err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", key, err))
+		return errclass.Errorf(errclass.Configuration, "reading %s: %w", key, err)
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func extend(key string, container *corev1.Container, args []string, env []config
 	}
 	for _, variable := range variables {
 		if variable.Name == "" {
-			return errclass.With(errclass.Configuration, fmt.Errorf("reading %s.extraEnv: a variable has no name", key))
+			return errclass.Errorf(errclass.Configuration, "reading %s.extraEnv: a variable has no name", key)
 		}
 	}
 	container.Env = append(container.Env, variables...)

@@ -44,7 +44,7 @@ type images struct{ versions *strings.Replacer }
 func imagesOf(kubernetes string) (images, error) {
 	parsed, err := version.ParseSemantic(kubernetes)
 	if err != nil {
-		return images{}, errclass.With(errclass.Configuration, fmt.Errorf("reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes, err))
+		return images{}, errclass.Errorf(errclass.Configuration, "reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes, err)
 	}
 	return images{strings.NewReplacer(
 		"{kubernetes}", "v"+parsed.String(),

@@ -5,7 +5,6 @@ package apply
 
 import (
 	"context"
-	"fmt"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -50,11 +49,11 @@ func New(config *rest.Config) (*Setter, error) {
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a client for the API server %q: %w", config.Host, err))
+		return nil, errclass.Errorf(errclass.Configuration, "making a client for the API server %q: %w", config.Host, err)
 	}
 	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a discovery client for the API server %q: %w", config.Host, err))
+		return nil, errclass.Errorf(errclass.Configuration, "making a discovery client for the API server %q: %w", config.Host, err)
 	}
 	return NewFor(client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))), nil
 }
@@ -137,7 +136,7 @@ func (s *Setter) resource(object *unstructured.Unstructured) (dynamic.ResourceIn
 		return resource, nil
 	}
 	if object.GetNamespace() == "" {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("it needs metadata.namespace"))
+		return nil, errclass.Errorf(errclass.Configuration, "it needs metadata.namespace")
 	}
 	return resource.Namespace(object.GetNamespace()), nil
 }

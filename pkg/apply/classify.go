@@ -29,11 +29,11 @@ func Classify(err error) error {
 	case errors.Is(err, context.Canceled):
 		return errclass.With(errclass.Cancelled, err)
 	case meta.IsNoMatchError(err):
-		return errclass.With(errclass.Permanent, fmt.Errorf("the API server does not serve this kind: %w", err))
+		return errclass.Errorf(errclass.Permanent, "the API server does not serve this kind: %w", err)
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		return errclass.With(errclass.Configuration, err)
 	case apierrors.IsUnauthorized(err):
-		return errclass.With(errclass.Configuration, fmt.Errorf("the API server does not know these credentials: %w", err))
+		return errclass.Errorf(errclass.Configuration, "the API server does not know these credentials: %w", err)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return errclass.With(errclass.Transient, err)
 	case apierrors.IsForbidden(err):
@@ -52,7 +52,7 @@ func notFound(err error) error {
 	status, _ := statusOf(err)
 	switch {
 	case status.Details != nil && status.Details.Kind == "namespaces":
-		return errclass.With(errclass.Configuration, fmt.Errorf("namespace %q does not exist; create it: %w", status.Details.Name, err))
+		return errclass.Errorf(errclass.Configuration, "namespace %q does not exist; create it: %w", status.Details.Name, err)
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		return errclass.With(errclass.Transient, err)
 	}

@@ -31,7 +31,7 @@ func Decode(documents []byte) ([]*unstructured.Unstructured, error) {
 			read, err = decodeDocument(document)
 		}
 		if err != nil {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading YAML document %d: %w", n, err))
+			return nil, errclass.Errorf(errclass.Configuration, "reading YAML document %d: %w", n, err)
 		}
 		objects = append(objects, read...)
 	}

@@ -65,7 +65,7 @@ func (s *Setter) awaitDefinition(ctx context.Context, definition *unstructured.U
 	case ctx.Err() != nil:
 		err = Classify(context.Cause(ctx))
 	case wait.Interrupted(err):
-		err = errclass.With(errclass.Transient, fmt.Errorf("it is not established after %s: %s", definitionTimeout, last))
+		err = errclass.Errorf(errclass.Transient, "it is not established after %s: %s", definitionTimeout, last)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for %s: %w", nameOf(definition), err)

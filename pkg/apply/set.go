@@ -92,12 +92,12 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unst
 		}
 		for _, conflict := range conflicts {
 			if !drop(wanted, conflict.field) {
-				return nil, nil, errclass.With(errclass.Permanent, fmt.Errorf("leaving %s to %s: %w", conflict.field, conflict.owner, err))
+				return nil, nil, errclass.Errorf(errclass.Permanent, "leaving %s to %s: %w", conflict.field, conflict.owner, err)
 			}
 			left = append(left, conflict.String())
 		}
 	}
-	return nil, nil, errclass.With(errclass.Transient, fmt.Errorf("others keep changing it: %w", err))
+	return nil, nil, errclass.Errorf(errclass.Transient, "others keep changing it: %w", err)
 }
 
 // label marks what Argosy made. An object that says that somebody else manages it keeps that: it is a conflict like others.

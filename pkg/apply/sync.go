@@ -62,7 +62,7 @@ func (s *Setter) Recorded(ctx context.Context, inventory types.NamespacedName) (
 	for line := range strings.Lines(lines) {
 		object, err := parseLine(strings.TrimSpace(line))
 		if err != nil {
-			return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading the inventory ConfigMap %q: %w", inventory, err))
+			return nil, errclass.Errorf(errclass.Permanent, "reading the inventory ConfigMap %q: %w", inventory, err)
 		}
 		objects = append(objects, object)
 	}

@@ -144,7 +144,7 @@ func (f *Follower) atEnd() error {
 
 func (f *Follower) stalled() error {
 	if f.offset == 0 {
-		return errclass.With(errclass.Transient, fmt.Errorf("waiting for the bundle: nothing arrived at %q for %s", f.Partial, f.Stall))
+		return errclass.Errorf(errclass.Transient, "waiting for the bundle: nothing arrived at %q for %s", f.Partial, f.Stall)
 	}
-	return errclass.With(errclass.Transient, fmt.Errorf("waiting for the bundle: %q stopped at %d bytes and did not grow for %s", f.Partial, f.offset, f.Stall))
+	return errclass.Errorf(errclass.Transient, "waiting for the bundle: %q stopped at %d bytes and did not grow for %s", f.Partial, f.offset, f.Stall)
 }

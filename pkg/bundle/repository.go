@@ -71,11 +71,11 @@ func (r *Repository) Locate(ctx context.Context, kubernetes, arch string) (spec.
 	}
 	name := fmt.Sprintf("kubernetes-%s-%s.%s", kubernetes, arch, format)
 	if !safeName.MatchString(kubernetes) || !safeName.MatchString(name) {
-		return spec.Bundle{}, errclass.With(errclass.Configuration, fmt.Errorf("finding bundle %q: it is not a file name", name))
+		return spec.Bundle{}, errclass.Errorf(errclass.Configuration, "finding bundle %q: it is not a file name", name)
 	}
 	address, err := url.JoinPath(r.URL, kubernetes, name)
 	if err != nil {
-		return spec.Bundle{}, errclass.With(errclass.Configuration, fmt.Errorf("finding bundle %q: the repository is not a URL", name))
+		return spec.Bundle{}, errclass.Errorf(errclass.Configuration, "finding bundle %q: the repository is not a URL", name)
 	}
 	found, err := r.files().Stat(ctx, address)
 	if err != nil {
@@ -126,13 +126,13 @@ func (r *Repository) Open(ctx context.Context, bundle spec.Bundle, offset int64)
 func (r *Repository) digest(ctx context.Context, found fetch.Version, name string) (string, error) {
 	if digest, named := r.SHA256[name]; named {
 		if !isDigest(digest) {
-			return "", errclass.With(errclass.Configuration, fmt.Errorf("reading its digest: %q is not 64 hexadecimal digits", digest))
+			return "", errclass.Errorf(errclass.Configuration, "reading its digest: %q is not 64 hexadecimal digits", digest)
 		}
 		return strings.ToLower(digest), nil
 	}
 	sums, err := siblingURL(found.URL, SumsFile)
 	if err != nil {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("finding %s: %w", SumsFile, err))
+		return "", errclass.Errorf(errclass.Configuration, "finding %s: %w", SumsFile, err)
 	}
 	digest, missing, err := r.published(ctx, sums, name)
 	switch {
@@ -143,8 +143,8 @@ func (r *Repository) digest(ctx context.Context, found fetch.Version, name strin
 	case r.AllowUnverified:
 		return r.learn(ctx, found)
 	}
-	return "", errclass.With(errclass.Configuration, fmt.Errorf("its digest is not known: bundles.sha256 of argosy.yaml does not name it, and %s; "+
-		"add the digest to bundles.sha256, or publish %s, or accept the bundle as it is with bundles.allowUnverified: true", missing, SumsFile))
+	return "", errclass.Errorf(errclass.Configuration, "its digest is not known: bundles.sha256 of argosy.yaml does not name it, and %s; "+
+		"add the digest to bundles.sha256, or publish %s, or accept the bundle as it is with bundles.allowUnverified: true", missing, SumsFile)
 }
 
 // published looks a digest up in SHA256SUMS. When there is none, missing says why.
@@ -158,7 +158,7 @@ func (r *Repository) published(ctx context.Context, sums, name string) (digest, 
 	}
 	digest, err = SumOf(text, name)
 	if err != nil {
-		return "", "", errclass.With(errclass.Configuration, fmt.Errorf("reading digests from %q: %w", sums, err))
+		return "", "", errclass.Errorf(errclass.Configuration, "reading digests from %q: %w", sums, err)
 	}
 	return digest, sums + " does not name it", nil
 }
@@ -206,7 +206,7 @@ func (r *Repository) learn(ctx context.Context, found fetch.Version) (string, er
 		if errors.Is(ctx.Err(), context.Canceled) {
 			class = errclass.Cancelled
 		}
-		return "", errclass.With(class, fmt.Errorf("waiting for the digest of %q: %w", found.URL, ctx.Err()))
+		return "", errclass.Errorf(class, "waiting for the digest of %q: %w", found.URL, ctx.Err())
 	}
 	if digest, known := r.known[found]; known {
 		return digest, nil

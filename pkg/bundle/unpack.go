@@ -45,7 +45,7 @@ func FormatOf(name string) (Format, error) {
 			return format, nil
 		}
 	}
-	return "", errclass.With(errclass.Configuration, fmt.Errorf("reading the format of bundle %q: its name ends neither in .tar.gz nor in .tar.zst", name))
+	return "", errclass.Errorf(errclass.Configuration, "reading the format of bundle %q: its name ends neither in .tar.gz nor in .tar.zst", name)
 }
 
 // RefusedError is an archive entry that may not be unpacked. Its class is permanent: the archive stays as it is.
@@ -140,7 +140,7 @@ func decompress(r io.Reader, format Format) (io.Reader, func(), error) {
 		}
 		return z, z.Close, nil
 	}
-	return nil, nil, errclass.With(errclass.Configuration, fmt.Errorf("unpacking a bundle of format %q: only tar.gz and tar.zst are known", format))
+	return nil, nil, errclass.Errorf(errclass.Configuration, "unpacking a bundle of format %q: only tar.gz and tar.zst are known", format)
 }
 
 type unpacking struct {

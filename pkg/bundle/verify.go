@@ -125,7 +125,7 @@ func CheckMachine(file, arch string) error {
 		return err
 	}
 	if got != arch {
-		return errclass.With(errclass.Permanent, fmt.Errorf("the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch))
+		return errclass.Errorf(errclass.Permanent, "the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func CheckMachine(file, arch string) error {
 func MachineOf(file string) (string, error) {
 	program, err := elf.Open(file)
 	if err != nil {
-		return "", errclass.With(errclass.Permanent, fmt.Errorf("reading the ELF header of %q: %w", file, err))
+		return "", errclass.Errorf(errclass.Permanent, "reading the ELF header of %q: %w", file, err)
 	}
 	defer program.Close()
 	if arch, known := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[program.Machine]; known {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -104,13 +103,13 @@ func (c *Cluster) KubernetesVersion() string {
 func (c *Cluster) AtVersion(version string) (*Cluster, error) {
 	const key = "controlPlane.distro.k8s.image.tag"
 	if !kubernetesVersion.MatchString(version) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("version %q is none of Kubernetes: write one such as v1.34.4", version))
+		return nil, errclass.Errorf(errclass.Configuration, "version %q is none of Kubernetes: write one such as v1.34.4", version)
 	}
 	other := *c
 	k8s := &other.VCluster.ControlPlane.Distro.K8s
 	if tag := k8s.Image.Tag; tag != "" {
 		if !kubernetesVersion.MatchString(normalVersion(tag)) {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("%s has %s %q, which is no version that could be changed: write there the image of %s", VClusterDocument, key, tag, version))
+			return nil, errclass.Errorf(errclass.Configuration, "%s has %s %q, which is no version that could be changed: write there the image of %s", VClusterDocument, key, tag, version)
 		}
 		k8s.Image.Tag = version
 		if strings.HasSuffix(tag, fullImage) {

@@ -55,7 +55,7 @@ func (c *Cluster) CheckImmutable(previous Identity) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("comparing cluster %q with what it was created with: %w", c.Name, problems))
+	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with what it was created with: %w", c.Name, problems)
 }
 
 // A cluster may go over to etcd, as with the original, though not on the way: Argosy moves no data from store to store.

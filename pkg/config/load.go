@@ -29,18 +29,18 @@ type Source interface {
 func Load(ctx context.Context, source Source, cluster string) (*Cluster, error) {
 	check := &document{}
 	if cluster == "" || !check.object("cluster", cluster) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("%s is not the name of a cluster: it must be the name of a ConfigMap", shown(cluster)))
+		return nil, errclass.Errorf(errclass.Configuration, "%s is not the name of a cluster: it must be the name of a ConfigMap", shown(cluster))
 	}
 	data, err := source.ConfigMap(ctx, cluster)
 	if errors.Is(err, ErrNotFound) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading cluster %q: %w; create it with: %s", cluster, err, createCommand(source, cluster)))
+		return nil, errclass.Errorf(errclass.Configuration, "reading cluster %q: %w; create it with: %s", cluster, err, createCommand(source, cluster))
 	} else if err != nil {
 		return nil, fmt.Errorf("reading cluster %q: %w", cluster, err)
 	}
 	for _, key := range []string{VClusterDocument, FleetDocument} {
 		if _, found := data[key]; !found {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading cluster %q: ConfigMap %q in namespace %q has no key %q%s; create it with: %s",
-				cluster, cluster, source.Namespace(), key, didYouMeanKey(key, data), createCommand(source, cluster)))
+			return nil, errclass.Errorf(errclass.Configuration, "reading cluster %q: ConfigMap %q in namespace %q has no key %q%s; create it with: %s",
+				cluster, cluster, source.Namespace(), key, didYouMeanKey(key, data), createCommand(source, cluster))
 		}
 	}
 	c, err := Parse(cluster, []byte(data[VClusterDocument]), []byte(data[FleetDocument]))

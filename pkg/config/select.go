@@ -69,7 +69,7 @@ func (c *Cluster) selectByLabels(expression string) ([]Machine, error) {
 	}
 	selector, err := labels.Parse(expression)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading label selector %s: %w", shown(expression), err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading label selector %s: %w", shown(expression), err)
 	}
 	var selected []Machine
 	for _, m := range c.Fleet.Machines {
@@ -78,7 +78,7 @@ func (c *Cluster) selectByLabels(expression string) ([]Machine, error) {
 		}
 	}
 	if len(selected) == 0 {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("no machine has labels that match %s; the machines are %s", shown(expression), c.known()))
+		return nil, errclass.Errorf(errclass.Configuration, "no machine has labels that match %s; the machines are %s", shown(expression), c.known())
 	}
 	return selected, nil
 }
@@ -96,7 +96,7 @@ func (c *Cluster) selectByNames(words []string) ([]Machine, error) {
 		unknown = append(unknown, text)
 	}
 	if len(unknown) > 0 {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("cluster %q has no machine %s; it has %s", c.Name, strings.Join(unknown, ", "), c.known()))
+		return nil, errclass.Errorf(errclass.Configuration, "cluster %q has no machine %s; it has %s", c.Name, strings.Join(unknown, ", "), c.known())
 	}
 	var selected []Machine
 	for _, m := range c.Fleet.Machines {

@@ -70,13 +70,13 @@ func (a *API) classify(ctx context.Context, kind, resource, name string, err err
 	reading := fmt.Sprintf("reading %s %q in namespace %q", kind, name, a.namespace)
 	switch {
 	case apierrors.IsNotFound(err):
-		return errclass.With(errclass.Configuration, fmt.Errorf("%s: %w", reading, ErrNotFound))
+		return errclass.Errorf(errclass.Configuration, "%s: %w", reading, ErrNotFound)
 	case apierrors.IsForbidden(err):
-		return errclass.With(errclass.Configuration, fmt.Errorf("%s: %w; the service account needs a Role with verb get on %s named %q", reading, err, resource, name))
+		return errclass.Errorf(errclass.Configuration, "%s: %w; the service account needs a Role with verb get on %s named %q", reading, err, resource, name)
 	case errors.Is(ctx.Err(), context.Canceled):
-		return errclass.With(errclass.Cancelled, fmt.Errorf("%s: %w", reading, err))
+		return errclass.Errorf(errclass.Cancelled, "%s: %w", reading, err)
 	case apierrors.IsUnauthorized(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err):
-		return errclass.With(errclass.Permanent, fmt.Errorf("%s: %w", reading, err))
+		return errclass.Errorf(errclass.Permanent, "%s: %w", reading, err)
 	}
-	return errclass.With(errclass.Transient, fmt.Errorf("%s: %w", reading, err))
+	return errclass.Errorf(errclass.Transient, "%s: %w", reading, err)
 }

@@ -63,7 +63,7 @@ func (d Dir) Secret(_ context.Context, name string) (map[string]secret.Value, er
 func (d Dir) find(kind, name string, into any) error {
 	entries, err := os.ReadDir(d.Path)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading folder %q: %w", d.Path, err))
+		return errclass.Errorf(errclass.Configuration, "reading folder %q: %w", d.Path, err)
 	}
 	foundIn := ""
 	for _, entry := range entries {
@@ -73,20 +73,20 @@ func (d Dir) find(kind, name string, into any) error {
 		path := filepath.Join(d.Path, entry.Name())
 		manifests, err := d.manifests(path, kind, name)
 		if err != nil {
-			return errclass.With(errclass.Configuration, fmt.Errorf("reading manifests in %q: %w", path, err))
+			return errclass.Errorf(errclass.Configuration, "reading manifests in %q: %w", path, err)
 		}
 		for _, manifest := range manifests {
 			if foundIn != "" {
-				return errclass.With(errclass.Configuration, fmt.Errorf("%s %q is there twice: in %q and in %q", kind, name, foundIn, path))
+				return errclass.Errorf(errclass.Configuration, "%s %q is there twice: in %q and in %q", kind, name, foundIn, path)
 			}
 			if err := yaml.UnmarshalStrict(manifest, into); err != nil {
-				return errclass.With(errclass.Configuration, fmt.Errorf("reading %s %q in %q: %w", kind, name, path, withoutContent(kind, err)))
+				return errclass.Errorf(errclass.Configuration, "reading %s %q in %q: %w", kind, name, path, withoutContent(kind, err))
 			}
 			foundIn = path
 		}
 	}
 	if foundIn == "" {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s %q (namespace %q) in folder %q: %w", kind, name, d.Namespace(), d.Path, ErrNotFound))
+		return errclass.Errorf(errclass.Configuration, "reading %s %q (namespace %q) in folder %q: %w", kind, name, d.Namespace(), d.Path, ErrNotFound)
 	}
 	return nil
 }

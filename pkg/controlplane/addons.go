@@ -91,7 +91,7 @@ func (p *Provisioner) standing(ctx context.Context) (Endpoint, *keys, error) {
 		return Endpoint{}, nil, err
 	}
 	if k == nil {
-		return Endpoint{}, nil, errclass.With(errclass.Configuration, fmt.Errorf("cluster %q has no control plane yet: submit workflow provision first", p.Cluster.Name))
+		return Endpoint{}, nil, errclass.Errorf(errclass.Configuration, "cluster %q has no control plane yet: submit workflow provision first", p.Cluster.Name)
 	}
 	service, err := p.Host.CoreV1().Services(p.namespace()).Get(ctx, p.names().service(), metav1.GetOptions{})
 	if err != nil {
@@ -99,7 +99,7 @@ func (p *Provisioner) standing(ctx context.Context) (Endpoint, *keys, error) {
 	}
 	endpoint, why, err := p.endpointOf(ctx, service)
 	if err == nil && why != "" {
-		err = errclass.With(errclass.Transient, fmt.Errorf("finding the control plane: %s", why))
+		err = errclass.Errorf(errclass.Transient, "finding the control plane: %s", why)
 	}
 	return endpoint, k, err
 }

@@ -100,8 +100,8 @@ func (p *Provisioner) checkHosted() error {
 	if p.Cluster.Hosted() {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("argosy.yaml gives cluster.kubeconfigSecret %q: cluster %q is not one that Argosy provisioned, and its control plane is kept by whoever runs it",
-		p.Cluster.Fleet.Cluster.KubeconfigSecret, p.Cluster.Name))
+	return errclass.Errorf(errclass.Configuration, "argosy.yaml gives cluster.kubeconfigSecret %q: cluster %q is not one that Argosy provisioned, and its control plane is kept by whoever runs it",
+		p.Cluster.Fleet.Cluster.KubeconfigSecret, p.Cluster.Name)
 }
 
 // checkReachable refuses a store that no other pod can come to.
@@ -124,7 +124,7 @@ func (p *Provisioner) about(ctx context.Context) (store.About, error) {
 	}
 	var was config.Identity
 	if err := json.Unmarshal([]byte(held.Annotations[identityAnnotation]), &was); err != nil {
-		return store.About{}, errclass.With(errclass.Permanent, fmt.Errorf("reading annotation %s of Secret %q: %w", identityAnnotation, held.Name, err))
+		return store.About{}, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w", identityAnnotation, held.Name, err)
 	}
 	// Documents that are ahead of the cluster would lead to a store that is not there.
 	if err := p.Cluster.CheckImmutable(was); err != nil {
@@ -153,7 +153,7 @@ func (p *Provisioner) ensureBackups(ctx context.Context, wanted string) error {
 	}
 	quantity, err := resource.ParseQuantity(wanted)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading the size %q of the volume for backups: %w", wanted, err))
+		return errclass.Errorf(errclass.Configuration, "reading the size %q of the volume for backups: %w", wanted, err)
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(componentBackup)},

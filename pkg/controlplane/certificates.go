@@ -78,15 +78,15 @@ func (p *Provisioner) loadKeys(ctx context.Context) (*keys, *config.Identity, er
 	for authority, place := range map[string]**pki.Authority{authorityCluster: &made.cluster, authorityFrontProxy: &made.frontProxy, authorityEtcd: &made.etcd} {
 		*place, err = pki.LoadAuthority(pki.Pair{Cert: held.Data[authority+certExtension], Key: held.Data[authority+keyExtension]})
 		if err != nil {
-			return nil, nil, errclass.With(errclass.Permanent, fmt.Errorf("reading %q of Secret %q, which holds the cluster's keys: %w; restore it from a backup", authority, name, err))
+			return nil, nil, errclass.Errorf(errclass.Permanent, "reading %q of Secret %q, which holds the cluster's keys: %w; restore it from a backup", authority, name, err)
 		}
 	}
 	if len(made.signingPrivate) == 0 || len(made.signingPub) == 0 {
-		return nil, nil, errclass.With(errclass.Permanent, fmt.Errorf("reading Secret %q, which holds the cluster's keys: it lacks the key for service accounts; restore it from a backup", name))
+		return nil, nil, errclass.Errorf(errclass.Permanent, "reading Secret %q, which holds the cluster's keys: it lacks the key for service accounts; restore it from a backup", name)
 	}
 	identity := &config.Identity{}
 	if err := json.Unmarshal([]byte(held.Annotations[identityAnnotation]), identity); err != nil {
-		return nil, nil, errclass.With(errclass.Permanent, fmt.Errorf("reading annotation %s of Secret %q: %w", identityAnnotation, name, err))
+		return nil, nil, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w", identityAnnotation, name, err)
 	}
 	return made, identity, nil
 }

@@ -70,7 +70,7 @@ func (p *Provisioner) standingSets(ctx context.Context) (sets, error) {
 func (p *Provisioner) checkKeysOf(stand sets) error {
 	for _, set := range []*appsv1.StatefulSet{stand.controlPlane, stand.etcd} {
 		if set != nil {
-			return errclass.With(errclass.Configuration, fmt.Errorf("there is a control plane (StatefulSet %q) whose keys are gone, and new ones would be another cluster's: put Secret %q back from a copy, or submit deprovision with machines=keep for its machines to wait and finalBackup=false, since there are no keys to put into an archive, and then restore", set.Name, p.names().pki()))
+			return errclass.Errorf(errclass.Configuration, "there is a control plane (StatefulSet %q) whose keys are gone, and new ones would be another cluster's: put Secret %q back from a copy, or submit deprovision with machines=keep for its machines to wait and finalBackup=false, since there are no keys to put into an archive, and then restore", set.Name, p.names().pki())
 		}
 	}
 	return nil
@@ -83,7 +83,7 @@ func (p *Provisioner) checkNothingLeft(ctx context.Context) error {
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("PersistentVolumeClaim %s holds the state of an earlier control plane of this name, whose keys are gone: submit restore to have that cluster again, or delete the claim for a new one", strings.Join(left, ", ")))
+	return errclass.Errorf(errclass.Configuration, "PersistentVolumeClaim %s holds the state of an earlier control plane of this name, whose keys are gone: submit restore to have that cluster again, or delete the claim for a new one", strings.Join(left, ", "))
 }
 
 // checkFollows says whether the documents can follow what stands. It names all that can't at once.
@@ -102,7 +102,7 @@ func (p *Provisioner) checkFollows(ctx context.Context, stand sets) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("comparing cluster %q with its control plane that stands: %w", p.Cluster.Name, problems))
+	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with its control plane that stands: %w", p.Cluster.Name, problems)
 }
 
 // adder notes a problem with a key of vcluster.yaml.

@@ -53,7 +53,7 @@ func (p *Provisioner) found(ctx context.Context, k *keys, report func(string)) (
 func (p *Provisioner) open(ctx context.Context, restConfig *rest.Config, report func(string)) (*connection, error) {
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("making a client for %s: %w", restConfig.Host, err))
+		return nil, errclass.Errorf(errclass.Permanent, "making a client for %s: %w", restConfig.Host, err)
 	}
 	objects, err := apply.New(restConfig)
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *Provisioner) restConfig(ctx context.Context) (*rest.Config, error) {
 	}
 	restConfig, err := clientcmd.RESTConfigFromKubeConfig(held.Data[kubeconfigDataKey])
 	if err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+		return nil, errclass.Errorf(errclass.Permanent, "reading the kubeconfig in Secret %q: %w", name, err)
 	}
 	restConfig.UserAgent = apply.Manager
 	restConfig.QPS, restConfig.Burst = 50, 100

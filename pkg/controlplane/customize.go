@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"encoding/json"
-	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -73,14 +72,14 @@ func customize(set *appsv1.StatefulSet, s podSettings) error {
 		set.Spec.PodManagementPolicy = appsv1.PodManagementPolicyType(s.scheduling.PodManagementPolicy)
 	}
 	if err := s.onPod(&template.Spec); err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
+		return errclass.Errorf(errclass.Configuration, "reading %s: %w", s.key, err)
 	}
 	for i := range template.Spec.Containers {
 		if template.Spec.Containers[i].Name != s.main {
 			continue
 		}
 		if err := s.onMain(&template.Spec.Containers[i]); err != nil {
-			return errclass.With(errclass.Configuration, fmt.Errorf("reading %s: %w", s.key, err))
+			return errclass.Errorf(errclass.Configuration, "reading %s: %w", s.key, err)
 		}
 	}
 	return nil

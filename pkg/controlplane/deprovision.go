@@ -217,7 +217,7 @@ func (p *Provisioner) kept(ctx context.Context, o DeprovisionOptions) ([]string,
 		}
 		for _, object := range objects {
 			if o.removes(kind.name, object) && kind.name != kindClaim {
-				return nil, errclass.With(errclass.Permanent, fmt.Errorf("looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name, object.Name))
+				return nil, errclass.Errorf(errclass.Permanent, "looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name, object.Name)
 			}
 			kept = append(kept, kind.name+" "+object.Name)
 		}

@@ -62,7 +62,7 @@ func (p *Provisioner) service() (*corev1.Service, error) {
 		},
 	}
 	if err := into(wanted.Spec, &service.Spec); err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading controlPlane.service.spec: %w", err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading controlPlane.service.spec: %w", err)
 	}
 	if service.Spec.Type == "" {
 		service.Spec.Type = corev1.ServiceTypeClusterIP
@@ -130,8 +130,8 @@ func (p *Provisioner) checkOutside(endpoint Endpoint) error {
 	if key == "" {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("the control plane's address %s lies in %s, which is %s: machines would take it for the cluster's own; give it another one (controlPlane.service, controlPlane.endpoint), or, where the cluster never ran, submit deprovision with force=true and finalBackup=false and begin anew in another network",
-		address, key, network))
+	return errclass.Errorf(errclass.Configuration, "the control plane's address %s lies in %s, which is %s: machines would take it for the cluster's own; give it another one (controlPlane.service, controlPlane.endpoint), or, where the cluster never ran, submit deprovision with force=true and finalBackup=false and begin anew in another network",
+		address, key, network)
 }
 
 // endpointOf says where a Service leads, or why it does not yet. controlPlane.endpoint wins over what the Service says.
@@ -166,7 +166,7 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 	if front := p.Cluster.VCluster.ControlPlane.Endpoint; front != "" {
 		host, port, err := net.SplitHostPort(front)
 		if err != nil {
-			return endpoint, "", errclass.With(errclass.Configuration, fmt.Errorf("reading controlPlane.endpoint %q: %w", front, err))
+			return endpoint, "", errclass.Errorf(errclass.Configuration, "reading controlPlane.endpoint %q: %w", front, err)
 		}
 		endpoint.Host = host
 		endpoint.API, _ = strconv.Atoi(port)
@@ -250,7 +250,7 @@ func (p *Provisioner) nodeAddresses(ctx context.Context) ([]string, error) {
 		return nil, nil
 	}
 	if apierrors.IsForbidden(err) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("a NodePort is reached through the host cluster's nodes, and the plugin may not list them: bind ClusterRole argosy-node-reader of install/rbac/node-port, or set controlPlane.endpoint and controlPlane.proxy.extraSANs: %w", err))
+		return nil, errclass.Errorf(errclass.Configuration, "a NodePort is reached through the host cluster's nodes, and the plugin may not list them: bind ClusterRole argosy-node-reader of install/rbac/node-port, or set controlPlane.endpoint and controlPlane.proxy.extraSANs: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the host cluster's nodes: %w", apply.Classify(err))
@@ -332,7 +332,7 @@ func (p *Provisioner) ofServices(host string, found []netip.Addr) ([]netip.Addr,
 		}
 	}
 	if len(kept) == 0 {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("the control plane's endpoint %s has the addresses %v, none of them of the family of networking.serviceCIDR %s: pods in the cluster would not reach it; choose networks of the other family, or an endpoint with such an address", host, found, p.Cluster.VCluster.Networking.ServiceCIDR))
+		return nil, errclass.Errorf(errclass.Configuration, "the control plane's endpoint %s has the addresses %v, none of them of the family of networking.serviceCIDR %s: pods in the cluster would not reach it; choose networks of the other family, or an endpoint with such an address", host, found, p.Cluster.VCluster.Networking.ServiceCIDR)
 	}
 	return kept, nil
 }

@@ -209,7 +209,7 @@ func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	}
 	for _, section := range sections {
 		if err := over(section.from, section.to); err != nil {
-			return errclass.With(errclass.Configuration, fmt.Errorf("reading controlPlane.statefulSet: %w", err))
+			return errclass.Errorf(errclass.Configuration, "reading controlPlane.statefulSet: %w", err)
 		}
 	}
 	return nil

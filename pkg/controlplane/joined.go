@@ -98,7 +98,7 @@ func (p *Provisioner) checkGoodbye(ctx context.Context, o DeprovisionOptions) er
 	}
 	_, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().pki(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return errclass.With(errclass.Configuration, fmt.Errorf("the cluster's keys (Secret %q) are gone, and an archive without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive", p.names().pki()))
+		return errclass.Errorf(errclass.Configuration, "the cluster's keys (Secret %q) are gone, and an archive without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive", p.names().pki())
 	}
 	if err != nil {
 		return fmt.Errorf("reading Secret %q: %w", p.names().pki(), apply.Classify(err))
@@ -161,7 +161,7 @@ func (p *Provisioner) joined(ctx context.Context, report func(string)) (Joined, 
 	restConfig.Timeout = askTimeout
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return Joined{}, errclass.With(errclass.Permanent, fmt.Errorf("making a client for %s: %w", restConfig.Host, err))
+		return Joined{}, errclass.Errorf(errclass.Permanent, "making a client for %s: %w", restConfig.Host, err)
 	}
 	deadline := time.Now().Add(askPatience)
 	for {

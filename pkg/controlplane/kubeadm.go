@@ -94,8 +94,8 @@ func checkOwnState(held *clientcmdapi.Cluster, caCert []byte) error {
 	if held == nil || bytes.Equal(held.CertificateAuthorityData, caCert) {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
-		held.Server))
+	return errclass.Errorf(errclass.Configuration, "the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
+		held.Server)
 }
 
 // machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; "" while it

@@ -61,7 +61,7 @@ func (p *Provisioner) checkPermissions(ctx context.Context) error {
 		}
 	}
 	if len(lines) > 0 {
-		return errclass.With(errclass.Configuration, fmt.Errorf("missing permissions in namespace %s: %s; apply install/rbac/provision there", p.namespace(), strings.Join(lines, "; ")))
+		return errclass.Errorf(errclass.Configuration, "missing permissions in namespace %s: %s; apply install/rbac/provision there", p.namespace(), strings.Join(lines, "; "))
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func restoring(pki *corev1.Secret) *progress {
 // checkNotRestoring refuses to run a control plane on a store that is not complete.
 func (p *Provisioner) checkNotRestoring(pki *corev1.Secret) error {
 	if begun := restoring(pki); begun != nil && !begun.Loaded && !p.restores {
-		return errclass.With(errclass.Configuration, fmt.Errorf("a restore from archive %q was interrupted: submit workflow restore again, which goes on from there", begun.Archive))
+		return errclass.Errorf(errclass.Configuration, "a restore from archive %q was interrupted: submit workflow restore again, which goes on from there", begun.Archive)
 	}
 	return nil
 }
@@ -158,9 +158,9 @@ func (p *Provisioner) begun(ctx context.Context, o *RestoreOptions) (*progress, 
 	begun := restoring(held)
 	switch {
 	case begun == nil:
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("the cluster is there (Secret %q): a restore makes a control plane where there is none; submit deprovision first, with machines=keep for its machines to wait", held.Name))
+		return nil, errclass.Errorf(errclass.Configuration, "the cluster is there (Secret %q): a restore makes a control plane where there is none; submit deprovision first, with machines=keep for its machines to wait", held.Name)
 	case o.Archive != store.Latest && o.Archive != begun.Archive:
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("a restore from archive %q was interrupted: submit it again with that one, or deprovision first, with machines=keep and finalBackup=false", begun.Archive))
+		return nil, errclass.Errorf(errclass.Configuration, "a restore from archive %q was interrupted: submit it again with that one, or deprovision first, with machines=keep and finalBackup=false", begun.Archive)
 	}
 	return begun, nil
 }
@@ -181,7 +181,7 @@ func (p *Provisioner) checkRoom(ctx context.Context, replace bool) error {
 	if err != nil || len(left) == 0 || replace {
 		return err
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("PersistentVolumeClaim %s holds the state of an earlier control plane, and a restore wants an empty store: delete it, or submit again with replaceVolumes=true, which does", strings.Join(left, ", ")))
+	return errclass.Errorf(errclass.Configuration, "PersistentVolumeClaim %s holds the state of an earlier control plane, and a restore wants an empty store: delete it, or submit again with replaceVolumes=true, which does", strings.Join(left, ", "))
 }
 
 // makeRoom deletes the volumes with an earlier control plane's state, and waits until they are gone.
@@ -255,11 +255,11 @@ func (p *Provisioner) restoreKeys(ctx context.Context, o RestoreOptions, report 
 func (p *Provisioner) checkIdentity(archive store.Result) error {
 	var was config.Identity
 	if err := json.Unmarshal(archive.Identity, &was); err != nil {
-		return errclass.With(errclass.Permanent, fmt.Errorf("reading the identity of the cluster in archive %q: %w", archive.Archive, err))
+		return errclass.Errorf(errclass.Permanent, "reading the identity of the cluster in archive %q: %w", archive.Archive, err)
 	}
 	was.Store = p.Cluster.Identity().Store
 	if err := p.Cluster.CheckImmutable(was); err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("archive %q is of another cluster than the documents describe: %w", archive.Archive, err))
+		return errclass.Errorf(errclass.Configuration, "archive %q is of another cluster than the documents describe: %w", archive.Archive, err)
 	}
 	return nil
 }

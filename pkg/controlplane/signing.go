@@ -57,7 +57,7 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 func unsigned(request *certificatesv1.CertificateSigningRequest) (string, error) {
 	for _, condition := range request.Status.Conditions {
 		if condition.Type == certificatesv1.CertificateFailed || condition.Type == certificatesv1.CertificateDenied {
-			return "", errclass.With(errclass.Permanent, fmt.Errorf("the cluster does not sign CertificateSigningRequest %q: %s: %s", request.Name, condition.Reason, condition.Message))
+			return "", errclass.Errorf(errclass.Permanent, "the cluster does not sign CertificateSigningRequest %q: %s: %s", request.Name, condition.Reason, condition.Message)
 		}
 	}
 	if len(request.Status.Certificate) == 0 {

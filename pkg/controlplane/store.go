@@ -105,7 +105,7 @@ func (p *Provisioner) dataSourceOfUser(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w", external.Connector, apply.Classify(err))
 	}
 	if err := config.CheckDataSource(string(held.Data[dataSourceKey])); err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err)
 	}
 	return held.Data[dataSourceKey], nil
 }

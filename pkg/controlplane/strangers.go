@@ -44,7 +44,7 @@ func (p *Provisioner) checkNoStrangers(ctx context.Context) error {
 	if len(found) == 0 {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, fmt.Errorf("%s: Argosy did not make them, and a cluster of the name %q would take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name))
+	return errclass.Errorf(errclass.Configuration, "%s: Argosy did not make them, and a cluster of the name %q would take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name)
 }
 
 // occupied are names of objects, by kind.

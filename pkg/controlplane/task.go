@@ -32,12 +32,12 @@ func (p *Provisioner) runTask(ctx context.Context, t task, result any, report fu
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.Name == taskContainer && status.State.Terminated != nil {
 			if err := json.Unmarshal([]byte(status.State.Terminated.Message), result); err != nil {
-				return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading what Job %q said at its end: %w", job.Name, err))
+				return nil, errclass.Errorf(errclass.Permanent, "reading what Job %q said at its end: %w", job.Name, err)
 			}
 			return pod, nil
 		}
 	}
-	return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading what Job %q said at its end: its pod %q says nothing", job.Name, pod.Name))
+	return nil, errclass.Errorf(errclass.Permanent, "reading what Job %q said at its end: its pod %q says nothing", job.Name, pod.Name)
 }
 
 // startTask creates the Job, or finds the unfinished one of the same task.
@@ -166,7 +166,7 @@ func (p *Provisioner) lookAtTask(ctx context.Context, name string) (*corev1.Pod,
 				return &pods.Items[i], "", nil
 			}
 		}
-		return nil, "", errclass.With(errclass.Permanent, fmt.Errorf("it succeeded, and its pod is gone; run it again"))
+		return nil, "", errclass.Errorf(errclass.Permanent, "it succeeded, and its pod is gone; run it again")
 	}
 	if done {
 		return nil, "", p.taskFailure(ctx, pods.Items, failed)
@@ -196,7 +196,7 @@ func (p *Provisioner) taskFailure(ctx context.Context, pods []corev1.Pod, failed
 			texts = append(texts, fmt.Sprintf("pod %s: %s", pods[i].Name, reason))
 		}
 	}
-	return errclass.With(class, fmt.Errorf("%s", strings.Join(texts, "; ")))
+	return errclass.Errorf(class, "%s", strings.Join(texts, "; "))
 }
 
 // whyTask says what a Job that is not done waits for, or what its program says just now.

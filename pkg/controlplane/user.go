@@ -165,7 +165,7 @@ func (p *Provisioner) kubeconfig(ctx context.Context, o UserOptions, made *UserK
 	}
 	var why string
 	if made.Expires, why = pki.Fit(restConfig.CAData, pair, o.leaf()); why != "" {
-		return errclass.With(errclass.Permanent, fmt.Errorf("reading the certificate that the cluster signed: %s", why))
+		return errclass.Errorf(errclass.Permanent, "reading the certificate that the cluster signed: %s", why)
 	}
 	text, err := writeKubeconfig(p.Cluster.Name, restConfig.Host, o.User, restConfig.CAData, pair)
 	if err != nil {
@@ -187,7 +187,7 @@ func (p *Provisioner) heldKubeconfig(ctx context.Context, name string) (*corev1.
 	}
 	for label, value := range p.names().labels(componentUser) {
 		if held.Labels[label] != value {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("there is a Secret %q that is no user's kubeconfig of this cluster: remove it, or give the user another name", name))
+			return nil, errclass.Errorf(errclass.Configuration, "there is a Secret %q that is no user's kubeconfig of this cluster: remove it, or give the user another name", name)
 		}
 	}
 	return held, nil

@@ -19,8 +19,8 @@ import (
 // and what may not change any more. The documents themselves were checked when they were read.
 func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string, error) {
 	if !p.Cluster.Hosted() {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("cluster %q exists already, since argosy.yaml gives cluster.kubeconfigSecret %q: there is nothing to provision; remove that key to have Argosy make the control plane",
-			p.Cluster.Name, p.Cluster.Fleet.Cluster.KubeconfigSecret))
+		return "", errclass.Errorf(errclass.Configuration, "cluster %q exists already, since argosy.yaml gives cluster.kubeconfigSecret %q: there is nothing to provision; remove that key to have Argosy make the control plane",
+			p.Cluster.Name, p.Cluster.Fleet.Cluster.KubeconfigSecret)
 	}
 	report("asking the host cluster for permissions")
 	if err := p.checkPermissions(ctx); err != nil {
@@ -97,7 +97,7 @@ func (p *Provisioner) verify(ctx context.Context, report func(string)) (Health, 
 	}
 	health.Version = version.GitVersion
 	if wanted := p.Cluster.KubernetesVersion(); health.Version != wanted {
-		return health, errclass.With(errclass.Permanent, fmt.Errorf("the API server runs %s, and the documents want %s; is image %s what its tag says?", health.Version, wanted, p.Cluster.ControlPlaneImage()))
+		return health, errclass.Errorf(errclass.Permanent, "the API server runs %s, and the documents want %s; is image %s what its tag says?", health.Version, wanted, p.Cluster.ControlPlaneImage())
 	}
 	if err := countNodes(ctx, cluster, &health); err != nil {
 		return health, err
@@ -148,7 +148,7 @@ func (p *Provisioner) certificatesEnd(ctx context.Context) (time.Time, error) {
 			}
 			ends, err := pki.Expiry(cert)
 			if err != nil {
-				return time.Time{}, errclass.With(errclass.Permanent, fmt.Errorf("reading %q of Secret %q: %w", file, name, err))
+				return time.Time{}, errclass.Errorf(errclass.Permanent, "reading %q of Secret %q: %w", file, name, err)
 			}
 			if first.IsZero() || ends.Before(first) {
 				first = ends

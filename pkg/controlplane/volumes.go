@@ -1,8 +1,6 @@
 package controlplane
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +34,7 @@ func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.Per
 	}
 	size, err := resource.ParseQuantity(wanted.Size)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the size %q of volume %q: %w", wanted.Size, name, err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the size %q of volume %q: %w", wanted.Size, name, err)
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},

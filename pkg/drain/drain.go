@@ -179,13 +179,13 @@ func (d Drainer) explain(ctx, limited context.Context, node string, watch *progr
 		return fmt.Errorf("draining node %s: %w", node, context.Cause(ctx))
 	case errors.Is(cause, errTimeout):
 		left := watch.left()
-		return errclass.With(errclass.Permanent, fmt.Errorf("draining node %s: after %s %d of %d pods are left: %s",
-			node, d.Policy.Timeout.Duration, len(left), len(watch.all), d.describe(ctx, left)))
+		return errclass.Errorf(errclass.Permanent, "draining node %s: after %s %d of %d pods are left: %s",
+			node, d.Policy.Timeout.Duration, len(left), len(watch.all), d.describe(ctx, left))
 	case cause != nil:
-		return errclass.With(errclass.Permanent, fmt.Errorf("draining node %s: %w", node, cause))
+		return errclass.Errorf(errclass.Permanent, "draining node %s: %w", node, cause)
 	}
 	// What may not be evicted has ended the context, so it was a question to the API server that went wrong.
-	return errclass.With(errclass.Transient, fmt.Errorf("draining node %s: %w", node, err))
+	return errclass.Errorf(errclass.Transient, "draining node %s: %w", node, err)
 }
 
 // describe names pods that are left, and what keeps each.
@@ -214,7 +214,7 @@ func (d Drainer) Delete(ctx context.Context, node string, report func(string)) (
 	// The drain's own time is used up. Pods that were told to end end within their grace, unless their kubelet is gone.
 	helper.Timeout = max(d.Policy.Timeout.Duration, longestGrace(pods)+endsWithin)
 	if err := helper.DeleteOrEvictPods(pods); err != nil {
-		return 0, errclass.With(errclass.Permanent, fmt.Errorf("deleting the pods of node %s: %w", node, err))
+		return 0, errclass.Errorf(errclass.Permanent, "deleting the pods of node %s: %w", node, err)
 	}
 	return len(pods), nil
 }

@@ -141,7 +141,7 @@ func refusal(node string, refusals []string) error {
 	if len(refusals) == 0 {
 		return nil
 	}
-	return errclass.With(errclass.Permanent, fmt.Errorf("node %s can't be drained: %s", node, strings.Join(refusals, "; ")))
+	return errclass.Errorf(errclass.Permanent, "node %s can't be drained: %s", node, strings.Join(refusals, "; "))
 }
 
 // Reasons are what a preflight has to say to people, in sentences, without its refusals.

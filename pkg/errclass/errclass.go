@@ -2,7 +2,10 @@
 // machine or an API has one. The one place that retries reads it, and nothing decides by the text of an error.
 package errclass
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Class is what an error means for the next attempt.
 type Class string
@@ -32,6 +35,11 @@ func With(class Class, err error) error {
 		return nil
 	}
 	return &classified{class: class, err: err}
+}
+
+// Errorf returns the error of fmt.Errorf with a class.
+func Errorf(class Class, format string, args ...any) error {
+	return With(class, fmt.Errorf(format, args...))
 }
 
 // ClassOf returns the outermost class in err's chain. An error without one is Permanent: retrying an unknown error costs

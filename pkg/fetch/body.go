@@ -34,7 +34,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if errors.Is(context.Cause(b.ctx), errStalled) {
-		return n, errclass.With(errclass.Transient, fmt.Errorf("reading %q: %w for %s", b.url, errStalled, b.stall))
+		return n, errclass.Errorf(errclass.Transient, "reading %q: %w for %s", b.url, errStalled, b.stall)
 	}
 	return n, unanswered(b.ctx, fmt.Errorf("reading %q: %w", b.url, err))
 }

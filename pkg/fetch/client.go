@@ -103,7 +103,7 @@ func (c *Client) Text(ctx context.Context, address string, most int64) ([]byte, 
 		return nil, fmt.Errorf("reading %q: %w", address, err)
 	}
 	if int64(len(text)) > most {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading %q: it has more than %d bytes", address, most))
+		return nil, errclass.Errorf(errclass.Configuration, "reading %q: it has more than %d bytes", address, most)
 	}
 	return text, nil
 }
@@ -123,7 +123,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("asking %q: %w", address, err))
+		return nil, errclass.Errorf(errclass.Configuration, "asking %q: %w", address, err)
 	}
 	// Unless told otherwise, net/http unpacks a .tar.gz that a server calls gzip-encoded, and the digest is then another.
 	request.Header.Set("Accept-Encoding", "identity")

@@ -25,7 +25,7 @@ func openRepository(ctx context.Context, documents *config.Cluster, target *join
 	}
 	if documents.BundlesFromControlPlane() {
 		if target.BundlesURL == "" {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set bundles.repository in argosy.yaml", documents.Name))
+			return nil, errclass.Errorf(errclass.Configuration, "the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set bundles.repository in argosy.yaml", documents.Name)
 		}
 		token, err := bundlesToken(ctx, target)
 		if err != nil {

@@ -189,7 +189,7 @@ func (r *reach) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys
 		}
 		known, ok := content["known_hosts"]
 		if !ok {
-			return policy, errclass.With(errclass.Configuration, fmt.Errorf("secret %q has no key known_hosts", settings.KnownHostsSecret))
+			return policy, errclass.Errorf(errclass.Configuration, "secret %q has no key known_hosts", settings.KnownHostsSecret)
 		}
 		policy.KnownHosts = []byte(known.Reveal())
 	}

@@ -24,8 +24,8 @@ func registryLogins(ctx context.Context, source config.Source, documents *config
 	}
 	value, found := content[corev1.DockerConfigJsonKey]
 	if !found {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the logins at registries of cluster %q: Secret %q in namespace %q has no key %q; make it with kubectl create secret docker-registry",
-			documents.Name, name, source.Namespace(), corev1.DockerConfigJsonKey))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the logins at registries of cluster %q: Secret %q in namespace %q has no key %q; make it with kubectl create secret docker-registry",
+			documents.Name, name, source.Namespace(), corev1.DockerConfigJsonKey)
 	}
 	logins, err := join.ReadLogins([]byte(value.Reveal()))
 	if err != nil {

@@ -21,7 +21,7 @@ func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
 	host.QPS, host.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(host)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a client for the host cluster %q: %w", host.Host, err))
+		return nil, errclass.Errorf(errclass.Configuration, "making a client for the host cluster %q: %w", host.Host, err)
 	}
 	objects, err := apply.New(host)
 	if err != nil {

@@ -99,7 +99,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 	}
 	defer leave()
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
 	defer cancel()
 	outcome.Phases = seen.facts.Plan.Phases
 	if seen.running() || conduct.Wants(seen.facts.Plan) {

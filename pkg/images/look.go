@@ -3,7 +3,6 @@ package images
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
@@ -39,7 +38,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, items []st
 		return seen, err
 	}
 	if seen.facts.Plan == nil {
-		return seen, errclass.With(errclass.Configuration, fmt.Errorf("machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch))
+		return seen, errclass.Errorf(errclass.Configuration, "machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
 	}
 	seen.operation = operations[seen.facts.Arch]
 	return seen, nil

@@ -3,7 +3,6 @@ package images
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,7 +15,7 @@ import (
 func (r *registries) platform(ctx context.Context, archive *layout, image name.Reference, text []byte, arch string) error {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(text))
 	if err != nil {
-		return errclass.With(errclass.Permanent, fmt.Errorf("reading its index: %w", err))
+		return errclass.Errorf(errclass.Permanent, "reading its index: %w", err)
 	}
 	chosen, travelling, err := choose(imageName(image), index, arch)
 	if err != nil {
@@ -53,7 +52,7 @@ func (r *registries) single(ctx context.Context, archive *layout, image name.Ref
 func (r *registries) content(archive *layout, image name.Reference, text []byte) (*v1.Manifest, error) {
 	manifest, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("reading its manifest: %w", err))
+		return nil, errclass.Errorf(errclass.Permanent, "reading its manifest: %w", err)
 	}
 	for _, blob := range append([]v1.Descriptor{manifest.Config}, manifest.Layers...) {
 		err := archive.blob(blob.Digest, blob.Size, func(ctx context.Context) (io.ReadCloser, error) {

@@ -139,11 +139,11 @@ func classify(ctx context.Context, err error) error {
 	case errors.Is(err, errPlain):
 		return errclass.With(errclass.Configuration, err)
 	case errors.As(err, &certificate):
-		return errclass.With(errclass.Configuration, fmt.Errorf("%w; set registries.caCert of argosy.yaml to the authority that signed the registry's certificate", err))
+		return errclass.Errorf(errclass.Configuration, "%w; set registries.caCert of argosy.yaml to the authority that signed the registry's certificate", err)
 	case !errors.As(err, &answer):
 		return errclass.With(errclass.Transient, err)
 	case answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden:
-		return errclass.With(errclass.Configuration, fmt.Errorf("%w; registries.secret of argosy.yaml names the Secret with the logins", err))
+		return errclass.Errorf(errclass.Configuration, "%w; registries.secret of argosy.yaml names the Secret with the logins", err)
 	case answer.StatusCode == http.StatusNotFound:
 		return errclass.With(errclass.Configuration, err)
 	case answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests:
@@ -207,7 +207,7 @@ func (r *registries) checkPlatform(ctx context.Context, image name.Reference, ma
 	}
 	var config v1.ConfigFile
 	if err := json.Unmarshal(text.Bytes(), &config); err != nil {
-		return errclass.With(errclass.Permanent, fmt.Errorf("reading the configuration of %s: %w", image, err))
+		return errclass.Errorf(errclass.Permanent, "reading the configuration of %s: %w", image, err)
 	}
 	if config.OS != "linux" || config.Architecture != arch {
 		return errclass.With(errclass.Configuration, &PlatformError{Image: imageName(image), Arch: arch, Has: []string{config.Platform().String()}})

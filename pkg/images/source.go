@@ -62,7 +62,7 @@ func parse(text string) (source, error) {
 		s.path = text
 	}
 	if err != nil {
-		return s, errclass.With(errclass.Configuration, fmt.Errorf("reading the source of images %q: %w", text, err))
+		return s, errclass.Errorf(errclass.Configuration, "reading the source of images %q: %w", text, err)
 	}
 	return s, nil
 }

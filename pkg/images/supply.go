@@ -201,7 +201,7 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 func (s *Supply) Has(ctx context.Context, image string) (bool, error) {
 	reference, err := name.ParseReference(image)
 	if err != nil {
-		return false, errclass.With(errclass.Configuration, fmt.Errorf("asking for image %q: %w", image, err))
+		return false, errclass.Errorf(errclass.Configuration, "asking for image %q: %w", image, err)
 	}
 	registries, err := s.pulls(ctx)
 	if err != nil {
@@ -242,7 +242,7 @@ func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	one, known := s.byKey[key]
 	s.mu.Unlock()
 	if !known {
-		return nil, errclass.With(errclass.Transient, fmt.Errorf("opening archive %q: it is not what this plugin found when it looked", key))
+		return nil, errclass.Errorf(errclass.Transient, "opening archive %q: it is not what this plugin found when it looked", key)
 	}
 	content, err := one.open(ctx)
 	if err != nil {
@@ -275,7 +275,7 @@ func (r *registries) layout(ctx context.Context, image name.Reference, top *remo
 	if top.MediaType.IsIndex() {
 		add = r.platform
 	} else if !top.MediaType.IsImage() {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("it is of the type %s, which is no image that containerd runs", top.MediaType))
+		return nil, errclass.Errorf(errclass.Configuration, "it is of the type %s, which is no image that containerd runs", top.MediaType)
 	}
 	if err := add(ctx, archive, image, top.Manifest, arch); err != nil {
 		return nil, err

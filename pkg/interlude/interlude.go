@@ -55,7 +55,7 @@ func Serve(ctx context.Context, address, certFile, keyFile string) error {
 	go func() { failed <- server.ListenAndServeTLS(certFile, keyFile) }()
 	select {
 	case err := <-failed:
-		return errclass.With(errclass.Permanent, fmt.Errorf("answering the cluster's clients at %q: %w", address, err))
+		return errclass.Errorf(errclass.Permanent, "answering the cluster's clients at %q: %w", address, err)
 	case <-ctx.Done():
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)

@@ -153,7 +153,7 @@ func (c *Conductor) leaves(ctx context.Context, seen sight) bool {
 }
 
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
 }
 
 // workOn has the machine do what its plan wants, if that is anything.

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -39,7 +38,7 @@ func (c *Conductor) logins(machine config.Machine) (map[string]spec.RegistryLogi
 			err = checkLogin(login)
 		}
 		if err != nil {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the login at registry %q of privateNodes.joinNode.containerd.registry.auth: %w", name, err))
+			return nil, errclass.Errorf(errclass.Configuration, "reading the login at registry %q of privateNodes.joinNode.containerd.registry.auth: %w", name, err)
 		}
 		logins[host] = login
 	}
@@ -76,7 +75,7 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 			err = checkLogin(login)
 		}
 		if err != nil {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("the login at registry %q: %w", key, err))
+			return nil, errclass.Errorf(errclass.Configuration, "the login at registry %q: %w", key, err)
 		}
 		logins[host] = login
 	}

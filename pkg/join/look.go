@@ -43,7 +43,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, kind spec.
 	}
 	operation, ok := question.Operations[facts.Arch]
 	if !ok || facts.Plan == nil {
-		return sight{}, errclass.With(errclass.Configuration, fmt.Errorf("machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version))
+		return sight{}, errclass.Errorf(errclass.Configuration, "machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version)
 	}
 	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL}, nil
 }

@@ -33,7 +33,7 @@ func waitReady(ctx context.Context, client kubernetes.Interface, name, version s
 		}
 		report("waiting: " + reason)
 		if !nextChange(ctx, client, name) {
-			return nil, errclass.With(errclass.Permanent, fmt.Errorf("waiting for node %q to be Ready at %s: %s: %w", name, version, reason, context.Cause(ctx)))
+			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to be Ready at %s: %s: %w", name, version, reason, context.Cause(ctx))
 		}
 	}
 }

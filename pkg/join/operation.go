@@ -40,7 +40,7 @@ func identify(operation spec.Operation) (string, error) {
 
 func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle) (*spec.Join, error) {
 	if wanted := cluster.CgroupDriver(); wanted != "" && wanted != target.CgroupDriver {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("vcluster.yaml asks for the cgroup driver %q, and the cluster's kubelet-config gives every kubelet %q: make them agree", wanted, target.CgroupDriver))
+		return nil, errclass.Errorf(errclass.Configuration, "vcluster.yaml asks for the cgroup driver %q, and the cluster's kubelet-config gives every kubelet %q: make them agree", wanted, target.CgroupDriver)
 	}
 	policy := cluster.Fleet.Join
 	disk, err := resource.ParseQuantity(policy.MinDisk)

@@ -26,7 +26,7 @@ func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, windo
 func (c *Conductor) reconcileOnce(window *conduct.Window) try {
 	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
 		if !seen.running() && !seen.onlyDiffers(c.Target) {
-			return outcome, errclass.With(errclass.Configuration, fmt.Errorf("the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first", c.Cluster.Name))
+			return outcome, errclass.Errorf(errclass.Configuration, "the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first", c.Cluster.Name)
 		}
 		leave, err := c.enter(ctx, seen, window, report)
 		if err != nil {
@@ -53,8 +53,8 @@ func (c *Conductor) proveSame(ctx context.Context, machine config.Machine, repor
 		return err
 	}
 	if left := conduct.WantedPhases(seen.facts.Plan); len(left) > 0 {
-		return errclass.With(errclass.Permanent, fmt.Errorf("phases %s were carried out, and there still differs %s: something on the machine changes it back",
-			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(seen.facts.Plan)), ", ")))
+		return errclass.Errorf(errclass.Permanent, "phases %s were carried out, and there still differs %s: something on the machine changes it back",
+			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(seen.facts.Plan)), ", "))
 	}
 	return nil
 }

@@ -57,15 +57,15 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 	}
 	kubeconfig, found := firstOf(content, kubeconfigKeys)
 	if !found {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name, name, source.Namespace(), kubeconfigKeys))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name, name, source.Namespace(), kubeconfigKeys)
 	}
 	restConfig, err := clientcmd.RESTConfigFromKubeConfig([]byte(kubeconfig.Reveal()))
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig in Secret %q: %w", name, err)
 	}
 	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig in Secret %q: %w", name, err)
 	}
 	if address, ok := content[BundlesKey]; ok {
 		target.BundlesURL = address.Reveal()
@@ -127,7 +127,7 @@ func (t *Target) ask(ctx context.Context) error {
 func (t *Target) readKubeletConfig(ctx context.Context) error {
 	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubelet-config", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return errclass.With(errclass.Configuration, fmt.Errorf("the cluster has no ConfigMap kube-system/kubelet-config, which kubeadm join needs; it was not made by kubeadm or for it"))
+		return errclass.Errorf(errclass.Configuration, "the cluster has no ConfigMap kube-system/kubelet-config, which kubeadm join needs; it was not made by kubeadm or for it")
 	}
 	if err != nil {
 		return classify(err)
@@ -142,7 +142,7 @@ func cgroupDriverOf(kubelet *corev1.ConfigMap) (string, error) {
 		CgroupDriver string `json:"cgroupDriver"`
 	}
 	if err := decodeYAML(kubelet.Data["kubelet"], &wanted); err != nil {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading kube-system/kubelet-config: %w", err))
+		return "", errclass.Errorf(errclass.Configuration, "reading kube-system/kubelet-config: %w", err)
 	}
 	if wanted.CgroupDriver == "" {
 		return "systemd", nil

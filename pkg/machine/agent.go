@@ -153,13 +153,13 @@ func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
 		machine := firstWord(result.Stdout)
-		return errclass.With(errclass.Configuration, fmt.Errorf("its architecture is %q, and Argosy knows amd64 and arm64", machine))
+		return errclass.Errorf(errclass.Configuration, "its architecture is %q, and Argosy knows amd64 and arm64", machine)
 	case exitNoExec:
-		return errclass.With(errclass.Configuration, fmt.Errorf("running argosy-node: no program can run in %q, whose file "+
-			"system is mounted noexec; set binariesPath to another folder, or mount it with exec", m.binariesPath))
+		return errclass.Errorf(errclass.Configuration, "running argosy-node: no program can run in %q, whose file "+
+			"system is mounted noexec; set binariesPath to another folder, or mount it with exec", m.binariesPath)
 	case exitCannotRun:
-		return errclass.With(errclass.Configuration, fmt.Errorf("running argosy-node in %q: either another process still "+
-			"writes to it, or NOEXEC in sudoers forbids sudo's command to run programs: %w", m.binariesPath, err))
+		return errclass.Errorf(errclass.Configuration, "running argosy-node in %q: either another process still "+
+			"writes to it, or NOEXEC in sudoers forbids sudo's command to run programs: %w", m.binariesPath, err)
 	}
 	var failed *ssh.ExitError
 	if !errors.As(err, &failed) {

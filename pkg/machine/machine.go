@@ -133,12 +133,12 @@ var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // which comes from outside, is used.
 func (m *Machine) bundlePath(bundle spec.Bundle) (string, error) {
 	if !hexDigest.MatchString(bundle.SHA256) {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("naming bundle %q: %q is not a sha256 in hex", bundle.Name, bundle.SHA256))
+		return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: %q is not a sha256 in hex", bundle.Name, bundle.SHA256)
 	}
 	for _, ending := range []string{".tar.gz", ".tar.zst"} {
 		if strings.HasSuffix(bundle.Name, ending) {
 			return path.Join(m.bundlesDir, bundle.SHA256+ending), nil
 		}
 	}
-	return "", errclass.With(errclass.Configuration, fmt.Errorf("naming bundle %q: it ends neither in .tar.gz nor in .tar.zst", bundle.Name))
+	return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: it ends neither in .tar.gz nor in .tar.zst", bundle.Name)
 }

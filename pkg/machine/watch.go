@@ -44,7 +44,7 @@ func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) 
 			pause(ctx, firstWait) // it answered since: the time begins anew
 		case errors.As(err, new(*ssh.ExitError)):
 			// The machine no longer knows the operation, as after it was installed anew: starting over can help.
-			return w.last, errclass.With(errclass.Transient, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err))
+			return w.last, errclass.Errorf(errclass.Transient, "watching operation %q on machine %q: %w", id, m.name, err)
 		default:
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err)
 		}
@@ -77,7 +77,7 @@ func (w *watch) ended(ctx context.Context) error {
 	if w.failure == nil {
 		return errclass.With(class, context.Cause(ctx))
 	}
-	return errclass.With(class, fmt.Errorf("%w (last: %w)", context.Cause(ctx), w.failure))
+	return errclass.Errorf(class, "%w (last: %w)", context.Cause(ctx), w.failure)
 }
 
 // attempt watches over one connection. It asks for another attempt by a retryable error.

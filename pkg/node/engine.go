@@ -33,10 +33,10 @@ func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
 	}
 	phases, known := e.Phases[op.Kind]
 	if !known {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind))
+		return nil, errclass.Errorf(errclass.Configuration, "reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind)
 	}
 	if lacks := lacksWords(op); lacks != "" {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading operation %q: it says nothing of %s", op.ID, lacks))
+		return nil, errclass.Errorf(errclass.Configuration, "reading operation %q: it says nothing of %s", op.ID, lacks)
 	}
 	return phases, nil
 }
@@ -129,7 +129,7 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 	}
 	if held == nil {
 		if other.ID == id {
-			return nil, errclass.With(errclass.Transient, fmt.Errorf("running operation %q: another process runs it already", id))
+			return nil, errclass.Errorf(errclass.Transient, "running operation %q: another process runs it already", id)
 		}
 		// Two operations were started in the same moment, and the other one was faster.
 		status, _ := e.Store.Status(other.ID)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -176,9 +175,9 @@ func TestASecondRunChangesNothing(t *testing.T) {
 func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {
 	m := newToy(t, "one", "two", "three")
 	m.engine.Host.Runner = fakeRunner("running")
-	m.broken["two"] = errclass.With(errclass.Transient, fmt.Errorf("starting it: %w", &host.CommandError{
+	m.broken["two"] = errclass.Errorf(errclass.Transient, "starting it: %w", &host.CommandError{
 		Command: host.Command{Argv: []string{"systemctl", "start", "it's"}}, Output: []byte("first\n\nlast words\n"), Err: errors.New("exit status 1"),
-	}))
+	})
 	status := m.run(m.operation("op"), nil)
 	assert.Equal(t, status.State, spec.Failed)
 	assert.Equal(t, outcomes(status), "one applied, two failed")

@@ -77,5 +77,5 @@ func Problems(class errclass.Class, summary string, problems []string) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return &Failure{Err: errclass.With(class, fmt.Errorf("%s: %s", summary, strings.Join(problems, " "))), Problems: problems}
+	return &Failure{Err: errclass.Errorf(class, "%s: %s", summary, strings.Join(problems, " ")), Problems: problems}
 }

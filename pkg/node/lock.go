@@ -163,7 +163,7 @@ func (s *Store) lockStart(ctx context.Context) (*lock, error) {
 		select {
 		case <-ctx.Done():
 			_ = file.Close()
-			return nil, errclass.With(errclass.Transient, fmt.Errorf("waiting for another start on this machine: %w", ctx.Err()))
+			return nil, errclass.Errorf(errclass.Transient, "waiting for another start on this machine: %w", ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

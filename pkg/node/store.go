@@ -33,7 +33,7 @@ var idForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // CheckID says whether an operation's id may become a folder's and a unit's name.
 func CheckID(id string) error {
 	if !idForm.MatchString(id) {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading the operation's id %q: it must be 1 to 63 lower case letters, digits and dashes", id))
+		return errclass.Errorf(errclass.Configuration, "reading the operation's id %q: it must be 1 to 63 lower case letters, digits and dashes", id)
 	}
 	return nil
 }

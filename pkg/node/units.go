@@ -59,7 +59,7 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 			refused++
 		}
 		if refused > 1 || !s.pause(ctx, id, state) {
-			return errclass.With(errclass.Transient, fmt.Errorf("starting unit %q: %w", unitName(id), err))
+			return errclass.Errorf(errclass.Transient, "starting unit %q: %w", unitName(id), err)
 		}
 	}
 }

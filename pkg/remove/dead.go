@@ -58,7 +58,7 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 		return fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
 	}
 	if problem := c.alive(machine, node); problem != "" {
-		return errclass.With(errclass.Permanent, fmt.Errorf("%s", problem))
+		return errclass.Errorf(errclass.Permanent, "%s", problem)
 	}
 	report(fmt.Sprintf("[1/%d %s] keeping new pods away from node %s", deadPhases, phaseCordon, node.Name))
 	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name, operation); err != nil {

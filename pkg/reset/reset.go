@@ -109,7 +109,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 		return err
 	}
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
 	defer cancel()
 	if seen.running() || conduct.Wants(seen.facts.Plan) {
 		outcome.Begun = true

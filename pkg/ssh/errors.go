@@ -146,11 +146,11 @@ func lost(err error) bool {
 }
 
 func configuration(format string, args ...any) error {
-	return errclass.With(errclass.Configuration, fmt.Errorf(format, args...))
+	return errclass.Errorf(errclass.Configuration, format, args...)
 }
 
 func transient(format string, args ...any) error {
-	return errclass.With(errclass.Transient, fmt.Errorf(format, args...))
+	return errclass.Errorf(errclass.Transient, format, args...)
 }
 
 // interrupted is the error of work that ended because ctx did.

@@ -3,7 +3,6 @@ package ssh
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -32,7 +31,7 @@ var ErrFlood = errors.New("the machine prints more than is read of it")
 
 // Flood returns an ErrFlood that names the limit, in bytes, and where it was exceeded: "in one line".
 func Flood(where string, limit int64) error {
-	return errclass.With(errclass.Permanent, fmt.Errorf("%w: more than %d bytes %s", ErrFlood, limit, where))
+	return errclass.Errorf(errclass.Permanent, "%w: more than %d bytes %s", ErrFlood, limit, where)
 }
 
 // Output keeps one stream of a command's output, within bounds, and passes it on as it comes. It is safe for concurrent

@@ -69,7 +69,7 @@ func (p *Pool) lookup(config Config) (*Client, *flight, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, nil, errclass.With(errclass.Cancelled, fmt.Errorf("reaching %s: %w", config.host(), errPoolClosed))
+		return nil, nil, errclass.Errorf(errclass.Cancelled, "reaching %s: %w", config.host(), errPoolClosed)
 	}
 	id := config.identity()
 	known := p.entries[id]

@@ -93,7 +93,7 @@ func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(s
 func addFolder(w *Writer, prefix, path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
+		return errclass.Errorf(errclass.Configuration, "reading what goes into the archive: %w", err)
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), "..") {
@@ -101,7 +101,7 @@ func addFolder(w *Writer, prefix, path string) error {
 		}
 		content, err := os.ReadFile(filepath.Join(path, entry.Name()))
 		if err != nil {
-			return errclass.With(errclass.Configuration, fmt.Errorf("reading what goes into the archive: %w", err))
+			return errclass.Errorf(errclass.Configuration, "reading what goes into the archive: %w", err)
 		}
 		if err := w.Add(prefix+entry.Name(), content); err != nil {
 			return err
@@ -114,7 +114,7 @@ func addFolder(w *Writer, prefix, path string) error {
 func (a *Archive) Result() (Result, error) {
 	info, err := os.Stat(a.path)
 	if err != nil {
-		return Result{}, errclass.With(errclass.Permanent, fmt.Errorf("reading the size of archive %q: %w", a.name(), err))
+		return Result{}, errclass.Errorf(errclass.Permanent, "reading the size of archive %q: %w", a.name(), err)
 	}
 	result := Result{Archive: a.name(), Bytes: info.Size(), Manifest: a.Manifest}
 	result.Parts = nil

@@ -40,7 +40,7 @@ var named = regexp.MustCompile(`^(.+)-(\d{8}T\d{6}Z)(` + finalSuffix + `)?` + re
 func List(folder, cluster string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("listing archives: %w", err))
+		return nil, errclass.Errorf(errclass.Permanent, "listing archives: %w", err)
 	}
 	var names []string
 	for _, entry := range entries {
@@ -62,13 +62,13 @@ func Find(folder, cluster, name string) (string, error) {
 	}
 	switch {
 	case len(names) == 0:
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("there is no archive of cluster %q", cluster))
+		return "", errclass.Errorf(errclass.Configuration, "there is no archive of cluster %q", cluster)
 	case name == Latest:
 		return filepath.Join(folder, names[0]), nil
 	case slices.Contains(names, name):
 		return filepath.Join(folder, name), nil
 	}
-	return "", errclass.With(errclass.Configuration, fmt.Errorf("there is no archive %q; there are %s", name, strings.Join(names, ", ")))
+	return "", errclass.Errorf(errclass.Configuration, "there is no archive %q; there are %s", name, strings.Join(names, ", "))
 }
 
 // Prune removes all but the newest archives of a cluster, final ones excepted, and what an interrupted Create left behind.
@@ -84,7 +84,7 @@ func Prune(folder, cluster string, keep int) ([]string, error) {
 	}
 	interrupted, err := filepath.Glob(filepath.Join(folder, cluster+"-*"+extension+partial))
 	if err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("listing interrupted archives: %w", err))
+		return nil, errclass.Errorf(errclass.Permanent, "listing interrupted archives: %w", err)
 	}
 	obsolete := names[keep:]
 	for _, path := range interrupted {
@@ -92,7 +92,7 @@ func Prune(folder, cluster string, keep int) ([]string, error) {
 	}
 	for _, name := range obsolete {
 		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, errclass.With(errclass.Permanent, fmt.Errorf("removing an old archive: %w", err))
+			return nil, errclass.Errorf(errclass.Permanent, "removing an old archive: %w", err)
 		}
 	}
 	return obsolete, nil

@@ -166,8 +166,8 @@ func prove(ctx context.Context, client Client, archive *Archive) error {
 		return err
 	}
 	if foreign > 0 || len(held) != archive.Manifest.Keys {
-		return errclass.With(errclass.Permanent, fmt.Errorf("comparing the store with archive %q after loading it: it has %d keys of %d, and %d that differ; nobody else may write to it meanwhile",
-			archive.name(), len(held)-foreign, archive.Manifest.Keys, foreign))
+		return errclass.Errorf(errclass.Permanent, "comparing the store with archive %q after loading it: it has %d keys of %d, and %d that differ; nobody else may write to it meanwhile",
+			archive.name(), len(held)-foreign, archive.Manifest.Keys, foreign)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func (a *Archive) damaged(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &unreadable):
-		return errclass.With(errclass.Permanent, fmt.Errorf("reading archive %q: %w", filepath.Base(a.path), err))
+		return errclass.Errorf(errclass.Permanent, "reading archive %q: %w", filepath.Base(a.path), err)
 	}
 	return errclass.With(errclass.Permanent, &DamagedError{Archive: filepath.Base(a.path), Why: err.Error()})
 }

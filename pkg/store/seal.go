@@ -36,15 +36,15 @@ var errSealed = errors.New("it was not sealed for this reader")
 func (r *Reader) Unseal(sealed string) (map[string][]byte, error) {
 	cipher, err := base64.StdEncoding.DecodeString(sealed)
 	if err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("opening sealed files: %w", err))
+		return nil, errclass.Errorf(errclass.Permanent, "opening sealed files: %w", err)
 	}
 	text, whole := box.OpenAnonymous(nil, cipher, r.public, r.private)
 	if !whole {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("opening sealed files: %w", errSealed))
+		return nil, errclass.Errorf(errclass.Permanent, "opening sealed files: %w", errSealed)
 	}
 	var files map[string][]byte
 	if err := json.Unmarshal(text, &files); err != nil {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("opening sealed files: %w", err))
+		return nil, errclass.Errorf(errclass.Permanent, "opening sealed files: %w", err)
 	}
 	return files, nil
 }
@@ -53,7 +53,7 @@ func (r *Reader) Unseal(sealed string) (map[string][]byte, error) {
 func Seal(address string, files map[string][]byte) (string, error) {
 	key, err := base64.StdEncoding.DecodeString(address)
 	if err != nil || len(key) != 32 {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading the address %q to seal for: it is not that of a reader", address))
+		return "", errclass.Errorf(errclass.Configuration, "reading the address %q to seal for: it is not that of a reader", address)
 	}
 	text, err := json.Marshal(files)
 	if err != nil {

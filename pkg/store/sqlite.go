@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 
 	"argosy.dev/argosy/pkg/errclass"
@@ -24,7 +23,7 @@ func PrepareSQLite(path string, revision int64) error {
 		return nil
 	}
 	if err := prepare(path, revision); err != nil {
-		return errclass.With(errclass.Permanent, fmt.Errorf("making an empty database: %w", err))
+		return errclass.Errorf(errclass.Permanent, "making an empty database: %w", err)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (a Access) Connect() (*clientv3.Client, error) {
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: dialTimeout,
 	})
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("making a client for the store %q: %w", a.Endpoints, err))
+		return nil, errclass.Errorf(errclass.Configuration, "making a client for the store %q: %w", a.Endpoints, err)
 	}
 	return client, nil
 }
@@ -67,15 +67,15 @@ func (a Access) tls() (*tls.Config, error) {
 	}
 	authority, err := os.ReadFile(a.CACert)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the store's authority: %w", err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the store's authority: %w", err)
 	}
 	pair, err := tls.LoadX509KeyPair(a.Cert, a.Key)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the certificate to show to the store: %w", err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the certificate to show to the store: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(authority) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the store's authority: file %q has no certificate", a.CACert))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the store's authority: file %q has no certificate", a.CACert)
 	}
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
@@ -94,7 +94,7 @@ func (a Access) Ready(ctx context.Context, client Client, patience time.Duration
 		if why := a.reach(ctx); why != nil {
 			err = why
 		}
-		return retry.RetryableError(errclass.With(errclass.Transient, fmt.Errorf("waiting for the store to answer: %w", err)))
+		return retry.RetryableError(errclass.Errorf(errclass.Transient, "waiting for the store to answer: %w", err))
 	})
 }
 
@@ -143,7 +143,7 @@ func classified(err error) error {
 		return errclass.With(errclass.Cancelled, err)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Unknown:
 		if rpctypes.Error(err) == rpctypes.ErrNoSpace {
-			return errclass.With(errclass.Permanent, fmt.Errorf("the store's space is used up: %w", err))
+			return errclass.Errorf(errclass.Permanent, "the store's space is used up: %w", err)
 		}
 		return errclass.With(errclass.Transient, err)
 	}

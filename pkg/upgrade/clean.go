@@ -42,7 +42,7 @@ func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string
 		text += fmt.Sprintf(", %d were left out: %s", len(left), strings.Join(left, ", "))
 	}
 	if len(wrong) > 0 {
-		return text, errclass.With(errclass.Permanent, fmt.Errorf("%s\n%s", text, strings.Join(wrong, "\n")))
+		return text, errclass.Errorf(errclass.Permanent, "%s\n%s", text, strings.Join(wrong, "\n"))
 	}
 	return text, nil
 }
@@ -93,7 +93,7 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {
-		return done, errclass.With(errclass.Permanent, fmt.Errorf("cleaning up: %s", strings.Join(failed, "\n")))
+		return done, errclass.Errorf(errclass.Permanent, "cleaning up: %s", strings.Join(failed, "\n"))
 	}
 	return done, nil
 }

@@ -41,8 +41,7 @@ func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podut
 func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready, serving func(string)) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent,
-		fmt.Errorf("it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name)))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name))
 	defer cancel()
 	node, err := c.WaitReady(ctx, name, version, ready)
 	if err != nil {
@@ -69,7 +68,7 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errclass.With(errclass.Permanent, fmt.Errorf("waiting for node %q to serve at %s: %s: %w", name, version, why, context.Cause(ctx)))
+			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to serve at %s: %s: %w", name, version, why, context.Cause(ctx))
 		case <-time.After(gateEvery):
 		}
 	}

@@ -91,7 +91,7 @@ func (w *way) look(ctx context.Context) (seen join.Sight, node *corev1.Node, err
 		return err
 	})
 	if err == nil && node == nil {
-		err = errclass.With(errclass.Permanent, fmt.Errorf("the cluster has no node %s: submit workflow join first", w.machine.NodeName))
+		err = errclass.Errorf(errclass.Permanent, "the cluster has no node %s: submit workflow join first", w.machine.NodeName)
 	}
 	return seen, node, err
 }

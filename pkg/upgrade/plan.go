@@ -282,7 +282,7 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	}
 	if latest == "" {
 		// Where not even the version that runs is, a later one can't be expected, and nobody would notice.
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("looking for the latest patch of v%d.%d: there is neither %s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml", runs.Major(), runs.Minor(), c.Target.Version))
+		return "", errclass.Errorf(errclass.Configuration, "looking for the latest patch of v%d.%d: there is neither %s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml", runs.Major(), runs.Minor(), c.Target.Version)
 	}
 	return latest, nil
 }

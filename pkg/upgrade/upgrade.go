@@ -176,7 +176,7 @@ func versionIn(facts spec.Facts) string {
 }
 
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errclass.With(errclass.Permanent, fmt.Errorf("the machine was given %s and used them up", limit)))
+	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
 }
 
 // node reads a machine's node; nil when there is none.

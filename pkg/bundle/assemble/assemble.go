@@ -63,7 +63,7 @@ var wellFormedVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z
 // missing is complained about when it is needed, so that a directory without a control plane still gives node bundles.
 func FromDirectory(dir, version string, arches ...string) (*Assembly, error) {
 	if !wellFormedVersion.MatchString(version) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading Kubernetes version %q: it is not like v1.34.4", version))
+		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4", version)
 	}
 	if len(arches) == 0 {
 		var err error
@@ -96,7 +96,7 @@ func archesIn(dir string) ([]string, error) {
 		}
 	}
 	if len(arches) == 0 {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading directory of binaries %q: it has neither a folder amd64 nor arm64", dir))
+		return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries %q: it has neither a folder amd64 nor arm64", dir)
 	}
 	return arches, nil
 }
@@ -105,7 +105,7 @@ func archesIn(dir string) ([]string, error) {
 func filesIn(folder string) ([]file, error) {
 	info, err := os.Stat(folder)
 	if err != nil || !info.IsDir() {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading directory of binaries: there is no folder %q; make it, or leave the architecture out", folder))
+		return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries: there is no folder %q; make it, or leave the architecture out", folder)
 	}
 	wanted := slices.Clone(layout)
 	plugins, err := os.ReadDir(filepath.Join(folder, pluginFolder))
@@ -128,7 +128,7 @@ func filesIn(folder string) ([]file, error) {
 		case err != nil:
 			return nil, fmt.Errorf("reading directory of binaries: %w", err)
 		case !info.Mode().IsRegular() || info.Size() == 0:
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading directory of binaries: %q is empty or no file", source))
+			return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries: %q is empty or no file", source)
 		}
 		files = append(files, file{content: c, source: source})
 	}
@@ -143,10 +143,10 @@ func checkProgram(f file, arch string) error {
 	}
 	got, err := bundle.MachineOf(f.source)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("checking program %q: %w", f.source, err))
+		return errclass.Errorf(errclass.Configuration, "checking program %q: %w", f.source, err)
 	}
 	if got != arch {
-		return errclass.With(errclass.Configuration, fmt.Errorf("checking program %q: it is for %s and lies in the folder of %s", f.source, got, arch))
+		return errclass.Errorf(errclass.Configuration, "checking program %q: it is for %s and lies in the folder of %s", f.source, got, arch)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...b
 	}
 	for _, format := range formats {
 		if _, err := bundle.FormatOf("." + string(format)); err != nil {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("writing bundles as %q: only tar.gz and tar.zst are known", format))
+			return nil, errclass.Errorf(errclass.Configuration, "writing bundles as %q: only tar.gz and tar.zst are known", format)
 		}
 	}
 	nodeFiles := map[string][]file{}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -73,7 +73,7 @@ func (a *Assembly) Image(ctx context.Context, options ImageOptions) (*Image, err
 	}
 	repository, err := name.NewRepository(options.Repository)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading image name %q: %w", options.Repository, err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading image name %q: %w", options.Repository, err)
 	}
 	scratch, err := os.MkdirTemp(options.Scratch, "image-*")
 	if err != nil {

@@ -1,7 +1,6 @@
 package assemble
 
 import (
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,8 +92,8 @@ func (a *Assembly) of(arch string, part Part) ([]file, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("collecting the %s for %s: %q lacks %s; put them there, or leave the architecture out",
-			part, arch, filepath.Join(a.dir, arch), strings.Join(missing, ", ")))
+		return nil, errclass.Errorf(errclass.Configuration, "collecting the %s for %s: %q lacks %s; put them there, or leave the architecture out",
+			part, arch, filepath.Join(a.dir, arch), strings.Join(missing, ", "))
 	}
 	return files, nil
 }

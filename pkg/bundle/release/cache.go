@@ -92,7 +92,7 @@ func (c *cache) complete(ctx context.Context, what, digest string, partial *os.F
 			return fmt.Errorf("emptying %q: %w", partial.Name(), err)
 		}
 		if begun == 0 {
-			return errclass.With(errclass.Permanent, fmt.Errorf("verifying it: its sha256 is %s, but %s was published for it; it was damaged on its way or replaced, and nothing of it was used", sum, digest))
+			return errclass.Errorf(errclass.Permanent, "verifying it: its sha256 is %s, but %s was published for it; it was damaged on its way or replaced, and nothing of it was used", sum, digest)
 		}
 		c.progress.say(what, "what was there of it does not fit; fetching it anew")
 	}
@@ -131,7 +131,7 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errclass.With(errclass.Cancelled, fmt.Errorf("waiting for another build that fetches %q: %w", path, ctx.Err()))
+			return nil, errclass.Errorf(errclass.Cancelled, "waiting for another build that fetches %q: %w", path, ctx.Err())
 		case <-time.After(lockPoll):
 		}
 	}

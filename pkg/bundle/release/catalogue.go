@@ -1,7 +1,6 @@
 package release
 
 import (
-	"fmt"
 	"maps"
 	"net/url"
 	"path"
@@ -150,7 +149,7 @@ func (m Mirrors) check() error {
 	for _, host := range slices.Sorted(maps.Keys(m)) {
 		at, err := url.Parse(m[host])
 		if err != nil || at.Host == "" || (at.Scheme != "https" && at.Scheme != "http") || at.RawQuery != "" || at.User != nil {
-			return errclass.With(errclass.Configuration, fmt.Errorf("reading the mirror of %q: %q is not like https://mirror.example.org/path", host, m[host]))
+			return errclass.Errorf(errclass.Configuration, "reading the mirror of %q: %q is not like https://mirror.example.org/path", host, m[host])
 		}
 	}
 	return nil
@@ -160,7 +159,7 @@ func (m Mirrors) check() error {
 func (m Mirrors) address(official string) (string, error) {
 	at, err := url.Parse(official)
 	if err != nil {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading address %q: %w", official, err))
+		return "", errclass.Errorf(errclass.Configuration, "reading address %q: %w", official, err)
 	}
 	mirror, there := m[at.Host]
 	if !there {

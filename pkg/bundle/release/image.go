@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
@@ -29,7 +29,7 @@ func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Compon
 	}
 	reference, err := name.ParseReference(at, options...)
 	if err != nil {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading image reference %q: %w", at, err))
+		return nil, errclass.Errorf(errclass.Configuration, "reading image reference %q: %w", at, err)
 	}
 	image, err := remote.Image(reference,
 		remote.WithContext(ctx),
@@ -44,7 +44,7 @@ func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Compon
 		return nil, pulling(ctx, at, err)
 	}
 	if config.Architecture != w.arch {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("pulling image %q: it is for %s alone", at, config.Architecture))
+		return nil, errclass.Errorf(errclass.Configuration, "pulling image %q: it is for %s alone", at, config.Architecture)
 	}
 	digest, err := image.Digest()
 	if err != nil {
@@ -60,14 +60,14 @@ func pulling(ctx context.Context, reference string, err error) error {
 	if strings.Contains(err.Error(), "no child with platform") {
 		class = errclass.Configuration
 	}
-	return errclass.With(class, fmt.Errorf("pulling image %q: %w", reference, err))
+	return errclass.Errorf(class, "pulling image %q: %w", reference, err)
 }
 
 // manifestURL is where the official registry has the image, whatever mirror it came from.
 func manifestURL(official string, digest v1.Hash) (string, error) {
 	reference, err := name.ParseReference(official)
 	if err != nil {
-		return "", errclass.With(errclass.Configuration, fmt.Errorf("reading image reference %q: %w", official, err))
+		return "", errclass.Errorf(errclass.Configuration, "reading image reference %q: %w", official, err)
 	}
 	repository := reference.Context()
 	return "https://" + repository.RegistryStr() + "/v2/" + repository.RepositoryStr() + "/manifests/" + digest.String(), nil
@@ -97,7 +97,7 @@ func (f *fetcher) fromImage(ctx context.Context, w wanted, component *assemble.C
 		left = rest
 	}
 	if len(left) > 0 {
-		return errclass.With(errclass.Permanent, fmt.Errorf("unpacking image %q: it has not all of %s", w.image, strings.Join(w.files(), ", ")))
+		return errclass.Errorf(errclass.Permanent, "unpacking image %q: it has not all of %s", w.image, strings.Join(w.files(), ", "))
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (f *fetcher) pauseImage(ctx context.Context, w wanted, component *assemble.
 	component.Files = []string{assemble.PauseArchive, assemble.PauseReference}
 	tag, err := name.NewTag(w.image)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading image reference %q: %w", w.image, err))
+		return errclass.Errorf(errclass.Configuration, "reading image reference %q: %w", w.image, err)
 	}
 	archive := f.place(w)(assemble.PauseArchive)
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {

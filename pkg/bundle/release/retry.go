@@ -42,7 +42,7 @@ func retrying(ctx context.Context, say func(string), attempt func(context.Contex
 	})
 	if ctx.Err() != nil && err != nil {
 		// go-retry answers with the context's error alone and loses what it was waiting out.
-		return errclass.With(errclass.Cancelled, fmt.Errorf("%w (last: %w)", context.Cause(ctx), last))
+		return errclass.Errorf(errclass.Cancelled, "%w (last: %w)", context.Cause(ctx), last)
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func unpack(archive string, take map[string]string, place func(string) string) e
 		return err
 	}
 	if len(missing) > 0 {
-		return errclass.With(errclass.Permanent, fmt.Errorf("unpacking it: the archive has no %s", strings.Join(missing, ", ")))
+		return errclass.Errorf(errclass.Permanent, "unpacking it: the archive has no %s", strings.Join(missing, ", "))
 	}
 	return nil
 }

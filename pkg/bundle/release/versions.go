@@ -50,7 +50,7 @@ var (
 // the table, by name, with or without a "v". A minor version that the table lacks needs an override for each component.
 func Versions(version string, overrides map[string]string) (map[string]string, error) {
 	if !kubernetesVersion.MatchString(version) {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading Kubernetes version %q: it is not like v1.34.4", version))
+		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4", version)
 	}
 	chosen := map[string]string{kubernetes: strings.TrimPrefix(version, "v")}
 	minor := strings.Join(strings.Split(chosen[kubernetes], ".")[:2], ".")

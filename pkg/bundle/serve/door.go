@@ -56,7 +56,7 @@ type verdict struct {
 func NewAPIServer(address string, authorities []byte) (*APIServer, error) {
 	at, err := url.Parse(address)
 	if err != nil || at.Scheme != "https" || at.Host == "" {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading the API server's address %q: it is not like https://127.0.0.1:6443", address))
+		return nil, errclass.Errorf(errclass.Configuration, "reading the API server's address %q: it is not like https://127.0.0.1:6443", address)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(authorities) {
@@ -119,7 +119,7 @@ func (a *APIServer) ask(ctx context.Context, token secret.Value) (admitted bool,
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	response, err := a.client.Do(request)
 	if err != nil {
-		return false, errclass.With(errclass.Transient, fmt.Errorf("asking the API server: %w", err))
+		return false, errclass.Errorf(errclass.Transient, "asking the API server: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	// Read to the end, so that the connection serves again.
@@ -131,7 +131,7 @@ func (a *APIServer) ask(ctx context.Context, token secret.Value) (admitted bool,
 		return false, nil
 	}
 	// That includes 404: a server that knows no such thing has not looked at the token.
-	return false, errclass.With(errclass.Transient, fmt.Errorf("asking the API server: it answers %s", response.Status))
+	return false, errclass.Errorf(errclass.Transient, "asking the API server: it answers %s", response.Status)
 }
 
 func (a *APIServer) remembered(key [sha256.Size]byte) (admitted, known bool) {

@@ -191,7 +191,7 @@ func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error
 		}
 		select {
 		case <-ctx.Done():
-			return "", errclass.With(errclass.Transient, fmt.Errorf("it does not run: %s: %w", why, context.Cause(ctx)))
+			return "", errclass.Errorf(errclass.Transient, "it does not run: %s: %w", why, context.Cause(ctx))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -233,8 +233,8 @@ func (p *Pods) judge(ctx context.Context, held, wanted *corev1.Pod) (ready bool,
 	owner, marked := held.Annotations[ownedBy]
 	switch {
 	case !made && (!marked || owner != wanted.Annotations[ownedBy] || held.Labels[drain.OwnLabel] == ""):
-		return false, errclass.With(errclass.Configuration, fmt.Errorf("it has that name, and is not this rollout's: it runs "+
-			"%s on node %q; nothing was run in it. Remove it, if it may go", images(held), held.Spec.NodeName))
+		return false, errclass.Errorf(errclass.Configuration, "it has that name, and is not this rollout's: it runs "+
+			"%s on node %q; nothing was run in it. Remove it, if it may go", images(held), held.Spec.NodeName)
 	case held.DeletionTimestamp != nil:
 		return false, nil
 	case ended(held) || !made && !alike(held, wanted):
@@ -314,7 +314,7 @@ func (p *Pods) pod(node string) (*corev1.Pod, error) {
 			err = json.Unmarshal(text, own.into)
 		}
 		if err != nil {
-			return nil, errclass.With(errclass.Configuration, fmt.Errorf("reading a security context of privateNodes.autoUpgrade: %w", err))
+			return nil, errclass.Errorf(errclass.Configuration, "reading a security context of privateNodes.autoUpgrade: %w", err)
 		}
 	}
 	return pod, nil

@@ -33,15 +33,15 @@ func (c *connection) Run(ctx context.Context, command ssh.Command) (ssh.Result, 
 		}, scheme.ParameterCodec)
 	overSocket, err := remotecommand.NewWebSocketExecutor(c.pods.Config, "GET", request.URL().String())
 	if err != nil {
-		return ssh.Result{}, errclass.With(errclass.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
+		return ssh.Result{}, errclass.Errorf(errclass.Permanent, "preparing to run commands in pod %s: %w", c.pod, err)
 	}
 	overSPDY, err := remotecommand.NewSPDYExecutor(c.pods.Config, "POST", request.URL())
 	if err != nil {
-		return ssh.Result{}, errclass.With(errclass.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
+		return ssh.Result{}, errclass.Errorf(errclass.Permanent, "preparing to run commands in pod %s: %w", c.pod, err)
 	}
 	executor, err := remotecommand.NewFallbackExecutor(overSocket, overSPDY, httpstream.IsUpgradeFailure)
 	if err != nil {
-		return ssh.Result{}, errclass.With(errclass.Permanent, fmt.Errorf("preparing to run commands in pod %s: %w", c.pod, err))
+		return ssh.Result{}, errclass.Errorf(errclass.Permanent, "preparing to run commands in pod %s: %w", c.pod, err)
 	}
 	stdout, stderr := ssh.NewOutput(command.Stdout), ssh.NewErrors()
 	reading, stop := context.WithCancelCause(ctx)
@@ -83,14 +83,14 @@ func (c *connection) explain(ctx context.Context, command ssh.Command, result *s
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			class = errclass.Transient
 		}
-		return errclass.With(class, fmt.Errorf("running a command by pod %s: %w", c.pod, context.Cause(ctx)))
+		return errclass.Errorf(class, "running a command by pod %s: %w", c.pod, context.Cause(ctx))
 	case errors.As(err, &exit):
 		result.ExitCode = exit.Code
 		shown, _ := ssh.Quote(command.Argv) // it has just run, so it can be quoted
 		return &ssh.ExitError{Host: "node " + c.node, Command: shown, ExitCode: exit.Code,
 			Tail: ssh.LastLines(result.Stdout, result.Stderr)}
 	}
-	return errclass.With(errclass.Transient, fmt.Errorf("running a command by pod %s on node %s: %w", c.pod, c.node, err))
+	return errclass.Errorf(errclass.Transient, "running a command by pod %s on node %s: %w", c.pod, c.node, err)
 }
 
 // Upload implements machine.Connection. It resumes an upload that was cut off.

@@ -11,7 +11,6 @@ package feed
 import (
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -53,7 +52,7 @@ func failureFrames(cause error) []byte {
 func decodeFailure(reason []byte) error {
 	var failure Failure
 	if err := json.Unmarshal(reason, &failure); err != nil || failure.Message == "" {
-		return errclass.With(errclass.Transient, fmt.Errorf("the sender gave up and said %q", reason))
+		return errclass.Errorf(errclass.Transient, "the sender gave up and said %q", reason)
 	}
 	return errclass.With(failure.Class, &failure)
 }

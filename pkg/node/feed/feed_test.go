@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -53,7 +52,7 @@ type library map[string]io.Reader
 func (l library) open(_ context.Context, key string) (io.ReadCloser, error) {
 	content, found := l[key]
 	if !found {
-		return nil, errclass.With(errclass.Configuration, fmt.Errorf("there is no %s", key))
+		return nil, errclass.Errorf(errclass.Configuration, "there is no %s", key)
 	}
 	return io.NopCloser(content), nil
 }

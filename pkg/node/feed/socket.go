@@ -181,14 +181,14 @@ func HandOver(ctx context.Context, path string, in, out *os.File) error {
 		return fmt.Errorf("handing the connection over: %T carries no files", dialled)
 	}
 	if _, _, err := connection.WriteMsgUnix([]byte{0}, unix.UnixRights(int(in.Fd()), int(out.Fd())), nil); err != nil {
-		return errclass.With(errclass.Transient, fmt.Errorf("handing the connection over: %w", err))
+		return errclass.Errorf(errclass.Transient, "handing the connection over: %w", err)
 	}
 	_, err = io.Copy(io.Discard, connection)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return errclass.With(errclass.Transient, fmt.Errorf("waiting for the operation to be done with the connection: %w", err))
+		return errclass.Errorf(errclass.Transient, "waiting for the operation to be done with the connection: %w", err)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (p *passage) sound(named map[string]string) error {
 	}
 	if p.vouched() {
 		if sum := hex.EncodeToString(p.hash.Sum(nil)); sum != p.archive.sent.SHA256 {
-			return errclass.With(errclass.Permanent, fmt.Errorf("its sha256 is %s, and %s was asked for; nothing of it was imported", sum, p.archive.sent.SHA256))
+			return errclass.Errorf(errclass.Permanent, "its sha256 is %s, and %s was asked for; nothing of it was imported", sum, p.archive.sent.SHA256)
 		}
 	}
 	before, err := p.work.into.digests(p.ctx, p.work.context, slices.Sorted(maps.Keys(named)))

@@ -40,7 +40,7 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 		return false, fmt.Sprintf("bundle %s has to be received again: %v", j.Bundle.Name, err), nil
 	}
 	if lacks := lacking(manifest, j); len(lacks) > 0 {
-		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("examining bundle %q: it lacks %s", j.Bundle.Name, strings.Join(lacks, ", ")))
+		return false, "", errclass.Errorf(errclass.Permanent, "examining bundle %q: it lacks %s", j.Bundle.Name, strings.Join(lacks, ", "))
 	}
 	if err := checkSkipped(ctx, c); err != nil {
 		return false, "", err
@@ -211,7 +211,7 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 		}
 	}
 	if len(missing) > 0 {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("it lacks %s", strings.Join(missing, ", ")))
+		return nil, errclass.Errorf(errclass.Permanent, "it lacks %s", strings.Join(missing, ", "))
 	}
 	asked := []string{"kubelet"}
 	for _, name := range []string{"kubelet", "containerd", "runc"} {
@@ -246,7 +246,7 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 		return nil, err
 	}
 	if want := c.Operation.Join.KubernetesVersion; versions["kubelet"] != want {
-		return nil, errclass.With(errclass.Permanent, fmt.Errorf("its kubelet is %s, but %s was asked for", versions["kubelet"], want))
+		return nil, errclass.Errorf(errclass.Permanent, "its kubelet is %s, but %s was asked for", versions["kubelet"], want)
 	}
 	return versions, nil
 }

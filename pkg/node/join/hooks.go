@@ -121,8 +121,8 @@ func (s stage) held(c *node.Context, r *ran, wanted []string) string {
 // unknownCommands refuses a join of which is not known which commands ran: one of them may format a disk.
 func unknownCommands(err error) error {
 	return &node.Failure{
-		Err: errclass.With(errclass.Permanent, fmt.Errorf(
-			"%w; which commands of the join ran already is not known, and none is run", err)),
+		Err: errclass.Errorf(errclass.Permanent,
+			"%w; which commands of the join ran already is not known, and none is run", err),
 		Hint: "reset the machine and join it again, or remove the file if every command may run once more",
 	}
 }

@@ -124,12 +124,12 @@ func kernelFiles(h *host.Host) []file {
 func missingModule(h *host.Host, name string, err error) error {
 	release := h.ReadLine("/proc/sys/kernel/osrelease")
 	failure := &node.Failure{
-		Err: errclass.With(errclass.Permanent, fmt.Errorf("loading kernel module %q: the kernel %s does not have it", name, release)),
+		Err: errclass.Errorf(errclass.Permanent, "loading kernel module %q: the kernel %s does not have it", name, release),
 		Hint: fmt.Sprintf("install the package with the kernel's further modules (Debian and Ubuntu: linux-modules-extra-%s; "+
 			"Red Hat: kernel-modules-extra), or reboot if the kernel was updated since the machine started", release),
 	}
 	if err != nil {
-		failure.Err = errclass.With(errclass.Permanent, fmt.Errorf("loading kernel module %q: %w", name, err))
+		failure.Err = errclass.Errorf(errclass.Permanent, "loading kernel module %q: %w", name, err)
 	}
 	return failure
 }

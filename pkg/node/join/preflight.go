@@ -147,8 +147,8 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	}
 	if version != "" && version != j.KubernetesVersion {
 		return false, "", &node.Failure{
-			Err: errclass.With(errclass.Permanent, fmt.Errorf("the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
-				j.NodeName, version, j.KubernetesVersion)),
+			Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
+				j.NodeName, version, j.KubernetesVersion),
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
 	}
@@ -208,8 +208,8 @@ func sameDriver(c *node.Context) error {
 		return nil
 	}
 	return &node.Failure{
-		Err: errclass.With(errclass.Permanent, fmt.Errorf("the machine is node %s of this cluster already, with the cgroup driver %s, and the cluster's is %s now",
-			j.NodeName, given.Driver, j.Containerd.CgroupDriver)),
+		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, with the cgroup driver %s, and the cluster's is %s now",
+			j.NodeName, given.Driver, j.Containerd.CgroupDriver),
 		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (executor-plugin reset) and join it anew",
 	}
 }
@@ -232,8 +232,8 @@ func movedAway(ctx context.Context, c *node.Context) (remark string, err error) 
 		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", known, j.Server), nil
 	}
 	return "", &node.Failure{
-		Err: errclass.With(errclass.Permanent, fmt.Errorf("the machine is node %s of this cluster already, which it knows at %s, and the cluster is at %s now: %s",
-			j.NodeName, known, j.Server, found.problems[0].text)),
+		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, which it knows at %s, and the cluster is at %s now: %s",
+			j.NodeName, known, j.Server, found.problems[0].text),
 		Hint: "have the old address lead to the cluster again, or reset the machine first (executor-plugin reset) and join it anew",
 	}
 }

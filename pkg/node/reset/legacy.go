@@ -161,7 +161,7 @@ func alone(ctx context.Context, c *node.Context, program string, change func(wai
 			return change()
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
-			return errclass.With(errclass.Transient, fmt.Errorf("taking the lock of iptables %q: %w", xtablesLock, err))
+			return errclass.Errorf(errclass.Transient, "taking the lock of iptables %q: %w", xtablesLock, err)
 		}
 		select {
 		case <-ctx.Done():

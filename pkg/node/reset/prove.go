@@ -57,7 +57,7 @@ func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	}
 	if len(left) > 0 {
 		return "", &node.Failure{
-			Err:      errclass.With(errclass.Permanent, fmt.Errorf("the machine is not clean; there still is %s", some(left))),
+			Err:      errclass.Errorf(errclass.Permanent, "the machine is not clean; there still is %s", some(left)),
 			Problems: left,
 			Hint:     "a reboot ends what holds on; then reset it again",
 		}

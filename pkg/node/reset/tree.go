@@ -36,7 +36,7 @@ func (t *tree) resolve(dir string) (string, error) {
 	real := filepath.Join("/", strings.TrimPrefix(path, t.host.Root))
 	// A node's data do not lie loose in a system folder; a link there is a mistake or worse.
 	if strings.Count(real, "/") < 2 || slices.Contains(systemDirs, real) {
-		return "", errclass.With(errclass.Permanent, fmt.Errorf("finding %q: it leads to %q, which Argosy does not empty; see what made that link", dir, real))
+		return "", errclass.Errorf(errclass.Permanent, "finding %q: it leads to %q, which Argosy does not empty; see what made that link", dir, real)
 	}
 	return real, nil
 }
@@ -102,7 +102,7 @@ func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bo
 		return false, context.Cause(ctx)
 	}
 	if t.table.mounted[name] && !stays {
-		return false, errclass.With(errclass.Permanent, fmt.Errorf("something is mounted on %q; see findmnt, and unmount it", name))
+		return false, errclass.Errorf(errclass.Permanent, "something is mounted on %q; see findmnt, and unmount it", name)
 	}
 	base := filepath.Base(name)
 	info, err := above.Lstat(base)

@@ -37,8 +37,8 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 		return false, "", errclass.With(errclass.Permanent, errors.New("the machine has no record of its join; submit workflow join first, which writes it"))
 	}
 	if j := c.Operation.Join; record.ClusterUID != j.ClusterUID || record.NodeName != j.NodeName {
-		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("the machine's record is of node %s of cluster %s; submit workflow join first, which writes it anew",
-			record.NodeName, record.Cluster))
+		return false, "", errclass.Errorf(errclass.Permanent, "the machine's record is of node %s of cluster %s; submit workflow join first, which writes it anew",
+			record.NodeName, record.Cluster)
 	}
 	return true, fmt.Sprintf("the machine is node %s at %s%s", record.NodeName, record.Version, moved), nil
 }

@@ -30,9 +30,9 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	case known == nil:
 		return false, "", errclass.With(errclass.Permanent, errors.New("nothing was kept: the machine was not touched by an upgrade"))
 	case known.Record.ClusterUID != j.ClusterUID || known.Record.NodeName != j.NodeName:
-		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("what was kept is of node %s of cluster %s", known.Record.NodeName, known.Record.Cluster))
+		return false, "", errclass.Errorf(errclass.Permanent, "what was kept is of node %s of cluster %s", known.Record.NodeName, known.Record.Cluster)
 	case known.To != j.Bundle.SHA256:
-		return false, "", errclass.With(errclass.Permanent, fmt.Errorf("what was kept is from before another upgrade, and is of %s", known.Record.Version))
+		return false, "", errclass.Errorf(errclass.Permanent, "what was kept is from before another upgrade, and is of %s", known.Record.Version)
 	}
 	if why := join.Foreign(ctx, c); why != "" {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot be put back", []string{why})

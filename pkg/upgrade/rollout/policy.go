@@ -80,5 +80,5 @@ func amount(field string, value intstr.IntOrString, least int, of scale) (int, e
 
 // refuse names the field of a policy that nothing can be decided by.
 func refuse(field string, value any, why error) error {
-	return errclass.With(errclass.Configuration, fmt.Errorf("reading %s %q of the policy: %w", field, fmt.Sprint(value), why))
+	return errclass.Errorf(errclass.Configuration, "reading %s %q of the policy: %w", field, fmt.Sprint(value), why)
 }

@@ -28,11 +28,11 @@ const maxSkew = 3
 func CheckTarget(controlPlane, target string, own bool, machines []Machine) error {
 	runs, err := version.ParseSemantic(controlPlane)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading the control plane's version %q: %w", controlPlane, err))
+		return errclass.Errorf(errclass.Configuration, "reading the control plane's version %q: %w", controlPlane, err)
 	}
 	wanted, err := version.ParseSemantic(target)
 	if err != nil {
-		return errclass.With(errclass.Configuration, fmt.Errorf("reading target version %q: %w", target, err))
+		return errclass.Errorf(errclass.Configuration, "reading target version %q: %w", target, err)
 	}
 	if err := checkStep(runs, wanted, own); err != nil {
 		return errclass.With(errclass.Configuration, err)
