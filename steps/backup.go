@@ -28,16 +28,18 @@ func (s backupStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if in.Keep != "" {
 		var err error
 		if options.Keep, err = strconv.Atoi(in.Keep); err != nil || options.Keep < 0 {
-			return plugin.Flight{}, fmt.Errorf("the parameter \"keep\" is %q: give how many archives of the cluster stay, or 0 for all", in.Keep)
+			return plugin.Flight{}, fmt.Errorf("the parameter \"keep\" is %q: give how many archives of the cluster "+
+				"stay, or 0 for all", in.Keep)
 		}
 	}
-	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-		made, err := p.Backup(ctx, options, report)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: made.String(), Outputs: map[string]string{
-			"archive": made.Archive, "report": encode(made),
-		}}, nil
-	}), nil
+	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster},
+		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+			made, err := p.Backup(ctx, options, report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return plugin.Result{Phase: plugin.Succeeded, Message: made.String(), Outputs: map[string]string{
+				"archive": made.Archive, "report": encode(made),
+			}}, nil
+		}), nil
 }

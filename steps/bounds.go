@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxReport bounds a table or a report: outputs live in the Workflow, which etcd bounds at 1.5 MiB for everything, and the
-// plugin refuses an output of more than 64 KiB.
+// maxReport bounds a table or a report: outputs live in the Workflow, which etcd bounds at 1.5 MiB for everything, and
+// the plugin refuses an output of more than 64 KiB.
 const maxReport = 32 << 10
 
 // report is a list of machines as an output, complete unless it would be too long for a Workflow to hold.
@@ -37,5 +37,6 @@ func boundTable(table string) string {
 		return table
 	}
 	cut := strings.LastIndexByte(table[:maxReport], '\n') + 1
-	return table[:cut] + fmt.Sprintf("… and %d more lines; see executor-plugin plan\n", strings.Count(table[cut:], "\n"))
+	return table[:cut] + fmt.Sprintf("… and %d more lines; see executor-plugin plan\n",
+		strings.Count(table[cut:], "\n"))
 }

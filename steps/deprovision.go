@@ -22,8 +22,10 @@ type deprovisionInput struct {
 
 func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
 	options := controlplane.DeprovisionOptions{Machines: in.Machines}
-	if choices := []string{controlplane.RefuseMachines, controlplane.ResetMachines, controlplane.KeepMachines}; !slices.Contains(choices, in.Machines) {
-		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines, strings.Join(choices, ", "))
+	if choices := []string{controlplane.RefuseMachines, controlplane.ResetMachines,
+		controlplane.KeepMachines}; !slices.Contains(choices, in.Machines) {
+		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines,
+			strings.Join(choices, ", "))
 	}
 	err := choose(
 		choice{"force", in.Force, &options.Force}, choice{"keepVolumes", in.KeepVolumes, &options.KeepVolumes},
@@ -33,7 +35,8 @@ func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
 }
 
 // deprovisionFlight runs one part of a deprovision.
-func deprovisionFlight(env *Env, call plugin.Call, run func(context.Context, *controlplane.Provisioner, controlplane.DeprovisionOptions, func(string)) (plugin.Result, error)) (plugin.Flight, error) {
+func deprovisionFlight(env *Env, call plugin.Call, run func(context.Context, *controlplane.Provisioner,
+	controlplane.DeprovisionOptions, func(string)) (plugin.Result, error)) (plugin.Flight, error) {
 	var in deprovisionInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
@@ -42,9 +45,10 @@ func deprovisionFlight(env *Env, call plugin.Call, run func(context.Context, *co
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-		return run(ctx, p, options, report)
-	}), nil
+	return provisionFlight(env, call, provisionInput{Cluster: in.Cluster},
+		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+			return run(ctx, p, options, report)
+		}), nil
 }
 
 // deprovisionCheckStep says which machines are to be reset before a cluster goes, or why it may not go.
@@ -56,7 +60,8 @@ func (deprovisionCheckStep) Outputs() []string {
 }
 
 func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner, o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
+	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
+		o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
 		joined, err := p.CheckDeprovision(ctx, o, report)
 		if err != nil {
 			return plugin.Result{}, err
@@ -68,7 +73,8 @@ func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			}
 		}
 		return plugin.Result{Phase: plugin.Succeeded, Message: joined.String(), Outputs: map[string]string{
-			"machines": encode(items), "clusterGone": strconv.FormatBool(joined.Silent != ""), "removeVolumes": strconv.FormatBool(!o.KeepVolumes),
+			"machines": encode(items), "clusterGone": strconv.FormatBool(joined.Silent != ""),
+			"removeVolumes": strconv.FormatBool(!o.KeepVolumes),
 		}}, nil
 	})
 }
@@ -80,7 +86,8 @@ func (deprovisionRemoveStep) Name() string      { return "deprovision-remove" }
 func (deprovisionRemoveStep) Outputs() []string { return []string{"archive", "report"} }
 
 func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner, o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
+	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
+		o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
 		done, err := p.Deprovision(ctx, o, report)
 		if err != nil {
 			return plugin.Result{}, err

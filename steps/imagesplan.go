@@ -49,8 +49,8 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 // imagesUrgency orders a plan by what people have to know first.
 var imagesUrgency = map[images.Action]int{images.ActionRefuse: 0, images.ActionImport: 1, images.ActionNothing: 2}
 
-// imagesPlanResult fans out over the machines that lack images, and over those that were refused, so that each of these fails
-// by name. A dry run, which has no such steps, fails here.
+// imagesPlanResult fans out over the machines that lack images, and over those that were refused, so that each of these
+// fails by name. A dry run, which has no such steps, fails here.
 func imagesPlanResult(entries []images.Entry, dryRun bool) plugin.Result {
 	work, refused := images.With(images.ActionImport, entries), images.With(images.ActionRefuse, entries)
 	items := []item{}
@@ -58,8 +58,12 @@ func imagesPlanResult(entries []images.Entry, dryRun bool) plugin.Result {
 		items = append(items, item{entry.Machine})
 	}
 	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b images.Entry) int { return cmp.Compare(imagesUrgency[a.Action], imagesUrgency[b.Action]) })
-	lines := []string{fmt.Sprintf("%d of %d machines lack images, %d have them all", len(work), len(entries), len(entries)-len(work)-len(refused))}
+	slices.SortStableFunc(sorted, func(a, b images.Entry) int {
+		return cmp.Compare(imagesUrgency[a.Action],
+			imagesUrgency[b.Action])
+	})
+	lines := []string{fmt.Sprintf("%d of %d machines lack images, %d have them all", len(work), len(entries),
+		len(entries)-len(work)-len(refused))}
 	for _, entry := range refused {
 		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
 	}

@@ -21,7 +21,8 @@ func (s joinStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 }
 
 // bringing is what a conductor does with one machine.
-type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (join.Outcome, error)
+type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *conduct.Window,
+	report func(string)) (join.Outcome, error)
 
 // bring prepares a step that works on one machine of a cluster.
 func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Flight, error) {
@@ -45,7 +46,8 @@ func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Flight, 
 				return plugin.Result{}, err
 			}
 			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
-				"node": outcome.Node, "version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed), "report": encode(outcome),
+				"node": outcome.Node, "version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
+				"report": encode(outcome),
 			}}, nil
 		},
 	}, nil

@@ -35,18 +35,20 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if in.Expires != "" {
 		var err error
 		if options.Life, err = time.ParseDuration(in.Expires); err != nil {
-			return plugin.Flight{}, fmt.Errorf("the parameter \"expires\" is %q: give how long the kubeconfig holds, e.g. 24h", in.Expires)
+			return plugin.Flight{}, fmt.Errorf("the parameter \"expires\" is %q: give how long the kubeconfig holds, "+
+				"e.g. 24h", in.Expires)
 		}
 	}
-	flight := provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-		made, err := p.Kubeconfig(ctx, options, report)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: made.String(), Outputs: map[string]string{
-			"secret": made.Secret, "expires": made.Expires.UTC().Format(time.RFC3339), "report": encode(made),
-		}}, nil
-	})
+	flight := provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster},
+		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+			made, err := p.Kubeconfig(ctx, options, report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return plugin.Result{Phase: plugin.Succeeded, Message: made.String(), Outputs: map[string]string{
+				"secret": made.Secret, "expires": made.Expires.UTC().Format(time.RFC3339), "report": encode(made),
+			}}, nil
+		})
 	flight.Key = strings.Join([]string{flight.Key, in.User, in.Groups, in.Expires}, "/") // each is a work of its own
 	return flight, nil
 }

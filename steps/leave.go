@@ -25,7 +25,8 @@ func leaveMessage(work, all, refused int, done string) string {
 }
 
 // verifyFlight looks once more and fails unless all have left.
-func verifyFlight(env *Env, call plugin.Call, cluster, machines string, verify func(context.Context, *reset.Conductor, []config.Machine) ([]reset.Finding, error)) plugin.Flight {
+func verifyFlight(env *Env, call plugin.Call, cluster, machines string,
+	verify func(context.Context, *reset.Conductor, []config.Machine) ([]reset.Finding, error)) plugin.Flight {
 	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := env.resetter(ctx, call, cluster)
 		if err != nil {
@@ -49,7 +50,8 @@ func leftResult(findings []reset.Finding) plugin.Result {
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
 		Message: fmt.Sprintf("%d of %d machines have left", len(findings)-len(unsound), len(findings)),
-		Outputs: map[string]string{"table": boundTable(reset.FindingsTable(findings)), "report": encodeReport(findings)},
+		Outputs: map[string]string{"table": boundTable(reset.FindingsTable(findings)),
+			"report": encodeReport(findings)},
 	}
 	if len(unsound) == 0 {
 		return result

@@ -19,7 +19,8 @@ type machineInput struct {
 func (in machineInput) key(step string) string { return step + "/" + in.Cluster + "/" + in.Machine }
 
 // place finds the machine that the input names in the opened cluster, and the window that it is to work in.
-func (e *Env) place(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine, *conduct.Window, error) {
+func (e *Env) place(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine, *conduct.Window,
+	error) {
 	machine, err := named(cluster, in.Machine)
 	if err != nil {
 		return machine, nil, err

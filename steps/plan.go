@@ -46,7 +46,8 @@ type planInput struct {
 }
 
 // selected are the input's machines, as choose finds them: the cluster's Select or SelectNamed.
-func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluster, string) ([]config.Machine, error)) ([]config.Machine, error) {
+func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluster, string) ([]config.Machine,
+	error)) ([]config.Machine, error) {
 	machines, err := choose(cluster, in.Machines)
 	if err != nil {
 		return nil, err
@@ -70,7 +71,8 @@ func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report f
 }
 
 // urgency orders a plan by what people have to know first.
-var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionReconcile: 2, join.ActionMark: 3, join.ActionUpgrade: 4, join.ActionNothing: 5}
+var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionReconcile: 2, join.ActionMark: 3,
+	join.ActionUpgrade: 4, join.ActionNothing: 5}
 
 // planResult fans out over the machines that have work and over those that were refused: each of these then fails in a
 // step of its own, by name, while the others finish. A dry run, which has no such steps, fails here.
@@ -91,17 +93,23 @@ func planned(entries, work []join.Entry) plugin.Result {
 		items = append(items, item{entry.Machine})
 	}
 	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b join.Entry) int { return cmp.Compare(urgency[a.Action], urgency[b.Action]) })
+	slices.SortStableFunc(sorted, func(a, b join.Entry) int {
+		return cmp.Compare(urgency[a.Action],
+			urgency[b.Action])
+	})
 	return plugin.Result{Phase: plugin.Succeeded, Outputs: map[string]string{
 		"machines": encode(items), "table": boundTable(join.Table(sorted)), "plan": encodeReport(sorted),
 	}}
 }
 
 func planMessage(entries, work, refused []join.Entry) string {
-	differing := slices.DeleteFunc(join.Differing(entries), func(e join.Entry) bool { return e.Action == join.ActionMark })
-	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries), len(join.AsWanted(entries)))
+	differing := slices.DeleteFunc(join.Differing(entries),
+		func(e join.Entry) bool { return e.Action == join.ActionMark })
+	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries),
+		len(join.AsWanted(entries)))
 	if len(differing) > 0 {
-		text += fmt.Sprintf(", %d are nodes that differ from the documents, which workflow reconcile puts right", len(differing))
+		text += fmt.Sprintf(", %d are nodes that differ from the documents, which workflow reconcile puts right",
+			len(differing))
 	}
 	if later := join.AtOtherVersion(entries); len(later) > 0 {
 		text += fmt.Sprintf(", %d are nodes at another version, which workflow upgrade is for", len(later))

@@ -7,9 +7,10 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// provisionFlight runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that meet
-// do the work once.
-func provisionFlight(env *Env, call plugin.Call, in provisionInput, run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Flight {
+// provisionFlight runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that
+// meet do the work once.
+func provisionFlight(env *Env, call plugin.Call, in provisionInput,
+	run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Flight {
 	return plugin.Flight{
 		Key: call.Workflow.Namespace + "/" + in.Cluster,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
@@ -43,7 +44,8 @@ func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Flight, error) 
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+		report func(string)) (plugin.Result, error) {
 		message, err := p.Validate(ctx, report)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
 	}), nil
@@ -69,16 +71,18 @@ func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Flight, err
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in.provisionInput, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-		outcome, err := p.Provision(ctx, renew, report)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
-			"endpoint": outcome.Endpoint, "caHash": outcome.CAHash, "kubeconfigSecret": outcome.KubeconfigSecret, "version": outcome.Version,
-			"report": encode(outcome),
-		}}, nil
-	}), nil
+	return provisionFlight(s.env, call, in.provisionInput,
+		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+			outcome, err := p.Provision(ctx, renew, report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
+				"endpoint": outcome.Endpoint, "caHash": outcome.CAHash, "kubeconfigSecret": outcome.KubeconfigSecret,
+				"version": outcome.Version,
+				"report":  encode(outcome),
+			}}, nil
+		}), nil
 }
 
 // provisionAddonsStep sets what runs in the cluster.
@@ -92,12 +96,14 @@ func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+		report func(string)) (plugin.Result, error) {
 		outcome, err := p.SetAddons(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{"report": encode(outcome)}}, nil
+		return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(),
+			Outputs: map[string]string{"report": encode(outcome)}}, nil
 	}), nil
 }
 
@@ -112,11 +118,13 @@ func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+		report func(string)) (plugin.Result, error) {
 		health, err := p.Verify(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: health.String(), Outputs: map[string]string{"report": encode(health)}}, nil
+		return plugin.Result{Phase: plugin.Succeeded, Message: health.String(),
+			Outputs: map[string]string{"report": encode(health)}}, nil
 	}), nil
 }

@@ -32,8 +32,8 @@ func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	}}, nil
 }
 
-// reconcilePlanResult fans out over the machines that differ, and over those that were refused, so that each of these fails
-// by name. Machines that have not joined are none of a reconciliation's business.
+// reconcilePlanResult fans out over the machines that differ, and over those that were refused, so that each of these
+// fails by name. Machines that have not joined are none of a reconciliation's business.
 func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	differing, refused := join.Differing(entries), join.Refused(entries)
 	result := planned(entries, append(join.Differing(entries), refused...))

@@ -34,14 +34,16 @@ func (in removeChoices) read() (removal, error) {
 	}
 	err := choose(
 		choice{"drain", in.Drain, &out.options.Drain}, choice{"force", in.Force, &out.force},
-		choice{"unreachable", in.Unreachable, &out.options.Unreachable}, choice{"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
+		choice{"unreachable", in.Unreachable, &out.options.Unreachable},
+		choice{"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
 	)
 	if err != nil || in.DrainTimeout == "" {
 		return out, err
 	}
 	timeout, err := time.ParseDuration(in.DrainTimeout)
 	if err != nil || timeout <= 0 {
-		return out, fmt.Errorf("the parameter \"drainTimeout\" is %q: give a time such as 90s or 5m, or nothing for drain.timeout of argosy.yaml", in.DrainTimeout)
+		return out, fmt.Errorf("the parameter \"drainTimeout\" is %q: give a time such as 90s or 5m, or nothing for "+
+			"drain.timeout of argosy.yaml", in.DrainTimeout)
 	}
 	out.timeout = timeout
 	return out, nil

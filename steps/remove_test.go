@@ -69,16 +69,22 @@ func TestStepsThatTakeMachinesAwayRefuseWhatTheyCannotMean(t *testing.T) {
 		{map[string]string{"step": "reset-verify", "cluster": "a", "machines": ","}, "say which machines"},
 		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m7"}, `no machine "m7"`},
 		{map[string]string{"step": "remove-plan", "machines": "m1"}, "name the ConfigMap"},
-		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "concurrency": "many"}, "or 0 for the limit"},
-		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "dryRun": "maybe"}, `"dryRun" is "maybe"`},
+		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "concurrency": "many"},
+			"or 0 for the limit"},
+		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "dryRun": "maybe"},
+			`"dryRun" is "maybe"`},
 		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "drain": "no"}, `"drain" is "no"`},
-		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "unreachable": "yes"}, `"unreachable" is "yes"`},
+		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "unreachable": "yes"},
+			`"unreachable" is "yes"`},
 		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "force": "1"}, `"force" is "1"`},
-		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "soon"}, "such as 90s or 5m"},
-		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "-1s"}, "or nothing for drain.timeout"},
+		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "soon"},
+			"such as 90s or 5m"},
+		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "-1s"},
+			"or nothing for drain.timeout"},
 		{map[string]string{"step": "remove", "cluster": "a", "machine": "m7"}, `no machine "m7"`},
 		{map[string]string{"step": "remove", "cluster": "a", "machines": "m1"}, "machines"},
-		{map[string]string{"step": "reset-plan", "cluster": "a", "machines": "m1", "clusterGone": "perhaps"}, `"clusterGone" is "perhaps"`},
+		{map[string]string{"step": "reset-plan", "cluster": "a", "machines": "m1", "clusterGone": "perhaps"},
+			`"clusterGone" is "perhaps"`},
 	} {
 		_, err := callStep(t, tt.object)
 		assert.ErrorContains(t, err, tt.says)
@@ -104,21 +110,25 @@ func TestARemovalOfWhatHasLeftFindsNothingToDo(t *testing.T) {
 }
 
 func TestThePlanOfARemovalSaysWhatIsLeftToDoAfterwards(t *testing.T) {
-	result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "unreachable": "true"}, m1())
+	result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1",
+		"unreachable": "true"}, m1())
 	assert.NilError(t, err)
 	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
-	assert.Equal(t, result.Message, "1 of 1 machines to remove, 0 have left already\nafterwards take them out of machines in argosy.yaml, or the next join brings them back")
+	assert.Equal(t, result.Message, "1 of 1 machines to remove, 0 have left already\nafterwards take them out of "+
+		"machines in argosy.yaml, or the next join brings them back")
 }
 
 func TestARefusedMachineFailsADryRunAndOtherwiseAStepOfItsOwn(t *testing.T) {
 	alive := m1()
 	alive.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	for dryRun, phase := range map[string]plugin.Phase{"true": plugin.Failed, "false": plugin.Succeeded} {
-		result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "unreachable": "true", "dryRun": dryRun}, alive)
+		result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1",
+			"unreachable": "true", "dryRun": dryRun}, alive)
 		assert.NilError(t, err)
 		assert.Equal(t, result.Phase, phase)
 		assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
-		assert.Assert(t, strings.HasPrefix(result.Message, "0 of 1 machines to remove, 0 have left already, 1 can't:\nm1: the kubelet of node m1 reports"), result.Message)
+		assert.Assert(t, strings.HasPrefix(result.Message, "0 of 1 machines to remove, 0 have left already, 1 "+
+			"can't:\nm1: the kubelet of node m1 reports"), result.Message)
 	}
 }
 
@@ -127,12 +137,14 @@ func TestAVerificationNamesWhatHasNotLeft(t *testing.T) {
 		result, err := callStep(t, map[string]string{"step": step, "cluster": "a", "machines": "all"}, m1())
 		assert.NilError(t, err)
 		assert.Equal(t, result.Phase, plugin.Failed)
-		assert.Equal(t, result.Message, "0 of 1 machines have left; not so:\nm1: the machine is clean; node: m1 in the cluster")
+		assert.Equal(t, result.Message, "0 of 1 machines have left; not so:\nm1: the machine is clean; node: m1 in "+
+			"the cluster")
 	}
 }
 
 func TestAResetOfAClusterThatIsGoneDoesNotAskForNodes(t *testing.T) {
-	result, err := callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all", "clusterGone": "true"}, m1())
+	result, err := callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all",
+		"clusterGone": "true"}, m1())
 	assert.NilError(t, err)
 	assert.Equal(t, result.Message, "0 of 1 machines to reset, 1 have left already")
 	result, err = callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all"}, m1())
@@ -157,7 +169,8 @@ func TestADrainsPolicyIsTheFleetsUnlessTheWorkflowSaysMore(t *testing.T) {
 func TestTheSummaryOfARemovalSaysWhatIsLeftToDo(t *testing.T) {
 	left := []machineResult{{Machine: "m1", Phase: wfv1.NodeSucceeded}}
 	stuck := []machineResult{{Machine: "m1", Phase: wfv1.NodeFailed, Message: "a budget forbids it"}}
-	assert.Equal(t, summaryMessage("remove", left), "1 of 1 machines removed; take them out of machines in argosy.yaml, or the next join brings them back")
+	assert.Equal(t, summaryMessage("remove", left), "1 of 1 machines removed; take them out of machines in "+
+		"argosy.yaml, or the next join brings them back")
 	assert.Equal(t, summaryMessage("remove", stuck), "0 of 1 machines removed\nm1 (Failed): a budget forbids it")
 	assert.Equal(t, summaryMessage("reset", left), "1 of 1 machines reset")
 }
@@ -165,7 +178,9 @@ func TestTheSummaryOfARemovalSaysWhatIsLeftToDo(t *testing.T) {
 func TestASummaryTellsWhatWasLeftFromWhatWasDone(t *testing.T) {
 	machines := []machineResult{
 		{Machine: "m1", Phase: wfv1.NodeFailed, Message: "it was put back"},
-		{Machine: "m2", Phase: wfv1.NodeSucceeded}, {Machine: "m3", Phase: wfv1.NodeSkipped, Message: "halted after m1"},
+		{Machine: "m2", Phase: wfv1.NodeSucceeded}, {Machine: "m3", Phase: wfv1.NodeSkipped,
+			Message: "halted after m1"},
 	}
-	assert.Equal(t, summaryMessage("upgrade", machines), "1 of 3 machines upgraded\nm1 (Failed): it was put back\nm3 (Skipped): halted after m1")
+	assert.Equal(t, summaryMessage("upgrade", machines), "1 of 3 machines upgraded\nm1 (Failed): it was put back\nm3 "+
+		"(Skipped): halted after m1")
 }

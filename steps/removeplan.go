@@ -12,7 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/remove"
 )
 
-// removePlanStep says for each machine what a removal will do, what is in its way and what is lost, or why it can't leave.
+// removePlanStep says for each machine what a removal will do, what is in its way and what is lost, or why it can't
+// leave.
 type removePlanStep struct{ env *Env }
 
 func (removePlanStep) Name() string      { return "remove-plan" }
@@ -54,8 +55,8 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 // removeUrgency orders a plan by what people have to know first.
 var removeUrgency = map[remove.Action]int{remove.ActionRefuse: 0, remove.ActionRemove: 1, remove.ActionNothing: 2}
 
-// removePlanResult fans out over the machines that leave and over those that were refused, as that of a join does: each of
-// these then fails by name in a step of its own. A dry run, which has no such steps, fails here.
+// removePlanResult fans out over the machines that leave and over those that were refused, as that of a join does: each
+// of these then fails by name in a step of its own. A dry run, which has no such steps, fails here.
 func removePlanResult(entries []remove.Entry, dryRun bool) plugin.Result {
 	work, refused := remove.Work(entries), remove.Refused(entries)
 	items := []item{}
@@ -63,11 +64,15 @@ func removePlanResult(entries []remove.Entry, dryRun bool) plugin.Result {
 		items = append(items, item{entry.Machine})
 	}
 	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b remove.Entry) int { return cmp.Compare(removeUrgency[a.Action], removeUrgency[b.Action]) })
+	slices.SortStableFunc(sorted, func(a, b remove.Entry) int {
+		return cmp.Compare(removeUrgency[a.Action],
+			removeUrgency[b.Action])
+	})
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
 		Message: removePlanMessage(entries, work, refused),
-		Outputs: map[string]string{"machines": encode(items), "table": boundTable(remove.Table(sorted)), "plan": encodeReport(sorted)},
+		Outputs: map[string]string{"machines": encode(items), "table": boundTable(remove.Table(sorted)),
+			"plan": encodeReport(sorted)},
 	}
 	if dryRun && len(refused) > 0 {
 		result.Phase = plugin.Failed

@@ -9,7 +9,8 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// removeVerifyStep looks at machines and cluster after a removal, and fails unless every machine is clean and has no node.
+// removeVerifyStep looks at machines and cluster after a removal, and fails unless every machine is clean and has no
+// node.
 type removeVerifyStep struct{ env *Env }
 
 func (removeVerifyStep) Name() string      { return "remove-verify" }
@@ -29,7 +30,8 @@ func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return verifyFlight(s.env, call, in.Cluster, in.Machines, func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
-		return (&remove.Conductor{Conductor: c}).Verify(ctx, machines, asked.options)
-	}), nil
+	return verifyFlight(s.env, call, in.Cluster, in.Machines,
+		func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
+			return (&remove.Conductor{Conductor: c}).Verify(ctx, machines, asked.options)
+		}), nil
 }

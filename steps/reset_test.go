@@ -21,13 +21,15 @@ import (
 type cleanMachine struct{ conduct.Machine }
 
 func (cleanMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
-	plan := spec.Status{ID: question.Operations["amd64"].ID, Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}}}
+	plan := spec.Status{ID: question.Operations["amd64"].ID,
+		Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}}}
 	return spec.Facts{Arch: "amd64", Plan: &plan}, nil
 }
 
 func openReset(_ context.Context, _, name string) (*reset.Conductor, error) {
 	cluster, err := config.Parse(name, []byte("privateNodes: {enabled: true}\n"),
-		[]byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: kubeconfig}\nmachines: [{name: m1, address: 192.0.2.1}]\n"))
+		[]byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: kubeconfig}\nmachines: "+
+			"[{name: m1, address: 192.0.2.1}]\n"))
 	return &reset.Conductor{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
@@ -50,7 +52,8 @@ func runReset(t *testing.T, object map[string]string) (plugin.Result, error) {
 }
 
 func TestAResetAnswersWithWhatItProved(t *testing.T) {
-	result, err := runReset(t, map[string]string{"cluster": "a", "machine": "m1", "concurrency": "2", "clusterGone": "false"})
+	result, err := runReset(t, map[string]string{"cluster": "a", "machine": "m1", "concurrency": "2",
+		"clusterGone": "false"})
 	assert.NilError(t, err)
 	assert.Equal(t, result.Phase, plugin.Succeeded)
 	assert.Equal(t, result.Message, "machine m1 was clean already: nothing is left")
@@ -67,8 +70,10 @@ func TestAResetRefusesParametersThatItCannotMean(t *testing.T) {
 	}{
 		{map[string]string{"machine": "m1"}, "name the ConfigMap"},
 		{map[string]string{"cluster": "a", "machine": "m2"}, `no machine "m2"`},
-		{map[string]string{"cluster": "a", "machine": "m1", "clusterGone": "perhaps"}, `"clusterGone" is "perhaps": give true or false`},
-		{map[string]string{"cluster": "a", "machine": "m1", "removeVolumes": "1"}, `"removeVolumes" is "1": give true or false`},
+		{map[string]string{"cluster": "a", "machine": "m1", "clusterGone": "perhaps"},
+			`"clusterGone" is "perhaps": give true or false`},
+		{map[string]string{"cluster": "a", "machine": "m1", "removeVolumes": "1"},
+			`"removeVolumes" is "1": give true or false`},
 		{map[string]string{"cluster": "a", "machine": "m1", "concurrency": "many"}, "or 0 for the limit"},
 		{map[string]string{"cluster": "a", "machines": "m1"}, "machines"},
 	} {

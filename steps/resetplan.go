@@ -20,7 +20,8 @@ type resetChoices struct {
 
 func (in resetChoices) read() (reset.Options, error) {
 	var options reset.Options
-	err := choose(choice{"clusterGone", in.ClusterGone, &options.ClusterGone}, choice{"removeVolumes", in.RemoveVolumes, &options.RemoveVolumes})
+	err := choose(choice{"clusterGone", in.ClusterGone, &options.ClusterGone},
+		choice{"removeVolumes", in.RemoveVolumes, &options.RemoveVolumes})
 	return options, err
 }
 
@@ -71,7 +72,10 @@ var resetUrgency = map[reset.Action]int{reset.ActionRefuse: 0, reset.ActionReset
 func resetPlanResult(entries []reset.Entry, dryRun bool) plugin.Result {
 	items, refused := []item{}, []string{}
 	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b reset.Entry) int { return cmp.Compare(resetUrgency[a.Action], resetUrgency[b.Action]) })
+	slices.SortStableFunc(sorted, func(a, b reset.Entry) int {
+		return cmp.Compare(resetUrgency[a.Action],
+			resetUrgency[b.Action])
+	})
 	for _, entry := range sorted {
 		if entry.Action == reset.ActionNothing {
 			continue
@@ -82,9 +86,11 @@ func resetPlanResult(entries []reset.Entry, dryRun bool) plugin.Result {
 		}
 	}
 	result := plugin.Result{
-		Phase:   plugin.Succeeded,
-		Message: strings.Join(append([]string{leaveMessage(len(items)-len(refused), len(entries), len(refused), "reset")}, refused...), "\n"),
-		Outputs: map[string]string{"machines": encode(items), "table": boundTable(reset.Table(sorted)), "plan": encodeReport(sorted)},
+		Phase: plugin.Succeeded,
+		Message: strings.Join(append([]string{leaveMessage(len(items)-len(refused), len(entries), len(refused),
+			"reset")}, refused...), "\n"),
+		Outputs: map[string]string{"machines": encode(items), "table": boundTable(reset.Table(sorted)),
+			"plan": encodeReport(sorted)},
 	}
 	if dryRun && len(refused) > 0 {
 		result.Phase = plugin.Failed

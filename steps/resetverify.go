@@ -27,7 +27,8 @@ func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return verifyFlight(s.env, call, in.Cluster, in.Machines, func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
-		return c.Verify(ctx, machines, options)
-	}), nil
+	return verifyFlight(s.env, call, in.Cluster, in.Machines,
+		func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
+			return c.Verify(ctx, machines, options)
+		}), nil
 }

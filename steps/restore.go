@@ -27,13 +27,14 @@ func (s restoreStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if options.ReplaceVolumes, err = yes("replaceVolumes", in.ReplaceVolumes); err != nil {
 		return plugin.Flight{}, err
 	}
-	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster}, func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-		restored, err := p.Restore(ctx, options, report)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: restored.String(), Outputs: map[string]string{
-			"endpoint": restored.Endpoint, "archive": restored.Archive, "report": encode(restored),
-		}}, nil
-	}), nil
+	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster},
+		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
+			restored, err := p.Restore(ctx, options, report)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return plugin.Result{Phase: plugin.Succeeded, Message: restored.String(), Outputs: map[string]string{
+				"endpoint": restored.Endpoint, "archive": restored.Archive, "report": encode(restored),
+			}}, nil
+		}), nil
 }

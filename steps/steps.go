@@ -64,7 +64,8 @@ type opening[T any] struct {
 }
 
 // get opens cluster for the workflow of call, once. An error is not remembered: the next call may find it mended.
-func (o *openings[T]) get(ctx context.Context, call plugin.Call, cluster string, open func(ctx context.Context, namespace, cluster string) (T, error)) (T, error) {
+func (o *openings[T]) get(ctx context.Context, call plugin.Call, cluster string,
+	open func(ctx context.Context, namespace, cluster string) (T, error)) (T, error) {
 	var none T
 	if cluster == "" {
 		return none, errors.New(`the parameter "cluster" is empty: name the ConfigMap that describes the cluster`)
@@ -96,7 +97,8 @@ func (o *openings[T]) of(key string) *opening[T] {
 
 // conductor opens cluster for joins.
 func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (*join.Conductor, error) {
-	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
+	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Conductor,
+		error) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
 			conductor.Follower = e.follower(call, cluster)
@@ -107,7 +109,8 @@ func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (
 
 // provisioner opens cluster for provisioning.
 func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string) (*controlplane.Provisioner, error) {
-	return e.provisions.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
+	return e.provisions.get(ctx, call, cluster, func(ctx context.Context, namespace,
+		cluster string) (*controlplane.Provisioner, error) {
 		provisioner, err := e.open.Provision(ctx, namespace, cluster)
 		if err == nil {
 			provisioner.Log = e.logger(call, cluster)
@@ -118,7 +121,8 @@ func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string)
 
 // resetter opens cluster for resets.
 func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*reset.Conductor, error) {
-	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
+	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Conductor,
+		error) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
 			conductor.Follower = e.follower(call, cluster)
@@ -129,7 +133,8 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 
 // importer opens cluster for importing images.
 func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*images.Conductor, error) {
-	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
+	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Conductor,
+		error) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
 			conductor.Follower = e.follower(call, cluster)
@@ -168,7 +173,8 @@ func concurrency(text string, cluster *config.Cluster) (int, error) {
 	}
 	number, err := strconv.Atoi(text)
 	if err != nil || number < 0 {
-		return 0, fmt.Errorf("the parameter \"concurrency\" is %q: give the number of machines that may be worked on at once, or 0 for the limit in argosy.yaml", text)
+		return 0, fmt.Errorf("the parameter \"concurrency\" is %q: give the number of machines that may be worked on "+
+			"at once, or 0 for the limit in argosy.yaml", text)
 	}
 	if number == 0 {
 		return cluster.Fleet.Limits.Concurrency, nil
@@ -188,11 +194,14 @@ func encode(value any) string {
 // All are the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
 	return []plugin.Step{
-		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}, reconcilePlanStep{env}, reconcileStep{env},
+		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}, reconcilePlanStep{env},
+		reconcileStep{env},
 		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
-		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env}, deprovisionRemoveStep{env},
+		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env},
+		deprovisionRemoveStep{env},
 		imagesPlanStep{env}, importImagesStep{env},
 		resetPlanStep{env}, resetVerifyStep{env}, removePlanStep{env}, removeStep{env}, removeVerifyStep{env},
-		upgradePlanStep{env}, upgradeStageStep{env}, upgradeStep{env}, upgradeGateStep{env}, upgradeVerifyStep{env}, upgradeCleanStep{env},
+		upgradePlanStep{env}, upgradeStageStep{env}, upgradeStep{env}, upgradeGateStep{env}, upgradeVerifyStep{env},
+		upgradeCleanStep{env},
 	}
 }

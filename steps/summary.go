@@ -40,9 +40,10 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 			return plugin.Result{}, fmt.Errorf("reading workflow %q: %w", call.Workflow.Name, err)
 		}
 		machines := machineResults(workflow.Status.Nodes)
-		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines), Outputs: map[string]string{
-			"table": boundTable(summaryTable(machines)), "report": encodeReport(machines),
-		}}, nil
+		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
+			Outputs: map[string]string{
+				"table": boundTable(summaryTable(machines)), "report": encodeReport(machines),
+			}}, nil
 	}}, nil
 }
 
@@ -105,7 +106,8 @@ const workflowLabel = "argosy.dev/workflow"
 
 // succeeded is how a summary calls a machine with which a workflow had success.
 var succeeded = map[string]string{
-	"join": "joined", "reconcile": "reconciled", "import-images": "supplied with images", "remove": "removed", "reset": "reset",
+	"join": "joined", "reconcile": "reconciled", "import-images": "supplied with images", "remove": "removed",
+	"reset":   "reset",
 	"upgrade": "upgraded",
 }
 

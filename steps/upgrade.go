@@ -13,8 +13,8 @@ import (
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
-// upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane has moved,
-// so that all machines mean the same.
+// upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane
+// has moved, so that all machines mean the same.
 func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Conductor, error) {
 	until, err := in.until()
 	if err != nil {
@@ -69,11 +69,13 @@ func (in upgradeInput) until() (time.Time, error) {
 	}
 	window, err := time.ParseDuration(in.Window)
 	if err != nil || window <= 0 {
-		return time.Time{}, fmt.Errorf("the parameter \"window\" is %q: give a time such as 4h, or nothing for no end", in.Window)
+		return time.Time{}, fmt.Errorf("the parameter \"window\" is %q: give a time such as 4h, or nothing for no end",
+			in.Window)
 	}
 	started, err := time.Parse(time.RFC3339, in.Started)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("the parameter \"started\" is %q: give the workflow's creation as RFC 3339 writes it: %w", in.Started, err)
+		return time.Time{}, fmt.Errorf("the parameter \"started\" is %q: give the workflow's creation as RFC 3339 "+
+			"writes it: %w", in.Started, err)
 	}
 	return started.Add(window), nil
 }
@@ -101,9 +103,11 @@ func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) pl
 }
 
 // inWave is what a step does with one machine of a wave.
-type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, wave upgrade.Wave, report func(string)) (plugin.Result, error)
+type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, wave upgrade.Wave,
+	report func(string)) (plugin.Result, error)
 
-// rollMachine prepares a step of a rollout for one machine. A result that says why the machine was left counts as skipped.
+// rollMachine prepares a step of a rollout for one machine. A result that says why the machine was left counts as
+// skipped.
 func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Flight, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
@@ -113,13 +117,14 @@ func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Flig
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return e.roll(call, in, step+"/"+in.Cluster+"/"+in.Machine, func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error) {
-		machine, err := named(conductor.Cluster, in.Machine)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return do(ctx, conductor, machine, wave, report)
-	}), nil
+	return e.roll(call, in, step+"/"+in.Cluster+"/"+in.Machine,
+		func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error) {
+			machine, err := named(conductor.Cluster, in.Machine)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return do(ctx, conductor, machine, wave, report)
+		}), nil
 }
 
 // phaseOf a machine that was left as it is, where left says why.
@@ -137,13 +142,15 @@ func (upgradeStageStep) Name() string      { return "upgrade-stage" }
 func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine, wave upgrade.Wave, report func(string)) (plugin.Result, error) {
+	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
+		wave upgrade.Wave, report func(string)) (plugin.Result, error) {
 		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
 		staged, err := c.Stage(ctx, machine, wave, window, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return plugin.Result{Phase: phaseOf(staged.Left), Message: staged.String(), Outputs: map[string]string{"report": encode(staged)}}, nil
+		return plugin.Result{Phase: phaseOf(staged.Left), Message: staged.String(),
+			Outputs: map[string]string{"report": encode(staged)}}, nil
 	})
 }
 
@@ -154,7 +161,8 @@ func (upgradeStep) Name() string      { return "upgrade" }
 func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine, wave upgrade.Wave, report func(string)) (plugin.Result, error) {
+	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
+		wave upgrade.Wave, report func(string)) (plugin.Result, error) {
 		outcome, err := c.Upgrade(ctx, machine, wave, report)
 		if err != nil {
 			return plugin.Result{}, err
@@ -181,7 +189,8 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err != nil {
 		return plugin.Flight{}, err
 	}
-	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result, error) {
+	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result,
+		error) {
 		gate, err := c.After(ctx, wave)
 		if err != nil {
 			return plugin.Result{}, err
@@ -213,7 +222,8 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result, error) {
+	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Conductor,
+		_ func(string)) (plugin.Result, error) {
 		machines, err := c.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
@@ -234,7 +244,8 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Flight{}, err
 	}
-	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, report func(string)) (plugin.Result, error) {
+	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, report func(string)) (plugin.Result,
+		error) {
 		done, err := c.Clean(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err

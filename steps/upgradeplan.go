@@ -73,7 +73,8 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 }
 
 // checkControlPlane has the control plane's documents and permissions checked before anything is touched.
-func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput, plan upgrade.Plan, report func(string)) error {
+func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput, plan upgrade.Plan,
+	report func(string)) error {
 	if !plan.Moves {
 		return nil
 	}
@@ -94,8 +95,8 @@ const (
 	versionLatestPatch    = "latest-patch"
 )
 
-// versionMeant is the version that the parameter means; empty is what the documents say, or what the control plane runs, where
-// they say nothing or what it has left behind.
+// versionMeant is the version that the parameter means; empty is what the documents say, or what the control plane
+// runs, where they say nothing or what it has left behind.
 func versionMeant(ctx context.Context, conductor *upgrade.Conductor, asked string) (string, error) {
 	runs := conductor.Target.Version
 	switch asked {

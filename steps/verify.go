@@ -43,7 +43,10 @@ func (s verifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 }
 
 func verifyResult(findings []join.Finding) plugin.Result {
-	slices.SortStableFunc(findings, func(a, b join.Finding) int { return cmp.Compare(len(b.Problems), len(a.Problems)) })
+	slices.SortStableFunc(findings, func(a, b join.Finding) int {
+		return cmp.Compare(len(b.Problems),
+			len(a.Problems))
+	})
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
 		Message: fmt.Sprintf("%d of %d machines are Ready nodes as wanted", len(findings), len(findings)),

@@ -1,6 +1,6 @@
-// Package workflows_test holds the templates of this folder against the plugin that serves them, and what users copy against
-// the templates. A mismatch shows in no lint: an output that a template declares and the plugin does not answer leaves its
-// workflow running for ever.
+// Package workflows_test holds the templates of this folder against the plugin that serves them, and what users copy
+// against the templates. A mismatch shows in no lint: an output that a template declares and the plugin does not answer
+// leaves its workflow running for ever.
 package workflows_test
 
 import (
@@ -58,7 +58,8 @@ func TestEveryPluginTemplateAsksForAStepAndGetsTheOutputsItDeclares(t *testing.T
 				assert.Assert(t, ok, "there is no step %q", call.Step)
 				asked[call.Step] = true
 				assert.Equal(t, call.Node, values["node.name"], `every plugin object needs node: "{{node.name}}"`)
-				assert.Equal(t, call.Attempt != "", tmpl.RetryStrategy != nil, "attempts of one step must differ, and only they")
+				assert.Equal(t, call.Attempt != "", tmpl.RetryStrategy != nil,
+					"attempts of one step must differ, and only they")
 				_, err := step.Prepare(call)
 				assert.NilError(t, err)
 				assert.DeepEqual(t, declared(t, tmpl), step.Outputs())
@@ -77,7 +78,8 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 			assert.Equal(t, len(spec.Synchronization.Mutexes), 1, "two workflows must not work on one cluster")
 			for _, parameter := range spec.Arguments.Parameters {
 				assert.Assert(t, parameter.Description != nil, "parameter %q has no description", parameter.Name)
-				assert.Assert(t, parameter.Value != nil || required(template.Name, parameter.Name), "parameter %q has no default", parameter.Name)
+				assert.Assert(t, parameter.Value != nil || required(template.Name, parameter.Name),
+					"parameter %q has no default", parameter.Name)
 			}
 		})
 	}
@@ -85,7 +87,8 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 
 // required says which parameters users have to give. What takes machines away never means all of them by default.
 func required(template, parameter string) bool {
-	return parameter == "cluster" || parameter == "user" || parameter == "machines" && (template == "remove" || template == "reset")
+	return parameter == "cluster" || parameter == "user" || parameter == "machines" &&
+		(template == "remove" || template == "reset")
 }
 
 func templates(t *testing.T) map[string]wfv1.WorkflowTemplate {
@@ -126,7 +129,8 @@ func callOf(t *testing.T, workflow wfv1.WorkflowTemplate, tmpl wfv1.Template) pl
 	})
 	var byKey map[string]json.RawMessage
 	assert.NilError(t, json.Unmarshal([]byte(object), &byKey))
-	call, err := plugin.NewCall(plugin.Workflow{Name: "join-x", Namespace: "team-a", UID: "u"}, tmpl.Name, byKey[plugin.ObjectKey])
+	call, err := plugin.NewCall(plugin.Workflow{Name: "join-x", Namespace: "team-a", UID: "u"}, tmpl.Name,
+		byKey[plugin.ObjectKey])
 	assert.NilError(t, err)
 	return call
 }
@@ -153,7 +157,8 @@ func TestWhatUsersCopyAsksForWhatItsTemplateTakes(t *testing.T) {
 			for _, parameter := range asked.Arguments.Parameters {
 				taken := template.Spec.Arguments.GetParameterByName(parameter.Name)
 				assert.Assert(t, taken != nil, "the template takes no parameter %q", parameter.Name)
-				assert.Assert(t, len(taken.Enum) == 0 || slices.Contains(taken.Enum, *parameter.Value), "%s can't be %q", parameter.Name, parameter.Value)
+				assert.Assert(t, len(taken.Enum) == 0 || slices.Contains(taken.Enum, *parameter.Value),
+					"%s can't be %q", parameter.Name, parameter.Value)
 			}
 			for _, parameter := range template.Spec.Arguments.Parameters {
 				given := asked.Arguments.GetParameterByName(parameter.Name) != nil
@@ -182,11 +187,12 @@ func copied(t *testing.T, file string) wfv1.WorkflowSpec {
 }
 
 func TestTheNextWaveBeginsUnlessAPersonStopsIt(t *testing.T) {
-	const two, last = `[{"name":"1","machines":["m1"]},{"name":"2","machines":["m2"]}]`, `[{"name":"2","machines":["m2"]}]`
+	const two, last = `[{"name":"1","machines":["m1"]},{"name":"2","machines":["m2"]}]`,
+		`[{"name":"2","machines":["m2"]}]`
 	for name, test := range map[string]struct {
 		waves string
-		// gate and approve are the outputs of these steps: Argo has nil for those of a step that was skipped, and none at all
-		// for one that was resumed by itself, without a decision.
+		// gate and approve are the outputs of these steps: Argo has nil for those of a step that was skipped, and none
+		// at all for one that was resumed by itself, without a decision.
 		gate    any
 		approve map[string]any
 		begins  string
@@ -199,7 +205,8 @@ func TestTheNextWaveBeginsUnlessAPersonStopsIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			scope := map[string]any{
-				"inputs.parameters.waves": test.waves, "steps.gate.outputs.parameters.approve": test.gate, "steps.approve.status": "Succeeded",
+				"inputs.parameters.waves": test.waves, "steps.gate.outputs.parameters.approve": test.gate,
+				"steps.approve.status":                "Succeeded",
 				"steps.gate.outputs.parameters.pause": "600",
 			}
 			for key, value := range test.approve {

@@ -11,8 +11,8 @@ import (
 	"argosy.dev/argosy/pkg/node/images"
 )
 
-// feedOperation gives standard input and output to the operation that waits for archives, and ends when that is done with
-// them.
+// feedOperation gives standard input and output to the operation that waits for archives, and ends when that is done
+// with them.
 func feedOperation(ctx context.Context, e *node.Engine, args []string, in io.Reader, out io.Writer) error {
 	id, err := idFlag("feed", args, nil)
 	if err != nil {

@@ -63,11 +63,14 @@ func readQuestion(in io.Reader) (spec.Question, error) {
 }
 
 func wants(plan *spec.Status, phase string) bool {
-	return slices.ContainsFunc(plan.Phases, func(p spec.Phase) bool { return p.Name == phase && p.Outcome == spec.Wanted })
+	return slices.ContainsFunc(plan.Phases, func(p spec.Phase) bool {
+		return p.Name == phase &&
+			p.Outcome == spec.Wanted
+	})
 }
 
-// reaches says whether url answers, with TLS verified; an answer of any status will do, since the repository's own errors
-// are told better by the download.
+// reaches says whether url answers, with TLS verified; an answer of any status will do, since the repository's own
+// errors are told better by the download.
 func reaches(ctx context.Context, url, ca string) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
@@ -76,7 +79,8 @@ func reaches(ctx context.Context, url, ca string) bool {
 		roots = x509.NewCertPool()
 	}
 	roots.AppendCertsFromPEM([]byte(ca))
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots,
+		MinVersion: tls.VersionTLS12}}}
 	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Command argosy-node is Argosy's program on a machine. It carries out one operation, as root, for the length of that
-// operation, and then it is gone: there is no resident agent. Whoever may run it reaches it over SSH; it listens nowhere.
+// operation, and then it is gone: there is no resident agent. Whoever may run it reaches it over SSH; it listens
+// nowhere.
 package main
 
 import (
@@ -102,7 +103,8 @@ func newEngine() (*node.Engine, error) {
 		Store: node.NewStore(machine),
 		Phases: map[spec.Kind][]node.Phase{
 			spec.KindJoin: join.Phases(), spec.KindReset: reset.Phases(), spec.KindImages: images.Phases(),
-			spec.KindStage: upgrade.StagePhases(), spec.KindUpgrade: upgrade.Phases(), spec.KindRollback: upgrade.RollbackPhases(),
+			spec.KindStage: upgrade.StagePhases(), spec.KindUpgrade: upgrade.Phases(),
+			spec.KindRollback: upgrade.RollbackPhases(),
 		},
 		Units: &node.Systemd{Runner: machine.Runner, Self: self},
 	}, nil
@@ -153,7 +155,8 @@ func runOperation(ctx context.Context, e *node.Engine, args []string, _ io.Reade
 		case <-asked.Done():
 		}
 	}()
-	fmt.Fprintf(log, "argosy-node %s runs operation %s at %s\n", programVersion(), id, time.Now().UTC().Format(time.RFC3339))
+	fmt.Fprintf(log, "argosy-node %s runs operation %s at %s\n", programVersion(), id,
+		time.Now().UTC().Format(time.RFC3339))
 	if _, err := e.Run(ctx, id, asked, log); err != nil {
 		fmt.Fprintf(log, "%v\n", err)
 		return err

@@ -39,7 +39,8 @@ func TestTheProgramHasNoKubernetesInIt(t *testing.T) {
 	packages := strings.Fields(string(output))
 	assert.Assert(t, len(packages) > 100, "that list is too short to be true")
 	for _, name := range packages {
-		for _, banned := range []string{"k8s.io/", "sigs.k8s.io/", "golang.org/x/crypto/ssh", "github.com/argoproj/", "argosy.dev/argosy/pkg/config"} {
+		for _, banned := range []string{"k8s.io/", "sigs.k8s.io/", "golang.org/x/crypto/ssh", "github.com/argoproj/",
+			"argosy.dev/argosy/pkg/config"} {
 			assert.Assert(t, !strings.HasPrefix(name, banned), name)
 		}
 	}
@@ -69,7 +70,8 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 		"unknown kind":      {[]string{"plan"}, `{"id":"a","kind":"dance"}`, `does not know the kind "dance"`},
 		"empty import":      {[]string{"plan"}, `{"id":"a","kind":"images"}`, "says nothing of what to import"},
 		"feed without pipe": {[]string{"feed", "--id", "a"}, "", "have to be open files"},
-		"empty join":        {[]string{"plan"}, `{"id":"a","kind":"join"}`, "says nothing of what the machine should be"},
+		"empty join": {[]string{"plan"}, `{"id":"a","kind":"join"}`,
+			"says nothing of what the machine should be"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := call(t, test.in, test.args...)

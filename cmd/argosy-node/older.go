@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// olderAfter is how long another plugin's argosy-node is left alone: two versions of the plugin may take turns on a machine,
-// and neither should have to bring its program each time.
+// olderAfter is how long another plugin's argosy-node is left alone: two versions of the plugin may take turns on a
+// machine, and neither should have to bring its program each time.
 const olderAfter = 24 * time.Hour
 
-// removeOlder removes the argosy-node of earlier plugins, named argosy-node-<16 hex digits> beside this one. A running one
-// goes on. What can't be removed is found next time.
+// removeOlder removes the argosy-node of earlier plugins, named argosy-node-<16 hex digits> beside this one. A running
+// one goes on. What can't be removed is found next time.
 func removeOlder(self string, now time.Time) {
 	others, _ := filepath.Glob(filepath.Join(filepath.Dir(self), "argosy-node-????????????????"))
 	for _, other := range others {

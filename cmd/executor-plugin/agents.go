@@ -32,7 +32,9 @@ func (a *agents) Program(arch string) (machine.Program, error) {
 	}
 	program, err := openAgent(arch)
 	if err != nil {
-		return machine.Program{}, errclass.Errorf(errclass.Permanent, "this executor-plugin carries no argosy-node for architecture %q; it has those that `make build` made (amd64, arm64): %w", arch, err)
+		return machine.Program{}, errclass.Errorf(errclass.Permanent,
+			"this executor-plugin carries no argosy-node for architecture %q; it has those that `make build` made "+
+				"(amd64, arm64): %w", arch, err)
 	}
 	if a.opened == nil {
 		a.opened = map[string]machine.Program{}
@@ -55,5 +57,6 @@ func openAgent(arch string) (machine.Program, error) {
 	if err != nil {
 		return machine.Program{}, err
 	}
-	return machine.Program{SHA256: hex.EncodeToString(digest.Sum(nil)), Size: size, Source: ssh.FromReaderAt(content, size)}, nil
+	return machine.Program{SHA256: hex.EncodeToString(digest.Sum(nil)), Size: size,
+		Source: ssh.FromReaderAt(content, size)}, nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// awaitEndCommand is for the container with the store of a pod that ends: all containers are told to end at once, and the
-// store has to outlive who uses it.
+// awaitEndCommand is for the container with the store of a pod that ends: all containers are told to end at once, and
+// the store has to outlive who uses it.
 func awaitEndCommand() *cobra.Command {
 	var address string
 	var atMost time.Duration

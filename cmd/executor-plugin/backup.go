@@ -30,8 +30,10 @@ func backupCommand() *cobra.Command {
 		},
 	}
 	where.flags(command)
-	command.Flags().IntVar(&options.Keep, "keep", controlplane.DefaultKeep, "how many archives of the cluster stay (0: all)")
-	command.Flags().StringVar(&options.Size, "size", controlplane.DefaultBackupSize, "how large a volume to ask for when there is none")
+	command.Flags().IntVar(&options.Keep, "keep", controlplane.DefaultKeep,
+		"how many archives of the cluster stay (0: all)")
+	command.Flags().StringVar(&options.Size, "size", controlplane.DefaultBackupSize,
+		"how large a volume to ask for when there is none")
 	return command
 }
 
@@ -53,14 +55,24 @@ it again goes on where it was interrupted.`,
 			}
 			ctx := command.Context()
 			return carryOut(command.OutOrStdout(),
-				part{"restore", func(report func(string)) (fmt.Stringer, error) { return provisioner.Restore(ctx, options, report) }},
-				part{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
-				part{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }})
+				part{"restore", func(report func(string)) (fmt.Stringer,
+					error) {
+					return provisioner.Restore(ctx, options, report)
+				}},
+				part{"addons", func(report func(string)) (fmt.Stringer,
+					error) {
+					return provisioner.SetAddons(ctx, report)
+				}},
+				part{"verify", func(report func(string)) (fmt.Stringer,
+					error) {
+					return provisioner.Verify(ctx, report)
+				}})
 		},
 	}
 	where.flags(command)
 	command.Flags().StringVar(&options.Archive, "archive", store.Latest, `an archive's name, or "`+store.Latest+`"`)
-	command.Flags().BoolVar(&options.ReplaceVolumes, "replace-volumes", false, "delete the volumes with the state of the control plane that was there before")
+	command.Flags().BoolVar(&options.ReplaceVolumes, "replace-volumes", false,
+		"delete the volumes with the state of the control plane that was there before")
 	return command
 }
 
@@ -103,9 +115,11 @@ goes on where it was interrupted.`,
 	where.flags(command)
 	flags := command.Flags()
 	flags.BoolVar(&confirmed, "yes", false, "do it")
-	flags.BoolVar(&options.Force, "force", false, "also when the cluster does not answer, or has nodes that are no machines of argosy.yaml")
+	flags.BoolVar(&options.Force, "force", false, "also when the cluster does not answer, or has nodes that are no "+
+		"machines of argosy.yaml")
 	flags.BoolVar(&keepMachines, "keep-machines", false, "leave joined machines as they are, to wait for a restore")
-	flags.BoolVar(&removeVolumes, "remove-volumes", false, "also delete volumes with state, and with --skip-final-backup the one with archives")
+	flags.BoolVar(&removeVolumes, "remove-volumes", false,
+		"also delete volumes with state, and with --skip-final-backup the one with archives")
 	flags.BoolVar(&skipBackup, "skip-final-backup", false, "make no last archive")
 	return command
 }

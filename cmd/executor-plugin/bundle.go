@@ -75,10 +75,14 @@ The same inputs give the same bytes. docs/bundles.md tells more.
 	flags.StringVar(&b.kubernetes, "kubernetes", "", "version of Kubernetes, like v1.34.4")
 	flags.StringSliceVar(&b.arches, "arch", []string{"amd64", "arm64"}, "architectures")
 	flags.StringVarP(&b.output, "output", "o", "", "folder to write into")
-	flags.StringSliceVar(&b.formats, "format", []string{string(bundle.TarGzip)}, "formats of the bundles: tar.gz, tar.zst")
-	flags.StringVar(&b.fromDirectory, "from-directory", "", "take binaries from this folder, <arch>/kubelet and so on, and fetch nothing")
-	flags.StringToStringVar(&b.components, "component", nil, "another version of a component than the usual one: containerd=2.1.5")
-	flags.StringToStringVar(&b.mirrors, "mirror", nil, "server to use for an official one: dl.k8s.io=https://mirror.example.org/k8s; also github.com, registry.k8s.io")
+	flags.StringSliceVar(&b.formats, "format", []string{string(bundle.TarGzip)},
+		"formats of the bundles: tar.gz, tar.zst")
+	flags.StringVar(&b.fromDirectory, "from-directory", "",
+		"take binaries from this folder, <arch>/kubelet and so on, and fetch nothing")
+	flags.StringToStringVar(&b.components, "component", nil,
+		"another version of a component than the usual one: containerd=2.1.5")
+	flags.StringToStringVar(&b.mirrors, "mirror", nil, "server to use for an official one: "+
+		"dl.k8s.io=https://mirror.example.org/k8s; also github.com, registry.k8s.io")
 	flags.StringVar(&b.cache, "cache", defaultCache(), "folder that keeps downloads, and layers while they are made")
 	flags.IntVar(&b.parallel, "parallel", 4, "downloads at once")
 	flags.StringVar(&b.imageArchive, "image-archive", "", "file to write the image into, as an OCI archive")
@@ -187,7 +191,8 @@ func (b build) fetch(ctx context.Context, dir string, terminal *terminal) (*asse
 	return assembly, nil
 }
 
-func (b build) image(ctx context.Context, assembly *assemble.Assembly, bundles []assemble.Bundle, terminal *terminal) (err error) {
+func (b build) image(ctx context.Context, assembly *assemble.Assembly, bundles []assemble.Bundle,
+	terminal *terminal) (err error) {
 	repository := b.imageName
 	if b.push != "" {
 		// A tag may be given where it says what is true anyway.
@@ -224,7 +229,8 @@ func (b build) image(ctx context.Context, assembly *assemble.Assembly, bundles [
 func (t *terminal) say(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, _ = io.WriteString(t.out, fmt.Sprintf("%6.1fs  ", time.Since(t.started).Seconds())+fmt.Sprintf(format, args...)+"\n")
+	_, _ = io.WriteString(t.out, fmt.Sprintf("%6.1fs  ", time.Since(t.started).Seconds())+fmt.Sprintf(format,
+		args...)+"\n")
 }
 
 // sourceDate is the time that builds carry: https://reproducible-builds.org/specs/source-date-epoch.
@@ -235,7 +241,8 @@ func sourceDate() (time.Time, error) {
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return time.Time{}, errclass.Errorf(errclass.Configuration, "reading SOURCE_DATE_EPOCH %q: it is not a number of seconds", text)
+		return time.Time{}, errclass.Errorf(errclass.Configuration,
+			"reading SOURCE_DATE_EPOCH %q: it is not a number of seconds", text)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }

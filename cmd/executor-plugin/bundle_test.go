@@ -41,7 +41,8 @@ func TestABuildFromReleasesGivesBundlesThatAMachineReadsAndImages(t *testing.T) 
 	server := releasetest.New(t, "amd64", "arm64")
 	output, cache := t.TempDir(), t.TempDir()
 	archive := filepath.Join(output, "image.tar")
-	out, _, err := run(t, buildArgs(server, output, cache, "--image-archive", archive, "--push", server.Registry()+"/team/kubernetes")...)
+	out, _, err := run(t, buildArgs(server, output, cache, "--image-archive", archive, "--push",
+		server.Registry()+"/team/kubernetes")...)
 	assert.NilError(t, err)
 
 	pushed := referenceLine.FindAllStringSubmatch(out, -1)
@@ -59,7 +60,8 @@ func TestABuildFromReleasesGivesBundlesThatAMachineReadsAndImages(t *testing.T) 
 	}
 	contents, err := os.ReadFile(filepath.Join(output, "v1.34.4/kubernetes-v1.34.4-arm64.spdx.json"))
 	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(string(contents), `"https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-arm64.tar.gz"`))
+	assert.Assert(t, strings.Contains(string(contents),
+		`"https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-arm64.tar.gz"`))
 
 	// What was written is a repository, for a web server that knows nothing of it.
 	web := httptest.NewServer(http.FileServer(http.Dir(output)))
@@ -85,7 +87,8 @@ func TestABuildIsTheSameEachTimeAndFromADirectory(t *testing.T) {
 	var first map[string]string
 	for range 2 {
 		output := t.TempDir()
-		_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64", "--image-archive", filepath.Join(output, "v1.34.4/image.tar"))...)
+		_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64", "--image-archive",
+			filepath.Join(output, "v1.34.4/image.tar"))...)
 		assert.NilError(t, err)
 		digests := digestsIn(t, filepath.Join(output, "v1.34.4"))
 		assert.Equal(t, len(digests), 4, "%v", digests)
@@ -106,9 +109,11 @@ func TestABuildIsTheSameEachTimeAndFromADirectory(t *testing.T) {
 	assert.NilError(t, err)
 	assert.NilError(t, os.Rename(filepath.Join(binaries, "release"), filepath.Join(binaries, "amd64")))
 	again := t.TempDir()
-	_, _, err = run(t, "bundle", "build", "--kubernetes", "v1.34.4", "--arch", "amd64", "--from-directory", binaries, "--output", again, "--cache", t.TempDir())
+	_, _, err = run(t, "bundle", "build", "--kubernetes", "v1.34.4", "--arch", "amd64", "--from-directory", binaries,
+		"--output", again, "--cache", t.TempDir())
 	assert.NilError(t, err)
-	assert.Equal(t, digestsIn(t, filepath.Join(again, "v1.34.4"))["kubernetes-v1.34.4-amd64.tar.gz"], first["kubernetes-v1.34.4-amd64.tar.gz"])
+	assert.Equal(t, digestsIn(t, filepath.Join(again, "v1.34.4"))["kubernetes-v1.34.4-amd64.tar.gz"],
+		first["kubernetes-v1.34.4-amd64.tar.gz"])
 }
 
 func digestsIn(t *testing.T, folder string) map[string]string {
@@ -145,15 +150,23 @@ func TestABuildThatCannotBeDoneSaysWhyAndLeavesNothing(t *testing.T) {
 		want string
 		code int
 	}{
-		"no version":        {[]string{"bundle", "build", "--output", output}, "--kubernetes v1.34.4", exitConfiguration},
-		"nowhere to write":  {[]string{"bundle", "build", "--kubernetes", "v1.34.4"}, "--output", exitConfiguration},
-		"a wrong checksum":  {buildArgs(server, output, cache, "--arch", "amd64"), "fetching kubelet v1.34.4 for amd64: verifying it", exitFailed},
-		"unknown version":   {buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.28, 1.29", exitConfiguration},
-		"unknown format":    {buildArgs(releasetest.New(t, "amd64"), output, cache, "--arch", "amd64", "--format", "zip"), `writing bundles as "zip"`, exitConfiguration},
-		"two names":         {buildArgs(server, output, cache, "--push", "a.example/b", "--image-name", "c.example/d"), "--push names the image", exitConfiguration},
-		"a name for naught": {buildArgs(server, output, cache, "--image-name", "c.example/d"), "--image-name is for --image-archive", exitConfiguration},
-		"fetching nothing":  {buildArgs(server, output, cache, "--from-directory", output), "--from-directory fetches nothing", exitConfiguration},
-		"no directory": {[]string{"bundle", "build", "--kubernetes", "v1.34.4", "--output", output, "--cache", cache, "--from-directory", output},
+		"no version": {[]string{"bundle", "build", "--output", output}, "--kubernetes v1.34.4",
+			exitConfiguration},
+		"nowhere to write": {[]string{"bundle", "build", "--kubernetes", "v1.34.4"}, "--output", exitConfiguration},
+		"a wrong checksum": {buildArgs(server, output, cache, "--arch", "amd64"),
+			"fetching kubelet v1.34.4 for amd64: verifying it", exitFailed},
+		"unknown version": {buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.28, 1.29",
+			exitConfiguration},
+		"unknown format": {buildArgs(releasetest.New(t, "amd64"), output, cache, "--arch", "amd64", "--format",
+			"zip"), `writing bundles as "zip"`, exitConfiguration},
+		"two names": {buildArgs(server, output, cache, "--push", "a.example/b", "--image-name", "c.example/d"),
+			"--push names the image", exitConfiguration},
+		"a name for naught": {buildArgs(server, output, cache, "--image-name", "c.example/d"),
+			"--image-name is for --image-archive", exitConfiguration},
+		"fetching nothing": {buildArgs(server, output, cache, "--from-directory", output),
+			"--from-directory fetches nothing", exitConfiguration},
+		"no directory": {[]string{"bundle", "build", "--kubernetes", "v1.34.4", "--output", output, "--cache", cache,
+			"--from-directory", output},
 			"there is no folder", exitConfiguration},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +207,8 @@ func TestBundleServeServesWhatTheFullImageHolds(t *testing.T) {
 		root.SetErr(&strings.Builder{})
 		ended <- root.ExecuteContext(ctx)
 	}()
-	repository := &bundle.Repository{URL: "https://" + address, HTTP: api.Client(), Token: secret.New("abcdef.0123456789abcdef")}
+	repository := &bundle.Repository{URL: "https://" + address, HTTP: api.Client(),
+		Token: secret.New("abcdef.0123456789abcdef")}
 	found, err := repository.Locate(t.Context(), "v1.34.4", "amd64")
 	for err != nil && t.Context().Err() == nil { // it is starting
 		found, err = repository.Locate(t.Context(), "v1.34.4", "amd64")
@@ -241,7 +255,8 @@ func TestTheProgramPlacesACopyOfItself(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, len(entries), 1)
 	assert.Equal(t, digestsIn(t, dir)["executor-plugin"], digestsIn(t, filepath.Dir(own))[filepath.Base(own)])
-	assert.NilError(t, exec.CommandContext(t.Context(), filepath.Join(dir, "executor-plugin"), "-test.list", "^$").Run())
+	assert.NilError(t, exec.CommandContext(t.Context(), filepath.Join(dir, "executor-plugin"), "-test.list",
+		"^$").Run())
 
 	_, _, err = run(t, "install-to", filepath.Join(dir, "none"))
 	assert.ErrorContains(t, err, "copying this program")

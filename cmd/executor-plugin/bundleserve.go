@@ -35,7 +35,8 @@ kubeadm-config, as bootstrap tokens and administrators may. The certificate is r
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if s.certFile == "" || s.keyFile == "" || s.caFile == "" {
-				return usageError{errors.New("--tls-cert, --tls-key and --ca are needed: bundles are served over TLS alone")}
+				return usageError{errors.New("--tls-cert, --tls-key and --ca are needed: bundles are served over TLS " +
+					"alone")}
 			}
 			return s.run(command.Context(), slog.New(slog.NewJSONHandler(command.ErrOrStderr(), nil)))
 		},

@@ -32,10 +32,14 @@ type place struct {
 
 func (p *place) flags(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVarP(&p.cluster, "cluster", "c", "", "name of the cluster, which is the name of its ConfigMap (default: the namespace)")
-	flags.StringVarP(&p.namespace, "namespace", "n", "", "namespace of the host cluster that holds the ConfigMap and its Secrets")
-	flags.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
-	flags.StringVarP(&p.from, "from", "f", "", "folder of manifests with the ConfigMap and Secrets, instead of the host cluster")
+	flags.StringVarP(&p.cluster, "cluster", "c", "", "name of the cluster, which is the name of its ConfigMap "+
+		"(default: the namespace)")
+	flags.StringVarP(&p.namespace, "namespace", "n", "", "namespace of the host cluster that holds the ConfigMap and "+
+		"its Secrets")
+	flags.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster (default: $KUBECONFIG, then "+
+		"~/.kube/config)")
+	flags.StringVarP(&p.from, "from", "f", "", "folder of manifests with the ConfigMap and Secrets, instead of the "+
+		"host cluster")
 }
 
 // open returns where to read from, and where trusted host keys are recorded (nil for a folder).
@@ -47,7 +51,8 @@ func (p *place) open() (config.Source, fleet.HostKeys, error) {
 		return config.Dir{Path: p.from, In: p.namespace}, nil, nil
 	}
 	if p.namespace == "" {
-		return nil, nil, usageError{errors.New("say where the documents are: --namespace of the host cluster, or --from a folder")}
+		return nil, nil, usageError{errors.New("say where the documents are: --namespace of the host cluster, or " +
+			"--from a folder")}
 	}
 	if p.cluster == "" {
 		p.cluster = p.namespace
@@ -74,7 +79,9 @@ func (p *place) rest() (*rest.Config, error) {
 }
 
 // opened opens the cluster's machines for the work that open opens them for; done closes the connections.
-func opened[Conductor any](ctx context.Context, p *place, open func(context.Context, config.Source, fleet.HostKeys, fleet.Tools, string) (Conductor, error)) (conductor Conductor, done func(), err error) {
+func opened[Conductor any](ctx context.Context, p *place,
+	open func(context.Context, config.Source, fleet.HostKeys, fleet.Tools, string) (Conductor,
+		error)) (conductor Conductor, done func(), err error) {
 	source, keys, err := p.open()
 	if err != nil {
 		return conductor, nil, err
@@ -106,7 +113,8 @@ func validateCommand() *cobra.Command {
 			if err := fleet.CheckSecrets(command.Context(), source, cluster); err != nil {
 				return errclass.With(errclass.Configuration, err)
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d machines\n", cluster.Name, len(cluster.Fleet.Machines))
+			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d "+
+				"machines\n", cluster.Name, len(cluster.Fleet.Machines))
 			return err
 		},
 	}
@@ -141,7 +149,8 @@ func planCommand() *cobra.Command {
 }
 
 func machineFlag(command *cobra.Command, machines *string) {
-	command.Flags().StringVarP(machines, "machines", "m", "all", `which machines: "all", names with commas between, or a label selector like zone=a`)
+	command.Flags().StringVarP(machines, "machines", "m", "all",
+		`which machines: "all", names with commas between, or a label selector like zone=a`)
 }
 
 // planning is the one phase of a plan.
@@ -155,7 +164,8 @@ func showPlan(command *cobra.Command, conductor *join.Conductor, expression, for
 	}
 	terminal := newTerminal(command.ErrOrStderr())
 	terminal.last["plan"] = shown{phase: planning, at: time.Now()} // silent unless it takes long
-	entries, err := conductor.Plan(command.Context(), machines, func(text string) { terminal.progress("plan", planning+"] "+text) })
+	entries, err := conductor.Plan(command.Context(), machines,
+		func(text string) { terminal.progress("plan", planning+"] "+text) })
 	if err != nil {
 		return nil, err
 	}
@@ -211,19 +221,22 @@ machine at its next safe point.`,
 			if dryRun {
 				return refusal(entries)
 			}
-			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()), names(join.Work(entries), machineOf), conductor.Join)
+			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
+				names(join.Work(entries), machineOf), conductor.Join)
 		},
 	}
 	where.flags(command)
 	machineFlag(command, &machines)
-	command.Flags().IntVar(&concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
+	command.Flags().IntVar(&concurrency, "concurrency", 0,
+		"machines worked on at once (default: limits.concurrency of argosy.yaml)")
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "stop after the plan")
 	return command
 }
 
 // jobOf is the work that a plan leaves.
 func jobOf(conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) job {
-	return job{cluster: conductor.Cluster, concurrency: concurrency, asked: len(entries), refused: names(join.Refused(entries), machineOf), out: out}
+	return job{cluster: conductor.Cluster, concurrency: concurrency, asked: len(entries),
+		refused: names(join.Refused(entries), machineOf), out: out}
 }
 
 func machineOf(entry join.Entry) string { return entry.Machine }

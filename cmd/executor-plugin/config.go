@@ -44,7 +44,8 @@ func documents(args []string) ([]string, error) {
 
 func knownDocument(name string) error {
 	if name != config.VClusterDocument && name != config.FleetDocument {
-		return usageError{fmt.Errorf("there is no document %q: the two are %s and %s", name, config.VClusterDocument, config.FleetDocument)}
+		return usageError{fmt.Errorf("there is no document %q: the two are %s and %s", name, config.VClusterDocument,
+			config.FleetDocument)}
 	}
 	return nil
 }

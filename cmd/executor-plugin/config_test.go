@@ -30,7 +30,8 @@ func TestConfigShowPrintsBothDocumentsWithoutSecrets(t *testing.T) {
 	out, _, err := run(t, "config", "show", "--from", overridden(t), "--cluster", "team-a", "-o", "yaml")
 	assert.NilError(t, err)
 	vcluster, fleet, found := strings.Cut(out, "---\n")
-	assert.Assert(t, found && strings.HasPrefix(vcluster, "# vcluster.yaml\n") && strings.HasPrefix(fleet, "# argosy.yaml\n"), out)
+	assert.Assert(t, found && strings.HasPrefix(vcluster, "# vcluster.yaml\n") &&
+		strings.HasPrefix(fleet, "# argosy.yaml\n"), out)
 	assert.Assert(t, cmp.Contains(vcluster, "serviceCIDR: 10.96.0.0/12"))
 	assert.Assert(t, cmp.Contains(fleet, "password: <redacted>"))
 	assert.Assert(t, !strings.Contains(out, "hunter2"))
@@ -43,7 +44,8 @@ func TestConfigShowPrintsBothDocumentsWithoutSecrets(t *testing.T) {
 func TestConfigShowOfAMachineSaysWhatItOverrides(t *testing.T) {
 	out, _, err := run(t, "config", "show", "--from", overridden(t), "--cluster", "team-a", "--machine", "gpu-1")
 	assert.NilError(t, err)
-	assert.Assert(t, strings.HasPrefix(out, "# machine gpu-1 overrides:\n#   binariesPath: /opt/bin instead of /usr/local/bin\n"), out)
+	assert.Assert(t, strings.HasPrefix(out, "# machine gpu-1 overrides:\n#   binariesPath: /opt/bin instead of "+
+		"/usr/local/bin\n"), out)
 	assert.Assert(t, !strings.Contains(out, "hunter2"))
 }
 
@@ -51,12 +53,14 @@ func TestConfigShowOfTheDefaultsNeedsNoCluster(t *testing.T) {
 	out, _, err := run(t, "config", "show", "--defaults")
 	assert.NilError(t, err)
 	vcluster, fleet, _ := strings.Cut(out, "---\n")
-	_, err = config.Parse("team-a", []byte(vcluster), []byte(fleet+"cluster: {kubeconfigSecret: a}\nmachines: [{name: a, address: b}]\n"))
+	_, err = config.Parse("team-a", []byte(vcluster), []byte(fleet+"cluster: {kubeconfigSecret: a}\nmachines: "+
+		"[{name: a, address: b}]\n"))
 	assert.NilError(t, err)
 }
 
 func TestConfigSchemaPrintsTheSchemaThatIsShipped(t *testing.T) {
-	for document, file := range map[string]string{config.VClusterDocument: "vcluster.schema.json", config.FleetDocument: "fleet.schema.json"} {
+	for document, file := range map[string]string{config.VClusterDocument: "vcluster.schema.json",
+		config.FleetDocument: "fleet.schema.json"} {
 		shipped, err := os.ReadFile("../../docs/schema/" + file)
 		assert.NilError(t, err)
 		out, _, err := run(t, "config", "schema", document)
@@ -67,14 +71,18 @@ func TestConfigSchemaPrintsTheSchemaThatIsShipped(t *testing.T) {
 
 func TestConfigExplainSaysWhatAKeyMeansAndWhatAChangeNeeds(t *testing.T) {
 	for key, wants := range map[string][]string{
-		"machines.ssh.port": {"KEY:        machines[].ssh.port\n", "DOCUMENT:   argosy.yaml\n", "TYPE:       whole number\n", "A CHANGE:   with the next workflow: "},
-		"privateNodes.joinNode.containerd.registry.mirrors": {"mirrors.<registry>\n", "KEYS:\n", "\n  hosts[]", "Server is asked when no host answers"},
-		"privateNodes.autoNodes":                            {"A CHANGE:  no effect", "Argosy joins machines that exist"},
-		"bundles.delivery":                                  {"ALLOWED:    auto, pull, push\n", "DEFAULT:    auto\n"},
-		"controlPlane":                                      {"DOCUMENT:  vcluster.yaml\n", "DOCUMENT:  argosy.yaml\n", "  endpoint", "  timeout"},
-		"machines.name":                                     {"REQUIRED:   yes\n"},
-		"controlPlane.service.spec":                         {"In it, ports is Argosy's own"},
-		"":                                                  {"privateNodes", "machines[]"},
+		"machines.ssh.port": {"KEY:        machines[].ssh.port\n", "DOCUMENT:   argosy.yaml\n",
+			"TYPE:       whole number\n", "A CHANGE:   with the next workflow: "},
+		"privateNodes.joinNode.containerd.registry.mirrors": {"mirrors.<registry>\n", "KEYS:\n", "\n  hosts[]",
+			"Server is asked when no host answers"},
+		"privateNodes.autoNodes": {"A CHANGE:  no effect",
+			"Argosy joins machines that exist"},
+		"bundles.delivery": {"ALLOWED:    auto, pull, push\n", "DEFAULT:    auto\n"},
+		"controlPlane": {"DOCUMENT:  vcluster.yaml\n", "DOCUMENT:  argosy.yaml\n",
+			"  endpoint", "  timeout"},
+		"machines.name":             {"REQUIRED:   yes\n"},
+		"controlPlane.service.spec": {"In it, ports is Argosy's own"},
+		"":                          {"privateNodes", "machines[]"},
 	} {
 		out, _, err := run(t, "config", "explain", key)
 		assert.NilError(t, err)
@@ -93,7 +101,8 @@ func TestMistakesInConfigCommandsAreAnswered(t *testing.T) {
 		{[]string{"show", "fleet.yaml", "--defaults"}, "the two are vcluster.yaml and argosy.yaml"},
 		{[]string{"show", "--defaults", "--machine", "a"}, "leave --machine out"},
 		{[]string{"show", "--defaults", "-o", "json"}, `unknown --output "json"`},
-		{[]string{"show", "--from", "../../examples/team-a", "--cluster", "team-a", "--machine", "gpu1"}, `did you mean "gpu-1"?`},
+		{[]string{"show", "--from", "../../examples/team-a", "--cluster", "team-a", "--machine", "gpu1"},
+			`did you mean "gpu-1"?`},
 		{[]string{"schema", "cluster.yaml"}, "there is no document"},
 		{[]string{"explain", "pauseImage"}, "did you mean privateNodes.joinNode.containerd.pauseImage (vcluster.yaml)"},
 		{[]string{"explain", "zzz"}, "lists the sections"},

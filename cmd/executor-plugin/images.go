@@ -58,7 +58,8 @@ lines are where the images come from.`,
 		},
 	}
 	where.flags(command)
-	command.Flags().StringVar(&kubernetes, "kubernetes", "", "version of Kubernetes, e.g. v1.34.4 (default: the documents')")
+	command.Flags().StringVar(&kubernetes, "kubernetes", "",
+		"version of Kubernetes, e.g. v1.34.4 (default: the documents')")
 	command.Flags().BoolVar(&all, "all", false, "also those of addons that are off")
 	command.Flags().StringVarP(&output, "output", "o", "list", "list, table (with what each is for) or json")
 	return command

@@ -50,7 +50,8 @@ is damaged is named at the end; the others are imported. Ctrl-C stops each machi
 	}
 	where.flags(command)
 	machineFlag(command, &request.machines)
-	command.Flags().IntVar(&request.concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
+	command.Flags().IntVar(&request.concurrency, "concurrency", 0,
+		"machines worked on at once (default: limits.concurrency of argosy.yaml)")
 	command.Flags().BoolVar(&request.dryRun, "dry-run", false, "stop after the plan")
 	return command
 }
@@ -79,7 +80,9 @@ func (r importRequest) carryOut(ctx context.Context, conductor *images.Conductor
 		cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(entries),
 		refused: names(images.With(images.ActionRefuse, entries), name), out: out,
 	}
-	return each(ctx, work, names(images.With(images.ActionImport, entries), name), func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (images.Outcome, error) {
-		return conductor.Import(ctx, m, r.items, window, report)
-	})
+	return each(ctx, work, names(images.With(images.ActionImport, entries), name),
+		func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (images.Outcome,
+			error) {
+			return conductor.Import(ctx, m, r.items, window, report)
+		})
 }

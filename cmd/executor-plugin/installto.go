@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// installToCommand is for an init container: the control plane's image has no executor-plugin in it, and the container that
-// serves bundles needs both.
+// installToCommand is for an init container: the control plane's image has no executor-plugin in it, and the container
+// that serves bundles needs both.
 func installToCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "install-to DIR",
@@ -23,7 +23,8 @@ func installToCommand() *cobra.Command {
 	}
 }
 
-// installTo copies by rename: a container that is restarted never finds half a program, and one that runs is not disturbed.
+// installTo copies by rename: a container that is restarted never finds half a program, and one that runs is not
+// disturbed.
 func installTo(dir string) error {
 	own, err := os.Executable()
 	if err != nil {

@@ -19,22 +19,25 @@ type job struct {
 	cluster *config.Cluster
 	// concurrency is how many machines are worked on at once; 0 for the fleet's limit.
 	concurrency int
-	// asked is how many machines were asked for, and refused are those of them that can't be worked on: they count as failed.
+	// asked is how many machines were asked for, and refused are those of them that can't be worked on: they count as
+	// failed.
 	asked   int
 	refused []string
 	out     io.Writer
 }
 
 // each has the machines of these names worked on, and returns an error that names those that failed or were refused.
-func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string, do func(context.Context, config.Machine, *conduct.Window, func(string)) (Outcome, error)) error {
+func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string,
+	do func(context.Context, config.Machine, *conduct.Window, func(string)) (Outcome, error)) error {
 	limit := j.concurrency
 	if limit <= 0 {
 		limit = j.cluster.Fleet.Limits.Concurrency
 	}
 	terminal, window := newTerminal(j.out), conduct.NewWindow(limit)
-	failed := append(slices.Clone(j.refused), abreast(j.cluster, names, terminal, func(machine config.Machine, report func(string)) (Outcome, error) {
-		return do(ctx, machine, window, report)
-	})...)
+	failed := append(slices.Clone(j.refused), abreast(j.cluster, names, terminal,
+		func(machine config.Machine, report func(string)) (Outcome, error) {
+			return do(ctx, machine, window, report)
+		})...)
 	if len(failed) > 0 {
 		return fmt.Errorf("%d of %d machines failed: %s", len(failed), j.asked, strings.Join(failed, ", "))
 	}
@@ -42,7 +45,8 @@ func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string, do f
 }
 
 // abreast does something with each machine at once and prints how it ended; it returns the names of those that failed.
-func abreast[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal, do func(config.Machine, func(string)) (Outcome, error)) []string {
+func abreast[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal,
+	do func(config.Machine, func(string)) (Outcome, error)) []string {
 	var mu sync.Mutex
 	var failed []string
 	var group errgroup.Group

@@ -32,6 +32,7 @@ cluster. One that is there and holds for half of the time asked for stays as it 
 	flags := command.Flags()
 	flags.StringVar(&options.User, "user", "", "the name by which the cluster shall know the user")
 	flags.StringSliceVar(&options.Groups, "group", nil, "a group that the user is in; may be given several times")
-	flags.DurationVar(&options.Life, "expires", controlplane.DefaultUserLife, "how long the kubeconfig holds, 10m to 8760h")
+	flags.DurationVar(&options.Life, "expires", controlplane.DefaultUserLife,
+		"how long the kubeconfig holds, 10m to 8760h")
 	return command
 }

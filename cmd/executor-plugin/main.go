@@ -72,7 +72,9 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), validateCommand(), configCommand(), provisionCommand(), planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), rollbackCommand(), verifyCommand(), removeCommand(), resetCommand(),
+	root.AddCommand(serveCommand(), validateCommand(), configCommand(), provisionCommand(), planCommand(),
+		joinCommand(), reconcileCommand(), upgradeCommand(), rollbackCommand(), verifyCommand(), removeCommand(),
+		resetCommand(),
 		bundleCommand(), imagesCommand(), installToCommand(), awaitEndCommand(), standByCommand(), onMachineCommand(),
 		backupCommand(), restoreCommand(), deprovisionCommand(), storeCommand(), kubeconfigCommand())
 	return root

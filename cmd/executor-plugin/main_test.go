@@ -50,7 +50,8 @@ func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {
 		{"unknown key", []string{"validate", "--from", folder, "--cluster", "team-a"}, `did you mean "concurrency"`},
 		{"missing Secrets", []string{"validate", "--from", valid, "--cluster", "team-a"}, "team-a-known-hosts"},
 		{"missing cluster", []string{"validate", "--from", valid, "--cluster", "team-b"}, "team-b"},
-		{"no kubeconfig", []string{"plan", "--namespace", "a", "--kubeconfig", filepath.Join(valid, "none")}, "reading the host cluster's kubeconfig"},
+		{"no kubeconfig", []string{"plan", "--namespace", "a", "--kubeconfig", filepath.Join(valid, "none")},
+			"reading the host cluster's kubeconfig"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, code, err := run(t, tt.args...)
@@ -63,9 +64,11 @@ func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {
 func TestTheTerminalShowsEachPhaseOnce(t *testing.T) {
 	var out bytes.Buffer
 	terminal := newTerminal(&out)
-	for _, text := range []string{"[2/11 bundle] 1 of 9 MB", "[2/11 bundle] 2 of 9 MB", "[3/11 kernel] setting sysctls", "[3/11 kernel] still"} {
+	for _, text := range []string{"[2/11 bundle] 1 of 9 MB", "[2/11 bundle] 2 of 9 MB", "[3/11 kernel] setting sysctls",
+		"[3/11 kernel] still"} {
 		terminal.progress("m1", text)
 	}
 	assert.Equal(t, strings.Count(out.String(), "\n"), 2, out.String())
-	assert.Assert(t, strings.Contains(out.String(), "1 of 9 MB") && strings.Contains(out.String(), "setting sysctls"), out.String())
+	assert.Assert(t, strings.Contains(out.String(), "1 of 9 MB") && strings.Contains(out.String(), "setting sysctls"),
+		out.String())
 }

@@ -37,8 +37,8 @@ func onMachineCommand() *cobra.Command {
 // machinePath is where programs are looked for on a machine.
 const machinePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// becomeOnMachine enters the namespaces of the machine's first process and becomes the command there. Of the kernel's rules, a
-// mount namespace is entered by a thread whose view of the file system is its own.
+// becomeOnMachine enters the namespaces of the machine's first process and becomes the command there. Of the kernel's
+// rules, a mount namespace is entered by a thread whose view of the file system is its own.
 func becomeOnMachine(argv []string) error {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -62,13 +62,15 @@ func becomeOnMachine(argv []string) error {
 	if err != nil {
 		return fmt.Errorf("looking for %q on the machine: %w", argv[0], err)
 	}
-	return fmt.Errorf("running %q on the machine: %w", program, syscall.Exec(program, argv, []string{machinePath, "HOME=/root"}))
+	return fmt.Errorf("running %q on the machine: %w", program,
+		syscall.Exec(program, argv, []string{machinePath, "HOME=/root"}))
 }
 
 func enter(name string, kind int) error {
 	file, err := os.Open("/proc/1/ns/" + name)
 	if err != nil {
-		return fmt.Errorf("looking for the machine's %s namespace, is this pod privileged, with hostPID?: %w", name, err)
+		return fmt.Errorf("looking for the machine's %s namespace, is this pod privileged, with hostPID?: %w", name,
+			err)
 	}
 	defer file.Close()
 	if err := unix.Setns(int(file.Fd()), kind); err != nil {

@@ -48,14 +48,16 @@ $` + imageVariable + ` (default ` + defaultImage + `), unless argosy.yaml names 
 		},
 	}
 	where.flags(command)
-	command.Flags().BoolVar(&renew, "renew-certificates", false, "sign every certificate anew, not only those that end within 90 days")
+	command.Flags().BoolVar(&renew, "renew-certificates", false,
+		"sign every certificate anew, not only those that end within 90 days")
 	return command
 }
 
 // provisioner opens the cluster of a namespace of the host cluster.
 func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, error) {
 	if p.from != "" {
-		return nil, usageError{errors.New("a control plane is made in the host cluster, and its documents are read there: apply the folder, then use --namespace")}
+		return nil, usageError{errors.New("a control plane is made in the host cluster, and its documents are read " +
+			"there: apply the folder, then use --namespace")}
 	}
 	if p.namespace == "" {
 		return nil, usageError{errors.New("say where the cluster is: --namespace of the host cluster")}
@@ -77,7 +79,10 @@ func provision(ctx context.Context, provisioner *controlplane.Provisioner, renew
 			message, err := provisioner.Validate(ctx, report)
 			return text(message), err
 		}},
-		part{"control-plane", func(report func(string)) (fmt.Stringer, error) { return provisioner.Provision(ctx, renew, report) }},
+		part{"control-plane", func(report func(string)) (fmt.Stringer,
+			error) {
+			return provisioner.Provision(ctx, renew, report)
+		}},
 		part{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
 		part{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }})
 }

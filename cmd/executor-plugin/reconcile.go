@@ -32,12 +32,14 @@ are no nodes yet are left to join.`,
 			if dryRun {
 				return refusal(entries)
 			}
-			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()), names(join.Differing(entries), machineOf), conductor.Reconcile)
+			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
+				names(join.Differing(entries), machineOf), conductor.Reconcile)
 		},
 	}
 	where.flags(command)
 	machineFlag(command, &machines)
-	command.Flags().IntVar(&concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
+	command.Flags().IntVar(&concurrency, "concurrency", 0,
+		"machines worked on at once (default: limits.concurrency of argosy.yaml)")
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what differs")
 	return command
 }

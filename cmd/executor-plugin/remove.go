@@ -60,13 +60,17 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 
 func (r *removeRequest) flags(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVarP(&r.machines, "machines", "m", "", `which machines: names with commas between, a label selector like zone=a, or "all"`)
-	flags.IntVar(&r.concurrency, "concurrency", 1, "machines that leave at once; 0 for limits.concurrency of argosy.yaml")
+	flags.StringVarP(&r.machines, "machines", "m", "",
+		`which machines: names with commas between, a label selector like zone=a, or "all"`)
+	flags.IntVar(&r.concurrency, "concurrency", 1,
+		"machines that leave at once; 0 for limits.concurrency of argosy.yaml")
 	flags.BoolVar(&r.confirmed, "yes", false, "do it")
 	flags.BoolVar(&r.options.Drain, "drain", true, "evict pods before; without it they end with the machine")
-	flags.DurationVar(&r.timeout, "drain-timeout", 0, "how long one drain may take (default: drain.timeout of argosy.yaml)")
+	flags.DurationVar(&r.timeout, "drain-timeout", 0, "how long one drain may take (default: drain.timeout of "+
+		"argosy.yaml)")
 	flags.BoolVar(&r.force, "force", false, "evict also pods that no controller brings back")
-	flags.BoolVar(&r.options.Unreachable, "unreachable", false, "the machines are dead: do not contact them, and remove only their nodes")
+	flags.BoolVar(&r.options.Unreachable, "unreachable", false,
+		"the machines are dead: do not contact them, and remove only their nodes")
 	flags.BoolVar(&r.options.RemoveVolumes, "remove-volumes", false, "remove also the data of local volumes")
 }
 
@@ -96,13 +100,15 @@ func (r removeRequest) carryOut(ctx context.Context, conductor *remove.Conductor
 		return fmt.Errorf("showing the plan: %w", err)
 	}
 	if refused := remove.Refused(entries); len(refused) > 0 {
-		return fmt.Errorf("machine %s can't be removed as it is; nothing was touched, also not on the others", refused[0].Machine)
+		return fmt.Errorf("machine %s can't be removed as it is; nothing was touched, also not on the others",
+			refused[0].Machine)
 	}
 	if !r.confirmed {
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
-	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (remove.Outcome, error) {
+	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window,
+		report func(string)) (remove.Outcome, error) {
 		return conductor.Remove(ctx, m, options, window, report)
 	})
 	if err != nil || len(remove.Work(entries)) == 0 {

@@ -53,7 +53,8 @@ func TestARemovalWithYesDoesItAndSaysWhatIsLeftToDo(t *testing.T) {
 	out, started, err := removeBoth(t, "", removeRequest{confirmed: true})
 	assert.NilError(t, err)
 	assert.Equal(t, started, 2)
-	assert.Assert(t, strings.HasSuffix(out, "The machines have left; take them out of machines in argosy.yaml, or the next join brings them back.\n"), out)
+	assert.Assert(t, strings.HasSuffix(out, "The machines have left; take them out of machines in argosy.yaml, or "+
+		"the next join brings them back.\n"), out)
 }
 
 func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingRemoved(t *testing.T) {

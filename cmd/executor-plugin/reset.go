@@ -48,10 +48,13 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 	}
 	where.flags(command)
 	flags := command.Flags()
-	flags.StringVarP(&request.machines, "machines", "m", "", `which machines: names with commas between, a label selector like zone=a, or "all"`)
-	flags.IntVar(&request.concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of argosy.yaml)")
+	flags.StringVarP(&request.machines, "machines", "m", "",
+		`which machines: names with commas between, a label selector like zone=a, or "all"`)
+	flags.IntVar(&request.concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of "+
+		"argosy.yaml)")
 	flags.BoolVar(&request.confirmed, "yes", false, "do it")
-	flags.BoolVar(&request.options.ClusterGone, "cluster-gone", false, "there is no cluster any more: do not ask it, and know its machines by its name in their records")
+	flags.BoolVar(&request.options.ClusterGone, "cluster-gone", false,
+		"there is no cluster any more: do not ask it, and know its machines by its name in their records")
 	flags.BoolVar(&request.options.RemoveVolumes, "remove-volumes", false, "remove also the data of local volumes")
 	return command
 }
@@ -79,14 +82,16 @@ func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, 
 	}
 	for _, entry := range entries {
 		if entry.Action == reset.ActionRefuse {
-			return fmt.Errorf("machine %s can't be reset as it is; nothing was touched, also not on the others", entry.Machine)
+			return fmt.Errorf("machine %s can't be reset as it is; nothing was touched, also not on the others",
+				entry.Machine)
 		}
 	}
 	if !r.confirmed {
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
-	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (reset.Outcome, error) {
+	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window,
+		report func(string)) (reset.Outcome, error) {
 		return conductor.Reset(ctx, m, r.options, window, report)
 	})
 }

@@ -45,8 +45,10 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&options.Address, "address", "", "address to listen on (default 127.0.0.1:14500)")
-	command.Flags().StringVar(&options.TokenFile, "token-file", "", "file with the agent's bearer token (default /var/run/argo/token)")
-	command.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster, to run outside of a pod (default: the pod's service account)")
+	command.Flags().StringVar(&options.TokenFile, "token-file", "",
+		"file with the agent's bearer token (default /var/run/argo/token)")
+	command.Flags().StringVar(&kubeconfig, "kubeconfig", "",
+		"kubeconfig of the host cluster, to run outside of a pod (default: the pod's service account)")
 	return command
 }
 

@@ -61,7 +61,8 @@ func leave(out io.Writer, result store.Result) error {
 
 func accessFlags(command *cobra.Command, access *store.Access) {
 	flags := command.Flags()
-	flags.StringSliceVar(&access.Endpoints, "endpoint", nil, "the store: unix:///run/kine/kine.sock, or https://… of each member of etcd")
+	flags.StringSliceVar(&access.Endpoints, "endpoint", nil,
+		"the store: unix:///run/kine/kine.sock, or https://… of each member of etcd")
 	flags.StringVar(&access.CACert, "cacert", "", "file with the authority of etcd's certificates")
 	flags.StringVar(&access.Cert, "cert", "", "file with the certificate to show to etcd")
 	flags.StringVar(&access.Key, "key", "", "file with its key")
@@ -211,7 +212,8 @@ func (s stage) during(ctx context.Context, report func(string), work func(contex
 	begun := time.Now()
 	err := work(ctx)
 	if rest := time.Until(begun.Add(interlude.Least)); err == nil && rest > 0 {
-		report(fmt.Sprintf("the store is loaded; for %.0f s more, clients are told to ask for the whole state anew", rest.Seconds()))
+		report(fmt.Sprintf("the store is loaded; for %.0f s more, clients are told to ask for the whole state anew",
+			rest.Seconds()))
 		select {
 		case <-ctx.Done():
 			err = errclass.With(errclass.Cancelled, context.Cause(ctx))

@@ -53,7 +53,8 @@ func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testin
 }
 
 func TestAnArchiveThatIsNotThereIsAMistakeOfWhoAsked(t *testing.T) {
-	_, err := said(t, "store", "read", "--folder="+t.TempDir(), "--cluster=team-a", "--archive=team-a-20260301T120000Z.tar.zst")
+	_, err := said(t, "store", "read", "--folder="+t.TempDir(), "--cluster=team-a",
+		"--archive=team-a-20260301T120000Z.tar.zst")
 	assert.ErrorContains(t, err, `no archive of cluster "team-a"`)
 	assert.Equal(t, exitCode(err), exitConfiguration)
 }

@@ -60,7 +60,8 @@ asked for. Running it again is safe and finishes what was interrupted.`,
 
 // upgrader opens everything for a rollout of this process; done closes the connections.
 func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
-	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys fleet.HostKeys, tools fleet.Tools, cluster string) (*upgrade.Conductor, error) {
+	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys fleet.HostKeys,
+		tools fleet.Tools, cluster string) (*upgrade.Conductor, error) {
 		return fleet.OpenUpgrade(ctx, source, keys, tools, cluster, ownImage())
 	})
 	if err != nil {
@@ -71,7 +72,8 @@ func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error
 	return conductor, done, nil
 }
 
-func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression string, terminal *terminal) (upgrade.Plan, error) {
+func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression string,
+	terminal *terminal) (upgrade.Plan, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
 		return upgrade.Plan{}, err
@@ -89,7 +91,8 @@ func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, 
 		terminal.line("clean", line)
 	}
 	if len(failed) > 0 {
-		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), plan.Work(), strings.Join(failed, ", ")), err)
+		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), plan.Work(),
+			strings.Join(failed, ", ")), err)
 	}
 	return errors.Join(err, notCleaned)
 }
@@ -97,8 +100,10 @@ func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, 
 // cleanTimeout bounds the cleaning up after a rollout, which has nothing to do unless it was interrupted.
 const cleanTimeout = 5 * time.Minute
 
-// throughWaves works through waves and the pauses between them; it returns the machines that failed, also with an error.
-func throughWaves(ctx context.Context, conductor *upgrade.Conductor, waves []upgrade.Wave, terminal *terminal) (failed []string, err error) {
+// throughWaves works through waves and the pauses between them; it returns the machines that failed, also with an
+// error.
+func throughWaves(ctx context.Context, conductor *upgrade.Conductor, waves []upgrade.Wave,
+	terminal *terminal) (failed []string, err error) {
 	for i, wave := range waves {
 		if i > 0 {
 			if err := between(ctx, conductor, waves[i-1]); err != nil {
@@ -128,12 +133,14 @@ func between(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wav
 // throughWave stages the machines of a wave and then upgrades them; it returns those that failed.
 func throughWave(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave, terminal *terminal) []string {
 	window := conduct.NewWindow(conductor.Cluster.Fleet.Limits.Concurrency)
-	abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine, report func(string)) (upgrade.Staged, error) {
+	abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
+		report func(string)) (upgrade.Staged, error) {
 		return conductor.Stage(ctx, machine, wave, window, report)
 	})
-	return abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine, report func(string)) (upgrade.Outcome, error) {
-		return conductor.Upgrade(ctx, machine, wave, report)
-	})
+	return abreast(conductor.Cluster, wave.Machines, terminal,
+		func(machine config.Machine, report func(string)) (upgrade.Outcome, error) {
+			return conductor.Upgrade(ctx, machine, wave, report)
+		})
 }
 
 func rollbackCommand() *cobra.Command {
@@ -158,7 +165,8 @@ that was not upgraded is refused. The control plane stays as it is.`,
 			}
 			terminal := newTerminal(command.OutOrStdout())
 			for _, machine := range chosen {
-				outcome, err := conductor.PutBack(command.Context(), machine, func(text string) { terminal.progress(machine.Name, text) })
+				outcome, err := conductor.PutBack(command.Context(), machine,
+					func(text string) { terminal.progress(machine.Name, text) })
 				if err != nil {
 					return err
 				}
@@ -168,6 +176,7 @@ that was not upgraded is refused. The control plane stays as it is.`,
 		},
 	}
 	where.flags(command)
-	command.Flags().StringVarP(&machines, "machines", "m", "", `which machines, required: names with commas between, a label selector like zone=a, or "all"`)
+	command.Flags().StringVarP(&machines, "machines", "m", "",
+		`which machines, required: names with commas between, a label selector like zone=a, or "all"`)
 	return command
 }

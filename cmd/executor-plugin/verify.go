@@ -42,7 +42,8 @@ func verifyCommand() *cobra.Command {
 		},
 	}
 	command.Flags().StringVarP(&where.namespace, "namespace", "n", "", "namespace that the workflows run in")
-	command.Flags().StringVar(&where.kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
+	command.Flags().StringVar(&where.kubeconfig, "kubeconfig", "",
+		"kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
 	return command
 }
 

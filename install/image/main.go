@@ -1,5 +1,5 @@
-// Command image writes the plugin's container image as an archive, without a container engine: one layer with the program,
-// one with the system's CA certificates. The same inputs give the same digest.
+// Command image writes the plugin's container image as an archive, without a container engine: one layer with the
+// program, one with the system's CA certificates. The same inputs give the same digest.
 //
 //	go run ./install/image -program bin/executor-plugin -reference ghcr.io/argosy-dev/executor-plugin:v0.1.0 -out bin/executor-plugin.tar
 package main
@@ -24,7 +24,8 @@ const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
 func main() {
 	program := flag.String("program", "bin/executor-plugin", "the built program")
-	reference := flag.String("reference", "ghcr.io/argosy-dev/executor-plugin:v0.1.0", "the image's name, as plugin.yaml has it")
+	reference := flag.String("reference", "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
+		"the image's name, as plugin.yaml has it")
 	arch := flag.String("arch", "amd64", "the program's architecture")
 	out := flag.String("out", "bin/executor-plugin.tar", "the archive to write")
 	flag.Parse()
@@ -62,7 +63,8 @@ func build(program, arch string) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)
 	}
-	for _, file := range []struct{ from, to string }{{certificates, "etc/ssl/certs/ca-certificates.crt"}, {program, "executor-plugin"}} {
+	for _, file := range []struct{ from, to string }{{certificates, "etc/ssl/certs/ca-certificates.crt"},
+		{program, "executor-plugin"}} {
 		content, err := os.ReadFile(file.from)
 		if err != nil {
 			return nil, fmt.Errorf("reading %q: %w", file.from, err)
@@ -82,7 +84,8 @@ func build(program, arch string) (v1.Image, error) {
 func layerOf(path string, content []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
-	if err := writer.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
+	if err := writer.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(content)),
+		Typeflag: tar.TypeReg}); err != nil {
 		return nil, err
 	}
 	if _, err := writer.Write(content); err != nil {
@@ -91,5 +94,8 @@ func layerOf(path string, content []byte) (v1.Layer, error) {
 	if err := writer.Close(); err != nil {
 		return nil, err
 	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
+	return tarball.LayerFromOpener(func() (io.ReadCloser,
+		error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	})
 }

@@ -60,7 +60,8 @@ func generate(folder string) (map[string][]byte, error) {
 	return map[string][]byte{plugin.Name + configMapPostfix + "-configmap.yaml": configMap, "README.md": readme}, nil
 }
 
-// configMap is a ConfigMap as Argo 3.7 writes it, which is built with a Kubernetes that still wrote creationTimestamp: null.
+// configMap is a ConfigMap as Argo 3.7 writes it, which is built with a Kubernetes that still wrote creationTimestamp:
+// null.
 type configMap struct {
 	APIVersion string            `json:"apiVersion"`
 	Kind       string            `json:"kind"`

@@ -19,7 +19,8 @@ func TestGeneratedFilesAreThoseOfThePlugin(t *testing.T) {
 	for name, want := range files {
 		got, err := os.ReadFile(name)
 		assert.NilError(t, err, `run "go generate ./install/plugin"`)
-		assert.Equal(t, string(got), string(want), `%s is older than plugin.yaml: run "go generate ./install/plugin"`, name)
+		assert.Equal(t, string(got), string(want), `%s is older than plugin.yaml: run "go generate ./install/plugin"`,
+			name)
 	}
 }
 
@@ -49,7 +50,8 @@ func TestAPluginThatArgoWouldRefuseIsNotGenerated(t *testing.T) {
 	assert.NilError(t, err)
 	for name, test := range map[string]struct{ old, new, want string }{
 		"unknown key": {"sidecar:", "sidcar:", `unknown field "sidcar"`},
-		"no port":     {"- name: plugin\n          containerPort: 14500\n          protocol: TCP", "[]", "at least one port"},
+		"no port": {"- name: plugin\n          containerPort: 14500\n          protocol: TCP", "[]",
+			"at least one port"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()

@@ -1,6 +1,6 @@
-// Package addons says what runs in a cluster from the start: the pod network, DNS, kube-proxy, the way back from the nodes
-// to the control plane, volumes, and what the documents switch on besides. Its manifests are plain YAML; code changes them
-// as the documents ask. It sets nothing in a cluster: see package apply.
+// Package addons says what runs in a cluster from the start: the pod network, DNS, kube-proxy, the way back from the
+// nodes to the control plane, volumes, and what the documents switch on besides. Its manifests are plain YAML; code
+// changes them as the documents ask. It sets nothing in a cluster: see package apply.
 package addons
 
 import (
@@ -31,7 +31,8 @@ type Facts struct {
 type Addon struct {
 	// Name, e.g. "flannel".
 	Name string
-	// Version of what it runs, e.g. "v0.26.7": the tag of its image. It is empty when users brought manifests of their own.
+	// Version of what it runs, e.g. "v0.26.7": the tag of its image. It is empty when users brought manifests of their
+	// own.
 	Version string
 	// Enabled says whether the documents want it. An addon that is off has no objects.
 	Enabled bool
@@ -84,7 +85,8 @@ func Wanted(cluster *config.Cluster, facts Facts) ([]Addon, error) {
 func (s *site) apiServer() (host, port string, err error) {
 	server, err := url.Parse(s.facts.Server)
 	if err != nil || server.Scheme != "https" || server.Hostname() == "" {
-		return "", "", errclass.Errorf(errclass.Permanent, "the API server's address %q is not https://host:port", s.facts.Server)
+		return "", "", errclass.Errorf(errclass.Permanent, "the API server's address %q is not https://host:port",
+			s.facts.Server)
 	}
 	if host, port, err = net.SplitHostPort(server.Host); err != nil {
 		return server.Hostname(), "443", nil

@@ -32,7 +32,8 @@ func cluster(t *testing.T, vcluster string) *config.Cluster {
 	if vcluster == "" {
 		vcluster = "privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: v1.34.4}}}"
 	}
-	c, err := config.Parse("team-a", []byte(vcluster), []byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\nmachines: []\n"))
+	c, err := config.Parse("team-a", []byte(vcluster), []byte("apiVersion: argosy.dev/v1alpha1\nkind: "+
+		"Fleet\nmachines: []\n"))
 	assert.NilError(t, err)
 	return c
 }
@@ -69,7 +70,8 @@ func written(t *testing.T, addon addons.Addon) string {
 
 func TestObjectsAreThoseThatTheDocumentsAskFor(t *testing.T) {
 	everything := facts
-	everything.Version, everything.Server, everything.KonnectivityHost = "v1.35.2", "https://api.example.com:6443", "api.example.com"
+	everything.Version, everything.Server, everything.KonnectivityHost = "v1.35.2", "https://api.example.com:6443",
+		"api.example.com"
 	for _, test := range []struct {
 		name, document string
 		facts          addons.Facts
@@ -81,7 +83,8 @@ func TestObjectsAreThoseThatTheDocumentsAskFor(t *testing.T) {
 			t.Run(test.name+"/"+addon.Name, func(t *testing.T) {
 				if !addon.Enabled {
 					assert.Equal(t, test.name, "default")
-					assert.Assert(t, addon.Name == "metallb" || addon.Name == "metrics-server", "%s is off by default", addon.Name)
+					assert.Assert(t, addon.Name == "metallb" || addon.Name == "metrics-server", "%s is off by default",
+						addon.Name)
 					assert.Equal(t, len(addon.Objects)+len(addon.Images), 0)
 					return
 				}
@@ -157,7 +160,8 @@ func TestContainersHaveNoMoreRightsThanTheyNeed(t *testing.T) {
 				added = append(added, string(capability))
 			}
 			assert.Equal(t, strings.Join(added, " "), privileged[name], name)
-			assert.Assert(t, !container.Resources.Requests.Memory().IsZero() && !container.Resources.Limits.Memory().IsZero(), name)
+			assert.Assert(t, !container.Resources.Requests.Memory().IsZero() &&
+				!container.Resources.Limits.Memory().IsZero(), name)
 		}
 	}
 }
@@ -165,7 +169,8 @@ func TestContainersHaveNoMoreRightsThanTheyNeed(t *testing.T) {
 func TestNothingThatIsDrainedAwayComesBackToTheSameMachine(t *testing.T) {
 	cordoned := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
 	for owner, spec := range pods(t, wanted(t, addons.WithAll(cluster(t, "")), facts)) {
-		tolerates := slices.ContainsFunc(spec.Tolerations, func(t corev1.Toleration) bool { return t.ToleratesTaint(&cordoned) })
+		tolerates := slices.ContainsFunc(spec.Tolerations,
+			func(t corev1.Toleration) bool { return t.ToleratesTaint(&cordoned) })
 		assert.Equal(t, tolerates, strings.HasPrefix(owner, "DaemonSet"), owner)
 	}
 }
@@ -175,7 +180,8 @@ func TestAChangedConfigurationRestartsWhatReadsIt(t *testing.T) {
 		for _, made := range wanted(t, c, f) {
 			for _, object := range made.Objects {
 				if made.Name == addon && object.GetKind() == kind {
-					value, _, _ := unstructured.NestedString(object.Object, "spec", "template", "metadata", "annotations", "argosy.dev/config")
+					value, _, _ := unstructured.NestedString(object.Object, "spec", "template", "metadata",
+						"annotations", "argosy.dev/config")
 					return value
 				}
 			}
@@ -185,13 +191,15 @@ func TestAChangedConfigurationRestartsWhatReadsIt(t *testing.T) {
 	before, after := cluster(t, ""), cluster(t, "")
 	after.VCluster.Networking.PodCIDR = "10.100.0.0/16"
 	after.VCluster.Deploy.LocalPathProvisioner.NodePath = "/data"
-	for addon, kind := range map[string]string{"flannel": "DaemonSet", "kube-proxy": "DaemonSet", "local-path-provisioner": "Deployment"} {
+	for addon, kind := range map[string]string{"flannel": "DaemonSet", "kube-proxy": "DaemonSet",
+		"local-path-provisioner": "Deployment"} {
 		assert.Equal(t, annotation(before, facts, addon, kind), annotation(before, facts, addon, kind))
 		assert.Assert(t, annotation(before, facts, addon, kind) != annotation(after, facts, addon, kind), addon)
 	}
 	renewed := facts
 	renewed.CACert = "another"
-	assert.Assert(t, annotation(before, facts, "kube-proxy", "DaemonSet") != annotation(before, renewed, "kube-proxy", "DaemonSet"))
+	assert.Assert(t, annotation(before, facts, "kube-proxy", "DaemonSet") != annotation(before, renewed, "kube-proxy",
+		"DaemonSet"))
 }
 
 func TestAnAddonThatIsOffHasNothing(t *testing.T) {
@@ -291,7 +299,8 @@ func TestAVersionThatIsNoneIsRefused(t *testing.T) {
 }
 
 func TestCoreDNSFollowsKubernetes(t *testing.T) {
-	for version, want := range map[string]string{"v1.29.0": "1.11.3", "v1.32.9": "1.11.3", "v1.33.1": "1.12.0", "v1.34.4": "1.12.1", "v1.40.0": "1.14.2"} {
+	for version, want := range map[string]string{"v1.29.0": "1.11.3", "v1.32.9": "1.11.3", "v1.33.1": "1.12.0",
+		"v1.34.4": "1.12.1", "v1.40.0": "1.14.2"} {
 		of := facts
 		of.Version = version
 		assert.Equal(t, wanted(t, cluster(t, ""), of)[2].Version, want, version)

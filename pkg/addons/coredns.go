@@ -34,7 +34,8 @@ func coreDNS(s *site) (Addon, error) {
 			return nil
 		}
 		domain := s.cluster.VCluster.Networking.Advanced.ClusterDomain
-		c.Data["Corefile"] = strings.Replace(c.Data["Corefile"], "kubernetes cluster.local ", "kubernetes "+domain+" ", 1)
+		c.Data["Corefile"] = strings.Replace(c.Data["Corefile"], "kubernetes cluster.local ", "kubernetes "+domain+" ",
+			1)
 		return nil
 	})
 	edit(d, "kube-dns", func(service *corev1.Service) error { return coreDNSService(s.cluster, service) })
@@ -46,7 +47,8 @@ func coreDNS(s *site) (Addon, error) {
 func usersCoreDNS(manifests string) (Addon, error) {
 	const key = coreDNSKey + ".overwriteManifests"
 	if strings.Contains(manifests, "{{") {
-		return Addon{}, errclass.Errorf(errclass.Configuration, "reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key)
+		return Addon{}, errclass.Errorf(errclass.Configuration,
+			"reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key)
 	}
 	objects, err := apply.Decode([]byte(manifests))
 	if err != nil {
@@ -94,7 +96,8 @@ func coreDNSDeployment(settings config.CoreDNS, deployment *appsv1.Deployment) e
 	deployment.Labels = added(deployment.Labels, wanted.Labels)
 	deployment.Annotations = added(deployment.Annotations, wanted.Annotations)
 	pods := &deployment.Spec.Template
-	pods.Labels, pods.Annotations = added(wanted.Pods.Labels, pods.Labels), added(pods.Annotations, wanted.Pods.Annotations)
+	pods.Labels, pods.Annotations = added(wanted.Pods.Labels, pods.Labels),
+		added(pods.Annotations, wanted.Pods.Annotations)
 	if err := coreDNSScheduling(settings, &pods.Spec); err != nil {
 		return err
 	}
@@ -106,16 +109,19 @@ func coreDNSDeployment(settings config.CoreDNS, deployment *appsv1.Deployment) e
 		return err
 	}
 	const security = coreDNSKey + ".security"
-	if err := merge(security+".podSecurityContext", pods.Spec.SecurityContext, settings.Security.PodSecurityContext); err != nil {
+	if err := merge(security+".podSecurityContext", pods.Spec.SecurityContext,
+		settings.Security.PodSecurityContext); err != nil {
 		return err
 	}
-	return merge(security+".containerSecurityContext", container.SecurityContext, settings.Security.ContainerSecurityContext)
+	return merge(security+".containerSecurityContext", container.SecurityContext,
+		settings.Security.ContainerSecurityContext)
 }
 
 func coreDNSScheduling(settings config.CoreDNS, pod *corev1.PodSpec) error {
 	const key = coreDNSKey + ".deployment"
 	wanted := settings.Deployment
-	if err := (placement{key, wanted.NodeSelector, wanted.Tolerations, settings.PriorityClassName}).place(pod); err != nil {
+	if err := (placement{key, wanted.NodeSelector, wanted.Tolerations,
+		settings.PriorityClassName}).place(pod); err != nil {
 		return err
 	}
 	if len(wanted.Affinity) > 0 {
@@ -125,7 +131,8 @@ func coreDNSScheduling(settings config.CoreDNS, pod *corev1.PodSpec) error {
 	}
 	if len(wanted.TopologySpreadConstraints) > 0 {
 		pod.TopologySpreadConstraints = nil
-		return decode(key+".topologySpreadConstraints", wanted.TopologySpreadConstraints, &pod.TopologySpreadConstraints)
+		return decode(key+".topologySpreadConstraints", wanted.TopologySpreadConstraints,
+			&pod.TopologySpreadConstraints)
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ var manifests embed.FS
 
 const nameLabel = "app.kubernetes.io/name"
 
-// configAnnotation of a pod holds the digest of what it read when it started, so that it starts again when that changes.
+// configAnnotation of a pod holds the digest of what it read when it started, so that it starts again when that
+// changes.
 const configAnnotation = "argosy.dev/config"
 
 // object is one of a manifest's: of its Kubernetes type, or unstructured when client-go has no type for it.
@@ -83,7 +84,8 @@ func typed(content *unstructured.Unstructured) (object, error) {
 		return nil, err
 	}
 	const strict = true
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content.Object, into, strict); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content.Object, into,
+		strict); err != nil {
 		return nil, err
 	}
 	return into.(object), nil

@@ -16,7 +16,8 @@ func flannel(s *site) (Addon, error) {
 		return Addon{}, nil
 	}
 	d := read(s, "flannel")
-	d.pull("flannel", map[string]string{"flannel": settings.Image, "flannel-cni-plugin": settings.InitImage}, settings.ImagePullPolicy)
+	d.pull("flannel", map[string]string{"flannel": settings.Image, "flannel-cni-plugin": settings.InitImage},
+		settings.ImagePullPolicy)
 	edit(d, "kube-flannel-cfg", func(c *corev1.ConfigMap) error {
 		network, err := flannelNetwork(s.cluster.VCluster.Networking.PodCIDR)
 		c.Data["net-conf.json"] = network
@@ -31,7 +32,8 @@ func flannel(s *site) (Addon, error) {
 		}
 		host, port, err := s.apiServer()
 		pod.Containers[0].Env = append(pod.Containers[0].Env,
-			corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: host}, corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: port})
+			corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: host},
+			corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: port})
 		return err
 	})
 	d.restartWith("kube-flannel-cfg")

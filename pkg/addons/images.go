@@ -24,14 +24,16 @@ func Images(cluster *config.Cluster, version string) ([]Image, error) {
 		version = cluster.KubernetesVersion()
 	}
 	if version == "" {
-		return nil, errclass.Errorf(errclass.Configuration, "the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list")
+		return nil, errclass.Errorf(errclass.Configuration,
+			"the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list")
 	}
 	if version != cluster.KubernetesVersion() {
 		k8s.Version, k8s.Image.Tag = version, ""
 	}
 	found := controlPlaneImages(&at)
 	// Images do not depend on where the control plane is; these addresses are in no image's name.
-	addons, err := Wanted(&at, Facts{Version: version, Server: "https://localhost:6443", CACert: "none", KonnectivityHost: "localhost", KonnectivityPort: 8132})
+	addons, err := Wanted(&at, Facts{Version: version, Server: "https://localhost:6443", CACert: "none",
+		KonnectivityHost: "localhost", KonnectivityPort: 8132})
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,8 @@ func controlPlaneImages(cluster *config.Cluster) []Image {
 			found = append(found, Image{cluster.ImageRef(component.image), component.name})
 		}
 	}
-	if etcd := cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy; etcd.Enabled && etcd.StatefulSet.Image.Repository != "" {
+	if etcd := cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy; etcd.Enabled &&
+		etcd.StatefulSet.Image.Repository != "" {
 		found = append(found, Image{cluster.ImageRef(joined(etcd.StatefulSet.Image)), "etcd"})
 	}
 	return found
@@ -100,8 +103,10 @@ func WithAll(cluster *config.Cluster) *config.Cluster {
 	deploy, controlPlane := &all.VCluster.Deploy, &all.VCluster.ControlPlane
 	konnectivity := &controlPlane.Advanced.Konnectivity
 	for _, enabled := range []*bool{
-		&deploy.CNI.Flannel.Enabled, &deploy.KubeProxy.Enabled, &deploy.LocalPathProvisioner.Enabled, &deploy.MetalLB.Enabled,
-		&deploy.MetricsServer.Enabled, &controlPlane.CoreDNS.Enabled, &konnectivity.Enabled, &konnectivity.Server.Enabled, &konnectivity.Agent.Enabled,
+		&deploy.CNI.Flannel.Enabled, &deploy.KubeProxy.Enabled, &deploy.LocalPathProvisioner.Enabled,
+		&deploy.MetalLB.Enabled,
+		&deploy.MetricsServer.Enabled, &controlPlane.CoreDNS.Enabled, &konnectivity.Enabled,
+		&konnectivity.Server.Enabled, &konnectivity.Agent.Enabled,
 	} {
 		*enabled = true
 	}

@@ -18,7 +18,9 @@ func konnectivity(s *site) (Addon, error) {
 		return Addon{}, nil
 	}
 	if s.facts.KonnectivityHost == "" || s.facts.KonnectivityPort == 0 {
-		return Addon{}, errclass.Errorf(errclass.Permanent, "the agent needs the konnectivity server's address, and has %q and %d", s.facts.KonnectivityHost, s.facts.KonnectivityPort)
+		return Addon{}, errclass.Errorf(errclass.Permanent,
+			"the agent needs the konnectivity server's address, and has %q and %d", s.facts.KonnectivityHost,
+			s.facts.KonnectivityPort)
 	}
 	d := read(s, "konnectivity")
 	d.pull("konnectivity-agent", map[string]string{"konnectivity-agent": settings.Image}, settings.ImagePullPolicy)
@@ -34,7 +36,8 @@ func konnectivity(s *site) (Addon, error) {
 		if err := extend(konnectivityKey, container, settings.ExtraArgs, settings.ExtraEnv); err != nil {
 			return err
 		}
-		return placement{konnectivityKey, settings.NodeSelector, settings.Tolerations, settings.PriorityClassName}.place(pod)
+		return placement{konnectivityKey, settings.NodeSelector, settings.Tolerations,
+			settings.PriorityClassName}.place(pod)
 	})
 	return d.addon()
 }

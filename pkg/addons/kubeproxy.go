@@ -37,13 +37,15 @@ func kubeProxy(s *site) (Addon, error) {
 				return err
 			}
 		}
-		return placement{kubeProxyKey, settings.NodeSelector, settings.Tolerations, settings.PriorityClassName}.place(pod)
+		return placement{kubeProxyKey, settings.NodeSelector, settings.Tolerations,
+			settings.PriorityClassName}.place(pod)
 	})
 	d.restartWith("kube-proxy")
 	return d.addon()
 }
 
-// kubeProxyConfig completes the manifest's KubeProxyConfiguration: the pods' network, and what the documents say on top.
+// kubeProxyConfig completes the manifest's KubeProxyConfiguration: the pods' network, and what the documents say on
+// top.
 func kubeProxyConfig(cluster *config.Cluster, manifest string) (string, error) {
 	wanted := cluster.VCluster.Deploy.KubeProxy.Config
 	fields := map[string]any{}
@@ -67,11 +69,13 @@ func kubeProxyConfig(cluster *config.Cluster, manifest string) (string, error) {
 // works only once kube-proxy does. The authority is in it rather than in a file, so that a new one restarts kube-proxy.
 func kubeProxyKubeconfig(facts Facts) (string, error) {
 	if facts.CACert == "" || facts.Server == "" {
-		return "", errclass.Errorf(errclass.Permanent, "kube-proxy's kubeconfig needs the API server's address and its authority")
+		return "", errclass.Errorf(errclass.Permanent, "kube-proxy's kubeconfig needs the API server's address and "+
+			"its authority")
 	}
 	const name = "default"
 	content, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: facts.Server, CertificateAuthorityData: []byte(facts.CACert)}},
+		Clusters: map[string]*clientcmdapi.Cluster{name: {Server: facts.Server,
+			CertificateAuthorityData: []byte(facts.CACert)}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {TokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token"}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,

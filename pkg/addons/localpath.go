@@ -21,7 +21,8 @@ func localPathProvisioner(s *site) (Addon, error) {
 		path = defaultNodePath
 	}
 	d := read(s, "local-path-provisioner")
-	d.pull("local-path-provisioner", map[string]string{"local-path-provisioner": settings.Image}, settings.ImagePullPolicy)
+	d.pull("local-path-provisioner", map[string]string{"local-path-provisioner": settings.Image},
+		settings.ImagePullPolicy)
 	edit(d, "local-path-config", func(c *corev1.ConfigMap) (err error) {
 		if c.Data["config.json"], err = localPaths(path); err != nil {
 			return err

@@ -29,7 +29,8 @@ func metalLB(s *site) (Addon, error) {
 		}
 		d.objects = append(d.objects, metalLBObject("IPAddressPool", map[string]any{"addresses": addresses}))
 		if pool.L2Advertisement {
-			d.objects = append(d.objects, metalLBObject("L2Advertisement", map[string]any{"ipAddressPools": []any{poolName}}))
+			d.objects = append(d.objects, metalLBObject("L2Advertisement",
+				map[string]any{"ipAddressPools": []any{poolName}}))
 		}
 	}
 	return d.addon()

@@ -54,7 +54,8 @@ func NotReady(ctx context.Context, client kubernetes.Interface, addon Addon) (St
 			found, err = state.judge(ctx, client, nodes)
 		}
 		if err != nil {
-			return State{}, fmt.Errorf("looking at %s %q of addon %q: %w", object.GetKind(), object.GetName(), addon.Name, apply.Classify(err))
+			return State{}, fmt.Errorf("looking at %s %q of addon %q: %w", object.GetKind(), object.GetName(),
+				addon.Name, apply.Classify(err))
 		}
 		if found.Why != "" {
 			found.Why = addon.Name + ": " + found.Why
@@ -88,7 +89,8 @@ func look(ctx context.Context, client kubernetes.Interface, object *unstructured
 		}
 		w.selector = live.Spec.Selector
 		w.unseen = live.Status.ObservedGeneration < live.Generation
-		w.wanted, w.updated, w.available = live.Status.DesiredNumberScheduled, live.Status.UpdatedNumberScheduled, live.Status.NumberAvailable
+		w.wanted, w.updated, w.available = live.Status.DesiredNumberScheduled, live.Status.UpdatedNumberScheduled,
+			live.Status.NumberAvailable
 	default:
 		return nil, nil
 	}
@@ -137,8 +139,8 @@ func (w *workload) judge(ctx context.Context, client kubernetes.Interface, nodes
 	return State{Why: why}, nil
 }
 
-// outnumbers says whether a workload of which a machine can have one pod alone wants more of them than there are machines:
-// each machine that is not away has one that is ready, and the others have none to run on.
+// outnumbers says whether a workload of which a machine can have one pod alone wants more of them than there are
+// machines: each machine that is not away has one that is ready, and the others have none to run on.
 func (w *workload) outnumbers(pods []corev1.Pod, nodes *nodes) bool {
 	if !w.movable || w.rolling || w.updated < w.wanted {
 		return false
@@ -166,7 +168,8 @@ func takesPort(pod *corev1.Pod) bool {
 	})
 }
 
-// ask returns how many pods are not ready only because their node has gone away, and why the first of the others is not.
+// ask returns how many pods are not ready only because their node has gone away, and why the first of the others is
+// not.
 func (w *workload) ask(pods []corev1.Pod, nodes *nodes) (excused int32, reason string) {
 	for i := range pods {
 		pod := &pods[i]
@@ -221,7 +224,8 @@ func whyPod(pod *corev1.Pod) string {
 			return "it can't be scheduled: " + condition.Message
 		}
 	}
-	for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
+	for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...),
+		pod.Status.ContainerStatuses...) {
 		if why := whyContainer(status); why != "" {
 			return why
 		}

@@ -12,8 +12,8 @@ import (
 )
 
 // table holds every image that Argosy brings into a cluster, by the name that manifests use. {kubernetes}, {coredns},
-// {konnectivity} and {pause} depend on the version of Kubernetes; the latter two are of the table of what is released with
-// it, so that the agent is of the server's version and the pause image is the node bundle's.
+// {konnectivity} and {pause} depend on the version of Kubernetes; the latter two are of the table of what is released
+// with it, so that the agent is of the server's version and the pause image is the node bundle's.
 var table = map[string]string{
 	"flannel":                "ghcr.io/flannel-io/flannel:v0.26.7",
 	"flannel-cni-plugin":     "ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1",
@@ -44,7 +44,9 @@ type images struct{ versions *strings.Replacer }
 func imagesOf(kubernetes string) (images, error) {
 	parsed, err := version.ParseSemantic(kubernetes)
 	if err != nil {
-		return images{}, errclass.Errorf(errclass.Configuration, "reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes, err)
+		return images{}, errclass.Errorf(errclass.Configuration,
+			"reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes,
+			err)
 	}
 	return images{strings.NewReplacer(
 		"{kubernetes}", "v"+parsed.String(),
@@ -65,7 +67,8 @@ func at(versions []since, minor uint) string {
 	return found
 }
 
-// reference returns an image as cluster's machines pull it: chosen if the documents name one, that of the table otherwise.
+// reference returns an image as cluster's machines pull it: chosen if the documents name one, that of the table
+// otherwise.
 func (i images) reference(cluster *config.Cluster, name, chosen string) (string, error) {
 	known, ok := table[name]
 	if !ok {

@@ -1,5 +1,5 @@
-// Package apply sets objects in a cluster with server-side apply under one field manager, removes them again, and says of
-// each whether that changed anything. It never takes a field that somebody else set, unless it is told to, and never
+// Package apply sets objects in a cluster with server-side apply under one field manager, removes them again, and says
+// of each whether that changed anything. It never takes a field that somebody else set, unless it is told to, and never
 // removes an object that does not carry Argosy's label.
 package apply
 
@@ -25,8 +25,8 @@ const (
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 )
 
-// Objects worked on at once. Together with the client's rate they let a run over a hundred objects take as long as a few
-// round trips; client-go's own default of 5 requests a second would take 40 s.
+// Objects worked on at once. Together with the client's rate they let a run over a hundred objects take as long as a
+// few round trips; client-go's own default of 5 requests a second would take 40 s.
 const (
 	parallel          = 16
 	requestsPerSecond = 200
@@ -49,11 +49,13 @@ func New(config *rest.Config) (*Setter, error) {
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "making a client for the API server %q: %w", config.Host, err)
+		return nil, errclass.Errorf(errclass.Configuration, "making a client for the API server %q: %w", config.Host,
+			err)
 	}
 	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "making a discovery client for the API server %q: %w", config.Host, err)
+		return nil, errclass.Errorf(errclass.Configuration, "making a discovery client for the API server %q: %w",
+			config.Host, err)
 	}
 	return NewFor(client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))), nil
 }
@@ -65,15 +67,15 @@ func NewFor(client dynamic.Interface, mapper meta.RESTMapper) *Setter {
 
 // Options of Set and Sync.
 type Options struct {
-	// Force takes over fields that others own. Without it such a field stays as its owner wants it, and the object's Change
-	// names it.
+	// Force takes over fields that others own. Without it such a field stays as its owner wants it, and the object's
+	// Change names it.
 	Force bool
 }
 
-// Set makes the cluster hold objects as they are given: what others may depend on first, and custom resources after their
-// definitions are established. All are looked at before the first is changed. The changes are those that were made, also
-// when there is an error. The error names every object of a kind's rank that failed, and why; ranks after it were not
-// begun.
+// Set makes the cluster hold objects as they are given: what others may depend on first, and custom resources after
+// their definitions are established. All are looked at before the first is changed. The changes are those that were
+// made, also when there is an error. The error names every object of a kind's rank that failed, and why; ranks after it
+// were not begun.
 func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, o Options) ([]Change, error) {
 	found, err := s.look(ctx, objects)
 	if err != nil {
@@ -81,7 +83,8 @@ func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, 
 	}
 	var changes []Change
 	for _, rank := range ranked(objects) {
-		set, err := each(ctx, "setting", rank, func(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
+		set, err := each(ctx, "setting", rank, func(ctx context.Context, object *unstructured.Unstructured) (*Change,
+			error) {
 			return s.set(ctx, found[object], o)
 		})
 		changes = append(changes, set...)
@@ -97,7 +100,8 @@ func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, 
 
 // each calls do for all objects, some at once. A nil Change means that there was nothing to do. The error is about all
 // objects that failed.
-func each(ctx context.Context, doing string, objects []*unstructured.Unstructured, do func(context.Context, *unstructured.Unstructured) (*Change, error)) ([]Change, error) {
+func each(ctx context.Context, doing string, objects []*unstructured.Unstructured,
+	do func(context.Context, *unstructured.Unstructured) (*Change, error)) ([]Change, error) {
 	made := make([]*Change, len(objects))
 	failed := make([]error, len(objects))
 	var group errgroup.Group

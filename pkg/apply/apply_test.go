@@ -37,7 +37,8 @@ spec:
 
 // ours is what a document looks like once it was set: somebody who edits it leaves our label there.
 func ours(document string) string {
-	return strings.Replace(document, "namespace: default", "namespace: default, labels: {app.kubernetes.io/managed-by: argosy}", 1)
+	return strings.Replace(document, "namespace: default",
+		"namespace: default, labels: {app.kubernetes.io/managed-by: argosy}", 1)
 }
 
 const webPath = "/apis/apps/v1/namespaces/default/deployments/web"
@@ -77,8 +78,10 @@ func set(t *testing.T, setter *apply.Setter, documents ...string) string {
 func TestSetSaysWhatItCreatedChangedAndLeftAsItWas(t *testing.T) {
 	server, setter := start(t)
 	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b")), "3 created")
-	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b", "more: things")), "1 changed (ConfigMap default/b), 2 unchanged")
-	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b")), "1 changed (ConfigMap default/b), 2 unchanged")
+	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b", "more: things")),
+		"1 changed (ConfigMap default/b), 2 unchanged")
+	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b")),
+		"1 changed (ConfigMap default/b), 2 unchanged")
 
 	data, _, err := unstructured.NestedStringMap(server.Get(configMapPath("b")).Object, "data")
 	assert.NilError(t, err)
@@ -103,15 +106,19 @@ func TestFieldsThatOthersSetStayTheirs(t *testing.T) {
 		name, edited string
 		left         []string
 	}{
-		{"a number", strings.Replace(ours(deployment), "replicas: 1", "replicas: 4", 1), []string{"spec.replicas is kubectl's"}},
-		{"a container's image", strings.Replace(ours(deployment), "/web:1", "/web:2", 1), []string{`spec.template.spec.containers[name="web"].image is kubectl's`}},
-		{"a list", strings.Replace(ours(deployment), "[serve]", "[serve, --loud]", 1), []string{`spec.template.spec.containers[name="web"].args is kubectl's`}},
+		{"a number", strings.Replace(ours(deployment), "replicas: 1", "replicas: 4", 1),
+			[]string{"spec.replicas is kubectl's"}},
+		{"a container's image", strings.Replace(ours(deployment), "/web:1", "/web:2", 1),
+			[]string{`spec.template.spec.containers[name="web"].image is kubectl's`}},
+		{"a list", strings.Replace(ours(deployment), "[serve]", "[serve, --loud]", 1),
+			[]string{`spec.template.spec.containers[name="web"].args is kubectl's`}},
 		{
 			"a label with dots", strings.Replace(ours(deployment), "managed-by: argosy", "managed-by: Helm", 1),
 			[]string{"metadata.labels.app.kubernetes.io/managed-by is kubectl's"},
 		},
 		{
-			"several", strings.NewReplacer("replicas: 1", "replicas: 4", "/logs:1", "/logs:2").Replace(ours(deployment)),
+			"several", strings.NewReplacer("replicas: 1", "replicas: 4", "/logs:1",
+				"/logs:2").Replace(ours(deployment)),
 			[]string{"spec.replicas is kubectl's", `spec.template.spec.containers[name="logs"].image is kubectl's`},
 		},
 	}
@@ -154,7 +161,8 @@ metadata: {name: boats.example.com}
 spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}, versions: [{name: v1}]}`
 	boat := "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo, namespace: sea}"
 	inSea := strings.ReplaceAll(deployment, "namespace: default", "namespace: sea")
-	assert.Equal(t, set(t, setter, boat, inSea, definition, "apiVersion: v1\nkind: Namespace\nmetadata: {name: sea}"), "4 created")
+	assert.Equal(t, set(t, setter, boat, inSea, definition, "apiVersion: v1\nkind: Namespace\nmetadata: {name: sea}"),
+		"4 created")
 
 	var patched []string
 	for _, request := range server.Requests() {
@@ -179,32 +187,44 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 	}{
 		{
 			"a missing permission is named as a rule",
-			map[string]error{"patch " + configMapPath("a"): apierrors.NewForbidden(configMaps, "a", fmt.Errorf(`User "argosy" cannot patch resource "configmaps" in API group "" in the namespace "default"`))},
-			errclass.Configuration, []string{"setting 1 of 2 objects: ConfigMap default/a: missing permission: patch configmaps in default (a rule of a Role)"},
+			map[string]error{"patch " + configMapPath("a"): apierrors.NewForbidden(configMaps, "a",
+				fmt.Errorf(`User "argosy" cannot patch resource "configmaps" in API group "" in the namespace "default"`))},
+			errclass.Configuration, []string{"setting 1 of 2 objects: ConfigMap default/a: missing permission: patch " +
+				"configmaps in default (a rule of a Role)"},
 		},
 		{
 			"a missing permission of the cluster is named with its group",
-			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf(`User "argosy" cannot get resource "deployments" in API group "apps" at the cluster scope`))},
-			errclass.Configuration, []string{"Deployment default/web: missing permission: get deployments.apps (a rule of a ClusterRole)"},
+			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web",
+				fmt.Errorf(`User "argosy" cannot get resource "deployments" in API group "apps" at the cluster scope`))},
+			errclass.Configuration, []string{"Deployment default/web: missing permission: get deployments.apps (a " +
+				"rule of a ClusterRole)"},
 		},
 		{
 			"a Namespace is the cluster's",
-			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf(`User "argosy" cannot get resource "namespaces" in API group "" in the namespace "sea"`))},
+			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web",
+				fmt.Errorf(`User "argosy" cannot get resource "namespaces" in API group "" in the namespace "sea"`))},
 			errclass.Configuration, []string{"missing permission: get namespaces (a rule of a ClusterRole)"},
 		},
 		{
 			"a quota is not a missing permission",
-			map[string]error{"patch " + webPath: apierrors.NewForbidden(deployments, "web", fmt.Errorf("exceeded quota: small"))},
+			map[string]error{"patch " + webPath: apierrors.NewForbidden(deployments, "web",
+				fmt.Errorf("exceeded quota: small"))},
 			errclass.Configuration, []string{`Deployment default/web: deployments.apps "web" is forbidden: exceeded quota: small`},
 		},
 		{
 			"all that fail are named, and the worst decides",
-			map[string]error{"patch " + configMapPath("a"): apierrors.NewTooManyRequests("wait", 0), "patch " + configMapPath("b"): apierrors.NewBadRequest("nonsense")},
-			errclass.Permanent, []string{"setting 2 of 2 objects", "ConfigMap default/a: ", "ConfigMap default/b: nonsense"},
+			map[string]error{"patch " + configMapPath("a"): apierrors.NewTooManyRequests("wait", 0),
+				"patch " + configMapPath("b"): apierrors.NewBadRequest("nonsense")},
+			errclass.Permanent, []string{"setting 2 of 2 objects", "ConfigMap default/a: ",
+				"ConfigMap default/b: nonsense"},
 		},
-		{"a broken server", map[string]error{"get " + webPath: apierrors.NewInternalError(fmt.Errorf("etcd is away"))}, errclass.Transient, []string{"etcd is away"}},
-		{"a change in between", map[string]error{"patch " + webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))}, errclass.Transient, []string{"it changed"}},
-		{"bad credentials", map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")}, errclass.Configuration, []string{"does not know these credentials"}},
+		{"a broken server", map[string]error{"get " + webPath: apierrors.NewInternalError(fmt.Errorf("etcd is away"))},
+			errclass.Transient, []string{"etcd is away"}},
+		{"a change in between", map[string]error{"patch " +
+			webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))}, errclass.Transient,
+			[]string{"it changed"}},
+		{"bad credentials", map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")},
+			errclass.Configuration, []string{"does not know these credentials"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -239,9 +259,12 @@ func TestWhatCanNotBeSetIsSaidBeforeAnythingThatNeedsIt(t *testing.T) {
 		name, document, text string
 		class                errclass.Class
 	}{
-		{"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}", "the API server does not serve this kind", errclass.Permanent},
-		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "it needs metadata.namespace", errclass.Configuration},
-		{"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}", `namespace "nowhere" does not exist`, errclass.Configuration},
+		{"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}",
+			"the API server does not serve this kind", errclass.Permanent},
+		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "it needs metadata.namespace",
+			errclass.Configuration},
+		{"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}",
+			`namespace "nowhere" does not exist`, errclass.Configuration},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -256,7 +279,8 @@ func TestWhatCanNotBeSetIsSaidBeforeAnythingThatNeedsIt(t *testing.T) {
 
 func TestAnObjectThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	server, setter := start(t)
-	server.Edit(t, "kubectl", "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: default, name: a, deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [example.com/held]}")
+	server.Edit(t, "kubectl", "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: default, name: a, "+
+		"deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [example.com/held]}")
 	_, err := setter.Set(t.Context(), decode(t, configMap("a")), apply.Options{})
 	assert.ErrorContains(t, err, `it is being deleted, which waits for the finalizers ["example.com/held"]`)
 	assert.Assert(t, errclass.IsTransient(err))
@@ -297,7 +321,8 @@ apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: boats.example.com}
 spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}, versions: [{name: v1}]}`,
-		"apiVersion: v1\nkind: Namespace\nmetadata: {name: sea}", "apiVersion: v1\nkind: Namespace\nmetadata: {name: land}")
+		"apiVersion: v1\nkind: Namespace\nmetadata: {name: sea}",
+		"apiVersion: v1\nkind: Namespace\nmetadata: {name: land}")
 	inventory := types.NamespacedName{Namespace: "kube-system", Name: "argosy-addons"}
 	sync := func(objects []*unstructured.Unstructured) string {
 		changes, err := setter.Sync(t.Context(), inventory, objects, apply.Options{})
@@ -305,12 +330,14 @@ spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}
 		return apply.Summary(changes)
 	}
 	assert.Equal(t, sync(documents), "3 created")
-	const owners = "metadata: {name: oar, namespace: land, ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]}"
+	const owners = "metadata: {name: oar, namespace: land, ownerReferences: [{apiVersion: v1, kind: Pod, name: p, " +
+		"uid: u}]}"
 	server.Edit(t, "controller", "apiVersion: example.com/v1\nkind: Boat\n"+owners)
 	server.Edit(t, "kubectl", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo, namespace: sea}")
 
 	const kept = "2 kept (CustomResourceDefinition boats.example.com, Namespace sea)" +
-		"; CustomResourceDefinition boats.example.com: Boat sea/argo is not Argosy's; Namespace sea: Boat sea/argo is not Argosy's"
+		"; CustomResourceDefinition boats.example.com: Boat sea/argo is not Argosy's; Namespace sea: Boat sea/argo " +
+		"is not Argosy's"
 	assert.Equal(t, sync(nil), "1 removed (Namespace land), "+kept)
 	assert.Equal(t, sync(nil), kept) // they are not forgotten
 }
@@ -336,7 +363,8 @@ func TestAnInterruptedSyncForgetsNothingThatItMade(t *testing.T) {
 	inventory := types.NamespacedName{Namespace: "default", Name: "inventory"}
 	server.Refuse(func(verb, path string) error {
 		if verb == "patch" && path == webPath {
-			return apierrors.NewGenericServerResponse(http.StatusServiceUnavailable, verb, schema.GroupResource{}, "", "gone", 0, true)
+			return apierrors.NewGenericServerResponse(http.StatusServiceUnavailable, verb, schema.GroupResource{}, "",
+				"gone", 0, true)
 		}
 		return nil
 	})
@@ -373,5 +401,6 @@ func TestASecondRunOverManyObjectsWritesNothing(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, apply.Summary(changes), "80 unchanged")
 	assert.DeepEqual(t, versions(), before)
-	assert.Equal(t, len(server.Requests()), 161) // the inventory once, and of each object what it is and what it should be
+	// the inventory once, and of each object what it is and what it should be
+	assert.Equal(t, len(server.Requests()), 161)
 }

@@ -52,8 +52,8 @@ func changeOf(object *unstructured.Unstructured, outcome Outcome) *Change {
 // mostNames is how many objects of one outcome a summary names.
 const mostNames = 5
 
-// Summary says in one line what changes there were: "3 created, 1 changed (ConfigMap kube-system/coredns), 40 unchanged",
-// and what was left to others.
+// Summary says in one line what changes there were: "3 created, 1 changed (ConfigMap kube-system/coredns), 40
+// unchanged", and what was left to others.
 func Summary(changes []Change) string {
 	var parts []string
 	for _, outcome := range []Outcome{Created, Changed, Removed, Kept, Unchanged} {
@@ -87,7 +87,8 @@ func count(changes []Change, outcome Outcome) string {
 	case outcome == Created || outcome == Unchanged:
 		return fmt.Sprintf("%d %s", len(names), outcome)
 	case len(names) > mostNames:
-		return fmt.Sprintf("%d %s (%s and %d more)", len(names), outcome, strings.Join(names[:mostNames], ", "), len(names)-mostNames)
+		return fmt.Sprintf("%d %s (%s and %d more)", len(names), outcome, strings.Join(names[:mostNames], ", "),
+			len(names)-mostNames)
 	}
 	return fmt.Sprintf("%d %s (%s)", len(names), outcome, strings.Join(names, ", "))
 }

@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Classify gives the error of a request to an API server its class: what it could not do now is transient, what it or its
-// certificate refuses is not. For a missing permission it says which rule is missing. nil stays nil.
+// Classify gives the error of a request to an API server its class: what it could not do now is transient, what it or
+// its certificate refuses is not. For a missing permission it says which rule is missing. nil stays nil.
 func Classify(err error) error {
 	var verification *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
@@ -41,7 +41,8 @@ func Classify(err error) error {
 	case apierrors.IsNotFound(err):
 		return notFound(err)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err),
-		apierrors.IsRequestEntityTooLargeError(err), apierrors.IsUnsupportedMediaType(err), apierrors.IsNotAcceptable(err):
+		apierrors.IsRequestEntityTooLargeError(err), apierrors.IsUnsupportedMediaType(err),
+		apierrors.IsNotAcceptable(err):
 		return errclass.With(errclass.Permanent, err)
 	}
 	return errclass.With(errclass.Transient, err)
@@ -52,7 +53,8 @@ func notFound(err error) error {
 	status, _ := statusOf(err)
 	switch {
 	case status.Details != nil && status.Details.Kind == "namespaces":
-		return errclass.Errorf(errclass.Configuration, "namespace %q does not exist; create it: %w", status.Details.Name, err)
+		return errclass.Errorf(errclass.Configuration, "namespace %q does not exist; create it: %w",
+			status.Details.Name, err)
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		return errclass.With(errclass.Transient, err)
 	}
@@ -95,7 +97,8 @@ func together(doing string, objects []*unstructured.Unstructured, failed []error
 	if len(errs) == 0 {
 		return nil
 	}
-	all := &failures{text: fmt.Sprintf("%s %d of %d objects: %s", doing, len(errs), len(objects), strings.Join(texts, "; ")), errs: errs}
+	all := &failures{text: fmt.Sprintf("%s %d of %d objects: %s", doing, len(errs), len(objects),
+		strings.Join(texts, "; ")), errs: errs}
 	for _, class := range []errclass.Class{errclass.Cancelled, errclass.Configuration, errclass.Permanent} {
 		if classes[class] {
 			return errclass.With(class, all)

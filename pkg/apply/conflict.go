@@ -66,8 +66,9 @@ func drop(object *unstructured.Unstructured, field string) bool {
 	return found
 }
 
-// without returns value without what is at path, and nil when nothing is left of it: to apply an empty map is a claim as
-// well. Names are not quoted in a path, so that the dots in a label look like steps; the object tells which they are.
+// without returns value without what is at path, and nil when nothing is left of it: to apply an empty map is a claim
+// as well. Names are not quoted in a path, so that the dots in a label look like steps; the object tells which they
+// are.
 func without(value any, path string) (rest any, found bool) {
 	if path == "" {
 		return nil, true

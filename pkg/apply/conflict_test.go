@@ -47,7 +47,8 @@ func TestAFieldIsDroppedByTheNameThatTheServerGivesIt(t *testing.T) {
 }
 
 func TestAFieldThatIsNotThereIsNotDropped(t *testing.T) {
-	for _, path := range []string{"", ".spec.none", ".spec.flag.deeper", `.spec.ports[port=81].name`, ".spec.ports", "spec", "[", ".spec.ports[", ".spec.ports[port", ".spec.ports[port=80", ".metadata.labels.a.b/"} {
+	for _, path := range []string{"", ".spec.none", ".spec.flag.deeper", `.spec.ports[port=81].name`, ".spec.ports",
+		"spec", "[", ".spec.ports[", ".spec.ports[port", ".spec.ports[port=80", ".metadata.labels.a.b/"} {
 		object := parsed(t, pathsDocument)
 		if drop(object, path) {
 			assert.Equal(t, path, ".spec.ports") // the one that is there
@@ -64,7 +65,8 @@ func FuzzAnyPathLeavesAnObject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		object := parsed(t, pathsDocument)
 		found := drop(object, path)
-		assert.Assert(t, found == (len(object.Object) == 0 || !sameJSON(t, object.Object, parsed(t, pathsDocument).Object)), "%q", path)
+		assert.Assert(t, found == (len(object.Object) == 0 ||
+			!sameJSON(t, object.Object, parsed(t, pathsDocument).Object)), "%q", path)
 	})
 }
 
@@ -82,7 +84,8 @@ func TestOwnersOfAFieldAreNamedTogether(t *testing.T) {
 		return metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: message}
 	}
 	err := apierrors.NewApplyConflict([]metav1.StatusCause{
-		cause(`conflict with "kubectl" with subresource "scale" using apps/v1`), cause(`conflict with "a \"b\"" using apps/v1`), cause("something new"),
+		cause(`conflict with "kubectl" with subresource "scale" using apps/v1`),
+		cause(`conflict with "a \"b\"" using apps/v1`), cause("something new"),
 		{Type: metav1.CauseTypeFieldValueInvalid, Field: ".spec.other"},
 	}, "conflicts")
 	conflicts := conflictsOf(err)

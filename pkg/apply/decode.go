@@ -60,7 +60,8 @@ func decodeDocument(document []byte) ([]*unstructured.Unstructured, error) {
 // checkNamed demands what every object needs to be set.
 func checkNamed(object *unstructured.Unstructured) error {
 	if object.GetAPIVersion() == "" || object.GetKind() == "" || object.GetName() == "" {
-		return fmt.Errorf("an object needs apiVersion, kind and metadata.name; this one has %q, %q and %q", object.GetAPIVersion(), object.GetKind(), object.GetName())
+		return fmt.Errorf("an object needs apiVersion, kind and metadata.name; this one has %q, %q and %q",
+			object.GetAPIVersion(), object.GetKind(), object.GetName())
 	}
 	return nil
 }

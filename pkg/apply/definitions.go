@@ -22,8 +22,8 @@ const (
 	definitionTimeout  = 30 * time.Second
 )
 
-// awaitDefinitions waits until what the CustomResourceDefinitions among objects define can be set. When all of them were
-// there before, there is nothing to wait for.
+// awaitDefinitions waits until what the CustomResourceDefinitions among objects define can be set. When all of them
+// were there before, there is nothing to wait for.
 func (s *Setter) awaitDefinitions(ctx context.Context, objects []*unstructured.Unstructured, changes []Change) error {
 	fresh := map[string]bool{}
 	for _, change := range changes {
@@ -47,20 +47,21 @@ func (s *Setter) awaitDefinition(ctx context.Context, definition *unstructured.U
 		return fmt.Errorf("waiting for %s: %w", nameOf(definition), err)
 	}
 	last := "not asked yet"
-	err = wait.PollUntilContextTimeout(ctx, definitionInterval, definitionTimeout, true, func(ctx context.Context) (bool, error) {
-		live, err := resource.Get(ctx, definition.GetName(), metav1.GetOptions{})
-		if err != nil {
-			return false, Classify(err)
-		}
-		if last = condition(live, "Established"); last != "True" {
-			return false, nil
-		}
-		meta.MaybeResetRESTMapper(s.mapper)
-		if _, err = s.mapper.RESTMapping(definedBy(live)); err != nil {
-			last = err.Error()
-		}
-		return err == nil, nil
-	})
+	err = wait.PollUntilContextTimeout(ctx, definitionInterval, definitionTimeout, true,
+		func(ctx context.Context) (bool, error) {
+			live, err := resource.Get(ctx, definition.GetName(), metav1.GetOptions{})
+			if err != nil {
+				return false, Classify(err)
+			}
+			if last = condition(live, "Established"); last != "True" {
+				return false, nil
+			}
+			meta.MaybeResetRESTMapper(s.mapper)
+			if _, err = s.mapper.RESTMapping(definedBy(live)); err != nil {
+				last = err.Error()
+			}
+			return err == nil, nil
+		})
 	switch {
 	case ctx.Err() != nil:
 		err = Classify(context.Cause(ctx))

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Remove deletes objects that are there and carry Argosy's label, in the reverse of the order in which they are set. Only
-// kind, namespace and name of objects count. What they own goes in the background: a node that is away would otherwise
-// hold its pods' owner for ever. A CustomResourceDefinition is kept while there are objects of it that users made, and so
-// are the Namespaces that these are in.
+// Remove deletes objects that are there and carry Argosy's label, in the reverse of the order in which they are set.
+// Only kind, namespace and name of objects count. What they own goes in the background: a node that is away would
+// otherwise hold its pods' owner for ever. A CustomResourceDefinition is kept while there are objects of it that users
+// made, and so are the Namespaces that these are in.
 func (s *Setter) Remove(ctx context.Context, objects []*unstructured.Unstructured) ([]Change, error) {
 	r := &removal{Setter: s, inhabited: map[string][]string{}}
 	var changes []Change
@@ -99,7 +99,8 @@ func (r *removal) users(ctx context.Context, definition *unstructured.Unstructur
 	if err != nil {
 		return nil, Classify(err)
 	}
-	list, err := r.client.Resource(mapping.Resource).List(ctx, metav1.ListOptions{LabelSelector: ManagedByLabel + "!=" + Manager})
+	list, err := r.client.Resource(mapping.Resource).List(ctx,
+		metav1.ListOptions{LabelSelector: ManagedByLabel + "!=" + Manager})
 	if err != nil {
 		return nil, Classify(err)
 	}

@@ -21,18 +21,21 @@ const mostConflicts = 4
 
 // target is an object that should be set, and what was there.
 type target struct {
-	object   *unstructured.Unstructured
-	resource dynamic.ResourceInterface  // nil when the API server does not know the kind, which may come with its definition
+	object *unstructured.Unstructured
+	// nil when the API server does not know the kind, which may come with its definition
+	resource dynamic.ResourceInterface
 	before   *unstructured.Unstructured // nil when it was not there
 }
 
 // look finds out what is there of all objects, in few round trips, so that setting them costs one for each rank.
-func (s *Setter) look(ctx context.Context, objects []*unstructured.Unstructured) (map[*unstructured.Unstructured]*target, error) {
+func (s *Setter) look(ctx context.Context,
+	objects []*unstructured.Unstructured) (map[*unstructured.Unstructured]*target, error) {
 	found := make(map[*unstructured.Unstructured]*target, len(objects))
 	for _, object := range objects {
 		found[object] = &target{object: object}
 	}
-	_, err := each(ctx, "looking at", objects, func(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
+	_, err := each(ctx, "looking at", objects, func(ctx context.Context, object *unstructured.Unstructured) (*Change,
+		error) {
 		err := s.lookAt(ctx, found[object])
 		if meta.IsNoMatchError(err) {
 			err = nil
@@ -75,24 +78,29 @@ func (s *Setter) set(ctx context.Context, t *target, o Options) (*Change, error)
 // ending says that an object is on its way out, and what holds it up.
 func ending(object *unstructured.Unstructured) error {
 	if finalizers := object.GetFinalizers(); len(finalizers) > 0 {
-		return fmt.Errorf("it is being deleted, which waits for the finalizers %q; it can be made anew after that", finalizers)
+		return fmt.Errorf("it is being deleted, which waits for the finalizers %q; it can be made anew after that",
+			finalizers)
 	}
 	return errors.New("it is being deleted; it can be made anew after that")
 }
 
-// patch applies object without the fields that others own, and returns what the object is now and what was left to whom.
-func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured, force bool) (after *unstructured.Unstructured, left []string, err error) {
+// patch applies object without the fields that others own, and returns what the object is now and what was left to
+// whom.
+func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured,
+	force bool) (after *unstructured.Unstructured, left []string, err error) {
 	wanted := object.DeepCopy()
 	label(wanted)
 	for range mostConflicts {
-		after, err = resource.Apply(ctx, wanted.GetName(), wanted, metav1.ApplyOptions{FieldManager: Manager, Force: force})
+		after, err = resource.Apply(ctx, wanted.GetName(), wanted,
+			metav1.ApplyOptions{FieldManager: Manager, Force: force})
 		conflicts := conflictsOf(err)
 		if len(conflicts) == 0 {
 			return after, left, Classify(err)
 		}
 		for _, conflict := range conflicts {
 			if !drop(wanted, conflict.field) {
-				return nil, nil, errclass.Errorf(errclass.Permanent, "leaving %s to %s: %w", conflict.field, conflict.owner, err)
+				return nil, nil, errclass.Errorf(errclass.Permanent, "leaving %s to %s: %w", conflict.field,
+					conflict.owner, err)
 			}
 			left = append(left, conflict.String())
 		}
@@ -100,7 +108,8 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unst
 	return nil, nil, errclass.Errorf(errclass.Transient, "others keep changing it: %w", err)
 }
 
-// label marks what Argosy made. An object that says that somebody else manages it keeps that: it is a conflict like others.
+// label marks what Argosy made. An object that says that somebody else manages it keeps that: it is a conflict like
+// others.
 func label(object *unstructured.Unstructured) {
 	labels := object.GetLabels()
 	if labels == nil {
@@ -116,7 +125,8 @@ func outcome(before, after *unstructured.Unstructured) Outcome {
 	switch {
 	case before == nil:
 		return Created
-	case before.GetResourceVersion() == after.GetResourceVersion(), equality.Semantic.DeepEqual(ours(before), ours(after)):
+	case before.GetResourceVersion() == after.GetResourceVersion(),
+		equality.Semantic.DeepEqual(ours(before), ours(after)):
 		return Unchanged
 	}
 	return Changed

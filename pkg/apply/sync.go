@@ -22,7 +22,8 @@ const inventoryKey = "objects"
 // Sync sets wanted and removes what an earlier Sync with the same inventory, the name of a ConfigMap, set and wanted
 // lacks. The inventory names every object from before it is first set until after it is removed, so that an interrupted
 // run forgets nothing.
-func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wanted []*unstructured.Unstructured, o Options) ([]Change, error) {
+func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wanted []*unstructured.Unstructured,
+	o Options) ([]Change, error) {
 	recorded, err := s.Recorded(ctx, inventory)
 	if err != nil {
 		return nil, err
@@ -43,7 +44,10 @@ func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wante
 		return changes, err
 	}
 	kept := slices.DeleteFunc(obsolete, func(object *unstructured.Unstructured) bool {
-		return !slices.ContainsFunc(removed, func(c Change) bool { return c.Outcome == Kept && c.String() == nameOf(object) })
+		return !slices.ContainsFunc(removed, func(c Change) bool {
+			return c.Outcome == Kept &&
+				c.String() == nameOf(object)
+		})
 	})
 	return changes, s.record(ctx, inventory, append(slices.Clone(wanted), kept...), nil)
 }
@@ -70,7 +74,8 @@ func (s *Setter) Recorded(ctx context.Context, inventory types.NamespacedName) (
 }
 
 // record writes the inventory, unless before says that it holds the same already.
-func (s *Setter) record(ctx context.Context, inventory types.NamespacedName, objects, before []*unstructured.Unstructured) error {
+func (s *Setter) record(ctx context.Context, inventory types.NamespacedName, objects,
+	before []*unstructured.Unstructured) error {
 	content := inventoryLines(objects)
 	if before != nil && content == inventoryLines(before) {
 		return nil

@@ -18,8 +18,8 @@ var ErrRestarted = errors.New("the bundle is being sent anew")
 // followPoll is how often a file that has not grown is looked at again.
 const followPoll = 10 * time.Millisecond
 
-// Follower reads a file while it grows. It ends with io.EOF when the file has its final name and was read to its end, or
-// when Size bytes were read.
+// Follower reads a file while it grows. It ends with io.EOF when the file has its final name and was read to its end,
+// or when Size bytes were read.
 type Follower struct {
 	// Partial is the file's name while it grows, Final when it is whole.
 	Partial, Final string
@@ -144,7 +144,9 @@ func (f *Follower) atEnd() error {
 
 func (f *Follower) stalled() error {
 	if f.offset == 0 {
-		return errclass.Errorf(errclass.Transient, "waiting for the bundle: nothing arrived at %q for %s", f.Partial, f.Stall)
+		return errclass.Errorf(errclass.Transient, "waiting for the bundle: nothing arrived at %q for %s", f.Partial,
+			f.Stall)
 	}
-	return errclass.Errorf(errclass.Transient, "waiting for the bundle: %q stopped at %d bytes and did not grow for %s", f.Partial, f.offset, f.Stall)
+	return errclass.Errorf(errclass.Transient, "waiting for the bundle: %q stopped at %d bytes and did not grow for %s",
+		f.Partial, f.offset, f.Stall)
 }

@@ -11,9 +11,9 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Receive unpacks the archive that r carries into dir while it arrives, and compares its digest with want at the end. An
-// archive that is damaged or another one gives a *DigestError (permanent), also where unpacking stumbled over the damage
-// first. Errors of r are returned as they are. A *WriteError ends it at once, without the rest of the archive.
+// Receive unpacks the archive that r carries into dir while it arrives, and compares its digest with want at the end.
+// An archive that is damaged or another one gives a *DigestError (permanent), also where unpacking stumbled over the
+// damage first. Errors of r are returned as they are. A *WriteError ends it at once, without the rest of the archive.
 func Receive(ctx context.Context, r io.Reader, format Format, want, dir string, hooks ...Hooks) ([]File, error) {
 	source := &hashed{r: r, sum: sha256.New()}
 	files, err := Unpack(ctx, source, format, dir, hooks...)

@@ -75,7 +75,8 @@ func (r *Repository) Locate(ctx context.Context, kubernetes, arch string) (spec.
 	}
 	address, err := url.JoinPath(r.URL, kubernetes, name)
 	if err != nil {
-		return spec.Bundle{}, errclass.Errorf(errclass.Configuration, "finding bundle %q: the repository is not a URL", name)
+		return spec.Bundle{}, errclass.Errorf(errclass.Configuration, "finding bundle %q: the repository is not a URL",
+			name)
 	}
 	found, err := r.files().Stat(ctx, address)
 	if err != nil {
@@ -104,8 +105,8 @@ func (r *Repository) Has(ctx context.Context, kubernetes string) (bool, error) {
 	return false, nil
 }
 
-// Open downloads a bundle that Locate found, from offset on. A server that knows no ranges sends everything, and the part
-// before offset is read and dropped. Errors while reading have a class too.
+// Open downloads a bundle that Locate found, from offset on. A server that knows no ranges sends everything, and the
+// part before offset is read and dropped. Errors while reading have a class too.
 func (r *Repository) Open(ctx context.Context, bundle spec.Bundle, offset int64) (io.ReadCloser, error) {
 	switch {
 	case bundle.URL == "":
@@ -126,7 +127,8 @@ func (r *Repository) Open(ctx context.Context, bundle spec.Bundle, offset int64)
 func (r *Repository) digest(ctx context.Context, found fetch.Version, name string) (string, error) {
 	if digest, named := r.SHA256[name]; named {
 		if !isDigest(digest) {
-			return "", errclass.Errorf(errclass.Configuration, "reading its digest: %q is not 64 hexadecimal digits", digest)
+			return "", errclass.Errorf(errclass.Configuration, "reading its digest: %q is not 64 hexadecimal digits",
+				digest)
 		}
 		return strings.ToLower(digest), nil
 	}
@@ -143,8 +145,10 @@ func (r *Repository) digest(ctx context.Context, found fetch.Version, name strin
 	case r.AllowUnverified:
 		return r.learn(ctx, found)
 	}
-	return "", errclass.Errorf(errclass.Configuration, "its digest is not known: bundles.sha256 of argosy.yaml does not name it, and %s; "+
-		"add the digest to bundles.sha256, or publish %s, or accept the bundle as it is with bundles.allowUnverified: true", missing, SumsFile)
+	return "", errclass.Errorf(errclass.Configuration, "its digest is not known: bundles.sha256 of argosy.yaml does "+
+		"not name it, and %s; "+
+		"add the digest to bundles.sha256, or publish %s, or accept the bundle as it is with "+
+		"bundles.allowUnverified: true", missing, SumsFile)
 }
 
 // published looks a digest up in SHA256SUMS. When there is none, missing says why.
@@ -163,8 +167,8 @@ func (r *Repository) published(ctx context.Context, sums, name string) (digest, 
 	return digest, sums + " does not name it", nil
 }
 
-// SumOf finds the digest of a file in the output of sha256sum: "<digest>  <name>", or "<digest> *<name>" for binary mode.
-// A file that is not named there has the empty digest.
+// SumOf finds the digest of a file in the output of sha256sum: "<digest>  <name>", or "<digest> *<name>" for binary
+// mode. A file that is not named there has the empty digest.
 func SumOf(text []byte, name string) (string, error) {
 	found := ""
 	lines := bufio.NewScanner(bytes.NewReader(text))

@@ -83,10 +83,12 @@ func TestADigestComesFromTheUserThenFromSHA256SUMS(t *testing.T) {
 		user map[string]string
 		want string
 	}{
-		"published":            {sums: other + "  something-else\n" + digestOf(content) + "  " + bundleName + "\n", want: digestOf(content)},
+		"published": {sums: other + "  something-else\n" + digestOf(content) + "  " + bundleName + "\n",
+			want: digestOf(content)},
 		"published, binary":    {sums: digestOf(content) + " *./" + bundleName + "\r\n", want: digestOf(content)},
 		"published, uppercase": {sums: strings.ToUpper(digestOf(content)) + "  " + bundleName, want: digestOf(content)},
-		"the user's wins":      {sums: digestOf(content) + "  " + bundleName, user: map[string]string{bundleName: strings.ToUpper(other)}, want: other},
+		"the user's wins": {sums: digestOf(content) + "  " + bundleName,
+			user: map[string]string{bundleName: strings.ToUpper(other)}, want: other},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := serve(t, &shelf{files: map[string][]byte{bundlePath: content, sumsPath: []byte(test.sums)}})
@@ -132,9 +134,10 @@ func TestABundleWithoutADigestIsRefusedUnlessTheUserAllowsIt(t *testing.T) {
 
 func TestABrokenSHA256SUMSStopsTheSearch(t *testing.T) {
 	for name, test := range map[string]struct{ sums, want string }{
-		"no digest":   {"xyz  " + bundleName, "64 hexadecimal digits"},
-		"two digests": {strings.Repeat("ab", 32) + "  " + bundleName + "\n" + strings.Repeat("cd", 32) + "  " + bundleName, "two digests"},
-		"endless":     {strings.Repeat("a", 2<<20), "more than"},
+		"no digest": {"xyz  " + bundleName, "64 hexadecimal digits"},
+		"two digests": {strings.Repeat("ab", 32) + "  " + bundleName + "\n" + strings.Repeat("cd", 32) + "  " +
+			bundleName, "two digests"},
+		"endless": {strings.Repeat("a", 2<<20), "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := serve(t, &shelf{files: map[string][]byte{bundlePath: content, sumsPath: []byte(test.sums)}})
@@ -333,7 +336,8 @@ func TestARedirectDoesNotLeaveTLS(t *testing.T) {
 	}))
 	defer secure.Close()
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
-	r := &bundle.Repository{URL: secure.URL + "/k8s", CACert: authority, SHA256: map[string]string{bundleName: digestOf(content)}}
+	r := &bundle.Repository{URL: secure.URL + "/k8s", CACert: authority,
+		SHA256: map[string]string{bundleName: digestOf(content)}}
 	_, err := r.Locate(t.Context(), "v1.34.4", "amd64")
 	assert.ErrorContains(t, err, "redirected from https to http")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)

@@ -22,8 +22,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Bounds on what an archive may unpack to. A node bundle has some twenty files and less than 500 MB; what goes far beyond
-// is broken or hostile, and must not fill the machine's disk.
+// Bounds on what an archive may unpack to. A node bundle has some twenty files and less than 500 MB; what goes far
+// beyond is broken or hostile, and must not fill the machine's disk.
 const (
 	maxEntries      = 10_000
 	maxUnpackedSize = 8 << 30
@@ -45,7 +45,8 @@ func FormatOf(name string) (Format, error) {
 			return format, nil
 		}
 	}
-	return "", errclass.Errorf(errclass.Configuration, "reading the format of bundle %q: its name ends neither in .tar.gz nor in .tar.zst", name)
+	return "", errclass.Errorf(errclass.Configuration, "reading the format of bundle %q: its name ends neither in "+
+		".tar.gz nor in .tar.zst", name)
 }
 
 // RefusedError is an archive entry that may not be unpacked. Its class is permanent: the archive stays as it is.
@@ -140,7 +141,8 @@ func decompress(r io.Reader, format Format) (io.Reader, func(), error) {
 		}
 		return z, z.Close, nil
 	}
-	return nil, nil, errclass.Errorf(errclass.Configuration, "unpacking a bundle of format %q: only tar.gz and tar.zst are known", format)
+	return nil, nil, errclass.Errorf(errclass.Configuration,
+		"unpacking a bundle of format %q: only tar.gz and tar.zst are known", format)
 }
 
 type unpacking struct {
@@ -218,7 +220,8 @@ func (u *unpacking) entry(header *tar.Header, content io.Reader) error {
 		return &RefusedError{header.Name, "it leads through a link"}
 	}
 	if u.size += header.Size; header.Size < 0 || u.size > maxUnpackedSize {
-		return &RefusedError{header.Name, fmt.Sprintf("the archive unpacks to more than %d bytes", int64(maxUnpackedSize))}
+		return &RefusedError{header.Name, fmt.Sprintf("the archive unpacks to more than %d bytes",
+			int64(maxUnpackedSize))}
 	}
 	if err := u.before(header, name); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// CompleteFile is the manifest's name in an unpacked bundle. It is written last: a folder that has it was unpacked whole,
-// from an archive with the right digest.
+// CompleteFile is the manifest's name in an unpacked bundle. It is written last: a folder that has it was unpacked
+// whole, from an archive with the right digest.
 const CompleteFile = ".complete"
 
 // File is one file of an unpacked bundle.
@@ -42,14 +42,15 @@ type Manifest struct {
 	Files  []File `json:"files"`
 	// Versions of the programs that Argosy asked, by name: "kubelet": "v1.34.4".
 	Versions map[string]string `json:"versions"`
-	// BootID is the machine's boot during which the files were written; until Synced, they may be lost with the power, so
-	// after another boot their content is checked and not only their size.
+	// BootID is the machine's boot during which the files were written; until Synced, they may be lost with the power,
+	// so after another boot their content is checked and not only their size.
 	BootID string `json:"bootID"`
 	// Synced: the files were on the disk for good.
 	Synced bool `json:"synced"`
 }
 
-// ReadManifest reads the manifest of the unpacked bundle in dir. A bundle that was never completed gives fs.ErrNotExist.
+// ReadManifest reads the manifest of the unpacked bundle in dir. A bundle that was never completed gives
+// fs.ErrNotExist.
 func ReadManifest(dir string) (*Manifest, error) {
 	data, err := os.ReadFile(filepath.Join(dir, CompleteFile))
 	if err != nil {
@@ -115,7 +116,8 @@ func hashFile(name string) (string, error) {
 type DigestError struct{ Want, Got string }
 
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("the bundle's sha256 is %s, but %s was expected: it was damaged on its way or is another file; nothing of it was executed", e.Got, e.Want)
+	return fmt.Sprintf("the bundle's sha256 is %s, but %s was expected: it was damaged on its way or is another "+
+		"file; nothing of it was executed", e.Got, e.Want)
 }
 
 // CheckMachine says whether the program in file runs on arch (Go's name), by its ELF header and without executing it.
@@ -125,12 +127,14 @@ func CheckMachine(file, arch string) error {
 		return err
 	}
 	if got != arch {
-		return errclass.Errorf(errclass.Permanent, "the bundle's %s is for %s, but this machine is %s", filepath.Base(file), got, arch)
+		return errclass.Errorf(errclass.Permanent, "the bundle's %s is for %s, but this machine is %s",
+			filepath.Base(file), got, arch)
 	}
 	return nil
 }
 
-// MachineOf gives the architecture that the program in file runs on: Go's name of it, or ELF's where Argosy does not know it.
+// MachineOf gives the architecture that the program in file runs on: Go's name of it, or ELF's where Argosy does not
+// know it.
 func MachineOf(file string) (string, error) {
 	program, err := elf.Open(file)
 	if err != nil {

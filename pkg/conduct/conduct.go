@@ -1,6 +1,6 @@
-// Package conduct is what every operation that the plugin has machines carry out has in common: how it is told apart, how
-// many machines work at a time, what is tried again, how one that runs is followed and stopped, and how it is told about.
-// What an operation does, and what it needs of a cluster, is left to the packages that use it.
+// Package conduct is what every operation that the plugin has machines carry out has in common: how it is told apart,
+// how many machines work at a time, what is tried again, how one that runs is followed and stopped, and how it is told
+// about. What an operation does, and what it needs of a cluster, is left to the packages that use it.
 package conduct
 
 import (
@@ -44,13 +44,15 @@ type Watch func(ctx context.Context, status spec.Status) (spec.Status, error)
 type Follower struct {
 	// Log gets a line at the start and the end of each operation; nil writes none.
 	Log *slog.Logger
-	// Detached says whether a cancellation only ends this process, while the work on the machine should go on; nil for never.
+	// Detached says whether a cancellation only ends this process, while the work on the machine should go on; nil for
+	// never.
 	Detached func(cause error) bool
 }
 
-// Run has the machine carry out the operation, or attaches to it where it runs, and returns how it ended: an error unless
-// it succeeded. When ctx ends, the machine stops at its next safe point, unless its end only ends this process.
-func (f Follower) Run(ctx context.Context, machine Machine, operation spec.Operation, watch Watch) (spec.Status, error) {
+// Run has the machine carry out the operation, or attaches to it where it runs, and returns how it ended: an error
+// unless it succeeded. When ctx ends, the machine stops at its next safe point, unless its end only ends this process.
+func (f Follower) Run(ctx context.Context, machine Machine, operation spec.Operation, watch Watch) (spec.Status,
+	error) {
 	status, err := machine.Start(ctx, operation)
 	if err != nil {
 		return status, fmt.Errorf("starting operation %s: %w", operation.ID, err)
@@ -74,8 +76,10 @@ func (f Follower) log() *slog.Logger {
 	return f.Log
 }
 
-// follow watches a running operation to its end. A cancellation stops it on the machine, unless it only ends this process.
-func (f Follower) follow(ctx context.Context, machine Machine, id string, status spec.Status, watch Watch) (spec.Status, error) {
+// follow watches a running operation to its end. A cancellation stops it on the machine, unless it only ends this
+// process.
+func (f Follower) follow(ctx context.Context, machine Machine, id string, status spec.Status, watch Watch) (spec.Status,
+	error) {
 	status, err := watch(ctx, status)
 	if ctx.Err() == nil || status.State.Final() {
 		return status, err

@@ -10,7 +10,8 @@ import (
 )
 
 func TestAnOperationsIdentityIsWhatIsWanted(t *testing.T) {
-	operation := spec.Operation{Kind: spec.KindReset, Cluster: "team-a", Machine: "m1", Reset: &spec.Reset{ClusterUID: "uid"}}
+	operation := spec.Operation{Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
+		Reset: &spec.Reset{ClusterUID: "uid"}}
 	id, err := conduct.Identify(operation)
 	assert.NilError(t, err)
 	assert.Assert(t, len(id) == len("reset-")+16, id)

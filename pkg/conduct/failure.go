@@ -18,7 +18,8 @@ type Failure struct {
 func (f *Failure) Error() string {
 	failure := f.Status.Error
 	if failure == nil {
-		return fmt.Sprintf("machine %s: the operation ended as %s in phase %s", f.Machine, f.Status.State, f.Status.Phase)
+		return fmt.Sprintf("machine %s: the operation ended as %s in phase %s", f.Machine, f.Status.State,
+			f.Status.Phase)
 	}
 	var text strings.Builder
 	_, _ = fmt.Fprintf(&text, "machine %s: phase %s: %s", f.Machine, failure.Phase, failure.Message)

@@ -7,7 +7,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Message is the line that the Argo UI shows while a machine works; further phases follow the machine's own in the cluster.
+// Message is the line that the Argo UI shows while a machine works; further phases follow the machine's own in the
+// cluster.
 //
 //	[5/11 containerd] starting containerd · 12s
 //	[2/11 bundle] 214 of 398 MB, 96 MB/s

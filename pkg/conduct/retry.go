@@ -11,17 +11,18 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Waits between attempts grow from the first to the longest, with jitter, so that fifty machines behind one bastion do not
-// come back in the same instant.
+// Waits between attempts grow from the first to the longest, with jitter, so that fifty machines behind one bastion do
+// not come back in the same instant.
 const (
 	firstWait   = 500 * time.Millisecond
 	longestWait = 15 * time.Second
 	jitterShare = 20 // percent
 )
 
-// Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one place
-// that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
-func Retrying(ctx context.Context, budget time.Duration, report func(string), attempt func(context.Context) error) error {
+// Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one
+// place that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
+func Retrying(ctx context.Context, budget time.Duration, report func(string),
+	attempt func(context.Context) error) error {
 	backoff := retry.NewExponential(firstWait)
 	backoff = retry.WithCappedDuration(longestWait, backoff)
 	backoff = retry.WithJitterPercent(jitterShare, backoff)
@@ -41,7 +42,8 @@ func Retrying(ctx context.Context, budget time.Duration, report func(string), at
 		if firstFailure.IsZero() {
 			firstFailure = time.Now()
 		}
-		report(fmt.Sprintf("%s; trying again (%d), %s of %s used", last, tries, time.Since(firstFailure).Round(time.Second), budget))
+		report(fmt.Sprintf("%s; trying again (%d), %s of %s used", last, tries,
+			time.Since(firstFailure).Round(time.Second), budget))
 		return retry.RetryableError(last)
 	})
 	switch {

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Window admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next enters,
-// so a slow machine never holds up a batch. A machine whose operation already runs (the plugin was restarted meanwhile)
-// enters at once, also over the limit, and nobody else enters until the window is below it again.
+// Window admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next
+// enters, so a slow machine never holds up a batch. A machine whose operation already runs (the plugin was restarted
+// meanwhile) enters at once, also over the limit, and nobody else enters until the window is below it again.
 type Window struct {
 	mu      sync.Mutex
 	limit   int

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Places in the service network that Kubernetes gives a meaning: the first address is the API server's, kubeadm's kubelets
-// expect DNS at the tenth.
+// Places in the service network that Kubernetes gives a meaning: the first address is the API server's, kubeadm's
+// kubelets expect DNS at the tenth.
 const (
 	apiServicePlace = 1
 	dnsServicePlace = 10
@@ -37,7 +37,8 @@ func (c *Cluster) serviceAddress(place int) netip.Addr {
 func (c *Cluster) NetworkWith(address netip.Addr) (key string, network netip.Prefix) {
 	address = address.Unmap().WithZone("")
 	for _, own := range []struct{ key, value string }{
-		{"networking.podCIDR", c.VCluster.Networking.PodCIDR}, {"networking.serviceCIDR", c.VCluster.Networking.ServiceCIDR},
+		{"networking.podCIDR", c.VCluster.Networking.PodCIDR},
+		{"networking.serviceCIDR", c.VCluster.Networking.ServiceCIDR},
 	} {
 		for _, network := range networksOf(own.value) {
 			if network.Contains(address) {
@@ -48,7 +49,8 @@ func (c *Cluster) NetworkWith(address netip.Addr) (key string, network netip.Pre
 	return "", netip.Prefix{}
 }
 
-// canonical is the one form of a network, so that two ways to write it are no change; what is no network stays as it is.
+// canonical is the one form of a network, so that two ways to write it are no change; what is no network stays as it
+// is.
 func canonical(network string) string {
 	parsed, err := netip.ParsePrefix(strings.TrimSpace(network))
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// The checks of single values. Each notes what is wrong under the value's key and says whether all is well. Empty values
-// pass, unless the check's name says otherwise: what must not be empty is checked by required.
+// The checks of single values. Each notes what is wrong under the value's key and says whether all is well. Empty
+// values pass, unless the check's name says otherwise: what must not be empty is checked by required.
 
 // required notes a value that is missing.
 func (d *document) required(key, value, suggestion string) bool {
@@ -56,7 +56,8 @@ func (d *document) label(key, value string) bool {
 	if value == "" || len(validation.IsDNS1123Label(value)) == 0 {
 		return true
 	}
-	d.add(key, shown(value)+" is not a DNS-1123 label", "use up to 63 lower case letters, digits and hyphens, with a letter or digit at both ends")
+	d.add(key, shown(value)+" is not a DNS-1123 label", "use up to 63 lower case letters, digits and hyphens, with a "+
+		"letter or digit at both ends")
 	return false
 }
 
@@ -65,7 +66,8 @@ func (d *document) object(key, value string) bool {
 	if value == "" || len(validation.IsDNS1123Subdomain(value)) == 0 {
 		return true
 	}
-	d.add(key, shown(value)+" is not a name that Kubernetes allows", "use lower case letters, digits, hyphens and dots, with a letter or digit at both ends")
+	d.add(key, shown(value)+" is not a name that Kubernetes allows",
+		"use lower case letters, digits, hyphens and dots, with a letter or digit at both ends")
 	return false
 }
 
@@ -80,14 +82,16 @@ func (d *document) labels(key string, labels map[string]string) {
 // qualified checks the key of a label or taint.
 func (d *document) qualified(key, name string) {
 	if len(validation.IsQualifiedName(name)) > 0 {
-		d.add(key, shown(name)+" is not a name for a label or taint", `use letters, digits, "-", "_" and ".", up to 63, after an optional DNS prefix and "/"`)
+		d.add(key, shown(name)+" is not a name for a label or taint",
+			`use letters, digits, "-", "_" and ".", up to 63, after an optional DNS prefix and "/"`)
 	}
 }
 
 // labelValue checks the value of a label or taint.
 func (d *document) labelValue(key, value string) {
 	if len(validation.IsValidLabelValue(value)) > 0 {
-		d.add(key, shown(value)+" is not a value for a label or taint", `use letters, digits, "-", "_" and ".", up to 63`)
+		d.add(key, shown(value)+" is not a value for a label or taint",
+			`use letters, digits, "-", "_" and ".", up to 63`)
 	}
 }
 
@@ -167,7 +171,8 @@ func (d *document) socket(key, value string) {
 	case safePath.MatchString(value):
 		d.add(key, shown(value)+" has no scheme", fmt.Sprintf("write %q", "unix://"+value))
 	default:
-		d.add(key, shown(value)+" is not the address of a socket", `write e.g. "unix:///run/containerd/containerd.sock"`)
+		d.add(key, shown(value)+" is not the address of a socket",
+			`write e.g. "unix:///run/containerd/containerd.sock"`)
 	}
 }
 
@@ -182,7 +187,8 @@ func (d *document) publicKeys(key string, lines []string) {
 		case err != nil:
 			d.add(at, "is not a public key", `write the line of a .pub file, e.g. "ssh-ed25519 AAAA…"`)
 		case len(options) > 0 || len(strings.TrimSpace(string(rest))) > 0:
-			d.add(at, "holds more than one public key", "write only type and key, without host names or options, one key an item")
+			d.add(at, "holds more than one public key", "write only type and key, without host names or options, one "+
+				"key an item")
 		}
 	}
 }
@@ -248,7 +254,8 @@ func (d *document) webAddress(key, value string) {
 	case err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
 		d.add(key, "is not an http or https URL", `write e.g. "https://bundles.example.com/kubernetes"`)
 	case parsed.User != nil:
-		d.add(key, "holds a user or password, which would be seen in messages and on machines", "remove them; a repository that asks for a login is not supported")
+		d.add(key, "holds a user or password, which would be seen in messages and on machines",
+			"remove them; a repository that asks for a login is not supported")
 	case parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery:
 		d.add(key, "holds a query or a fragment", "write only scheme, host and path")
 	case !safeURL.MatchString(value):

@@ -50,7 +50,8 @@ func (c *Cluster) Machine(name string) (Machine, bool) {
 }
 
 // SSHFor returns how to reach a machine: its own settings, field by field, then the fleet's, then the defaults. Every
-// bastion has its port, user and Secret filled in. An empty list that a machine writes out ("bastions: []") counts as set.
+// bastion has its port, user and Secret filled in. An empty list that a machine writes out ("bastions: []") counts as
+// set.
 func (c *Cluster) SSHFor(m Machine) SSH {
 	s := m.SSH
 	base := c.Fleet.SSH
@@ -98,18 +99,21 @@ func (c *Cluster) KubernetesVersion() string {
 	return normalVersion(version)
 }
 
-// AtVersion is the same cluster at another version than its document says. It is an error, of class errclass.Configuration, where
-// the document names an image whose tag is no version.
+// AtVersion is the same cluster at another version than its document says. It is an error, of class
+// errclass.Configuration, where the document names an image whose tag is no version.
 func (c *Cluster) AtVersion(version string) (*Cluster, error) {
 	const key = "controlPlane.distro.k8s.image.tag"
 	if !kubernetesVersion.MatchString(version) {
-		return nil, errclass.Errorf(errclass.Configuration, "version %q is none of Kubernetes: write one such as v1.34.4", version)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"version %q is none of Kubernetes: write one such as v1.34.4", version)
 	}
 	other := *c
 	k8s := &other.VCluster.ControlPlane.Distro.K8s
 	if tag := k8s.Image.Tag; tag != "" {
 		if !kubernetesVersion.MatchString(normalVersion(tag)) {
-			return nil, errclass.Errorf(errclass.Configuration, "%s has %s %q, which is no version that could be changed: write there the image of %s", VClusterDocument, key, tag, version)
+			return nil, errclass.Errorf(errclass.Configuration,
+				"%s has %s %q, which is no version that could be changed: write there the image of %s",
+				VClusterDocument, key, tag, version)
 		}
 		k8s.Image.Tag = version
 		if strings.HasSuffix(tag, fullImage) {
@@ -139,7 +143,8 @@ func (c *Cluster) Taints(m Machine) []Taint {
 	type identity struct{ key, effect string }
 	var taints []Taint
 	seen := map[identity]bool{}
-	for _, taint := range append(append([]Taint{}, m.Taints...), c.VCluster.PrivateNodes.JoinNode.NodeRegistration.Taints...) {
+	for _, taint := range append(append([]Taint{}, m.Taints...),
+		c.VCluster.PrivateNodes.JoinNode.NodeRegistration.Taints...) {
 		if id := (identity{taint.Key, taint.Effect}); !seen[id] {
 			seen[id] = true
 			taints = append(taints, taint)

@@ -179,11 +179,13 @@ privateNodes:
 }
 
 func TestDefaultsCanBePrintedAndShowNoSecret(t *testing.T) {
-	c := parse(t, goodVCluster+"controlPlane: {backingStore: {database: {external: {enabled: true, dataSource: 'postgres://u:hunter2@db'}}}}\n", goodFleet)
+	c := parse(t, goodVCluster+"controlPlane: {backingStore: {database: {external: {enabled: true, dataSource: "+
+		"'postgres://u:hunter2@db'}}}}\n", goodFleet)
 	text, err := json.Marshal(c)
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(string(text)+fmt.Sprintf("%+v", c), "hunter2"))
-	assert.Equal(t, c.VCluster.ControlPlane.BackingStore.Database.External.DataSource.Reveal(), "postgres://u:hunter2@db")
+	assert.Equal(t, c.VCluster.ControlPlane.BackingStore.Database.External.DataSource.Reveal(),
+		"postgres://u:hunter2@db")
 
 	text, err = json.Marshal(config.Defaults())
 	assert.NilError(t, err)

@@ -270,8 +270,8 @@ type KonnectivityAgent struct {
 
 // CloudControllerManager sets node addresses and provider ids.
 type CloudControllerManager struct {
-	// Enabled is accepted either way: kubelets register their own addresses and wait for no cloud provider, so Argosy runs
-	// none, and one of the user's own can be installed in the cluster.
+	// Enabled is accepted either way: kubelets register their own addresses and wait for no cloud provider, so Argosy
+	// runs none, and one of the user's own can be installed in the cluster.
 	Enabled bool `json:"enabled"`
 	// KubeOvn connects nodes to a VPC of the host cluster.
 	KubeOvn Free `json:"kubeOvn,omitempty" example:"{enabled: false}"`
@@ -304,7 +304,7 @@ type PodDisruptionBudget struct {
 	// MinAvailable pods, a number or a percentage; not together with maxUnavailable. It must be left out when Argosy
 	// provisions the control plane.
 	MinAvailable any `json:"minAvailable,omitempty" example:"null"`
-	// MaxUnavailable pods, a number or a percentage; not together with minAvailable. It can only be 1 when Argosy provisions
-	// the control plane.
+	// MaxUnavailable pods, a number or a percentage; not together with minAvailable. It can only be 1 when Argosy
+	// provisions the control plane.
 	MaxUnavailable any `json:"maxUnavailable,omitempty" example:"1"`
 }

@@ -20,8 +20,8 @@ var (
 	amountType   = reflect.TypeFor[Amount]()
 )
 
-// decode writes a node over what into points to, and notes every unknown key and every value of the wrong type. What the
-// document does not set, and what it sets to null, stays as it was.
+// decode writes a node over what into points to, and notes every unknown key and every value of the wrong type. What
+// the document does not set, and what it sets to null, stays as it was.
 func (d *document) decode(n *node, into reflect.Value) {
 	if n == nil || n.tag == nullTag {
 		return
@@ -285,7 +285,8 @@ func documentType(name string) reflect.Type {
 	return reflect.TypeFor[VCluster]()
 }
 
-// keysNamed returns the paths at which a type has a key of exactly this name, at most two, and none when there are more.
+// keysNamed returns the paths at which a type has a key of exactly this name, at most two, and none when there are
+// more.
 func keysNamed(name string, t reflect.Type) []string {
 	const most = 2
 	var found []string

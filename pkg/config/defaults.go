@@ -30,14 +30,16 @@ func defaultFleet() Fleet {
 		ControlPlane: HostedControlPlane{Timeout: seconds(10 * 60)},
 
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
-		Join:    JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30), CommandTimeout: seconds(5 * 60)},
-		Drain:   Drain{Timeout: seconds(5 * 60), DeleteEmptyDirData: true, GracePeriod: -1},
+		Join: JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30),
+			CommandTimeout: seconds(5 * 60)},
+		Drain: Drain{Timeout: seconds(5 * 60), DeleteEmptyDirData: true, GracePeriod: -1},
 		Upgrade: Upgrade{
 			FailureBudget: "0", Approval: ApproveNever, Drain: true, OnDrainTimeout: DrainStop, Rollback: true,
 			MinReady: seconds(10), ControlPlaneGrace: seconds(2 * 60), NodeGrace: seconds(2 * 60),
 		},
 		Limits: Limits{
-			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60), RetryBudget: seconds(5 * 60),
+			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60),
+			RetryBudget: seconds(5 * 60),
 		},
 	}
 }
@@ -80,7 +82,8 @@ func defaultControlPlane() ControlPlane {
 		Distro: Distro{K8s: K8s{
 			Enabled:   true,
 			Image:     Image{Registry: "ghcr.io", Repository: "loft-sh/kubernetes"},
-			APIServer: Component{Enabled: true}, ControllerManager: Component{Enabled: true}, Scheduler: Component{Enabled: true},
+			APIServer: Component{Enabled: true}, ControllerManager: Component{Enabled: true},
+			Scheduler: Component{Enabled: true},
 		}},
 		BackingStore: BackingStore{Etcd: Etcds{Deploy: defaultEtcd()}},
 		Proxy:        Proxy{BindAddress: "0.0.0.0", Port: 6443},
@@ -89,13 +92,15 @@ func defaultControlPlane() ControlPlane {
 			HighAvailability: HighAvailability{Replicas: 1, LeaseDuration: 60, RenewDeadline: 40, RetryPeriod: 15},
 			Scheduling:       Scheduling{PodManagementPolicy: "Parallel"},
 			Persistence:      Persistence{VolumeClaim: defaultVolumeClaim("auto")},
-			Probes:           Probes{LivenessProbe: Probe{Enabled: true}, ReadinessProbe: Probe{Enabled: true}, StartupProbe: Probe{Enabled: true}},
+			Probes: Probes{LivenessProbe: Probe{Enabled: true}, ReadinessProbe: Probe{Enabled: true},
+				StartupProbe: Probe{Enabled: true}},
 		},
 		CoreDNS: CoreDNS{Enabled: true, Deployment: CoreDNSDeployment{Replicas: 1}},
 		Advanced: ControlPlaneAdvanced{
 			VirtualScheduler: VirtualScheduler{Enabled: true},
 			Konnectivity: Konnectivity{
-				Enabled: true, Server: KonnectivityServer{Enabled: true}, Agent: KonnectivityAgent{Enabled: true, Replicas: 1},
+				Enabled: true, Server: KonnectivityServer{Enabled: true},
+				Agent: KonnectivityAgent{Enabled: true, Replicas: 1},
 			},
 			CloudControllerManager: CloudControllerManager{Enabled: true},
 			ServiceAccount:         ServiceAccount{Enabled: true},
@@ -120,8 +125,8 @@ func defaultVolumeClaim(enabled any) VolumeClaim {
 	return VolumeClaim{Enabled: enabled, Size: "5Gi", RetentionPolicy: "Retain", AccessModes: []string{"ReadWriteOnce"}}
 }
 
-// fillText gives every empty text of a struct its default, for users who write `binariesPath: ""`, as the original's own
-// values do. Lists and maps are the user's.
+// fillText gives every empty text of a struct its default, for users who write `binariesPath: ""`, as the original's
+// own values do. Lists and maps are the user's.
 func fillText(value, defaults reflect.Value) {
 	switch value.Kind() {
 	case reflect.String:

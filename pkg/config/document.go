@@ -129,7 +129,8 @@ func (d *document) convert(from *yaml.Node, path string, depth int) *node {
 		n.tag, n.text = from.ShortTag(), from.Value
 	}
 	if !knownTag(from) {
-		d.addAt(from.Line, from.Column, path, fmt.Sprintf("has the tag %s, which has no meaning here", shown(from.Tag)), "remove it")
+		d.addAt(from.Line, from.Column, path, fmt.Sprintf("has the tag %s, which has no meaning here", shown(from.Tag)),
+			"remove it")
 	}
 	return n
 }
@@ -152,11 +153,13 @@ func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 			d.addAt(key.Line, key.Column, path, "has a key that is not text", "")
 			continue
 		case key.ShortTag() == "!!int" || key.ShortTag() == "!!float" || key.ShortTag() == "!!bool":
-			d.addAt(key.Line, key.Column, join(path, key.Value), "this key is read as a number or a boolean", fmt.Sprintf("write it in quotes: %q", key.Value))
+			d.addAt(key.Line, key.Column, join(path, key.Value), "this key is read as a number or a boolean",
+				fmt.Sprintf("write it in quotes: %q", key.Value))
 			continue
 		}
 		if first := seen[key.Value]; first != nil {
-			d.addAt(key.Line, key.Column, join(path, key.Value), fmt.Sprintf("this key is there twice, first in line %d", first.Line), "remove one of them")
+			d.addAt(key.Line, key.Column, join(path, key.Value),
+				fmt.Sprintf("this key is there twice, first in line %d", first.Line), "remove one of them")
 			continue
 		}
 		seen[key.Value] = key
@@ -222,7 +225,8 @@ func knownTag(n *yaml.Node) bool {
 	case yaml.SequenceNode:
 		return n.ShortTag() == "!!seq"
 	}
-	return slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", nullTag, "!!timestamp", "!!merge"}, n.ShortTag())
+	return slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", nullTag, "!!timestamp", "!!merge"},
+		n.ShortTag())
 }
 
 // get returns the value of a key of a mapping, or nil.

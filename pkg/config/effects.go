@@ -48,9 +48,9 @@ type KeyEffect struct {
 	Effect Effect
 }
 
-// Effects are those of every key of both documents that holds a value, vcluster.yaml first, in the order of the types. They
-// stand as tags on the types; a key without one has that of the section around it. A key that can only say what is so
-// anyway, because anything else is refused, has none.
+// Effects are those of every key of both documents that holds a value, vcluster.yaml first, in the order of the types.
+// They stand as tags on the types; a key without one has that of the section around it. A key that can only say what is
+// so anyway, because anything else is refused, has none.
 func Effects() []KeyEffect {
 	var effects []KeyEffect
 	for _, document := range []string{VClusterDocument, FleetDocument} {
@@ -63,9 +63,9 @@ func Effects() []KeyEffect {
 	return effects
 }
 
-// EffectOf returns what a change of a key needs that stands in a document, as Problem names it ("machines[2].ssh.port"), or
-// of anything below a key whose content is free ("privateNodes.kubelet.config.maxPods"). It is false for a key that the
-// document does not have, and for a section, whose keys differ.
+// EffectOf returns what a change of a key needs that stands in a document, as Problem names it
+// ("machines[2].ssh.port"), or of anything below a key whose content is free ("privateNodes.kubelet.config.maxPods").
+// It is false for a key that the document does not have, and for a section, whose keys differ.
 func EffectOf(document, key string) (KeyEffect, bool) {
 	for _, s := range spellings() {
 		if key == s.newer {
@@ -86,7 +86,8 @@ var step = regexp.MustCompile(`\["(?:[^"\\]|\\.)*"\]|\[\d*\]|<[^>]*>|[^.\[\]<>]+
 
 func steps(path string) []string { return step.FindAllString(path, -1) }
 
-// stepsMatch says whether a path of the schema is that of a document's key, or of a section above it whose content is free.
+// stepsMatch says whether a path of the schema is that of a document's key, or of a section above it whose content is
+// free.
 func stepsMatch(schema, written []string) bool {
 	if len(written) < len(schema) {
 		return false
@@ -139,7 +140,8 @@ func walkStruct(above key, t reflect.Type, defaults reflect.Value, refused []ref
 		if name == "" {
 			continue
 		}
-		k := key{path: join(above.path, name), owner: t, field: field, at: above.at, effect: above.effect, refusals: above.refusals}
+		k := key{path: join(above.path, name), owner: t, field: field, at: above.at, effect: above.effect,
+			refusals: above.refusals}
 		if defaults.IsValid() {
 			k.defaults = defaults.Field(i)
 		}

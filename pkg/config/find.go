@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// FindKey returns the key of a document that a user means, and the keys directly in it when it is a section. Items of lists
-// may be written in any way: "machines.ssh.port", "machines[].ssh.port" and "machines[2].ssh.port" are one key, and a name
-// that the user chooses stands for all of them. The empty path is the document itself.
+// FindKey returns the key of a document that a user means, and the keys directly in it when it is a section. Items of
+// lists may be written in any way: "machines.ssh.port", "machines[].ssh.port" and "machines[2].ssh.port" are one key,
+// and a name that the user chooses stands for all of them. The empty path is the document itself.
 func FindKey(document, path string) (key Key, inside []Key, found bool, err error) {
 	keys, err := Keys(document)
 	if err != nil {
@@ -42,14 +42,18 @@ func withoutName(path []string) []string {
 func meant(schema, written []string) bool {
 	if len(schema) > 0 && len(written) == len(schema)+1 {
 		name := written[len(schema)]
-		return (strings.HasPrefix(name, `["`) || strings.HasPrefix(name, "<")) && stepsMatch(schema, written[:len(schema)])
+		return (strings.HasPrefix(name, `["`) || strings.HasPrefix(name, "<")) &&
+			stepsMatch(schema, written[:len(schema)])
 	}
 	return len(written) == len(schema) && stepsMatch(schema, written)
 }
 
 // withoutItems drops the items of lists from a path.
 func withoutItems(path []string) []string {
-	return slices.DeleteFunc(path, func(s string) bool { return strings.HasPrefix(s, "[") && !strings.HasPrefix(s, `["`) })
+	return slices.DeleteFunc(path, func(s string) bool {
+		return strings.HasPrefix(s, "[") &&
+			!strings.HasPrefix(s, `["`)
+	})
 }
 
 // SimilarKeys names keys of both documents that may have been meant by one that neither has: those of exactly its last

@@ -46,7 +46,8 @@ func TestAKeyIsFoundInTheWaysThatPeopleWriteIt(t *testing.T) {
 
 func TestAKeyThatIsNoneIsAnsweredWithThoseThatMayBeMeant(t *testing.T) {
 	for path, want := range map[string]string{
-		"pauseImage":          "privateNodes.joinNode.containerd.pauseImage (vcluster.yaml), machines[].join.containerd.pauseImage (argosy.yaml)",
+		"pauseImage": "privateNodes.joinNode.containerd.pauseImage (vcluster.yaml), " +
+			"machines[].join.containerd.pauseImage (argosy.yaml)",
 		"networking.podCidr":  "networking.podCIDR",
 		"limits.concurency":   "limits.concurrency",
 		"nothing.of.the.sort": "",

@@ -53,8 +53,8 @@ type ClusterTarget struct {
 type HostedControlPlane struct {
 	// Timeout bounds the wait for the control plane to answer. Default 10m.
 	Timeout metav1.Duration `json:"timeout,omitzero" example:"15m"`
-	// Image of Argosy itself, for what runs beside the control plane: the bundle server and the backup jobs. Default: the
-	// plugin's own.
+	// Image of Argosy itself, for what runs beside the control plane: the bundle server and the backup jobs. Default:
+	// the plugin's own.
 	Image string `json:"image,omitempty" effect:"replaces the control plane's pods" at:"control plane" example:"registry.example.com/argosy:v1"`
 }
 
@@ -169,7 +169,8 @@ type JoinPolicy struct {
 	CommandTimeout metav1.Duration `json:"commandTimeout,omitzero" example:"15m"`
 }
 
-// Drain is how pods leave a node before its machine is touched. They are always evicted, so that PodDisruptionBudgets hold.
+// Drain is how pods leave a node before its machine is touched. They are always evicted, so that PodDisruptionBudgets
+// hold.
 type Drain struct {
 	// Timeout bounds the drain of one node, after which it is given up and the node takes pods again. Default 5m.
 	Timeout metav1.Duration `json:"timeout,omitzero" example:"15m"`
@@ -184,8 +185,8 @@ type Drain struct {
 // Registries says how image registries are reached. Where containerd on the machines looks is in
 // privateNodes.joinNode.containerd.registry of vcluster.yaml.
 type Registries struct {
-	// Secret names a Secret of type kubernetes.io/dockerconfigjson beside the ConfigMap. The plugin pulls with its logins,
-	// and every machine's containerd gets them beside those of privateNodes.joinNode.containerd.registry.auth.
+	// Secret names a Secret of type kubernetes.io/dockerconfigjson beside the ConfigMap. The plugin pulls with its
+	// logins, and every machine's containerd gets them beside those of privateNodes.joinNode.containerd.registry.auth.
 	Secret string `json:"secret,omitempty" effect:"restarts containerd" at:"machine" example:"team-a-registries"`
 	// CACert is a PEM certificate authority for what the plugin pulls and downloads, beside the system's.
 	CACert string `json:"caCert,omitempty" example:"\"-----BEGIN CERTIFICATE-----…\""`
@@ -195,7 +196,8 @@ type Registries struct {
 
 // Limits bound the work.
 type Limits struct {
-	// Concurrency is how many machines are worked on at once, unless the workflow's parameter says otherwise. Default 5.
+	// Concurrency is how many machines are worked on at once, unless the workflow's parameter says otherwise. Default
+	// 5.
 	Concurrency int `json:"concurrency,omitempty" example:"20"`
 	// MachineTimeout bounds one operation on one machine, on the machine itself too. Default 20m.
 	MachineTimeout metav1.Duration `json:"machineTimeout,omitzero" example:"40m"`

@@ -24,7 +24,8 @@ func judge(t *testing.T, vcluster, fleet []byte) {
 			}
 		}
 		judgePrinted(t, c)
-		if c.Hosted() && (!c.ClusterDNS().IsValid() || c.KubernetesVersion() == "" || c.CheckImmutable(c.Identity()) != nil) {
+		if c.Hosted() && (!c.ClusterDNS().IsValid() || c.KubernetesVersion() == "" ||
+			c.CheckImmutable(c.Identity()) != nil) {
 			t.Fatalf("a cluster that cannot be provisioned: %v %q", c.Identity(), c.ControlPlaneImage())
 		}
 		return
@@ -66,7 +67,8 @@ func judgePrinted(t *testing.T, c *config.Cluster) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(vcluster, vclusterAgain) || !bytes.Equal(fleet, fleetAgain) {
-		t.Fatalf("what was printed means something else:\n%s---\n%s\n%s---\n%s", vcluster, fleet, vclusterAgain, fleetAgain)
+		t.Fatalf("what was printed means something else:\n%s---\n%s\n%s---\n%s", vcluster, fleet, vclusterAgain,
+			fleetAgain)
 	}
 }
 
@@ -76,12 +78,16 @@ func FuzzVCluster(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{
-		goodVCluster, hostedVCluster, goodVCluster + string(block), "", "\t", "a: &a [*a]", "<<: {a: b}", "a: !!x y", "? [a]\n: b", "a: 1\n---\nb: 2\n",
+		goodVCluster, hostedVCluster, goodVCluster + string(block), "", "\t", "a: &a [*a]", "<<: {a: b}", "a: !!x y",
+		"? [a]\n: b", "a: 1\n---\nb: 2\n",
 		"privateNodes: {enabled: true, cni: {flannel: null}, kubelet: {cgroupDriver: a, config: {cgroupDriver: [b]}}}\n",
 		"privateNodes: {enabled: true, joinNode: {nodeRegistration: {kubeletExtraArgs: [{name: a, value: b}]}}}\n",
-		"privateNodes: {enabled: true, joinNode: {preJoinCommands: ['a'], skipPhases: [preflight], containerd: {importImages: ['oci://a/b', 'https://a/b#sha256=c'], registry: {mirrors: {_default: {hosts: [{server: 'http://a'}]}}, auth: {a.b: {auth: YTpi}}}}}}\n",
+		"privateNodes: {enabled: true, joinNode: {preJoinCommands: ['a'], skipPhases: [preflight], containerd: " +
+			"{importImages: ['oci://a/b', 'https://a/b#sha256=c'], registry: {mirrors: {_default: {hosts: [{server: " +
+			"'http://a'}]}}, auth: {a.b: {auth: YTpi}}}}}}\n",
 		hostedVCluster + "networking: {podCIDR: '10.0.0.0/8,fd00::/48', serviceCIDR: ::/0}\n",
-		hostedVCluster + "  statefulSet: {persistence: {volumeClaim: {enabled: {}}}, security: {podSecurityContext: {a: [b]}}}\n",
+		hostedVCluster + "  statefulSet: {persistence: {volumeClaim: {enabled: {}}}, security: {podSecurityContext: " +
+			"{a: [b]}}}\n",
 		goodVCluster + "controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true}}}}\nsync: [1, 2]\n",
 	} {
 		f.Add([]byte(seed))
@@ -94,8 +100,10 @@ func FuzzVCluster(f *testing.F) {
 
 func FuzzFleet(f *testing.F) {
 	for _, seed := range []string{
-		goodFleet, threeMachines, "", "machines: {a: b}", "machines: [null, {name: 1}]", goodFleet + "ssh: &s {bastions: [*s]}\n",
-		goodFleet + "  join: {binariesPath: /a, containerd: {enabled: false}, nodeRegistration: {kubeletExtraArgs: [{name: v, value: b}]}}\nregistries: {plainHTTP: [a.b]}\n",
+		goodFleet, threeMachines, "", "machines: {a: b}", "machines: [null, {name: 1}]",
+		goodFleet + "ssh: &s {bastions: [*s]}\n",
+		goodFleet + "  join: {binariesPath: /a, containerd: {enabled: false}, nodeRegistration: {kubeletExtraArgs: " +
+			"[{name: v, value: b}]}}\nregistries: {plainHTTP: [a.b]}\n",
 		goodFleet + "bundles: {caCert: '-----BEGIN CERTIFICATE-----', sha256: {a: b}}\njoin: {minDisk: 1e9999}\n",
 	} {
 		f.Add([]byte(seed))

@@ -6,8 +6,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Identity is what a hosted cluster keeps for its whole life. Provisioning stores it beside the cluster's keys, and every
-// later run compares.
+// Identity is what a hosted cluster keeps for its whole life. Provisioning stores it beside the cluster's keys, and
+// every later run compares.
 type Identity struct {
 	// PodCIDR and ServiceCIDR are in the addresses of everything that runs.
 	PodCIDR     string `json:"podCIDR"`
@@ -32,30 +32,36 @@ func (c *Cluster) Identity() Identity {
 	}
 }
 
-// CheckImmutable compares the documents with what the cluster was created with. Its error has class errclass.Configuration and
-// Problems in its chain, one for each setting that differs.
+// CheckImmutable compares the documents with what the cluster was created with. Its error has class
+// errclass.Configuration and Problems in its chain, one for each setting that differs.
 func (c *Cluster) CheckImmutable(previous Identity) error {
 	const setBack = "set it back, or deprovision the cluster and provision it anew"
 	wanted := c.Identity()
 	var problems Problems
 	for _, setting := range []struct{ key, was, is, reason, instead string }{
-		{"privateNodes.enabled", fmt.Sprint(previous.PrivateNodes), fmt.Sprint(wanted.PrivateNodes), "a cluster has machines of its own from the start or never", setBack},
+		{"privateNodes.enabled", fmt.Sprint(previous.PrivateNodes), fmt.Sprint(wanted.PrivateNodes),
+			"a cluster has machines of its own from the start or never", setBack},
 		{"networking.podCIDR", previous.PodCIDR, wanted.PodCIDR, "every node has its part of that network", setBack},
-		{"networking.serviceCIDR", previous.ServiceCIDR, wanted.ServiceCIDR, "every Service has its address in that network", setBack},
-		{"networking.advanced.clusterDomain", previous.ClusterDomain, wanted.ClusterDomain, "every pod looks for Services in that domain", setBack},
-		{"controlPlane.backingStore", string(previous.Store), string(wanted.Store), storeReason(wanted.Store), storeAdvice(wanted.Store)},
+		{"networking.serviceCIDR", previous.ServiceCIDR, wanted.ServiceCIDR,
+			"every Service has its address in that network", setBack},
+		{"networking.advanced.clusterDomain", previous.ClusterDomain, wanted.ClusterDomain,
+			"every pod looks for Services in that domain", setBack},
+		{"controlPlane.backingStore", string(previous.Store), string(wanted.Store), storeReason(wanted.Store),
+			storeAdvice(wanted.Store)},
 	} {
 		if setting.was != setting.is {
 			problems = append(problems, Problem{
 				Document: VClusterDocument, Key: setting.key, Suggestion: setting.instead,
-				Text: fmt.Sprintf("is %s, and the cluster was created with %s: %s", setting.is, setting.was, setting.reason),
+				Text: fmt.Sprintf("is %s, and the cluster was created with %s: %s", setting.is, setting.was,
+					setting.reason),
 			})
 		}
 	}
 	if len(problems) == 0 {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with what it was created with: %w", c.Name, problems)
+	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with what it was created with: %w", c.Name,
+		problems)
 }
 
 // A cluster may go over to etcd, as with the original, though not on the way: Argosy moves no data from store to store.
@@ -68,7 +74,9 @@ func storeReason(wanted StoreKind) string {
 
 func storeAdvice(wanted StoreKind) string {
 	if wanted == StoreEtcd {
-		return "set it back, or move the data with the workflows deprovision and restore: with the store as it was submit deprovision with machines=keep, which makes a final backup; change the store, and submit restore with replaceVolumes=true"
+		return "set it back, or move the data with the workflows deprovision and restore: with the store as it was " +
+			"submit deprovision with machines=keep, which makes a final backup; change the store, and submit restore " +
+			"with replaceVolumes=true"
 	}
 	return "set it back, or use controlPlane.backingStore.etcd.deploy"
 }

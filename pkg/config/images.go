@@ -6,8 +6,8 @@ import "strings"
 const fullImage = "-full"
 
 // ControlPlaneImage is the image with the control plane's binaries: registry, repository and tag of
-// controlPlane.distro.k8s.image, or its version as the tag. With privateNodes.importNodeBinaries it is the one that carries
-// node bundles too, whose tag ends in "-full".
+// controlPlane.distro.k8s.image, or its version as the tag. With privateNodes.importNodeBinaries it is the one that
+// carries node bundles too, whose tag ends in "-full".
 func (c *Cluster) ControlPlaneImage() string {
 	k8s := c.VCluster.ControlPlane.Distro.K8s
 	tag := k8s.Image.Tag
@@ -24,8 +24,9 @@ func (c *Cluster) ControlPlaneImage() string {
 	return c.ImageRef(name + ":" + tag)
 }
 
-// ImageRef puts controlPlane.advanced.defaultImageRegistry in place of an image's registry. An image without a registry is
-// Docker Hub's: "busybox:1.36" means "docker.io/library/busybox:1.36". Without that setting the image stays as it is.
+// ImageRef puts controlPlane.advanced.defaultImageRegistry in place of an image's registry. An image without a registry
+// is Docker Hub's: "busybox:1.36" means "docker.io/library/busybox:1.36". Without that setting the image stays as it
+// is.
 //
 //	ghcr.io/flannel-io/flannel:v0.26.7   registry.example.com/flannel-io/flannel:v0.26.7
 //	coredns/coredns:1.12.1               registry.example.com/coredns/coredns:1.12.1
@@ -45,7 +46,8 @@ func (c *Cluster) ImageRef(image string) string {
 	return registry + "/" + image
 }
 
-// VersionOfImage is the Kubernetes version that the tag of a control plane's image says, as "v1.34.4"; "" when it says none.
+// VersionOfImage is the Kubernetes version that the tag of a control plane's image says, as "v1.34.4"; "" when it says
+// none.
 func VersionOfImage(image string) string {
 	name, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], "@")
 	_, tag, _ := strings.Cut(name, ":")

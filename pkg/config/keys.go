@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Key is all that is to say about one key of a document. It is made from the Go types, their comments, tags and defaults,
-// and from what is refused.
+// Key is all that is to say about one key of a document. It is made from the Go types, their comments, tags and
+// defaults, and from what is refused.
 type Key struct {
 	KeyEffect
 	// Section has keys of its own, whose paths go on behind this one's.
@@ -43,7 +43,8 @@ func Keys(document string) ([]Key, error) {
 	for _, k := range walk(document) {
 		described := Key{
 			KeyEffect: KeyEffect{document, k.path, k.at, k.effect}, Section: k.section,
-			Meaning: comments[k.owner.Name()+"."+k.field.Name], Refused: k.refused(), Required: required(k.owner, k.field),
+			Meaning: comments[k.owner.Name()+"."+k.field.Name], Refused: k.refused(),
+			Required: required(k.owner, k.field),
 		}
 		if allowed := k.field.Tag.Get("enum"); allowed != "" {
 			described.Allowed = strings.Split(allowed, ",")
@@ -52,7 +53,8 @@ func Keys(document string) ([]Key, error) {
 			described.Type, described.Default = typeInWords(k.field.Type), defaultOf(k.defaults)
 			described.Example = k.example(described)
 			for _, r := range k.inner {
-				described.RefusedInside = append(described.RefusedInside, strings.TrimPrefix(r.path, k.path+".")+" "+r.reason+"; "+r.instead)
+				described.RefusedInside = append(described.RefusedInside,
+					strings.TrimPrefix(r.path, k.path+".")+" "+r.reason+"; "+r.instead)
 			}
 		}
 		keys = append(keys, described)
@@ -140,8 +142,8 @@ func shortDuration(d metav1.Duration) string {
 	return text
 }
 
-// example is the tag's, or what the type and the default suggest: another of the allowed values, the other switch. What can
-// only be what it is anyway shows that.
+// example is the tag's, or what the type and the default suggest: another of the allowed values, the other switch. What
+// can only be what it is anyway shows that.
 func (k key) example(described Key) string {
 	written := k.field.Tag.Get("example")
 	if len(described.Refused) > 0 {
@@ -179,8 +181,8 @@ func nothingOf(t reflect.Type) string {
 	return ""
 }
 
-// required says whether a section that is there must have a field; switches have a default, but for the one that says which
-// kind of cluster it is.
+// required says whether a section that is there must have a field; switches have a default, but for the one that says
+// which kind of cluster it is.
 func required(owner reflect.Type, field reflect.StructField) bool {
 	if field.Type.Kind() == reflect.Bool {
 		return owner == reflect.TypeFor[PrivateNodes]() && field.Name == "Enabled"

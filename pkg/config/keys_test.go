@@ -34,7 +34,8 @@ func TestEveryKeyHasAMeaningAnExampleAndAnEffect(t *testing.T) {
 			continue
 		}
 		assert.Check(t, slices.Contains(effects, k.Effect), "%s: effect %q", k.Key, k.Effect)
-		assert.Check(t, slices.Contains(places, k.At) != (k.Effect == config.NoEffect), "%s: at %q with effect %q", k.Key, k.At, k.Effect)
+		assert.Check(t, slices.Contains(places, k.At) != (k.Effect == config.NoEffect), "%s: at %q with effect %q",
+			k.Key, k.At, k.Effect)
 		assert.Check(t, k.Example != "", "%s has no example", k.Key)
 		assert.Check(t, k.Type != "" && k.Type != "section", "%s: type %q", k.Key, k.Type)
 	}
@@ -67,8 +68,8 @@ func nested(path, value string) (text, key string) {
 // placeholder stands in an example for what nobody can read in one line.
 var placeholder = regexp.MustCompile(`"-----BEGIN CERTIFICATE-----…"`)
 
-// Every example is put into a document of its own, for a cluster that exists and for one that is provisioned. What else is
-// wrong with such a document does not matter.
+// Every example is put into a document of its own, for a cluster that exists and for one that is provisioned. What else
+// is wrong with such a document does not matter.
 func TestEveryExampleOfTheReferenceIsAccepted(t *testing.T) {
 	// What needs another key beside it, by a part of what is said where that is missing.
 	beside := map[string]string{
@@ -95,7 +96,8 @@ func TestEveryExampleOfTheReferenceIsAccepted(t *testing.T) {
 			var problems config.Problems
 			errors.As(err, &problems)
 			for _, problem := range problems {
-				own := problem.Key == written || strings.HasPrefix(problem.Key, written+".") || strings.HasPrefix(problem.Key, written+"[")
+				own := problem.Key == written || strings.HasPrefix(problem.Key, written+".") ||
+					strings.HasPrefix(problem.Key, written+"[")
 				expected := beside[written] != "" && strings.Contains(problem.Text, beside[written])
 				assert.Check(t, problem.Document != k.Document || !own || expected, "%s: %s\n%s", k.Key, problem, text)
 				assert.Check(t, !strings.Contains(problem.Text, "is not YAML"), "%s: %s\n%s", k.Key, problem, text)
@@ -139,8 +141,10 @@ func TestTheEffectOfAKeyIsFoundAsADocumentNamesIt(t *testing.T) {
 	}
 	e, found := config.EffectOf(config.FleetDocument, "machines[12].ssh.bastions[0].port")
 	assert.Assert(t, found)
-	assert.DeepEqual(t, e, config.KeyEffect{Document: config.FleetDocument, Key: "machines[].ssh.bastions[].port", At: config.AtPlugin, Effect: config.NextWorkflow})
-	for _, key := range []string{"", "machines", "machines[0]", "machines[0].nmae", "ssh", "privateNodes.joinNode.containerd.registry.mirrors"} {
+	assert.DeepEqual(t, e, config.KeyEffect{Document: config.FleetDocument, Key: "machines[].ssh.bastions[].port",
+		At: config.AtPlugin, Effect: config.NextWorkflow})
+	for _, key := range []string{"", "machines", "machines[0]", "machines[0].nmae", "ssh",
+		"privateNodes.joinNode.containerd.registry.mirrors"} {
 		_, found := config.EffectOf(config.FleetDocument, key)
 		assert.Assert(t, !found, key)
 	}
@@ -154,7 +158,8 @@ func TestWhatNeverChangesIsWhatTheIdentityHolds(t *testing.T) {
 			effects[e.Key] = e.Effect
 		}
 	}
-	for _, key := range []string{"privateNodes.enabled", "networking.podCIDR", "networking.serviceCIDR", "networking.advanced.clusterDomain",
+	for _, key := range []string{"privateNodes.enabled", "networking.podCIDR", "networking.serviceCIDR",
+		"networking.advanced.clusterDomain",
 		"controlPlane.backingStore.database.external.enabled", "controlPlane.backingStore.etcd.deploy.enabled"} {
 		assert.Equal(t, effects[key], config.NeverChanges, key)
 	}

@@ -13,8 +13,8 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// fits checks that a free section is the Kubernetes type that into points to. Keys that the type does not know are noted at
-// their place with the nearest one, as everywhere else; like the API server, it tells upper case from lower.
+// fits checks that a free section is the Kubernetes type that into points to. Keys that the type does not know are
+// noted at their place with the nearest one, as everywhere else; like the API server, it tells upper case from lower.
 func (d *document) fits(key string, section Free, into any) { d.kubernetes(key, section, into, true) }
 
 // kubernetes is fits; unless strict, keys that the type does not know pass.
@@ -30,7 +30,8 @@ func (d *document) kubernetes(key string, section Free, into any, strict bool) {
 	}
 	unknown, err := kjson.UnmarshalStrict(text, into, kjson.DisallowUnknownFields)
 	if err != nil {
-		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")), "look its fields up in the Kubernetes API reference")
+		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")),
+			"look its fields up in the Kubernetes API reference")
 	}
 	if !strict {
 		return

@@ -13,8 +13,8 @@ import (
 // caller says it.
 var ErrNotFound = errors.New("not found")
 
-// Source reads what a namespace of the host cluster holds. Its errors have a class; one that wraps ErrNotFound has class
-// errclass.Configuration.
+// Source reads what a namespace of the host cluster holds. Its errors have a class; one that wraps ErrNotFound has
+// class errclass.Configuration.
 type Source interface {
 	// ConfigMap returns the data of a ConfigMap.
 	ConfigMap(ctx context.Context, name string) (map[string]string, error)
@@ -24,22 +24,25 @@ type Source interface {
 	Namespace() string
 }
 
-// Load reads the documents of a cluster from the ConfigMap of its name. An error has class errclass.Configuration when the
-// user has to change something; Problems are in its chain when the documents were read and are wrong.
+// Load reads the documents of a cluster from the ConfigMap of its name. An error has class errclass.Configuration when
+// the user has to change something; Problems are in its chain when the documents were read and are wrong.
 func Load(ctx context.Context, source Source, cluster string) (*Cluster, error) {
 	check := &document{}
 	if cluster == "" || !check.object("cluster", cluster) {
-		return nil, errclass.Errorf(errclass.Configuration, "%s is not the name of a cluster: it must be the name of a ConfigMap", shown(cluster))
+		return nil, errclass.Errorf(errclass.Configuration,
+			"%s is not the name of a cluster: it must be the name of a ConfigMap", shown(cluster))
 	}
 	data, err := source.ConfigMap(ctx, cluster)
 	if errors.Is(err, ErrNotFound) {
-		return nil, errclass.Errorf(errclass.Configuration, "reading cluster %q: %w; create it with: %s", cluster, err, createCommand(source, cluster))
+		return nil, errclass.Errorf(errclass.Configuration, "reading cluster %q: %w; create it with: %s", cluster, err,
+			createCommand(source, cluster))
 	} else if err != nil {
 		return nil, fmt.Errorf("reading cluster %q: %w", cluster, err)
 	}
 	for _, key := range []string{VClusterDocument, FleetDocument} {
 		if _, found := data[key]; !found {
-			return nil, errclass.Errorf(errclass.Configuration, "reading cluster %q: ConfigMap %q in namespace %q has no key %q%s; create it with: %s",
+			return nil, errclass.Errorf(errclass.Configuration,
+				"reading cluster %q: ConfigMap %q in namespace %q has no key %q%s; create it with: %s",
 				cluster, cluster, source.Namespace(), key, didYouMeanKey(key, data), createCommand(source, cluster))
 		}
 	}

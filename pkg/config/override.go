@@ -1,7 +1,7 @@
 package config
 
-// MachineJoin is what one machine gets in place of, or beside, what vcluster.yaml says for all of them. Empty fields leave
-// the value of all machines; Cluster.Settings says how the others are merged.
+// MachineJoin is what one machine gets in place of, or beside, what vcluster.yaml says for all of them. Empty fields
+// leave the value of all machines; Cluster.Settings says how the others are merged.
 type MachineJoin struct {
 	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
 	BinariesPath string `json:"binariesPath,omitempty" effect:"restarts containerd" example:"/opt/kubernetes/bin"`
@@ -25,8 +25,8 @@ type MachineJoin struct {
 
 // MachineContainerd is the container runtime of one machine.
 type MachineContainerd struct {
-	// Enabled instead of that of all machines. False: a runtime that is there already is used, and no registry setting of all
-	// machines, nor their pause image, reaches it.
+	// Enabled instead of that of all machines. False: a runtime that is there already is used, and no registry setting
+	// of all machines, nor their pause image, reaches it.
 	Enabled *bool `json:"enabled,omitempty" example:"false"`
 	// Registry says how this machine reaches image registries.
 	Registry Registry `json:"registry,omitzero" effect:"none"`
@@ -53,7 +53,8 @@ type MachineRegistration struct {
 func (j MachineJoin) alone() JoinNode {
 	r := j.NodeRegistration
 	return JoinNode{
-		PreInstallCommands: j.PreInstallCommands, PreJoinCommands: j.PreJoinCommands, PostJoinCommands: j.PostJoinCommands,
+		PreInstallCommands: j.PreInstallCommands, PreJoinCommands: j.PreJoinCommands,
+		PostJoinCommands: j.PostJoinCommands,
 		Containerd: Containerd{
 			Enabled: j.Containerd.Enabled == nil || *j.Containerd.Enabled, Registry: j.Containerd.Registry,
 			ImportImages: j.Containerd.ImportImages, PauseImage: j.Containerd.PauseImage,

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Overrides says in which settings a machine differs from what vcluster.yaml says for all of them, one sentence a setting,
-// by its key below machines[].join (taints: machines[].taints). What it says once more is no difference. Commands and
-// logins, which may hold secrets, are counted and named, not shown.
+// Overrides says in which settings a machine differs from what vcluster.yaml says for all of them, one sentence a
+// setting, by its key below machines[].join (taints: machines[].taints). What it says once more is no difference.
+// Commands and logins, which may hold secrets, are counted and named, not shown.
 func (c *Cluster) Overrides(m Machine) []string {
 	nodes, own := c.VCluster.PrivateNodes, m.Join
 	all := nodes.JoinNode

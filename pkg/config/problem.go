@@ -64,8 +64,8 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted orders problems as a reader meets them; what has no line comes last. A problem within an anchor is met once for
-// every use of the anchor, and listed once for each key.
+// sorted orders problems as a reader meets them; what has no line comes last. A problem within an anchor is met once
+// for every use of the anchor, and listed once for each key.
 func (p Problems) sorted() Problems {
 	last := func(line int) int {
 		if line == 0 {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Reference returns the page of the documentation about a document (VClusterDocument or FleetDocument): first what a change
-// of each key needs, then every key, one table a section. It is Markdown, made from Keys.
+// Reference returns the page of the documentation about a document (VClusterDocument or FleetDocument): first what a
+// change of each key needs, then every key, one table a section. It is Markdown, made from Keys.
 func Reference(document string) ([]byte, error) {
 	keys, err := Keys(document)
 	if err != nil {
@@ -52,10 +52,14 @@ func (p *page) effects(keys []Key) {
 }
 
 const (
-	aboutReference = "Generated from the Go types by `make generate`; `executor-plugin config explain KEY` prints the same, and\n" +
-		"[configuration.md](../configuration.md) is where to begin. `[]` stands for an item of a list, `<name>` for a name of your choice."
-	aboutVCluster = "\nIn a cluster that exists already, named by `cluster.kubeconfigSecret` in `argosy.yaml`, only what takes effect on machines and in\n" +
-		"the plugin counts: its control plane and what is deployed in it are not Argosy's, and keys that say something about them have no effect.\n"
+	aboutReference = "Generated from the Go types by `make generate`; `executor-plugin config explain KEY` prints " +
+		"the same, and\n" +
+		"[configuration.md](../configuration.md) is where to begin. `[]` stands for an item of a list, `<name>` for " +
+		"a name of your choice."
+	aboutVCluster = "\nIn a cluster that exists already, named by `cluster.kubeconfigSecret` in `argosy.yaml`, only " +
+		"what takes effect on machines and in\n" +
+		"the plugin counts: its control plane and what is deployed in it are not Argosy's, and keys that say " +
+		"something about them have no effect.\n"
 )
 
 // effectMeaning is an effect with what it says to those who see it for the first time.
@@ -140,7 +144,8 @@ func (p *page) table(section string, keys []Key) {
 	if len(keys) == 0 {
 		return
 	}
-	p.write("\n| key | type | default | meaning | example | takes effect at | a change |\n|---|---|---|---|---|---|---|\n")
+	p.write("\n| key | type | default | meaning | example | takes effect at | a change " +
+		"|\n|---|---|---|---|---|---|---|\n")
 	for _, k := range keys {
 		name := strings.TrimPrefix(strings.TrimPrefix(k.Key, section), ".")
 		if k.Section {
@@ -148,7 +153,8 @@ func (p *page) table(section string, keys []Key) {
 			continue
 		}
 		last := name[strings.LastIndex(name, ".")+1:]
-		p.write("| `%s` | %s | %s | %s | %s | %s | %s |\n", name, inCell(k.Type+among(k.Allowed)), code(k.Default), inCell(p.meaning(k)),
+		p.write("| `%s` | %s | %s | %s | %s | %s | %s |\n", name, inCell(k.Type+among(k.Allowed)), code(k.Default),
+			inCell(p.meaning(k)),
 			code(last+": "+k.Example), cmp.Or(string(k.At), "–"), k.Effect)
 	}
 }

@@ -15,9 +15,10 @@ type refusal struct {
 }
 
 const (
-	noHostNodes = "is not possible with private nodes: workloads run on the cluster's own machines, and nothing is synced with the host cluster"
-	onlyTrue    = "cannot be switched off with private nodes"
-	turnOff     = "remove it, or set enabled: false"
+	noHostNodes = "is not possible with private nodes: workloads run on the cluster's own machines, and nothing is " +
+		"synced with the host cluster"
+	onlyTrue = "cannot be switched off with private nodes"
+	turnOff  = "remove it, or set enabled: false"
 )
 
 // unsupported is what private nodes rule out. A setting that merely says what is true anyway, such as enabled: false,
@@ -25,38 +26,63 @@ const (
 func unsupported() []refusal {
 	return []refusal{
 		{"sync", switchedOn, noHostNodes, turnOff},
-		{"integrations", switchedOn, "is not possible with private nodes: integrations need syncing with the host cluster", turnOff + " and install the tool in the cluster"},
-		{"networking.replicateServices", switchedOn, "is not possible with private nodes: services live in the cluster alone", "remove it"},
-		{"networking.resolveDNS", switchedOn, "is not possible with private nodes: it needs the embedded CoreDNS", "remove it, and use controlPlane.coredns.overwriteConfig"},
-		{"networking.advanced.fallbackHostCluster", switchedOn, "is not possible with private nodes: the machines do not see the host cluster's services", "remove it"},
-		{"networking.advanced.proxyKubelets", switchedOn, "is not possible with private nodes: the kubelets are the cluster's own", "remove it"},
-		{"controlPlane.distro.k3s", switchedOn, "is not possible with private nodes: machines join with kubeadm, which needs Kubernetes itself", "use controlPlane.distro.k8s"},
-		{"controlPlane.distro.k0s", switchedOn, "is not possible with private nodes: machines join with kubeadm, which needs Kubernetes itself", "use controlPlane.distro.k8s"},
-		{"controlPlane.distro.k8s.enabled", switchedOff, onlyTrue + ": it is the only distribution that machines can join", "remove it"},
+		{"integrations", switchedOn, "is not possible with private nodes: integrations need syncing with the host " +
+			"cluster", turnOff + " and install the tool in the cluster"},
+		{"networking.replicateServices", switchedOn, "is not possible with private nodes: services live in the " +
+			"cluster alone", "remove it"},
+		{"networking.resolveDNS", switchedOn, "is not possible with private nodes: it needs the embedded CoreDNS",
+			"remove it, and use controlPlane.coredns.overwriteConfig"},
+		{"networking.advanced.fallbackHostCluster", switchedOn,
+			"is not possible with private nodes: the machines do not see the host cluster's services", "remove it"},
+		{"networking.advanced.proxyKubelets", switchedOn, "is not possible with private nodes: the kubelets are the " +
+			"cluster's own", "remove it"},
+		{"controlPlane.distro.k3s", switchedOn, "is not possible with private nodes: machines join with kubeadm, " +
+			"which needs Kubernetes itself", "use controlPlane.distro.k8s"},
+		{"controlPlane.distro.k0s", switchedOn, "is not possible with private nodes: machines join with kubeadm, " +
+			"which needs Kubernetes itself", "use controlPlane.distro.k8s"},
+		{"controlPlane.distro.k8s.enabled", switchedOff, onlyTrue +
+			": it is the only distribution that machines can join", "remove it"},
 		{"controlPlane.distro.k8s.apiServer.enabled", switchedOff, onlyTrue, "remove it"},
 		{"controlPlane.distro.k8s.controllerManager.enabled", switchedOff, onlyTrue, "remove it"},
-		{"controlPlane.distro.k8s.scheduler.enabled", switchedOff, onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
-		{"controlPlane.advanced.virtualScheduler.enabled", switchedOff, onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
-		{"controlPlane.coredns.embedded", switchedOn, "is not possible with private nodes: pods could not reach a CoreDNS outside the pod network", "remove it; CoreDNS runs in the cluster"},
-		{"controlPlane.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the machine's own", turnOff},
-		{"controlPlane.advanced.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the machine's own", turnOff},
+		{"controlPlane.distro.k8s.scheduler.enabled", switchedOff,
+			onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
+		{"controlPlane.advanced.virtualScheduler.enabled", switchedOff,
+			onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
+		{"controlPlane.coredns.embedded", switchedOn, "is not possible with private nodes: pods could not reach a " +
+			"CoreDNS outside the pod network", "remove it; CoreDNS runs in the cluster"},
+		{"controlPlane.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the " +
+			"machine's own", turnOff},
+		{"controlPlane.advanced.hostPathMapper", switchedOn,
+			"is not possible with private nodes: host paths are the machine's own", turnOff},
 		{"sleepMode", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep", turnOff},
-		{"sleep", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep", turnOff},
-		{"experimental.isolatedControlPlane", switchedOn, "is not possible with private nodes: the control plane is apart from the workloads already", turnOff},
+		{"sleep", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep",
+			turnOff},
+		{"experimental.isolatedControlPlane", switchedOn, "is not possible with private nodes: the control plane is " +
+			"apart from the workloads already", turnOff},
 		{"experimental.genericSync", switchedOn, noHostNodes, "remove it"},
-		{"controlPlane.standalone", switchedOn, "is not supported: the control plane runs in the host cluster", turnOff + ", and list machines under machines in argosy.yaml"},
-		{"privateNodes.autoNodes", switchedOn, "is not supported: Argosy joins machines that exist, it does not create them", "create them with your own tool, list them under machines in argosy.yaml, and submit the join workflow"},
-		{"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform", turnOff + "; set controlPlane.endpoint (cluster.endpoint in argosy.yaml for a cluster that exists) to an address that the machines reach, or connect them with a VPN of your own before they join"},
-		{"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine", turnOff + "; put a load balancer or a virtual address in front of the control plane, and name it in controlPlane.endpoint"},
-		{"privateNodes.defaultProfile", switchedOn, "is not supported: node profiles belong to the original's platform", "set labels and taints of machines in argosy.yaml"},
-		{"deploy.volumeSnapshotController", written, "is not part of the schema any more", "remove it, and install the controller in the cluster"},
+		{"controlPlane.standalone", switchedOn, "is not supported: the control plane runs in the host cluster",
+			turnOff + ", and list machines under machines in argosy.yaml"},
+		{"privateNodes.autoNodes", switchedOn, "is not supported: Argosy joins machines that exist, it does not " +
+			"create them", "create them with your own tool, list them under machines in argosy.yaml, and submit the " +
+			"join workflow"},
+		{"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform",
+			turnOff + "; set controlPlane.endpoint (cluster.endpoint in argosy.yaml for a cluster that exists) to an " +
+				"address that the machines reach, or connect them with a VPN of your own before they join"},
+		{"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine",
+			turnOff + "; put a load balancer or a virtual address in front of the control plane, and name it in " +
+				"controlPlane.endpoint"},
+		{"privateNodes.defaultProfile", switchedOn, "is not supported: node profiles belong to the original's platform",
+			"set labels and taints of machines in argosy.yaml"},
+		{"deploy.volumeSnapshotController", written, "is not part of the schema any more",
+			"remove it, and install the controller in the cluster"},
 	}
 }
 
 // notExisting is what only a cluster that Argosy provisions can have: in another one the objects are somebody else's.
 func notExisting() []refusal {
 	return []refusal{
-		{"privateNodes.kubelet.config", beyond("cgroupDriver"), "is not carried out in a cluster that exists already: its kubelet-config is not Argosy's",
+		{"privateNodes.kubelet.config", beyond("cgroupDriver"),
+			"is not carried out in a cluster that exists already: its kubelet-config is not Argosy's",
 			"set it in the cluster's ConfigMap kube-system/kubelet-config"},
 	}
 }
@@ -121,7 +147,8 @@ func switchedOff(n *node) []*node {
 }
 
 func isFalse(n *node) bool {
-	return n.kind == yaml.ScalarNode && n.tag == "!!bool" && (n.text == "false" || n.text == "False" || n.text == "FALSE")
+	return n.kind == yaml.ScalarNode && n.tag == "!!bool" &&
+		(n.text == "false" || n.text == "False" || n.text == "FALSE")
 }
 
 // written returns a value that is there at all, unless it is null.
@@ -136,7 +163,8 @@ func written(n *node) []*node {
 func anySet(n *node) []*node {
 	var places []*node
 	for _, f := range n.fields {
-		if f.value.tag != nullTag && (f.value.kind == yaml.ScalarNode && f.value.text != "" || len(f.value.fields)+len(f.value.items) > 0) {
+		if f.value.tag != nullTag && (f.value.kind == yaml.ScalarNode && f.value.text != "" ||
+			len(f.value.fields)+len(f.value.items) > 0) {
 			places = append(places, f.value)
 		}
 	}
@@ -163,8 +191,8 @@ func beyondEmptyDir(n *node) []*node {
 	return places
 }
 
-// experiments returns what section experimental switches on, except what has a row of its own and what the original's own
-// defaults say.
+// experiments returns what section experimental switches on, except what has a row of its own and what the original's
+// own defaults say.
 func experiments(n *node) []*node {
 	var places []*node
 	for _, f := range n.fields {

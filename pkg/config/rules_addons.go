@@ -15,7 +15,8 @@ func (d *document) checkAddons(v *VCluster) {
 	d.checkLocalPath("deploy.localPathProvisioner", v.Deploy.LocalPathProvisioner)
 	d.checkMetalLB("deploy.metallb", v.Deploy.MetalLB)
 	kubeVirt := v.Deploy.CSI.KubeVirt
-	if kubeVirt.Enabled && kubeVirt.StorageClass.Enabled && kubeVirt.StorageClass.Default && v.Deploy.LocalPathProvisioner.Enabled {
+	if kubeVirt.Enabled && kubeVirt.StorageClass.Enabled && kubeVirt.StorageClass.Default &&
+		v.Deploy.LocalPathProvisioner.Enabled {
 		d.add("deploy.csi.kubeVirt", "its StorageClass and that of deploy.localPathProvisioner would both be the default",
 			"set deploy.localPathProvisioner.enabled: false, or deploy.csi.kubeVirt.storageClass.default: false")
 	}
@@ -32,7 +33,8 @@ func (d *document) checkFlannel(key string, f Flannel) {
 func (d *document) checkKubeProxy(key string, k KubeProxy) {
 	d.image(join(key, "image"), k.Image)
 	d.pullPolicy(join(key, "imagePullPolicy"), k.ImagePullPolicy)
-	d.scheduling(key, Scheduling{NodeSelector: k.NodeSelector, Tolerations: k.Tolerations, PriorityClassName: k.PriorityClassName})
+	d.scheduling(key, Scheduling{NodeSelector: k.NodeSelector, Tolerations: k.Tolerations,
+		PriorityClassName: k.PriorityClassName})
 	fitsEach[corev1.EnvVar](d, join(key, "extraEnv"), k.ExtraEnv)
 }
 
@@ -59,7 +61,8 @@ func (d *document) addressRange(key, value string) {
 	first, errFirst := netip.ParseAddr(strings.TrimSpace(from))
 	last, errLast := netip.ParseAddr(strings.TrimSpace(to))
 	if errFirst != nil || errLast != nil || first.Is4() != last.Is4() || last.Less(first) {
-		d.add(key, shown(value)+" is neither a network nor a range of addresses", `write e.g. "10.0.0.0/28" or "10.0.0.10-10.0.0.20"`)
+		d.add(key, shown(value)+" is neither a network nor a range of addresses",
+			`write e.g. "10.0.0.0/28" or "10.0.0.10-10.0.0.20"`)
 	}
 }
 

@@ -28,14 +28,16 @@ func (d *document) checkStatefulSet(key string, s StatefulSet) {
 	d.checkLease(join(key, "highAvailability"), s.HighAvailability)
 }
 
-// checkLease holds what leader election asks of its times: a leader must have given up before another one takes over, and
-// have had time to try again. client-go refuses anything else when a component starts.
+// checkLease holds what leader election asks of its times: a leader must have given up before another one takes over,
+// and have had time to try again. client-go refuses anything else when a component starts.
 func (d *document) checkLease(key string, h HighAvailability) {
 	switch {
 	case h.LeaseDuration <= h.RenewDeadline:
-		d.add(join(key, "leaseDuration"), fmt.Sprintf("%d is not more than renewDeadline, which is %d", h.LeaseDuration, h.RenewDeadline), "raise it; the default is 60")
+		d.add(join(key, "leaseDuration"), fmt.Sprintf("%d is not more than renewDeadline, which is %d", h.LeaseDuration,
+			h.RenewDeadline), "raise it; the default is 60")
 	case h.RetryPeriod < 1 || h.RenewDeadline*10 <= h.RetryPeriod*12:
-		d.add(join(key, "renewDeadline"), fmt.Sprintf("%d is not more than 1.2 times retryPeriod, which is %d", h.RenewDeadline, h.RetryPeriod), "raise it; the defaults are 40 and 15")
+		d.add(join(key, "renewDeadline"), fmt.Sprintf("%d is not more than 1.2 times retryPeriod, which is %d",
+			h.RenewDeadline, h.RetryPeriod), "raise it; the defaults are 40 and 15")
 	}
 }
 
@@ -58,7 +60,8 @@ func (d *document) checkEtcd(key string, e DeployedEtcd) {
 	d.metadata(join(key, "service"), nil, e.Service.Annotations)
 	d.metadata(join(key, "headlessService"), nil, e.HeadlessService.Annotations)
 	if replicas := s.HighAvailability.Replicas; e.Enabled && replicas != 1 && replicas != 3 {
-		d.add(set+".highAvailability.replicas", fmt.Sprintf("%d members are not possible: two are no safer than one, and more than three only slower", replicas), "use 1 or 3")
+		d.add(set+".highAvailability.replicas", fmt.Sprintf("%d members are not possible: two are no safer than one, "+
+			"and more than three only slower", replicas), "use 1 or 3")
 	}
 	if e.Enabled && !s.Enabled {
 		d.add(join(set, "enabled"), "cannot be switched off: a deployed etcd is these pods", "remove it")
@@ -78,7 +81,8 @@ func (d *document) checkCoreDNS(key string, c CoreDNS) {
 	d.metadata(join(deployment, "pods"), e.Pods.Labels, e.Pods.Annotations)
 	d.resources(join(deployment, "resources"), e.Resources)
 	d.scheduling(deployment, Scheduling{
-		NodeSelector: e.NodeSelector, Affinity: e.Affinity, Tolerations: e.Tolerations, TopologySpreadConstraints: e.TopologySpreadConstraints,
+		NodeSelector: e.NodeSelector, Affinity: e.Affinity, Tolerations: e.Tolerations,
+		TopologySpreadConstraints: e.TopologySpreadConstraints,
 	})
 }
 
@@ -110,10 +114,12 @@ func (d *document) checkKonnectivity(key string, k Konnectivity) {
 	d.image(join(agent, "image"), k.Agent.Image)
 	d.pullPolicy(join(agent, "imagePullPolicy"), k.Agent.ImagePullPolicy)
 	d.atLeastOne(join(agent, "replicas"), k.Agent.Replicas)
-	d.scheduling(agent, Scheduling{NodeSelector: k.Agent.NodeSelector, Tolerations: k.Agent.Tolerations, PriorityClassName: k.Agent.PriorityClassName})
+	d.scheduling(agent, Scheduling{NodeSelector: k.Agent.NodeSelector, Tolerations: k.Agent.Tolerations,
+		PriorityClassName: k.Agent.PriorityClassName})
 	fitsEach[corev1.EnvVar](d, join(agent, "extraEnv"), k.Agent.ExtraEnv)
 	if k.Enabled && k.Server.Enabled != k.Agent.Enabled {
-		d.add(join(agent, "enabled"), "agent and server of Konnectivity are only of use together", "set "+key+".enabled: false to have neither")
+		d.add(join(agent, "enabled"), "agent and server of Konnectivity are only of use together",
+			"set "+key+".enabled: false to have neither")
 	}
 }
 
@@ -136,7 +142,9 @@ func (d *document) share(key string, value any) {
 
 // imageParts checks an image that is written in parts.
 func (d *document) imageParts(key string, i Image) {
-	d.match(join(key, "registry"), i.Registry, registryName, "the name of a registry", `write e.g. "registry.example.com:5000", without a scheme`)
-	d.match(join(key, "repository"), i.Repository, repositoryName, "the name of a repository", `write e.g. "loft-sh/kubernetes"; registry and tag have keys of their own`)
+	d.match(join(key, "registry"), i.Registry, registryName, "the name of a registry",
+		`write e.g. "registry.example.com:5000", without a scheme`)
+	d.match(join(key, "repository"), i.Repository, repositoryName, "the name of a repository",
+		`write e.g. "loft-sh/kubernetes"; registry and tag have keys of their own`)
 	d.match(join(key, "tag"), i.Tag, tagName, "the tag of an image", "use letters, digits, \"_\", \".\" and \"-\"")
 }

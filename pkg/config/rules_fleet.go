@@ -99,9 +99,11 @@ func (d *document) checkMachines(c *Cluster) {
 		key := "machines[" + strconv.Itoa(i) + "]"
 		d.checkMachine(key, m)
 		if first, taken := names.claim(m.Name, i); taken && m.Name != "" {
-			d.add(join(key, "name"), fmt.Sprintf("%s is the name of machines[%d] too", shown(m.Name), first), "give each machine a name of its own")
+			d.add(join(key, "name"), fmt.Sprintf("%s is the name of machines[%d] too", shown(m.Name), first),
+				"give each machine a name of its own")
 		} else if first, taken := nodeNames.claim(m.NodeName, i); taken && m.NodeName != "" {
-			d.add(join(key, "nodeName"), fmt.Sprintf("%s is the node name of machines[%d] too", shown(m.NodeName), first), "give each node a name of its own")
+			d.add(join(key, "nodeName"), fmt.Sprintf("%s is the node name of machines[%d] too", shown(m.NodeName),
+				first), "give each node a name of its own")
 		}
 		d.checkAddress(join(key, "address"), m, c, addresses, i)
 	}
@@ -118,7 +120,8 @@ func (d *document) checkAddress(key string, m Machine, c *Cluster, addresses own
 	at := net.JoinHostPort(host, strconv.Itoa(c.SSHFor(m).Port))
 	if first, taken := addresses.claim(at, i); taken {
 		other := c.Fleet.Machines[first]
-		d.add(key, fmt.Sprintf("%s is the address of machine %s too, at the same port", host, shown(other.Name)), "one of them is wrong, or the machine is listed twice")
+		d.add(key, fmt.Sprintf("%s is the address of machine %s too, at the same port", host, shown(other.Name)),
+			"one of them is wrong, or the machine is listed twice")
 	}
 }
 
@@ -130,7 +133,8 @@ func (d *document) checkMachine(key string, m Machine) {
 		d.label(join(key, "name"), m.Name)
 	}
 	if m.NodeName != m.Name && d.object(join(key, "nodeName"), m.NodeName) && len(m.NodeName) > maxNodeName {
-		d.add(join(key, "nodeName"), fmt.Sprintf("is longer than %d letters, and the kubelet puts it into a label", maxNodeName), "")
+		d.add(join(key, "nodeName"), fmt.Sprintf("is longer than %d letters, and the kubelet puts it into a label",
+			maxNodeName), "")
 	}
 	d.labels(join(key, "labels"), m.Labels)
 	d.taints(join(key, "taints"), m.Taints)
@@ -181,7 +185,8 @@ func (d *document) certificates(key, text string) {
 	for len(rest) > 0 {
 		block, after := pem.Decode(rest)
 		if block == nil || block.Type != "CERTIFICATE" {
-			d.add(key, "is not a PEM certificate", `write it with its lines "-----BEGIN CERTIFICATE-----" and "-----END CERTIFICATE-----"`)
+			d.add(key, "is not a PEM certificate",
+				`write it with its lines "-----BEGIN CERTIFICATE-----" and "-----END CERTIFICATE-----"`)
 			return
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
@@ -228,6 +233,7 @@ const maxGracePeriod = 24 * 60 * 60
 
 func (d *document) gracePeriod(key string, seconds int) {
 	if seconds < -1 || seconds > maxGracePeriod {
-		d.add(key, fmt.Sprintf("%d is not a number of seconds up to a day", seconds), "write -1 for each pod's own, 0 to kill at once, or how many seconds")
+		d.add(key, fmt.Sprintf("%d is not a number of seconds up to a day", seconds),
+			"write -1 for each pod's own, 0 to kill at once, or how many seconds")
 	}
 }

@@ -22,14 +22,16 @@ const maxHostedName = 38
 func (c *Cluster) checkHosted(v, f *document) {
 	if len(validation.IsDNS1035Label(c.Name)) > 0 || len(c.Name) > maxHostedName {
 		f.add("", fmt.Sprintf("the cluster's name %s cannot be that of a Service and a StatefulSet", shown(c.Name)),
-			fmt.Sprintf("name the ConfigMap with up to %d lower case letters, digits and hyphens, a letter first", maxHostedName))
+			fmt.Sprintf("name the ConfigMap with up to %d lower case letters, digits and hyphens, a letter first",
+				maxHostedName))
 	}
 	if c.Fleet.Cluster.Endpoint != "" {
 		f.add("cluster.endpoint", "belongs to a cluster that exists already, named by cluster.kubeconfigSecret",
 			"set controlPlane.endpoint in vcluster.yaml, which the serving certificate covers")
 	}
 	if c.KubernetesVersion() == "" {
-		v.add("controlPlane.distro.k8s.version", "is missing: Argosy provisions this cluster, since argosy.yaml names no cluster.kubeconfigSecret",
+		v.add("controlPlane.distro.k8s.version", "is missing: Argosy provisions this cluster, since argosy.yaml "+
+			"names no cluster.kubeconfigSecret",
 			`write e.g. "v1.34.4", or name the Secret with the kubeconfig of a cluster that exists`)
 	}
 	v.refuse(notProvisioned())
@@ -49,16 +51,19 @@ func (d *document) checkExternalDatabase(e Database) {
 	d.object(key+".connector", e.Connector)
 	switch inClear := !e.DataSource.Empty(); {
 	case !e.Enabled && (inClear || e.Connector != ""):
-		d.add(key, "has no effect without enabled: true, and the state would be in SQLite", "set enabled: true, or remove it")
+		d.add(key, "has no effect without enabled: true, and the state would be in SQLite",
+			"set enabled: true, or remove it")
 	case !e.Enabled:
 	case inClear && e.Connector != "":
-		d.add(key+".dataSource", "cannot stand beside connector", "remove it, and keep the data source in the Secret that connector names")
+		d.add(key+".dataSource", "cannot stand beside connector",
+			"remove it, and keep the data source in the Secret that connector names")
 	case inClear:
 		if err := CheckDataSource(e.DataSource.Reveal()); err != nil {
 			d.add(key+".dataSource", err.Error(), "")
 		}
 	case e.Connector == "":
-		d.add(key+".connector", "is missing", "name a Secret beside the ConfigMap whose key dataSource says where the database is")
+		d.add(key+".connector", "is missing", "name a Secret beside the ConfigMap whose key dataSource says where "+
+			"the database is")
 	}
 }
 
@@ -72,7 +77,8 @@ func (d *document) checkHostedReplicas(s StatefulSet) {
 	// While a pod is replaced, the next one has the volume already.
 	for i, mode := range s.Persistence.VolumeClaim.AccessModes {
 		if mode == string(corev1.ReadWriteOncePod) {
-			d.add(fmt.Sprintf("controlPlane.statefulSet.persistence.volumeClaim.accessModes[%d]", i), "ReadWriteOncePod would keep the pod that takes over from starting", "use ReadWriteOnce")
+			d.add(fmt.Sprintf("controlPlane.statefulSet.persistence.volumeClaim.accessModes[%d]", i),
+				"ReadWriteOncePod would keep the pod that takes over from starting", "use ReadWriteOnce")
 		}
 	}
 }
@@ -80,9 +86,11 @@ func (d *document) checkHostedReplicas(s StatefulSet) {
 // checkMembers holds that etcd's members may start together.
 func (d *document) checkMembers(e DeployedEtcd) {
 	s := e.StatefulSet
-	if e.Enabled && s.HighAvailability.Replicas > 1 && s.Scheduling.PodManagementPolicy == string(appsv1.OrderedReadyPodManagement) {
+	if e.Enabled && s.HighAvailability.Replicas > 1 &&
+		s.Scheduling.PodManagementPolicy == string(appsv1.OrderedReadyPodManagement) {
 		d.add("controlPlane.backingStore.etcd.deploy.statefulSet.scheduling.podManagementPolicy",
-			"OrderedReady would start the second member when the first is ready, and the first is not ready before it has found the second", "use Parallel")
+			"OrderedReady would start the second member when the first is ready, and the first is not ready before "+
+				"it has found the second", "use Parallel")
 	}
 }
 
@@ -93,34 +101,43 @@ func podPorts() []int { return []int{8132, 8444, 10257, 10259} }
 // checkExposure holds what the API server listens on, and how the Service leads there.
 func (d *document) checkExposure(c ControlPlane) {
 	if address, err := netip.ParseAddr(c.Proxy.BindAddress); err != nil || address.IsLoopback() {
-		d.add("controlPlane.proxy.bindAddress", shown(c.Proxy.BindAddress)+" is no address at which machines can reach the API server", `remove it; the default is "0.0.0.0"`)
+		d.add("controlPlane.proxy.bindAddress", shown(c.Proxy.BindAddress)+" is no address at which machines can "+
+			"reach the API server", `remove it; the default is "0.0.0.0"`)
 	}
 	switch port := c.Proxy.Port; {
 	case slices.Contains(podPorts(), port):
-		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" is the port of something else in the control plane's pods", "remove it; the default is 6443")
+		d.add("controlPlane.proxy.port",
+			strconv.Itoa(port)+" is the port of something else in the control plane's pods",
+			"remove it; the default is 6443")
 	case port > 0 && port < 1024:
-		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" can only be listened on by root, which the control plane is not", "remove it; machines use the Service's port")
+		d.add("controlPlane.proxy.port", strconv.Itoa(port)+" can only be listened on by root, which the control "+
+			"plane is not", "remove it; machines use the Service's port")
 	}
 	if c.Service.Spec["clusterIP"] == corev1.ClusterIPNone {
-		d.add("controlPlane.service.spec.clusterIP", "None gives the Service no address, which the certificates and kubeconfigs name, and leads past its ports to the pods'",
+		d.add("controlPlane.service.spec.clusterIP", "None gives the Service no address, which the certificates and "+
+			"kubeconfigs name, and leads past its ports to the pods'",
 			"remove it; set controlPlane.endpoint when something else stands in front")
 	}
 	kind, _ := c.Service.Spec["type"].(string)
-	if c.Service.HTTPSNodePort != 0 && kind != string(corev1.ServiceTypeNodePort) && kind != string(corev1.ServiceTypeLoadBalancer) {
-		d.add("controlPlane.service.httpsNodePort", "belongs to a Service of another type", "set controlPlane.service.spec.type: NodePort")
+	if c.Service.HTTPSNodePort != 0 && kind != string(corev1.ServiceTypeNodePort) &&
+		kind != string(corev1.ServiceTypeLoadBalancer) {
+		d.add("controlPlane.service.httpsNodePort", "belongs to a Service of another type",
+			"set controlPlane.service.spec.type: NodePort")
 	}
 }
 
 // knownMinor is the Kubernetes minor whose configuration types this package is built with.
 const knownMinor = 34
 
-// checkComponentConfigs checks what is merged into the nodes' settings: a kubelet does not start with a setting that it does
-// not know. Newer versions may have settings that the types here lack, so there only the known ones are checked.
+// checkComponentConfigs checks what is merged into the nodes' settings: a kubelet does not start with a setting that it
+// does not know. Newer versions may have settings that the types here lack, so there only the known ones are checked.
 func (d *document) checkComponentConfigs(c *Cluster) {
 	var minor int
 	if parts := strings.Split(c.KubernetesVersion(), "."); len(parts) > 1 {
 		minor, _ = strconv.Atoi(parts[1])
 	}
-	d.kubernetes("privateNodes.kubelet.config", c.VCluster.PrivateNodes.Kubelet.Config, new(kubeletv1.KubeletConfiguration), minor <= knownMinor)
-	d.kubernetes("deploy.kubeProxy.config", c.VCluster.Deploy.KubeProxy.Config, new(proxyv1.KubeProxyConfiguration), minor <= knownMinor)
+	d.kubernetes("privateNodes.kubelet.config", c.VCluster.PrivateNodes.Kubelet.Config,
+		new(kubeletv1.KubeletConfiguration), minor <= knownMinor)
+	d.kubernetes("deploy.kubeProxy.config", c.VCluster.Deploy.KubeProxy.Config, new(proxyv1.KubeProxyConfiguration),
+		minor <= knownMinor)
 }

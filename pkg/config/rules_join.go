@@ -26,11 +26,12 @@ func (d *document) checkJoinNode(key string, j JoinNode) {
 	d.checkRegistration(join(key, "nodeRegistration"), j.NodeRegistration)
 }
 
-// maxCommand is how long a command may be. It travels in the operation, which is read whole; a script belongs into a file.
+// maxCommand is how long a command may be. It travels in the operation, which is read whole; a script belongs into a
+// file.
 const maxCommand = 64 << 10
 
-// commands checks what /bin/sh is given in a file. That nothing else can be wrong with a shell's text is why it is not looked
-// at any further.
+// commands checks what /bin/sh is given in a file. That nothing else can be wrong with a shell's text is why it is not
+// looked at any further.
 func (d *document) commands(key string, commands []string) {
 	for i, command := range commands {
 		at := key + "[" + strconv.Itoa(i) + "]"
@@ -40,7 +41,8 @@ func (d *document) commands(key string, commands []string) {
 		case strings.ContainsRune(command, 0):
 			d.add(at, "holds a NUL byte, at which a shell stops reading", "remove it")
 		case len(command) > maxCommand:
-			d.add(at, fmt.Sprintf("is longer than %d bytes", maxCommand), "put the script on the machine, and run it from here")
+			d.add(at, fmt.Sprintf("is longer than %d bytes", maxCommand),
+				"put the script on the machine, and run it from here")
 		}
 	}
 }
@@ -65,14 +67,17 @@ func (d *document) checkKubeletArg(key string, arg KubeletArg) {
 	bare := strings.TrimLeft(arg.Name, "-")
 	switch {
 	case arg.Name == "hostname-override" || arg.Name == "--hostname-override":
-		d.add(join(key, "name"), "would give the node another name than argosy.yaml", "set nodeName of the machine in argosy.yaml")
+		d.add(join(key, "name"), "would give the node another name than argosy.yaml",
+			"set nodeName of the machine in argosy.yaml")
 	case !d.required(join(key, "name"), arg.Name, ""):
 	case bare != arg.Name && argName.MatchString(bare):
 		d.add(join(key, "name"), shown(arg.Name)+" starts with dashes", fmt.Sprintf("write %q", bare))
 	default:
-		d.match(join(key, "name"), arg.Name, argName, "the name of an argument", "use lower case letters, digits and hyphens")
+		d.match(join(key, "name"), arg.Name, argName, "the name of an argument",
+			"use lower case letters, digits and hyphens")
 	}
-	d.match(join(key, "value"), arg.Value, argValue, "one argument: it holds white space, quotes, a backslash, a dollar sign or a control character", "")
+	d.match(join(key, "value"), arg.Value, argValue, "one argument: it holds white space, quotes, a backslash, a "+
+		"dollar sign or a control character", "")
 }
 
 // joinPhases are the phases of kubeadm join from Kubernetes 1.30 to 1.36. Not every version has every one of them: the
@@ -80,10 +85,12 @@ func (d *document) checkKubeletArg(key string, arg KubeletArg) {
 func joinPhases() []string {
 	return []string{
 		"preflight",
-		"control-plane-prepare", "control-plane-prepare/all", "control-plane-prepare/download-certs", "control-plane-prepare/certs",
+		"control-plane-prepare", "control-plane-prepare/all", "control-plane-prepare/download-certs",
+		"control-plane-prepare/certs",
 		"control-plane-prepare/kubeconfig", "control-plane-prepare/control-plane",
 		"check-etcd", "kubelet-start", "etcd-join", "kubelet-wait-bootstrap",
-		"control-plane-join", "control-plane-join/all", "control-plane-join/etcd", "control-plane-join/update-status", "control-plane-join/mark-control-plane",
+		"control-plane-join", "control-plane-join/all", "control-plane-join/etcd", "control-plane-join/update-status",
+		"control-plane-join/mark-control-plane",
 		"wait-control-plane",
 	}
 }
@@ -95,9 +102,11 @@ func (d *document) checkPhase(key, phase string) {
 	switch {
 	case !d.required(key, phase, "remove it"):
 	case phase == kubeletStart:
-		d.add(key, "is what makes the machine a node: without it kubeadm ends well, and nothing has joined", "remove it")
+		d.add(key, "is what makes the machine a node: without it kubeadm ends well, and nothing has joined",
+			"remove it")
 	case !slices.Contains(joinPhases(), phase):
-		suggestion := "a worker's join has preflight, kubelet-start and kubelet-wait-bootstrap; see kubeadm join --help for the others"
+		suggestion := "a worker's join has preflight, kubelet-start and kubelet-wait-bootstrap; see kubeadm join " +
+			"--help for the others"
 		if near := nearest(phase, joinPhases()); near != "" {
 			suggestion = fmt.Sprintf("did you mean %q?", near)
 		}

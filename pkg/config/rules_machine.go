@@ -8,8 +8,8 @@ import (
 
 // The rules of what machines say for themselves that only both documents together tell.
 
-// ofArgosysContainerd are the settings, by their key below section containerd, that only a containerd which Argosy sets up
-// can have.
+// ofArgosysContainerd are the settings, by their key below section containerd, that only a containerd which Argosy sets
+// up can have.
 func ofArgosysContainerd(c Containerd) []string {
 	var set []string
 	for _, setting := range []struct {
@@ -37,12 +37,14 @@ func ofArgosysContainerd(c Containerd) []string {
 //	                        false           true          hold for this one           hold
 func (c *Cluster) checkRuntimes(v, f *document) {
 	const (
-		reason  = "is a setting of the containerd that Argosy sets up, and containerd.enabled is false: the runtime that is there already is never touched"
+		reason = "is a setting of the containerd that Argosy sets up, and containerd.enabled is false: the runtime " +
+			"that is there already is never touched"
 		instead = "remove it, and set up that runtime yourself"
 		all     = "privateNodes.joinNode.containerd"
 	)
 	containerd := c.VCluster.PrivateNodes.JoinNode.Containerd
-	used := containerd.Enabled || slices.ContainsFunc(c.Fleet.Machines, func(m Machine) bool { return containerd.enabled(m.Join.Containerd) })
+	used := containerd.Enabled || slices.ContainsFunc(c.Fleet.Machines,
+		func(m Machine) bool { return containerd.enabled(m.Join.Containerd) })
 	if !used {
 		for _, key := range ofArgosysContainerd(containerd) {
 			v.add(all+"."+key, reason, instead)
@@ -58,7 +60,8 @@ func (c *Cluster) checkRuntimes(v, f *document) {
 	}
 }
 
-// checkPluginPaths refuses a machine's own folder of CNI plugins where flannel puts its plugin into the one of all machines.
+// checkPluginPaths refuses a machine's own folder of CNI plugins where flannel puts its plugin into the one of all
+// machines.
 func (c *Cluster) checkPluginPaths(f *document) {
 	all := c.VCluster.PrivateNodes.AutoUpgrade.CNIBinariesPath
 	if !c.VCluster.Deploy.CNI.Flannel.Enabled {
@@ -66,8 +69,10 @@ func (c *Cluster) checkPluginPaths(f *document) {
 	}
 	for i, m := range c.Fleet.Machines {
 		if own := m.Join.CNIBinariesPath; own != "" && own != all {
-			f.add("machines["+strconv.Itoa(i)+"].join.cniBinariesPath", fmt.Sprintf("is not where flannel puts its plugin on every node, which is %s", all),
-				"remove it, or set privateNodes.autoUpgrade.cniBinariesPath for all machines; a pod network of your own is had with deploy.cni.flannel.enabled: false")
+			f.add("machines["+strconv.Itoa(i)+"].join.cniBinariesPath",
+				fmt.Sprintf("is not where flannel puts its plugin on every node, which is %s", all),
+				"remove it, or set privateNodes.autoUpgrade.cniBinariesPath for all machines; a pod network of your "+
+					"own is had with deploy.cni.flannel.enabled: false")
 		}
 	}
 }

@@ -15,7 +15,8 @@ func (d *document) checkNetworking(n Networking) {
 	for _, ofPods := range pods {
 		for _, ofServices := range services {
 			if ofPods.Overlaps(ofServices) {
-				d.add(d.writtenOf("networking.serviceCIDR", "networking.podCIDR"), fmt.Sprintf("the pods' %s and the services' %s overlap", ofPods, ofServices),
+				d.add(d.writtenOf("networking.serviceCIDR", "networking.podCIDR"),
+					fmt.Sprintf("the pods' %s and the services' %s overlap", ofPods, ofServices),
 					"choose two networks that have no address in common")
 			}
 		}
@@ -45,8 +46,8 @@ func (d *document) domain(key, value string) {
 	d.add(key, shown(value)+" is not a DNS name", suggestion)
 }
 
-// cidr checks a network in CIDR notation and returns it. Two, of IPv4 and IPv6, may stand with a comma between them. What
-// is wrong with any of them leaves none.
+// cidr checks a network in CIDR notation and returns it. Two, of IPv4 and IPv6, may stand with a comma between them.
+// What is wrong with any of them leaves none.
 func (d *document) cidr(key, value string) []netip.Prefix {
 	var networks []netip.Prefix
 	for _, part := range strings.Split(value, ",") {
@@ -59,10 +60,12 @@ func (d *document) cidr(key, value string) []netip.Prefix {
 			d.add(key, shown(value)+" has bits beyond its mask", fmt.Sprintf("write %q", network.Masked().String()))
 			return nil
 		case len(networks) == 1 && networks[0].Addr().Is4() == network.Addr().Is4():
-			d.add(key, shown(value)+" holds two networks of one family", "write one network, or one of IPv4 and one of IPv6")
+			d.add(key, shown(value)+" holds two networks of one family",
+				"write one network, or one of IPv4 and one of IPv6")
 			return nil
 		case special(network.Addr()):
-			d.add(key, shown(value)+" is not a network that hosts have addresses in", `write a private one, e.g. "10.64.0.0/16"`)
+			d.add(key, shown(value)+" is not a network that hosts have addresses in",
+				`write a private one, e.g. "10.64.0.0/16"`)
 			return nil
 		}
 		networks = append(networks, network)
@@ -107,13 +110,16 @@ func (d *document) checkHostedNetworks(c *Cluster) {
 		return
 	}
 	if pods[0].Addr().Is4() != services[0].Addr().Is4() {
-		d.add(d.writtenOf(serviceKey, podKey), fmt.Sprintf("the pods' %s and the services' %s are of two families", pods[0], services[0]), "write two networks of IPv4, or two of IPv6")
+		d.add(d.writtenOf(serviceKey, podKey), fmt.Sprintf("the pods' %s and the services' %s are of two families",
+			pods[0], services[0]), "write two networks of IPv4, or two of IPv6")
 	}
 	switch bits := services[0].Addr().BitLen() - services[0].Bits(); {
 	case bits > maxServiceBits:
-		d.add(serviceKey, fmt.Sprintf("%s is larger than kube-apiserver accepts", services[0]), fmt.Sprintf("use /%d or a smaller network", services[0].Addr().BitLen()-maxServiceBits))
+		d.add(serviceKey, fmt.Sprintf("%s is larger than kube-apiserver accepts", services[0]),
+			fmt.Sprintf("use /%d or a smaller network", services[0].Addr().BitLen()-maxServiceBits))
 	case bits < minServiceBits:
-		d.add(serviceKey, fmt.Sprintf("%s has no room for DNS, whose address is the tenth", services[0]), fmt.Sprintf("use /%d or a larger network", services[0].Addr().BitLen()-minServiceBits))
+		d.add(serviceKey, fmt.Sprintf("%s has no room for DNS, whose address is the tenth", services[0]),
+			fmt.Sprintf("use /%d or a larger network", services[0].Addr().BitLen()-minServiceBits))
 	}
 	arguments := c.VCluster.ControlPlane.Distro.K8s.ControllerManager.ExtraArgs
 	if !slices.ContainsFunc(arguments, func(arg string) bool { return strings.HasPrefix(arg, nodeMaskArg) }) {
@@ -129,11 +135,14 @@ func (d *document) checkNodeNetworks(key string, pods netip.Prefix, machines int
 	}
 	switch bits := mask - pods.Bits(); {
 	case bits < 0:
-		d.add(key, fmt.Sprintf("%s has no room for one node, which gets a /%d of it", pods, mask), fmt.Sprintf("use /%d or a larger network", mask-8))
+		d.add(key, fmt.Sprintf("%s has no room for one node, which gets a /%d of it", pods, mask),
+			fmt.Sprintf("use /%d or a larger network", mask-8))
 	case bits > maxNodeBits:
-		d.add(key, fmt.Sprintf("%s is larger than kube-controller-manager accepts", pods), fmt.Sprintf("use /%d or a smaller network", mask-maxNodeBits))
+		d.add(key, fmt.Sprintf("%s is larger than kube-controller-manager accepts", pods),
+			fmt.Sprintf("use /%d or a smaller network", mask-maxNodeBits))
 	case machines > 1<<bits:
-		d.add(key, fmt.Sprintf("%s has room for %d nodes, each with a /%d, and argosy.yaml lists %d machines", pods, 1<<bits, mask, machines), "use a larger network")
+		d.add(key, fmt.Sprintf("%s has room for %d nodes, each with a /%d, and argosy.yaml lists %d machines", pods,
+			1<<bits, mask, machines), "use a larger network")
 	}
 }
 
@@ -182,8 +191,8 @@ func (c *Cluster) addresses(v, f *document) []address {
 	return found
 }
 
-// checkAddresses notes every address of the documents that lies in a network of the cluster: on a node, packets to it would
-// be taken for pods' or Services'. v is vcluster.yaml, f is argosy.yaml.
+// checkAddresses notes every address of the documents that lies in a network of the cluster: on a node, packets to it
+// would be taken for pods' or Services'. v is vcluster.yaml, f is argosy.yaml.
 func (c *Cluster) checkAddresses(v, f *document, pods, services []netip.Prefix) {
 	for _, a := range c.addresses(v, f) {
 		for _, taken := range []struct {
@@ -192,7 +201,8 @@ func (c *Cluster) checkAddresses(v, f *document, pods, services []netip.Prefix) 
 		}{{"networking.podCIDR", pods}, {"networking.serviceCIDR", services}} {
 			for _, network := range taken.networks {
 				if network.Overlaps(a.network) {
-					a.document.add(a.key, fmt.Sprintf("lies in %s, which is %s: nodes would take it for the cluster's own", taken.key, network),
+					a.document.add(a.key, fmt.Sprintf("lies in %s, which is %s: nodes would take it for the "+
+						"cluster's own", taken.key, network),
 						"choose another "+taken.key+" in vcluster.yaml")
 				}
 			}

@@ -27,7 +27,8 @@ func (d *document) resources(key string, r Resources) {
 	limits, requests := d.amounts(join(key, "limits"), r.Limits), d.amounts(join(key, "requests"), r.Requests)
 	for _, name := range slices.Sorted(maps.Keys(requests)) {
 		if limit, limited := limits[name]; limited && limit.Cmp(requests[name]) < 0 {
-			d.add(join(join(key, "requests"), name), "is more than the limit "+limit.String(), "lower it, or raise the limit")
+			d.add(join(join(key, "requests"), name), "is more than the limit "+limit.String(),
+				"lower it, or raise the limit")
 		}
 	}
 }
@@ -89,13 +90,15 @@ func (d *document) persistence(key string, p Persistence) {
 }
 
 func (d *document) probes(key string, p Probes) {
-	for name, probe := range map[string]Probe{"livenessProbe": p.LivenessProbe, "readinessProbe": p.ReadinessProbe, "startupProbe": p.StartupProbe} {
+	for name, probe := range map[string]Probe{"livenessProbe": p.LivenessProbe, "readinessProbe": p.ReadinessProbe,
+		"startupProbe": p.StartupProbe} {
 		for field, number := range map[string]int{
 			"failureThreshold": probe.FailureThreshold, "initialDelaySeconds": probe.InitialDelaySeconds,
 			"timeoutSeconds": probe.TimeoutSeconds, "periodSeconds": probe.PeriodSeconds,
 		} {
 			if number < 0 {
-				d.add(join(join(key, name), field), strconv.Itoa(number)+" is less than nothing", "remove it, or use 1 or more")
+				d.add(join(join(key, name), field), strconv.Itoa(number)+" is less than nothing",
+					"remove it, or use 1 or more")
 			}
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// The rules of how image registries are reached, and of where images come from. No message holds a URL, in which users have
-// put passwords, and none holds a login.
+// The rules of how image registries are reached, and of where images come from. No message holds a URL, in which users
+// have put passwords, and none holds a login.
 
 // anyRegistry is containerd's name for every registry that has no folder of its own.
 const anyRegistry = "_default"
@@ -38,18 +38,21 @@ func (d *document) checkRegistry(key string, r Registry) {
 	}
 }
 
-// registry checks the name of an image registry, as images carry it: "docker.io", "registry.example.com:5000". A word alone
-// is a folder of Docker Hub's to whoever reads an image's name, unless it is localhost.
+// registry checks the name of an image registry, as images carry it: "docker.io", "registry.example.com:5000". A word
+// alone is a folder of Docker Hub's to whoever reads an image's name, unless it is localhost.
 func (d *document) registry(key, value string) bool {
-	if bare, _, found := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(value, "https://"), "http://"), "/"); found || bare != value {
-		d.add(key, "is not the name of a registry: it holds a scheme or a path", `write e.g. "docker.io" or "registry.example.com:5000"`)
+	if bare, _, found := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(value, "https://"), "http://"),
+		"/"); found || bare != value {
+		d.add(key, "is not the name of a registry: it holds a scheme or a path",
+			`write e.g. "docker.io" or "registry.example.com:5000"`)
 		return false
 	}
 	host, port := value, ""
 	if strings.Contains(value, ":") {
 		var err error
 		if host, port, err = net.SplitHostPort(value); err != nil {
-			d.add(key, shown(value)+" is not the name of a registry", `write e.g. "docker.io" or "registry.example.com:5000"`)
+			d.add(key, shown(value)+" is not the name of a registry",
+				`write e.g. "docker.io" or "registry.example.com:5000"`)
 			return false
 		}
 		if number, err := strconv.Atoi(port); err != nil || len(validation.IsValidPortNum(number)) > 0 {
@@ -61,14 +64,15 @@ func (d *document) registry(key, value string) bool {
 		return false
 	}
 	if port == "" && host != "localhost" && !strings.Contains(host, ".") {
-		d.add(key, shown(value)+" is the name of no registry: an image's registry has a dot or a port in it", `write e.g. "docker.io" or "registry.example.com:5000"`)
+		d.add(key, shown(value)+" is the name of no registry: an image's registry has a dot or a port in it",
+			`write e.g. "docker.io" or "registry.example.com:5000"`)
 		return false
 	}
 	return true
 }
 
-// checkMirror checks one registry's addresses. Each may stand once: containerd reads a file in which an address is the name
-// of a table.
+// checkMirror checks one registry's addresses. Each may stand once: containerd reads a file in which an address is the
+// name of a table.
 func (d *document) checkMirror(key string, m Mirror) {
 	d.checkMirrorHost(key, MirrorHost{m.Server, m.CACert, m.SkipVerify, m.Capabilities, m.OverridePath})
 	seen := map[string]int{}
@@ -99,7 +103,8 @@ func (d *document) checkMirrorHost(key string, m MirrorHost) {
 		}
 	}
 	if len(m.CACert) > 0 && strings.HasPrefix(m.Server, "http://") {
-		d.add(join(key, "caCert"), "has no effect: server is asked without TLS", "write https:// in server, or remove it")
+		d.add(join(key, "caCert"), "has no effect: server is asked without TLS",
+			"write https:// in server, or remove it")
 	}
 }
 
@@ -142,7 +147,8 @@ func (d *document) checkLogin(key string, a RegistryAuth) {
 	}
 	decoded, err := base64.StdEncoding.DecodeString(a.Auth.Reveal())
 	if user, _, found := strings.Cut(string(decoded), ":"); err != nil || !found || user == "" {
-		d.add(join(key, "auth"), "is not user:password in base64", `write what printf %s user:password | base64 prints, or username and password`)
+		d.add(join(key, "auth"), "is not user:password in base64",
+			`write what printf %s user:password | base64 prints, or username and password`)
 	}
 }
 
@@ -169,16 +175,19 @@ func (d *document) checkImageSource(key, source string) {
 	case strings.HasPrefix(source, "/"):
 		d.absolute(key, source)
 	case looksLikeImage.MatchString(source):
-		d.add(key, shown(source)+" is neither a path nor a URL", fmt.Sprintf("write %q for an image of a registry", ociScheme+source))
+		d.add(key, shown(source)+" is neither a path nor a URL",
+			fmt.Sprintf("write %q for an image of a registry", ociScheme+source))
 	default:
-		d.add(key, "is neither an absolute path, nor an http or https URL, nor an image with oci:// in front", `write e.g. "/srv/images/app.tar", "https://files.example.com/app.tar#sha256=…" or "oci://registry.example.com/app:v1"`)
+		d.add(key, "is neither an absolute path, nor an http or https URL, nor an image with oci:// in front",
+			`write e.g. "/srv/images/app.tar", "https://files.example.com/app.tar#sha256=…" or "oci://registry.example.com/app:v1"`)
 	}
 }
 
 // checkArchiveURL checks where an archive is downloaded from, with its digest in the fragment.
 func (d *document) checkArchiveURL(key, source string) {
 	bare, fragment, vouched := strings.Cut(source, "#")
-	if digest, named := strings.CutPrefix(fragment, digestStart); vouched && (!named || !sha256Hex.MatchString(digest)) {
+	if digest, named := strings.CutPrefix(fragment, digestStart); vouched &&
+		(!named || !sha256Hex.MatchString(digest)) {
 		d.add(key, "holds a fragment that is no digest", `write "#sha256=" and 64 hexadecimal digits, or nothing`)
 		return
 	}

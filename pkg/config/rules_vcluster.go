@@ -22,8 +22,10 @@ func (d *document) checkVCluster(v *VCluster) {
 	if d.root == nil {
 		return
 	}
-	if enabled := d.root.find("privateNodes.enabled"); !v.PrivateNodes.Enabled && (enabled == nil || enabled.tag == "!!bool" || enabled.tag == nullTag) {
-		d.add("privateNodes.enabled", "must be true: Argosy gives clusters machines of their own", "write privateNodes: {enabled: true}")
+	if enabled := d.root.find("privateNodes.enabled"); !v.PrivateNodes.Enabled &&
+		(enabled == nil || enabled.tag == "!!bool" || enabled.tag == nullTag) {
+		d.add("privateNodes.enabled", "must be true: Argosy gives clusters machines of their own",
+			"write privateNodes: {enabled: true}")
 	}
 	d.refuse(unsupported())
 	d.checkPrivateNodes(v.PrivateNodes)
@@ -78,7 +80,8 @@ func (d *document) checkReplicas(c ControlPlane) {
 	replicas := c.StatefulSet.HighAvailability.Replicas
 	d.atLeastOne(key, replicas)
 	store := c.BackingStore
-	embedded := !store.Database.External.Enabled && !store.Etcd.Embedded.Enabled && !store.Etcd.Deploy.Enabled && !store.Etcd.External.Enabled
+	embedded := !store.Database.External.Enabled && !store.Etcd.Embedded.Enabled && !store.Etcd.Deploy.Enabled &&
+		!store.Etcd.External.Enabled
 	if replicas > 1 && embedded {
 		d.add(key, "more than one replica cannot share an embedded database",
 			"set controlPlane.backingStore.etcd.deploy.enabled or controlPlane.backingStore.database.external.enabled")
@@ -117,7 +120,8 @@ func (d *document) checkComponents(key string, k K8s) {
 	fitsEach[corev1.EnvVar](d, join(key, "env"), k.Env)
 	d.fits(join(key, "securityContext"), k.SecurityContext, new(corev1.SecurityContext))
 	d.fits(join(key, "resources"), k.Resources, new(corev1.ResourceRequirements))
-	for name, component := range map[string]Component{"apiServer": k.APIServer, "controllerManager": k.ControllerManager, "scheduler": k.Scheduler} {
+	for name, component := range map[string]Component{"apiServer": k.APIServer,
+		"controllerManager": k.ControllerManager, "scheduler": k.Scheduler} {
 		d.image(join(join(key, name), "image"), component.Image)
 		d.pullPolicy(join(join(key, name), "imagePullPolicy"), component.ImagePullPolicy)
 	}
@@ -126,8 +130,10 @@ func (d *document) checkComponents(key string, k K8s) {
 func (d *document) checkVersion(key string, k K8s) {
 	version, tag := normalVersion(k.Version), normalVersion(k.Image.Tag)
 	d.match(join(key, "version"), version, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"`)
-	d.match(key+".image.tag", tag, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"; the tag says which Kubernetes the nodes get`)
+	d.match(key+".image.tag", tag, kubernetesVersion, "a Kubernetes version",
+		`write e.g. "v1.34.4"; the tag says which Kubernetes the nodes get`)
 	if version != "" && tag != "" && version != tag {
-		d.add(join(key, "version"), "says something else than "+key+".image.tag, which means the same", "remove one of them")
+		d.add(join(key, "version"), "says something else than "+key+".image.tag, which means the same",
+			"remove one of them")
 	}
 }

@@ -156,7 +156,8 @@ func unlessZero(v reflect.Value) any {
 	return v.Interface()
 }
 
-// object describes a struct. A key is required when its tag does not let it be left out; switches always have a default.
+// object describes a struct. A key is required when its tag does not let it be left out; switches always have a
+// default.
 func (c descriptions) object(t reflect.Type, defaults reflect.Value) *schema {
 	s := &schema{Type: "object", Properties: map[string]*schema{}, AdditionalProperties: false}
 	for i := range t.NumField() {

@@ -66,7 +66,8 @@ func TestTheSchemaKnowsDefaultsEnumerationsAndWhatIsRequired(t *testing.T) {
 	assert.DeepEqual(t, vcluster["required"], []any{"privateNodes"})
 	assert.DeepEqual(t, property(t, vcluster, "privateNodes")["required"], []any{"enabled"})
 	assert.Equal(t, property(t, vcluster, "privateNodes", "joinNode", "containerd", "enabled")["default"], true)
-	password := property(t, vcluster, "privateNodes", "joinNode", "containerd", "registry", "auth")["additionalProperties"].(map[string]any)
+	password := property(t, vcluster, "privateNodes", "joinNode", "containerd", "registry",
+		"auth")["additionalProperties"].(map[string]any)
 	assert.Equal(t, property(t, password, "password")["writeOnly"], true)
 }
 

@@ -33,7 +33,8 @@ func (c *Cluster) Select(expression string) ([]Machine, error) {
 // SelectNamed is Select for what takes machines away: it needs to be told which, and nothing never means all.
 func (c *Cluster) SelectNamed(expression string) ([]Machine, error) {
 	if len(splitList(expression)) == 0 {
-		return nil, errclass.With(errclass.Configuration, errors.New("say which machines: names with commas between, a label selector such as rack=a, or all"))
+		return nil, errclass.With(errclass.Configuration, errors.New("say which machines: names with commas between, "+
+			"a label selector such as rack=a, or all"))
 	}
 	return c.Select(expression)
 }
@@ -64,7 +65,8 @@ func (c *Cluster) onlyLabels(words []string) bool {
 
 func (c *Cluster) selectByLabels(expression string) ([]Machine, error) {
 	// "alpha, beta" is a list of names with a space in it, not a selector.
-	if words := splitList(expression); !strings.ContainsAny(strings.Join(words, ""), "=!()<> \t") && !c.onlyLabels(words) {
+	if words := splitList(expression); !strings.ContainsAny(strings.Join(words, ""), "=!()<> \t") &&
+		!c.onlyLabels(words) {
 		return c.selectByNames(words)
 	}
 	selector, err := labels.Parse(expression)
@@ -78,7 +80,8 @@ func (c *Cluster) selectByLabels(expression string) ([]Machine, error) {
 		}
 	}
 	if len(selected) == 0 {
-		return nil, errclass.Errorf(errclass.Configuration, "no machine has labels that match %s; the machines are %s", shown(expression), c.known())
+		return nil, errclass.Errorf(errclass.Configuration, "no machine has labels that match %s; the machines are %s",
+			shown(expression), c.known())
 	}
 	return selected, nil
 }
@@ -96,7 +99,8 @@ func (c *Cluster) selectByNames(words []string) ([]Machine, error) {
 		unknown = append(unknown, text)
 	}
 	if len(unknown) > 0 {
-		return nil, errclass.Errorf(errclass.Configuration, "cluster %q has no machine %s; it has %s", c.Name, strings.Join(unknown, ", "), c.known())
+		return nil, errclass.Errorf(errclass.Configuration, "cluster %q has no machine %s; it has %s", c.Name,
+			strings.Join(unknown, ", "), c.known())
 	}
 	var selected []Machine
 	for _, m := range c.Fleet.Machines {

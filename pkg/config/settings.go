@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// NodeSettings are what one machine gets as a node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade, with
-// what the machine says for itself.
+// NodeSettings are what one machine gets as a node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade,
+// with what the machine says for itself.
 type NodeSettings struct {
 	// BinariesPath is where its programs go, CNIBinariesPath where its CNI plugins go.
 	BinariesPath    string `json:"binariesPath"`
@@ -15,7 +15,8 @@ type NodeSettings struct {
 	JoinNode
 }
 
-// Settings merges what a machine gets: the defaults, over them vcluster.yaml, over that the machine's join in argosy.yaml.
+// Settings merges what a machine gets: the defaults, over them vcluster.yaml, over that the machine's join in
+// argosy.yaml.
 //
 //	kind of setting                            all machines      the machine       it gets
 //	a single value                             a                 -                 a
@@ -33,7 +34,8 @@ func (c *Cluster) Settings(m Machine) NodeSettings {
 	nodes := c.VCluster.PrivateNodes
 	all := nodes.JoinNode
 	s := NodeSettings{
-		BinariesPath: cmp.Or(m.Join.BinariesPath, nodes.AutoUpgrade.BinariesPath), CNIBinariesPath: cmp.Or(m.Join.CNIBinariesPath, nodes.AutoUpgrade.CNIBinariesPath),
+		BinariesPath:    cmp.Or(m.Join.BinariesPath, nodes.AutoUpgrade.BinariesPath),
+		CNIBinariesPath: cmp.Or(m.Join.CNIBinariesPath, nodes.AutoUpgrade.CNIBinariesPath),
 		JoinNode: JoinNode{
 			PreInstallCommands: slices.Concat(all.PreInstallCommands, m.Join.PreInstallCommands),
 			PreJoinCommands:    slices.Concat(all.PreJoinCommands, m.Join.PreJoinCommands),

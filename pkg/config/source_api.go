@@ -72,10 +72,12 @@ func (a *API) classify(ctx context.Context, kind, resource, name string, err err
 	case apierrors.IsNotFound(err):
 		return errclass.Errorf(errclass.Configuration, "%s: %w", reading, ErrNotFound)
 	case apierrors.IsForbidden(err):
-		return errclass.Errorf(errclass.Configuration, "%s: %w; the service account needs a Role with verb get on %s named %q", reading, err, resource, name)
+		return errclass.Errorf(errclass.Configuration, "%s: %w; the service account needs a Role with verb get on %s "+
+			"named %q", reading, err, resource, name)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errclass.Errorf(errclass.Cancelled, "%s: %w", reading, err)
-	case apierrors.IsUnauthorized(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err):
+	case apierrors.IsUnauthorized(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err),
+		apierrors.IsMethodNotSupported(err):
 		return errclass.Errorf(errclass.Permanent, "%s: %w", reading, err)
 	}
 	return errclass.Errorf(errclass.Transient, "%s: %w", reading, err)

@@ -21,9 +21,9 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// Dir is the Source that reads a folder of manifests, for use by hand without a host cluster: every .yaml, .yml and .json
-// file directly in it, ConfigMaps and Secrets only. What kubectl would take, it takes; a Secret's stringData wins over
-// its data.
+// Dir is the Source that reads a folder of manifests, for use by hand without a host cluster: every .yaml, .yml and
+// .json file directly in it, ConfigMaps and Secrets only. What kubectl would take, it takes; a Secret's stringData wins
+// over its data.
 type Dir struct {
 	// Path of the folder.
 	Path string
@@ -77,16 +77,19 @@ func (d Dir) find(kind, name string, into any) error {
 		}
 		for _, manifest := range manifests {
 			if foundIn != "" {
-				return errclass.Errorf(errclass.Configuration, "%s %q is there twice: in %q and in %q", kind, name, foundIn, path)
+				return errclass.Errorf(errclass.Configuration, "%s %q is there twice: in %q and in %q", kind, name,
+					foundIn, path)
 			}
 			if err := yaml.UnmarshalStrict(manifest, into); err != nil {
-				return errclass.Errorf(errclass.Configuration, "reading %s %q in %q: %w", kind, name, path, withoutContent(kind, err))
+				return errclass.Errorf(errclass.Configuration, "reading %s %q in %q: %w", kind, name, path,
+					withoutContent(kind, err))
 			}
 			foundIn = path
 		}
 	}
 	if foundIn == "" {
-		return errclass.Errorf(errclass.Configuration, "reading %s %q (namespace %q) in folder %q: %w", kind, name, d.Namespace(), d.Path, ErrNotFound)
+		return errclass.Errorf(errclass.Configuration, "reading %s %q (namespace %q) in folder %q: %w", kind, name,
+			d.Namespace(), d.Path, ErrNotFound)
 	}
 	return nil
 }
@@ -94,7 +97,8 @@ func (d Dir) find(kind, name string, into any) error {
 // withoutContent keeps a decoder's message, which may quote the manifest, from showing a Secret.
 func withoutContent(kind string, err error) error {
 	if kind == "Secret" {
-		return errors.New("it is not a valid manifest (data in base64, stringData as text; message withheld because it may quote the content)")
+		return errors.New("it is not a valid manifest (data in base64, stringData as text; message withheld because " +
+			"it may quote the content)")
 	}
 	return err
 }

@@ -26,7 +26,8 @@ func configMap(data map[string]string) *corev1.ConfigMap {
 }
 
 func TestAClusterIsLoadedFromItsConfigMap(t *testing.T) {
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "admin", Namespace: "fleet"}, Data: map[string][]byte{"value": []byte("kubeconfig")}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "admin", Namespace: "fleet"},
+		Data: map[string][]byte{"value": []byte("kubeconfig")}}
 	source := config.FromAPI(fake.NewClientset(configMap(map[string]string{
 		"vcluster.yaml": goodVCluster, "argosy.yaml": goodFleet,
 	}), secret), "fleet")
@@ -45,10 +46,13 @@ func TestWhatIsMissingIsSaidWithTheCommandThatCreatesIt(t *testing.T) {
 		objects []runtime.Object
 		want    string
 	}{
-		"no ConfigMap":  {nil, `reading ConfigMap "team-a" in namespace "fleet": not found`},
-		"no key":        {[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster})}, `has no key "argosy.yaml"`},
-		"misspelt key":  {[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster, "argosy.yml": goodFleet})}, `but one named "argosy.yml"`},
-		"another space": {[]runtime.Object{&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a", Namespace: "other"}}}, "not found"},
+		"no ConfigMap": {nil, `reading ConfigMap "team-a" in namespace "fleet": not found`},
+		"no key": {[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster})},
+			`has no key "argosy.yaml"`},
+		"misspelt key": {[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster,
+			"argosy.yml": goodFleet})}, `but one named "argosy.yml"`},
+		"another space": {[]runtime.Object{&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a",
+			Namespace: "other"}}}, "not found"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Load(t.Context(), config.FromAPI(fake.NewClientset(test.objects...), "fleet"), "team-a")
@@ -70,7 +74,8 @@ func TestAClusterNameThatIsNoNameIsNotAskedFor(t *testing.T) {
 }
 
 func TestProblemsSurviveLoading(t *testing.T) {
-	source := config.FromAPI(fake.NewClientset(configMap(map[string]string{"vcluster.yaml": "x: 1", "argosy.yaml": goodFleet})), "fleet")
+	source := config.FromAPI(fake.NewClientset(configMap(map[string]string{"vcluster.yaml": "x: 1",
+		"argosy.yaml": goodFleet})), "fleet")
 	_, err := config.Load(t.Context(), source, "team-a")
 	var problems config.Problems
 	assert.Assert(t, errors.As(err, &problems))
@@ -84,8 +89,9 @@ func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 		class errclass.Class
 		want  string
 	}{
-		"not found":    {apierrors.NewNotFound(resource, "key"), errclass.Configuration, "not found"},
-		"forbidden":    {apierrors.NewForbidden(resource, "key", errors.New("no")), errclass.Configuration, `a Role with verb get on secrets named "key"`},
+		"not found": {apierrors.NewNotFound(resource, "key"), errclass.Configuration, "not found"},
+		"forbidden": {apierrors.NewForbidden(resource, "key", errors.New("no")), errclass.Configuration,
+			`a Role with verb get on secrets named "key"`},
 		"unauthorized": {apierrors.NewUnauthorized("no"), errclass.Permanent, "reading Secret"},
 		"busy":         {apierrors.NewTooManyRequests("wait", 1), errclass.Transient, "reading Secret"},
 		"broken":       {apierrors.NewInternalError(errors.New("no")), errclass.Transient, "reading Secret"},
@@ -93,7 +99,10 @@ func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset()
-			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, test.err })
+			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object,
+				error) {
+				return true, nil, test.err
+			})
 			_, err := config.FromAPI(client, "fleet").Secret(t.Context(), "key")
 			assert.ErrorContains(t, err, test.want)
 			assert.Equal(t, errclass.ClassOf(err), test.class)
@@ -102,7 +111,10 @@ func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	client := fake.NewClientset()
-	client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, context.Canceled })
+	client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil,
+			context.Canceled
+	})
 	_, err := config.FromAPI(client, "fleet").Secret(ctx, "key")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 }
@@ -120,9 +132,12 @@ func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n",
 
 func TestAFolderOfManifestsIsASource(t *testing.T) {
 	dir := config.Dir{In: "fleet", Path: write(t, map[string]string{
-		"cluster.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: team-a\n  namespace: fleet\ndata:\n  vcluster.yaml: |\n" + indent(goodVCluster) + "\n  argosy.yaml: |\n" + indent(goodFleet) +
+		"cluster.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: team-a\n  namespace: fleet\ndata:\n  " +
+			"vcluster.yaml: |\n" + indent(goodVCluster) + "\n  argosy.yaml: |\n" + indent(goodFleet) +
 			"\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: team-a, namespace: other}\n",
-		"secrets.yml":   "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\ndata: {password: aHVudGVyMg==, user: b3Bz}\nstringData: {user: root}\n---\n# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: other}\n",
+		"secrets.yml": "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\ndata: {password: aHVudGVyMg==, user: " +
+			"b3Bz}\nstringData: {user: root}\n---\n# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: " +
+			"other}\n",
 		"workflow.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {generateName: join-}\n",
 		"plain.yaml":    "metadata: [not, a, manifest]\n",
 		"notes.txt":     "\tnot YAML at all: [",

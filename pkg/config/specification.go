@@ -1,8 +1,8 @@
 package config
 
-// SpecificationKeys is every key of the specification's configuration reference, in its order, and then every key that its
-// prose sets: the overview, the scheduler, the block of unsupported options, flannel. It is what a proof has to cover. The
-// keys of the unsupported block are proven by their refusal.
+// SpecificationKeys is every key of the specification's configuration reference, in its order, and then every key that
+// its prose sets: the overview, the scheduler, the block of unsupported options, flannel. It is what a proof has to
+// cover. The keys of the unsupported block are proven by their refusal.
 func SpecificationKeys() []string {
 	const (
 		private    = "privateNodes."
@@ -15,12 +15,14 @@ func SpecificationKeys() []string {
 	return []string{
 		private + "enabled", private + "importNodeBinaries",
 		private + "kubelet.cgroupDriver",
-		upgrade + "enabled", upgrade + "image", upgrade + "imagePullPolicy", upgrade + "nodeSelector", upgrade + "bundleRepository",
+		upgrade + "enabled", upgrade + "image", upgrade + "imagePullPolicy", upgrade + "nodeSelector",
+		upgrade + "bundleRepository",
 		upgrade + "binariesPath", upgrade + "cniBinariesPath", upgrade + "concurrency",
 		join + "preJoinCommands", join + "postJoinCommands",
 		containerd + "enabled", containerd + "registry.configPath",
 		mirror + "server", mirror + "caCert", mirror + "skipVerify", mirror + "capabilities",
-		mirror + "hosts[].server", mirror + "hosts[].caCert", mirror + "hosts[].skipVerify", mirror + "hosts[].capabilities",
+		mirror + "hosts[].server", mirror + "hosts[].caCert", mirror + "hosts[].skipVerify",
+		mirror + "hosts[].capabilities",
 		containerd + "importImages", containerd + "pauseImage",
 		join + "caCertPath", join + "skipPhases",
 		node + "criSocket", node + "kubeletExtraArgs[].name", node + "kubeletExtraArgs[].value",
@@ -42,8 +44,9 @@ func SpecificationKeys() []string {
 	}
 }
 
-// NewerKeys is every key that the original has gained beside the specification's private nodes since, or renamed: the nodes'
-// settings first, then what is deployed in the cluster. What needs the original's platform is proven by its refusal.
+// NewerKeys is every key that the original has gained beside the specification's private nodes since, or renamed: the
+// nodes' settings first, then what is deployed in the cluster. What needs the original's platform is proven by its
+// refusal.
 func NewerKeys() []string {
 	const (
 		private = "privateNodes."
@@ -64,17 +67,22 @@ func NewerKeys() []string {
 		mirror + "overridePath", mirror + "hosts[].overridePath",
 		auth + "username", auth + "password", auth + "identityToken", auth + "auth",
 		private + "autoNodes", private + "vpn.enabled", private + "vpn.nodeToNode.enabled",
-		daemon + "enabled", daemon + "controlPlaneLoadBalancer.enabled", daemon + "controlPlaneLoadBalancer.kubeProxy", daemon + "controlPlaneLoadBalancer.port",
+		daemon + "enabled", daemon + "controlPlaneLoadBalancer.enabled", daemon + "controlPlaneLoadBalancer.kubeProxy",
+		daemon + "controlPlaneLoadBalancer.port",
 		private + "defaultProfile",
 
-		"deploy.cni.flannel.enabled", "deploy.cni.flannel.image", "deploy.cni.flannel.initImage", "deploy.cni.flannel.imagePullPolicy",
-		proxy + "enabled", proxy + "image", proxy + "imagePullPolicy", proxy + "nodeSelector", proxy + "priorityClassName",
+		"deploy.cni.flannel.enabled", "deploy.cni.flannel.image", "deploy.cni.flannel.initImage",
+		"deploy.cni.flannel.imagePullPolicy",
+		proxy + "enabled", proxy + "image", proxy + "imagePullPolicy", proxy + "nodeSelector",
+		proxy + "priorityClassName",
 		proxy + "tolerations", proxy + "extraEnv", proxy + "extraArgs", proxy + "config",
 		local + "enabled", local + "image", local + "imagePullPolicy", local + "nodePath",
-		metal + "enabled", metal + "controllerImage", metal + "speakerImage", metal + "ipAddressPool.addresses", metal + "ipAddressPool.l2Advertisement",
+		metal + "enabled", metal + "controllerImage", metal + "speakerImage", metal + "ipAddressPool.addresses",
+		metal + "ipAddressPool.l2Advertisement",
 		"deploy.metricsServer.enabled",
 		"deploy.ingressNginx.enabled", "deploy.ingressNginx.defaultIngressClass",
-		csi + "enabled", csi + "storageClass.enabled", csi + "storageClass.name", csi + "storageClass.default", csi + "storageClass.bus",
+		csi + "enabled", csi + "storageClass.enabled", csi + "storageClass.name", csi + "storageClass.default",
+		csi + "storageClass.bus",
 		"deploy.argoCD.applications",
 		"deploy.volumeSnapshotController",
 	}

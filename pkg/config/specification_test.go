@@ -10,8 +10,8 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// The examples of the specification, with the indentation that its text has lost. Each is read for a cluster that exists
-// and for one that Argosy provisions.
+// The examples of the specification, with the indentation that its text has lost. Each is read for a cluster that
+// exists and for one that Argosy provisions.
 
 // example parses a block for a cluster that exists. For one that is provisioned, it only lacks a version, if it does.
 func example(t *testing.T, block string) *config.Cluster {
@@ -67,19 +67,20 @@ func TestTheBlockOfUnsupportedOptionsIsAcceptedAsItStands(t *testing.T) {
 // Each of its lines, turned around, is refused, and nothing else is said.
 func TestEachLineOfTheUnsupportedBlockTurnedAroundIsRefused(t *testing.T) {
 	for key, text := range map[string]string{
-		"sync.services.enabled":                          "sync: {services: {enabled: true}}",
-		"sync.secrets.enabled":                           "sync: {secrets: {enabled: true}}",
-		"sync.toHost.pods.enabled":                       "sync: {toHost: {pods: {enabled: true}}}",
-		"integrations.metricsServer.enabled":             "integrations: {metricsServer: {enabled: true}}",
-		"networking.replicateServices.enabled":           "networking: {replicateServices: {enabled: true}}",
-		"networking.replicateServices.toHost":            "networking: {replicateServices: {toHost: [{from: a, to: b}]}}",
-		"controlPlane.distro.k3s.enabled":                "controlPlane: {distro: {k3s: {enabled: true}}}",
-		"controlPlane.distro.k8s.enabled":                "controlPlane: {distro: {k8s: {enabled: false}}}",
-		"controlPlane.coredns.embedded":                  "controlPlane: {coredns: {embedded: true}}",
-		"controlPlane.advanced.virtualScheduler.enabled": "controlPlane: {advanced: {virtualScheduler: {enabled: false}}}",
-		"controlPlane.advanced.hostPathMapper.enabled":   "controlPlane: {advanced: {hostPathMapper: {enabled: true}}}",
-		"sleepMode.enabled":                              "sleepMode: {enabled: true}",
-		"experimental.isolatedControlPlane.enabled":      "experimental: {isolatedControlPlane: {enabled: true}}",
+		"sync.services.enabled":                "sync: {services: {enabled: true}}",
+		"sync.secrets.enabled":                 "sync: {secrets: {enabled: true}}",
+		"sync.toHost.pods.enabled":             "sync: {toHost: {pods: {enabled: true}}}",
+		"integrations.metricsServer.enabled":   "integrations: {metricsServer: {enabled: true}}",
+		"networking.replicateServices.enabled": "networking: {replicateServices: {enabled: true}}",
+		"networking.replicateServices.toHost":  "networking: {replicateServices: {toHost: [{from: a, to: b}]}}",
+		"controlPlane.distro.k3s.enabled":      "controlPlane: {distro: {k3s: {enabled: true}}}",
+		"controlPlane.distro.k8s.enabled":      "controlPlane: {distro: {k8s: {enabled: false}}}",
+		"controlPlane.coredns.embedded":        "controlPlane: {coredns: {embedded: true}}",
+		"controlPlane.advanced.virtualScheduler.enabled": "controlPlane: {advanced: {virtualScheduler: {enabled: " +
+			"false}}}",
+		"controlPlane.advanced.hostPathMapper.enabled": "controlPlane: {advanced: {hostPathMapper: {enabled: true}}}",
+		"sleepMode.enabled":                            "sleepMode: {enabled: true}",
+		"experimental.isolatedControlPlane.enabled":    "experimental: {isolatedControlPlane: {enabled: true}}",
 	} {
 		t.Run(key, func(t *testing.T) {
 			problems := problemsOf(t, goodVCluster+text+"\n", goodFleet)

@@ -108,8 +108,8 @@ type Persistence struct {
 	VolumeClaimTemplates []Free `json:"volumeClaimTemplates,omitempty" example:"[]"`
 	// DataVolume would replace the volume of the state. It must be empty.
 	DataVolume []Free `json:"dataVolume,omitempty" example:"[]"`
-	// BinariesVolume held the binaries. Argosy runs them from their image; only an emptyDir, which is the original's default,
-	// is accepted.
+	// BinariesVolume held the binaries. Argosy runs them from their image; only an emptyDir, which is the original's
+	// default, is accepted.
 	BinariesVolume []Free `json:"binariesVolume,omitempty" example:"[{name: binaries, emptyDir: {}}]"`
 	// AddVolumes are further volumes, each a Kubernetes Volume.
 	AddVolumes []Free `json:"addVolumes,omitempty" example:"[{name: ca, configMap: {name: ca}}]"`
@@ -117,10 +117,11 @@ type Persistence struct {
 	AddVolumeMounts []Free `json:"addVolumeMounts,omitempty" example:"[{name: ca, mountPath: /etc/ssl/extra}]"`
 }
 
-// VolumeClaim is a volume of the host cluster. What it was made with stays: only its size may grow later, where the storage
-// class allows that.
+// VolumeClaim is a volume of the host cluster. What it was made with stays: only its size may grow later, where the
+// storage class allows that.
 type VolumeClaim struct {
-	// Enabled is true, false or "auto", which means true where there is state to keep. False loses the state with the pod.
+	// Enabled is true, false or "auto", which means true where there is state to keep. False loses the state with the
+	// pod.
 	Enabled any `json:"enabled,omitempty" example:"auto"`
 	// Size of the volume, a Kubernetes quantity.
 	Size string `json:"size,omitempty" effect:"none" example:"10Gi"`

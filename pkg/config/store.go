@@ -38,8 +38,8 @@ func (c *Cluster) Store() Store {
 	return Store{Kind: StoreSQLite, Replicas: 1}
 }
 
-// CheckDataSource says whether a text is the data source of an external database, as kine reads it. The error says how to
-// write one and never holds the text, in which a password stands.
+// CheckDataSource says whether a text is the data source of an external database, as kine reads it. The error says how
+// to write one and never holds the text, in which a password stands.
 //
 //	postgres://user:password@host:5432/database?sslmode=require
 //	mysql://user:password@tcp(host:3306)/database
@@ -52,7 +52,8 @@ func CheckDataSource(text string) error {
 		return errors.New(`holds a space or a line break, which is no part of a data source; write it without, e.g. with "printf %s", which ends no line`)
 	case found && scheme == "postgres":
 		if parsed, err := url.Parse(text); err != nil || parsed.Hostname() == "" {
-			return errors.New("is no URL with a host; " + dataSourceAdvice + "; write special letters of a password as %XX")
+			return errors.New("is no URL with a host; " + dataSourceAdvice +
+				"; write special letters of a password as %XX")
 		}
 		return nil
 	case found && scheme == "mysql":

@@ -35,7 +35,8 @@ func (d *document) parse(text []byte) *yaml.Node {
 		return nil
 	}
 	if err := decoder.Decode(&second); err == nil {
-		d.addAt(second.Line, second.Column, "", "holds more than one YAML document", `remove the line "---" and what belongs to the other document`)
+		d.addAt(second.Line, second.Column, "", "holds more than one YAML document",
+			`remove the line "---" and what belongs to the other document`)
 		return nil
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(text, err)
@@ -88,7 +89,8 @@ func (d *document) syntax(text []byte, err error) {
 	column := 0
 	if match := unknownAnchor.FindStringSubmatch(message); match != nil {
 		line, column = locate(text, "*"+match[1])
-		d.addAt(line, column, "", fmt.Sprintf("refers to the anchor %s, which is not defined above it", shown(match[1])), "")
+		d.addAt(line, column, "", fmt.Sprintf("refers to the anchor %s, which is not defined above it",
+			shown(match[1])), "")
 		return
 	}
 	if exactLine, exactColumn, exact := syntaxPlace(text); exact != "" {

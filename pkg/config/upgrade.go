@@ -13,16 +13,17 @@ import (
 
 // Upgrade says how machines go to another version of Kubernetes, beside privateNodes.autoUpgrade of vcluster.yaml.
 type Upgrade struct {
-	// Canaries are upgraded before all others: names, or a label selector such as rack=a. If one of them fails, nothing else
-	// is touched, whatever failureBudget says.
+	// Canaries are upgraded before all others: names, or a label selector such as rack=a. If one of them fails, nothing
+	// else is touched, whatever failureBudget says.
 	Canaries string `json:"canaries,omitempty" example:"gpu-1,gpu-2"`
-	// MaxUnavailable is how many machines may be out of service at once, those that are so for other reasons included, as a
-	// number or as a percentage, rounded down, and 1 at least. Default: privateNodes.autoUpgrade.concurrency.
+	// MaxUnavailable is how many machines may be out of service at once, those that are so for other reasons included,
+	// as a number or as a percentage, rounded down, and 1 at least. Default: privateNodes.autoUpgrade.concurrency.
 	MaxUnavailable Amount `json:"maxUnavailable,omitempty" example:"25%"`
-	// WaveSize is how many machines make up a wave, as a number or as a percentage, rounded up. A wave is staged before any of
-	// it is cordoned, and pauses and approvals lie between waves. Default: maxUnavailable.
+	// WaveSize is how many machines make up a wave, as a number or as a percentage, rounded up. A wave is staged before
+	// any of it is cordoned, and pauses and approvals lie between waves. Default: maxUnavailable.
 	WaveSize Amount `json:"waveSize,omitempty" example:"10"`
-	// FailureBudget is how many machines may fail, as a number or as a percentage, before no other one is begun. Default 0.
+	// FailureBudget is how many machines may fail, as a number or as a percentage, before no other one is begun.
+	// Default 0.
 	FailureBudget Amount `json:"failureBudget,omitempty" example:"2"`
 	// ZoneLabel is the node label by whose values waves are ordered; no wave mixes them.
 	ZoneLabel string `json:"zoneLabel,omitempty" example:"topology.kubernetes.io/zone"`
@@ -30,17 +31,20 @@ type Upgrade struct {
 	Pause metav1.Duration `json:"pause,omitzero" example:"30m"`
 	// Approval says after which waves a person has to approve that the next one begins.
 	Approval string `json:"approval,omitempty" enum:"never,canaries,always"`
-	// MinReady is how long a node has to be Ready at its new version, and its pods to run, before it takes new ones. Default 10s.
+	// MinReady is how long a node has to be Ready at its new version, and its pods to run, before it takes new ones.
+	// Default 10s.
 	MinReady metav1.Duration `json:"minReady,omitzero" example:"2m"`
-	// ControlPlaneGrace is how long the control plane has to run its new version before the first machine follows. Default 2m.
+	// ControlPlaneGrace is how long the control plane has to run its new version before the first machine follows.
+	// Default 2m.
 	ControlPlaneGrace metav1.Duration `json:"controlPlaneGrace,omitzero" example:"10m"`
 	// NodeGrace is the age below which a node is left for the next time. Default 2m.
 	NodeGrace metav1.Duration `json:"nodeGrace,omitzero" example:"10m"`
-	// Drain evicts the pods of a node before its machine is upgraded. Without it they run on, as long as containerd stays.
+	// Drain evicts the pods of a node before its machine is upgraded. Without it they run on, as long as containerd
+	// stays.
 	Drain bool `json:"drain,omitempty" example:"false"`
 	// OnDrainTimeout says what becomes of a machine whose pods don't leave within drain.timeout, of which one that a
-	// PodDisruptionBudget holds is the usual case: stop fails it, skip leaves it as it is and goes on without counting it as
-	// failed, force deletes the pods that are left.
+	// PodDisruptionBudget holds is the usual case: stop fails it, skip leaves it as it is and goes on without counting
+	// it as failed, force deletes the pods that are left.
 	OnDrainTimeout string `json:"onDrainTimeout,omitempty" enum:"stop,skip,force"`
 	// Rules are for machines that need something else; the first that fits a machine counts.
 	Rules []UpgradeRule `json:"rules,omitempty"`
@@ -157,7 +161,8 @@ func (d *document) machines(c *Cluster, key, expression string) {
 // UpgradeRuleFor is what holds for one machine, every field of it filled.
 func (c *Cluster) UpgradeRuleFor(m Machine) UpgradeRule {
 	policy := c.Fleet.Upgrade
-	rule := UpgradeRule{Machines: m.Name, Drain: &policy.Drain, DrainTimeout: c.Fleet.Drain.Timeout, OnDrainTimeout: policy.OnDrainTimeout}
+	rule := UpgradeRule{Machines: m.Name, Drain: &policy.Drain, DrainTimeout: c.Fleet.Drain.Timeout,
+		OnDrainTimeout: policy.OnDrainTimeout}
 	at := slices.IndexFunc(policy.Rules, func(r UpgradeRule) bool { return c.selects(r.Machines, m) })
 	if at < 0 {
 		return rule

@@ -73,7 +73,8 @@ type PrivateNodes struct {
 	// deploy.localPathProvisioner holds its content.
 	LocalPathProvisioner LocalPathProvisioner `json:"localPathProvisioner,omitzero" effect:"applies to the addon" at:"cluster"`
 
-	// AutoNodes would create machines through the original's platform. It must be empty: machines are listed in argosy.yaml.
+	// AutoNodes would create machines through the original's platform. It must be empty: machines are listed in
+	// argosy.yaml.
 	AutoNodes any `json:"autoNodes,omitempty" effect:"no effect" example:"[]"`
 	// VPN would tunnel node traffic through the original's platform. It may not be on.
 	VPN VPN `json:"vpn,omitzero" effect:"no effect"`
@@ -87,8 +88,8 @@ type PrivateNodes struct {
 type Kubelet struct {
 	// CgroupDriver is systemd or cgroupfs. Default: what the cluster's kubelet-config says.
 	CgroupDriver string `json:"cgroupDriver,omitempty" enum:"systemd,cgroupfs" effect:"needs a rejoin" at:"machine" example:"systemd"`
-	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes. In a cluster that exists
-	// already only cgroupDriver may stand here: its kubelet-config is not Argosy's.
+	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes. In a cluster that
+	// exists already only cgroupDriver may stand here: its kubelet-config is not Argosy's.
 	Config Free `json:"config,omitempty" effect:"restarts kubelet" at:"machine" example:"{maxPods: 200}"`
 }
 
@@ -97,8 +98,8 @@ type AutoUpgrade struct {
 	// Enabled lets workflow scheduled-upgrade take nodes along with the control plane. Workflow upgrade, which somebody
 	// submits, does so anyway.
 	Enabled bool `json:"enabled"`
-	// Image of the pod that upgrades a machine which SSH does not reach. Default: controlPlane.image of argosy.yaml, which is
-	// the plugin's own image.
+	// Image of the pod that upgrades a machine which SSH does not reach. Default: controlPlane.image of argosy.yaml,
+	// which is the plugin's own image.
 	Image string `json:"image,omitempty" example:"registry.example.com/argosy:v1"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
@@ -110,8 +111,8 @@ type AutoUpgrade struct {
 	BinariesPath string `json:"binariesPath,omitempty" effect:"restarts containerd" at:"machine" example:"/opt/kubernetes/bin"`
 	// CNIBinariesPath is where CNI plugins live on a machine.
 	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"restarts containerd" at:"machine" example:"/opt/kubernetes/cni"`
-	// Concurrency is how many nodes are upgraded at once, as a number or as a percentage of those that are to be, rounded down,
-	// and 1 at least. upgrade.maxUnavailable of argosy.yaml holds instead of it.
+	// Concurrency is how many nodes are upgraded at once, as a number or as a percentage of those that are to be,
+	// rounded down, and 1 at least. upgrade.maxUnavailable of argosy.yaml holds instead of it.
 	Concurrency Amount `json:"concurrency,omitempty" example:"3"`
 	// PodSecurityContext of the upgrade pod, a Kubernetes PodSecurityContext.
 	PodSecurityContext Free `json:"podSecurityContext,omitempty" example:"{runAsUser: 0}"`
@@ -121,9 +122,9 @@ type AutoUpgrade struct {
 
 // JoinNode says how a machine becomes a node.
 type JoinNode struct {
-	// PreInstallCommands run on the machine before anything is installed, each by /bin/sh -e from a file of its own, for at
-	// most join.commandTimeout of argosy.yaml, and once in a join: one that has succeeded is not run again when the join goes
-	// on after an interruption.
+	// PreInstallCommands run on the machine before anything is installed, each by /bin/sh -e from a file of its own,
+	// for at most join.commandTimeout of argosy.yaml, and once in a join: one that has succeeded is not run again when
+	// the join goes on after an interruption.
 	PreInstallCommands []string `json:"preInstallCommands,omitempty" example:"[\"apt-get install -y nfs-common\"]"`
 	// PreJoinCommands run on the machine right before kubeadm join, in the same way.
 	PreJoinCommands []string `json:"preJoinCommands,omitempty" example:"[\"modprobe ip_vs\"]"`
@@ -133,7 +134,8 @@ type JoinNode struct {
 	Containerd Containerd `json:"containerd,omitzero"`
 	// CACertPath is where kubeadm keeps the cluster's certificate authority on the machine.
 	CACertPath string `json:"caCertPath,omitempty" example:"/etc/kubernetes/pki/ca.crt"`
-	// SkipPhases of kubeadm join, sub-phases with a slash. kubelet-start, which makes the machine a node, is not one of them.
+	// SkipPhases of kubeadm join, sub-phases with a slash. kubelet-start, which makes the machine a node, is not one of
+	// them.
 	SkipPhases []string `json:"skipPhases,omitempty" example:"[preflight]"`
 	// NodeRegistration is how the node registers itself.
 	NodeRegistration NodeRegistration `json:"nodeRegistration,omitzero"`
@@ -141,14 +143,15 @@ type JoinNode struct {
 
 // Containerd is the container runtime of a machine.
 type Containerd struct {
-	// Enabled installs and configures containerd. False: a runtime that is there already is checked, used, and never touched;
-	// then neither registry nor pauseImage may be set.
+	// Enabled installs and configures containerd. False: a runtime that is there already is checked, used, and never
+	// touched; then neither registry nor pauseImage may be set.
 	Enabled bool `json:"enabled"`
 	// Registry says how containerd reaches image registries.
 	Registry Registry `json:"registry,omitzero" effect:"none"`
-	// ImportImages are where images come from that are imported before the machine joins: a file on the machine or a folder,
-	// whose .tar, .tar.gz and .tar.zst files are taken; an http or https URL of such a file, with "#sha256=" and its digest
-	// behind it if you know it; or oci:// and an image in a registry. What is no file on the machine is fetched by the plugin.
+	// ImportImages are where images come from that are imported before the machine joins: a file on the machine or a
+	// folder, whose .tar, .tar.gz and .tar.zst files are taken; an http or https URL of such a file, with "#sha256="
+	// and its digest behind it if you know it; or oci:// and an image in a registry. What is no file on the machine is
+	// fetched by the plugin.
 	ImportImages []string `json:"importImages,omitempty" effect:"with the next workflow" example:"[/srv/images, \"https://files.example.com/app.tar\", \"oci://registry.example.com/app:v1\"]"`
 	// PauseImage is the image of every pod's pause container. Default: the bundle's own.
 	PauseImage string `json:"pauseImage,omitempty" effect:"restarts containerd" example:"registry.k8s.io/pause:3.10"`
@@ -158,8 +161,8 @@ type Containerd struct {
 type Registry struct {
 	// ConfigPath is the folder with one hosts.toml per registry. Default: /etc/containerd/certs.d.
 	ConfigPath string `json:"configPath,omitempty" effect:"restarts containerd" example:"/etc/containerd/certs.d"`
-	// Mirrors by registry host, e.g. "docker.io" or "registry.example.com:5000"; _default stands for every registry that has
-	// no entry.
+	// Mirrors by registry host, e.g. "docker.io" or "registry.example.com:5000"; _default stands for every registry
+	// that has no entry.
 	Mirrors map[string]Mirror `json:"mirrors,omitempty" names:"registry"`
 	// Auth by registry host. Whoever reads the document reads the logins: prefer registries.secret of argosy.yaml.
 	Auth map[string]RegistryAuth `json:"auth,omitempty" effect:"restarts containerd" names:"registry"`

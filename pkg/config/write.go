@@ -13,8 +13,8 @@ import (
 // Redacted is what stands in a printed document in place of a secret.
 const Redacted = "<redacted>"
 
-// Printed returns one of the cluster's documents (VClusterDocument or FleetDocument) as YAML, in the order of its types and
-// completed by the defaults. It parses to the same again, but for secrets, which it shows as "<redacted>".
+// Printed returns one of the cluster's documents (VClusterDocument or FleetDocument) as YAML, in the order of its types
+// and completed by the defaults. It parses to the same again, but for secrets, which it shows as "<redacted>".
 func (c *Cluster) Printed(document string) ([]byte, error) {
 	if document == FleetDocument {
 		return inBlocks(c.Fleet, reflect.ValueOf(defaultFleet()))
@@ -22,8 +22,8 @@ func (c *Cluster) Printed(document string) ([]byte, error) {
 	return inBlocks(c.VCluster, reflect.ValueOf(defaultVCluster()))
 }
 
-// PrintedDefaults is what holds where a document says nothing, in the form of that document. What has no default and must be
-// there is in it too: privateNodes.enabled, apiVersion and kind.
+// PrintedDefaults is what holds where a document says nothing, in the form of that document. What has no default and
+// must be there is in it too: privateNodes.enabled, apiVersion and kind.
 func PrintedDefaults(document string) ([]byte, error) {
 	c := Defaults()
 	c.VCluster.PrivateNodes.Enabled = true
@@ -43,7 +43,8 @@ type MachineSettings struct {
 
 // PrintedMachine is what a machine gets, as YAML, below comments that say what it overrides.
 func (c *Cluster) PrintedMachine(m Machine) ([]byte, error) {
-	text, err := inBlocks(MachineSettings{m.Name, m.Address, m.NodeName, m.Labels, c.SSHFor(m), c.Settings(m)}, reflect.Value{})
+	text, err := inBlocks(MachineSettings{m.Name, m.Address, m.NodeName, m.Labels, c.SSHFor(m), c.Settings(m)},
+		reflect.Value{})
 	if err != nil {
 		return nil, fmt.Errorf("printing machine %q: %w", m.Name, err)
 	}
@@ -61,8 +62,9 @@ func (c *Cluster) PrintedMachine(m Machine) ([]byte, error) {
 	return page.Bytes(), nil
 }
 
-// inBlocks writes a struct as YAML in the order of its fields. What is nothing is left out, unless its default is something:
-// that it was switched off has to be seen. An empty list is something, where it was written. Defaults may be invalid.
+// inBlocks writes a struct as YAML in the order of its fields. What is nothing is left out, unless its default is
+// something: that it was switched off has to be seen. An empty list is something, where it was written. Defaults may be
+// invalid.
 func inBlocks(value any, defaults reflect.Value) ([]byte, error) {
 	top, err := nodeOf(reflect.ValueOf(value), defaults)
 	if err != nil {
@@ -103,7 +105,8 @@ func nodeOf(v, defaults reflect.Value) (*yaml.Node, error) {
 		return n, nil
 	case v.Kind() == reflect.Map && v.Type().Elem().Kind() == reflect.Struct:
 		n := &yaml.Node{Kind: yaml.MappingNode}
-		for _, name := range slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }) {
+		for _, name := range slices.SortedFunc(slices.Values(v.MapKeys()),
+			func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }) {
 			if err := addEntry(n, name.String(), v.MapIndex(name), reflect.Value{}); err != nil {
 				return nil, err
 			}
@@ -126,7 +129,8 @@ func addFields(n *yaml.Node, v, defaults reflect.Value) error {
 			if err := addFields(n, v.Field(i), of); err != nil {
 				return err
 			}
-		case name == "" || v.Field(i).IsZero() && strings.Contains(field.Tag.Get("json"), ",omit") && (!of.IsValid() || of.IsZero()):
+		case name == "" || v.Field(i).IsZero() && strings.Contains(field.Tag.Get("json"), ",omit") &&
+			(!of.IsValid() || of.IsZero()):
 		default:
 			if err := addEntry(n, name, v.Field(i), of); err != nil {
 				return err

@@ -22,16 +22,19 @@ func printed(t *testing.T, c *config.Cluster) (vcluster, fleet string) {
 
 func TestAPrintedClusterParsesToTheSameCluster(t *testing.T) {
 	for name, documents := range map[string][2]string{
-		"the smallest":    {goodVCluster, goodFleet},
-		"a hosted one":    {hostedVCluster, hostedFleet},
-		"three machines":  {goodVCluster, threeMachines},
-		"older spellings": {"privateNodes: {enabled: true, cni: {flannel: {enabled: false}}, kubelet: {cgroupDriver: cgroupfs}}\n", goodFleet},
-		"what needs quotes": {"privateNodes: {enabled: true, autoUpgrade: {nodeSelector: {gpu: 'true', rack: '1.30', zone: ~, note: 'null'}}, " +
+		"the smallest":   {goodVCluster, goodFleet},
+		"a hosted one":   {hostedVCluster, hostedFleet},
+		"three machines": {goodVCluster, threeMachines},
+		"older spellings": {"privateNodes: {enabled: true, cni: {flannel: {enabled: false}}, kubelet: {cgroupDriver: " +
+			"cgroupfs}}\n", goodFleet},
+		"what needs quotes": {"privateNodes: {enabled: true, autoUpgrade: {nodeSelector: {gpu: 'true', rack: '1.30', " +
+			"zone: ~, note: 'null'}}, " +
 			"joinNode: {preJoinCommands: [\"one\\ntwo\\n\", '# no comment', 'a: b', '<x> & y']}}\n", goodFleet},
 		"overrides": {all, machine("{name: a, address: a, join: {binariesPath: /opt/bin, containerd: {enabled: false}}}")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			vcluster := strings.NewReplacer(", zone: ~", "", "password: hunter2", "password: "+config.Redacted).Replace(documents[0])
+			vcluster := strings.NewReplacer(", zone: ~", "", "password: hunter2",
+				"password: "+config.Redacted).Replace(documents[0])
 			once := parse(t, vcluster, documents[1])
 			v, f := printed(t, once)
 			twice := parse(t, v, f)
@@ -43,7 +46,8 @@ func TestAPrintedClusterParsesToTheSameCluster(t *testing.T) {
 }
 
 func TestAPrintedClusterShowsNoSecret(t *testing.T) {
-	c := parse(t, all, machine("{name: a, address: a, join: {containerd: {registry: {auth: {ghcr.io: {identityToken: hunter2}}}}}}"))
+	c := parse(t, all, machine("{name: a, address: a, join: {containerd: {registry: {auth: {ghcr.io: {identityToken: "+
+		"hunter2}}}}}}"))
 	v, f := printed(t, c)
 	of, err := c.PrintedMachine(c.Fleet.Machines[0])
 	assert.NilError(t, err)
@@ -61,7 +65,8 @@ func TestThePrintedDefaultsAreDocumentsThatMeanTheSame(t *testing.T) {
 	assert.NilError(t, err)
 
 	const machines = "cluster: {kubeconfigSecret: admin}\nmachines:\n- name: alpha\n  address: 10.0.0.1\n"
-	assert.Assert(t, reflect.DeepEqual(parse(t, string(vcluster), string(fleet)+machines), parse(t, goodVCluster, goodFleet)))
+	assert.Assert(t, reflect.DeepEqual(parse(t, string(vcluster), string(fleet)+machines),
+		parse(t, goodVCluster, goodFleet)))
 	// A hosted cluster has no version by default, and lacks nothing else.
 	only(t, problemsOf(t, string(vcluster), string(fleet)), "controlPlane.distro.k8s.version", "is missing")
 }
@@ -70,7 +75,8 @@ func TestAPrintedMachineBeginsWithWhatItOverrides(t *testing.T) {
 	c, m, _ := settingsOf(t, all, "{binariesPath: /opt/bin}")
 	text, err := c.PrintedMachine(m)
 	assert.NilError(t, err)
-	assert.Assert(t, cmp.Contains(string(text), "# machine a overrides:\n#   binariesPath: /opt/bin instead of /usr/local/bin\nname: a\n"))
+	assert.Assert(t, cmp.Contains(string(text), "# machine a overrides:\n#   binariesPath: /opt/bin instead of "+
+		"/usr/local/bin\nname: a\n"))
 	assert.Assert(t, cmp.Contains(string(text), "  binariesPath: /opt/bin\n"))
 	assert.Assert(t, cmp.Contains(string(text), "    - first\n"))
 

@@ -91,11 +91,13 @@ func (p *Provisioner) standing(ctx context.Context) (Endpoint, *keys, error) {
 		return Endpoint{}, nil, err
 	}
 	if k == nil {
-		return Endpoint{}, nil, errclass.Errorf(errclass.Configuration, "cluster %q has no control plane yet: submit workflow provision first", p.Cluster.Name)
+		return Endpoint{}, nil, errclass.Errorf(errclass.Configuration,
+			"cluster %q has no control plane yet: submit workflow provision first", p.Cluster.Name)
 	}
 	service, err := p.Host.CoreV1().Services(p.namespace()).Get(ctx, p.names().service(), metav1.GetOptions{})
 	if err != nil {
-		return Endpoint{}, nil, fmt.Errorf("reading Service %q of the control plane: %w", p.names().service(), apply.Classify(err))
+		return Endpoint{}, nil, fmt.Errorf("reading Service %q of the control plane: %w", p.names().service(),
+			apply.Classify(err))
 	}
 	endpoint, why, err := p.endpointOf(ctx, service)
 	if err == nil && why != "" {

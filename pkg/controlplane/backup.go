@@ -47,7 +47,8 @@ type Backup struct {
 
 // String is one line for people.
 func (b Backup) String() string {
-	text := fmt.Sprintf("archive %s in volume %s: %d keys, %s, revision %d, after %.1f s", b.Archive, b.Volume, b.Keys, size(b.Bytes), b.Revision, b.Seconds)
+	text := fmt.Sprintf("archive %s in volume %s: %d keys, %s, revision %d, after %.1f s", b.Archive, b.Volume, b.Keys,
+		size(b.Bytes), b.Revision, b.Seconds)
 	if b.Gone > 0 {
 		text += fmt.Sprintf("; %d older removed", b.Gone)
 	}
@@ -62,8 +63,8 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
 }
 
-// Backup writes the cluster's state, keys and documents to an archive in volume <cluster>-backups, while the cluster runs.
-// The volume is made when there is none.
+// Backup writes the cluster's state, keys and documents to an archive in volume <cluster>-backups, while the cluster
+// runs. The volume is made when there is none.
 func (p *Provisioner) Backup(ctx context.Context, o BackupOptions, report func(string)) (Backup, error) {
 	made := Backup{Volume: p.names().backups()}
 	err := p.backup(ctx, o, &made.Result, report)
@@ -71,7 +72,8 @@ func (p *Provisioner) Backup(ctx context.Context, o BackupOptions, report func(s
 		return made, fmt.Errorf("backing up cluster %q: %w", p.Cluster.Name, err)
 	}
 	if p.Log != nil {
-		p.Log.Info("cluster backed up", "archive", made.Archive, "keys", made.Keys, "bytes", made.Bytes, "seconds", made.Seconds)
+		p.Log.Info("cluster backed up", "archive", made.Archive, "keys", made.Keys, "bytes", made.Bytes, "seconds",
+			made.Seconds)
 	}
 	return made, nil
 }
@@ -100,7 +102,8 @@ func (p *Provisioner) checkHosted() error {
 	if p.Cluster.Hosted() {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "argosy.yaml gives cluster.kubeconfigSecret %q: cluster %q is not one that Argosy provisioned, and its control plane is kept by whoever runs it",
+	return errclass.Errorf(errclass.Configuration, "argosy.yaml gives cluster.kubeconfigSecret %q: cluster %q is not "+
+		"one that Argosy provisioned, and its control plane is kept by whoever runs it",
 		p.Cluster.Fleet.Cluster.KubeconfigSecret, p.Cluster.Name)
 }
 
@@ -109,7 +112,9 @@ func (p *Provisioner) checkReachable() error {
 	if p.Cluster.Store().Kind != config.StoreSQLite || p.persists() {
 		return nil
 	}
-	return errclass.With(errclass.Configuration, errors.New("the state is in the control plane's pod alone, since controlPlane.statefulSet.persistence.volumeClaim is off: no other pod can read or write it, and it ends with that pod"))
+	return errclass.With(errclass.Configuration, errors.New("the state is in the control plane's pod alone, since "+
+		"controlPlane.statefulSet.persistence.volumeClaim is off: no other pod can read or write it, and it ends "+
+		"with that pod"))
 }
 
 // about is what the archive's manifest says of the cluster as it was provisioned.
@@ -124,14 +129,16 @@ func (p *Provisioner) about(ctx context.Context) (store.About, error) {
 	}
 	var was config.Identity
 	if err := json.Unmarshal([]byte(held.Annotations[identityAnnotation]), &was); err != nil {
-		return store.About{}, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w", identityAnnotation, held.Name, err)
+		return store.About{}, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w",
+			identityAnnotation, held.Name, err)
 	}
 	// Documents that are ahead of the cluster would lead to a store that is not there.
 	if err := p.Cluster.CheckImmutable(was); err != nil {
 		return store.About{}, err
 	}
 	return store.About{
-		Cluster: p.Cluster.Name, Namespace: p.namespace(), Kubernetes: p.Cluster.KubernetesVersion(), Store: string(p.Cluster.Store().Kind),
+		Cluster: p.Cluster.Name, Namespace: p.namespace(), Kubernetes: p.Cluster.KubernetesVersion(),
+		Store:    string(p.Cluster.Store().Kind),
 		Endpoint: endpoint.Address(), Identity: json.RawMessage(held.Annotations[identityAnnotation]),
 	}, nil
 }
@@ -165,14 +172,15 @@ func (p *Provisioner) ensureBackups(ctx context.Context, wanted string) error {
 	if class := p.stateClaim().StorageClass; class != "" {
 		claim.Spec.StorageClassName = &class
 	}
-	if _, err := claims.Create(ctx, claim, metav1.CreateOptions{FieldManager: apply.Manager}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := claims.Create(ctx, claim, metav1.CreateOptions{FieldManager: apply.Manager}); err != nil &&
+		!apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating PersistentVolumeClaim %q: %w", name, apply.Classify(err))
 	}
 	return nil
 }
 
-// stateClaim is what the document says of the volumes of the store in use; an external database has none, and what it says
-// of the control plane's own then holds for archives alone.
+// stateClaim is what the document says of the volumes of the store in use; an external database has none, and what it
+// says of the control plane's own then holds for archives alone.
 func (p *Provisioner) stateClaim() config.VolumeClaim {
 	if p.Cluster.Store().Kind == config.StoreEtcd {
 		return p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim
@@ -193,7 +201,8 @@ func (p *Provisioner) dumpTask(o BackupOptions, about store.About) task {
 	}
 	return task{
 		component: componentBackup, key: key, readsCluster: true, store: true,
-		args: append(args, "--pki="+pkiDir, "--documents="+documentsDir, "--about="+string(encoded), "--keep="+strconv.Itoa(o.Keep),
+		args: append(args, "--pki="+pkiDir, "--documents="+documentsDir, "--about="+string(encoded),
+			"--keep="+strconv.Itoa(o.Keep),
 			"--output="+path.Join(backupsDir, store.Name(p.Cluster.Name, p.now(), o.final))),
 	}
 }

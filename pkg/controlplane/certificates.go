@@ -75,18 +75,25 @@ func (p *Provisioner) loadKeys(ctx context.Context) (*keys, *config.Identity, er
 		return nil, nil, err
 	}
 	made := &keys{signingPrivate: held.Data[signingKey+keyExtension], signingPub: held.Data[signingKey+".pub"]}
-	for authority, place := range map[string]**pki.Authority{authorityCluster: &made.cluster, authorityFrontProxy: &made.frontProxy, authorityEtcd: &made.etcd} {
-		*place, err = pki.LoadAuthority(pki.Pair{Cert: held.Data[authority+certExtension], Key: held.Data[authority+keyExtension]})
+	for authority, place := range map[string]**pki.Authority{authorityCluster: &made.cluster,
+		authorityFrontProxy: &made.frontProxy, authorityEtcd: &made.etcd} {
+		*place, err = pki.LoadAuthority(pki.Pair{Cert: held.Data[authority+certExtension],
+			Key: held.Data[authority+keyExtension]})
 		if err != nil {
-			return nil, nil, errclass.Errorf(errclass.Permanent, "reading %q of Secret %q, which holds the cluster's keys: %w; restore it from a backup", authority, name, err)
+			return nil, nil, errclass.Errorf(errclass.Permanent,
+				"reading %q of Secret %q, which holds the cluster's keys: %w; restore it from a backup", authority,
+				name, err)
 		}
 	}
 	if len(made.signingPrivate) == 0 || len(made.signingPub) == 0 {
-		return nil, nil, errclass.Errorf(errclass.Permanent, "reading Secret %q, which holds the cluster's keys: it lacks the key for service accounts; restore it from a backup", name)
+		return nil, nil, errclass.Errorf(errclass.Permanent,
+			"reading Secret %q, which holds the cluster's keys: it lacks the key for service accounts; restore it "+
+				"from a backup", name)
 	}
 	identity := &config.Identity{}
 	if err := json.Unmarshal([]byte(held.Annotations[identityAnnotation]), identity); err != nil {
-		return nil, nil, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w", identityAnnotation, name, err)
+		return nil, nil, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w",
+			identityAnnotation, name, err)
 	}
 	return made, identity, nil
 }
@@ -106,8 +113,8 @@ func makeKeys(now time.Time) (*keys, error) {
 	return made, err
 }
 
-// ensureKeys makes the cluster's authorities once and for all. Two runs that meet do not make two: the Secret is created,
-// never replaced, and the one that loses reads the winner's.
+// ensureKeys makes the cluster's authorities once and for all. Two runs that meet do not make two: the Secret is
+// created, never replaced, and the one that loses reads the winner's.
 func (p *Provisioner) ensureKeys(ctx context.Context) (*keys, []apply.Change, error) {
 	held, previous, err := p.loadKeys(ctx)
 	if err != nil {
@@ -127,27 +134,32 @@ func (p *Provisioner) ensureKeys(ctx context.Context) (*keys, []apply.Change, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("encoding the cluster's identity: %w", err)
 	}
-	secret := p.secret(p.names().pki(), map[string][]byte{signingKey + keyExtension: made.signingPrivate, signingKey + ".pub": made.signingPub})
+	secret := p.secret(p.names().pki(), map[string][]byte{signingKey + keyExtension: made.signingPrivate,
+		signingKey + ".pub": made.signingPub})
 	secret.Annotations = map[string]string{identityAnnotation: string(identity)}
-	for name, authority := range map[string]*pki.Authority{authorityCluster: made.cluster, authorityFrontProxy: made.frontProxy, authorityEtcd: made.etcd} {
+	for name, authority := range map[string]*pki.Authority{authorityCluster: made.cluster,
+		authorityFrontProxy: made.frontProxy, authorityEtcd: made.etcd} {
 		secret.Data[name+certExtension], secret.Data[name+keyExtension] = authority.Cert, authority.Key
 	}
-	_, err = p.Host.CoreV1().Secrets(p.namespace()).Create(ctx, secret, metav1.CreateOptions{FieldManager: apply.Manager})
+	_, err = p.Host.CoreV1().Secrets(p.namespace()).Create(ctx, secret,
+		metav1.CreateOptions{FieldManager: apply.Manager})
 	if apierrors.IsAlreadyExists(err) {
 		return p.ensureKeys(ctx)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("creating Secret %q: %w", secret.Name, apply.Classify(err))
 	}
-	return made, []apply.Change{{Kind: "Secret", Namespace: secret.Namespace, Name: secret.Name, Outcome: apply.Created}}, nil
+	return made, []apply.Change{{Kind: "Secret", Namespace: secret.Namespace, Name: secret.Name,
+		Outcome: apply.Created}}, nil
 }
 
 func (p *Provisioner) secret(name string, data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(componentControlPlane)},
-		Type:       corev1.SecretTypeOpaque,
-		Data:       data,
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(),
+			Labels: p.names().labels(componentControlPlane)},
+		Type: corev1.SecretTypeOpaque,
+		Data: data,
 	}
 }
 
@@ -161,7 +173,8 @@ type signed struct {
 }
 
 func client(commonName string, organizations ...string) pki.Leaf {
-	return pki.Leaf{CommonName: commonName, Organizations: organizations, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	return pki.Leaf{CommonName: commonName, Organizations: organizations,
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 }
 
 // controlPlaneCerts is all that the control plane's pods hold, beside authorities.
@@ -169,7 +182,8 @@ func (p *Provisioner) controlPlaneCerts(k *keys, endpoint Endpoint) []signed {
 	local := fmt.Sprintf("https://127.0.0.1:%d", p.apiPort())
 	list := []signed{
 		{file: certServing, by: k.cluster, leaf: pki.Leaf{
-			CommonName: "kube-apiserver", Hosts: p.servingHosts(endpoint), Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+			CommonName: "kube-apiserver", Hosts: p.servingHosts(endpoint),
+			Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		}},
 		{file: certKubeletClient, by: k.cluster, leaf: client("kube-apiserver-kubelet-client", administratorGroup)},
 		{file: certFrontProxy, by: k.frontProxy, leaf: client("front-proxy-client")},
@@ -177,7 +191,8 @@ func (p *Provisioner) controlPlaneCerts(k *keys, endpoint Endpoint) []signed {
 		{file: confScheduler, by: k.cluster, leaf: client("system:kube-scheduler"), server: local},
 	}
 	if p.konnectivity() {
-		list = append(list, signed{file: confKonnectivity, by: k.cluster, leaf: client("system:konnectivity-server"), server: local})
+		list = append(list, signed{file: confKonnectivity, by: k.cluster, leaf: client("system:konnectivity-server"),
+			server: local})
 	}
 	if p.Cluster.Store().Kind == config.StoreEtcd {
 		list = append(list, signed{file: certEtcdClient, by: k.etcd, leaf: client("kube-apiserver-etcd-client")})
@@ -191,15 +206,17 @@ func (p *Provisioner) etcdMemberCerts(k *keys) []signed {
 	hosts := append(p.etcdHosts(), "localhost", "127.0.0.1")
 	return []signed{
 		{file: certEtcdServer, by: k.etcd, leaf: pki.Leaf{CommonName: "etcd", Hosts: hosts, Usages: both}},
-		// Members check that a peer's name leads to the address it comes from, so a peer's certificate has no more than that.
+		// Members check that a peer's name leads to the address it comes from, so a peer's certificate has no more than
+		// that.
 		{file: certEtcdPeer, by: k.etcd, leaf: pki.Leaf{CommonName: "etcd-peer", Hosts: p.etcdHosts(), Usages: both}},
 		{file: certEtcdClient, by: k.etcd, leaf: client("kube-apiserver-etcd-client")},
 	}
 }
 
-// ensureCerts brings a Secret to hold exactly the certificates of the list: those that still do are kept, others are signed
-// anew, all when renew is set. It returns the data and why each one was signed, by file.
-func (p *Provisioner) ensureCerts(ctx context.Context, name string, list []signed, extra map[string][]byte, caCert []byte) (map[string][]byte, map[string]string, error) {
+// ensureCerts brings a Secret to hold exactly the certificates of the list: those that still do are kept, others are
+// signed anew, all when renew is set. It returns the data and why each one was signed, by file.
+func (p *Provisioner) ensureCerts(ctx context.Context, name string, list []signed, extra map[string][]byte,
+	caCert []byte) (map[string][]byte, map[string]string, error) {
 	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, nil, fmt.Errorf("reading Secret %q: %w", name, apply.Classify(err))

@@ -33,7 +33,8 @@ func TestWhatCannotChangeIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 	p := provisioner(t, specified)
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
-	changed, err := config.Parse("team-a", []byte(strings.Replace(specified, "10.64.0.0/16", "10.65.0.0/16", 1)), []byte(fleet))
+	changed, err := config.Parse("team-a", []byte(strings.Replace(specified, "10.64.0.0/16", "10.65.0.0/16", 1)),
+		[]byte(fleet))
 	assert.NilError(t, err)
 	changed.Namespace = p.Cluster.Namespace
 	p.Cluster = changed
@@ -63,7 +64,8 @@ func hold(t *testing.T, p *Provisioner, name string, data map[string][]byte) {
 	if _, err := secrets.Get(t.Context(), name, metav1.GetOptions{}); err == nil {
 		assert.NilError(t, secrets.Delete(t.Context(), name, metav1.DeleteOptions{}))
 	}
-	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data}, metav1.CreateOptions{})
+	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data},
+		metav1.CreateOptions{})
 	assert.NilError(t, err)
 }
 
@@ -72,7 +74,8 @@ func TestCertificatesAreSignedAnewOnlyWhereTheyNoLongerDo(t *testing.T) {
 	k, err := makeKeys(p.now())
 	assert.NilError(t, err)
 	ensure := func(e Endpoint) (map[string][]byte, map[string]string) {
-		data, reasons, err := p.ensureCerts(t.Context(), p.names().certs(), p.controlPlaneCerts(k, e), nil, k.cluster.Cert)
+		data, reasons, err := p.ensureCerts(t.Context(), p.names().certs(), p.controlPlaneCerts(k, e), nil,
+			k.cluster.Cert)
 		assert.NilError(t, err)
 		return data, reasons
 	}
@@ -119,14 +122,17 @@ func TestTheKubeconfigFollowsTheEndpointAndSaysWhereBundlesAre(t *testing.T) {
 }
 
 func TestPodsAreReplacedWhenTheDataSourceChangesWhoeverHoldsIt(t *testing.T) {
-	const inDocument = "controlPlane:\n  backingStore: {database: {external: {enabled: true, dataSource: 'postgres://u:PASSWORD@db:5432/a'}}}"
-	for name, vcluster := range map[string]string{"a Secret of the user's": externalStored, "the document": inDocument} {
+	const inDocument = "controlPlane:\n  backingStore: {database: {external: {enabled: true, dataSource: " +
+		"'postgres://u:PASSWORD@db:5432/a'}}}"
+	for name, vcluster := range map[string]string{"a Secret of the user's": externalStored,
+		"the document": inDocument} {
 		t.Run(name, func(t *testing.T) {
 			p := provisioner(t, replace(specified, "controlPlane:", vcluster))
 			k, err := makeKeys(p.now())
 			assert.NilError(t, err)
 			digest := func(password string) string {
-				hold(t, p, "team-a-database", map[string][]byte{dataSourceKey: []byte("postgres://u:" + password + "@db:5432/a")})
+				hold(t, p, "team-a-database", map[string][]byte{dataSourceKey: []byte("postgres://u:" + password +
+					"@db:5432/a")})
 				turn(t, p, replace(specified, "controlPlane:", strings.Replace(vcluster, "PASSWORD", password, 1)))
 				objects, digest, _, err := p.needs(t.Context(), k, endpoint)
 				assert.NilError(t, err)

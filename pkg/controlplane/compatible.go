@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// checkCompatible compares the documents with what the namespace holds, before anything is touched. previous is what the
-// cluster was created with, nil when it has no keys. Its errors have class errclass.Configuration.
+// checkCompatible compares the documents with what the namespace holds, before anything is touched. previous is what
+// the cluster was created with, nil when it has no keys. Its errors have class errclass.Configuration.
 //
 //	keys  StatefulSet  volume  what happens
 //	no    no           no      goes on, unless an object of a name that provisioning sets is somebody else's
@@ -70,7 +70,10 @@ func (p *Provisioner) standingSets(ctx context.Context) (sets, error) {
 func (p *Provisioner) checkKeysOf(stand sets) error {
 	for _, set := range []*appsv1.StatefulSet{stand.controlPlane, stand.etcd} {
 		if set != nil {
-			return errclass.Errorf(errclass.Configuration, "there is a control plane (StatefulSet %q) whose keys are gone, and new ones would be another cluster's: put Secret %q back from a copy, or submit deprovision with machines=keep for its machines to wait and finalBackup=false, since there are no keys to put into an archive, and then restore", set.Name, p.names().pki())
+			return errclass.Errorf(errclass.Configuration, "there is a control plane (StatefulSet %q) whose keys are "+
+				"gone, and new ones would be another cluster's: put Secret %q back from a copy, or submit "+
+				"deprovision with machines=keep for its machines to wait and finalBackup=false, since there are no "+
+				"keys to put into an archive, and then restore", set.Name, p.names().pki())
 		}
 	}
 	return nil
@@ -83,14 +86,17 @@ func (p *Provisioner) checkNothingLeft(ctx context.Context) error {
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	return errclass.Errorf(errclass.Configuration, "PersistentVolumeClaim %s holds the state of an earlier control plane of this name, whose keys are gone: submit restore to have that cluster again, or delete the claim for a new one", strings.Join(left, ", "))
+	return errclass.Errorf(errclass.Configuration, "PersistentVolumeClaim %s holds the state of an earlier control "+
+		"plane of this name, whose keys are gone: submit restore to have that cluster again, or delete the claim for "+
+		"a new one", strings.Join(left, ", "))
 }
 
 // checkFollows says whether the documents can follow what stands. It names all that can't at once.
 func (p *Provisioner) checkFollows(ctx context.Context, stand sets) error {
 	var problems config.Problems
 	add := func(key, suggestion, text string, args ...any) {
-		problems = append(problems, config.Problem{Document: config.VClusterDocument, Key: key, Text: fmt.Sprintf(text, args...), Suggestion: suggestion})
+		problems = append(problems, config.Problem{Document: config.VClusterDocument, Key: key,
+			Text: fmt.Sprintf(text, args...), Suggestion: suggestion})
 	}
 	p.compareMembers(stand.etcd, add)
 	if err := p.compareVolume(ctx, stand.controlPlane, add); err != nil {
@@ -102,14 +108,15 @@ func (p *Provisioner) checkFollows(ctx context.Context, stand sets) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with its control plane that stands: %w", p.Cluster.Name, problems)
+	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with its control plane that stands: %w",
+		p.Cluster.Name, problems)
 }
 
 // adder notes a problem with a key of vcluster.yaml.
 type adder func(key, suggestion, text string, args ...any)
 
-// compareMembers refuses another number of etcd's members. Pods alone make none: a third member that founds a cluster of
-// three beside the one that is there has no majority, or an empty one.
+// compareMembers refuses another number of etcd's members. Pods alone make none: a third member that founds a cluster
+// of three beside the one that is there has no majority, or an empty one.
 func (p *Provisioner) compareMembers(set *appsv1.StatefulSet, add adder) {
 	if set == nil || p.Cluster.Store().Kind != config.StoreEtcd {
 		return
@@ -117,15 +124,17 @@ func (p *Provisioner) compareMembers(set *appsv1.StatefulSet, add adder) {
 	wanted, founded := p.Cluster.Store().Replicas, membersOf(set)
 	if founded != 0 && wanted != founded {
 		add("controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas",
-			"set it back, or move the state: submit backup, deprovision with machines=keep, change it, submit restore with replaceVolumes=true",
-			"is %d, and the cluster's etcd was founded with %d: members that are added or taken away would split it or stop it", wanted, founded)
+			"set it back, or move the state: submit backup, deprovision with machines=keep, change it, submit "+
+				"restore with replaceVolumes=true",
+			"is %d, and the cluster's etcd was founded with %d: members that are added or taken away would split it "+
+				"or stop it", wanted, founded)
 	}
 }
 
 const initialCluster = "--initial-cluster="
 
-// membersOf is how many members an etcd was founded with; 0 when nothing says it. Its pods say it better than the number of
-// replicas, which somebody may have set to 0 for a while.
+// membersOf is how many members an etcd was founded with; 0 when nothing says it. Its pods say it better than the
+// number of replicas, which somebody may have set to 0 for a while.
 func membersOf(set *appsv1.StatefulSet) int {
 	for _, container := range set.Spec.Template.Spec.Containers {
 		for _, arg := range container.Args {
@@ -140,13 +149,14 @@ func membersOf(set *appsv1.StatefulSet) int {
 	return 0
 }
 
-// compareVolume refuses to move SQLite's state from a claim into a pod or the other way: the new pod would have none. A claim
-// that never got a volume holds no state: where there is no class for it, the documents may do without.
+// compareVolume refuses to move SQLite's state from a claim into a pod or the other way: the new pod would have none. A
+// claim that never got a volume holds no state: where there is no class for it, the documents may do without.
 func (p *Provisioner) compareVolume(ctx context.Context, set *appsv1.StatefulSet, add adder) error {
 	if set == nil || p.Cluster.Store().Kind != config.StoreSQLite {
 		return nil
 	}
-	const key, setBack = "controlPlane.statefulSet.persistence.volumeClaim.enabled", "set it back, or deprovision the cluster and provision it anew"
+	const key, setBack = "controlPlane.statefulSet.persistence.volumeClaim.enabled",
+		"set it back, or deprovision the cluster and provision it anew"
 	for _, volume := range set.Spec.Template.Spec.Volumes {
 		switch claimed := volume.PersistentVolumeClaim != nil; {
 		case volume.Name != volumeData || claimed == p.persists():
@@ -159,9 +169,11 @@ func (p *Provisioner) compareVolume(ctx context.Context, set *appsv1.StatefulSet
 			if err == nil && claim.Status.Phase == corev1.ClaimPending {
 				return nil
 			}
-			add(key, setBack, "is off, and the cluster's state is on PersistentVolumeClaim %s: without it the cluster would begin empty", name)
+			add(key, setBack, "is off, and the cluster's state is on PersistentVolumeClaim %s: without it the "+
+				"cluster would begin empty", name)
 		default:
-			add(key, setBack, "is on, and the cluster's state is in its pod alone: on a new volume the cluster would begin empty")
+			add(key, setBack, "is on, and the cluster's state is in its pod alone: on a new volume the cluster would "+
+				"begin empty")
 		}
 	}
 	return nil

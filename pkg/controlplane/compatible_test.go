@@ -52,7 +52,8 @@ func TestWhatWouldHarmAClusterThatStandsIsRefused(t *testing.T) {
 		{"nothing changes, external", with(externalStored), with(externalStored), ""},
 		{"more members", with(oneMember), with(etcdStored), "is 3, and the cluster's etcd was founded with 1"},
 		{"fewer members", with(etcdStored), with(oneMember), "is 1, and the cluster's etcd was founded with 3"},
-		{"from a claim into the pod", specified, with(inPod), "the cluster's state is on PersistentVolumeClaim team-a-data"},
+		{"from a claim into the pod", specified, with(inPod),
+			"the cluster's state is on PersistentVolumeClaim team-a-data"},
 		{"from the pod onto a claim", with(inPod), specified, "the cluster's state is in its pod alone"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,15 +87,18 @@ func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
 }
 
 func TestASecondPodComesOnlyWhereItHasTheSameState(t *testing.T) {
-	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false, etcdStored: true, externalStored: true} {
+	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false, etcdStored: true,
+		externalStored: true} {
 		assert.Equal(t, provisioner(t, replace(specified, "controlPlane:", section)).sharesState(), shares, section)
 	}
 }
 
 func TestAClaimThatNeverGotAVolumeMayBeGivenUp(t *testing.T) {
-	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "", corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
+	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "",
+		corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
 		p := stands(t, specified)
-		add(t, p, &corev1.PersistentVolumeClaim{ObjectMeta: p.meta("team-a-data", componentControlPlane), Status: corev1.PersistentVolumeClaimStatus{Phase: phase}})
+		add(t, p, &corev1.PersistentVolumeClaim{ObjectMeta: p.meta("team-a-data", componentControlPlane),
+			Status: corev1.PersistentVolumeClaimStatus{Phase: phase}})
 		turn(t, p, replace(specified, "controlPlane:", inPod))
 		_, _, err := p.ensureKeys(t.Context())
 		if says == "" {

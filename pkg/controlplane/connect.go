@@ -73,7 +73,8 @@ func (p *Provisioner) restConfig(ctx context.Context) (*rest.Config, error) {
 	name := p.Cluster.KubeconfigSecret()
 	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("reading the cluster's kubeconfig, Secret %q, which provisioning writes: %w", name, apply.Classify(err))
+		return nil, fmt.Errorf("reading the cluster's kubeconfig, Secret %q, which provisioning writes: %w", name,
+			apply.Classify(err))
 	}
 	restConfig, err := clientcmd.RESTConfigFromKubeConfig(held.Data[kubeconfigDataKey])
 	if err != nil {

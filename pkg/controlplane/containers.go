@@ -87,8 +87,10 @@ func (p *Provisioner) apiServer() corev1.Container {
 	if p.konnectivity() {
 		args = append(args, "--egress-selector-config-file="+path.Join(configDir, egressFile))
 	}
-	container := p.component(apiServerName, p.Cluster.VCluster.ControlPlane.Distro.K8s.APIServer, append(args, p.storeArgs()...))
-	container.Ports = []corev1.ContainerPort{{Name: "https", ContainerPort: int32(p.apiPort()), Protocol: corev1.ProtocolTCP}}
+	container := p.component(apiServerName, p.Cluster.VCluster.ControlPlane.Distro.K8s.APIServer,
+		append(args, p.storeArgs()...))
+	container.Ports = []corev1.ContainerPort{{Name: "https", ContainerPort: int32(p.apiPort()),
+		Protocol: corev1.ProtocolTCP}}
 	container.ReadinessProbe = probe(p.apiPort(), "/readyz", 1, 3)
 	container.LivenessProbe = probe(p.apiPort(), "/livez", 10, 8)
 	container.StartupProbe = probe(p.apiPort(), "/livez", 1, startupPatience)
@@ -130,7 +132,8 @@ func (p *Provisioner) controllerManager() corev1.Container {
 		"--service-cluster-ip-range=" + networking.ServiceCIDR,
 		"--use-service-account-credentials=true",
 	}, p.leaderElection()...)
-	container := p.component("kube-controller-manager", p.Cluster.VCluster.ControlPlane.Distro.K8s.ControllerManager, args)
+	container := p.component("kube-controller-manager", p.Cluster.VCluster.ControlPlane.Distro.K8s.ControllerManager,
+		args)
 	container.LivenessProbe = probe(controllerManagerPort, "/healthz", 10, 8)
 	container.Resources = requests("25m", "64Mi")
 	return container
@@ -151,8 +154,8 @@ func (p *Provisioner) scheduler() corev1.Container {
 	return container
 }
 
-// leaderElection is on with one replica as well: while it is replaced there are two. The times of the document hold where
-// replicas stand by; with one, a successor should not wait longer than Kubernetes' own.
+// leaderElection is on with one replica as well: while it is replaced there are two. The times of the document hold
+// where replicas stand by; with one, a successor should not wait longer than Kubernetes' own.
 func (p *Provisioner) leaderElection() []string {
 	args := []string{"--leader-elect=true"}
 	if ha := p.Cluster.VCluster.ControlPlane.StatefulSet.HighAvailability; p.replicas() > 1 {
@@ -186,11 +189,13 @@ func (p *Provisioner) konnectivityServer() corev1.Container {
 		"--uds-name=" + konnectivitySocket,
 	}, settings.ExtraArgs...)
 	container := p.container("konnectivity-server", args)
-	container.Ports = []corev1.ContainerPort{{Name: "konnectivity", ContainerPort: KonnectivityPort, Protocol: corev1.ProtocolTCP}}
+	container.Ports = []corev1.ContainerPort{{Name: "konnectivity", ContainerPort: KonnectivityPort,
+		Protocol: corev1.ProtocolTCP}}
 	container.LivenessProbe = probe(konnectivityHealthPort, "/healthz", 10, 8)
 	container.LivenessProbe.HTTPGet.Scheme = corev1.URISchemeHTTP
 	container.Resources = requests("5m", "32Mi")
-	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeKonnectivity, MountPath: konnectivityDir})
+	container.VolumeMounts = append(container.VolumeMounts,
+		corev1.VolumeMount{Name: volumeKonnectivity, MountPath: konnectivityDir})
 	return container
 }
 
@@ -207,10 +212,12 @@ func (p *Provisioner) bundleServer() corev1.Container {
 		"--ca=" + cert(authorityCluster),
 	})
 	container.Command = []string{programPath}
-	container.Ports = []corev1.ContainerPort{{Name: "bundles", ContainerPort: BundlesPort, Protocol: corev1.ProtocolTCP}}
+	container.Ports = []corev1.ContainerPort{{Name: "bundles", ContainerPort: BundlesPort,
+		Protocol: corev1.ProtocolTCP}}
 	container.LivenessProbe = probe(BundlesPort, "/healthz", 10, 8)
 	container.Resources = requests("5m", "32Mi")
-	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
+	container.VolumeMounts = append(container.VolumeMounts,
+		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 	return container
 }
 
@@ -218,13 +225,14 @@ func (p *Provisioner) bundleServer() corev1.Container {
 func (p *Provisioner) placesProgram() bool { return p.servesBundles() || p.runsKine() }
 
 func (p *Provisioner) placeProgram() corev1.Container {
-	container := p.program("program", []string{"install-to", programDir}, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir})
+	container := p.program("program", []string{"install-to", programDir},
+		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir})
 	container.Resources = requests("5m", "16Mi")
 	return container
 }
 
-// component is a container of Kubernetes' own, with what the user sets for it; the user's arguments come last and win. A
-// command of the user's stands in place of program and arguments, and is followed by the user's own alone.
+// component is a container of Kubernetes' own, with what the user sets for it; the user's arguments come last and win.
+// A command of the user's stands in place of program and arguments, and is followed by the user's own alone.
 func (p *Provisioner) component(name string, settings config.Component, args []string) corev1.Container {
 	container := p.container(name, append(args, settings.ExtraArgs...))
 	if len(settings.Command) > 0 {

@@ -7,7 +7,8 @@ import (
 )
 
 func TestArgumentsOfTheUsersFollowACommandOfTheUsers(t *testing.T) {
-	p := provisioner(t, replace(specified, "image: {tag: v1.34.4}", "image: {tag: v1.34.4}, scheduler: {command: [/bin/own], extraArgs: [--v=4]}"))
+	p := provisioner(t, replace(specified, "image: {tag: v1.34.4}",
+		"image: {tag: v1.34.4}, scheduler: {command: [/bin/own], extraArgs: [--v=4]}"))
 	container := p.scheduler()
 	assert.DeepEqual(t, container.Command, []string{"/bin/own"})
 	assert.DeepEqual(t, container.Args, []string{"--v=4"})

@@ -1,6 +1,6 @@
-// Package controlplane provisions a cluster's control plane as pods of the host cluster, and in it what machines need to
-// join. It works in the cluster's own namespace and nowhere else in the host cluster. It never makes a key twice: the
-// authorities are made once, and all else follows from the documents, so a second run changes nothing.
+// Package controlplane provisions a cluster's control plane as pods of the host cluster, and in it what machines need
+// to join. It works in the cluster's own namespace and nowhere else in the host cluster. It never makes a key twice:
+// the authorities are made once, and all else follows from the documents, so a second run changes nothing.
 package controlplane
 
 import (
@@ -63,7 +63,8 @@ type Outcome struct {
 	Version string `json:"version"`
 	// Upgraded says that an upgrade asked for Version, and the documents say another one.
 	Upgraded bool `json:"upgraded,omitempty"`
-	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not the one of now.
+	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not the one of
+	// now.
 	MachinesKnow string            `json:"machinesKnow,omitempty"`
 	Changes      []apply.Change    `json:"-"`
 	Signed       map[string]string `json:"signed,omitempty"`
@@ -72,12 +73,16 @@ type Outcome struct {
 
 // String is what people read: one line, and another where machines have to be thought of.
 func (o Outcome) String() string {
-	text := fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds, apply.Summary(o.Changes))
+	text := fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds,
+		apply.Summary(o.Changes))
 	if o.Upgraded {
-		text += fmt.Sprintf("\nvcluster.yaml says another version: write %s there, so that everybody reads what is so", o.Version)
+		text += fmt.Sprintf("\nvcluster.yaml says another version: write %s there, so that everybody reads what is so",
+			o.Version)
 	}
 	if o.MachinesKnow != "" {
-		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have that address lead here (controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these machines and join them again",
+		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have "+
+			"that address lead here (controlPlane.service, controlPlane.endpoint) and its host in "+
+			"controlPlane.proxy.extraSANs, or reset these machines and join them again",
 			o.Endpoint, o.MachinesKnow)
 	}
 	return text
@@ -117,13 +122,15 @@ func (p *Provisioner) Provision(ctx context.Context, renew bool, report func(str
 		return outcome, fmt.Errorf("provisioning the control plane of cluster %q: %w", p.Cluster.Name, err)
 	}
 	if p.Log != nil {
-		p.Log.Info("control plane provisioned", "server", outcome.Server, "changes", apply.Summary(outcome.Changes), "seconds", outcome.Seconds)
+		p.Log.Info("control plane provisioned", "server", outcome.Server, "changes", apply.Summary(outcome.Changes),
+			"seconds", outcome.Seconds)
 	}
 	return outcome, nil
 }
 
 func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outcome, error) {
-	outcome := Outcome{Version: p.Cluster.KubernetesVersion(), Upgraded: p.upgraded != "", KubeconfigSecret: p.Cluster.KubeconfigSecret()}
+	outcome := Outcome{Version: p.Cluster.KubernetesVersion(), Upgraded: p.upgraded != "",
+		KubeconfigSecret: p.Cluster.KubeconfigSecret()}
 	report("[1/4 keys] reading the cluster's authorities")
 	k, changes, err := p.ensureKeys(ctx)
 	outcome.Changes = append(outcome.Changes, changes...)
@@ -154,7 +161,8 @@ func prefix(report func(string), text string) func(string) {
 }
 
 // run sets what the pods need, and the pods, and waits for them.
-func (p *Provisioner) run(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]apply.Change, map[string]string, error) {
+func (p *Provisioner) run(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]apply.Change,
+	map[string]string, error) {
 	report("signing certificates")
 	needs, digest, signed, err := p.needs(ctx, k, endpoint)
 	if err != nil {
@@ -180,7 +188,8 @@ func (p *Provisioner) run(ctx context.Context, k *keys, endpoint Endpoint, repor
 }
 
 // needs is everything in the namespace that the control plane's pods refer to, and a digest of what they read at start.
-func (p *Provisioner) needs(ctx context.Context, k *keys, endpoint Endpoint) ([]runtime.Object, string, map[string]string, error) {
+func (p *Provisioner) needs(ctx context.Context, k *keys, endpoint Endpoint) ([]runtime.Object, string,
+	map[string]string, error) {
 	certs, signed, err := p.ensureCerts(ctx, p.names().certs(), p.controlPlaneCerts(k, endpoint), nil, k.cluster.Cert)
 	if err != nil {
 		return nil, "", signed, err
@@ -226,7 +235,8 @@ func (p *Provisioner) needs(ctx context.Context, k *keys, endpoint Endpoint) ([]
 }
 
 // administrator is the content of the kubeconfig Secret.
-func (p *Provisioner) administrator(ctx context.Context, k *keys, endpoint Endpoint) (map[string][]byte, map[string]string, error) {
+func (p *Provisioner) administrator(ctx context.Context, k *keys, endpoint Endpoint) (map[string][]byte,
+	map[string]string, error) {
 	leaf := client("argosy:"+p.Cluster.Name, administratorGroup)
 	var extra map[string][]byte
 	if p.servesBundles() {
@@ -255,7 +265,8 @@ func (p *Provisioner) configFiles() *corev1.ConfigMap {
 
 // runEtcd brings a deployed etcd up.
 func (p *Provisioner) runEtcd(ctx context.Context, k *keys, report func(string)) ([]apply.Change, error) {
-	certs, _, err := p.ensureCerts(ctx, p.names().etcdCerts(), p.etcdMemberCerts(k), map[string][]byte{authorityEtcd + certExtension: k.etcd.Cert}, k.cluster.Cert)
+	certs, _, err := p.ensureCerts(ctx, p.names().etcdCerts(), p.etcdMemberCerts(k),
+		map[string][]byte{authorityEtcd + certExtension: k.etcd.Cert}, k.cluster.Cert)
 	if err != nil {
 		return nil, err
 	}
@@ -273,9 +284,10 @@ func (p *Provisioner) runEtcd(ctx context.Context, k *keys, report func(string))
 	return append(changes, made...), err
 }
 
-// furnish sets what the cluster itself must hold, once its API server answers. It returns the address by which machines know
-// it, where that is another one.
-func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) (string, []apply.Change, error) {
+// furnish sets what the cluster itself must hold, once its API server answers. It returns the address by which machines
+// know it, where that is another one.
+func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) (string,
+	[]apply.Change, error) {
 	cluster, err := p.found(ctx, k, report)
 	if err != nil {
 		return "", nil, err
@@ -296,7 +308,8 @@ func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, r
 		return known, nil, err
 	}
 	report(fmt.Sprintf("setting %d objects that joining machines need", len(wanted)))
-	changes, err := cluster.objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "argosy-cluster"}, wanted, apply.Options{Force: true})
+	changes, err := cluster.objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem,
+		Name: "argosy-cluster"}, wanted, apply.Options{Force: true})
 	if err != nil {
 		return known, changes, fmt.Errorf("setting what joining machines need: %w", err)
 	}
@@ -304,7 +317,8 @@ func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, r
 }
 
 // furniture is what furnish sets.
-func (p *Provisioner) furniture(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]*unstructured.Unstructured, error) {
+func (p *Provisioner) furniture(ctx context.Context, k *keys, endpoint Endpoint,
+	report func(string)) ([]*unstructured.Unstructured, error) {
 	addresses, err := p.lookUp(ctx, endpoint.Host, report)
 	if err != nil {
 		return nil, err

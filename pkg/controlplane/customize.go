@@ -31,15 +31,19 @@ type podSettings struct {
 	initContainers, containers []config.Free
 }
 
-// customize puts on the control plane's StatefulSet what controlPlane.statefulSet says. What it says of the main container
-// goes to the API server's.
+// customize puts on the control plane's StatefulSet what controlPlane.statefulSet says. What it says of the main
+// container goes to the API server's.
 func (p *Provisioner) customize(set *appsv1.StatefulSet) error {
 	s := p.Cluster.VCluster.ControlPlane.StatefulSet
 	return customize(set, podSettings{
-		key: "controlPlane.statefulSet", main: apiServerName, labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
-		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes, mounts: s.Persistence.AddVolumeMounts,
-		workingDir: s.WorkingDir, dnsPolicy: s.DNSPolicy, dnsConfig: s.DNSConfig, hostAliases: s.HostAliases, runtimeClass: s.RuntimeClassName,
-		serviceLinks: s.EnableServiceLinks, policy: s.ImagePullPolicy, probes: &s.Probes, initContainers: s.InitContainers, containers: s.SidecarContainers,
+		key: "controlPlane.statefulSet", main: apiServerName, labels: s.Labels, annotations: s.Annotations,
+		pods: s.Pods, resources: s.Resources,
+		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes,
+		mounts:     s.Persistence.AddVolumeMounts,
+		workingDir: s.WorkingDir, dnsPolicy: s.DNSPolicy, dnsConfig: s.DNSConfig, hostAliases: s.HostAliases,
+		runtimeClass: s.RuntimeClassName,
+		serviceLinks: s.EnableServiceLinks, policy: s.ImagePullPolicy, probes: &s.Probes,
+		initContainers: s.InitContainers, containers: s.SidecarContainers,
 	})
 }
 
@@ -56,8 +60,10 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 		container.Image, container.Command = p.Cluster.ImageRef(name), []string{"etcd"}
 	}
 	return customize(set, podSettings{
-		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: "etcd", labels: s.Labels, annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
-		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes, mounts: s.Persistence.AddVolumeMounts,
+		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: "etcd", labels: s.Labels,
+		annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
+		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes,
+		mounts:       s.Persistence.AddVolumeMounts,
 		serviceLinks: s.EnableServiceLinks, policy: s.ImagePullPolicy,
 	})
 }
@@ -66,7 +72,8 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 func customize(set *appsv1.StatefulSet, s podSettings) error {
 	template := &set.Spec.Template
 	set.Labels, set.Annotations = merged(s.labels, set.Labels), merged(s.annotations, set.Annotations)
-	template.Labels, template.Annotations = merged(s.pods.Labels, template.Labels), merged(s.pods.Annotations, template.Annotations)
+	template.Labels, template.Annotations = merged(s.pods.Labels, template.Labels),
+		merged(s.pods.Annotations, template.Annotations)
 	template.Annotations[defaultContainerAnnotation] = s.main
 	if s.scheduling.PodManagementPolicy != "" {
 		set.Spec.PodManagementPolicy = appsv1.PodManagementPolicyType(s.scheduling.PodManagementPolicy)
@@ -111,7 +118,8 @@ func (s podSettings) onPod(pod *corev1.PodSpec) error {
 	}
 	var volumes []corev1.Volume
 	var first, beside []corev1.Container
-	for from, to := range map[*[]config.Free]any{&s.volumes: &volumes, &s.initContainers: &first, &s.containers: &beside} {
+	for from, to := range map[*[]config.Free]any{&s.volumes: &volumes, &s.initContainers: &first,
+		&s.containers: &beside} {
 		if err := over(*from, to); err != nil {
 			return err
 		}

@@ -20,8 +20,8 @@ type DeprovisionOptions struct {
 	Machines string
 	// Force removes a cluster that does not answer.
 	Force bool
-	// KeepVolumes keeps the volumes with the state. The volume with archives stays unless neither this nor FinalBackup is
-	// asked for.
+	// KeepVolumes keeps the volumes with the state. The volume with archives stays unless neither this nor FinalBackup
+	// is asked for.
 	KeepVolumes bool
 	// FinalBackup makes an archive first.
 	FinalBackup bool
@@ -34,7 +34,8 @@ type Deprovisioned struct {
 	Kept    []string `json:"kept"`
 	// Archive is the final backup's name.
 	Archive string `json:"archive,omitempty"`
-	// Waiting are the nodes that were left as they are, for a restore; when the cluster does not answer, all that may be.
+	// Waiting are the nodes that were left as they are, for a restore; when the cluster does not answer, all that may
+	// be.
 	Waiting []string `json:"waiting,omitempty"`
 	Seconds float64  `json:"seconds"`
 }
@@ -52,19 +53,21 @@ func (d Deprovisioned) String() string {
 		text += "\nfinal backup: " + d.Archive
 	}
 	if len(d.Waiting) > 0 {
-		text += fmt.Sprintf("\n%d machines wait for the control plane to come back at its address: %s; submit restore", len(d.Waiting), strings.Join(d.Waiting, ", "))
+		text += fmt.Sprintf("\n%d machines wait for the control plane to come back at its address: %s; submit restore",
+			len(d.Waiting), strings.Join(d.Waiting, ", "))
 	}
 	return text
 }
 
-// deprovisionAnnotation is on Secret <cluster>-pki from the moment at which the cluster may go. It counts for as long as
-// there is no control plane: a run that was interrupted goes on without asking a cluster that can't answer any more, and
-// one that was provisioned again meanwhile is asked again.
+// deprovisionAnnotation is on Secret <cluster>-pki from the moment at which the cluster may go. It counts for as long
+// as there is no control plane: a run that was interrupted goes on without asking a cluster that can't answer any more,
+// and one that was provisioned again meanwhile is asked again.
 const deprovisionAnnotation = "argosy.dev/deprovision"
 
 // Deprovision removes all that provisioning made in the host cluster, and proves that it is gone. It leaves alone what
 // users brought: their ConfigMap, their Secrets, an external database. A run that was interrupted goes on.
-func (p *Provisioner) Deprovision(ctx context.Context, o DeprovisionOptions, report func(string)) (Deprovisioned, error) {
+func (p *Provisioner) Deprovision(ctx context.Context, o DeprovisionOptions, report func(string)) (Deprovisioned,
+	error) {
 	started := time.Now()
 	done, err := p.deprovision(ctx, o, report)
 	done.Seconds = time.Since(started).Seconds()
@@ -72,12 +75,14 @@ func (p *Provisioner) Deprovision(ctx context.Context, o DeprovisionOptions, rep
 		return done, fmt.Errorf("deprovisioning cluster %q: %w", p.Cluster.Name, err)
 	}
 	if p.Log != nil {
-		p.Log.Info("cluster deprovisioned", "removed", len(done.Removed), "kept", done.Kept, "archive", done.Archive, "seconds", done.Seconds)
+		p.Log.Info("cluster deprovisioned", "removed", len(done.Removed), "kept", done.Kept, "archive", done.Archive,
+			"seconds", done.Seconds)
 	}
 	return done, nil
 }
 
-func (p *Provisioner) deprovision(ctx context.Context, o DeprovisionOptions, report func(string)) (Deprovisioned, error) {
+func (p *Provisioner) deprovision(ctx context.Context, o DeprovisionOptions, report func(string)) (Deprovisioned,
+	error) {
 	var done Deprovisioned
 	if err := p.checkHosted(); err != nil {
 		return done, err
@@ -99,9 +104,10 @@ func (p *Provisioner) deprovision(ctx context.Context, o DeprovisionOptions, rep
 	return done, err
 }
 
-// sayGoodbye makes sure that no machine is joined any more, unless they are kept, makes the final backup and notes that the
-// cluster may go. It returns the backup's name and the machines that are kept.
-func (p *Provisioner) sayGoodbye(ctx context.Context, o DeprovisionOptions, report func(string)) (string, []string, error) {
+// sayGoodbye makes sure that no machine is joined any more, unless they are kept, makes the final backup and notes that
+// the cluster may go. It returns the backup's name and the machines that are kept.
+func (p *Provisioner) sayGoodbye(ctx context.Context, o DeprovisionOptions, report func(string)) (string, []string,
+	error) {
 	if err := p.checkGoodbye(ctx, o); err != nil {
 		return "", nil, err
 	}
@@ -175,7 +181,8 @@ func (o DeprovisionOptions) removes(kind string, object metav1.ObjectMeta) bool 
 }
 
 // removeStage removes objects and waits until they and their pods are gone.
-func (p *Provisioner) removeStage(ctx context.Context, kinds []kind, takes func(string, metav1.ObjectMeta) bool, report func(string)) ([]string, error) {
+func (p *Provisioner) removeStage(ctx context.Context, kinds []kind, takes func(string, metav1.ObjectMeta) bool,
+	report func(string)) ([]string, error) {
 	var removed []string
 	err := p.wait(ctx, report, func(ctx context.Context) (string, error) {
 		var left []string
@@ -217,7 +224,9 @@ func (p *Provisioner) kept(ctx context.Context, o DeprovisionOptions) ([]string,
 		}
 		for _, object := range objects {
 			if o.removes(kind.name, object) && kind.name != kindClaim {
-				return nil, errclass.Errorf(errclass.Permanent, "looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name, object.Name)
+				return nil, errclass.Errorf(errclass.Permanent,
+					"looking for what is left: somebody made %s %s meanwhile; submit deprovision again", kind.name,
+					object.Name)
 			}
 			kept = append(kept, kind.name+" "+object.Name)
 		}

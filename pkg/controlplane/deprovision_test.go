@@ -25,7 +25,8 @@ var errStopped = errors.New("stopped")
 // withMachines gives the fleet machines m1 and m2.
 func withMachines(t *testing.T, p *Provisioner) *Provisioner {
 	t.Helper()
-	cluster, err := config.Parse("team-a", []byte(specified), []byte(fleet+"machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2, nodeName: second}]\n"))
+	cluster, err := config.Parse("team-a", []byte(specified),
+		[]byte(fleet+"machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2, nodeName: second}]\n"))
 	assert.NilError(t, err)
 	cluster.Namespace = p.Cluster.Namespace
 	p.Cluster = cluster
@@ -42,16 +43,29 @@ func TestWhetherAClusterMayGo(t *testing.T) {
 		says     string   // of a refusal
 	}{
 		{name: "no machine", options: DeprovisionOptions{Machines: RefuseMachines}},
-		{name: "machines, refuse", nodes: []string{"m1", "second"}, options: DeprovisionOptions{Machines: RefuseMachines}, machines: []string{"m1", "m2"}, says: "joined: m1, m2"},
-		{name: "machines, refuse, force", nodes: []string{"m1"}, options: DeprovisionOptions{Machines: RefuseMachines, Force: true}, machines: []string{"m1"}, says: "joined: m1"},
-		{name: "machines, reset", nodes: []string{"second"}, options: DeprovisionOptions{Machines: ResetMachines}, machines: []string{"m2"}},
-		{name: "a stranger, reset", nodes: []string{"m1", "other"}, options: DeprovisionOptions{Machines: ResetMachines}, machines: []string{"m1"}, says: "can't be reset: other"},
-		{name: "a stranger, reset, force", nodes: []string{"m1", "other"}, options: DeprovisionOptions{Machines: ResetMachines, Force: true}, machines: []string{"m1"}},
-		{name: "silent", silent: true, options: DeprovisionOptions{Machines: ResetMachines}, machines: []string{"m1", "m2"}, says: "force=true"},
-		{name: "machines, keep", nodes: []string{"m1", "other"}, options: DeprovisionOptions{Machines: KeepMachines, FinalBackup: true}, machines: []string{"m1"}},
-		{name: "silent, keep", silent: true, options: DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true}, machines: []string{"m1", "m2"}},
-		{name: "keep, with nothing to restore from", nodes: []string{"m1"}, options: DeprovisionOptions{Machines: KeepMachines}, says: "leaves no archive to restore from"},
-		{name: "silent, force", silent: true, options: DeprovisionOptions{Machines: ResetMachines, Force: true}, machines: []string{"m1", "m2"}},
+		{name: "machines, refuse", nodes: []string{"m1", "second"},
+			options: DeprovisionOptions{Machines: RefuseMachines}, machines: []string{"m1", "m2"},
+			says: "joined: m1, m2"},
+		{name: "machines, refuse, force", nodes: []string{"m1"},
+			options: DeprovisionOptions{Machines: RefuseMachines, Force: true}, machines: []string{"m1"},
+			says: "joined: m1"},
+		{name: "machines, reset", nodes: []string{"second"}, options: DeprovisionOptions{Machines: ResetMachines},
+			machines: []string{"m2"}},
+		{name: "a stranger, reset", nodes: []string{"m1", "other"},
+			options: DeprovisionOptions{Machines: ResetMachines}, machines: []string{"m1"},
+			says: "can't be reset: other"},
+		{name: "a stranger, reset, force", nodes: []string{"m1", "other"},
+			options: DeprovisionOptions{Machines: ResetMachines, Force: true}, machines: []string{"m1"}},
+		{name: "silent", silent: true, options: DeprovisionOptions{Machines: ResetMachines},
+			machines: []string{"m1", "m2"}, says: "force=true"},
+		{name: "machines, keep", nodes: []string{"m1", "other"},
+			options: DeprovisionOptions{Machines: KeepMachines, FinalBackup: true}, machines: []string{"m1"}},
+		{name: "silent, keep", silent: true, options: DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true},
+			machines: []string{"m1", "m2"}},
+		{name: "keep, with nothing to restore from", nodes: []string{"m1"},
+			options: DeprovisionOptions{Machines: KeepMachines}, says: "leaves no archive to restore from"},
+		{name: "silent, force", silent: true, options: DeprovisionOptions{Machines: ResetMachines, Force: true},
+			machines: []string{"m1", "m2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := withMachines(t, provisioned(t, specified))
@@ -75,9 +89,12 @@ func left(t *testing.T, p *Provisioner) []string {
 	t.Helper()
 	var found []string
 	for kind, resource := range map[string]schema.GroupVersionResource{
-		"StatefulSet": appsv1.SchemeGroupVersion.WithResource("statefulsets"), "Job": batchv1.SchemeGroupVersion.WithResource("jobs"),
-		"Pod": {Version: "v1", Resource: "pods"}, "Service": {Version: "v1", Resource: "services"}, "ConfigMap": {Version: "v1", Resource: "configmaps"},
-		"Secret": {Version: "v1", Resource: "secrets"}, "PersistentVolumeClaim": {Version: "v1", Resource: "persistentvolumeclaims"},
+		"StatefulSet": appsv1.SchemeGroupVersion.WithResource("statefulsets"),
+		"Job":         batchv1.SchemeGroupVersion.WithResource("jobs"),
+		"Pod":         {Version: "v1", Resource: "pods"}, "Service": {Version: "v1", Resource: "services"},
+		"ConfigMap": {Version: "v1", Resource: "configmaps"},
+		"Secret":    {Version: "v1", Resource: "secrets"}, "PersistentVolumeClaim": {Version: "v1",
+			Resource: "persistentvolumeclaims"},
 		"PodDisruptionBudget": {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	} {
 		list, err := p.Host.(*fake.Clientset).Tracker().List(resource, resource.GroupVersion().WithKind(kind), "tenant")
@@ -135,7 +152,8 @@ func TestWhatGoesWithAClusterAndWhatStays(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := provisioned(t, specified)
-			add(t, p, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts", Namespace: "tenant", Labels: MachineLabels("team-a")}})
+			add(t, p, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts", Namespace: "tenant",
+				Labels: MachineLabels("team-a")}})
 			reachable(t, p)
 			made := jobs(t, p, func(*batchv1.Job) (string, int32) { return `{"archive":"the-final-one"}`, 0 })
 			collects(p)
@@ -147,7 +165,8 @@ func TestWhatGoesWithAClusterAndWhatStays(t *testing.T) {
 			assert.Equal(t, len(*made) == 1, tt.options.FinalBackup)
 			if tt.options.FinalBackup {
 				assert.Equal(t, done.Archive, "the-final-one")
-				assert.Assert(t, strings.HasSuffix((*made)[0].Spec.Template.Spec.Containers[0].Args[len((*made)[0].Spec.Template.Spec.Containers[0].Args)-1], "-final.tar.zst"))
+				assert.Assert(t, strings.HasSuffix((*made)[0].Spec.Template.Spec.Containers[0].Args[len((*made)[0].Spec.Template.Spec.Containers[0].Args)-1],
+					"-final.tar.zst"))
 			}
 
 			again, err := p.Deprovision(t.Context(), tt.options, func(string) {})
@@ -168,7 +187,8 @@ func TestNothingIsRemovedWhileAMachineIsJoinedOrTheFinalBackupFails(t *testing.T
 	p = provisioned(t, specified)
 	reachable(t, p)
 	jobs(t, p, func(*batchv1.Job) (string, int32) { return "", 1 })
-	_, err = p.Deprovision(t.Context(), DeprovisionOptions{Machines: RefuseMachines, FinalBackup: true}, func(string) {})
+	_, err = p.Deprovision(t.Context(), DeprovisionOptions{Machines: RefuseMachines, FinalBackup: true},
+		func(string) {})
 	assert.ErrorContains(t, err, "finalBackup=false")
 	assert.Assert(t, slices.Contains(left(t, p), "StatefulSet team-a-control-plane"))
 }
@@ -178,9 +198,10 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 	reachable(t, p)
 	collects(p)
 	stop := true
-	p.Host.(*fake.Clientset).PrependReactor("delete", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return stop, nil, errclass.With(errclass.Permanent, errStopped)
-	})
+	p.Host.(*fake.Clientset).PrependReactor("delete", "services",
+		func(clienttesting.Action) (bool, runtime.Object, error) {
+			return stop, nil, errclass.With(errclass.Permanent, errStopped)
+		})
 	options := DeprovisionOptions{Machines: RefuseMachines, KeepVolumes: true}
 	p.Cluster.Fleet.ControlPlane.Timeout = metav1.Duration{Duration: 1}
 	_, err := p.Deprovision(t.Context(), options, func(string) {})
@@ -190,25 +211,30 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 
 	// The cluster can't answer any more. Nobody asks for force.
 	stop = false
-	assert.NilError(t, p.Host.CoreV1().Secrets("tenant").Delete(t.Context(), p.Cluster.KubeconfigSecret(), metav1.DeleteOptions{}))
+	assert.NilError(t, p.Host.CoreV1().Secrets("tenant").Delete(t.Context(), p.Cluster.KubeconfigSecret(),
+		metav1.DeleteOptions{}))
 	p.Cluster.Fleet.ControlPlane.Timeout = config.Defaults().Fleet.ControlPlane.Timeout
 	_, err = p.CheckDeprovision(t.Context(), options, func(string) {})
 	assert.NilError(t, err)
 	done, err := p.Deprovision(t.Context(), options, func(string) {})
 	assert.NilError(t, err)
-	assert.DeepEqual(t, done.Kept, []string{"PersistentVolumeClaim team-a-backups", "PersistentVolumeClaim team-a-data"})
+	assert.DeepEqual(t, done.Kept, []string{"PersistentVolumeClaim team-a-backups",
+		"PersistentVolumeClaim team-a-data"})
 }
 
 func TestMachinesThatAreKeptWaitForTheControlPlane(t *testing.T) {
 	p := withMachines(t, provisioned(t, specified))
-	add(t, p, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts", Namespace: "tenant", Labels: MachineLabels("team-a")}})
+	add(t, p, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts", Namespace: "tenant",
+		Labels: MachineLabels("team-a")}})
 	reachable(t, p, "m1", "other")
 	jobs(t, p, func(*batchv1.Job) (string, int32) { return `{"archive":"the-final-one"}`, 0 })
 	collects(p)
-	done, err := p.Deprovision(t.Context(), DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true, FinalBackup: true}, func(string) {})
+	done, err := p.Deprovision(t.Context(), DeprovisionOptions{Machines: KeepMachines, KeepVolumes: true,
+		FinalBackup: true}, func(string) {})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, done.Waiting, []string{"m1", "other"})
-	assert.Assert(t, strings.Contains(done.String(), "2 machines wait for the control plane to come back at its address: m1, other; submit restore"), done.String())
+	assert.Assert(t, strings.Contains(done.String(), "2 machines wait for the control plane to come back at its "+
+		"address: m1, other; submit restore"), done.String())
 	assert.Equal(t, done.Archive, "the-final-one")
 	assert.Assert(t, slices.Contains(done.Kept, "ConfigMap team-a-known-hosts"), "their host keys are still trusted")
 	assert.DeepEqual(t, left(t, p), slices.Sorted(slices.Values(append(slices.Clone(theirs), done.Kept...))))

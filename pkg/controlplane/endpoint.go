@@ -69,13 +69,16 @@ func (p *Provisioner) service() (*corev1.Service, error) {
 	}
 	service.Spec.Selector = p.names().selector(componentControlPlane)
 	service.Spec.Ports = []corev1.ServicePort{
-		{Name: portAPI, Protocol: corev1.ProtocolTCP, Port: servicePort, TargetPort: intstr.FromInt(p.apiPort()), NodePort: int32(wanted.HTTPSNodePort)},
+		{Name: portAPI, Protocol: corev1.ProtocolTCP, Port: servicePort, TargetPort: intstr.FromInt(p.apiPort()),
+			NodePort: int32(wanted.HTTPSNodePort)},
 	}
 	if p.konnectivity() {
-		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: portKonnectivity, Protocol: corev1.ProtocolTCP, Port: KonnectivityPort, TargetPort: intstr.FromInt(KonnectivityPort)})
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: portKonnectivity,
+			Protocol: corev1.ProtocolTCP, Port: KonnectivityPort, TargetPort: intstr.FromInt(KonnectivityPort)})
 	}
 	if p.servesBundles() {
-		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: portBundles, Protocol: corev1.ProtocolTCP, Port: BundlesPort, TargetPort: intstr.FromInt(BundlesPort)})
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: portBundles,
+			Protocol: corev1.ProtocolTCP, Port: BundlesPort, TargetPort: intstr.FromInt(BundlesPort)})
 	}
 	return service, nil
 }
@@ -83,12 +86,14 @@ func (p *Provisioner) service() (*corev1.Service, error) {
 // peers is the headless Service that gives the control plane's pods names.
 func (p *Provisioner) peers() *corev1.Service {
 	return &corev1.Service{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.names().controlPlane(), Namespace: p.namespace(), Labels: p.names().labels(componentControlPlane)},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Name: p.names().controlPlane(), Namespace: p.namespace(),
+			Labels: p.names().labels(componentControlPlane)},
 		Spec: corev1.ServiceSpec{
 			ClusterIP: corev1.ClusterIPNone,
 			Selector:  p.names().selector(componentControlPlane),
-			Ports:     []corev1.ServicePort{{Name: portAPI, Protocol: corev1.ProtocolTCP, Port: int32(p.apiPort()), TargetPort: intstr.FromInt(p.apiPort())}},
+			Ports: []corev1.ServicePort{{Name: portAPI, Protocol: corev1.ProtocolTCP, Port: int32(p.apiPort()),
+				TargetPort: intstr.FromInt(p.apiPort())}},
 		},
 	}
 }
@@ -119,8 +124,8 @@ func (p *Provisioner) expose(ctx context.Context, report func(string)) (Endpoint
 	return endpoint, changes, p.checkOutside(endpoint)
 }
 
-// checkOutside refuses an address in one of the cluster's own networks. What the documents write out was compared when they
-// were read; what a Service got is known only now.
+// checkOutside refuses an address in one of the cluster's own networks. What the documents write out was compared when
+// they were read; what a Service got is known only now.
 func (p *Provisioner) checkOutside(endpoint Endpoint) error {
 	address, err := netip.ParseAddr(endpoint.Host)
 	if err != nil {
@@ -130,7 +135,10 @@ func (p *Provisioner) checkOutside(endpoint Endpoint) error {
 	if key == "" {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "the control plane's address %s lies in %s, which is %s: machines would take it for the cluster's own; give it another one (controlPlane.service, controlPlane.endpoint), or, where the cluster never ran, submit deprovision with force=true and finalBackup=false and begin anew in another network",
+	return errclass.Errorf(errclass.Configuration, "the control plane's address %s lies in %s, which is %s: machines "+
+		"would take it for the cluster's own; give it another one (controlPlane.service, controlPlane.endpoint), or, "+
+		"where the cluster never ran, submit deprovision with force=true and finalBackup=false and begin anew in "+
+		"another network",
 		address, key, network)
 }
 
@@ -144,7 +152,8 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 	case corev1.ServiceTypeLoadBalancer:
 		hosts := loadBalancerHosts(service)
 		if len(hosts) == 0 && p.Cluster.VCluster.ControlPlane.Endpoint == "" {
-			return endpoint, fmt.Sprintf("Service %s has no address yet: no load balancer of the host cluster gave it one (is there a controller for type LoadBalancer?)", service.Name), nil
+			return endpoint, fmt.Sprintf("Service %s has no address yet: no load balancer of the host cluster gave "+
+				"it one (is there a controller for type LoadBalancer?)", service.Name), nil
 		}
 		endpoint.Others = append(endpoint.Others, hosts...)
 		if len(hosts) > 0 {
@@ -166,7 +175,8 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 	if front := p.Cluster.VCluster.ControlPlane.Endpoint; front != "" {
 		host, port, err := net.SplitHostPort(front)
 		if err != nil {
-			return endpoint, "", errclass.Errorf(errclass.Configuration, "reading controlPlane.endpoint %q: %w", front, err)
+			return endpoint, "", errclass.Errorf(errclass.Configuration, "reading controlPlane.endpoint %q: %w", front,
+				err)
 		}
 		endpoint.Host = host
 		endpoint.API, _ = strconv.Atoi(port)
@@ -177,8 +187,8 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 	return endpoint, "", nil
 }
 
-// hostAmong chooses the address that machines know already, as long as it is one of the nodes': which node is first by name
-// changes as the host cluster grows, and machines that joined before would be cut off.
+// hostAmong chooses the address that machines know already, as long as it is one of the nodes': which node is first by
+// name changes as the host cluster grows, and machines that joined before would be cut off.
 func (p *Provisioner) hostAmong(ctx context.Context, addresses []string) (string, error) {
 	known, err := p.knownHost(ctx)
 	switch {
@@ -250,7 +260,10 @@ func (p *Provisioner) nodeAddresses(ctx context.Context) ([]string, error) {
 		return nil, nil
 	}
 	if apierrors.IsForbidden(err) {
-		return nil, errclass.Errorf(errclass.Configuration, "a NodePort is reached through the host cluster's nodes, and the plugin may not list them: bind ClusterRole argosy-node-reader of install/rbac/node-port, or set controlPlane.endpoint and controlPlane.proxy.extraSANs: %w", err)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"a NodePort is reached through the host cluster's nodes, and the plugin may not list them: bind "+
+				"ClusterRole argosy-node-reader of install/rbac/node-port, or set controlPlane.endpoint and "+
+				"controlPlane.proxy.extraSANs: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the host cluster's nodes: %w", apply.Classify(err))
@@ -284,7 +297,10 @@ func (p *Provisioner) servingHosts(endpoint Endpoint) []string {
 	hosts = append(hosts, endpoint.Others...)
 	hosts = append(hosts, p.Cluster.VCluster.ControlPlane.Proxy.ExtraSANs...)
 	slices.Sort(hosts)
-	return slices.DeleteFunc(slices.Compact(hosts), func(host string) bool { return host == "" || host == corev1.ClusterIPNone })
+	return slices.DeleteFunc(slices.Compact(hosts), func(host string) bool {
+		return host == "" ||
+			host == corev1.ClusterIPNone
+	})
 }
 
 // lookUp turns the endpoint's host into the addresses to which pods in the cluster are led. A name is asked of DNS, and
@@ -322,7 +338,8 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return addresses, nil
 }
 
-// ofServices keeps the addresses of the service network's family: Services of one family lead to no address of the other.
+// ofServices keeps the addresses of the service network's family: Services of one family lead to no address of the
+// other.
 func (p *Provisioner) ofServices(host string, found []netip.Addr) ([]netip.Addr, error) {
 	service := p.Cluster.APIServiceIP()
 	var kept []netip.Addr
@@ -332,7 +349,11 @@ func (p *Provisioner) ofServices(host string, found []netip.Addr) ([]netip.Addr,
 		}
 	}
 	if len(kept) == 0 {
-		return nil, errclass.Errorf(errclass.Configuration, "the control plane's endpoint %s has the addresses %v, none of them of the family of networking.serviceCIDR %s: pods in the cluster would not reach it; choose networks of the other family, or an endpoint with such an address", host, found, p.Cluster.VCluster.Networking.ServiceCIDR)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"the control plane's endpoint %s has the addresses %v, none of them of the family of "+
+				"networking.serviceCIDR %s: pods in the cluster would not reach it; choose networks of the other "+
+				"family, "+
+				"or an endpoint with such an address", host, found, p.Cluster.VCluster.Networking.ServiceCIDR)
 	}
 	return kept, nil
 }

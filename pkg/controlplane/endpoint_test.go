@@ -17,11 +17,13 @@ func kubeconfigOf(t *testing.T, p *Provisioner, server string) runtime.Object {
 	t.Helper()
 	text, err := writeKubeconfig("team-a", server, "admin", nil, pki.Pair{Cert: []byte("cert"), Key: []byte("key")})
 	assert.NilError(t, err)
-	return &corev1.Secret{ObjectMeta: p.meta("team-a-kubeconfig", componentControlPlane), Data: map[string][]byte{kubeconfigDataKey: text}}
+	return &corev1.Secret{ObjectMeta: p.meta("team-a-kubeconfig", componentControlPlane),
+		Data: map[string][]byte{kubeconfigDataKey: text}}
 }
 
 func TestANodePortKeepsTheNodeThatMachinesKnow(t *testing.T) {
-	service := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Name: portAPI, NodePort: 30443}}}}
+	service := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort,
+		Ports: []corev1.ServicePort{{Name: portAPI, NodePort: 30443}}}}
 	for _, tt := range []struct{ name, server, archived, want string }{
 		{"nobody knows any", "", "", "192.0.2.21"},
 		{"the second node", "https://192.0.2.22:30443", "", "192.0.2.22"},
@@ -66,12 +68,16 @@ func TestAnAddressThatMachinesKnowAndThatIsNoMoreIsSaid(t *testing.T) {
 			assert.Equal(t, known, tt.known)
 		})
 	}
-	moved := Outcome{Server: endpoint.Server(), Endpoint: endpoint.Address(), Version: "v1.34.4", MachinesKnow: "192.0.2.9:443"}
+	moved := Outcome{Server: endpoint.Server(), Endpoint: endpoint.Address(), Version: "v1.34.4",
+		MachinesKnow: "192.0.2.9:443"}
 	const says = "API server https://192.0.2.10:443 runs v1.34.4 after 0.0 s: nothing to set\n" +
-		"the control plane is at 192.0.2.10:443 now, and machines that joined before know it at 192.0.2.9:443: have that address lead here " +
-		"(controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these machines and join them again"
+		"the control plane is at 192.0.2.10:443 now, and machines that joined before know it at 192.0.2.9:443: have " +
+		"that address lead here " +
+		"(controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these " +
+		"machines and join them again"
 	assert.Equal(t, moved.String(), says)
-	assert.Equal(t, Restored{Outcome: moved, Archive: "a", Taken: noon(), Keys: 3}.String(), "restored as it was at 2026-03-01T12:00:00Z (archive a, 3 keys): "+says)
+	assert.Equal(t, Restored{Outcome: moved, Archive: "a", Taken: noon(), Keys: 3}.String(),
+		"restored as it was at 2026-03-01T12:00:00Z (archive a, 3 keys): "+says)
 }
 
 func TestTheStateOfAnotherClusterIsNotTakenOver(t *testing.T) {

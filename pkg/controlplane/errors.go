@@ -15,5 +15,6 @@ func notInTime(ctx context.Context, limit time.Duration, missing string) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
 		return errclass.With(errclass.Cancelled, cause)
 	}
-	return errclass.Errorf(errclass.Permanent, "it was not ready within %s (controlPlane.timeout in argosy.yaml): %s; when that is mended, submit again: it goes on from here", limit, missing)
+	return errclass.Errorf(errclass.Permanent, "it was not ready within %s (controlPlane.timeout in argosy.yaml): "+
+		"%s; when that is mended, submit again: it goes on from here", limit, missing)
 }

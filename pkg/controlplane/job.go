@@ -49,12 +49,12 @@ const (
 	taskKept = int32(time.Hour / time.Second)
 )
 
-// task is work that Argosy's own program does in a pod of the cluster's namespace, where the volumes are and from where the
-// keys need not leave.
+// task is work that Argosy's own program does in a pod of the cluster's namespace, where the volumes are and from where
+// the keys need not leave.
 type task struct {
 	component string
-	// key tells tasks apart: a run that finds an unfinished Job with its key waits for that one. An empty key is shared by
-	// nothing; unfinished Jobs of the component are then removed first.
+	// key tells tasks apart: a run that finds an unfinished Job with its key waits for that one. An empty key is shared
+	// by nothing; unfinished Jobs of the component are then removed first.
 	key  string
 	args []string
 	// readsCluster mounts what a backup holds beside the store.
@@ -108,17 +108,20 @@ func (p *Provisioner) taskPod(t task) (corev1.PodSpec, error) {
 	if t.readsCluster {
 		pod.Volumes = append(pod.Volumes, p.clusterVolumes()...)
 		container.VolumeMounts = append(container.VolumeMounts,
-			corev1.VolumeMount{Name: volumePKI, MountPath: pkiDir, ReadOnly: true}, corev1.VolumeMount{Name: volumeDocuments, MountPath: documentsDir, ReadOnly: true})
+			corev1.VolumeMount{Name: volumePKI, MountPath: pkiDir, ReadOnly: true},
+			corev1.VolumeMount{Name: volumeDocuments, MountPath: documentsDir, ReadOnly: true})
 	}
 	if pairs := p.taskCerts(t); len(pairs) > 0 {
 		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: volumeCerts, VolumeSource: corev1.VolumeSource{
 			Projected: &corev1.ProjectedVolumeSource{DefaultMode: readableByGroup(), Sources: pairs},
 		}})
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeCerts, MountPath: certsDir, ReadOnly: true})
+		container.VolumeMounts = append(container.VolumeMounts,
+			corev1.VolumeMount{Name: volumeCerts, MountPath: certsDir, ReadOnly: true})
 	}
 	if t.store && p.Cluster.Store().Kind != config.StoreEtcd {
 		p.addKine(&pod, t.after)
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeKine, MountPath: kineDir})
+		container.VolumeMounts = append(container.VolumeMounts,
+			corev1.VolumeMount{Name: volumeKine, MountPath: kineDir})
 	}
 	pod.Containers = []corev1.Container{container}
 	return pod, p.runLikeControlPlane(&pod)
@@ -137,7 +140,8 @@ func (p *Provisioner) program(name string, args []string, mounts ...corev1.Volum
 func (p *Provisioner) taskCerts(t task) []corev1.VolumeProjection {
 	var pairs []corev1.VolumeProjection
 	if t.store && p.Cluster.Store().Kind == config.StoreEtcd {
-		pairs = append(pairs, secretFiles(p.names().etcdCerts(), certEtcdClient+certExtension, certEtcdClient+keyExtension, authorityEtcd+certExtension))
+		pairs = append(pairs, secretFiles(p.names().etcdCerts(), certEtcdClient+certExtension,
+			certEtcdClient+keyExtension, authorityEtcd+certExtension))
 	}
 	if t.interlude {
 		pairs = append(pairs, secretFiles(p.names().certs(), certServing+certExtension, certServing+keyExtension))
@@ -146,28 +150,32 @@ func (p *Provisioner) taskCerts(t task) []corev1.VolumeProjection {
 }
 
 func claimed(volume, claim string) corev1.Volume {
-	return corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim}}}
+	return corev1.Volume{Name: volume,
+		VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim}}}
 }
 
 // clusterVolumes are the cluster's keys and its documents.
 func (p *Provisioner) clusterVolumes() []corev1.Volume {
-	documents := corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: p.Cluster.Name}, Items: []corev1.KeyToPath{
-		{Key: config.VClusterDocument, Path: config.VClusterDocument}, {Key: config.FleetDocument, Path: config.FleetDocument},
-	}}
+	documents := corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: p.Cluster.Name},
+		Items: []corev1.KeyToPath{
+			{Key: config.VClusterDocument, Path: config.VClusterDocument},
+			{Key: config.FleetDocument, Path: config.FleetDocument},
+		}}
 	return []corev1.Volume{
 		{Name: volumePKI, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: p.names().pki(), DefaultMode: readableByGroup()}}},
 		{Name: volumeDocuments, VolumeSource: corev1.VolumeSource{ConfigMap: &documents}},
 	}
 }
 
-// addKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may work on one database;
-// on SQLite they must be on one machine, which is where the volume is.
+// addKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may work on one
+// database; on SQLite they must be on one machine, which is where the volume is.
 func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
 	kine, always := p.kine(), corev1.ContainerRestartPolicyAlways
 	kine.RestartPolicy = &always // a sidecar: the Job is done when its own program is
 	if after > 0 {
 		pod.InitContainers = append(pod.InitContainers, p.program("prepare",
-			[]string{"store", "prepare", "--file=" + sqliteFile, fmt.Sprintf("--revision=%d", after)}, corev1.VolumeMount{Name: volumeData, MountPath: dataDir}))
+			[]string{"store", "prepare", "--file=" + sqliteFile, fmt.Sprintf("--revision=%d", after)},
+			corev1.VolumeMount{Name: volumeData, MountPath: dataDir}))
 		kine.Args = append(kine.Args, store.PreparedKineArgs()...)
 	}
 	pod.InitContainers = append(pod.InitContainers, kine)
@@ -177,7 +185,8 @@ func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
 	}
 	pod.Volumes = append(pod.Volumes, data)
 	for _, name := range []string{volumeKine, volumeTemporary} {
-		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name,
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 }
 
@@ -193,8 +202,8 @@ func (p *Provisioner) storeFlags() []string {
 	return append(flags, "--cacert="+cert(authorityEtcd), "--cert="+cert(certEtcdClient), "--key="+key(certEtcdClient))
 }
 
-// runLikeControlPlane gives a pod the place, the user and the names of hosts that the document gives to the control plane's
-// pods: it shares their volumes and speaks to their store.
+// runLikeControlPlane gives a pod the place, the user and the names of hosts that the document gives to the control
+// plane's pods: it shares their volumes and speaks to their store.
 func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	s := p.Cluster.VCluster.ControlPlane.StatefulSet
 	pod.NodeSelector, pod.DNSPolicy = s.Scheduling.NodeSelector, corev1.DNSPolicy(s.DNSPolicy)
@@ -204,7 +213,8 @@ func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	}
 	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for i := range containers {
-			sections = append(sections, struct{ from, to any }{s.Security.ContainerSecurityContext, &containers[i].SecurityContext})
+			sections = append(sections, struct{ from, to any }{s.Security.ContainerSecurityContext,
+				&containers[i].SecurityContext})
 		}
 	}
 	for _, section := range sections {
@@ -215,14 +225,15 @@ func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	return nil
 }
 
-// besideControlPlane puts a Job's pod onto the machine of the control plane's pod, where there is one: a volume that only
-// one machine can have is there.
+// besideControlPlane puts a Job's pod onto the machine of the control plane's pod, where there is one: a volume that
+// only one machine can have is there.
 func (p *Provisioner) besideControlPlane(ctx context.Context, job *batchv1.Job) error {
 	if !p.persists() {
 		return nil
 	}
 	selector := p.names().selector(componentControlPlane)
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
+	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
 	if err != nil {
 		return fmt.Errorf("listing the control plane's pods: %w", apply.Classify(err))
 	}

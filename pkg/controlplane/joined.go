@@ -23,8 +23,8 @@ const (
 	RefuseMachines = "refuse"
 	// ResetMachines makes them clean first.
 	ResetMachines = "reset"
-	// KeepMachines leaves them as they are: their pods run on, and their kubelets wait for the control plane that a restore
-	// brings back.
+	// KeepMachines leaves them as they are: their pods run on, and their kubelets wait for the control plane that a
+	// restore brings back.
 	KeepMachines = "keep"
 )
 
@@ -42,7 +42,8 @@ type Joined struct {
 func (j Joined) String() string {
 	switch {
 	case j.Silent != "" && len(j.Machines) > 0:
-		return fmt.Sprintf("the cluster does not answer (%s); machines of argosy.yaml: %s", j.Silent, strings.Join(j.Machines, ", "))
+		return fmt.Sprintf("the cluster does not answer (%s); machines of argosy.yaml: %s", j.Silent,
+			strings.Join(j.Machines, ", "))
 	case j.Silent != "":
 		return fmt.Sprintf("the cluster does not answer (%s)", j.Silent)
 	case len(j.Machines)+len(j.Strangers) == 0:
@@ -59,9 +60,10 @@ func (j Joined) String() string {
 //	  not in the fleet  refused           refused: nobody knows the way to them   goes
 //	does not answer     refused           refused                                 goes
 //
-// Whatever becomes of machines, a final backup needs the cluster's keys, and machines that are kept need an archive. With force, a cluster that does not answer goes all the same (all machines of argosy.yaml are reset when that is asked
-// for), and nodes that are not in the fleet are left as they are. Machines that are known to be joined are left only when
-// that is asked for.
+// Whatever becomes of machines, a final backup needs the cluster's keys, and machines that are kept need an archive.
+// With force, a cluster that does not answer goes all the same (all machines of argosy.yaml are reset when that is
+// asked for), and nodes that are not in the fleet are left as they are. Machines that are known to be joined are left
+// only when that is asked for.
 func (p *Provisioner) CheckDeprovision(ctx context.Context, o DeprovisionOptions, report func(string)) (Joined, error) {
 	joined, err := p.checkDeprovision(ctx, o, report)
 	if err != nil {
@@ -91,14 +93,17 @@ func (p *Provisioner) checkDeprovision(ctx context.Context, o DeprovisionOptions
 // checkGoodbye refuses what would leave nothing to come back from, and a final backup that can't be made.
 func (p *Provisioner) checkGoodbye(ctx context.Context, o DeprovisionOptions) error {
 	if o.Machines == KeepMachines && !o.FinalBackup && !o.KeepVolumes {
-		return errclass.With(errclass.Configuration, errors.New("machines=keep has machines wait for a restore, and finalBackup=false with keepVolumes=false leaves no archive to restore from: give one of them up"))
+		return errclass.With(errclass.Configuration, errors.New("machines=keep has machines wait for a restore, and "+
+			"finalBackup=false with keepVolumes=false leaves no archive to restore from: give one of them up"))
 	}
 	if !o.FinalBackup {
 		return nil
 	}
 	_, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, p.names().pki(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return errclass.Errorf(errclass.Configuration, "the cluster's keys (Secret %q) are gone, and an archive without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive", p.names().pki())
+		return errclass.Errorf(errclass.Configuration, "the cluster's keys (Secret %q) are gone, and an archive "+
+			"without keys can't be restored: submit again with finalBackup=false, and restore from an earlier archive",
+			p.names().pki())
 	}
 	if err != nil {
 		return fmt.Errorf("reading Secret %q: %w", p.names().pki(), apply.Classify(err))
@@ -111,13 +116,17 @@ func (j Joined) refusal(o DeprovisionOptions) error {
 	case o.Machines == KeepMachines:
 		return nil
 	case j.Silent != "" && !o.Force:
-		return fmt.Errorf("its API server does not answer, so nobody knows whether machines are joined: %s; repair it, submit again with machines=keep to restore it afterwards, or with force=true", j.Silent)
+		return fmt.Errorf("its API server does not answer, so nobody knows whether machines are joined: %s; repair "+
+			"it, submit again with machines=keep to restore it afterwards, or with force=true", j.Silent)
 	case j.Silent != "":
 		return nil
 	case o.Machines == RefuseMachines && len(j.Machines)+len(j.Strangers) > 0:
-		return fmt.Errorf("machines are %s; submit again with machines=reset to have them made clean, with machines=keep to have them wait for a restore, or take them out of the cluster first", j)
+		return fmt.Errorf("machines are %s; submit again with machines=reset to have them made clean, with "+
+			"machines=keep to have them wait for a restore, or take them out of the cluster first", j)
 	case len(j.Strangers) > 0 && !o.Force:
-		return fmt.Errorf("nodes that are no machines of argosy.yaml can't be reset: %s; add them, take them out of the cluster, or submit again with force=true, which leaves them as they are", strings.Join(j.Strangers, ", "))
+		return fmt.Errorf("nodes that are no machines of argosy.yaml can't be reset: %s; add them, take them out of "+
+			"the cluster, or submit again with force=true, which leaves them as they are",
+			strings.Join(j.Strangers, ", "))
 	}
 	return nil
 }

@@ -11,9 +11,9 @@ import (
 // certFile finds the files with certificates, keys and kubeconfigs that a command line names.
 var certFile = regexp.MustCompile(regexp.QuoteMeta(certsDir) + `/([0-9A-Za-z.-]+)`)
 
-// giveCerts mounts into each container those files of certsDir that its own command line names, and no others: a component
-// that is broken into then gives away what it has itself, and the authority's key is the controller manager's alone.
-// holder says which Secret has a file.
+// giveCerts mounts into each container those files of certsDir that its own command line names, and no others: a
+// component that is broken into then gives away what it has itself, and the authority's key is the controller manager's
+// alone. holder says which Secret has a file.
 func giveCerts(pod *corev1.PodSpec, holder func(file string) string) {
 	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for i := range containers {
@@ -22,10 +22,12 @@ func giveCerts(pod *corev1.PodSpec, holder func(file string) string) {
 				continue
 			}
 			name := volumeCerts + "-" + containers[i].Name
-			pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				DefaultMode: readableByGroup(), Sources: projections(files, holder),
-			}}})
-			containers[i].VolumeMounts = append(containers[i].VolumeMounts, corev1.VolumeMount{Name: name, MountPath: certsDir, ReadOnly: true})
+			pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name,
+				VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+					DefaultMode: readableByGroup(), Sources: projections(files, holder),
+				}}})
+			containers[i].VolumeMounts = append(containers[i].VolumeMounts,
+				corev1.VolumeMount{Name: name, MountPath: certsDir, ReadOnly: true})
 		}
 	}
 }
@@ -33,7 +35,8 @@ func giveCerts(pod *corev1.PodSpec, holder func(file string) string) {
 // certFiles are the names that a container's command line has of files in certsDir, sorted.
 func certFiles(container corev1.Container) []string {
 	var files []string
-	for _, match := range certFile.FindAllStringSubmatch(strings.Join(append(slices.Clone(container.Command), container.Args...), "\n"), -1) {
+	for _, match := range certFile.FindAllStringSubmatch(strings.Join(append(slices.Clone(container.Command),
+		container.Args...), "\n"), -1) {
 		files = append(files, match[1])
 	}
 	slices.Sort(files)
@@ -58,11 +61,12 @@ func projections(files []string, holder func(file string) string) []corev1.Volum
 	return sources
 }
 
-// certsHolder is the Secret with a file of the control plane's pods. Of the authorities' keys, only that of the cluster's own
-// is in any pod.
+// certsHolder is the Secret with a file of the control plane's pods. Of the authorities' keys, only that of the
+// cluster's own is in any pod.
 func (p *Provisioner) certsHolder(file string) string {
 	switch file {
-	case authorityCluster + certExtension, authorityCluster + keyExtension, authorityFrontProxy + certExtension, authorityEtcd + certExtension,
+	case authorityCluster + certExtension, authorityCluster + keyExtension, authorityFrontProxy + certExtension,
+		authorityEtcd + certExtension,
 		signingKey + keyExtension, signingKey + ".pub":
 		return p.names().pki()
 	}

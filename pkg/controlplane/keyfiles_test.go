@@ -22,7 +22,8 @@ func everyPod(t *testing.T, p *Provisioner) map[string]corev1.PodSpec {
 		assert.NilError(t, err)
 		pods["etcd"] = set.Spec.Template.Spec
 	}
-	for name, task := range map[string]task{"backup": p.dumpTask(BackupOptions{}, store.About{}), "restore": p.loadTask(&progress{Archive: "a"})} {
+	for name, task := range map[string]task{"backup": p.dumpTask(BackupOptions{}, store.About{}),
+		"restore": p.loadTask(&progress{Archive: "a"})} {
 		if pods[name], err = p.taskPod(task); err != nil {
 			t.Fatal(err)
 		}
@@ -69,10 +70,12 @@ func TestEachContainerHasTheKeysThatItsArgumentsNameAndNoOthers(t *testing.T) {
 					files, whole := filesIn(pod, container)
 					assert.DeepEqual(t, files, certFiles(container))
 					if container.Name != "kube-controller-manager" {
-						assert.Assert(t, !slices.Contains(files, "ca.key"), "the authority's key is the controller manager's alone")
+						assert.Assert(t, !slices.Contains(files, "ca.key"),
+							"the authority's key is the controller manager's alone")
 					}
 					if container.Name != "kube-controller-manager" && container.Name != "kube-apiserver" {
-						assert.Assert(t, !slices.Contains(files, "sa.key"), "service accounts' key signs and is used by two")
+						assert.Assert(t, !slices.Contains(files, "sa.key"),
+							"service accounts' key signs and is used by two")
 					}
 					// An archive holds all keys, so what writes one reads them.
 					if purpose == "backup" && container.Name == taskContainer {

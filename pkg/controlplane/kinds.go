@@ -32,7 +32,8 @@ type kind struct {
 
 // ofCluster selects what Argosy made of this cluster.
 func (p *Provisioner) ofCluster() string {
-	return labels.SelectorFromSet(labels.Set{apply.ManagedByLabel: apply.Manager, ClusterLabel: p.Cluster.Name}).String()
+	return labels.SelectorFromSet(labels.Set{apply.ManagedByLabel: apply.Manager,
+		ClusterLabel: p.Cluster.Name}).String()
 }
 
 // kinds are all that a namespace may hold of a cluster.
@@ -71,7 +72,8 @@ func kindOf[L runtime.Object](p *Provisioner, name string, client typed[L]) kind
 					return err
 				}
 				found = append(found, metav1.ObjectMeta{
-					Name: accessor.GetName(), UID: accessor.GetUID(), Labels: accessor.GetLabels(), DeletionTimestamp: accessor.GetDeletionTimestamp(),
+					Name: accessor.GetName(), UID: accessor.GetUID(), Labels: accessor.GetLabels(),
+					DeletionTimestamp: accessor.GetDeletionTimestamp(),
 				})
 				return nil
 			})
@@ -80,7 +82,8 @@ func kindOf[L runtime.Object](p *Provisioner, name string, client typed[L]) kind
 		remove: func(ctx context.Context, object metav1.ObjectMeta) error {
 			background := metav1.DeletePropagationBackground
 			err := client.Delete(ctx, object.Name, metav1.DeleteOptions{
-				PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &object.UID}, // not one made in its place just now
+				// not one made in its place just now
+				PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &object.UID},
 			})
 			if err != nil && !apierrors.IsNotFound(err) {
 				return fmt.Errorf("removing %s %q: %w", name, object.Name, apply.Classify(err))

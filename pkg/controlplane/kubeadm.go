@@ -63,7 +63,8 @@ const clusterInfoName = "cluster-info"
 func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Config",
-		"clusters": []any{map[string]any{"name": "", "cluster": map[string]any{"server": endpoint.Server(), "certificate-authority-data": caCert}}},
+		"clusters": []any{map[string]any{"name": "", "cluster": map[string]any{"server": endpoint.Server(),
+			"certificate-authority-data": caCert}}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding cluster-info: %w", err)
@@ -71,8 +72,8 @@ func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	return configMap(metav1.NamespacePublic, clusterInfoName, "kubeconfig", string(text)), nil
 }
 
-// discovered is what machines discovered a cluster by, as its store has it; nil when there is none, or none that was of use to
-// a machine. It is set last, so a run that was interrupted is followed by one that still finds what held before.
+// discovered is what machines discovered a cluster by, as its store has it; nil when there is none, or none that was of
+// use to a machine. It is set last, so a run that was interrupted is followed by one that still finds what held before.
 func discovered(ctx context.Context, client kubernetes.Interface) (*clientcmdapi.Cluster, error) {
 	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, clusterInfoName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -88,19 +89,22 @@ func discovered(ctx context.Context, client kubernetes.Interface) (*clientcmdapi
 	return held.Clusters[""], nil
 }
 
-// checkOwnState refuses a store with the state of another cluster, e.g. a database that a cluster of before was kept in: its
-// nodes and accounts were let in by another authority.
+// checkOwnState refuses a store with the state of another cluster, e.g. a database that a cluster of before was kept
+// in: its nodes and accounts were let in by another authority.
 func checkOwnState(held *clientcmdapi.Cluster, caCert []byte) error {
 	if held == nil || bytes.Equal(held.CertificateAuthorityData, caCert) {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "the store holds the state of another cluster, whose authority is not this one's (its API server was %s): empty the database, or give the cluster another one; to have that cluster again, deprovision and restore it",
+	return errclass.Errorf(errclass.Configuration, "the store holds the state of another cluster, whose authority is "+
+		"not this one's (its API server was %s): empty the database, or give the cluster another one; to have that "+
+		"cluster again, deprovision and restore it",
 		held.Server)
 }
 
-// machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; "" while it
-// has no machines.
-func machinesKnow(ctx context.Context, client kubernetes.Interface, held *clientcmdapi.Cluster, endpoint Endpoint) (string, error) {
+// machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; ""
+// while it has no machines.
+func machinesKnow(ctx context.Context, client kubernetes.Interface, held *clientcmdapi.Cluster,
+	endpoint Endpoint) (string, error) {
 	if held == nil || held.Server == endpoint.Server() {
 		return "", nil
 	}
@@ -124,7 +128,8 @@ func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error
 		"controlPlaneEndpoint": endpoint.Address(),
 		"kubernetesVersion":    p.Cluster.KubernetesVersion(),
 		"networking": map[string]any{
-			"dnsDomain": networking.Advanced.ClusterDomain, "podSubnet": networking.PodCIDR, "serviceSubnet": networking.ServiceCIDR,
+			"dnsDomain": networking.Advanced.ClusterDomain, "podSubnet": networking.PodCIDR,
+			"serviceSubnet": networking.ServiceCIDR,
 		},
 	})
 	if err != nil {
@@ -133,8 +138,8 @@ func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error
 	return configMap(metav1.NamespaceSystem, "kubeadm-config", "ClusterConfiguration", string(text)), nil
 }
 
-// kubeletConfig is what every kubelet of the cluster starts with: kubeadm's defaults, and over them what the user sets in
-// privateNodes.kubelet, whose keys pkg/config has checked: a kubelet exits on one that it does not know.
+// kubeletConfig is what every kubelet of the cluster starts with: kubeadm's defaults, and over them what the user sets
+// in privateNodes.kubelet, whose keys pkg/config has checked: a kubelet exits on one that it does not know.
 func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
 	wanted := map[string]any{
 		"apiVersion": kubeletv1beta1.SchemeGroupVersion.String(), "kind": "KubeletConfiguration",
@@ -176,8 +181,8 @@ func overlay(base, over map[string]any) {
 	}
 }
 
-// kubernetesEndpoints lead pods that talk to Service default/kubernetes to where the machines reach the API server. They
-// are what the API server would write itself, if it knew. All addresses are of one family.
+// kubernetesEndpoints lead pods that talk to Service default/kubernetes to where the machines reach the API server.
+// They are what the API server would write itself, if it knew. All addresses are of one family.
 func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
 	family := discoveryv1.AddressTypeIPv4
 	var texts []string
@@ -190,18 +195,20 @@ func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
 	ready, name, number, protocol := true, portAPI, int32(port), corev1.ProtocolTCP
 	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
 	slice := &discoveryv1.EndpointSlice{
-		TypeMeta: metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"}, ObjectMeta: meta,
+		TypeMeta:    metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"},
+		ObjectMeta:  meta,
 		AddressType: family,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: texts, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: texts,
+			Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
 	}
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
 	endpoints := endpointsOf(meta, texts, corev1.EndpointPort{Name: name, Port: number, Protocol: protocol})
 	return []runtime.Object{endpoints, slice}
 }
 
-// endpointsOf is the older form of an EndpointSlice, for clients that know no other. The controller that would copy it into a
-// slice is told not to.
+// endpointsOf is the older form of an EndpointSlice, for clients that know no other. The controller that would copy it
+// into a slice is told not to.
 func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.EndpointPort) runtime.Object {
 	meta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
 	//lint:ignore SA1019 clients that know no slices still read it
@@ -210,7 +217,8 @@ func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.Endpoin
 		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: address})
 	}
 	//lint:ignore SA1019 as above
-	return &corev1.Endpoints{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta, Subsets: []corev1.EndpointSubset{subset}}
+	return &corev1.Endpoints{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
+		Subsets: []corev1.EndpointSubset{subset}}
 }
 
 // roles let machines that join do what kubeadm does on their behalf, and nothing more.
@@ -226,28 +234,35 @@ func roles(konnectivity bool) []runtime.Object {
 		return []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}}
 	}
 	objects := []runtime.Object{
-		clusterRole("kubeadm:get-nodes", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get"}}),
+		clusterRole("kubeadm:get-nodes", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes"},
+			Verbs: []string{"get"}}),
 		clusterBinding("kubeadm:get-nodes", "kubeadm:get-nodes", group(bootstrappersGroup)),
 		clusterBinding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", group(bootstrappersGroup)),
-		clusterBinding("kubeadm:node-autoapprove-bootstrap", "system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(bootstrappersGroup)),
-		clusterBinding("kubeadm:node-autoapprove-certificate-rotation", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(nodesGroup)),
+		clusterBinding("kubeadm:node-autoapprove-bootstrap",
+			"system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(bootstrappersGroup)),
+		clusterBinding("kubeadm:node-autoapprove-certificate-rotation",
+			"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(nodesGroup)),
 		// The API server shows this group to kubelets for logs and exec, and administrators carry it.
 		clusterBinding(administratorGroup, "cluster-admin", group(administratorGroup)),
 	}
-	objects = append(objects, readable(metav1.NamespacePublic, "kubeadm:bootstrap-signer-clusterinfo", "cluster-info", user(anonymousUser))...)
+	objects = append(objects, readable(metav1.NamespacePublic, "kubeadm:bootstrap-signer-clusterinfo", "cluster-info",
+		user(anonymousUser))...)
 	objects = append(objects, bundlesAccount())
 	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:nodes-kubeadm-config", "kubeadm-config",
-		append(group(bootstrappersGroup, nodesGroup), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: BundlesAccount}))...)
-	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:kubelet-config", "kubelet-config", group(bootstrappersGroup, nodesGroup))...)
+		append(group(bootstrappersGroup, nodesGroup), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind,
+			Namespace: metav1.NamespaceSystem, Name: BundlesAccount}))...)
+	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:kubelet-config", "kubelet-config",
+		group(bootstrappersGroup, nodesGroup))...)
 	if konnectivity {
 		// It asks whether its agents are who they say.
-		objects = append(objects, clusterBinding("system:konnectivity-server", "system:auth-delegator", user("system:konnectivity-server")))
+		objects = append(objects, clusterBinding("system:konnectivity-server", "system:auth-delegator",
+			user("system:konnectivity-server")))
 	}
 	return objects
 }
 
-// BundlesAccount is the service account in kube-system whose token the plugin shows to the bundle server, which asks no more
-// of a caller than that it may read kubeadm-config.
+// BundlesAccount is the service account in kube-system whose token the plugin shows to the bundle server, which asks no
+// more of a caller than that it may read kubeadm-config.
 const BundlesAccount = "argosy-bundles"
 
 func bundlesAccount() *corev1.ServiceAccount {
@@ -264,11 +279,13 @@ func readable(namespace, name, configMap string, subjects []rbacv1.Subject) []ru
 	return []runtime.Object{
 		&rbacv1.Role{
 			TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role"}, ObjectMeta: meta,
-			Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{configMap}, Verbs: []string{"get"}}},
+			Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"},
+				ResourceNames: []string{configMap}, Verbs: []string{"get"}}},
 		},
 		&rbacv1.RoleBinding{
-			TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"}, ObjectMeta: meta,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}, Subjects: subjects,
+			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
+			ObjectMeta: meta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}, Subjects: subjects,
 		},
 	}
 }

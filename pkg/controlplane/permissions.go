@@ -38,15 +38,17 @@ func Rules() []Rule {
 
 // checkPermissions asks the host cluster what the plugin may do in the namespace and names all that is missing at once.
 func (p *Provisioner) checkPermissions(ctx context.Context) error {
-	review, err := p.Host.AuthorizationV1().SelfSubjectRulesReviews().Create(ctx, &authorizationv1.SelfSubjectRulesReview{
-		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: p.namespace()},
-	}, metav1.CreateOptions{})
+	review, err := p.Host.AuthorizationV1().SelfSubjectRulesReviews().Create(ctx,
+		&authorizationv1.SelfSubjectRulesReview{
+			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: p.namespace()},
+		}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("asking what the plugin may do in namespace %q: %w", p.namespace(), apply.Classify(err))
 	}
 	var lines []string
 	for _, rule := range Rules() {
-		verbs := slices.DeleteFunc(slices.Clone(rule.Verbs), func(verb string) bool { return granted(review.Status.ResourceRules, rule, verb) })
+		verbs := slices.DeleteFunc(slices.Clone(rule.Verbs),
+			func(verb string) bool { return granted(review.Status.ResourceRules, rule, verb) })
 		if len(verbs) == 0 {
 			continue
 		}
@@ -61,7 +63,8 @@ func (p *Provisioner) checkPermissions(ctx context.Context) error {
 		}
 	}
 	if len(lines) > 0 {
-		return errclass.Errorf(errclass.Configuration, "missing permissions in namespace %s: %s; apply install/rbac/provision there", p.namespace(), strings.Join(lines, "; "))
+		return errclass.Errorf(errclass.Configuration, "missing permissions in namespace %s: %s; apply "+
+			"install/rbac/provision there", p.namespace(), strings.Join(lines, "; "))
 	}
 	return nil
 }
@@ -77,7 +80,8 @@ func (r Rule) String() string {
 // granted says whether one of the rules that hold gives a verb on all objects of a resource.
 func granted(held []authorizationv1.ResourceRule, wanted Rule, verb string) bool {
 	return slices.ContainsFunc(held, func(rule authorizationv1.ResourceRule) bool {
-		return len(rule.ResourceNames) == 0 && has(rule.Verbs, verb) && has(rule.APIGroups, wanted.Group) && has(rule.Resources, wanted.Resource)
+		return len(rule.ResourceNames) == 0 && has(rule.Verbs, verb) && has(rule.APIGroups, wanted.Group) &&
+			has(rule.Resources, wanted.Resource)
 	})
 }
 
@@ -90,11 +94,13 @@ func (p *Provisioner) missing(ctx context.Context, rule Rule, verbs []string) ([
 	var refused []string
 	resource, subresource, _ := strings.Cut(rule.Resource, "/")
 	for _, verb := range verbs {
-		review, err := p.Host.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: p.namespace(), Verb: verb, Group: rule.Group, Resource: resource, Subresource: subresource,
-			}},
-		}, metav1.CreateOptions{})
+		review, err := p.Host.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx,
+			&authorizationv1.SelfSubjectAccessReview{
+				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: p.namespace(), Verb: verb, Group: rule.Group, Resource: resource,
+					Subresource: subresource,
+				}},
+			}, metav1.CreateOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("asking whether the plugin may %s %s: %w", verb, rule, apply.Classify(err))
 		}

@@ -47,16 +47,19 @@ func (p *Provisioner) restoreStore(ctx context.Context, begun *progress, report 
 	return endpoint, p.removeTasks(ctx, componentRestore)
 }
 
-// loadTask loads an archive. How clients that remember the cluster from before find out that it went back depends on the
-// store: SQLite goes on counting behind all that they can remember, so that every one of their revisions is too old and
-// they list anew, as after any long pause. With other stores there is no way to count on other than as many writes, so the
-// pod answers the clients for a while in the API server's place; see package interlude.
+// loadTask loads an archive. How clients that remember the cluster from before find out that it went back depends on
+// the store: SQLite goes on counting behind all that they can remember, so that every one of their revisions is too old
+// and they list anew, as after any long pause. With other stores there is no way to count on other than as many writes,
+// so the pod answers the clients for a while in the API server's place; see package interlude.
 func (p *Provisioner) loadTask(begun *progress) task {
-	args := append([]string{"store", "load", "--folder=" + backupsDir, "--cluster=" + p.Cluster.Name, "--archive=" + begun.Archive}, p.storeFlags()...)
-	t := task{component: componentRestore, key: "load " + begun.Archive, store: true, after: begun.Revision + store.Margin}
+	args := append([]string{"store", "load", "--folder=" + backupsDir, "--cluster=" + p.Cluster.Name,
+		"--archive=" + begun.Archive}, p.storeFlags()...)
+	t := task{component: componentRestore, key: "load " + begun.Archive, store: true,
+		after: begun.Revision + store.Margin}
 	if !p.persists() {
 		t.after, t.interlude = 0, true
-		args = append(args, fmt.Sprintf("--answer=:%d", p.apiPort()), "--tls-cert="+cert(certServing), "--tls-key="+key(certServing))
+		args = append(args, fmt.Sprintf("--answer=:%d", p.apiPort()), "--tls-cert="+cert(certServing),
+			"--tls-key="+key(certServing))
 	}
 	t.args = args
 	return t
@@ -81,7 +84,8 @@ func (p *Provisioner) annotate(ctx context.Context, name string, value any) erro
 	if err != nil {
 		return fmt.Errorf("encoding annotation %s: %w", name, err)
 	}
-	_, err = p.Host.CoreV1().Secrets(p.namespace()).Patch(ctx, p.names().pki(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: apply.Manager})
+	_, err = p.Host.CoreV1().Secrets(p.namespace()).Patch(ctx, p.names().pki(), types.MergePatchType, patch,
+		metav1.PatchOptions{FieldManager: apply.Manager})
 	if err != nil {
 		return fmt.Errorf("noting %s on Secret %q: %w", name, p.names().pki(), apply.Classify(err))
 	}

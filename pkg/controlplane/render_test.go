@@ -36,16 +36,19 @@ func provisioner(t *testing.T, vcluster string, objects ...runtime.Object) *Prov
 	cluster, err := config.Parse("team-a", []byte(vcluster), []byte(fleet))
 	assert.NilError(t, err)
 	cluster.Namespace = "tenant"
-	return &Provisioner{Cluster: cluster, Host: fake.NewClientset(objects...), Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
-		Now: func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }}
+	return &Provisioner{Cluster: cluster, Host: fake.NewClientset(objects...),
+		Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
+		Now:   func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }}
 }
 
 func TestTheControlPlanesPods(t *testing.T) {
 	for name, vcluster := range map[string]string{
-		"sqlite":   specified,
-		"etcd":     replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: 3}}}}}\n  statefulSet: {highAvailability: {replicas: 3}}"),
-		"external": replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {database: {external: {enabled: true, connector: team-a-database}}}"),
-		"custom":   replace(specified, "controlPlane:", custom),
+		"sqlite": specified,
+		"etcd": replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: "+
+			"true, statefulSet: {highAvailability: {replicas: 3}}}}}\n  statefulSet: {highAvailability: {replicas: 3}}"),
+		"external": replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {database: {external: "+
+			"{enabled: true, connector: team-a-database}}}"),
+		"custom": replace(specified, "controlPlane:", custom),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := provisioner(t, vcluster)
@@ -96,21 +99,26 @@ func TestTheServingCertificateCoversWhatIsReachableAndNothingElse(t *testing.T) 
 	p := provisioner(t, replace(specified, "controlPlane:", "controlPlane:\n  proxy: {extraSANs: [api.example.com]}"))
 	hosts := p.servingHosts(Endpoint{Host: "192.0.2.10", Others: []string{"10.96.3.4", "192.0.2.10", "None"}})
 	assert.DeepEqual(t, hosts, []string{
-		"10.128.0.1", "10.96.3.4", "127.0.0.1", "192.0.2.10", "::1", "api.example.com", "kubernetes", "kubernetes.default",
-		"kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "team-a", "team-a.tenant", "team-a.tenant.svc",
+		"10.128.0.1", "10.96.3.4", "127.0.0.1", "192.0.2.10", "::1", "api.example.com", "kubernetes",
+		"kubernetes.default",
+		"kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "team-a", "team-a.tenant",
+		"team-a.tenant.svc",
 	})
 }
 
 func node(name, address string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}, {Type: corev1.NodeInternalIP, Address: address}},
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name},
+			{Type: corev1.NodeInternalIP, Address: address}},
 	}}
 }
 
 func TestWhereAServiceLeads(t *testing.T) {
-	ports := []corev1.ServicePort{{Name: portAPI, NodePort: 30443}, {Name: portKonnectivity, NodePort: 30132}, {Name: portBundles, NodePort: 30444}}
+	ports := []corev1.ServicePort{{Name: portAPI, NodePort: 30443}, {Name: portKonnectivity, NodePort: 30132},
+		{Name: portBundles, NodePort: 30444}}
 	service := func(kind corev1.ServiceType, ingress ...corev1.LoadBalancerIngress) *corev1.Service {
-		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "team-a"}, Spec: corev1.ServiceSpec{Type: kind, ClusterIP: "10.96.3.4", Ports: ports},
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "team-a"},
+			Spec:   corev1.ServiceSpec{Type: kind, ClusterIP: "10.96.3.4", Ports: ports},
 			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}}}
 	}
 	for _, tt := range []struct {
@@ -121,14 +129,24 @@ func TestWhereAServiceLeads(t *testing.T) {
 		bundles  string
 		waitsFor string
 	}{
-		{"load balancer", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.10"}), "https://192.0.2.10:443", "https://192.0.2.10:8444", ""},
-		{"load balancer with a name", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), "https://lb.example.com:443", "https://lb.example.com:8444", ""},
-		{"load balancer that gives nothing", "", service(corev1.ServiceTypeLoadBalancer), "", "", "no load balancer of the host cluster gave it one"},
-		{"node port", "", service(corev1.ServiceTypeNodePort), "https://192.0.2.21:30443", "https://192.0.2.21:30444", ""},
-		{"cluster address", "", service(corev1.ServiceTypeClusterIP), "https://10.96.3.4:443", "https://10.96.3.4:8444", ""},
-		{"something in front", "api.example.com:6443", service(corev1.ServiceTypeClusterIP), "https://api.example.com:6443", "https://api.example.com:8444", ""},
-		{"something in front of a load balancer that gives nothing", "api.example.com:6443", service(corev1.ServiceTypeLoadBalancer), "https://api.example.com:6443", "https://api.example.com:8444", ""},
-		{"something in front of node ports", "api.example.com:6443", service(corev1.ServiceTypeNodePort), "https://api.example.com:6443", "https://api.example.com:30444", ""},
+		{"load balancer", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.10"}),
+			"https://192.0.2.10:443", "https://192.0.2.10:8444", ""},
+		{"load balancer with a name", "", service(corev1.ServiceTypeLoadBalancer,
+			corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), "https://lb.example.com:443",
+			"https://lb.example.com:8444", ""},
+		{"load balancer that gives nothing", "", service(corev1.ServiceTypeLoadBalancer), "", "",
+			"no load balancer of the host cluster gave it one"},
+		{"node port", "", service(corev1.ServiceTypeNodePort), "https://192.0.2.21:30443", "https://192.0.2.21:30444",
+			""},
+		{"cluster address", "", service(corev1.ServiceTypeClusterIP), "https://10.96.3.4:443", "https://10.96.3.4:8444",
+			""},
+		{"something in front", "api.example.com:6443", service(corev1.ServiceTypeClusterIP),
+			"https://api.example.com:6443", "https://api.example.com:8444", ""},
+		{"something in front of a load balancer that gives nothing", "api.example.com:6443",
+			service(corev1.ServiceTypeLoadBalancer), "https://api.example.com:6443", "https://api.example.com:8444",
+			""},
+		{"something in front of node ports", "api.example.com:6443", service(corev1.ServiceTypeNodePort),
+			"https://api.example.com:6443", "https://api.example.com:30444", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			vcluster := specified
@@ -152,8 +170,9 @@ func TestWhereAServiceLeads(t *testing.T) {
 func TestAnAddressInTheClustersOwnNetworksIsRefused(t *testing.T) {
 	p := provisioner(t, specified)
 	for host, says := range map[string]string{
-		"10.64.3.4": "lies in networking.podCIDR, which is 10.64.0.0/16", "10.128.3.4": "lies in networking.serviceCIDR, which is 10.128.0.0/16",
-		"10.96.3.4": "", "10.117.0.200": "", "2001:db8::1": "", "api.example.com": "",
+		"10.64.3.4":  "lies in networking.podCIDR, which is 10.64.0.0/16",
+		"10.128.3.4": "lies in networking.serviceCIDR, which is 10.128.0.0/16",
+		"10.96.3.4":  "", "10.117.0.200": "", "2001:db8::1": "", "api.example.com": "",
 	} {
 		err := p.checkOutside(Endpoint{Host: host})
 		if says == "" {
@@ -166,7 +185,8 @@ func TestAnAddressInTheClustersOwnNetworksIsRefused(t *testing.T) {
 }
 
 func TestKubeletSettingsOfTheDocumentsAreInTheKubeletConfig(t *testing.T) {
-	p := provisioner(t, replace(specified, "privateNodes: {enabled: true}", "privateNodes: {enabled: true, kubelet: {config: {maxPods: 20, authentication: {webhook: {cacheTTL: 1m}}}}}"))
+	p := provisioner(t, replace(specified, "privateNodes: {enabled: true}",
+		"privateNodes: {enabled: true, kubelet: {config: {maxPods: 20, authentication: {webhook: {cacheTTL: 1m}}}}}"))
 	held, err := p.kubeletConfig()
 	assert.NilError(t, err)
 	golden.Assert(t, held.Data["kubelet"], "kubelet-config.yaml")
@@ -176,7 +196,8 @@ func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
 	p := provisioner(t, specified)
 	k, err := makeKeys(p.now())
 	assert.NilError(t, err)
-	objects, err := p.clusterObjects(k, Endpoint{Host: "192.0.2.10", API: 443}, []netip.Addr{netip.MustParseAddr("192.0.2.10")})
+	objects, err := p.clusterObjects(k, Endpoint{Host: "192.0.2.10", API: 443},
+		[]netip.Addr{netip.MustParseAddr("192.0.2.10")})
 	assert.NilError(t, err)
 	wanted, err := unstructuredOf(objects)
 	assert.NilError(t, err)
@@ -193,8 +214,10 @@ func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
 }
 
 func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
-	v4, v6, mapped := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("::ffff:192.0.2.10")
-	six := replace(specified, "podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16", "podCIDR: 'fd00:64::/48', serviceCIDR: 'fd00:128::/112'")
+	v4, v6, mapped := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"),
+		netip.MustParseAddr("::ffff:192.0.2.10")
+	six := replace(specified, "podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16",
+		"podCIDR: 'fd00:64::/48', serviceCIDR: 'fd00:128::/112'")
 	for _, tt := range []struct {
 		vcluster string
 		found    []netip.Addr

@@ -19,15 +19,16 @@ import (
 	"argosy.dev/argosy/pkg/store"
 )
 
-// SealedPrefix begins the line of a pod's log that carries the cluster's keys, sealed for the process that waits for them.
+// SealedPrefix begins the line of a pod's log that carries the cluster's keys, sealed for the process that waits for
+// them.
 const SealedPrefix = "sealed keys: "
 
 // RestoreOptions say what is restored.
 type RestoreOptions struct {
 	// Archive is its name, or store.Latest.
 	Archive string
-	// ReplaceVolumes deletes the volumes with the state of the control plane that was there before. Without it a restore
-	// is refused while they are there.
+	// ReplaceVolumes deletes the volumes with the state of the control plane that was there before. Without it a
+	// restore is refused while they are there.
 	ReplaceVolumes bool
 }
 
@@ -42,7 +43,8 @@ type Restored struct {
 
 // String is what people read.
 func (r Restored) String() string {
-	return fmt.Sprintf("restored as it was at %s (archive %s, %d keys): %s", r.Taken.Format(time.RFC3339), r.Archive, r.Keys, r.Outcome)
+	return fmt.Sprintf("restored as it was at %s (archive %s, %d keys): %s", r.Taken.Format(time.RFC3339), r.Archive,
+		r.Keys, r.Outcome)
 }
 
 // Restore makes a cluster's control plane anew from an archive in volume <cluster>-backups: keys, then store, then all
@@ -56,7 +58,8 @@ func (p *Provisioner) Restore(ctx context.Context, o RestoreOptions, report func
 		return restored, fmt.Errorf("restoring cluster %q: %w", p.Cluster.Name, err)
 	}
 	if p.Log != nil {
-		p.Log.Info("cluster restored", "archive", restored.Archive, "server", restored.Server, "keys", restored.Keys, "seconds", restored.Seconds)
+		p.Log.Info("cluster restored", "archive", restored.Archive, "server", restored.Server, "keys", restored.Keys,
+			"seconds", restored.Seconds)
 	}
 	return restored, nil
 }
@@ -118,7 +121,8 @@ func restoring(pki *corev1.Secret) *progress {
 // checkNotRestoring refuses to run a control plane on a store that is not complete.
 func (p *Provisioner) checkNotRestoring(pki *corev1.Secret) error {
 	if begun := restoring(pki); begun != nil && !begun.Loaded && !p.restores {
-		return errclass.Errorf(errclass.Configuration, "a restore from archive %q was interrupted: submit workflow restore again, which goes on from there", begun.Archive)
+		return errclass.Errorf(errclass.Configuration, "a restore from archive %q was interrupted: submit workflow "+
+			"restore again, which goes on from there", begun.Archive)
 	}
 	return nil
 }
@@ -158,9 +162,13 @@ func (p *Provisioner) begun(ctx context.Context, o *RestoreOptions) (*progress, 
 	begun := restoring(held)
 	switch {
 	case begun == nil:
-		return nil, errclass.Errorf(errclass.Configuration, "the cluster is there (Secret %q): a restore makes a control plane where there is none; submit deprovision first, with machines=keep for its machines to wait", held.Name)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"the cluster is there (Secret %q): a restore makes a control plane where there is none; submit "+
+				"deprovision first, with machines=keep for its machines to wait", held.Name)
 	case o.Archive != store.Latest && o.Archive != begun.Archive:
-		return nil, errclass.Errorf(errclass.Configuration, "a restore from archive %q was interrupted: submit it again with that one, or deprovision first, with machines=keep and finalBackup=false", begun.Archive)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"a restore from archive %q was interrupted: submit it again with that one, or deprovision first, with "+
+				"machines=keep and finalBackup=false", begun.Archive)
 	}
 	return begun, nil
 }
@@ -181,7 +189,9 @@ func (p *Provisioner) checkRoom(ctx context.Context, replace bool) error {
 	if err != nil || len(left) == 0 || replace {
 		return err
 	}
-	return errclass.Errorf(errclass.Configuration, "PersistentVolumeClaim %s holds the state of an earlier control plane, and a restore wants an empty store: delete it, or submit again with replaceVolumes=true, which does", strings.Join(left, ", "))
+	return errclass.Errorf(errclass.Configuration, "PersistentVolumeClaim %s holds the state of an earlier control "+
+		"plane, and a restore wants an empty store: delete it, or submit again with replaceVolumes=true, which does",
+		strings.Join(left, ", "))
 }
 
 // makeRoom deletes the volumes with an earlier control plane's state, and waits until they are gone.
@@ -191,7 +201,8 @@ func (p *Provisioner) makeRoom(ctx context.Context, report func(string)) error {
 		return err
 	}
 	for _, claim := range left {
-		if err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).Delete(ctx, claim, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).Delete(ctx, claim,
+			metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deleting PersistentVolumeClaim %q: %w", claim, apply.Classify(err))
 		}
 	}
@@ -200,13 +211,15 @@ func (p *Provisioner) makeRoom(ctx context.Context, report func(string)) error {
 		if err != nil || len(left) == 0 {
 			return "", err
 		}
-		return fmt.Sprintf("PersistentVolumeClaim %s is being deleted, and something still uses it", strings.Join(left, ", ")), nil
+		return fmt.Sprintf("PersistentVolumeClaim %s is being deleted, and something still uses it",
+			strings.Join(left, ", ")), nil
 	})
 }
 
 // stateVolumes are the volumes that hold a control plane's state.
 func (p *Provisioner) stateVolumes(ctx context.Context) ([]string, error) {
-	claims, err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: p.ofCluster()})
+	claims, err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: p.ofCluster()})
 	if err != nil {
 		return nil, fmt.Errorf("listing PersistentVolumeClaims: %w", apply.Classify(err))
 	}
@@ -219,11 +232,13 @@ func (p *Provisioner) stateVolumes(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// restoreKeys reads the archive in a pod and makes Secret <cluster>-pki of its keys, with a note that the restore is not
-// done. From then on the namespace has this cluster, and no other can be made in its place.
+// restoreKeys reads the archive in a pod and makes Secret <cluster>-pki of its keys, with a note that the restore is
+// not done. From then on the namespace has this cluster, and no other can be made in its place.
 func (p *Provisioner) restoreKeys(ctx context.Context, o RestoreOptions, report func(string)) (*progress, error) {
-	if _, err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).Get(ctx, p.names().backups(), metav1.GetOptions{}); err != nil {
-		return nil, fmt.Errorf("reading PersistentVolumeClaim %q, which holds the cluster's archives: %w", p.names().backups(), apply.Classify(err))
+	if _, err := p.Host.CoreV1().PersistentVolumeClaims(p.namespace()).Get(ctx, p.names().backups(),
+		metav1.GetOptions{}); err != nil {
+		return nil, fmt.Errorf("reading PersistentVolumeClaim %q, which holds the cluster's archives: %w",
+			p.names().backups(), apply.Classify(err))
 	}
 	reader, err := store.NewReader()
 	if err != nil {
@@ -231,7 +246,8 @@ func (p *Provisioner) restoreKeys(ctx context.Context, o RestoreOptions, report 
 	}
 	var read store.Result
 	pod, err := p.runTask(ctx, task{component: componentRestore, args: []string{
-		"store", "read", "--folder=" + backupsDir, "--cluster=" + p.Cluster.Name, "--archive=" + o.Archive, "--seal-for=" + reader.Address(),
+		"store", "read", "--folder=" + backupsDir, "--cluster=" + p.Cluster.Name, "--archive=" + o.Archive,
+		"--seal-for=" + reader.Address(),
 	}}, &read, report)
 	if err != nil {
 		return nil, err
@@ -247,7 +263,8 @@ func (p *Provisioner) restoreKeys(ctx context.Context, o RestoreOptions, report 
 	if err := p.makeRoom(ctx, report); err != nil {
 		return nil, err
 	}
-	begun := &progress{Archive: read.Archive, Taken: read.Taken, Keys: read.Keys, Revision: read.Revision, Endpoint: read.Endpoint}
+	begun := &progress{Archive: read.Archive, Taken: read.Taken, Keys: read.Keys, Revision: read.Revision,
+		Endpoint: read.Endpoint}
 	return begun, p.createKeys(ctx, files, begun)
 }
 
@@ -255,18 +272,21 @@ func (p *Provisioner) restoreKeys(ctx context.Context, o RestoreOptions, report 
 func (p *Provisioner) checkIdentity(archive store.Result) error {
 	var was config.Identity
 	if err := json.Unmarshal(archive.Identity, &was); err != nil {
-		return errclass.Errorf(errclass.Permanent, "reading the identity of the cluster in archive %q: %w", archive.Archive, err)
+		return errclass.Errorf(errclass.Permanent, "reading the identity of the cluster in archive %q: %w",
+			archive.Archive, err)
 	}
 	was.Store = p.Cluster.Identity().Store
 	if err := p.Cluster.CheckImmutable(was); err != nil {
-		return errclass.Errorf(errclass.Configuration, "archive %q is of another cluster than the documents describe: %w", archive.Archive, err)
+		return errclass.Errorf(errclass.Configuration,
+			"archive %q is of another cluster than the documents describe: %w", archive.Archive, err)
 	}
 	return nil
 }
 
 // unseal finds the sealed keys in a pod's log.
 func (p *Provisioner) unseal(ctx context.Context, pod string, reader *store.Reader) (map[string][]byte, error) {
-	stream, err := p.Host.CoreV1().Pods(p.namespace()).GetLogs(pod, &corev1.PodLogOptions{Container: taskContainer}).Stream(ctx)
+	stream, err := p.Host.CoreV1().Pods(p.namespace()).GetLogs(pod,
+		&corev1.PodLogOptions{Container: taskContainer}).Stream(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log of pod %q: %w", pod, apply.Classify(err))
 	}
@@ -278,7 +298,8 @@ func (p *Provisioner) unseal(ctx context.Context, pod string, reader *store.Read
 			return reader.Unseal(sealed)
 		}
 	}
-	return nil, errclass.With(errclass.Permanent, errors.Join(fmt.Errorf("reading the log of pod %q: the cluster's keys are not in it", pod), lines.Err()))
+	return nil, errclass.With(errclass.Permanent, errors.Join(fmt.Errorf("reading the log of pod %q: the cluster's "+
+		"keys are not in it", pod), lines.Err()))
 }
 
 // maxSealed bounds the sealed keys; they are some 10 KB.
@@ -296,7 +317,8 @@ func (p *Provisioner) createKeys(ctx context.Context, files map[string][]byte, b
 	}
 	secret := p.secret(p.names().pki(), files)
 	secret.Annotations = map[string]string{identityAnnotation: string(identity), restoreAnnotation: string(note)}
-	if _, err := p.Host.CoreV1().Secrets(p.namespace()).Create(ctx, secret, metav1.CreateOptions{FieldManager: apply.Manager}); err != nil {
+	if _, err := p.Host.CoreV1().Secrets(p.namespace()).Create(ctx, secret,
+		metav1.CreateOptions{FieldManager: apply.Manager}); err != nil {
 		return fmt.Errorf("creating Secret %q: %w", secret.Name, apply.Classify(err))
 	}
 	return nil

@@ -36,17 +36,22 @@ func TestWhereARestoreMayBegin(t *testing.T) {
 	}{
 		{name: "an empty namespace"},
 		{name: "archives alone", objects: func(p *Provisioner) []runtime.Object {
-			return []runtime.Object{&corev1.PersistentVolumeClaim{ObjectMeta: p.meta("team-a-backups", componentBackup)}}
+			return []runtime.Object{&corev1.PersistentVolumeClaim{ObjectMeta: p.meta("team-a-backups",
+				componentBackup)}}
 		}},
 		{name: "a volume with state", objects: volume, says: "team-a-data holds the state of an earlier control plane"},
 		{name: "a volume with state that may go", objects: volume, options: RestoreOptions{ReplaceVolumes: true}},
 		{name: "a control plane without keys", objects: func(p *Provisioner) []runtime.Object {
-			return []runtime.Object{&appsv1.StatefulSet{ObjectMeta: p.meta("team-a-control-plane", componentControlPlane)}}
+			return []runtime.Object{&appsv1.StatefulSet{ObjectMeta: p.meta("team-a-control-plane",
+				componentControlPlane)}}
 		}, says: "whose keys are gone"},
 		{name: "the cluster is there", keys: true, says: "submit deprovision first"},
 		{name: "interrupted", keys: true, note: noted, goesOn: true},
-		{name: "interrupted, by name", keys: true, note: noted, options: RestoreOptions{Archive: "team-a-20260301T120000Z.tar.zst"}, goesOn: true},
-		{name: "interrupted, of another archive", keys: true, note: noted, options: RestoreOptions{Archive: "team-a-20260302T120000Z.tar.zst"}, says: `from archive "team-a-20260301T120000Z.tar.zst" was interrupted`},
+		{name: "interrupted, by name", keys: true, note: noted,
+			options: RestoreOptions{Archive: "team-a-20260301T120000Z.tar.zst"}, goesOn: true},
+		{name: "interrupted, of another archive", keys: true, note: noted,
+			options: RestoreOptions{Archive: "team-a-20260302T120000Z.tar.zst"},
+			says:    `from archive "team-a-20260301T120000Z.tar.zst" was interrupted`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := allowed(provisioner(t, specified))
@@ -79,13 +84,16 @@ func volume(p *Provisioner) []runtime.Object {
 // allowed grants every permission that is asked for.
 func allowed(p *Provisioner) *Provisioner {
 	client := p.Host.(*fake.Clientset)
-	client.PrependReactor("create", "selfsubjectaccessreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, &authorizationv1.SelfSubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true}}, nil
-	})
-	client.PrependReactor("create", "selfsubjectrulesreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
-		all := []authorizationv1.ResourceRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}}
-		return true, &authorizationv1.SelfSubjectRulesReview{Status: authorizationv1.SubjectRulesReviewStatus{ResourceRules: all}}, nil
-	})
+	client.PrependReactor("create", "selfsubjectaccessreviews",
+		func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, &authorizationv1.SelfSubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true}}, nil
+		})
+	client.PrependReactor("create", "selfsubjectrulesreviews",
+		func(clienttesting.Action) (bool, runtime.Object, error) {
+			all := []authorizationv1.ResourceRule{{Verbs: []string{"*"}, APIGroups: []string{"*"},
+				Resources: []string{"*"}}}
+			return true, &authorizationv1.SelfSubjectRulesReview{Status: authorizationv1.SubjectRulesReviewStatus{ResourceRules: all}}, nil
+		})
 	return p
 }
 

@@ -27,14 +27,16 @@ const surgePatience = 20 * time.Second
 //	they change, several replicas        apply, wait: Kubernetes replaces one by one
 //	they change, a single replica        apply with two, wait, apply with one, wait
 //	an earlier run left two of one       the same from its second half on
-func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, surges bool, report func(string)) ([]apply.Change, error) {
+func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, surges bool,
+	report func(string)) ([]apply.Change, error) {
 	held, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, wanted.Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
 	}
 	exists := err == nil
 	change := exists && held.Annotations[templateAnnotation] != wanted.Annotations[templateAnnotation]
-	if surges && *wanted.Spec.Replicas == 1 && exists && held.Status.ReadyReplicas > 0 && (change || *held.Spec.Replicas > 1) {
+	if surges && *wanted.Spec.Replicas == 1 && exists && held.Status.ReadyReplicas > 0 &&
+		(change || *held.Spec.Replicas > 1) {
 		if err := p.surge(ctx, wanted, component, report); err != nil {
 			return nil, err
 		}
@@ -50,7 +52,8 @@ func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, c
 }
 
 // surge runs two pods of what is wanted. It ends without an error when there is no room for the second.
-func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, component string, report func(string)) error {
+func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, component string,
+	report func(string)) error {
 	two := wanted.DeepCopy()
 	*two.Spec.Replicas = 2
 	if _, err := p.set(ctx, two); err != nil {
@@ -63,7 +66,8 @@ func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, com
 			return why, err
 		}
 		if time.Since(started) > surgePatience && p.noRoom(ctx, wanted.Name) {
-			report(fmt.Sprintf("there is no room for a second pod of StatefulSet %s: its pod is replaced in its place, and the API is away meanwhile", wanted.Name))
+			report(fmt.Sprintf("there is no room for a second pod of StatefulSet %s: its pod is replaced in its "+
+				"place, and the API is away meanwhile", wanted.Name))
 			return "", nil
 		}
 		return why, nil
@@ -81,8 +85,12 @@ func (p *Provisioner) noRoom(ctx context.Context, set string) bool {
 	})
 }
 
-func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, report func(string)) error {
-	return p.wait(ctx, report, func(ctx context.Context) (string, error) { return p.notRolledOut(ctx, wanted, component) })
+func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string,
+	report func(string)) error {
+	return p.wait(ctx, report, func(ctx context.Context) (string,
+		error) {
+		return p.notRolledOut(ctx, wanted, component)
+	})
 }
 
 // notRolledOut says what a StatefulSet still waits for; "" when all its pods are new and ready.
@@ -92,11 +100,13 @@ func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulS
 		return "", fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
 	}
 	status, count := held.Status, *wanted.Spec.Replicas
-	if status.ObservedGeneration >= held.Generation && status.ReadyReplicas == count && status.UpdatedReplicas == count &&
+	if status.ObservedGeneration >= held.Generation && status.ReadyReplicas == count &&
+		status.UpdatedReplicas == count &&
 		status.Replicas == count && status.CurrentRevision == status.UpdateRevision {
 		return "", nil
 	}
-	text := fmt.Sprintf("%d of %d pods of StatefulSet %s are ready", min(status.ReadyReplicas, status.UpdatedReplicas), count, wanted.Name)
+	text := fmt.Sprintf("%d of %d pods of StatefulSet %s are ready", min(status.ReadyReplicas, status.UpdatedReplicas),
+		count, wanted.Name)
 	if why := p.why(ctx, wanted.Name, component); why != "" {
 		text += ": " + why
 	}
@@ -106,8 +116,8 @@ func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulS
 // pollEvery is how often something that is waited for is looked at.
 const pollEvery = 150 * time.Millisecond
 
-// wait looks until there is nothing to wait for, for at most the fleet's controlPlane.timeout. The error then holds what
-// was missing last. A look that fails for a moment counts as not yet.
+// wait looks until there is nothing to wait for, for at most the fleet's controlPlane.timeout. The error then holds
+// what was missing last. A look that fails for a moment counts as not yet.
 func (p *Provisioner) wait(ctx context.Context, report func(string), look func(context.Context) (string, error)) error {
 	limit := p.Cluster.Fleet.ControlPlane.Timeout.Duration
 	ctx, cancel := context.WithTimeout(ctx, limit)

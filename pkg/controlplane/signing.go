@@ -15,9 +15,10 @@ import (
 	"argosy.dev/argosy/pkg/pki"
 )
 
-// requestCertificate has the cluster itself sign a certificate, as administrators would by hand. The key is made here and
-// leaves in the kubeconfig alone; the authority's is not touched. The request is removed, whatever became of it.
-func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes.Interface, o UserOptions, report func(string)) (pki.Pair, error) {
+// requestCertificate has the cluster itself sign a certificate, as administrators would by hand. The key is made here
+// and leaves in the kubeconfig alone; the authority's is not touched. The request is removed, whatever became of it.
+func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes.Interface, o UserOptions,
+	report func(string)) (pki.Pair, error) {
 	text, key, err := pki.Request(o.leaf())
 	if err != nil {
 		return pki.Pair{}, err
@@ -36,9 +37,11 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 	}
 	defer removeRequest(ctx, cluster, request.Name)
 	request.Status.Conditions = append(request.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
-		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "Requested", Message: "A kubeconfig was asked for.",
+		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "Requested",
+		Message: "A kubeconfig was asked for.",
 	})
-	if _, err := requests.UpdateApproval(ctx, request.Name, request, metav1.UpdateOptions{FieldManager: apply.Manager}); err != nil {
+	if _, err := requests.UpdateApproval(ctx, request.Name, request,
+		metav1.UpdateOptions{FieldManager: apply.Manager}); err != nil {
 		return pki.Pair{}, fmt.Errorf("approving CertificateSigningRequest %q: %w", request.Name, apply.Classify(err))
 	}
 	pair := pki.Pair{Key: key}
@@ -57,7 +60,8 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 func unsigned(request *certificatesv1.CertificateSigningRequest) (string, error) {
 	for _, condition := range request.Status.Conditions {
 		if condition.Type == certificatesv1.CertificateFailed || condition.Type == certificatesv1.CertificateDenied {
-			return "", errclass.Errorf(errclass.Permanent, "the cluster does not sign CertificateSigningRequest %q: %s: %s", request.Name, condition.Reason, condition.Message)
+			return "", errclass.Errorf(errclass.Permanent, "the cluster does not sign CertificateSigningRequest %q: "+
+				"%s: %s", request.Name, condition.Reason, condition.Message)
 		}
 	}
 	if len(request.Status.Certificate) == 0 {

@@ -30,15 +30,19 @@ func provisioned(t *testing.T, vcluster string) *Provisioner {
 		&appsv1.StatefulSet{ObjectMeta: p.meta(p.names().controlPlane(), componentControlPlane)},
 		&corev1.Pod{ObjectMeta: p.meta(p.names().controlPlane()+"-0", componentControlPlane)},
 		&policyv1.PodDisruptionBudget{ObjectMeta: p.meta(p.names().controlPlane(), componentControlPlane)},
-		&corev1.Service{ObjectMeta: p.meta(p.names().service(), componentControlPlane), Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
+		&corev1.Service{ObjectMeta: p.meta(p.names().service(), componentControlPlane),
+			Spec:   corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
 			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.10"}}}}},
 		&corev1.ConfigMap{ObjectMeta: p.meta(p.names().config(), componentControlPlane)},
 		&corev1.Secret{ObjectMeta: p.meta(p.names().certs(), componentControlPlane)},
 		&corev1.PersistentVolumeClaim{ObjectMeta: p.meta(p.names().data(), componentControlPlane)},
 		&corev1.PersistentVolumeClaim{ObjectMeta: p.meta(p.names().backups(), componentBackup)},
-		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a", Namespace: "tenant", Labels: map[string]string{ClusterLabel: "team-a"}}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "team-a-ssh", Namespace: "tenant", Labels: map[string]string{ClusterLabel: "team-a"}}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "team-b-pki", Namespace: "tenant", Labels: names("team-b").labels(componentControlPlane)}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a", Namespace: "tenant",
+			Labels: map[string]string{ClusterLabel: "team-a"}}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "team-a-ssh", Namespace: "tenant",
+			Labels: map[string]string{ClusterLabel: "team-a"}}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "team-b-pki", Namespace: "tenant",
+			Labels: names("team-b").labels(componentControlPlane)}},
 	)
 	return p
 }
@@ -72,5 +76,6 @@ func reachable(t *testing.T, p *Provisioner, nodes ...string) {
 	kubeconfig.CurrentContext = "team-a"
 	text, err := clientcmd.Write(*kubeconfig)
 	assert.NilError(t, err)
-	add(t, p, &corev1.Secret{ObjectMeta: p.meta(p.Cluster.KubeconfigSecret(), componentControlPlane), Data: map[string][]byte{kubeconfigDataKey: text}})
+	add(t, p, &corev1.Secret{ObjectMeta: p.meta(p.Cluster.KubeconfigSecret(), componentControlPlane),
+		Data: map[string][]byte{kubeconfigDataKey: text}})
 }

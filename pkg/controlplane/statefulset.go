@@ -43,8 +43,8 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	return set, nil
 }
 
-// containers in the order in which kubelet starts them, one after another and without a pause: the store comes before the API
-// server that asks for it.
+// containers in the order in which kubelet starts them, one after another and without a pause: the store comes before
+// the API server that asks for it.
 func (p *Provisioner) containers() []corev1.Container {
 	var list []corev1.Container
 	if p.runsKine() {
@@ -59,12 +59,12 @@ func (p *Provisioner) containers() []corev1.Container {
 	return append(list, p.scheduler(), p.controllerManager(), p.apiServer())
 }
 
-// controlPlaneGrace bounds the end of a pod, in seconds: the API server's delay, the requests that it still answers, and
-// the store, which goes last.
+// controlPlaneGrace bounds the end of a pod, in seconds: the API server's delay, the requests that it still answers,
+// and the store, which goes last.
 const controlPlaneGrace = 15
 
-// place spreads replicas over hosts. With SQLite on a volume, the pod that takes over while another is replaced must run
-// where the volume is.
+// place spreads replicas over hosts. With SQLite on a volume, the pod that takes over while another is replaced must
+// run where the volume is.
 func (p *Provisioner) place(pod *corev1.PodSpec) {
 	selector := p.names().selector(componentControlPlane)
 	if p.Cluster.Store().Kind != config.StoreSQLite {
@@ -85,9 +85,10 @@ func spread(selector map[string]string) []corev1.TopologySpreadConstraint {
 	}}
 }
 
-// statefulSet wraps a pod. Pods start in parallel; a change replaces them one by one, the highest number first, each when
-// the one before is ready.
-func (p *Provisioner) statefulSet(name, component string, replicas int, pod corev1.PodSpec, digest string) *appsv1.StatefulSet {
+// statefulSet wraps a pod. Pods start in parallel; a change replaces them one by one, the highest number first, each
+// when the one before is ready.
+func (p *Provisioner) statefulSet(name, component string, replicas int, pod corev1.PodSpec,
+	digest string) *appsv1.StatefulSet {
 	count := int32(replicas)
 	pod.ImagePullSecrets = p.pullSecrets()
 	return &appsv1.StatefulSet{
@@ -99,8 +100,9 @@ func (p *Provisioner) statefulSet(name, component string, replicas int, pod core
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 			Selector:            &metav1.LabelSelector{MatchLabels: p.names().selector(component)},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: p.names().labels(component), Annotations: map[string]string{configAnnotation: digest}},
-				Spec:       pod,
+				ObjectMeta: metav1.ObjectMeta{Labels: p.names().labels(component),
+					Annotations: map[string]string{configAnnotation: digest}},
+				Spec: pod,
 			},
 		},
 	}
@@ -136,10 +138,12 @@ func (p *Provisioner) volumes() []corev1.Volume {
 		}}},
 	}
 	for _, name := range []string{volumeKonnectivity, volumeKine, volumeTemporary} {
-		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		volumes = append(volumes, corev1.Volume{Name: name,
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 	if p.placesProgram() {
-		volumes = append(volumes, corev1.Volume{Name: volumeProgram, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		volumes = append(volumes, corev1.Volume{Name: volumeProgram,
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 	data := corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 	if p.persists() {
@@ -162,7 +166,8 @@ func (p *Provisioner) budget(name, component string) *policyv1.PodDisruptionBudg
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(component)},
-		Spec:       policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &one, Selector: &metav1.LabelSelector{MatchLabels: p.names().selector(component)}},
+		Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &one,
+			Selector: &metav1.LabelSelector{MatchLabels: p.names().selector(component)}},
 	}
 }
 

@@ -15,9 +15,10 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// sqliteSource is kine's database. A second kine may have it open while a pod is replaced: SQLite's write-ahead log allows
-// that on one machine. It is not compacted at each start, which would lock the other out.
-const sqliteSource = "sqlite://" + sqliteFile + "?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
+// sqliteSource is kine's database. A second kine may have it open while a pod is replaced: SQLite's write-ahead log
+// allows that on one machine. It is not compacted at each start, which would lock the other out.
+const sqliteSource = "sqlite://" + sqliteFile +
+	"?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
 
 // sqliteFile is the database's.
 const sqliteFile = dataDir + "/state.db"
@@ -48,34 +49,39 @@ func (p *Provisioner) storeArgs() []string {
 // runsKine says whether the store is a database, which the API server reaches through kine.
 func (p *Provisioner) runsKine() bool { return p.Cluster.Store().Kind != config.StoreEtcd }
 
-// kine speaks etcd's protocol in front of a database. Where that is stands in its environment, since a data source holds a
-// password and the process list is public.
+// kine speaks etcd's protocol in front of a database. Where that is stands in its environment, since a data source
+// holds a password and the process list is public.
 func (p *Provisioner) kine() corev1.Container {
 	source := corev1.EnvVar{Name: "KINE_ENDPOINT", Value: sqliteSource}
 	settings := p.Cluster.VCluster.ControlPlane.BackingStore.Database.Embedded
 	if p.Cluster.Store().Kind == config.StoreExternal {
 		settings = p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
-		source = corev1.EnvVar{Name: source.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: p.dataSourceSecret()}, Key: dataSourceKey,
-		}}}
+		source = corev1.EnvVar{Name: source.Name,
+			ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: p.dataSourceSecret()}, Key: dataSourceKey,
+			}}}
 	}
-	container := p.container(kineName, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"}, settings.ExtraArgs...))
+	container := p.container(kineName, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"},
+		settings.ExtraArgs...))
 	container.Env = []corev1.EnvVar{source}
 	container.Resources = requests("20m", "64Mi")
 	container.VolumeMounts = []corev1.VolumeMount{
-		{Name: volumeKine, MountPath: kineDir}, {Name: volumeData, MountPath: dataDir}, {Name: volumeTemporary, MountPath: temporaryDir},
+		{Name: volumeKine, MountPath: kineDir}, {Name: volumeData, MountPath: dataDir},
+		{Name: volumeTemporary, MountPath: temporaryDir},
 	}
 	return container
 }
 
-// outlasting has a store end after the API server of its pod, although all containers are told to end at once. A sidecar in
-// the sense of Kubernetes would do so too, but kubelet takes about a second to go on from one to what comes after it, each
-// time that a control plane starts.
+// outlasting has a store end after the API server of its pod, although all containers are told to end at once. A
+// sidecar in the sense of Kubernetes would do so too, but kubelet takes about a second to go on from one to what comes
+// after it, each time that a control plane starts.
 func (p *Provisioner) outlasting(container corev1.Container) corev1.Container {
 	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{
-		programPath, "await-end", fmt.Sprintf("--address=127.0.0.1:%d", p.apiPort()), fmt.Sprintf("--at-most=%ds", controlPlaneGrace-3),
+		programPath, "await-end", fmt.Sprintf("--address=127.0.0.1:%d", p.apiPort()),
+		fmt.Sprintf("--at-most=%ds", controlPlaneGrace-3),
 	}}}}
-	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
+	container.VolumeMounts = append(container.VolumeMounts,
+		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 	return container
 }
 
@@ -102,10 +108,12 @@ func (p *Provisioner) dataSourceOfUser(ctx context.Context) ([]byte, error) {
 	}
 	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, external.Connector, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w", external.Connector, apply.Classify(err))
+		return nil, fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w",
+			external.Connector, apply.Classify(err))
 	}
 	if err := config.CheckDataSource(string(held.Data[dataSourceKey])); err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "reading key %q of Secret %q: %w", dataSourceKey, external.Connector, err)
+		return nil, errclass.Errorf(errclass.Configuration, "reading key %q of Secret %q: %w", dataSourceKey,
+			external.Connector, err)
 	}
 	return held.Data[dataSourceKey], nil
 }
@@ -122,21 +130,25 @@ func (p *Provisioner) etcdHosts() []string {
 // etcdService names the members, also those that are not ready: a member must find the others to become so.
 func (p *Provisioner) etcdService() *corev1.Service {
 	port := func(name string, number int) corev1.ServicePort {
-		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: int32(number), TargetPort: intstr.FromInt(number)}
+		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: int32(number),
+			TargetPort: intstr.FromInt(number)}
 	}
 	return &corev1.Service{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.names().etcd(), Namespace: p.namespace(), Labels: p.names().labels(componentEtcd)},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Name: p.names().etcd(), Namespace: p.namespace(),
+			Labels: p.names().labels(componentEtcd)},
 		Spec: corev1.ServiceSpec{
-			ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true, Selector: p.names().selector(componentEtcd),
-			Ports: []corev1.ServicePort{port("client", etcdClientPort), port("peer", etcdPeerPort)},
+			ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true,
+			Selector: p.names().selector(componentEtcd),
+			Ports:    []corev1.ServicePort{port("client", etcdClientPort), port("peer", etcdPeerPort)},
 		},
 	}
 }
 
 // etcd is the StatefulSet of a deployed etcd; its certificates' digest is on its pods.
 func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
-	claim, err := p.claim(volumeData, p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim)
+	claim, err := p.claim(volumeData,
+		p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +163,9 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 	giveCerts(&pod, func(string) string { return p.names().etcdCerts() })
 	set := p.statefulSet(p.names().etcd(), componentEtcd, p.Cluster.Store().Replicas, pod, certsDigest)
 	if claim == nil {
-		set.Spec.Template.Spec.Volumes = append(set.Spec.Template.Spec.Volumes, corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		set.Spec.Template.Spec.Volumes = append(set.Spec.Template.Spec.Volumes,
+			corev1.Volume{Name: volumeData,
+				VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	} else {
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{*claim}
 	}
@@ -181,12 +195,16 @@ func (p *Provisioner) etcdContainer() corev1.Container {
 		fmt.Sprintf("--listen-client-urls=https://0.0.0.0:%d", etcdClientPort),
 		fmt.Sprintf("--listen-metrics-urls=http://0.0.0.0:%d", etcdMetricsPort),
 		fmt.Sprintf("--listen-peer-urls=https://0.0.0.0:%d", etcdPeerPort),
-		"--client-cert-auth=true", "--cert-file=" + cert(certEtcdServer), "--key-file=" + key(certEtcdServer), "--trusted-ca-file=" + cert(authorityEtcd),
-		"--peer-client-cert-auth=true", "--peer-cert-file=" + cert(certEtcdPeer), "--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(authorityEtcd),
+		"--client-cert-auth=true", "--cert-file=" + cert(certEtcdServer), "--key-file=" + key(certEtcdServer),
+		"--trusted-ca-file=" + cert(authorityEtcd),
+		"--peer-client-cert-auth=true", "--peer-cert-file=" + cert(certEtcdPeer),
+		"--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(authorityEtcd),
 	})
-	container.Env = []corev1.EnvVar{{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}}
+	container.Env = []corev1.EnvVar{{Name: "POD_NAME",
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}}
 	container.Ports = []corev1.ContainerPort{
-		{Name: "client", ContainerPort: etcdClientPort, Protocol: corev1.ProtocolTCP}, {Name: "peer", ContainerPort: etcdPeerPort, Protocol: corev1.ProtocolTCP},
+		{Name: "client", ContainerPort: etcdClientPort, Protocol: corev1.ProtocolTCP},
+		{Name: "peer", ContainerPort: etcdPeerPort, Protocol: corev1.ProtocolTCP},
 	}
 	container.ReadinessProbe = probe(etcdMetricsPort, "/readyz", 1, 3)
 	container.LivenessProbe = probe(etcdMetricsPort, "/livez", 10, 8)

@@ -13,8 +13,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// checkNoStrangers refuses to begin a cluster over objects that Argosy did not make: provisioning would take them over, and
-// deprovisioning would remove them.
+// checkNoStrangers refuses to begin a cluster over objects that Argosy did not make: provisioning would take them over,
+// and deprovisioning would remove them.
 func (p *Provisioner) checkNoStrangers(ctx context.Context) error {
 	wanted := p.occupies()
 	core, namespace := p.Host.CoreV1(), p.namespace()
@@ -44,7 +44,8 @@ func (p *Provisioner) checkNoStrangers(ctx context.Context) error {
 	if len(found) == 0 {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "%s: Argosy did not make them, and a cluster of the name %q would take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name)
+	return errclass.Errorf(errclass.Configuration, "%s: Argosy did not make them, and a cluster of the name %q would "+
+		"take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name)
 }
 
 // occupied are names of objects, by kind.
@@ -66,9 +67,11 @@ func (p *Provisioner) occupies() occupied {
 		s.claims = append(s.claims, n.data())
 	}
 	if p.Cluster.Store().Kind == config.StoreEtcd {
-		s.secrets, s.services, s.sets = append(s.secrets, n.etcdCerts()), append(s.services, n.etcd()), append(s.sets, n.etcd())
+		s.secrets, s.services, s.sets = append(s.secrets, n.etcdCerts()), append(s.services, n.etcd()),
+			append(s.sets, n.etcd())
 		for i := range p.Cluster.Store().Replicas {
-			s.claims = append(s.claims, fmt.Sprintf("%s-%s-%d", volumeData, n.etcd(), i)) // as a StatefulSet names its own
+			// as a StatefulSet names its own
+			s.claims = append(s.claims, fmt.Sprintf("%s-%s-%d", volumeData, n.etcd(), i))
 		}
 	}
 	return s

@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// runTask has a task's Job run and waits for its end. It returns the pod that succeeded; what the program said at its end
-// is decoded into result. When ctx ends, the Job goes on and ends by itself.
+// runTask has a task's Job run and waits for its end. It returns the pod that succeeded; what the program said at its
+// end is decoded into result. When ctx ends, the Job goes on and ends by itself.
 func (p *Provisioner) runTask(ctx context.Context, t task, result any, report func(string)) (*corev1.Pod, error) {
 	job, err := p.startTask(ctx, t)
 	if err != nil {
@@ -32,12 +32,14 @@ func (p *Provisioner) runTask(ctx context.Context, t task, result any, report fu
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.Name == taskContainer && status.State.Terminated != nil {
 			if err := json.Unmarshal([]byte(status.State.Terminated.Message), result); err != nil {
-				return nil, errclass.Errorf(errclass.Permanent, "reading what Job %q said at its end: %w", job.Name, err)
+				return nil, errclass.Errorf(errclass.Permanent, "reading what Job %q said at its end: %w", job.Name,
+					err)
 			}
 			return pod, nil
 		}
 	}
-	return nil, errclass.Errorf(errclass.Permanent, "reading what Job %q said at its end: its pod %q says nothing", job.Name, pod.Name)
+	return nil, errclass.Errorf(errclass.Permanent, "reading what Job %q said at its end: its pod %q says nothing",
+		job.Name, pod.Name)
 }
 
 // startTask creates the Job, or finds the unfinished one of the same task.
@@ -64,7 +66,8 @@ func (p *Provisioner) startTask(ctx context.Context, t task) (*batchv1.Job, erro
 	if err := p.besideControlPlane(ctx, wanted); err != nil {
 		return nil, err
 	}
-	job, err := p.Host.BatchV1().Jobs(p.namespace()).Create(ctx, wanted, metav1.CreateOptions{FieldManager: apply.Manager})
+	job, err := p.Host.BatchV1().Jobs(p.namespace()).Create(ctx, wanted,
+		metav1.CreateOptions{FieldManager: apply.Manager})
 	if err != nil {
 		return nil, fmt.Errorf("creating Job %q: %w", wanted.Name, apply.Classify(err))
 	}
@@ -73,7 +76,8 @@ func (p *Provisioner) startTask(ctx context.Context, t task) (*batchv1.Job, erro
 
 // tasks are the Jobs of a component that are not on their way out.
 func (p *Provisioner) tasks(ctx context.Context, component string) ([]batchv1.Job, error) {
-	held, err := p.Host.BatchV1().Jobs(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
+	held, err := p.Host.BatchV1().Jobs(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
 	if err != nil {
 		return nil, fmt.Errorf("listing Jobs: %w", apply.Classify(err))
 	}
@@ -155,7 +159,8 @@ func (p *Provisioner) lookAtTask(ctx context.Context, name string) (*corev1.Pod,
 	if err != nil {
 		return nil, "", fmt.Errorf("reading Job %q: %w", name, apply.Classify(err))
 	}
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + name})
+	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + name})
 	if err != nil {
 		return nil, "", fmt.Errorf("listing the pods of Job %q: %w", name, apply.Classify(err))
 	}
@@ -190,7 +195,8 @@ func (p *Provisioner) taskFailure(ctx context.Context, pods []corev1.Pod, failed
 				class = errclass.Configuration
 			}
 			line := strings.TrimPrefix(p.lastLine(ctx, pods[i].Name, status.Name, true), "executor-plugin: ")
-			texts = []string{firstOf(line, fmt.Sprintf("%s: pod %s ended with exit code %d", failed, pods[i].Name, ended.ExitCode))}
+			texts = []string{firstOf(line, fmt.Sprintf("%s: pod %s ended with exit code %d", failed, pods[i].Name,
+				ended.ExitCode))}
 		}
 		if reason := p.whyPod(ctx, &pods[i]); len(texts) == 1 && texts[0] == failed && reason != "" {
 			texts = append(texts, fmt.Sprintf("pod %s: %s", pods[i].Name, reason))

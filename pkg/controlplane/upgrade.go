@@ -13,8 +13,8 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// upgradedAnnotation, on the control plane's StatefulSet, is the version that an upgrade was told to bring it to, as long as
-// that is later than what vcluster.yaml says.
+// upgradedAnnotation, on the control plane's StatefulSet, is the version that an upgrade was told to bring it to, as
+// long as that is later than what vcluster.yaml says.
 const upgradedAnnotation = "argosy.dev/upgraded-to"
 
 // To is the same provisioner for another version than the documents have. "" is no other.
@@ -31,8 +31,8 @@ func (p *Provisioner) To(wanted string) (*Provisioner, error) {
 	return &other, nil
 }
 
-// Follow is the provisioner for the version that an upgrade brought the control plane to, where the documents have not caught
-// up with it: nothing goes back by itself.
+// Follow is the provisioner for the version that an upgrade brought the control plane to, where the documents have not
+// caught up with it: nothing goes back by itself.
 func (p *Provisioner) Follow(ctx context.Context) (*Provisioner, error) {
 	upgraded, err := upgradedTo(ctx, p.Host, p.Cluster)
 	if err != nil || upgraded == "" {

@@ -56,21 +56,26 @@ func (o UserOptions) check() error {
 		mistakes = append(mistakes, errors.New("there is no user: give the name by which the cluster shall know them"))
 	}
 	if strings.HasPrefix(o.User, "system:") {
-		mistakes = append(mistakes, fmt.Errorf("user %q: names that begin with system: are those of Kubernetes itself; give another one", o.User))
+		mistakes = append(mistakes, fmt.Errorf("user %q: names that begin with system: are those of Kubernetes "+
+			"itself; give another one", o.User))
 	}
 	for _, name := range append([]string{o.User}, o.Groups...) {
 		if len(name) > maxSubject || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) {
-			mistakes = append(mistakes, fmt.Errorf("%q can't be in a certificate: give up to %d letters that can be printed", name, maxSubject))
+			mistakes = append(mistakes, fmt.Errorf("%q can't be in a certificate: give up to %d letters that can be "+
+				"printed", name, maxSubject))
 		}
 	}
 	if slices.Contains(o.Groups, "") {
 		mistakes = append(mistakes, errors.New("a group has no name: give names with one comma between them"))
 	}
 	if slices.Contains(o.Groups, "system:masters") {
-		mistakes = append(mistakes, errors.New("group system:masters may do everything whatever RBAC says, so no binding could be taken from them, and the API server signs no certificate for it; bind ClusterRole cluster-admin to another group"))
+		mistakes = append(mistakes, errors.New("group system:masters may do everything whatever RBAC says, so no "+
+			"binding could be taken from them, and the API server signs no certificate for it; bind ClusterRole "+
+			"cluster-admin to another group"))
 	}
 	if o.Life < minUserLife || o.Life > maxUserLife {
-		mistakes = append(mistakes, fmt.Errorf("a kubeconfig that holds for %s is not possible: the cluster signs for %s to %s", o.Life, minUserLife, maxUserLife))
+		mistakes = append(mistakes, fmt.Errorf("a kubeconfig that holds for %s is not possible: the cluster signs "+
+			"for %s to %s", o.Life, minUserLife, maxUserLife))
 	}
 	return errclass.With(errclass.Configuration, errors.Join(mistakes...))
 }
@@ -83,8 +88,8 @@ var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 // maxReadable leaves room for a digest in the 63 letters of a label.
 const maxReadable = 54
 
-// kubeconfigOf is the Secret with the kubeconfig of a user. Names that are no part of a Secret's get a digest, so that no two
-// users share one.
+// kubeconfigOf is the Secret with the kubeconfig of a user. Names that are no part of a Secret's get a digest, so that
+// no two users share one.
 func (n names) kubeconfigOf(user string) string {
 	part := user
 	if len(validation.IsDNS1123Label(user)) > 0 {
@@ -118,16 +123,17 @@ func (k UserKubeconfig) String() string {
 	return text
 }
 
-// Kubeconfig has the cluster sign a certificate for a user and writes a kubeconfig with it to a Secret. What the user may do
-// is decided by the cluster's RBAC. One that is there already, of the same user and groups, stays for as long as half of the
-// time asked for is left.
+// Kubeconfig has the cluster sign a certificate for a user and writes a kubeconfig with it to a Secret. What the user
+// may do is decided by the cluster's RBAC. One that is there already, of the same user and groups, stays for as long as
+// half of the time asked for is left.
 func (p *Provisioner) Kubeconfig(ctx context.Context, o UserOptions, report func(string)) (UserKubeconfig, error) {
 	made := UserKubeconfig{Secret: p.names().kubeconfigOf(o.User), User: o.User, Groups: o.Groups}
 	if err := p.kubeconfig(ctx, o, &made, report); err != nil {
 		return made, fmt.Errorf("making a kubeconfig for user %q of cluster %q: %w", o.User, p.Cluster.Name, err)
 	}
 	if p.Log != nil {
-		p.Log.Info("kubeconfig made", "secret", made.Secret, "user", made.User, "groups", made.Groups, "expires", made.Expires, "changed", made.Changed)
+		p.Log.Info("kubeconfig made", "secret", made.Secret, "user", made.User, "groups", made.Groups, "expires",
+			made.Expires, "changed", made.Changed)
 	}
 	return made, nil
 }
@@ -175,8 +181,8 @@ func (p *Provisioner) kubeconfig(ctx context.Context, o UserOptions, made *UserK
 	return p.writeUserSecret(ctx, held, made.Secret, text)
 }
 
-// heldKubeconfig is the Secret that was made for the user before; nil when there is none. One of another origin is refused: it
-// may hold anything, also another cluster's keys.
+// heldKubeconfig is the Secret that was made for the user before; nil when there is none. One of another origin is
+// refused: it may hold anything, also another cluster's keys.
 func (p *Provisioner) heldKubeconfig(ctx context.Context, name string) (*corev1.Secret, error) {
 	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -187,7 +193,9 @@ func (p *Provisioner) heldKubeconfig(ctx context.Context, name string) (*corev1.
 	}
 	for label, value := range p.names().labels(componentUser) {
 		if held.Labels[label] != value {
-			return nil, errclass.Errorf(errclass.Configuration, "there is a Secret %q that is no user's kubeconfig of this cluster: remove it, or give the user another name", name)
+			return nil, errclass.Errorf(errclass.Configuration,
+				"there is a Secret %q that is no user's kubeconfig of this cluster: remove it, or give the user "+
+					"another name", name)
 		}
 	}
 	return held, nil
@@ -207,7 +215,8 @@ func (p *Provisioner) writeUserSecret(ctx context.Context, held *corev1.Secret, 
 	if err != nil {
 		return fmt.Errorf("encoding Secret %q: %w", name, err)
 	}
-	if _, err := secrets.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: apply.Manager}); err != nil {
+	if _, err := secrets.Patch(ctx, name, types.MergePatchType, patch,
+		metav1.PatchOptions{FieldManager: apply.Manager}); err != nil {
 		return fmt.Errorf("changing Secret %q: %w", name, apply.Classify(err))
 	}
 	return nil

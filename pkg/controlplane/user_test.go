@@ -36,7 +36,8 @@ type signer struct {
 }
 
 func (s *signer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.requests = append(s.requests, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/apis/certificates.k8s.io/v1/certificatesigningrequests"))
+	s.requests = append(s.requests, r.Method+" "+strings.TrimPrefix(r.URL.Path,
+		"/apis/certificates.k8s.io/v1/certificatesigningrequests"))
 	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case r.URL.Path == "/readyz":
@@ -63,7 +64,9 @@ func (s *signer) read(r *http.Request) *certificatesv1.CertificateSigningRequest
 
 func (s *signer) sign() {
 	if s.refusal != "" {
-		s.held.Status.Conditions = append(s.held.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{Type: certificatesv1.CertificateFailed, Message: s.refusal})
+		s.held.Status.Conditions = append(s.held.Status.Conditions,
+			certificatesv1.CertificateSigningRequestCondition{Type: certificatesv1.CertificateFailed,
+				Message: s.refusal})
 		return
 	}
 	block, _ := pem.Decode(s.held.Spec.Request)
@@ -71,8 +74,9 @@ func (s *signer) sign() {
 	assert.Check(s.t, err)
 	s.signed++
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(int64(s.signed)), Subject: request.Subject, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		NotBefore: time.Now(), NotAfter: time.Now().Add(time.Duration(*s.held.Spec.ExpirationSeconds) * time.Second),
+		SerialNumber: big.NewInt(int64(s.signed)), Subject: request.Subject,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		NotBefore:   time.Now(), NotAfter: time.Now().Add(time.Duration(*s.held.Spec.ExpirationSeconds) * time.Second),
 	}, s.ca.Leaf, request.PublicKey, s.ca.PrivateKey)
 	assert.Check(s.t, err)
 	s.held.Status.Certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
@@ -88,7 +92,8 @@ func signing(t *testing.T) (*Provisioner, *signer) {
 	s := &signer{t: t}
 	s.ca, err = tls.X509KeyPair(k.cluster.Cert, k.cluster.Key)
 	assert.NilError(t, err)
-	serving, err := k.cluster.Issue(pki.Leaf{CommonName: "a", Hosts: []string{"127.0.0.1"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, p.now())
+	serving, err := k.cluster.Issue(pki.Leaf{CommonName: "a", Hosts: []string{"127.0.0.1"},
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, p.now())
 	assert.NilError(t, err)
 	pair, err := tls.X509KeyPair(serving.Cert, serving.Key)
 	assert.NilError(t, err)
@@ -112,15 +117,19 @@ func TestAUsersKubeconfigIsSignedByTheClusterAndStaysForHalfItsTime(t *testing.T
 	first, err := p.Kubeconfig(t.Context(), alice, func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, first.Changed)
-	assert.Assert(t, strings.HasPrefix(first.String(), `Secret team-a-kubeconfig-alice, key value: kubeconfig of user "alice", groups developers, holds until `), first.String())
-	assert.DeepEqual(t, s.requests[1:], []string{"POST ", "PUT /argosy-kubeconfig-x/approval", "GET /argosy-kubeconfig-x", "DELETE /argosy-kubeconfig-x"})
+	assert.Assert(t, strings.HasPrefix(first.String(),
+		`Secret team-a-kubeconfig-alice, key value: kubeconfig of user "alice", groups developers, holds until `),
+		first.String())
+	assert.DeepEqual(t, s.requests[1:], []string{"POST ", "PUT /argosy-kubeconfig-x/approval",
+		"GET /argosy-kubeconfig-x", "DELETE /argosy-kubeconfig-x"})
 	assert.Equal(t, s.held.Spec.SignerName, certificatesv1.KubeAPIServerClientSignerName)
 
 	held, err := p.Host.CoreV1().Secrets("tenant").Get(t.Context(), first.Secret, metav1.GetOptions{})
 	assert.NilError(t, err)
 	assert.Equal(t, held.Labels[ClusterLabel], "team-a", "it goes with the cluster")
 	pair, _ := readKubeconfig(held.Data["value"])
-	_, why := pki.Fit(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.Certificate[0]}), pair, alice.leaf())
+	_, why := pki.Fit(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.Certificate[0]}), pair,
+		alice.leaf())
 	assert.Equal(t, why, "")
 
 	again, err := p.Kubeconfig(t.Context(), alice, func(string) {})
@@ -161,15 +170,19 @@ func TestUsersThatNoCertificateCanBeForAreRefused(t *testing.T) {
 		options UserOptions
 		says    string
 	}{
-		"nobody":               {UserOptions{Life: time.Hour}, "there is no user"},
-		"one of Kubernetes":    {UserOptions{User: "system:kube-scheduler", Life: time.Hour}, "those of Kubernetes itself"},
-		"almighty":             {UserOptions{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour}, "whatever RBAC says"},
-		"a group without name": {UserOptions{User: "alice", Groups: []string{"a", ""}, Life: time.Hour}, "a group has no name"},
-		"a long name":          {UserOptions{User: long, Life: time.Hour}, "up to 64 letters"},
-		"a long group":         {UserOptions{User: "alice", Groups: []string{long}, Life: time.Hour}, "up to 64 letters"},
-		"lines":                {UserOptions{User: "alice\nbob", Life: time.Hour}, "that can be printed"},
-		"a moment":             {UserOptions{User: "alice", Life: time.Minute}, "signs for 10m0s to 8760h0m0s"},
-		"for ever":             {UserOptions{User: "alice", Life: maxUserLife + 1}, "signs for 10m0s to 8760h0m0s"},
+		"nobody": {UserOptions{Life: time.Hour}, "there is no user"},
+		"one of Kubernetes": {UserOptions{User: "system:kube-scheduler", Life: time.Hour},
+			"those of Kubernetes itself"},
+		"almighty": {UserOptions{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
+			"whatever RBAC says"},
+		"a group without name": {UserOptions{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},
+			"a group has no name"},
+		"a long name": {UserOptions{User: long, Life: time.Hour}, "up to 64 letters"},
+		"a long group": {UserOptions{User: "alice", Groups: []string{long}, Life: time.Hour},
+			"up to 64 letters"},
+		"lines":    {UserOptions{User: "alice\nbob", Life: time.Hour}, "that can be printed"},
+		"a moment": {UserOptions{User: "alice", Life: time.Minute}, "signs for 10m0s to 8760h0m0s"},
+		"for ever": {UserOptions{User: "alice", Life: maxUserLife + 1}, "signs for 10m0s to 8760h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := provisioner(t, specified).Kubeconfig(t.Context(), test.options, func(string) {})
@@ -186,7 +199,8 @@ func TestUsersThatNoCertificateCanBeForAreRefused(t *testing.T) {
 
 func TestEveryUserHasASecretOfTheirOwn(t *testing.T) {
 	seen := map[string]string{}
-	for _, user := range []string{"alice", "Alice", "alice@example.com", "alice.example.com", "ärger", "…", strings.Repeat("A", 64), strings.Repeat("A", 63)} {
+	for _, user := range []string{"alice", "Alice", "alice@example.com", "alice.example.com", "ärger", "…",
+		strings.Repeat("A", 64), strings.Repeat("A", 63)} {
 		name := names("team-a").kubeconfigOf(user)
 		part, ours := strings.CutPrefix(name, "team-a-kubeconfig-")
 		assert.Assert(t, ours && len(part) <= 63 && notInNames.ReplaceAllString(part, "-") == part && part != "", name)

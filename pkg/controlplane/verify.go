@@ -19,7 +19,9 @@ import (
 // and what may not change any more. The documents themselves were checked when they were read.
 func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string, error) {
 	if !p.Cluster.Hosted() {
-		return "", errclass.Errorf(errclass.Configuration, "cluster %q exists already, since argosy.yaml gives cluster.kubeconfigSecret %q: there is nothing to provision; remove that key to have Argosy make the control plane",
+		return "", errclass.Errorf(errclass.Configuration, "cluster %q exists already, since argosy.yaml gives "+
+			"cluster.kubeconfigSecret %q: there is nothing to provision; remove that key to have Argosy make the "+
+			"control plane",
 			p.Cluster.Name, p.Cluster.Fleet.Cluster.KubeconfigSecret)
 	}
 	report("asking the host cluster for permissions")
@@ -68,15 +70,17 @@ type Health struct {
 
 // String is what people read.
 func (h Health) String() string {
-	text := fmt.Sprintf("%s, %d of %d nodes Ready, certificates hold until %s", h.Version, h.Ready, h.Nodes, h.CertificatesEnd.Format(time.DateOnly))
+	text := fmt.Sprintf("%s, %d of %d nodes Ready, certificates hold until %s", h.Version, h.Ready, h.Nodes,
+		h.CertificatesEnd.Format(time.DateOnly))
 	if len(h.waiting) > 0 {
 		text += "\nwait for machines: " + strings.Join(h.waiting, ", ")
 	}
 	return text
 }
 
-// Verify looks at the cluster as its users will: the API server answers at the version wanted, every component works, and
-// what runs in the cluster runs, as far as there are machines. All of it gets the fleet's controlPlane.timeout to come up.
+// Verify looks at the cluster as its users will: the API server answers at the version wanted, every component works,
+// and what runs in the cluster runs, as far as there are machines. All of it gets the fleet's controlPlane.timeout to
+// come up.
 func (p *Provisioner) Verify(ctx context.Context, report func(string)) (Health, error) {
 	health, err := p.verify(ctx, report)
 	if err != nil {
@@ -97,7 +101,8 @@ func (p *Provisioner) verify(ctx context.Context, report func(string)) (Health, 
 	}
 	health.Version = version.GitVersion
 	if wanted := p.Cluster.KubernetesVersion(); health.Version != wanted {
-		return health, errclass.Errorf(errclass.Permanent, "the API server runs %s, and the documents want %s; is image %s what its tag says?", health.Version, wanted, p.Cluster.ControlPlaneImage())
+		return health, errclass.Errorf(errclass.Permanent, "the API server runs %s, and the documents want %s; is "+
+			"image %s what its tag says?", health.Version, wanted, p.Cluster.ControlPlaneImage())
 	}
 	if err := countNodes(ctx, cluster, &health); err != nil {
 		return health, err
@@ -129,7 +134,8 @@ func countNodes(ctx context.Context, cluster *connection, health *Health) error 
 	return nil
 }
 
-// certificatesEnd is when the first ends of the certificates that the control plane, its etcd and its administrator have.
+// certificatesEnd is when the first ends of the certificates that the control plane, its etcd and its administrator
+// have.
 func (p *Provisioner) certificatesEnd(ctx context.Context) (time.Time, error) {
 	secrets := []string{p.names().certs(), p.Cluster.KubeconfigSecret()}
 	if p.Cluster.Store().Kind == config.StoreEtcd {

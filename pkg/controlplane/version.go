@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// compareVersion holds Kubernetes' own rules: an API server does not go back behind what it has written, and goes up one
-// minor version at a time. What no tag says is not judged.
+// compareVersion holds Kubernetes' own rules: an API server does not go back behind what it has written, and goes up
+// one minor version at a time. What no tag says is not judged.
 func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSet, add adder) error {
 	wanted, err := version.ParseSemantic(p.Cluster.KubernetesVersion())
 	if err != nil || set == nil {
@@ -35,9 +35,12 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 	next := fmt.Sprintf("v%d.%d", runs.Major(), runs.Minor()+1)
 	switch {
 	case wanted.LessThan(runs):
-		add(key, fmt.Sprintf("write v%s or a later one, up to %s", runs, next), "is v%s, and the control plane runs v%s: an older API server can't be relied on to read what a newer one has written", wanted, runs)
+		add(key, fmt.Sprintf("write v%s or a later one, up to %s", runs, next),
+			"is v%s, and the control plane runs v%s: an older API server can't be relied on to read what a newer one "+
+				"has written", wanted, runs)
 	case wanted.Major() != runs.Major() || wanted.Minor() > runs.Minor()+1:
-		add(key, fmt.Sprintf("provision a version of %s first", next), "is v%s, and the control plane runs v%s: Kubernetes goes up one minor version at a time", wanted, runs)
+		add(key, fmt.Sprintf("provision a version of %s first", next),
+			"is v%s, and the control plane runs v%s: Kubernetes goes up one minor version at a time", wanted, runs)
 	}
 	return nil
 }
@@ -45,7 +48,8 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 // newestRun is the newest version whose API server has come up, as far as pods tell; asked is what they should run. One
 // that never came up, since its image can't be pulled for instance, can be taken back.
 func (p *Provisioner) newestRun(ctx context.Context, asked *version.Version) (*version.Version, error) {
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(componentControlPlane)).String()})
+	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(componentControlPlane)).String()})
 	if err != nil {
 		return nil, fmt.Errorf("listing the control plane's pods: %w", apply.Classify(err))
 	}

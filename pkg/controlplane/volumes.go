@@ -9,20 +9,21 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// persists says whether the control plane's own state is on a volume that outlives its pods. Only SQLite is state of the
-// pods; with any other store they hold none.
+// persists says whether the control plane's own state is on a volume that outlives its pods. Only SQLite is state of
+// the pods; with any other store they hold none.
 func (p *Provisioner) persists() bool {
-	return p.Cluster.Store().Kind == config.StoreSQLite && p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.On()
+	return p.Cluster.Store().Kind == config.StoreSQLite &&
+		p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.On()
 }
 
-// sharesState says whether two pods of the control plane have the same state. With SQLite in the pod alone each would have a
-// database of its own, and clients would be led now to the one and now to the other.
+// sharesState says whether two pods of the control plane have the same state. With SQLite in the pod alone each would
+// have a database of its own, and clients would be led now to the one and now to the other.
 func (p *Provisioner) sharesState() bool {
 	return p.persists() || p.Cluster.Store().Kind != config.StoreSQLite
 }
 
-// dataClaim is the volume of the embedded database. It is a claim of its own rather than the StatefulSet's: the pod that
-// takes over while another is replaced uses the same.
+// dataClaim is the volume of the embedded database. It is a claim of its own rather than the StatefulSet's: the pod
+// that takes over while another is replaced uses the same.
 func (p *Provisioner) dataClaim() (*corev1.PersistentVolumeClaim, error) {
 	return p.claim(p.names().data(), p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim)
 }
@@ -34,11 +35,13 @@ func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.Per
 	}
 	size, err := resource.ParseQuantity(wanted.Size)
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the size %q of volume %q: %w", wanted.Size, name, err)
+		return nil, errclass.Errorf(errclass.Configuration, "reading the size %q of volume %q: %w", wanted.Size, name,
+			err)
 	}
 	claim := &corev1.PersistentVolumeClaim{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(componentControlPlane)},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(),
+			Labels: p.names().labels(componentControlPlane)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: size}},
 		},

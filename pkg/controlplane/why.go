@@ -14,7 +14,8 @@ import (
 // why says, for people, what keeps the pods of a StatefulSet from being ready: the pod, its container and the reason.
 // It is asked for while waiting, so what can't be read is left out rather than an error.
 func (p *Provisioner) why(ctx context.Context, set, component string) string {
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
+	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
 	if err != nil {
 		return fmt.Sprintf("StatefulSet %s: its pods can't be read: %v", set, err)
 	}
@@ -50,7 +51,8 @@ func (p *Provisioner) whyPod(ctx context.Context, pod *corev1.Pod) string {
 		}
 	}
 	starting := ""
-	for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
+	for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...),
+		pod.Status.ContainerStatuses...) {
 		reason, serious := p.whyContainer(ctx, pod, status)
 		if serious {
 			return reason + p.whyStore(ctx, pod, status.Name)
@@ -68,8 +70,8 @@ func (p *Provisioner) whyPod(ctx context.Context, pod *corev1.Pod) string {
 	return starting
 }
 
-// whyStore is what keeps kine from its database, where the API server ended or does not answer: that only says that it waits
-// for its store.
+// whyStore is what keeps kine from its database, where the API server ended or does not answer: that only says that it
+// waits for its store.
 func (p *Provisioner) whyStore(ctx context.Context, pod *corev1.Pod, waits string) string {
 	if waits != apiServerName || !p.runsKine() {
 		return ""
@@ -89,7 +91,8 @@ func (p *Provisioner) whyContainer(ctx context.Context, pod *corev1.Pod, status 
 	}
 	switch {
 	case waiting != nil && strings.Contains(waiting.Reason, "Image"):
-		return fmt.Sprintf("container %s: %s: %s", status.Name, waiting.Reason, firstOf(waiting.Message, status.Image)), true
+		return fmt.Sprintf("container %s: %s: %s", status.Name, waiting.Reason, firstOf(waiting.Message, status.Image)),
+			true
 	case waiting != nil && waiting.Reason == "CreateContainerConfigError":
 		return fmt.Sprintf("container %s: %s", status.Name, waiting.Message), true
 	case ended != nil && ended.ExitCode != 0 && !status.Ready:
@@ -122,7 +125,8 @@ func (p *Provisioner) whyUnscheduled(ctx context.Context, pod *corev1.Pod, messa
 		if claim.Spec.StorageClassName != nil && *claim.Spec.StorageClassName != "" {
 			class = "StorageClass " + *claim.Spec.StorageClassName
 		}
-		text += fmt.Sprintf("; PersistentVolumeClaim %s is %s (%s)", name, strings.ToLower(string(claim.Status.Phase)), class)
+		text += fmt.Sprintf("; PersistentVolumeClaim %s is %s (%s)", name, strings.ToLower(string(claim.Status.Phase)),
+			class)
 		if event := p.lastWarning(ctx, "PersistentVolumeClaim", name); event != "" {
 			text += ": " + event
 		}
@@ -150,7 +154,8 @@ func (p *Provisioner) lastWarning(ctx context.Context, kind, name string) string
 // lastLine is the last thing that a container said, of its run before when it does not run now.
 func (p *Provisioner) lastLine(ctx context.Context, pod, container string, current bool) string {
 	lines := int64(20)
-	stream, err := p.Host.CoreV1().Pods(p.namespace()).GetLogs(pod, &corev1.PodLogOptions{Container: container, TailLines: &lines, Previous: !current}).Stream(ctx)
+	stream, err := p.Host.CoreV1().Pods(p.namespace()).GetLogs(pod,
+		&corev1.PodLogOptions{Container: container, TailLines: &lines, Previous: !current}).Stream(ctx)
 	if err != nil {
 		return ""
 	}

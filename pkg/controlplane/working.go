@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// notWorking says which parts of the control plane do not work; "" when all do. That its API server answers does not say it:
-// a pod is ready again between two crashes of a component that has no readiness to tell of.
+// notWorking says which parts of the control plane do not work; "" when all do. That its API server answers does not
+// say it: a pod is ready again between two crashes of a component that has no readiness to tell of.
 func (p *Provisioner) notWorking(ctx context.Context, client kubernetes.Interface) (string, error) {
 	var missing []string
 	note := func(why string, err error) error {
@@ -46,7 +46,8 @@ func (p *Provisioner) notWorking(ctx context.Context, client kubernetes.Interfac
 
 // notRunning says which containers of a StatefulSet's pods do not run, or not for long.
 func (p *Provisioner) notRunning(ctx context.Context, set, component string) (string, error) {
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
+	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
 	if err != nil {
 		return "", fmt.Errorf("listing the pods of StatefulSet %q: %w", set, apply.Classify(err))
 	}
@@ -72,7 +73,8 @@ func (p *Provisioner) notRunning(ctx context.Context, set, component string) (st
 	return strings.Join(reasons, "; "), nil
 }
 
-// steadyAfter is how long a container that ended before has to run again. What crashes at its start does so within less.
+// steadyAfter is how long a container that ended before has to run again. What crashes at its start does so within
+// less.
 const steadyAfter = 5 * time.Second
 
 // whyUnsteady says which container of a ready pod does not run, or ended a moment ago; "" when none did.
@@ -87,7 +89,8 @@ func (p *Provisioner) whyUnsteady(ctx context.Context, pod *corev1.Pod) string {
 			}
 			return fmt.Sprintf("container %s does not run", status.Name)
 		case ended != nil && p.now().Sub(runs.StartedAt.Time) < steadyAfter:
-			text := fmt.Sprintf("container %s ended with exit code %d and was started again", status.Name, ended.ExitCode)
+			text := fmt.Sprintf("container %s ended with exit code %d and was started again", status.Name,
+				ended.ExitCode)
 			if line := p.lastLine(ctx, pod.Name, status.Name, false); line != "" {
 				text += ": " + line
 			}
@@ -104,11 +107,13 @@ func endsByItself(pod *corev1.Pod, name string) bool {
 	})
 }
 
-// leaseTolerance allows for clocks of the host cluster's nodes that differ from ours, and for an API server that is busy.
+// leaseTolerance allows for clocks of the host cluster's nodes that differ from ours, and for an API server that is
+// busy.
 const leaseTolerance = 30 * time.Second
 
 // notLeading says of a component whose replicas elect a leader that none leads: it runs, and does nothing.
-func (p *Provisioner) notLeading(ctx context.Context, client kubernetes.Interface, name string, settings config.Component) (string, error) {
+func (p *Provisioner) notLeading(ctx context.Context, client kubernetes.Interface, name string,
+	settings config.Component) (string, error) {
 	if slices.ContainsFunc(settings.ExtraArgs, func(arg string) bool {
 		return arg == "--leader-elect=false" || strings.HasPrefix(arg, "--leader-elect-resource")
 	}) {

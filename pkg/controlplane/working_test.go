@@ -22,16 +22,21 @@ func since(ago time.Duration) corev1.ContainerState {
 
 func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}
-	backOff := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 5m0s restarting"}}
+	backOff := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
+		Message: "back-off 5m0s restarting"}}
 	for _, tt := range []struct {
 		name   string
 		status corev1.ContainerStatus
 		says   string
 	}{
 		{"runs", corev1.ContainerStatus{State: since(time.Second)}, ""},
-		{"crashes again and again", corev1.ContainerStatus{State: backOff, LastTerminationState: ended}, "container kube-scheduler ended with exit code 1: fake logs"},
-		{"is between two crashes", corev1.ContainerStatus{Ready: true, State: since(time.Second), LastTerminationState: ended}, "container kube-scheduler ended with exit code 1 and was started again: fake logs"},
-		{"crashed once", corev1.ContainerStatus{Ready: true, State: since(time.Minute), LastTerminationState: ended}, ""},
+		{"crashes again and again", corev1.ContainerStatus{State: backOff, LastTerminationState: ended},
+			"container kube-scheduler ended with exit code 1: fake logs"},
+		{"is between two crashes", corev1.ContainerStatus{Ready: true, State: since(time.Second),
+			LastTerminationState: ended}, "container kube-scheduler ended with exit code 1 and was started again: " +
+			"fake logs"},
+		{"crashed once", corev1.ContainerStatus{Ready: true, State: since(time.Minute), LastTerminationState: ended},
+			""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := provisioner(t, specified)
@@ -39,11 +44,14 @@ func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
 			always := corev1.ContainerRestartPolicyAlways
 			add(t, p, &corev1.Pod{
 				ObjectMeta: p.meta("team-a-control-plane-0", componentControlPlane),
-				Spec:       corev1.PodSpec{InitContainers: []corev1.Container{{Name: "program"}, {Name: "kine", RestartPolicy: &always}}},
+				Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "program"},
+					{Name: "kine", RestartPolicy: &always}}},
 				Status: corev1.PodStatus{
-					Conditions:            []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-					InitContainerStatuses: []corev1.ContainerStatus{{Name: "program", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}, {Name: "kine", State: since(time.Second)}},
-					ContainerStatuses:     []corev1.ContainerStatus{tt.status},
+					Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+					InitContainerStatuses: []corev1.ContainerStatus{{Name: "program",
+						State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}},
+						{Name: "kine", State: since(time.Second)}},
+					ContainerStatuses: []corev1.ContainerStatus{tt.status},
 				},
 			})
 			why, err := p.notRunning(t.Context(), "team-a-control-plane", componentControlPlane)
@@ -69,7 +77,8 @@ func TestThePodThatStoodInForTheControlPlaneDoesNotCount(t *testing.T) {
 func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
 	lease := func(renewed time.Time) []runtime.Object {
 		duration, at := int32(15), metav1.NewMicroTime(renewed)
-		return []runtime.Object{&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-scheduler"},
+		return []runtime.Object{&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system",
+			Name: "kube-scheduler"},
 			Spec: coordinationv1.LeaseSpec{RenewTime: &at, LeaseDurationSeconds: &duration}}}
 	}
 	for _, tt := range []struct {
@@ -86,7 +95,8 @@ func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
 		{"elects nobody", nil, []string{"--leader-elect=false"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			why, err := provisioner(t, specified).notLeading(t.Context(), fake.NewClientset(tt.objects...), "kube-scheduler", config.Component{ExtraArgs: tt.args})
+			why, err := provisioner(t, specified).notLeading(t.Context(), fake.NewClientset(tt.objects...),
+				"kube-scheduler", config.Component{ExtraArgs: tt.args})
 			assert.NilError(t, err)
 			assert.Equal(t, why, tt.says)
 		})
@@ -98,7 +108,8 @@ func TestTheFirstCertificateToEndCountsWhereverItIs(t *testing.T) {
 		p := provisioner(t, replace(specified, "controlPlane:", etcdStored))
 		k, err := makeKeys(noon())
 		assert.NilError(t, err)
-		for secret, files := range map[string][]string{"team-a-certs": {"apiserver.crt", "scheduler.conf"}, "team-a-kubeconfig": {"value", "bundles"}, "team-a-etcd-certs": {"peer.crt", "peer.key"}} {
+		for secret, files := range map[string][]string{"team-a-certs": {"apiserver.crt", "scheduler.conf"},
+			"team-a-kubeconfig": {"value", "bundles"}, "team-a-etcd-certs": {"peer.crt", "peer.key"}} {
 			data := map[string][]byte{}
 			for _, name := range files {
 				leaf := client("a")

@@ -12,16 +12,18 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// hindrance says what keeps a pod from being evicted, in a few words: its PodDisruptionBudget with how many pods are healthy
-// and how many it needs, or else what the API server said.
+// hindrance says what keeps a pod from being evicted, in a few words: its PodDisruptionBudget with how many pods are
+// healthy and how many it needs, or else what the API server said.
 func (d Drainer) hindrance(ctx context.Context, pod corev1.Pod, refusal error) string {
 	budgets := d.budgets(ctx, pod)
 	if len(budgets) > 1 {
-		return fmt.Sprintf("PDBs %s hold for it, and Kubernetes evicts no pod that has more than one", named(budgets, func(b policyv1.PodDisruptionBudget) string { return b.Name }))
+		return fmt.Sprintf("PDBs %s hold for it, and Kubernetes evicts no pod that has more than one",
+			named(budgets, func(b policyv1.PodDisruptionBudget) string { return b.Name }))
 	}
 	if len(budgets) == 1 && budgets[0].Status.DisruptionsAllowed <= 0 {
 		status := budgets[0].Status
-		return fmt.Sprintf("PDB %s allows none: %d healthy, %d needed", budgets[0].Name, status.CurrentHealthy, status.DesiredHealthy)
+		return fmt.Sprintf("PDB %s allows none: %d healthy, %d needed", budgets[0].Name, status.CurrentHealthy,
+			status.DesiredHealthy)
 	}
 	line, _, _ := strings.Cut(refusal.Error(), "\n")
 	return line
@@ -43,8 +45,8 @@ func (d Drainer) budgets(ctx context.Context, pod corev1.Pod) []policyv1.PodDisr
 	return found
 }
 
-// hopeless says that an eviction is refused for good because the pod has several budgets, which the API server calls an error
-// of its own: https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/registry/core/pod/storage/eviction.go.
+// hopeless says that an eviction is refused for good because the pod has several budgets, which the API server calls an
+// error of its own: https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/registry/core/pod/storage/eviction.go.
 func hopeless(refusal error) bool {
 	return apierrors.IsInternalError(refusal) && strings.Contains(refusal.Error(), "more than one PodDisruptionBudget")
 }

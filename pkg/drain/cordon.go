@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// CordonedBy is the annotation that remembers which of Argosy's operations cordoned a node, so that no other one, and none
-// that a user did, is ever taken back.
+// CordonedBy is the annotation that remembers which of Argosy's operations cordoned a node, so that no other one, and
+// none that a user did, is ever taken back.
 const CordonedBy = "argosy.dev/cordoned-by"
 
 // fieldManager marks what Argosy set on a node.
@@ -84,7 +84,8 @@ func (d Drainer) change(ctx context.Context, name string, change func(*corev1.No
 	return apply.Classify(err)
 }
 
-// nodePatch sets or, with null, removes. The resource version makes it fail when the node is no longer what was decided on.
+// nodePatch sets or, with null, removes. The resource version makes it fail when the node is no longer what was decided
+// on.
 type nodePatch struct {
 	Metadata struct {
 		ResourceVersion string             `json:"resourceVersion"`

@@ -1,6 +1,6 @@
-// Package drain empties a node before its machine is touched: it keeps new pods away, says what an eviction of those that
-// are there would meet, evicts them, and gives the node back where that fails. It evicts only, so that PodDisruptionBudgets
-// hold; it deletes no pod, and it never works on a machine.
+// Package drain empties a node before its machine is touched: it keeps new pods away, says what an eviction of those
+// that are there would meet, evicts them, and gives the node back where that fails. It evicts only, so that
+// PodDisruptionBudgets hold; it deletes no pod, and it never works on a machine.
 package drain
 
 import (
@@ -27,8 +27,8 @@ type Drainer struct {
 }
 
 const (
-	// unanswered is how many seconds beyond its grace period a pod is waited for whose kubelet does not run: nobody is there
-	// to say that it has ended, and it is collected with its node.
+	// unanswered is how many seconds beyond its grace period a pod is waited for whose kubelet does not run: nobody is
+	// there to say that it has ended, and it is collected with its node.
 	unanswered = 1
 	// progressEvery is how often it is looked at what is waited for.
 	progressEvery = time.Second
@@ -36,13 +36,13 @@ const (
 
 var errTimeout = errors.New("the time of the drain is used up")
 
-// Drain evicts the pods of a cordoned node, waits until they have ended, and returns how many have. Pods of DaemonSets and
-// static pods stay. alive says that the node's kubelet runs. report gets a line at each change:
+// Drain evicts the pods of a cordoned node, waits until they have ended, and returns how many have. Pods of DaemonSets
+// and static pods stay. alive says that the node's kubelet runs. report gets a line at each change:
 //
 //	3 of 12 pods left, waiting for default/web-0 (PDB web allows none: 1 healthy, 1 needed)
 //
-// What no waiting can help ends it at once, all else when the policy's time is used up. The error then names each pod that is
-// left, its owner, and its PodDisruptionBudget. What was evicted does not come back.
+// What no waiting can help ends it at once, all else when the policy's time is used up. The error then names each pod
+// that is left, its owner, and its PodDisruptionBudget. What was evicted does not come back.
 func (d Drainer) Drain(ctx context.Context, node string, alive bool, report func(string)) (int, error) {
 	pods, err := d.pods(ctx, node)
 	if err != nil {
@@ -92,8 +92,8 @@ func (d Drainer) evict(ctx context.Context, watch *progress, alive bool, report 
 	return err
 }
 
-// helper is kubectl's drain. What it would refuse is refused by us, in words that name what to set here, so it gets leave for
-// all of it.
+// helper is kubectl's drain. What it would refuse is refused by us, in words that name what to set here, so it gets
+// leave for all of it.
 func (d Drainer) helper(ctx context.Context) *kubedrain.Helper {
 	return &kubedrain.Helper{
 		Ctx: ctx, Client: d.Client,
@@ -134,7 +134,8 @@ func (d Drainer) canEvict() error {
 		return fmt.Errorf("asking the API server whether it evicts pods: %w", apply.Classify(err))
 	}
 	if version != policyv1.SchemeGroupVersion {
-		return errclass.With(errclass.Permanent, errors.New("the API server does not evict pods by policy/v1, and Argosy deletes none in place of it"))
+		return errclass.With(errclass.Permanent, errors.New("the API server does not evict pods by policy/v1, and "+
+			"Argosy deletes none in place of it"))
 	}
 	return nil
 }
@@ -202,7 +203,8 @@ func (d Drainer) describe(ctx context.Context, left []remaining) string {
 	})
 }
 
-// Delete deletes what is left of a node's pods, whatever their budgets and the policy say: the last resort of who has said so.
+// Delete deletes what is left of a node's pods, whatever their budgets and the policy say: the last resort of who has
+// said so.
 func (d Drainer) Delete(ctx context.Context, node string, report func(string)) (int, error) {
 	pods, err := d.pods(ctx, node)
 	if err != nil || len(pods) == 0 {

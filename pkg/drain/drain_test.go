@@ -74,9 +74,10 @@ type change func(*corev1.Pod)
 // pod is one of node n1 that a ReplicaSet made, unless changed.
 func pod(name string, changes ...change) *corev1.Pod {
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("uid-" + name), Labels: map[string]string{"app": "web"}},
-		Spec:       corev1.PodSpec{NodeName: "n1"},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("uid-" + name),
+			Labels: map[string]string{"app": "web"}},
+		Spec:   corev1.PodSpec{NodeName: "n1"},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}
 	ownedBy("ReplicaSet", "web-5d")(p)
 	for _, change := range changes {
@@ -96,14 +97,16 @@ func alone(p *corev1.Pod)    { p.OwnerReferences = nil }
 func finished(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }
 func static(p *corev1.Pod)   { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }
 func scratch(p *corev1.Pod) {
-	p.Spec.Volumes = []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	p.Spec.Volumes = []corev1.Volume{{Name: "scratch",
+		VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 }
 
 // deployment made the ReplicaSet of pods.
 func deployment() *appsv1.ReplicaSet {
 	yes := true
 	return &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
-		Name: "web-5d", Namespace: "default", OwnerReferences: []metav1.OwnerReference{{Kind: "Deployment", Name: "web", Controller: &yes}},
+		Name: "web-5d", Namespace: "default", OwnerReferences: []metav1.OwnerReference{{Kind: "Deployment", Name: "web",
+			Controller: &yes}},
 	}}
 }
 
@@ -111,8 +114,9 @@ func budget(name string) *policyv1.PodDisruptionBudget {
 	minimum := intstr.FromInt32(1)
 	return &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &minimum, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
-		Status:     policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 1},
+		Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: &minimum,
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
+		Status: policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 1},
 	}
 }
 
@@ -148,7 +152,8 @@ func (s *said) has(text string) bool {
 func TestADrainEvictsWhatMayLeaveAndNothingElse(t *testing.T) {
 	t.Parallel()
 	daemons := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "proxy", Namespace: "default"}}
-	c := newCluster(daemons, pod("web-1"), pod("web-2", scratch), pod("done", alone, finished), pod("proxy-1", ownedBy("DaemonSet", "proxy")), pod("static", static))
+	c := newCluster(daemons, pod("web-1"), pod("web-2", scratch), pod("done", alone, finished),
+		pod("proxy-1", ownedBy("DaemonSet", "proxy")), pod("static", static))
 	var told said
 	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, told.line)
 	assert.NilError(t, err)
@@ -176,9 +181,11 @@ func TestWhatTheBudgetForbidsIsNamedWithItsBudgetAndItsOwner(t *testing.T) {
 	var told said
 	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, told.line)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
-	assert.Equal(t, err.Error(), "draining node n1: after 2s 1 of 2 pods are left: default/web-1 of Deployment web (PDB web allows none: 1 healthy, 1 needed)")
+	assert.Equal(t, err.Error(), "draining node n1: after 2s 1 of 2 pods are left: default/web-1 of Deployment web "+
+		"(PDB web allows none: 1 healthy, 1 needed)")
 	assert.Equal(t, count, 1)
-	assert.Assert(t, told.has("1 of 2 pods left, waiting for default/web-1 (PDB web allows none: 1 healthy, 1 needed)"), told.lines)
+	assert.Assert(t, told.has("1 of 2 pods left, waiting for default/web-1 (PDB web allows none: 1 healthy, 1 needed)"),
+		told.lines)
 }
 
 func TestABudgetThatAllowsOneLaterIsWaitedFor(t *testing.T) {
@@ -192,7 +199,9 @@ func TestABudgetThatAllowsOneLaterIsWaitedFor(t *testing.T) {
 		}
 		return nil
 	}
-	count, err := drain.Drainer{Client: c, Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(), "n1", true, func(string) {})
+	count, err := drain.Drainer{Client: c,
+		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(),
+		"n1", true, func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, count, 1)
 }
@@ -208,7 +217,9 @@ func TestAnAPIServerThatCannotAnswerNowIsAskedAgain(t *testing.T) {
 		}
 		return nil
 	}
-	_, err := drain.Drainer{Client: c, Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(), "n1", true, func(string) {})
+	_, err := drain.Drainer{Client: c,
+		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(),
+		"n1", true, func(string) {})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, c.evicted, []string{"web-1"})
 }
@@ -217,7 +228,8 @@ func TestAnotherPodOfTheSameNameIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	c := newCluster(pod("web-1"))
 	c.answer = func(string) error {
-		return apierrors.NewConflict(corev1.Resource("pods"), "web-1", errors.New("the UID in the precondition does not match"))
+		return apierrors.NewConflict(corev1.Resource("pods"), "web-1",
+			errors.New("the UID in the precondition does not match"))
 	}
 	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, func(string) {})
 	assert.NilError(t, err)
@@ -229,8 +241,9 @@ func TestAnotherPodOfTheSameNameIsLeftAlone(t *testing.T) {
 func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]error{
-		"admission":    apierrors.NewForbidden(corev1.Resource("pods"), "web-1", errors.New("the policy says so")),
-		"several PDBs": apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+		"admission": apierrors.NewForbidden(corev1.Resource("pods"), "web-1", errors.New("the policy says so")),
+		"several PDBs": apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget, which " +
+			"the eviction subresource does not support.")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -242,7 +255,9 @@ func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
 				return refuses("web-2")(pod)
 			}
 			started := time.Now()
-			_, err := drain.Drainer{Client: c, Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(t.Context(), "n1", true, func(string) {})
+			_, err := drain.Drainer{Client: c,
+				Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(t.Context(),
+				"n1", true, func(string) {})
 			assert.ErrorContains(t, err, "draining node n1: evicting pod default/web-1: ")
 			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Assert(t, time.Since(started) < time.Minute)
@@ -254,7 +269,8 @@ func TestPodsThatNobodyBringsBackRefuseTheDrainUnlessForced(t *testing.T) {
 	t.Parallel()
 	c := newCluster(pod("debug", alone), pod("orphan", ownedBy("DaemonSet", "gone")), pod("web-1"))
 	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, func(string) {})
-	assert.Error(t, err, "node n1 can't be drained: no controller brings back default/debug, default/orphan: delete them, or say force")
+	assert.Error(t, err, "node n1 can't be drained: no controller brings back default/debug, default/orphan: delete "+
+		"them, or say force")
 	assert.Equal(t, len(c.evicted), 0)
 
 	count, err := drain.Drainer{Client: c, Policy: policy(forced)}.Drain(t.Context(), "n1", true, func(string) {})
@@ -264,8 +280,11 @@ func TestPodsThatNobodyBringsBackRefuseTheDrainUnlessForced(t *testing.T) {
 
 func TestPodsWithEmptyDirVolumesRefuseTheDrainWhereThePolicySaysSo(t *testing.T) {
 	c := newCluster(pod("cache", scratch))
-	_, err := drain.Drainer{Client: c, Policy: policy(func(p *config.Drain) { p.DeleteEmptyDirData = false })}.Drain(t.Context(), "n1", true, func(string) {})
-	assert.Error(t, err, "node n1 can't be drained: drain.deleteEmptyDirData is false, and the emptyDir volumes of default/cache end with them")
+	_, err := drain.Drainer{Client: c,
+		Policy: policy(func(p *config.Drain) { p.DeleteEmptyDirData = false })}.Drain(t.Context(),
+		"n1", true, func(string) {})
+	assert.Error(t, err, "node n1 can't be drained: drain.deleteEmptyDirData is false, and the emptyDir volumes of "+
+		"default/cache end with them")
 }
 
 func TestWithoutEvictionsNothingIsDeletedInTheirPlace(t *testing.T) {
@@ -284,6 +303,8 @@ func TestACancelledDrainSaysWhyItWasCancelled(t *testing.T) {
 	c.answer = refuses("web-1")
 	reason := errors.New("the user stopped the workflow")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := drain.Drainer{Client: c, Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(ctx, "n1", true, func(string) { cancel(reason) })
+	_, err := drain.Drainer{Client: c,
+		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(ctx,
+		"n1", true, func(string) { cancel(reason) })
 	assert.ErrorIs(t, err, reason)
 }

@@ -31,17 +31,21 @@ func (d Drainer) pods(ctx context.Context, node string) ([]corev1.Pod, error) {
 // refusals say why the policy keeps pods from being evicted, in sentences.
 func (d Drainer) refusals(pods []corev1.Pod) []string {
 	var refusals []string
-	if single := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return !isSingle(p) }); len(single) > 0 && !d.Policy.Force {
-		refusals = append(refusals, fmt.Sprintf("no controller brings back %s: delete them, or say force", named(single, nameOf)))
+	if single := slices.DeleteFunc(slices.Clone(pods),
+		func(p corev1.Pod) bool { return !isSingle(p) }); len(single) > 0 && !d.Policy.Force {
+		refusals = append(refusals, fmt.Sprintf("no controller brings back %s: delete them, or say force",
+			named(single, nameOf)))
 	}
-	if empty := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return !hasEmptyDir(p) }); len(empty) > 0 && !d.Policy.DeleteEmptyDirData {
-		refusals = append(refusals, fmt.Sprintf("drain.deleteEmptyDirData is false, and the emptyDir volumes of %s end with them", named(empty, nameOf)))
+	if empty := slices.DeleteFunc(slices.Clone(pods),
+		func(p corev1.Pod) bool { return !hasEmptyDir(p) }); len(empty) > 0 && !d.Policy.DeleteEmptyDirData {
+		refusals = append(refusals, fmt.Sprintf("drain.deleteEmptyDirData is false, and the emptyDir volumes of %s "+
+			"end with them", named(empty, nameOf)))
 	}
 	return refusals
 }
 
-// isSingle says that nobody makes the pod again, also because the DaemonSet that did is gone: the pods of those that are there
-// are not evicted at all.
+// isSingle says that nobody makes the pod again, also because the DaemonSet that did is gone: the pods of those that
+// are there are not evicted at all.
 func isSingle(pod corev1.Pod) bool {
 	if finished(pod) {
 		return false
@@ -51,7 +55,8 @@ func isSingle(pod corev1.Pod) bool {
 }
 
 func hasEmptyDir(pod corev1.Pod) bool {
-	return !finished(pod) && slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.EmptyDir != nil })
+	return !finished(pod) && slices.ContainsFunc(pod.Spec.Volumes,
+		func(v corev1.Volume) bool { return v.EmptyDir != nil })
 }
 
 func finished(pod corev1.Pod) bool {

@@ -49,8 +49,8 @@ const (
 	askTimeout = 10 * time.Second
 )
 
-// Look says which pods are on a node that a drain would evict, and which volumes. It asks nobody whether it may evict them.
-// volumes are those that Volumes listed.
+// Look says which pods are on a node that a drain would evict, and which volumes. It asks nobody whether it may evict
+// them. volumes are those that Volumes listed.
 func (d Drainer) Look(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
 	found := Preflight{Node: node.Name, Volumes: on(node, volumes)}
 	pods, err := d.pods(ctx, node.Name)
@@ -64,9 +64,10 @@ func seen(pod corev1.Pod) Pod {
 	return Pod{Name: nameOf(pod), Single: isSingle(pod), EmptyDir: hasEmptyDir(pod)}
 }
 
-// Preflight tries the eviction of each pod of a node without doing it, by dry run in the API server, so that admission and
-// budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
-func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
+// Preflight tries the eviction of each pod of a node without doing it, by dry run in the API server, so that admission
+// and budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
+func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight,
+	error) {
 	found := Preflight{Node: node.Name, Volumes: on(node, volumes)}
 	if err := d.canEvict(); err != nil {
 		return found, err

@@ -14,7 +14,8 @@ import (
 )
 
 func n1() *corev1.Node {
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelHostname: "host-1"}}}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
+		Labels: map[string]string{corev1.LabelHostname: "host-1"}}}
 }
 
 func TestAPreflightSaysWhatADrainWouldMeetAndEvictsNothing(t *testing.T) {
@@ -39,11 +40,13 @@ emptyDir volumes end of default/cache`)
 func TestWhatCanNeverBeEvictedIsRefusedBefore(t *testing.T) {
 	c := newCluster(budget("web"), budget("all"), pod("web-1"))
 	c.answer = func(string) error {
-		return apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."))
+		return apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget, which the " +
+			"eviction subresource does not support."))
 	}
 	found, err := drain.Drainer{Client: c, Policy: policy()}.Preflight(t.Context(), n1(), nil)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, found.Refusals, []string{"default/web-1: PDBs all, web hold for it, and Kubernetes evicts no pod that has more than one"})
+	assert.DeepEqual(t, found.Refusals, []string{"default/web-1: PDBs all, web hold for it, and Kubernetes evicts no " +
+		"pod that has more than one"})
 }
 
 func TestAnAPIServerThatDoesNotAnswerIsNoPreflight(t *testing.T) {
@@ -58,12 +61,14 @@ func TestVolumesThatLieOnTheMachineAreNamed(t *testing.T) {
 		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
 			ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "claim-of-" + name},
 			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn, Values: values}},
+				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn,
+					Values: values}},
 			}}}},
 		}}
 	}
 	anywhere := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "anywhere"}}
-	c := newCluster(anywhere, volume("here", corev1.LabelHostname, "host-1"), volume("there", corev1.LabelHostname, "host-2"), volume("zonal", corev1.LabelTopologyZone, "host-1"))
+	c := newCluster(anywhere, volume("here", corev1.LabelHostname, "host-1"),
+		volume("there", corev1.LabelHostname, "host-2"), volume("zonal", corev1.LabelTopologyZone, "host-1"))
 	d := drain.Drainer{Client: c, Policy: policy()}
 	volumes, err := d.Volumes(t.Context())
 	assert.NilError(t, err)

@@ -89,8 +89,9 @@ func (p *progress) change(namespace, name string, change func(*remaining)) corev
 	return corev1.Pod{}
 }
 
-// evictor is the client through which kubectl's drain evicts. It sees what each eviction met, and it evicts only the very pods
-// that were listed: between two attempts a StatefulSet may have made another pod of the same name on another node.
+// evictor is the client through which kubectl's drain evicts. It sees what each eviction met, and it evicts only the
+// very pods that were listed: between two attempts a StatefulSet may have made another pod of the same name on another
+// node.
 type evictor struct {
 	kubernetes.Interface
 	watch *progress

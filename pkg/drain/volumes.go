@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// Volume is one that lies on a node's machine, as those of local-path-provisioner do: pods that use it run on that node or
-// not at all.
+// Volume is one that lies on a node's machine, as those of local-path-provisioner do: pods that use it run on that node
+// or not at all.
 type Volume struct {
 	Name string `json:"name"`
 	// Claim is "namespace/name"; empty when nobody claims it.
@@ -62,13 +62,16 @@ func liesOn(volume corev1.PersistentVolume, node *corev1.Node) bool {
 	if volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
 		return false
 	}
-	return slices.ContainsFunc(volume.Spec.NodeAffinity.Required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
-		names := func(key, name string) func(corev1.NodeSelectorRequirement) bool {
-			return func(r corev1.NodeSelectorRequirement) bool {
-				return r.Key == key && r.Operator == corev1.NodeSelectorOpIn && len(r.Values) == 1 && r.Values[0] == name
+	return slices.ContainsFunc(volume.Spec.NodeAffinity.Required.NodeSelectorTerms,
+		func(term corev1.NodeSelectorTerm) bool {
+			names := func(key, name string) func(corev1.NodeSelectorRequirement) bool {
+				return func(r corev1.NodeSelectorRequirement) bool {
+					return r.Key == key && r.Operator == corev1.NodeSelectorOpIn && len(r.Values) == 1 &&
+						r.Values[0] == name
+				}
 			}
-		}
-		return slices.ContainsFunc(term.MatchExpressions, names(corev1.LabelHostname, node.Labels[corev1.LabelHostname])) ||
-			slices.ContainsFunc(term.MatchFields, names(metav1.ObjectNameField, node.Name))
-	})
+			return slices.ContainsFunc(term.MatchExpressions, names(corev1.LabelHostname,
+				node.Labels[corev1.LabelHostname])) ||
+				slices.ContainsFunc(term.MatchFields, names(metav1.ObjectNameField, node.Name))
+		})
 }

@@ -42,8 +42,8 @@ func Errorf(class Class, format string, args ...any) error {
 	return With(class, fmt.Errorf(format, args...))
 }
 
-// ClassOf returns the outermost class in err's chain. An error without one is Permanent: retrying an unknown error costs
-// the user time and hides its cause.
+// ClassOf returns the outermost class in err's chain. An error without one is Permanent: retrying an unknown error
+// costs the user time and hides its cause.
 func ClassOf(err error) Class {
 	var c *classified
 	if errors.As(err, &c) {

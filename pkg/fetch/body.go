@@ -54,12 +54,14 @@ func (b *body) start(response *http.Response, offset, size int64) error {
 	if response.StatusCode == http.StatusPartialContent {
 		var first int64
 		if first, total = contentRange(response); first != offset {
-			return fmt.Errorf("reading %q from byte %d: the server sends %q", b.url, offset, response.Header.Get("Content-Range"))
+			return fmt.Errorf("reading %q from byte %d: the server sends %q", b.url, offset,
+				response.Header.Get("Content-Range"))
 		}
 		skip = 0
 	}
 	if size > 0 && total > 0 && total != size {
-		return fmt.Errorf("reading %q: it has %d bytes now, and had %d before; somebody replaced it, start again", b.url, total, size)
+		return fmt.Errorf("reading %q: it has %d bytes now, and had %d before; somebody replaced it, start again",
+			b.url, total, size)
 	}
 	if skip > 0 {
 		if _, err := io.CopyN(io.Discard, b, skip); errors.Is(err, io.EOF) {

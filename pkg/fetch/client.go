@@ -1,5 +1,5 @@
-// Package fetch reads files from HTTP(S) servers, from any byte on, and says of every failure whether another attempt can
-// help. It never retries by itself, never keeps a file in memory, and always verifies TLS.
+// Package fetch reads files from HTTP(S) servers, from any byte on, and says of every failure whether another attempt
+// can help. It never retries by itself, never keeps a file in memory, and always verifies TLS.
 package fetch
 
 import (
@@ -23,8 +23,8 @@ import (
 // defaultStall is how long a download may bring nothing before it counts as lost.
 const defaultStall = time.Minute
 
-// Client reads files. The zero value is ready; a Client is safe for concurrent use and must not be copied. Errors have a
-// class: what is not there is the user's to mend (configuration), what did not answer may answer later (transient).
+// Client reads files. The zero value is ready; a Client is safe for concurrent use and must not be copied. Errors have
+// a class: what is not there is the user's to mend (configuration), what did not answer may answer later (transient).
 type Client struct {
 	// CACert holds certificate authorities to trust beside the system's, PEM. May be empty.
 	CACert []byte
@@ -40,20 +40,21 @@ type Client struct {
 	broken error
 }
 
-// Version of a file on a server, as far as the headers of an answer tell. Two equal Versions are the same bytes, as long
-// as the server sends an entity tag or a date.
+// Version of a file on a server, as far as the headers of an answer tell. Two equal Versions are the same bytes, as
+// long as the server sends an entity tag or a date.
 type Version struct {
 	URL, ETag, Modified string
 	// Size in bytes, 0 when the server does not say.
 	Size int64
 }
 
-// Stat asks for a file's size without fetching it. Servers that do not answer HEAD (or sign their URLs for GET alone) are
-// asked for the first byte.
+// Stat asks for a file's size without fetching it. Servers that do not answer HEAD (or sign their URLs for GET alone)
+// are asked for the first byte.
 func (c *Client) Stat(ctx context.Context, address string) (Version, error) {
 	response, err := c.send(ctx, http.MethodHead, address, -1)
 	var status *StatusError
-	if errors.As(err, &status) && (status.Code == http.StatusMethodNotAllowed || status.Code == http.StatusNotImplemented || status.Code == http.StatusForbidden) {
+	if errors.As(err, &status) && (status.Code == http.StatusMethodNotAllowed ||
+		status.Code == http.StatusNotImplemented || status.Code == http.StatusForbidden) {
 		response, err = c.send(ctx, http.MethodGet, address, 0)
 	}
 	if err != nil {
@@ -125,7 +126,8 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	if err != nil {
 		return nil, errclass.Errorf(errclass.Configuration, "asking %q: %w", address, err)
 	}
-	// Unless told otherwise, net/http unpacks a .tar.gz that a server calls gzip-encoded, and the digest is then another.
+	// Unless told otherwise, net/http unpacks a .tar.gz that a server calls gzip-encoded, and the digest is then
+	// another.
 	request.Header.Set("Accept-Encoding", "identity")
 	if !c.Token.Empty() {
 		request.Header.Set("Authorization", "Bearer "+c.Token.Reveal())
@@ -173,7 +175,8 @@ func newHTTP(authorities []byte) (*http.Client, error) {
 			pool = x509.NewCertPool()
 		}
 		if !pool.AppendCertsFromPEM(authorities) {
-			return nil, errclass.With(errclass.Configuration, errors.New("reading the certificate authorities to trust: they hold no PEM certificate"))
+			return nil, errclass.With(errclass.Configuration,
+				errors.New("reading the certificate authorities to trust: they hold no PEM certificate"))
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}

@@ -44,7 +44,10 @@ func TestAFileIsReadFromAnyByteOnWithTheToken(t *testing.T) {
 
 func TestATokenStaysWithItsHost(t *testing.T) {
 	var seen string
-	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Header.Get("Authorization") }))
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
+		r *http.Request) {
+		seen = r.Header.Get("Authorization")
+	}))
 	defer other.Close()
 	// The same address by another name is another host.
 	elsewhere := strings.Replace(other.URL, "127.0.0.1", "localhost", 1)
@@ -67,7 +70,10 @@ func TestAnAnswerHasAClass(t *testing.T) {
 		http.StatusServiceUnavailable:           errclass.Transient,
 		http.StatusRequestedRangeNotSatisfiable: errclass.Permanent,
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(code)
+		}))
 		_, err := (&fetch.Client{}).Open(t.Context(), server.URL, 0, 0)
 		server.Close()
 		assert.Equal(t, errclass.ClassOf(err), want, "%d", code)

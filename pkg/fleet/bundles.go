@@ -21,11 +21,14 @@ import (
 func openRepository(ctx context.Context, documents *config.Cluster, target *join.Target) (*bundle.Repository, error) {
 	bundles := &documents.Fleet.Bundles
 	repository := &bundle.Repository{
-		URL: bundles.Repository, Format: bundles.Format, SHA256: bundles.SHA256, AllowUnverified: bundles.AllowUnverified,
+		URL: bundles.Repository, Format: bundles.Format, SHA256: bundles.SHA256,
+		AllowUnverified: bundles.AllowUnverified,
 	}
 	if documents.BundlesFromControlPlane() {
 		if target.BundlesURL == "" {
-			return nil, errclass.Errorf(errclass.Configuration, "the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set bundles.repository in argosy.yaml", documents.Name)
+			return nil, errclass.Errorf(errclass.Configuration,
+				"the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set "+
+					"bundles.repository in argosy.yaml", documents.Name)
 		}
 		token, err := bundlesToken(ctx, target)
 		if err != nil {
@@ -44,10 +47,13 @@ const tokenLife = 12 * 60 * 60
 // bundlesToken is what the plugin shows to the bundle server. Machines show their own bootstrap tokens.
 func bundlesToken(ctx context.Context, target *join.Target) (secret.Value, error) {
 	life := int64(tokenLife)
-	made, err := target.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx, controlplane.BundlesAccount,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &life}}, metav1.CreateOptions{})
+	made, err := target.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx,
+		controlplane.BundlesAccount,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &life}},
+		metav1.CreateOptions{})
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("getting a token for the control plane's bundle server: %w", apply.Classify(err))
+		return secret.Value{}, fmt.Errorf("getting a token for the control plane's bundle server: %w",
+			apply.Classify(err))
 	}
 	return secret.New(made.Status.Token), nil
 }

@@ -36,13 +36,15 @@ type Tools struct {
 }
 
 // Open reads cluster from source and makes a conductor for it. keys may be nil where first use is never trusted.
-func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor, error) {
+func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor,
+	error) {
 	conductor, _, err := open(ctx, source, keys, tools, cluster)
 	return conductor, err
 }
 
 // open gives beside the conductor what its machines are reached with.
-func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor, *reach, error) {
+func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor,
+	*reach, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
@@ -71,8 +73,8 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	}, reach, nil
 }
 
-// versionOfMachines is what machines get: in a cluster that exists already what the documents say; otherwise the control
-// plane's, which they follow, also while the documents say what it is yet to become or has been.
+// versionOfMachines is what machines get: in a cluster that exists already what the documents say; otherwise the
+// control plane's, which they follow, also while the documents say what it is yet to become or has been.
 func versionOfMachines(documents *config.Cluster, target *join.Target) string {
 	said := documents.KubernetesVersion()
 	wanted, err := version.ParseSemantic(said)
@@ -80,7 +82,8 @@ func versionOfMachines(documents *config.Cluster, target *join.Target) string {
 		return target.Version
 	}
 	runs, err := version.ParseSemantic(target.Version)
-	if err != nil || !documents.Hosted() || runs.WithPreRelease("").WithBuildMetadata("").EqualTo(wanted.WithPreRelease("").WithBuildMetadata("")) {
+	if err != nil || !documents.Hosted() ||
+		runs.WithPreRelease("").WithBuildMetadata("").EqualTo(wanted.WithPreRelease("").WithBuildMetadata("")) {
 		return said
 	}
 	return target.Version
@@ -148,7 +151,8 @@ func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error
 }
 
 // bastion takes what the hop does not say itself from the machine behind it; pinned keys are always its own.
-func (r *reach) bastion(ctx context.Context, settings config.SSH, hop config.Bastion, credentials map[string]secret.Value, hostKeys ssh.HostKeys) (ssh.Config, error) {
+func (r *reach) bastion(ctx context.Context, settings config.SSH, hop config.Bastion,
+	credentials map[string]secret.Value, hostKeys ssh.HostKeys) (ssh.Config, error) {
 	if hop.Secret != "" {
 		own, err := r.secret(ctx, hop.Secret)
 		if err != nil {
@@ -166,7 +170,8 @@ func (r *reach) bastion(ctx context.Context, settings config.SSH, hop config.Bas
 		port = 22
 	}
 	return ssh.Config{
-		Name: "bastion " + hop.Address, Address: hop.Address, Port: port, User: user, Auth: auth(credentials), HostKeys: hostKeys,
+		Name: "bastion " + hop.Address, Address: hop.Address, Port: port, User: user, Auth: auth(credentials),
+		HostKeys:       hostKeys,
 		ConnectTimeout: settings.ConnectTimeout.Duration, KeepAlive: settings.KeepAlive.Duration,
 	}, nil
 }
@@ -189,7 +194,8 @@ func (r *reach) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys
 		}
 		known, ok := content["known_hosts"]
 		if !ok {
-			return policy, errclass.Errorf(errclass.Configuration, "secret %q has no key known_hosts", settings.KnownHostsSecret)
+			return policy, errclass.Errorf(errclass.Configuration, "secret %q has no key known_hosts",
+				settings.KnownHostsSecret)
 		}
 		policy.KnownHosts = []byte(known.Reveal())
 	}

@@ -17,7 +17,8 @@ import (
 // knownHostsKey is the key in ConfigMap <cluster>-known-hosts.
 const knownHostsKey = "known_hosts"
 
-// ConfigMapKeys records host keys in ConfigMap <cluster>-known-hosts of a namespace, where people can read and prune them.
+// ConfigMapKeys records host keys in ConfigMap <cluster>-known-hosts of a namespace, where people can read and prune
+// them.
 type ConfigMapKeys struct {
 	Client    kubernetes.Interface
 	Namespace string
@@ -47,7 +48,8 @@ func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 		held, err := configMaps.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			_, err = configMaps.Create(ctx, &corev1.ConfigMap{
-				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: controlplane.MachineLabels(cluster)}, Data: map[string]string{knownHostsKey: line + "\n"},
+				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: controlplane.MachineLabels(cluster)},
+				Data:       map[string]string{knownHostsKey: line + "\n"},
 			}, metav1.CreateOptions{})
 			return err
 		}

@@ -11,7 +11,8 @@ import (
 )
 
 // OpenImages reads cluster from source and makes a conductor that imports images into its machines.
-func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*images.Conductor, error) {
+func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
+	cluster string) (*images.Conductor, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)

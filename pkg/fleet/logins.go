@@ -13,7 +13,8 @@ import (
 )
 
 // registryLogins are those of the Secret that argosy.yaml names, by the registry's host; none where it names none.
-func registryLogins(ctx context.Context, source config.Source, documents *config.Cluster) (map[string]spec.RegistryLogin, error) {
+func registryLogins(ctx context.Context, source config.Source,
+	documents *config.Cluster) (map[string]spec.RegistryLogin, error) {
 	name := documents.Fleet.Registries.Secret
 	if name == "" {
 		return nil, nil
@@ -24,7 +25,9 @@ func registryLogins(ctx context.Context, source config.Source, documents *config
 	}
 	value, found := content[corev1.DockerConfigJsonKey]
 	if !found {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the logins at registries of cluster %q: Secret %q in namespace %q has no key %q; make it with kubectl create secret docker-registry",
+		return nil, errclass.Errorf(errclass.Configuration,
+			"reading the logins at registries of cluster %q: Secret %q in namespace %q has no key %q; make it with "+
+				"kubectl create secret docker-registry",
 			documents.Name, name, source.Namespace(), corev1.DockerConfigJsonKey)
 	}
 	logins, err := join.ReadLogins([]byte(value.Reveal()))

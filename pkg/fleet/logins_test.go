@@ -35,7 +35,8 @@ func TestLoginsComeFromTheSecretThatTheFleetNames(t *testing.T) {
 	assert.Equal(t, len(none), 0)
 
 	documents.Name, documents.Fleet.Registries.Secret = "team-a", "logins"
-	logins, err := registryLogins(t.Context(), oneSecret{".dockerconfigjson": secret.New(`{"auths": {"quay.io": {"auth": "dXNlcjpwYXNz"}}}`)}, &documents)
+	logins, err := registryLogins(t.Context(),
+		oneSecret{".dockerconfigjson": secret.New(`{"auths": {"quay.io": {"auth": "dXNlcjpwYXNz"}}}`)}, &documents)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, logins, map[string]spec.RegistryLogin{"quay.io": {Auth: "dXNlcjpwYXNz"}})
 

@@ -13,15 +13,18 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// OpenProvisioner reads cluster from a namespace of the host cluster and makes a provisioner for it. image is Argosy's own,
-// used where argosy.yaml names none.
-func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster, image string) (*controlplane.Provisioner, error) {
-	// Waiting looks at several objects each moment; client-go's default of 5 requests a second would be what is waited for.
+// OpenProvisioner reads cluster from a namespace of the host cluster and makes a provisioner for it. image is Argosy's
+// own, used where argosy.yaml names none.
+func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
+	image string) (*controlplane.Provisioner, error) {
+	// Waiting looks at several objects each moment; client-go's default of 5 requests a second would be what is waited
+	// for.
 	host = rest.CopyConfig(host)
 	host.QPS, host.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(host)
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "making a client for the host cluster %q: %w", host.Host, err)
+		return nil, errclass.Errorf(errclass.Configuration, "making a client for the host cluster %q: %w", host.Host,
+			err)
 	}
 	objects, err := apply.New(host)
 	if err != nil {

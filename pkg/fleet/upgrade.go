@@ -11,9 +11,10 @@ import (
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
-// OpenUpgrade reads cluster from source and makes a conductor that upgrades its machines. One that SSH does not reach it reaches
-// by a pod on its node, of privateNodes.autoUpgrade.image, or image where the documents name none.
-func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster, image string) (*upgrade.Conductor, error) {
+// OpenUpgrade reads cluster from source and makes a conductor that upgrades its machines. One that SSH does not reach
+// it reaches by a pod on its node, of privateNodes.autoUpgrade.image, or image where the documents name none.
+func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster,
+	image string) (*upgrade.Conductor, error) {
 	conductor, reach, err := open(ctx, source, keys, tools, cluster)
 	if err != nil {
 		return nil, err
@@ -23,10 +24,12 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 	pods := &bypod.Pods{
 		Client: conductor.Target.Client, Config: conductor.Target.REST,
 		Image:      documents.ImageRef(cmp.Or(settings.Image, documents.Fleet.ControlPlane.Image, image)),
-		PullPolicy: settings.ImagePullPolicy, PodSecurity: settings.PodSecurityContext, ContainerSecurity: settings.ContainerSecurityContext,
+		PullPolicy: settings.ImagePullPolicy, PodSecurity: settings.PodSecurityContext,
+		ContainerSecurity: settings.ContainerSecurityContext,
 	}
 	conductor.Machine = func(m config.Machine) join.Machine {
-		return machine.New(m.Name, pods.InPlaceOf(reach.dial(m, tools), m.NodeName), tools.Agent, documents.Settings(m).BinariesPath)
+		return machine.New(m.Name, pods.InPlaceOf(reach.dial(m, tools), m.NodeName), tools.Agent,
+			documents.Settings(m).BinariesPath)
 	}
 	rollout := &upgrade.Conductor{Conductor: conductor, Pods: pods}
 	pods.Owner = func() string { return rollout.Rollout } // it is set after this

@@ -1,6 +1,6 @@
-// Package images conducts from the plugin's side how images come into the container runtimes of machines that are nodes: it
-// looks at machines, has argosy-node import what they lack, and sends them the archives and images that it downloads itself,
-// so that a machine needs neither a registry nor a login. Package join sends with it too.
+// Package images conducts from the plugin's side how images come into the container runtimes of machines that are
+// nodes: it looks at machines, has argosy-node import what they lack, and sends them the archives and images that it
+// downloads itself, so that a machine needs neither a registry nor a login. Package join sends with it too.
 package images
 
 import (
@@ -65,10 +65,11 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("machine %s after %.1f s: %s", o.Machine, o.Seconds, o.Done)
 }
 
-// Import has machine import items, in the form of importImages, or those that the documents name for it when there are none.
-// What it has already is not sent. Transient errors are retried within the fleet's budget; report gets a line at each change.
-// The machine works inside window.
-func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, window *conduct.Window, report func(string)) (Outcome, error) {
+// Import has machine import items, in the form of importImages, or those that the documents name for it when there are
+// none. What it has already is not sent. Transient errors are retried within the fleet's budget; report gets a line at
+// each change. The machine works inside window.
+func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, window *conduct.Window,
+	report func(string)) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
 	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
@@ -84,14 +85,16 @@ func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []
 // margin is how much longer than the machine's own limit its work is waited for.
 const margin = time.Minute
 
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items []string, window *conduct.Window, outcome *Outcome, report func(string)) error {
+func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items []string, window *conduct.Window,
+	outcome *Outcome, report func(string)) error {
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 	seen, err := c.look(ctx, machine, items)
 	if err != nil {
 		return err
 	}
 	if seen.facts.Plan.Error != nil && !seen.running() {
-		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan})
+		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name,
+			Status: *seen.facts.Plan})
 	}
 	leave, err := enter(ctx, seen, window, report)
 	if err != nil {
@@ -99,7 +102,8 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 	}
 	defer leave()
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
+		"the machine was given %s and used them up", limit))
 	defer cancel()
 	outcome.Phases = seen.facts.Plan.Phases
 	if seen.running() || conduct.Wants(seen.facts.Plan) {

@@ -71,7 +71,8 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 	if m.cancelled > 0 {
 		return spec.Status{State: spec.Cancelled}, nil
 	}
-	each(spec.Status{State: spec.Running, Phase: "images", Index: 2, Total: 2, Progress: &spec.Progress{Done: 214e6, Total: 398e6, Rate: 96e6, What: "app.tar (2 of 5)"}})
+	each(spec.Status{State: spec.Running, Phase: "images", Index: 2, Total: 2,
+		Progress: &spec.Progress{Done: 214e6, Total: 398e6, Rate: 96e6, What: "app.tar (2 of 5)"}})
 	select {
 	case <-m.done:
 	case <-ctx.Done():
@@ -110,13 +111,15 @@ func (m *fakeMachine) Feed(ctx context.Context, _ string, open feed.Open) error 
 }
 
 func planOf(outcome spec.Outcome, detail string) spec.Status {
-	return spec.Status{Total: 2, Phases: []spec.Phase{{Name: "preflight", Outcome: spec.Held}, {Name: "images", Outcome: outcome, Detail: detail}}}
+	return spec.Status{Total: 2, Phases: []spec.Phase{{Name: "preflight", Outcome: spec.Held},
+		{Name: "images", Outcome: outcome, Detail: detail}}}
 }
 
 func lacking() *fakeMachine {
 	done := planOf(spec.Applied, "2 of 2 archives imported: /srv/images/a.tar (x.org/a:v1)")
 	done.State, done.Changed = spec.Succeeded, true
-	return &fakeMachine{arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives have to be imported"), result: done, received: map[string]int{}}
+	return &fakeMachine{arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives have to be imported"), result: done,
+		received: map[string]int{}}
 }
 
 func conductor(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Conductor {
@@ -151,11 +154,13 @@ func TestAMachineIsSentWhatItLacks(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/amd64", "linux/arm64")
 	machine := lacking()
-	outcome, said, err := run(t.Context(), conductor(t, h.supply(), machine, ""), "/srv/images", "oci://"+h.host+"/app:v1")
+	outcome, said, err := run(t.Context(), conductor(t, h.supply(), machine, ""), "/srv/images",
+		"oci://"+h.host+"/app:v1")
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Assert(t, strings.Contains(outcome.String(), "2 of 2 archives imported"), outcome.String())
-	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "[2/2 images] app.tar (2 of 5): 214 of 398 MB, 96 MB/s"), said)
+	assert.Assert(t, strings.Contains(strings.Join(said, "\n"),
+		"[2/2 images] app.tar (2 of 5): 214 of 398 MB, 96 MB/s"), said)
 	wanted := machine.started[0].Images
 	assert.Equal(t, wanted.ClusterUID, "uid-a")
 	assert.Equal(t, wanted.BinariesPath, "/usr/local/bin")
@@ -171,7 +176,8 @@ func TestAMachineThatHasAllIsNotWorkedOn(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.String(), "machine m1: the images of all 1 archives are there")
 	assert.Equal(t, len(machine.started), 0)
-	assert.Equal(t, machine.questions[0].Operations["arm64"].Images.Sources[0].Path, "/srv/images", "what the documents name")
+	assert.Equal(t, machine.questions[0].Operations["arm64"].Images.Sources[0].Path, "/srv/images",
+		"what the documents name")
 }
 
 func TestWhatCannotBeHadIsSaidBeforeAMachineIsAsked(t *testing.T) {
@@ -204,7 +210,8 @@ func TestAMachineForWhoseArchitectureThereIsNoImageIsRefused(t *testing.T) {
 func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
 	machine := lacking()
 	machine.result = spec.Status{State: spec.Failed, Phase: "images", Error: &spec.Error{
-		Class: errclass.Permanent, Phase: "images", Message: "1 of 2 archives could not be imported", Problems: []string{"/srv/images/b.tar: it is damaged"},
+		Class: errclass.Permanent, Phase: "images", Message: "1 of 2 archives could not be imported",
+		Problems: []string{"/srv/images/b.tar: it is damaged"},
 	}}
 	_, _, err := run(t.Context(), conductor(t, NewSupply(Settings{}), machine, ""), "/srv/images")
 	assert.ErrorContains(t, err, "/srv/images/b.tar: it is damaged")
@@ -257,7 +264,8 @@ func (h hanging) Feed(ctx context.Context, _ string, _ feed.Open) error {
 func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 	held, refused := lacking(), lacking()
 	held.plan = planOf(spec.Held, "the images of all 1 archives are there")
-	refused.plan.Error = &spec.Error{Class: errclass.Permanent, Message: "x", Problems: []string{"The machine is no node of cluster team-a; join it first."}}
+	refused.plan.Error = &spec.Error{Class: errclass.Permanent, Message: "x",
+		Problems: []string{"The machine is no node of cluster team-a; join it first."}}
 	busy := lacking()
 	busy.inspectErrors = []error{errors.New("no route to host")}
 	for name, test := range map[string]struct {
@@ -265,7 +273,8 @@ func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 		action  Action
 		says    string
 	}{
-		"lacks": {lacking(), ActionImport, "2 of 2 archives have to be imported"}, "has all": {held, ActionNothing, "are there"},
+		"lacks":   {lacking(), ActionImport, "2 of 2 archives have to be imported"},
+		"has all": {held, ActionNothing, "are there"},
 		"no node": {refused, ActionRefuse, "join it first"}, "unreachable": {busy, ActionRefuse, "no route to host"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,14 +38,16 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, items []st
 		return seen, err
 	}
 	if seen.facts.Plan == nil {
-		return seen, errclass.Errorf(errclass.Configuration, "machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
+		return seen, errclass.Errorf(errclass.Configuration,
+			"machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
 	}
 	seen.operation = operations[seen.facts.Arch]
 	return seen, nil
 }
 
 // operations are what the machine should do, by architecture, and why it can't where an image is not there for one.
-func (c *Conductor) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation, map[string]error, error) {
+func (c *Conductor) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
+	map[string]error, error) {
 	uid, err := c.who(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +70,8 @@ func (c *Conductor) operations(ctx context.Context, machine config.Machine, item
 			Kind: spec.KindImages, Cluster: c.Cluster.Name, Machine: machine.Name,
 			Timeout: spec.Duration(c.Cluster.Fleet.Limits.MachineTimeout.Duration),
 			Images: &spec.Images{
-				Sources: sources, BinariesPath: settings.BinariesPath, CRISocket: settings.NodeRegistration.CRISocket, ClusterUID: uid,
+				Sources: sources, BinariesPath: settings.BinariesPath, CRISocket: settings.NodeRegistration.CRISocket,
+				ClusterUID: uid,
 			},
 		}
 		if operation.ID, err = conduct.Identify(operation); err != nil {

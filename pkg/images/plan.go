@@ -31,9 +31,11 @@ type Entry struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing argosy-node
-// there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string, report func(string)) ([]Entry, error) {
+// Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing
+// argosy-node there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an
+// error of the plan.
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string, report func(string)) ([]Entry,
+	error) {
 	if _, err := c.who(ctx); err != nil {
 		return nil, err
 	}

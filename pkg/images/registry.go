@@ -34,7 +34,8 @@ func newRegistries(settings Settings, keychain authn.Keychain) (*registries, err
 		return nil, err
 	}
 	puller, err := remote.NewPuller(
-		remote.WithAuthFromKeychain(keychain), remote.WithTransport(encrypted{next: base, plain: settings.PlainHTTP}), remote.WithUserAgent("argosy"),
+		remote.WithAuthFromKeychain(keychain), remote.WithTransport(encrypted{next: base, plain: settings.PlainHTTP}),
+		remote.WithUserAgent("argosy"),
 		// Trying again is the conductor's business alone.
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes(),
 	)
@@ -59,7 +60,8 @@ func newTransport(authorities string) (*http.Transport, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM([]byte(authorities)) {
-		return nil, errclass.With(errclass.Configuration, errors.New("reading registries.caCert of argosy.yaml: it holds no PEM certificate"))
+		return nil, errclass.With(errclass.Configuration, errors.New("reading registries.caCert of argosy.yaml: it "+
+			"holds no PEM certificate"))
 	}
 	own.TLSClientConfig.RootCAs = pool
 	return own, nil
@@ -73,7 +75,8 @@ type encrypted struct {
 }
 
 // errPlain: a registry would be asked without TLS.
-var errPlain = errors.New("it would be asked without TLS, which is done only for hosts in registries.plainHTTP of argosy.yaml")
+var errPlain = errors.New("it would be asked without TLS, which is done only for hosts in registries.plainHTTP of " +
+	"argosy.yaml")
 
 func (e encrypted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.URL.Scheme != "https" && !slices.Contains(e.plain, request.URL.Host) {
@@ -139,11 +142,13 @@ func classify(ctx context.Context, err error) error {
 	case errors.Is(err, errPlain):
 		return errclass.With(errclass.Configuration, err)
 	case errors.As(err, &certificate):
-		return errclass.Errorf(errclass.Configuration, "%w; set registries.caCert of argosy.yaml to the authority that signed the registry's certificate", err)
+		return errclass.Errorf(errclass.Configuration, "%w; set registries.caCert of argosy.yaml to the authority "+
+			"that signed the registry's certificate", err)
 	case !errors.As(err, &answer):
 		return errclass.With(errclass.Transient, err)
 	case answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden:
-		return errclass.Errorf(errclass.Configuration, "%w; registries.secret of argosy.yaml names the Secret with the logins", err)
+		return errclass.Errorf(errclass.Configuration, "%w; registries.secret of argosy.yaml names the Secret with "+
+			"the logins", err)
 	case answer.StatusCode == http.StatusNotFound:
 		return errclass.With(errclass.Configuration, err)
 	case answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests:
@@ -163,12 +168,14 @@ func (p *PlatformError) Error() string {
 	return fmt.Sprintf("there is no image %s for linux/%s, only for %s", p.Image, p.Arch, strings.Join(p.Has, ", "))
 }
 
-// family are the architectures whose manifests containerd may want to see on a machine of one of them: older ones look at what
-// the machine could run too.
+// family are the architectures whose manifests containerd may want to see on a machine of one of them: older ones look
+// at what the machine could run too.
 var family = map[string][]string{"amd64": {"amd64", "386"}, "arm64": {"arm64", "arm"}}
 
-// choose finds in an index the manifest for an architecture, and those that travel: itself and the others of its family.
-func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descriptor, travelling []v1.Descriptor, err error) {
+// choose finds in an index the manifest for an architecture, and those that travel: itself and the others of its
+// family.
+func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descriptor, travelling []v1.Descriptor,
+	err error) {
 	missing := &PlatformError{Image: image, Arch: arch}
 	for _, child := range index.Manifests {
 		platform := child.Platform
@@ -195,7 +202,8 @@ func isPlain(platform *v1.Platform) bool {
 }
 
 // checkPlatform holds the configuration of an image that comes in one platform only against an architecture.
-func (r *registries) checkPlatform(ctx context.Context, image name.Reference, manifest *v1.Manifest, arch string) error {
+func (r *registries) checkPlatform(ctx context.Context, image name.Reference, manifest *v1.Manifest,
+	arch string) error {
 	content, err := r.blob(ctx, image.Context(), manifest.Config.Digest)
 	if err != nil {
 		return err
@@ -210,7 +218,8 @@ func (r *registries) checkPlatform(ctx context.Context, image name.Reference, ma
 		return errclass.Errorf(errclass.Permanent, "reading the configuration of %s: %w", image, err)
 	}
 	if config.OS != "linux" || config.Architecture != arch {
-		return errclass.With(errclass.Configuration, &PlatformError{Image: imageName(image), Arch: arch, Has: []string{config.Platform().String()}})
+		return errclass.With(errclass.Configuration, &PlatformError{Image: imageName(image), Arch: arch,
+			Has: []string{config.Platform().String()}})
 	}
 	return nil
 }

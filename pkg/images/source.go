@@ -55,7 +55,8 @@ func parse(text string) (source, error) {
 	case strings.HasPrefix(text, "http://"), strings.HasPrefix(text, "https://"):
 		s.address, s.sha256, err = parseAddress(text)
 	case !strings.HasPrefix(text, "/"):
-		err = fmt.Errorf(`it is neither an absolute path, nor an http or https URL, nor an image with %s in front`, ociScheme)
+		err = fmt.Errorf(`it is neither an absolute path, nor an http or https URL, nor an image with %s in front`,
+			ociScheme)
 	case path.Clean(text) != text:
 		err = fmt.Errorf("write the path as %s", path.Clean(text))
 	default:
@@ -99,7 +100,8 @@ func (s source) shown() string {
 // dockerHub is how images name Docker Hub.
 const dockerHub = "docker.io"
 
-// imageName is what containerd calls an image, and pods ask for: docker.io is what its name says, and not where it is served.
+// imageName is what containerd calls an image, and pods ask for: docker.io is what its name says, and not where it is
+// served.
 func imageName(image name.Reference) string {
 	full := image.Name()
 	if rest, hub := strings.CutPrefix(full, name.DefaultRegistry+"/"); hub {

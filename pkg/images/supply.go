@@ -35,8 +35,9 @@ type Settings struct {
 	PlainHTTP []string
 }
 
-// Supply finds and opens what the plugin sends to machines. It looks each source up once, so that all machines get the same,
-// and stores nothing of it: every machine's archive is a download of its own. It is safe for use by many goroutines.
+// Supply finds and opens what the plugin sends to machines. It looks each source up once, so that all machines get the
+// same, and stores nothing of it: every machine's archive is a download of its own. It is safe for use by many
+// goroutines.
 type Supply struct {
 	settings Settings
 	files    fetch.Client
@@ -95,9 +96,9 @@ func of[T any](mu *sync.Mutex, all map[string]*once[T], key string) *once[T] {
 // lookAtOnce is how many sources are looked up at once.
 const lookAtOnce = 8
 
-// Resolve says what a machine of an architecture (Go's name) has to be asked to import: items of importImages, in order. It
-// asks servers and registries for what is behind those that the plugin sends. Every item that can't be had is in the error,
-// among them those that are not there for this architecture, as a *PlatformError.
+// Resolve says what a machine of an architecture (Go's name) has to be asked to import: items of importImages, in
+// order. It asks servers and registries for what is behind those that the plugin sends. Every item that can't be had is
+// in the error, among them those that are not there for this architecture, as a *PlatformError.
 func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]spec.ImageSource, error) {
 	resolved := make([]spec.ImageSource, len(items))
 	errs := make([]error, len(items))
@@ -152,8 +153,11 @@ func (s *Supply) resolve(ctx context.Context, item, arch string) (spec.ImageSour
 
 // file finds an archive on a web server.
 func (s *Supply) file(ctx context.Context, parsed source) (found, error) {
-	if address, err := url.Parse(parsed.address); err != nil || address.Scheme != "https" && parsed.sha256 == "" && !slices.Contains(s.settings.PlainHTTP, address.Host) {
-		return found{}, errclass.With(errclass.Configuration, errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the host in registries.plainHTTP of argosy.yaml"))
+	if address, err := url.Parse(parsed.address); err != nil || address.Scheme != "https" && parsed.sha256 == "" &&
+		!slices.Contains(s.settings.PlainHTTP, address.Host) {
+		return found{}, errclass.With(errclass.Configuration,
+			errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the host "+
+				"in registries.plainHTTP of argosy.yaml"))
 	}
 	version, err := s.files.Stat(ctx, parsed.address)
 	if err != nil {
@@ -162,7 +166,8 @@ func (s *Supply) file(ctx context.Context, parsed source) (found, error) {
 	sent := &spec.SentImages{Key: "sha256:" + parsed.sha256, SHA256: parsed.sha256, Size: version.Size}
 	if parsed.sha256 == "" {
 		// Nothing of the URL itself, which may hold a signature.
-		digest := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d", version.URL, version.ETag, version.Modified, version.Size))
+		digest := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d", version.URL, version.ETag, version.Modified,
+			version.Size))
 		sent.Key = "url:" + hex.EncodeToString(digest[:])
 	}
 	return found{
@@ -180,7 +185,10 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 		return found{}, err
 	}
 	full := imageName(parsed.image)
-	top, err := of(&s.mu, s.tops, full).get(func() (*remote.Descriptor, error) { return registries.get(ctx, parsed.image) })
+	top, err := of(&s.mu, s.tops, full).get(func() (*remote.Descriptor,
+		error) {
+		return registries.get(ctx, parsed.image)
+	})
 	if err != nil {
 		return found{}, err
 	}
@@ -191,7 +199,8 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 	digest := top.Digest.String()
 	return found{
 		source: spec.ImageSource{Name: parsed.shown(), Sent: &spec.SentImages{
-			Key: strings.Join([]string{"oci", full, digest, arch}, " "), Size: archive.size, Images: map[string]string{full: digest},
+			Key: strings.Join([]string{"oci", full, digest, arch}, " "), Size: archive.size,
+			Images: map[string]string{full: digest},
 		}},
 		open: archive.open,
 	}, nil
@@ -242,7 +251,8 @@ func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	one, known := s.byKey[key]
 	s.mu.Unlock()
 	if !known {
-		return nil, errclass.Errorf(errclass.Transient, "opening archive %q: it is not what this plugin found when it looked", key)
+		return nil, errclass.Errorf(errclass.Transient, "opening archive %q: it is not what this plugin found when "+
+			"it looked", key)
 	}
 	content, err := one.open(ctx)
 	if err != nil {
@@ -258,14 +268,16 @@ func Sends(sources []spec.ImageSource) bool {
 	return slices.ContainsFunc(sources, func(source spec.ImageSource) bool { return source.Sent != nil })
 }
 
-// layout is the archive of an image for an architecture. It holds all that the image's name leads to on a machine that pulled
-// it by itself, so both have the same digest by the same name.
-func (r *registries) layout(ctx context.Context, image name.Reference, top *remote.Descriptor, arch string) (*layout, error) {
+// layout is the archive of an image for an architecture. It holds all that the image's name leads to on a machine that
+// pulled it by itself, so both have the same digest by the same name.
+func (r *registries) layout(ctx context.Context, image name.Reference, top *remote.Descriptor, arch string) (*layout,
+	error) {
 	archive, err := newLayout()
 	if err != nil {
 		return nil, err
 	}
-	if err := archive.name(v1.Descriptor{MediaType: top.MediaType, Size: top.Size, Digest: top.Digest}, imageName(image)); err != nil {
+	if err := archive.name(v1.Descriptor{MediaType: top.MediaType, Size: top.Size, Digest: top.Digest},
+		imageName(image)); err != nil {
 		return nil, err
 	}
 	if err := archive.manifest(top.Digest, top.Manifest); err != nil {
@@ -275,7 +287,8 @@ func (r *registries) layout(ctx context.Context, image name.Reference, top *remo
 	if top.MediaType.IsIndex() {
 		add = r.platform
 	} else if !top.MediaType.IsImage() {
-		return nil, errclass.Errorf(errclass.Configuration, "it is of the type %s, which is no image that containerd runs", top.MediaType)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"it is of the type %s, which is no image that containerd runs", top.MediaType)
 	}
 	if err := add(ctx, archive, image, top.Manifest, arch); err != nil {
 		return nil, err

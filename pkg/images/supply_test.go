@@ -103,7 +103,8 @@ func (h *hub) push(t *testing.T, repository string, platforms ...string) string 
 	for _, platform := range platforms {
 		parsed, err := v1.ParsePlatform(platform)
 		assert.NilError(t, err)
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: imageFor(t, platform), Descriptor: v1.Descriptor{Platform: parsed}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: imageFor(t, platform),
+			Descriptor: v1.Descriptor{Platform: parsed}})
 	}
 	assert.NilError(t, remote.WriteIndex(reference, index))
 	digest, err := index.Digest()
@@ -180,7 +181,8 @@ func TestAnImageIsSentWithTheIndexThatItsNameLeadsTo(t *testing.T) {
 		assert.Equal(t, len(names.Manifests), 1)
 		assert.Equal(t, names.Manifests[0].Annotations["io.containerd.image.name"], full)
 		assert.Equal(t, names.Manifests[0].Digest.String(), digest)
-		assert.Equal(t, len(files), 2+1+want.manifests+want.blobs, "%s: layout, names, the index, its manifests, a configuration and two layers", arch)
+		assert.Equal(t, len(files), 2+1+want.manifests+want.blobs,
+			"%s: layout, names, the index, its manifests, a configuration and two layers", arch)
 		for file, content := range files {
 			if hash, blob := strings.CutPrefix(file, "blobs/sha256/"); blob {
 				sum := sha256.Sum256(content)
@@ -239,9 +241,10 @@ func TestALoginIsShownWhereItBelongs(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	with := func(host string, login spec.RegistryLogin) *Supply {
-		return NewSupply(Settings{PlainHTTP: []string{h.host}, Logins: func(context.Context) (map[string]spec.RegistryLogin, error) {
-			return map[string]spec.RegistryLogin{host: login}, nil
-		}})
+		return NewSupply(Settings{PlainHTTP: []string{h.host},
+			Logins: func(context.Context) (map[string]spec.RegistryLogin, error) {
+				return map[string]spec.RegistryLogin{host: login}, nil
+			}})
 	}
 	auth := base64.StdEncoding.EncodeToString([]byte("alice:wonder"))
 	for _, login := range []spec.RegistryLogin{{Auth: auth}, {Username: "alice", Password: "wonder"}} {
@@ -251,7 +254,10 @@ func TestALoginIsShownWhereItBelongs(t *testing.T) {
 		assert.ErrorContains(t, err, "registries.secret")
 	}
 
-	failing := NewSupply(Settings{Logins: func(context.Context) (map[string]spec.RegistryLogin, error) { return nil, errors.New("forbidden") }})
+	failing := NewSupply(Settings{Logins: func(context.Context) (map[string]spec.RegistryLogin, error) {
+		return nil,
+			errors.New("forbidden")
+	}})
 	_, err = failing.Resolve(t.Context(), []string{item}, "amd64")
 	assert.ErrorContains(t, err, "forbidden")
 }
@@ -270,7 +276,8 @@ func TestNothingIsAskedWithoutTLSUnlessTheUserSaysSo(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/amd64")
 	h.count("")
-	_, err := NewSupply(Settings{}).Resolve(t.Context(), []string{"oci://" + h.host + "/app:v1", "http://" + h.host + "/app.tar"}, "amd64")
+	_, err := NewSupply(Settings{}).Resolve(t.Context(), []string{"oci://" + h.host + "/app:v1",
+		"http://" + h.host + "/app.tar"}, "amd64")
 	assert.ErrorContains(t, err, "registries.plainHTTP")
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
@@ -334,7 +341,8 @@ func TestAnArchiveOnAWebServerIsToldApartByWhatTheServerSaysOfIt(t *testing.T) {
 	assert.Equal(t, vouched.Sent.SHA256, digest)
 	assert.Equal(t, vouched.Sent.Key, "sha256:"+digest)
 
-	_, err := NewSupply(settings).Resolve(t.Context(), []string{server.URL + "/none.tar", server.URL + "/nor.tar", "relative"}, "amd64")
+	_, err := NewSupply(settings).Resolve(t.Context(), []string{server.URL + "/none.tar", server.URL + "/nor.tar",
+		"relative"}, "amd64")
 	for _, part := range []string{"/none.tar", "/nor.tar", "relative"} {
 		assert.ErrorContains(t, err, part)
 	}
@@ -346,10 +354,14 @@ func TestAnArchiveOnAWebServerIsToldApartByWhatTheServerSaysOfIt(t *testing.T) {
 func TestItemsAreReadOrRefusedWithTheReason(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
 	for text, want := range map[string]string{
-		"/srv/images": "", "/srv/images/": "write the path as /srv/images", "/srv/../etc": "write the path as /etc", "images": "neither an absolute path",
-		"https://x.org/a.tar#sha256=" + digest: "", "https://x.org/a.tar#sha256=ab": "64 hexadecimal", "https://x.org/a.tar#top": "64 hexadecimal",
-		"https://x.org/": "names no file", "https://u:p@x.org/a.tar": "take the login out", "https://": "names no file",
-		"oci://x.org/app:v1": "", "oci://x.org/app@sha256:" + digest: "", "oci://UPPER": "could not parse", "oci://": "", "ftp://x.org/a.tar": "neither an absolute path",
+		"/srv/images": "", "/srv/images/": "write the path as /srv/images", "/srv/../etc": "write the path as /etc",
+		"images":                               "neither an absolute path",
+		"https://x.org/a.tar#sha256=" + digest: "", "https://x.org/a.tar#sha256=ab": "64 hexadecimal",
+		"https://x.org/a.tar#top": "64 hexadecimal",
+		"https://x.org/":          "names no file", "https://u:p@x.org/a.tar": "take the login out",
+		"https://":           "names no file",
+		"oci://x.org/app:v1": "", "oci://x.org/app@sha256:" + digest: "", "oci://UPPER": "could not parse",
+		"oci://": "", "ftp://x.org/a.tar": "neither an absolute path",
 	} {
 		_, err := parse(text)
 		switch {
@@ -371,7 +383,8 @@ func TestAListIsSeparatedByWhateverPeopleSeparateListsBy(t *testing.T) {
 
 func TestTheHubsImagesAreCalledAsPodsCallThem(t *testing.T) {
 	for text, want := range map[string]string{
-		"alpine": "docker.io/library/alpine:latest", "docker.io/team/app:v1": "docker.io/team/app:v1", "x.org:5000/app": "x.org:5000/app:latest",
+		"alpine": "docker.io/library/alpine:latest", "docker.io/team/app:v1": "docker.io/team/app:v1",
+		"x.org:5000/app": "x.org:5000/app:latest",
 	} {
 		reference, err := name.ParseReference(text)
 		assert.NilError(t, err)
@@ -380,7 +393,8 @@ func TestTheHubsImagesAreCalledAsPodsCallThem(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"/srv/images", "https://x.org/a.tar#sha256=ab", "oci://x.org/app:v1", "http://[::1]/a", "oci://a@sha256:0"} {
+	for _, text := range []string{"/srv/images", "https://x.org/a.tar#sha256=ab", "oci://x.org/app:v1",
+		"http://[::1]/a", "oci://a@sha256:0"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

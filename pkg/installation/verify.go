@@ -1,5 +1,5 @@
-// Package installation checks what a namespace and Argo's controller need before a workflow of ours can run. Each of these
-// was seen to make workflows hang or fail without a word; it only looks, and changes nothing.
+// Package installation checks what a namespace and Argo's controller need before a workflow of ours can run. Each of
+// these was seen to make workflows hang or fail without a word; it only looks, and changes nothing.
 package installation
 
 import (
@@ -32,7 +32,8 @@ type Check struct {
 }
 
 // Verify looks at namespace and at the workflow controller that serves it.
-func Verify(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check, error) {
+func Verify(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check,
+	error) {
 	controller, err := findController(ctx, client)
 	if err != nil {
 		return nil, err
@@ -78,19 +79,22 @@ func account(ctx context.Context, client kubernetes.Interface, namespace, name s
 		return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
 	}
 	if len(token.Data[corev1.ServiceAccountTokenKey]) == 0 {
-		return fmt.Sprintf("Secret %s holds no token; is it of type %s?", token.Name, corev1.SecretTypeServiceAccountToken)
+		return fmt.Sprintf("Secret %s holds no token; is it of type %s?", token.Name,
+			corev1.SecretTypeServiceAccountToken)
 	}
 	return ""
 }
 
 func template(ctx context.Context, argo versioned.Interface, namespace string) string {
-	if _, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).Get(ctx, joinTemplate, metav1.GetOptions{}); err != nil {
+	if _, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).Get(ctx, joinTemplate,
+		metav1.GetOptions{}); err != nil {
 		return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
 	}
 	return ""
 }
 
-// findController finds Argo's workflow controller by its program, since installations name it as they like. Nil when there is none.
+// findController finds Argo's workflow controller by its program, since installations name it as they like. Nil when
+// there is none.
 func findController(ctx context.Context, client kubernetes.Interface) (*appsv1.Deployment, error) {
 	deployments, err := client.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -131,15 +135,19 @@ func pluginsOn(controller *appsv1.Deployment) string {
 
 // taskSetStatusRule asks the API server whether the controller may do what Argo's own install of 3.7.18 leaves out;
 // without it, plugin workflows hang now and then, and nothing says why.
-func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, controller *appsv1.Deployment, namespace string) (string, error) {
-	user := fmt.Sprintf("system:serviceaccount:%s:%s", controller.Namespace, controller.Spec.Template.Spec.ServiceAccountName)
+func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, controller *appsv1.Deployment,
+	namespace string) (string, error) {
+	user := fmt.Sprintf("system:serviceaccount:%s:%s", controller.Namespace,
+		controller.Spec.Template.Spec.ServiceAccountName)
 	for _, verb := range []string{"get", "update", "patch"} {
 		review, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 			Spec: authorizationv1.SubjectAccessReviewSpec{
-				User:   user,
-				Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + controller.Namespace, "system:authenticated"},
+				User: user,
+				Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + controller.Namespace,
+					"system:authenticated"},
 				ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: namespace, Verb: verb, Group: "argoproj.io", Resource: "workflowtasksets", Subresource: "status",
+					Namespace: namespace, Verb: verb, Group: "argoproj.io", Resource: "workflowtasksets",
+					Subresource: "status",
 				},
 			},
 		}, metav1.CreateOptions{})
@@ -147,7 +155,8 @@ func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, control
 			return "", fmt.Errorf("asking whether %s may %s workflowtasksets/status: %w", user, verb, err)
 		}
 		if !review.Status.Allowed {
-			return fmt.Sprintf("%s may not %s workflowtasksets/status, and plugin workflows hang now and then: apply install/argo", user, verb), nil
+			return fmt.Sprintf("%s may not %s workflowtasksets/status, and plugin workflows hang now and then: apply "+
+				"install/argo", user, verb), nil
 		}
 	}
 	return "", nil

@@ -29,15 +29,20 @@ func whole(edit func(kind string, object runtime.Object) runtime.Object) []runti
 		kind   string
 		object runtime.Object
 	}{
-		{"plugin", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "argosy-executor-plugin", Labels: map[string]string{"workflows.argoproj.io/configmap-type": "ExecutorPlugin"}}}},
+		{"plugin", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "argosy-executor-plugin",
+			Labels: map[string]string{"workflows.argoproj.io/configmap-type": "ExecutorPlugin"}}}},
 		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-executor-plugin")}},
 		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-workflow")}},
-		{"token", &corev1.Secret{ObjectMeta: meta("argosy-executor-plugin.service-account-token"), Data: map[string][]byte{"token": []byte("t")}}},
-		{"token", &corev1.Secret{ObjectMeta: meta("argosy-workflow.service-account-token"), Data: map[string][]byte{"token": []byte("t")}}},
-		{"controller", &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "argo", Name: "workflow-controller"}, Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-			ServiceAccountName: "argo",
-			Containers:         []corev1.Container{{Name: "workflow-controller", Env: []corev1.EnvVar{{Name: "ARGO_EXECUTOR_PLUGINS", Value: "true"}}}},
-		}}}}},
+		{"token", &corev1.Secret{ObjectMeta: meta("argosy-executor-plugin.service-account-token"),
+			Data: map[string][]byte{"token": []byte("t")}}},
+		{"token", &corev1.Secret{ObjectMeta: meta("argosy-workflow.service-account-token"),
+			Data: map[string][]byte{"token": []byte("t")}}},
+		{"controller", &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "argo", Name: "workflow-controller"},
+			Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				ServiceAccountName: "argo",
+				Containers: []corev1.Container{{Name: "workflow-controller",
+					Env: []corev1.EnvVar{{Name: "ARGO_EXECUTOR_PLUGINS", Value: "true"}}}},
+			}}}}},
 	}
 	var kept []runtime.Object
 	for _, o := range objects {
@@ -61,14 +66,15 @@ func without(missing string) func(string, runtime.Object) runtime.Object {
 func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) string {
 	t.Helper()
 	client := fake.NewClientset(objects...)
-	client.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
-		attributes := review.Spec.ResourceAttributes
-		assert.Equal(t, review.Spec.User, "system:serviceaccount:argo:argo")
-		assert.Equal(t, attributes.Resource+"/"+attributes.Subresource, "workflowtasksets/status")
-		review.Status.Allowed = mayWrite
-		return true, review, nil
-	})
+	client.PrependReactor("create", "subjectaccessreviews",
+		func(action clienttesting.Action) (bool, runtime.Object, error) {
+			review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
+			attributes := review.Spec.ResourceAttributes
+			assert.Equal(t, review.Spec.User, "system:serviceaccount:argo:argo")
+			assert.Equal(t, attributes.Resource+"/"+attributes.Subresource, "workflowtasksets/status")
+			review.Status.Allowed = mayWrite
+			return true, review, nil
+		})
 	argo := argofake.NewSimpleClientset()
 	if template {
 		argo = argofake.NewSimpleClientset(&wfv1.WorkflowTemplate{ObjectMeta: meta("join")})

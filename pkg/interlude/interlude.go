@@ -1,13 +1,13 @@
-// Package interlude answers a cluster's clients in the API server's place for as long as its store is being filled from a
-// backup. It serves no object. What it is for is that every client which remembers a state from before asks for the whole
-// state anew.
+// Package interlude answers a cluster's clients in the API server's place for as long as its store is being filled from
+// a backup. It serves no object. What it is for is that every client which remembers a state from before asks for the
+// whole state anew.
 //
-// A restored store counts its revisions from the beginning, unless they can be advanced, so its clients remember revisions
-// that lie in its future. Of such a revision a kube-apiserver answers a list with an error that makes clients ask without
-// one, but it accepts a watch, and then sends nothing until the store has come that far: the client is deaf, and does not
-// know. client-go's reflectors go on with the watch they had when all they saw in between was "connection refused", which
-// is what a Service without pods says, and start with a list after any other error. 410 Gone is the answer of the
-// protocol to a revision that is no longer there.
+// A restored store counts its revisions from the beginning, unless they can be advanced, so its clients remember
+// revisions that lie in its future. Of such a revision a kube-apiserver answers a list with an error that makes clients
+// ask without one, but it accepts a watch, and then sends nothing until the store has come that far: the client is
+// deaf, and does not know. client-go's reflectors go on with the watch they had when all they saw in between was
+// "connection refused", which is what a Service without pods says, and start with a list after any other error. 410
+// Gone is the answer of the protocol to a revision that is no longer there.
 package interlude
 
 import (
@@ -23,19 +23,21 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Least is how long an interlude must last so that every client-go client met it: its pause between two tries of a watch
-// grows to 30 s and then is up to twice as long by chance; the rest is for Services to lead here.
+// Least is how long an interlude must last so that every client-go client met it: its pause between two tries of a
+// watch grows to 30 s and then is up to twice as long by chance; the rest is for Services to lead here.
 const Least = 65 * time.Second
 
-// Handler answers every request: that a revision is gone to those that name one, and that the cluster is being restored to
-// all others.
+// Handler answers every request: that a revision is gone to those that name one, and that the cluster is being restored
+// to all others.
 func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := metav1.Status{
 			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
-			Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable, Message: "the cluster is being restored from a backup",
+			Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
+			Message: "the cluster is being restored from a backup",
 		}
-		if revision := r.URL.Query().Get("resourceVersion"); r.Method == http.MethodGet && revision != "" && revision != "0" {
+		if revision := r.URL.Query().Get("resourceVersion"); r.Method == http.MethodGet && revision != "" &&
+			revision != "0" {
 			status.Code, status.Reason = http.StatusGone, metav1.StatusReasonExpired
 			status.Message = fmt.Sprintf("resource version %q is gone: %s", revision, status.Message)
 		}

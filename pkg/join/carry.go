@@ -18,17 +18,18 @@ func (s Sight) Facts() spec.Facts { return s.seen.facts }
 // Running says whether the machine works on this very operation now.
 func (s Sight) Running() bool { return s.seen.running() }
 
-// Look asks a machine what an operation would do there that wants of it what a join does, at the conductor's version: a stage,
-// an upgrade or a rollback.
+// Look asks a machine what an operation would do there that wants of it what a join does, at the conductor's version: a
+// stage, an upgrade or a rollback.
 func (c *Conductor) Look(ctx context.Context, machine config.Machine, kind spec.Kind) (Sight, error) {
 	seen, err := c.look(ctx, machine, kind)
 	return Sight{seen}, err
 }
 
-// Carry has the machine carry out the operation that it was looked at for, feeds it what it asks for, and returns how it
-// ended: an error unless it succeeded. before and after are how many phases come before and after the machine's own, for the
-// numbers in what is reported.
-func (c *Conductor) Carry(ctx context.Context, seen Sight, before, after int, report func(string)) (spec.Status, error) {
+// Carry has the machine carry out the operation that it was looked at for, feeds it what it asks for, and returns how
+// it ended: an error unless it succeeded. before and after are how many phases come before and after the machine's own,
+// for the numbers in what is reported.
+func (c *Conductor) Carry(ctx context.Context, seen Sight, before, after int, report func(string)) (spec.Status,
+	error) {
 	if !seen.Running() && seen.seen.needsToken(c.Target) {
 		defer c.revoke(ctx, seen.seen.machine.Name)
 	}

@@ -36,10 +36,11 @@ func (s sight) onlyDiffers(target *Target) bool {
 	})
 }
 
-// needsToken says whether what the plan wants is done with a bootstrap token: joining, and fetching a bundle from a control
-// plane.
+// needsToken says whether what the plan wants is done with a bootstrap token: joining, and fetching a bundle from a
+// control plane.
 func (s sight) needsToken(target *Target) bool {
-	return s.operation.Kind == spec.KindJoin && !s.onlyDiffers(target) || slices.Contains(conduct.WantedPhases(s.facts.Plan), "bundle")
+	return s.operation.Kind == spec.KindJoin && !s.onlyDiffers(target) ||
+		slices.Contains(conduct.WantedPhases(s.facts.Plan), "bundle")
 }
 
 // changesOf are what all phases of a plan noted.

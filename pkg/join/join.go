@@ -1,6 +1,6 @@
-// Package join conducts the join of machines to a cluster from the plugin's side: it looks at machines, mints and revokes
-// their bootstrap tokens, has argosy-node do the work on them, waits until their nodes are Ready and marks these. It never
-// changes anything on a machine itself, and it never decides by the text of an error.
+// Package join conducts the join of machines to a cluster from the plugin's side: it looks at machines, mints and
+// revokes their bootstrap tokens, has argosy-node do the work on them, waits until their nodes are Ready and marks
+// these. It never changes anything on a machine itself, and it never decides by the text of an error.
 package join
 
 import (
@@ -27,7 +27,8 @@ import (
 type Machine interface {
 	conduct.Machine
 	images.Feeder
-	PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error), progress func(done, total int64)) error
+	PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error),
+		progress func(done, total int64)) error
 }
 
 // Conductor joins the machines of one cluster. It is safe for use by many goroutines.
@@ -37,7 +38,8 @@ type Conductor struct {
 	Repository *bundle.Repository
 	// Version that machines get, e.g. "v1.34.4".
 	Version string
-	// Logins at image registries, by the registry's host, that every machine's containerd gets beside those of the documents.
+	// Logins at image registries, by the registry's host, that every machine's containerd gets beside those of the
+	// documents.
 	Logins map[string]spec.RegistryLogin
 	// Machine opens a machine; it does not dial yet.
 	Machine func(config.Machine) Machine
@@ -78,9 +80,11 @@ func (o Outcome) String() string {
 	return text
 }
 
-// Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget; report
-// gets a line at each change. The machine works inside window. A Ready node is left as it is, apart from labels and taints.
-func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Outcome, error) {
+// Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget;
+// report gets a line at each change. The machine works inside window. A Ready node is left as it is, apart from labels
+// and taints.
+func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *conduct.Window,
+	report func(string)) (Outcome, error) {
 	outcome, err := c.bring(ctx, machine, report, c.joinOnce(window))
 	if err != nil {
 		return outcome, fmt.Errorf("joining machine %q (%s): %w", machine.Name, machine.Address, err)
@@ -88,15 +92,16 @@ func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *co
 	return outcome, nil
 }
 
-// try is one way from a look at the machine to what is wanted of it, within limit, which bounds the work and not the wait for
-// a place. worked is set when an operation was or is at work on the machine.
-type try func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error)
+// try is one way from a look at the machine to what is wanted of it, within limit, which bounds the work and not the
+// wait for a place. worked is set when an operation was or is at work on the machine.
+type try func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
+	report func(string)) (Outcome, error)
 
 // bring has the machine looked at and one try made of it, until it succeeds or fails for good.
 func (c *Conductor) bring(ctx context.Context, machine config.Machine, report func(string), try try) (Outcome, error) {
 	started := time.Now()
-	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts ends
-	// the token.
+	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts
+	// ends the token.
 	worked := false
 	defer func() {
 		if worked {
@@ -124,7 +129,8 @@ func (c *Conductor) bring(ctx context.Context, machine config.Machine, report fu
 
 // joinOnce is a try that ends with a Ready node.
 func (c *Conductor) joinOnce(window *conduct.Window) try {
-	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
+	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
+		report func(string)) (Outcome, error) {
 		leave, err := c.enter(ctx, seen, window, report)
 		if err != nil {
 			return outcome, err
@@ -153,11 +159,13 @@ func (c *Conductor) leaves(ctx context.Context, seen sight) bool {
 }
 
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
+	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
+		"the machine was given %s and used them up", limit))
 }
 
 // workOn has the machine do what its plan wants, if that is anything.
-func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, worked *bool, report func(string)) (Outcome, error) {
+func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, worked *bool,
+	report func(string)) (Outcome, error) {
 	if !seen.running() && !conduct.Wants(seen.facts.Plan) {
 		return outcome, nil
 	}
@@ -171,7 +179,8 @@ func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, wor
 	return outcome, nil
 }
 
-func (c *Conductor) enter(ctx context.Context, seen sight, window *conduct.Window, report func(string)) (func(), error) {
+func (c *Conductor) enter(ctx context.Context, seen sight, window *conduct.Window, report func(string)) (func(),
+	error) {
 	if seen.running() {
 		return window.EnterRunning(), nil
 	}
@@ -188,7 +197,8 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 	machine, first, total := seen.machine, seen.facts.Plan.Total+1, seen.facts.Plan.Total+clusterPhases
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	ready, cancel := context.WithTimeoutCause(ctx, limit,
-		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, machine.NodeName))
+		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
+			limit, machine.NodeName))
 	defer cancel()
 	node, err := waitReady(ready, c.Target.Client, machine.NodeName, c.Version, func(text string) {
 		report(fmt.Sprintf("[%d/%d ready] %s", first, total, text))
@@ -206,8 +216,8 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 	return outcome, nil
 }
 
-// work has the machine do what its plan wants, with a token of its own. before and after are how many phases in the cluster
-// come before and after the machine's own.
+// work has the machine do what its plan wants, with a token of its own. before and after are how many phases in the
+// cluster come before and after the machine's own.
 func (c *Conductor) work(ctx context.Context, seen sight, before, after int, report func(string)) (spec.Status, error) {
 	operation := seen.operation
 	if !seen.running() && seen.needsToken(c.Target) {
@@ -228,9 +238,10 @@ func (c *Conductor) work(ctx context.Context, seen sight, before, after int, rep
 	})
 }
 
-// attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and the
-// images that it asks for.
-func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Operation, status spec.Status, show func(spec.Status)) (spec.Status, error) {
+// attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
+// the images that it asks for.
+func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Operation, status spec.Status,
+	show func(spec.Status)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
 	defer stopPushing()
@@ -284,7 +295,8 @@ func (c *Conductor) push(ctx context.Context, seen sight, wanted spec.Bundle) er
 	return nil
 }
 
-// revoke deletes the machine's tokens even when ctx is over, unless the work goes on without us and still needs its own.
+// revoke deletes the machine's tokens even when ctx is over, unless the work goes on without us and still needs its
+// own.
 func (c *Conductor) revoke(ctx context.Context, machine string) {
 	if c.Leaves(ctx) {
 		return

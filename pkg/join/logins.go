@@ -17,8 +17,8 @@ import (
 // dockerHub is how images name Docker Hub, whose logins stand under other names in Docker's own files.
 const dockerHub = "docker.io"
 
-// logins are what a machine's container runtime logs in with: those of the documents, and for other registries those of the
-// Secret. A runtime that is not Argosy's gets none.
+// logins are what a machine's container runtime logs in with: those of the documents, and for other registries those of
+// the Secret. A runtime that is not Argosy's gets none.
 func (c *Conductor) logins(machine config.Machine) (map[string]spec.RegistryLogin, error) {
 	settings := c.Cluster.Settings(machine).Containerd
 	if !settings.Enabled {
@@ -31,23 +31,26 @@ func (c *Conductor) logins(machine config.Machine) (map[string]spec.RegistryLogi
 	for _, name := range slices.Sorted(maps.Keys(settings.Registry.Auth)) {
 		auth := settings.Registry.Auth[name]
 		login := spec.RegistryLogin{
-			Username: auth.Username, Password: auth.Password.Reveal(), IdentityToken: auth.IdentityToken.Reveal(), Auth: auth.Auth.Reveal(),
+			Username: auth.Username, Password: auth.Password.Reveal(), IdentityToken: auth.IdentityToken.Reveal(),
+			Auth: auth.Auth.Reveal(),
 		}
 		host, err := registryHost(name)
 		if err == nil {
 			err = checkLogin(login)
 		}
 		if err != nil {
-			return nil, errclass.Errorf(errclass.Configuration, "reading the login at registry %q of privateNodes.joinNode.containerd.registry.auth: %w", name, err)
+			return nil, errclass.Errorf(errclass.Configuration,
+				"reading the login at registry %q of privateNodes.joinNode.containerd.registry.auth: %w", name, err)
 		}
 		logins[host] = login
 	}
 	return logins, nil
 }
 
-// ReadLogins reads the content of a Secret of type kubernetes.io/dockerconfigjson, which is that of Docker's config.json, and
-// returns its logins by the registry's host. Containerd tells logins apart by host alone: where several keys of the content
-// are of one host, that of the shortest path holds, which is the most general. An error never quotes the content.
+// ReadLogins reads the content of a Secret of type kubernetes.io/dockerconfigjson, which is that of Docker's
+// config.json, and returns its logins by the registry's host. Containerd tells logins apart by host alone: where
+// several keys of the content are of one host, that of the shortest path holds, which is the most general. An error
+// never quotes the content.
 func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 	var file struct {
 		Auths map[string]struct {
@@ -58,7 +61,8 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 		} `json:"auths"`
 	}
 	if err := json.Unmarshal(content, &file); err != nil || file.Auths == nil {
-		return nil, errclass.With(errclass.Configuration, errors.New(`it is not of the form {"auths": {"registry.example.com": {"auth": …}}}`))
+		return nil, errclass.With(errclass.Configuration,
+			errors.New(`it is not of the form {"auths": {"registry.example.com": {"auth": …}}}`))
 	}
 	keys := slices.SortedFunc(maps.Keys(file.Auths), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(loginPath(b)), len(loginPath(a))), strings.Compare(a, b))
@@ -66,7 +70,8 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 	logins := map[string]spec.RegistryLogin{}
 	for _, key := range keys {
 		entry := file.Auths[key]
-		login := spec.RegistryLogin{Username: entry.Username, Password: entry.Password, IdentityToken: entry.IdentityToken, Auth: entry.Auth}
+		login := spec.RegistryLogin{Username: entry.Username, Password: entry.Password,
+			IdentityToken: entry.IdentityToken, Auth: entry.Auth}
 		if login == (spec.RegistryLogin{}) {
 			continue // as docker logout may leave it
 		}

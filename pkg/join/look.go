@@ -27,7 +27,8 @@ type sight struct {
 // running says whether the machine works on this very operation now.
 func (s sight) running() bool { return s.facts.Working == s.operation.ID }
 
-// look asks the machine, in one exec, what it is and what an operation would do there that wants of it what a join does.
+// look asks the machine, in one exec, what it is and what an operation would do there that wants of it what a join
+// does.
 func (c *Conductor) look(ctx context.Context, machine config.Machine, kind spec.Kind) (sight, error) {
 	question, unavailable, err := c.question(ctx, machine, kind)
 	if err != nil {
@@ -43,13 +44,17 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, kind spec.
 	}
 	operation, ok := question.Operations[facts.Arch]
 	if !ok || facts.Plan == nil {
-		return sight{}, errclass.Errorf(errclass.Configuration, "machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch, c.Repository.URL, c.Version)
+		return sight{}, errclass.Errorf(errclass.Configuration,
+			"machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch,
+			c.Repository.URL, c.Version)
 	}
-	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL}, nil
+	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL},
+		nil
 }
 
 // question asks for the operation by architecture. Where an image is not there for one, it says so instead.
-func (c *Conductor) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question, map[string]error, error) {
+func (c *Conductor) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
+	map[string]error, error) {
 	bundles, err := c.bundles.get(ctx, c)
 	if err != nil {
 		return spec.Question{}, nil, err

@@ -16,16 +16,17 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// Annotations of a node that name what Argosy set on it, so that it takes away what the documents do not ask for any more,
-// and never what others set: keys of labels, and taints as key:effect, with commas between.
+// Annotations of a node that name what Argosy set on it, so that it takes away what the documents do not ask for any
+// more, and never what others set: keys of labels, and taints as key:effect, with commas between.
 const (
 	labelsAnnotation = "argosy.dev/labels"
 	taintsAnnotation = "argosy.dev/taints"
 )
 
-// markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and says what it
-// changed. Labels and taints that others set stay.
-func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node, labels map[string]string, taints []config.Taint) ([]string, error) {
+// markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and says
+// what it changed. Labels and taints that others set stay.
+func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node, labels map[string]string,
+	taints []config.Taint) ([]string, error) {
 	patch, changed := markPatch(node, labels, taints)
 	if len(changed) == 0 {
 		return nil, nil
@@ -34,7 +35,8 @@ func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 	if err != nil {
 		return nil, fmt.Errorf("encoding labels and taints of node %q: %w", node.Name, err)
 	}
-	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, body,
+		metav1.PatchOptions{FieldManager: fieldManager})
 	if err != nil {
 		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, classify(err))
 	}
@@ -104,7 +106,8 @@ func ownership(node *corev1.Node, labels map[string]string, taints []config.Tain
 	}
 	slices.Sort(ids)
 	changed := map[string]*string{}
-	for annotation, entries := range map[string][]string{labelsAnnotation: slices.Sorted(maps.Keys(labels)), taintsAnnotation: ids} {
+	for annotation, entries := range map[string][]string{labelsAnnotation: slices.Sorted(maps.Keys(labels)),
+		taintsAnnotation: ids} {
 		wanted := strings.Join(entries, ",")
 		have, there := node.Annotations[annotation]
 		switch {
@@ -139,7 +142,10 @@ func mergeTaints(have []corev1.Taint, wanted []config.Taint, ours []string) ([]c
 	}
 	merged = slices.DeleteFunc(merged, func(taint corev1.Taint) bool {
 		obsolete := slices.Contains(ours, taintID(taint.Key, string(taint.Effect))) &&
-			!slices.ContainsFunc(wanted, func(w config.Taint) bool { return w.Key == taint.Key && w.Effect == string(taint.Effect) })
+			!slices.ContainsFunc(wanted, func(w config.Taint) bool {
+				return w.Key == taint.Key &&
+					w.Effect == string(taint.Effect)
+			})
 		if obsolete {
 			changed = append(changed, "taint "+taint.ToString()+" removed")
 		}

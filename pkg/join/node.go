@@ -20,7 +20,8 @@ import (
 const fieldManager = "argosy"
 
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.
-func waitReady(ctx context.Context, client kubernetes.Interface, name, version string, report func(string)) (*corev1.Node, error) {
+func waitReady(ctx context.Context, client kubernetes.Interface, name, version string,
+	report func(string)) (*corev1.Node, error) {
 	reason := fmt.Sprintf("node %s has not registered", name)
 	for {
 		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -33,7 +34,8 @@ func waitReady(ctx context.Context, client kubernetes.Interface, name, version s
 		}
 		report("waiting: " + reason)
 		if !nextChange(ctx, client, name) {
-			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to be Ready at %s: %s: %w", name, version, reason, context.Cause(ctx))
+			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to be Ready at %s: %s: %w", name,
+				version, reason, context.Cause(ctx))
 		}
 	}
 }

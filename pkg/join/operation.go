@@ -12,8 +12,10 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// operationFor is what machine should become. Its ID depends on that alone: the token is added later and is not part of it.
-func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle, imports []spec.ImageSource) (spec.Operation, error) {
+// operationFor is what machine should become. Its ID depends on that alone: the token is added later and is not part of
+// it.
+func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machine config.Machine, version string,
+	bundle spec.Bundle, imports []spec.ImageSource) (spec.Operation, error) {
 	join, err := joinSpec(cluster, target, machine, version, bundle)
 	if err != nil {
 		return spec.Operation{}, fmt.Errorf("describing the %s of machine %q: %w", kind, machine.Name, err)
@@ -38,9 +40,12 @@ func identify(operation spec.Operation) (string, error) {
 	return conduct.Identify(operation)
 }
 
-func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string, bundle spec.Bundle) (*spec.Join, error) {
+func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string,
+	bundle spec.Bundle) (*spec.Join, error) {
 	if wanted := cluster.CgroupDriver(); wanted != "" && wanted != target.CgroupDriver {
-		return nil, errclass.Errorf(errclass.Configuration, "vcluster.yaml asks for the cgroup driver %q, and the cluster's kubelet-config gives every kubelet %q: make them agree", wanted, target.CgroupDriver)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"vcluster.yaml asks for the cgroup driver %q, and the cluster's kubelet-config gives every kubelet %q: "+
+				"make them agree", wanted, target.CgroupDriver)
 	}
 	policy := cluster.Fleet.Join
 	disk, err := resource.ParseQuantity(policy.MinDisk)
@@ -86,7 +91,8 @@ func hooks(settings config.NodeSettings, policy config.JoinPolicy) spec.Hooks {
 
 func containerd(wanted config.Containerd, target *Target) spec.Containerd {
 	return spec.Containerd{
-		PauseImage: wanted.PauseImage, CgroupDriver: target.CgroupDriver, External: !wanted.Enabled, Registry: registryOf(wanted.Registry),
+		PauseImage: wanted.PauseImage, CgroupDriver: target.CgroupDriver, External: !wanted.Enabled,
+		Registry: registryOf(wanted.Registry),
 	}
 }
 
@@ -120,10 +126,12 @@ func registration(cluster *config.Cluster, machine config.Machine) spec.Registra
 		CACertPath:            joinNode.CACertPath,
 	}
 	for _, arg := range wanted.KubeletExtraArgs {
-		registration.KubeletExtraArgs = append(registration.KubeletExtraArgs, spec.Arg{Name: arg.Name, Value: arg.Value})
+		registration.KubeletExtraArgs = append(registration.KubeletExtraArgs,
+			spec.Arg{Name: arg.Name, Value: arg.Value})
 	}
 	for _, taint := range cluster.Taints(machine) {
-		registration.Taints = append(registration.Taints, spec.Taint{Key: taint.Key, Value: taint.Value, Effect: taint.Effect})
+		registration.Taints = append(registration.Taints, spec.Taint{Key: taint.Key, Value: taint.Value,
+			Effect: taint.Effect})
 	}
 	return registration
 }

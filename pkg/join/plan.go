@@ -24,11 +24,11 @@ const (
 	ActionJoin Action = "join"
 	// ActionMark: it is a node as wanted, but for labels or taints.
 	ActionMark Action = "mark"
-	// ActionReconcile: it is a Ready node, and something on it is not as the documents want it; see Changes. A join leaves
-	// it so.
+	// ActionReconcile: it is a Ready node, and something on it is not as the documents want it; see Changes. A join
+	// leaves it so.
 	ActionReconcile Action = "reconcile"
-	// ActionUpgrade: it is a Ready node at another version. A join and a reconciliation leave it so; workflow upgrade drains it
-	// first.
+	// ActionUpgrade: it is a Ready node at another version. A join and a reconciliation leave it so; workflow upgrade
+	// drains it first.
 	ActionUpgrade Action = "upgrade"
 	// ActionNothing: everything holds.
 	ActionNothing Action = "nothing"
@@ -73,7 +73,8 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report 
 }
 
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
-	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version, Overrides: c.Cluster.Overrides(machine)}
+	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version,
+		Overrides: c.Cluster.Overrides(machine)}
 	seen, err := c.look(ctx, machine, spec.KindJoin)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
@@ -103,7 +104,8 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 	switch {
 	case seen.atOtherVersion(c, node):
 		entry.Action, entry.Changes = ActionUpgrade, nil
-		entry.Reasons = []string{fmt.Sprintf("is a Ready node at %s, and workflow upgrade takes it to %s", node.Status.NodeInfo.KubeletVersion, c.Version)}
+		entry.Reasons = []string{fmt.Sprintf("is a Ready node at %s, and workflow upgrade takes it to %s",
+			node.Status.NodeInfo.KubeletVersion, c.Version)}
 	case plan.Error != nil:
 		entry.Action, entry.Reasons = ActionRefuse, conduct.Problems(plan.Error)
 	case conduct.Wants(plan):
@@ -130,9 +132,11 @@ func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight,
 	case node == nil:
 	case readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName:
 		entry.Action = ActionRefuse
-		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
+		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and "+
+			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
 	case seen.onlyDiffers(c.Target) && notReady(node, c.Version) == "":
-		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " + strings.Join(whatDiffers(entry.Changes), ", ")}
+		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " +
+			strings.Join(whatDiffers(entry.Changes), ", ")}
 		c.noteMarks(entry, machine, node)
 	}
 }
@@ -160,7 +164,8 @@ func (c *Conductor) noteMarks(entry *Entry, machine config.Machine, node *corev1
 		entry.Reasons = nil
 	}
 	entry.Reasons = append(entry.Reasons, will)
-	entry.Changes = append(entry.Changes, spec.Change{What: "node " + node.Name, Diff: markDiff(changes), Effect: spec.NoRestart})
+	entry.Changes = append(entry.Changes, spec.Change{What: "node " + node.Name, Diff: markDiff(changes),
+		Effect: spec.NoRestart})
 	return true
 }
 
@@ -191,7 +196,8 @@ func (c *Conductor) nodes(ctx context.Context) (map[string]*corev1.Node, error) 
 }
 
 func describe(facts spec.Facts) string {
-	return fmt.Sprintf("%s · %s · %d CPUs · %d GB", facts.OS, facts.Arch, facts.CPUs, (facts.MemoryBytes+500_000_000)/1_000_000_000)
+	return fmt.Sprintf("%s · %s · %d CPUs · %d GB", facts.OS, facts.Arch, facts.CPUs,
+		(facts.MemoryBytes+500_000_000)/1_000_000_000)
 }
 
 // Work returns the machines of a plan that a join has something to do for.

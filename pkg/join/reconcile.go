@@ -12,10 +12,11 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Reconcile puts right what differs between a node and the documents, and restarts only what that changes; its pods run on.
-// It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused: it joins
-// first. Otherwise it is like Join.
-func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Outcome, error) {
+// Reconcile puts right what differs between a node and the documents, and restarts only what that changes; its pods run
+// on. It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused: it
+// joins first. Otherwise it is like Join.
+func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, window *conduct.Window,
+	report func(string)) (Outcome, error) {
 	outcome, err := c.bring(ctx, machine, report, c.reconcileOnce(window))
 	if err != nil {
 		return outcome, fmt.Errorf("reconciling machine %q (%s): %w", machine.Name, machine.Address, err)
@@ -24,9 +25,12 @@ func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, windo
 }
 
 func (c *Conductor) reconcileOnce(window *conduct.Window) try {
-	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool, report func(string)) (Outcome, error) {
+	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
+		report func(string)) (Outcome, error) {
 		if !seen.running() && !seen.onlyDiffers(c.Target) {
-			return outcome, errclass.Errorf(errclass.Configuration, "the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first", c.Cluster.Name)
+			return outcome, errclass.Errorf(errclass.Configuration,
+				"the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first",
+				c.Cluster.Name)
 		}
 		leave, err := c.enter(ctx, seen, window, report)
 		if err != nil {
@@ -53,7 +57,8 @@ func (c *Conductor) proveSame(ctx context.Context, machine config.Machine, repor
 		return err
 	}
 	if left := conduct.WantedPhases(seen.facts.Plan); len(left) > 0 {
-		return errclass.Errorf(errclass.Permanent, "phases %s were carried out, and there still differs %s: something on the machine changes it back",
+		return errclass.Errorf(errclass.Permanent, "phases %s were carried out, and there still differs %s: "+
+			"something on the machine changes it back",
 			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(seen.facts.Plan)), ", "))
 	}
 	return nil

@@ -33,7 +33,8 @@ func differing() spec.Status {
 
 // mends makes the machine as wanted by the operation that it starts.
 func (m *fakeMachine) mends() *fakeMachine {
-	m.result = spec.Status{State: spec.Succeeded, Total: 9, Changed: true, Phases: []spec.Phase{{Name: "containerd", Outcome: spec.Applied}}}
+	m.result = spec.Status{State: spec.Succeeded, Total: 9, Changed: true,
+		Phases: []spec.Phase{{Name: "containerd", Outcome: spec.Applied}}}
 	m.onStart = func(spec.Operation) { m.plan = spec.Status{Total: 9, Phases: phases(spec.Held)} }
 	return m
 }
@@ -66,8 +67,9 @@ func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 
 func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 	for name, machine := range map[string]*fakeMachine{
-		"clean":             {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}},
-		"of another name":   {plan: differing(), facts: spec.Facts{Record: &spec.Record{ClusterUID: "uid", NodeName: "other"}}},
+		"clean": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}},
+		"of another name": {plan: differing(), facts: spec.Facts{Record: &spec.Record{ClusterUID: "uid",
+			NodeName: "other"}}},
 		"its join was lost": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, facts: joinedFacts()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,11 +88,13 @@ func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
 	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, len(machine.started), 0)
-	assert.Assert(t, strings.Contains(outcome.String(), "workflow reconcile puts right: /etc/containerd/config.toml (restarts containerd)"), outcome.String())
+	assert.Assert(t, strings.Contains(outcome.String(), "workflow reconcile puts right: /etc/containerd/config.toml "+
+		"(restarts containerd)"), outcome.String())
 }
 
 func TestTheDiffsNameMachineFileAndEffect(t *testing.T) {
-	c := conductor(t, &fakeMachine{plan: differing(), facts: joinedFacts()}, fake.NewClientset(readyNode("m1", corev1.ConditionTrue)))
+	c := conductor(t, &fakeMachine{plan: differing(), facts: joinedFacts()},
+		fake.NewClientset(readyNode("m1", corev1.ConditionTrue)))
 	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, join.Diffs(entries), `m1: /etc/containerd/config.toml (restarts containerd)
@@ -111,7 +115,8 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	node.Labels["old"] = "1"
 	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "old", Effect: corev1.TaintEffectNoExecute})
 	client := fake.NewClientset(node)
-	c := conductor(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()}, client)
+	c := conductor(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()},
+		client)
 
 	outcome, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
 	assert.NilError(t, err)
@@ -119,6 +124,7 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	left, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, left.Labels, map[string]string{"theirs": "stays", "zone": "a"})
-	assert.DeepEqual(t, left.Annotations, map[string]string{"argosy.dev/labels": "zone", "argosy.dev/taints": "gpu:NoSchedule"})
+	assert.DeepEqual(t, left.Annotations, map[string]string{"argosy.dev/labels": "zone",
+		"argosy.dev/taints": "gpu:NoSchedule"})
 	assert.Equal(t, len(left.Spec.Taints), 2, "the other's and the wanted one stay")
 }

@@ -42,7 +42,8 @@ type Target struct {
 // BundlesKey of the kubeconfig Secret holds Target.BundlesURL.
 const BundlesKey = "bundles"
 
-// kubeconfigKeys are the Secret keys that hold a kubeconfig, in the order in which tools write them: Cluster API, our own, kubectl users.
+// kubeconfigKeys are the Secret keys that hold a kubeconfig, in the order in which tools write them: Cluster API, our
+// own, kubectl users.
 var kubeconfigKeys = []string{"value", "kubeconfig", "config"}
 
 // Connect opens the target of cluster: it reads the kubeconfig Secret and asks the API server who it is.
@@ -50,14 +51,17 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 	name := cluster.KubeconfigSecret()
 	content, err := source.Secret(ctx, name)
 	if cluster.Hosted() && errors.Is(err, config.ErrNotFound) {
-		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w; provision the cluster first: argo submit --from workflowtemplate/provision -p cluster=%s", cluster.Name, err, cluster.Name)
+		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w; provision the cluster first: argo submit "+
+			"--from workflowtemplate/provision -p cluster=%s", cluster.Name, err, cluster.Name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w", cluster.Name, err)
 	}
 	kubeconfig, found := firstOf(content, kubeconfigKeys)
 	if !found {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name, name, source.Namespace(), kubeconfigKeys)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name,
+			name, source.Namespace(), kubeconfigKeys)
 	}
 	restConfig, err := clientcmd.RESTConfigFromKubeConfig([]byte(kubeconfig.Reveal()))
 	if err != nil {
@@ -88,7 +92,8 @@ func firstOf(content map[string]secret.Value, keys []string) (secret.Value, bool
 // fromREST takes what a join needs out of a kubeconfig; endpoint, host:port, wins over the kubeconfig's own server.
 func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	if restConfig.Insecure || len(restConfig.CAData) == 0 {
-		return nil, fmt.Errorf("it carries no certificate-authority-data; a machine must be able to verify the cluster it joins")
+		return nil, fmt.Errorf("it carries no certificate-authority-data; a machine must be able to verify the " +
+			"cluster it joins")
 	}
 	// One client serves every machine of a workflow: client-go's default of 5 requests a second would queue them.
 	restConfig.QPS, restConfig.Burst = 50, 100
@@ -127,7 +132,8 @@ func (t *Target) ask(ctx context.Context) error {
 func (t *Target) readKubeletConfig(ctx context.Context) error {
 	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubelet-config", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return errclass.Errorf(errclass.Configuration, "the cluster has no ConfigMap kube-system/kubelet-config, which kubeadm join needs; it was not made by kubeadm or for it")
+		return errclass.Errorf(errclass.Configuration, "the cluster has no ConfigMap kube-system/kubelet-config, "+
+			"which kubeadm join needs; it was not made by kubeadm or for it")
 	}
 	if err != nil {
 		return classify(err)

@@ -21,8 +21,8 @@ type Finding struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its labels
-// and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
+// Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its
+// labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
 func (c *Conductor) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
 	nodes, err := c.nodes(ctx)
 	if err != nil {

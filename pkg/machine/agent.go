@@ -14,7 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// What runScript exits with when it could not run argosy-node. They are codes that neither a shell nor argosy-node uses.
+// What runScript exits with when it could not run argosy-node. They are codes that neither a shell nor argosy-node
+// uses.
 const (
 	exitUnsupported = 116
 	exitMissing     = 117
@@ -75,7 +76,8 @@ func (m *Machine) run(ctx context.Context, client Connection, call call) (ssh.Re
 			return result, m.explain(call, err, result)
 		}
 		if attempt == 3 {
-			return result, fmt.Errorf("installing argosy-node: it is not the same on the machine as what was sent, after two attempts")
+			return result, fmt.Errorf("installing argosy-node: it is not the same on the machine as what was sent, " +
+				"after two attempts")
 		}
 		// A part that did not grow into the right file is of no use: a second attempt begins anew.
 		if err := m.install(ctx, client, arch, attempt > 1); err != nil {
@@ -153,7 +155,8 @@ func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
 		machine := firstWord(result.Stdout)
-		return errclass.Errorf(errclass.Configuration, "its architecture is %q, and Argosy knows amd64 and arm64", machine)
+		return errclass.Errorf(errclass.Configuration, "its architecture is %q, and Argosy knows amd64 and arm64",
+			machine)
 	case exitNoExec:
 		return errclass.Errorf(errclass.Configuration, "running argosy-node: no program can run in %q, whose file "+
 			"system is mounted noexec; set binariesPath to another folder, or mount it with exec", m.binariesPath)
@@ -178,7 +181,8 @@ func (m *Machine) install(ctx context.Context, client Connection, arch string, a
 	}
 	target := m.agentPath(program.SHA256)
 	if anew {
-		if _, err := client.Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target, target + ".partial"}}); err != nil {
+		if _, err := client.Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target,
+			target + ".partial"}}); err != nil {
 			return fmt.Errorf("removing what is there: %w", err)
 		}
 	}

@@ -25,7 +25,8 @@ const DefaultBinariesPath = "/usr/local/bin"
 
 // Agent carries argosy-node.
 type Agent interface {
-	// Program returns argosy-node for an architecture in Go's names, amd64 or arm64. It is asked often, and must not copy.
+	// Program returns argosy-node for an architecture in Go's names, amd64 or arm64. It is asked often, and must not
+	// copy.
 	Program(arch string) (Program, error)
 }
 
@@ -39,8 +40,8 @@ type Program struct {
 	Source func(offset int64) (io.ReadCloser, error)
 }
 
-// Connection is a way to run commands on a machine as root, and to bring files there: over SSH, or through a pod on its node.
-// Its errors are those of package ssh.
+// Connection is a way to run commands on a machine as root, and to bring files there: over SSH, or through a pod on its
+// node. Its errors are those of package ssh.
 type Connection interface {
 	Run(ctx context.Context, command ssh.Command) (ssh.Result, error)
 	Upload(ctx context.Context, upload ssh.Upload) (ssh.UploadResult, error)
@@ -66,7 +67,8 @@ type Machine struct {
 
 // New makes a machine. connect returns a live connection, which the machine does not close; it is called for each piece
 // of work, so a pool's Get is what it should be. binariesPath is the folder for argosy-node; empty: /usr/local/bin.
-func New(name string, connect func(ctx context.Context) (Connection, error), agent Agent, binariesPath string) *Machine {
+func New(name string, connect func(ctx context.Context) (Connection, error), agent Agent,
+	binariesPath string) *Machine {
 	if binariesPath == "" {
 		binariesPath = DefaultBinariesPath
 	}
@@ -119,7 +121,8 @@ func (m *Machine) ask(ctx context.Context, answer any, input []byte, args ...str
 	}
 	decoder := json.NewDecoder(bytes.NewReader(result.Stdout))
 	if err := decoder.Decode(answer); err != nil {
-		return fmt.Errorf("reading the answer of `argosy-node %s`, %q: %w", strings.Join(args, " "), start(result.Stdout), err)
+		return fmt.Errorf("reading the answer of `argosy-node %s`, %q: %w", strings.Join(args, " "),
+			start(result.Stdout), err)
 	}
 	return nil
 }
@@ -133,12 +136,14 @@ var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // which comes from outside, is used.
 func (m *Machine) bundlePath(bundle spec.Bundle) (string, error) {
 	if !hexDigest.MatchString(bundle.SHA256) {
-		return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: %q is not a sha256 in hex", bundle.Name, bundle.SHA256)
+		return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: %q is not a sha256 in hex", bundle.Name,
+			bundle.SHA256)
 	}
 	for _, ending := range []string{".tar.gz", ".tar.zst"} {
 		if strings.HasSuffix(bundle.Name, ending) {
 			return path.Join(m.bundlesDir, bundle.SHA256+ending), nil
 		}
 	}
-	return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: it ends neither in .tar.gz nor in .tar.zst", bundle.Name)
+	return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: it ends neither in .tar.gz nor in .tar.zst",
+		bundle.Name)
 }

@@ -149,7 +149,8 @@ func TestAPartOfArgosyNodeThatCannotGrowIntoItIsReplaced(t *testing.T) {
 func withMachine(t *testing.T, machine string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc", "sleep"} {
+	for _, name := range []string{"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc",
+		"sleep"} {
 		found, err := exec.LookPath(name)
 		assert.NilError(t, err)
 		assert.NilError(t, os.Symlink(found, filepath.Join(dir, name)))
@@ -241,7 +242,8 @@ func TestAWatchEndsWithItsCaller(t *testing.T) {
 func TestAMachineThatWasNeverReachedIsNotWatched(t *testing.T) {
 	refused := errclass.With(errclass.Configuration, &ssh.AuthError{Host: "m1", User: "root"})
 	calls := 0
-	m := machine.New("m1", func(context.Context) (machine.Connection, error) { calls++; return nil, refused }, fakeAgent{}, "")
+	m := machine.New("m1", func(context.Context) (machine.Connection, error) { calls++; return nil, refused },
+		fakeAgent{}, "")
 	_, err := m.Watch(t.Context(), "op1", nil)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration, err)
 	assert.Equal(t, calls, 1)
@@ -289,7 +291,8 @@ func TestABundleIsPushedToWhereTheOperationWaitsForIt(t *testing.T) {
 	l.KeepBundlesIn(dir)
 	data := bytes.Repeat([]byte("bundle "), 500_000)
 	sum := sha256.Sum256(data)
-	bundle := spec.Bundle{Name: "kubernetes-v1.34.4-amd64.tar.zst", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data))}
+	bundle := spec.Bundle{Name: "kubernetes-v1.34.4-amd64.tar.zst", SHA256: hex.EncodeToString(sum[:]),
+		Size: int64(len(data))}
 	var done int64
 	assert.NilError(t, l.PushBundle(t.Context(), bundle, ssh.FromBytes(data), func(sent, _ int64) { done = sent }))
 	assert.Equal(t, done, int64(len(data)))

@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// A machine that was being watched and cannot be reached is looked for again this often and this long: long enough for a
-// reboot. Each sign of life begins the time anew.
+// A machine that was being watched and cannot be reached is looked for again this often and this long: long enough for
+// a reboot. Each sign of life begins the time anew.
 const (
 	firstWait   = 250 * time.Millisecond
 	longestWait = 5 * time.Second
@@ -27,9 +27,9 @@ const (
 // errUnfinished: `argosy-node watch` looks no longer than its own time limit.
 var errUnfinished = errors.New("argosy-node stopped watching before the operation had ended")
 
-// Watch shows an operation's status, now and after each change, until it is final, and returns the last one. It survives
-// lost connections and reboots; a machine that stays away for two minutes is a transient error. The operation itself does
-// not depend on being watched.
+// Watch shows an operation's status, now and after each change, until it is final, and returns the last one. It
+// survives lost connections and reboots; a machine that stays away for two minutes is a transient error. The operation
+// itself does not depend on being watched.
 func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) (spec.Status, error) {
 	w := &watch{machine: m, id: id, each: each}
 	for {
@@ -44,7 +44,8 @@ func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) 
 			pause(ctx, firstWait) // it answered since: the time begins anew
 		case errors.As(err, new(*ssh.ExitError)):
 			// The machine no longer knows the operation, as after it was installed anew: starting over can help.
-			return w.last, errclass.Errorf(errclass.Transient, "watching operation %q on machine %q: %w", id, m.name, err)
+			return w.last, errclass.Errorf(errclass.Transient, "watching operation %q on machine %q: %w", id, m.name,
+				err)
 		default:
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, err)
 		}

@@ -33,7 +33,8 @@ func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
 	}
 	phases, known := e.Phases[op.Kind]
 	if !known {
-		return nil, errclass.Errorf(errclass.Configuration, "reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind)
 	}
 	if lacks := lacksWords(op); lacks != "" {
 		return nil, errclass.Errorf(errclass.Configuration, "reading operation %q: it says nothing of %s", op.ID, lacks)
@@ -74,7 +75,8 @@ func (e *Engine) Plan(ctx context.Context, op *spec.Operation) (*spec.Status, er
 	for i, phase := range phases {
 		began := time.Now()
 		holds, detail, err := phase.Check(ctx, c)
-		entry := spec.Phase{Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began), Changes: c.takeChanges()}
+		entry := spec.Phase{Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began),
+			Changes: c.takeChanges()}
 		switch {
 		case err != nil:
 			entry.Outcome, entry.Detail = spec.FailedPhase, err.Error()
@@ -189,7 +191,8 @@ func (r *run) all(ctx context.Context) {
 		began := time.Now()
 		entry, err := r.one(ctx, phase)
 		entry.Seconds = seconds(began)
-		fmt.Fprintf(r.context.Log, "[%d/%d %s] %s in %.3fs: %s\n", i+1, len(r.phases), phase.Name, entry.Outcome, entry.Seconds, entry.Detail)
+		fmt.Fprintf(r.context.Log, "[%d/%d %s] %s in %.3fs: %s\n", i+1, len(r.phases), phase.Name, entry.Outcome,
+			entry.Seconds, entry.Detail)
 		r.recorder.change(false, func(s *spec.Status) {
 			s.Phases = append(s.Phases, entry)
 			s.Changed = s.Changed || entry.Outcome == spec.Applied
@@ -254,7 +257,8 @@ func (r *run) interrupted(ctx context.Context, err error) error {
 	stopping := errors.Is(r.context.Stopped(), ErrStopped)
 	var failed *host.CommandError
 	if !stopping && errors.As(err, &failed) {
-		output, _ := r.context.Host.Runner.Run(context.WithoutCancel(ctx), host.Command{Argv: []string{"systemctl", "is-system-running"}})
+		output, _ := r.context.Host.Runner.Run(context.WithoutCancel(ctx),
+			host.Command{Argv: []string{"systemctl", "is-system-running"}})
 		stopping = strings.TrimSpace(string(output)) == "stopping"
 	}
 	if stopping {

@@ -43,7 +43,8 @@ func newToy(t *testing.T, names ...string) *toy {
 	for _, name := range names {
 		phases = append(phases, m.phase(name))
 	}
-	m.engine = &Engine{Host: h, Store: NewStore(h), Phases: map[spec.Kind][]Phase{spec.KindJoin: phases}, Units: m.units}
+	m.engine = &Engine{Host: h, Store: NewStore(h), Phases: map[spec.Kind][]Phase{spec.KindJoin: phases},
+		Units: m.units}
 	return m
 }
 
@@ -176,7 +177,8 @@ func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {
 	m := newToy(t, "one", "two", "three")
 	m.engine.Host.Runner = fakeRunner("running")
 	m.broken["two"] = errclass.Errorf(errclass.Transient, "starting it: %w", &host.CommandError{
-		Command: host.Command{Argv: []string{"systemctl", "start", "it's"}}, Output: []byte("first\n\nlast words\n"), Err: errors.New("exit status 1"),
+		Command: host.Command{Argv: []string{"systemctl", "start", "it's"}}, Output: []byte("first\n\nlast words\n"),
+		Err: errors.New("exit status 1"),
 	})
 	status := m.run(m.operation("op"), nil)
 	assert.Equal(t, status.State, spec.Failed)
@@ -192,7 +194,8 @@ func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {
 
 func TestACheckThatFailsEndsTheOperationWithItsProblems(t *testing.T) {
 	m := newToy(t, "preflight", "two")
-	m.impossible["preflight"] = Problems(errclass.Permanent, "the machine cannot become a node", []string{"No disk.", "No memory."})
+	m.impossible["preflight"] = Problems(errclass.Permanent, "the machine cannot become a node",
+		[]string{"No disk.", "No memory."})
 	status := m.run(m.operation("op"), nil)
 	assert.Equal(t, status.State, spec.Failed)
 	assert.DeepEqual(t, status.Error.Problems, []string{"No disk.", "No memory."})
@@ -224,7 +227,8 @@ func TestAPhaseThatSaysSoIsInterrupted(t *testing.T) {
 }
 
 func TestAnOperationThatAShutdownEndsIsTransient(t *testing.T) {
-	refused := &host.CommandError{Command: host.Command{Argv: []string{"systemctl", "restart", "it"}}, Err: errors.New("exit status 4")}
+	refused := &host.CommandError{Command: host.Command{Argv: []string{"systemctl", "restart", "it"}},
+		Err: errors.New("exit status 4")}
 	for name, test := range map[string]struct {
 		told   bool
 		system string

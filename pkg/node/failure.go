@@ -15,7 +15,8 @@ import (
 var ErrCancelled = errclass.With(errclass.Cancelled, errors.New("the operation was cancelled"))
 
 // ErrStopped ends an operation whose process was told to end, as at a shutdown. The next start continues it.
-var ErrStopped = errclass.With(errclass.Transient, errors.New("the operation was stopped, as when the machine shuts down"))
+var ErrStopped = errclass.With(errclass.Transient,
+	errors.New("the operation was stopped, as when the machine shuts down"))
 
 // errDeadline ends an operation that took too long. A slow download may be done the next time.
 var errDeadline = errclass.With(errclass.Transient, errors.New("the operation ran into its deadline"))
@@ -28,8 +29,8 @@ type Failure struct {
 	Err error
 	// Problems, when there are several, each as a sentence with what to do.
 	Problems []string
-	// Command can be pasted into a shell on the machine, and Tail is the end of what it says; when empty, they are those of
-	// the command that failed.
+	// Command can be pasted into a shell on the machine, and Tail is the end of what it says; when empty, they are
+	// those of the command that failed.
 	Command string
 	Tail    []string
 	// Hint says what to do next.

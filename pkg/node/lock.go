@@ -62,8 +62,8 @@ func startOf(pid int) string {
 	return fields[19]
 }
 
-// lock is a held lock on an open file (fcntl's OFD kind, which can be probed without taking it); the kernel lets go of it
-// when the process ends, however that happens.
+// lock is a held lock on an open file (fcntl's OFD kind, which can be probed without taking it); the kernel lets go of
+// it when the process ends, however that happens.
 type lock struct{ file *os.File }
 
 func (l *lock) release() {
@@ -142,8 +142,8 @@ func (s *Store) holder() *holder {
 // startPatience is how long one decision waits for another one on this machine.
 const startPatience = 20 * time.Second
 
-// lockStart waits for its turn to decide whether an operation runs: starting, cancelling and declaring dead exclude each
-// other.
+// lockStart waits for its turn to decide whether an operation runs: starting, cancelling and declaring dead exclude
+// each other.
 func (s *Store) lockStart(ctx context.Context) (*lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()

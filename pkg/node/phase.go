@@ -1,6 +1,6 @@
-// Package node carries out operations on the machine it runs on, as lists of phases: it decides what is to be done, does
-// it under the machine's lock and within the deadline, and keeps the status that others read. It knows neither Kubernetes
-// nor SSH, and what an operation consists of stands in the packages beneath it.
+// Package node carries out operations on the machine it runs on, as lists of phases: it decides what is to be done,
+// does it under the machine's lock and within the deadline, and keeps the status that others read. It knows neither
+// Kubernetes nor SSH, and what an operation consists of stands in the packages beneath it.
 package node
 
 import (
@@ -46,8 +46,8 @@ type Context struct {
 	changes  []spec.Change
 }
 
-// Say sets the message that users see while the phase works, in the present tense: "starting containerd". A transfer that
-// was shown before is over.
+// Say sets the message that users see while the phase works, in the present tense: "starting containerd". A transfer
+// that was shown before is over.
 func (c *Context) Say(format string, args ...any) {
 	if c.say != nil {
 		c.say(fmt.Sprintf(format, args...))
@@ -61,8 +61,8 @@ func (c *Context) Progress(p spec.Progress) {
 	}
 }
 
-// Differs notes, during a check, one thing that is not as wanted. A check that holds may note what only another operation
-// puts right.
+// Differs notes, during a check, one thing that is not as wanted. A check that holds may note what only another
+// operation puts right.
 func (c *Context) Differs(changes ...spec.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,8 +85,8 @@ func (c *Context) AwaitFeed(key string) {
 	}
 }
 
-// Interruptible gives a context that also ends when the operation is to stop, with the same cause. A phase uses it where
-// stopping leaves nothing half done; everything else is finished first.
+// Interruptible gives a context that also ends when the operation is to stop, with the same cause. A phase uses it
+// where stopping leaves nothing half done; everything else is finished first.
 func (c *Context) Interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if c.stop == nil {

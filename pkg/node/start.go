@@ -22,8 +22,8 @@ import (
 //	nobody       not all, token    running                            spec, status     started
 //	             is missing        failed, configuration              nothing          none
 //
-// What an earlier run left (running but dead, as after a reboot; failed; cancelled; succeeded long ago) never decides: the
-// checks tell what is left to do. An error means that argosy-node itself could not do its work.
+// What an earlier run left (running but dead, as after a reboot; failed; cancelled; succeeded long ago) never decides:
+// the checks tell what is left to do. An error means that argosy-node itself could not do its work.
 func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
 	if _, err := e.phases(op); err != nil {
 		return nil, err
@@ -110,7 +110,8 @@ func busy(op *spec.Operation, other string, status *spec.Status) *spec.Status {
 	answer := newStatus(op, 0)
 	answer.State = spec.Failed
 	answer.Message = fmt.Sprintf("machine %s is busy with operation %s", op.Machine, with)
-	answer.Error = &spec.Error{Class: errclass.Transient, Message: answer.Message, Hint: "it is tried again when that operation has ended"}
+	answer.Error = &spec.Error{Class: errclass.Transient, Message: answer.Message,
+		Hint: "it is tried again when that operation has ended"}
 	answer.Finished = answer.Updated
 	return &answer
 }
@@ -152,7 +153,8 @@ func (e *Engine) launch(ctx context.Context, op *spec.Operation) (*spec.Status, 
 	}
 	status := newStatus(op, len(e.Phases[op.Kind]))
 	status.Message = "starting"
-	if err := errors.Join(e.Store.clearStop(op.ID), e.Store.WriteOperation(op), e.Store.WriteStatus(&status)); err != nil {
+	if err := errors.Join(e.Store.clearStop(op.ID), e.Store.WriteOperation(op),
+		e.Store.WriteStatus(&status)); err != nil {
 		return nil, err
 	}
 	if err := e.Units.Start(ctx, op.ID, time.Duration(op.Timeout)); err != nil {
@@ -165,8 +167,8 @@ func (e *Engine) launch(ctx context.Context, op *spec.Operation) (*spec.Status, 
 	return &status, nil
 }
 
-// Cancel asks the operation to stop at its next safe point, and says how it stands. An operation that nobody works on is
-// only marked as cancelled.
+// Cancel asks the operation to stop at its next safe point, and says how it stands. An operation that nobody works on
+// is only marked as cancelled.
 func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -194,8 +196,8 @@ func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	return status, errors.Join(e.Store.ForgetSecrets(id), e.Store.WriteStatus(status))
 }
 
-// StopWhenAsked gives a context that ends with ErrCancelled when somebody called Cancel for the operation. It looks until
-// the context it is made from ends.
+// StopWhenAsked gives a context that ends with ErrCancelled when somebody called Cancel for the operation. It looks
+// until the context it is made from ends.
 func (s *Store) StopWhenAsked(ctx context.Context, id string) context.Context {
 	stop, cancel := context.WithCancelCause(ctx)
 	go func() {

@@ -19,8 +19,8 @@ import (
 // remembered is how many operations a machine keeps.
 const remembered = 10
 
-// Store is Argosy's own folder on a machine: operations with their status and log, the record of what the machine is, and
-// the lock. All files are written by rename, with mode 0600.
+// Store is Argosy's own folder on a machine: operations with their status and log, the record of what the machine is,
+// and the lock. All files are written by rename, with mode 0600.
 type Store struct {
 	host *host.Host
 }
@@ -33,7 +33,8 @@ var idForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // CheckID says whether an operation's id may become a folder's and a unit's name.
 func CheckID(id string) error {
 	if !idForm.MatchString(id) {
-		return errclass.Errorf(errclass.Configuration, "reading the operation's id %q: it must be 1 to 63 lower case letters, digits and dashes", id)
+		return errclass.Errorf(errclass.Configuration, "reading the operation's id %q: it must be 1 to 63 lower case "+
+			"letters, digits and dashes", id)
 	}
 	return nil
 }
@@ -256,8 +257,8 @@ func (s *Store) distrustBundles() error {
 	return err
 }
 
-// forgetBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of it,
-// and an attempt that was killed may have left a part.
+// forgetBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of
+// it, and an attempt that was killed may have left a part.
 func (s *Store) forgetBundles() error {
 	archives, err := filepath.Glob(filepath.Join(s.host.Path(spec.BundlesDir), "*"))
 	if err != nil {

@@ -34,12 +34,13 @@ func unitName(id string) string { return "argosy-" + id + ".service" }
 
 // Start begins "<self> run --id <id>". Neither secrets nor anything that a user wrote is in the arguments.
 func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) error {
-	// A phase that does not end in TimeoutStopSec is killed; the next start finishes it. Longer would only hold up a reboot:
-	// kubeadm waits in vain for a kubelet that the shutdown has stopped.
+	// A phase that does not end in TimeoutStopSec is killed; the next start finishes it. Longer would only hold up a
+	// reboot: kubeadm waits in vain for a kubelet that the shutdown has stopped.
 	argv := []string{
 		"systemd-run", "--quiet", "--collect", "--unit=" + unitName(id), "--description=Argosy operation " + id,
-		// Only our process gets SIGTERM, and has time to finish what must not be left half done. The commands it runs die
-		// with it, so systemd need not look for them, which with cgroup v1 in a container it does in vain for minutes.
+		// Only our process gets SIGTERM, and has time to finish what must not be left half done. The commands it runs
+		// die with it, so systemd need not look for them, which with cgroup v1 in a container it does in vain for
+		// minutes.
 		"--property=KillMode=process", "--property=TimeoutStopSec=20", "--property=OOMScoreAdjust=-500",
 	}
 	if timeout > 0 {
@@ -90,6 +91,7 @@ func (s *Systemd) Alive(ctx context.Context, id string) bool {
 }
 
 func (s *Systemd) state(ctx context.Context, id string) string {
-	output, _ := s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value", unitName(id)}})
+	output, _ := s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value",
+		unitName(id)}})
 	return strings.TrimSpace(string(output))
 }

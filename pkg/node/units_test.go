@@ -42,9 +42,11 @@ func TestAUnitRunsThisProgramWithinItsTime(t *testing.T) {
 	units := &Systemd{Runner: systemd, Self: "/usr/local/bin/argosy-node-1"}
 	assert.NilError(t, units.Start(context.Background(), "op", time.Minute))
 	assert.Equal(t, len(systemd.calls), 1)
-	assert.Assert(t, strings.HasPrefix(systemd.calls[0], "systemd-run --quiet --collect --unit=argosy-op.service "), systemd.calls[0])
+	assert.Assert(t, strings.HasPrefix(systemd.calls[0], "systemd-run --quiet --collect --unit=argosy-op.service "),
+		systemd.calls[0])
 	assert.Assert(t, strings.Contains(systemd.calls[0], "--property=RuntimeMaxSec=90 "), systemd.calls[0])
-	assert.Assert(t, strings.HasSuffix(systemd.calls[0], " -- /usr/local/bin/argosy-node-1 run --id op"), systemd.calls[0])
+	assert.Assert(t, strings.HasSuffix(systemd.calls[0], " -- /usr/local/bin/argosy-node-1 run --id op"),
+		systemd.calls[0])
 }
 
 func TestAUnitThatIsStillGoingIsWaitedFor(t *testing.T) {
@@ -68,7 +70,8 @@ func TestAUnitThatCannotStartIsTransient(t *testing.T) {
 }
 
 func TestAUnitIsAliveWhileItRuns(t *testing.T) {
-	for state, want := range map[string]bool{"active": true, "activating": true, "deactivating": false, "failed": false, "inactive": false, "": false} {
+	for state, want := range map[string]bool{"active": true, "activating": true, "deactivating": false, "failed": false,
+		"inactive": false, "": false} {
 		systemd := &fakeSystemd{states: []string{state}}
 		assert.Equal(t, (&Systemd{Runner: systemd}).Alive(context.Background(), "op"), want, state)
 	}

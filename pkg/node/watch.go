@@ -18,8 +18,9 @@ const (
 	aliveEvery = time.Second
 )
 
-// Watch gives the operation's status to show, at once and after each change, until it is final or ctx ends. An operation
-// whose process is gone without a result ends as failed, transient, and is recorded so: starting it again picks it up.
+// Watch gives the operation's status to show, at once and after each change, until it is final or ctx ends. An
+// operation whose process is gone without a result ends as failed, transient, and is recorded so: starting it again
+// picks it up.
 func (e *Engine) Watch(ctx context.Context, id string, show func(*spec.Status) error) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -80,7 +81,8 @@ func (e *Engine) recordDeath(ctx context.Context, id string) error {
 	status.Message = "the operation's unit ended without a result"
 	status.Error = &spec.Error{
 		Class: errclass.Transient, Phase: status.Phase, Message: status.Message,
-		Tail: e.logTail(id), Command: "journalctl -u " + unitName(id), Hint: "starting it again continues where it stopped",
+		Tail: e.logTail(id), Command: "journalctl -u " + unitName(id),
+		Hint: "starting it again continues where it stopped",
 	}
 	if err := e.Store.ForgetSecrets(id); err != nil {
 		return err

@@ -120,8 +120,8 @@ func (a *Authority) Issue(leaf Leaf, now time.Time) (Pair, error) {
 	return pair, nil
 }
 
-// Worn says why pair does not do any longer for leaf, or "" when it does: it was signed by this authority, names exactly
-// these subjects and hosts, belongs to its key, and holds for longer than RenewWithin.
+// Worn says why pair does not do any longer for leaf, or "" when it does: it was signed by this authority, names
+// exactly these subjects and hosts, belongs to its key, and holds for longer than RenewWithin.
 func (a *Authority) Worn(pair Pair, leaf Leaf, now time.Time) string {
 	cert, why := fit(a.cert, pair, leaf)
 	switch {
@@ -135,8 +135,8 @@ func (a *Authority) Worn(pair Pair, leaf Leaf, now time.Time) string {
 	return ""
 }
 
-// Fit says when pair ends, or why it is not what leaf describes: signed by the authority whose certificate is given, for
-// exactly these subjects and hosts, with its own key.
+// Fit says when pair ends, or why it is not what leaf describes: signed by the authority whose certificate is given,
+// for exactly these subjects and hosts, with its own key.
 func Fit(authority []byte, pair Pair, leaf Leaf) (ends time.Time, why string) {
 	by, err := parseCert(authority)
 	if err != nil {
@@ -178,7 +178,8 @@ func Request(leaf Leaf) (request, key []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the key of certificate %q: %w", leaf.CommonName, err)
 	}
-	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: leaf.CommonName, Organization: leaf.Organizations}}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: leaf.CommonName,
+		Organization: leaf.Organizations}}
 	template.DNSNames, template.IPAddresses = split(leaf.Hosts)
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, made)
 	if err != nil {
@@ -235,7 +236,8 @@ func newTemplate(subject pkix.Name, now time.Time, life time.Duration) (*x509.Ce
 }
 
 // sign makes a certificate for public and returns it with own, the private key that belongs to it.
-func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer, own *ecdsa.PrivateKey) (Pair, error) {
+func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer,
+	own *ecdsa.PrivateKey) (Pair, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
 		return Pair{}, err

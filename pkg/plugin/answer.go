@@ -15,8 +15,8 @@ import (
 const (
 	// maxMessage bounds a message, in bytes. It is written to the Workflow every few seconds while a step runs.
 	maxMessage = 1 << 10
-	// maxOutput and maxOutputs bound one output and all outputs of a step, in bytes. They live in the WorkflowTaskSet and
-	// the Workflow, which etcd limits to 1.5 MiB for all steps together.
+	// maxOutput and maxOutputs bound one output and all outputs of a step, in bytes. They live in the WorkflowTaskSet
+	// and the Workflow, which etcd limits to 1.5 MiB for all steps together.
 	maxOutput  = 64 << 10
 	maxOutputs = 256 << 10
 )
@@ -82,13 +82,15 @@ func checkResult(outputs []string, result Result) error {
 func parameters(names []string, values map[string]string) []wfv1.Parameter {
 	found := make([]wfv1.Parameter, 0, len(names))
 	for _, name := range names {
-		found = append(found, wfv1.Parameter{Name: name, Value: wfv1.AnyStringPtr(strings.ToValidUTF8(values[name], "?"))})
+		found = append(found, wfv1.Parameter{Name: name, Value: wfv1.AnyStringPtr(strings.ToValidUTF8(values[name],
+			"?"))})
 	}
 	return found
 }
 
-// reply encodes the answer. Argo merges each reply into the one before, so nothing may be left out that an earlier reply
-// could have set; and it calls again whenever there is a requeue, also after a failure, so only Running carries one.
+// reply encodes the answer. Argo merges each reply into the one before, so nothing may be left out that an earlier
+// reply could have set; and it calls again whenever there is a requeue, also after a failure, so only Running carries
+// one.
 func (a answer) reply(requeue time.Duration) executor.ExecuteTemplateReply {
 	node := &wfv1.NodeResult{Phase: a.phase, Message: trim(a.message)}
 	if node.Message == "" {

@@ -59,8 +59,8 @@ func NewCall(workflow Workflow, template string, object []byte) (Call, error) {
 	return call, nil
 }
 
-// Decode puts the inputs (the plugin object without step, node and attempt) into a struct with json tags. Unknown inputs,
-// repeated ones and those whose case differs are errors.
+// Decode puts the inputs (the plugin object without step, node and attempt) into a struct with json tags. Unknown
+// inputs, repeated ones and those whose case differs are errors.
 func (c Call) Decode(into any) error {
 	inputs := c.inputs
 	if inputs == nil {
@@ -123,7 +123,8 @@ func decodeCall(body []byte) (call Call, ours bool, err error) {
 		return Call{}, false, errors.New("decoding the call: it has no workflow")
 	}
 	meta := asked.Workflow.ObjectMeta
-	call, err = NewCall(Workflow{Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID}, asked.Template.Name, object)
+	call, err = NewCall(Workflow{Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID}, asked.Template.Name,
+		object)
 	return call, err == nil, err
 }
 

@@ -14,7 +14,8 @@ import (
 )
 
 func TestInputsAreWhatIsLeftOfThePluginObject(t *testing.T) {
-	call, err := NewCall(Workflow{Name: "wf"}, "join", []byte(`{"step":"join","node":"wf[0].a","attempt":"2","machine":"m1"}`))
+	call, err := NewCall(Workflow{Name: "wf"}, "join",
+		[]byte(`{"step":"join","node":"wf[0].a","attempt":"2","machine":"m1"}`))
 	assert.NilError(t, err)
 	assert.Equal(t, call.Step, "join")
 	assert.Equal(t, call.Node, "wf[0].a")
@@ -44,7 +45,8 @@ func FuzzACallNeverEndsWithoutAPhase(f *testing.F) {
 		body("wf", "wf[0].a", "k"),
 		`{"workflow":{"metadata":{}},"template":{"plugin":{"argosy":{"step":"work","node":"n","key":1}}}}`,
 		`{"template":{"plugin":{"argosy":[]}}}`, `{"template":{"plugin":null}}`, `{"template":{"plugin":{}}}`,
-		`{"template":{"plugin":{"argosy":{"step":"work","step":"x","node":"n"}}},"workflow":null}`, "\x00", `{"a":` + strings.Repeat("[", 20000),
+		`{"template":{"plugin":{"argosy":{"step":"work","step":"x","node":"n"}}},"workflow":null}`, "\x00",
+		`{"a":` + strings.Repeat("[", 20000),
 	} {
 		f.Add([]byte(seed))
 	}

@@ -19,10 +19,10 @@ const maxBody = 1 << 20
 
 // serveExecute answers POST /api/v1/template.execute.
 //
-// Only three status codes are ever used. 503 makes the agent try again for about 15 seconds and then fails the step, so it
-// stands only for a state that passes quickly: no token yet. 403 is for callers without the token. Everything else is 200
-// with a phase: the agent takes 404 as "never call again", and any other code as the failure of the step without saying
-// more than the code.
+// Only three status codes are ever used. 503 makes the agent try again for about 15 seconds and then fails the step, so
+// it stands only for a state that passes quickly: no token yet. 403 is for callers without the token. Everything else
+// is 200 with a phase: the agent takes 404 as "never call again", and any other code as the failure of the step without
+// saying more than the code.
 func (s *Server) serveExecute(w http.ResponseWriter, r *http.Request) {
 	if err := authorize(s.tokenFile, r); errors.Is(err, errNoToken) {
 		s.log.Warn("call refused", "error", err.Error())
@@ -49,7 +49,8 @@ func (s *Server) serveExecute(w http.ResponseWriter, r *http.Request) {
 func undelivered() {}
 
 // execute finds the reply to a request, and what to do once it has been sent.
-func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor.ExecuteTemplateReply, delivered func()) {
+func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor.ExecuteTemplateReply,
+	delivered func()) {
 	var outputs []string // of the step, once it is known
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -128,7 +129,8 @@ func (s *Server) fly(ctx context.Context, call Call, step Step, plan Flight) (ex
 }
 
 // await waits until the passenger has its answer or the call's patience is over.
-func (s *Server) await(ctx context.Context, id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply, func()) {
+func (s *Server) await(ctx context.Context, id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply,
+	func()) {
 	select {
 	case <-aboard.settled:
 		return s.settled(id, step, aboard)
@@ -160,12 +162,13 @@ func (s *Server) patience(ctx context.Context) (context.Context, context.CancelF
 // crowdedWait lets work that is over at once, such as finding an answer, still end within its first call.
 const crowdedWait = 50 * time.Millisecond
 
-// settled tells a passenger's answer. One that was detached has none, and is asked to come again: by then there is another
-// plugin. Its caller, the agent of the same pod, ignores SIGTERM and goes on calling until it is killed; a refusal would
-// make it fail a step whose work goes on.
+// settled tells a passenger's answer. One that was detached has none, and is asked to come again: by then there is
+// another plugin. Its caller, the agent of the same pod, ignores SIGTERM and goes on calling until it is killed; a
+// refusal would make it fail a step whose work goes on.
 func (s *Server) settled(id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply, func()) {
 	if aboard.detached {
-		return s.running(step, "the plugin shuts down; the next one takes this step up again", s.timing.LateAfter), undelivered
+		return s.running(step, "the plugin shuts down; the next one takes this step up again", s.timing.LateAfter),
+			undelivered
 	}
 	return s.terminal(step.Name(), aboard.answer), func() { s.flights.delivered(id, aboard) }
 }

@@ -62,8 +62,8 @@ type record struct {
 
 // flights is the table of what runs and what was answered.
 //
-// What a call meets, and what becomes of it. "Same" is the same question again: same workflow, node, attempt and inputs.
-// "Other" has the same key, but comes from another workflow or node.
+// What a call meets, and what becomes of it. "Same" is the same question again: same workflow, node, attempt and
+// inputs. "Other" has the same key, but comes from another workflow or node.
 //
 //	the flight of this key …                    same call                 other call
 //	runs                                        joins it                  joins it
@@ -75,9 +75,9 @@ type record struct {
 //	was cancelled, the answer was sent          asks the watcher again    a new flight
 //	there was none, or it is forgotten          a new flight              a new flight
 //
-// Why: the agent loses answers that it had not yet written down when it restarts, and asks again; a success must then not
-// be repeated. A failure that Argo has is different: asking again means a retry, whose call can be identical to the first.
-// After a stop, an agent that lives on for the exit handler keeps asking for steps that were stopped.
+// Why: the agent loses answers that it had not yet written down when it restarts, and asks again; a success must then
+// not be repeated. A failure that Argo has is different: asking again means a retry, whose call can be identical to the
+// first. After a stop, an agent that lives on for the exit handler keeps asking for steps that were stopped.
 type flights struct {
 	mutex    sync.Mutex
 	running  map[string]*flight
@@ -199,7 +199,8 @@ func (f *flights) land(ctx context.Context, log *slog.Logger, current *flight, e
 		return
 	}
 	f.onLand(current.step.Name(), end.phase, took)
-	log.Info("flight ended", "phase", end.phase, "message", trim(end.message), "took", took.String(), "cancelled", current.leaving)
+	log.Info("flight ended", "phase", end.phase, "message", trim(end.message), "took", took.String(), "cancelled",
+		current.leaving)
 }
 
 // settle gives a passenger its answer and remembers it; the caller holds the mutex.
@@ -210,8 +211,8 @@ func (f *flights) settle(id identity, aboard *passenger) {
 	close(aboard.settled)
 }
 
-// cancel tells one passenger that its workflow no longer wants the work, and stops the flight when nobody else waits for
-// it. It returns false when there was nobody to tell.
+// cancel tells one passenger that its workflow no longer wants the work, and stops the flight when nobody else waits
+// for it. It returns false when there was nobody to tell.
 func (f *flights) cancel(id identity, reason string) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

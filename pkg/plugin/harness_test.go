@@ -174,7 +174,8 @@ func callWith(t *testing.T, server *Server, body, authorization string) response
 // lostCall is answered, but its caller has hung up.
 func lostCall(server *Server, body string) {
 	ctx, hangUp := context.WithCancel(context.Background())
-	request := httptest.NewRequest(http.MethodPost, "/api/v1/template.execute", strings.NewReader(body)).WithContext(ctx)
+	request := httptest.NewRequest(http.MethodPost, "/api/v1/template.execute",
+		strings.NewReader(body)).WithContext(ctx)
 	request.Header.Set("Authorization", "Bearer "+testToken)
 	server.Handler().ServeHTTP(brokenWriter{httptest.NewRecorder()}, request)
 	hangUp()

@@ -30,7 +30,8 @@ func newMetrics(registry prometheus.Registerer, inFlight func() int) (*metrics, 
 		}, []string{"step", "phase"}),
 		cancellations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_plugin_cancellations_total",
-			Help: "Calls whose work was cancelled because the workflow no longer wants it, and flights left to the next plugin on shutdown.",
+			Help: "Calls whose work was cancelled because the workflow no longer wants it, and flights left to the " +
+				"next plugin on shutdown.",
 		}, []string{"cause"}),
 	}
 	flying := prometheus.NewGaugeFunc(prometheus.GaugeOpts{

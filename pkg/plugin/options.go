@@ -28,8 +28,8 @@ type Options struct {
 
 // Timing bounds waiting; each zero field has its default.
 type Timing struct {
-	// Wait is how long a call waits for its flight, so that short work needs one call. Default 1.5 s. Argo gives up after
-	// 30 s, and its agent has 16 workers for all steps of a workflow.
+	// Wait is how long a call waits for its flight, so that short work needs one call. Default 1.5 s. Argo gives up
+	// after 30 s, and its agent has 16 workers for all steps of a workflow.
 	Wait time.Duration
 	// Requeue is when Argo shall ask again during the first LateAfter of a flight, RequeueLate later on. Defaults 1 s,
 	// 3 s and 30 s.

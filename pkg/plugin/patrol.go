@@ -54,8 +54,8 @@ func (s *Server) stillUnwanted(ctx context.Context, call Call) bool {
 	return cancelled
 }
 
-// stillCalled says whether the agent beside us may still have a use for an answer: not when its workflow is over, or when it
-// never called. When there is no telling, it may.
+// stillCalled says whether the agent beside us may still have a use for an answer: not when its workflow is over, or
+// when it never called. When there is no telling, it may.
 func (s *Server) stillCalled(ctx context.Context) bool {
 	workflow := s.last.Load()
 	if workflow == nil || s.watcher == nil {
@@ -78,7 +78,8 @@ func (s *Server) observe(ctx context.Context, workflow Workflow) Observation {
 	}
 	text := err.Error()
 	if previous := s.trouble.Swap(&text); previous == nil || *previous != text {
-		s.log.Warn("cancellation is not noticed", "workflow", workflow.Name, "namespace", workflow.Namespace, "error", text)
+		s.log.Warn("cancellation is not noticed", "workflow", workflow.Name, "namespace", workflow.Namespace, "error",
+			text)
 	}
 	return seen
 }

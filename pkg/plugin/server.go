@@ -65,10 +65,10 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // Run listens and serves until ctx ends (make that SIGTERM's doing), then drains and returns nil.
 //
-// Draining starts no flights. Those that run are cancelled when their workflow no longer wants them, and left to the next
-// plugin otherwise. Run returns when they have ended, and not before the workflow is over or the grace has passed: the
-// agent beside us ignores SIGTERM, and would fail every step whose plugin it cannot reach for 15 seconds. So the grace has
-// to be shorter than the pod's, by less than that.
+// Draining starts no flights. Those that run are cancelled when their workflow no longer wants them, and left to the
+// next plugin otherwise. Run returns when they have ended, and not before the workflow is over or the grace has passed:
+// the agent beside us ignores SIGTERM, and would fail every step whose plugin it cannot reach for 15 seconds. So the
+// grace has to be shorter than the pod's, by less than that.
 func (s *Server) Run(ctx context.Context) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", s.address)

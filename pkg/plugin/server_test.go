@@ -83,8 +83,8 @@ func TestDrainingEndsWithTheGrace(t *testing.T) {
 	})
 }
 
-// TestTheAgentIsAnsweredUntilItDies: the agent of a deleted pod lives as long as the pod's grace, and fails what it cannot
-// reach.
+// TestTheAgentIsAnsweredUntilItDies: the agent of a deleted pod lives as long as the pod's grace, and fails what it
+// cannot reach.
 func TestTheAgentIsAnsweredUntilItDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -248,7 +248,8 @@ func TestLogLinesNameTheCallAndNeverTheToken(t *testing.T) {
 		if entry["msg"] != "flight ended" {
 			continue
 		}
-		for key, want := range map[string]string{"workflow": "wf", "namespace": "team-a", "node": "wf[0].a", "step": "work",
+		for key, want := range map[string]string{"workflow": "wf", "namespace": "team-a", "node": "wf[0].a",
+			"step":    "work",
 			"cluster": "team-a", "machine": "m1", "phase": "Failed", "message": "disk too small"} {
 			assert.Equal(t, entry[key], want, key)
 		}

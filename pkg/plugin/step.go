@@ -23,12 +23,12 @@ type Step interface {
 
 // Flight is the work that one or several identical calls wait for.
 type Flight struct {
-	// Key tells flights of one step apart: calls with the same key share one run, even from different workflows. An empty
-	// key is shared by nothing but repetitions of the same call.
+	// Key tells flights of one step apart: calls with the same key share one run, even from different workflows. An
+	// empty key is shared by nothing but repetitions of the same call.
 	Key string
-	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; the newest is
-	// what Argo shows. An error is answered as Failed with its text. When ctx ends, context.Cause says why: ErrCancelled
-	// or ErrDetach.
+	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; the newest
+	// is what Argo shows. An error is answered as Failed with its text. When ctx ends, context.Cause says why:
+	// ErrCancelled or ErrDetach.
 	Run func(ctx context.Context, report func(message string)) (Result, error)
 }
 
@@ -61,8 +61,8 @@ var (
 	ErrDetach = errors.New("plugin shuts down, work goes on without it")
 )
 
-// outputName is what the schema of WorkflowTaskSet demands of parameter names. One bad name makes the agent's patch fail,
-// and with it every step whose answer travels in the same patch.
+// outputName is what the schema of WorkflowTaskSet demands of parameter names. One bad name makes the agent's patch
+// fail, and with it every step whose answer travels in the same patch.
 var outputName = regexp.MustCompile(`^[-a-zA-Z0-9_]+$`)
 
 // registry finds steps by name.
@@ -111,7 +111,8 @@ func (r registry) find(name string) (Step, error) {
 	}
 	slices.Sort(known)
 	if name == "" {
-		return nil, fmt.Errorf("the template's plugin object names no step: set step to one of %s", strings.Join(known, ", "))
+		return nil, fmt.Errorf("the template's plugin object names no step: set step to one of %s",
+			strings.Join(known, ", "))
 	}
 	return nil, fmt.Errorf("unknown step %q: this plugin knows %s", name, strings.Join(known, ", "))
 }

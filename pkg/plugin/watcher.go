@@ -51,8 +51,8 @@ type Task struct{ Step, Node, Attempt string }
 //	there      unset      "", Stop*   no          -              there      yes           wanted
 //	there      unset      "", Stop*   no          -              missing    -             wanted
 //
-// (* only steps under the exit handler get that far under Stop.) A step that was ended by hand leaves the TaskSet while its
-// workflow goes on. A missing TaskSet says nothing: its deletion never precedes the Workflow's.
+// (* only steps under the exit handler get that far under Stop.) A step that was ended by hand leaves the TaskSet while
+// its workflow goes on. A missing TaskSet says nothing: its deletion never precedes the Workflow's.
 func (o Observation) Cancelled(call Call) (reason string, cancelled bool) {
 	name := call.Workflow.Name
 	switch {
@@ -117,8 +117,8 @@ func (w argoWatcher) Observe(ctx context.Context, workflow Workflow) (Observatio
 	return seen, nil
 }
 
-// ourTasks reads the names from the templates in a TaskSet. Its keys are of no help: they are hashes of node names that,
-// for a retried step, a plugin is never told.
+// ourTasks reads the names from the templates in a TaskSet. Its keys are of no help: they are hashes of node names
+// that, for a retried step, a plugin is never told.
 func ourTasks(set *wfv1.WorkflowTaskSet) map[Task]bool {
 	found := map[Task]bool{}
 	for _, template := range set.Spec.Tasks {

@@ -36,7 +36,8 @@ func taskSet(nodes ...string) *wfv1.WorkflowTaskSet {
 		"wf-2": {HTTP: &wfv1.HTTP{URL: "http://x"}},
 	}
 	for _, node := range nodes {
-		object := wfv1.Object{Value: []byte(`{"argosy":{"machine":"m1","node":"` + node + `","attempt":"0","step":"join"}}`)}
+		object := wfv1.Object{Value: []byte(`{"argosy":{"machine":"m1","node":"` + node +
+			`","attempt":"0","step":"join"}}`)}
 		set.Spec.Tasks["id of "+node] = wfv1.Template{Plugin: &wfv1.Plugin{Object: object}}
 	}
 	return set
@@ -50,9 +51,10 @@ func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
 		uid            string
 		inMain, onExit string // reasons; empty is wanted
 	}{
-		"gone":           {nil, "u1", `workflow "wf" is gone`, `workflow "wf" is gone`},
-		"gone, tasks":    {[]runtime.Object{both}, "u1", `workflow "wf" is gone`, `workflow "wf" is gone`},
-		"another's name": {[]runtime.Object{workflow(nil), both}, "u0", `workflow "wf" is gone`, `workflow "wf" is gone`},
+		"gone":        {nil, "u1", `workflow "wf" is gone`, `workflow "wf" is gone`},
+		"gone, tasks": {[]runtime.Object{both}, "u1", `workflow "wf" is gone`, `workflow "wf" is gone`},
+		"another's name": {[]runtime.Object{workflow(nil), both}, "u0", `workflow "wf" is gone`,
+			`workflow "wf" is gone`},
 		"deleting": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.DeletionTimestamp, wf.Finalizers = &metav1.Time{Time: time.Unix(1, 0)}, []string{"x/y"}
 		}), both}, "u1", `workflow "wf" is being deleted`, `workflow "wf" is being deleted`},
@@ -62,7 +64,8 @@ func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
 		"labelled, not completed": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.Labels = map[string]string{"workflows.argoproj.io/completed": "false"}
 		}), both}, "u1", "", ""},
-		"terminated": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Terminate" }), both}, "u1",
+		"terminated": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Terminate" }), both},
+			"u1",
 			`workflow "wf" was terminated`, `workflow "wf" was terminated`},
 		"terminated and completed": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.Spec.Shutdown, wf.Labels = "Terminate", map[string]string{"workflows.argoproj.io/completed": "true"}
@@ -72,7 +75,8 @@ func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
 		}), both}, "u1", `workflow "wf" has ended`, `workflow "wf" has ended`},
 		"stopped": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }), both}, "u1",
 			`workflow "wf" was stopped`, ""},
-		"stopped, exit step ended": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }), taskSet(inMain)}, "u1",
+		"stopped, exit step ended": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }),
+			taskSet(inMain)}, "u1",
 			`workflow "wf" was stopped`, `step "wf.onExit[0].summary" was ended in workflow "wf"`},
 		"step ended by hand": {[]runtime.Object{workflow(nil), taskSet(inOnExit)}, "u1",
 			`step "wf[1].join(0:machine:m1)" was ended in workflow "wf"`, ""},

@@ -23,14 +23,17 @@ import (
 const deadPhases = 2
 
 // stays is what nobody has taken away from a machine that was not contacted.
-const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come back, it registers again; reset it before it serves anything else (workflow reset, or executor-plugin reset)"
+const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
+	"back, it registers again; reset it before it serves anything else (workflow reset, or executor-plugin reset)"
 
-// removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made anew
-// elsewhere by their controllers.
-func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *conduct.Window, report func(string)) (Outcome, error) {
+// removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
+// anew elsewhere by their controllers.
+func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+	report func(string)) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
-	leave, err := window.Enter(ctx, func(inside int) { report(fmt.Sprintf("waiting for a place: %d machines are at work", inside)) })
+	leave, err := window.Enter(ctx,
+		func(inside int) { report(fmt.Sprintf("waiting for a place: %d machines are at work", inside)) })
 	if err != nil {
 		return outcome, err
 	}
@@ -45,7 +48,8 @@ func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, opti
 	return outcome, nil
 }
 
-func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome, report func(string)) error {
+func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
+	report func(string)) error {
 	target, err := c.Target(ctx)
 	if err != nil {
 		return err
@@ -61,7 +65,8 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 		return errclass.Errorf(errclass.Permanent, "%s", problem)
 	}
 	report(fmt.Sprintf("[1/%d %s] keeping new pods away from node %s", deadPhases, phaseCordon, node.Name))
-	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name, operation); err != nil {
+	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name,
+		operation); err != nil {
 		return err
 	}
 	report(fmt.Sprintf("[2/%d node] deleting node %s", deadPhases, node.Name))
@@ -82,11 +87,14 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 // The control plane itself says that a kubelet does not report, after 40 s by default.
 func (c *Conductor) alive(machine config.Machine, node *corev1.Node) string {
 	if status := readyStatus(node); status == corev1.ConditionTrue || status == corev1.ConditionFalse {
-		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: remove it without unreachable, or turn it off and wait until the node is NotReady with status Unknown", node.Name, status)
+		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: "+
+			"remove it without unreachable, or turn it off and wait until the node is NotReady with status Unknown",
+			node.Name, status)
 	}
 	for _, other := range c.Cluster.Fleet.Machines {
 		if other.Name != machine.Name && hasAddress(node, other.Address) && !hasAddress(node, machine.Address) {
-			return fmt.Sprintf("node %s has the address of machine %s, %s, and is that machine's", node.Name, other.Name, other.Address)
+			return fmt.Sprintf("node %s has the address of machine %s, %s, and is that machine's", node.Name,
+				other.Name, other.Address)
 		}
 	}
 	return ""

@@ -45,12 +45,15 @@ type Entry struct {
 	Pods *drain.Preflight `json:"pods,omitempty"`
 }
 
-// planParallel is how many nodes are looked at at once: each costs as many requests as it has pods, and one client serves all.
+// planParallel is how many nodes are looked at at once: each costs as many requests as it has pods, and one client
+// serves all.
 const planParallel = 8
 
-// Plan looks at every machine and at the pods of its node, and says for each what Remove would do. It touches none of them,
-// beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options, report func(string)) ([]Entry, error) {
+// Plan looks at every machine and at the pods of its node, and says for each what Remove would do. It touches none of
+// them, beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an
+// error of the plan.
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options, report func(string)) ([]Entry,
+	error) {
 	if options.Unreachable {
 		return c.planDead(ctx, machines)
 	}
@@ -82,8 +85,10 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 }
 
 // entryOf adds to what a reset would take away what is with the node's pods.
-func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes []corev1.PersistentVolume, options Options) Entry {
-	entry := Entry{Machine: found.Machine, Address: found.Address, Node: found.NodeName, Reasons: found.Reasons, Action: ActionRemove}
+func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes []corev1.PersistentVolume,
+	options Options) Entry {
+	entry := Entry{Machine: found.Machine, Address: found.Address, Node: found.NodeName, Reasons: found.Reasons,
+		Action: ActionRemove}
 	switch found.Action {
 	case reset.ActionNothing:
 		entry.Action = ActionNothing
@@ -122,7 +127,8 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 func podsOf(pods drain.Preflight, options Options) []string {
 	reasons := pods.Reasons()
 	if !options.Drain {
-		reasons = []string{fmt.Sprintf("%d pods of node %s end with the machine: nothing is drained", len(pods.Pods), pods.Node)}
+		reasons = []string{fmt.Sprintf("%d pods of node %s end with the machine: nothing is drained", len(pods.Pods),
+			pods.Node)}
 	}
 	if len(pods.Volumes) == 0 {
 		return reasons
@@ -131,7 +137,8 @@ func podsOf(pods drain.Preflight, options Options) []string {
 	if options.RemoveVolumes {
 		data = "whose data is removed"
 	}
-	return append(reasons, fmt.Sprintf("volumes on this machine, %s, and without which their pods run nowhere else: %s", data, drain.Names(pods.Volumes)))
+	return append(reasons, fmt.Sprintf("volumes on this machine, %s, and without which their pods run nowhere else: %s",
+		data, drain.Names(pods.Volumes)))
 }
 
 // planDead looks at the nodes alone.
@@ -142,7 +149,8 @@ func (c *Conductor) planDead(ctx context.Context, machines []config.Machine) ([]
 	}
 	entries := make([]Entry, len(machines))
 	for i, machine := range machines {
-		entries[i] = Entry{Machine: machine.Name, Address: machine.Address, Action: ActionNothing, Reasons: []string{"has no node, and " + stays}}
+		entries[i] = Entry{Machine: machine.Name, Address: machine.Address, Action: ActionNothing,
+			Reasons: []string{"has no node, and " + stays}}
 		node, err := target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			continue

@@ -1,6 +1,7 @@
-// Package remove conducts how machines leave a cluster that goes on without them: it cordons and drains a machine's node, has
-// the machine reset, which also deletes the node, and gives the node back where the machine could not leave. Of a machine that
-// is dead it removes the node alone. What a reset is, package reset knows; what a drain is, package drain.
+// Package remove conducts how machines leave a cluster that goes on without them: it cordons and drains a machine's
+// node, has the machine reset, which also deletes the node, and gives the node back where the machine could not leave.
+// Of a machine that is dead it removes the node alone. What a reset is, package reset knows; what a drain is, package
+// drain.
 package remove
 
 import (
@@ -69,10 +70,11 @@ func (o Options) phases() []string {
 	return []string{phaseCordon}
 }
 
-// Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within the
-// fleet's budget; report gets a line at each change. The machine is emptied and reset inside window. Where it can't leave
-// and was not touched yet, its node takes pods again, if it was the removal that kept them away.
-func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *conduct.Window, report func(string)) (Outcome, error) {
+// Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
+// the fleet's budget; report gets a line at each change. The machine is emptied and reset inside window. Where it can't
+// leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
+func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+	report func(string)) (Outcome, error) {
 	if options.Unreachable {
 		return c.removeDead(ctx, machine, options, window, report)
 	}

@@ -100,8 +100,10 @@ func clean() *fakeMachine {
 // node is n1, of which the control plane says that it is Ready, or not, or that it does not know.
 func node(ready corev1.ConditionStatus, changes ...func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-uid", Labels: map[string]string{corev1.LabelHostname: "n1"}},
-		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}},
+		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-uid",
+			Labels: map[string]string{corev1.LabelHostname: "n1"}},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP,
+			Address: "192.0.2.1"}}},
 	}
 	if ready != "" {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
@@ -127,9 +129,11 @@ func at(address string) func(*corev1.Node) {
 
 func pod(name string, owned bool) *corev1.Pod {
 	yes := true
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid"}, Spec: corev1.PodSpec{NodeName: "n1"}}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid"},
+		Spec: corev1.PodSpec{NodeName: "n1"}}
 	if owned {
-		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web", Controller: &yes}}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web",
+			Controller: &yes}}
 	}
 	return p
 }
@@ -231,8 +235,10 @@ func TestAMachineLeavesCordonedDrainedCleanAndWithoutItsNode(t *testing.T) {
 	outcome, said, err := run(t, conductor(t, machine, c), drained())
 	assert.NilError(t, err)
 	assert.Assert(t, c.node(t) == nil && machine.started == 1)
-	assert.Assert(t, strings.Contains(outcome.String(), "(2 pods evicted, pods, prove, node n1 deleted): nothing is left"), outcome.String())
-	for _, line := range []string{"[1/13 cordon] keeping new pods away from node n1", "[2/13 drain] ", "[5/13 pods] ending pods", "[13/13 node] deleting node n1"} {
+	assert.Assert(t, strings.Contains(outcome.String(),
+		"(2 pods evicted, pods, prove, node n1 deleted): nothing is left"), outcome.String())
+	for _, line := range []string{"[1/13 cordon] keeping new pods away from node n1", "[2/13 drain] ",
+		"[5/13 pods] ending pods", "[13/13 node] deleting node n1"} {
 		assert.Assert(t, strings.Contains(said, line), said)
 	}
 }
@@ -294,7 +300,8 @@ func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
 			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Equal(t, c.node(t).Spec.Unschedulable, test.cordoned)
 			assert.Equal(t, machine.started, 0)
-			assert.Assert(t, strings.Contains(said, "[2/13 drain] 1 of 1 pods left, waiting for default/web-0 (Cannot evict pod"), said)
+			assert.Assert(t, strings.Contains(said, "[2/13 drain] 1 of 1 pods left, waiting for default/web-0 "+
+				"(Cannot evict pod"), said)
 		})
 	}
 }
@@ -337,7 +344,8 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 //	it failed on its way                stays cordoned: it is half a node
 func TestANodeOfAMachineThatBeganStaysCordoned(t *testing.T) {
 	failed := planOf(spec.Applied)
-	failed.State, failed.Error = spec.Failed, &spec.Error{Class: errclass.Permanent, Phase: "prove", Message: "link cni0 is left"}
+	failed.State, failed.Error = spec.Failed, &spec.Error{Class: errclass.Permanent, Phase: "prove",
+		Message: "link cni0 is left"}
 	lost := joined()
 	lost.startError = errclass.With(errclass.Transient, errors.New("connection reset"))
 	half := joined()
@@ -385,11 +393,12 @@ func TestACancelledRemovalGivesTheNodeBackUnlessAnotherProcessGoesOn(t *testing.
 			options := drained()
 			options.Policy.Timeout.Duration = time.Hour
 			ctx, cancel := context.WithCancelCause(t.Context())
-			_, err := conductor.Remove(ctx, conductor.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1), func(text string) {
-				if strings.Contains(text, "waiting for default/web-0") {
-					cancel(reason)
-				}
-			})
+			_, err := conductor.Remove(ctx, conductor.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1),
+				func(text string) {
+					if strings.Contains(text, "waiting for default/web-0") {
+						cancel(reason)
+					}
+				})
 			assert.ErrorIs(t, err, reason)
 			assert.Equal(t, c.node(t).Spec.Unschedulable, detached)
 		})
@@ -408,10 +417,11 @@ func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
 		action remove.Action
 		says   string
 	}{
-		"Ready":             {node(corev1.ConditionTrue), remove.ActionRefuse, "remove it without unreachable"},
-		"not Ready":         {node(corev1.ConditionFalse), remove.ActionRefuse, "the machine is alive"},
-		"silent":            {node(corev1.ConditionUnknown), remove.ActionRemove, "was not contacted: its credentials"},
-		"silent, elsewhere": {node(corev1.ConditionUnknown, at("192.0.2.99")), remove.ActionRemove, "was not contacted"},
+		"Ready":     {node(corev1.ConditionTrue), remove.ActionRefuse, "remove it without unreachable"},
+		"not Ready": {node(corev1.ConditionFalse), remove.ActionRefuse, "the machine is alive"},
+		"silent":    {node(corev1.ConditionUnknown), remove.ActionRemove, "was not contacted: its credentials"},
+		"silent, elsewhere": {node(corev1.ConditionUnknown, at("192.0.2.99")), remove.ActionRemove,
+			"was not contacted"},
 		"never heard of":    {node(""), remove.ActionRemove, "was not contacted"},
 		"another machine's": {node(corev1.ConditionUnknown, at("192.0.2.2")), remove.ActionRefuse, "is that machine's"},
 		"none":              {nil, remove.ActionNothing, "has no node"},
@@ -434,7 +444,8 @@ func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
 				return
 			}
 			assert.NilError(t, err)
-			assert.Assert(t, c.node(t) == nil && strings.Contains(outcome.String(), "should it come back, it registers again"), outcome.String())
+			assert.Assert(t, c.node(t) == nil && strings.Contains(outcome.String(),
+				"should it come back, it registers again"), outcome.String())
 			assert.Equal(t, outcome.Changed, test.node != nil)
 			findings, err := conductor.Verify(t.Context(), conductor.Cluster.Fleet.Machines[:1], options)
 			assert.NilError(t, err)
@@ -447,7 +458,8 @@ func TestThePlanSaysWhatIsEvictedWhatIsInTheWayAndWhatIsLost(t *testing.T) {
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"}, Spec: corev1.PersistentVolumeSpec{
 		ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "data"},
 		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}}},
+			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname,
+				Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}}},
 		}}}},
 	}}
 	c := newCluster(node(corev1.ConditionTrue), pod("web-0", true), pod("web-1", true), volume)

@@ -62,7 +62,8 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, options Op
 		return seen, err // names the machine, its address and what was tried
 	}
 	if seen.facts.Plan == nil {
-		return seen, errclass.Errorf(errclass.Configuration, "machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
+		return seen, errclass.Errorf(errclass.Configuration,
+			"machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
 	}
 	return seen, nil
 }

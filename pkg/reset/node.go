@@ -16,8 +16,8 @@ import (
 // clusterPhases follow the machine's own in the cluster: node.
 const clusterPhases = 1
 
-// removeNode deletes the machine's node. It comes after the machine's own work: a kubelet that runs would register again,
-// and a machine that could not be reset is still a node.
+// removeNode deletes the machine's node. It comes after the machine's own work: a kubelet that runs would register
+// again, and a machine that could not be reset is still a node.
 func (c *Conductor) removeNode(ctx context.Context, seen sight, outcome *Outcome, report func(string)) error {
 	if seen.target == nil {
 		return nil
@@ -42,7 +42,8 @@ func (c *Conductor) removeNode(ctx context.Context, seen sight, outcome *Outcome
 
 // DeleteNode deletes only this very node: another machine may take the name at any time. One that is gone is no error.
 func DeleteNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
-	err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
+	err := client.CoreV1().Nodes().Delete(ctx, node.Name,
+		metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("deleting node %q: %w", node.Name, apply.Classify(err))
 	}

@@ -42,8 +42,8 @@ type Entry struct {
 	Unreached bool `json:"-"`
 }
 
-// Plan looks at every machine and says for each what Reset would do. It touches none of them, beyond placing argosy-node
-// there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
+// Plan looks at every machine and says for each what Reset would do. It touches none of them, beyond placing
+// argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
 	nodes, err := c.nodes(ctx, options)
 	if err != nil {
@@ -74,7 +74,8 @@ func (c *Conductor) nodes(ctx context.Context, options Options) (map[string]*cor
 	return byName, nil
 }
 
-func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node, options Options) Entry {
+func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
+	options Options) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	seen, err := c.look(ctx, machine, options)
 	if err != nil {

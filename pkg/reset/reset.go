@@ -1,6 +1,6 @@
-// Package reset conducts from the plugin's side how machines leave their cluster: it looks at them, has argosy-node make
-// them clean and prove it, and then deletes their nodes, where there still is a cluster to delete them from. It moves no
-// pods itself: who wants a node drained before gives it a Vacate.
+// Package reset conducts from the plugin's side how machines leave their cluster: it looks at them, has argosy-node
+// make them clean and prove it, and then deletes their nodes, where there still is a cluster to delete them from. It
+// moves no pods itself: who wants a node drained before gives it a Vacate.
 package reset
 
 import (
@@ -33,8 +33,8 @@ type Conductor struct {
 
 // Options are what a reset does beside making a machine clean.
 type Options struct {
-	// ClusterGone says that there is no cluster any more: nobody is asked for it, and a machine is known to be its own by the
-	// cluster's name in the machine's record.
+	// ClusterGone says that there is no cluster any more: nobody is asked for it, and a machine is known to be its own
+	// by the cluster's name in the machine's record.
 	ClusterGone bool
 	// RemoveVolumes removes also what local-path-provisioner keeps on the machine, which is users' data.
 	RemoveVolumes bool
@@ -49,8 +49,8 @@ type Outcome struct {
 	Node string `json:"node"`
 	// Changed is false when the machine was clean already and had no node.
 	Changed bool `json:"changed"`
-	// Begun says that the machine began to take things away, in this run or in an earlier one: it is not the node any more
-	// that it was.
+	// Begun says that the machine began to take things away, in this run or in an earlier one: it is not the node any
+	// more that it was.
 	Begun bool `json:"begun"`
 	// Done says what was done, in words.
 	Done []string `json:"done,omitempty"`
@@ -66,12 +66,14 @@ func (o Outcome) String() string {
 	if !o.Changed {
 		return fmt.Sprintf("machine %s was clean already: %s", o.Machine, o.Proof)
 	}
-	return fmt.Sprintf("machine %s is clean after %.1f s (%s): %s", o.Machine, o.Seconds, strings.Join(o.Done, ", "), o.Proof)
+	return fmt.Sprintf("machine %s is clean after %.1f s (%s): %s", o.Machine, o.Seconds, strings.Join(o.Done, ", "),
+		o.Proof)
 }
 
 // Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget; report gets a
 // line at each change. The machine works inside window.
-func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, window *conduct.Window, report func(string)) (Outcome, error) {
+func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+	report func(string)) (Outcome, error) {
 	started := time.Now()
 	// The machine forgets its node's name, so all attempts share what the first one saw.
 	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName}
@@ -88,16 +90,18 @@ func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options O
 // margin is how much longer than the machine's own limit its work is waited for.
 const margin = time.Minute
 
-// attempt is one way from looking at the machine to its node's deletion. A machine that is refused loses neither anything
-// on it nor its node.
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options Options, window *conduct.Window, outcome *Outcome, report func(string)) error {
+// attempt is one way from looking at the machine to its node's deletion. A machine that is refused loses neither
+// anything on it nor its node.
+func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+	outcome *Outcome, report func(string)) error {
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 	seen, err := c.look(ctx, machine, options)
 	if err != nil {
 		return err
 	}
 	if seen.facts.Plan.Error != nil && !seen.running() {
-		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan})
+		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name,
+			Status: *seen.facts.Plan})
 	}
 	seen.remember(outcome)
 	leave, err := enter(ctx, seen, window, report)
@@ -109,7 +113,8 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 		return err
 	}
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
+		"the machine was given %s and used them up", limit))
 	defer cancel()
 	if seen.running() || conduct.Wants(seen.facts.Plan) {
 		outcome.Begun = true

@@ -95,7 +95,8 @@ func clean() *fakeMachine {
 func node(name, address string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "node-uid"}}
 	if address != "" {
-		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}, {Type: corev1.NodeInternalIP, Address: address}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name},
+			{Type: corev1.NodeInternalIP, Address: address}}
 	}
 	return n
 }
@@ -125,7 +126,8 @@ machines:
 func run(t *testing.T, c *reset.Conductor, options reset.Options) (reset.Outcome, []string, error) {
 	t.Helper()
 	var said []string
-	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1), func(text string) { said = append(said, text) })
+	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1),
+		func(text string) { said = append(said, text) })
 	return outcome, said, err
 }
 
@@ -166,7 +168,8 @@ func TestARefusedMachineKeepsItsNode(t *testing.T) {
 	client := fake.NewClientset(node("n1", "192.0.2.1"))
 	machine := joined()
 	machine.plan = spec.Status{State: spec.Failed, Phase: "preflight", Error: &spec.Error{
-		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems", Problems: []string{"another cluster", "another kubelet"},
+		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems",
+		Problems: []string{"another cluster", "another kubelet"},
 	}}
 	_, _, err := run(t, conductor(t, machine, client), reset.Options{})
 	assert.ErrorContains(t, err, "another cluster")
@@ -250,7 +253,8 @@ func TestAFailedResetNamesWhatIsLeftAndKeepsTheNode(t *testing.T) {
 	client := fake.NewClientset(node("n1", "192.0.2.1"))
 	machine := joined()
 	machine.result = spec.Status{State: spec.Failed, Phase: "prove", Error: &spec.Error{
-		Class: errclass.Permanent, Phase: "prove", Message: "the machine is not clean", Problems: []string{"link cni0"}, Hint: "a reboot ends what holds on",
+		Class: errclass.Permanent, Phase: "prove", Message: "the machine is not clean", Problems: []string{"link cni0"},
+		Hint: "a reboot ends what holds on",
 	}}
 	_, _, err := run(t, conductor(t, machine, client), reset.Options{})
 	for _, part := range []string{"m1", "phase prove", "link cni0", "a reboot"} {
@@ -268,16 +272,18 @@ func TestAnUnreachableMachineIsTriedAgain(t *testing.T) {
 }
 
 func TestThePlanSaysWhatThereIsToTakeAway(t *testing.T) {
-	refused := &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "x", Problems: []string{"another cluster's"}}}}
+	refused := &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "x",
+		Problems: []string{"another cluster's"}}}}
 	for name, test := range map[string]struct {
 		machine *fakeMachine
 		action  reset.Action
 		says    string
 	}{
-		"node":        {joined(), reset.ActionReset, "pods: process web (pid 901)"},
-		"clean":       {clean(), reset.ActionNothing, "nothing is left"},
-		"refused":     {refused, reset.ActionRefuse, "another cluster's"},
-		"unreachable": {&fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, reset.ActionRefuse, "no route to host"},
+		"node":    {joined(), reset.ActionReset, "pods: process web (pid 901)"},
+		"clean":   {clean(), reset.ActionNothing, "nothing is left"},
+		"refused": {refused, reset.ActionRefuse, "another cluster's"},
+		"unreachable": {&fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, reset.ActionRefuse,
+			"no route to host"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, test.machine, fake.NewClientset())

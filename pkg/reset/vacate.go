@@ -15,8 +15,8 @@ import (
 type Vacate struct {
 	// Phases are the names of what Run reports, in order. They are counted before the machine's own.
 	Phases []string
-	// Run does it and says in words what was done. It is called inside the window, again after a transient error, and only
-	// for a machine that has a node, is to be reset, and is not at it already.
+	// Run does it and says in words what was done. It is called inside the window, again after a transient error, and
+	// only for a machine that has a node, is to be reset, and is not at it already.
 	Run func(ctx context.Context, from Leaving, report func(phase, text string)) (done []string, err error)
 }
 

@@ -15,17 +15,19 @@ import (
 
 // vacates is a Vacate that counts how often it is called.
 func vacates(times *int, err error) *reset.Vacate {
-	return &reset.Vacate{Phases: []string{"cordon", "drain"}, Run: func(_ context.Context, from reset.Leaving, report func(phase, text string)) ([]string, error) {
-		*times++
-		report("drain", "emptying "+from.Node.Name)
-		return []string{"emptied"}, err
-	}}
+	return &reset.Vacate{Phases: []string{"cordon", "drain"},
+		Run: func(_ context.Context, from reset.Leaving, report func(phase, text string)) ([]string, error) {
+			*times++
+			report("drain", "emptying "+from.Node.Name)
+			return []string{"emptied"}, err
+		}}
 }
 
 func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 	machine, times := joined(), 0
 	machine.onStart = func() { assert.Equal(t, times, 1) }
-	outcome, said, err := run(t, conductor(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))), reset.Options{Vacate: vacates(&times, nil)})
+	outcome, said, err := run(t, conductor(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
+		reset.Options{Vacate: vacates(&times, nil)})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, outcome.Done, []string{"emptied", "pods, prove", "node n1 deleted"})
 	text := strings.Join(said, "\n")
@@ -34,7 +36,8 @@ func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 
 func TestAMachineWhoseNodeCannotBeEmptiedIsNotTouched(t *testing.T) {
 	machine, times := joined(), 0
-	outcome, _, err := run(t, conductor(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))), reset.Options{Vacate: vacates(&times, errors.New("a budget forbids it"))})
+	outcome, _, err := run(t, conductor(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
+		reset.Options{Vacate: vacates(&times, errors.New("a budget forbids it"))})
 	assert.ErrorContains(t, err, `removing machine "m1" (192.0.2.1): a budget forbids it`)
 	assert.Assert(t, !outcome.Begun && len(machine.started) == 0)
 }
@@ -73,8 +76,10 @@ func TestTheLastLookFindsWhatHasNotLeft(t *testing.T) {
 	}{
 		"left":               {clean(), fake.NewClientset(), nil},
 		"another one's node": {clean(), fake.NewClientset(node("n1", "192.0.2.7")), nil},
-		"its node":           {clean(), fake.NewClientset(node("n1", "192.0.2.1")), []string{"the machine is clean", "node: n1 in the cluster"}},
-		"machine":            {joined(), fake.NewClientset(), []string{"preflight: the machine is node n1 of cluster team-a", "pods: process web (pid 901)"}},
+		"its node": {clean(), fake.NewClientset(node("n1", "192.0.2.1")),
+			[]string{"the machine is clean", "node: n1 in the cluster"}},
+		"machine": {joined(), fake.NewClientset(),
+			[]string{"preflight: the machine is node n1 of cluster team-a", "pods: process web (pid 901)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, test.machine, test.client)

@@ -1,5 +1,6 @@
 // Package secret holds values that must never be printed: passwords, passphrases, tokens, private keys. The type itself
-// redacts, in every way that Go prints or encodes a value, so nothing depends on somebody recognising a secret by its looks.
+// redacts, in every way that Go prints or encodes a value, so nothing depends on somebody recognising a secret by its
+// looks.
 package secret
 
 import (

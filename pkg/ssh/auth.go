@@ -140,7 +140,8 @@ func (l *login) next(state *xssh.ClientAuthContext) (xssh.AuthMethod, error) {
 		return nil, errLost
 	}
 	for _, candidate := range l.methods {
-		spent := slices.Contains(state.TriedMethods, candidate.name) || slices.Contains(state.PartialSuccessMethods, candidate.name)
+		spent := slices.Contains(state.TriedMethods, candidate.name) ||
+			slices.Contains(state.PartialSuccessMethods, candidate.name)
 		if !spent && slices.Contains(state.AllowedMethods, candidate.name) {
 			l.tried = true
 			return candidate.auth, nil

@@ -217,12 +217,13 @@ func (c *Client) abandon() {
 	c.spawn(func() { _ = c.conn.Close() })
 	select {
 	case <-c.done:
-	case <-time.After(c.config.KeepAlive): // a bastion that does not answer keeps its channels open; its own end will end them
+	// a bastion that does not answer keeps its channels open; its own end will end them
+	case <-time.After(c.config.KeepAlive):
 	}
 }
 
-// heard notes whether the other side says anything. Any sign of life counts: while a slow upload fills the line, the answer
-// to a probe would have to queue behind it.
+// heard notes whether the other side says anything. Any sign of life counts: while a slow upload fills the line, the
+// answer to a probe would have to queue behind it.
 type heard struct {
 	net.Conn
 	reads  atomic.Uint64 // grows whenever something arrives

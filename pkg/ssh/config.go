@@ -1,6 +1,6 @@
 // Package ssh reaches machines: connections through any number of bastions, host keys, logins, commands as root, and
-// uploads. It accepts no host key that it was not told to accept, puts no secret on a command line, and knows nothing of
-// fleets or of Kubernetes.
+// uploads. It accepts no host key that it was not told to accept, puts no secret on a command line, and knows nothing
+// of fleets or of Kubernetes.
 //
 // Errors carry a class of package fault: what may pass (an unreachable machine, a lost connection) is transient; what a
 // user has to change (a host key, a login, a password for sudo) is configuration.
@@ -125,8 +125,8 @@ func (c Config) host() string {
 	return c.Name + " (" + c.hostPort() + ")"
 }
 
-// identity is equal for two configs that reach the same machine in the same way. What was recorded is left out, since it
-// grows with the first connection.
+// identity is equal for two configs that reach the same machine in the same way. What was recorded is left out, since
+// it grows with the first connection.
 func (c Config) identity() [sha256.Size]byte {
 	digest := sha256.New()
 	c.writeIdentity(digest)

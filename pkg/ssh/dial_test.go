@@ -115,7 +115,8 @@ func TestAServerThatWasAskedTooOftenRefusesTheLogin(t *testing.T) {
 	authority, key := sshtest.NewKey(t), sshtest.NewKey(t)
 	_, config := openSSH(t, sshtest.OpenSSHOptions{Config: "MaxAuthTries 1\n"})
 	config.Auth.PrivateKey = secret.New(key.PEM(t, ""))
-	config.Auth.Certificate = secret.New(sshtest.CertificateLine(authority.Certify(t, key, sshtest.Certificate{Kind: xssh.UserCert})))
+	config.Auth.Certificate = secret.New(sshtest.CertificateLine(authority.Certify(t, key,
+		sshtest.Certificate{Kind: xssh.UserCert})))
 	err := refuses(t, config, errclass.Configuration)
 	assert.Assert(t, errors.As(err, new(*ssh.AuthError)), err.Error())
 	assert.ErrorContains(t, err, "Too many authentication failures")
@@ -125,7 +126,8 @@ func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
 	key := sshtest.NewKey(t)
 	var server *sshtest.Simulated
 	ready := make(chan struct{})
-	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}, OnLogin: func() { <-ready; server.Cut() }})
+	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key},
+		OnLogin: func() { <-ready; server.Cut() }})
 	close(ready)
 	err := refuses(t, withKey(t, server.Port, key, server.HostKey), errclass.Transient)
 	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
@@ -262,7 +264,10 @@ func TestTrustOnFirstUseRecordsTheKeyAndThenInsistsOnIt(t *testing.T) {
 	assert.Equal(t, len(recorded), 1)
 
 	config.HostKeys.Recorded = nil
-	config.HostKeys.Record = func(context.Context, string) error { return errclass.With(errclass.Transient, errors.New("no room")) }
+	config.HostKeys.Record = func(context.Context, string) error {
+		return errclass.With(errclass.Transient,
+			errors.New("no room"))
+	}
 	assert.ErrorContains(t, refuses(t, config, errclass.Transient), "no room")
 	config.HostKeys.Record = nil
 	refuses(t, config, errclass.Configuration)
@@ -275,11 +280,13 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 		certificate sshtest.Certificate
 		refusal     string
 	}{
-		"good":           {sshtest.Certificate{Kind: xssh.HostCert, Principals: here}, ""},
-		"another host":   {sshtest.Certificate{Kind: xssh.HostCert, Principals: []string{"m2"}}, "valid principals"},
-		"every host":     {sshtest.Certificate{Kind: xssh.HostCert}, "names no host"},
-		"expired":        {sshtest.Certificate{Kind: xssh.HostCert, Principals: here, Until: time.Now().Add(-time.Second)}, "expired"},
-		"not yet":        {sshtest.Certificate{Kind: xssh.HostCert, Principals: here, From: time.Now().Add(time.Minute)}, "valid only from"},
+		"good":         {sshtest.Certificate{Kind: xssh.HostCert, Principals: here}, ""},
+		"another host": {sshtest.Certificate{Kind: xssh.HostCert, Principals: []string{"m2"}}, "valid principals"},
+		"every host":   {sshtest.Certificate{Kind: xssh.HostCert}, "names no host"},
+		"expired": {sshtest.Certificate{Kind: xssh.HostCert, Principals: here,
+			Until: time.Now().Add(-time.Second)}, "expired"},
+		"not yet": {sshtest.Certificate{Kind: xssh.HostCert, Principals: here,
+			From: time.Now().Add(time.Minute)}, "valid only from"},
 		"not for a host": {sshtest.Certificate{Kind: xssh.UserCert, Principals: here}, "type 1"},
 	}
 	for name, c := range cases {
@@ -297,7 +304,8 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 			}
 			config.HostKeys = ssh.HostKeys{CAs: []string{sshtest.NewKey(t).Line()}}
 			assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "is unknown")
-			config.HostKeys = ssh.HostKeys{CAs: []string{authority.Line()}, KnownHosts: []byte("@revoked * " + host.Line())}
+			config.HostKeys = ssh.HostKeys{CAs: []string{authority.Line()},
+				KnownHosts: []byte("@revoked * " + host.Line())}
 			assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "revokes")
 		})
 	}
@@ -305,7 +313,8 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 
 func TestARealServersHostCertificateCounts(t *testing.T) {
 	authority, host := sshtest.NewKey(t), sshtest.NewKey(t)
-	certificate := authority.Certify(t, host, sshtest.Certificate{Kind: xssh.HostCert, Principals: []string{"127.0.0.1"}})
+	certificate := authority.Certify(t, host, sshtest.Certificate{Kind: xssh.HostCert,
+		Principals: []string{"127.0.0.1"}})
 	_, config := openSSH(t, sshtest.OpenSSHOptions{HostKey: host, HostCertificate: certificate})
 	config.HostKeys = ssh.HostKeys{CAs: []string{authority.Line()}}
 	works(t, dial(t, config))

@@ -68,7 +68,8 @@ func (c *Client) sudoRefused(talk *dialogue, status exit) error {
 	user, host := c.config.User, c.Host()
 	switch prompts, said := talk.story(); {
 	case prompts > 0 && c.config.SudoPassword.Empty():
-		return configuration("sudo asks user %q on %s for a password, and the Secret has no key sudo-password", user, host)
+		return configuration("sudo asks user %q on %s for a password, and the Secret has no key sudo-password", user,
+			host)
 	case prompts > 1:
 		err := fmt.Errorf("wrong sudo password for user %q on %s", user, host)
 		c.sudo.record(err, time.Now())
@@ -109,10 +110,11 @@ func newDialogue(password secret.Value, rest io.Writer) *dialogue {
 	}
 }
 
-// wrap makes the argv that runs argv as root. -k makes sudo ask every time, so that no remembered password hides a wrong
-// one; where no password is needed it changes nothing.
+// wrap makes the argv that runs argv as root. -k makes sudo ask every time, so that no remembered password hides a
+// wrong one; where no password is needed it changes nothing.
 func (d *dialogue) wrap(argv []string) []string {
-	return append([]string{"sudo", "-S", "-k", "-p", d.prompt, "--", "/bin/sh", "-c", startScript, "sh", d.start}, argv...)
+	return append([]string{"sudo", "-S", "-k", "-p", d.prompt, "--", "/bin/sh", "-c", startScript, "sh", d.start},
+		argv...)
 }
 
 // maxTalk bounds what is kept of sudo's own words.
@@ -171,8 +173,8 @@ func (d *dialogue) story() (prompts int, said string) {
 	return d.prompts, quotable(strings.TrimSpace(lines[len(lines)-1]))
 }
 
-// feed answers sudo's prompt, and hands stdin on once the command reads it. A dialogue that failed closes stdin instead,
-// at which sudo gives up by itself.
+// feed answers sudo's prompt, and hands stdin on once the command reads it. A dialogue that failed closes stdin
+// instead, at which sudo gives up by itself.
 func (d *dialogue) feed(command feed) feed {
 	return func(stdin io.Writer) error {
 		for {

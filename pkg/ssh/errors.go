@@ -34,8 +34,10 @@ func (e *HostKeyError) Error() string {
 	case e.Reason != "":
 		return fmt.Sprintf("host key of %s refused: %s: it offers %s", e.Host, e.Reason, e.Offered)
 	case len(e.Known) == 0:
-		return fmt.Sprintf("host key of %s is unknown: it offers %s; compare that with `ssh-keygen -lf` of the .pub files in "+
-			"/etc/ssh on the machine itself, then add the matching line to its hostKeys or to known_hosts", e.Host, e.Offered)
+		return fmt.Sprintf("host key of %s is unknown: it offers %s; compare that with `ssh-keygen -lf` of the .pub "+
+			"files in "+
+			"/etc/ssh on the machine itself, then add the matching line to its hostKeys or to known_hosts", e.Host,
+			e.Offered)
 	default:
 		return fmt.Sprintf("host key of %s has changed: it offers %s, but %s has %s; if the machine was installed anew, "+
 			"replace the key there, otherwise somebody else may be answering in its place",
@@ -62,7 +64,8 @@ func (e *AuthError) Error() string {
 	case len(e.Tried) > 0:
 		tried = "it refused " + strings.Join(e.Tried, ", ")
 	}
-	return fmt.Sprintf("login as %q on %s was refused: %s (it allows %s)", e.User, e.Host, tried, strings.Join(e.Allowed, ", "))
+	return fmt.Sprintf("login as %q on %s was refused: %s (it allows %s)", e.User, e.Host, tried,
+		strings.Join(e.Allowed, ", "))
 }
 
 // ExitError says that a command ran and did not succeed.
@@ -142,7 +145,8 @@ var errLost = errors.New("the connection was lost")
 // stream, a command that ended without a status. The connection itself may learn of its end a moment later.
 func lost(err error) bool {
 	var network net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) || errors.As(err, new(*xssh.ExitMissingError))
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) ||
+		errors.As(err, new(*xssh.ExitMissingError))
 }
 
 func configuration(format string, args ...any) error {
@@ -162,8 +166,8 @@ func interrupted(ctx context.Context, doing string) error {
 	return errclass.With(errclass.Cancelled, err)
 }
 
-// reachError classifies why a hop could not be reached. A name that does not exist and a bastion that forbids forwarding
-// stay so until somebody changes them; everything else on a network may pass.
+// reachError classifies why a hop could not be reached. A name that does not exist and a bastion that forbids
+// forwarding stay so until somebody changes them; everything else on a network may pass.
 func reachError(host string, err error) error {
 	wrapped := fmt.Errorf("reaching %s: %w", host, err)
 	var name *net.DNSError
@@ -172,7 +176,8 @@ func reachError(host string, err error) error {
 	case errors.As(err, &name) && name.IsNotFound:
 		return errclass.With(errclass.Configuration, wrapped)
 	case errors.As(err, &channel) && channel.Reason == xssh.Prohibited:
-		return configuration("reaching %s: the bastion does not allow forwarding (AllowTcpForwarding, PermitOpen): %w", host, err)
+		return configuration("reaching %s: the bastion does not allow forwarding (AllowTcpForwarding, PermitOpen): %w",
+			host, err)
 	default:
 		return errclass.With(errclass.Transient, wrapped)
 	}

@@ -187,9 +187,11 @@ func (t *trust) algorithms() []string {
 	supported := xssh.SupportedAlgorithms().HostKeys
 	plain := slices.DeleteFunc(slices.Clone(supported), isCertificateAlgorithm)
 	if certificates {
-		add(slices.DeleteFunc(slices.Clone(supported), func(name string) bool { return !isCertificateAlgorithm(name) })...)
+		add(slices.DeleteFunc(slices.Clone(supported),
+			func(name string) bool { return !isCertificateAlgorithm(name) })...)
 	}
-	for _, key := range slices.Concat(t.pinned, t.known.keys(t.hostPort, "", nil), t.recorded.keys(t.hostPort, "", nil)) {
+	for _, key := range slices.Concat(t.pinned, t.known.keys(t.hostPort, "", nil),
+		t.recorded.keys(t.hostPort, "", nil)) {
 		if key.Type() == xssh.KeyAlgoRSA {
 			add(xssh.KeyAlgoRSASHA512, xssh.KeyAlgoRSASHA256)
 		} else if slices.Contains(plain, key.Type()) {
@@ -208,7 +210,8 @@ func isCertificateAlgorithm(name string) bool {
 
 func fingerprint(key xssh.PublicKey) string {
 	if certificate, ok := key.(*xssh.Certificate); ok {
-		return "a certificate for " + fingerprint(certificate.Key) + " signed by " + fingerprint(certificate.SignatureKey)
+		return "a certificate for " + fingerprint(certificate.Key) + " signed by " +
+			fingerprint(certificate.SignatureKey)
 	}
 	return key.Type() + " " + xssh.FingerprintSHA256(key)
 }

@@ -58,9 +58,9 @@ func (k knownHosts) revoked(key xssh.PublicKey) bool {
 	return false
 }
 
-// keys returns what is known of hostPort: the machine's own keys, or with marker "cert-authority" the authorities for it.
-// As in OpenSSH, a line without a port speaks for port 22, and for other ports when it holds the offered key (or may sign
-// it); a different key on such a line says nothing about another port.
+// keys returns what is known of hostPort: the machine's own keys, or with marker "cert-authority" the authorities for
+// it. As in OpenSSH, a line without a port speaks for port 22, and for other ports when it holds the offered key (or
+// may sign it); a different key on such a line says nothing about another port.
 func (k knownHosts) keys(hostPort, marker string, offered xssh.PublicKey) []xssh.PublicKey {
 	found := k.matching(knownhosts.Normalize(strings.ToLower(hostPort)), marker)
 	host, port, err := net.SplitHostPort(hostPort)

@@ -16,9 +16,11 @@ import (
 
 func TestKnownHostsAreReadAsTheLibraryReadsThem(t *testing.T) {
 	a, b := sshtest.NewKey(t), sshtest.NewKey(t)
-	hosts := []string{"m1:22", "m1:2222", "M1:22", "m2.example.com:22", "10.0.0.1:22", "[fd00::1]:22", "[fd00::1]:2222", "other:22"}
+	hosts := []string{"m1:22", "m1:2222", "M1:22", "m2.example.com:22", "10.0.0.1:22", "[fd00::1]:22", "[fd00::1]:2222",
+		"other:22"}
 	for _, pattern := range []string{
-		"m1", "m1,m2.example.com", "[m1]:2222", "m?", "*.example.com", "*,!m1", "!m1,*", "10.0.0.*", "fd00::1", "[fd00::1]:2222", "*",
+		"m1", "m1,m2.example.com", "[m1]:2222", "m?", "*.example.com", "*,!m1", "!m1,*", "10.0.0.*", "fd00::1",
+		"[fd00::1]:2222", "*",
 		"[10.0.0.1]:22",
 		xHash("m1"), xHash("[m1]:2222"), xHash("10.0.0.1"),
 	} {
@@ -44,7 +46,8 @@ func TestKnownHostsAreReadAsTheLibraryReadsThem(t *testing.T) {
 						want++
 					}
 				}
-				same, stranger := len(ours.keys(host, kind, a.Signer.PublicKey())), len(ours.keys(host, kind, b.Signer.PublicKey()))
+				same, stranger := len(ours.keys(host, kind, a.Signer.PublicKey())),
+					len(ours.keys(host, kind, b.Signer.PublicKey()))
 				if strings.HasSuffix(host, ":22") {
 					assert.Equal(t, same, want, "%s for %s", marker+pattern, host)
 					assert.Equal(t, stranger, want, "%s for %s", marker+pattern, host)
@@ -53,8 +56,8 @@ func TestKnownHostsAreReadAsTheLibraryReadsThem(t *testing.T) {
 				// On other ports OpenSSH lets more lines vouch for the key they hold than the library does, and no more
 				// lines speak against another key.
 				assert.Assert(t, same >= want, "%s for %s", marker+pattern, host)
-				// OpenSSH reads "!m1" as port 22 of m1 alone, the library as all of m1; and the library's wildcards miss
-				// IPv6 addresses with a port.
+				// OpenSSH reads "!m1" as port 22 of m1 alone, the library as all of m1; and the library's wildcards
+				// miss IPv6 addresses with a port.
 				if !strings.Contains(pattern, "!") && !strings.HasPrefix(host, "[") {
 					assert.Assert(t, stranger <= want, "%s for %s", marker+pattern, host)
 				}

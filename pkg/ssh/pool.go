@@ -142,7 +142,8 @@ func (p *Pool) through(bastion, config Config) (client, via *Client, err error) 
 	return client, via, err
 }
 
-// remembering makes a config that keeps a key trusted on first use in mind: dialled again, the machine must show the same.
+// remembering makes a config that keeps a key trusted on first use in mind: dialled again, the machine must show the
+// same.
 func (p *Pool) remembering(config Config, known *entry) Config {
 	p.mu.Lock()
 	defer p.mu.Unlock()

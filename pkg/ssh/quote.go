@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// plainWord needs no quotes in any shell. An equals sign is left out, since NAME=value before a command is an assignment.
+// plainWord needs no quotes in any shell. An equals sign is left out, since NAME=value before a command is an
+// assignment.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./-]+$`)
 
 // reserved words begin a shell construct where a command is expected.

@@ -19,7 +19,8 @@ const endGrace = 2 * time.Second
 type Command struct {
 	// Argv is the program and its arguments. They reach it exactly as they are here.
 	Argv []string
-	// Stdin is read until its end, or until the command has ended; a Read under way then is not waited for. Nil: no input.
+	// Stdin is read until its end, or until the command has ended; a Read under way then is not waited for. Nil: no
+	// input.
 	Stdin io.Reader
 	// Stdout, when not nil, gets the output as it comes; Result then keeps only the last 16 KiB. It has to bound the
 	// bytes that it keeps: an error of its Write ends the command, and is in the chain of Run's.
@@ -36,7 +37,8 @@ type Result struct {
 	ExitCode int
 }
 
-// Runner runs commands on one machine, as one user. An error is an *ExitError when the command ran and did not exit with 0.
+// Runner runs commands on one machine, as one user. An error is an *ExitError when the command ran and did not exit
+// with 0.
 type Runner interface {
 	Run(ctx context.Context, command Command) (Result, error)
 }
@@ -313,8 +315,8 @@ func (c *Client) open(line string, stdout, stderr io.Writer) (*running, error) {
 	return &running{client: c, session: session, stdin: &input{pipe: stdin}, release: release}, nil
 }
 
-// newSession opens a session. sshd counts a session that was closed until it has worked off all that it read at once, so
-// it can refuse one for which there is room. It has forgotten the closed ones by the time it answers a request, so a
+// newSession opens a session. sshd counts a session that was closed until it has worked off all that it read at once,
+// so it can refuse one for which there is room. It has forgotten the closed ones by the time it answers a request, so a
 // refused session is opened anew after that, for as long as others were closed meanwhile.
 func (c *Client) newSession() (*xssh.Session, error) {
 	for forgotten := int64(-1); ; {
@@ -326,7 +328,8 @@ func (c *Client) newSession() (*xssh.Session, error) {
 		var refused *xssh.OpenChannelError
 		if errors.As(err, &refused) && closed == forgotten {
 			return nil, transient("opening a session on %s: sshd refused one beside %d others; if it goes on, raise "+
-				"MaxSessions in its sshd_config (default 10): %s", c.Host(), len(c.sessions)-1, quotable(refused.Message))
+				"MaxSessions in its sshd_config (default 10): %s", c.Host(), len(c.sessions)-1,
+				quotable(refused.Message))
 		}
 		if refused != nil {
 			forgotten = c.closed.Load()

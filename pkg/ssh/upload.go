@@ -16,7 +16,8 @@ import (
 const (
 	// block is what a resumed upload is aligned to: dd seeks in whole blocks.
 	block = 1 << 20
-	// chunk is how much is read from a source at a time. More is no faster, and fifty uploads at once should stay small.
+	// chunk is how much is read from a source at a time. More is no faster, and fifty uploads at once should stay
+	// small.
 	chunk   = 128 << 10
 	partial = ".partial"
 )
@@ -68,9 +69,9 @@ func FromReaderAt(r io.ReaderAt, size int64) func(offset int64) (io.ReadCloser, 
 	}
 }
 
-// Upload puts a file on the machine: into Path + ".partial", which is verified, given its mode and renamed. It costs one
-// exec when the file is there already, and otherwise three. An upload that was cut off is taken up where it stopped, and
-// begun anew once when the whole does not have the digest it should have.
+// Upload puts a file on the machine: into Path + ".partial", which is verified, given its mode and renamed. It costs
+// one exec when the file is there already, and otherwise three. An upload that was cut off is taken up where it
+// stopped, and begun anew once when the whole does not have the digest it should have.
 func (c *Client) Upload(ctx context.Context, upload Upload) (UploadResult, error) {
 	return transfer{runner: c.Elevated(), host: c.Host(), client: c}.run(ctx, upload)
 }
@@ -119,7 +120,8 @@ func (c transfer) upload(ctx context.Context, upload Upload) (UploadResult, erro
 }
 
 // probeScript answers three lines: whether the file is there, how much of a part of it is, and whether scp is.
-// Arguments: folder, file, sha256, size ("0": unknown), umask for folders, how a file counts as there: "digest" or "size".
+// Arguments: folder, file, sha256, size ("0": unknown), umask for folders, how a file counts as there: "digest" or
+// "size".
 const probeScript = `dir=$1 file=$2 sum=$3 size=$4 mask=$5 by=$6
 umask "$mask" && mkdir -p -- "$dir" || exit 1
 have=no
@@ -204,7 +206,8 @@ func (c transfer) send(ctx context.Context, upload Upload, state remote) (Upload
 		return result, err
 	}
 	if upload.Size > 0 && counted.count() != upload.Size {
-		return result, fmt.Errorf("reading the source: %w, after %d of %d bytes", errSourceShort, counted.count(), upload.Size)
+		return result, fmt.Errorf("reading the source: %w, after %d of %d bytes", errSourceShort, counted.count(),
+			upload.Size)
 	}
 	return result, nil
 }

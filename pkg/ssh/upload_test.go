@@ -71,7 +71,8 @@ func uploaders(t *testing.T) map[string]struct {
 func withoutSCP(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc", "echo", "uname", "sed"} {
+	for _, name := range []string{"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc",
+		"echo", "uname", "sed"} {
 		found, err := exec.LookPath(name)
 		assert.NilError(t, err)
 		assert.NilError(t, os.Symlink(found, filepath.Join(dir, name)))
@@ -312,7 +313,8 @@ func BenchmarkUploadOfOpenSSH(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		_ = os.Remove(dir + "/to")
-		command := exec.Command("scp", "-q", "-P", strconv.Itoa(server.Port), "-i", dir+"/key", "-o", "StrictHostKeyChecking=no",
+		command := exec.Command("scp", "-q", "-P", strconv.Itoa(server.Port), "-i", dir+"/key", "-o",
+			"StrictHostKeyChecking=no",
 			"-o", "UserKnownHostsFile=/dev/null", dir+"/from", server.User+"@127.0.0.1:"+dir+"/to")
 		out, err := command.CombinedOutput()
 		assert.NilError(b, err, string(out))

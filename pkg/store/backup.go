@@ -11,8 +11,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// storePatience is how long a store may take to answer for the first time. kine makes its tables first, and etcd's members
-// find each other.
+// storePatience is how long a store may take to answer for the first time. kine makes its tables first, and etcd's
+// members find each other.
 const storePatience = 2 * time.Minute
 
 // Result is what there is to tell of an archive, short enough for the message that a container leaves behind.
@@ -54,7 +54,10 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	if err := order.Ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
-	if _, err := Create(order.Output, started, func(w *Writer) (Manifest, error) { return order.fill(ctx, client, w, report) }); err != nil {
+	if _, err := Create(order.Output, started, func(w *Writer) (Manifest,
+		error) {
+		return order.fill(ctx, client, w, report)
+	}); err != nil {
 		return Result{}, err
 	}
 	report("reading the archive again")
@@ -133,7 +136,10 @@ func Restore(ctx context.Context, access Access, archive *Archive, report func(s
 	if err := access.Ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
-	if err := Load(ctx, client, archive, func(keys, of int) { report(fmt.Sprintf("%d of %d keys", keys, of)) }); err != nil {
+	if err := Load(ctx, client, archive, func(keys, of int) {
+		report(fmt.Sprintf("%d of %d keys", keys,
+			of))
+	}); err != nil {
 		return Result{}, err
 	}
 	result, err := archive.Result()

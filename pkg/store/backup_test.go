@@ -18,10 +18,12 @@ func order(t *testing.T, socket string) Order {
 	}
 	assert.NilError(t, os.WriteFile(filepath.Join(folder, "pki/..data/ca.key"), []byte("secret"), 0o600))
 	assert.NilError(t, os.Symlink("..data/ca.key", filepath.Join(folder, "pki/ca.key")))
-	assert.NilError(t, os.WriteFile(filepath.Join(folder, "documents/vcluster.yaml"), []byte("privateNodes: {}\n"), 0o600))
+	assert.NilError(t, os.WriteFile(filepath.Join(folder, "documents/vcluster.yaml"), []byte("privateNodes: {}\n"),
+		0o600))
 	return Order{
-		Access: Access{Endpoints: []string{socket}}, PKI: filepath.Join(folder, "pki"), Documents: filepath.Join(folder, "documents"),
-		Output: filepath.Join(folder, "backups", Name("team-a", noon(), false)), Keep: 1, About: about,
+		Access: Access{Endpoints: []string{socket}}, PKI: filepath.Join(folder, "pki"),
+		Documents: filepath.Join(folder, "documents"),
+		Output:    filepath.Join(folder, "backups", Name("team-a", noon(), false)), Keep: 1, About: about,
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Dump writes the state of a store, as it is at one moment, to an archive. The cluster may go on meanwhile. It returns the
-// revision of that moment, and reports from time to time how many keys there were so far.
+// Dump writes the state of a store, as it is at one moment, to an archive. The cluster may go on meanwhile. It returns
+// the revision of that moment, and reports from time to time how many keys there were so far.
 func Dump(ctx context.Context, client Client, archive *Writer, report func(keys int)) (int64, error) {
 	keys := 0
 	revision, err := scan(ctx, client, func(p pair) error {

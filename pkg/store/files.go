@@ -44,7 +44,8 @@ func List(folder, cluster string) ([]string, error) {
 	}
 	var names []string
 	for _, entry := range entries {
-		if parts := named.FindStringSubmatch(entry.Name()); parts != nil && parts[1] == cluster && entry.Type().IsRegular() {
+		if parts := named.FindStringSubmatch(entry.Name()); parts != nil && parts[1] == cluster &&
+			entry.Type().IsRegular() {
 			names = append(names, entry.Name())
 		}
 	}
@@ -68,11 +69,12 @@ func Find(folder, cluster, name string) (string, error) {
 	case slices.Contains(names, name):
 		return filepath.Join(folder, name), nil
 	}
-	return "", errclass.Errorf(errclass.Configuration, "there is no archive %q; there are %s", name, strings.Join(names, ", "))
+	return "", errclass.Errorf(errclass.Configuration, "there is no archive %q; there are %s", name,
+		strings.Join(names, ", "))
 }
 
-// Prune removes all but the newest archives of a cluster, final ones excepted, and what an interrupted Create left behind.
-// With a keep of 0 all archives stay.
+// Prune removes all but the newest archives of a cluster, final ones excepted, and what an interrupted Create left
+// behind. With a keep of 0 all archives stay.
 func Prune(folder, cluster string, keep int) ([]string, error) {
 	names, err := List(folder, cluster)
 	if err != nil {
@@ -109,7 +111,8 @@ func Create(path string, taken time.Time, write func(*Writer) (Manifest, error))
 		err = syncFolder(filepath.Dir(path))
 	}
 	if err != nil {
-		return Manifest{}, errors.Join(fmt.Errorf("writing archive %q: %w", filepath.Base(path), err), removePartial(path))
+		return Manifest{}, errors.Join(fmt.Errorf("writing archive %q: %w", filepath.Base(path), err),
+			removePartial(path))
 	}
 	return manifest, nil
 }

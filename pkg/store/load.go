@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// writers is how many keys are written at once. etcd puts what waits into one disk write; kine with SQLite writes one by
-// one and gains nothing.
+// writers is how many keys are written at once. etcd puts what waits into one disk write; kine with SQLite writes one
+// by one and gains nothing.
 const writers = 32
 
 // mostNames is how many keys an error names.
@@ -27,8 +27,8 @@ const mostNames = 3
 // content is what a store holds: each key with the digest of its value.
 type content map[string][sha256.Size]byte
 
-// Load puts an archive into a store that holds nothing, or part of this very archive from a Load that was interrupted: a
-// key that is there with its value is fine, anything else is refused before the first write. At the end it reads the
+// Load puts an archive into a store that holds nothing, or part of this very archive from a Load that was interrupted:
+// a key that is there with its value is fine, anything else is refused before the first write. At the end it reads the
 // store again and compares it with the archive. It reports from time to time how many of the keys are there.
 func Load(ctx context.Context, client Client, archive *Archive, report func(keys, of int)) error {
 	held, err := read(ctx, client)
@@ -79,11 +79,13 @@ func (c content) checkEmpty(archive *Archive) error {
 	if err != nil || foreign == 0 {
 		return err
 	}
-	text := fmt.Sprintf("the store is not empty: %d of its %d keys are not of archive %q", foreign, len(c), archive.name())
+	text := fmt.Sprintf("the store is not empty: %d of its %d keys are not of archive %q", foreign, len(c),
+		archive.name())
 	if len(differing) > 0 {
 		text += fmt.Sprintf(" (other values have %s)", strings.Join(differing[:min(len(differing), mostNames)], ", "))
 	}
-	return errclass.With(errclass.Configuration, errors.New(text+"; an archive is loaded into an empty store only: empty this one, or name another"))
+	return errclass.With(errclass.Configuration, errors.New(text+"; an archive is loaded into an empty store only: "+
+		"empty this one, or name another"))
 }
 
 // write creates the keys that are missing.
@@ -120,7 +122,8 @@ const (
 // create writes one key unless it is there, in the one form of a transaction that kine takes for a creation. It may be
 // repeated after an answer that got lost.
 func create(ctx context.Context, client Client, p pair) error {
-	backoff := retry.WithMaxDuration(patience, retry.WithCappedDuration(5*time.Second, retry.WithJitterPercent(20, retry.NewExponential(firstPause))))
+	backoff := retry.WithMaxDuration(patience, retry.WithCappedDuration(5*time.Second,
+		retry.WithJitterPercent(20, retry.NewExponential(firstPause))))
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
 		err := createOnce(ctx, client, p)
 		if errclass.IsTransient(err) {
@@ -138,7 +141,8 @@ func createOnce(ctx context.Context, client Client, p pair) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	key := string(p.key)
-	answer, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).Then(clientv3.OpPut(key, string(p.value))).Commit()
+	answer, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).Then(clientv3.OpPut(key,
+		string(p.value))).Commit()
 	if err != nil {
 		return classified(err)
 	}
@@ -166,7 +170,8 @@ func prove(ctx context.Context, client Client, archive *Archive) error {
 		return err
 	}
 	if foreign > 0 || len(held) != archive.Manifest.Keys {
-		return errclass.Errorf(errclass.Permanent, "comparing the store with archive %q after loading it: it has %d keys of %d, and %d that differ; nobody else may write to it meanwhile",
+		return errclass.Errorf(errclass.Permanent, "comparing the store with archive %q after loading it: it has %d "+
+			"keys of %d, and %d that differ; nobody else may write to it meanwhile",
 			archive.name(), len(held)-foreign, archive.Manifest.Keys, foreign)
 	}
 	return nil

@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Bounds of what an archive may hold in one file and keep in memory. Keys' files are 4 MiB and one value more, and etcd's
-// own bound of a value is 1.5 MiB; keys and documents are a few KiB.
+// Bounds of what an archive may hold in one file and keep in memory. Keys' files are 4 MiB and one value more, and
+// etcd's own bound of a value is 1.5 MiB; keys and documents are a few KiB.
 const (
 	maxPart = 64 << 20
 	maxKept = 16 << 20
@@ -132,8 +132,8 @@ func (a *Archive) Files(folder string) map[string][]byte {
 	return files
 }
 
-// pairs visits all keys, in the archive's order. The file is read again, and each part is compared again before its first
-// key is shown: nobody knows who writes to a volume meanwhile.
+// pairs visits all keys, in the archive's order. The file is read again, and each part is compared again before its
+// first key is shown: nobody knows who writes to a volume meanwhile.
 func (a *Archive) pairs(visit func(pair) error) error {
 	parts := slices.Clone(a.Parts)
 	return a.walk(func(name string, content []byte) error {

@@ -12,10 +12,11 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Reader opens what was sealed for it, and nobody else does. The cluster's keys come out of an archive in a pod, and whoever
-// creates the Secret is not there. A pod that may create Secrets would be one more account with rights, and reading its
-// files by pods/exec a right over every pod of the namespace. Sealed, the keys can go the way of any message, through the
-// pod's log: the one key that opens them lives in the memory of the process that asked, for as long as it asks.
+// Reader opens what was sealed for it, and nobody else does. The cluster's keys come out of an archive in a pod, and
+// whoever creates the Secret is not there. A pod that may create Secrets would be one more account with rights, and
+// reading its files by pods/exec a right over every pod of the namespace. Sealed, the keys can go the way of any
+// message, through the pod's log: the one key that opens them lives in the memory of the process that asked, for as
+// long as it asks.
 type Reader struct{ public, private *[32]byte }
 
 // NewReader makes a reader.
@@ -53,7 +54,8 @@ func (r *Reader) Unseal(sealed string) (map[string][]byte, error) {
 func Seal(address string, files map[string][]byte) (string, error) {
 	key, err := base64.StdEncoding.DecodeString(address)
 	if err != nil || len(key) != 32 {
-		return "", errclass.Errorf(errclass.Configuration, "reading the address %q to seal for: it is not that of a reader", address)
+		return "", errclass.Errorf(errclass.Configuration, "reading the address %q to seal for: it is not that of a "+
+			"reader", address)
 	}
 	text, err := json.Marshal(files)
 	if err != nil {

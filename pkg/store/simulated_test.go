@@ -69,7 +69,8 @@ func (s *simulated) put(key, value string, lease int64) {
 
 func (s *simulated) append(key, value string, lease int64) {
 	s.revision++
-	s.history = append(s.history, &mvccpb.KeyValue{Key: []byte(key), Value: []byte(value), ModRevision: s.revision, Lease: lease})
+	s.history = append(s.history, &mvccpb.KeyValue{Key: []byte(key), Value: []byte(value), ModRevision: s.revision,
+		Lease: lease})
 }
 
 // at returns the newest value of every key up to a revision, in the order of keys.
@@ -136,8 +137,10 @@ func (s *simulated) Range(_ context.Context, r *etcdserverpb.RangeRequest) (*etc
 
 // Txn takes creations alone.
 func (s *simulated) Txn(_ context.Context, r *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
-	creates := len(r.Compare) == 1 && r.Compare[0].Target == etcdserverpb.Compare_MOD && r.Compare[0].Result == etcdserverpb.Compare_EQUAL &&
-		r.Compare[0].GetModRevision() == 0 && len(r.Failure) == 0 && len(r.Success) == 1 && r.Success[0].GetRequestPut() != nil
+	creates := len(r.Compare) == 1 && r.Compare[0].Target == etcdserverpb.Compare_MOD &&
+		r.Compare[0].Result == etcdserverpb.Compare_EQUAL &&
+		r.Compare[0].GetModRevision() == 0 && len(r.Failure) == 0 && len(r.Success) == 1 &&
+		r.Success[0].GetRequestPut() != nil
 	if !creates {
 		return nil, status.Error(codes.InvalidArgument, "etcdserver: unsupported operations in txn request")
 	}

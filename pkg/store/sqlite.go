@@ -14,10 +14,10 @@ const Margin = 10_000_000
 // PrepareSQLite makes the file of an empty SQLite database in which kine's revisions begin after the given one. A file
 // that is there is left alone.
 //
-// A revision is one write, so through etcd's protocol there is no way to a revision but as many writes. kine with SQLite,
-// however, takes its revisions from SQLite's AUTOINCREMENT, which goes on from what table sqlite_sequence says. Two pages
-// are enough for a database with nothing but that table (https://www.sqlite.org/fileformat.html); kine makes its own
-// tables in it as in any empty one.
+// A revision is one write, so through etcd's protocol there is no way to a revision but as many writes. kine with
+// SQLite, however, takes its revisions from SQLite's AUTOINCREMENT, which goes on from what table sqlite_sequence says.
+// Two pages are enough for a database with nothing but that table (https://www.sqlite.org/fileformat.html); kine makes
+// its own tables in it as in any empty one.
 func PrepareSQLite(path string, revision int64) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
@@ -43,9 +43,9 @@ func prepare(path string, revision int64) error {
 	return os.Rename(path+partial, path)
 }
 
-// PreparedKineArgs are for the kine that fills a prepared database. kine compacts a thousand revisions at a time, and would
-// some minutes later begin to compact all those that were left out, with a transaction and a line of log each: 20 s of
-// work for Margin alone. With these it does so at once, in one step.
+// PreparedKineArgs are for the kine that fills a prepared database. kine compacts a thousand revisions at a time, and
+// would some minutes later begin to compact all those that were left out, with a transaction and a line of log each: 20
+// s of work for Margin alone. With these it does so at once, in one step.
 func PreparedKineArgs() []string {
 	return []string{"--compact-interval=200ms", "--compact-batch-size=1000000000000"}
 }
@@ -61,7 +61,8 @@ func sqliteImage(revision int64) []byte {
 	image := make([]byte, 2*pageSize)
 	copy(image, "SQLite format 3\x00")
 	binary.BigEndian.PutUint16(image[16:], pageSize)
-	copy(image[18:], []byte{1, 1, 0, 64, 32, 32}) // rollback journal, no reserved space, fractions that are always these
+	// rollback journal, no reserved space, fractions that are always these
+	copy(image[18:], []byte{1, 1, 0, 64, 32, 32})
 	for _, field := range []struct {
 		at    int
 		value uint32
@@ -75,7 +76,8 @@ func sqliteImage(revision int64) []byte {
 		binary.BigEndian.PutUint32(image[field.at:], field.value)
 	}
 	const sequence = "sqlite_sequence"
-	leaf(image[:pageSize], 100, text("table"), text(sequence), text(sequence), small(2), text("CREATE TABLE "+sequence+"(name,seq)"))
+	leaf(image[:pageSize], 100, text("table"), text(sequence), text(sequence), small(2),
+		text("CREATE TABLE "+sequence+"(name,seq)"))
 	leaf(image[pageSize:], 0, text(kineTable), large(revision))
 	return image
 }

@@ -24,7 +24,8 @@ func TestRevisionsOfAPreparedDatabaseBeginAfterTheGivenOne(t *testing.T) {
 		assert.NilError(t, createOnce(t.Context(), client, kv("/registry/pods/default/a", "pod")))
 		held, err := get(t.Context(), client, "/registry/pods/default/a")
 		assert.NilError(t, err)
-		assert.Assert(t, held.Kvs[0].ModRevision > revision && held.Kvs[0].ModRevision < revision+10, "%d", held.Kvs[0].ModRevision)
+		assert.Assert(t, held.Kvs[0].ModRevision > revision && held.Kvs[0].ModRevision < revision+10, "%d",
+			held.Kvs[0].ModRevision)
 	}
 }
 
@@ -36,7 +37,8 @@ func TestWhatAPreparedDatabaseLeavesOutIsCompactedAtOnce(t *testing.T) {
 	defer cancel()
 	for i := 0; ; i++ {
 		assert.NilError(t, createOnce(ctx, client, kv(fmt.Sprintf("/registry/pods/default/%d", i), "pod")))
-		if _, err := client.Get(ctx, healthKey, clientv3.WithRev(4_999_000_000)); errors.Is(err, rpctypes.ErrCompacted) {
+		if _, err := client.Get(ctx, healthKey, clientv3.WithRev(4_999_000_000)); errors.Is(err,
+			rpctypes.ErrCompacted) {
 			return
 		}
 	}

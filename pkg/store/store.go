@@ -1,7 +1,7 @@
-// Package store moves a cluster's state between its store and an archive. It speaks etcd's own protocol in the few forms
-// that kine understands as well, so that SQLite, PostgreSQL, MySQL and etcd are one to it, and what was taken from one can
-// be put into another. It reads a store while the cluster runs, and writes only into one that is empty. It never touches
-// the files behind a store and knows nothing of Kubernetes beyond the names of a few keys.
+// Package store moves a cluster's state between its store and an archive. It speaks etcd's own protocol in the few
+// forms that kine understands as well, so that SQLite, PostgreSQL, MySQL and etcd are one to it, and what was taken
+// from one can be put into another. It reads a store while the cluster runs, and writes only into one that is empty. It
+// never touches the files behind a store and knows nothing of Kubernetes beyond the names of a few keys.
 package store
 
 import (
@@ -34,8 +34,8 @@ type Client interface {
 type Access struct {
 	// Endpoints are URLs of etcd's members, or the one of kine: "https://host:2379", "unix:///run/kine/kine.sock".
 	Endpoints []string
-	// CACert, Cert and Key are files: the authority of the members' certificates, and the pair to show. All are empty for
-	// a socket.
+	// CACert, Cert and Key are files: the authority of the members' certificates, and the pair to show. All are empty
+	// for a socket.
 	CACert, Cert, Key string
 }
 
@@ -75,12 +75,14 @@ func (a Access) tls() (*tls.Config, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(authority) {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the store's authority: file %q has no certificate", a.CACert)
+		return nil, errclass.Errorf(errclass.Configuration, "reading the store's authority: file %q has no certificate",
+			a.CACert)
 	}
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// Ready waits until the store answers, for at most the given time. kine's socket is there a moment before its database is.
+// Ready waits until the store answers, for at most the given time. kine's socket is there a moment before its database
+// is.
 func (a Access) Ready(ctx context.Context, client Client, patience time.Duration) error {
 	backoff := retry.WithMaxDuration(patience, retry.NewConstant(500*time.Millisecond))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
@@ -133,8 +135,8 @@ func (a Access) reach(ctx context.Context) error {
 // answerTimeout bounds one request. A page of a large store takes kine a second or two on a slow disk.
 const answerTimeout = time.Minute
 
-// classified gives an error of the store its class. What a member could not do now is worth another attempt; etcd's client
-// repeats only what it knows to be harmless.
+// classified gives an error of the store its class. What a member could not do now is worth another attempt; etcd's
+// client repeats only what it knows to be harmless.
 func classified(err error) error {
 	switch status.Code(err) {
 	case codes.OK:

@@ -30,12 +30,14 @@ func kv(k, v string) pair { return pair{[]byte(k), []byte(v)} }
 func cluster(keys int) []pair {
 	var all []pair
 	for i := range keys {
-		all = append(all, kv(fmt.Sprintf("/registry/configmaps/default/c%06d", i), strings.Repeat("x", i%97)+fmt.Sprint(i)))
+		all = append(all, kv(fmt.Sprintf("/registry/configmaps/default/c%06d", i),
+			strings.Repeat("x", i%97)+fmt.Sprint(i)))
 	}
 	return all
 }
 
-var about = About{Cluster: "team-a", Namespace: "tenant", Kubernetes: "v1.34.4", Store: "sqlite", Endpoint: "192.0.2.10:443", Identity: json.RawMessage(`{"podCIDR":"10.64.0.0/16"}`)}
+var about = About{Cluster: "team-a", Namespace: "tenant", Kubernetes: "v1.34.4", Store: "sqlite",
+	Endpoint: "192.0.2.10:443", Identity: json.RawMessage(`{"podCIDR":"10.64.0.0/16"}`)}
 
 // dumped makes an archive of a store.
 func dumped(t *testing.T, client *clientv3.Client) string {
@@ -106,7 +108,8 @@ func TestADumpIsOfOneMomentThoughTheClusterGoesOn(t *testing.T) {
 
 func TestADumpLeavesOutWhatBelongsToTheStoreOrToAMoment(t *testing.T) {
 	from, client := simulate(t, kv("/registry/pods/default/a", "pod"), kv("compact_rev_key", "7"),
-		kv("/registry/leases/kube-system/kube-scheduler", "old leader"), kv("/registry/leases/kube-node-lease/m1", "node"))
+		kv("/registry/leases/kube-system/kube-scheduler", "old leader"),
+		kv("/registry/leases/kube-node-lease/m1", "node"))
 	from.put("/registry/events/default/e", "event", 3600)
 	var keys []string
 	assert.NilError(t, opened(t, dumped(t, client)).pairs(func(p pair) error {
@@ -196,7 +199,9 @@ func TestOnlyAnEmptyStoreIsLoaded(t *testing.T) {
 		held []pair
 		says string
 	}{
-		{"another value", []pair{kv("/registry/configmaps/default/c000003", "mine")}, "1 of its 1 keys are not of archive \"team-a-20260301T120000Z.tar.zst\" (other values have /registry/configmaps/default/c000003)"},
+		{"another value", []pair{kv("/registry/configmaps/default/c000003", "mine")},
+			"1 of its 1 keys are not of archive \"team-a-20260301T120000Z.tar.zst\" (other values have " +
+				"/registry/configmaps/default/c000003)"},
 		{"a foreign key", []pair{cluster(1)[0], kv("/registry/pods/default/mine", "pod")}, "1 of its 2 keys"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,7 +253,8 @@ func TestADamagedArchiveIsRefusedByNameBeforeAnythingIsLoaded(t *testing.T) {
 	}
 	for name, content := range map[string][]byte{
 		"cut by a byte": cut(1), "cut in half": cut(len(whole) / 2), "empty": nil, "no archive": []byte("hello, world"),
-		"a bit in the middle": flipped(len(whole) / 2), "a bit at the start": flipped(1), "a bit at the end": flipped(len(whole) - 2),
+		"a bit in the middle": flipped(len(whole) / 2), "a bit at the start": flipped(1),
+		"a bit at the end":    flipped(len(whole) - 2),
 		"something behind it": append(bytes.Clone(whole), whole...),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,7 +277,8 @@ func TestAPartThatIsNotWhatTheManifestSaysIsFound(t *testing.T) {
 	}{
 		{"another digest", func(w *Writer) { w.parts[0].SHA256 = strings.Repeat("0", 64) }, `"pki/ca.key" is not what`},
 		{"a part too many", func(w *Writer) { w.parts = w.parts[:1] }, `"documents/vcluster.yaml" is not in`},
-		{"a part too few", func(w *Writer) { w.parts = append(w.parts, Part{Name: "pki/sa.key"}) }, `"pki/sa.key" is missing`},
+		{"a part too few", func(w *Writer) { w.parts = append(w.parts, Part{Name: "pki/sa.key"}) },
+			`"pki/sa.key" is missing`},
 		{"keys too few", func(w *Writer) { w.keys++ }, "0 keys, and its manifest says 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -315,7 +322,8 @@ func TestWhichArchivesAreKept(t *testing.T) {
 	for day := range 5 {
 		touch(t, folder, Name("team-a", at.AddDate(0, 0, day), false))
 	}
-	for _, name := range []string{Name("team-a", at.AddDate(0, 0, -9), true), Name("team-b", at, false), "notes.txt", Name("team-a", at, false) + partial} {
+	for _, name := range []string{Name("team-a", at.AddDate(0, 0, -9), true), Name("team-b", at, false), "notes.txt",
+		Name("team-a", at, false) + partial} {
 		touch(t, folder, name)
 	}
 	removed, err := Prune(folder, "team-a", 2)
@@ -323,7 +331,8 @@ func TestWhichArchivesAreKept(t *testing.T) {
 	assert.Equal(t, len(removed), 4)
 	names, err := List(folder, "team-a")
 	assert.NilError(t, err)
-	assert.DeepEqual(t, names, []string{"team-a-20260305T120000Z.tar.zst", "team-a-20260304T120000Z.tar.zst", "team-a-20260220T120000Z-final.tar.zst"})
+	assert.DeepEqual(t, names, []string{"team-a-20260305T120000Z.tar.zst", "team-a-20260304T120000Z.tar.zst",
+		"team-a-20260220T120000Z-final.tar.zst"})
 	for _, kept := range []string{Name("team-b", at, false), "notes.txt"} {
 		_, err := os.Stat(filepath.Join(folder, kept))
 		assert.NilError(t, err)

@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// Verify says of each machine that takes part whether its node is Ready at the conductor's version and takes pods. It is an
-// error, which names them, where some are not.
+// Verify says of each machine that takes part whether its node is Ready at the conductor's version and takes pods. It
+// is an error, which names them, where some are not.
 func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
@@ -59,9 +59,9 @@ func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
 	return join.NotReady(node, c.Version)
 }
 
-// Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and lets it
-// take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of another rollout
-// that is at work are left to it. It says what it did, and names in its error what it could not mend.
+// Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and
+// lets it take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of
+// another rollout that is at work are left to it. It says what it did, and names in its error what it could not mend.
 func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, error) {
 	if err := c.idle(ctx, report); err != nil {
 		return nil, err
@@ -77,7 +77,8 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 	var done, failed []string
 	for _, machine := range c.Cluster.Fleet.Machines {
 		node := nodes[machine.NodeName]
-		if node == nil || node.Annotations[drain.CordonedBy] != operation || other != "" && stateOf(node).Rollout == other {
+		if node == nil || node.Annotations[drain.CordonedBy] != operation || other != "" &&
+			stateOf(node).Rollout == other {
 			continue
 		}
 		report("node " + machine.NodeName + " was left cordoned")
@@ -98,11 +99,13 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 	return done, nil
 }
 
-// settle brings one machine to an end: one at work is waited for, one that is done is waited for to be Ready, any other is
-// put back.
-func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node, report func(string)) (string, error) {
+// settle brings one machine to an end: one at work is waited for, one that is done is waited for to be Ready, any other
+// is put back.
+func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node, report func(string)) (string,
+	error) {
 	stands := stateOf(node)
-	w := &way{c: c, machine: machine, report: report, own: true, since: stands.Cordoned, outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	w := &way{c: c, machine: machine, report: report, own: true, since: stands.Cordoned,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, report)
 	if err != nil {
 		return "", err
@@ -113,7 +116,8 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 			if err := w.uncordon(ctx); err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("node %s is at %s and takes pods again", node.Name, c.Version), c.note(ctx, node.Name, state{State: rollout.Succeeded})
+			return fmt.Sprintf("node %s is at %s and takes pods again", node.Name, c.Version),
+				c.note(ctx, node.Name, state{State: rollout.Succeeded})
 		}
 	}
 	version, err := w.putBack(ctx)

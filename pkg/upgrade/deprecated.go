@@ -17,23 +17,26 @@ var deprecatedMetric = regexp.MustCompile(`^apiserver_requested_deprecated_apis\
 
 var metricLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
-// deprecations warns of APIs that clients of this cluster have used since its API server started, and that the version does
-// not serve any more. Where the API server does not tell, nobody is warned.
+// deprecations warns of APIs that clients of this cluster have used since its API server started, and that the version
+// does not serve any more. Where the API server does not tell, nobody is warned.
 func (c *Conductor) deprecations(ctx context.Context, plan Plan) []string {
 	if !plan.Moves {
 		return nil
 	}
 	metrics, err := c.Target.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return []string{fmt.Sprintf("whether clients use APIs that %s no longer serves is not known: %v", plan.Version, err)}
+		return []string{fmt.Sprintf("whether clients use APIs that %s no longer serves is not known: %v", plan.Version,
+			err)}
 	}
 	if removed := removedBy(metrics, plan.Version); len(removed) > 0 {
-		return []string{fmt.Sprintf("clients use APIs that %s no longer serves: %s", plan.Version, strings.Join(removed, ", "))}
+		return []string{fmt.Sprintf("clients use APIs that %s no longer serves: %s", plan.Version,
+			strings.Join(removed, ", "))}
 	}
 	return nil
 }
 
-// removedBy reads an API server's metrics for the APIs in use that a version does not serve, as "policy/v1beta1 podsecuritypolicies".
+// removedBy reads an API server's metrics for the APIs in use that a version does not serve, as "policy/v1beta1
+// podsecuritypolicies".
 func removedBy(metrics []byte, wanted string) []string {
 	target, err := version.ParseSemantic(wanted)
 	if err != nil {

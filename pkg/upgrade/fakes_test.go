@@ -79,12 +79,14 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 		s.machines[name] = &fakeMachine{site: s, name: name, version: before}
 		assert.NilError(t, s.Tracker().Add(node(name)))
 	}
-	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: "+after+"}}}\n"), []byte(fleet+"upgrade: {minReady: 0s, nodeGrace: 0s}\n"+policy))
+	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: "+
+		"{version: "+after+"}}}\n"), []byte(fleet+"upgrade: {minReady: 0s, nodeGrace: 0s}\n"+policy))
 	assert.NilError(t, err)
 	cluster.Name = "team-a"
 	s.Conductor = &upgrade.Conductor{Rollout: "rollout-1", Conductor: &join.Conductor{
 		Cluster: cluster, Version: after, Repository: repository(t),
-		Target:   &join.Target{Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid", Version: after, CgroupDriver: "systemd"},
+		Target: &join.Target{Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
+			Version: after, CgroupDriver: "systemd"},
 		Machine:  func(m config.Machine) join.Machine { return s.machines[m.Name] },
 		Follower: conduct.Follower{Detached: func(cause error) bool { return errors.Is(cause, errStopped) }},
 	}}
@@ -121,10 +123,11 @@ func (s *site) react() {
 
 // node of a machine, Ready at the older version.
 func node(name string, changes ...func(*corev1.Node)) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}}, Status: corev1.NodeStatus{
-		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
-		NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: before},
-	}}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}},
+		Status: corev1.NodeStatus{
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: before},
+		}}
 	for _, change := range changes {
 		change(n)
 	}
@@ -167,9 +170,11 @@ func (s *site) pod(t *testing.T, node, name string) {
 	t.Helper()
 	yes := true
 	assert.NilError(t, s.Tracker().Add(&corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid", OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web", Controller: &yes}}},
-		Spec:       corev1.PodSpec{NodeName: node},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid",
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web",
+				Controller: &yes}}},
+		Spec:   corev1.PodSpec{NodeName: node},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}))
 }
 
@@ -239,7 +244,8 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 		wants("bundle", !m.staged)
 		wants("kubelet", asked.Kind == spec.KindUpgrade && m.version != after)
 	}
-	return spec.Facts{Arch: "amd64", Plan: &plan, Record: &spec.Record{Version: m.version, NodeName: m.name, ClusterUID: "uid"}, Kubelet: spec.Kubelet{Active: true}}, nil
+	return spec.Facts{Arch: "amd64", Plan: &plan, Record: &spec.Record{Version: m.version, NodeName: m.name,
+		ClusterUID: "uid"}, Kubelet: spec.Kubelet{Active: true}}, nil
 }
 
 func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
@@ -249,8 +255,10 @@ func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.S
 }
 
 func (m *fakeMachine) Watch(context.Context, string, func(spec.Status)) (spec.Status, error) {
-	status := spec.Status{ID: m.last.ID, State: spec.Succeeded, Changed: true, Phases: []spec.Phase{{Name: "kubelet", Outcome: spec.Applied}}}
-	failed := spec.Status{ID: m.last.ID, State: spec.Failed, Error: &spec.Error{Class: errclass.Permanent, Phase: m.fails, Message: "it does not start"}}
+	status := spec.Status{ID: m.last.ID, State: spec.Succeeded, Changed: true,
+		Phases: []spec.Phase{{Name: "kubelet", Outcome: spec.Applied}}}
+	failed := spec.Status{ID: m.last.ID, State: spec.Failed,
+		Error: &spec.Error{Class: errclass.Permanent, Phase: m.fails, Message: "it does not start"}}
 	switch m.last.Kind {
 	case spec.KindStage:
 		m.staged = true
@@ -289,7 +297,8 @@ func (m *fakeMachine) Cancel(context.Context, string) error { m.note("cancel %s"
 
 func (m *fakeMachine) Feed(context.Context, string, feed.Open) error { return nil }
 
-func (m *fakeMachine) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error), func(int64, int64)) error {
+func (m *fakeMachine) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error),
+	func(int64, int64)) error {
 	return nil
 }
 

@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/join"
 )
 
-// serving are the pods of a node that are ready now: those that stay through an upgrade, since they belong to DaemonSets or
-// the node is not drained, have to be so again.
+// serving are the pods of a node that are ready now: those that stay through an upgrade, since they belong to
+// DaemonSets or the node is not drained, have to be so again.
 func (c *Conductor) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
 	pods, err := c.podsOf(ctx, node)
 	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return !isReady(pod) }), err
@@ -36,12 +36,15 @@ func (c *Conductor) podsOf(ctx context.Context, node string) ([]corev1.Pod, erro
 
 func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podutils.IsPodReady(&pod) }
 
-// backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so for
-// upgrade.minReady without a break. It returns the node.
-func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready, serving func(string)) (*corev1.Node, error) {
+// backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so
+// for upgrade.minReady without a break. It returns the node.
+func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready,
+	serving func(string)) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
+		"it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit,
+		name))
 	defer cancel()
 	node, err := c.WaitReady(ctx, name, version, ready)
 	if err != nil {
@@ -68,7 +71,8 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to serve at %s: %s: %w", name, version, why, context.Cause(ctx))
+			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to serve at %s: %s: %w", name, version,
+				why, context.Cause(ctx))
 		case <-time.After(gateEvery):
 		}
 	}
@@ -98,7 +102,8 @@ func (c *Conductor) notServing(ctx context.Context, name, version string, served
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Sprintf("%d pods of node %s are not ready again: %s", len(missing), name, strings.Join(missing[:min(len(missing), mostNamed)], ", ")), nil
+		return fmt.Sprintf("%d pods of node %s are not ready again: %s", len(missing), name,
+			strings.Join(missing[:min(len(missing), mostNamed)], ", ")), nil
 	}
 	return "", nil
 }

@@ -14,10 +14,10 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal they
-// come. It is not given back between two machines, and expires by itself when nobody renews it. client-go's leader election
-// would wait a whole life of each Lease that it finds, also of one that expired long ago, and ends what it runs when it loses
-// it, which must not be done to a machine that is half upgraded.
+// The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal
+// they come. It is not given back between two machines, and expires by itself when nobody renews it. client-go's leader
+// election would wait a whole life of each Lease that it finds, also of one that expired long ago, and ends what it
+// runs when it loses it, which must not be done to a machine that is half upgraded.
 const (
 	leaseName   = "argosy-upgrade"
 	leaseLife   = 60 * time.Second
@@ -32,8 +32,8 @@ type lease struct {
 	ended   chan struct{}
 }
 
-// hold takes the Lease for one machine and keeps it until the returned function is called. While another rollout has it, it
-// waits.
+// hold takes the Lease for one machine and keeps it until the returned function is called. While another rollout has
+// it, it waits.
 func (c *Conductor) hold(ctx context.Context, report func(string)) (release func(), err error) {
 	for {
 		release, err := c.tryHold(ctx)
@@ -54,7 +54,8 @@ func (c *Conductor) hold(ctx context.Context, report func(string)) (release func
 type errTaken string
 
 func (e errTaken) Error() string {
-	return fmt.Sprintf("waiting for rollout %s, which upgrades machines of this cluster; if it was killed, until %s after its last sign of life", string(e), leaseLife)
+	return fmt.Sprintf("waiting for rollout %s, which upgrades machines of this cluster; if it was killed, until %s "+
+		"after its last sign of life", string(e), leaseLife)
 }
 
 func (c *Conductor) tryHold(ctx context.Context) (release func(), err error) {
@@ -81,7 +82,8 @@ func (c *Conductor) release() {
 	}
 }
 
-// renew keeps the Lease. Where it can't for a while, others may take it, and are then told so by what stands at the nodes.
+// renew keeps the Lease. Where it can't for a while, others may take it, and are then told so by what stands at the
+// nodes.
 func (c *Conductor) renew(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	for {
@@ -104,7 +106,8 @@ func (c *Conductor) acquire(ctx context.Context) error {
 	case apierrors.IsNotFound(err):
 		_, err = leases.Create(ctx, &coordination.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: leaseName},
-			Spec:       coordination.LeaseSpec{HolderIdentity: &c.Rollout, LeaseDurationSeconds: &seconds, AcquireTime: &now, RenewTime: &now},
+			Spec: coordination.LeaseSpec{HolderIdentity: &c.Rollout, LeaseDurationSeconds: &seconds,
+				AcquireTime: &now, RenewTime: &now},
 		}, metav1.CreateOptions{FieldManager: apply.Manager})
 	case err != nil:
 	case heldByOther(held, c.Rollout, now.Time):
@@ -151,7 +154,8 @@ func (c *Conductor) idle(ctx context.Context, report func(string)) error {
 // other is the rollout that is at work on the cluster, if it is not this one; "" when none is.
 func (c *Conductor) other(ctx context.Context) (other string, err error) {
 	err = c.retrying(ctx, quiet, func(ctx context.Context) error {
-		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName, metav1.GetOptions{})
+		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName,
+			metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -174,7 +178,8 @@ func (c *Conductor) yield(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && held.Spec.HolderIdentity != nil && *held.Spec.HolderIdentity == c.Rollout {
-		err = leases.Delete(ctx, leaseName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &held.ResourceVersion}})
+		err = leases.Delete(ctx, leaseName,
+			metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &held.ResourceVersion}})
 	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("giving Lease %s/%s back: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))

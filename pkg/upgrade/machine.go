@@ -91,7 +91,8 @@ func (w *way) look(ctx context.Context) (seen join.Sight, node *corev1.Node, err
 		return err
 	})
 	if err == nil && node == nil {
-		err = errclass.Errorf(errclass.Permanent, "the cluster has no node %s: submit workflow join first", w.machine.NodeName)
+		err = errclass.Errorf(errclass.Permanent, "the cluster has no node %s: submit workflow join first",
+			w.machine.NodeName)
 	}
 	return seen, node, err
 }
@@ -173,7 +174,8 @@ func (w *way) retrying(ctx context.Context, try func(context.Context) error) err
 }
 
 func wantsBundle(seen join.Sight) bool {
-	return slices.ContainsFunc(conduct.WantedPhases(seen.Facts().Plan), func(phase string) bool { return phase == "bundle" || phase == "images" })
+	return slices.ContainsFunc(conduct.WantedPhases(seen.Facts().Plan),
+		func(phase string) bool { return phase == "bundle" || phase == "images" })
 }
 
 // steadfast is a context that goes on after a cancellation, unless that only ends this process.
@@ -232,7 +234,8 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 	if !evicts {
 		return nil
 	}
-	count, err := with.Drain(ctx, node.Name, seen.Facts().Kubelet.Active, func(text string) { w.part(2, "drain", text) })
+	count, err := with.Drain(ctx, node.Name, seen.Facts().Kubelet.Active,
+		func(text string) { w.part(2, "drain", text) })
 	if err != nil {
 		return w.undrained(ctx, with, err)
 	}
@@ -261,8 +264,8 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 	return cause
 }
 
-// upgrade has the machine carry out its upgrade, as it was seen before, and waits until its node serves again. The machine itself
-// finds out what is left to do, so it is looked at anew only after something went wrong.
+// upgrade has the machine carry out its upgrade, as it was seen before, and waits until its node serves again. The
+// machine itself finds out what is left to do, so it is looked at anew only after something went wrong.
 func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod) error {
 	tried := false
 	err := w.retrying(ctx, func(ctx context.Context) (err error) {
@@ -324,7 +327,8 @@ func (w *way) giveBack(ctx context.Context, failure error) error {
 	undone, err := w.drainer().Uncordon(limited, name, operation)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, name, err, name)
+		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, name,
+			err, name)
 	case undone:
 		return fmt.Errorf("%w; node %s takes pods again", failure, name)
 	}

@@ -67,11 +67,12 @@ type Entry struct {
 // planParallel is how many machines are looked at at once: one SSH login and one exec each, and a request for each pod.
 const planParallel = 16
 
-// Plan says in which waves the machines of a cluster would follow, and what is in the way. It touches nothing, beyond placing
-// argosy-node on machines and trying evictions by dry run. It is an error where the version can't be had. chosen are the
-// machines that the rollout is asked for, nil for all.
+// Plan says in which waves the machines of a cluster would follow, and what is in the way. It touches nothing, beyond
+// placing argosy-node on machines and trying evictions by dry run. It is an error where the version can't be had.
+// chosen are the machines that the rollout is asked for, nil for all.
 func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, report func(string)) (Plan, error) {
-	plan := Plan{ControlPlane: c.Target.Version, Version: c.Version, Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
+	plan := Plan{ControlPlane: c.Target.Version, Version: c.Version,
+		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return plan, err
@@ -98,7 +99,8 @@ func (c *Conductor) policy() rollout.Policy {
 	}
 }
 
-// maxWaves keeps a rollout, which is a recursion of its workflow's template with two levels a wave, within Argo's depth of 100.
+// maxWaves keeps a rollout, which is a recursion of its workflow's template with two levels a wave, within Argo's depth
+// of 100.
 const maxWaves = 40
 
 func wavesOf(plan rollout.Plan, cluster *config.Cluster) []Wave {
@@ -116,12 +118,14 @@ func wavesOf(plan rollout.Plan, cluster *config.Cluster) []Wave {
 // policy is the rollout's, as its waves have it.
 func (w Wave) policy(version string) rollout.Policy {
 	return rollout.Policy{
-		Target: version, MaxUnavailable: intstr.FromInt32(int32(w.MaxUnavailable)), FailureBudget: intstr.FromInt32(int32(w.FailureBudget)),
+		Target: version, MaxUnavailable: intstr.FromInt32(int32(w.MaxUnavailable)),
+		FailureBudget: intstr.FromInt32(int32(w.FailureBudget)),
 	}
 }
 
 // entries says of each machine what is so with it, those of the waves first, in their order.
-func (c *Conductor) entries(ctx context.Context, waves rollout.Plan, plan Plan, nodes map[string]*corev1.Node, report func(string)) ([]Entry, error) {
+func (c *Conductor) entries(ctx context.Context, waves rollout.Plan, plan Plan, nodes map[string]*corev1.Node,
+	report func(string)) ([]Entry, error) {
 	var entries []Entry
 	for _, wave := range waves.Waves {
 		for _, name := range wave.Machines {
@@ -223,7 +227,8 @@ func (p Plan) Work() int {
 
 // String is a line or a few for people.
 func (p Plan) String() string {
-	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Work(), len(p.Entries), p.Version, len(p.Waves))}
+	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Work(), len(p.Entries), p.Version,
+		len(p.Waves))}
 	if p.Moves {
 		lines[0] = fmt.Sprintf("the control plane goes from %s to %s, then ", p.ControlPlane, p.Version) + lines[0]
 	}
@@ -256,8 +261,8 @@ func (p Plan) Table() string {
 	return table.String()
 }
 
-// LatestPatch is the newest patch that can be had of the minor version that the control plane runs. Repositories have no list,
-// and registries a long one, so the next numbers are asked for, and a gap of a few is looked over.
+// LatestPatch is the newest patch that can be had of the minor version that the control plane runs. Repositories have
+// no list, and registries a long one, so the next numbers are asked for, and a gap of a few is looked over.
 func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	runs, err := version.ParseSemantic(c.Target.Version)
 	if err != nil {
@@ -282,7 +287,9 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	}
 	if latest == "" {
 		// Where not even the version that runs is, a later one can't be expected, and nobody would notice.
-		return "", errclass.Errorf(errclass.Configuration, "looking for the latest patch of v%d.%d: there is neither %s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml", runs.Major(), runs.Minor(), c.Target.Version)
+		return "", errclass.Errorf(errclass.Configuration, "looking for the latest patch of v%d.%d: there is neither "+
+			"%s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml",
+			runs.Major(), runs.Minor(), c.Target.Version)
 	}
 	return latest, nil
 }
@@ -290,7 +297,8 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 // mostMissed patches in a row end the search.
 const mostMissed = 3
 
-// published says whether a version can be had: its bundle, or the image of a control plane that brings its bundle along.
+// published says whether a version can be had: its bundle, or the image of a control plane that brings its bundle
+// along.
 func (c *Conductor) published(ctx context.Context, version string) (bool, error) {
 	if !c.Cluster.BundlesFromControlPlane() {
 		return c.Repository.Has(ctx, version)

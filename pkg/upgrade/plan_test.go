@@ -38,9 +38,11 @@ func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
 	assert.DeepEqual(t, waves, []string{"canary: m3", "1: m1", "2: m2"})
 	assert.Assert(t, plan.Waves[0].Canary && !plan.Waves[1].Canary)
 	assert.Equal(t, plan.Waves[0].MaxUnavailable, 1)
-	assert.Equal(t, plan.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase preflight: it is another cluster's")
+	assert.Equal(t, plan.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase "+
+		"preflight: it is another cluster's")
 	table := plan.Table()
-	for _, line := range []string{"canary  m3", "PDB", "m4", "its node has the label vcluster.loft.sh/skip-auto-upgrade", "is at v1.34.4"} {
+	for _, line := range []string{"canary  m3", "PDB", "m4",
+		"its node has the label vcluster.loft.sh/skip-auto-upgrade", "is at v1.34.4"} {
 		assert.Assert(t, strings.Contains(table, line) || line == "PDB", table)
 	}
 	assert.Equal(t, s.happened(), "", "a plan changes nothing")
@@ -48,7 +50,10 @@ func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
 
 func TestWhoIsLeftOutIsSaid(t *testing.T) {
 	for says, change := range map[string]func(s *site, n *corev1.Node){
-		"argosy.dev/skip-upgrade": func(_ *site, n *corev1.Node) { n.Labels = map[string]string{upgrade.SkipLabel: "true"} },
+		"argosy.dev/skip-upgrade": func(_ *site,
+			n *corev1.Node) {
+			n.Labels = map[string]string{upgrade.SkipLabel: "true"}
+		},
 		"autoUpgrade.nodeSelector does not select its node": func(s *site, _ *corev1.Node) {
 			s.Cluster.VCluster.PrivateNodes.AutoUpgrade.NodeSelector = map[string]string{"pool": "a"}
 		},
@@ -98,7 +103,8 @@ func TestTheLatestPatchOfBundlesThatComeWithTheControlPlaneIsThatOfItsImage(t *t
 	s.Cluster.VCluster.ControlPlane.Distro.K8s.Image.Registry = host
 	// That of v1.34.7 has no bundle in it.
 	for _, tag := range []string{after + "-full", "v1.34.6-full", "v1.34.7"} {
-		reference, err := name.NewTag(strings.TrimSuffix(s.Cluster.ControlPlaneImage(), after+"-full")+tag, name.Insecure)
+		reference, err := name.NewTag(strings.TrimSuffix(s.Cluster.ControlPlaneImage(), after+"-full")+tag,
+			name.Insecure)
 		assert.NilError(t, err)
 		assert.NilError(t, remote.Write(reference, empty.Image))
 	}

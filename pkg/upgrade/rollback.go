@@ -25,7 +25,8 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 		return failure
 	}
 	if !w.c.Cluster.Fleet.Upgrade.Rollback {
-		return fmt.Errorf("%w; node %s stays as it is and cordoned, since upgrade.rollback is false", failure, w.machine.NodeName)
+		return fmt.Errorf("%w; node %s stays as it is and cordoned, since upgrade.rollback is false", failure,
+			w.machine.NodeName)
 	}
 	w.report("it did not come up: putting back what was there before")
 	version, err := w.putBack(ctx)
@@ -34,7 +35,8 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 	}
 	// What has become of the machine comes first: of a long message only the beginning is shown.
 	if err != nil {
-		return fmt.Errorf("it could not be put back, and node %s stays cordoned; mend the machine and submit again: %w\nit was to be put back because of: %w", w.machine.NodeName, err, failure)
+		return fmt.Errorf("it could not be put back, and node %s stays cordoned; mend the machine and submit again: "+
+			"%w\nit was to be put back because of: %w", w.machine.NodeName, err, failure)
 	}
 	if version == "" {
 		return w.giveBack(ctx, failure)
@@ -59,7 +61,10 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 		}
 		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
 		defer cancel()
-		if _, err := w.c.Carry(limited, seen, 0, 0, func(text string) { w.report("putting back: " + text) }); err != nil {
+		if _, err := w.c.Carry(limited, seen, 0, 0, func(text string) {
+			w.report("putting back: " +
+				text)
+		}); err != nil {
 			return err
 		}
 		after, err := w.c.Look(ctx, w.machine, spec.KindRollback)
@@ -71,8 +76,9 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// socketAnnotation is where kubeadm notes at a node how its container runtime is reached. Since 1.34 an upgrade moves it to a
-// file on the machine, which older ones do not have: a machine that is put back has to find it at its node again.
+// socketAnnotation is where kubeadm notes at a node how its container runtime is reached. Since 1.34 an upgrade moves
+// it to a file on the machine, which older ones do not have: a machine that is put back has to find it at its node
+// again.
 const socketAnnotation = "kubeadm.alpha.kubernetes.io/cri-socket"
 
 func (w *way) restoreSocket(ctx context.Context) error {
@@ -90,8 +96,8 @@ func (w *way) restoreSocket(ctx context.Context) error {
 // defaultSocket is where the containerd that Argosy installs answers.
 const defaultSocket = "/run/containerd/containerd.sock"
 
-// PutBack takes a machine back to what it was before its last upgrade, also long after that: it cordons and drains its node as
-// an upgrade does, and waits until it serves again. It is an error where nothing was kept.
+// PutBack takes a machine back to what it was before its last upgrade, also long after that: it cordons and drains its
+// node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
 func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, report func(string)) (Outcome, error) {
 	started := time.Now()
 	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,

@@ -71,7 +71,8 @@ func (c *Conductor) annotate(ctx context.Context, node, key, value string) error
 		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
 	}
 	return c.retrying(ctx, quiet, func(ctx context.Context) error {
-		_, err := c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: apply.Manager})
+		_, err := c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
+			metav1.PatchOptions{FieldManager: apply.Manager})
 		if err != nil {
 			return fmt.Errorf("setting annotation %q of node %q: %w", key, node, apply.Classify(err))
 		}
@@ -95,9 +96,10 @@ func (c *Conductor) nodes(ctx context.Context) (map[string]*corev1.Node, error) 
 	return nodes, err
 }
 
-// snapshot is the fleet as the planner sees it. chosen are the machines that the rollout was asked for, nil for all; now is
-// for the age of nodes.
-func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, now time.Time) ([]rollout.Machine, map[string]*corev1.Node, error) {
+// snapshot is the fleet as the planner sees it. chosen are the machines that the rollout was asked for, nil for all;
+// now is for the age of nodes.
+func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, now time.Time) ([]rollout.Machine,
+	map[string]*corev1.Node, error) {
 	nodes, err := c.nodes(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -133,7 +135,8 @@ func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time
 	case stands.Version == c.Version && (stands.State == rollout.Failed || stands.State == rollout.Working):
 		one.FailedBefore = true
 	}
-	one.Unavailable = one.State != rollout.Working && (node.Spec.Unschedulable || join.NotReady(node, one.Version) != "")
+	one.Unavailable = one.State != rollout.Working && (node.Spec.Unschedulable ||
+		join.NotReady(node, one.Version) != "")
 	return one
 }
 
@@ -190,8 +193,8 @@ func stateIn(machines []rollout.Machine, name string) rollout.State {
 	return machines[at].State
 }
 
-// ask asks the planner whether a machine may begin, and notes at its node that it has: one after another, so that two that ask
-// at once do not both take the last place.
+// ask asks the planner whether a machine may begin, and notes at its node that it has: one after another, so that two
+// that ask at once do not both take the last place.
 func (c *Conductor) ask(ctx context.Context, asks config.Machine, wave Wave) (rollout.Decision, error) {
 	c.admission.Lock()
 	defer c.admission.Unlock()
@@ -204,7 +207,8 @@ func (c *Conductor) ask(ctx context.Context, asks config.Machine, wave Wave) (ro
 		return rollout.Decision{Verdict: rollout.Leave, Reason: closed}, nil
 	}
 	// Earlier waves are over; what of them counts are the machines that failed.
-	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, wave.Machines)}, {Name: wave.Name, Machines: wave.Machines}}}
+	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, wave.Machines)},
+		{Name: wave.Name, Machines: wave.Machines}}}
 	decision := rollout.Admit(plan, machines, wave.policy(c.Version), asks.Name)
 	if decision.Verdict != rollout.Start || stands == rollout.Working {
 		return decision, nil

@@ -1,7 +1,8 @@
-// Package upgrade conducts how a cluster's machines follow its control plane to another version of Kubernetes: it says in
-// which waves, has each wave staged before anything is cordoned, empties a node, has its machine upgraded, waits until it
-// serves again, and puts it back where it does not. Who may begin when, package rollout decides; what happens on a machine,
-// argosy-node knows. All that a rollout has to remember stands at the nodes, so any process can go on with it.
+// Package upgrade conducts how a cluster's machines follow its control plane to another version of Kubernetes: it says
+// in which waves, has each wave staged before anything is cordoned, empties a node, has its machine upgraded, waits
+// until it serves again, and puts it back where it does not. Who may begin when, package rollout decides; what happens
+// on a machine, argosy-node knows. All that a rollout has to remember stands at the nodes, so any process can go on
+// with it.
 package upgrade
 
 import (
@@ -96,9 +97,10 @@ func (s Staged) String() string {
 	return fmt.Sprintf("machine %s has all that %s needs after %.1f s", s.Machine, s.Version, s.Seconds)
 }
 
-// Stage has a machine of a wave receive all that its upgrade will need, and touches nothing that runs. Where nothing of the wave
-// will be begun, it is left alone.
-func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave, window *conduct.Window, report func(string)) (Staged, error) {
+// Stage has a machine of a wave receive all that its upgrade will need, and touches nothing that runs. Where nothing of
+// the wave will be begun, it is left alone.
+func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave, window *conduct.Window,
+	report func(string)) (Staged, error) {
 	left, err := c.over(ctx, machine, wave)
 	if err != nil || left != "" {
 		return Staged{Machine: machine.Name, Version: c.Version, Left: left}, err
@@ -108,7 +110,8 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave
 	return staged, err
 }
 
-func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *conduct.Window, report func(string)) (Staged, error) {
+func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *conduct.Window,
+	report func(string)) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
 	err := c.retrying(ctx, report, func(ctx context.Context) error {
@@ -119,7 +122,10 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *c
 		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
 			return nil
 		}
-		leave, err := window.Enter(ctx, func(inside int) { report(fmt.Sprintf("waiting for a place: %d machines are at work", inside)) })
+		leave, err := window.Enter(ctx, func(inside int) {
+			report(fmt.Sprintf("waiting for a place: %d machines are "+
+				"at work", inside))
+		})
 		if err != nil {
 			return err
 		}
@@ -144,8 +150,8 @@ func (c *Conductor) retrying(ctx context.Context, report func(string), try func(
 
 func quiet(string) {}
 
-// letGo takes away the pod by which a machine was reached, unless the next process goes on with it. What can't be taken away
-// now ends by itself.
+// letGo takes away the pod by which a machine was reached, unless the next process goes on with it. What can't be taken
+// away now ends by itself.
 func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
 	if c.Leaves(ctx) {
 		return
@@ -156,7 +162,8 @@ func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
 }
 
 // seenFor looks at a machine for an operation, which must be possible there.
-func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind, report func(string)) (join.Sight, error) {
+func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
+	report func(string)) (join.Sight, error) {
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 	seen, err := c.Look(ctx, machine, kind)
 	if err != nil {
@@ -176,7 +183,8 @@ func versionIn(facts spec.Facts) string {
 }
 
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent, "the machine was given %s and used them up", limit))
+	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
+		"the machine was given %s and used them up", limit))
 }
 
 // node reads a machine's node; nil when there is none.
@@ -196,10 +204,11 @@ type errLeft struct{ reason string }
 
 func (e errLeft) Error() string { return e.reason }
 
-// Upgrade takes a machine of a wave to the conductor's version when it is its turn, or finds that it is there. A machine that
-// must not begin, or whose pods do not leave where the policy says skip, is left as it is, which is no error. One that
-// does not come up is put back, which is.
-func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wave, report func(string)) (Outcome, error) {
+// Upgrade takes a machine of a wave to the conductor's version when it is its turn, or finds that it is there. A
+// machine that must not begin, or whose pods do not leave where the policy says skip, is left as it is, which is no
+// error. One that does not come up is put back, which is.
+func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wave, report func(string)) (Outcome,
+	error) {
 	started := time.Now()
 	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}

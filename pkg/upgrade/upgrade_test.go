@@ -42,7 +42,8 @@ func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
 	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
 	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): it was put back and is Ready at v1.33.13; node m1 takes pods again: machine m1: phase kubelet: it does not start`)
 	assert.Assert(t, outcome.RolledBack)
-	assert.Equal(t, s.node(t, "m1").Annotations["kubeadm.alpha.kubernetes.io/cri-socket"], "unix:///run/containerd/containerd.sock")
+	assert.Equal(t, s.node(t, "m1").Annotations["kubeadm.alpha.kubernetes.io/cri-socket"],
+		"unix:///run/containerd/containerd.sock")
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, rollback m1, uncordon m1")
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
 }
@@ -273,9 +274,12 @@ func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
 		said    string
 		stands  string
 	}{
-		"upgraded, and not given back": {func(m *fakeMachine) { m.staged = true; m.kept = before; m.runs(after) }, "node m1 is at v1.34.4 and takes pods again", after + " succeeded"},
-		"half upgraded":                {func(m *fakeMachine) { m.kept = before; m.version = "v1.34.0" }, "node m1 is at v1.33.13 as before and takes pods again", before},
-		"not touched":                  {func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and takes pods again", before},
+		"upgraded, and not given back": {func(m *fakeMachine) { m.staged = true; m.kept = before; m.runs(after) },
+			"node m1 is at v1.34.4 and takes pods again", after + " succeeded"},
+		"half upgraded": {func(m *fakeMachine) { m.kept = before; m.version = "v1.34.0" },
+			"node m1 is at v1.33.13 as before and takes pods again", before},
+		"not touched": {func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and takes pods again",
+			before},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, "", "m1")

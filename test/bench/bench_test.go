@@ -13,7 +13,8 @@ func TestAGapIsFromOneGoodAnswerToTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := errors.New("connection refused")
 		var w watcher
-		for _, answer := range []error{refused, nil, nil, refused, refused, nil} { // the first is before anything is measured
+		// the first is before anything is measured
+		for _, answer := range []error{refused, nil, nil, refused, refused, nil} {
 			time.Sleep(time.Second)
 			w.note(answer)
 		}

@@ -38,7 +38,8 @@ type hosted struct {
 }
 
 // withHosted hands use the documents of a cluster that is not there yet, and removes the cluster whatever came of it.
-func (b *bench) withHosted(ctx context.Context, name string, vcluster func(map[string]any), use func(*hosted) error) (err error) {
+func (b *bench) withHosted(ctx context.Context, name string, vcluster func(map[string]any),
+	use func(*hosted) error) (err error) {
 	h := &hosted{Provisioned: b.site.Provisioned(name), bench: b}
 	h.VCluster = vcluster
 	if h.host, err = b.client("host"); err != nil {
@@ -58,8 +59,8 @@ func (b *bench) withHosted(ctx context.Context, name string, vcluster func(map[s
 	return use(h)
 }
 
-// remove returns when the cluster's volumes are gone too: removing them is work of the host machine that would be in the
-// way of the next measurement.
+// remove returns when the cluster's volumes are gone too: removing them is work of the host machine that would be in
+// the way of the next measurement.
 func (h *hosted) remove(ctx context.Context) error {
 	if err := h.Remove(ctx); err != nil {
 		return err

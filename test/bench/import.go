@@ -33,8 +33,9 @@ func (b *bench) importThree(ctx context.Context) error {
 	return b.imports(ctx, "import-3", "m1", "m2", "m5")
 }
 
-// imports compares our import into machines that are nodes already with ssh piped into ctr. Ours downloads the archive for each machine from the lab's web server, and the floor reads
-// it from the disk. The second figure has ours verify the archive's digest too, which the floor does not.
+// imports compares our import into machines that are nodes already with ssh piped into ctr. Ours downloads the archive
+// for each machine from the lab's web server, and the floor reads it from the disk. The second figure has ours verify
+// the archive's digest too, which the floor does not.
 func (b *bench) imports(ctx context.Context, name string, machines ...string) error {
 	if err := b.joined(ctx, machines); err != nil {
 		return err
@@ -47,7 +48,8 @@ func (b *bench) imports(ctx context.Context, name string, machines ...string) er
 	if err := b.plainHTTP(ctx); err != nil {
 		return err
 	}
-	run := &importing{bench: b, machines: machines, path: filepath.Join(folder, "image.tar"), address: lab.RepositoryURL + "/bench/image.tar"}
+	run := &importing{bench: b, machines: machines, path: filepath.Join(folder, "image.tar"),
+		address: lab.RepositoryURL + "/bench/image.tar"}
 	for _, figure := range []struct {
 		name     string
 		verified bool
@@ -137,7 +139,8 @@ func (i *importing) forget(ctx context.Context) error {
 	return nil
 }
 
-// ours is the command by hand, from its start to its end: Argo asks a step that runs only once a second whether it has ended.
+// ours is the command by hand, from its start to its end: Argo asks a step that runs only once a second whether it has
+// ended.
 func (i *importing) ours(ctx context.Context, verified bool) error {
 	source := i.address
 	if verified {
@@ -165,11 +168,13 @@ func (i *importing) floor(ctx context.Context) error {
 				return fmt.Errorf("opening the archive: %w", err)
 			}
 			defer file.Close()
-			args := []string{"-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + i.site.Lab.KnownHostsPath(), "-i", i.site.Lab.KeyPath(), machine.Login + "@" + machine.Address}
+			args := []string{"-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + i.site.Lab.KnownHostsPath(), "-i",
+				i.site.Lab.KeyPath(), machine.Login + "@" + machine.Address}
 			if machine.Login != "root" {
 				args = append(args, "sudo")
 			}
-			command := exec.CommandContext(ctx, "ssh", append(args, "ctr", "--namespace", "k8s.io", "images", "import", "-")...)
+			command := exec.CommandContext(ctx, "ssh", append(args, "ctr", "--namespace", "k8s.io", "images", "import",
+				"-")...)
 			command.Stdin = file
 			if out, err := command.CombinedOutput(); err != nil {
 				return fmt.Errorf("importing on %s by ssh: %w\n%s", name, err, out)

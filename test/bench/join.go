@@ -25,8 +25,8 @@ func (b *bench) joinOne(ctx context.Context) error { return b.join(ctx, "join-1"
 
 func (b *bench) joinThree(ctx context.Context) error { return b.join(ctx, "join-3", "m1", "m2", "m5") }
 
-// join compares the way from the first plugin call to Ready nodes with the floor script. Both start with clean machines,
-// and both are timed by the same watch on the nodes.
+// join compares the way from the first plugin call to Ready nodes with the floor script. Both start with clean
+// machines, and both are timed by the same watch on the nodes.
 func (b *bench) join(ctx context.Context, name string, machines ...string) error {
 	if err := b.pushes(ctx); err != nil {
 		return err
@@ -42,7 +42,8 @@ func (b *bench) join(ctx context.Context, name string, machines ...string) error
 
 // pushes has the plugin stream bundles over SSH, as the floor does.
 func (b *bench) pushes(ctx context.Context) error {
-	config, err := b.site.ConfigMap(site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL, "delivery": "push"}})
+	config, err := b.site.ConfigMap(site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL,
+		"delivery": "push"}})
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,8 @@ func (b *bench) pushes(ctx context.Context) error {
 }
 
 // timed cleans the machines, runs work, and returns how long it took until every node was Ready.
-func (b *bench) timed(ctx context.Context, machines []string, work func(context.Context, []string) error) (time.Duration, error) {
+func (b *bench) timed(ctx context.Context, machines []string,
+	work func(context.Context, []string) error) (time.Duration, error) {
 	if err := b.clean(ctx, machines); err != nil {
 		return 0, err
 	}
@@ -150,7 +152,8 @@ func (b *bench) ours(ctx context.Context, machines []string) error {
 
 // joinAll plans and joins machines that are clean.
 func (p *pluginProcess) joinAll(ctx context.Context, machines []string) error {
-	plan, err := p.call(ctx, map[string]string{"step": "plan", "cluster": site.Cluster, "machines": strings.Join(machines, ","), "node": "plan"})
+	plan, err := p.call(ctx, map[string]string{"step": "plan", "cluster": site.Cluster,
+		"machines": strings.Join(machines, ","), "node": "plan"})
 	if err != nil {
 		return err
 	}
@@ -173,7 +176,8 @@ func (p *pluginProcess) joinAll(ctx context.Context, machines []string) error {
 }
 
 func (p *pluginProcess) joinStep(ctx context.Context, machine string) error {
-	_, err := p.call(ctx, map[string]string{"step": "join", "cluster": site.Cluster, "machine": machine, "node": "join(" + machine + ")"})
+	_, err := p.call(ctx, map[string]string{"step": "join", "cluster": site.Cluster, "machine": machine,
+		"node": "join(" + machine + ")"})
 	return err
 }
 
@@ -186,10 +190,12 @@ func (b *bench) floor(ctx context.Context, machines []string) error {
 			return err
 		}
 		group.Go(func() error {
-			command := exec.CommandContext(ctx, filepath.Join(b.site.Source, "test", "bench", "floor.sh"), name, machine.Login+"@"+machine.Address,
+			command := exec.CommandContext(ctx, filepath.Join(b.site.Source, "test", "bench", "floor.sh"), name,
+				machine.Login+"@"+machine.Address,
 				filepath.Join(b.site.Lab.HTTPDir(), site.Version, "kubernetes-"+site.Version+"-amd64.tar.gz"))
 			command.Env = append(os.Environ(),
-				"PATH="+b.site.Lab.BinDir()+":"+os.Getenv("PATH"), "KEY="+b.site.Lab.KeyPath(), "KNOWN_HOSTS="+b.site.Lab.KnownHostsPath(),
+				"PATH="+b.site.Lab.BinDir()+":"+os.Getenv("PATH"), "KEY="+b.site.Lab.KeyPath(),
+				"KNOWN_HOSTS="+b.site.Lab.KnownHostsPath(),
 				"KUBECONFIG="+b.site.Lab.KubeconfigPath(site.Cluster), "SERVER=10.117.0.20:6443")
 			if out, err := command.CombinedOutput(); err != nil {
 				return fmt.Errorf("running the floor script for %s: %w\n%s", name, err, out)
@@ -224,7 +230,8 @@ func (b *bench) again(ctx context.Context) error {
 				return err
 			}
 		}
-		fmt.Printf("again-%s ours=%.2fs (a joined machine, with a plugin that has just started) rounds=%d\n", machine, median(times).Seconds(), b.rounds)
+		fmt.Printf("again-%s ours=%.2fs (a joined machine, with a plugin that has just started) rounds=%d\n", machine,
+			median(times).Seconds(), b.rounds)
 	}
 	return nil
 }
@@ -237,11 +244,13 @@ func (b *bench) submit(ctx context.Context) error {
 			return err
 		}
 		started := time.Now()
-		if _, err := b.site.Argo(ctx, "submit", "--from", "workflowtemplate/join", "-p", "cluster="+site.Cluster, "-p", "machines=m1", "--wait"); err != nil {
+		if _, err := b.site.Argo(ctx, "submit", "--from", "workflowtemplate/join", "-p", "cluster="+site.Cluster, "-p",
+			"machines=m1", "--wait"); err != nil {
 			return err
 		}
 		times = append(times, time.Since(started))
 	}
-	fmt.Printf("submit-1 ours=%.1fs (argo submit to Succeeded, DEFAULT_REQUEUE_TIME=2s) rounds=%d\n", median(times).Seconds(), b.rounds)
+	fmt.Printf("submit-1 ours=%.1fs (argo submit to Succeeded, DEFAULT_REQUEUE_TIME=2s) rounds=%d\n",
+		median(times).Seconds(), b.rounds)
 	return nil
 }

@@ -1,10 +1,10 @@
-// Command bench measures Argosy on the lab and prints one line per figure, as a ratio to the same work done by hand in the
-// same run, so that anyone can compare on any machine:
+// Command bench measures Argosy on the lab and prints one line per figure, as a ratio to the same work done by hand in
+// the same run, so that anyone can compare on any machine:
 //
 //	join-1 ratio=1.18 ours=5.2s floor=4.4s
 //
-// Both sides run in turn, several times; medians are printed. Figures with nothing to compare them to name their goal, where
-// there is one. It never fails because something is slow.
+// Both sides run in turn, several times; medians are printed. Figures with nothing to compare them to name their goal,
+// where there is one. It never fails because something is slow.
 package main
 
 import (
@@ -109,7 +109,8 @@ func (b *bench) pair(name string, ours, floor func() (time.Duration, error)) err
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s ratio=%.2f ours=%.2fs floor=%.2fs rounds=%d\n", name, mine.Seconds()/theirs.Seconds(), mine.Seconds(), theirs.Seconds(), b.rounds)
+	fmt.Printf("%s ratio=%.2f ours=%.2fs floor=%.2fs rounds=%d\n", name, mine.Seconds()/theirs.Seconds(),
+		mine.Seconds(), theirs.Seconds(), b.rounds)
 	return nil
 }
 

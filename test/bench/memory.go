@@ -36,7 +36,8 @@ func (b *bench) memory(ctx context.Context) error {
 	for i := range simulatedMachines {
 		go func() {
 			_, _ = p.call(flying, map[string]string{
-				"step": "join", "cluster": simulatedFleet, "machine": simulatedName(i), "concurrency": fmt.Sprint(simulatedMachines), "node": simulatedName(i),
+				"step": "join", "cluster": simulatedFleet, "machine": simulatedName(i),
+				"concurrency": fmt.Sprint(simulatedMachines), "node": simulatedName(i),
 			})
 		}()
 	}
@@ -45,11 +46,13 @@ func (b *bench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := b.site.TeamKubectl(ctx, "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o", "name")
+	tokens, err := b.site.TeamKubectl(ctx, "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o",
+		"name")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("memory-50 ours=%.0fMiB limit=96MiB (peak resident, %d machines at work, all simulated SSH servers)\n", peak/1024, len(strings.Fields(tokens)))
+	fmt.Printf("memory-50 ours=%.0fMiB limit=96MiB (peak resident, %d machines at work, all simulated SSH servers)\n",
+		peak/1024, len(strings.Fields(tokens)))
 	return nil
 }
 

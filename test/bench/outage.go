@@ -56,8 +56,8 @@ const (
 	asked = "/api/v1/namespaces/default"
 )
 
-// newWatchers are two clients: one makes a connection for each request and takes every refusal for a failure, the other is
-// client-go's, which keeps its connection and repeats what the server asks it to.
+// newWatchers are two clients: one makes a connection for each request and takes every refusal for a failure, the other
+// is client-go's, which keeps its connection and repeats what the server asks it to.
 func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 	access = rest.CopyConfig(access)
 	access.Timeout, access.QPS = keptTimeout, -1
@@ -69,7 +69,8 @@ func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a client for %s: %w", access.Host, err)
 	}
-	forgetting := &http.Client{Timeout: askTimeout, Transport: &http.Transport{TLSClientConfig: tls, DisableKeepAlives: true}}
+	forgetting := &http.Client{Timeout: askTimeout, Transport: &http.Transport{TLSClientConfig: tls,
+		DisableKeepAlives: true}}
 	fresh = &watcher{ask: func(ctx context.Context) error { return ask(ctx, forgetting, access.Host+asked) }}
 	kept = &watcher{ask: func(ctx context.Context) error { return client.RESTClient().Get().AbsPath(asked).Do(ctx).Error() }}
 	return fresh, kept, nil

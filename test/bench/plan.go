@@ -17,7 +17,8 @@ func (b *bench) drift(ctx context.Context) error {
 	var all []time.Duration
 	for range b.rounds {
 		began := time.Now()
-		out, err := b.site.Plugin(ctx, "plan", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines", "m1")
+		out, err := b.site.Plugin(ctx, "plan", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+			"m1")
 		if err != nil {
 			return err
 		}
@@ -47,7 +48,8 @@ func (b *bench) planMany(ctx context.Context) error {
 	var all []time.Duration
 	for range b.rounds {
 		began := time.Now()
-		if _, err := b.site.Plugin(ctx, "plan", "--namespace", site.Namespace, "--cluster", simulatedFleet); err != nil {
+		if _, err := b.site.Plugin(ctx, "plan", "--namespace", site.Namespace, "--cluster",
+			simulatedFleet); err != nil {
 			return err
 		}
 		all = append(all, time.Since(began))
@@ -56,7 +58,8 @@ func (b *bench) planMany(ctx context.Context) error {
 	for _, machine := range machines {
 		execs += machine.execs.Load()
 	}
-	fmt.Printf("plan-%d ours=%.2fs limit=3s execs=%.2f a machine, round trip 20 ms, all simulated SSH servers on the same processors, rounds=%d\n",
+	fmt.Printf("plan-%d ours=%.2fs limit=3s execs=%.2f a machine, round trip 20 ms, all simulated SSH servers on the "+
+		"same processors, rounds=%d\n",
 		plannedMachines, median(all).Seconds(), float64(execs)/float64(plannedMachines*b.rounds), b.rounds)
 	return nil
 }

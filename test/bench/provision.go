@@ -39,8 +39,10 @@ func (b *bench) provision(ctx context.Context) error {
 		return err
 	}
 	volume := median(volumes)
-	fmt.Printf("provision ratio=%.2f ours=%.2fs floor=%.2fs volume=%.2fs ratio-without-volume=%.2f (volume: the pod waits for the host cluster's storage) rounds=%d\n",
-		ours.Seconds()/theirs.Seconds(), ours.Seconds(), theirs.Seconds(), volume.Seconds(), (ours-volume).Seconds()/theirs.Seconds(), b.rounds)
+	fmt.Printf("provision ratio=%.2f ours=%.2fs floor=%.2fs volume=%.2fs ratio-without-volume=%.2f (volume: the pod "+
+		"waits for the host cluster's storage) rounds=%d\n",
+		ours.Seconds()/theirs.Seconds(), ours.Seconds(), theirs.Seconds(), volume.Seconds(),
+		(ours-volume).Seconds()/theirs.Seconds(), b.rounds)
 	return nil
 }
 
@@ -89,7 +91,8 @@ func (b *bench) provisionAgain(ctx context.Context) error {
 				}
 			}
 		}
-		fmt.Printf("provision-again ours=%.2fs goal=3s (all steps on a standing cluster, with a plugin that has just started) rounds=%d\n", median(times).Seconds(), b.rounds)
+		fmt.Printf("provision-again ours=%.2fs goal=3s (all steps on a standing cluster, with a plugin that has just "+
+			"started) rounds=%d\n", median(times).Seconds(), b.rounds)
 		return nil
 	})
 }
@@ -97,7 +100,8 @@ func (b *bench) provisionAgain(ctx context.Context) error {
 // changes reads a step's summary, which says nothing but how much is unchanged when nothing was to do.
 func changes(message string) bool {
 	rest := strings.ReplaceAll(message, "unchanged", "")
-	return rest == message || strings.Contains(rest, "created") || strings.Contains(rest, "changed") || strings.Contains(rest, "removed")
+	return rest == message || strings.Contains(rest, "created") || strings.Contains(rest, "changed") ||
+		strings.Contains(rest, "removed")
 }
 
 // controlPlaneFloor is the floor script and its programs, in place on the host machine.
@@ -109,15 +113,16 @@ type controlPlaneFloor struct {
 const (
 	// floorFolder is on the host machine's real disk, as the volumes of its cluster.
 	floorFolder = "/var/lib/argosy/bench"
-	// floorPort is the API server's; the others take the five after it. All are below the ports that the kernel and the host
-	// cluster's Services choose from.
+	// floorPort is the API server's; the others take the five after it. All are below the ports that the kernel and the
+	// host cluster's Services choose from.
 	floorPort = 26443
 
 	forgetFloor = `
 ctr --namespace k8s.io images unmount --rm "$1/image" >/dev/null 2>&1 || true
 rm -rf --one-file-system "$1"
 `
-	// The image is mounted as pods have it: they and the floor run the same files, which are in memory for both or for neither.
+	// The image is mounted as pods have it: they and the floor run the same files, which are in memory for both or for
+	// neither.
 	placeFloor = forgetFloor + `
 mkdir -p "$1/image"
 cat >"$1/controlplane-floor.sh"
@@ -140,7 +145,8 @@ func (b *bench) placeFloor(ctx context.Context) (*controlPlaneFloor, error) {
 		return nil, fmt.Errorf("opening the floor script: %w", err)
 	}
 	defer func() { _ = script.Close() }()
-	if _, err := b.site.Lab.ExecInput(ctx, host.Name, script, "sh", "-euc", placeFloor, "sh", floorFolder, image); err != nil {
+	if _, err := b.site.Lab.ExecInput(ctx, host.Name, script, "sh", "-euc", placeFloor, "sh", floorFolder,
+		image); err != nil {
 		return nil, fmt.Errorf("placing the floor script on machine %q: %w", host.Name, err)
 	}
 	return &controlPlaneFloor{lab: b.site.Lab, address: host.Address}, nil
@@ -168,18 +174,21 @@ func (f *controlPlaneFloor) run(ctx context.Context) (time.Duration, error) {
 		},
 		func(ctx context.Context) error {
 			// It must not be killed, or its processes stay.
-			_, err := f.lab.ExecInput(context.WithoutCancel(ctx), "host", input, "bash", floorFolder+"/controlplane-floor.sh",
+			_, err := f.lab.ExecInput(context.WithoutCancel(ctx), "host", input, "bash",
+				floorFolder+"/controlplane-floor.sh",
 				floorFolder+"/run", floorFolder+"/image/kubernetes", f.address, strconv.Itoa(floorPort))
 			return err
 		})
 }
 
-// access waits for the authority's certificate. The way to an API server's readiness is open to everybody who knows that.
+// access waits for the authority's certificate. The way to an API server's readiness is open to everybody who knows
+// that.
 func (f *controlPlaneFloor) access(ctx context.Context) (*rest.Config, error) {
 	var authority string
 	err := wait.PollUntilContextTimeout(ctx, askEvery, patience, true, func(ctx context.Context) (bool, error) {
 		// What the authority has signed is there only after its own certificate is whole.
-		out, err := f.lab.Exec(ctx, "host", "sh", "-c", `test -s "$1/apiserver.crt" && cat "$1/ca.crt"`, "sh", floorFolder+"/run")
+		out, err := f.lab.Exec(ctx, "host", "sh", "-c", `test -s "$1/apiserver.crt" && cat "$1/ca.crt"`, "sh",
+			floorFolder+"/run")
 		authority = out
 		return err == nil, nil
 	})

@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// replaceOne shows for how long the API of a cluster with one replica, and SQLite, is away while its pod is replaced: by a
-// changed document, and by hand, which is by deleting the pod.
+// replaceOne shows for how long the API of a cluster with one replica, and SQLite, is away while its pod is replaced:
+// by a changed document, and by hand, which is by deleting the pod.
 func (b *bench) replaceOne(ctx context.Context) error {
 	return b.withHosted(ctx, "bench-r1", nil, func(h *hosted) error {
 		if err := h.makeControlPlane(ctx); err != nil {
@@ -30,8 +30,10 @@ func (b *bench) replaceOne(ctx context.Context) error {
 				return err
 			}
 		}
-		fmt.Printf("replace-1 %s %s %s %s goal=3s (longest gap without an answer, new connections, and client-go on a kept one) rounds=%d\n",
-			ours.fresh.text(""), ours.kept.text("kept-"), byHand.fresh.text("by-hand-"), byHand.kept.text("by-hand-kept-"), b.rounds)
+		fmt.Printf("replace-1 %s %s %s %s goal=3s (longest gap without an answer, new connections, and client-go on "+
+			"a kept one) rounds=%d\n",
+			ours.fresh.text(""), ours.kept.text("kept-"), byHand.fresh.text("by-hand-"),
+			byHand.kept.text("by-hand-kept-"), b.rounds)
 		return nil
 	})
 }
@@ -48,7 +50,8 @@ func (b *bench) replaceTwo(ctx context.Context) error {
 				return err
 			}
 		}
-		fmt.Printf("replace-2 %s %s goal=0-failed (longest gap without an answer, new connections, and client-go on a kept one) rounds=%d\n",
+		fmt.Printf("replace-2 %s %s goal=0-failed (longest gap without an answer, new connections, and client-go on "+
+			"a kept one) rounds=%d\n",
 			ours.fresh.text(""), ours.kept.text("kept-"), b.rounds)
 		return nil
 	})
@@ -68,7 +71,8 @@ func (h *hosted) change(ctx context.Context) error {
 		if shape != nil {
 			shape(document)
 		}
-		site.Set(document, "controlPlane.statefulSet.pods.annotations", map[string]any{"bench": time.Now().Format(time.RFC3339Nano)})
+		site.Set(document, "controlPlane.statefulSet.pods.annotations",
+			map[string]any{"bench": time.Now().Format(time.RFC3339Nano)})
 	}
 	if err := h.ApplyDocuments(ctx); err != nil {
 		return err
@@ -143,14 +147,15 @@ func (h *hosted) renewed(ctx context.Context, before []corev1.Pod) error {
 		old = append(old, pod.UID)
 	}
 	var now []corev1.Pod
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (_ bool, err error) {
-		if now, err = h.pods(ctx); err != nil {
-			return false, err
-		}
-		return len(now) == len(before) && !slices.ContainsFunc(now, func(pod corev1.Pod) bool {
-			return slices.Contains(old, pod.UID) || pod.DeletionTimestamp != nil || !podReady(pod)
-		}), nil
-	})
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true,
+		func(ctx context.Context) (_ bool, err error) {
+			if now, err = h.pods(ctx); err != nil {
+				return false, err
+			}
+			return len(now) == len(before) && !slices.ContainsFunc(now, func(pod corev1.Pod) bool {
+				return slices.Contains(old, pod.UID) || pod.DeletionTimestamp != nil || !podReady(pod)
+			}), nil
+		})
 	if err != nil {
 		return fmt.Errorf("waiting for %d new pods of cluster %q: there are %d: %w", len(before), h.Name, len(now), err)
 	}

@@ -16,8 +16,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// simulatedMachine is an SSH server in this process that answers as a clean machine with argosy-node would, and then works
-// for ever: it takes a bundle slowly and reports progress. There is no machine behind it.
+// simulatedMachine is an SSH server in this process that answers as a clean machine with argosy-node would, and then
+// works for ever: it takes a bundle slowly and reports progress. There is no machine behind it.
 type simulatedMachine struct {
 	listener net.Listener
 	hostKey  string
@@ -44,9 +44,13 @@ func newSimulatedMachine(delay time.Duration) (*simulatedMachine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions,
+		error) {
+		return nil, nil
+	}}
 	config.AddHostKey(signer)
-	m := &simulatedMachine{listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())), config: config, delay: delay}
+	m := &simulatedMachine{listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
+		config: config, delay: delay}
 	go m.serve()
 	return m, nil
 }
@@ -121,7 +125,8 @@ func answerQuestion(channel ssh.Channel) {
 	_ = json.NewDecoder(channel).Decode(&question)
 	operation := question.Operations["amd64"]
 	_ = json.NewEncoder(channel).Encode(spec.Facts{Arch: "amd64", OS: "simulated", Plan: &spec.Status{
-		ID: operation.ID, Total: 9, Phases: []spec.Phase{{Name: "bundle", Outcome: spec.Wanted}, {Name: "kubeadm", Outcome: spec.Wanted}},
+		ID: operation.ID, Total: 9, Phases: []spec.Phase{{Name: "bundle", Outcome: spec.Wanted},
+			{Name: "kubeadm", Outcome: spec.Wanted}},
 	}})
 }
 
@@ -151,8 +156,8 @@ func working(i int64) spec.Status {
 	}
 }
 
-// delayed is a connection on which everything takes delay longer, in each direction. It bounds neither the rate nor what is
-// on its way.
+// delayed is a connection on which everything takes delay longer, in each direction. It bounds neither the rate nor
+// what is on its way.
 func delayed(raw net.Conn, delay time.Duration) net.Conn {
 	if delay == 0 {
 		return raw

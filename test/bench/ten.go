@@ -50,9 +50,11 @@ func (b *bench) ten(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("ten min=%.1fs median=%.1fs max=%.1fs cpu=%.1fs cpu-max=%.1fs memory=%.0fMiB memory-max=%.0fMiB (argo submit to Succeeded of %d clusters at once; what a control plane has used by then)\n",
+	fmt.Printf("ten min=%.1fs median=%.1fs max=%.1fs cpu=%.1fs cpu-max=%.1fs memory=%.0fMiB memory-max=%.0fMiB (argo "+
+		"submit to Succeeded of %d clusters at once; what a control plane has used by then)\n",
 		slices.Min(took).Seconds(), median(took).Seconds(), slices.Max(took).Seconds(),
-		median(processor).Seconds(), slices.Max(processor).Seconds(), mebibytes(median(memory)), mebibytes(slices.Max(memory)), atOnce)
+		median(processor).Seconds(), slices.Max(processor).Seconds(), mebibytes(median(memory)),
+		mebibytes(slices.Max(memory)), atOnce)
 	return nil
 }
 
@@ -97,17 +99,20 @@ func (b *bench) submitAll(ctx context.Context, clusters []*site.Provisioned) ([]
 
 // submitProvision returns when the workflow has succeeded.
 func submitProvision(ctx context.Context, argo versioned.Interface, cluster *site.Provisioned) error {
-	out, err := cluster.Argo(ctx, "submit", "--from", "workflowtemplate/provision", "-p", "cluster="+cluster.Name, "-o", "name")
+	out, err := cluster.Argo(ctx, "submit", "--from", "workflowtemplate/provision", "-p", "cluster="+cluster.Name, "-o",
+		"name")
 	if err != nil {
 		return err
 	}
 	var last *wfv1.Workflow
 	var problem error
-	err = wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, tenPatience, true, func(ctx context.Context) (bool, error) {
-		// The API server is as busy as the rest of the host machine, and may be late.
-		last, problem = argo.ArgoprojV1alpha1().Workflows(cluster.Name).Get(ctx, strings.TrimSpace(out), metav1.GetOptions{})
-		return problem == nil && last.Status.Phase.Completed(), nil
-	})
+	err = wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, tenPatience, true,
+		func(ctx context.Context) (bool, error) {
+			// The API server is as busy as the rest of the host machine, and may be late.
+			last, problem = argo.ArgoprojV1alpha1().Workflows(cluster.Name).Get(ctx, strings.TrimSpace(out),
+				metav1.GetOptions{})
+			return problem == nil && last.Status.Phase.Completed(), nil
+		})
 	if err != nil {
 		return fmt.Errorf("waiting for the workflow of cluster %q: %w", cluster.Name, errors.Join(err, problem))
 	}
@@ -129,7 +134,8 @@ func describe(w *wfv1.Workflow) string {
 }
 
 // costs are the processor time that each control plane has used since it began, and its resident memory in bytes.
-func (b *bench) costs(ctx context.Context, clusters []*site.Provisioned) (processor []time.Duration, memory []int64, err error) {
+func (b *bench) costs(ctx context.Context, clusters []*site.Provisioned) (processor []time.Duration, memory []int64,
+	err error) {
 	host, err := b.client("host")
 	if err != nil {
 		return nil, nil, err
@@ -145,9 +151,9 @@ func (b *bench) costs(ctx context.Context, clusters []*site.Provisioned) (proces
 	return processor, memory, nil
 }
 
-// readCosts prints lines like "cpu 12000000000" in nanoseconds and "memory 345678" in bytes for a pod, from the files of
-// either version of cgroups. The memory is what is nobody's file, that is without what the kernel keeps because there is room.
-// Where both versions are mounted, a line may come twice.
+// readCosts prints lines like "cpu 12000000000" in nanoseconds and "memory 345678" in bytes for a pod, from the files
+// of either version of cgroups. The memory is what is nobody's file, that is without what the kernel keeps because
+// there is room. Where both versions are mounted, a line may come twice.
 const readCosts = `
 for group in $(find /sys/fs/cgroup -type d -name "*pod$1*" -prune); do
 	[ ! -e "$group/cpuacct.usage" ] || echo "cpu $(cat "$group/cpuacct.usage")"
@@ -164,7 +170,8 @@ func (h *hosted) cost(ctx context.Context) (processor time.Duration, memory int6
 	}
 	for _, pod := range pods {
 		// systemd's names of groups have underscores where the number of a pod has dashes.
-		out, err := h.bench.site.Lab.Exec(ctx, pod.Spec.NodeName, "sh", "-euc", readCosts, "sh", strings.ReplaceAll(string(pod.UID), "-", "?"))
+		out, err := h.bench.site.Lab.Exec(ctx, pod.Spec.NodeName, "sh", "-euc", readCosts, "sh",
+			strings.ReplaceAll(string(pod.UID), "-", "?"))
 		if err != nil {
 			return 0, 0, err
 		}

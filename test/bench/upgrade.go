@@ -18,9 +18,9 @@ import (
 
 const upgraded = "m1"
 
-// upgradeOne compares for how long a node is out of service while its machine goes from the older version to the newer one,
-// with nothing on it to evict: from cordon to uncordon, seen by a watch on the node, with the bundle there before. Where the
-// time goes before that, staging, is shown beside it.
+// upgradeOne compares for how long a node is out of service while its machine goes from the older version to the newer
+// one, with nothing on it to evict: from cordon to uncordon, seen by a watch on the node, with the bundle there before.
+// Where the time goes before that, staging, is shown beside it.
 func (b *bench) upgradeOne(ctx context.Context) error {
 	if err := b.site.Lab.PublishBundle(ctx, lab.OlderVersion); err != nil {
 		return err
@@ -35,7 +35,8 @@ func (b *bench) upgradeOne(ctx context.Context) error {
 			began := time.Now()
 			var cordoned time.Time
 			took, err := b.outOfService(ctx, &cordoned, func(ctx context.Context) error {
-				_, err := b.site.Plugin(ctx, "upgrade", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines", upgraded)
+				_, err := b.site.Plugin(ctx, "upgrade", "--namespace", site.Namespace, "--cluster", site.Cluster,
+					"--machines", upgraded)
 				return err
 			})
 			before = append(before, cordoned.Sub(began))
@@ -65,13 +66,15 @@ func (b *bench) olderNode(ctx context.Context) error {
 	if err := b.applyVersion(ctx, lab.OlderVersion); err != nil {
 		return err
 	}
-	if _, err := b.site.Plugin(ctx, "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines", upgraded); err != nil {
+	if _, err := b.site.Plugin(ctx, "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+		upgraded); err != nil {
 		return err
 	}
 	return b.applyVersion(ctx, site.Version)
 }
 
-// applyVersion sets the documents. The floor looks at nothing but Ready, so the gate has to be satisfied with that, too.
+// applyVersion sets the documents. The floor looks at nothing but Ready, so the gate has to be satisfied with that,
+// too.
 func (b *bench) applyVersion(ctx context.Context, version string) error {
 	config, err := b.site.ConfigMap(site.Fleet{
 		Version: version, Bundles: map[string]any{"repository": lab.RepositoryURL},
@@ -88,7 +91,8 @@ func (b *bench) applyVersion(ctx context.Context, version string) error {
 
 // unpacked puts the newer bundle where the floor script takes it from.
 func (b *bench) unpacked(ctx context.Context) error {
-	bundle, err := os.Open(filepath.Join(b.site.Lab.HTTPDir(), site.Version, "kubernetes-"+site.Version+"-amd64.tar.gz"))
+	bundle, err := os.Open(filepath.Join(b.site.Lab.HTTPDir(), site.Version,
+		"kubernetes-"+site.Version+"-amd64.tar.gz"))
 	if err != nil {
 		return fmt.Errorf("opening the bundle: %w", err)
 	}
@@ -102,7 +106,8 @@ func (b *bench) upgradeFloor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, filepath.Join(b.site.Source, "test", "bench", "upgrade-floor.sh"), upgraded, machine.Login+"@"+machine.Address, site.Version)
+	command := exec.CommandContext(ctx, filepath.Join(b.site.Source, "test", "bench", "upgrade-floor.sh"), upgraded,
+		machine.Login+"@"+machine.Address, site.Version)
 	command.Env = append(os.Environ(), "PATH="+b.site.Lab.BinDir()+":"+os.Getenv("PATH"), "KEY="+b.site.Lab.KeyPath(),
 		"KNOWN_HOSTS="+b.site.Lab.KnownHostsPath(), "KUBECONFIG="+b.site.Lab.KubeconfigPath(site.Cluster))
 	if out, err := command.CombinedOutput(); err != nil {
@@ -112,7 +117,8 @@ func (b *bench) upgradeFloor(ctx context.Context) error {
 }
 
 // outOfService runs work and returns for how long the node took no pods meanwhile, and since when.
-func (b *bench) outOfService(ctx context.Context, since *time.Time, work func(context.Context) error) (time.Duration, error) {
+func (b *bench) outOfService(ctx context.Context, since *time.Time, work func(context.Context) error) (time.Duration,
+	error) {
 	client, err := b.client(site.Cluster)
 	if err != nil {
 		return 0, err
@@ -147,12 +153,14 @@ const plannedNodes = 10_000
 func (b *bench) waves(context.Context) error {
 	machines := make([]rollout.Machine, plannedNodes)
 	for i := range machines {
-		machines[i] = rollout.Machine{Name: fmt.Sprintf("m%d", i), Version: lab.OlderVersion, Zone: fmt.Sprintf("zone-%d", i%3), Canary: i < 3}
+		machines[i] = rollout.Machine{Name: fmt.Sprintf("m%d", i), Version: lab.OlderVersion,
+			Zone: fmt.Sprintf("zone-%d", i%3), Canary: i < 3}
 	}
 	var all []time.Duration
 	for range b.rounds {
 		began := time.Now()
-		plan, err := rollout.Make(machines, rollout.Policy{Target: site.Version, MaxUnavailable: intstr.FromString("5%")})
+		plan, err := rollout.Make(machines, rollout.Policy{Target: site.Version,
+			MaxUnavailable: intstr.FromString("5%")})
 		if err != nil {
 			return err
 		}
@@ -161,6 +169,7 @@ func (b *bench) waves(context.Context) error {
 			return fmt.Errorf("planning %d machines: there are no waves", plannedNodes)
 		}
 	}
-	fmt.Printf("waves-%d ours=%.1fms limit=100ms rounds=%d\n", plannedNodes, float64(median(all).Microseconds())/1000, b.rounds)
+	fmt.Printf("waves-%d ours=%.1fms limit=100ms rounds=%d\n", plannedNodes, float64(median(all).Microseconds())/1000,
+		b.rounds)
 	return nil
 }

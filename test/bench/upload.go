@@ -48,7 +48,8 @@ func (b *bench) upload(ctx context.Context) error {
 	defer func() { _ = client.Close() }()
 	const target = "/var/lib/argosy/bench-upload"
 	empty := func() error {
-		_, err := b.site.Lab.Exec(ctx, "m1", "sh", "-c", "mkdir -p /var/lib/argosy; rm -f /var/lib/argosy/bench-upload*; sync")
+		_, err := b.site.Lab.Exec(ctx, "m1", "sh", "-c", "mkdir -p /var/lib/argosy; rm -f "+
+			"/var/lib/argosy/bench-upload*; sync")
 		return err
 	}
 	defer func() { _ = empty() }()
@@ -57,7 +58,8 @@ func (b *bench) upload(ctx context.Context) error {
 			return 0, err
 		}
 		started := time.Now()
-		out, err := exec.CommandContext(ctx, "scp", "-q", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile="+b.site.Lab.KnownHostsPath(),
+		out, err := exec.CommandContext(ctx, "scp", "-q", "-o", "BatchMode=yes", "-o",
+			"UserKnownHostsFile="+b.site.Lab.KnownHostsPath(),
 			"-i", b.site.Lab.KeyPath(), path, machine.Login+"@"+machine.Address+":"+target).CombinedOutput()
 		if err != nil {
 			return 0, fmt.Errorf("running scp: %w\n%s", err, out)

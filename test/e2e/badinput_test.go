@@ -41,13 +41,15 @@ func sshOf(entry map[string]any) map[string]any {
 	return entry["ssh"].(map[string]any)
 }
 
-// TestBadInputIsAClearErrorAndTouchesNothing strikes a clean machine by hand, which is the same code as in the workflow.
+// TestBadInputIsAClearErrorAndTouchesNothing strikes a clean machine by hand, which is the same code as in the
+// workflow.
 func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 	clean(t, "m1", "m2", "m3")
 	otherKey, err := the.Lab.HostKey("m2")
 	assert.NilError(t, err)
 	extra(t, "wrong-key", map[string]string{"ssh-privatekey": freshKey(t)})
-	extra(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, the.Lab.KeyPath()), "sudo-password": "not-the-password"})
+	extra(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, the.Lab.KeyPath()),
+		"sudo-password": "not-the-password"})
 
 	for _, tt := range []struct {
 		name    string
@@ -55,19 +57,32 @@ func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 		change  site.Fleet
 		says    []string
 	}{
-		{"a missing Secret", "m1", site.Fleet{Machine: edit("m1", func(e map[string]any) { sshOf(e)["secret"] = "not-there" })}, []string{"m1", "not-there"}},
-		{"a key that the machine refuses", "m1", site.Fleet{Machine: edit("m1", func(e map[string]any) { sshOf(e)["secret"] = "wrong-key" })}, []string{"m1", "root"}},
-		{"a changed host key", "m1", site.Fleet{Machine: edit("m1", func(e map[string]any) { sshOf(e)["hostKeys"] = []string{otherKey} })}, []string{"m1", "SHA256:"}},
-		{"an address where nobody listens", "m1", site.Fleet{Machine: edit("m1", func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}}, []string{"m1", "10.117.0.199"}},
-		{"a user without sudo rights", "m3", site.Fleet{Machine: edit("m3", func(e map[string]any) { sshOf(e)["secret"] = "team-a-ssh" })}, []string{"m3", "sudo-password"}},
-		{"a wrong sudo password", "m3", site.Fleet{Machine: edit("m3", func(e map[string]any) { sshOf(e)["secret"] = "wrong-sudo" })}, []string{"m3", "wrong sudo password"}},
-		{"a disk that is too small", "m1", site.Fleet{Join: map[string]any{"minDisk": "900Ti"}}, []string{"m1", "free below /var/lib", "900.0 TiB"}},
+		{"a missing Secret", "m1", site.Fleet{Machine: edit("m1",
+			func(e map[string]any) { sshOf(e)["secret"] = "not-there" })}, []string{"m1", "not-there"}},
+		{"a key that the machine refuses", "m1", site.Fleet{Machine: edit("m1",
+			func(e map[string]any) { sshOf(e)["secret"] = "wrong-key" })}, []string{"m1", "root"}},
+		{"a changed host key", "m1", site.Fleet{Machine: edit("m1",
+			func(e map[string]any) { sshOf(e)["hostKeys"] = []string{otherKey} })}, []string{"m1", "SHA256:"}},
+		{"an address where nobody listens", "m1", site.Fleet{Machine: edit("m1",
+			func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}},
+			[]string{"m1", "10.117.0.199"}},
+		{"a user without sudo rights", "m3", site.Fleet{Machine: edit("m3",
+			func(e map[string]any) { sshOf(e)["secret"] = "team-a-ssh" })}, []string{"m3", "sudo-password"}},
+		{"a wrong sudo password", "m3", site.Fleet{Machine: edit("m3",
+			func(e map[string]any) { sshOf(e)["secret"] = "wrong-sudo" })}, []string{"m3", "wrong sudo password"}},
+		{"a disk that is too small", "m1", site.Fleet{Join: map[string]any{"minDisk": "900Ti"}},
+			[]string{"m1", "free below /var/lib", "900.0 TiB"}},
 		{"too little memory", "m1", site.Fleet{Join: map[string]any{"minMemory": "900Ti"}}, []string{"m1", "memory"}},
-		{"a digest that does not match", "m1", site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL, "sha256": map[string]any{bundleName: strings.Repeat("0", 64)}}}, []string{"m1", "bundle", strings.Repeat("0", 64)}},
+		{"a digest that does not match", "m1", site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL,
+			"sha256": map[string]any{bundleName: strings.Repeat("0", 64)}}},
+			[]string{"m1", "bundle", strings.Repeat("0", 64)}},
 		{"a corrupt bundle", "m1", badBundle(t, "corrupt", corrupt), []string{"m1", "bundle"}},
-		{"an archive that climbs out", "m1", badBundle(t, "climbs", climbing("../../escaped", "")), []string{"m1", "../../escaped"}},
-		{"an archive with an absolute path", "m1", badBundle(t, "absolute", climbing("/escaped", "")), []string{"m1", "/escaped"}},
-		{"an archive with a link outside", "m1", badBundle(t, "link", climbing("release/link", "/etc")), []string{"m1", "release/link"}},
+		{"an archive that climbs out", "m1", badBundle(t, "climbs", climbing("../../escaped", "")),
+			[]string{"m1", "../../escaped"}},
+		{"an archive with an absolute path", "m1", badBundle(t, "absolute", climbing("/escaped", "")),
+			[]string{"m1", "/escaped"}},
+		{"an archive with a link outside", "m1", badBundle(t, "link", climbing("release/link", "/etc")),
+			[]string{"m1", "release/link"}},
 		{"a bundle for another architecture", "m1", badBundle(t, "arch", otherArchitecture), []string{"m1", "arm64"}},
 		{"no digest anywhere", "m1", badBundle(t, "unverified", nil), []string{"SHA256SUMS"}},
 	} {
@@ -87,21 +102,24 @@ func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 // assertUntouched says that nothing of a bundle was installed, run, or placed outside its folder.
 func assertUntouched(t *testing.T, machine string) {
 	t.Helper()
-	out := on(t, machine, "sh", "-c", `ls -d /etc/kubernetes/kubelet.conf /usr/local/bin/kubelet /usr/local/bin/containerd /escaped /var/escaped /usr/local/escaped /tmp/executed 2>/dev/null; pgrep -l 'kubelet|containerd'; true`)
+	out := on(t, machine, "sh", "-c",
+		`ls -d /etc/kubernetes/kubelet.conf /usr/local/bin/kubelet /usr/local/bin/containerd /escaped /var/escaped /usr/local/escaped /tmp/executed 2>/dev/null; pgrep -l 'kubelet|containerd'; true`)
 	assert.Equal(t, strings.TrimSpace(out), "", "left on %s", machine)
 	assertNoToken(t)
 }
 
 func TestOneBadMachineFailsAloneAndTheSummaryNamesIt(t *testing.T) {
 	clean(t, "m1", "m2", "m5")
-	configure(t, site.Fleet{Machine: edit("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "2s"}})
+	configure(t, site.Fleet{Machine: edit("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }),
+		Limits: map[string]any{"retryBudget": "2s"}})
 
 	w := finished(t, submit(t, "machines=m1,m2,m5"))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	assertJoined(t, "m1", "m5")
 	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeFailed, describe(w))
 	summary := step(t, w, "summary")
-	assert.Assert(t, strings.Contains(summary.Message, "2 of 3 machines joined") && strings.Contains(summary.Message, "m2") && strings.Contains(summary.Message, "10.117.0.199"), describe(w))
+	assert.Assert(t, strings.Contains(summary.Message, "2 of 3 machines joined") &&
+		strings.Contains(summary.Message, "m2") && strings.Contains(summary.Message, "10.117.0.199"), describe(w))
 }
 
 func TestBadDocumentsStopAtThePlan(t *testing.T) {
@@ -164,7 +182,8 @@ func badBundle(t *testing.T, name string, write func(t *testing.T, path string))
 	} else {
 		write(t, path)
 		digest := sha256.Sum256([]byte(readFile(t, path)))
-		assert.NilError(t, os.WriteFile(filepath.Join(folder, "SHA256SUMS"), []byte(hex.EncodeToString(digest[:])+"  "+bundleName+"\n"), 0o644))
+		assert.NilError(t, os.WriteFile(filepath.Join(folder, "SHA256SUMS"),
+			[]byte(hex.EncodeToString(digest[:])+"  "+bundleName+"\n"), 0o644))
 	}
 	return site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL + "/bad-" + name}}
 }
@@ -192,8 +211,10 @@ func otherArchitecture(t *testing.T, path string) {
 	copy(elf, "\x7fELF\x02\x01\x01")
 	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, EM_AARCH64, version 1
 	var entries []entry
-	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bin/bridge", "cni/bin/loopback", "cni/bin/host-local", "pause-image.tar", "pause-image.txt"} {
-		entries = append(entries, entry{tar.Header{Name: "./release/" + name, Mode: 0o755, Size: int64(len(elf)), Typeflag: tar.TypeReg}, elf})
+	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr",
+		"runc", "cni/bin/bridge", "cni/bin/loopback", "cni/bin/host-local", "pause-image.tar", "pause-image.txt"} {
+		entries = append(entries, entry{tar.Header{Name: "./release/" + name, Mode: 0o755, Size: int64(len(elf)),
+			Typeflag: tar.TypeReg}, elf})
 	}
 	writeArchive(t, path, entries...)
 }

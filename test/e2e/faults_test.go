@@ -19,7 +19,8 @@ var faults = []struct {
 	strike func(t *testing.T, workflow string)
 }{
 	{"the agent pod is deleted", func(t *testing.T, workflow string) {
-		kubectl(t, "delete", "pod", "-n", site.Namespace, "-l", "workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
+		kubectl(t, "delete", "pod", "-n", site.Namespace, "-l",
+			"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
 	}},
 	{"the sidecar is killed with SIGKILL", func(t *testing.T, _ string) {
 		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
@@ -57,12 +58,13 @@ func TestEveryFaultInTheMiddleOfAJoinEndsWithAReadyNode(t *testing.T) {
 	}
 }
 
-// slowly has the plugin push bundles, and narrows the way out of the host machine, so that one is on its way for seconds;
-// full opens it again.
+// slowly has the plugin push bundles, and narrows the way out of the host machine, so that one is on its way for
+// seconds; full opens it again.
 func slowly(t *testing.T) {
 	t.Helper()
 	configure(t, site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL, "delivery": "push"}})
-	on(t, "host", "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "160mbit", "burst", "512kb", "latency", "100ms")
+	on(t, "host", "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "160mbit", "burst", "512kb",
+		"latency", "100ms")
 	t.Cleanup(func() { full(t) })
 }
 
@@ -84,7 +86,8 @@ func converges(t *testing.T, name string) {
 	} else {
 		_, err := the.Argo(t.Context(), "retry", name)
 		assert.NilError(t, err)
-		eventually(t, name+" runs again", func() bool { return !workflow(t, name).Status.Phase.Completed() }, func() string { return "" })
+		eventually(t, name+" runs again", func() bool { return !workflow(t, name).Status.Phase.Completed() },
+			func() string { return "" })
 	}
 	again := finished(t, name)
 	assert.Equal(t, again.Status.Phase, wfv1.WorkflowSucceeded, describe(again))

@@ -69,7 +69,8 @@ func onMachine(t *testing.T, machine, name string, archive []byte) {
 // imports submits workflow import-images and waits for its end.
 func imports(t *testing.T, parameters ...string) *wfv1.Workflow {
 	t.Helper()
-	args := []string{"submit", "--from", "workflowtemplate/import-images", "-p", "cluster=" + site.Cluster, "-o", "name"}
+	args := []string{"submit", "--from", "workflowtemplate/import-images", "-p", "cluster=" + site.Cluster, "-o",
+		"name"}
 	for _, parameter := range parameters {
 		args = append(args, "-p", parameter)
 	}
@@ -81,7 +82,8 @@ func imports(t *testing.T, parameters ...string) *wfv1.Workflow {
 // has says whether the machine's runtime has an image.
 func has(t *testing.T, machine, image string) bool {
 	t.Helper()
-	return slices.Contains(strings.Fields(on(t, machine, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet")), image)
+	return slices.Contains(strings.Fields(on(t, machine, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet")),
+		image)
 }
 
 // plainRegistry lets the plugin pull from the lab's registry, which speaks no TLS.
@@ -96,7 +98,8 @@ func TestImagesComeFromARegistryAWebServerAndTheMachineAndOnlyOnce(t *testing.T)
 	configure(t, site.Fleet{Document: plainRegistry})
 
 	pulled := inRegistry(t, fresh(t, "registry.example.org/e2e/pulled:v1", nil))
-	sources := strings.Join([]string{"oci://" + pulled, served(t, "served.tar", fresh(t, "registry.example.org/e2e/served:v1", nil)), "/srv/images"}, "\n")
+	sources := strings.Join([]string{"oci://" + pulled, served(t, "served.tar",
+		fresh(t, "registry.example.org/e2e/served:v1", nil)), "/srv/images"}, "\n")
 	onMachine(t, machine, "there.tar", fresh(t, "registry.example.org/e2e/there:v1", nil))
 	images := []string{pulled, "registry.example.org/e2e/served:v1", "registry.example.org/e2e/there:v1"}
 
@@ -117,5 +120,6 @@ func TestImagesComeFromARegistryAWebServerAndTheMachineAndOnlyOnce(t *testing.T)
 
 	second := imports(t, "machines="+machine, "images="+sources)
 	assert.Equal(t, second.Status.Phase, wfv1.WorkflowSucceeded, describe(second))
-	assert.Assert(t, strings.Contains(step(t, second, "plan").Message, "0 of 1 machines lack images, 1 have them all"), describe(second))
+	assert.Assert(t, strings.Contains(step(t, second, "plan").Message, "0 of 1 machines lack images, 1 have them all"),
+		describe(second))
 }

@@ -22,7 +22,8 @@ func TestOneSubmitJoinsMachinesOfEveryKindAndASecondDoesNothing(t *testing.T) {
 
 	second := finished(t, submit(t))
 	assert.Equal(t, second.Status.Phase, wfv1.WorkflowSucceeded, describe(second))
-	assert.Assert(t, strings.Contains(step(t, second, "plan").Message, "0 of 5 machines to join, 5 as wanted already"), describe(second))
+	assert.Assert(t, strings.Contains(step(t, second, "plan").Message, "0 of 5 machines to join, 5 as wanted already"),
+		describe(second))
 	assertJoined(t, all...)
 }
 
@@ -50,9 +51,11 @@ func TestADryRunTouchesNoMachine(t *testing.T) {
 	w := finished(t, submit(t, "machines=m1", "dryRun=true"))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "1 of 1 machines to join"), describe(w))
-	out, err := the.Lab.Exec(t.Context(), "m1", "sh", "-c", "ls -A /etc/kubernetes /etc/containerd /var/lib/argosy 2>/dev/null; ls /usr/local/bin")
+	out, err := the.Lab.Exec(t.Context(), "m1", "sh", "-c",
+		"ls -A /etc/kubernetes /etc/containerd /var/lib/argosy 2>/dev/null; ls /usr/local/bin")
 	assert.NilError(t, err)
-	assert.Assert(t, !strings.Contains(out, "kubelet") && !strings.Contains(out, "config.toml") && !strings.Contains(out, "ops"), out)
+	assert.Assert(t, !strings.Contains(out, "kubelet") && !strings.Contains(out, "config.toml") &&
+		!strings.Contains(out, "ops"), out)
 }
 
 func TestJoinByHandSharesTheCode(t *testing.T) {
@@ -72,7 +75,8 @@ func TestTheInstallationIsVerified(t *testing.T) {
 }
 
 func TestArgoFindsNothingToSayAboutWorkflowsAndExamples(t *testing.T) {
-	out, err := the.Argo(t.Context(), "lint", "--offline", filepath.Join(the.Source, "workflows"), filepath.Join(the.Source, "examples"))
+	out, err := the.Argo(t.Context(), "lint", "--offline", filepath.Join(the.Source, "workflows"),
+		filepath.Join(the.Source, "examples"))
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "no linting errors found"), out)
 }

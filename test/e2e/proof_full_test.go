@@ -19,8 +19,8 @@ var shown = struct {
 	rows map[string]proof.Row
 }{rows: map[string]proof.Row{}}
 
-// shows says that test t shows what settings do on a real machine or control plane. Called before the first assertion that
-// could end the test, it also tells of one that fails. A test that is skipped shows nothing.
+// shows says that test t shows what settings do on a real machine or control plane. Called before the first assertion
+// that could end the test, it also tells of one that fails. A test that is skipped shows nothing.
 func shows(t *testing.T, keys ...string) {
 	t.Helper()
 	t.Cleanup(func() {

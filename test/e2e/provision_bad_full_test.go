@@ -22,11 +22,15 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 		// says is in the step's message; CLUSTER stands for the cluster's name.
 		says string
 	}{
-		{"networks that overlap", func(d map[string]any) { site.Set(d, "networking.serviceCIDR", "10.64.128.0/17") }, nil, "validate", "overlap"},
+		{"networks that overlap", func(d map[string]any) { site.Set(d, "networking.serviceCIDR", "10.64.128.0/17") },
+			nil, "validate", "overlap"},
 		{"a load balancer that gives no address", func(d map[string]any) {
 			site.Set(d, "controlPlane.service.spec.loadBalancerClass", "example.com/none")
 		}, nil, "control-plane", "no load balancer of the host cluster gave it one"},
-		{"an image that can't be pulled", func(d map[string]any) { site.Set(d, "controlPlane.distro.k8s.image.tag", "v1.34.99") }, nil, "control-plane", "kubernetes:v1.34.99-full"},
+		{"an image that can't be pulled", func(d map[string]any) {
+			site.Set(d, "controlPlane.distro.k8s.image.tag",
+				"v1.34.99")
+		}, nil, "control-plane", "kubernetes:v1.34.99-full"},
 		{"a volume that stays pending", func(d map[string]any) {
 			site.Set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
 		}, nil, "control-plane", "PersistentVolumeClaim CLUSTER-data is pending (StorageClass no-such-class)"},
@@ -37,21 +41,27 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 		{"a missing permission", nil, func(t *testing.T, cluster *site.Provisioned) {
 			_, err := cluster.Kubectl(t.Context(), "delete", "rolebinding", "argosy-provision")
 			assert.NilError(t, err)
-			_, err = cluster.Kubectl(t.Context(), "create", "role", "reader", "--verb=get,list", "--resource=configmaps,secrets")
+			_, err = cluster.Kubectl(t.Context(), "create", "role", "reader", "--verb=get,list",
+				"--resource=configmaps,secrets")
 			assert.NilError(t, err)
-			_, err = cluster.Kubectl(t.Context(), "create", "rolebinding", "reader", "--role=reader", "--serviceaccount="+cluster.Name+":argosy-executor-plugin")
+			_, err = cluster.Kubectl(t.Context(), "create", "rolebinding", "reader", "--role=reader",
+				"--serviceaccount="+cluster.Name+":argosy-executor-plugin")
 			assert.NilError(t, err)
 		}, "validate", "statefulsets.apps"},
 		{"a data source that is none", func(d map[string]any) {
-			site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+			site.Set(d, "controlPlane.backingStore.database.external",
+				map[string]any{"enabled": true, "connector": "database"})
 		}, func(t *testing.T, cluster *site.Provisioned) {
-			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=host=db")
+			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database",
+				"--from-literal=dataSource=host=db")
 			assert.NilError(t, err)
 		}, "validate", "does not begin with postgres:// or mysql://"},
 		{"a database that does not answer", func(d map[string]any) {
-			site.Set(d, "controlPlane.backingStore.database.external", map[string]any{"enabled": true, "connector": "database"})
+			site.Set(d, "controlPlane.backingStore.database.external",
+				map[string]any{"enabled": true, "connector": "database"})
 		}, func(t *testing.T, cluster *site.Provisioned) {
-			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database", "--from-literal=dataSource=postgres://kine:s3cret@10.117.0.1:1/kine")
+			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database",
+				"--from-literal=dataSource=postgres://kine:s3cret@10.117.0.1:1/kine")
 			assert.NilError(t, err)
 		}, "control-plane", "connection refused"},
 	} {

@@ -27,7 +27,8 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 	provision(t, cluster)
 	pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "name")
 	assert.NilError(t, err)
-	for _, pod := range []string{"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0", "team-c-control-plane-1"} {
+	for _, pod := range []string{"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0",
+		"team-c-control-plane-1"} {
 		assert.Assert(t, strings.Contains(pods, pod), pods)
 	}
 
@@ -57,12 +58,14 @@ func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
 	assert.Assert(t, strings.Contains(message, "install/rbac/node-port"), message)
 
 	kubectl(t, "apply", "-k", filepath.Join(the.Source, "install", "rbac", "node-port"))
-	kubectl(t, "create", "clusterrolebinding", "argosy-node-reader-team-c", "--clusterrole=argosy-node-reader", "--serviceaccount=team-c:argosy-executor-plugin")
+	kubectl(t, "create", "clusterrolebinding", "argosy-node-reader-team-c", "--clusterrole=argosy-node-reader",
+		"--serviceaccount=team-c:argosy-executor-plugin")
 	t.Cleanup(func() {
 		_, _ = the.Kubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
 	})
 	endpoint := output(t, provision(t, cluster), "endpoint")
-	port, err := cluster.Kubectl(t.Context(), "get", "service", "team-c", "-o", `jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
+	port, err := cluster.Kubectl(t.Context(), "get", "service", "team-c", "-o",
+		`jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
 	assert.NilError(t, err)
 	assert.Equal(t, endpoint, "10.117.0.10:"+port)
 
@@ -110,10 +113,13 @@ func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
 		{"team-c", "team-a", site.Cluster + "-ssh", "no"},
 	} {
 		// kubectl says so by its exit code as well.
-		out, _ := the.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace, "--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
-		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace, tt.secret, out)
+		out, _ := the.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace,
+			"--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
+		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace,
+			tt.secret, out)
 	}
-	_, err := the.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b", "--as=system:serviceaccount:team-c:argosy-executor-plugin")
+	_, err := the.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b",
+		"--as=system:serviceaccount:team-c:argosy-executor-plugin")
 	assert.ErrorContains(t, err, "forbidden")
 }
 
@@ -146,7 +152,8 @@ func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(stores, "team-b-etcd-0"), stores)
 	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		soon(t, town.Provisioned, "True", "get", "node", machine, "-o",
+			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	}
 	assert.DeepEqual(t, standing(t).pods, before.pods)
 	assert.DeepEqual(t, kubeletsOf(t), kubelets)

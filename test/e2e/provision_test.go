@@ -222,7 +222,8 @@ func podsReachEachOther(t *testing.T) {
 	found := pods(t, town.Provisioned)
 	for _, from := range town.machines {
 		for _, to := range town.machines {
-			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "/web", "get", fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP))
+			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "/web", "get",
+				fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP))
 			assert.Equal(t, answer, found[to].Name, "from %s to %s", from, to)
 		}
 	}
@@ -278,7 +279,8 @@ spec:
           volumeMounts: [{name: data, mountPath: /data}]
 `)
 	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
-	assert.Equal(t, inside(t, town.Provisioned, "get", "pvc", "notes", "-o", "jsonpath={.status.phase} {.spec.storageClassName}"), "Bound local-path")
+	assert.Equal(t, inside(t, town.Provisioned, "get", "pvc", "notes", "-o",
+		"jsonpath={.status.phase} {.spec.storageClassName}"), "Bound local-path")
 	inside(t, town.Provisioned, "delete", "pod", "-l", "app=notes", "--wait=true")
 	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
 	soon(t, town.Provisioned, "2", "exec", "deployment/notes", "--", "sh", "-c", "sort -u /data/notes | wc -l")
@@ -287,12 +289,14 @@ spec:
 func usersKubeconfig(t *testing.T) {
 	w := succeeded(t, town.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
 	assert.Equal(t, output(t, w, "secret"), "team-b-kubeconfig-ada")
-	encoded, err := town.Kubectl(t.Context(), "get", "secret", "team-b-kubeconfig-ada", "-o", `go-template={{index .data "value" | base64decode}}`)
+	encoded, err := town.Kubectl(t.Context(), "get", "secret", "team-b-kubeconfig-ada", "-o",
+		`go-template={{index .data "value" | base64decode}}`)
 	assert.NilError(t, err)
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	assert.NilError(t, os.WriteFile(path, []byte(encoded), 0o600))
 
-	who, err := the.Kubectl(t.Context(), "--kubeconfig", path, "auth", "whoami", "-o", "jsonpath={.status.userInfo.username} {.status.userInfo.groups}")
+	who, err := the.Kubectl(t.Context(), "--kubeconfig", path, "auth", "whoami", "-o",
+		"jsonpath={.status.userInfo.username} {.status.userInfo.groups}")
 	assert.NilError(t, err)
 	assert.Equal(t, who, `ada ["operators","system:authenticated"]`)
 	_, err = the.Kubectl(t.Context(), "--kubeconfig", path, "get", "nodes")
@@ -313,11 +317,14 @@ func addonSwitch(t *testing.T) {
 	}
 	assert.NilError(t, town.ApplyDocuments(t.Context()))
 	w := provision(t, town.Provisioned)
-	assert.Assert(t, !strings.Contains(strings.ReplaceAll(step(t, w, "control-plane").Message, "unchanged", ""), "changed"), step(t, w, "control-plane").Message)
+	assert.Assert(t, !strings.Contains(strings.ReplaceAll(step(t, w, "control-plane").Message, "unchanged", ""),
+		"changed"), step(t, w, "control-plane").Message)
 	t.Run("and a Service of type LoadBalancer gets an address that answers", func(t *testing.T) {
 		inside(t, town.Provisioned, "patch", "service", "web", "-p", `{"spec":{"type":"LoadBalancer"}}`)
-		soon(t, town.Provisioned, "10.117.0.24", "get", "service", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
-		address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		soon(t, town.Provisioned, "10.117.0.24", "get", "service", "web", "-o",
+			"jsonpath={.status.loadBalancer.ingress[0].ip}")
+		address := inside(t, town.Provisioned, "get", "service", "web", "-o",
+			"jsonpath={.status.loadBalancer.ingress[0].ip}")
 		var last string
 		eventually(t, address+" answers", func() bool {
 			out, err := the.Lab.Exec(t.Context(), "m5", "curl", "-s", "--max-time", "3", "http://"+address+"/")
@@ -337,7 +344,8 @@ func addonSwitch(t *testing.T) {
 func usersField(t *testing.T) {
 	inside(t, town.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=2")
 	provision(t, town.Provisioned)
-	assert.Equal(t, inside(t, town.Provisioned, "get", "-n", "kube-system", "deployment", "coredns", "-o", "jsonpath={.spec.replicas}"), "2")
+	assert.Equal(t, inside(t, town.Provisioned, "get", "-n", "kube-system", "deployment", "coredns", "-o",
+		"jsonpath={.spec.replicas}"), "2")
 	inside(t, town.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=1")
 }
 
@@ -350,7 +358,8 @@ func lostPod(t *testing.T) {
 	assert.NilError(t, err)
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		soon(t, town.Provisioned, "True", "get", "node", machine, "-o",
+			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	}
 	for machine, pod := range pods(t, town.Provisioned) {
 		assert.Equal(t, pod.UID, before[machine].UID, "the pod on %s", machine)

@@ -16,8 +16,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// What keeps a cluster: its host node may reboot, its control plane may be lost and come back from a backup, and when it
-// goes, it goes without a trace.
+// What keeps a cluster: its host node may reboot, its control plane may be lost and come back from a backup, and when
+// it goes, it goes without a trace.
 
 func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	townStands(t)
@@ -46,7 +46,8 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	assert.Equal(t, output(t, w, "archive"), archive)
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		soon(t, town.Provisioned, "True", "get", "node", machine, "-o",
+			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	}
 	after := standing(t)
 	assert.DeepEqual(t, after.pods, before.pods)
@@ -111,13 +112,14 @@ func kubeletsOf(t *testing.T) map[string]string {
 	return found
 }
 
-// askFrom asks a page from a machine, several times a second, until the function that it returns is called, which tells how
-// many answers and failures there were. It stops by itself after ten minutes.
+// askFrom asks a page from a machine, several times a second, until the function that it returns is called, which tells
+// how many answers and failures there were. It stops by itself after ten minutes.
 func askFrom(t *testing.T, machine, url string) (stop func() (answers, failures int)) {
 	t.Helper()
 	const script = `rm -f /tmp/asked.stop; : >/tmp/asked
 i=0; while [ ! -e /tmp/asked.stop ] && [ $i -lt 2400 ]; do i=$((i+1)); curl -s -o /dev/null --max-time 2 "$0" && echo yes >>/tmp/asked || echo no >>/tmp/asked; sleep 0.25; done`
-	_, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", `setsid sh -c "$0" "$1" >/dev/null 2>&1 </dev/null &`, script, url)
+	_, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", `setsid sh -c "$0" "$1" >/dev/null 2>&1 </dev/null &`,
+		script, url)
 	assert.NilError(t, err)
 	count := func(word string) int {
 		n, err := strconv.Atoi(strings.TrimSpace(on(t, machine, "sh", "-c", `grep -c "$0" /tmp/asked || true`, word)))
@@ -137,7 +139,8 @@ func objectsOf(t *testing.T, cluster *site.Provisioned) []string {
 	kinds, err := cluster.Kubectl(t.Context(), "api-resources", "--namespaced", "--verbs=list", "-o", "name")
 	assert.NilError(t, err)
 	listed := slices.DeleteFunc(strings.Fields(kinds), func(kind string) bool {
-		return strings.HasPrefix(kind, "workflow") || strings.HasPrefix(kind, "events") || strings.HasPrefix(kind, "pods.metrics")
+		return strings.HasPrefix(kind, "workflow") || strings.HasPrefix(kind, "events") ||
+			strings.HasPrefix(kind, "pods.metrics")
 	})
 	var found []string
 	eventually(t, "the agents' pods end", func() bool {

@@ -82,7 +82,8 @@ func openDoor(t *testing.T, of doorOf) *door {
 			_ = outside.Serve(listener)
 			return
 		}
-		_ = outside.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{*of.certificate}, MinVersion: tls.VersionTLS12}))
+		_ = outside.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{*of.certificate},
+			MinVersion: tls.VersionTLS12}))
 	}()
 	return d
 }
@@ -127,7 +128,8 @@ func tokenLogin(inside http.Handler) http.Handler {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `{"access_token": "`+access+`", "expires_in": 3600}`)
 		case r.Header.Get("Authorization") != "Bearer "+access:
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/v2/token",service="lab",scope="repository:web:pull"`, r.Host))
+			w.Header().Set("WWW-Authenticate",
+				fmt.Sprintf(`Bearer realm="http://%s/v2/token",service="lab",scope="repository:web:pull"`, r.Host))
 			w.WriteHeader(http.StatusUnauthorized)
 		default:
 			inside.ServeHTTP(w, r)
@@ -147,14 +149,16 @@ func newAuthority(t *testing.T) authority {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(t, err)
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the test's own"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the test's own"},
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	signed, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	assert.NilError(t, err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(t, err)
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.ParseIP(uplink)}}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(uplink)}}
 	own, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	assert.NilError(t, err)
 	return authority{

@@ -19,7 +19,8 @@ func TestAPodThatNobodyBringsBackKeepsTheMachineUnlessForced(t *testing.T) {
 
 	w := leaves(t, "remove", "machines=m1")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "no controller brings back default/stays-until-the-end"), describe(w))
+	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message,
+		"no controller brings back default/stays-until-the-end"), describe(w))
 	assert.Assert(t, !cordoned(t, "m1"))
 
 	w = leaves(t, "remove", "machines=m1", "force=true")
@@ -40,9 +41,11 @@ func TestADeadMachinesNodeIsRemovedAndALivingOnesIsNot(t *testing.T) {
 	team(t, "wait", "--for=condition=Ready=Unknown", "node/m1", "--timeout="+patience.String())
 	w = leaves(t, "remove", "machines=m1", "unreachable=true")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "reset it before it serves anything else"), describe(w))
+	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "reset it before it serves anything else"),
+		describe(w))
 	assert.Assert(t, !strings.Contains(team(t, "get", "nodes", "-o", "name"), "m1"))
-	eventually(t, "the pod runs elsewhere", func() bool { return placed(t, "web") == "m5" }, func() string { return placed(t, "web") })
+	eventually(t, "the pod runs elsewhere", func() bool { return placed(t, "web") == "m5" },
+		func() string { return placed(t, "web") })
 
 	// It comes back, as it was.
 	assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))

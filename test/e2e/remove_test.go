@@ -44,7 +44,8 @@ func pair(t *testing.T) (before string) {
 func guarded(t *testing.T, name, replicas string) {
 	t.Helper()
 	t.Cleanup(func() {
-		_, _ = the.TeamKubectl(context.Background(), "delete", "deployment/"+name, "pdb/"+name, "--ignore-not-found", "--wait=true")
+		_, _ = the.TeamKubectl(context.Background(), "delete", "deployment/"+name, "pdb/"+name, "--ignore-not-found",
+			"--wait=true")
 	})
 	team(t, "cordon", "m5")
 	team(t, "create", "deployment", name, "--image=registry.k8s.io/pause:3.10.1", "--replicas="+replicas)
@@ -78,16 +79,19 @@ func TestAMachineIsRemovedWithinItsPodsBudgetAndIsAsItWas(t *testing.T) {
 	w = leaves(t, "remove", "machines=m1")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	message := stepOf(t, w, "m1").Message
-	assert.Assert(t, strings.Contains(message, "pods evicted") && strings.Contains(message, "node m1 deleted"), describe(w))
+	assert.Assert(t, strings.Contains(message, "pods evicted") && strings.Contains(message, "node m1 deleted"),
+		describe(w))
 	assert.Assert(t, strings.Contains(step(t, w, "verify").Message, "1 of 1 machines have left"), describe(w))
-	assert.Assert(t, strings.Contains(step(t, w, "summary").Message, "take them out of machines in argosy.yaml"), describe(w))
+	assert.Assert(t, strings.Contains(step(t, w, "summary").Message, "take them out of machines in argosy.yaml"),
+		describe(w))
 	assert.DeepEqual(t, strings.Split(inventoryOf(t, "m1"), "\n"), strings.Split(before, "\n"))
 	assert.Equal(t, placed(t, "web"), "m5 m5")
 	assert.Assert(t, !strings.Contains(team(t, "get", "nodes", "-o", "name"), "m1"))
 
 	w = leaves(t, "remove", "machines=m1")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "0 of 1 machines to remove, 1 have left already"), describe(w))
+	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "0 of 1 machines to remove, 1 have left already"),
+		describe(w))
 
 	joins(t, "m1")
 	assertJoined(t, "m1")

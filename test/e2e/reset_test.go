@@ -9,8 +9,9 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// inventory lists what a machine consists of: its files with modes and sizes, mounts, links, chains of the packet filter,
-// control groups of pods, and units. What grows by itself is left out, and so is what tells how an operation ended.
+// inventory lists what a machine consists of: its files with modes and sizes, mounts, links, chains of the packet
+// filter, control groups of pods, and units. What grows by itself is left out, and so is what tells how an operation
+// ended.
 const inventory = `
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/log/journal -o -path /var/lib/systemd -o -path /var/lib/argosy -o -path /var/lib/containerd -o -path /var/lib/kubelet \) -prune -o \
   \( -path '/var/log/*' -type f -o -name 'argosy-node-*' \) -prune -o -type d -printf '%y %m %p\n' -o -printf '%y %m %s %p %l\n'
@@ -33,7 +34,8 @@ func inventoryOf(t *testing.T, machine string) string {
 // reset calls the command by hand, as it is documented.
 func reset(t *testing.T, machine string, more ...string) (string, error) {
 	t.Helper()
-	return the.Plugin(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines", machine}, more...)...)
+	return the.Plugin(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster,
+		"--machines", machine}, more...)...)
 }
 
 func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
@@ -41,7 +43,8 @@ func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
 	clean(t, machine)
 	before := inventoryOf(t, machine)
 	for range 2 {
-		_, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines", machine)
+		_, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster,
+			"--machines", machine)
 		assert.NilError(t, err)
 		assertJoined(t, machine)
 		podRuns(t, machine)
@@ -53,7 +56,8 @@ func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
 
 		out, err = reset(t, machine, "--yes")
 		assert.NilError(t, err)
-		assert.Assert(t, strings.Contains(out, "no process, port, mount, link, rule, credential or file of a node is left"), out)
+		assert.Assert(t, strings.Contains(out, "no process, port, mount, link, rule, credential or file of a node is "+
+			"left"), out)
 		assert.Assert(t, strings.Contains(out, "the site's own /etc/cni/net.d/10-lab.conflist stays"), out)
 		assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(before, "\n"))
 		nodes, err := the.TeamKubectl(t.Context(), "get", "nodes", "-o", "name")
@@ -76,7 +80,8 @@ func podRuns(t *testing.T, machine string) {
 			"volumeMounts": [{"name": "memory", "mountPath": "/memory"}, {"name": "disk", "mountPath": "/disk", "subPath": "below"}]}]}}`
 	_, err := the.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
 	assert.NilError(t, err)
-	_, err = the.TeamKubectl(t.Context(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never", "--overrides="+overrides)
+	_, err = the.TeamKubectl(t.Context(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",
+		"--overrides="+overrides)
 	assert.NilError(t, err)
 	_, err = the.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
 	assert.NilError(t, err)
@@ -85,9 +90,11 @@ func podRuns(t *testing.T, machine string) {
 func TestAMachineOfAnotherClusterIsNotResetUnlessThatOneIsGone(t *testing.T) {
 	const machine = "m5"
 	clean(t, machine)
-	_, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines", machine)
+	_, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+		machine)
 	assert.NilError(t, err)
-	on(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`, "/var/lib/argosy/node.json")
+	on(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,
+		"/var/lib/argosy/node.json")
 
 	out, err := reset(t, machine, "--yes")
 	assert.ErrorContains(t, err, "can't be reset as it is")

@@ -24,14 +24,19 @@ import (
 
 // TestAClusterIsAsItsDocumentsSay makes one cluster in which nearly every key says something else than its default.
 func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
-	const proxy, flannel, local, metal = "deploy.kubeProxy.", "deploy.cni.flannel.", "deploy.localPathProvisioner.", "deploy.metallb."
-	shows(t, "privateNodes.importNodeBinaries", autoUpgrade+"bundleRepository", "privateNodes.kubelet.cgroupDriver", "privateNodes.kubelet.config",
-		"privateNodes.cni.flannel.enabled", "controlPlane.distro.k8s.image.tag", "controlPlane.service.spec.type", "controlPlane.advanced.virtualScheduler.enabled",
+	const proxy, flannel, local, metal = "deploy.kubeProxy.", "deploy.cni.flannel.", "deploy.localPathProvisioner.",
+		"deploy.metallb."
+	shows(t, "privateNodes.importNodeBinaries", autoUpgrade+"bundleRepository", "privateNodes.kubelet.cgroupDriver",
+		"privateNodes.kubelet.config",
+		"privateNodes.cni.flannel.enabled", "controlPlane.distro.k8s.image.tag", "controlPlane.service.spec.type",
+		"controlPlane.advanced.virtualScheduler.enabled",
 		"networking.podCIDR", "networking.serviceCIDR",
 		flannel+"enabled", flannel+"image", flannel+"initImage", flannel+"imagePullPolicy",
-		proxy+"enabled", proxy+"image", proxy+"imagePullPolicy", proxy+"nodeSelector", proxy+"priorityClassName", proxy+"tolerations", proxy+"extraEnv", proxy+"extraArgs", proxy+"config",
+		proxy+"enabled", proxy+"image", proxy+"imagePullPolicy", proxy+"nodeSelector", proxy+"priorityClassName",
+		proxy+"tolerations", proxy+"extraEnv", proxy+"extraArgs", proxy+"config",
 		local+"enabled", local+"image", local+"imagePullPolicy", local+"nodePath",
-		metal+"enabled", metal+"controllerImage", metal+"speakerImage", metal+"ipAddressPool.addresses", metal+"ipAddressPool.l2Advertisement",
+		metal+"enabled", metal+"controllerImage", metal+"speakerImage", metal+"ipAddressPool.addresses",
+		metal+"ipAddressPool.l2Advertisement",
 		"deploy.metricsServer.enabled")
 	const machine = "m5"
 	cluster := village(t, func(d map[string]any) {
@@ -72,16 +77,21 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 	joinAll(t, cluster)
 
 	t.Run("control plane", func(t *testing.T) {
-		assert.Assert(t, strings.Contains(inside(t, cluster, "version", "-o", "json"), `"gitVersion": "`+site.Version+`"`))
+		assert.Assert(t, strings.Contains(inside(t, cluster, "version", "-o", "json"),
+			`"gitVersion": "`+site.Version+`"`))
 		pods, err := cluster.Kubectl(t.Context(), "get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}")
 		assert.NilError(t, err)
-		assert.Assert(t, strings.Contains(pods, "loft-sh/kubernetes:"+site.Version) && !strings.Contains(pods, "-full"), "without node binaries: %s", pods)
+		assert.Assert(t, strings.Contains(pods, "loft-sh/kubernetes:"+site.Version) && !strings.Contains(pods, "-full"),
+			"without node binaries: %s", pods)
 		kind, err := cluster.Kubectl(t.Context(), "get", "service", cluster.Name, "-o", "jsonpath={.spec.type}")
 		assert.NilError(t, err)
 		assert.Equal(t, kind, "LoadBalancer")
-		assert.Assert(t, strings.HasPrefix(inside(t, cluster, "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), "10.129."))
-		assert.Assert(t, strings.HasPrefix(inside(t, cluster, "get", "node", machine, "-o", "jsonpath={.spec.podCIDR}"), "10.65."))
-		soon(t, cluster, "Scheduled", "get", "events", "-A", "--field-selector", "reason=Scheduled", "-o", "jsonpath={.items[*].reason}")
+		assert.Assert(t, strings.HasPrefix(inside(t, cluster, "get", "service", "kubernetes", "-o",
+			"jsonpath={.spec.clusterIP}"), "10.129."))
+		assert.Assert(t, strings.HasPrefix(inside(t, cluster, "get", "node", machine, "-o", "jsonpath={.spec.podCIDR}"),
+			"10.65."))
+		soon(t, cluster, "Scheduled", "get", "events", "-A", "--field-selector", "reason=Scheduled", "-o",
+			"jsonpath={.items[*].reason}")
 	})
 	kubeletHas := func(t *testing.T, settings string) {
 		t.Helper()
@@ -97,14 +107,16 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 	})
 	t.Run("kube-proxy", func(t *testing.T) { proxyIsAsWanted(t, cluster, machine) })
 	t.Run("volumes", func(t *testing.T) {
-		soon(t, cluster, lab.RegistryAddress+"/rancher/local-path-provisioner:own Always", "get", "pods", "-A", "-l", "app.kubernetes.io/name=local-path-provisioner", "-o",
+		soon(t, cluster, lab.RegistryAddress+"/rancher/local-path-provisioner:own Always", "get", "pods", "-A", "-l",
+			"app.kubernetes.io/name=local-path-provisioner", "-o",
 			"jsonpath={.items[0].spec.containers[0].image} {.items[0].spec.containers[0].imagePullPolicy}")
 		applyInside(t, cluster, claimed)
 		inside(t, cluster, "wait", "--for=condition=Ready", "pod/writes", "--timeout=120s")
 		assert.Assert(t, strings.Contains(on(t, machine, "ls", "/opt/volumes-of-the-site"), "pvc-"))
 	})
 	t.Run("metrics server", func(t *testing.T) {
-		soon(t, cluster, "True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`)
+		soon(t, cluster, "True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o",
+			`jsonpath={.status.conditions[?(@.type=="Available")].status}`)
 	})
 
 	before := cluster.VCluster
@@ -123,11 +135,13 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 			metal + "enabled":                     true,
 			metal + "controllerImage":             own(t, "metallb/controller", "v0.14.9"),
 			metal + "speakerImage":                own(t, "metallb/speaker", "v0.14.9"),
-			metal + "ipAddressPool":               map[string]any{"addresses": []string{"10.117.0.240-10.117.0.241"}, "l2Advertisement": false},
+			metal + "ipAddressPool": map[string]any{"addresses": []string{"10.117.0.240-10.117.0.241"},
+				"l2Advertisement": false},
 		} {
 			site.Set(d, key, value)
 		}
-		for _, key := range []string{"image", "imagePullPolicy", "nodeSelector", "priorityClassName", "tolerations", "extraEnv", "extraArgs"} {
+		for _, key := range []string{"image", "imagePullPolicy", "nodeSelector", "priorityClassName", "tolerations",
+			"extraEnv", "extraArgs"} {
 			delete(d["deploy"].(map[string]any)["kubeProxy"].(map[string]any), key)
 		}
 	}
@@ -138,13 +152,19 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 	inside(t, cluster, "delete", "pods", "--all", "-A", "--wait=false")
 	provision(t, cluster)
 	t.Run("changed switches and images", func(t *testing.T) {
-		soon(t, cluster, strings.Join([]string{lab.RegistryAddress + "/flannel-io/flannel:own", "Always", lab.RegistryAddress + "/flannel-io/flannel-cni-plugin:own"}, " "),
+		soon(t, cluster, strings.Join([]string{lab.RegistryAddress + "/flannel-io/flannel:own", "Always",
+			lab.RegistryAddress + "/flannel-io/flannel-cni-plugin:own"}, " "),
 			"get", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "-o",
-			"jsonpath={.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].imagePullPolicy} {.spec.template.spec.initContainers[0].image}")
-		soon(t, cluster, "1", "get", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "-o", "jsonpath={.status.numberReady}")
-		images := inside(t, cluster, "get", "pods", "-n", "metallb-system", "-o", "jsonpath={.items[*].spec.containers[*].image}")
-		assert.Assert(t, strings.Contains(images, "metallb/controller:own") && strings.Contains(images, "metallb/speaker:own"), images)
-		assert.Equal(t, inside(t, cluster, "get", "ipaddresspools", "-n", "metallb-system", "-o", "jsonpath={.items[0].spec.addresses[0]}"), "10.117.0.240-10.117.0.241")
+			"jsonpath={.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].imagePullPolicy} "+
+				"{.spec.template.spec.initContainers[0].image}")
+		soon(t, cluster, "1", "get", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "-o",
+			"jsonpath={.status.numberReady}")
+		images := inside(t, cluster, "get", "pods", "-n", "metallb-system", "-o",
+			"jsonpath={.items[*].spec.containers[*].image}")
+		assert.Assert(t, strings.Contains(images, "metallb/controller:own") &&
+			strings.Contains(images, "metallb/speaker:own"), images)
+		assert.Equal(t, inside(t, cluster, "get", "ipaddresspools", "-n", "metallb-system", "-o",
+			"jsonpath={.items[0].spec.addresses[0]}"), "10.117.0.240-10.117.0.241")
 		assert.Equal(t, inside(t, cluster, "get", "l2advertisements", "-n", "metallb-system", "-o", "name"), "")
 		gone := inside(t, cluster, "get", "daemonsets,deployments,apiservices", "-A", "-o", "name")
 		for _, addon := range []string{"kube-proxy", "local-path", "metrics"} {
@@ -154,9 +174,11 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 	t.Run("kubelets follow by a reconciliation", func(t *testing.T) {
 		kubeletHas(t, `"maxPods":50`)
 		w := succeeded(t, cluster, "reconcile")
-		assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "/var/lib/kubelet/config.yaml (restarts kubelet)"), describe(w))
+		assert.Assert(t, strings.Contains(step(t, w, "plan").Message,
+			"/var/lib/kubelet/config.yaml (restarts kubelet)"), describe(w))
 		kubeletHas(t, `"maxPods":60`)
-		assert.Assert(t, strings.Contains(step(t, succeeded(t, cluster, "reconcile"), "plan").Message, "0 of 1 machines differ"))
+		assert.Assert(t, strings.Contains(step(t, succeeded(t, cluster, "reconcile"), "plan").Message,
+			"0 of 1 machines differ"))
 	})
 }
 
@@ -183,7 +205,8 @@ spec:
 // proxyIsAsWanted looks at the pod that runs, and at its process on the machine.
 func proxyIsAsWanted(t *testing.T, cluster *site.Provisioned, machine string) {
 	var set appsv1.DaemonSet
-	assert.NilError(t, json.Unmarshal([]byte(inside(t, cluster, "get", "daemonset", "-n", "kube-system", "kube-proxy", "-o", "json")), &set))
+	assert.NilError(t, json.Unmarshal([]byte(inside(t, cluster, "get", "daemonset", "-n", "kube-system", "kube-proxy",
+		"-o", "json")), &set))
 	pod := set.Spec.Template.Spec
 	assert.Equal(t, pod.Containers[0].Image, lab.RegistryAddress+"/kube-proxy:own")
 	assert.Equal(t, string(pod.Containers[0].ImagePullPolicy), "Always")
@@ -191,8 +214,10 @@ func proxyIsAsWanted(t *testing.T, cluster *site.Provisioned, machine string) {
 	assert.Equal(t, pod.PriorityClassName, "system-cluster-critical")
 	assert.Assert(t, strings.Contains(fmt.Sprint(pod.Tolerations), "only-proxy"))
 	soon(t, cluster, "1", "get", "daemonset", "-n", "kube-system", "kube-proxy", "-o", "jsonpath={.status.numberReady}")
-	process := on(t, machine, "sh", "-c", `pid=$(pgrep -x kube-proxy); tr '\0' '\n' < /proc/$pid/environ; tr '\0' '\n' < /proc/$pid/cmdline`)
-	assert.Assert(t, strings.Contains(process, "OF_THE_DOCUMENTS=yes\n") && strings.Contains(process, "--v=3\n"), process)
+	process := on(t, machine, "sh", "-c",
+		`pid=$(pgrep -x kube-proxy); tr '\0' '\n' < /proc/$pid/environ; tr '\0' '\n' < /proc/$pid/cmdline`)
+	assert.Assert(t, strings.Contains(process, "OF_THE_DOCUMENTS=yes\n") && strings.Contains(process, "--v=3\n"),
+		process)
 	on(t, machine, "curl", "-sf", "-o", "/dev/null", "--max-time", "5", "http://127.0.0.1:20249/metrics")
 }
 
@@ -241,8 +266,8 @@ var unsupported = map[string]string{
 	"deploy.ingressNginx.enabled":                            "true",
 }
 
-// details are keys that mean something only with a switch that is refused, by that switch. Alone they are accepted, as what
-// the original writes by default.
+// details are keys that mean something only with a switch that is refused, by that switch. Alone they are accepted, as
+// what the original writes by default.
 var details = map[string]struct{ value, of string }{
 	"deploy.ingressNginx.defaultIngressClass":  {"true", "deploy.ingressNginx.enabled"},
 	"deploy.csi.kubeVirt.storageClass.enabled": {"true", "deploy.csi.kubeVirt.enabled"},
@@ -283,8 +308,10 @@ func TestWhatPrivateNodesRuleOutIsRefusedBeforeAnythingIsMade(t *testing.T) {
 		cluster.VCluster = func(d map[string]any) { site.Set(d, "privateNodes.vpn.enabled", true) }
 		assert.NilError(t, cluster.ApplyDocuments(t.Context()))
 		message := refused(t, run(t, cluster, "provision"), "validate")
-		assert.Assert(t, strings.Contains(message, "privateNodes.vpn") && strings.Contains(message, "VPN of your own"), message)
-		made, err := cluster.Kubectl(t.Context(), "get", "statefulsets,services,secrets", "-l", "argosy.dev/cluster", "-o", "name")
+		assert.Assert(t, strings.Contains(message, "privateNodes.vpn") && strings.Contains(message, "VPN of your own"),
+			message)
+		made, err := cluster.Kubectl(t.Context(), "get", "statefulsets,services,secrets", "-l", "argosy.dev/cluster",
+			"-o", "name")
 		assert.NilError(t, err)
 		assert.Equal(t, strings.TrimSpace(made), "", "something was made")
 	})

@@ -23,7 +23,8 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 		registration+"imagePullPolicy", joinNode+"containerd.pauseImage")
 	const machine, pause = "m1", lab.RegistryAddress + "/pause:3.10.1"
 	clean(t, machine)
-	on(t, "host", "ctr", "--namespace", "k8s.io", "images", "push", "--plain-http", pause, "registry.k8s.io/pause:3.10.1")
+	on(t, "host", "ctr", "--namespace", "k8s.io", "images", "push", "--plain-http", pause,
+		"registry.k8s.io/pause:3.10.1")
 	configure(t, site.Fleet{VCluster: vcluster(map[string]any{
 		autoUpgrade + "binariesPath":    "/opt/argosy/bin",
 		autoUpgrade + "cniBinariesPath": "/opt/argosy/cni",
@@ -36,16 +37,19 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 		joinNode + "caCertPath":            "/etc/kubernetes/other/ca.crt",
 		joinNode + "containerd.pauseImage": pause,
 		registration + "imagePullPolicy":   "Never",
-		registration + "taints":            []any{map[string]any{"key": "lab", "value": "busy", "effect": "PreferNoSchedule"}},
+		registration + "taints": []any{map[string]any{"key": "lab", "value": "busy",
+			"effect": "PreferNoSchedule"}},
 		registration + "kubeletExtraArgs": []any{
-			map[string]any{"name": "node-labels", "value": "first=1"}, map[string]any{"name": "node-labels", "value": "second=2"},
+			map[string]any{"name": "node-labels", "value": "first=1"},
+			map[string]any{"name": "node-labels", "value": "second=2"},
 		},
 	})})
 	joins(t, machine)
 
 	t.Run("programs and plugins are where they were wanted", func(t *testing.T) {
 		for _, program := range []string{"kubelet", "containerd"} {
-			assert.Equal(t, strings.TrimSpace(on(t, machine, "sh", "-c", `readlink /proc/$(pgrep -x "$0")/exe`, program)), "/opt/argosy/bin/"+program)
+			assert.Equal(t, strings.TrimSpace(on(t, machine, "sh", "-c", `readlink /proc/$(pgrep -x "$0")/exe`,
+				program)), "/opt/argosy/bin/"+program)
 		}
 		out := on(t, machine, "sh", "-c", "ls /opt/argosy/cni; ls /usr/local/bin /opt/cni/bin 2>/dev/null; true")
 		assert.Assert(t, strings.Contains(out, "bridge") && !strings.Contains(out, "kubelet"), out)
@@ -53,7 +57,8 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 	})
 	t.Run("commands ran when they should, once, and know where they are", func(t *testing.T) {
 		before := on(t, machine, "cat", "/root/pre-install")
-		for _, line := range []string{"ARGOSY_CLUSTER=team-a", "ARGOSY_MACHINE=m1", "ARGOSY_NODE_NAME=m1", "ARGOSY_KUBERNETES_VERSION=" + site.Version, "ARGOSY_BINARIES_PATH=/opt/argosy/bin"} {
+		for _, line := range []string{"ARGOSY_CLUSTER=team-a", "ARGOSY_MACHINE=m1", "ARGOSY_NODE_NAME=m1",
+			"ARGOSY_KUBERNETES_VERSION=" + site.Version, "ARGOSY_BINARIES_PATH=/opt/argosy/bin"} {
 			assert.Assert(t, strings.Contains(before, line+"\n"), before)
 		}
 		assert.Assert(t, strings.Contains(before, "No such file"), "something was installed before: %s", before)
@@ -62,16 +67,19 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 		joins(t, machine)
 		assert.Equal(t, on(t, machine, "cat", "/root/pre-join"), "ran\n", "a second join runs nothing again")
 	})
-	t.Run("the certificate authority is where it was wanted, and the kubelet lets the cluster in by it", func(t *testing.T) {
-		assert.Assert(t, strings.Contains(on(t, machine, "cat", "/etc/kubernetes/other/ca.crt"), "BEGIN CERTIFICATE"))
-		on(t, machine, "test", "!", "-e", "/etc/kubernetes/pki/ca.crt")
-		out, err := the.TeamKubectl(t.Context(), "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/healthz")
-		assert.NilError(t, err)
-		assert.Equal(t, out, "ok")
-	})
+	t.Run("the certificate authority is where it was wanted, and the kubelet lets the cluster in by it",
+		func(t *testing.T) {
+			assert.Assert(t, strings.Contains(on(t, machine, "cat", "/etc/kubernetes/other/ca.crt"),
+				"BEGIN CERTIFICATE"))
+			on(t, machine, "test", "!", "-e", "/etc/kubernetes/pki/ca.crt")
+			out, err := the.TeamKubectl(t.Context(), "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/healthz")
+			assert.NilError(t, err)
+			assert.Equal(t, out, "ok")
+		})
 	t.Run("arguments arrive, also two of one name", func(t *testing.T) {
 		running := on(t, machine, "sh", "-c", `tr '\0' '\n' < /proc/$(pgrep -x kubelet)/cmdline`)
-		assert.Assert(t, strings.Contains(running, "--node-labels=first=1\n") && strings.Contains(running, "--node-labels=second=2\n"), running)
+		assert.Assert(t, strings.Contains(running, "--node-labels=first=1\n") &&
+			strings.Contains(running, "--node-labels=second=2\n"), running)
 		node := readNode(t, machine)
 		assert.Equal(t, node.Labels["first"]+node.Labels["second"], "12")
 	})
@@ -82,14 +90,16 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 	t.Run("pods' sandboxes are of the pause image, which stays", func(t *testing.T) {
 		images := on(t, machine, "/opt/argosy/bin/ctr", "--namespace", "k8s.io", "images", "list", "name=="+pause)
 		assert.Assert(t, strings.Contains(images, "io.cri-containerd.pinned=pinned"), images)
-		sandboxes := on(t, machine, "/opt/argosy/bin/ctr", "--namespace", "k8s.io", "containers", "list", "labels.\"io.cri-containerd.kind\"==sandbox")
+		sandboxes := on(t, machine, "/opt/argosy/bin/ctr", "--namespace", "k8s.io", "containers", "list",
+			"labels.\"io.cri-containerd.kind\"==sandbox")
 		assert.Assert(t, strings.Contains(sandboxes, pause), sandboxes)
 	})
 	t.Run("kubeadm was told how to pull", func(t *testing.T) {
 		given := on(t, machine, "cat", "/root/join.json")
 		assert.Assert(t, strings.Contains(given, `"imagePullPolicy": "Never"`), "kubeadm's configuration lacks it")
 		// What it is to discover the cluster by was a file of that moment.
-		on(t, machine, "sed", "-i", `s#"kubeConfigPath": ".*"#"kubeConfigPath": "/etc/kubernetes/kubelet.conf"#`, "/root/join.json")
+		on(t, machine, "sed", "-i", `s#"kubeConfigPath": ".*"#"kubeConfigPath": "/etc/kubernetes/kubelet.conf"#`,
+			"/root/join.json")
 		on(t, machine, "/opt/argosy/bin/kubeadm", "config", "validate", "--config", "/root/join.json")
 	})
 }
@@ -129,7 +139,8 @@ func TestACommandThatFailsStopsTheJoinAndIsTakenUpWhereItWas(t *testing.T) {
 	const machine = "m5"
 	clean(t, machine)
 	configure(t, site.Fleet{VCluster: vcluster(map[string]any{
-		joinNode + "preJoinCommands": []string{`echo first >> /root/ran`, `echo looking for the licence; test -e /root/licence`},
+		joinNode + "preJoinCommands": []string{`echo first >> /root/ran`,
+			`echo looking for the licence; test -e /root/licence`},
 	})})
 	w := finished(t, submit(t, "machines="+machine))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
@@ -145,14 +156,16 @@ func TestACommandThatFailsStopsTheJoinAndIsTakenUpWhereItWas(t *testing.T) {
 func TestOneMachineHasSettingsOfItsOwn(t *testing.T) {
 	clean(t, "m1", "m5")
 	configure(t, site.Fleet{
-		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "node-labels", "value": "tier=common"}}}),
+		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "node-labels",
+			"value": "tier=common"}}}),
 		Machine: edit("m5", func(entry map[string]any) {
 			entry["nodeName"] = "worker-five"
 			entry["taints"] = []any{map[string]any{"key": "own", "effect": "PreferNoSchedule"}}
 			entry["join"] = map[string]any{
-				"binariesPath":     "/opt/five/bin",
-				"preJoinCommands":  []string{"touch /root/only-five"},
-				"nodeRegistration": map[string]any{"kubeletExtraArgs": []any{map[string]any{"name": "node-labels", "value": "tier=five"}}},
+				"binariesPath":    "/opt/five/bin",
+				"preJoinCommands": []string{"touch /root/only-five"},
+				"nodeRegistration": map[string]any{"kubeletExtraArgs": []any{map[string]any{"name": "node-labels",
+					"value": "tier=five"}}},
 			}
 		}),
 	})
@@ -166,7 +179,8 @@ func TestOneMachineHasSettingsOfItsOwn(t *testing.T) {
 	five := readNode(t, "worker-five")
 	assert.Equal(t, five.Labels["tier"], "five")
 	assert.Equal(t, five.Spec.Taints[0].Key, "own")
-	assert.Equal(t, strings.TrimSpace(on(t, "m5", "sh", "-c", `readlink /proc/$(pgrep -x kubelet)/exe`)), "/opt/five/bin/kubelet")
+	assert.Equal(t, strings.TrimSpace(on(t, "m5", "sh", "-c", `readlink /proc/$(pgrep -x kubelet)/exe`)),
+		"/opt/five/bin/kubelet")
 	on(t, "m5", "test", "-e", "/root/only-five")
 	on(t, "m1", "test", "!", "-e", "/root/only-five")
 	_, err = reset(t, "m5", "--yes")

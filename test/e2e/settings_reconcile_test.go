@@ -39,8 +39,12 @@ func TestWhatDiffersIsShownByFileAndPutRightOnce(t *testing.T) {
 	// What somebody changes on a machine, and what the documents say otherwise since.
 	on(t, "m1", "sh", "-c", `echo '# mine' >> /etc/systemd/system/kubelet.service; sysctl -q -w net.ipv4.ip_forward=0; rm /etc/modules-load.d/argosy.conf; sed -i s/^maxPods.*/maxPods:\ 7/ /var/lib/kubelet/config.yaml; echo 'maxPods: 7' >> /var/lib/kubelet/config.yaml`)
 	configure(t, site.Fleet{
-		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "v", "value": "3"}}}),
-		Machine:  edit("m1", func(entry map[string]any) { entry["labels"] = map[string]any{"lab": "argosy", "tier": "front"} }),
+		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "v",
+			"value": "3"}}}),
+		Machine: edit("m1", func(entry map[string]any) {
+			entry["labels"] = map[string]any{"lab": "argosy",
+				"tier": "front"}
+		}),
 	})
 	kubelet, containerd := processes(t, "m1")
 
@@ -63,7 +67,8 @@ func TestWhatDiffersIsShownByFileAndPutRightOnce(t *testing.T) {
 	// A join leaves Ready nodes alone, and says so.
 	w := finished(t, submit(t, "machines=m1,m5"))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "2 are nodes that differ from the documents"), describe(w))
+	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "2 are nodes that differ from the documents"),
+		describe(w))
 	again, _ = processes(t, "m1")
 	assert.Equal(t, again, kubelet, "a join restarted what it should leave alone")
 
@@ -76,7 +81,8 @@ func TestWhatDiffersIsShownByFileAndPutRightOnce(t *testing.T) {
 	assert.Assert(t, newKubelet != kubelet)
 	assert.Equal(t, newContainerd, containerd, "containerd was restarted for nothing")
 	assert.Equal(t, on(t, "m1", "sh", "-c", "pgrep -x pause"), started, "pods were not left alone")
-	assert.Assert(t, strings.Contains(on(t, "m1", "sh", "-c", `tr '\0' ' ' < /proc/$(pgrep -x kubelet)/cmdline`), "--v=3"))
+	assert.Assert(t, strings.Contains(on(t, "m1", "sh", "-c", `tr '\0' ' ' < /proc/$(pgrep -x kubelet)/cmdline`),
+		"--v=3"))
 	assert.Equal(t, readNode(t, "m1").Labels["tier"], "front")
 	assert.Equal(t, strings.TrimSpace(on(t, "m1", "sysctl", "-n", "net.ipv4.ip_forward")), "1")
 

@@ -15,12 +15,15 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// TestContainerdReachesRegistriesAsTheDocumentsSay has pods on one machine pull an image by every way that a registry can be
-// set up: each name leads to the same image, and only by the setting of its own.
+// TestContainerdReachesRegistriesAsTheDocumentsSay has pods on one machine pull an image by every way that a registry
+// can be set up: each name leads to the same image, and only by the setting of its own.
 func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
-	const mirrors, auth = joinNode + "containerd.registry.mirrors.<registry>.", joinNode + "containerd.registry.auth.<registry>."
-	shows(t, joinNode+"containerd.registry.configPath", mirrors+"server", mirrors+"caCert", mirrors+"skipVerify", mirrors+"capabilities", mirrors+"overridePath",
-		mirrors+"hosts[].server", mirrors+"hosts[].caCert", mirrors+"hosts[].skipVerify", mirrors+"hosts[].capabilities", mirrors+"hosts[].overridePath",
+	const mirrors, auth = joinNode + "containerd.registry.mirrors.<registry>.",
+		joinNode + "containerd.registry.auth.<registry>."
+	shows(t, joinNode+"containerd.registry.configPath", mirrors+"server", mirrors+"caCert", mirrors+"skipVerify",
+		mirrors+"capabilities", mirrors+"overridePath",
+		mirrors+"hosts[].server", mirrors+"hosts[].caCert", mirrors+"hosts[].skipVerify",
+		mirrors+"hosts[].capabilities", mirrors+"hosts[].overridePath",
 		auth+"username", auth+"password", auth+"identityToken", auth+"auth")
 	const machine, caFile, dir = "m1", "/etc/ssl/of-the-registry.crt", "/etc/containerd/registries"
 	clean(t, machine)
@@ -31,25 +34,30 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 
 	secure, plain := openDoor(t, doorOf{certificate: ours.certificate}), openDoor(t, doorOf{})
 	never, below := openDoor(t, doorOf{}), openDoor(t, doorOf{prefix: "/elsewhere"})
-	user, token, both := openDoor(t, doorOf{login: basicLogin}), openDoor(t, doorOf{login: tokenLogin}), openDoor(t, doorOf{login: basicLogin})
-	https, http := func(d *door) string { return "https://" + d.address }, func(d *door) string { return "http://" + d.address }
+	user, token, both := openDoor(t, doorOf{login: basicLogin}), openDoor(t, doorOf{login: tokenLogin}),
+		openDoor(t, doorOf{login: basicLogin})
+	https, http := func(d *door) string { return "https://" + d.address },
+		func(d *door) string { return "http://" + d.address }
 	type host = map[string]any
 	registries := map[string]any{
-		"ca.test":            host{"server": https(secure), "caCert": []string{caFile}},
-		"ca-host.test":       host{"server": "https://" + uplink + ":1", "hosts": []host{{"server": https(secure), "caCert": []string{caFile}}}},
+		"ca.test": host{"server": https(secure), "caCert": []string{caFile}},
+		"ca-host.test": host{"server": "https://" + uplink + ":1",
+			"hosts": []host{{"server": https(secure), "caCert": []string{caFile}}}},
 		"unverified.test":    host{"server": https(secure), "skipVerify": true},
 		"unverified-2.test":  host{"hosts": []host{{"server": https(secure), "skipVerify": true}}},
 		plain.address:        host{"skipVerify": true}, // speaks plain HTTP, and nothing says so but this
 		"first-is-down.test": host{"hosts": []host{{"server": "http://" + uplink + ":1"}, {"server": http(plain)}}},
 		"all-are-down.test":  host{"server": http(plain), "hosts": []host{{"server": "http://" + uplink + ":1"}}},
-		"only-push.test":     host{"server": http(plain), "hosts": []host{{"server": http(never), "capabilities": []string{"push"}}}},
-		"only-pull.test":     host{"server": http(plain), "capabilities": []string{"pull", "resolve"}},
-		"path.test":          host{"server": http(below) + "/elsewhere/v2", "overridePath": true},
-		"path-host.test":     host{"server": "http://" + uplink + ":1", "hosts": []host{{"server": http(below) + "/elsewhere/v2", "overridePath": true}}},
-		user.address:         host{"server": http(user)},
-		token.address:        host{"server": http(token)},
-		both.address:         host{"server": http(both)},
-		lab.RegistryAddress:  host{"server": "http://" + lab.RegistryAddress},
+		"only-push.test": host{"server": http(plain), "hosts": []host{{"server": http(never),
+			"capabilities": []string{"push"}}}},
+		"only-pull.test": host{"server": http(plain), "capabilities": []string{"pull", "resolve"}},
+		"path.test":      host{"server": http(below) + "/elsewhere/v2", "overridePath": true},
+		"path-host.test": host{"server": "http://" + uplink + ":1",
+			"hosts": []host{{"server": http(below) + "/elsewhere/v2", "overridePath": true}}},
+		user.address:        host{"server": http(user)},
+		token.address:       host{"server": http(token)},
+		both.address:        host{"server": http(both)},
+		lab.RegistryAddress: host{"server": "http://" + lab.RegistryAddress},
 	}
 	settings := map[string]any{
 		joinNode + "containerd.registry.configPath": dir,
@@ -82,10 +90,12 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 		assert.Assert(t, d.asked.Load() > 0)
 	}
 	t.Run("what is left out is not trusted", func(t *testing.T) {
-		assert.Assert(t, !pullsNow(t, machine, secure.address+"/web:v1"), "a certificate of an unknown authority was taken")
+		assert.Assert(t, !pullsNow(t, machine, secure.address+"/web:v1"),
+			"a certificate of an unknown authority was taken")
 	})
 	t.Run("logins are for root alone", func(t *testing.T) {
-		holders := strings.Fields(on(t, machine, "sh", "-c", `grep -rlF "$0" /etc /var/lib/argosy /run /var/log 2>/dev/null; true`, password))
+		holders := strings.Fields(on(t, machine, "sh", "-c",
+			`grep -rlF "$0" /etc /var/lib/argosy /run /var/log 2>/dev/null; true`, password))
 		assert.Equal(t, len(holders), 1, "%v", holders)
 		assert.Equal(t, strings.TrimSpace(on(t, machine, "stat", "-c", "%a %U", holders[0])), "600 root")
 	})
@@ -114,11 +124,13 @@ func pulls(t *testing.T, machine string, images []string) {
 		out, err := the.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name,
 			"--timeout="+patience.String())
 		if err != nil {
-			events, _ := the.TeamKubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name, "-o", "custom-columns=M:.message")
+			events, _ := the.TeamKubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name,
+				"-o", "custom-columns=M:.message")
 			t.Errorf("pulling %s: %v\n%s\n%s", images[i], err, out, events)
 		}
 	}
-	_, err := the.TeamKubectl(t.Context(), append([]string{"delete", "pod", "--force", "--grace-period=0"}, names...)...)
+	_, err := the.TeamKubectl(t.Context(), append([]string{"delete", "pod", "--force", "--grace-period=0"},
+		names...)...)
 	assert.NilError(t, err)
 }
 
@@ -126,11 +138,14 @@ func runPod(t *testing.T, machine, name, image string) {
 	t.Helper()
 	_, err := the.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
 	assert.NilError(t, err)
-	overrides := `{"spec": {"nodeName": "` + machine + `", "terminationGracePeriodSeconds": 1, "containers": [{"name": "web", "image": "` + image + `", "imagePullPolicy": "Always", "args": ["serve"]}]}}`
+	overrides := `{"spec": {"nodeName": "` + machine +
+		`", "terminationGracePeriodSeconds": 1, "containers": [{"name": "web", "image": "` + image +
+		`", "imagePullPolicy": "Always", "args": ["serve"]}]}}`
 	_, err = the.TeamKubectl(t.Context(), "run", name, "--image="+image, "--restart=Never", "--overrides="+overrides)
 	assert.NilError(t, err)
 	t.Cleanup(func() {
-		_, _ = the.TeamKubectl(context.Background(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
+		_, _ = the.TeamKubectl(context.Background(), "delete", "pod", name, "--ignore-not-found", "--force",
+			"--grace-period=0")
 	})
 }
 
@@ -141,9 +156,11 @@ func pullsNow(t *testing.T, machine, image string) bool {
 	runPod(t, machine, name, image)
 	var reason string
 	eventually(t, "the first try ends", func() bool {
-		out, err := the.TeamKubectl(t.Context(), "get", "pod", name, "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason}")
+		out, err := the.TeamKubectl(t.Context(), "get", "pod", name, "-o",
+			"jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason}")
 		reason = out
-		return err == nil && (strings.HasPrefix(out, "Running") || strings.Contains(out, "ErrImagePull") || strings.Contains(out, "ImagePullBackOff"))
+		return err == nil && (strings.HasPrefix(out, "Running") || strings.Contains(out, "ErrImagePull") ||
+			strings.Contains(out, "ImagePullBackOff"))
 	}, func() string { return reason })
 	return strings.HasPrefix(reason, "Running")
 }

@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// ownRuntime sets up a containerd as a site's own image would have it, in folders and under a name of its own. It takes the
-// programs of a bundle, which a join leaves on the machine.
+// ownRuntime sets up a containerd as a site's own image would have it, in folders and under a name of its own. It takes
+// the programs of a bundle, which a join leaves on the machine.
 const ownRuntime = `set -e
 mkdir -p /opt/own/bin /etc/own /var/lib/containerd/own
 for program in containerd containerd-shim-runc-v2 ctr runc; do cp /usr/local/bin/$program /opt/own/bin/; done
@@ -70,25 +70,33 @@ func TestARuntimeThatIsThereIsUsedAndNeverTouched(t *testing.T) {
 	}
 	t.Run("none answers", func(t *testing.T) { refuses(t, "/run/own/containerd.sock") })
 	t.Run("its control groups are another driver's", func(t *testing.T) {
-		on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/own/config.toml && systemctl start own-runtime")
+		on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/own/config.toml && "+
+			"systemctl start own-runtime")
 		w := finished(t, submit(t, "machines="+machine))
 		assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
 		message := stepOf(t, w, machine).Message
 		assert.Assert(t, strings.Contains(message, "cgroup driver"), message)
 		on(t, machine, "test", "!", "-e", "/usr/local/bin/kubelet")
 	})
-	on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/own/config.toml && systemctl restart own-runtime")
-	on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock", "--namespace", "k8s.io", "images", "import", "/opt/own/pause-image.tar")
-	before := on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own /etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'")
+	on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/own/config.toml && "+
+		"systemctl restart own-runtime")
+	on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock", "--namespace", "k8s.io", "images",
+		"import", "/opt/own/pause-image.tar")
+	before := on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own "+
+		"/etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'")
 
 	joins(t, machine)
 	assert.Assert(t, isReady(readNode(t, machine)))
 	podRuns(t, machine)
-	assert.Equal(t, on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own /etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'"), before)
-	on(t, machine, "sh", "-c", "test ! -e /usr/local/bin/containerd && test ! -e /usr/local/bin/runc && test ! -e /etc/containerd/config.toml && test ! -e /etc/systemd/system/containerd.service")
-	assert.Assert(t, strings.Contains(on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock", "--namespace", "k8s.io", "containers", "list"), "pause"), "the pods run in it")
+	assert.Equal(t, on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own "+
+		"/etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'"), before)
+	on(t, machine, "sh", "-c", "test ! -e /usr/local/bin/containerd && test ! -e /usr/local/bin/runc && test ! -e "+
+		"/etc/containerd/config.toml && test ! -e /etc/systemd/system/containerd.service")
+	assert.Assert(t, strings.Contains(on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock",
+		"--namespace", "k8s.io", "containers", "list"), "pause"), "the pods run in it")
 
 	_, err = reset(t, machine, "--yes")
 	assert.NilError(t, err)
-	assert.Equal(t, strings.Fields(on(t, machine, "pgrep", "-x", "containerd"))[0], strings.Fields(before)[0], "the reset left it alone")
+	assert.Equal(t, strings.Fields(on(t, machine, "pgrep", "-x", "containerd"))[0], strings.Fields(before)[0],
+		"the reset left it alone")
 }

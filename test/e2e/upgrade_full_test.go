@@ -66,14 +66,16 @@ func survivesAll(t *testing.T, phase string) {
 func spendsItsBudget(t *testing.T) {
 	older(t, "m1", "m2")
 	defer policy(t, nil)
-	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1, "limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
+	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
+		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
 	assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
 	defer func() { assert.NilError(t, the.Lab.Undrop(context.Background(), "m1")) }()
 	w := run(t, harbour.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
 	assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
-	soon(t, harbour.Provisioned, "True", "get", "node", "m1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	soon(t, harbour.Provisioned, "True", "get", "node", "m1", "-o",
+		`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	older(t, "m2")
 	policy(t, nil)
 	upgraded(t)
@@ -111,7 +113,8 @@ func findsTheLatestPatch(t *testing.T) {
 	policy(t, map[string]any{"registries.plainHTTP": []any{lab.RegistryAddress}})
 	offered := retagged(t, "loft-sh/kubernetes", lab.Version+"-full", next+"-full")
 	defer func() { assert.NilError(t, remote.Delete(offered)) }()
-	message := step(t, succeeded(t, harbour.Provisioned, "upgrade", "version=latest-patch", "dryRun=true"), "plan").Message
+	message := step(t, succeeded(t, harbour.Provisioned, "upgrade", "version=latest-patch", "dryRun=true"),
+		"plan").Message
 	assert.Assert(t, strings.Contains(message, "the control plane goes from "+lab.Version+" to "+next), message)
 }
 
@@ -144,7 +147,8 @@ func followsItsSchedule(t *testing.T) {
 	fired := func(after int) *wfv1.Workflow {
 		var names []string
 		eventually(t, "the schedule fires", func() bool {
-			out, err := harbour.Kubectl(t.Context(), "get", "workflows", "-l", "workflows.argoproj.io/cron-workflow="+cron.Name, "--sort-by=.metadata.creationTimestamp", "-o", "name")
+			out, err := harbour.Kubectl(t.Context(), "get", "workflows", "-l",
+				"workflows.argoproj.io/cron-workflow="+cron.Name, "--sort-by=.metadata.creationTimestamp", "-o", "name")
 			names = strings.Fields(out)
 			return err == nil && len(names) > after
 		}, func() string { return strings.Join(names, " ") })
@@ -169,11 +173,13 @@ func asksForApproval(t *testing.T) {
 	answered := func(decision string) *wfv1.Workflow {
 		name := submitTo(t, harbour.Provisioned, "upgrade")
 		within(t, 2*patience, "the workflow asks", func() bool {
-			out, err := harbour.Kubectl(t.Context(), "get", "workflow", name, "-o", `jsonpath={range .status.nodes.*}{.type} {.phase} {.displayName}{"\n"}{end}`)
+			out, err := harbour.Kubectl(t.Context(), "get", "workflow", name, "-o",
+				`jsonpath={range .status.nodes.*}{.type} {.phase} {.displayName}{"\n"}{end}`)
 			return err == nil && strings.Contains(out, "Suspend Running approve")
 		}, func() string { return kubelets(t) })
 		if decision != "" {
-			_, err := harbour.Argo(t.Context(), "node", "set", name, "--output-parameter", "decision="+decision, "--node-field-selector", "displayName=approve")
+			_, err := harbour.Argo(t.Context(), "node", "set", name, "--output-parameter", "decision="+decision,
+				"--node-field-selector", "displayName=approve")
 			assert.NilError(t, err)
 		}
 		_, err := harbour.Argo(t.Context(), "resume", name, "--node-field-selector", "displayName=approve")
@@ -207,13 +213,15 @@ func obeysItsDrainPolicy(t *testing.T) {
 		inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
 	}()
 	with := func(onTimeout string) *wfv1.Workflow {
-		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s", "onDrainTimeout": onTimeout}}})
+		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s",
+			"onDrainTimeout": onTimeout}}})
 		return run(t, harbour.Provisioned, "upgrade")
 	}
 	w := with("stop")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message := stepOf(t, w, "m1").Message
-	assert.Assert(t, strings.Contains(message, "of Deployment web (PDB web allows none") && strings.Contains(message, "node m1 takes pods again"), message)
+	assert.Assert(t, strings.Contains(message, "of Deployment web (PDB web allows none") &&
+		strings.Contains(message, "node m1 takes pods again"), message)
 	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
 
 	w = with("skip")

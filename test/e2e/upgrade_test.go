@@ -35,7 +35,10 @@ func harbourStands(t *testing.T) {
 	t.Helper()
 	_, err := the.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
 	assert.NilError(t, err)
-	harbour.Provisioned = village(t, func(d map[string]any) { site.Set(d, "controlPlane.distro.k8s.image.tag", lab.OlderVersion) }, harbour.machines...)
+	harbour.Provisioned = village(t, func(d map[string]any) {
+		site.Set(d, "controlPlane.distro.k8s.image.tag",
+			lab.OlderVersion)
+	}, harbour.machines...)
 	policy(t, nil)
 	provision(t, harbour.Provisioned)
 	joinAll(t, harbour.Provisioned)
@@ -43,11 +46,13 @@ func harbourStands(t *testing.T) {
 	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
 }
 
-// policy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its path.
+// policy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its
+// path.
 func policy(t *testing.T, settings map[string]any) {
 	t.Helper()
 	harbour.Fleet = func(d map[string]any) {
-		for key, value := range map[string]any{"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s", "upgrade.nodeGrace": "0s"} {
+		for key, value := range map[string]any{"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s",
+			"upgrade.nodeGrace": "0s"} {
 			site.Set(d, key, value)
 		}
 		for key, value := range settings {
@@ -87,7 +92,8 @@ func older(t *testing.T, machines ...string) {
 	default:
 		upgraded(t) // a test before this one has failed
 	}
-	out, err := the.Plugin(t.Context(), "rollback", "--namespace", harbour.Name, "--machines", strings.Join(machines, ","))
+	out, err := the.Plugin(t.Context(), "rollback", "--namespace", harbour.Name, "--machines",
+		strings.Join(machines, ","))
 	assert.NilError(t, err, out)
 	assert.Equal(t, kubelets(t), at(lab.Version, machines...))
 }
@@ -105,7 +111,8 @@ func TestAClusterIsUpgraded(t *testing.T) {
 	t.Run("a dry run says in which waves and touches nothing", func(t *testing.T) {
 		w := succeeded(t, harbour.Provisioned, "upgrade", "version="+lab.Version, "dryRun=true")
 		message := step(t, w, "plan").Message
-		assert.Assert(t, strings.Contains(message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version)), message)
+		assert.Assert(t, strings.Contains(message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 "+
+			"machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version)), message)
 		assert.Equal(t, kubelets(t), at(lab.OlderVersion))
 	})
 	t.Run("what can't be had is refused", func(t *testing.T) {
@@ -138,7 +145,8 @@ func upgradesWhileItServes(t *testing.T) {
 	w := upgraded(t, "version="+lab.Version)
 	for i, asked := range asking {
 		answers, failures := asked()
-		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures, harbour.machines[i], failures)
+		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures, harbour.machines[i],
+			failures)
 		assert.Assert(t, answers > 20)
 		assert.Equal(t, failures, 0)
 	}
@@ -152,11 +160,14 @@ func haltsAfterItsCanary(t *testing.T) {
 	defer policy(t, nil)
 	address := inside(t, harbour.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	asked := askFrom(t, "m3", "http://"+address+"/")
-	policy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1, "bundles.repository": lab.RepositoryURL + "/" + brokenBundles(t)})
+	policy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1,
+		"bundles.repository": lab.RepositoryURL + "/" + brokenBundles(t)})
 	w := run(t, harbour.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message := stepOf(t, w, "m2").Message
-	assert.Assert(t, strings.Contains(message, "this kubelet can't start") && strings.Contains(message, "it was put back and is Ready at "+lab.OlderVersion+"; node m2 takes pods again"), message)
+	assert.Assert(t, strings.Contains(message, "this kubelet can't start") &&
+		strings.Contains(message, "it was put back and is Ready at "+lab.OlderVersion+"; node m2 takes pods again"),
+		message)
 	for _, machine := range []string{"m1", "m3"} {
 		left := stepOf(t, w, machine)
 		assert.Equal(t, left.Phase, wfv1.NodeSkipped)
@@ -186,7 +197,8 @@ func main() {
 }
 `
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "kubelet"), filepath.Join(dir, "main.go"))
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "kubelet"),
+		filepath.Join(dir, "main.go"))
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	assert.NilError(t, err, string(out))
@@ -196,7 +208,8 @@ func main() {
 	name := "kubernetes-" + lab.Version + "-" + runtime.GOARCH + ".tar.gz"
 	to := filepath.Join(the.Lab.HTTPDir(), folder, lab.Version)
 	assert.NilError(t, os.MkdirAll(to, 0o755))
-	sum := replaceInBundle(t, filepath.Join(the.Lab.HTTPDir(), lab.Version, name), filepath.Join(to, name), "release/kubelet", kubelet)
+	sum := replaceInBundle(t, filepath.Join(the.Lab.HTTPDir(), lab.Version, name), filepath.Join(to, name),
+		"release/kubelet", kubelet)
 	assert.NilError(t, os.WriteFile(filepath.Join(to, "SHA256SUMS"), []byte(sum+"  "+name+"\n"), 0o644))
 	t.Cleanup(func() { assert.NilError(t, os.RemoveAll(filepath.Join(the.Lab.HTTPDir(), folder))) })
 	return folder
@@ -237,8 +250,8 @@ func replaceInBundle(t *testing.T, from, to, file string, content []byte) string
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// threeReplicas is a workload of which one pod may be away at a time. Its pods answer for a while after they were told to end, as
-// those have to that serve others.
+// threeReplicas is a workload of which one pod may be away at a time. Its pods answer for a while after they were told
+// to end, as those have to that serve others.
 var threeReplicas = `
 apiVersion: apps/v1
 kind: Deployment

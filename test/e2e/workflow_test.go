@@ -92,7 +92,8 @@ func stepOf(t *testing.T, w *wfv1.Workflow, machine string) wfv1.NodeStatus {
 			continue
 		}
 		for _, parameter := range node.Inputs.Parameters {
-			if parameter.Name == "machine" && parameter.Value.String() == machine && node.StartedAt.After(found.StartedAt.Time) {
+			if parameter.Name == "machine" && parameter.Value.String() == machine &&
+				node.StartedAt.After(found.StartedAt.Time) {
 				found = node
 			}
 		}
@@ -185,14 +186,17 @@ func assertTidy(t *testing.T, machine string) {
 		alive = on(t, machine, "systemctl", "list-units", "--no-legend", "--plain", "argosy-*.service")
 		return strings.TrimSpace(alive) == ""
 	}, func() string { return alive })
-	configs, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", `ls /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf | wc -l; pgrep -c -x kubelet`)
+	configs, err := the.Lab.Exec(t.Context(), machine, "sh", "-c",
+		`ls /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf | wc -l; pgrep -c -x kubelet`)
 	assert.NilError(t, err)
-	assert.Equal(t, strings.Join(strings.Fields(configs), " "), "2 1", "kubelet configuration files and kubelets on %s", machine)
+	assert.Equal(t, strings.Join(strings.Fields(configs), " "), "2 1", "kubelet configuration files and kubelets on %s",
+		machine)
 }
 
 func assertNoToken(t *testing.T) {
 	t.Helper()
-	out, err := the.TeamKubectl(t.Context(), "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o", "name")
+	out, err := the.TeamKubectl(t.Context(), "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o",
+		"name")
 	assert.NilError(t, err)
 	assert.Equal(t, strings.TrimSpace(out), "", "bootstrap tokens left in the cluster")
 }
@@ -200,7 +204,8 @@ func assertNoToken(t *testing.T) {
 // statusOn is the newest operation that the machine itself remembers; false when there is none.
 func statusOn(t *testing.T, machine string) (spec.Status, bool) {
 	t.Helper()
-	out, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", `cat "$(ls -t /var/lib/argosy/ops/*/status.json 2>/dev/null | head -n 1)" 2>/dev/null || true`)
+	out, err := the.Lab.Exec(t.Context(), machine, "sh", "-c",
+		`cat "$(ls -t /var/lib/argosy/ops/*/status.json 2>/dev/null | head -n 1)" 2>/dev/null || true`)
 	if err != nil || strings.TrimSpace(out) == "" {
 		return spec.Status{}, false
 	}

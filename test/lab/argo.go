@@ -92,8 +92,10 @@ func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
 	if err != nil {
 		return err
 	}
-	kubectl := []string{filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"), "--namespace", "argo"}
-	name, err := runInput(ctx, strings.NewReader(text), append(kubectl, "create", "--validate=false", "--filename", "-", "--output", "jsonpath={.metadata.name}")...)
+	kubectl := []string{filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"), "--namespace",
+		"argo"}
+	name, err := runInput(ctx, strings.NewReader(text), append(kubectl, "create", "--validate=false", "--filename", "-",
+		"--output", "jsonpath={.metadata.name}")...)
 	if err != nil {
 		return fmt.Errorf("submitting the workflow that proves Argo: %w", err)
 	}
@@ -101,7 +103,8 @@ func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
 		return err
 	}
 	_, err = l.Kubectl(ctx, "host", "--namespace", "argo", "delete", "workflow", name, "--wait=false")
-	_, noteErr := l.Kubectl(ctx, "host", "--namespace", "argo", "annotate", "--overwrite", "deployment", "workflow-controller", "argosy.dev/proved=yes")
+	_, noteErr := l.Kubectl(ctx, "host", "--namespace", "argo", "annotate", "--overwrite", "deployment",
+		"workflow-controller", "argosy.dev/proved=yes")
 	if err := errors.Join(err, noteErr); err != nil {
 		return fmt.Errorf("noting that Argo is proved: %w", err)
 	}
@@ -140,7 +143,8 @@ func (l *Lab) applyTemplate(ctx context.Context, name, text string, data any) er
 
 // apply sets the objects of a manifest on the host cluster.
 func (l *Lab) apply(ctx context.Context, name, manifest string) error {
-	_, err := runInput(ctx, strings.NewReader(manifest), filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"),
+	_, err := runInput(ctx, strings.NewReader(manifest), filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig",
+		l.KubeconfigPath("host"),
 		"apply", "--server-side", "--force-conflicts", "--validate=false", "--filename", "-")
 	if err != nil {
 		return fmt.Errorf("applying %q: %w", name, err)

@@ -33,7 +33,8 @@ type artifacts struct {
 }
 
 func (a artifacts) paths() []string {
-	return slices.Concat([]string{a.Kubernetes, a.Containerd, a.Runc, a.CNI, a.Argo, a.Bundle.Path}, a.Images, a.ArgoImages)
+	return slices.Concat([]string{a.Kubernetes, a.Containerd, a.Runc, a.CNI, a.Argo, a.Bundle.Path}, a.Images,
+		a.ArgoImages)
 }
 
 func (l *Lab) builder() (*build.Builder, error) {
@@ -79,7 +80,10 @@ func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
 		into *string
 		make func(context.Context) (string, error)
 	}{
-		{"Kubernetes " + Version, &a.Kubernetes, func(ctx context.Context) (string, error) { return builder.Kubernetes(ctx, Version) }},
+		{"Kubernetes " + Version, &a.Kubernetes, func(ctx context.Context) (string,
+			error) {
+			return builder.Kubernetes(ctx, Version)
+		}},
 		{"containerd", &a.Containerd, builder.Containerd},
 		{"runc", &a.Runc, builder.Runc},
 		{"CNI plugins", &a.CNI, builder.CNI},
@@ -110,7 +114,8 @@ func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
 
 // pauseReference asks kubeadm, so that kubelet and containerd agree with it.
 func pauseReference(ctx context.Context, kubernetes string) (string, error) {
-	out, err := run(ctx, filepath.Join(kubernetes, "kubeadm"), "config", "images", "list", "--kubernetes-version="+Version)
+	out, err := run(ctx, filepath.Join(kubernetes, "kubeadm"), "config", "images", "list",
+		"--kubernetes-version="+Version)
 	if err != nil {
 		return "", fmt.Errorf("asking kubeadm for its images: %w", err)
 	}

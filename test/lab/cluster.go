@@ -77,7 +77,8 @@ func clusterFiles(m Machine, pause string) ([]file, error) {
 		{path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", mode: 0o644, data: kubeletDropIn},
 	}
 	units := []string{"containerd", "kubelet"}
-	rendered := map[string]string{"/etc/lab/kubeadm.yaml": kubeadmConfig, "/etc/containerd/config.toml": containerdConfig}
+	rendered := map[string]string{"/etc/lab/kubeadm.yaml": kubeadmConfig,
+		"/etc/containerd/config.toml": containerdConfig}
 	if shape.Schedulable {
 		files = append(files, file{path: "/etc/systemd/system/kube-proxy.service", mode: 0o644, data: kubeProxyUnit},
 			file{path: "/usr/local/sbin/lab-cpus", mode: 0o755, data: processorsScript})
@@ -93,11 +94,14 @@ func clusterFiles(m Machine, pause string) ([]file, error) {
 		files = append(files, file{path: path, mode: 0o644, data: data})
 	}
 	for _, unit := range units {
-		files = append(files, file{path: "/etc/systemd/system/multi-user.target.wants/" + unit + ".service", link: true, data: "../" + unit + ".service"})
+		files = append(files, file{path: "/etc/systemd/system/multi-user.target.wants/" + unit + ".service", link: true,
+			data: "../" + unit + ".service"})
 	}
-	for _, program := range []string{"kubernetes/kubelet", "kubernetes/kubeadm", "kubernetes/kubectl", "kubernetes/kube-proxy",
+	for _, program := range []string{"kubernetes/kubelet", "kubernetes/kubeadm", "kubernetes/kubectl",
+		"kubernetes/kube-proxy",
 		"containerd/containerd", "containerd/containerd-shim-runc-v2", "containerd/ctr", "runc/runc"} {
-		files = append(files, file{path: "/usr/local/bin/" + filepath.Base(program), link: true, data: "/opt/lab/" + program})
+		files = append(files, file{path: "/usr/local/bin/" + filepath.Base(program), link: true,
+			data: "/opt/lab/" + program})
 	}
 	return files, nil
 }
@@ -139,11 +143,13 @@ func (l *Lab) initCluster(ctx context.Context, m Machine) error {
 			return fmt.Errorf("clearing a half-made control plane: %w", err)
 		}
 	}
-	if _, err := l.Exec(ctx, m.Name, "kubeadm", "init", "--config=/etc/lab/kubeadm.yaml", "--ignore-preflight-errors=all",
+	if _, err := l.Exec(ctx, m.Name, "kubeadm", "init", "--config=/etc/lab/kubeadm.yaml",
+		"--ignore-preflight-errors=all",
 		"--skip-phases=addon"); err != nil {
 		return fmt.Errorf("running kubeadm: %w", err)
 	}
-	if _, err := l.Exec(ctx, m.Name, "sh", "-c", "mkdir -p /var/lib/lab && touch /var/lib/lab/initialized"); err != nil {
+	if _, err := l.Exec(ctx, m.Name, "sh", "-c",
+		"mkdir -p /var/lib/lab && touch /var/lib/lab/initialized"); err != nil {
 		return fmt.Errorf("noting that the control plane stands: %w", err)
 	}
 	l.logf("cluster %s: kubeadm init took %.1fs", m.Name, time.Since(start).Seconds())
@@ -156,7 +162,8 @@ var loadImagesScript string
 // ensureImages gives the machine's containerd the images first to last-1 of
 // those bound to it, which no registry would.
 func (l *Lab) ensureImages(ctx context.Context, m Machine, first, last int) error {
-	if _, err := l.Exec(ctx, m.Name, "sh", "-c", loadImagesScript, "sh", strconv.Itoa(first), strconv.Itoa(last-1)); err != nil {
+	if _, err := l.Exec(ctx, m.Name, "sh", "-c", loadImagesScript, "sh", strconv.Itoa(first),
+		strconv.Itoa(last-1)); err != nil {
 		return fmt.Errorf("loading images on machine %q: %w", m.Name, err)
 	}
 	return nil

@@ -54,7 +54,8 @@ func (h hostedImages) ofHost() []string {
 }
 
 func (l *Lab) hostedImages(ctx context.Context, version string) (hostedImages, error) {
-	return recall(ctx, l, "hosted-"+version, hostedImages.paths, func() (hostedImages, error) { return l.makeHostedImages(ctx, version) })
+	return recall(ctx, l, "hosted-"+version, hostedImages.paths,
+		func() (hostedImages, error) { return l.makeHostedImages(ctx, version) })
 }
 
 func (l *Lab) makeHostedImages(ctx context.Context, version string) (hostedImages, error) {
@@ -112,7 +113,8 @@ func (l *Lab) aliasControlPlane(ctx context.Context, version string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := l.Exec(ctx, "host", "ctr", "--namespace", "k8s.io", "images", "tag", "--force", ref, target.String()); err != nil {
+		if _, err := l.Exec(ctx, "host", "ctr", "--namespace", "k8s.io", "images", "tag", "--force", ref,
+			target.String()); err != nil {
 			return fmt.Errorf("naming image %q on the host machine: %w", target, err)
 		}
 	}

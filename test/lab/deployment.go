@@ -35,7 +35,8 @@ func (l *Lab) ensureDeployment(ctx context.Context, d deployment) error {
 	if _, err := l.Kubectl(ctx, "host", status...); err != nil {
 		return fmt.Errorf("waiting for %s: %w", d.what, err)
 	}
-	if _, err := l.Kubectl(ctx, "host", append(append([]string{"annotate", "--overwrite"}, object...), "argosy.dev/manifest="+digest)...); err != nil {
+	if _, err := l.Kubectl(ctx, "host", append(append([]string{"annotate", "--overwrite"}, object...),
+		"argosy.dev/manifest="+digest)...); err != nil {
 		return fmt.Errorf("noting that there is %s: %w", d.what, err)
 	}
 	l.logf("%s installed in %.1fs", d.what, time.Since(start).Seconds())

@@ -121,22 +121,26 @@ func TestACertifiedKeyOpensMachinesAndM1ShowsAHostCertificate(t *testing.T) {
 	assert.NilError(t, err)
 	known := filepath.Join(t.TempDir(), "known_hosts")
 	assert.NilError(t, os.WriteFile(known, []byte("@cert-authority * "+ca+"\n"), 0o600))
-	_, err = run(ctx, "ssh", "-F", "none", "-i", filepath.Join(l.keysDir(), "id_certified"), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-		"-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile="+known, "-o", "HostKeyAlgorithms=ssh-ed25519-cert-v01@openssh.com",
+	_, err = run(ctx, "ssh", "-F", "none", "-i", filepath.Join(l.keysDir(), "id_certified"), "-o", "IdentitiesOnly=yes",
+		"-o", "BatchMode=yes",
+		"-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile="+known, "-o",
+		"HostKeyAlgorithms=ssh-ed25519-cert-v01@openssh.com",
 		"root@10.117.0.101", "true")
 	assert.NilError(t, err)
 }
 
 func TestAResetMachineIsCleanAndKeepsItsIdentity(t *testing.T) {
 	l, ctx := raised(t)
-	_, err := l.Exec(ctx, "m3", "sh", "-c", "touch /root/trace /var/lib/containerd/trace /usr/local/bin/kubelet; ip link add trace0 type bridge")
+	_, err := l.Exec(ctx, "m3", "sh", "-c", "touch /root/trace /var/lib/containerd/trace /usr/local/bin/kubelet; ip "+
+		"link add trace0 type bridge")
 	assert.NilError(t, err)
 	id, err := l.Exec(ctx, "m3", "cat", "/etc/machine-id")
 	assert.NilError(t, err)
 
 	assert.NilError(t, l.Reset(ctx, "m3"))
 
-	out, err := l.Exec(ctx, "m3", "sh", "-c", "ls /root /var/lib/containerd /var/lib/kubelet /var/lib/argosy /usr/local/bin; ls /sys/class/net")
+	out, err := l.Exec(ctx, "m3", "sh", "-c", "ls /root /var/lib/containerd /var/lib/kubelet /var/lib/argosy "+
+		"/usr/local/bin; ls /sys/class/net")
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(out, "trace") && !strings.Contains(out, "kubelet\n"), out)
 	after, err := l.Exec(ctx, "m3", "cat", "/etc/machine-id")

@@ -43,7 +43,8 @@ func (l *Lab) machineFiles(ctx context.Context, m Machine, in inputs) ([]file, e
 	files = append(files, login...)
 	files = append(files, kubernetesSiteFiles(m)...)
 	if m.WithoutSCP {
-		files = append(files, file{path: "/usr/bin/scp", gone: true}, file{path: "/usr/lib/openssh/sftp-server", gone: true})
+		files = append(files, file{path: "/usr/bin/scp", gone: true},
+			file{path: "/usr/lib/openssh/sftp-server", gone: true})
 	}
 	if m.hasCluster() {
 		cluster, err := clusterFiles(m, in.pause)
@@ -127,7 +128,8 @@ func (l *Lab) loginFiles(ctx context.Context, m Machine, rootfs string) ([]file,
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{path: filepath.Join(home, ".ssh/authorized_keys"), mode: 0o600, owner: owner, data: strings.Join(keys, "\n") + "\n"}}
+	files := []file{{path: filepath.Join(home, ".ssh/authorized_keys"), mode: 0o600, owner: owner,
+		data: strings.Join(keys, "\n") + "\n"}}
 	switch m.Sudo {
 	case "nopasswd":
 		files = append(files, file{path: "/etc/sudoers.d/ops", mode: 0o440, data: "ops ALL=(ALL:ALL) NOPASSWD: ALL\n"})
@@ -169,7 +171,8 @@ func (l *Lab) shadowWithPassword(ctx context.Context, rootfs string) (string, er
 		return "", fmt.Errorf("reading the password of ops: %w", err)
 	}
 	salt := sha256.Sum256(password)
-	hash, err := runInput(ctx, strings.NewReader(string(password)), "openssl", "passwd", "-6", "-salt", hex.EncodeToString(salt[:6]), "-stdin")
+	hash, err := runInput(ctx, strings.NewReader(string(password)), "openssl", "passwd", "-6", "-salt",
+		hex.EncodeToString(salt[:6]), "-stdin")
 	if err != nil {
 		return "", fmt.Errorf("hashing the password of ops: %w", err)
 	}

@@ -46,7 +46,8 @@ func (l *Lab) kubeletRules() ([][]string, error) {
 	rules := [][]string{{"-N", kubeletChain, "-P", "RETURN"}}
 	for _, m := range l.Members() {
 		for _, source := range []string{host.Address, shapeOf(host, "").PodSubnet} {
-			rules = append(rules, []string{"-A", kubeletChain, "-p", "IPv4", "--ip-source", source, "--ip-destination", m.Address,
+			rules = append(rules, []string{"-A", kubeletChain, "-p", "IPv4", "--ip-source", source, "--ip-destination",
+				m.Address,
 				"--ip-protocol", "tcp", "--ip-destination-port", "10250", "-j", "DROP"})
 		}
 	}

@@ -31,7 +31,8 @@ func newHosted(t *testing.T, name string) *hosted {
 	l, ctx := raised(t)
 	h := &hosted{t: t, l: l, ctx: ctx, namespace: "lab-" + name}
 	remove := func() {
-		_, err := l.Kubectl(context.Background(), "host", "delete", "namespace", h.namespace, "--ignore-not-found", "--timeout=120s")
+		_, err := l.Kubectl(context.Background(), "host", "delete", "namespace", h.namespace, "--ignore-not-found",
+			"--timeout=120s")
 		assert.Check(t, err)
 	}
 	remove()
@@ -50,7 +51,8 @@ func (h *hosted) kubectl(args ...string) string {
 
 func (h *hosted) apply(manifest string) {
 	h.t.Helper()
-	_, err := runInput(h.ctx, strings.NewReader(manifest), filepath.Join(h.l.BinDir(), "kubectl"), "--kubeconfig", h.l.KubeconfigPath("host"),
+	_, err := runInput(h.ctx, strings.NewReader(manifest), filepath.Join(h.l.BinDir(), "kubectl"), "--kubeconfig",
+		h.l.KubeconfigPath("host"),
 		"--namespace", h.namespace, "apply", "--filename", "-")
 	assert.NilError(h.t, err)
 }
@@ -127,12 +129,14 @@ func (h *hosted) answers(address string) {
 		return poll.Success()
 	}, poll.WithTimeout(time.Minute), poll.WithDelay(100*time.Millisecond))
 	for _, m := range append(h.l.Members(), withRole(RoleHost)...) {
-		out, err := h.l.Exec(h.ctx, m.Name, "curl", "--silent", "--show-error", "--fail", "--max-time", "10", "http://"+address)
+		out, err := h.l.Exec(h.ctx, m.Name, "curl", "--silent", "--show-error", "--fail", "--max-time", "10",
+			"http://"+address)
 		assert.NilError(h.t, err, m.Name)
 		assert.Equal(h.t, out, "here\n", m.Name)
 	}
 	// The pod itself is the hard case: what it sends comes back to it.
-	out := h.kubectl("exec", "web", "--", "/bin/sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 10 "$0" 80 | tail -n 1`, address)
+	out := h.kubectl("exec", "web", "--", "/bin/sh", "-c",
+		`printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 10 "$0" 80 | tail -n 1`, address)
 	assert.Equal(h.t, out, "here\n")
 }
 
@@ -190,7 +194,8 @@ func TestAPodsImageComesFromTheLabsRegistry(t *testing.T) {
 	id := h.kubectl("get", "pod", "web", "--output", "jsonpath={.status.containerStatuses[0].imageID}")
 	assert.Assert(t, strings.HasPrefix(id, RegistryAddress+"/library/busybox@sha256:"), id)
 	// The back network reaches it, too.
-	_, err = h.l.Exec(h.ctx, "m4", "curl", "--silent", "--fail", "http://"+RegistryAddress+"/v2/library/busybox/manifests/"+ref.TagStr())
+	_, err = h.l.Exec(h.ctx, "m4", "curl", "--silent", "--fail",
+		"http://"+RegistryAddress+"/v2/library/busybox/manifests/"+ref.TagStr())
 	assert.NilError(t, err)
 }
 
@@ -230,7 +235,8 @@ spec:
 		h.kubectl("wait", "pod/"+name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
 	}
 	pod("writes", "echo kept >/data/file")
-	assert.Equal(t, h.kubectl("get", "pvc", "data", "--output", "jsonpath={.spec.storageClassName} {.status.phase}"), "local-path Bound")
+	assert.Equal(t, h.kubectl("get", "pvc", "data", "--output", "jsonpath={.spec.storageClassName} {.status.phase}"),
+		"local-path Bound")
 	h.kubectl("delete", "pod", "writes")
 	pod("reads", "cat /data/file")
 	assert.Equal(t, h.kubectl("logs", "reads"), "kept\n")
@@ -253,7 +259,8 @@ func TestPostgresTakesPodsOfTheHostClusterIn(t *testing.T) {
 	assert.Equal(t, out, "kine\n")
 	h.serve(storageImagesOf().Helper, "Never")
 	// It answers "S" to the eight bytes that ask whether it speaks TLS.
-	out = h.kubectl("exec", "web", "--", "/bin/sh", "-c", `printf '\000\000\000\010\004\322\026\057' | nc -w 5 10.117.0.1 5432 | head -c 1`)
+	out = h.kubectl("exec", "web", "--", "/bin/sh", "-c",
+		`printf '\000\000\000\010\004\322\026\057' | nc -w 5 10.117.0.1 5432 | head -c 1`)
 	assert.Equal(t, out, "S")
 }
 
@@ -261,7 +268,8 @@ func TestBlockedKubeletsAreSilentToTheHostMachineAlone(t *testing.T) {
 	l, ctx := raised(t)
 	// Clean, so that nothing has the port.
 	assert.NilError(t, l.Reset(ctx, "m3"))
-	_, err := l.Exec(ctx, "m3", "systemd-run", "--unit=lab-kubelet", "--collect", "socat", "TCP-LISTEN:10250,fork,reuseaddr", "EXEC:true")
+	_, err := l.Exec(ctx, "m3", "systemd-run", "--unit=lab-kubelet", "--collect", "socat",
+		"TCP-LISTEN:10250,fork,reuseaddr", "EXEC:true")
 	assert.NilError(t, err)
 	t.Cleanup(func() {
 		_, err := l.Exec(context.Background(), "m3", "systemctl", "stop", "lab-kubelet")

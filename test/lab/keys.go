@@ -28,7 +28,8 @@ func (l *Lab) ensureKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the key's passphrase: %w", err)
 	}
-	keys := map[string]string{"id_ed25519": "", "id_certified": "", "ca_user": "", "ca_host": "", "id_passphrase": string(passphrase)}
+	keys := map[string]string{"id_ed25519": "", "id_certified": "", "ca_user": "", "ca_host": "",
+		"id_passphrase": string(passphrase)}
 	for _, m := range machines() {
 		keys["host_"+m.Name] = ""
 	}
@@ -58,7 +59,8 @@ func ensureKey(ctx context.Context, path, passphrase string) error {
 		return nil
 	}
 	comment := "argosy-lab-" + filepath.Base(path)
-	if _, err := run(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", comment, "-f", path); err != nil {
+	if _, err := run(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", comment, "-f",
+		path); err != nil {
 		return fmt.Errorf("making key %q: %w", path, redact(err, passphrase))
 	}
 	return nil

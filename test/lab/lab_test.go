@@ -15,10 +15,11 @@ import (
 
 func TestTheMirrorIsTheOneOfTheSuitesMainArchive(t *testing.T) {
 	for name, c := range map[string]struct{ targets, want string }{
-		"the archive among others": {"bookworm-updates main http://a.example/debian/\nbookworm main http://b.example/debian/\n", "http://b.example/debian/"},
-		"another component":        {"bookworm contrib http://b.example/debian/\n", ""},
-		"another suite":            {"trixie main http://b.example/debian/\n", ""},
-		"nothing":                  {"", ""},
+		"the archive among others": {"bookworm-updates main http://a.example/debian/\nbookworm main " +
+			"http://b.example/debian/\n", "http://b.example/debian/"},
+		"another component": {"bookworm contrib http://b.example/debian/\n", ""},
+		"another suite":     {"trixie main http://b.example/debian/\n", ""},
+		"nothing":           {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, mirrorOf(c.targets), c.want) })
 	}
@@ -235,7 +236,9 @@ func TestKubeletsOfAllMembersAreBlockedFromTheHostMachineAndItsPods(t *testing.T
 	}
 	for _, m := range l.Members() {
 		for _, source := range []string{"10.117.0.10", "10.245.0.0/16"} {
-			assert.Assert(t, strings.Contains(text, "--ip-source "+source+" --ip-destination "+m.Address+" --ip-protocol tcp --ip-destination-port 10250"), text)
+			assert.Assert(t, strings.Contains(text,
+				"--ip-source "+source+" --ip-destination "+m.Address+" --ip-protocol tcp --ip-destination-port 10250"),
+				text)
 		}
 	}
 }
@@ -250,10 +253,11 @@ func TestWhatWasBuiltIsRecalledUntilASourceChangesOrAPathIsGone(t *testing.T) {
 	made := 0
 	ask := func() {
 		t.Helper()
-		got, err := recall(t.Context(), l, "thing", func(path string) []string { return []string{path} }, func() (string, error) {
-			made++
-			return built, nil
-		})
+		got, err := recall(t.Context(), l, "thing", func(path string) []string { return []string{path} },
+			func() (string, error) {
+				made++
+				return built, nil
+			})
 		assert.NilError(t, err)
 		assert.Equal(t, got, built)
 	}

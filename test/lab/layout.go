@@ -84,14 +84,16 @@ func (l *Lab) readLayout(ctx context.Context, archive *tar.Reader) (layoutConten
 				return layoutContent{}, fmt.Errorf("reading the archive's names: %w", err)
 			}
 		case isBlob:
-			if err := l.takeBlob(ctx, v1.Hash{Algorithm: "sha256", Hex: blob}, header.Size, archive, content.small); err != nil {
+			if err := l.takeBlob(ctx, v1.Hash{Algorithm: "sha256", Hex: blob}, header.Size, archive,
+				content.small); err != nil {
 				return layoutContent{}, err
 			}
 		}
 	}
 }
 
-func (l *Lab) takeBlob(ctx context.Context, digest v1.Hash, size int64, content io.Reader, small map[string][]byte) error {
+func (l *Lab) takeBlob(ctx context.Context, digest v1.Hash, size int64, content io.Reader,
+	small map[string][]byte) error {
 	if size <= largestManifest {
 		text, err := io.ReadAll(content)
 		if err != nil {

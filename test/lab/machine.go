@@ -95,7 +95,8 @@ func (l *Lab) forgetNode(ctx context.Context, m Machine) error {
 	if !exists(l.KubeconfigPath("team-a")) {
 		return nil
 	}
-	if _, err := l.Kubectl(ctx, "team-a", "delete", "node", m.Name, "--ignore-not-found", "--wait=false", "--request-timeout=10s"); err != nil {
+	if _, err := l.Kubectl(ctx, "team-a", "delete", "node", m.Name, "--ignore-not-found", "--wait=false",
+		"--request-timeout=10s"); err != nil {
 		return fmt.Errorf("forgetting node %q: %w", m.Name, err)
 	}
 	return nil
@@ -177,7 +178,8 @@ func (l *Lab) leader(m Machine) (int, error) {
 	}
 	for _, nspawn := range children(supervisor.pid) {
 		for _, pid := range children(nspawn) {
-			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.TrimSpace(string(name)) == "systemd" {
+			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil &&
+				strings.TrimSpace(string(name)) == "systemd" {
 				return pid, nil
 			}
 		}
@@ -294,8 +296,11 @@ func (l *Lab) enterArgv(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd",
-		"--", "/usr/bin/env", "--ignore-environment", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+	return []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+		"--root", "--wd",
+		"--", "/usr/bin/env", "--ignore-environment",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root",
 		"LC_ALL=C.UTF-8"}, nil
 }
 

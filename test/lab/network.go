@@ -153,9 +153,11 @@ func wire(ctx context.Context, m Machine) error {
 	if _, err := run(ctx, "ip", "netns", "add", m.namespace()); err != nil {
 		return fmt.Errorf("making namespace %q: %w", m.namespace(), err)
 	}
-	plugs := []string{plug(m.Name, "eth0", m.namespace(), m.Address), fmt.Sprintf("link set %s master %s up", m.Name, m.segment().Bridge)}
+	plugs := []string{plug(m.Name, "eth0", m.namespace(), m.Address),
+		fmt.Sprintf("link set %s master %s up", m.Name, m.segment().Bridge)}
 	if m.Role == RoleBastion {
-		plugs = append(plugs, plug(m.Name+"-b", "eth1", m.namespace(), bastionBackAddress), fmt.Sprintf("link set %s-b master %s up", m.Name, back().Bridge))
+		plugs = append(plugs, plug(m.Name+"-b", "eth1", m.namespace(), bastionBackAddress),
+			fmt.Sprintf("link set %s-b master %s up", m.Name, back().Bridge))
 	}
 	if err := ipBatch(ctx, routerNamespace, plugs...); err != nil {
 		return fmt.Errorf("plugging machine %q in: %w", m.Name, err)
@@ -185,7 +187,8 @@ func machineLinks(m Machine) []string {
 		fmt.Sprintf("route add default via %s", segment.Router),
 	}
 	if m.Role == RoleBastion {
-		lines = append(lines, fmt.Sprintf("address add %s/%d dev eth1", bastionBackAddress, back().Prefix.Bits()), "link set eth1 up")
+		lines = append(lines, fmt.Sprintf("address add %s/%d dev eth1", bastionBackAddress, back().Prefix.Bits()),
+			"link set eth1 up")
 	}
 	for _, other := range machines() {
 		if m.PodSubnet != "" && other.PodSubnet != "" && other.Name != m.Name && other.segment() == segment {

@@ -31,7 +31,8 @@ func keyOf(s *corev1.Service) serviceKey { return serviceKey{s.Namespace, s.Name
 func (p addressPool) assign(services []*corev1.Service) map[serviceKey]netip.Addr {
 	ours := slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool { return !balanced(s) })
 	slices.SortFunc(ours, func(a, b *corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace),
+			cmp.Compare(a.Name, b.Name))
 	})
 	granted := map[serviceKey]netip.Addr{}
 	taken := map[netip.Addr]bool{}
@@ -59,7 +60,8 @@ func (p addressPool) assign(services []*corev1.Service) map[serviceKey]netip.Add
 // balanced says whether a Service is the lab's to give an address to. One with a
 // class is somebody else's.
 func balanced(s *corev1.Service) bool {
-	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.LoadBalancerClass == nil && s.DeletionTimestamp == nil
+	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.LoadBalancerClass == nil &&
+		s.DeletionTimestamp == nil
 }
 
 // statusAddress is the address of the pool in a Service's status, if any.

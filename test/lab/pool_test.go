@@ -18,8 +18,9 @@ func smallPool() addressPool {
 // balancedService is a Service of type LoadBalancer, made age seconds after the first.
 func balancedService(name string, age int, addresses ...string) *corev1.Service {
 	s := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, CreationTimestamp: metav1.NewTime(time.Unix(int64(age), 0))},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name,
+			CreationTimestamp: metav1.NewTime(time.Unix(int64(age), 0))},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
 	}
 	for _, a := range addresses {
 		s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a})
@@ -30,7 +31,8 @@ func balancedService(name string, age int, addresses ...string) *corev1.Service 
 func TestServicesGetAddressesOldestFirstAndKeepThem(t *testing.T) {
 	class := "example.org/other"
 	deleted := metav1.Now()
-	withClass, clusterIP, leaving := balancedService("class", 0), balancedService("plain", 0, "10.0.0.1"), balancedService("leaving", 0, "10.0.0.1")
+	withClass, clusterIP, leaving := balancedService("class", 0), balancedService("plain", 0, "10.0.0.1"),
+		balancedService("leaving", 0, "10.0.0.1")
 	withClass.Spec.LoadBalancerClass = &class
 	clusterIP.Spec.Type = corev1.ServiceTypeClusterIP
 	leaving.DeletionTimestamp = &deleted
@@ -60,7 +62,8 @@ func TestServicesGetAddressesOldestFirstAndKeepThem(t *testing.T) {
 			map[string]string{"a": "10.0.0.1"},
 		},
 		"the youngest goes without when the pool is used up": {
-			[]*corev1.Service{balancedService("d", 4), balancedService("c", 3), balancedService("b", 2), balancedService("a", 1)},
+			[]*corev1.Service{balancedService("d", 4), balancedService("c", 3), balancedService("b", 2),
+				balancedService("a", 1)},
 			map[string]string{"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"},
 		},
 		"those of a class, of another type and those that go are not ours": {

@@ -139,8 +139,10 @@ func (l *Lab) ensurePostgresData(ctx context.Context) error {
 	if err := os.MkdirAll(l.postgresDir(), 0o755); err != nil {
 		return fmt.Errorf("making folder %q: %w", l.postgresDir(), err)
 	}
-	_, err = run(ctx, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
-		"-subj", "/CN="+uplinkAddress, "-addext", "subjectAltName=IP:"+uplinkAddress, "-keyout", l.postgresKey(), "-out", l.PostgresCertificate())
+	_, err = run(ctx, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+		"-days", "3650",
+		"-subj", "/CN="+uplinkAddress, "-addext", "subjectAltName=IP:"+uplinkAddress, "-keyout", l.postgresKey(),
+		"-out", l.PostgresCertificate())
 	if err != nil {
 		return fmt.Errorf("making PostgreSQL's certificate: %w", err)
 	}
@@ -162,7 +164,8 @@ func (l *Lab) initPostgres(ctx context.Context) error {
 	if err := os.RemoveAll(partial); err != nil {
 		return fmt.Errorf("removing %q: %w", partial, err)
 	}
-	cmd, err := asPostgres(ctx, initdb, "--pgdata="+partial, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--auth-local=peer",
+	cmd, err := asPostgres(ctx, initdb, "--pgdata="+partial, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+		"--auth-local=peer",
 		"--auth-host=scram-sha-256")
 	if err != nil {
 		return err
@@ -170,7 +173,8 @@ func (l *Lab) initPostgres(ctx context.Context) error {
 	if _, err := runCmd(cmd, nil); err != nil {
 		return fmt.Errorf("making PostgreSQL's data: %w", err)
 	}
-	access := "local all " + postgresAccount + " peer\nhost all " + postgresRole + " " + front().Prefix.String() + " scram-sha-256\nhost all " +
+	access := "local all " + postgresAccount + " peer\nhost all " + postgresRole + " " + front().Prefix.String() +
+		" scram-sha-256\nhost all " +
 		postgresRole + " " + back().Prefix.String() + " scram-sha-256\n"
 	if err := os.WriteFile(filepath.Join(partial, "pg_hba.conf"), []byte(access), 0o600); err != nil {
 		return fmt.Errorf("saying who may use PostgreSQL: %w", err)

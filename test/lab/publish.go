@@ -168,7 +168,10 @@ func (l *Lab) push(ctx context.Context, target name.Tag, image v1.Image) error {
 	if err != nil {
 		return fmt.Errorf("reading the configuration's digest: %w", err)
 	}
-	err = l.writeBlob(ctx, digest, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(string(config))), nil })
+	err = l.writeBlob(ctx, digest, func() (io.ReadCloser,
+		error) {
+		return io.NopCloser(strings.NewReader(string(config))), nil
+	})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@ import (
 // notes the result. The builder looks at everything it has built to tell that
 // nothing is to be done, which costs seconds; a repeated up need not. A result
 // of which any path has gone is made again.
-func recall[T any](ctx context.Context, l *Lab, name string, paths func(T) []string, make func() (T, error)) (T, error) {
+func recall[T any](ctx context.Context, l *Lab, name string, paths func(T) []string, make func() (T, error)) (T,
+	error) {
 	var known T
 	key, err := l.sourcesKey(ctx)
 	if err != nil {
@@ -65,17 +66,18 @@ func (l *Lab) sourcesKey(ctx context.Context) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, version)
 	for _, folder := range []string{"test/lab", "pkg/bundle"} {
-		err := fs.WalkDir(os.DirFS(filepath.Join(l.source, folder)), ".", func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			text, err := os.ReadFile(filepath.Join(l.source, folder, path))
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(sum, "%q %d\n%s", folder+"/"+path, len(text), text)
-			return nil
-		})
+		err := fs.WalkDir(os.DirFS(filepath.Join(l.source, folder)), ".",
+			func(path string, entry fs.DirEntry, err error) error {
+				if err != nil || !entry.Type().IsRegular() || strings.HasSuffix(path, "_test.go") {
+					return err
+				}
+				text, err := os.ReadFile(filepath.Join(l.source, folder, path))
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(sum, "%q %d\n%s", folder+"/"+path, len(text), text)
+				return nil
+			})
 		if err != nil {
 			return "", fmt.Errorf("reading the sources in %q: %w", folder, err)
 		}

@@ -107,10 +107,12 @@ func layoutArchive(t *testing.T, index v1.ImageIndex, names ...string) string {
 	written, err := layout.Write(dir, empty.Index)
 	assert.NilError(t, err)
 	for _, n := range names {
-		assert.NilError(t, written.AppendIndex(index, layout.WithAnnotations(map[string]string{imageNameAnnotation: n})))
+		assert.NilError(t, written.AppendIndex(index,
+			layout.WithAnnotations(map[string]string{imageNameAnnotation: n})))
 	}
 	archive := filepath.Join(t.TempDir(), "layout.tar")
-	assert.NilError(t, exec.Command("tar", "--create", "--file", archive, "--directory", dir, "oci-layout", "blobs", "index.json").Run())
+	assert.NilError(t, exec.Command("tar", "--create", "--file", archive, "--directory", dir, "oci-layout", "blobs",
+		"index.json").Run())
 	return archive
 }
 
@@ -143,7 +145,8 @@ func TestALayoutsIndexIsPulledAsItWas(t *testing.T) {
 }
 
 func TestALayoutThatLacksAManifestIsNotPublished(t *testing.T) {
-	absent := v1.Descriptor{MediaType: types.OCIImageIndex, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}
+	absent := v1.Descriptor{MediaType: types.OCIImageIndex,
+		Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}
 	target := name.MustParseReference("example.org/image:v1")
 	err := layoutContent{}.push(t.Context(), target, absent)
 	assert.ErrorContains(t, err, "the archive does not hold it")

@@ -58,7 +58,8 @@ func (l *Lab) makeRootfs(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return fmt.Errorf("making %q: %w", partial, err)
 	}
-	if _, err := run(ctx, "debootstrap", "--variant=minbase", "--include="+rootfsPackages, suite, partial, mirror); err != nil {
+	if _, err := run(ctx, "debootstrap", "--variant=minbase", "--include="+rootfsPackages, suite, partial,
+		mirror); err != nil {
 		return fmt.Errorf("bootstrapping Debian %s: %w", suite, err)
 	}
 	if _, err := runInput(ctx, strings.NewReader(rootfsScript), "chroot", partial, "/bin/sh", "-eu"); err != nil {
@@ -73,7 +74,8 @@ func (l *Lab) makeRootfs(ctx context.Context, dir string) error {
 // debianMirror asks apt itself, so that every way to configure a source works.
 func debianMirror(ctx context.Context) (string, error) {
 	ask := func() (string, error) {
-		out, err := run(ctx, "apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
+		out, err := run(ctx, "apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)",
+			"Created-By: Packages")
 		if err != nil {
 			return "", fmt.Errorf("asking apt for its sources: %w", err)
 		}

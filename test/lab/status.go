@@ -13,8 +13,10 @@ import (
 
 // PrintEnv writes the shell lines that make a shell use the lab.
 func (l *Lab) PrintEnv(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "export KUBECONFIG=%s\nexport PATH=%s:\"$PATH\"\nexport LAB_SSH_KEY=%s\nexport LAB_MACHINES=%s\nexport LAB_DIR=%s\nexport TEAM_A_KUBECONFIG=%s\n",
-		quote(l.KubeconfigPath("host")), quote(l.BinDir()), quote(l.KeyPath()), quote(strings.Join(names(l.Members()), " ")),
+	_, err := fmt.Fprintf(w, "export KUBECONFIG=%s\nexport PATH=%s:\"$PATH\"\nexport LAB_SSH_KEY=%s\nexport "+
+		"LAB_MACHINES=%s\nexport LAB_DIR=%s\nexport TEAM_A_KUBECONFIG=%s\n",
+		quote(l.KubeconfigPath("host")), quote(l.BinDir()), quote(l.KeyPath()),
+		quote(strings.Join(names(l.Members()), " ")),
 		quote(l.state), quote(l.KubeconfigPath("team-a")))
 	if err != nil {
 		return fmt.Errorf("printing the environment: %w", err)
@@ -65,7 +67,8 @@ func (l *Lab) parts(ctx context.Context) []part {
 		{"argo", stateOf(l.argoReady(ctx), ArgoVersion+", ready", "not ready")},
 		{"dns", stateOf(l.deploymentReady(ctx, dns()), "ready", "not ready")},
 		{"storage", stateOf(l.deploymentReady(ctx, storage()), "class "+StorageClass+", ready", "not ready")},
-		{"load balancer", stateOf(l.daemonRuns(balancerDaemon), pool.first.String()+" to "+pool.last.String(), "not running")},
+		{"load balancer", stateOf(l.daemonRuns(balancerDaemon), pool.first.String()+" to "+pool.last.String(),
+			"not running")},
 		{"bundles", stateOf(l.daemonRuns(repositoryDaemon), RepositoryURL, "not running")},
 		{"registry", stateOf(l.daemonRuns(registryDaemon), RegistryAddress, "not running")},
 		{"postgresql", stateOf(l.daemonRuns(postgresDaemon), postgresAddress, "not running, starts when a test asks")},
@@ -111,7 +114,8 @@ func (l *Lab) clusterState(ctx context.Context, m Machine) string {
 	if !exists(l.KubeconfigPath(m.Name)) || !exists(filepath.Join(l.BinDir(), "kubectl")) {
 		return "not made"
 	}
-	if out, err := l.Kubectl(ctx, m.Name, "get", "--raw", "/readyz", "--request-timeout=3s"); err != nil || out != "ok" {
+	if out, err := l.Kubectl(ctx, m.Name, "get", "--raw", "/readyz", "--request-timeout=3s"); err != nil ||
+		out != "ok" {
 		return "not ready"
 	}
 	nodes, err := l.Kubectl(ctx, m.Name, "get", "nodes", "--output", "name")

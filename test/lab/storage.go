@@ -17,7 +17,8 @@ const storageFolder = "/var/lib/local-path"
 // storage serves claims on the host cluster. The manifest is filled by
 // ensureStorage.
 func storage() deployment {
-	return deployment{what: "storage class " + StorageClass, namespace: "local-path-storage", name: "local-path-provisioner"}
+	return deployment{what: "storage class " + StorageClass, namespace: "local-path-storage",
+		name: "local-path-provisioner"}
 }
 
 // storageImages are what the class is served with, under the names that the

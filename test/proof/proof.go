@@ -101,7 +101,8 @@ func Totals(rows map[string]Row) string {
 			failed = append(failed, key)
 		}
 	}
-	text := fmt.Sprintf("settings: %d of %d keys shown on real machines and control planes, %d failed", passed, len(Keys()), len(failed))
+	text := fmt.Sprintf("settings: %d of %d keys shown on real machines and control planes, %d failed", passed,
+		len(Keys()), len(failed))
 	if len(failed) > 0 {
 		text += ": " + strings.Join(failed, ", ")
 	}
@@ -120,7 +121,8 @@ effect on a real machine or control plane, and how that test ended when this pag
     go test -count=1 -v -tags full -run 'NAME' ./test/e2e
 
 `)
-	fmt.Fprintf(&page, "%s.\n\n| key | test | result |\n|---|---|---|\n", strings.ToUpper(Totals(rows)[:1])+Totals(rows)[1:])
+	fmt.Fprintf(&page, "%s.\n\n| key | test | result |\n|---|---|---|\n",
+		strings.ToUpper(Totals(rows)[:1])+Totals(rows)[1:])
 	for _, key := range Keys() {
 		row, told := rows[key]
 		result := "**fails**"

@@ -42,7 +42,8 @@ func TestWhatFailedOrWasNotShownIsCountedAsSuch(t *testing.T) {
 	assert.Assert(t, strings.Contains(proof.Totals(rows), "1 of "), proof.Totals(rows))
 	assert.Assert(t, strings.Contains(proof.Totals(rows), "1 failed: "+keys[1]), proof.Totals(rows))
 	page := proof.Page(rows)
-	for _, row := range []string{"| `" + keys[0] + "` | `TestOne` | pass", "| `" + keys[1] + "` | `TestTwo` | **fails** |", "| `" + keys[2] + "` | `` | **not shown** |"} {
+	for _, row := range []string{"| `" + keys[0] + "` | `TestOne` | pass",
+		"| `" + keys[1] + "` | `TestTwo` | **fails** |", "| `" + keys[2] + "` | `` | **not shown** |"} {
 		assert.Assert(t, strings.Contains(page, row), page)
 	}
 }

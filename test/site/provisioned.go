@@ -91,7 +91,8 @@ func (p *Provisioned) vcluster() map[string]any {
 			// The lab's machines have no cgroups of systemd's, little disk, and no name server.
 			"kubelet": map[string]any{"config": map[string]any{
 				"cgroupDriver": "cgroupfs", "resolvConf": "/etc/resolv.conf",
-				"evictionHard":                map[string]any{"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+				"evictionHard": map[string]any{"memory.available": "50Mi", "nodefs.available": "1%",
+					"imagefs.available": "1%"},
 				"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
 			}},
 		},
@@ -103,7 +104,8 @@ func (p *Provisioned) vcluster() map[string]any {
 		"networking": map[string]any{"podCIDR": "10.64.0.0/16", "serviceCIDR": "10.128.0.0/16"},
 		// Their kernel's connection table can't be resized from inside.
 		"deploy": map[string]any{"kubeProxy": map[string]any{"config": map[string]any{
-			"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+			"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s",
+				"tcpCloseWaitTimeout": "0s"},
 		}}},
 	}
 }
@@ -152,7 +154,8 @@ func (p *Provisioned) Inside(ctx context.Context, args ...string) (string, error
 
 // Kubeconfig writes the cluster's kubeconfig to a file and returns its path.
 func (p *Provisioned) Kubeconfig(ctx context.Context) (string, error) {
-	encoded, err := p.Kubectl(ctx, "get", "secret", p.Name+"-kubeconfig", "-o", `go-template={{index .data "value" | base64decode}}`)
+	encoded, err := p.Kubectl(ctx, "get", "secret", p.Name+"-kubeconfig", "-o",
+		`go-template={{index .data "value" | base64decode}}`)
 	if err != nil {
 		return "", fmt.Errorf("reading the kubeconfig of cluster %q: %w", p.Name, err)
 	}
@@ -169,8 +172,8 @@ func (p *Provisioned) Remove(ctx context.Context) error {
 	return err
 }
 
-// pushPlugin puts the plugin's image into the lab's registry as well, where the control planes' pods get it from. The host
-// machine, which has pulled an older one of that name, gets the name too.
+// pushPlugin puts the plugin's image into the lab's registry as well, where the control planes' pods get it from. The
+// host machine, which has pulled an older one of that name, gets the name too.
 func (s *Site) pushPlugin(ctx context.Context) error {
 	const tag = "argosy-dev/executor-plugin:v0.1.0"
 	image, err := tarball.ImageFromPath(filepath.Join(s.Source, "bin", "executor-plugin.tar"), nil)
@@ -184,7 +187,8 @@ func (s *Site) pushPlugin(ctx context.Context) error {
 	if err := remote.Write(reference, image, remote.WithContext(ctx)); err != nil {
 		return fmt.Errorf("pushing the plugin's image: %w", err)
 	}
-	if _, err := s.Lab.Exec(ctx, "host", "ctr", "--namespace", "k8s.io", "images", "tag", "--force", "ghcr.io/"+tag, reference.Name()); err != nil {
+	if _, err := s.Lab.Exec(ctx, "host", "ctr", "--namespace", "k8s.io", "images", "tag", "--force", "ghcr.io/"+tag,
+		reference.Name()); err != nil {
 		return fmt.Errorf("naming the plugin's image on the host machine: %w", err)
 	}
 	return nil
@@ -208,7 +212,8 @@ func (p *Provisioned) Forwarded(ctx context.Context, target string, port int) (s
 	}
 	ctx, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
-	command := exec.CommandContext(ctx, p.site.tool("kubectl"), "--kubeconfig", kubeconfig, "port-forward", target, fmt.Sprintf(":%d", port))
+	command := exec.CommandContext(ctx, p.site.tool("kubectl"), "--kubeconfig", kubeconfig, "port-forward", target,
+		fmt.Sprintf(":%d", port))
 	out, err := command.StdoutPipe()
 	if err != nil {
 		return "", fmt.Errorf("preparing kubectl port-forward: %w", err)

@@ -134,7 +134,8 @@ func (s *Site) apply(ctx context.Context, namespace string, objects []any) error
 	if err != nil {
 		return fmt.Errorf("encoding objects: %w", err)
 	}
-	if _, err := s.run(ctx, "host", list, "kubectl", "apply", "-n", namespace, "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+	if _, err := s.run(ctx, "host", list, "kubectl", "apply", "-n", namespace, "--server-side", "--force-conflicts",
+		"-f", "-"); err != nil {
 		return fmt.Errorf("applying objects: %w", err)
 	}
 	return nil

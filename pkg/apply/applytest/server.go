@@ -1,6 +1,6 @@
-// Package applytest is a simulated API server for tests. It keeps objects in memory and merges server-side apply with the
-// API server's own field manager, so that ownership and conflicts are real; it fills in no defaults, validates nothing and
-// runs no controllers, but that a CustomResourceDefinition is established and its kind served at once.
+// Package applytest is a simulated API server for tests. It keeps objects in memory and merges server-side apply with
+// the API server's own field manager, so that ownership and conflicts are real; it fills in no defaults, validates
+// nothing and runs no controllers, but that a CustomResourceDefinition is established and its kind served at once.
 package applytest
 
 import (
@@ -44,7 +44,8 @@ type Kind struct {
 	Namespaced bool
 }
 
-// New starts a server with the usual kinds of Kubernetes and the namespaces default and kube-system. It ends with the test.
+// New starts a server with the usual kinds of Kubernetes and the namespaces default and kube-system. It ends with the
+// test.
 func New(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{kinds: builtin(), objects: map[string]*unstructured.Unstructured{}}
@@ -144,7 +145,8 @@ func (s *Server) answer(r *http.Request) (any, error) {
 	}
 	kind, name, ok := s.route(r.URL.Path)
 	if !ok {
-		return nil, apierrors.NewGenericServerResponse(http.StatusNotFound, r.Method, schema.GroupResource{}, "", "", 0, true)
+		return nil, apierrors.NewGenericServerResponse(http.StatusNotFound, r.Method, schema.GroupResource{}, "", "", 0,
+			true)
 	}
 	switch verbs[r.Method] {
 	case "get":
@@ -185,7 +187,8 @@ func (s *Server) list(kind Kind, r *http.Request) (any, error) {
 func (s *Server) apply(kind Kind, name string, r *http.Request) (any, error) {
 	query := r.URL.Query()
 	if r.Header.Get("Content-Type") != string(types.ApplyPatchType) {
-		return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", kind.groupResource(), name, "only apply", 0, true)
+		return nil, apierrors.NewGenericServerResponse(http.StatusUnsupportedMediaType, "patch", kind.groupResource(),
+			name, "only apply", 0, true)
 	}
 	wanted := &unstructured.Unstructured{}
 	if err := json.NewDecoder(r.Body).Decode(&wanted.Object); err != nil {
@@ -263,14 +266,16 @@ func (s *Server) establish(definition *unstructured.Unstructured) {
 	for _, each := range versions {
 		version, _ := each.(map[string]any)["name"].(string)
 		kind := Kind{
-			GroupVersionKind: schema.GroupVersionKind{Group: field("spec", "group"), Version: version, Kind: field("spec", "names", "kind")},
-			Resource:         field("spec", "names", "plural"), Namespaced: field("spec", "scope") == "Namespaced",
+			GroupVersionKind: schema.GroupVersionKind{Group: field("spec", "group"), Version: version,
+				Kind: field("spec", "names", "kind")},
+			Resource: field("spec", "names", "plural"), Namespaced: field("spec", "scope") == "Namespaced",
 		}
 		if !slices.Contains(s.kinds, kind) {
 			s.kinds = append(s.kinds, kind)
 		}
 	}
-	_ = unstructured.SetNestedSlice(definition.Object, []any{map[string]any{"type": "Established", "status": "True"}}, "status", "conditions")
+	_ = unstructured.SetNestedSlice(definition.Object, []any{map[string]any{"type": "Established", "status": "True"}},
+		"status", "conditions")
 }
 
 // route finds the kind and the name that a path of a URL is about.
@@ -285,7 +290,8 @@ func (s *Server) route(path string) (kind Kind, name string, ok bool) {
 			return kind, rest, true
 		}
 		parts := strings.Split(strings.TrimPrefix(path, kind.root()+"/namespaces/"), "/")
-		if kind.Namespaced && strings.HasPrefix(path, kind.root()+"/namespaces/") && len(parts) >= 2 && parts[1] == kind.Resource {
+		if kind.Namespaced && strings.HasPrefix(path, kind.root()+"/namespaces/") && len(parts) >= 2 &&
+			parts[1] == kind.Resource {
 			return kind, strings.Join(parts[2:], "/"), true
 		}
 	}

@@ -37,7 +37,8 @@ type entry struct {
 // writeTar writes the entries sorted, each folder before what is in it. All times are zero and all owners root, so that
 // equal files give equal archives. prefix is put before each name.
 func writeTar(ctx context.Context, w io.Writer, prefix string, entries []entry) error {
-	archive := &archiveWriter{tar: tar.NewWriter(w), prefix: prefix, folders: map[string]bool{".": true}, buffer: make([]byte, copyBuffer)}
+	archive := &archiveWriter{tar: tar.NewWriter(w), prefix: prefix, folders: map[string]bool{".": true},
+		buffer: make([]byte, copyBuffer)}
 	sorted := slices.SortedFunc(slices.Values(entries), func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	for _, e := range sorted {
 		if err := ctx.Err(); err != nil {
@@ -124,7 +125,8 @@ type output struct {
 	size int64
 }
 
-// create makes the folders above path too. Exactly one of commit and discard must follow; discard after commit does nothing.
+// create makes the folders above path too. Exactly one of commit and discard must follow; discard after commit does
+// nothing.
 func create(path string) (*output, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of %q: %w", path, err)

@@ -1,6 +1,7 @@
-// Package assemble turns a directory of binaries into what Argosy installs from: node bundles with their SHA256SUMS and a
-// list of contents, and the all-in-one image of the control plane. The same binaries always give the same bytes, whatever
-// their times and modes on disk. It never downloads anything (pkg/bundle/release does) and never executes what it packs.
+// Package assemble turns a directory of binaries into what Argosy installs from: node bundles with their SHA256SUMS and
+// a list of contents, and the all-in-one image of the control plane. The same binaries always give the same bytes,
+// whatever their times and modes on disk. It never downloads anything (pkg/bundle/release does) and never executes what
+// it packs.
 package assemble
 
 import (
@@ -18,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Assembly is a set of binaries for one Kubernetes version and one or more architectures. Its methods may be called in any
-// order and any number of times, but not at the same time.
+// Assembly is a set of binaries for one Kubernetes version and one or more architectures. Its methods may be called in
+// any order and any number of times, but not at the same time.
 type Assembly struct {
 	// Version of Kubernetes, like "v1.34.4".
 	Version string
@@ -63,7 +64,8 @@ var wellFormedVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z
 // missing is complained about when it is needed, so that a directory without a control plane still gives node bundles.
 func FromDirectory(dir, version string, arches ...string) (*Assembly, error) {
 	if !wellFormedVersion.MatchString(version) {
-		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4", version)
+		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4",
+			version)
 	}
 	if len(arches) == 0 {
 		var err error
@@ -71,7 +73,8 @@ func FromDirectory(dir, version string, arches ...string) (*Assembly, error) {
 			return nil, err
 		}
 	}
-	a := &Assembly{Version: version, Arches: slices.Compact(slices.Sorted(slices.Values(arches))), dir: dir, files: map[string][]file{}}
+	a := &Assembly{Version: version, Arches: slices.Compact(slices.Sorted(slices.Values(arches))), dir: dir,
+		files: map[string][]file{}}
 	for _, arch := range a.Arches {
 		files, err := filesIn(filepath.Join(dir, arch))
 		if err != nil {
@@ -96,7 +99,8 @@ func archesIn(dir string) ([]string, error) {
 		}
 	}
 	if len(arches) == 0 {
-		return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries %q: it has neither a folder amd64 nor arm64", dir)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"reading directory of binaries %q: it has neither a folder amd64 nor arm64", dir)
 	}
 	return arches, nil
 }
@@ -105,7 +109,8 @@ func archesIn(dir string) ([]string, error) {
 func filesIn(folder string) ([]file, error) {
 	info, err := os.Stat(folder)
 	if err != nil || !info.IsDir() {
-		return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries: there is no folder %q; make it, or leave the architecture out", folder)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"reading directory of binaries: there is no folder %q; make it, or leave the architecture out", folder)
 	}
 	wanted := slices.Clone(layout)
 	plugins, err := os.ReadDir(filepath.Join(folder, pluginFolder))
@@ -128,7 +133,8 @@ func filesIn(folder string) ([]file, error) {
 		case err != nil:
 			return nil, fmt.Errorf("reading directory of binaries: %w", err)
 		case !info.Mode().IsRegular() || info.Size() == 0:
-			return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries: %q is empty or no file", source)
+			return nil, errclass.Errorf(errclass.Configuration, "reading directory of binaries: %q is empty or no file",
+				source)
 		}
 		files = append(files, file{content: c, source: source})
 	}
@@ -146,7 +152,8 @@ func checkProgram(f file, arch string) error {
 		return errclass.Errorf(errclass.Configuration, "checking program %q: %w", f.source, err)
 	}
 	if got != arch {
-		return errclass.Errorf(errclass.Configuration, "checking program %q: it is for %s and lies in the folder of %s", f.source, got, arch)
+		return errclass.Errorf(errclass.Configuration, "checking program %q: it is for %s and lies in the folder of %s",
+			f.source, got, arch)
 	}
 	return nil
 }

@@ -28,16 +28,18 @@ type Bundle struct {
 	Size   int64
 }
 
-// WriteBundles writes <output>/<version>/kubernetes-<version>-<arch>.<format> for each architecture, the list of contents
-// beside each (kubernetes-<version>-<arch>.spdx.json), and SHA256SUMS: what a web server needs to serve to be a bundle
-// repository. Formats are tar.gz unless given. Other architectures' files of an earlier build stay, and stay in SHA256SUMS.
+// WriteBundles writes <output>/<version>/kubernetes-<version>-<arch>.<format> for each architecture, the list of
+// contents beside each (kubernetes-<version>-<arch>.spdx.json), and SHA256SUMS: what a web server needs to serve to be
+// a bundle repository. Formats are tar.gz unless given. Other architectures' files of an earlier build stay, and stay
+// in SHA256SUMS.
 func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...bundle.Format) ([]Bundle, error) {
 	if len(formats) == 0 {
 		formats = []bundle.Format{bundle.TarGzip}
 	}
 	for _, format := range formats {
 		if _, err := bundle.FormatOf("." + string(format)); err != nil {
-			return nil, errclass.Errorf(errclass.Configuration, "writing bundles as %q: only tar.gz and tar.zst are known", format)
+			return nil, errclass.Errorf(errclass.Configuration,
+				"writing bundles as %q: only tar.gz and tar.zst are known", format)
 		}
 	}
 	nodeFiles := map[string][]file{}
@@ -75,7 +77,8 @@ func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...b
 	return bundles, nil
 }
 
-func (a *Assembly) writeBundle(ctx context.Context, folder, arch string, format bundle.Format, files []file) (Bundle, error) {
+func (a *Assembly) writeBundle(ctx context.Context, folder, arch string, format bundle.Format, files []file) (Bundle,
+	error) {
 	name := fmt.Sprintf("kubernetes-%s-%s.%s", a.Version, arch, format)
 	out, err := create(filepath.Join(folder, name))
 	if err != nil {

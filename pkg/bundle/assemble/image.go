@@ -41,12 +41,13 @@ type ImageOptions struct {
 	// Uncompressed stores the layer with the programs as it is: for images that only travel over a local disk, where
 	// compressing and unpacking cost more than the bytes.
 	Uncompressed bool
-	// Scratch is where the layers lie until Close; they are as large as the images. Default: the system's temporary folder.
+	// Scratch is where the layers lie until Close; they are as large as the images. Default: the system's temporary
+	// folder.
 	Scratch string
 }
 
-// Image is the all-in-one image for all architectures, plain and, where there are bundles, full. The two share the layer
-// with the control plane's programs. Close removes its layers from disk.
+// Image is the all-in-one image for all architectures, plain and, where there are bundles, full. The two share the
+// layer with the control plane's programs. Close removes its layers from disk.
 type Image struct {
 	repository name.Repository
 	tags       []taggedIndex
@@ -81,7 +82,8 @@ func (a *Assembly) Image(ctx context.Context, options ImageOptions) (*Image, err
 	}
 	image := &Image{repository: repository, scratch: scratch}
 	if err := image.build(ctx, a, options); err != nil {
-		return nil, errors.Join(fmt.Errorf("building image %q: %w", repository.Name()+":"+a.Version, err), image.Close())
+		return nil, errors.Join(fmt.Errorf("building image %q: %w", repository.Name()+":"+a.Version, err),
+			image.Close())
 	}
 	return image, nil
 }
@@ -168,7 +170,8 @@ func (i *Image) bundleLayer(ctx context.Context, bundles []Bundle) (v1.Layer, er
 		}
 	}
 	if len(taken) == 0 {
-		return nil, errclass.With(errclass.Configuration, errors.New("collecting node bundles for the full image: none of them is a tar.gz"))
+		return nil, errclass.With(errclass.Configuration, errors.New("collecting node bundles for the full image: "+
+			"none of them is a tar.gz"))
 	}
 	entries = append(entries, entry{name: imageFolder + bundle.SumsFile, mode: 0o644, text: sumLines(taken)})
 	return writeLayer(ctx, filepath.Join(i.scratch, "bundles"), entries, gzip.NoCompression)
@@ -183,7 +186,8 @@ func (a *Assembly) index(layers func(arch string) []v1.Layer) (v1.ImageIndex, er
 			return nil, fmt.Errorf("describing the image for %s: %w", arch, err)
 		}
 		platform := &v1.Platform{OS: "linux", Architecture: arch}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image,
+			Descriptor: v1.Descriptor{Platform: platform}})
 	}
 	return index, nil
 }
@@ -196,7 +200,8 @@ func (a *Assembly) image(arch string, layers []v1.Layer) (v1.Image, error) {
 		RootFS: v1.RootFS{Type: "layers"},
 		Config: v1.Config{
 			Env: []string{imagePath}, WorkingDir: "/",
-			Labels: map[string]string{"org.opencontainers.image.title": "kubernetes", "org.opencontainers.image.version": a.Version},
+			Labels: map[string]string{"org.opencontainers.image.title": "kubernetes",
+				"org.opencontainers.image.version": a.Version},
 		},
 	})
 	if err != nil {

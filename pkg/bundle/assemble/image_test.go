@@ -101,7 +101,8 @@ func TestTheArchiveHoldsBothTagsForAllArchitectures(t *testing.T) {
 	assert.NilError(t, err)
 	for i, tag := range []string{"v1.34.4", "v1.34.4-full"} {
 		assert.DeepEqual(t, manifest.Manifests[i].Annotations, map[string]string{
-			"io.containerd.image.name": "registry.example.org/kubernetes:" + tag, "org.opencontainers.image.ref.name": tag,
+			"io.containerd.image.name":          "registry.example.org/kubernetes:" + tag,
+			"org.opencontainers.image.ref.name": tag,
 		})
 		assert.DeepEqual(t, references[i], assemble.Reference{
 			Name: "registry.example.org/kubernetes:" + tag, Digest: manifest.Manifests[i].Digest.String(),
@@ -133,7 +134,8 @@ func TestTheTagsShareTheProgramsAndTheArchitecturesShareTheBundles(t *testing.T)
 	assert.Equal(t, digest(layersOf(t, full, "amd64")[1]), digest(layersOf(t, full, "arm64")[1]))
 	assert.Assert(t, digest(layersOf(t, full, "amd64")[0]) != digest(layersOf(t, full, "arm64")[0]))
 
-	want := map[string]int64{"etc/": 0o755, "etc/passwd": 0o644, "etc/group": 0o644, "tmp/": 0o1777, "kubernetes/": 0o755}
+	want := map[string]int64{"etc/": 0o755, "etc/passwd": 0o644, "etc/group": 0o644, "tmp/": 0o1777,
+		"kubernetes/": 0o755}
 	for _, program := range controlPlanePrograms {
 		want["kubernetes/"+program] = 0o755
 	}
@@ -169,7 +171,8 @@ func TestPushedImagesAreTheOnesOfTheArchive(t *testing.T) {
 			config, err := one.ConfigFile()
 			assert.NilError(t, err)
 			assert.Equal(t, config.Architecture, "arm64")
-			assert.Equal(t, config.Config.Env[0], "PATH=/kubernetes:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+			assert.Equal(t, config.Config.Env[0],
+				"PATH=/kubernetes:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 			sizes[uncompressed], err = layersOf(t, pushed, "arm64")[0].Size()
 			assert.NilError(t, err)
 		}

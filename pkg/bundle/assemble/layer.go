@@ -22,8 +22,8 @@ type layer struct {
 
 var _ v1.Layer = (*layer)(nil)
 
-// writeLayer writes the entries as a layer at path. Every layer is gzip, as some readers expect without looking; what can't
-// be made smaller, or need not, is stored in it with gzip.NoCompression.
+// writeLayer writes the entries as a layer at path. Every layer is gzip, as some readers expect without looking; what
+// can't be made smaller, or need not, is stored in it with gzip.NoCompression.
 func writeLayer(ctx context.Context, path string, entries []entry, level int) (*layer, error) {
 	out, err := create(path)
 	if err != nil {

@@ -92,7 +92,8 @@ func (a *Assembly) of(arch string, part Part) ([]file, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, errclass.Errorf(errclass.Configuration, "collecting the %s for %s: %q lacks %s; put them there, or leave the architecture out",
+		return nil, errclass.Errorf(errclass.Configuration,
+			"collecting the %s for %s: %q lacks %s; put them there, or leave the architecture out",
 			part, arch, filepath.Join(a.dir, arch), strings.Join(missing, ", "))
 	}
 	return files, nil

@@ -21,15 +21,16 @@ const (
 // ociLayout is the file that makes a folder, or an archive, an OCI layout.
 const ociLayout = `{"imageLayoutVersion":"1.0.0"}`
 
-// WriteArchive writes all tags as one OCI layout in a tar, which `ctr images import` takes and skopeo calls oci-archive.
-// Each layer is in it once.
+// WriteArchive writes all tags as one OCI layout in a tar, which `ctr images import` takes and skopeo calls
+// oci-archive. Each layer is in it once.
 func (i *Image) WriteArchive(ctx context.Context, path string) error {
 	out, err := create(path)
 	if err != nil {
 		return err
 	}
 	defer out.discard()
-	archive := &ociArchive{ctx: ctx, tar: tar.NewWriter(out), written: map[v1.Hash]bool{}, buffer: make([]byte, copyBuffer)}
+	archive := &ociArchive{ctx: ctx, tar: tar.NewWriter(out), written: map[v1.Hash]bool{},
+		buffer: make([]byte, copyBuffer)}
 	if err := archive.write(i); err != nil {
 		return fmt.Errorf("writing image archive %q: %w", path, err)
 	}
@@ -54,7 +55,8 @@ func (o *ociArchive) write(image *Image) error {
 		if err != nil {
 			return fmt.Errorf("adding tag %q: %w", tagged.tag, err)
 		}
-		descriptor.Annotations = map[string]string{containerdName: image.repository.Tag(tagged.tag).Name(), ociName: tagged.tag}
+		descriptor.Annotations = map[string]string{containerdName: image.repository.Tag(tagged.tag).Name(),
+			ociName: tagged.tag}
 		names.Manifests = append(names.Manifests, descriptor)
 	}
 	text, err := json.Marshal(names)

@@ -15,8 +15,9 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Push uploads all tags to the registry that the image's name begins with, each layer once, and skips what is there. The
-// login is that of docker's or podman's configuration. A registry on this host, or below .local, may speak plain HTTP.
+// Push uploads all tags to the registry that the image's name begins with, each layer once, and skips what is there.
+// The login is that of docker's or podman's configuration. A registry on this host, or below .local, may speak plain
+// HTTP.
 func (i *Image) Push(ctx context.Context) error {
 	tags := map[name.Reference]remote.Taggable{}
 	for _, tagged := range i.tags {
@@ -44,7 +45,8 @@ func RegistryClass(ctx context.Context, err error) errclass.Class {
 		return errclass.Transient
 	case answer.Temporary():
 		return errclass.Transient
-	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
+	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusUnauthorized,
+		answer.StatusCode == http.StatusForbidden:
 		return errclass.Configuration
 	}
 	return errclass.Permanent

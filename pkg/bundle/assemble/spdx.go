@@ -74,8 +74,8 @@ const (
 	spdxNamespace = "https://argosy.dev/spdx/"
 )
 
-// writeContents writes the list of contents of an architecture: each file of both parts with its digests, and each thing
-// that was downloaded with its version and address.
+// writeContents writes the list of contents of an architecture: each file of both parts with its digests, and each
+// thing that was downloaded with its version and address.
 func (a *Assembly) writeContents(ctx context.Context, folder, arch string) (Bundle, error) {
 	name := fmt.Sprintf("kubernetes-%s-%s.spdx.json", a.Version, arch)
 	document, err := a.contents(ctx, arch)
@@ -141,7 +141,8 @@ func (d *spdxDocument) identify() error {
 	return nil
 }
 
-// origin adds what files were taken from, and says how. It is not analysed as a package: it may hold more than was taken.
+// origin adds what files were taken from, and says how. It is not analysed as a package: it may hold more than was
+// taken.
 func (d *spdxDocument) origin(c Component) {
 	from := spdxPackage{
 		SPDXID: spdxID("Package", c.Name), Name: c.Name, VersionInfo: c.Version, DownloadLocation: c.Location,
@@ -176,7 +177,8 @@ func listFile(f file) (spdxFile, error) {
 	}
 	defer source.Close()
 	demanded, sum := sha1.New(), sha256.New()
-	if _, err := io.CopyBuffer(io.MultiWriter(demanded, sum), struct{ io.Reader }{source}, make([]byte, copyBuffer)); err != nil {
+	if _, err := io.CopyBuffer(io.MultiWriter(demanded, sum), struct{ io.Reader }{source},
+		make([]byte, copyBuffer)); err != nil {
 		return spdxFile{}, fmt.Errorf("hashing %q: %w", f.path, err)
 	}
 	return spdxFile{

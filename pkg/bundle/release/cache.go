@@ -35,8 +35,8 @@ type cache struct {
 	progress *progress
 }
 
-// file gives the path of the file with that digest, and fetches what is missing of it. It is hashed each time, also when it
-// was there: a disk may have damaged it since. what is its name in messages.
+// file gives the path of the file with that digest, and fetches what is missing of it. It is hashed each time, also
+// when it was there: a disk may have damaged it since. what is its name in messages.
 func (c *cache) file(ctx context.Context, what, digest string, open opener) (string, error) {
 	folder := filepath.Join(c.dir, "sha256")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -66,8 +66,8 @@ func (c *cache) file(ctx context.Context, what, digest string, open opener) (str
 	return path, nil
 }
 
-// complete fetches what the partial file lacks. When it turns out not to be the beginning of the right file, it begins anew,
-// once: the release may have been replaced, or the disk full, when the first part came.
+// complete fetches what the partial file lacks. When it turns out not to be the beginning of the right file, it begins
+// anew, once: the release may have been replaced, or the disk full, when the first part came.
 func (c *cache) complete(ctx context.Context, what, digest string, partial *os.File, open opener) error {
 	for {
 		begun, err := partial.Seek(0, io.SeekEnd)
@@ -92,7 +92,8 @@ func (c *cache) complete(ctx context.Context, what, digest string, partial *os.F
 			return fmt.Errorf("emptying %q: %w", partial.Name(), err)
 		}
 		if begun == 0 {
-			return errclass.Errorf(errclass.Permanent, "verifying it: its sha256 is %s, but %s was published for it; it was damaged on its way or replaced, and nothing of it was used", sum, digest)
+			return errclass.Errorf(errclass.Permanent, "verifying it: its sha256 is %s, but %s was published for it; "+
+				"it was damaged on its way or replaced, and nothing of it was used", sum, digest)
 		}
 		c.progress.say(what, "what was there of it does not fit; fetching it anew")
 	}
@@ -131,13 +132,15 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errclass.Errorf(errclass.Cancelled, "waiting for another build that fetches %q: %w", path, ctx.Err())
+			return nil, errclass.Errorf(errclass.Cancelled, "waiting for another build that fetches %q: %w", path,
+				ctx.Err())
 		case <-time.After(lockPoll):
 		}
 	}
 }
 
-// isAt says whether the file still has that name: whoever held the lock before may have given it another, or removed it.
+// isAt says whether the file still has that name: whoever held the lock before may have given it another, or removed
+// it.
 func isAt(file *os.File, path string) bool {
 	mine, err := file.Stat()
 	if err != nil {

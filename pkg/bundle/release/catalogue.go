@@ -17,8 +17,8 @@ const (
 	github             = "https://github.com/"
 )
 
-// published is one thing that a project publishes for each of its versions. In its strings {number} stands for the version
-// without a "v", {arch} for Go's name of the architecture, and {url} for the address itself.
+// published is one thing that a project publishes for each of its versions. In its strings {number} stands for the
+// version without a "v", {arch} for Go's name of the architecture, and {url} for the address itself.
 type published struct {
 	// name in the list of contents; component is whose version it has.
 	name, component string
@@ -148,8 +148,10 @@ type Mirrors map[string]string
 func (m Mirrors) check() error {
 	for _, host := range slices.Sorted(maps.Keys(m)) {
 		at, err := url.Parse(m[host])
-		if err != nil || at.Host == "" || (at.Scheme != "https" && at.Scheme != "http") || at.RawQuery != "" || at.User != nil {
-			return errclass.Errorf(errclass.Configuration, "reading the mirror of %q: %q is not like https://mirror.example.org/path", host, m[host])
+		if err != nil || at.Host == "" || (at.Scheme != "https" && at.Scheme != "http") || at.RawQuery != "" ||
+			at.User != nil {
+			return errclass.Errorf(errclass.Configuration, "reading the mirror of %q: %q is not like "+
+				"https://mirror.example.org/path", host, m[host])
 		}
 	}
 	return nil

@@ -21,13 +21,15 @@ func (f *fetcher) checksum(ctx context.Context, w wanted) (string, error) {
 	var status *fetch.StatusError
 	switch {
 	case errors.As(err, &status) && status.Missing():
-		return "", errclass.Errorf(errclass.Configuration, "reading its checksum: %w; what can't be verified is not packed", advise(err))
+		return "", errclass.Errorf(errclass.Configuration, "reading its checksum: %w; what can't be verified is not "+
+			"packed", advise(err))
 	case err != nil:
 		return "", fmt.Errorf("reading its checksum: %w", err)
 	}
 	digest, err := sumOf(text, path.Base(w.url))
 	if err != nil {
-		return "", errclass.Errorf(errclass.Configuration, "reading its checksum from %q: %w; what can't be verified is not packed", w.sums, err)
+		return "", errclass.Errorf(errclass.Configuration, "reading its checksum from %q: %w; what can't be verified "+
+			"is not packed", w.sums, err)
 	}
 	return digest, nil
 }

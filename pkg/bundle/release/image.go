@@ -19,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// pull resolves an image's tag for the architecture. From there on a digest names everything that comes, and what does not
-// fit its digest is an error.
+// pull resolves an image's tag for the architecture. From there on a digest names everything that comes, and what does
+// not fit its digest is an error.
 func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Component) (v1.Image, error) {
 	at, plain := f.mirrors.image(w.image)
 	var options []name.Option
@@ -44,7 +44,8 @@ func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Compon
 		return nil, pulling(ctx, at, err)
 	}
 	if config.Architecture != w.arch {
-		return nil, errclass.Errorf(errclass.Configuration, "pulling image %q: it is for %s alone", at, config.Architecture)
+		return nil, errclass.Errorf(errclass.Configuration, "pulling image %q: it is for %s alone", at,
+			config.Architecture)
 	}
 	digest, err := image.Digest()
 	if err != nil {
@@ -70,7 +71,8 @@ func manifestURL(official string, digest v1.Hash) (string, error) {
 		return "", errclass.Errorf(errclass.Configuration, "reading image reference %q: %w", official, err)
 	}
 	repository := reference.Context()
-	return "https://" + repository.RegistryStr() + "/v2/" + repository.RepositoryStr() + "/manifests/" + digest.String(), nil
+	return "https://" + repository.RegistryStr() + "/v2/" + repository.RepositoryStr() + "/manifests/" +
+		digest.String(), nil
 }
 
 // fromImage takes programs out of an image's layers.
@@ -97,7 +99,8 @@ func (f *fetcher) fromImage(ctx context.Context, w wanted, component *assemble.C
 		left = rest
 	}
 	if len(left) > 0 {
-		return errclass.Errorf(errclass.Permanent, "unpacking image %q: it has not all of %s", w.image, strings.Join(w.files(), ", "))
+		return errclass.Errorf(errclass.Permanent, "unpacking image %q: it has not all of %s", w.image,
+			strings.Join(w.files(), ", "))
 	}
 	return nil
 }
@@ -108,9 +111,10 @@ func (f *fetcher) fromLayer(ctx context.Context, w wanted, layer v1.Layer, take 
 	if err != nil {
 		return nil, pulling(ctx, w.image, err)
 	}
-	kept, err := f.cache.file(ctx, w.String(), digest.Hex, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		return openLayer(ctx, w, layer, offset)
-	})
+	kept, err := f.cache.file(ctx, w.String(), digest.Hex,
+		func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+			return openLayer(ctx, w, layer, offset)
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +162,8 @@ func (l layerStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pauseImage saves the image as an archive that containerd imports, and its name beside it. The name is the official one
-// whatever mirror it came from: it is what containerd looks for.
+// pauseImage saves the image as an archive that containerd imports, and its name beside it. The name is the official
+// one whatever mirror it came from: it is what containerd looks for.
 func (f *fetcher) pauseImage(ctx context.Context, w wanted, component *assemble.Component) error {
 	component.Files = []string{assemble.PauseArchive, assemble.PauseReference}
 	tag, err := name.NewTag(w.image)
@@ -183,7 +187,8 @@ func (f *fetcher) pauseImage(ctx context.Context, w wanted, component *assemble.
 	if err != nil {
 		return err
 	}
-	component.PURL = "pkg:oci/pause@sha256%3A" + component.SHA256 + "?repository_url=registry.k8s.io/pause&tag=" + w.number
+	component.PURL = "pkg:oci/pause@sha256%3A" + component.SHA256 + "?repository_url=registry.k8s.io/pause&tag=" +
+		w.number
 	if err := os.WriteFile(f.place(w)(assemble.PauseReference), []byte(w.image+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the name of the pause image: %w", err)
 	}

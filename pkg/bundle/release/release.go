@@ -1,6 +1,6 @@
 // Package release fetches what Kubernetes and its companions publish, and lays it out as a directory of binaries for
-// pkg/bundle/assemble. Every file is compared with the checksum that its project publishes before anything is taken from
-// it; what has none is refused. It never executes what it fetches.
+// pkg/bundle/assemble. Every file is compared with the checksum that its project publishes before anything is taken
+// from it; what has none is refused. It never executes what it fetches.
 package release
 
 import (
@@ -61,9 +61,9 @@ func (w wanted) version() string {
 	return "v" + w.number
 }
 
-// Fetch lays the binaries out beneath dir, which must exist and be empty, as assemble.FromDirectory reads it, and returns
-// where each came from, in an order that is always the same. Files may be hard links into the cache: they must not be
-// changed in place. What was fetched before an error stays in the cache, and the next Fetch goes on from there.
+// Fetch lays the binaries out beneath dir, which must exist and be empty, as assemble.FromDirectory reads it, and
+// returns where each came from, in an order that is always the same. Files may be hard links into the cache: they must
+// not be changed in place. What was fetched before an error stays in the cache, and the next Fetch goes on from there.
 func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, error) {
 	list, err := plan.list()
 	if err != nil {
@@ -209,7 +209,8 @@ func link(kept, path string) error {
 func advise(err error) error {
 	var status *fetch.StatusError
 	if errors.As(err, &status) && status.Missing() {
-		return fmt.Errorf("%w; was this version published for this architecture, and does the mirror, if there is one, carry it?", err)
+		return fmt.Errorf("%w; was this version published for this architecture, and does the mirror, if there is "+
+			"one, carry it?", err)
 	}
 	return err
 }

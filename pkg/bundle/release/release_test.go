@@ -29,7 +29,8 @@ const (
 func plan(t *testing.T, server *releasetest.Server, arches ...string) release.Plan {
 	t.Helper()
 	return release.Plan{
-		Kubernetes: releasetest.Kubernetes, Arches: arches, Parts: []assemble.Part{assemble.Node, assemble.ControlPlane},
+		Kubernetes: releasetest.Kubernetes, Arches: arches,
+		Parts:   []assemble.Part{assemble.Node, assemble.ControlPlane},
 		Mirrors: server.Mirrors(), Cache: t.TempDir(),
 	}
 }
@@ -77,12 +78,16 @@ func TestReleasesBecomeADirectoryOfBinaries(t *testing.T) {
 	assert.Equal(t, string(reference), "registry.k8s.io/pause:3.10\n")
 
 	// What they are called and where they came from is as published, whatever the mirror.
-	at := slices.IndexFunc(components, func(c assemble.Component) bool { return c.Name == "containerd" && c.Arch == "amd64" })
+	at := slices.IndexFunc(components, func(c assemble.Component) bool {
+		return c.Name == "containerd" &&
+			c.Arch == "amd64"
+	})
 	assert.DeepEqual(t, components[at], assemble.Component{
 		Name: "containerd", Arch: "amd64", Version: "v2.1.4", Location: "https://" + containerd,
-		SHA256: releasetest.Digest(releasetest.Archive(t, "amd64", "bin/", "containerd", "containerd-shim-runc-v2", "containerd-stress", "ctr")),
-		PURL:   "pkg:github/containerd/containerd@v2.1.4",
-		Files:  []string{"containerd", "containerd-shim-runc-v2", "ctr"},
+		SHA256: releasetest.Digest(releasetest.Archive(t, "amd64", "bin/", "containerd", "containerd-shim-runc-v2",
+			"containerd-stress", "ctr")),
+		PURL:  "pkg:github/containerd/containerd@v2.1.4",
+		Files: []string{"containerd", "containerd-shim-runc-v2", "ctr"},
 	})
 	at = slices.IndexFunc(components, func(c assemble.Component) bool { return c.Name == "konnectivity-server" })
 	assert.Assert(t, cmp.Regexp(`^https://registry.k8s.io/v2/kas-network-proxy/proxy-server/manifests/sha256:[0-9a-f]{64}$`, components[at].Location))
@@ -165,7 +170,8 @@ func TestAnEarlierBuildsBeginningIsUsed(t *testing.T) {
 			_, err := release.Fetch(t.Context(), p, t.TempDir())
 			assert.NilError(t, err)
 			assert.DeepEqual(t, server.Asked(kubelet), test.asked)
-			assert.Assert(t, !slices.ContainsFunc(tree(t, p.Cache), func(name string) bool { return strings.HasSuffix(name, ".partial") }))
+			assert.Assert(t, !slices.ContainsFunc(tree(t, p.Cache),
+				func(name string) bool { return strings.HasSuffix(name, ".partial") }))
 		})
 	}
 }
@@ -191,23 +197,38 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 		want   string
 		class  errclass.Class
 	}{
-		"wrong checksum": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Put(kubelet+".sha256", []byte(zeros)) },
+		"wrong checksum": {func(_ *testing.T, s *releasetest.Server,
+			_ *release.Plan) {
+			s.Put(kubelet+".sha256", []byte(zeros))
+		},
 			"fetching kubelet v1.34.4 for amd64: verifying it: its sha256 is", errclass.Permanent},
-		"no checksum": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Delete(containerd + ".sha256sum") },
+		"no checksum": {func(_ *testing.T, s *releasetest.Server,
+			_ *release.Plan) {
+			s.Delete(containerd + ".sha256sum")
+		},
 			"what can't be verified is not packed", errclass.Configuration},
 		"a checksum file without this file": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) {
 			s.Put(runcSums, []byte(zeros+"  runc.s390x\n"+zeros+"  runc.arm64\n"))
 		}, `it does not name "runc.amd64"`, errclass.Configuration},
-		"a checksum that is none": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Put(kubelet+".sha256", []byte("<html>")) },
+		"a checksum that is none": {func(_ *testing.T, s *releasetest.Server,
+			_ *release.Plan) {
+			s.Put(kubelet+".sha256", []byte("<html>"))
+		},
 			"64 hexadecimal digits", errclass.Configuration},
-		"a component that is not there": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) { s.Delete(kubelet) },
+		"a component that is not there": {func(_ *testing.T, s *releasetest.Server,
+			_ *release.Plan) {
+			s.Delete(kubelet)
+		},
 			"404 Not Found; was this version published", errclass.Configuration},
 		"an archive without the program": {func(t *testing.T, s *releasetest.Server, _ *release.Plan) {
 			content := releasetest.Archive(t, "amd64", "bin/", "containerd", "ctr")
 			s.Put(containerd, content)
 			s.Put(containerd+".sha256sum", []byte(releasetest.Digest(content)))
 		}, "the archive has no bin/containerd-shim-runc-v2", errclass.Permanent},
-		"an architecture without releases": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Arches = []string{"arm64"} },
+		"an architecture without releases": {func(_ *testing.T, _ *releasetest.Server,
+			p *release.Plan) {
+			p.Arches = []string{"arm64"}
+		},
 			"for arm64", errclass.Configuration},
 		"an architecture without an image": {func(_ *testing.T, s *releasetest.Server, p *release.Plan) {
 			mirrors := p.Mirrors
@@ -219,11 +240,20 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 		"an image that is not there": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
 			p.Versions = map[string]string{"pause": "3.99"}
 		}, "pulling image", errclass.Configuration},
-		"a version of Kubernetes that is not there": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Kubernetes = "v1.34.99" },
+		"a version of Kubernetes that is not there": {func(_ *testing.T, _ *releasetest.Server,
+			p *release.Plan) {
+			p.Kubernetes = "v1.34.99"
+		},
 			"v1.34.99", errclass.Configuration},
-		"a minor version that the table lacks": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Kubernetes = "v1.99.0" },
+		"a minor version that the table lacks": {func(_ *testing.T, _ *releasetest.Server,
+			p *release.Plan) {
+			p.Kubernetes = "v1.99.0"
+		},
 			"only 1.28, 1.29, 1.30", errclass.Configuration},
-		"an unknown architecture": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) { p.Arches = []string{"mips"} },
+		"an unknown architecture": {func(_ *testing.T, _ *releasetest.Server,
+			p *release.Plan) {
+			p.Arches = []string{"mips"}
+		},
 			`"mips" is none of amd64, arm64`, errclass.Configuration},
 		"a mirror that is no URL": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
 			p.Mirrors["dl.k8s.io"] = "mirror.example.org"
@@ -269,9 +299,10 @@ func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
 		overrides map[string]string
 		want      string
 	}{
-		"no version":         {"1.34", nil, "it is not like v1.34.4"},
-		"a path":             {"v1.34.4/../..", nil, "it is not like v1.34.4"},
-		"unknown component":  {"v1.34.4", map[string]string{"helm": "3.19.0"}, `"helm": it is none of cni-plugins, containerd`},
+		"no version": {"1.34", nil, "it is not like v1.34.4"},
+		"a path":     {"v1.34.4/../..", nil, "it is not like v1.34.4"},
+		"unknown component": {"v1.34.4", map[string]string{"helm": "3.19.0"},
+			`"helm": it is none of cni-plugins, containerd`},
 		"a component's path": {"v1.34.4", map[string]string{"runc": "1/../2"}, `runc to version "1/../2"`},
 		"kubernetes itself":  {"v1.34.4", map[string]string{"kubernetes": "v1.33.0"}, `"kubernetes": it is none of`},
 	} {

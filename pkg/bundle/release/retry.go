@@ -14,14 +14,15 @@ const (
 	firstWait   = 250 * time.Millisecond
 	longestWait = 15 * time.Second
 	jitterShare = 20 // percent
-	// maxFruitless is how many attempts in a row may bring nothing; one that brings bytes is worth another, however slow the
-	// way is.
+	// maxFruitless is how many attempts in a row may bring nothing; one that brings bytes is worth another, however
+	// slow the way is.
 	maxFruitless = 6
 )
 
 // retrying repeats attempt while its errors are transient; moved is how many bytes an attempt brought.
 func retrying(ctx context.Context, say func(string), attempt func(context.Context) (moved int64, err error)) error {
-	backoff := retry.WithJitterPercent(jitterShare, retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait)))
+	backoff := retry.WithJitterPercent(jitterShare, retry.WithCappedDuration(longestWait,
+		retry.NewExponential(firstWait)))
 	fruitless := 0
 	var last error
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {

@@ -17,7 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// unpack takes files out of a tar.gz whose digest was compared; take says which, and place where each of its values goes.
+// unpack takes files out of a tar.gz whose digest was compared; take says which, and place where each of its values
+// goes.
 func unpack(archive string, take map[string]string, place func(string) string) error {
 	file, err := os.Open(archive)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Certificate is a serving certificate whose files are read again when they change, so that a renewed one is used without
-// a restart.
+// Certificate is a serving certificate whose files are read again when they change, so that a renewed one is used
+// without a restart.
 type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
@@ -39,8 +39,8 @@ func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, 
 	return c, nil
 }
 
-// Get is for tls.Config.GetCertificate. It looks at the files at each handshake. While they don't fit each other, as when
-// one is already new, the former certificate is used.
+// Get is for tls.Config.GetCertificate. It looks at the files at each handshake. While they don't fit each other, as
+// when one is already new, the former certificate is used.
 func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +65,8 @@ func (c *Certificate) reload() error {
 		return fmt.Errorf("reading the serving certificate %q: %w", c.certFile, err)
 	}
 	if c.loaded != nil {
-		c.log.Info("serving with a new certificate", "serial", pair.Leaf.SerialNumber.String(), "notAfter", pair.Leaf.NotAfter)
+		c.log.Info("serving with a new certificate", "serial", pair.Leaf.SerialNumber.String(), "notAfter",
+			pair.Leaf.NotAfter)
 	}
 	c.loaded, c.stamp = &pair, now
 	return nil

@@ -18,9 +18,11 @@ import (
 )
 
 const (
-	// question is what kubeadm asks first of all on a joining machine: bootstrap tokens and administrators may, nobody else.
+	// question is what kubeadm asks first of all on a joining machine: bootstrap tokens and administrators may, nobody
+	// else.
 	question = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
-	// A machine makes a handful of requests for a bundle; a token that was deleted opens the door for this long at most.
+	// A machine makes a handful of requests for a bundle; a token that was deleted opens the door for this long at
+	// most.
 	admittedFor = time.Minute
 	// A token that was just made may reach the API server's cache a moment later than its machine.
 	refusedFor = 5 * time.Second
@@ -32,8 +34,8 @@ const (
 	maxVerdicts = 4096
 )
 
-// APIServer is a Door that asks the cluster's API server, with the caller's own token, for what every joining machine may
-// read. It has no credentials of its own. It is safe for concurrent use.
+// APIServer is a Door that asks the cluster's API server, with the caller's own token, for what every joining machine
+// may read. It has no credentials of its own. It is safe for concurrent use.
 type APIServer struct {
 	url       string
 	client    *http.Client
@@ -52,15 +54,18 @@ type verdict struct {
 	until    time.Time
 }
 
-// NewAPIServer asks the API server at address ("https://127.0.0.1:6443"), whose certificate one of the authorities (PEM) signed.
+// NewAPIServer asks the API server at address ("https://127.0.0.1:6443"), whose certificate one of the authorities
+// (PEM) signed.
 func NewAPIServer(address string, authorities []byte) (*APIServer, error) {
 	at, err := url.Parse(address)
 	if err != nil || at.Scheme != "https" || at.Host == "" {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the API server's address %q: it is not like https://127.0.0.1:6443", address)
+		return nil, errclass.Errorf(errclass.Configuration,
+			"reading the API server's address %q: it is not like https://127.0.0.1:6443", address)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(authorities) {
-		return nil, errclass.With(errclass.Configuration, errors.New("reading the API server's certificate authority: it holds no PEM certificate"))
+		return nil, errclass.With(errclass.Configuration, errors.New("reading the API server's certificate "+
+			"authority: it holds no PEM certificate"))
 	}
 	return &APIServer{
 		url: at.JoinPath(question).String(),

@@ -96,7 +96,8 @@ func TestAnAnswerIsRememberedForItsTime(t *testing.T) {
 }
 
 func TestAnAnswerThatSaysNothingOfTheTokenIsNotRemembered(t *testing.T) {
-	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound, http.StatusTooManyRequests, http.StatusFound} {
+	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound, http.StatusTooManyRequests,
+		http.StatusFound} {
 		api := startAPIServer(t, status)
 		door := api.door(t)
 		err := door.Admit(t.Context(), secret.New("abc"))

@@ -50,8 +50,8 @@ func (h *Handler) has(version string) bool {
 	return err == nil && slices.ContainsFunc(names, func(name string) bool { return versionOf(name) == version })
 }
 
-// Index finds out the digests: from SHA256SUMS in the folder, and for bundles that it does not name by reading them, which
-// takes a second for each. It is called once.
+// Index finds out the digests: from SHA256SUMS in the folder, and for bundles that it does not name by reading them,
+// which takes a second for each. It is called once.
 func (h *Handler) Index(ctx context.Context) error {
 	sums, err := h.digests(ctx)
 	h.mu.Lock()

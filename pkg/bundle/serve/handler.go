@@ -29,8 +29,8 @@ type Door interface {
 	Admit(ctx context.Context, token secret.Value) error
 }
 
-// ErrRefused: the API server does not know the token, or does not let it read what every joining machine reads. Asking again
-// with the same token does not help.
+// ErrRefused: the API server does not know the token, or does not let it read what every joining machine reads. Asking
+// again with the same token does not help.
 var ErrRefused = errors.New("the token is not one of a joining machine or of an administrator")
 
 // Handler answers
@@ -124,7 +124,8 @@ func (h *Handler) serveSums(w http.ResponseWriter, r *http.Request) {
 	text, known, err := h.sumLines()
 	switch {
 	case err != nil:
-		http.Error(w, "the digests of the bundles could not be found out; the server's log says why", http.StatusInternalServerError)
+		http.Error(w, "the digests of the bundles could not be found out; the server's log says why",
+			http.StatusInternalServerError)
 	case !known:
 		later(w, "the digests of the bundles are being computed")
 	default:

@@ -42,7 +42,8 @@ var quiet = slog.New(slog.DiscardHandler)
 func shelf(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range map[string]string{amd64Bundle: "0123456789", "kube-apiserver": "a program", "kubernetes-v1.34.4-arm64.tar.gz": "arm64"} {
+	for name, content := range map[string]string{amd64Bundle: "0123456789", "kube-apiserver": "a program",
+		"kubernetes-v1.34.4-arm64.tar.gz": "arm64"} {
 		assert.NilError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
 	}
 	return dir
@@ -134,11 +135,14 @@ func TestWhoMayNotFetchLearnsNothing(t *testing.T) {
 		header []string
 		want   int
 	}{
-		"no token":               {doorman{token: "abc"}, nil, http.StatusUnauthorized},
-		"another way of proving": {doorman{token: "abc"}, []string{"Authorization", "Basic abc"}, http.StatusUnauthorized},
-		"an empty token":         {doorman{}, []string{"Authorization", "Bearer "}, http.StatusUnauthorized},
-		"a stranger's token":     {doorman{token: "abc"}, []string{"Authorization", "Bearer xyz"}, http.StatusForbidden},
-		"nobody to ask":          {doorman{err: errors.New("connection refused")}, []string{"Authorization", "Bearer abc"}, http.StatusServiceUnavailable},
+		"no token": {doorman{token: "abc"}, nil, http.StatusUnauthorized},
+		"another way of proving": {doorman{token: "abc"}, []string{"Authorization", "Basic abc"},
+			http.StatusUnauthorized},
+		"an empty token": {doorman{}, []string{"Authorization", "Bearer "}, http.StatusUnauthorized},
+		"a stranger's token": {doorman{token: "abc"}, []string{"Authorization", "Bearer xyz"},
+			http.StatusForbidden},
+		"nobody to ask": {doorman{err: errors.New("connection refused")},
+			[]string{"Authorization", "Bearer abc"}, http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := indexed(t, shelf(t), test.door)
@@ -153,15 +157,18 @@ func TestWhoMayNotFetchLearnsNothing(t *testing.T) {
 }
 
 func TestOnlyReadingIsPossible(t *testing.T) {
-	response := request(indexed(t, shelf(t), doorman{token: "abc"}), http.MethodPut, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer abc")
+	response := request(indexed(t, shelf(t), doorman{token: "abc"}), http.MethodPut, "/v1.34.4/"+amd64Bundle,
+		"Authorization", "Bearer abc")
 	assert.Equal(t, response.StatusCode, http.StatusMethodNotAllowed)
 	assert.Equal(t, response.Header.Get("Allow"), "GET, HEAD")
 }
 
 func TestHealthNeedsABundleAndNoToken(t *testing.T) {
 	assert.Equal(t, request(New(shelf(t), doorman{}, quiet), http.MethodGet, "/healthz").StatusCode, http.StatusOK)
-	assert.Equal(t, request(New(t.TempDir(), doorman{}, quiet), http.MethodGet, "/healthz").StatusCode, http.StatusServiceUnavailable)
-	assert.Equal(t, request(New("/does/not/exist", doorman{}, quiet), http.MethodGet, "/healthz").StatusCode, http.StatusServiceUnavailable)
+	assert.Equal(t, request(New(t.TempDir(), doorman{}, quiet), http.MethodGet, "/healthz").StatusCode,
+		http.StatusServiceUnavailable)
+	assert.Equal(t, request(New("/does/not/exist", doorman{}, quiet), http.MethodGet, "/healthz").StatusCode,
+		http.StatusServiceUnavailable)
 }
 
 func TestDigestsComeFromTheFolderOrFromTheBundles(t *testing.T) {
@@ -179,7 +186,8 @@ func TestDigestsComeFromTheFolderOrFromTheBundles(t *testing.T) {
 			if test.sums != "" {
 				assert.NilError(t, os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(test.sums), 0o644))
 			}
-			response := request(indexed(t, dir, doorman{token: "abc"}), http.MethodGet, "/v1.34.4/SHA256SUMS", "Authorization", "Bearer abc")
+			response := request(indexed(t, dir, doorman{token: "abc"}), http.MethodGet, "/v1.34.4/SHA256SUMS",
+				"Authorization", "Bearer abc")
 			lines := strings.Split(bodyOf(t, response), "\n")
 			assert.Equal(t, len(lines), 3) // two bundles and the end
 			assert.Equal(t, lines[0], test.want+"  "+amd64Bundle)
@@ -194,7 +202,8 @@ func TestDigestsThatAreNotKnownAreAskedForLater(t *testing.T) {
 	assert.Equal(t, early.StatusCode, http.StatusServiceUnavailable)
 	assert.Equal(t, early.Header.Get("Retry-After"), "2")
 	// The bundle itself is there already.
-	assert.Equal(t, request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer abc").StatusCode, http.StatusOK)
+	assert.Equal(t, request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer abc").StatusCode,
+		http.StatusOK)
 
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte("nonsense  "+amd64Bundle+"\n"), 0o644))
 	assert.ErrorContains(t, h.Index(t.Context()), "64 hexadecimal digits")
@@ -214,6 +223,7 @@ func TestTheLogTellsWhatWasAskedAndNoToken(t *testing.T) {
 	request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer abcdef.0123456789abcdef")
 	request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer fedcba.0123456789abcdef")
 	assert.Assert(t, strings.Contains(log.String(), `"path":"/v1.34.4/`+amd64Bundle+`"`), log.String())
-	assert.Assert(t, strings.Contains(log.String(), `"status":403`) && strings.Contains(log.String(), `"bytes":10`), log.String())
+	assert.Assert(t, strings.Contains(log.String(), `"status":403`) && strings.Contains(log.String(), `"bytes":10`),
+		log.String())
 	assert.Assert(t, !strings.Contains(log.String(), "0123456789abcdef"), log.String())
 }

@@ -13,15 +13,16 @@ import (
 )
 
 const (
-	// endWithin is how long requests under way may take to end when the server is told to; a download that is cut off is
-	// resumed by the machine, so there is nothing to wait for.
+	// endWithin is how long requests under way may take to end when the server is told to; a download that is cut off
+	// is resumed by the machine, so there is nothing to wait for.
 	endWithin = 500 * time.Millisecond
 	// slowest is how long a client may take for a whole answer: 400 MB at some 110 kB/s.
 	slowest = time.Hour
 )
 
 // Run serves over TLS on the listener until ctx ends, and then ends within a second. It closes the listener.
-func Run(ctx context.Context, listener net.Listener, handler *Handler, certificate *Certificate, log *slog.Logger) error {
+func Run(ctx context.Context, listener net.Listener, handler *Handler, certificate *Certificate,
+	log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.Get},

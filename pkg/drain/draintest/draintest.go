@@ -13,8 +13,8 @@ import (
 	ktesting "k8s.io/client-go/testing"
 )
 
-// Evict has c delete the pods that are evicted, but not those whose eviction is only tried, and none for which answer is an
-// error, which the caller meets. answer is asked for each eviction, also for one that is only tried.
+// Evict has c delete the pods that are evicted, but not those whose eviction is only tried, and none for which answer
+// is an error, which the caller meets. answer is asked for each eviction, also for one that is only tried.
 func Evict(c *fake.Clientset, answer func(eviction *policyv1.Eviction) error) {
 	c.Resources = []*metav1.APIResourceList{{GroupVersion: "v1", APIResources: []metav1.APIResource{
 		{Name: "pods/eviction", Kind: "Eviction", Group: "policy", Version: "v1"},
@@ -27,7 +27,8 @@ func Evict(c *fake.Clientset, answer func(eviction *policyv1.Eviction) error) {
 		if err := answer(eviction); err != nil || OnlyTried(eviction) {
 			return true, nil, err
 		}
-		return true, nil, c.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), eviction.Namespace, eviction.Name)
+		return true, nil, c.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), eviction.Namespace,
+			eviction.Name)
 	})
 }
 

@@ -1,6 +1,6 @@
-// Package bypod reaches a machine that SSH does not through a privileged pod on its node: commands are run in it by the API
-// server's exec, and enter the machine's own namespaces there. The pod is made when it is first needed, and does nothing by
-// itself. It needs an API server that reaches the node's kubelet.
+// Package bypod reaches a machine that SSH does not through a privileged pod on its node: commands are run in it by the
+// API server's exec, and enter the machine's own namespaces there. The pod is made when it is first needed, and does
+// nothing by itself. It needs an API server that reaches the node's kubelet.
 package bypod
 
 import (
@@ -35,8 +35,8 @@ type Pods struct {
 	// Image of Argosy, which has /executor-plugin, and how it is pulled; empty is Kubernetes' default.
 	Image      string
 	PullPolicy string
-	// PodSecurity and ContainerSecurity are a PodSecurityContext and a SecurityContext, as the documents have them. Empty ones are
-	// root, privileged.
+	// PodSecurity and ContainerSecurity are a PodSecurityContext and a SecurityContext, as the documents have them.
+	// Empty ones are root, privileged.
 	PodSecurity, ContainerSecurity map[string]any
 	// Owner returns the rollout at work, such as its workflow's UID. Each rollout has pods of its own, and takes no
 	// other's away.
@@ -99,7 +99,8 @@ func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, er
 }
 
 // InPlaceOf makes a way to a machine that first is, and the pod where first does not reach it; then it stays the pod.
-func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error), node string) func(context.Context) (machine.Connection, error) {
+func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error),
+	node string) func(context.Context) (machine.Connection, error) {
 	return func(ctx context.Context) (machine.Connection, error) {
 		if p.uses(node) {
 			return p.Connect(ctx, node)
@@ -297,8 +298,9 @@ func (p *Pods) pod(node string) (*corev1.Pod, error) {
 			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			Containers: []corev1.Container{{
 				Name: container, Image: p.Image, ImagePullPolicy: corev1.PullPolicy(p.PullPolicy),
-				Command:         []string{program, "stand-by"},
-				SecurityContext: &corev1.SecurityContext{Privileged: &yes, RunAsUser: new(int64), RunAsGroup: new(int64)},
+				Command: []string{program, "stand-by"},
+				SecurityContext: &corev1.SecurityContext{Privileged: &yes, RunAsUser: new(int64),
+					RunAsGroup: new(int64)},
 			}},
 		},
 	}
@@ -314,7 +316,8 @@ func (p *Pods) pod(node string) (*corev1.Pod, error) {
 			err = json.Unmarshal(text, own.into)
 		}
 		if err != nil {
-			return nil, errclass.Errorf(errclass.Configuration, "reading a security context of privateNodes.autoUpgrade: %w", err)
+			return nil, errclass.Errorf(errclass.Configuration,
+				"reading a security context of privateNodes.autoUpgrade: %w", err)
 		}
 	}
 	return pod, nil

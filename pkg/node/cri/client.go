@@ -69,7 +69,8 @@ func IsUnimplemented(err error) bool {
 func (c *Client) call(ctx context.Context, within time.Duration, method string, message []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+service+method, bytes.NewReader(frame(message)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+service+method,
+		bytes.NewReader(frame(message)))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,8 @@ func frame(message []byte) []byte {
 }
 
 func unframe(body []byte) ([]byte, error) {
-	if len(body) < headerSize || body[0] != 0 || uint64(binary.BigEndian.Uint32(body[1:])) != uint64(len(body)-headerSize) {
+	if len(body) < headerSize || body[0] != 0 ||
+		uint64(binary.BigEndian.Uint32(body[1:])) != uint64(len(body)-headerSize) {
 		return nil, errors.New("its answer is not one whole gRPC message")
 	}
 	return body[headerSize:], nil

@@ -1,8 +1,8 @@
 // Package cri speaks to a container runtime by the Container Runtime Interface: it asks what it is, in which version,
 // whether it is ready and how it makes control groups, and has it end pods. It sets up nothing.
 //
-// The protocol is gRPC. The few calls that are needed are made with the standard library's HTTP/2 and hand-read protobuf,
-// so that argosy-node, which goes to every machine, stays small.
+// The protocol is gRPC. The few calls that are needed are made with the standard library's HTTP/2 and hand-read
+// protobuf, so that argosy-node, which goes to every machine, stays small.
 package cri
 
 import (
@@ -134,8 +134,8 @@ const (
 	Cgroupfs = "cgroupfs"
 )
 
-// CgroupDriver asks how the runtime makes control groups: Systemd or Cgroupfs, "" when it does not tell. A runtime that has
-// no call for it, as containerd 1.7, is read by what it tells in its status.
+// CgroupDriver asks how the runtime makes control groups: Systemd or Cgroupfs, "" when it does not tell. A runtime that
+// has no call for it, as containerd 1.7, is read by what it tells in its status.
 func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
 	answer, err := c.call(ctx, tellsWithin, "RuntimeConfig", nil)
 	if IsUnimplemented(err) {
@@ -183,7 +183,8 @@ func driverOfConfig(text string) string {
 	if err := json.Unmarshal([]byte(text), &config); err != nil {
 		return ""
 	}
-	names := append([]string{config.Containerd.DefaultRuntimeName}, slices.Sorted(maps.Keys(config.Containerd.Runtimes))...)
+	names := append([]string{config.Containerd.DefaultRuntimeName},
+		slices.Sorted(maps.Keys(config.Containerd.Runtimes))...)
 	for _, name := range names {
 		if systemd := config.Containerd.Runtimes[name].Options.SystemdCgroup; systemd != nil {
 			if *systemd {

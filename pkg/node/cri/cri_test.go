@@ -28,7 +28,8 @@ func serve(t *testing.T, handler http.Handler) *Client {
 var message = critest.Message
 
 func TestARuntimeTellsItsVersion(t *testing.T) {
-	client := serve(t, critest.Runtime{"Version": critest.Answer(message(1, "0.1.0", 2, "containerd", 3, "v2.1.4", 4, "v1", 9, 1.0, 10, 7))})
+	client := serve(t, critest.Runtime{"Version": critest.Answer(message(1, "0.1.0", 2, "containerd", 3, "v2.1.4", 4,
+		"v1", 9, 1.0, 10, 7))})
 	for range 2 {
 		version, err := client.Version(context.Background())
 		assert.NilError(t, err)
@@ -43,25 +44,30 @@ func TestARuntimeTellsItsStatusInDetail(t *testing.T) {
 	client := serve(t, critest.Runtime{"Status": func(request []byte) ([]byte, string, string) {
 		assert.DeepEqual(t, request, message(1, 1))
 		return message(
-			1, message(1, condition("RuntimeReady", 0, "Starting", "plugins are loading"), 1, condition("NetworkReady", 0, "", "no network")),
+			1, message(1, condition("RuntimeReady", 0, "Starting", "plugins are loading"), 1,
+				condition("NetworkReady", 0, "", "no network")),
 			2, message(1, "config", 2, "{}"), 2, message(1, "golang", 2, `"go1.26"`),
 		), "0", ""
 	}})
 	status, err := client.Status(context.Background())
 	assert.NilError(t, err)
-	assert.DeepEqual(t, status, Status{Message: "plugins are loading", Info: map[string]string{"config": "{}", "golang": `"go1.26"`}})
+	assert.DeepEqual(t, status, Status{Message: "plugins are loading",
+		Info: map[string]string{"config": "{}", "golang": `"go1.26"`}})
 }
 
 func TestTheCgroupDriverIsToldOrReadFromTheStatus(t *testing.T) {
 	config := func(text string) critest.Runtime {
-		return critest.Runtime{"Status": critest.Answer(message(1, message(1, message(1, "RuntimeReady", 2, 1)), 2, message(1, "config", 2, text)))}
+		return critest.Runtime{"Status": critest.Answer(message(1, message(1, message(1, "RuntimeReady", 2, 1)), 2,
+			message(1, "config", 2, text)))}
 	}
 	for name, test := range map[string]struct {
 		runtime critest.Runtime
 		driver  string
 	}{
-		"told systemd":                     {critest.Runtime{"RuntimeConfig": critest.Answer(message(1, []byte{}))}, Systemd},
-		"told cgroupfs":                    {critest.Runtime{"RuntimeConfig": critest.Answer(message(1, message(1, 1)))}, Cgroupfs},
+		"told systemd": {critest.Runtime{"RuntimeConfig": critest.Answer(message(1, []byte{}))},
+			Systemd},
+		"told cgroupfs": {critest.Runtime{"RuntimeConfig": critest.Answer(message(1,
+			message(1, 1)))}, Cgroupfs},
 		"not told":                         {critest.Runtime{"RuntimeConfig": critest.Answer(nil)}, ""},
 		"read systemd":                     {config(`{"containerd":{"defaultRuntimeName":"runc","runtimes":{"runc":{"options":{"SystemdCgroup":true}}}}}`), Systemd},
 		"read cgroupfs":                    {config(`{"containerd":{"defaultRuntimeName":"runc","runtimes":{"a":{"options":{"SystemdCgroup":true}},"runc":{"options":{"SystemdCgroup":false}}}}}`), Cgroupfs},
@@ -151,6 +157,9 @@ func FuzzAnAnswerIsReadOrRefused(f *testing.F) {
 	f.Add([]byte{0x0a, 0xff})
 	f.Fuzz(func(_ *testing.T, answer []byte) {
 		status := Status{Info: map[string]string{}}
-		_ = eachField(answer, func(one field) error { return errors.Join(status.condition(one), status.info(one.bytes)) })
+		_ = eachField(answer, func(one field) error {
+			return errors.Join(status.condition(one),
+				status.info(one.bytes))
+		})
 	})
 }

@@ -1,11 +1,11 @@
 // Package feed is how archives travel from the plugin to an operation that waits for them: what both sides say to each
-// other over one connection, and the socket at which an operation takes such a connection over. It knows neither what an
-// archive is nor how the connection came about.
+// other over one connection, and the socket at which an operation takes such a connection over. It knows neither what
+// an archive is nor how the connection came about.
 //
-// The operation asks for one archive after another, by a line of JSON with its key. The sender answers with frames: four
-// bytes that give the length, big endian, and as many bytes of the archive. Length 0 ends the archive, and lengthFailed is
-// followed by a frame with the reason why it can't be had. So an archive that was cut off is never taken for a whole one, and
-// one archive that fails does not end the connection.
+// The operation asks for one archive after another, by a line of JSON with its key. The sender answers with frames:
+// four bytes that give the length, big endian, and as many bytes of the archive. Length 0 ends the archive, and
+// lengthFailed is followed by a frame with the reason why it can't be had. So an archive that was cut off is never
+// taken for a whole one, and one archive that fails does not end the connection.
 package feed
 
 import (
@@ -39,7 +39,8 @@ func (f *Failure) Error() string { return f.Message }
 // failureFrames are the bytes that end an archive which can't be sent any further.
 func failureFrames(cause error) []byte {
 	message := cause.Error()
-	reason, err := json.Marshal(Failure{Class: errclass.ClassOf(cause), Message: message[:min(len(message), maxReason/8)]})
+	reason, err := json.Marshal(Failure{Class: errclass.ClassOf(cause),
+		Message: message[:min(len(message), maxReason/8)]})
 	if err != nil {
 		reason = []byte("{}")
 	}

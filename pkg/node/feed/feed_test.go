@@ -68,7 +68,8 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestArchivesComeOneAfterAnotherAsTheyAreAskedFor(t *testing.T) {
 	large := bytes.Repeat([]byte("0123456789"), 100_000)
-	c := connect(t, library{"small": strings.NewReader("a"), "large": bytes.NewReader(large), "empty": strings.NewReader("")}.open)
+	c := connect(t, library{"small": strings.NewReader("a"), "large": bytes.NewReader(large),
+		"empty": strings.NewReader("")}.open)
 	for key, want := range map[string][]byte{"large": large, "small": []byte("a"), "empty": {}} {
 		assert.NilError(t, c.Ask(key))
 		got, err := io.ReadAll(c)
@@ -114,7 +115,11 @@ func TestAnArchiveThatNobodyWantsAnyMoreGivesWayToTheNext(t *testing.T) {
 
 func TestALineThatIsLostIsNotTheEndOfAnArchive(t *testing.T) {
 	more := make(chan struct{})
-	waits := io.MultiReader(strings.NewReader("half"), readerFunc(func([]byte) (int, error) { <-more; return 0, io.EOF }))
+	waits := io.MultiReader(strings.NewReader("half"), readerFunc(func([]byte) (int, error) {
+		<-more
+		return 0,
+			io.EOF
+	}))
 	c := connect(t, library{"half": waits}.open)
 	assert.NilError(t, c.Ask("half"))
 	_, err := io.ReadFull(c, make([]byte, 4))

@@ -16,8 +16,8 @@ import (
 // Open opens an archive by its key.
 type Open func(ctx context.Context, key string) (io.ReadCloser, error)
 
-// Sender is the plugin's side of one connection: what it is written are requests, and what is read from it answers them.
-// Neither holds more of an archive than one Read asks for, and nothing is copied on the way.
+// Sender is the plugin's side of one connection: what it is written are requests, and what is read from it answers
+// them. Neither holds more of an archive than one Read asks for, and nothing is copied on the way.
 type Sender struct {
 	ctx  context.Context
 	open Open

@@ -44,8 +44,8 @@ func HungUp(file *os.File) bool {
 	return err != nil || events&(unix.POLLHUP|unix.POLLRDHUP|unix.POLLERR) != 0
 }
 
-// Listener is where an operation takes connections over. The newest one counts: whoever connects again does so because the
-// one before is lost, which the machine may learn much later.
+// Listener is where an operation takes connections over. The newest one counts: whoever connects again does so because
+// the one before is lost, which the machine may learn much later.
 type Listener struct {
 	socket  *net.UnixListener
 	arrived chan *Session
@@ -132,8 +132,8 @@ func (l *Listener) Close() {
 // handOverWithin is how long a process that connects may take to say what it brings.
 const handOverWithin = 5 * time.Second
 
-// takeOver receives the files that are the two directions of a connection. The Unix connection itself stays, and its end
-// tells the process that handed them over that it may end too.
+// takeOver receives the files that are the two directions of a connection. The Unix connection itself stays, and its
+// end tells the process that handed them over that it may end too.
 func takeOver(connection *net.UnixConn) (*Session, error) {
 	var text [1]byte
 	rights := make([]byte, unix.CmsgSpace(2*4))
@@ -165,8 +165,8 @@ func ownFile(fd int, name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
-// HandOver gives in and out to the operation that listens at path, and waits until it is done with them. fs.ErrNotExist and
-// ECONNREFUSED say that no operation listens.
+// HandOver gives in and out to the operation that listens at path, and waits until it is done with them. fs.ErrNotExist
+// and ECONNREFUSED say that no operation listens.
 func HandOver(ctx context.Context, path string, in, out *os.File) error {
 	var dialer net.Dialer
 	dialled, err := dialer.DialContext(ctx, "unix", path)

@@ -1,5 +1,5 @@
-// Package host is the machine as the phases see it: its files beneath a root, and the programs that may be started on it.
-// It knows nothing of Kubernetes. Tests give it a folder as root and a fake runner, and the phases work the same.
+// Package host is the machine as the phases see it: its files beneath a root, and the programs that may be started on
+// it. It knows nothing of Kubernetes. Tests give it a folder as root and a fake runner, and the phases work the same.
 package host
 
 import (

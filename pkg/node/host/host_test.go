@@ -32,7 +32,8 @@ func TestAFileIsWrittenWholeOrNotAtAll(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, os.SameFile(before, after), "what is right is not written again")
 
-	assert.NilError(t, os.WriteFile(TempName(h.Path("/etc/argosy/a.conf")), []byte("left by a crash, and longer"), 0o644))
+	assert.NilError(t, os.WriteFile(TempName(h.Path("/etc/argosy/a.conf")), []byte("left by a crash, and longer"),
+		0o644))
 	_, err = h.WriteFile("/etc/argosy/a.conf", []byte("two"), 0o644)
 	assert.NilError(t, err)
 	assert.Assert(t, h.Holds("/etc/argosy/a.conf", []byte("two")))
@@ -58,7 +59,8 @@ func TestACommandIsShownAsItCanBePasted(t *testing.T) {
 
 func TestAFailedCommandTellsItsLastWords(t *testing.T) {
 	var log bytes.Buffer
-	output, err := Processes{}.Run(context.Background(), Command{Argv: []string{"sh", "-c", "echo one; echo two >&2; echo $WORD; exit 3"}, Env: []string{"WORD=three"}, Log: &log})
+	output, err := Processes{}.Run(context.Background(), Command{Argv: []string{"sh", "-c",
+		"echo one; echo two >&2; echo $WORD; exit 3"}, Env: []string{"WORD=three"}, Log: &log})
 	var failed *CommandError
 	assert.Assert(t, errors.As(err, &failed))
 	assert.DeepEqual(t, failed.Tail(2), []string{"two", "three"})
@@ -92,7 +94,8 @@ func TestWhatACommandStartedEndsWithItEvenIfItWillNot(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		// The child ignores SIGTERM and holds no output, so nobody waits for it.
-		_, err := Processes{}.Run(ctx, Command{Argv: []string{"sh", "-c", `(trap "" TERM; exec sleep 60) >/dev/null 2>&1 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, marker}})
+		_, err := Processes{}.Run(ctx, Command{Argv: []string{"sh", "-c",
+			`(trap "" TERM; exec sleep 60) >/dev/null 2>&1 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, marker}})
 		done <- err
 	}()
 	var pid int

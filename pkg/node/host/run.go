@@ -37,7 +37,8 @@ func (c Command) String() string {
 // quote protects a word for display in a POSIX shell.
 func quote(word string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:=@,+%", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("_-./:=@,+%", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
 		return word
@@ -88,12 +89,13 @@ type Processes struct{}
 
 var _ Runner = Processes{}
 
-// patience is how long a program that is told to end may take, and how long one that has ended is listened to when what it
-// started still holds its output.
+// patience is how long a program that is told to end may take, and how long one that has ended is listened to when what
+// it started still holds its output.
 const patience = 10 * time.Second
 
 // Run starts the program in a process group of its own: when ctx ends, the group gets SIGTERM, and what is left of it
-// SIGKILL when the program has ended, or ten seconds later. It dies with this process, so that nobody else meets it at work.
+// SIGKILL when the program has ended, or ten seconds later. It dies with this process, so that nobody else meets it at
+// work.
 func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)

@@ -67,9 +67,9 @@ func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
 // decisive are the files that say which images an archive holds.
 var decisive = map[string]bool{"oci-layout": true, "index.json": true, "manifest.json": true}
 
-// relay passes a tar on while it arrives, and reads meanwhile which images are in it. What says so is held back until all has
-// been passed on and sound agrees: up to then the runtime has layers and nothing that makes images of them, whatever
-// happens. The order of files in a tar does not matter to it.
+// relay passes a tar on while it arrives, and reads meanwhile which images are in it. What says so is held back until
+// all has been passed on and sound agrees: up to then the runtime has layers and nothing that makes images of them,
+// whatever happens. The order of files in a tar does not matter to it.
 type relay struct {
 	from io.Reader
 	to   io.Writer
@@ -88,8 +88,8 @@ type relay struct {
 type judge interface {
 	// blame says what an error of reading means.
 	blame(err error) error
-	// vouched says whether sound knows the archive's digest; otherwise each file in it that is named by its digest is held
-	// against that.
+	// vouched says whether sound knows the archive's digest; otherwise each file in it that is named by its digest is
+	// held against that.
 	vouched() bool
 	// sound is asked when all has been read, with the images in it.
 	sound(named map[string]string) error
@@ -218,8 +218,8 @@ type index struct {
 	} `json:"manifests"`
 }
 
-// names are the images in an archive, and the digests that they lead to; "" where only the runtime makes the manifest, as it
-// does of what `docker save` writes.
+// names are the images in an archive, and the digests that they lead to; "" where only the runtime makes the manifest,
+// as it does of what `docker save` writes.
 func names(texts map[string][]byte) (map[string]string, error) {
 	var layout struct {
 		Version string `json:"imageLayoutVersion"`
@@ -238,7 +238,8 @@ func names(texts map[string][]byte) (map[string]string, error) {
 		return nil, err
 	}
 	if len(named) == 0 {
-		return nil, errclass.With(errclass.Permanent, errors.New("no image in it has a name, by which pods could ask for it; write it with a name, "+
+		return nil, errclass.With(errclass.Permanent, errors.New("no image in it has a name, by which pods could ask "+
+			"for it; write it with a name, "+
 			"as `docker save NAME` does, or give index.json the annotation io.containerd.image.name"))
 	}
 	return named, nil

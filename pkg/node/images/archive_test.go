@@ -67,7 +67,8 @@ func TestAnArchiveWhoseEndWasTrimmedIsPassedOnWhole(t *testing.T) {
 
 func TestNamesInAnArchiveAreThoseThatContainerdGives(t *testing.T) {
 	layout := func(index string) map[string][]byte {
-		return map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": []byte(index), "manifest.json": []byte(`[{"RepoTags":["docker:1"]}]`)}
+		return map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": []byte(index),
+			"manifest.json": []byte(`[{"RepoTags":["docker:1"]}]`)}
 	}
 	for name, test := range map[string]struct {
 		texts map[string][]byte
@@ -78,11 +79,15 @@ func TestNamesInAnArchiveAreThoseThatContainerdGives(t *testing.T) {
 			map[string]string{"x.org/a:1": "sha256:1"}, ""},
 		"a whole name in the other": {layout(`{"manifests":[{"digest":"sha256:1","annotations":{"org.opencontainers.image.ref.name":"x.org/a:1"}},{"digest":"sha256:2"}]}`),
 			map[string]string{"x.org/a:1": "sha256:1"}, ""},
-		"only a tag":         {layout(`{"manifests":[{"digest":"sha256:1","annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`), nil, "no image in it has a name"},
-		"docker":             {map[string][]byte{"manifest.json": []byte(`[{"RepoTags":["alpine","x.org/a:1"]},{"RepoTags":null}]`)}, map[string]string{"docker.io/library/alpine:latest": "", "x.org/a:1": ""}, ""},
-		"docker without tag": {map[string][]byte{"manifest.json": []byte(`[{"RepoTags":[]}]`)}, nil, "no image in it has a name"},
-		"neither":            {map[string][]byte{"index.json": []byte(`{}`)}, nil, "neither an oci-layout nor a manifest.json"},
-		"no JSON":            {layout(`<html>`), nil, "reading its index.json"},
+		"only a tag": {layout(`{"manifests":[{"digest":"sha256:1","annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`), nil,
+			"no image in it has a name"},
+		"docker": {map[string][]byte{"manifest.json": []byte(`[{"RepoTags":["alpine","x.org/a:1"]},{"RepoTags":null}]`)},
+			map[string]string{"docker.io/library/alpine:latest": "", "x.org/a:1": ""}, ""},
+		"docker without tag": {map[string][]byte{"manifest.json": []byte(`[{"RepoTags":[]}]`)}, nil,
+			"no image in it has a name"},
+		"neither": {map[string][]byte{"index.json": []byte(`{}`)}, nil,
+			"neither an oci-layout nor a manifest.json"},
+		"no JSON": {layout(`<html>`), nil, "reading its index.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := names(test.texts)
@@ -98,8 +103,10 @@ func TestNamesInAnArchiveAreThoseThatContainerdGives(t *testing.T) {
 
 func TestReferencesAreNormalized(t *testing.T) {
 	for given, want := range map[string]string{
-		"alpine": "docker.io/library/alpine:latest", "team/app:v1": "docker.io/team/app:v1", "index.docker.io/team/app": "docker.io/team/app:latest",
-		"localhost/app": "localhost/app:latest", "x.org:5000/app": "x.org:5000/app:latest", "x.org/a/b:1@sha256:00": "x.org/a/b@sha256:00", "UPPER/app:1": "UPPER/app:1",
+		"alpine": "docker.io/library/alpine:latest", "team/app:v1": "docker.io/team/app:v1",
+		"index.docker.io/team/app": "docker.io/team/app:latest",
+		"localhost/app":            "localhost/app:latest", "x.org:5000/app": "x.org:5000/app:latest",
+		"x.org/a/b:1@sha256:00": "x.org/a/b@sha256:00", "UPPER/app:1": "UPPER/app:1",
 	} {
 		assert.Equal(t, normalize(given), want)
 	}
@@ -109,7 +116,8 @@ func TestTooMuchBeforeAFileIsRefused(t *testing.T) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for range 10 {
-		assert.NilError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": strings.Repeat("x", 500<<10)}}))
+		assert.NilError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader,
+			PAXRecords: map[string]string{"comment": strings.Repeat("x", 500<<10)}}))
 	}
 	assert.NilError(t, w.Close())
 	assert.Assert(t, pass(bytes.NewReader(archive.Bytes()), io.Discard, lenient{}) != nil)
@@ -117,12 +125,13 @@ func TestTooMuchBeforeAFileIsRefused(t *testing.T) {
 	archive.Reset()
 	w = tar.NewWriter(&archive)
 	assert.NilError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "index.json", Size: maxText + 1}))
-	err := pass(io.MultiReader(bytes.NewReader(archive.Bytes()), readerFunc(func(p []byte) (int, error) { return len(p), nil })), io.Discard, lenient{})
+	err := pass(io.MultiReader(bytes.NewReader(archive.Bytes()),
+		readerFunc(func(p []byte) (int, error) { return len(p), nil })), io.Discard, lenient{})
 	assert.ErrorContains(t, err, "which images there are")
 }
 
-// FuzzArchive passes on whatever may come: a runtime never learns of an image in what is not whole and sound, and what is has
-// all of its files when it arrives.
+// FuzzArchive passes on whatever may come: a runtime never learns of an image in what is not whole and sound, and what
+// is has all of its files when it arrives.
 func FuzzArchive(f *testing.F) {
 	f.Add(archiveOf(f, "registry.example.org/a:v1"))
 	f.Add(saved(f, "a"))

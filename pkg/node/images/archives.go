@@ -37,7 +37,8 @@ func archives(h *host.Host, sources []spec.ImageSource) []archive {
 	var all []archive
 	for _, source := range sources {
 		if source.Sent != nil {
-			all = append(all, archive{name: source.Name, key: source.Sent.Key, size: source.Sent.Size, sent: source.Sent})
+			all = append(all, archive{name: source.Name, key: source.Sent.Key, size: source.Sent.Size,
+				sent: source.Sent})
 			continue
 		}
 		all = append(all, onMachine(h, source.Path)...)
@@ -50,13 +51,15 @@ func onMachine(h *host.Host, path string) []archive {
 	info, err := os.Stat(h.Path(path))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []archive{{name: path, absent: errclass.With(errclass.Configuration, errors.New("there is no such file or folder on the machine"))}}
+		return []archive{{name: path, absent: errclass.With(errclass.Configuration,
+			errors.New("there is no such file or folder on the machine"))}}
 	case err != nil:
 		return []archive{{name: path, absent: fmt.Errorf("looking at it: %w", err)}}
 	case info.Mode().IsRegular():
 		return []archive{fileArchive(path, info)}
 	case !info.IsDir():
-		return []archive{{name: path, absent: errclass.With(errclass.Configuration, errors.New("it is neither a file nor a folder"))}}
+		return []archive{{name: path, absent: errclass.With(errclass.Configuration,
+			errors.New("it is neither a file nor a folder"))}}
 	}
 	entries, err := os.ReadDir(h.Path(path))
 	if err != nil {
@@ -84,11 +87,12 @@ func inFolder(h *host.Host, path string) []archive {
 }
 
 func fileArchive(path string, info fs.FileInfo) archive {
-	return archive{name: path, path: path, size: info.Size(), key: fmt.Sprintf("file %s %d %d", path, info.Size(), info.ModTime().UnixNano())}
+	return archive{name: path, path: path, size: info.Size(),
+		key: fmt.Sprintf("file %s %d %d", path, info.Size(), info.ModTime().UnixNano())}
 }
 
-// expected are the images that an archive brings, as far as that is known before it is read: by what the plugin says of it,
-// or by what it brought the last time.
+// expected are the images that an archive brings, as far as that is known before it is read: by what the plugin says of
+// it, or by what it brought the last time.
 func (a archive) expected(known record) map[string]string {
 	if a.sent != nil && len(a.sent.Images) > 0 {
 		return a.sent.Images

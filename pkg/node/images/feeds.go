@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// senderPatience is how long an operation waits for somebody who sends. A plugin whose pod is replaced is back before.
+	// senderPatience is how long an operation waits for somebody who sends. A plugin whose pod is replaced is back
+	// before.
 	senderPatience = 2 * time.Minute
 	// maxLosses is how often in a row the connection may be lost before the operation gives up.
 	maxLosses = 5
@@ -48,8 +49,8 @@ func (f *feeds) close() {
 	f.context.AwaitFeed("")
 }
 
-// take asks for an archive and gives it to use. When the connection is lost before use has seen its end, it is asked for
-// again.
+// take asks for an archive and gives it to use. When the connection is lost before use has seen its end, it is asked
+// for again.
 func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error) error {
 	f.context.AwaitFeed(key)
 	defer f.context.AwaitFeed("")
@@ -86,7 +87,8 @@ func (f *feeds) connected(ctx context.Context) error {
 	if f.session != nil {
 		return nil
 	}
-	waiting, cancel := context.WithTimeoutCause(ctx, f.patience, fmt.Errorf("%w: the plugin did not connect within %s", errNobodySends, f.patience))
+	waiting, cancel := context.WithTimeoutCause(ctx, f.patience,
+		fmt.Errorf("%w: the plugin did not connect within %s", errNobodySends, f.patience))
 	defer cancel()
 	session, err := f.listener.Next(waiting)
 	f.session = session
@@ -100,8 +102,8 @@ const (
 	aliveEvery = time.Second
 )
 
-// HandOver gives a connection to the operation of this id, as soon as it waits for archives, and returns when it is done with
-// it, or has ended. in and out are the connection's two directions.
+// HandOver gives a connection to the operation of this id, as soon as it waits for archives, and returns when it is
+// done with it, or has ended. in and out are the connection's two directions.
 func HandOver(ctx context.Context, e *node.Engine, id string, in, out *os.File) error {
 	if err := node.CheckID(id); err != nil {
 		return err

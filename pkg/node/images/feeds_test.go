@@ -19,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// feeds connects a sender to the machine's operation, as `argosy-node feed` does over SSH, until the test ends or cut is
-// called.
+// feeds connects a sender to the machine's operation, as `argosy-node feed` does over SSH, until the test ends or cut
+// is called.
 func (m *machine) feed(open feed.Open) (cut func()) {
 	engine := &node.Engine{Host: m.host, Store: node.NewStore(m.host)}
 	assert.NilError(m.t, engine.Store.Prepare("images-1"))
@@ -92,7 +92,8 @@ func TestAnArchiveWithAnotherDigestLeavesNoImage(t *testing.T) {
 	m := newMachine(t)
 	archive := archiveOf(t, "registry.example.org/a:v1")
 	// What follows the end mark belongs to the archive as well, though the runtime never sees it.
-	shelf := &library{archives: map[string]func(context.Context) io.Reader{"a": whole(append(archive, "more"...)), "good": whole(archiveOf(t, "registry.example.org/good:v1"))}}
+	shelf := &library{archives: map[string]func(context.Context) io.Reader{"a": whole(append(archive, "more"...)),
+		"good": whole(archiveOf(t, "registry.example.org/good:v1"))}}
 	m.feed(shelf.open)
 	source := sent("a")
 	source.Sent.SHA256 = digestOf(archive)
@@ -100,7 +101,8 @@ func TestAnArchiveWithAnotherDigestLeavesNoImage(t *testing.T) {
 	assert.ErrorContains(t, err, "https://files.example.com/a: its sha256 is ")
 	assert.ErrorContains(t, err, "1 of 2 archives imported")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
-	assert.Assert(t, m.has["registry.example.org/a:v1"] == "" && m.has["registry.example.org/good:v1"] != "", "%v", m.has)
+	assert.Assert(t, m.has["registry.example.org/a:v1"] == "" && m.has["registry.example.org/good:v1"] != "", "%v",
+		m.has)
 }
 
 func TestWhatThePluginCannotGetFailsByNameAndTheRestIsImported(t *testing.T) {

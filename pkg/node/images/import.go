@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Check says whether the runtime has every image of the sources, which it finds out without reading any archive. An archive
-// of which nobody knows what is in it, because it was never imported here, is wanted.
+// Check says whether the runtime has every image of the sources, which it finds out without reading any archive. An
+// archive of which nobody knows what is in it, because it was never imported here, is wanted.
 func Check(ctx context.Context, c *node.Context, into Runtime, sources []spec.ImageSource) (bool, string, error) {
 	all := archives(c.Host, sources)
 	wanted, err := missing(ctx, c, into, all, readRecord(c))
@@ -169,7 +169,8 @@ func (w *work) report(total int) (string, error) {
 	}
 	return "", &node.Failure{
 		Err: errclass.With(worst(w.failed), &failures{
-			text:   fmt.Sprintf("%d of %d archives could not be imported: %s; %s", len(w.failed), total, strings.Join(w.problems, "; "), imported),
+			text: fmt.Sprintf("%d of %d archives could not be imported: %s; %s", len(w.failed), total,
+				strings.Join(w.problems, "; "), imported),
 			causes: w.failed,
 		}),
 		Problems: w.problems,
@@ -186,8 +187,8 @@ type failures struct {
 func (f *failures) Error() string   { return f.text }
 func (f *failures) Unwrap() []error { return f.causes }
 
-// worst is the class of several errors together: as long as one may pass, trying again is worth it, and then the others show
-// again.
+// worst is the class of several errors together: as long as one may pass, trying again is worth it, and then the others
+// show again.
 func worst(errs []error) errclass.Class {
 	class := errclass.Configuration
 	for _, err := range errs {

@@ -49,8 +49,10 @@ func TestAFolderIsImportedOnceWhateverItsArchivesArePackedWith(t *testing.T) {
 	assert.Equal(t, detail, "3 of 3 archives have to be imported: /images/a.tar, /images/b.tar.gz, /images/c.tar.zst")
 	detail, err := m.apply(onPath("/images"))
 	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(detail, "3 of 3 archives imported: /images/a.tar (registry.example.org/a:v1)"), detail)
-	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"docker.io/library/c:latest", "registry.example.org/a:v1", "registry.example.org/b:v1"})
+	assert.Assert(t, strings.Contains(detail, "3 of 3 archives imported: /images/a.tar (registry.example.org/a:v1)"),
+		detail)
+	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"docker.io/library/c:latest",
+		"registry.example.org/a:v1", "registry.example.org/b:v1"})
 
 	holds, detail = m.check(onPath("/images"))
 	assert.Assert(t, holds, detail)
@@ -84,25 +86,31 @@ func TestDamagedArchivesFailByNameAndTheRestIsImported(t *testing.T) {
 	flipped := bytes.Clone(whole)
 	flipped[len(flipped)-3000] ^= 1 // in the layer
 	for name, content := range map[string][]byte{
-		"1-good.tar": archiveOf(t, "registry.example.org/good:v1"), "2-cut.tar": whole[:len(whole)-2500], "3-text.tar": []byte("404 not found"),
-		"4-empty.tar": {}, "5-flipped.tar": flipped, "6-cut.tar.gz": gzipped(t, whole)[:2000], "7-flipped.tar.gz": gzipped(t, flipped),
-		"8-good.tar": archiveOf(t, "registry.example.org/too:v1"), "9-nameless.tar": archiveOf(t, ""),
+		"1-good.tar": archiveOf(t, "registry.example.org/good:v1"), "2-cut.tar": whole[:len(whole)-2500],
+		"3-text.tar":  []byte("404 not found"),
+		"4-empty.tar": {}, "5-flipped.tar": flipped, "6-cut.tar.gz": gzipped(t, whole)[:2000],
+		"7-flipped.tar.gz": gzipped(t, flipped),
+		"8-good.tar":       archiveOf(t, "registry.example.org/too:v1"), "9-nameless.tar": archiveOf(t, ""),
 	} {
 		m.write("/images/"+name, content)
 	}
 	_, err := m.apply(onPath("/images"), onPath("/nowhere"))
 	for _, part := range []string{
-		"8 of 10 archives could not be imported", "/images/2-cut.tar: it is damaged", "/images/3-text.tar: it is damaged", "/images/4-empty.tar: it is damaged",
-		"/images/5-flipped.tar: it is damaged", "/images/6-cut.tar.gz: it is damaged", "/images/7-flipped.tar.gz: it is damaged",
+		"8 of 10 archives could not be imported", "/images/2-cut.tar: it is damaged",
+		"/images/3-text.tar: it is damaged", "/images/4-empty.tar: it is damaged",
+		"/images/5-flipped.tar: it is damaged", "/images/6-cut.tar.gz: it is damaged",
+		"/images/7-flipped.tar.gz: it is damaged",
 		"/images/9-nameless.tar: no image in it has a name", "/nowhere: there is no such file",
-		"2 of 10 archives imported: /images/1-good.tar (registry.example.org/good:v1), /images/8-good.tar (registry.example.org/too:v1)",
+		"2 of 10 archives imported: /images/1-good.tar (registry.example.org/good:v1), /images/8-good.tar " +
+			"(registry.example.org/too:v1)",
 	} {
 		assert.ErrorContains(t, err, part)
 	}
 	var failure *node.Failure
 	assert.Assert(t, errors.As(err, &failure) && len(failure.Problems) == 8)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
-	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"registry.example.org/good:v1", "registry.example.org/too:v1"})
+	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"registry.example.org/good:v1",
+		"registry.example.org/too:v1"})
 	_, detail := m.check(onPath("/images/1-good.tar"), onPath("/images/8-good.tar"))
 	assert.Equal(t, detail, "the images of all 2 archives are there")
 }
@@ -188,10 +196,11 @@ func TestAMachineThatIsNoNodeOfTheClusterIsRefused(t *testing.T) {
 		path   string
 		says   string
 	}{
-		"its node":        {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", NodeName: "n1"}, "/usr/local/bin", ""},
-		"no node":         {nil, "/usr/local/bin", "The machine is no node of cluster team-a; join it first."},
-		"another cluster": {&spec.Record{Cluster: "team-b", ClusterUID: "uid-b", NodeName: "n1"}, "/usr/local/bin", "a cluster team-b with the UID uid-b"},
-		"a bad path":      {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a"}, "bin", "not a plain absolute path"},
+		"its node": {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", NodeName: "n1"}, "/usr/local/bin", ""},
+		"no node":  {nil, "/usr/local/bin", "The machine is no node of cluster team-a; join it first."},
+		"another cluster": {&spec.Record{Cluster: "team-b", ClusterUID: "uid-b", NodeName: "n1"}, "/usr/local/bin",
+			"a cluster team-b with the UID uid-b"},
+		"a bad path": {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a"}, "bin", "not a plain absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -232,7 +241,8 @@ func TestSourcesAreLookedAtOnceMore(t *testing.T) {
 	bad := sent("k")
 	bad.Sent.SHA256 = "abc"
 	for _, source := range []spec.ImageSource{
-		{}, {Name: "both", Path: "/a", Sent: &spec.SentImages{Key: "k"}}, {Name: "none"}, {Name: "relative", Path: "a"}, sent(""), bad,
+		{}, {Name: "both", Path: "/a", Sent: &spec.SentImages{Key: "k"}}, {Name: "none"}, {Name: "relative", Path: "a"},
+		sent(""), bad,
 	} {
 		assert.Equal(t, len(Validate([]spec.ImageSource{source})), 1, "%+v", source)
 	}

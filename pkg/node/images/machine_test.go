@@ -29,8 +29,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// machine is a folder with a container runtime that imports as containerd does: it takes files in any order, and a tar that
-// ends early for a whole one.
+// machine is a folder with a container runtime that imports as containerd does: it takes files in any order, and a tar
+// that ends early for a whole one.
 type machine struct {
 	t    *testing.T
 	host *host.Host
@@ -77,7 +77,8 @@ func (m *machine) write(name string, content []byte) {
 func (m *machine) context() *node.Context {
 	store := node.NewStore(m.host)
 	assert.NilError(m.t, store.Prepare("images-1"))
-	return &node.Context{Operation: &spec.Operation{ID: "images-1", Cluster: "team-a"}, Host: m.host, Store: store, Log: &m.log}
+	return &node.Context{Operation: &spec.Operation{ID: "images-1", Cluster: "team-a"}, Host: m.host, Store: store,
+		Log: &m.log}
 }
 
 var bin = Runtime{BinariesPath: "/usr/local/bin"}
@@ -134,7 +135,8 @@ func (m *machine) list(filters []string) []byte {
 	out := "time=\"now\" level=warning msg=\"deprecated\"\nREF TYPE DIGEST SIZE PLATFORMS LABELS\n"
 	for name, digest := range m.has {
 		if slices.Contains(filters, "name=="+strconv.Quote(name)) {
-			out += fmt.Sprintf("%s  application/vnd.oci.image.manifest.v1+json %s 3.1 KiB linux/amd64 -\n", name, digest)
+			out += fmt.Sprintf("%s  application/vnd.oci.image.manifest.v1+json %s 3.1 KiB linux/amd64 -\n", name,
+				digest)
 		}
 	}
 	return []byte(out)
@@ -143,7 +145,8 @@ func (m *machine) list(filters []string) []byte {
 func (m *machine) imported(c host.Command) ([]byte, error) {
 	files := map[string][]byte{}
 	fails := func(text string) ([]byte, error) {
-		return []byte(text), &host.CommandError{Command: c, Output: []byte("ctr: " + text + "\n"), Err: errors.New("exit status 1")}
+		return []byte(text), &host.CommandError{Command: c, Output: []byte("ctr: " + text + "\n"),
+			Err: errors.New("exit status 1")}
 	}
 	for archive := tar.NewReader(c.Stdin); ; {
 		header, err := archive.Next()

@@ -26,7 +26,8 @@ type passage struct {
 	hash hash.Hash
 	// failed is why the source could not be read any further.
 	failed error
-	// named are the images in the archive, once it is known to be sound, and before what the runtime had by their names then.
+	// named are the images in the archive, once it is known to be sound, and before what the runtime had by their names
+	// then.
 	named, before map[string]string
 }
 
@@ -88,7 +89,8 @@ func (p *passage) sound(named map[string]string) error {
 	}
 	if p.vouched() {
 		if sum := hex.EncodeToString(p.hash.Sum(nil)); sum != p.archive.sent.SHA256 {
-			return errclass.Errorf(errclass.Permanent, "its sha256 is %s, and %s was asked for; nothing of it was imported", sum, p.archive.sent.SHA256)
+			return errclass.Errorf(errclass.Permanent, "its sha256 is %s, and %s was asked for; nothing of it was "+
+				"imported", sum, p.archive.sent.SHA256)
 		}
 	}
 	before, err := p.work.into.digests(p.ctx, p.work.context, slices.Sorted(maps.Keys(named)))

@@ -19,7 +19,8 @@ import (
 // checkPreflight holds on a machine that is a node of the cluster and has a runtime that can import.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	wanted := c.Operation.Images
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", validate(wanted)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+		validate(wanted)); err != nil {
 		return false, "", err
 	}
 	record, err := c.Store.Record()
@@ -48,7 +49,8 @@ func foreignNode(c *node.Context, record *spec.Record) []string {
 	case record == nil:
 		return []string{fmt.Sprintf("The machine is no node of cluster %s; join it first.", c.Operation.Cluster)}
 	case record.ClusterUID != c.Operation.Images.ClusterUID:
-		return []string{fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and not of cluster %s, whose UID is %s.",
+		return []string{fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and not of cluster %s, "+
+			"whose UID is %s.",
 			record.NodeName, record.Cluster, record.ClusterUID, c.Operation.Cluster, c.Operation.Images.ClusterUID)}
 	}
 	return nil
@@ -58,10 +60,12 @@ func noRuntime(ctx context.Context, c *node.Context) []string {
 	into := into(c.Operation.Images)
 	var problems []string
 	if into.ctr(c.Host) == "" {
-		problems = append(problems, fmt.Sprintf("There is no ctr in %s, nor where programs usually are; it comes with containerd, and images are imported by it.", into.BinariesPath))
+		problems = append(problems, fmt.Sprintf("There is no ctr in %s, nor where programs usually are; it comes "+
+			"with containerd, and images are imported by it.", into.BinariesPath))
 	}
 	if err := inspect.Answers(ctx, c.Host, into.socket()); err != nil {
-		problems = append(problems, fmt.Sprintf("The container runtime does not answer (%v); see systemctl status containerd.", err))
+		problems = append(problems, fmt.Sprintf("The container runtime does not answer (%v); see systemctl status "+
+			"containerd.", err))
 	}
 	return problems
 }
@@ -85,13 +89,14 @@ var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 func validate(wanted *spec.Images) []string {
 	var problems []string
 	if !layout.PlainPath(wanted.BinariesPath) {
-		problems = append(problems, fmt.Sprintf("The binariesPath %q is not a plain absolute path; write one such as /usr/local/bin.", wanted.BinariesPath))
+		problems = append(problems, fmt.Sprintf("The binariesPath %q is not a plain absolute path; write one such as "+
+			"/usr/local/bin.", wanted.BinariesPath))
 	}
 	return append(problems, Validate(wanted.Sources)...)
 }
 
-// Validate finds what in sources could not be used on any machine. The plugin refuses such values long before; here they
-// become paths and names, so they are looked at again.
+// Validate finds what in sources could not be used on any machine. The plugin refuses such values long before; here
+// they become paths and names, so they are looked at again.
 func Validate(sources []spec.ImageSource) []string {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }

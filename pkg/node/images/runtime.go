@@ -34,10 +34,11 @@ func (r Runtime) socket() string {
 	return layout.ContainerdSocket
 }
 
-// ctr is where the machine has containerd's client: where a join installs it, where programs usually are, or in the bundle
-// that it was joined with. "" when it is nowhere.
+// ctr is where the machine has containerd's client: where a join installs it, where programs usually are, or in the
+// bundle that it was joined with. "" when it is nowhere.
 func (r Runtime) ctr(h *host.Host) string {
-	for _, dir := range []string{r.BinariesPath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin"} {
+	for _, dir := range []string{r.BinariesPath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin",
+		"/bin", "/opt/bin"} {
 		if file := h.Path(filepath.Join(dir, "ctr")); isProgram(file) {
 			return file
 		}
@@ -92,8 +93,8 @@ func (r Runtime) digests(ctx context.Context, c *node.Context, names []string) (
 // errRuntime: the runtime ended before it had read the whole archive. Why is in the error of its client.
 var errRuntime = errors.New("the container runtime stopped reading")
 
-// importing gives the arguments by which this ctr reads the archive itself and hands the runtime what is in it. Where it knows
-// them, the other way, by which the runtime gets the archive in 32 KiB pieces, takes twice as long.
+// importing gives the arguments by which this ctr reads the archive itself and hands the runtime what is in it. Where
+// it knows them, the other way, by which the runtime gets the archive in 32 KiB pieces, takes twice as long.
 func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
 	command := r.command(c, "images", "import", "--help")
 	command.Log = nil
@@ -104,8 +105,9 @@ func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
 	return []string{"images", "import", "-"}
 }
 
-// imports has the runtime import what write writes, by ctr with these arguments. It reads while it is written, so nothing is
-// stored in between. An error of write's is why the import failed, unless it is that the runtime did not go on.
+// imports has the runtime import what write writes, by ctr with these arguments. It reads while it is written, so
+// nothing is stored in between. An error of write's is why the import failed, unless it is that the runtime did not go
+// on.
 func (r Runtime) imports(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
 	reading, writing, err := os.Pipe()
 	if err != nil {

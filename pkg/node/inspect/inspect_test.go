@@ -35,8 +35,10 @@ func machine(t *testing.T, files map[string]string) (*host.Host, *fakePrograms) 
 
 func TestACleanMachineIsDescribedByItsFiles(t *testing.T) {
 	h, programs := machine(t, map[string]string{
-		"/etc/os-release": "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n", "/proc/sys/kernel/hostname": "m1\n",
-		"/proc/sys/kernel/osrelease": "6.1.0\n", "/proc/meminfo": "MemTotal: 1024 kB\n", "/proc/1/comm": "systemd\n", "/run/systemd/system/x": "",
+		"/etc/os-release":            "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
+		"/proc/sys/kernel/hostname":  "m1\n",
+		"/proc/sys/kernel/osrelease": "6.1.0\n", "/proc/meminfo": "MemTotal: 1024 kB\n", "/proc/1/comm": "systemd\n",
+		"/run/systemd/system/x": "",
 	})
 	facts, err := Machine(context.Background(), h, node.NewStore(h))
 	assert.NilError(t, err)
@@ -67,7 +69,8 @@ func TestAKubeletInAContainerIsNotTheMachines(t *testing.T) {
 
 func TestAForeignContainerdIsAskedForItsVersionAndOursIsNot(t *testing.T) {
 	h, programs := machine(t, map[string]string{
-		"/lib/systemd/system/containerd.service": "[Unit]\n", "/usr/bin/containerd": "x", "/proc/7/comm": "containerd\n",
+		"/lib/systemd/system/containerd.service": "[Unit]\n", "/usr/bin/containerd": "x",
+		"/proc/7/comm": "containerd\n",
 	})
 	facts, err := Machine(context.Background(), h, node.NewStore(h))
 	assert.NilError(t, err)
@@ -75,9 +78,11 @@ func TestAForeignContainerdIsAskedForItsVersionAndOursIsNot(t *testing.T) {
 	assert.Equal(t, programs.calls, 1)
 
 	h, programs = machine(t, map[string]string{
-		"/etc/systemd/system/containerd.service": Mark + ": containerd\n", "/usr/local/bin/.argosy/abc/release/containerd": "x",
+		"/etc/systemd/system/containerd.service":        Mark + ": containerd\n",
+		"/usr/local/bin/.argosy/abc/release/containerd": "x",
 	})
-	assert.NilError(t, os.Link(h.Path("/usr/local/bin/.argosy/abc/release/containerd"), h.Path("/usr/local/bin/containerd")))
+	assert.NilError(t, os.Link(h.Path("/usr/local/bin/.argosy/abc/release/containerd"),
+		h.Path("/usr/local/bin/containerd")))
 	manifest, err := (&bundle.Manifest{Versions: map[string]string{"containerd": "v2.1.4"}}).Encode()
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(h.Path("/usr/local/bin/.argosy/abc/"+bundle.CompleteFile), manifest, 0o644))
@@ -98,9 +103,11 @@ func TestVersionsAreFoundInWhatProgramsSay(t *testing.T) {
 
 func TestAnIPv6ListenerIsFound(t *testing.T) {
 	h, _ := machine(t, map[string]string{
-		"/proc/net/tcp":  "  sl  local_address rem_address   st\n   0: 0100007F:280A 0100007F:9999 01 00000000:00000000 00:00000000 00000000 0 0 1 1 0\n",
-		"/proc/net/tcp6": "  sl  local_address rem_address   st\n   0: 00000000000000000000000000000000:280A 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 55 1 0\n",
-		"/proc/9/comm":   "kubelet\n", "/proc/9/fd/x": "",
+		"/proc/net/tcp": "  sl  local_address rem_address   st\n   0: 0100007F:280A 0100007F:9999 01 " +
+			"00000000:00000000 00:00000000 00000000 0 0 1 1 0\n",
+		"/proc/net/tcp6": "  sl  local_address rem_address   st\n   0: 00000000000000000000000000000000:280A " +
+			"00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 55 1 0\n",
+		"/proc/9/comm": "kubelet\n", "/proc/9/fd/x": "",
 	})
 	assert.Equal(t, Listener(h, 10250), "a process that is not visible here")
 	assert.NilError(t, os.Symlink("socket:[55]", h.Path("/proc/9/fd/4")))

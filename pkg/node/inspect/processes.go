@@ -16,8 +16,8 @@ type Process struct {
 	PID int
 	// Name as the kernel has it, at most 15 bytes.
 	Name string
-	// Program is the file it runs from; "" for kernel threads. A file that was replaced since is named without the kernel's
-	// " (deleted)".
+	// Program is the file it runs from; "" for kernel threads. A file that was replaced since is named without the
+	// kernel's " (deleted)".
 	Program string
 }
 
@@ -32,7 +32,8 @@ func Processes(h *host.Host) []Process {
 		}
 		dir := filepath.Join("/proc", entry.Name())
 		program, _ := os.Readlink(h.Path(filepath.Join(dir, "exe")))
-		found = append(found, Process{pid, h.ReadLine(filepath.Join(dir, "comm")), strings.TrimSuffix(program, " (deleted)")})
+		found = append(found, Process{pid, h.ReadLine(filepath.Join(dir, "comm")),
+			strings.TrimSuffix(program, " (deleted)")})
 	}
 	return found
 }

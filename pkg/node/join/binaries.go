@@ -49,7 +49,8 @@ func installs(h *host.Host, j *spec.Join) ([]install, error) {
 	}
 	for _, entry := range entries {
 		if entry.Type().IsRegular() {
-			all = append(all, install{filepath.Join(plugins, entry.Name()), filepath.Join(j.CNIBinariesPath, entry.Name())})
+			all = append(all, install{filepath.Join(plugins, entry.Name()),
+				filepath.Join(j.CNIBinariesPath, entry.Name())})
 		}
 	}
 	return all, nil
@@ -69,7 +70,8 @@ func checkBinaries(_ context.Context, c *node.Context) (bool, string, error) {
 		}
 	}
 	if len(all) == 0 || wanted > 0 {
-		return false, fmt.Sprintf("kubelet %s and its companions have to be installed in %s", j.KubernetesVersion, j.BinariesPath), nil
+		return false, fmt.Sprintf("kubelet %s and its companions have to be installed in %s", j.KubernetesVersion,
+			j.BinariesPath), nil
 	}
 	return true, fmt.Sprintf("%d binaries are installed, kubelet %s", len(all), j.KubernetesVersion), nil
 }
@@ -87,7 +89,8 @@ func effectOf(one install) spec.Effect {
 
 func installed(h *host.Host, one install) bool { return SameFile(h.Path(one.from), h.Path(one.to)) }
 
-// SameFile says whether what was linked or copied is still the same, by inode, or by size and time where it had to be copied.
+// SameFile says whether what was linked or copied is still the same, by inode, or by size and time where it had to be
+// copied.
 func SameFile(original, linked string) bool {
 	from, err := os.Stat(original)
 	if err != nil {
@@ -97,7 +100,8 @@ func SameFile(original, linked string) bool {
 	if err != nil {
 		return false
 	}
-	return os.SameFile(from, to) || to.Mode().IsRegular() && to.Size() == from.Size() && to.ModTime().Equal(from.ModTime())
+	return os.SameFile(from, to) || to.Mode().IsRegular() && to.Size() == from.Size() &&
+		to.ModTime().Equal(from.ModTime())
 }
 
 func applyBinaries(_ context.Context, c *node.Context) (string, error) {

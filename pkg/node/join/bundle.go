@@ -40,7 +40,8 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 		return false, fmt.Sprintf("bundle %s has to be received again: %v", j.Bundle.Name, err), nil
 	}
 	if lacks := lacking(manifest, j); len(lacks) > 0 {
-		return false, "", errclass.Errorf(errclass.Permanent, "examining bundle %q: it lacks %s", j.Bundle.Name, strings.Join(lacks, ", "))
+		return false, "", errclass.Errorf(errclass.Permanent, "examining bundle %q: it lacks %s", j.Bundle.Name,
+			strings.Join(lacks, ", "))
 	}
 	if err := checkSkipped(ctx, c); err != nil {
 		return false, "", err
@@ -60,8 +61,8 @@ func lacking(manifest *bundle.Manifest, j *spec.Join) []string {
 	return lacks
 }
 
-// applyBundle receives the bundle, unpacking and hashing it while it arrives, into a folder that gets its name only when
-// the digest is right and the programs in it are for this machine. Nothing in it is executed before.
+// applyBundle receives the bundle, unpacking and hashing it while it arrives, into a folder that gets its name only
+// when the digest is right and the programs in it are for this machine. Nothing in it is executed before.
 func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	// Whatever is received or unpacked so far is in files of its own, so stopping here is safe.
@@ -150,7 +151,8 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	if errors.As(err, &mismatch) {
 		err = errors.Join(err, removeArchive(archive))
 		if resumed {
-			// What an earlier attempt left may have been of another file by the same address: once more, from the start.
+			// What an earlier attempt left may have been of another file by the same address: once more, from the
+			// start.
 			return nil, fmt.Errorf("%w: %w", bundle.ErrRestarted, err)
 		}
 		return nil, err
@@ -201,8 +203,8 @@ func required(j *spec.Join) []string {
 	return slices.Concat([]string{"kubeadm", "kubelet"}, runtimePrograms, []string{"pause-image.txt"})
 }
 
-// inspectBundle looks at an unpacked bundle whose digest is right: is all there, for this architecture and of the version
-// asked for? It gives the versions of the programs in it.
+// inspectBundle looks at an unpacked bundle whose digest is right: is all there, for this architecture and of the
+// version asked for? It gives the versions of the programs in it.
 func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string]string, error) {
 	var missing []string
 	for _, name := range required(c.Operation.Join) {
@@ -232,7 +234,8 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 	var errs []error
 	for _, name := range asked {
 		asking.Go(func() {
-			output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{filepath.Join(dir, "release", name), "--version"}})
+			output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{filepath.Join(dir, "release", name),
+				"--version"}})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -246,7 +249,8 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 		return nil, err
 	}
 	if want := c.Operation.Join.KubernetesVersion; versions["kubelet"] != want {
-		return nil, errclass.Errorf(errclass.Permanent, "its kubelet is %s, but %s was asked for", versions["kubelet"], want)
+		return nil, errclass.Errorf(errclass.Permanent, "its kubelet is %s, but %s was asked for", versions["kubelet"],
+			want)
 	}
 	return versions, nil
 }

@@ -28,7 +28,8 @@ func containerdService(h *host.Host, op *spec.Operation) (service, error) {
 	if err != nil {
 		return service{}, fmt.Errorf("%w: %w", errNoBundle, err)
 	}
-	settings := containerdSettings{join: j, version: manifest.Versions["containerd"], pause: pauseImage(h, j), logins: op.Secrets.Registries}
+	settings := containerdSettings{join: j, version: manifest.Versions["containerd"], pause: pauseImage(h, j),
+		logins: op.Secrets.Registries}
 	s := service{name: "containerd", binary: digestOf(manifest, "release/containerd")}
 	if len(settings.logins) == 0 {
 		s.obsolete = []string{layout.RegistryLogins}
@@ -157,7 +158,8 @@ func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
 	}
 }
 
-// majorMinor reads "v2.1.4" as 2, 1. What cannot be read counts as the newest: that is what new forms of version look like.
+// majorMinor reads "v2.1.4" as 2, 1. What cannot be read counts as the newest: that is what new forms of version look
+// like.
 func majorMinor(version string) (int, int) {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 {

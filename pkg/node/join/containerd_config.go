@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// containerdSettings are what containerd's configuration is made from. It is written in the form of the containerd at hand:
-// version 3 for 2.x, version 2 for 1.x.
+// containerdSettings are what containerd's configuration is made from. It is written in the form of the containerd at
+// hand: version 3 for 2.x, version 2 for 1.x.
 type containerdSettings struct {
 	join    *spec.Join
 	version string
@@ -54,7 +54,8 @@ func (s containerdSettings) render() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rendering containerd's configuration: %w", err)
 	}
-	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(layout.ContainerdDropIns) + ".\n"
+	head := inspect.Mark + " and overwritten by it: put what you need into " + filepath.Dir(layout.ContainerdDropIns) +
+		".\n"
 	return append([]byte(head), body...), nil
 }
 
@@ -100,8 +101,9 @@ func runtimes(j *spec.Join) table {
 	}}
 }
 
-// renderLogins writes the part of the configuration that holds logins. containerd takes them from there also since it reads
-// how registries are reached from files of their own, which have no word for logins; 2.x warns of that at its start.
+// renderLogins writes the part of the configuration that holds logins. containerd takes them from there also since it
+// reads how registries are reached from files of their own, which have no word for logins; 2.x warns of that at its
+// start.
 func (s containerdSettings) renderLogins() ([]byte, error) {
 	configs := table{}
 	for host, login := range s.logins {
@@ -129,7 +131,8 @@ func (s containerdSettings) renderLogins() ([]byte, error) {
 func authOf(login spec.RegistryLogin) table {
 	auth := table{}
 	for key, value := range map[string]string{
-		"username": login.Username, "password": login.Password, "identitytoken": login.IdentityToken, "auth": login.Auth,
+		"username": login.Username, "password": login.Password, "identitytoken": login.IdentityToken,
+		"auth": login.Auth,
 	} {
 		if value != "" {
 			auth[key] = value

@@ -44,7 +44,8 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 		repository.Token = secret.New(c.Operation.Secrets.BootstrapToken)
 	}
 	moved := time.Now()
-	backoff := retry.WithJitterPercent(20, retry.WithCappedDuration(5*time.Second, retry.NewExponential(250*time.Millisecond)))
+	backoff := retry.WithJitterPercent(20, retry.WithCappedDuration(5*time.Second,
+		retry.NewExponential(250*time.Millisecond)))
 	err = retry.Do(ctx, backoff, func(ctx context.Context) error {
 		n, err := fetchRest(ctx, repository, wanted, file)
 		if n > 0 {

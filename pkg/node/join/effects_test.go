@@ -37,32 +37,50 @@ type change struct {
 	value string
 }
 
-// changesOfJoin are, by key, those of what every machine is joined with, which stands in vcluster.yaml for all machines and
-// in argosy.yaml for one.
+// changesOfJoin are, by key, those of what every machine is joined with, which stands in vcluster.yaml for all machines
+// and in argosy.yaml for one.
 var changesOfJoin = map[string]change{
-	"preInstallCommands":                                          {"preInstallCommands", `["true"]`},
-	"preJoinCommands":                                             {"preJoinCommands", `["true"]`},
-	"postJoinCommands":                                            {"postJoinCommands", `["true"]`},
-	"containerd.registry.configPath":                              {"containerd.registry.configPath", "/opt/registries"},
-	"containerd.registry.mirrors.<registry>.server":               {"containerd.registry.mirrors", `{quay.io: {server: "https://192.0.2.9"}}`},
-	"containerd.registry.mirrors.<registry>.caCert":               {"containerd.registry.mirrors", `{quay.io: {caCert: [/etc/site.crt]}}`},
-	"containerd.registry.mirrors.<registry>.skipVerify":           {"containerd.registry.mirrors", `{quay.io: {skipVerify: true}}`},
-	"containerd.registry.mirrors.<registry>.capabilities":         {"containerd.registry.mirrors", `{quay.io: {capabilities: [pull]}}`},
-	"containerd.registry.mirrors.<registry>.overridePath":         {"containerd.registry.mirrors", `{quay.io: {server: "https://192.0.2.9/v2", overridePath: true}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].server":       {"containerd.registry.mirrors", `{quay.io: {hosts: [{server: "https://192.0.2.9"}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].caCert":       {"containerd.registry.mirrors", `{quay.io: {hosts: [{server: "https://192.0.2.9", caCert: [/etc/site.crt]}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].skipVerify":   {"containerd.registry.mirrors", `{quay.io: {hosts: [{server: "https://192.0.2.9", skipVerify: true}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].capabilities": {"containerd.registry.mirrors", `{quay.io: {hosts: [{server: "https://192.0.2.9", capabilities: [pull]}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].overridePath": {"containerd.registry.mirrors", `{quay.io: {hosts: [{server: "https://192.0.2.9", overridePath: true}]}}`},
-	"containerd.registry.auth.<registry>.username":                {"containerd.registry.auth", `{quay.io: {username: user, password: word}}`},
-	"containerd.registry.auth.<registry>.password":                {"containerd.registry.auth", `{quay.io: {username: user, password: word}}`},
-	"containerd.registry.auth.<registry>.identityToken":           {"containerd.registry.auth", `{quay.io: {identityToken: token}}`},
-	"containerd.registry.auth.<registry>.auth":                    {"containerd.registry.auth", `{quay.io: {auth: dXNlcjp3b3Jk}}`},
-	"containerd.importImages":                                     {"containerd.importImages", `[/images]`},
-	"containerd.pauseImage":                                       {"containerd.pauseImage", "registry.example.org/pause:1"},
-	"caCertPath":                                                  {"caCertPath", "/etc/other/ca.crt"},
-	"nodeRegistration.kubeletExtraArgs[].name":                    {"nodeRegistration.kubeletExtraArgs", `[{name: v, value: "3"}]`},
-	"nodeRegistration.kubeletExtraArgs[].value":                   {"nodeRegistration.kubeletExtraArgs", `[{name: v, value: "3"}]`},
+	"preInstallCommands": {"preInstallCommands", `["true"]`},
+	"preJoinCommands":    {"preJoinCommands", `["true"]`},
+	"postJoinCommands":   {"postJoinCommands", `["true"]`},
+	"containerd.registry.configPath": {"containerd.registry.configPath",
+		"/opt/registries"},
+	"containerd.registry.mirrors.<registry>.server": {"containerd.registry.mirrors",
+		`{quay.io: {server: "https://192.0.2.9"}}`},
+	"containerd.registry.mirrors.<registry>.caCert": {"containerd.registry.mirrors",
+		`{quay.io: {caCert: [/etc/site.crt]}}`},
+	"containerd.registry.mirrors.<registry>.skipVerify": {"containerd.registry.mirrors",
+		`{quay.io: {skipVerify: true}}`},
+	"containerd.registry.mirrors.<registry>.capabilities": {"containerd.registry.mirrors",
+		`{quay.io: {capabilities: [pull]}}`},
+	"containerd.registry.mirrors.<registry>.overridePath": {"containerd.registry.mirrors",
+		`{quay.io: {server: "https://192.0.2.9/v2", overridePath: true}}`},
+	"containerd.registry.mirrors.<registry>.hosts[].server": {"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9"}]}}`},
+	"containerd.registry.mirrors.<registry>.hosts[].caCert": {"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", caCert: [/etc/site.crt]}]}}`},
+	"containerd.registry.mirrors.<registry>.hosts[].skipVerify": {"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", skipVerify: true}]}}`},
+	"containerd.registry.mirrors.<registry>.hosts[].capabilities": {"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", capabilities: [pull]}]}}`},
+	"containerd.registry.mirrors.<registry>.hosts[].overridePath": {"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", overridePath: true}]}}`},
+	"containerd.registry.auth.<registry>.username": {"containerd.registry.auth",
+		`{quay.io: {username: user, password: word}}`},
+	"containerd.registry.auth.<registry>.password": {"containerd.registry.auth",
+		`{quay.io: {username: user, password: word}}`},
+	"containerd.registry.auth.<registry>.identityToken": {"containerd.registry.auth",
+		`{quay.io: {identityToken: token}}`},
+	"containerd.registry.auth.<registry>.auth": {"containerd.registry.auth",
+		`{quay.io: {auth: dXNlcjp3b3Jk}}`},
+	"containerd.importImages": {"containerd.importImages", `[/images]`},
+	"containerd.pauseImage": {"containerd.pauseImage",
+		"registry.example.org/pause:1"},
+	"caCertPath": {"caCertPath", "/etc/other/ca.crt"},
+	"nodeRegistration.kubeletExtraArgs[].name": {"nodeRegistration.kubeletExtraArgs",
+		`[{name: v, value: "3"}]`},
+	"nodeRegistration.kubeletExtraArgs[].value": {"nodeRegistration.kubeletExtraArgs",
+		`[{name: v, value: "3"}]`},
 }
 
 // changesOfDocuments are all that a machine can be expected to notice, by document and key.
@@ -74,7 +92,8 @@ func changesOfDocuments() map[string]map[string]change {
 			"privateNodes.autoUpgrade.binariesPath":    {"privateNodes.autoUpgrade.binariesPath", "/opt/bin"},
 			"privateNodes.autoUpgrade.cniBinariesPath": {"privateNodes.autoUpgrade.cniBinariesPath", "/opt/other/bin"},
 			// At the cluster, and told by the plan all the same.
-			"privateNodes.joinNode.nodeRegistration.taints[].key": {"privateNodes.joinNode.nodeRegistration.taints", "[{key: gpu, effect: NoSchedule}]"},
+			"privateNodes.joinNode.nodeRegistration.taints[].key": {"privateNodes.joinNode.nodeRegistration.taints",
+				"[{key: gpu, effect: NoSchedule}]"},
 		},
 		config.FleetDocument: {
 			"cluster.kubeconfigSecret":        {"cluster", `{kubeconfigSecret: another}`},
@@ -89,7 +108,8 @@ func changesOfDocuments() map[string]map[string]change {
 		},
 	}
 	for key, c := range changesOfJoin {
-		all[config.VClusterDocument]["privateNodes.joinNode."+key] = change{"privateNodes.joinNode." + c.section, c.value}
+		all[config.VClusterDocument]["privateNodes.joinNode."+key] = change{"privateNodes.joinNode." + c.section,
+			c.value}
 		all[config.FleetDocument]["machines[].join."+key] = change{"machine.join." + c.section, c.value}
 	}
 	return all
@@ -97,15 +117,17 @@ func changesOfDocuments() map[string]map[string]change {
 
 // untold are the keys of machines, by how they end, of which no plan tells anything, and why.
 var untold = map[string]string{
-	".containerd.enabled":                     "a runtime of the owner's has to answer, and the plan is about that",
-	".nodeRegistration.criSocket":             "beside Argosy's own containerd there is no other socket; TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork has it",
-	".skipPhases":                             "kubeadm alone reads it, at a join, and the machine keeps no note of it",
-	".nodeRegistration.ignorePreflightErrors": "it is for what is looked at before a join, and the machine keeps no note of it",
-	".nodeRegistration.imagePullPolicy":       "kubeadm alone reads it, at a join, and the machine keeps no note of it",
-	".join.minDisk":                           "it is asked of machines that have not joined",
-	".join.minMemory":                         "it is asked of machines that have not joined",
-	".join.maxClockSkew":                      "it is asked of machines that have not joined",
-	".join.commandTimeout":                    "it bounds commands, which run at a join",
+	".containerd.enabled": "a runtime of the owner's has to answer, and the plan is about that",
+	".nodeRegistration.criSocket": "beside Argosy's own containerd there is no other socket; " +
+		"TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork has it",
+	".skipPhases": "kubeadm alone reads it, at a join, and the machine keeps no note of it",
+	".nodeRegistration.ignorePreflightErrors": "it is for what is looked at before a join, and the machine keeps no " +
+		"note of it",
+	".nodeRegistration.imagePullPolicy": "kubeadm alone reads it, at a join, and the machine keeps no note of it",
+	".join.minDisk":                     "it is asked of machines that have not joined",
+	".join.minMemory":                   "it is asked of machines that have not joined",
+	".join.maxClockSkew":                "it is asked of machines that have not joined",
+	".join.commandTimeout":              "it bounds commands, which run at a join",
 }
 
 // documents are the two of a hosted cluster of one machine.
@@ -164,7 +186,8 @@ type planner struct {
 
 func (p *planner) Inspect(ctx context.Context, question spec.Question) (spec.Facts, error) {
 	p.asked = question.Operations[runtime.GOARCH]
-	engine := &node.Engine{Host: p.host, Store: p.context.Store, Phases: map[spec.Kind][]node.Phase{spec.KindJoin: Phases()}}
+	engine := &node.Engine{Host: p.host, Store: p.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: Phases()}}
 	plan, err := engine.Plan(ctx, &p.asked)
 	if err != nil {
 		return spec.Facts{}, err
@@ -184,7 +207,8 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	ready.Status.NodeInfo.KubeletVersion = "v1.34.4"
 	ready.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	target := &conductor.Target{
-		Client: fake.NewClientset(ready), Server: "https://127.0.0.1:1", CACert: p.ca.PEM, UID: "uid", Version: "v1.34.4",
+		Client: fake.NewClientset(ready), Server: "https://127.0.0.1:1", CACert: p.ca.PEM, UID: "uid",
+		Version:      "v1.34.4",
 		CgroupDriver: "systemd", KubeletConfig: string(kubeletConfig),
 	}
 	if driver := cluster.CgroupDriver(); driver != "" {
@@ -198,8 +222,9 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	}
 	c := &conductor.Conductor{
 		Cluster: cluster, Target: target, Version: "v1.34.4",
-		Repository: &bundle.Repository{URL: p.repository, SHA256: map[string]string{"kubernetes-v1.34.4-" + runtime.GOARCH + ".tar.gz": p.join.Bundle.SHA256}},
-		Machine:    func(config.Machine) conductor.Machine { return p },
+		Repository: &bundle.Repository{URL: p.repository, SHA256: map[string]string{"kubernetes-v1.34.4-" +
+			runtime.GOARCH + ".tar.gz": p.join.Bundle.SHA256}},
+		Machine: func(config.Machine) conductor.Machine { return p },
 	}
 	if cluster.Fleet.Registries.Secret != "" {
 		c.Logins = map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: "word"}}
@@ -215,7 +240,9 @@ func joinedMachine(t *testing.T) *planner {
 	p := &planner{machine: newMachine(t)}
 	data := p.archive(bundleFiles())
 	p.receive(data)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(data)
+	}))
 	t.Cleanup(server.Close)
 	p.repository = server.URL
 	p.socket()
@@ -253,8 +280,8 @@ func joinedMachine(t *testing.T) *planner {
 	return p
 }
 
-// effectIn is what the plan says that the change needs: the strongest effect of what differs. A plan that refuses a machine for
-// what it has joined already has it reset and joined anew.
+// effectIn is what the plan says that the change needs: the strongest effect of what differs. A plan that refuses a
+// machine for what it has joined already has it reset and joined anew.
 func effectIn(entry conductor.Entry) spec.Effect {
 	if entry.Action == conductor.ActionRefuse {
 		if strings.Contains(entry.Reasons[0], "already") {
@@ -281,8 +308,10 @@ func TestAPlanTellsTheEffectThatTheReferenceSays(t *testing.T) {
 		c, told := changes[said.Document][said.Key]
 		delete(changes[said.Document], said.Key)
 		if !told {
-			excused := slices.ContainsFunc(slices.Collect(maps.Keys(untold)), func(end string) bool { return strings.HasSuffix("."+said.Key, end) })
-			assert.Check(t, excused || said.At != config.AtMachine, "%s of %s: what does a plan say of it?", said.Key, said.Document)
+			excused := slices.ContainsFunc(slices.Collect(maps.Keys(untold)),
+				func(end string) bool { return strings.HasSuffix("."+said.Key, end) })
+			assert.Check(t, excused || said.At != config.AtMachine, "%s of %s: what does a plan say of it?", said.Key,
+				said.Document)
 			continue
 		}
 		t.Run(said.Document+" "+said.Key, func(t *testing.T) {

@@ -44,8 +44,8 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if !kubeletRunsFrom(c.Host, program(j, "kubelet")) {
-		// systemd takes one that it has only just forked for started, and starting it again does nothing then. One that runs
-		// from another file is not the one that was installed.
+		// systemd takes one that it has only just forked for started, and starting it again does nothing then. One that
+		// runs from another file is not the one that was installed.
 		verb := "start"
 		if kubeletRuns(c.Host) {
 			verb = "restart"
@@ -81,7 +81,8 @@ func untilHealthy(ctx context.Context, c *node.Context) error {
 			return nil
 		}
 		if starts.tooOften(ctx, c.Host) {
-			return withJournal(ctx, c, starts.unit, fmt.Errorf("waiting for the kubelet: systemd had to start it %d times anew: %w", starts.count, err))
+			return withJournal(ctx, c, starts.unit, fmt.Errorf("waiting for the kubelet: systemd had to start it %d "+
+				"times anew: %w", starts.count, err))
 		}
 		select {
 		case <-ctx.Done():
@@ -173,7 +174,8 @@ func kubeletRunsFrom(h *host.Host, file string) bool {
 	return false
 }
 
-// recordOf is what the machine is after this operation; what belongs to the joining stays when it was this node already.
+// recordOf is what the machine is after this operation; what belongs to the joining stays when it was this node
+// already.
 func recordOf(op *spec.Operation, before *spec.Record) *spec.Record {
 	j := op.Join
 	record := &spec.Record{

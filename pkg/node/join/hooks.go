@@ -35,8 +35,8 @@ const shownLines = 20
 
 // stage is one of the places at which the user's own commands run.
 //
-// A command is run by /bin/sh -e from a file of its own, as root, in the folder /, with nothing on its standard input. Its
-// output goes into the operation's log. Its environment, beside what systemd gives to services:
+// A command is run by /bin/sh -e from a file of its own, as root, in the folder /, with nothing on its standard input.
+// Its output goes into the operation's log. Its environment, beside what systemd gives to services:
 //
 //	ARGOSY_STAGE               pre-install, pre-join or post-join
 //	ARGOSY_COMMAND             which of the stage's commands it is, from 1
@@ -57,8 +57,8 @@ const shownLines = 20
 // closed, also where a later phase failed; post-join is closed when it is over. Changed commands run at the next join
 // after a reset.
 //
-// A command is not interrupted by a request to stop: the operation ends after it. It is killed, with all that it started,
-// when its own time or the operation's is over.
+// A command is not interrupted by a request to stop: the operation ends after it. It is killed, with all that it
+// started, when its own time or the operation's is over.
 type stage struct {
 	// name of the stage, and key of its commands in the documents.
 	name, key string
@@ -180,13 +180,15 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 	limited, cancel := context.WithTimeoutCause(ctx, limit, errTooLong)
 	defer cancel()
 	fmt.Fprintf(c.Log, "%s[%d]:\n", s.key, i)
-	_, err := c.Host.Runner.Run(limited, host.Command{Argv: []string{"/bin/sh", "-e", c.Host.Path(file)}, Env: s.environment(c, i), Log: c.Log})
+	_, err := c.Host.Runner.Run(limited, host.Command{Argv: []string{"/bin/sh", "-e", c.Host.Path(file)},
+		Env: s.environment(c, i), Log: c.Log})
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		// It ended well; what it left running in the background is its own business.
 		return nil
 	case errors.Is(err, errTooLong):
-		return s.failure(c, i, fmt.Sprintf("it was ended, with all that it started, after %s, which is what join.commandTimeout allows", limit), err)
+		return s.failure(c, i, fmt.Sprintf("it was ended, with all that it started, after %s, which is what "+
+			"join.commandTimeout allows", limit), err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("running %s[%d]: %w", s.key, i, err)
 	}
@@ -209,7 +211,8 @@ func (e *commandFailed) Unwrap() error { return e.err }
 func (s stage) failure(c *node.Context, i int, how string, err error) error {
 	failure := &node.Failure{
 		Command: host.Command{Argv: []string{"cat", c.Store.Dir(c.Operation.ID) + "/log"}}.String(),
-		Hint:    fmt.Sprintf("mend the machine, or privateNodes.joinNode.%s, and join again; commands that succeeded are not run again", s.key),
+		Hint: fmt.Sprintf("mend the machine, or privateNodes.joinNode.%s, and join again; commands that succeeded "+
+			"are not run again", s.key),
 	}
 	var failed *host.CommandError
 	if errors.As(err, &failed) {

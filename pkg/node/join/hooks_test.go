@@ -110,13 +110,18 @@ func TestAJoinThatBrokeOffGoesOnBehindTheCommandsThatSucceeded(t *testing.T) {
 		ran           []string
 	}{
 		"before installing": {
-			spec.Hooks{PreInstall: []string{"a", "fails", "b"}}, spec.Hooks{PreInstall: []string{"a", "mended", "b"}}, "fails", []string{"a", "fails", "mended", "b"},
+			spec.Hooks{PreInstall: []string{"a", "fails", "b"}}, spec.Hooks{PreInstall: []string{"a", "mended", "b"}},
+			"fails", []string{"a", "fails", "mended", "b"},
 		},
 		"in a later stage": {
-			spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"b", "fails"}}, spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"new", "b"}}, "fails", []string{"a", "b", "fails", "new"},
+			spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"b", "fails"}},
+			spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"new", "b"}}, "fails",
+			[]string{"a", "b", "fails", "new"},
 		},
 		"when it is a node already": {
-			spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "fails"}}, spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "mended"}}, "fails", []string{"a", "b", "fails", "mended"},
+			spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "fails"}},
+			spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "mended"}}, "fails",
+			[]string{"a", "b", "fails", "mended"},
 		},
 		"and nothing is wanted any more": {
 			spec.Hooks{PostJoin: []string{"fails"}}, spec.Hooks{}, "fails", []string{"fails"},
@@ -131,7 +136,8 @@ func TestAJoinThatBrokeOffGoesOnBehindTheCommandsThatSucceeded(t *testing.T) {
 			assert.NilError(t, m.runStages())
 			assert.DeepEqual(t, *ran, test.ran)
 
-			m.join.Hooks = spec.Hooks{PreInstall: []string{"late"}, PreJoin: []string{"late"}, PostJoin: []string{"late"}}
+			m.join.Hooks = spec.Hooks{PreInstall: []string{"late"}, PreJoin: []string{"late"},
+				PostJoin: []string{"late"}}
 			assert.NilError(t, m.runStages())
 			assert.DeepEqual(t, *ran, test.ran)
 		})
@@ -257,7 +263,8 @@ echo "$ARGOSY_SERVER $ARGOSY_BINARIES_PATH $ARGOSY_CNI_BINARIES_PATH $ARGOSY_CRI
 	var log bytes.Buffer
 	m.context.Log = &log
 	assert.NilError(t, m.runStages())
-	const common = " team-a m1 m1 v1.34.4\nhttps://192.0.2.1:6443 /usr/local/bin /opt/cni/bin /run/containerd/containerd.sock /root "
+	const common = " team-a m1 m1 v1.34.4\nhttps://192.0.2.1:6443 /usr/local/bin /opt/cni/bin " +
+		"/run/containerd/containerd.sock /root "
 	const path = " /usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 	assert.Equal(t, log.String(), "preJoinCommands[0]:\npreJoinCommands[1]:\npre-join 2"+common+"none"+path+
 		"postJoinCommands[0]:\npost-join 1"+common+"/etc/kubernetes/kubelet.conf"+path)
@@ -266,7 +273,8 @@ echo "$ARGOSY_SERVER $ARGOSY_BINARIES_PATH $ARGOSY_CNI_BINARIES_PATH $ARGOSY_CRI
 func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
 	m := shell(t, spec.Hooks{PreInstall: []string{"true", "echo one\necho two >&2\nfalse\necho three"}})
 	_, err := beforeInstall.apply(context.Background(), m.context)
-	assert.Error(t, err, "running preInstallCommands[1], command 2 of stage pre-install: it ended with exit status 1: two")
+	assert.Error(t, err, "running preInstallCommands[1], command 2 of stage pre-install: it ended with exit status "+
+		"1: two")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	var failure *node.Failure
 	assert.Assert(t, errors.As(err, &failure))
@@ -282,7 +290,8 @@ func TestACommandThatTakesTooLongIsEndedWithAllThatItStarted(t *testing.T) {
 		Timeout: spec.Duration(200 * time.Millisecond),
 	})
 	_, err := beforeJoin.apply(context.Background(), m.context)
-	assert.Error(t, err, "running preJoinCommands[0], command 1 of stage pre-join: it was ended, with all that it started, after 200ms, which is what join.commandTimeout allows: waiting")
+	assert.Error(t, err, "running preJoinCommands[0], command 1 of stage pre-join: it was ended, with all that it "+
+		"started, after 200ms, which is what join.commandTimeout allows: waiting")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.NilError(t, os.Remove(marker))
 	time.Sleep(100 * time.Millisecond)
@@ -321,7 +330,8 @@ func TestACancelledOperationEndsBetweenTwoCommands(t *testing.T) {
 		end(node.ErrCancelled)
 		return output, err
 	}
-	engine := &node.Engine{Host: m.host, Store: m.context.Store, Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {beforeInstall.phase("first")}}}
+	engine := &node.Engine{Host: m.host, Store: m.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {beforeInstall.phase("first")}}}
 	status, err := engine.Run(context.Background(), "op", stop, &bytes.Buffer{})
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Cancelled)

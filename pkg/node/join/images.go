@@ -26,8 +26,8 @@ type pause struct {
 	present, pinned bool
 }
 
-// readPause looks at the pause image that is wanted. Another one than the bundle's comes with the images that the user has
-// imported, or is pulled when the first pod needs it; containerd pins that one itself, as its configuration says.
+// readPause looks at the pause image that is wanted. Another one than the bundle's comes with the images that the user
+// has imported, or is pulled when the first pod needs it; containerd pins that one itself, as its configuration says.
 func readPause(ctx context.Context, c *node.Context) (pause, error) {
 	j := c.Operation.Join
 	bundled := bundledPause(c.Host, j)
@@ -80,7 +80,8 @@ func externalPause(j *spec.Join) string {
 	if j.Containerd.PauseImage == "" {
 		return "the runtime that was there has its own pause image"
 	}
-	return "the runtime that was there keeps its own pause image; set " + j.Containerd.PauseImage + " in its configuration if it is to have that"
+	return "the runtime that was there keeps its own pause image; set " + j.Containerd.PauseImage +
+		" in its configuration if it is to have that"
 }
 
 func applyPause(ctx context.Context, c *node.Context) (string, error) {
@@ -132,7 +133,8 @@ func fullReference(image string) string {
 // ctr calls containerd's client in the namespace where the kubelet looks.
 func ctr(c *node.Context, args ...string) host.Command {
 	j := c.Operation.Join
-	argv := []string{c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(layout.ContainerdSocket), "--namespace", "k8s.io"}
+	argv := []string{c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(layout.ContainerdSocket), "--namespace",
+		"k8s.io"}
 	return host.Command{Argv: append(argv, args...), Env: searchPath(j), Log: c.Log}
 }
 

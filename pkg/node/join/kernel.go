@@ -18,8 +18,8 @@ import (
 // bridgeCheck is kubeadm's name for what we check as well; who ignores it there ignores it here.
 const bridgeCheck = "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables"
 
-// module is a part of the kernel that a node needs. Whether it is there is told by what it brings, since it may be built
-// in, and in a container neither /sys/module nor /lib/modules need to exist.
+// module is a part of the kernel that a node needs. Whether it is there is told by what it brings, since it may be
+// built in, and in a container neither /sys/module nor /lib/modules need to exist.
 type module struct {
 	name    string
 	present func(*host.Host) bool
@@ -51,7 +51,8 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 	for _, s := range sysctls {
 		if have := sysctl(c.Host, s.key); have != s.value && !tolerated(c, moduleOf(s.key)) {
 			wanted = append(wanted, s.key+"="+s.value)
-			c.Differs(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"), Effect: spec.NoRestart})
+			c.Differs(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"),
+				Effect: spec.NoRestart})
 		}
 	}
 	for _, f := range kernelFiles(c.Host) {
@@ -67,8 +68,8 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 }
 
 // applyKernel is strict: a node without br_netfilter looks healthy and then loses packets to Services, so a kernel that
-// cannot load it is an error. Whoever knows that their network does not need it says so with kubeadm's own name for this
-// check in ignorePreflightErrors, and then it is a remark in the detail.
+// cannot load it is an error. Whoever knows that their network does not need it says so with kubeadm's own name for
+// this check in ignorePreflightErrors, and then it is a remark in the detail.
 func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	var loaded, remarks []string
 	var errs []error
@@ -124,8 +125,10 @@ func kernelFiles(h *host.Host) []file {
 func missingModule(h *host.Host, name string, err error) error {
 	release := h.ReadLine("/proc/sys/kernel/osrelease")
 	failure := &node.Failure{
-		Err: errclass.Errorf(errclass.Permanent, "loading kernel module %q: the kernel %s does not have it", name, release),
-		Hint: fmt.Sprintf("install the package with the kernel's further modules (Debian and Ubuntu: linux-modules-extra-%s; "+
+		Err: errclass.Errorf(errclass.Permanent, "loading kernel module %q: the kernel %s does not have it", name,
+			release),
+		Hint: fmt.Sprintf("install the package with the kernel's further modules (Debian and Ubuntu: "+
+			"linux-modules-extra-%s; "+
 			"Red Hat: kernel-modules-extra), or reboot if the kernel was updated since the machine started", release),
 	}
 	if err != nil {
@@ -174,7 +177,8 @@ func renderModules(h *host.Host) []byte {
 	return []byte(b.String())
 }
 
-// renderSysctls gives the settings for the next boot. A leading dash makes systemd-sysctl pass over what the kernel lacks.
+// renderSysctls gives the settings for the next boot. A leading dash makes systemd-sysctl pass over what the kernel
+// lacks.
 func renderSysctls() []byte {
 	var b strings.Builder
 	b.WriteString(inspect.Mark + ": kernel settings of a Kubernetes node.\n")

@@ -47,7 +47,8 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, kubeletServer(c.Host)), nil
 }
 
-// kubeletServer is where the kubelet looks for the API server, without a slash at its end; "" when it has no credentials.
+// kubeletServer is where the kubelet looks for the API server, without a slash at its end; "" when it has no
+// credentials.
 func kubeletServer(h *host.Host) string {
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
 	if config == nil {
@@ -96,7 +97,8 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "finished what an earlier attempt left", nil
 	}
 	if c.Operation.Secrets.BootstrapToken == "" {
-		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no bootstrap token"))
+		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no "+
+			"bootstrap token"))
 	}
 	if err := errors.Join(noteJoined(c.Host, j), noteAuthority(c), noteFlannel(c.Host)); err != nil {
 		return "", err
@@ -154,15 +156,16 @@ func noteFlannel(h *host.Host) error {
 	return err
 }
 
-// cleanHalfJoined removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which the next
-// one would stumble. Preflight has refused machines whose files are another cluster's.
+// cleanHalfJoined removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which the
+// next one would stumble. Preflight has refused machines whose files are another cluster's.
 func cleanHalfJoined(ctx context.Context, c *node.Context) error {
 	if kubeletRuns(c.Host) {
 		if err := systemctl(ctx, c, "stop", "kubelet.service"); err != nil {
 			return err
 		}
 	}
-	if err := c.Host.Remove(layout.BootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join), settingsFile); err != nil {
+	if err := c.Host.Remove(layout.BootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join),
+		settingsFile); err != nil {
 		return fmt.Errorf("removing what an unfinished join left: %w", err)
 	}
 	return nil
@@ -244,8 +247,8 @@ func writeJSON(h *host.Host, name string, value any) error {
 type object = map[string]any
 
 // renderDiscovery is the kubeconfig by which kubeadm finds the cluster. Being a file, it pins the whole CA and needs no
-// signed cluster-info. It carries the token although kubeadm could take that from its configuration: so the first request
-// is not anonymous, and clusters that refuse anonymous requests can be joined.
+// signed cluster-info. It carries the token although kubeadm could take that from its configuration: so the first
+// request is not anonymous, and clusters that refuse anonymous requests can be joined.
 func renderDiscovery(j *spec.Join, token string) object {
 	return object{
 		"apiVersion": "v1", "kind": "Config", "current-context": "join",
@@ -297,8 +300,8 @@ func taints(wanted []spec.Taint) []spec.Taint {
 // clientCA is the kubelet's argument that names the authority of those who may call it.
 const clientCA = "client-ca-file"
 
-// kubeletArgs are the kubelet's own arguments. The cluster's kubelet-config has the CA at kubeadm's own place; where it goes
-// to another one, the kubelet has to be told, or it does not start.
+// kubeletArgs are the kubelet's own arguments. The cluster's kubelet-config has the CA at kubeadm's own place; where it
+// goes to another one, the kubelet has to be told, or it does not start.
 func kubeletArgs(j *spec.Join) []spec.Arg {
 	args := slices.Clone(j.Registration.KubeletExtraArgs)
 	given := slices.ContainsFunc(args, func(a spec.Arg) bool { return a.Name == clientCA })

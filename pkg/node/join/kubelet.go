@@ -43,8 +43,8 @@ func checkKubelet(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, "the kubelet's unit is installed and enabled", nil
 }
 
-// applyKubelet installs the unit. It does not start it: kubeadm does, after telling systemd to read its units again. Only
-// a kubelet that runs already gets the new unit here.
+// applyKubelet installs the unit. It does not start it: kubeadm does, after telling systemd to read its units again.
+// Only a kubelet that runs already gets the new unit here.
 func applyKubelet(ctx context.Context, c *node.Context) (string, error) {
 	s, err := kubeletService(c.Host, c.Operation.Join)
 	if err != nil {

@@ -73,7 +73,8 @@ func (f *fakePrograms) called(prefix string) bool {
 // newMachine is a clean machine on which everything is as a node needs it.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{t: t, programs: &fakePrograms{answers: map[string]func([]string) (string, error){}}, ca: nodetest.NewAuthority(t, "kubernetes")}
+	m := &machine{t: t, programs: &fakePrograms{answers: map[string]func([]string) (string, error){}},
+		ca: nodetest.NewAuthority(t, "kubernetes")}
 	m.host = &host.Host{Root: t.TempDir(), Runner: m.programs}
 	for name, content := range map[string]string{
 		"/proc/sys/kernel/hostname":                     "m1\n",
@@ -95,14 +96,16 @@ func newMachine(t *testing.T) *machine {
 		m.write(name, content)
 	}
 	m.join = &spec.Join{
-		KubernetesVersion: "v1.34.4", NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: m.ca.PEM, ClusterUID: "uid",
+		KubernetesVersion: "v1.34.4", NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: m.ca.PEM,
+		ClusterUID:   "uid",
 		Bundle:       spec.Bundle{Name: "kubernetes-v1.34.4-amd64.tar.gz", SHA256: strings.Repeat("0", 64)},
 		BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin",
 		Containerd: spec.Containerd{CgroupDriver: "systemd"},
 	}
 	m.context = &node.Context{
-		Operation: &spec.Operation{ID: "op", Kind: spec.KindJoin, Cluster: "team-a", Machine: "m1", Join: m.join, Secrets: spec.Secrets{BootstrapToken: testToken}},
-		Host:      m.host, Store: node.NewStore(m.host), Log: io.Discard,
+		Operation: &spec.Operation{ID: "op", Kind: spec.KindJoin, Cluster: "team-a", Machine: "m1", Join: m.join,
+			Secrets: spec.Secrets{BootstrapToken: testToken}},
+		Host: m.host, Store: node.NewStore(m.host), Log: io.Discard,
 	}
 	return m
 }
@@ -128,8 +131,10 @@ func (m *machine) remove(name string) {
 
 // bundleFiles are those of a small but complete bundle for this computer's architecture.
 func bundleFiles() map[string]string {
-	files := map[string]string{"pause-image.txt": "registry.k8s.io/pause:3.10.1\n", "pause-image.tar": "an image", "cni/bin/bridge": "bridge", "cni/bin/loopback": "loopback"}
-	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr", "runc"} {
+	files := map[string]string{"pause-image.txt": "registry.k8s.io/pause:3.10.1\n", "pause-image.tar": "an image",
+		"cni/bin/bridge": "bridge", "cni/bin/loopback": "loopback"}
+	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr",
+		"runc"} {
 		files[name] = nodetest.ELF(runtime.GOARCH) + name
 	}
 	return files

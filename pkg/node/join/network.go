@@ -43,9 +43,11 @@ func lookHostname(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) 
 	took := time.Since(began)
 	switch {
 	case err != nil:
-		f.problem("The host name %q does not resolve (tried for %.1f s); add it to /etc/hosts with the machine's address.", name, took.Seconds())
+		f.problem("The host name %q does not resolve (tried for %.1f s); add it to /etc/hosts with the machine's "+
+			"address.", name, took.Seconds())
 	case took > slowLookup:
-		f.problem("Looking up the host name %q takes %.1f s; add it to /etc/hosts, or repair /etc/resolv.conf.", name, took.Seconds())
+		f.problem("Looking up the host name %q takes %.1f s; add it to /etc/hosts, or repair /etc/resolv.conf.", name,
+			took.Seconds())
 	}
 }
 
@@ -85,7 +87,8 @@ func lookResolver(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) 
 	}
 	switch {
 	case len(silent) == len(servers):
-		f.passing("No name server of /etc/resolv.conf answers (%s, waited %.1f s); correct the file, or empty it if the machine needs none.",
+		f.passing("No name server of /etc/resolv.conf answers (%s, waited %.1f s); correct the file, or empty it if "+
+			"the machine needs none.",
 			strings.Join(silent, ", "), time.Since(began).Seconds())
 	case len(silent) > 0:
 		f.remark("Name server %s of /etc/resolv.conf does not answer.", strings.Join(silent, ", "))
@@ -183,7 +186,8 @@ func compareClocks(j *spec.Join, date, middle time.Time, f *findings) {
 		skew, direction = -skew, "behind"
 	}
 	if skew > allowed+time.Second {
-		f.problem("The machine's clock is %s %s the API server's, more than the allowed %s; set up time synchronisation (chrony or systemd-timesyncd).",
+		f.problem("The machine's clock is %s %s the API server's, more than the allowed %s; set up time "+
+			"synchronisation (chrony or systemd-timesyncd).",
 			skew.Round(time.Second), direction, allowed)
 	}
 }
@@ -205,11 +209,14 @@ func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) 
 			f.problem("The certificate of %s is not valid at this time: %v.", j.Server, invalid)
 		}
 	case errors.As(err, &unknown):
-		f.problem("%s does not prove itself by the cluster's CA: another server answers at that address, or the kubeconfig is of another cluster.", j.Server)
+		f.problem("%s does not prove itself by the cluster's CA: another server answers at that address, or the "+
+			"kubeconfig is of another cluster.", j.Server)
 	case errors.As(err, &hostname):
-		f.problem("The certificate of %s is not for that name: %v. Set cluster.endpoint in the fleet to a name or address that it is for.", j.Server, hostname)
+		f.problem("The certificate of %s is not for that name: %v. Set cluster.endpoint in the fleet to a name or "+
+			"address that it is for.", j.Server, hostname)
 	default:
-		f.passing("The API server %s cannot be reached from the machine: %v. Check the address, routes and firewalls.", j.Server, unwrapped(err))
+		f.passing("The API server %s cannot be reached from the machine: %v. Check the address, routes and firewalls.",
+			j.Server, unwrapped(err))
 	}
 }
 

@@ -82,7 +82,8 @@ func TestABundleThatIsNotTheOneLeavesNothingAndRunsNothing(t *testing.T) {
 		spoil func(m *machine, data []byte) []byte
 		says  string
 	}{
-		"another digest": {func(_ *machine, data []byte) []byte { data[len(data)/2] ^= 1; return data }, "was expected"},
+		"another digest": {func(_ *machine, data []byte) []byte { data[len(data)/2] ^= 1; return data },
+			"was expected"},
 		"another architecture": {func(m *machine, _ []byte) []byte {
 			files := bundleFiles()
 			files["kubelet"] = nodetest.ELF(map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH])
@@ -98,7 +99,8 @@ func TestABundleThatIsNotTheOneLeavesNothingAndRunsNothing(t *testing.T) {
 			files["runc"] = "#!/bin/sh"
 			return m.archive(files)
 		}, "reading the ELF header"},
-		"leaves folder": {func(m *machine, _ []byte) []byte { return m.archive(map[string]string{"../../evil": "x"}) }, `refusing entry "./release/../../evil"`},
+		"leaves folder": {func(m *machine, _ []byte) []byte { return m.archive(map[string]string{"../../evil": "x"}) },
+			`refusing entry "./release/../../evil"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -340,7 +342,8 @@ func TestThePauseImageIsImportedAndPinned(t *testing.T) {
 	}
 	assert.Assert(t, !holds(t, m, checkImages))
 	apply(t, m, applyImages)
-	assert.Assert(t, strings.HasSuffix(m.programs.calls[len(m.programs.calls)-1], "images label registry.k8s.io/pause:3.10.1 "+pinned), "containerd 1.x labels afterwards")
+	assert.Assert(t, strings.HasSuffix(m.programs.calls[len(m.programs.calls)-1],
+		"images label registry.k8s.io/pause:3.10.1 "+pinned), "containerd 1.x labels afterwards")
 	listed += "registry.k8s.io/pause:3.10.1 x io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned\n"
 	assert.Assert(t, holds(t, m, checkImages))
 
@@ -355,15 +358,18 @@ func TestThePauseImageIsImportedAndPinned(t *testing.T) {
 	assert.Assert(t, !holds(t, m, checkImages))
 	m.programs.calls = nil
 	apply(t, m, applyImages)
-	assert.Assert(t, strings.HasSuffix(m.programs.calls[len(m.programs.calls)-1], "images label registry.example.org/pause:1 "+pinned))
-	assert.Assert(t, !m.programs.called("ctr --address "+m.host.Path(layout.ContainerdSocket)+" --namespace k8s.io images import"))
+	assert.Assert(t, strings.HasSuffix(m.programs.calls[len(m.programs.calls)-1],
+		"images label registry.example.org/pause:1 "+pinned))
+	assert.Assert(t, !m.programs.called("ctr --address "+m.host.Path(layout.ContainerdSocket)+" --namespace k8s.io "+
+		"images import"))
 }
 
 func TestImagesAreNamedAsContainerdDoes(t *testing.T) {
 	for image, full := range map[string]string{
 		"pause": "docker.io/library/pause:latest", "rancher/pause:3.6": "docker.io/rancher/pause:3.6",
 		"registry.k8s.io/pause:3.10": "registry.k8s.io/pause:3.10", "localhost/pause": "localhost/pause:latest",
-		"10.0.0.1:5000/pause": "10.0.0.1:5000/pause:latest", "quay.io/pause@sha256:00": "quay.io/pause@sha256:00", "": "",
+		"10.0.0.1:5000/pause": "10.0.0.1:5000/pause:latest", "quay.io/pause@sha256:00": "quay.io/pause@sha256:00",
+		"": "",
 	} {
 		assert.Equal(t, fullReference(image), full)
 	}
@@ -413,7 +419,8 @@ func TestTheKubeletsUnitIsInstalledAndNotStarted(t *testing.T) {
 	m.write(layout.KubeletConfig, "")
 	m.write(layout.UnitsDir+"/kubelet.service", "changed")
 	apply(t, m, applyKubelet)
-	assert.Assert(t, m.programs.called("systemctl try-restart kubelet.service"), "a kubelet that runs gets the new unit")
+	assert.Assert(t, m.programs.called("systemctl try-restart kubelet.service"),
+		"a kubelet that runs gets the new unit")
 }
 
 // kubeadmJoins is a kubeadm that does what the real one does to the machine.
@@ -463,8 +470,9 @@ func TestAKubeadmThatFailsSaysHow(t *testing.T) {
 		output string
 		class  errclass.Class
 	}{
-		"the API server is away": {"error execution phase preflight: dial tcp 192.0.2.1:6443: connect: connection refused", errclass.Transient},
-		"the name is taken":      {`error execution phase kubelet-start: a Node with name "m1" and status "Ready" already exists in the cluster`, errclass.Permanent},
+		"the API server is away": {"error execution phase preflight: dial tcp 192.0.2.1:6443: connect: connection " +
+			"refused", errclass.Transient},
+		"the name is taken": {`error execution phase kubelet-start: a Node with name "m1" and status "Ready" already exists in the cluster`, errclass.Permanent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -526,10 +534,12 @@ func TestAKubeletThatCannotStartIsNotWaitedFor(t *testing.T) {
 		says   string
 		calls  int
 	}{
-		"it starts again and again":      {counts: []string{"7", "12"}, says: "systemd had to start it 5 times anew", calls: 2},
-		"it was started by hand between": {counts: []string{"7", "1", "6"}, says: "systemd had to start it 5 times anew", calls: 3},
-		"it had started often before":    {counts: []string{"7", "11"}, says: "context deadline exceeded", calls: 3},
-		"systemd does not say":           {counts: []string{"", "9"}, says: "context deadline exceeded", calls: 3},
+		"it starts again and again": {counts: []string{"7", "12"}, says: "systemd had to start it 5 times anew",
+			calls: 2},
+		"it was started by hand between": {counts: []string{"7", "1", "6"},
+			says: "systemd had to start it 5 times anew", calls: 3},
+		"it had started often before": {counts: []string{"7", "11"}, says: "context deadline exceeded", calls: 3},
+		"systemd does not say":        {counts: []string{"", "9"}, says: "context deadline exceeded", calls: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -48,8 +48,8 @@ func (f *findings) remark(format string, args ...any) {
 
 // preflightCheck is one question about the machine.
 type preflightCheck struct {
-	// ignore is kubeadm's name for it: who ignores it in ignorePreflightErrors gets a remark instead of a problem. "" for
-	// what cannot be ignored.
+	// ignore is kubeadm's name for it: who ignores it in ignorePreflightErrors gets a remark instead of a problem. ""
+	// for what cannot be ignored.
 	ignore string
 	// byName is set for a check that "all" does not ignore.
 	byName bool
@@ -81,11 +81,12 @@ var preflightChecks = []preflightCheck{
 	{ignore: runtimeCheck, look: lookRuntime},
 }
 
-// checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it is
-// and at which version counts.
+// checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it
+// is and at which version counts.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", validate(j)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+		validate(j)); err != nil {
 		return false, "", err
 	}
 	if notJoined(c.Host, j) == "" {
@@ -132,14 +133,15 @@ func applyPreflight(context.Context, *node.Context) (string, error) {
 	return "", errors.New("preflight has nothing to apply")
 }
 
-// joinedAlready looks at a machine that is this node of this cluster: joining must not change its version, since the pods
-// on it would lose their kubelet without being moved first.
+// joinedAlready looks at a machine that is this node of this cluster: joining must not change its version, since the
+// pods on it would lose their kubelet without being moved first.
 func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	foreign := findings{}
 	lookOwner(ctx, c.Host, j, &foreign)
 	if len(foreign.problems) > 0 {
-		return false, "", node.Problems(errclass.Permanent, "the machine cannot become a node", []string{foreign.problems[0].text})
+		return false, "", node.Problems(errclass.Permanent, "the machine cannot become a node",
+			[]string{foreign.problems[0].text})
 	}
 	version, err := versionAtWork(ctx, c)
 	if err != nil {
@@ -147,7 +149,8 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 	}
 	if version != "" && version != j.KubernetesVersion {
 		return false, "", &node.Failure{
-			Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, at %s; a join does not change its version to %s",
+			Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, at %s; a join "+
+				"does not change its version to %s",
 				j.NodeName, version, j.KubernetesVersion),
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
@@ -182,8 +185,8 @@ func versionAtWork(ctx context.Context, c *node.Context) (string, error) {
 	}
 }
 
-// sameDriver refuses to have the control groups of a node at work made in another way: the kubelet takes those of its pods
-// for lost then, and ends the pods.
+// sameDriver refuses to have the control groups of a node at work made in another way: the kubelet takes those of its
+// pods for lost then, and ends the pods.
 func sameDriver(c *node.Context) error {
 	known, _, err := knownSettings(c.Host)
 	if err != nil {
@@ -208,14 +211,17 @@ func sameDriver(c *node.Context) error {
 		return nil
 	}
 	return &node.Failure{
-		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, with the cgroup driver %s, and the cluster's is %s now",
+		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, with the cgroup "+
+			"driver %s, and the cluster's is %s now",
 			j.NodeName, given.Driver, j.Containerd.CgroupDriver),
-		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (executor-plugin reset) and join it anew",
+		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (executor-plugin reset) and " +
+			"join it anew",
 	}
 }
 
-// movedAway looks at a node that knows the cluster by another address than the one of now. As long as the cluster answers
-// there as well, that is worth a remark; where it does not, the node is cut off, and a join would only seem to succeed.
+// movedAway looks at a node that knows the cluster by another address than the one of now. As long as the cluster
+// answers there as well, that is worth a remark; where it does not, the node is cut off, and a join would only seem to
+// succeed.
 func movedAway(ctx context.Context, c *node.Context) (remark string, err error) {
 	j, known := c.Operation.Join, kubeletServer(c.Host)
 	if known == strings.TrimSuffix(j.Server, "/") {
@@ -229,12 +235,15 @@ func movedAway(ctx context.Context, c *node.Context) (remark string, err error) 
 		return "", context.Cause(ctx)
 	}
 	if len(found.problems) == 0 {
-		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", known, j.Server), nil
+		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", known, j.Server),
+			nil
 	}
 	return "", &node.Failure{
-		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, which it knows at %s, and the cluster is at %s now: %s",
+		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, which it knows at "+
+			"%s, and the cluster is at %s now: %s",
 			j.NodeName, known, j.Server, found.problems[0].text),
-		Hint: "have the old address lead to the cluster again, or reset the machine first (executor-plugin reset) and join it anew",
+		Hint: "have the old address lead to the cluster again, or reset the machine first (executor-plugin reset) " +
+			"and join it anew",
 	}
 }
 
@@ -244,7 +253,8 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
 	switch {
 	case config != nil && len(config.CA) > 0 && !kubeconfig.SameCA(config.CA, []byte(j.CACert)):
-		f.problem("The machine is already a node of %s and not of %s; reset it first (executor-plugin reset) if it is to change clusters.", config.Server, j.Server)
+		f.problem("The machine is already a node of %s and not of %s; reset it first (executor-plugin reset) if it "+
+			"is to change clusters.", config.Server, j.Server)
 		return
 	case kubelet.Present && !kubelet.Ours && inspect.UnitFile(h, "kubelet.service") != "":
 		f.problem("A kubelet that Argosy did not install is set up on the machine; remove it and its unit first.")
@@ -256,7 +266,8 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 		}
 	}
 	if ca, err := h.ReadFile(caPath(j)); err == nil && !inspect.Lost(ca) && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
-		f.problem("The machine has the certificate authority of another cluster in %s; reset it first (executor-plugin reset).", caPath(j))
+		f.problem("The machine has the certificate authority of another cluster in %s; reset it first "+
+			"(executor-plugin reset).", caPath(j))
 	}
 }
 
@@ -274,7 +285,8 @@ func lookSystem(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 
 func lookMemory(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if have, need := inspect.Memory(h), j.Requirements.MinMemoryBytes; have < need {
-		f.problem("The machine has %s of memory, but %s are asked for; give it more, or lower join.minMemory in the fleet.", size(have), size(need))
+		f.problem("The machine has %s of memory, but %s are asked for; give it more, or lower join.minMemory in the "+
+			"fleet.", size(have), size(need))
 	}
 }
 
@@ -313,8 +325,10 @@ func lookCgroups(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if inspect.CgroupVersion(h) != 1 || minor < firstWithoutV1 {
 		return
 	}
-	f.problem("The machine has cgroup v1, which kubelets refuse since 1.%d; boot it with systemd.unified_cgroup_hierarchy=1. "+
-		"If the cluster's kubelet configuration sets failCgroupV1: false, add SystemVerification to ignorePreflightErrors.", firstWithoutV1)
+	f.problem("The machine has cgroup v1, which kubelets refuse since 1.%d; boot it with "+
+		"systemd.unified_cgroup_hierarchy=1. "+
+		"If the cluster's kubelet configuration sets failCgroupV1: false, add SystemVerification to "+
+		"ignorePreflightErrors.", firstWithoutV1)
 }
 
 func lookPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {

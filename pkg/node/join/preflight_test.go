@@ -48,19 +48,24 @@ func TestPreflight(t *testing.T) {
 		remark  string
 		class   errclass.Class
 	}{
-		"all is well":       {change: func(*machine) {}, remark: "the machine can become a node"},
-		"no systemd":        {change: func(m *machine) { m.write("/proc/1/comm", "init\n") }, problem: "systemd is not the machine's first process"},
-		"too little memory": {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30 }, problem: "The machine has 3.8 GiB of memory, but 8.0 GiB are asked for"},
-		"memory ignored":    {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30; m.ignore("Mem") }, remark: "Ignored, as ignorePreflightErrors says."},
-		"too little disk":   {change: func(m *machine) { m.join.Requirements.MinDiskBytes = 1 << 60 }, problem: "free below /var/lib, but 1048576.0 TiB are asked for"},
-		"cgroup v1, 1.34":   {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers") }},
-		"cgroup v1, 1.35":   {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers"); m.join.KubernetesVersion = "v1.35.0" }, problem: "The machine has cgroup v1, which kubelets refuse since 1.35"},
+		"all is well": {change: func(*machine) {}, remark: "the machine can become a node"},
+		"no systemd": {change: func(m *machine) { m.write("/proc/1/comm", "init\n") },
+			problem: "systemd is not the machine's first process"},
+		"too little memory": {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30 },
+			problem: "The machine has 3.8 GiB of memory, but 8.0 GiB are asked for"},
+		"memory ignored": {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30; m.ignore("Mem") },
+			remark: "Ignored, as ignorePreflightErrors says."},
+		"too little disk": {change: func(m *machine) { m.join.Requirements.MinDiskBytes = 1 << 60 },
+			problem: "free below /var/lib, but 1048576.0 TiB are asked for"},
+		"cgroup v1, 1.34": {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers") }},
+		"cgroup v1, 1.35": {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers"); m.join.KubernetesVersion = "v1.35.0" }, problem: "The machine has cgroup v1, which kubelets refuse since 1.35"},
 		"cgroup v1, allowed": {change: func(m *machine) {
 			m.remove("/sys/fs/cgroup/cgroup.controllers")
 			m.join.KubernetesVersion = "v1.35.0"
 			m.ignore("SystemVerification")
 		}, remark: "Ignored"},
-		"port taken": {change: func(m *machine) { m.listener(10250, "nginx") }, problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)"},
+		"port taken": {change: func(m *machine) { m.listener(10250, "nginx") },
+			problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)"},
 		"port of our kubelet": {change: func(m *machine) {
 			m.listener(10250, "kubelet")
 			m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark)
@@ -116,21 +121,42 @@ func TestPreflight(t *testing.T) {
 			m.write("/etc/cni/net.d/87-podman-bridge.conflist", "{}")
 			m.write("/etc/cni/net.d/10-calico.conflist", "{}")
 		}, remark: "already: /etc/cni/net.d/10-calico.conflist, /etc/cni/net.d/87-podman-bridge.conflist. Of all"},
-		"left-over of this join": {change: func(m *machine) { m.write(layout.ClusterCA, m.join.CACert); m.write(layout.BootstrapConf, "x") }},
-		"CA of another cluster":  {change: func(m *machine) { m.write(layout.ClusterCA, m.ca.PEM) }, problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
-		"node of another cluster": {change: func(m *machine) { m.joined(m.ca, "https://198.51.100.7:6443", "m1", time.Now().Add(time.Hour)) },
+		"left-over of this join": {change: func(m *machine) {
+			m.write(layout.ClusterCA,
+				m.join.CACert)
+			m.write(layout.BootstrapConf, "x")
+		}},
+		"CA of another cluster": {change: func(m *machine) { m.write(layout.ClusterCA, m.ca.PEM) },
+			problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
+		"node of another cluster": {change: func(m *machine) {
+			m.joined(m.ca, "https://198.51.100.7:6443", "m1",
+				time.Now().Add(time.Hour))
+		},
 			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:"},
-		"unknown authority": {change: func(m *machine) { m.join.CACert = m.ca.PEM }, problem: "does not prove itself by the cluster's CA"},
-		"CA is no PEM":      {change: func(m *machine) { m.join.CACert = "nonsense" }, problem: "The cluster's CA is not a PEM certificate"},
-		"nobody answers":    {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) }, problem: "cannot be reached from the machine", class: errclass.Transient},
-		"another name":      {change: func(m *machine) { m.join.Server = strings.Replace(m.join.Server, "127.0.0.1", "localhost", 1) }, problem: "is not for that name"},
-		"dead name server":  {change: func(m *machine) { m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\n") }, problem: "No name server of /etc/resolv.conf answers", class: errclass.Transient},
+		"unknown authority": {change: func(m *machine) { m.join.CACert = m.ca.PEM },
+			problem: "does not prove itself by the cluster's CA"},
+		"CA is no PEM": {change: func(m *machine) { m.join.CACert = "nonsense" },
+			problem: "The cluster's CA is not a PEM certificate"},
+		"nobody answers": {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) },
+			problem: "cannot be reached from the machine", class: errclass.Transient},
+		"another name": {change: func(m *machine) {
+			m.join.Server = strings.Replace(m.join.Server, "127.0.0.1",
+				"localhost", 1)
+		}, problem: "is not for that name"},
+		"dead name server": {change: func(m *machine) {
+			m.write("/etc/resolv.conf",
+				"nameserver "+silentResolver(m.t)+"\n")
+		}, problem: "No name server of /etc/resolv.conf answers",
+			class: errclass.Transient},
 		"one dead of two": {change: func(m *machine) {
 			m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\nnameserver "+resolver(m.t)+"\n")
 		}, remark: "does not answer"},
-		"wrong binariesPath": {change: func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" }, problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: errclass.Configuration},
-		"wrong node name":    {change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain", class: errclass.Configuration},
-		"wrong digest":       {change: func(m *machine) { m.join.Bundle.SHA256 = "../../etc" }, problem: "is not 64 hex digits", class: errclass.Configuration},
+		"wrong binariesPath": {change: func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" },
+			problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: errclass.Configuration},
+		"wrong node name": {change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain",
+			class: errclass.Configuration},
+		"wrong digest": {change: func(m *machine) { m.join.Bundle.SHA256 = "../../etc" },
+			problem: "is not 64 hex digits", class: errclass.Configuration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -158,7 +184,8 @@ func (m *machine) ignore(names ...string) { m.join.Registration.IgnorePreflightE
 
 // listener makes a process listen on the port.
 func (m *machine) listener(port int, name string) {
-	m.write("/proc/net/tcp", fmt.Sprintf("  sl  local_address rem_address   st\n   0: 00000000:%04X 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 31337 1 0\n", port))
+	m.write("/proc/net/tcp", fmt.Sprintf("  sl  local_address rem_address   st\n   0: 00000000:%04X 00000000:0000 0A "+
+		"00000000:00000000 00:00000000 00000000 0 0 31337 1 0\n", port))
 	m.write("/proc/4711/comm", name+"\n")
 	assert.NilError(m.t, os.MkdirAll(m.host.Path("/proc/4711/fd"), 0o755))
 	assert.NilError(m.t, os.Symlink("socket:[31337]", m.host.Path("/proc/4711/fd/3")))
@@ -218,10 +245,11 @@ func TestClocksAreCompared(t *testing.T) {
 		ahead   time.Duration
 		problem string
 	}{
-		"equal":            {0, ""},
-		"a little":         {20 * time.Second, ""},
-		"server far ahead": {5 * time.Minute, "The machine's clock is 5m0s behind the API server's, more than the allowed 30s"},
-		"server behind":    {-time.Hour, "The machine's clock is 1h0m0s ahead of the API server's"},
+		"equal":    {0, ""},
+		"a little": {20 * time.Second, ""},
+		"server far ahead": {5 * time.Minute, "The machine's clock is 5m0s behind the API server's, more than the " +
+			"allowed 30s"},
+		"server behind": {-time.Hour, "The machine's clock is 1h0m0s ahead of the API server's"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -235,7 +263,9 @@ func TestClocksAreCompared(t *testing.T) {
 			assert.Equal(t, len(found.problems), 1)
 			// The header has whole seconds, so the last digit may be one off.
 			got := found.problems[0].text
-			assert.Assert(t, strings.Contains(got, test.problem) || strings.Contains(strings.NewReplacer("4m59s", "5m0s", "1h0m1s", "1h0m0s").Replace(got), test.problem), got)
+			assert.Assert(t, strings.Contains(got, test.problem) ||
+				strings.Contains(strings.NewReplacer("4m59s", "5m0s", "1h0m1s", "1h0m0s").Replace(got), test.problem),
+				got)
 		})
 	}
 }
@@ -270,7 +300,8 @@ func TestANodeOfThisClusterByAnotherNameIsRefused(t *testing.T) {
 }
 
 func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *testing.T) {
-	// The cluster's own answers at the first address; a machine has joined, and now the cluster is said to be at another one.
+	// The cluster's own answers at the first address; a machine has joined, and now the cluster is said to be at
+	// another one.
 	m := newMachine(t)
 	server := m.fakeAPI(0)
 	m.join.CACert += m.ca.PEM
@@ -280,7 +311,8 @@ func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *te
 	holds, detail, err := checkPreflight(context.Background(), m.context)
 	assert.NilError(t, err)
 	assert.Assert(t, holds)
-	assert.Equal(t, detail, "the machine is node m1 of this cluster already, which it knows at "+first+"; its address is https://192.0.2.10:443 now, and it answers at both")
+	assert.Equal(t, detail,
+		"the machine is node m1 of this cluster already, which it knows at "+first+"; its address is https://192.0.2.10:443 now, and it answers at both")
 	holds, detail, err = checkKubeadm(context.Background(), m.context)
 	assert.NilError(t, err)
 	assert.Assert(t, holds)

@@ -20,8 +20,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// registryChanges are what of the registries' files is not as wanted. containerd reads them at each pull, so that nothing
-// is restarted for them.
+// registryChanges are what of the registries' files is not as wanted. containerd reads them at each pull, so that
+// nothing is restarted for them.
 type registryChanges struct {
 	// write are the files to write, by name.
 	write map[string][]byte
@@ -88,7 +88,8 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 	if len(j.Containerd.Registry.Mirrors) == 0 {
 		return true, "no registry has settings of its own", nil
 	}
-	return true, fmt.Sprintf("%s have their settings in %s", many(len(j.Containerd.Registry.Mirrors), "registry", "registries"), registry.Folder(j.Containerd.Registry)), nil
+	return true, fmt.Sprintf("%s have their settings in %s",
+		many(len(j.Containerd.Registry.Mirrors), "registry", "registries"), registry.Folder(j.Containerd.Registry)), nil
 }
 
 // externalRegistries says what of the settings a runtime that is not ours does not get.
@@ -130,8 +131,8 @@ func applyRegistries(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d written, %d removed%s", len(changes.write), len(changes.remove), keptAs(edited)), nil
 }
 
-// putBack removes a file of ours, by putting in its place what was there before, if there was, and its folder when that is
-// all that it held. It returns the name under which an edit is kept.
+// putBack removes a file of ours, by putting in its place what was there before, if there was, and its folder when that
+// is all that it held. It returns the name under which an edit is kept.
 func putBack(h *host.Host, name string) (edited string, err error) {
 	noted, edited, err := original.Release(h, name)
 	if noted || err != nil {
@@ -147,13 +148,14 @@ func putBack(h *host.Host, name string) (edited string, err error) {
 	return "", err
 }
 
-// missingAuthorities names the certificate authorities that are not on the machine: with one of them missing, containerd
-// refuses every pull from that registry.
+// missingAuthorities names the certificate authorities that are not on the machine: with one of them missing,
+// containerd refuses every pull from that registry.
 func missingAuthorities(h *host.Host, wanted spec.Registry) error {
 	var problems []string
 	for _, name := range registry.Authorities(wanted) {
 		if info, err := os.Stat(h.Path(name)); err != nil || info.IsDir() {
-			problems = append(problems, fmt.Sprintf("The certificate authority %s, which registry.mirrors names, is not on the machine; put it there, for instance by preInstallCommands.", name))
+			problems = append(problems, fmt.Sprintf("The certificate authority %s, which registry.mirrors names, is "+
+				"not on the machine; put it there, for instance by preInstallCommands.", name))
 		}
 	}
 	return node.Problems(errclass.Permanent, "registries cannot be set up", problems)

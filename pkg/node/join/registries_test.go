@@ -80,7 +80,8 @@ func TestAnAuthorityThatIsMissingIsToldBeforeAnythingIsTouched(t *testing.T) {
 	m := newMachine(t)
 	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{"quay.io": {MirrorHost: spec.MirrorHost{CACert: []string{"/etc/pki/site.crt"}}}}
 	_, _, err := checkRegistries(context.Background(), m.context)
-	assert.ErrorContains(t, err, "The certificate authority /etc/pki/site.crt, which registry.mirrors names, is not on the machine")
+	assert.ErrorContains(t, err, "The certificate authority /etc/pki/site.crt, which registry.mirrors names, is not "+
+		"on the machine")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 
 	m.join.Hooks.PreInstall = []string{"fetch"}
@@ -97,7 +98,8 @@ func TestLoginsAreForRootAloneAndRestartContainerd(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.socket()
 	login := func(password string) {
-		m.context.Operation.Secrets.Registries = map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: password}}
+		m.context.Operation.Secrets.Registries = map[string]spec.RegistryLogin{"quay.io": {Username: "user",
+			Password: password}}
 	}
 	login(password)
 	for _, change := range m.differences(checkContainerd) {
@@ -109,7 +111,8 @@ func TestLoginsAreForRootAloneAndRestartContainerd(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, info.Mode(), os.FileMode(0o600))
 	assert.Assert(t, strings.Contains(m.read(layout.RegistryLogins), password))
-	assert.Assert(t, !strings.Contains(m.read(layout.ContainerdConfig)+m.read(spec.Root+"/containerd.applied"), password))
+	assert.Assert(t, !strings.Contains(m.read(layout.ContainerdConfig)+m.read(spec.Root+"/containerd.applied"),
+		password))
 
 	assert.NilError(t, os.Chmod(m.host.Path(layout.RegistryLogins), 0o644))
 	assert.Assert(t, !holds(t, m, checkContainerd), "others can read it")
@@ -139,12 +142,15 @@ func TestAResumedJoinHasItsLoginsFromTheOperation(t *testing.T) {
 	op.Secrets.Registries = map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: "p"}}
 	assert.NilError(t, m.context.Store.Prepare(op.ID))
 	assert.NilError(t, m.context.Store.WriteOperation(&op))
-	engine := &node.Engine{Host: m.host, Store: m.context.Store, Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "containerd", Check: checkContainerd, Apply: applyContainerd}}}}
+	engine := &node.Engine{Host: m.host, Store: m.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "containerd", Check: checkContainerd,
+			Apply: applyContainerd}}}}
 	status, err := engine.Run(context.Background(), op.ID, context.Background(), &strings.Builder{})
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Succeeded, status.Message)
 	assert.Assert(t, m.host.Exists(layout.RegistryLogins))
-	assert.Assert(t, !strings.Contains(m.read("/var/lib/argosy/ops/op/spec.json"), "quay.io"), "the operation's file forgets its secrets")
+	assert.Assert(t, !strings.Contains(m.read("/var/lib/argosy/ops/op/spec.json"), "quay.io"),
+		"the operation's file forgets its secrets")
 
 	op.Secrets = spec.Secrets{Registries: map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: "p"}}}
 	plan, err := engine.Plan(context.Background(), &op)

@@ -52,7 +52,8 @@ func noteRejoin(c *node.Context) {
 		{"privateNodes.joinNode.caCertPath", then.CACertPath, now.CACertPath},
 	} {
 		if setting.then != setting.now {
-			c.Differs(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"), Effect: spec.NeedsRejoin})
+			c.Differs(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"),
+				Effect: spec.NeedsRejoin})
 		}
 	}
 	// Where there is a note of the commands, each stage compares its own.

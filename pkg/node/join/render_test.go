@@ -14,9 +14,11 @@ import (
 func wanted() *spec.Join {
 	return &spec.Join{
 		KubernetesVersion: "v1.34.4", NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: "-----CA-----\n",
-		BinariesPath: "/opt/argosy/bin", CNIBinariesPath: "/opt/cni/bin", Containerd: spec.Containerd{CgroupDriver: "systemd"},
+		BinariesPath: "/opt/argosy/bin", CNIBinariesPath: "/opt/cni/bin",
+		Containerd: spec.Containerd{CgroupDriver: "systemd"},
 		Registration: spec.Registration{
-			KubeletExtraArgs:      []spec.Arg{{Name: "v", Value: "2"}, {Name: "v", Value: "4"}, {Name: "node-labels", Value: `a="b" $(c)`}},
+			KubeletExtraArgs: []spec.Arg{{Name: "v", Value: "2"}, {Name: "v", Value: "4"},
+				{Name: "node-labels", Value: `a="b" $(c)`}},
 			Taints:                []spec.Taint{{Key: "gpu", Value: "yes", Effect: "NoSchedule"}},
 			IgnorePreflightErrors: []string{"Swap"}, ImagePullPolicy: "IfNotPresent", SkipPhases: []string{"preflight"},
 		},
@@ -24,7 +26,8 @@ func wanted() *spec.Join {
 }
 
 func TestContainerdIsConfiguredInTheFormOfItsVersion(t *testing.T) {
-	for version, name := range map[string]string{"v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0", "v1.7.27": "containerd-1.7"} {
+	for version, name := range map[string]string{"v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0",
+		"v1.7.27": "containerd-1.7"} {
 		settings := containerdSettings{join: wanted(), version: version, pause: "registry.k8s.io/pause:3.10"}
 		got, err := settings.render()
 		assert.NilError(t, err)
@@ -73,7 +76,8 @@ func TestWithoutTaintsKubeadmIsToldSo(t *testing.T) {
 func TestTheKernelsSettingsAreRendered(t *testing.T) {
 	m := newMachine(t)
 	golden.Assert(t, string(renderSysctls()), "90-argosy.conf")
-	assert.Equal(t, string(renderModules(m.host)), "# Written by Argosy: kernel modules of a Kubernetes node.\n", "a kernel without modules is told of none")
+	assert.Equal(t, string(renderModules(m.host)), "# Written by Argosy: kernel modules of a Kubernetes node.\n",
+		"a kernel without modules is told of none")
 	m.write("/lib/modules/6.1.0-test/modules.dep", "")
 	golden.Assert(t, string(renderModules(m.host)), "modules.conf")
 }
@@ -85,7 +89,8 @@ func TestThePhasesAreInTheirOrder(t *testing.T) {
 		names = append(names, phase.Name)
 	}
 	assert.DeepEqual(t, names, []string{
-		"preflight", "pre-install", "bundle", "kernel", "binaries", "registries", "containerd", "images", "kubelet", "pre-join",
+		"preflight", "pre-install", "bundle", "kernel", "binaries", "registries", "containerd", "images", "kubelet",
+		"pre-join",
 		"kubeadm", "settings", "healthy", "post-join",
 	})
 }

@@ -50,7 +50,8 @@ const (
 func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	socket := criSocket(j)
 	if err := inspect.Answers(ctx, h, socket); errors.Is(err, fs.ErrNotExist) {
-		f.problem("There is no container runtime at %s; install and start one, or leave it to Argosy with containerd.enabled: true.", socket)
+		f.problem("There is no container runtime at %s; install and start one, or leave it to Argosy with "+
+			"containerd.enabled: true.", socket)
 		return
 	} else if err != nil {
 		f.passing("The container runtime at %s does not answer (%v); start it.", socket, err)
@@ -60,7 +61,8 @@ func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	defer client.Close()
 	version, err := client.Version(ctx)
 	if cri.IsUnimplemented(err) {
-		f.problem("What answers at %s is no container runtime for a kubelet; if it is containerd, take \"cri\" out of disabled_plugins in its configuration and restart it.", socket)
+		f.problem("What answers at %s is no container runtime for a kubelet; if it is containerd, take \"cri\" out "+
+			"of disabled_plugins in its configuration and restart it.", socket)
 		return
 	}
 	if err != nil {
@@ -73,21 +75,26 @@ func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	case err != nil:
 		f.passing("The container runtime does not tell how it stands (%v); see why on the machine.", err)
 	case !status.Ready:
-		f.passing("The container runtime %s %s says that it is not ready: %s.", version.Name, version.Version, status.Message)
+		f.passing("The container runtime %s %s says that it is not ready: %s.", version.Name, version.Version,
+			status.Message)
 	}
 	lookDriver(ctx, client, j.Containerd.CgroupDriver, f)
 }
 
 func lookVersion(version cri.Version, socket string, f *findings) {
 	if version.API != "" && version.API != "v1" {
-		f.problem("The container runtime %s %s at %s speaks version %s of the interface, and kubelets speak v1; upgrade it.", version.Name, version.Version, socket, version.API)
+		f.problem("The container runtime %s %s at %s speaks version %s of the interface, and kubelets speak v1; "+
+			"upgrade it.", version.Name, version.Version, socket, version.API)
 	}
 	if version.Name != "containerd" {
-		f.remark("The container runtime at %s is %s %s, of which Argosy only knows that it speaks the kubelet's interface.", socket, version.Name, version.Version)
+		f.remark("The container runtime at %s is %s %s, of which Argosy only knows that it speaks the kubelet's "+
+			"interface.", socket, version.Name, version.Version)
 		return
 	}
-	if major, minor := majorMinor(version.Version); major < containerdMajor || major == containerdMajor && minor < containerdMinor {
-		f.problem("The machine's containerd is %s, and %d.%d or later is needed; upgrade it.", version.Version, containerdMajor, containerdMinor)
+	if major, minor := majorMinor(version.Version); major < containerdMajor || major == containerdMajor &&
+		minor < containerdMinor {
+		f.problem("The machine's containerd is %s, and %d.%d or later is needed; upgrade it.", version.Version,
+			containerdMajor, containerdMinor)
 	}
 }
 
@@ -99,7 +106,8 @@ func lookDriver(ctx context.Context, client *cri.Client, wanted string, f *findi
 	case driver == "":
 		f.remark("The container runtime does not tell its cgroup driver; it has to be the kubelet's, %s.", wanted)
 	case driver != wanted:
-		f.problem("The container runtime's cgroup driver is %s, and the kubelet's is %s; make them agree, in containerd's configuration by SystemdCgroup = %t in the options of runc, and restart it.",
+		f.problem("The container runtime's cgroup driver is %s, and the kubelet's is %s; make them agree, in "+
+			"containerd's configuration by SystemdCgroup = %t in the options of runc, and restart it.",
 			driver, wanted, wanted == cri.Systemd)
 	}
 }
@@ -134,7 +142,8 @@ func awaitRuntime(ctx context.Context, c *node.Context) (string, error) {
 		if len(found.problems) == 0 {
 			return fits(j, found), nil
 		}
-		starting := inspect.Answers(ctx, c.Host, criSocket(j)) != nil || slices.ContainsFunc(found.problems, func(p problem) bool { return p.passing })
+		starting := inspect.Answers(ctx, c.Host, criSocket(j)) != nil ||
+			slices.ContainsFunc(found.problems, func(p problem) bool { return p.passing })
 		if !starting || time.Now().After(deadline) {
 			return "", unfit(found)
 		}

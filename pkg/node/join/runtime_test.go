@@ -45,20 +45,28 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 		remark  string
 		class   errclass.Class
 	}{
-		"fits":                {runtime: critest.New("containerd", "v2.1.4", 0)},
-		"fits, of Debian":     {runtime: critest.New("containerd", "1.7.24~ds1", 0)},
-		"another runtime":     {runtime: critest.New("cri-o", "1.30.2", 0), remark: "is cri-o 1.30.2, of which Argosy only knows"},
-		"none":                {problem: "There is no container runtime at /run/own/s; install and start one"},
-		"too old":             {runtime: critest.New("containerd", "1.6.20~ds1", 0), problem: "The machine's containerd is 1.6.20~ds1, and 1.7 or later is needed"},
-		"another driver":      {runtime: critest.New("containerd", "v2.1.4", 1), problem: "cgroup driver is cgroupfs, and the kubelet's is systemd; make them agree, in containerd's configuration by SystemdCgroup = true"},
+		"fits":            {runtime: critest.New("containerd", "v2.1.4", 0)},
+		"fits, of Debian": {runtime: critest.New("containerd", "1.7.24~ds1", 0)},
+		"another runtime": {runtime: critest.New("cri-o", "1.30.2", 0),
+			remark: "is cri-o 1.30.2, of which Argosy only knows"},
+		"none": {problem: "There is no container runtime at /run/own/s; install and start one"},
+		"too old": {runtime: critest.New("containerd", "1.6.20~ds1", 0),
+			problem: "The machine's containerd is 1.6.20~ds1, and 1.7 or later is needed"},
+		"another driver": {runtime: critest.New("containerd", "v2.1.4", 1),
+			problem: "cgroup driver is cgroupfs, and the kubelet's is systemd; make them agree, in containerd's " +
+				"configuration by SystemdCgroup = true"},
 		"plugin switched off": {runtime: critest.Runtime{}, problem: `take "cri" out of disabled_plugins`},
 		"not ready": {
-			runtime: with("Status", critest.Answer(critest.Message(1, critest.Message(1, critest.Message(1, "RuntimeReady", 2, 0, 4, "no runc"))))),
+			runtime: with("Status", critest.Answer(critest.Message(1,
+				critest.Message(1, critest.Message(1, "RuntimeReady", 2, 0, 4, "no runc"))))),
 			problem: "says that it is not ready: no runc", class: errclass.Transient,
 		},
-		"says no":         {runtime: with("Version", critest.Fail("14", "starting")), problem: "does not tell what it is", class: errclass.Transient},
-		"silent of it":    {runtime: without("RuntimeConfig"), remark: "does not tell its cgroup driver; it has to be the kubelet's, systemd"},
-		"of an older API": {runtime: with("Version", critest.Answer(critest.Message(2, "containerd", 3, "v1.7.1", 4, "v1alpha2"))), problem: "speaks version v1alpha2 of the interface"},
+		"says no": {runtime: with("Version", critest.Fail("14", "starting")),
+			problem: "does not tell what it is", class: errclass.Transient},
+		"silent of it": {runtime: without("RuntimeConfig"),
+			remark: "does not tell its cgroup driver; it has to be the kubelet's, systemd"},
+		"of an older API": {runtime: with("Version", critest.Answer(critest.Message(2, "containerd", 3, "v1.7.1", 4,
+			"v1alpha2"))), problem: "speaks version v1alpha2 of the interface"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := withRuntime(t, test.runtime, "/run/own/s")
@@ -151,8 +159,9 @@ func TestAFullBundleOnAMachineWithARuntimeInstallsNoneOfIt(t *testing.T) {
 
 func TestASocketThatNobodyServesIsRefused(t *testing.T) {
 	for socket, says := range map[string]string{
-		"unix:///run/crio/crio.sock":                  "the containerd that Argosy installs answers at /run/containerd/containerd.sock",
-		"unix://run/x":                                "is not the path of a socket",
+		"unix:///run/crio/crio.sock": "the containerd that Argosy installs answers at " +
+			"/run/containerd/containerd.sock",
+		"unix://run/x": "is not the path of a socket",
 		"unix:///var/run/containerd/containerd.sock":  "",
 		"/run/containerd/containerd.sock":             "",
 		"unix:///run/containerd/containerd.sock":      "",

@@ -188,6 +188,7 @@ func withJournal(ctx context.Context, c *node.Context, unit string, err error) e
 	output, _ := c.Host.Runner.Run(context.WithoutCancel(ctx), command)
 	shown := host.Command{Argv: []string{"journalctl", "--unit", unit}}
 	return &node.Failure{
-		Err: err, Command: shown.String(), Tail: host.Tail(output, 20), Hint: "see " + shown.String() + " on the machine",
+		Err: err, Command: shown.String(), Tail: host.Tail(output, 20),
+		Hint: "see " + shown.String() + " on the machine",
 	}
 }

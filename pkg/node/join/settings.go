@@ -19,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// settingsFile remembers what the kubelet was set to, to tell what somebody changed on the machine from what the documents
-// change. It holds nothing secret.
+// settingsFile remembers what the kubelet was set to, to tell what somebody changed on the machine from what the
+// documents change. It holds nothing secret.
 const settingsFile = spec.KubeletFile
 
 // settings are what the kubelet was last given.
@@ -49,8 +49,8 @@ func knownSettings(h *host.Host) (settings, bool, error) {
 	return known, err == nil, err
 }
 
-// rememberGiven keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded the node, ""
-// when it joined.
+// rememberGiven keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded the
+// node, "" when it joined.
 func rememberGiven(c *node.Context, upgraded string) error {
 	config, err := c.Host.ReadFile(layout.KubeletConfig)
 	if err != nil {
@@ -116,7 +116,8 @@ func configDiffers(c *node.Context, known settings) bool {
 	wanted := c.Operation.Join.KubeletConfig
 	if wanted != "" && wanted != known.ClusterConfig {
 		c.Differs(spec.Change{
-			What: layout.KubeletConfig, Diff: node.Diff("kube-system/kubelet-config", known.ClusterConfig, wanted), Effect: spec.RestartsKubelet,
+			What: layout.KubeletConfig, Diff: node.Diff("kube-system/kubelet-config", known.ClusterConfig, wanted),
+			Effect: spec.RestartsKubelet,
 		})
 		return true
 	}
@@ -135,19 +136,20 @@ func argsDiffer(c *node.Context, known settings) bool {
 	return !same
 }
 
-// currentArgs are the arguments that the kubelet should have, with the certificate authority where the join has put it: to
-// another place it only comes by the next join.
+// currentArgs are the arguments that the kubelet should have, with the certificate authority where the join has put it:
+// to another place it only comes by the next join.
 func currentArgs(c *node.Context) []spec.Arg {
 	j := *c.Operation.Join
 	record, err := c.Store.Record()
-	if err == nil && record != nil && record.ClusterUID == j.ClusterUID && record.NodeName == j.NodeName && record.AtJoin.CACertPath != "" {
+	if err == nil && record != nil && record.ClusterUID == j.ClusterUID && record.NodeName == j.NodeName &&
+		record.AtJoin.CACertPath != "" {
 		j.Registration.CACertPath = record.AtJoin.CACertPath
 	}
 	return kubeletArgs(&j)
 }
 
-// applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets the
-// arguments, and restarts the kubelet once, and only if anything changed.
+// applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets
+// the arguments, and restarts the kubelet once, and only if anything changed.
 func applySettings(ctx context.Context, c *node.Context) (string, error) {
 	known, found, err := knownSettings(c.Host)
 	if err != nil {
@@ -185,8 +187,8 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 	return strings.Join(append(done, "kubelet restarted"), ", "), rememberGiven(c, known.Upgraded)
 }
 
-// rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and says whether the file it
-// makes of it is another one. The one before stays in /etc/kubernetes/tmp.
+// rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and says whether the
+// file it makes of it is another one. The one before stays in /etc/kubernetes/tmp.
 func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err error) {
 	before, err := c.Host.ReadFile(layout.KubeletConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -198,7 +200,8 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 		Env:  searchPath(c.Operation.Join), Log: c.Log,
 	})
 	if err != nil {
-		return false, errclass.With(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w", err))
+		return false, errclass.With(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w",
+			err))
 	}
 	if err := syncKubeadm(c.Host, caPath(c.Operation.Join)); err != nil {
 		return false, err
@@ -209,9 +212,9 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 // flagsVariable is what kubeadm's environment file sets for the kubelet's unit.
 const flagsVariable = "KUBELET_KUBEADM_ARGS="
 
-// wantedFlags is what kubeadm's environment file should hold: kubeadm's own arguments as they are, without those that the
-// documents set before, and then those of the documents in their order, as kubeadm writes them. It says whether the file
-// holds these already, in whatever order.
+// wantedFlags is what kubeadm's environment file should hold: kubeadm's own arguments as they are, without those that
+// the documents set before, and then those of the documents in their order, as kubeadm writes them. It says whether the
+// file holds these already, in whatever order.
 //
 // kubeadm's own arguments of a file that lost its content with the power are those that were remembered.
 func wantedFlags(h *host.Host, known settings, wanted []spec.Arg) (content []byte, same bool) {

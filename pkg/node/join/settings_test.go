@@ -17,7 +17,8 @@ import (
 
 const (
 	clusterConfig = "kind: KubeletConfiguration\nmaxPods: 110\n"
-	kubeadmsFlags = "KUBELET_KUBEADM_ARGS=\"--hostname-override=m1 --pod-infra-container-image=registry.k8s.io/pause:3.10\"\n"
+	kubeadmsFlags = "KUBELET_KUBEADM_ARGS=\"--hostname-override=m1 " +
+		"--pod-infra-container-image=registry.k8s.io/pause:3.10\"\n"
 )
 
 // nodeWithSettings is a machine that has just joined, and a kubeadm that makes the file of the cluster's configuration.
@@ -39,13 +40,15 @@ func nodeWithSettings(t *testing.T) *machine {
 
 // restarts counts how often the kubelet was restarted.
 func (m *machine) restarts() int {
-	return len(slices.DeleteFunc(slices.Clone(m.programs.calls), func(call string) bool { return call != "systemctl restart kubelet.service" }))
+	return len(slices.DeleteFunc(slices.Clone(m.programs.calls),
+		func(call string) bool { return call != "systemctl restart kubelet.service" }))
 }
 
 // differences are what a check notes.
 func (m *machine) differences(check func(context.Context, *node.Context) (bool, string, error)) []spec.Change {
 	m.t.Helper()
-	engine := &node.Engine{Host: m.host, Store: m.context.Store, Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "one", Check: check}}}}
+	engine := &node.Engine{Host: m.host, Store: m.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "one", Check: check}}}}
 	status, err := engine.Plan(context.Background(), m.context.Operation)
 	assert.NilError(m.t, err)
 	return status.Phases[0].Changes
@@ -54,7 +57,8 @@ func (m *machine) differences(check func(context.Context, *node.Context) (bool, 
 func TestTheKubeletIsRestartedOnceForAllThatChanged(t *testing.T) {
 	m := nodeWithSettings(t)
 	m.join.KubeletConfig = strings.Replace(clusterConfig, "110", "50", 1)
-	m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "v", Value: "3"}, {Name: "node-labels", Value: "a=b"}, {Name: "node-labels", Value: "c=d"}}
+	m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "v", Value: "3"}, {Name: "node-labels", Value: "a=b"},
+		{Name: "node-labels", Value: "c=d"}}
 
 	changes := m.differences(checkSettings)
 	assert.Equal(t, len(changes), 2)
@@ -66,7 +70,8 @@ func TestTheKubeletIsRestartedOnceForAllThatChanged(t *testing.T) {
 	assert.Equal(t, apply(t, m, applySettings), "configuration written, arguments set, kubelet restarted")
 	assert.Equal(t, m.restarts(), 1)
 	assert.Equal(t, m.read(layout.KubeletFlags),
-		strings.TrimSuffix(kubeadmsFlags, "\"\n")+" --v=3 --node-labels=a=b --node-labels=c=d\"\n", "kubeadm's own stay, duplicates are kept")
+		strings.TrimSuffix(kubeadmsFlags, "\"\n")+" --v=3 --node-labels=a=b --node-labels=c=d\"\n",
+		"kubeadm's own stay, duplicates are kept")
 	assert.Assert(t, holds(t, m, checkSettings))
 	assert.Equal(t, len(m.differences(checkSettings)), 0)
 
@@ -132,7 +137,8 @@ func TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork(t *testing.T) {
 	for _, change := range changes {
 		assert.Equal(t, change.Effect, spec.NeedsRejoin)
 	}
-	assert.Assert(t, strings.Contains(changes[1].Diff, "-/etc/kubernetes/pki/ca.crt\n+/etc/other/ca.crt\n"), changes[1].Diff)
+	assert.Assert(t, strings.Contains(changes[1].Diff, "-/etc/kubernetes/pki/ca.crt\n+/etc/other/ca.crt\n"),
+		changes[1].Diff)
 }
 
 func TestTheKubeletIsToldOfAnAuthorityInAnotherPlaceWhereTheJoinPutIt(t *testing.T) {

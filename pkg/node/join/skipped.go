@@ -11,8 +11,8 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// checkSkipped refuses to skip phases that the bundle's kubeadm does not have: kubeadm itself says so only when the rest of
-// the machine is set up.
+// checkSkipped refuses to skip phases that the bundle's kubeadm does not have: kubeadm itself says so only when the
+// rest of the machine is set up.
 func checkSkipped(ctx context.Context, c *node.Context) error {
 	j := c.Operation.Join
 	skipped := j.Registration.SkipPhases
@@ -27,20 +27,22 @@ func checkSkipped(ctx context.Context, c *node.Context) error {
 	known := kubeadmPhases(string(output))
 	if len(known) == 0 {
 		// A help of another form is no reason to refuse what kubeadm may know.
-		fmt.Fprintf(c.Log, "the help of kubeadm %s does not list its phases; skipPhases is left to it\n", j.KubernetesVersion)
+		fmt.Fprintf(c.Log, "the help of kubeadm %s does not list its phases; skipPhases is left to it\n",
+			j.KubernetesVersion)
 		return nil
 	}
 	var problems []string
 	for _, name := range skipped {
 		if !slices.Contains(known, name) {
-			problems = append(problems, fmt.Sprintf("kubeadm %s has no phase %q to skip; nearest are %s.", j.KubernetesVersion, name, strings.Join(nearest(name, known), ", ")))
+			problems = append(problems, fmt.Sprintf("kubeadm %s has no phase %q to skip; nearest are %s.",
+				j.KubernetesVersion, name, strings.Join(nearest(name, known), ", ")))
 		}
 	}
 	return node.Problems(errclass.Configuration, "skipPhases names what is not there", problems)
 }
 
-// kubeadmPhases reads the phases of "kubeadm join" from its help, where they stand between two fences, one a line, those
-// beneath another one indented and with a slash before their names. A phase beneath another is "its/name".
+// kubeadmPhases reads the phases of "kubeadm join" from its help, where they stand between two fences, one a line,
+// those beneath another one indented and with a slash before their names. A phase beneath another is "its/name".
 func kubeadmPhases(help string) []string {
 	_, list, found := strings.Cut(help, "executes the following phases:\n```\n")
 	if !found {

@@ -60,7 +60,10 @@ func TestAKubeadmThatListsNoPhasesIsTrusted(t *testing.T) {
 	m := withKubeadm(t, "Usage: kubeadm join\n")
 	m.join.Registration.SkipPhases = []string{"anything"}
 	assert.Assert(t, holds(t, m, checkBundle))
-	m.programs.answers["kubeadm"] = func([]string) (string, error) { return "exec format error", errors.New("exit status 126") }
+	m.programs.answers["kubeadm"] = func([]string) (string, error) {
+		return "exec format error",
+			errors.New("exit status 126")
+	}
 	_, _, err := checkBundle(context.Background(), m.context)
 	assert.ErrorContains(t, err, "asking kubeadm for its phases")
 }
@@ -70,7 +73,8 @@ func TestPhasesAreReadFromTheHelp(t *testing.T) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, kubeadmPhases(string(help)), []string{
 		"preflight", "control-plane-prepare", "control-plane-prepare/download-certs", "control-plane-prepare/certs",
-		"control-plane-prepare/kubeconfig", "control-plane-prepare/control-plane", "kubelet-start", "etcd-join", "control-plane-join",
+		"control-plane-prepare/kubeconfig", "control-plane-prepare/control-plane", "kubelet-start", "etcd-join",
+		"control-plane-join",
 		"control-plane-join/etcd", "control-plane-join/mark-control-plane", "wait-control-plane",
 	})
 	assert.Equal(t, len(kubeadmPhases("executes the following phases:\n```\npreflight")), 0)

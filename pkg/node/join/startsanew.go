@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// startsEnough is after how many starts anew a service is given up: with a unit's RestartSec of 2 s, after 10 s and more.
+	// startsEnough is after how many starts anew a service is given up: with a unit's RestartSec of 2 s, after 10 s and
+	// more.
 	startsEnough = 5
 	// startsEvery is how often systemd is asked at most.
 	startsEvery = time.Second
@@ -26,8 +27,8 @@ type startsAnew struct {
 	asked time.Time
 }
 
-// tooOften says whether the service had to be started so often that it is not going to come up. What systemd does not tell
-// counts as never.
+// tooOften says whether the service had to be started so often that it is not going to come up. What systemd does not
+// tell counts as never.
 func (s *startsAnew) tooOften(ctx context.Context, h *host.Host) bool {
 	if time.Since(s.asked) < startsEvery {
 		return false

@@ -68,8 +68,8 @@ func Binaries(h *host.Host, j *spec.Join) ([]string, error) {
 }
 
 // ConfigurationFiles are the files of a node that an upgrade to what the operation wants writes or removes, beside its
-// binaries, the kubelet's own folder and the services' stamps: see Stamp. Those of a container runtime that is not Argosy's
-// are not among them.
+// binaries, the kubelet's own folder and the services' stamps: see Stamp. Those of a container runtime that is not
+// Argosy's are not among them.
 func ConfigurationFiles(h *host.Host, j *spec.Join) []string {
 	names := []string{layout.ModulesFile, layout.SysctlFile, layout.Unit("kubelet"), layout.KubeletDropIn, settingsFile}
 	if j.Containerd.External {
@@ -111,8 +111,8 @@ func Untouched(c *node.Context, record *spec.Record) (bool, error) {
 	return installed(c.Host, install{release(&j, "kubelet"), program(&j, "kubelet")}), nil
 }
 
-// UpgradeConfiguration runs kubeadm upgrade node with the bundle's own kubeadm, which is of the version that is wanted, and
-// sets the kubelet's arguments. It restarts nothing: the kubelet takes it over with its new program.
+// UpgradeConfiguration runs kubeadm upgrade node with the bundle's own kubeadm, which is of the version that is wanted,
+// and sets the kubelet's arguments. It restarts nothing: the kubelet takes it over with its new program.
 func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	j := c.Operation.Join
 	known, _, err := knownSettings(c.Host)

@@ -52,8 +52,10 @@ func validate(j *spec.Join) []string {
 	}
 	if socket := j.Registration.CRISocket; socket != "" && !layout.PlainPath(criSocket(j)) {
 		bad("The criSocket %q is not the path of a socket; write e.g. unix://%s.", socket, layout.ContainerdSocket)
-	} else if at := criSocket(j); !j.Containerd.External && at != layout.ContainerdSocket && at != "/var"+layout.ContainerdSocket {
-		bad("The kubelet would look for its container runtime at %s (criSocket), and the containerd that Argosy installs answers at %s; remove criSocket, or write containerd.enabled: false to use the runtime there.",
+	} else if at := criSocket(j); !j.Containerd.External && at != layout.ContainerdSocket &&
+		at != "/var"+layout.ContainerdSocket {
+		bad("The kubelet would look for its container runtime at %s (criSocket), and the containerd that Argosy "+
+			"installs answers at %s; remove criSocket, or write containerd.enabled: false to use the runtime there.",
 			at, layout.ContainerdSocket)
 	}
 	problems = append(problems, registry.Check(j.Containerd.Registry)...)

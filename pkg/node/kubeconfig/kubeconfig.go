@@ -1,5 +1,6 @@
 // Package kubeconfig reads as much of a kubeconfig as tells which cluster it belongs to and who it makes its bearer. It
-// makes no connection, and it is not a client's loader: merging, exec plugins and the like are of no concern on a machine.
+// makes no connection, and it is not a client's loader: merging, exec plugins and the like are of no concern on a
+// machine.
 package kubeconfig
 
 import (
@@ -106,7 +107,8 @@ func content(h *host.Host, data, file string) ([]byte, error) {
 	return nil, nil
 }
 
-// CADigest tells which certificate authority this is: the hex sha256 of the first certificate's DER; "" when there is none.
+// CADigest tells which certificate authority this is: the hex sha256 of the first certificate's DER; "" when there is
+// none.
 func CADigest(bundle []byte) string {
 	certificate := first(bundle)
 	if certificate == nil {

@@ -1,5 +1,5 @@
-// Package layout says where the parts of a node lie on a machine, for whoever puts them there, finds them or takes them away.
-// Argosy's own folder is not among them: see package spec.
+// Package layout says where the parts of a node lie on a machine, for whoever puts them there, finds them or takes them
+// away. Argosy's own folder is not among them: see package spec.
 package layout
 
 import (
@@ -41,7 +41,8 @@ const (
 	ContainerdDir = "/etc/containerd"
 	// ContainerdConfig is containerd's configuration.
 	ContainerdConfig = ContainerdDir + "/config.toml"
-	// ContainerdDropIns are merged over the configuration: tables key by key, so a drop-in need only say what it changes.
+	// ContainerdDropIns are merged over the configuration: tables key by key, so a drop-in need only say what it
+	// changes.
 	ContainerdDropIns = ContainerdDir + "/conf.d/*.toml"
 	// RegistryLogins is the part of containerd's configuration that holds logins at registries, for root's eyes alone.
 	RegistryLogins = ContainerdDir + "/argosy-logins.toml"
@@ -66,8 +67,8 @@ func EnabledLink(service string) string {
 	return UnitsDir + "/multi-user.target.wants/" + service + ".service"
 }
 
-// Store is where bundles are unpacked: on the file system of the binaries, so that installing is a hard link. Each has a
-// folder beneath it that is named by its digest.
+// Store is where bundles are unpacked: on the file system of the binaries, so that installing is a hard link. Each has
+// a folder beneath it that is named by its digest.
 func Store(binariesPath string) string { return filepath.Join(binariesPath, ".argosy") }
 
 // Previous holds what Argosy's binaries took the place of.

@@ -1,5 +1,5 @@
-// Package nodetest makes what the tests of several packages want to find on a machine that is a folder: the credentials of a
-// kubelet, and bundles.
+// Package nodetest makes what the tests of several packages want to find on a machine that is a folder: the credentials
+// of a kubelet, and bundles.
 package nodetest
 
 import (
@@ -48,7 +48,8 @@ func NewAuthority(t *testing.T, name string) *Authority {
 func (a *Authority) Issue(t *testing.T, name string, until time.Time) string {
 	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-2 * time.Hour),
+		NotAfter: until,
 	}
 	return inPEM(a.sign(t, template, newKey(t)))
 }

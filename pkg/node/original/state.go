@@ -45,7 +45,8 @@ func look(h *host.Host, name string) (state, error) {
 			return state{}, fmt.Errorf("reading link %q: %w", name, err)
 		}
 	case !info.Mode().IsRegular():
-		return state{}, errclass.Errorf(errclass.Permanent, "reading %q: it is neither a file nor a link (%s), and is not replaced", name, info.Mode())
+		return state{}, errclass.Errorf(errclass.Permanent,
+			"reading %q: it is neither a file nor a link (%s), and is not replaced", name, info.Mode())
 	}
 	return now, nil
 }

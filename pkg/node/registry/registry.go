@@ -1,5 +1,5 @@
-// Package registry says how containerd is told to reach image registries: where the hosts.toml of each lies, and what is in
-// it. It writes nothing itself.
+// Package registry says how containerd is told to reach image registries: where the hosts.toml of each lies, and what
+// is in it. It writes nothing itself.
 package registry
 
 import (
@@ -121,11 +121,13 @@ func Check(r spec.Registry) []string {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if r.ConfigPath != "" && !layout.PlainPath(r.ConfigPath) {
-		bad("The registries' configPath %q is not a plain absolute path; write one such as %s.", r.ConfigPath, layout.RegistriesDir)
+		bad("The registries' configPath %q is not a plain absolute path; write one such as %s.", r.ConfigPath,
+			layout.RegistriesDir)
 	}
 	for _, registry := range slices.Sorted(maps.Keys(r.Mirrors)) {
 		if !registryForm.MatchString(registry) {
-			bad("The registry %q is not a host as images name it; write e.g. docker.io or registry.example.com:5000.", registry)
+			bad("The registry %q is not a host as images name it; write e.g. docker.io or registry.example.com:5000.",
+				registry)
 		}
 		mirror := r.Mirrors[registry]
 		checkHost(fmt.Sprintf("The registry %s", registry), mirror.MirrorHost, bad)

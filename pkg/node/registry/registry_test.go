@@ -25,10 +25,12 @@ var mirrors = map[string]spec.Mirror{
 		{Server: "http://10.0.0.2:5000", Capabilities: []string{"pull"}},
 		{Server: "a-last.example.com/v2/proxy", OverridePath: true, SkipVerify: true},
 	}},
-	"registry.example.com:5000": {MirrorHost: spec.MirrorHost{Server: "https://registry.example.com:5000", CACert: []string{"/etc/pki/site.crt"}}},
-	"plain.example.com:5000":    {MirrorHost: spec.MirrorHost{SkipVerify: true}},
-	"quay.io":                   {MirrorHost: spec.MirrorHost{Capabilities: []string{"pull", "resolve", "push"}}},
-	"_default":                  {MirrorHost: spec.MirrorHost{SkipVerify: true}, Hosts: []spec.MirrorHost{{Server: "10.0.0.2"}}},
+	"registry.example.com:5000": {MirrorHost: spec.MirrorHost{Server: "https://registry.example.com:5000",
+		CACert: []string{"/etc/pki/site.crt"}}},
+	"plain.example.com:5000": {MirrorHost: spec.MirrorHost{SkipVerify: true}},
+	"quay.io":                {MirrorHost: spec.MirrorHost{Capabilities: []string{"pull", "resolve", "push"}}},
+	"_default": {MirrorHost: spec.MirrorHost{SkipVerify: true},
+		Hosts: []spec.MirrorHost{{Server: "10.0.0.2"}}},
 }
 
 func TestHostsFilesAreRendered(t *testing.T) {
@@ -51,7 +53,8 @@ func TestRegistriesHaveTheFoldersThatContainerdLooksFor(t *testing.T) {
 }
 
 func TestEveryAuthorityIsNamedOnce(t *testing.T) {
-	assert.DeepEqual(t, Authorities(spec.Registry{Mirrors: mirrors}), []string{"/etc/pki/a.crt", `/etc/pki/b "c".crt`, "/etc/pki/site.crt"})
+	assert.DeepEqual(t, Authorities(spec.Registry{Mirrors: mirrors}),
+		[]string{"/etc/pki/a.crt", `/etc/pki/b "c".crt`, "/etc/pki/site.crt"})
 }
 
 func TestWhatContainerdCouldNotReadIsRefused(t *testing.T) {
@@ -84,11 +87,13 @@ func TestOnlyArgosysOwnFilesAreFoundWhereverContainerdWasTold(t *testing.T) {
 	write("/opt/registries/c_5000_/hosts.toml", inspect.Mark+"\n")
 	assert.DeepEqual(t, Written(h, Folders(h)...), []string{"/etc/containerd/certs.d/a/hosts.toml"})
 
-	const named = "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/opt/registries'\n[plugins.'other']\nregistry = {}\n"
+	const named = "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = " +
+		"'/opt/registries'\n[plugins.'other']\nregistry = {}\n"
 	write(layout.ContainerdConfig, named)
 	assert.Equal(t, len(Folders(h)), 1, "somebody else's configuration says nothing of Argosy's files")
 	write(layout.ContainerdConfig, inspect.Mark+"\n"+named)
-	assert.DeepEqual(t, Written(h, Folders(h)...), []string{"/etc/containerd/certs.d/a/hosts.toml", "/opt/registries/c_5000_/hosts.toml"})
+	assert.DeepEqual(t, Written(h, Folders(h)...), []string{"/etc/containerd/certs.d/a/hosts.toml",
+		"/opt/registries/c_5000_/hosts.toml"})
 }
 
 // parsed is a hosts.toml as containerd reads it.
@@ -131,8 +136,10 @@ func FuzzWhatIsRenderedIsRead(f *testing.F) {
 	f.Add("_default", "", "a\nb", "\\", "x\x00", false, true)
 	f.Fuzz(func(t *testing.T, registry, first, second, ca, capability string, skip, override bool) {
 		clean := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-		registry, first, second, ca, capability = clean(registry), clean(first), clean(second), clean(ca), clean(capability)
-		if strings.ContainsAny(registry, "\n\r") || !registryForm.MatchString(registry) || address(first, false) == address(second, skip) {
+		registry, first, second, ca, capability = clean(registry), clean(first), clean(second), clean(ca),
+			clean(capability)
+		if strings.ContainsAny(registry, "\n\r") || !registryForm.MatchString(registry) ||
+			address(first, false) == address(second, skip) {
 			t.Skip()
 		}
 		mirror := spec.Mirror{
@@ -150,9 +157,11 @@ func FuzzWhatIsRenderedIsRead(f *testing.F) {
 		assert.DeepEqual(t, got.CA, []string{ca})
 		assert.Equal(t, got.SkipVerify, skip)
 		assert.DeepEqual(t, got.Hosts, map[string]parsedHost{
-			address(second, skip): {Capabilities: []string{"pull", "resolve"}, CA: []string{ca, ca}, SkipVerify: skip, OverridePath: override},
+			address(second, skip): {Capabilities: []string{"pull", "resolve"}, CA: []string{ca, ca}, SkipVerify: skip,
+				OverridePath: override},
 			address(first, false): {Capabilities: []string{capability, "push"}},
 		})
-		assert.Assert(t, strings.HasPrefix(string(text), fmt.Sprintf("%s: how containerd reaches the registry %s.\n", inspect.Mark, registry)))
+		assert.Assert(t, strings.HasPrefix(string(text), fmt.Sprintf("%s: how containerd reaches the registry %s.\n",
+			inspect.Mark, registry)))
 	})
 }

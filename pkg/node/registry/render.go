@@ -8,8 +8,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Render writes a registry's hosts.toml, as containerd 1.7 and 2.x read it. Hosts are asked in the order of the file, and the
-// registry itself last.
+// Render writes a registry's hosts.toml, as containerd 1.7 and 2.x read it. Hosts are asked in the order of the file,
+// and the registry itself last.
 func Render(registry string, mirror spec.Mirror) []byte {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: how containerd reaches the registry %s.\n", inspect.Mark, registry)
@@ -28,8 +28,8 @@ func Render(registry string, mirror spec.Mirror) []byte {
 	return []byte(text.String())
 }
 
-// writeHost writes what holds for one host. The registry's own address, which stands under the key address, may be left to
-// containerd, which then gives it all capabilities.
+// writeHost writes what holds for one host. The registry's own address, which stands under the key address, may be left
+// to containerd, which then gives it all capabilities.
 func writeHost(text *strings.Builder, addressKey string, one spec.MirrorHost) {
 	if one.Server != "" {
 		fmt.Fprintf(text, "%s = %s\n", addressKey, quote(one.Server))
@@ -52,8 +52,8 @@ func writeHost(text *strings.Builder, addressKey string, one spec.MirrorHost) {
 	}
 }
 
-// server is the address of the registry itself. Where nothing but containerd's own rule would be written down it is left to
-// that, which knows localhost and Docker Hub.
+// server is the address of the registry itself. Where nothing but containerd's own rule would be written down it is
+// left to that, which knows localhost and Docker Hub.
 func server(registry string, own spec.MirrorHost) string {
 	switch {
 	case own.Server != "":
@@ -68,8 +68,8 @@ func server(registry string, own spec.MirrorHost) string {
 	return address(registry, own.SkipVerify)
 }
 
-// address gives a server that is written without one its scheme. Where any certificate will do, plain HTTP will too: of a
-// host with "http" and skip_verify, containerd asks with TLS first, and without it when it answers in clear.
+// address gives a server that is written without one its scheme. Where any certificate will do, plain HTTP will too: of
+// a host with "http" and skip_verify, containerd asks with TLS first, and without it when it answers in clear.
 func address(server string, skipVerify bool) string {
 	switch {
 	case strings.HasPrefix(server, "http://"), strings.HasPrefix(server, "https://"):

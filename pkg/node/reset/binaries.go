@@ -125,7 +125,8 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 		if err := n.Host.SyncFolders(); err != nil {
 			return "", err
 		}
-		if err := errors.Join(files.clear(ctx, layout.Store(dir)), n.Host.Remove(otherAgents(n.Host, dir)...)); err != nil {
+		if err := errors.Join(files.clear(ctx, layout.Store(dir)),
+			n.Host.Remove(otherAgents(n.Host, dir)...)); err != nil {
 			return "", err
 		}
 	}

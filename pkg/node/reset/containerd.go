@@ -21,8 +21,8 @@ const (
 	containerdPlugins = "/run/nri"
 )
 
-// ownsContainerd says whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and keeps
-// its images.
+// ownsContainerd says whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and
+// keeps its images.
 func ownsContainerd(h *host.Host) bool {
 	unit := layout.Unit("containerd")
 	return inspect.Marked(h, unit) || torn(h, unit)

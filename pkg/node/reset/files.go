@@ -19,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/node/registry"
 )
 
-// nodeDirs hold nothing but what a node's programs wrote: credentials and manifests, the kubelet's state, pods' logs, and
-// the folder in which the kubelet looks for volume plugins.
+// nodeDirs hold nothing but what a node's programs wrote: credentials and manifests, the kubelet's state, pods' logs,
+// and the folder in which the kubelet looks for volume plugins.
 var nodeDirs = []string{layout.KubernetesDir, layout.KubeletDir, "/var/log/pods", "/var/log/containers"}
 
 // pluginDirs are made by the kubelet and containerd even if they find nothing there, and then are empty.
@@ -54,8 +54,8 @@ func (c *cleaner) dataDirs(n *node.Context, files *tree) []dataDir {
 
 // markedFiles are the single files that Argosy wrote, by their first line, so that one that somebody replaced stays.
 func markedFiles(h *host.Host) []string {
-	// containerd's configuration tells where the registries' files are, so it goes after them. The unit tells that containerd
-	// and its data are Argosy's, so it goes last.
+	// containerd's configuration tells where the registries' files are, so it goes after them. The unit tells that
+	// containerd and its data are Argosy's, so it goes last.
 	names := append(registry.Written(h, registry.Folders(h)...),
 		layout.Unit("kubelet"), layout.KubeletDropIn, layout.ModulesFile, layout.SysctlFile, layout.RegistryLogins,
 		layout.ContainerdConfig, layout.Unit("containerd"),
@@ -93,8 +93,8 @@ func settingsDirs(h *host.Host) []string {
 	return dirs
 }
 
-// ownCA is where kubeadm was told to put the cluster's certificate authority, if that is a folder of its own and the file
-// is this cluster's.
+// ownCA is where kubeadm was told to put the cluster's certificate authority, if that is a folder of its own and the
+// file is this cluster's.
 func ownCA(n *node.Context) string {
 	file := n.Operation.Reset.CACertPath
 	if file == "" || isOriginal(n.Host, file) {
@@ -114,7 +114,8 @@ func ownCA(n *node.Context) string {
 	return file
 }
 
-// volumeName is how local-path-provisioner names the folder of a volume: by the volume, the claim's namespace, its name.
+// volumeName is how local-path-provisioner names the folder of a volume: by the volume, the claim's namespace, its
+// name.
 var volumeName = regexp.MustCompile(`^pvc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}_.+_.+$`)
 
 // volumes are the folders of local volumes.
@@ -235,7 +236,8 @@ func removeUnnoted(h *host.Host, back returns, folders []string) error {
 // keptVolumes is a remark on what stays.
 func keptVolumes(n *node.Context) string {
 	if kept := volumes(n); len(kept) > 0 && !n.Operation.Reset.RemoveVolumes {
-		return fmt.Sprintf("; %d volumes stay in %s, since their removal was not asked for", len(kept), n.Operation.Reset.VolumesPath)
+		return fmt.Sprintf("; %d volumes stay in %s, since their removal was not asked for", len(kept),
+			n.Operation.Reset.VolumesPath)
 	}
 	return ""
 }

@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// foreignSocket is where a container runtime answers that the node used and that is not Argosy's, as its record tells; ""
-// for none. One at containerd's own place is asked as containerd is.
+// foreignSocket is where a container runtime answers that the node used and that is not Argosy's, as its record tells;
+// "" for none. One at containerd's own place is asked as containerd is.
 func foreignSocket(ctx context.Context, n *node.Context) string {
 	record, unreadable := n.Store.Record()
 	if unreadable != nil || record == nil {
@@ -29,7 +29,8 @@ func foreignSocket(ctx context.Context, n *node.Context) string {
 	return socket
 }
 
-// foreignPods are what such a runtime knows of the node's pods. They are the cluster's; the runtime and its images stay.
+// foreignPods are what such a runtime knows of the node's pods. They are the cluster's; the runtime and its images
+// stay.
 func foreignPods(ctx context.Context, n *node.Context) ([]string, error) {
 	socket := foreignSocket(ctx, n)
 	if socket == "" {

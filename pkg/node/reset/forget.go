@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// records are what Argosy's own folder holds beside the locks, which are held, and this operation, which has to tell how
-// it ended.
+// records are what Argosy's own folder holds beside the locks, which are held, and this operation, which has to tell
+// how it ended.
 func records(n *node.Context) []string {
 	keep := []string{spec.OperationsDir, n.Store.Dir(n.Operation.ID), spec.LockFile, spec.StartLockFile}
 	var found []string

@@ -55,7 +55,8 @@ func filterRules() error {
 		return err
 	}
 	nat := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "nat"})
-	base := c.AddChain(&nftables.Chain{Table: nat, Name: "PREROUTING", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+	base := c.AddChain(&nftables.Chain{Table: nat, Name: "PREROUTING", Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
 	for _, name := range []string{"KUBE-SERVICES", "FLANNEL-POSTRTG", "CNI-HOSTPORT-DNAT", "DOCKER"} {
 		chain := c.AddChain(&nftables.Chain{Table: nat, Name: name})
 		c.AddRule(&nftables.Rule{Table: nat, Chain: base, Exprs: jump(name)})
@@ -139,7 +140,8 @@ func TestLinksAreListedWithTheirMastersAndRemovedOnce(t *testing.T) {
 		left, err = linux{}.Links()
 		return err
 	})
-	assert.Assert(t, slices.Contains(links, link{"cni0", "bridge", ""}) && slices.Contains(links, link{"veth1", "veth", "cni0"}), "%v", links)
+	assert.Assert(t, slices.Contains(links, link{"cni0", "bridge", ""}) &&
+		slices.Contains(links, link{"veth1", "veth", "cni0"}), "%v", links)
 	assert.Assert(t, !slices.ContainsFunc(left, func(l link) bool { return l.Name != "lo" }), "%v", left)
 }
 
@@ -172,7 +174,9 @@ func TestLegacyRulesAreRemovedByTheMachinesOwnProgram(t *testing.T) {
 	var found, left []string
 	var saved string
 	apart(t, func() (err error) {
-		for _, rule := range []string{"-N KUBE-SERVICES", "-N KUBE-SVC", "-N DOCKER", "-A PREROUTING -m comment --comment kubernetes -j KUBE-SERVICES", "-A PREROUTING -j DOCKER", "-A KUBE-SERVICES -j KUBE-SVC"} {
+		for _, rule := range []string{"-N KUBE-SERVICES", "-N KUBE-SVC", "-N DOCKER",
+			"-A PREROUTING -m comment --comment kubernetes -j KUBE-SERVICES", "-A PREROUTING -j DOCKER",
+			"-A KUBE-SERVICES -j KUBE-SVC"} {
 			argv := append([]string{"-t", "nat"}, strings.Fields(rule)...)
 			if output, err := exec.Command("iptables-legacy", argv...).CombinedOutput(); err != nil {
 				return fmt.Errorf("%w: %s", err, output)

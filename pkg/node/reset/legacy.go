@@ -24,7 +24,8 @@ import (
 type legacyFamily struct {
 	// tables lists those that are in use; the file is empty or missing where none is.
 	tables string
-	// saves print the rules; restore, in place of save, changes them. The first that is there and of this kind is taken.
+	// saves print the rules; restore, in place of save, changes them. The first that is there and of this kind is
+	// taken.
 	saves []string
 }
 

@@ -51,8 +51,8 @@ type machine struct {
 	services bool // kube-proxy's virtual servers are there
 	stubborn int  // a process that survives being killed
 	mounts   []string
-	// calls are the changes that were asked of kernel and programs, and killAfter how many of them are carried out before
-	// nothing works any more; negative for all.
+	// calls are the changes that were asked of kernel and programs, and killAfter how many of them are carried out
+	// before nothing works any more; negative for all.
 	calls     []string
 	killAfter int
 	// fails are commands that end with an error.
@@ -70,7 +70,8 @@ func newNodeAt(t *testing.T, root string) *machine {
 	m.store = node.NewStore(m.host)
 	m.operation = &spec.Operation{
 		ID: "reset-1", Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
-		Reset: &spec.Reset{ClusterUID: "uid-a", CACert: m.ca.PEM, BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin", VolumesPath: "/opt/local-path-provisioner"},
+		Reset: &spec.Reset{ClusterUID: "uid-a", CACert: m.ca.PEM, BinariesPath: "/usr/local/bin",
+			CNIBinariesPath: "/opt/cni/bin", VolumesPath: "/opt/local-path-provisioner"},
 	}
 	m.ownersFiles()
 	m.installed()
@@ -101,7 +102,8 @@ func (m *machine) ownersKernel() {
 	m.write("/proc/sys/kernel/hostname", "m1\n")
 	m.mounts = []string{"/", "/proc", "/srv", "/run", "/run/netns/site"}
 	m.write("/run/netns/site", "")
-	m.links = []link{{"lo", "device", ""}, {"eth0", "device", ""}, {"docker0", "bridge", ""}, {"veth9", "veth", "docker0"}}
+	m.links = []link{{"lo", "device", ""}, {"eth0", "device", ""}, {"docker0", "bridge", ""},
+		{"veth9", "veth", "docker0"}}
 }
 
 // installed are binaries, units and settings as a join leaves them. It had taken the place of a runc and of a
@@ -109,13 +111,15 @@ func (m *machine) ownersKernel() {
 func (m *machine) installed() {
 	manifest := &bundle.Manifest{SHA256: bundleName}
 	for name, to := range map[string]string{
-		"kubelet": "/usr/local/bin", "kubeadm": "/usr/local/bin", "containerd": "/usr/local/bin", "ctr": "/usr/local/bin", "runc": "/usr/local/bin",
+		"kubelet": "/usr/local/bin", "kubeadm": "/usr/local/bin", "containerd": "/usr/local/bin",
+		"ctr": "/usr/local/bin", "runc": "/usr/local/bin",
 		"containerd-shim-runc-v2": "/usr/local/bin", "cni/bin/bridge": "/opt/cni/bin",
 	} {
 		m.write(bundleDir+"/release/"+name, "program "+name)
 		manifest.Files = append(manifest.Files, bundle.File{Path: "release/" + name})
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(to), 0o755))
-		assert.NilError(m.t, os.Link(m.host.Path(bundleDir+"/release/"+name), m.host.Path(filepath.Join(to, filepath.Base(name)))))
+		assert.NilError(m.t, os.Link(m.host.Path(bundleDir+"/release/"+name),
+			m.host.Path(filepath.Join(to, filepath.Base(name)))))
 	}
 	encoded, err := manifest.Encode()
 	assert.NilError(m.t, err)
@@ -123,7 +127,8 @@ func (m *machine) installed() {
 	m.write("/usr/local/bin/.argosy/previous/runc", "the owner's runc")
 	m.write("/usr/local/bin/.argosy-ctr.tmp", "left by a crash")
 	m.write("/usr/local/bin/argosy-node-0123456789abcdef", "an earlier plugin's")
-	m.write(layout.ContainerdConfig, inspect.Mark+"\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/opt/cni/bin']\n"+
+	m.write(layout.ContainerdConfig, inspect.Mark+"\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = "+
+		"['/opt/cni/bin']\n"+
 		"[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/opt/registries'\n")
 	m.write(layout.ContainerdConfig+layout.KeptSuffix, "# the owner's\n")
 	m.write(layout.RegistriesDir+"/mirror.example.org/hosts.toml", inspect.Mark+"\n")
@@ -145,7 +150,8 @@ func (m *machine) installed() {
 
 // joined are credentials and data as kubeadm, kubelet and flannel leave them.
 func (m *machine) joined() {
-	m.write(inspect.KubeletConf, m.ca.KubeletConf("https://192.0.2.1:6443", layout.KubeletDir+"/pki/kubelet-client-current.pem"))
+	m.write(inspect.KubeletConf, m.ca.KubeletConf("https://192.0.2.1:6443",
+		layout.KubeletDir+"/pki/kubelet-client-current.pem"))
 	m.write(layout.ClusterCA, m.ca.PEM)
 	m.write(layout.KubernetesDir+"/manifests/.keep", "")
 	m.write(layout.KubeletConfig, "kind: KubeletConfiguration\n")
@@ -158,7 +164,8 @@ func (m *machine) joined() {
 	m.write("/run/flannel/subnet.env", "FLANNEL_MTU=1450\n")
 	m.write("/var/lib/cni/networks/cbr0/10.244.5.2", "web")
 	m.write(volume+"/rows", "a user's data")
-	assert.NilError(m.t, m.store.WriteRecord(&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", Machine: "m1", NodeName: "m1", Version: "v1.34.4"}))
+	assert.NilError(m.t, m.store.WriteRecord(&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", Machine: "m1",
+		NodeName: "m1", Version: "v1.34.4"}))
 	m.write(spec.OperationsDir+"/join-1/status.json", "{}")
 	assert.NilError(m.t, m.store.Prepare(m.operation.ID))
 	assert.NilError(m.t, m.store.WriteOperation(m.operation))
@@ -168,19 +175,22 @@ func (m *machine) joined() {
 func (m *machine) podsRun() {
 	m.process(800, "kubelet", "/usr/local/bin/kubelet", "", "")
 	m.process(700, "containerd", "/usr/local/bin/containerd", "", "")
-	m.process(900, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "", "-namespace k8s.io -id c1 -address /run/containerd/containerd.sock")
+	m.process(900, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "",
+		"-namespace k8s.io -id c1 -address /run/containerd/containerd.sock")
 	m.process(901, "web", "/web", "4:memory:/kubepods/besteffort/pod1/c1\n3:cpu:/kubepods/besteffort/pod1/c1", "")
 	m.dockerRuns()
 	for _, group := range []string{"/sys/fs/cgroup/memory/kubepods/besteffort/pod1", "/sys/fs/cgroup/cpu/kubepods"} {
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(group), 0o755))
 	}
-	for _, dir := range []string{layout.KubeletDir + "/pods/1/volumes/token", containerdState + "/io.containerd.runtime.v2.task/k8s.io/c1/rootfs"} {
+	for _, dir := range []string{layout.KubeletDir + "/pods/1/volumes/token",
+		containerdState + "/io.containerd.runtime.v2.task/k8s.io/c1/rootfs"} {
 		m.mounts = append(m.mounts, dir)
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(dir), 0o755))
 	}
 	m.write("/run/netns/cni-1", "")
 	m.mounts = append(m.mounts, "/run/netns/cni-1")
-	m.links = append(m.links, link{"veth1", "veth", "cni0"}, link{"cni0", "bridge", ""}, link{"flannel.1", "vxlan", ""}, link{"kube-ipvs0", "dummy", ""})
+	m.links = append(m.links, link{"veth1", "veth", "cni0"}, link{"cni0", "bridge", ""}, link{"flannel.1", "vxlan", ""},
+		link{"kube-ipvs0", "dummy", ""})
 	m.rules, m.services = []string{"ip nat KUBE-SERVICES", "ip filter FLANNEL-FWD"}, true
 }
 

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// tellsWithin and deletesWithin bound what containerd is asked: one that hangs is not waited for, since its pods can be
-	// ended without it.
+	// tellsWithin and deletesWithin bound what containerd is asked: one that hangs is not waited for, since its pods
+	// can be ended without it.
 	tellsWithin   = 5 * time.Second
 	deletesWithin = time.Minute
 )
@@ -57,7 +57,8 @@ func podProcesses(h *host.Host) []inspect.Process {
 	return append(ofPods(h), shims(h)[podNamespace]...)
 }
 
-// endPods ends all containers at once, as the end of a sandbox would: who wants pods to end in order drains the node first.
+// endPods ends all containers at once, as the end of a sandbox would: who wants pods to end in order drains the node
+// first.
 func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) {
 	before := len(podProcesses(n.Host))
 	if client(ctx, n) != "" {
@@ -131,8 +132,8 @@ func list(ctx context.Context, n *node.Context, kind string) ([]string, error) {
 // containerID tells names from the warnings that ctr also prints.
 var containerID = regexp.MustCompile(`^[A-Za-z0-9]+([-._][A-Za-z0-9]+)*$`)
 
-// client is the program to talk to containerd with: the bundle's, or the machine's own. It is "" where containerd does not
-// answer or there is none; then only processes tell of pods.
+// client is the program to talk to containerd with: the bundle's, or the machine's own. It is "" where containerd does
+// not answer or there is none; then only processes tell of pods.
 func client(ctx context.Context, n *node.Context) string {
 	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) != nil {
 		return ""
@@ -149,7 +150,8 @@ func client(ctx context.Context, n *node.Context) string {
 func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	argv := []string{n.Host.Path(client(ctx, n)), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace", podNamespace}
+	argv := []string{n.Host.Path(client(ctx, n)), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace",
+		podNamespace}
 	return n.Host.Runner.Run(ctx, host.Command{Argv: append(argv, args...)})
 }
 

@@ -23,7 +23,8 @@ import (
 //	containers of other than pods in     refused                      refused
 //	Argosy's containerd
 func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, string, error) {
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", validate(n.Operation.Reset)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+		validate(n.Operation.Reset)); err != nil {
 		return false, "", err
 	}
 	problems, err := c.foreign(ctx, n)
@@ -36,7 +37,8 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 	}
 	problems = append(problems, foreignNode(n, record, unreadable)...)
 	problems = append(problems, foreignWork(n)...)
-	if err := node.Problems(errclass.Permanent, "the machine is not reset, and nothing on it was touched", problems); err != nil {
+	if err := node.Problems(errclass.Permanent, "the machine is not reset, and nothing on it was touched",
+		problems); err != nil {
 		return false, "", err
 	}
 	return true, whoseNode(n, record, unreadable) + untouched(n), nil
@@ -83,16 +85,20 @@ func foreignNode(n *node.Context, record *spec.Record, unreadable error) []strin
 		}
 	case record == nil:
 	case wanted.ClusterUID != "" && record.ClusterUID != wanted.ClusterUID:
-		problems = append(problems, fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and the cluster %s that it should leave has the UID %s; "+
+		problems = append(problems, fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and the "+
+			"cluster %s that it should leave has the UID %s; "+
 			"have its own cluster reset it, or, if that one is gone, say that the cluster is gone.",
 			record.NodeName, record.Cluster, record.ClusterUID, n.Operation.Cluster, wanted.ClusterUID))
 	case wanted.ClusterUID == "" && record.Cluster != n.Operation.Cluster:
-		problems = append(problems, fmt.Sprintf("The machine is node %s of cluster %s, and not of %s; have its own cluster reset it.",
+		problems = append(problems, fmt.Sprintf("The machine is node %s of cluster %s, and not of %s; have its own "+
+			"cluster reset it.",
 			record.NodeName, record.Cluster, n.Operation.Cluster))
 	}
 	config, _ := kubeconfig.Read(n.Host, inspect.KubeletConf)
-	if config != nil && len(config.CA) > 0 && wanted.CACert != "" && !kubeconfig.SameCA(config.CA, []byte(wanted.CACert)) {
-		problems = append(problems, fmt.Sprintf("The machine's kubelet is a node of %s, which is another cluster than %s by its certificate authority; have that cluster reset it.",
+	if config != nil && len(config.CA) > 0 && wanted.CACert != "" &&
+		!kubeconfig.SameCA(config.CA, []byte(wanted.CACert)) {
+		problems = append(problems, fmt.Sprintf("The machine's kubelet is a node of %s, which is another cluster "+
+			"than %s by its certificate authority; have that cluster reset it.",
 			config.Server, n.Operation.Cluster))
 	}
 	return problems
@@ -119,7 +125,8 @@ func foreignWork(n *node.Context) []string {
 	}
 	for namespace, processes := range shims(n.Host) {
 		if namespace != podNamespace {
-			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, also runs %d containers of the namespace %q, which are no pods; stop them first.",
+			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, also runs %d containers of "+
+				"the namespace %q, which are no pods; stop them first.",
 				len(processes), namespace))
 		}
 	}

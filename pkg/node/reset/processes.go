@@ -15,8 +15,8 @@ import (
 // podNamespace is containerd's namespace for what the kubelet asks of it.
 const podNamespace = "k8s.io"
 
-// living are the processes that run a program; kernel threads do not, and neither does what has ended and only waits for
-// its parent to notice.
+// living are the processes that run a program; kernel threads do not, and neither does what has ended and only waits
+// for its parent to notice.
 func living(h *host.Host) []inspect.Process {
 	return slices.DeleteFunc(inspect.Processes(h), func(p inspect.Process) bool { return p.Program == "" })
 }

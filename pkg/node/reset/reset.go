@@ -1,8 +1,10 @@
-// Package reset makes a node a clean machine again: it holds the phases, one file each, in the order they run. It asks no
-// cluster, so it works as well when there is none any more, and it never touches a machine that is another cluster's node.
+// Package reset makes a node a clean machine again: it holds the phases, one file each, in the order they run. It asks
+// no cluster, so it works as well when there is none any more, and it never touches a machine that is another cluster's
+// node.
 //
-// It takes away what Argosy, kubeadm, the kubelet, containerd and the pods' network brought, and leaves what the machine's
-// owner brought: mounts, drop-ins, network configurations, binaries that Argosy had put its own in the place of.
+// It takes away what Argosy, kubeadm, the kubelet, containerd and the pods' network brought, and leaves what the
+// machine's owner brought: mounts, drop-ins, network configurations, binaries that Argosy had put its own in the place
+// of.
 package reset
 
 import (
@@ -34,19 +36,24 @@ type cleaner struct {
 // machine forgets whose node it was: a record that is gone says that the machine is clean.
 func (c *cleaner) phases() []node.Phase {
 	return []node.Phase{
-		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight, Apply: applyPreflight},
+		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight,
+			Apply: applyPreflight},
 		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(c.findKubelet, "no kubelet runs"),
 			Apply: c.stopKubelet},
 		{Name: "pods", Short: "ending all pods", Check: gone(c.findPods, "no pods run"), Apply: c.endPods},
-		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd, "Argosy's containerd does not run"), Apply: c.stopContainerd},
+		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd,
+			"Argosy's containerd does not run"), Apply: c.stopContainerd},
 		{Name: "mounts", Short: "unmounting what pods used", Check: gone(c.findMounts, "nothing of pods is mounted"),
 			Apply: c.unmount},
-		{Name: "network", Short: "removing the pods' network", Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
-		{Name: "binaries", Short: "removing the binaries", Check: gone(findBinaries, "no binaries of Argosy are installed"), Apply: removeBinaries},
+		{Name: "network", Short: "removing the pods' network",
+			Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
+		{Name: "binaries", Short: "removing the binaries", Check: gone(findBinaries,
+			"no binaries of Argosy are installed"), Apply: removeBinaries},
 		{Name: "files", Short: "removing credentials, settings and data",
 			Check: gone(c.findFiles, "no files of a node are left"), Apply: c.removeFiles},
 		{Name: "prove", Short: "making sure that nothing is left", Check: c.checkProof, Apply: c.prove},
-		{Name: "forget", Short: "forgetting what the machine was", Check: gone(findRecords, "the machine remembers no cluster"), Apply: forget},
+		{Name: "forget", Short: "forgetting what the machine was",
+			Check: gone(findRecords, "the machine remembers no cluster"), Apply: forget},
 	}
 }
 
@@ -81,8 +88,8 @@ func some(found []string) string {
 // pollEvery is how often what is about to end is looked at.
 const pollEvery = 25 * time.Millisecond
 
-// vanish waits until there is nothing left to find, and says what still is when patience ends. It calls again before each
-// further look.
+// vanish waits until there is nothing left to find, and says what still is when patience ends. It calls again before
+// each further look.
 func (c *cleaner) vanish(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
 	for deadline := time.Now().Add(c.patience); ; {
 		left, err := find()

@@ -51,12 +51,14 @@ func assertClean(t *testing.T, m *machine) {
 	assert.Equal(t, read("/usr/local/bin/runc"), "the owner's runc")
 	assert.Equal(t, read(layout.ContainerdConfig), "# the owner's\n")
 	assert.DeepEqual(t, m.mounts, []string{"/", "/proc", "/srv", "/run", "/run/netns/site"})
-	assert.DeepEqual(t, m.links, []link{{"lo", "device", ""}, {"eth0", "device", ""}, {"docker0", "bridge", ""}, {"veth9", "veth", "docker0"}})
+	assert.DeepEqual(t, m.links, []link{{"lo", "device", ""}, {"eth0", "device", ""}, {"docker0", "bridge", ""},
+		{"veth9", "veth", "docker0"}})
 	assert.Assert(t, len(m.rules) == 0 && !m.services)
 	for pid, lives := range map[int]bool{700: false, 800: false, 900: false, 901: false, 902: true, 903: true} {
 		assert.Equal(t, m.host.Exists(fmt.Sprintf("/proc/%d", pid)), lives, "process %d", pid)
 	}
-	assert.Assert(t, !m.host.Exists("/sys/fs/cgroup/memory/kubepods") && m.host.Exists("/sys/fs/cgroup/memory/system.slice"))
+	assert.Assert(t, !m.host.Exists("/sys/fs/cgroup/memory/kubepods") &&
+		m.host.Exists("/sys/fs/cgroup/memory/system.slice"))
 }
 
 func TestANodeIsAMachineAgainAndWhatTheOwnerBroughtStays(t *testing.T) {
@@ -191,8 +193,12 @@ func TestSomebodyElsesContainerdStays(t *testing.T) {
 	assert.NilError(t, m.host.Remove(layout.ContainerdConfig+layout.KeptSuffix))
 	status, log := m.reset()
 	assert.Equal(t, status.State, spec.Succeeded, log)
-	assert.Assert(t, slices.ContainsFunc(m.calls, func(call string) bool { return strings.HasSuffix(call, "tasks delete --force c1") }), m.calls)
-	for _, name := range []string{layout.Unit("containerd"), layout.EnabledLink("containerd"), containerdRoot + "/io.containerd.metadata.v1.bolt/meta.db", "/proc/700"} {
+	assert.Assert(t, slices.ContainsFunc(m.calls, func(call string) bool {
+		return strings.HasSuffix(call,
+			"tasks delete --force c1")
+	}), m.calls)
+	for _, name := range []string{layout.Unit("containerd"), layout.EnabledLink("containerd"),
+		containerdRoot + "/io.containerd.metadata.v1.bolt/meta.db", "/proc/700"} {
 		assert.Assert(t, m.host.Exists(name), name)
 	}
 	assert.Assert(t, !slices.Contains(m.calls, "systemctl stop containerd.service"), m.calls)
@@ -215,7 +221,10 @@ func TestARuntimeOfTheMachinesOwnEndsThePodsAndStays(t *testing.T) {
 		return answer, "0", ""
 	}
 	runtime["RemovePodSandbox"] = func(request []byte) ([]byte, string, string) {
-		pods = slices.DeleteFunc(pods, func(id string) bool { return string(request) == string(critest.Message(1, id)) })
+		pods = slices.DeleteFunc(pods, func(id string) bool {
+			return string(request) == string(critest.Message(1,
+				id))
+		})
 		return nil, "0", ""
 	}
 	critest.Serve(t, runtime, m.host.Path("/run/own.sock"))
@@ -243,12 +252,16 @@ func TestAProofThatFailsNamesAllThatIsLeft(t *testing.T) {
 	assert.Assert(t, errors.As(err, &failure))
 	left := strings.Join(failure.Problems, "\n")
 	for _, text := range []string{
-		"process kubelet (pid 800)", "kubelet.service, which starts at boot", "process web (pid 901)", "process containerd-shim (pid 900)",
-		"control group /sys/fs/cgroup/memory/kubepods", "process containerd (pid 700)", "mount /var/lib/kubelet/pods/1/volumes/token",
+		"process kubelet (pid 800)", "kubelet.service, which starts at boot", "process web (pid 901)",
+		"process containerd-shim (pid 900)",
+		"control group /sys/fs/cgroup/memory/kubepods", "process containerd (pid 700)",
+		"mount /var/lib/kubelet/pods/1/volumes/token",
 		"link veth1", "link cni0", "link flannel.1", "network namespace /run/netns/cni-1", "rules ip nat KUBE-SERVICES",
 		layout.FlannelConf, "/var/lib/cni",
-		"binaries from /usr/local/bin/.argosy", "/usr/local/bin/argosy-node-0123456789abcdef", "/usr/local/bin/.argosy-ctr.tmp",
-		layout.KubernetesDir, layout.KubeletDir, containerdRoot, "/var/log/pods", layout.Unit("kubelet"), layout.SysctlFile,
+		"binaries from /usr/local/bin/.argosy", "/usr/local/bin/argosy-node-0123456789abcdef",
+		"/usr/local/bin/.argosy-ctr.tmp",
+		layout.KubernetesDir, layout.KubeletDir, containerdRoot, "/var/log/pods", layout.Unit("kubelet"),
+		layout.SysctlFile,
 		layout.RegistriesDir + "/mirror.example.org/hosts.toml", "credentials in /etc/kubernetes/kubelet.conf",
 	} {
 		assert.Assert(t, strings.Contains(left, text), "%s is not among\n%s", text, left)
@@ -327,18 +340,23 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 		says   string
 		class  errclass.Class
 	}{
-		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" }, "node m1 of a cluster team-a with the UID uid-a", errclass.Permanent},
-		"another CA":  {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM }, "another cluster than team-a by its certificate authority", errclass.Permanent},
+		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" },
+			"node m1 of a cluster team-a with the UID uid-a", errclass.Permanent},
+		"another CA": {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
+			"another cluster than team-a by its certificate authority", errclass.Permanent},
 		"cluster gone, another name": {func(m *machine) {
 			m.operation.Cluster, m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "team-b", "", ""
 		}, "node m1 of cluster team-a, and not of team-b", errclass.Permanent},
 		"somebody's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") },
 			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", errclass.Permanent},
 		"others' containers": {func(m *machine) {
-			m.process(950, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "", "-namespace moby -address /run/containerd/containerd.sock")
+			m.process(950, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "",
+				"-namespace moby -address /run/containerd/containerd.sock")
 		}, `runs 1 containers of the namespace "moby"`, errclass.Permanent},
-		"a path that is none": {func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" }, "not a plain absolute path", errclass.Configuration},
-		"volumes everywhere":  {func(m *machine) { m.operation.Reset.VolumesPath = "/home" }, "not a clean absolute path beneath a folder", errclass.Configuration},
+		"a path that is none": {func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" },
+			"not a plain absolute path", errclass.Configuration},
+		"volumes everywhere": {func(m *machine) { m.operation.Reset.VolumesPath = "/home" },
+			"not a clean absolute path beneath a folder", errclass.Configuration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newNode(t)

@@ -14,9 +14,10 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// tree removes folders with all that is in them. It follows no symbolic link and enters nothing that is mounted beneath,
-// but for what the machine's owner mounts there: that is emptied and stays, as does a folder that is a mount itself. A
-// folder that is a link to another place, as owners make it to have data on another disk, is emptied there, and both stay.
+// tree removes folders with all that is in them. It follows no symbolic link and enters nothing that is mounted
+// beneath, but for what the machine's owner mounts there: that is emptied and stays, as does a folder that is a mount
+// itself. A folder that is a link to another place, as owners make it to have data on another disk, is emptied there,
+// and both stay.
 type tree struct {
 	host  *host.Host
 	table mountTable
@@ -36,7 +37,8 @@ func (t *tree) resolve(dir string) (string, error) {
 	real := filepath.Join("/", strings.TrimPrefix(path, t.host.Root))
 	// A node's data do not lie loose in a system folder; a link there is a mistake or worse.
 	if strings.Count(real, "/") < 2 || slices.Contains(systemDirs, real) {
-		return "", errclass.Errorf(errclass.Permanent, "finding %q: it leads to %q, which Argosy does not empty; see what made that link", dir, real)
+		return "", errclass.Errorf(errclass.Permanent, "finding %q: it leads to %q, which Argosy does not empty; see "+
+			"what made that link", dir, real)
 	}
 	return real, nil
 }
@@ -102,7 +104,8 @@ func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bo
 		return false, context.Cause(ctx)
 	}
 	if t.table.mounted[name] && !stays {
-		return false, errclass.Errorf(errclass.Permanent, "something is mounted on %q; see findmnt, and unmount it", name)
+		return false, errclass.Errorf(errclass.Permanent, "something is mounted on %q; see findmnt, and unmount it",
+			name)
 	}
 	base := filepath.Base(name)
 	info, err := above.Lstat(base)

@@ -59,7 +59,8 @@ func TestWhatTheOwnerMountsBeneathIsEmptiedAndStaysWithTheWayThere(t *testing.T)
 	m.write("/var/lib/kubelet/config.yaml", "x")
 	assert.Assert(t, m.tree().left("/var/lib/kubelet"))
 	assert.NilError(t, m.tree().clear(t.Context(), "/var/lib/kubelet"))
-	assert.Assert(t, m.host.Exists("/var/lib/kubelet/pods") && !m.host.Exists("/var/lib/kubelet/pods/1") && !m.host.Exists("/var/lib/kubelet/config.yaml"))
+	assert.Assert(t, m.host.Exists("/var/lib/kubelet/pods") && !m.host.Exists("/var/lib/kubelet/pods/1") &&
+		!m.host.Exists("/var/lib/kubelet/config.yaml"))
 	assert.Assert(t, !m.tree().left("/var/lib/kubelet"))
 }
 

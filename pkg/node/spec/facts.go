@@ -70,7 +70,8 @@ type Record struct {
 	Version    string    `json:"version"`
 	Bundle     string    `json:"bundle"` // sha256
 	Joined     time.Time `json:"joined"`
-	// AtJoin are settings of the join that hold until the next one; empty on machines that joined before they were kept.
+	// AtJoin are settings of the join that hold until the next one; empty on machines that joined before they were
+	// kept.
 	AtJoin AtJoin `json:"atJoin,omitzero"`
 }
 

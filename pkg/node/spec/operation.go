@@ -10,7 +10,8 @@ const (
 	Root = "/var/lib/argosy"
 	// OperationsDir holds one folder per operation: spec.json, status.json, log.
 	OperationsDir = Root + "/ops"
-	// FeedSocket in an operation's folder is where it takes over connections that bring it archives, while it waits for any.
+	// FeedSocket in an operation's folder is where it takes over connections that bring it archives, while it waits for
+	// any.
 	FeedSocket = "feed"
 	// BundlesDir holds bundles while they arrive: <sha256>.tar.gz.partial grows, then loses its suffix.
 	BundlesDir = Root + "/bundles"
@@ -46,8 +47,8 @@ const (
 	KindRollback Kind = "rollback"
 )
 
-// Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest of
-// the desired state), never on who asks or how often, so retries and resubmits meet the same operation.
+// Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest
+// of the desired state), never on who asks or how often, so retries and resubmits meet the same operation.
 type Operation struct {
 	ID      string `json:"id"`
 	Kind    Kind   `json:"kind"`
@@ -55,8 +56,8 @@ type Operation struct {
 	Machine string `json:"machine"`
 	// Timeout bounds the operation on the machine, from its start there.
 	Timeout Duration `json:"timeout"`
-	// Join is what the machine should become, also by a stage, an upgrade and a rollback; the last takes from it only which
-	// node the machine is and where its binaries are.
+	// Join is what the machine should become, also by a stage, an upgrade and a rollback; the last takes from it only
+	// which node the machine is and where its binaries are.
 	Join   *Join   `json:"join,omitempty"`
 	Reset  *Reset  `json:"reset,omitempty"`
 	Images *Images `json:"images,omitempty"`
@@ -87,14 +88,15 @@ type Join struct {
 	Hooks Hooks `json:"hooks,omitzero"`
 	// ImportImages are imported before the machine joins, in order.
 	ImportImages []ImageSource `json:"importImages,omitempty"`
-	// KubeletConfig is the cluster's kubelet-config, a KubeletConfiguration in YAML, as it is now. A machine that joined
-	// with another one takes it over when it is reconciled.
+	// KubeletConfig is the cluster's kubelet-config, a KubeletConfiguration in YAML, as it is now. A machine that
+	// joined with another one takes it over when it is reconciled.
 	KubeletConfig string `json:"kubeletConfig,omitempty"`
 }
 
 // Hooks are commands of the user's, each run by /bin/sh -e from a file of its own.
 type Hooks struct {
-	// PreInstall run before anything is installed, PreJoin right before kubeadm join, PostJoin after the node is healthy.
+	// PreInstall run before anything is installed, PreJoin right before kubeadm join, PostJoin after the node is
+	// healthy.
 	PreInstall []string `json:"preInstall,omitempty"`
 	PreJoin    []string `json:"preJoin,omitempty"`
 	PostJoin   []string `json:"postJoin,omitempty"`
@@ -114,7 +116,8 @@ type Images struct {
 	ClusterUID string `json:"clusterUID"`
 }
 
-// ImageSource is where images come from: files on the machine, or what the plugin sends. Exactly one of Path and Sent is set.
+// ImageSource is where images come from: files on the machine, or what the plugin sends. Exactly one of Path and Sent
+// is set.
 type ImageSource struct {
 	// Name is how messages call it: the path, URL or image as the user wrote it.
 	Name string `json:"name"`
@@ -132,16 +135,17 @@ type SentImages struct {
 	SHA256 string `json:"sha256,omitempty"`
 	// Size in bytes; 0 when unknown.
 	Size int64 `json:"size,omitempty"`
-	// Images are references and the digests that they have to lead to, where the source tells before it is read; a machine
-	// that has them all is not sent anything.
+	// Images are references and the digests that they have to lead to, where the source tells before it is read; a
+	// machine that has them all is not sent anything.
 	Images map[string]string `json:"images,omitempty"`
 }
 
-// Reset is a machine that should be no node any more. It says whose node it may be, and where things were put that are to
-// be removed.
+// Reset is a machine that should be no node any more. It says whose node it may be, and where things were put that are
+// to be removed.
 type Reset struct {
-	// ClusterUID is the UID of the kube-system namespace of the cluster that the machine leaves; a machine that was joined
-	// to another one is refused. Empty when the cluster is gone: then the machine's record must name the operation's cluster.
+	// ClusterUID is the UID of the kube-system namespace of the cluster that the machine leaves; a machine that was
+	// joined to another one is refused. Empty when the cluster is gone: then the machine's record must name the
+	// operation's cluster.
 	ClusterUID string `json:"clusterUID,omitempty"`
 	// CACert is that cluster's certificate authority, PEM; empty when the cluster is gone.
 	CACert          string `json:"caCert,omitempty"`
@@ -159,8 +163,8 @@ type Reset struct {
 type Bundle struct {
 	// Name is the archive's file name, e.g. "kubernetes-v1.34.4-amd64.tar.gz"; its ending tells the compression.
 	Name string `json:"name"`
-	// SHA256 of the archive, hex. Never empty: without a published digest, and only where the user allows it, the plugin
-	// takes the digest of what it downloads.
+	// SHA256 of the archive, hex. Never empty: without a published digest, and only where the user allows it, the
+	// plugin takes the digest of what it downloads.
 	SHA256 string `json:"sha256"`
 	// Size in bytes; 0 when unknown.
 	Size int64 `json:"size,omitempty"`
@@ -242,8 +246,8 @@ type Requirements struct {
 	MaxClockSkew Duration `json:"maxClockSkew"`
 }
 
-// Secrets travel in the operation and nowhere else. Printing them shows nothing; only encoding/json, which writes the file
-// with mode 0600, gives them away.
+// Secrets travel in the operation and nowhere else. Printing them shows nothing; only encoding/json, which writes the
+// file with mode 0600, gives them away.
 type Secrets struct {
 	// BootstrapToken is "id.secret", valid for minutes and for this machine alone.
 	BootstrapToken string `json:"bootstrapToken,omitempty"`

@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Where what an upgrade replaces is kept: configuration in Argosy's own folder, and binaries on their own file system, where
-// keeping one is a hard link.
+// Where what an upgrade replaces is kept: configuration in Argosy's own folder, and binaries on their own file system,
+// where keeping one is a hard link.
 const (
 	keptFile = spec.PreviousFile
 	keptDir  = spec.Root + "/previous"
@@ -171,8 +171,8 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
 }
 
-// settle writes down what is kept, and has all of it on the disk before anything is replaced: a machine that loses power in the
-// middle must find its way back. The description is the last to get there.
+// settle writes down what is kept, and has all of it on the disk before anything is replaced: a machine that loses
+// power in the middle must find its way back. The description is the last to get there.
 func (k *kept) settle(h *host.Host) error {
 	if err := h.SyncFolders(); err != nil {
 		return err
@@ -216,7 +216,8 @@ func kubeletFiles(h *host.Host) ([]string, error) {
 	}
 	for _, entry := range entries {
 		name := filepath.Join(layout.KubeletDir, entry.Name())
-		if extension := filepath.Ext(name); entry.Type().IsRegular() && (extension == ".yaml" || extension == ".env") && !slices.Contains(names, name) {
+		if extension := filepath.Ext(name); entry.Type().IsRegular() && (extension == ".yaml" || extension == ".env") &&
+			!slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

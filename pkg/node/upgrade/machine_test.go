@@ -46,7 +46,8 @@ var elf = nodetest.ELF(runtime.GOARCH)
 // errKilled is what every program answers once the machine's power is cut, as it were.
 var errKilled = errors.New("killed")
 
-// machine is a folder that looks like a node to the phases. Its programs do to the folder what the real ones do to a machine.
+// machine is a folder that looks like a node to the phases. Its programs do to the folder what the real ones do to a
+// machine.
 type machine struct {
 	t     *testing.T
 	host  *host.Host
@@ -73,8 +74,8 @@ type machine struct {
 	quit func()
 	// archives are the bundles that were brought, by their digests.
 	archives map[string]string
-	// calls are the changes that were asked of programs, and killAfter how many of them are carried out before nothing works
-	// any more; negative for all.
+	// calls are the changes that were asked of programs, and killAfter how many of them are carried out before nothing
+	// works any more; negative for all.
 	calls     []string
 	killAfter int
 }
@@ -85,7 +86,8 @@ type archived struct {
 	data   []byte
 }
 
-// newNode is a machine that joined at the older version, by the very phases that join one, and that is wanted at the newer.
+// newNode is a machine that joined at the older version, by the very phases that join one, and that is wanted at the
+// newer.
 func newNode(t *testing.T, change ...func(m *machine)) *machine {
 	t.Helper()
 	m := newMachine(t, nodetest.Root(t), change...)
@@ -112,7 +114,8 @@ func newMachine(t *testing.T, root string, change ...func(m *machine)) *machine 
 	m.listens()
 	m.join = &spec.Join{
 		NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: m.ca.PEM, ClusterUID: "uid",
-		BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin", Containerd: spec.Containerd{CgroupDriver: "systemd"},
+		BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin",
+		Containerd: spec.Containerd{CgroupDriver: "systemd"},
 	}
 	for _, do := range change {
 		do(m)
@@ -285,7 +288,8 @@ func (m *machine) same(before, now map[string]file) {
 	}
 	for _, running := range []string{"kubelet", "containerd"} {
 		if program, there := before[m.join.BinariesPath+"/"+running]; there {
-			assert.Assert(m.t, strings.HasPrefix(m.runs[running], program.content+"\n"), "%s runs with another program", running)
+			assert.Assert(m.t, strings.HasPrefix(m.runs[running], program.content+"\n"), "%s runs with another program",
+				running)
 		}
 	}
 }
@@ -345,7 +349,8 @@ func (m *machine) systemd(args []string) {
 	case "kubelet.service":
 		m.restarts = 0
 		_ = os.Remove(m.host.Path(kubeletExe))
-		m.runs["kubelet"] = m.read("/usr/local/bin/kubelet") + "\n" + m.read(layout.KubeletConfig) + m.read(layout.KubeletFlags)
+		m.runs["kubelet"] = m.read("/usr/local/bin/kubelet") + "\n" + m.read(layout.KubeletConfig) +
+			m.read(layout.KubeletFlags)
 		if !m.dying() {
 			m.write("/proc/812/comm", "kubelet\n")
 			// As in /proc, this is the file itself and not its name.
@@ -356,7 +361,8 @@ func (m *machine) systemd(args []string) {
 	}
 }
 
-// kubeadm writes the kubelet's files. One of another version than the installed kubelet is only run to upgrade the node.
+// kubeadm writes the kubelet's files. One of another version than the installed kubelet is only run to upgrade the
+// node.
 func (m *machine) kubeadm(program, words string) {
 	content, err := os.ReadFile(program)
 	assert.NilError(m.t, err)
@@ -397,7 +403,8 @@ func (m *machine) operation(kind spec.Kind) *spec.Operation {
 
 func (m *machine) engine() *node.Engine {
 	return &node.Engine{Host: m.host, Store: m.store, Phases: map[spec.Kind][]node.Phase{
-		spec.KindJoin: join.Phases(), spec.KindStage: StagePhases(), spec.KindUpgrade: Phases(), spec.KindRollback: RollbackPhases(),
+		spec.KindJoin: join.Phases(), spec.KindStage: StagePhases(), spec.KindUpgrade: Phases(),
+		spec.KindRollback: RollbackPhases(),
 	}}
 }
 
@@ -481,7 +488,10 @@ func (m *machine) allHeld(kind spec.Kind) {
 
 // called counts the calls that begin so.
 func (m *machine) called(prefix string) int {
-	return len(slices.DeleteFunc(slices.Clone(m.calls), func(call string) bool { return !strings.HasPrefix(call, prefix) }))
+	return len(slices.DeleteFunc(slices.Clone(m.calls), func(call string) bool {
+		return !strings.HasPrefix(call,
+			prefix)
+	}))
 }
 
 // restarted counts how often a service was started.

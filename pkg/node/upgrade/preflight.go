@@ -10,10 +10,11 @@ import (
 	"argosy.dev/argosy/pkg/node/join"
 )
 
-// checkPreflight holds on a machine that is the node which is to be upgraded. Whether the version may be had, the plugin
-// knows, which sees the control plane.
+// checkPreflight holds on a machine that is the node which is to be upgraded. Whether the version may be had, the
+// plugin knows, which sees the control plane.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere", join.Unfit(c.Operation.Join)); err != nil {
+	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+		join.Unfit(c.Operation.Join)); err != nil {
 		return false, "", err
 	}
 	if why := join.NotNode(ctx, c); why != "" {
@@ -34,10 +35,12 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 		return false, "", err
 	}
 	if record == nil {
-		return false, "", errclass.With(errclass.Permanent, errors.New("the machine has no record of its join; submit workflow join first, which writes it"))
+		return false, "", errclass.With(errclass.Permanent,
+			errors.New("the machine has no record of its join; submit workflow join first, which writes it"))
 	}
 	if j := c.Operation.Join; record.ClusterUID != j.ClusterUID || record.NodeName != j.NodeName {
-		return false, "", errclass.Errorf(errclass.Permanent, "the machine's record is of node %s of cluster %s; submit workflow join first, which writes it anew",
+		return false, "", errclass.Errorf(errclass.Permanent,
+			"the machine's record is of node %s of cluster %s; submit workflow join first, which writes it anew",
 			record.NodeName, record.Cluster)
 	}
 	return true, fmt.Sprintf("the machine is node %s at %s%s", record.NodeName, record.Version, moved), nil

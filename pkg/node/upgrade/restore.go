@@ -28,11 +28,14 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	switch {
 	case known == nil:
-		return false, "", errclass.With(errclass.Permanent, errors.New("nothing was kept: the machine was not touched by an upgrade"))
+		return false, "", errclass.With(errclass.Permanent,
+			errors.New("nothing was kept: the machine was not touched by an upgrade"))
 	case known.Record.ClusterUID != j.ClusterUID || known.Record.NodeName != j.NodeName:
-		return false, "", errclass.Errorf(errclass.Permanent, "what was kept is of node %s of cluster %s", known.Record.NodeName, known.Record.Cluster)
+		return false, "", errclass.Errorf(errclass.Permanent, "what was kept is of node %s of cluster %s",
+			known.Record.NodeName, known.Record.Cluster)
 	case known.To != j.Bundle.SHA256:
-		return false, "", errclass.Errorf(errclass.Permanent, "what was kept is from before another upgrade, and is of %s", known.Record.Version)
+		return false, "", errclass.Errorf(errclass.Permanent,
+			"what was kept is from before another upgrade, and is of %s", known.Record.Version)
 	}
 	if why := join.Foreign(ctx, c); why != "" {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot be put back", []string{why})
@@ -155,8 +158,8 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	differing := known.differing(c.Host, false)
-	// First of all is written down what has to be restarted, since afterwards no file tells any more; and from here on, an
-	// upgrade that comes instead of the rest of this rollback has all to do anew.
+	// First of all is written down what has to be restarted, since afterwards no file tells any more; and from here on,
+	// an upgrade that comes instead of the rest of this rollback has all to do anew.
 	for _, name := range toRestart(c.Host, differing) {
 		if !slices.Contains(known.Restart, name) {
 			known.Restart = append(known.Restart, name)
@@ -204,8 +207,8 @@ func noteReturn(h *host.Host, differing []keptOne) error {
 	return err
 }
 
-// toRestart are the services to restart once these files are put back, in order: the kubelet for any of them, and containerd
-// for its own. It starts its shims and runc anew each time.
+// toRestart are the services to restart once these files are put back, in order: the kubelet for any of them, and
+// containerd for its own. It starts its shims and runc anew each time.
 func toRestart(h *host.Host, differing []keptOne) []string {
 	if len(differing) == 0 {
 		return nil

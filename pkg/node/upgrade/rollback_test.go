@@ -14,7 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// rollsBack puts the machine back, and makes sure that it is what it was, may go back once more, and may be upgraded anew.
+// rollsBack puts the machine back, and makes sure that it is what it was, may go back once more, and may be upgraded
+// anew.
 func (m *machine) rollsBack(before map[string]file, record spec.Record) {
 	m.t.Helper()
 	m.succeeds(spec.KindRollback)

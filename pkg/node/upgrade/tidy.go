@@ -18,8 +18,8 @@ const discarded = ".old-"
 // bundleFolder is how a bundle's folder is named, also while it arrives and when it is to be removed.
 var bundleFolder = regexp.MustCompile(`^(\.old-)?(\.unpack-)?[0-9a-f]{64}$`)
 
-// tidyAfter gives a phase, at the end of an upgrade, after which bundles of older versions are removed. That is no phase of its
-// own: a bundle too many is no reason to upgrade a machine.
+// tidyAfter gives a phase, at the end of an upgrade, after which bundles of older versions are removed. That is no
+// phase of its own: a bundle too many is no reason to upgrade a machine.
 func tidyAfter(phase node.Phase) node.Phase {
 	apply := phase.Apply
 	phase.Apply = func(ctx context.Context, c *node.Context) (string, error) {
@@ -33,8 +33,8 @@ func tidyAfter(phase node.Phase) node.Phase {
 	return phase
 }
 
-// discard removes all bundles but the machine's own and the one that what was kept came from. It renames them at once, while
-// no other operation can be at work with one, and removes them when nobody waits any more.
+// discard removes all bundles but the machine's own and the one that what was kept came from. It renames them at once,
+// while no other operation can be at work with one, and removes them when nobody waits any more.
 func discard(c *node.Context) {
 	store := layout.Store(c.Operation.Join.BinariesPath)
 	keep := map[string]bool{c.Operation.Join.Bundle.SHA256: true}

@@ -1,7 +1,7 @@
-// Package upgrade takes a machine that is a node to another version of Kubernetes, in three operations of one file a phase:
-// a stage receives all that will be needed and touches nothing that runs, an upgrade keeps what is there and puts the new in
-// its place, and a rollback puts back what was kept. It moves no pods: whoever asks for an upgrade has drained the node, or
-// does without. What a node of a version looks like, package join knows.
+// Package upgrade takes a machine that is a node to another version of Kubernetes, in three operations of one file a
+// phase: a stage receives all that will be needed and touches nothing that runs, an upgrade keeps what is there and
+// puts the new in its place, and a rollback puts back what was kept. It moves no pods: whoever asks for an upgrade has
+// drained the node, or does without. What a node of a version looks like, package join knows.
 package upgrade
 
 import (
@@ -11,15 +11,16 @@ import (
 	"argosy.dev/argosy/pkg/node/join"
 )
 
-var preflight = node.Phase{Name: "preflight", Short: "checking that the machine can be upgraded", Check: checkPreflight, Apply: nothing}
+var preflight = node.Phase{Name: "preflight", Short: "checking that the machine can be upgraded", Check: checkPreflight,
+	Apply: nothing}
 
 // StagePhases are what a stage consists of.
 func StagePhases() []node.Phase {
 	return slices.Concat([]node.Phase{preflight}, join.Named("bundle", "images"))
 }
 
-// Phases are what an upgrade consists of. The kubelet's configuration is upgraded by the new kubeadm while the old kubelet
-// still runs with the one it has read; each service is restarted once, and only if what it runs changes.
+// Phases are what an upgrade consists of. The kubelet's configuration is upgraded by the new kubeadm while the old
+// kubelet still runs with the one it has read; each service is restarted once, and only if what it runs changes.
 func Phases() []node.Phase {
 	return slices.Concat(
 		StagePhases(),

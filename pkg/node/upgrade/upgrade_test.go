@@ -38,11 +38,12 @@ func TestAnUpgradeRestartsEachServiceOnceAndASecondOneDoesNothing(t *testing.T) 
 	was := m.record()
 	m.succeeds(spec.KindUpgrade)
 	store := layout.Store(m.join.BinariesPath) + "/" + m.join.Bundle.SHA256
-	assert.DeepEqual(t, slices.DeleteFunc(slices.Clone(m.calls), func(call string) bool { return call[:4] == "ctr " }), []string{
-		"kubeadm upgrade node",
-		"systemctl daemon-reload", "systemctl restart containerd.service",
-		"systemctl daemon-reload", "systemctl try-restart kubelet.service",
-	})
+	assert.DeepEqual(t, slices.DeleteFunc(slices.Clone(m.calls), func(call string) bool { return call[:4] == "ctr " }),
+		[]string{
+			"kubeadm upgrade node",
+			"systemctl daemon-reload", "systemctl restart containerd.service",
+			"systemctl daemon-reload", "systemctl try-restart kubelet.service",
+		})
 	now, before := m.files(), was
 	for _, name := range []string{"kubelet", "kubeadm", "kubectl", "containerd", "runc", "ctr"} {
 		assert.Equal(t, now["/usr/local/bin/"+name], now[store+"/release/"+name], name)
@@ -74,9 +75,10 @@ func TestContainerdIsOnlyRestartedWhenItsProgramOrConfigurationChanges(t *testin
 		change     func(m *machine)
 		restarts   int
 	}{
-		"nothing changes":       {containerd: "2.0.1"},
-		"another program":       {containerd: "2.1.4", restarts: 1},
-		"another configuration": {containerd: "2.0.1", change: func(m *machine) { m.join.Containerd.CgroupDriver = "cgroupfs" }, restarts: 1},
+		"nothing changes": {containerd: "2.0.1"},
+		"another program": {containerd: "2.1.4", restarts: 1},
+		"another configuration": {containerd: "2.0.1",
+			change: func(m *machine) { m.join.Containerd.CgroupDriver = "cgroupfs" }, restarts: 1},
 		"new logins": {containerd: "2.0.1", restarts: 1, change: func(m *machine) {
 			m.logins = map[string]spec.RegistryLogin{"registry.example.org": {Username: "u", Password: "p"}}
 		}},
@@ -128,8 +130,8 @@ func TestAnUpgradeThatIsStoppedInAnyPhaseIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
-// finishes has the rest of an upgrade done, after which there are the wanted files, and makes sure that what is kept is what was
-// before all of it.
+// finishes has the rest of an upgrade done, after which there are the wanted files, and makes sure that what is kept is
+// what was before all of it.
 func (m *machine) finishes(before map[string]file, wanted []string) {
 	m.t.Helper()
 	m.succeeds(spec.KindUpgrade)
@@ -194,11 +196,16 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 		change func(m *machine)
 		says   string
 	}{
-		"another cluster's":       {func(m *machine) { m.join.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM }, "the kubelet trusts another cluster"},
-		"another node":            {func(m *machine) { m.joined("m2") }, `the kubelet's certificate is for node "m2", not "m1"`},
-		"no node":                 {func(m *machine) { assert.NilError(m.t, m.host.Remove(inspect.KubeletConf)) }, "node m1 has to join"},
-		"somebody else's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Service]\n") }, "A kubelet that Argosy did not install"},
-		"no record":               {func(m *machine) { assert.NilError(m.t, m.host.Remove(spec.RecordFile)) }, "submit workflow join first"},
+		"another cluster's": {func(m *machine) { m.join.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
+			"the kubelet trusts another cluster"},
+		"another node": {func(m *machine) { m.joined("m2") },
+			`the kubelet's certificate is for node "m2", not "m1"`},
+		"no node": {func(m *machine) { assert.NilError(m.t, m.host.Remove(inspect.KubeletConf)) },
+			"node m1 has to join"},
+		"somebody else's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Service]\n") },
+			"A kubelet that Argosy did not install"},
+		"no record": {func(m *machine) { assert.NilError(m.t, m.host.Remove(spec.RecordFile)) },
+			"submit workflow join first"},
 		"the record of another cluster": {func(m *machine) {
 			record := m.record()
 			record.ClusterUID, record.Cluster = "uid-b", "team-b"
@@ -208,7 +215,8 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 			m.receive("v1.35.0", bundleOf(m.t, "v1.35.0", "2.1.4"))
 			assert.NilError(m.t, m.host.Remove("/sys/fs/cgroup/cgroup.controllers"))
 		}, "The machine has cgroup v1"},
-		"a version that is none": {func(m *machine) { m.join.KubernetesVersion = "newest" }, "is not of the form v1.34.4"},
+		"a version that is none": {func(m *machine) { m.join.KubernetesVersion = "newest" },
+			"is not of the form v1.34.4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newNode(t)

@@ -1,6 +1,6 @@
-// Package sshtest gives tests SSH servers to talk to: a simulated one that lives in the test's own process and runs real
-// commands through /bin/sh, OpenSSH's real sshd on a free port of 127.0.0.1, and a network between that can be cut. It is
-// for tests alone.
+// Package sshtest gives tests SSH servers to talk to: a simulated one that lives in the test's own process and runs
+// real commands through /bin/sh, OpenSSH's real sshd on a free port of 127.0.0.1, and a network between that can be
+// cut. It is for tests alone.
 package sshtest
 
 import (

@@ -105,7 +105,8 @@ func (s *OpenSSH) config(t testing.TB, options OpenSSHOptions) string {
 	var c strings.Builder
 	fmt.Fprintf(&c, "ListenAddress %s\nPort %d\nHostKey %s/host_key\nPidFile none\n", s.Address, s.Port, s.dir)
 	fmt.Fprintf(&c, "AuthorizedKeysFile %s/authorized_keys\nStrictModes no\nPermitRootLogin yes\n", s.dir)
-	fmt.Fprintf(&c, "PasswordAuthentication yes\nKbdInteractiveAuthentication no\nMaxStartups 100\nSubsystem sftp internal-sftp\nLogLevel VERBOSE\n")
+	fmt.Fprintf(&c, "PasswordAuthentication yes\nKbdInteractiveAuthentication no\nMaxStartups 100\nSubsystem sftp "+
+		"internal-sftp\nLogLevel VERBOSE\n")
 	if len(options.Accounts) > 0 {
 		fmt.Fprintln(&c, "UsePAM yes")
 	}
@@ -119,9 +120,9 @@ func (s *OpenSSH) config(t testing.TB, options OpenSSHOptions) string {
 	return c.String()
 }
 
-// privateEtc gives the server an /etc, logs and sudo records of its own, which vanish with it, makes the accounts there,
-// and becomes sshd. Arguments: folder, then name, password, sudoers line, shell and home of each account, then "--" and
-// sshd's argv.
+// privateEtc gives the server an /etc, logs and sudo records of its own, which vanish with it, makes the accounts
+// there, and becomes sshd. Arguments: folder, then name, password, sudoers line, shell and home of each account, then
+// "--" and sshd's argv.
 const privateEtc = `set -e
 dir=$1; shift
 mkdir -p "$dir/etc" && cp -a /etc/. "$dir/etc/"

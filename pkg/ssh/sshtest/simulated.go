@@ -37,8 +37,8 @@ type Options struct {
 	OnLogin func()
 	// Mute makes the server leave global requests, keepalives among them, without an answer.
 	Mute bool
-	// MaxSessions, when not 0, is how many sessions a connection may have. As with sshd, one that was closed counts until
-	// the server answers a request.
+	// MaxSessions, when not 0, is how many sessions a connection may have. As with sshd, one that was closed counts
+	// until the server answers a request.
 	MaxSessions int
 }
 
@@ -182,7 +182,8 @@ func (s *Simulated) config() *ssh.ServerConfig {
 		}
 	}
 	if s.options.Interactive {
-		config.KeyboardInteractiveCallback = func(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+		config.KeyboardInteractiveCallback = func(_ ssh.ConnMetadata,
+			ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
 			answers, err := ask("", "", []string{"Password: "}, []bool{false})
 			return check(err == nil && len(answers) == 1 && answers[0] == s.options.Password)
 		}

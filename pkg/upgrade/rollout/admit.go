@@ -22,13 +22,14 @@ type Decision struct {
 	Verdict Verdict
 	// Reason for people; it begins with no name, and is empty for a machine that simply starts.
 	Reason string
-	// MayPass: what a machine is left for has nothing to do with it or with this rollout and may be over in a minute, as when
-	// a node is not Ready for a moment. Who has the patience asks again for a while before taking Leave for an answer.
+	// MayPass: what a machine is left for has nothing to do with it or with this rollout and may be over in a minute,
+	// as when a node is not Ready for a moment. Who has the patience asks again for a while before taking Leave for an
+	// answer.
 	MayPass bool
 }
 
-// Admit says whether the machine of that name may start now. Of machines it takes their state as it is: who asks sets Working
-// before another one may ask. The first row that fits is the answer; N is MaxUnavailable:
+// Admit says whether the machine of that name may start now. Of machines it takes their state as it is: who asks sets
+// Working before another one may ask. The first row that fits is the answer; N is MaxUnavailable:
 //
 //	the machine                                    the others                                      answer
 //	is not in the plan, or gone from the snapshot  -                                               Leave
@@ -43,10 +44,10 @@ type Decision struct {
 //	is pending                                     N or more, one of them pending in its wave      Wait
 //	is pending                                     N or more, and nobody works on any              Leave, MayPass
 //
-// Every machine that is unavailable counts, whether it takes part or not, and once. The last two rows keep machines which
-// nobody repairs from holding up a rollout for ever, since one that waits could only wait for them: those that the rollout
-// upgrades itself are begun, and when no such one is left in the wave, going on would take more away than may be, so that the
-// machine stays as it is until the next rollout.
+// Every machine that is unavailable counts, whether it takes part or not, and once. The last two rows keep machines
+// which nobody repairs from holding up a rollout for ever, since one that waits could only wait for them: those that
+// the rollout upgrades itself are begun, and when no such one is left in the wave, going on would take more away than
+// may be, so that the machine stays as it is until the next rollout.
 //
 // A canary that was skipped proves nothing, and halts nothing.
 func Admit(plan Plan, machines []Machine, policy Policy, name string) Decision {
@@ -210,7 +211,8 @@ func (s situation) room(self *Machine, wave Wave) Decision {
 	limit := fmt.Sprintf("and no more than %d may be out of service", most)
 	switch {
 	case len(working) > 0 && len(idle) > 0:
-		return Decision{Verdict: Wait, Reason: fmt.Sprintf("%s at work and %s unavailable, %s", are(working), are(idle), limit)}
+		return Decision{Verdict: Wait, Reason: fmt.Sprintf("%s at work and %s unavailable, %s", are(working), are(idle),
+			limit)}
 	case len(working) > 0:
 		return Decision{Verdict: Wait, Reason: fmt.Sprintf("%s at work, %s", are(working), limit)}
 	}
@@ -220,8 +222,8 @@ func (s situation) room(self *Machine, wave Wave) Decision {
 	return Decision{Verdict: Leave, MayPass: true, Reason: fmt.Sprintf("%s unavailable already, %s", are(idle), limit)}
 }
 
-// missing are the machines that are out of service beside the one that asks, in the order of the snapshot: because somebody
-// works on them, or for another reason.
+// missing are the machines that are out of service beside the one that asks, in the order of the snapshot: because
+// somebody works on them, or for another reason.
 func (s situation) missing(self string) (working, idle []string) {
 	for i := range s.machines {
 		m := &s.machines[i]

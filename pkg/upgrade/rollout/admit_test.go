@@ -42,8 +42,8 @@ func table(t *testing.T) map[string]string {
 	return rows
 }
 
-// TestEachRowOfTheTableHolds asks for m1. The plan, unless a case has its own: m1 m2 m3 in one wave, m4 m5 in the next, two may
-// be out of service, and one may fail.
+// TestEachRowOfTheTableHolds asks for m1. The plan, unless a case has its own: m1 m2 m3 in one wave, m4 m5 in the next,
+// two may be out of service, and one may fail.
 func TestEachRowOfTheTableHolds(t *testing.T) {
 	type change = func(*rollout.Machine)
 	rows := table(t)
@@ -57,43 +57,73 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 		{"is not in the plan, or gone from the snapshot | -", "m9", nil, "is not part of this rollout"},
 		{"is not in the plan, or gone from the snapshot | -", "m6", nil, "not selected"},
 		{"is not in the plan, or gone from the snapshot | -", "m7", nil, "runs the target version as it should"},
-		{"is not in the plan, or gone from the snapshot | -", "m1", []change{with(func(m *rollout.Machine) { m.Name = "other" }, "m1")}, "is gone"},
+		{"is not in the plan, or gone from the snapshot | -", "m1",
+			[]change{with(func(m *rollout.Machine) { m.Name = "other" }, "m1")}, "is gone"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Succeeded), "m1")}, "has succeeded"},
-		{"is finished, or left out meanwhile | -", "m1", []change{with(because("no disk"), "m1")}, "has failed: no disk"},
+		{"is finished, or left out meanwhile | -", "m1", []change{with(because("no disk"), "m1")},
+			"has failed: no disk"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Failed), "m1")}, "has failed"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Skipped), "m1")}, "was skipped"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(skip("label"), "m1")}, "label"},
 		{"is at work | -", "m1", []change{with(is(rollout.Working), "m1", "m2", "m3")}, "is at work already"},
-		{"is at work | -", "m1", []change{with(is(rollout.Working), "m1"), with(skip("label"), "m1"), with(is(rollout.Failed), "m2", "m3")}, "is at work already"},
-		{"is pending | more have failed than the budget allows", "m1", []change{with(is(rollout.Failed), "m2", "m3")}, "halted after m2, m3"},
-		{"is pending | more have failed than the budget allows", "m4", []change{with(is(rollout.Failed), "m2", "m3")}, "halted after m2, m3"},
-		{"is pending | a canary has failed, whatever the budget", "m1", []change{with(is(rollout.Failed), "m3"), with(canary, "m3")}, "halted after canary m3"},
-		{"is pending | an earlier wave is not finished", "m4", []change{with(is(rollout.Working), "m2"), with(is(rollout.Succeeded), "m1")}, "waiting for wave 1: m2 is at work"},
-		{"is pending | an earlier wave is not finished", "m4", []change{with(is(rollout.Succeeded), "m1")}, "waiting for wave 1: m2, m3 are still to begin"},
+		{"is at work | -", "m1", []change{with(is(rollout.Working), "m1"), with(skip("label"), "m1"),
+			with(is(rollout.Failed), "m2", "m3")}, "is at work already"},
+		{"is pending | more have failed than the budget allows", "m1", []change{with(is(rollout.Failed), "m2", "m3")},
+			"halted after m2, m3"},
+		{"is pending | more have failed than the budget allows", "m4", []change{with(is(rollout.Failed), "m2", "m3")},
+			"halted after m2, m3"},
+		{"is pending | a canary has failed, whatever the budget", "m1",
+			[]change{with(is(rollout.Failed), "m3"), with(canary, "m3")}, "halted after canary m3"},
+		{"is pending | an earlier wave is not finished", "m4",
+			[]change{with(is(rollout.Working), "m2"), with(is(rollout.Succeeded), "m1")},
+			"waiting for wave 1: m2 is at work"},
+		{"is pending | an earlier wave is not finished", "m4", []change{with(is(rollout.Succeeded), "m1")},
+			"waiting for wave 1: m2, m3 are still to begin"},
 		{"is pending | fewer than N are at work or unavailable", "m1", nil, ""},
 		{"is pending | fewer than N are at work or unavailable", "m1", []change{with(is(rollout.Working), "m2")}, ""},
 		{"is pending | fewer than N are at work or unavailable", "m1", []change{with(unavailable, "m6")}, ""},
-		{"is pending | fewer than N are at work or unavailable", "m1", []change{with(is(rollout.Working), "m2"), with(unavailable, "m2")}, ""},
-		{"is pending | fewer than N are at work or unavailable", "m1", []change{with(is(rollout.Working), "m2"), with(unavailable, "m1")}, ""},
+		{"is pending | fewer than N are at work or unavailable", "m1",
+			[]change{with(is(rollout.Working), "m2"), with(unavailable, "m2")}, ""},
+		{"is pending | fewer than N are at work or unavailable", "m1",
+			[]change{with(is(rollout.Working), "m2"), with(unavailable, "m1")}, ""},
 		{"is pending | fewer than N are at work or unavailable", "m1", []change{with(is(rollout.Failed), "m2")}, ""},
-		{"is pending | fewer than N are at work or unavailable", "m4", []change{with(is(rollout.Succeeded), "m1"), with(is(rollout.Skipped), "m2"), with(is(rollout.Failed), "m3")}, ""},
-		{"is pending | fewer than N are at work or unavailable", "m4", []change{with(is(rollout.Succeeded), "m1", "m2"), with(skip("label"), "m3")}, ""},
-		{"is pending | fewer than N are at work or unavailable", "m4", []change{with(is(rollout.Succeeded), "m1", "m2"), with(func(m *rollout.Machine) { m.Name = "other" }, "m3")}, ""},
-		{"is pending, and unavailable already | fewer than N are at work", "m1", []change{with(unavailable, "m1", "m6", "m7")}, "is unavailable already"},
-		{"is pending, and unavailable already | fewer than N are at work", "m1", []change{with(unavailable, "m1", "m6"), with(is(rollout.Working), "m2")}, "is unavailable already"},
-		{"is pending | N or more, and some of them are at work", "m1", []change{with(is(rollout.Working), "m2", "m3")}, "m2, m3 are at work, and no more than 2 may be out of service"},
-		{"is pending | N or more, and some of them are at work", "m1", []change{with(is(rollout.Working), "m2"), with(unavailable, "m7")}, "m2 is at work and m7 is unavailable, and no more than 2 may be out of service"},
-		{"is pending | N or more, and some of them are at work", "m1", []change{with(unavailable, "m1"), with(is(rollout.Working), "m2", "m3")}, "m2, m3 are at work, and no more than 2 may be out of service"},
-		{"is pending | N or more, one of them pending in its wave", "m1", []change{with(unavailable, "m3", "m6")}, "m3 is unavailable already, and begun first"},
-		{"is pending | N or more, and nobody works on any", "m1", []change{with(unavailable, "m6", "m7")}, "m6, m7 are unavailable already, and no more than 2 may be out of service"},
-		{"is pending | N or more, and nobody works on any", "m1", []change{with(unavailable, "m2", "m5"), with(is(rollout.Failed), "m2")}, "m2, m5 are unavailable already, and no more than 2 may be out of service"},
-		{"is pending | N or more, and nobody works on any", "m1", []change{with(unavailable, "m2", "m6"), with(skip("label"), "m2")}, "m2, m6 are unavailable already, and no more than 2 may be out of service"},
+		{"is pending | fewer than N are at work or unavailable", "m4",
+			[]change{with(is(rollout.Succeeded), "m1"), with(is(rollout.Skipped), "m2"),
+				with(is(rollout.Failed), "m3")}, ""},
+		{"is pending | fewer than N are at work or unavailable", "m4",
+			[]change{with(is(rollout.Succeeded), "m1", "m2"), with(skip("label"), "m3")}, ""},
+		{"is pending | fewer than N are at work or unavailable", "m4",
+			[]change{with(is(rollout.Succeeded), "m1", "m2"),
+				with(func(m *rollout.Machine) { m.Name = "other" }, "m3")}, ""},
+		{"is pending, and unavailable already | fewer than N are at work", "m1",
+			[]change{with(unavailable, "m1", "m6", "m7")}, "is unavailable already"},
+		{"is pending, and unavailable already | fewer than N are at work", "m1",
+			[]change{with(unavailable, "m1", "m6"), with(is(rollout.Working), "m2")}, "is unavailable already"},
+		{"is pending | N or more, and some of them are at work", "m1", []change{with(is(rollout.Working), "m2", "m3")},
+			"m2, m3 are at work, and no more than 2 may be out of service"},
+		{"is pending | N or more, and some of them are at work", "m1",
+			[]change{with(is(rollout.Working), "m2"), with(unavailable, "m7")},
+			"m2 is at work and m7 is unavailable, and no more than 2 may be out of service"},
+		{"is pending | N or more, and some of them are at work", "m1",
+			[]change{with(unavailable, "m1"), with(is(rollout.Working), "m2", "m3")},
+			"m2, m3 are at work, and no more than 2 may be out of service"},
+		{"is pending | N or more, one of them pending in its wave", "m1", []change{with(unavailable, "m3", "m6")},
+			"m3 is unavailable already, and begun first"},
+		{"is pending | N or more, and nobody works on any", "m1", []change{with(unavailable, "m6", "m7")},
+			"m6, m7 are unavailable already, and no more than 2 may be out of service"},
+		{"is pending | N or more, and nobody works on any", "m1",
+			[]change{with(unavailable, "m2", "m5"), with(is(rollout.Failed), "m2")},
+			"m2, m5 are unavailable already, and no more than 2 may be out of service"},
+		{"is pending | N or more, and nobody works on any", "m1",
+			[]change{with(unavailable, "m2", "m6"), with(skip("label"), "m2")},
+			"m2, m6 are unavailable already, and no more than 2 may be out of service"},
 	} {
 		t.Run(test.row+"/"+test.reason, func(t *testing.T) {
 			verdict, found := rows[test.row]
 			assert.Assert(t, found, "the doc comment has no such row")
 			walked[test.row] = true
-			policy := rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(2), WaveSize: number(3), FailureBudget: number(1)}
+			policy := rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(2), WaveSize: number(3),
+				FailureBudget: number(1)}
 			start := []change{with(skip("not selected"), "m6"), with(runs("v1.34.4"), "m7")}
 			plan, err := rollout.Make(fleet(7, start...), policy)
 			assert.NilError(t, err)

@@ -67,7 +67,8 @@ func BenchmarkRolloutOf1000Machines(b *testing.B) {
 	}
 }
 
-func upgrade(b *testing.B, plan rollout.Plan, machines []rollout.Machine, byName map[string]*rollout.Machine, policy rollout.Policy, wave rollout.Wave) (asked int) {
+func upgrade(b *testing.B, plan rollout.Plan, machines []rollout.Machine, byName map[string]*rollout.Machine,
+	policy rollout.Policy, wave rollout.Wave) (asked int) {
 	b.Helper()
 	left := wave.Machines
 	for len(left) > 0 {

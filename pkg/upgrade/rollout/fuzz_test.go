@@ -26,7 +26,9 @@ func tape(bytes []byte) dice {
 
 // FuzzARolloutKeepsItsPromises makes a fleet, a policy and everything that happens from a tape of choices.
 func FuzzARolloutKeepsItsPromises(f *testing.F) {
-	for _, seed := range []string{"", "\x02\x01\x01\x00\x00", "a rollout of some machines", "\x0b\x05\x04\x03\x02\x01\x0b\x05\x04\x03\x02\x01\x0b\x05\x04\x03\x02\x01", "\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1\xf0"} {
+	for _, seed := range []string{"", "\x02\x01\x01\x00\x00", "a rollout of some machines",
+		"\x0b\x05\x04\x03\x02\x01\x0b\x05\x04\x03\x02\x01\x0b\x05\x04\x03\x02\x01",
+		"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1\xf0"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {
@@ -85,8 +87,8 @@ func someMachines(choose dice) []rollout.Machine {
 	return machines
 }
 
-// judgePlan holds that each machine is in one place, canaries before all others and apart from them, and zones apart unless
-// they had to be merged.
+// judgePlan holds that each machine is in one place, canaries before all others and apart from them, and zones apart
+// unless they had to be merged.
 func judgePlan(t *testing.T, plan rollout.Plan, machines []rollout.Machine, most int) {
 	t.Helper()
 	assert.Assert(t, len(plan.Waves) <= most, show(plan))
@@ -106,7 +108,8 @@ func judgePlan(t *testing.T, plan rollout.Plan, machines []rollout.Machine, most
 			canary := find(name).Canary
 			assert.Assert(t, canaries || !canary, show(plan))
 			assert.Assert(t, i == 0 || canary == canaries, show(plan))
-			assert.Assert(t, strings.Contains(wave.Name, " to ") || find(name).Zone == find(wave.Machines[0]).Zone, show(plan))
+			assert.Assert(t, strings.Contains(wave.Name, " to ") || find(name).Zone == find(wave.Machines[0]).Zone,
+				show(plan))
 			canaries = canary
 		}
 		seen = append(seen, wave.Machines...)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// natural compares names as people order them: m2 comes before m10. Names that differ only in leading zeros are ordered as
-// bytes, so that two different names are never equal.
+// natural compares names as people order them: m2 comes before m10. Names that differ only in leading zeros are ordered
+// as bytes, so that two different names are never equal.
 func natural(a, b string) int {
 	restA, restB := a, b
 	for restA != "" && restB != "" {

@@ -17,13 +17,15 @@ import (
 //	at the target, and not Differs   Held
 //	any other                        a wave
 //
-// Canaries are in waves of their own, before all others and never larger than MaxUnavailable, so that no more of them are
-// gone when the first gate is reached than may be gone at once. Then come the zones in natural order, machines without one
-// last. No wave mixes zones, those of canaries included. Within a zone machines come first that failed before, then those
-// that are unavailable already (they free what they take of MaxUnavailable), each in the natural order of names.
+// Canaries are in waves of their own, before all others and never larger than MaxUnavailable, so that no more of them
+// are gone when the first gate is reached than may be gone at once. Then come the zones in natural order, machines
+// without one last. No wave mixes zones, those of canaries included. Within a zone machines come first that failed
+// before, then those that are unavailable already (they free what they take of MaxUnavailable), each in the natural
+// order of names.
 //
-// More waves than MaxWaves become fewer as WaveSize grows for all zones alike. Only where there are more zones than waves,
-// neighbouring waves are merged evenly, and named after the first and the last of them; canaries still stay apart.
+// More waves than MaxWaves become fewer as WaveSize grows for all zones alike. Only where there are more zones than
+// waves, neighbouring waves are merged evenly, and named after the first and the last of them; canaries still stay
+// apart.
 //
 // An error has the class Configuration and names the policy's field.
 func Make(machines []Machine, policy Policy) (Plan, error) {

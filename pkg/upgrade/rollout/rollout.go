@@ -1,5 +1,6 @@
-// Package rollout decides which machines of a cluster are upgraded when: a snapshot of them and a policy go in, waves and
-// answers come out. It has no clock and no client, remembers nothing between two calls, and never touches a machine.
+// Package rollout decides which machines of a cluster are upgraded when: a snapshot of them and a policy go in, waves
+// and answers come out. It has no clock and no client, remembers nothing between two calls, and never touches a
+// machine.
 package rollout
 
 import "k8s.io/apimachinery/pkg/util/intstr"
@@ -32,11 +33,13 @@ type Machine struct {
 	Canary bool
 	// FailedBefore: it failed in an earlier rollout to this version.
 	FailedBefore bool
-	// Unavailable: its node is not Ready, or somebody else has cordoned it. It counts as unavailable though nobody works on it.
+	// Unavailable: its node is not Ready, or somebody else has cordoned it. It counts as unavailable though nobody
+	// works on it.
 	Unavailable bool
 	// Differs: it runs the target version, and not as the documents want it, so that it takes part too.
 	Differs bool
-	// Skip says why it is left out ("label vcluster.loft.sh/skip-auto-upgrade", "not selected"); empty when it takes part.
+	// Skip says why it is left out ("label vcluster.loft.sh/skip-auto-upgrade", "not selected"); empty when it takes
+	// part.
 	Skip string
 	// State in this rollout. Only [Admit] looks at it.
 	State State
@@ -44,7 +47,8 @@ type Machine struct {
 	Reason string
 }
 
-// finished says whether this rollout has nothing more to do with the machine; one that is left out meanwhile is finished too.
+// finished says whether this rollout has nothing more to do with the machine; one that is left out meanwhile is
+// finished too.
 func (m *Machine) finished() bool {
 	switch m.State {
 	case Pending:
@@ -59,21 +63,23 @@ func (m *Machine) finished() bool {
 type Policy struct {
 	// Target is the version that all machines are to have, "v1.34.4".
 	Target string
-	// MaxUnavailable is how many machines may be out of service at once, for whatever reason. Percentages are rounded down,
-	// as those of a Deployment's maxUnavailable are, and to 1 at least, since a rollout that may touch nothing never ends.
+	// MaxUnavailable is how many machines may be out of service at once, for whatever reason. Percentages are rounded
+	// down, as those of a Deployment's maxUnavailable are, and to 1 at least, since a rollout that may touch nothing
+	// never ends.
 	MaxUnavailable intstr.IntOrString
-	// WaveSize is how many machines make up a wave; percentages are rounded up. Gates and pauses lie between waves. The zero
-	// value means as many as MaxUnavailable. A smaller size bounds how many are worked on at once as well.
+	// WaveSize is how many machines make up a wave; percentages are rounded up. Gates and pauses lie between waves. The
+	// zero value means as many as MaxUnavailable. A smaller size bounds how many are worked on at once as well.
 	WaveSize intstr.IntOrString
-	// FailureBudget is how many machines may fail before no other one is begun; percentages are rounded down. The zero value
-	// halts at the first failure.
+	// FailureBudget is how many machines may fail before no other one is begun; percentages are rounded down. The zero
+	// value halts at the first failure.
 	FailureBudget intstr.IntOrString
-	// MaxWaves bounds how many waves a plan has, 2 at least when it has canaries. The zero value means [DefaultMaxWaves].
+	// MaxWaves bounds how many waves a plan has, 2 at least when it has canaries. The zero value means
+	// [DefaultMaxWaves].
 	MaxWaves int
 }
 
-// DefaultMaxWaves keeps a workflow that has a template call itself once per wave below Argo's limit of 100 nested templates
-// (maxAllowedStackDepth of its controller), with room for the templates around it.
+// DefaultMaxWaves keeps a workflow that has a template call itself once per wave below Argo's limit of 100 nested
+// templates (maxAllowedStackDepth of its controller), with room for the templates around it.
 const DefaultMaxWaves = 80
 
 // Plan is who is upgraded in which wave, and who is not. It is made once, before anything begins, and holds to the end.

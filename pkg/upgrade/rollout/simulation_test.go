@@ -18,8 +18,8 @@ type dice func(n int) int
 
 func seeded(seed uint64) dice { return rand.New(rand.NewPCG(seed, 1)).IntN }
 
-// simulation drives a whole rollout as its caller would, and judges each step by rules of its own: it knows the policy's
-// amounts from the test, and counts and compares without the package.
+// simulation drives a whole rollout as its caller would, and judges each step by rules of its own: it knows the
+// policy's amounts from the test, and counts and compares without the package.
 type simulation struct {
 	t        testing.TB
 	plan     rollout.Plan
@@ -207,7 +207,8 @@ func (s *simulation) judgeStart(m *rollout.Machine) {
 			return
 		}
 		for _, name := range wave.Machines {
-			if other := s.machine(name); other.State == rollout.Working || other.State == rollout.Pending && other.Skip == "" {
+			if other := s.machine(name); other.State == rollout.Working || other.State == rollout.Pending &&
+				other.Skip == "" {
 				s.fatal("%s starts before wave %q is finished: %s is not", m.Name, wave.Name, name)
 			}
 		}

@@ -13,8 +13,8 @@ import (
 // https://kubernetes.io/releases/version-skew-policy/#kubelet.
 const maxSkew = 3
 
-// CheckTarget holds Kubernetes' version rules for a cluster whose control plane runs one version now and whose target is
-// another. own says that Argosy moves the control plane too; otherwise machines can only come up to it.
+// CheckTarget holds Kubernetes' version rules for a cluster whose control plane runs one version now and whose target
+// is another. own says that Argosy moves the control plane too; otherwise machines can only come up to it.
 //
 //	target                              own                                   not own
 //	older than the control plane        refused: it never goes back           allowed: only machines go there
@@ -23,8 +23,8 @@ const maxSkew = 3
 //	any later minor                     refused: one minor at a time          refused: machines are never ahead
 //	another major                       refused: there is no rule for it      refused
 //
-// Whatever else holds, no kubelet may be more than three minors behind the target, be it left out of the rollout or not. One
-// that is newer is [Make]'s business. Errors have the class Configuration.
+// Whatever else holds, no kubelet may be more than three minors behind the target, be it left out of the rollout or
+// not. One that is newer is [Make]'s business. Errors have the class Configuration.
 func CheckTarget(controlPlane, target string, own bool, machines []Machine) error {
 	runs, err := version.ParseSemantic(controlPlane)
 	if err != nil {
@@ -44,19 +44,23 @@ func CheckTarget(controlPlane, target string, own bool, machines []Machine) erro
 func checkStep(runs, wanted *version.Version, own bool) error {
 	switch {
 	case runs.Major() != wanted.Major():
-		return fmt.Errorf("v%s is another major version than the control plane's v%s, and Kubernetes has no rule for such a step", wanted, runs)
+		return fmt.Errorf("v%s is another major version than the control plane's v%s, and Kubernetes has no rule for "+
+			"such a step", wanted, runs)
 	case !own && runs.LessThan(wanted):
-		return fmt.Errorf("v%s is ahead of the control plane, which runs v%s and is not Argosy's to upgrade: no machine may be ahead of it, and v%[2]s is the newest that one can have", wanted, runs)
+		return fmt.Errorf("v%s is ahead of the control plane, which runs v%s and is not Argosy's to upgrade: no "+
+			"machine may be ahead of it, and v%[2]s is the newest that one can have", wanted, runs)
 	case own && wanted.LessThan(runs):
-		return fmt.Errorf("v%s is older than the control plane's v%s, and a control plane never goes back", wanted, runs)
+		return fmt.Errorf("v%s is older than the control plane's v%s, and a control plane never goes back", wanted,
+			runs)
 	case own && wanted.Minor() > runs.Minor()+1:
-		return fmt.Errorf("v%s is too far from the control plane's v%s, which goes one minor version at a time: upgrade to a version of %s first", wanted, runs, minor(runs.Major(), runs.Minor()+1))
+		return fmt.Errorf("v%s is too far from the control plane's v%s, which goes one minor version at a time: "+
+			"upgrade to a version of %s first", wanted, runs, minor(runs.Major(), runs.Minor()+1))
 	}
 	return nil
 }
 
-// checkSkew names the machines that would be too old. Machines without a version have no kubelet yet, and of one that nobody
-// can read there is nothing to say.
+// checkSkew names the machines that would be too old. Machines without a version have no kubelet yet, and of one that
+// nobody can read there is nothing to say.
 func checkSkew(runs, wanted *version.Version, own bool, machines []Machine) error {
 	var old []string
 	oldest := wanted.Minor()
@@ -71,12 +75,13 @@ func checkSkew(runs, wanted *version.Version, own bool, machines []Machine) erro
 	if len(old) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s more than %d minor versions behind v%s, which no kubelet may be: %w", are(old), maxSkew, wanted, wayUp(runs, wanted, own, oldest))
+	return fmt.Errorf("%s more than %d minor versions behind v%s, which no kubelet may be: %w", are(old), maxSkew,
+		wanted, wayUp(runs, wanted, own, oldest))
 }
 
-// wayUp says how machines that are too old come up, the oldest of which has a kubelet of that minor version: by a target that
-// CheckTarget allows, as far as there is one. There is none where they are too old already for a control plane that Argosy
-// moves, since its version and theirs have one target.
+// wayUp says how machines that are too old come up, the oldest of which has a kubelet of that minor version: by a
+// target that CheckTarget allows, as far as there is one. There is none where they are too old already for a control
+// plane that Argosy moves, since its version and theirs have one target.
 func wayUp(runs, wanted *version.Version, own bool, oldest uint) error {
 	switch {
 	case !own:

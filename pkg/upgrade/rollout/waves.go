@@ -19,7 +19,8 @@ func inWaves(machines []Machine, limits limits) ([]Wave, error) {
 	groups := inGroups(machines)
 	mixed := len(groups) > 0 && groups[0].canaries && !groups[len(groups)-1].canaries
 	if limits.waves < 2 && mixed {
-		return nil, refuse("MaxWaves", limits.waves, errors.New("canaries are in a wave of their own, so that it takes 2 at least"))
+		return nil, refuse("MaxWaves", limits.waves, errors.New("canaries are in a wave of their own, so that it "+
+			"takes 2 at least"))
 	}
 	canaries, others := cut(groups, limits)
 	excess := len(canaries) + len(others) - limits.waves
@@ -34,7 +35,8 @@ func inWaves(machines []Machine, limits limits) ([]Wave, error) {
 	return append(canaries, merge(others, limits.waves-len(canaries))...), nil
 }
 
-// inGroups orders machines, which come by name, and groups them: the canaries by their zones, then the others by theirs.
+// inGroups orders machines, which come by name, and groups them: the canaries by their zones, then the others by
+// theirs.
 func inGroups(machines []Machine) []group {
 	slices.SortStableFunc(machines, func(a, b Machine) int {
 		return cmp.Or(
@@ -49,7 +51,8 @@ func inGroups(machines []Machine) []group {
 	var groups []group
 	for start := 0; start < len(machines); {
 		end := start
-		for end < len(machines) && machines[end].Canary == machines[start].Canary && machines[end].Zone == machines[start].Zone {
+		for end < len(machines) && machines[end].Canary == machines[start].Canary &&
+			machines[end].Zone == machines[start].Zone {
 			end++
 		}
 		one := machines[start:end]
@@ -73,8 +76,8 @@ func first(a, b bool) int {
 // canary names the canaries' waves.
 const canary = "canary"
 
-// nameOf is the name of a machine's group; zones says that there are any. Names with a space are no label's values, so they
-// are nobody's zone.
+// nameOf is the name of a machine's group; zones says that there are any. Names with a space are no label's values, so
+// they are nobody's zone.
 func nameOf(m Machine, zones bool) string {
 	switch {
 	case m.Canary:
@@ -87,8 +90,8 @@ func nameOf(m Machine, zones bool) string {
 	return m.Zone
 }
 
-// cut cuts groups into waves of the smallest size, from the policy's up, that gives no more waves than the policy allows; one
-// wave each when no size does.
+// cut cuts groups into waves of the smallest size, from the policy's up, that gives no more waves than the policy
+// allows; one wave each when no size does.
 func cut(groups []group, limits limits) (canaries, others []Wave) {
 	size, largest := limits.wave, limits.wave
 	for _, g := range groups {

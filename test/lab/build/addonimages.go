@@ -24,8 +24,8 @@ type addon struct {
 //
 // Names and tags are those that Argosy asks for by default. Four hold another version than their tag says, since that
 // one is not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
-// flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, and coredns
-// v1.12.4.
+// flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, and
+// coredns v1.12.4.
 func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, error) {
 	dns, err := coreDNSTag(version)
 	if err != nil {
@@ -64,7 +64,8 @@ func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
 		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, ""},
 		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot},
 		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot},
-		{"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner", b.LocalPathProvisioner, "", ""},
+		{"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner", b.LocalPathProvisioner,
+			"", ""},
 		{"docker.io/library/busybox:1.36.1", "", nil, busybox, ""},
 		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", ""},
 		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", ""},
@@ -87,7 +88,8 @@ func coreDNSTag(version string) (string, error) {
 	return tag, nil
 }
 
-// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. What is in it is 0.34.0 for all.
+// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. What is in it is 0.34.0
+// for all.
 func agentTag(version string) (string, error) {
 	released, err := release.Versions(version, nil)
 	if err != nil {
@@ -121,7 +123,8 @@ func (b *Builder) networkTree(ctx context.Context) (string, error) {
 			links["usr/sbin/"+name+suffix] = "xtables-nft-multi"
 		}
 	}
-	return b.debianTree(ctx, "network-tools", []string{"busybox-static", "conntrack", "ipset", "iptables", "nftables"}, links)
+	return b.debianTree(ctx, "network-tools", []string{"busybox-static", "conntrack", "ipset", "iptables", "nftables"},
+		links)
 }
 
 // busyboxTree gives a tree with busybox' shell and commands alone.

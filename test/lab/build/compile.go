@@ -146,8 +146,8 @@ func renamePrograms(r recipe, folder string) error {
 	return nil
 }
 
-// checkStatic finds what asks for a dynamic linker: such a program runs here, and then not in an image without one or on
-// a machine with an older C library.
+// checkStatic finds what asks for a dynamic linker: such a program runs here, and then not in an image without one or
+// on a machine with an older C library.
 func checkStatic(r recipe, folder string) error {
 	for name := range r.Programs {
 		program, err := elf.Open(filepath.Join(folder, name))

@@ -29,7 +29,8 @@ func TestPauseCollectsChildrenAndEndsWhenAskedTo(t *testing.T) {
 	folder, err := b.pause(t.Context())
 	assert.NilError(t, err)
 	// The shell starts a child and then becomes pause, whose child it is from then on.
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", `sleep 0.2 & echo $!; exec "$0"`, filepath.Join(folder, "pause"))
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `sleep 0.2 & echo $!; exec "$0"`,
+		filepath.Join(folder, "pause"))
 	out, err := cmd.StdoutPipe()
 	assert.NilError(t, err)
 	assert.NilError(t, cmd.Start())
@@ -50,12 +51,14 @@ func TestAFailedCompilationShowsTheCompilersWordsAndTheCommand(t *testing.T) {
 	b.Source = t.TempDir()
 	write(t, filepath.Join(b.Source, "modules/thing/go.mod"), "module example.org/thing\n\ngo 1.25\n")
 	write(t, filepath.Join(b.Source, "modules/thing/main.go"), "package main\n\nfunc main() { undefinedName() }\n")
-	r := recipe{Component: "thing", Module: "thing", Version: "v1", Programs: map[string]string{"thing": "example.org/thing"}}
+	r := recipe{Component: "thing", Module: "thing", Version: "v1",
+		Programs: map[string]string{"thing": "example.org/thing"}}
 	_, err := b.programs(t.Context(), r, nil)
 	assert.ErrorContains(t, err, "undefined: undefinedName")
 	assert.ErrorContains(t, err, "go build -mod=readonly")
 
-	write(t, filepath.Join(b.Source, "modules/thing/main.go"), "package main\n\nfunc main() { println(\"thing v1\") }\n")
+	write(t, filepath.Join(b.Source, "modules/thing/main.go"),
+		"package main\n\nfunc main() { println(\"thing v1\") }\n")
 	r.Programs = map[string]string{"renamed": "example.org/thing"}
 	r.Versions = []versionCheck{{Call: []string{"renamed"}, Holds: "thing v2"}}
 	_, err = b.programs(t.Context(), r, nil)

@@ -15,7 +15,8 @@ func (b *Builder) Kine(ctx context.Context) (string, error) {
 		Version:   version,
 		Programs:  map[string]string{"kine": module},
 		Tags:      append(addonsTags(), "sqlite_omit_load_extension"),
-		LinkFlags: []string{"-X", module + "/pkg/version.Version=" + version, "-X", module + "/pkg/version.GitCommit=release",
+		LinkFlags: []string{"-X", module + "/pkg/version.Version=" + version, "-X",
+			module + "/pkg/version.GitCommit=release",
 			"-extldflags", "-static"},
 		Cgo: true,
 		// kine asks the table dbstat how large the database is, which SQLite leaves out unless told otherwise.

@@ -13,7 +13,8 @@ import (
 
 // debianTree gives a folder with the Debian packages and all that they depend on unpacked, and with a link in /bin for
 // each command of busybox, which must be among them. No script of a package runs: what one would set up, links say.
-func (b *Builder) debianTree(ctx context.Context, title string, names []string, links map[string]string) (string, error) {
+func (b *Builder) debianTree(ctx context.Context, title string, names []string, links map[string]string) (string,
+	error) {
 	tree, err := b.unpackedTree(ctx, title, names, links)
 	if err == nil {
 		return tree, nil
@@ -25,7 +26,8 @@ func (b *Builder) debianTree(ctx context.Context, title string, names []string, 
 	return b.unpackedTree(ctx, title, names, links)
 }
 
-func (b *Builder) unpackedTree(ctx context.Context, title string, names []string, links map[string]string) (string, error) {
+func (b *Builder) unpackedTree(ctx context.Context, title string, names []string, links map[string]string) (string,
+	error) {
 	packages, err := resolvePackages(ctx, names)
 	if err != nil {
 		return "", err
@@ -57,7 +59,8 @@ var installLine = regexp.MustCompile(`(?m)^Inst (\S+) (?:\[\S+\] )?\((\S+) `)
 // resolvePackages gives "name=version" of the packages and of all that they depend on, as on a system without any
 // package, in the order in which apt would install them.
 func resolvePackages(ctx context.Context, names []string) ([]string, error) {
-	args := append([]string{"--simulate", "--no-install-recommends", "--option", "Dir::State::status=/dev/null", "install"},
+	args := append([]string{"--simulate", "--no-install-recommends", "--option", "Dir::State::status=/dev/null",
+		"install"},
 		names...)
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	out, err := cmd.CombinedOutput()

@@ -1,5 +1,6 @@
-// Package releasetest stands for the servers that releases come from: small programs in the place of the real ones, under
-// the names and with the checksums that the projects publish them with. Tests and demonstrations use it; it needs no network.
+// Package releasetest stands for the servers that releases come from: small programs in the place of the real ones,
+// under the names and with the checksums that the projects publish them with. Tests and demonstrations use it; it needs
+// no network.
 package releasetest
 
 import (
@@ -16,7 +17,8 @@ const programSize = 96 << 10
 func Program(arch, name string) []byte {
 	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]
 	header := elf.Header64{
-		Ident:     [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
+			byte(elf.EV_CURRENT)},
 		Type:      uint16(elf.ET_EXEC),
 		Machine:   uint16(machine),
 		Version:   uint32(elf.EV_CURRENT),

@@ -125,7 +125,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // publish puts everything that is published by architecture.
 func (s *Server) publish(t testing.TB, arch string) {
 	t.Helper()
-	for _, program := range []string{"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+	for _, program := range []string{"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager",
+		"kube-scheduler"} {
 		address := "dl.k8s.io/release/v1.34.4/bin/linux/" + arch + "/" + program
 		s.Put(address, Program(arch, program))
 		// The digest alone, and no end of the line.
@@ -136,11 +137,14 @@ func (s *Server) publish(t testing.TB, arch string) {
 		folder        string
 		programs      []string
 	}{
-		{"github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-" + arch + ".tar.gz", ".sha256sum",
+		{"github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-" + arch + ".tar.gz",
+			".sha256sum",
 			"bin/", []string{"containerd", "containerd-shim-runc-v2", "containerd-stress", "ctr"}},
-		{"github.com/containernetworking/plugins/releases/download/v1.8.0/cni-plugins-linux-" + arch + "-v1.8.0.tgz", ".sha256",
+		{"github.com/containernetworking/plugins/releases/download/v1.8.0/cni-plugins-linux-" + arch + "-v1.8.0.tgz",
+			".sha256",
 			"./", []string{"bandwidth", "bridge", "dhcp", "firewall", "host-local", "loopback", "portmap"}},
-		{"github.com/kubernetes-sigs/cri-tools/releases/download/v1.34.0/crictl-v1.34.0-linux-" + arch + ".tar.gz", ".sha256",
+		{"github.com/kubernetes-sigs/cri-tools/releases/download/v1.34.0/crictl-v1.34.0-linux-" + arch + ".tar.gz",
+			".sha256",
 			"", []string{"crictl"}},
 		{"github.com/etcd-io/etcd/releases/download/v3.6.10/etcd-v3.6.10-linux-" + arch + ".tar.gz", "",
 			"etcd-v3.6.10-linux-" + arch + "/", []string{"etcd", "etcdctl", "etcdutl"}},
@@ -148,20 +152,24 @@ func (s *Server) publish(t testing.TB, arch string) {
 		content := Archive(t, arch, archive.folder, archive.programs...)
 		s.Put(archive.address, content)
 		if archive.sums != "" {
-			s.Put(archive.address+archive.sums, []byte(Digest(content)+"  "+archive.address[strings.LastIndex(archive.address, "/")+1:]+"\n"))
+			s.Put(archive.address+archive.sums,
+				[]byte(Digest(content)+"  "+archive.address[strings.LastIndex(archive.address,
+					"/")+1:]+"\n"))
 		}
 	}
 	s.Put("github.com/opencontainers/runc/releases/download/v1.3.3/runc."+arch, Program(arch, "runc"))
 	s.Put("github.com/k3s-io/kine/releases/download/v0.14.5/kine-"+arch, Program(arch, "kine"))
 	// With the folder of the machine that built it.
-	s.Put("github.com/k3s-io/kine/releases/download/v0.14.5/sha256sum-"+arch+".txt", []byte(Digest(Program(arch, "kine"))+"  dist/artifacts/kine-"+arch+"\n"))
+	s.Put("github.com/k3s-io/kine/releases/download/v0.14.5/sha256sum-"+arch+".txt",
+		[]byte(Digest(Program(arch, "kine"))+"  dist/artifacts/kine-"+arch+"\n"))
 }
 
 // publishSums puts the checksum files that hold those of all architectures.
 func (s *Server) publishSums(arches []string) {
 	for sums, files := range map[string][]string{
 		"github.com/opencontainers/runc/releases/download/v1.3.3/runc.sha256sum": {"runc.amd64", "runc.arm64"},
-		"github.com/etcd-io/etcd/releases/download/v3.6.10/SHA256SUMS":           {"etcd-v3.6.10-linux-amd64.tar.gz", "etcd-v3.6.10-linux-arm64.tar.gz"},
+		"github.com/etcd-io/etcd/releases/download/v3.6.10/SHA256SUMS": {"etcd-v3.6.10-linux-amd64.tar.gz",
+			"etcd-v3.6.10-linux-arm64.tar.gz"},
 	} {
 		var text strings.Builder
 		for _, file := range files {
@@ -180,9 +188,13 @@ func (s *Server) publishImage(t testing.TB, repository string, arches []string, 
 	for _, arch := range arches {
 		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch})
 		assert.NilError(t, err)
-		for _, files := range []map[string][]byte{{"etc/passwd": []byte("root:x:0:0:root:/:/none\n")}, {program: Program(arch, program)}} {
+		for _, files := range []map[string][]byte{{"etc/passwd": []byte("root:x:0:0:root:/:/none\n")},
+			{program: Program(arch, program)}} {
 			content := tarGz(t, files)
-			layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
+			layer, err := tarball.LayerFromOpener(func() (io.ReadCloser,
+				error) {
+				return io.NopCloser(bytes.NewReader(content)), nil
+			})
 			assert.NilError(t, err)
 			image, err = mutate.AppendLayers(image, layer)
 			assert.NilError(t, err)
@@ -212,7 +224,8 @@ func tarGz(t testing.TB, files map[string][]byte) []byte {
 	compressed := gzip.NewWriter(&content)
 	archive := tar.NewWriter(compressed)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		assert.NilError(t, archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(files[name]))}))
+		assert.NilError(t, archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
+			Size: int64(len(files[name]))}))
 		_, err := archive.Write(files[name])
 		assert.NilError(t, err)
 	}

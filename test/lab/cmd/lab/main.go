@@ -36,9 +36,14 @@ func command() *cobra.Command {
 		simple("up", "Bring the lab up, or repair it", (*lab.Lab).Up),
 		simple("down", "Take the lab away; caches and keys stay", (*lab.Lab).Down),
 		simple("build", "Build everything that the lab runs", (*lab.Lab).Build),
-		simple("env", "Print export lines for a shell", func(l *lab.Lab, _ context.Context) error { return l.PrintEnv(os.Stdout) }),
-		simple("status", "Show machines, clusters and Argo", func(l *lab.Lab, ctx context.Context) error { return l.PrintStatus(ctx, os.Stdout) }),
-		reset(), ssh(), background("supervise MACHINE", lab.Supervise), background("run-machine MACHINE", lab.BecomeMachine), background("serve NAME", lab.Serve),
+		simple("env", "Print export lines for a shell", func(l *lab.Lab,
+			_ context.Context) error {
+			return l.PrintEnv(os.Stdout)
+		}),
+		simple("status", "Show machines, clusters and Argo",
+			func(l *lab.Lab, ctx context.Context) error { return l.PrintStatus(ctx, os.Stdout) }),
+		reset(), ssh(), background("supervise MACHINE", lab.Supervise),
+		background("run-machine MACHINE", lab.BecomeMachine), background("serve NAME", lab.Serve),
 	)
 	return root
 }

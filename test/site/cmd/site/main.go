@@ -1,5 +1,5 @@
-// Command site installs Argosy on the running lab, as the demo needs it. With the name of a cluster, and of machines of the
-// lab, it also makes a namespace of that name with the documents of a cluster to provision:
+// Command site installs Argosy on the running lab, as the demo needs it. With the name of a cluster, and of machines of
+// the lab, it also makes a namespace of that name with the documents of a cluster to provision:
 //
 //	go run ./test/site/cmd/site team-b m1 m2 m3
 package main
