@@ -17,7 +17,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/ssh"
 )
@@ -43,7 +43,7 @@ func (p *place) flags(command *cobra.Command) {
 }
 
 // open returns where to read from, and where trusted host keys are recorded (nil for a folder).
-func (p *place) open() (config.Source, fleet.HostKeys, error) {
+func (p *place) open() (config.Source, factory.HostKeys, error) {
 	if p.from != "" {
 		if p.cluster == "" {
 			return nil, nil, usageError{errors.New("--from needs --cluster: a folder may hold several")}
@@ -65,7 +65,7 @@ func (p *place) open() (config.Source, fleet.HostKeys, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
 	}
-	return config.FromAPI(client, p.namespace), fleet.ConfigMapKeys{Client: client, Namespace: p.namespace}, nil
+	return config.FromAPI(client, p.namespace), factory.ConfigMapKeys{Client: client, Namespace: p.namespace}, nil
 }
 
 func (p *place) rest() (*rest.Config, error) {
@@ -80,14 +80,14 @@ func (p *place) rest() (*rest.Config, error) {
 
 // opened opens the cluster's machines for the work that open opens them for; done closes the connections.
 func opened[Conductor any](ctx context.Context, p *place,
-	open func(context.Context, config.Source, fleet.HostKeys, fleet.Tools, string) (Conductor,
+	open func(context.Context, config.Source, factory.HostKeys, factory.Tools, string) (Conductor,
 		error)) (conductor Conductor, done func(), err error) {
 	source, keys, err := p.open()
 	if err != nil {
 		return conductor, nil, err
 	}
 	pool := ssh.NewPool()
-	conductor, err = open(ctx, source, keys, fleet.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
+	conductor, err = open(ctx, source, keys, factory.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
 	if err != nil {
 		pool.Close()
 		return conductor, nil, err
@@ -110,7 +110,7 @@ func validateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := fleet.CheckSecrets(command.Context(), source, cluster); err != nil {
+			if err := factory.CheckSecrets(command.Context(), source, cluster); err != nil {
 				return errclass.With(errclass.Configuration, err)
 			}
 			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d "+
@@ -130,7 +130,7 @@ func planCommand() *cobra.Command {
 		Short: "Inspect machines and say what a join would do with each, or why it can't, and what differs on nodes",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := opened(command.Context(), &where, fleet.Open)
+			conductor, done, err := opened(command.Context(), &where, factory.Open)
 			if err != nil {
 				return err
 			}
@@ -209,7 +209,7 @@ does not stop the others. Running it again is safe and finishes what was interru
 machine at its next safe point.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := opened(command.Context(), &where, fleet.Open)
+			conductor, done, err := opened(command.Context(), &where, factory.Open)
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/images"
 )
 
@@ -40,7 +40,7 @@ is damaged is named at the end; the others are imported. Ctrl-C stops each machi
   executor-plugin images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1`,
 		RunE: func(command *cobra.Command, args []string) error {
 			request.items = images.Split(strings.Join(args, " "))
-			conductor, done, err := opened(command.Context(), &where, fleet.OpenImages)
+			conductor, done, err := opened(command.Context(), &where, factory.OpenImages)
 			if err != nil {
 				return err
 			}

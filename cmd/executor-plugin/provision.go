@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 )
 
 // imageVariable names the image of this very program; install/plugin sets it to the sidecar's.
@@ -69,7 +69,7 @@ func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, err
 	if err != nil {
 		return nil, err
 	}
-	return fleet.OpenProvisioner(ctx, restConfig, p.namespace, p.cluster, ownImage())
+	return factory.OpenProvisioner(ctx, restConfig, p.namespace, p.cluster, ownImage())
 }
 
 // provision runs the parts of the workflow template provision, in its order.

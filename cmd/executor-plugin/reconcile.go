@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/join"
 )
 
@@ -20,7 +20,7 @@ configuration and arguments, labels and taints. Pods run on. Running it again fi
 are no nodes yet are left to join.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := opened(command.Context(), &where, fleet.Open)
+			conductor, done, err := opened(command.Context(), &where, factory.Open)
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/remove"
 )
 
@@ -45,7 +45,7 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 			if request.timeout < 0 {
 				return usageError{errors.New("--drain-timeout is less than nothing")}
 			}
-			conductor, done, err := opened(command.Context(), &where, fleet.OpenReset)
+			conductor, done, err := opened(command.Context(), &where, factory.OpenReset)
 			if err != nil {
 				return err
 			}

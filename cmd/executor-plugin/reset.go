@@ -10,7 +10,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -38,7 +38,7 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 			if err := sayWhich(request.machines); err != nil {
 				return err
 			}
-			conductor, done, err := opened(command.Context(), &where, fleet.OpenReset)
+			conductor, done, err := opened(command.Context(), &where, factory.OpenReset)
 			if err != nil {
 				return err
 			}

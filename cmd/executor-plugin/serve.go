@@ -17,7 +17,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/plugin"
@@ -69,7 +69,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	}
 	pool := ssh.NewPool()
 	defer pool.Close()
-	env := steps.NewEnv(openers(restConfig, host, fleet.Tools{Agent: &agents{}, Pool: pool}), log)
+	env := steps.NewEnv(openers(restConfig, host, factory.Tools{Agent: &agents{}, Pool: pool}), log)
 	options.Steps = steps.All(env, workflows{argo})
 	options.Watcher = plugin.NewWatcher(argo)
 	options.Log = log
@@ -81,26 +81,26 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	return server.Run(ctx)
 }
 
-func openers(restConfig *rest.Config, host kubernetes.Interface, tools fleet.Tools) steps.Openers {
+func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.Tools) steps.Openers {
 	return steps.Openers{
 		Join: func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
-			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
-			return fleet.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
+			return factory.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
 		Provision: func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
-			return fleet.OpenProvisioner(ctx, restConfig, namespace, cluster, ownImage())
+			return factory.OpenProvisioner(ctx, restConfig, namespace, cluster, ownImage())
 		},
 		Reset: func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
-			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
-			return fleet.OpenReset(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
+			return factory.OpenReset(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
 		Images: func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
-			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
-			return fleet.OpenImages(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
+			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
+			return factory.OpenImages(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
 		Upgrade: func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error) {
-			keys := fleet.ConfigMapKeys{Client: host, Namespace: namespace}
-			return fleet.OpenUpgrade(ctx, config.FromAPI(host, namespace), keys, tools, cluster, ownImage())
+			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
+			return factory.OpenUpgrade(ctx, config.FromAPI(host, namespace), keys, tools, cluster, ownImage())
 		},
 	}
 }

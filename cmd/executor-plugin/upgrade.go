@@ -12,7 +12,7 @@ import (
 
 	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -60,9 +60,9 @@ asked for. Running it again is safe and finishes what was interrupted.`,
 
 // upgrader opens everything for a rollout of this process; done closes the connections.
 func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
-	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys fleet.HostKeys,
-		tools fleet.Tools, cluster string) (*upgrade.Conductor, error) {
-		return fleet.OpenUpgrade(ctx, source, keys, tools, cluster, ownImage())
+	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
+		tools factory.Tools, cluster string) (*upgrade.Conductor, error) {
+		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, ownImage())
 	})
 	if err != nil {
 		return nil, nil, err

@@ -1,4 +1,4 @@
-package fleet_test
+package factory_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/fleet"
+	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/secret"
 )
 
@@ -49,13 +49,13 @@ func TestEveryMissingSecretIsNamedAtOnce(t *testing.T) {
 	cluster, err := config.Load(t.Context(), source, "team-a")
 	assert.NilError(t, err)
 
-	err = fleet.CheckSecrets(t.Context(), source, cluster)
+	err = factory.CheckSecrets(t.Context(), source, cluster)
 	for _, name := range []string{"known", "other", "jump"} {
 		assert.ErrorContains(t, err, fmt.Sprintf("%q", name))
 	}
 	assert.Equal(t, strings.Count(err.Error(), "\n"), 2)
 
-	assert.NilError(t, fleet.CheckSecrets(t.Context(), append(source, "known", "other", "jump"), cluster))
+	assert.NilError(t, factory.CheckSecrets(t.Context(), append(source, "known", "other", "jump"), cluster))
 }
 
 func TestSecretsForRegistriesAreAmongThoseThatAHostedClusterNeeds(t *testing.T) {
@@ -64,19 +64,19 @@ privateNodes: {enabled: true}
 controlPlane: {distro: {k8s: {version: v1.34.4}}, advanced: {serviceAccount: {imagePullSecrets: [{name: registry-login}]}}}
 `), []byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"))
 	assert.NilError(t, err)
-	assert.ErrorContains(t, fleet.CheckSecrets(t.Context(), sourceOf{}, cluster), `"registry-login"`)
-	assert.NilError(t, fleet.CheckSecrets(t.Context(), sourceOf{"registry-login"}, cluster))
+	assert.ErrorContains(t, factory.CheckSecrets(t.Context(), sourceOf{}, cluster), `"registry-login"`)
+	assert.NilError(t, factory.CheckSecrets(t.Context(), sourceOf{"registry-login"}, cluster))
 }
 
 func TestAKubeconfigSecretWithoutAKubeconfigIsSaidSo(t *testing.T) {
-	_, err := fleet.Open(t.Context(), sourceOf{"kubeconfig"}, nil, fleet.Tools{}, "team-a")
+	_, err := factory.Open(t.Context(), sourceOf{"kubeconfig"}, nil, factory.Tools{}, "team-a")
 	assert.ErrorContains(t, err, "has none of the keys")
 	assert.Assert(t, !strings.Contains(err.Error(), "content"))
 }
 
 func TestTrustedHostKeysAreKeptBesideEachOther(t *testing.T) {
 	client := fake.NewClientset()
-	keys := fleet.ConfigMapKeys{Client: client, Namespace: "team-a"}
+	keys := factory.ConfigMapKeys{Client: client, Namespace: "team-a"}
 	none, err := keys.Load(t.Context(), "team-a")
 	assert.NilError(t, err)
 	assert.Equal(t, len(none), 0)

@@ -1,7 +1,7 @@
-// Package fleet turns a cluster's two documents into things to work with: connections to its machines, its bundle
+// Package factory turns a cluster's two documents into things to work with: connections to its machines, its bundle
 // repository, and the cluster itself. It is the one place that reads Secrets; none of them leaves it but to the
 // connection that needs it.
-package fleet
+package factory
 
 import (
 	"context"
