@@ -4,9 +4,9 @@ import (
 	"context"
 	"strconv"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -21,7 +21,7 @@ func (s joinStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 }
 
 // bringing is what a conductor does with one machine.
-type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *conduct.Window,
+type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *operation.Limiter,
 	report func(string)) (join.Outcome, error)
 
 // bring prepares a step that works on one machine of a cluster.

@@ -3,8 +3,8 @@ package steps
 import (
 	"fmt"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -19,7 +19,7 @@ type machineInput struct {
 func (in machineInput) key(step string) string { return step + "/" + in.Cluster + "/" + in.Machine }
 
 // place finds the machine that the input names in the opened cluster, and the window that it is to work in.
-func (e *Env) place(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine, *conduct.Window,
+func (e *Env) place(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine, *operation.Limiter,
 	error) {
 	machine, err := named(cluster, in.Machine)
 	if err != nil {

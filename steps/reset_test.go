@@ -9,16 +9,16 @@ import (
 	"gotest.tools/v3/assert"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
 )
 
 // cleanMachine is one on which there is nothing; whoever would work on it fails.
-type cleanMachine struct{ conduct.Machine }
+type cleanMachine struct{ operation.Machine }
 
 func (cleanMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
 	plan := spec.Status{ID: question.Operations["amd64"].ID,
@@ -33,7 +33,7 @@ func openReset(_ context.Context, _, name string) (*reset.Conductor, error) {
 	return &reset.Conductor{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
-		Machine: func(config.Machine) conduct.Machine { return cleanMachine{} },
+		Machine: func(config.Machine) operation.Machine { return cleanMachine{} },
 	}, err
 }
 

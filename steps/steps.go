@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"sync"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
 	"argosy.dev/argosy/pkg/upgrade"
@@ -42,12 +42,12 @@ type Env struct {
 	upgrades   openings[*upgrade.Conductor]
 
 	mu     sync.Mutex
-	window map[string]*conduct.Window
+	window map[string]*operation.Limiter
 }
 
 // NewEnv makes an Env that opens clusters with open.
 func NewEnv(open Openers, log *slog.Logger) *Env {
-	return &Env{open: open, log: log, window: map[string]*conduct.Window{}}
+	return &Env{open: open, log: log, window: map[string]*operation.Limiter{}}
 }
 
 // openings are the clusters as each workflow sees them: a workflow reads its configuration once, so that all its steps
@@ -101,7 +101,7 @@ func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (
 		error) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Follower = e.follower(call, cluster)
+			conductor.Runner = e.follower(call, cluster)
 		}
 		return conductor, err
 	})
@@ -125,7 +125,7 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 		error) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Follower = e.follower(call, cluster)
+			conductor.Runner = e.follower(call, cluster)
 		}
 		return conductor, err
 	})
@@ -137,15 +137,15 @@ func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*
 		error) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Follower = e.follower(call, cluster)
+			conductor.Runner = e.follower(call, cluster)
 		}
 		return conductor, err
 	})
 }
 
 // follower sees the operations of a call through; when the plugin itself ends, they go on.
-func (e *Env) follower(call plugin.Call, cluster string) conduct.Follower {
-	return conduct.Follower{
+func (e *Env) follower(call plugin.Call, cluster string) operation.Runner {
+	return operation.Runner{
 		Log:      e.logger(call, cluster),
 		Detached: func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) },
 	}
@@ -156,12 +156,12 @@ func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 }
 
 // windowFor is the window that all machines of one workflow work in.
-func (e *Env) windowFor(call plugin.Call, cluster string, limit int) *conduct.Window {
+func (e *Env) windowFor(call plugin.Call, cluster string, limit int) *operation.Limiter {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := call.Workflow.UID + "/" + cluster
 	if e.window[key] == nil {
-		e.window[key] = conduct.NewWindow(limit)
+		e.window[key] = operation.NewLimiter(limit)
 	}
 	return e.window[key]
 }

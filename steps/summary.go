@@ -9,7 +9,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 
-	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/remove"
 )
@@ -131,7 +131,7 @@ func summaryMessage(template string, machines []machineResult) string {
 }
 
 func summaryTable(machines []machineResult) string {
-	table := conduct.NewTable("MACHINE", "RESULT", "MESSAGE")
+	table := operation.NewTable("MACHINE", "RESULT", "MESSAGE")
 	for _, result := range machines {
 		table.Add(strings.Split(result.Message, "\n"), result.Machine, string(result.Phase))
 	}

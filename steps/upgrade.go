@@ -40,7 +40,7 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 		return nil, err
 	}
 	conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
-	conductor.Follower = e.follower(call, in.Cluster)
+	conductor.Runner = e.follower(call, in.Cluster)
 	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
 		conductor.Version = in.Version
 	}

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/images"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // importRequest is what an import by hand was asked for.
@@ -81,7 +81,7 @@ func (r importRequest) carryOut(ctx context.Context, conductor *images.Conductor
 		refused: names(images.With(images.ActionRefuse, entries), name), out: out,
 	}
 	return each(ctx, work, names(images.With(images.ActionImport, entries), name),
-		func(ctx context.Context, m config.Machine, window *conduct.Window, report func(string)) (images.Outcome,
+		func(ctx context.Context, m config.Machine, window *operation.Limiter, report func(string)) (images.Outcome,
 			error) {
 			return conductor.Import(ctx, m, r.items, window, report)
 		})

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // job is work on machines of a cluster that somebody follows at a terminal.
@@ -28,12 +28,12 @@ type job struct {
 
 // each has the machines of these names worked on, and returns an error that names those that failed or were refused.
 func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string,
-	do func(context.Context, config.Machine, *conduct.Window, func(string)) (Outcome, error)) error {
+	do func(context.Context, config.Machine, *operation.Limiter, func(string)) (Outcome, error)) error {
 	limit := j.concurrency
 	if limit <= 0 {
 		limit = j.cluster.Fleet.Limits.Concurrency
 	}
-	terminal, window := newTerminal(j.out), conduct.NewWindow(limit)
+	terminal, window := newTerminal(j.out), operation.NewLimiter(limit)
 	failed := append(slices.Clone(j.refused), abreast(j.cluster, names, terminal,
 		func(machine config.Machine, report func(string)) (Outcome, error) {
 			return do(ctx, machine, window, report)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/remove"
 )
 
@@ -107,7 +107,7 @@ func (r removeRequest) carryOut(ctx context.Context, conductor *remove.Conductor
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
-	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window,
+	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *operation.Limiter,
 		report func(string)) (remove.Outcome, error) {
 		return conductor.Remove(ctx, m, options, window, report)
 	})

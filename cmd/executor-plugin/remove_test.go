@@ -11,9 +11,9 @@ import (
 	"gotest.tools/v3/assert"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/remove"
 	"argosy.dev/argosy/pkg/reset"
 )
@@ -31,7 +31,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	conductor := &reset.Conductor{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
-		Machine: func(m config.Machine) conduct.Machine {
+		Machine: func(m config.Machine) operation.Machine {
 			return resettable{refused: m.Name == refused, started: &started}
 		},
 	}

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -90,7 +90,7 @@ func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, 
 		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
-	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *conduct.Window,
+	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *operation.Limiter,
 		report func(string)) (reset.Outcome, error) {
 		return conductor.Reset(ctx, m, r.options, window, report)
 	})

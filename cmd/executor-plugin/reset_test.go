@@ -10,16 +10,16 @@ import (
 	"gotest.tools/v3/assert"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
 // resettable is a machine with something to take away, or one that is refused.
 type resettable struct {
-	conduct.Machine
+	operation.Machine
 	refused bool
 	started *int
 }
@@ -52,7 +52,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	conductor := &reset.Conductor{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
-		Machine: func(m config.Machine) conduct.Machine {
+		Machine: func(m config.Machine) operation.Machine {
 			return resettable{refused: m.Name == refused, started: &started}
 		},
 	}

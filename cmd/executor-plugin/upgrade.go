@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -132,7 +132,7 @@ func between(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wav
 
 // throughWave stages the machines of a wave and then upgrades them; it returns those that failed.
 func throughWave(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave, terminal *terminal) []string {
-	window := conduct.NewWindow(conductor.Cluster.Fleet.Limits.Concurrency)
+	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
 	abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
 		report func(string)) (upgrade.Staged, error) {
 		return conductor.Stage(ctx, machine, wave, window, report)

@@ -18,9 +18,9 @@ var ErrRestarted = errors.New("the bundle is being sent anew")
 // followPoll is how often a file that has not grown is looked at again.
 const followPoll = 10 * time.Millisecond
 
-// Follower reads a file while it grows. It ends with io.EOF when the file has its final name and was read to its end,
+// Runner reads a file while it grows. It ends with io.EOF when the file has its final name and was read to its end,
 // or when Size bytes were read.
-type Follower struct {
+type Runner struct {
 	// Partial is the file's name while it grows, Final when it is whole.
 	Partial, Final string
 	// Size in bytes; 0 when unknown.
@@ -35,12 +35,12 @@ type Follower struct {
 }
 
 // Follow starts to follow; Close must be called. Neither file needs to exist yet.
-func Follow(ctx context.Context, partial, final string, size int64, stall time.Duration) *Follower {
-	return &Follower{Partial: partial, Final: final, Size: size, Stall: stall, ctx: ctx, grown: time.Now()}
+func Follow(ctx context.Context, partial, final string, size int64, stall time.Duration) *Runner {
+	return &Runner{Partial: partial, Final: final, Size: size, Stall: stall, ctx: ctx, grown: time.Now()}
 }
 
 // Close closes the file.
-func (f *Follower) Close() error {
+func (f *Runner) Close() error {
 	if f.file == nil {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (f *Follower) Close() error {
 }
 
 // Read waits for bytes. Errors: ErrRestarted, a transient error after Stall without growth, the context's cause.
-func (f *Follower) Read(p []byte) (int, error) {
+func (f *Runner) Read(p []byte) (int, error) {
 	for {
 		if err := f.ctx.Err(); err != nil {
 			return 0, fmt.Errorf("waiting for the bundle: %w", context.Cause(f.ctx))
@@ -68,7 +68,7 @@ func (f *Follower) Read(p []byte) (int, error) {
 }
 
 // read returns 0, nil when there is nothing yet.
-func (f *Follower) read(p []byte) (int, error) {
+func (f *Runner) read(p []byte) (int, error) {
 	if f.Size > 0 && f.offset >= f.Size {
 		return 0, io.EOF
 	}
@@ -90,7 +90,7 @@ func (f *Follower) read(p []byte) (int, error) {
 }
 
 // open opens the file, if there is one yet.
-func (f *Follower) open() error {
+func (f *Runner) open() error {
 	for _, name := range []string{f.Final, f.Partial} {
 		file, err := os.Open(name)
 		if err == nil {
@@ -106,7 +106,7 @@ func (f *Follower) open() error {
 }
 
 // atEnd decides, with all there is read, whether more will come (nil), nothing (io.EOF), or everything again.
-func (f *Follower) atEnd() error {
+func (f *Runner) atEnd() error {
 	mine, err := f.file.Stat()
 	if err != nil {
 		return fmt.Errorf("reading %q: %w", f.file.Name(), err)
@@ -142,7 +142,7 @@ func (f *Follower) atEnd() error {
 	return nil
 }
 
-func (f *Follower) stalled() error {
+func (f *Runner) stalled() error {
 	if f.offset == 0 {
 		return errclass.Errorf(errclass.Transient, "waiting for the bundle: nothing arrived at %q for %s", f.Partial,
 			f.Stall)

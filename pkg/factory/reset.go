@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -22,6 +22,6 @@ func OpenReset(ctx context.Context, source config.Source, keys HostKeys, tools T
 	return &reset.Conductor{
 		Cluster: documents,
 		Connect: func(ctx context.Context) (*join.Target, error) { return join.Connect(ctx, source, documents) },
-		Machine: func(m config.Machine) conduct.Machine { return reach.machine(m, tools) },
+		Machine: func(m config.Machine) operation.Machine { return reach.machine(m, tools) },
 	}, nil
 }

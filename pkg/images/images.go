@@ -12,11 +12,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Feeder sends an operation on a machine the archives that it asks for; *machine.Machine is one.
@@ -26,7 +26,7 @@ type Feeder interface {
 
 // Machine is the plugin's side of one machine; *machine.Machine is one.
 type Machine interface {
-	conduct.Machine
+	operation.Machine
 	Feeder
 }
 
@@ -39,7 +39,7 @@ type Conductor struct {
 	Machine func(config.Machine) Machine
 	// Supply is what the plugin sends.
 	Supply *Supply
-	conduct.Follower
+	operation.Runner
 
 	mu  sync.Mutex
 	uid string
@@ -68,11 +68,11 @@ func (o Outcome) String() string {
 // Import has machine import items, in the form of importImages, or those that the documents name for it when there are
 // none. What it has already is not sent. Transient errors are retried within the fleet's budget; report gets a line at
 // each change. The machine works inside window.
-func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, window *conduct.Window,
+func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, window *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
-	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+	err := operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
 		return c.attempt(ctx, machine, items, window, &outcome, report)
 	})
 	outcome.Seconds = time.Since(started).Seconds()
@@ -85,7 +85,7 @@ func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []
 // margin is how much longer than the machine's own limit its work is waited for.
 const margin = time.Minute
 
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items []string, window *conduct.Window,
+func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items []string, window *operation.Limiter,
 	outcome *Outcome, report func(string)) error {
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 	seen, err := c.look(ctx, machine, items)
@@ -93,7 +93,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 		return err
 	}
 	if seen.facts.Plan.Error != nil && !seen.running() {
-		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name,
+		return errclass.With(seen.facts.Plan.Error.Class, &operation.Failure{Machine: machine.Name,
 			Status: *seen.facts.Plan})
 	}
 	leave, err := enter(ctx, seen, window, report)
@@ -106,7 +106,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 		"the machine was given %s and used them up", limit))
 	defer cancel()
 	outcome.Phases = seen.facts.Plan.Phases
-	if seen.running() || conduct.Wants(seen.facts.Plan) {
+	if seen.running() || operation.Wants(seen.facts.Plan) {
 		status, err := c.work(ctx, seen, report)
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 	return nil
 }
 
-func enter(ctx context.Context, seen sight, window *conduct.Window, report func(string)) (func(), error) {
+func enter(ctx context.Context, seen sight, window *operation.Limiter, report func(string)) (func(), error) {
 	if seen.running() {
 		return window.EnterRunning(), nil
 	}
@@ -129,18 +129,18 @@ func enter(ctx context.Context, seen sight, window *conduct.Window, report func(
 
 // work has the machine import, and sends it what it asks for.
 func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
-	id := seen.operation.ID
-	return c.Run(ctx, seen.remote, seen.operation, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+	id := seen.op.ID
+	return c.Run(ctx, seen.remote, seen.op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
 		group, working := errgroup.WithContext(ctx)
 		sending, stop := context.WithCancel(working)
 		defer stop()
 		group.Go(func() error {
 			defer stop()
 			var err error
-			status, err = seen.remote.Watch(working, id, func(s spec.Status) { report(conduct.Message(s, 0)) })
+			status, err = seen.remote.Watch(working, id, func(s spec.Status) { report(operation.Message(s, 0)) })
 			return err
 		})
-		if Sends(seen.operation.Images.Sources) {
+		if Sends(seen.op.Images.Sources) {
 			group.Go(func() error { return seen.remote.Feed(sending, id, c.Supply.Open) })
 		}
 		return status, group.Wait()

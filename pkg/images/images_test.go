@@ -11,11 +11,11 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 func pemOf(der []byte) string {
@@ -48,23 +48,23 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	}
 	m.questions = append(m.questions, question)
 	facts := spec.Facts{Arch: m.arch, Working: m.working}
-	if operation, asked := question.Operations[m.arch]; asked {
+	if op, asked := question.Operations[m.arch]; asked {
 		plan := m.plan
-		plan.ID = operation.ID
+		plan.ID = op.ID
 		facts.Plan = &plan
 	}
 	return facts, nil
 }
 
-func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
+func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.started = append(m.started, operation)
+	m.started = append(m.started, op)
 	m.done = make(chan struct{})
-	if !Sends(operation.Images.Sources) {
+	if !Sends(op.Images.Sources) {
 		close(m.done)
 	}
-	return spec.Status{ID: operation.ID, State: spec.Running, Total: 2}, nil
+	return spec.Status{ID: op.ID, State: spec.Running, Total: 2}, nil
 }
 
 func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
@@ -142,7 +142,7 @@ limits: {retryBudget: 3s}
 func run(ctx context.Context, c *Conductor, items ...string) (Outcome, []string, error) {
 	var mu sync.Mutex
 	var said []string
-	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, conduct.NewWindow(1), func(text string) {
+	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, operation.NewLimiter(1), func(text string) {
 		mu.Lock()
 		defer mu.Unlock()
 		said = append(said, text)
@@ -227,7 +227,7 @@ func TestALostMachineIsTriedAgainAndARunningImportAttachedTo(t *testing.T) {
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
 
 	machine.working = machine.started[0].ID
-	window := conduct.NewWindow(1)
+	window := operation.NewLimiter(1)
 	leave, err := window.Enter(t.Context(), func(int) {})
 	assert.NilError(t, err)
 	defer leave()

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // architectures that machines may have; one of another is told so.
@@ -15,14 +15,14 @@ var architectures = []string{"amd64", "arm64"}
 
 // sight is what one look at a machine showed: its facts, and the operation that fits it.
 type sight struct {
-	machine   config.Machine
-	remote    Machine
-	facts     spec.Facts
-	operation spec.Operation
+	machine config.Machine
+	remote  Machine
+	facts   spec.Facts
+	op      spec.Operation
 }
 
 // running says whether the machine works on this very operation now.
-func (s sight) running() bool { return s.facts.Working == s.operation.ID }
+func (s sight) running() bool { return s.facts.Working == s.op.ID }
 
 // look asks the machine, in one exec, what it is and what it lacks.
 func (c *Conductor) look(ctx context.Context, machine config.Machine, items []string) (sight, error) {
@@ -41,7 +41,7 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, items []st
 		return seen, errclass.Errorf(errclass.Configuration,
 			"machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
 	}
-	seen.operation = operations[seen.facts.Arch]
+	seen.op = operations[seen.facts.Arch]
 	return seen, nil
 }
 
@@ -66,7 +66,7 @@ func (c *Conductor) operations(ctx context.Context, machine config.Machine, item
 		if err != nil {
 			return nil, nil, err
 		}
-		operation := spec.Operation{
+		op := spec.Operation{
 			Kind: spec.KindImages, Cluster: c.Cluster.Name, Machine: machine.Name,
 			Timeout: spec.Duration(c.Cluster.Fleet.Limits.MachineTimeout.Duration),
 			Images: &spec.Images{
@@ -74,10 +74,10 @@ func (c *Conductor) operations(ctx context.Context, machine config.Machine, item
 				ClusterUID: uid,
 			},
 		}
-		if operation.ID, err = conduct.Identify(operation); err != nil {
+		if op.ID, err = operation.Identify(op); err != nil {
 			return nil, nil, err
 		}
-		operations[arch] = operation
+		operations[arch] = op
 	}
 	return operations, unavailable, nil
 }

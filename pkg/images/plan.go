@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Action is what an import would do with a machine.
@@ -46,7 +46,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items [
 		}
 	}
 	report(fmt.Sprintf("looking at %d machines", len(machines)))
-	return conduct.LookAt(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+	return operation.Inspect(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
 		return c.planOne(ctx, machine, items)
 	})
 }
@@ -66,10 +66,10 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, items [
 	switch {
 	case plan.Error != nil && plan.Error.Class == errclass.Transient:
 		// Seen once more when its turn comes.
-		entry.Action, entry.Reasons = ActionImport, conduct.Problems(plan.Error)
+		entry.Action, entry.Reasons = ActionImport, operation.Problems(plan.Error)
 	case plan.Error != nil:
-		entry.Reasons = conduct.Problems(plan.Error)
-	case conduct.Wants(plan):
+		entry.Reasons = operation.Problems(plan.Error)
+	case operation.Wants(plan):
 		entry.Action, entry.Reasons = ActionImport, []string{detailOf(plan.Phases)}
 	default:
 		entry.Action, entry.Reasons = ActionNothing, []string{detailOf(plan.Phases)}
@@ -90,7 +90,7 @@ func With(action Action, entries []Entry) []Entry {
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	table := conduct.NewTable("MACHINE", "ADDRESS", "ACTION", "WHAT")
+	table := operation.NewTable("MACHINE", "ADDRESS", "ACTION", "WHAT")
 	for _, entry := range entries {
 		table.Add(entry.Reasons, entry.Machine, entry.Address, string(entry.Action))
 	}

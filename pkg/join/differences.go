@@ -7,8 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // joiningPhases are those that only a join carries out. What else differs on a machine that has joined is reconciled.
@@ -31,7 +31,7 @@ func (s sight) atOtherVersion(c *Conductor, node *corev1.Node) bool {
 
 // onlyDiffers says whether the machine has joined, and nothing of what its plan wants belongs to joining.
 func (s sight) onlyDiffers(target *Target) bool {
-	return s.joined(target) && !slices.ContainsFunc(conduct.WantedPhases(s.facts.Plan), func(phase string) bool {
+	return s.joined(target) && !slices.ContainsFunc(operation.WantedPhases(s.facts.Plan), func(phase string) bool {
 		return slices.Contains(joiningPhases, phase)
 	})
 }
@@ -40,7 +40,7 @@ func (s sight) onlyDiffers(target *Target) bool {
 // control plane.
 func (s sight) needsToken(target *Target) bool {
 	return s.operation.Kind == spec.KindJoin && !s.onlyDiffers(target) ||
-		slices.Contains(conduct.WantedPhases(s.facts.Plan), "bundle")
+		slices.Contains(operation.WantedPhases(s.facts.Plan), "bundle")
 }
 
 // changesOf are what all phases of a plan noted.

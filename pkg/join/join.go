@@ -16,16 +16,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Machine is the plugin's side of one machine, which may also get its bundle from there; *machine.Machine is one.
 type Machine interface {
-	conduct.Machine
+	operation.Machine
 	images.Feeder
 	PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error),
 		progress func(done, total int64)) error
@@ -45,7 +45,7 @@ type Conductor struct {
 	Machine func(config.Machine) Machine
 	// Images are what the plugin sends of importImages.
 	Images *images.Supply
-	conduct.Follower
+	operation.Runner
 
 	bundles bundleCache
 }
@@ -83,7 +83,7 @@ func (o Outcome) String() string {
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget;
 // report gets a line at each change. The machine works inside window. A Ready node is left as it is, apart from labels
 // and taints.
-func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *conduct.Window,
+func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	outcome, err := c.bring(ctx, machine, report, c.joinOnce(window))
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *Conductor) bring(ctx context.Context, machine config.Machine, report fu
 	}()
 	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + c.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	var outcome Outcome
-	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+	err := operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
 		outcome = Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
 		report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 		seen, err := c.look(ctx, machine, spec.KindJoin)
@@ -118,7 +118,7 @@ func (c *Conductor) bring(ctx context.Context, machine config.Machine, report fu
 			return err
 		}
 		if seen.facts.Plan.Error != nil && !seen.running() {
-			return &conduct.Failure{Machine: machine.Name, Status: *seen.facts.Plan}
+			return &operation.Failure{Machine: machine.Name, Status: *seen.facts.Plan}
 		}
 		outcome, err = try(ctx, seen, outcome, limit, &worked, report)
 		return err
@@ -128,7 +128,7 @@ func (c *Conductor) bring(ctx context.Context, machine config.Machine, report fu
 }
 
 // joinOnce is a try that ends with a Ready node.
-func (c *Conductor) joinOnce(window *conduct.Window) try {
+func (c *Conductor) joinOnce(window *operation.Limiter) try {
 	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
 		report func(string)) (Outcome, error) {
 		leave, err := c.enter(ctx, seen, window, report)
@@ -151,7 +151,7 @@ func (c *Conductor) joinOnce(window *conduct.Window) try {
 
 // leaves says whether a join leaves the machine as it is although it differs: it has joined, and its node is Ready.
 func (c *Conductor) leaves(ctx context.Context, seen sight) bool {
-	if seen.running() || !conduct.Wants(seen.facts.Plan) || !seen.onlyDiffers(c.Target) {
+	if seen.running() || !operation.Wants(seen.facts.Plan) || !seen.onlyDiffers(c.Target) {
 		return false
 	}
 	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, seen.machine.NodeName, metav1.GetOptions{})
@@ -166,7 +166,7 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 // workOn has the machine do what its plan wants, if that is anything.
 func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, worked *bool,
 	report func(string)) (Outcome, error) {
-	if !seen.running() && !conduct.Wants(seen.facts.Plan) {
+	if !seen.running() && !operation.Wants(seen.facts.Plan) {
 		return outcome, nil
 	}
 	*worked = true
@@ -175,11 +175,11 @@ func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, wor
 		return outcome, err
 	}
 	outcome.Phases, outcome.Changed = status.Phases, status.Changed
-	outcome.Done = append(outcome.Done, conduct.Done(status))
+	outcome.Done = append(outcome.Done, operation.Done(status))
 	return outcome, nil
 }
 
-func (c *Conductor) enter(ctx context.Context, seen sight, window *conduct.Window, report func(string)) (func(),
+func (c *Conductor) enter(ctx context.Context, seen sight, window *operation.Limiter, report func(string)) (func(),
 	error) {
 	if seen.running() {
 		return window.EnterRunning(), nil
@@ -219,28 +219,28 @@ func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, rep
 // work has the machine do what its plan wants, with a token of its own. before and after are how many phases in the
 // cluster come before and after the machine's own.
 func (c *Conductor) work(ctx context.Context, seen sight, before, after int, report func(string)) (spec.Status, error) {
-	operation := seen.operation
+	op := seen.operation
 	if !seen.running() && seen.needsToken(c.Target) {
-		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, tokenLife(operation), time.Now())
+		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, tokenLife(op), time.Now())
 		if err != nil {
 			return spec.Status{}, err
 		}
-		operation.Secrets.BootstrapToken = token
+		op.Secrets.BootstrapToken = token
 	}
 	if !c.pulls(seen) {
-		operation.Join.Bundle.URL = ""
+		op.Join.Bundle.URL = ""
 	}
-	return c.Run(ctx, seen.remote, operation, func(ctx context.Context, status spec.Status) (spec.Status, error) {
-		return c.attend(ctx, seen, operation, status, func(s spec.Status) {
+	return c.Run(ctx, seen.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+		return c.attend(ctx, seen, op, status, func(s spec.Status) {
 			s.Index += before
-			report(conduct.Message(s, before+after))
+			report(operation.Message(s, before+after))
 		})
 	})
 }
 
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
 // the images that it asks for.
-func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Operation, status spec.Status,
+func (c *Conductor) attend(ctx context.Context, seen sight, op spec.Operation, status spec.Status,
 	show func(spec.Status)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
@@ -248,12 +248,12 @@ func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Opera
 	sending, stopSending := context.WithCancel(working)
 	defer stopSending()
 	send := sync.OnceFunc(func() {
-		group.Go(func() error { return seen.remote.Feed(sending, operation.ID, c.Images.Open) })
+		group.Go(func() error { return seen.remote.Feed(sending, op.ID, c.Images.Open) })
 	})
 	group.Go(func() error {
 		defer stopSending()
 		var err error
-		status, err = seen.remote.Watch(working, operation.ID, func(s spec.Status) {
+		status, err = seen.remote.Watch(working, op.ID, func(s spec.Status) {
 			show(s)
 			if s.Feed != "" {
 				send()
@@ -265,9 +265,9 @@ func (c *Conductor) attend(ctx context.Context, seen sight, operation spec.Opera
 		stopPushing()
 		return err
 	})
-	if operation.Join.Bundle.URL == "" && wantsBytes(status) {
+	if op.Join.Bundle.URL == "" && wantsBytes(status) {
 		group.Go(func() error {
-			err := c.push(pushing, seen, operation.Join.Bundle)
+			err := c.push(pushing, seen, op.Join.Bundle)
 			if working.Err() == nil && pushing.Err() != nil {
 				return nil
 			}

@@ -20,13 +20,13 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 const (
@@ -81,14 +81,14 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	return facts, nil
 }
 
-func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
+func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.started = append(m.started, operation)
+	m.started = append(m.started, op)
 	if m.onStart != nil {
-		m.onStart(operation)
+		m.onStart(op)
 	}
-	return spec.Status{ID: operation.ID, State: spec.Running, Total: 9}, nil
+	return spec.Status{ID: op.ID, State: spec.Running, Total: 9}, nil
 }
 
 func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
@@ -214,7 +214,7 @@ bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, deliver
 		Repository: &bundle.Repository{URL: server.URL, Format: "tar.gz", SHA256: cluster.Fleet.Bundles.SHA256},
 		Version:    version,
 		Machine:    func(config.Machine) join.Machine { return machine },
-		Follower:   conduct.Follower{Detached: func(cause error) bool { return errors.Is(cause, errDetach) }},
+		Runner:     operation.Runner{Detached: func(cause error) bool { return errors.Is(cause, errDetach) }},
 	}
 }
 
@@ -233,17 +233,17 @@ func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
 		arrives: make(chan struct{})}
-	machine.onStart = func(operation spec.Operation) {
+	machine.onStart = func(op spec.Operation) {
 		held := tokens(t, client)
 		assert.Check(t, len(held) == 1 && held[0].Labels[join.MachineLabel] == "m1")
-		assert.Check(t, operation.Secrets.BootstrapToken != "")
+		assert.Check(t, op.Secrets.BootstrapToken != "")
 		_, err := client.CoreV1().Nodes().Create(t.Context(), readyNode("m1", corev1.ConditionTrue),
 			metav1.CreateOptions{})
 		assert.Check(t, err)
 	}
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.pushed), 1)
@@ -260,7 +260,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed)
 	assert.Equal(t, len(machine.started), 0)
@@ -279,7 +279,7 @@ func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 		}}}
 	c := conductor(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	for _, part := range []string{"m1", "192.0.2.1", "phase containerd", "address already in use",
 		"journalctl -u containerd"} {
 		assert.ErrorContains(t, err, part)
@@ -297,7 +297,7 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 	}}}
 	c := conductor(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.ErrorContains(t, err, "disk is full")
 	assert.ErrorContains(t, err, "clock is off")
 	assert.Equal(t, len(machine.started), 0)
@@ -312,7 +312,7 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 	var said []string
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1),
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1),
 		func(text string) { said = append(said, text) })
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
@@ -322,7 +322,7 @@ func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	machine := &fakeMachine{inspectErrors: []error{errclass.With(errclass.Configuration,
 		errors.New("host key changed"))}}
 	c := conductor(t, machine, fake.NewClientset())
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.ErrorContains(t, err, "host key changed")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
@@ -352,7 +352,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 				<-machine.watching
 				cancel(tt.cause)
 			}()
-			_, err := c.Join(ctx, firstMachine(c), conduct.NewWindow(1), func(string) {})
+			_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), func(string) {})
 			assert.ErrorIs(t, err, tt.cause)
 			assert.Equal(t, len(machine.cancelled), tt.cancelled)
 			assert.Equal(t, len(tokens(t, client)), tt.tokens)
@@ -365,13 +365,13 @@ func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	c := conductor(t, machine, client)
 	// The first join tells the operation's id, which depends only on what is wanted.
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	machine.facts.Working = machine.started[0].ID
 	machine.pushed, machine.arrives = nil, make(chan struct{})
 	client.ClearActions()
 
-	_, err = c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err = c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].Secrets.BootstrapToken, "")
 	assert.Equal(t, len(machine.pushed), 1, "the bundle of a running operation goes on where its sender was lost")
@@ -388,7 +388,7 @@ func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 	held := -1
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(text string) {
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(text string) {
 		if strings.Contains(text, "trying again") {
 			held = len(tokens(t, client))
 		}
@@ -489,7 +489,7 @@ func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := c.Join(ctx, firstMachine(c), conduct.NewWindow(1), func(text string) {
+	_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), func(text string) {
 		if strings.Contains(text, "has not registered") {
 			waiting <- struct{}{}
 		}
@@ -526,7 +526,7 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 	}
 	machine.asks = sent
 
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.fed, 1)
 	assert.Equal(t, machine.started[0].Join.ImportImages[0].Path, "/srv/images")
@@ -537,7 +537,7 @@ func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	c := conductor(t, machine, fake.NewClientset())
 	c.Images = images.NewSupply(images.Settings{})
 	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
-	_, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, len(machine.started), 0)
 }

@@ -6,10 +6,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // operationFor is what machine should become. Its ID depends on that alone: the token is added later and is not part of
@@ -21,23 +21,23 @@ func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machi
 		return spec.Operation{}, fmt.Errorf("describing the %s of machine %q: %w", kind, machine.Name, err)
 	}
 	join.ImportImages = imports
-	operation := spec.Operation{
+	op := spec.Operation{
 		Kind:    kind,
 		Cluster: cluster.Name,
 		Machine: machine.Name,
 		Timeout: spec.Duration(cluster.Fleet.Limits.MachineTimeout.Duration),
 		Join:    join,
 	}
-	operation.ID, err = identify(operation)
-	return operation, err
+	op.ID, err = identify(op)
+	return op, err
 }
 
 // identify digests what is wanted; where the bundle comes from does not matter for identity.
-func identify(operation spec.Operation) (string, error) {
-	wanted := *operation.Join
+func identify(op spec.Operation) (string, error) {
+	wanted := *op.Join
 	wanted.Bundle.URL, wanted.Bundle.CACert, wanted.Bundle.Size, wanted.Bundle.Authenticated = "", "", 0, false
-	operation.Join = &wanted
-	return conduct.Identify(operation)
+	op.Join = &wanted
+	return operation.Identify(op)
 }
 
 func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string,

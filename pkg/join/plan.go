@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Action is what a join would do with a machine.
@@ -65,7 +65,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report 
 		return nil, err
 	}
 	var done atomic.Int64
-	return conduct.LookAt(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+	return operation.Inspect(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
 		entry := c.planOne(ctx, machine, nodes[machine.NodeName])
 		report(fmt.Sprintf("inspected %d of %d machines", done.Add(1), len(machines)))
 		return entry
@@ -107,8 +107,8 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 		entry.Reasons = []string{fmt.Sprintf("is a Ready node at %s, and workflow upgrade takes it to %s",
 			node.Status.NodeInfo.KubeletVersion, c.Version)}
 	case plan.Error != nil:
-		entry.Action, entry.Reasons = ActionRefuse, conduct.Problems(plan.Error)
-	case conduct.Wants(plan):
+		entry.Action, entry.Reasons = ActionRefuse, operation.Problems(plan.Error)
+	case operation.Wants(plan):
 		c.decideWork(entry, machine, seen, node)
 	case node == nil:
 		entry.Action, entry.Reasons = ActionJoin, []string{"the machine is set up, but its node is not in the cluster"}
@@ -123,7 +123,7 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 }
 
 func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
-	entry.Phases = conduct.WantedPhases(seen.facts.Plan)
+	entry.Phases = operation.WantedPhases(seen.facts.Plan)
 	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
 	if !seen.joined(c.Target) {
 		entry.Reasons = append(entry.Reasons, untilRejoin(seen.facts.Plan)...)
@@ -225,7 +225,7 @@ func Refused(entries []Entry) []Entry { return withAction(entries, ActionRefuse)
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	table := conduct.NewTable("MACHINE", "ADDRESS", "ACTION", "WHY")
+	table := operation.NewTable("MACHINE", "ADDRESS", "ACTION", "WHY")
 	for _, entry := range entries {
 		said := slices.Clone(entry.Reasons)
 		for _, override := range entry.Overrides {

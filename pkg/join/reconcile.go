@@ -6,16 +6,16 @@ import (
 	"strings"
 	"time"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Reconcile puts right what differs between a node and the documents, and restarts only what that changes; its pods run
 // on. It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused: it
 // joins first. Otherwise it is like Join.
-func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, window *conduct.Window,
+func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, window *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	outcome, err := c.bring(ctx, machine, report, c.reconcileOnce(window))
 	if err != nil {
@@ -24,7 +24,7 @@ func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, windo
 	return outcome, nil
 }
 
-func (c *Conductor) reconcileOnce(window *conduct.Window) try {
+func (c *Conductor) reconcileOnce(window *operation.Limiter) try {
 	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
 		report func(string)) (Outcome, error) {
 		if !seen.running() && !seen.onlyDiffers(c.Target) {
@@ -56,7 +56,7 @@ func (c *Conductor) proveSame(ctx context.Context, machine config.Machine, repor
 	if err != nil {
 		return err
 	}
-	if left := conduct.WantedPhases(seen.facts.Plan); len(left) > 0 {
+	if left := operation.WantedPhases(seen.facts.Plan); len(left) > 0 {
 		return errclass.Errorf(errclass.Permanent, "phases %s were carried out, and there still differs %s: "+
 			"something on the machine changes it back",
 			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(seen.facts.Plan)), ", "))

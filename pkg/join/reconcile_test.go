@@ -9,10 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // joinedFacts are those of a machine that finished its join.
@@ -44,13 +44,13 @@ func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.started), 1)
 	assert.Equal(t, machine.started[0].Secrets.BootstrapToken, "")
 
-	again, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	again, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, !again.Changed)
 	assert.Equal(t, len(machine.started), 1)
@@ -60,7 +60,7 @@ func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	machine.onStart = nil
 	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
-	_, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.ErrorContains(t, err, "there still differs /etc/containerd/config.toml")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
@@ -74,7 +74,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, machine, fake.NewClientset())
-			_, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+			_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 			assert.ErrorContains(t, err, "submit workflow join first")
 			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, len(machine.started), 0)
@@ -85,7 +85,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
-	outcome, err := c.Join(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, len(machine.started), 0)
 	assert.Assert(t, strings.Contains(outcome.String(), "workflow reconcile puts right: /etc/containerd/config.toml "+
@@ -118,7 +118,7 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	c := conductor(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()},
 		client)
 
-	outcome, err := c.Reconcile(t.Context(), firstMachine(c), conduct.NewWindow(1), func(string) {})
+	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, outcome.Done, []string{"label old removed", "taint old:NoExecute removed"})
 	left, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})

@@ -6,8 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Finding is what the cluster says of one machine after a join.
@@ -69,7 +69,7 @@ func Unsound(findings []Finding) []Finding {
 
 // FindingsTable prints findings for people.
 func FindingsTable(findings []Finding) string {
-	table := conduct.NewTable("MACHINE", "NODE", "STATE", "VERSION", "RUNTIME")
+	table := operation.NewTable("MACHINE", "NODE", "STATE", "VERSION", "RUNTIME")
 	for _, f := range findings {
 		state := "Ready"
 		if len(f.Problems) > 0 {

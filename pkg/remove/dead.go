@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -28,7 +28,7 @@ const stays = "was not contacted: its credentials, containers, images and volume
 
 // removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
 // anew elsewhere by their controllers.
-func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
@@ -38,7 +38,7 @@ func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, opti
 		return outcome, err
 	}
 	defer leave()
-	err = conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+	err = operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
 		return c.deleteDead(ctx, machine, options, &outcome, report)
 	})
 	outcome.Seconds = time.Since(started).Seconds()
@@ -66,7 +66,7 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 	}
 	report(fmt.Sprintf("[1/%d %s] keeping new pods away from node %s", deadPhases, phaseCordon, node.Name))
 	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name,
-		operation); err != nil {
+		op); err != nil {
 		return err
 	}
 	report(fmt.Sprintf("[2/%d node] deleting node %s", deadPhases, node.Name))

@@ -11,9 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -181,7 +181,7 @@ func those(entries []Entry, action Action) []Entry {
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	table := conduct.NewTable("MACHINE", "ADDRESS", "NODE", "ACTION", "WHAT")
+	table := operation.NewTable("MACHINE", "ADDRESS", "NODE", "ACTION", "WHAT")
 	for _, entry := range entries {
 		table.Add(entry.Reasons, entry.Machine, entry.Address, entry.Node, string(entry.Action))
 	}

@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"time"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -55,7 +55,7 @@ func (o Outcome) String() string {
 const Afterwards = "take them out of machines in " + config.FleetDocument + ", or the next join brings them back"
 
 // operation is what cordons are remembered by, the same in all runs.
-const operation = "remove"
+const op = "remove"
 
 // The phases that come before the machine's own.
 const (
@@ -73,7 +73,7 @@ func (o Options) phases() []string {
 // Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
 // the fleet's budget; report gets a line at each change. The machine is emptied and reset inside window. Where it can't
 // leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
-func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	if options.Unreachable {
 		return c.removeDead(ctx, machine, options, window, report)
@@ -113,7 +113,7 @@ func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(
 		}
 	}
 	report(phaseCordon, "keeping new pods away from node "+name)
-	own, err := with.Cordon(ctx, name, operation)
+	own, err := with.Cordon(ctx, name, op)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (d *departure) giveBack(ctx context.Context, begun bool, failure error) err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
 	defer cancel()
-	undone, err := drain.Drainer{Client: d.from.Client}.Uncordon(ctx, name, operation)
+	undone, err := drain.Drainer{Client: d.from.Client}.Uncordon(ctx, name, op)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; and it stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, err, name)

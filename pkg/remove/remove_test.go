@@ -15,13 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/drain/draintest"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/remove"
 	"argosy.dev/argosy/pkg/reset"
 )
@@ -50,7 +50,7 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	return facts, nil
 }
 
-func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
+func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.startError != nil {
@@ -60,7 +60,7 @@ func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.S
 	if m.onStart != nil {
 		m.onStart()
 	}
-	return spec.Status{ID: operation.ID, State: spec.Running}, nil
+	return spec.Status{ID: op.ID, State: spec.Running}, nil
 }
 
 func (m *fakeMachine) Watch(_ context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
@@ -190,7 +190,7 @@ limits: {retryBudget: 100ms}
 		Connect: func(context.Context) (*join.Target, error) {
 			return &join.Target{Client: c, UID: "uid-a", CACert: "PEM"}, nil
 		},
-		Machine: func(config.Machine) conduct.Machine {
+		Machine: func(config.Machine) operation.Machine {
 			if machine == nil {
 				t.Error("the machine is contacted")
 			}
@@ -210,7 +210,7 @@ func run(t *testing.T, c *remove.Conductor, options remove.Options) (outcome rem
 	t.Helper()
 	var mu sync.Mutex
 	var lines []string
-	outcome, err = c.Remove(t.Context(), c.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1), func(text string) {
+	outcome, err = c.Remove(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1), func(text string) {
 		mu.Lock()
 		defer mu.Unlock()
 		lines = append(lines, text)
@@ -393,7 +393,7 @@ func TestACancelledRemovalGivesTheNodeBackUnlessAnotherProcessGoesOn(t *testing.
 			options := drained()
 			options.Policy.Timeout.Duration = time.Hour
 			ctx, cancel := context.WithCancelCause(t.Context())
-			_, err := conductor.Remove(ctx, conductor.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1),
+			_, err := conductor.Remove(ctx, conductor.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
 				func(text string) {
 					if strings.Contains(text, "waiting for default/web-0") {
 						cancel(reason)

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // defaultVolumes is where the local-path-provisioner addon makes volumes unless the documents say otherwise.
@@ -16,10 +16,10 @@ const defaultVolumes = "/opt/local-path-provisioner"
 
 // sight is what one look at a machine showed: its facts, and the operation that fits it.
 type sight struct {
-	machine   config.Machine
-	remote    conduct.Machine
-	facts     spec.Facts
-	operation spec.Operation
+	machine config.Machine
+	remote  operation.Machine
+	facts   spec.Facts
+	op      spec.Operation
 	// target is the cluster; nil when it is gone.
 	target *join.Target
 	// before is how many phases come before the machine's own.
@@ -27,7 +27,7 @@ type sight struct {
 }
 
 // running says whether the machine works on this very operation now.
-func (s sight) running() bool { return s.facts.Working == s.operation.ID }
+func (s sight) running() bool { return s.facts.Working == s.op.ID }
 
 // remember keeps what only a machine that is not reset yet can tell.
 func (s sight) remember(outcome *Outcome) {
@@ -54,10 +54,10 @@ func (c *Conductor) look(ctx context.Context, machine config.Machine, options Op
 			return seen, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
 		}
 	}
-	if seen.operation, err = c.operation(machine, seen.target, options); err != nil {
+	if seen.op, err = c.operation(machine, seen.target, options); err != nil {
 		return seen, err
 	}
-	question := spec.Question{Operations: map[string]spec.Operation{"amd64": seen.operation, "arm64": seen.operation}}
+	question := spec.Question{Operations: map[string]spec.Operation{"amd64": seen.op, "arm64": seen.op}}
 	if seen.facts, err = seen.remote.Inspect(ctx, question); err != nil {
 		return seen, err // names the machine, its address and what was tried
 	}
@@ -98,11 +98,11 @@ func (c *Conductor) operation(machine config.Machine, target *join.Target, optio
 	if target != nil {
 		wanted.ClusterUID, wanted.CACert = target.UID, target.CACert
 	}
-	operation := spec.Operation{
+	op := spec.Operation{
 		Kind: spec.KindReset, Cluster: c.Cluster.Name, Machine: machine.Name,
 		Timeout: spec.Duration(c.Cluster.Fleet.Limits.MachineTimeout.Duration), Reset: wanted,
 	}
 	var err error
-	operation.ID, err = conduct.Identify(operation)
-	return operation, err
+	op.ID, err = operation.Identify(op)
+	return op, err
 }

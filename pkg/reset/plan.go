@@ -8,10 +8,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Action is what a reset would do with a machine.
@@ -49,7 +49,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 	if err != nil {
 		return nil, err
 	}
-	return conduct.LookAt(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+	return operation.Inspect(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
 		return c.planOne(ctx, machine, nodes, options)
 	})
 }
@@ -107,9 +107,9 @@ func (e *Entry) decide(seen sight) {
 	case seen.running():
 		e.Action, e.Reasons = ActionReset, []string{"a reset is at work already"}
 	case plan.Error != nil:
-		e.Action, e.Reasons = ActionRefuse, conduct.Problems(plan.Error)
+		e.Action, e.Reasons = ActionRefuse, operation.Problems(plan.Error)
 		return
-	case conduct.Wants(plan):
+	case operation.Wants(plan):
 		e.Action, e.Reasons = ActionReset, takenAway(plan.Phases)
 	case e.Node == nil:
 		e.Action, e.Reasons = ActionNothing, []string{proofIn(plan.Phases)}
@@ -135,7 +135,7 @@ func takenAway(phases []spec.Phase) []string {
 
 // Table prints a plan for people, a machine a line, further reasons beneath.
 func Table(entries []Entry) string {
-	table := conduct.NewTable("MACHINE", "ADDRESS", "ACTION", "WHAT")
+	table := operation.NewTable("MACHINE", "ADDRESS", "ACTION", "WHAT")
 	for _, entry := range entries {
 		table.Add(entry.Reasons, entry.Machine, entry.Address, string(entry.Action))
 	}

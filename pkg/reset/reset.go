@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Conductor resets machines of one cluster. It is safe for use by many goroutines.
@@ -24,8 +24,8 @@ type Conductor struct {
 	// Connect opens the cluster that the machines leave. It is not called for one that is gone.
 	Connect func(ctx context.Context) (*join.Target, error)
 	// Machine opens a machine; it does not dial yet.
-	Machine func(config.Machine) conduct.Machine
-	conduct.Follower
+	Machine func(config.Machine) operation.Machine
+	operation.Runner
 
 	mu     sync.Mutex
 	target *join.Target
@@ -72,12 +72,12 @@ func (o Outcome) String() string {
 
 // Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget; report gets a
 // line at each change. The machine works inside window.
-func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	started := time.Now()
 	// The machine forgets its node's name, so all attempts share what the first one saw.
 	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName}
-	err := conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
+	err := operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
 		return c.attempt(ctx, machine, options, window, &outcome, report)
 	})
 	outcome.Seconds = time.Since(started).Seconds()
@@ -92,7 +92,7 @@ const margin = time.Minute
 
 // attempt is one way from looking at the machine to its node's deletion. A machine that is refused loses neither
 // anything on it nor its node.
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options Options, window *conduct.Window,
+func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
 	outcome *Outcome, report func(string)) error {
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
 	seen, err := c.look(ctx, machine, options)
@@ -100,7 +100,7 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 		return err
 	}
 	if seen.facts.Plan.Error != nil && !seen.running() {
-		return errclass.With(seen.facts.Plan.Error.Class, &conduct.Failure{Machine: machine.Name,
+		return errclass.With(seen.facts.Plan.Error.Class, &operation.Failure{Machine: machine.Name,
 			Status: *seen.facts.Plan})
 	}
 	seen.remember(outcome)
@@ -116,21 +116,21 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
 		"the machine was given %s and used them up", limit))
 	defer cancel()
-	if seen.running() || conduct.Wants(seen.facts.Plan) {
+	if seen.running() || operation.Wants(seen.facts.Plan) {
 		outcome.Begun = true
 		status, err := c.work(ctx, seen, report)
 		if err != nil {
 			return err
 		}
 		outcome.Changed = outcome.Changed || status.Changed
-		outcome.Done = append(outcome.Done, conduct.Done(status))
+		outcome.Done = append(outcome.Done, operation.Done(status))
 		outcome.Phases = status.Phases
 	}
 	outcome.Proof = proofIn(outcome.Phases)
 	return c.removeNode(ctx, seen, outcome, report)
 }
 
-func enter(ctx context.Context, seen sight, window *conduct.Window, report func(string)) (func(), error) {
+func enter(ctx context.Context, seen sight, window *operation.Limiter, report func(string)) (func(), error) {
 	if seen.running() {
 		return window.EnterRunning(), nil
 	}
@@ -145,11 +145,11 @@ func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (
 	if seen.target != nil {
 		further = clusterPhases
 	}
-	id := seen.operation.ID
-	return c.Run(ctx, seen.remote, seen.operation, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
+	id := seen.op.ID
+	return c.Run(ctx, seen.remote, seen.op, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
 		return seen.remote.Watch(ctx, id, func(status spec.Status) {
 			status.Index += seen.before
-			report(conduct.Message(status, seen.before+further))
+			report(operation.Message(status, seen.before+further))
 		})
 	})
 }

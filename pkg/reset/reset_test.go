@@ -14,11 +14,11 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	ktesting "k8s.io/client-go/testing"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
@@ -49,14 +49,14 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	return facts, nil
 }
 
-func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
+func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.started = append(m.started, operation)
+	m.started = append(m.started, op)
 	if m.onStart != nil {
 		m.onStart()
 	}
-	return spec.Status{ID: operation.ID, State: spec.Running, Total: 10}, nil
+	return spec.Status{ID: op.ID, State: spec.Running, Total: 10}, nil
 }
 
 func (m *fakeMachine) Watch(_ context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
@@ -119,14 +119,14 @@ machines:
 			}
 			return &join.Target{Client: client, UID: "uid-a", CACert: "PEM"}, nil
 		},
-		Machine: func(config.Machine) conduct.Machine { return machine },
+		Machine: func(config.Machine) operation.Machine { return machine },
 	}
 }
 
 func run(t *testing.T, c *reset.Conductor, options reset.Options) (reset.Outcome, []string, error) {
 	t.Helper()
 	var said []string
-	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, conduct.NewWindow(1),
+	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
 		func(text string) { said = append(said, text) })
 	return outcome, said, err
 }
@@ -240,7 +240,7 @@ func TestARunningResetIsAttachedToAlthoughItsPlanSaysNothing(t *testing.T) {
 	_, _, err := run(t, c, reset.Options{})
 	assert.NilError(t, err)
 	machine.facts.Working, machine.plan = machine.started[0].ID, planOf(spec.Held)
-	window := conduct.NewWindow(1)
+	window := operation.NewLimiter(1)
 	leave, err := window.Enter(t.Context(), func(int) {})
 	assert.NilError(t, err)
 	defer leave()

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Vacate empties a machine's node before anything is taken away from the machine.
@@ -46,7 +46,7 @@ func (o Options) doing() string {
 
 // vacate empties the machine's node where there is one that still serves.
 func vacate(ctx context.Context, seen sight, with *Vacate, outcome *Outcome, report func(string)) error {
-	if with == nil || seen.target == nil || seen.running() || !conduct.Wants(seen.facts.Plan) {
+	if with == nil || seen.target == nil || seen.running() || !operation.Wants(seen.facts.Plan) {
 		return nil
 	}
 	node, mine, err := seen.find(ctx, outcome.Node)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"strings"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Finding is what a last look at one machine showed.
@@ -49,7 +49,7 @@ func Unsound(findings []Finding) []Finding {
 
 // FindingsTable prints findings for people.
 func FindingsTable(findings []Finding) string {
-	table := conduct.NewTable("MACHINE", "STATE", "WHAT")
+	table := operation.NewTable("MACHINE", "STATE", "WHAT")
 	for _, finding := range findings {
 		state, what := "left", finding.Proof
 		if len(finding.Problems) > 0 {

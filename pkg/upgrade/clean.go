@@ -8,12 +8,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -53,7 +53,7 @@ func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
 		return "it has no node"
 	case m.State == rollout.Failed && m.Version != c.Version:
 		return m.Reason
-	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == operation:
+	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == op:
 		return "its node is still cordoned"
 	}
 	return join.NotReady(node, c.Version)
@@ -77,7 +77,7 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 	var done, failed []string
 	for _, machine := range c.Cluster.Fleet.Machines {
 		node := nodes[machine.NodeName]
-		if node == nil || node.Annotations[drain.CordonedBy] != operation || other != "" &&
+		if node == nil || node.Annotations[drain.CordonedBy] != op || other != "" &&
 			stateOf(node).Rollout == other {
 			continue
 		}
@@ -111,7 +111,7 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 		return "", err
 	}
 	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
-	if seen.Running() || !conduct.Wants(seen.Facts().Plan) {
+	if seen.Running() || !operation.Wants(seen.Facts().Plan) {
 		if err := w.upgrade(ctx, seen, nil); err == nil {
 			if err := w.uncordon(ctx); err != nil {
 				return "", err

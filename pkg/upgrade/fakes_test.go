@@ -22,7 +22,6 @@ import (
 	ktesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/bundle"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/drain/draintest"
@@ -30,6 +29,7 @@ import (
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -87,8 +87,8 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 		Cluster: cluster, Version: after, Repository: repository(t),
 		Target: &join.Target{Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
 			Version: after, CgroupDriver: "systemd"},
-		Machine:  func(m config.Machine) join.Machine { return s.machines[m.Name] },
-		Follower: conduct.Follower{Detached: func(cause error) bool { return errors.Is(cause, errStopped) }},
+		Machine: func(m config.Machine) join.Machine { return s.machines[m.Name] },
+		Runner:  operation.Runner{Detached: func(cause error) bool { return errors.Is(cause, errStopped) }},
 	}}
 	s.react()
 	return s
@@ -248,10 +248,10 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 		ClusterUID: "uid"}, Kubelet: spec.Kubelet{Active: true}}, nil
 }
 
-func (m *fakeMachine) Start(_ context.Context, operation spec.Operation) (spec.Status, error) {
-	m.note("%s %s", operation.Kind, m.name)
-	m.last = operation
-	return spec.Status{ID: operation.ID, State: spec.Running}, nil
+func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
+	m.note("%s %s", op.Kind, m.name)
+	m.last = op
+	return spec.Status{ID: op.ID, State: spec.Running}, nil
 }
 
 func (m *fakeMachine) Watch(context.Context, string, func(spec.Status)) (spec.Status, error) {

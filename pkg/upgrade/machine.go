@@ -10,12 +10,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -66,8 +66,8 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 	plan := seen.Facts().Plan
 	w.total = partsBefore + plan.Total + partsAfter
 	w.outcome.From = versionIn(seen.Facts())
-	ours := node.Annotations[drain.CordonedBy] == operation
-	if !seen.Running() && !conduct.Wants(plan) && !ours && join.NotReady(node, w.c.Version) == "" {
+	ours := node.Annotations[drain.CordonedBy] == op
+	if !seen.Running() && !operation.Wants(plan) && !ours && join.NotReady(node, w.c.Version) == "" {
 		return w.c.finished(ctx, node)
 	}
 	if err := w.c.admit(ctx, w.machine, wave, w.report); err != nil {
@@ -128,7 +128,7 @@ const noteTimeout = 5 * time.Second
 // disrupt takes the node out of service, has its machine upgraded, and brings it back.
 func (w *way) disrupt(ctx context.Context, seen join.Sight) error {
 	if !seen.Running() && wantsBundle(seen) {
-		staged, err := w.c.stage(ctx, w.machine, conduct.NewWindow(1), w.report)
+		staged, err := w.c.stage(ctx, w.machine, operation.NewLimiter(1), w.report)
 		if err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (w *way) retrying(ctx context.Context, try func(context.Context) error) err
 }
 
 func wantsBundle(seen join.Sight) bool {
-	return slices.ContainsFunc(conduct.WantedPhases(seen.Facts().Plan),
+	return slices.ContainsFunc(operation.WantedPhases(seen.Facts().Plan),
 		func(phase string) bool { return phase == "bundle" || phase == "images" })
 }
 
@@ -203,7 +203,7 @@ func (w *way) part(index int, name, text string) {
 func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) error {
 	with := w.drainer()
 	stands := stateOf(node)
-	w.own, w.since = node.Annotations[drain.CordonedBy] == operation, stands.Cordoned
+	w.own, w.since = node.Annotations[drain.CordonedBy] == op, stands.Cordoned
 	if seen.Running() {
 		return nil
 	}
@@ -220,7 +220,7 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 		}
 	}
 	w.part(1, "cordon", "keeping new pods away from node "+node.Name)
-	own, err := with.Cordon(ctx, node.Name, operation)
+	own, err := with.Cordon(ctx, node.Name, op)
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod
 			}
 		}
 		tried = true
-		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
+		if !seen.Running() && !operation.Wants(seen.Facts().Plan) {
 			return nil
 		}
 		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
@@ -284,7 +284,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod
 		w.outcome.Changed = w.outcome.Changed || status.Changed
 		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
 		if err == nil {
-			w.outcome.Done = append(w.outcome.Done, conduct.Done(status))
+			w.outcome.Done = append(w.outcome.Done, operation.Done(status))
 		}
 		return err
 	})
@@ -306,7 +306,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod
 func (w *way) uncordon(ctx context.Context) error {
 	w.part(w.total, "uncordon", "node "+w.machine.NodeName+" takes pods again")
 	err := w.retrying(ctx, func(ctx context.Context) error {
-		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, operation)
+		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, op)
 		return err
 	})
 	if w.own && !w.since.IsZero() {
@@ -324,7 +324,7 @@ func (w *way) giveBack(ctx context.Context, failure error) error {
 	name := w.machine.NodeName
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
 	defer cancel()
-	undone, err := w.drainer().Uncordon(limited, name, operation)
+	undone, err := w.drainer().Uncordon(limited, name, op)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, name,

@@ -12,11 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/version"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -247,7 +247,7 @@ func (p Plan) String() string {
 
 // Table prints the plan for people, a machine a line, further reasons beneath.
 func (p Plan) Table() string {
-	table := conduct.NewTable("WAVE", "MACHINE", "FROM", "TO", "WHAT")
+	table := operation.NewTable("WAVE", "MACHINE", "FROM", "TO", "WHAT")
 	for _, entry := range p.Entries {
 		to, said := p.Version, entry.Reasons
 		if entry.Wave == "" {

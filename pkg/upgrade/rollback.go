@@ -9,10 +9,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // rollBack brings a machine whose upgrade failed back to what it was, and says both. What the machine tells decides:
@@ -57,7 +57,7 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 			if facts.Plan.Error.Phase == "preflight" && facts.Record != nil && facts.Record.Version != w.c.Version {
 				return nil // there is nothing to put back
 			}
-			return errclass.With(facts.Plan.Error.Class, &conduct.Failure{Machine: w.machine.Name, Status: *facts.Plan})
+			return errclass.With(facts.Plan.Error.Class, &operation.Failure{Machine: w.machine.Name, Status: *facts.Plan})
 		}
 		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
 		defer cancel()
@@ -118,7 +118,7 @@ func (w *way) backwards(ctx context.Context) error {
 	}
 	w.outcome.From = versionIn(seen.Facts())
 	w.outcome.Version = w.outcome.From
-	if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
+	if !seen.Running() && !operation.Wants(seen.Facts().Plan) {
 		return nil
 	}
 	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter

@@ -30,7 +30,7 @@ const (
 )
 
 // operation is what cordons are remembered by, the same in all rollouts.
-const operation = "upgrade"
+const op = "upgrade"
 
 // state is what stands at a node.
 type state struct {

@@ -18,12 +18,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/machine/bypod"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -99,7 +99,7 @@ func (s Staged) String() string {
 
 // Stage has a machine of a wave receive all that its upgrade will need, and touches nothing that runs. Where nothing of
 // the wave will be begun, it is left alone.
-func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave, window *conduct.Window,
+func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave, window *operation.Limiter,
 	report func(string)) (Staged, error) {
 	left, err := c.over(ctx, machine, wave)
 	if err != nil || left != "" {
@@ -110,7 +110,7 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave
 	return staged, err
 }
 
-func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *conduct.Window,
+func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *operation.Limiter,
 	report func(string)) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
@@ -119,7 +119,7 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *c
 		if err != nil {
 			return err
 		}
-		if !seen.Running() && !conduct.Wants(seen.Facts().Plan) {
+		if !seen.Running() && !operation.Wants(seen.Facts().Plan) {
 			return nil
 		}
 		leave, err := window.Enter(ctx, func(inside int) {
@@ -145,7 +145,7 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *c
 
 // retrying tries again what only went wrong for a moment, within the fleet's budget.
 func (c *Conductor) retrying(ctx context.Context, report func(string), try func(context.Context) error) error {
-	return conduct.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, try)
+	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, try)
 }
 
 func quiet(string) {}
@@ -170,7 +170,7 @@ func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind sp
 		return seen, err
 	}
 	if plan := seen.Facts().Plan; plan.Error != nil && !seen.Running() {
-		return seen, errclass.With(plan.Error.Class, &conduct.Failure{Machine: machine.Name, Status: *plan})
+		return seen, errclass.With(plan.Error.Class, &operation.Failure{Machine: machine.Name, Status: *plan})
 	}
 	return seen, nil
 }

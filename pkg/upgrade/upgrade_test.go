@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	ktesting "k8s.io/client-go/testing"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -113,7 +113,7 @@ func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
 	s := newSite(t, "", "m1", "m2")
 	m1, _ := s.Cluster.Machine("m1")
 	m2, _ := s.Cluster.Machine("m2")
-	staged, err := s.Stage(t.Context(), m1, wave("m1"), conduct.NewWindow(1), func(string) {})
+	staged, err := s.Stage(t.Context(), m1, wave("m1"), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, staged.Changed && staged.Left == "")
 	assert.Equal(t, s.happened(), "stage m1")
@@ -121,7 +121,7 @@ func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
 	s.machines["m1"].fails = "keep"
 	_, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
 	assert.ErrorContains(t, err, "it does not start")
-	staged, err = s.Stage(t.Context(), m2, wave("m2"), conduct.NewWindow(1), func(string) {})
+	staged, err = s.Stage(t.Context(), m2, wave("m2"), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, staged.String(), "machine m2 was left as it is: halted after m1")
 	assert.Equal(t, s.machines["m2"].asked, 0)

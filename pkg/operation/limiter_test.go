@@ -1,4 +1,4 @@
-package conduct_test
+package operation_test
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 func quiet(int) {}
 
 func TestAWindowNeverHoldsMoreThanItsLimitAndLetsEverybodyIn(t *testing.T) {
 	const limit, machines = 3, 40
-	window := conduct.NewWindow(limit)
+	window := operation.NewLimiter(limit)
 	var inside, most, entered atomic.Int64
 	var wait sync.WaitGroup
 	for range machines {
@@ -38,7 +38,7 @@ func TestAWindowNeverHoldsMoreThanItsLimitAndLetsEverybodyIn(t *testing.T) {
 }
 
 func TestPlacesAreGivenInTheOrderOfAsking(t *testing.T) {
-	window := conduct.NewWindow(1)
+	window := operation.NewLimiter(1)
 	leave, err := window.Enter(t.Context(), quiet)
 	assert.NilError(t, err)
 
@@ -61,7 +61,7 @@ func TestPlacesAreGivenInTheOrderOfAsking(t *testing.T) {
 }
 
 func TestWhoGivesUpWaitingTakesNoPlace(t *testing.T) {
-	window := conduct.NewWindow(1)
+	window := operation.NewLimiter(1)
 	leave, err := window.Enter(t.Context(), quiet)
 	assert.NilError(t, err)
 
@@ -77,7 +77,7 @@ func TestWhoGivesUpWaitingTakesNoPlace(t *testing.T) {
 }
 
 func TestARunningMachineEntersOverTheLimitAndNobodyFollowsUntilThereIsRoom(t *testing.T) {
-	window := conduct.NewWindow(1)
+	window := operation.NewLimiter(1)
 	first, second := window.EnterRunning(), window.EnterRunning()
 	admitted := make(chan func(), 1)
 	queued := make(chan struct{})

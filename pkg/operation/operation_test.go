@@ -1,18 +1,18 @@
-package conduct_test
+package operation_test
 
 import (
 	"testing"
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 func TestAnOperationsIdentityIsWhatIsWanted(t *testing.T) {
-	operation := spec.Operation{Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
+	op := spec.Operation{Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
 		Reset: &spec.Reset{ClusterUID: "uid"}}
-	id, err := conduct.Identify(operation)
+	id, err := operation.Identify(op)
 	assert.NilError(t, err)
 	assert.Assert(t, len(id) == len("reset-")+16, id)
 	for name, change := range map[string]struct {
@@ -26,9 +26,9 @@ func TestAnOperationsIdentityIsWhatIsWanted(t *testing.T) {
 		"cluster": {func(o *spec.Operation) { o.Cluster = "team-b" }, false},
 		"content": {func(o *spec.Operation) { o.Reset = &spec.Reset{ClusterUID: "uid", RemoveVolumes: true} }, false},
 	} {
-		changed := operation
+		changed := op
 		change.change(&changed)
-		other, err := conduct.Identify(changed)
+		other, err := operation.Identify(changed)
 		assert.NilError(t, err)
 		assert.Equal(t, other == id, change.same, name)
 	}

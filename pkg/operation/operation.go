@@ -1,7 +1,7 @@
-// Package conduct is what every operation that the plugin has machines carry out has in common: how it is told apart,
+// Package operation is what every operation that the plugin has machines carry out has in common: how it is told apart,
 // how many machines work at a time, what is tried again, how one that runs is followed and stopped, and how it is told
 // about. What an operation does, and what it needs of a cluster, is left to the packages that use it.
-package conduct
+package operation
 
 import (
 	"context"
@@ -20,28 +20,28 @@ import (
 // Machine is the plugin's side of one machine; *machine.Machine is one.
 type Machine interface {
 	Inspect(ctx context.Context, question spec.Question) (spec.Facts, error)
-	Start(ctx context.Context, operation spec.Operation) (spec.Status, error)
+	Start(ctx context.Context, op spec.Operation) (spec.Status, error)
 	Watch(ctx context.Context, id string, each func(spec.Status)) (spec.Status, error)
 	Cancel(ctx context.Context, id string) error
 }
 
 // Identify gives the operation's ID, which depends on what is wanted alone: neither on how long it may take nor on the
 // secrets that it is done with.
-func Identify(operation spec.Operation) (string, error) {
-	operation.ID, operation.Timeout, operation.Secrets = "", 0, spec.Secrets{}
-	encoded, err := json.Marshal(operation)
+func Identify(op spec.Operation) (string, error) {
+	op.ID, op.Timeout, op.Secrets = "", 0, spec.Secrets{}
+	encoded, err := json.Marshal(op)
 	if err != nil {
-		return "", fmt.Errorf("encoding the operation on machine %q: %w", operation.Machine, err)
+		return "", fmt.Errorf("encoding the operation on machine %q: %w", op.Machine, err)
 	}
 	digest := sha256.Sum256(encoded)
-	return string(operation.Kind) + "-" + hex.EncodeToString(digest[:8]), nil
+	return string(op.Kind) + "-" + hex.EncodeToString(digest[:8]), nil
 }
 
 // Watch shows an operation's status, which it gets as it was at first, until it is final, and returns the last one.
 type Watch func(ctx context.Context, status spec.Status) (spec.Status, error)
 
-// Follower sees operations through that run on machines.
-type Follower struct {
+// Runner sees operations through that run on machines.
+type Runner struct {
 	// Log gets a line at the start and the end of each operation; nil writes none.
 	Log *slog.Logger
 	// Detached says whether a cancellation only ends this process, while the work on the machine should go on; nil for
@@ -51,25 +51,25 @@ type Follower struct {
 
 // Run has the machine carry out the operation, or attaches to it where it runs, and returns how it ended: an error
 // unless it succeeded. When ctx ends, the machine stops at its next safe point, unless its end only ends this process.
-func (f Follower) Run(ctx context.Context, machine Machine, operation spec.Operation, watch Watch) (spec.Status,
+func (f Runner) Run(ctx context.Context, machine Machine, op spec.Operation, watch Watch) (spec.Status,
 	error) {
-	status, err := machine.Start(ctx, operation)
+	status, err := machine.Start(ctx, op)
 	if err != nil {
-		return status, fmt.Errorf("starting operation %s: %w", operation.ID, err)
+		return status, fmt.Errorf("starting operation %s: %w", op.ID, err)
 	}
-	log := f.log().With("machine", operation.Machine, "operation", operation.ID)
+	log := f.log().With("machine", op.Machine, "operation", op.ID)
 	log.Info("operation runs")
 	if !status.State.Final() {
-		status, err = f.follow(ctx, machine, operation.ID, status, watch)
+		status, err = f.follow(ctx, machine, op.ID, status, watch)
 	}
 	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
 	if err == nil && status.State != spec.Succeeded {
-		err = errclass.With(classOf(status), &Failure{Machine: operation.Machine, Status: status})
+		err = errclass.With(classOf(status), &Failure{Machine: op.Machine, Status: status})
 	}
 	return status, err
 }
 
-func (f Follower) log() *slog.Logger {
+func (f Runner) log() *slog.Logger {
 	if f.Log == nil {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -78,7 +78,7 @@ func (f Follower) log() *slog.Logger {
 
 // follow watches a running operation to its end. A cancellation stops it on the machine, unless it only ends this
 // process.
-func (f Follower) follow(ctx context.Context, machine Machine, id string, status spec.Status, watch Watch) (spec.Status,
+func (f Runner) follow(ctx context.Context, machine Machine, id string, status spec.Status, watch Watch) (spec.Status,
 	error) {
 	status, err := watch(ctx, status)
 	if ctx.Err() == nil || status.State.Final() {
@@ -91,7 +91,7 @@ func (f Follower) follow(ctx context.Context, machine Machine, id string, status
 }
 
 // Leaves says whether ctx has ended in a way that lets the work on machines go on.
-func (f Follower) Leaves(ctx context.Context) bool {
+func (f Runner) Leaves(ctx context.Context) bool {
 	return ctx.Err() != nil && f.Detached != nil && f.Detached(context.Cause(ctx))
 }
 

@@ -1,4 +1,4 @@
-package conduct_test
+package operation_test
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/conduct"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 func TestWhatHadEndedBeforeTheFirstAttemptIsNoSuccess(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	cancel(over)
-	err := conduct.Retrying(ctx, time.Second, func(string) {}, func(context.Context) error { return nil })
+	err := operation.Retrying(ctx, time.Second, func(string) {}, func(context.Context) error { return nil })
 	assert.ErrorIs(t, err, over)
 }

@@ -1,4 +1,4 @@
-package conduct
+package operation
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 // plugin's own memory bounds it.
 const lookParallel = 64
 
-// LookAt has look see each of machines, many at once, and gives what it found in their order. It fails only when ctx
+// Inspect has look see each of machines, many at once, and gives what it found in their order. It fails only when ctx
 // ends.
-func LookAt[Machine, Found any](ctx context.Context, machines []Machine,
+func Inspect[Machine, Found any](ctx context.Context, machines []Machine,
 	look func(context.Context, Machine) Found) ([]Found, error) {
 	found := make([]Found, len(machines))
 	group, ctx := errgroup.WithContext(ctx)

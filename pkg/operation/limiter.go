@@ -1,26 +1,26 @@
-package conduct
+package operation
 
 import (
 	"context"
 	"sync"
 )
 
-// Window admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next
+// Limiter admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next
 // enters, so a slow machine never holds up a batch. A machine whose operation already runs (the plugin was restarted
 // meanwhile) enters at once, also over the limit, and nobody else enters until the window is below it again.
-type Window struct {
+type Limiter struct {
 	mu      sync.Mutex
 	limit   int
 	inside  int
 	waiting []chan struct{}
 }
 
-// NewWindow makes a window for limit machines; below 1 counts as 1.
-func NewWindow(limit int) *Window { return &Window{limit: max(limit, 1)} }
+// NewLimiter makes a window for limit machines; below 1 counts as 1.
+func NewLimiter(limit int) *Limiter { return &Limiter{limit: max(limit, 1)} }
 
 // Enter waits for a place and returns the function that gives it back. waiting is called once when there is none yet,
 // with the number inside.
-func (w *Window) Enter(ctx context.Context, waiting func(inside int)) (leave func(), err error) {
+func (w *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave func(), err error) {
 	w.mu.Lock()
 	if w.inside < w.limit && len(w.waiting) == 0 {
 		w.inside++
@@ -43,14 +43,14 @@ func (w *Window) Enter(ctx context.Context, waiting func(inside int)) (leave fun
 }
 
 // EnterRunning enters without waiting.
-func (w *Window) EnterRunning() (leave func()) {
+func (w *Limiter) EnterRunning() (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.inside++
 	return w.leaver()
 }
 
-func (w *Window) leaver() func() {
+func (w *Limiter) leaver() func() {
 	return sync.OnceFunc(func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -60,7 +60,7 @@ func (w *Window) leaver() func() {
 }
 
 // admit lets in whom there is room for; the caller holds the lock.
-func (w *Window) admit() {
+func (w *Limiter) admit() {
 	for w.inside < w.limit && len(w.waiting) > 0 {
 		w.inside++
 		close(w.waiting[0])
@@ -69,7 +69,7 @@ func (w *Window) admit() {
 }
 
 // giveUp takes place out of the queue, or gives it back when it was granted at the same moment.
-func (w *Window) giveUp(place chan struct{}) {
+func (w *Limiter) giveUp(place chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, other := range w.waiting {

@@ -1,4 +1,4 @@
-package conduct_test
+package operation_test
 
 import (
 	"testing"
@@ -6,8 +6,8 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/conduct"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 func TestAMessageShowsWhatIsDoneOrHowFarATransferIs(t *testing.T) {
@@ -29,6 +29,6 @@ func TestAMessageShowsWhatIsDoneOrHowFarATransferIs(t *testing.T) {
 		if status.Updated.IsZero() {
 			status.Updated = began
 		}
-		assert.Equal(t, conduct.Message(status, 2), want)
+		assert.Equal(t, operation.Message(status, 2), want)
 	}
 }
