@@ -1,0 +1,112 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/kubectl/pkg/util/podutils"
+
+	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/join"
+)
+
+// serving are the pods of a node that are ready now: those that stay through an upgrade, since they belong to
+// DaemonSets or the node is not drained, have to be so again.
+func (c *Conductor) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
+	pods, err := c.podsOf(ctx, node)
+	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return !isReady(pod) }), err
+}
+
+func (c *Conductor) podsOf(ctx context.Context, node string) ([]corev1.Pod, error) {
+	list, err := c.Target.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pods of node %q: %w", node, apply.Classify(err))
+	}
+	return list.Items, nil
+}
+
+func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podutils.IsPodReady(&pod) }
+
+// backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so
+// for upgrade.minReady without a break. It returns the node.
+func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready,
+	serving func(string)) (*corev1.Node, error) {
+	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
+	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
+		"it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit,
+		name))
+	defer cancel()
+	node, err := c.WaitReady(ctx, name, version, ready)
+	if err != nil {
+		return nil, err
+	}
+	since := time.Now()
+	for {
+		why, err := c.notServing(ctx, name, version, served)
+		switch {
+		case err != nil && ctx.Err() == nil && !errclass.IsTransient(err):
+			return nil, err
+		case err != nil:
+			why = err.Error()
+		}
+		left := settles - time.Since(since)
+		switch {
+		case why != "":
+			since = time.Now()
+			serving(why)
+		case left <= 0 || w.hurried != nil && w.hurried():
+			return node, nil
+		default:
+			serving(fmt.Sprintf("node %s has to stay so for another %s", name, left.Round(time.Second)))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to serve at %s: %s: %w", name, version,
+				why, context.Cause(ctx))
+		case <-time.After(gateEvery):
+		}
+	}
+}
+
+// gateEvery is how often a node that has to stay as it is is looked at.
+const gateEvery = 500 * time.Millisecond
+
+// notServing says what a node lacks; "" when it is Ready and the pods that served before are.
+func (c *Conductor) notServing(ctx context.Context, name, version string, served []corev1.Pod) (string, error) {
+	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading node %q: %w", name, apply.Classify(err))
+	}
+	if why := join.NotReady(node, version); why != "" {
+		return why, nil
+	}
+	pods, err := c.podsOf(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	var missing []string
+	for _, pod := range pods {
+		served := slices.ContainsFunc(served, func(one corev1.Pod) bool { return one.UID == pod.UID })
+		if served && pod.DeletionTimestamp == nil && !isReady(pod) {
+			missing = append(missing, pod.Namespace+"/"+pod.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Sprintf("%d pods of node %s are not ready again: %s", len(missing), name,
+			strings.Join(missing[:min(len(missing), mostNamed)], ", ")), nil
+	}
+	return "", nil
+}
+
+// mostNamed bounds a list in a message, of which Argo keeps 1 KiB.
+const mostNamed = 5
