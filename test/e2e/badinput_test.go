@@ -45,10 +45,10 @@ func sshOf(entry map[string]any) map[string]any {
 // workflow.
 func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 	clean(t, "m1", "m2", "m3")
-	otherKey, err := the.Lab.HostKey("m2")
+	otherKey, err := env.Lab.HostKey("m2")
 	assert.NilError(t, err)
 	extra(t, "wrong-key", map[string]string{"ssh-privatekey": freshKey(t)})
-	extra(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, the.Lab.KeyPath()),
+	extra(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, env.Lab.KeyPath()),
 		"sudo-password": "not-the-password"})
 
 	for _, tt := range []struct {
@@ -88,7 +88,7 @@ func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			configure(t, tt.change)
-			out, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--machines", tt.machine)
+			out, err := env.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--machines", tt.machine)
 			assert.Assert(t, err != nil, "joined all the same:\n%s", out)
 			for _, part := range tt.says {
 				assert.Assert(t, strings.Contains(out, part), "%q is not said in:\n%s", part, out)
@@ -140,9 +140,9 @@ func TestAKubeletOfAnotherClusterIsRefused(t *testing.T) {
 	w := finished(t, submit(t, "machines=m5"))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 
-	extra(t, "host-kubeconfig", map[string]string{"value": readFile(t, the.Lab.KubeconfigPath("host"))})
+	extra(t, "host-kubeconfig", map[string]string{"value": readFile(t, env.Lab.KubeconfigPath("host"))})
 	configure(t, site.Fleet{KubeconfigSecret: "host-kubeconfig"})
-	out, err := the.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
+	out, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
 	assert.Assert(t, err != nil)
 	assert.Assert(t, strings.Contains(out, "refuse") && strings.Contains(out, "already a node of"), out)
 
@@ -153,11 +153,11 @@ func TestAKubeletOfAnotherClusterIsRefused(t *testing.T) {
 // extra makes a Secret for the length of the test.
 func extra(t *testing.T, name string, data map[string]string) {
 	t.Helper()
-	assert.NilError(t, the.Apply(t.Context(), []any{map[string]any{
+	assert.NilError(t, env.Apply(t.Context(), []any{map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name}, "stringData": data,
 	}}))
 	t.Cleanup(func() {
-		_, _ = the.Kubectl(context.Background(), "delete", "secret", "-n", site.Namespace, name, "--ignore-not-found")
+		_, _ = env.Kubectl(context.Background(), "delete", "secret", "-n", site.Namespace, name, "--ignore-not-found")
 	})
 }
 
@@ -172,7 +172,7 @@ func readFile(t *testing.T, path string) string {
 // its true digest published beside it; nil makes the lab's own bundle without any digest.
 func badBundle(t *testing.T, name string, write func(t *testing.T, path string)) site.Fleet {
 	t.Helper()
-	repository := filepath.Join(the.Lab.HTTPDir(), "bad-"+name)
+	repository := filepath.Join(env.Lab.HTTPDir(), "bad-"+name)
 	folder := filepath.Join(repository, site.Version)
 	assert.NilError(t, os.MkdirAll(folder, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(repository) })
@@ -190,7 +190,7 @@ func badBundle(t *testing.T, name string, write func(t *testing.T, path string))
 
 // corrupt writes an archive that ends in the middle.
 func corrupt(t *testing.T, path string) {
-	whole := readFile(t, filepath.Join(the.Lab.HTTPDir(), site.Version, bundleName))
+	whole := readFile(t, filepath.Join(env.Lab.HTTPDir(), site.Version, bundleName))
 	assert.NilError(t, os.WriteFile(path, []byte(whole[:len(whole)/2]), 0o644))
 }
 

@@ -26,19 +26,19 @@ var faults = []struct {
 		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
 	}},
 	{"sshd is killed", func(t *testing.T, _ string) {
-		assert.NilError(t, the.Lab.KillSSHD(t.Context(), "m1"))
+		assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
 	}},
 	{"the connection is cut for 30 s", func(t *testing.T, _ string) {
-		assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
-		t.Cleanup(func() { _ = the.Lab.Undrop(context.Background(), "m1") })
+		assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
+		t.Cleanup(func() { _ = env.Lab.Undrop(context.Background(), "m1") })
 		time.Sleep(30 * time.Second)
-		assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+		assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
 	}},
 	{"the machine is rebooted", func(t *testing.T, _ string) {
-		assert.NilError(t, the.Lab.Reboot(t.Context(), "m1"))
+		assert.NilError(t, env.Lab.Reboot(t.Context(), "m1"))
 	}},
 	{"the workflow is terminated", func(t *testing.T, workflow string) {
-		_, err := the.Argo(t.Context(), "terminate", workflow)
+		_, err := env.Argo(t.Context(), "terminate", workflow)
 		assert.NilError(t, err)
 	}},
 }
@@ -70,7 +70,7 @@ func slowly(t *testing.T) {
 
 func full(t *testing.T) {
 	t.Helper()
-	_, _ = the.Lab.Exec(context.Background(), "host", "tc", "qdisc", "del", "dev", "eth0", "root")
+	_, _ = env.Lab.Exec(context.Background(), "host", "tc", "qdisc", "del", "dev", "eth0", "root")
 }
 
 // converges waits for the workflow; if the fault ended it, one `argo retry`, or a new submit, must finish the work.
@@ -84,7 +84,7 @@ func converges(t *testing.T, name string) {
 	if strings.Contains(w.Status.Message, "Terminate") {
 		name = submit(t, "machines=m1")
 	} else {
-		_, err := the.Argo(t.Context(), "retry", name)
+		_, err := env.Argo(t.Context(), "retry", name)
 		assert.NilError(t, err)
 		eventually(t, name+" runs again", func() bool { return !workflow(t, name).Status.Phase.Completed() },
 			func() string { return "" })
@@ -95,14 +95,14 @@ func converges(t *testing.T, name string) {
 
 func on(t *testing.T, machine string, argv ...string) string {
 	t.Helper()
-	out, err := the.Lab.Exec(t.Context(), machine, argv...)
+	out, err := env.Lab.Exec(t.Context(), machine, argv...)
 	assert.NilError(t, err, strings.Join(argv, " "))
 	return out
 }
 
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := the.Kubectl(t.Context(), args...)
+	out, err := env.Kubectl(t.Context(), args...)
 	assert.NilError(t, err)
 	return out
 }

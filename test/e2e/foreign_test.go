@@ -101,7 +101,7 @@ docker run --detach --name owner owner/busybox:v1 /busybox sleep 1000000
 func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
 	const machine = "m5"
 	clean(t, machine)
-	assert.NilError(t, the.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))
+	assert.NilError(t, env.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))
 	on(t, machine, "sh", "-c", dockerRuns, lab.RepositoryURL+"/"+site.Version+"/"+bundleName)
 	state := func() string {
 		return on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner") +

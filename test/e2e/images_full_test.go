@@ -50,7 +50,7 @@ func TestAMachineThatIsNoNodeGetsNoImages(t *testing.T) {
 func TestImagesOfTheDocumentsAreThereWhenAMachineHasJoined(t *testing.T) {
 	shows(t, joinNode+"containerd.importImages")
 	const machine, name = "m2", "uses-imported-images"
-	program, err := os.ReadFile(filepath.Join(the.Source, "bin", "argosy-node"))
+	program, err := os.ReadFile(filepath.Join(env.Source, "bin", "argosy-node"))
 	assert.NilError(t, err)
 	clean(t, machine)
 	pulled := inRegistry(t, fresh(t, "registry.example.org/e2e/app:v1", program))
@@ -69,15 +69,15 @@ func TestImagesOfTheDocumentsAreThereWhenAMachineHasJoined(t *testing.T) {
 		pod := fmt.Sprintf("%s-%d", name, i)
 		overrides := `{"spec": {"nodeName": "` + machine + `", "containers": [
 			{"name": "app", "image": "` + image + `", "imagePullPolicy": "Never", "args": ["version"]}]}}`
-		_, err = the.TeamKubectl(t.Context(), "delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
+		_, err = env.TeamKubectl(t.Context(), "delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
 		assert.NilError(t, err)
-		_, err = the.TeamKubectl(t.Context(), "run", pod, "--image="+image, "--restart=Never", "--overrides="+overrides)
+		_, err = env.TeamKubectl(t.Context(), "run", pod, "--image="+image, "--restart=Never", "--overrides="+overrides)
 		assert.NilError(t, err)
 		t.Cleanup(func() {
-			_, _ = the.TeamKubectl(context.Background(), "delete", "pod", pod,
+			_, _ = env.TeamKubectl(context.Background(), "delete", "pod", pod,
 				"--ignore-not-found", "--force", "--grace-period=0")
 		})
-		_, err = the.TeamKubectl(t.Context(), "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod,
+		_, err = env.TeamKubectl(t.Context(), "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod,
 			"--timeout="+patience.String())
 		assert.NilError(t, err)
 	}

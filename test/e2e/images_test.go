@@ -38,7 +38,7 @@ func fresh(t *testing.T, name string, program []byte) []byte {
 // served puts an archive on the lab's web server, and returns where with its digest.
 func served(t *testing.T, name string, archive []byte) string {
 	t.Helper()
-	folder := filepath.Join(the.Lab.HTTPDir(), imagesFolder)
+	folder := filepath.Join(env.Lab.HTTPDir(), imagesFolder)
 	assert.NilError(t, os.MkdirAll(folder, 0o755))
 	assert.NilError(t, os.WriteFile(filepath.Join(folder, name), archive, 0o644))
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
@@ -52,7 +52,7 @@ func inRegistry(t *testing.T, archive []byte) string {
 	digest := sha256.Sum256(archive)
 	file := filepath.Join(t.TempDir(), hex.EncodeToString(digest[:])+".tar") // the lab knows archives by their names
 	assert.NilError(t, os.WriteFile(file, archive, 0o644))
-	refs, err := the.Lab.Publish(t.Context(), file)
+	refs, err := env.Lab.Publish(t.Context(), file)
 	assert.NilError(t, err)
 	assert.Equal(t, len(refs), 1)
 	return refs[0]
@@ -62,7 +62,7 @@ func inRegistry(t *testing.T, archive []byte) string {
 func onMachine(t *testing.T, machine, name string, archive []byte) {
 	t.Helper()
 	script := `mkdir -p /srv/images && cat > "/srv/images/$1"`
-	_, err := the.Lab.ExecInput(t.Context(), machine, bytes.NewReader(archive), "sh", "-c", script, "sh", name)
+	_, err := env.Lab.ExecInput(t.Context(), machine, bytes.NewReader(archive), "sh", "-c", script, "sh", name)
 	assert.NilError(t, err)
 }
 
@@ -74,7 +74,7 @@ func imports(t *testing.T, parameters ...string) *wfv1.Workflow {
 	for _, parameter := range parameters {
 		args = append(args, "-p", parameter)
 	}
-	out, err := the.Argo(t.Context(), args...)
+	out, err := env.Argo(t.Context(), args...)
 	assert.NilError(t, err)
 	return finished(t, strings.TrimSpace(out))
 }

@@ -51,7 +51,7 @@ func TestADryRunTouchesNoMachine(t *testing.T) {
 	w := finished(t, submit(t, "machines=m1", "dryRun=true"))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, "1 of 1 machines to join"), describe(w))
-	out, err := the.Lab.Exec(t.Context(), "m1", "sh", "-c",
+	out, err := env.Lab.Exec(t.Context(), "m1", "sh", "-c",
 		"ls -A /etc/kubernetes /etc/containerd /var/lib/argosy 2>/dev/null; ls /usr/local/bin")
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(out, "kubelet") && !strings.Contains(out, "config.toml") &&
@@ -60,23 +60,23 @@ func TestADryRunTouchesNoMachine(t *testing.T) {
 
 func TestJoinByHandSharesTheCode(t *testing.T) {
 	clean(t, "m2")
-	out, err := the.Plugin(t.Context(), "join", "--namespace", "team-a", "--cluster", "team-a", "--machines", "m2")
+	out, err := env.Plugin(t.Context(), "join", "--namespace", "team-a", "--cluster", "team-a", "--machines", "m2")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "node m2 is Ready at v1.34.4"), out)
 	assertJoined(t, "m2")
 }
 
 func TestTheInstallationIsVerified(t *testing.T) {
-	_, err := the.Plugin(t.Context(), "verify", "--namespace", "team-a")
+	_, err := env.Plugin(t.Context(), "verify", "--namespace", "team-a")
 	assert.NilError(t, err)
 
-	_, err = the.Plugin(t.Context(), "verify", "--namespace", "default")
+	_, err = env.Plugin(t.Context(), "verify", "--namespace", "default")
 	assert.ErrorContains(t, err, "apply install/ to namespace default")
 }
 
 func TestArgoFindsNothingToSayAboutWorkflowsAndExamples(t *testing.T) {
-	out, err := the.Argo(t.Context(), "lint", "--offline", filepath.Join(the.Source, "workflows"),
-		filepath.Join(the.Source, "examples"))
+	out, err := env.Argo(t.Context(), "lint", "--offline", filepath.Join(env.Source, "workflows"),
+		filepath.Join(env.Source, "examples"))
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "no linting errors found"), out)
 }

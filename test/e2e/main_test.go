@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// the is the site that all tests work on; TestMain makes it before any of them runs.
-var the *site.Site
+// env is the lab with Argosy installed that all tests work on; TestMain makes it before any of them runs.
+var env *site.Site
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 // than they work. It runs in a session of its own, which gets the processors that are left. The function that it
 // returns ends it.
 func buildMeanwhile() (finish func()) {
-	build := exec.Command(filepath.Join(the.Source, "bin", "lab"), "build")
-	build.Dir, build.Stderr = the.Source, os.Stderr
+	build := exec.Command(filepath.Join(env.Source, "bin", "lab"), "build")
+	build.Dir, build.Stderr = env.Source, os.Stderr
 	build.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := build.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "compiling beside the tests:", err)
@@ -70,8 +70,8 @@ func setUp(ctx context.Context) error {
 	if err := l.Up(ctx); err != nil {
 		return err
 	}
-	if the, err = site.New(l); err != nil {
+	if env, err = site.New(l); err != nil {
 		return err
 	}
-	return the.Deploy(ctx)
+	return env.Deploy(ctx)
 }

@@ -9,8 +9,8 @@ import (
 
 func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
 	const machine = "m1"
-	assert.NilError(t, the.Lab.ResetWithOwnDisk(t.Context(), machine))
-	t.Cleanup(func() { assert.NilError(t, the.Lab.Reset(context.Background(), machine)) })
+	assert.NilError(t, env.Lab.ResetWithOwnDisk(t.Context(), machine))
+	t.Cleanup(func() { assert.NilError(t, env.Lab.Reset(context.Background(), machine)) })
 	for _, phase := range []string{"bundle", "containerd", "kubeadm"} {
 		t.Run(phase, func(t *testing.T) {
 			if phase == "bundle" {
@@ -18,7 +18,7 @@ func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
 			}
 			name := submit(t, "machines="+machine)
 			reaches(t, machine, phase)
-			assert.NilError(t, the.Lab.CutPower(t.Context(), machine))
+			assert.NilError(t, env.Lab.CutPower(t.Context(), machine))
 			full(t)
 			converges(t, name)
 			assertJoined(t, machine)

@@ -67,7 +67,7 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cluster := the.Provisioned(fmt.Sprintf("team-d%d", i))
+			cluster := env.Provisioned(fmt.Sprintf("team-d%d", i))
 			cluster.VCluster = tt.vcluster
 			cluster.Fleet = func(document map[string]any) { site.Set(document, "controlPlane.timeout", "40s") }
 			assert.NilError(t, cluster.Remove(t.Context()))

@@ -34,7 +34,7 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 
 	// A host node that takes no pods keeps the member away.
 	kubectl(t, "cordon", "host")
-	t.Cleanup(func() { _, _ = the.Kubectl(context.Background(), "uncordon", "host") })
+	t.Cleanup(func() { _, _ = env.Kubectl(context.Background(), "uncordon", "host") })
 	_, err = cluster.Kubectl(t.Context(), "delete", "pod", "team-c-etcd-1", "--grace-period=1", "--wait=true")
 	assert.NilError(t, err)
 	for i := range 20 {
@@ -57,11 +57,11 @@ func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
 	message := refused(t, run(t, cluster, "provision"), "control-plane")
 	assert.Assert(t, strings.Contains(message, "install/rbac/node-port"), message)
 
-	kubectl(t, "apply", "-k", filepath.Join(the.Source, "install", "rbac", "node-port"))
+	kubectl(t, "apply", "-k", filepath.Join(env.Source, "install", "rbac", "node-port"))
 	kubectl(t, "create", "clusterrolebinding", "argosy-node-reader-team-c", "--clusterrole=argosy-node-reader",
 		"--serviceaccount=team-c:argosy-executor-plugin")
 	t.Cleanup(func() {
-		_, _ = the.Kubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
+		_, _ = env.Kubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
 	})
 	endpoint := output(t, provision(t, cluster), "endpoint")
 	port, err := cluster.Kubectl(t.Context(), "get", "service", "team-c", "-o",
@@ -113,12 +113,12 @@ func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
 		{"team-c", "team-a", site.Cluster + "-ssh", "no"},
 	} {
 		// kubectl says so by its exit code as well.
-		out, _ := the.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace,
+		out, _ := env.Kubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace,
 			"--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
 		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace,
 			tt.secret, out)
 	}
-	_, err := the.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b",
+	_, err := env.Kubectl(t.Context(), "get", "secret", "team-b-pki", "-n", "team-b",
 		"--as=system:serviceaccount:team-c:argosy-executor-plugin")
 	assert.ErrorContains(t, err, "forbidden")
 }
@@ -165,7 +165,7 @@ func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
 // keptInPostgreSQL is a cluster whose state is in a database of the lab's.
 func keptInPostgreSQL(t *testing.T) (cluster *site.Provisioned, source string, w *wfv1.Workflow) {
 	t.Helper()
-	source, err := the.Lab.Postgres(t.Context())
+	source, err := env.Lab.Postgres(t.Context())
 	assert.NilError(t, err)
 	cluster = village(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.backingStore.database.external",
@@ -236,7 +236,7 @@ func TestMachinesDoNotNoticeThatTheHostNodeReboots(t *testing.T) {
 	address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	asked := askFrom(t, "m1", "http://"+address+"/")
 
-	assert.NilError(t, the.Lab.Reboot(t.Context(), "host"))
+	assert.NilError(t, env.Lab.Reboot(t.Context(), "host"))
 	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
 	// Controllers that take a node for lost run again as well: this one gives a new namespace its service account.
 	inside(t, town.Provisioned, "create", "namespace", "after-the-reboot")

@@ -32,9 +32,9 @@ func townStands(t *testing.T) {
 	if town.Provisioned != nil {
 		return
 	}
-	cluster := the.Provisioned("team-b", town.machines...)
+	cluster := env.Provisioned("team-b", town.machines...)
 	assert.NilError(t, cluster.Remove(t.Context()))
-	assert.NilError(t, the.Lab.ResetBare(t.Context(), town.machines...)) // their pod network is the cluster's own
+	assert.NilError(t, env.Lab.ResetBare(t.Context(), town.machines...)) // their pod network is the cluster's own
 	assert.NilError(t, cluster.Apply(t.Context()))
 	town.empty = objectsOf(t, cluster)
 	for _, machine := range town.machines {
@@ -242,8 +242,8 @@ func serviceAnswers(t *testing.T) {
 
 func throughKonnectivity(t *testing.T) {
 	found := pods(t, town.Provisioned)
-	assert.NilError(t, the.Lab.FirewallKubelets(t.Context(), true))
-	t.Cleanup(func() { assert.NilError(t, the.Lab.FirewallKubelets(context.Background(), false)) })
+	assert.NilError(t, env.Lab.FirewallKubelets(t.Context(), true))
+	t.Cleanup(func() { assert.NilError(t, env.Lab.FirewallKubelets(context.Background(), false)) })
 	for _, machine := range town.machines {
 		name := found[machine].Name
 		assert.Equal(t, inside(t, town.Provisioned, "exec", name, "--", "hostname"), name)
@@ -295,14 +295,14 @@ func usersKubeconfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	assert.NilError(t, os.WriteFile(path, []byte(encoded), 0o600))
 
-	who, err := the.Kubectl(t.Context(), "--kubeconfig", path, "auth", "whoami", "-o",
+	who, err := env.Kubectl(t.Context(), "--kubeconfig", path, "auth", "whoami", "-o",
 		"jsonpath={.status.userInfo.username} {.status.userInfo.groups}")
 	assert.NilError(t, err)
 	assert.Equal(t, who, `ada ["operators","system:authenticated"]`)
-	_, err = the.Kubectl(t.Context(), "--kubeconfig", path, "get", "nodes")
+	_, err = env.Kubectl(t.Context(), "--kubeconfig", path, "get", "nodes")
 	assert.ErrorContains(t, err, "forbidden")
 	inside(t, town.Provisioned, "create", "clusterrolebinding", "operators", "--clusterrole=view", "--group=operators")
-	out, err := the.Kubectl(t.Context(), "--kubeconfig", path, "get", "pods")
+	out, err := env.Kubectl(t.Context(), "--kubeconfig", path, "get", "pods")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "web-"), out)
 	again := succeeded(t, town.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
@@ -327,7 +327,7 @@ func addonSwitch(t *testing.T) {
 			"jsonpath={.status.loadBalancer.ingress[0].ip}")
 		var last string
 		eventually(t, address+" answers", func() bool {
-			out, err := the.Lab.Exec(t.Context(), "m5", "curl", "-s", "--max-time", "3", "http://"+address+"/")
+			out, err := env.Lab.Exec(t.Context(), "m5", "curl", "-s", "--max-time", "3", "http://"+address+"/")
 			last = out
 			return err == nil && strings.HasPrefix(out, "web-")
 		}, func() string { return last })
@@ -370,17 +370,17 @@ func lostPod(t *testing.T) {
 // village is a cluster of one test, in its own namespace.
 func village(t *testing.T, vcluster func(document map[string]any), machines ...string) *site.Provisioned {
 	t.Helper()
-	cluster := the.Provisioned("team-c", machines...)
+	cluster := env.Provisioned("team-c", machines...)
 	cluster.VCluster = vcluster
 	assert.NilError(t, cluster.Remove(t.Context()))
 	if len(machines) > 0 {
-		assert.NilError(t, the.Lab.ResetBare(t.Context(), machines...))
+		assert.NilError(t, env.Lab.ResetBare(t.Context(), machines...))
 	}
 	assert.NilError(t, cluster.Apply(t.Context()))
 	t.Cleanup(func() {
 		assert.NilError(t, cluster.Remove(context.Background()))
 		if len(machines) > 0 {
-			assert.NilError(t, the.Lab.Reset(context.Background(), machines...))
+			assert.NilError(t, env.Lab.Reset(context.Background(), machines...))
 		}
 	})
 	return cluster

@@ -118,7 +118,7 @@ func askFrom(t *testing.T, machine, url string) (stop func() (answers, failures 
 	t.Helper()
 	const script = `rm -f /tmp/asked.stop; : >/tmp/asked
 i=0; while [ ! -e /tmp/asked.stop ] && [ $i -lt 2400 ]; do i=$((i+1)); curl -s -o /dev/null --max-time 2 "$0" && echo yes >>/tmp/asked || echo no >>/tmp/asked; sleep 0.25; done`
-	_, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", `setsid sh -c "$0" "$1" >/dev/null 2>&1 </dev/null &`,
+	_, err := env.Lab.Exec(t.Context(), machine, "sh", "-c", `setsid sh -c "$0" "$1" >/dev/null 2>&1 </dev/null &`,
 		script, url)
 	assert.NilError(t, err)
 	count := func(word string) int {
@@ -126,7 +126,7 @@ i=0; while [ ! -e /tmp/asked.stop ] && [ $i -lt 2400 ]; do i=$((i+1)); curl -s -
 		assert.NilError(t, err)
 		return n
 	}
-	t.Cleanup(func() { _, _ = the.Lab.Exec(context.Background(), machine, "touch", "/tmp/asked.stop") })
+	t.Cleanup(func() { _, _ = env.Lab.Exec(context.Background(), machine, "touch", "/tmp/asked.stop") })
 	return func() (int, int) {
 		on(t, machine, "touch", "/tmp/asked.stop")
 		return count("yes"), count("no")

@@ -18,14 +18,14 @@ func leaves(t *testing.T, template string, parameters ...string) *wfv1.Workflow 
 	for _, parameter := range parameters {
 		args = append(args, "-p", parameter)
 	}
-	out, err := the.Argo(t.Context(), args...)
+	out, err := env.Argo(t.Context(), args...)
 	assert.NilError(t, err)
 	return finished(t, strings.TrimSpace(out))
 }
 
 func team(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := the.TeamKubectl(t.Context(), args...)
+	out, err := env.TeamKubectl(t.Context(), args...)
 	assert.NilError(t, err)
 	return strings.TrimSpace(out)
 }
@@ -44,7 +44,7 @@ func pair(t *testing.T) (before string) {
 func guarded(t *testing.T, name, replicas string) {
 	t.Helper()
 	t.Cleanup(func() {
-		_, _ = the.TeamKubectl(context.Background(), "delete", "deployment/"+name, "pdb/"+name, "--ignore-not-found",
+		_, _ = env.TeamKubectl(context.Background(), "delete", "deployment/"+name, "pdb/"+name, "--ignore-not-found",
 			"--wait=true")
 	})
 	team(t, "cordon", "m5")

@@ -26,7 +26,7 @@ systemctl list-unit-files --no-legend 'kube*' 'containerd*'
 
 func inventoryOf(t *testing.T, machine string) string {
 	t.Helper()
-	out, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", "("+inventory+") | sort -u")
+	out, err := env.Lab.Exec(t.Context(), machine, "sh", "-c", "("+inventory+") | sort -u")
 	assert.NilError(t, err)
 	return out
 }
@@ -34,7 +34,7 @@ func inventoryOf(t *testing.T, machine string) string {
 // reset calls the command by hand, as it is documented.
 func reset(t *testing.T, machine string, more ...string) (string, error) {
 	t.Helper()
-	return the.Plugin(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster,
+	return env.Plugin(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster,
 		"--machines", machine}, more...)...)
 }
 
@@ -43,7 +43,7 @@ func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
 	clean(t, machine)
 	before := inventoryOf(t, machine)
 	for range 2 {
-		_, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster,
+		_, err := env.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster,
 			"--machines", machine)
 		assert.NilError(t, err)
 		assertJoined(t, machine)
@@ -60,7 +60,7 @@ func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
 			"left"), out)
 		assert.Assert(t, strings.Contains(out, "the site's own /etc/cni/net.d/10-lab.conflist stays"), out)
 		assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(before, "\n"))
-		nodes, err := the.TeamKubectl(t.Context(), "get", "nodes", "-o", "name")
+		nodes, err := env.TeamKubectl(t.Context(), "get", "nodes", "-o", "name")
 		assert.NilError(t, err)
 		assert.Assert(t, !strings.Contains(nodes, machine), nodes)
 
@@ -78,19 +78,19 @@ func podRuns(t *testing.T, machine string) {
 		"volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}],
 		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.1", "ports": [{"containerPort": 80, "hostPort": 8088}],
 			"volumeMounts": [{"name": "memory", "mountPath": "/memory"}, {"name": "disk", "mountPath": "/disk", "subPath": "below"}]}]}}`
-	_, err := the.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
+	_, err := env.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
 	assert.NilError(t, err)
-	_, err = the.TeamKubectl(t.Context(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",
+	_, err = env.TeamKubectl(t.Context(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",
 		"--overrides="+overrides)
 	assert.NilError(t, err)
-	_, err = the.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
+	_, err = env.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
 	assert.NilError(t, err)
 }
 
 func TestAMachineOfAnotherClusterIsNotResetUnlessThatOneIsGone(t *testing.T) {
 	const machine = "m5"
 	clean(t, machine)
-	_, err := the.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+	_, err := env.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
 		machine)
 	assert.NilError(t, err)
 	on(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,
@@ -104,6 +104,6 @@ func TestAMachineOfAnotherClusterIsNotResetUnlessThatOneIsGone(t *testing.T) {
 	out, err = reset(t, machine, "--yes", "--cluster-gone")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "machine m5 is clean"), out)
-	_, err = the.TeamKubectl(t.Context(), "delete", "node", machine)
+	_, err = env.TeamKubectl(t.Context(), "delete", "node", machine)
 	assert.NilError(t, err)
 }

@@ -22,8 +22,8 @@ func TestNoSecretIsSeenAnywhere(t *testing.T) {
 	w := finished(t, submit(t, "machines=m3"))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 
-	key := strings.Split(readFile(t, the.Lab.KeyPath()), "\n")[2]
-	password := strings.TrimSpace(readFile(t, filepath.Join(the.Lab.StateDir(), "secrets", "ops-password")))
+	key := strings.Split(readFile(t, env.Lab.KeyPath()), "\n")[2]
+	password := strings.TrimSpace(readFile(t, filepath.Join(env.Lab.StateDir(), "secrets", "ops-password")))
 	assert.Assert(t, len(key) > 20 && len(password) > 5)
 
 	for where, text := range map[string]string{

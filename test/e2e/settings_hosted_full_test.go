@@ -71,7 +71,7 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 		d["machines"].([]any)[0].(map[string]any)["labels"] = map[string]any{"proxied": "yes"}
 	}
 	// Without flannel, the pods' network is the machine's own.
-	assert.NilError(t, the.Lab.Reset(t.Context(), machine))
+	assert.NilError(t, env.Lab.Reset(t.Context(), machine))
 	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
 	provision(t, cluster)
 	joinAll(t, cluster)
@@ -287,7 +287,7 @@ func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
 					site.Set(d, detail.of, on)
 				}
 				assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-				out, err := the.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+				out, err := env.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
 				assert.Equal(t, err != nil, on, out)
 				assert.Equal(t, strings.Contains(out, detail.of), on, out)
 			}
@@ -322,7 +322,7 @@ func refusedDocuments(t *testing.T, cluster *site.Provisioned, key, value string
 	t.Helper()
 	cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, value)) }
 	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-	out, err := the.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+	out, err := env.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
 	assert.Assert(t, err != nil, "%s: %s passed: %s", key, value, out)
 	return out
 }
@@ -344,7 +344,7 @@ func TestUpgradeSettingsAreReadAndCheckedAsAWhole(t *testing.T) {
 			assert.Assert(t, strings.Contains(message, key) && strings.Contains(message, tt.says), message)
 			cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, tt.right)) }
 			assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-			_, err := the.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+			_, err := env.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
 			assert.NilError(t, err)
 		})
 	}

@@ -72,7 +72,7 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 			assert.Assert(t, strings.Contains(on(t, machine, "cat", "/etc/kubernetes/other/ca.crt"),
 				"BEGIN CERTIFICATE"))
 			on(t, machine, "test", "!", "-e", "/etc/kubernetes/pki/ca.crt")
-			out, err := the.TeamKubectl(t.Context(), "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/healthz")
+			out, err := env.TeamKubectl(t.Context(), "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/healthz")
 			assert.NilError(t, err)
 			assert.Equal(t, out, "ok")
 		})
@@ -169,8 +169,8 @@ func TestOneMachineHasSettingsOfItsOwn(t *testing.T) {
 			}
 		}),
 	})
-	t.Cleanup(func() { _, _ = the.TeamKubectl(t.Context(), "delete", "node", "worker-five", "--ignore-not-found") })
-	out, err := the.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
+	t.Cleanup(func() { _, _ = env.TeamKubectl(t.Context(), "delete", "node", "worker-five", "--ignore-not-found") })
+	out, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "/opt/five/bin"), "the plan does not show the override: %s", out)
 

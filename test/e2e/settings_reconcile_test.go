@@ -17,7 +17,7 @@ func reconciles(t *testing.T, parameters ...string) *wfv1.Workflow {
 	for _, parameter := range parameters {
 		args = append(args, "-p", parameter)
 	}
-	out, err := the.Argo(t.Context(), args...)
+	out, err := env.Argo(t.Context(), args...)
 	assert.NilError(t, err)
 	w := finished(t, strings.TrimSpace(out))
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
@@ -48,7 +48,7 @@ func TestWhatDiffersIsShownByFileAndPutRightOnce(t *testing.T) {
 	})
 	kubelet, containerd := processes(t, "m1")
 
-	out, err := the.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m1,m5")
+	out, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m1,m5")
 	assert.NilError(t, err)
 	for _, part := range []string{
 		"m1: /etc/systemd/system/kubelet.service (restarts kubelet)", "-# mine\n",

@@ -69,7 +69,7 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 		},
 	}
 	configure(t, site.Fleet{VCluster: vcluster(settings)})
-	plan, err := the.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", machine)
+	plan, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", machine)
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(plan, dir+"/ca.test/hosts.toml (without a restart)"), plan)
 	assert.Assert(t, !strings.Contains(plan, password), "the plan shows the password")
@@ -121,30 +121,30 @@ func pulls(t *testing.T, machine string, images []string) {
 		runPod(t, machine, name, image)
 	}
 	for i, name := range names {
-		out, err := the.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name,
+		out, err := env.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name,
 			"--timeout="+patience.String())
 		if err != nil {
-			events, _ := the.TeamKubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name,
+			events, _ := env.TeamKubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name,
 				"-o", "custom-columns=M:.message")
 			t.Errorf("pulling %s: %v\n%s\n%s", images[i], err, out, events)
 		}
 	}
-	_, err := the.TeamKubectl(t.Context(), append([]string{"delete", "pod", "--force", "--grace-period=0"},
+	_, err := env.TeamKubectl(t.Context(), append([]string{"delete", "pod", "--force", "--grace-period=0"},
 		names...)...)
 	assert.NilError(t, err)
 }
 
 func runPod(t *testing.T, machine, name, image string) {
 	t.Helper()
-	_, err := the.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
+	_, err := env.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
 	assert.NilError(t, err)
 	overrides := `{"spec": {"nodeName": "` + machine +
 		`", "terminationGracePeriodSeconds": 1, "containers": [{"name": "web", "image": "` + image +
 		`", "imagePullPolicy": "Always", "args": ["serve"]}]}}`
-	_, err = the.TeamKubectl(t.Context(), "run", name, "--image="+image, "--restart=Never", "--overrides="+overrides)
+	_, err = env.TeamKubectl(t.Context(), "run", name, "--image="+image, "--restart=Never", "--overrides="+overrides)
 	assert.NilError(t, err)
 	t.Cleanup(func() {
-		_, _ = the.TeamKubectl(context.Background(), "delete", "pod", name, "--ignore-not-found", "--force",
+		_, _ = env.TeamKubectl(context.Background(), "delete", "pod", name, "--ignore-not-found", "--force",
 			"--grace-period=0")
 	})
 }
@@ -156,7 +156,7 @@ func pullsNow(t *testing.T, machine, image string) bool {
 	runPod(t, machine, name, image)
 	var reason string
 	eventually(t, "the first try ends", func() bool {
-		out, err := the.TeamKubectl(t.Context(), "get", "pod", name, "-o",
+		out, err := env.TeamKubectl(t.Context(), "get", "pod", name, "-o",
 			"jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason}")
 		reason = out
 		return err == nil && (strings.HasPrefix(out, "Running") || strings.Contains(out, "ErrImagePull") ||

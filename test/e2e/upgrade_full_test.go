@@ -68,12 +68,12 @@ func spendsItsBudget(t *testing.T) {
 	defer policy(t, nil)
 	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
 		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
-	assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
-	defer func() { assert.NilError(t, the.Lab.Undrop(context.Background(), "m1")) }()
+	assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
+	defer func() { assert.NilError(t, env.Lab.Undrop(context.Background(), "m1")) }()
 	w := run(t, harbour.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
-	assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+	assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
 	soon(t, harbour.Provisioned, "True", "get", "node", "m1", "-o",
 		`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	older(t, "m2")
@@ -122,7 +122,7 @@ func findsTheLatestPatch(t *testing.T) {
 func followsItsSchedule(t *testing.T) {
 	older(t, "m1")
 	shows(t, autoUpgrade+"enabled")
-	text, err := os.ReadFile(filepath.Join(the.Source, "workflows", "scheduled-upgrade.yaml"))
+	text, err := os.ReadFile(filepath.Join(env.Source, "workflows", "scheduled-upgrade.yaml"))
 	assert.NilError(t, err)
 	var cron wfv1.CronWorkflow
 	assert.NilError(t, yaml.UnmarshalStrict(text, &cron))
@@ -365,13 +365,13 @@ var strikes = map[string]func(t *testing.T, workflow string){
 		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
 	},
 	"the machine is rebooted": func(t *testing.T, _ string) {
-		assert.NilError(t, the.Lab.Reboot(t.Context(), "m1"))
+		assert.NilError(t, env.Lab.Reboot(t.Context(), "m1"))
 	},
 	"the connection is cut for 30 s": func(t *testing.T, _ string) {
-		assert.NilError(t, the.Lab.Drop(t.Context(), "m1"))
-		t.Cleanup(func() { _ = the.Lab.Undrop(context.Background(), "m1") })
+		assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
+		t.Cleanup(func() { _ = env.Lab.Undrop(context.Background(), "m1") })
 		time.Sleep(30 * time.Second)
-		assert.NilError(t, the.Lab.Undrop(t.Context(), "m1"))
+		assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
 	},
 	"the API server is restarted": func(t *testing.T, _ string) {
 		_, err := harbour.Kubectl(t.Context(), "delete", "pod", harbour.Name+"-control-plane-0", "--wait=false")

@@ -33,7 +33,7 @@ var harbour = struct {
 // harbourStands makes it.
 func harbourStands(t *testing.T) {
 	t.Helper()
-	_, err := the.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
+	_, err := env.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
 	assert.NilError(t, err)
 	harbour.Provisioned = village(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.distro.k8s.image.tag",
@@ -92,7 +92,7 @@ func older(t *testing.T, machines ...string) {
 	default:
 		upgraded(t) // a test before this one has failed
 	}
-	out, err := the.Plugin(t.Context(), "rollback", "--namespace", harbour.Name, "--machines",
+	out, err := env.Plugin(t.Context(), "rollback", "--namespace", harbour.Name, "--machines",
 		strings.Join(machines, ","))
 	assert.NilError(t, err, out)
 	assert.Equal(t, kubelets(t), at(lab.Version, machines...))
@@ -206,12 +206,12 @@ func main() {
 	assert.NilError(t, err)
 
 	name := "kubernetes-" + lab.Version + "-" + runtime.GOARCH + ".tar.gz"
-	to := filepath.Join(the.Lab.HTTPDir(), folder, lab.Version)
+	to := filepath.Join(env.Lab.HTTPDir(), folder, lab.Version)
 	assert.NilError(t, os.MkdirAll(to, 0o755))
-	sum := replaceInBundle(t, filepath.Join(the.Lab.HTTPDir(), lab.Version, name), filepath.Join(to, name),
+	sum := replaceInBundle(t, filepath.Join(env.Lab.HTTPDir(), lab.Version, name), filepath.Join(to, name),
 		"release/kubelet", kubelet)
 	assert.NilError(t, os.WriteFile(filepath.Join(to, "SHA256SUMS"), []byte(sum+"  "+name+"\n"), 0o644))
-	t.Cleanup(func() { assert.NilError(t, os.RemoveAll(filepath.Join(the.Lab.HTTPDir(), folder))) })
+	t.Cleanup(func() { assert.NilError(t, os.RemoveAll(filepath.Join(env.Lab.HTTPDir(), folder))) })
 	return folder
 }
 

@@ -27,7 +27,7 @@ func submit(t *testing.T, parameters ...string) string {
 	for _, parameter := range parameters {
 		args = append(args, "-p", parameter)
 	}
-	out, err := the.Argo(t.Context(), args...)
+	out, err := env.Argo(t.Context(), args...)
 	assert.NilError(t, err)
 	return strings.TrimSpace(out)
 }
@@ -35,7 +35,7 @@ func submit(t *testing.T, parameters ...string) string {
 // workflow reads a workflow as the API server has it.
 func workflow(t *testing.T, name string) *wfv1.Workflow {
 	t.Helper()
-	out, err := the.Kubectl(t.Context(), "get", "-n", site.Namespace, "workflow", name, "-o", "json")
+	out, err := env.Kubectl(t.Context(), "get", "-n", site.Namespace, "workflow", name, "-o", "json")
 	assert.NilError(t, err)
 	var read wfv1.Workflow
 	assert.NilError(t, json.Unmarshal([]byte(out), &read))
@@ -119,8 +119,8 @@ func step(t *testing.T, w *wfv1.Workflow, name string) wfv1.NodeStatus {
 // clean puts machines back to clean and takes their nodes out of the cluster.
 func clean(t *testing.T, machines ...string) {
 	t.Helper()
-	assert.NilError(t, the.Lab.Reset(t.Context(), machines...))
-	_, err := the.TeamKubectl(t.Context(), append([]string{"delete", "node", "--ignore-not-found"}, machines...)...)
+	assert.NilError(t, env.Lab.Reset(t.Context(), machines...))
+	_, err := env.TeamKubectl(t.Context(), append([]string{"delete", "node", "--ignore-not-found"}, machines...)...)
 	assert.NilError(t, err)
 }
 
@@ -128,9 +128,9 @@ func clean(t *testing.T, machines ...string) {
 func configure(t *testing.T, change site.Fleet) {
 	t.Helper()
 	apply := func(ctx context.Context, change site.Fleet) {
-		config, err := the.ConfigMap(change)
+		config, err := env.ConfigMap(change)
 		assert.NilError(t, err)
-		assert.NilError(t, the.Apply(ctx, []any{config}))
+		assert.NilError(t, env.Apply(ctx, []any{config}))
 	}
 	apply(t.Context(), change)
 	t.Cleanup(func() { apply(context.Background(), site.Fleet{}) })
@@ -152,7 +152,7 @@ func assertJoined(t *testing.T, machines ...string) {
 
 func readNode(t *testing.T, name string) corev1.Node {
 	t.Helper()
-	out, err := the.TeamKubectl(t.Context(), "get", "node", name, "-o", "json")
+	out, err := env.TeamKubectl(t.Context(), "get", "node", name, "-o", "json")
 	assert.NilError(t, err)
 	var node corev1.Node
 	assert.NilError(t, json.Unmarshal([]byte(out), &node))
@@ -176,7 +176,7 @@ func assertTidy(t *testing.T, machine string) {
 		"bundles left behind": `find /var/lib/argosy/bundles -type f 2>/dev/null`,
 		"tokens in specs":     `grep -rlE '[a-z0-9]{6}\.[a-z0-9]{16}' /var/lib/argosy/ops /etc/kubernetes 2>/dev/null || true`,
 	} {
-		out, err := the.Lab.Exec(t.Context(), machine, "sh", "-c", script)
+		out, err := env.Lab.Exec(t.Context(), machine, "sh", "-c", script)
 		assert.NilError(t, err)
 		assert.Equal(t, strings.TrimSpace(out), "", "%s on %s", what, machine)
 	}
@@ -186,7 +186,7 @@ func assertTidy(t *testing.T, machine string) {
 		alive = on(t, machine, "systemctl", "list-units", "--no-legend", "--plain", "argosy-*.service")
 		return strings.TrimSpace(alive) == ""
 	}, func() string { return alive })
-	configs, err := the.Lab.Exec(t.Context(), machine, "sh", "-c",
+	configs, err := env.Lab.Exec(t.Context(), machine, "sh", "-c",
 		`ls /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.conf | wc -l; pgrep -c -x kubelet`)
 	assert.NilError(t, err)
 	assert.Equal(t, strings.Join(strings.Fields(configs), " "), "2 1", "kubelet configuration files and kubelets on %s",
@@ -195,7 +195,7 @@ func assertTidy(t *testing.T, machine string) {
 
 func assertNoToken(t *testing.T) {
 	t.Helper()
-	out, err := the.TeamKubectl(t.Context(), "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o",
+	out, err := env.TeamKubectl(t.Context(), "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o",
 		"name")
 	assert.NilError(t, err)
 	assert.Equal(t, strings.TrimSpace(out), "", "bootstrap tokens left in the cluster")
@@ -204,7 +204,7 @@ func assertNoToken(t *testing.T) {
 // statusOn is the newest operation that the machine itself remembers; false when there is none.
 func statusOn(t *testing.T, machine string) (spec.Status, bool) {
 	t.Helper()
-	out, err := the.Lab.Exec(t.Context(), machine, "sh", "-c",
+	out, err := env.Lab.Exec(t.Context(), machine, "sh", "-c",
 		`cat "$(ls -t /var/lib/argosy/ops/*/status.json 2>/dev/null | head -n 1)" 2>/dev/null || true`)
 	if err != nil || strings.TrimSpace(out) == "" {
 		return spec.Status{}, false
