@@ -19,7 +19,7 @@ import (
 // What takes long of what a provision, a backup and a restore are for.
 
 func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
-	cluster := village(t, func(d map[string]any) {
+	cluster := newCluster(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
 		site.Set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
 		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
@@ -53,7 +53,7 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 }
 
 func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
-	cluster := village(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
+	cluster := newCluster(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
 	message := refused(t, run(t, cluster, "provision"), "control-plane")
 	assert.Assert(t, strings.Contains(message, "install/rbac/node-port"), message)
 
@@ -98,7 +98,7 @@ func TestAClusterInPostgreSQLIsBackedUpAndRestoredLikeAnyOther(t *testing.T) {
 
 func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
 	townStands(t)
-	other := village(t, nil)
+	other := newCluster(t, nil)
 	provision(t, other)
 	for _, cluster := range []*site.Provisioned{town.Provisioned, other} {
 		soon(t, cluster, "ok", "get", "--raw", "/readyz")
@@ -167,7 +167,7 @@ func keptInPostgreSQL(t *testing.T) (cluster *site.Provisioned, source string, w
 	t.Helper()
 	source, err := env.Lab.Postgres(t.Context())
 	assert.NilError(t, err)
-	cluster = village(t, func(d map[string]any) {
+	cluster = newCluster(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.backingStore.database.external",
 			map[string]any{"enabled": true, "connector": "database"})
 		site.Set(d, "controlPlane.statefulSet.highAvailability.replicas", 2)
@@ -214,7 +214,7 @@ func emptied(t *testing.T, source string) {
 }
 
 func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
-	cluster := village(t, nil)
+	cluster := newCluster(t, nil)
 	out, err := cluster.Argo(t.Context(), "submit", "--from", "workflowtemplate/provision",
 		"-p", "cluster=team-c", "-o", "name")
 	assert.NilError(t, err)

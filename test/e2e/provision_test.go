@@ -367,8 +367,8 @@ func lostPod(t *testing.T) {
 	}
 }
 
-// village is a cluster of one test, in its own namespace.
-func village(t *testing.T, vcluster func(document map[string]any), machines ...string) *site.Provisioned {
+// newCluster makes the namespace and documents of cluster team-c, and removes both when the test ends.
+func newCluster(t *testing.T, vcluster func(document map[string]any), machines ...string) *site.Provisioned {
 	t.Helper()
 	cluster := env.Provisioned("team-c", machines...)
 	cluster.VCluster = vcluster

@@ -75,7 +75,7 @@ func TestARemovedMachineJoinsAnotherClusterAtOnce(t *testing.T) {
 	w := leaves(t, "remove", "machines=m1")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 
-	other := village(t, nil)
+	other := newCluster(t, nil)
 	provision(t, other)
 	other.Machines = []string{"m1"}
 	assert.NilError(t, other.ApplyDocuments(t.Context()))

@@ -39,7 +39,7 @@ func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
 		metal+"ipAddressPool.l2Advertisement",
 		"deploy.metricsServer.enabled")
 	const machine = "m5"
-	cluster := village(t, func(d map[string]any) {
+	cluster := newCluster(t, func(d map[string]any) {
 		for key, value := range map[string]any{
 			"privateNodes.importNodeBinaries":        false,
 			autoUpgrade + "bundleRepository":         lab.RepositoryURL,
@@ -278,7 +278,7 @@ var details = map[string]struct{ value, of string }{
 
 func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
 	shows(t, keysOf(details)...)
-	cluster := village(t, nil)
+	cluster := newCluster(t, nil)
 	for key, detail := range details {
 		t.Run(key, func(t *testing.T) {
 			for _, on := range []bool{false, true} {
@@ -297,7 +297,7 @@ func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
 
 func TestWhatPrivateNodesRuleOutIsRefusedBeforeAnythingIsMade(t *testing.T) {
 	shows(t, keysOf(unsupported)...)
-	cluster := village(t, nil)
+	cluster := newCluster(t, nil)
 	for key, value := range unsupported {
 		t.Run(key, func(t *testing.T) {
 			message := refusedDocuments(t, cluster, key, value)
@@ -337,7 +337,7 @@ func TestUpgradeSettingsAreReadAndCheckedAsAWhole(t *testing.T) {
 		autoUpgrade + "podSecurityContext":       {"{runAsUser: 0}", "{runAsUsr: 0}", "runAsUser"},
 		autoUpgrade + "containerSecurityContext": {"{privileged: true}", "{privileged: maybe}", "privileged"},
 	}
-	cluster := village(t, nil)
+	cluster := newCluster(t, nil)
 	for key, tt := range cases {
 		t.Run(key, func(t *testing.T) {
 			message := refusedDocuments(t, cluster, key, tt.wrong)

@@ -35,7 +35,7 @@ func harbourStands(t *testing.T) {
 	t.Helper()
 	_, err := env.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
 	assert.NilError(t, err)
-	harbour.Provisioned = village(t, func(d map[string]any) {
+	harbour.Provisioned = newCluster(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.distro.k8s.image.tag",
 			lab.OlderVersion)
 	}, harbour.machines...)
