@@ -97,10 +97,10 @@ func TestAClusterInPostgreSQLIsBackedUpAndRestoredLikeAnyOther(t *testing.T) {
 }
 
 func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
-	townStands(t)
+	requireSharedCluster(t)
 	other := newCluster(t, nil)
 	provision(t, other)
-	for _, cluster := range []*site.Provisioned{town.Provisioned, other} {
+	for _, cluster := range []*site.Provisioned{sharedCluster.Provisioned, other} {
 		soon(t, cluster, "ok", "get", "--raw", "/readyz")
 	}
 	assert.Equal(t, inside(t, other, "get", "nodes", "-o", "name"), "")
@@ -124,42 +124,43 @@ func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
 }
 
 func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
-	townStands(t)
-	// What comes after it makes its own town.
+	requireSharedCluster(t)
+	// The next test that needs the shared cluster makes it anew.
 	t.Cleanup(func() {
-		assert.NilError(t, town.Remove(context.Background()))
-		town.Provisioned = nil
+		assert.NilError(t, sharedCluster.Remove(context.Background()))
+		sharedCluster.Provisioned = nil
 	})
 	serves(t)
-	inside(t, town.Provisioned, "create", "configmap", "moved")
+	inside(t, sharedCluster.Provisioned, "create", "configmap", "moved")
 	before, kubelets := standing(t), kubeletsOf(t)
 
-	town.VCluster = func(d map[string]any) { site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true) }
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	message := refused(t, run(t, town.Provisioned, "provision"), "validate")
+	sharedCluster.VCluster = func(d map[string]any) { site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled",
+		true) }
+	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
+	message := refused(t, run(t, sharedCluster.Provisioned, "provision"), "validate")
 	assert.Assert(t, strings.Contains(message, "machines=keep"), message)
-	message = refused(t, run(t, town.Provisioned, "deprovision", "machines=keep"), "remove")
+	message = refused(t, run(t, sharedCluster.Provisioned, "deprovision", "machines=keep"), "remove")
 	assert.Assert(t, strings.Contains(message, "set it back"), message)
 
-	into := town.VCluster
-	town.VCluster = nil
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	archive := output(t, succeeded(t, town.Provisioned, "deprovision", "machines=keep"), "archive")
-	town.VCluster = into
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	succeeded(t, town.Provisioned, "restore", "archive="+archive, "replaceVolumes=true")
-	stores, err := town.Kubectl(t.Context(), "get", "pods", "-o", "name")
+	into := sharedCluster.VCluster
+	sharedCluster.VCluster = nil
+	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
+	archive := output(t, succeeded(t, sharedCluster.Provisioned, "deprovision", "machines=keep"), "archive")
+	sharedCluster.VCluster = into
+	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
+	succeeded(t, sharedCluster.Provisioned, "restore", "archive="+archive, "replaceVolumes=true")
+	stores, err := sharedCluster.Kubectl(t.Context(), "get", "pods", "-o", "name")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(stores, "team-b-etcd-0"), stores)
-	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o",
+	for _, machine := range sharedCluster.machines {
+		soon(t, sharedCluster.Provisioned, "True", "get", "node", machine, "-o",
 			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	}
 	assert.DeepEqual(t, standing(t).pods, before.pods)
 	assert.DeepEqual(t, kubeletsOf(t), kubelets)
-	soon(t, town.Provisioned, "configmap/moved", "get", "configmap", "-o", "name")
-	inside(t, town.Provisioned, "rollout", "restart", "daemonset/web")
-	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
+	soon(t, sharedCluster.Provisioned, "configmap/moved", "get", "configmap", "-o", "name")
+	inside(t, sharedCluster.Provisioned, "rollout", "restart", "daemonset/web")
+	inside(t, sharedCluster.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 }
 
 // keptInPostgreSQL is a cluster whose state is in a database of the lab's.
@@ -230,17 +231,17 @@ func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
 }
 
 func TestMachinesDoNotNoticeThatTheHostNodeReboots(t *testing.T) {
-	townStands(t)
+	requireSharedCluster(t)
 	serves(t)
 	before := standing(t)
-	address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	address := inside(t, sharedCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	asked := askFrom(t, "m1", "http://"+address+"/")
 
 	assert.NilError(t, env.Lab.Reboot(t.Context(), "host"))
-	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
+	soon(t, sharedCluster.Provisioned, "ok", "get", "--raw", "/readyz")
 	// Controllers that take a node for lost run again as well: this one gives a new namespace its service account.
-	inside(t, town.Provisioned, "create", "namespace", "after-the-reboot")
-	soon(t, town.Provisioned, "serviceaccount/default",
+	inside(t, sharedCluster.Provisioned, "create", "namespace", "after-the-reboot")
+	soon(t, sharedCluster.Provisioned, "serviceaccount/default",
 		"get", "serviceaccounts", "-n", "after-the-reboot", "-o", "name")
 	after := standing(t)
 	assert.DeepEqual(t, after.nodes, before.nodes)

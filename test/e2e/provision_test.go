@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// A provisioned cluster that several tests look at; the first one that needs it makes it.
-var town = struct {
+// sharedCluster is provisioned by the first test that needs it, and used by the others.
+var sharedCluster = struct {
 	*site.Provisioned
 	machines []string
 	// empty is what its namespace held before it was provisioned, and clean what each machine did before it joined.
@@ -26,30 +26,31 @@ var town = struct {
 	clean map[string]string
 }{machines: []string{"m1", "m2", "m3"}, clean: map[string]string{}}
 
-// townStands makes cluster team-b with three machines, or finds it.
-func townStands(t *testing.T) {
+// requireSharedCluster makes cluster team-b with three machines, or finds it.
+func requireSharedCluster(t *testing.T) {
 	t.Helper()
-	if town.Provisioned != nil {
+	if sharedCluster.Provisioned != nil {
 		return
 	}
-	cluster := env.Provisioned("team-b", town.machines...)
+	cluster := env.Provisioned("team-b", sharedCluster.machines...)
 	assert.NilError(t, cluster.Remove(t.Context()))
-	assert.NilError(t, env.Lab.ResetBare(t.Context(), town.machines...)) // their pod network is the cluster's own
+	// their pod network is the cluster's own
+	assert.NilError(t, env.Lab.ResetBare(t.Context(), sharedCluster.machines...))
 	assert.NilError(t, cluster.Apply(t.Context()))
-	town.empty = objectsOf(t, cluster)
-	for _, machine := range town.machines {
-		town.clean[machine] = inventoryOf(t, machine)
+	sharedCluster.empty = objectsOf(t, cluster)
+	for _, machine := range sharedCluster.machines {
+		sharedCluster.clean[machine] = inventoryOf(t, machine)
 	}
 	provision(t, cluster)
 	joinAll(t, cluster)
-	town.Provisioned = cluster
+	sharedCluster.Provisioned = cluster
 }
 
 // serves has the cluster run a page on every machine, behind a Service.
 func serves(t *testing.T) {
 	t.Helper()
-	applyInside(t, town.Provisioned, web)
-	inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
+	applyInside(t, sharedCluster.Provisioned, web)
+	inside(t, sharedCluster.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 }
 
 // run submits a template for a cluster and returns the workflow when it has ended.
@@ -175,10 +176,10 @@ spec:
 `
 
 func TestAClusterIsProvisionedAndItsMachinesServe(t *testing.T) {
-	townStands(t)
+	requireSharedCluster(t)
 
 	t.Run("a second run changes nothing and says so", func(t *testing.T) {
-		w := provision(t, town.Provisioned)
+		w := provision(t, sharedCluster.Provisioned)
 		for _, name := range []string{"control-plane", "addons"} {
 			message := step(t, w, name).Message
 			for _, word := range []string{"created", "changed", "removed"} {
@@ -188,7 +189,7 @@ func TestAClusterIsProvisionedAndItsMachinesServe(t *testing.T) {
 		}
 	})
 	t.Run("the workflow says where the cluster is", func(t *testing.T) {
-		w := provision(t, town.Provisioned)
+		w := provision(t, sharedCluster.Provisioned)
 		assert.Equal(t, output(t, w, "version"), site.Version)
 		assert.Equal(t, output(t, w, "kubeconfigSecret"), "team-b-kubeconfig")
 		assert.Assert(t, strings.HasPrefix(output(t, w, "caHash"), "sha256:"))
@@ -214,15 +215,15 @@ func pods(t *testing.T, cluster *site.Provisioned) map[string]corev1.Pod {
 	for _, pod := range list.Items {
 		byMachine[pod.Spec.NodeName] = pod
 	}
-	assert.Equal(t, len(byMachine), len(town.machines))
+	assert.Equal(t, len(byMachine), len(sharedCluster.machines))
 	return byMachine
 }
 
 func podsReachEachOther(t *testing.T) {
-	found := pods(t, town.Provisioned)
-	for _, from := range town.machines {
-		for _, to := range town.machines {
-			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "/web", "get",
+	found := pods(t, sharedCluster.Provisioned)
+	for _, from := range sharedCluster.machines {
+		for _, to := range sharedCluster.machines {
+			answer := inside(t, sharedCluster.Provisioned, "exec", found[from].Name, "--", "/web", "get",
 				fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP))
 			assert.Equal(t, answer, found[to].Name, "from %s to %s", from, to)
 		}
@@ -230,32 +231,34 @@ func podsReachEachOther(t *testing.T) {
 }
 
 func serviceAnswers(t *testing.T) {
-	found := pods(t, town.Provisioned)
-	address := inside(t, town.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	found := pods(t, sharedCluster.Provisioned)
+	address := inside(t, sharedCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	for _, host := range []string{address, "web", "web.default.svc.cluster.local"} {
-		for _, from := range town.machines {
-			answer := inside(t, town.Provisioned, "exec", found[from].Name, "--", "/web", "get", "http://"+host+"/")
+		for _, from := range sharedCluster.machines {
+			answer := inside(t, sharedCluster.Provisioned, "exec", found[from].Name, "--", "/web", "get",
+				"http://"+host+"/")
 			assert.Assert(t, strings.HasPrefix(answer, "web-"), "%s from %s: %s", host, from, answer)
 		}
 	}
 }
 
 func throughKonnectivity(t *testing.T) {
-	found := pods(t, town.Provisioned)
+	found := pods(t, sharedCluster.Provisioned)
 	assert.NilError(t, env.Lab.FirewallKubelets(t.Context(), true))
 	t.Cleanup(func() { assert.NilError(t, env.Lab.FirewallKubelets(context.Background(), false)) })
-	for _, machine := range town.machines {
+	for _, machine := range sharedCluster.machines {
 		name := found[machine].Name
-		assert.Equal(t, inside(t, town.Provisioned, "exec", name, "--", "hostname"), name)
-		assert.Assert(t, strings.Contains(inside(t, town.Provisioned, "logs", name), "GET"), "logs of %s", name)
-		answer, err := town.Forwarded(t.Context(), "pod/"+name, 8080)
+		assert.Equal(t, inside(t, sharedCluster.Provisioned, "exec", name, "--", "hostname"), name)
+		assert.Assert(t, strings.Contains(inside(t, sharedCluster.Provisioned, "logs", name), "GET"), "logs of %s",
+			name)
+		answer, err := sharedCluster.Forwarded(t.Context(), "pod/"+name, 8080)
 		assert.NilError(t, err)
 		assert.Equal(t, strings.TrimSpace(answer), name)
 	}
 }
 
 func volumeKeepsData(t *testing.T) {
-	applyInside(t, town.Provisioned, `
+	applyInside(t, sharedCluster.Provisioned, `
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: notes}
@@ -278,18 +281,18 @@ spec:
           command: [sh, -c, "hostname >> /data/notes; exec sleep 100000"]
           volumeMounts: [{name: data, mountPath: /data}]
 `)
-	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
-	assert.Equal(t, inside(t, town.Provisioned, "get", "pvc", "notes", "-o",
+	inside(t, sharedCluster.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
+	assert.Equal(t, inside(t, sharedCluster.Provisioned, "get", "pvc", "notes", "-o",
 		"jsonpath={.status.phase} {.spec.storageClassName}"), "Bound local-path")
-	inside(t, town.Provisioned, "delete", "pod", "-l", "app=notes", "--wait=true")
-	inside(t, town.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
-	soon(t, town.Provisioned, "2", "exec", "deployment/notes", "--", "sh", "-c", "sort -u /data/notes | wc -l")
+	inside(t, sharedCluster.Provisioned, "delete", "pod", "-l", "app=notes", "--wait=true")
+	inside(t, sharedCluster.Provisioned, "rollout", "status", "deployment/notes", "--timeout=120s")
+	soon(t, sharedCluster.Provisioned, "2", "exec", "deployment/notes", "--", "sh", "-c", "sort -u /data/notes | wc -l")
 }
 
 func usersKubeconfig(t *testing.T) {
-	w := succeeded(t, town.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
+	w := succeeded(t, sharedCluster.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
 	assert.Equal(t, output(t, w, "secret"), "team-b-kubeconfig-ada")
-	encoded, err := town.Kubectl(t.Context(), "get", "secret", "team-b-kubeconfig-ada", "-o",
+	encoded, err := sharedCluster.Kubectl(t.Context(), "get", "secret", "team-b-kubeconfig-ada", "-o",
 		`go-template={{index .data "value" | base64decode}}`)
 	assert.NilError(t, err)
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -301,29 +304,30 @@ func usersKubeconfig(t *testing.T) {
 	assert.Equal(t, who, `ada ["operators","system:authenticated"]`)
 	_, err = env.Kubectl(t.Context(), "--kubeconfig", path, "get", "nodes")
 	assert.ErrorContains(t, err, "forbidden")
-	inside(t, town.Provisioned, "create", "clusterrolebinding", "operators", "--clusterrole=view", "--group=operators")
+	inside(t, sharedCluster.Provisioned, "create", "clusterrolebinding", "operators", "--clusterrole=view",
+		"--group=operators")
 	out, err := env.Kubectl(t.Context(), "--kubeconfig", path, "get", "pods")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "web-"), out)
-	again := succeeded(t, town.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
+	again := succeeded(t, sharedCluster.Provisioned, "kubeconfig", "user=ada", "groups=operators", "expires=24h")
 	assert.Assert(t, strings.Contains(step(t, again, "kubeconfig").Message, "unchanged"), describe(again))
 }
 
 func addonSwitch(t *testing.T) {
-	town.VCluster = func(document map[string]any) {
+	sharedCluster.VCluster = func(document map[string]any) {
 		document["deploy"].(map[string]any)["metallb"] = map[string]any{
 			"enabled": true, "ipAddressPool": map[string]any{"addresses": []string{"10.117.0.240-10.117.0.249"}},
 		}
 	}
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	w := provision(t, town.Provisioned)
+	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
+	w := provision(t, sharedCluster.Provisioned)
 	assert.Assert(t, !strings.Contains(strings.ReplaceAll(step(t, w, "control-plane").Message, "unchanged", ""),
 		"changed"), step(t, w, "control-plane").Message)
 	t.Run("and a Service of type LoadBalancer gets an address that answers", func(t *testing.T) {
-		inside(t, town.Provisioned, "patch", "service", "web", "-p", `{"spec":{"type":"LoadBalancer"}}`)
-		soon(t, town.Provisioned, "10.117.0.24", "get", "service", "web", "-o",
+		inside(t, sharedCluster.Provisioned, "patch", "service", "web", "-p", `{"spec":{"type":"LoadBalancer"}}`)
+		soon(t, sharedCluster.Provisioned, "10.117.0.24", "get", "service", "web", "-o",
 			"jsonpath={.status.loadBalancer.ingress[0].ip}")
-		address := inside(t, town.Provisioned, "get", "service", "web", "-o",
+		address := inside(t, sharedCluster.Provisioned, "get", "service", "web", "-o",
 			"jsonpath={.status.loadBalancer.ingress[0].ip}")
 		var last string
 		eventually(t, address+" answers", func() bool {
@@ -332,36 +336,36 @@ func addonSwitch(t *testing.T) {
 			return err == nil && strings.HasPrefix(out, "web-")
 		}, func() string { return last })
 	})
-	town.VCluster = nil
-	assert.NilError(t, town.ApplyDocuments(t.Context()))
-	w = provision(t, town.Provisioned)
+	sharedCluster.VCluster = nil
+	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
+	w = provision(t, sharedCluster.Provisioned)
 	assert.Assert(t, strings.Contains(step(t, w, "addons").Message, "removed"), step(t, w, "addons").Message)
-	out, err := town.Inside(t.Context(), "get", "namespace", "metallb-system", "--ignore-not-found")
+	out, err := sharedCluster.Inside(t.Context(), "get", "namespace", "metallb-system", "--ignore-not-found")
 	assert.NilError(t, err)
 	assert.Assert(t, !strings.Contains(out, "Active"), out)
 }
 
 func usersField(t *testing.T) {
-	inside(t, town.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=2")
-	provision(t, town.Provisioned)
-	assert.Equal(t, inside(t, town.Provisioned, "get", "-n", "kube-system", "deployment", "coredns", "-o",
+	inside(t, sharedCluster.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=2")
+	provision(t, sharedCluster.Provisioned)
+	assert.Equal(t, inside(t, sharedCluster.Provisioned, "get", "-n", "kube-system", "deployment", "coredns", "-o",
 		"jsonpath={.spec.replicas}"), "2")
-	inside(t, town.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=1")
+	inside(t, sharedCluster.Provisioned, "scale", "-n", "kube-system", "deployment/coredns", "--replicas=1")
 }
 
 func lostPod(t *testing.T) {
-	before := pods(t, town.Provisioned)
-	_, err := town.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=true")
+	before := pods(t, sharedCluster.Provisioned)
+	_, err := sharedCluster.Kubectl(t.Context(), "delete", "pod", "team-b-control-plane-0", "--wait=true")
 	assert.NilError(t, err)
-	_, err = town.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane",
+	_, err = sharedCluster.Kubectl(t.Context(), "rollout", "status", "statefulset/team-b-control-plane",
 		"--timeout="+patience.String())
 	assert.NilError(t, err)
-	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
-	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o",
+	soon(t, sharedCluster.Provisioned, "ok", "get", "--raw", "/readyz")
+	for _, machine := range sharedCluster.machines {
+		soon(t, sharedCluster.Provisioned, "True", "get", "node", machine, "-o",
 			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	}
-	for machine, pod := range pods(t, town.Provisioned) {
+	for machine, pod := range pods(t, sharedCluster.Provisioned) {
 		assert.Equal(t, pod.UID, before[machine].UID, "the pod on %s", machine)
 		assert.Equal(t, pod.Status.ContainerStatuses[0].RestartCount, int32(0), "the pod on %s", machine)
 	}

@@ -20,61 +20,63 @@ import (
 // it goes, it goes without a trace.
 
 func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
-	townStands(t)
+	requireSharedCluster(t)
 	serves(t)
 	note := func(name string) {
-		inside(t, town.Provisioned, "create", "configmap", name)
+		inside(t, sharedCluster.Provisioned, "create", "configmap", name)
 	}
 	note("before-the-backup")
-	archive := output(t, succeeded(t, town.Provisioned, "backup"), "archive")
+	archive := output(t, succeeded(t, sharedCluster.Provisioned, "backup"), "archive")
 	assert.Assert(t, strings.HasPrefix(archive, "team-b-"), archive)
 	note("after-the-backup")
 	before := standing(t)
 	kubelets := kubeletsOf(t)
 
-	w := run(t, town.Provisioned, "restore", "archive="+archive)
+	w := run(t, sharedCluster.Provisioned, "restore", "archive="+archive)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w)) // it is there
 
 	const kinds = "job,statefulset,service,secret,configmap,poddisruptionbudget"
-	_, err := town.Kubectl(t.Context(), "delete", kinds, "-l", "argosy.dev/cluster=team-b",
+	_, err := sharedCluster.Kubectl(t.Context(), "delete", kinds, "-l", "argosy.dev/cluster=team-b",
 		"--timeout="+patience.String())
 	assert.NilError(t, err)
-	_, err = town.Kubectl(t.Context(), "delete", "persistentvolumeclaim", "team-b-data", "--timeout="+patience.String())
+	_, err = sharedCluster.Kubectl(t.Context(), "delete", "persistentvolumeclaim", "team-b-data",
+		"--timeout="+patience.String())
 	assert.NilError(t, err)
 
-	w = succeeded(t, town.Provisioned, "restore", "archive="+archive)
+	w = succeeded(t, sharedCluster.Provisioned, "restore", "archive="+archive)
 	assert.Equal(t, output(t, w, "archive"), archive)
-	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
-	for _, machine := range town.machines {
-		soon(t, town.Provisioned, "True", "get", "node", machine, "-o",
+	soon(t, sharedCluster.Provisioned, "ok", "get", "--raw", "/readyz")
+	for _, machine := range sharedCluster.machines {
+		soon(t, sharedCluster.Provisioned, "True", "get", "node", machine, "-o",
 			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	}
 	after := standing(t)
 	assert.DeepEqual(t, after.pods, before.pods)
 	assert.DeepEqual(t, kubeletsOf(t), kubelets)
-	maps := inside(t, town.Provisioned, "get", "configmap", "-o", "name")
+	maps := inside(t, sharedCluster.Provisioned, "get", "configmap", "-o", "name")
 	assert.Assert(t, strings.Contains(maps, "before-the-backup") && !strings.Contains(maps, "after-the-backup"), maps)
 	t.Run("and kubelets see what is new", func(t *testing.T) {
-		inside(t, town.Provisioned, "rollout", "restart", "daemonset/web")
-		inside(t, town.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
+		inside(t, sharedCluster.Provisioned, "rollout", "restart", "daemonset/web")
+		inside(t, sharedCluster.Provisioned, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 	})
 }
 
 func TestADeprovisionedClusterLeavesNothingBehind(t *testing.T) {
-	townStands(t)
-	w := run(t, town.Provisioned, "deprovision")
+	requireSharedCluster(t)
+	w := run(t, sharedCluster.Provisioned, "deprovision")
 	message := refused(t, w, "check")
-	for _, machine := range town.machines {
+	for _, machine := range sharedCluster.machines {
 		assert.Assert(t, strings.Contains(message, machine), message)
 	}
-	soon(t, town.Provisioned, "ok", "get", "--raw", "/readyz")
+	soon(t, sharedCluster.Provisioned, "ok", "get", "--raw", "/readyz")
 
-	cluster := town.Provisioned
+	cluster := sharedCluster.Provisioned
 	succeeded(t, cluster, "deprovision", "machines=reset", "finalBackup=false", "keepVolumes=false")
-	town.Provisioned = nil
-	assert.DeepEqual(t, objectsOf(t, cluster), town.empty)
-	for _, machine := range town.machines {
-		assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(town.clean[machine], "\n"))
+	sharedCluster.Provisioned = nil
+	assert.DeepEqual(t, objectsOf(t, cluster), sharedCluster.empty)
+	for _, machine := range sharedCluster.machines {
+		assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"),
+			strings.Split(sharedCluster.clean[machine], "\n"))
 	}
 	succeeded(t, cluster, "deprovision", "machines=reset", "finalBackup=false", "keepVolumes=false") // again is safe
 	assert.NilError(t, cluster.Remove(t.Context()))
@@ -87,7 +89,8 @@ type stands struct{ nodes, pods map[string]string }
 func standing(t *testing.T) stands {
 	t.Helper()
 	var nodes corev1.NodeList
-	assert.NilError(t, json.Unmarshal([]byte(inside(t, town.Provisioned, "get", "nodes", "-o", "json")), &nodes))
+	assert.NilError(t, json.Unmarshal([]byte(inside(t, sharedCluster.Provisioned, "get", "nodes", "-o", "json")),
+		&nodes))
 	found := stands{map[string]string{}, map[string]string{}}
 	for _, node := range nodes.Items {
 		for _, condition := range node.Status.Conditions {
@@ -96,7 +99,7 @@ func standing(t *testing.T) stands {
 			}
 		}
 	}
-	for machine, pod := range pods(t, town.Provisioned) {
+	for machine, pod := range pods(t, sharedCluster.Provisioned) {
 		found.pods[machine] = fmt.Sprint(pod.UID, " started again ", pod.Status.ContainerStatuses[0].RestartCount)
 	}
 	return found
@@ -106,7 +109,7 @@ func standing(t *testing.T) stands {
 func kubeletsOf(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, machine := range town.machines {
+	for _, machine := range sharedCluster.machines {
 		found[machine] = on(t, machine, "sh", "-c", "pgrep -x kubelet; stat -c %Y /etc/kubernetes/kubelet.conf")
 	}
 	return found
