@@ -134,8 +134,10 @@ func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
 	inside(t, sharedCluster.Provisioned, "create", "configmap", "moved")
 	before, kubelets := standing(t), kubeletsOf(t)
 
-	sharedCluster.VCluster = func(d map[string]any) { site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled",
-		true) }
+	sharedCluster.VCluster = func(d map[string]any) {
+		site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled",
+			true)
+	}
 	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
 	message := refused(t, run(t, sharedCluster.Provisioned, "provision"), "validate")
 	assert.Assert(t, strings.Contains(message, "machines=keep"), message)

@@ -25,12 +25,12 @@ import (
 // upgradedOnce makes the cluster and takes it up; the tests then take its machines back and up again.
 func upgradedOnce(t *testing.T) {
 	t.Helper()
-	harbourStands(t)
+	newUpgradeCluster(t)
 	upgraded(t, "version="+lab.Version)
 }
 
 func TestAnUpgradeObeysItsPolicy(t *testing.T) {
-	harbourStands(t)
+	newUpgradeCluster(t)
 	policy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
 	assert.Assert(t, waitedIn(upgraded(t, "version="+lab.Version), "grace"))
 	policy(t, nil)
@@ -70,11 +70,11 @@ func spendsItsBudget(t *testing.T) {
 		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
 	assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
 	defer func() { assert.NilError(t, env.Lab.Undrop(context.Background(), "m1")) }()
-	w := run(t, harbour.Provisioned, "upgrade")
+	w := run(t, upgradeCluster.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
 	assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
-	soon(t, harbour.Provisioned, "True", "get", "node", "m1", "-o",
+	soon(t, upgradeCluster.Provisioned, "True", "get", "node", "m1", "-o",
 		`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	older(t, "m2")
 	policy(t, nil)
@@ -83,10 +83,10 @@ func spendsItsBudget(t *testing.T) {
 
 func excludesAnother(t *testing.T) {
 	older(t, "m1")
-	first := submitTo(t, harbour.Provisioned, "upgrade")
-	second := submitTo(t, harbour.Provisioned, "upgrade")
+	first := submitTo(t, upgradeCluster.Provisioned, "upgrade")
+	second := submitTo(t, upgradeCluster.Provisioned, "upgrade")
 	for _, name := range []string{first, second} {
-		w := endOf(t, harbour.Provisioned, name)
+		w := endOf(t, upgradeCluster.Provisioned, name)
 		assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	}
 	assert.Equal(t, kubelets(t), at(lab.Version))
@@ -94,7 +94,7 @@ func excludesAnother(t *testing.T) {
 
 func keepsItsWindow(t *testing.T) {
 	older(t, "m1")
-	w := succeeded(t, harbour.Provisioned, "upgrade", "window=1s")
+	w := succeeded(t, upgradeCluster.Provisioned, "upgrade", "window=1s")
 	left := stepOf(t, w, "m1")
 	assert.Equal(t, left.Phase, wfv1.NodeSkipped)
 	assert.Assert(t, strings.Contains(left.Message, "the window closed at"), left.Message)
@@ -104,16 +104,16 @@ func keepsItsWindow(t *testing.T) {
 // findsTheLatestPatch offers a patch that is in truth the version that the control plane runs, and so only plans.
 func findsTheLatestPatch(t *testing.T) {
 	const next = "v1.34.6"
-	before := harbour.VCluster
-	defer func() { harbour.VCluster = before; policy(t, nil) }()
-	harbour.VCluster = func(d map[string]any) {
+	before := upgradeCluster.VCluster
+	defer func() { upgradeCluster.VCluster = before; policy(t, nil) }()
+	upgradeCluster.VCluster = func(d map[string]any) {
 		before(d)
 		site.Set(d, "controlPlane.distro.k8s.image.registry", lab.RegistryAddress)
 	}
 	policy(t, map[string]any{"registries.plainHTTP": []any{lab.RegistryAddress}})
 	offered := retagged(t, "loft-sh/kubernetes", lab.Version+"-full", next+"-full")
 	defer func() { assert.NilError(t, remote.Delete(offered)) }()
-	message := step(t, succeeded(t, harbour.Provisioned, "upgrade", "version=latest-patch", "dryRun=true"),
+	message := step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade", "version=latest-patch", "dryRun=true"),
 		"plan").Message
 	assert.Assert(t, strings.Contains(message, "the control plane goes from "+lab.Version+" to "+next), message)
 }
@@ -126,39 +126,39 @@ func followsItsSchedule(t *testing.T) {
 	assert.NilError(t, err)
 	var cron wfv1.CronWorkflow
 	assert.NilError(t, yaml.UnmarshalStrict(text, &cron))
-	cron.Namespace, cron.Spec.Schedules = harbour.Name, []string{"* * * * *"}
+	cron.Namespace, cron.Spec.Schedules = upgradeCluster.Name, []string{"* * * * *"}
 	for i := range cron.Spec.WorkflowSpec.Arguments.Parameters {
 		if parameter := &cron.Spec.WorkflowSpec.Arguments.Parameters[i]; parameter.Name == "cluster" {
-			parameter.Value = wfv1.AnyStringPtr(harbour.Name)
+			parameter.Value = wfv1.AnyStringPtr(upgradeCluster.Name)
 		}
 	}
-	before := harbour.VCluster
-	harbour.VCluster = func(d map[string]any) { before(d); site.Set(d, autoUpgrade+"enabled", false) }
+	before := upgradeCluster.VCluster
+	upgradeCluster.VCluster = func(d map[string]any) { before(d); site.Set(d, autoUpgrade+"enabled", false) }
 	policy(t, nil)
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&cron)
 	assert.NilError(t, err)
 	delete(object, "status")
-	assert.NilError(t, harbour.ApplyHost(t.Context(), object))
+	assert.NilError(t, upgradeCluster.ApplyHost(t.Context(), object))
 	remove := func() {
-		_, err := harbour.Kubectl(context.Background(), "delete", "cronworkflow", "--all")
+		_, err := upgradeCluster.Kubectl(context.Background(), "delete", "cronworkflow", "--all")
 		assert.NilError(t, err)
 	}
 	defer remove()
 	fired := func(after int) *wfv1.Workflow {
 		var names []string
 		eventually(t, "the schedule fires", func() bool {
-			out, err := harbour.Kubectl(t.Context(), "get", "workflows", "-l",
+			out, err := upgradeCluster.Kubectl(t.Context(), "get", "workflows", "-l",
 				"workflows.argoproj.io/cron-workflow="+cron.Name, "--sort-by=.metadata.creationTimestamp", "-o", "name")
 			names = strings.Fields(out)
 			return err == nil && len(names) > after
 		}, func() string { return strings.Join(names, " ") })
-		return endOf(t, harbour.Provisioned, strings.TrimPrefix(names[after], "workflow.argoproj.io/"))
+		return endOf(t, upgradeCluster.Provisioned, strings.TrimPrefix(names[after], "workflow.argoproj.io/"))
 	}
 	w := fired(0)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version, "m1"), "autoUpgrade.enabled is false")
 
-	harbour.VCluster = before
+	upgradeCluster.VCluster = before
 	policy(t, nil)
 	w = fired(1)
 	remove()
@@ -171,20 +171,20 @@ func asksForApproval(t *testing.T) {
 	defer policy(t, nil)
 	policy(t, map[string]any{"upgrade.approval": "always", "upgrade.pause": "3s"})
 	answered := func(decision string) *wfv1.Workflow {
-		name := submitTo(t, harbour.Provisioned, "upgrade")
+		name := submitTo(t, upgradeCluster.Provisioned, "upgrade")
 		within(t, 2*patience, "the workflow asks", func() bool {
-			out, err := harbour.Kubectl(t.Context(), "get", "workflow", name, "-o",
+			out, err := upgradeCluster.Kubectl(t.Context(), "get", "workflow", name, "-o",
 				`jsonpath={range .status.nodes.*}{.type} {.phase} {.displayName}{"\n"}{end}`)
 			return err == nil && strings.Contains(out, "Suspend Running approve")
 		}, func() string { return kubelets(t) })
 		if decision != "" {
-			_, err := harbour.Argo(t.Context(), "node", "set", name, "--output-parameter", "decision="+decision,
+			_, err := upgradeCluster.Argo(t.Context(), "node", "set", name, "--output-parameter", "decision="+decision,
 				"--node-field-selector", "displayName=approve")
 			assert.NilError(t, err)
 		}
-		_, err := harbour.Argo(t.Context(), "resume", name, "--node-field-selector", "displayName=approve")
+		_, err := upgradeCluster.Argo(t.Context(), "resume", name, "--node-field-selector", "displayName=approve")
 		assert.NilError(t, err)
-		return endOf(t, harbour.Provisioned, name)
+		return endOf(t, upgradeCluster.Provisioned, name)
 	}
 	w := answered("stop")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
@@ -208,14 +208,15 @@ func obeysItsDrainPolicy(t *testing.T) {
 	defer policy(t, nil)
 	older(t, "m1")
 	servesOn(t, "m1")
-	inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
+	inside(t, upgradeCluster.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
 	defer func() {
-		inside(t, harbour.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":2}}`)
+		inside(t, upgradeCluster.Provisioned, "patch", "pdb", "web", "--type=merge", "-p",
+			`{"spec":{"minAvailable":2}}`)
 	}()
 	with := func(onTimeout string) *wfv1.Workflow {
 		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s",
 			"onDrainTimeout": onTimeout}}})
-		return run(t, harbour.Provisioned, "upgrade")
+		return run(t, upgradeCluster.Provisioned, "upgrade")
 	}
 	w := with("stop")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
@@ -237,29 +238,29 @@ func obeysItsDrainPolicy(t *testing.T) {
 func upgradesTwoAtATime(t *testing.T) {
 	shows(t, autoUpgrade+"enabled", autoUpgrade+"concurrency", autoUpgrade+"nodeSelector")
 	older(t, "m1", "m2", "m3")
-	before := harbour.VCluster
-	defer func() { harbour.VCluster = before; policy(t, nil) }()
-	harbour.VCluster = func(d map[string]any) {
+	before := upgradeCluster.VCluster
+	defer func() { upgradeCluster.VCluster = before; policy(t, nil) }()
+	upgradeCluster.VCluster = func(d map[string]any) {
 		before(d)
 		site.Set(d, autoUpgrade+"enabled", false)
 		site.Set(d, autoUpgrade+"concurrency", 2)
-		site.Set(d, autoUpgrade+"nodeSelector", map[string]any{"pool": "harbour"})
+		site.Set(d, autoUpgrade+"nodeSelector", map[string]any{"pool": "upgraded"})
 	}
 	policy(t, nil)
-	inside(t, harbour.Provisioned, "label", "node", "m1", "m2", "m3", "pool=harbour")
-	inside(t, harbour.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade=true")
-	message := step(t, succeeded(t, harbour.Provisioned, "upgrade", "scheduled=true"), "plan").Message
+	inside(t, upgradeCluster.Provisioned, "label", "node", "m1", "m2", "m3", "pool=upgraded")
+	inside(t, upgradeCluster.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade=true")
+	message := step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade", "scheduled=true"), "plan").Message
 	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), "although autoUpgrade.enabled is false: %s", message)
-	plan := step(t, succeeded(t, harbour.Provisioned, "upgrade"), "plan")
+	plan := step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade"), "plan")
 	assert.Assert(t, strings.Contains(plan.Message, "2 of 3 machines go to "+lab.Version+" in 1 waves"), plan.Message)
 	waves := slices.IndexFunc(plan.Outputs.Parameters, func(p wfv1.Parameter) bool { return p.Name == "waves" })
 	assert.Assert(t, strings.Contains(plan.Outputs.Parameters[waves].GetValue(), `["m2","m1"]`), plan.Outputs)
 	assert.Equal(t, kubelets(t), at(lab.Version, "m3"))
 
-	inside(t, harbour.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade-", "pool-")
-	message = step(t, succeeded(t, harbour.Provisioned, "upgrade"), "plan").Message
+	inside(t, upgradeCluster.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade-", "pool-")
+	message = step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade"), "plan").Message
 	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), message)
-	inside(t, harbour.Provisioned, "label", "node", "m3", "pool=harbour")
+	inside(t, upgradeCluster.Provisioned, "label", "node", "m3", "pool=upgraded")
 	upgraded(t)
 }
 
@@ -267,9 +268,9 @@ func upgradesByPod(t *testing.T) {
 	shows(t, autoUpgrade+"image", autoUpgrade+"imagePullPolicy",
 		autoUpgrade+"podSecurityContext", autoUpgrade+"containerSecurityContext")
 	older(t, "m1")
-	before := harbour.VCluster
+	before := upgradeCluster.VCluster
 	image := own(t, "argosy-dev/executor-plugin", "v0.1.0")
-	harbour.VCluster = func(d map[string]any) {
+	upgradeCluster.VCluster = func(d map[string]any) {
 		before(d)
 		site.Set(d, autoUpgrade+"image", image)
 		site.Set(d, autoUpgrade+"imagePullPolicy", "Always")
@@ -280,23 +281,23 @@ func upgradesByPod(t *testing.T) {
 	policy(t, map[string]any{"ssh.connectTimeout": "2s"})
 	on(t, "m1", "systemctl", "stop", "ssh.service")
 	defer func() {
-		harbour.VCluster = before
+		upgradeCluster.VCluster = before
 		policy(t, nil)
 		on(t, "m1", "systemctl", "start", "ssh.service")
 	}()
 	daemons := daemonsOn(t, "m1")
-	name := submitTo(t, harbour.Provisioned, "upgrade")
+	name := submitTo(t, upgradeCluster.Provisioned, "upgrade")
 	const container, context = ".spec.containers[0]", ".spec.containers[0].securityContext"
-	soon(t, harbour.Provisioned, image+" Always 4711 true 4712",
+	soon(t, upgradeCluster.Provisioned, image+" Always 4711 true 4712",
 		"get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "--field-selector=spec.nodeName=m1",
 		"-o", "jsonpath={range .items[*]}{"+container+".image} {"+container+
 			".imagePullPolicy} {.spec.securityContext.fsGroup} {"+context+".privileged} {"+context+".runAsGroup}{end}")
-	w := endOf(t, harbour.Provisioned, name)
+	w := endOf(t, upgradeCluster.Provisioned, name)
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Equal(t, kubelets(t), at(lab.Version))
 	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "containerd"), "containerd was not restarted")
 	assert.Equal(t, daemonsOn(t, "m1"), daemons, "what a drain leaves there runs on")
-	left := inside(t, harbour.Provisioned,
+	left := inside(t, upgradeCluster.Provisioned,
 		"get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name")
 	assert.Equal(t, left, "", "the pod is left over")
 }
@@ -304,7 +305,8 @@ func upgradesByPod(t *testing.T) {
 // daemonsOn are the containers of a node's DaemonSets.
 func daemonsOn(t *testing.T, machine string) string {
 	t.Helper()
-	containers := inside(t, harbour.Provisioned, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine, "-o",
+	containers := inside(t, upgradeCluster.Provisioned, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine,
+		"-o",
 		`jsonpath={range .items[?(@.metadata.ownerReferences[0].kind=="DaemonSet")]}{.metadata.name} `+
 			`{.status.containerStatuses[*].containerID} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
 	assert.Assert(t, strings.Contains(containers, "containerd://"), containers)
@@ -315,9 +317,9 @@ func daemonsOn(t *testing.T, machine string) string {
 // nodes.
 func servesOn(t *testing.T, machine string) {
 	t.Helper()
-	inside(t, harbour.Provisioned, "rollout", "restart", "deployment/web")
-	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
-	pods := inside(t, harbour.Provisioned,
+	inside(t, upgradeCluster.Provisioned, "rollout", "restart", "deployment/web")
+	inside(t, upgradeCluster.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
+	pods := inside(t, upgradeCluster.Provisioned,
 		"get", "pods", "-l", "app=web", "--field-selector=spec.nodeName="+machine, "-o", "name")
 	assert.Assert(t, pods != "")
 }
@@ -327,11 +329,11 @@ func servesOn(t *testing.T, machine string) {
 func survives(t *testing.T, fault, phase string) {
 	older(t, "m1")
 	servesOn(t, "m1")
-	name := submitTo(t, harbour.Provisioned, "upgrade")
+	name := submitTo(t, upgradeCluster.Provisioned, "upgrade")
 	reachesInUpgrade(t, name, phase)
 	strikes[fault](t, name)
-	w := endOf(t, harbour.Provisioned, name)
-	soon(t, harbour.Provisioned, "takes pods",
+	w := endOf(t, upgradeCluster.Provisioned, name)
+	soon(t, upgradeCluster.Provisioned, "takes pods",
 		"get", "node", "m1", "-o", `go-template={{if not .spec.unschedulable}}takes pods{{end}}`)
 	if w.Status.Phase != wfv1.WorkflowSucceeded {
 		t.Logf("ended as %s: %s", w.Status.Phase, stepOf(t, w, "m1").Message)
@@ -348,7 +350,7 @@ func reachesInUpgrade(t *testing.T, name, phase string) {
 		return
 	}
 	eventually(t, "node m1 is drained", func() bool {
-		out, err := harbour.Inside(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1",
+		out, err := upgradeCluster.Inside(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1",
 			"-o", `jsonpath={.items[*].metadata.deletionTimestamp}`)
 		return err == nil && out != ""
 	}, func() string { return describe(nil) })
@@ -357,7 +359,7 @@ func reachesInUpgrade(t *testing.T, name, phase string) {
 // strikes are what must be survived in the middle of an upgrade of m1.
 var strikes = map[string]func(t *testing.T, workflow string){
 	"the agent pod is deleted": func(t *testing.T, workflow string) {
-		_, err := harbour.Kubectl(t.Context(), "delete", "pod", "-l",
+		_, err := upgradeCluster.Kubectl(t.Context(), "delete", "pod", "-l",
 			"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
 		assert.NilError(t, err)
 	},
@@ -374,11 +376,12 @@ var strikes = map[string]func(t *testing.T, workflow string){
 		assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
 	},
 	"the API server is restarted": func(t *testing.T, _ string) {
-		_, err := harbour.Kubectl(t.Context(), "delete", "pod", harbour.Name+"-control-plane-0", "--wait=false")
+		_, err := upgradeCluster.Kubectl(t.Context(), "delete", "pod", upgradeCluster.Name+"-control-plane-0",
+			"--wait=false")
 		assert.NilError(t, err)
 	},
 	"the workflow is terminated": func(t *testing.T, workflow string) {
-		_, err := harbour.Argo(t.Context(), "terminate", workflow)
+		_, err := upgradeCluster.Argo(t.Context(), "terminate", workflow)
 		assert.NilError(t, err)
 	},
 }

@@ -24,33 +24,33 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// harbour is a cluster at the older version with three machines, of which a workload needs two.
-var harbour = struct {
+// upgradeCluster is a cluster at the older version with three machines, of which a workload needs two.
+var upgradeCluster = struct {
 	*site.Provisioned
 	machines []string
 }{machines: []string{"m1", "m2", "m3"}}
 
-// harbourStands makes it.
-func harbourStands(t *testing.T) {
+// newUpgradeCluster provisions upgradeCluster and has it serve; it is removed when the test ends.
+func newUpgradeCluster(t *testing.T) {
 	t.Helper()
 	_, err := env.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
 	assert.NilError(t, err)
-	harbour.Provisioned = newCluster(t, func(d map[string]any) {
+	upgradeCluster.Provisioned = newCluster(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.distro.k8s.image.tag",
 			lab.OlderVersion)
-	}, harbour.machines...)
+	}, upgradeCluster.machines...)
 	policy(t, nil)
-	provision(t, harbour.Provisioned)
-	joinAll(t, harbour.Provisioned)
-	applyInside(t, harbour.Provisioned, threeReplicas)
-	inside(t, harbour.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
+	provision(t, upgradeCluster.Provisioned)
+	joinAll(t, upgradeCluster.Provisioned)
+	applyInside(t, upgradeCluster.Provisioned, threeReplicas)
+	inside(t, upgradeCluster.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
 }
 
 // policy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its
 // path.
 func policy(t *testing.T, settings map[string]any) {
 	t.Helper()
-	harbour.Fleet = func(d map[string]any) {
+	upgradeCluster.Fleet = func(d map[string]any) {
 		for key, value := range map[string]any{"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s",
 			"upgrade.nodeGrace": "0s"} {
 			site.Set(d, key, value)
@@ -59,20 +59,20 @@ func policy(t *testing.T, settings map[string]any) {
 			site.Set(d, key, value)
 		}
 	}
-	assert.NilError(t, harbour.ApplyDocuments(t.Context()))
+	assert.NilError(t, upgradeCluster.ApplyDocuments(t.Context()))
 }
 
 // kubelets are the nodes' versions, and whether they take pods: "m1 v1.34.4 ".
 func kubelets(t *testing.T) string {
 	t.Helper()
-	return inside(t, harbour.Provisioned, "get", "nodes", "-o",
+	return inside(t, upgradeCluster.Provisioned, "get", "nodes", "-o",
 		`jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kubeletVersion} {.spec.unschedulable}{"\n"}{end}`)
 }
 
 // at is what kubelets says when all nodes take pods and run version, but for those that run the older one.
 func at(version string, older ...string) string {
 	var lines []string
-	for _, machine := range harbour.machines {
+	for _, machine := range upgradeCluster.machines {
 		runs := version
 		if slices.Contains(older, machine) {
 			runs = lab.OlderVersion
@@ -92,7 +92,7 @@ func older(t *testing.T, machines ...string) {
 	default:
 		upgraded(t) // a test before this one has failed
 	}
-	out, err := env.Plugin(t.Context(), "rollback", "--namespace", harbour.Name, "--machines",
+	out, err := env.Plugin(t.Context(), "rollback", "--namespace", upgradeCluster.Name, "--machines",
 		strings.Join(machines, ","))
 	assert.NilError(t, err, out)
 	assert.Equal(t, kubelets(t), at(lab.Version, machines...))
@@ -101,15 +101,15 @@ func older(t *testing.T, machines ...string) {
 // upgraded submits an upgrade that is expected to take all machines along.
 func upgraded(t *testing.T, parameters ...string) *wfv1.Workflow {
 	t.Helper()
-	w := succeeded(t, harbour.Provisioned, "upgrade", parameters...)
+	w := succeeded(t, upgradeCluster.Provisioned, "upgrade", parameters...)
 	assert.Equal(t, kubelets(t), at(lab.Version))
 	return w
 }
 
 func TestAClusterIsUpgraded(t *testing.T) {
-	harbourStands(t)
+	newUpgradeCluster(t)
 	t.Run("a dry run says in which waves and touches nothing", func(t *testing.T) {
-		w := succeeded(t, harbour.Provisioned, "upgrade", "version="+lab.Version, "dryRun=true")
+		w := succeeded(t, upgradeCluster.Provisioned, "upgrade", "version="+lab.Version, "dryRun=true")
 		message := step(t, w, "plan").Message
 		assert.Assert(t, strings.Contains(message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 "+
 			"machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version)), message)
@@ -118,10 +118,10 @@ func TestAClusterIsUpgraded(t *testing.T) {
 	t.Run("what can't be had is refused", func(t *testing.T) {
 		names := map[string]string{}
 		for version := range impossible {
-			names[version] = submitTo(t, harbour.Provisioned, "upgrade", "version="+version)
+			names[version] = submitTo(t, upgradeCluster.Provisioned, "upgrade", "version="+version)
 		}
 		for version, name := range names {
-			message := refused(t, endOf(t, harbour.Provisioned, name), "plan")
+			message := refused(t, endOf(t, upgradeCluster.Provisioned, name), "plan")
 			assert.Assert(t, strings.Contains(message, impossible[version]), message)
 		}
 	})
@@ -133,24 +133,25 @@ func TestAClusterIsUpgraded(t *testing.T) {
 	t.Run("a canary that does not come up is put back, and nothing else is touched", haltsAfterItsCanary)
 }
 
-// impossible are versions that the harbour can't go to, each with a word of the refusal.
+// impossible are versions that the cluster cannot go to, each with a part of the refusal.
 var impossible = map[string]string{"v1.35.0": "v1.34", "v1.32.9": "older"}
 
 func upgradesWhileItServes(t *testing.T) {
-	address := inside(t, harbour.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	address := inside(t, upgradeCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	var asking []func() (int, int)
-	for _, machine := range harbour.machines {
+	for _, machine := range upgradeCluster.machines {
 		asking = append(asking, askFrom(t, machine, "http://"+address+"/"))
 	}
 	w := upgraded(t, "version="+lab.Version)
 	for i, asked := range asking {
 		answers, failures := asked()
-		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures, harbour.machines[i],
+		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures,
+			upgradeCluster.machines[i],
 			failures)
 		assert.Assert(t, answers > 20)
 		assert.Equal(t, failures, 0)
 	}
-	for _, machine := range harbour.machines {
+	for _, machine := range upgradeCluster.machines {
 		t.Log(stepOf(t, w, machine).Message)
 	}
 }
@@ -158,11 +159,11 @@ func upgradesWhileItServes(t *testing.T) {
 func haltsAfterItsCanary(t *testing.T) {
 	older(t, "m1", "m2", "m3")
 	defer policy(t, nil)
-	address := inside(t, harbour.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	address := inside(t, upgradeCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	asked := askFrom(t, "m3", "http://"+address+"/")
 	policy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1,
 		"bundles.repository": lab.RepositoryURL + "/" + brokenBundles(t)})
-	w := run(t, harbour.Provisioned, "upgrade")
+	w := run(t, upgradeCluster.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	message := stepOf(t, w, "m2").Message
 	assert.Assert(t, strings.Contains(message, "this kubelet can't start") &&
