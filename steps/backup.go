@@ -15,24 +15,24 @@ type backupStep struct{ env *Env }
 func (backupStep) Name() string      { return "backup" }
 func (backupStep) Outputs() []string { return []string{"archive", "report"} }
 
-func (s backupStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s backupStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster string `json:"cluster"`
 		Keep    string `json:"keep"`
 		Size    string `json:"size"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options := controlplane.BackupOptions{Keep: controlplane.DefaultKeep, Size: in.Size}
 	if in.Keep != "" {
 		var err error
 		if options.Keep, err = strconv.Atoi(in.Keep); err != nil || options.Keep < 0 {
-			return plugin.Flight{}, fmt.Errorf("the parameter \"keep\" is %q: give how many archives of the cluster "+
-				"stay, or 0 for all", in.Keep)
+			return plugin.Execution{}, fmt.Errorf("the parameter \"keep\" is %q: give how many archives "+
+				"of the cluster stay, or 0 for all", in.Keep)
 		}
 	}
-	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster},
+	return provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 			made, err := p.Backup(ctx, options, report)
 			if err != nil {

@@ -34,18 +34,18 @@ func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
 	return options, err
 }
 
-// deprovisionFlight runs one part of a deprovision.
-func deprovisionFlight(env *Env, call plugin.Call, run func(context.Context, *controlplane.Provisioner,
-	controlplane.DeprovisionOptions, func(string)) (plugin.Result, error)) (plugin.Flight, error) {
+// deprovisionExecution runs one part of a deprovision.
+func deprovisionExecution(env *Env, call plugin.Call, run func(context.Context, *controlplane.Provisioner,
+	controlplane.DeprovisionOptions, func(string)) (plugin.Result, error)) (plugin.Execution, error) {
 	var in deprovisionInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options, err := in.options()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return provisionFlight(env, call, provisionInput{Cluster: in.Cluster},
+	return provisionExecution(env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 			return run(ctx, p, options, report)
 		}), nil
@@ -59,8 +59,8 @@ func (deprovisionCheckStep) Outputs() []string {
 	return []string{"machines", "clusterGone", "removeVolumes"}
 }
 
-func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
+func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	return deprovisionExecution(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
 		o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
 		joined, err := p.CheckDeprovision(ctx, o, report)
 		if err != nil {
@@ -85,8 +85,8 @@ type deprovisionRemoveStep struct{ env *Env }
 func (deprovisionRemoveStep) Name() string      { return "deprovision-remove" }
 func (deprovisionRemoveStep) Outputs() []string { return []string{"archive", "report"} }
 
-func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Flight, error) {
-	return deprovisionFlight(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
+func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	return deprovisionExecution(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
 		o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
 		done, err := p.Deprovision(ctx, o, report)
 		if err != nil {

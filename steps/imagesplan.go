@@ -18,18 +18,18 @@ type imagesPlanStep struct{ env *Env }
 func (imagesPlanStep) Name() string      { return "images-plan" }
 func (imagesPlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
 
-func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		planInput
 		Images string `json:"images"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	if _, err := yes("dryRun", in.DryRun); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := s.env.importer(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err

@@ -14,15 +14,15 @@ type importImagesStep struct{ env *Env }
 func (importImagesStep) Name() string      { return "import-images" }
 func (importImagesStep) Outputs() []string { return []string{"changed", "report"} }
 
-func (s importImagesStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s importImagesStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		machineInput
 		Images string `json:"images"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{
+	return plugin.Execution{
 		Key: in.key("import-images"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := s.env.importer(ctx, call, in.Cluster)

@@ -16,7 +16,7 @@ type joinStep struct{ env *Env }
 func (joinStep) Name() string      { return "join" }
 func (joinStep) Outputs() []string { return []string{"node", "version", "changed", "report"} }
 
-func (s joinStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s joinStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.bring(call, "join", (*join.Conductor).Join)
 }
 
@@ -25,12 +25,12 @@ type bringing func(c *join.Conductor, ctx context.Context, machine config.Machin
 	report func(string)) (join.Outcome, error)
 
 // bring prepares a step that works on one machine of a cluster.
-func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Flight, error) {
+func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Execution, error) {
 	var in machineInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{
+	return plugin.Execution{
 		Key: in.key(step),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := e.conductor(ctx, call, in.Cluster)

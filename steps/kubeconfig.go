@@ -16,7 +16,7 @@ type kubeconfigStep struct{ env *Env }
 func (kubeconfigStep) Name() string      { return "kubeconfig" }
 func (kubeconfigStep) Outputs() []string { return []string{"secret", "expires", "report"} }
 
-func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster string `json:"cluster"`
 		User    string `json:"user"`
@@ -24,7 +24,7 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		Expires string `json:"expires"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options := controlplane.UserOptions{User: in.User, Life: controlplane.DefaultUserLife}
 	if in.Groups != "" {
@@ -35,11 +35,11 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 	if in.Expires != "" {
 		var err error
 		if options.Life, err = time.ParseDuration(in.Expires); err != nil {
-			return plugin.Flight{}, fmt.Errorf("the parameter \"expires\" is %q: give how long the kubeconfig holds, "+
-				"e.g. 24h", in.Expires)
+			return plugin.Execution{}, fmt.Errorf("the parameter \"expires\" is %q: give how long the kubeconfig "+
+				"holds, e.g. 24h", in.Expires)
 		}
 	}
-	flight := provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster},
+	execution := provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 			made, err := p.Kubeconfig(ctx, options, report)
 			if err != nil {
@@ -49,6 +49,7 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 				"secret": made.Secret, "expires": made.Expires.UTC().Format(time.RFC3339), "report": encode(made),
 			}}, nil
 		})
-	flight.Key = strings.Join([]string{flight.Key, in.User, in.Groups, in.Expires}, "/") // each is a work of its own
-	return flight, nil
+	// A kubeconfig for another user, other groups or another time is another execution.
+	execution.Key = strings.Join([]string{execution.Key, in.User, in.Groups, in.Expires}, "/")
+	return execution, nil
 }

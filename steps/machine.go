@@ -15,7 +15,7 @@ type machineInput struct {
 	Concurrency string `json:"concurrency"`
 }
 
-// key is that of the step's flight: what is asked twice for one machine is done once.
+// key is that of the step's execution: what is asked twice for one machine is done once.
 func (in machineInput) key(step string) string { return step + "/" + in.Cluster + "/" + in.Machine }
 
 // place finds the machine that the input names in the opened cluster, and the window that it is to work in.

@@ -18,17 +18,17 @@ type planStep struct{ env *Env }
 func (planStep) Name() string      { return "plan" }
 func (planStep) Outputs() []string { return []string{"machines", "table", "plan"} }
 
-func (s planStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
 	// every step and call that a success.
 	if _, err := yes("dryRun", in.DryRun); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		entries, err := s.env.plan(ctx, call, in, report)
 		if err != nil {
 			return plugin.Result{}, err

@@ -7,11 +7,11 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// provisionFlight runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that
+// provisionExecution runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that
 // meet do the work once.
-func provisionFlight(env *Env, call plugin.Call, in provisionInput,
-	run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Flight {
-	return plugin.Flight{
+func provisionExecution(env *Env, call plugin.Call, in provisionInput,
+	run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Execution {
+	return plugin.Execution{
 		Key: call.Workflow.Namespace + "/" + in.Cluster,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			provisioner, err := env.provisioner(ctx, call, in.Cluster)
@@ -39,12 +39,12 @@ type provisionValidateStep struct{ env *Env }
 func (provisionValidateStep) Name() string      { return "provision-validate" }
 func (provisionValidateStep) Outputs() []string { return nil }
 
-func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in provisionInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string)) (plugin.Result, error) {
 		message, err := p.Validate(ctx, report)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
@@ -59,19 +59,19 @@ func (provisionControlPlaneStep) Outputs() []string {
 	return []string{"endpoint", "caHash", "kubeconfigSecret", "version", "report"}
 }
 
-func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		provisionInput
 		RenewCertificates string `json:"renewCertificates"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	renew, err := yes("renewCertificates", in.RenewCertificates)
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return provisionFlight(s.env, call, in.provisionInput,
+	return provisionExecution(s.env, call, in.provisionInput,
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 			outcome, err := p.Provision(ctx, renew, report)
 			if err != nil {
@@ -91,12 +91,12 @@ type provisionAddonsStep struct{ env *Env }
 func (provisionAddonsStep) Name() string      { return "provision-addons" }
 func (provisionAddonsStep) Outputs() []string { return []string{"report"} }
 
-func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in provisionInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string)) (plugin.Result, error) {
 		outcome, err := p.SetAddons(ctx, report)
 		if err != nil {
@@ -113,12 +113,12 @@ type provisionVerifyStep struct{ env *Env }
 func (provisionVerifyStep) Name() string      { return "provision-verify" }
 func (provisionVerifyStep) Outputs() []string { return []string{"report"} }
 
-func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in provisionInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return provisionFlight(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string)) (plugin.Result, error) {
 		health, err := p.Verify(ctx, report)
 		if err != nil {

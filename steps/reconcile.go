@@ -13,6 +13,6 @@ func (reconcileStep) Outputs() []string {
 	return []string{"node", "version", "changed", "report"}
 }
 
-func (s reconcileStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s reconcileStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.bring(call, "reconcile", (*join.Conductor).Reconcile)
 }

@@ -15,15 +15,15 @@ type reconcilePlanStep struct{ env *Env }
 func (reconcilePlanStep) Name() string      { return "reconcile-plan" }
 func (reconcilePlanStep) Outputs() []string { return []string{"machines", "table", "diff", "plan"} }
 
-func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	if _, err := yes("dryRun", in.DryRun); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		entries, err := s.env.plan(ctx, call, in, report)
 		if err != nil {
 			return plugin.Result{}, err

@@ -74,19 +74,19 @@ type removeStep struct{ env *Env }
 func (removeStep) Name() string      { return "remove" }
 func (removeStep) Outputs() []string { return []string{"node", "changed", "report"} }
 
-func (s removeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		machineInput
 		removeChoices
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	asked, err := in.read()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{
+	return plugin.Execution{
 		Key: in.key("remove"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := s.env.remover(ctx, call, in.Cluster)

@@ -42,11 +42,11 @@ func callStep(t *testing.T, object map[string]string, nodes ...*corev1.Node) (pl
 	assert.NilError(t, err)
 	for _, step := range All(NewEnv(Openers{Reset: open}, slog.New(slog.DiscardHandler)), nil) {
 		if step.Name() == call.Step {
-			flight, err := step.Prepare(call)
+			execution, err := step.Prepare(call)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			return flight.Run(t.Context(), func(string) {})
+			return execution.Run(t.Context(), func(string) {})
 		}
 	}
 	return plugin.Result{}, errors.New("no such step")

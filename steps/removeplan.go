@@ -19,23 +19,23 @@ type removePlanStep struct{ env *Env }
 func (removePlanStep) Name() string      { return "remove-plan" }
 func (removePlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
 
-func (s removePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		planInput
 		removeChoices
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	asked, err := in.read()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	dryRun, err := yes("dryRun", in.DryRun)
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := s.env.remover(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err

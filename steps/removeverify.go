@@ -16,7 +16,7 @@ type removeVerifyStep struct{ env *Env }
 func (removeVerifyStep) Name() string      { return "remove-verify" }
 func (removeVerifyStep) Outputs() []string { return []string{"table", "report"} }
 
-func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster       string `json:"cluster"`
 		Machines      string `json:"machines"`
@@ -24,13 +24,13 @@ func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
 		RemoveVolumes string `json:"removeVolumes"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	asked, err := removeChoices{Unreachable: in.Unreachable, RemoveVolumes: in.RemoveVolumes}.read()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return verifyFlight(s.env, call, in.Cluster, in.Machines,
+	return verifyExecution(s.env, call, in.Cluster, in.Machines,
 		func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
 			return (&remove.Conductor{Conductor: c}).Verify(ctx, machines, asked.options)
 		}), nil

@@ -13,19 +13,19 @@ type resetStep struct{ env *Env }
 func (resetStep) Name() string      { return "reset" }
 func (resetStep) Outputs() []string { return []string{"changed", "report"} }
 
-func (s resetStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		machineInput
 		resetChoices
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options, err := in.read()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{
+	return plugin.Execution{
 		Key: in.key("reset"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			conductor, err := s.env.resetter(ctx, call, in.Cluster)

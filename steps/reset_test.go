@@ -44,11 +44,11 @@ func runReset(t *testing.T, object map[string]string) (plugin.Result, error) {
 	assert.NilError(t, err)
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "template", encoded)
 	assert.NilError(t, err)
-	flight, err := resetStep{NewEnv(Openers{Reset: openReset}, slog.New(slog.DiscardHandler))}.Prepare(call)
+	execution, err := resetStep{NewEnv(Openers{Reset: openReset}, slog.New(slog.DiscardHandler))}.Prepare(call)
 	if err != nil {
 		return plugin.Result{}, err
 	}
-	return flight.Run(t.Context(), func(string) {})
+	return execution.Run(t.Context(), func(string) {})
 }
 
 func TestAResetAnswersWithWhatItProved(t *testing.T) {

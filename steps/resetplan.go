@@ -31,23 +31,23 @@ type resetPlanStep struct{ env *Env }
 func (resetPlanStep) Name() string      { return "reset-plan" }
 func (resetPlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
 
-func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		planInput
 		resetChoices
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options, err := in.read()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	dryRun, err := yes("dryRun", in.DryRun)
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := s.env.resetter(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err

@@ -14,20 +14,20 @@ type resetVerifyStep struct{ env *Env }
 func (resetVerifyStep) Name() string      { return "reset-verify" }
 func (resetVerifyStep) Outputs() []string { return []string{"table", "report"} }
 
-func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster  string `json:"cluster"`
 		Machines string `json:"machines"`
 		resetChoices
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options, err := in.read()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return verifyFlight(s.env, call, in.Cluster, in.Machines,
+	return verifyExecution(s.env, call, in.Cluster, in.Machines,
 		func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
 			return c.Verify(ctx, machines, options)
 		}), nil

@@ -13,21 +13,21 @@ type restoreStep struct{ env *Env }
 func (restoreStep) Name() string      { return "restore" }
 func (restoreStep) Outputs() []string { return []string{"endpoint", "archive", "report"} }
 
-func (s restoreStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s restoreStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster        string `json:"cluster"`
 		Archive        string `json:"archive"`
 		ReplaceVolumes string `json:"replaceVolumes"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	options := controlplane.RestoreOptions{Archive: in.Archive}
 	var err error
 	if options.ReplaceVolumes, err = yes("replaceVolumes", in.ReplaceVolumes); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return provisionFlight(s.env, call, provisionInput{Cluster: in.Cluster},
+	return provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
 			restored, err := p.Restore(ctx, options, report)
 			if err != nil {

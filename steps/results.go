@@ -24,10 +24,10 @@ func leaveMessage(work, all, refused int, done string) string {
 	return text
 }
 
-// verifyFlight looks once more and fails unless all have left.
-func verifyFlight(env *Env, call plugin.Call, cluster, machines string,
-	verify func(context.Context, *reset.Conductor, []config.Machine) ([]reset.Finding, error)) plugin.Flight {
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+// verifyExecution looks once more and fails unless all have left.
+func verifyExecution(env *Env, call plugin.Call, cluster, machines string,
+	verify func(context.Context, *reset.Conductor, []config.Machine) ([]reset.Finding, error)) plugin.Execution {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := env.resetter(ctx, call, cluster)
 		if err != nil {
 			return plugin.Result{}, err

@@ -65,11 +65,11 @@ func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plu
 	for _, step := range steps.All(steps.NewEnv(steps.Openers{Join: open, Images: openImages},
 		slog.New(slog.DiscardHandler)), workflows) {
 		if step.Name() == call.Step {
-			flight, err := step.Prepare(call)
+			execution, err := step.Prepare(call)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			return flight.Run(t.Context(), func(string) {})
+			return execution.Run(t.Context(), func(string) {})
 		}
 	}
 	return plugin.Result{}, errors.New("no such step")

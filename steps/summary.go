@@ -26,15 +26,15 @@ type summaryStep struct{ workflows Workflows }
 func (summaryStep) Name() string      { return "summary" }
 func (summaryStep) Outputs() []string { return []string{"table", "report"} }
 
-func (s summaryStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&struct {
 		Cluster  string `json:"cluster"`
 		Machines string `json:"machines"`
 		Status   string `json:"status"`
 	}{}); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
 		workflow, err := s.workflows.Workflow(ctx, call.Workflow.Namespace, call.Workflow.Name)
 		if err != nil {
 			return plugin.Result{}, fmt.Errorf("reading workflow %q: %w", call.Workflow.Name, err)

@@ -92,8 +92,8 @@ func (in upgradeInput) wave() (upgrade.Wave, error) {
 type rolling func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error)
 
 // roll prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
-func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) plugin.Flight {
-	return plugin.Flight{Key: key, Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) plugin.Execution {
+	return plugin.Execution{Key: key, Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := e.upgrader(ctx, call, in)
 		if err != nil {
 			return plugin.Result{}, err
@@ -108,14 +108,14 @@ type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine conf
 
 // rollMachine prepares a step of a rollout for one machine. A result that says why the machine was left counts as
 // skipped.
-func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Flight, error) {
+func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Execution, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	wave, err := in.wave()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	return e.roll(call, in, step+"/"+in.Cluster+"/"+in.Machine,
 		func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error) {
@@ -141,7 +141,7 @@ type upgradeStageStep struct{ env *Env }
 func (upgradeStageStep) Name() string      { return "upgrade-stage" }
 func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
-func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
 		wave upgrade.Wave, report func(string)) (plugin.Result, error) {
 		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
@@ -160,7 +160,7 @@ type upgradeStep struct{ env *Env }
 func (upgradeStep) Name() string      { return "upgrade" }
 func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
 
-func (s upgradeStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
 		wave upgrade.Wave, report func(string)) (plugin.Result, error) {
 		outcome, err := c.Upgrade(ctx, machine, wave, report)
@@ -180,14 +180,14 @@ type upgradeGateStep struct{ env *Env }
 func (upgradeGateStep) Name() string      { return "upgrade-gate" }
 func (upgradeGateStep) Outputs() []string { return []string{"approve", "pause"} }
 
-func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	wave, err := in.wave()
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result,
 		error) {
@@ -214,13 +214,13 @@ type upgradeVerifyStep struct{ env *Env }
 func (upgradeVerifyStep) Name() string      { return "upgrade-verify" }
 func (upgradeVerifyStep) Outputs() []string { return nil }
 
-func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		upgradeInput
 		Machines string `json:"machines"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Conductor,
 		_ func(string)) (plugin.Result, error) {
@@ -239,10 +239,10 @@ type upgradeCleanStep struct{ env *Env }
 func (upgradeCleanStep) Name() string      { return "upgrade-clean" }
 func (upgradeCleanStep) Outputs() []string { return nil }
 
-func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, report func(string)) (plugin.Result,
 		error) {

@@ -18,26 +18,26 @@ func (upgradePlanStep) Outputs() []string {
 	return []string{"version", "moves", "grace", "waves", "table", "plan"}
 }
 
-func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		upgradeInput
 		Machines string `json:"machines"`
 		DryRun   string `json:"dryRun"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	dryRun, err := yes("dryRun", in.DryRun)
 	if err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	if _, err := yes("scheduled", in.Scheduled); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
 	if _, err := in.until(); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := s.env.openUpgrade(ctx, call, in.upgradeInput)
 		if err != nil {
 			return plugin.Result{}, err

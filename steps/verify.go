@@ -17,15 +17,15 @@ type verifyStep struct{ env *Env }
 func (verifyStep) Name() string      { return "verify" }
 func (verifyStep) Outputs() []string { return []string{"table", "report"} }
 
-func (s verifyStep) Prepare(call plugin.Call) (plugin.Flight, error) {
+func (s verifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster  string `json:"cluster"`
 		Machines string `json:"machines"`
 	}
 	if err := call.Decode(&in); err != nil {
-		return plugin.Flight{}, err
+		return plugin.Execution{}, err
 	}
-	return plugin.Flight{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
+	return plugin.Execution{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
 		conductor, err := s.env.conductor(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err

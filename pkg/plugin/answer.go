@@ -28,7 +28,7 @@ type answer struct {
 	outputs []wfv1.Parameter
 }
 
-// running is the answer while the flight goes on.
+// running is the answer while the run goes on.
 func running(message string) answer {
 	return answer{phase: wfv1.NodeRunning, message: message}
 }

@@ -1,4 +1,4 @@
-// Package plugin speaks Argo's executor-plugin protocol and keeps the flights behind it: Argo asks about a step again
+// Package plugin speaks Argo's executor-plugin protocol and keeps the runs behind it: Argo asks about a step again
 // and again, each call is answered in a second or two, and the work itself runs in a goroutine that outlives the calls.
 //
 // It knows what Argo does to a plugin (repeated and identical calls, lost answers, cancellation that nobody announces,

@@ -76,77 +76,79 @@ func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor
 		return s.terminal(unknownStep, failed(nil, err.Error())), undelivered
 	}
 	outputs = step.Outputs()
-	plan, err := prepare(step, call)
+	execution, err := prepare(step, call)
 	if err != nil {
 		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
 		return s.terminal(step.Name(), failed(outputs, err.Error())), undelivered
 	}
-	return s.fly(r.Context(), call, step, plan)
+	return s.join(r.Context(), call, step, execution)
 }
 
 // prepare asks the step what to do.
-func prepare(step Step, call Call) (Flight, error) {
+func prepare(step Step, call Call) (Execution, error) {
 	if call.Node == "" {
-		return Flight{}, fmt.Errorf(`step %q is called without a node: set node: "{{node.name}}" in the template's plugin object`, call.Step)
+		return Execution{}, fmt.Errorf(`step %q is called without a node: set node: "{{node.name}}" in the `+
+			"template's plugin object", call.Step)
 	}
-	plan, err := step.Prepare(call)
+	execution, err := step.Prepare(call)
 	if err != nil {
-		return Flight{}, err
+		return Execution{}, err
 	}
-	if plan.Key == "" {
-		plan.Key = fmt.Sprintf("%q %q %q", call.Workflow.UID, call.Node, call.Attempt)
+	if execution.Key == "" {
+		execution.Key = fmt.Sprintf("%q %q %q", call.Workflow.UID, call.Node, call.Attempt)
 	}
-	plan.Key = step.Name() + " " + plan.Key
-	return plan, nil
+	execution.Key = step.Name() + " " + execution.Key
+	return execution, nil
 }
 
-// fly waits for the flight of a call, for a moment.
-func (s *Server) fly(ctx context.Context, call Call, step Step, plan Flight) (executor.ExecuteTemplateReply, func()) {
-	id := identify(call, plan.Key)
+// join waits for the run of a call, for a moment.
+func (s *Server) join(ctx context.Context, call Call, step Step,
+	execution Execution) (executor.ExecuteTemplateReply, func()) {
+	id := identify(call, execution.Key)
 	s.last.Store(&call.Workflow)
-	ctx, stop := s.patience(ctx)
+	ctx, stop := s.waitLimit(ctx)
 	defer stop()
 	for {
-		met := s.flights.board(id, call, step, plan)
+		met := s.runs.join(id, call, step, execution)
 		switch {
-		case met.earlier != nil:
-			return s.settled(id, step, met.earlier)
+		case met.answered != nil:
+			return s.settled(id, step, met.answered)
 		case met.recheck != nil:
 			if s.stillUnwanted(context.WithoutCancel(ctx), call) {
 				return s.settled(id, step, met.recheck)
 			}
-			s.flights.forget(id)
+			s.runs.forget(id)
 		case met.waitFor != nil:
 			select {
 			case <-met.waitFor:
 			case <-ctx.Done():
 				return s.running(step, "waiting for a cancelled run of the same work to end", 0), undelivered
 			}
-		case met.aboard != nil:
-			return s.await(ctx, id, step, met.aboard)
+		case met.waiter != nil:
+			return s.await(ctx, id, step, met.waiter)
 		}
 	}
 }
 
-// await waits until the passenger has its answer or the call's patience is over.
-func (s *Server) await(ctx context.Context, id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply,
+// await waits until the waiter has its answer or the call's waitLimit is over.
+func (s *Server) await(ctx context.Context, id identity, step Step, w *waiter) (executor.ExecuteTemplateReply,
 	func()) {
 	select {
-	case <-aboard.settled:
-		return s.settled(id, step, aboard)
+	case <-w.settled:
+		return s.settled(id, step, w)
 	case <-ctx.Done():
 	}
-	message, age := s.flights.progress(id.key)
+	message, age := s.runs.progress(id.key)
 	select {
-	case <-aboard.settled: // it landed just now, which also may have left no message
-		return s.settled(id, step, aboard)
+	case <-w.settled: // it ended just now, which also may have left no message
+		return s.settled(id, step, w)
 	default:
 		return s.running(step, message, age), undelivered
 	}
 }
 
-// patience bounds how long a call may wait. When many wait already, it does not wait at all.
-func (s *Server) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+// waitLimit bounds how long a call may wait. When many wait already, it does not wait at all.
+func (s *Server) waitLimit(ctx context.Context) (context.Context, context.CancelFunc) {
 	select {
 	case s.waiting <- struct{}{}:
 		ctx, cancel := context.WithTimeout(ctx, s.timing.Wait)
@@ -162,15 +164,15 @@ func (s *Server) patience(ctx context.Context) (context.Context, context.CancelF
 // crowdedWait lets work that is over at once, such as finding an answer, still end within its first call.
 const crowdedWait = 50 * time.Millisecond
 
-// settled tells a passenger's answer. One that was detached has none, and is asked to come again: by then there is
+// settled tells a waiter's answer. One that was detached has none, and is asked to come again: by then there is
 // another plugin. Its caller, the agent of the same pod, ignores SIGTERM and goes on calling until it is killed; a
 // refusal would make it fail a step whose work goes on.
-func (s *Server) settled(id identity, step Step, aboard *passenger) (executor.ExecuteTemplateReply, func()) {
-	if aboard.detached {
+func (s *Server) settled(id identity, step Step, w *waiter) (executor.ExecuteTemplateReply, func()) {
+	if w.detached {
 		return s.running(step, "the plugin shuts down; the next one takes this step up again", s.timing.LateAfter),
 			undelivered
 	}
-	return s.terminal(step.Name(), aboard.answer), func() { s.flights.delivered(id, aboard) }
+	return s.terminal(step.Name(), w.answer), func() { s.runs.delivered(id, w) }
 }
 
 func (s *Server) terminal(step string, a answer) executor.ExecuteTemplateReply {

@@ -118,7 +118,7 @@ func TestAPanicIsAnErrorWithAllOutputs(t *testing.T) {
 	for name, step := range map[string]Step{
 		"while it runs": work(func(context.Context, func(string)) (Result, error) { panic("no such luck") }),
 		"while it is prepared": scriptedStep{name: "work", outputs: []string{"b", "a"},
-			prepare: func(Call) (Flight, error) { panic("no such luck") }},
+			prepare: func(Call) (Execution, error) { panic("no such luck") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newServer(t, Options{Steps: []Step{step}})
@@ -200,7 +200,7 @@ func TestAMessageIsCutBetweenRunes(t *testing.T) {
 	}
 }
 
-func TestASlowFlightIsAnsweredRunningWithItsNewestMessage(t *testing.T) {
+func TestASlowRunIsAnsweredRunningWithItsNewestMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := newEndings()
 		server := newServer(t, Options{Steps: []Step{slow.step()}})
@@ -243,7 +243,7 @@ func TestACallThatCannotWaitIsAnsweredAtOnce(t *testing.T) {
 	})
 }
 
-func TestIdenticalConcurrentCallsShareOneFlightAndItsAnswer(t *testing.T) {
+func TestIdenticalConcurrentCallsShareOneRunAndItsAnswer(t *testing.T) {
 	for _, phase := range []Phase{Succeeded, Failed} {
 		t.Run(string(phase), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

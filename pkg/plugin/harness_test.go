@@ -24,25 +24,25 @@ const testToken = "0123456789abcdefghijklmnopqrstuv"
 type scriptedStep struct {
 	name    string
 	outputs []string
-	prepare func(Call) (Flight, error)
+	prepare func(Call) (Execution, error)
 }
 
-func (s scriptedStep) Name() string                      { return s.name }
-func (s scriptedStep) Outputs() []string                 { return s.outputs }
-func (s scriptedStep) Prepare(call Call) (Flight, error) { return s.prepare(call) }
+func (s scriptedStep) Name() string                         { return s.name }
+func (s scriptedStep) Outputs() []string                    { return s.outputs }
+func (s scriptedStep) Prepare(call Call) (Execution, error) { return s.prepare(call) }
 
 // work is a step named "work" with outputs b and a, in that order, whose key is its input "key".
 func work(run func(ctx context.Context, report func(string)) (Result, error)) Step {
-	return scriptedStep{name: "work", outputs: []string{"b", "a"}, prepare: func(call Call) (Flight, error) {
+	return scriptedStep{name: "work", outputs: []string{"b", "a"}, prepare: func(call Call) (Execution, error) {
 		var inputs struct {
 			Key     string `json:"key"`
 			Cluster string `json:"cluster"`
 			Machine string `json:"machine"`
 		}
 		if err := call.Decode(&inputs); err != nil {
-			return Flight{}, err
+			return Execution{}, err
 		}
-		return Flight{Key: inputs.Key, Run: run}, nil
+		return Execution{Key: inputs.Key, Run: run}, nil
 	}}
 }
 

@@ -17,7 +17,7 @@ type metrics struct {
 	cancellations *prometheus.CounterVec
 }
 
-func newMetrics(registry prometheus.Registerer, inFlight func() int) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, running func() int) (*metrics, error) {
 	m := &metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_plugin_calls_total",
@@ -30,15 +30,15 @@ func newMetrics(registry prometheus.Registerer, inFlight func() int) (*metrics, 
 		}, []string{"step", "phase"}),
 		cancellations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_plugin_cancellations_total",
-			Help: "Calls whose work was cancelled because the workflow no longer wants it, and flights left to the " +
+			Help: "Calls whose work was cancelled because the workflow no longer wants it, and runs left to the " +
 				"next plugin on shutdown.",
 		}, []string{"cause"}),
 	}
-	flying := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "argosy_plugin_flights",
-		Help: "Flights in progress.",
-	}, func() float64 { return float64(inFlight()) })
-	for _, collector := range []prometheus.Collector{m.calls, m.durations, m.cancellations, flying} {
+		Help: "Runs in progress.",
+	}, func() float64 { return float64(running()) })
+	for _, collector := range []prometheus.Collector{m.calls, m.durations, m.cancellations, gauge} {
 		if err := registry.Register(collector); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -46,6 +46,6 @@ func newMetrics(registry prometheus.Registerer, inFlight func() int) (*metrics, 
 	return m, nil
 }
 
-func (m *metrics) landed(step string, phase wfv1.NodePhase, took time.Duration) {
+func (m *metrics) finished(step string, phase wfv1.NodePhase, took time.Duration) {
 	m.durations.WithLabelValues(step, string(phase)).Observe(took.Seconds())
 }

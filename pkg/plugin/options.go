@@ -28,15 +28,15 @@ type Options struct {
 
 // Timing bounds waiting; each zero field has its default.
 type Timing struct {
-	// Wait is how long a call waits for its flight, so that short work needs one call. Default 1.5 s. Argo gives up
+	// Wait is how long a call waits for its run, so that short work needs one call. Default 1.5 s. Argo gives up
 	// after 30 s, and its agent has 16 workers for all steps of a workflow.
 	Wait time.Duration
-	// Requeue is when Argo shall ask again during the first LateAfter of a flight, RequeueLate later on. Defaults 1 s,
+	// Requeue is when Argo shall ask again during the first LateAfter of a run, RequeueLate later on. Defaults 1 s,
 	// 3 s and 30 s.
 	Requeue     time.Duration
 	RequeueLate time.Duration
 	LateAfter   time.Duration
-	// Poll is how often workflows with flights are looked at for cancellation. Default 2 s.
+	// Poll is how often workflows with runs are looked at for cancellation. Default 2 s.
 	Poll time.Duration
 	// Grace is how long shutting down may take. Default 25 s; it must be below the pod's 30, by less than 15.
 	Grace time.Duration

@@ -22,9 +22,9 @@ type Server struct {
 	log       *slog.Logger
 	timing    Timing
 	metrics   *metrics
-	flights   *flights
+	runs      *runs
 	handler   http.Handler
-	waiting   chan struct{} // one token for each call that waits for its flight
+	waiting   chan struct{} // one token for each call that waits for its run
 	draining  atomic.Bool
 	last      atomic.Pointer[Workflow] // that called; one agent pod, hence one plugin, serves one workflow
 	trouble   atomic.Pointer[string]   // newest error of the watcher, so that it is logged once
@@ -46,11 +46,11 @@ func NewServer(options Options) (*Server, error) {
 		timing:    options.Timing,
 		waiting:   make(chan struct{}, maxWaiting),
 	}
-	s.flights = newFlights(s.timing.Remember, s.log)
-	if s.metrics, err = newMetrics(options.Registry, s.flights.count); err != nil {
+	s.runs = newRuns(s.timing.Remember, s.log)
+	if s.metrics, err = newMetrics(options.Registry, s.runs.count); err != nil {
 		return nil, err
 	}
-	s.flights.onLand = s.metrics.landed
+	s.runs.onFinish = s.metrics.finished
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/template.execute", s.serveExecute)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -65,7 +65,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // Run listens and serves until ctx ends (make that SIGTERM's doing), then drains and returns nil.
 //
-// Draining starts no flights. Those that run are cancelled when their workflow no longer wants them, and left to the
+// Draining starts no runs. Those that run are cancelled when their workflow no longer wants them, and left to the
 // next plugin otherwise. Run returns when they have ended, and not before the workflow is over or the grace has passed:
 // the agent beside us ignores SIGTERM, and would fail every step whose plugin it cannot reach for 15 seconds. So the
 // grace has to be shorter than the pod's, by less than that.
@@ -96,7 +96,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		s.patrol(watching)
+		s.watchCancellation(watching)
 	}()
 	defer func() {
 		stopWatching()
@@ -125,15 +125,15 @@ func (s *Server) drain(ctx context.Context) {
 	s.draining.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, s.timing.Grace)
 	defer cancel()
-	s.log.Info("draining", "flights", s.flights.count(), "grace", s.timing.Grace.String())
-	s.flights.close()
+	s.log.Info("draining", "runs", s.runs.count(), "grace", s.timing.Grace.String())
+	s.runs.close()
 	s.cancelUnwanted(ctx)
-	s.metrics.cancellations.WithLabelValues("detached").Add(float64(s.flights.detach()))
-	if err := s.flights.wait(ctx); err != nil {
+	s.metrics.cancellations.WithLabelValues("detached").Add(float64(s.runs.detach()))
+	if err := s.runs.wait(ctx); err != nil {
 		s.log.Warn("grace is over", "error", err.Error())
 		return
 	}
-	s.log.Info("flights have ended")
+	s.log.Info("runs have ended")
 	for s.stillCalled(ctx) {
 		select {
 		case <-ctx.Done():

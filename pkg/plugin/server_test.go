@@ -21,7 +21,7 @@ import (
 	is "gotest.tools/v3/assert/cmp"
 )
 
-func TestOnShutdownUnwantedFlightsAreCancelledAndTheOthersDetached(t *testing.T) {
+func TestOnShutdownUnwantedRunsAreCancelledAndOthersDetached(t *testing.T) {
 	for name, test := range map[string]struct {
 		seen Observation
 		err  error
@@ -35,7 +35,7 @@ func TestOnShutdownUnwantedFlightsAreCancelledAndTheOthersDetached(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
+				w := newFixture(t)
 				w.watcher.see("wf", test.seen)
 				w.watcher.err = test.err
 				waiting := make(chan response)
@@ -47,7 +47,7 @@ func TestOnShutdownUnwantedFlightsAreCancelledAndTheOthersDetached(t *testing.T)
 
 				got := <-waiting
 				if errors.Is(test.want, ErrDetach) {
-					assert.Equal(t, got.phase(), wfv1.NodeRunning, "a detached flight has no answer")
+					assert.Equal(t, got.phase(), wfv1.NodeRunning, "a detached run has no answer")
 				} else {
 					assert.Equal(t, got.phase(), wfv1.NodeFailed)
 					assert.Assert(t, is.Contains(got.message(), "cancelled: "))
@@ -57,9 +57,9 @@ func TestOnShutdownUnwantedFlightsAreCancelledAndTheOthersDetached(t *testing.T)
 	}
 }
 
-func TestAFlightThatSucceedsWhileThePluginShutsDownIsAnswered(t *testing.T) {
+func TestARunThatSucceedsDuringShutdownIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		w.work.deaf = true
 		waiting := make(chan response)
 		go func() { waiting <- call(t, w.server, body("wf", "wf[0].a", "k")) }()
@@ -73,7 +73,7 @@ func TestAFlightThatSucceedsWhileThePluginShutsDownIsAnswered(t *testing.T) {
 
 func TestDrainingEndsWithTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		w.work.deaf = true
 		call(t, w.server, body("wf", "wf[0].a", "k"))
 		began := time.Now()
@@ -87,7 +87,7 @@ func TestDrainingEndsWithTheGrace(t *testing.T) {
 // cannot reach.
 func TestTheAgentIsAnsweredUntilItDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		call(t, w.server, body("wf", "wf[0].a", "k"))
 		began := time.Now()
 		drained := make(chan time.Duration)
@@ -113,7 +113,7 @@ func TestDrainingEndsSoonAfterTheWorkflow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
+				w := newFixture(t)
 				call(t, w.server, body("wf", "wf[0].a", "k"))
 				go func() {
 					time.Sleep(3 * time.Second)
@@ -129,19 +129,19 @@ func TestDrainingEndsSoonAfterTheWorkflow(t *testing.T) {
 
 func TestDrainingWithoutAnyCallEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		began := time.Now()
 		w.server.drain(t.Context())
 		assert.Equal(t, time.Since(began), time.Duration(0))
 	})
 }
 
-func TestCancellationIsNoticedWhileAFlightRuns(t *testing.T) {
+func TestCancellationIsNoticedWhileARunGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { w.server.patrol(ctx); close(done) }()
+		go func() { w.server.watchCancellation(ctx); close(done) }()
 		call(t, w.server, body("wf", "wf[0].a", "k"))
 		w.watcher.see("wf", Observation{Shutdown: wfv1.ShutdownStrategyStop})
 		time.Sleep(2 * time.Second)
@@ -156,7 +156,7 @@ func TestCancellationIsNoticedWhileAFlightRuns(t *testing.T) {
 }
 
 func TestTheServerAnswersOnItsSocketUntilItIsTold(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.server.timing.Wait = time.Minute
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
@@ -214,7 +214,7 @@ func get(t *testing.T, url string) string {
 }
 
 func TestWhileDrainingItIsAliveButNotReady(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.server.draining.Store(true)
 	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
 		recorder := httptest.NewRecorder()
@@ -245,7 +245,7 @@ func TestLogLinesNameTheCallAndNeverTheToken(t *testing.T) {
 	for line := range strings.Lines(lines.String()) {
 		var entry map[string]any
 		assert.NilError(t, json.Unmarshal([]byte(line), &entry))
-		if entry["msg"] != "flight ended" {
+		if entry["msg"] != "run ended" {
 			continue
 		}
 		for key, want := range map[string]string{"workflow": "wf", "namespace": "team-a", "node": "wf[0].a",
@@ -255,5 +255,5 @@ func TestLogLinesNameTheCallAndNeverTheToken(t *testing.T) {
 		}
 		return
 	}
-	t.Fatalf("no line about the end of the flight in:\n%s", lines.String())
+	t.Fatalf("no line about the end of the run in:\n%s", lines.String())
 }

@@ -18,12 +18,12 @@ type Step interface {
 	Outputs() []string
 	// Prepare decodes the inputs of a call and says what to run. It touches nothing and returns at once; an error is
 	// answered as Failed with its text, so it should tell the user what to change.
-	Prepare(call Call) (Flight, error)
+	Prepare(call Call) (Execution, error)
 }
 
-// Flight is the work that one or several identical calls wait for.
-type Flight struct {
-	// Key tells flights of one step apart: calls with the same key share one run, even from different workflows. An
+// Execution is the work that one or several identical calls wait for.
+type Execution struct {
+	// Key tells runs of one step apart: calls with the same key share one run, even from different workflows. An
 	// empty key is shared by nothing but repetitions of the same call.
 	Key string
 	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; the newest
@@ -32,10 +32,10 @@ type Flight struct {
 	Run func(ctx context.Context, report func(message string)) (Result, error)
 }
 
-// Phase is how a flight ended.
+// Phase is how a run ended.
 type Phase string
 
-// The ways to end. An error returned by Flight.Run is Failed.
+// The ways to end. An error returned by Execution.Run is Failed.
 const (
 	Succeeded Phase = "Succeeded"
 	Failed    Phase = "Failed"
@@ -43,7 +43,7 @@ const (
 	Skipped Phase = "Skipped"
 )
 
-// Result is what a flight leaves behind.
+// Result is what a run leaves behind.
 type Result struct {
 	Phase Phase
 	// Message is one to a few lines for people, at most 1 KiB of it is shown. It is stored in the Workflow: no secrets.
@@ -52,7 +52,7 @@ type Result struct {
 	Outputs map[string]string
 }
 
-// The causes with which a flight's context ends; both are found with errors.Is on context.Cause.
+// The causes with which a run's context ends; both are found with errors.Is on context.Cause.
 var (
 	// ErrCancelled: the user no longer wants the work. Stop it at the next safe point, wherever it runs.
 	ErrCancelled = errors.New("cancelled")

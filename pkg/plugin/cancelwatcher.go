@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// patrol looks after cancellation until ctx ends.
-func (s *Server) patrol(ctx context.Context) {
+// watchCancellation looks after cancellation until ctx ends.
+func (s *Server) watchCancellation(ctx context.Context) {
 	if s.watcher == nil {
 		return
 	}
@@ -22,16 +22,16 @@ func (s *Server) patrol(ctx context.Context) {
 	}
 }
 
-// cancelUnwanted observes each workflow that waits for a flight, once, and cancels what it no longer wants.
+// cancelUnwanted observes each workflow that waits for a run, once, and cancels what it no longer wants.
 func (s *Server) cancelUnwanted(ctx context.Context) {
 	if s.watcher == nil {
 		return
 	}
-	for workflow, calls := range s.flights.waiting() {
+	for workflow, calls := range s.runs.waiting() {
 		seen := s.observe(ctx, workflow)
 		for id, call := range calls {
 			reason, cancelled := seen.Cancelled(call)
-			if cancelled && s.flights.cancel(id, reason) {
+			if cancelled && s.runs.cancel(id, reason) {
 				s.metrics.cancellations.WithLabelValues("cancelled").Inc()
 				s.log.With(call.attributes()...).Info("cancelled", "reason", reason)
 			}

@@ -13,69 +13,69 @@ import (
 	is "gotest.tools/v3/assert/cmp"
 )
 
-// TestWhatACallMeetsFollowsTheTable walks the table in the comment of flights.
+// TestWhatACallMeetsFollowsTheTable walks the table in the comment of runs.
 func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
-	const joins, sameAnswer, newFlight, waits = "joins", "the same answer", "a new flight", "waits"
+	const joins, sameAnswer, newRun, waits = "joins", "the same answer", "a new run", "waits"
 	same := body("wf", "wf[0].a", "k")
 	otherWorkflow := body("other", "other[0].a", "k")
 	otherNode := body("wf", "wf[0].b", "k")
 
-	finish := func(phase Phase) func(*world) {
-		return func(w *world) {
+	finish := func(phase Phase) func(*fixture) {
+		return func(w *fixture) {
 			call(w.t, w.server, same)
 			w.work.end <- Result{Phase: phase, Message: "first"}
 			synctest.Wait()
 		}
 	}
-	deliver := func(before func(*world)) func(*world) {
-		return func(w *world) { before(w); call(w.t, w.server, same) }
+	deliver := func(before func(*fixture)) func(*fixture) {
+		return func(w *fixture) { before(w); call(w.t, w.server, same) }
 	}
-	lose := func(before func(*world)) func(*world) {
-		return func(w *world) { before(w); lostCall(w.server, same) }
+	lose := func(before func(*fixture)) func(*fixture) {
+		return func(w *fixture) { before(w); lostCall(w.server, same) }
 	}
-	later := func(before func(*world), wait time.Duration) func(*world) {
-		return func(w *world) { before(w); time.Sleep(wait) }
+	later := func(before func(*fixture), wait time.Duration) func(*fixture) {
+		return func(w *fixture) { before(w); time.Sleep(wait) }
 	}
-	running := func(w *world) { call(w.t, w.server, same) }
-	cancelled := func(w *world) {
+	running := func(w *fixture) { call(w.t, w.server, same) }
+	cancelled := func(w *fixture) {
 		running(w)
 		w.watcher.see("wf", Observation{Shutdown: wfv1.ShutdownStrategyTerminate})
 		w.server.cancelUnwanted(w.t.Context())
 		synctest.Wait()
 	}
-	windingDown := func(w *world) { w.work.deaf = true; cancelled(w) }
-	wantedAgain := func(before func(*world)) func(*world) {
-		return func(w *world) { before(w); w.watcher.see("wf", Observation{}) }
+	windingDown := func(w *fixture) { w.work.deaf = true; cancelled(w) }
+	wantedAgain := func(before func(*fixture)) func(*fixture) {
+		return func(w *fixture) { before(w); w.watcher.see("wf", Observation{}) }
 	}
-	unknown := func(before func(*world)) func(*world) {
-		return func(w *world) { before(w); w.watcher.see("wf", Observation{}); w.watcher.err = errors.New("no API") }
+	unknown := func(before func(*fixture)) func(*fixture) {
+		return func(w *fixture) { before(w); w.watcher.see("wf", Observation{}); w.watcher.err = errors.New("no API") }
 	}
 	succeeded, failed := finish(Succeeded), finish(Failed)
 
 	for name, row := range map[string]struct {
-		before      func(*world)
+		before      func(*fixture)
 		same, other string
 	}{
 		"runs":                                      {running, joins, joins},
 		"winds down, cancelled, not told":           {windingDown, sameAnswer, waits},
 		"winds down, cancelled, told":               {deliver(windingDown), sameAnswer, waits},
 		"winds down, cancelled, told, wanted again": {wantedAgain(deliver(windingDown)), waits, waits},
-		"succeeded, not told":                       {succeeded, sameAnswer, newFlight},
-		"succeeded, answer lost":                    {lose(succeeded), sameAnswer, newFlight},
-		"succeeded, told":                           {deliver(succeeded), sameAnswer, newFlight},
+		"succeeded, not told":                       {succeeded, sameAnswer, newRun},
+		"succeeded, answer lost":                    {lose(succeeded), sameAnswer, newRun},
+		"succeeded, told":                           {deliver(succeeded), sameAnswer, newRun},
 		"succeeded, told 30 s ago": {later(deliver(succeeded), 30*time.Second), sameAnswer,
-			newFlight},
-		"succeeded, told long ago": {later(deliver(succeeded), 6*time.Minute), newFlight,
-			newFlight},
-		"skipped, told":                                 {deliver(finish(Skipped)), sameAnswer, newFlight},
-		"failed, not told":                              {failed, sameAnswer, newFlight},
-		"failed, answer lost":                           {lose(failed), sameAnswer, newFlight},
-		"failed, told":                                  {deliver(failed), newFlight, newFlight},
-		"cancelled, not told":                           {cancelled, sameAnswer, newFlight},
-		"cancelled, told, still unwanted":               {deliver(cancelled), sameAnswer, newFlight},
-		"cancelled, told, wanted again":                 {wantedAgain(deliver(cancelled)), newFlight, newFlight},
-		"cancelled, told, and the watcher sees nothing": {unknown(deliver(cancelled)), sameAnswer, newFlight},
-		"never was":                                     {func(*world) {}, newFlight, newFlight},
+			newRun},
+		"succeeded, told long ago": {later(deliver(succeeded), 6*time.Minute), newRun,
+			newRun},
+		"skipped, told":                                 {deliver(finish(Skipped)), sameAnswer, newRun},
+		"failed, not told":                              {failed, sameAnswer, newRun},
+		"failed, answer lost":                           {lose(failed), sameAnswer, newRun},
+		"failed, told":                                  {deliver(failed), newRun, newRun},
+		"cancelled, not told":                           {cancelled, sameAnswer, newRun},
+		"cancelled, told, still unwanted":               {deliver(cancelled), sameAnswer, newRun},
+		"cancelled, told, wanted again":                 {wantedAgain(deliver(cancelled)), newRun, newRun},
+		"cancelled, told, and the watcher sees nothing": {unknown(deliver(cancelled)), sameAnswer, newRun},
+		"never was":                                     {func(*fixture) {}, newRun, newRun},
 	} {
 		for caller, want := range map[string]struct{ body, verdict string }{
 			"same call":      {same, row.same},
@@ -84,7 +84,7 @@ func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
 		} {
 			t.Run(name+"/"+caller, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t)
+					w := newFixture(t)
 					row.before(w)
 					starts := w.work.started()
 					got := call(t, w.server, want.body)
@@ -102,7 +102,7 @@ func verdict(got response, started int) string {
 	terminal := got.phase() != wfv1.NodeRunning
 	switch {
 	case started == 1 && !terminal:
-		return "a new flight"
+		return "a new run"
 	case started == 0 && terminal:
 		return "the same answer"
 	case started == 0 && got.message() == "waiting for a cancelled run of the same work to end":
@@ -110,25 +110,25 @@ func verdict(got response, started int) string {
 	case started == 0:
 		return "joins"
 	}
-	return fmt.Sprintf("%d flights started, answered %s", started, got.phase())
+	return fmt.Sprintf("%d runs started, answered %s", started, got.phase())
 }
 
-type world struct {
+type fixture struct {
 	t       *testing.T
 	server  *Server
 	watcher *scriptedWatcher
 	work    *endings
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, watcher: &scriptedWatcher{}, work: newEndings()}
+func newFixture(t *testing.T) *fixture {
+	w := &fixture{t: t, watcher: &scriptedWatcher{}, work: newEndings()}
 	w.server = newServer(t, Options{Steps: []Step{w.work.step()}, Watcher: w.watcher})
 	return w
 }
 
 // finish ends what still runs.
-func (w *world) finish() {
-	for w.server.flights.count() > 0 {
+func (w *fixture) finish() {
+	for w.server.runs.count() > 0 {
 		w.work.end <- Result{Phase: Succeeded}
 		synctest.Wait()
 	}
@@ -136,7 +136,7 @@ func (w *world) finish() {
 
 func TestARetriedAttemptStartsAnewThoughTheLastAnswerWasLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		attempt := func(n int) string {
 			return fmt.Sprintf(`{"workflow":{"metadata":{"name":"wf","namespace":"team-a","uid":"u"}},"template":{"name":"t",`+
 				`"plugin":{"argosy":{"step":"work","node":"wf[0].a","attempt":"%d","key":"k"}}}}`, n)
@@ -149,9 +149,9 @@ func TestARetriedAttemptStartsAnewThoughTheLastAnswerWasLost(t *testing.T) {
 	})
 }
 
-func TestAFlightGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
+func TestARunGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		stopped, wanted := body("wf", "wf[0].a", "k"), body("other", "other[0].a", "k")
 		call(t, w.server, stopped)
 		call(t, w.server, wanted)
@@ -169,7 +169,7 @@ func TestAFlightGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
 
 func TestACallThatWaitedForACancelledRunStartsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newFixture(t)
 		w.work.deaf = true
 		call(t, w.server, body("wf", "wf[0].a", "k"))
 		w.watcher.see("wf", Observation{Completed: true})
@@ -193,7 +193,7 @@ func TestRememberedAnswersAreBounded(t *testing.T) {
 	for i := range maxRemembered + 50 {
 		call(t, server, body("wf", fmt.Sprintf("wf[%d].a", i), "k"))
 	}
-	assert.Assert(t, len(server.flights.settled) <= maxRemembered+1, "%d remembered", len(server.flights.settled))
+	assert.Assert(t, len(server.runs.settled) <= maxRemembered+1, "%d remembered", len(server.runs.settled))
 }
 
 func TestAReportAfterTheEndIsHarmless(t *testing.T) {
