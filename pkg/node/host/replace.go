@@ -4,14 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// Replace puts a second name of a file, or a copy of it, in the place of another by rename, so that a program that
-// runs keeps its own file. Both are paths on the machine.
-func (h *Host) Replace(from, to string) error {
+// Replace makes the file at from also stand at to, in the place of the present one and by rename, so that a program
+// that runs keeps its own file. The new file is a second name of the other, or a copy on another file system; a copy
+// has the owner, mode, time and extended attributes too. Both are paths on the machine.
+func (h *Host) Replace(from, to string) error { return h.replace(from, to, linkOrCopy) }
+
+// ReplaceByCopy is Replace that never makes a second name, for files that another program writes in place.
+func (h *Host) ReplaceByCopy(from, to string) error { return h.replace(from, to, copyFile) }
+
+func (h *Host) replace(from, to string, create func(from, to string) error) error {
 	if err := h.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
@@ -19,11 +29,11 @@ func (h *Host) Replace(from, to string) error {
 	_ = os.Remove(temp)
 	err := h.Changing(OpLink, to)
 	if err == nil {
-		err = linkOrCopy(h.Path(from), temp)
+		err = create(h.Path(from), temp)
 	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return h.Explain(to, fmt.Errorf("linking %q to %q: %w", to, from, err))
+		return h.Explain(to, fmt.Errorf("copying %q to %q: %w", from, to, err))
 	}
 	err = h.rename(temp, to, true)
 	// Renaming one name of a file onto another of the same file does nothing at all.
@@ -31,7 +41,7 @@ func (h *Host) Replace(from, to string) error {
 	return err
 }
 
-// linkOrCopy gives a file a second name, or copies it where that is not possible. The name must be free.
+// linkOrCopy gives a file a second name, or copies it where that is not possible. Nothing may stand at to.
 func linkOrCopy(from, to string) error {
 	err := os.Link(from, to)
 	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
@@ -40,7 +50,7 @@ func linkOrCopy(from, to string) error {
 	return err
 }
 
-// copyFile copies content, mode and time, and has them on the disk.
+// copyFile copies a file with its metadata and syncs the copy. Nothing may stand at to.
 func copyFile(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {
@@ -51,12 +61,53 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(target, source)
-	// The umask does not decide who may run it. The time tells an intact copy, so it is set before the sync.
-	err = errors.Join(err, target.Chmod(info.Mode().Perm()), os.Chtimes(to, info.ModTime(), info.ModTime()))
+	if err == nil {
+		err = copyMetadata(source, target, info)
+	}
 	return errors.Join(err, target.Sync(), target.Close())
+}
+
+// copyMetadata gives target the owner, extended attributes, mode and time of source. A new owner takes away setuid, so
+// the mode is set after it. The time tells an intact copy, so it is set before the sync.
+func copyMetadata(source, target *os.File, info fs.FileInfo) error {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("its owner is not known")
+	}
+	if err := target.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		return err
+	}
+	if err := copyAttributes(source, target); err != nil {
+		return err
+	}
+	return errors.Join(target.Chmod(info.Mode()), os.Chtimes(target.Name(), info.ModTime(), info.ModTime()))
+}
+
+// copyAttributes copies extended attributes, such as a label of SELinux and a file's capabilities. A file system
+// without them has none to copy.
+func copyAttributes(source, target *os.File) error {
+	names := make([]byte, 64<<10)
+	n, err := unix.Flistxattr(int(source.Fd()), names)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listing its attributes: %w", err)
+	}
+	for _, name := range strings.FieldsFunc(string(names[:n]), func(r rune) bool { return r == 0 }) {
+		value := make([]byte, 64<<10)
+		n, err := unix.Fgetxattr(int(source.Fd()), name, value)
+		if err == nil {
+			err = unix.Fsetxattr(int(target.Fd()), name, value[:n], 0)
+		}
+		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return fmt.Errorf("copying its attribute %q: %w", name, err)
+		}
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -115,21 +114,6 @@ func TestWhatStoodAtAPathComesBackExactly(t *testing.T) {
 			assert.Equal(t, len(putBack(t, h)), 0, "putting back twice")
 			assert.Equal(t, looks(t, h, path), was)
 		})
-	}
-}
-
-func TestACopyOnAnotherFileSystemIsWholeAsWell(t *testing.T) {
-	h := machine(t)
-	write(t, h, path, content, 0o755|fs.ModeSetuid)
-	attribute := syscall.Setxattr(h.Path(path), "user.argosy", []byte("kept"), 0)
-	was := looks(t, h, path)
-	assert.NilError(t, copyWhole(h.Path(path), h.Path("/copy")))
-	assert.Equal(t, looks(t, h, "/copy"), was)
-	if attribute == nil {
-		value := make([]byte, 10)
-		n, err := syscall.Getxattr(h.Path("/copy"), "user.argosy", value)
-		assert.NilError(t, err)
-		assert.Equal(t, string(value[:n]), "kept")
 	}
 }
 

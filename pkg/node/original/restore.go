@@ -84,7 +84,7 @@ func (n *Note) PutBack(h *host.Host, name string) error {
 	case Symlink:
 		return link(h, entry, name)
 	case Regular:
-		if err := clone(h, filepath.Join(Dir, entry.Copy), name); err != nil {
+		if err := h.Replace(filepath.Join(Dir, entry.Copy), name); err != nil {
 			return fmt.Errorf("putting back %q: %w", name, err)
 		}
 		return nil

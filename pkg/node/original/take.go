@@ -2,7 +2,6 @@ package original
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -156,11 +155,11 @@ func (n *Note) entry(h *host.Host, name string, now state, inPlace bool) (*Entry
 	if err := h.MkdirAll(Dir, 0o700); err != nil {
 		return nil, err
 	}
-	give := os.Link
+	keep := h.Replace
 	if inPlace {
-		give = copyWhole
+		keep = h.ReplaceByCopy
 	}
-	if err := cloneBy(h, name, filepath.Join(Dir, entry.Copy), give); err != nil {
+	if err := keep(name, filepath.Join(Dir, entry.Copy)); err != nil {
 		return nil, err
 	}
 	var err error
@@ -217,7 +216,7 @@ func keepBeside(h *host.Host, name, digest string) (string, error) {
 	if now.kind == Symlink {
 		return kept, link(h, &Entry{Target: now.target, UID: now.uid, GID: now.gid}, kept)
 	}
-	if err := clone(h, name, kept); err != nil {
+	if err := h.Replace(name, kept); err != nil {
 		return "", err
 	}
 	return kept, h.SyncFolders()

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/node"
@@ -157,27 +156,10 @@ func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, 
 	if !h.Exists(before) || isOurs(h, all, before) {
 		return false, h.Remove(installed)
 	}
-	err := h.Rename(before, installed)
-	if errors.Is(err, syscall.EXDEV) {
-		err = copyFile(h, before, installed)
-	}
-	if err != nil {
+	if err := h.Replace(before, installed); err != nil {
 		return false, fmt.Errorf("putting back %q: %w", installed, err)
 	}
 	return true, nil
-}
-
-func copyFile(h *host.Host, from, to string) error {
-	info, err := os.Stat(h.Path(from))
-	if err != nil {
-		return err
-	}
-	content, err := h.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	_, err = h.WriteFile(to, content, info.Mode().Perm())
-	return err
 }
 
 // isOurs says whether a file is one that a bundle brought.
