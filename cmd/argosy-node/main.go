@@ -35,7 +35,7 @@ const help = `argosy-node carries out operations of Argosy on the machine it run
                      < question.json     and what operations would do here, in the same answer
   argosy-node plan   < operation.json    what an operation would do here; changes nothing
   argosy-node start  < operation.json    run it in a systemd unit of its own, or attach to it when it runs already;
-                                         when everything is so already, say so and start nothing
+                                         when no changes are needed, say so and start nothing
   argosy-node watch  --id ID             the operation's status, now and after each change, until it has ended
                      [--timeout 1h]      look no longer than that
   argosy-node cancel --id ID             ask the operation to stop at its next safe point

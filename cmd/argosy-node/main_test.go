@@ -68,10 +68,11 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 		"no operation":      {[]string{"plan"}, "", "reading the operation from standard input"},
 		"unknown field":     {[]string{"plan"}, `{"id":"a","wish":1}`, `unknown field "wish"`},
 		"unknown kind":      {[]string{"plan"}, `{"id":"a","kind":"dance"}`, `does not know the kind "dance"`},
-		"empty import":      {[]string{"plan"}, `{"id":"a","kind":"images"}`, "says nothing of what to import"},
+		"empty import":      {[]string{"plan"}, `{"id":"a","kind":"images"}`, `field "images" is required`},
 		"feed without pipe": {[]string{"feed", "--id", "a"}, "", "have to be open files"},
-		"empty join": {[]string{"plan"}, `{"id":"a","kind":"join"}`,
-			"says nothing of what the machine should be"},
+		"empty join":        {[]string{"plan"}, `{"id":"a","kind":"join"}`, `operation "a": field "join" is required`},
+		"empty upgrade":     {[]string{"plan"}, `{"id":"a","kind":"upgrade"}`, `field "join" is required`},
+		"empty reset":       {[]string{"plan"}, `{"id":"a","kind":"reset"}`, `field "reset" is required`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := call(t, test.in, test.args...)

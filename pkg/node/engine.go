@@ -15,7 +15,7 @@ import (
 )
 
 // allHeld is the message of an operation that had nothing to do.
-const allHeld = "everything was so already"
+const allHeld = "no changes needed"
 
 // Engine carries out operations.
 type Engine struct {
@@ -36,26 +36,26 @@ func (e *Engine) phases(op *spec.Operation) ([]Phase, error) {
 		return nil, errclass.Errorf(errclass.Configuration,
 			"reading operation %q: this argosy-node does not know the kind %q", op.ID, op.Kind)
 	}
-	if lacks := lacksWords(op); lacks != "" {
-		return nil, errclass.Errorf(errclass.Configuration, "reading operation %q: it says nothing of %s", op.ID, lacks)
+	if field := missingField(op); field != "" {
+		return nil, errclass.Errorf(errclass.Configuration, "operation %q: field %q is required", op.ID, field)
 	}
 	return phases, nil
 }
 
-// lacksWords says what an operation of its kind should say and does not; "" when it says all.
-func lacksWords(op *spec.Operation) string {
+// missingField returns the name of the field that an operation of its kind requires and that is not set, else "".
+func missingField(op *spec.Operation) string {
 	switch op.Kind {
 	case spec.KindJoin, spec.KindStage, spec.KindUpgrade, spec.KindRollback:
 		if op.Join == nil {
-			return "what the machine should be"
+			return "join"
 		}
 	case spec.KindReset:
 		if op.Reset == nil {
-			return "what to leave"
+			return "reset"
 		}
 	case spec.KindImages:
 		if op.Images == nil {
-			return "what to import"
+			return "images"
 		}
 	}
 	return ""

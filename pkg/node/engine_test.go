@@ -170,7 +170,7 @@ func TestASecondRunChangesNothing(t *testing.T) {
 	status := m.run(m.operation("op"), nil)
 	assert.Equal(t, outcomes(status), "one held, two held")
 	assert.Assert(t, !status.Changed)
-	assert.Equal(t, status.Message, "everything was so already")
+	assert.Equal(t, status.Message, "no changes needed")
 }
 
 func TestAFailedPhaseEndsTheOperationAndIsResumedThere(t *testing.T) {

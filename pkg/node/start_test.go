@@ -46,9 +46,9 @@ func TestStartFollowsItsTable(t *testing.T) {
 		"the machine cannot": {impossible: true, state: spec.Failed, class: errclass.Permanent,
 			message: "no disk", recorded: spec.Failed},
 		"nothing to do": {holds: true, state: spec.Succeeded,
-			message: "everything was so already", recorded: spec.Succeeded},
+			message: "no changes needed", recorded: spec.Succeeded},
 		"nothing to do, no token": {holds: true, noToken: true, state: spec.Succeeded,
-			message: "everything was so already", recorded: spec.Succeeded},
+			message: "no changes needed", recorded: spec.Succeeded},
 		"something to do": {state: spec.Running, message: "starting", started: true,
 			recorded: spec.Running},
 		"something to do, no token": {noToken: true, state: spec.Failed, class: errclass.Configuration,
@@ -60,11 +60,11 @@ func TestStartFollowsItsTable(t *testing.T) {
 		"it succeeded, but something drifted": {before: spec.Succeeded, state: spec.Running, message: "starting",
 			started: true, recorded: spec.Running},
 		"it failed, but all holds by now": {before: spec.Failed, holds: true, state: spec.Succeeded,
-			message: "everything was so already", recorded: spec.Succeeded},
+			message: "no changes needed", recorded: spec.Succeeded},
 		"the machine rebooted meanwhile": {before: spec.Running, state: spec.Running, message: "starting",
 			started: true, recorded: spec.Running},
 		"it ended, its unit still settles": {before: spec.Succeeded, alive: true, holds: true, state: spec.Succeeded,
-			message: "everything was so already", recorded: spec.Succeeded},
+			message: "no changes needed", recorded: spec.Succeeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newToy(t, "kubeadm")
