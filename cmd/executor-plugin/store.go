@@ -14,7 +14,6 @@ import (
 
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/interlude"
 	"argosy.dev/argosy/pkg/store"
 )
 
@@ -161,13 +160,13 @@ func storePrepareCommand() *cobra.Command {
 	return command
 }
 
-// stage is where an interlude is played; empty for none.
-type stage struct{ address, cert, key string }
+// holding is where the holding server listens; without an address there is none.
+type holding struct{ address, cert, key string }
 
 func storeLoadCommand() *cobra.Command {
 	var from shelf
 	var access store.Access
-	var answers stage
+	var server holding
 	command := &cobra.Command{
 		Use:   "load",
 		Short: "Load an archive into an empty store",
@@ -179,7 +178,7 @@ func storeLoadCommand() *cobra.Command {
 			}
 			report := tell(command.OutOrStdout())
 			var result store.Result
-			err = answers.during(command.Context(), report, func(ctx context.Context) error {
+			err = server.during(command.Context(), report, func(ctx context.Context) error {
 				result, err = store.Restore(ctx, access, archive, report)
 				return err
 			})
@@ -192,26 +191,26 @@ func storeLoadCommand() *cobra.Command {
 	from.flags(command)
 	accessFlags(command, &access)
 	flags := command.Flags()
-	flags.StringVar(&answers.address, "answer", "", "address to answer the cluster's clients on meanwhile")
-	flags.StringVar(&answers.cert, "tls-cert", "", "file with the API server's certificate")
-	flags.StringVar(&answers.key, "tls-key", "", "file with its key")
+	flags.StringVar(&server.address, "answer", "", "address to answer the cluster's clients on meanwhile")
+	flags.StringVar(&server.cert, "tls-cert", "", "file with the API server's certificate")
+	flags.StringVar(&server.key, "tls-key", "", "file with its key")
 	return command
 }
 
-// during works while the cluster's clients are answered, for at least as long as all of them need to ask once.
-func (s stage) during(ctx context.Context, report func(string), work func(context.Context) error) error {
-	if s.address == "" {
+// during runs work beside the holding server, which goes on until every client has had time to ask once.
+func (h holding) during(ctx context.Context, report func(string), work func(context.Context) error) error {
+	if h.address == "" {
 		return work(ctx)
 	}
 	ctx, end := context.WithCancel(ctx)
 	answered := make(chan error, 1)
 	go func() {
 		defer end()
-		answered <- interlude.Serve(ctx, s.address, s.cert, s.key)
+		answered <- store.ServeHolding(ctx, h.address, h.cert, h.key)
 	}()
 	begun := time.Now()
 	err := work(ctx)
-	if rest := time.Until(begun.Add(interlude.Least)); err == nil && rest > 0 {
+	if rest := time.Until(begun.Add(store.HoldAtLeast)); err == nil && rest > 0 {
 		report(fmt.Sprintf("the store is loaded; for %.0f s more, clients are told to ask for the whole state anew",
 			rest.Seconds()))
 		select {

@@ -63,8 +63,8 @@ type task struct {
 	store bool
 	// after has an SQLite database that is not there yet begin behind this revision.
 	after int64
-	// interlude has the pod answer the cluster's clients.
-	interlude bool
+	// holding has the pod answer the cluster's clients.
+	holding bool
 }
 
 // taskTime is in the names of Jobs.
@@ -76,9 +76,9 @@ func (p *Provisioner) job(t task, at time.Time) (*batchv1.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Services lead to the control plane's pods by their labels, so an interlude needs the same.
+	// Services lead to the control plane's pods by their labels, so a pod that answers in its place needs the same.
 	podLabels := p.names().labels(t.component)
-	if t.interlude {
+	if t.holding {
 		podLabels = p.names().labels(componentControlPlane)
 	}
 	deadline, retries, kept := taskDeadline, taskRetries, taskKept
@@ -143,7 +143,7 @@ func (p *Provisioner) taskCerts(t task) []corev1.VolumeProjection {
 		pairs = append(pairs, secretFiles(p.names().etcdCerts(), certEtcdClient+certExtension,
 			certEtcdClient+keyExtension, authorityEtcd+certExtension))
 	}
-	if t.interlude {
+	if t.holding {
 		pairs = append(pairs, secretFiles(p.names().certs(), certServing+certExtension, certServing+keyExtension))
 	}
 	return pairs

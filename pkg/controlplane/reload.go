@@ -50,14 +50,14 @@ func (p *Provisioner) restoreStore(ctx context.Context, begun *progress, report 
 // loadTask loads an archive. How clients that remember the cluster from before find out that it went back depends on
 // the store: SQLite goes on counting behind all that they can remember, so that every one of their revisions is too old
 // and they list anew, as after any long pause. With other stores there is no way to count on other than as many writes,
-// so the pod answers the clients for a while in the API server's place; see package interlude.
+// so the pod answers the clients for a while in the API server's place; see store.ServeHolding.
 func (p *Provisioner) loadTask(begun *progress) task {
 	args := append([]string{"store", "load", "--folder=" + backupsDir, "--cluster=" + p.Cluster.Name,
 		"--archive=" + begun.Archive}, p.storeFlags()...)
 	t := task{component: componentRestore, key: "load " + begun.Archive, store: true,
 		after: begun.Revision + store.Margin}
 	if !p.persists() {
-		t.after, t.interlude = 0, true
+		t.after, t.holding = 0, true
 		args = append(args, fmt.Sprintf("--answer=:%d", p.apiPort()), "--tls-cert="+cert(certServing),
 			"--tls-key="+key(certServing))
 	}

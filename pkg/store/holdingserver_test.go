@@ -1,4 +1,4 @@
-package interlude_test
+package store
 
 import (
 	"context"
@@ -21,21 +21,20 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
-	"argosy.dev/argosy/pkg/interlude"
 	"argosy.dev/argosy/pkg/pki"
 )
 
-func client(t *testing.T) kubernetes.Interface {
+func holdingClient(t *testing.T) kubernetes.Interface {
 	t.Helper()
-	server := httptest.NewServer(interlude.Handler())
+	server := httptest.NewServer(holdingHandler())
 	t.Cleanup(server.Close)
 	made, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
 	assert.NilError(t, err)
 	return made
 }
 
-func TestARevisionFromBeforeIsGoneAndEverythingElseIsNotThereYet(t *testing.T) {
-	pods := client(t).CoreV1().Pods("default")
+func TestHoldingServerAnswersGoneToRevisionsAndUnavailableToTheRest(t *testing.T) {
+	pods := holdingClient(t).CoreV1().Pods("default")
 	_, err := pods.Watch(t.Context(), metav1.ListOptions{ResourceVersion: "4711"})
 	assert.Assert(t, apierrors.IsResourceExpired(err), "%v", err)
 	_, err = pods.List(t.Context(), metav1.ListOptions{ResourceVersion: "4711"})
@@ -47,32 +46,32 @@ func TestARevisionFromBeforeIsGoneAndEverythingElseIsNotThereYet(t *testing.T) {
 	assert.Assert(t, apierrors.IsServiceUnavailable(err), "%v", err)
 }
 
-// lists records with which revision a reflector lists.
-type lists struct {
+// lister records the revisions that a reflector lists at. After the first list it asks the holding server.
+type lister struct {
 	mu        sync.Mutex
 	revisions []string
-	interlude kubernetes.Interface
+	holding   kubernetes.Interface
 }
 
-func (l *lists) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+func (l *lister) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.revisions = append(l.revisions, options.ResourceVersion)
 	if len(l.revisions) == 1 {
 		return &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: "4711"}}, nil
 	}
-	return l.interlude.CoreV1().Pods("default").List(ctx, options)
+	return l.holding.CoreV1().Pods("default").List(ctx, options)
 }
 
-// This is what the package is for: client-go itself, which knew revision 4711, asks for the whole state.
-func TestAReflectorThatMeetsAnInterludeListsAnewWithoutItsRevision(t *testing.T) {
-	seen := &lists{interlude: client(t)}
+// The purpose of the server: client-go itself, which remembers revision 4711, asks for the whole state.
+func TestReflectorListsWithoutItsRevisionAfterTheHoldingServer(t *testing.T) {
+	seen := &lister{holding: holdingClient(t)}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	reflector := cache.NewReflector(&cache.ListWatch{
 		ListWithContextFunc: seen.list,
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return seen.interlude.CoreV1().Pods("default").Watch(ctx, options)
+			return seen.holding.CoreV1().Pods("default").Watch(ctx, options)
 		},
 	}, &corev1.Pod{}, cache.NewStore(cache.MetaNamespaceKeyFunc), 0)
 	done := make(chan struct{})
@@ -89,7 +88,7 @@ func TestAReflectorThatMeetsAnInterludeListsAnewWithoutItsRevision(t *testing.T)
 	assert.DeepEqual(t, seen.revisions[:3], []string{"0", "4711", ""})
 }
 
-func TestAnInterludeEndsWhenItIsTold(t *testing.T) {
+func TestHoldingServerEndsWithItsContext(t *testing.T) {
 	authority, err := pki.NewAuthority("kubernetes", time.Now())
 	assert.NilError(t, err)
 	pair, err := authority.Issue(pki.Leaf{CommonName: "kube-apiserver", Hosts: []string{"127.0.0.1"},
@@ -102,14 +101,14 @@ func TestAnInterludeEndsWhenItIsTold(t *testing.T) {
 	assert.NilError(t, err)
 	address := free.Addr().String()
 
-	err = interlude.Serve(t.Context(), address, cert, key)
+	err = ServeHolding(t.Context(), address, cert, key)
 	assert.ErrorContains(t, err, "address already in use")
 
 	assert.NilError(t, free.Close())
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	ended := make(chan error, 1)
-	go func() { ended <- interlude.Serve(ctx, address, cert, key) }()
+	go func() { ended <- ServeHolding(ctx, address, cert, key) }()
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: "https://" + address,
 		TLSClientConfig: rest.TLSClientConfig{CAData: authority.Cert}})
 	assert.NilError(t, err)
@@ -118,7 +117,7 @@ func TestAnInterludeEndsWhenItIsTold(t *testing.T) {
 		if apierrors.IsResourceExpired(err) {
 			break
 		}
-		assert.ErrorContains(t, err, "connection refused") // it has not begun yet
+		assert.ErrorContains(t, err, "connection refused") // it does not listen yet
 		time.Sleep(10 * time.Millisecond)
 	}
 	end()
