@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
@@ -67,47 +66,28 @@ func (o Outcome) String() string {
 
 // Import has machine import items, in the form of importImages, or those that the documents name for it when there are
 // none. What it has already is not sent. Transient errors are retried within the fleet's budget; report gets a line at
-// each change. The machine works inside window.
-func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, window *operation.Limiter,
+// each change. The machine works inside limiter.
+func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
-	err := operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
-		return c.attempt(ctx, machine, items, window, &outcome, report)
-	})
+	err := operation.Job[inspection]{
+		Verb: "importing images into", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
+		Report:  report,
+		Inspect: func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, items) },
+		Apply: func(ctx context.Context, found inspection) error {
+			return c.apply(ctx, found, &outcome, report)
+		},
+	}.Run(ctx)
 	outcome.Seconds = time.Since(started).Seconds()
-	if err != nil {
-		return outcome, fmt.Errorf("importing images into machine %q (%s): %w", machine.Name, machine.Address, err)
-	}
-	return outcome, nil
+	return outcome, err
 }
 
-// margin is how much longer than the machine's own limit its work is waited for.
-const margin = time.Minute
-
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items []string, window *operation.Limiter,
-	outcome *Outcome, report func(string)) error {
-	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
-	seen, err := c.look(ctx, machine, items)
-	if err != nil {
-		return err
-	}
-	if seen.facts.Plan.Error != nil && !seen.running() {
-		return errclass.With(seen.facts.Plan.Error.Class, &operation.Failure{Machine: machine.Name,
-			Status: *seen.facts.Plan})
-	}
-	leave, err := enter(ctx, seen, window, report)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
-		"the machine was given %s and used them up", limit))
-	defer cancel()
-	outcome.Phases = seen.facts.Plan.Phases
-	if seen.running() || operation.Wants(seen.facts.Plan) {
-		status, err := c.work(ctx, seen, report)
+// apply has the machine import, if it lacks anything.
+func (c *Conductor) apply(ctx context.Context, found inspection, outcome *Outcome, report func(string)) error {
+	outcome.Phases = found.Facts.Plan.Phases
+	if found.HasWork() {
+		status, err := c.execute(ctx, found, report)
 		if err != nil {
 			return err
 		}
@@ -118,30 +98,22 @@ func (c *Conductor) attempt(ctx context.Context, machine config.Machine, items [
 	return nil
 }
 
-func enter(ctx context.Context, seen sight, window *operation.Limiter, report func(string)) (func(), error) {
-	if seen.running() {
-		return window.EnterRunning(), nil
-	}
-	return window.Enter(ctx, func(inside int) {
-		report(fmt.Sprintf("waiting for a place: %d machines are at work", inside))
-	})
-}
-
-// work has the machine import, and sends it what it asks for.
-func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
-	id := seen.op.ID
-	return c.Run(ctx, seen.remote, seen.op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+// execute has the machine import, and sends it what it asks for.
+func (c *Conductor) execute(ctx context.Context, found inspection, report func(string)) (spec.Status, error) {
+	id := found.Operation.ID
+	return c.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,
+		error) {
 		group, working := errgroup.WithContext(ctx)
 		sending, stop := context.WithCancel(working)
 		defer stop()
 		group.Go(func() error {
 			defer stop()
 			var err error
-			status, err = seen.remote.Watch(working, id, func(s spec.Status) { report(operation.Message(s, 0)) })
+			status, err = found.remote.Watch(working, id, func(s spec.Status) { report(operation.Message(s, 0)) })
 			return err
 		})
-		if Sends(seen.op.Images.Sources) {
-			group.Go(func() error { return seen.remote.Feed(sending, id, c.Supply.Open) })
+		if Sends(found.Operation.Images.Sources) {
+			group.Go(func() error { return found.remote.Feed(sending, id, c.Supply.Open) })
 		}
 		return status, group.Wait()
 	})

@@ -13,36 +13,31 @@ import (
 // architectures that machines may have; one of another is told so.
 var architectures = []string{"amd64", "arm64"}
 
-// sight is what one look at a machine showed: its facts, and the operation that fits it.
-type sight struct {
-	machine config.Machine
-	remote  Machine
-	facts   spec.Facts
-	op      spec.Operation
+// inspection is a machine as it was found, and the operation that it was inspected for.
+type inspection struct {
+	operation.Inspection
+	remote Machine
 }
 
-// running says whether the machine works on this very operation now.
-func (s sight) running() bool { return s.facts.Working == s.op.ID }
-
-// look asks the machine, in one exec, what it is and what it lacks.
-func (c *Conductor) look(ctx context.Context, machine config.Machine, items []string) (sight, error) {
+// inspect asks the machine, in one exec, for its facts and for what it lacks of items.
+func (c *Conductor) inspect(ctx context.Context, machine config.Machine, items []string) (inspection, error) {
 	operations, unavailable, err := c.operations(ctx, machine, items)
 	if err != nil {
-		return sight{}, err
+		return inspection{}, err
 	}
-	seen := sight{machine: machine, remote: c.Machine(machine)}
-	if seen.facts, err = seen.remote.Inspect(ctx, spec.Question{Operations: operations}); err != nil {
-		return seen, err // names the machine, its address and what was tried
+	found := inspection{remote: c.Machine(machine)}
+	if found.Facts, err = found.remote.Inspect(ctx, spec.Question{Operations: operations}); err != nil {
+		return found, err // names the machine, its address and what was tried
 	}
-	if err := unavailable[seen.facts.Arch]; err != nil {
-		return seen, err
+	if err := unavailable[found.Facts.Arch]; err != nil {
+		return found, err
 	}
-	if seen.facts.Plan == nil {
-		return seen, errclass.Errorf(errclass.Configuration,
-			"machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
+	if found.Facts.Plan == nil {
+		return found, errclass.Errorf(errclass.Configuration,
+			"machine %q has architecture %q, which Argosy does not know", machine.Name, found.Facts.Arch)
 	}
-	seen.op = operations[seen.facts.Arch]
-	return seen, nil
+	found.Operation = operations[found.Facts.Arch]
+	return found, nil
 }
 
 // operations are what the machine should do, by architecture, and why it can't where an image is not there for one.

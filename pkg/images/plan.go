@@ -57,12 +57,12 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, items [
 		entry.Action, entry.Reasons = ActionNothing, []string{"neither the documents nor the call name images for it"}
 		return entry
 	}
-	seen, err := c.look(ctx, machine, items)
+	found, err := c.inspect(ctx, machine, items)
 	if err != nil {
 		entry.Reasons = []string{err.Error()}
 		return entry
 	}
-	plan := seen.facts.Plan
+	plan := found.Facts.Plan
 	switch {
 	case plan.Error != nil && plan.Error.Class == errclass.Transient:
 		// Seen once more when its turn comes.

@@ -15,32 +15,32 @@ import (
 var joiningPhases = []string{"pre-install", "pre-join", "kubeadm", "post-join"}
 
 // joined says whether the machine's own record says that it finished its join to this cluster by this name.
-func (s sight) joined(target *Target) bool {
-	record := s.facts.Record
-	return record != nil && record.ClusterUID == target.UID && record.NodeName == s.machine.NodeName
+func (i Inspection) joined(target *Target) bool {
+	record := i.Facts.Record
+	return record != nil && record.ClusterUID == target.UID && record.NodeName == i.machine.NodeName
 }
 
 // atOtherVersion says whether the machine is a node that serves at another version than the conductor's.
-func (s sight) atOtherVersion(c *Conductor, node *corev1.Node) bool {
-	if node == nil || s.running() || !s.joined(c.Target) {
+func (i Inspection) atOtherVersion(c *Conductor, node *corev1.Node) bool {
+	if node == nil || i.Running() || !i.joined(c.Target) {
 		return false
 	}
 	runs := node.Status.NodeInfo.KubeletVersion
-	return runs == s.facts.Record.Version && runs != c.Version && notReady(node, runs) == ""
+	return runs == i.Facts.Record.Version && runs != c.Version && notReady(node, runs) == ""
 }
 
 // onlyDiffers says whether the machine has joined, and nothing of what its plan wants belongs to joining.
-func (s sight) onlyDiffers(target *Target) bool {
-	return s.joined(target) && !slices.ContainsFunc(operation.WantedPhases(s.facts.Plan), func(phase string) bool {
+func (i Inspection) onlyDiffers(target *Target) bool {
+	return i.joined(target) && !slices.ContainsFunc(operation.WantedPhases(i.Facts.Plan), func(phase string) bool {
 		return slices.Contains(joiningPhases, phase)
 	})
 }
 
 // needsToken says whether what the plan wants is done with a bootstrap token: joining, and fetching a bundle from a
 // control plane.
-func (s sight) needsToken(target *Target) bool {
-	return s.operation.Kind == spec.KindJoin && !s.onlyDiffers(target) ||
-		slices.Contains(operation.WantedPhases(s.facts.Plan), "bundle")
+func (i Inspection) needsToken(target *Target) bool {
+	return i.Operation.Kind == spec.KindJoin && !i.onlyDiffers(target) ||
+		slices.Contains(operation.WantedPhases(i.Facts.Plan), "bundle")
 }
 
 // changesOf are what all phases of a plan noted.

@@ -9,47 +9,47 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // architectures that bundles are looked for; a machine of another one is told so by its preflight.
 var architectures = []string{"amd64", "arm64"}
 
-// sight is what one look at a machine showed: its facts, and the operation that fits it.
-type sight struct {
-	machine   config.Machine
-	remote    Machine
-	facts     spec.Facts
-	operation spec.Operation
+// Inspection is a machine as it was found, and the operation that it was inspected for: one that wants of the machine
+// what a join does.
+type Inspection struct {
+	operation.Inspection
+	machine config.Machine
+	remote  Machine
 	// url of the bundle, kept when the operation itself carries none.
 	url string
 }
 
-// running says whether the machine works on this very operation now.
-func (s sight) running() bool { return s.facts.Working == s.operation.ID }
+// BundleSize returns the size of the bundle that the operation wants, in bytes; 0 when it is not known.
+func (i Inspection) BundleSize() int64 { return i.Operation.Join.Bundle.Size }
 
-// look asks the machine, in one exec, what it is and what an operation would do there that wants of it what a join
-// does.
-func (c *Conductor) look(ctx context.Context, machine config.Machine, kind spec.Kind) (sight, error) {
+// Inspect asks the machine, in one exec, for its facts and for the plan of an operation of kind at the conductor's
+// version: a join, a stage, an upgrade or a rollback.
+func (c *Conductor) Inspect(ctx context.Context, machine config.Machine, kind spec.Kind) (Inspection, error) {
 	question, unavailable, err := c.question(ctx, machine, kind)
 	if err != nil {
-		return sight{}, err
+		return Inspection{}, err
 	}
-	remote := c.Machine(machine)
-	facts, err := remote.Inspect(ctx, question)
-	if err != nil {
-		return sight{}, err // names the machine, its address and what was tried
+	found := Inspection{machine: machine, remote: c.Machine(machine)}
+	if found.Facts, err = found.remote.Inspect(ctx, question); err != nil {
+		return Inspection{}, err // names the machine, its address and what was tried
 	}
-	if err := unavailable[facts.Arch]; err != nil {
-		return sight{}, err
+	if err := unavailable[found.Facts.Arch]; err != nil {
+		return Inspection{}, err
 	}
-	operation, ok := question.Operations[facts.Arch]
-	if !ok || facts.Plan == nil {
-		return sight{}, errclass.Errorf(errclass.Configuration,
-			"machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, facts.Arch,
+	op, ok := question.Operations[found.Facts.Arch]
+	if !ok || found.Facts.Plan == nil {
+		return Inspection{}, errclass.Errorf(errclass.Configuration,
+			"machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, found.Facts.Arch,
 			c.Repository.URL, c.Version)
 	}
-	return sight{machine: machine, remote: remote, facts: facts, operation: operation, url: operation.Join.Bundle.URL},
-		nil
+	found.Operation, found.url = op, op.Join.Bundle.URL
+	return found, nil
 }
 
 // question asks for the operation by architecture. Where an image is not there for one, it says so instead.
@@ -74,12 +74,12 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine, kind s
 			return spec.Question{}, nil, err
 		}
 		bundle.CACert, bundle.Authenticated = c.Cluster.Fleet.Bundles.CACert, !c.Repository.Token.Empty()
-		operation, err := operationFor(kind, c.Cluster, c.Target, machine, c.Version, bundle, imports)
+		op, err := operationFor(kind, c.Cluster, c.Target, machine, c.Version, bundle, imports)
 		if err != nil {
 			return spec.Question{}, nil, err
 		}
-		operation.Secrets.Registries = logins
-		question.Operations[arch] = operation
+		op.Secrets.Registries = logins
+		question.Operations[arch] = op
 		if c.Cluster.Fleet.Bundles.Delivery == config.DeliveryAuto {
 			question.Reach, question.ReachCA = bundle.URL, c.Cluster.Fleet.Bundles.CACert
 		}
@@ -97,14 +97,14 @@ func (c *Conductor) imports(ctx context.Context, machine config.Machine, arch st
 }
 
 // pulls says whether the machine fetches the bundle itself.
-func (c *Conductor) pulls(seen sight) bool {
+func (c *Conductor) pulls(found Inspection) bool {
 	switch c.Cluster.Fleet.Bundles.Delivery {
 	case config.DeliveryPull:
 		return true
 	case config.DeliveryPush:
 		return false
 	default:
-		return seen.facts.Reached != nil && *seen.facts.Reached
+		return found.Facts.Reached != nil && *found.Facts.Reached
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
@@ -81,157 +80,130 @@ func (o Outcome) String() string {
 }
 
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget;
-// report gets a line at each change. The machine works inside window. A Ready node is left as it is, apart from labels
+// report gets a line at each change. The machine works inside limiter. A Ready node is left as it is, apart from labels
 // and taints.
-func (c *Conductor) Join(ctx context.Context, machine config.Machine, window *operation.Limiter,
+func (c *Conductor) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	report func(string)) (Outcome, error) {
-	outcome, err := c.bring(ctx, machine, report, c.joinOnce(window))
-	if err != nil {
-		return outcome, fmt.Errorf("joining machine %q (%s): %w", machine.Name, machine.Address, err)
-	}
-	return outcome, nil
+	r := &run{Conductor: c, machine: machine, report: report}
+	return r.do(ctx, "joining", limiter, r.inspect, r.join)
 }
 
-// try is one way from a look at the machine to what is wanted of it, within limit, which bounds the work and not the
-// wait for a place. worked is set when an operation was or is at work on the machine.
-type try func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
-	report func(string)) (Outcome, error)
+// run is the join or the reconciliation of one machine, through all its attempts.
+type run struct {
+	*Conductor
+	machine config.Machine
+	report  func(string)
+	outcome Outcome
+	// worked: an operation was or is at work on the machine, with its token.
+	worked bool
+}
 
-// bring has the machine looked at and one try made of it, until it succeeds or fails for good.
-func (c *Conductor) bring(ctx context.Context, machine config.Machine, report func(string), try try) (Outcome, error) {
+// do runs the job, and measures it.
+func (r *run) do(ctx context.Context, verb string, limiter *operation.Limiter,
+	inspect func(context.Context) (Inspection, error),
+	apply func(context.Context, Inspection) error) (Outcome, error) {
 	started := time.Now()
 	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts
 	// ends the token.
-	worked := false
 	defer func() {
-		if worked {
-			c.revoke(ctx, machine.Name)
+		if r.worked {
+			r.revoke(ctx, r.machine.Name)
 		}
 	}()
-	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + c.Cluster.Fleet.Limits.ReadyTimeout.Duration
-	var outcome Outcome
-	err := operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
-		outcome = Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}
-		report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
-		seen, err := c.look(ctx, machine, spec.KindJoin)
-		if err != nil {
-			return err
-		}
-		if seen.facts.Plan.Error != nil && !seen.running() {
-			return &operation.Failure{Machine: machine.Name, Status: *seen.facts.Plan}
-		}
-		outcome, err = try(ctx, seen, outcome, limit, &worked, report)
-		return err
-	})
-	outcome.Seconds = time.Since(started).Seconds()
-	return outcome, err
+	err := operation.Job[Inspection]{
+		Verb: verb, Machine: r.machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter, Report: r.report,
+		InCluster: r.Cluster.Fleet.Limits.ReadyTimeout.Duration, Inspect: inspect, Apply: apply,
+	}.Run(ctx)
+	r.outcome.Seconds = time.Since(started).Seconds()
+	return r.outcome, err
 }
 
-// joinOnce is a try that ends with a Ready node.
-func (c *Conductor) joinOnce(window *operation.Limiter) try {
-	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
-		report func(string)) (Outcome, error) {
-		leave, err := c.enter(ctx, seen, window, report)
-		if err != nil {
-			return outcome, err
-		}
-		defer leave()
-		ctx, cancel := within(ctx, limit)
-		defer cancel()
-		if c.leaves(ctx, seen) {
-			outcome.Differs = whatDiffers(changesOf(seen.facts.Plan))
-			return c.finish(ctx, seen, outcome, report)
-		}
-		if outcome, err = c.workOn(ctx, seen, outcome, worked, report); err != nil {
-			return outcome, err
-		}
-		return c.finish(ctx, seen, outcome, report)
+// inspect begins an attempt.
+func (r *run) inspect(ctx context.Context) (Inspection, error) {
+	r.outcome = Outcome{Machine: r.machine.Name, Node: r.machine.NodeName, Version: r.Version}
+	return r.Inspect(ctx, r.machine, spec.KindJoin)
+}
+
+// join ends with a Ready node.
+func (r *run) join(ctx context.Context, found Inspection) error {
+	if r.leaves(ctx, found) {
+		r.outcome.Differs = whatDiffers(changesOf(found.Facts.Plan))
+		return r.finish(ctx, found)
 	}
+	if err := r.work(ctx, found); err != nil {
+		return err
+	}
+	return r.finish(ctx, found)
 }
 
-// leaves says whether a join leaves the machine as it is although it differs: it has joined, and its node is Ready.
-func (c *Conductor) leaves(ctx context.Context, seen sight) bool {
-	if seen.running() || !operation.Wants(seen.facts.Plan) || !seen.onlyDiffers(c.Target) {
+// leaves reports whether a join leaves the machine as it is although it differs: it has joined, and its node is Ready.
+func (r *run) leaves(ctx context.Context, found Inspection) bool {
+	if found.Running() || !operation.Wants(found.Facts.Plan) || !found.onlyDiffers(r.Target) {
 		return false
 	}
-	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, seen.machine.NodeName, metav1.GetOptions{})
-	return err == nil && notReady(node, c.Version) == ""
+	node, err := r.Target.Client.CoreV1().Nodes().Get(ctx, r.machine.NodeName, metav1.GetOptions{})
+	return err == nil && notReady(node, r.Version) == ""
 }
 
-func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
-		"the machine was given %s and used them up", limit))
-}
-
-// workOn has the machine do what its plan wants, if that is anything.
-func (c *Conductor) workOn(ctx context.Context, seen sight, outcome Outcome, worked *bool,
-	report func(string)) (Outcome, error) {
-	if !seen.running() && !operation.Wants(seen.facts.Plan) {
-		return outcome, nil
+// work has the machine do what its plan wants, if that is anything.
+func (r *run) work(ctx context.Context, found Inspection) error {
+	if !found.HasWork() {
+		return nil
 	}
-	*worked = true
-	status, err := c.work(ctx, seen, 0, clusterPhases, report)
+	r.worked = true
+	status, err := r.execute(ctx, found, 0, clusterPhases, r.report)
 	if err != nil {
-		return outcome, err
+		return err
 	}
-	outcome.Phases, outcome.Changed = status.Phases, status.Changed
-	outcome.Done = append(outcome.Done, operation.Done(status))
-	return outcome, nil
-}
-
-func (c *Conductor) enter(ctx context.Context, seen sight, window *operation.Limiter, report func(string)) (func(),
-	error) {
-	if seen.running() {
-		return window.EnterRunning(), nil
-	}
-	return window.Enter(ctx, func(inside int) {
-		report(fmt.Sprintf("waiting for a place: %d machines are at work", inside))
-	})
+	r.outcome.Phases, r.outcome.Changed = status.Phases, status.Changed
+	r.outcome.Done = append(r.outcome.Done, operation.Done(status))
+	return nil
 }
 
 // clusterPhases follow the machine's own in the cluster: ready, labels.
 const clusterPhases = 2
 
 // finish waits for the node and marks it, once the machine's own work is done.
-func (c *Conductor) finish(ctx context.Context, seen sight, outcome Outcome, report func(string)) (Outcome, error) {
-	machine, first, total := seen.machine, seen.facts.Plan.Total+1, seen.facts.Plan.Total+clusterPhases
-	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration
+func (r *run) finish(ctx context.Context, found Inspection) error {
+	machine, first, total := r.machine, found.Facts.Plan.Total+1, found.Facts.Plan.Total+clusterPhases
+	limit := r.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	ready, cancel := context.WithTimeoutCause(ctx, limit,
 		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
 			limit, machine.NodeName))
 	defer cancel()
-	node, err := waitReady(ready, c.Target.Client, machine.NodeName, c.Version, func(text string) {
-		report(fmt.Sprintf("[%d/%d ready] %s", first, total, text))
+	node, err := waitReady(ready, r.Target.Client, machine.NodeName, r.Version, func(text string) {
+		r.report(fmt.Sprintf("[%d/%d ready] %s", first, total, text))
 	})
 	if err != nil {
-		return outcome, err
+		return err
 	}
-	report(fmt.Sprintf("[%d/%d labels] setting labels and taints", first+1, total))
-	changes, err := markNode(ctx, c.Target.Client, node, machine.Labels, c.Cluster.Taints(machine))
+	r.report(fmt.Sprintf("[%d/%d labels] setting labels and taints", first+1, total))
+	changes, err := markNode(ctx, r.Target.Client, node, machine.Labels, r.Cluster.Taints(machine))
 	if err != nil {
-		return outcome, err
+		return err
 	}
-	outcome.Changed = outcome.Changed || len(changes) > 0
-	outcome.Done = append(outcome.Done, changes...)
-	return outcome, nil
+	r.outcome.Changed = r.outcome.Changed || len(changes) > 0
+	r.outcome.Done = append(r.outcome.Done, changes...)
+	return nil
 }
 
-// work has the machine do what its plan wants, with a token of its own. before and after are how many phases in the
+// execute has the machine carry out the operation, with a token of its own. before and after are how many phases in the
 // cluster come before and after the machine's own.
-func (c *Conductor) work(ctx context.Context, seen sight, before, after int, report func(string)) (spec.Status, error) {
-	op := seen.operation
-	if !seen.running() && seen.needsToken(c.Target) {
-		token, err := mintToken(ctx, c.Target.Client, seen.machine.Name, tokenLife(op), time.Now())
+func (c *Conductor) execute(ctx context.Context, found Inspection, before, after int,
+	report func(string)) (spec.Status, error) {
+	op := found.Operation
+	if !found.Running() && found.needsToken(c.Target) {
+		token, err := mintToken(ctx, c.Target.Client, found.machine.Name, tokenLife(op), time.Now())
 		if err != nil {
 			return spec.Status{}, err
 		}
 		op.Secrets.BootstrapToken = token
 	}
-	if !c.pulls(seen) {
+	if !c.pulls(found) {
 		op.Join.Bundle.URL = ""
 	}
-	return c.Run(ctx, seen.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
-		return c.attend(ctx, seen, op, status, func(s spec.Status) {
+	return c.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+		return c.attend(ctx, found, op, status, func(s spec.Status) {
 			s.Index += before
 			report(operation.Message(s, before+after))
 		})
@@ -240,7 +212,7 @@ func (c *Conductor) work(ctx context.Context, seen sight, before, after int, rep
 
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
 // the images that it asks for.
-func (c *Conductor) attend(ctx context.Context, seen sight, op spec.Operation, status spec.Status,
+func (c *Conductor) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
 	show func(spec.Status)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
@@ -248,12 +220,12 @@ func (c *Conductor) attend(ctx context.Context, seen sight, op spec.Operation, s
 	sending, stopSending := context.WithCancel(working)
 	defer stopSending()
 	send := sync.OnceFunc(func() {
-		group.Go(func() error { return seen.remote.Feed(sending, op.ID, c.Images.Open) })
+		group.Go(func() error { return found.remote.Feed(sending, op.ID, c.Images.Open) })
 	})
 	group.Go(func() error {
 		defer stopSending()
 		var err error
-		status, err = seen.remote.Watch(working, op.ID, func(s spec.Status) {
+		status, err = found.remote.Watch(working, op.ID, func(s spec.Status) {
 			show(s)
 			if s.Feed != "" {
 				send()
@@ -267,7 +239,7 @@ func (c *Conductor) attend(ctx context.Context, seen sight, op spec.Operation, s
 	})
 	if op.Join.Bundle.URL == "" && wantsBytes(status) {
 		group.Go(func() error {
-			err := c.push(pushing, seen, op.Join.Bundle)
+			err := c.push(pushing, found, op.Join.Bundle)
 			if working.Err() == nil && pushing.Err() != nil {
 				return nil
 			}
@@ -284,9 +256,9 @@ func wantsBytes(status spec.Status) bool {
 	})
 }
 
-func (c *Conductor) push(ctx context.Context, seen sight, wanted spec.Bundle) error {
-	wanted.URL = seen.url
-	err := seen.remote.PushBundle(ctx, wanted, func(offset int64) (io.ReadCloser, error) {
+func (c *Conductor) push(ctx context.Context, found Inspection, wanted spec.Bundle) error {
+	wanted.URL = found.url
+	err := found.remote.PushBundle(ctx, wanted, func(offset int64) (io.ReadCloser, error) {
 		return c.Repository.Open(ctx, wanted, offset)
 	}, func(int64, int64) {})
 	if err != nil {

@@ -75,13 +75,13 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report 
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version,
 		Overrides: c.Cluster.Overrides(machine)}
-	seen, err := c.look(ctx, machine, spec.KindJoin)
+	found, err := c.Inspect(ctx, machine, spec.KindJoin)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
 		return entry
 	}
-	entry.System = describe(seen.facts)
-	c.decide(&entry, machine, seen, node)
+	entry.System = describe(found.Facts)
+	c.decide(&entry, machine, found, node)
 	return entry
 }
 
@@ -96,20 +96,20 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *c
 //	holds                      | Ready at version, marks fit        | nothing
 //	holds                      | Ready at version, marks differ     | mark
 //	holds                      | missing or not Ready               | join (waits for Ready)
-func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
-	plan := seen.facts.Plan
-	if seen.joined(c.Target) {
+func (c *Conductor) decide(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
+	plan := found.Facts.Plan
+	if found.joined(c.Target) {
 		entry.Changes = changesOf(plan)
 	}
 	switch {
-	case seen.atOtherVersion(c, node):
+	case found.atOtherVersion(c, node):
 		entry.Action, entry.Changes = ActionUpgrade, nil
 		entry.Reasons = []string{fmt.Sprintf("is a Ready node at %s, and workflow upgrade takes it to %s",
 			node.Status.NodeInfo.KubeletVersion, c.Version)}
 	case plan.Error != nil:
 		entry.Action, entry.Reasons = ActionRefuse, operation.Problems(plan.Error)
 	case operation.Wants(plan):
-		c.decideWork(entry, machine, seen, node)
+		c.decideWork(entry, machine, found, node)
 	case node == nil:
 		entry.Action, entry.Reasons = ActionJoin, []string{"the machine is set up, but its node is not in the cluster"}
 	case notReady(node, c.Version) != "":
@@ -122,19 +122,19 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, seen sight, nod
 	}
 }
 
-func (c *Conductor) decideWork(entry *Entry, machine config.Machine, seen sight, node *corev1.Node) {
-	entry.Phases = operation.WantedPhases(seen.facts.Plan)
+func (c *Conductor) decideWork(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
+	entry.Phases = operation.WantedPhases(found.Facts.Plan)
 	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
-	if !seen.joined(c.Target) {
-		entry.Reasons = append(entry.Reasons, untilRejoin(seen.facts.Plan)...)
+	if !found.joined(c.Target) {
+		entry.Reasons = append(entry.Reasons, untilRejoin(found.Facts.Plan)...)
 	}
 	switch {
 	case node == nil:
-	case readyCondition(node).Status == corev1.ConditionTrue && seen.facts.Kubelet.NodeName != machine.NodeName:
+	case readyCondition(node).Status == corev1.ConditionTrue && found.Facts.Kubelet.NodeName != machine.NodeName:
 		entry.Action = ActionRefuse
 		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and "+
 			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
-	case seen.onlyDiffers(c.Target) && notReady(node, c.Version) == "":
+	case found.onlyDiffers(c.Target) && notReady(node, c.Version) == "":
 		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " +
 			strings.Join(whatDiffers(entry.Changes), ", ")}
 		c.noteMarks(entry, machine, node)

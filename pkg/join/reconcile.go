@@ -2,9 +2,7 @@ package join
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"time"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -15,51 +13,44 @@ import (
 // Reconcile puts right what differs between a node and the documents, and restarts only what that changes; its pods run
 // on. It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused: it
 // joins first. Otherwise it is like Join.
-func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, window *operation.Limiter,
+func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	report func(string)) (Outcome, error) {
-	outcome, err := c.bring(ctx, machine, report, c.reconcileOnce(window))
-	if err != nil {
-		return outcome, fmt.Errorf("reconciling machine %q (%s): %w", machine.Name, machine.Address, err)
-	}
-	return outcome, nil
+	r := &run{Conductor: c, machine: machine, report: report}
+	return r.do(ctx, "reconciling", limiter, r.inspectJoined, r.reconcile)
 }
 
-func (c *Conductor) reconcileOnce(window *operation.Limiter) try {
-	return func(ctx context.Context, seen sight, outcome Outcome, limit time.Duration, worked *bool,
-		report func(string)) (Outcome, error) {
-		if !seen.running() && !seen.onlyDiffers(c.Target) {
-			return outcome, errclass.Errorf(errclass.Configuration,
-				"the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first",
-				c.Cluster.Name)
-		}
-		leave, err := c.enter(ctx, seen, window, report)
-		if err != nil {
-			return outcome, err
-		}
-		defer leave()
-		ctx, cancel := within(ctx, limit)
-		defer cancel()
-		if outcome, err = c.workOn(ctx, seen, outcome, worked, report); err != nil {
-			return outcome, err
-		}
-		if outcome, err = c.finish(ctx, seen, outcome, report); err != nil || !outcome.Changed {
-			return outcome, err
-		}
-		return outcome, c.proveSame(ctx, seen.machine, report)
+// inspectJoined refuses a machine that has not joined yet.
+func (r *run) inspectJoined(ctx context.Context) (Inspection, error) {
+	found, err := r.inspect(ctx)
+	if err != nil || found.Running() || found.Facts.Plan.Error != nil || found.onlyDiffers(r.Target) {
+		return found, err
 	}
+	return found, errclass.Errorf(errclass.Configuration,
+		"the machine is no node of cluster %s yet, or its join was not finished: submit workflow join first",
+		r.Cluster.Name)
 }
 
-// proveSame looks at the machine once more.
-func (c *Conductor) proveSame(ctx context.Context, machine config.Machine, report func(string)) error {
-	report("looking whether anything still differs")
-	seen, err := c.look(ctx, machine, spec.KindJoin)
+func (r *run) reconcile(ctx context.Context, found Inspection) error {
+	if err := r.work(ctx, found); err != nil {
+		return err
+	}
+	if err := r.finish(ctx, found); err != nil || !r.outcome.Changed {
+		return err
+	}
+	return r.proveSame(ctx)
+}
+
+// proveSame inspects the machine once more, and fails if anything still differs.
+func (r *run) proveSame(ctx context.Context) error {
+	r.report("inspecting whether anything still differs")
+	found, err := r.Inspect(ctx, r.machine, spec.KindJoin)
 	if err != nil {
 		return err
 	}
-	if left := operation.WantedPhases(seen.facts.Plan); len(left) > 0 {
+	if left := operation.WantedPhases(found.Facts.Plan); len(left) > 0 {
 		return errclass.Errorf(errclass.Permanent, "phases %s were carried out, and there still differs %s: "+
 			"something on the machine changes it back",
-			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(seen.facts.Plan)), ", "))
+			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(found.Facts.Plan)), ", "))
 	}
 	return nil
 }

@@ -36,29 +36,35 @@ func (v *Vacate) phases() int {
 	return len(v.Phases)
 }
 
-// doing is what errors call the work.
-func (o Options) doing() string {
+// verb begins the errors.
+func (o Options) verb() string {
 	if o.Vacate == nil {
 		return "resetting"
 	}
 	return "removing"
 }
 
-// vacate empties the machine's node where there is one that still serves.
-func vacate(ctx context.Context, seen sight, with *Vacate, outcome *Outcome, report func(string)) error {
-	if with == nil || seen.target == nil || seen.running() || !operation.Wants(seen.facts.Plan) {
+// vacate empties the machine's node where there is one that still serves. It keeps first what only a machine that is
+// not reset yet can tell.
+func (r *run) vacate(ctx context.Context, found inspection) error {
+	if found.Facts.Record != nil {
+		r.outcome.Node = found.nodeName()
+	}
+	r.outcome.Phases = found.Facts.Plan.Phases
+	with := r.options.Vacate
+	if with == nil || found.target == nil || found.Running() || !operation.Wants(found.Facts.Plan) {
 		return nil
 	}
-	node, mine, err := seen.find(ctx, outcome.Node)
+	node, mine, err := found.find(ctx, r.outcome.Node)
 	if err != nil || !mine {
 		return err
 	}
-	total := seen.before + seen.facts.Plan.Total + clusterPhases
-	from := Leaving{Client: seen.target.Client, Node: node, Alive: seen.facts.Kubelet.Active}
+	total := found.before + found.Facts.Plan.Total + clusterPhases
+	from := Leaving{Client: found.target.Client, Node: node, Alive: found.Facts.Kubelet.Active}
 	done, err := with.Run(ctx, from, func(phase, text string) {
-		report(fmt.Sprintf("[%d/%d %s] %s", slices.Index(with.Phases, phase)+1, total, phase, text))
+		r.report(fmt.Sprintf("[%d/%d %s] %s", slices.Index(with.Phases, phase)+1, total, phase, text))
 	})
-	outcome.Changed = outcome.Changed || len(done) > 0
-	outcome.Done = append(outcome.Done, done...)
+	r.outcome.Changed = r.outcome.Changed || len(done) > 0
+	r.outcome.Done = append(r.outcome.Done, done...)
 	return err
 }

@@ -14,58 +14,47 @@ import (
 // defaultVolumes is where the local-path-provisioner addon makes volumes unless the documents say otherwise.
 const defaultVolumes = "/opt/local-path-provisioner"
 
-// sight is what one look at a machine showed: its facts, and the operation that fits it.
-type sight struct {
+// inspection is a machine as it was found, and the operation that it was inspected for.
+type inspection struct {
+	operation.Inspection
 	machine config.Machine
 	remote  operation.Machine
-	facts   spec.Facts
-	op      spec.Operation
 	// target is the cluster; nil when it is gone.
 	target *join.Target
 	// before is how many phases come before the machine's own.
 	before int
 }
 
-// running says whether the machine works on this very operation now.
-func (s sight) running() bool { return s.facts.Working == s.op.ID }
-
-// remember keeps what only a machine that is not reset yet can tell.
-func (s sight) remember(outcome *Outcome) {
-	if s.facts.Record != nil {
-		outcome.Node = s.nodeName()
-	}
-	outcome.Phases = s.facts.Plan.Phases
-}
-
-// nodeName is what the machine's node is called, by its own record or else by the documents.
-func (s sight) nodeName() string {
-	if record := s.facts.Record; record != nil {
+// nodeName returns the name of the machine's node, by its own record or else by the documents.
+func (i inspection) nodeName() string {
+	if record := i.Facts.Record; record != nil {
 		return record.NodeName
 	}
-	return s.machine.NodeName
+	return i.machine.NodeName
 }
 
-// look asks the machine, in one exec, what it is and what the reset would do there.
-func (c *Conductor) look(ctx context.Context, machine config.Machine, options Options) (sight, error) {
-	seen := sight{machine: machine, remote: c.Machine(machine), before: options.Vacate.phases()}
+// inspect asks the machine, in one exec, for its facts and for the plan of the reset.
+func (c *Conductor) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
+	found := inspection{machine: machine, remote: c.Machine(machine), before: options.Vacate.phases()}
 	var err error
 	if !options.ClusterGone {
-		if seen.target, err = c.Target(ctx); err != nil {
-			return seen, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
+		if found.target, err = c.Target(ctx); err != nil {
+			return found, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
 		}
 	}
-	if seen.op, err = c.operation(machine, seen.target, options); err != nil {
-		return seen, err
+	if found.Operation, err = c.operation(machine, found.target, options); err != nil {
+		return found, err
 	}
-	question := spec.Question{Operations: map[string]spec.Operation{"amd64": seen.op, "arm64": seen.op}}
-	if seen.facts, err = seen.remote.Inspect(ctx, question); err != nil {
-		return seen, err // names the machine, its address and what was tried
+	question := spec.Question{Operations: map[string]spec.Operation{"amd64": found.Operation,
+		"arm64": found.Operation}}
+	if found.Facts, err = found.remote.Inspect(ctx, question); err != nil {
+		return found, err // names the machine, its address and what was tried
 	}
-	if seen.facts.Plan == nil {
-		return seen, errclass.Errorf(errclass.Configuration,
-			"machine %q has architecture %q, which Argosy does not know", machine.Name, seen.facts.Arch)
+	if found.Facts.Plan == nil {
+		return found, errclass.Errorf(errclass.Configuration,
+			"machine %q has architecture %q, which Argosy does not know", machine.Name, found.Facts.Arch)
 	}
-	return seen, nil
+	return found, nil
 }
 
 // Target opens the cluster, once for all machines; an error is not remembered.

@@ -18,25 +18,25 @@ const clusterPhases = 1
 
 // removeNode deletes the machine's node. It comes after the machine's own work: a kubelet that runs would register
 // again, and a machine that could not be reset is still a node.
-func (c *Conductor) removeNode(ctx context.Context, seen sight, outcome *Outcome, report func(string)) error {
-	if seen.target == nil {
+func (r *run) removeNode(ctx context.Context, found inspection) error {
+	if found.target == nil {
 		return nil
 	}
-	total := seen.before + seen.facts.Plan.Total + clusterPhases
-	report(fmt.Sprintf("[%d/%d node] deleting node %s", total, total, outcome.Node))
-	node, mine, err := seen.find(ctx, outcome.Node)
+	total := found.before + found.Facts.Plan.Total + clusterPhases
+	r.report(fmt.Sprintf("[%d/%d node] deleting node %s", total, total, r.outcome.Node))
+	node, mine, err := found.find(ctx, r.outcome.Node)
 	if err != nil || node == nil {
 		return err
 	}
 	if !mine {
-		outcome.Done = append(outcome.Done, "node "+node.Name+" is another machine's and stays")
+		r.outcome.Done = append(r.outcome.Done, "node "+node.Name+" is another machine's and stays")
 		return nil
 	}
-	if err := DeleteNode(ctx, seen.target.Client, node); err != nil {
+	if err := DeleteNode(ctx, found.target.Client, node); err != nil {
 		return err
 	}
-	outcome.Changed = true
-	outcome.Done = append(outcome.Done, "node "+node.Name+" deleted")
+	r.outcome.Changed = true
+	r.outcome.Done = append(r.outcome.Done, "node "+node.Name+" deleted")
 	return nil
 }
 
@@ -51,15 +51,15 @@ func DeleteNode(ctx context.Context, client kubernetes.Interface, node *corev1.N
 }
 
 // find reads the node of a name, nil when there is none, and says whether it is the machine's.
-func (s sight) find(ctx context.Context, name string) (node *corev1.Node, mine bool, err error) {
-	node, err = s.target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+func (i inspection) find(ctx context.Context, name string) (node *corev1.Node, mine bool, err error) {
+	node, err = i.target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, false, nil
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("reading node %q: %w", name, apply.Classify(err))
 	}
-	return node, s.is(node), nil
+	return node, i.is(node), nil
 }
 
 // is says whether node is the machine's:
@@ -68,8 +68,8 @@ func (s sight) find(ctx context.Context, name string) (node *corev1.Node, mine b
 //	it has an address that the machine has     yes
 //	it has no address, since it never ran      yes
 //	otherwise                                  no: another machine joined by that name
-func (s sight) is(node *corev1.Node) bool {
-	if s.facts.Record != nil && s.facts.Record.NodeName == node.Name {
+func (i inspection) is(node *corev1.Node) bool {
+	if i.Facts.Record != nil && i.Facts.Record.NodeName == node.Name {
 		return true
 	}
 	var addresses []string
@@ -79,6 +79,6 @@ func (s sight) is(node *corev1.Node) bool {
 		}
 	}
 	return len(addresses) == 0 || slices.ContainsFunc(addresses, func(address string) bool {
-		return slices.Contains(s.facts.Addresses, address)
+		return slices.Contains(i.Facts.Addresses, address)
 	})
 }

@@ -77,16 +77,16 @@ func (c *Conductor) nodes(ctx context.Context, options Options) (map[string]*cor
 func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
 	options Options) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
-	seen, err := c.look(ctx, machine, options)
+	found, err := c.inspect(ctx, machine, options)
 	if err != nil {
 		entry.Reasons, entry.Unreached = []string{err.Error()}, errclass.IsTransient(err)
 		return entry
 	}
-	node := nodes[seen.nodeName()]
-	if node != nil && seen.is(node) {
+	node := nodes[found.nodeName()]
+	if node != nil && found.is(node) {
 		entry.Node, entry.NodeName = node, node.Name
 	}
-	entry.decide(seen)
+	entry.decide(found)
 	if node != nil && entry.Node == nil {
 		entry.Reasons = append(entry.Reasons, "node "+node.Name+" is another machine's and stays")
 	}
@@ -101,10 +101,10 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes m
 //	has something to take away       any                        reset
 //	is clean                         there                      reset: the node is left to delete
 //	is clean                         none                       nothing
-func (e *Entry) decide(seen sight) {
-	plan := seen.facts.Plan
+func (e *Entry) decide(found inspection) {
+	plan := found.Facts.Plan
 	switch {
-	case seen.running():
+	case found.Running():
 		e.Action, e.Reasons = ActionReset, []string{"a reset is at work already"}
 	case plan.Error != nil:
 		e.Action, e.Reasons = ActionRefuse, operation.Problems(plan.Error)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
@@ -71,85 +70,59 @@ func (o Outcome) String() string {
 }
 
 // Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget; report gets a
-// line at each change. The machine works inside window.
-func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
+// line at each change. The machine works inside limiter. A machine that is refused loses neither anything on it nor its
+// node.
+func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	report func(string)) (Outcome, error) {
 	started := time.Now()
 	// The machine forgets its node's name, so all attempts share what the first one saw.
-	outcome := Outcome{Machine: machine.Name, Node: machine.NodeName}
-	err := operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
-		return c.attempt(ctx, machine, options, window, &outcome, report)
-	})
-	outcome.Seconds = time.Since(started).Seconds()
-	if err != nil {
-		return outcome, fmt.Errorf("%s machine %q (%s): %w", options.doing(), machine.Name, machine.Address, err)
-	}
-	return outcome, nil
+	r := &run{Conductor: c, options: options, report: report,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	err := operation.Job[inspection]{
+		Verb: options.verb(), Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter, Report: report,
+		Inspect: func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, options) },
+		Prepare: r.vacate,
+		Apply:   r.apply,
+	}.Run(ctx)
+	r.outcome.Seconds = time.Since(started).Seconds()
+	return r.outcome, err
 }
 
-// margin is how much longer than the machine's own limit its work is waited for.
-const margin = time.Minute
+// run is the reset of one machine, through all its attempts.
+type run struct {
+	*Conductor
+	options Options
+	report  func(string)
+	outcome Outcome
+}
 
-// attempt is one way from looking at the machine to its node's deletion. A machine that is refused loses neither
-// anything on it nor its node.
-func (c *Conductor) attempt(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
-	outcome *Outcome, report func(string)) error {
-	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
-	seen, err := c.look(ctx, machine, options)
-	if err != nil {
-		return err
-	}
-	if seen.facts.Plan.Error != nil && !seen.running() {
-		return errclass.With(seen.facts.Plan.Error.Class, &operation.Failure{Machine: machine.Name,
-			Status: *seen.facts.Plan})
-	}
-	seen.remember(outcome)
-	leave, err := enter(ctx, seen, window, report)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	if err := vacate(ctx, seen, options.Vacate, outcome, report); err != nil {
-		return err
-	}
-	limit := c.Cluster.Fleet.Limits.MachineTimeout.Duration + margin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
-		"the machine was given %s and used them up", limit))
-	defer cancel()
-	if seen.running() || operation.Wants(seen.facts.Plan) {
-		outcome.Begun = true
-		status, err := c.work(ctx, seen, report)
+// apply has the machine do what its plan wants, and then deletes its node.
+func (r *run) apply(ctx context.Context, found inspection) error {
+	if found.HasWork() {
+		r.outcome.Begun = true
+		status, err := r.execute(ctx, found)
 		if err != nil {
 			return err
 		}
-		outcome.Changed = outcome.Changed || status.Changed
-		outcome.Done = append(outcome.Done, operation.Done(status))
-		outcome.Phases = status.Phases
+		r.outcome.Changed = r.outcome.Changed || status.Changed
+		r.outcome.Done = append(r.outcome.Done, operation.Done(status))
+		r.outcome.Phases = status.Phases
 	}
-	outcome.Proof = proofIn(outcome.Phases)
-	return c.removeNode(ctx, seen, outcome, report)
+	r.outcome.Proof = proofIn(r.outcome.Phases)
+	return r.removeNode(ctx, found)
 }
 
-func enter(ctx context.Context, seen sight, window *operation.Limiter, report func(string)) (func(), error) {
-	if seen.running() {
-		return window.EnterRunning(), nil
-	}
-	return window.Enter(ctx, func(inside int) {
-		report(fmt.Sprintf("waiting for a place: %d machines are at work", inside))
-	})
-}
-
-// work has the machine do what its plan wants.
-func (c *Conductor) work(ctx context.Context, seen sight, report func(string)) (spec.Status, error) {
+// execute has the machine carry out its operation.
+func (r *run) execute(ctx context.Context, found inspection) (spec.Status, error) {
 	further := 0
-	if seen.target != nil {
+	if found.target != nil {
 		further = clusterPhases
 	}
-	id := seen.op.ID
-	return c.Run(ctx, seen.remote, seen.op, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
-		return seen.remote.Watch(ctx, id, func(status spec.Status) {
-			status.Index += seen.before
-			report(operation.Message(status, seen.before+further))
+	id := found.Operation.ID
+	return r.Run(ctx, found.remote, found.Operation, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
+		return found.remote.Watch(ctx, id, func(status spec.Status) {
+			status.Index += found.before
+			r.report(operation.Message(status, found.before+further))
 		})
 	})
 }

@@ -110,8 +110,8 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 	if err != nil {
 		return "", err
 	}
-	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
-	if seen.Running() || !operation.Wants(seen.Facts().Plan) {
+	w.total = partsBefore + seen.Facts.Plan.Total + partsAfter
+	if seen.Running() || !operation.Wants(seen.Facts.Plan) {
 		if err := w.upgrade(ctx, seen, nil); err == nil {
 			if err := w.uncordon(ctx); err != nil {
 				return "", err
@@ -125,7 +125,7 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 		return "", err
 	}
 	if version == "" {
-		version = versionIn(seen.Facts())
+		version = versionIn(seen.Facts)
 	}
 	if _, err := w.backInService(ctx, version, nil, report, report); err != nil {
 		return "", err

@@ -63,9 +63,9 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 	if err != nil {
 		return w.failed(ctx, err)
 	}
-	plan := seen.Facts().Plan
+	plan := seen.Facts.Plan
 	w.total = partsBefore + plan.Total + partsAfter
-	w.outcome.From = versionIn(seen.Facts())
+	w.outcome.From = versionIn(seen.Facts)
 	ours := node.Annotations[drain.CordonedBy] == op
 	if !seen.Running() && !operation.Wants(plan) && !ours && join.NotReady(node, w.c.Version) == "" {
 		return w.c.finished(ctx, node)
@@ -82,7 +82,7 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 }
 
 // look looks at the machine and its node, within the budget for transient errors.
-func (w *way) look(ctx context.Context) (seen join.Sight, node *corev1.Node, err error) {
+func (w *way) look(ctx context.Context) (seen join.Inspection, node *corev1.Node, err error) {
 	err = w.retrying(ctx, func(ctx context.Context) error {
 		if seen, err = w.c.seenFor(ctx, w.machine, spec.KindUpgrade, w.report); err != nil {
 			return err
@@ -126,7 +126,7 @@ func (w *way) failed(ctx context.Context, err error) error {
 const noteTimeout = 5 * time.Second
 
 // disrupt takes the node out of service, has its machine upgraded, and brings it back.
-func (w *way) disrupt(ctx context.Context, seen join.Sight) error {
+func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
 	if !seen.Running() && wantsBundle(seen) {
 		staged, err := w.c.stage(ctx, w.machine, operation.NewLimiter(1), w.report)
 		if err != nil {
@@ -173,8 +173,8 @@ func (w *way) retrying(ctx context.Context, try func(context.Context) error) err
 	return w.c.retrying(ctx, w.report, try)
 }
 
-func wantsBundle(seen join.Sight) bool {
-	return slices.ContainsFunc(operation.WantedPhases(seen.Facts().Plan),
+func wantsBundle(seen join.Inspection) bool {
+	return slices.ContainsFunc(operation.WantedPhases(seen.Facts.Plan),
 		func(phase string) bool { return phase == "bundle" || phase == "images" })
 }
 
@@ -200,7 +200,7 @@ func (w *way) part(index int, name, text string) {
 }
 
 // vacate cordons the node and drains it. A machine whose upgrade has begun on it was drained before.
-func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) error {
+func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
 	with := w.drainer()
 	stands := stateOf(node)
 	w.own, w.since = node.Annotations[drain.CordonedBy] == op, stands.Cordoned
@@ -234,7 +234,7 @@ func (w *way) vacate(ctx context.Context, seen join.Sight, node *corev1.Node) er
 	if !evicts {
 		return nil
 	}
-	count, err := with.Drain(ctx, node.Name, seen.Facts().Kubelet.Active,
+	count, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active,
 		func(text string) { w.part(2, "drain", text) })
 	if err != nil {
 		return w.undrained(ctx, with, err)
@@ -266,7 +266,7 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 
 // upgrade has the machine carry out its upgrade, as it was seen before, and waits until its node serves again. The
 // machine itself finds out what is left to do, so it is looked at anew only after something went wrong.
-func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod) error {
+func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev1.Pod) error {
 	tried := false
 	err := w.retrying(ctx, func(ctx context.Context) (err error) {
 		if tried {
@@ -275,7 +275,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Sight, serving []corev1.Pod
 			}
 		}
 		tried = true
-		if !seen.Running() && !operation.Wants(seen.Facts().Plan) {
+		if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
 			return nil
 		}
 		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)

@@ -48,11 +48,11 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 // putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.
 func (w *way) putBack(ctx context.Context) (version string, err error) {
 	err = w.retrying(ctx, func(ctx context.Context) error {
-		seen, err := w.c.Look(ctx, w.machine, spec.KindRollback)
+		seen, err := w.c.Inspect(ctx, w.machine, spec.KindRollback)
 		if err != nil {
 			return err
 		}
-		facts := seen.Facts()
+		facts := seen.Facts
 		if facts.Plan.Error != nil && !seen.Running() {
 			if facts.Plan.Error.Phase == "preflight" && facts.Record != nil && facts.Record.Version != w.c.Version {
 				return nil // there is nothing to put back
@@ -67,8 +67,8 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 		}); err != nil {
 			return err
 		}
-		after, err := w.c.Look(ctx, w.machine, spec.KindRollback)
-		if version = versionIn(after.Facts()); err != nil {
+		after, err := w.c.Inspect(ctx, w.machine, spec.KindRollback)
+		if version = versionIn(after.Facts); err != nil {
 			return err
 		}
 		return w.restoreSocket(ctx)
@@ -116,12 +116,12 @@ func (w *way) backwards(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.outcome.From = versionIn(seen.Facts())
+	w.outcome.From = versionIn(seen.Facts)
 	w.outcome.Version = w.outcome.From
-	if !seen.Running() && !operation.Wants(seen.Facts().Plan) {
+	if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
 		return nil
 	}
-	w.total = partsBefore + seen.Facts().Plan.Total + partsAfter
+	w.total = partsBefore + seen.Facts.Plan.Total + partsAfter
 	release, err := w.c.hold(ctx, w.report)
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *o
 		if err != nil {
 			return err
 		}
-		if !seen.Running() && !operation.Wants(seen.Facts().Plan) {
+		if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
 			return nil
 		}
 		leave, err := window.Enter(ctx, func(inside int) {
@@ -163,13 +163,13 @@ func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
 
 // seenFor looks at a machine for an operation, which must be possible there.
 func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
-	report func(string)) (join.Sight, error) {
+	report func(string)) (join.Inspection, error) {
 	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
-	seen, err := c.Look(ctx, machine, kind)
+	seen, err := c.Inspect(ctx, machine, kind)
 	if err != nil {
 		return seen, err
 	}
-	if plan := seen.Facts().Plan; plan.Error != nil && !seen.Running() {
+	if plan := seen.Facts.Plan; plan.Error != nil && !seen.Running() {
 		return seen, errclass.With(plan.Error.Class, &operation.Failure{Machine: machine.Name, Status: *plan})
 	}
 	return seen, nil
