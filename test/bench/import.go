@@ -158,7 +158,7 @@ func (i *importing) ours(ctx context.Context, verified bool) error {
 func (i *importing) floor(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range i.machines {
-		machine, err := i.site.Lab.Machine(name)
+		machine, err := i.site.Lab.Spec(name)
 		if err != nil {
 			return err
 		}

@@ -185,7 +185,7 @@ func (p *pluginProcess) joinStep(ctx context.Context, machine string) error {
 func (b *bench) floor(ctx context.Context, machines []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range machines {
-		machine, err := b.site.Lab.Machine(name)
+		machine, err := b.site.Lab.Spec(name)
 		if err != nil {
 			return err
 		}

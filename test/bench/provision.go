@@ -132,7 +132,7 @@ ctr --namespace k8s.io images mount --expiration 24h "$2" "$1/image" >/dev/null
 
 // placeFloor brings the script and the all-in-one image's programs to where they run.
 func (b *bench) placeFloor(ctx context.Context) (*controlPlaneFloor, error) {
-	host, err := b.site.Lab.Machine("host")
+	host, err := b.site.Lab.Spec("host")
 	if err != nil {
 		return nil, err
 	}

@@ -102,7 +102,7 @@ func (b *bench) unpacked(ctx context.Context) error {
 }
 
 func (b *bench) upgradeFloor(ctx context.Context) error {
-	machine, err := b.site.Lab.Machine(upgraded)
+	machine, err := b.site.Lab.Spec(upgraded)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (b *bench) upload(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(filepath.Dir(path)) }()
-	machine, err := b.site.Lab.Machine("m1")
+	machine, err := b.site.Lab.Spec("m1")
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (l *Lab) serveBalancer(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the host cluster: %w", err)
 	}
-	host, err := l.Machine("host")
+	host, err := l.Spec("host")
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (b *balancer) tell(ctx context.Context, s *corev1.Service, granted netip.Ad
 // computer reaches without the machine.
 type machineInterface struct{ namespace, device string }
 
-func interfaceOf(m Machine) machineInterface { return machineInterface{m.namespace(), "eth0"} }
+func interfaceOf(m MachineSpec) machineInterface { return machineInterface{m.namespace(), "eth0"} }
 
 func (i machineInterface) list(context.Context) ([]netip.Addr, error) {
 	var found []netip.Addr

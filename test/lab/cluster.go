@@ -56,7 +56,7 @@ type clusterShape struct {
 	Processors  int
 }
 
-func shapeOf(m Machine, pause string) clusterShape {
+func shapeOf(m MachineSpec, pause string) clusterShape {
 	shape := clusterShape{
 		Name: m.Name, Address: m.Address, Version: Version, Pause: pause,
 		PodSubnet: memberPodSubnet, ServiceSubnet: "10.97.0.0/16", Processors: hostProcessors,
@@ -69,7 +69,7 @@ func shapeOf(m Machine, pause string) clusterShape {
 
 // clusterFiles are what a cluster machine has beyond any other: containerd,
 // kubelet and a configuration for kubeadm. The programs are bound, not copied.
-func clusterFiles(m Machine, pause string) ([]file, error) {
+func clusterFiles(m MachineSpec, pause string) ([]file, error) {
 	shape := shapeOf(m, pause)
 	files := []file{
 		{path: "/etc/systemd/system/containerd.service", mode: 0o644, data: containerdUnit},
@@ -120,7 +120,7 @@ func render(name, text string, data any) (string, error) {
 
 // ensureCluster makes the control plane on a machine that is up, with kubeadm,
 // or finds it healthy, and copies its administrator's kubeconfig.
-func (l *Lab) ensureCluster(ctx context.Context, m Machine, a artifacts) error {
+func (l *Lab) ensureCluster(ctx context.Context, m MachineSpec, a artifacts) error {
 	if err := l.ensureImages(ctx, m, 0, len(a.Images)); err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (l *Lab) ensureCluster(ctx context.Context, m Machine, a artifacts) error {
 	return l.waitForNode(ctx, m)
 }
 
-func (l *Lab) initCluster(ctx context.Context, m Machine) error {
+func (l *Lab) initCluster(ctx context.Context, m MachineSpec) error {
 	start := time.Now()
 	// A half-made control plane of an interrupted attempt would be refused.
 	if _, err := l.Exec(ctx, m.Name, "test", "-e", "/etc/kubernetes/admin.conf"); err == nil {
@@ -161,7 +161,7 @@ var loadImagesScript string
 
 // ensureImages gives the machine's containerd the images first to last-1 of
 // those bound to it, which no registry would.
-func (l *Lab) ensureImages(ctx context.Context, m Machine, first, last int) error {
+func (l *Lab) ensureImages(ctx context.Context, m MachineSpec, first, last int) error {
 	if _, err := l.Exec(ctx, m.Name, "sh", "-c", loadImagesScript, "sh", strconv.Itoa(first),
 		strconv.Itoa(last-1)); err != nil {
 		return fmt.Errorf("loading images on machine %q: %w", m.Name, err)
@@ -169,7 +169,7 @@ func (l *Lab) ensureImages(ctx context.Context, m Machine, first, last int) erro
 	return nil
 }
 
-func (l *Lab) fetchKubeconfig(ctx context.Context, m Machine) error {
+func (l *Lab) fetchKubeconfig(ctx context.Context, m MachineSpec) error {
 	config, err := l.Exec(ctx, m.Name, "cat", "/etc/kubernetes/admin.conf")
 	if err != nil {
 		return fmt.Errorf("reading the kubeconfig of %q: %w", m.Name, err)
@@ -186,7 +186,7 @@ func (l *Lab) fetchKubeconfig(ctx context.Context, m Machine) error {
 
 // waitForNode waits until the API server answers and the machine's own node is
 // Ready.
-func (l *Lab) waitForNode(ctx context.Context, m Machine) error {
+func (l *Lab) waitForNode(ctx context.Context, m MachineSpec) error {
 	return l.await(ctx, fmt.Sprintf("node %q", m.Name), func(ctx context.Context) error {
 		out, err := l.Kubectl(ctx, m.Name, "get", "node", m.Name, "--output",
 			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)

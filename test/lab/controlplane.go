@@ -82,7 +82,7 @@ func (l *Lab) makeHostedImages(ctx context.Context, version string) (hostedImage
 // provideImages publishes all images, and gives the host machine those that its
 // own pods run.
 func (l *Lab) provideImages(ctx context.Context, version string, images hostedImages) error {
-	host, err := l.Machine("host")
+	host, err := l.Spec("host")
 	if err != nil {
 		return err
 	}

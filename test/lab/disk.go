@@ -40,7 +40,7 @@ func (d disk) bound(path string) string {
 }
 
 // boundFolders are the folders of a machine that live on the real disk.
-func boundFolders(m Machine) []string {
+func boundFolders(m MachineSpec) []string {
 	folders := []string{"/var/lib/containerd", "/var/lib/kubelet", "/var/lib/argosy"}
 	if m.hasCluster() {
 		folders = append(folders, "/var/lib/etcd")
@@ -70,7 +70,7 @@ func (d disk) setBare(bare bool) error {
 	return nil
 }
 
-func (l *Lab) disk(m Machine) disk { return disk{dir: l.machineDir(m.Name)} }
+func (l *Lab) disk(m MachineSpec) disk { return disk{dir: l.machineDir(m.Name)} }
 
 // wipe removes everything that a machine has written, and the stamp first, so
 // that a wipe cut short is done again.
@@ -98,7 +98,7 @@ type file struct {
 
 // prepare makes a clean disk for the machine unless it has one that was made
 // from the same inputs. It reports whether it did.
-func (l *Lab) prepare(ctx context.Context, m Machine, in inputs) (fresh bool, err error) {
+func (l *Lab) prepare(ctx context.Context, m MachineSpec, in inputs) (fresh bool, err error) {
 	d := l.disk(m)
 	if err := d.mountImage(ctx); err != nil {
 		return false, err

@@ -87,7 +87,7 @@ func TestSudoDiffersByMachine(t *testing.T) {
 
 func TestAMachineBehindTheBastionCannotBeDialled(t *testing.T) {
 	l, ctx := raised(t)
-	m4, err := l.Machine("m4")
+	m4, err := l.Spec("m4")
 	assert.NilError(t, err)
 	for _, from := range []string{"argosy-host", "argosy-m1", routerNamespace} {
 		conn, err := dialFrom(ctx, from, net.JoinHostPort(m4.Address, "22"))
@@ -168,7 +168,7 @@ func TestARebootedMachineKeepsItsDiskAndComesBack(t *testing.T) {
 
 func TestAKilledSSHDComesBack(t *testing.T) {
 	l, ctx := raised(t)
-	m3, err := l.Machine("m3")
+	m3, err := l.Spec("m3")
 	assert.NilError(t, err)
 	conn, err := dialFrom(ctx, m3.namespace(), net.JoinHostPort(m3.Address, "22"))
 	assert.NilError(t, err)
@@ -204,7 +204,7 @@ func TestADroppedMachineIsSilentUntilItIsUndropped(t *testing.T) {
 
 func TestUpRepairsAMachineWhoseSupervisorWasKilled(t *testing.T) {
 	l, ctx := raised(t)
-	m3, err := l.Machine("m3")
+	m3, err := l.Spec("m3")
 	assert.NilError(t, err)
 	supervisor, ok := readProcess(l.disk(m3).pidFile())
 	assert.Assert(t, ok)

@@ -22,7 +22,7 @@ var bootUnit string
 
 // machineFiles lists what a machine's disk holds beyond the common root file
 // system: what the owner of a site would have put there, and nothing of Argosy's.
-func (l *Lab) machineFiles(ctx context.Context, m Machine, in inputs) ([]file, error) {
+func (l *Lab) machineFiles(ctx context.Context, m MachineSpec, in inputs) ([]file, error) {
 	files := []file{
 		{path: "/etc/hostname", mode: 0o644, data: m.Name + "\n"},
 		{path: "/etc/hosts", mode: 0o644, data: hostsFile()},
@@ -71,7 +71,7 @@ func machineID(state, name string) string {
 }
 
 // sshFiles are sshd's keys and settings.
-func (l *Lab) sshFiles(m Machine) ([]file, error) {
+func (l *Lab) sshFiles(m MachineSpec) ([]file, error) {
 	config := []string{
 		"HostKey /etc/ssh/ssh_host_ed25519_key",
 		"TrustedUserCAKeys /etc/ssh/user_ca.pub",
@@ -115,7 +115,7 @@ func yesNo(yes bool) string {
 
 // loginFiles let the lab's keys in as the machine's user, and say what that
 // user may do.
-func (l *Lab) loginFiles(ctx context.Context, m Machine, rootfs string) ([]file, error) {
+func (l *Lab) loginFiles(ctx context.Context, m MachineSpec, rootfs string) ([]file, error) {
 	var keys []string
 	for _, name := range []string{"id_ed25519", "id_passphrase"} {
 		key, err := l.publicKey(name)
@@ -193,7 +193,7 @@ func (l *Lab) shadowWithPassword(ctx context.Context, rootfs string) (string, er
 // kubernetesSiteFiles are the settings that a site brings for any node: how pods
 // get addresses, what its containers need from containerd, and how to speak to
 // the lab's registry.
-func kubernetesSiteFiles(m Machine) []file {
+func kubernetesSiteFiles(m MachineSpec) []file {
 	var files []file
 	if m.PodSubnet != "" {
 		files = append(files, file{path: "/etc/cni/net.d/10-lab.conflist", mode: 0o644, data: cniConfig(m)})
@@ -222,7 +222,7 @@ const containerdDropIn = `version = 3
   restrict_oom_score_adj = true
 `
 
-func cniConfig(m Machine) string {
+func cniConfig(m MachineSpec) string {
 	// The host cluster's pods speak to machines that have no route back to them.
 	masquerade := m.Role == RoleHost
 	return fmt.Sprintf(`{

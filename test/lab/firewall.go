@@ -39,7 +39,7 @@ func (l *Lab) FirewallKubelets(ctx context.Context, blocked bool) error {
 
 // kubeletRules make the chain and send everything between two machines through it.
 func (l *Lab) kubeletRules() ([][]string, error) {
-	host, err := l.Machine("host")
+	host, err := l.Spec("host")
 	if err != nil {
 		return nil, err
 	}

@@ -142,7 +142,7 @@ func (h *hosted) answers(address string) {
 
 func (h *hosted) hostAddresses() string {
 	h.t.Helper()
-	host, err := h.l.Machine("host")
+	host, err := h.l.Spec("host")
 	assert.NilError(h.t, err)
 	has, err := interfaceOf(host).list(h.ctx)
 	assert.NilError(h.t, err)
@@ -178,7 +178,7 @@ func TestABalancedServiceKeepsItsAddressWhenTheHostMachineReboots(t *testing.T) 
 
 	assert.NilError(t, h.l.Reboot(h.ctx, "host"))
 
-	host, err := h.l.Machine("host")
+	host, err := h.l.Spec("host")
 	assert.NilError(t, err)
 	assert.NilError(t, h.l.waitForNode(h.ctx, host))
 	assert.Equal(t, h.address("web"), address)

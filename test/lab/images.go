@@ -28,7 +28,7 @@ func (l *Lab) LoadImage(ctx context.Context, name, archive string) error {
 
 // loadImages loads the archives that the machine was not given before. Archives
 // are named by what is in them, so that a name stands for one content.
-func (l *Lab) loadImages(ctx context.Context, m Machine, archives []string) error {
+func (l *Lab) loadImages(ctx context.Context, m MachineSpec, archives []string) error {
 	have, err := l.Exec(ctx, m.Name, "sh", "-euc", `mkdir -p "$1"; ls "$1"`, "sh", loadedFolder)
 	if err != nil {
 		return fmt.Errorf("listing the images of machine %q: %w", m.Name, err)

@@ -84,7 +84,7 @@ func (l *Lab) ensureCertificates(ctx context.Context) error {
 			return fmt.Errorf("signing user key %q: %w", user, err)
 		}
 	}
-	m1, err := l.Machine("m1")
+	m1, err := l.Spec("m1")
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func TestEveryMachineHasANameAndAnAddressOfItsOwn(t *testing.T) {
 }
 
 func TestAnUnknownMachineIsAnErrorThatNamesTheOthers(t *testing.T) {
-	_, err := (&Lab{}).Machine("m9")
+	_, err := (&Lab{}).Spec("m9")
 	assert.ErrorContains(t, err, `"m9"`)
 	assert.ErrorContains(t, err, "m1 m2 m3")
 }
@@ -172,7 +172,7 @@ func TestTheManifestsFillForEveryClusterMachine(t *testing.T) {
 
 func TestAMachineResetBareHasNoPodNetworkButStillTheRegistry(t *testing.T) {
 	l := &Lab{state: t.TempDir()}
-	paths := func(m Machine) []string {
+	paths := func(m MachineSpec) []string {
 		var out []string
 		for _, f := range kubernetesSiteFiles(m) {
 			out = append(out, f.path)
@@ -180,19 +180,19 @@ func TestAMachineResetBareHasNoPodNetworkButStillTheRegistry(t *testing.T) {
 		return out
 	}
 	const cni, registry = "/etc/cni/net.d/10-lab.conflist", "/etc/containerd/certs.d/10.117.0.1:5000/hosts.toml"
-	m2, err := l.Machine("m2")
+	m2, err := l.Spec("m2")
 	assert.NilError(t, err)
 	assert.Assert(t, slices.Contains(paths(m2), cni) && slices.Contains(paths(m2), registry), paths(m2))
 	assert.Assert(t, strings.Contains(strings.Join(machineLinks(m2), "\n"), "10.244.1.0/24"))
 
 	assert.NilError(t, l.disk(m2).setBare(true))
-	m2, err = l.Machine("m2")
+	m2, err = l.Spec("m2")
 	assert.NilError(t, err)
 	assert.Assert(t, !slices.Contains(paths(m2), cni) && slices.Contains(paths(m2), registry), paths(m2))
 	assert.Assert(t, !strings.Contains(strings.Join(machineLinks(m2), "\n"), "10.244."))
 
 	assert.NilError(t, l.disk(m2).setBare(false))
-	m2, err = l.Machine("m2")
+	m2, err = l.Spec("m2")
 	assert.NilError(t, err)
 	assert.Equal(t, m2.PodSubnet, "10.244.2.0/24")
 }

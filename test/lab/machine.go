@@ -36,7 +36,7 @@ func (l *Lab) ResetBare(ctx context.Context, machineNames ...string) error {
 func (l *Lab) reset(ctx context.Context, bare bool, machineNames []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range machineNames {
-		m, err := l.Machine(name)
+		m, err := l.Spec(name)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (l *Lab) reset(ctx context.Context, bare bool, machineNames []string) error
 	return group.Wait()
 }
 
-func (l *Lab) resetMachine(ctx context.Context, m Machine, bare bool) error {
+func (l *Lab) resetMachine(ctx context.Context, m MachineSpec, bare bool) error {
 	unlock, err := l.lock("machine-" + m.Name)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (l *Lab) resetMachine(ctx context.Context, m Machine, bare bool) error {
 	if err := l.off(m, bare); err != nil {
 		return err
 	}
-	if m, err = l.Machine(m.Name); err != nil {
+	if m, err = l.Spec(m.Name); err != nil {
 		return err
 	}
 	rootfs, err := l.rootfs(ctx)
@@ -76,7 +76,7 @@ func (l *Lab) resetMachine(ctx context.Context, m Machine, bare bool) error {
 }
 
 // off halts a machine and takes away all that it has written.
-func (l *Lab) off(m Machine, bare bool) error {
+func (l *Lab) off(m MachineSpec, bare bool) error {
 	if err := l.halt(m); err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (l *Lab) off(m Machine, bare bool) error {
 
 // forgetNode deletes the node that a machine was in the cluster team-a: a
 // machine that is clean is a member of nothing.
-func (l *Lab) forgetNode(ctx context.Context, m Machine) error {
+func (l *Lab) forgetNode(ctx context.Context, m MachineSpec) error {
 	if !exists(l.KubeconfigPath("team-a")) {
 		return nil
 	}
@@ -104,7 +104,7 @@ func (l *Lab) forgetNode(ctx context.Context, m Machine) error {
 
 // ensureMachine boots a machine unless it runs already from the same inputs.
 // It reports whether it had to boot it.
-func (l *Lab) ensureMachine(ctx context.Context, m Machine, in inputs) (booted bool, err error) {
+func (l *Lab) ensureMachine(ctx context.Context, m MachineSpec, in inputs) (booted bool, err error) {
 	unlock, err := l.lock("machine-" + m.Name)
 	if err != nil {
 		return false, err
@@ -132,7 +132,7 @@ func (l *Lab) ensureMachine(ctx context.Context, m Machine, in inputs) (booted b
 
 // startMachine prepares the disk of a machine that is off, boots it, and waits
 // for its sshd.
-func (l *Lab) startMachine(ctx context.Context, m Machine, in inputs) error {
+func (l *Lab) startMachine(ctx context.Context, m MachineSpec, in inputs) error {
 	d := l.disk(m)
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return fmt.Errorf("making folder %q: %w", d.dir, err)
@@ -154,7 +154,7 @@ func (l *Lab) startMachine(ctx context.Context, m Machine, in inputs) error {
 }
 
 // halt kills a machine and everything that belongs to it but its disk.
-func (l *Lab) halt(m Machine) error {
+func (l *Lab) halt(m MachineSpec) error {
 	d := l.disk(m)
 	if supervisor, ok := readProcess(d.pidFile()); ok {
 		if err := supervisor.stop(15 * time.Second); err != nil {
@@ -165,13 +165,13 @@ func (l *Lab) halt(m Machine) error {
 	return d.clearCgroups()
 }
 
-func (l *Lab) running(m Machine) bool {
+func (l *Lab) running(m MachineSpec) bool {
 	_, err := l.leader(m)
 	return err == nil
 }
 
 // leader is the number of the machine's init as this computer sees it.
-func (l *Lab) leader(m Machine) (int, error) {
+func (l *Lab) leader(m MachineSpec) (int, error) {
 	supervisor, ok := readProcess(l.disk(m).pidFile())
 	if !ok {
 		return 0, fmt.Errorf("machine %q is not up", m.Name)
@@ -192,7 +192,7 @@ const failedEvery = 5 * time.Second
 
 // waitForSSH waits until the machine's sshd greets, seen from its own network,
 // so that it works behind the bastion too. It ends early when the machine is off.
-func (l *Lab) waitForSSH(ctx context.Context, m Machine) error {
+func (l *Lab) waitForSSH(ctx context.Context, m MachineSpec) error {
 	looked := time.Now()
 	return l.await(ctx, fmt.Sprintf("sshd of machine %q", m.Name),
 		func(ctx context.Context) error { return greeting(ctx, m) },
@@ -213,13 +213,13 @@ func (l *Lab) waitForSSH(ctx context.Context, m Machine) error {
 }
 
 // greets reports whether the sshd of a machine that runs greets within half a minute; if not, a boot repairs it.
-func (l *Lab) greets(ctx context.Context, m Machine) bool {
+func (l *Lab) greets(ctx context.Context, m MachineSpec) bool {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit/20)
 	defer cancel()
 	return l.waitForSSH(ctx, m) == nil
 }
 
-func greeting(ctx context.Context, m Machine) error {
+func greeting(ctx context.Context, m MachineSpec) error {
 	conn, err := dialFrom(ctx, m.namespace(), net.JoinHostPort(m.Address, "22"))
 	if err != nil {
 		return err
@@ -288,7 +288,7 @@ func (l *Lab) ExecInput(ctx context.Context, name string, stdin io.Reader, argv 
 
 // enterArgv is the start of a command line that runs the rest on the machine.
 func (l *Lab) enterArgv(name string) ([]string, error) {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return nil, err
 	}
@@ -306,7 +306,7 @@ func (l *Lab) enterArgv(name string) ([]string, error) {
 
 // Reboot has a machine reboot in an orderly way and waits for its sshd.
 func (l *Lab) Reboot(ctx context.Context, name string) error {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}
@@ -345,7 +345,7 @@ func (l *Lab) KillSSHD(ctx context.Context, name string) error {
 
 // WaitForSSH returns when the sshd of a machine greets.
 func (l *Lab) WaitForSSH(ctx context.Context, name string) error {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}
@@ -360,7 +360,7 @@ func (l *Lab) Drop(ctx context.Context, name string) error { return l.port(ctx, 
 func (l *Lab) Undrop(ctx context.Context, name string) error { return l.port(ctx, name, true) }
 
 func (l *Lab) port(ctx context.Context, name string, open bool) error {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}
@@ -370,7 +370,7 @@ func (l *Lab) port(ctx context.Context, name string, open bool) error {
 // SSHArgv is a command line of OpenSSH that logs in to a machine with the lab's
 // key, over the bastion where there is one; add a command to run there.
 func (l *Lab) SSHArgv(name string) ([]string, error) {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return nil, err
 	}

@@ -46,8 +46,8 @@ const (
 	RoleMember Role = "member"
 )
 
-// Machine is one machine of the lab.
-type Machine struct {
+// MachineSpec is one machine of the lab.
+type MachineSpec struct {
 	Name    string
 	Role    Role
 	Address string
@@ -66,10 +66,10 @@ type Machine struct {
 }
 
 // Machines lists all machines of the lab in a fixed order.
-func (l *Lab) Machines() []Machine { return machines() }
+func (l *Lab) Machines() []MachineSpec { return machines() }
 
-func machines() []Machine {
-	return []Machine{
+func machines() []MachineSpec {
+	return []MachineSpec{
 		{Name: "host", Role: RoleHost, Address: "10.117.0.10", Login: "root", PodSubnet: "10.245.0.0/24",
 			Note: "host cluster with Argo"},
 		{Name: "team-a", Role: RoleControlPlane, Address: "10.117.0.20", Login: "root", PodSubnet: "10.244.20.0/24",
@@ -91,29 +91,29 @@ func machines() []Machine {
 // bastionBackAddress is the bastion's second leg.
 const bastionBackAddress = "10.117.1.5"
 
-// Machine returns the machine called name, as it was reset last.
-func (l *Lab) Machine(name string) (Machine, error) {
+// Spec returns the machine called name, as it was reset last.
+func (l *Lab) Spec(name string) (MachineSpec, error) {
 	for _, m := range machines() {
 		if m.Name == name {
 			return l.asReset(m), nil
 		}
 	}
-	return Machine{}, fmt.Errorf("looking for machine %q: the lab has %s", name, quoteArgv(names(machines())))
+	return MachineSpec{}, fmt.Errorf("looking for machine %q: the lab has %s", name, quoteArgv(names(machines())))
 }
 
 // Members lists the machines that tests join.
-func (l *Lab) Members() []Machine { return withRole(RoleMember) }
+func (l *Lab) Members() []MachineSpec { return withRole(RoleMember) }
 
 // asReset takes the pod network from a machine that was reset without one.
-func (l *Lab) asReset(m Machine) Machine {
+func (l *Lab) asReset(m MachineSpec) MachineSpec {
 	if m.Role == RoleMember && exists(l.disk(m).bareMark()) {
 		m.PodSubnet = ""
 	}
 	return m
 }
 
-func withRole(role Role) []Machine {
-	var found []Machine
+func withRole(role Role) []MachineSpec {
+	var found []MachineSpec
 	for _, m := range machines() {
 		if m.Role == role {
 			found = append(found, m)
@@ -122,7 +122,7 @@ func withRole(role Role) []Machine {
 	return found
 }
 
-func names(list []Machine) []string {
+func names(list []MachineSpec) []string {
 	out := make([]string, len(list))
 	for i, m := range list {
 		out[i] = m.Name
@@ -130,7 +130,7 @@ func names(list []Machine) []string {
 	return out
 }
 
-func (m Machine) segment() Segment {
+func (m MachineSpec) segment() Segment {
 	if back().Prefix.Contains(netip.MustParseAddr(m.Address)) {
 		return back()
 	}
@@ -138,7 +138,7 @@ func (m Machine) segment() Segment {
 }
 
 // namespace is the name of the machine's network namespace on this computer.
-func (m Machine) namespace() string { return "argosy-" + m.Name }
+func (m MachineSpec) namespace() string { return "argosy-" + m.Name }
 
 // hasCluster says whether the lab runs a control plane on the machine.
-func (m Machine) hasCluster() bool { return m.Role == RoleHost || m.Role == RoleControlPlane }
+func (m MachineSpec) hasCluster() bool { return m.Role == RoleHost || m.Role == RoleControlPlane }

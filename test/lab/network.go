@@ -138,7 +138,7 @@ func routerFilter(ctx context.Context) error {
 }
 
 // wire gives a machine a fresh network namespace with its address and routes.
-func wire(ctx context.Context, m Machine) error {
+func wire(ctx context.Context, m MachineSpec) error {
 	if _, err := run(ctx, "ip", "-n", routerNamespace, "link", "show", "dev", m.Name); err == nil {
 		if err := ipBatch(ctx, routerNamespace, "link delete "+m.Name); err != nil {
 			return fmt.Errorf("unplugging machine %q: %w", m.Name, err)
@@ -178,7 +178,7 @@ func plug(port, device, namespace, address string) string {
 }
 
 // machineLinks is the network that a site's image would configure at boot.
-func machineLinks(m Machine) []string {
+func machineLinks(m MachineSpec) []string {
 	segment := m.segment()
 	lines := []string{
 		"link set lo up",
@@ -200,7 +200,7 @@ func machineLinks(m Machine) []string {
 
 // setPort cuts a machine off (every frame is dropped, the link stays up) or
 // connects it again.
-func setPort(ctx context.Context, m Machine, open bool) error {
+func setPort(ctx context.Context, m MachineSpec, open bool) error {
 	state := "0"
 	if open {
 		state = "3"

@@ -38,7 +38,7 @@ func (d disk) data() string {
 // ResetWithOwnDisk is Reset to a machine whose files are on a file system of its own, so that its power can be cut. The
 // next Reset gives it a common disk again.
 func (l *Lab) ResetWithOwnDisk(ctx context.Context, name string) error {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (l *Lab) ResetWithOwnDisk(ctx context.Context, name string) error {
 // CutPower ends a machine that has a disk of its own as a power cut does: no process hears of it, nothing leaves the
 // machine any more, and whatever was not synced to the disk is gone. It boots the machine again and waits for its sshd.
 func (l *Lab) CutPower(ctx context.Context, name string) error {
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func stateOf(good bool, yes, no string) string {
 	return no
 }
 
-func (l *Lab) statusLine(ctx context.Context, m Machine) string {
+func (l *Lab) statusLine(ctx context.Context, m MachineSpec) string {
 	state, kubelet := "down", "-"
 	if l.running(m) {
 		state = "booting"
@@ -99,7 +99,7 @@ func (l *Lab) statusLine(ctx context.Context, m Machine) string {
 }
 
 // kubeletVersion is the version of the kubelet that runs on a machine.
-func (l *Lab) kubeletVersion(ctx context.Context, m Machine) string {
+func (l *Lab) kubeletVersion(ctx context.Context, m MachineSpec) string {
 	if _, err := l.Exec(ctx, m.Name, "pgrep", "-x", "kubelet"); err != nil {
 		return "clean"
 	}
@@ -110,7 +110,7 @@ func (l *Lab) kubeletVersion(ctx context.Context, m Machine) string {
 	return strings.TrimPrefix(strings.TrimSpace(out), "Kubernetes ")
 }
 
-func (l *Lab) clusterState(ctx context.Context, m Machine) string {
+func (l *Lab) clusterState(ctx context.Context, m MachineSpec) string {
 	if !exists(l.KubeconfigPath(m.Name)) || !exists(filepath.Join(l.BinDir(), "kubectl")) {
 		return "not made"
 	}

@@ -59,7 +59,7 @@ func (d disk) readPlan() (bootPlan, error) {
 // and boots it again when it reboots. It is the body of a background process.
 func Supervise(stateDir, name string) error {
 	l := openState(stateDir, os.Stderr)
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func Supervise(stateDir, name string) error {
 
 // runMachine boots a machine with a fresh network and fresh cgroups, and
 // returns when it is off and its cgroups are gone.
-func (l *Lab) runMachine(ctx context.Context, m Machine) (status int, err error) {
+func (l *Lab) runMachine(ctx context.Context, m MachineSpec) (status int, err error) {
 	d := l.disk(m)
 	groups, err := makeCgroups("argosy-lab-" + m.Name)
 	if err != nil {
@@ -139,7 +139,7 @@ func (d disk) clearCgroups() error {
 // into systemd-nspawn with the machine. It returns only errors.
 func BecomeMachine(stateDir, name string) error {
 	l := openState(stateDir, os.Stderr)
-	m, err := l.Machine(name)
+	m, err := l.Spec(name)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func BecomeMachine(stateDir, name string) error {
 	return nil
 }
 
-func nspawnArgv(m Machine, d disk, plan bootPlan) []string {
+func nspawnArgv(m MachineSpec, d disk, plan bootPlan) []string {
 	argv := []string{
 		"systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all",
 		"--network-namespace-path=/run/netns/" + m.namespace(),

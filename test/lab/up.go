@@ -95,7 +95,7 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts) error
 	return group.Wait()
 }
 
-func (l *Lab) raiseMachine(ctx context.Context, m Machine, in inputs) error {
+func (l *Lab) raiseMachine(ctx context.Context, m MachineSpec, in inputs) error {
 	start := time.Now()
 	booted, err := l.ensureMachine(ctx, l.asReset(m), in)
 	if err != nil {
@@ -107,7 +107,7 @@ func (l *Lab) raiseMachine(ctx context.Context, m Machine, in inputs) error {
 	return nil
 }
 
-func (l *Lab) raiseCluster(ctx context.Context, m Machine, rootfs string, made artifacts) error {
+func (l *Lab) raiseCluster(ctx context.Context, m MachineSpec, rootfs string, made artifacts) error {
 	if err := l.raiseMachine(ctx, m, inputs{rootfs: rootfs, pause: made.Pause, binds: made.binds()}); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func or(value, fallback string) string {
 
 // machine is the entry of one lab machine, reached as it wants to be reached. Its key is pinned where it stands behind
 // a bastion, so that both ways of knowing a host are in use.
-func (s *Site) machine(m lab.Machine) (map[string]any, error) {
+func (s *Site) machine(m lab.MachineSpec) (map[string]any, error) {
 	ssh := map[string]any{}
 	if m.Login != "root" {
 		ssh["user"] = m.Login
@@ -126,7 +126,7 @@ func (s *Site) machine(m lab.Machine) (map[string]any, error) {
 		ssh["secret"] = sudoSecret
 	}
 	if m.Bastion != "" {
-		bastion, err := s.Lab.Machine(m.Bastion)
+		bastion, err := s.Lab.Spec(m.Bastion)
 		if err != nil {
 			return nil, err
 		}
