@@ -29,13 +29,13 @@ var faults = []struct {
 		assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
 	}},
 	{"the connection is cut for 30 s", func(t *testing.T, _ string) {
-		assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
-		t.Cleanup(func() { _ = env.Lab.Undrop(context.Background(), "m1") })
+		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
+		t.Cleanup(func() { _ = machineNamed(t, "m1").Connect(context.Background(), true) })
 		time.Sleep(30 * time.Second)
-		assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
+		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
 	}},
 	{"the machine is rebooted", func(t *testing.T, _ string) {
-		assert.NilError(t, env.Lab.Reboot(t.Context(), "m1"))
+		assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
 	}},
 	{"the workflow is terminated", func(t *testing.T, workflow string) {
 		_, err := env.Argo(t.Context(), "terminate", workflow)
@@ -91,6 +91,14 @@ func converges(t *testing.T, name string) {
 	}
 	again := finished(t, name)
 	assert.Equal(t, again.Status.Phase, wfv1.WorkflowSucceeded, describe(again))
+}
+
+// machineNamed returns a machine of the lab.
+func machineNamed(t *testing.T, name string) lab.Machine {
+	t.Helper()
+	m, err := env.Lab.Machine(name)
+	assert.NilError(t, err)
+	return m
 }
 
 func on(t *testing.T, machine string, argv ...string) string {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"testing"
 
+	"argosy.dev/argosy/test/lab"
 	"gotest.tools/v3/assert"
 )
 
 func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
 	const machine = "m1"
-	assert.NilError(t, env.Lab.ResetWithOwnDisk(t.Context(), machine))
+	assert.NilError(t, env.Lab.ResetAs(t.Context(), lab.ResetOptions{OwnDisk: true}, machine))
 	t.Cleanup(func() { assert.NilError(t, env.Lab.Reset(context.Background(), machine)) })
 	for _, phase := range []string{"bundle", "containerd", "kubeadm"} {
 		t.Run(phase, func(t *testing.T) {
@@ -18,7 +19,7 @@ func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
 			}
 			name := submit(t, "machines="+machine)
 			reaches(t, machine, phase)
-			assert.NilError(t, env.Lab.CutPower(t.Context(), machine))
+			assert.NilError(t, machineNamed(t, machine).CutPower(t.Context()))
 			full(t)
 			converges(t, name)
 			assertJoined(t, machine)

@@ -239,7 +239,7 @@ func TestMachinesDoNotNoticeThatTheHostNodeReboots(t *testing.T) {
 	address := inside(t, sharedCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	asked := askFrom(t, "m1", "http://"+address+"/")
 
-	assert.NilError(t, env.Lab.Reboot(t.Context(), "host"))
+	assert.NilError(t, machineNamed(t, "host").Reboot(t.Context()))
 	soon(t, sharedCluster.Provisioned, "ok", "get", "--raw", "/readyz")
 	// Controllers that take a node for lost run again as well: this one gives a new namespace its service account.
 	inside(t, sharedCluster.Provisioned, "create", "namespace", "after-the-reboot")

@@ -35,7 +35,8 @@ func requireSharedCluster(t *testing.T) {
 	cluster := env.Provisioned("team-b", sharedCluster.machines...)
 	assert.NilError(t, cluster.Remove(t.Context()))
 	// their pod network is the cluster's own
-	assert.NilError(t, env.Lab.ResetBare(t.Context(), sharedCluster.machines...))
+	assert.NilError(t, env.Lab.ResetAs(t.Context(), lab.ResetOptions{WithoutPodNetwork: true},
+		sharedCluster.machines...))
 	assert.NilError(t, cluster.Apply(t.Context()))
 	sharedCluster.empty = objectsOf(t, cluster)
 	for _, machine := range sharedCluster.machines {
@@ -378,7 +379,7 @@ func newCluster(t *testing.T, vcluster func(document map[string]any), machines .
 	cluster.VCluster = vcluster
 	assert.NilError(t, cluster.Remove(t.Context()))
 	if len(machines) > 0 {
-		assert.NilError(t, env.Lab.ResetBare(t.Context(), machines...))
+		assert.NilError(t, env.Lab.ResetAs(t.Context(), lab.ResetOptions{WithoutPodNetwork: true}, machines...))
 	}
 	assert.NilError(t, cluster.Apply(t.Context()))
 	t.Cleanup(func() {

@@ -36,8 +36,8 @@ func TestADeadMachinesNodeIsRemovedAndALivingOnesIsNot(t *testing.T) {
 	assert.Assert(t, isReady(readNode(t, "m1")) && !cordoned(t, "m1"))
 
 	on(t, "m1", "systemctl", "stop", "kubelet")
-	assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
-	t.Cleanup(func() { _ = env.Lab.Undrop(context.Background(), "m1") })
+	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
+	t.Cleanup(func() { _ = machineNamed(t, "m1").Connect(context.Background(), true) })
 	team(t, "wait", "--for=condition=Ready=Unknown", "node/m1", "--timeout="+patience.String())
 	w = leaves(t, "remove", "machines=m1", "unreachable=true")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
@@ -48,7 +48,7 @@ func TestADeadMachinesNodeIsRemovedAndALivingOnesIsNot(t *testing.T) {
 		func() string { return placed(t, "web") })
 
 	// It comes back, as it was.
-	assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
+	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
 	w = leaves(t, "reset", "machines=m1")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
 	assert.Assert(t, strings.Contains(step(t, w, "summary").Message, "1 of 1 machines reset"), describe(w))

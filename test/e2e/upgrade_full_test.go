@@ -68,12 +68,12 @@ func spendsItsBudget(t *testing.T) {
 	defer policy(t, nil)
 	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
 		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
-	assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
-	defer func() { assert.NilError(t, env.Lab.Undrop(context.Background(), "m1")) }()
+	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
+	defer func() { assert.NilError(t, machineNamed(t, "m1").Connect(context.Background(), true)) }()
 	w := run(t, upgradeCluster.Provisioned, "upgrade")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
 	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
-	assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
+	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
 	soon(t, upgradeCluster.Provisioned, "True", "get", "node", "m1", "-o",
 		`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	older(t, "m2")
@@ -367,13 +367,13 @@ var strikes = map[string]func(t *testing.T, workflow string){
 		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
 	},
 	"the machine is rebooted": func(t *testing.T, _ string) {
-		assert.NilError(t, env.Lab.Reboot(t.Context(), "m1"))
+		assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
 	},
 	"the connection is cut for 30 s": func(t *testing.T, _ string) {
-		assert.NilError(t, env.Lab.Drop(t.Context(), "m1"))
-		t.Cleanup(func() { _ = env.Lab.Undrop(context.Background(), "m1") })
+		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
+		t.Cleanup(func() { _ = machineNamed(t, "m1").Connect(context.Background(), true) })
 		time.Sleep(30 * time.Second)
-		assert.NilError(t, env.Lab.Undrop(t.Context(), "m1"))
+		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
 	},
 	"the API server is restarted": func(t *testing.T, _ string) {
 		_, err := upgradeCluster.Kubectl(t.Context(), "delete", "pod", upgradeCluster.Name+"-control-plane-0",

@@ -38,6 +38,14 @@ func raised(t *testing.T) (*Lab, context.Context) {
 	return l, ctx
 }
 
+// machineNamed returns a machine of the lab.
+func machineNamed(t *testing.T, l *Lab, name string) Machine {
+	t.Helper()
+	m, err := l.Machine(name)
+	assert.NilError(t, err)
+	return m
+}
+
 // login runs a command on a machine through its sshd, as its own user.
 func login(t *testing.T, l *Lab, ctx context.Context, name string, command ...string) (string, error) {
 	t.Helper()
@@ -158,7 +166,7 @@ func TestARebootedMachineKeepsItsDiskAndComesBack(t *testing.T) {
 	before, err := l.Exec(ctx, "m3", "cat", "/proc/sys/kernel/random/boot_id")
 	assert.NilError(t, err)
 
-	assert.NilError(t, l.Reboot(ctx, "m3"))
+	assert.NilError(t, machineNamed(t, l, "m3").Reboot(ctx))
 
 	after, err := l.Exec(ctx, "m3", "cat", "/proc/sys/kernel/random/boot_id", "/root/kept")
 	assert.NilError(t, err)
@@ -181,16 +189,16 @@ func TestAKilledSSHDComesBack(t *testing.T) {
 	assert.NilError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
 	_, err = io.Copy(io.Discard, conn)
 	assert.Assert(t, !os.IsTimeout(err), "the connection of before is still open")
-	assert.NilError(t, l.WaitForSSH(ctx, "m3"))
+	assert.NilError(t, machineNamed(t, l, "m3").WaitForSSH(ctx))
 }
 
 func TestADroppedMachineIsSilentUntilItIsUndropped(t *testing.T) {
 	l, ctx := raised(t)
-	assert.NilError(t, l.Drop(ctx, "m3"))
+	assert.NilError(t, machineNamed(t, l, "m3").Connect(ctx, false))
 	_, err := dialFrom(ctx, "argosy-host", "10.117.0.103:22")
-	undropErr := l.Undrop(ctx, "m3")
+	connectErr := machineNamed(t, l, "m3").Connect(ctx, true)
 	assert.ErrorContains(t, err, "timeout")
-	assert.NilError(t, undropErr)
+	assert.NilError(t, connectErr)
 	// The other side asks for a silent neighbour only once a second.
 	for range 10 {
 		var conn net.Conn
@@ -237,13 +245,13 @@ func TestPodsOfTheHostClusterReachMachines(t *testing.T) {
 
 func TestAMachineWhosePowerIsCutKeepsWhatItSynced(t *testing.T) {
 	l, ctx := raised(t)
-	assert.NilError(t, l.ResetWithOwnDisk(ctx, "m1"))
+	assert.NilError(t, l.ResetAs(ctx, ResetOptions{OwnDisk: true}, "m1"))
 	t.Cleanup(func() { assert.NilError(t, l.Reset(context.Background(), "m1")) })
 	for _, round := range []string{"first", "second", "third"} {
 		const script = `echo "$0" > /root/synced && sync /root/synced && echo "$0" > "/root/lost-$0"`
 		_, err := l.Exec(ctx, "m1", "sh", "-c", script, round)
 		assert.NilError(t, err)
-		assert.NilError(t, l.CutPower(ctx, "m1"))
+		assert.NilError(t, machineNamed(t, l, "m1").CutPower(ctx))
 		out, err := login(t, l, ctx, "m1", "cat /root/synced; cat /root/lost-*; true")
 		assert.NilError(t, err)
 		assert.Equal(t, out, round+"\n")

@@ -176,7 +176,7 @@ func TestABalancedServiceKeepsItsAddressWhenTheHostMachineReboots(t *testing.T) 
 	h.apply(webService)
 	address := h.address("web")
 
-	assert.NilError(t, h.l.Reboot(h.ctx, "host"))
+	assert.NilError(t, machineNamed(h.t, h.l, "host").Reboot(h.ctx))
 
 	host, err := h.l.Spec("host")
 	assert.NilError(t, err)
@@ -331,9 +331,9 @@ func TestAMachineResetBareStaysBareThroughARebootAndUp(t *testing.T) {
 		assert.NilError(t, err)
 		return out
 	}
-	assert.NilError(t, l.ResetBare(ctx, "m3"))
+	assert.NilError(t, l.ResetAs(ctx, ResetOptions{WithoutPodNetwork: true}, "m3"))
 	assert.Equal(t, network(), "")
-	assert.NilError(t, l.Reboot(ctx, "m3"))
+	assert.NilError(t, machineNamed(t, l, "m3").Reboot(ctx))
 	assert.NilError(t, l.Up(ctx))
 	assert.Equal(t, network(), "")
 

@@ -35,23 +35,21 @@ func (d disk) data() string {
 	return d.dir
 }
 
-// ResetWithOwnDisk is Reset to a machine whose files are on a file system of its own, so that its power can be cut. The
-// next Reset gives it a common disk again.
-func (l *Lab) ResetWithOwnDisk(ctx context.Context, name string) error {
-	m, err := l.Spec(name)
-	if err != nil {
-		return err
-	}
+// resetWithOwnDisk resets a machine to files on a file system of its own. The next reset gives it a common disk again.
+func (l *Lab) resetWithOwnDisk(ctx context.Context, m MachineSpec, bare bool) error {
 	unlock, err := l.lock("machine-" + m.Name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := l.off(m, false); err != nil {
+	if err := l.off(m, bare); err != nil {
+		return err
+	}
+	if m, err = l.Spec(m.Name); err != nil {
 		return err
 	}
 	if err := l.disk(m).makeImage(ctx); err != nil {
-		return fmt.Errorf("making a disk for machine %q: %w", name, err)
+		return fmt.Errorf("making its own disk: %w", err)
 	}
 	rootfs, err := l.rootfs(ctx)
 	if err != nil {
@@ -66,18 +64,13 @@ func (l *Lab) ResetWithOwnDisk(ctx context.Context, name string) error {
 	return l.forgetNode(ctx, m)
 }
 
-// CutPower ends a machine that has a disk of its own as a power cut does: no process hears of it, nothing leaves the
-// machine any more, and whatever was not synced to the disk is gone. It boots the machine again and waits for its sshd.
-func (l *Lab) CutPower(ctx context.Context, name string) error {
-	m, err := l.Spec(name)
-	if err != nil {
-		return err
-	}
-	d := l.disk(m)
+// CutPower stops the file system of the machine's own disk, and then kills its processes.
+func (c container) CutPower(ctx context.Context) error {
+	d := c.lab.disk(c.spec)
 	if !exists(d.image()) {
-		return fmt.Errorf("cutting the power of machine %q: it has no disk of its own; reset it with one", name)
+		return fmt.Errorf("cutting the power of machine %q: it has no disk of its own; reset it with one", c.spec.Name)
 	}
-	unlock, err := l.lock("machine-" + m.Name)
+	unlock, err := c.lab.lock("machine-" + c.spec.Name)
 	if err != nil {
 		return err
 	}
@@ -87,13 +80,13 @@ func (l *Lab) CutPower(ctx context.Context, name string) error {
 		return err
 	}
 	// The cable first, so that no process can tell of the errors that it gets from its disk.
-	if err := setPort(ctx, m, false); err != nil {
+	if err := setPort(ctx, c.spec, false); err != nil {
 		return err
 	}
 	if err := d.stopImage(); err != nil {
-		return fmt.Errorf("cutting the power of machine %q: %w", name, err)
+		return fmt.Errorf("cutting the power of machine %q: %w", c.spec.Name, err)
 	}
-	if err := l.halt(m); err != nil {
+	if err := c.lab.halt(c.spec); err != nil {
 		return err
 	}
 	if err := d.unmountImage(); err != nil {
@@ -101,11 +94,11 @@ func (l *Lab) CutPower(ctx context.Context, name string) error {
 	}
 	// The kernel lets go of the last mounts of killed processes a moment later. Mounted before that, the file system
 	// would be the one that was stopped.
-	err = l.await(ctx, "the last mount of "+d.image(), func(context.Context) error { return d.imageFree() }, nil)
+	err = c.lab.await(ctx, "the last mount of "+d.image(), func(context.Context) error { return d.imageFree() }, nil)
 	if err != nil {
 		return err
 	}
-	return l.startMachine(ctx, m, inputs{rootfs: plan.Rootfs, binds: plan.Binds})
+	return c.lab.startMachine(ctx, c.spec, inputs{rootfs: plan.Rootfs, binds: plan.Binds})
 }
 
 // makeImage makes an empty file system and mounts it.

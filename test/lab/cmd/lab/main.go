@@ -70,10 +70,7 @@ func reset() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if bare {
-				return l.ResetBare(cmd.Context(), args...)
-			}
-			return l.Reset(cmd.Context(), args...)
+			return l.ResetAs(cmd.Context(), lab.ResetOptions{WithoutPodNetwork: bare}, args...)
 		},
 	}
 	cmd.Flags().BoolVar(&bare, "bare", false, "without a pod network, for clusters that bring their own")
