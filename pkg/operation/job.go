@@ -24,8 +24,9 @@ func (i Inspection) Running() bool { return i.Facts.Working == i.Operation.ID }
 // HasWork reports whether the operation runs, or has something to do on the machine.
 func (i Inspection) HasWork() bool { return i.Running() || Wants(i.Facts.Plan) }
 
-// refusal returns the plan's error with its class. An operation that runs is followed, whatever a new plan finds.
-func (i Inspection) refusal(machine string) error {
+// Refusal returns the plan's error with its class; nil where it has none. An operation that runs is followed, whatever
+// a new plan finds.
+func (i Inspection) Refusal(machine string) error {
 	if i.Facts.Plan.Error == nil || i.Running() {
 		return nil
 	}
@@ -98,7 +99,7 @@ func (j Job[I]) inspect(ctx context.Context, known *I) (I, error) {
 // attempt refuses a plan with an error, waits for the limiter, and applies the plan within the deadline. The time in
 // the limiter's queue does not count.
 func (j Job[I]) attempt(ctx context.Context, found I) error {
-	if err := found.inspection().refusal(j.Machine.Name); err != nil {
+	if err := found.inspection().Refusal(j.Machine.Name); err != nil {
 		return err
 	}
 	leave, err := j.enter(ctx, found.inspection().Running())

@@ -137,7 +137,7 @@ func TestEveryOperationRetriesOnlyTransientErrorsOfItsPlan(t *testing.T) {
 		errclass.Permanent:     {1, errclass.Permanent},
 		errclass.Configuration: {1, errclass.Configuration},
 	} {
-		for _, kind := range []string{"join", "reconcile", "import", "reset", "upgrade stage", "upgrade"} {
+		for _, kind := range []string{"join", "reconcile", "import", "reset", "upgrade stage", "upgrade", "rollback"} {
 			t.Run(kind+" "+string(class), func(t *testing.T) {
 				t.Parallel()
 				machine := &refusing{class: class}

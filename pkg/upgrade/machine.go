@@ -81,20 +81,27 @@ func (w *way) run(ctx context.Context, wave Wave) error {
 	return w.failed(ctx, w.disrupt(ctx, seen))
 }
 
-// look looks at the machine and its node, within the budget for transient errors.
+// look inspects the machine and reads its node, within the budget for transient errors.
 func (w *way) look(ctx context.Context) (seen join.Inspection, node *corev1.Node, err error) {
-	err = w.retrying(ctx, func(ctx context.Context) error {
-		if seen, err = w.c.seenFor(ctx, w.machine, spec.KindUpgrade, w.report); err != nil {
-			return err
-		}
+	err = w.job(spec.KindUpgrade, func(ctx context.Context, found join.Inspection) (err error) {
+		seen = found
 		node, err = w.c.node(ctx, w.machine)
 		return err
-	})
+	}).Run(ctx)
 	if err == nil && node == nil {
 		err = errclass.Errorf(errclass.Permanent, "the cluster has no node %s: submit workflow join first",
 			w.machine.NodeName)
 	}
 	return seen, node, err
+}
+
+// job inspects the machine for an operation of kind, and applies its plan.
+func (w *way) job(kind spec.Kind, apply func(context.Context, join.Inspection) error) operation.Job[join.Inspection] {
+	return operation.Job[join.Inspection]{
+		Machine: w.machine, Limits: w.c.Cluster.Fleet.Limits, Report: w.report,
+		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.c.Inspect(ctx, w.machine, kind) },
+		Apply:   apply,
+	}
 }
 
 // finished clears what an earlier rollout left at a node that is as it should be.
@@ -128,7 +135,7 @@ const noteTimeout = 5 * time.Second
 // disrupt takes the node out of service, has its machine upgraded, and brings it back.
 func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
 	if !seen.Running() && wantsBundle(seen) {
-		staged, err := w.c.stage(ctx, w.machine, operation.NewLimiter(1), w.report)
+		staged, err := w.c.stage(ctx, w.machine, nil, w.report)
 		if err != nil {
 			return err
 		}
@@ -267,20 +274,11 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 // upgrade has the machine carry out its upgrade, as it was seen before, and waits until its node serves again. The
 // machine itself finds out what is left to do, so it is looked at anew only after something went wrong.
 func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev1.Pod) error {
-	tried := false
-	err := w.retrying(ctx, func(ctx context.Context) (err error) {
-		if tried {
-			if seen, err = w.c.seenFor(ctx, w.machine, spec.KindUpgrade, quiet); err != nil {
-				return err
-			}
-		}
-		tried = true
-		if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
+	job := w.job(spec.KindUpgrade, func(ctx context.Context, found join.Inspection) error {
+		if !found.HasWork() {
 			return nil
 		}
-		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
-		defer cancel()
-		status, err := w.c.Carry(limited, seen, partsBefore, partsAfter, w.report)
+		status, err := w.c.Carry(ctx, found, partsBefore, partsAfter, w.report)
 		w.outcome.Changed = w.outcome.Changed || status.Changed
 		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
 		if err == nil {
@@ -288,7 +286,8 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 		}
 		return err
 	})
-	if err != nil {
+	job.Known = &seen
+	if err := job.Run(ctx); err != nil {
 		return err
 	}
 	first := w.total - partsAfter

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
 )
@@ -47,24 +47,9 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 
 // putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.
 func (w *way) putBack(ctx context.Context) (version string, err error) {
-	err = w.retrying(ctx, func(ctx context.Context) error {
-		seen, err := w.c.Inspect(ctx, w.machine, spec.KindRollback)
+	job := w.job(spec.KindRollback, func(ctx context.Context, found join.Inspection) error {
+		_, err := w.c.Carry(ctx, found, 0, 0, func(text string) { w.report("putting back: " + text) })
 		if err != nil {
-			return err
-		}
-		facts := seen.Facts
-		if facts.Plan.Error != nil && !seen.Running() {
-			if facts.Plan.Error.Phase == "preflight" && facts.Record != nil && facts.Record.Version != w.c.Version {
-				return nil // there is nothing to put back
-			}
-			return errclass.With(facts.Plan.Error.Class, &operation.Failure{Machine: w.machine.Name, Status: *facts.Plan})
-		}
-		limited, cancel := within(ctx, w.c.Cluster.Fleet.Limits.MachineTimeout.Duration)
-		defer cancel()
-		if _, err := w.c.Carry(limited, seen, 0, 0, func(text string) {
-			w.report("putting back: " +
-				text)
-		}); err != nil {
 			return err
 		}
 		after, err := w.c.Inspect(ctx, w.machine, spec.KindRollback)
@@ -73,7 +58,23 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 		}
 		return w.restoreSocket(ctx)
 	})
+	inspect := job.Inspect
+	job.Inspect = func(ctx context.Context) (join.Inspection, error) {
+		found, err := inspect(ctx)
+		if err == nil && w.untouched(found) {
+			err = operation.ErrNothingToDo
+		}
+		return found, err
+	}
+	err = job.Run(ctx)
 	return version, err
+}
+
+// untouched reports whether the machine has nothing to put back: it kept nothing, and runs the old version.
+func (w *way) untouched(found join.Inspection) bool {
+	facts := found.Facts
+	return facts.Plan.Error != nil && !found.Running() && facts.Plan.Error.Phase == "preflight" &&
+		facts.Record != nil && facts.Record.Version != w.c.Version
 }
 
 // socketAnnotation is where kubeadm notes at a node how its container runtime is reached. Since 1.34 an upgrade moves
@@ -112,7 +113,11 @@ func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, report 
 }
 
 func (w *way) backwards(ctx context.Context) error {
-	seen, err := w.c.seenFor(ctx, w.machine, spec.KindRollback, w.report)
+	var seen join.Inspection
+	err := w.job(spec.KindRollback, func(_ context.Context, found join.Inspection) error {
+		seen = found
+		return nil
+	}).Run(ctx)
 	if err != nil {
 		return err
 	}

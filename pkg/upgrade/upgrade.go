@@ -19,7 +19,6 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/machine/bypod"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -114,33 +113,24 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *o
 	report func(string)) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
-	err := c.retrying(ctx, report, func(ctx context.Context) error {
-		seen, err := c.seenFor(ctx, machine, spec.KindStage, report)
-		if err != nil {
+	err := operation.Job[join.Inspection]{
+		Verb: "staging the upgrade of", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: window,
+		Report: report,
+		Inspect: func(ctx context.Context) (join.Inspection, error) {
+			found, err := c.Inspect(ctx, machine, spec.KindStage)
+			if err == nil && found.Facts.Plan.Error == nil && !found.HasWork() {
+				err = operation.ErrNothingToDo
+			}
+			return found, err
+		},
+		Apply: func(ctx context.Context, found join.Inspection) error {
+			status, err := c.Carry(ctx, found, 0, 0, report)
+			staged.Phases, staged.Changed = status.Phases, status.Changed
 			return err
-		}
-		if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
-			return nil
-		}
-		leave, err := window.Enter(ctx, func(inside int) {
-			report(fmt.Sprintf("waiting for a place: %d machines are "+
-				"at work", inside))
-		})
-		if err != nil {
-			return err
-		}
-		defer leave()
-		limited, cancel := within(ctx, c.Cluster.Fleet.Limits.MachineTimeout.Duration)
-		defer cancel()
-		status, err := c.Carry(limited, seen, 0, 0, report)
-		staged.Phases, staged.Changed = status.Phases, status.Changed
-		return err
-	})
+		},
+	}.Run(ctx)
 	staged.Seconds = time.Since(started).Seconds()
-	if err != nil {
-		return staged, fmt.Errorf("staging the upgrade of machine %q (%s): %w", machine.Name, machine.Address, err)
-	}
-	return staged, nil
+	return staged, err
 }
 
 // retrying tries again what only went wrong for a moment, within the fleet's budget.
@@ -169,10 +159,7 @@ func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind sp
 	if err != nil {
 		return seen, err
 	}
-	if plan := seen.Facts.Plan; plan.Error != nil && !seen.Running() {
-		return seen, errclass.With(plan.Error.Class, &operation.Failure{Machine: machine.Name, Status: *plan})
-	}
-	return seen, nil
+	return seen, seen.Refusal(machine.Name)
 }
 
 func versionIn(facts spec.Facts) string {
@@ -180,11 +167,6 @@ func versionIn(facts spec.Facts) string {
 		return ""
 	}
 	return facts.Record.Version
-}
-
-func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
-		"the machine was given %s and used them up", limit))
 }
 
 // node reads a machine's node; nil when there is none.
