@@ -8,7 +8,7 @@ VERSION ?= v0.1.0-dev
 # grpcnotrace leaves out pages of gRPC's that nobody serves: their templates look methods up by name, which makes the linker
 # keep every method of every type of Kubernetes' clients, some 20 MB.
 GOFLAGS_STATIC := -trimpath -buildvcs=false -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)"
-AGENTS := cmd/executor-plugin/agents/argosy-node-amd64 cmd/executor-plugin/agents/argosy-node-arm64
+AGENTS := cmd/internal/agents/programs/argosy-node-amd64 cmd/internal/agents/programs/argosy-node-arm64
 LAB := go run ./test/lab/cmd/lab
 # Nothing of Argosy needs a C compiler. With one setting, all targets share what is compiled.
 export CGO_ENABLED := 0
@@ -20,19 +20,19 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
 
 .PHONY: build
-build: bin/executor-plugin bin/argosy-node ## bin/executor-plugin (with argosy-node for amd64 and arm64 inside) and bin/argosy-node
+build: bin/argosy bin/executor-plugin bin/argosy-node ## bin/argosy and bin/executor-plugin (both with argosy-node for amd64 and arm64 inside), and bin/argosy-node
 
 .PHONY: FORCE
 FORCE:
 
-# argosy-node is built again each time, which costs nothing when nothing changed; the plugin carries these files. They get
-# their names when they are whole, since two targets may run side by side.
-cmd/executor-plugin/agents/argosy-node-%: FORCE
+# argosy-node is built again each time, which costs nothing when nothing changed; argosy and the plugin embed these files. They
+# get their names when they are whole, since two targets may run side by side.
+cmd/internal/agents/programs/argosy-node-%: FORCE
 	@mkdir -p bin && built=bin/.argosy-node-$*-$$$$ && \
 	$(COMPILE) GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $$built ./cmd/argosy-node && mv $$built $@
 
-bin/executor-plugin: $(AGENTS) FORCE
-	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/executor-plugin
+bin/argosy bin/executor-plugin: bin/%: $(AGENTS) FORCE
+	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/$*
 
 bin/argosy-node: FORCE
 	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/argosy-node

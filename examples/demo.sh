@@ -15,10 +15,10 @@ kubectl --kubeconfig "$TEAM_A_KUBECONFIG" delete node --ignore-not-found $LAB_MA
 
 say "install Argosy in namespace team-a, with the cluster's documents and Secrets"
 go run ./test/site/cmd/site
-bin/executor-plugin verify --namespace team-a
+bin/argosy doctor --namespace team-a
 
 say "what would a join do?"
-bin/executor-plugin plan --namespace team-a --cluster team-a
+bin/argosy plan --namespace team-a --cluster team-a
 
 say "argo submit --from workflowtemplate/join -p cluster=team-a"
 argo submit -n team-a --from workflowtemplate/join -p cluster=team-a -p concurrency=3 --watch

@@ -37,6 +37,6 @@ func boundTable(table string) string {
 		return table
 	}
 	cut := strings.LastIndexByte(table[:maxReport], '\n') + 1
-	return table[:cut] + fmt.Sprintf("… and %d more lines; see executor-plugin plan\n",
+	return table[:cut] + fmt.Sprintf("… and %d more lines; see argosy plan\n",
 		strings.Count(table[cut:], "\n"))
 }

@@ -38,7 +38,7 @@ func TestAPlanOfManyMachinesFitsAndKeepsTheRefusedOnes(t *testing.T) {
 	var items []struct{ Machine string }
 	assert.NilError(t, json.Unmarshal([]byte(result.Outputs["machines"]), &items))
 	assert.Equal(t, len(items), many, "every machine is fanned out")
-	assert.Assert(t, strings.Contains(result.Outputs["table"], "more lines; see executor-plugin plan"))
+	assert.Assert(t, strings.Contains(result.Outputs["table"], "more lines; see argosy plan"))
 	for name, output := range result.Outputs {
 		assert.Assert(t, len(output) <= 64<<10, "output %s has %d bytes", name, len(output))
 	}

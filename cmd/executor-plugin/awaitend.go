@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/cmd/internal/program"
 )
 
 // awaitEndCommand is for the container with the store of a pod that ends: all containers are told to end at once, and
@@ -17,7 +19,7 @@ func awaitEndCommand() *cobra.Command {
 		Use:    "await-end",
 		Short:  "Wait until nobody listens at an address any more",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   program.NoArguments,
 		Run: func(command *cobra.Command, _ []string) {
 			ctx, cancel := context.WithTimeout(command.Context(), atMost)
 			defer cancel()

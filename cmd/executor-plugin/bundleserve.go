@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	bundleserver "argosy.dev/argosy/pkg/bundle/serve"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -24,6 +24,12 @@ type bundleServer struct {
 	caFile    string
 }
 
+func bundleCommand() *cobra.Command {
+	command := &cobra.Command{Use: "bundle", Short: "Serve node bundles"}
+	command.AddCommand(bundleServeCommand())
+	return command
+}
+
 func bundleServeCommand() *cobra.Command {
 	var s bundleServer
 	command := &cobra.Command{
@@ -32,11 +38,11 @@ func bundleServeCommand() *cobra.Command {
 		Long: `Serves https://<listen>/<version>/kubernetes-<version>-<arch>.tar.gz and /<version>/SHA256SUMS out of a folder.
 Whoever fetches shows a token; the API server is asked with that token whether it may read the ConfigMap
 kubeadm-config, as bootstrap tokens and administrators may. The certificate is read again when its files change.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if s.certFile == "" || s.keyFile == "" || s.caFile == "" {
-				return usageError{errors.New("--tls-cert, --tls-key and --ca are needed: bundles are served over TLS " +
-					"alone")}
+				return program.UsageErrorf("--tls-cert, --tls-key and --ca are needed: bundles are served over TLS " +
+					"alone")
 			}
 			return s.run(command.Context(), slog.New(slog.NewJSONHandler(command.ErrOrStderr(), nil)))
 		},

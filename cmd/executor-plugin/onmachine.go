@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"argosy.dev/argosy/cmd/internal/program"
 )
 
 // standByCommand is what the pod does that upgrades a machine which SSH does not reach: nothing, until it is asked by
@@ -18,7 +20,7 @@ func standByCommand() *cobra.Command {
 		Use:    "stand-by",
 		Short:  "Wait to be ended",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   program.NoArguments,
 		Run:    func(command *cobra.Command, _ []string) { <-command.Context().Done() },
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"argosy.dev/argosy/cmd/internal/agents"
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/factory"
@@ -36,7 +38,7 @@ func serveCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve Argo's executor-plugin protocol (in the agent pod)",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryGoal)
@@ -69,7 +71,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	}
 	pool := ssh.NewPool()
 	defer pool.Close()
-	env := steps.NewEnv(openers(restConfig, host, factory.Tools{Agent: &agents{}, Pool: pool}), log)
+	env := steps.NewEnv(openers(restConfig, host, factory.Tools{Agent: &agents.Embedded{}, Pool: pool}), log)
 	options.Steps = steps.All(env, workflows{argo})
 	options.Watcher = plugin.NewWatcher(argo)
 	options.Log = log
@@ -88,7 +90,7 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.T
 			return factory.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
 		Provision: func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
-			return factory.OpenProvisioner(ctx, restConfig, namespace, cluster, ownImage())
+			return factory.OpenProvisioner(ctx, restConfig, namespace, cluster, program.Image())
 		},
 		Reset: func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
@@ -100,7 +102,7 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.T
 		},
 		Upgrade: func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error) {
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
-			return factory.OpenUpgrade(ctx, config.FromAPI(host, namespace), keys, tools, cluster, ownImage())
+			return factory.OpenUpgrade(ctx, config.FromAPI(host, namespace), keys, tools, cluster, program.Image())
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
@@ -25,7 +26,6 @@ func storeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:    "store",
 		Short:  "Move a cluster's state between its store and an archive (run by Jobs; see backup and restore)",
-		Args:   cobra.NoArgs,
 		Hidden: true,
 	}
 	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand())
@@ -93,10 +93,10 @@ func storeDumpCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "dump",
 		Short: "Write the store, the keys and the documents to an archive",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := json.Unmarshal([]byte(about), &order.About); err != nil {
-				return usageError{fmt.Errorf("reading --about: %w", err)}
+				return program.UsageErrorf("reading --about: %w", err)
 			}
 			result, err := store.Backup(command.Context(), order, tell(command.OutOrStdout()))
 			if err != nil {
@@ -121,7 +121,7 @@ func storeReadCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "read",
 		Short: "Check an archive from its first to its last byte, and say what is in it",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			archive, err := from.open()
 			if err != nil {
@@ -152,7 +152,7 @@ func storePrepareCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "prepare",
 		Short: "Make an empty SQLite database whose revisions begin behind a given one, unless there is one",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE:  func(*cobra.Command, []string) error { return store.PrepareSQLite(file, revision) },
 	}
 	command.Flags().StringVar(&file, "file", "", "the database")
@@ -170,7 +170,7 @@ func storeLoadCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "load",
 		Short: "Load an archive into an empty store",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			archive, err := from.open()
 			if err != nil {

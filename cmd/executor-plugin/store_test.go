@@ -10,20 +10,10 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/store"
 )
-
-// said runs a command line and returns what it printed.
-func said(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	var out bytes.Buffer
-	root := rootCommand()
-	root.SetOut(&out)
-	root.SetArgs(args)
-	err := root.ExecuteContext(t.Context())
-	return out.String(), err
-}
 
 func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testing.T) {
 	folder, taken := t.TempDir(), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -35,7 +25,7 @@ func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testin
 	assert.NilError(t, err)
 	reader, err := store.NewReader()
 	assert.NilError(t, err)
-	out, err := said(t, "store", "read", "--folder="+folder, "--cluster=team-a", "--seal-for="+reader.Address())
+	out, _, err := run(t, "store", "read", "--folder="+folder, "--cluster=team-a", "--seal-for="+reader.Address())
 	assert.NilError(t, err)
 	assert.Assert(t, !bytes.Contains([]byte(out), []byte("very secret")))
 
@@ -53,19 +43,19 @@ func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testin
 }
 
 func TestAnArchiveThatIsNotThereIsAMistakeOfWhoAsked(t *testing.T) {
-	_, err := said(t, "store", "read", "--folder="+t.TempDir(), "--cluster=team-a",
+	_, code, err := run(t, "store", "read", "--folder="+t.TempDir(), "--cluster=team-a",
 		"--archive=team-a-20260301T120000Z.tar.zst")
 	assert.ErrorContains(t, err, `no archive of cluster "team-a"`)
-	assert.Equal(t, exitCode(err), exitConfiguration)
+	assert.Equal(t, code, program.ExitConfiguration)
 }
 
 func TestADatabaseIsPreparedOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.db")
-	_, err := said(t, "store", "prepare", "--file="+file, "--revision=4711")
+	_, _, err := run(t, "store", "prepare", "--file="+file, "--revision=4711")
 	assert.NilError(t, err)
 	first, err := os.ReadFile(file)
 	assert.NilError(t, err)
-	_, err = said(t, "store", "prepare", "--file="+file, "--revision=4712")
+	_, _, err = run(t, "store", "prepare", "--file="+file, "--revision=4712")
 	assert.NilError(t, err)
 	second, err := os.ReadFile(file)
 	assert.NilError(t, err)

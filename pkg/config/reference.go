@@ -52,7 +52,7 @@ func (p *page) effects(keys []Key) {
 }
 
 const (
-	aboutReference = "Generated from the Go types by `make generate`; `executor-plugin config explain KEY` prints " +
+	aboutReference = "Generated from the Go types by `make generate`; `argosy config explain KEY` prints " +
 		"the same, and\n" +
 		"[configuration.md](../configuration.md) is where to begin. `[]` stands for an item of a list, `<name>` for " +
 		"a name of your choice."

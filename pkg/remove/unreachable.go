@@ -24,7 +24,7 @@ const deadPhases = 2
 
 // stays is what nobody has taken away from a machine that was not contacted.
 const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
-	"back, it registers again; reset it before it serves anything else (workflow reset, or executor-plugin reset)"
+	"back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
 
 // removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
 // anew elsewhere by their controllers.

@@ -146,7 +146,7 @@ func (i *importing) ours(ctx context.Context, verified bool) error {
 	if verified {
 		source += "#sha256=" + i.digest
 	}
-	out, err := i.site.Plugin(ctx, "images", "import", "--namespace", site.Namespace, "--cluster", site.Cluster,
+	out, err := i.site.Argosy(ctx, "images", "import", "--namespace", site.Namespace, "--cluster", site.Cluster,
 		"--machines", strings.Join(i.machines, ","), "--concurrency", strconv.Itoa(len(i.machines)), source)
 	if err != nil {
 		return fmt.Errorf("importing by the plugin: %w\n%s", err, out)

@@ -35,7 +35,7 @@ func (b *bench) upgradeOne(ctx context.Context) error {
 			began := time.Now()
 			var cordoned time.Time
 			took, err := b.outOfService(ctx, &cordoned, func(ctx context.Context) error {
-				_, err := b.site.Plugin(ctx, "upgrade", "--namespace", site.Namespace, "--cluster", site.Cluster,
+				_, err := b.site.Argosy(ctx, "upgrade", "--namespace", site.Namespace, "--cluster", site.Cluster,
 					"--machines", upgraded)
 				return err
 			})
@@ -66,7 +66,7 @@ func (b *bench) olderNode(ctx context.Context) error {
 	if err := b.applyVersion(ctx, lab.OlderVersion); err != nil {
 		return err
 	}
-	if _, err := b.site.Plugin(ctx, "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+	if _, err := b.site.Argosy(ctx, "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
 		upgraded); err != nil {
 		return err
 	}

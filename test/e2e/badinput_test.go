@@ -88,7 +88,7 @@ func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			configure(t, tt.change)
-			out, err := env.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--machines", tt.machine)
+			out, err := env.Argosy(t.Context(), "join", "--namespace", site.Namespace, "--machines", tt.machine)
 			assert.Assert(t, err != nil, "joined all the same:\n%s", out)
 			for _, part := range tt.says {
 				assert.Assert(t, strings.Contains(out, part), "%q is not said in:\n%s", part, out)
@@ -142,7 +142,7 @@ func TestAKubeletOfAnotherClusterIsRefused(t *testing.T) {
 
 	extra(t, "host-kubeconfig", map[string]string{"value": readFile(t, env.Lab.KubeconfigPath("host"))})
 	configure(t, site.Fleet{KubeconfigSecret: "host-kubeconfig"})
-	out, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
+	out, err := env.Argosy(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
 	assert.Assert(t, err != nil)
 	assert.Assert(t, strings.Contains(out, "refuse") && strings.Contains(out, "already a node of"), out)
 

@@ -60,17 +60,17 @@ func TestADryRunTouchesNoMachine(t *testing.T) {
 
 func TestJoinByHandSharesTheCode(t *testing.T) {
 	clean(t, "m2")
-	out, err := env.Plugin(t.Context(), "join", "--namespace", "team-a", "--cluster", "team-a", "--machines", "m2")
+	out, err := env.Argosy(t.Context(), "join", "--namespace", "team-a", "--cluster", "team-a", "--machines", "m2")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "node m2 is Ready at v1.34.4"), out)
 	assertJoined(t, "m2")
 }
 
 func TestTheInstallationIsVerified(t *testing.T) {
-	_, err := env.Plugin(t.Context(), "verify", "--namespace", "team-a")
+	_, err := env.Argosy(t.Context(), "doctor", "--namespace", "team-a")
 	assert.NilError(t, err)
 
-	_, err = env.Plugin(t.Context(), "verify", "--namespace", "default")
+	_, err = env.Argosy(t.Context(), "doctor", "--namespace", "default")
 	assert.ErrorContains(t, err, "apply install/ to namespace default")
 }
 

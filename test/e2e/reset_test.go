@@ -34,7 +34,7 @@ func inventoryOf(t *testing.T, machine string) string {
 // reset calls the command by hand, as it is documented.
 func reset(t *testing.T, machine string, more ...string) (string, error) {
 	t.Helper()
-	return env.Plugin(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster,
+	return env.Argosy(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster,
 		"--machines", machine}, more...)...)
 }
 
@@ -43,7 +43,7 @@ func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
 	clean(t, machine)
 	before := inventoryOf(t, machine)
 	for range 2 {
-		_, err := env.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster,
+		_, err := env.Argosy(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster,
 			"--machines", machine)
 		assert.NilError(t, err)
 		assertJoined(t, machine)
@@ -90,7 +90,7 @@ func podRuns(t *testing.T, machine string) {
 func TestAMachineOfAnotherClusterIsNotResetUnlessThatOneIsGone(t *testing.T) {
 	const machine = "m5"
 	clean(t, machine)
-	_, err := env.Plugin(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+	_, err := env.Argosy(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
 		machine)
 	assert.NilError(t, err)
 	on(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,

@@ -287,7 +287,7 @@ func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
 					site.Set(d, detail.of, on)
 				}
 				assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-				out, err := env.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+				out, err := env.Argosy(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
 				assert.Equal(t, err != nil, on, out)
 				assert.Equal(t, strings.Contains(out, detail.of), on, out)
 			}
@@ -322,7 +322,7 @@ func refusedDocuments(t *testing.T, cluster *site.Provisioned, key, value string
 	t.Helper()
 	cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, value)) }
 	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-	out, err := env.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+	out, err := env.Argosy(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
 	assert.Assert(t, err != nil, "%s: %s passed: %s", key, value, out)
 	return out
 }
@@ -344,7 +344,7 @@ func TestUpgradeSettingsAreReadAndCheckedAsAWhole(t *testing.T) {
 			assert.Assert(t, strings.Contains(message, key) && strings.Contains(message, tt.says), message)
 			cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, tt.right)) }
 			assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-			_, err := env.Plugin(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
+			_, err := env.Argosy(t.Context(), "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
 			assert.NilError(t, err)
 		})
 	}

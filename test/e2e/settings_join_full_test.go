@@ -170,7 +170,7 @@ func TestOneMachineHasSettingsOfItsOwn(t *testing.T) {
 		}),
 	})
 	t.Cleanup(func() { _, _ = env.TeamKubectl(t.Context(), "delete", "node", "worker-five", "--ignore-not-found") })
-	out, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
+	out, err := env.Argosy(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "/opt/five/bin"), "the plan does not show the override: %s", out)
 

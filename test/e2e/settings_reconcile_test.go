@@ -48,7 +48,7 @@ func TestWhatDiffersIsShownByFileAndPutRightOnce(t *testing.T) {
 	})
 	kubelet, containerd := processes(t, "m1")
 
-	out, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m1,m5")
+	out, err := env.Argosy(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m1,m5")
 	assert.NilError(t, err)
 	for _, part := range []string{
 		"m1: /etc/systemd/system/kubelet.service (restarts kubelet)", "-# mine\n",

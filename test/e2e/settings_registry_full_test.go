@@ -69,7 +69,7 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 		},
 	}
 	configure(t, site.Fleet{VCluster: vcluster(settings)})
-	plan, err := env.Plugin(t.Context(), "plan", "--namespace", site.Namespace, "--machines", machine)
+	plan, err := env.Argosy(t.Context(), "plan", "--namespace", site.Namespace, "--machines", machine)
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(plan, dir+"/ca.test/hosts.toml (without a restart)"), plan)
 	assert.Assert(t, !strings.Contains(plan, password), "the plan shows the password")

@@ -92,7 +92,7 @@ func older(t *testing.T, machines ...string) {
 	default:
 		upgraded(t) // a test before this one has failed
 	}
-	out, err := env.Plugin(t.Context(), "rollback", "--namespace", upgradeCluster.Name, "--machines",
+	out, err := env.Argosy(t.Context(), "rollback", "--namespace", upgradeCluster.Name, "--machines",
 		strings.Join(machines, ","))
 	assert.NilError(t, err, out)
 	assert.Equal(t, kubelets(t), at(lab.Version, machines...))

@@ -54,7 +54,7 @@ func (s *Site) Deploy(ctx context.Context) error {
 	return s.Apply(ctx, documents)
 }
 
-// PluginBinary is what `make build` made.
+// PluginBinary is the path of the executor-plugin that `make build` made.
 func (s *Site) PluginBinary() string { return filepath.Join(s.Source, "bin", "executor-plugin") }
 
 // loadPlugin puts the image that `make image` wrote on the host machine.
@@ -96,9 +96,9 @@ func (s *Site) Argo(ctx context.Context, args ...string) (string, error) {
 	return s.run(ctx, "host", nil, "argo", append([]string{"-n", Namespace}, args...)...)
 }
 
-// Plugin runs the plugin's program by hand, against the host cluster.
-func (s *Site) Plugin(ctx context.Context, args ...string) (string, error) {
-	return s.run(ctx, "host", nil, s.PluginBinary(), args...)
+// Argosy runs the argosy that `make build` made, against the host cluster.
+func (s *Site) Argosy(ctx context.Context, args ...string) (string, error) {
+	return s.run(ctx, "host", nil, filepath.Join(s.Source, "bin", "argosy"), args...)
 }
 
 func (s *Site) run(ctx context.Context, cluster string, stdin []byte, program string, args ...string) (string, error) {

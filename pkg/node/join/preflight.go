@@ -181,7 +181,7 @@ func versionAtWork(ctx context.Context, c *node.Context) (string, error) {
 	return "", &node.Failure{
 		Err: fmt.Errorf("the machine is node %s of this cluster already, and of which version is not known: %w",
 			c.Operation.Join.NodeName, err),
-		Hint: "reset the machine (executor-plugin reset) and join it anew",
+		Hint: "reset the machine (argosy reset) and join it anew",
 	}
 }
 
@@ -214,7 +214,7 @@ func sameDriver(c *node.Context) error {
 		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, with the cgroup "+
 			"driver %s, and the cluster's is %s now",
 			j.NodeName, given.Driver, j.Containerd.CgroupDriver),
-		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (executor-plugin reset) and " +
+		Hint: "set privateNodes.kubelet.cgroupDriver back, or reset the machine first (argosy reset) and " +
 			"join it anew",
 	}
 }
@@ -242,7 +242,7 @@ func movedAway(ctx context.Context, c *node.Context) (remark string, err error) 
 		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, which it knows at "+
 			"%s, and the cluster is at %s now: %s",
 			j.NodeName, known, j.Server, found.problems[0].text),
-		Hint: "have the old address lead to the cluster again, or reset the machine first (executor-plugin reset) " +
+		Hint: "have the old address lead to the cluster again, or reset the machine first (argosy reset) " +
 			"and join it anew",
 	}
 }
@@ -253,7 +253,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
 	switch {
 	case config != nil && len(config.CA) > 0 && !kubeconfig.SameCA(config.CA, []byte(j.CACert)):
-		f.problem("The machine is already a node of %s and not of %s; reset it first (executor-plugin reset) if it "+
+		f.problem("The machine is already a node of %s and not of %s; reset it first (argosy reset) if it "+
 			"is to change clusters.", config.Server, j.Server)
 		return
 	case kubelet.Present && !kubelet.Ours && inspect.UnitFile(h, "kubelet.service") != "":
@@ -267,7 +267,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 	if ca, err := h.ReadFile(caPath(j)); err == nil && !inspect.Lost(ca) && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
 		f.problem("The machine has the certificate authority of another cluster in %s; reset it first "+
-			"(executor-plugin reset).", caPath(j))
+			"(argosy reset).", caPath(j))
 	}
 }
 

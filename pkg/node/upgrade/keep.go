@@ -135,7 +135,7 @@ func keptBefore(c *node.Context, record *spec.Record) (*kept, error) {
 	}
 	return nil, &node.Failure{
 		Err:  fmt.Errorf("an upgrade of the machine has begun, and what it was before is not known: %w", err),
-		Hint: "reset the machine (executor-plugin reset) and join it anew",
+		Hint: "reset the machine (argosy reset) and join it anew",
 	}
 }
 

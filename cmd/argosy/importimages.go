@@ -37,7 +37,7 @@ func imagesImportCommand() *cobra.Command {
 Without any, those are imported that privateNodes.joinNode.containerd.importImages of vcluster.yaml names. An archive that
 is damaged is named at the end; the others are imported. Ctrl-C stops each machine at its next safe point.
 
-  executor-plugin images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1`,
+  argosy images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1`,
 		RunE: func(command *cobra.Command, args []string) error {
 			request.items = images.Split(strings.Join(args, " "))
 			conductor, done, err := opened(command.Context(), &where, factory.OpenImages)

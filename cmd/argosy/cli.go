@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"argosy.dev/argosy/cmd/internal/agents"
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/factory"
@@ -46,13 +47,13 @@ func (p *place) flags(command *cobra.Command) {
 func (p *place) open() (config.Source, factory.HostKeys, error) {
 	if p.from != "" {
 		if p.cluster == "" {
-			return nil, nil, usageError{errors.New("--from needs --cluster: a folder may hold several")}
+			return nil, nil, program.UsageErrorf("--from needs --cluster: a folder may hold several")
 		}
 		return config.Dir{Path: p.from, In: p.namespace}, nil, nil
 	}
 	if p.namespace == "" {
-		return nil, nil, usageError{errors.New("say where the documents are: --namespace of the host cluster, or " +
-			"--from a folder")}
+		return nil, nil, program.UsageErrorf("say where the documents are: --namespace of the host cluster, or " +
+			"--from a folder")
 	}
 	if p.cluster == "" {
 		p.cluster = p.namespace
@@ -87,7 +88,7 @@ func opened[Conductor any](ctx context.Context, p *place,
 		return conductor, nil, err
 	}
 	pool := ssh.NewPool()
-	conductor, err = open(ctx, source, keys, factory.Tools{Agent: &agents{}, Pool: pool}, p.cluster)
+	conductor, err = open(ctx, source, keys, factory.Tools{Agent: &agents.Embedded{}, Pool: pool}, p.cluster)
 	if err != nil {
 		pool.Close()
 		return conductor, nil, err
@@ -100,7 +101,7 @@ func validateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "validate",
 		Short: "Check both documents and the Secrets they name; touch nothing",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			source, _, err := where.open()
 			if err != nil {
@@ -128,7 +129,7 @@ func planCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Inspect machines and say what a join would do with each, or why it can't, and what differs on nodes",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			conductor, done, err := opened(command.Context(), &where, factory.Open)
 			if err != nil {
@@ -186,7 +187,7 @@ func printPlan(out io.Writer, entries []join.Entry, format string) error {
 		_, err := io.WriteString(out, text)
 		return err
 	}
-	return usageError{fmt.Errorf("unknown --output %q: table or json", format)}
+	return program.UsageErrorf("unknown --output %q: table or json", format)
 }
 
 func refusal(entries []join.Entry) error {
@@ -207,7 +208,7 @@ func joinCommand() *cobra.Command {
 		Long: `Plans, then joins the machines that need it, as many at once as --concurrency says. One machine that fails
 does not stop the others. Running it again is safe and finishes what was interrupted. Ctrl-C stops each
 machine at its next safe point.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			conductor, done, err := opened(command.Context(), &where, factory.Open)
 			if err != nil {

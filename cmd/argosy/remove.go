@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/operation"
@@ -37,13 +37,13 @@ take away from each machine. Only with --yes the machines leave, drained first. 
 pods again. Afterwards take the machines out of argosy.yaml, or the next join brings them back.
 
 Running it again is safe and finishes what was interrupted. Ctrl-C stops each machine at its next safe point.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := sayWhich(request.machines); err != nil {
 				return err
 			}
 			if request.timeout < 0 {
-				return usageError{errors.New("--drain-timeout is less than nothing")}
+				return program.UsageErrorf("--drain-timeout is less than nothing")
 			}
 			conductor, done, err := opened(command.Context(), &where, factory.OpenReset)
 			if err != nil {
@@ -104,7 +104,7 @@ func (r removeRequest) carryOut(ctx context.Context, conductor *remove.Conductor
 			refused[0].Machine)
 	}
 	if !r.confirmed {
-		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
+		return program.UsageErrorf("nothing was touched: this cannot be undone, so say --yes")
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
 	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *operation.Limiter,

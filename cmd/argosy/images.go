@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/config"
 )
@@ -17,8 +18,6 @@ func imagesCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "images",
 		Short: "What a site without internet must mirror, and how it gets to the machines",
-		Args:  cobra.NoArgs,
-		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	command.AddCommand(imagesListCommand(), imagesImportCommand())
 	return command
@@ -35,12 +34,12 @@ func imagesListCommand() *cobra.Command {
 pods that these start, under the names by which they are pulled. Without documents, those of a cluster with
 default settings.
 
-  executor-plugin images list --kubernetes v1.34.4 --all
-  executor-plugin images list --from examples/team-a --cluster team-a --output table
+  argosy images list --kubernetes v1.34.4 --all
+  argosy images list --from examples/team-a --cluster team-a --output table
 
-To fill a registry that controlPlane.advanced.defaultImageRegistry then names, list without that setting: the
+To fill a registry that controlPlane.advanced.program.DefaultImageRegistry then names, list without that setting: the
 lines are where the images come from.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			cluster, err := where.documents(command.Context())
 			if err != nil {
@@ -83,7 +82,7 @@ func imageOf(cluster *config.Cluster) string {
 	if own := cluster.Fleet.ControlPlane.Image; own != "" {
 		return own
 	}
-	return ownImage()
+	return program.Image()
 }
 
 func printImages(out io.Writer, images []addons.Image, format string) error {
@@ -107,5 +106,5 @@ func printImages(out io.Writer, images []addons.Image, format string) error {
 		}
 		return nil
 	}
-	return usageError{fmt.Errorf("unknown --output %q: list, table or json", format)}
+	return program.UsageErrorf("unknown --output %q: list, table or json", format)
 }

@@ -2,29 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/factory"
 )
-
-// imageVariable names the image of this very program; install/plugin sets it to the sidecar's.
-const imageVariable = "ARGOSY_IMAGE"
-
-// defaultImage is what the plugin's own manifest names.
-const defaultImage = "ghcr.io/argosy-dev/executor-plugin:v0.1.0"
-
-func ownImage() string {
-	if image := os.Getenv(imageVariable); image != "" {
-		return image
-	}
-	return defaultImage
-}
 
 func provisionCommand() *cobra.Command {
 	var where place
@@ -37,8 +23,8 @@ workflow template provision does. Running it again changes nothing where nothing
 what was interrupted. The admin kubeconfig is then in Secret <cluster>-kubeconfig, key value.
 
 The image of this program, which serves node bundles in the control plane's pod, is taken from
-$` + imageVariable + ` (default ` + defaultImage + `), unless argosy.yaml names one.`,
-		Args: cobra.NoArgs,
+$` + program.ImageVariable + ` (default ` + program.DefaultImage + `), unless argosy.yaml names one.`,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {
@@ -56,11 +42,11 @@ $` + imageVariable + ` (default ` + defaultImage + `), unless argosy.yaml names 
 // provisioner opens the cluster of a namespace of the host cluster.
 func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, error) {
 	if p.from != "" {
-		return nil, usageError{errors.New("a control plane is made in the host cluster, and its documents are read " +
-			"there: apply the folder, then use --namespace")}
+		return nil, program.UsageErrorf("a control plane is made in the host cluster, and its documents are read " +
+			"there: apply the folder, then use --namespace")
 	}
 	if p.namespace == "" {
-		return nil, usageError{errors.New("say where the cluster is: --namespace of the host cluster")}
+		return nil, program.UsageErrorf("say where the cluster is: --namespace of the host cluster")
 	}
 	if p.cluster == "" {
 		p.cluster = p.namespace
@@ -69,7 +55,7 @@ func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, err
 	if err != nil {
 		return nil, err
 	}
-	return factory.OpenProvisioner(ctx, restConfig, p.namespace, p.cluster, ownImage())
+	return factory.OpenProvisioner(ctx, restConfig, p.namespace, p.cluster, program.Image())
 }
 
 // provision runs the parts of the workflow template provision, in its order.

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/store"
 )
@@ -18,7 +18,7 @@ func backupCommand() *cobra.Command {
 		Short: "Write a cluster's state, keys and documents to an archive, while it runs",
 		Long: `Runs a pod beside the control plane that reads the store at one moment and writes an archive to volume
 <cluster>-backups, which is made when there is none. The archive is read again before older ones are removed.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {
@@ -47,7 +47,7 @@ func restoreCommand() *cobra.Command {
 gone, makes the control plane around them as provision does, sets the addons and verifies. The documents are those of
 the ConfigMap. Machines come back by themselves, as long as the control plane has the address that they know. Running
 it again goes on where it was interrupted.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {
@@ -84,11 +84,11 @@ func deprovisionCommand() *cobra.Command {
 		Use:   "deprovision",
 		Short: "Remove a cluster's control plane from the host cluster, and prove that nothing is left",
 		Long: `Says whether the cluster may go. Only with --yes it makes a final backup and removes all that provisioning made.
-Refused while machines are joined: "executor-plugin reset" makes them clean, and with --keep-machines they wait until
-"executor-plugin restore" brings the control plane back. What users brought stays, and so do
-volumes with state and archives, from which "executor-plugin restore" brings the cluster back. Running it again
+Refused while machines are joined: "argosy reset" makes them clean, and with --keep-machines they wait until
+"argosy restore" brings the control plane back. What users brought stays, and so do
+volumes with state and archives, from which "argosy restore" brings the cluster back. Running it again
 goes on where it was interrupted.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {
@@ -105,7 +105,7 @@ goes on where it was interrupted.`,
 				return err
 			}
 			if !confirmed {
-				return usageError{errors.New("nothing was touched: say --yes to remove the control plane")}
+				return program.UsageErrorf("nothing was touched: say --yes to remove the control plane")
 			}
 			return carryOut(command.OutOrStdout(), part{"deprovision", func(report func(string)) (fmt.Stringer, error) {
 				return provisioner.Deprovision(command.Context(), options, report)

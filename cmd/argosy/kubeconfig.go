@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/controlplane"
 )
 
@@ -17,7 +18,7 @@ func kubeconfigCommand() *cobra.Command {
 		Long: `Has the cluster sign a certificate for a user and their groups, and writes a kubeconfig with it to Secret
 <cluster>-kubeconfig-<user>, key value, in the cluster's namespace. What the user may do is decided by RBAC in the
 cluster. One that is there and holds for half of the time asked for stays as it is.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {

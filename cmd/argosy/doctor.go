@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -9,18 +8,26 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/installation"
 )
 
+// verifyCommand is doctor by the name that it had first.
 func verifyCommand() *cobra.Command {
+	command := doctorCommand()
+	command.Use, command.Hidden = "verify", true
+	return command
+}
+
+func doctorCommand() *cobra.Command {
 	var where place
 	command := &cobra.Command{
-		Use:   "verify",
+		Use:   "doctor",
 		Short: "Check that Argo and a namespace of the host cluster are ready for our workflows",
-		Args:  cobra.NoArgs,
+		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if where.namespace == "" {
-				return usageError{errors.New("say which namespace to check: --namespace")}
+				return program.UsageErrorf("say which namespace to check: --namespace")
 			}
 			restConfig, err := where.rest()
 			if err != nil {

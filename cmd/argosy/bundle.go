@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/bundle/assemble"
 	"argosy.dev/argosy/pkg/bundle/release"
@@ -22,10 +23,9 @@ import (
 func bundleCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "bundle",
-		Short: "Build node bundles and the control plane's image, or serve bundles",
-		Args:  cobra.NoArgs,
+		Short: "Build node bundles and the control plane's image",
 	}
-	command.AddCommand(bundleBuildCommand(), bundleServeCommand())
+	command.AddCommand(bundleBuildCommand())
 	return command
 }
 
@@ -62,11 +62,11 @@ Konnectivity and the pause image, compares each with its published checksum, and
 and, with --image-archive or --push, the image of the control plane with the tags <version> and <version>-full.
 The same inputs give the same bytes. docs/bundles.md tells more.
 
-  executor-plugin bundle build --kubernetes v1.34.4 --output bundles --push registry.example.org/kubernetes`,
-		Args: cobra.NoArgs,
+  argosy bundle build --kubernetes v1.34.4 --output bundles --push registry.example.org/kubernetes`,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := b.check(command.Flags().Changed); err != nil {
-				return usageError{err}
+				return program.UsageErrorf("%w", err)
 			}
 			return b.run(command.Context(), newTerminal(command.OutOrStdout()))
 		},

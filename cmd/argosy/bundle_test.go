@@ -1,16 +1,11 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -21,9 +16,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/bundle/release/releasetest"
-	"argosy.dev/argosy/pkg/secret"
 )
 
 // buildArgs ask a stand-in for all official servers.
@@ -151,23 +146,24 @@ func TestABuildThatCannotBeDoneSaysWhyAndLeavesNothing(t *testing.T) {
 		code int
 	}{
 		"no version": {[]string{"bundle", "build", "--output", output}, "--kubernetes v1.34.4",
-			exitConfiguration},
-		"nowhere to write": {[]string{"bundle", "build", "--kubernetes", "v1.34.4"}, "--output", exitConfiguration},
+			program.ExitConfiguration},
+		"nowhere to write": {[]string{"bundle", "build", "--kubernetes", "v1.34.4"}, "--output",
+			program.ExitConfiguration},
 		"a wrong checksum": {buildArgs(server, output, cache, "--arch", "amd64"),
-			"fetching kubelet v1.34.4 for amd64: verifying it", exitFailed},
+			"fetching kubelet v1.34.4 for amd64: verifying it", program.ExitFailed},
 		"unknown version": {buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.28, 1.29",
-			exitConfiguration},
+			program.ExitConfiguration},
 		"unknown format": {buildArgs(releasetest.New(t, "amd64"), output, cache, "--arch", "amd64", "--format",
-			"zip"), `writing bundles as "zip"`, exitConfiguration},
+			"zip"), `writing bundles as "zip"`, program.ExitConfiguration},
 		"two names": {buildArgs(server, output, cache, "--push", "a.example/b", "--image-name", "c.example/d"),
-			"--push names the image", exitConfiguration},
+			"--push names the image", program.ExitConfiguration},
 		"a name for naught": {buildArgs(server, output, cache, "--image-name", "c.example/d"),
-			"--image-name is for --image-archive", exitConfiguration},
+			"--image-name is for --image-archive", program.ExitConfiguration},
 		"fetching nothing": {buildArgs(server, output, cache, "--from-directory", output),
-			"--from-directory fetches nothing", exitConfiguration},
+			"--from-directory fetches nothing", program.ExitConfiguration},
 		"no directory": {[]string{"bundle", "build", "--kubernetes", "v1.34.4", "--output", output, "--cache", cache,
 			"--from-directory", output},
-			"there is no folder", exitConfiguration},
+			"there is no folder", program.ExitConfiguration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, code, err := run(t, test.args...)
@@ -178,86 +174,4 @@ func TestABuildThatCannotBeDoneSaysWhyAndLeavesNothing(t *testing.T) {
 			assert.Equal(t, len(left), 0, "%v", left)
 		})
 	}
-}
-
-func TestBundleServeServesWhatTheFullImageHolds(t *testing.T) {
-	server := releasetest.New(t, "amd64")
-	output := t.TempDir()
-	_, _, err := run(t, buildArgs(server, output, t.TempDir(), "--arch", "amd64")...)
-	assert.NilError(t, err)
-
-	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer abcdef.0123456789abcdef" {
-			w.WriteHeader(http.StatusUnauthorized)
-		}
-	}))
-	defer api.Close()
-	certFile, keyFile := writeTLS(t, api)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	assert.NilError(t, err)
-	address := listener.Addr().String()
-	assert.NilError(t, listener.Close())
-
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() {
-		root := rootCommand()
-		root.SetArgs([]string{"bundle", "serve", "--folder", filepath.Join(output, "v1.34.4"), "--listen", address,
-			"--tls-cert", certFile, "--tls-key", keyFile, "--api-server", api.URL, "--ca", certFile})
-		root.SetErr(&strings.Builder{})
-		ended <- root.ExecuteContext(ctx)
-	}()
-	repository := &bundle.Repository{URL: "https://" + address, HTTP: api.Client(),
-		Token: secret.New("abcdef.0123456789abcdef")}
-	found, err := repository.Locate(t.Context(), "v1.34.4", "amd64")
-	for err != nil && t.Context().Err() == nil { // it is starting
-		found, err = repository.Locate(t.Context(), "v1.34.4", "amd64")
-	}
-	assert.NilError(t, err)
-	assert.Equal(t, found.SHA256, digestsIn(t, filepath.Join(output, "v1.34.4"))[found.Name])
-	cancel()
-	assert.NilError(t, <-ended)
-}
-
-// writeTLS writes a test server's own certificate, which is its authority too, and key.
-func writeTLS(t *testing.T, server *httptest.Server) (certFile, keyFile string) {
-	t.Helper()
-	dir := t.TempDir()
-	own := server.TLS.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
-	assert.NilError(t, err)
-	certFile, keyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	for name, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: own.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		assert.NilError(t, os.WriteFile(name, pem.EncodeToMemory(block), 0o600))
-	}
-	return certFile, keyFile
-}
-
-func TestBundleServeNeedsItsFiles(t *testing.T) {
-	_, code, err := run(t, "bundle", "serve")
-	assert.ErrorContains(t, err, "--tls-cert, --tls-key and --ca are needed")
-	assert.Equal(t, code, exitConfiguration)
-	_, code, err = run(t, "bundle", "serve", "--ca", "/none/ca", "--tls-cert", "/none/cert", "--tls-key", "/none/key")
-	assert.ErrorContains(t, err, "/none/ca")
-	assert.Equal(t, code, exitConfiguration)
-}
-
-func TestTheProgramPlacesACopyOfItself(t *testing.T) {
-	dir := t.TempDir()
-	assert.NilError(t, os.WriteFile(filepath.Join(dir, "executor-plugin"), []byte("an older one"), 0o600))
-	_, _, err := run(t, "install-to", dir)
-	assert.NilError(t, err)
-	own, err := os.Executable()
-	assert.NilError(t, err)
-	entries, err := os.ReadDir(dir)
-	assert.NilError(t, err)
-	assert.Equal(t, len(entries), 1)
-	assert.Equal(t, digestsIn(t, dir)["executor-plugin"], digestsIn(t, filepath.Dir(own))[filepath.Base(own)])
-	assert.NilError(t, exec.CommandContext(t.Context(), filepath.Join(dir, "executor-plugin"), "-test.list",
-		"^$").Run())
-
-	_, _, err = run(t, "install-to", filepath.Join(dir, "none"))
-	assert.ErrorContains(t, err, "copying this program")
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 )
 
@@ -21,14 +21,13 @@ func configCommand() *cobra.Command {
 		Long: `A cluster is described by vcluster.yaml, in the schema of vCluster, and argosy.yaml, which holds what that
 has no word for: the machines, how to reach them, where their binaries come from.
 
-  executor-plugin config explain machines.ssh              what a key means, and what a change of it needs
-  executor-plugin config show --defaults                   what holds where the documents say nothing
-  executor-plugin config show -n team-a                    both documents of a cluster, completed by the defaults
-  executor-plugin config show -n team-a --machine gpu-1    what one machine gets, and what of that it overrides
-  executor-plugin config schema argosy.yaml                the JSON schema, for editors
+  argosy config explain machines.ssh              what a key means, and what a change of it needs
+  argosy config show --defaults                   what holds where the documents say nothing
+  argosy config show -n team-a                    both documents of a cluster, completed by the defaults
+  argosy config show -n team-a --machine gpu-1    what one machine gets, and what of that it overrides
+  argosy config schema argosy.yaml                the JSON schema, for editors
 
-To check documents, use "executor-plugin validate".`,
-		Args: cobra.NoArgs,
+To check documents, use "argosy validate".`,
 	}
 	command.AddCommand(configShowCommand(), configSchemaCommand(), configExplainCommand())
 	return command
@@ -44,8 +43,8 @@ func documents(args []string) ([]string, error) {
 
 func knownDocument(name string) error {
 	if name != config.VClusterDocument && name != config.FleetDocument {
-		return usageError{fmt.Errorf("there is no document %q: the two are %s and %s", name, config.VClusterDocument,
-			config.FleetDocument)}
+		return program.UsageErrorf("there is no document %q: the two are %s and %s", name, config.VClusterDocument,
+			config.FleetDocument)
 	}
 	return nil
 }
@@ -71,9 +70,9 @@ above say what the machine overrides.`,
 			case err != nil:
 				return err
 			case output != "yaml":
-				return usageError{fmt.Errorf("unknown --output %q: yaml is the only one", output)}
+				return program.UsageErrorf("unknown --output %q: yaml is the only one", output)
 			case defaults && machine != "":
-				return usageError{errors.New("--defaults are those of all machines: leave --machine out")}
+				return program.UsageErrorf("--defaults are those of all machines: leave --machine out")
 			case defaults:
 				return printDocuments(command.OutOrStdout(), wanted, config.PrintedDefaults)
 			}
@@ -194,11 +193,11 @@ func explain(out io.Writer, path string) error {
 		}
 	}
 	if len(pages) == 0 {
-		advice := `"executor-plugin config explain" lists the sections`
+		advice := `"argosy config explain" lists the sections`
 		if similar := config.SimilarKeys(path); len(similar) > 0 {
 			advice = "did you mean " + strings.Join(similar, ", ") + "?"
 		}
-		return usageError{fmt.Errorf("neither document has the key %q; %s", path, advice)}
+		return program.UsageErrorf("neither document has the key %q; %s", path, advice)
 	}
 	_, err := io.WriteString(out, strings.Join(pages, "\n"))
 	return err

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/operation"
@@ -33,7 +33,7 @@ links and rules, mounts, files. Only with --yes it does so. Pods end at once: dr
 move. A machine that is another cluster's node is refused untouched. What the machine's owner brought stays.
 
 Running it again is safe and finishes what was interrupted. Ctrl-C stops each machine at its next safe point.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := sayWhich(request.machines); err != nil {
 				return err
@@ -62,7 +62,7 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 // sayWhich refuses a command that takes machines away and is not told which.
 func sayWhich(machines string) error {
 	if machines == "" {
-		return usageError{errors.New(`say which machines: --machines with names, a label selector, or "all"`)}
+		return program.UsageErrorf(`say which machines: --machines with names, a label selector, or "all"`)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, 
 		}
 	}
 	if !r.confirmed {
-		return usageError{errors.New("nothing was touched: this cannot be undone, so say --yes")}
+		return program.UsageErrorf("nothing was touched: this cannot be undone, so say --yes")
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
 	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *operation.Limiter,

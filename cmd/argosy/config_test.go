@@ -9,6 +9,7 @@ import (
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/assert/cmp"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 )
 
@@ -109,6 +110,6 @@ func TestMistakesInConfigCommandsAreAnswered(t *testing.T) {
 	} {
 		_, code, err := run(t, append([]string{"config"}, tt.args...)...)
 		assert.ErrorContains(t, err, tt.says)
-		assert.Equal(t, code, exitConfiguration, tt.says)
+		assert.Equal(t, code, program.ExitConfiguration, tt.says)
 	}
 }

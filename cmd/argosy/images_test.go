@@ -7,6 +7,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/addons"
 )
 
@@ -14,7 +15,7 @@ func TestImagesAreListedOneALine(t *testing.T) {
 	out, _, err := run(t, "images", "list", "--kubernetes", "v1.34.4")
 	assert.NilError(t, err)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	assert.Equal(t, lines[0], defaultImage)
+	assert.Equal(t, lines[0], program.DefaultImage)
 	assert.Equal(t, lines[1], "ghcr.io/loft-sh/kubernetes:v1.34.4-full")
 	for _, line := range lines {
 		assert.Assert(t, !strings.ContainsAny(line, " \t"), "%q is more than an image", line)
@@ -37,8 +38,8 @@ func TestImagesOfWhatIsOffAreListedOnDemand(t *testing.T) {
 func TestImagesWithoutAVersionOrInAnUnknownFormAreRefused(t *testing.T) {
 	_, code, err := run(t, "images", "list")
 	assert.ErrorContains(t, err, "name no version of Kubernetes")
-	assert.Equal(t, code, exitConfiguration)
+	assert.Equal(t, code, program.ExitConfiguration)
 	_, code, err = run(t, "images", "list", "--kubernetes", "v1.34.4", "--output", "yaml")
 	assert.ErrorContains(t, err, `unknown --output "yaml"`)
-	assert.Equal(t, code, exitConfiguration)
+	assert.Equal(t, code, program.ExitConfiguration)
 }

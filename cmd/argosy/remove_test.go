@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"gotest.tools/v3/assert"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/operation"
@@ -43,7 +43,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 
 func TestARemovalWithoutYesOnlySaysWhatItWouldDo(t *testing.T) {
 	out, started, err := removeBoth(t, "", removeRequest{})
-	assert.Assert(t, errors.As(err, new(usageError)), "%v", err)
+	assert.Assert(t, program.IsUsage(err), "%v", err)
 	assert.ErrorContains(t, err, "say --yes")
 	assert.Equal(t, strings.Count(out, "binaries from /usr/local/bin/.argosy"), 2, out)
 	assert.Equal(t, started, 0)

@@ -3,13 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -64,7 +64,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 
 func TestAResetWithoutYesOnlySaysWhatItWouldTakeAway(t *testing.T) {
 	out, started, err := resetBoth(t, "", resetRequest{})
-	assert.Assert(t, errors.As(err, new(usageError)), "%v", err)
+	assert.Assert(t, program.IsUsage(err), "%v", err)
 	assert.ErrorContains(t, err, "say --yes")
 	assert.Equal(t, strings.Count(out, "binaries from /usr/local/bin/.argosy"), 2, out)
 	assert.Equal(t, started, 0)
@@ -88,6 +88,6 @@ func TestAResetAndARemovalNameTheirMachines(t *testing.T) {
 	for _, command := range []string{"reset", "remove"} {
 		_, code, err := run(t, command, "--namespace", "team-a", "--yes")
 		assert.ErrorContains(t, err, "say which machines")
-		assert.Equal(t, code, exitConfiguration)
+		assert.Equal(t, code, program.ExitConfiguration)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/operation"
@@ -28,7 +29,7 @@ say: each wave is staged, then its machines are cordoned, drained, upgraded, che
 that does not come up is put back to what it was. It is what workflow upgrade does once the control plane has
 its new version; that one moves the control plane, too. Pauses between waves are kept, and approvals are not
 asked for. Running it again is safe and finishes what was interrupted.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			conductor, done, err := where.upgrader(command.Context())
 			if err != nil {
@@ -62,7 +63,7 @@ asked for. Running it again is safe and finishes what was interrupted.`,
 func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
 	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
 		tools factory.Tools, cluster string) (*upgrade.Conductor, error) {
-		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, ownImage())
+		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, program.Image())
 	})
 	if err != nil {
 		return nil, nil, err
@@ -152,7 +153,7 @@ func rollbackCommand() *cobra.Command {
 		Long: `Puts back the binaries, units and configuration that a machine had before its last upgrade, one machine after
 another: its node is cordoned and drained, and takes pods again when it is Ready at the old version. A machine
 that was not upgraded is refused. The control plane stays as it is.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			conductor, done, err := where.upgrader(command.Context())
 			if err != nil {

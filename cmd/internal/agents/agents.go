@@ -1,4 +1,5 @@
-package main
+// Package agents embeds argosy-node for each architecture that machines may have.
+package agents
 
 import (
 	"crypto/sha256"
@@ -13,38 +14,38 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-//go:embed all:agents
-var agentFiles embed.FS
+//go:embed all:programs
+var files embed.FS
 
-// agents gives out the argosy-node binaries that were built into this program. They are read where they lie: a copy for
-// each of fifty machines would be most of the plugin's memory.
-type agents struct {
+// Embedded gives out the argosy-node programs that were built into this program. They are read where they are: a copy
+// for each of fifty machines would be most of the plugin's memory.
+type Embedded struct {
 	mu     sync.Mutex
 	opened map[string]machine.Program
 }
 
 // Program returns argosy-node for arch, a Go architecture name.
-func (a *agents) Program(arch string) (machine.Program, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if program, ok := a.opened[arch]; ok {
+func (e *Embedded) Program(arch string) (machine.Program, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if program, ok := e.opened[arch]; ok {
 		return program, nil
 	}
-	program, err := openAgent(arch)
+	program, err := open(arch)
 	if err != nil {
 		return machine.Program{}, errclass.Errorf(errclass.Permanent,
-			"this executor-plugin carries no argosy-node for architecture %q; it has those that `make build` made "+
-				"(amd64, arm64): %w", arch, err)
+			"looking for argosy-node for architecture %q in this program: %w; `make build` embeds amd64 and arm64",
+			arch, err)
 	}
-	if a.opened == nil {
-		a.opened = map[string]machine.Program{}
+	if e.opened == nil {
+		e.opened = map[string]machine.Program{}
 	}
-	a.opened[arch] = program
+	e.opened[arch] = program
 	return program, nil
 }
 
-func openAgent(arch string) (machine.Program, error) {
-	file, err := agentFiles.Open("agents/argosy-node-" + arch)
+func open(arch string) (machine.Program, error) {
+	file, err := files.Open("programs/argosy-node-" + arch)
 	if err != nil {
 		return machine.Program{}, err
 	}

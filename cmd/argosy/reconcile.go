@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/join"
 )
@@ -18,7 +19,7 @@ func reconcileCommand() *cobra.Command {
 		Long: `Shows what differs, file by file, and puts it right: files, units, kernel settings, registries, the kubelet's
 configuration and arguments, labels and taints. Pods run on. Running it again finds nothing. Machines that
 are no nodes yet are left to join.`,
-		Args: cobra.NoArgs,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			conductor, done, err := opened(command.Context(), &where, factory.Open)
 			if err != nil {
