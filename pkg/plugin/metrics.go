@@ -24,7 +24,7 @@ func newMetrics(registry prometheus.Registerer, running func() int) (*metrics, e
 			Help: "Calls of Argo, by step and by the phase that was answered.",
 		}, []string{"step", "phase"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "argosy_plugin_flight_duration_seconds",
+			Name:    "argosy_plugin_run_duration_seconds",
 			Help:    "How long the work behind a step took, by step and by the phase in which it ended.",
 			Buckets: []float64{0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1200},
 		}, []string{"step", "phase"}),
@@ -35,7 +35,7 @@ func newMetrics(registry prometheus.Registerer, running func() int) (*metrics, e
 		}, []string{"cause"}),
 	}
 	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "argosy_plugin_flights",
+		Name: "argosy_plugin_runs",
 		Help: "Runs in progress.",
 	}, func() float64 { return float64(running()) })
 	for _, collector := range []prometheus.Collector{m.calls, m.durations, m.cancellations, gauge} {

@@ -178,8 +178,8 @@ func TestTheServerAnswersOnItsSocketUntilItIsTold(t *testing.T) {
 	text := get(t, address+"/metrics")
 	for _, line := range []string{
 		`argosy_plugin_calls_total{phase="Succeeded",step="work"} 1`,
-		`argosy_plugin_flight_duration_seconds_count{phase="Succeeded",step="work"} 1`,
-		`argosy_plugin_flights 0`,
+		`argosy_plugin_run_duration_seconds_count{phase="Succeeded",step="work"} 1`,
+		`argosy_plugin_runs 0`,
 	} {
 		assert.Assert(t, is.Contains(text, line))
 	}
