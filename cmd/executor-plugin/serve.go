@@ -73,7 +73,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	defer pool.Close()
 	env := steps.NewEnv(openers(restConfig, host, factory.Tools{Agent: &agents.Embedded{}, Pool: pool}), log)
 	options.Steps = steps.All(env, workflows{argo})
-	options.Watcher = plugin.NewWatcher(argo)
+	options.Argo = argo
 	options.Log = log
 	server, err := plugin.NewServer(options)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // watchCancellation looks after cancellation until ctx ends.
 func (s *Server) watchCancellation(ctx context.Context) {
-	if s.watcher == nil {
+	if s.observer == nil {
 		return
 	}
 	ticker := time.NewTicker(s.timing.Poll)
@@ -24,13 +24,13 @@ func (s *Server) watchCancellation(ctx context.Context) {
 
 // cancelUnwanted observes each workflow that waits for a run, once, and cancels what it no longer wants.
 func (s *Server) cancelUnwanted(ctx context.Context) {
-	if s.watcher == nil {
+	if s.observer == nil {
 		return
 	}
 	for workflow, calls := range s.runs.waiting() {
 		seen := s.observe(ctx, workflow)
 		for id, call := range calls {
-			reason, cancelled := seen.Cancelled(call)
+			reason, cancelled := seen.cancelled(call)
 			if cancelled && s.runs.cancel(id, reason) {
 				s.metrics.cancellations.WithLabelValues("cancelled").Inc()
 				s.log.With(call.attributes()...).Info("cancelled", "reason", reason)
@@ -41,16 +41,16 @@ func (s *Server) cancelUnwanted(ctx context.Context) {
 
 // stillUnwanted is asked before a cancelled call is taken up again. When there is no telling, it stays cancelled.
 func (s *Server) stillUnwanted(ctx context.Context, call Call) bool {
-	if s.watcher == nil {
+	if s.observer == nil {
 		return false
 	}
 	ctx, stop := context.WithTimeout(ctx, observeTimeout)
 	defer stop()
-	seen, err := s.watcher.Observe(ctx, call.Workflow)
+	seen, err := s.observer.observe(ctx, call.Workflow)
 	if err != nil {
 		return true
 	}
-	_, cancelled := seen.Cancelled(call)
+	_, cancelled := seen.cancelled(call)
 	return cancelled
 }
 
@@ -58,7 +58,7 @@ func (s *Server) stillUnwanted(ctx context.Context, call Call) bool {
 // when it never called. When there is no telling, it may.
 func (s *Server) stillCalled(ctx context.Context) bool {
 	workflow := s.last.Load()
-	if workflow == nil || s.watcher == nil {
+	if workflow == nil || s.observer == nil {
 		return false
 	}
 	return !s.observe(ctx, *workflow).over()
@@ -67,11 +67,11 @@ func (s *Server) stillCalled(ctx context.Context) bool {
 // observeTimeout bounds one observation; below every timeout that waits for it.
 const observeTimeout = 5 * time.Second
 
-// observe asks the watcher. What it saw before an error still counts; an error alone never cancels anything.
-func (s *Server) observe(ctx context.Context, workflow Workflow) Observation {
+// observe asks the observer. What it saw before an error still counts; an error alone never cancels anything.
+func (s *Server) observe(ctx context.Context, workflow Workflow) observation {
 	ctx, stop := context.WithTimeout(ctx, observeTimeout)
 	defer stop()
-	seen, err := s.watcher.Observe(ctx, workflow)
+	seen, err := s.observer.observe(ctx, workflow)
 	if err == nil {
 		s.trouble.Store(nil)
 		return seen

@@ -93,24 +93,24 @@ func (e *endings) started() int {
 	return e.starts
 }
 
-// scriptedWatcher sees what a test says.
-type scriptedWatcher struct {
+// scriptedObserver sees what a test says.
+type scriptedObserver struct {
 	mutex sync.Mutex
-	seen  map[string]Observation // by workflow name; missing: wanted
+	seen  map[string]observation // by workflow name; missing: wanted
 	err   error
 }
 
-func (w *scriptedWatcher) Observe(_ context.Context, workflow Workflow) (Observation, error) {
+func (w *scriptedObserver) observe(_ context.Context, workflow Workflow) (observation, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return w.seen[workflow.Name], w.err
 }
 
-func (w *scriptedWatcher) see(workflow string, seen Observation) {
+func (w *scriptedObserver) see(workflow string, seen observation) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if w.seen == nil {
-		w.seen = map[string]Observation{}
+		w.seen = map[string]observation{}
 	}
 	w.seen[workflow] = seen
 }

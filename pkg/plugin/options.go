@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -11,8 +12,9 @@ import (
 type Options struct {
 	// Steps that templates can ask for.
 	Steps []Step
-	// Watcher tells whether work is still wanted. Without one nothing is ever cancelled.
-	Watcher Watcher
+	// Argo reads Workflows and their task sets, to see whether work is still wanted; it needs get on both. Nil: nothing
+	// is ever cancelled.
+	Argo versioned.Interface
 	// Address to listen on. Default 127.0.0.1:14500, which only the agent's own pod reaches; the port is the one in
 	// plugin.yaml. Listen on all addresses to let Prometheus scrape the pod.
 	Address string

@@ -72,7 +72,7 @@ type record struct {
 //	failed, the answer has not been sent      that answer              a new run
 //	failed, the answer was sent               a new run                a new run
 //	was cancelled, the answer was not sent    that answer              a new run
-//	was cancelled, the answer was sent        asks the watcher again   a new run
+//	was cancelled, the answer was sent        asks the observer again  a new run
 //	there was none, or it is forgotten        a new run                a new run
 //
 // Why: the agent loses answers that it had not yet written down when it restarts, and asks again; a success must then
@@ -101,7 +101,7 @@ func newRuns(remember time.Duration, log *slog.Logger) *runs {
 // joined is what a call meets; exactly one field is set.
 type joined struct {
 	answered *waiter         // answered already
-	recheck  *waiter         // cancelled before, and told so: ask the watcher whether that still holds
+	recheck  *waiter         // cancelled before, and told so: ask the observer whether that still holds
 	waitFor  <-chan struct{} // closed when a run that winds down has ended; join again then
 	waiter   *waiter
 }

@@ -39,16 +39,20 @@ func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
 	running := func(w *fixture) { call(w.t, w.server, same) }
 	cancelled := func(w *fixture) {
 		running(w)
-		w.watcher.see("wf", Observation{Shutdown: wfv1.ShutdownStrategyTerminate})
+		w.observer.see("wf", observation{Shutdown: wfv1.ShutdownStrategyTerminate})
 		w.server.cancelUnwanted(w.t.Context())
 		synctest.Wait()
 	}
 	windingDown := func(w *fixture) { w.work.deaf = true; cancelled(w) }
 	wantedAgain := func(before func(*fixture)) func(*fixture) {
-		return func(w *fixture) { before(w); w.watcher.see("wf", Observation{}) }
+		return func(w *fixture) { before(w); w.observer.see("wf", observation{}) }
 	}
 	unknown := func(before func(*fixture)) func(*fixture) {
-		return func(w *fixture) { before(w); w.watcher.see("wf", Observation{}); w.watcher.err = errors.New("no API") }
+		return func(w *fixture) {
+			before(w)
+			w.observer.see("wf", observation{})
+			w.observer.err = errors.New("no API")
+		}
 	}
 	succeeded, failed := finish(Succeeded), finish(Failed)
 
@@ -67,15 +71,15 @@ func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
 			newRun},
 		"succeeded, told long ago": {later(deliver(succeeded), 6*time.Minute), newRun,
 			newRun},
-		"skipped, told":                                 {deliver(finish(Skipped)), sameAnswer, newRun},
-		"failed, not told":                              {failed, sameAnswer, newRun},
-		"failed, answer lost":                           {lose(failed), sameAnswer, newRun},
-		"failed, told":                                  {deliver(failed), newRun, newRun},
-		"cancelled, not told":                           {cancelled, sameAnswer, newRun},
-		"cancelled, told, still unwanted":               {deliver(cancelled), sameAnswer, newRun},
-		"cancelled, told, wanted again":                 {wantedAgain(deliver(cancelled)), newRun, newRun},
-		"cancelled, told, and the watcher sees nothing": {unknown(deliver(cancelled)), sameAnswer, newRun},
-		"never was":                                     {func(*fixture) {}, newRun, newRun},
+		"skipped, told":                                  {deliver(finish(Skipped)), sameAnswer, newRun},
+		"failed, not told":                               {failed, sameAnswer, newRun},
+		"failed, answer lost":                            {lose(failed), sameAnswer, newRun},
+		"failed, told":                                   {deliver(failed), newRun, newRun},
+		"cancelled, not told":                            {cancelled, sameAnswer, newRun},
+		"cancelled, told, still unwanted":                {deliver(cancelled), sameAnswer, newRun},
+		"cancelled, told, wanted again":                  {wantedAgain(deliver(cancelled)), newRun, newRun},
+		"cancelled, told, and the observer sees nothing": {unknown(deliver(cancelled)), sameAnswer, newRun},
+		"never was":                                      {func(*fixture) {}, newRun, newRun},
 	} {
 		for caller, want := range map[string]struct{ body, verdict string }{
 			"same call":      {same, row.same},
@@ -114,15 +118,16 @@ func verdict(got response, started int) string {
 }
 
 type fixture struct {
-	t       *testing.T
-	server  *Server
-	watcher *scriptedWatcher
-	work    *endings
+	t        *testing.T
+	server   *Server
+	observer *scriptedObserver
+	work     *endings
 }
 
 func newFixture(t *testing.T) *fixture {
-	w := &fixture{t: t, watcher: &scriptedWatcher{}, work: newEndings()}
-	w.server = newServer(t, Options{Steps: []Step{w.work.step()}, Watcher: w.watcher})
+	w := &fixture{t: t, observer: &scriptedObserver{}, work: newEndings()}
+	w.server = newServer(t, Options{Steps: []Step{w.work.step()}})
+	w.server.observer = w.observer
 	return w
 }
 
@@ -155,7 +160,7 @@ func TestARunGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
 		stopped, wanted := body("wf", "wf[0].a", "k"), body("other", "other[0].a", "k")
 		call(t, w.server, stopped)
 		call(t, w.server, wanted)
-		w.watcher.see("wf", Observation{Gone: true})
+		w.observer.see("wf", observation{Gone: true})
 		w.server.cancelUnwanted(t.Context())
 		got := call(t, w.server, stopped)
 		assert.Equal(t, got.phase(), wfv1.NodeFailed)
@@ -172,7 +177,7 @@ func TestACallThatWaitedForACancelledRunStartsItsOwn(t *testing.T) {
 		w := newFixture(t)
 		w.work.deaf = true
 		call(t, w.server, body("wf", "wf[0].a", "k"))
-		w.watcher.see("wf", Observation{Completed: true})
+		w.observer.see("wf", observation{Completed: true})
 		w.server.cancelUnwanted(t.Context())
 		answered := make(chan response)
 		go func() { answered <- call(t, w.server, body("wf2", "wf2[0].a", "k")) }()

@@ -16,7 +16,7 @@ import (
 // Server answers Argo's agent.
 type Server struct {
 	steps     registry
-	watcher   Watcher
+	observer  observer // nil: nothing is ever cancelled
 	address   string
 	tokenFile string
 	log       *slog.Logger
@@ -27,7 +27,7 @@ type Server struct {
 	waiting   chan struct{} // one token for each call that waits for its run
 	draining  atomic.Bool
 	last      atomic.Pointer[Workflow] // that called; one agent pod, hence one plugin, serves one workflow
-	trouble   atomic.Pointer[string]   // newest error of the watcher, so that it is logged once
+	trouble   atomic.Pointer[string]   // newest error of the observer, so that it is logged once
 }
 
 // NewServer checks the steps; nothing listens before Run.
@@ -39,12 +39,14 @@ func NewServer(options Options) (*Server, error) {
 	}
 	s := &Server{
 		steps:     steps,
-		watcher:   options.Watcher,
 		address:   options.Address,
 		tokenFile: options.TokenFile,
 		log:       options.Log,
 		timing:    options.Timing,
 		waiting:   make(chan struct{}, maxWaiting),
+	}
+	if options.Argo != nil {
+		s.observer = argoObserver{options.Argo}
 	}
 	s.runs = newRuns(s.timing.Remember, s.log)
 	if s.metrics, err = newMetrics(options.Registry, s.runs.count); err != nil {

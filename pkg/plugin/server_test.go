@@ -23,21 +23,21 @@ import (
 
 func TestOnShutdownUnwantedRunsAreCancelledAndOthersDetached(t *testing.T) {
 	for name, test := range map[string]struct {
-		seen Observation
+		seen observation
 		err  error
 		want error
 	}{
-		"the pod is evicted":              {Observation{}, nil, ErrDetach},
-		"the workflow was terminated":     {Observation{Shutdown: wfv1.ShutdownStrategyTerminate}, nil, ErrCancelled},
-		"the workflow is gone":            {Observation{Gone: true}, nil, ErrCancelled},
-		"nobody can tell":                 {Observation{}, errors.New("no API"), ErrDetach},
-		"it ended, the tasks are unknown": {Observation{Completed: true}, errors.New("no API"), ErrCancelled},
+		"the pod is evicted":              {observation{}, nil, ErrDetach},
+		"the workflow was terminated":     {observation{Shutdown: wfv1.ShutdownStrategyTerminate}, nil, ErrCancelled},
+		"the workflow is gone":            {observation{Gone: true}, nil, ErrCancelled},
+		"nobody can tell":                 {observation{}, errors.New("no API"), ErrDetach},
+		"it ended, the tasks are unknown": {observation{Completed: true}, errors.New("no API"), ErrCancelled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFixture(t)
-				w.watcher.see("wf", test.seen)
-				w.watcher.err = test.err
+				w.observer.see("wf", test.seen)
+				w.observer.err = test.err
 				waiting := make(chan response)
 				go func() { waiting <- call(t, w.server, body("wf", "wf[0].a", "k")) }()
 				synctest.Wait()
@@ -105,7 +105,7 @@ func TestTheAgentIsAnsweredUntilItDies(t *testing.T) {
 }
 
 func TestDrainingEndsSoonAfterTheWorkflow(t *testing.T) {
-	for name, seen := range map[string]Observation{
+	for name, seen := range map[string]observation{
 		"ended":      {Completed: true},
 		"deleted":    {Deleting: true},
 		"gone":       {Gone: true},
@@ -117,7 +117,7 @@ func TestDrainingEndsSoonAfterTheWorkflow(t *testing.T) {
 				call(t, w.server, body("wf", "wf[0].a", "k"))
 				go func() {
 					time.Sleep(3 * time.Second)
-					w.watcher.see("wf", seen)
+					w.observer.see("wf", seen)
 				}()
 				began := time.Now()
 				w.server.drain(t.Context())
@@ -143,7 +143,7 @@ func TestCancellationIsNoticedWhileARunGoesOn(t *testing.T) {
 		done := make(chan struct{})
 		go func() { w.server.watchCancellation(ctx); close(done) }()
 		call(t, w.server, body("wf", "wf[0].a", "k"))
-		w.watcher.see("wf", Observation{Shutdown: wfv1.ShutdownStrategyStop})
+		w.observer.see("wf", observation{Shutdown: wfv1.ShutdownStrategyStop})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		got := call(t, w.server, body("wf", "wf[0].a", "k"))
@@ -172,7 +172,7 @@ func TestTheServerAnswersOnItsSocketUntilItIsTold(t *testing.T) {
 	}()
 	reply := post(t, address)
 	assert.Equal(t, reply.Node.Message, "joined")
-	w.watcher.see("wf", Observation{Completed: true})
+	w.observer.see("wf", observation{Completed: true})
 	assert.Equal(t, reply.Node.Outputs.Parameters[1].Value.String(), "1.34")
 
 	text := get(t, address+"/metrics")

@@ -43,7 +43,7 @@ func taskSet(nodes ...string) *wfv1.WorkflowTaskSet {
 	return set
 }
 
-// TestWhatIsCancelledFollowsTheTable walks the table in the comment of Observation.Cancelled against an API.
+// TestWhatIsCancelledFollowsTheTable walks the table in the comment of observation.cancelled against an API.
 func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
 	both := taskSet(inMain, inOnExit)
 	for name, test := range map[string]struct {
@@ -88,12 +88,12 @@ func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
 		}), both}, "u1", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			watcher := NewWatcher(fake.NewSimpleClientset(test.objects...))
+			reader := argoObserver{fake.NewSimpleClientset(test.objects...)}
 			from := Workflow{Name: "wf", Namespace: "team-a", UID: test.uid}
-			seen, err := watcher.Observe(t.Context(), from)
+			seen, err := reader.observe(t.Context(), from)
 			assert.NilError(t, err)
 			for node, want := range map[string]string{inMain: test.inMain, inOnExit: test.onExit} {
-				reason, cancelled := seen.Cancelled(Call{Workflow: from, Step: "join", Node: node, Attempt: "0"})
+				reason, cancelled := seen.cancelled(Call{Workflow: from, Step: "join", Node: node, Attempt: "0"})
 				assert.Equal(t, reason, want)
 				assert.Equal(t, cancelled, want != "")
 			}
@@ -102,10 +102,10 @@ func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
 }
 
 func TestAnotherAttemptOfAStepIsAnotherTask(t *testing.T) {
-	seen, err := NewWatcher(fake.NewSimpleClientset(workflow(nil), taskSet(inMain))).
-		Observe(t.Context(), Workflow{Name: "wf", Namespace: "team-a", UID: "u1"})
+	seen, err := argoObserver{fake.NewSimpleClientset(workflow(nil), taskSet(inMain))}.
+		observe(t.Context(), Workflow{Name: "wf", Namespace: "team-a", UID: "u1"})
 	assert.NilError(t, err)
-	_, cancelled := seen.Cancelled(Call{Step: "join", Node: inMain, Attempt: "1"})
+	_, cancelled := seen.cancelled(Call{Step: "join", Node: inMain, Attempt: "1"})
 	assert.Assert(t, cancelled)
 }
 
@@ -137,9 +137,9 @@ func TestWhatCannotBeSeenCancelsNothing(t *testing.T) {
 			return true, nil, errors.New("forbidden")
 		})
 		from := Workflow{Name: "wf", Namespace: "team-a", UID: "u1"}
-		seen, err := NewWatcher(argo).Observe(context.Background(), from)
+		seen, err := argoObserver{argo}.observe(context.Background(), from)
 		assert.Assert(t, is.ErrorContains(err, "forbidden"))
-		_, cancelled := seen.Cancelled(Call{Workflow: from, Step: "join", Node: inMain})
+		_, cancelled := seen.cancelled(Call{Workflow: from, Step: "join", Node: inMain})
 		assert.Equal(t, cancelled, resource == "workflowtasksets", "what was seen before the error still counts")
 	}
 }

@@ -15,14 +15,16 @@ import (
 // labelCompleted is set by the workflow controller on a Workflow that has ended.
 const labelCompleted = "workflows.argoproj.io/completed"
 
-// Watcher looks at a workflow to see whether its steps are still wanted. Argo itself tells a plugin nothing about it.
-type Watcher interface {
-	// Observe returns what it saw, also beside an error; what it could not see is zero, which never means cancelled.
-	Observe(ctx context.Context, workflow Workflow) (Observation, error)
+// observer reads the state of a workflow that decides whether its steps are still wanted. Argo itself tells a plugin
+// nothing about it.
+type observer interface {
+	// observe returns the fields that it could read, also beside an error; the others are zero, which never means
+	// cancelled.
+	observe(ctx context.Context, workflow Workflow) (observation, error)
 }
 
-// Observation is what decides whether a call is still wanted.
-type Observation struct {
+// observation holds the state that decides whether a call is still wanted.
+type observation struct {
 	// Gone: there is no such Workflow, or another one has taken its name.
 	Gone bool
 	// Deleting: it has a deletion timestamp.
@@ -33,13 +35,13 @@ type Observation struct {
 	Shutdown wfv1.ShutdownStrategy
 	// HasTasks: its WorkflowTaskSet exists, and Tasks are the plugin steps of ours that are listed in it.
 	HasTasks bool
-	Tasks    map[Task]bool
+	Tasks    map[task]bool
 }
 
-// Task names a plugin step as templates do.
-type Task struct{ Step, Node, Attempt string }
+// task names a plugin step as templates do.
+type task struct{ Step, Node, Attempt string }
 
-// Cancelled says whether, and why, nobody wants the call's work any more. The first line that applies decides:
+// cancelled says whether, and why, nobody wants the call's work any more. The first line that applies decides:
 //
 //	workflow   deletion   shutdown    completed   under onExit   TaskSet    task listed   verdict
 //	gone       -          -           -           -              -          -             cancelled
@@ -53,7 +55,7 @@ type Task struct{ Step, Node, Attempt string }
 //
 // (* only steps under the exit handler get that far under Stop.) A step that was ended by hand leaves the TaskSet while
 // its workflow goes on. A missing TaskSet says nothing: its deletion never precedes the Workflow's.
-func (o Observation) Cancelled(call Call) (reason string, cancelled bool) {
+func (o observation) cancelled(call Call) (reason string, cancelled bool) {
 	name := call.Workflow.Name
 	switch {
 	case o.Gone:
@@ -66,14 +68,14 @@ func (o Observation) Cancelled(call Call) (reason string, cancelled bool) {
 		return fmt.Sprintf("workflow %q has ended", name), true
 	case o.Shutdown == wfv1.ShutdownStrategyStop && !underExit(call):
 		return fmt.Sprintf("workflow %q was stopped", name), true
-	case o.HasTasks && !o.Tasks[Task{Step: call.Step, Node: call.Node, Attempt: call.Attempt}]:
+	case o.HasTasks && !o.Tasks[task{Step: call.Step, Node: call.Node, Attempt: call.Attempt}]:
 		return fmt.Sprintf("step %q was ended in workflow %q", call.Node, name), true
 	}
 	return "", false
 }
 
 // over says whether no step of the workflow is wanted any more.
-func (o Observation) over() bool {
+func (o observation) over() bool {
 	return o.Gone || o.Deleting || o.Completed || o.Shutdown == wfv1.ShutdownStrategyTerminate
 }
 
@@ -83,24 +85,20 @@ func underExit(call Call) bool {
 	return found && (rest == "" || strings.ContainsAny(rest[:1], "[.("))
 }
 
-// argoWatcher asks the API server. Reading two objects when asked costs less than keeping informers in a process that
+// argoObserver asks the API server. Reading two objects when asked costs less than keeping informers in a process that
 // serves one workflow.
-type argoWatcher struct{ argo versioned.Interface }
+type argoObserver struct{ argo versioned.Interface }
 
-// NewWatcher observes workflows through Argo's API; it needs get on workflows and workflowtasksets.
-func NewWatcher(argo versioned.Interface) Watcher { return argoWatcher{argo: argo} }
-
-// Observe implements Watcher.
-func (w argoWatcher) Observe(ctx context.Context, workflow Workflow) (Observation, error) {
-	api := w.argo.ArgoprojV1alpha1()
+func (o argoObserver) observe(ctx context.Context, workflow Workflow) (observation, error) {
+	api := o.argo.ArgoprojV1alpha1()
 	found, err := api.Workflows(workflow.Namespace).Get(ctx, workflow.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return Observation{Gone: true}, nil
+		return observation{Gone: true}, nil
 	}
 	if err != nil {
-		return Observation{}, fmt.Errorf("reading workflow %q: %w", workflow.Name, err)
+		return observation{}, fmt.Errorf("reading workflow %q: %w", workflow.Name, err)
 	}
-	seen := Observation{
+	seen := observation{
 		Gone:      workflow.UID != "" && string(found.UID) != workflow.UID,
 		Deleting:  found.DeletionTimestamp != nil,
 		Completed: found.Labels[labelCompleted] == "true",
@@ -119,8 +117,8 @@ func (w argoWatcher) Observe(ctx context.Context, workflow Workflow) (Observatio
 
 // ourTasks reads the names from the templates in a TaskSet. Its keys are of no help: they are hashes of node names
 // that, for a retried step, a plugin is never told.
-func ourTasks(set *wfv1.WorkflowTaskSet) map[Task]bool {
-	found := map[Task]bool{}
+func ourTasks(set *wfv1.WorkflowTaskSet) map[task]bool {
+	found := map[task]bool{}
 	for _, template := range set.Spec.Tasks {
 		if template.Plugin == nil {
 			continue
@@ -130,7 +128,7 @@ func ourTasks(set *wfv1.WorkflowTaskSet) map[Task]bool {
 			continue // another plugin's
 		}
 		if own, ok := object[ObjectKey]; ok {
-			found[Task(own)] = true
+			found[task(own)] = true
 		}
 	}
 	return found
