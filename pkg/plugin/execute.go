@@ -114,7 +114,7 @@ func (s *Server) join(ctx context.Context, call Call, step Step,
 		case met.answered != nil:
 			return s.settled(id, step, met.answered)
 		case met.recheck != nil:
-			if s.stillUnwanted(context.WithoutCancel(ctx), call) {
+			if s.canceller.staysCancelled(context.WithoutCancel(ctx), call) {
 				return s.settled(id, step, met.recheck)
 			}
 			s.runs.forget(id)

@@ -40,7 +40,7 @@ func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
 	cancelled := func(w *fixture) {
 		running(w)
 		w.observer.see("wf", observation{Shutdown: wfv1.ShutdownStrategyTerminate})
-		w.server.cancelUnwanted(w.t.Context())
+		w.server.canceller.cancelUnwanted(w.t.Context())
 		synctest.Wait()
 	}
 	windingDown := func(w *fixture) { w.work.deaf = true; cancelled(w) }
@@ -127,7 +127,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	w := &fixture{t: t, observer: &scriptedObserver{}, work: newEndings()}
 	w.server = newServer(t, Options{Steps: []Step{w.work.step()}})
-	w.server.observer = w.observer
+	w.server.canceller.observer = w.observer
 	return w
 }
 
@@ -161,7 +161,7 @@ func TestARunGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
 		call(t, w.server, stopped)
 		call(t, w.server, wanted)
 		w.observer.see("wf", observation{Gone: true})
-		w.server.cancelUnwanted(t.Context())
+		w.server.canceller.cancelUnwanted(t.Context())
 		got := call(t, w.server, stopped)
 		assert.Equal(t, got.phase(), wfv1.NodeFailed)
 		assert.Equal(t, got.message(), `cancelled: workflow "wf" is gone`)
@@ -178,7 +178,7 @@ func TestACallThatWaitedForACancelledRunStartsItsOwn(t *testing.T) {
 		w.work.deaf = true
 		call(t, w.server, body("wf", "wf[0].a", "k"))
 		w.observer.see("wf", observation{Completed: true})
-		w.server.cancelUnwanted(t.Context())
+		w.server.canceller.cancelUnwanted(t.Context())
 		answered := make(chan response)
 		go func() { answered <- call(t, w.server, body("wf2", "wf2[0].a", "k")) }()
 		synctest.Wait()

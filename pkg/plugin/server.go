@@ -16,18 +16,17 @@ import (
 // Server answers Argo's agent.
 type Server struct {
 	steps     registry
-	observer  observer // nil: nothing is ever cancelled
 	address   string
 	tokenFile string
 	log       *slog.Logger
 	timing    Timing
 	metrics   *metrics
 	runs      *runs
+	canceller *cancelWatcher
 	handler   http.Handler
 	waiting   chan struct{} // one token for each call that waits for its run
 	draining  atomic.Bool
 	last      atomic.Pointer[Workflow] // that called; one agent pod, hence one plugin, serves one workflow
-	trouble   atomic.Pointer[string]   // newest error of the observer, so that it is logged once
 }
 
 // NewServer checks the steps; nothing listens before Run.
@@ -45,14 +44,16 @@ func NewServer(options Options) (*Server, error) {
 		timing:    options.Timing,
 		waiting:   make(chan struct{}, maxWaiting),
 	}
-	if options.Argo != nil {
-		s.observer = argoObserver{options.Argo}
-	}
 	s.runs = newRuns(s.timing.Remember, s.log)
 	if s.metrics, err = newMetrics(options.Registry, s.runs.count); err != nil {
 		return nil, err
 	}
 	s.runs.onFinish = s.metrics.finished
+	s.canceller = &cancelWatcher{runs: s.runs, interval: s.timing.Poll, log: s.log,
+		cancelled: s.metrics.cancellations.WithLabelValues("cancelled")}
+	if options.Argo != nil {
+		s.canceller.observer = argoObserver{options.Argo}
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/template.execute", s.serveExecute)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -98,7 +99,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		s.watchCancellation(watching)
+		s.canceller.watch(watching)
 	}()
 	defer func() {
 		stopWatching()
@@ -129,14 +130,14 @@ func (s *Server) drain(ctx context.Context) {
 	defer cancel()
 	s.log.Info("draining", "runs", s.runs.count(), "grace", s.timing.Grace.String())
 	s.runs.close()
-	s.cancelUnwanted(ctx)
+	s.canceller.cancelUnwanted(ctx)
 	s.metrics.cancellations.WithLabelValues("detached").Add(float64(s.runs.detach()))
 	if err := s.runs.wait(ctx); err != nil {
 		s.log.Warn("grace is over", "error", err.Error())
 		return
 	}
 	s.log.Info("runs have ended")
-	for s.stillCalled(ctx) {
+	for s.canceller.mayCall(ctx, s.last.Load()) {
 		select {
 		case <-ctx.Done():
 			return

@@ -141,7 +141,7 @@ func TestCancellationIsNoticedWhileARunGoesOn(t *testing.T) {
 		w := newFixture(t)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { w.server.watchCancellation(ctx); close(done) }()
+		go func() { w.server.canceller.watch(ctx); close(done) }()
 		call(t, w.server, body("wf", "wf[0].a", "k"))
 		w.observer.see("wf", observation{Shutdown: wfv1.ShutdownStrategyStop})
 		time.Sleep(2 * time.Second)
