@@ -21,36 +21,36 @@ const (
 	maxOutputs = 256 << 10
 )
 
-// answer is what Argo is told about a step.
+// answer is a phase, a message and outputs of a step, as Argo gets them.
 type answer struct {
 	phase   wfv1.NodePhase
 	message string
 	outputs []wfv1.Parameter
 }
 
-// running is the answer while the run goes on.
+// running returns the answer while the run goes on.
 func running(message string) answer {
 	return answer{phase: wfv1.NodeRunning, message: message}
 }
 
 func (a answer) succeeded() bool { return a.phase == wfv1.NodeSucceeded || a.phase == wfv1.NodeSkipped }
 
-// failed is the answer when there is nothing but an explanation. Its outputs are all there, and empty.
+// failed returns an answer with an explanation and all outputs, which are empty.
 func failed(outputs []string, message string) answer {
 	return answer{phase: wfv1.NodeFailed, message: message, outputs: parameters(outputs, nil)}
 }
 
-// panicked is the answer to a bug of ours.
+// panicked returns the answer to a bug of ours.
 func panicked(outputs []string, cause any) answer {
 	bug := failed(outputs, fmt.Sprintf("the argosy plugin has a bug and panicked: %v", cause))
 	bug.phase = wfv1.NodeError
 	return bug
 }
 
-// of turns a result into an answer, or into a failure that names what the step did wrong.
-func of(outputs []string, result Result) answer {
+// answerTo turns a result into an answer, or into a failure that names the mistake of the step.
+func answerTo(outputs []string, result Result) answer {
 	if err := checkResult(outputs, result); err != nil {
-		return failed(outputs, fmt.Sprintf("the step ended %s, but its answer can not be given: %v", result.Phase, err))
+		return failed(outputs, fmt.Sprintf("the step ended %s, and its result cannot be used: %v", result.Phase, err))
 	}
 	return answer{
 		phase:   wfv1.NodePhase(result.Phase),
@@ -61,7 +61,7 @@ func of(outputs []string, result Result) answer {
 
 func checkResult(outputs []string, result Result) error {
 	if result.Phase != Succeeded && result.Phase != Failed && result.Phase != Skipped {
-		return fmt.Errorf("%q is not a phase to end in", result.Phase)
+		return fmt.Errorf("phase %q is none of Succeeded, Failed and Skipped", result.Phase)
 	}
 	total := 0
 	for name, value := range result.Outputs {
@@ -69,12 +69,14 @@ func checkResult(outputs []string, result Result) error {
 			return fmt.Errorf("output %q is not declared", name)
 		}
 		if len(value) > maxOutput {
-			return fmt.Errorf("output %q has %d bytes, at most %d are allowed", name, len(value), maxOutput)
+			return fmt.Errorf("output %q has %d bytes, more than the %d that one output may have", name, len(value),
+				maxOutput)
 		}
 		total += len(value)
 	}
 	if total > maxOutputs {
-		return fmt.Errorf("the outputs have %d bytes together, at most %d are allowed", total, maxOutputs)
+		return fmt.Errorf("the outputs have %d bytes together, more than the %d that a step may have", total,
+			maxOutputs)
 	}
 	return nil
 }
@@ -88,9 +90,8 @@ func parameters(names []string, values map[string]string) []wfv1.Parameter {
 	return found
 }
 
-// reply encodes the answer. Argo merges each reply into the one before, so nothing may be left out that an earlier
-// reply could have set; and it calls again whenever there is a requeue, also after a failure, so only Running carries
-// one.
+// reply encodes the answer. Argo merges each reply into the one before, so no field may be left out that an earlier
+// reply could have set. It calls again whenever there is a requeue, also after a failure, so only Running carries one.
 func (a answer) reply(requeue time.Duration) executor.ExecuteTemplateReply {
 	node := &wfv1.NodeResult{Phase: a.phase, Message: trim(a.message)}
 	if node.Message == "" {
@@ -105,7 +106,7 @@ func (a answer) reply(requeue time.Duration) executor.ExecuteTemplateReply {
 	return executor.ExecuteTemplateReply{Node: node}
 }
 
-// trim cuts a message to what Argo should store, between two runes.
+// trim cuts a message to maxMessage bytes, between two runes.
 func trim(message string) string {
 	message = strings.TrimSpace(strings.ToValidUTF8(message, "?"))
 	if len(message) <= maxMessage {

@@ -14,14 +14,14 @@ import (
 // ObjectKey is the one key of a template's plugin object that makes it ours.
 const ObjectKey = "argosy"
 
-// Workflow says which workflow a call comes from.
+// Workflow identifies the workflow that a call comes from.
 type Workflow struct {
 	Name      string
 	Namespace string
 	UID       string
 }
 
-// Call is one question of Argo about one step.
+// Call is one call of Argo about one step.
 type Call struct {
 	Workflow Workflow
 	// Template is the name of the template.
@@ -36,7 +36,7 @@ type Call struct {
 	inputs map[string]json.RawMessage
 }
 
-// NewCall makes a call of the object below the key "argosy".
+// NewCall decodes the object below the key "argosy" into a call.
 func NewCall(workflow Workflow, template string, object []byte) (Call, error) {
 	call := Call{Workflow: workflow, Template: template}
 	if err := unmarshalStrict(object, &call.inputs); err != nil {
@@ -59,7 +59,7 @@ func NewCall(workflow Workflow, template string, object []byte) (Call, error) {
 	return call, nil
 }
 
-// Decode puts the inputs (the plugin object without step, node and attempt) into a struct with json tags. Unknown
+// Decode decodes the inputs (the plugin object without step, node and attempt) into a struct with json tags. Unknown
 // inputs, repeated ones and those whose case differs are errors.
 func (c Call) Decode(into any) error {
 	inputs := c.inputs
@@ -76,7 +76,7 @@ func (c Call) Decode(into any) error {
 	return nil
 }
 
-// attributes are what every log line about the call carries.
+// attributes returns the fields of every log line about the call.
 func (c Call) attributes() []any {
 	attributes := []any{
 		slog.String("workflow", c.Workflow.Name),
@@ -103,7 +103,7 @@ type request struct {
 	} `json:"template"`
 }
 
-// decodeCall reads the body of a request. ours is false when the step belongs to another plugin.
+// decodeCall decodes the body of a request. ours is false when the step belongs to another plugin.
 func decodeCall(body []byte) (call Call, ours bool, err error) {
 	var asked request
 	if err := json.Unmarshal(body, &asked); err != nil {
@@ -128,7 +128,7 @@ func decodeCall(body []byte) (call Call, ours bool, err error) {
 	return call, err == nil, err
 }
 
-// pluginObject returns what is below our key, or nil when the plugin object is somebody else's.
+// pluginObject returns the object below our key, or nil when the plugin object is another plugin's.
 func pluginObject(plugin *wfv1.Plugin) (json.RawMessage, error) {
 	var byKey map[string]json.RawMessage
 	if err := json.Unmarshal(plugin.Value, &byKey); err != nil {
@@ -137,7 +137,7 @@ func pluginObject(plugin *wfv1.Plugin) (json.RawMessage, error) {
 	return byKey[ObjectKey], nil
 }
 
-// unmarshalStrict refuses what encoding/json lets pass: unknown and repeated keys, and keys in another case.
+// unmarshalStrict refuses input that encoding/json accepts: unknown and repeated keys, and keys in another case.
 func unmarshalStrict(data []byte, into any) error {
 	lenient, err := kjson.UnmarshalStrict(data, into)
 	if err != nil {

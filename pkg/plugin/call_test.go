@@ -13,7 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestInputsAreWhatIsLeftOfThePluginObject(t *testing.T) {
+func TestInputsAreTheOtherFieldsOfThePluginObject(t *testing.T) {
 	call, err := NewCall(Workflow{Name: "wf"}, "join",
 		[]byte(`{"step":"join","node":"wf[0].a","attempt":"2","machine":"m1"}`))
 	assert.NilError(t, err)
@@ -58,7 +58,7 @@ func FuzzACallNeverEndsWithoutAPhase(f *testing.F) {
 		request := httptest.NewRequest(http.MethodPost, "/api/v1/template.execute", strings.NewReader(string(asked)))
 		request.Header.Set("Authorization", "Bearer "+testToken)
 		recorder := httptest.NewRecorder()
-		server.Handler().ServeHTTP(recorder, request)
+		server.handler.ServeHTTP(recorder, request)
 		assert.Equal(t, recorder.Code, http.StatusOK)
 		var reply executor.ExecuteTemplateReply
 		assert.NilError(t, json.Unmarshal(recorder.Body.Bytes(), &reply))

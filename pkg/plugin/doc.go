@@ -1,7 +1,8 @@
-// Package plugin speaks Argo's executor-plugin protocol and keeps the runs behind it: Argo asks about a step again
-// and again, each call is answered in a second or two, and the work itself runs in a goroutine that outlives the calls.
+// Package plugin implements Argo's executor-plugin protocol: Argo calls again and again about a step, each call is
+// answered within a second or two, and the work itself is done by a run, a goroutine that outlives the calls.
 //
-// It knows what Argo does to a plugin (repeated and identical calls, lost answers, cancellation that nobody announces,
-// the pod taken away) and nothing of machines, SSH or clusters: those are the business of the steps it is given. It
-// never keeps anything that must survive the process; a step whose work has to survive must be able to find it again.
+// The package handles everything that is Argo's: repeated and identical calls, lost answers, cancellation, of which
+// Argo tells plugins nothing, and the end of the pod. It knows nothing of machines, SSH or clusters: those belong to
+// the steps. It never keeps anything that must survive the process; a step whose work has to survive must be able to
+// find it again.
 package plugin

@@ -21,8 +21,8 @@ const maxBody = 1 << 20
 //
 // Only three status codes are ever used. 503 makes the agent try again for about 15 seconds and then fails the step, so
 // it stands only for a state that passes quickly: no token yet. 403 is for callers without the token. Everything else
-// is 200 with a phase: the agent takes 404 as "never call again", and any other code as the failure of the step without
-// saying more than the code.
+// is 200 with a phase: the agent takes 404 as "never call again", and any other code as the failure of the step, with
+// the code as its only message.
 func (s *Server) serveExecute(w http.ResponseWriter, r *http.Request) {
 	if err := authorize(s.tokenFile, r); errors.Is(err, errNoToken) {
 		s.log.Warn("call refused", "error", err.Error())
@@ -36,7 +36,7 @@ func (s *Server) serveExecute(w http.ResponseWriter, r *http.Request) {
 	reply, delivered := s.execute(w, r)
 	body, err := json.Marshal(reply)
 	if err != nil {
-		s.log.Error("reply can not be encoded", "error", err.Error())
+		s.log.Error("reply cannot be encoded", "error", err.Error())
 		body = []byte(`{"node":{"phase":"Error","message":"the reply could not be encoded"}}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -45,10 +45,10 @@ func (s *Server) serveExecute(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// undelivered is for answers of which nobody needs to know whether they were sent.
+// undelivered ignores that an answer was sent.
 func undelivered() {}
 
-// execute finds the reply to a request, and what to do once it has been sent.
+// execute returns the reply to a request, and a function to call once the reply has been sent.
 func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor.ExecuteTemplateReply,
 	delivered func()) {
 	var outputs []string // of the step, once it is known
@@ -64,7 +64,7 @@ func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor
 	}
 	call, ours, err := decodeCall(body)
 	if err != nil {
-		s.log.Warn("call can not be read", "error", err.Error())
+		s.log.Warn("call cannot be read", "error", err.Error())
 		return s.terminal(unknownStep, failed(nil, err.Error())), undelivered
 	}
 	if !ours {
@@ -84,7 +84,7 @@ func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor
 	return s.join(r.Context(), call, step, execution)
 }
 
-// prepare asks the step what to do.
+// prepare decodes the call of a step, and completes the key of its execution.
 func prepare(step Step, call Call) (Execution, error) {
 	if call.Node == "" {
 		return Execution{}, fmt.Errorf(`step %q is called without a node: set node: "{{node.name}}" in the `+
@@ -101,7 +101,7 @@ func prepare(step Step, call Call) (Execution, error) {
 	return execution, nil
 }
 
-// join waits for the run of a call, for a moment.
+// join answers a call from its run. It waits for the run no longer than waitLimit allows.
 func (s *Server) join(ctx context.Context, call Call, step Step,
 	execution Execution) (executor.ExecuteTemplateReply, func()) {
 	id := identify(call, execution.Key)
@@ -130,7 +130,7 @@ func (s *Server) join(ctx context.Context, call Call, step Step,
 	}
 }
 
-// await waits until the waiter has its answer or the call's waitLimit is over.
+// await returns the answer when the waiter is settled, and Running when ctx ends first.
 func (s *Server) await(ctx context.Context, id identity, step Step, w *waiter) (executor.ExecuteTemplateReply,
 	func()) {
 	select {
@@ -147,7 +147,7 @@ func (s *Server) await(ctx context.Context, id identity, step Step, w *waiter) (
 	}
 }
 
-// waitLimit bounds how long a call may wait. When many wait already, it does not wait at all.
+// waitLimit bounds how long a call waits. When maxWaiting calls wait already, it is crowdedWait.
 func (s *Server) waitLimit(ctx context.Context) (context.Context, context.CancelFunc) {
 	select {
 	case s.waiting <- struct{}{}:
@@ -161,15 +161,15 @@ func (s *Server) waitLimit(ctx context.Context) (context.Context, context.Cancel
 	}
 }
 
-// crowdedWait lets work that is over at once, such as finding an answer, still end within its first call.
+// crowdedWait lets work that ends at once, such as finding an answer, end within its first call.
 const crowdedWait = 50 * time.Millisecond
 
-// settled tells a waiter's answer. One that was detached has none, and is asked to come again: by then there is
-// another plugin. Its caller, the agent of the same pod, ignores SIGTERM and goes on calling until it is killed; a
-// refusal would make it fail a step whose work goes on.
+// settled returns a waiter's answer. A detached one has none, and Argo is asked to call again: by then there is another
+// plugin. The agent of our own pod ignores SIGTERM and goes on calling until it is killed; a refusal would make it fail
+// a step whose work goes on.
 func (s *Server) settled(id identity, step Step, w *waiter) (executor.ExecuteTemplateReply, func()) {
 	if w.detached {
-		return s.running(step, "the plugin shuts down; the next one takes this step up again", s.timing.LateAfter),
+		return s.running(step, "the plugin is shutting down; the next one continues this step", s.timing.LateAfter),
 			undelivered
 	}
 	return s.terminal(step.Name(), w.answer), func() { s.runs.delivered(id, w) }

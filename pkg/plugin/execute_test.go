@@ -42,7 +42,7 @@ func TestOnlyTheAgentsTokenIsAccepted(t *testing.T) {
 	}
 }
 
-func TestBeforeTheTokenIsWrittenCallsAreAskedToComeAgain(t *testing.T) {
+func TestCallsAreRefusedUntilTheTokenIsWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	server := newServer(t, Options{Steps: []Step{ends(Result{Phase: Succeeded}, nil)}, TokenFile: file})
 	request := body("wf", "wf[0].a", "k")
@@ -58,7 +58,7 @@ func TestBeforeTheTokenIsWrittenCallsAreAskedToComeAgain(t *testing.T) {
 	assert.Equal(t, call(t, server, request).status, http.StatusForbidden)
 }
 
-func TestWhateverIsAskedTheAnswerHasAPhase(t *testing.T) {
+func TestEveryAnswerHasAPhase(t *testing.T) {
 	valid := body("wf", "wf[0].a", "k")
 	for name, test := range map[string]struct {
 		body    string
@@ -132,7 +132,7 @@ func TestAPanicIsAnErrorWithAllOutputs(t *testing.T) {
 	}
 }
 
-func TestATerminalAnswerHasMessageAndAllOutputsInOrderAndNoRequeue(t *testing.T) {
+func TestATerminalAnswerHasAMessageAndAllOutputs(t *testing.T) {
 	long := strings.Repeat("ä", maxOutput/2)
 	for name, test := range map[string]struct {
 		result  Result
@@ -157,8 +157,8 @@ func TestATerminalAnswerHasMessageAndAllOutputsInOrderAndNoRequeue(t *testing.T)
 			"Succeeded", "ok", "", long},
 		"output too large": {Result{Phase: Succeeded, Outputs: map[string]string{"a": long + "x"}}, nil, "Failed",
 			`output "a" has 65537 bytes`, "", ""},
-		"no phase":             {Result{}, nil, "Failed", `"" is not a phase`, "", ""},
-		"a phase that goes on": {Result{Phase: "Running"}, nil, "Failed", `"Running" is not a phase`, "", ""},
+		"no phase":             {Result{}, nil, "Failed", `phase "" is none of`, "", ""},
+		"a phase that goes on": {Result{Phase: "Running"}, nil, "Failed", `phase "Running" is none of`, "", ""},
 		"bytes that are no text": {Result{Phase: Succeeded, Message: "a\xffb", Outputs: map[string]string{"a": "\xff"}},
 			nil,
 			"Succeeded", "a?b", "", "?"},
@@ -186,7 +186,7 @@ func TestAllOutputsTogetherAreBounded(t *testing.T) {
 	for _, name := range names {
 		values[name] = strings.Repeat("x", maxOutput)
 	}
-	got := of(names, Result{Phase: Succeeded, Outputs: values})
+	got := answerTo(names, Result{Phase: Succeeded, Outputs: values})
 	assert.Equal(t, got.phase, wfv1.NodeFailed)
 	assert.Assert(t, is.Contains(got.message, "327680 bytes together"))
 }
@@ -291,7 +291,7 @@ func TestStepsWithBadNamesAreNotRegistered(t *testing.T) {
 		"empty output":       {[]Step{step("plan", "")}, `output ""`},
 		"output with a line": {[]Step{step("plan", "a\n")}, `output "a\n"`},
 		"output twice":       {[]Step{step("plan", "a", "a")}, `output "a" is declared twice`},
-		"step twice":         {[]Step{step("plan"), step("plan")}, `registering step "plan": it is registered already`},
+		"step twice":         {[]Step{step("plan"), step("plan")}, `registering step "plan": it is registered twice`},
 		"step without name":  {[]Step{step("")}, `registering step ""`},
 	} {
 		t.Run(name, func(t *testing.T) {

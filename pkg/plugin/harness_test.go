@@ -93,7 +93,7 @@ func (e *endings) started() int {
 	return e.starts
 }
 
-// scriptedObserver sees what a test says.
+// scriptedObserver returns the observations that a test sets.
 type scriptedObserver struct {
 	mutex sync.Mutex
 	seen  map[string]observation // by workflow name; missing: wanted
@@ -163,7 +163,7 @@ func callWith(t *testing.T, server *Server, body, authorization string) response
 	request := httptest.NewRequest(http.MethodPost, "/api/v1/template.execute", strings.NewReader(body))
 	request.Header.Set("Authorization", authorization)
 	recorder := httptest.NewRecorder()
-	server.Handler().ServeHTTP(recorder, request)
+	server.handler.ServeHTTP(recorder, request)
 	got := response{status: recorder.Code, text: recorder.Body.String()}
 	if got.status == http.StatusOK {
 		assert.NilError(t, json.Unmarshal(recorder.Body.Bytes(), &got.reply))
@@ -177,7 +177,7 @@ func lostCall(server *Server, body string) {
 	request := httptest.NewRequest(http.MethodPost, "/api/v1/template.execute",
 		strings.NewReader(body)).WithContext(ctx)
 	request.Header.Set("Authorization", "Bearer "+testToken)
-	server.Handler().ServeHTTP(brokenWriter{httptest.NewRecorder()}, request)
+	server.handler.ServeHTTP(brokenWriter{httptest.NewRecorder()}, request)
 	hangUp()
 }
 

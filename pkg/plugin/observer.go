@@ -23,7 +23,7 @@ type observer interface {
 	observe(ctx context.Context, workflow Workflow) (observation, error)
 }
 
-// observation holds the state that decides whether a call is still wanted.
+// observation is the state of a workflow that decides whether a call is still wanted.
 type observation struct {
 	// Gone: there is no such Workflow, or another one has taken its name.
 	Gone bool
@@ -38,10 +38,10 @@ type observation struct {
 	Tasks    map[task]bool
 }
 
-// task names a plugin step as templates do.
+// task identifies a plugin step by the fields of its template.
 type task struct{ Step, Node, Attempt string }
 
-// cancelled says whether, and why, nobody wants the call's work any more. The first line that applies decides:
+// cancelled reports whether the work of a call is no longer wanted, and why. The first line that applies decides:
 //
 //	workflow   deletion   shutdown    completed   under onExit   TaskSet    task listed   verdict
 //	gone       -          -           -           -              -          -             cancelled
@@ -54,7 +54,7 @@ type task struct{ Step, Node, Attempt string }
 //	there      unset      "", Stop*   no          -              missing    -             wanted
 //
 // (* only steps under the exit handler get that far under Stop.) A step that was ended by hand leaves the TaskSet while
-// its workflow goes on. A missing TaskSet says nothing: its deletion never precedes the Workflow's.
+// its workflow goes on. A missing TaskSet decides nothing: its deletion never precedes the Workflow's.
 func (o observation) cancelled(call Call) (reason string, cancelled bool) {
 	name := call.Workflow.Name
 	switch {
@@ -74,12 +74,12 @@ func (o observation) cancelled(call Call) (reason string, cancelled bool) {
 	return "", false
 }
 
-// over says whether no step of the workflow is wanted any more.
+// over reports whether no step of the workflow is wanted any more.
 func (o observation) over() bool {
 	return o.Gone || o.Deleting || o.Completed || o.Shutdown == wfv1.ShutdownStrategyTerminate
 }
 
-// underExit says whether the node belongs to the workflow's exit handler, which runs on after a stop.
+// underExit reports whether the node belongs to the workflow's exit handler, which runs on after a stop.
 func underExit(call Call) bool {
 	rest, found := strings.CutPrefix(call.Node, call.Workflow.Name+".onExit")
 	return found && (rest == "" || strings.ContainsAny(rest[:1], "[.("))
@@ -115,7 +115,7 @@ func (o argoObserver) observe(ctx context.Context, workflow Workflow) (observati
 	return seen, nil
 }
 
-// ourTasks reads the names from the templates in a TaskSet. Its keys are of no help: they are hashes of node names
+// ourTasks returns the tasks of the templates in a TaskSet. Its keys are of no help: they are hashes of node names
 // that, for a retried step, a plugin is never told.
 func ourTasks(set *wfv1.WorkflowTaskSet) map[task]bool {
 	found := map[task]bool{}

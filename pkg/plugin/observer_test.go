@@ -43,8 +43,8 @@ func taskSet(nodes ...string) *wfv1.WorkflowTaskSet {
 	return set
 }
 
-// TestWhatIsCancelledFollowsTheTable walks the table in the comment of observation.cancelled against an API.
-func TestWhatIsCancelledFollowsTheTable(t *testing.T) {
+// TestCancellationFollowsTheTable walks the table in the comment of observation.cancelled against an API.
+func TestCancellationFollowsTheTable(t *testing.T) {
 	both := taskSet(inMain, inOnExit)
 	for name, test := range map[string]struct {
 		objects        []runtime.Object
@@ -127,7 +127,7 @@ func TestOnlyTheWorkflowsOwnExitHandlerOutlivesAStop(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeSeenCancelsNothing(t *testing.T) {
+func TestAnErrorOfTheAPICancelsNothing(t *testing.T) {
 	for resource, object := range map[string]*wfv1.Workflow{
 		"workflows":        workflow(nil),
 		"workflowtasksets": workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Terminate" }),

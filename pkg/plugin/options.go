@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options are what a Server needs; zero values of everything but Steps have defaults.
+// Options configure a Server. Every field but Steps has a default.
 type Options struct {
-	// Steps that templates can ask for.
+	// Steps are the steps that templates can name.
 	Steps []Step
 	// Argo reads Workflows and their task sets, to see whether work is still wanted; it needs get on both. Nil: nothing
 	// is ever cancelled.
@@ -18,29 +18,28 @@ type Options struct {
 	// Address to listen on. Default 127.0.0.1:14500, which only the agent's own pod reaches; the port is the one in
 	// plugin.yaml. Listen on all addresses to let Prometheus scrape the pod.
 	Address string
-	// TokenFile holds the agent's bearer token. Default /var/run/argo/token. It is read for every call.
+	// TokenFile holds the agent's bearer token. It is read for every call. Default /var/run/argo/token.
 	TokenFile string
-	// Log takes structured lines. Default: none are written.
+	// Log receives structured lines. Default: they are discarded.
 	Log *slog.Logger
-	// Registry takes the metrics, and is what /metrics shows. Default: one of its own.
+	// Registry holds the metrics that /metrics serves. Default: one of its own.
 	Registry *prometheus.Registry
-	// Timing bounds waiting.
-	Timing Timing
+	Timing   Timing
 }
 
-// Timing bounds waiting; each zero field has its default.
+// Timing bounds waiting; a zero field has its default.
 type Timing struct {
 	// Wait is how long a call waits for its run, so that short work needs one call. Default 1.5 s. Argo gives up
 	// after 30 s, and its agent has 16 workers for all steps of a workflow.
 	Wait time.Duration
-	// Requeue is when Argo shall ask again during the first LateAfter of a run, RequeueLate later on. Defaults 1 s,
-	// 3 s and 30 s.
+	// Requeue is the time until Argo calls again during the first LateAfter of a run, RequeueLate later on. Defaults 1
+	// s, 3 s and 30 s.
 	Requeue     time.Duration
 	RequeueLate time.Duration
 	LateAfter   time.Duration
-	// Poll is how often workflows with runs are looked at for cancellation. Default 2 s.
+	// Poll is the interval at which workflows with runs are observed for cancellation. Default 2 s.
 	Poll time.Duration
-	// Grace is how long shutting down may take. Default 25 s; it must be below the pod's 30, by less than 15.
+	// Grace bounds shutting down. Default 25 s; it must be below the pod's 30, by less than 15.
 	Grace time.Duration
 	// Remember is how long answers are kept for repeated calls. Default 5 min.
 	Remember time.Duration

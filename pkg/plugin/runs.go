@@ -60,10 +60,10 @@ type record struct {
 	delivered bool
 }
 
-// runs is the table of what runs and what was answered.
+// runs holds the runs that go on and the answers that were given.
 //
-// What a call meets, and what becomes of it. "Same" is the same question again: same workflow, node, attempt and
-// inputs. "Other" has the same key, but comes from another workflow or node.
+// The table shows how a call is answered. "Same" is the same question again: same workflow, node, attempt and inputs.
+// "Other" has the same key, but comes from another workflow or node.
 //
 //	the run of this key …                     same call                other call
 //	runs                                      joins it                 joins it
@@ -98,15 +98,15 @@ func newRuns(remember time.Duration, log *slog.Logger) *runs {
 	}
 }
 
-// joined is what a call meets; exactly one field is set.
+// joined is the outcome of joining a run; exactly one field is set.
 type joined struct {
 	answered *waiter         // answered already
-	recheck  *waiter         // cancelled before, and told so: ask the observer whether that still holds
+	recheck  *waiter         // cancelled, and Argo has got that answer: ask the observer whether that still holds
 	waitFor  <-chan struct{} // closed when a run that winds down has ended; join again then
 	waiter   *waiter
 }
 
-// join finds the answer to a call, or the run that will give it, or starts that run.
+// join returns the answer to a call, or the run that will give it, which it starts if there is none.
 func (r *runs) join(id identity, call Call, step Step, execution Execution) joined {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -137,7 +137,7 @@ func (r *runs) join(id identity, call Call, step Step, execution Execution) join
 	return joined{waiter: w}
 }
 
-// start begins a run; the caller holds the mutex.
+// start begins a run. The caller holds the mutex.
 func (r *runs) start(id identity, call Call, step Step, execution Execution) *run {
 	ctx, stop := context.WithCancelCause(context.Background())
 	started := &run{
@@ -179,7 +179,7 @@ func (r *runs) execute(ctx context.Context, log *slog.Logger, current *run, exec
 	if err != nil {
 		result.Phase, result.Message = Failed, err.Error()
 	}
-	return of(outputs, result)
+	return answerTo(outputs, result)
 }
 
 // finish ends a run and settles all its waiters.
@@ -203,7 +203,7 @@ func (r *runs) finish(ctx context.Context, log *slog.Logger, current *run, end a
 		current.cancelled)
 }
 
-// settle gives a waiter its answer and remembers it; the caller holds the mutex.
+// settle gives a waiter its answer and remembers it. The caller holds the mutex.
 func (r *runs) settle(id identity, w *waiter) {
 	if !w.detached {
 		r.settled[id] = &record{waiter: w, at: time.Now()}
@@ -211,8 +211,8 @@ func (r *runs) settle(id identity, w *waiter) {
 	close(w.settled)
 }
 
-// cancel tells one waiter that its workflow no longer wants the work, and stops the run when nobody else waits
-// for it. It returns false when there was nobody to tell.
+// cancel tells one waiter that its workflow no longer wants the work, and stops the run if it was the last waiter. It
+// returns false if the waiter had its answer already.
 func (r *runs) cancel(id identity, reason string) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -230,19 +230,19 @@ func (r *runs) cancel(id identity, reason string) bool {
 	r.settle(id, w)
 	if len(current.waiters) == 0 {
 		current.cancelled = true
-		current.stop(fmt.Errorf("%w: %s", ErrCancelled, reason))
+		current.stop(fmt.Errorf("%w: %s", errCancelled, reason))
 	}
 	return true
 }
 
-// close lets no other run start.
+// close prevents further runs from starting.
 func (r *runs) close() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.closed = true
 }
 
-// detach stops watching every run whose work is still wanted. It returns how many it left.
+// detach stops watching every run whose work is still wanted. It returns their number.
 func (r *runs) detach() int {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -256,7 +256,7 @@ func (r *runs) detach() int {
 	return count
 }
 
-// wait returns when every run has ended, or with ctx's error. It comes after close.
+// wait returns when every run has ended, or with ctx's error. Call close before.
 func (r *runs) wait(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
@@ -271,7 +271,7 @@ func (r *runs) wait(ctx context.Context) error {
 	}
 }
 
-// progress is the newest message of the run with this key.
+// progress returns the newest message of the run of key, and how long the run has gone on.
 func (r *runs) progress(key string) (message string, age time.Duration) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -281,7 +281,7 @@ func (r *runs) progress(key string) (message string, age time.Duration) {
 	return "", 0
 }
 
-// delivered notes that Argo has got the answer.
+// delivered records that Argo has got the answer.
 func (r *runs) delivered(id identity, to *waiter) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -290,14 +290,15 @@ func (r *runs) delivered(id identity, to *waiter) {
 	}
 }
 
-// forget drops what is remembered about a call.
+// forget drops the answer to a call.
 func (r *runs) forget(id identity) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	delete(r.settled, id)
 }
 
-// forgetOld drops answers that are too old, and the oldest when there are too many; the caller holds the mutex.
+// forgetOld drops answers older than remember, and the oldest one when there are more than maxRemembered. The caller
+// holds the mutex.
 func (r *runs) forgetOld() {
 	var oldest identity
 	for id, past := range r.settled {
@@ -314,7 +315,7 @@ func (r *runs) forgetOld() {
 	}
 }
 
-// waiting lists who waits for runs, by workflow.
+// waiting returns the calls that wait for runs, by workflow.
 func (r *runs) waiting() map[Workflow]map[identity]Call {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()

@@ -13,8 +13,8 @@ import (
 	is "gotest.tools/v3/assert/cmp"
 )
 
-// TestWhatACallMeetsFollowsTheTable walks the table in the comment of runs.
-func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
+// TestCallsAreAnsweredAsTheTableShows walks the table in the comment of runs.
+func TestCallsAreAnsweredAsTheTableShows(t *testing.T) {
 	const joins, sameAnswer, newRun, waits = "joins", "the same answer", "a new run", "waits"
 	same := body("wf", "wf[0].a", "k")
 	otherWorkflow := body("other", "other[0].a", "k")
@@ -101,7 +101,7 @@ func TestWhatACallMeetsFollowsTheTable(t *testing.T) {
 	}
 }
 
-// verdict names what a call met.
+// verdict returns how a call was answered.
 func verdict(got response, started int) string {
 	terminal := got.phase() != wfv1.NodeRunning
 	switch {
@@ -131,7 +131,7 @@ func newFixture(t *testing.T) *fixture {
 	return w
 }
 
-// finish ends what still runs.
+// finish ends the runs that go on.
 func (w *fixture) finish() {
 	for w.server.runs.count() > 0 {
 		w.work.end <- Result{Phase: Succeeded}
@@ -139,7 +139,7 @@ func (w *fixture) finish() {
 	}
 }
 
-func TestARetriedAttemptStartsAnewThoughTheLastAnswerWasLost(t *testing.T) {
+func TestARetryStartsAnewWhenTheAnswerWasLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFixture(t)
 		attempt := func(n int) string {

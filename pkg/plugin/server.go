@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Server answers Argo's agent.
+// Server answers the calls of Argo's agent.
 type Server struct {
 	steps     registry
 	address   string
@@ -24,12 +24,12 @@ type Server struct {
 	runs      *runs
 	canceller *cancelWatcher
 	handler   http.Handler
-	waiting   chan struct{} // one token for each call that waits for its run
+	waiting   chan struct{} // one element for each call that waits for its run
 	draining  atomic.Bool
 	last      atomic.Pointer[Workflow] // that called; one agent pod, hence one plugin, serves one workflow
 }
 
-// NewServer checks the steps; nothing listens before Run.
+// NewServer checks the steps. It does not listen; Run does.
 func NewServer(options Options) (*Server, error) {
 	options = options.withDefaults()
 	steps, err := newRegistry(options.Steps)
@@ -63,14 +63,11 @@ func NewServer(options Options) (*Server, error) {
 	return s, nil
 }
 
-// Handler serves the protocol without a listener, for tests and benchmarks. Cancellation is watched only by Run.
-func (s *Server) Handler() http.Handler { return s.handler }
-
-// Run listens and serves until ctx ends (make that SIGTERM's doing), then drains and returns nil.
+// Run listens and serves until ctx ends, as it should on SIGTERM, then drains and returns nil.
 //
 // Draining starts no runs. Those that run are cancelled when their workflow no longer wants them, and left to the
 // next plugin otherwise. Run returns when they have ended, and not before the workflow is over or the grace has passed:
-// the agent beside us ignores SIGTERM, and would fail every step whose plugin it cannot reach for 15 seconds. So the
+// the agent in our pod ignores SIGTERM, and would fail every step whose plugin it cannot reach for 15 seconds. So the
 // grace has to be shorter than the pod's, by less than that.
 func (s *Server) Run(ctx context.Context) error {
 	var config net.ListenConfig
@@ -123,7 +120,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// drain does what the comment of Run says.
+// drain ends the runs as the comment of Run describes.
 func (s *Server) drain(ctx context.Context) {
 	s.draining.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, s.timing.Grace)

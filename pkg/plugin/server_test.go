@@ -28,10 +28,10 @@ func TestOnShutdownUnwantedRunsAreCancelledAndOthersDetached(t *testing.T) {
 		want error
 	}{
 		"the pod is evicted":              {observation{}, nil, ErrDetach},
-		"the workflow was terminated":     {observation{Shutdown: wfv1.ShutdownStrategyTerminate}, nil, ErrCancelled},
-		"the workflow is gone":            {observation{Gone: true}, nil, ErrCancelled},
+		"the workflow was terminated":     {observation{Shutdown: wfv1.ShutdownStrategyTerminate}, nil, errCancelled},
+		"the workflow is gone":            {observation{Gone: true}, nil, errCancelled},
 		"nobody can tell":                 {observation{}, errors.New("no API"), ErrDetach},
-		"it ended, the tasks are unknown": {observation{Completed: true}, errors.New("no API"), ErrCancelled},
+		"it ended, the tasks are unknown": {observation{Completed: true}, errors.New("no API"), errCancelled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -83,8 +83,8 @@ func TestDrainingEndsWithTheGrace(t *testing.T) {
 	})
 }
 
-// TestTheAgentIsAnsweredUntilItDies: the agent of a deleted pod lives as long as the pod's grace, and fails what it
-// cannot reach.
+// TestTheAgentIsAnsweredUntilItDies: the agent of a deleted pod lives as long as the pod's grace, and fails every step
+// whose plugin it cannot reach.
 func TestTheAgentIsAnsweredUntilItDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFixture(t)
@@ -96,7 +96,7 @@ func TestTheAgentIsAnsweredUntilItDies(t *testing.T) {
 		for _, node := range []string{"wf[0].a", "wf[0].b"} {
 			got := call(t, w.server, body("wf", node, "k"))
 			assert.Equal(t, got.phase(), wfv1.NodeRunning)
-			assert.Equal(t, got.message(), "the plugin shuts down; the next one takes this step up again")
+			assert.Equal(t, got.message(), "the plugin is shutting down; the next one continues this step")
 			assert.Equal(t, got.reply.Requeue.Duration, 3*time.Second)
 		}
 		assert.Equal(t, w.work.started(), 1)
@@ -155,7 +155,7 @@ func TestCancellationIsNoticedWhileARunGoesOn(t *testing.T) {
 	})
 }
 
-func TestTheServerAnswersOnItsSocketUntilItIsTold(t *testing.T) {
+func TestTheServerAnswersOnItsSocketUntilTerminated(t *testing.T) {
 	w := newFixture(t)
 	w.server.timing.Wait = time.Minute
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -218,7 +218,7 @@ func TestWhileDrainingItIsAliveButNotReady(t *testing.T) {
 	w.server.draining.Store(true)
 	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
 		recorder := httptest.NewRecorder()
-		w.server.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+		w.server.handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 		assert.Equal(t, recorder.Code, want, path)
 	}
 }

@@ -11,24 +11,24 @@ import (
 
 // Step is one kind of work that a template can ask for.
 type Step interface {
-	// Name is the value of "step" in a template's plugin object.
+	// Name returns the value of "step" in a template's plugin object.
 	Name() string
-	// Outputs are the names of all output parameters, in the order in which they are answered. Every terminal answer
-	// carries all of them: Argo waits for ever for a declared output that is missing.
+	// Outputs returns the names of all output parameters, in the order in which they are answered. Every terminal
+	// answer carries all of them: Argo waits for ever for a declared output that is missing.
 	Outputs() []string
-	// Prepare decodes the inputs of a call and says what to run. It touches nothing and returns at once; an error is
-	// answered as Failed with its text, so it should tell the user what to change.
+	// Prepare decodes the inputs of a call. It touches nothing and returns at once. An error is answered as Failed with
+	// its text, so it should tell the user how to correct the inputs.
 	Prepare(call Call) (Execution, error)
 }
 
 // Execution is the work that one or several identical calls wait for.
 type Execution struct {
-	// Key tells runs of one step apart: calls with the same key share one run, even from different workflows. An
-	// empty key is shared by nothing but repetitions of the same call.
+	// Key identifies the work: calls of one step with the same key share one run, even from different workflows. An
+	// empty key is shared only by repetitions of the same call.
 	Key string
-	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; the newest
-	// is what Argo shows. An error is answered as Failed with its text. When ctx ends, context.Cause says why:
-	// ErrCancelled or ErrDetach.
+	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; Argo shows
+	// the newest. An error is answered as Failed with its text. When ctx ends, context.Cause is errCancelled or
+	// ErrDetach.
 	Run func(ctx context.Context, report func(message string)) (Result, error)
 }
 
@@ -43,26 +43,27 @@ const (
 	Skipped Phase = "Skipped"
 )
 
-// Result is what a run leaves behind.
+// Result is the outcome of a run.
 type Result struct {
 	Phase Phase
-	// Message is one to a few lines for people, at most 1 KiB of it is shown. It is stored in the Workflow: no secrets.
+	// Message is one to a few lines for people, of which at most 1 KiB is shown. It is stored in the Workflow: no
+	// secrets.
 	Message string
-	// Outputs by name; those that are missing are answered empty. Stored in the Workflow: no secrets.
+	// Outputs by name; missing ones are answered empty. They are stored in the Workflow: no secrets.
 	Outputs map[string]string
 }
 
 // The causes with which a run's context ends; both are found with errors.Is on context.Cause.
 var (
-	// ErrCancelled: the user no longer wants the work. Stop it at the next safe point, wherever it runs.
-	ErrCancelled = errors.New("cancelled")
-	// ErrDetach: this process goes away, the work is still wanted. Stop watching, leave alone what runs elsewhere; the
-	// next call, in the next process, picks it up. Nobody reads the result.
-	ErrDetach = errors.New("plugin shuts down, work goes on without it")
+	// errCancelled: the user no longer wants the work. Stop it at the next safe point, wherever it runs.
+	errCancelled = errors.New("cancelled")
+	// ErrDetach: this process ends, and the work is still wanted. Stop watching it and let it go on elsewhere; the next
+	// call, in the next process, finds it. The result is not used.
+	ErrDetach = errors.New("the plugin is shutting down; the work goes on without it")
 )
 
-// outputName is what the schema of WorkflowTaskSet demands of parameter names. One bad name makes the agent's patch
-// fail, and with it every step whose answer travels in the same patch.
+// outputName is the pattern that the schema of WorkflowTaskSet demands of parameter names. One bad name makes the
+// agent's patch fail, and with it every step whose answer is in the same patch.
 var outputName = regexp.MustCompile(`^[-a-zA-Z0-9_]+$`)
 
 // registry finds steps by name.
@@ -76,7 +77,7 @@ func newRegistry(steps []Step) (registry, error) {
 			return nil, fmt.Errorf("registering step %q: a name consists of letters, digits, - and _", name)
 		}
 		if _, twice := found[name]; twice {
-			return nil, fmt.Errorf("registering step %q: it is registered already", name)
+			return nil, fmt.Errorf("registering step %q: it is registered twice", name)
 		}
 		if err := checkOutputs(step.Outputs()); err != nil {
 			return nil, fmt.Errorf("registering step %q: %w", name, err)
@@ -100,7 +101,7 @@ func checkOutputs(names []string) error {
 	return nil
 }
 
-// find returns the step, or an error that names those there are.
+// find returns the step, or an error with the names of all steps.
 func (r registry) find(name string) (Step, error) {
 	if step, ok := r[name]; ok {
 		return step, nil
@@ -111,7 +112,7 @@ func (r registry) find(name string) (Step, error) {
 	}
 	slices.Sort(known)
 	if name == "" {
-		return nil, fmt.Errorf("the template's plugin object names no step: set step to one of %s",
+		return nil, fmt.Errorf("the template's plugin object names no step: set \"step\" to one of %s",
 			strings.Join(known, ", "))
 	}
 	return nil, fmt.Errorf("unknown step %q: this plugin knows %s", name, strings.Join(known, ", "))

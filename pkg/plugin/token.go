@@ -17,7 +17,7 @@ var (
 )
 
 // authorize compares the caller's bearer token with the file's. The file is read every time: it is tiny, and a new
-// agent pod writes a new one. The time of the comparison says nothing about either token, not even its length.
+// agent pod writes a new one. The time of the comparison reveals nothing about either token, not even its length.
 func authorize(file string, r *http.Request) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
