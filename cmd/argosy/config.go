@@ -157,11 +157,7 @@ The schema knows keys, types, allowed values and defaults. What depends on more 
 			if err := knownDocument(args[0]); err != nil {
 				return err
 			}
-			text, err := config.Schema(args[0])
-			if err != nil {
-				return err
-			}
-			_, err = command.OutOrStdout().Write(text)
+			_, err := io.WriteString(command.OutOrStdout(), config.Schema(args[0]))
 			return err
 		},
 	}
@@ -184,11 +180,7 @@ machines.ssh.port, machines[].ssh.port and machines[2].ssh.port are one key. Wit
 func explain(out io.Writer, path string) error {
 	var pages []string
 	for _, document := range []string{config.VClusterDocument, config.FleetDocument} {
-		key, inside, found, err := config.FindKey(document, path)
-		if err != nil {
-			return err
-		}
-		if found {
+		if key, inside, found := config.FindKey(document, path); found {
 			pages = append(pages, explanation(key, inside))
 		}
 	}

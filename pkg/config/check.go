@@ -34,7 +34,10 @@ func (d *document) oneOf(key, value string, allowed ...string) bool {
 	if value == "" || slices.Contains(allowed, value) {
 		return true
 	}
-	suggestion := "use " + strings.Join(allowed[:len(allowed)-1], ", ") + " or " + allowed[len(allowed)-1]
+	suggestion := "use " + strings.Join(allowed, ", ")
+	if last := strings.LastIndex(suggestion, ", "); last >= 0 {
+		suggestion = suggestion[:last] + " or " + suggestion[last+2:]
+	}
 	if near := nearest(value, allowed); near != "" {
 		suggestion = fmt.Sprintf("did you mean %q?", near)
 	}

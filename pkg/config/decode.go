@@ -36,7 +36,7 @@ func (d *document) decode(n *node, into reflect.Value) {
 		d.duration(n, into)
 		return
 	case amountType:
-		if n.kind == yaml.ScalarNode && n.tag == "!!int" || d.isText(n) {
+		if (n.kind == yaml.ScalarNode && n.tag == "!!int" || d.isText(n)) && n.text != "" {
 			into.SetString(n.text)
 		}
 		return
@@ -57,7 +57,8 @@ func (d *document) decode(n *node, into reflect.Value) {
 			into.Set(reflect.ValueOf(value))
 		}
 	case reflect.String:
-		if d.isText(n) {
+		// Empty text leaves the default, for users who write `binariesPath: ""`, as the original's own values do.
+		if d.isText(n) && n.text != "" {
 			into.SetString(n.text)
 		}
 	case reflect.Bool:
@@ -78,6 +79,9 @@ func (d *document) structure(n *node, into reflect.Value) {
 	for _, f := range n.fields {
 		if index, known := fields[f.name]; known {
 			d.decode(f.value, into.Field(index))
+			if allowed := into.Type().Field(index).Tag.Get("enum"); allowed != "" {
+				d.oneOf(f.value.path, into.Field(index).String(), strings.Split(allowed, ",")...)
+			}
 			continue
 		}
 		line, column := f.value.keyLine, f.value.keyColumn
@@ -98,7 +102,7 @@ func (d *document) didYouMean(name string, n *node, fields map[string]int) strin
 	if near := nearest(name, free); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
-	if homes := keysNamed(name, documentType(d.name)); len(homes) > 0 {
+	if homes := keysNamed(d.name, name); len(homes) > 0 {
 		return fmt.Sprintf("did you mean %s?", strings.Join(homes, " or "))
 	}
 	if len(fields) <= 12 {
@@ -276,44 +280,4 @@ func fieldsOf(t reflect.Type) map[string]int {
 func keyOf(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return name
-}
-
-func documentType(name string) reflect.Type {
-	if name == FleetDocument {
-		return reflect.TypeFor[Fleet]()
-	}
-	return reflect.TypeFor[VCluster]()
-}
-
-// keysNamed returns the paths at which a type has a key of exactly this name, at most two, and none when there are
-// more.
-func keysNamed(name string, t reflect.Type) []string {
-	const most = 2
-	var found []string
-	var walk func(t reflect.Type, path string)
-	walk = func(t reflect.Type, path string) {
-		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-			if t.Kind() == reflect.Slice {
-				path += "[]"
-			}
-			t = t.Elem()
-		}
-		if t.Kind() != reflect.Struct || t == secretType || t == durationType {
-			return
-		}
-		for i := range t.NumField() {
-			key := keyOf(t.Field(i))
-			if key == name {
-				found = append(found, join(path, key))
-			}
-			if key != "" {
-				walk(t.Field(i).Type, join(path, key))
-			}
-		}
-	}
-	walk(t, "")
-	if len(found) > most {
-		return nil
-	}
-	return found
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"reflect"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -123,21 +122,4 @@ func defaultEtcd() DeployedEtcd {
 
 func defaultVolumeClaim(enabled any) VolumeClaim {
 	return VolumeClaim{Enabled: enabled, Size: "5Gi", RetentionPolicy: "Retain", AccessModes: []string{"ReadWriteOnce"}}
-}
-
-// fillText gives every empty text of a struct its default, for users who write `binariesPath: ""`, as the original's
-// own values do. Lists and maps are the user's.
-func fillText(value, defaults reflect.Value) {
-	switch value.Kind() {
-	case reflect.String:
-		if value.String() == "" {
-			value.SetString(defaults.String())
-		}
-	case reflect.Struct:
-		for i := range value.NumField() {
-			if value.Type().Field(i).IsExported() {
-				fillText(value.Field(i), defaults.Field(i))
-			}
-		}
-	}
 }

@@ -5,7 +5,11 @@
 // Cluster.
 //
 // Documents are read with go.yaml.in/yaml/v3, for its nodes: they carry the line and column of every key and value,
-// keep duplicate keys, and leave anchors unexpanded, so that the expansion is ours to bound. Field names come from the
-// json tags. Where that parser refuses a document it knows at best a line, often that of the enclosing block; for such
-// documents alone, github.com/goccy/go-yaml is asked for the place.
+// keep duplicate keys, and leave anchors unexpanded, so that this package can bound the expansion. Where that parser
+// refuses a document it knows at best a line, often that of the enclosing block; for such documents alone,
+// github.com/goccy/go-yaml is asked for the place.
+//
+// Keys come from the json tags of the types, allowed values from their enum tags. The meaning, default and example of a
+// key, where it takes effect, what a change of it needs and what is refused there are generated from the types into one
+// annotated JSON Schema per document, in docs/schema. Commands, suggestions and the reference read them from there.
 package config

@@ -1,8 +1,8 @@
 package config
 
 import (
-	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/node/spec"
@@ -26,38 +26,35 @@ const (
 	NoEffect Effect = "no effect"
 )
 
-// Place is where a setting takes effect.
-type Place string
+// Location is where a setting takes effect.
+type Location string
 
-// The places.
+// The locations.
 const (
-	AtMachine      Place = "machine"
-	AtControlPlane Place = "control plane"
-	AtCluster      Place = "cluster"
-	AtPlugin       Place = "plugin"
+	AtMachine      Location = "machine"
+	AtControlPlane Location = "control plane"
+	AtCluster      Location = "cluster"
+	AtPlugin       Location = "plugin"
 )
 
-// KeyEffect says of one key where it takes effect and what a change of it needs.
+// KeyEffect is where one key takes effect and what a change of it needs.
 type KeyEffect struct {
 	// Document is "vcluster.yaml" or "argosy.yaml".
 	Document string
 	// Key with "[]" for an item of a list and "<name>" for a name that the user chooses: "machines[].ssh.port".
 	Key string
 	// At is empty where a key has no effect.
-	At     Place
+	At     Location
 	Effect Effect
 }
 
-// Effects are those of every key of both documents that holds a value, vcluster.yaml first, in the order of the types.
-// They stand as tags on the types; a key without one has that of the section around it. A key that can only say what is
-// so anyway, because anything else is refused, has none.
+// Effects lists every key of both documents that holds a value, vcluster.yaml first, in the order of the types. Keys of
+// which all but the value that holds anyway is refused have NoEffect.
 func Effects() []KeyEffect {
 	var effects []KeyEffect
-	for _, document := range []string{VClusterDocument, FleetDocument} {
-		for _, k := range walk(document) {
-			if !k.section {
-				effects = append(effects, KeyEffect{document, k.path, k.at, k.effect})
-			}
+	for _, k := range allKeys() {
+		if !k.Section {
+			effects = append(effects, k.KeyEffect)
 		}
 	}
 	return effects
@@ -105,101 +102,36 @@ func stepsMatch(schema, written []string) bool {
 	return true
 }
 
-// key is one key of a document on the way through its types.
-type key struct {
-	path    string
-	section bool
-	// owner and field say whose comment describes it.
-	owner    reflect.Type
-	field    reflect.StructField
-	defaults reflect.Value
-	at       Place
-	effect   Effect
-	// refusals leave only what is so anyway; inner do the same with something that is not a key of its own.
-	refusals, inner []refusal
+// allKeys of both documents, sections included.
+func allKeys() []Key { return slices.Concat(Keys(VClusterDocument), Keys(FleetDocument)) }
+
+// EffectMeaning explains an effect to those who see it for the first time.
+func EffectMeaning(effect Effect) string {
+	for _, e := range effectsInOrder() {
+		if e.effect == effect {
+			return e.means
+		}
+	}
+	return ""
 }
 
-// walk lists the keys of a document, each section before what is in it.
-func walk(document string) []key {
-	defaults := reflect.ValueOf(defaultVCluster())
-	var refused []refusal
-	if document == FleetDocument {
-		defaults = reflect.ValueOf(defaultFleet())
-	} else {
-		refused = append(unsupported(), notProvisioned()...)
-	}
-	var keys []key
-	walkStruct(key{}, documentType(document), defaults, refused, &keys)
-	return keys
+// effectMeaning is an effect with what it says to those who see it for the first time.
+type effectMeaning struct {
+	effect Effect
+	means  string
 }
 
-func walkStruct(above key, t reflect.Type, defaults reflect.Value, refused []refusal, keys *[]key) {
-	for i := range t.NumField() {
-		field := t.Field(i)
-		name := keyOf(field)
-		if name == "" {
-			continue
-		}
-		k := key{path: join(above.path, name), owner: t, field: field, at: above.at, effect: above.effect,
-			refusals: above.refusals}
-		if defaults.IsValid() {
-			k.defaults = defaults.Field(i)
-		}
-		k.tagged(field, refused)
-		inner, suffix, section := contentOf(field)
-		k.path, k.section = k.path+suffix, section
-		*keys = append(*keys, k)
-		if section {
-			value := k.defaults
-			if suffix != "" {
-				value = reflect.Value{}
-			}
-			walkStruct(k, inner, value, refused, keys)
-		}
-	}
-}
-
-// tagged takes over what a field's tags say, and then what is refused there, which leaves no effect.
-func (k *key) tagged(field reflect.StructField, refused []refusal) {
-	if at := field.Tag.Get("at"); at != "" {
-		k.at = Place(at)
-	}
-	if effect := field.Tag.Get("effect"); effect != "" {
-		k.effect, k.refusals = Effect(effect), nil
-	}
-	for _, r := range refused {
-		switch {
-		case r.path == k.path:
-			k.effect, k.refusals = NoEffect, append(k.refusals[:len(k.refusals):len(k.refusals)], r)
-		case isBelow(r.path, k.path):
-			k.inner = append(k.inner, r)
-		}
-	}
-	if k.effect == NoEffect {
-		k.at = ""
-	}
-}
-
-// contentOf says whether a field is a section, of which type, and how its path goes on: "[]" for a list, "<name>" for a
-// mapping by names that the user chooses.
-func contentOf(field reflect.StructField) (inner reflect.Type, suffix string, section bool) {
-	inner = field.Type
-	for {
-		switch {
-		case inner == secretType || inner == durationType:
-			return inner, "", false
-		case inner.Kind() == reflect.Pointer:
-			inner = inner.Elem()
-		case inner.Kind() == reflect.Slice && element(inner.Elem()).Kind() == reflect.Struct:
-			inner, suffix = inner.Elem(), suffix+"[]"
-		case inner.Kind() == reflect.Map && inner.Elem().Kind() == reflect.Struct:
-			name := field.Tag.Get("names")
-			if name == "" {
-				name = "name"
-			}
-			inner, suffix = inner.Elem(), suffix+".<"+name+">"
-		default:
-			return inner, suffix, inner.Kind() == reflect.Struct
-		}
+// effectsInOrder are all effects, the heaviest first.
+func effectsInOrder() []effectMeaning {
+	return []effectMeaning{
+		{NeverChanges, "a change is refused"},
+		{"needs a rejoin", "holds for machines that join from then on; reset a joined machine and join it again"},
+		{"restarts containerd", "on joined machines when they are reconciled; pods run on"},
+		{"restarts kubelet", "on joined machines when they are reconciled; pods run on"},
+		{ReplacesPods, "by the next provision workflow, one pod after another"},
+		{AppliesToAddon, "by the next provision workflow; Kubernetes rolls the addon's pods"},
+		{"none", "is put right while everything runs on"},
+		{NextWorkflow, "holds from then on, and nothing that runs is touched"},
+		{NoEffect, "is accepted as far as it says what is so anyway"},
 	}
 }

@@ -9,16 +9,12 @@ import (
 // FindKey returns the key of a document that a user means, and the keys directly in it when it is a section. Items of
 // lists may be written in any way: "machines.ssh.port", "machines[].ssh.port" and "machines[2].ssh.port" are one key,
 // and a name that the user chooses stands for all of them. The empty path is the document itself.
-func FindKey(document, path string) (key Key, inside []Key, found bool, err error) {
-	keys, err := Keys(document)
-	if err != nil {
-		return Key{}, nil, false, err
-	}
+func FindKey(document, path string) (key Key, inside []Key, found bool) {
 	wanted := withoutItems(steps(path))
 	if len(wanted) == 0 {
 		key, found = Key{KeyEffect: KeyEffect{Document: document}, Section: true, Type: "section"}, true
 	}
-	for _, k := range keys {
+	for _, k := range Keys(document) {
 		own := withoutName(withoutItems(steps(k.Key)))
 		switch {
 		case meant(own, wanted):
@@ -27,7 +23,7 @@ func FindKey(document, path string) (key Key, inside []Key, found bool, err erro
 			inside = append(inside, k)
 		}
 	}
-	return key, inside, found, nil
+	return key, inside, found
 }
 
 // withoutName drops the name at the end of a path that the user chooses: "mirrors" means every "mirrors.<registry>".
@@ -77,25 +73,4 @@ func SimilarKeys(path string) []string {
 		return []string{near}
 	}
 	return nil
-}
-
-// allKeys of both documents, sections included.
-func allKeys() []KeyEffect {
-	var keys []KeyEffect
-	for _, document := range []string{VClusterDocument, FleetDocument} {
-		for _, k := range walk(document) {
-			keys = append(keys, KeyEffect{document, k.path, k.at, k.effect})
-		}
-	}
-	return keys
-}
-
-// EffectMeaning says what an effect is to those who see it for the first time.
-func EffectMeaning(effect Effect) string {
-	for _, e := range effectsInOrder() {
-		if e.effect == effect {
-			return e.means
-		}
-	}
-	return ""
 }

@@ -21,18 +21,15 @@ func (d *document) checkAddons(v *VCluster) {
 			"set deploy.localPathProvisioner.enabled: false, or deploy.csi.kubeVirt.storageClass.default: false")
 	}
 	d.checkKubeOvn()
-	d.oneOf("policies.podSecurityStandard", v.Policies.PodSecurityStandard, "privileged", "baseline", "restricted")
 }
 
 func (d *document) checkFlannel(key string, f Flannel) {
 	d.image(join(key, "image"), f.Image)
 	d.image(join(key, "initImage"), f.InitImage)
-	d.pullPolicy(join(key, "imagePullPolicy"), f.ImagePullPolicy)
 }
 
 func (d *document) checkKubeProxy(key string, k KubeProxy) {
 	d.image(join(key, "image"), k.Image)
-	d.pullPolicy(join(key, "imagePullPolicy"), k.ImagePullPolicy)
 	d.scheduling(key, Scheduling{NodeSelector: k.NodeSelector, Tolerations: k.Tolerations,
 		PriorityClassName: k.PriorityClassName})
 	fitsEach[corev1.EnvVar](d, join(key, "extraEnv"), k.ExtraEnv)
@@ -40,7 +37,6 @@ func (d *document) checkKubeProxy(key string, k KubeProxy) {
 
 func (d *document) checkLocalPath(key string, l LocalPathProvisioner) {
 	d.image(join(key, "image"), l.Image)
-	d.pullPolicy(join(key, "imagePullPolicy"), l.ImagePullPolicy)
 	d.absolute(join(key, "nodePath"), l.NodePath)
 }
 

@@ -10,7 +10,6 @@ import (
 
 func (d *document) checkStatefulSet(key string, s StatefulSet) {
 	d.imageParts(join(key, "image"), s.Image)
-	d.pullPolicy(join(key, "imagePullPolicy"), s.ImagePullPolicy)
 	d.metadata(key, s.Labels, s.Annotations)
 	d.metadata(join(key, "pods"), s.Pods.Labels, s.Pods.Annotations)
 	d.resources(join(key, "resources"), s.Resources)
@@ -19,7 +18,6 @@ func (d *document) checkStatefulSet(key string, s StatefulSet) {
 	d.persistence(join(key, "persistence"), s.Persistence)
 	d.probes(join(key, "probes"), s.Probes)
 	fitsEach[corev1.EnvVar](d, join(key, "env"), s.Env)
-	d.oneOf(join(key, "dnsPolicy"), s.DNSPolicy, "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 	d.fits(join(key, "dnsConfig"), s.DNSConfig, new(corev1.PodDNSConfig))
 	fitsEach[corev1.Container](d, join(key, "initContainers"), s.InitContainers)
 	fitsEach[corev1.Container](d, join(key, "sidecarContainers"), s.SidecarContainers)
@@ -49,7 +47,6 @@ func (d *document) checkEtcd(key string, e DeployedEtcd) {
 		d.required(set+".image.repository", s.Image.Repository, `write e.g. "etcd"`)
 		d.required(set+".image.tag", s.Image.Tag, `write e.g. "3.6.10-0"`)
 	}
-	d.pullPolicy(join(set, "imagePullPolicy"), s.ImagePullPolicy)
 	d.metadata(set, s.Labels, s.Annotations)
 	d.metadata(join(set, "pods"), s.Pods.Labels, s.Pods.Annotations)
 	d.resources(join(set, "resources"), s.Resources)
@@ -112,7 +109,6 @@ func (d *document) checkAdvanced(key string, a ControlPlaneAdvanced) {
 func (d *document) checkKonnectivity(key string, k Konnectivity) {
 	agent := join(key, "agent")
 	d.image(join(agent, "image"), k.Agent.Image)
-	d.pullPolicy(join(agent, "imagePullPolicy"), k.Agent.ImagePullPolicy)
 	d.atLeastOne(join(agent, "replicas"), k.Agent.Replicas)
 	d.scheduling(agent, Scheduling{NodeSelector: k.Agent.NodeSelector, Tolerations: k.Agent.Tolerations,
 		PriorityClassName: k.Agent.PriorityClassName})

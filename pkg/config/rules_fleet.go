@@ -18,7 +18,6 @@ func (d *document) decodeFleet(f *Fleet) {
 		return
 	}
 	d.decode(d.root, reflect.ValueOf(f).Elem())
-	fillText(reflect.ValueOf(f).Elem(), reflect.ValueOf(defaultFleet()))
 	for i := range f.Machines {
 		fill(&f.Machines[i].NodeName, f.Machines[i].Name)
 	}
@@ -29,7 +28,8 @@ func (d *document) checkFleet(c *Cluster) {
 	if d.root == nil {
 		return
 	}
-	d.checkKind(c.Fleet)
+	d.required("apiVersion", c.Fleet.APIVersion, "write apiVersion: "+FleetAPIVersion)
+	d.required("kind", c.Fleet.Kind, "write kind: "+FleetKind)
 	d.object("cluster.kubeconfigSecret", c.Fleet.Cluster.KubeconfigSecret)
 	d.hostPort("cluster.endpoint", c.Fleet.Cluster.Endpoint)
 	d.checkSSH("ssh", c.Fleet.SSH)
@@ -41,23 +41,6 @@ func (d *document) checkFleet(c *Cluster) {
 	// After the checks: what is wrong with vcluster.yaml's repository is said there.
 	if !c.BundlesFromControlPlane() {
 		fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
-	}
-}
-
-func (d *document) checkKind(f Fleet) {
-	switch f.APIVersion {
-	case FleetAPIVersion:
-	case "":
-		d.add("apiVersion", "is missing", fmt.Sprintf("write apiVersion: %s", FleetAPIVersion))
-	default:
-		d.add("apiVersion", shown(f.APIVersion)+" is not known", fmt.Sprintf("write apiVersion: %s", FleetAPIVersion))
-	}
-	switch f.Kind {
-	case FleetKind:
-	case "":
-		d.add("kind", "is missing", fmt.Sprintf("write kind: %s", FleetKind))
-	default:
-		d.add("kind", shown(f.Kind)+" is not known", fmt.Sprintf("write kind: %s", FleetKind))
 	}
 }
 
@@ -152,9 +135,7 @@ func (d *document) taints(key string, taints []Taint) {
 			d.qualified(join(at, "key"), taint.Key)
 		}
 		d.labelValue(join(at, "value"), taint.Value)
-		if d.required(join(at, "effect"), taint.Effect, "use NoSchedule, PreferNoSchedule or NoExecute") {
-			d.oneOf(join(at, "effect"), taint.Effect, "NoSchedule", "PreferNoSchedule", "NoExecute")
-		}
+		d.required(join(at, "effect"), taint.Effect, "use NoSchedule, PreferNoSchedule or NoExecute")
 		if id := (Taint{Key: taint.Key, Effect: taint.Effect}); seen[id] {
 			d.add(at, "has the key and effect of a taint above it", "remove one of them")
 		} else {
@@ -165,8 +146,6 @@ func (d *document) taints(key string, taints []Taint) {
 
 func (d *document) checkBundles(b *Bundles) {
 	d.webAddress("bundles.repository", b.Repository)
-	d.oneOf("bundles.delivery", string(b.Delivery), string(DeliveryAuto), string(DeliveryPull), string(DeliveryPush))
-	d.oneOf("bundles.format", b.Format, "tar.gz", "tar.zst")
 	d.certificates("bundles.caCert", b.CACert)
 	for _, name := range slices.Sorted(maps.Keys(b.SHA256)) {
 		key := join("bundles.sha256", name)

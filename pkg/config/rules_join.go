@@ -49,7 +49,6 @@ func (d *document) commands(key string, commands []string) {
 
 func (d *document) checkRegistration(key string, r NodeRegistration) {
 	d.socket(join(key, "criSocket"), r.CRISocket)
-	d.pullPolicy(join(key, "imagePullPolicy"), r.ImagePullPolicy)
 	d.taints(join(key, "taints"), r.Taints)
 	for i, name := range r.IgnorePreflightErrors {
 		at := fmt.Sprintf("%s.ignorePreflightErrors[%d]", key, i)

@@ -63,7 +63,6 @@ func (d *document) scheduling(key string, s Scheduling) {
 	d.fits(join(key, "affinity"), s.Affinity, new(corev1.Affinity))
 	fitsEach[corev1.Toleration](d, join(key, "tolerations"), s.Tolerations)
 	d.object(join(key, "priorityClassName"), s.PriorityClassName)
-	d.oneOf(join(key, "podManagementPolicy"), s.PodManagementPolicy, "Parallel", "OrderedReady")
 	fitsEach[corev1.TopologySpreadConstraint](d, join(key, "topologySpreadConstraints"), s.TopologySpreadConstraints)
 }
 
@@ -81,7 +80,6 @@ func (d *document) persistence(key string, p Persistence) {
 	}
 	d.quantity(join(claim, "size"), p.VolumeClaim.Size)
 	d.object(join(claim, "storageClass"), p.VolumeClaim.StorageClass)
-	d.oneOf(join(claim, "retentionPolicy"), p.VolumeClaim.RetentionPolicy, "Retain", "Delete")
 	for i, mode := range p.VolumeClaim.AccessModes {
 		d.oneOf(claim+".accessModes["+strconv.Itoa(i)+"]", mode, "ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany")
 	}

@@ -14,7 +14,6 @@ func (d *document) decodeVCluster(v *VCluster) {
 	}
 	d.decode(d.root, reflect.ValueOf(v).Elem())
 	d.unify(v)
-	fillText(reflect.ValueOf(v).Elem(), reflect.ValueOf(defaultVCluster()))
 }
 
 // checkVCluster notes what is wrong with vcluster.yaml, whatever argosy.yaml says.
@@ -38,7 +37,6 @@ func (d *document) checkPrivateNodes(p PrivateNodes) {
 	const upgrade = "privateNodes.autoUpgrade"
 	u := p.AutoUpgrade
 	d.image(join(upgrade, "image"), u.Image)
-	d.pullPolicy(join(upgrade, "imagePullPolicy"), u.ImagePullPolicy)
 	d.labels(join(upgrade, "nodeSelector"), u.NodeSelector)
 	d.webAddress(join(upgrade, "bundleRepository"), u.BundleRepository)
 	d.absolute(join(upgrade, "binariesPath"), u.BinariesPath)
@@ -47,10 +45,6 @@ func (d *document) checkPrivateNodes(p PrivateNodes) {
 	d.fits(join(upgrade, "podSecurityContext"), u.PodSecurityContext, new(corev1.PodSecurityContext))
 	d.fits(join(upgrade, "containerSecurityContext"), u.ContainerSecurityContext, new(corev1.SecurityContext))
 	d.checkJoinNode("privateNodes.joinNode", p.JoinNode)
-}
-
-func (d *document) pullPolicy(key, value string) {
-	d.oneOf(key, value, "Always", "IfNotPresent", "Never")
 }
 
 func (d *document) image(key, value string) {
@@ -116,14 +110,12 @@ func (d *document) checkComponents(key string, k K8s) {
 	image := k.Image
 	image.Tag = "" // which is a version, and checked as such
 	d.imageParts(join(key, "image"), image)
-	d.pullPolicy(join(key, "imagePullPolicy"), k.ImagePullPolicy)
 	fitsEach[corev1.EnvVar](d, join(key, "env"), k.Env)
 	d.fits(join(key, "securityContext"), k.SecurityContext, new(corev1.SecurityContext))
 	d.fits(join(key, "resources"), k.Resources, new(corev1.ResourceRequirements))
 	for name, component := range map[string]Component{"apiServer": k.APIServer,
 		"controllerManager": k.ControllerManager, "scheduler": k.Scheduler} {
 		d.image(join(join(key, name), "image"), component.Image)
-		d.pullPolicy(join(join(key, name), "imagePullPolicy"), component.ImagePullPolicy)
 	}
 }
 

@@ -1,184 +1,164 @@
 package config
 
 import (
-	"embed"
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"reflect"
+	"slices"
 	"strings"
+	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	schemas "argosy.dev/argosy/docs/schema"
 )
 
 //go:generate go test . -run "TestTheSchemasAreUpToDate|TestTheReferenceIsUpToDate" -update
 
-// sources hold the comments that describe the keys.
-//
-//go:embed fleet.go upgrade.go override.go vcluster.go controlplane.go statefulset.go backingstore.go networking.go
-var sources embed.FS
-
-// schema is a JSON Schema of draft 2020-12, in the order in which people read one.
-type schema struct {
-	Schema               string             `json:"$schema,omitempty"`
-	Title                string             `json:"title,omitempty"`
-	Description          string             `json:"description,omitempty"`
-	Type                 any                `json:"type,omitempty"` // a name, or a list of them
-	Enum                 []string           `json:"enum,omitempty"`
-	Default              any                `json:"default,omitempty"`
-	Examples             []string           `json:"examples,omitempty"`
-	WriteOnly            bool               `json:"writeOnly,omitempty"`
-	Required             []string           `json:"required,omitempty"`
-	Properties           map[string]*schema `json:"properties,omitempty"`
-	AdditionalProperties any                `json:"additionalProperties,omitempty"`
-	Items                *schema            `json:"items,omitempty"`
-}
-
-// Schema returns the JSON Schema of a document (VClusterDocument or FleetDocument), made from the Go types, their
-// comments and the defaults, for editors to complete and check with. It knows the keys and types; what depends on more
-// than one key only Parse knows.
-func Schema(document string) ([]byte, error) {
-	comments, err := keyComments()
-	if err != nil {
-		return nil, fmt.Errorf("reading comments for the schema of %q: %w", document, err)
-	}
-	defaults := reflect.ValueOf(defaultVCluster())
+// Schema returns the JSON Schema of a document (VClusterDocument or FleetDocument), for editors to complete and check
+// with. It is generated from the Go types, their comments and tags, the defaults and the refusals. It holds the keys
+// and their types; rules over more than one key are only in Parse.
+func Schema(document string) string {
 	if document == FleetDocument {
-		defaults = reflect.ValueOf(defaultFleet())
+		return schemas.Fleet()
 	}
-	top := comments.schemaOf(documentType(document), defaults)
-	top.Schema, top.Title = "https://json-schema.org/draft/2020-12/schema", document
-	top.Description = comments[documentType(document).Name()]
-	text, err := json.MarshalIndent(top, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("writing the schema of %q: %w", document, err)
-	}
-	return append(text, '\n'), nil
+	return schemas.VCluster()
 }
 
-// descriptions by "Type" and "Type.Field".
-type descriptions map[string]string
+// schema is a JSON Schema of draft 2020-12 in the order in which people read one. Keywords with "x-" are annotations
+// for this package and its documentation, which editors ignore.
+type schema struct {
+	Schema      string   `json:"$schema,omitempty"`
+	Title       string   `json:"title,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Type        any      `json:"type,omitempty"` // a name, or a list of them
+	Enum        []string `json:"enum,omitempty"`
+	Default     any      `json:"default,omitempty"`
+	Examples    []string `json:"examples,omitempty"`
+	WriteOnly   bool     `json:"writeOnly,omitempty"`
 
-// keyComments reads the comments of this package's types.
-func keyComments() (descriptions, error) {
-	files, err := sources.ReadDir(".")
-	if err != nil {
-		return nil, fmt.Errorf("listing sources: %w", err)
+	// Words is the type as Key.Type has it; the fields below it are those of Key and KeyEffect of the same name.
+	Words         string   `json:"x-type,omitempty"`
+	Example       string   `json:"x-example,omitempty"`
+	At            Location `json:"x-at,omitempty"`
+	Effect        Effect   `json:"x-effect,omitempty"`
+	Refused       []string `json:"x-refused,omitempty"`
+	RefusedInside []string `json:"x-refusedInside,omitempty"`
+	// Names is how documentation calls the keys of a mapping that the user chooses: "registry".
+	Names string `json:"x-names,omitempty"`
+
+	Required             []string    `json:"required,omitempty"`
+	Properties           properties  `json:"properties,omitempty"`
+	AdditionalProperties *additional `json:"additionalProperties,omitempty"`
+	Items                *schema     `json:"items,omitempty"`
+}
+
+// properties are the keys of a section, in the order of its type.
+type properties []property
+
+type property struct {
+	name string
+	*schema
+}
+
+// UnmarshalJSON keeps the order, which a map would lose.
+func (p *properties) UnmarshalJSON(text []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if _, err := decoder.Token(); err != nil {
+		return fmt.Errorf("opening properties: %w", err)
 	}
-	comments := descriptions{}
-	for _, file := range files {
-		text, err := sources.ReadFile(file.Name())
+	for decoder.More() {
+		name, err := decoder.Token()
 		if err != nil {
-			return nil, fmt.Errorf("reading source %q: %w", file.Name(), err)
+			return fmt.Errorf("reading the name of a property: %w", err)
 		}
-		tree, err := parser.ParseFile(token.NewFileSet(), file.Name(), text, parser.ParseComments)
-		if err != nil {
-			return nil, fmt.Errorf("parsing source %q: %w", file.Name(), err)
+		next := property{name: fmt.Sprint(name), schema: &schema{}}
+		if err := decoder.Decode(next.schema); err != nil {
+			return fmt.Errorf("reading property %q: %w", next.name, err)
 		}
-		for _, declaration := range tree.Decls {
-			if types, ok := declaration.(*ast.GenDecl); ok && types.Tok == token.TYPE {
-				comments.addType(types)
-			}
-		}
+		*p = append(*p, next)
 	}
-	return comments, nil
+	return nil
 }
 
-func (c descriptions) addType(declaration *ast.GenDecl) {
-	for _, spec := range declaration.Specs {
-		named, _ := spec.(*ast.TypeSpec)
-		c[named.Name.Name] = oneLine(declaration.Doc)
-		structure, ok := named.Type.(*ast.StructType)
-		if !ok {
-			continue
-		}
-		for _, field := range structure.Fields.List {
-			for _, name := range field.Names {
-				c[named.Name.Name+"."+name.Name] = oneLine(field.Doc)
-			}
-		}
-	}
-}
+// additional is the schema of a mapping's values; without one no keys are allowed but the properties.
+type additional struct{ *schema }
 
-func oneLine(comment *ast.CommentGroup) string {
-	return strings.Join(strings.Fields(comment.Text()), " ")
-}
-
-// schemaOf describes a type; defaults is a value of it, or invalid where there are none.
-func (c descriptions) schemaOf(t reflect.Type, defaults reflect.Value) *schema {
-	switch {
-	case t == secretType:
-		return &schema{Type: "string", WriteOnly: true}
-	case t == amountType:
-		return &schema{Type: []string{"integer", "string"}, Default: unlessZero(defaults)}
-	case t == durationType:
-		s := &schema{Type: "string", Examples: []string{"30s", "5m"}}
-		if duration, ok := valueOf(defaults).(metav1.Duration); ok && duration.Duration > 0 {
-			s.Default = duration.Duration.String()
-		}
-		return s
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		if defaults.IsValid() {
-			defaults = defaults.Elem()
-		}
-		return c.schemaOf(t.Elem(), defaults)
-	case reflect.Struct:
-		return c.object(t, defaults)
-	case reflect.Map:
-		return &schema{Type: "object", AdditionalProperties: c.schemaOf(t.Elem(), reflect.Value{})}
-	case reflect.Slice:
-		return &schema{Type: "array", Items: c.schemaOf(t.Elem(), reflect.Value{})}
-	case reflect.Bool:
-		return &schema{Type: "boolean", Default: valueOf(defaults)}
-	case reflect.Int:
-		return &schema{Type: "integer", Default: unlessZero(defaults)}
-	case reflect.String:
-		return &schema{Type: "string", Default: unlessZero(defaults)}
-	}
-	return &schema{}
-}
-
-func valueOf(v reflect.Value) any {
-	if !v.IsValid() {
+// UnmarshalJSON reads a schema, or false.
+func (a *additional) UnmarshalJSON(text []byte) error {
+	if string(text) == "false" {
 		return nil
 	}
-	return v.Interface()
+	return json.Unmarshal(text, &a.schema)
 }
 
-func unlessZero(v reflect.Value) any {
-	if !v.IsValid() || v.IsZero() {
+// The schemas are read once, when they are first needed. Their texts are generated and compiled in; a test shows that
+// reading them returns no error.
+var (
+	fleetSchema    = sync.OnceValue(func() *schema { return readSchema(FleetDocument) })
+	vclusterSchema = sync.OnceValue(func() *schema { return readSchema(VClusterDocument) })
+)
+
+func readSchema(document string) *schema {
+	read := &schema{}
+	_ = json.Unmarshal([]byte(Schema(document)), read)
+	return read
+}
+
+func schemaOf(document string) *schema {
+	if document == FleetDocument {
+		return fleetSchema()
+	}
+	return vclusterSchema()
+}
+
+// content returns the section that a key holds, and how the key's path goes on to it: "[]" for an item of a list,
+// ".<registry>" for a name that the user chooses. A key that is no section has an empty one.
+func (s *schema) content() (section *schema, suffix string) {
+	for {
+		switch {
+		case s.Items != nil:
+			s, suffix = s.Items, suffix+"[]"
+		case s.AdditionalProperties != nil && s.AdditionalProperties.schema != nil:
+			s, suffix = s.AdditionalProperties.schema, suffix+".<"+s.Names+">"
+		case len(s.Properties) == 0:
+			return s, ""
+		default:
+			return s, suffix
+		}
+	}
+}
+
+// keys lists the keys of a section, each section before what is in it.
+func (s *schema) keys(document, above string) []Key {
+	var keys []Key
+	for _, p := range s.Properties {
+		inner, suffix := p.content()
+		path := join(above, p.name) + suffix
+		keys = append(keys, Key{
+			KeyEffect: KeyEffect{document, path, p.At, p.Effect}, Section: len(inner.Properties) > 0, Type: p.Words,
+			Meaning: p.Description, Allowed: p.Enum, Default: inYAML(p.Default), Example: p.Example,
+			Required: slices.Contains(s.Required, p.name), Refused: p.Refused, RefusedInside: p.RefusedInside,
+		})
+		keys = append(keys, inner.keys(document, path)...)
+	}
+	return keys
+}
+
+// keysNamed returns the paths at which a document has a key of exactly this name, at most two, and none when there are
+// more. Those below names that the user chooses are left out.
+func keysNamed(document, name string) []string {
+	const most = 2
+	var found []string
+	for _, k := range Keys(document) {
+		path := strings.TrimSuffix(k.Key, "[]")
+		if strings.HasSuffix(path, ">") {
+			path = parent(path)
+		}
+		if lastKey(path) == name && !strings.Contains(path, "<") {
+			found = append(found, path)
+		}
+	}
+	if len(found) > most {
 		return nil
 	}
-	return v.Interface()
-}
-
-// object describes a struct. A key is required when its tag does not let it be left out; switches always have a
-// default.
-func (c descriptions) object(t reflect.Type, defaults reflect.Value) *schema {
-	s := &schema{Type: "object", Properties: map[string]*schema{}, AdditionalProperties: false}
-	for i := range t.NumField() {
-		field := t.Field(i)
-		key := keyOf(field)
-		if key == "" {
-			continue
-		}
-		value := reflect.Value{}
-		if defaults.IsValid() {
-			value = defaults.Field(i)
-		}
-		property := c.schemaOf(field.Type, value)
-		property.Description = c[t.Name()+"."+field.Name]
-		if allowed := field.Tag.Get("enum"); allowed != "" {
-			property.Enum = strings.Split(allowed, ",")
-		}
-		s.Properties[key] = property
-		if required(t, field) {
-			s.Required = append(s.Required, key)
-		}
-	}
-	return s
+	return found
 }

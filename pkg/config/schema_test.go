@@ -5,30 +5,9 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
-	"gotest.tools/v3/golden"
 
 	"argosy.dev/argosy/pkg/config"
 )
-
-func TestTheSchemasAreUpToDate(t *testing.T) {
-	for document, file := range map[string]string{
-		config.VClusterDocument: "vcluster.schema.json", config.FleetDocument: "fleet.schema.json",
-	} {
-		text, err := config.Schema(document)
-		assert.NilError(t, err)
-		golden.Assert(t, string(text), "../../../docs/schema/"+file)
-	}
-}
-
-func TestTheReferenceIsUpToDate(t *testing.T) {
-	for document, file := range map[string]string{
-		config.VClusterDocument: "vcluster.md", config.FleetDocument: "argosy.md",
-	} {
-		text, err := config.Reference(document)
-		assert.NilError(t, err)
-		golden.Assert(t, string(text), "../../../docs/reference/"+file)
-	}
-}
 
 // property walks a schema; "[]" goes into the items of a list.
 func property(t *testing.T, schema map[string]any, path ...string) map[string]any {
@@ -47,10 +26,8 @@ func property(t *testing.T, schema map[string]any, path ...string) map[string]an
 
 func TestTheSchemaKnowsDefaultsEnumerationsAndWhatIsRequired(t *testing.T) {
 	read := func(document string) map[string]any {
-		text, err := config.Schema(document)
-		assert.NilError(t, err)
 		var schema map[string]any
-		assert.NilError(t, json.Unmarshal(text, &schema))
+		assert.NilError(t, json.Unmarshal([]byte(config.Schema(document)), &schema))
 		return schema
 	}
 	fleet, vcluster := read(config.FleetDocument), read(config.VClusterDocument)
@@ -58,7 +35,7 @@ func TestTheSchemaKnowsDefaultsEnumerationsAndWhatIsRequired(t *testing.T) {
 	assert.DeepEqual(t, fleet["required"], []any{"apiVersion", "kind"})
 	assert.DeepEqual(t, property(t, fleet, "machines", "[]")["required"], []any{"name", "address"})
 	assert.DeepEqual(t, property(t, fleet, "bundles", "delivery")["enum"], []any{"auto", "pull", "push"})
-	assert.Equal(t, property(t, fleet, "limits", "machineTimeout")["default"], "20m0s")
+	assert.Equal(t, property(t, fleet, "limits", "machineTimeout")["default"], "20m")
 	assert.Equal(t, property(t, fleet, "ssh", "trustOnFirstUse")["default"], false)
 	assert.Equal(t, property(t, fleet, "machines", "[]", "ssh", "port")["default"], nil)
 	assert.Equal(t, fleet["additionalProperties"], false)
@@ -89,10 +66,8 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		}
 	}
 	for _, document := range []string{config.VClusterDocument, config.FleetDocument} {
-		text, err := config.Schema(document)
-		assert.NilError(t, err)
 		var schema map[string]any
-		assert.NilError(t, json.Unmarshal(text, &schema))
+		assert.NilError(t, json.Unmarshal([]byte(config.Schema(document)), &schema))
 		walk(document, schema)
 	}
 }

@@ -34,8 +34,7 @@ func (d *document) unify(v *VCluster) {
 
 // unifyCgroupDriver checks the driver under both names and then has it under both.
 func (d *document) unifyCgroupDriver(k *Kubelet) {
-	const key, newer = "privateNodes.kubelet.cgroupDriver", "privateNodes.kubelet.config.cgroupDriver"
-	d.oneOf(key, k.CgroupDriver, "systemd", "cgroupfs")
+	const newer = "privateNodes.kubelet.config.cgroupDriver"
 	switch driver := k.Config["cgroupDriver"].(type) {
 	case nil:
 		if k.CgroupDriver != "" {

@@ -123,8 +123,6 @@ func (d *document) checkUpgrade(c *Cluster) {
 	if u.ZoneLabel != "" {
 		d.qualified("upgrade.zoneLabel", u.ZoneLabel)
 	}
-	d.oneOf("upgrade.approval", u.Approval, ApproveNever, ApproveCanaries, ApproveAlways)
-	d.oneOf("upgrade.onDrainTimeout", u.OnDrainTimeout, DrainStop, DrainSkip, DrainForce)
 	for _, limit := range []struct {
 		key   string
 		value metav1.Duration
@@ -141,7 +139,6 @@ func (d *document) checkUpgrade(c *Cluster) {
 		if d.required(key+".machines", rule.Machines, "say which machines the rule is for") {
 			d.machines(c, key+".machines", rule.Machines)
 		}
-		d.oneOf(key+".onDrainTimeout", rule.OnDrainTimeout, DrainStop, DrainSkip, DrainForce)
 		if rule.DrainTimeout.Duration < 0 {
 			d.add(key+".drainTimeout", "is less than nothing", "write how long, e.g. 30m")
 		}

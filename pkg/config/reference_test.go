@@ -6,30 +6,34 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
+
+	"gotest.tools/v3/golden"
 )
 
-// Reference returns the page of the documentation about a document (VClusterDocument or FleetDocument): first what a
-// change of each key needs, then every key, one table a section. It is Markdown, made from Keys.
-func Reference(document string) ([]byte, error) {
-	keys, err := Keys(document)
-	if err != nil {
-		return nil, err
+// The pages are made from the schemas as the sources say them now, not from those that are compiled in, so that one run
+// writes both.
+func TestTheReferenceIsUpToDate(t *testing.T) {
+	for document, file := range map[string]string{VClusterDocument: "vcluster.md", FleetDocument: "argosy.md"} {
+		golden.Assert(t, reference(document, generated(t, document)), "../../../docs/reference/"+file)
 	}
-	comments, err := keyComments()
-	if err != nil {
-		return nil, fmt.Errorf("reading comments for the reference of %q: %w", document, err)
-	}
+}
+
+// reference is the page of the documentation about a document, in Markdown: first what a change of each key needs, then
+// every key, one table a section.
+func reference(document string, s *schema) string {
+	keys := s.keys(document, "")
 	p := &page{refused: map[string][]string{}}
 	for _, k := range keys {
 		p.refused[k.Key] = k.Refused
 	}
-	p.write("# %s\n\n%s\n\n%s\n", document, comments[documentType(document).Name()], aboutReference)
+	p.write("# %s\n\n%s\n\n%s\n", document, s.Description, aboutReference)
 	if document == VClusterDocument {
 		p.write("%s", aboutVCluster)
 	}
 	p.effects(keys)
 	p.sections("", keys, 2)
-	return p.text.Bytes(), nil
+	return p.text.String()
 }
 
 // page is a page of the reference on its way.
@@ -61,27 +65,6 @@ const (
 		"the plugin counts: its control plane and what is deployed in it are not Argosy's, and keys that say " +
 		"something about them have no effect.\n"
 )
-
-// effectMeaning is an effect with what it says to those who see it for the first time.
-type effectMeaning struct {
-	effect Effect
-	means  string
-}
-
-// effectsInOrder are all effects, the heaviest first.
-func effectsInOrder() []effectMeaning {
-	return []effectMeaning{
-		{NeverChanges, "a change is refused"},
-		{"needs a rejoin", "holds for machines that join from then on; reset a joined machine and join it again"},
-		{"restarts containerd", "on joined machines when they are reconciled; pods run on"},
-		{"restarts kubelet", "on joined machines when they are reconciled; pods run on"},
-		{ReplacesPods, "by the next provision workflow, one pod after another"},
-		{AppliesToAddon, "by the next provision workflow; Kubernetes rolls the addon's pods"},
-		{"none", "is put right while everything runs on"},
-		{NextWorkflow, "holds from then on, and nothing that runs is touched"},
-		{NoEffect, "is accepted as far as it says what is so anyway"},
-	}
-}
 
 // subtrees are the keys with an effect; where all that is in a section has it, the section stands for them.
 func subtrees(keys []Key, effect Effect) []string {

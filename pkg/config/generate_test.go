@@ -1,0 +1,317 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+	"gotest.tools/v3/golden"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The schemas are compiled in from these files; go generate writes them.
+func TestTheSchemasAreUpToDate(t *testing.T) {
+	for document, file := range map[string]string{
+		VClusterDocument: "vcluster.schema.json", FleetDocument: "fleet.schema.json",
+	} {
+		text, err := json.MarshalIndent(generated(t, document), "", "  ")
+		assert.NilError(t, err)
+		golden.Assert(t, string(text)+"\n", "../../../docs/schema/"+file)
+	}
+}
+
+// Reading what is compiled in drops its error, which cannot occur.
+func TestTheCompiledSchemasAreReadWhole(t *testing.T) {
+	for _, document := range []string{VClusterDocument, FleetDocument} {
+		assert.NilError(t, json.Unmarshal([]byte(Schema(document)), &schema{}))
+		text, err := json.MarshalIndent(readSchema(document), "", "  ")
+		assert.NilError(t, err)
+		assert.Equal(t, string(text)+"\n", Schema(document))
+	}
+}
+
+// MarshalJSON keeps the order.
+func (p properties) MarshalJSON() ([]byte, error) {
+	var out bytes.Buffer
+	for i, next := range p {
+		name, err := json.Marshal(next.name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(next.schema)
+		if err != nil {
+			return nil, err
+		}
+		out.WriteByte("{,"[min(i, 1)])
+		out.Write(append(append(name, ':'), value...))
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
+}
+
+// MarshalJSON writes a schema, or false.
+func (a additional) MarshalJSON() ([]byte, error) {
+	if a.schema == nil {
+		return []byte("false"), nil
+	}
+	return json.Marshal(a.schema)
+}
+
+// generator makes the schema of a document from its types, their comments, tags and defaults, and from the refusals.
+type generator struct {
+	comments map[string]string // by "Type" and "Type.Field"
+	refusals []refusal
+}
+
+// generated returns the schema of a document as the sources say it now.
+func generated(t *testing.T, document string) *schema {
+	t.Helper()
+	g := generator{comments: comments(t), refusals: append(unsupported(), notProvisioned()...)}
+	top, defaults := reflect.TypeFor[VCluster](), reflect.ValueOf(defaultVCluster())
+	if document == FleetDocument {
+		g.refusals, top, defaults = nil, reflect.TypeFor[Fleet](), reflect.ValueOf(defaultFleet())
+	}
+	s := g.object(top, defaults, surroundings{})
+	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", document
+	s.Description = g.comments[top.Name()]
+	return s
+}
+
+// comments reads those of this package's types.
+func comments(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	assert.NilError(t, err)
+	found := map[string]string{}
+	oneLine := func(comment *ast.CommentGroup) string { return strings.Join(strings.Fields(comment.Text()), " ") }
+	for _, file := range files {
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		assert.NilError(t, err)
+		ast.Inspect(tree, func(n ast.Node) bool {
+			declaration, isDeclaration := n.(*ast.GenDecl)
+			if !isDeclaration || declaration.Tok != token.TYPE {
+				return true
+			}
+			for _, spec := range declaration.Specs {
+				named, _ := spec.(*ast.TypeSpec)
+				found[named.Name.Name] = oneLine(declaration.Doc)
+				structure, isStruct := named.Type.(*ast.StructType)
+				if !isStruct {
+					continue
+				}
+				for _, field := range structure.Fields.List {
+					for _, name := range field.Names {
+						found[named.Name.Name+"."+name.Name] = oneLine(field.Doc)
+					}
+				}
+			}
+			return false
+		})
+	}
+	return found
+}
+
+// surroundings are what a key takes from the section around it.
+type surroundings struct {
+	path     string
+	at       Location
+	effect   Effect
+	refusals []refusal
+}
+
+// object describes a struct. defaults is a value of it, or invalid where there are none.
+func (g generator) object(t reflect.Type, defaults reflect.Value, around surroundings) *schema {
+	s := &schema{Type: "object", AdditionalProperties: &additional{}}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name := keyOf(field)
+		if name == "" {
+			continue
+		}
+		value := reflect.Value{}
+		if defaults.IsValid() {
+			value = defaults.Field(i)
+		}
+		p := g.property(field, join(around.path, name), value, around)
+		p.Description = g.comments[t.Name()+"."+field.Name]
+		s.Properties = append(s.Properties, property{name, p})
+		if isRequired(t, field) {
+			s.Required = append(s.Required, name)
+		}
+	}
+	return s
+}
+
+// isRequired reports whether a section that is there must have a field. Switches have a default, except the one that
+// chooses the kind of cluster.
+func isRequired(owner reflect.Type, field reflect.StructField) bool {
+	if field.Type.Kind() == reflect.Bool {
+		return owner == reflect.TypeFor[PrivateNodes]() && field.Name == "Enabled"
+	}
+	return !strings.Contains(field.Tag.Get("json"), ",omit")
+}
+
+// property describes a field: its type and tags, and what is refused there, which leaves no effect.
+func (g generator) property(field reflect.StructField, path string, value reflect.Value, around surroundings) *schema {
+	here := around
+	here.path = path
+	here.at = cmp.Or(Location(field.Tag.Get("at")), here.at)
+	if effect := field.Tag.Get("effect"); effect != "" {
+		here.effect, here.refusals = Effect(effect), nil
+	}
+	var inside []string
+	for _, r := range g.refusals {
+		switch {
+		case r.path == path:
+			here.effect = NoEffect
+			here.refusals = append(here.refusals[:len(here.refusals):len(here.refusals)], r)
+		case isBelow(r.path, path):
+			inside = append(inside, strings.TrimPrefix(r.path, path+".")+" "+r.reason+"; "+r.instead)
+		}
+	}
+	if here.effect == NoEffect {
+		here.at = ""
+	}
+	p := g.value(field.Type, value, here, cmp.Or(field.Tag.Get("names"), "name"))
+	p.At, p.Effect, p.Words = here.at, here.effect, "section"
+	for _, r := range here.refusals {
+		p.Refused = append(p.Refused, r.reason+"; "+r.instead)
+	}
+	if allowed := field.Tag.Get("enum"); allowed != "" {
+		p.Enum = strings.Split(allowed, ",")
+	}
+	if section, _ := p.content(); len(section.Properties) == 0 {
+		p.Words, p.RefusedInside = typeInWords(field.Type), inside
+		p.Example = example(field, p)
+	}
+	return p
+}
+
+// value describes a type; names is how the keys of a mapping are called.
+func (g generator) value(t reflect.Type, defaults reflect.Value, here surroundings, names string) *schema {
+	usual := func() any {
+		if !defaults.IsValid() || defaults.IsZero() {
+			return nil
+		}
+		if duration, ok := defaults.Interface().(metav1.Duration); ok {
+			return shortDuration(duration)
+		}
+		if defaults.Kind() == reflect.String {
+			return defaults.String()
+		}
+		return defaults.Interface()
+	}
+	switch t {
+	case secretType:
+		return &schema{Type: "string", WriteOnly: true}
+	case amountType:
+		return &schema{Type: []string{"integer", "string"}, Default: usual()}
+	case durationType:
+		return &schema{Type: "string", Default: usual(), Examples: []string{"30s", "5m"}}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		if defaults.IsValid() {
+			defaults = defaults.Elem()
+		}
+		return g.value(t.Elem(), defaults, here, names)
+	case reflect.Struct:
+		return g.object(t, defaults, here)
+	case reflect.Map:
+		here.path += ".<" + names + ">"
+		s := &schema{Type: "object",
+			AdditionalProperties: &additional{g.value(t.Elem(), reflect.Value{}, here, names)}}
+		if t.Elem().Kind() == reflect.Struct {
+			s.Names = names
+		}
+		return s
+	case reflect.Slice:
+		here.path += "[]"
+		return &schema{Type: "array", Default: usual(), Items: g.value(t.Elem(), reflect.Value{}, here, names)}
+	case reflect.Bool:
+		s := &schema{Type: "boolean"}
+		if defaults.IsValid() {
+			s.Default = defaults.Bool()
+		}
+		return s
+	case reflect.Int:
+		return &schema{Type: "integer", Default: usual()}
+	case reflect.String:
+		return &schema{Type: "string", Default: usual()}
+	}
+	return &schema{Default: usual()}
+}
+
+// typeInWords is the type of a value for people.
+func typeInWords(t reflect.Type) string {
+	switch t {
+	case secretType:
+		return "text, secret"
+	case durationType:
+		return "duration"
+	case amountType:
+		return "number or percentage"
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeInWords(t.Elem())
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "whole number"
+	case reflect.String:
+		return "text"
+	case reflect.Slice:
+		return "list of " + strings.Replace(typeInWords(t.Elem()), "mapping of anything", "mappings", 1)
+	case reflect.Map:
+		return "mapping of " + typeInWords(t.Elem())
+	}
+	return "anything"
+}
+
+// example is the tag's, or another one of the allowed values, or the other switch. A key of which all else is refused
+// shows what can be set.
+func example(field reflect.StructField, p *schema) string {
+	written, usual := field.Tag.Get("example"), inYAML(p.Default)
+	if len(p.Refused) > 0 {
+		return cmp.Or(usual, emptyOf(field.Type), written)
+	}
+	switch {
+	case written != "":
+		return written
+	case len(p.Enum) > 0:
+		for _, value := range p.Enum {
+			if value != usual {
+				return value
+			}
+		}
+	case usual == "true":
+		return "false"
+	case p.Type == "boolean":
+		return "true"
+	}
+	return usual
+}
+
+// emptyOf is the empty value of a type in YAML; empty text for those of which not every empty value is accepted.
+func emptyOf(t reflect.Type) string {
+	switch {
+	case t == secretType || t.Kind() == reflect.String:
+		return `""`
+	case t.Kind() == reflect.Int:
+		return "0"
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
+		return "[]"
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
+		return "{}"
+	}
+	return ""
+}
