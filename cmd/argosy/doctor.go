@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/installation"
+	"argosy.dev/argosy/pkg/doctor"
 )
 
 // verifyCommand is doctor by the name that it had first.
@@ -41,7 +41,7 @@ func doctorCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
 			}
-			checks, err := installation.Verify(command.Context(), client, argo, where.namespace)
+			checks, err := doctor.Run(command.Context(), client, argo, where.namespace)
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ func doctorCommand() *cobra.Command {
 	return command
 }
 
-func printChecks(command *cobra.Command, checks []installation.Check) error {
+func printChecks(command *cobra.Command, checks []doctor.Check) error {
 	table := tabwriter.NewWriter(command.OutOrStdout(), 0, 0, 2, ' ', 0)
 	problems := 0
 	for _, check := range checks {

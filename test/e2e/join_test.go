@@ -66,7 +66,7 @@ func TestJoinByHandSharesTheCode(t *testing.T) {
 	assertJoined(t, "m2")
 }
 
-func TestTheInstallationIsVerified(t *testing.T) {
+func TestDoctorChecksTheInstallation(t *testing.T) {
 	_, err := env.Argosy(t.Context(), "doctor", "--namespace", "team-a")
 	assert.NilError(t, err)
 

@@ -1,6 +1,6 @@
-// Package installation checks what a namespace and Argo's controller need before a workflow of ours can run. Each of
+// Package doctor checks what a namespace and Argo's controller need before a workflow of ours can run. Each of
 // these was seen to make workflows hang or fail without a word; it only looks, and changes nothing.
-package installation
+package doctor
 
 import (
 	"context"
@@ -31,8 +31,8 @@ type Check struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// Verify looks at namespace and at the workflow controller that serves it.
-func Verify(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check,
+// Run looks at namespace and at the workflow controller that serves it.
+func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check,
 	error) {
 	controller, err := findController(ctx, client)
 	if err != nil {

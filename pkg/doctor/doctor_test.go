@@ -1,4 +1,4 @@
-package installation_test
+package doctor_test
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"argosy.dev/argosy/pkg/installation"
+	"argosy.dev/argosy/pkg/doctor"
 )
 
 const namespace = "team-a"
@@ -79,7 +79,7 @@ func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) s
 	if template {
 		argo = argofake.NewSimpleClientset(&wfv1.WorkflowTemplate{ObjectMeta: meta("join")})
 	}
-	checks, err := installation.Verify(t.Context(), client, argo, namespace)
+	checks, err := doctor.Run(t.Context(), client, argo, namespace)
 	assert.NilError(t, err)
 	var text strings.Builder
 	for _, check := range checks {
