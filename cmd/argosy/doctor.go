@@ -23,11 +23,14 @@ func doctorCommand() *cobra.Command {
 	var where place
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check that Argo and a namespace of the host cluster are ready for our workflows",
-		Args:  program.NoArguments,
+		Short: "Check that Argo and a namespace of the host cluster are ready for Argosy's workflows",
+		Long: `Reads the host cluster and changes nothing. Each line of the result is a check, and "ok" or the problem
+and its way out. Each problem was seen to make workflows hang or fail without a message.`,
+		Example: "  argosy doctor --namespace team-a",
+		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if where.namespace == "" {
-				return program.UsageErrorf("say which namespace to check: --namespace")
+				return program.UsageErrorf("flag --namespace is required: the namespace that workflows run in")
 			}
 			restConfig, err := where.rest()
 			if err != nil {
@@ -48,7 +51,7 @@ func doctorCommand() *cobra.Command {
 			return printChecks(command, checks)
 		},
 	}
-	command.Flags().StringVarP(&where.namespace, "namespace", "n", "", "namespace that the workflows run in")
+	command.Flags().StringVarP(&where.namespace, "namespace", "n", "", "namespace that workflows run in (required)")
 	command.Flags().StringVar(&where.kubeconfig, "kubeconfig", "",
 		"kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
 	return command
@@ -67,7 +70,7 @@ func printChecks(command *cobra.Command, checks []doctor.Check) error {
 	}
 	_ = table.Flush()
 	if problems > 0 {
-		return fmt.Errorf("%d of %d checks found a problem", problems, len(checks))
+		return fmt.Errorf("%d of %d checks found a problem; see the table above", problems, len(checks))
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package doctor checks what a namespace and Argo's controller need before a workflow of ours can run. Each of
-// these was seen to make workflows hang or fail without a word; it only looks, and changes nothing.
+// Package doctor checks that a namespace and Argo's controller are ready for Argosy's workflows. Without each of the
+// checked things, workflows were seen to hang or fail without a message. It only reads.
 package doctor
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
 )
 
-// Names that install/ gives.
+// Names in install/.
 const (
 	pluginConfigMap = "argosy-executor-plugin"
 	pluginAccount   = "argosy-executor-plugin"
@@ -24,14 +24,14 @@ const (
 	joinTemplate    = "join"
 )
 
-// Check is one thing that was looked at.
+// Check is the result of one check.
 type Check struct {
-	Name string `json:"name"`
-	// Problem says what is wrong and what to do; empty when it is well.
-	Problem string `json:"problem,omitempty"`
+	Name string
+	// Problem is the cause and the way out; empty without a problem.
+	Problem string
 }
 
-// Run looks at namespace and at the workflow controller that serves it.
+// Run checks a namespace and the workflow controller that serves it. The error is of a check that could not be made.
 func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check,
 	error) {
 	controller, err := findController(ctx, client)
@@ -59,42 +59,47 @@ func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interf
 }
 
 func plugin(ctx context.Context, client kubernetes.Interface, namespace string) string {
-	held, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, pluginConfigMap, metav1.GetOptions{})
+	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, pluginConfigMap, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
+		return notInstalled(err, namespace)
 	}
-	if held.Labels["workflows.argoproj.io/configmap-type"] != "ExecutorPlugin" {
-		return "it lacks the label workflows.argoproj.io/configmap-type=ExecutorPlugin, by which the controller finds it"
+	if configMap.Labels["workflows.argoproj.io/configmap-type"] != "ExecutorPlugin" {
+		return "the label workflows.argoproj.io/configmap-type=ExecutorPlugin is missing, by which the controller " +
+			"finds it; apply install/ again"
 	}
 	return ""
 }
 
-// account checks the service account and its long-lived token: without the token Secret the agent pod is never created.
+// account checks a service account and its token Secret, without which Argo never creates the agent pod.
 func account(ctx context.Context, client kubernetes.Interface, namespace, name string) string {
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
-		return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
+		return notInstalled(err, namespace)
 	}
 	token, err := client.CoreV1().Secrets(namespace).Get(ctx, name+".service-account-token", metav1.GetOptions{})
 	if err != nil {
-		return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
+		return notInstalled(err, namespace)
 	}
 	if len(token.Data[corev1.ServiceAccountTokenKey]) == 0 {
-		return fmt.Sprintf("Secret %s holds no token; is it of type %s?", token.Name,
+		return fmt.Sprintf("Secret %q has no token; Kubernetes writes one if its type is %s", token.Name,
 			corev1.SecretTypeServiceAccountToken)
 	}
 	return ""
 }
 
+func notInstalled(err error, namespace string) string {
+	return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
+}
+
 func template(ctx context.Context, argo versioned.Interface, namespace string) string {
 	if _, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).Get(ctx, joinTemplate,
 		metav1.GetOptions{}); err != nil {
-		return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
+		return notInstalled(err, namespace)
 	}
 	return ""
 }
 
-// findController finds Argo's workflow controller by its program, since installations name it as they like. Nil when
-// there is none.
+// findController returns Argo's workflow controller, or nil if there is none. It is known by its container, since
+// installations differ in the Deployment's name.
 func findController(ctx context.Context, client kubernetes.Interface) (*appsv1.Deployment, error) {
 	deployments, err := client.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -133,8 +138,8 @@ func pluginsOn(controller *appsv1.Deployment) string {
 	return fmt.Sprintf("set ARGO_EXECUTOR_PLUGINS=true on Deployment %s/%s", controller.Namespace, controller.Name)
 }
 
-// taskSetStatusRule asks the API server whether the controller may do what Argo's own install of 3.7.18 leaves out;
-// without it, plugin workflows hang now and then, and nothing says why.
+// taskSetStatusRule asks the API server whether the controller may write the status of task sets, a rule that the
+// manifests of Argo 3.7.18 lack. Without it, plugin workflows hang now and then, without a message.
 func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, controller *appsv1.Deployment,
 	namespace string) (string, error) {
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", controller.Namespace,

@@ -23,7 +23,7 @@ const namespace = "team-a"
 
 func meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
 
-// whole is a complete installation; edit takes something away.
+// whole returns the objects of a complete installation after edit, which returns nil for an object to leave out.
 func whole(edit func(kind string, object runtime.Object) runtime.Object) []runtime.Object {
 	objects := []struct {
 		kind   string
@@ -62,7 +62,8 @@ func without(missing string) func(string, runtime.Object) runtime.Object {
 	}
 }
 
-// problems verifies an installation whose controller may or may not write the status of task sets.
+// problems runs the checks and returns the problems, one a line. mayWrite is whether the controller may write the
+// status of task sets, template whether WorkflowTemplate join is there.
 func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) string {
 	t.Helper()
 	client := fake.NewClientset(objects...)
@@ -90,17 +91,17 @@ func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) s
 	return text.String()
 }
 
-func TestAWholeInstallationHasNoProblem(t *testing.T) {
+func TestACompleteInstallationHasNoProblems(t *testing.T) {
 	assert.Equal(t, problems(t, whole(without("")), true, true), "")
 }
 
-func TestWhatAnInstallationLacksIsSaidWithWhatToDo(t *testing.T) {
+func TestEachMissingPartIsReportedWithTheWayOut(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		objects  []runtime.Object
 		mayWrite bool
 		template bool
-		says     string
+		want     string
 	}{
 		{"no plugin", whole(without("plugin")), true, true, "apply install/ to namespace team-a"},
 		{"no service accounts", whole(without("account")), true, true, "service account argosy-workflow"},
@@ -119,17 +120,17 @@ func TestWhatAnInstallationLacksIsSaidWithWhatToDo(t *testing.T) {
 				config.Labels = nil
 			}
 			return object
-		}), true, true, "lacks the label"},
+		}), true, true, "configmap-type=ExecutorPlugin is missing"},
 		{"an empty token", whole(func(_ string, object runtime.Object) runtime.Object {
 			if secret, ok := object.(*corev1.Secret); ok {
 				secret.Data = nil
 			}
 			return object
-		}), true, true, "holds no token"},
+		}), true, true, "has no token"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := problems(t, tt.objects, tt.mayWrite, tt.template)
-			assert.Assert(t, strings.Contains(text, tt.says), text)
+			assert.Assert(t, strings.Contains(text, tt.want), text)
 		})
 	}
 }
