@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,4 +39,15 @@ func TestHelpListsTheCommandsOfPods(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "serve ") && strings.Contains(out, "bundle ") &&
 		!strings.Contains(out, "completion"), out)
+}
+
+func TestThePluginHasNothingThatBuildsBundles(t *testing.T) {
+	output, err := exec.Command("go", "list", "-deps", ".").Output()
+	assert.NilError(t, err)
+	packages := strings.Fields(string(output))
+	assert.Assert(t, slices.Contains(packages, "argosy.dev/argosy/pkg/bundle"), "the list is incomplete")
+	for _, banned := range []string{"argosy.dev/argosy/pkg/bundle/release", "argosy.dev/argosy/pkg/bundle/assemble",
+		"argosy.dev/argosy/pkg/doctor"} {
+		assert.Assert(t, !slices.Contains(packages, banned), banned)
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"gotest.tools/v3/golden"
 
 	"argosy.dev/argosy/pkg/addons"
-	"argosy.dev/argosy/pkg/bundle/release"
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -45,7 +45,7 @@ func TestImagesOfAnotherVersion(t *testing.T) {
 func TestAgentAndPauseImageAreOfWhatIsReleasedWithTheSameKubernetes(t *testing.T) {
 	for minor := 28; minor <= 36; minor++ {
 		version := fmt.Sprintf("v1.%d.0", minor)
-		released, err := release.Versions(version, nil)
+		released, err := components.Versions(version, nil)
 		assert.NilError(t, err)
 		images, err := addons.Images(cluster(t, ""), version)
 		assert.NilError(t, err)

@@ -6,7 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/version"
 
-	"argosy.dev/argosy/pkg/bundle/release"
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -51,8 +51,8 @@ func imagesOf(kubernetes string) (images, error) {
 	return images{strings.NewReplacer(
 		"{kubernetes}", "v"+parsed.String(),
 		"{coredns}", at(coreDNSVersions, parsed.Minor()),
-		"{konnectivity}", release.Konnectivity(parsed.Minor()),
-		"{pause}", release.Pause(parsed.Minor()),
+		"{konnectivity}", components.KonnectivityVersion(parsed.Minor()),
+		"{pause}", components.PauseVersion(parsed.Minor()),
 	)}, nil
 }
 

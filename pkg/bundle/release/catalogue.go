@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"argosy.dev/argosy/pkg/bundle/assemble"
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -41,7 +42,7 @@ var catalogue = []published{
 	program("kubectl", assemble.Node),
 	{
 		// The static build runs on every distribution; the other one needs the C library of Ubuntu 22.04.
-		name: "containerd", component: containerd, part: assemble.Node,
+		name: "containerd", component: components.Containerd, part: assemble.Node,
 		url:  github + "containerd/containerd/releases/download/v{number}/containerd-static-{number}-linux-{arch}.tar.gz",
 		sums: "{url}.sha256sum",
 		take: map[string]string{
@@ -52,14 +53,14 @@ var catalogue = []published{
 		purl: "pkg:github/containerd/containerd@v{number}",
 	},
 	{
-		name: "runc", component: runc, part: assemble.Node,
+		name: "runc", component: components.Runc, part: assemble.Node,
 		url:  github + "opencontainers/runc/releases/download/v{number}/runc.{arch}",
 		sums: github + "opencontainers/runc/releases/download/v{number}/runc.sha256sum",
 		take: map[string]string{"": "runc"},
 		purl: "pkg:github/opencontainers/runc@v{number}",
 	},
 	{
-		name: "cni-plugins", component: cniPlugins, part: assemble.Node,
+		name: "cni-plugins", component: components.CNIPlugins, part: assemble.Node,
 		url:  github + "containernetworking/plugins/releases/download/v{number}/cni-plugins-linux-{arch}-v{number}.tgz",
 		sums: "{url}.sha256",
 		take: map[string]string{
@@ -69,14 +70,14 @@ var catalogue = []published{
 		purl: "pkg:github/containernetworking/plugins@v{number}",
 	},
 	{
-		name: "crictl", component: crictl, part: assemble.Node,
+		name: "crictl", component: components.Crictl, part: assemble.Node,
 		url:  github + "kubernetes-sigs/cri-tools/releases/download/v{number}/crictl-v{number}-linux-{arch}.tar.gz",
 		sums: "{url}.sha256",
 		take: map[string]string{"crictl": "crictl"},
 		purl: "pkg:github/kubernetes-sigs/cri-tools@v{number}",
 	},
 	{
-		name: "pause", component: pause, part: assemble.Node,
+		name: "pause", component: components.Pause, part: assemble.Node,
 		image: "registry.k8s.io/pause:{number}",
 	},
 
@@ -84,7 +85,7 @@ var catalogue = []published{
 	program("kube-controller-manager", assemble.ControlPlane),
 	program("kube-scheduler", assemble.ControlPlane),
 	{
-		name: "etcd", component: etcd, part: assemble.ControlPlane,
+		name: "etcd", component: components.Etcd, part: assemble.ControlPlane,
 		url:  github + "etcd-io/etcd/releases/download/v{number}/etcd-v{number}-linux-{arch}.tar.gz",
 		sums: github + "etcd-io/etcd/releases/download/v{number}/SHA256SUMS",
 		take: map[string]string{
@@ -95,14 +96,14 @@ var catalogue = []published{
 		purl: "pkg:github/etcd-io/etcd@v{number}",
 	},
 	{
-		name: "kine", component: kine, part: assemble.ControlPlane,
+		name: "kine", component: components.Kine, part: assemble.ControlPlane,
 		url:  github + "k3s-io/kine/releases/download/v{number}/kine-{arch}",
 		sums: github + "k3s-io/kine/releases/download/v{number}/sha256sum-{arch}.txt",
 		take: map[string]string{"": "kine"},
 		purl: "pkg:github/k3s-io/kine@v{number}",
 	},
 	{
-		name: "konnectivity-server", component: konnectivity, part: assemble.ControlPlane,
+		name: "konnectivity-server", component: components.Konnectivity, part: assemble.ControlPlane,
 		image: "registry.k8s.io/kas-network-proxy/proxy-server:v{number}",
 		take:  map[string]string{"proxy-server": "konnectivity-server"},
 		purl:  "pkg:github/kubernetes-sigs/apiserver-network-proxy@v{number}",
@@ -112,7 +113,7 @@ var catalogue = []published{
 // program is one of Kubernetes' own.
 func program(name string, part assemble.Part) published {
 	return published{
-		name: name, component: kubernetes, part: part,
+		name: name, component: components.Kubernetes, part: part,
 		url: kubernetesPrograms + name, sums: "{url}.sha256",
 		take: map[string]string{"": name},
 		purl: "pkg:github/kubernetes/kubernetes@v{number}",

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/pkg/bundle/assemble"
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/fetch"
 )
@@ -55,7 +56,7 @@ func (w wanted) String() string { return w.name + " " + w.version() + " for " + 
 
 // version as its project writes it: the pause image has no "v".
 func (w wanted) version() string {
-	if w.component == pause {
+	if w.component == components.Pause {
 		return w.number
 	}
 	return "v" + w.number
@@ -99,7 +100,7 @@ func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, er
 
 // list is the plan item by item; every mistake in the plan is found here, before anything is fetched.
 func (p Plan) list() ([]wanted, error) {
-	numbers, err := Versions(p.Kubernetes, p.Versions)
+	numbers, err := components.Versions(p.Kubernetes, p.Versions)
 	if err := errors.Join(err, p.Mirrors.check(), checkArches(p.Arches)); err != nil {
 		return nil, errclass.With(errclass.Configuration, err)
 	}
@@ -147,7 +148,7 @@ func (f *fetcher) fetch(ctx context.Context, w wanted) (assemble.Component, erro
 	}
 	var err error
 	switch {
-	case w.component == pause:
+	case w.component == components.Pause:
 		err = f.pauseImage(ctx, w, &component)
 	case w.image != "":
 		err = f.fromImage(ctx, w, &component)

@@ -6,7 +6,7 @@ import (
 	"path"
 	"path/filepath"
 
-	"argosy.dev/argosy/pkg/bundle/release"
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 // addon is an image of something that runs in a provisioned cluster.
@@ -91,7 +91,7 @@ func coreDNSTag(version string) (string, error) {
 // agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. What is in it is 0.34.0
 // for all.
 func agentTag(version string) (string, error) {
-	released, err := release.Versions(version, nil)
+	released, err := components.Versions(version, nil)
 	if err != nil {
 		return "", err
 	}

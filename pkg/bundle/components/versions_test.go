@@ -1,0 +1,48 @@
+package components_test
+
+import (
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/bundle/components"
+	"argosy.dev/argosy/pkg/errclass"
+)
+
+func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
+	chosen, err := components.Versions("v1.34.4", map[string]string{"containerd": "v2.1.5", "pause": "3.10.1"})
+	assert.NilError(t, err)
+	assert.DeepEqual(t, chosen, map[string]string{
+		"kubernetes": "1.34.4", "containerd": "2.1.5", "runc": "1.3.3", "cni-plugins": "1.8.0", "crictl": "1.34.0",
+		"etcd": "3.6.10", "konnectivity": "0.34.0", "pause": "3.10.1", "kine": "0.14.5",
+	})
+	for name, test := range map[string]struct {
+		version   string
+		overrides map[string]string
+		want      string
+	}{
+		"no version": {"1.34", nil, "it is not like v1.34.4"},
+		"a path":     {"v1.34.4/../..", nil, "it is not like v1.34.4"},
+		"unknown component": {"v1.34.4", map[string]string{"helm": "3.19.0"},
+			`"helm": it is none of cni-plugins, containerd`},
+		"a component's path": {"v1.34.4", map[string]string{"runc": "1/../2"}, `runc to version "1/../2"`},
+		"kubernetes itself":  {"v1.34.4", map[string]string{"kubernetes": "v1.33.0"}, `"kubernetes": it is none of`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := components.Versions(test.version, test.overrides)
+			assert.ErrorContains(t, err, test.want)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+		})
+	}
+}
+
+func TestAMinorVersionThatTheTableLacksCanBeSpelledOut(t *testing.T) {
+	all := map[string]string{"containerd": "3.0.0", "runc": "2.0.0", "cni-plugins": "2.0.0", "crictl": "1.99.0",
+		"etcd": "4.0.0", "konnectivity": "1.0.0", "pause": "4.0", "kine": "1.0.0"}
+	chosen, err := components.Versions("v1.99.0", all)
+	assert.NilError(t, err)
+	assert.Equal(t, chosen["etcd"], "4.0.0")
+	delete(all, "kine")
+	_, err = components.Versions("v1.99.0", all)
+	assert.ErrorContains(t, err, "give the version of each")
+}
