@@ -11,6 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane
@@ -53,7 +54,9 @@ type upgradeInput struct {
 	Cluster string `json:"cluster"`
 	Version string `json:"version"`
 	Machine string `json:"machine"`
-	// Wave is one of the plan's, in JSON.
+	// Rollout is who is upgraded in which wave: a rollout.Plan in JSON.
+	Rollout string `json:"rollout"`
+	// Wave is the name of one of its waves.
 	Wave string `json:"wave"`
 	// Window is how long after Started the rollout may begin machines; empty for no end.
 	Window  string `json:"window"`
@@ -80,12 +83,13 @@ func (in upgradeInput) until() (time.Time, error) {
 	return started.Add(window), nil
 }
 
-func (in upgradeInput) wave() (upgrade.Wave, error) {
-	var wave upgrade.Wave
-	if err := json.Unmarshal([]byte(in.Wave), &wave); err != nil {
-		return wave, fmt.Errorf("the parameter \"wave\" is %q: give one of the waves that step upgrade-plan answers: %w", in.Wave, err)
+func (in upgradeInput) plan() (rollout.Plan, error) {
+	var plan rollout.Plan
+	if err := json.Unmarshal([]byte(in.Rollout), &plan); err != nil {
+		return plan, fmt.Errorf("the parameter \"rollout\" is %q: give the output \"rollout\" of step upgrade-plan: %w",
+			in.Rollout, err)
 	}
-	return wave, nil
+	return plan, nil
 }
 
 // rolling is what a step does with the conductor of its rollout.
@@ -103,7 +107,7 @@ func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) pl
 }
 
 // inWave is what a step does with one machine of a wave.
-type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, wave upgrade.Wave,
+type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, plan rollout.Plan,
 	report func(string)) (plugin.Result, error)
 
 // rollMachine prepares a step of a rollout for one machine. A result that says why the machine was left counts as
@@ -113,7 +117,7 @@ func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Exec
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	wave, err := in.wave()
+	plan, err := in.plan()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -123,7 +127,7 @@ func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Exec
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			return do(ctx, conductor, machine, wave, report)
+			return do(ctx, conductor, machine, plan, report)
 		}), nil
 }
 
@@ -143,9 +147,9 @@ func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
-		wave upgrade.Wave, report func(string)) (plugin.Result, error) {
+		plan rollout.Plan, report func(string)) (plugin.Result, error) {
 		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
-		staged, err := c.Stage(ctx, machine, wave, window, report)
+		staged, err := c.Stage(ctx, machine, plan, window, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -162,8 +166,8 @@ func (upgradeStep) Outputs() []string { return []string{"version", "changed", "u
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
-		wave upgrade.Wave, report func(string)) (plugin.Result, error) {
-		outcome, err := c.Upgrade(ctx, machine, wave, report)
+		plan rollout.Plan, report func(string)) (plugin.Result, error) {
+		outcome, err := c.Upgrade(ctx, machine, plan, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -185,20 +189,25 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	wave, err := in.wave()
+	plan, err := in.plan()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
+	wave, found := plan.Wave(in.Wave)
+	if !found {
+		return plugin.Execution{}, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter "+
+			"\"rollout\"", in.Wave)
+	}
 	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result,
 		error) {
-		gate, err := c.After(ctx, wave)
+		gate, err := c.After(ctx, plan, wave)
 		if err != nil {
 			return plugin.Result{}, err
 		}
 		message := fmt.Sprintf("wave %s is done", wave.Name)
 		switch {
-		case gate.Halted != "":
-			message = gate.Halted
+		case gate.Halt != nil:
+			message = gate.Halt.Reason
 		case gate.Approve:
 			message += "; somebody has to approve the next one"
 		}

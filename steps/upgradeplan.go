@@ -8,6 +8,7 @@ import (
 
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // upgradePlanStep says in which waves machines follow, what is in the way, and whether the control plane goes first.
@@ -15,7 +16,7 @@ type upgradePlanStep struct{ env *Env }
 
 func (upgradePlanStep) Name() string { return "upgrade-plan" }
 func (upgradePlanStep) Outputs() []string {
-	return []string{"version", "moves", "grace", "waves", "table", "plan"}
+	return []string{"version", "moves", "grace", "waves", "rollout", "table", "plan"}
 }
 
 func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
@@ -60,14 +61,15 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if dryRun && len(plan.Refused()) > 0 {
 			phase = plugin.Failed
 		}
-		waves := plan.Waves
+		waves := plan.Rollout.Waves
 		if len(waves) == 0 {
-			waves = []upgrade.Wave{} // of which the template makes nothing
+			waves = []rollout.Wave{} // of which the template makes nothing
 		}
 		return plugin.Result{Phase: phase, Message: plan.String(), Outputs: map[string]string{
 			"version": plan.Version, "moves": strconv.FormatBool(plan.Moves),
 			"grace": strconv.Itoa(int(conductor.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
-			"waves": encode(waves), "table": boundTable(plan.Table()), "plan": encodeReport(plan.Entries),
+			"waves": encode(waves), "rollout": encode(plan.Rollout), "table": boundTable(plan.Table()),
+			"plan": encodeReport(plan.Entries),
 		}}, nil
 	}}, nil
 }

@@ -34,7 +34,8 @@ var values = map[string]string{
 	"inputs.parameters.machine":          "m1",
 	"inputs.parameters.version":          "v1.34.4",
 	"workflow.creationTimestamp.RFC3339": "2026-01-02T03:04:05Z",
-	"inputs.parameters.wave":             `{"name":"1","machines":["m1"],"maxUnavailable":1}`,
+	"inputs.parameters.rollout":          `{"waves":[{"name":"1","machines":["m1"]}],"maxUnavailable":1}`,
+	"inputs.parameters.wave":             "1",
 	"inputs.parameters.clusterGone":      "false",
 	"inputs.parameters.removeVolumes":    "false",
 }

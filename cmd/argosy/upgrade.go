@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 func upgradeCommand() *cobra.Command {
@@ -84,7 +85,7 @@ func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression s
 
 // roll works through the waves of a plan and leaves no node cordoned.
 func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, terminal *terminal) error {
-	failed, err := throughWaves(ctx, conductor, plan.Waves, terminal)
+	failed, err := throughWaves(ctx, conductor, plan.Rollout, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	done, notCleaned := conductor.Clean(cleaning, func(text string) { terminal.line("clean", text) })
@@ -92,7 +93,7 @@ func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, 
 		terminal.line("clean", line)
 	}
 	if len(failed) > 0 {
-		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), plan.Work(),
+		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), plan.Rollout.Size(),
 			strings.Join(failed, ", ")), err)
 	}
 	return errors.Join(err, notCleaned)
@@ -103,22 +104,22 @@ const cleanTimeout = 5 * time.Minute
 
 // throughWaves works through waves and the pauses between them; it returns the machines that failed, also with an
 // error.
-func throughWaves(ctx context.Context, conductor *upgrade.Conductor, waves []upgrade.Wave,
+func throughWaves(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan,
 	terminal *terminal) (failed []string, err error) {
-	for i, wave := range waves {
+	for i, wave := range plan.Waves {
 		if i > 0 {
-			if err := between(ctx, conductor, waves[i-1]); err != nil {
+			if err := between(ctx, conductor, plan, plan.Waves[i-1]); err != nil {
 				return failed, err
 			}
 		}
-		failed = append(failed, throughWave(ctx, conductor, wave, terminal)...)
+		failed = append(failed, throughWave(ctx, conductor, plan, wave, terminal)...)
 	}
 	return failed, nil
 }
 
 // between waits as long as lies between a wave and the next one.
-func between(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave) error {
-	gate, err := conductor.After(ctx, wave)
+func between(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave) error {
+	gate, err := conductor.After(ctx, plan, wave)
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -132,15 +133,16 @@ func between(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wav
 }
 
 // throughWave stages the machines of a wave and then upgrades them; it returns those that failed.
-func throughWave(ctx context.Context, conductor *upgrade.Conductor, wave upgrade.Wave, terminal *terminal) []string {
+func throughWave(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave,
+	terminal *terminal) []string {
 	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
 	abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
 		report func(string)) (upgrade.Staged, error) {
-		return conductor.Stage(ctx, machine, wave, window, report)
+		return conductor.Stage(ctx, machine, plan, window, report)
 	})
 	return abreast(conductor.Cluster, wave.Machines, terminal,
 		func(machine config.Machine, report func(string)) (upgrade.Outcome, error) {
-			return conductor.Upgrade(ctx, machine, wave, report)
+			return conductor.Upgrade(ctx, machine, plan, report)
 		})
 }
 

@@ -70,7 +70,7 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := c.nodes(ctx)
+	nodes, err := c.nodesSince(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}

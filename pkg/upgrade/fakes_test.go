@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 const (
@@ -178,17 +180,22 @@ func (s *site) pod(t *testing.T, node, name string) {
 	}))
 }
 
-// wave of all machines, of which one may be away and none may fail.
-func wave(names ...string) upgrade.Wave {
-	return upgrade.Wave{Name: "1", Machines: names, MaxUnavailable: 1}
+// inWaves is a plan of waves of one machine each, of which one may be unavailable and none may fail.
+func inWaves(names ...string) rollout.Plan {
+	plan := rollout.Plan{MaxUnavailable: 1}
+	for i, name := range names {
+		plan.Waves = append(plan.Waves, rollout.Wave{Name: strconv.Itoa(i + 1), Machines: []string{name}})
+	}
+	return plan
 }
 
 // upgrade has one machine upgraded.
-func (s *site) upgrade(ctx context.Context, t *testing.T, name string, in upgrade.Wave) (upgrade.Outcome, error) {
+func (s *site) upgrade(ctx context.Context, t *testing.T, name string,
+	plan rollout.Plan) (upgrade.Outcome, error) {
 	t.Helper()
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
-	return s.Conductor.Upgrade(ctx, machine, in, func(text string) {
+	return s.Conductor.Upgrade(ctx, machine, plan, func(text string) {
 		if s.then != nil && strings.Contains(text, s.reported) {
 			s.then()
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // Gate is what lies between a wave and the next one.
@@ -13,18 +14,18 @@ type Gate struct {
 	Approve bool
 	// Pause before the next wave begins.
 	Pause time.Duration
-	// Halted says why nothing more is begun; empty while it is.
-	Halted string
+	// Halt is why no machine begins any more; nil while one may.
+	Halt *rollout.Halt
 }
 
-// After is the gate after a wave. A rollout that is halted neither waits nor asks.
-func (c *Conductor) After(ctx context.Context, wave Wave) (Gate, error) {
-	machines, _, err := c.snapshot(ctx, nil, time.Now())
+// After is the gate after a wave of a plan. A rollout that is halted neither waits nor asks.
+func (c *Conductor) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
+	now, err := c.now(ctx, time.Now())
 	if err != nil {
 		return Gate{}, err
 	}
-	if ended := c.ended(machines, wave); ended != "" {
-		return Gate{Halted: ended}, nil
+	if halt := rollout.Halted(plan, now); halt != nil {
+		return Gate{Halt: halt}, nil
 	}
 	policy := c.Cluster.Fleet.Upgrade
 	return Gate{

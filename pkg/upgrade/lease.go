@@ -22,6 +22,7 @@ const (
 	leaseName   = "argosy-upgrade"
 	leaseLife   = 60 * time.Second
 	leaseRenews = 15 * time.Second
+	leaseAsks   = time.Second
 )
 
 // lease is held while machines of the rollout are at work in this process.
@@ -45,7 +46,7 @@ func (c *Conductor) hold(ctx context.Context, report func(string)) (release func
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-time.After(askEvery):
+		case <-time.After(leaseAsks):
 		}
 	}
 }
@@ -146,7 +147,7 @@ func (c *Conductor) idle(ctx context.Context, report func(string)) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(askEvery):
+		case <-time.After(leaseAsks):
 		}
 	}
 }

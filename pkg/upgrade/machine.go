@@ -45,32 +45,32 @@ type way struct {
 // run is the whole way. What it meets decides what is left to do:
 //
 //	machine's upgrade     node                                   what is done
-//	not begun             nothing of its wave is begun any more  nothing, and nobody asks it
+//	not begun             any, and the rollout is halted         nothing, and the machine is not asked
 //	can't be carried out  any                                    fails, and nothing is touched
 //	all holds             Ready at the version, takes pods       nothing
 //	all holds             otherwise                              waits for it, and uncordons
 //	runs                  any                                    is followed, and on as below
 //	wants phases          any                                    admission, stage, cordon, drain, upgrade, gate, uncordon
-func (w *way) run(ctx context.Context, wave Wave) error {
-	left, err := w.c.over(ctx, w.machine, wave)
+func (w *way) run(ctx context.Context, plan rollout.Plan) error {
+	halt, err := w.c.halted(ctx, w.machine, plan)
 	if err != nil {
 		return err
 	}
-	if left != "" {
-		return w.failed(ctx, errLeft{left})
+	if halt != nil {
+		return w.failed(ctx, halt)
 	}
 	seen, node, err := w.look(ctx)
 	if err != nil {
 		return w.failed(ctx, err)
 	}
-	plan := seen.Facts.Plan
-	w.total = partsBefore + plan.Total + partsAfter
+	wanted := seen.Facts.Plan
+	w.total = partsBefore + wanted.Total + partsAfter
 	w.outcome.From = versionIn(seen.Facts)
 	ours := node.Annotations[drain.CordonedBy] == op
-	if !seen.Running() && !operation.Wants(plan) && !ours && join.NotReady(node, w.c.Version) == "" {
+	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.c.Version) == "" {
 		return w.c.finished(ctx, node)
 	}
-	if err := w.c.admit(ctx, w.machine, wave, w.report); err != nil {
+	if err := w.c.admit(ctx, w.machine, plan, w.report); err != nil {
 		return w.failed(ctx, err)
 	}
 	release, err := w.c.hold(ctx, w.report)
@@ -118,7 +118,7 @@ func (w *way) failed(ctx context.Context, err error) error {
 		return err
 	}
 	stands := state{State: rollout.Failed, Reason: err.Error()}
-	if errors.As(err, new(errLeft)) {
+	if isHalt(err) {
 		stands.State = rollout.Skipped
 	}
 	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
@@ -259,7 +259,7 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 	}
 	switch w.rule.OnDrainTimeout {
 	case config.DrainSkip:
-		return errLeft{cause.Error()}
+		return &rollout.Halt{Reason: cause.Error()}
 	case config.DrainForce:
 		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.part(2, "drain", text) })
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"argosy.dev/argosy/pkg/config"
@@ -27,23 +26,12 @@ type Plan struct {
 	Version      string `json:"version"`
 	// Moves says that the control plane goes first.
 	Moves bool `json:"moves"`
-	// Waves in order.
-	Waves []Wave `json:"waves"`
+	// Rollout is who is upgraded in which wave.
+	Rollout rollout.Plan `json:"rollout"`
 	// Entries are all machines that were asked for.
 	Entries []Entry `json:"entries"`
 	// Warnings are to be known before, in sentences.
 	Warnings []string `json:"warnings,omitempty"`
-}
-
-// Wave is what is worked on between two gates.
-type Wave struct {
-	Name     string   `json:"name"`
-	Machines []string `json:"machines"`
-	// MaxUnavailable and FailureBudget of the rollout, in machines.
-	MaxUnavailable int `json:"maxUnavailable"`
-	FailureBudget  int `json:"failureBudget"`
-	// Canary says that the wave is one of canaries.
-	Canary bool `json:"canary,omitempty"`
 }
 
 // Entry is the plan for one machine.
@@ -80,13 +68,11 @@ func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, report fu
 	if err := rollout.CheckTarget(plan.ControlPlane, plan.Version, c.Cluster.Hosted(), machines); err != nil {
 		return plan, err
 	}
-	waves, err := rollout.Make(machines, c.policy())
-	if err != nil {
+	if plan.Rollout, err = rollout.Make(machines, c.policy()); err != nil {
 		return plan, err
 	}
-	plan.Waves = wavesOf(waves, c.Cluster)
 	plan.Warnings = c.deprecations(ctx, plan)
-	plan.Entries, err = c.entries(ctx, waves, plan, nodes, report)
+	plan.Entries, err = c.entries(ctx, plan, nodes, report)
 	return plan, err
 }
 
@@ -103,42 +89,22 @@ func (c *Conductor) policy() rollout.Policy {
 // of 100.
 const maxWaves = 40
 
-func wavesOf(plan rollout.Plan, cluster *config.Cluster) []Wave {
-	waves := make([]Wave, 0, len(plan.Waves))
-	for _, wave := range plan.Waves {
-		first, _ := cluster.Machine(wave.Machines[0])
-		waves = append(waves, Wave{
-			Name: wave.Name, Machines: wave.Machines, Canary: cluster.Canary(first),
-			MaxUnavailable: plan.MaxUnavailable, FailureBudget: plan.FailureBudget,
-		})
-	}
-	return waves
-}
-
-// policy is the rollout's, as its waves have it.
-func (w Wave) policy(version string) rollout.Policy {
-	return rollout.Policy{
-		Target: version, MaxUnavailable: intstr.FromInt32(int32(w.MaxUnavailable)),
-		FailureBudget: intstr.FromInt32(int32(w.FailureBudget)),
-	}
-}
-
 // entries says of each machine what is so with it, those of the waves first, in their order.
-func (c *Conductor) entries(ctx context.Context, waves rollout.Plan, plan Plan, nodes map[string]*corev1.Node,
+func (c *Conductor) entries(ctx context.Context, plan Plan, nodes map[string]*corev1.Node,
 	report func(string)) ([]Entry, error) {
 	var entries []Entry
-	for _, wave := range waves.Waves {
+	for _, wave := range plan.Rollout.Waves {
 		for _, name := range wave.Machines {
 			entries = append(entries, c.entry(name, wave.Name, nodes))
 		}
 	}
 	work := len(entries)
-	for _, name := range waves.Held {
+	for _, name := range plan.Rollout.Held {
 		entry := c.entry(name, "", nodes)
 		entry.Reasons = []string{"is at " + c.Version}
 		entries = append(entries, entry)
 	}
-	for _, left := range waves.Skipped {
+	for _, left := range plan.Rollout.Skipped {
 		entry := c.entry(left.Machine, "", nodes)
 		entry.Reasons = []string{left.Reason}
 		entries = append(entries, entry)
@@ -216,19 +182,10 @@ func (p Plan) Refused() []Entry {
 	return slices.DeleteFunc(slices.Clone(p.Entries), func(e Entry) bool { return !e.Refused })
 }
 
-// Work is how many machines the plan has something to do for.
-func (p Plan) Work() int {
-	count := 0
-	for _, wave := range p.Waves {
-		count += len(wave.Machines)
-	}
-	return count
-}
-
 // String is a line or a few for people.
 func (p Plan) String() string {
-	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Work(), len(p.Entries), p.Version,
-		len(p.Waves))}
+	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Rollout.Size(), len(p.Entries), p.Version,
+		len(p.Rollout.Waves))}
 	if p.Moves {
 		lines[0] = fmt.Sprintf("the control plane goes from %s to %s, then ", p.ControlPlane, p.Version) + lines[0]
 	}

@@ -32,12 +32,12 @@ func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
 	plan, err := s.Plan(t.Context(), nil, func(string) {})
 	assert.NilError(t, err)
 	var waves []string
-	for _, wave := range plan.Waves {
+	for _, wave := range plan.Rollout.Waves {
 		waves = append(waves, wave.Name+": "+strings.Join(wave.Machines, " "))
 	}
 	assert.DeepEqual(t, waves, []string{"canary: m3", "1: m1", "2: m2"})
-	assert.Assert(t, plan.Waves[0].Canary && !plan.Waves[1].Canary)
-	assert.Equal(t, plan.Waves[0].MaxUnavailable, 1)
+	assert.Assert(t, plan.Rollout.Waves[0].Canary && !plan.Rollout.Waves[1].Canary)
+	assert.Equal(t, plan.Rollout.MaxUnavailable, 1)
 	assert.Equal(t, plan.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase "+
 		"preflight: it is another cluster's")
 	table := plan.Table()
@@ -67,15 +67,15 @@ func TestWhoIsLeftOutIsSaid(t *testing.T) {
 		s.change(t, "m1", func(n *corev1.Node) { change(s, n) })
 		plan, err := s.Plan(t.Context(), nil, func(string) {})
 		assert.NilError(t, err)
-		assert.Equal(t, len(plan.Waves), 0)
+		assert.Equal(t, len(plan.Rollout.Waves), 0)
 		assert.Assert(t, strings.Contains(plan.Table(), says), plan.Table())
 	}
 	s := newSite(t, "", "m1", "m2")
 	first, _ := s.Cluster.Machine("m1")
 	plan, err := s.Plan(t.Context(), s.Cluster.Fleet.Machines[:1], func(string) {})
 	assert.NilError(t, err)
-	assert.DeepEqual(t, plan.Waves[0].Machines, []string{first.Name})
-	assert.Equal(t, plan.Work(), 1)
+	assert.DeepEqual(t, plan.Rollout.Waves[0].Machines, []string{first.Name})
+	assert.Equal(t, plan.Rollout.Size(), 1)
 }
 
 func TestAVersionThatCannotBeHadIsRefusedBeforeAnythingIsTouched(t *testing.T) {
@@ -141,5 +141,5 @@ func TestWhereNothingIsToDoPercentagesAreOfNothing(t *testing.T) {
 	s.machines["m1"].runs(after)
 	plan, err := s.Plan(t.Context(), nil, func(string) {})
 	assert.NilError(t, err)
-	assert.Equal(t, plan.Work(), 0)
+	assert.Equal(t, plan.Rollout.Size(), 0)
 }

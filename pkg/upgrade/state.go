@@ -1,11 +1,9 @@
 package upgrade
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -71,36 +69,22 @@ func (c *Conductor) annotate(ctx context.Context, node, key, value string) error
 		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
 	}
 	return c.retrying(ctx, quiet, func(ctx context.Context) error {
-		_, err := c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
+		patched, err := c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
 			metav1.PatchOptions{FieldManager: apply.Manager})
 		if err != nil {
 			return fmt.Errorf("setting annotation %q of node %q: %w", key, node, apply.Classify(err))
 		}
+		c.nodes.noted(patched)
 		return nil
 	})
 }
 
-// nodes are the cluster's, by name.
-func (c *Conductor) nodes(ctx context.Context) (map[string]*corev1.Node, error) {
-	nodes := map[string]*corev1.Node{}
-	err := c.retrying(ctx, quiet, func(ctx context.Context) error {
-		list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
-		}
-		for i := range list.Items {
-			nodes[list.Items[i].Name] = &list.Items[i]
-		}
-		return nil
-	})
-	return nodes, err
-}
-
-// snapshot is the fleet as the planner sees it. chosen are the machines that the rollout was asked for, nil for all;
-// now is for the age of nodes.
-func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, now time.Time) ([]rollout.Machine,
+// snapshot returns the fleet as the planner sees it, and the nodes, listed at notBefore or later. chosen are the
+// machines that the rollout was asked for, nil for all.
+func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, notBefore time.Time) ([]rollout.Machine,
 	map[string]*corev1.Node, error) {
-	nodes, err := c.nodes(ctx)
+	now := time.Now()
+	nodes, err := c.nodesSince(ctx, notBefore)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -158,60 +142,4 @@ func (c *Conductor) skip(node *corev1.Node, now time.Time) string {
 		return fmt.Sprintf("its node is only %s old (upgrade.nodeGrace is %s)", age.Round(time.Second), grace)
 	}
 	return ""
-}
-
-func failedBut(machines []rollout.Machine, wave []string) []string {
-	var names []string
-	for _, machine := range machines {
-		if machine.State == rollout.Failed && !slices.Contains(wave, machine.Name) {
-			names = append(names, machine.Name)
-		}
-	}
-	return names
-}
-
-// over says why nothing of a wave is begun any more; "" while it is, and for a machine that has begun.
-func (c *Conductor) over(ctx context.Context, machine config.Machine, wave Wave) (string, error) {
-	machines, _, err := c.snapshot(ctx, nil, time.Now())
-	if err != nil || stateIn(machines, machine.Name) != rollout.Pending {
-		return "", err
-	}
-	return c.ended(machines, wave), nil
-}
-
-// ended says why a rollout begins nothing more; "" while it does.
-func (c *Conductor) ended(machines []rollout.Machine, wave Wave) string {
-	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, nil)}}}
-	return cmp.Or(rollout.Halted(plan, machines, wave.policy(c.Version)), c.closed())
-}
-
-func stateIn(machines []rollout.Machine, name string) rollout.State {
-	at := slices.IndexFunc(machines, func(m rollout.Machine) bool { return m.Name == name })
-	if at < 0 {
-		return rollout.Pending
-	}
-	return machines[at].State
-}
-
-// ask asks the planner whether a machine may begin, and notes at its node that it has: one after another, so that two
-// that ask at once do not both take the last place.
-func (c *Conductor) ask(ctx context.Context, asks config.Machine, wave Wave) (rollout.Decision, error) {
-	c.admission.Lock()
-	defer c.admission.Unlock()
-	machines, _, err := c.snapshot(ctx, nil, time.Now())
-	if err != nil {
-		return rollout.Decision{}, err
-	}
-	stands := stateIn(machines, asks.Name)
-	if closed := c.closed(); closed != "" && stands == rollout.Pending {
-		return rollout.Decision{Verdict: rollout.Leave, Reason: closed}, nil
-	}
-	// Earlier waves are over; what of them counts are the machines that failed.
-	plan := rollout.Plan{Waves: []rollout.Wave{{Machines: failedBut(machines, wave.Machines)},
-		{Name: wave.Name, Machines: wave.Machines}}}
-	decision := rollout.Admit(plan, machines, wave.policy(c.Version), asks.Name)
-	if decision.Verdict != rollout.Start || stands == rollout.Working {
-		return decision, nil
-	}
-	return decision, c.note(ctx, asks.NodeName, state{State: rollout.Working})
 }

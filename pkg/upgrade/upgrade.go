@@ -40,6 +40,7 @@ type Conductor struct {
 	Until time.Time
 
 	admission sync.Mutex
+	nodes     nodeList
 	lease     lease
 }
 
@@ -96,13 +97,16 @@ func (s Staged) String() string {
 	return fmt.Sprintf("machine %s has all that %s needs after %.1f s", s.Machine, s.Version, s.Seconds)
 }
 
-// Stage has a machine of a wave receive all that its upgrade will need, and touches nothing that runs. Where nothing of
-// the wave will be begun, it is left alone.
-func (c *Conductor) Stage(ctx context.Context, machine config.Machine, wave Wave, window *operation.Limiter,
+// Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
+// rollout is halted, it is left alone.
+func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, window *operation.Limiter,
 	report func(string)) (Staged, error) {
-	left, err := c.over(ctx, machine, wave)
-	if err != nil || left != "" {
-		return Staged{Machine: machine.Name, Version: c.Version, Left: left}, err
+	halt, err := c.halted(ctx, machine, plan)
+	if err != nil {
+		return Staged{Machine: machine.Name, Version: c.Version}, err
+	}
+	if halt != nil {
+		return Staged{Machine: machine.Name, Version: c.Version, Left: halt.Reason}, nil
 	}
 	staged, err := c.stage(ctx, machine, window, report)
 	c.letGo(ctx, machine)
@@ -181,23 +185,24 @@ func (c *Conductor) node(ctx context.Context, machine config.Machine) (*corev1.N
 	return node, nil
 }
 
-// errLeft ends the way of a machine that is left as it is.
-type errLeft struct{ reason string }
+// isHalt reports whether an error is why a machine is left as it is.
+func isHalt(err error) bool {
+	var halt *rollout.Halt
+	return errors.As(err, &halt)
+}
 
-func (e errLeft) Error() string { return e.reason }
-
-// Upgrade takes a machine of a wave to the conductor's version when it is its turn, or finds that it is there. A
+// Upgrade takes a machine of the plan to the conductor's version when it is its turn, or finds that it is there. A
 // machine that must not begin, or whose pods do not leave where the policy says skip, is left as it is, which is no
 // error. One that does not come up is put back, which is.
-func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wave, report func(string)) (Outcome,
-	error) {
+func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
+	report func(string)) (Outcome, error) {
 	started := time.Now()
 	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
-	err := w.run(ctx, wave)
+	err := w.run(ctx, plan)
 	c.letGo(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
-	if errors.As(err, new(errLeft)) {
+	if isHalt(err) {
 		w.outcome.Left = err.Error()
 		return w.outcome, nil
 	}
@@ -206,45 +211,3 @@ func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, wave Wa
 	}
 	return w.outcome, nil
 }
-
-// admit waits until the machine may begin, and notes that it has. One that has begun in this rollout goes on.
-func (c *Conductor) admit(ctx context.Context, machine config.Machine, wave Wave, report func(string)) error {
-	said, passing := "", time.Time{}
-	for {
-		decision, err := c.ask(ctx, machine, wave)
-		if err != nil {
-			return err
-		}
-		switch decision.Verdict {
-		case rollout.Start:
-			return nil
-		case rollout.Leave:
-			if passing.IsZero() {
-				passing = time.Now()
-			}
-			if !decision.MayPass || time.Since(passing) > c.Cluster.Fleet.Limits.ReadyTimeout.Duration {
-				return errLeft{decision.Reason}
-			}
-		}
-		if decision.Reason != said {
-			said = decision.Reason
-			report(said)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(askEvery):
-		}
-	}
-}
-
-// closed says that the time for a rollout is over; "" while it is not.
-func (c *Conductor) closed() string {
-	if c.Until.IsZero() || time.Now().Before(c.Until) {
-		return ""
-	}
-	return fmt.Sprintf("the window closed at %s, and the next run goes on", c.Until.UTC().Format(time.TimeOnly+" MST"))
-}
-
-// askEvery is how often a machine that waits for its turn asks.
-const askEvery = time.Second

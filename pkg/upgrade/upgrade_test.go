@@ -18,19 +18,20 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 func TestAMachineIsStagedThenCordonedDrainedUpgradedAndGivenBack(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.pod(t, "m1", "web-0")
-	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, evict web-0, upgrade m1, uncordon m1")
 	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
 	assert.Assert(t, outcome.Changed && outcome.From == before && outcome.Unavailable > 0)
 	assert.Assert(t, strings.Contains(outcome.String(), "node m1 is Ready at v1.34.4 (was v1.33.13)"), outcome)
 
-	outcome, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
+	outcome, err = s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, evict web-0, upgrade m1, uncordon m1")
@@ -39,7 +40,7 @@ func TestAMachineIsStagedThenCordonedDrainedUpgradedAndGivenBack(t *testing.T) {
 func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.machines["m1"].fails = "kubelet"
-	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): it was put back and is Ready at v1.33.13; node m1 takes pods again: machine m1: phase kubelet: it does not start`)
 	assert.Assert(t, outcome.RolledBack)
 	assert.Equal(t, s.node(t, "m1").Annotations["kubeadm.alpha.kubernetes.io/cri-socket"],
@@ -51,7 +52,7 @@ func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
 func TestAMachineThatWasNotTouchedNeedsNoRollback(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.machines["m1"].fails = "keep"
-	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, "it does not start; node m1 takes pods again")
 	assert.Assert(t, !outcome.RolledBack)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
@@ -63,7 +64,7 @@ func TestAMachineThatCannotBePutBackStaysCordoned(t *testing.T) {
 			s := newSite(t, "", "m1")
 			s.Cluster.Fleet.Upgrade.Rollback = policy == ""
 			s.machines["m1"].fails, s.machines["m1"].stuck = "kubelet", true
-			_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+			_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 			assert.ErrorContains(t, err, "cordoned")
 			assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade failed")
 		})
@@ -73,7 +74,7 @@ func TestAMachineThatCannotBePutBackStaysCordoned(t *testing.T) {
 func TestANodeThatSomebodyElseHasCordonedStaysSo(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.change(t, "m1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.stands(t, "m1"), after+" cordoned by  succeeded")
 }
@@ -81,7 +82,7 @@ func TestANodeThatSomebodyElseHasCordonedStaysSo(t *testing.T) {
 func TestAMachineThatIsRefusedIsNotTouched(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.machines["m1"].refuses = "it is another cluster's"
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): machine m1: phase preflight: it is another cluster's`)
 	assert.Equal(t, s.happened(), "")
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
@@ -91,13 +92,11 @@ func TestAfterAFailureNothingMoreIsBegunThanTheBudgetAllows(t *testing.T) {
 	for _, budget := range []int{0, 1} {
 		s := newSite(t, "", "m1", "m2")
 		s.machines["m1"].inspectErr = errclass.With(errclass.Transient, errors.New("no route to host"))
-		first := wave("m1")
-		first.FailureBudget = budget
-		_, err := s.upgrade(t.Context(), t, "m1", first)
+		plan := inWaves("m1", "m2")
+		plan.FailureBudget = budget
+		_, err := s.upgrade(t.Context(), t, "m1", plan)
 		assert.ErrorContains(t, err, "no route to host")
-		second := wave("m2")
-		second.FailureBudget = budget
-		outcome, err := s.upgrade(t.Context(), t, "m2", second)
+		outcome, err := s.upgrade(t.Context(), t, "m2", plan)
 		assert.NilError(t, err)
 		if budget == 0 {
 			assert.Equal(t, outcome.Left, "halted after m1")
@@ -113,15 +112,15 @@ func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
 	s := newSite(t, "", "m1", "m2")
 	m1, _ := s.Cluster.Machine("m1")
 	m2, _ := s.Cluster.Machine("m2")
-	staged, err := s.Stage(t.Context(), m1, wave("m1"), operation.NewLimiter(1), func(string) {})
+	staged, err := s.Stage(t.Context(), m1, inWaves("m1", "m2"), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, staged.Changed && staged.Left == "")
 	assert.Equal(t, s.happened(), "stage m1")
 
 	s.machines["m1"].fails = "keep"
-	_, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err = s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, "it does not start")
-	staged, err = s.Stage(t.Context(), m2, wave("m2"), operation.NewLimiter(1), func(string) {})
+	staged, err = s.Stage(t.Context(), m2, inWaves("m1", "m2"), operation.NewLimiter(1), func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, staged.String(), "machine m2 was left as it is: halted after m1")
 	assert.Equal(t, s.machines["m2"].asked, 0)
@@ -135,7 +134,7 @@ func TestAnAPIServerThatIsAwayForAMomentFailsNothing(t *testing.T) {
 		_, failed := failing.LoadOrStore(action.GetVerb()+" "+action.GetResource().Resource, true)
 		return !failed, nil, apierrors.NewServiceUnavailable("etcd has no leader")
 	})
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
@@ -158,7 +157,7 @@ func TestWhatBecomesOfPodsThatDoNotLeaveThePolicySays(t *testing.T) {
 			s.Cluster.Fleet.Drain.Timeout.Duration = 50 * time.Millisecond
 			s.pod(t, "m1", "web-0")
 			s.forbidden = []string{"web-0"}
-			outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+			outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 			if want.err == "" {
 				assert.NilError(t, err)
 			} else {
@@ -175,7 +174,7 @@ func TestWithoutADrainPodsStay(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Cluster.Fleet.Upgrade.Drain = false
 	s.pod(t, "m1", "web-0")
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
@@ -186,7 +185,7 @@ func TestACancellationWhileDrainingGivesTheNodeBack(t *testing.T) {
 	s.forbidden = []string{"web-0"}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s.when("drain]", func() { cancel(errors.New("terminated")) })
-	_, err := s.upgrade(ctx, t, "m1", wave("m1"))
+	_, err := s.upgrade(ctx, t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, "node m1 takes pods again")
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
 }
@@ -196,7 +195,7 @@ func TestACancellationInTheMiddleOfASwapIsFinishedFirst(t *testing.T) {
 	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Hour // nobody waits for that now
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s.machines["m1"].during = func() { cancel(errors.New("terminated")) }
-	_, err := s.upgrade(ctx, t, "m1", wave("m1"))
+	_, err := s.upgrade(ctx, t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
@@ -208,12 +207,12 @@ func TestTheNextProcessGoesOnWhereOneWasStopped(t *testing.T) {
 	s.forbidden = []string{"web-0"}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s.when("drain]", func() { cancel(errStopped) })
-	_, err := s.upgrade(ctx, t, "m1", wave("m1"))
+	_, err := s.upgrade(ctx, t, "m1", inWaves("m1"))
 	assert.Assert(t, err != nil)
 	assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade working")
 
 	s.forbidden = nil
-	_, err = s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err = s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
 }
@@ -223,11 +222,11 @@ func TestTwoRolloutsOfOneClusterExcludeEachOther(t *testing.T) {
 	s.machines["m1"].during = func() {
 		other := &upgrade.Conductor{Conductor: s.Conductor.Conductor, Rollout: "rollout-2"}
 		machine, _ := s.Cluster.Machine("m2")
-		in := wave("m2")
-		in.MaxUnavailable = 2
+		plan := inWaves("m2")
+		plan.MaxUnavailable = 2
 		ctx, cancel := context.WithCancel(t.Context())
 		var said string
-		_, err := other.Upgrade(ctx, machine, in, func(text string) {
+		_, err := other.Upgrade(ctx, machine, plan, func(text string) {
 			if strings.Contains(text, "waiting for rollout rollout-1") {
 				said = text
 				cancel()
@@ -235,7 +234,7 @@ func TestTwoRolloutsOfOneClusterExcludeEachOther(t *testing.T) {
 		})
 		assert.Assert(t, said != "" && errors.Is(err, context.Canceled), err)
 	}
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
@@ -243,18 +242,18 @@ func TestTwoRolloutsOfOneClusterExcludeEachOther(t *testing.T) {
 func TestNothingIsBegunWhenTheWindowIsClosed(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Until = time.Now().Add(-time.Minute)
-	outcome, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(outcome.Left, "the window closed at"), outcome.Left)
 	assert.Equal(t, s.happened(), "")
-	gate, err := s.After(t.Context(), wave("m1"))
+	gate, err := s.After(t.Context(), inWaves("m1"), rollout.Wave{Name: "1"})
 	assert.NilError(t, err)
-	assert.Assert(t, gate.Halted != "" && !gate.Approve)
+	assert.Assert(t, gate.Halt != nil && !gate.Approve)
 }
 
 func TestAUpgradedMachineIsPutBackOnRequest(t *testing.T) {
 	s := newSite(t, "", "m1")
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	machine, _ := s.Cluster.Machine("m1")
 	outcome, err := s.PutBack(t.Context(), machine, func(string) {})
@@ -307,7 +306,7 @@ func TestCleaningUpLeavesToAnotherRolloutWhatItIsAtWorkOn(t *testing.T) {
 		assert.Equal(t, len(done), 0)
 		assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade working")
 	}
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
@@ -327,7 +326,7 @@ func TestCleaningUpWaitsForMachinesThatAreAtWork(t *testing.T) {
 		}()
 		<-waits
 	}
-	_, err := s.upgrade(t.Context(), t, "m1", wave("m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	assert.NilError(t, <-cleaned)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")

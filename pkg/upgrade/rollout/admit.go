@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Verdict is what becomes of a machine that asks to be upgraded.
@@ -37,6 +38,7 @@ type Decision struct {
 //	is at work                                     -                                               Start, for it is never left half done
 //	is pending                                     more have failed than the budget allows         Leave
 //	is pending                                     a canary has failed, whatever the budget        Leave
+//	is pending                                     any, but the window has closed                  Leave
 //	is pending                                     an earlier wave is not finished                 Wait
 //	is pending                                     fewer than N are at work or unavailable         Start
 //	is pending, and unavailable already            fewer than N are at work                        Start, for it takes nothing away
@@ -50,21 +52,19 @@ type Decision struct {
 // may be, so that the machine stays as it is until the next rollout.
 //
 // A canary that was skipped proves nothing, and halts nothing.
-func Admit(plan Plan, machines []Machine, policy Policy, name string) Decision {
-	limits, err := policy.limits(plan.size())
-	if err != nil {
-		return Decision{Verdict: Leave, Reason: err.Error()}
-	}
-	s := situation{plan, index(machines), machines, limits}
+func Admit(plan Plan, now Snapshot, name string) Decision {
+	s := situation{plan, now, index(now.Machines)}
 	self, reason := s.member(name)
 	switch {
 	case reason != "":
 		return Decision{Verdict: Leave, Reason: reason}
 	case self.State == Working:
 		return Decision{Verdict: Start, Reason: "is at work already"}
+	case plan.MaxUnavailable < 1:
+		return Decision{Verdict: Leave, Reason: "the plan lets no machine be out of service"}
 	}
-	if reason := s.halted(); reason != "" {
-		return Decision{Verdict: Leave, Reason: reason}
+	if halt := s.halted(); halt != nil {
+		return Decision{Verdict: Leave, Reason: halt.Reason}
 	}
 	wave, reason := s.wave(name)
 	if reason != "" {
@@ -73,21 +73,16 @@ func Admit(plan Plan, machines []Machine, policy Policy, name string) Decision {
 	return s.room(self, wave)
 }
 
-// Halted says after which failures nothing more is begun; it is empty while there may be more.
-func Halted(plan Plan, machines []Machine, policy Policy) string {
-	limits, err := policy.limits(plan.size())
-	if err != nil {
-		return err.Error()
-	}
-	return situation{plan, index(machines), machines, limits}.halted()
+// Halted returns why no machine that is pending begins any more; nil while one may.
+func Halted(plan Plan, now Snapshot) *Halt {
+	return situation{plan, now, index(now.Machines)}.halted()
 }
 
-// situation is what is asked about.
+// situation is a plan and how far it has come.
 type situation struct {
-	plan     Plan
-	byName   map[string]*Machine
-	machines []Machine
-	limits   limits
+	plan   Plan
+	now    Snapshot
+	byName map[string]*Machine
 }
 
 func index(machines []Machine) map[string]*Machine {
@@ -143,8 +138,8 @@ func (m *Machine) end() string {
 	return "has " + string(m.State)
 }
 
-// halted says after which failures nothing more is begun, in the plan's order; it is empty while there may be more.
-func (s situation) halted() string {
+// halted returns why nothing more is begun: failed machines, in the plan's order, or the end of the window.
+func (s situation) halted() *Halt {
 	var failed, canaries []string
 	for _, wave := range s.plan.Waves {
 		for _, name := range wave.Machines {
@@ -159,12 +154,15 @@ func (s situation) halted() string {
 		}
 	}
 	switch {
-	case len(failed) > s.limits.failures:
-		return "halted after " + list(failed)
+	case len(failed) > s.plan.FailureBudget:
+		return &Halt{"halted after " + list(failed)}
 	case len(canaries) > 0:
-		return "halted after canary " + list(canaries)
+		return &Halt{"halted after canary " + list(canaries)}
+	case !s.now.Closed.IsZero():
+		return &Halt{fmt.Sprintf("the window closed at %s, and the next run goes on",
+			s.now.Closed.UTC().Format(time.TimeOnly+" MST"))}
 	}
-	return ""
+	return nil
 }
 
 // wave finds a machine's wave, or says which one it has to wait for. Machines that are gone hold up nobody.
@@ -201,7 +199,7 @@ func (s situation) unfinished(wave Wave) (working, pending []string) {
 // room decides by who is out of service, for a pending machine whose wave it is.
 func (s situation) room(self *Machine, wave Wave) Decision {
 	working, idle := s.missing(self.Name)
-	most := s.limits.unavailable
+	most := s.plan.MaxUnavailable
 	switch {
 	case len(working)+len(idle) < most:
 		return Decision{Verdict: Start}
@@ -225,8 +223,8 @@ func (s situation) room(self *Machine, wave Wave) Decision {
 // missing are the machines that are out of service beside the one that asks, in the order of the snapshot: because
 // somebody works on them, or for another reason.
 func (s situation) missing(self string) (working, idle []string) {
-	for i := range s.machines {
-		m := &s.machines[i]
+	for i := range s.now.Machines {
+		m := &s.now.Machines[i]
 		switch {
 		case m.Name == self:
 		case m.State == Working:

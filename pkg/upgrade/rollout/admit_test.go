@@ -1,10 +1,12 @@
 package rollout_test
 
 import (
+	"encoding/json"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -48,6 +50,7 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 	type change = func(*rollout.Machine)
 	rows := table(t)
 	walked := map[string]bool{}
+	closed := time.Date(2026, time.March, 1, 4, 30, 0, 0, time.UTC)
 	for _, test := range []struct {
 		row    string
 		ask    string
@@ -74,6 +77,10 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			"halted after m2, m3"},
 		{"is pending | a canary has failed, whatever the budget", "m1",
 			[]change{with(is(rollout.Failed), "m3"), with(canary, "m3")}, "halted after canary m3"},
+		{"is pending | any, but the window has closed", "m1", nil,
+			"the window closed at 04:30:00 UTC, and the next run goes on"},
+		{"is pending | any, but the window has closed", "m1", []change{with(is(rollout.Working), "m2")},
+			"the window closed at 04:30:00 UTC, and the next run goes on"},
 		{"is pending | an earlier wave is not finished", "m4",
 			[]change{with(is(rollout.Working), "m2"), with(is(rollout.Succeeded), "m1")},
 			"waiting for wave 1: m2 is at work"},
@@ -128,7 +135,11 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			plan, err := rollout.Make(fleet(7, start...), policy)
 			assert.NilError(t, err)
 
-			answer := rollout.Admit(plan, fleet(7, append(start, test.now...)...), policy, test.ask)
+			now := rollout.Snapshot{Machines: fleet(7, append(start, test.now...)...)}
+			if strings.HasSuffix(test.row, "the window has closed") {
+				now.Closed = closed
+			}
+			answer := rollout.Admit(plan, now, test.ask)
 			assert.Equal(t, string(answer.Verdict), strings.ToLower(verdict), answer.Reason)
 			assert.Equal(t, answer.Reason, test.reason)
 			assert.Equal(t, answer.MayPass, strings.HasSuffix(test.row, "nobody works on any"))
@@ -137,12 +148,37 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 	assert.Equal(t, len(walked), len(rows), "each row has a case")
 }
 
-func TestAPolicyThatHasBecomeWrongStartsNothing(t *testing.T) {
+func TestAPlanThatLetsNoMachineBeUnavailableStartsNothing(t *testing.T) {
 	plan, err := rollout.Make(fleet(1), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
 	assert.NilError(t, err)
-	answer := rollout.Admit(plan, fleet(1), rollout.Policy{}, "m1")
+	plan.MaxUnavailable = 0
+	answer := rollout.Admit(plan, rollout.Snapshot{Machines: fleet(1)}, "m1")
 	assert.Equal(t, answer.Verdict, rollout.Leave)
-	assert.Equal(t, answer.Reason, `reading MaxUnavailable "0" of the policy: it is nothing, where 1 is the least`)
+	assert.Equal(t, answer.Reason, "the plan lets no machine be out of service")
+	answer = rollout.Admit(plan, rollout.Snapshot{Machines: fleet(1, is(rollout.Working))}, "m1")
+	assert.Equal(t, answer.Verdict, rollout.Start)
+}
+
+func TestAMachineAtWorkGoesOnAfterTheWindowHasClosed(t *testing.T) {
+	plan, err := rollout.Make(fleet(1), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
+	assert.NilError(t, err)
+	now := rollout.Snapshot{Machines: fleet(1, is(rollout.Working)), Closed: time.Now()}
+	assert.Equal(t, rollout.Admit(plan, now, "m1").Verdict, rollout.Start)
+	assert.Assert(t, rollout.Halted(plan, now) != nil)
+}
+
+func TestAPlanKeepsItsWavesAndAmountsInJSON(t *testing.T) {
+	plan, err := rollout.Make(fleet(5, with(canary, "m2"), with(skip("no"), "m4"), with(runs("v1.34.4"), "m5")),
+		rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(2), FailureBudget: number(1)})
+	assert.NilError(t, err)
+	encoded, err := json.Marshal(plan)
+	assert.NilError(t, err)
+	assert.Equal(t, string(encoded), `{"waves":[{"name":"canary","machines":["m2"],"canary":true},`+
+		`{"name":"1","machines":["m1","m3"]}],"maxUnavailable":2,"failureBudget":1}`)
+	var read rollout.Plan
+	assert.NilError(t, json.Unmarshal(encoded, &read))
+	plan.Skipped, plan.Held = nil, nil
+	assert.DeepEqual(t, read, plan)
 }
 
 func TestManyMachinesAreNamedBriefly(t *testing.T) {
@@ -157,6 +193,6 @@ func TestManyMachinesAreNamedBriefly(t *testing.T) {
 		for i := range n {
 			machines[i].State = rollout.Working
 		}
-		assert.Equal(t, rollout.Admit(plan, machines, policy, machines[n].Name).Reason, want)
+		assert.Equal(t, rollout.Admit(plan, rollout.Snapshot{Machines: machines}, machines[n].Name).Reason, want)
 	}
 }

@@ -44,7 +44,7 @@ func BenchmarkAnswerAmong10000Machines(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		assert.Equal(b, rollout.Admit(plan, machines, policy, last).Verdict, rollout.Start)
+		assert.Equal(b, rollout.Admit(plan, rollout.Snapshot{Machines: machines}, last).Verdict, rollout.Start)
 	}
 }
 
@@ -61,21 +61,21 @@ func BenchmarkRolloutOf1000Machines(b *testing.B) {
 		}
 		asked := 0
 		for _, wave := range plan.Waves {
-			asked += upgrade(b, plan, machines, byName, policy, wave)
+			asked += upgrade(b, plan, machines, byName, wave)
 		}
 		b.ReportMetric(float64(asked), "answers/op")
 	}
 }
 
 func upgrade(b *testing.B, plan rollout.Plan, machines []rollout.Machine, byName map[string]*rollout.Machine,
-	policy rollout.Policy, wave rollout.Wave) (asked int) {
+	wave rollout.Wave) (asked int) {
 	b.Helper()
 	left := wave.Machines
 	for len(left) > 0 {
 		var waiting []string
 		for _, name := range left {
 			asked++
-			if rollout.Admit(plan, machines, policy, name).Verdict == rollout.Start {
+			if rollout.Admit(plan, rollout.Snapshot{Machines: machines}, name).Verdict == rollout.Start {
 				byName[name].State = rollout.Working
 			} else {
 				waiting = append(waiting, name)

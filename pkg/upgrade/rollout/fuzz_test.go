@@ -108,6 +108,7 @@ func judgePlan(t *testing.T, plan rollout.Plan, machines []rollout.Machine, most
 			canary := find(name).Canary
 			assert.Assert(t, canaries || !canary, show(plan))
 			assert.Assert(t, i == 0 || canary == canaries, show(plan))
+			assert.Equal(t, canary, wave.Canary, show(plan))
 			assert.Assert(t, strings.Contains(wave.Name, " to ") || find(name).Zone == find(wave.Machines[0]).Zone,
 				show(plan))
 			canaries = canary

@@ -3,7 +3,12 @@
 // machine.
 package rollout
 
-import "k8s.io/apimachinery/pkg/util/intstr"
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // State is where a machine stands in this rollout.
 type State string
@@ -83,23 +88,27 @@ type Policy struct {
 const DefaultMaxWaves = 80
 
 // Plan is who is upgraded in which wave, and who is not. It is made once, before anything begins, and holds to the end.
+// Each step of a rollout gets its JSON, which is therefore without the machines that no step works on.
 type Plan struct {
 	// Waves in order: each begins when the one before it is finished.
-	Waves []Wave
+	Waves []Wave `json:"waves"`
 	// Skipped machines are left out; by name.
-	Skipped []Left
+	Skipped []Left `json:"-"`
 	// Held are the machines that run the target version as they should; by name.
-	Held []string
+	Held []string `json:"-"`
 	// MaxUnavailable and FailureBudget of the policy, in machines.
-	MaxUnavailable, FailureBudget int
+	MaxUnavailable int `json:"maxUnavailable"`
+	FailureBudget  int `json:"failureBudget"`
 }
 
 // Wave is a number of machines between two gates.
 type Wave struct {
 	// Name for people: "canary", "zone-a", "zone-a 2", or "2" where machines have no zones.
-	Name string
+	Name string `json:"name"`
 	// Machines in the order in which they are best begun.
-	Machines []string
+	Machines []string `json:"machines"`
+	// Canary is true where the machines are canaries.
+	Canary bool `json:"canary,omitempty"`
 }
 
 // Left is a machine that is left out, and why.
@@ -107,11 +116,37 @@ type Left struct {
 	Machine, Reason string
 }
 
-// size is how many machines take part.
-func (p Plan) size() int {
+// Size returns how many machines take part.
+func (p Plan) Size() int {
 	size := 0
 	for _, wave := range p.Waves {
 		size += len(wave.Machines)
 	}
 	return size
 }
+
+// Wave returns the wave of that name, and whether there is one.
+func (p Plan) Wave(name string) (Wave, bool) {
+	at := slices.IndexFunc(p.Waves, func(w Wave) bool { return w.Name == name })
+	if at < 0 {
+		return Wave{}, false
+	}
+	return p.Waves[at], true
+}
+
+// Snapshot is a rollout at one moment.
+type Snapshot struct {
+	// Machines of the cluster, those that take no part included.
+	Machines []Machine
+	// Closed is when the time in which machines may begin ended; zero while it lasts.
+	Closed time.Time
+}
+
+// Halt is why nothing more is begun: of a whole rollout, or of one machine that is left as it is. As an error it ends
+// the upgrade of a machine without failing it.
+type Halt struct {
+	// Reason in a few words: "halted after m1, m2".
+	Reason string
+}
+
+func (h *Halt) Error() string { return h.Reason }

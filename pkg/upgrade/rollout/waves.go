@@ -126,7 +126,7 @@ func chunks(groups []group, size, most int) (canaries, others []Wave) {
 	for _, g := range groups {
 		for machines := range slices.Chunk(g.machines, g.size(size, most)) {
 			numbers[g.name]++
-			wave := Wave{Name: waveName(g.name, numbers[g.name])}
+			wave := Wave{Name: waveName(g.name, numbers[g.name]), Canary: g.canaries}
 			for _, m := range machines {
 				wave.Machines = append(wave.Machines, m.Name)
 			}
@@ -158,7 +158,7 @@ func merge(waves []Wave, most int) []Wave {
 	merged := make([]Wave, 0, most)
 	for i := range most {
 		part := waves[i*len(waves)/most : (i+1)*len(waves)/most]
-		one := Wave{Name: part[0].Name}
+		one := Wave{Name: part[0].Name, Canary: part[0].Canary}
 		if len(part) > 1 {
 			one.Name += " to " + part[len(part)-1].Name
 		}
