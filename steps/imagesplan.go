@@ -1,10 +1,8 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/config"
@@ -26,7 +24,8 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	if _, err := yes("dryRun", in.DryRun); err != nil {
+	dryRun, err := yes("dryRun", in.DryRun)
+	if err != nil {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
@@ -42,36 +41,23 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return imagesPlanResult(entries, in.DryRun == "true"), nil
+		return imagesPlanResult(entries, dryRun), nil
 	}}, nil
 }
 
-// imagesUrgency orders a plan by what people have to know first.
-var imagesUrgency = map[images.Action]int{images.ActionRefuse: 0, images.ActionImport: 1, images.ActionNothing: 2}
+// imagesPlans answers plans of imports.
+var imagesPlans = planFormat[images.Entry, images.Action]{
+	order:  []images.Action{images.ActionRefuse, images.ActionImport, images.ActionNothing},
+	refuse: images.ActionRefuse,
+	fields: func(e images.Entry) (string, images.Action, []string) { return e.Machine, e.Action, e.Reasons },
+	table:  images.Table,
+}
 
-// imagesPlanResult fans out over the machines that lack images, and over those that were refused, so that each of these
-// fails by name. A dry run, which has no such steps, fails here.
+// imagesPlanResult fans out over the machines that lack images.
 func imagesPlanResult(entries []images.Entry, dryRun bool) plugin.Result {
 	work, refused := images.With(images.ActionImport, entries), images.With(images.ActionRefuse, entries)
-	items := []item{}
-	for _, entry := range slices.Concat(work, refused) {
-		items = append(items, item{entry.Machine})
-	}
-	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b images.Entry) int {
-		return cmp.Compare(imagesUrgency[a.Action],
-			imagesUrgency[b.Action])
-	})
 	lines := []string{fmt.Sprintf("%d of %d machines lack images, %d have them all", len(work), len(entries),
 		len(entries)-len(work)-len(refused))}
-	for _, entry := range refused {
-		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
-	}
-	result := plugin.Result{Phase: plugin.Succeeded, Message: strings.Join(lines, "\n"), Outputs: map[string]string{
-		"machines": encode(items), "table": boundTable(images.Table(sorted)), "plan": encodeReport(sorted),
-	}}
-	if dryRun && len(refused) > 0 {
-		result.Phase = plugin.Failed
-	}
-	return result
+	lines = append(lines, imagesPlans.lines(refused)...)
+	return imagesPlans.result(entries, work, dryRun, strings.Join(lines, "\n"))
 }

@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,7 +24,8 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
 	// every step and call that a success.
-	if _, err := yes("dryRun", in.DryRun); err != nil {
+	dryRun, err := yes("dryRun", in.DryRun)
+	if err != nil {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
@@ -33,7 +33,7 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return planResult(entries, in.DryRun == "true"), nil
+		return planResult(entries, dryRun), nil
 	}}, nil
 }
 
@@ -70,39 +70,22 @@ func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report f
 	return conductor.Plan(ctx, machines, report)
 }
 
-// urgency orders a plan by what people have to know first.
-var urgency = map[join.Action]int{join.ActionRefuse: 0, join.ActionJoin: 1, join.ActionReconcile: 2, join.ActionMark: 3,
-	join.ActionUpgrade: 4, join.ActionNothing: 5}
+// joinPlans answers plans of joins and of reconciliations.
+var joinPlans = planFormat[join.Entry, join.Action]{
+	order: []join.Action{join.ActionRefuse, join.ActionJoin, join.ActionReconcile, join.ActionMark, join.ActionUpgrade,
+		join.ActionNothing},
+	refuse: join.ActionRefuse,
+	fields: func(e join.Entry) (string, join.Action, []string) { return e.Machine, e.Action, e.Reasons },
+	table:  join.Table,
+}
 
-// planResult fans out over the machines that have work and over those that were refused: each of these then fails in a
-// step of its own, by name, while the others finish. A dry run, which has no such steps, fails here.
+// planResult fans out over the machines that are to join.
 func planResult(entries []join.Entry, dryRun bool) plugin.Result {
+	return joinPlans.result(entries, join.Work(entries), dryRun, planMessage(entries))
+}
+
+func planMessage(entries []join.Entry) string {
 	work, refused := join.Work(entries), join.Refused(entries)
-	result := planned(entries, append(slices.Clone(work), refused...))
-	result.Message = planMessage(entries, work, refused)
-	if dryRun && len(refused) > 0 {
-		result.Phase = plugin.Failed
-	}
-	return result
-}
-
-// planned is the result of a plan after which a step follows for each machine of work.
-func planned(entries, work []join.Entry) plugin.Result {
-	items := []item{}
-	for _, entry := range work {
-		items = append(items, item{entry.Machine})
-	}
-	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b join.Entry) int {
-		return cmp.Compare(urgency[a.Action],
-			urgency[b.Action])
-	})
-	return plugin.Result{Phase: plugin.Succeeded, Outputs: map[string]string{
-		"machines": encode(items), "table": boundTable(join.Table(sorted)), "plan": encodeReport(sorted),
-	}}
-}
-
-func planMessage(entries, work, refused []join.Entry) string {
 	differing := slices.DeleteFunc(join.Differing(entries),
 		func(e join.Entry) bool { return e.Action == join.ActionMark })
 	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries),
@@ -118,8 +101,5 @@ func planMessage(entries, work, refused []join.Entry) string {
 		return text
 	}
 	lines := []string{fmt.Sprintf("%s, %d can't be joined:", text, len(refused))}
-	for _, entry := range refused {
-		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
-	}
-	return strings.Join(lines, "\n")
+	return strings.Join(append(lines, joinPlans.lines(refused)...), "\n")
 }

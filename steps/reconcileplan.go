@@ -36,8 +36,6 @@ func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 // fails by name. Machines that have not joined are none of a reconciliation's business.
 func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	differing, refused := join.Differing(entries), join.Refused(entries)
-	result := planned(entries, append(join.Differing(entries), refused...))
-	result.Outputs["diff"] = boundTable(join.Diffs(entries))
 	lines := []string{fmt.Sprintf("%d of %d machines differ from the documents", len(differing), len(entries))}
 	later := join.AtOtherVersion(entries)
 	if len(later) > 0 {
@@ -46,9 +44,9 @@ func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	if outside := len(entries) - len(differing) - len(refused) - len(later) - len(join.AsWanted(entries)); outside > 0 {
 		lines[0] += fmt.Sprintf("; %d are no nodes yet, which workflow join makes of them", outside)
 	}
-	for _, entry := range append(differing, refused...) {
-		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
-	}
-	result.Message = strings.Join(lines, "\n")
+	lines = append(append(lines, joinPlans.lines(differing)...), joinPlans.lines(refused)...)
+	// A dry run of a reconciliation succeeds with refused machines too: its steps follow, and fail, by name.
+	result := joinPlans.result(entries, differing, false, strings.Join(lines, "\n"))
+	result.Outputs["diff"] = boundTable(join.Diffs(entries))
 	return result
 }

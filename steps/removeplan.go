@@ -1,10 +1,7 @@
 package steps
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/config"
@@ -52,42 +49,26 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}}, nil
 }
 
-// removeUrgency orders a plan by what people have to know first.
-var removeUrgency = map[remove.Action]int{remove.ActionRefuse: 0, remove.ActionRemove: 1, remove.ActionNothing: 2}
-
-// removePlanResult fans out over the machines that leave and over those that were refused, as that of a join does: each
-// of these then fails by name in a step of its own. A dry run, which has no such steps, fails here.
-func removePlanResult(entries []remove.Entry, dryRun bool) plugin.Result {
-	work, refused := remove.Work(entries), remove.Refused(entries)
-	items := []item{}
-	for _, entry := range slices.Concat(work, refused) {
-		items = append(items, item{entry.Machine})
-	}
-	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b remove.Entry) int {
-		return cmp.Compare(removeUrgency[a.Action],
-			removeUrgency[b.Action])
-	})
-	result := plugin.Result{
-		Phase:   plugin.Succeeded,
-		Message: removePlanMessage(entries, work, refused),
-		Outputs: map[string]string{"machines": encode(items), "table": boundTable(remove.Table(sorted)),
-			"plan": encodeReport(sorted)},
-	}
-	if dryRun && len(refused) > 0 {
-		result.Phase = plugin.Failed
-	}
-	return result
+// removePlans answers plans of removals.
+var removePlans = planFormat[remove.Entry, remove.Action]{
+	order:  []remove.Action{remove.ActionRefuse, remove.ActionRemove, remove.ActionNothing},
+	refuse: remove.ActionRefuse,
+	fields: func(e remove.Entry) (string, remove.Action, []string) { return e.Machine, e.Action, e.Reasons },
+	table:  remove.Table,
 }
 
-func removePlanMessage(entries, work, refused []remove.Entry) string {
+// removePlanResult fans out over the machines that leave.
+func removePlanResult(entries []remove.Entry, dryRun bool) plugin.Result {
+	return removePlans.result(entries, remove.Work(entries), dryRun, removePlanMessage(entries))
+}
+
+func removePlanMessage(entries []remove.Entry) string {
+	work, refused := remove.Work(entries), remove.Refused(entries)
 	lines := []string{leaveMessage(len(work), len(entries), len(refused), "remove")}
-	for _, entry := range refused {
-		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
-	}
+	lines = append(lines, removePlans.lines(refused)...)
 	for _, entry := range work {
 		if len(entry.Warnings) > 0 {
-			lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Warnings, "; ")))
+			lines = append(lines, machineLine(entry.Machine, entry.Warnings))
 		}
 	}
 	if len(work) > 0 {

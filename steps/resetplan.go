@@ -1,10 +1,8 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"argosy.dev/argosy/pkg/config"
@@ -65,35 +63,18 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}}, nil
 }
 
-// resetUrgency orders a plan by what people have to know first.
-var resetUrgency = map[reset.Action]int{reset.ActionRefuse: 0, reset.ActionReset: 1, reset.ActionNothing: 2}
+// resetPlans answers plans of resets.
+var resetPlans = planFormat[reset.Entry, reset.Action]{
+	order:  []reset.Action{reset.ActionRefuse, reset.ActionReset, reset.ActionNothing},
+	refuse: reset.ActionRefuse,
+	fields: func(e reset.Entry) (string, reset.Action, []string) { return e.Machine, e.Action, e.Reasons },
+	table:  reset.Table,
+}
 
-// resetPlanResult fans out as that of a removal does.
+// resetPlanResult fans out over the machines that are to be reset.
 func resetPlanResult(entries []reset.Entry, dryRun bool) plugin.Result {
-	items, refused := []item{}, []string{}
-	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b reset.Entry) int {
-		return cmp.Compare(resetUrgency[a.Action],
-			resetUrgency[b.Action])
-	})
-	for _, entry := range sorted {
-		if entry.Action == reset.ActionNothing {
-			continue
-		}
-		items = append(items, item{entry.Machine})
-		if entry.Action == reset.ActionRefuse {
-			refused = append(refused, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))
-		}
-	}
-	result := plugin.Result{
-		Phase: plugin.Succeeded,
-		Message: strings.Join(append([]string{leaveMessage(len(items)-len(refused), len(entries), len(refused),
-			"reset")}, refused...), "\n"),
-		Outputs: map[string]string{"machines": encode(items), "table": boundTable(reset.Table(sorted)),
-			"plan": encodeReport(sorted)},
-	}
-	if dryRun && len(refused) > 0 {
-		result.Phase = plugin.Failed
-	}
-	return result
+	work, refused := resetPlans.with(reset.ActionReset, entries), resetPlans.with(reset.ActionRefuse, entries)
+	lines := []string{leaveMessage(len(work), len(entries), len(refused), "reset")}
+	lines = append(lines, resetPlans.lines(refused)...)
+	return resetPlans.result(entries, work, dryRun, strings.Join(lines, "\n"))
 }

@@ -10,11 +10,6 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// item is what a plan fans out over.
-type item struct {
-	Machine string `json:"machine"`
-}
-
 // leaveMessage is what a plan says of machines that leave: how many do, and how many have left.
 func leaveMessage(work, all, refused int, done string) string {
 	text := fmt.Sprintf("%d of %d machines to %s, %d have left already", work, all, done, all-work-refused)
@@ -58,7 +53,7 @@ func leftResult(findings []reset.Finding) plugin.Result {
 	}
 	lines := []string{result.Message + "; not so:"}
 	for _, finding := range unsound {
-		lines = append(lines, fmt.Sprintf("%s: %s", finding.Machine, strings.Join(finding.Problems, "; ")))
+		lines = append(lines, machineLine(finding.Machine, finding.Problems))
 	}
 	result.Phase, result.Message = plugin.Failed, strings.Join(lines, "\n")
 	return result

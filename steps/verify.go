@@ -44,8 +44,7 @@ func (s verifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 
 func verifyResult(findings []join.Finding) plugin.Result {
 	slices.SortStableFunc(findings, func(a, b join.Finding) int {
-		return cmp.Compare(len(b.Problems),
-			len(a.Problems))
+		return cmp.Compare(len(b.Problems), len(a.Problems))
 	})
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
@@ -58,7 +57,7 @@ func verifyResult(findings []join.Finding) plugin.Result {
 	}
 	lines := []string{fmt.Sprintf("%d of %d machines are not as wanted:", len(unsound), len(findings))}
 	for _, finding := range unsound {
-		lines = append(lines, fmt.Sprintf("%s: %s", finding.Machine, strings.Join(finding.Problems, "; ")))
+		lines = append(lines, machineLine(finding.Machine, finding.Problems))
 	}
 	result.Phase, result.Message = plugin.Failed, strings.Join(lines, "\n")
 	return result
