@@ -162,3 +162,44 @@ func TestWhatNeverChangesIsWhatTheIdentityHolds(t *testing.T) {
 		assert.Equal(t, effects[key], config.NeverChanges, key)
 	}
 }
+
+// What the original's control plane and networks have that concerns private nodes is parsed here too, and either
+// carried out or refused.
+func TestEveryKeyOfTheOriginalsControlPlaneIsOneOfOurs(t *testing.T) {
+	sections := map[string]string{
+		"controlPlane": "endpoint ingress.enabled tlsRoute.enabled standalone.enabled " +
+			"standalone.dataDir standalone.joinNode.enabled",
+		"controlPlane.distro.k8s": "version image.registry image.repository image.tag apiServer.enabled " +
+			"apiServer.command apiServer.extraArgs controllerManager.enabled controllerManager.command " +
+			"controllerManager.extraArgs scheduler.enabled scheduler.command scheduler.extraArgs",
+		"controlPlane.backingStore": "etcd.embedded.enabled etcd.deploy.enabled etcd.external.enabled " +
+			"database.external.enabled database.embedded.enabled",
+		"controlPlane.proxy":   "bindAddress port extraSANs",
+		"controlPlane.service": "enabled spec.type httpsNodePort kubeletNodePort",
+		"controlPlane.statefulSet": "highAvailability.replicas highAvailability.leaseDuration " +
+			"highAvailability.renewDeadline highAvailability.retryPeriod",
+		"controlPlane.coredns": "enabled embedded overwriteConfig overwriteManifests priorityClassName " +
+			"service.spec",
+		"controlPlane.coredns.deployment": "image replicas nodeSelector affinity tolerations resources.limits " +
+			"topologySpreadConstraints",
+		"controlPlane.advanced": "virtualScheduler.enabled cloudControllerManager.enabled " +
+			"cloudControllerManager.kubeOvn.enabled registry.enabled registry.anonymousPull registry.config " +
+			"kubeVip.enabled kubeVip.interface kubeVip.gateway defaultImageRegistry",
+		"controlPlane.advanced.konnectivity": "server.enabled server.extraArgs agent.enabled agent.replicas " +
+			"agent.image agent.imagePullPolicy agent.nodeSelector agent.priorityClassName agent.tolerations " +
+			"agent.extraEnv agent.extraArgs",
+		"networking": "podCIDR serviceCIDR advanced.clusterDomain replicateServices.toHost " +
+			"resolveDNS advanced.proxyKubelets.byHostname",
+		"privateNodes.daemon": "enabled controlPlaneLoadBalancer.port",
+		"integrations": "metricsServer.enabled certManager.enabled externalSecrets.enabled " +
+			"istio.enabled kubeVirt.enabled",
+		"policies": "podSecurityStandard resourceQuota.enabled limitRange.enabled " +
+			"networkPolicy.enabled centralAdmission.validatingWebhooks",
+	}
+	for section, keys := range sections {
+		for key := range strings.FieldsSeq(keys) {
+			_, found := config.EffectOf(config.VClusterDocument, section+"."+key)
+			assert.Check(t, found, "%s.%s", section, key)
+		}
+	}
+}

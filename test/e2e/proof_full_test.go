@@ -23,6 +23,17 @@ var shown = struct {
 // that could end the test, it also tells of one that fails. A test that is skipped shows nothing.
 func shows(t *testing.T, keys ...string) {
 	t.Helper()
+	record(t, false, keys)
+}
+
+// showsRefusal is shows for keys of which t shows that they are refused.
+func showsRefusal(t *testing.T, keys ...string) {
+	t.Helper()
+	record(t, true, keys)
+}
+
+func record(t *testing.T, refusal bool, keys []string) {
+	t.Helper()
 	t.Cleanup(func() {
 		if t.Skipped() {
 			return
@@ -32,7 +43,7 @@ func shows(t *testing.T, keys ...string) {
 		for _, key := range keys {
 			row, told := shown.rows[key]
 			if !told || row.Passed {
-				shown.rows[key] = proof.Row{Test: t.Name(), Passed: !t.Failed()}
+				shown.rows[key] = proof.Row{Test: t.Name(), Refusal: refusal, Passed: !t.Failed()}
 			}
 		}
 		// At once: a run that is broken off has shown what it has shown.

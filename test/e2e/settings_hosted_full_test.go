@@ -277,7 +277,7 @@ var details = map[string]struct{ value, of string }{
 }
 
 func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
-	shows(t, keysOf(details)...)
+	showsRefusal(t, keysOf(details)...)
 	cluster := newCluster(t, nil)
 	for key, detail := range details {
 		t.Run(key, func(t *testing.T) {
@@ -296,7 +296,7 @@ func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
 }
 
 func TestWhatPrivateNodesRuleOutIsRefusedBeforeAnythingIsMade(t *testing.T) {
-	shows(t, keysOf(unsupported)...)
+	showsRefusal(t, keysOf(unsupported)...)
 	cluster := newCluster(t, nil)
 	for key, value := range unsupported {
 		t.Run(key, func(t *testing.T) {

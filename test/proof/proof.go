@@ -1,5 +1,5 @@
-// Package proof keeps which test shows what each key of the specification does, on a real machine or control plane, and
-// whether it did. The end-to-end tests fill it; docs/proof.md is printed from it.
+// Package proof stores which end-to-end test shows the effect or the refusal of each key of the specification on a real
+// machine or control plane, and whether it passed. It prints docs/proof.md.
 package proof
 
 import (
@@ -13,26 +13,34 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"argosy.dev/argosy/pkg/config"
 )
 
-// Row is what the last run said of one key.
+// Row is the result of one key in the last run.
 type Row struct {
 	// Test that shows the key, as `go test -run` takes it.
 	Test string `json:"test"`
-	// Passed says that it did what its description says.
+	// Refusal reports that the test shows how the key is refused, and not its effect.
+	Refusal bool `json:"refusal,omitempty"`
+	// Passed reports that the test passed.
 	Passed bool `json:"passed"`
 }
 
-// Keys are those that must be shown: the specification's, and the newer spellings.
+// shown is the word of a table for what a test shows of a key.
+func (r Row) shown() string {
+	if r.Refusal {
+		return "refusal"
+	}
+	return "effect"
+}
+
+// Keys returns the keys that must be shown: the specification's, and the newer spellings.
 func Keys() []string {
-	keys := slices.Concat(config.SpecificationKeys(), config.NewerKeys())
+	keys := slices.Concat(specificationKeys(), newerKeys())
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
 
-// file holds the rows of all runs in this checkout.
+// file returns the path of the rows of all runs in this checkout.
 func file() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
@@ -41,7 +49,7 @@ func file() (string, error) {
 	return filepath.Join(filepath.Dir(strings.TrimSpace(string(out))), "bin", "proof.json"), nil
 }
 
-// Load reads what earlier runs showed.
+// Load returns the rows of earlier runs.
 func Load() (map[string]Row, error) {
 	name, err := file()
 	if err != nil {
@@ -56,12 +64,12 @@ func Load() (map[string]Row, error) {
 		err = json.Unmarshal(data, &rows)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading what earlier runs showed: %w", err)
+		return nil, fmt.Errorf("reading the results of earlier runs: %w", err)
 	}
 	return rows, nil
 }
 
-// Merge keeps rows over what earlier runs showed, and returns all of it.
+// Merge stores rows over those of earlier runs, and returns all of them.
 func Merge(rows map[string]Row) (map[string]Row, error) {
 	all, err := Load()
 	if err != nil {
@@ -70,7 +78,7 @@ func Merge(rows map[string]Row) (map[string]Row, error) {
 	maps.Copy(all, rows)
 	data, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("encoding what was shown: %w", err)
+		return nil, fmt.Errorf("encoding results: %w", err)
 	}
 	name, err := file()
 	if err != nil {
@@ -80,59 +88,65 @@ func Merge(rows map[string]Row) (map[string]Row, error) {
 		return nil, fmt.Errorf("making the folder of %q: %w", name, err)
 	}
 	if err := os.WriteFile(name, append(data, '\n'), 0o644); err != nil {
-		return nil, fmt.Errorf("keeping what was shown: %w", err)
+		return nil, fmt.Errorf("storing results: %w", err)
 	}
 	return all, nil
 }
 
-// Missing are the keys that rows say nothing of.
+// Missing returns the keys that have no row.
 func Missing(rows map[string]Row) []string {
-	return slices.DeleteFunc(Keys(), func(key string) bool { _, told := rows[key]; return told })
+	return slices.DeleteFunc(Keys(), func(key string) bool { _, found := rows[key]; return found })
 }
 
-// Totals is one line for people.
+// Totals returns one line for people.
 func Totals(rows map[string]Row) string {
-	passed, failed := 0, []string{}
+	effects, refusals, failed := 0, 0, []string{}
 	for _, key := range Keys() {
-		switch row, told := rows[key]; {
-		case told && row.Passed:
-			passed++
-		case told:
+		switch row, found := rows[key]; {
+		case !found:
+		case !row.Passed:
 			failed = append(failed, key)
+		case row.Refusal:
+			refusals++
+		default:
+			effects++
 		}
 	}
-	text := fmt.Sprintf("settings: %d of %d keys shown on real machines and control planes, %d failed", passed,
-		len(Keys()), len(failed))
+	text := fmt.Sprintf("settings: %d of %d keys shown on real machines and control planes (%d by their effect, %d by "+
+		"their refusal), %d failed", effects+refusals, len(Keys()), effects, refusals, len(failed))
 	if len(failed) > 0 {
 		text += ": " + strings.Join(failed, ", ")
 	}
 	return text
 }
 
-// Page is docs/proof.md.
+// Page returns docs/proof.md.
 func Page(rows map[string]Row) string {
 	var page strings.Builder
 	page.WriteString(`# What shows that a setting works
 
-Every key of the specification's configuration reference and of the newer spellings, the end-to-end test that shows its
-effect on a real machine or control plane, and how that test ended when this page was made. It is generated:
-` + "`make e2e-full`" + ` runs the tests and prints the totals, ` + "`make proof`" + ` writes what they showed here.
+For those who want to know whether a setting of vcluster.yaml does what its description says: every key of the
+specification's configuration reference and of the newer spellings, with the end-to-end test that shows it on a real
+machine or control plane. The test shows a key's effect; or its refusal, where private nodes rule it out or Argosy does
+without it. A detail of a section that is refused counts as a refusal too. The page is generated:
+` + "`make e2e-full`" + ` runs the tests and prints the totals, ` + "`make proof`" + ` writes their results here.
 
     go test -count=1 -v -tags full -run 'NAME' ./test/e2e
 
 `)
-	fmt.Fprintf(&page, "%s.\n\n| key | test | result |\n|---|---|---|\n",
-		strings.ToUpper(Totals(rows)[:1])+Totals(rows)[1:])
+	totals := Totals(rows)
+	fmt.Fprintf(&page, "%s.\n\n| key | shown | test | result |\n|---|---|---|---|\n",
+		strings.ToUpper(totals[:1])+totals[1:])
 	for _, key := range Keys() {
-		row, told := rows[key]
-		result := "**fails**"
-		if row.Passed {
-			result = "pass"
+		row, found := rows[key]
+		switch {
+		case !found:
+			fmt.Fprintf(&page, "| `%s` | | | **not shown** |\n", key)
+		case row.Passed:
+			fmt.Fprintf(&page, "| `%s` | %s | `%s` | pass |\n", key, row.shown(), row.Test)
+		default:
+			fmt.Fprintf(&page, "| `%s` | %s | `%s` | **fails** |\n", key, row.shown(), row.Test)
 		}
-		if !told {
-			row.Test, result = "", "**not shown**"
-		}
-		fmt.Fprintf(&page, "| `%s` | `%s` | %s |\n", key, row.Test, result)
 	}
 	return page.String()
 }

@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+	"gotest.tools/v3/assert/cmp"
 
 	"argosy.dev/argosy/test/proof"
 )
 
-// The page is made after a run on the lab; here it is held against the keys and the tests that there are.
-func TestThePageHasARowForEachKeyAndNamesTestsThatExist(t *testing.T) {
+// The page is made after a run on the lab; here it is compared with the keys and the tests that there are, and with the
+// form in which it is printed.
+func TestThePageNamesATestThatExistsForEachKey(t *testing.T) {
 	page, err := os.ReadFile("../../docs/proof.md")
 	assert.NilError(t, err)
 	files, err := filepath.Glob("../e2e/*_test.go")
@@ -23,27 +25,36 @@ func TestThePageHasARowForEachKeyAndNamesTestsThatExist(t *testing.T) {
 		assert.NilError(t, err)
 		tests.Write(text)
 	}
-	rows := map[string]string{}
+	rows := map[string]proof.Row{}
 	for line := range strings.Lines(string(page)) {
-		if cells := strings.Split(line, "|"); len(cells) == 5 {
-			rows[strings.Trim(cells[1], " `")] = strings.Trim(cells[2], " `")
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 || !strings.HasPrefix(cells[1], " `") {
+			continue
 		}
+		for i := range cells {
+			cells[i] = strings.Trim(cells[i], " `")
+		}
+		rows[cells[1]] = proof.Row{Test: cells[3], Refusal: cells[2] == "refusal", Passed: cells[4] == "pass"}
 	}
 	for _, key := range proof.Keys() {
-		test, _, _ := strings.Cut(rows[key], "/")
+		test, _, _ := strings.Cut(rows[key].Test, "/")
 		assert.Check(t, strings.Contains(tests.String(), "func "+test+"(t *testing.T)"), "%s is shown by %q", key, test)
 	}
+	assert.Equal(t, proof.Page(rows), string(page))
 }
 
-func TestWhatFailedOrWasNotShownIsCountedAsSuch(t *testing.T) {
+func TestFailedAndMissingKeysAreCountedApart(t *testing.T) {
 	keys := proof.Keys()
-	rows := map[string]proof.Row{keys[0]: {Test: "TestOne", Passed: true}, keys[1]: {Test: "TestTwo"}}
-	assert.Equal(t, len(proof.Missing(rows)), len(keys)-2)
-	assert.Assert(t, strings.Contains(proof.Totals(rows), "1 of "), proof.Totals(rows))
-	assert.Assert(t, strings.Contains(proof.Totals(rows), "1 failed: "+keys[1]), proof.Totals(rows))
+	rows := map[string]proof.Row{keys[0]: {Test: "TestOne", Passed: true}, keys[1]: {Test: "TestTwo"},
+		keys[2]: {Test: "TestThree", Refusal: true, Passed: true}}
+	assert.Equal(t, len(proof.Missing(rows)), len(keys)-3)
+	totals := proof.Totals(rows)
+	assert.Assert(t, cmp.Contains(totals, "2 of "))
+	assert.Assert(t, cmp.Contains(totals, "(1 by their effect, 1 by their refusal), 1 failed: "+keys[1]))
 	page := proof.Page(rows)
-	for _, row := range []string{"| `" + keys[0] + "` | `TestOne` | pass",
-		"| `" + keys[1] + "` | `TestTwo` | **fails** |", "| `" + keys[2] + "` | `` | **not shown** |"} {
-		assert.Assert(t, strings.Contains(page, row), page)
+	for _, row := range []string{"| `" + keys[0] + "` | effect | `TestOne` | pass |",
+		"| `" + keys[1] + "` | effect | `TestTwo` | **fails** |",
+		"| `" + keys[2] + "` | refusal | `TestThree` | pass |", "| `" + keys[3] + "` | | | **not shown** |"} {
+		assert.Assert(t, cmp.Contains(page, row))
 	}
 }

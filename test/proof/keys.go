@@ -1,9 +1,9 @@
-package config
+package proof
 
-// SpecificationKeys is every key of the specification's configuration reference, in its order, and then every key that
-// its prose sets: the overview, the scheduler, the block of unsupported options, flannel. It is what a proof has to
-// cover. The keys of the unsupported block are proven by their refusal.
-func SpecificationKeys() []string {
+// specificationKeys lists every key of the specification's configuration reference, in its order, and then every key
+// that its prose sets: the overview, the scheduler, the block of unsupported options, flannel. The keys of the
+// unsupported block are shown by their refusal.
+func specificationKeys() []string {
 	const (
 		private    = "privateNodes."
 		upgrade    = private + "autoUpgrade."
@@ -44,10 +44,9 @@ func SpecificationKeys() []string {
 	}
 }
 
-// NewerKeys is every key that the original has gained beside the specification's private nodes since, or renamed: the
-// nodes' settings first, then what is deployed in the cluster. What needs the original's platform is proven by its
-// refusal.
-func NewerKeys() []string {
+// newerKeys lists every key that the original has gained or renamed since: the nodes' settings first, then those of
+// addons. Keys that need the original's platform are shown by their refusal.
+func newerKeys() []string {
 	const (
 		private = "privateNodes."
 		upgrade = private + "autoUpgrade."
