@@ -21,22 +21,30 @@ type Databases struct {
 // Database behind kine.
 type Database struct {
 	// Enabled chooses it.
-	Enabled bool `json:"enabled,omitempty" effect:"never changes"`
+	// +effect=never changes
+	Enabled bool `json:"enabled,omitempty"`
 	// DataSource says where it is and who logs in: "postgres://user:password@host:5432/database" or
 	// "mysql://user:password@tcp(host:3306)/database". Whoever reads the document reads the password: prefer connector.
-	DataSource secret.Value `json:"dataSource,omitzero" example:"\"postgres://argosy:…@db.example.com:5432/team-a\""`
+	// +example="postgres://argosy:…@db.example.com:5432/team-a"
+	DataSource secret.Value `json:"dataSource,omitzero"`
 	// Connector names a Secret beside the ConfigMap whose key dataSource holds the data source.
-	Connector string `json:"connector,omitempty" example:"team-a-db"`
+	// +example=team-a-db
+	Connector string `json:"connector,omitempty"`
 	// IdentityProvider for cloud databases.
-	IdentityProvider string `json:"identityProvider,omitempty" example:"''"`
+	// +example=''
+	IdentityProvider string `json:"identityProvider,omitempty"`
 	// CertFile of the client.
-	CertFile string `json:"certFile,omitempty" example:"''"`
+	// +example=''
+	CertFile string `json:"certFile,omitempty"`
 	// KeyFile of the client.
-	KeyFile string `json:"keyFile,omitempty" example:"''"`
+	// +example=''
+	KeyFile string `json:"keyFile,omitempty"`
 	// CAFile of the server.
-	CAFile string `json:"caFile,omitempty" example:"''"`
+	// +example=''
+	CAFile string `json:"caFile,omitempty"`
 	// ExtraArgs for kine.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[\"--debug\"]"`
+	// +example=["--debug"]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 }
 
 // Etcds in their forms.
@@ -56,15 +64,18 @@ type EmbeddedEtcd struct {
 	// MigrateFromDeployedEtcd copies the state of a deployed one first.
 	MigrateFromDeployedEtcd bool `json:"migrateFromDeployedEtcd,omitempty"`
 	// SnapshotCount is the number of transactions after which etcd writes a snapshot.
-	SnapshotCount int `json:"snapshotCount,omitempty" example:"10000"`
+	// +example=10000
+	SnapshotCount int `json:"snapshotCount,omitempty"`
 	// ExtraArgs for etcd.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[]"`
+	// +example=[]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 }
 
 // DeployedEtcd runs as a StatefulSet beside the control plane.
 type DeployedEtcd struct {
 	// Enabled chooses it.
-	Enabled bool `json:"enabled,omitempty" effect:"never changes"`
+	// +effect=never changes
+	Enabled bool `json:"enabled,omitempty"`
 	// StatefulSet of its pods.
 	StatefulSet EtcdStatefulSet `json:"statefulSet,omitzero"`
 	// Service in front of it. The control plane asks the members by name and needs none.
@@ -76,7 +87,8 @@ type DeployedEtcd struct {
 // EtcdStatefulSet of a deployed etcd's pods.
 type EtcdStatefulSet struct {
 	// Enabled may not be false: without its pods there is no store.
-	Enabled bool `json:"enabled" effect:"no effect" example:"true"`
+	// +effect=no effect +example=true
+	Enabled bool `json:"enabled"`
 	// HighAvailability of etcd.
 	HighAvailability EtcdHighAvailability `json:"highAvailability,omitzero"`
 	// Image of etcd, with etcd in its PATH. Default: the control plane's own image, which carries it.
@@ -84,9 +96,11 @@ type EtcdStatefulSet struct {
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// Labels of the StatefulSet.
-	Labels map[string]string `json:"labels,omitempty" effect:"none" example:"{team: a}"`
+	// +effect=none +example={team: a}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the StatefulSet.
-	Annotations map[string]string `json:"annotations,omitempty" effect:"none" example:"{example.com/owner: team-a}"`
+	// +effect=none +example={example.com/owner: team-a}
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// Pods carry these labels and annotations.
 	Pods Metadata `json:"pods,omitzero"`
 	// Resources of etcd's container.
@@ -98,9 +112,11 @@ type EtcdStatefulSet struct {
 	// Persistence of the members' state.
 	Persistence Persistence `json:"persistence,omitzero"`
 	// Env of etcd's container, each a Kubernetes EnvVar.
-	Env []Free `json:"env,omitempty" example:"[{name: TZ, value: UTC}]"`
+	// +example=[{name: TZ, value: UTC}]
+	Env []Free `json:"env,omitempty"`
 	// ExtraArgs for etcd, dashes included.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[\"--quota-backend-bytes=8589934592\"]"`
+	// +example=["--quota-backend-bytes=8589934592"]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 	// EnableServiceLinks puts services into the environment.
 	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
 }
@@ -108,7 +124,8 @@ type EtcdStatefulSet struct {
 // EtcdHighAvailability of a deployed etcd.
 type EtcdHighAvailability struct {
 	// Replicas are the members: 1 or 3.
-	Replicas int `json:"replicas,omitempty" effect:"never changes" example:"3"`
+	// +effect=never changes +example=3
+	Replicas int `json:"replicas,omitempty"`
 }
 
 // EtcdService in front of a deployed etcd.
@@ -116,13 +133,15 @@ type EtcdService struct {
 	// Enabled is accepted either way.
 	Enabled bool `json:"enabled"`
 	// Annotations of the Service.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{}"`
+	// +example={}
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // EtcdHeadlessService gives the members of a deployed etcd their names.
 type EtcdHeadlessService struct {
 	// Annotations of the Service.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{}"`
+	// +example={}
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // ExternalEtcd exists already.
@@ -130,7 +149,8 @@ type ExternalEtcd struct {
 	// Enabled chooses it.
 	Enabled bool `json:"enabled,omitempty"`
 	// Endpoint is host:port.
-	Endpoint string `json:"endpoint,omitempty" example:"''"`
+	// +example=''
+	Endpoint string `json:"endpoint,omitempty"`
 	// TLS of the connection.
 	TLS EtcdTLS `json:"tls,omitzero"`
 }
@@ -138,9 +158,12 @@ type ExternalEtcd struct {
 // EtcdTLS of a connection to etcd; the files lie in the control plane's container.
 type EtcdTLS struct {
 	// CAFile of the server.
-	CAFile string `json:"caFile,omitempty" example:"''"`
+	// +example=''
+	CAFile string `json:"caFile,omitempty"`
 	// CertFile of the client.
-	CertFile string `json:"certFile,omitempty" example:"''"`
+	// +example=''
+	CertFile string `json:"certFile,omitempty"`
 	// KeyFile of the client.
-	KeyFile string `json:"keyFile,omitempty" example:"''"`
+	// +example=''
+	KeyFile string `json:"keyFile,omitempty"`
 }

@@ -3,7 +3,8 @@ package config
 // ControlPlane is the hosted control plane. Joining a cluster that exists already needs only its distro's version.
 type ControlPlane struct {
 	// Endpoint is host:port of the API server as the machines see it. Default: the service's address.
-	Endpoint string `json:"endpoint,omitempty" effect:"needs a rejoin" example:"api.team-a.example.com:443"`
+	// +effect=needs a rejoin +example=api.team-a.example.com:443
+	Endpoint string `json:"endpoint,omitempty"`
 	// Distro is the Kubernetes to run.
 	Distro Distro `json:"distro,omitzero"`
 	// BackingStore holds the cluster's state. Default: embedded SQLite.
@@ -11,21 +12,28 @@ type ControlPlane struct {
 	// Proxy holds what the API server listens on.
 	Proxy Proxy `json:"proxy,omitzero"`
 	// Service that exposes the control plane.
-	Service Service `json:"service,omitzero" effect:"none"`
+	// +effect=none
+	Service Service `json:"service,omitzero"`
 	// Ingress that exposes the control plane.
-	Ingress Free `json:"ingress,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	Ingress Free `json:"ingress,omitempty"`
 	// TLSRoute exposes the control plane through the Gateway API.
-	TLSRoute Free `json:"tlsRoute,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	TLSRoute Free `json:"tlsRoute,omitempty"`
 	// StatefulSet of the control plane's pods.
 	StatefulSet StatefulSet `json:"statefulSet,omitzero"`
 	// CoreDNS resolves names in the cluster.
-	CoreDNS CoreDNS `json:"coredns,omitzero" effect:"applies to the addon" at:"cluster"`
+	// +at=cluster +effect=applies to the addon
+	CoreDNS CoreDNS `json:"coredns,omitzero"`
 	// HostPathMapper does not exist with private nodes; it may not be on.
-	HostPathMapper Free `json:"hostPathMapper,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	HostPathMapper Free `json:"hostPathMapper,omitempty"`
 	// ServiceMonitor for Prometheus.
-	ServiceMonitor Free `json:"serviceMonitor,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	ServiceMonitor Free `json:"serviceMonitor,omitempty"`
 	// Standalone would run the control plane as a service on a machine. It may not be on.
-	Standalone Free `json:"standalone,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	Standalone Free `json:"standalone,omitempty"`
 	// Advanced settings.
 	Advanced ControlPlaneAdvanced `json:"advanced,omitzero"`
 }
@@ -35,9 +43,11 @@ type Distro struct {
 	// K8s is Kubernetes itself.
 	K8s K8s `json:"k8s,omitzero"`
 	// K3s may not be on: nodes join with kubeadm, which needs Kubernetes itself.
-	K3s Free `json:"k3s,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	K3s Free `json:"k3s,omitempty"`
 	// K0s may not be on.
-	K0s Free `json:"k0s,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	K0s Free `json:"k0s,omitempty"`
 }
 
 // K8s is Kubernetes itself.
@@ -45,7 +55,8 @@ type K8s struct {
 	// Enabled may not be false.
 	Enabled bool `json:"enabled"`
 	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag.
-	Version string `json:"version,omitempty" example:"v1.34.4"`
+	// +example=v1.34.4
+	Version string `json:"version,omitempty"`
 	// Image with the control plane's binaries; its tag is the Kubernetes version.
 	Image Image `json:"image,omitzero"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
@@ -57,11 +68,14 @@ type K8s struct {
 	// Scheduler settings.
 	Scheduler Component `json:"scheduler,omitzero"`
 	// Env of the control plane's containers, each a Kubernetes EnvVar.
-	Env []Free `json:"env,omitempty" example:"[]"`
+	// +example=[]
+	Env []Free `json:"env,omitempty"`
 	// SecurityContext of the container that copies the binaries.
-	SecurityContext Free `json:"securityContext,omitempty" example:"{}"`
+	// +example={}
+	SecurityContext Free `json:"securityContext,omitempty"`
 	// Resources of the container that copies the binaries.
-	Resources Free `json:"resources,omitempty" example:"{}"`
+	// +example={}
+	Resources Free `json:"resources,omitempty"`
 }
 
 // Component of the control plane.
@@ -69,11 +83,14 @@ type Component struct {
 	// Enabled may not be false.
 	Enabled bool `json:"enabled"`
 	// Command replaces the usual one.
-	Command []string `json:"command,omitempty" example:"[/usr/local/bin/kube-apiserver]"`
+	// +example=[/usr/local/bin/kube-apiserver]
+	Command []string `json:"command,omitempty"`
 	// ExtraArgs are added to the command, dashes included.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[\"--v=4\"]"`
+	// +example=["--v=4"]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 	// Image of its own.
-	Image string `json:"image,omitempty" example:"registry.example.com/kubernetes:v1.34.4"`
+	// +example=registry.example.com/kubernetes:v1.34.4
+	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
@@ -81,21 +98,27 @@ type Component struct {
 // Image in its parts.
 type Image struct {
 	// Registry host.
-	Registry string `json:"registry,omitempty" example:"registry.example.com"`
+	// +example=registry.example.com
+	Registry string `json:"registry,omitempty"`
 	// Repository in the registry.
-	Repository string `json:"repository,omitempty" example:"kubernetes"`
+	// +example=kubernetes
+	Repository string `json:"repository,omitempty"`
 	// Tag of the image.
-	Tag string `json:"tag,omitempty" example:"v1.34.4"`
+	// +example=v1.34.4
+	Tag string `json:"tag,omitempty"`
 }
 
 // Proxy holds what the API server itself listens on: Argosy puts no proxy in front of it.
 type Proxy struct {
 	// BindAddress to listen on.
-	BindAddress string `json:"bindAddress,omitempty" example:"'::'"`
+	// +example='::'
+	BindAddress string `json:"bindAddress,omitempty"`
 	// Port of the API server in the control plane's pods.
-	Port int `json:"port,omitempty" example:"8443"`
+	// +example=8443
+	Port int `json:"port,omitempty"`
 	// ExtraSANs of the serving certificate: host names and IP addresses.
-	ExtraSANs []string `json:"extraSANs,omitempty" example:"[api.example.com, 192.0.2.10]"`
+	// +example=[api.example.com, 192.0.2.10]
+	ExtraSANs []string `json:"extraSANs,omitempty"`
 }
 
 // Service that exposes the control plane.
@@ -103,15 +126,20 @@ type Service struct {
 	// Enabled creates it.
 	Enabled bool `json:"enabled"`
 	// Labels of the Service.
-	Labels map[string]string `json:"labels,omitempty" example:"{team: a}"`
+	// +example={team: a}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the Service.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{metallb.io/address-pool: a}"`
+	// +example={metallb.io/address-pool: a}
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// HTTPSNodePort for type NodePort; 0 lets Kubernetes choose.
-	HTTPSNodePort int `json:"httpsNodePort,omitempty" effect:"needs a rejoin" example:"30443"`
+	// +effect=needs a rejoin +example=30443
+	HTTPSNodePort int `json:"httpsNodePort,omitempty"`
 	// KubeletNodePort belongs to shared nodes.
-	KubeletNodePort int `json:"kubeletNodePort,omitempty" example:"0"`
+	// +example=0
+	KubeletNodePort int `json:"kubeletNodePort,omitempty"`
 	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec, e.g. type: LoadBalancer.
-	Spec Free `json:"spec,omitempty" effect:"needs a rejoin" example:"{type: LoadBalancer}"`
+	// +effect=needs a rejoin +example={type: LoadBalancer}
+	Spec Free `json:"spec,omitempty"`
 }
 
 // CoreDNS resolves names in the cluster.
@@ -121,11 +149,14 @@ type CoreDNS struct {
 	// Embedded would run it in the control plane's pod. It may not be true.
 	Embedded bool `json:"embedded,omitempty"`
 	// OverwriteConfig replaces the Corefile.
-	OverwriteConfig string `json:"overwriteConfig,omitempty" example:"\".:1053 { forward . 192.0.2.53 }\""`
+	// +example=".:1053 { forward . 192.0.2.53 }"
+	OverwriteConfig string `json:"overwriteConfig,omitempty"`
 	// OverwriteManifests replaces the manifests.
-	OverwriteManifests string `json:"overwriteManifests,omitempty" example:"''"`
+	// +example=''
+	OverwriteManifests string `json:"overwriteManifests,omitempty"`
 	// PriorityClassName of its pods.
-	PriorityClassName string `json:"priorityClassName,omitempty" example:"system-cluster-critical"`
+	// +example=system-cluster-critical
+	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// Security contexts of its pods.
 	Security Security `json:"security,omitzero"`
 	// Service in front of it.
@@ -137,59 +168,75 @@ type CoreDNS struct {
 // CoreDNSService in front of CoreDNS's pods.
 type CoreDNSService struct {
 	// Labels of the Service.
-	Labels map[string]string `json:"labels,omitempty" example:"{team: a}"`
+	// +example={team: a}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the Service.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{example.com/owner: team-a}"`
+	// +example={example.com/owner: team-a}
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec.
-	Spec Free `json:"spec,omitempty" example:"{sessionAffinity: ClientIP}"`
+	// +example={sessionAffinity: ClientIP}
+	Spec Free `json:"spec,omitempty"`
 }
 
 // CoreDNSDeployment of CoreDNS's pods.
 type CoreDNSDeployment struct {
 	// Image of CoreDNS.
-	Image string `json:"image,omitempty" example:"registry.example.com/coredns:1.12.1"`
+	// +example=registry.example.com/coredns:1.12.1
+	Image string `json:"image,omitempty"`
 	// Replicas of it.
-	Replicas int `json:"replicas,omitempty" example:"2"`
+	// +example=2
+	Replicas int `json:"replicas,omitempty"`
 	// Labels of the Deployment.
-	Labels map[string]string `json:"labels,omitempty" example:"{team: a}"`
+	// +example={team: a}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the Deployment.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{example.com/owner: team-a}"`
+	// +example={example.com/owner: team-a}
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// Pods carry these labels and annotations.
 	Pods Metadata `json:"pods,omitzero"`
 	// NodeSelector of its pods.
-	NodeSelector map[string]string `json:"nodeSelector,omitempty" example:"{zone: rack-1}"`
+	// +example={zone: rack-1}
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Affinity of its pods, a Kubernetes Affinity.
-	Affinity Free `json:"affinity,omitempty" example:"{nodeAffinity: {}}"`
+	// +example={nodeAffinity: {}}
+	Affinity Free `json:"affinity,omitempty"`
 	// Tolerations of its pods, each a Kubernetes Toleration.
-	Tolerations []Free `json:"tolerations,omitempty" example:"[{key: gpu, operator: Exists}]"`
+	// +example=[{key: gpu, operator: Exists}]
+	Tolerations []Free `json:"tolerations,omitempty"`
 	// Resources of its container.
 	Resources Resources `json:"resources,omitzero"`
 	// TopologySpreadConstraints of its pods, each a Kubernetes TopologySpreadConstraint.
-	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty" example:"[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]"`
+	// +example=[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]
+	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
 }
 
 // ControlPlaneAdvanced holds what few need.
 type ControlPlaneAdvanced struct {
 	// DefaultImageRegistry stands in front of every image that is deployed for the cluster.
-	DefaultImageRegistry string `json:"defaultImageRegistry,omitempty" example:"registry.example.com:5000"`
+	// +example=registry.example.com:5000
+	DefaultImageRegistry string `json:"defaultImageRegistry,omitempty"`
 	// VirtualScheduler is always on with private nodes; it may not be false.
 	VirtualScheduler VirtualScheduler `json:"virtualScheduler,omitzero"`
 	// HostPathMapper does not exist with private nodes; it may not be on.
-	HostPathMapper Free `json:"hostPathMapper,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	HostPathMapper Free `json:"hostPathMapper,omitempty"`
 	// Konnectivity carries the API server's connections to the nodes.
 	Konnectivity Konnectivity `json:"konnectivity,omitzero"`
 	// CloudControllerManager sets node addresses and provider ids.
-	CloudControllerManager CloudControllerManager `json:"cloudControllerManager,omitzero" effect:"no effect"`
+	// +effect=no effect
+	CloudControllerManager CloudControllerManager `json:"cloudControllerManager,omitzero"`
 	// Registry is an OCI registry in the control plane.
 	Registry EmbeddedRegistry `json:"registry,omitzero"`
 	// KubeVip holds a virtual address for endpoint.
 	KubeVip KubeVip `json:"kubeVip,omitzero"`
 	// PodDisruptionBudget of the control plane's pods.
-	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget,omitzero" effect:"no effect"`
+	// +effect=no effect
+	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget,omitzero"`
 	// ServiceAccount of the control plane's pods. They use none; only its imagePullSecrets count.
 	ServiceAccount ServiceAccount `json:"serviceAccount,omitzero"`
 	// WorkloadServiceAccount belongs to shared nodes.
-	WorkloadServiceAccount Free `json:"workloadServiceAccount,omitempty" example:"{enabled: true}"`
+	// +example={enabled: true}
+	WorkloadServiceAccount Free `json:"workloadServiceAccount,omitempty"`
 	// HeadlessService that gives the control plane's pods names.
 	HeadlessService Metadata `json:"headlessService,omitzero"`
 	// GlobalMetadata is put on everything that is created in the host cluster.
@@ -201,25 +248,31 @@ type ServiceAccount struct {
 	// Enabled creates it.
 	Enabled bool `json:"enabled"`
 	// Name of it. Default: the cluster's name.
-	Name string `json:"name,omitempty" example:"''"`
+	// +example=''
+	Name string `json:"name,omitempty"`
 	// ImagePullSecrets log in at the registries that the pods' images come from.
-	ImagePullSecrets []SecretName `json:"imagePullSecrets,omitempty" effect:"replaces the control plane's pods" at:"control plane"`
+	// +at=control plane +effect=replaces the control plane's pods
+	ImagePullSecrets []SecretName `json:"imagePullSecrets,omitempty"`
 	// Labels of it.
-	Labels map[string]string `json:"labels,omitempty" example:"{}"`
+	// +example={}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of it.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{}"`
+	// +example={}
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // SecretName points to a Secret.
 type SecretName struct {
 	// Name of a Secret beside the ConfigMap.
-	Name string `json:"name" example:"registry-login"`
+	// +example=registry-login
+	Name string `json:"name"`
 }
 
 // GlobalMetadata of everything that is created in the host cluster.
 type GlobalMetadata struct {
 	// Annotations of every object.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{}"`
+	// +example={}
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // VirtualScheduler is always on with private nodes.
@@ -235,37 +288,48 @@ type Konnectivity struct {
 	// Server in the control plane.
 	Server KonnectivityServer `json:"server,omitzero"`
 	// Agent in the cluster.
-	Agent KonnectivityAgent `json:"agent,omitzero" effect:"applies to the addon" at:"cluster"`
+	// +at=cluster +effect=applies to the addon
+	Agent KonnectivityAgent `json:"agent,omitzero"`
 }
 
 // KonnectivityServer runs in the control plane.
 type KonnectivityServer struct {
 	// Enabled runs it.
-	Enabled bool `json:"enabled" example:"true"`
+	// +example=true
+	Enabled bool `json:"enabled"`
 	// ExtraArgs of it.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[\"--v=2\"]"`
+	// +example=["--v=2"]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 }
 
 // KonnectivityAgent runs in the cluster.
 type KonnectivityAgent struct {
 	// Enabled deploys it.
-	Enabled bool `json:"enabled" example:"true"`
+	// +example=true
+	Enabled bool `json:"enabled"`
 	// Replicas of it.
-	Replicas int `json:"replicas,omitempty" example:"2"`
+	// +example=2
+	Replicas int `json:"replicas,omitempty"`
 	// Image of it.
-	Image string `json:"image,omitempty" example:"registry.example.com/proxy-agent:v0.34.0"`
+	// +example=registry.example.com/proxy-agent:v0.34.0
+	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodeSelector of its pods.
-	NodeSelector map[string]string `json:"nodeSelector,omitempty" example:"{zone: rack-1}"`
+	// +example={zone: rack-1}
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// PriorityClassName of its pods.
-	PriorityClassName string `json:"priorityClassName,omitempty" example:"system-node-critical"`
+	// +example=system-node-critical
+	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// Tolerations of its pods, each a Kubernetes Toleration.
-	Tolerations []Free `json:"tolerations,omitempty" example:"[{key: gpu, operator: Exists}]"`
+	// +example=[{key: gpu, operator: Exists}]
+	Tolerations []Free `json:"tolerations,omitempty"`
 	// ExtraEnv of its container, each a Kubernetes EnvVar.
-	ExtraEnv []Free `json:"extraEnv,omitempty" example:"[{name: TZ, value: UTC}]"`
+	// +example=[{name: TZ, value: UTC}]
+	ExtraEnv []Free `json:"extraEnv,omitempty"`
 	// ExtraArgs of its container.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[\"--v=2\"]"`
+	// +example=["--v=2"]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 }
 
 // CloudControllerManager sets node addresses and provider ids.
@@ -274,7 +338,8 @@ type CloudControllerManager struct {
 	// runs none, and one of the user's own can be installed in the cluster.
 	Enabled bool `json:"enabled"`
 	// KubeOvn connects nodes to a VPC of the host cluster.
-	KubeOvn Free `json:"kubeOvn,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	KubeOvn Free `json:"kubeOvn,omitempty"`
 }
 
 // EmbeddedRegistry is an OCI registry in the control plane.
@@ -284,7 +349,8 @@ type EmbeddedRegistry struct {
 	// AnonymousPull lets anyone pull.
 	AnonymousPull bool `json:"anonymousPull"`
 	// Config of the registry.
-	Config Free `json:"config,omitempty" example:"{}"`
+	// +example={}
+	Config Free `json:"config,omitempty"`
 }
 
 // KubeVip holds a virtual address.
@@ -292,9 +358,11 @@ type KubeVip struct {
 	// Enabled runs it.
 	Enabled bool `json:"enabled,omitempty"`
 	// Interface that carries the address.
-	Interface string `json:"interface,omitempty" example:"''"`
+	// +example=''
+	Interface string `json:"interface,omitempty"`
 	// Gateway of that network.
-	Gateway string `json:"gateway,omitempty" example:"''"`
+	// +example=''
+	Gateway string `json:"gateway,omitempty"`
 }
 
 // PodDisruptionBudget of the control plane's pods. There always is one, and one pod at a time may be away.
@@ -303,8 +371,10 @@ type PodDisruptionBudget struct {
 	Enabled bool `json:"enabled,omitempty"`
 	// MinAvailable pods, a number or a percentage; not together with maxUnavailable. It must be left out when Argosy
 	// provisions the control plane.
-	MinAvailable any `json:"minAvailable,omitempty" example:"null"`
+	// +example=null
+	MinAvailable any `json:"minAvailable,omitempty"`
 	// MaxUnavailable pods, a number or a percentage; not together with minAvailable. It can only be 1 when Argosy
 	// provisions the control plane.
-	MaxUnavailable any `json:"maxUnavailable,omitempty" example:"1"`
+	// +example=1
+	MaxUnavailable any `json:"maxUnavailable,omitempty"`
 }

@@ -65,10 +65,23 @@ func (a additional) MarshalJSON() ([]byte, error) {
 	return json.Marshal(a.schema)
 }
 
-// generator makes the schema of a document from its types, their comments, tags and defaults, and from the refusals.
+// generator makes the schema of a document from its types, their comments and tags, the defaults and the refusals.
+//
+// A comment may end in lines of markers, as those of kubebuilder do:
+//
+//	+names=registry            how documentation calls the names in a mapping that the user chooses
+//	+at=machine                where the key takes effect; without it, where the section around it does
+//	+effect=restarts kubelet   what a change of the key needs; without it, as of the section around it
+//	+example={zone: rack-1}    a value in YAML
 type generator struct {
-	comments map[string]string // by "Type" and "Type.Field"
+	comments map[string]comment // by "Type" and "Type.Field"
 	refusals []refusal
+}
+
+// comment is a doc comment in one line, and its markers.
+type comment struct {
+	text    string
+	markers map[string]string
 }
 
 // generated returns the schema of a document as the sources say it now.
@@ -81,42 +94,57 @@ func generated(t *testing.T, document string) *schema {
 	}
 	s := g.object(top, defaults, surroundings{})
 	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", document
-	s.Description = g.comments[top.Name()]
+	s.Description = g.comments[top.Name()].text
 	return s
 }
 
 // comments reads those of this package's types.
-func comments(t *testing.T) map[string]string {
+func comments(t *testing.T) map[string]comment {
 	t.Helper()
 	files, err := filepath.Glob("*.go")
 	assert.NilError(t, err)
-	found := map[string]string{}
-	oneLine := func(comment *ast.CommentGroup) string { return strings.Join(strings.Fields(comment.Text()), " ") }
+	found := map[string]comment{}
 	for _, file := range files {
 		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		assert.NilError(t, err)
-		ast.Inspect(tree, func(n ast.Node) bool {
-			declaration, isDeclaration := n.(*ast.GenDecl)
+		for _, each := range tree.Decls {
+			declaration, isDeclaration := each.(*ast.GenDecl)
 			if !isDeclaration || declaration.Tok != token.TYPE {
-				return true
+				continue
 			}
 			for _, spec := range declaration.Specs {
 				named, _ := spec.(*ast.TypeSpec)
-				found[named.Name.Name] = oneLine(declaration.Doc)
+				found[named.Name.Name] = commentOf(declaration.Doc)
 				structure, isStruct := named.Type.(*ast.StructType)
 				if !isStruct {
 					continue
 				}
 				for _, field := range structure.Fields.List {
 					for _, name := range field.Names {
-						found[named.Name.Name+"."+name.Name] = oneLine(field.Doc)
+						found[named.Name.Name+"."+name.Name] = commentOf(field.Doc)
 					}
 				}
 			}
-			return false
-		})
+		}
 	}
 	return found
+}
+
+func commentOf(group *ast.CommentGroup) comment {
+	var words []string
+	markers := map[string]string{}
+	for line := range strings.Lines(group.Text()) {
+		if !strings.HasPrefix(line, "+") {
+			words = append(words, strings.Fields(line)...)
+			continue
+		}
+		for marker := range strings.SplitSeq(" "+strings.TrimSpace(line), " +") {
+			if name, value, found := strings.Cut(marker, "="); found {
+				markers[name] = value
+			}
+		}
+	}
+	return comment{strings.Join(words, " "), markers}
 }
 
 // surroundings are what a key takes from the section around it.
@@ -140,8 +168,7 @@ func (g generator) object(t reflect.Type, defaults reflect.Value, around surroun
 		if defaults.IsValid() {
 			value = defaults.Field(i)
 		}
-		p := g.property(field, join(around.path, name), value, around)
-		p.Description = g.comments[t.Name()+"."+field.Name]
+		p := g.property(field, g.comments[t.Name()+"."+field.Name], join(around.path, name), value, around)
 		s.Properties = append(s.Properties, property{name, p})
 		if isRequired(t, field) {
 			s.Required = append(s.Required, name)
@@ -159,12 +186,13 @@ func isRequired(owner reflect.Type, field reflect.StructField) bool {
 	return !strings.Contains(field.Tag.Get("json"), ",omit")
 }
 
-// property describes a field: its type and tags, and what is refused there, which leaves no effect.
-func (g generator) property(field reflect.StructField, path string, value reflect.Value, around surroundings) *schema {
+// property describes a field: its type, comment and tags, and what is refused there, which leaves no effect.
+func (g generator) property(field reflect.StructField, doc comment, path string, value reflect.Value,
+	around surroundings) *schema {
 	here := around
 	here.path = path
-	here.at = cmp.Or(Location(field.Tag.Get("at")), here.at)
-	if effect := field.Tag.Get("effect"); effect != "" {
+	here.at = cmp.Or(Location(doc.markers["at"]), here.at)
+	if effect := doc.markers["effect"]; effect != "" {
 		here.effect, here.refusals = Effect(effect), nil
 	}
 	var inside []string
@@ -180,8 +208,8 @@ func (g generator) property(field reflect.StructField, path string, value reflec
 	if here.effect == NoEffect {
 		here.at = ""
 	}
-	p := g.value(field.Type, value, here, cmp.Or(field.Tag.Get("names"), "name"))
-	p.At, p.Effect, p.Words = here.at, here.effect, "section"
+	p := g.value(field.Type, value, here, cmp.Or(doc.markers["names"], "name"))
+	p.Description, p.At, p.Effect, p.Words = doc.text, here.at, here.effect, "section"
 	for _, r := range here.refusals {
 		p.Refused = append(p.Refused, r.reason+"; "+r.instead)
 	}
@@ -190,7 +218,7 @@ func (g generator) property(field reflect.StructField, path string, value reflec
 	}
 	if section, _ := p.content(); len(section.Properties) == 0 {
 		p.Words, p.RefusedInside = typeInWords(field.Type), inside
-		p.Example = example(field, p)
+		p.Example = example(field.Type, doc.markers["example"], p)
 	}
 	return p
 }
@@ -277,12 +305,12 @@ func typeInWords(t reflect.Type) string {
 	return "anything"
 }
 
-// example is the tag's, or another one of the allowed values, or the other switch. A key of which all else is refused
-// shows what can be set.
-func example(field reflect.StructField, p *schema) string {
-	written, usual := field.Tag.Get("example"), inYAML(p.Default)
+// example is the one that the comment gives, or another one of the allowed values, or the other switch. A key of which
+// all else is refused shows the value that can be set.
+func example(t reflect.Type, written string, p *schema) string {
+	usual := inYAML(p.Default)
 	if len(p.Refused) > 0 {
-		return cmp.Or(usual, emptyOf(field.Type), written)
+		return cmp.Or(usual, emptyOf(t), written)
 	}
 	switch {
 	case written != "":

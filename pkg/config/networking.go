@@ -3,13 +3,17 @@ package config
 // Networking of pods and services.
 type Networking struct {
 	// PodCIDR is where pods get their addresses from.
-	PodCIDR string `json:"podCIDR,omitempty" example:"10.64.0.0/16"`
+	// +example=10.64.0.0/16
+	PodCIDR string `json:"podCIDR,omitempty"`
 	// ServiceCIDR is where services get their addresses from.
-	ServiceCIDR string `json:"serviceCIDR,omitempty" example:"10.128.0.0/16"`
+	// +example=10.128.0.0/16
+	ServiceCIDR string `json:"serviceCIDR,omitempty"`
 	// ReplicateServices copies services between host and virtual cluster. It does not exist with private nodes.
-	ReplicateServices Free `json:"replicateServices,omitempty" example:"{toHost: []}"`
+	// +example={toHost: []}
+	ReplicateServices Free `json:"replicateServices,omitempty"`
 	// ResolveDNS holds rules of the embedded CoreDNS, which does not exist with private nodes.
-	ResolveDNS []Free `json:"resolveDNS,omitempty" example:"[]"`
+	// +example=[]
+	ResolveDNS []Free `json:"resolveDNS,omitempty"`
 	// Advanced settings.
 	Advanced NetworkingAdvanced `json:"advanced,omitzero"`
 }
@@ -17,11 +21,13 @@ type Networking struct {
 // NetworkingAdvanced holds what few need.
 type NetworkingAdvanced struct {
 	// ClusterDomain ends every service's DNS name.
-	ClusterDomain string `json:"clusterDomain,omitempty" example:"team-a.local"`
+	// +example=team-a.local
+	ClusterDomain string `json:"clusterDomain,omitempty"`
 	// FallbackHostCluster asks the host cluster's DNS. It does not exist with private nodes.
 	FallbackHostCluster bool `json:"fallbackHostCluster,omitempty"`
 	// ProxyKubelets pretends that host nodes are the cluster's. It does not exist with private nodes.
-	ProxyKubelets Free `json:"proxyKubelets,omitempty" example:"{byHostname: false}"`
+	// +example={byHostname: false}
+	ProxyKubelets Free `json:"proxyKubelets,omitempty"`
 }
 
 // Deploy switches what runs in the cluster from the start.
@@ -43,7 +49,8 @@ type Deploy struct {
 	// ArgoCD applications.
 	ArgoCD ArgoCD `json:"argoCD,omitzero"`
 	// VolumeSnapshotController was removed from the schema; it must be absent.
-	VolumeSnapshotController any `json:"volumeSnapshotController,omitempty" example:"null"`
+	// +example=null
+	VolumeSnapshotController any `json:"volumeSnapshotController,omitempty"`
 }
 
 // CNI is the pod network.
@@ -57,9 +64,11 @@ type Flannel struct {
 	// Enabled deploys flannel; false leaves the pod network to the user.
 	Enabled bool `json:"enabled"`
 	// Image of flanneld.
-	Image string `json:"image,omitempty" example:"registry.example.com/flannel:v0.26.7"`
+	// +example=registry.example.com/flannel:v0.26.7
+	Image string `json:"image,omitempty"`
 	// InitImage carries the flannel CNI plugin.
-	InitImage string `json:"initImage,omitempty" example:"registry.example.com/flannel-cni-plugin:v1.6.2-flannel1"`
+	// +example=registry.example.com/flannel-cni-plugin:v1.6.2-flannel1
+	InitImage string `json:"initImage,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
@@ -69,21 +78,28 @@ type KubeProxy struct {
 	// Enabled deploys kube-proxy.
 	Enabled bool `json:"enabled"`
 	// Image of kube-proxy.
-	Image string `json:"image,omitempty" example:"registry.example.com/kube-proxy:v1.34.4"`
+	// +example=registry.example.com/kube-proxy:v1.34.4
+	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodeSelector of its pods.
-	NodeSelector map[string]string `json:"nodeSelector,omitempty" example:"{zone: rack-1}"`
+	// +example={zone: rack-1}
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// PriorityClassName of its pods.
-	PriorityClassName string `json:"priorityClassName,omitempty" example:"system-node-critical"`
+	// +example=system-node-critical
+	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// Tolerations of its pods, each a Kubernetes Toleration.
-	Tolerations []Free `json:"tolerations,omitempty" example:"[{key: gpu, operator: Exists}]"`
+	// +example=[{key: gpu, operator: Exists}]
+	Tolerations []Free `json:"tolerations,omitempty"`
 	// ExtraEnv of its container, each a Kubernetes EnvVar.
-	ExtraEnv []Free `json:"extraEnv,omitempty" example:"[{name: TZ, value: UTC}]"`
+	// +example=[{name: TZ, value: UTC}]
+	ExtraEnv []Free `json:"extraEnv,omitempty"`
 	// ExtraArgs of its container.
-	ExtraArgs []string `json:"extraArgs,omitempty" example:"[\"--v=2\"]"`
+	// +example=["--v=2"]
+	ExtraArgs []string `json:"extraArgs,omitempty"`
 	// Config is merged into the KubeProxyConfiguration.
-	Config Free `json:"config,omitempty" example:"{mode: ipvs}"`
+	// +example={mode: ipvs}
+	Config Free `json:"config,omitempty"`
 }
 
 // LocalPathProvisioner makes volumes of folders on the node.
@@ -91,11 +107,13 @@ type LocalPathProvisioner struct {
 	// Enabled deploys it with a default StorageClass.
 	Enabled bool `json:"enabled"`
 	// Image of the provisioner.
-	Image string `json:"image,omitempty" example:"registry.example.com/local-path-provisioner:v0.0.31"`
+	// +example=registry.example.com/local-path-provisioner:v0.0.31
+	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodePath is the folder on the node that holds the volumes.
-	NodePath string `json:"nodePath,omitempty" example:"/srv/volumes"`
+	// +example=/srv/volumes
+	NodePath string `json:"nodePath,omitempty"`
 }
 
 // MetalLB gives services of type LoadBalancer an address.
@@ -103,9 +121,11 @@ type MetalLB struct {
 	// Enabled deploys MetalLB.
 	Enabled bool `json:"enabled,omitempty"`
 	// ControllerImage of MetalLB.
-	ControllerImage string `json:"controllerImage,omitempty" example:"registry.example.com/metallb/controller:v0.15.2"`
+	// +example=registry.example.com/metallb/controller:v0.15.2
+	ControllerImage string `json:"controllerImage,omitempty"`
 	// SpeakerImage of MetalLB.
-	SpeakerImage string `json:"speakerImage,omitempty" example:"registry.example.com/metallb/speaker:v0.15.2"`
+	// +example=registry.example.com/metallb/speaker:v0.15.2
+	SpeakerImage string `json:"speakerImage,omitempty"`
 	// IPAddressPool to give addresses from.
 	IPAddressPool IPAddressPool `json:"ipAddressPool,omitzero"`
 }
@@ -113,7 +133,8 @@ type MetalLB struct {
 // IPAddressPool holds addresses to give away.
 type IPAddressPool struct {
 	// Addresses are CIDRs or ranges, e.g. 10.0.0.10-10.0.0.20.
-	Addresses []string `json:"addresses,omitempty" example:"[192.0.2.100-192.0.2.120]"`
+	// +example=[192.0.2.100-192.0.2.120]
+	Addresses []string `json:"addresses,omitempty"`
 	// L2Advertisement announces them by ARP and NDP.
 	L2Advertisement bool `json:"l2Advertisement"`
 }
@@ -137,7 +158,8 @@ type KubeVirtCSI struct {
 	// Enabled deploys the driver.
 	Enabled bool `json:"enabled,omitempty"`
 	// Image of the driver.
-	Image any `json:"image,omitempty" example:"null"`
+	// +example=null
+	Image any `json:"image,omitempty"`
 	// StorageClass for its volumes.
 	StorageClass KubeVirtStorageClass `json:"storageClass,omitzero"`
 }
@@ -153,11 +175,13 @@ type KubeVirtStorageClass struct {
 	// Bus of the disks.
 	Bus string `json:"bus,omitempty"`
 	// InfraStorageClassName in the host cluster.
-	InfraStorageClassName string `json:"infraStorageClassName,omitempty" example:"''"`
+	// +example=''
+	InfraStorageClassName string `json:"infraStorageClassName,omitempty"`
 }
 
 // ArgoCD applications to create.
 type ArgoCD struct {
 	// Applications as Argo CD knows them.
-	Applications []Free `json:"applications,omitempty" example:"[]"`
+	// +example=[]
+	Applications []Free `json:"applications,omitempty"`
 }

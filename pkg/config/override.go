@@ -4,21 +4,28 @@ package config
 // leave the value of all machines; Cluster.Settings says how the others are merged.
 type MachineJoin struct {
 	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
-	BinariesPath string `json:"binariesPath,omitempty" effect:"restarts containerd" example:"/opt/kubernetes/bin"`
+	// +effect=restarts containerd +example=/opt/kubernetes/bin
+	BinariesPath string `json:"binariesPath,omitempty"`
 	// CNIBinariesPath instead of privateNodes.autoUpgrade.cniBinariesPath.
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"restarts containerd" example:"/opt/kubernetes/cni"`
+	// +effect=restarts containerd +example=/opt/kubernetes/cni
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty"`
 	// PreInstallCommands run after those of all machines.
-	PreInstallCommands []string `json:"preInstallCommands,omitempty" example:"[\"apt-get install -y nfs-common\"]"`
+	// +example=["apt-get install -y nfs-common"]
+	PreInstallCommands []string `json:"preInstallCommands,omitempty"`
 	// PreJoinCommands run after those of all machines.
-	PreJoinCommands []string `json:"preJoinCommands,omitempty" example:"[\"modprobe ip_vs\"]"`
+	// +example=["modprobe ip_vs"]
+	PreJoinCommands []string `json:"preJoinCommands,omitempty"`
 	// PostJoinCommands run after those of all machines.
-	PostJoinCommands []string `json:"postJoinCommands,omitempty" example:"['logger \"$ARGOSY_MACHINE joined\"']"`
+	// +example=['logger "$ARGOSY_MACHINE joined"']
+	PostJoinCommands []string `json:"postJoinCommands,omitempty"`
 	// Containerd is the machine's container runtime.
 	Containerd MachineContainerd `json:"containerd,omitzero"`
 	// CACertPath instead of that of all machines.
-	CACertPath string `json:"caCertPath,omitempty" example:"/etc/kubernetes/pki/ca.crt"`
+	// +example=/etc/kubernetes/pki/ca.crt
+	CACertPath string `json:"caCertPath,omitempty"`
 	// SkipPhases of kubeadm join, beside those of all machines.
-	SkipPhases []string `json:"skipPhases,omitempty" example:"[preflight]"`
+	// +example=[preflight]
+	SkipPhases []string `json:"skipPhases,omitempty"`
 	// NodeRegistration is how the node registers itself. Its labels and taints are the machine's own keys.
 	NodeRegistration MachineRegistration `json:"nodeRegistration,omitzero"`
 }
@@ -27,23 +34,31 @@ type MachineJoin struct {
 type MachineContainerd struct {
 	// Enabled instead of that of all machines. False: a runtime that is there already is used, and no registry setting
 	// of all machines, nor their pause image, reaches it.
-	Enabled *bool `json:"enabled,omitempty" example:"false"`
+	// +example=false
+	Enabled *bool `json:"enabled,omitempty"`
 	// Registry says how this machine reaches image registries.
-	Registry Registry `json:"registry,omitzero" effect:"none"`
+	// +effect=none
+	Registry Registry `json:"registry,omitzero"`
 	// ImportImages are imported after those of all machines.
-	ImportImages []string `json:"importImages,omitempty" effect:"with the next workflow" example:"[/srv/images, \"https://files.example.com/app.tar\", \"oci://registry.example.com/app:v1\"]"`
+	// +effect=with the next workflow
+	// +example=[/srv/images, "https://files.example.com/app.tar", "oci://registry.example.com/app:v1"]
+	ImportImages []string `json:"importImages,omitempty"`
 	// PauseImage instead of that of all machines.
-	PauseImage string `json:"pauseImage,omitempty" effect:"restarts containerd" example:"registry.k8s.io/pause:3.10"`
+	// +effect=restarts containerd +example=registry.k8s.io/pause:3.10
+	PauseImage string `json:"pauseImage,omitempty"`
 }
 
 // MachineRegistration is how one machine's node registers itself.
 type MachineRegistration struct {
 	// CRISocket instead of that of all machines.
-	CRISocket string `json:"criSocket,omitempty" example:"unix:///run/containerd/containerd.sock"`
+	// +example=unix:///run/containerd/containerd.sock
+	CRISocket string `json:"criSocket,omitempty"`
 	// KubeletExtraArgs beside those of all machines. A name that stands here replaces every argument of that name.
-	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty" effect:"restarts kubelet"`
+	// +effect=restarts kubelet
+	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty"`
 	// IgnorePreflightErrors of kubeadm, beside those of all machines.
-	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty" example:"[Swap]"`
+	// +example=[Swap]
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
 	// ImagePullPolicy instead of that of all machines.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }

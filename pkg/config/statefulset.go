@@ -9,9 +9,11 @@ type StatefulSet struct {
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// Labels of the StatefulSet.
-	Labels map[string]string `json:"labels,omitempty" effect:"none" example:"{team: a}"`
+	// +effect=none +example={team: a}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the StatefulSet.
-	Annotations map[string]string `json:"annotations,omitempty" effect:"none" example:"{example.com/owner: team-a}"`
+	// +effect=none +example={example.com/owner: team-a}
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// Pods carry these labels and annotations.
 	Pods Metadata `json:"pods,omitzero"`
 	// Resources of the main container, which is the API server's.
@@ -27,94 +29,125 @@ type StatefulSet struct {
 	// EnableServiceLinks puts services into the environment.
 	EnableServiceLinks bool `json:"enableServiceLinks,omitempty"`
 	// WorkingDir of the main container.
-	WorkingDir string `json:"workingDir,omitempty" example:"/tmp"`
+	// +example=/tmp
+	WorkingDir string `json:"workingDir,omitempty"`
 	// Command of the original's own program. It must be empty.
-	Command []string `json:"command,omitempty" example:"[]"`
+	// +example=[]
+	Command []string `json:"command,omitempty"`
 	// Args of the original's own program. They must be empty.
-	Args []string `json:"args,omitempty" example:"[]"`
+	// +example=[]
+	Args []string `json:"args,omitempty"`
 	// Env of the main container, each a Kubernetes EnvVar.
-	Env []Free `json:"env,omitempty" example:"[{name: TZ, value: UTC}]"`
+	// +example=[{name: TZ, value: UTC}]
+	Env []Free `json:"env,omitempty"`
 	// DNSPolicy of the pods.
 	DNSPolicy string `json:"dnsPolicy,omitempty" enum:"ClusterFirst,ClusterFirstWithHostNet,Default,None"`
 	// DNSConfig of the pods, a Kubernetes PodDNSConfig.
-	DNSConfig Free `json:"dnsConfig,omitempty" example:"{nameservers: [192.0.2.53]}"`
+	// +example={nameservers: [192.0.2.53]}
+	DNSConfig Free `json:"dnsConfig,omitempty"`
 	// InitContainers run first, each a Kubernetes Container.
-	InitContainers []Free `json:"initContainers,omitempty" example:"[{name: prepare, image: registry.example.com/prepare:v1}]"`
+	// +example=[{name: prepare, image: registry.example.com/prepare:v1}]
+	InitContainers []Free `json:"initContainers,omitempty"`
 	// SidecarContainers run beside, each a Kubernetes Container.
-	SidecarContainers []Free `json:"sidecarContainers,omitempty" example:"[{name: audit, image: registry.example.com/audit:v1}]"`
+	// +example=[{name: audit, image: registry.example.com/audit:v1}]
+	SidecarContainers []Free `json:"sidecarContainers,omitempty"`
 	// RuntimeClassName of the pods.
-	RuntimeClassName string `json:"runtimeClassName,omitempty" example:"gvisor"`
+	// +example=gvisor
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
 	// HostAliases of the pods, each a Kubernetes HostAlias.
-	HostAliases []Free `json:"hostAliases,omitempty" example:"[{ip: 192.0.2.53, hostnames: [db.example.com]}]"`
+	// +example=[{ip: 192.0.2.53, hostnames: [db.example.com]}]
+	HostAliases []Free `json:"hostAliases,omitempty"`
 }
 
 // HighAvailability of the control plane. Times are in seconds.
 type HighAvailability struct {
 	// Replicas of the control plane; more than one needs etcd or an external database.
-	Replicas int `json:"replicas,omitempty" example:"3"`
+	// +example=3
+	Replicas int `json:"replicas,omitempty"`
 	// LeaseDuration of the leader.
-	LeaseDuration int `json:"leaseDuration,omitempty" example:"90"`
+	// +example=90
+	LeaseDuration int `json:"leaseDuration,omitempty"`
 	// RenewDeadline of the leader.
-	RenewDeadline int `json:"renewDeadline,omitempty" example:"50"`
+	// +example=50
+	RenewDeadline int `json:"renewDeadline,omitempty"`
 	// RetryPeriod of those who want to lead.
-	RetryPeriod int `json:"retryPeriod,omitempty" example:"10"`
+	// +example=10
+	RetryPeriod int `json:"retryPeriod,omitempty"`
 }
 
 // Metadata of objects.
 type Metadata struct {
 	// Labels of the objects.
-	Labels map[string]string `json:"labels,omitempty" example:"{team: a}"`
+	// +example={team: a}
+	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations of the objects.
-	Annotations map[string]string `json:"annotations,omitempty" example:"{example.com/owner: team-a}"`
+	// +example={example.com/owner: team-a}
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Resources of a container: amounts by resource, e.g. cpu: 200m.
 type Resources struct {
 	// Limits are the most that it gets.
-	Limits Free `json:"limits,omitempty" example:"{memory: 2Gi}"`
+	// +example={memory: 2Gi}
+	Limits Free `json:"limits,omitempty"`
 	// Requests are what is kept free for it.
-	Requests Free `json:"requests,omitempty" example:"{cpu: 200m}"`
+	// +example={cpu: 200m}
+	Requests Free `json:"requests,omitempty"`
 }
 
 // Scheduling of pods.
 type Scheduling struct {
 	// NodeSelector picks the host cluster's nodes.
-	NodeSelector map[string]string `json:"nodeSelector,omitempty" example:"{zone: rack-1}"`
+	// +example={zone: rack-1}
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Affinity of the pods, a Kubernetes Affinity.
-	Affinity Free `json:"affinity,omitempty" example:"{nodeAffinity: {}}"`
+	// +example={nodeAffinity: {}}
+	Affinity Free `json:"affinity,omitempty"`
 	// Tolerations of the pods, each a Kubernetes Toleration.
-	Tolerations []Free `json:"tolerations,omitempty" example:"[{key: gpu, operator: Exists}]"`
+	// +example=[{key: gpu, operator: Exists}]
+	Tolerations []Free `json:"tolerations,omitempty"`
 	// PriorityClassName of the pods.
-	PriorityClassName string `json:"priorityClassName,omitempty" example:"system-cluster-critical"`
+	// +example=system-cluster-critical
+	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// PodManagementPolicy is Parallel or OrderedReady. It holds from the start of the cluster.
-	PodManagementPolicy string `json:"podManagementPolicy,omitempty" enum:"Parallel,OrderedReady" effect:"never changes" example:"Parallel"`
+	// +effect=never changes +example=Parallel
+	PodManagementPolicy string `json:"podManagementPolicy,omitempty" enum:"Parallel,OrderedReady"`
 	// TopologySpreadConstraints of the pods, each a Kubernetes TopologySpreadConstraint. Default: spread over hosts.
-	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty" example:"[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]"`
+	// +example=[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]
+	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
 }
 
 // Security contexts of pods.
 type Security struct {
 	// PodSecurityContext is a Kubernetes PodSecurityContext.
-	PodSecurityContext Free `json:"podSecurityContext,omitempty" example:"{fsGroup: 65532}"`
+	// +example={fsGroup: 65532}
+	PodSecurityContext Free `json:"podSecurityContext,omitempty"`
 	// ContainerSecurityContext is a Kubernetes SecurityContext, for every container.
-	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty" example:"{readOnlyRootFilesystem: true}"`
+	// +example={readOnlyRootFilesystem: true}
+	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty"`
 }
 
 // Persistence of state.
 type Persistence struct {
 	// VolumeClaim is the volume that holds the state.
-	VolumeClaim VolumeClaim `json:"volumeClaim,omitzero" effect:"never changes"`
+	// +effect=never changes
+	VolumeClaim VolumeClaim `json:"volumeClaim,omitzero"`
 	// VolumeClaimTemplates would replace volumeClaim. It must be empty.
-	VolumeClaimTemplates []Free `json:"volumeClaimTemplates,omitempty" example:"[]"`
+	// +example=[]
+	VolumeClaimTemplates []Free `json:"volumeClaimTemplates,omitempty"`
 	// DataVolume would replace the volume of the state. It must be empty.
-	DataVolume []Free `json:"dataVolume,omitempty" example:"[]"`
+	// +example=[]
+	DataVolume []Free `json:"dataVolume,omitempty"`
 	// BinariesVolume held the binaries. Argosy runs them from their image; only an emptyDir, which is the original's
 	// default, is accepted.
-	BinariesVolume []Free `json:"binariesVolume,omitempty" example:"[{name: binaries, emptyDir: {}}]"`
+	// +example=[{name: binaries, emptyDir: {}}]
+	BinariesVolume []Free `json:"binariesVolume,omitempty"`
 	// AddVolumes are further volumes, each a Kubernetes Volume.
-	AddVolumes []Free `json:"addVolumes,omitempty" example:"[{name: ca, configMap: {name: ca}}]"`
+	// +example=[{name: ca, configMap: {name: ca}}]
+	AddVolumes []Free `json:"addVolumes,omitempty"`
 	// AddVolumeMounts puts them into the main container, each a Kubernetes VolumeMount.
-	AddVolumeMounts []Free `json:"addVolumeMounts,omitempty" example:"[{name: ca, mountPath: /etc/ssl/extra}]"`
+	// +example=[{name: ca, mountPath: /etc/ssl/extra}]
+	AddVolumeMounts []Free `json:"addVolumeMounts,omitempty"`
 }
 
 // VolumeClaim is a volume of the host cluster. What it was made with stays: only its size may grow later, where the
@@ -122,16 +155,20 @@ type Persistence struct {
 type VolumeClaim struct {
 	// Enabled is true, false or "auto", which means true where there is state to keep. False loses the state with the
 	// pod.
-	Enabled any `json:"enabled,omitempty" example:"auto"`
+	// +example=auto
+	Enabled any `json:"enabled,omitempty"`
 	// Size of the volume, a Kubernetes quantity.
-	Size string `json:"size,omitempty" effect:"none" example:"10Gi"`
+	// +effect=none +example=10Gi
+	Size string `json:"size,omitempty"`
 	// StorageClass of the volume. Default: the host cluster's default class.
-	StorageClass string `json:"storageClass,omitempty" example:"fast"`
+	// +example=fast
+	StorageClass string `json:"storageClass,omitempty"`
 	// RetentionPolicy is what becomes of the volume when the cluster is deprovisioned. It may not be Delete when Argosy
 	// provisions the control plane: the deprovision workflow is told what to do with volumes.
 	RetentionPolicy string `json:"retentionPolicy,omitempty" enum:"Retain,Delete"`
 	// AccessModes of the volume.
-	AccessModes []string `json:"accessModes,omitempty" example:"[ReadWriteOnce]"`
+	// +example=[ReadWriteOnce]
+	AccessModes []string `json:"accessModes,omitempty"`
 }
 
 // On says whether there is to be a volume.
@@ -152,11 +189,15 @@ type Probe struct {
 	// Enabled lets Kubernetes probe.
 	Enabled bool `json:"enabled"`
 	// FailureThreshold is how many failures in a row count.
-	FailureThreshold int `json:"failureThreshold,omitempty" example:"5"`
+	// +example=5
+	FailureThreshold int `json:"failureThreshold,omitempty"`
 	// InitialDelaySeconds before the first probe.
-	InitialDelaySeconds int `json:"initialDelaySeconds,omitempty" example:"10"`
+	// +example=10
+	InitialDelaySeconds int `json:"initialDelaySeconds,omitempty"`
 	// TimeoutSeconds of one probe.
-	TimeoutSeconds int `json:"timeoutSeconds,omitempty" example:"5"`
+	// +example=5
+	TimeoutSeconds int `json:"timeoutSeconds,omitempty"`
 	// PeriodSeconds from one probe to the next.
-	PeriodSeconds int `json:"periodSeconds,omitempty" example:"10"`
+	// +example=10
+	PeriodSeconds int `json:"periodSeconds,omitempty"`
 }

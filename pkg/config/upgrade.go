@@ -15,33 +15,43 @@ import (
 type Upgrade struct {
 	// Canaries are upgraded before all others: names, or a label selector such as rack=a. If one of them fails, nothing
 	// else is touched, whatever failureBudget says.
-	Canaries string `json:"canaries,omitempty" example:"gpu-1,gpu-2"`
+	// +example=gpu-1,gpu-2
+	Canaries string `json:"canaries,omitempty"`
 	// MaxUnavailable is how many machines may be out of service at once, those that are so for other reasons included,
 	// as a number or as a percentage, rounded down, and 1 at least. Default: privateNodes.autoUpgrade.concurrency.
-	MaxUnavailable Amount `json:"maxUnavailable,omitempty" example:"25%"`
+	// +example=25%
+	MaxUnavailable Amount `json:"maxUnavailable,omitempty"`
 	// WaveSize is how many machines make up a wave, as a number or as a percentage, rounded up. A wave is staged before
 	// any of it is cordoned, and pauses and approvals lie between waves. Default: maxUnavailable.
-	WaveSize Amount `json:"waveSize,omitempty" example:"10"`
+	// +example=10
+	WaveSize Amount `json:"waveSize,omitempty"`
 	// FailureBudget is how many machines may fail, as a number or as a percentage, before no other one is begun.
 	// Default 0.
-	FailureBudget Amount `json:"failureBudget,omitempty" example:"2"`
+	// +example=2
+	FailureBudget Amount `json:"failureBudget,omitempty"`
 	// ZoneLabel is the node label by whose values waves are ordered; no wave mixes them.
-	ZoneLabel string `json:"zoneLabel,omitempty" example:"topology.kubernetes.io/zone"`
+	// +example=topology.kubernetes.io/zone
+	ZoneLabel string `json:"zoneLabel,omitempty"`
 	// Pause between two waves.
-	Pause metav1.Duration `json:"pause,omitzero" example:"30m"`
+	// +example=30m
+	Pause metav1.Duration `json:"pause,omitzero"`
 	// Approval says after which waves a person has to approve that the next one begins.
 	Approval string `json:"approval,omitempty" enum:"never,canaries,always"`
 	// MinReady is how long a node has to be Ready at its new version, and its pods to run, before it takes new ones.
 	// Default 10s.
-	MinReady metav1.Duration `json:"minReady,omitzero" example:"2m"`
+	// +example=2m
+	MinReady metav1.Duration `json:"minReady,omitzero"`
 	// ControlPlaneGrace is how long the control plane has to run its new version before the first machine follows.
 	// Default 2m.
-	ControlPlaneGrace metav1.Duration `json:"controlPlaneGrace,omitzero" example:"10m"`
+	// +example=10m
+	ControlPlaneGrace metav1.Duration `json:"controlPlaneGrace,omitzero"`
 	// NodeGrace is the age below which a node is left for the next time. Default 2m.
-	NodeGrace metav1.Duration `json:"nodeGrace,omitzero" example:"10m"`
+	// +example=10m
+	NodeGrace metav1.Duration `json:"nodeGrace,omitzero"`
 	// Drain evicts the pods of a node before its machine is upgraded. Without it they run on, as long as containerd
 	// stays.
-	Drain bool `json:"drain,omitempty" example:"false"`
+	// +example=false
+	Drain bool `json:"drain,omitempty"`
 	// OnDrainTimeout says what becomes of a machine whose pods don't leave within drain.timeout, of which one that a
 	// PodDisruptionBudget holds is the usual case: stop fails it, skip leaves it as it is and goes on without counting
 	// it as failed, force deletes the pods that are left.
@@ -49,17 +59,21 @@ type Upgrade struct {
 	// Rules are for machines that need something else; the first that fits a machine counts.
 	Rules []UpgradeRule `json:"rules,omitempty"`
 	// Rollback puts a machine that does not come up at the new version back to the old one. Default true.
-	Rollback bool `json:"rollback,omitempty" example:"false"`
+	// +example=false
+	Rollback bool `json:"rollback,omitempty"`
 }
 
 // UpgradeRule is for some machines. What it leaves out is as it is for all.
 type UpgradeRule struct {
 	// Machines are names, or a label selector.
-	Machines string `json:"machines" example:"gpu=yes"`
+	// +example=gpu=yes
+	Machines string `json:"machines"`
 	// Drain instead of upgrade.drain.
-	Drain *bool `json:"drain,omitempty" example:"false"`
+	// +example=false
+	Drain *bool `json:"drain,omitempty"`
 	// DrainTimeout instead of drain.timeout.
-	DrainTimeout metav1.Duration `json:"drainTimeout,omitzero" example:"30m"`
+	// +example=30m
+	DrainTimeout metav1.Duration `json:"drainTimeout,omitzero"`
 	// OnDrainTimeout instead of upgrade.onDrainTimeout.
 	OnDrainTimeout string `json:"onDrainTimeout,omitempty" enum:"stop,skip,force"`
 }

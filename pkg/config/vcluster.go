@@ -10,87 +10,120 @@ type VCluster struct {
 	// PrivateNodes gives the cluster machines of its own. Its enabled must be true.
 	PrivateNodes PrivateNodes `json:"privateNodes"`
 	// ControlPlane is the hosted control plane.
-	ControlPlane ControlPlane `json:"controlPlane,omitzero" effect:"replaces the control plane's pods" at:"control plane"`
+	// +at=control plane +effect=replaces the control plane's pods
+	ControlPlane ControlPlane `json:"controlPlane,omitzero"`
 	// Networking of pods and services.
-	Networking Networking `json:"networking,omitzero" effect:"never changes" at:"control plane"`
+	// +at=control plane +effect=never changes
+	Networking Networking `json:"networking,omitzero"`
 	// Deploy switches what runs in the cluster from the start.
-	Deploy Deploy `json:"deploy,omitzero" effect:"applies to the addon" at:"cluster"`
+	// +at=cluster +effect=applies to the addon
+	Deploy Deploy `json:"deploy,omitzero"`
 
 	// Sync between host cluster and virtual cluster. It does not exist with private nodes; nothing in it may be on.
-	Sync Free `json:"sync,omitempty" effect:"no effect" example:"{toHost: {pods: {enabled: false}}}"`
+	// +effect=no effect +example={toHost: {pods: {enabled: false}}}
+	Sync Free `json:"sync,omitempty"`
 	// Integrations with tools of the host cluster. They need syncing; nothing in it may be on.
-	Integrations Free `json:"integrations,omitempty" effect:"no effect" example:"{metricsServer: {enabled: false}}"`
+	// +effect=no effect +example={metricsServer: {enabled: false}}
+	Integrations Free `json:"integrations,omitempty"`
 	// SleepMode stops idle workloads. It does not exist with private nodes; it may not be on.
-	SleepMode Free `json:"sleepMode,omitempty" effect:"no effect" example:"{enabled: false}"`
+	// +effect=no effect +example={enabled: false}
+	SleepMode Free `json:"sleepMode,omitempty"`
 	// Sleep is the newer name of sleepMode; it may not be on.
-	Sleep Free `json:"sleep,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	Sleep Free `json:"sleep,omitempty"`
 	// Policies of the host cluster's namespace.
-	Policies Policies `json:"policies,omitzero" effect:"no effect"`
+	// +effect=no effect
+	Policies Policies `json:"policies,omitzero"`
 	// RBAC of the control plane in the host cluster, where it needs no rights: switching roles on or off has no effect.
-	RBAC Free `json:"rbac,omitempty" effect:"no effect" example:"{role: {enabled: true}}"`
+	// +effect=no effect +example={role: {enabled: true}}
+	RBAC Free `json:"rbac,omitempty"`
 	// ExportKubeConfig says how the cluster's kubeconfig is written.
-	ExportKubeConfig Free `json:"exportKubeConfig,omitempty" effect:"no effect" example:"{context: ''}"`
+	// +effect=no effect +example={context: ''}
+	ExportKubeConfig Free `json:"exportKubeConfig,omitempty"`
 	// Experimental settings. isolatedControlPlane and genericSync may not be on.
-	Experimental Free `json:"experimental,omitempty" effect:"no effect" example:"{isolatedControlPlane: {enabled: false}}"`
+	// +effect=no effect +example={isolatedControlPlane: {enabled: false}}
+	Experimental Free `json:"experimental,omitempty"`
 	// External holds settings of other tools.
-	External Free `json:"external,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	External Free `json:"external,omitempty"`
 	// Telemetry of the original. Argosy sends none, whatever stands here.
-	Telemetry Free `json:"telemetry,omitempty" effect:"no effect" example:"{enabled: false}"`
+	// +effect=no effect +example={enabled: false}
+	Telemetry Free `json:"telemetry,omitempty"`
 	// Logging of the control plane, whose components log text.
-	Logging Free `json:"logging,omitempty" effect:"no effect" example:"{encoding: console}"`
+	// +effect=no effect +example={encoding: console}
+	Logging Free `json:"logging,omitempty"`
 	// Snapshots of the original's platform.
-	Snapshots Free `json:"snapshots,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	Snapshots Free `json:"snapshots,omitempty"`
 	// Deletion settings of the original's platform.
-	Deletion Free `json:"deletion,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	Deletion Free `json:"deletion,omitempty"`
 	// Platform settings of the original.
-	Platform Free `json:"platform,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	Platform Free `json:"platform,omitempty"`
 	// Pro is accepted and has no effect.
-	Pro bool `json:"pro,omitempty" effect:"no effect"`
+	// +effect=no effect
+	Pro bool `json:"pro,omitempty"`
 	// Plugin is the older form of plugins.
-	Plugin Free `json:"plugin,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	Plugin Free `json:"plugin,omitempty"`
 	// Plugins of the original's syncer.
-	Plugins Free `json:"plugins,omitempty" effect:"no effect" example:"{}"`
+	// +effect=no effect +example={}
+	Plugins Free `json:"plugins,omitempty"`
 }
 
 // PrivateNodes holds what concerns the cluster's own machines.
 type PrivateNodes struct {
 	// Enabled must be true: Argosy knows no other kind of cluster.
-	Enabled bool `json:"enabled" effect:"never changes" at:"control plane" example:"true"`
+	// +at=control plane +effect=never changes +example=true
+	Enabled bool `json:"enabled"`
 	// ImportNodeBinaries takes node bundles from the control plane's image. It concerns hosted control planes.
-	ImportNodeBinaries bool `json:"importNodeBinaries" effect:"replaces the control plane's pods" at:"control plane"`
+	// +at=control plane +effect=replaces the control plane's pods
+	ImportNodeBinaries bool `json:"importNodeBinaries"`
 	// Kubelet settings for all nodes.
 	Kubelet Kubelet `json:"kubelet,omitzero"`
 	// AutoUpgrade says how nodes follow the control plane, and where their binaries are and come from.
-	AutoUpgrade AutoUpgrade `json:"autoUpgrade,omitzero" effect:"with the next workflow" at:"plugin"`
+	// +at=plugin +effect=with the next workflow
+	AutoUpgrade AutoUpgrade `json:"autoUpgrade,omitzero"`
 	// JoinNode says how a machine becomes a node.
-	JoinNode JoinNode `json:"joinNode,omitzero" effect:"needs a rejoin" at:"machine"`
+	// +at=machine +effect=needs a rejoin
+	JoinNode JoinNode `json:"joinNode,omitzero"`
 
 	// CNI is the older place of deploy.cni. Once parsed it is empty and deploy.cni holds its content.
-	CNI CNI `json:"cni,omitzero" effect:"applies to the addon" at:"cluster"`
+	// +at=cluster +effect=applies to the addon
+	CNI CNI `json:"cni,omitzero"`
 	// KubeProxy is the older place of deploy.kubeProxy. Once parsed it is empty and deploy.kubeProxy holds its content.
-	KubeProxy KubeProxy `json:"kubeProxy,omitzero" effect:"applies to the addon" at:"cluster"`
+	// +at=cluster +effect=applies to the addon
+	KubeProxy KubeProxy `json:"kubeProxy,omitzero"`
 	// LocalPathProvisioner is the older place of deploy.localPathProvisioner. Once parsed it is empty and
 	// deploy.localPathProvisioner holds its content.
-	LocalPathProvisioner LocalPathProvisioner `json:"localPathProvisioner,omitzero" effect:"applies to the addon" at:"cluster"`
+	// +at=cluster +effect=applies to the addon
+	LocalPathProvisioner LocalPathProvisioner `json:"localPathProvisioner,omitzero"`
 
 	// AutoNodes would create machines through the original's platform. It must be empty: machines are listed in
 	// argosy.yaml.
-	AutoNodes any `json:"autoNodes,omitempty" effect:"no effect" example:"[]"`
+	// +effect=no effect +example=[]
+	AutoNodes any `json:"autoNodes,omitempty"`
 	// VPN would tunnel node traffic through the original's platform. It may not be on.
-	VPN VPN `json:"vpn,omitzero" effect:"no effect"`
+	// +effect=no effect
+	VPN VPN `json:"vpn,omitzero"`
 	// Daemon would run a resident agent on each node. It may not be on.
-	Daemon Daemon `json:"daemon,omitzero" effect:"no effect"`
+	// +effect=no effect
+	Daemon Daemon `json:"daemon,omitzero"`
 	// DefaultProfile would name a node profile of the original's platform. It must be empty.
-	DefaultProfile string `json:"defaultProfile,omitempty" effect:"no effect" example:"''"`
+	// +effect=no effect +example=''
+	DefaultProfile string `json:"defaultProfile,omitempty"`
 }
 
 // Kubelet settings for all nodes.
 type Kubelet struct {
 	// CgroupDriver is systemd or cgroupfs. Default: what the cluster's kubelet-config says.
-	CgroupDriver string `json:"cgroupDriver,omitempty" enum:"systemd,cgroupfs" effect:"needs a rejoin" at:"machine" example:"systemd"`
+	// +at=machine +effect=needs a rejoin +example=systemd
+	CgroupDriver string `json:"cgroupDriver,omitempty" enum:"systemd,cgroupfs"`
 	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes. In a cluster that
 	// exists already only cgroupDriver may stand here: its kubelet-config is not Argosy's.
-	Config Free `json:"config,omitempty" effect:"restarts kubelet" at:"machine" example:"{maxPods: 200}"`
+	// +at=machine +effect=restarts kubelet +example={maxPods: 200}
+	Config Free `json:"config,omitempty"`
 }
 
 // AutoUpgrade says how nodes follow the control plane's version.
@@ -100,24 +133,32 @@ type AutoUpgrade struct {
 	Enabled bool `json:"enabled"`
 	// Image of the pod that upgrades a machine which SSH does not reach. Default: controlPlane.image of argosy.yaml,
 	// which is the plugin's own image.
-	Image string `json:"image,omitempty" example:"registry.example.com/argosy:v1"`
+	// +example=registry.example.com/argosy:v1
+	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodeSelector are labels that a node has to have to be upgraded; empty means all.
-	NodeSelector map[string]string `json:"nodeSelector,omitempty" example:"{zone: rack-1}"`
+	// +example={zone: rack-1}
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// BundleRepository is the URL below which <version>/kubernetes-<version>-<arch>.tar.gz lies.
-	BundleRepository string `json:"bundleRepository,omitempty" effect:"with the next workflow" at:"plugin" example:"https://bundles.example.com/kubernetes"`
+	// +at=plugin +effect=with the next workflow +example=https://bundles.example.com/kubernetes
+	BundleRepository string `json:"bundleRepository,omitempty"`
 	// BinariesPath is where kubeadm, kubelet, containerd and the like live on a machine.
-	BinariesPath string `json:"binariesPath,omitempty" effect:"restarts containerd" at:"machine" example:"/opt/kubernetes/bin"`
+	// +at=machine +effect=restarts containerd +example=/opt/kubernetes/bin
+	BinariesPath string `json:"binariesPath,omitempty"`
 	// CNIBinariesPath is where CNI plugins live on a machine.
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty" effect:"restarts containerd" at:"machine" example:"/opt/kubernetes/cni"`
+	// +at=machine +effect=restarts containerd +example=/opt/kubernetes/cni
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty"`
 	// Concurrency is how many nodes are upgraded at once, as a number or as a percentage of those that are to be,
 	// rounded down, and 1 at least. upgrade.maxUnavailable of argosy.yaml holds instead of it.
-	Concurrency Amount `json:"concurrency,omitempty" example:"3"`
+	// +example=3
+	Concurrency Amount `json:"concurrency,omitempty"`
 	// PodSecurityContext of the upgrade pod, a Kubernetes PodSecurityContext.
-	PodSecurityContext Free `json:"podSecurityContext,omitempty" example:"{runAsUser: 0}"`
+	// +example={runAsUser: 0}
+	PodSecurityContext Free `json:"podSecurityContext,omitempty"`
 	// ContainerSecurityContext of the upgrade pod's container, a Kubernetes SecurityContext.
-	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty" example:"{privileged: true}"`
+	// +example={privileged: true}
+	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty"`
 }
 
 // JoinNode says how a machine becomes a node.
@@ -125,18 +166,23 @@ type JoinNode struct {
 	// PreInstallCommands run on the machine before anything is installed, each by /bin/sh -e from a file of its own,
 	// for at most join.commandTimeout of argosy.yaml, and once in a join: one that has succeeded is not run again when
 	// the join goes on after an interruption.
-	PreInstallCommands []string `json:"preInstallCommands,omitempty" example:"[\"apt-get install -y nfs-common\"]"`
+	// +example=["apt-get install -y nfs-common"]
+	PreInstallCommands []string `json:"preInstallCommands,omitempty"`
 	// PreJoinCommands run on the machine right before kubeadm join, in the same way.
-	PreJoinCommands []string `json:"preJoinCommands,omitempty" example:"[\"modprobe ip_vs\"]"`
+	// +example=["modprobe ip_vs"]
+	PreJoinCommands []string `json:"preJoinCommands,omitempty"`
 	// PostJoinCommands run on the machine when its kubelet is healthy, in the same way.
-	PostJoinCommands []string `json:"postJoinCommands,omitempty" example:"['logger \"$ARGOSY_MACHINE joined\"']"`
+	// +example=['logger "$ARGOSY_MACHINE joined"']
+	PostJoinCommands []string `json:"postJoinCommands,omitempty"`
 	// Containerd is the container runtime.
 	Containerd Containerd `json:"containerd,omitzero"`
 	// CACertPath is where kubeadm keeps the cluster's certificate authority on the machine.
-	CACertPath string `json:"caCertPath,omitempty" example:"/etc/kubernetes/pki/ca.crt"`
+	// +example=/etc/kubernetes/pki/ca.crt
+	CACertPath string `json:"caCertPath,omitempty"`
 	// SkipPhases of kubeadm join, sub-phases with a slash. kubelet-start, which makes the machine a node, is not one of
 	// them.
-	SkipPhases []string `json:"skipPhases,omitempty" example:"[preflight]"`
+	// +example=[preflight]
+	SkipPhases []string `json:"skipPhases,omitempty"`
 	// NodeRegistration is how the node registers itself.
 	NodeRegistration NodeRegistration `json:"nodeRegistration,omitzero"`
 }
@@ -147,37 +193,47 @@ type Containerd struct {
 	// touched; then neither registry nor pauseImage may be set.
 	Enabled bool `json:"enabled"`
 	// Registry says how containerd reaches image registries.
-	Registry Registry `json:"registry,omitzero" effect:"none"`
+	// +effect=none
+	Registry Registry `json:"registry,omitzero"`
 	// ImportImages are where images come from that are imported before the machine joins: a file on the machine or a
 	// folder, whose .tar, .tar.gz and .tar.zst files are taken; an http or https URL of such a file, with "#sha256="
 	// and its digest behind it if you know it; or oci:// and an image in a registry. What is no file on the machine is
 	// fetched by the plugin.
-	ImportImages []string `json:"importImages,omitempty" effect:"with the next workflow" example:"[/srv/images, \"https://files.example.com/app.tar\", \"oci://registry.example.com/app:v1\"]"`
+	// +effect=with the next workflow
+	// +example=[/srv/images, "https://files.example.com/app.tar", "oci://registry.example.com/app:v1"]
+	ImportImages []string `json:"importImages,omitempty"`
 	// PauseImage is the image of every pod's pause container. Default: the bundle's own.
-	PauseImage string `json:"pauseImage,omitempty" effect:"restarts containerd" example:"registry.k8s.io/pause:3.10"`
+	// +effect=restarts containerd +example=registry.k8s.io/pause:3.10
+	PauseImage string `json:"pauseImage,omitempty"`
 }
 
 // Registry says how containerd reaches image registries.
 type Registry struct {
 	// ConfigPath is the folder with one hosts.toml per registry. Default: /etc/containerd/certs.d.
-	ConfigPath string `json:"configPath,omitempty" effect:"restarts containerd" example:"/etc/containerd/certs.d"`
+	// +effect=restarts containerd +example=/etc/containerd/certs.d
+	ConfigPath string `json:"configPath,omitempty"`
 	// Mirrors by registry host, e.g. "docker.io" or "registry.example.com:5000"; _default stands for every registry
 	// that has no entry.
-	Mirrors map[string]Mirror `json:"mirrors,omitempty" names:"registry"`
+	// +names=registry
+	Mirrors map[string]Mirror `json:"mirrors,omitempty"`
 	// Auth by registry host. Whoever reads the document reads the logins: prefer registries.secret of argosy.yaml.
-	Auth map[string]RegistryAuth `json:"auth,omitempty" effect:"restarts containerd" names:"registry"`
+	// +names=registry +effect=restarts containerd
+	Auth map[string]RegistryAuth `json:"auth,omitempty"`
 }
 
 // Mirror is one registry and the hosts that stand in for it.
 type Mirror struct {
 	// Server is asked when no host answers, e.g. https://registry-1.docker.io.
-	Server string `json:"server,omitempty" example:"https://registry-1.docker.io"`
+	// +example=https://registry-1.docker.io
+	Server string `json:"server,omitempty"`
 	// CACert are paths of certificate authorities on the machine.
-	CACert []string `json:"caCert,omitempty" example:"[/etc/ssl/certs/registry-ca.crt]"`
+	// +example=[/etc/ssl/certs/registry-ca.crt]
+	CACert []string `json:"caCert,omitempty"`
 	// SkipVerify accepts any certificate and plain HTTP.
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// Capabilities are pull, resolve and push; empty means pull and resolve.
-	Capabilities []string `json:"capabilities,omitempty" example:"[pull, resolve]"`
+	// +example=[pull, resolve]
+	Capabilities []string `json:"capabilities,omitempty"`
 	// OverridePath says that server holds the whole path of the API.
 	OverridePath bool `json:"overridePath,omitempty"`
 	// Hosts that are asked first, in order.
@@ -187,13 +243,16 @@ type Mirror struct {
 // MirrorHost stands in for a registry.
 type MirrorHost struct {
 	// Server, e.g. http://192.168.31.250:5000.
-	Server string `json:"server,omitempty" example:"https://mirror.example.com"`
+	// +example=https://mirror.example.com
+	Server string `json:"server,omitempty"`
 	// CACert are paths of certificate authorities on the machine.
-	CACert []string `json:"caCert,omitempty" example:"[/etc/ssl/certs/registry-ca.crt]"`
+	// +example=[/etc/ssl/certs/registry-ca.crt]
+	CACert []string `json:"caCert,omitempty"`
 	// SkipVerify accepts any certificate and plain HTTP.
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// Capabilities are pull, resolve and push; empty means pull and resolve.
-	Capabilities []string `json:"capabilities,omitempty" example:"[pull, resolve]"`
+	// +example=[pull, resolve]
+	Capabilities []string `json:"capabilities,omitempty"`
 	// OverridePath says that server holds the whole path of the API.
 	OverridePath bool `json:"overridePath,omitempty"`
 }
@@ -201,25 +260,33 @@ type MirrorHost struct {
 // RegistryAuth is a login at a registry.
 type RegistryAuth struct {
 	// Username to log in with.
-	Username string `json:"username,omitempty" example:"puller"`
+	// +example=puller
+	Username string `json:"username,omitempty"`
 	// Password of that user.
-	Password secret.Value `json:"password,omitzero" example:"…"`
+	// +example=…
+	Password secret.Value `json:"password,omitzero"`
 	// IdentityToken instead of user and password.
-	IdentityToken secret.Value `json:"identityToken,omitzero" example:"…"`
+	// +example=…
+	IdentityToken secret.Value `json:"identityToken,omitzero"`
 	// Auth is user:password in base64, as in Docker's config.json.
-	Auth secret.Value `json:"auth,omitzero" example:"cHVsbGVyOmV4YW1wbGU="`
+	// +example=cHVsbGVyOmV4YW1wbGU=
+	Auth secret.Value `json:"auth,omitzero"`
 }
 
 // NodeRegistration is how a node registers itself, as in kubeadm's JoinConfiguration.
 type NodeRegistration struct {
 	// CRISocket is the container runtime's socket, e.g. unix:///run/containerd/containerd.sock.
-	CRISocket string `json:"criSocket,omitempty" example:"unix:///run/containerd/containerd.sock"`
+	// +example=unix:///run/containerd/containerd.sock
+	CRISocket string `json:"criSocket,omitempty"`
 	// KubeletExtraArgs go to the kubelet's command line. A name may stand more than once.
-	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty" effect:"restarts kubelet"`
+	// +effect=restarts kubelet
+	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty"`
 	// Taints of every node, beside those of its machine.
-	Taints []Taint `json:"taints,omitempty" effect:"none" at:"cluster"`
+	// +at=cluster +effect=none
+	Taints []Taint `json:"taints,omitempty"`
 	// IgnorePreflightErrors of kubeadm, e.g. "Swap", or "all".
-	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty" example:"[Swap]"`
+	// +example=[Swap]
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
 	// ImagePullPolicy of kubeadm: Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
@@ -227,9 +294,11 @@ type NodeRegistration struct {
 // KubeletArg is one argument of the kubelet.
 type KubeletArg struct {
 	// Name without its leading dashes.
-	Name string `json:"name" example:"max-pods"`
+	// +example=max-pods
+	Name string `json:"name"`
 	// Value of the argument.
-	Value string `json:"value,omitempty" example:"\"200\""`
+	// +example="200"
+	Value string `json:"value,omitempty"`
 }
 
 // VPN would tunnel node traffic through the original's platform.
@@ -255,7 +324,8 @@ type DaemonLoadBalancer struct {
 	// KubeProxy would send kube-proxy's traffic through it.
 	KubeProxy bool `json:"kubeProxy,omitempty"`
 	// Port it would listen on.
-	Port int `json:"port,omitempty" example:"11343"`
+	// +example=11343
+	Port int `json:"port,omitempty"`
 }
 
 // Switch turns something on.
@@ -267,13 +337,18 @@ type Switch struct {
 // Policies of the host cluster's namespace.
 type Policies struct {
 	// PodSecurityStandard is privileged, baseline or restricted.
-	PodSecurityStandard string `json:"podSecurityStandard,omitempty" enum:"privileged,baseline,restricted" example:"''"`
+	// +example=''
+	PodSecurityStandard string `json:"podSecurityStandard,omitempty" enum:"privileged,baseline,restricted"`
 	// ResourceQuota of the namespace.
-	ResourceQuota Free `json:"resourceQuota,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	ResourceQuota Free `json:"resourceQuota,omitempty"`
 	// LimitRange of the namespace.
-	LimitRange Free `json:"limitRange,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	LimitRange Free `json:"limitRange,omitempty"`
 	// NetworkPolicy of the namespace.
-	NetworkPolicy Free `json:"networkPolicy,omitempty" example:"{enabled: false}"`
+	// +example={enabled: false}
+	NetworkPolicy Free `json:"networkPolicy,omitempty"`
 	// CentralAdmission webhooks of the original.
-	CentralAdmission Free `json:"centralAdmission,omitempty" example:"{}"`
+	// +example={}
+	CentralAdmission Free `json:"centralAdmission,omitempty"`
 }
