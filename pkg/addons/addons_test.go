@@ -244,16 +244,16 @@ func TestWhatTheDocumentsGetWrongIsNamed(t *testing.T) {
 		text   string
 	}{
 		{"an unknown field of a toleration", func(v *config.VCluster) {
-			v.Deploy.KubeProxy.Tolerations = []config.Free{{"kee": "gpu"}}
+			v.Deploy.KubeProxy.Tolerations = []config.Unstructured{{"kee": "gpu"}}
 		}, `reading deploy.kubeProxy.tolerations: unknown field "[0].kee"`},
 		{"an unknown field of kube-proxy's configuration", func(v *config.VCluster) {
-			v.Deploy.KubeProxy.Config = config.Free{"mod": "ipvs"}
+			v.Deploy.KubeProxy.Config = config.Unstructured{"mod": "ipvs"}
 		}, `reading deploy.kubeProxy.config: unknown field "mod"`},
 		{"a variable without a name", func(v *config.VCluster) {
-			v.ControlPlane.Advanced.Konnectivity.Agent.ExtraEnv = []config.Free{{"value": "1"}}
+			v.ControlPlane.Advanced.Konnectivity.Agent.ExtraEnv = []config.Unstructured{{"value": "1"}}
 		}, "reading controlPlane.advanced.konnectivity.agent.extraEnv: a variable has no name"},
 		{"an amount that is none", func(v *config.VCluster) {
-			v.ControlPlane.CoreDNS.Deployment.Resources.Limits = config.Free{"memory": "much"}
+			v.ControlPlane.CoreDNS.Deployment.Resources.Limits = config.Unstructured{"memory": "much"}
 		}, "reading controlPlane.coredns.deployment.resources.limits"},
 		{"a template", func(v *config.VCluster) {
 			v.ControlPlane.CoreDNS.OverwriteManifests = "image: {{.IMAGE}}"

@@ -27,7 +27,7 @@ func decode(key string, from, into any) error {
 }
 
 // merge lays what stands under key of the documents over base, field by field; lists are replaced.
-func merge[T any](key string, base *T, over config.Free) error {
+func merge[T any](key string, base *T, over config.Unstructured) error {
 	if len(over) == 0 {
 		return nil
 	}
@@ -65,7 +65,7 @@ func asMap(value any) (map[string]any, bool) {
 	switch value := value.(type) {
 	case map[string]any:
 		return value, true
-	case config.Free:
+	case config.Unstructured:
 		return value, true
 	}
 	return nil, false
@@ -75,7 +75,7 @@ func asMap(value any) (map[string]any, bool) {
 type placement struct {
 	key               string // of the section in the documents
 	nodeSelector      map[string]string
-	tolerations       []config.Free
+	tolerations       []config.Unstructured
 	priorityClassName string
 }
 
@@ -94,7 +94,7 @@ func (p placement) place(pod *corev1.PodSpec) error {
 }
 
 // extend adds arguments and environment variables to a container. Where a name stands twice, the last counts.
-func extend(key string, container *corev1.Container, args []string, env []config.Free) error {
+func extend(key string, container *corev1.Container, args []string, env []config.Unstructured) error {
 	var variables []corev1.EnvVar
 	if err := decode(key+".extraEnv", env, &variables); err != nil {
 		return err

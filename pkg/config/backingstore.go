@@ -113,7 +113,7 @@ type EtcdStatefulSet struct {
 	Persistence Persistence `json:"persistence,omitzero"`
 	// Env of etcd's container, each a Kubernetes EnvVar.
 	// +example=[{name: TZ, value: UTC}]
-	Env []Free `json:"env,omitempty"`
+	Env []Unstructured `json:"env,omitempty"`
 	// ExtraArgs for etcd, dashes included.
 	// +example=["--quota-backend-bytes=8589934592"]
 	ExtraArgs []string `json:"extraArgs,omitempty"`

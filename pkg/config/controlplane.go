@@ -16,10 +16,10 @@ type ControlPlane struct {
 	Service Service `json:"service,omitzero"`
 	// Ingress that exposes the control plane.
 	// +example={enabled: false}
-	Ingress Free `json:"ingress,omitempty"`
+	Ingress Unstructured `json:"ingress,omitempty"`
 	// TLSRoute exposes the control plane through the Gateway API.
 	// +example={enabled: false}
-	TLSRoute Free `json:"tlsRoute,omitempty"`
+	TLSRoute Unstructured `json:"tlsRoute,omitempty"`
 	// StatefulSet of the control plane's pods.
 	StatefulSet StatefulSet `json:"statefulSet,omitzero"`
 	// CoreDNS resolves names in the cluster.
@@ -27,13 +27,13 @@ type ControlPlane struct {
 	CoreDNS CoreDNS `json:"coredns,omitzero"`
 	// HostPathMapper does not exist with private nodes; it may not be on.
 	// +example={enabled: false}
-	HostPathMapper Free `json:"hostPathMapper,omitempty"`
+	HostPathMapper Unstructured `json:"hostPathMapper,omitempty"`
 	// ServiceMonitor for Prometheus.
 	// +example={enabled: false}
-	ServiceMonitor Free `json:"serviceMonitor,omitempty"`
+	ServiceMonitor Unstructured `json:"serviceMonitor,omitempty"`
 	// Standalone would run the control plane as a service on a machine. It may not be on.
 	// +example={enabled: false}
-	Standalone Free `json:"standalone,omitempty"`
+	Standalone Unstructured `json:"standalone,omitempty"`
 	// Advanced settings.
 	Advanced ControlPlaneAdvanced `json:"advanced,omitzero"`
 }
@@ -44,10 +44,10 @@ type Distro struct {
 	K8s K8s `json:"k8s,omitzero"`
 	// K3s may not be on: nodes join with kubeadm, which needs Kubernetes itself.
 	// +example={enabled: false}
-	K3s Free `json:"k3s,omitempty"`
+	K3s Unstructured `json:"k3s,omitempty"`
 	// K0s may not be on.
 	// +example={enabled: false}
-	K0s Free `json:"k0s,omitempty"`
+	K0s Unstructured `json:"k0s,omitempty"`
 }
 
 // K8s is Kubernetes itself.
@@ -69,13 +69,13 @@ type K8s struct {
 	Scheduler Component `json:"scheduler,omitzero"`
 	// Env of the control plane's containers, each a Kubernetes EnvVar.
 	// +example=[]
-	Env []Free `json:"env,omitempty"`
+	Env []Unstructured `json:"env,omitempty"`
 	// SecurityContext of the container that copies the binaries.
 	// +example={}
-	SecurityContext Free `json:"securityContext,omitempty"`
+	SecurityContext Unstructured `json:"securityContext,omitempty"`
 	// Resources of the container that copies the binaries.
 	// +example={}
-	Resources Free `json:"resources,omitempty"`
+	Resources Unstructured `json:"resources,omitempty"`
 }
 
 // Component of the control plane.
@@ -139,7 +139,7 @@ type Service struct {
 	KubeletNodePort int `json:"kubeletNodePort,omitempty"`
 	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec, e.g. type: LoadBalancer.
 	// +effect=needs a rejoin +example={type: LoadBalancer}
-	Spec Free `json:"spec,omitempty"`
+	Spec Unstructured `json:"spec,omitempty"`
 }
 
 // CoreDNS resolves names in the cluster.
@@ -175,7 +175,7 @@ type CoreDNSService struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec.
 	// +example={sessionAffinity: ClientIP}
-	Spec Free `json:"spec,omitempty"`
+	Spec Unstructured `json:"spec,omitempty"`
 }
 
 // CoreDNSDeployment of CoreDNS's pods.
@@ -199,15 +199,15 @@ type CoreDNSDeployment struct {
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Affinity of its pods, a Kubernetes Affinity.
 	// +example={nodeAffinity: {}}
-	Affinity Free `json:"affinity,omitempty"`
+	Affinity Unstructured `json:"affinity,omitempty"`
 	// Tolerations of its pods, each a Kubernetes Toleration.
 	// +example=[{key: gpu, operator: Exists}]
-	Tolerations []Free `json:"tolerations,omitempty"`
+	Tolerations []Unstructured `json:"tolerations,omitempty"`
 	// Resources of its container.
 	Resources Resources `json:"resources,omitzero"`
 	// TopologySpreadConstraints of its pods, each a Kubernetes TopologySpreadConstraint.
 	// +example=[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]
-	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
+	TopologySpreadConstraints []Unstructured `json:"topologySpreadConstraints,omitempty"`
 }
 
 // ControlPlaneAdvanced holds what few need.
@@ -219,7 +219,7 @@ type ControlPlaneAdvanced struct {
 	VirtualScheduler VirtualScheduler `json:"virtualScheduler,omitzero"`
 	// HostPathMapper does not exist with private nodes; it may not be on.
 	// +example={enabled: false}
-	HostPathMapper Free `json:"hostPathMapper,omitempty"`
+	HostPathMapper Unstructured `json:"hostPathMapper,omitempty"`
 	// Konnectivity carries the API server's connections to the nodes.
 	Konnectivity Konnectivity `json:"konnectivity,omitzero"`
 	// CloudControllerManager sets node addresses and provider ids.
@@ -236,7 +236,7 @@ type ControlPlaneAdvanced struct {
 	ServiceAccount ServiceAccount `json:"serviceAccount,omitzero"`
 	// WorkloadServiceAccount belongs to shared nodes.
 	// +example={enabled: true}
-	WorkloadServiceAccount Free `json:"workloadServiceAccount,omitempty"`
+	WorkloadServiceAccount Unstructured `json:"workloadServiceAccount,omitempty"`
 	// HeadlessService that gives the control plane's pods names.
 	HeadlessService Metadata `json:"headlessService,omitzero"`
 	// GlobalMetadata is put on everything that is created in the host cluster.
@@ -323,10 +323,10 @@ type KonnectivityAgent struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// Tolerations of its pods, each a Kubernetes Toleration.
 	// +example=[{key: gpu, operator: Exists}]
-	Tolerations []Free `json:"tolerations,omitempty"`
+	Tolerations []Unstructured `json:"tolerations,omitempty"`
 	// ExtraEnv of its container, each a Kubernetes EnvVar.
 	// +example=[{name: TZ, value: UTC}]
-	ExtraEnv []Free `json:"extraEnv,omitempty"`
+	ExtraEnv []Unstructured `json:"extraEnv,omitempty"`
 	// ExtraArgs of its container.
 	// +example=["--v=2"]
 	ExtraArgs []string `json:"extraArgs,omitempty"`
@@ -339,7 +339,7 @@ type CloudControllerManager struct {
 	Enabled bool `json:"enabled"`
 	// KubeOvn connects nodes to a VPC of the host cluster.
 	// +example={enabled: false}
-	KubeOvn Free `json:"kubeOvn,omitempty"`
+	KubeOvn Unstructured `json:"kubeOvn,omitempty"`
 }
 
 // EmbeddedRegistry is an OCI registry in the control plane.
@@ -350,7 +350,7 @@ type EmbeddedRegistry struct {
 	AnonymousPull bool `json:"anonymousPull"`
 	// Config of the registry.
 	// +example={}
-	Config Free `json:"config,omitempty"`
+	Config Unstructured `json:"config,omitempty"`
 }
 
 // KubeVip holds a virtual address.

@@ -15,10 +15,12 @@ import (
 
 // fits checks that a free section is the Kubernetes type that into points to. Keys that the type does not know are
 // noted at their place with the nearest one, as everywhere else; like the API server, it tells upper case from lower.
-func (d *document) fits(key string, section Free, into any) { d.kubernetes(key, section, into, true) }
+func (d *document) fits(key string, section Unstructured, into any) {
+	d.kubernetes(key, section, into, true)
+}
 
 // kubernetes is fits; unless strict, keys that the type does not know pass.
-func (d *document) kubernetes(key string, section Free, into any, strict bool) {
+func (d *document) kubernetes(key string, section Unstructured, into any, strict bool) {
 	if len(section) == 0 {
 		return
 	}
@@ -58,7 +60,7 @@ func (d *document) unknownIn(section, path, name string, t reflect.Type) {
 }
 
 // fitsEach checks that every item of a list is the Kubernetes type T.
-func fitsEach[T any](d *document, key string, items []Free) {
+func fitsEach[T any](d *document, key string, items []Unstructured) {
 	for i, item := range items {
 		d.fits(key+"["+strconv.Itoa(i)+"]", item, new(T))
 	}

@@ -10,10 +10,10 @@ type Networking struct {
 	ServiceCIDR string `json:"serviceCIDR,omitempty"`
 	// ReplicateServices copies services between host and virtual cluster. It does not exist with private nodes.
 	// +example={toHost: []}
-	ReplicateServices Free `json:"replicateServices,omitempty"`
+	ReplicateServices Unstructured `json:"replicateServices,omitempty"`
 	// ResolveDNS holds rules of the embedded CoreDNS, which does not exist with private nodes.
 	// +example=[]
-	ResolveDNS []Free `json:"resolveDNS,omitempty"`
+	ResolveDNS []Unstructured `json:"resolveDNS,omitempty"`
 	// Advanced settings.
 	Advanced NetworkingAdvanced `json:"advanced,omitzero"`
 }
@@ -27,7 +27,7 @@ type NetworkingAdvanced struct {
 	FallbackHostCluster bool `json:"fallbackHostCluster,omitempty"`
 	// ProxyKubelets pretends that host nodes are the cluster's. It does not exist with private nodes.
 	// +example={byHostname: false}
-	ProxyKubelets Free `json:"proxyKubelets,omitempty"`
+	ProxyKubelets Unstructured `json:"proxyKubelets,omitempty"`
 }
 
 // Deploy switches what runs in the cluster from the start.
@@ -90,16 +90,16 @@ type KubeProxy struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// Tolerations of its pods, each a Kubernetes Toleration.
 	// +example=[{key: gpu, operator: Exists}]
-	Tolerations []Free `json:"tolerations,omitempty"`
+	Tolerations []Unstructured `json:"tolerations,omitempty"`
 	// ExtraEnv of its container, each a Kubernetes EnvVar.
 	// +example=[{name: TZ, value: UTC}]
-	ExtraEnv []Free `json:"extraEnv,omitempty"`
+	ExtraEnv []Unstructured `json:"extraEnv,omitempty"`
 	// ExtraArgs of its container.
 	// +example=["--v=2"]
 	ExtraArgs []string `json:"extraArgs,omitempty"`
 	// Config is merged into the KubeProxyConfiguration.
 	// +example={mode: ipvs}
-	Config Free `json:"config,omitempty"`
+	Config Unstructured `json:"config,omitempty"`
 }
 
 // LocalPathProvisioner makes volumes of folders on the node.
@@ -183,5 +183,5 @@ type KubeVirtStorageClass struct {
 type ArgoCD struct {
 	// Applications as Argo CD knows them.
 	// +example=[]
-	Applications []Free `json:"applications,omitempty"`
+	Applications []Unstructured `json:"applications,omitempty"`
 }

@@ -33,7 +33,7 @@ func (d *document) resources(key string, r Resources) {
 	}
 }
 
-func (d *document) amounts(key string, section Free) map[string]resource.Quantity {
+func (d *document) amounts(key string, section Unstructured) map[string]resource.Quantity {
 	amounts := map[string]resource.Quantity{}
 	for _, name := range slices.Sorted(maps.Keys(section)) {
 		at := join(key, name)
@@ -103,7 +103,7 @@ func (d *document) probes(key string, p Probes) {
 }
 
 // service checks what is merged into a Service; the original knows more types than machines can reach.
-func (d *document) service(key string, spec Free) {
+func (d *document) service(key string, spec Unstructured) {
 	var typed corev1.ServiceSpec
 	d.fits(key, spec, &typed)
 	d.oneOf(join(key, "type"), string(typed.Type), "ClusterIP", "NodePort", "LoadBalancer")

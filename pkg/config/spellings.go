@@ -39,7 +39,7 @@ func (d *document) unifyCgroupDriver(k *Kubelet) {
 	case nil:
 		if k.CgroupDriver != "" {
 			if k.Config == nil {
-				k.Config = Free{}
+				k.Config = Unstructured{}
 			}
 			k.Config["cgroupDriver"] = k.CgroupDriver
 		}

@@ -39,24 +39,24 @@ type StatefulSet struct {
 	Args []string `json:"args,omitempty"`
 	// Env of the main container, each a Kubernetes EnvVar.
 	// +example=[{name: TZ, value: UTC}]
-	Env []Free `json:"env,omitempty"`
+	Env []Unstructured `json:"env,omitempty"`
 	// DNSPolicy of the pods.
 	DNSPolicy string `json:"dnsPolicy,omitempty" enum:"ClusterFirst,ClusterFirstWithHostNet,Default,None"`
 	// DNSConfig of the pods, a Kubernetes PodDNSConfig.
 	// +example={nameservers: [192.0.2.53]}
-	DNSConfig Free `json:"dnsConfig,omitempty"`
+	DNSConfig Unstructured `json:"dnsConfig,omitempty"`
 	// InitContainers run first, each a Kubernetes Container.
 	// +example=[{name: prepare, image: registry.example.com/prepare:v1}]
-	InitContainers []Free `json:"initContainers,omitempty"`
+	InitContainers []Unstructured `json:"initContainers,omitempty"`
 	// SidecarContainers run beside, each a Kubernetes Container.
 	// +example=[{name: audit, image: registry.example.com/audit:v1}]
-	SidecarContainers []Free `json:"sidecarContainers,omitempty"`
+	SidecarContainers []Unstructured `json:"sidecarContainers,omitempty"`
 	// RuntimeClassName of the pods.
 	// +example=gvisor
 	RuntimeClassName string `json:"runtimeClassName,omitempty"`
 	// HostAliases of the pods, each a Kubernetes HostAlias.
 	// +example=[{ip: 192.0.2.53, hostnames: [db.example.com]}]
-	HostAliases []Free `json:"hostAliases,omitempty"`
+	HostAliases []Unstructured `json:"hostAliases,omitempty"`
 }
 
 // HighAvailability of the control plane. Times are in seconds.
@@ -89,10 +89,10 @@ type Metadata struct {
 type Resources struct {
 	// Limits are the most that it gets.
 	// +example={memory: 2Gi}
-	Limits Free `json:"limits,omitempty"`
+	Limits Unstructured `json:"limits,omitempty"`
 	// Requests are what is kept free for it.
 	// +example={cpu: 200m}
-	Requests Free `json:"requests,omitempty"`
+	Requests Unstructured `json:"requests,omitempty"`
 }
 
 // Scheduling of pods.
@@ -102,10 +102,10 @@ type Scheduling struct {
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Affinity of the pods, a Kubernetes Affinity.
 	// +example={nodeAffinity: {}}
-	Affinity Free `json:"affinity,omitempty"`
+	Affinity Unstructured `json:"affinity,omitempty"`
 	// Tolerations of the pods, each a Kubernetes Toleration.
 	// +example=[{key: gpu, operator: Exists}]
-	Tolerations []Free `json:"tolerations,omitempty"`
+	Tolerations []Unstructured `json:"tolerations,omitempty"`
 	// PriorityClassName of the pods.
 	// +example=system-cluster-critical
 	PriorityClassName string `json:"priorityClassName,omitempty"`
@@ -114,17 +114,17 @@ type Scheduling struct {
 	PodManagementPolicy string `json:"podManagementPolicy,omitempty" enum:"Parallel,OrderedReady"`
 	// TopologySpreadConstraints of the pods, each a Kubernetes TopologySpreadConstraint. Default: spread over hosts.
 	// +example=[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]
-	TopologySpreadConstraints []Free `json:"topologySpreadConstraints,omitempty"`
+	TopologySpreadConstraints []Unstructured `json:"topologySpreadConstraints,omitempty"`
 }
 
 // Security contexts of pods.
 type Security struct {
 	// PodSecurityContext is a Kubernetes PodSecurityContext.
 	// +example={fsGroup: 65532}
-	PodSecurityContext Free `json:"podSecurityContext,omitempty"`
+	PodSecurityContext Unstructured `json:"podSecurityContext,omitempty"`
 	// ContainerSecurityContext is a Kubernetes SecurityContext, for every container.
 	// +example={readOnlyRootFilesystem: true}
-	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty"`
+	ContainerSecurityContext Unstructured `json:"containerSecurityContext,omitempty"`
 }
 
 // Persistence of state.
@@ -134,20 +134,20 @@ type Persistence struct {
 	VolumeClaim VolumeClaim `json:"volumeClaim,omitzero"`
 	// VolumeClaimTemplates would replace volumeClaim. It must be empty.
 	// +example=[]
-	VolumeClaimTemplates []Free `json:"volumeClaimTemplates,omitempty"`
+	VolumeClaimTemplates []Unstructured `json:"volumeClaimTemplates,omitempty"`
 	// DataVolume would replace the volume of the state. It must be empty.
 	// +example=[]
-	DataVolume []Free `json:"dataVolume,omitempty"`
+	DataVolume []Unstructured `json:"dataVolume,omitempty"`
 	// BinariesVolume held the binaries. Argosy runs them from their image; only an emptyDir, which is the original's
 	// default, is accepted.
 	// +example=[{name: binaries, emptyDir: {}}]
-	BinariesVolume []Free `json:"binariesVolume,omitempty"`
+	BinariesVolume []Unstructured `json:"binariesVolume,omitempty"`
 	// AddVolumes are further volumes, each a Kubernetes Volume.
 	// +example=[{name: ca, configMap: {name: ca}}]
-	AddVolumes []Free `json:"addVolumes,omitempty"`
+	AddVolumes []Unstructured `json:"addVolumes,omitempty"`
 	// AddVolumeMounts puts them into the main container, each a Kubernetes VolumeMount.
 	// +example=[{name: ca, mountPath: /etc/ssl/extra}]
-	AddVolumeMounts []Free `json:"addVolumeMounts,omitempty"`
+	AddVolumeMounts []Unstructured `json:"addVolumeMounts,omitempty"`
 }
 
 // VolumeClaim is a volume of the host cluster. What it was made with stays: only its size may grow later, where the

@@ -2,8 +2,8 @@ package config
 
 import "argosy.dev/argosy/pkg/secret"
 
-// Free is a section whose keys Argosy does not know one by one. It is kept as it was written.
-type Free map[string]any
+// Unstructured is a section whose keys Argosy does not know one by one. It is kept as it was written.
+type Unstructured map[string]any
 
 // VCluster is vcluster.yaml, as far as it concerns clusters with private nodes.
 type VCluster struct {
@@ -21,55 +21,55 @@ type VCluster struct {
 
 	// Sync between host cluster and virtual cluster. It does not exist with private nodes; nothing in it may be on.
 	// +effect=no effect +example={toHost: {pods: {enabled: false}}}
-	Sync Free `json:"sync,omitempty"`
+	Sync Unstructured `json:"sync,omitempty"`
 	// Integrations with tools of the host cluster. They need syncing; nothing in it may be on.
 	// +effect=no effect +example={metricsServer: {enabled: false}}
-	Integrations Free `json:"integrations,omitempty"`
+	Integrations Unstructured `json:"integrations,omitempty"`
 	// SleepMode stops idle workloads. It does not exist with private nodes; it may not be on.
 	// +effect=no effect +example={enabled: false}
-	SleepMode Free `json:"sleepMode,omitempty"`
+	SleepMode Unstructured `json:"sleepMode,omitempty"`
 	// Sleep is the newer name of sleepMode; it may not be on.
 	// +effect=no effect +example={}
-	Sleep Free `json:"sleep,omitempty"`
+	Sleep Unstructured `json:"sleep,omitempty"`
 	// Policies of the host cluster's namespace.
 	// +effect=no effect
 	Policies Policies `json:"policies,omitzero"`
 	// RBAC of the control plane in the host cluster, where it needs no rights: switching roles on or off has no effect.
 	// +effect=no effect +example={role: {enabled: true}}
-	RBAC Free `json:"rbac,omitempty"`
+	RBAC Unstructured `json:"rbac,omitempty"`
 	// ExportKubeConfig says how the cluster's kubeconfig is written.
 	// +effect=no effect +example={context: ''}
-	ExportKubeConfig Free `json:"exportKubeConfig,omitempty"`
+	ExportKubeConfig Unstructured `json:"exportKubeConfig,omitempty"`
 	// Experimental settings. isolatedControlPlane and genericSync may not be on.
 	// +effect=no effect +example={isolatedControlPlane: {enabled: false}}
-	Experimental Free `json:"experimental,omitempty"`
+	Experimental Unstructured `json:"experimental,omitempty"`
 	// External holds settings of other tools.
 	// +effect=no effect +example={}
-	External Free `json:"external,omitempty"`
+	External Unstructured `json:"external,omitempty"`
 	// Telemetry of the original. Argosy sends none, whatever stands here.
 	// +effect=no effect +example={enabled: false}
-	Telemetry Free `json:"telemetry,omitempty"`
+	Telemetry Unstructured `json:"telemetry,omitempty"`
 	// Logging of the control plane, whose components log text.
 	// +effect=no effect +example={encoding: console}
-	Logging Free `json:"logging,omitempty"`
+	Logging Unstructured `json:"logging,omitempty"`
 	// Snapshots of the original's platform.
 	// +effect=no effect +example={}
-	Snapshots Free `json:"snapshots,omitempty"`
+	Snapshots Unstructured `json:"snapshots,omitempty"`
 	// Deletion settings of the original's platform.
 	// +effect=no effect +example={}
-	Deletion Free `json:"deletion,omitempty"`
+	Deletion Unstructured `json:"deletion,omitempty"`
 	// Platform settings of the original.
 	// +effect=no effect +example={}
-	Platform Free `json:"platform,omitempty"`
+	Platform Unstructured `json:"platform,omitempty"`
 	// Pro is accepted and has no effect.
 	// +effect=no effect
 	Pro bool `json:"pro,omitempty"`
 	// Plugin is the older form of plugins.
 	// +effect=no effect +example={}
-	Plugin Free `json:"plugin,omitempty"`
+	Plugin Unstructured `json:"plugin,omitempty"`
 	// Plugins of the original's syncer.
 	// +effect=no effect +example={}
-	Plugins Free `json:"plugins,omitempty"`
+	Plugins Unstructured `json:"plugins,omitempty"`
 }
 
 // PrivateNodes holds what concerns the cluster's own machines.
@@ -123,7 +123,7 @@ type Kubelet struct {
 	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes. In a cluster that
 	// exists already only cgroupDriver may stand here: its kubelet-config is not Argosy's.
 	// +at=machine +effect=restarts kubelet +example={maxPods: 200}
-	Config Free `json:"config,omitempty"`
+	Config Unstructured `json:"config,omitempty"`
 }
 
 // AutoUpgrade says how nodes follow the control plane's version.
@@ -155,10 +155,10 @@ type AutoUpgrade struct {
 	Concurrency Amount `json:"concurrency,omitempty"`
 	// PodSecurityContext of the upgrade pod, a Kubernetes PodSecurityContext.
 	// +example={runAsUser: 0}
-	PodSecurityContext Free `json:"podSecurityContext,omitempty"`
+	PodSecurityContext Unstructured `json:"podSecurityContext,omitempty"`
 	// ContainerSecurityContext of the upgrade pod's container, a Kubernetes SecurityContext.
 	// +example={privileged: true}
-	ContainerSecurityContext Free `json:"containerSecurityContext,omitempty"`
+	ContainerSecurityContext Unstructured `json:"containerSecurityContext,omitempty"`
 }
 
 // JoinNode says how a machine becomes a node.
@@ -341,14 +341,14 @@ type Policies struct {
 	PodSecurityStandard string `json:"podSecurityStandard,omitempty" enum:"privileged,baseline,restricted"`
 	// ResourceQuota of the namespace.
 	// +example={enabled: false}
-	ResourceQuota Free `json:"resourceQuota,omitempty"`
+	ResourceQuota Unstructured `json:"resourceQuota,omitempty"`
 	// LimitRange of the namespace.
 	// +example={enabled: false}
-	LimitRange Free `json:"limitRange,omitempty"`
+	LimitRange Unstructured `json:"limitRange,omitempty"`
 	// NetworkPolicy of the namespace.
 	// +example={enabled: false}
-	NetworkPolicy Free `json:"networkPolicy,omitempty"`
+	NetworkPolicy Unstructured `json:"networkPolicy,omitempty"`
 	// CentralAdmission webhooks of the original.
 	// +example={}
-	CentralAdmission Free `json:"centralAdmission,omitempty"`
+	CentralAdmission Unstructured `json:"centralAdmission,omitempty"`
 }

@@ -18,17 +18,17 @@ type podSettings struct {
 	resources                  config.Resources
 	scheduling                 config.Scheduling
 	security                   config.Security
-	env                        []config.Free
-	volumes, mounts            []config.Free
+	env                        []config.Unstructured
+	volumes, mounts            []config.Unstructured
 	workingDir, dnsPolicy      string
-	dnsConfig                  config.Free
-	hostAliases                []config.Free
+	dnsConfig                  config.Unstructured
+	hostAliases                []config.Unstructured
 	runtimeClass               string
 	serviceLinks               bool
 	main                       string // the container that the rest is for
 	policy                     string // of pulling images
 	probes                     *config.Probes
-	initContainers, containers []config.Free
+	initContainers, containers []config.Unstructured
 }
 
 // customize puts on the control plane's StatefulSet what controlPlane.statefulSet says. What it says of the main
@@ -118,7 +118,7 @@ func (s podSettings) onPod(pod *corev1.PodSpec) error {
 	}
 	var volumes []corev1.Volume
 	var first, beside []corev1.Container
-	for from, to := range map[*[]config.Free]any{&s.volumes: &volumes, &s.initContainers: &first,
+	for from, to := range map[*[]config.Unstructured]any{&s.volumes: &volumes, &s.initContainers: &first,
 		&s.containers: &beside} {
 		if err := over(*from, to); err != nil {
 			return err
