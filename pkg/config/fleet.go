@@ -6,8 +6,8 @@ import (
 
 // The Fleet document's type.
 const (
-	FleetAPIVersion = "argosy.dev/v1alpha1"
-	FleetKind       = "Fleet"
+	fleetAPIVersion = "argosy.dev/v1alpha1"
+	fleetKind       = "Fleet"
 )
 
 // Fleet is argosy.yaml: what vcluster.yaml has no word for. The machines, how to reach them, where their binaries come

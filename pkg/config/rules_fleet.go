@@ -28,8 +28,8 @@ func (d *document) checkFleet(c *Cluster) {
 	if d.root == nil {
 		return
 	}
-	d.required("apiVersion", c.Fleet.APIVersion, "write apiVersion: "+FleetAPIVersion)
-	d.required("kind", c.Fleet.Kind, "write kind: "+FleetKind)
+	d.required("apiVersion", c.Fleet.APIVersion, "write apiVersion: "+fleetAPIVersion)
+	d.required("kind", c.Fleet.Kind, "write kind: "+fleetKind)
 	d.object("cluster.kubeconfigSecret", c.Fleet.Cluster.KubeconfigSecret)
 	d.hostPort("cluster.endpoint", c.Fleet.Cluster.Endpoint)
 	d.checkSSH("ssh", c.Fleet.SSH)

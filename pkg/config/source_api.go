@@ -14,24 +14,24 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// API is the Source that asks the host cluster. It only gets objects by name, so a Role that names them is enough.
-type API struct {
+// apiSource asks the host cluster. It only gets objects by name, so a Role that names them is enough.
+type apiSource struct {
 	client    kubernetes.Interface
 	namespace string
 }
 
-var _ Source = (*API)(nil)
+var _ Source = (*apiSource)(nil)
 
-// FromAPI reads one namespace of a host cluster.
-func FromAPI(client kubernetes.Interface, namespace string) *API {
-	return &API{client: client, namespace: namespace}
+// FromAPI returns a Source that reads one namespace of a host cluster.
+func FromAPI(client kubernetes.Interface, namespace string) Source {
+	return &apiSource{client: client, namespace: namespace}
 }
 
 // Namespace that is read.
-func (a *API) Namespace() string { return a.namespace }
+func (a *apiSource) Namespace() string { return a.namespace }
 
 // ConfigMap returns the data of a ConfigMap.
-func (a *API) ConfigMap(ctx context.Context, name string) (map[string]string, error) {
+func (a *apiSource) ConfigMap(ctx context.Context, name string) (map[string]string, error) {
 	object, err := a.client.CoreV1().ConfigMaps(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, a.classify(ctx, "ConfigMap", "configmaps", name, err)
@@ -40,7 +40,7 @@ func (a *API) ConfigMap(ctx context.Context, name string) (map[string]string, er
 }
 
 // Secret returns the data of a Secret.
-func (a *API) Secret(ctx context.Context, name string) (map[string]secret.Value, error) {
+func (a *apiSource) Secret(ctx context.Context, name string) (map[string]secret.Value, error) {
 	object, err := a.client.CoreV1().Secrets(a.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, a.classify(ctx, "Secret", "secrets", name, err)
@@ -66,7 +66,7 @@ func hide(object *corev1.Secret) map[string]secret.Value {
 //	unauthorized, invalid and the like   permanent
 //	cancelled by us                      cancelled
 //	anything else, no answer included    transient
-func (a *API) classify(ctx context.Context, kind, resource, name string, err error) error {
+func (a *apiSource) classify(ctx context.Context, kind, resource, name string, err error) error {
 	reading := fmt.Sprintf("reading %s %q in namespace %q", kind, name, a.namespace)
 	switch {
 	case apierrors.IsNotFound(err):

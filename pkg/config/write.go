@@ -27,12 +27,12 @@ func (c *Cluster) Printed(document string) ([]byte, error) {
 func PrintedDefaults(document string) ([]byte, error) {
 	c := Defaults()
 	c.VCluster.PrivateNodes.Enabled = true
-	c.Fleet.APIVersion, c.Fleet.Kind = FleetAPIVersion, FleetKind
+	c.Fleet.APIVersion, c.Fleet.Kind = fleetAPIVersion, fleetKind
 	return c.Printed(document)
 }
 
-// MachineSettings is all that one machine gets: how it is reached, and what it gets as a node, both merged.
-type MachineSettings struct {
+// machineSettings holds all that one machine gets: how it is reached, and what it gets as a node, both merged.
+type machineSettings struct {
 	Name     string            `json:"name"`
 	Address  string            `json:"address"`
 	NodeName string            `json:"nodeName"`
@@ -43,7 +43,7 @@ type MachineSettings struct {
 
 // PrintedMachine is what a machine gets, as YAML, below comments that say what it overrides.
 func (c *Cluster) PrintedMachine(m Machine) ([]byte, error) {
-	text, err := inBlocks(MachineSettings{m.Name, m.Address, m.NodeName, m.Labels, c.SSHFor(m), c.Settings(m)},
+	text, err := inBlocks(machineSettings{m.Name, m.Address, m.NodeName, m.Labels, c.SSHFor(m), c.Settings(m)},
 		reflect.Value{})
 	if err != nil {
 		return nil, fmt.Errorf("printing machine %q: %w", m.Name, err)
