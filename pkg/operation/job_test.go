@@ -22,6 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 const (
@@ -95,7 +96,7 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 		Machine: func(config.Machine) operation.Machine { return machine },
 	}
 	upgrader := &upgrade.Conductor{Conductor: j, Rollout: "rollout"}
-	wave := upgrade.Wave{Name: "1", Machines: []string{"m1"}, MaxUnavailable: 1}
+	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "1", Machines: []string{"m1"}}}, MaxUnavailable: 1}
 	return map[string]func(config.Machine) error{
 		"join": func(m config.Machine) error {
 			_, err := j.Join(t.Context(), m, limiter, quietly)
@@ -114,11 +115,11 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 			return err
 		},
 		"upgrade stage": func(m config.Machine) error {
-			_, err := upgrader.Stage(t.Context(), m, wave, limiter, quietly)
+			_, err := upgrader.Stage(t.Context(), m, plan, limiter, quietly)
 			return err
 		},
 		"upgrade": func(m config.Machine) error {
-			_, err := upgrader.Upgrade(t.Context(), m, wave, quietly)
+			_, err := upgrader.Upgrade(t.Context(), m, plan, quietly)
 			return err
 		},
 		"rollback": func(m config.Machine) error {
