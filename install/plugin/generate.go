@@ -1,5 +1,6 @@
-// Command plugin makes the ConfigMap and the README.md of this folder from plugin.yaml, byte for byte as Argo's
-// "argo executor-plugin build" does, so that neither the command nor its dependencies are needed to change the plugin.
+// Command plugin makes the ConfigMap and the README.md of this folder from plugin.yaml, as Argo's "argo executor-plugin
+// build" does, so that neither the command nor its dependencies are needed to change the plugin. What differs is for
+// kustomize: the image is also a value of its own in the ConfigMap, and is in double quotes in the container's text.
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 
 	"github.com/argoproj/argo-workflows/v3/pkg/plugins/spec"
@@ -23,6 +25,7 @@ const (
 	generatedYAML    = "# This is an auto-generated file. DO NOT EDIT\n"
 	generatedReadme  = "<!-- This is an auto-generated file. DO NOT EDIT -->\n"
 	configMapPostfix = "-executor-plugin"
+	imageKey         = "image"
 )
 
 func main() {
@@ -82,6 +85,8 @@ func configMapOf(plugin spec.Plugin) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the container: %w", err)
 	}
+	image := plugin.Spec.Sidecar.Container.Image
+	quoted := strings.ReplaceAll(string(container), image, `"`+image+`"`)
 	labels := map[string]string{labelType: plugin.Kind}
 	for key, value := range plugin.Labels {
 		labels[key] = value
@@ -97,7 +102,8 @@ func configMapOf(plugin spec.Plugin) ([]byte, error) {
 		},
 		Data: map[string]string{
 			"sidecar.automountServiceAccountToken": fmt.Sprint(plugin.Spec.Sidecar.AutomountServiceAccountToken),
-			"sidecar.container":                    string(container),
+			"sidecar.container":                    quoted,
+			imageKey:                               image,
 		},
 	})
 	if err != nil {
