@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/backup"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -24,7 +25,7 @@ func (s backupStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	options := controlplane.BackupOptions{Keep: controlplane.DefaultKeep, Size: in.Size}
+	options := backup.Options{Keep: backup.DefaultKeep, Size: in.Size}
 	if in.Keep != "" {
 		var err error
 		if options.Keep, err = strconv.Atoi(in.Keep); err != nil || options.Keep < 0 {
@@ -34,7 +35,7 @@ func (s backupStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-			made, err := p.Backup(ctx, options, report)
+			made, err := backup.Create(ctx, p, options, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

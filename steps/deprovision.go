@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/backup"
+	"argosy.dev/argosy/pkg/controlplane/deprovision"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -20,10 +22,10 @@ type deprovisionInput struct {
 	FinalBackup string `json:"finalBackup"`
 }
 
-func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
-	options := controlplane.DeprovisionOptions{Machines: in.Machines}
-	if choices := []string{controlplane.RefuseMachines, controlplane.ResetMachines,
-		controlplane.KeepMachines}; !slices.Contains(choices, in.Machines) {
+func (in deprovisionInput) options() (deprovision.Options, error) {
+	options := deprovision.Options{Machines: in.Machines}
+	if choices := []string{deprovision.RefuseMachines, deprovision.ResetMachines,
+		deprovision.KeepMachines}; !slices.Contains(choices, in.Machines) {
 		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines,
 			strings.Join(choices, ", "))
 	}
@@ -35,8 +37,8 @@ func (in deprovisionInput) options() (controlplane.DeprovisionOptions, error) {
 }
 
 // deprovisionExecution runs one part of a deprovision.
-func deprovisionExecution(env *Env, call plugin.Call, run func(context.Context, *controlplane.Provisioner,
-	controlplane.DeprovisionOptions, func(string)) (plugin.Result, error)) (plugin.Execution, error) {
+func deprovisionExecution(env *Env, call plugin.Call, run func(context.Context, *deprovision.Deprovisioner,
+	deprovision.Options, func(string)) (plugin.Result, error)) (plugin.Execution, error) {
 	var in deprovisionInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
@@ -47,11 +49,13 @@ func deprovisionExecution(env *Env, call plugin.Call, run func(context.Context, 
 	}
 	return provisionExecution(env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-			return run(ctx, p, options, report)
+			deprovisioner := &deprovision.Deprovisioner{Cluster: p.Cluster, FinalBackup: backup.Final(p)}
+			return run(ctx, deprovisioner, options, report)
 		}), nil
 }
 
-// deprovisionCheckStep says which machines are to be reset before a cluster goes, or why it may not go.
+// deprovisionCheckStep outputs the machines that are to be reset before a cluster is removed, or fails when it may not
+// be.
 type deprovisionCheckStep struct{ env *Env }
 
 func (deprovisionCheckStep) Name() string { return "deprovision-check" }
@@ -60,14 +64,14 @@ func (deprovisionCheckStep) Outputs() []string {
 }
 
 func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return deprovisionExecution(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
-		o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
-		joined, err := p.CheckDeprovision(ctx, o, report)
+	return deprovisionExecution(s.env, call, func(ctx context.Context, d *deprovision.Deprovisioner,
+		o deprovision.Options, report func(string)) (plugin.Result, error) {
+		joined, err := d.Check(ctx, o, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
 		items := []item{}
-		if o.Machines == controlplane.ResetMachines {
+		if o.Machines == deprovision.ResetMachines {
 			for _, machine := range joined.Machines {
 				items = append(items, item{machine})
 			}
@@ -86,9 +90,9 @@ func (deprovisionRemoveStep) Name() string      { return "deprovision-remove" }
 func (deprovisionRemoveStep) Outputs() []string { return []string{"archive", "report"} }
 
 func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return deprovisionExecution(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
-		o controlplane.DeprovisionOptions, report func(string)) (plugin.Result, error) {
-		done, err := p.Deprovision(ctx, o, report)
+	return deprovisionExecution(s.env, call, func(ctx context.Context, d *deprovision.Deprovisioner,
+		o deprovision.Options, report func(string)) (plugin.Result, error) {
+		done, err := d.Run(ctx, o, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}

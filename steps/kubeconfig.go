@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/kubeconfig"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -26,7 +27,7 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	options := controlplane.UserOptions{User: in.User, Life: controlplane.DefaultUserLife}
+	options := kubeconfig.Options{User: in.User, Life: kubeconfig.DefaultLife}
 	if in.Groups != "" {
 		for group := range strings.SplitSeq(in.Groups, ",") {
 			options.Groups = append(options.Groups, strings.TrimSpace(group))
@@ -41,7 +42,7 @@ func (s kubeconfigStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	execution := provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-			made, err := p.Kubeconfig(ctx, options, report)
+			made, err := kubeconfig.Ensure(ctx, p.Cluster, options, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

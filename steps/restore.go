@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/backup"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -22,14 +23,14 @@ func (s restoreStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	options := controlplane.RestoreOptions{Archive: in.Archive}
+	options := backup.RestoreOptions{Archive: in.Archive}
 	var err error
 	if options.ReplaceVolumes, err = yes("replaceVolumes", in.ReplaceVolumes); err != nil {
 		return plugin.Execution{}, err
 	}
 	return provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},
 		func(ctx context.Context, p *controlplane.Provisioner, report func(string)) (plugin.Result, error) {
-			restored, err := p.Restore(ctx, options, report)
+			restored, err := backup.Restore(ctx, p, options, report)
 			if err != nil {
 				return plugin.Result{}, err
 			}

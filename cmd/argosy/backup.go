@@ -6,13 +6,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/backup"
+	"argosy.dev/argosy/pkg/controlplane/deprovision"
 	"argosy.dev/argosy/pkg/store"
 )
 
 func backupCommand() *cobra.Command {
 	var where place
-	var options controlplane.BackupOptions
+	var options backup.Options
 	command := &cobra.Command{
 		Use:   "backup",
 		Short: "Write a cluster's state, keys and documents to an archive, while it runs",
@@ -25,21 +26,21 @@ func backupCommand() *cobra.Command {
 				return err
 			}
 			return carryOut(command.OutOrStdout(), part{"backup", func(report func(string)) (fmt.Stringer, error) {
-				return provisioner.Backup(command.Context(), options, report)
+				return backup.Create(command.Context(), provisioner, options, report)
 			}})
 		},
 	}
 	where.flags(command)
-	command.Flags().IntVar(&options.Keep, "keep", controlplane.DefaultKeep,
+	command.Flags().IntVar(&options.Keep, "keep", backup.DefaultKeep,
 		"how many archives of the cluster stay (0: all)")
-	command.Flags().StringVar(&options.Size, "size", controlplane.DefaultBackupSize,
+	command.Flags().StringVar(&options.Size, "size", backup.DefaultSize,
 		"how large a volume to ask for when there is none")
 	return command
 }
 
 func restoreCommand() *cobra.Command {
 	var where place
-	var options controlplane.RestoreOptions
+	var options backup.RestoreOptions
 	command := &cobra.Command{
 		Use:   "restore",
 		Short: "Make a cluster's control plane anew from an archive",
@@ -57,7 +58,7 @@ it again goes on where it was interrupted.`,
 			return carryOut(command.OutOrStdout(),
 				part{"restore", func(report func(string)) (fmt.Stringer,
 					error) {
-					return provisioner.Restore(ctx, options, report)
+					return backup.Restore(ctx, provisioner, options, report)
 				}},
 				part{"addons", func(report func(string)) (fmt.Stringer,
 					error) {
@@ -79,27 +80,28 @@ it again goes on where it was interrupted.`,
 func deprovisionCommand() *cobra.Command {
 	var where place
 	var confirmed, keepMachines, removeVolumes, skipBackup bool
-	options := controlplane.DeprovisionOptions{Machines: controlplane.RefuseMachines}
+	options := deprovision.Options{Machines: deprovision.RefuseMachines}
 	command := &cobra.Command{
 		Use:   "deprovision",
 		Short: "Remove a cluster's control plane from the host cluster, and prove that nothing is left",
-		Long: `Says whether the cluster may go. Only with --yes it makes a final backup and removes all that provisioning made.
-Refused while machines are joined: "argosy reset" makes them clean, and with --keep-machines they wait until
-"argosy restore" brings the control plane back. What users brought stays, and so do
-volumes with state and archives, from which "argosy restore" brings the cluster back. Running it again
-goes on where it was interrupted.`,
+		Long: `Checks whether the cluster may be removed. Only with --yes it makes a final backup and removes all that
+provisioning made. Refused while machines are joined: "argosy reset" makes them clean, and with --keep-machines they
+wait until "argosy restore" brings the control plane back. What users brought stays, and so do volumes with state and
+archives, from which "argosy restore" brings the cluster back. Running it again continues where it was interrupted.`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			provisioner, err := where.provisioner(command.Context())
 			if err != nil {
 				return err
 			}
+			deprovisioner := deprovision.Deprovisioner{Cluster: provisioner.Cluster,
+				FinalBackup: backup.Final(provisioner)}
 			options.KeepVolumes, options.FinalBackup = !removeVolumes, !skipBackup
 			if keepMachines {
-				options.Machines = controlplane.KeepMachines
+				options.Machines = deprovision.KeepMachines
 			}
 			err = carryOut(command.OutOrStdout(), part{"check", func(report func(string)) (fmt.Stringer, error) {
-				return provisioner.CheckDeprovision(command.Context(), options, report)
+				return deprovisioner.Check(command.Context(), options, report)
 			}})
 			if err != nil {
 				return err
@@ -108,7 +110,7 @@ goes on where it was interrupted.`,
 				return program.UsageErrorf("nothing was touched: say --yes to remove the control plane")
 			}
 			return carryOut(command.OutOrStdout(), part{"deprovision", func(report func(string)) (fmt.Stringer, error) {
-				return provisioner.Deprovision(command.Context(), options, report)
+				return deprovisioner.Run(command.Context(), options, report)
 			}})
 		},
 	}

@@ -6,12 +6,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/kubeconfig"
 )
 
 func kubeconfigCommand() *cobra.Command {
 	var where place
-	var options controlplane.UserOptions
+	var options kubeconfig.Options
 	command := &cobra.Command{
 		Use:   "kubeconfig",
 		Short: "Make a kubeconfig for a user of a provisioned cluster, in a Secret",
@@ -25,7 +25,7 @@ cluster. One that is there and holds for half of the time asked for stays as it 
 				return err
 			}
 			return carryOut(command.OutOrStdout(), part{"kubeconfig", func(report func(string)) (fmt.Stringer, error) {
-				return provisioner.Kubeconfig(command.Context(), options, report)
+				return kubeconfig.Ensure(command.Context(), provisioner.Cluster, options, report)
 			}})
 		},
 	}
@@ -33,7 +33,7 @@ cluster. One that is there and holds for half of the time asked for stays as it 
 	flags := command.Flags()
 	flags.StringVar(&options.User, "user", "", "the name by which the cluster shall know the user")
 	flags.StringSliceVar(&options.Groups, "group", nil, "a group that the user is in; may be given several times")
-	flags.DurationVar(&options.Life, "expires", controlplane.DefaultUserLife,
+	flags.DurationVar(&options.Life, "expires", kubeconfig.DefaultLife,
 		"how long the kubeconfig holds, 10m to 8760h")
 	return command
 }

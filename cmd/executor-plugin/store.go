@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
 )
@@ -136,7 +135,7 @@ func storeReadCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				tell(command.OutOrStdout())(controlplane.SealedPrefix + sealed)
+				tell(command.OutOrStdout())(store.SealedPrefix + sealed)
 			}
 			return leave(command.OutOrStdout(), result)
 		},

@@ -11,7 +11,6 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane"
 	"argosy.dev/argosy/pkg/store"
 )
 
@@ -30,7 +29,7 @@ func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testin
 	assert.Assert(t, !bytes.Contains([]byte(out), []byte("very secret")))
 
 	lines := bytes.Split([]byte(out), []byte("\n"))
-	sealed, found := bytes.CutPrefix(lines[0], []byte(controlplane.SealedPrefix))
+	sealed, found := bytes.CutPrefix(lines[0], []byte(store.SealedPrefix))
 	assert.Assert(t, found, out)
 	files, err := reader.Unseal(string(sealed))
 	assert.NilError(t, err)

@@ -13,41 +13,45 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
+
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
 )
 
-var endpoint = Endpoint{Host: "192.0.2.10", API: 443, Konnectivity: KonnectivityPort, Bundles: BundlesPort}
+var endpoint = Endpoint{Host: "192.0.2.10", API: 443, Konnectivity: konnectivityPort, Bundles: bundlesPort}
 
 func TestTheAuthoritiesAreMadeOnceAndForAll(t *testing.T) {
-	p := provisioner(t, specified)
+	p := provisioner(t, controlplanetest.SQLite)
 	first, changes, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
 	assert.Equal(t, apply.Summary(changes), "1 created")
 	second, changes, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
 	assert.Equal(t, len(changes), 0)
-	assert.DeepEqual(t, first.cluster.Cert, second.cluster.Cert)
-	assert.DeepEqual(t, first.signingPrivate, second.signingPrivate)
+	assert.DeepEqual(t, first.Cluster.Cert, second.Cluster.Cert)
+	assert.DeepEqual(t, first.SigningPrivate, second.SigningPrivate)
 }
 
 func TestWhatCannotChangeIsRefusedBeforeAnythingIsTouched(t *testing.T) {
-	p := provisioner(t, specified)
+	p := provisioner(t, controlplanetest.SQLite)
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
-	changed, err := config.Parse("team-a", []byte(strings.Replace(specified, "10.64.0.0/16", "10.65.0.0/16", 1)),
-		[]byte(fleet))
+	changed, err := config.Parse("team-a", []byte(strings.Replace(controlplanetest.SQLite, "10.64.0.0/16",
+		"10.65.0.0/16", 1)),
+		[]byte(controlplanetest.Fleet))
 	assert.NilError(t, err)
 	changed.Namespace = p.Cluster.Namespace
-	p.Cluster = changed
+	p.Cluster.Cluster = changed
 	_, _, err = p.ensureKeys(t.Context())
 	assert.ErrorContains(t, err, "networking.podCIDR")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
 func TestKeysThatAreDamagedAreNeverReplaced(t *testing.T) {
-	p := provisioner(t, specified)
+	p := provisioner(t, controlplanetest.SQLite)
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
-	secrets := p.Host.CoreV1().Secrets(p.namespace())
+	secrets := p.Host.CoreV1().Secrets(p.Namespace)
 	held, err := secrets.Get(t.Context(), "team-a-pki", metav1.GetOptions{})
 	assert.NilError(t, err)
 	delete(held.Data, "ca.key")
@@ -57,31 +61,18 @@ func TestKeysThatAreDamagedAreNeverReplaced(t *testing.T) {
 	assert.ErrorContains(t, err, "restore it from a backup")
 }
 
-// hold puts certificates into the namespace, as a run does.
-func hold(t *testing.T, p *Provisioner, name string, data map[string][]byte) {
-	t.Helper()
-	secrets := p.Host.CoreV1().Secrets(p.namespace())
-	if _, err := secrets.Get(t.Context(), name, metav1.GetOptions{}); err == nil {
-		assert.NilError(t, secrets.Delete(t.Context(), name, metav1.DeleteOptions{}))
-	}
-	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data},
-		metav1.CreateOptions{})
-	assert.NilError(t, err)
-}
-
 func TestCertificatesAreSignedAnewOnlyWhereTheyNoLongerDo(t *testing.T) {
-	p := provisioner(t, specified)
-	k, err := makeKeys(p.now())
+	p := provisioner(t, controlplanetest.SQLite)
+	k, err := certificates.NewKeys(p.Now())
 	assert.NilError(t, err)
 	ensure := func(e Endpoint) (map[string][]byte, map[string]string) {
-		data, reasons, err := p.ensureCerts(t.Context(), p.names().certs(), p.controlPlaneCerts(k, e), nil,
-			k.cluster.Cert)
+		data, reasons, err := p.ensureCerts(t.Context(), p.Names().Certs(), p.controlPlaneCerts(k, e), k.Cluster.Cert)
 		assert.NilError(t, err)
 		return data, reasons
 	}
 	first, reasons := ensure(endpoint)
 	assert.Equal(t, len(reasons), 6, "%v", reasons)
-	hold(t, p, p.names().certs(), first)
+	controlplanetest.PutSecret(t, p.Cluster, p.Names().Certs(), first)
 
 	same, reasons := ensure(endpoint)
 	assert.Equal(t, len(reasons), 0, "%v", reasons)
@@ -92,56 +83,55 @@ func TestCertificatesAreSignedAnewOnlyWhereTheyNoLongerDo(t *testing.T) {
 	_, reasons = ensure(moved)
 	assert.DeepEqual(t, reasons, map[string]string{"apiserver": "it is for other addresses"})
 
-	p.Now = func() time.Time {
-		return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(pki.LeafLife - 89*24*time.Hour)
-	}
+	p.Clock = func() time.Time { return controlplanetest.Noon().Add(pki.LeafLife - 89*24*time.Hour) }
 	_, reasons = ensure(endpoint)
 	assert.Equal(t, len(reasons), 6, "%v", reasons)
 	assert.Equal(t, reasons["scheduler.conf"], "it ends on 2027-03-01")
 
-	p.Now, p.renew = nil, true
+	p.Clock, p.renew = nil, true
 	_, reasons = ensure(endpoint)
 	assert.Equal(t, len(reasons), 6, "%v", reasons)
 }
 
 func TestTheKubeconfigFollowsTheEndpointAndSaysWhereBundlesAre(t *testing.T) {
-	p := provisioner(t, specified)
-	k, err := makeKeys(p.now())
+	p := provisioner(t, controlplanetest.SQLite)
+	k, err := certificates.NewKeys(p.Now())
 	assert.NilError(t, err)
 	data, _, err := p.administrator(t.Context(), k, endpoint)
 	assert.NilError(t, err)
 	assert.Equal(t, string(data["bundles"]), "https://192.0.2.10:8444")
-	hold(t, p, "team-a-kubeconfig", data)
+	controlplanetest.PutSecret(t, p.Cluster, "team-a-kubeconfig", data)
 	moved := endpoint
 	moved.Host = "192.0.2.11"
 	data, reasons, err := p.administrator(t.Context(), k, moved)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, reasons, map[string]string{"value": "the server's address changed"})
-	_, server := readKubeconfig(data["value"])
+	_, server := certificates.ReadKubeconfig(data["value"])
 	assert.Equal(t, server, "https://192.0.2.11:443")
 }
 
 func TestPodsAreReplacedWhenTheDataSourceChangesWhoeverHoldsIt(t *testing.T) {
 	const inDocument = "controlPlane:\n  backingStore: {database: {external: {enabled: true, dataSource: " +
 		"'postgres://u:PASSWORD@db:5432/a'}}}"
-	for name, vcluster := range map[string]string{"a Secret of the user's": externalStored,
+	for name, vcluster := range map[string]string{"a Secret of the user's": controlplanetest.ExternalSection,
 		"the document": inDocument} {
 		t.Run(name, func(t *testing.T) {
-			p := provisioner(t, replace(specified, "controlPlane:", vcluster))
-			k, err := makeKeys(p.now())
+			p := provisioner(t, controlplanetest.With(vcluster))
+			k, err := certificates.NewKeys(p.Now())
 			assert.NilError(t, err)
 			digest := func(password string) string {
-				hold(t, p, "team-a-database", map[string][]byte{dataSourceKey: []byte("postgres://u:" + password +
-					"@db:5432/a")})
-				turn(t, p, replace(specified, "controlPlane:", strings.Replace(vcluster, "PASSWORD", password, 1)))
-				objects, digest, _, err := p.needs(t.Context(), k, endpoint)
+				controlplanetest.PutSecret(t, p.Cluster, "team-a-database",
+					map[string][]byte{dataSourceKey: []byte("postgres://u:" + password +
+						"@db:5432/a")})
+				turn(t, p, controlplanetest.With(strings.Replace(vcluster, "PASSWORD", password, 1)))
+				inputs, err := p.podInputs(t.Context(), k, endpoint)
 				assert.NilError(t, err)
-				for _, object := range objects {
+				for _, object := range inputs.objects {
 					if secret, is := object.(*corev1.Secret); is {
-						hold(t, p, secret.Name, secret.Data)
+						controlplanetest.PutSecret(t, p.Cluster, secret.Name, secret.Data)
 					}
 				}
-				return digest
+				return inputs.digest
 			}
 			first := digest("one")
 			assert.Equal(t, digest("one"), first)

@@ -11,6 +11,9 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
+
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 // stands is a provisioner of a cluster whose control plane is as vcluster.yaml says.
@@ -21,11 +24,11 @@ func stands(t *testing.T, vcluster string) *Provisioner {
 	assert.NilError(t, err)
 	set, err := p.controlPlane("digest")
 	assert.NilError(t, err)
-	add(t, p, set)
+	controlplanetest.Add(t, p.Cluster, set)
 	if p.Cluster.Store().Kind == config.StoreEtcd {
 		etcd, err := p.etcd("digest")
 		assert.NilError(t, err)
-		add(t, p, etcd)
+		controlplanetest.Add(t, p.Cluster, etcd)
 	}
 	return p
 }
@@ -33,10 +36,7 @@ func stands(t *testing.T, vcluster string) *Provisioner {
 // turn changes the documents of a cluster.
 func turn(t *testing.T, p *Provisioner, vcluster string) {
 	t.Helper()
-	changed, err := config.Parse("team-a", []byte(vcluster), []byte(fleet))
-	assert.NilError(t, err)
-	changed.Namespace = p.Cluster.Namespace
-	p.Cluster = changed
+	p.Cluster.Cluster = controlplanetest.Parse(t, vcluster, controlplanetest.Fleet)
 }
 
 const (
@@ -45,21 +45,25 @@ const (
 )
 
 func TestWhatWouldHarmAClusterThatStandsIsRefused(t *testing.T) {
-	with := func(section string) string { return replace(specified, "controlPlane:", section) }
+	with := func(section string) string { return controlplanetest.With(section) }
 	for _, tt := range []struct{ name, was, is, says string }{
-		{"nothing changes, SQLite", specified, specified, ""},
-		{"nothing changes, etcd", with(etcdStored), with(etcdStored), ""},
-		{"nothing changes, external", with(externalStored), with(externalStored), ""},
-		{"more members", with(oneMember), with(etcdStored), "is 3, and the cluster's etcd was founded with 1"},
-		{"fewer members", with(etcdStored), with(oneMember), "is 1, and the cluster's etcd was founded with 3"},
-		{"from a claim into the pod", specified, with(inPod),
+		{"nothing changes, SQLite", controlplanetest.SQLite, controlplanetest.SQLite, ""},
+		{"nothing changes, etcd", with(controlplanetest.EtcdSection), with(controlplanetest.EtcdSection), ""},
+		{"nothing changes, external", with(controlplanetest.ExternalSection), with(controlplanetest.ExternalSection),
+			""},
+		{"more members", with(oneMember), with(controlplanetest.EtcdSection),
+			"is 3, and the cluster's etcd was founded with 1"},
+		{"fewer members", with(controlplanetest.EtcdSection), with(oneMember),
+			"is 1, and the cluster's etcd was founded with 3"},
+		{"from a claim into the pod", controlplanetest.SQLite, with(inPod),
 			"the cluster's state is on PersistentVolumeClaim team-a-data"},
-		{"from the pod onto a claim", with(inPod), specified, "the cluster's state is in its pod alone"},
+		{"from the pod onto a claim", with(inPod), controlplanetest.SQLite, "the cluster's state is in its pod alone"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := allowed(stands(t, tt.was))
 			if strings.Contains(tt.was, "external") {
-				hold(t, p, "team-a-database", map[string][]byte{dataSourceKey: []byte("postgres://u:p@db:5432/a")})
+				controlplanetest.PutSecret(t, p.Cluster, "team-a-database",
+					map[string][]byte{dataSourceKey: []byte("postgres://u:p@db:5432/a")})
 			}
 			turn(t, p, tt.is)
 			_, validated := p.Validate(t.Context(), func(string) {})
@@ -77,7 +81,7 @@ func TestWhatWouldHarmAClusterThatStandsIsRefused(t *testing.T) {
 }
 
 func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
-	p := stands(t, replace(specified, "controlPlane:", etcdStored))
+	p := stands(t, controlplanetest.With(controlplanetest.EtcdSection))
 	none := int32(0)
 	held, err := p.Host.AppsV1().StatefulSets("tenant").Get(t.Context(), "team-a-etcd", metav1.GetOptions{})
 	assert.NilError(t, err)
@@ -87,19 +91,21 @@ func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
 }
 
 func TestASecondPodComesOnlyWhereItHasTheSameState(t *testing.T) {
-	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false, etcdStored: true,
-		externalStored: true} {
-		assert.Equal(t, provisioner(t, replace(specified, "controlPlane:", section)).sharesState(), shares, section)
+	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false,
+		controlplanetest.EtcdSection:     true,
+		controlplanetest.ExternalSection: true} {
+		assert.Equal(t, provisioner(t, controlplanetest.With(section)).sharesState(), shares, section)
 	}
 }
 
 func TestAClaimThatNeverGotAVolumeMayBeGivenUp(t *testing.T) {
 	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "",
 		corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
-		p := stands(t, specified)
-		add(t, p, &corev1.PersistentVolumeClaim{ObjectMeta: p.meta("team-a-data", componentControlPlane),
+		p := stands(t, controlplanetest.SQLite)
+		controlplanetest.Add(t, p.Cluster, &corev1.PersistentVolumeClaim{ObjectMeta: controlplanetest.Meta(p.Cluster,
+			"team-a-data", hosted.ControlPlane),
 			Status: corev1.PersistentVolumeClaimStatus{Phase: phase}})
-		turn(t, p, replace(specified, "controlPlane:", inPod))
+		turn(t, p, controlplanetest.With(inPod))
 		_, _, err := p.ensureKeys(t.Context())
 		if says == "" {
 			assert.NilError(t, err)

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 // Folders in the pods.
@@ -35,7 +37,7 @@ const (
 
 // Volumes of the control plane's pod.
 const (
-	volumeCerts        = "certs" // of a Job's one container; in other pods each container has its own, see giveCerts
+	volumeCerts        = "certs" // of a Job's one container; in other pods each container has its own, see mountCerts
 	volumeConfig       = "config"
 	volumeKonnectivity = "konnectivity"
 	volumeKine         = "kine"
@@ -44,25 +46,22 @@ const (
 	volumeTemporary    = "tmp"
 )
 
-func cert(name string) string { return path.Join(certsDir, name+certExtension) }
-func key(name string) string  { return path.Join(certsDir, name+keyExtension) }
+func cert(name string) string { return path.Join(certsDir, name+certificates.CertExtension) }
+func key(name string) string  { return path.Join(certsDir, name+certificates.KeyExtension) }
 func conf(name string) string { return path.Join(certsDir, name) }
 
-// apiServerName is the API server's container, by which a pod's version is known.
-const apiServerName = "kube-apiserver"
-
-// apiServer answers the cluster's clients. Its shutdown is delayed so that it still answers while Services stop leading
-// to it; the store outlives it.
+// apiServer returns the API server's container. Its shutdown is delayed, so that it still answers while Services stop
+// leading to it; the store ends later.
 func (p *Provisioner) apiServer() corev1.Container {
-	networking := p.Cluster.VCluster.Networking
+	networking := p.VCluster.Networking
 	args := []string{
 		"--allow-privileged=true",
 		"--authorization-mode=Node,RBAC",
-		"--bind-address=" + p.Cluster.VCluster.ControlPlane.Proxy.BindAddress,
-		"--client-ca-file=" + cert(authorityCluster),
+		"--bind-address=" + p.VCluster.ControlPlane.Proxy.BindAddress,
+		"--client-ca-file=" + cert(certificates.ClusterCA),
 		"--enable-admission-plugins=NodeRestriction",
 		"--enable-bootstrap-token-auth=true",
-		// The addresses behind Service default/kubernetes are the machines' way in, which the API server can't know.
+		// The addresses of Service default/kubernetes are those that machines reach, which the API server can't know.
 		"--endpoint-reconciler-type=none",
 		"--kubelet-client-certificate=" + cert(certKubeletClient),
 		"--kubelet-client-key=" + key(certKubeletClient),
@@ -71,14 +70,14 @@ func (p *Provisioner) apiServer() corev1.Container {
 		"--proxy-client-cert-file=" + cert(certFrontProxy),
 		"--proxy-client-key-file=" + key(certFrontProxy),
 		"--requestheader-allowed-names=front-proxy-client",
-		"--requestheader-client-ca-file=" + cert(authorityFrontProxy),
+		"--requestheader-client-ca-file=" + cert(certificates.FrontProxyCA),
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-username-headers=X-Remote-User",
 		"--secure-port=" + strconv.Itoa(p.apiPort()),
 		"--service-account-issuer=https://kubernetes.default.svc." + networking.Advanced.ClusterDomain,
-		"--service-account-key-file=" + path.Join(certsDir, signingKey+".pub"),
-		"--service-account-signing-key-file=" + key(signingKey),
+		"--service-account-key-file=" + path.Join(certsDir, certificates.SigningKey+certificates.PublicExtension),
+		"--service-account-signing-key-file=" + key(certificates.SigningKey),
 		"--service-cluster-ip-range=" + networking.ServiceCIDR,
 		fmt.Sprintf("--shutdown-delay-duration=%ds", shutdownDelay),
 		"--tls-cert-file=" + cert(certServing),
@@ -87,13 +86,13 @@ func (p *Provisioner) apiServer() corev1.Container {
 	if p.konnectivity() {
 		args = append(args, "--egress-selector-config-file="+path.Join(configDir, egressFile))
 	}
-	container := p.component(apiServerName, p.Cluster.VCluster.ControlPlane.Distro.K8s.APIServer,
+	container := p.component(hosted.APIServer, p.VCluster.ControlPlane.Distro.K8s.APIServer,
 		append(args, p.storeArgs()...))
 	container.Ports = []corev1.ContainerPort{{Name: "https", ContainerPort: int32(p.apiPort()),
 		Protocol: corev1.ProtocolTCP}}
 	container.ReadinessProbe = probe(p.apiPort(), "/readyz", 1, 3)
 	container.LivenessProbe = probe(p.apiPort(), "/livez", 10, 8)
-	container.StartupProbe = probe(p.apiPort(), "/livez", 1, startupPatience)
+	container.StartupProbe = probe(p.apiPort(), "/livez", 1, startupFailures)
 	container.Resources = requests("100m", "256Mi")
 	container.VolumeMounts = append(container.VolumeMounts,
 		corev1.VolumeMount{Name: volumeConfig, MountPath: configDir, ReadOnly: true},
@@ -103,36 +102,36 @@ func (p *Provisioner) apiServer() corev1.Container {
 }
 
 const (
-	// shutdownDelay is how long an API server goes on after it was told to end, in seconds: kube-proxy takes about one
-	// to lead elsewhere.
+	// shutdownDelay is how long an API server answers after SIGTERM, in seconds: kube-proxy takes about one to stop
+	// leading to it.
 	shutdownDelay = 3
-	// startupPatience is how long an API server may take to come up, in seconds.
-	startupPatience = 180
+	// startupFailures is how often an API server may fail its startup probe, once a second, before it is restarted.
+	startupFailures = 180
 )
 
 func (p *Provisioner) controllerManager() corev1.Container {
-	networking := p.Cluster.VCluster.Networking
+	networking := p.VCluster.Networking
 	args := append([]string{
 		"--allocate-node-cidrs=true",
 		"--authentication-kubeconfig=" + conf(confController),
 		"--authorization-kubeconfig=" + conf(confController),
 		"--bind-address=0.0.0.0",
-		"--client-ca-file=" + cert(authorityCluster),
+		"--client-ca-file=" + cert(certificates.ClusterCA),
 		"--cluster-cidr=" + networking.PodCIDR,
-		"--cluster-name=" + p.Cluster.Name,
-		"--cluster-signing-cert-file=" + cert(authorityCluster),
-		"--cluster-signing-key-file=" + key(authorityCluster),
+		"--cluster-name=" + p.Name,
+		"--cluster-signing-cert-file=" + cert(certificates.ClusterCA),
+		"--cluster-signing-key-file=" + key(certificates.ClusterCA),
 		"--controllers=*,bootstrapsigner,tokencleaner",
 		"--kubeconfig=" + conf(confController),
 		"--profiling=false",
-		"--requestheader-client-ca-file=" + cert(authorityFrontProxy),
-		"--root-ca-file=" + cert(authorityCluster),
+		"--requestheader-client-ca-file=" + cert(certificates.FrontProxyCA),
+		"--root-ca-file=" + cert(certificates.ClusterCA),
 		"--secure-port=" + strconv.Itoa(controllerManagerPort),
-		"--service-account-private-key-file=" + key(signingKey),
+		"--service-account-private-key-file=" + key(certificates.SigningKey),
 		"--service-cluster-ip-range=" + networking.ServiceCIDR,
 		"--use-service-account-credentials=true",
 	}, p.leaderElection()...)
-	container := p.component("kube-controller-manager", p.Cluster.VCluster.ControlPlane.Distro.K8s.ControllerManager,
+	container := p.component("kube-controller-manager", p.VCluster.ControlPlane.Distro.K8s.ControllerManager,
 		args)
 	container.LivenessProbe = probe(controllerManagerPort, "/healthz", 10, 8)
 	container.Resources = requests("25m", "64Mi")
@@ -148,17 +147,17 @@ func (p *Provisioner) scheduler() corev1.Container {
 		"--profiling=false",
 		"--secure-port=" + strconv.Itoa(schedulerPort),
 	}, p.leaderElection()...)
-	container := p.component("kube-scheduler", p.Cluster.VCluster.ControlPlane.Distro.K8s.Scheduler, args)
+	container := p.component("kube-scheduler", p.VCluster.ControlPlane.Distro.K8s.Scheduler, args)
 	container.LivenessProbe = probe(schedulerPort, "/healthz", 10, 8)
 	container.Resources = requests("10m", "48Mi")
 	return container
 }
 
-// leaderElection is on with one replica as well: while it is replaced there are two. The times of the document hold
-// where replicas stand by; with one, a successor should not wait longer than Kubernetes' own.
+// leaderElection returns the arguments for leader election. It is on with one replica as well: while that is replaced
+// there are two. The document's times apply to several replicas; with one, a successor waits for Kubernetes' defaults.
 func (p *Provisioner) leaderElection() []string {
 	args := []string{"--leader-elect=true"}
-	if ha := p.Cluster.VCluster.ControlPlane.StatefulSet.HighAvailability; p.replicas() > 1 {
+	if ha := p.VCluster.ControlPlane.StatefulSet.HighAvailability; p.replicas() > 1 {
 		args = append(args,
 			fmt.Sprintf("--leader-elect-lease-duration=%ds", ha.LeaseDuration),
 			fmt.Sprintf("--leader-elect-renew-deadline=%ds", ha.RenewDeadline),
@@ -167,14 +166,15 @@ func (p *Provisioner) leaderElection() []string {
 	return args
 }
 
-// konnectivityServer carries the API server's connections to the machines; the agents on them dial in.
+// konnectivityServer returns the container that forwards the API server's connections to the machines, whose agents
+// dial in.
 func (p *Provisioner) konnectivityServer() corev1.Container {
-	settings := p.Cluster.VCluster.ControlPlane.Advanced.Konnectivity.Server
+	settings := p.VCluster.ControlPlane.Advanced.Konnectivity.Server
 	args := append([]string{
 		"--admin-bind-address=127.0.0.1",
 		"--admin-port=" + strconv.Itoa(konnectivityAdminPort),
 		"--agent-namespace=kube-system",
-		"--agent-port=" + strconv.Itoa(KonnectivityPort),
+		"--agent-port=" + strconv.Itoa(konnectivityPort),
 		"--agent-service-account=konnectivity-agent",
 		"--authentication-audience=" + konnectivityAudience,
 		"--cluster-cert=" + cert(certServing),
@@ -189,7 +189,7 @@ func (p *Provisioner) konnectivityServer() corev1.Container {
 		"--uds-name=" + konnectivitySocket,
 	}, settings.ExtraArgs...)
 	container := p.container("konnectivity-server", args)
-	container.Ports = []corev1.ContainerPort{{Name: "konnectivity", ContainerPort: KonnectivityPort,
+	container.Ports = []corev1.ContainerPort{{Name: "konnectivity", ContainerPort: konnectivityPort,
 		Protocol: corev1.ProtocolTCP}}
 	container.LivenessProbe = probe(konnectivityHealthPort, "/healthz", 10, 8)
 	container.LivenessProbe.HTTPGet.Scheme = corev1.URISchemeHTTP
@@ -199,47 +199,48 @@ func (p *Provisioner) konnectivityServer() corev1.Container {
 	return container
 }
 
-// bundleServer gives machines the node bundles of the -full image. It is Argosy's own program, which placeProgram puts
-// beside that image's files.
+// bundleServer returns the container that serves machines the node bundles of the -full image. It runs Argosy's own
+// program, which installProgram puts beside that image's files.
 func (p *Provisioner) bundleServer() corev1.Container {
 	container := p.container("bundles", []string{
 		"bundle", "serve",
 		"--folder=" + binariesDir,
-		"--listen=:" + strconv.Itoa(BundlesPort),
+		"--listen=:" + strconv.Itoa(bundlesPort),
 		"--tls-cert=" + cert(certServing),
 		"--tls-key=" + key(certServing),
 		fmt.Sprintf("--api-server=https://127.0.0.1:%d", p.apiPort()),
-		"--ca=" + cert(authorityCluster),
+		"--ca=" + cert(certificates.ClusterCA),
 	})
 	container.Command = []string{programPath}
-	container.Ports = []corev1.ContainerPort{{Name: "bundles", ContainerPort: BundlesPort,
+	container.Ports = []corev1.ContainerPort{{Name: "bundles", ContainerPort: bundlesPort,
 		Protocol: corev1.ProtocolTCP}}
-	container.LivenessProbe = probe(BundlesPort, "/healthz", 10, 8)
+	container.LivenessProbe = probe(bundlesPort, "/healthz", 10, 8)
 	container.Resources = requests("5m", "32Mi")
 	container.VolumeMounts = append(container.VolumeMounts,
 		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 	return container
 }
 
-// placesProgram says whether a container that runs another image needs Argosy's own program beside it.
-func (p *Provisioner) placesProgram() bool { return p.servesBundles() || p.runsKine() }
+// needsProgram reports whether a container of another image needs Argosy's own program.
+func (p *Provisioner) needsProgram() bool { return p.servesBundles() || p.RunsKine() }
 
-func (p *Provisioner) placeProgram() corev1.Container {
+// installProgram returns the init container that copies Argosy's program into a volume.
+func (p *Provisioner) installProgram() corev1.Container {
 	container := p.program("program", []string{"install-to", programDir},
 		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir})
 	container.Resources = requests("5m", "16Mi")
 	return container
 }
 
-// component is a container of Kubernetes' own, with what the user sets for it; the user's arguments come last and win.
-// A command of the user's stands in place of program and arguments, and is followed by the user's own alone.
+// component returns a container of Kubernetes, with the user's settings; the user's arguments come last and win. A
+// command of the user's replaces the program and its arguments, and is followed by the user's arguments alone.
 func (p *Provisioner) component(name string, settings config.Component, args []string) corev1.Container {
 	container := p.container(name, append(args, settings.ExtraArgs...))
 	if len(settings.Command) > 0 {
 		container.Command, container.Args = settings.Command, settings.ExtraArgs
 	}
 	if settings.Image != "" {
-		container.Image = p.Cluster.ImageRef(settings.Image)
+		container.Image = p.ImageRef(settings.Image)
 	}
 	if settings.ImagePullPolicy != "" {
 		container.ImagePullPolicy = corev1.PullPolicy(settings.ImagePullPolicy)
@@ -247,13 +248,13 @@ func (p *Provisioner) component(name string, settings config.Component, args []s
 	return container
 }
 
-// container runs a program of the all-in-one image, with as few rights as can be.
+// container returns a container for a program of the all-in-one image, with the fewest rights possible.
 func (p *Provisioner) container(name string, args []string) corev1.Container {
 	no, yes := false, true
 	return corev1.Container{
 		Name:            name,
-		Image:           p.Cluster.ControlPlaneImage(),
-		ImagePullPolicy: corev1.PullPolicy(p.Cluster.VCluster.ControlPlane.Distro.K8s.ImagePullPolicy),
+		Image:           p.ControlPlaneImage(),
+		ImagePullPolicy: corev1.PullPolicy(p.VCluster.ControlPlane.Distro.K8s.ImagePullPolicy),
 		Command:         []string{path.Join(binariesDir, name)},
 		Args:            args,
 		SecurityContext: &corev1.SecurityContext{
@@ -273,7 +274,7 @@ func probe(port int, path string, period, failures int32) *corev1.Probe {
 	}
 }
 
-// probeTimeout is how long a component may take to answer, in seconds; a busy one is slow, not dead.
+// probeTimeout bounds a component's answer, in seconds; a busy one is slow, not dead.
 const probeTimeout = 10
 
 func requests(cpu, memory string) corev1.ResourceRequirements {

@@ -1,13 +1,14 @@
-// Package controlplane provisions a cluster's control plane as pods of the host cluster, and in it what machines need
-// to join. It works in the cluster's own namespace and nowhere else in the host cluster. It never makes a key twice:
-// the authorities are made once, and all else follows from the documents, so a second run changes nothing.
+// Package controlplane provisions a cluster's control plane as pods of the host cluster, and in the cluster the objects
+// that machines need to join. It works in the cluster's own namespace and nowhere else in the host cluster. It never
+// makes a key twice: the authorities are made once, and all else follows from the documents, so a second run changes
+// nothing. Backups, users' kubeconfigs and the removal of a cluster are packages of their own beside it.
 package controlplane
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,41 +16,37 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 )
 
 // Provisioner makes and keeps the control plane of one cluster.
 type Provisioner struct {
-	Cluster *config.Cluster
-	// Host is the host cluster, and Objects sets objects there.
-	Host    kubernetes.Interface
+	hosted.Cluster
+	// Objects sets objects in the host cluster.
 	Objects *apply.Setter
 	// Image of Argosy itself; its program serves the node bundles in the control plane's pod.
 	Image string
-	// CheckSecrets reads every Secret that the documents name and says which are missing; nil looks at none.
+	// CheckSecrets reads every Secret that the documents name; its error lists those that are missing. nil checks none.
 	CheckSecrets func(ctx context.Context) error
-	// Log gets a line at the end of each part; nil writes none.
-	Log *slog.Logger
-	// Now is the time; nil means the clock.
-	Now func() time.Time
 
-	// upgraded is the version that an upgrade asks for, or did, where the documents say another; see To.
+	// upgraded is the version that an upgrade asks for, or asked for, where the documents have another; see To.
 	upgraded string
 	// renew signs every leaf certificate anew in this run, whatever its age.
 	renew bool
-	// restores is set in a run that fills the store from an archive: no other may use what is not complete.
+	// restores is set in a run that fills the store from an archive: no other may use an incomplete store.
 	restores bool
 	// archived is host:port of the API server when the archive was made that this run restores.
 	archived string
 }
 
-// Outcome is what a run made of the control plane.
+// Outcome describes the control plane after a run.
 type Outcome struct {
 	// Server is the API server's URL.
 	Server string `json:"server"`
@@ -61,23 +58,21 @@ type Outcome struct {
 	KubeconfigSecret string `json:"kubeconfigSecret"`
 	// Version of Kubernetes.
 	Version string `json:"version"`
-	// Upgraded says that an upgrade asked for Version, and the documents say another one.
+	// Upgraded is set when an upgrade asked for Version, and the documents have another one.
 	Upgraded bool `json:"upgraded,omitempty"`
-	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not the one of
-	// now.
+	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not Endpoint.
 	MachinesKnow string            `json:"machinesKnow,omitempty"`
 	Changes      []apply.Change    `json:"-"`
 	Signed       map[string]string `json:"signed,omitempty"`
 	Seconds      float64           `json:"seconds"`
 }
 
-// String is what people read: one line, and another where machines have to be thought of.
+// String returns the text for people: one line, and more where a person has to act.
 func (o Outcome) String() string {
 	text := fmt.Sprintf("API server %s runs %s after %.1f s: %s", o.Server, o.Version, o.Seconds,
 		apply.Summary(o.Changes))
 	if o.Upgraded {
-		text += fmt.Sprintf("\nvcluster.yaml says another version: write %s there, so that everybody reads what is so",
-			o.Version)
+		text += fmt.Sprintf("\nvcluster.yaml has another version: write %s there", o.Version)
 	}
 	if o.MachinesKnow != "" {
 		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have "+
@@ -88,30 +83,21 @@ func (o Outcome) String() string {
 	return text
 }
 
-func (p *Provisioner) names() names      { return names(p.Cluster.Name) }
-func (p *Provisioner) namespace() string { return p.Cluster.Namespace }
-func (p *Provisioner) apiPort() int      { return p.Cluster.VCluster.ControlPlane.Proxy.Port }
+func (p *Provisioner) apiPort() int { return p.VCluster.ControlPlane.Proxy.Port }
 func (p *Provisioner) replicas() int {
-	return p.Cluster.VCluster.ControlPlane.StatefulSet.HighAvailability.Replicas
+	return p.VCluster.ControlPlane.StatefulSet.HighAvailability.Replicas
 }
 
 func (p *Provisioner) konnectivity() bool {
-	k := p.Cluster.VCluster.ControlPlane.Advanced.Konnectivity
+	k := p.VCluster.ControlPlane.Advanced.Konnectivity
 	return k.Enabled && k.Server.Enabled
 }
 
-// servesBundles says whether the pods run the bundle server: that is so when their image carries bundles.
-func (p *Provisioner) servesBundles() bool { return p.Cluster.VCluster.PrivateNodes.ImportNodeBinaries }
+// servesBundles reports whether the pods run the bundle server: they do when their image carries bundles.
+func (p *Provisioner) servesBundles() bool { return p.VCluster.PrivateNodes.ImportNodeBinaries }
 
-func (p *Provisioner) now() time.Time {
-	if p.Now == nil {
-		return time.Now()
-	}
-	return p.Now()
-}
-
-// Provision brings the control plane to what the documents say and waits until it answers. With renew, every leaf
-// certificate is signed anew; without, those are that no longer do.
+// Provision brings the control plane to its documents and waits until it answers. With renew, every leaf certificate is
+// signed anew; without, those that no longer hold.
 func (p *Provisioner) Provision(ctx context.Context, renew bool, report func(string)) (Outcome, error) {
 	started := time.Now()
 	run := *p
@@ -119,92 +105,94 @@ func (p *Provisioner) Provision(ctx context.Context, renew bool, report func(str
 	outcome, err := run.provision(ctx, report)
 	outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
-		return outcome, fmt.Errorf("provisioning the control plane of cluster %q: %w", p.Cluster.Name, err)
+		return outcome, fmt.Errorf("provisioning the control plane of cluster %q: %w", p.Name, err)
 	}
-	if p.Log != nil {
-		p.Log.Info("control plane provisioned", "server", outcome.Server, "changes", apply.Summary(outcome.Changes),
-			"seconds", outcome.Seconds)
-	}
+	p.Info("control plane provisioned", "server", outcome.Server, "changes", apply.Summary(outcome.Changes), "seconds",
+		outcome.Seconds)
 	return outcome, nil
 }
 
 func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outcome, error) {
-	outcome := Outcome{Version: p.Cluster.KubernetesVersion(), Upgraded: p.upgraded != "",
-		KubeconfigSecret: p.Cluster.KubeconfigSecret()}
+	outcome := Outcome{Version: p.KubernetesVersion(), Upgraded: p.upgraded != "",
+		KubeconfigSecret: p.KubeconfigSecret()}
 	report("[1/4 keys] reading the cluster's authorities")
 	k, changes, err := p.ensureKeys(ctx)
 	outcome.Changes = append(outcome.Changes, changes...)
 	if err != nil {
 		return outcome, err
 	}
-	if outcome.CAHash, err = k.caHash(); err != nil {
+	if outcome.CAHash, err = k.CAHash(); err != nil {
 		return outcome, err
 	}
-	endpoint, changes, err := p.expose(ctx, prefix(report, "[2/4 endpoint] "))
+	endpoint, changes, err := p.expose(ctx, hosted.Prefixed(report, "[2/4 endpoint] "))
 	outcome.Changes = append(outcome.Changes, changes...)
 	if err != nil {
 		return outcome, err
 	}
 	outcome.Server, outcome.Endpoint = endpoint.Server(), endpoint.Address()
-	changes, outcome.Signed, err = p.run(ctx, k, endpoint, prefix(report, "[3/4 pods] "))
+	changes, outcome.Signed, err = p.runPods(ctx, k, endpoint, hosted.Prefixed(report, "[3/4 pods] "))
 	outcome.Changes = append(outcome.Changes, changes...)
 	if err != nil {
 		return outcome, err
 	}
-	outcome.MachinesKnow, changes, err = p.furnish(ctx, k, endpoint, prefix(report, "[4/4 cluster] "))
+	outcome.MachinesKnow, changes, err = p.setClusterObjects(ctx, k, endpoint,
+		hosted.Prefixed(report, "[4/4 cluster] "))
 	outcome.Changes = append(outcome.Changes, changes...)
 	return outcome, err
 }
 
-func prefix(report func(string), text string) func(string) {
-	return func(line string) { report(text + line) }
-}
-
-// run sets what the pods need, and the pods, and waits for them.
-func (p *Provisioner) run(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) ([]apply.Change,
-	map[string]string, error) {
+// runPods sets the objects that the pods need, and the pods, and waits for them.
+func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
+	report func(string)) ([]apply.Change, map[string]string, error) {
 	report("signing certificates")
-	needs, digest, signed, err := p.needs(ctx, k, endpoint)
+	inputs, err := p.podInputs(ctx, k, endpoint)
 	if err != nil {
-		return nil, signed, err
+		return nil, inputs.signed, err
 	}
-	changes, err := p.set(ctx, needs...)
+	changes, err := p.set(ctx, inputs.objects...)
 	if err != nil {
-		return changes, signed, fmt.Errorf("setting what the control plane's pods need: %w", err)
+		return changes, inputs.signed, fmt.Errorf("setting the objects that the control plane's pods need: %w", err)
 	}
-	if p.Cluster.Store().Kind == config.StoreEtcd {
+	if p.Store().Kind == config.StoreEtcd {
 		made, err := p.runEtcd(ctx, k, report)
 		changes = append(changes, made...)
 		if err != nil {
-			return changes, signed, err
+			return changes, inputs.signed, err
 		}
 	}
-	set, err := p.controlPlane(digest)
+	set, err := p.controlPlane(inputs.digest)
 	if err != nil {
-		return changes, signed, err
+		return changes, inputs.signed, err
 	}
-	made, err := p.rollOut(ctx, set, componentControlPlane, p.sharesState(), report)
-	return append(changes, made...), signed, err
+	made, err := p.rollOut(ctx, set, hosted.ControlPlane, p.sharesState(), report)
+	return append(changes, made...), inputs.signed, err
 }
 
-// needs is everything in the namespace that the control plane's pods refer to, and a digest of what they read at start.
-func (p *Provisioner) needs(ctx context.Context, k *keys, endpoint Endpoint) ([]runtime.Object, string,
-	map[string]string, error) {
-	certs, signed, err := p.ensureCerts(ctx, p.names().certs(), p.controlPlaneCerts(k, endpoint), nil, k.cluster.Cert)
+// podInputs are the objects that the control plane's pods refer to.
+type podInputs struct {
+	objects []runtime.Object
+	// digest is of everything that the pods read at their start.
+	digest string
+	// signed has by file the reason of each certificate that was signed anew.
+	signed map[string]string
+}
+
+func (p *Provisioner) podInputs(ctx context.Context, k *certificates.Keys, endpoint Endpoint) (podInputs, error) {
+	var inputs podInputs
+	certs, signed, err := p.ensureCerts(ctx, p.Names().Certs(), p.controlPlaneCerts(k, endpoint), k.Cluster.Cert)
 	if err != nil {
-		return nil, "", signed, err
+		return inputs, err
 	}
 	admin, renewed, err := p.administrator(ctx, k, endpoint)
 	if err != nil {
-		return nil, "", signed, err
+		return inputs, err
 	}
-	for file, reason := range renewed {
-		signed[file] = reason
-	}
+	inputs.signed = signed
+	maps.Copy(inputs.signed, renewed)
 	files := p.configFiles()
-	objects := []runtime.Object{
-		p.secret(p.names().certs(), certs), p.secret(p.Cluster.KubeconfigSecret(), admin), files,
-		p.budget(p.names().controlPlane(), componentControlPlane),
+	inputs.objects = []runtime.Object{
+		p.Secret(p.Names().Certs(), certs), p.Secret(p.KubeconfigSecret(), admin), files,
+		p.budget(p.Names().ControlPlane(), hosted.ControlPlane),
 	}
 	read := map[string][]byte{}
 	for name, content := range certs {
@@ -215,39 +203,40 @@ func (p *Provisioner) needs(ctx context.Context, k *keys, endpoint Endpoint) ([]
 	}
 	source, err := p.dataSourceOfUser(ctx)
 	if err != nil {
-		return nil, "", signed, err
+		return inputs, err
 	}
 	if own := p.ownDataSource(); own != nil {
-		objects = append(objects, own)
+		inputs.objects = append(inputs.objects, own)
 		source = own.Data[dataSourceKey]
 	}
 	if source != nil {
 		read["data-source"] = source // kine reads it once: a new password needs new pods
 	}
-	if p.persists() && p.Cluster.Store().Kind == config.StoreSQLite {
+	inputs.digest = digestOf(read)
+	if p.Persists() {
 		claim, err := p.dataClaim()
 		if err != nil {
-			return nil, "", signed, err
+			return inputs, err
 		}
-		objects = append(objects, claim)
+		inputs.objects = append(inputs.objects, claim)
 	}
-	return objects, digestOf(read), signed, nil
+	return inputs, nil
 }
 
-// administrator is the content of the kubeconfig Secret.
-func (p *Provisioner) administrator(ctx context.Context, k *keys, endpoint Endpoint) (map[string][]byte,
+// administrator returns the content of the kubeconfig Secret.
+func (p *Provisioner) administrator(ctx context.Context, k *certificates.Keys, endpoint Endpoint) (map[string][]byte,
 	map[string]string, error) {
-	leaf := client("argosy:"+p.Cluster.Name, administratorGroup)
-	var extra map[string][]byte
-	if p.servesBundles() {
-		extra = map[string][]byte{join.BundlesKey: []byte(endpoint.BundlesURL())}
+	data, reasons, err := p.ensureCerts(ctx, p.KubeconfigSecret(), []certificates.Wanted{
+		{File: certificates.KubeconfigKey, By: k.Cluster, Server: endpoint.Server(),
+			Leaf: certificates.ClientLeaf("argosy:"+p.Name, administratorGroup)},
+	}, k.Cluster.Cert)
+	if err == nil && p.servesBundles() {
+		data[join.BundlesKey] = []byte(endpoint.BundlesURL())
 	}
-	return p.ensureCerts(ctx, p.Cluster.KubeconfigSecret(), []signed{
-		{file: kubeconfigDataKey, by: k.cluster, leaf: leaf, server: endpoint.Server()},
-	}, extra, k.cluster.Cert)
+	return data, reasons, err
 }
 
-// configFiles are the files of the pods that hold no secret.
+// configFiles returns the ConfigMap with the files of the pods that hold no secret.
 func (p *Provisioner) configFiles() *corev1.ConfigMap {
 	egress, err := json.Marshal(map[string]any{
 		"apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
@@ -256,68 +245,68 @@ func (p *Provisioner) configFiles() *corev1.ConfigMap {
 		}}},
 	})
 	if err != nil {
-		panic(err) // it is made of our own words
+		panic(err) // it is made of constants
 	}
-	files := configMap(p.namespace(), p.names().config(), egressFile, string(egress))
-	files.Labels = p.names().labels(componentControlPlane)
+	files := configMap(p.Namespace, p.Names().Config(), egressFile, string(egress))
+	files.Labels = p.Names().Labels(hosted.ControlPlane)
 	return files
 }
 
 // runEtcd brings a deployed etcd up.
-func (p *Provisioner) runEtcd(ctx context.Context, k *keys, report func(string)) ([]apply.Change, error) {
-	certs, _, err := p.ensureCerts(ctx, p.names().etcdCerts(), p.etcdMemberCerts(k),
-		map[string][]byte{authorityEtcd + certExtension: k.etcd.Cert}, k.cluster.Cert)
+func (p *Provisioner) runEtcd(ctx context.Context, k *certificates.Keys, report func(string)) ([]apply.Change, error) {
+	certs, _, err := p.ensureCerts(ctx, p.Names().EtcdCerts(), p.etcdMemberCerts(k), k.Cluster.Cert)
 	if err != nil {
 		return nil, err
 	}
-	secret := p.secret(p.names().etcdCerts(), certs)
-	secret.Labels = p.names().labels(componentEtcd)
-	changes, err := p.set(ctx, secret, p.etcdService(), p.budget(p.names().etcd(), componentEtcd))
+	certs[certificates.EtcdCA+certificates.CertExtension] = k.Etcd.Cert
+	secret := p.Secret(p.Names().EtcdCerts(), certs)
+	secret.Labels = p.Names().Labels(hosted.Etcd)
+	changes, err := p.set(ctx, secret, p.etcdService(), p.budget(p.Names().Etcd(), hosted.Etcd))
 	if err != nil {
-		return changes, fmt.Errorf("setting what etcd's pods need: %w", err)
+		return changes, fmt.Errorf("setting the objects that etcd's pods need: %w", err)
 	}
 	set, err := p.etcd(digestOf(certs))
 	if err != nil {
 		return changes, err
 	}
-	made, err := p.rollOut(ctx, set, componentEtcd, false, report)
+	made, err := p.rollOut(ctx, set, hosted.Etcd, false, report)
 	return append(changes, made...), err
 }
 
-// furnish sets what the cluster itself must hold, once its API server answers. It returns the address by which machines
-// know it, where that is another one.
-func (p *Provisioner) furnish(ctx context.Context, k *keys, endpoint Endpoint, report func(string)) (string,
-	[]apply.Change, error) {
-	cluster, err := p.found(ctx, k, report)
+// setClusterObjects sets the objects that the cluster itself must hold, once its API server answers. It returns the
+// address by which machines know it, where that is another one.
+func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
+	report func(string)) (string, []apply.Change, error) {
+	cluster, err := p.connectFounder(ctx, k, report)
 	if err != nil {
 		return "", nil, err
 	}
-	held, err := discovered(ctx, cluster.client)
+	held, err := readClusterInfo(ctx, cluster.Client)
 	if err != nil {
 		return "", nil, err
 	}
-	if err := checkOwnState(held, k.cluster.Cert); err != nil {
+	if err := checkOwnState(held, k.Cluster.Cert); err != nil {
 		return "", nil, err
 	}
-	known, err := machinesKnow(ctx, cluster.client, held, endpoint)
+	known, err := machinesKnow(ctx, cluster.Client, held, endpoint)
 	if err != nil {
 		return "", nil, err
 	}
-	wanted, err := p.furniture(ctx, k, endpoint, report)
+	wanted, err := p.wantedClusterObjects(ctx, k, endpoint, report)
 	if err != nil {
 		return known, nil, err
 	}
 	report(fmt.Sprintf("setting %d objects that joining machines need", len(wanted)))
-	changes, err := cluster.objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem,
+	changes, err := cluster.Objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem,
 		Name: "argosy-cluster"}, wanted, apply.Options{Force: true})
 	if err != nil {
-		return known, changes, fmt.Errorf("setting what joining machines need: %w", err)
+		return known, changes, fmt.Errorf("setting the objects that joining machines need: %w", err)
 	}
 	return known, changes, nil
 }
 
-// furniture is what furnish sets.
-func (p *Provisioner) furniture(ctx context.Context, k *keys, endpoint Endpoint,
+// wantedClusterObjects returns the objects of setClusterObjects.
+func (p *Provisioner) wantedClusterObjects(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
 	report func(string)) ([]*unstructured.Unstructured, error) {
 	addresses, err := p.lookUp(ctx, endpoint.Host, report)
 	if err != nil {
@@ -330,7 +319,7 @@ func (p *Provisioner) furniture(ctx context.Context, k *keys, endpoint Endpoint,
 	return unstructuredOf(objects)
 }
 
-// set applies objects in the host cluster. They are Argosy's own, so it takes every field of them.
+// set applies objects in the host cluster. They are Argosy's own, so it takes ownership of every field.
 func (p *Provisioner) set(ctx context.Context, objects ...runtime.Object) ([]apply.Change, error) {
 	wanted, err := unstructuredOf(objects)
 	if err != nil {
@@ -351,10 +340,10 @@ func unstructuredOf(objects []runtime.Object) ([]*unstructured.Unstructured, err
 	return list, nil
 }
 
-// facts are what addons need to know of the control plane.
+// facts returns the properties of the control plane that addons need.
 func (p *Provisioner) facts(endpoint Endpoint, caCert []byte) addons.Facts {
 	return addons.Facts{
-		Version: p.Cluster.KubernetesVersion(), Server: endpoint.Server(),
+		Version: p.KubernetesVersion(), Server: endpoint.Server(),
 		KonnectivityHost: endpoint.Host, KonnectivityPort: endpoint.Konnectivity, CACert: string(caCert),
 	}
 }

@@ -7,10 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// podSettings is what a document says about the pods of a StatefulSet, wherever it says so.
+// podSettings are the documents' settings for the pods of a StatefulSet, from any of their sections.
 type podSettings struct {
 	key                        string // of the section, for errors
 	labels, annotations        map[string]string
@@ -25,18 +26,18 @@ type podSettings struct {
 	hostAliases                []config.Unstructured
 	runtimeClass               string
 	serviceLinks               bool
-	main                       string // the container that the rest is for
+	main                       string // the container that the rest applies to
 	policy                     string // of pulling images
 	probes                     *config.Probes
 	initContainers, containers []config.Unstructured
 }
 
-// customize puts on the control plane's StatefulSet what controlPlane.statefulSet says. What it says of the main
-// container goes to the API server's.
+// customize applies controlPlane.statefulSet to the control plane's StatefulSet. Settings of the main container apply
+// to the API server's.
 func (p *Provisioner) customize(set *appsv1.StatefulSet) error {
-	s := p.Cluster.VCluster.ControlPlane.StatefulSet
+	s := p.VCluster.ControlPlane.StatefulSet
 	return customize(set, podSettings{
-		key: "controlPlane.statefulSet", main: apiServerName, labels: s.Labels, annotations: s.Annotations,
+		key: "controlPlane.statefulSet", main: hosted.APIServer, labels: s.Labels, annotations: s.Annotations,
 		pods: s.Pods, resources: s.Resources,
 		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes,
 		mounts:     s.Persistence.AddVolumeMounts,
@@ -47,9 +48,9 @@ func (p *Provisioner) customize(set *appsv1.StatefulSet) error {
 	})
 }
 
-// customizeEtcd puts on etcd's StatefulSet what controlPlane.backingStore.etcd.deploy.statefulSet says.
+// customizeEtcd applies controlPlane.backingStore.etcd.deploy.statefulSet to etcd's StatefulSet.
 func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
-	s := p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet
+	s := p.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet
 	container := &set.Spec.Template.Spec.Containers[0]
 	container.Args = append(container.Args, s.ExtraArgs...)
 	if image := s.Image; image.Repository != "" {
@@ -57,7 +58,7 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 		if image.Registry != "" {
 			name = image.Registry + "/" + name
 		}
-		container.Image, container.Command = p.Cluster.ImageRef(name), []string{"etcd"}
+		container.Image, container.Command = p.ImageRef(name), []string{"etcd"}
 	}
 	return customize(set, podSettings{
 		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: "etcd", labels: s.Labels,
@@ -68,7 +69,7 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 	})
 }
 
-// customize applies settings; Argosy's own labels and annotations stay, whatever the user adds.
+// customize applies settings; the user's labels and annotations don't replace Argosy's own.
 func customize(set *appsv1.StatefulSet, s podSettings) error {
 	template := &set.Spec.Template
 	set.Labels, set.Annotations = merged(s.labels, set.Labels), merged(s.annotations, set.Annotations)
@@ -164,26 +165,26 @@ func (s podSettings) onMain(container *corev1.Container) error {
 	return nil
 }
 
-// tuned is a probe with the numbers that the user gives.
+// tuned returns a probe with the user's numbers; nil when the user turns it off.
 func tuned(own *corev1.Probe, wanted config.Probe) *corev1.Probe {
 	if !wanted.Enabled {
 		return nil
 	}
 	for _, number := range []struct {
-		place *int32
+		field *int32
 		value int
 	}{
 		{&own.FailureThreshold, wanted.FailureThreshold}, {&own.InitialDelaySeconds, wanted.InitialDelaySeconds},
 		{&own.TimeoutSeconds, wanted.TimeoutSeconds}, {&own.PeriodSeconds, wanted.PeriodSeconds},
 	} {
 		if number.value != 0 {
-			*number.place = int32(number.value)
+			*number.field = int32(number.value)
 		}
 	}
 	return own
 }
 
-// over decodes what a document says over a Kubernetes value that has a default; what it does not say stays.
+// over decodes a section of a document over a Kubernetes value with defaults; fields that it does not have stay.
 func over(section, value any) error {
 	text, err := json.Marshal(section)
 	if err != nil {

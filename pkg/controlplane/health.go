@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,27 +17,28 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// notWorking says which parts of the control plane do not work; "" when all do. That its API server answers does not
-// say it: a pod is ready again between two crashes of a component that has no readiness to tell of.
+// notWorking returns the parts of the control plane that do not work; "" when all do. An API server that answers is no
+// proof: between two crashes of a component without a readiness probe the pod is ready again.
 func (p *Provisioner) notWorking(ctx context.Context, client kubernetes.Interface) (string, error) {
 	var missing []string
-	note := func(why string, err error) error {
-		if why != "" {
-			missing = append(missing, why)
+	note := func(reason string, err error) error {
+		if reason != "" {
+			missing = append(missing, reason)
 		}
 		return err
 	}
-	if p.Cluster.Store().Kind == config.StoreEtcd {
-		if err := note(p.notRunning(ctx, p.names().etcd(), componentEtcd)); err != nil {
+	if p.Store().Kind == config.StoreEtcd {
+		if err := note(p.notRunning(ctx, p.Names().Etcd(), hosted.Etcd)); err != nil {
 			return "", err
 		}
 	}
-	if err := note(p.notRunning(ctx, p.names().controlPlane(), componentControlPlane)); err != nil {
+	if err := note(p.notRunning(ctx, p.Names().ControlPlane(), hosted.ControlPlane)); err != nil {
 		return "", err
 	}
-	k8s := p.Cluster.VCluster.ControlPlane.Distro.K8s
+	k8s := p.VCluster.ControlPlane.Distro.K8s
 	if err := note(p.notLeading(ctx, client, "kube-controller-manager", k8s.ControllerManager)); err != nil {
 		return "", err
 	}
@@ -44,54 +46,51 @@ func (p *Provisioner) notWorking(ctx context.Context, client kubernetes.Interfac
 	return strings.Join(missing, "; "), err
 }
 
-// notRunning says which containers of a StatefulSet's pods do not run, or not for long.
+// notRunning returns the containers of a StatefulSet's pods that do not run, or not for long enough.
 func (p *Provisioner) notRunning(ctx context.Context, set, component string) (string, error) {
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
-		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(component)).String()})
+	pods, err := p.Host.CoreV1().Pods(p.Namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.Names().Selector(component)).String()})
 	if err != nil {
 		return "", fmt.Errorf("listing the pods of StatefulSet %q: %w", set, apply.Classify(err))
 	}
 	var reasons []string
-	looked := 0
+	found := 0
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		if pod.Labels[batchv1.JobNameLabel] != "" {
-			continue // it stood in for the control plane while its store was loaded
+			continue // it answered in the API server's place while the store was loaded
 		}
-		looked++
-		why := p.whyPod(ctx, pod)
-		if why == "" {
-			why = p.whyUnsteady(ctx, pod)
-		}
-		if why != "" {
-			reasons = append(reasons, fmt.Sprintf("pod %s: %s", pod.Name, why))
+		found++
+		reason := cmp.Or(p.DiagnosePod(ctx, pod), p.unsteady(ctx, pod))
+		if reason != "" {
+			reasons = append(reasons, fmt.Sprintf("pod %s: %s", pod.Name, reason))
 		}
 	}
-	if looked == 0 {
+	if found == 0 {
 		return fmt.Sprintf("StatefulSet %s: no pod yet", set), nil
 	}
 	return strings.Join(reasons, "; "), nil
 }
 
-// steadyAfter is how long a container that ended before has to run again. What crashes at its start does so within
-// less.
+// steadyAfter is how long a container that ended before has to run again. A program that crashes at its start does so
+// sooner.
 const steadyAfter = 5 * time.Second
 
-// whyUnsteady says which container of a ready pod does not run, or ended a moment ago; "" when none did.
-func (p *Provisioner) whyUnsteady(ctx context.Context, pod *corev1.Pod) string {
+// unsteady returns the container of a ready pod that does not run, or ended a moment ago; "" when there is none.
+func (p *Provisioner) unsteady(ctx context.Context, pod *corev1.Pod) string {
 	for _, status := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
 		runs, ended := status.State.Running, status.LastTerminationState.Terminated
 		switch {
 		case endsByItself(pod, status.Name):
 		case runs == nil:
-			if why, _ := p.whyContainer(ctx, pod, status); why != "" {
-				return why
+			if reason, _ := p.DiagnoseContainer(ctx, pod, status); reason != "" {
+				return reason
 			}
 			return fmt.Sprintf("container %s does not run", status.Name)
-		case ended != nil && p.now().Sub(runs.StartedAt.Time) < steadyAfter:
+		case ended != nil && p.Now().Sub(runs.StartedAt.Time) < steadyAfter:
 			text := fmt.Sprintf("container %s ended with exit code %d and was started again", status.Name,
 				ended.ExitCode)
-			if line := p.lastLine(ctx, pod.Name, status.Name, false); line != "" {
+			if line := p.LastLogLine(ctx, pod.Name, status.Name, false); line != "" {
 				text += ": " + line
 			}
 			return text
@@ -100,24 +99,23 @@ func (p *Provisioner) whyUnsteady(ctx context.Context, pod *corev1.Pod) string {
 	return ""
 }
 
-// endsByItself says whether a container is one that others wait for the end of.
+// endsByItself reports whether a container is an init container that runs to its end before others start.
 func endsByItself(pod *corev1.Pod, name string) bool {
 	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
 		return c.Name == name && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways)
 	})
 }
 
-// leaseTolerance allows for clocks of the host cluster's nodes that differ from ours, and for an API server that is
-// busy.
+// leaseTolerance allows for clocks of the host cluster's nodes that differ from ours, and for a busy API server.
 const leaseTolerance = 30 * time.Second
 
-// notLeading says of a component whose replicas elect a leader that none leads: it runs, and does nothing.
+// notLeading returns a reason when no replica of a component that elects a leader leads: it runs and does nothing.
 func (p *Provisioner) notLeading(ctx context.Context, client kubernetes.Interface, name string,
 	settings config.Component) (string, error) {
 	if slices.ContainsFunc(settings.ExtraArgs, func(arg string) bool {
 		return arg == "--leader-elect=false" || strings.HasPrefix(arg, "--leader-elect-resource")
 	}) {
-		return "", nil // it says so nowhere, or elsewhere
+		return "", nil // there is no lease, or it is another one
 	}
 	lease, err := client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, name, metav1.GetOptions{})
 	switch {
@@ -129,7 +127,7 @@ func (p *Provisioner) notLeading(ctx context.Context, client kubernetes.Interfac
 		return name + " has not begun to work", nil
 	}
 	ends := lease.Spec.RenewTime.Add(time.Duration(*lease.Spec.LeaseDurationSeconds)*time.Second + leaseTolerance)
-	if p.now().After(ends) {
+	if p.Now().After(ends) {
 		return fmt.Sprintf("%s has not worked since %s", name, lease.Spec.RenewTime.UTC().Format(time.RFC3339)), nil
 	}
 	return "", nil

@@ -14,10 +14,15 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/pki"
+
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 func since(ago time.Duration) corev1.ContainerState {
-	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(noon().Add(-ago))}}
+	started := metav1.NewTime(controlplanetest.Noon().Add(-ago))
+	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}
 }
 
 func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
@@ -39,11 +44,11 @@ func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
 			""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := provisioner(t, specified)
+			p := provisioner(t, controlplanetest.SQLite)
 			tt.status.Name = "kube-scheduler"
 			always := corev1.ContainerRestartPolicyAlways
-			add(t, p, &corev1.Pod{
-				ObjectMeta: p.meta("team-a-control-plane-0", componentControlPlane),
+			controlplanetest.Add(t, p.Cluster, &corev1.Pod{
+				ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-0", hosted.ControlPlane),
 				Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "program"},
 					{Name: "kine", RestartPolicy: &always}}},
 				Status: corev1.PodStatus{
@@ -54,7 +59,7 @@ func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
 					ContainerStatuses: []corev1.ContainerStatus{tt.status},
 				},
 			})
-			why, err := p.notRunning(t.Context(), "team-a-control-plane", componentControlPlane)
+			why, err := p.notRunning(t.Context(), "team-a-control-plane", hosted.ControlPlane)
 			assert.NilError(t, err)
 			if tt.says != "" {
 				tt.says = "pod team-a-control-plane-0: " + tt.says
@@ -65,11 +70,11 @@ func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
 }
 
 func TestThePodThatStoodInForTheControlPlaneDoesNotCount(t *testing.T) {
-	p := provisioner(t, specified)
-	pod := &corev1.Pod{ObjectMeta: p.meta("team-a-restore-x", componentControlPlane)}
+	p := provisioner(t, controlplanetest.SQLite)
+	pod := &corev1.Pod{ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-restore-x", hosted.ControlPlane)}
 	pod.Labels[batchv1.JobNameLabel] = "team-a-restore"
-	add(t, p, pod)
-	why, err := p.notRunning(t.Context(), "team-a-control-plane", componentControlPlane)
+	controlplanetest.Add(t, p.Cluster, pod)
+	why, err := p.notRunning(t.Context(), "team-a-control-plane", hosted.ControlPlane)
 	assert.NilError(t, err)
 	assert.Equal(t, why, "StatefulSet team-a-control-plane: no pod yet")
 }
@@ -87,15 +92,17 @@ func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
 		args    []string
 		says    string
 	}{
-		{"leads", lease(noon().Add(-2 * time.Second)), nil, ""},
-		{"leads by a clock that is ahead", lease(noon().Add(20 * time.Second)), nil, ""},
-		{"leads by a clock that is behind", lease(noon().Add(-40 * time.Second)), nil, ""},
+		{"leads", lease(controlplanetest.Noon().Add(-2 * time.Second)), nil, ""},
+		{"leads by a clock that is ahead", lease(controlplanetest.Noon().Add(20 * time.Second)), nil, ""},
+		{"leads by a clock that is behind", lease(controlplanetest.Noon().Add(-40 * time.Second)), nil, ""},
 		{"has not begun", nil, nil, "kube-scheduler has not begun to work"},
-		{"stopped", lease(noon().Add(-time.Minute)), nil, "kube-scheduler has not worked since 2026-03-01T11:59:00Z"},
+		{"stopped", lease(controlplanetest.Noon().Add(-time.Minute)), nil,
+			"kube-scheduler has not worked since 2026-03-01T11:59:00Z"},
 		{"elects nobody", nil, []string{"--leader-elect=false"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			why, err := provisioner(t, specified).notLeading(t.Context(), fake.NewClientset(tt.objects...),
+			why, err := provisioner(t, controlplanetest.SQLite).notLeading(t.Context(),
+				fake.NewClientset(tt.objects...),
 				"kube-scheduler", config.Component{ExtraArgs: tt.args})
 			assert.NilError(t, err)
 			assert.Equal(t, why, tt.says)
@@ -105,35 +112,35 @@ func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
 
 func TestTheFirstCertificateToEndCountsWhereverItIs(t *testing.T) {
 	for _, file := range []string{"apiserver.crt", "scheduler.conf", "value", "peer.crt"} {
-		p := provisioner(t, replace(specified, "controlPlane:", etcdStored))
-		k, err := makeKeys(noon())
+		p := provisioner(t, controlplanetest.With(controlplanetest.EtcdSection))
+		k, err := certificates.NewKeys(controlplanetest.Noon())
 		assert.NilError(t, err)
 		for secret, files := range map[string][]string{"team-a-certs": {"apiserver.crt", "scheduler.conf"},
 			"team-a-kubeconfig": {"value", "bundles"}, "team-a-etcd-certs": {"peer.crt", "peer.key"}} {
 			data := map[string][]byte{}
 			for _, name := range files {
-				leaf := client("a")
+				leaf := certificates.ClientLeaf("a")
 				if leaf.Life = 48 * time.Hour; name == file {
 					leaf.Life = 24 * time.Hour
 				}
 				data[name] = certificateFile(t, k, name, leaf)
 			}
-			hold(t, p, secret, data)
+			controlplanetest.PutSecret(t, p.Cluster, secret, data)
 		}
 		ends, err := p.certificatesEnd(t.Context())
 		assert.NilError(t, err)
-		assert.Equal(t, ends, noon().Add(24*time.Hour), file)
+		assert.Equal(t, ends, controlplanetest.Noon().Add(24*time.Hour), file)
 	}
 }
 
 // certificateFile is a file of a Secret with a certificate in it, if it is one that holds any.
-func certificateFile(t *testing.T, k *keys, name string, leaf pki.Leaf) []byte {
+func certificateFile(t *testing.T, k *certificates.Keys, name string, leaf pki.Leaf) []byte {
 	t.Helper()
-	pair, err := k.cluster.Issue(leaf, noon())
+	pair, err := k.Cluster.Issue(leaf, controlplanetest.Noon())
 	assert.NilError(t, err)
 	switch name {
 	case "scheduler.conf", "value":
-		text, err := writeKubeconfig("team-a", "https://192.0.2.10:443", "a", k.cluster.Cert, pair)
+		text, err := certificates.WriteKubeconfig("team-a", "https://192.0.2.10:443", "a", k.Cluster.Cert, pair)
 		assert.NilError(t, err)
 		return text
 	case "peer.key", "bundles":

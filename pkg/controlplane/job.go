@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -12,27 +13,24 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/store"
 )
 
-// Components of Jobs.
-const (
-	componentBackup  = "backup"
-	componentRestore = "restore"
-)
+// JobAnnotation is on a Job and holds the key of its Job, so that a run which meets an unfinished one knows whether it
+// is its own.
+const JobAnnotation = "argosy.dev/task"
 
-// taskAnnotation says on a Job what it does, so that a run that meets an unfinished one knows whether it is its own.
-const taskAnnotation = "argosy.dev/task"
-
-// taskContainer is the one container of a Job that does its work.
-const taskContainer = "argosy"
+// JobContainer is the container of a Job's pod that runs Argosy's program.
+const JobContainer = "argosy"
 
 // Folders of a Job's pod.
 const (
-	backupsDir   = "/backups"
-	pkiDir       = "/etc/argosy/pki"
-	documentsDir = "/etc/argosy/documents"
+	BackupsDir   = "/backups"
+	PKIDir       = "/etc/argosy/pki"
+	DocumentsDir = "/etc/argosy/documents"
 )
 
 const (
@@ -41,52 +39,53 @@ const (
 	volumeDocuments = "documents"
 )
 
-// Bounds of a Job. A store of a gigabyte is read in a minute, and written through kine in ten.
+// Bounds of a Job, in seconds. A store of a gigabyte is read in a minute, and written through kine in ten.
 const (
-	taskDeadline = int64(time.Hour / time.Second)
-	taskRetries  = int32(1)
-	// taskKept is how long a Job that ended can be looked at.
-	taskKept = int32(time.Hour / time.Second)
+	jobDeadline = int64(time.Hour / time.Second)
+	jobRetries  = int32(1)
+	// jobKept is how long a Job that ended can be inspected.
+	jobKept = int32(time.Hour / time.Second)
 )
 
-// task is work that Argosy's own program does in a pod of the cluster's namespace, where the volumes are and from where
-// the keys need not leave.
-type task struct {
-	component string
-	// key tells tasks apart: a run that finds an unfinished Job with its key waits for that one. An empty key is shared
+// Job describes work that Argosy's own program does in a pod of the cluster's namespace, where the volumes are and from
+// where the keys need not leave.
+type Job struct {
+	Component string
+	// Key tells Jobs apart: a run that finds an unfinished one with its key waits for that one. An empty key is shared
 	// by nothing; unfinished Jobs of the component are then removed first.
-	key  string
-	args []string
-	// readsCluster mounts what a backup holds beside the store.
-	readsCluster bool
-	// store brings the store within reach.
-	store bool
-	// after has an SQLite database that is not there yet begin behind this revision.
-	after int64
-	// holding has the pod answer the cluster's clients.
-	holding bool
+	Key  string
+	Args []string
+	// ReadsCluster mounts the keys and the documents, which a backup holds beside the store.
+	ReadsCluster bool
+	// Store makes the store reachable.
+	Store bool
+	// After has an SQLite database that does not exist yet begin behind this revision.
+	After int64
+	// Holding has the pod answer the cluster's clients in the API server's place; see store.ServeHolding.
+	Holding bool
 }
 
-// taskTime is in the names of Jobs.
-const taskTime = "20060102-150405"
+// jobTime is the layout of the time in the names of Jobs.
+const jobTime = "20060102-150405"
 
-// job is the Job of a task.
-func (p *Provisioner) job(t task, at time.Time) (*batchv1.Job, error) {
-	pod, err := p.taskPod(t)
+// RenderJob returns the Job.
+func (p *Provisioner) RenderJob(j Job) (*batchv1.Job, error) {
+	pod, err := p.jobPod(j)
 	if err != nil {
 		return nil, err
 	}
 	// Services lead to the control plane's pods by their labels, so a pod that answers in its place needs the same.
-	podLabels := p.names().labels(t.component)
-	if t.holding {
-		podLabels = p.names().labels(componentControlPlane)
+	podLabels := p.Names().Labels(j.Component)
+	if j.Holding {
+		podLabels = p.Names().Labels(hosted.ControlPlane)
 	}
-	deadline, retries, kept := taskDeadline, taskRetries, taskKept
+	deadline, retries, kept := jobDeadline, jobRetries, jobKept
 	return &batchv1.Job{
 		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("%s-%s-%s", p.names(), t.component, at.UTC().Format(taskTime)), Namespace: p.namespace(),
-			Labels: p.names().labels(t.component), Annotations: map[string]string{taskAnnotation: t.key},
+			Name:      fmt.Sprintf("%s-%s-%s", p.Names(), j.Component, p.Now().UTC().Format(jobTime)),
+			Namespace: p.Namespace, Labels: p.Names().Labels(j.Component),
+			Annotations: map[string]string{JobAnnotation: j.Key},
 		},
 		Spec: batchv1.JobSpec{
 			BackoffLimit: &retries, ActiveDeadlineSeconds: &deadline, TTLSecondsAfterFinished: &kept,
@@ -95,31 +94,37 @@ func (p *Provisioner) job(t task, at time.Time) (*batchv1.Job, error) {
 	}, nil
 }
 
-func (p *Provisioner) taskPod(t task) (corev1.PodSpec, error) {
-	container := p.program(taskContainer, t.args, corev1.VolumeMount{Name: volumeBackups, MountPath: backupsDir})
+// jobPod returns the pod of a Job.
+func (p *Provisioner) jobPod(j Job) (corev1.PodSpec, error) {
+	args := j.Args
+	if j.Holding {
+		args = append(slices.Clone(args), fmt.Sprintf("--answer=:%d", p.apiPort()), "--tls-cert="+cert(certServing),
+			"--tls-key="+key(certServing))
+	}
+	container := p.program(JobContainer, args, corev1.VolumeMount{Name: volumeBackups, MountPath: BackupsDir})
 	pod := corev1.PodSpec{
 		RestartPolicy:                corev1.RestartPolicyNever,
-		Volumes:                      []corev1.Volume{claimed(volumeBackups, p.names().backups())},
+		Volumes:                      []corev1.Volume{claimed(volumeBackups, p.Names().Backups())},
 		SecurityContext:              podSecurity(),
 		ImagePullSecrets:             p.pullSecrets(),
 		AutomountServiceAccountToken: new(bool),
 		EnableServiceLinks:           new(bool),
 	}
-	if t.readsCluster {
+	if j.ReadsCluster {
 		pod.Volumes = append(pod.Volumes, p.clusterVolumes()...)
 		container.VolumeMounts = append(container.VolumeMounts,
-			corev1.VolumeMount{Name: volumePKI, MountPath: pkiDir, ReadOnly: true},
-			corev1.VolumeMount{Name: volumeDocuments, MountPath: documentsDir, ReadOnly: true})
+			corev1.VolumeMount{Name: volumePKI, MountPath: PKIDir, ReadOnly: true},
+			corev1.VolumeMount{Name: volumeDocuments, MountPath: DocumentsDir, ReadOnly: true})
 	}
-	if pairs := p.taskCerts(t); len(pairs) > 0 {
+	if pairs := p.jobCerts(j); len(pairs) > 0 {
 		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: volumeCerts, VolumeSource: corev1.VolumeSource{
 			Projected: &corev1.ProjectedVolumeSource{DefaultMode: readableByGroup(), Sources: pairs},
 		}})
 		container.VolumeMounts = append(container.VolumeMounts,
 			corev1.VolumeMount{Name: volumeCerts, MountPath: certsDir, ReadOnly: true})
 	}
-	if t.store && p.Cluster.Store().Kind != config.StoreEtcd {
-		p.addKine(&pod, t.after)
+	if j.Store && p.Store().Kind != config.StoreEtcd {
+		p.addKine(&pod, j.After)
 		container.VolumeMounts = append(container.VolumeMounts,
 			corev1.VolumeMount{Name: volumeKine, MountPath: kineDir})
 	}
@@ -127,7 +132,7 @@ func (p *Provisioner) taskPod(t task) (corev1.PodSpec, error) {
 	return pod, p.runLikeControlPlane(&pod)
 }
 
-// program is a container that runs Argosy's own program.
+// program returns a container that runs Argosy's own program.
 func (p *Provisioner) program(name string, args []string, mounts ...corev1.VolumeMount) corev1.Container {
 	container := p.container(name, args)
 	container.Image, container.Command = p.Image, nil
@@ -136,39 +141,42 @@ func (p *Provisioner) program(name string, args []string, mounts ...corev1.Volum
 	return container
 }
 
-// taskCerts are the certificates that a task shows to etcd, and to the cluster's clients.
-func (p *Provisioner) taskCerts(t task) []corev1.VolumeProjection {
+// jobCerts returns the certificates that a Job shows to etcd, and to the cluster's clients.
+func (p *Provisioner) jobCerts(j Job) []corev1.VolumeProjection {
 	var pairs []corev1.VolumeProjection
-	if t.store && p.Cluster.Store().Kind == config.StoreEtcd {
-		pairs = append(pairs, secretFiles(p.names().etcdCerts(), certEtcdClient+certExtension,
-			certEtcdClient+keyExtension, authorityEtcd+certExtension))
+	if j.Store && p.Store().Kind == config.StoreEtcd {
+		pairs = append(pairs, secretFiles(p.Names().EtcdCerts(), certEtcdClient+certificates.CertExtension,
+			certEtcdClient+certificates.KeyExtension, certificates.EtcdCA+certificates.CertExtension))
 	}
-	if t.holding {
-		pairs = append(pairs, secretFiles(p.names().certs(), certServing+certExtension, certServing+keyExtension))
+	if j.Holding {
+		pairs = append(pairs, secretFiles(p.Names().Certs(), certServing+certificates.CertExtension,
+			certServing+certificates.KeyExtension))
 	}
 	return pairs
 }
 
+// claimed returns a volume that is a PersistentVolumeClaim.
 func claimed(volume, claim string) corev1.Volume {
 	return corev1.Volume{Name: volume,
 		VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim}}}
 }
 
-// clusterVolumes are the cluster's keys and its documents.
+// clusterVolumes returns volumes with the cluster's keys and its documents.
 func (p *Provisioner) clusterVolumes() []corev1.Volume {
-	documents := corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: p.Cluster.Name},
+	documents := corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: p.Name},
 		Items: []corev1.KeyToPath{
 			{Key: config.VClusterDocument, Path: config.VClusterDocument},
 			{Key: config.FleetDocument, Path: config.FleetDocument},
 		}}
 	return []corev1.Volume{
-		{Name: volumePKI, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: p.names().pki(), DefaultMode: readableByGroup()}}},
+		{Name: volumePKI, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: p.Names().PKI(), DefaultMode: readableByGroup()}}},
 		{Name: volumeDocuments, VolumeSource: corev1.VolumeSource{ConfigMap: &documents}},
 	}
 }
 
-// addKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may work on one
-// database; on SQLite they must be on one machine, which is where the volume is.
+// addKine gives a Job's pod a kine of its own, as the control plane's pods have theirs. Two kines may use one database;
+// with SQLite they must be on one machine, where the volume is.
 func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
 	kine, always := p.kine(), corev1.ContainerRestartPolicyAlways
 	kine.RestartPolicy = &always // a sidecar: the Job is done when its own program is
@@ -180,8 +188,8 @@ func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
 	}
 	pod.InitContainers = append(pod.InitContainers, kine)
 	data := corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
-	if p.persists() {
-		data = claimed(volumeData, p.names().data())
+	if p.Persists() {
+		data = claimed(volumeData, p.Names().Data())
 	}
 	pod.Volumes = append(pod.Volumes, data)
 	for _, name := range []string{volumeKine, volumeTemporary} {
@@ -190,22 +198,23 @@ func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
 	}
 }
 
-// storeFlags tell Argosy's program where the store is.
-func (p *Provisioner) storeFlags() []string {
-	if p.Cluster.Store().Kind != config.StoreEtcd {
+// StoreFlags returns the flags by which Argosy's program reaches the store.
+func (p *Provisioner) StoreFlags() []string {
+	if p.Store().Kind != config.StoreEtcd {
 		return []string{"--endpoint=" + kineSocket}
 	}
 	var flags []string
 	for _, host := range p.etcdHosts() {
 		flags = append(flags, fmt.Sprintf("--endpoint=https://%s:%d", host, etcdClientPort))
 	}
-	return append(flags, "--cacert="+cert(authorityEtcd), "--cert="+cert(certEtcdClient), "--key="+key(certEtcdClient))
+	return append(flags, "--cacert="+cert(certificates.EtcdCA), "--cert="+cert(certEtcdClient),
+		"--key="+key(certEtcdClient))
 }
 
-// runLikeControlPlane gives a pod the place, the user and the names of hosts that the document gives to the control
-// plane's pods: it shares their volumes and speaks to their store.
+// runLikeControlPlane gives a pod the scheduling, the user and the host names that the document gives to the control
+// plane's pods: it shares their volumes and their store.
 func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
-	s := p.Cluster.VCluster.ControlPlane.StatefulSet
+	s := p.VCluster.ControlPlane.StatefulSet
 	pod.NodeSelector, pod.DNSPolicy = s.Scheduling.NodeSelector, corev1.DNSPolicy(s.DNSPolicy)
 	sections := []struct{ from, to any }{
 		{s.Scheduling.Tolerations, &pod.Tolerations}, {s.Security.PodSecurityContext, &pod.SecurityContext},
@@ -225,14 +234,14 @@ func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	return nil
 }
 
-// besideControlPlane puts a Job's pod onto the machine of the control plane's pod, where there is one: a volume that
-// only one machine can have is there.
-func (p *Provisioner) besideControlPlane(ctx context.Context, job *batchv1.Job) error {
-	if !p.persists() {
+// PlaceJob puts a Job's pod onto the machine of the control plane's pod, where there is one: that machine may be the
+// only one that can mount the volume.
+func (p *Provisioner) PlaceJob(ctx context.Context, job *batchv1.Job) error {
+	if !p.Persists() {
 		return nil
 	}
-	selector := p.names().selector(componentControlPlane)
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
+	selector := p.Names().Selector(hosted.ControlPlane)
+	pods, err := p.Host.CoreV1().Pods(p.Namespace).List(ctx,
 		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
 	if err != nil {
 		return fmt.Errorf("listing the control plane's pods: %w", apply.Classify(err))

@@ -6,15 +6,17 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/pkg/controlplane/certificates"
 )
 
 // certFile finds the files with certificates, keys and kubeconfigs that a command line names.
 var certFile = regexp.MustCompile(regexp.QuoteMeta(certsDir) + `/([0-9A-Za-z.-]+)`)
 
-// giveCerts mounts into each container those files of certsDir that its own command line names, and no others: a
-// component that is broken into then gives away what it has itself, and the authority's key is the controller manager's
-// alone. holder says which Secret has a file.
-func giveCerts(pod *corev1.PodSpec, holder func(file string) string) {
+// mountCerts mounts into each container those files of certsDir that its own command line names, and no others: an
+// attacker in one component then has only that component's keys, and the authority's key is the controller manager's
+// alone. secretOf returns the name of the Secret with a file.
+func mountCerts(pod *corev1.PodSpec, secretOf func(file string) string) {
 	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for i := range containers {
 			files := certFiles(containers[i])
@@ -24,7 +26,7 @@ func giveCerts(pod *corev1.PodSpec, holder func(file string) string) {
 			name := volumeCerts + "-" + containers[i].Name
 			pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name,
 				VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-					DefaultMode: readableByGroup(), Sources: projections(files, holder),
+					DefaultMode: readableByGroup(), Sources: projections(files, secretOf),
 				}}})
 			containers[i].VolumeMounts = append(containers[i].VolumeMounts,
 				corev1.VolumeMount{Name: name, MountPath: certsDir, ReadOnly: true})
@@ -32,7 +34,7 @@ func giveCerts(pod *corev1.PodSpec, holder func(file string) string) {
 	}
 }
 
-// certFiles are the names that a container's command line has of files in certsDir, sorted.
+// certFiles returns the names of the files in certsDir that a container's command line has, sorted.
 func certFiles(container corev1.Container) []string {
 	var files []string
 	for _, match := range certFile.FindAllStringSubmatch(strings.Join(append(slices.Clone(container.Command),
@@ -43,12 +45,12 @@ func certFiles(container corev1.Container) []string {
 	return slices.Compact(files)
 }
 
-// projections of files, one for each Secret that holds some of them.
-func projections(files []string, holder func(file string) string) []corev1.VolumeProjection {
+// projections returns a projection for each Secret that holds some of the files.
+func projections(files []string, secretOf func(file string) string) []corev1.VolumeProjection {
 	bySecret := map[string][]string{}
 	var secrets []string
 	for _, file := range files {
-		secret := holder(file)
+		secret := secretOf(file)
 		if bySecret[secret] == nil {
 			secrets = append(secrets, secret)
 		}
@@ -61,14 +63,14 @@ func projections(files []string, holder func(file string) string) []corev1.Volum
 	return sources
 }
 
-// certsHolder is the Secret with a file of the control plane's pods. Of the authorities' keys, only that of the
-// cluster's own is in any pod.
-func (p *Provisioner) certsHolder(file string) string {
+// certsSecret returns the name of the Secret with a file of the control plane's pods. Of the authorities' keys, only
+// that of the cluster's own is in any pod.
+func (p *Provisioner) certsSecret(file string) string {
 	switch file {
-	case authorityCluster + certExtension, authorityCluster + keyExtension, authorityFrontProxy + certExtension,
-		authorityEtcd + certExtension,
-		signingKey + keyExtension, signingKey + ".pub":
-		return p.names().pki()
+	case certificates.ClusterCA + certificates.CertExtension, certificates.ClusterCA + certificates.KeyExtension,
+		certificates.FrontProxyCA + certificates.CertExtension, certificates.EtcdCA + certificates.CertExtension,
+		certificates.SigningKey + certificates.KeyExtension, certificates.SigningKey + certificates.PublicExtension:
+		return p.Names().PKI()
 	}
-	return p.names().certs()
+	return p.Names().Certs()
 }

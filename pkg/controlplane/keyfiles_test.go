@@ -8,10 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/store"
+
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// everyPod is each pod that runs for a cluster, by what it is for.
+// everyPod returns each pod that runs for a cluster, by its purpose.
 func everyPod(t *testing.T, p *Provisioner) map[string]corev1.PodSpec {
 	t.Helper()
 	set, err := p.controlPlane("digest")
@@ -22,16 +24,18 @@ func everyPod(t *testing.T, p *Provisioner) map[string]corev1.PodSpec {
 		assert.NilError(t, err)
 		pods["etcd"] = set.Spec.Template.Spec
 	}
-	for name, task := range map[string]task{"backup": p.dumpTask(BackupOptions{}, store.About{}),
-		"restore": p.loadTask(&progress{Archive: "a"})} {
-		if pods[name], err = p.taskPod(task); err != nil {
+	for name, job := range map[string]Job{
+		"backup":  {Component: hosted.Backup, ReadsCluster: true, Store: true, Args: p.StoreFlags()},
+		"restore": {Component: hosted.Restore, Store: true, Holding: !p.Persists(), Args: p.StoreFlags()},
+	} {
+		if pods[name], err = p.jobPod(job); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return pods
 }
 
-// filesIn are the files that a container finds in certsDir, and the Secrets that it has as a whole.
+// filesIn returns the files that a container has in certsDir, and the Secrets that it has as a whole.
 func filesIn(pod corev1.PodSpec, container corev1.Container) (files, whole []string) {
 	for _, mount := range container.VolumeMounts {
 		for _, volume := range pod.Volumes {
@@ -60,8 +64,8 @@ func filesIn(pod corev1.PodSpec, container corev1.Container) (files, whole []str
 
 func TestEachContainerHasTheKeysThatItsArgumentsNameAndNoOthers(t *testing.T) {
 	for name, vcluster := range map[string]string{
-		"sqlite": specified, "etcd": replace(specified, "controlPlane:", etcdStored),
-		"external": replace(specified, "controlPlane:", externalStored),
+		"sqlite": controlplanetest.SQLite, "etcd": controlplanetest.With(controlplanetest.EtcdSection),
+		"external": controlplanetest.With(controlplanetest.ExternalSection),
 	} {
 		p := provisioner(t, vcluster)
 		for purpose, pod := range everyPod(t, p) {
@@ -77,8 +81,8 @@ func TestEachContainerHasTheKeysThatItsArgumentsNameAndNoOthers(t *testing.T) {
 						assert.Assert(t, !slices.Contains(files, "sa.key"),
 							"service accounts' key signs and is used by two")
 					}
-					// An archive holds all keys, so what writes one reads them.
-					if purpose == "backup" && container.Name == taskContainer {
+					// An archive holds all keys, so the container that writes one reads them.
+					if purpose == "backup" && container.Name == JobContainer {
 						assert.DeepEqual(t, whole, []string{"team-a-pki"})
 						return
 					}
@@ -90,7 +94,7 @@ func TestEachContainerHasTheKeysThatItsArgumentsNameAndNoOthers(t *testing.T) {
 }
 
 func TestACommandOfTheUsersGetsTheFilesThatItNames(t *testing.T) {
-	p := provisioner(t, replace(specified, "image: {tag: v1.34.4}",
+	p := provisioner(t, controlplanetest.Replace(controlplanetest.SQLite, "image: {tag: v1.34.4}",
 		`image: {tag: v1.34.4}, scheduler: {command: [sh, -c, "exec kube-scheduler --kubeconfig=/etc/argosy/certs/scheduler.conf --client-ca-file=/etc/argosy/certs/ca.crt"]}`))
 	assert.DeepEqual(t, certFiles(p.scheduler()), []string{"ca.crt", "scheduler.conf"})
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/controlplane/certificates"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -29,9 +30,10 @@ const (
 	anonymousUser      = "system:anonymous"
 )
 
-// clusterObjects is what `kubeadm join` and `kubeadm upgrade node` read in the cluster and may do there, and what leads
-// its pods to the API server, which is at addresses.
-func (p *Provisioner) clusterObjects(k *keys, endpoint Endpoint, addresses []netip.Addr) ([]runtime.Object, error) {
+// clusterObjects returns the objects that `kubeadm join` and `kubeadm upgrade node` read in the cluster, their
+// permissions, and the endpoints by which its pods reach the API server, which is at addresses.
+func (p *Provisioner) clusterObjects(k *certificates.Keys, endpoint Endpoint, addresses []netip.Addr) ([]runtime.Object,
+	error) {
 	kubeadm, err := p.kubeadmConfig(endpoint)
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func (p *Provisioner) clusterObjects(k *keys, endpoint Endpoint, addresses []net
 	if err != nil {
 		return nil, err
 	}
-	info, err := clusterInfo(endpoint, k.cluster.Cert)
+	info, err := clusterInfo(endpoint, k.Cluster.Cert)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,8 @@ func configMap(namespace, name, key, text string) *corev1.ConfigMap {
 
 const clusterInfoName = "cluster-info"
 
-// clusterInfo is what a machine discovers the cluster by; a controller signs it for each bootstrap token.
+// clusterInfo returns the ConfigMap by which a machine discovers the cluster; a controller signs it for each bootstrap
+// token.
 func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Config",
@@ -72,9 +75,9 @@ func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	return configMap(metav1.NamespacePublic, clusterInfoName, "kubeconfig", string(text)), nil
 }
 
-// discovered is what machines discovered a cluster by, as its store has it; nil when there is none, or none that was of
-// use to a machine. It is set last, so a run that was interrupted is followed by one that still finds what held before.
-func discovered(ctx context.Context, client kubernetes.Interface) (*clientcmdapi.Cluster, error) {
+// readClusterInfo returns the cluster that its store's cluster-info leads machines to; nil when there is none, or none
+// that a machine can read. It is set last, so after an interrupted run the next one still finds the earlier address.
+func readClusterInfo(ctx context.Context, client kubernetes.Interface) (*clientcmdapi.Cluster, error) {
 	info, err := client.CoreV1().ConfigMaps(metav1.NamespacePublic).Get(ctx, clusterInfoName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -89,19 +92,18 @@ func discovered(ctx context.Context, client kubernetes.Interface) (*clientcmdapi
 	return held.Clusters[""], nil
 }
 
-// checkOwnState refuses a store with the state of another cluster, e.g. a database that a cluster of before was kept
-// in: its nodes and accounts were let in by another authority.
+// checkOwnState refuses a store with the state of another cluster, e.g. the database of an earlier one: its nodes and
+// accounts trust another authority.
 func checkOwnState(held *clientcmdapi.Cluster, caCert []byte) error {
 	if held == nil || bytes.Equal(held.CertificateAuthorityData, caCert) {
 		return nil
 	}
 	return errclass.Errorf(errclass.Configuration, "the store holds the state of another cluster, whose authority is "+
 		"not this one's (its API server was %s): empty the database, or give the cluster another one; to have that "+
-		"cluster again, deprovision and restore it",
-		held.Server)
+		"cluster again, deprovision and restore it", held.Server)
 }
 
-// machinesKnow is host:port by which the machines of a cluster know its API server, where that is not endpoint; ""
+// machinesKnow returns host:port by which the machines of a cluster know its API server, where that is not endpoint; ""
 // while it has no machines.
 func machinesKnow(ctx context.Context, client kubernetes.Interface, held *clientcmdapi.Cluster,
 	endpoint Endpoint) (string, error) {
@@ -118,15 +120,15 @@ func machinesKnow(ctx context.Context, client kubernetes.Interface, held *client
 	return addressOf(held.Server), nil
 }
 
-// kubeadmConfig is kubeadm's ClusterConfiguration, as far as it concerns machines that join.
+// kubeadmConfig returns kubeadm's ClusterConfiguration, as far as it concerns machines that join.
 func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error) {
-	networking := p.Cluster.VCluster.Networking
+	networking := p.VCluster.Networking
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration",
 		"certificatesDir":      "/etc/kubernetes/pki",
-		"clusterName":          p.Cluster.Name,
+		"clusterName":          p.Name,
 		"controlPlaneEndpoint": endpoint.Address(),
-		"kubernetesVersion":    p.Cluster.KubernetesVersion(),
+		"kubernetesVersion":    p.KubernetesVersion(),
 		"networking": map[string]any{
 			"dnsDomain": networking.Advanced.ClusterDomain, "podSubnet": networking.PodCIDR,
 			"serviceSubnet": networking.ServiceCIDR,
@@ -138,27 +140,27 @@ func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error
 	return configMap(metav1.NamespaceSystem, "kubeadm-config", "ClusterConfiguration", string(text)), nil
 }
 
-// kubeletConfig is what every kubelet of the cluster starts with: kubeadm's defaults, and over them what the user sets
-// in privateNodes.kubelet, whose keys pkg/config has checked: a kubelet exits on one that it does not know.
+// kubeletConfig returns the configuration of every kubelet of the cluster: kubeadm's defaults, and over them the user's
+// settings of privateNodes.kubelet, whose keys pkg/config has checked: a kubelet exits on an unknown one.
 func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
 	wanted := map[string]any{
 		"apiVersion": kubeletv1beta1.SchemeGroupVersion.String(), "kind": "KubeletConfiguration",
 		"authentication": map[string]any{
 			"anonymous": map[string]any{"enabled": false},
 			"webhook":   map[string]any{"enabled": true, "cacheTTL": "0s"},
-			"x509":      map[string]any{"clientCAFile": p.Cluster.VCluster.PrivateNodes.JoinNode.CACertPath},
+			"x509":      map[string]any{"clientCAFile": p.VCluster.PrivateNodes.JoinNode.CACertPath},
 		},
 		"authorization":      map[string]any{"mode": "Webhook"},
 		"cgroupDriver":       "systemd",
-		"clusterDNS":         []any{p.Cluster.ClusterDNS().String()},
-		"clusterDomain":      p.Cluster.VCluster.Networking.Advanced.ClusterDomain,
+		"clusterDNS":         []any{p.ClusterDNS().String()},
+		"clusterDomain":      p.VCluster.Networking.Advanced.ClusterDomain,
 		"healthzBindAddress": "127.0.0.1",
 		"healthzPort":        10248,
 		"rotateCertificates": true,
 		"staticPodPath":      "/etc/kubernetes/manifests",
 	}
-	overlay(wanted, p.Cluster.VCluster.PrivateNodes.Kubelet.Config)
-	if driver := p.Cluster.CgroupDriver(); driver != "" {
+	overlay(wanted, p.VCluster.PrivateNodes.Kubelet.Config)
+	if driver := p.CgroupDriver(); driver != "" {
 		wanted["cgroupDriver"] = driver
 	}
 	text, err := yaml.Marshal(wanted)
@@ -181,8 +183,8 @@ func overlay(base, over map[string]any) {
 	}
 }
 
-// kubernetesEndpoints lead pods that talk to Service default/kubernetes to where the machines reach the API server.
-// They are what the API server would write itself, if it knew. All addresses are of one family.
+// kubernetesEndpoints returns the endpoints of Service default/kubernetes, so that pods reach the API server at the
+// address of the machines. The API server would write them itself, if it knew that address. All are of one family.
 func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
 	family := discoveryv1.AddressTypeIPv4
 	var texts []string
@@ -207,8 +209,8 @@ func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
 	return []runtime.Object{endpoints, slice}
 }
 
-// endpointsOf is the older form of an EndpointSlice, for clients that know no other. The controller that would copy it
-// into a slice is told not to.
+// endpointsOf returns the older form of an EndpointSlice, for clients that know no other. A label keeps the controller
+// from copying it into a slice.
 func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.EndpointPort) runtime.Object {
 	meta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
 	//lint:ignore SA1019 clients that know no slices still read it
@@ -221,7 +223,7 @@ func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.Endpoin
 		Subsets: []corev1.EndpointSubset{subset}}
 }
 
-// roles let machines that join do what kubeadm does on their behalf, and nothing more.
+// roles returns the permissions that kubeadm needs on machines that join, and no others.
 func roles(konnectivity bool) []runtime.Object {
 	group := func(names ...string) []rbacv1.Subject {
 		var subjects []rbacv1.Subject
@@ -254,15 +256,15 @@ func roles(konnectivity bool) []runtime.Object {
 	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:kubelet-config", "kubelet-config",
 		group(bootstrappersGroup, nodesGroup))...)
 	if konnectivity {
-		// It asks whether its agents are who they say.
+		// The server has its agents' tokens reviewed.
 		objects = append(objects, clusterBinding("system:konnectivity-server", "system:auth-delegator",
 			user("system:konnectivity-server")))
 	}
 	return objects
 }
 
-// BundlesAccount is the service account in kube-system whose token the plugin shows to the bundle server, which asks no
-// more of a caller than that it may read kubeadm-config.
+// BundlesAccount is the service account in kube-system whose token the plugin shows to the bundle server, which serves
+// every caller that may read kubeadm-config.
 const BundlesAccount = "argosy-bundles"
 
 func bundlesAccount() *corev1.ServiceAccount {
@@ -273,7 +275,7 @@ func bundlesAccount() *corev1.ServiceAccount {
 	}
 }
 
-// readable lets subjects read one ConfigMap.
+// readable returns the Role and the binding that let subjects read one ConfigMap.
 func readable(namespace, name, configMap string, subjects []rbacv1.Subject) []runtime.Object {
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
 	return []runtime.Object{

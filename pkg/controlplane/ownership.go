@@ -10,80 +10,82 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// checkNoStrangers refuses to begin a cluster over objects that Argosy did not make: provisioning would take them over,
+// checkOwnership refuses to begin a cluster over objects that Argosy did not make: provisioning would take them over,
 // and deprovisioning would remove them.
-func (p *Provisioner) checkNoStrangers(ctx context.Context) error {
-	wanted := p.occupies()
-	core, namespace := p.Host.CoreV1(), p.namespace()
+func (p *Provisioner) checkOwnership(ctx context.Context) error {
+	wanted := p.objectNames()
+	core, namespace := p.Host.CoreV1(), p.Namespace
 	var found []string
-	for _, look := range []struct {
+	for _, one := range []struct {
 		kind  string
 		names []string
 		get   func(name string) (metav1.Object, error)
 	}{
-		{kindSecret, wanted.secrets, getter(ctx, core.Secrets(namespace))},
-		{"ConfigMap", []string{p.names().config()}, getter(ctx, core.ConfigMaps(namespace))},
+		{"Secret", wanted.secrets, getter(ctx, core.Secrets(namespace))},
+		{"ConfigMap", []string{p.Names().Config()}, getter(ctx, core.ConfigMaps(namespace))},
 		{"Service", wanted.services, getter(ctx, core.Services(namespace))},
-		{kindClaim, wanted.claims, getter(ctx, core.PersistentVolumeClaims(namespace))},
-		{kindStatefulSet, wanted.sets, getter(ctx, p.Host.AppsV1().StatefulSets(namespace))},
+		{"PersistentVolumeClaim", wanted.claims, getter(ctx, core.PersistentVolumeClaims(namespace))},
+		{"StatefulSet", wanted.sets, getter(ctx, p.Host.AppsV1().StatefulSets(namespace))},
 		{"PodDisruptionBudget", wanted.sets, getter(ctx, p.Host.PolicyV1().PodDisruptionBudgets(namespace))},
 	} {
-		for _, name := range look.names {
-			held, err := look.get(name)
+		for _, name := range one.names {
+			held, err := one.get(name)
 			if err != nil && !apierrors.IsNotFound(err) {
-				return fmt.Errorf("reading %s %q: %w", look.kind, name, apply.Classify(err))
+				return fmt.Errorf("reading %s %q: %w", one.kind, name, apply.Classify(err))
 			}
 			if err == nil && !p.made(held) {
-				found = append(found, look.kind+" "+name)
+				found = append(found, one.kind+" "+name)
 			}
 		}
 	}
 	if len(found) == 0 {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "%s: Argosy did not make them, and a cluster of the name %q would "+
-		"take them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Cluster.Name)
+	return errclass.Errorf(errclass.Configuration, "%s: Argosy did not make them, and cluster %q would take "+
+		"them over; remove them, or give the cluster another name", strings.Join(found, ", "), p.Name)
 }
 
-// occupied are names of objects, by kind.
-type occupied struct{ secrets, services, claims, sets []string }
+// objectNames are names of objects, by kind.
+type objectNames struct{ secrets, services, claims, sets []string }
 
-// occupies says under which names provisioning sets objects. A budget has the name of its StatefulSet. The volume with
-// archives is not among them: a site may bring its own.
-func (p *Provisioner) occupies() occupied {
-	n := p.names()
-	s := occupied{
-		secrets:  []string{p.Cluster.KubeconfigSecret(), n.certs()},
-		services: []string{n.service(), n.controlPlane()},
-		sets:     []string{n.controlPlane()},
+// objectNames returns the names under which provisioning sets objects. A PodDisruptionBudget has the name of its
+// StatefulSet. The volume with archives is not among them: a site may bring its own.
+func (p *Provisioner) objectNames() objectNames {
+	n := p.Names()
+	s := objectNames{
+		secrets:  []string{p.KubeconfigSecret(), n.Certs()},
+		services: []string{n.Service(), n.ControlPlane()},
+		sets:     []string{n.ControlPlane()},
 	}
 	if p.ownDataSource() != nil {
-		s.secrets = append(s.secrets, n.dataSource())
+		s.secrets = append(s.secrets, n.DataSource())
 	}
-	if p.persists() {
-		s.claims = append(s.claims, n.data())
+	if p.Persists() {
+		s.claims = append(s.claims, n.Data())
 	}
-	if p.Cluster.Store().Kind == config.StoreEtcd {
-		s.secrets, s.services, s.sets = append(s.secrets, n.etcdCerts()), append(s.services, n.etcd()),
-			append(s.sets, n.etcd())
-		for i := range p.Cluster.Store().Replicas {
-			// as a StatefulSet names its own
-			s.claims = append(s.claims, fmt.Sprintf("%s-%s-%d", volumeData, n.etcd(), i))
+	if p.Store().Kind == config.StoreEtcd {
+		s.secrets = append(s.secrets, n.EtcdCerts())
+		s.services = append(s.services, n.Etcd())
+		s.sets = append(s.sets, n.Etcd())
+		for i := range p.Store().Replicas {
+			// the name that a StatefulSet gives to the claims of its template
+			s.claims = append(s.claims, fmt.Sprintf("%s-%s-%d", volumeData, n.Etcd(), i))
 		}
 	}
 	return s
 }
 
-// made says whether an object is one that Argosy made of this cluster.
+// made reports whether Argosy made an object for this cluster.
 func (p *Provisioner) made(object metav1.Object) bool {
-	carried := object.GetLabels()
-	return carried[apply.ManagedByLabel] == apply.Manager && carried[ClusterLabel] == p.Cluster.Name
+	labels := object.GetLabels()
+	return labels[apply.ManagedByLabel] == apply.Manager && labels[hosted.ClusterLabel] == p.Name
 }
 
-// getter reads objects of one kind.
+// getter returns a function that reads objects of one kind by name.
 func getter[T metav1.Object](ctx context.Context, client interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
 }) func(string) (metav1.Object, error) {

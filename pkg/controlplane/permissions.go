@@ -13,13 +13,14 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Rule is what provisioning may do in the cluster's namespace.
+// Rule is a permission in the cluster's namespace.
 type Rule struct {
 	Group, Resource string
 	Verbs           []string
 }
 
-// Rules are all that provisioning needs; install/rbac/provision grants them, and a run checks them first.
+// Rules returns all permissions that provisioning needs; install/rbac/provision grants them, and a run checks them
+// first.
 func Rules() []Rule {
 	keep := []string{"get", "list", "create", "patch", "delete"}
 	return []Rule{
@@ -36,14 +37,15 @@ func Rules() []Rule {
 	}
 }
 
-// checkPermissions asks the host cluster what the plugin may do in the namespace and names all that is missing at once.
-func (p *Provisioner) checkPermissions(ctx context.Context) error {
+// CheckPermissions asks the host cluster for the plugin's permissions in the namespace. Its error lists all that are
+// missing.
+func (p *Provisioner) CheckPermissions(ctx context.Context) error {
 	review, err := p.Host.AuthorizationV1().SelfSubjectRulesReviews().Create(ctx,
 		&authorizationv1.SelfSubjectRulesReview{
-			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: p.namespace()},
+			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: p.Namespace},
 		}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("asking what the plugin may do in namespace %q: %w", p.namespace(), apply.Classify(err))
+		return fmt.Errorf("asking for the plugin's permissions in namespace %q: %w", p.Namespace, apply.Classify(err))
 	}
 	var lines []string
 	for _, rule := range Rules() {
@@ -52,7 +54,7 @@ func (p *Provisioner) checkPermissions(ctx context.Context) error {
 		if len(verbs) == 0 {
 			continue
 		}
-		// The list is not complete where an authorizer can't tell one; the answer to a single question is.
+		// Some authorizers can't list their rules, but each answers a single question.
 		if review.Status.Incomplete {
 			if verbs, err = p.missing(ctx, rule, verbs); err != nil {
 				return err
@@ -64,12 +66,12 @@ func (p *Provisioner) checkPermissions(ctx context.Context) error {
 	}
 	if len(lines) > 0 {
 		return errclass.Errorf(errclass.Configuration, "missing permissions in namespace %s: %s; apply "+
-			"install/rbac/provision there", p.namespace(), strings.Join(lines, "; "))
+			"install/rbac/provision there", p.Namespace, strings.Join(lines, "; "))
 	}
 	return nil
 }
 
-// String names what a rule is about: "statefulsets.apps".
+// String returns the resource and its group: "statefulsets.apps".
 func (r Rule) String() string {
 	if r.Group == "" {
 		return r.Resource
@@ -77,7 +79,7 @@ func (r Rule) String() string {
 	return r.Resource + "." + r.Group
 }
 
-// granted says whether one of the rules that hold gives a verb on all objects of a resource.
+// granted reports whether one of the rules held gives a verb on all objects of a resource.
 func granted(held []authorizationv1.ResourceRule, wanted Rule, verb string) bool {
 	return slices.ContainsFunc(held, func(rule authorizationv1.ResourceRule) bool {
 		return len(rule.ResourceNames) == 0 && has(rule.Verbs, verb) && has(rule.APIGroups, wanted.Group) &&
@@ -97,7 +99,7 @@ func (p *Provisioner) missing(ctx context.Context, rule Rule, verbs []string) ([
 		review, err := p.Host.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx,
 			&authorizationv1.SelfSubjectAccessReview{
 				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: p.namespace(), Verb: verb, Group: rule.Group, Resource: resource,
+					Namespace: p.Namespace, Verb: verb, Group: rule.Group, Resource: resource,
 					Subresource: subresource,
 				}},
 			}, metav1.CreateOptions{})

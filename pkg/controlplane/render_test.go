@@ -13,42 +13,35 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
+
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
 )
-
-const fleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
-
-// specified is the example of the specification.
-const specified = `
-privateNodes: {enabled: true}
-controlPlane:
-  distro: {k8s: {image: {tag: v1.34.4}}}
-  service: {spec: {type: LoadBalancer}}
-networking: {podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16}
-`
 
 func provisioner(t *testing.T, vcluster string, objects ...runtime.Object) *Provisioner {
 	t.Helper()
-	cluster, err := config.Parse("team-a", []byte(vcluster), []byte(fleet))
-	assert.NilError(t, err)
-	cluster.Namespace = "tenant"
-	return &Provisioner{Cluster: cluster, Host: fake.NewClientset(objects...),
-		Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
-		Now:   func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }}
+	return &Provisioner{Cluster: controlplanetest.New(t, vcluster, objects...),
+		Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0"}
+}
+
+// allowed grants every permission that is asked for.
+func allowed(p *Provisioner) *Provisioner {
+	controlplanetest.AllowAll(p.Cluster)
+	return p
 }
 
 func TestTheControlPlanesPods(t *testing.T) {
 	for name, vcluster := range map[string]string{
-		"sqlite": specified,
-		"etcd": replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: "+
+		"sqlite": controlplanetest.SQLite,
+		"etcd": controlplanetest.With("controlPlane:\n  backingStore: {etcd: {deploy: {enabled: " +
 			"true, statefulSet: {highAvailability: {replicas: 3}}}}}\n  statefulSet: {highAvailability: {replicas: 3}}"),
-		"external": replace(specified, "controlPlane:", "controlPlane:\n  backingStore: {database: {external: "+
+		"external": controlplanetest.With("controlPlane:\n  backingStore: {database: {external: " +
 			"{enabled: true, connector: team-a-database}}}"),
-		"custom": replace(specified, "controlPlane:", custom),
+		"custom": controlplanetest.With(controlplanetest.CustomSection),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := provisioner(t, vcluster)
@@ -68,35 +61,8 @@ func TestTheControlPlanesPods(t *testing.T) {
 	}
 }
 
-// custom is a document that changes all there is to change in the pods.
-const custom = `controlPlane:
-  proxy: {port: 6443}
-  advanced: {defaultImageRegistry: registry.example.com, serviceAccount: {imagePullSecrets: [{name: registry-login}]}, konnectivity: {server: {enabled: false}, agent: {enabled: false}}}
-  statefulSet:
-    labels: {tier: gold}
-    annotations: {note: mine}
-    pods: {labels: {team: a}, annotations: {scrape: "true"}}
-    resources: {limits: {memory: 2Gi}, requests: {cpu: "1"}}
-    scheduling:
-      nodeSelector: {pool: control-planes}
-      priorityClassName: high
-      tolerations: [{key: dedicated, operator: Exists}]
-    security: {podSecurityContext: {runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000}}
-    persistence: {volumeClaim: {enabled: false}}
-    env: [{name: GOGC, value: "50"}]
-    hostAliases: [{ip: 192.0.2.1, hostnames: [registry.internal]}]
-    probes: {livenessProbe: {enabled: true, periodSeconds: 30}, startupProbe: {enabled: true, failureThreshold: 600}, readinessProbe: {enabled: true}}
-`
-
-func replace(text, old, new string) string {
-	if !strings.Contains(text, old) {
-		panic("no " + old)
-	}
-	return strings.Replace(text, old, new, 1)
-}
-
 func TestTheServingCertificateCoversWhatIsReachableAndNothingElse(t *testing.T) {
-	p := provisioner(t, replace(specified, "controlPlane:", "controlPlane:\n  proxy: {extraSANs: [api.example.com]}"))
+	p := provisioner(t, controlplanetest.With("controlPlane:\n  proxy: {extraSANs: [api.example.com]}"))
 	hosts := p.servingHosts(Endpoint{Host: "192.0.2.10", Others: []string{"10.96.3.4", "192.0.2.10", "None"}})
 	assert.DeepEqual(t, hosts, []string{
 		"10.128.0.1", "10.96.3.4", "127.0.0.1", "192.0.2.10", "::1", "api.example.com", "kubernetes",
@@ -104,13 +70,6 @@ func TestTheServingCertificateCoversWhatIsReachableAndNothingElse(t *testing.T) 
 		"kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "team-a", "team-a.tenant",
 		"team-a.tenant.svc",
 	})
-}
-
-func node(name, address string) *corev1.Node {
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name},
-			{Type: corev1.NodeInternalIP, Address: address}},
-	}}
 }
 
 func TestWhereAServiceLeads(t *testing.T) {
@@ -149,11 +108,12 @@ func TestWhereAServiceLeads(t *testing.T) {
 			"https://api.example.com:6443", "https://api.example.com:30444", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			vcluster := specified
+			vcluster := controlplanetest.SQLite
 			if tt.front != "" {
-				vcluster = replace(specified, "controlPlane:", "controlPlane:\n  endpoint: "+tt.front)
+				vcluster = controlplanetest.With("controlPlane:\n  endpoint: " + tt.front)
 			}
-			p := provisioner(t, vcluster, node("b", "192.0.2.22"), node("a", "192.0.2.21"))
+			p := provisioner(t, vcluster, controlplanetest.Node("b", "192.0.2.22"),
+				controlplanetest.Node("a", "192.0.2.21"))
 			endpoint, why, err := p.endpointOf(t.Context(), tt.service)
 			assert.NilError(t, err)
 			if tt.waitsFor != "" {
@@ -168,7 +128,7 @@ func TestWhereAServiceLeads(t *testing.T) {
 }
 
 func TestAnAddressInTheClustersOwnNetworksIsRefused(t *testing.T) {
-	p := provisioner(t, specified)
+	p := provisioner(t, controlplanetest.SQLite)
 	for host, says := range map[string]string{
 		"10.64.3.4":  "lies in networking.podCIDR, which is 10.64.0.0/16",
 		"10.128.3.4": "lies in networking.serviceCIDR, which is 10.128.0.0/16",
@@ -185,7 +145,7 @@ func TestAnAddressInTheClustersOwnNetworksIsRefused(t *testing.T) {
 }
 
 func TestKubeletSettingsOfTheDocumentsAreInTheKubeletConfig(t *testing.T) {
-	p := provisioner(t, replace(specified, "privateNodes: {enabled: true}",
+	p := provisioner(t, controlplanetest.Replace(controlplanetest.SQLite, "privateNodes: {enabled: true}",
 		"privateNodes: {enabled: true, kubelet: {config: {maxPods: 20, authentication: {webhook: {cacheTTL: 1m}}}}}"))
 	held, err := p.kubeletConfig()
 	assert.NilError(t, err)
@@ -193,8 +153,8 @@ func TestKubeletSettingsOfTheDocumentsAreInTheKubeletConfig(t *testing.T) {
 }
 
 func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
-	p := provisioner(t, specified)
-	k, err := makeKeys(p.now())
+	p := provisioner(t, controlplanetest.SQLite)
+	k, err := certificates.NewKeys(p.Now())
 	assert.NilError(t, err)
 	objects, err := p.clusterObjects(k, Endpoint{Host: "192.0.2.10", API: 443},
 		[]netip.Addr{netip.MustParseAddr("192.0.2.10")})
@@ -216,7 +176,7 @@ func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
 func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
 	v4, v6, mapped := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"),
 		netip.MustParseAddr("::ffff:192.0.2.10")
-	six := replace(specified, "podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16",
+	six := controlplanetest.Replace(controlplanetest.SQLite, "podCIDR: 10.64.0.0/16, serviceCIDR: 10.128.0.0/16",
 		"podCIDR: 'fd00:64::/48', serviceCIDR: 'fd00:128::/112'")
 	for _, tt := range []struct {
 		vcluster string
@@ -224,9 +184,9 @@ func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
 		kept     []netip.Addr
 		family   discoveryv1.AddressType
 	}{
-		{specified, []netip.Addr{v4, v6}, []netip.Addr{v4}, discoveryv1.AddressTypeIPv4},
-		{specified, []netip.Addr{mapped}, []netip.Addr{v4}, discoveryv1.AddressTypeIPv4},
-		{specified, []netip.Addr{v6}, nil, ""},
+		{controlplanetest.SQLite, []netip.Addr{v4, v6}, []netip.Addr{v4}, discoveryv1.AddressTypeIPv4},
+		{controlplanetest.SQLite, []netip.Addr{mapped}, []netip.Addr{v4}, discoveryv1.AddressTypeIPv4},
+		{controlplanetest.SQLite, []netip.Addr{v6}, nil, ""},
 		{six, []netip.Addr{v4, v6}, []netip.Addr{v6}, discoveryv1.AddressTypeIPv6},
 		{six, []netip.Addr{v4}, nil, ""},
 	} {
@@ -247,7 +207,7 @@ func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
 }
 
 func TestANameThatDoesNotResolveYetIsWaitedFor(t *testing.T) {
-	p := provisioner(t, specified)
+	p := provisioner(t, controlplanetest.SQLite)
 	p.Cluster.Fleet.ControlPlane.Timeout.Duration = 500 * time.Millisecond
 	var said []string
 	_, err := p.lookUp(t.Context(), "api.invalid", func(line string) { said = append(said, line) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,21 +14,21 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// surgePatience is how long a second pod may stay unscheduled before the only pod is replaced without it.
-const surgePatience = 20 * time.Second
+// surgeLimit is how long a second pod may stay unscheduled before the only pod is replaced without it.
+const surgeLimit = 20 * time.Second
 
-// rollOut brings a StatefulSet to what it should be and waits until its pods are. The one pod of a set with a single
-// replica is replaced without a gap: for the time of the change there are two, the new one comes first, and the old
-// one goes when it is ready. Where there is no room for two, the pod is replaced in its place.
+// rollOut applies a StatefulSet and waits until its pods are up to date and ready. The one pod of a set with a single
+// replica is replaced without a gap: for the time of the change there are two, the new one is made first, and the old
+// one ends when the new one is ready. Where there is no room for two, the pod is replaced in its place.
 //
-//	there is no set yet                  apply, wait
+//	the set does not exist yet           apply, wait
 //	its pods stay as they are            apply, wait
 //	they change, several replicas        apply, wait: Kubernetes replaces one by one
 //	they change, a single replica        apply with two, wait, apply with one, wait
 //	an earlier run left two of one       the same from its second half on
 func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, surges bool,
 	report func(string)) ([]apply.Change, error) {
-	held, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, wanted.Name, metav1.GetOptions{})
+	held, err := p.Host.AppsV1().StatefulSets(p.Namespace).Get(ctx, wanted.Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
 	}
@@ -51,7 +50,7 @@ func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, c
 	return changes, p.waitRolledOut(ctx, wanted, component, report)
 }
 
-// surge runs two pods of what is wanted. It ends without an error when there is no room for the second.
+// surge runs two pods of a set. It returns without an error when there is no room for the second.
 func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, component string,
 	report func(string)) error {
 	two := wanted.DeepCopy()
@@ -60,23 +59,24 @@ func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, com
 		return fmt.Errorf("setting StatefulSet %q to two pods for the time of the change: %w", wanted.Name, err)
 	}
 	started := time.Now()
-	return p.wait(ctx, report, func(ctx context.Context) (string, error) {
-		why, err := p.notRolledOut(ctx, two, component)
-		if err != nil || why == "" {
-			return why, err
+	unmet := fmt.Sprintf("StatefulSet %q not rolled out with two pods", wanted.Name)
+	return p.Wait(ctx, unmet, report, func(ctx context.Context) (string, error) {
+		reason, err := p.notRolledOut(ctx, two, component)
+		if err != nil || reason == "" {
+			return reason, err
 		}
-		if time.Since(started) > surgePatience && p.noRoom(ctx, wanted.Name) {
+		if time.Since(started) > surgeLimit && p.noRoom(ctx, wanted.Name) {
 			report(fmt.Sprintf("there is no room for a second pod of StatefulSet %s: its pod is replaced in its "+
-				"place, and the API is away meanwhile", wanted.Name))
+				"place, and the API server does not answer meanwhile", wanted.Name))
 			return "", nil
 		}
-		return why, nil
+		return reason, nil
 	})
 }
 
-// noRoom says whether the second pod of a set can't be scheduled or can't even be made.
+// noRoom reports whether the second pod of a set can't be scheduled or created.
 func (p *Provisioner) noRoom(ctx context.Context, set string) bool {
-	pod, err := p.Host.CoreV1().Pods(p.namespace()).Get(ctx, set+"-1", metav1.GetOptions{})
+	pod, err := p.Host.CoreV1().Pods(p.Namespace).Get(ctx, set+"-1", metav1.GetOptions{})
 	if err != nil {
 		return apierrors.IsNotFound(err)
 	}
@@ -87,15 +87,15 @@ func (p *Provisioner) noRoom(ctx context.Context, set string) bool {
 
 func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string,
 	report func(string)) error {
-	return p.wait(ctx, report, func(ctx context.Context) (string,
-		error) {
+	unmet := fmt.Sprintf("StatefulSet %q not rolled out", wanted.Name)
+	return p.Wait(ctx, unmet, report, func(ctx context.Context) (string, error) {
 		return p.notRolledOut(ctx, wanted, component)
 	})
 }
 
-// notRolledOut says what a StatefulSet still waits for; "" when all its pods are new and ready.
+// notRolledOut returns the reason why a StatefulSet is not rolled out; "" when all its pods are up to date and ready.
 func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string) (string, error) {
-	held, err := p.Host.AppsV1().StatefulSets(p.namespace()).Get(ctx, wanted.Name, metav1.GetOptions{})
+	held, err := p.Host.AppsV1().StatefulSets(p.Namespace).Get(ctx, wanted.Name, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
 	}
@@ -107,43 +107,8 @@ func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulS
 	}
 	text := fmt.Sprintf("%d of %d pods of StatefulSet %s are ready", min(status.ReadyReplicas, status.UpdatedReplicas),
 		count, wanted.Name)
-	if why := p.why(ctx, wanted.Name, component); why != "" {
-		text += ": " + why
+	if reason := p.DiagnoseSet(ctx, wanted.Name, component); reason != "" {
+		text += ": " + reason
 	}
 	return text, nil
-}
-
-// pollEvery is how often something that is waited for is looked at.
-const pollEvery = 150 * time.Millisecond
-
-// wait looks until there is nothing to wait for, for at most the fleet's controlPlane.timeout. The error then holds
-// what was missing last. A look that fails for a moment counts as not yet.
-func (p *Provisioner) wait(ctx context.Context, report func(string), look func(context.Context) (string, error)) error {
-	limit := p.Cluster.Fleet.ControlPlane.Timeout.Duration
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	said := ""
-	for {
-		why, err := look(ctx)
-		if err != nil && ctx.Err() == nil && !transient(err) {
-			return err
-		}
-		if err == nil && why == "" {
-			return nil
-		}
-		if err != nil && why == "" {
-			why = err.Error()
-		}
-		if why != said && ctx.Err() == nil {
-			said = why
-			report(why)
-		}
-		select {
-		case <-ctx.Done():
-			return notInTime(ctx, limit, strings.TrimSpace(said))
-		case <-ticker.C:
-		}
-	}
 }

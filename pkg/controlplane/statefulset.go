@@ -12,12 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 // podUser is the user and group that every container runs as.
 const podUser = 65532
 
-// controlPlane is the StatefulSet of the control plane. digest is of everything that its pods read at their start.
+// controlPlane returns the StatefulSet of the control plane. digest is of everything that its pods read at their start.
 func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	pod := corev1.PodSpec{
 		Containers:                    p.containers(),
@@ -27,12 +28,12 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 		EnableServiceLinks:            new(bool),
 		TerminationGracePeriodSeconds: seconds(controlPlaneGrace),
 	}
-	if p.placesProgram() {
-		pod.InitContainers = []corev1.Container{p.placeProgram()}
+	if p.needsProgram() {
+		pod.InitContainers = []corev1.Container{p.installProgram()}
 	}
-	giveCerts(&pod, p.certsHolder)
-	p.place(&pod)
-	set := p.statefulSet(p.names().controlPlane(), componentControlPlane, p.replicas(), pod, digest)
+	mountCerts(&pod, p.certsSecret)
+	p.spreadPods(&pod)
+	set := p.statefulSet(p.Names().ControlPlane(), hosted.ControlPlane, p.replicas(), pod, digest)
 	if err := p.customize(set); err != nil {
 		return nil, err
 	}
@@ -43,12 +44,12 @@ func (p *Provisioner) controlPlane(digest string) (*appsv1.StatefulSet, error) {
 	return set, nil
 }
 
-// containers in the order in which kubelet starts them, one after another and without a pause: the store comes before
-// the API server that asks for it.
+// containers returns the containers in the order in which kubelet starts them, one after another and without a pause:
+// the store comes before the API server that needs it.
 func (p *Provisioner) containers() []corev1.Container {
 	var list []corev1.Container
-	if p.runsKine() {
-		list = append(list, p.outlasting(p.kine()))
+	if p.RunsKine() {
+		list = append(list, p.endsAfterAPIServer(p.kine()))
 	}
 	if p.konnectivity() {
 		list = append(list, p.konnectivityServer())
@@ -63,11 +64,11 @@ func (p *Provisioner) containers() []corev1.Container {
 // and the store, which goes last.
 const controlPlaneGrace = 15
 
-// place spreads replicas over hosts. With SQLite on a volume, the pod that takes over while another is replaced must
-// run where the volume is.
-func (p *Provisioner) place(pod *corev1.PodSpec) {
-	selector := p.names().selector(componentControlPlane)
-	if p.Cluster.Store().Kind != config.StoreSQLite {
+// spreadPods spreads replicas over hosts. With SQLite on a volume, the pod that takes over while another is replaced
+// must run where the volume is.
+func (p *Provisioner) spreadPods(pod *corev1.PodSpec) {
+	selector := p.Names().Selector(hosted.ControlPlane)
+	if p.Store().Kind != config.StoreSQLite {
 		pod.TopologySpreadConstraints = spread(selector)
 		return
 	}
@@ -85,22 +86,22 @@ func spread(selector map[string]string) []corev1.TopologySpreadConstraint {
 	}}
 }
 
-// statefulSet wraps a pod. Pods start in parallel; a change replaces them one by one, the highest number first, each
-// when the one before is ready.
+// statefulSet returns a StatefulSet of a pod. Pods start in parallel; a change replaces them one by one, the highest
+// number first, each when the one before is ready.
 func (p *Provisioner) statefulSet(name, component string, replicas int, pod corev1.PodSpec,
 	digest string) *appsv1.StatefulSet {
 	count := int32(replicas)
 	pod.ImagePullSecrets = p.pullSecrets()
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(component)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: p.Names().Labels(component)},
 		Spec: appsv1.StatefulSetSpec{
 			ServiceName:         name,
 			Replicas:            &count,
 			PodManagementPolicy: appsv1.ParallelPodManagement,
-			Selector:            &metav1.LabelSelector{MatchLabels: p.names().selector(component)},
+			Selector:            &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: p.names().labels(component),
+				ObjectMeta: metav1.ObjectMeta{Labels: p.Names().Labels(component),
 					Annotations: map[string]string{configAnnotation: digest}},
 				Spec: pod,
 			},
@@ -108,16 +109,16 @@ func (p *Provisioner) statefulSet(name, component string, replicas int, pod core
 	}
 }
 
-// pullSecrets are what pods show to registries.
+// pullSecrets returns the Secrets with the pods' logins at registries.
 func (p *Provisioner) pullSecrets() []corev1.LocalObjectReference {
 	var secrets []corev1.LocalObjectReference
-	for _, secret := range p.Cluster.VCluster.ControlPlane.Advanced.ServiceAccount.ImagePullSecrets {
+	for _, secret := range p.VCluster.ControlPlane.Advanced.ServiceAccount.ImagePullSecrets {
 		secrets = append(secrets, corev1.LocalObjectReference{Name: secret.Name})
 	}
 	return secrets
 }
 
-// stamp notes what pods a StatefulSet wants, so that a change is known as one before it is applied.
+// stamp annotates a StatefulSet with a digest of its pod template, so that a change is noticed before it is applied.
 func stamp(set *appsv1.StatefulSet) {
 	text, err := json.Marshal(set.Spec.Template)
 	if err != nil {
@@ -130,24 +131,24 @@ func stamp(set *appsv1.StatefulSet) {
 	set.Annotations[templateAnnotation] = hex.EncodeToString(sum[:8])
 }
 
-// volumes of the control plane's pod, beside those with certificates.
+// volumes returns the volumes of the control plane's pod, without those with certificates.
 func (p *Provisioner) volumes() []corev1.Volume {
 	volumes := []corev1.Volume{
 		{Name: volumeConfig, VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
-			LocalObjectReference: corev1.LocalObjectReference{Name: p.names().config()},
+			LocalObjectReference: corev1.LocalObjectReference{Name: p.Names().Config()},
 		}}},
 	}
 	for _, name := range []string{volumeKonnectivity, volumeKine, volumeTemporary} {
 		volumes = append(volumes, corev1.Volume{Name: name,
 			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
-	if p.placesProgram() {
+	if p.needsProgram() {
 		volumes = append(volumes, corev1.Volume{Name: volumeProgram,
 			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 	data := corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
-	if p.persists() {
-		data.VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: p.names().data()}}
+	if p.Persists() {
+		data = claimed(volumeData, p.Names().Data())
 	}
 	return append(volumes, data)
 }
@@ -160,14 +161,14 @@ func secretFiles(secret string, files ...string) corev1.VolumeProjection {
 	return corev1.VolumeProjection{Secret: projection}
 }
 
-// budget lets the host cluster's administrators drain nodes, one pod at a time.
+// budget returns the PodDisruptionBudget that lets the host cluster's administrators drain nodes, one pod at a time.
 func (p *Provisioner) budget(name, component string) *policyv1.PodDisruptionBudget {
 	one := intstr.FromInt(1)
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(), Labels: p.names().labels(component)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: p.Names().Labels(component)},
 		Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &one,
-			Selector: &metav1.LabelSelector{MatchLabels: p.names().selector(component)}},
+			Selector: &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)}},
 	}
 }
 
@@ -179,7 +180,7 @@ func podSecurity() *corev1.PodSecurityContext {
 	}
 }
 
-// readableByGroup is the mode of keys in a pod, whose group is the containers'.
+// readableByGroup returns the mode of key files in a pod, whose group is the containers'.
 func readableByGroup() *int32 {
 	mode := int32(0o440)
 	return &mode

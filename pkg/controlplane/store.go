@@ -12,6 +12,8 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -20,18 +22,15 @@ import (
 const sqliteSource = "sqlite://" + sqliteFile +
 	"?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
 
-// sqliteFile is the database's.
+// sqliteFile is the database.
 const sqliteFile = dataDir + "/state.db"
 
-// kineName is that of its container.
-const kineName = "kine"
-
-// dataSourceKey of the Secret that names an external database.
+// dataSourceKey is the key of the Secret with the data source of an external database.
 const dataSourceKey = "dataSource"
 
-// storeArgs tell the API server where the store is.
+// storeArgs returns the API server's arguments for its store.
 func (p *Provisioner) storeArgs() []string {
-	if p.Cluster.Store().Kind != config.StoreEtcd {
+	if p.Store().Kind != config.StoreEtcd {
 		return []string{"--etcd-servers=" + kineSocket}
 	}
 	var servers []string
@@ -39,29 +38,26 @@ func (p *Provisioner) storeArgs() []string {
 		servers = append(servers, fmt.Sprintf("https://%s:%d", host, etcdClientPort))
 	}
 	return []string{
-		"--etcd-cafile=" + cert(authorityEtcd),
+		"--etcd-cafile=" + cert(certificates.EtcdCA),
 		"--etcd-certfile=" + cert(certEtcdClient),
 		"--etcd-keyfile=" + key(certEtcdClient),
 		"--etcd-servers=" + strings.Join(servers, ","),
 	}
 }
 
-// runsKine says whether the store is a database, which the API server reaches through kine.
-func (p *Provisioner) runsKine() bool { return p.Cluster.Store().Kind != config.StoreEtcd }
-
-// kine speaks etcd's protocol in front of a database. Where that is stands in its environment, since a data source
-// holds a password and the process list is public.
+// kine returns the container that speaks etcd's protocol in front of a database. The data source is in its environment,
+// since it holds a password and the process list is public.
 func (p *Provisioner) kine() corev1.Container {
 	source := corev1.EnvVar{Name: "KINE_ENDPOINT", Value: sqliteSource}
-	settings := p.Cluster.VCluster.ControlPlane.BackingStore.Database.Embedded
-	if p.Cluster.Store().Kind == config.StoreExternal {
-		settings = p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
+	settings := p.VCluster.ControlPlane.BackingStore.Database.Embedded
+	if p.Store().Kind == config.StoreExternal {
+		settings = p.VCluster.ControlPlane.BackingStore.Database.External
 		source = corev1.EnvVar{Name: source.Name,
 			ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: p.dataSourceSecret()}, Key: dataSourceKey,
 			}}}
 	}
-	container := p.container(kineName, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"},
+	container := p.container(hosted.Kine, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"},
 		settings.ExtraArgs...))
 	container.Env = []corev1.EnvVar{source}
 	container.Resources = requests("20m", "64Mi")
@@ -72,10 +68,10 @@ func (p *Provisioner) kine() corev1.Container {
 	return container
 }
 
-// outlasting has a store end after the API server of its pod, although all containers are told to end at once. A
-// sidecar in the sense of Kubernetes would do so too, but kubelet takes about a second to go on from one to what comes
-// after it, each time that a control plane starts.
-func (p *Provisioner) outlasting(container corev1.Container) corev1.Container {
+// endsAfterAPIServer has a store's container end after the API server of its pod, although all containers get SIGTERM
+// at once. A sidecar of Kubernetes would do so too, but after each sidecar kubelet takes about a second to start the
+// next container, at every start of a control plane.
+func (p *Provisioner) endsAfterAPIServer(container corev1.Container) corev1.Container {
 	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{
 		programPath, "await-end", fmt.Sprintf("--address=127.0.0.1:%d", p.apiPort()),
 		fmt.Sprintf("--at-most=%ds", controlPlaneGrace-3),
@@ -85,28 +81,28 @@ func (p *Provisioner) outlasting(container corev1.Container) corev1.Container {
 	return container
 }
 
-// dataSourceSecret holds the data source of an external database: the user's Secret, or ours where the document itself
-// gives it.
+// dataSourceSecret returns the name of the Secret with the data source of an external database: the user's, or Argosy's
+// where the document itself gives it.
 func (p *Provisioner) dataSourceSecret() string {
-	if connector := p.Cluster.VCluster.ControlPlane.BackingStore.Database.External.Connector; connector != "" {
+	if connector := p.VCluster.ControlPlane.BackingStore.Database.External.Connector; connector != "" {
 		return connector
 	}
-	return p.names().dataSource()
+	return p.Names().DataSource()
 }
 
-// checkDataSource reads the user's Secret before anything depends on it.
-func (p *Provisioner) checkDataSource(ctx context.Context) error {
+// CheckDataSource reads the user's Secret before anything depends on it.
+func (p *Provisioner) CheckDataSource(ctx context.Context) error {
 	_, err := p.dataSourceOfUser(ctx)
 	return err
 }
 
-// dataSourceOfUser is the data source in the Secret that the document names; nil where it names none.
+// dataSourceOfUser returns the data source in the Secret that the document names; nil where it names none.
 func (p *Provisioner) dataSourceOfUser(ctx context.Context) ([]byte, error) {
-	external := p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
-	if p.Cluster.Store().Kind != config.StoreExternal || external.Connector == "" {
+	external := p.VCluster.ControlPlane.BackingStore.Database.External
+	if p.Store().Kind != config.StoreExternal || external.Connector == "" {
 		return nil, nil
 	}
-	held, err := p.Host.CoreV1().Secrets(p.namespace()).Get(ctx, external.Connector, metav1.GetOptions{})
+	held, err := p.Host.CoreV1().Secrets(p.Namespace).Get(ctx, external.Connector, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("reading Secret %q, which backingStore.database.external.connector names: %w",
 			external.Connector, apply.Classify(err))
@@ -118,16 +114,17 @@ func (p *Provisioner) dataSourceOfUser(ctx context.Context) ([]byte, error) {
 	return held.Data[dataSourceKey], nil
 }
 
-// etcdHosts are the names of the members of a deployed etcd, by which members and API servers reach them.
+// etcdHosts returns the host names of the members of a deployed etcd, by which members and API servers reach them.
 func (p *Provisioner) etcdHosts() []string {
 	var hosts []string
-	for i := range p.Cluster.Store().Replicas {
-		hosts = append(hosts, fmt.Sprintf("%s-%d.%s.%s.svc", p.names().etcd(), i, p.names().etcd(), p.namespace()))
+	for i := range p.Store().Replicas {
+		hosts = append(hosts, fmt.Sprintf("%s-%d.%s.%s.svc", p.Names().Etcd(), i, p.Names().Etcd(), p.Namespace))
 	}
 	return hosts
 }
 
-// etcdService names the members, also those that are not ready: a member must find the others to become so.
+// etcdService returns the headless Service of the members, also of those that are not ready: a member must find the
+// others to become ready.
 func (p *Provisioner) etcdService() *corev1.Service {
 	port := func(name string, number int) corev1.ServicePort {
 		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: int32(number),
@@ -135,20 +132,20 @@ func (p *Provisioner) etcdService() *corev1.Service {
 	}
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.names().etcd(), Namespace: p.namespace(),
-			Labels: p.names().labels(componentEtcd)},
+		ObjectMeta: metav1.ObjectMeta{Name: p.Names().Etcd(), Namespace: p.Namespace,
+			Labels: p.Names().Labels(hosted.Etcd)},
 		Spec: corev1.ServiceSpec{
 			ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true,
-			Selector: p.names().selector(componentEtcd),
+			Selector: p.Names().Selector(hosted.Etcd),
 			Ports:    []corev1.ServicePort{port("client", etcdClientPort), port("peer", etcdPeerPort)},
 		},
 	}
 }
 
-// etcd is the StatefulSet of a deployed etcd; its certificates' digest is on its pods.
+// etcd returns the StatefulSet of a deployed etcd; its certificates' digest is on its pods.
 func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 	claim, err := p.claim(volumeData,
-		p.Cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim)
+		p.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +155,10 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 		AutomountServiceAccountToken:  new(bool),
 		EnableServiceLinks:            new(bool),
 		TerminationGracePeriodSeconds: seconds(etcdGrace),
-		TopologySpreadConstraints:     spread(p.names().selector(componentEtcd)),
+		TopologySpreadConstraints:     spread(p.Names().Selector(hosted.Etcd)),
 	}
-	giveCerts(&pod, func(string) string { return p.names().etcdCerts() })
-	set := p.statefulSet(p.names().etcd(), componentEtcd, p.Cluster.Store().Replicas, pod, certsDigest)
+	mountCerts(&pod, func(string) string { return p.Names().EtcdCerts() })
+	set := p.statefulSet(p.Names().Etcd(), hosted.Etcd, p.Store().Replicas, pod, certsDigest)
 	if claim == nil {
 		set.Spec.Template.Spec.Volumes = append(set.Spec.Template.Spec.Volumes,
 			corev1.Volume{Name: volumeData,
@@ -180,10 +177,10 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 const etcdGrace = 10
 
 func (p *Provisioner) etcdContainer() corev1.Container {
-	own := fmt.Sprintf("https://$(POD_NAME).%s.%s.svc", p.names().etcd(), p.namespace())
+	own := fmt.Sprintf("https://$(POD_NAME).%s.%s.svc", p.Names().Etcd(), p.Namespace)
 	var members []string
 	for i, host := range p.etcdHosts() {
-		members = append(members, fmt.Sprintf("%s-%d=https://%s:%d", p.names().etcd(), i, host, etcdPeerPort))
+		members = append(members, fmt.Sprintf("%s-%d=https://%s:%d", p.Names().Etcd(), i, host, etcdPeerPort))
 	}
 	container := p.container("etcd", []string{
 		"--name=$(POD_NAME)",
@@ -191,14 +188,14 @@ func (p *Provisioner) etcdContainer() corev1.Container {
 		fmt.Sprintf("--advertise-client-urls=%s:%d", own, etcdClientPort),
 		fmt.Sprintf("--initial-advertise-peer-urls=%s:%d", own, etcdPeerPort),
 		"--initial-cluster=" + strings.Join(members, ","),
-		"--initial-cluster-token=" + p.namespace() + "/" + p.Cluster.Name,
+		"--initial-cluster-token=" + p.Namespace + "/" + p.Name,
 		fmt.Sprintf("--listen-client-urls=https://0.0.0.0:%d", etcdClientPort),
 		fmt.Sprintf("--listen-metrics-urls=http://0.0.0.0:%d", etcdMetricsPort),
 		fmt.Sprintf("--listen-peer-urls=https://0.0.0.0:%d", etcdPeerPort),
 		"--client-cert-auth=true", "--cert-file=" + cert(certEtcdServer), "--key-file=" + key(certEtcdServer),
-		"--trusted-ca-file=" + cert(authorityEtcd),
+		"--trusted-ca-file=" + cert(certificates.EtcdCA),
 		"--peer-client-cert-auth=true", "--peer-cert-file=" + cert(certEtcdPeer),
-		"--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(authorityEtcd),
+		"--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(certificates.EtcdCA),
 	})
 	container.Env = []corev1.EnvVar{{Name: "POD_NAME",
 		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}}
@@ -208,7 +205,7 @@ func (p *Provisioner) etcdContainer() corev1.Container {
 	}
 	container.ReadinessProbe = probe(etcdMetricsPort, "/readyz", 1, 3)
 	container.LivenessProbe = probe(etcdMetricsPort, "/livez", 10, 8)
-	container.StartupProbe = probe(etcdMetricsPort, "/readyz", 1, startupPatience)
+	container.StartupProbe = probe(etcdMetricsPort, "/readyz", 1, startupFailures)
 	for _, check := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe, container.StartupProbe} {
 		check.HTTPGet.Scheme = corev1.URISchemeHTTP
 	}

@@ -7,53 +7,52 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
-	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
-	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// upgradedAnnotation, on the control plane's StatefulSet, is the version that an upgrade was told to bring it to, as
-// long as that is later than what vcluster.yaml says.
+// upgradedAnnotation, on the control plane's StatefulSet, is the version of the last upgrade, as long as that is later
+// than the one of vcluster.yaml.
 const upgradedAnnotation = "argosy.dev/upgraded-to"
 
-// To is the same provisioner for another version than the documents have. "" is no other.
+// To returns the provisioner for another version than that of the documents. "" is no other.
 func (p *Provisioner) To(wanted string) (*Provisioner, error) {
-	if wanted == "" || wanted == p.Cluster.KubernetesVersion() {
+	if wanted == "" || wanted == p.KubernetesVersion() {
 		return p, nil
 	}
-	cluster, err := p.Cluster.AtVersion(wanted)
+	cluster, err := p.AtVersion(wanted)
 	if err != nil {
 		return nil, err
 	}
 	other := *p
-	other.Cluster, other.upgraded = cluster, wanted
+	other.Cluster.Cluster, other.upgraded = cluster, wanted
 	return &other, nil
 }
 
-// Follow is the provisioner for the version that an upgrade brought the control plane to, where the documents have not
-// caught up with it: nothing goes back by itself.
+// Follow returns the provisioner for the version of the last upgrade, where the documents still have an earlier one: a
+// control plane never goes back by itself.
 func (p *Provisioner) Follow(ctx context.Context) (*Provisioner, error) {
-	upgraded, err := upgradedTo(ctx, p.Host, p.Cluster)
+	upgraded, err := upgradedTo(ctx, p.Cluster)
 	if err != nil || upgraded == "" {
 		return p, err
 	}
-	said, err := version.ParseSemantic(p.Cluster.KubernetesVersion())
+	documented, err := version.ParseSemantic(p.KubernetesVersion())
 	if err != nil {
 		return p, nil
 	}
-	if now, err := version.ParseSemantic(upgraded); err != nil || !said.LessThan(now) {
+	if now, err := version.ParseSemantic(upgraded); err != nil || !documented.LessThan(now) {
 		return p, nil
 	}
 	return p.To(upgraded)
 }
 
-// upgradedTo is what an upgrade left word of; "" without one.
-func upgradedTo(ctx context.Context, host kubernetes.Interface, cluster *config.Cluster) (string, error) {
-	name := names(cluster.Name).controlPlane()
-	set, err := host.AppsV1().StatefulSets(cluster.Namespace).Get(ctx, name, metav1.GetOptions{})
+// upgradedTo returns the version of the last upgrade; "" without one.
+func upgradedTo(ctx context.Context, cluster hosted.Cluster) (string, error) {
+	name := cluster.Names().ControlPlane()
+	set, err := cluster.Host.AppsV1().StatefulSets(cluster.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return "", nil // Validate names every permission that is missing
+		return "", nil // Validate lists every missing permission
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))

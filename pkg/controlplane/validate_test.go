@@ -8,10 +8,12 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/pkg/errclass"
+
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
 )
 
 func TestASecretThatIsMissingIsSaidBeforeAnythingIsTouched(t *testing.T) {
-	p := allowed(provisioner(t, specified))
+	p := allowed(provisioner(t, controlplanetest.SQLite))
 	p.CheckSecrets = func(context.Context) error {
 		return errclass.With(errclass.Configuration, errors.New(`secret "team-a-ssh" is missing`))
 	}
@@ -22,5 +24,5 @@ func TestASecretThatIsMissingIsSaidBeforeAnythingIsTouched(t *testing.T) {
 	p.CheckSecrets = func(context.Context) error { return nil }
 	_, err = p.Validate(t.Context(), func(string) {})
 	assert.NilError(t, err)
-	assert.Equal(t, len(left(t, p)), 0)
+	assert.Equal(t, len(controlplanetest.Left(t, p.Cluster)), 0)
 }

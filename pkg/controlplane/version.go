@@ -12,12 +12,13 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// compareVersion holds Kubernetes' own rules: an API server does not go back behind what it has written, and goes up
-// one minor version at a time. What no tag says is not judged.
+// compareVersion checks Kubernetes' own rules: an API server may not be older than the one that wrote its store, and
+// goes up one minor version at a time. A tag that is no version is not checked.
 func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSet, add adder) error {
-	wanted, err := version.ParseSemantic(p.Cluster.KubernetesVersion())
+	wanted, err := version.ParseSemantic(p.KubernetesVersion())
 	if err != nil || set == nil {
 		return nil
 	}
@@ -29,7 +30,7 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 		return err
 	}
 	key := "controlPlane.distro.k8s.version"
-	if p.Cluster.VCluster.ControlPlane.Distro.K8s.Version == "" {
+	if p.VCluster.ControlPlane.Distro.K8s.Version == "" {
 		key = "controlPlane.distro.k8s.image.tag"
 	}
 	next := fmt.Sprintf("v%d.%d", runs.Major(), runs.Minor()+1)
@@ -45,11 +46,12 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 	return nil
 }
 
-// newestRun is the newest version whose API server has come up, as far as pods tell; asked is what they should run. One
-// that never came up, since its image can't be pulled for instance, can be taken back.
+// newestRun returns the newest version whose API server has come up, as far as its pods still exist; without pods it is
+// asked, the version of the StatefulSet. A version that never came up, e.g. since its image can't be pulled, may be
+// taken back.
 func (p *Provisioner) newestRun(ctx context.Context, asked *version.Version) (*version.Version, error) {
-	pods, err := p.Host.CoreV1().Pods(p.namespace()).List(ctx,
-		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.names().selector(componentControlPlane)).String()})
+	pods, err := p.Host.CoreV1().Pods(p.Namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.Names().Selector(hosted.ControlPlane)).String()})
 	if err != nil {
 		return nil, fmt.Errorf("listing the control plane's pods: %w", apply.Classify(err))
 	}
@@ -68,17 +70,17 @@ func (p *Provisioner) newestRun(ctx context.Context, asked *version.Version) (*v
 
 func cameUp(status corev1.PodStatus) bool {
 	for _, container := range status.ContainerStatuses {
-		if container.Name == apiServerName {
+		if container.Name == hosted.APIServer {
 			return container.Ready || container.Started != nil && *container.Started
 		}
 	}
 	return false
 }
 
-// versionOf is the version of a pod's API server, by its image; nil when that says none.
+// versionOf returns the version of a pod's API server, by its image's tag; nil when that is no version.
 func versionOf(pod corev1.PodSpec) *version.Version {
 	for _, container := range pod.Containers {
-		if container.Name != apiServerName {
+		if container.Name != hosted.APIServer {
 			continue
 		}
 		if parsed, err := version.ParseSemantic(config.VersionOfImage(container.Image)); err == nil {

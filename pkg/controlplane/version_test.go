@@ -7,6 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/errclass"
+
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 func TestWhichVersionMayFollow(t *testing.T) {
@@ -29,17 +32,17 @@ func TestWhichVersionMayFollow(t *testing.T) {
 			"write v1.34.4 or a later one"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := stands(t, specified)
+			p := stands(t, controlplanetest.SQLite)
 			for version, up := range tt.pods {
-				add(t, p, &corev1.Pod{
-					ObjectMeta: p.meta("team-a-control-plane-"+version, componentControlPlane),
-					Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: apiServerName,
+				controlplanetest.Add(t, p.Cluster, &corev1.Pod{
+					ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-"+version, hosted.ControlPlane),
+					Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: hosted.APIServer,
 						Image: "kubernetes:" + version + "-full"}}},
-					Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: apiServerName,
+					Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: hosted.APIServer,
 						Started: &up}}},
 				})
 			}
-			turn(t, p, replace(specified, "v1.34.4", tt.wants))
+			turn(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", tt.wants))
 			_, _, err := p.ensureKeys(t.Context())
 			if tt.says == "" {
 				assert.NilError(t, err)
@@ -53,8 +56,8 @@ func TestWhichVersionMayFollow(t *testing.T) {
 
 func TestAnImageWhoseTagIsNoVersionIsNotJudged(t *testing.T) {
 	const own = "{image: {tag: v1.34.4}, apiServer: {image: registry.example.com/kube-apiserver:nightly}}"
-	p := stands(t, replace(specified, "{image: {tag: v1.34.4}}", own))
-	turn(t, p, replace(specified, "v1.34.4", "v1.32.1"))
+	p := stands(t, controlplanetest.Replace(controlplanetest.SQLite, "{image: {tag: v1.34.4}}", own))
+	turn(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
 }

@@ -6,29 +6,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// persists says whether the control plane's own state is on a volume that outlives its pods. Only SQLite is state of
-// the pods; with any other store they hold none.
-func (p *Provisioner) persists() bool {
-	return p.Cluster.Store().Kind == config.StoreSQLite &&
-		p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.On()
-}
-
-// sharesState says whether two pods of the control plane have the same state. With SQLite in the pod alone each would
-// have a database of its own, and clients would be led now to the one and now to the other.
+// sharesState reports whether two pods of the control plane have the same state. With SQLite in the pod alone each
+// would have a database of its own, and clients would reach one or the other at random.
 func (p *Provisioner) sharesState() bool {
-	return p.persists() || p.Cluster.Store().Kind != config.StoreSQLite
+	return p.Persists() || p.Store().Kind != config.StoreSQLite
 }
 
-// dataClaim is the volume of the embedded database. It is a claim of its own rather than the StatefulSet's: the pod
-// that takes over while another is replaced uses the same.
+// dataClaim returns the volume of the embedded database. It is a claim of its own rather than the StatefulSet's, since
+// the pod that takes over while another is replaced uses the same.
 func (p *Provisioner) dataClaim() (*corev1.PersistentVolumeClaim, error) {
-	return p.claim(p.names().data(), p.Cluster.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim)
+	return p.claim(p.Names().Data(), p.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim)
 }
 
-// claim is what a document says about a volume; nil when it wants none.
+// claim returns the PersistentVolumeClaim of a volume in the documents; nil when it is off.
 func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.PersistentVolumeClaim, error) {
 	if !wanted.On() {
 		return nil, nil
@@ -40,8 +34,8 @@ func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.Per
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.namespace(),
-			Labels: p.names().labels(componentControlPlane)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace,
+			Labels: p.Names().Labels(hosted.ControlPlane)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: size}},
 		},
@@ -55,11 +49,12 @@ func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.Per
 	return claim, nil
 }
 
-// ownDataSource is the Secret with the external database's data source, where the document itself gives it.
+// ownDataSource returns the Secret with the external database's data source, where the document itself gives it; else
+// nil.
 func (p *Provisioner) ownDataSource() *corev1.Secret {
-	external := p.Cluster.VCluster.ControlPlane.BackingStore.Database.External
-	if p.Cluster.Store().Kind != config.StoreExternal || external.Connector != "" {
+	external := p.VCluster.ControlPlane.BackingStore.Database.External
+	if p.Store().Kind != config.StoreExternal || external.Connector != "" {
 		return nil
 	}
-	return p.secret(p.names().dataSource(), map[string][]byte{dataSourceKey: []byte(external.DataSource.Reveal())})
+	return p.Secret(p.Names().DataSource(), map[string][]byte{dataSourceKey: []byte(external.DataSource.Reveal())})
 }

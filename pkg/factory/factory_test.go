@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -88,5 +88,5 @@ func TestTrustedHostKeysAreKeptBesideEachOther(t *testing.T) {
 	assert.Equal(t, string(held), "m1 ssh-ed25519 AAAA\nm2 ssh-ed25519 BBBB\n")
 	recorded, err := client.CoreV1().ConfigMaps("team-a").Get(t.Context(), "team-a-known-hosts", metav1.GetOptions{})
 	assert.NilError(t, err)
-	assert.Equal(t, recorded.Labels[controlplane.ClusterLabel], "team-a", "they go with the cluster")
+	assert.Equal(t, recorded.Labels[hosted.ClusterLabel], "team-a", "they go with the cluster")
 }

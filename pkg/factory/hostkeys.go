@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 
-	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 // knownHostsKey is the key in ConfigMap <cluster>-known-hosts.
@@ -48,7 +48,7 @@ func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 		held, err := configMaps.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			_, err = configMaps.Create(ctx, &corev1.ConfigMap{
-				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: controlplane.MachineLabels(cluster)},
+				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: hosted.MachineLabels(cluster)},
 				Data:       map[string]string{knownHostsKey: line + "\n"},
 			}, metav1.CreateOptions{})
 			return err
@@ -62,7 +62,7 @@ func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 		if held.Labels == nil {
 			held.Labels = map[string]string{}
 		}
-		maps.Copy(held.Labels, controlplane.MachineLabels(cluster))
+		maps.Copy(held.Labels, hosted.MachineLabels(cluster))
 		held.Data[knownHostsKey] += line + "\n"
 		_, err = configMaps.Update(ctx, held, metav1.UpdateOptions{})
 		return err

@@ -10,6 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -39,7 +40,7 @@ func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
 		image = own
 	}
 	provisioner := &controlplane.Provisioner{
-		Cluster: documents, Host: client, Objects: objects, Image: documents.ImageRef(image),
+		Cluster: hosted.Cluster{Cluster: documents, Host: client}, Objects: objects, Image: documents.ImageRef(image),
 		CheckSecrets: func(ctx context.Context) error { return CheckSecrets(ctx, source, documents) },
 	}
 	return provisioner.Follow(ctx)

@@ -12,11 +12,13 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Reader opens what was sealed for it, and nobody else does. The cluster's keys come out of an archive in a pod, and
-// whoever creates the Secret is not there. A pod that may create Secrets would be one more account with rights, and
-// reading its files by pods/exec a right over every pod of the namespace. Sealed, the keys can go the way of any
-// message, through the pod's log: the one key that opens them lives in the memory of the process that asked, for as
-// long as it asks.
+// SealedPrefix begins the line of a pod's log that carries the cluster's keys, sealed for the process that waits.
+const SealedPrefix = "sealed keys: "
+
+// Reader opens the files that were sealed for it; no other process can. An archive is opened in a pod, and the Secret
+// with its keys is created by another process. A pod that may create Secrets would be one more account with rights, and
+// reading its files by pods/exec needs a right over every pod of the namespace. Sealed, the keys can go through the
+// pod's log: the one key that opens them lives in the memory of the process that asked, for as long as it waits.
 type Reader struct{ public, private *[32]byte }
 
 // NewReader makes a reader.

@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"argosy.dev/argosy/pkg/controlplane"
+	hostedcluster "argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/test/site"
 )
 
@@ -146,7 +146,7 @@ func (h *hosted) access(ctx context.Context) (access *rest.Config, err error) {
 // pods of the control plane.
 func (h *hosted) pods(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := h.host.CoreV1().Pods(h.Name).List(ctx, metav1.ListOptions{
-		LabelSelector: controlplane.ClusterLabel + "=" + h.Name + ",app.kubernetes.io/component=control-plane",
+		LabelSelector: hostedcluster.ClusterLabel + "=" + h.Name + ",app.kubernetes.io/component=control-plane",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the control plane's pods of cluster %q: %w", h.Name, err)

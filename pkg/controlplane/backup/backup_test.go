@@ -1,11 +1,20 @@
-package controlplane
+package backup
 
 import (
 	"testing"
 
 	"gotest.tools/v3/assert"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"argosy.dev/argosy/pkg/controlplane"
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
+
+// provisioner returns a provisioner for cluster.
+func provisioner(cluster hosted.Cluster) *controlplane.Provisioner {
+	return &controlplane.Provisioner{Cluster: cluster, Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0"}
+}
 
 func TestTheVolumeWithArchivesIsOfTheClassOfTheStoreInUse(t *testing.T) {
 	const (
@@ -17,8 +26,8 @@ func TestTheVolumeWithArchivesIsOfTheClassOfTheStoreInUse(t *testing.T) {
 		"SQLite": {ownClass, "fast"}, "etcd": {ownClass + etcdClass, "safe"}, "nothing said": {"controlPlane:", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := provisioner(t, replace(specified, "controlPlane:", test.section))
-			assert.NilError(t, p.ensureBackups(t.Context(), ""))
+			p := provisioner(controlplanetest.New(t, controlplanetest.With(test.section)))
+			assert.NilError(t, ensureVolume(t.Context(), p.Cluster, ""))
 			claim, err := p.Host.CoreV1().PersistentVolumeClaims("tenant").Get(t.Context(), "team-a-backups",
 				metav1.GetOptions{})
 			assert.NilError(t, err)

@@ -1,4 +1,4 @@
-package controlplane
+package deprovision
 
 import (
 	"context"
@@ -7,13 +7,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// Kinds of what a control plane consists of.
+// Kinds of the objects of a control plane.
 const (
 	kindStatefulSet = "StatefulSet"
 	kindJob         = "Job"
@@ -22,46 +22,40 @@ const (
 	kindSecret      = "Secret"
 )
 
-// kind finds and removes a cluster's objects of one kind. They are those with the cluster's label and Argosy's: a label
-// of the cluster alone may be the user's way to sort their own.
+// kind lists and removes a cluster's objects of one kind: those that carry both the cluster's label and Argosy's. Users
+// may put the cluster's label on objects of their own.
 type kind struct {
 	name   string
 	list   func(ctx context.Context) ([]metav1.ObjectMeta, error)
 	remove func(ctx context.Context, object metav1.ObjectMeta) error
 }
 
-// ofCluster selects what Argosy made of this cluster.
-func (p *Provisioner) ofCluster() string {
-	return labels.SelectorFromSet(labels.Set{apply.ManagedByLabel: apply.Manager,
-		ClusterLabel: p.Cluster.Name}).String()
-}
-
-// kinds are all that a namespace may hold of a cluster.
-func (p *Provisioner) kinds() []kind {
-	core, namespace := p.Host.CoreV1(), p.namespace()
+// kinds returns all kinds of objects that a cluster has in its namespace.
+func (d *Deprovisioner) kinds() []kind {
+	core, namespace := d.Host.CoreV1(), d.Namespace
 	return []kind{
-		kindOf(p, kindStatefulSet, p.Host.AppsV1().StatefulSets(namespace)),
-		kindOf(p, kindJob, p.Host.BatchV1().Jobs(namespace)),
-		kindOf(p, kindPod, core.Pods(namespace)),
-		kindOf(p, "PodDisruptionBudget", p.Host.PolicyV1().PodDisruptionBudgets(namespace)),
-		kindOf(p, "Service", core.Services(namespace)),
-		kindOf(p, "ConfigMap", core.ConfigMaps(namespace)),
-		kindOf(p, kindClaim, core.PersistentVolumeClaims(namespace)),
-		kindOf(p, kindSecret, core.Secrets(namespace)),
+		kindOf(d.Cluster, kindStatefulSet, d.Host.AppsV1().StatefulSets(namespace)),
+		kindOf(d.Cluster, kindJob, d.Host.BatchV1().Jobs(namespace)),
+		kindOf(d.Cluster, kindPod, core.Pods(namespace)),
+		kindOf(d.Cluster, "PodDisruptionBudget", d.Host.PolicyV1().PodDisruptionBudgets(namespace)),
+		kindOf(d.Cluster, "Service", core.Services(namespace)),
+		kindOf(d.Cluster, "ConfigMap", core.ConfigMaps(namespace)),
+		kindOf(d.Cluster, kindClaim, core.PersistentVolumeClaims(namespace)),
+		kindOf(d.Cluster, kindSecret, core.Secrets(namespace)),
 	}
 }
 
-// typed is a client of one kind in one namespace.
+// typed is the client of one kind in one namespace.
 type typed[L runtime.Object] interface {
 	List(ctx context.Context, options metav1.ListOptions) (L, error)
 	Delete(ctx context.Context, name string, options metav1.DeleteOptions) error
 }
 
-func kindOf[L runtime.Object](p *Provisioner, name string, client typed[L]) kind {
+func kindOf[L runtime.Object](cluster hosted.Cluster, name string, client typed[L]) kind {
 	return kind{
 		name: name,
 		list: func(ctx context.Context) ([]metav1.ObjectMeta, error) {
-			held, err := client.List(ctx, metav1.ListOptions{LabelSelector: p.ofCluster()})
+			held, err := client.List(ctx, metav1.ListOptions{LabelSelector: cluster.Owned()})
 			if err != nil {
 				return nil, fmt.Errorf("listing objects of kind %s: %w", name, apply.Classify(err))
 			}
@@ -82,7 +76,7 @@ func kindOf[L runtime.Object](p *Provisioner, name string, client typed[L]) kind
 		remove: func(ctx context.Context, object metav1.ObjectMeta) error {
 			background := metav1.DeletePropagationBackground
 			err := client.Delete(ctx, object.Name, metav1.DeleteOptions{
-				// not one made in its place just now
+				// by UID, so that an object created in its place meanwhile is left alone
 				PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &object.UID},
 			})
 			if err != nil && !apierrors.IsNotFound(err) {

@@ -1,4 +1,4 @@
-package controlplane
+package kubeconfig
 
 import (
 	"crypto/rand"
@@ -8,10 +8,8 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +21,10 @@ import (
 
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
+
+	"argosy.dev/argosy/pkg/controlplane/certificates"
+	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
 // signer is an API server that signs requests which are approved, as its controller manager would.
@@ -82,18 +84,18 @@ func (s *signer) sign() {
 	s.held.Status.Certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// signing is a provisioner whose cluster signs.
-func signing(t *testing.T) (*Provisioner, *signer) {
+// signing returns a cluster whose API server signs.
+func signing(t *testing.T) (hosted.Cluster, *signer) {
 	t.Helper()
-	p := provisioner(t, specified)
-	p.Now = nil // certificates of a connection are held against the clock
-	k, _, err := p.ensureKeys(t.Context())
-	assert.NilError(t, err)
+	c := controlplanetest.New(t, controlplanetest.SQLite)
+	c.Clock = nil // certificates of a connection are checked against the real time
+	k := controlplanetest.AddKeys(t, c)
 	s := &signer{t: t}
-	s.ca, err = tls.X509KeyPair(k.cluster.Cert, k.cluster.Key)
+	var err error
+	s.ca, err = tls.X509KeyPair(k.Cluster.Cert, k.Cluster.Key)
 	assert.NilError(t, err)
-	serving, err := k.cluster.Issue(pki.Leaf{CommonName: "a", Hosts: []string{"127.0.0.1"},
-		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, p.now())
+	serving, err := k.Cluster.Issue(pki.Leaf{CommonName: "a", Hosts: []string{"127.0.0.1"},
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, c.Now())
 	assert.NilError(t, err)
 	pair, err := tls.X509KeyPair(serving.Cert, serving.Key)
 	assert.NilError(t, err)
@@ -101,20 +103,18 @@ func signing(t *testing.T) (*Provisioner, *signer) {
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	issuer := certificates.Issuer{Cluster: c.Name, CACert: k.Cluster.Cert, Now: c.Now()}
+	admin, _, err := issuer.Ensure(nil, []certificates.Wanted{{File: certificates.KubeconfigKey, By: k.Cluster,
+		Leaf: certificates.ClientLeaf("admin"), Server: server.URL}})
 	assert.NilError(t, err)
-	number, err := strconv.Atoi(port)
-	assert.NilError(t, err)
-	admin, _, err := p.administrator(t.Context(), k, Endpoint{Host: "127.0.0.1", API: number})
-	assert.NilError(t, err)
-	hold(t, p, p.Cluster.KubeconfigSecret(), admin)
-	return p, s
+	controlplanetest.PutSecret(t, c, c.KubeconfigSecret(), admin)
+	return c, s
 }
 
 func TestAUsersKubeconfigIsSignedByTheClusterAndStaysForHalfItsTime(t *testing.T) {
-	p, s := signing(t)
-	alice := UserOptions{User: "alice", Groups: []string{"developers"}, Life: time.Hour}
-	first, err := p.Kubeconfig(t.Context(), alice, func(string) {})
+	c, s := signing(t)
+	alice := Options{User: "alice", Groups: []string{"developers"}, Life: time.Hour}
+	first, err := Ensure(t.Context(), c, alice, func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, first.Changed)
 	assert.Assert(t, strings.HasPrefix(first.String(),
@@ -124,24 +124,24 @@ func TestAUsersKubeconfigIsSignedByTheClusterAndStaysForHalfItsTime(t *testing.T
 		"GET /argosy-kubeconfig-x", "DELETE /argosy-kubeconfig-x"})
 	assert.Equal(t, s.held.Spec.SignerName, certificatesv1.KubeAPIServerClientSignerName)
 
-	held, err := p.Host.CoreV1().Secrets("tenant").Get(t.Context(), first.Secret, metav1.GetOptions{})
+	held, err := c.Host.CoreV1().Secrets("tenant").Get(t.Context(), first.Secret, metav1.GetOptions{})
 	assert.NilError(t, err)
-	assert.Equal(t, held.Labels[ClusterLabel], "team-a", "it goes with the cluster")
-	pair, _ := readKubeconfig(held.Data["value"])
+	assert.Equal(t, held.Labels[hosted.ClusterLabel], "team-a", "it goes with the cluster")
+	pair, _ := certificates.ReadKubeconfig(held.Data["value"])
 	_, why := pki.Fit(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.Certificate[0]}), pair,
 		alice.leaf())
 	assert.Equal(t, why, "")
 
-	again, err := p.Kubeconfig(t.Context(), alice, func(string) {})
+	again, err := Ensure(t.Context(), c, alice, func(string) {})
 	assert.NilError(t, err)
 	assert.Assert(t, !again.Changed && strings.HasSuffix(again.String(), "; unchanged"), again.String())
 	assert.Equal(t, s.signed, 1)
-	for _, changed := range []UserOptions{
+	for _, changed := range []Options{
 		{User: "alice", Groups: []string{"developers"}, Life: 3 * time.Hour},
 		{User: "alice", Groups: []string{"operators"}, Life: time.Hour},
 	} {
 		signed := s.signed
-		anew, err := p.Kubeconfig(t.Context(), changed, func(string) {})
+		anew, err := Ensure(t.Context(), c, changed, func(string) {})
 		assert.NilError(t, err)
 		assert.Assert(t, anew.Changed)
 		assert.Equal(t, s.signed, signed+1)
@@ -149,17 +149,17 @@ func TestAUsersKubeconfigIsSignedByTheClusterAndStaysForHalfItsTime(t *testing.T
 }
 
 func TestARequestThatIsNotSignedIsSaidSoAndRemoved(t *testing.T) {
-	p, s := signing(t)
+	c, s := signing(t)
 	s.refusal = "the usage is not allowed"
-	_, err := p.Kubeconfig(t.Context(), UserOptions{User: "alice", Life: time.Hour}, func(string) {})
+	_, err := Ensure(t.Context(), c, Options{User: "alice", Life: time.Hour}, func(string) {})
 	assert.ErrorContains(t, err, "the usage is not allowed")
 	assert.Equal(t, s.requests[len(s.requests)-1], "DELETE /argosy-kubeconfig-x")
 }
 
 func TestASecretOfAnotherOriginIsNotReplacedByAUsersKubeconfig(t *testing.T) {
-	p, s := signing(t)
-	hold(t, p, "team-a-kubeconfig-alice", map[string][]byte{"value": []byte("mine")})
-	_, err := p.Kubeconfig(t.Context(), UserOptions{User: "alice", Life: time.Hour}, func(string) {})
+	c, s := signing(t)
+	controlplanetest.PutSecret(t, c, "team-a-kubeconfig-alice", map[string][]byte{"value": []byte("mine")})
+	_, err := Ensure(t.Context(), c, Options{User: "alice", Life: time.Hour}, func(string) {})
 	assert.ErrorContains(t, err, "give the user another name")
 	assert.Equal(t, s.signed, 0)
 }
@@ -167,41 +167,42 @@ func TestASecretOfAnotherOriginIsNotReplacedByAUsersKubeconfig(t *testing.T) {
 func TestUsersThatNoCertificateCanBeForAreRefused(t *testing.T) {
 	long := strings.Repeat("a", 65)
 	for name, test := range map[string]struct {
-		options UserOptions
+		options Options
 		says    string
 	}{
-		"nobody": {UserOptions{Life: time.Hour}, "there is no user"},
-		"one of Kubernetes": {UserOptions{User: "system:kube-scheduler", Life: time.Hour},
-			"those of Kubernetes itself"},
-		"almighty": {UserOptions{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
+		"nobody": {Options{Life: time.Hour}, "user is empty"},
+		"one of Kubernetes": {Options{User: "system:kube-scheduler", Life: time.Hour},
+			"reserved for Kubernetes itself"},
+		"almighty": {Options{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
 			"whatever RBAC says"},
-		"a group without name": {UserOptions{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},
+		"a group without name": {Options{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},
 			"a group has no name"},
-		"a long name": {UserOptions{User: long, Life: time.Hour}, "up to 64 letters"},
-		"a long group": {UserOptions{User: "alice", Groups: []string{long}, Life: time.Hour},
-			"up to 64 letters"},
-		"lines":    {UserOptions{User: "alice\nbob", Life: time.Hour}, "that can be printed"},
-		"a moment": {UserOptions{User: "alice", Life: time.Minute}, "signs for 10m0s to 8760h0m0s"},
-		"for ever": {UserOptions{User: "alice", Life: maxUserLife + 1}, "signs for 10m0s to 8760h0m0s"},
+		"a long name": {Options{User: long, Life: time.Hour}, "up to 64 printable letters"},
+		"a long group": {Options{User: "alice", Groups: []string{long}, Life: time.Hour},
+			"up to 64 printable letters"},
+		"lines":    {Options{User: "alice\nbob", Life: time.Hour}, "printable letters"},
+		"a moment": {Options{User: "alice", Life: time.Minute}, "signs for 10m0s to 8760h0m0s"},
+		"for ever": {Options{User: "alice", Life: maxLife + 1}, "signs for 10m0s to 8760h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := provisioner(t, specified).Kubeconfig(t.Context(), test.options, func(string) {})
+			_, err := Ensure(t.Context(), controlplanetest.New(t, controlplanetest.SQLite), test.options,
+				func(string) {})
 			assert.ErrorContains(t, err, test.says)
 			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 		})
 	}
-	p := provisioner(t, specified)
-	p.Cluster.Fleet.Cluster.KubeconfigSecret = "theirs"
-	assert.Assert(t, !p.Cluster.Hosted())
-	_, err := p.Kubeconfig(t.Context(), UserOptions{User: "alice", Life: time.Hour}, func(string) {})
-	assert.ErrorContains(t, err, "is not one that Argosy provisioned")
+	c := controlplanetest.New(t, controlplanetest.SQLite)
+	c.Fleet.Cluster.KubeconfigSecret = "theirs"
+	assert.Assert(t, !c.Hosted())
+	_, err := Ensure(t.Context(), c, Options{User: "alice", Life: time.Hour}, func(string) {})
+	assert.ErrorContains(t, err, "was not provisioned by Argosy")
 }
 
 func TestEveryUserHasASecretOfTheirOwn(t *testing.T) {
 	seen := map[string]string{}
 	for _, user := range []string{"alice", "Alice", "alice@example.com", "alice.example.com", "ärger", "…",
 		strings.Repeat("A", 64), strings.Repeat("A", 63)} {
-		name := names("team-a").kubeconfigOf(user)
+		name := secretName("team-a", user)
 		part, ours := strings.CutPrefix(name, "team-a-kubeconfig-")
 		assert.Assert(t, ours && len(part) <= 63 && notInNames.ReplaceAllString(part, "-") == part && part != "", name)
 		assert.Equal(t, seen[name], "", "%s and %s", seen[name], user)

@@ -1,4 +1,4 @@
-package controlplane
+package kubeconfig
 
 import (
 	"context"
@@ -11,19 +11,20 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/pki"
 )
 
-// requestCertificate has the cluster itself sign a certificate, as administrators would by hand. The key is made here
-// and leaves in the kubeconfig alone; the authority's is not touched. The request is removed, whatever became of it.
-func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes.Interface, o UserOptions,
+// requestCertificate has the cluster itself sign a certificate, as an administrator would by hand. The key is made here
+// and leaves in the kubeconfig alone; the authority's is not read. The request is removed afterwards in every case.
+func requestCertificate(ctx context.Context, cluster hosted.Cluster, client kubernetes.Interface, o Options,
 	report func(string)) (pki.Pair, error) {
 	text, key, err := pki.Request(o.leaf())
 	if err != nil {
 		return pki.Pair{}, err
 	}
-	requests := cluster.CertificatesV1().CertificateSigningRequests()
+	requests := client.CertificatesV1().CertificateSigningRequests()
 	life := int32(o.Life / time.Second)
 	request, err := requests.Create(ctx, &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "argosy-kubeconfig-"},
@@ -35,7 +36,7 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 	if err != nil {
 		return pki.Pair{}, fmt.Errorf("creating a CertificateSigningRequest: %w", apply.Classify(err))
 	}
-	defer removeRequest(ctx, cluster, request.Name)
+	defer removeRequest(ctx, client, request.Name)
 	request.Status.Conditions = append(request.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
 		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "Requested",
 		Message: "A kubeconfig was asked for.",
@@ -45,7 +46,8 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 		return pki.Pair{}, fmt.Errorf("approving CertificateSigningRequest %q: %w", request.Name, apply.Classify(err))
 	}
 	pair := pki.Pair{Key: key}
-	err = p.wait(ctx, report, func(ctx context.Context) (string, error) {
+	unmet := fmt.Sprintf("CertificateSigningRequest %q not signed", request.Name)
+	err = cluster.Wait(ctx, unmet, report, func(ctx context.Context) (string, error) {
 		held, err := requests.Get(ctx, request.Name, metav1.GetOptions{})
 		if err != nil {
 			return "", fmt.Errorf("reading CertificateSigningRequest %q: %w", request.Name, apply.Classify(err))
@@ -56,12 +58,12 @@ func (p *Provisioner) requestCertificate(ctx context.Context, cluster kubernetes
 	return pair, err
 }
 
-// unsigned says what a request that is approved waits for; "" when it is signed. It is an error when it never will be.
+// unsigned returns the reason why an approved request is not signed yet; "" when it is. A refusal is an error.
 func unsigned(request *certificatesv1.CertificateSigningRequest) (string, error) {
 	for _, condition := range request.Status.Conditions {
 		if condition.Type == certificatesv1.CertificateFailed || condition.Type == certificatesv1.CertificateDenied {
-			return "", errclass.Errorf(errclass.Permanent, "the cluster does not sign CertificateSigningRequest %q: "+
-				"%s: %s", request.Name, condition.Reason, condition.Message)
+			return "", errclass.Errorf(errclass.Permanent, "signing CertificateSigningRequest %q: the cluster "+
+				"refused: %s: %s", request.Name, condition.Reason, condition.Message)
 		}
 	}
 	if len(request.Status.Certificate) == 0 {
@@ -70,9 +72,12 @@ func unsigned(request *certificatesv1.CertificateSigningRequest) (string, error)
 	return "", nil
 }
 
-// removeRequest needs no success: the cluster removes what is signed after an hour.
-func removeRequest(ctx context.Context, cluster kubernetes.Interface, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+// removeTimeout bounds the removal of a request.
+const removeTimeout = 8 * time.Second
+
+// removeRequest ignores errors: the cluster removes signed requests itself after an hour.
+func removeRequest(ctx context.Context, client kubernetes.Interface, name string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
-	_ = cluster.CertificatesV1().CertificateSigningRequests().Delete(ctx, name, metav1.DeleteOptions{})
+	_ = client.CertificatesV1().CertificateSigningRequests().Delete(ctx, name, metav1.DeleteOptions{})
 }
