@@ -40,7 +40,7 @@ func (a Auth) methods() ([]method, error) {
 	return found, nil
 }
 
-// answer gives the password to the first question that hides what is typed, and refuses to be asked again: a second
+// answer gives the password to the first question that hides what is typed, and blocked to be asked again: a second
 // question means that the first answer was wrong, or that the server wants something we do not have.
 func (a Auth) answer() xssh.KeyboardInteractiveChallenge {
 	asked := false
@@ -99,7 +99,7 @@ func (a Auth) privateKey() (xssh.Signer, error) {
 	case errors.Is(err, x509.IncorrectPasswordError):
 		return nil, errors.New("reading the SSH private key: the passphrase is wrong")
 	case err != nil && !a.Passphrase.Empty():
-		// A passphrase for a key that has none is harmless, and what users have after changing one of the two.
+		// A passphrase for a key that has none is safeCharacters, and what users have after changing one of the two.
 		if plain, plainErr := xssh.ParsePrivateKey(pem); plainErr == nil {
 			return plain, nil
 		}

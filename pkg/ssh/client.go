@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// maxSessions is how many commands run at once on one connection; further ones wait. OpenSSH refuses more than ten
+// maxSessions is how many commands run at once on one connection; further ones wait. OpenSSH blocked more than ten
 // (MaxSessions), and some machines are configured lower than that only for good reasons.
 const maxSessions = 8
 
@@ -26,11 +26,11 @@ type Client struct {
 	config   Config
 	conn     *xssh.Client
 	via      *Client // the bastion, when this client has it to itself
-	heard    *heard
+	activity *activityConn
 	sessions chan struct{}
 	closed   atomic.Int64  // sessions that were closed so far
 	done     chan struct{} // closed when the connection has ended
-	sudo     penalty
+	sudo     loginBackoff
 	noisy    atomic.Bool // the login shell prints to standard output by itself
 
 	mu      sync.Mutex // guards closing, and workers against Add after Wait
@@ -41,7 +41,7 @@ type Client struct {
 // Dial connects to a machine through its bastions and logs in.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	config = config.withDefaults()
-	bastion, found := config.hop()
+	bastion, found := config.lastBastion()
 	if !found {
 		return dial(ctx, nil, config)
 	}
@@ -61,22 +61,22 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	return client, nil
 }
 
-// hopeful is what a connection needs before it is dialled.
-type hopeful struct {
-	trust *trust
-	login *login
+// prepared is what a connection needs before it is dialled.
+type prepared struct {
+	hostKeys *hostKeyChecker
+	login    *login
 }
 
-func prepare(config Config) (hopeful, error) {
-	trust, err := newTrust(config)
+func prepare(config Config) (prepared, error) {
+	checker, err := newHostKeyChecker(config)
 	if err != nil {
-		return hopeful{}, errclass.With(errclass.Configuration, err)
+		return prepared{}, errclass.With(errclass.Configuration, err)
 	}
 	methods, err := config.Auth.methods()
 	if err != nil {
-		return hopeful{}, configuration("preparing the login as %q on %s: %w", config.User, config.host(), err)
+		return prepared{}, configuration("preparing the login as %q on %s: %w", config.User, config.host(), err)
 	}
-	return hopeful{trust, &login{config: config, methods: methods}}, nil
+	return prepared{checker, &login{config: config, methods: methods}}, nil
 }
 
 // dial connects to one hop, directly or through a bastion's connection.
@@ -95,7 +95,7 @@ func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
 		}
 		return nil, dialError(ctx, limited, config, err)
 	}
-	live := &heard{Conn: conn}
+	live := &activityConn{Conn: conn}
 	ready.login.broken = live.broken.Load
 	// Closing is the only thing that interrupts a handshake over a bastion, whose channels know no deadlines.
 	stop := context.AfterFunc(limited, func() { _ = conn.Close() })
@@ -103,9 +103,9 @@ func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
 
 	session, channels, requests, err := xssh.NewClientConn(live, config.hostPort(), &xssh.ClientConfig{
 		User:              config.User,
-		HostKeyAlgorithms: ready.trust.algorithms(),
+		HostKeyAlgorithms: ready.hostKeys.algorithms(),
 		HostKeyCallback: func(_ string, _ net.Addr, key xssh.PublicKey) error {
-			return ready.trust.check(limited, key)
+			return ready.hostKeys.check(limited, key)
 		},
 		AuthCallback:  ready.login.next,
 		ClientVersion: "SSH-2.0-argosy",
@@ -129,7 +129,7 @@ func errTimeout(limit time.Duration) error { return fmt.Errorf("no answer within
 func dialError(ctx, limited context.Context, config Config, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return interrupted(ctx, "reaching "+config.host())
+		return contextError(ctx, "reaching "+config.host())
 	case limited.Err() != nil:
 		return transient("reaching %s: %w", config.host(), context.Cause(limited))
 	default:
@@ -137,14 +137,14 @@ func dialError(ctx, limited context.Context, config Config, err error) error {
 	}
 }
 
-func handshakeError(ctx, limited context.Context, config Config, ready hopeful, err error) error {
+func handshakeError(ctx, limited context.Context, config Config, ready prepared, err error) error {
 	var hostKey *HostKeyError
 	var negotiation *xssh.AlgorithmNegotiationError
 	switch {
-	case errors.As(ready.trust.refusal, &hostKey):
+	case errors.As(ready.hostKeys.refusal, &hostKey):
 		return errclass.With(errclass.Configuration, hostKey)
-	case ready.trust.refusal != nil:
-		return ready.trust.refusal // recording a key: its class is the recorder's
+	case ready.hostKeys.refusal != nil:
+		return ready.hostKeys.refusal // recording a key: its class is the recorder's
 	case errors.As(err, &negotiation):
 		return configuration("agreeing on algorithms with %s: %w", config.host(), err)
 	case limited.Err() != nil: // we hung up ourselves
@@ -156,11 +156,11 @@ func handshakeError(ctx, limited context.Context, config Config, ready hopeful, 
 	return dialError(ctx, limited, config, fmt.Errorf("logging in as %q: %w", config.User, err))
 }
 
-func newClient(config Config, conn *xssh.Client, live *heard) *Client {
+func newClient(config Config, conn *xssh.Client, live *activityConn) *Client {
 	c := &Client{
 		config:   config,
 		conn:     conn,
-		heard:    live,
+		activity: live,
 		sessions: make(chan struct{}, maxSessions),
 		done:     make(chan struct{}),
 	}
@@ -222,15 +222,15 @@ func (c *Client) abandon() {
 	}
 }
 
-// heard notes whether the other side says anything. Any sign of life counts: while a slow upload fills the line, the
-// answer to a probe would have to queue behind it.
-type heard struct {
+// activityConn notes whether the other side says anything. Any sign of life counts: while a slow upload fills the line,
+// the answer to a probe would have to queue behind it.
+type activityConn struct {
 	net.Conn
 	reads  atomic.Uint64 // grows whenever something arrives
 	broken atomic.Bool   // nothing will arrive any more
 }
 
-func (h *heard) Read(p []byte) (int, error) {
+func (h *activityConn) Read(p []byte) (int, error) {
 	n, err := h.Conn.Read(p)
 	if n > 0 {
 		h.reads.Add(1)
@@ -250,14 +250,14 @@ func (c *Client) keepAlive() {
 	ticker := time.NewTicker(c.config.KeepAlive)
 	defer ticker.Stop()
 	probing := make(chan struct{}, 1)
-	before, unanswered := c.heard.reads.Load(), 0
+	before, unanswered := c.activity.reads.Load(), 0
 	for {
 		select {
 		case <-c.done:
 			return
 		case <-ticker.C:
 		}
-		if reads := c.heard.reads.Load(); reads != before {
+		if reads := c.activity.reads.Load(); reads != before {
 			before, unanswered = reads, 0
 			continue
 		}

@@ -21,10 +21,10 @@ import (
 
 // What an empty field of Config means.
 const (
-	DefaultPort           = 22
-	DefaultUser           = "root"
-	DefaultConnectTimeout = 10 * time.Second
-	DefaultKeepAlive      = 10 * time.Second
+	defaultPort           = 22
+	defaultUser           = "root"
+	defaultConnectTimeout = 10 * time.Second
+	defaultKeepAlive      = 10 * time.Second
 )
 
 // Config is how to reach one machine.
@@ -84,28 +84,28 @@ type HostKeys struct {
 	TrustOnFirstUse bool
 	// Recorded holds the lines that Record was given before.
 	Recorded []byte
-	// Record keeps a line in known_hosts' format; an error refuses the key. Needed for TrustOnFirstUse.
+	// Record keeps a line in known_hosts' format; an error blocked the key. Needed for TrustOnFirstUse.
 	Record func(ctx context.Context, line string) error
 }
 
 func (c Config) withDefaults() Config {
 	if c.Port == 0 {
-		c.Port = DefaultPort
+		c.Port = defaultPort
 	}
 	if c.User == "" {
-		c.User = DefaultUser
+		c.User = defaultUser
 	}
 	if c.ConnectTimeout <= 0 {
-		c.ConnectTimeout = DefaultConnectTimeout
+		c.ConnectTimeout = defaultConnectTimeout
 	}
 	if c.KeepAlive <= 0 {
-		c.KeepAlive = DefaultKeepAlive
+		c.KeepAlive = defaultKeepAlive
 	}
 	return c
 }
 
-// hop returns the last bastion as a machine of its own, reached through the bastions before it.
-func (c Config) hop() (Config, bool) {
+// lastBastion returns the last bastion as a machine of its own, reached through the bastions before it.
+func (c Config) lastBastion() (Config, bool) {
 	if len(c.Bastions) == 0 {
 		return Config{}, false
 	}

@@ -21,7 +21,7 @@ const startScript = `printf %s "$1" >&2; shift; exec "$@"`
 // Elevated returns a runner that runs commands as root: the client itself when root is logged in, and otherwise sudo.
 // sudo's password travels over its standard input, and only after it was asked for.
 func (c *Client) Elevated() Runner {
-	if c.config.User == DefaultUser {
+	if c.config.User == defaultUser {
 		return c
 	}
 	return sudo{c}
@@ -34,39 +34,39 @@ func (s sudo) Run(ctx context.Context, command Command) (Result, error) {
 }
 
 // runElevated is what Elevated().Run and uploads share.
-func (c *Client) runElevated(ctx context.Context, argv []string, stdout *Output, feed feed) (Result, error) {
+func (c *Client) runElevated(ctx context.Context, argv []string, stdout *Output, input inputFunc) (Result, error) {
 	stderr := NewErrors()
-	if c.config.User == DefaultUser {
+	if c.config.User == defaultUser {
 		shown, err := Quote(argv)
 		if err != nil {
 			return Result{}, err
 		}
-		status, err := c.inShell(ctx, argv, stdout, stderr, feed)
+		status, err := c.runInShell(ctx, argv, stdout, stderr, input)
 		return c.result(shown, status, err, stdout, stderr)
 	}
-	if err := c.sudo.refuses(time.Now()); err != nil {
+	if err := c.sudo.blocked(time.Now()); err != nil {
 		return Result{}, errclass.With(errclass.Configuration, err)
 	}
-	talk := newDialogue(c.config.SudoPassword, stderr)
+	dialog := newSudoDialog(c.config.SudoPassword, stderr)
 	shown, err := Quote(append([]string{"sudo"}, argv...))
 	if err != nil {
 		return Result{}, err
 	}
-	status, err := c.inShell(ctx, talk.wrap(argv), stdout, talk, talk.feed(feed))
-	talk.finish()
-	if err == nil && !talk.hasStarted() {
-		return Result{ExitCode: status.code}, c.sudoRefused(talk, status)
+	status, err := c.runInShell(ctx, dialog.wrap(argv), stdout, dialog, dialog.input(input))
+	dialog.finish()
+	if err == nil && !dialog.hasStarted() {
+		return Result{ExitCode: status.code}, c.sudoError(dialog, status)
 	}
 	if err == nil {
-		c.sudo.forgive()
+		c.sudo.reset()
 	}
 	return c.result(shown, status, err, stdout, stderr)
 }
 
-// sudoRefused explains why sudo ended without having started the command.
-func (c *Client) sudoRefused(talk *dialogue, status exit) error {
+// sudoError explains why sudo ended without having started the command.
+func (c *Client) sudoError(dialog *sudoDialog, status exit) error {
 	user, host := c.config.User, c.Host()
-	switch prompts, said := talk.story(); {
+	switch prompts, said := dialog.result(); {
 	case prompts > 0 && c.config.SudoPassword.Empty():
 		return configuration("sudo asks user %q on %s for a password, and the Secret has no key sudo-password", user,
 			host)
@@ -83,14 +83,14 @@ func (c *Client) sudoRefused(talk *dialogue, status exit) error {
 	}
 }
 
-// dialogue is the talk with sudo on a command's stderr and stdin, until the command begins.
-type dialogue struct {
+// sudoDialog is the dialog with sudo on a command's stderr and stdin, until the command begins.
+type sudoDialog struct {
 	password      secret.Value
 	prompt, start string
 	rest          io.Writer // the command's own stderr
 
 	mu      sync.Mutex
-	heard   []byte // what came before the command began
+	output  []byte // what came before the command began
 	came    int    // its length, with what is not kept
 	prompts int
 	started bool
@@ -101,9 +101,9 @@ type dialogue struct {
 	once  sync.Once
 }
 
-func newDialogue(password secret.Value, rest io.Writer) *dialogue {
+func newSudoDialog(password secret.Value, rest io.Writer) *sudoDialog {
 	// The prompt may hold no %, which sudo expands.
-	return &dialogue{
+	return &sudoDialog{
 		password: password, rest: rest,
 		prompt: "[argosy asks " + rand.Text() + "]", start: "[argosy begins " + rand.Text() + "]",
 		ask: make(chan struct{}, 1), begin: make(chan struct{}), over: make(chan struct{}),
@@ -112,38 +112,38 @@ func newDialogue(password secret.Value, rest io.Writer) *dialogue {
 
 // wrap makes the argv that runs argv as root. -k makes sudo ask every time, so that no remembered password hides a
 // wrong one; where no password is needed it changes nothing.
-func (d *dialogue) wrap(argv []string) []string {
+func (d *sudoDialog) wrap(argv []string) []string {
 	return append([]string{"sudo", "-S", "-k", "-p", d.prompt, "--", "/bin/sh", "-c", startScript, "sh", d.start},
 		argv...)
 }
 
-// maxTalk bounds what is kept of sudo's own words.
-const maxTalk = 64 << 10
+// maxSudoOutput bounds what is kept of sudo's own words.
+const maxSudoOutput = 64 << 10
 
 // Write takes the stderr of sudo and then of the command.
-func (d *dialogue) Write(p []byte) (int, error) {
+func (d *sudoDialog) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.started {
 		return d.rest.Write(p)
 	}
-	d.heard = append(d.heard, p...)
+	d.output = append(d.output, p...)
 	if d.came += len(p); d.came > maxErrors {
 		return 0, Flood("on standard error, before sudo begins", maxErrors)
 	}
-	if _, after, found := bytes.Cut(d.heard, []byte(d.start)); found {
+	if _, after, found := bytes.Cut(d.output, []byte(d.start)); found {
 		d.started = true
 		close(d.begin)
 		_, err := d.rest.Write(after)
 		return len(p), err
 	}
 	d.count()
-	d.heard = d.heard[max(0, len(d.heard)-maxTalk):]
+	d.output = d.output[max(0, len(d.output)-maxSudoOutput):]
 	return len(p), nil
 }
 
-func (d *dialogue) count() {
-	prompts := bytes.Count(d.heard, []byte(d.prompt))
+func (d *sudoDialog) count() {
+	prompts := bytes.Count(d.output, []byte(d.prompt))
 	if prompts == d.prompts {
 		return
 	}
@@ -156,26 +156,26 @@ func (d *dialogue) count() {
 }
 
 // finish ends the waiting for a command that will not begin any more.
-func (d *dialogue) finish() { d.once.Do(func() { close(d.over) }) }
+func (d *sudoDialog) finish() { d.once.Do(func() { close(d.over) }) }
 
-func (d *dialogue) hasStarted() bool {
+func (d *sudoDialog) hasStarted() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.started
 }
 
-// story returns how often sudo asked, and the last thing it said besides.
-func (d *dialogue) story() (prompts int, said string) {
+// result returns how often sudo asked, and the last thing it said besides.
+func (d *sudoDialog) result() (prompts int, said string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	text := strings.TrimSpace(strings.ReplaceAll(string(d.heard), d.prompt, ""))
+	text := strings.TrimSpace(strings.ReplaceAll(string(d.output), d.prompt, ""))
 	lines := strings.Split(text, "\n")
 	return d.prompts, quotable(strings.TrimSpace(lines[len(lines)-1]))
 }
 
-// feed answers sudo's prompt, and hands stdin on once the command reads it. A dialogue that failed closes stdin
+// input answers sudo's prompt, and hands stdin on once the command reads it. A dialogue that failed closes stdin
 // instead, at which sudo gives up by itself.
-func (d *dialogue) feed(command feed) feed {
+func (d *sudoDialog) input(command inputFunc) inputFunc {
 	return func(stdin io.Writer) error {
 		for {
 			select {

@@ -114,9 +114,9 @@ func (e *ShellError) Error() string {
 		"an account whose shell does, or give this one such a shell", e.User, e.Host, e.ExitCode, printed)
 }
 
-// shellRefused is the error of a command that the login shell did not even begin. nologin and the forced commands of
+// shellError is the error of a command that the login shell did not even begin. nologin and the forced commands of
 // cloud images print to standard output, shells to standard error.
-func (c *Client) shellRefused(status exit, stdout, stderr string) error {
+func (c *Client) shellError(status exit, stdout, stderr string) error {
 	if status.signal != "" {
 		return transient("running a command on %s: the login shell of user %q was ended by signal %s",
 			c.Host(), c.config.User, status.signal)
@@ -129,14 +129,14 @@ func (c *Client) shellRefused(status exit, stdout, stderr string) error {
 				lines = append(lines, quotable(line))
 			}
 		}
-		words = append(words, lines[max(0, len(lines)-shellWords):]...)
+		words = append(words, lines[max(0, len(lines)-shellLines):]...)
 	}
 	return errclass.With(errclass.Configuration, &ShellError{Host: c.Host(), User: c.config.User, ExitCode: status.code,
 		Words: strings.Join(words, " / ")})
 }
 
-// shellWords is how many lines of each stream of a login shell are quoted.
-const shellWords = 2
+// shellLines is how many lines of each stream of a login shell are quoted.
+const shellLines = 2
 
 // errLost is the cause of every error of a connection that ended while it was in use.
 var errLost = errors.New("the connection was lost")
@@ -157,8 +157,8 @@ func transient(format string, args ...any) error {
 	return errclass.Errorf(errclass.Transient, format, args...)
 }
 
-// interrupted is the error of work that ended because ctx did.
-func interrupted(ctx context.Context, doing string) error {
+// contextError is the error of work that ended because ctx did.
+func contextError(ctx context.Context, doing string) error {
 	err := fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errclass.With(errclass.Transient, err)

@@ -13,8 +13,8 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 )
 
-// trust decides about the host key of one connection, see HostKeys.
-type trust struct {
+// hostKeyChecker decides about the host key of one connection, see HostKeys.
+type hostKeyChecker struct {
 	host     string // for messages
 	hostPort string
 	policy   HostKeys
@@ -31,9 +31,9 @@ type trust struct {
 	refusal error
 }
 
-// newTrust reads the policy. Its errors are the user's to mend and come before anything is dialled.
-func newTrust(c Config) (*trust, error) {
-	t := &trust{host: c.host(), hostPort: c.hostPort(), policy: c.HostKeys}
+// newHostKeyChecker reads the policy. Its errors are the user's to mend and come before anything is dialled.
+func newHostKeyChecker(c Config) (*hostKeyChecker, error) {
+	t := &hostKeyChecker{host: c.host(), hostPort: c.hostPort(), policy: c.HostKeys}
 	var err error
 	if t.pinned, err = parseKeys(c.HostKeys.Pinned); err != nil {
 		return nil, fmt.Errorf("reading hostKeys of %s: %w", t.host, err)
@@ -69,7 +69,7 @@ func parseKeys(lines []string) ([]xssh.PublicKey, error) {
 }
 
 // check is called with a key whose possession the machine has proven.
-func (t *trust) check(ctx context.Context, key xssh.PublicKey) error {
+func (t *hostKeyChecker) check(ctx context.Context, key xssh.PublicKey) error {
 	if t.accepted != nil && contains([]xssh.PublicKey{t.accepted}, key) {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (t *trust) check(ctx context.Context, key xssh.PublicKey) error {
 	return t.refusal
 }
 
-func (t *trust) decide(ctx context.Context, key xssh.PublicKey) error {
+func (t *hostKeyChecker) decide(ctx context.Context, key xssh.PublicKey) error {
 	if t.known.revoked(key) {
 		return t.refused(key, "known_hosts revokes it")
 	}
@@ -99,7 +99,7 @@ func (t *trust) decide(ctx context.Context, key xssh.PublicKey) error {
 		}
 		return t.changed(plain, t.pinned, "hostKeys")
 	}
-	if certified && t.authority(certificate.SignatureKey) {
+	if certified && t.isAuthority(certificate.SignatureKey) {
 		return t.certificate(certificate)
 	}
 	if known := t.known.keys(t.hostPort, "", plain); len(known) > 0 {
@@ -114,18 +114,18 @@ func (t *trust) decide(ctx context.Context, key xssh.PublicKey) error {
 	return &HostKeyError{Host: t.host, Offered: fingerprint(plain)}
 }
 
-// authority says whether key may sign for this host.
-func (t *trust) authority(key xssh.PublicKey) bool {
+// isAuthority says whether key may sign for this host.
+func (t *hostKeyChecker) isAuthority(key xssh.PublicKey) bool {
 	return contains(t.cas, key) || contains(t.known.keys(t.hostPort, "cert-authority", key), key)
 }
 
 // certificate checks that a trusted authority's certificate is for this host, of the right kind and in time.
-func (t *trust) certificate(certificate *xssh.Certificate) error {
+func (t *hostKeyChecker) certificate(certificate *xssh.Certificate) error {
 	if err := withinValidityOfHost(certificate); err != nil {
 		return t.refused(certificate, err.Error())
 	}
 	checker := xssh.CertChecker{
-		IsHostAuthority: func(key xssh.PublicKey, _ string) bool { return t.authority(key) },
+		IsHostAuthority: func(key xssh.PublicKey, _ string) bool { return t.isAuthority(key) },
 		IsRevoked:       func(c *xssh.Certificate) bool { return t.known.revoked(c) },
 	}
 	if err := checker.CheckHostKey(t.hostPort, noAddress{}, certificate); err != nil {
@@ -145,14 +145,14 @@ func withinValidityOfHost(certificate *xssh.Certificate) error {
 	return nil
 }
 
-func (t *trust) compare(key xssh.PublicKey, known []xssh.PublicKey, source string) error {
+func (t *hostKeyChecker) compare(key xssh.PublicKey, known []xssh.PublicKey, source string) error {
 	if contains(known, key) {
 		return nil
 	}
 	return t.changed(key, known, source)
 }
 
-func (t *trust) record(ctx context.Context, key xssh.PublicKey) error {
+func (t *hostKeyChecker) record(ctx context.Context, key xssh.PublicKey) error {
 	line := knownhosts.Line([]string{t.hostPort}, key)
 	if err := t.policy.Record(ctx, line); err != nil {
 		return fmt.Errorf("recording host key %s of %s: %w", fingerprint(key), t.host, err)
@@ -160,7 +160,7 @@ func (t *trust) record(ctx context.Context, key xssh.PublicKey) error {
 	return nil
 }
 
-func (t *trust) changed(key xssh.PublicKey, known []xssh.PublicKey, source string) error {
+func (t *hostKeyChecker) changed(key xssh.PublicKey, known []xssh.PublicKey, source string) error {
 	var prints []string
 	for _, k := range known {
 		prints = append(prints, fingerprint(k))
@@ -168,13 +168,13 @@ func (t *trust) changed(key xssh.PublicKey, known []xssh.PublicKey, source strin
 	return &HostKeyError{Host: t.host, Offered: fingerprint(key), Known: prints, Source: source}
 }
 
-func (t *trust) refused(key xssh.PublicKey, reason string) error {
+func (t *hostKeyChecker) refused(key xssh.PublicKey, reason string) error {
 	return &HostKeyError{Host: t.host, Offered: fingerprint(key), Reason: reason}
 }
 
 // algorithms orders what the machine may offer, so that of its keys it shows the one we know. Others stay on the list:
 // a machine whose key type changed is then refused with both fingerprints instead of "no common algorithm".
-func (t *trust) algorithms() []string {
+func (t *hostKeyChecker) algorithms() []string {
 	var order []string
 	add := func(names ...string) {
 		for _, name := range names {

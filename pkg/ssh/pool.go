@@ -28,14 +28,14 @@ type Pool struct {
 
 // entry is what the pool knows of one machine. Its fields belong to the pool's lock.
 type entry struct {
-	client   *Client
-	flight   *flight // a dial under way
-	penalty  penalty
-	recorded []byte // host keys trusted on first use, since the config does not know of them yet
+	client       *Client
+	pending      *pendingDial // a dial under way
+	loginBackoff loginBackoff
+	recorded     []byte // host keys trusted on first use, since the config does not know of them yet
 }
 
-// flight is one dial, which any number of callers wait for.
-type flight struct {
+// pendingDial is one dial, which any number of callers wait for.
+type pendingDial struct {
 	done   chan struct{}
 	client *Client
 	err    error
@@ -60,12 +60,12 @@ func (p *Pool) Get(ctx context.Context, config Config) (*Client, error) {
 	case <-pending.done:
 		return pending.client, pending.err
 	case <-ctx.Done():
-		return nil, interrupted(ctx, "reaching "+config.host())
+		return nil, contextError(ctx, "reaching "+config.host())
 	}
 }
 
 // lookup returns a live connection, or the dial to wait for.
-func (p *Pool) lookup(config Config) (*Client, *flight, error) {
+func (p *Pool) lookup(config Config) (*Client, *pendingDial, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -80,17 +80,17 @@ func (p *Pool) lookup(config Config) (*Client, *flight, error) {
 	if known.client != nil && known.client.Alive() {
 		return known.client, nil, nil
 	}
-	if known.flight != nil {
-		return nil, known.flight, nil
+	if known.pending != nil {
+		return nil, known.pending, nil
 	}
-	if err := known.penalty.refuses(p.now()); err != nil {
+	if err := known.loginBackoff.blocked(p.now()); err != nil {
 		return nil, nil, errclass.With(errclass.Configuration, err)
 	}
-	known.flight = &flight{done: make(chan struct{})}
+	known.pending = &pendingDial{done: make(chan struct{})}
 	lost := known.client
 	known.client = nil
 	p.dials.Go(func() { p.dial(config, known, lost) })
-	return nil, known.flight, nil
+	return nil, known.pending, nil
 }
 
 // dial fills an entry and wakes those who wait.
@@ -98,19 +98,19 @@ func (p *Pool) dial(config Config, known *entry, lost *Client) {
 	if lost != nil {
 		_ = lost.Close()
 	}
-	client, err := p.connect(p.remembering(config, known))
+	client, err := p.connect(p.withRecordedKeys(config, known))
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var refused *AuthError
 	switch {
 	case err == nil:
-		known.penalty.forgive()
+		known.loginBackoff.reset()
 	case errors.As(err, &refused) && refused.Host == config.host():
-		known.penalty.record(err, p.now())
+		known.loginBackoff.record(err, p.now())
 	}
-	pending := known.flight
-	known.client, known.flight = client, nil
+	pending := known.pending
+	known.client, known.pending = client, nil
 	pending.client, pending.err = client, err
 	close(pending.done)
 }
@@ -118,22 +118,22 @@ func (p *Pool) dial(config Config, known *entry, lost *Client) {
 // connect dials through the pool's own connection to the last bastion, which all machines behind it share: sshd admits
 // only so many logins at once (MaxStartups), and each costs several round trips.
 func (p *Pool) connect(config Config) (*Client, error) {
-	bastion, found := config.hop()
+	bastion, found := config.lastBastion()
 	if !found {
 		return dial(p.ctx, nil, config)
 	}
 	if _, err := prepare(config); err != nil {
 		return nil, err
 	}
-	client, via, err := p.through(bastion, config)
+	client, via, err := p.dialThrough(bastion, config)
 	if err != nil && via != nil && !via.Alive() && p.ctx.Err() == nil {
 		// The bastion's connection had ended unnoticed; once more, with a new one.
-		client, _, err = p.through(bastion, config)
+		client, _, err = p.dialThrough(bastion, config)
 	}
 	return client, err
 }
 
-func (p *Pool) through(bastion, config Config) (client, via *Client, err error) {
+func (p *Pool) dialThrough(bastion, config Config) (client, via *Client, err error) {
 	via, err = p.Get(p.ctx, bastion)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reaching %s through its bastion: %w", config.host(), err)
@@ -142,9 +142,9 @@ func (p *Pool) through(bastion, config Config) (client, via *Client, err error) 
 	return client, via, err
 }
 
-// remembering makes a config that keeps a key trusted on first use in mind: dialled again, the machine must show the
-// same.
-func (p *Pool) remembering(config Config, known *entry) Config {
+// withRecordedKeys makes a config that keeps a key trusted on first use in mind: dialled again, the machine must show
+// the same.
+func (p *Pool) withRecordedKeys(config Config, known *entry) Config {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if config.HostKeys.Record == nil {

@@ -54,12 +54,12 @@ func TestALostConnectionIsDialledAgain(t *testing.T) {
 }
 
 func TestMachinesBehindABastionShareItsConnection(t *testing.T) {
-	bastion, hop := simulated(t, sshtest.Options{})
+	bastion, lastBastion := simulated(t, sshtest.Options{})
 	pool := newPool(t)
 	var machines []ssh.Config
 	for range 3 {
 		_, machine := simulated(t, sshtest.Options{})
-		machine.Bastions = []ssh.Config{hop}
+		machine.Bastions = []ssh.Config{lastBastion}
 		machines = append(machines, machine)
 	}
 	reach := func() {

@@ -51,11 +51,11 @@ func (c *Client) Run(ctx context.Context, command Command) (Result, error) {
 		return Result{}, err
 	}
 	stdout, stderr := NewOutput(command.Stdout), NewErrors()
-	status, err := c.inShell(ctx, command.Argv, stdout, stderr, copyFrom(command.Stdin))
+	status, err := c.runInShell(ctx, command.Argv, stdout, stderr, copyFrom(command.Stdin))
 	return c.result(shown, status, err, stdout, stderr)
 }
 
-// result makes the result and the error of a command that inShell ran.
+// result makes the result and the error of a command that runInShell ran.
 func (c *Client) result(shown string, status exit, err error, stdout, stderr *Output) (Result, error) {
 	result := Result{ExitCode: status.code}
 	result.Stdout, result.Truncated = stdout.Seal()
@@ -70,14 +70,16 @@ func (c *Client) result(shown string, status exit, err error, stdout, stderr *Ou
 	return result, nil
 }
 
-// inShell has the user's login shell run argv, and passes on argv's own output. All commands go this way.
-func (c *Client) inShell(ctx context.Context, argv []string, stdout, stderr io.Writer, feed feed) (exit, error) {
-	out, errs := &between{marks: newMarks(), next: stdout}, &between{marks: newMarks(), next: stderr}
-	line, err := commandLine(argv, out.marks, errs.marks)
+// runInShell has the user's login shell run argv, and passes on argv's own output. All commands go this way.
+func (c *Client) runInShell(ctx context.Context, argv []string, stdout, stderr io.Writer,
+	input inputFunc) (exit, error) {
+	out := &outputFilter{delimiters: newDelimiters(), next: stdout}
+	errs := &outputFilter{delimiters: newDelimiters(), next: stderr}
+	line, err := commandLine(argv, out.delimiters, errs.delimiters)
 	if err != nil {
 		return exit{}, err
 	}
-	status, err := c.execute(ctx, line, out, errs, feed)
+	status, err := c.execute(ctx, line, out, errs, input)
 	out.flush()
 	errs.flush()
 	begun, ended, code, noise := out.state()
@@ -90,7 +92,7 @@ func (c *Client) inShell(ctx context.Context, argv []string, stdout, stderr io.W
 	begunToo, endedToo, codeToo, noiseToo := errs.state()
 	switch {
 	case !begun && !begunToo:
-		return exit{}, c.shellRefused(status, noise, noiseToo)
+		return exit{}, c.shellError(status, noise, noiseToo)
 	case ended:
 		return exitOf(code), nil // a shell around /bin/sh may have ended in its own way
 	case endedToo:
@@ -111,21 +113,21 @@ type exit struct {
 	signal string
 }
 
-// feed writes a command's input. Its error is that of the input's source; what the command did not want to read is not
-// an error.
-type feed func(stdin io.Writer) error
+// inputFunc writes a command's input. Its error is that of the input's source; what the command did not want to read is
+// not an error.
+type inputFunc func(stdin io.Writer) error
 
-func copyFrom(source io.Reader) feed {
+func copyFrom(source io.Reader) inputFunc {
 	return func(stdin io.Writer) error {
 		if source == nil {
 			return nil
 		}
-		return pour(stdin, source, make([]byte, 64<<10))
+		return copyInput(stdin, source, make([]byte, 64<<10))
 	}
 }
 
-// pour copies, and tells a source that breaks (an error) from a reader that has gone (none).
-func pour(stdin io.Writer, source io.Reader, buffer []byte) error {
+// copyInput copies, and tells a source that breaks (an error) from a reader that has gone (none).
+func copyInput(stdin io.Writer, source io.Reader, buffer []byte) error {
 	for {
 		n, readErr := source.Read(buffer)
 		if n > 0 {
@@ -143,18 +145,18 @@ func pour(stdin io.Writer, source io.Reader, buffer []byte) error {
 }
 
 // execute runs one line of shell text and waits for it. The error says why there is no exit status.
-func (c *Client) execute(ctx context.Context, line string, stdout, stderr io.Writer, feed feed) (exit, error) {
+func (c *Client) execute(ctx context.Context, line string, stdout, stderr io.Writer, input inputFunc) (exit, error) {
 	broken := make(chan error, 2)
-	running, err := c.start(ctx, line, &reporting{stdout, broken}, &reporting{stderr, broken})
+	running, err := c.start(ctx, line, &notifyingWriter{stdout, broken}, &notifyingWriter{stderr, broken})
 	if err != nil {
 		return exit{}, err
 	}
 	defer running.close()
-	return c.await(ctx, running, broken, feed)
+	return c.await(ctx, running, broken, input)
 }
 
 // await feeds a command that runs and waits for it. broken gets the error of an output that takes no more.
-func (c *Client) await(ctx context.Context, running *running, broken <-chan error, feed feed) (exit, error) {
+func (c *Client) await(ctx context.Context, running *running, broken <-chan error, input inputFunc) (exit, error) {
 	fed := make(chan error, 1)
 	ended := make(chan error, 1)
 	if !c.spawn(func() { ended <- running.session.Wait() }) {
@@ -162,7 +164,7 @@ func (c *Client) await(ctx context.Context, running *running, broken <-chan erro
 	}
 	// Not waited for: a source may block in Read for as long as it likes. It ends at the latest when it next writes.
 	go func() {
-		err := feed(running.stdin)
+		err := input(running.stdin)
 		if err == nil {
 			_ = running.stdin.Close()
 		}
@@ -174,13 +176,13 @@ func (c *Client) await(ctx context.Context, running *running, broken <-chan erro
 		case err := <-ended:
 			select {
 			case err := <-broken:
-				return exit{}, c.unreadable(ctx, err)
+				return exit{}, c.outputError(ctx, err)
 			default:
 				return c.ended(ctx, err)
 			}
 		case err := <-broken:
-			running.cutOff(ended)
-			return exit{}, c.unreadable(ctx, err)
+			running.abort(ended)
+			return exit{}, c.outputError(ctx, err)
 		case err := <-fed:
 			if err != nil {
 				running.stop(ended)
@@ -189,18 +191,18 @@ func (c *Client) await(ctx context.Context, running *running, broken <-chan erro
 			fed = nil
 		case <-ctx.Done():
 			running.stop(ended)
-			return exit{}, interrupted(ctx, "running a command on "+c.Host())
+			return exit{}, contextError(ctx, "running a command on "+c.Host())
 		}
 	}
 }
 
-// reporting tells of the first error of a writer.
-type reporting struct {
+// notifyingWriter tells of the first error of a writer.
+type notifyingWriter struct {
 	to     io.Writer
 	broken chan<- error
 }
 
-func (r *reporting) Write(p []byte) (int, error) {
+func (r *notifyingWriter) Write(p []byte) (int, error) {
 	n, err := r.to.Write(p)
 	if err != nil {
 		select {
@@ -211,10 +213,10 @@ func (r *reporting) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// unreadable is the error of a command whose output is not read any further.
-func (c *Client) unreadable(ctx context.Context, err error) error {
+// outputError is the error of a command whose output is not read any further.
+func (c *Client) outputError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return interrupted(ctx, "running a command on "+c.Host())
+		return contextError(ctx, "running a command on "+c.Host())
 	}
 	return fmt.Errorf("reading the output of a command on %s, which was ended: %w", c.Host(), err)
 }
@@ -227,7 +229,7 @@ func (c *Client) ended(ctx context.Context, err error) (exit, error) {
 	case errors.As(err, &status):
 		return exit{code: status.ExitStatus(), signal: status.Signal()}, nil
 	case ctx.Err() != nil:
-		return exit{}, interrupted(ctx, "running a command on "+c.Host())
+		return exit{}, contextError(ctx, "running a command on "+c.Host())
 	case lost(err), !c.Alive():
 		c.abandon()
 		return exit{}, transient("running a command on %s: %w", c.Host(), errLost)
@@ -252,7 +254,7 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 	case <-c.done:
 		return nil, transient("running a command on %s: %w", c.Host(), errLost)
 	case <-ctx.Done():
-		return nil, interrupted(ctx, "waiting to run a command on "+c.Host())
+		return nil, contextError(ctx, "waiting to run a command on "+c.Host())
 	}
 	type started struct {
 		running *running
@@ -287,7 +289,7 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 			}
 		default:
 		}
-		return nil, interrupted(ctx, "starting a command on "+c.Host())
+		return nil, contextError(ctx, "starting a command on "+c.Host())
 	}
 }
 
@@ -373,9 +375,9 @@ func (r *running) stop(ended <-chan error) {
 	}
 }
 
-// cutOff ends a session whose output is not read any more, and with it the command: its next write fails. A server that
+// abort ends a session whose output is not read any more, and with it the command: its next write fails. A server that
 // goes on sending is cut off itself, for the library keeps its bytes until then.
-func (r *running) cutOff(ended <-chan error) {
+func (r *running) abort(ended <-chan error) {
 	r.client.spawn(func() {
 		_ = r.session.Signal(xssh.SIGTERM)
 		_ = r.session.Close()

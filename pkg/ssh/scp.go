@@ -18,20 +18,20 @@ import (
 // still expands $( ) and backticks.
 var scpPath = regexp.MustCompile(`^/[A-Za-z0-9/_.+-]+$`)
 
-// scpServes reports whether scp can do this upload: it needs root's own login, a known size, a fresh start, and a login
+// canSCP reports whether scp can do this upload: it needs root's own login, a known size, a fresh start, and a login
 // shell that prints nothing, since all that comes is scp's protocol to go-scp.
-func (c *Client) scpServes(upload Upload, state remote, offset int64) bool {
+func (c *Client) canSCP(upload Upload, state remoteState, offset int64) bool {
 	return !c.noisy.Load() &&
-		c.config.User == DefaultUser && state.scp && offset == 0 && upload.Size > 0 && scpPath.MatchString(upload.Path)
+		c.config.User == defaultUser && state.scp && offset == 0 && upload.Size > 0 && scpPath.MatchString(upload.Path)
 }
 
-func (c *Client) sendBySCP(ctx context.Context, upload Upload, source *counter) error {
+func (c *Client) sendBySCP(ctx context.Context, upload Upload, source *sourceReader) error {
 	select {
 	case c.sessions <- struct{}{}:
 	case <-ctx.Done():
-		return interrupted(ctx, "waiting for a session")
+		return contextError(ctx, "waiting for a session")
 	}
-	// go-scp is cancelled through its source: cancelled through its context, it closes what it still writes to.
+	// go-scp is cancelled dialThrough its source: cancelled through its context, it closes what it still writes to.
 	copied := make(chan error, 1)
 	alive := c.spawn(func() {
 		copied <- c.copyBySCP(upload, source)
@@ -50,32 +50,32 @@ func (c *Client) sendBySCP(ctx context.Context, upload Upload, source *counter) 
 		case <-copied:
 		case <-time.After(endGrace): // the line is dead; its end will end the copy
 		}
-		return interrupted(ctx, "sending by scp")
+		return contextError(ctx, "sending by scp")
 	}
 }
 
-func (c *Client) copyBySCP(upload Upload, source *counter) error {
-	answers := &acknowledged{Conn: c.conn.Conn}
+func (c *Client) copyBySCP(upload Upload, source *sourceReader) error {
+	answers := &boundedConn{Conn: c.conn.Conn}
 	copier, err := scp.NewClientBySSH(&xssh.Client{Conn: answers})
 	if err != nil {
 		return err
 	}
-	through := func(io.Reader, int64) io.Reader { return source }
-	err = copier.CopyPassThru(context.Background(), source, upload.Path+partial, "0600", upload.Size, through)
+	dialThrough := func(io.Reader, int64) io.Reader { return source }
+	err = copier.CopyPassThru(context.Background(), source, upload.Path+partial, "0600", upload.Size, dialThrough)
 	return cmp.Or(answers.flood(), err)
 }
 
-// maxAcknowledgements is how much scp may answer: a byte for each step, or a byte and a line with the reason.
-const maxAcknowledgements = 64 << 10
+// maxSCPReplies is how much scp may answer: a byte for each step, or a byte and a line with the reason.
+const maxSCPReplies = 64 << 10
 
-// acknowledged opens sessions of which not more than scp's acknowledgements is read: go-scp reads a line of any length.
+// boundedConn opens sessions of which not more than scp's acknowledgements is read: go-scp reads a line of any length.
 // It ends the connection on more, since go-scp waits for the session's end, which such a machine may never send.
-type acknowledged struct {
+type boundedConn struct {
 	xssh.Conn
 	read atomic.Int64
 }
 
-func (a *acknowledged) OpenChannel(name string, data []byte) (xssh.Channel, <-chan *xssh.Request, error) {
+func (a *boundedConn) OpenChannel(name string, data []byte) (xssh.Channel, <-chan *xssh.Request, error) {
 	channel, requests, err := a.Conn.OpenChannel(name, data)
 	if err != nil {
 		return nil, nil, err
@@ -84,14 +84,14 @@ func (a *acknowledged) OpenChannel(name string, data []byte) (xssh.Channel, <-ch
 }
 
 // flood is the error of an answer that was too long, nil before.
-func (a *acknowledged) flood() error {
-	if a.read.Load() <= maxAcknowledgements {
+func (a *boundedConn) flood() error {
+	if a.read.Load() <= maxSCPReplies {
 		return nil
 	}
-	return Flood("in scp's acknowledgements", maxAcknowledgements)
+	return Flood("in scp's acknowledgements", maxSCPReplies)
 }
 
-func (a *acknowledged) count(n int) error {
+func (a *boundedConn) count(n int) error {
 	a.read.Add(int64(n))
 	err := a.flood()
 	if err != nil {
@@ -102,7 +102,7 @@ func (a *acknowledged) count(n int) error {
 
 type boundedChannel struct {
 	xssh.Channel
-	counted *acknowledged
+	counted *boundedConn
 }
 
 func (b boundedChannel) Read(p []byte) (int, error) {
@@ -114,7 +114,7 @@ func (b boundedChannel) Stderr() io.ReadWriter { return boundedErrors{b.Channel.
 
 type boundedErrors struct {
 	io.ReadWriter
-	counted *acknowledged
+	counted *boundedConn
 }
 
 func (b boundedErrors) Read(p []byte) (int, error) {

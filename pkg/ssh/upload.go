@@ -73,22 +73,22 @@ func FromReaderAt(r io.ReaderAt, size int64) func(offset int64) (io.ReadCloser, 
 // one exec when the file is there already, and otherwise three. An upload that was cut off is taken up where it
 // stopped, and begun anew once when the whole does not have the digest it should have.
 func (c *Client) Upload(ctx context.Context, upload Upload) (UploadResult, error) {
-	return transfer{runner: c.Elevated(), host: c.Host(), client: c}.run(ctx, upload)
+	return uploader{runner: c.Elevated(), host: c.Host(), client: c}.run(ctx, upload)
 }
 
 // UploadBy does the same over a runner whose commands are root's; messages call the machine host.
 func UploadBy(ctx context.Context, runner Runner, host string, upload Upload) (UploadResult, error) {
-	return transfer{runner: runner, host: host}.run(ctx, upload)
+	return uploader{runner: runner, host: host}.run(ctx, upload)
 }
 
-// transfer brings files to a machine.
-type transfer struct {
+// uploader brings files to a machine.
+type uploader struct {
 	runner Runner
 	host   string
 	client *Client // has scp, and larger pieces; nil where the runner is all there is
 }
 
-func (c transfer) run(ctx context.Context, upload Upload) (UploadResult, error) {
+func (c uploader) run(ctx context.Context, upload Upload) (UploadResult, error) {
 	result, err := c.upload(ctx, upload)
 	if err != nil {
 		return result, fmt.Errorf("uploading %q to %s: %w", upload.Path, c.host, err)
@@ -96,7 +96,7 @@ func (c transfer) run(ctx context.Context, upload Upload) (UploadResult, error) 
 	return result, nil
 }
 
-func (c transfer) upload(ctx context.Context, upload Upload) (UploadResult, error) {
+func (c uploader) upload(ctx context.Context, upload Upload) (UploadResult, error) {
 	for attempt := 1; ; attempt++ {
 		state, err := c.probe(ctx, upload)
 		if err != nil {
@@ -139,14 +139,14 @@ scp=no
 if command -v scp >/dev/null 2>&1; then scp=yes; fi
 echo "$have $part $scp"`
 
-// remote is what is on the machine before an upload.
-type remote struct {
+// remoteState is what is on the machine before an upload.
+type remoteState struct {
 	have bool
 	part int64
 	scp  bool
 }
 
-func (c transfer) probe(ctx context.Context, upload Upload) (remote, error) {
+func (c uploader) probe(ctx context.Context, upload Upload) (remoteState, error) {
 	by, dirMode := "digest", upload.DirMode
 	if upload.LeavePartial {
 		by = "size"
@@ -157,26 +157,26 @@ func (c transfer) probe(ctx context.Context, upload Upload) (remote, error) {
 	result, err := c.script(ctx, probeScript, path.Dir(upload.Path), upload.Path, upload.SHA256,
 		strconv.FormatInt(upload.Size, 10), octal(0o777&^dirMode), by)
 	if err != nil {
-		return remote{}, fmt.Errorf("looking at the machine: %w", err)
+		return remoteState{}, fmt.Errorf("looking at the machine: %w", err)
 	}
 	var have, scp string
 	var part int64
 	if _, err := fmt.Sscan(string(result.Stdout), &have, &part, &scp); err != nil {
 		answer := quotable(string(result.Stdout))
-		return remote{}, fmt.Errorf("looking at the machine: reading answer %q: %w", answer, err)
+		return remoteState{}, fmt.Errorf("looking at the machine: reading answer %q: %w", answer, err)
 	}
-	return remote{have: have == "yes", part: part, scp: scp == "yes"}, nil
+	return remoteState{have: have == "yes", part: part, scp: scp == "yes"}, nil
 }
 
 // script runs constant shell text as root; what varies is in args.
-func (c transfer) script(ctx context.Context, text string, args ...string) (Result, error) {
+func (c uploader) script(ctx context.Context, text string, args ...string) (Result, error) {
 	return c.runner.Run(ctx, Command{Argv: append([]string{"/bin/sh", "-c", text, "sh"}, args...)})
 }
 
 func octal(mode os.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 
 // send brings the part on the machine to its full length.
-func (c transfer) send(ctx context.Context, upload Upload, state remote) (UploadResult, error) {
+func (c uploader) send(ctx context.Context, upload Upload, state remoteState) (UploadResult, error) {
 	if upload.Size > 0 && state.part == upload.Size {
 		return UploadResult{Resumed: true}, nil
 	}
@@ -187,12 +187,12 @@ func (c transfer) send(ctx context.Context, upload Upload, state remote) (Upload
 	if err != nil {
 		return UploadResult{}, fmt.Errorf("opening the source at %d: %w", offset, err)
 	}
-	counted := &counter{source: source, done: offset, total: upload.Size, progress: upload.Progress}
+	counted := &sourceReader{source: source, done: offset, total: upload.Size, progress: upload.Progress}
 	counted.counted.Store(offset)
 	defer counted.close()
 
 	result := UploadResult{Resumed: offset > 0, Method: "stream"}
-	if c.client != nil && c.client.scpServes(upload, state, offset) {
+	if c.client != nil && c.client.canSCP(upload, state, offset) {
 		result.Method = "scp"
 		err = c.client.sendBySCP(ctx, upload, counted)
 	} else {
@@ -215,7 +215,7 @@ func (c transfer) send(ctx context.Context, upload Upload, state remote) (Upload
 // streamScript writes its input into a file from a block on, and leaves what is before it. Arguments: file, block.
 const streamScript = `umask 077; exec dd of="$1" bs=1048576 seek="$2" conv=notrunc status=none`
 
-func (c transfer) sendByStream(ctx context.Context, upload Upload, offset int64, source *counter) error {
+func (c uploader) sendByStream(ctx context.Context, upload Upload, offset int64, source *sourceReader) error {
 	argv := []string{"/bin/sh", "-c", streamScript, "sh", upload.Path + partial, strconv.FormatInt(offset/block, 10)}
 	var err error
 	if c.client == nil {
@@ -240,7 +240,7 @@ if [ "$got" != "$sum" ]; then rm -f -- "$file.partial"; echo "$got"; exit 0; fi
 chmod -- "$mode" "$file.partial" && mv -f -- "$file.partial" "$file"`
 
 // finish returns the digest that the file has when it is the wrong one.
-func (c transfer) finish(ctx context.Context, upload Upload) (mismatch string, err error) {
+func (c uploader) finish(ctx context.Context, upload Upload) (mismatch string, err error) {
 	mode := upload.Mode
 	if mode == 0 {
 		mode = 0o644
@@ -252,8 +252,9 @@ func (c transfer) finish(ctx context.Context, upload Upload) (mismatch string, e
 	return quotable(strings.TrimSpace(string(result.Stdout))), nil
 }
 
-// counter reads a source in large pieces, counts, and reports. It can be stopped while somebody still reads from it.
-type counter struct {
+// sourceReader reads a source in large pieces, counts, and reports. It can be stopped while somebody still reads from
+// it.
+type sourceReader struct {
 	source   io.ReadCloser
 	done     int64
 	total    int64
@@ -265,7 +266,7 @@ type counter struct {
 }
 
 // WriteTo copies everything to w; io.Copy prefers it to its own 32 KiB at a time.
-func (c *counter) WriteTo(w io.Writer) (int64, error) {
+func (c *sourceReader) WriteTo(w io.Writer) (int64, error) {
 	buffer := make([]byte, chunk)
 	start := c.done
 	c.counted.Store(c.done)
@@ -293,7 +294,7 @@ func (c *counter) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Read serves callers that do not know WriteTo.
-func (c *counter) Read(p []byte) (int, error) {
+func (c *sourceReader) Read(p []byte) (int, error) {
 	if c.closed.Load() {
 		return 0, io.ErrClosedPipe
 	}
@@ -309,10 +310,10 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *counter) count() int64 { return c.counted.Load() }
+func (c *sourceReader) count() int64 { return c.counted.Load() }
 
 // failure is why the source could not be read.
-func (c *counter) failure() error {
+func (c *sourceReader) failure() error {
 	if failed := c.failed.Load(); failed != nil && !c.closed.Load() {
 		return *failed
 	}
@@ -320,14 +321,14 @@ func (c *counter) failure() error {
 }
 
 // stop makes the next read fail.
-func (c *counter) stop() { c.closed.Store(true) }
+func (c *sourceReader) stop() { c.closed.Store(true) }
 
-func (c *counter) close() {
+func (c *sourceReader) close() {
 	c.stop()
 	_ = c.source.Close() // it was read, not written
 }
 
 var (
-	_ io.WriterTo = (*counter)(nil)
-	_ io.Reader   = (*counter)(nil)
+	_ io.WriterTo = (*sourceReader)(nil)
+	_ io.Reader   = (*sourceReader)(nil)
 )

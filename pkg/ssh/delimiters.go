@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// marks delimit a command's own output on one of its streams, on a machine whose login shell prints as well: an echo in
-// .bashrc, a message of the day, a wrapper with a farewell. They are random, so nothing that prints can be taken for
-// them, and each stream has its own: some wrappers send both streams down one.
-type marks struct{ begin, end string }
+// delimiters enclose a command's own output on one of its streams, on a machine whose login shell prints as well: an
+// echo in .bashrc, a message of the day, a wrapper with a farewell. They are random, so nothing that prints can be
+// taken for them, and each stream has its own: some wrappers send both streams down one.
+type delimiters struct{ begin, end string }
 
-func newMarks() marks {
-	return marks{begin: "[argosy begins " + rand.Text() + "]", end: "[argosy ends " + rand.Text()}
+func newDelimiters() delimiters {
+	return delimiters{begin: "[argosy begins " + rand.Text() + "]", end: "[argosy ends " + rand.Text()}
 }
 
 // decodeScript runs its arguments as one script, after printf has decoded and joined them.
@@ -26,25 +26,25 @@ const decodeScript = `eval "$(printf %b "$@")"`
 // commandLine returns text that each login shell in use (POSIX, csh, tcsh, fish) hands to sh, and that prints the marks
 // around the command's output, the second one with the command's exit code. It needs neither exec nor a path, which
 // restricted shells (rbash) refuse. Standard input is the command's alone.
-func commandLine(argv []string, out, errs marks) (string, error) {
+func commandLine(argv []string, out, errs delimiters) (string, error) {
 	command, err := Quote(argv)
 	if err != nil {
 		return "", err
 	}
-	begin := func(m marks) string { return "printf %s '" + m.begin + "'" }
-	end := func(m marks) string { return "printf '%s %s]' '" + m.end + `' "$c"` }
+	begin := func(m delimiters) string { return "printf %s '" + m.begin + "'" }
+	end := func(m delimiters) string { return "printf '%s %s]' '" + m.end + `' "$c"` }
 	script := begin(errs) + " >&2; " + begin(out) + "\n" + command + "\nc=$?\n" +
 		end(out) + "\n" + end(errs) + " >&2\nexit $c"
 	return "sh -c '" + decodeScript + "' argosy" + encode(script), nil
 }
 
-// harmless characters mean themselves within single quotes in every shell, and in printf's %b. Left out are those that
+// safeCharacters mean themselves within single quotes in every shell, and in printf's %b. Left out are those that
 // csh (! and the newline) and fish (the backslash) read there, and the bracket: a shell that shows its commands on
 // standard error (set -x) must not print a mark.
-const harmless = `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _@%+=:,./"$&|;<>(){}*#-`
+const safeCharacters = `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _@%+=:,./"$&|;<>(){}*#-`
 
-// longestWord in bytes; csh takes no words beyond some KiB.
-const longestWord = 1000
+// maxWord in bytes; csh takes no words beyond some KiB.
+const maxWord = 1000
 
 // encode writes a script in harmless characters and the octal escapes of printf's %b, as words within single quotes.
 func encode(script string) string {
@@ -53,10 +53,10 @@ func encode(script string) string {
 	for i := range len(script) {
 		if room < len(`\0000`) {
 			text.WriteString(strings.Repeat("'", min(i, 1)) + " '")
-			room = longestWord
+			room = maxWord
 		}
 		before := text.Len()
-		if strings.IndexByte(harmless, script[i]) >= 0 {
+		if strings.IndexByte(safeCharacters, script[i]) >= 0 {
 			text.WriteByte(script[i])
 		} else {
 			fmt.Fprintf(&text, `\0%03o`, script[i])
@@ -75,10 +75,10 @@ const (
 	maxCode = len(" 255]")
 )
 
-// between passes on the bytes between the marks on one stream, and counts the rest.
-type between struct {
-	marks marks
-	next  io.Writer
+// outputFilter passes on the bytes between the marks on one stream, and counts the rest.
+type outputFilter struct {
+	delimiters delimiters
+	next       io.Writer
 
 	mu         sync.Mutex
 	held       []byte // may be the beginning of a mark
@@ -89,14 +89,14 @@ type between struct {
 	noiseBytes int
 }
 
-func (b *between) Write(p []byte) (int, error) {
+func (b *outputFilter) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held = append(b.held, p...)
 	if !b.begun {
-		before, after, found := bytes.Cut(b.held, []byte(b.marks.begin))
+		before, after, found := bytes.Cut(b.held, []byte(b.delimiters.begin))
 		if !found {
-			return len(p), b.skip(len(b.held) - prefixAtEnd(b.held, b.marks.begin))
+			return len(p), b.skip(len(b.held) - prefixAtEnd(b.held, b.delimiters.begin))
 		}
 		b.held, b.begun = after, true
 		if err := b.count(before); err != nil {
@@ -115,10 +115,10 @@ func (b *between) Write(p []byte) (int, error) {
 }
 
 // pass passes on the bytes that are certain to come before the end mark.
-func (b *between) pass() error {
-	own, after, found := bytes.Cut(b.held, []byte(b.marks.end))
+func (b *outputFilter) pass() error {
+	own, after, found := bytes.Cut(b.held, []byte(b.delimiters.end))
 	if !found {
-		own = b.held[:len(b.held)-prefixAtEnd(b.held, b.marks.end)]
+		own = b.held[:len(b.held)-prefixAtEnd(b.held, b.delimiters.end)]
 	}
 	if len(own) > 0 {
 		if _, err := b.next.Write(own); err != nil {
@@ -142,13 +142,13 @@ func (b *between) pass() error {
 }
 
 // skip counts the first n bytes that are held as noise.
-func (b *between) skip(n int) error {
+func (b *outputFilter) skip(n int) error {
 	noise := b.held[:n]
 	b.held = b.held[n:]
 	return b.count(noise)
 }
 
-func (b *between) count(noise []byte) error {
+func (b *outputFilter) count(noise []byte) error {
 	b.noiseBytes += len(noise)
 	b.noise = append(b.noise, noise...)
 	b.noise = b.noise[max(0, len(b.noise)-keptNoise):]
@@ -169,7 +169,7 @@ func prefixAtEnd(text []byte, mark string) int {
 }
 
 // flush passes on the bytes that were held back for an end mark that did not come.
-func (b *between) flush() {
+func (b *outputFilter) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.begun && !b.ended && len(b.held) > 0 {
@@ -179,7 +179,7 @@ func (b *between) flush() {
 }
 
 // state returns whether the command began and ended, with which exit code, and the last that was printed around it.
-func (b *between) state() (begun, ended bool, code int, noise string) {
+func (b *outputFilter) state() (begun, ended bool, code int, noise string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	noise = string(b.noise)

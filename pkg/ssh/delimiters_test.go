@@ -12,23 +12,23 @@ import (
 // FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone checks that the line holds nothing that csh or fish read within
 // single quotes, and that sh makes the words of it.
 func FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone(f *testing.F) {
-	for _, seed := range []string{"", "it's", "!x\n", `\`, "[argosy ends", strings.Repeat("'!\n", longestWord)} {
+	for _, seed := range []string{"", "it's", "!x\n", `\`, "[argosy ends", strings.Repeat("'!\n", maxWord)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
 		if strings.ContainsRune(word, 0) || len(word) > 6<<10 {
 			t.Skip()
 		}
-		marks, errs := newMarks(), newMarks()
-		line, err := commandLine([]string{"printf", "%s", word}, marks, errs)
+		out, errs := newDelimiters(), newDelimiters()
+		line, err := commandLine([]string{"printf", "%s", word}, out, errs)
 		assert.NilError(t, err)
 		assert.Assert(t, !strings.ContainsAny(line, "!\n\x00"), line)
 		assert.Assert(t, !strings.Contains(line, `\'`) && !strings.Contains(line, `\\`), line)
-		for _, mark := range []string{marks.begin, marks.end, errs.begin, errs.end} {
+		for _, mark := range []string{out.begin, out.end, errs.begin, errs.end} {
 			assert.Assert(t, !strings.Contains(line, mark), line)
 		}
 		for _, part := range strings.Split(line, " '") {
-			assert.Assert(t, len(part) <= longestWord+1, "csh refuses a word of %d bytes", len(part))
+			assert.Assert(t, len(part) <= maxWord+1, "csh refuses a word of %d bytes", len(part))
 		}
 
 		output, err := exec.Command("/bin/sh", "-c", line).Output()
@@ -36,7 +36,7 @@ func FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone(f *testing.F) {
 		// Whatever the pieces are in which it comes, the same is passed on.
 		for _, size := range []int{1, 7, len(output)} {
 			var got bytes.Buffer
-			b := &between{marks: marks, next: &got}
+			b := &outputFilter{delimiters: out, next: &got}
 			for rest := append([]byte("hello\n"), append(output, "bye"...)...); len(rest) > 0; {
 				piece := rest[:min(size, len(rest))]
 				_, err := b.Write(piece)
@@ -54,8 +54,8 @@ func FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone(f *testing.F) {
 
 func TestAnEndMarkWithoutAnExitCodeIsNoSuccess(t *testing.T) {
 	for _, text := range []string{" 0x]", " ]", " 12345"} {
-		b := &between{marks: newMarks(), next: &bytes.Buffer{}}
-		_, err := b.Write([]byte(b.marks.begin + "output" + b.marks.end + text))
+		b := &outputFilter{delimiters: newDelimiters(), next: &bytes.Buffer{}}
+		_, err := b.Write([]byte(b.delimiters.begin + "output" + b.delimiters.end + text))
 		_, ended, _, _ := b.state()
 		assert.Assert(t, err != nil && !ended, "%q", text)
 	}

@@ -9,16 +9,16 @@ import (
 )
 
 func TestTheWaitAfterAFailedLoginGrows(t *testing.T) {
-	var p penalty
+	var p loginBackoff
 	now := time.Unix(1_000_000, 0)
 	for _, wait := range []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute, 10 * time.Minute} {
-		assert.NilError(t, p.refuses(now))
+		assert.NilError(t, p.blocked(now))
 		p.record(errors.New("refused"), now)
-		assert.ErrorContains(t, p.refuses(now), "refused; not tried again for another "+wait.String())
-		assert.Assert(t, p.refuses(now.Add(wait-time.Second)) != nil)
+		assert.ErrorContains(t, p.blocked(now), "refused; not tried again for another "+wait.String())
+		assert.Assert(t, p.blocked(now.Add(wait-time.Second)) != nil)
 		now = now.Add(wait)
 	}
-	p.forgive()
+	p.reset()
 	p.record(errors.New("refused"), now)
-	assert.NilError(t, p.refuses(now.Add(30*time.Second)))
+	assert.NilError(t, p.blocked(now.Add(30*time.Second)))
 }
