@@ -119,7 +119,7 @@ func TestALoginShellThatRunsNothingIsNotWatchedAgain(t *testing.T) {
 	_, err := l.Watch(t.Context(), "op1", nil)
 	var refused *ssh.ShellError
 	assert.Assert(t, errors.As(err, &refused), "%v", err)
-	assert.Equal(t, refused.Words, words)
+	assert.Equal(t, refused.Output, words)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	assert.Equal(t, len(l.server.Execs()), 1)
 }

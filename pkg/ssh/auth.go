@@ -17,7 +17,7 @@ type method struct {
 	auth xssh.AuthMethod
 }
 
-// methods reads what Auth holds. Every error is the user's to mend, and comes before anything is dialled.
+// methods returns the ways to log in. Every error is the user's to correct, and comes before anything is dialled.
 func (a Auth) methods() ([]method, error) {
 	var found []method
 	if !a.PrivateKey.Empty() {
@@ -40,7 +40,7 @@ func (a Auth) methods() ([]method, error) {
 	return found, nil
 }
 
-// answer gives the password to the first question that hides what is typed, and blocked to be asked again: a second
+// answer gives the password to the first question that hides what is typed, and refuses to be asked again: a second
 // question means that the first answer was wrong, or that the server wants something we do not have.
 func (a Auth) answer() xssh.KeyboardInteractiveChallenge {
 	asked := false
@@ -99,7 +99,7 @@ func (a Auth) privateKey() (xssh.Signer, error) {
 	case errors.Is(err, x509.IncorrectPasswordError):
 		return nil, errors.New("reading the SSH private key: the passphrase is wrong")
 	case err != nil && !a.Passphrase.Empty():
-		// A passphrase for a key that has none is safeCharacters, and what users have after changing one of the two.
+		// A passphrase for a key that has none does no harm: users have one after changing only the key.
 		if plain, plainErr := xssh.ParsePrivateKey(pem); plainErr == nil {
 			return plain, nil
 		}
@@ -123,8 +123,8 @@ func withinValidity(certificate *xssh.Certificate, now time.Time) error {
 	return nil
 }
 
-// login chooses what to try next, and so knows for certain when a login was refused; the protocol library tells that in
-// words alone. Each method is tried once.
+// login chooses the next method to try, and therefore knows for certain when a login was refused; the protocol library
+// tells that only by an error text. Each method is tried once.
 type login struct {
 	config  Config
 	methods []method
@@ -155,8 +155,9 @@ func (l *login) refused() *AuthError {
 	return &AuthError{Host: l.config.host(), User: l.config.User, Tried: tried, Allowed: l.state.AllowedMethods}
 }
 
-// refusal returns the refusal that err is, or nil. A server that was asked too often (MaxAuthTries) does not refuse the
-// last attempt but hangs up with a message, which is neither an end of the stream nor an error of the network.
+// refusal returns err as an AuthError if it is a refusal, else nil. A server that was asked too often (MaxAuthTries)
+// does not refuse the last attempt but hangs up with a message, which is neither an end of the stream nor an error of
+// the network.
 func (l *login) refusal(err error) *AuthError {
 	var refused *AuthError
 	switch {
@@ -166,7 +167,7 @@ func (l *login) refusal(err error) *AuthError {
 		return nil
 	default:
 		refused = l.refused()
-		refused.Words = quotable(strings.TrimPrefix(err.Error(), "ssh: handshake failed: "))
+		refused.ServerMessage = quotable(strings.TrimPrefix(err.Error(), "ssh: handshake failed: "))
 		return refused
 	}
 }

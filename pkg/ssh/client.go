@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// maxSessions is how many commands run at once on one connection; further ones wait. OpenSSH blocked more than ten
+// maxSessions is how many commands run at once on one connection; further ones wait. OpenSSH refuses more than ten
 // (MaxSessions), and some machines are configured lower than that only for good reasons.
 const maxSessions = 8
 
@@ -61,7 +61,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	return client, nil
 }
 
-// prepared is what a connection needs before it is dialled.
+// prepared holds the parts of a connection that are made before it is dialled.
 type prepared struct {
 	hostKeys *hostKeyChecker
 	login    *login
@@ -172,7 +172,7 @@ func newClient(config Config, conn *xssh.Client, live *activityConn) *Client {
 	return c
 }
 
-// spawn starts work that Close waits for. After Close it starts nothing and says so.
+// spawn starts work that Close waits for. After Close it starts nothing and returns false.
 func (c *Client) spawn(work func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -182,13 +182,10 @@ func (c *Client) spawn(work func()) bool {
 	return !c.closing
 }
 
-// Host is how messages call the machine.
-func (c *Client) Host() string { return c.config.host() }
+// host returns the name of the machine in messages.
+func (c *Client) host() string { return c.config.host() }
 
-// User is who is logged in.
-func (c *Client) User() string { return c.config.User }
-
-// Alive says whether the connection still stands, as far as anybody has noticed.
+// Alive reports whether the connection stands, as far as its end has been noticed.
 func (c *Client) Alive() bool {
 	select {
 	case <-c.done:
@@ -211,8 +208,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// abandon ends a connection on which something ended without a word. Sessions notice a loss before the connection does;
-// whoever sees the error must not be given the same connection again.
+// abandon ends a connection on which an operation ended without an error of its own. Sessions notice a loss before the
+// connection does, and a caller that sees the error must not be given the same connection again.
 func (c *Client) abandon() {
 	c.spawn(func() { _ = c.conn.Close() })
 	select {
@@ -222,8 +219,8 @@ func (c *Client) abandon() {
 	}
 }
 
-// activityConn notes whether the other side says anything. Any sign of life counts: while a slow upload fills the line,
-// the answer to a probe would have to queue behind it.
+// activityConn records whether bytes arrive. Any byte counts as a sign of life: while a slow upload fills the line, the
+// answer to a probe would have to queue behind it.
 type activityConn struct {
 	net.Conn
 	reads  atomic.Uint64 // grows whenever something arrives

@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/ssh/sshtest"
 )
 
-func TestACommandOfAConnectionThatWasClosedMeanwhileIsNotWaitedFor(t *testing.T) {
+func TestACommandOnAClosedConnectionIsNotWaitedFor(t *testing.T) {
 	key := sshtest.NewKey(t)
 	server := sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}})
 	client, err := Dial(t.Context(), Config{

@@ -1,9 +1,9 @@
 // Package ssh reaches machines: connections through any number of bastions, host keys, logins, commands as root, and
 // uploads. It accepts no host key that it was not told to accept, puts no secret on a command line, and knows nothing
-// of fleets or of Kubernetes.
+// of clusters or of Kubernetes.
 //
-// Errors carry a class of package fault: what may pass (an unreachable machine, a lost connection) is transient; what a
-// user has to change (a host key, a login, a password for sudo) is configuration.
+// Errors carry a class of package errclass: an unreachable machine or a lost connection is transient; a host key, a
+// login or a password for sudo, which a user has to change, is configuration.
 package ssh
 
 import (
@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// What an empty field of Config means.
+// Defaults of empty fields of Config.
 const (
 	defaultPort           = 22
 	defaultUser           = "root"
@@ -27,9 +27,9 @@ const (
 	defaultKeepAlive      = 10 * time.Second
 )
 
-// Config is how to reach one machine.
+// Config describes how to reach one machine.
 type Config struct {
-	// Name is how messages call the machine. Default: Address.
+	// Name is the name of the machine in messages. Default: Address.
 	Name string
 	// Address is a host name or an IP address, without a port.
 	Address string
@@ -37,9 +37,9 @@ type Config struct {
 	Port int
 	// User to log in as. Default root.
 	User string
-	// Auth is what to log in with.
+	// Auth holds the credentials of User.
 	Auth Auth
-	// HostKeys says which host keys to accept.
+	// HostKeys decides which host keys are accepted.
 	HostKeys HostKeys
 	// Bastions are passed in order, the first is dialled directly. Their own Bastions are ignored.
 	Bastions []Config
@@ -52,7 +52,7 @@ type Config struct {
 	KeepAlive time.Duration
 }
 
-// Auth is what to log in with; everything given is offered, keys first.
+// Auth holds credentials. All of them are offered, keys first.
 type Auth struct {
 	// PrivateKey in PEM, OpenSSH's own format included.
 	PrivateKey secret.Value
@@ -64,8 +64,8 @@ type Auth struct {
 	Password secret.Value
 }
 
-// HostKeys says which host keys are accepted. A key revoked in KnownHosts never is. Otherwise the first that says
-// something about the machine decides:
+// HostKeys decides which host keys are accepted. A key revoked in KnownHosts never is. Otherwise the first line that
+// has an entry for the machine decides:
 //
 //	Pinned                    one of these keys, and no other
 //	KnownHosts and CAs        a certificate for this host signed by one of the authorities
@@ -84,7 +84,7 @@ type HostKeys struct {
 	TrustOnFirstUse bool
 	// Recorded holds the lines that Record was given before.
 	Recorded []byte
-	// Record keeps a line in known_hosts' format; an error blocked the key. Needed for TrustOnFirstUse.
+	// Record keeps a line in known_hosts' format; an error refuses the key. Needed for TrustOnFirstUse.
 	Record func(ctx context.Context, line string) error
 }
 
@@ -117,7 +117,7 @@ func (c Config) lastBastion() (Config, bool) {
 
 func (c Config) hostPort() string { return net.JoinHostPort(c.Address, strconv.Itoa(c.Port)) }
 
-// host is how messages call the machine: the name the user gave it, and its address where that differs.
+// host returns the name of the machine in messages: the one that the user gave, and its address where that differs.
 func (c Config) host() string {
 	if c.Name == "" || c.Name == c.Address {
 		return c.hostPort()
@@ -125,8 +125,8 @@ func (c Config) host() string {
 	return c.Name + " (" + c.hostPort() + ")"
 }
 
-// identity is equal for two configs that reach the same machine in the same way. What was recorded is left out, since
-// it grows with the first connection.
+// identity is equal for two configs that reach the same machine in the same way. Recorded host keys do not count, since
+// they grow with the first connection.
 func (c Config) identity() [sha256.Size]byte {
 	digest := sha256.New()
 	c.writeIdentity(digest)

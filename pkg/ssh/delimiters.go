@@ -12,7 +12,7 @@ import (
 )
 
 // delimiters enclose a command's own output on one of its streams, on a machine whose login shell prints as well: an
-// echo in .bashrc, a message of the day, a wrapper with a farewell. They are random, so nothing that prints can be
+// echo in .bashrc, a message of the day, a wrapper with a farewell. They are random, so that no other output can be
 // taken for them, and each stream has its own: some wrappers send both streams down one.
 type delimiters struct{ begin, end string }
 
@@ -38,9 +38,9 @@ func commandLine(argv []string, out, errs delimiters) (string, error) {
 	return "sh -c '" + decodeScript + "' argosy" + encode(script), nil
 }
 
-// safeCharacters mean themselves within single quotes in every shell, and in printf's %b. Left out are those that
-// csh (! and the newline) and fish (the backslash) read there, and the bracket: a shell that shows its commands on
-// standard error (set -x) must not print a mark.
+// safeCharacters mean themselves within single quotes in every shell, and in printf's %b. Left out are those that csh
+// (! and the newline) and fish (the backslash) read there, and the bracket: a shell that shows its commands on standard
+// error (set -x) must not print a delimiter.
 const safeCharacters = `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _@%+=:,./"$&|;<>(){}*#-`
 
 // maxWord in bytes; csh takes no words beyond some KiB.
@@ -75,7 +75,7 @@ const (
 	maxCode = len(" 255]")
 )
 
-// outputFilter passes on the bytes between the marks on one stream, and counts the rest.
+// outputFilter passes on the bytes between the delimiters on one stream, and counts the others.
 type outputFilter struct {
 	delimiters delimiters
 	next       io.Writer
@@ -189,7 +189,7 @@ func (b *outputFilter) state() (begun, ended bool, code int, noise string) {
 	return b.begun, b.ended, b.code, noise
 }
 
-// exitOf turns an exit code as /bin/sh reports it into an exit.
+// exitOf returns the exit of a code as /bin/sh reports it.
 func exitOf(code int) exit {
 	names := map[syscall.Signal]string{
 		syscall.SIGHUP: "HUP", syscall.SIGINT: "INT", syscall.SIGQUIT: "QUIT", syscall.SIGABRT: "ABRT",

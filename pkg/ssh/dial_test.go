@@ -142,7 +142,7 @@ func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
 	assert.ErrorContains(t, err, "no answer within 200ms")
 }
 
-func TestWhatIsNoKeyIsRefusedBeforeAnythingIsDialled(t *testing.T) {
+func TestABadKeyIsRefusedBeforeDialling(t *testing.T) {
 	nowhere := ssh.Config{Address: "127.0.0.1", Port: 1, Auth: ssh.Auth{PrivateKey: secret.New("not a key")}}
 	assert.ErrorContains(t, refuses(t, nowhere, errclass.Configuration), "reading the SSH private key")
 	nowhere.Auth = ssh.Auth{}
@@ -213,7 +213,7 @@ func TestAChangedHostKeyIsRefusedWithBothFingerprints(t *testing.T) {
 	}
 }
 
-func TestAHostKeyOfAnotherTypeThanPinnedIsRefusedWithBothFingerprints(t *testing.T) {
+func TestAHostKeyOfAnotherTypeIsRefusedWithBothFingerprints(t *testing.T) {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{})
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(t, err)
@@ -241,7 +241,7 @@ func TestAServerWithSeveralKeysOffersThePinnedOne(t *testing.T) {
 	}
 }
 
-func TestAnUnknownHostKeyIsRefusedAndSaysWhatToDo(t *testing.T) {
+func TestAnUnknownHostKeyIsRefusedWithTheNextStep(t *testing.T) {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{})
 	config.HostKeys = ssh.HostKeys{}
 	err := refuses(t, config, errclass.Configuration)
@@ -352,7 +352,7 @@ func TestABastionThatForbidsForwardingIsNamed(t *testing.T) {
 	assert.ErrorContains(t, refuses(t, machine, errclass.Configuration), "AllowTcpForwarding")
 }
 
-func TestWhatMayPassIsTransient(t *testing.T) {
+func TestNetworkErrorsAreTransient(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	defer silent.Close()

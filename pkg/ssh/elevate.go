@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// startScript says on stderr that sudo has let us through, then becomes the command. What it says is random, so that
-// nothing that sudo or a login script prints can be taken for it.
+// startScript prints a random word on stderr once sudo has let us through, then becomes the command. No output of sudo
+// or of a login script can be taken for it.
 const startScript = `printf %s "$1" >&2; shift; exec "$@"`
 
 // Elevated returns a runner that runs commands as root: the client itself when root is logged in, and otherwise sudo.
@@ -33,7 +33,7 @@ func (s sudo) Run(ctx context.Context, command Command) (Result, error) {
 	return s.client.runElevated(ctx, command.Argv, NewOutput(command.Stdout), copyFrom(command.Stdin))
 }
 
-// runElevated is what Elevated().Run and uploads share.
+// runElevated runs a command as root, for Elevated().Run and for uploads.
 func (c *Client) runElevated(ctx context.Context, argv []string, stdout *Output, input inputFunc) (Result, error) {
 	stderr := NewErrors()
 	if c.config.User == defaultUser {
@@ -65,10 +65,10 @@ func (c *Client) runElevated(ctx context.Context, argv []string, stdout *Output,
 
 // sudoError explains why sudo ended without having started the command.
 func (c *Client) sudoError(dialog *sudoDialog, status exit) error {
-	user, host := c.config.User, c.Host()
+	user, host := c.config.User, c.host()
 	switch prompts, said := dialog.result(); {
 	case prompts > 0 && c.config.SudoPassword.Empty():
-		return configuration("sudo asks user %q on %s for a password, and the Secret has no key sudo-password", user,
+		return configuration("sudo asks user %q on %s for a password: add the key sudo-password to the Secret", user,
 			host)
 	case prompts > 1:
 		err := fmt.Errorf("wrong sudo password for user %q on %s", user, host)
@@ -77,13 +77,14 @@ func (c *Client) sudoError(dialog *sudoDialog, status exit) error {
 	case status.code == 127:
 		return configuration("becoming root on %s: user %q needs sudo, which is not installed there", host, user)
 	case said == "":
-		return configuration("sudo refused user %q on %s: it ended with %d and said nothing", user, host, status.code)
+		return configuration("sudo refused user %q on %s: it exited with %d and printed nothing", user, host,
+			status.code)
 	default:
 		return configuration("sudo refused user %q on %s: %s", user, host, said)
 	}
 }
 
-// sudoDialog is the dialog with sudo on a command's stderr and stdin, until the command begins.
+// sudoDialog answers sudo's prompt on a command's stderr and stdin, until the command begins.
 type sudoDialog struct {
 	password      secret.Value
 	prompt, start string
@@ -110,14 +111,14 @@ func newSudoDialog(password secret.Value, rest io.Writer) *sudoDialog {
 	}
 }
 
-// wrap makes the argv that runs argv as root. -k makes sudo ask every time, so that no remembered password hides a
+// wrap returns the argv that runs argv as root. -k makes sudo ask every time, so that no remembered password hides a
 // wrong one; where no password is needed it changes nothing.
 func (d *sudoDialog) wrap(argv []string) []string {
 	return append([]string{"sudo", "-S", "-k", "-p", d.prompt, "--", "/bin/sh", "-c", startScript, "sh", d.start},
 		argv...)
 }
 
-// maxSudoOutput bounds what is kept of sudo's own words.
+// maxSudoOutput bounds how much of sudo's own output is kept, in bytes.
 const maxSudoOutput = 64 << 10
 
 // Write takes the stderr of sudo and then of the command.
@@ -155,7 +156,7 @@ func (d *sudoDialog) count() {
 	d.finish()
 }
 
-// finish ends the waiting for a command that will not begin any more.
+// finish ends the wait for a command that will not begin any more.
 func (d *sudoDialog) finish() { d.once.Do(func() { close(d.over) }) }
 
 func (d *sudoDialog) hasStarted() bool {
@@ -164,7 +165,7 @@ func (d *sudoDialog) hasStarted() bool {
 	return d.started
 }
 
-// result returns how often sudo asked, and the last thing it said besides.
+// result returns how often sudo asked, and the last line of its other output.
 func (d *sudoDialog) result() (prompts int, said string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,7 +174,7 @@ func (d *sudoDialog) result() (prompts int, said string) {
 	return d.prompts, quotable(strings.TrimSpace(lines[len(lines)-1]))
 }
 
-// input answers sudo's prompt, and hands stdin on once the command reads it. A dialogue that failed closes stdin
+// input answers sudo's prompt, and passes stdin on once the command reads it. A dialog that failed closes stdin
 // instead, at which sudo gives up by itself.
 func (d *sudoDialog) input(command inputFunc) inputFunc {
 	return func(stdin io.Writer) error {

@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// HostKeyError says that a machine's host key was not accepted. Its class is configuration: nothing was sent to the
+// HostKeyError is the error of a host key that was not accepted. Its class is configuration: nothing was sent to the
 // machine, and trying again would meet the same key.
 type HostKeyError struct {
 	// Host is the machine, with its address.
@@ -28,39 +28,38 @@ type HostKeyError struct {
 	Reason string
 }
 
-// Error shows both fingerprints and what to do next.
+// Error names both fingerprints and the next step.
 func (e *HostKeyError) Error() string {
 	switch {
 	case e.Reason != "":
 		return fmt.Sprintf("host key of %s refused: %s: it offers %s", e.Host, e.Reason, e.Offered)
 	case len(e.Known) == 0:
 		return fmt.Sprintf("host key of %s is unknown: it offers %s; compare that with `ssh-keygen -lf` of the .pub "+
-			"files in "+
-			"/etc/ssh on the machine itself, then add the matching line to its hostKeys or to known_hosts", e.Host,
-			e.Offered)
+			"files in /etc/ssh on the machine itself, then add the matching line to its hostKeys or to known_hosts",
+			e.Host, e.Offered)
 	default:
 		return fmt.Sprintf("host key of %s has changed: it offers %s, but %s has %s; if the machine was installed anew, "+
-			"replace the key there, otherwise somebody else may be answering in its place",
+			"replace the key there, otherwise another host may be answering in its place",
 			e.Host, e.Offered, e.Source, strings.Join(e.Known, " and "))
 	}
 }
 
-// AuthError says that a machine refused the login. Its class is configuration, and the pool will not repeat it soon:
-// servers punish the address from which failed logins come.
+// AuthError is the error of a login that a machine refused. Its class is configuration, and the pool does not repeat it
+// soon: servers punish the address from which failed logins come.
 type AuthError struct {
 	Host string
 	User string
 	// Tried are the methods that were refused, Allowed those that the server takes.
 	Tried, Allowed []string
-	// Words are the server's own when it hung up.
-	Words string
+	// ServerMessage is the server's own text when it hung up.
+	ServerMessage string
 }
 
 func (e *AuthError) Error() string {
-	tried := "nothing that the server takes was given"
+	tried := "no method that the server allows was configured"
 	switch {
-	case e.Words != "":
-		tried = e.Words
+	case e.ServerMessage != "":
+		tried = e.ServerMessage
 	case len(e.Tried) > 0:
 		tried = "it refused " + strings.Join(e.Tried, ", ")
 	}
@@ -68,7 +67,7 @@ func (e *AuthError) Error() string {
 		strings.Join(e.Allowed, ", "))
 }
 
-// ExitError says that a command ran and did not succeed.
+// ExitError is the error of a command that ran and did not succeed.
 type ExitError struct {
 	// Host is the machine, with its address.
 	Host string
@@ -101,25 +100,25 @@ type ShellError struct {
 	User string
 	// ExitCode is the shell's.
 	ExitCode int
-	// Words are the last lines that it printed to either stream, joined by " / "; may be empty.
-	Words string
+	// Output holds the last lines that it printed to either stream, joined by " / "; may be empty.
+	Output string
 }
 
 func (e *ShellError) Error() string {
 	printed := "printed nothing"
-	if e.Words != "" {
-		printed = fmt.Sprintf("printed %q", e.Words)
+	if e.Output != "" {
+		printed = fmt.Sprintf("printed %q", e.Output)
 	}
 	return fmt.Sprintf("the login shell of user %q on %s runs no commands: it ended with %d and %s; set ssh.user to "+
 		"an account whose shell does, or give this one such a shell", e.User, e.Host, e.ExitCode, printed)
 }
 
-// shellError is the error of a command that the login shell did not even begin. nologin and the forced commands of
+// shellError returns the error of a command that the login shell did not even begin. nologin and the forced commands of
 // cloud images print to standard output, shells to standard error.
 func (c *Client) shellError(status exit, stdout, stderr string) error {
 	if status.signal != "" {
 		return transient("running a command on %s: the login shell of user %q was ended by signal %s",
-			c.Host(), c.config.User, status.signal)
+			c.host(), c.config.User, status.signal)
 	}
 	var words []string
 	for _, text := range []string{stdout, stderr} {
@@ -131,8 +130,8 @@ func (c *Client) shellError(status exit, stdout, stderr string) error {
 		}
 		words = append(words, lines[max(0, len(lines)-shellLines):]...)
 	}
-	return errclass.With(errclass.Configuration, &ShellError{Host: c.Host(), User: c.config.User, ExitCode: status.code,
-		Words: strings.Join(words, " / ")})
+	return errclass.With(errclass.Configuration, &ShellError{Host: c.host(), User: c.config.User, ExitCode: status.code,
+		Output: strings.Join(words, " / ")})
 }
 
 // shellLines is how many lines of each stream of a login shell are quoted.
@@ -141,8 +140,8 @@ const shellLines = 2
 // errLost is the cause of every error of a connection that ended while it was in use.
 var errLost = errors.New("the connection was lost")
 
-// lost says whether err is how the end of a connection looks to what used it: a write to a closed socket, an end of the
-// stream, a command that ended without a status. The connection itself may learn of its end a moment later.
+// lost reports whether err is one that the user of a connection gets when it ends: a write to a closed socket, an end
+// of the stream, a command that ended without a status. The connection itself may learn of its end a moment later.
 func lost(err error) bool {
 	var network net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) ||
@@ -157,7 +156,7 @@ func transient(format string, args ...any) error {
 	return errclass.Errorf(errclass.Transient, format, args...)
 }
 
-// contextError is the error of work that ended because ctx did.
+// contextError returns the error of work that ended because ctx did.
 func contextError(ctx context.Context, doing string) error {
 	err := fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -167,7 +166,7 @@ func contextError(ctx context.Context, doing string) error {
 }
 
 // reachError classifies why a hop could not be reached. A name that does not exist and a bastion that forbids
-// forwarding stay so until somebody changes them; everything else on a network may pass.
+// forwarding need a change by the user; everything else on a network may pass.
 func reachError(host string, err error) error {
 	wrapped := fmt.Errorf("reaching %s: %w", host, err)
 	var name *net.DNSError

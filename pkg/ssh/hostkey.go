@@ -31,7 +31,7 @@ type hostKeyChecker struct {
 	refusal error
 }
 
-// newHostKeyChecker reads the policy. Its errors are the user's to mend and come before anything is dialled.
+// newHostKeyChecker reads the policy. Its errors are the user's to correct, and come before anything is dialled.
 func newHostKeyChecker(c Config) (*hostKeyChecker, error) {
 	t := &hostKeyChecker{host: c.host(), hostPort: c.hostPort(), policy: c.HostKeys}
 	var err error
@@ -48,7 +48,7 @@ func newHostKeyChecker(c Config) (*hostKeyChecker, error) {
 		return nil, fmt.Errorf("reading recorded host keys for %s: %w", t.host, err)
 	}
 	if c.HostKeys.TrustOnFirstUse && c.HostKeys.Record == nil {
-		return nil, fmt.Errorf("reading host keys for %s: trust on first use needs a place to record the key", t.host)
+		return nil, fmt.Errorf("reading host keys for %s: trust on first use needs a Record function", t.host)
 	}
 	return t, nil
 }
@@ -114,7 +114,7 @@ func (t *hostKeyChecker) decide(ctx context.Context, key xssh.PublicKey) error {
 	return &HostKeyError{Host: t.host, Offered: fingerprint(plain)}
 }
 
-// isAuthority says whether key may sign for this host.
+// isAuthority reports whether key may sign for this host.
 func (t *hostKeyChecker) isAuthority(key xssh.PublicKey) bool {
 	return contains(t.cas, key) || contains(t.known.keys(t.hostPort, "cert-authority", key), key)
 }
@@ -172,8 +172,9 @@ func (t *hostKeyChecker) refused(key xssh.PublicKey, reason string) error {
 	return &HostKeyError{Host: t.host, Offered: fingerprint(key), Reason: reason}
 }
 
-// algorithms orders what the machine may offer, so that of its keys it shows the one we know. Others stay on the list:
-// a machine whose key type changed is then refused with both fingerprints instead of "no common algorithm".
+// algorithms orders the key types that the machine may offer, so that of its keys it shows the one we know. Others stay
+// on the list: a machine whose key type changed is then refused with both fingerprints instead of "no common
+// algorithm".
 func (t *hostKeyChecker) algorithms() []string {
 	var order []string
 	add := func(names ...string) {

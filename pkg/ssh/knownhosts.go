@@ -44,7 +44,7 @@ func parseKnownHosts(data []byte) (knownHosts, error) {
 	return lines, nil
 }
 
-// revoked says whether a key, or what a certificate certifies or is signed with, was revoked, for whatever host.
+// revoked reports whether a key, or the key or signer of a certificate, was revoked for any host.
 func (k knownHosts) revoked(key xssh.PublicKey) bool {
 	keys := []xssh.PublicKey{key}
 	if certificate, ok := key.(*xssh.Certificate); ok {
@@ -58,9 +58,9 @@ func (k knownHosts) revoked(key xssh.PublicKey) bool {
 	return false
 }
 
-// keys returns what is known of hostPort: the machine's own keys, or with marker "cert-authority" the authorities for
-// it. As in OpenSSH, a line without a port speaks for port 22, and for other ports when it holds the offered key (or
-// may sign it); a different key on such a line says nothing about another port.
+// keys returns the known keys of hostPort: the machine's own keys, or with marker "cert-authority" the authorities for
+// it. As in OpenSSH, a line without a port counts for port 22, and for other ports when it holds the offered key (or
+// may sign it); a different key on such a line does not count for another port.
 func (k knownHosts) keys(hostPort, marker string, offered xssh.PublicKey) []xssh.PublicKey {
 	found := k.matching(knownhosts.Normalize(strings.ToLower(hostPort)), marker)
 	host, port, err := net.SplitHostPort(hostPort)
@@ -84,7 +84,7 @@ func (k knownHosts) matching(name, marker string) []xssh.PublicKey {
 	return found
 }
 
-// matches says whether the line speaks for a host, "name" or "[name]:port".
+// matches reports whether the line is for a host, "name" or "[name]:port".
 func (l knownLine) matches(name string) bool {
 	matched := false
 	for _, pattern := range l.hosts {

@@ -68,7 +68,7 @@ func TestKnownHostsAreReadAsTheLibraryReadsThem(t *testing.T) {
 
 func xHash(name string) string { return xknownhosts.HashHostname(name) }
 
-func TestALineWithoutAPortVouchesForAnotherPortOnlyWithTheSameKey(t *testing.T) {
+func TestALineWithoutAPortCountsOnlyForTheSameKey(t *testing.T) {
 	a, b := sshtest.NewKey(t), sshtest.NewKey(t)
 	known, err := parseKnownHosts([]byte("m1 " + a.Line()))
 	assert.NilError(t, err)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// loginBackoff keeps failed logins apart: servers count them, lock accounts and block addresses.
+// loginBackoff delays a login that failed before: servers count failed logins, lock accounts and block addresses.
 type loginBackoff struct {
 	mu     sync.Mutex
 	last   error
@@ -33,7 +33,7 @@ func (p *loginBackoff) reset() {
 	p.last, p.failed = nil, 0
 }
 
-// blocked returns the last failure while it is too early to try again.
+// blocked returns the last failure while it is too early to try again, else nil.
 func (p *loginBackoff) blocked(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

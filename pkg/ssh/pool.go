@@ -26,7 +26,7 @@ type Pool struct {
 	dials   sync.WaitGroup
 }
 
-// entry is what the pool knows of one machine. Its fields belong to the pool's lock.
+// entry is the pool's state of one machine. Its fields are guarded by the pool's lock.
 type entry struct {
 	client       *Client
 	pending      *pendingDial // a dial under way
@@ -142,7 +142,7 @@ func (p *Pool) dialThrough(bastion, config Config) (client, via *Client, err err
 	return client, via, err
 }
 
-// withRecordedKeys makes a config that keeps a key trusted on first use in mind: dialled again, the machine must show
+// withRecordedKeys returns config with the keys that were trusted on first use: dialled again, the machine must show
 // the same.
 func (p *Pool) withRecordedKeys(config Config, known *entry) Config {
 	p.mu.Lock()

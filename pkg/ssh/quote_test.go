@@ -41,7 +41,7 @@ func TestACommandNamedLikeAShellWordIsACommand(t *testing.T) {
 	assert.Equal(t, line, "'if' true")
 }
 
-func TestWhatNoArgvCanHoldIsRefused(t *testing.T) {
+func TestAnEmptyCommandAndANULByteAreRefused(t *testing.T) {
 	for name, argv := range map[string][]string{"nothing": nil, "no name": {""}, "NUL": {"echo", "a\x00b"}} {
 		_, err := ssh.Quote(argv)
 		assert.Assert(t, err != nil, name)

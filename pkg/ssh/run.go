@@ -15,7 +15,7 @@ import (
 // endGrace is how long a command has, after it was sent a signal, to end by itself.
 const endGrace = 2 * time.Second
 
-// Command is what to run on a machine.
+// Command is a command to run on a machine.
 type Command struct {
 	// Argv is the program and its arguments. They reach it exactly as they are here.
 	Argv []string
@@ -27,7 +27,7 @@ type Command struct {
 	Stdout io.Writer
 }
 
-// Result is what a command left.
+// Result is the output and the exit code of a command.
 type Result struct {
 	// Stdout is the command's own output; beyond 4 MiB, Run returns ErrFlood. Stderr is the last 256 KiB.
 	Stdout, Stderr []byte
@@ -44,7 +44,7 @@ type Runner interface {
 }
 
 // Run runs a command as the user who is logged in. When ctx ends, the command is sent SIGTERM and cut off. OpenSSH
-// delivers no signal to what root runs, or sudo: such a command sees the end of its input and a closed output, no more.
+// delivers no signal to a command of root or of sudo: it sees only the end of its input and a closed output.
 func (c *Client) Run(ctx context.Context, command Command) (Result, error) {
 	shown, err := Quote(command.Argv)
 	if err != nil {
@@ -55,7 +55,7 @@ func (c *Client) Run(ctx context.Context, command Command) (Result, error) {
 	return c.result(shown, status, err, stdout, stderr)
 }
 
-// result makes the result and the error of a command that runInShell ran.
+// result returns the result and the error of a command that runInShell ran.
 func (c *Client) result(shown string, status exit, err error, stdout, stderr *Output) (Result, error) {
 	result := Result{ExitCode: status.code}
 	result.Stdout, result.Truncated = stdout.Seal()
@@ -64,13 +64,13 @@ func (c *Client) result(shown string, status exit, err error, stdout, stderr *Ou
 		return result, err
 	}
 	if status.code != 0 {
-		return result, &ExitError{Host: c.Host(), Command: shown, ExitCode: status.code, Signal: status.signal,
+		return result, &ExitError{Host: c.host(), Command: shown, ExitCode: status.code, Signal: status.signal,
 			Tail: LastLines(result.Stdout, result.Stderr)}
 	}
 	return result, nil
 }
 
-// runInShell has the user's login shell run argv, and passes on argv's own output. All commands go this way.
+// runInShell has the user's login shell run argv, and passes on the output of argv alone. All commands go this way.
 func (c *Client) runInShell(ctx context.Context, argv []string, stdout, stderr io.Writer,
 	input inputFunc) (exit, error) {
 	out := &outputFilter{delimiters: newDelimiters(), next: stdout}
@@ -98,7 +98,7 @@ func (c *Client) runInShell(ctx context.Context, argv []string, stdout, stderr i
 	case endedToo:
 		return exitOf(codeToo), nil
 	case status.code == 0:
-		return exit{}, transient("running a command on %s: %w", c.Host(), errNoEnd)
+		return exit{}, transient("running a command on %s: %w", c.host(), errNoEnd)
 	default:
 		return status, nil
 	}
@@ -113,7 +113,7 @@ type exit struct {
 	signal string
 }
 
-// inputFunc writes a command's input. Its error is that of the input's source; what the command did not want to read is
+// inputFunc writes a command's input. Its error is that of the input's source; input that the command did not read is
 // not an error.
 type inputFunc func(stdin io.Writer) error
 
@@ -126,7 +126,7 @@ func copyFrom(source io.Reader) inputFunc {
 	}
 }
 
-// copyInput copies, and tells a source that breaks (an error) from a reader that has gone (none).
+// copyInput copies source to stdin. It returns the error of a source that breaks, and none of a reader that has gone.
 func copyInput(stdin io.Writer, source io.Reader, buffer []byte) error {
 	for {
 		n, readErr := source.Read(buffer)
@@ -144,7 +144,7 @@ func copyInput(stdin io.Writer, source io.Reader, buffer []byte) error {
 	}
 }
 
-// execute runs one line of shell text and waits for it. The error says why there is no exit status.
+// execute runs one line of shell text and waits for it. An error means that there is no exit status.
 func (c *Client) execute(ctx context.Context, line string, stdout, stderr io.Writer, input inputFunc) (exit, error) {
 	broken := make(chan error, 2)
 	running, err := c.start(ctx, line, &notifyingWriter{stdout, broken}, &notifyingWriter{stderr, broken})
@@ -160,7 +160,7 @@ func (c *Client) await(ctx context.Context, running *running, broken <-chan erro
 	fed := make(chan error, 1)
 	ended := make(chan error, 1)
 	if !c.spawn(func() { ended <- running.session.Wait() }) {
-		return exit{}, transient("running a command on %s: %w", c.Host(), errLost)
+		return exit{}, transient("running a command on %s: %w", c.host(), errLost)
 	}
 	// Not waited for: a source may block in Read for as long as it likes. It ends at the latest when it next writes.
 	go func() {
@@ -186,17 +186,17 @@ func (c *Client) await(ctx context.Context, running *running, broken <-chan erro
 		case err := <-fed:
 			if err != nil {
 				running.stop(ended)
-				return exit{}, fmt.Errorf("reading the input for a command on %s: %w", c.Host(), err)
+				return exit{}, fmt.Errorf("reading the input for a command on %s: %w", c.host(), err)
 			}
 			fed = nil
 		case <-ctx.Done():
 			running.stop(ended)
-			return exit{}, contextError(ctx, "running a command on "+c.Host())
+			return exit{}, contextError(ctx, "running a command on "+c.host())
 		}
 	}
 }
 
-// notifyingWriter tells of the first error of a writer.
+// notifyingWriter sends the first error of a writer to a channel.
 type notifyingWriter struct {
 	to     io.Writer
 	broken chan<- error
@@ -213,12 +213,12 @@ func (r *notifyingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// outputError is the error of a command whose output is not read any further.
+// outputError returns the error of a command whose output is not read any further.
 func (c *Client) outputError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return contextError(ctx, "running a command on "+c.Host())
+		return contextError(ctx, "running a command on "+c.host())
 	}
-	return fmt.Errorf("reading the output of a command on %s, which was ended: %w", c.Host(), err)
+	return fmt.Errorf("reading the output of a command on %s, which was ended: %w", c.host(), err)
 }
 
 func (c *Client) ended(ctx context.Context, err error) (exit, error) {
@@ -229,16 +229,16 @@ func (c *Client) ended(ctx context.Context, err error) (exit, error) {
 	case errors.As(err, &status):
 		return exit{code: status.ExitStatus(), signal: status.Signal()}, nil
 	case ctx.Err() != nil:
-		return exit{}, contextError(ctx, "running a command on "+c.Host())
+		return exit{}, contextError(ctx, "running a command on "+c.host())
 	case lost(err), !c.Alive():
 		c.abandon()
-		return exit{}, transient("running a command on %s: %w", c.Host(), errLost)
+		return exit{}, transient("running a command on %s: %w", c.host(), errLost)
 	default:
-		return exit{}, fmt.Errorf("running a command on %s: %w", c.Host(), err)
+		return exit{}, fmt.Errorf("running a command on %s: %w", c.host(), err)
 	}
 }
 
-// running is a command under way, and the place it takes among the connection's sessions.
+// running is a command that runs, with its slot among the connection's sessions.
 type running struct {
 	client  *Client
 	session *xssh.Session
@@ -252,9 +252,9 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 	select {
 	case c.sessions <- struct{}{}:
 	case <-c.done:
-		return nil, transient("running a command on %s: %w", c.Host(), errLost)
+		return nil, transient("running a command on %s: %w", c.host(), errLost)
 	case <-ctx.Done():
-		return nil, contextError(ctx, "waiting to run a command on "+c.Host())
+		return nil, contextError(ctx, "waiting to run a command on "+c.host())
 	}
 	type started struct {
 		running *running
@@ -274,14 +274,14 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 	})
 	if !alive {
 		<-c.sessions
-		return nil, transient("running a command on %s: %w", c.Host(), errLost)
+		return nil, transient("running a command on %s: %w", c.host(), errLost)
 	}
 	select {
 	case s := <-opened:
 		return s.running, s.err
 	case <-ctx.Done():
 		abandoned.Store(true)
-		// Whoever sees the session last closes it; closing twice does no harm.
+		// The side that sees the session last closes it; closing twice does no harm.
 		select {
 		case s := <-opened:
 			if s.err == nil {
@@ -289,7 +289,7 @@ func (c *Client) start(ctx context.Context, line string, stdout, stderr io.Write
 			}
 		default:
 		}
-		return nil, contextError(ctx, "starting a command on "+c.Host())
+		return nil, contextError(ctx, "starting a command on "+c.host())
 	}
 }
 
@@ -305,7 +305,7 @@ func (c *Client) open(line string, stdout, stderr io.Writer) (*running, error) {
 	}
 	if err != nil {
 		_ = session.Close()
-		return nil, transient("starting a command on %s: %w", c.Host(), err)
+		return nil, transient("starting a command on %s: %w", c.host(), err)
 	}
 	var released atomic.Bool
 	release := func() {
@@ -330,7 +330,7 @@ func (c *Client) newSession() (*xssh.Session, error) {
 		var refused *xssh.OpenChannelError
 		if errors.As(err, &refused) && closed == forgotten {
 			return nil, transient("opening a session on %s: sshd refused one beside %d others; if it goes on, raise "+
-				"MaxSessions in its sshd_config (default 10): %s", c.Host(), len(c.sessions)-1,
+				"MaxSessions in its sshd_config (default 10): %s", c.host(), len(c.sessions)-1,
 				quotable(refused.Message))
 		}
 		if refused != nil {
@@ -339,7 +339,7 @@ func (c *Client) newSession() (*xssh.Session, error) {
 		}
 		if err != nil {
 			c.abandon()
-			return nil, transient("opening a session on %s: %w", c.Host(), err)
+			return nil, transient("opening a session on %s: %w", c.host(), err)
 		}
 	}
 }
@@ -362,8 +362,8 @@ func (i *input) Close() error {
 	return i.pipe.Close()
 }
 
-// stop asks the command to end, and waits a little for it to do so. On a dead line even asking blocks, so nobody waits
-// for that.
+// stop asks the command to end, and waits up to endGrace for it. On a dead line even asking blocks, so it is not waited
+// for.
 func (r *running) stop(ended <-chan error) {
 	r.client.spawn(func() {
 		_ = r.session.Signal(xssh.SIGTERM)
@@ -389,7 +389,7 @@ func (r *running) abort(ended <-chan error) {
 	}
 }
 
-// close gives the session up, and its place once the machine was told or the connection has ended.
+// close closes the session, and releases its slot once the machine was told or the connection has ended.
 func (r *running) close() {
 	told := r.client.spawn(func() {
 		_ = r.session.Close()

@@ -231,7 +231,7 @@ func TestRootIsReachedThroughRealSudo(t *testing.T) {
 		says   string
 	}{
 		"wrong password":     {as("argosy-asked", "wrong"), `wrong sudo password for user "argosy-asked" on m1`},
-		"no password":        {as("argosy-asked", ""), "the Secret has no key sudo-password"},
+		"no password":        {as("argosy-asked", ""), "add the key sudo-password to the Secret"},
 		"not in the sudoers": {as("argosy-none", "none-pw"), "argosy-none is not in the sudoers file"},
 	}
 	for name, c := range bad {
@@ -285,7 +285,7 @@ func TestAMachineWithoutSudoIsNamed(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
-func TestWhatSudoSaysBeforehandIsNotTheCommandsError(t *testing.T) {
+func TestOutputOfSudoIsNotTheCommandsError(t *testing.T) {
 	talk := `echo "sudo: unable to resolve host m1" >&2; echo "We trust you have received the usual lecture." >&2; shift 5; exec "$@"`
 	_, config := simulated(t, sshtest.Options{Path: fakeSudo(t, talk)})
 	config.User = "ops"

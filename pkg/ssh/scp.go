@@ -19,7 +19,7 @@ import (
 var scpPath = regexp.MustCompile(`^/[A-Za-z0-9/_.+-]+$`)
 
 // canSCP reports whether scp can do this upload: it needs root's own login, a known size, a fresh start, and a login
-// shell that prints nothing, since all that comes is scp's protocol to go-scp.
+// shell that prints nothing, since go-scp takes all output for scp's protocol.
 func (c *Client) canSCP(upload Upload, state remoteState, offset int64) bool {
 	return !c.noisy.Load() &&
 		c.config.User == defaultUser && state.scp && offset == 0 && upload.Size > 0 && scpPath.MatchString(upload.Path)
@@ -31,7 +31,7 @@ func (c *Client) sendBySCP(ctx context.Context, upload Upload, source *sourceRea
 	case <-ctx.Done():
 		return contextError(ctx, "waiting for a session")
 	}
-	// go-scp is cancelled dialThrough its source: cancelled through its context, it closes what it still writes to.
+	// go-scp is cancelled through its source: cancelled through its context, it closes a pipe that it still writes to.
 	copied := make(chan error, 1)
 	alive := c.spawn(func() {
 		copied <- c.copyBySCP(upload, source)

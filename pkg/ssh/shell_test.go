@@ -69,7 +69,7 @@ func users(t *testing.T, root string) (ssh.Config, map[string]sshtest.Account) {
 var odd = []string{"it's", "!x", "a\nb", `back\slash\`, "$HOME", "`id`", "^a^b", "é\xff", "~", "*", "[argosy begins",
 	`"`, "%s", "\t", ""}
 
-func TestWhatALoginShellPrintsIsNotTheCommandsOutput(t *testing.T) {
+func TestOutputOfTheLoginShellIsNotTheCommands(t *testing.T) {
 	config, accounts := users(t, "")
 	for name, account := range accounts {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func uploads(t *testing.T, client *ssh.Client) {
 	assertFile(t, upload.Path, data, 0o755)
 }
 
-func TestAWrapperThatSendsErrorsDownTheOutputKeepsThemApartFromMarks(t *testing.T) {
+func TestErrorsSentToTheOutputAreKeptApart(t *testing.T) {
 	shell := filepath.Join(t.TempDir(), "shell")
 	assert.NilError(t, os.WriteFile(shell, []byte("#!/bin/sh\n/bin/sh \"$@\" 2>&1 | cat\n"), 0o755))
 	_, config := simulated(t, sshtest.Options{Shell: shell})

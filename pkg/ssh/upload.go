@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// block is what a resumed upload is aligned to: dd seeks in whole blocks.
+	// block is the alignment of a resumed upload, in bytes: dd seeks in whole blocks.
 	block = 1 << 20
 	// chunk is how much is read from a source at a time. More is no faster, and fifty uploads at once should stay
 	// small.
@@ -22,7 +22,7 @@ const (
 	partial = ".partial"
 )
 
-// Upload is a file to put on a machine, as root.
+// Upload is a file to write on a machine, as root.
 type Upload struct {
 	// Source opens the content at an offset. It is called once for each attempt.
 	Source func(offset int64) (io.ReadCloser, error)
@@ -45,7 +45,7 @@ type Upload struct {
 
 var errSourceShort = errors.New("it ended early")
 
-// UploadResult says what an upload did.
+// UploadResult describes a finished upload.
 type UploadResult struct {
 	// Skipped: the file was there already.
 	Skipped bool
@@ -73,7 +73,7 @@ func FromReaderAt(r io.ReaderAt, size int64) func(offset int64) (io.ReadCloser, 
 // one exec when the file is there already, and otherwise three. An upload that was cut off is taken up where it
 // stopped, and begun anew once when the whole does not have the digest it should have.
 func (c *Client) Upload(ctx context.Context, upload Upload) (UploadResult, error) {
-	return uploader{runner: c.Elevated(), host: c.Host(), client: c}.run(ctx, upload)
+	return uploader{runner: c.Elevated(), host: c.host(), client: c}.run(ctx, upload)
 }
 
 // UploadBy does the same over a runner whose commands are root's; messages call the machine host.
@@ -81,7 +81,7 @@ func UploadBy(ctx context.Context, runner Runner, host string, upload Upload) (U
 	return uploader{runner: runner, host: host}.run(ctx, upload)
 }
 
-// uploader brings files to a machine.
+// uploader writes files on a machine.
 type uploader struct {
 	runner Runner
 	host   string
@@ -139,7 +139,7 @@ scp=no
 if command -v scp >/dev/null 2>&1; then scp=yes; fi
 echo "$have $part $scp"`
 
-// remoteState is what is on the machine before an upload.
+// remoteState is the state of the machine before an upload.
 type remoteState struct {
 	have bool
 	part int64
@@ -157,25 +157,25 @@ func (c uploader) probe(ctx context.Context, upload Upload) (remoteState, error)
 	result, err := c.script(ctx, probeScript, path.Dir(upload.Path), upload.Path, upload.SHA256,
 		strconv.FormatInt(upload.Size, 10), octal(0o777&^dirMode), by)
 	if err != nil {
-		return remoteState{}, fmt.Errorf("looking at the machine: %w", err)
+		return remoteState{}, fmt.Errorf("reading the state of the file: %w", err)
 	}
 	var have, scp string
 	var part int64
 	if _, err := fmt.Sscan(string(result.Stdout), &have, &part, &scp); err != nil {
 		answer := quotable(string(result.Stdout))
-		return remoteState{}, fmt.Errorf("looking at the machine: reading answer %q: %w", answer, err)
+		return remoteState{}, fmt.Errorf("reading the state of the file: answer %q: %w", answer, err)
 	}
 	return remoteState{have: have == "yes", part: part, scp: scp == "yes"}, nil
 }
 
-// script runs constant shell text as root; what varies is in args.
+// script runs constant shell text as root; values are passed in args.
 func (c uploader) script(ctx context.Context, text string, args ...string) (Result, error) {
 	return c.runner.Run(ctx, Command{Argv: append([]string{"/bin/sh", "-c", text, "sh"}, args...)})
 }
 
 func octal(mode os.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 
-// send brings the part on the machine to its full length.
+// send appends to the part on the machine until it is complete.
 func (c uploader) send(ctx context.Context, upload Upload, state remoteState) (UploadResult, error) {
 	if upload.Size > 0 && state.part == upload.Size {
 		return UploadResult{Resumed: true}, nil
@@ -212,7 +212,7 @@ func (c uploader) send(ctx context.Context, upload Upload, state remoteState) (U
 	return result, nil
 }
 
-// streamScript writes its input into a file from a block on, and leaves what is before it. Arguments: file, block.
+// streamScript writes its input into a file from a block on, and keeps the blocks before it. Arguments: file, block.
 const streamScript = `umask 077; exec dd of="$1" bs=1048576 seek="$2" conv=notrunc status=none`
 
 func (c uploader) sendByStream(ctx context.Context, upload Upload, offset int64, source *sourceReader) error {
@@ -239,7 +239,7 @@ got=$(sha256sum <"$file.partial" | cut -d' ' -f1)
 if [ "$got" != "$sum" ]; then rm -f -- "$file.partial"; echo "$got"; exit 0; fi
 chmod -- "$mode" "$file.partial" && mv -f -- "$file.partial" "$file"`
 
-// finish returns the digest that the file has when it is the wrong one.
+// finish returns the digest of the file if it is the wrong one, else "".
 func (c uploader) finish(ctx context.Context, upload Upload) (mismatch string, err error) {
 	mode := upload.Mode
 	if mode == 0 {
@@ -247,13 +247,13 @@ func (c uploader) finish(ctx context.Context, upload Upload) (mismatch string, e
 	}
 	result, err := c.script(ctx, finishScript, upload.Path, upload.SHA256, octal(mode))
 	if err != nil {
-		return "", fmt.Errorf("putting it in place: %w", err)
+		return "", fmt.Errorf("renaming it into place: %w", err)
 	}
 	return quotable(strings.TrimSpace(string(result.Stdout))), nil
 }
 
-// sourceReader reads a source in large pieces, counts, and reports. It can be stopped while somebody still reads from
-// it.
+// sourceReader reads a source in large pieces, counts the bytes, and reports progress. It can be stopped while a reader
+// still reads from it.
 type sourceReader struct {
 	source   io.ReadCloser
 	done     int64
@@ -312,7 +312,7 @@ func (c *sourceReader) Read(p []byte) (int, error) {
 
 func (c *sourceReader) count() int64 { return c.counted.Load() }
 
-// failure is why the source could not be read.
+// failure returns why the source could not be read.
 func (c *sourceReader) failure() error {
 	if failed := c.failed.Load(); failed != nil && !c.closed.Load() {
 		return *failed

@@ -60,12 +60,12 @@ func (k Key) PEM(t testing.TB, passphrase string) string {
 // Line is the public key as one line of authorized_keys.
 func (k Key) Line() string { return line(k.Signer.PublicKey()) }
 
-// Fingerprint is what OpenSSH shows of the key: "SHA256:…".
+// Fingerprint returns the fingerprint as OpenSSH shows it: "SHA256:…".
 func (k Key) Fingerprint() string { return ssh.FingerprintSHA256(k.Signer.PublicKey()) }
 
 func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) }
 
-// Certificate says what an authority signs.
+// Certificate holds the fields that an authority signs.
 type Certificate struct {
 	Kind       uint32 // ssh.UserCert or ssh.HostCert
 	Principals []string

@@ -49,7 +49,7 @@ func NewNetwork(t testing.TB, target string) *Network {
 	return n
 }
 
-// Dialled returns once somebody has connected.
+// Dialled returns once a connection has been accepted.
 func (n *Network) Dialled(t testing.TB) {
 	t.Helper()
 	select {
@@ -77,7 +77,8 @@ func (n *Network) CutAfter(bytes int64) {
 	n.limit.Store(bytes)
 }
 
-// Silence holds everything back, in both directions, as a packet filter does that drops what is then sent again.
+// Silence holds all bytes back, in both directions, as a packet filter does that drops packets which are then sent
+// again.
 func (n *Network) Silence(silent bool) { n.silent.Store(silent) }
 
 func (n *Network) accept() {

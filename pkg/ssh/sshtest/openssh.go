@@ -57,8 +57,8 @@ type OpenSSH struct {
 	dir string
 }
 
-// StartOpenSSH starts a real sshd, which ends with the test. It fails the test where there is none: a test that skips
-// what it is for proves nothing.
+// StartOpenSSH starts a real sshd, which ends with the test. It fails the test where there is none: a test that is
+// skipped proves nothing.
 func StartOpenSSH(t testing.TB, options OpenSSHOptions) *OpenSSH {
 	t.Helper()
 	if _, err := os.Stat(sshd); err != nil {
