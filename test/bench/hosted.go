@@ -30,7 +30,7 @@ const (
 
 // hosted is a cluster that a figure provisions, in a namespace of its own.
 type hosted struct {
-	*site.Provisioned
+	*site.HostedCluster
 	bench *bench
 	host  kubernetes.Interface
 	// caller is the Workflow in that namespace that calls belong to.
@@ -40,7 +40,7 @@ type hosted struct {
 // withHosted hands use the documents of a cluster that is not there yet, and removes the cluster whatever came of it.
 func (b *bench) withHosted(ctx context.Context, name string, vcluster func(map[string]any),
 	use func(*hosted) error) (err error) {
-	h := &hosted{Provisioned: b.site.Provisioned(name), bench: b}
+	h := &hosted{HostedCluster: b.site.HostedCluster(name), bench: b}
 	h.VCluster = vcluster
 	if h.host, err = b.client("host"); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (b *bench) withHosted(ctx context.Context, name string, vcluster func(map[s
 		return err
 	}
 	defer func() { err = errors.Join(err, h.remove(context.WithoutCancel(ctx))) }()
-	if err := h.Apply(ctx); err != nil {
+	if err := h.Install(ctx); err != nil {
 		return err
 	}
 	if h.caller, err = b.makeWorkflow(ctx, name); err != nil {

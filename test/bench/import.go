@@ -76,7 +76,7 @@ func (b *bench) joined(ctx context.Context, machines []string) error {
 
 // plainHTTP has the plugin download from the lab's web server, which speaks no TLS.
 func (b *bench) plainHTTP(ctx context.Context) error {
-	config, err := b.site.ConfigMap(site.Fleet{Document: func(document map[string]any) {
+	config, err := b.site.ConfigMap(site.Overrides{Document: func(document map[string]any) {
 		site.Set(document, "registries.plainHTTP", []string{lab.RepositoryURL[len("http://"):]})
 	}})
 	if err != nil {
@@ -146,7 +146,7 @@ func (i *importing) ours(ctx context.Context, verified bool) error {
 	if verified {
 		source += "#sha256=" + i.digest
 	}
-	out, err := i.site.Argosy(ctx, "images", "import", "--namespace", site.Namespace, "--cluster", site.Cluster,
+	out, err := i.site.Argosy(ctx, "images", "import", "--namespace", site.TeamA, "--cluster", site.TeamA,
 		"--machines", strings.Join(i.machines, ","), "--concurrency", strconv.Itoa(len(i.machines)), source)
 	if err != nil {
 		return fmt.Errorf("importing by the plugin: %w\n%s", err, out)

@@ -42,7 +42,7 @@ func (b *bench) join(ctx context.Context, name string, machines ...string) error
 
 // pushes has the plugin stream bundles over SSH, as the floor does.
 func (b *bench) pushes(ctx context.Context) error {
-	config, err := b.site.ConfigMap(site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL,
+	config, err := b.site.ConfigMap(site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL,
 		"delivery": "push"}})
 	if err != nil {
 		return err
@@ -79,13 +79,13 @@ func (b *bench) clean(ctx context.Context, machines []string) error {
 	if err := b.site.Lab.Reset(ctx, machines...); err != nil {
 		return err
 	}
-	_, err := b.site.TeamKubectl(ctx, append([]string{"delete", "node", "--ignore-not-found"}, machines...)...)
+	_, err := b.site.TeamA().Kubectl(ctx, append([]string{"delete", "node", "--ignore-not-found"}, machines...)...)
 	return err
 }
 
 // allReady polls the API server, which is closer than the time a watch of it takes to set up.
 func (b *bench) allReady(ctx context.Context, machines []string) error {
-	client, err := b.client(site.Cluster)
+	client, err := b.client(site.TeamA)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (b *bench) ours(ctx context.Context, machines []string) error {
 
 // joinAll plans and joins machines that are clean.
 func (p *pluginProcess) joinAll(ctx context.Context, machines []string) error {
-	plan, err := p.call(ctx, map[string]string{"step": "plan", "cluster": site.Cluster,
+	plan, err := p.call(ctx, map[string]string{"step": "plan", "cluster": site.TeamA,
 		"machines": strings.Join(machines, ","), "node": "plan"})
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (p *pluginProcess) joinAll(ctx context.Context, machines []string) error {
 }
 
 func (p *pluginProcess) joinStep(ctx context.Context, machine string) error {
-	_, err := p.call(ctx, map[string]string{"step": "join", "cluster": site.Cluster, "machine": machine,
+	_, err := p.call(ctx, map[string]string{"step": "join", "cluster": site.TeamA, "machine": machine,
 		"node": "join(" + machine + ")"})
 	return err
 }
@@ -196,7 +196,7 @@ func (b *bench) floor(ctx context.Context, machines []string) error {
 			command.Env = append(os.Environ(),
 				"PATH="+b.site.Lab.BinDir()+":"+os.Getenv("PATH"), "KEY="+b.site.Lab.KeyPath(),
 				"KNOWN_HOSTS="+b.site.Lab.KnownHostsPath(),
-				"KUBECONFIG="+b.site.Lab.KubeconfigPath(site.Cluster), "SERVER=10.117.0.20:6443")
+				"KUBECONFIG="+b.site.Lab.KubeconfigPath(site.TeamA), "SERVER=10.117.0.20:6443")
 			if out, err := command.CombinedOutput(); err != nil {
 				return fmt.Errorf("running the floor script for %s: %w\n%s", name, err, out)
 			}
@@ -244,7 +244,7 @@ func (b *bench) submit(ctx context.Context) error {
 			return err
 		}
 		started := time.Now()
-		if _, err := b.site.Argo(ctx, "submit", "--from", "workflowtemplate/join", "-p", "cluster="+site.Cluster, "-p",
+		if _, err := b.site.TeamA().Argo(ctx, "submit", "--from", "workflowtemplate/join", "-p", "cluster="+site.TeamA, "-p",
 			"machines=m1", "--wait"); err != nil {
 			return err
 		}

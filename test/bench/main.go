@@ -88,7 +88,7 @@ func run(ctx context.Context, rounds int, only string) error {
 		return err
 	}
 	b := &bench{site: s, rounds: rounds}
-	if b.caller, err = b.makeWorkflow(ctx, site.Namespace); err != nil {
+	if b.caller, err = b.makeWorkflow(ctx, site.TeamA); err != nil {
 		return err
 	}
 	defer b.forgetWorkflow(b.caller)

@@ -46,7 +46,7 @@ func (b *bench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := b.site.TeamKubectl(ctx, "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o",
+	tokens, err := b.site.TeamA().Kubectl(ctx, "get", "secret", "-n", "kube-system", "-l", "argosy.dev/machine", "-o",
 		"name")
 	if err != nil {
 		return err
@@ -92,8 +92,8 @@ func (b *bench) applySimulatedFleet(ctx context.Context, count int, delay time.D
 // forgetSimulatedFleet removes the fleet and the tokens of its machines, which never join.
 func (b *bench) forgetSimulatedFleet() {
 	ctx := context.Background()
-	_, _ = b.site.Kubectl(ctx, "delete", "configmap", "-n", site.Namespace, simulatedFleet, "--ignore-not-found")
-	_, _ = b.site.TeamKubectl(ctx, "delete", "secret", "-n", "kube-system", "-l", "argosy.dev/machine")
+	_, _ = b.site.HostKubectl(ctx, "delete", "configmap", "-n", site.TeamA, simulatedFleet, "--ignore-not-found")
+	_, _ = b.site.TeamA().Kubectl(ctx, "delete", "secret", "-n", "kube-system", "-l", "argosy.dev/machine")
 }
 
 // peakMemory of a process in KiB.

@@ -17,7 +17,7 @@ func (b *bench) drift(ctx context.Context) error {
 	var all []time.Duration
 	for range b.rounds {
 		began := time.Now()
-		out, err := b.site.Argosy(ctx, "plan", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+		out, err := b.site.Argosy(ctx, "plan", "--namespace", site.TeamA, "--cluster", site.TeamA, "--machines",
 			"m1")
 		if err != nil {
 			return err
@@ -48,7 +48,7 @@ func (b *bench) planMany(ctx context.Context) error {
 	var all []time.Duration
 	for range b.rounds {
 		began := time.Now()
-		if _, err := b.site.Argosy(ctx, "plan", "--namespace", site.Namespace, "--cluster",
+		if _, err := b.site.Argosy(ctx, "plan", "--namespace", site.TeamA, "--cluster",
 			simulatedFleet); err != nil {
 			return err
 		}

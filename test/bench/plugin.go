@@ -66,12 +66,12 @@ func (b *bench) makeWorkflow(ctx context.Context, namespace string) (workflow, e
 	if err != nil {
 		return workflow{}, err
 	}
-	made.uid, err = b.site.Kubectl(ctx, "get", "workflow", "-n", namespace, made.name, "-o", "jsonpath={.metadata.uid}")
+	made.uid, err = b.site.HostKubectl(ctx, "get", "workflow", "-n", namespace, made.name, "-o", "jsonpath={.metadata.uid}")
 	return made, err
 }
 
 func (b *bench) forgetWorkflow(w workflow) {
-	_, _ = b.site.Kubectl(context.Background(), "delete", "workflow", "-n", w.namespace, w.name, "--wait=false")
+	_, _ = b.site.HostKubectl(context.Background(), "delete", "workflow", "-n", w.namespace, w.name, "--wait=false")
 }
 
 func (b *bench) stopPlugin(p *pluginProcess) {

@@ -82,7 +82,7 @@ func (h *hosted) change(ctx context.Context) error {
 
 // deletePod has the only pod replaced in its place, with its usual grace.
 func (h *hosted) deletePod(ctx context.Context) error {
-	_, err := h.Kubectl(ctx, "delete", "pod", h.Name+"-control-plane-0")
+	_, err := h.HostKubectl(ctx, "delete", "pod", h.Name+"-control-plane-0")
 	return err
 }
 

@@ -28,9 +28,9 @@ func (b *bench) ten(ctx context.Context) (err error) {
 	if err := b.warmUp(ctx); err != nil {
 		return err
 	}
-	var clusters []*site.Provisioned
+	var clusters []*site.HostedCluster
 	for i := range atOnce {
-		clusters = append(clusters, b.site.Provisioned(fmt.Sprintf("bench-t%d", i)))
+		clusters = append(clusters, b.site.HostedCluster(fmt.Sprintf("bench-t%d", i)))
 	}
 	// A run that was killed has left them.
 	if err := b.removeAll(ctx, clusters); err != nil {
@@ -38,7 +38,7 @@ func (b *bench) ten(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.removeAll(context.WithoutCancel(ctx), clusters)) }()
 	for _, cluster := range clusters {
-		if err := cluster.Apply(ctx); err != nil {
+		if err := cluster.Install(ctx); err != nil {
 			return err
 		}
 	}
@@ -61,12 +61,12 @@ func (b *bench) ten(ctx context.Context) (err error) {
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
 // removeAll has all clusters go at the same time.
-func (b *bench) removeAll(ctx context.Context, clusters []*site.Provisioned) error {
+func (b *bench) removeAll(ctx context.Context, clusters []*site.HostedCluster) error {
 	args := []string{"delete", "namespace", "--ignore-not-found", "--wait=false"}
 	for _, cluster := range clusters {
 		args = append(args, cluster.Name)
 	}
-	_, err := b.site.Kubectl(ctx, args...)
+	_, err := b.site.HostKubectl(ctx, args...)
 	problems := []error{err}
 	for _, cluster := range clusters {
 		problems = append(problems, cluster.Remove(ctx))
@@ -75,7 +75,7 @@ func (b *bench) removeAll(ctx context.Context, clusters []*site.Provisioned) err
 }
 
 // submitAll returns how long each cluster's workflow took, all being submitted at once.
-func (b *bench) submitAll(ctx context.Context, clusters []*site.Provisioned) ([]time.Duration, error) {
+func (b *bench) submitAll(ctx context.Context, clusters []*site.HostedCluster) ([]time.Duration, error) {
 	config, err := b.config("host")
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (b *bench) submitAll(ctx context.Context, clusters []*site.Provisioned) ([]
 }
 
 // submitProvision returns when the workflow has succeeded.
-func submitProvision(ctx context.Context, argo versioned.Interface, cluster *site.Provisioned) error {
+func submitProvision(ctx context.Context, argo versioned.Interface, cluster *site.HostedCluster) error {
 	out, err := cluster.Argo(ctx, "submit", "--from", "workflowtemplate/provision", "-p", "cluster="+cluster.Name, "-o",
 		"name")
 	if err != nil {
@@ -134,14 +134,14 @@ func describe(w *wfv1.Workflow) string {
 }
 
 // costs are the processor time that each control plane has used since it began, and its resident memory in bytes.
-func (b *bench) costs(ctx context.Context, clusters []*site.Provisioned) (processor []time.Duration, memory []int64,
+func (b *bench) costs(ctx context.Context, clusters []*site.HostedCluster) (processor []time.Duration, memory []int64,
 	err error) {
 	host, err := b.client("host")
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, cluster := range clusters {
-		h := hosted{Provisioned: cluster, bench: b, host: host}
+		h := hosted{HostedCluster: cluster, bench: b, host: host}
 		used, resident, err := h.cost(ctx)
 		if err != nil {
 			return nil, nil, fmt.Errorf("reading what the control plane of cluster %q costs: %w", cluster.Name, err)

@@ -35,7 +35,7 @@ func (b *bench) upgradeOne(ctx context.Context) error {
 			began := time.Now()
 			var cordoned time.Time
 			took, err := b.outOfService(ctx, &cordoned, func(ctx context.Context) error {
-				_, err := b.site.Argosy(ctx, "upgrade", "--namespace", site.Namespace, "--cluster", site.Cluster,
+				_, err := b.site.Argosy(ctx, "upgrade", "--namespace", site.TeamA, "--cluster", site.TeamA,
 					"--machines", upgraded)
 				return err
 			})
@@ -66,7 +66,7 @@ func (b *bench) olderNode(ctx context.Context) error {
 	if err := b.applyVersion(ctx, lab.OlderVersion); err != nil {
 		return err
 	}
-	if _, err := b.site.Argosy(ctx, "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+	if _, err := b.site.Argosy(ctx, "join", "--namespace", site.TeamA, "--cluster", site.TeamA, "--machines",
 		upgraded); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (b *bench) olderNode(ctx context.Context) error {
 // applyVersion sets the documents. The floor looks at nothing but Ready, so the gate has to be satisfied with that,
 // too.
 func (b *bench) applyVersion(ctx context.Context, version string) error {
-	config, err := b.site.ConfigMap(site.Fleet{
+	config, err := b.site.ConfigMap(site.Overrides{
 		Version: version, Bundles: map[string]any{"repository": lab.RepositoryURL},
 		Document: func(d map[string]any) {
 			site.Set(d, "upgrade.minReady", "0s")
@@ -109,7 +109,7 @@ func (b *bench) upgradeFloor(ctx context.Context) error {
 	command := exec.CommandContext(ctx, filepath.Join(b.site.Source, "test", "bench", "upgrade-floor.sh"), upgraded,
 		machine.Login+"@"+machine.Address, site.Version)
 	command.Env = append(os.Environ(), "PATH="+b.site.Lab.BinDir()+":"+os.Getenv("PATH"), "KEY="+b.site.Lab.KeyPath(),
-		"KNOWN_HOSTS="+b.site.Lab.KnownHostsPath(), "KUBECONFIG="+b.site.Lab.KubeconfigPath(site.Cluster))
+		"KNOWN_HOSTS="+b.site.Lab.KnownHostsPath(), "KUBECONFIG="+b.site.Lab.KubeconfigPath(site.TeamA))
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("running the upgrade's floor script: %w\n%s", err, out)
 	}
@@ -119,7 +119,7 @@ func (b *bench) upgradeFloor(ctx context.Context) error {
 // outOfService runs work and returns for how long the node took no pods meanwhile, and since when.
 func (b *bench) outOfService(ctx context.Context, since *time.Time, work func(context.Context) error) (time.Duration,
 	error) {
-	client, err := b.client(site.Cluster)
+	client, err := b.client(site.TeamA)
 	if err != nil {
 		return 0, err
 	}

@@ -25,8 +25,8 @@ import (
 // bundleName is the archive that machines of the lab ask for.
 const bundleName = "kubernetes-" + site.Version + "-amd64.tar.gz"
 
-// edit changes one field of one machine's entry.
-func edit(machine string, change func(entry map[string]any)) func(map[string]any) {
+// editMachine changes one field of one machine's entry.
+func editMachine(machine string, change func(entry map[string]any)) func(map[string]any) {
 	return func(entry map[string]any) {
 		if entry["name"] == machine {
 			change(entry)
@@ -44,51 +44,52 @@ func sshOf(entry map[string]any) map[string]any {
 // TestBadInputIsAClearErrorAndTouchesNothing strikes a clean machine by hand, which is the same code as in the
 // workflow.
 func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
-	clean(t, "m1", "m2", "m3")
+	resetMachines(t, "m1", "m2", "m3")
 	otherKey, err := env.Lab.HostKey("m2")
 	assert.NilError(t, err)
-	extra(t, "wrong-key", map[string]string{"ssh-privatekey": freshKey(t)})
-	extra(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, env.Lab.KeyPath()),
+	makeSecret(t, "wrong-key", map[string]string{"ssh-privatekey": newPrivateKey(t)})
+	makeSecret(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, env.Lab.KeyPath()),
 		"sudo-password": "not-the-password"})
 
 	for _, tt := range []struct {
 		name    string
 		machine string
-		change  site.Fleet
+		change  site.Overrides
 		says    []string
 	}{
-		{"a missing Secret", "m1", site.Fleet{Machine: edit("m1",
+		{"a missing Secret", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { sshOf(e)["secret"] = "not-there" })}, []string{"m1", "not-there"}},
-		{"a key that the machine refuses", "m1", site.Fleet{Machine: edit("m1",
+		{"a key that the machine refuses", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { sshOf(e)["secret"] = "wrong-key" })}, []string{"m1", "root"}},
-		{"a changed host key", "m1", site.Fleet{Machine: edit("m1",
+		{"a changed host key", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { sshOf(e)["hostKeys"] = []string{otherKey} })}, []string{"m1", "SHA256:"}},
-		{"an address where nobody listens", "m1", site.Fleet{Machine: edit("m1",
+		{"an address where nobody listens", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}},
 			[]string{"m1", "10.117.0.199"}},
-		{"a user without sudo rights", "m3", site.Fleet{Machine: edit("m3",
+		{"a user without sudo rights", "m3", site.Overrides{Machine: editMachine("m3",
 			func(e map[string]any) { sshOf(e)["secret"] = "team-a-ssh" })}, []string{"m3", "sudo-password"}},
-		{"a wrong sudo password", "m3", site.Fleet{Machine: edit("m3",
+		{"a wrong sudo password", "m3", site.Overrides{Machine: editMachine("m3",
 			func(e map[string]any) { sshOf(e)["secret"] = "wrong-sudo" })}, []string{"m3", "wrong sudo password"}},
-		{"a disk that is too small", "m1", site.Fleet{Join: map[string]any{"minDisk": "900Ti"}},
+		{"a disk that is too small", "m1", site.Overrides{Join: map[string]any{"minDisk": "900Ti"}},
 			[]string{"m1", "free below /var/lib", "900.0 TiB"}},
-		{"too little memory", "m1", site.Fleet{Join: map[string]any{"minMemory": "900Ti"}}, []string{"m1", "memory"}},
-		{"a digest that does not match", "m1", site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL,
+		{"too little memory", "m1", site.Overrides{Join: map[string]any{"minMemory": "900Ti"}},
+			[]string{"m1", "memory"}},
+		{"a digest that does not match", "m1", site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL,
 			"sha256": map[string]any{bundleName: strings.Repeat("0", 64)}}},
 			[]string{"m1", "bundle", strings.Repeat("0", 64)}},
-		{"a corrupt bundle", "m1", badBundle(t, "corrupt", corrupt), []string{"m1", "bundle"}},
-		{"an archive that climbs out", "m1", badBundle(t, "climbs", climbing("../../escaped", "")),
+		{"a corrupt bundle", "m1", badBundle(t, "corrupt", truncatedArchive), []string{"m1", "bundle"}},
+		{"an archive that climbs out", "m1", badBundle(t, "climbs", archiveWith("../../escaped", "")),
 			[]string{"m1", "../../escaped"}},
-		{"an archive with an absolute path", "m1", badBundle(t, "absolute", climbing("/escaped", "")),
+		{"an archive with an absolute path", "m1", badBundle(t, "absolute", archiveWith("/escaped", "")),
 			[]string{"m1", "/escaped"}},
-		{"an archive with a link outside", "m1", badBundle(t, "link", climbing("release/link", "/etc")),
+		{"an archive with a link outside", "m1", badBundle(t, "link", archiveWith("release/link", "/etc")),
 			[]string{"m1", "release/link"}},
-		{"a bundle for another architecture", "m1", badBundle(t, "arch", otherArchitecture), []string{"m1", "arm64"}},
+		{"a bundle for another architecture", "m1", badBundle(t, "arch", arm64Bundle), []string{"m1", "arm64"}},
 		{"no digest anywhere", "m1", badBundle(t, "unverified", nil), []string{"SHA256SUMS"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			configure(t, tt.change)
-			out, err := env.Argosy(t.Context(), "join", "--namespace", site.Namespace, "--machines", tt.machine)
+			out, err := env.Argosy(t.Context(), "join", "--namespace", site.TeamA, "--machines", tt.machine)
 			assert.Assert(t, err != nil, "joined all the same:\n%s", out)
 			for _, part := range tt.says {
 				assert.Assert(t, strings.Contains(out, part), "%q is not said in:\n%s", part, out)
@@ -102,62 +103,57 @@ func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
 // assertUntouched says that nothing of a bundle was installed, run, or placed outside its folder.
 func assertUntouched(t *testing.T, machine string) {
 	t.Helper()
-	out := on(t, machine, "sh", "-c",
+	out := runOn(t, machine, "sh", "-c",
 		`ls -d /etc/kubernetes/kubelet.conf /usr/local/bin/kubelet /usr/local/bin/containerd /escaped /var/escaped /usr/local/escaped /tmp/executed 2>/dev/null; pgrep -l 'kubelet|containerd'; true`)
 	assert.Equal(t, strings.TrimSpace(out), "", "left on %s", machine)
 	assertNoToken(t)
 }
 
 func TestOneBadMachineFailsAloneAndTheSummaryNamesIt(t *testing.T) {
-	clean(t, "m1", "m2", "m5")
-	configure(t, site.Fleet{Machine: edit("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }),
+	resetMachines(t, "m1", "m2", "m5")
+	configure(t, site.Overrides{Machine: editMachine("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }),
 		Limits: map[string]any{"retryBudget": "2s"}})
 
-	w := finished(t, submit(t, "machines=m1,m2,m5"))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	w := mustFail(t, teamA(), "join", "machines=m1,m2,m5")
 	assertJoined(t, "m1", "m5")
-	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeFailed, describe(w))
+	assert.Equal(t, step(t, w, "m2").Phase, wfv1.NodeFailed)
 	summary := step(t, w, "summary")
-	assert.Assert(t, strings.Contains(summary.Message, "2 of 3 machines joined") &&
-		strings.Contains(summary.Message, "m2") && strings.Contains(summary.Message, "10.117.0.199"), describe(w))
+	assertContains(t, summary.Message, "2 of 3 machines joined", "m2", "10.117.0.199")
 }
 
 func TestBadDocumentsStopAtThePlan(t *testing.T) {
-	w := finished(t, submit(t, "machines=m9"))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	assert.Assert(t, strings.Contains(step(t, w, "plan").Message, `m9`), describe(w))
+	w := mustFail(t, teamA(), "join", "machines=m9")
+	assertContains(t, step(t, w, "plan").Message, `m9`)
 
-	configure(t, site.Fleet{Limits: map[string]any{"concurency": 3}})
-	w = finished(t, submit(t))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	configure(t, site.Overrides{Limits: map[string]any{"concurency": 3}})
+	w = mustFail(t, teamA(), "join")
 	message := step(t, w, "plan").Message
-	assert.Assert(t, strings.Contains(message, "concurency") && strings.Contains(message, "concurrency"), message)
+	assertContains(t, message, "concurency", "concurrency")
 }
 
 // TestAKubeletOfAnotherClusterIsRefused claims that a joined machine belongs elsewhere.
 func TestAKubeletOfAnotherClusterIsRefused(t *testing.T) {
-	clean(t, "m5")
-	w := finished(t, submit(t, "machines=m5"))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	resetMachines(t, "m5")
+	mustSucceed(t, teamA(), "join", "machines=m5")
 
-	extra(t, "host-kubeconfig", map[string]string{"value": readFile(t, env.Lab.KubeconfigPath("host"))})
-	configure(t, site.Fleet{KubeconfigSecret: "host-kubeconfig"})
-	out, err := env.Argosy(t.Context(), "plan", "--namespace", site.Namespace, "--machines", "m5")
+	makeSecret(t, "host-kubeconfig", map[string]string{"value": readFile(t, env.Lab.KubeconfigPath("host"))})
+	configure(t, site.Overrides{KubeconfigSecret: "host-kubeconfig"})
+	out, err := env.Argosy(t.Context(), "plan", "--namespace", site.TeamA, "--machines", "m5")
 	assert.Assert(t, err != nil)
-	assert.Assert(t, strings.Contains(out, "refuse") && strings.Contains(out, "already a node of"), out)
+	assertContains(t, out, "refuse", "already a node of")
 
-	configure(t, site.Fleet{})
+	configure(t, site.Overrides{})
 	assertJoined(t, "m5")
 }
 
-// extra makes a Secret for the length of the test.
-func extra(t *testing.T, name string, data map[string]string) {
+// makeSecret makes a Secret for the length of the test.
+func makeSecret(t *testing.T, name string, data map[string]string) {
 	t.Helper()
 	assert.NilError(t, env.Apply(t.Context(), []any{map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name}, "stringData": data,
 	}}))
 	t.Cleanup(func() {
-		_, _ = env.Kubectl(context.Background(), "delete", "secret", "-n", site.Namespace, name, "--ignore-not-found")
+		_, _ = env.HostKubectl(context.Background(), "delete", "secret", "-n", site.TeamA, name, "--ignore-not-found")
 	})
 }
 
@@ -170,7 +166,7 @@ func readFile(t *testing.T, path string) string {
 
 // badBundle puts an archive into a repository of its own beneath the lab's and returns the fleet that asks for it, with
 // its true digest published beside it; nil makes the lab's own bundle without any digest.
-func badBundle(t *testing.T, name string, write func(t *testing.T, path string)) site.Fleet {
+func badBundle(t *testing.T, name string, write func(t *testing.T, path string)) site.Overrides {
 	t.Helper()
 	repository := filepath.Join(env.Lab.HTTPDir(), "bad-"+name)
 	folder := filepath.Join(repository, site.Version)
@@ -185,17 +181,17 @@ func badBundle(t *testing.T, name string, write func(t *testing.T, path string))
 		assert.NilError(t, os.WriteFile(filepath.Join(folder, "SHA256SUMS"),
 			[]byte(hex.EncodeToString(digest[:])+"  "+bundleName+"\n"), 0o644))
 	}
-	return site.Fleet{Bundles: map[string]any{"repository": lab.RepositoryURL + "/bad-" + name}}
+	return site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL + "/bad-" + name}}
 }
 
-// corrupt writes an archive that ends in the middle.
-func corrupt(t *testing.T, path string) {
+// truncatedArchive writes an archive that ends in the middle.
+func truncatedArchive(t *testing.T, path string) {
 	whole := readFile(t, filepath.Join(env.Lab.HTTPDir(), site.Version, bundleName))
 	assert.NilError(t, os.WriteFile(path, []byte(whole[:len(whole)/2]), 0o644))
 }
 
-// climbing writes an archive with one entry: a file of that name, or a link to target.
-func climbing(name, target string) func(*testing.T, string) {
+// archiveWith writes an archive with one entry: a file of that name, or a link to target.
+func archiveWith(name, target string) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		bad := entry{tar.Header{Name: name, Mode: 0o755, Size: 4, Typeflag: tar.TypeReg}, []byte("evil")}
 		if target != "" {
@@ -205,8 +201,8 @@ func climbing(name, target string) func(*testing.T, string) {
 	}
 }
 
-// otherArchitecture writes a bundle whose programs are the heads of ELF files for arm64.
-func otherArchitecture(t *testing.T, path string) {
+// arm64Bundle writes a bundle whose programs are the heads of ELF files for arm64.
+func arm64Bundle(t *testing.T, path string) {
 	elf := make([]byte, 64)
 	copy(elf, "\x7fELF\x02\x01\x01")
 	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, EM_AARCH64, version 1
@@ -241,8 +237,8 @@ func writeArchive(t *testing.T, path string, entries ...entry) {
 	assert.NilError(t, file.Close())
 }
 
-// freshKey is a private key that no machine knows.
-func freshKey(t *testing.T) string {
+// newPrivateKey is a private key that no machine knows.
+func newPrivateKey(t *testing.T) string {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	assert.NilError(t, err)

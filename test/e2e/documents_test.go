@@ -1,11 +1,6 @@
 package e2e_test
 
 import (
-	"testing"
-
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
-	"gotest.tools/v3/assert"
-
 	"argosy.dev/argosy/test/site"
 )
 
@@ -23,12 +18,4 @@ func vcluster(settings map[string]any) func(map[string]any) {
 			site.Set(document, key, value)
 		}
 	}
-}
-
-// joins submits a join of machines that is expected to work.
-func joins(t *testing.T, machines string) *wfv1.Workflow {
-	t.Helper()
-	w := finished(t, submit(t, "machines="+machines))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	return w
 }

@@ -6,13 +6,13 @@ import "testing"
 
 // TestEveryFaultDuringKubeadmEndsWithAReadyNode strikes where a machine is neither clean nor joined.
 func TestEveryFaultDuringKubeadmEndsWithAReadyNode(t *testing.T) {
-	for _, fault := range faults {
+	for _, fault := range joinFaults {
 		t.Run(fault.name, func(t *testing.T) {
-			clean(t, "m1")
-			name := submit(t, "machines=m1")
-			reaches(t, "m1", "kubeadm")
+			resetMachines(t, "m1")
+			name := submit(t, teamA(), "join", "machines=m1")
+			waitForPhase(t, "m1", "kubeadm")
 			fault.strike(t, name)
-			converges(t, name)
+			mustEndJoined(t, name)
 			assertJoined(t, "m1")
 		})
 	}

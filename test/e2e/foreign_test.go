@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/test/lab"
@@ -13,9 +12,9 @@ import (
 
 // Machines on which something stands that is not ours: another distribution's node, and a containerd that Docker uses.
 
-// k3sLike makes a simulated k3s agent: the unit, the folders, the links, the rules and the control groups that k3s
+// simulateK3s makes a simulated k3s agent: the unit, the folders, the links, the rules and the control groups that k3s
 // makes, with one pod. Its programs are copies of sleep.
-const k3sLike = `set -e
+const simulateK3s = `set -e
 install /bin/sleep /usr/local/bin/k3s
 install /bin/sleep /usr/local/bin/of-a-pod
 mkdir -p /etc/rancher/k3s /var/lib/rancher/k3s/agent /etc/kubernetes /var/lib/cni/networks/cbr0
@@ -47,33 +46,31 @@ done
 
 func TestANodeOfAnotherDistributionIsRefusedAndUntouched(t *testing.T) {
 	const machine = "m4"
-	clean(t, machine)
-	on(t, machine, "sh", "-c", k3sLike)
-	before, processes := inventoryOf(t, machine), on(t, machine, "pgrep", "-x", "k3s|of-a-pod")
+	resetMachines(t, machine)
+	runOn(t, machine, "sh", "-c", simulateK3s)
+	before, pids := inventoryOf(t, machine), runOn(t, machine, "pgrep", "-x", "k3s|of-a-pod")
 
-	w := finished(t, submit(t, "machines="+machine))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	message := stepOf(t, w, machine).Message
-	assert.Assert(t, strings.Contains(message, "k3s"), message)
+	w := mustFail(t, teamA(), "join", "machines="+machine)
+	message := step(t, w, machine).Message
+	assertContains(t, message, "k3s")
 
-	w = leaves(t, "reset", "machines="+machine)
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	message = stepOf(t, w, machine).Message
+	w = mustFail(t, teamA(), "reset", "machines="+machine)
+	message = step(t, w, machine).Message
 	for _, part := range []string{"k3s", "nothing on it was touched"} {
-		assert.Assert(t, strings.Contains(message, part), message)
+		assertContains(t, message, part)
 	}
 
 	assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(before, "\n"))
-	assert.Equal(t, on(t, machine, "pgrep", "-x", "k3s|of-a-pod"), processes, "their processes live")
+	assert.Equal(t, runOn(t, machine, "pgrep", "-x", "k3s|of-a-pod"), pids, "their processes live")
 	const data = "/var/lib/kubelet/pods/4711/volumes/kubernetes.io~empty-dir/data/file"
-	assert.Equal(t, on(t, machine, "cat", data), "their data\n")
+	assert.Equal(t, runOn(t, machine, "cat", data), "their data\n")
 }
 
-// dockerRuns sets up Docker and a containerd that serves Kubernetes beside it, and starts a container of the owner's.
+// runDocker sets up Docker and a containerd that serves Kubernetes beside it, and starts a container of the owner's.
 // Debian 12's containerd is too old for Kubernetes: the one of the bundle at $0 takes its place, as a newer package
 // would.
 // Debian's units want an out-of-memory score that the lab's machines may not set.
-const dockerRuns = `set -e
+const runDocker = `set -e
 curl --silent --fail "$0" | tar -xzC /root
 install /root/release/containerd /root/release/containerd-shim-runc-v2 /root/release/ctr /usr/bin/
 install /root/release/runc /usr/sbin/
@@ -100,35 +97,34 @@ docker run --detach --name owner owner/busybox:v1 /busybox sleep 1000000
 
 func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
 	const machine = "m5"
-	clean(t, machine)
+	resetMachines(t, machine)
 	assert.NilError(t, env.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))
-	on(t, machine, "sh", "-c", dockerRuns, lab.RepositoryURL+"/"+site.Version+"/"+bundleName)
+	runOn(t, machine, "sh", "-c", runDocker, lab.RepositoryURL+"/"+site.Version+"/"+bundleName)
 	state := func() string {
-		return on(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner") +
-			on(t, machine, "systemctl", "is-active", "docker.service", "containerd.service")
+		return runOn(t, machine, "docker", "inspect", "--format={{.State.Pid}} {{.State.StartedAt}}", "owner") +
+			runOn(t, machine, "systemctl", "is-active", "docker.service", "containerd.service")
 	}
 	containerd := func() string {
-		return on(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service")
+		return runOn(t, machine, "systemctl", "show", "--property=FragmentPath,ExecMainPID", "containerd.service")
 	}
 	before, unit := state(), containerd()
 
-	w := finished(t, submit(t, "machines="+machine))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	message := stepOf(t, w, machine).Message
-	assert.Assert(t, strings.Contains(message, "ocker") && strings.Contains(message, "containerd.enabled"), message)
+	w := mustFail(t, teamA(), "join", "machines="+machine)
+	message := step(t, w, machine).Message
+	assertContains(t, message, "ocker", "containerd.enabled")
 	assert.Equal(t, state(), before)
 	assert.Equal(t, containerd(), unit)
 
-	configure(t, site.Fleet{VCluster: vcluster(map[string]any{
+	configure(t, site.Overrides{VCluster: vcluster(map[string]any{
 		joinNode + "containerd.enabled": false, registration + "criSocket": "unix:///run/containerd/containerd.sock",
 	})})
-	joins(t, machine)
+	mustSucceed(t, teamA(), "join", "machines="+machine)
 	assert.Assert(t, isReady(readNode(t, machine)))
-	podRuns(t, machine)
+	runPodOn(t, machine)
 	assert.Equal(t, state(), before)
 
-	_, err := reset(t, machine, "--yes")
+	_, err := resetByHand(t, machine, "--yes")
 	assert.NilError(t, err)
 	assert.Equal(t, state(), before)
-	assert.Assert(t, strings.Contains(on(t, machine, "docker", "images"), "owner/busybox"))
+	assertContains(t, runOn(t, machine, "docker", "images"), "owner/busybox")
 }

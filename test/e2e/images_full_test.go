@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/test/site"
@@ -18,32 +17,30 @@ import (
 
 func TestADamagedArchiveFailsByNameAndTheRestIsImported(t *testing.T) {
 	const machine = "m1"
-	clean(t, machine)
-	joins(t, machine)
-	damaged := fresh(t, "registry.example.org/e2e/damaged:v1", nil)
+	resetMachines(t, machine)
+	mustSucceed(t, teamA(), "join", "machines="+machine)
+	damaged := newArchive(t, "registry.example.org/e2e/damaged:v1", nil)
 	damaged[len(damaged)/2] ^= 1
-	onMachine(t, machine, "1-damaged.tar", damaged)
-	onMachine(t, machine, "2-whole.tar", fresh(t, "registry.example.org/e2e/whole:v1", nil))
-	another := served(t, "another.tar", fresh(t, "registry.example.org/e2e/another:v1", nil))
+	copyArchive(t, machine, "1-damaged.tar", damaged)
+	copyArchive(t, machine, "2-whole.tar", newArchive(t, "registry.example.org/e2e/whole:v1", nil))
+	another := serveArchive(t, "another.tar", newArchive(t, "registry.example.org/e2e/another:v1", nil))
 	another = another[:len(another)-64] + strings.Repeat("0", 64)
 
-	w := imports(t, "machines="+machine, "images=/srv/images,"+another)
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	message := stepOf(t, w, machine).Message
+	w := mustFail(t, teamA(), "import-images", "machines="+machine, "images=/srv/images,"+another)
+	message := step(t, w, machine).Message
 	for _, part := range []string{"/srv/images/1-damaged.tar: it is damaged", "another.tar: its sha256 is",
 		"1 of 3 archives imported: /srv/images/2-whole.tar"} {
-		assert.Assert(t, strings.Contains(message, part), message)
+		assertContains(t, message, part)
 	}
-	assert.Assert(t, has(t, machine, "registry.example.org/e2e/whole:v1"))
-	assert.Assert(t, !has(t, machine, "registry.example.org/e2e/damaged:v1"))
-	assert.Assert(t, !has(t, machine, "registry.example.org/e2e/another:v1"))
+	assert.Assert(t, hasImage(t, machine, "registry.example.org/e2e/whole:v1"))
+	assert.Assert(t, !hasImage(t, machine, "registry.example.org/e2e/damaged:v1"))
+	assert.Assert(t, !hasImage(t, machine, "registry.example.org/e2e/another:v1"))
 }
 
 func TestAMachineThatIsNoNodeGetsNoImages(t *testing.T) {
-	clean(t, "m1")
-	w := imports(t, "machines=m1", "images=/srv/images")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "join it first"), describe(w))
+	resetMachines(t, "m1")
+	w := mustFail(t, teamA(), "import-images", "machines=m1", "images=/srv/images")
+	assertContains(t, step(t, w, "m1").Message, "join it first")
 }
 
 // The pod runs what was imported while the machine joined, and may not pull.
@@ -52,37 +49,34 @@ func TestImagesOfTheDocumentsAreThereWhenAMachineHasJoined(t *testing.T) {
 	const machine, name = "m2", "uses-imported-images"
 	program, err := os.ReadFile(filepath.Join(env.Source, "bin", "argosy-node"))
 	assert.NilError(t, err)
-	clean(t, machine)
-	pulled := inRegistry(t, fresh(t, "registry.example.org/e2e/app:v1", program))
-	onMachine(t, machine, "there.tar", fresh(t, "registry.example.org/e2e/there:v1", program))
-	configure(t, site.Fleet{
+	resetMachines(t, machine)
+	pulled := pushArchive(t, newArchive(t, "registry.example.org/e2e/app:v1", program))
+	copyArchive(t, machine, "there.tar", newArchive(t, "registry.example.org/e2e/there:v1", program))
+	configure(t, site.Overrides{
 		Document: plainRegistry,
 		VCluster: vcluster(map[string]any{joinNode + "containerd.importImages": []string{
 			"/srv/images", "oci://" + pulled,
-			served(t, "served.tar", fresh(t, "registry.example.org/e2e/served:v1", program)),
+			serveArchive(t, "served.tar", newArchive(t, "registry.example.org/e2e/served:v1", program)),
 		}}),
 	})
-	joins(t, machine)
+	mustSucceed(t, teamA(), "join", "machines="+machine)
 	assertJoined(t, machine)
 
 	for i, image := range []string{pulled, "registry.example.org/e2e/there:v1", "registry.example.org/e2e/served:v1"} {
 		pod := fmt.Sprintf("%s-%d", name, i)
 		overrides := `{"spec": {"nodeName": "` + machine + `", "containers": [
 			{"name": "app", "image": "` + image + `", "imagePullPolicy": "Never", "args": ["version"]}]}}`
-		_, err = env.TeamKubectl(t.Context(), "delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
-		assert.NilError(t, err)
-		_, err = env.TeamKubectl(t.Context(), "run", pod, "--image="+image, "--restart=Never", "--overrides="+overrides)
-		assert.NilError(t, err)
+		kubectl(t, teamA(), "delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
+		kubectl(t, teamA(), "run", pod, "--image="+image, "--restart=Never", "--overrides="+overrides)
 		t.Cleanup(func() {
-			_, _ = env.TeamKubectl(context.Background(), "delete", "pod", pod,
+			_, _ = teamA().Kubectl(context.Background(), "delete", "pod", pod,
 				"--ignore-not-found", "--force", "--grace-period=0")
 		})
-		_, err = env.TeamKubectl(t.Context(), "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod,
+		kubectl(t, teamA(), "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod,
 			"--timeout="+patience.String())
-		assert.NilError(t, err)
 	}
 
-	again := finished(t, submit(t, "machines="+machine))
+	again := run(t, teamA(), "join", "machines="+machine)
 	message := step(t, again, "plan").Message
-	assert.Assert(t, strings.Contains(message, "0 of 1 machines to join, 1 as wanted already"), describe(again))
+	assertContains(t, message, "0 of 1 machines to join, 1 as wanted already")
 }

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	finish()
-	os.Exit(settle(code))
+	os.Exit(finishProof(code))
 }
 
 // buildMeanwhile compiles all that the tests need later, above all the older version of Kubernetes: the tests wait more

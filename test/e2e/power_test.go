@@ -15,15 +15,15 @@ func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
 	for _, phase := range []string{"bundle", "containerd", "kubeadm"} {
 		t.Run(phase, func(t *testing.T) {
 			if phase == "bundle" {
-				slowly(t)
+				limitBandwidth(t)
 			}
-			name := submit(t, "machines="+machine)
-			reaches(t, machine, phase)
+			name := submit(t, teamA(), "join", "machines="+machine)
+			waitForPhase(t, machine, phase)
 			assert.NilError(t, machineNamed(t, machine).CutPower(t.Context()))
-			full(t)
-			converges(t, name)
+			restoreBandwidth(t)
+			mustEndJoined(t, name)
 			assertJoined(t, machine)
-			_, err := reset(t, machine, "--yes")
+			_, err := resetByHand(t, machine, "--yes")
 			assert.NilError(t, err)
 		})
 	}

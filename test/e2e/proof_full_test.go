@@ -53,9 +53,9 @@ func record(t *testing.T, refusal bool, keys []string) {
 	})
 }
 
-// settle prints how much of the specification this run has shown. A run of the full suite that leaves a key unshown
+// finishProof prints how much of the specification this run has shown. A run of the full suite that leaves a key unshown
 // fails.
-func settle(code int) int {
+func finishProof(code int) int {
 	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
 	fmt.Println(proof.Totals(shown.rows))
 	missing := proof.Missing(shown.rows)

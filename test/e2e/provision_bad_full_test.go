@@ -17,7 +17,7 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 	for i, tt := range []struct {
 		name     string
 		vcluster func(document map[string]any)
-		prepare  func(t *testing.T, cluster *site.Provisioned)
+		prepare  func(t *testing.T, cluster *site.HostedCluster)
 		step     string
 		// says is in the step's message; CLUSTER stands for the cluster's name.
 		says string
@@ -34,50 +34,44 @@ func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
 		{"a volume that stays pending", func(d map[string]any) {
 			site.Set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
 		}, nil, "control-plane", "PersistentVolumeClaim CLUSTER-data is pending (StorageClass no-such-class)"},
-		{"a quota that is used up", nil, func(t *testing.T, cluster *site.Provisioned) {
-			_, err := cluster.Kubectl(t.Context(), "create", "quota", "small", "--hard=persistentvolumeclaims=0")
-			assert.NilError(t, err)
+		{"a quota that is used up", nil, func(t *testing.T, cluster *site.HostedCluster) {
+			hostKubectl(t, cluster, "create", "quota", "small", "--hard=persistentvolumeclaims=0")
 		}, "control-plane", "exceeded quota"},
-		{"a missing permission", nil, func(t *testing.T, cluster *site.Provisioned) {
-			_, err := cluster.Kubectl(t.Context(), "delete", "rolebinding", "argosy-provision")
-			assert.NilError(t, err)
-			_, err = cluster.Kubectl(t.Context(), "create", "role", "reader", "--verb=get,list",
+		{"a missing permission", nil, func(t *testing.T, cluster *site.HostedCluster) {
+			hostKubectl(t, cluster, "delete", "rolebinding", "argosy-provision")
+			hostKubectl(t, cluster, "create", "role", "reader", "--verb=get,list",
 				"--resource=configmaps,secrets")
-			assert.NilError(t, err)
-			_, err = cluster.Kubectl(t.Context(), "create", "rolebinding", "reader", "--role=reader",
+			hostKubectl(t, cluster, "create", "rolebinding", "reader", "--role=reader",
 				"--serviceaccount="+cluster.Name+":argosy-executor-plugin")
-			assert.NilError(t, err)
 		}, "validate", "statefulsets.apps"},
 		{"a data source that is none", func(d map[string]any) {
 			site.Set(d, "controlPlane.backingStore.database.external",
 				map[string]any{"enabled": true, "connector": "database"})
-		}, func(t *testing.T, cluster *site.Provisioned) {
-			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database",
+		}, func(t *testing.T, cluster *site.HostedCluster) {
+			hostKubectl(t, cluster, "create", "secret", "generic", "database",
 				"--from-literal=dataSource=host=db")
-			assert.NilError(t, err)
 		}, "validate", "does not begin with postgres:// or mysql://"},
 		{"a database that does not answer", func(d map[string]any) {
 			site.Set(d, "controlPlane.backingStore.database.external",
 				map[string]any{"enabled": true, "connector": "database"})
-		}, func(t *testing.T, cluster *site.Provisioned) {
-			_, err := cluster.Kubectl(t.Context(), "create", "secret", "generic", "database",
+		}, func(t *testing.T, cluster *site.HostedCluster) {
+			hostKubectl(t, cluster, "create", "secret", "generic", "database",
 				"--from-literal=dataSource=postgres://kine:s3cret@10.117.0.1:1/kine")
-			assert.NilError(t, err)
 		}, "control-plane", "connection refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cluster := env.Provisioned(fmt.Sprintf("team-d%d", i))
+			cluster := env.HostedCluster(fmt.Sprintf("team-d%d", i))
 			cluster.VCluster = tt.vcluster
 			cluster.Fleet = func(document map[string]any) { site.Set(document, "controlPlane.timeout", "40s") }
 			assert.NilError(t, cluster.Remove(t.Context()))
 			t.Cleanup(func() { assert.NilError(t, cluster.Remove(context.Background())) })
-			assert.NilError(t, cluster.Apply(t.Context()))
+			assert.NilError(t, cluster.Install(t.Context()))
 			if tt.prepare != nil {
 				tt.prepare(t, cluster)
 			}
-			message := refused(t, run(t, cluster, "provision"), tt.step)
-			assert.Assert(t, strings.Contains(message, strings.ReplaceAll(tt.says, "CLUSTER", cluster.Name)), message)
+			message := step(t, mustFail(t, cluster, "provision"), tt.step).Message
+			assertContains(t, message, strings.ReplaceAll(tt.says, "CLUSTER", cluster.Name))
 			assert.Assert(t, !strings.Contains(message, "s3cret"), message)
 		})
 	}

@@ -29,18 +29,18 @@ import (
 	"argosy.dev/argosy/test/lab"
 )
 
-// uplink is this computer's own address on the lab's network.
-const uplink = "10.117.0.1"
+// hostAddress is this computer's own address on the lab's network.
+const hostAddress = "10.117.0.1"
 
-// door is a registry server of the tests' own, which holds image web:v1.
-type door struct {
+// testRegistry is a registry server of the tests' own, which holds image web:v1.
+type testRegistry struct {
 	// address is host:port.
 	address string
 	asked   atomic.Int64
 }
 
-// doorOf is how a registry is entered: by TLS with a certificate, behind a login, below a path.
-type doorOf struct {
+// registryOptions is how a registry is entered: by TLS with a certificate, behind a login, below a path.
+type registryOptions struct {
 	certificate *tls.Certificate
 	// login wraps what the registry serves.
 	login func(http.Handler) http.Handler
@@ -48,24 +48,24 @@ type doorOf struct {
 	prefix string
 }
 
-// openDoor starts a registry that ends with the test.
-func openDoor(t *testing.T, of doorOf) *door {
+// startRegistry starts a registry that ends with the test.
+func startRegistry(t *testing.T, of registryOptions) *testRegistry {
 	t.Helper()
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	listener, err := net.Listen("tcp", uplink+":0")
+	listener, err := net.Listen("tcp", hostAddress+":0")
 	assert.NilError(t, err)
-	d := &door{address: listener.Addr().String()}
+	d := &testRegistry{address: listener.Addr().String()}
 	// It is filled from behind, where neither logins nor certificates are asked for.
 	behind, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	inside := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	go func() { _ = inside.Serve(behind) }()
-	fill(t, behind.Addr().String())
+	copyWebImage(t, behind.Addr().String())
 	assert.NilError(t, inside.Close())
 
-	served := handler
+	withLogin := handler
 	if of.login != nil {
-		served = of.login(served)
+		withLogin = of.login(withLogin)
 	}
 	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d.asked.Add(1)
@@ -73,7 +73,7 @@ func openDoor(t *testing.T, of doorOf) *door {
 			http.NotFound(w, r)
 			return
 		}
-		http.StripPrefix(of.prefix, served).ServeHTTP(w, r)
+		http.StripPrefix(of.prefix, withLogin).ServeHTTP(w, r)
 	})
 	outside := &http.Server{Handler: counted, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	t.Cleanup(func() { _ = outside.Close() })
@@ -88,8 +88,8 @@ func openDoor(t *testing.T, of doorOf) *door {
 	return d
 }
 
-// fill copies the lab's web image.
-func fill(t *testing.T, address string) {
+// copyWebImage copies the lab's web image.
+func copyWebImage(t *testing.T, address string) {
 	t.Helper()
 	from, err := name.ParseReference(lab.RegistryAddress+"/web:v1", name.Insecure)
 	assert.NilError(t, err)
@@ -158,11 +158,11 @@ func newAuthority(t *testing.T) authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(t, err)
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.ParseIP(uplink)}}
-	own, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+		IPAddresses: []net.IP{net.ParseIP(hostAddress)}}
+	signedLeaf, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	assert.NilError(t, err)
 	return authority{
 		pem:         string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed})),
-		certificate: &tls.Certificate{Certificate: [][]byte{own}, PrivateKey: key},
+		certificate: &tls.Certificate{Certificate: [][]byte{signedLeaf}, PrivateKey: key},
 	}
 }

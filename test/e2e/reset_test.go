@@ -26,84 +26,76 @@ systemctl list-unit-files --no-legend 'kube*' 'containerd*'
 
 func inventoryOf(t *testing.T, machine string) string {
 	t.Helper()
-	out, err := env.Lab.Exec(t.Context(), machine, "sh", "-c", "("+inventory+") | sort -u")
-	assert.NilError(t, err)
+	out := runOn(t, machine, "sh", "-c", "("+inventory+") | sort -u")
 	return out
 }
 
-// reset calls the command by hand, as it is documented.
-func reset(t *testing.T, machine string, more ...string) (string, error) {
+// resetByHand calls the command by hand, as it is documented.
+func resetByHand(t *testing.T, machine string, more ...string) (string, error) {
 	t.Helper()
-	return env.Argosy(t.Context(), append([]string{"reset", "--namespace", site.Namespace, "--cluster", site.Cluster,
+	return env.Argosy(t.Context(), append([]string{"reset", "--namespace", site.TeamA, "--cluster", site.TeamA,
 		"--machines", machine}, more...)...)
 }
 
 func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
 	const machine = "m5"
-	clean(t, machine)
+	resetMachines(t, machine)
 	before := inventoryOf(t, machine)
 	for range 2 {
-		_, err := env.Argosy(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster,
+		argosy(t, "join", "--namespace", site.TeamA, "--cluster", site.TeamA,
 			"--machines", machine)
-		assert.NilError(t, err)
 		assertJoined(t, machine)
-		podRuns(t, machine)
+		runPodOn(t, machine)
 
-		out, err := reset(t, machine)
+		out, err := resetByHand(t, machine)
 		assert.ErrorContains(t, err, "say --yes")
-		assert.Assert(t, strings.Contains(out, "the machine is node m5 of cluster team-a"), out)
+		assertContains(t, out, "the machine is node m5 of cluster team-a")
 		assertJoined(t, machine)
 
-		out, err = reset(t, machine, "--yes")
+		out, err = resetByHand(t, machine, "--yes")
 		assert.NilError(t, err)
-		assert.Assert(t, strings.Contains(out, "no process, port, mount, link, rule, credential or file of a node is "+
-			"left"), out)
-		assert.Assert(t, strings.Contains(out, "the site's own /etc/cni/net.d/10-lab.conflist stays"), out)
+		assertContains(t, out, "no process, port, mount, link, rule, credential or file of a node is "+
+			"left")
+		assertContains(t, out, "the site's own /etc/cni/net.d/10-lab.conflist stays")
 		assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"), strings.Split(before, "\n"))
-		nodes, err := env.TeamKubectl(t.Context(), "get", "nodes", "-o", "name")
-		assert.NilError(t, err)
+		nodes := kubectl(t, teamA(), "get", "nodes", "-o", "name")
 		assert.Assert(t, !strings.Contains(nodes, machine), nodes)
 
-		out, err = reset(t, machine, "--yes")
+		out, err = resetByHand(t, machine, "--yes")
 		assert.NilError(t, err)
-		assert.Assert(t, strings.Contains(out, "machine m5 was clean already"), out)
+		assertContains(t, out, "machine m5 was clean already")
 	}
 }
 
-// podRuns has a pod run on the machine that uses a port of it, and memory and a folder mounted from it.
-func podRuns(t *testing.T, machine string) {
+// runPodOn has a pod run on the machine that uses a port of it, and memory and a folder mounted from it.
+func runPodOn(t *testing.T, machine string) {
 	t.Helper()
 	const name = "stays-until-the-end"
 	overrides := `{"spec": {"nodeName": "` + machine + `",
 		"volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}],
 		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.1", "ports": [{"containerPort": 80, "hostPort": 8088}],
 			"volumeMounts": [{"name": "memory", "mountPath": "/memory"}, {"name": "disk", "mountPath": "/disk", "subPath": "below"}]}]}}`
-	_, err := env.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
-	assert.NilError(t, err)
-	_, err = env.TeamKubectl(t.Context(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",
+	kubectl(t, teamA(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
+	kubectl(t, teamA(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",
 		"--overrides="+overrides)
-	assert.NilError(t, err)
-	_, err = env.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
-	assert.NilError(t, err)
+	kubectl(t, teamA(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
 }
 
 func TestAMachineOfAnotherClusterIsNotResetUnlessThatOneIsGone(t *testing.T) {
 	const machine = "m5"
-	clean(t, machine)
-	_, err := env.Argosy(t.Context(), "join", "--namespace", site.Namespace, "--cluster", site.Cluster, "--machines",
+	resetMachines(t, machine)
+	argosy(t, "join", "--namespace", site.TeamA, "--cluster", site.TeamA, "--machines",
 		machine)
-	assert.NilError(t, err)
-	on(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,
+	runOn(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,
 		"/var/lib/argosy/node.json")
 
-	out, err := reset(t, machine, "--yes")
+	out, err := resetByHand(t, machine, "--yes")
 	assert.ErrorContains(t, err, "can't be reset as it is")
-	assert.Assert(t, strings.Contains(out, "with the UID of-another-cluster"), out)
+	assertContains(t, out, "with the UID of-another-cluster")
 	assert.Assert(t, isReady(readNode(t, machine)))
 
-	out, err = reset(t, machine, "--yes", "--cluster-gone")
+	out, err = resetByHand(t, machine, "--yes", "--cluster-gone")
 	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(out, "machine m5 is clean"), out)
-	_, err = env.TeamKubectl(t.Context(), "delete", "node", machine)
-	assert.NilError(t, err)
+	assertContains(t, out, "machine m5 is clean")
+	kubectl(t, teamA(), "delete", "node", machine)
 }

@@ -6,10 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
-
-	"argosy.dev/argosy/test/site"
 )
 
 // bootstrapToken is how kubeadm's tokens look.
@@ -18,23 +15,22 @@ var bootstrapToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 // TestNoSecretIsSeenAnywhere joins the machine that needs most of them, a key and a sudo password, and then looks
 // wherever somebody else may read.
 func TestNoSecretIsSeenAnywhere(t *testing.T) {
-	clean(t, "m3")
-	w := finished(t, submit(t, "machines=m3"))
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	resetMachines(t, "m3")
+	w := mustSucceed(t, teamA(), "join", "machines=m3")
 
 	key := strings.Split(readFile(t, env.Lab.KeyPath()), "\n")[2]
 	password := strings.TrimSpace(readFile(t, filepath.Join(env.Lab.StateDir(), "secrets", "ops-password")))
 	assert.Assert(t, len(key) > 20 && len(password) > 5)
 
 	for where, text := range map[string]string{
-		"the Workflow":        kubectl(t, "get", "workflow", "-n", site.Namespace, w.Name, "-o", "yaml"),
-		"the WorkflowTaskSet": kubectl(t, "get", "workflowtaskset", "-n", site.Namespace, "-o", "yaml"),
-		"the plugin's log": kubectl(t, "logs", "-n", site.Namespace, "-l",
+		"the Workflow":        hostKubectl(t, teamA(), "get", "workflow", w.Name, "-o", "yaml"),
+		"the WorkflowTaskSet": hostKubectl(t, teamA(), "get", "workflowtaskset", "-o", "yaml"),
+		"the plugin's log": hostKubectl(t, teamA(), "logs", "-l",
 			"workflows.argoproj.io/workflow="+w.Name, "-c", "argosy", "--tail=-1"),
-		"the machine's journal":   on(t, "m3", "journalctl", "--no-pager", "-u", "argosy-*"),
-		"the operation on disk":   on(t, "m3", "sh", "-c", "cat /var/lib/argosy/ops/*/*"),
-		"the machine's processes": on(t, "m3", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"),
-		"files that others may read": on(t, "m3", "sh", "-c",
+		"the machine's journal":   runOn(t, "m3", "journalctl", "--no-pager", "-u", "argosy-*"),
+		"the operation on disk":   runOn(t, "m3", "sh", "-c", "cat /var/lib/argosy/ops/*/*"),
+		"the machine's processes": runOn(t, "m3", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"),
+		"files that others may read": runOn(t, "m3", "sh", "-c",
 			"find /tmp /var/tmp /run /etc/kubernetes -xdev -type f -perm /044 -size -1M -exec cat {} + 2>/dev/null; true"),
 	} {
 		assert.Assert(t, !strings.Contains(text, password), "the sudo password is in %s", where)

@@ -26,33 +26,36 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 		mirrors+"hosts[].capabilities", mirrors+"hosts[].overridePath",
 		auth+"username", auth+"password", auth+"identityToken", auth+"auth")
 	const machine, caFile, dir = "m1", "/etc/ssl/of-the-registry.crt", "/etc/containerd/registries"
-	clean(t, machine)
-	configure(t, site.Fleet{})
-	joins(t, machine)
+	resetMachines(t, machine)
+	configure(t, site.Overrides{})
+	mustSucceed(t, teamA(), "join", "machines="+machine)
 	ours := newAuthority(t)
-	on(t, machine, "sh", "-c", `printf %s "$0" > `+caFile, ours.pem)
+	runOn(t, machine, "sh", "-c", `printf %s "$0" > `+caFile, ours.pem)
 
-	secure, plain := openDoor(t, doorOf{certificate: ours.certificate}), openDoor(t, doorOf{})
-	never, below := openDoor(t, doorOf{}), openDoor(t, doorOf{prefix: "/elsewhere"})
-	user, token, both := openDoor(t, doorOf{login: basicLogin}), openDoor(t, doorOf{login: tokenLogin}),
-		openDoor(t, doorOf{login: basicLogin})
-	https, http := func(d *door) string { return "https://" + d.address },
-		func(d *door) string { return "http://" + d.address }
+	secure, plain := startRegistry(t, registryOptions{certificate: ours.certificate}),
+		startRegistry(t, registryOptions{})
+	never, below := startRegistry(t, registryOptions{}), startRegistry(t, registryOptions{prefix: "/elsewhere"})
+	user, token, both := startRegistry(t, registryOptions{login: basicLogin}),
+		startRegistry(t, registryOptions{login: tokenLogin}),
+		startRegistry(t, registryOptions{login: basicLogin})
+	https, http := func(d *testRegistry) string { return "https://" + d.address },
+		func(d *testRegistry) string { return "http://" + d.address }
 	type host = map[string]any
 	registries := map[string]any{
 		"ca.test": host{"server": https(secure), "caCert": []string{caFile}},
-		"ca-host.test": host{"server": "https://" + uplink + ":1",
+		"ca-host.test": host{"server": "https://" + hostAddress + ":1",
 			"hosts": []host{{"server": https(secure), "caCert": []string{caFile}}}},
-		"unverified.test":    host{"server": https(secure), "skipVerify": true},
-		"unverified-2.test":  host{"hosts": []host{{"server": https(secure), "skipVerify": true}}},
-		plain.address:        host{"skipVerify": true}, // speaks plain HTTP, and nothing says so but this
-		"first-is-down.test": host{"hosts": []host{{"server": "http://" + uplink + ":1"}, {"server": http(plain)}}},
-		"all-are-down.test":  host{"server": http(plain), "hosts": []host{{"server": "http://" + uplink + ":1"}}},
+		"unverified.test":   host{"server": https(secure), "skipVerify": true},
+		"unverified-2.test": host{"hosts": []host{{"server": https(secure), "skipVerify": true}}},
+		plain.address:       host{"skipVerify": true}, // speaks plain HTTP, and nothing says so but this
+		"first-is-down.test": host{"hosts": []host{{"server": "http://" + hostAddress + ":1"},
+			{"server": http(plain)}}},
+		"all-are-down.test": host{"server": http(plain), "hosts": []host{{"server": "http://" + hostAddress + ":1"}}},
 		"only-push.test": host{"server": http(plain), "hosts": []host{{"server": http(never),
 			"capabilities": []string{"push"}}}},
 		"only-pull.test": host{"server": http(plain), "capabilities": []string{"pull", "resolve"}},
 		"path.test":      host{"server": http(below) + "/elsewhere/v2", "overridePath": true},
-		"path-host.test": host{"server": "http://" + uplink + ":1",
+		"path-host.test": host{"server": "http://" + hostAddress + ":1",
 			"hosts": []host{{"server": http(below) + "/elsewhere/v2", "overridePath": true}}},
 		user.address:        host{"server": http(user)},
 		token.address:       host{"server": http(token)},
@@ -68,14 +71,13 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 			both.address:  host{"auth": base64.StdEncoding.EncodeToString([]byte("lab:" + password))},
 		},
 	}
-	configure(t, site.Fleet{VCluster: vcluster(settings)})
-	plan, err := env.Argosy(t.Context(), "plan", "--namespace", site.Namespace, "--machines", machine)
-	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(plan, dir+"/ca.test/hosts.toml (without a restart)"), plan)
+	configure(t, site.Overrides{VCluster: vcluster(settings)})
+	plan := argosy(t, "plan", "--namespace", site.TeamA, "--machines", machine)
+	assertContains(t, plan, dir+"/ca.test/hosts.toml (without a restart)")
 	assert.Assert(t, !strings.Contains(plan, password), "the plan shows the password")
-	_, before := processes(t, machine)
-	reconciles(t, "machines="+machine)
-	_, after := processes(t, machine)
+	_, before := servicePIDs(t, machine)
+	mustSucceed(t, teamA(), "reconcile", "machines="+machine)
+	_, after := servicePIDs(t, machine)
 	assert.Assert(t, before != after, "another folder and logins need a restart of containerd")
 
 	var images []string
@@ -84,35 +86,35 @@ func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
 			images = append(images, registry+"/web:v1")
 		}
 	}
-	pulls(t, machine, images)
+	mustPull(t, machine, images)
 	assert.Equal(t, never.asked.Load(), int64(0), "a host that may only be pushed to was asked")
-	for _, d := range []*door{secure, plain, below, user, token, both} {
+	for _, d := range []*testRegistry{secure, plain, below, user, token, both} {
 		assert.Assert(t, d.asked.Load() > 0)
 	}
 	t.Run("what is left out is not trusted", func(t *testing.T) {
-		assert.Assert(t, !pullsNow(t, machine, secure.address+"/web:v1"),
+		assert.Assert(t, !pullsAtOnce(t, machine, secure.address+"/web:v1"),
 			"a certificate of an unknown authority was taken")
 	})
 	t.Run("logins are for root alone", func(t *testing.T) {
-		holders := strings.Fields(on(t, machine, "sh", "-c",
+		holders := strings.Fields(runOn(t, machine, "sh", "-c",
 			`grep -rlF "$0" /etc /var/lib/argosy /run /var/log 2>/dev/null; true`, password))
 		assert.Equal(t, len(holders), 1, "%v", holders)
-		assert.Equal(t, strings.TrimSpace(on(t, machine, "stat", "-c", "%a %U", holders[0])), "600 root")
+		assert.Equal(t, strings.TrimSpace(runOn(t, machine, "stat", "-c", "%a %U", holders[0])), "600 root")
 	})
 	t.Run("another host of a registry needs no restart", func(t *testing.T) {
 		registries["new.test"] = host{"server": http(plain)}
 		delete(registries, "path.test")
-		configure(t, site.Fleet{VCluster: vcluster(settings)})
-		reconciles(t, "machines="+machine)
-		_, now := processes(t, machine)
+		configure(t, site.Overrides{VCluster: vcluster(settings)})
+		mustSucceed(t, teamA(), "reconcile", "machines="+machine)
+		_, now := servicePIDs(t, machine)
 		assert.Equal(t, now, after)
-		pulls(t, machine, []string{"new.test/web:v1"})
-		on(t, machine, "test", "!", "-e", dir+"/path.test")
+		mustPull(t, machine, []string{"new.test/web:v1"})
+		runOn(t, machine, "test", "!", "-e", dir+"/path.test")
 	})
 }
 
-// pulls has pods on the machine run images, each of which it has to fetch.
-func pulls(t *testing.T, machine string, images []string) {
+// mustPull has pods on the machine run images, each of which it has to fetch.
+func mustPull(t *testing.T, machine string, images []string) {
 	t.Helper()
 	var names []string
 	for i, image := range images {
@@ -121,42 +123,39 @@ func pulls(t *testing.T, machine string, images []string) {
 		runPod(t, machine, name, image)
 	}
 	for i, name := range names {
-		out, err := env.TeamKubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name,
+		out, err := teamA().Kubectl(t.Context(), "wait", "--for=condition=Ready", "pod/"+name,
 			"--timeout="+patience.String())
 		if err != nil {
-			events, _ := env.TeamKubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name,
+			events, _ := teamA().Kubectl(t.Context(), "get", "events", "--field-selector", "involvedObject.name="+name,
 				"-o", "custom-columns=M:.message")
 			t.Errorf("pulling %s: %v\n%s\n%s", images[i], err, out, events)
 		}
 	}
-	_, err := env.TeamKubectl(t.Context(), append([]string{"delete", "pod", "--force", "--grace-period=0"},
+	kubectl(t, teamA(), append([]string{"delete", "pod", "--force", "--grace-period=0"},
 		names...)...)
-	assert.NilError(t, err)
 }
 
 func runPod(t *testing.T, machine, name, image string) {
 	t.Helper()
-	_, err := env.TeamKubectl(t.Context(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
-	assert.NilError(t, err)
+	kubectl(t, teamA(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
 	overrides := `{"spec": {"nodeName": "` + machine +
 		`", "terminationGracePeriodSeconds": 1, "containers": [{"name": "web", "image": "` + image +
 		`", "imagePullPolicy": "Always", "args": ["serve"]}]}}`
-	_, err = env.TeamKubectl(t.Context(), "run", name, "--image="+image, "--restart=Never", "--overrides="+overrides)
-	assert.NilError(t, err)
+	kubectl(t, teamA(), "run", name, "--image="+image, "--restart=Never", "--overrides="+overrides)
 	t.Cleanup(func() {
-		_, _ = env.TeamKubectl(context.Background(), "delete", "pod", name, "--ignore-not-found", "--force",
+		_, _ = teamA().Kubectl(context.Background(), "delete", "pod", name, "--ignore-not-found", "--force",
 			"--grace-period=0")
 	})
 }
 
-// pullsNow says whether the machine could fetch the image at its first try.
-func pullsNow(t *testing.T, machine, image string) bool {
+// pullsAtOnce says whether the machine could fetch the image at its first try.
+func pullsAtOnce(t *testing.T, machine, image string) bool {
 	t.Helper()
 	const name = "pulls-at-once"
 	runPod(t, machine, name, image)
 	var reason string
 	eventually(t, "the first try ends", func() bool {
-		out, err := env.TeamKubectl(t.Context(), "get", "pod", name, "-o",
+		out, err := teamA().Kubectl(t.Context(), "get", "pod", name, "-o",
 			"jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason}")
 		reason = out
 		return err == nil && (strings.HasPrefix(out, "Running") || strings.Contains(out, "ErrImagePull") ||

@@ -6,15 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/test/site"
 )
 
-// ownRuntime sets up a containerd as a site's own image would have it, in folders and under a name of its own. It takes
+// setUpOwnRuntime sets up a containerd as a site's own image would have it, in folders and under a name of its own. It takes
 // the programs of a bundle, which a join leaves on the machine.
-const ownRuntime = `set -e
+const setUpOwnRuntime = `set -e
 mkdir -p /opt/own/bin /etc/own /var/lib/containerd/own
 for program in containerd containerd-shim-runc-v2 ctr runc; do cp /usr/local/bin/$program /opt/own/bin/; done
 cp /usr/local/bin/.argosy/*/release/pause-image.tar /opt/own/
@@ -51,52 +50,50 @@ END
 func TestARuntimeThatIsThereIsUsedAndNeverTouched(t *testing.T) {
 	shows(t, joinNode+"containerd.enabled", registration+"criSocket")
 	const machine, socket = "m5", "unix:///run/own/containerd.sock"
-	clean(t, machine)
-	joins(t, machine)
-	on(t, machine, "sh", "-c", ownRuntime)
-	_, err := reset(t, machine, "--yes")
+	resetMachines(t, machine)
+	mustSucceed(t, teamA(), "join", "machines="+machine)
+	runOn(t, machine, "sh", "-c", setUpOwnRuntime)
+	_, err := resetByHand(t, machine, "--yes")
 	assert.NilError(t, err)
-	configure(t, site.Fleet{
+	configure(t, site.Overrides{
 		VCluster: vcluster(map[string]any{joinNode + "containerd.enabled": false, registration + "criSocket": socket}),
 		Limits:   map[string]any{"retryBudget": "2s"},
 	})
 	refuses := func(t *testing.T, says string) {
 		t.Helper()
-		w := finished(t, submit(t, "machines="+machine))
-		assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
-		message := stepOf(t, w, machine).Message
-		assert.Assert(t, strings.Contains(message, says), message)
+		w := mustFail(t, teamA(), "join", "machines="+machine)
+		message := step(t, w, machine).Message
+		assertContains(t, message, says)
 		assertUntouched(t, machine)
 	}
 	t.Run("none answers", func(t *testing.T) { refuses(t, "/run/own/containerd.sock") })
 	t.Run("its control groups are another driver's", func(t *testing.T) {
-		on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/own/config.toml && "+
+		runOn(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/own/config.toml && "+
 			"systemctl start own-runtime")
-		w := finished(t, submit(t, "machines="+machine))
-		assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
-		message := stepOf(t, w, machine).Message
-		assert.Assert(t, strings.Contains(message, "cgroup driver"), message)
-		on(t, machine, "test", "!", "-e", "/usr/local/bin/kubelet")
+		w := mustFail(t, teamA(), "join", "machines="+machine)
+		message := step(t, w, machine).Message
+		assertContains(t, message, "cgroup driver")
+		runOn(t, machine, "test", "!", "-e", "/usr/local/bin/kubelet")
 	})
-	on(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/own/config.toml && "+
+	runOn(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/own/config.toml && "+
 		"systemctl restart own-runtime")
-	on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock", "--namespace", "k8s.io", "images",
+	runOn(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock", "--namespace", "k8s.io", "images",
 		"import", "/opt/own/pause-image.tar")
-	before := on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own "+
+	before := runOn(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own "+
 		"/etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'")
 
-	joins(t, machine)
+	mustSucceed(t, teamA(), "join", "machines="+machine)
 	assert.Assert(t, isReady(readNode(t, machine)))
-	podRuns(t, machine)
-	assert.Equal(t, on(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own "+
+	runPodOn(t, machine)
+	assert.Equal(t, runOn(t, machine, "sh", "-c", "pgrep -x containerd; find /etc/own /opt/own "+
 		"/etc/systemd/system/own-runtime.service -printf '%p %s %T@\\n'"), before)
-	on(t, machine, "sh", "-c", "test ! -e /usr/local/bin/containerd && test ! -e /usr/local/bin/runc && test ! -e "+
+	runOn(t, machine, "sh", "-c", "test ! -e /usr/local/bin/containerd && test ! -e /usr/local/bin/runc && test ! -e "+
 		"/etc/containerd/config.toml && test ! -e /etc/systemd/system/containerd.service")
-	assert.Assert(t, strings.Contains(on(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock",
+	assert.Assert(t, strings.Contains(runOn(t, machine, "/opt/own/bin/ctr", "--address", "/run/own/containerd.sock",
 		"--namespace", "k8s.io", "containers", "list"), "pause"), "the pods run in it")
 
-	_, err = reset(t, machine, "--yes")
+	_, err = resetByHand(t, machine, "--yes")
 	assert.NilError(t, err)
-	assert.Equal(t, strings.Fields(on(t, machine, "pgrep", "-x", "containerd"))[0], strings.Fields(before)[0],
+	assert.Equal(t, strings.Fields(runOn(t, machine, "pgrep", "-x", "containerd"))[0], strings.Fields(before)[0],
 		"the reset left it alone")
 }

@@ -2,5 +2,5 @@
 
 package e2e_test
 
-// settle returns the exit status of the tests. Only the full suite is held against the specification.
-func settle(code int) int { return code }
+// finishProof returns the exit status of the tests. Only the full suite is held against the specification.
+func finishProof(code int) int { return code }

@@ -22,105 +22,103 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// upgradedOnce makes the cluster and takes it up; the tests then take its machines back and up again.
-func upgradedOnce(t *testing.T) {
+// newUpgradedCluster makes the cluster and takes it up; the tests then take its machines back and up again.
+func newUpgradedCluster(t *testing.T) {
 	t.Helper()
 	newUpgradeCluster(t)
-	upgraded(t, "version="+lab.Version)
+	upgradeAll(t, "version="+lab.Version)
 }
 
 func TestAnUpgradeObeysItsPolicy(t *testing.T) {
 	newUpgradeCluster(t)
-	policy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
-	assert.Assert(t, waitedIn(upgraded(t, "version="+lab.Version), "grace"))
-	policy(t, nil)
-	t.Run("a canary that does not come up is put back, and nothing else is touched", haltsAfterItsCanary)
-	t.Run("the one that failed first, two at a time, but for one that a label keeps out", upgradesTwoAtATime)
-	t.Run("a budget that forbids it is named, and the policy decides", obeysItsDrainPolicy)
-	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", spendsItsBudget)
-	t.Run("a person stops it between two waves, or lets it go on", asksForApproval)
+	setPolicy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
+	assert.Assert(t, waitedIn(upgradeAll(t, "version="+lab.Version), "grace"))
+	setPolicy(t, nil)
+	t.Run("a canary that does not come up is put back, and nothing else is touched", testCanaryHaltsUpgrade)
+	t.Run("the one that failed first, two at a time, but for one that a label keeps out", testTwoAtATime)
+	t.Run("a budget that forbids it is named, and the policy decides", testDrainPolicy)
+	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", testFailureBudget)
+	t.Run("a person stops it between two waves, or lets it go on", testApproval)
 }
 
 func TestUpgradesAreSubmittedInEveryWay(t *testing.T) {
-	upgradedOnce(t)
-	t.Run("a machine whose sshd does not run, by a pod", upgradesByPod)
-	t.Run("two that are submitted at once do the work once", excludesAnother)
-	t.Run("a window that closes leaves the rest for the next run", keepsItsWindow)
-	t.Run("the latest patch is the newest that the registry has", findsTheLatestPatch)
-	t.Run("by a schedule", followsItsSchedule)
+	newUpgradedCluster(t)
+	t.Run("a machine whose sshd does not run, by a pod", testUpgradeByPod)
+	t.Run("two that are submitted at once do the work once", testTwoUpgradesAtOnce)
+	t.Run("a window that closes leaves the rest for the next run", testWindow)
+	t.Run("the latest patch is the newest that the registry has", testLatestPatch)
+	t.Run("by a schedule", testSchedule)
 }
 
-func TestAnUpgradeSurvivesFaultsWhileItDrains(t *testing.T)    { survivesAll(t, "drain") }
-func TestAnUpgradeSurvivesFaultsWhileKubeadmRuns(t *testing.T) { survivesAll(t, "kubeadm") }
+func TestAnUpgradeSurvivesFaultsWhileItDrains(t *testing.T)    { surviveFaults(t, "drain") }
+func TestAnUpgradeSurvivesFaultsWhileKubeadmRuns(t *testing.T) { surviveFaults(t, "kubeadm") }
 func TestAnUpgradeSurvivesFaultsWhileTheKubeletStarts(t *testing.T) {
-	survivesAll(t, "healthy")
+	surviveFaults(t, "healthy")
 }
 
-func survivesAll(t *testing.T, phase string) {
-	upgradedOnce(t)
-	for _, fault := range slices.Sorted(maps.Keys(strikes)) {
-		t.Run(fault, func(t *testing.T) { survives(t, fault, phase) })
+func surviveFaults(t *testing.T, phase string) {
+	newUpgradedCluster(t)
+	for _, fault := range slices.Sorted(maps.Keys(upgradeFaults)) {
+		t.Run(fault, func(t *testing.T) { surviveFault(t, fault, phase) })
 	}
 }
 
-func spendsItsBudget(t *testing.T) {
-	older(t, "m1", "m2")
-	defer policy(t, nil)
-	policy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
+func testFailureBudget(t *testing.T) {
+	rollBack(t, "m1", "m2")
+	defer setPolicy(t, nil)
+	setPolicy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
 		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
 	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
 	defer func() { assert.NilError(t, machineNamed(t, "m1").Connect(context.Background(), true)) }()
-	w := run(t, upgradeCluster.Provisioned, "upgrade")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	assert.Equal(t, stepOf(t, w, "m2").Phase, wfv1.NodeSucceeded)
+	w := mustFail(t, upgradeCluster, "upgrade")
+	assert.Equal(t, step(t, w, "m2").Phase, wfv1.NodeSucceeded)
 	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
-	soon(t, upgradeCluster.Provisioned, "True", "get", "node", "m1", "-o",
-		`jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-	older(t, "m2")
-	policy(t, nil)
-	upgraded(t)
+	eventuallyReady(t, upgradeCluster, "m1")
+	rollBack(t, "m2")
+	setPolicy(t, nil)
+	upgradeAll(t)
 }
 
-func excludesAnother(t *testing.T) {
-	older(t, "m1")
-	first := submitTo(t, upgradeCluster.Provisioned, "upgrade")
-	second := submitTo(t, upgradeCluster.Provisioned, "upgrade")
+func testTwoUpgradesAtOnce(t *testing.T) {
+	rollBack(t, "m1")
+	first := submit(t, upgradeCluster, "upgrade")
+	second := submit(t, upgradeCluster, "upgrade")
 	for _, name := range []string{first, second} {
-		w := endOf(t, upgradeCluster.Provisioned, name)
-		assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+		w := waitForEnd(t, upgradeCluster, name)
+		assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
 	}
-	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
-func keepsItsWindow(t *testing.T) {
-	older(t, "m1")
-	w := succeeded(t, upgradeCluster.Provisioned, "upgrade", "window=1s")
-	left := stepOf(t, w, "m1")
+func testWindow(t *testing.T) {
+	rollBack(t, "m1")
+	w := mustSucceed(t, upgradeCluster, "upgrade", "window=1s")
+	left := step(t, w, "m1")
 	assert.Equal(t, left.Phase, wfv1.NodeSkipped)
-	assert.Assert(t, strings.Contains(left.Message, "the window closed at"), left.Message)
-	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+	assertContains(t, left.Message, "the window closed at")
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1"))
 }
 
-// findsTheLatestPatch offers a patch that is in truth the version that the control plane runs, and so only plans.
-func findsTheLatestPatch(t *testing.T) {
+// testLatestPatch offers a patch that is in truth the version that the control plane runs, and so only plans.
+func testLatestPatch(t *testing.T) {
 	const next = "v1.34.6"
 	before := upgradeCluster.VCluster
-	defer func() { upgradeCluster.VCluster = before; policy(t, nil) }()
+	defer func() { upgradeCluster.VCluster = before; setPolicy(t, nil) }()
 	upgradeCluster.VCluster = func(d map[string]any) {
 		before(d)
 		site.Set(d, "controlPlane.distro.k8s.image.registry", lab.RegistryAddress)
 	}
-	policy(t, map[string]any{"registries.plainHTTP": []any{lab.RegistryAddress}})
-	offered := retagged(t, "loft-sh/kubernetes", lab.Version+"-full", next+"-full")
+	setPolicy(t, map[string]any{"registries.plainHTTP": []any{lab.RegistryAddress}})
+	offered := retag(t, "loft-sh/kubernetes", lab.Version+"-full", next+"-full")
 	defer func() { assert.NilError(t, remote.Delete(offered)) }()
-	message := step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade", "version=latest-patch", "dryRun=true"),
+	message := step(t, mustSucceed(t, upgradeCluster, "upgrade", "version=latest-patch", "dryRun=true"),
 		"plan").Message
-	assert.Assert(t, strings.Contains(message, "the control plane goes from "+lab.Version+" to "+next), message)
+	assertContains(t, message, "the control plane goes from "+lab.Version+" to "+next)
 }
 
-// followsItsSchedule applies the CronWorkflow that users copy, to fire at each minute.
-func followsItsSchedule(t *testing.T) {
-	older(t, "m1")
+// testSchedule applies the CronWorkflow that users copy, to fire at each minute.
+func testSchedule(t *testing.T) {
+	rollBack(t, "m1")
 	shows(t, autoUpgrade+"enabled")
 	text, err := os.ReadFile(filepath.Join(env.Source, "workflows", "scheduled-upgrade.yaml"))
 	assert.NilError(t, err)
@@ -134,49 +132,49 @@ func followsItsSchedule(t *testing.T) {
 	}
 	before := upgradeCluster.VCluster
 	upgradeCluster.VCluster = func(d map[string]any) { before(d); site.Set(d, autoUpgrade+"enabled", false) }
-	policy(t, nil)
+	setPolicy(t, nil)
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&cron)
 	assert.NilError(t, err)
 	delete(object, "status")
-	assert.NilError(t, upgradeCluster.ApplyHost(t.Context(), object))
+	assert.NilError(t, upgradeCluster.HostApply(t.Context(), object))
 	remove := func() {
-		_, err := upgradeCluster.Kubectl(context.Background(), "delete", "cronworkflow", "--all")
+		_, err := upgradeCluster.HostKubectl(context.Background(), "delete", "cronworkflow", "--all")
 		assert.NilError(t, err)
 	}
 	defer remove()
 	fired := func(after int) *wfv1.Workflow {
 		var names []string
 		eventually(t, "the schedule fires", func() bool {
-			out, err := upgradeCluster.Kubectl(t.Context(), "get", "workflows", "-l",
+			out, err := upgradeCluster.HostKubectl(t.Context(), "get", "workflows", "-l",
 				"workflows.argoproj.io/cron-workflow="+cron.Name, "--sort-by=.metadata.creationTimestamp", "-o", "name")
 			names = strings.Fields(out)
 			return err == nil && len(names) > after
 		}, func() string { return strings.Join(names, " ") })
-		return endOf(t, upgradeCluster.Provisioned, strings.TrimPrefix(names[after], "workflow.argoproj.io/"))
+		return waitForEnd(t, upgradeCluster, strings.TrimPrefix(names[after], "workflow.argoproj.io/"))
 	}
 	w := fired(0)
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Equal(t, kubelets(t), at(lab.Version, "m1"), "autoUpgrade.enabled is false")
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1"), "autoUpgrade.enabled is false")
 
 	upgradeCluster.VCluster = before
-	policy(t, nil)
+	setPolicy(t, nil)
 	w = fired(1)
 	remove()
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
-func asksForApproval(t *testing.T) {
-	older(t, "m1", "m2")
-	defer policy(t, nil)
-	policy(t, map[string]any{"upgrade.approval": "always", "upgrade.pause": "3s"})
+func testApproval(t *testing.T) {
+	rollBack(t, "m1", "m2")
+	defer setPolicy(t, nil)
+	setPolicy(t, map[string]any{"upgrade.approval": "always", "upgrade.pause": "3s"})
 	answered := func(decision string) *wfv1.Workflow {
-		name := submitTo(t, upgradeCluster.Provisioned, "upgrade")
-		within(t, 2*patience, "the workflow asks", func() bool {
-			out, err := upgradeCluster.Kubectl(t.Context(), "get", "workflow", name, "-o",
+		name := submit(t, upgradeCluster, "upgrade")
+		eventuallyWithin(t, 2*patience, "the workflow asks", func() bool {
+			out, err := upgradeCluster.HostKubectl(t.Context(), "get", "workflow", name, "-o",
 				`jsonpath={range .status.nodes.*}{.type} {.phase} {.displayName}{"\n"}{end}`)
 			return err == nil && strings.Contains(out, "Suspend Running approve")
-		}, func() string { return kubelets(t) })
+		}, func() string { return nodeVersions(t) })
 		if decision != "" {
 			_, err := upgradeCluster.Argo(t.Context(), "node", "set", name, "--output-parameter", "decision="+decision,
 				"--node-field-selector", "displayName=approve")
@@ -184,17 +182,17 @@ func asksForApproval(t *testing.T) {
 		}
 		_, err := upgradeCluster.Argo(t.Context(), "resume", name, "--node-field-selector", "displayName=approve")
 		assert.NilError(t, err)
-		return endOf(t, upgradeCluster.Provisioned, name)
+		return waitForEnd(t, upgradeCluster, name)
 	}
 	w := answered("stop")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
 	assert.Assert(t, !waitedIn(w, "pause"), describe(w))
-	assert.Equal(t, kubelets(t), at(lab.Version, "m2"))
-	older(t, "m1", "m2")
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m2"))
+	rollBack(t, "m1", "m2")
 	w = answered("")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
 	assert.Assert(t, waitedIn(w, "pause"), describe(w))
-	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
 // waitedIn says whether a workflow was suspended by a step of this name, and went on.
@@ -204,72 +202,71 @@ func waitedIn(w *wfv1.Workflow, name string) bool {
 	})
 }
 
-func obeysItsDrainPolicy(t *testing.T) {
-	defer policy(t, nil)
-	older(t, "m1")
-	servesOn(t, "m1")
-	inside(t, upgradeCluster.Provisioned, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
+func testDrainPolicy(t *testing.T) {
+	defer setPolicy(t, nil)
+	rollBack(t, "m1")
+	spreadWorkload(t, "m1")
+	kubectl(t, upgradeCluster, "patch", "pdb", "web", "--type=merge", "-p", `{"spec":{"minAvailable":3}}`)
 	defer func() {
-		inside(t, upgradeCluster.Provisioned, "patch", "pdb", "web", "--type=merge", "-p",
+		kubectl(t, upgradeCluster, "patch", "pdb", "web", "--type=merge", "-p",
 			`{"spec":{"minAvailable":2}}`)
 	}()
 	with := func(onTimeout string) *wfv1.Workflow {
-		policy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s",
+		setPolicy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s",
 			"onDrainTimeout": onTimeout}}})
-		return run(t, upgradeCluster.Provisioned, "upgrade")
+		return run(t, upgradeCluster, "upgrade")
 	}
 	w := with("stop")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	message := stepOf(t, w, "m1").Message
-	assert.Assert(t, strings.Contains(message, "of Deployment web (PDB web allows none") &&
-		strings.Contains(message, "node m1 takes pods again"), message)
-	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
+	message := step(t, w, "m1").Message
+	assertContains(t, message, "of Deployment web (PDB web allows none", "node m1 takes pods again")
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1"))
 
 	w = with("skip")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Equal(t, stepOf(t, w, "m1").Phase, wfv1.NodeSkipped)
-	assert.Equal(t, kubelets(t), at(lab.Version, "m1"))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
+	assert.Equal(t, step(t, w, "m1").Phase, wfv1.NodeSkipped)
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1"))
 
 	w = with("force")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
-func upgradesTwoAtATime(t *testing.T) {
+func testTwoAtATime(t *testing.T) {
 	shows(t, autoUpgrade+"enabled", autoUpgrade+"concurrency", autoUpgrade+"nodeSelector")
-	older(t, "m1", "m2", "m3")
+	rollBack(t, "m1", "m2", "m3")
 	before := upgradeCluster.VCluster
-	defer func() { upgradeCluster.VCluster = before; policy(t, nil) }()
+	defer func() { upgradeCluster.VCluster = before; setPolicy(t, nil) }()
 	upgradeCluster.VCluster = func(d map[string]any) {
 		before(d)
 		site.Set(d, autoUpgrade+"enabled", false)
 		site.Set(d, autoUpgrade+"concurrency", 2)
 		site.Set(d, autoUpgrade+"nodeSelector", map[string]any{"pool": "upgraded"})
 	}
-	policy(t, nil)
-	inside(t, upgradeCluster.Provisioned, "label", "node", "m1", "m2", "m3", "pool=upgraded")
-	inside(t, upgradeCluster.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade=true")
-	message := step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade", "scheduled=true"), "plan").Message
+	setPolicy(t, nil)
+	kubectl(t, upgradeCluster, "label", "node", "m1", "m2", "m3", "pool=upgraded")
+	kubectl(t, upgradeCluster, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade=true")
+	message := step(t, mustSucceed(t, upgradeCluster, "upgrade", "scheduled=true"), "plan").Message
 	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), "although autoUpgrade.enabled is false: %s", message)
-	plan := step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade"), "plan")
-	assert.Assert(t, strings.Contains(plan.Message, "2 of 3 machines go to "+lab.Version+" in 1 waves"), plan.Message)
+	plan := step(t, mustSucceed(t, upgradeCluster, "upgrade"), "plan")
+	assertContains(t, plan.Message, "2 of 3 machines go to "+lab.Version+" in 1 waves")
 	waves := slices.IndexFunc(plan.Outputs.Parameters, func(p wfv1.Parameter) bool { return p.Name == "waves" })
 	assert.Assert(t, strings.Contains(plan.Outputs.Parameters[waves].GetValue(), `["m2","m1"]`), plan.Outputs)
-	assert.Equal(t, kubelets(t), at(lab.Version, "m3"))
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m3"))
 
-	inside(t, upgradeCluster.Provisioned, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade-", "pool-")
-	message = step(t, succeeded(t, upgradeCluster.Provisioned, "upgrade"), "plan").Message
-	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), message)
-	inside(t, upgradeCluster.Provisioned, "label", "node", "m3", "pool=upgraded")
-	upgraded(t)
+	kubectl(t, upgradeCluster, "label", "node", "m3", "vcluster.loft.sh/skip-auto-upgrade-", "pool-")
+	message = step(t, mustSucceed(t, upgradeCluster, "upgrade"), "plan").Message
+	assertContains(t, message, "0 of 3 machines")
+	kubectl(t, upgradeCluster, "label", "node", "m3", "pool=upgraded")
+	upgradeAll(t)
 }
 
-func upgradesByPod(t *testing.T) {
+func testUpgradeByPod(t *testing.T) {
 	shows(t, autoUpgrade+"image", autoUpgrade+"imagePullPolicy",
 		autoUpgrade+"podSecurityContext", autoUpgrade+"containerSecurityContext")
-	older(t, "m1")
+	rollBack(t, "m1")
 	before := upgradeCluster.VCluster
-	image := own(t, "argosy-dev/executor-plugin", "v0.1.0")
+	image := retagAsOwn(t, "argosy-dev/executor-plugin", "v0.1.0")
 	upgradeCluster.VCluster = func(d map[string]any) {
 		before(d)
 		site.Set(d, autoUpgrade+"image", image)
@@ -278,26 +275,26 @@ func upgradesByPod(t *testing.T) {
 		site.Set(d, autoUpgrade+"containerSecurityContext",
 			map[string]any{"privileged": true, "runAsUser": 0, "runAsGroup": 4712})
 	}
-	policy(t, map[string]any{"ssh.connectTimeout": "2s"})
-	on(t, "m1", "systemctl", "stop", "ssh.service")
+	setPolicy(t, map[string]any{"ssh.connectTimeout": "2s"})
+	runOn(t, "m1", "systemctl", "stop", "ssh.service")
 	defer func() {
 		upgradeCluster.VCluster = before
-		policy(t, nil)
-		on(t, "m1", "systemctl", "start", "ssh.service")
+		setPolicy(t, nil)
+		runOn(t, "m1", "systemctl", "start", "ssh.service")
 	}()
 	daemons := daemonsOn(t, "m1")
-	name := submitTo(t, upgradeCluster.Provisioned, "upgrade")
+	name := submit(t, upgradeCluster, "upgrade")
 	const container, context = ".spec.containers[0]", ".spec.containers[0].securityContext"
-	soon(t, upgradeCluster.Provisioned, image+" Always 4711 true 4712",
+	eventuallyPrints(t, upgradeCluster, image+" Always 4711 true 4712",
 		"get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "--field-selector=spec.nodeName=m1",
 		"-o", "jsonpath={range .items[*]}{"+container+".image} {"+container+
 			".imagePullPolicy} {.spec.securityContext.fsGroup} {"+context+".privileged} {"+context+".runAsGroup}{end}")
-	w := endOf(t, upgradeCluster.Provisioned, name)
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded, describe(w))
-	assert.Equal(t, kubelets(t), at(lab.Version))
-	assert.Assert(t, strings.Contains(stepOf(t, w, "m1").Message, "containerd"), "containerd was not restarted")
+	w := waitForEnd(t, upgradeCluster, name)
+	assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
+	assert.Assert(t, strings.Contains(step(t, w, "m1").Message, "containerd"), "containerd was not restarted")
 	assert.Equal(t, daemonsOn(t, "m1"), daemons, "what a drain leaves there runs on")
-	left := inside(t, upgradeCluster.Provisioned,
+	left := kubectl(t, upgradeCluster,
 		"get", "pods", "-n", "kube-system", "-l", "argosy.dev/works-on-node", "-o", "name")
 	assert.Equal(t, left, "", "the pod is left over")
 }
@@ -305,66 +302,67 @@ func upgradesByPod(t *testing.T) {
 // daemonsOn are the containers of a node's DaemonSets.
 func daemonsOn(t *testing.T, machine string) string {
 	t.Helper()
-	containers := inside(t, upgradeCluster.Provisioned, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine,
+	containers := kubectl(t, upgradeCluster, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine,
 		"-o",
 		`jsonpath={range .items[?(@.metadata.ownerReferences[0].kind=="DaemonSet")]}{.metadata.name} `+
 			`{.status.containerStatuses[*].containerID} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
-	assert.Assert(t, strings.Contains(containers, "containerd://"), containers)
+	assertContains(t, containers, "containerd://")
 	return containers
 }
 
-// servesOn spreads the workload over all nodes again, with one of its pods on machine: evicted pods stay on their new
+// spreadWorkload spreads the workload over all nodes again, with one of its pods on machine: evicted pods stay on their new
 // nodes.
-func servesOn(t *testing.T, machine string) {
+func spreadWorkload(t *testing.T, machine string) {
 	t.Helper()
-	inside(t, upgradeCluster.Provisioned, "rollout", "restart", "deployment/web")
-	inside(t, upgradeCluster.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
-	pods := inside(t, upgradeCluster.Provisioned,
+	kubectl(t, upgradeCluster, "rollout", "restart", "deployment/web")
+	kubectl(t, upgradeCluster, "rollout", "status", "deployment/web", "--timeout="+patience.String())
+	pods := kubectl(t, upgradeCluster,
 		"get", "pods", "-l", "app=web", "--field-selector=spec.nodeName="+machine, "-o", "name")
 	assert.Assert(t, pods != "")
 }
 
-// survives strikes while a machine is in a phase of its upgrade. The upgrade must end well, by itself or by the next
+// surviveFault strikes while a machine is in a phase of its upgrade. The upgrade must end well, by itself or by the next
 // submit, and no node may stay cordoned once the workflow is over.
-func survives(t *testing.T, fault, phase string) {
-	older(t, "m1")
-	servesOn(t, "m1")
-	name := submitTo(t, upgradeCluster.Provisioned, "upgrade")
-	reachesInUpgrade(t, name, phase)
-	strikes[fault](t, name)
-	w := endOf(t, upgradeCluster.Provisioned, name)
-	soon(t, upgradeCluster.Provisioned, "takes pods",
+func surviveFault(t *testing.T, fault, phase string) {
+	rollBack(t, "m1")
+	spreadWorkload(t, "m1")
+	name := submit(t, upgradeCluster, "upgrade")
+	waitForUpgradePhase(t, name, phase)
+	upgradeFaults[fault](t, name)
+	w := waitForEnd(t, upgradeCluster, name)
+	eventuallyPrints(t, upgradeCluster, "takes pods",
 		"get", "node", "m1", "-o", `go-template={{if not .spec.unschedulable}}takes pods{{end}}`)
 	if w.Status.Phase != wfv1.WorkflowSucceeded {
-		t.Logf("ended as %s: %s", w.Status.Phase, stepOf(t, w, "m1").Message)
-		upgraded(t)
+		t.Logf("ended as %s: %s", w.Status.Phase, step(t, w, "m1").Message)
+		upgradeAll(t)
 	}
-	assert.Equal(t, kubelets(t), at(lab.Version))
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
-// reachesInUpgrade waits until m1 is in a phase: drain is the plugin's, the others are the machine's own.
-func reachesInUpgrade(t *testing.T, name, phase string) {
+// waitForUpgradePhase waits until m1 is in a phase: drain is the plugin's, the others are the machine's own.
+func waitForUpgradePhase(t *testing.T, name, phase string) {
 	t.Helper()
 	if phase != "drain" {
-		reaches(t, "m1", phase)
+		waitForPhase(t, "m1", phase)
 		return
 	}
-	eventually(t, "node m1 is drained", func() bool {
-		out, err := upgradeCluster.Inside(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1",
+	var deleted string
+	eventually(t, "node m1 is drained", func() (drained bool) {
+		var err error
+		deleted, err = upgradeCluster.Kubectl(t.Context(), "get", "pods", "--field-selector=spec.nodeName=m1",
 			"-o", `jsonpath={.items[*].metadata.deletionTimestamp}`)
-		return err == nil && out != ""
-	}, func() string { return describe(nil) })
+		return err == nil && deleted != ""
+	}, func() string { return "no pod is being deleted: " + deleted })
 }
 
-// strikes are what must be survived in the middle of an upgrade of m1.
-var strikes = map[string]func(t *testing.T, workflow string){
+// upgradeFaults are what must be survived in the middle of an upgrade of m1.
+var upgradeFaults = map[string]func(t *testing.T, workflow string){
 	"the agent pod is deleted": func(t *testing.T, workflow string) {
-		_, err := upgradeCluster.Kubectl(t.Context(), "delete", "pod", "-l",
+		hostKubectl(t, upgradeCluster, "delete", "pod", "-l",
 			"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
-		assert.NilError(t, err)
 	},
 	"the sidecar is killed with SIGKILL": func(t *testing.T, _ string) {
-		on(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
+		runOn(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
 	},
 	"the machine is rebooted": func(t *testing.T, _ string) {
 		assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
@@ -376,9 +374,8 @@ var strikes = map[string]func(t *testing.T, workflow string){
 		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
 	},
 	"the API server is restarted": func(t *testing.T, _ string) {
-		_, err := upgradeCluster.Kubectl(t.Context(), "delete", "pod", upgradeCluster.Name+"-control-plane-0",
+		hostKubectl(t, upgradeCluster, "delete", "pod", upgradeCluster.Name+"-control-plane-0",
 			"--wait=false")
-		assert.NilError(t, err)
 	},
 	"the workflow is terminated": func(t *testing.T, workflow string) {
 		_, err := upgradeCluster.Argo(t.Context(), "terminate", workflow)

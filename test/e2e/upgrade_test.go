@@ -25,30 +25,27 @@ import (
 )
 
 // upgradeCluster is a cluster at the older version with three machines, of which a workload needs two.
-var upgradeCluster = struct {
-	*site.Provisioned
-	machines []string
-}{machines: []string{"m1", "m2", "m3"}}
+var upgradeCluster *site.HostedCluster
 
 // newUpgradeCluster provisions upgradeCluster and has it serve; it is removed when the test ends.
 func newUpgradeCluster(t *testing.T) {
 	t.Helper()
 	_, err := env.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
 	assert.NilError(t, err)
-	upgradeCluster.Provisioned = newCluster(t, func(d map[string]any) {
+	upgradeCluster = newCluster(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.distro.k8s.image.tag",
 			lab.OlderVersion)
-	}, upgradeCluster.machines...)
-	policy(t, nil)
-	provision(t, upgradeCluster.Provisioned)
-	joinAll(t, upgradeCluster.Provisioned)
-	applyInside(t, upgradeCluster.Provisioned, threeReplicas)
-	inside(t, upgradeCluster.Provisioned, "rollout", "status", "deployment/web", "--timeout="+patience.String())
+	}, "m1", "m2", "m3")
+	setPolicy(t, nil)
+	mustSucceed(t, upgradeCluster, "provision")
+	mustSucceed(t, upgradeCluster, "join")
+	apply(t, upgradeCluster, threeReplicas)
+	kubectl(t, upgradeCluster, "rollout", "status", "deployment/web", "--timeout="+patience.String())
 }
 
-// policy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its
+// setPolicy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its
 // path.
-func policy(t *testing.T, settings map[string]any) {
+func setPolicy(t *testing.T, settings map[string]any) {
 	t.Helper()
 	upgradeCluster.Fleet = func(d map[string]any) {
 		for key, value := range map[string]any{"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s",
@@ -62,19 +59,19 @@ func policy(t *testing.T, settings map[string]any) {
 	assert.NilError(t, upgradeCluster.ApplyDocuments(t.Context()))
 }
 
-// kubelets are the nodes' versions, and whether they take pods: "m1 v1.34.4 ".
-func kubelets(t *testing.T) string {
+// nodeVersions are the nodes' versions, and whether they take pods: "m1 v1.34.4 ".
+func nodeVersions(t *testing.T) string {
 	t.Helper()
-	return inside(t, upgradeCluster.Provisioned, "get", "nodes", "-o",
+	return kubectl(t, upgradeCluster, "get", "nodes", "-o",
 		`jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kubeletVersion} {.spec.unschedulable}{"\n"}{end}`)
 }
 
-// at is what kubelets says when all nodes take pods and run version, but for those that run the older one.
-func at(version string, older ...string) string {
+// versionsWith is what kubelets says when all nodes take pods and run version, but for those that run the older one.
+func versionsWith(version string, behind ...string) string {
 	var lines []string
-	for _, machine := range upgradeCluster.machines {
+	for _, machine := range upgradeCluster.Machines {
 		runs := version
-		if slices.Contains(older, machine) {
+		if slices.Contains(behind, machine) {
 			runs = lab.OlderVersion
 		}
 		lines = append(lines, machine+" "+runs+" ")
@@ -82,106 +79,104 @@ func at(version string, older ...string) string {
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-// older puts machines back to the older version.
-func older(t *testing.T, machines ...string) {
+// rollBack puts machines back to the older version.
+func rollBack(t *testing.T, machines ...string) {
 	t.Helper()
-	switch kubelets(t) {
-	case at(lab.Version, machines...):
+	switch nodeVersions(t) {
+	case versionsWith(lab.Version, machines...):
 		return
-	case at(lab.Version):
+	case versionsWith(lab.Version):
 	default:
-		upgraded(t) // a test before this one has failed
+		upgradeAll(t) // a test before this one has failed
 	}
-	out, err := env.Argosy(t.Context(), "rollback", "--namespace", upgradeCluster.Name, "--machines",
-		strings.Join(machines, ","))
-	assert.NilError(t, err, out)
-	assert.Equal(t, kubelets(t), at(lab.Version, machines...))
+	argosy(t, "rollback", "--namespace", upgradeCluster.Name, "--machines", strings.Join(machines, ","))
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, machines...))
 }
 
-// upgraded submits an upgrade that is expected to take all machines along.
-func upgraded(t *testing.T, parameters ...string) *wfv1.Workflow {
+// upgradeAll submits an upgrade that is expected to take all machines along.
+func upgradeAll(t *testing.T, parameters ...string) *wfv1.Workflow {
 	t.Helper()
-	w := succeeded(t, upgradeCluster.Provisioned, "upgrade", parameters...)
-	assert.Equal(t, kubelets(t), at(lab.Version))
+	w := mustSucceed(t, upgradeCluster, "upgrade", parameters...)
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 	return w
 }
 
 func TestAClusterIsUpgraded(t *testing.T) {
 	newUpgradeCluster(t)
 	t.Run("a dry run says in which waves and touches nothing", func(t *testing.T) {
-		w := succeeded(t, upgradeCluster.Provisioned, "upgrade", "version="+lab.Version, "dryRun=true")
+		w := mustSucceed(t, upgradeCluster, "upgrade", "version="+lab.Version, "dryRun=true")
 		message := step(t, w, "plan").Message
-		assert.Assert(t, strings.Contains(message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 "+
-			"machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version)), message)
-		assert.Equal(t, kubelets(t), at(lab.OlderVersion))
+		assertContains(t, message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 "+
+			"machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version))
+		assert.Equal(t, nodeVersions(t), versionsWith(lab.OlderVersion))
 	})
 	t.Run("what can't be had is refused", func(t *testing.T) {
 		names := map[string]string{}
-		for version := range impossible {
-			names[version] = submitTo(t, upgradeCluster.Provisioned, "upgrade", "version="+version)
+		for version := range impossibleVersions {
+			names[version] = submit(t, upgradeCluster, "upgrade", "version="+version)
 		}
 		for version, name := range names {
-			message := refused(t, endOf(t, upgradeCluster.Provisioned, name), "plan")
-			assert.Assert(t, strings.Contains(message, impossible[version]), message)
+			w := waitForEnd(t, upgradeCluster, name)
+			assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
+			message := step(t, w, "plan").Message
+			assertContains(t, message, impossibleVersions[version])
 		}
 	})
-	t.Run("while it serves", upgradesWhileItServes)
+	t.Run("while it serves", testUpgradeUnderLoad)
 	t.Run("a second run finds nothing to do", func(t *testing.T) {
-		message := step(t, upgraded(t), "plan").Message
-		assert.Assert(t, strings.Contains(message, "0 of 3 machines go to "+lab.Version), message)
+		message := step(t, upgradeAll(t), "plan").Message
+		assertContains(t, message, "0 of 3 machines go to "+lab.Version)
 	})
-	t.Run("a canary that does not come up is put back, and nothing else is touched", haltsAfterItsCanary)
+	t.Run("a canary that does not come up is put back, and nothing else is touched", testCanaryHaltsUpgrade)
 }
 
-// impossible are versions that the cluster cannot go to, each with a part of the refusal.
-var impossible = map[string]string{"v1.35.0": "v1.34", "v1.32.9": "older"}
+// impossibleVersions are versions that the cluster cannot go to, each with a part of the refusal.
+var impossibleVersions = map[string]string{"v1.35.0": "v1.34", "v1.32.9": "older"}
 
-func upgradesWhileItServes(t *testing.T) {
-	address := inside(t, upgradeCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+func testUpgradeUnderLoad(t *testing.T) {
+	address := kubectl(t, upgradeCluster, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	var asking []func() (int, int)
-	for _, machine := range upgradeCluster.machines {
-		asking = append(asking, askFrom(t, machine, "http://"+address+"/"))
+	for _, machine := range upgradeCluster.Machines {
+		asking = append(asking, pollFrom(t, machine, "http://"+address+"/"))
 	}
-	w := upgraded(t, "version="+lab.Version)
+	w := upgradeAll(t, "version="+lab.Version)
 	for i, asked := range asking {
 		answers, failures := asked()
 		t.Logf("the Service was asked %d times from %s, %d without an answer", answers+failures,
-			upgradeCluster.machines[i],
+			upgradeCluster.Machines[i],
 			failures)
 		assert.Assert(t, answers > 20)
 		assert.Equal(t, failures, 0)
 	}
-	for _, machine := range upgradeCluster.machines {
-		t.Log(stepOf(t, w, machine).Message)
+	for _, machine := range upgradeCluster.Machines {
+		t.Log(step(t, w, machine).Message)
 	}
 }
 
-func haltsAfterItsCanary(t *testing.T) {
-	older(t, "m1", "m2", "m3")
-	defer policy(t, nil)
-	address := inside(t, upgradeCluster.Provisioned, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
-	asked := askFrom(t, "m3", "http://"+address+"/")
-	policy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1,
-		"bundles.repository": lab.RepositoryURL + "/" + brokenBundles(t)})
-	w := run(t, upgradeCluster.Provisioned, "upgrade")
-	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed, describe(w))
-	message := stepOf(t, w, "m2").Message
-	assert.Assert(t, strings.Contains(message, "this kubelet can't start") &&
-		strings.Contains(message, "it was put back and is Ready at "+lab.OlderVersion+"; node m2 takes pods again"),
-		message)
+func testCanaryHaltsUpgrade(t *testing.T) {
+	rollBack(t, "m1", "m2", "m3")
+	defer setPolicy(t, nil)
+	address := kubectl(t, upgradeCluster, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+	asked := pollFrom(t, "m3", "http://"+address+"/")
+	setPolicy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1,
+		"bundles.repository": lab.RepositoryURL + "/" + publishBrokenBundle(t)})
+	w := mustFail(t, upgradeCluster, "upgrade")
+	message := step(t, w, "m2").Message
+	assertContains(t, message, "this kubelet can't start",
+		"it was put back and is Ready at "+lab.OlderVersion+"; node m2 takes pods again")
 	for _, machine := range []string{"m1", "m3"} {
-		left := stepOf(t, w, machine)
+		left := step(t, w, machine)
 		assert.Equal(t, left.Phase, wfv1.NodeSkipped)
-		assert.Assert(t, strings.Contains(left.Message, "halted after canary m2"), left.Message)
+		assertContains(t, left.Message, "halted after canary m2")
 	}
-	assert.Equal(t, kubelets(t), at(lab.Version, "m1", "m2", "m3"))
+	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1", "m2", "m3"))
 	_, failures := asked()
 	assert.Equal(t, failures, 0)
 
 }
 
-// brokenBundles publishes the bundle with a kubelet that says its version and does not start, and returns its folder.
-func brokenBundles(t *testing.T) string {
+// publishBrokenBundle publishes the bundle with a kubelet that says its version and does not start, and returns its folder.
+func publishBrokenBundle(t *testing.T) string {
 	t.Helper()
 	const folder = "broken"
 	dir := t.TempDir()

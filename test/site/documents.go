@@ -16,8 +16,8 @@ const (
 	knownHostsSecret = "team-a-known-hosts"
 )
 
-// Fleet is what a test changes in argosy.yaml; zero values keep the site's own.
-type Fleet struct {
+// Overrides are a test's changes of the documents; zero values keep the site's own.
+type Overrides struct {
 	// Version of Kubernetes in vcluster.yaml.
 	Version string
 	// Bundles replaces the section.
@@ -35,7 +35,7 @@ type Fleet struct {
 }
 
 // Documents are the ConfigMap, Secrets and permissions of cluster team-a for the lab's five machines.
-func (s *Site) Documents(change Fleet) ([]any, error) {
+func (s *Site) Documents(change Overrides) ([]any, error) {
 	secrets, err := s.secrets()
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *Site) Documents(change Fleet) ([]any, error) {
 }
 
 // ConfigMap holds both documents.
-func (s *Site) ConfigMap(change Fleet) (any, error) {
+func (s *Site) ConfigMap(change Overrides) (any, error) {
 	fleet, err := s.fleet(change)
 	if err != nil {
 		return nil, err
@@ -75,11 +75,11 @@ func (s *Site) ConfigMap(change Fleet) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object("v1", "ConfigMap", Cluster, map[string]any{"data": map[string]any{"vcluster.yaml": vcluster,
+	return object("v1", "ConfigMap", TeamA, map[string]any{"data": map[string]any{"vcluster.yaml": vcluster,
 		"argosy.yaml": argosy}}), nil
 }
 
-func (s *Site) fleet(change Fleet) (map[string]any, error) {
+func (s *Site) fleet(change Overrides) (map[string]any, error) {
 	var machines []any
 	for _, m := range s.Lab.Members() {
 		entry, err := s.machine(m)
@@ -150,9 +150,9 @@ func (s *Site) machine(m lab.MachineSpec) (map[string]any, error) {
 }
 
 func (s *Site) secrets() ([]any, error) {
-	kubeconfig, err := os.ReadFile(s.Lab.KubeconfigPath(Cluster))
+	kubeconfig, err := os.ReadFile(s.Lab.KubeconfigPath(TeamA))
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig of %s: %w", Cluster, err)
+		return nil, fmt.Errorf("reading the kubeconfig of %s: %w", TeamA, err)
 	}
 	secrets, err := s.sshSecrets()
 	if err != nil {
@@ -191,7 +191,7 @@ func (s *Site) sshSecrets() ([]any, error) {
 func readRole() any {
 	return object("rbac.authorization.k8s.io/v1", "Role", "argosy-cluster-team-a", map[string]any{"rules": []any{
 		map[string]any{"apiGroups": []string{""}, "resources": []string{"configmaps"},
-			"resourceNames": []string{Cluster}, "verbs": []string{"get"}},
+			"resourceNames": []string{TeamA}, "verbs": []string{"get"}},
 		map[string]any{
 			"apiGroups": []string{""}, "resources": []string{"secrets"}, "verbs": []string{"get"},
 			"resourceNames": []string{kubeconfigSecret, rootSecret, sudoSecret, knownHostsSecret},

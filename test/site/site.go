@@ -11,15 +11,17 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/test/lab"
 )
 
-// Namespace and Cluster are those of the examples.
 const (
-	Namespace = "team-a"
-	Cluster   = "team-a"
+	// TeamA is the cluster of the examples, and its namespace.
+	TeamA = "team-a"
 	// Version is what the lab's control planes run, and machines get.
 	Version = "v1.34.4"
 )
@@ -47,7 +49,7 @@ func (s *Site) Deploy(ctx context.Context) error {
 	if err := s.install(ctx); err != nil {
 		return err
 	}
-	documents, err := s.Documents(Fleet{})
+	documents, err := s.Documents(Overrides{})
 	if err != nil {
 		return err
 	}
@@ -65,45 +67,57 @@ func (s *Site) loadPlugin(ctx context.Context) error {
 	return s.pushPlugin(ctx)
 }
 
+// pushPlugin puts the plugin's image into the lab's registry as well, where the control planes' pods get it from. The
+// host machine, which has pulled an older one of that name, gets the name too.
+func (s *Site) pushPlugin(ctx context.Context) error {
+	const tag = "argosy-dev/executor-plugin:v0.1.0"
+	image, err := tarball.ImageFromPath(filepath.Join(s.Source, "bin", "executor-plugin.tar"), nil)
+	if err != nil {
+		return fmt.Errorf("reading the plugin's image: %w", err)
+	}
+	reference, err := name.ParseReference(strings.Join([]string{lab.RegistryAddress, tag}, "/"), name.Insecure)
+	if err != nil {
+		return fmt.Errorf("naming the plugin's image: %w", err)
+	}
+	if err := remote.Write(reference, image, remote.WithContext(ctx)); err != nil {
+		return fmt.Errorf("pushing the plugin's image: %w", err)
+	}
+	if _, err := s.Lab.Exec(ctx, "host", "ctr", "--namespace", "k8s.io", "images", "tag", "--force", "ghcr.io/"+tag,
+		reference.Name()); err != nil {
+		return fmt.Errorf("naming the plugin's image on the host machine: %w", err)
+	}
+	return nil
+}
+
 // install applies what README tells users to apply.
 func (s *Site) install(ctx context.Context) error {
-	if err := s.Apply(ctx, []any{object("v1", "Namespace", Namespace, nil)}); err != nil {
+	if err := s.Apply(ctx, []any{object("v1", "Namespace", TeamA, nil)}); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
 		{"apply", "-k", filepath.Join(s.Source, "install", "argo")},
-		{"apply", "-n", Namespace, "-k", filepath.Join(s.Source, "install")},
+		{"apply", "-n", TeamA, "-k", filepath.Join(s.Source, "install")},
 	} {
-		if out, err := s.Kubectl(ctx, args...); err != nil {
+		if out, err := s.HostKubectl(ctx, args...); err != nil {
 			return fmt.Errorf("installing Argosy: %w\n%s", err, out)
 		}
 	}
 	return nil
 }
 
-// Kubectl runs kubectl against the host cluster.
-func (s *Site) Kubectl(ctx context.Context, args ...string) (string, error) {
-	return s.run(ctx, "host", nil, "kubectl", args...)
-}
-
-// TeamKubectl runs kubectl against the cluster that machines join.
-func (s *Site) TeamKubectl(ctx context.Context, args ...string) (string, error) {
-	return s.run(ctx, Cluster, nil, "kubectl", args...)
-}
-
-// Argo runs argo against the host cluster, in the site's namespace.
-func (s *Site) Argo(ctx context.Context, args ...string) (string, error) {
-	return s.run(ctx, "host", nil, "argo", append([]string{"-n", Namespace}, args...)...)
+// HostKubectl runs kubectl against the host cluster.
+func (s *Site) HostKubectl(ctx context.Context, args ...string) (string, error) {
+	return s.run(ctx, nil, "kubectl", args...)
 }
 
 // Argosy runs the argosy that `make build` made, against the host cluster.
 func (s *Site) Argosy(ctx context.Context, args ...string) (string, error) {
-	return s.run(ctx, "host", nil, filepath.Join(s.Source, "bin", "argosy"), args...)
+	return s.run(ctx, nil, filepath.Join(s.Source, "bin", "argosy"), args...)
 }
 
-func (s *Site) run(ctx context.Context, cluster string, stdin []byte, program string, args ...string) (string, error) {
+func (s *Site) run(ctx context.Context, stdin []byte, program string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, s.tool(program), args...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.Lab.KubeconfigPath(cluster))
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.Lab.KubeconfigPath("host"))
 	command.Stdin = strings.NewReader(string(stdin))
 	out, err := command.CombinedOutput()
 	if err != nil {
@@ -121,20 +135,16 @@ func (s *Site) tool(program string) string {
 
 // Apply sets objects on the host cluster, in the site's namespace where they have none.
 func (s *Site) Apply(ctx context.Context, objects []any) error {
-	return s.apply(ctx, Namespace, objects)
+	return s.ApplyIn(ctx, TeamA, objects)
 }
 
 // ApplyIn is Apply for another namespace.
 func (s *Site) ApplyIn(ctx context.Context, namespace string, objects []any) error {
-	return s.apply(ctx, namespace, objects)
-}
-
-func (s *Site) apply(ctx context.Context, namespace string, objects []any) error {
 	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
 	if err != nil {
 		return fmt.Errorf("encoding objects: %w", err)
 	}
-	if _, err := s.run(ctx, "host", list, "kubectl", "apply", "-n", namespace, "--server-side", "--force-conflicts",
+	if _, err := s.run(ctx, list, "kubectl", "apply", "-n", namespace, "--server-side", "--force-conflicts",
 		"-f", "-"); err != nil {
 		return fmt.Errorf("applying objects: %w", err)
 	}

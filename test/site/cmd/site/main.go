@@ -36,5 +36,5 @@ func run(ctx context.Context) error {
 	if err := s.Deploy(ctx); err != nil || len(os.Args) < 2 {
 		return err
 	}
-	return s.Provisioned(os.Args[1], os.Args[2:]...).Apply(ctx)
+	return s.HostedCluster(os.Args[1], os.Args[2:]...).Install(ctx)
 }
