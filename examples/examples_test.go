@@ -26,7 +26,7 @@ func TestTheHostedExampleClusterIsValid(t *testing.T) {
 	assert.Equal(t, cluster.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:v1.34.4-full")
 }
 
-func TestTheExampleClustersNameOnlySecretsThatTheyShow(t *testing.T) {
+func TestExamplesContainEverySecretTheyName(t *testing.T) {
 	for _, name := range []string{"team-a", "team-b"} {
 		t.Run(name, func(t *testing.T) { namesOnlyShownSecrets(t, name) })
 	}

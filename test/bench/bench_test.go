@@ -9,7 +9,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestAGapIsFromOneGoodAnswerToTheNext(t *testing.T) {
+func TestGapLastsFromOneAnswerToTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := errors.New("connection refused")
 		var w watcher
@@ -23,7 +23,7 @@ func TestAGapIsFromOneGoodAnswerToTheNext(t *testing.T) {
 	})
 }
 
-func TestWhatASecondRunChangedIsInItsMessage(t *testing.T) {
+func TestSecondRunReportsItsChanges(t *testing.T) {
 	for message, changed := range map[string]bool{
 		"API server https://10.117.0.200:443 runs v1.34.4 after 0.4 s: 14 unchanged":                              false,
 		"API server https://10.117.0.200:443 runs v1.34.4 after 9.1 s: 1 changed (StatefulSet a/b), 13 unchanged": true,

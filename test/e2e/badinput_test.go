@@ -41,9 +41,9 @@ func sshOf(entry map[string]any) map[string]any {
 	return entry["ssh"].(map[string]any)
 }
 
-// TestBadInputIsAClearErrorAndTouchesNothing strikes a clean machine by hand, which is the same code as in the
+// TestBadInputFailsClearlyAndChangesNothing strikes a clean machine by hand, which is the same code as in the
 // workflow.
-func TestBadInputIsAClearErrorAndTouchesNothing(t *testing.T) {
+func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 	resetMachines(t, "m1", "m2", "m3")
 	otherKey, err := env.Lab.HostKey("m2")
 	assert.NilError(t, err)
@@ -109,7 +109,7 @@ func assertUntouched(t *testing.T, machine string) {
 	assertNoToken(t)
 }
 
-func TestOneBadMachineFailsAloneAndTheSummaryNamesIt(t *testing.T) {
+func TestOneBadMachineFailsAlone(t *testing.T) {
 	resetMachines(t, "m1", "m2", "m5")
 	configure(t, site.Overrides{Machine: editMachine("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }),
 		Limits: map[string]any{"retryBudget": "2s"}})
@@ -121,7 +121,7 @@ func TestOneBadMachineFailsAloneAndTheSummaryNamesIt(t *testing.T) {
 	assertContains(t, summary.Message, "2 of 3 machines joined", "m2", "10.117.0.199")
 }
 
-func TestBadDocumentsStopAtThePlan(t *testing.T) {
+func TestBadDocumentsFailInPlan(t *testing.T) {
 	w := mustFail(t, teamA(), "join", "machines=m9")
 	assertContains(t, step(t, w, "plan").Message, `m9`)
 
@@ -131,8 +131,8 @@ func TestBadDocumentsStopAtThePlan(t *testing.T) {
 	assertContains(t, message, "concurency", "concurrency")
 }
 
-// TestAKubeletOfAnotherClusterIsRefused claims that a joined machine belongs elsewhere.
-func TestAKubeletOfAnotherClusterIsRefused(t *testing.T) {
+// TestJoinRefusesNodeOfAnotherCluster claims that a joined machine belongs elsewhere.
+func TestJoinRefusesNodeOfAnotherCluster(t *testing.T) {
 	resetMachines(t, "m5")
 	mustSucceed(t, teamA(), "join", "machines=m5")
 

@@ -4,8 +4,8 @@ package e2e_test
 
 import "testing"
 
-// TestEveryFaultDuringKubeadmEndsWithAReadyNode strikes where a machine is neither clean nor joined.
-func TestEveryFaultDuringKubeadmEndsWithAReadyNode(t *testing.T) {
+// TestJoinSurvivesFaultsDuringKubeadm strikes where a machine is neither clean nor joined.
+func TestJoinSurvivesFaultsDuringKubeadm(t *testing.T) {
 	for _, fault := range joinFaults {
 		t.Run(fault.name, func(t *testing.T) {
 			resetMachines(t, "m1")

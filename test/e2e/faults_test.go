@@ -44,7 +44,7 @@ var joinFaults = []struct {
 	}},
 }
 
-func TestEveryFaultInTheMiddleOfAJoinEndsWithAReadyNode(t *testing.T) {
+func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {
 	for _, fault := range joinFaults {
 		t.Run(fault.name, func(t *testing.T) {
 			resetMachines(t, "m1")

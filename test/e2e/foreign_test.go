@@ -44,7 +44,7 @@ for tree in /sys/fs/cgroup/memory /sys/fs/cgroup/pids /sys/fs/cgroup; do
 done
 `
 
-func TestANodeOfAnotherDistributionIsRefusedAndUntouched(t *testing.T) {
+func TestNodeOfAnotherDistributionIsRefused(t *testing.T) {
 	const machine = "m4"
 	resetMachines(t, machine)
 	runOn(t, machine, "sh", "-c", simulateK3s)
@@ -95,7 +95,7 @@ tar -cC /bin busybox | docker import - owner/busybox:v1
 docker run --detach --name owner owner/busybox:v1 /busybox sleep 1000000
 `
 
-func TestAContainerdThatDockerUsesIsNotTakenOver(t *testing.T) {
+func TestContainerdUsedByDockerIsNotTakenOver(t *testing.T) {
 	const machine = "m5"
 	resetMachines(t, machine)
 	assert.NilError(t, env.Lab.InstallDebian(t.Context(), machine, "docker.io", "busybox-static"))

@@ -15,7 +15,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-func TestADamagedArchiveFailsByNameAndTheRestIsImported(t *testing.T) {
+func TestDamagedArchiveFailsAndOthersAreImported(t *testing.T) {
 	const machine = "m1"
 	resetMachines(t, machine)
 	mustSucceed(t, teamA(), "join", "machines="+machine)
@@ -37,14 +37,14 @@ func TestADamagedArchiveFailsByNameAndTheRestIsImported(t *testing.T) {
 	assert.Assert(t, !hasImage(t, machine, "registry.example.org/e2e/another:v1"))
 }
 
-func TestAMachineThatIsNoNodeGetsNoImages(t *testing.T) {
+func TestImportRequiresJoinedMachine(t *testing.T) {
 	resetMachines(t, "m1")
 	w := mustFail(t, teamA(), "import-images", "machines=m1", "images=/srv/images")
 	assertContains(t, step(t, w, "m1").Message, "join it first")
 }
 
 // The pod runs what was imported while the machine joined, and may not pull.
-func TestImagesOfTheDocumentsAreThereWhenAMachineHasJoined(t *testing.T) {
+func TestJoinImportsImagesOfDocuments(t *testing.T) {
 	shows(t, joinNode+"containerd.importImages")
 	const machine, name = "m2", "uses-imported-images"
 	program, err := os.ReadFile(filepath.Join(env.Source, "bin", "argosy-node"))

@@ -78,7 +78,7 @@ func plainRegistry(document map[string]any) {
 	site.Set(document, "registries.plainHTTP", []string{lab.RegistryAddress})
 }
 
-func TestImagesComeFromARegistryAWebServerAndTheMachineAndOnlyOnce(t *testing.T) {
+func TestImagesAreImportedFromEverySourceOnce(t *testing.T) {
 	const machine = "m1"
 	resetMachines(t, machine)
 	mustSucceed(t, teamA(), "join", "machines="+machine)

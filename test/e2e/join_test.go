@@ -11,7 +11,7 @@ import (
 // allMachines are the lab's machines: root, sudo without and with password, behind a bastion, without scp.
 var allMachines = []string{"m1", "m2", "m3", "m4", "m5"}
 
-func TestOneSubmitJoinsMachinesOfEveryKindAndASecondDoesNothing(t *testing.T) {
+func TestOneSubmitJoinsMachinesOfEveryKind(t *testing.T) {
 	resetMachines(t, allMachines...)
 
 	mustSucceed(t, teamA(), "join", "concurrency=3")
@@ -42,7 +42,7 @@ func mostAtOnce(t *testing.T) int {
 	return most
 }
 
-func TestADryRunTouchesNoMachine(t *testing.T) {
+func TestDryRunChangesNoMachine(t *testing.T) {
 	resetMachines(t, "m1")
 	w := mustSucceed(t, teamA(), "join", "machines=m1", "dryRun=true")
 	assertContains(t, step(t, w, "plan").Message, "1 of 1 machines to join")
@@ -52,21 +52,21 @@ func TestADryRunTouchesNoMachine(t *testing.T) {
 		!strings.Contains(out, "ops"), out)
 }
 
-func TestJoinByHandSharesTheCode(t *testing.T) {
+func TestJoinFromCommandLine(t *testing.T) {
 	resetMachines(t, "m2")
 	out := argosy(t, "join", "--namespace", "team-a", "--cluster", "team-a", "--machines", "m2")
 	assertContains(t, out, "node m2 is Ready at v1.34.4")
 	assertJoined(t, "m2")
 }
 
-func TestDoctorChecksTheInstallation(t *testing.T) {
+func TestDoctorChecksInstallation(t *testing.T) {
 	argosy(t, "doctor", "--namespace", "team-a")
 
 	_, err := env.Argosy(t.Context(), "doctor", "--namespace", "default")
 	assert.ErrorContains(t, err, "apply install/ to namespace default")
 }
 
-func TestArgoFindsNothingToSayAboutWorkflowsAndExamples(t *testing.T) {
+func TestArgoLintsWorkflowsAndExamples(t *testing.T) {
 	out, err := teamA().Argo(t.Context(), "lint", "--offline", filepath.Join(env.Source, "workflows"),
 		filepath.Join(env.Source, "examples"))
 	assert.NilError(t, err)

@@ -8,7 +8,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestAJoinWhosePowerWasCutIsFinishedByTheNext(t *testing.T) {
+func TestJoinIsFinishedAfterPowerCut(t *testing.T) {
 	const machine = "m1"
 	assert.NilError(t, env.Lab.ResetAs(t.Context(), lab.ResetOptions{OwnDisk: true}, machine))
 	t.Cleanup(func() { assert.NilError(t, env.Lab.Reset(context.Background(), machine)) })

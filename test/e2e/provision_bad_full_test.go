@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-func TestWhatKeepsAProvisionIsNamed(t *testing.T) {
+func TestProvisionFailureNamesCause(t *testing.T) {
 	for i, tt := range []struct {
 		name     string
 		vcluster func(document map[string]any)

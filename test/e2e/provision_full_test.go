@@ -18,7 +18,7 @@ import (
 
 // What takes long of what a provision, a backup and a restore are for.
 
-func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
+func TestEtcdSurvivesLossOfOneMember(t *testing.T) {
 	cluster := newCluster(t, func(d map[string]any) {
 		site.Set(d, "controlPlane.backingStore.etcd.deploy.enabled", true)
 		site.Set(d, "controlPlane.backingStore.etcd.deploy.statefulSet.highAvailability.replicas", 3)
@@ -48,7 +48,7 @@ func TestAMemberOfEtcdIsLostAndWritesGoOn(t *testing.T) {
 	assertContains(t, kubectl(t, cluster, "get", "configmaps", "-o", "name"), "written-19")
 }
 
-func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
+func TestMachinesJoinThroughNodePort(t *testing.T) {
 	cluster := newCluster(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") }, "m5")
 	message := step(t, mustFail(t, cluster, "provision"), "control-plane").Message
 	assertContains(t, message, "install/rbac/node-port")
@@ -71,7 +71,7 @@ func TestAControlPlaneBehindANodePortTakesMachines(t *testing.T) {
 	eventuallyPrints(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy")
 }
 
-func TestAClusterInPostgreSQLIsBackedUpAndRestoredLikeAnyOther(t *testing.T) {
+func TestBackupAndRestoreInPostgreSQL(t *testing.T) {
 	cluster, source, _ := newPostgresCluster(t)
 	t.Run("and backed up and restored like any other", func(t *testing.T) {
 		archive := output(t, mustSucceed(t, cluster, "backup"), "archive")
@@ -92,7 +92,7 @@ func TestAClusterInPostgreSQLIsBackedUpAndRestoredLikeAnyOther(t *testing.T) {
 	})
 }
 
-func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
+func TestClustersAreIsolated(t *testing.T) {
 	requireSharedCluster(t)
 	other := newCluster(t, nil)
 	mustSucceed(t, other, "provision")
@@ -119,7 +119,7 @@ func TestTwoClustersKnowNothingOfEachOther(t *testing.T) {
 	assert.ErrorContains(t, err, "forbidden")
 }
 
-func TestAClusterMovesIntoEtcdWhileItsMachinesWait(t *testing.T) {
+func TestClusterMovesToEtcdAndKeepsMachines(t *testing.T) {
 	requireSharedCluster(t)
 	// The next test that needs the shared cluster makes it anew.
 	t.Cleanup(func() {
@@ -175,7 +175,7 @@ func newPostgresCluster(t *testing.T) (cluster *site.HostedCluster, source strin
 	return cluster, source, w
 }
 
-func TestAClusterIsKeptInPostgreSQL(t *testing.T) {
+func TestClusterStoresStateInPostgreSQL(t *testing.T) {
 	cluster, source, w := newPostgresCluster(t)
 	hostKubectl(t, cluster, "delete", "pods",
 		"-l", "app.kubernetes.io/component=control-plane", "--wait=true")
@@ -207,7 +207,7 @@ func dropTable(t *testing.T, source string) {
 	assert.NilError(t, err, string(out))
 }
 
-func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
+func TestInterruptedProvisionIsFinishedByNextRun(t *testing.T) {
 	cluster := newCluster(t, nil)
 	out, err := cluster.Argo(t.Context(), "submit", "--from", "workflowtemplate/provision",
 		"-p", "cluster=team-c", "-o", "name")
@@ -223,7 +223,7 @@ func TestAnInterruptedProvisionIsFinishedByTheNext(t *testing.T) {
 	eventuallyPrints(t, cluster, "ok", "get", "--raw", "/readyz")
 }
 
-func TestMachinesDoNotNoticeThatTheHostNodeReboots(t *testing.T) {
+func TestMachinesServeWhileHostNodeReboots(t *testing.T) {
 	requireSharedCluster(t)
 	deployWeb(t)
 	before := readState(t)

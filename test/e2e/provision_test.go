@@ -76,7 +76,7 @@ spec:
   ports: [{port: 80, targetPort: 8080}]
 `
 
-func TestAClusterIsProvisionedAndItsMachinesServe(t *testing.T) {
+func TestProvisionedClusterServes(t *testing.T) {
 	requireSharedCluster(t)
 
 	t.Run("a second run changes nothing and says so", func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // What keeps a cluster: its host node may reboot, its control plane may be lost and come back from a backup, and when
 // it goes, it goes without a trace.
 
-func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
+func TestLostControlPlaneIsRestoredFromBackup(t *testing.T) {
 	requireSharedCluster(t)
 	deployWeb(t)
 	note := func(name string) {
@@ -54,7 +54,7 @@ func TestALostControlPlaneComesBackFromItsBackup(t *testing.T) {
 	})
 }
 
-func TestADeprovisionedClusterLeavesNothingBehind(t *testing.T) {
+func TestDeprovisionLeavesNothingBehind(t *testing.T) {
 	requireSharedCluster(t)
 	message := step(t, mustFail(t, sharedCluster, "deprovision"), "check").Message
 	for _, machine := range sharedCluster.Machines {

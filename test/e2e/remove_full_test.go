@@ -12,7 +12,7 @@ import (
 
 // What takes long: dead machines, clusters that are gone, and the way into another cluster.
 
-func TestAPodThatNobodyBringsBackKeepsTheMachineUnlessForced(t *testing.T) {
+func TestPodWithoutControllerBlocksRemoveUnlessForced(t *testing.T) {
 	joinTwo(t)
 	runPodOn(t, "m1")
 
@@ -23,7 +23,7 @@ func TestAPodThatNobodyBringsBackKeepsTheMachineUnlessForced(t *testing.T) {
 	mustSucceed(t, teamA(), "remove", "machines=m1", "force=true")
 }
 
-func TestADeadMachinesNodeIsRemovedAndALivingOnesIsNot(t *testing.T) {
+func TestOnlyNodesOfDeadMachinesAreDeleted(t *testing.T) {
 	joinTwo(t)
 	deployWithBudget(t, "web", "1")
 	w := mustFail(t, teamA(), "remove", "machines=m1", "unreachable=true")
@@ -48,7 +48,7 @@ func TestADeadMachinesNodeIsRemovedAndALivingOnesIsNot(t *testing.T) {
 	assertJoined(t, "m1")
 }
 
-func TestMachinesOfAClusterThatIsGoneAreResetByAWorkflow(t *testing.T) {
+func TestResetMachineOfDeletedCluster(t *testing.T) {
 	resetMachines(t, "m1")
 	mustSucceed(t, teamA(), "join", "machines=m1")
 	runOn(t, "m1", "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,
@@ -61,7 +61,7 @@ func TestMachinesOfAClusterThatIsGoneAreResetByAWorkflow(t *testing.T) {
 	kubectl(t, teamA(), "delete", "node", "m1")
 }
 
-func TestARemovedMachineJoinsAnotherClusterAtOnce(t *testing.T) {
+func TestRemovedMachineJoinsAnotherCluster(t *testing.T) {
 	before := joinTwo(t)
 	mustSucceed(t, teamA(), "remove", "machines=m1")
 
@@ -80,7 +80,7 @@ func TestARemovedMachineJoinsAnotherClusterAtOnce(t *testing.T) {
 	assertJoined(t, "m1")
 }
 
-func TestABudgetThatForbidsItKeepsTheMachine(t *testing.T) {
+func TestDisruptionBudgetBlocksRemove(t *testing.T) {
 	joinTwo(t)
 	deployWithBudget(t, "only", "1")
 	pod := kubectl(t, teamA(), "get", "pods", "-l", "app=only", "-o", "jsonpath={.items[0].metadata.uid}")

@@ -45,7 +45,7 @@ func cordoned(t *testing.T, machine string) bool {
 	return readNode(t, machine).Spec.Unschedulable
 }
 
-func TestAMachineIsRemovedWithinItsPodsBudgetAndIsAsItWas(t *testing.T) {
+func TestRemoveRespectsDisruptionBudget(t *testing.T) {
 	before := joinTwo(t)
 	deployWithBudget(t, "web", "2")
 	assert.Equal(t, nodesOfPods(t, "web"), "m1 m1")
@@ -70,7 +70,7 @@ func TestAMachineIsRemovedWithinItsPodsBudgetAndIsAsItWas(t *testing.T) {
 	assertJoined(t, "m1")
 }
 
-func TestWhatTakesMachinesAwayIsToldWhich(t *testing.T) {
+func TestRemoveAndResetRequireMachines(t *testing.T) {
 	for _, template := range []string{"remove", "reset"} {
 		w := mustFail(t, teamA(), template, "machines=")
 		assertContains(t, step(t, w, "plan").Message, "say which machines")

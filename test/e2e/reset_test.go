@@ -37,7 +37,7 @@ func resetByHand(t *testing.T, machine string, more ...string) (string, error) {
 		"--machines", machine}, more...)...)
 }
 
-func TestAMachineThatLeavesIsAsItWasAndJoinsAgain(t *testing.T) {
+func TestResetMachineIsCleanAndJoinsAgain(t *testing.T) {
 	const machine = "m5"
 	resetMachines(t, machine)
 	before := inventoryOf(t, machine)
@@ -81,7 +81,7 @@ func runPodOn(t *testing.T, machine string) {
 	kubectl(t, teamA(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
 }
 
-func TestAMachineOfAnotherClusterIsNotResetUnlessThatOneIsGone(t *testing.T) {
+func TestResetRefusesMachineOfAnotherCluster(t *testing.T) {
 	const machine = "m5"
 	resetMachines(t, machine)
 	argosy(t, "join", "--namespace", site.TeamA, "--cluster", site.TeamA, "--machines",

@@ -12,9 +12,9 @@ import (
 // bootstrapToken is how kubeadm's tokens look.
 var bootstrapToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
-// TestNoSecretIsSeenAnywhere joins the machine that needs most of them, a key and a sudo password, and then looks
+// TestNoSecretIsVisible joins the machine that needs most of them, a key and a sudo password, and then looks
 // wherever somebody else may read.
-func TestNoSecretIsSeenAnywhere(t *testing.T) {
+func TestNoSecretIsVisible(t *testing.T) {
 	resetMachines(t, "m3")
 	w := mustSucceed(t, teamA(), "join", "machines=m3")
 

@@ -22,8 +22,8 @@ import (
 // What the keys do to a control plane that Argosy makes, and to what runs in its cluster. The tests look at the control
 // plane's pods, at the cluster's objects, and at the machine.
 
-// TestAClusterIsAsItsDocumentsSay makes one cluster in which nearly every key says something else than its default.
-func TestAClusterIsAsItsDocumentsSay(t *testing.T) {
+// TestHostedClusterFollowsDocuments makes one cluster in which nearly every key says something else than its default.
+func TestHostedClusterFollowsDocuments(t *testing.T) {
 	const proxy, flannel, local, metal = "deploy.kubeProxy.", "deploy.cni.flannel.", "deploy.localPathProvisioner.",
 		"deploy.metallb."
 	shows(t, "privateNodes.importNodeBinaries", autoUpgrade+"bundleRepository", "privateNodes.kubelet.cgroupDriver",
@@ -272,7 +272,7 @@ var detailKeys = map[string]struct{ value, of string }{
 	"deploy.csi.kubeVirt.storageClass.bus":     {"virtio", "deploy.csi.kubeVirt.enabled"},
 }
 
-func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
+func TestDetailKeysAreRefusedWithTheirSwitch(t *testing.T) {
 	showsRefusal(t, keysOf(detailKeys)...)
 	cluster := newCluster(t, nil)
 	for key, detail := range detailKeys {
@@ -291,7 +291,7 @@ func TestDetailsOfWhatIsRefusedGoWithItsSwitch(t *testing.T) {
 	}
 }
 
-func TestWhatPrivateNodesRuleOutIsRefusedBeforeAnythingIsMade(t *testing.T) {
+func TestUnsupportedSettingsAreRefused(t *testing.T) {
 	showsRefusal(t, keysOf(refusedKeys)...)
 	cluster := newCluster(t, nil)
 	for key, value := range refusedKeys {
@@ -321,7 +321,7 @@ func refusedDocuments(t *testing.T, cluster *site.HostedCluster, key, value stri
 	return out
 }
 
-func TestUpgradeSettingsAreReadAndCheckedAsAWhole(t *testing.T) {
+func TestUpgradeSettingsAreValidated(t *testing.T) {
 	cases := map[string]struct{ right, wrong, says string }{
 		autoUpgrade + "enabled":                  {"false", "perhaps", "true or false"},
 		autoUpgrade + "image":                    {"registry.example.com/upgrade:v1", "'not an image'", "image"},

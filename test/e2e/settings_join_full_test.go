@@ -16,7 +16,7 @@ import (
 
 // What the keys of privateNodes.joinNode do to a machine that joins. The tests look at the machine and at the cluster.
 
-func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
+func TestJoinSettingsTakeEffect(t *testing.T) {
 	shows(t, "privateNodes.enabled", autoUpgrade+"binariesPath", autoUpgrade+"cniBinariesPath",
 		joinNode+"preInstallCommands", joinNode+"preJoinCommands", joinNode+"postJoinCommands", joinNode+"caCertPath",
 		registration+"kubeletExtraArgs[].name", registration+"kubeletExtraArgs[].value",
@@ -102,7 +102,7 @@ func TestTheSettingsOfAJoinTakeEffect(t *testing.T) {
 	})
 }
 
-func TestKubeadmsChecksAreSkippedOrIgnoredAsAsked(t *testing.T) {
+func TestPreflightChecksCanBeSkippedOrIgnored(t *testing.T) {
 	shows(t, joinNode+"skipPhases", registration+"ignorePreflightErrors")
 	const machine = "m5"
 	// A program that is missing is what kubeadm's preflight refuses, and nobody else asks for.
@@ -133,7 +133,7 @@ func TestKubeadmsChecksAreSkippedOrIgnoredAsAsked(t *testing.T) {
 	})
 }
 
-func TestACommandThatFailsStopsTheJoinAndIsTakenUpWhereItWas(t *testing.T) {
+func TestJoinContinuesAtFailedCommand(t *testing.T) {
 	shows(t, joinNode+"preJoinCommands")
 	const machine = "m5"
 	resetMachines(t, machine)
@@ -151,7 +151,7 @@ func TestACommandThatFailsStopsTheJoinAndIsTakenUpWhereItWas(t *testing.T) {
 	assert.Equal(t, runOn(t, machine, "cat", "/root/ran"), "first\n", "a command that succeeded does not run again")
 }
 
-func TestOneMachineHasSettingsOfItsOwn(t *testing.T) {
+func TestMachineOverridesSettings(t *testing.T) {
 	resetMachines(t, "m1", "m5")
 	configure(t, site.Overrides{
 		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "node-labels",

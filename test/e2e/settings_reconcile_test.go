@@ -15,7 +15,7 @@ func servicePIDs(t *testing.T, machine string) (kubelet, containerd string) {
 	return runOn(t, machine, "pgrep", "-x", "kubelet"), runOn(t, machine, "pgrep", "-x", "containerd")
 }
 
-func TestWhatDiffersIsShownByFileAndPutRightOnce(t *testing.T) {
+func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 	resetMachines(t, "m1", "m5")
 	mustSucceed(t, teamA(), "join", "machines=m1,m5")
 	runPodOn(t, "m1")

@@ -15,9 +15,9 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// TestContainerdReachesRegistriesAsTheDocumentsSay has pods on one machine pull an image by every way that a registry
+// TestContainerdUsesConfiguredRegistries has pods on one machine pull an image by every way that a registry
 // can be set up: each name leads to the same image, and only by the setting of its own.
-func TestContainerdReachesRegistriesAsTheDocumentsSay(t *testing.T) {
+func TestContainerdUsesConfiguredRegistries(t *testing.T) {
 	const mirrors, auth = joinNode + "containerd.registry.mirrors.<registry>.",
 		joinNode + "containerd.registry.auth.<registry>."
 	shows(t, joinNode+"containerd.registry.configPath", mirrors+"server", mirrors+"caCert", mirrors+"skipVerify",

@@ -47,7 +47,7 @@ Delegate=yes
 END
 `
 
-func TestARuntimeThatIsThereIsUsedAndNeverTouched(t *testing.T) {
+func TestExistingRuntimeIsUsedUnchanged(t *testing.T) {
 	shows(t, joinNode+"containerd.enabled", registration+"criSocket")
 	const machine, socket = "m5", "unix:///run/own/containerd.sock"
 	resetMachines(t, machine)

@@ -29,7 +29,7 @@ func newUpgradedCluster(t *testing.T) {
 	upgradeAll(t, "version="+lab.Version)
 }
 
-func TestAnUpgradeObeysItsPolicy(t *testing.T) {
+func TestUpgradeFollowsPolicy(t *testing.T) {
 	newUpgradeCluster(t)
 	setPolicy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
 	assert.Assert(t, waitedIn(upgradeAll(t, "version="+lab.Version), "grace"))
@@ -41,7 +41,7 @@ func TestAnUpgradeObeysItsPolicy(t *testing.T) {
 	t.Run("a person stops it between two waves, or lets it go on", testApproval)
 }
 
-func TestUpgradesAreSubmittedInEveryWay(t *testing.T) {
+func TestUpgradeStartsInEveryWay(t *testing.T) {
 	newUpgradedCluster(t)
 	t.Run("a machine whose sshd does not run, by a pod", testUpgradeByPod)
 	t.Run("two that are submitted at once do the work once", testTwoUpgradesAtOnce)
@@ -50,9 +50,9 @@ func TestUpgradesAreSubmittedInEveryWay(t *testing.T) {
 	t.Run("by a schedule", testSchedule)
 }
 
-func TestAnUpgradeSurvivesFaultsWhileItDrains(t *testing.T)    { surviveFaults(t, "drain") }
-func TestAnUpgradeSurvivesFaultsWhileKubeadmRuns(t *testing.T) { surviveFaults(t, "kubeadm") }
-func TestAnUpgradeSurvivesFaultsWhileTheKubeletStarts(t *testing.T) {
+func TestUpgradeSurvivesFaultsDuringDrain(t *testing.T)   { surviveFaults(t, "drain") }
+func TestUpgradeSurvivesFaultsDuringKubeadm(t *testing.T) { surviveFaults(t, "kubeadm") }
+func TestUpgradeSurvivesFaultsDuringKubeletStart(t *testing.T) {
 	surviveFaults(t, "healthy")
 }
 

@@ -101,7 +101,7 @@ func upgradeAll(t *testing.T, parameters ...string) *wfv1.Workflow {
 	return w
 }
 
-func TestAClusterIsUpgraded(t *testing.T) {
+func TestUpgradeCluster(t *testing.T) {
 	newUpgradeCluster(t)
 	t.Run("a dry run says in which waves and touches nothing", func(t *testing.T) {
 		w := mustSucceed(t, upgradeCluster, "upgrade", "version="+lab.Version, "dryRun=true")

@@ -99,7 +99,7 @@ func becomes(t *testing.T, client *fake.Clientset, machine *fakeInterface, shown
 	}, poll.WithTimeout(time.Minute), poll.WithDelay(10*time.Millisecond))
 }
 
-func TestABalancedServiceShowsAnAddressThatTheMachineHas(t *testing.T) {
+func TestLoadBalancerServiceGetsAnAddressOfTheMachine(t *testing.T) {
 	client, machine := balancing(t, balancedService("a", 1))
 	becomes(t, client, machine, map[string]string{"a": "10.0.0.1"})
 
@@ -108,7 +108,7 @@ func TestABalancedServiceShowsAnAddressThatTheMachineHas(t *testing.T) {
 	becomes(t, client, machine, map[string]string{"a": "10.0.0.1", "b": "10.0.0.2"})
 }
 
-func TestTheAddressOfADeletedServiceIsTakenBack(t *testing.T) {
+func TestDeletedServiceReleasesItsAddress(t *testing.T) {
 	client, machine := balancing(t, balancedService("a", 1), balancedService("b", 2))
 	becomes(t, client, machine, map[string]string{"a": "10.0.0.1", "b": "10.0.0.2"})
 
@@ -116,7 +116,7 @@ func TestTheAddressOfADeletedServiceIsTakenBack(t *testing.T) {
 	becomes(t, client, machine, map[string]string{"b": "10.0.0.2"})
 }
 
-func TestAServiceThatChangesItsTypeLosesItsAddress(t *testing.T) {
+func TestServiceOfAnotherTypeLosesItsAddress(t *testing.T) {
 	client, machine := balancing(t, balancedService("a", 1))
 	becomes(t, client, machine, map[string]string{"a": "10.0.0.1"})
 

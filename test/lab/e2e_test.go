@@ -63,7 +63,7 @@ func TestEveryMachineLetsItsUserIn(t *testing.T) {
 	}
 }
 
-func TestAnotherUserIsNotLetInWhereTheMachineHasItsOwn(t *testing.T) {
+func TestOnlyTheMachinesOwnUserLogsIn(t *testing.T) {
 	l, ctx := raised(t)
 	argv, err := l.SSHArgv("m2")
 	assert.NilError(t, err)
@@ -93,7 +93,7 @@ func TestSudoDiffersByMachine(t *testing.T) {
 	assert.ErrorContains(t, err, "exit status 1")
 }
 
-func TestAMachineBehindTheBastionCannotBeDialled(t *testing.T) {
+func TestMachineBehindBastionCannotBeDialled(t *testing.T) {
 	l, ctx := raised(t)
 	m4, err := l.Spec("m4")
 	assert.NilError(t, err)
@@ -111,7 +111,7 @@ func TestAMachineBehindTheBastionCannotBeDialled(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestTheMachineWithoutSCPHasNeitherSCPNorSFTP(t *testing.T) {
+func TestMachineM5HasNeitherSCPNorSFTP(t *testing.T) {
 	l, ctx := raised(t)
 	_, err := l.Exec(ctx, "m5", "scp")
 	assert.ErrorContains(t, err, "No such file or directory")
@@ -123,7 +123,7 @@ func TestTheMachineWithoutSCPHasNeitherSCPNorSFTP(t *testing.T) {
 	assert.Equal(t, out, "still reached\n")
 }
 
-func TestACertifiedKeyOpensMachinesAndM1ShowsAHostCertificate(t *testing.T) {
+func TestCertifiedKeyLogsInAndM1HasHostCertificate(t *testing.T) {
 	l, ctx := raised(t)
 	ca, err := l.publicKey("ca_host")
 	assert.NilError(t, err)
@@ -137,7 +137,7 @@ func TestACertifiedKeyOpensMachinesAndM1ShowsAHostCertificate(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestAResetMachineIsCleanAndKeepsItsIdentity(t *testing.T) {
+func TestResetMachineIsCleanAndKeepsItsIdentity(t *testing.T) {
 	l, ctx := raised(t)
 	_, err := l.Exec(ctx, "m3", "sh", "-c", "touch /root/trace /var/lib/containerd/trace /usr/local/bin/kubelet; ip "+
 		"link add trace0 type bridge")
@@ -159,7 +159,7 @@ func TestAResetMachineIsCleanAndKeepsItsIdentity(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestARebootedMachineKeepsItsDiskAndComesBack(t *testing.T) {
+func TestRebootedMachineKeepsItsDisk(t *testing.T) {
 	l, ctx := raised(t)
 	_, err := l.Exec(ctx, "m3", "touch", "/root/kept")
 	assert.NilError(t, err)
@@ -174,7 +174,7 @@ func TestARebootedMachineKeepsItsDiskAndComesBack(t *testing.T) {
 	assert.NilError(t, l.Reset(ctx, "m3"))
 }
 
-func TestAKilledSSHDComesBack(t *testing.T) {
+func TestKilledSSHDIsRestarted(t *testing.T) {
 	l, ctx := raised(t)
 	m3, err := l.Spec("m3")
 	assert.NilError(t, err)
@@ -192,7 +192,7 @@ func TestAKilledSSHDComesBack(t *testing.T) {
 	assert.NilError(t, machineNamed(t, l, "m3").WaitForSSH(ctx))
 }
 
-func TestADroppedMachineIsSilentUntilItIsUndropped(t *testing.T) {
+func TestDisconnectedMachineAnswersOnceReconnected(t *testing.T) {
 	l, ctx := raised(t)
 	assert.NilError(t, machineNamed(t, l, "m3").Connect(ctx, false))
 	_, err := dialFrom(ctx, "argosy-host", "10.117.0.103:22")
@@ -243,7 +243,7 @@ func TestPodsOfTheHostClusterReachMachines(t *testing.T) {
 	assert.Check(t, is.Equal(out, "SSH-2.0"))
 }
 
-func TestAMachineWhosePowerIsCutKeepsWhatItSynced(t *testing.T) {
+func TestPowerCutKeepsSyncedFilesOnly(t *testing.T) {
 	l, ctx := raised(t)
 	assert.NilError(t, l.ResetAs(ctx, ResetOptions{OwnDisk: true}, "m1"))
 	t.Cleanup(func() { assert.NilError(t, l.Reset(context.Background(), "m1")) })

@@ -149,7 +149,7 @@ func (h *hosted) hostAddresses() string {
 	return fmt.Sprint(has)
 }
 
-func TestABalancedServiceIsReachedFromEverywhereAndGivesItsAddressBack(t *testing.T) {
+func TestLoadBalancerServiceIsReachableAndReleasesItsAddress(t *testing.T) {
 	h := newHosted(t, "balancer")
 	h.serve(storageImagesOf().Helper, "Never")
 	h.apply(strings.Replace(webService, "name: web", "name: classy", 1) + "  loadBalancerClass: example.org/nobody\n")
@@ -170,7 +170,7 @@ func TestABalancedServiceIsReachedFromEverywhereAndGivesItsAddressBack(t *testin
 	}, poll.WithTimeout(time.Minute))
 }
 
-func TestABalancedServiceKeepsItsAddressWhenTheHostMachineReboots(t *testing.T) {
+func TestLoadBalancerServiceKeepsItsAddressAfterReboot(t *testing.T) {
 	h := newHosted(t, "reboot")
 	h.serve(storageImagesOf().Helper, "Never")
 	h.apply(webService)
@@ -186,7 +186,7 @@ func TestABalancedServiceKeepsItsAddressWhenTheHostMachineReboots(t *testing.T) 
 	h.eventually("16", "get", "node", "host", "--output", "jsonpath={.status.allocatable.cpu}")
 }
 
-func TestAPodsImageComesFromTheLabsRegistry(t *testing.T) {
+func TestPodImageIsPulledFromTheLabRegistry(t *testing.T) {
 	h := newHosted(t, "registry")
 	ref, err := inRegistry(storageImagesOf().Helper)
 	assert.NilError(t, err)
@@ -199,7 +199,7 @@ func TestAPodsImageComesFromTheLabsRegistry(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestARestartedRegistryStillHasItsImages(t *testing.T) {
+func TestRegistryKeepsImagesAfterRestart(t *testing.T) {
 	l, ctx := raised(t)
 	assert.NilError(t, l.stopDaemon(registryDaemon))
 	assert.NilError(t, l.Up(ctx))
@@ -207,7 +207,7 @@ func TestARestartedRegistryStillHasItsImages(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestAClaimIsBoundAndItsDataOutlivesThePod(t *testing.T) {
+func TestVolumeClaimKeepsDataOfDeletedPod(t *testing.T) {
 	h := newHosted(t, "storage")
 	h.apply(`
 apiVersion: v1
@@ -245,7 +245,7 @@ spec:
 	assert.Assert(t, !strings.Contains(folder, "overlay"), folder)
 }
 
-func TestPostgresTakesPodsOfTheHostClusterIn(t *testing.T) {
+func TestPodsReachPostgres(t *testing.T) {
 	h := newHosted(t, "postgres")
 	dsn, err := h.l.Postgres(h.ctx)
 	assert.NilError(t, err)
@@ -264,7 +264,7 @@ func TestPostgresTakesPodsOfTheHostClusterIn(t *testing.T) {
 	assert.Equal(t, out, "S")
 }
 
-func TestBlockedKubeletsAreSilentToTheHostMachineAlone(t *testing.T) {
+func TestFirewallBlocksKubeletsFromTheHostOnly(t *testing.T) {
 	l, ctx := raised(t)
 	// Clean, so that nothing has the port.
 	assert.NilError(t, l.Reset(ctx, "m3"))
@@ -305,7 +305,7 @@ func TestBlockedKubeletsAreSilentToTheHostMachineAlone(t *testing.T) {
 	assert.NilError(t, reach("argosy-host"))
 }
 
-func TestAnOverlayNetworkCrossesTheRouterBothWays(t *testing.T) {
+func TestOverlayNetworkCrossesRouter(t *testing.T) {
 	l, ctx := raised(t)
 	ends := map[string]string{"m1": "10.117.0.101", "m4": "10.117.1.104"}
 	for name, own := range ends {
@@ -324,7 +324,7 @@ ip address add "10.99.0.${1##*.}/24" dev overlay0; ip link set overlay0 up`, "sh
 	}
 }
 
-func TestAMachineResetBareStaysBareThroughARebootAndUp(t *testing.T) {
+func TestMachineResetBareStaysBareAfterReboot(t *testing.T) {
 	l, ctx := raised(t)
 	network := func() string {
 		out, err := l.Exec(ctx, "m3", "sh", "-c", "ls /etc/cni/net.d 2>/dev/null; ip route show | grep 10.244. || true")

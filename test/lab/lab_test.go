@@ -13,7 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestTheMirrorIsTheOneOfTheSuitesMainArchive(t *testing.T) {
+func TestMirrorIsThatOfTheMainArchive(t *testing.T) {
 	for name, c := range map[string]struct{ targets, want string }{
 		"the archive among others": {"bookworm-updates main http://a.example/debian/\nbookworm main " +
 			"http://b.example/debian/\n", "http://b.example/debian/"},
@@ -68,7 +68,7 @@ func TestAFailedCommandShowsItselfAndItsLastLines(t *testing.T) {
 	assert.Assert(t, errors.As(err, &exit))
 }
 
-func TestEveryMachineHasANameAndAnAddressOfItsOwn(t *testing.T) {
+func TestMachineNamesAndAddressesAreUnique(t *testing.T) {
 	seen := map[string]string{bastionBackAddress: "bastion"}
 	for _, m := range machines() {
 		for _, value := range []string{m.Name, m.Address, m.PodSubnet} {
@@ -84,13 +84,13 @@ func TestEveryMachineHasANameAndAnAddressOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAnUnknownMachineIsAnErrorThatNamesTheOthers(t *testing.T) {
+func TestUnknownMachineErrorListsMachines(t *testing.T) {
 	_, err := (&Lab{}).Spec("m9")
 	assert.ErrorContains(t, err, `"m9"`)
 	assert.ErrorContains(t, err, "m1 m2 m3")
 }
 
-func TestADiskIsMadeAgainOnlyWhenAnInputChanges(t *testing.T) {
+func TestDiskIsRemadeOnlyWhenAnInputChanges(t *testing.T) {
 	in := inputs{rootfs: "/r", binds: map[string]string{"/a": "/1", "/b": "/2"}}
 	files := []file{{path: "/etc/x", mode: 0o644, data: "1"}}
 	same := inputs{rootfs: "/r", binds: map[string]string{"/b": "/2", "/a": "/1"}}
@@ -123,7 +123,7 @@ func TestABundleIsPublishedOnceWithItsDigest(t *testing.T) {
 	assert.Equal(t, target, "/cache/a2")
 }
 
-func TestAProcessNumberUsedAgainIsNotMistaken(t *testing.T) {
+func TestReusedProcessIDIsNotMistaken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")
 	self, err := thisProcess()
 	assert.NilError(t, err)
@@ -136,7 +136,7 @@ func TestAProcessNumberUsedAgainIsNotMistaken(t *testing.T) {
 	assert.Assert(t, !ok)
 }
 
-func TestAProcessThatIgnoresTheRequestIsKilled(t *testing.T) {
+func TestProcessIgnoringSIGTERMIsKilled(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
 	out, err := cmd.StdoutPipe()
 	assert.NilError(t, err)
@@ -170,7 +170,7 @@ func TestTheManifestsFillForEveryClusterMachine(t *testing.T) {
 	}
 }
 
-func TestAMachineResetBareHasNoPodNetworkButStillTheRegistry(t *testing.T) {
+func TestMachineResetBareHasNoPodNetwork(t *testing.T) {
 	l := &Lab{state: t.TempDir()}
 	paths := func(m MachineSpec) []string {
 		var out []string
@@ -197,7 +197,7 @@ func TestAMachineResetBareHasNoPodNetworkButStillTheRegistry(t *testing.T) {
 	assert.Equal(t, m2.PodSubnet, "10.244.2.0/24")
 }
 
-func TestALimitIsRaisedOnceAndPutBackUnlessSomebodyElseChangedIt(t *testing.T) {
+func TestLimitIsRaisedOnceAndRestored(t *testing.T) {
 	state := t.TempDir()
 	one := limit{path: filepath.Join(state, "limit"), want: 100, saved: "limit.before"}
 	for name, c := range map[string]struct{ before, meanwhile, during, after string }{
@@ -226,7 +226,7 @@ func TestALimitIsRaisedOnceAndPutBackUnlessSomebodyElseChangedIt(t *testing.T) {
 	}
 }
 
-func TestKubeletsOfAllMembersAreBlockedFromTheHostMachineAndItsPods(t *testing.T) {
+func TestFirewallBlocksKubeletsOfAllMachines(t *testing.T) {
 	l := &Lab{state: t.TempDir()}
 	rules, err := l.kubeletRules()
 	assert.NilError(t, err)
@@ -243,7 +243,7 @@ func TestKubeletsOfAllMembersAreBlockedFromTheHostMachineAndItsPods(t *testing.T
 	}
 }
 
-func TestWhatWasBuiltIsRecalledUntilASourceChangesOrAPathIsGone(t *testing.T) {
+func TestBuildResultIsReusedUntilSourcesChange(t *testing.T) {
 	l := &Lab{source: t.TempDir(), cache: t.TempDir()}
 	source, built := filepath.Join(l.source, "test/lab/build/x.go"), filepath.Join(t.TempDir(), "built")
 	for _, path := range []string{source, filepath.Join(l.source, "pkg/bundle/y.go"), built} {

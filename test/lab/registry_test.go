@@ -41,7 +41,7 @@ func tagAt(t *testing.T, server *httptest.Server, rest string) name.Tag {
 	return tag
 }
 
-func TestAnImageIsInTheRegistryUnderItsNameWithoutItsOwnRegistry(t *testing.T) {
+func TestImageNameInRegistryHasNoHost(t *testing.T) {
 	for ref, want := range map[string]string{
 		"ghcr.io/flannel-io/flannel:v0.26.7":      "10.117.0.1:5000/flannel-io/flannel:v0.26.7",
 		"docker.io/coredns/coredns:1.12.1":        "10.117.0.1:5000/coredns/coredns:1.12.1",
@@ -57,7 +57,7 @@ func TestAnImageIsInTheRegistryUnderItsNameWithoutItsOwnRegistry(t *testing.T) {
 	assert.ErrorContains(t, err, `"Not/An Image"`)
 }
 
-func TestAnArchivesImageIsPulledAsItWas(t *testing.T) {
+func TestPublishedImageIsPulledUnchanged(t *testing.T) {
 	l := &Lab{state: t.TempDir()}
 	server := served(t, l)
 	image, err := random.Image(4096, 3)
@@ -116,7 +116,7 @@ func layoutArchive(t *testing.T, index v1.ImageIndex, names ...string) string {
 	return archive
 }
 
-func TestALayoutsIndexIsPulledAsItWas(t *testing.T) {
+func TestPublishedIndexIsPulledUnchanged(t *testing.T) {
 	l := &Lab{state: t.TempDir()}
 	server := served(t, l)
 	index, err := random.Index(1024, 2, 2)
@@ -144,7 +144,7 @@ func TestALayoutsIndexIsPulledAsItWas(t *testing.T) {
 	}
 }
 
-func TestALayoutThatLacksAManifestIsNotPublished(t *testing.T) {
+func TestLayoutWithoutManifestIsNotPublished(t *testing.T) {
 	absent := v1.Descriptor{MediaType: types.OCIImageIndex,
 		Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}
 	target := name.MustParseReference("example.org/image:v1")
@@ -152,7 +152,7 @@ func TestALayoutThatLacksAManifestIsNotPublished(t *testing.T) {
 	assert.ErrorContains(t, err, "the archive does not hold it")
 }
 
-func TestARegistryThatIsStartedAgainHasWhatWasPushed(t *testing.T) {
+func TestRestartedRegistryKeepsPushedImages(t *testing.T) {
 	l := &Lab{state: t.TempDir()}
 	before := served(t, l)
 	image, err := random.Image(1024, 1)
@@ -195,7 +195,7 @@ func put(t *testing.T, url, body string) *http.Request {
 	return r
 }
 
-func TestAnArchiveOfSeveralNamesIsNotPublished(t *testing.T) {
+func TestArchiveWithSeveralNamesIsNotPublished(t *testing.T) {
 	image, err := random.Image(16, 1)
 	assert.NilError(t, err)
 	archive := filepath.Join(t.TempDir(), "two.tar")

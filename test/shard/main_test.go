@@ -36,7 +36,7 @@ func TestPartsTakeAboutTheSameTime(t *testing.T) {
 	assert.DeepEqual(t, parts, [][]string{{"TestA"}, {"TestB", "TestC", "TestUnknown"}})
 }
 
-func TestAPartThatIsNoneIsRefused(t *testing.T) {
+func TestBadPartIsRefused(t *testing.T) {
 	for _, part := range []string{"", "2", "0/6", "7/6", "a/b", "1/0", "-1/2"} {
 		_, err := run(part, strings.NewReader(list), io.Discard)
 		assert.ErrorContains(t, err, "must be two numbers as in 2/6", part)

@@ -21,7 +21,7 @@ const oneFails = `{"Action":"start","Package":"x/e2e"}
 {"Action":"fail","Package":"x/e2e","Elapsed":44}
 `
 
-func TestTheSlowestTestsOfOnePackageAreNamedInOrder(t *testing.T) {
+func TestSlowestTestsAreListedInOrder(t *testing.T) {
 	var out bytes.Buffer
 	passed, err := report(strings.NewReader(oneFails), &out, false)
 	assert.NilError(t, err)
@@ -46,7 +46,7 @@ func TestQuietLeavesOutWhatPassed(t *testing.T) {
 	assert.Assert(t, strings.Contains(out.String(), "resetting"))
 }
 
-func TestQuietShowsATestThatHadNoEnd(t *testing.T) {
+func TestQuietShowsUnfinishedTests(t *testing.T) {
 	for name, words := range map[string]string{
 		"one that hung":                "panic: test timed out after 10m0s",
 		"one whose goroutine panicked": "panic: boom",
@@ -85,7 +85,7 @@ func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
 	assert.Equal(t, strings.Count(out.String(), "\n"), 1+listed)
 }
 
-func TestAPackageThatDoesNotCompileFailsWithTheCompilersWords(t *testing.T) {
+func TestCompilerErrorIsShown(t *testing.T) {
 	var out bytes.Buffer
 	const broken = `{"ImportPath":"x","Action":"build-output","Output":"x.go:1: syntax error\n"}
 {"ImportPath":"x","Action":"build-fail"}

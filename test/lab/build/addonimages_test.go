@@ -29,7 +29,7 @@ func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 	assert.Assert(t, seen["kube-proxy"])
 }
 
-func TestEveryImageOfAClusterWithAllAddonsIsBuilt(t *testing.T) {
+func TestEveryImageOfAllAddonsIsBuilt(t *testing.T) {
 	defaults := config.Defaults()
 	for _, version := range []string{"v1.33.13", "v1.34.4"} {
 		dns, err := coreDNSTag(version)
@@ -67,7 +67,7 @@ func TestCoreDNSFollowsTheMinorVersion(t *testing.T) {
 	}
 }
 
-func TestAnAddonImageRunsItsProgramAndOneWithoutAProgramAShell(t *testing.T) {
+func TestAddonImageHasAnEntrypointOrAShell(t *testing.T) {
 	b, folder := newCache(t), t.TempDir()
 	write(t, filepath.Join(folder, "program"), "fake program")
 	write(t, filepath.Join(folder, "bin/sh"), "fake shell")

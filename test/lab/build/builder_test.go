@@ -19,7 +19,7 @@ func newCache(t *testing.T) *Builder {
 	return &Builder{Cache: t.TempDir(), Source: ".", Log: io.Discard}
 }
 
-func TestWhatSeveralAskForAtOnceIsMadeOnce(t *testing.T) {
+func TestConcurrentRequestsBuildOnce(t *testing.T) {
 	cache := t.TempDir()
 	var made atomic.Int32
 	var all sync.WaitGroup
@@ -40,7 +40,7 @@ func TestWhatSeveralAskForAtOnceIsMadeOnce(t *testing.T) {
 	assert.Equal(t, made.Load(), int32(1))
 }
 
-func TestAFailedBuildLeavesNoEntryAndTheNextOneStartsEmpty(t *testing.T) {
+func TestFailedBuildLeavesNoCacheEntry(t *testing.T) {
 	b := newCache(t)
 	broken := errors.New("broken")
 	_, err := b.ensure(t.Context(), "thing/v1", "thing", func(folder string, _ *progress) error {
@@ -95,7 +95,7 @@ func TestTheCacheIsWhereTheEnvironmentPutsIt(t *testing.T) {
 	}
 }
 
-func TestAFolderWithoutModulesIsNoSource(t *testing.T) {
+func TestFolderWithoutModulesIsRefused(t *testing.T) {
 	_, err := New(t.TempDir(), nil)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }

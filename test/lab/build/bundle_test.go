@@ -25,7 +25,7 @@ func fakeFiles(t *testing.T) []bundleFile {
 	return files
 }
 
-func TestABundleHoldsItsFilesBeneathReleaseAndItsDigestLiesBesideIt(t *testing.T) {
+func TestBundleHasItsFilesBelowReleaseAndADigest(t *testing.T) {
 	for name, c := range map[string]struct {
 		compress compressor
 		open     func(io.Reader) (io.Reader, error)
@@ -61,7 +61,7 @@ func TestABundleHoldsItsFilesBeneathReleaseAndItsDigestLiesBesideIt(t *testing.T
 	}
 }
 
-func TestABundleOfEqualFilesIsTheSameWhereverItIsMade(t *testing.T) {
+func TestEqualFilesGiveEqualBundles(t *testing.T) {
 	sums := map[string]bool{}
 	for range 3 {
 		bundle, err := newCache(t).makeBundle(t.Context(), "fake.tar.gz", fakeFiles(t), gzipWriter)

@@ -12,7 +12,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestAProgramIsBuiltOnceAndTheSecondCallFindsIt(t *testing.T) {
+func TestProgramIsBuiltOnce(t *testing.T) {
 	b := newCache(t)
 	log := &strings.Builder{}
 	b.Log = log
@@ -46,7 +46,7 @@ func TestPauseCollectsChildrenAndEndsWhenAskedTo(t *testing.T) {
 	assert.NilError(t, cmd.Wait())
 }
 
-func TestAFailedCompilationShowsTheCompilersWordsAndTheCommand(t *testing.T) {
+func TestFailedCompilationShowsOutputAndCommand(t *testing.T) {
 	b := newCache(t)
 	b.Source = t.TempDir()
 	write(t, filepath.Join(b.Source, "modules/thing/go.mod"), "module example.org/thing\n\ngo 1.25\n")

@@ -31,7 +31,7 @@ func fakeImageSpec(t *testing.T) ImageSpec {
 	}
 }
 
-func TestAnImageHasTheFilesAndTheConfigurationOfItsSpec(t *testing.T) {
+func TestImageHasFilesAndConfigurationOfItsSpec(t *testing.T) {
 	spec := fakeImageSpec(t)
 	archive, err := newCache(t).Image(t.Context(), spec)
 	assert.NilError(t, err)
@@ -59,7 +59,7 @@ func TestAnImageHasTheFilesAndTheConfigurationOfItsSpec(t *testing.T) {
 	assert.Equal(t, got["tmp/"], tarEntry{0o1777, ""})
 }
 
-func TestWhatIsInTheBaseIsALayerThatImagesShare(t *testing.T) {
+func TestImagesShareTheLayerOfTheirBase(t *testing.T) {
 	b, base := newCache(t), t.TempDir()
 	write(t, filepath.Join(base, "bin/fake-shell"), "fake shell")
 	assert.NilError(t, os.Chmod(filepath.Join(base, "bin/fake-shell"), 0o755))
@@ -98,7 +98,7 @@ func TestWhatIsInTheBaseIsALayerThatImagesShare(t *testing.T) {
 	assert.Equal(t, readTar(t, content)["usr/bin/program"], tarEntry{0o755, "fake program"})
 }
 
-func TestEqualSpecsGiveTheSameArchiveWhereverAndWheneverTheyAreMade(t *testing.T) {
+func TestEqualSpecsGiveEqualArchives(t *testing.T) {
 	contents := map[string]bool{}
 	for range 3 {
 		spec := fakeImageSpec(t)
@@ -115,7 +115,7 @@ func TestEqualSpecsGiveTheSameArchiveWhereverAndWheneverTheyAreMade(t *testing.T
 	assert.Equal(t, len(contents), 1)
 }
 
-func TestAnImageIsFoundAgainUntilAFileOrItsModeChanges(t *testing.T) {
+func TestImageIsCachedUntilAFileChanges(t *testing.T) {
 	b, spec := newCache(t), fakeImageSpec(t)
 	image := func() string {
 		archive, err := b.Image(t.Context(), spec)

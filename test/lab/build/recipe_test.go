@@ -63,7 +63,7 @@ func TestEveryInputOfABuildChangesItsKey(t *testing.T) {
 	}
 }
 
-func TestAModulesOwnFilesAndThePatchesAreInTheKey(t *testing.T) {
+func TestCacheKeyHasModuleFilesAndPatches(t *testing.T) {
 	b := &Builder{Source: t.TempDir()}
 	write(t, filepath.Join(b.Source, "modules/thing/go.mod"), "module thing\n\ngo 1.25\n")
 	write(t, filepath.Join(b.Source, "modules/thing/main.go"), "package main\n")
@@ -84,7 +84,7 @@ func TestAModulesOwnFilesAndThePatchesAreInTheKey(t *testing.T) {
 	assert.Assert(t, key() != patched)
 }
 
-func TestAVersionThatNoModuleBuildsIsRefusedAndTheErrorSaysWhichIsBuilt(t *testing.T) {
+func TestVersionWithoutModuleIsRefused(t *testing.T) {
 	b, err := New(".", nil)
 	assert.NilError(t, err)
 	for version, message := range map[string]string{

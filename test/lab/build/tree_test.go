@@ -9,7 +9,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestAptsPlanIsReadAsPackagesWithTheirVersions(t *testing.T) {
+func TestAptPlanListsPackagesWithVersions(t *testing.T) {
 	said := "NOTE: This is only a simulation!\nReading package lists...\n" +
 		"Inst libfake1 (2:1.0-1+deb12u1 Debian:12.1/stable [amd64])\n" +
 		"Inst fake-data [0.9] (1.1 Debian:12.1/stable, Debian-Security:12/stable [all]) []\n" +
@@ -17,7 +17,7 @@ func TestAptsPlanIsReadAsPackagesWithTheirVersions(t *testing.T) {
 	assert.DeepEqual(t, installs(said), []string{"libfake1=2:1.0-1+deb12u1", "fake-data=1.1"})
 }
 
-func TestAnUnpackedPackageHasItsFilesButNotItsDocumentation(t *testing.T) {
+func TestUnpackedPackageHasNoDocumentation(t *testing.T) {
 	source, archive, tree := t.TempDir(), filepath.Join(t.TempDir(), "fake.deb"), t.TempDir()
 	write(t, filepath.Join(source, "DEBIAN/control"),
 		"Package: fake\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: fake\n")
@@ -35,7 +35,7 @@ func TestAnUnpackedPackageHasItsFilesButNotItsDocumentation(t *testing.T) {
 	}
 }
 
-func TestBusyboxHasALinkForEachCommandThatNoPackageBrings(t *testing.T) {
+func TestBusyboxLinksCommandsThatNoPackageHas(t *testing.T) {
 	tree := t.TempDir()
 	write(t, filepath.Join(tree, "bin/busybox"), "#!/bin/sh\nprintf 'busybox\\ncat\\nsh\\nip\\n'\n")
 	assert.NilError(t, os.Chmod(filepath.Join(tree, "bin/busybox"), 0o755))
@@ -52,7 +52,7 @@ func TestBusyboxHasALinkForEachCommandThatNoPackageBrings(t *testing.T) {
 	assert.Equal(t, target, "busybox")
 }
 
-func TestALinkInTheWayOfAFileIsAnError(t *testing.T) {
+func TestFileBelowALinkIsRefused(t *testing.T) {
 	tree := t.TempDir()
 	write(t, filepath.Join(tree, "usr/sbin/iptables"), "")
 	assert.ErrorIs(t, linkAll(tree, map[string]string{"usr/sbin/iptables": "xtables-nft-multi"}), os.ErrExist)
