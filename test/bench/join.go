@@ -244,7 +244,8 @@ func (b *bench) submit(ctx context.Context) error {
 			return err
 		}
 		started := time.Now()
-		if _, err := b.site.TeamA().Argo(ctx, "submit", "--from", "workflowtemplate/join", "-p", "cluster="+site.TeamA, "-p",
+		if _, err := b.site.TeamA().Argo(ctx, "submit", "--from", "workflowtemplate/join", "-p", "cluster="+site.TeamA,
+			"-p",
 			"machines=m1", "--wait"); err != nil {
 			return err
 		}

@@ -66,7 +66,8 @@ func (b *bench) makeWorkflow(ctx context.Context, namespace string) (workflow, e
 	if err != nil {
 		return workflow{}, err
 	}
-	made.uid, err = b.site.HostKubectl(ctx, "get", "workflow", "-n", namespace, made.name, "-o", "jsonpath={.metadata.uid}")
+	made.uid, err = b.site.HostKubectl(ctx, "get", "workflow", "-n", namespace, made.name, "-o",
+		"jsonpath={.metadata.uid}")
 	return made, err
 }
 

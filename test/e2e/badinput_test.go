@@ -22,10 +22,10 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// bundleName is the archive that machines of the lab ask for.
+// bundleName is the archive that the machines of the lab fetch.
 const bundleName = "kubernetes-" + site.Version + "-amd64.tar.gz"
 
-// editMachine changes one field of one machine's entry.
+// editMachine returns a change of one machine's entry in argosy.yaml.
 func editMachine(machine string, change func(entry map[string]any)) func(map[string]any) {
 	return func(entry map[string]any) {
 		if entry["name"] == machine {
@@ -41,8 +41,7 @@ func sshOf(entry map[string]any) map[string]any {
 	return entry["ssh"].(map[string]any)
 }
 
-// TestBadInputFailsClearlyAndChangesNothing strikes a clean machine by hand, which is the same code as in the
-// workflow.
+// TestBadInputFailsClearlyAndChangesNothing calls the command line program, which runs the same code as the workflow.
 func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 	resetMachines(t, "m1", "m2", "m3")
 	otherKey, err := env.Lab.HostKey("m2")
@@ -55,7 +54,7 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 		name    string
 		machine string
 		change  site.Overrides
-		says    []string
+		want    []string
 	}{
 		{"a missing Secret", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { sshOf(e)["secret"] = "not-there" })}, []string{"m1", "not-there"}},
@@ -63,7 +62,7 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 			func(e map[string]any) { sshOf(e)["secret"] = "wrong-key" })}, []string{"m1", "root"}},
 		{"a changed host key", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { sshOf(e)["hostKeys"] = []string{otherKey} })}, []string{"m1", "SHA256:"}},
-		{"an address where nobody listens", "m1", site.Overrides{Machine: editMachine("m1",
+		{"an address that does not answer", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}},
 			[]string{"m1", "10.117.0.199"}},
 		{"a user without sudo rights", "m3", site.Overrides{Machine: editMachine("m3",
@@ -91,8 +90,8 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 			configure(t, tt.change)
 			out, err := env.Argosy(t.Context(), "join", "--namespace", site.TeamA, "--machines", tt.machine)
 			assert.Assert(t, err != nil, "joined all the same:\n%s", out)
-			for _, part := range tt.says {
-				assert.Assert(t, strings.Contains(out, part), "%q is not said in:\n%s", part, out)
+			for _, part := range tt.want {
+				assert.Assert(t, strings.Contains(out, part), "%q is not in:\n%s", part, out)
 			}
 			assert.Assert(t, !strings.Contains(out, "not-the-password"), out)
 			assertUntouched(t, tt.machine)
@@ -100,7 +99,7 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 	}
 }
 
-// assertUntouched says that nothing of a bundle was installed, run, or placed outside its folder.
+// assertUntouched checks that nothing of a bundle was installed, run, or written outside its folder.
 func assertUntouched(t *testing.T, machine string) {
 	t.Helper()
 	out := runOn(t, machine, "sh", "-c",
@@ -131,7 +130,8 @@ func TestBadDocumentsFailInPlan(t *testing.T) {
 	assertContains(t, message, "concurency", "concurrency")
 }
 
-// TestJoinRefusesNodeOfAnotherCluster claims that a joined machine belongs elsewhere.
+// TestJoinRefusesNodeOfAnotherCluster gives team-a the kubeconfig of another cluster, so that the joined machine is a
+// foreign node.
 func TestJoinRefusesNodeOfAnotherCluster(t *testing.T) {
 	resetMachines(t, "m5")
 	mustSucceed(t, teamA(), "join", "machines=m5")
@@ -146,7 +146,7 @@ func TestJoinRefusesNodeOfAnotherCluster(t *testing.T) {
 	assertJoined(t, "m5")
 }
 
-// makeSecret makes a Secret for the length of the test.
+// makeSecret makes a Secret in team-a and deletes it when the test ends.
 func makeSecret(t *testing.T, name string, data map[string]string) {
 	t.Helper()
 	assert.NilError(t, env.Apply(t.Context(), []any{map[string]any{
@@ -164,8 +164,8 @@ func readFile(t *testing.T, path string) string {
 	return string(content)
 }
 
-// badBundle puts an archive into a repository of its own beneath the lab's and returns the fleet that asks for it, with
-// its true digest published beside it; nil makes the lab's own bundle without any digest.
+// badBundle makes a repository beside the lab's with an archive and its true digest, and returns the documents that use
+// it. Where write is nil, the archive has no digest.
 func badBundle(t *testing.T, name string, write func(t *testing.T, path string)) site.Overrides {
 	t.Helper()
 	repository := filepath.Join(env.Lab.HTTPDir(), "bad-"+name)
@@ -174,7 +174,7 @@ func badBundle(t *testing.T, name string, write func(t *testing.T, path string))
 	t.Cleanup(func() { _ = os.RemoveAll(repository) })
 	path := filepath.Join(folder, bundleName)
 	if write == nil {
-		assert.NilError(t, os.WriteFile(path, []byte("nobody vouches for this"), 0o644))
+		assert.NilError(t, os.WriteFile(path, []byte("without a digest"), 0o644))
 	} else {
 		write(t, path)
 		digest := sha256.Sum256([]byte(readFile(t, path)))
@@ -184,13 +184,13 @@ func badBundle(t *testing.T, name string, write func(t *testing.T, path string))
 	return site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL + "/bad-" + name}}
 }
 
-// truncatedArchive writes an archive that ends in the middle.
+// truncatedArchive writes the first half of the lab's bundle.
 func truncatedArchive(t *testing.T, path string) {
 	whole := readFile(t, filepath.Join(env.Lab.HTTPDir(), site.Version, bundleName))
 	assert.NilError(t, os.WriteFile(path, []byte(whole[:len(whole)/2]), 0o644))
 }
 
-// archiveWith writes an archive with one entry: a file of that name, or a link to target.
+// archiveWith returns a function that writes an archive with one entry: a file called name, or a link to target.
 func archiveWith(name, target string) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		bad := entry{tar.Header{Name: name, Mode: 0o755, Size: 4, Typeflag: tar.TypeReg}, []byte("evil")}
@@ -201,7 +201,7 @@ func archiveWith(name, target string) func(*testing.T, string) {
 	}
 }
 
-// arm64Bundle writes a bundle whose programs are the heads of ELF files for arm64.
+// arm64Bundle writes a bundle whose programs are headers of ELF files for arm64.
 func arm64Bundle(t *testing.T, path string) {
 	elf := make([]byte, 64)
 	copy(elf, "\x7fELF\x02\x01\x01")
@@ -237,12 +237,12 @@ func writeArchive(t *testing.T, path string, entries ...entry) {
 	assert.NilError(t, file.Close())
 }
 
-// newPrivateKey is a private key that no machine knows.
+// newPrivateKey returns an SSH key that no machine accepts.
 func newPrivateKey(t *testing.T) string {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	assert.NilError(t, err)
-	block, err := ssh.MarshalPrivateKey(private, "nobody's")
+	block, err := ssh.MarshalPrivateKey(private, "of no machine")
 	assert.NilError(t, err)
 	return string(pem.EncodeToMemory(block))
 }

@@ -4,14 +4,14 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// joinNode and the like are where settings stand in vcluster.yaml.
+// Sections of vcluster.yaml.
 const (
 	joinNode     = "privateNodes.joinNode."
 	registration = joinNode + "nodeRegistration."
 	autoUpgrade  = "privateNodes.autoUpgrade."
 )
 
-// vcluster changes keys of vcluster.yaml.
+// vcluster returns a change of keys of vcluster.yaml.
 func vcluster(settings map[string]any) func(map[string]any) {
 	return func(document map[string]any) {
 		for key, value := range settings {

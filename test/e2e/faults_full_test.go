@@ -4,7 +4,7 @@ package e2e_test
 
 import "testing"
 
-// TestJoinSurvivesFaultsDuringKubeadm strikes where a machine is neither clean nor joined.
+// TestJoinSurvivesFaultsDuringKubeadm injects each fault while a machine is neither clean nor joined.
 func TestJoinSurvivesFaultsDuringKubeadm(t *testing.T) {
 	for _, fault := range joinFaults {
 		t.Run(fault.name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// joinFaults are what must be survived in the middle of a join, each struck while the bundle is on its way.
+// joinFaults are injected while a machine joins. Each must end with a Ready node.
 var joinFaults = []struct {
 	name   string
 	strike func(t *testing.T, workflow string)
@@ -59,8 +59,8 @@ func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {
 	}
 }
 
-// limitBandwidth has the plugin push bundles, and narrows the way out of the host machine, so that one is on its way for
-// seconds; full opens it again.
+// limitBandwidth lets the plugin push bundles and limits the host machine to 160 Mbit/s, so that a transfer takes
+// seconds.
 func limitBandwidth(t *testing.T) {
 	t.Helper()
 	configure(t, site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL, "delivery": "push"}})
@@ -74,7 +74,8 @@ func restoreBandwidth(t *testing.T) {
 	_, _ = env.Lab.Exec(context.Background(), "host", "tc", "qdisc", "del", "dev", "eth0", "root")
 }
 
-// mustEndJoined waits for the workflow; if the fault ended it, one `argo retry`, or a new submit, must finish the work.
+// mustEndJoined waits for the workflow. If the fault ended it, one `argo retry`, or a new submit where it was
+// terminated, must finish the work.
 func mustEndJoined(t *testing.T, name string) {
 	t.Helper()
 	w := waitForEnd(t, teamA(), name)

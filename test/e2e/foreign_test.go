@@ -10,10 +10,10 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// Machines on which something stands that is not ours: another distribution's node, and a containerd that Docker uses.
+// Machines with software of another owner: a node of another distribution, and a containerd that Docker uses.
 
-// simulateK3s makes a simulated k3s agent: the unit, the folders, the links, the rules and the control groups that k3s
-// makes, with one pod. Its programs are copies of sleep.
+// simulateK3s makes the unit, folders, links, rules and control groups of a k3s agent with one pod. Its programs are
+// copies of sleep.
 const simulateK3s = `set -e
 install /bin/sleep /usr/local/bin/k3s
 install /bin/sleep /usr/local/bin/of-a-pod
@@ -67,9 +67,8 @@ func TestNodeOfAnotherDistributionIsRefused(t *testing.T) {
 }
 
 // runDocker sets up Docker and a containerd that serves Kubernetes beside it, and starts a container of the owner's.
-// Debian 12's containerd is too old for Kubernetes: the one of the bundle at $0 takes its place, as a newer package
-// would.
-// Debian's units want an out-of-memory score that the lab's machines may not set.
+// Debian 12's containerd is too old for Kubernetes: the one of the bundle at $0 replaces it, as a newer package would.
+// Debian's units set an out-of-memory score, which the lab's machines refuse.
 const runDocker = `set -e
 curl --silent --fail "$0" | tar -xzC /root
 install /root/release/containerd /root/release/containerd-shim-runc-v2 /root/release/ctr /usr/bin/

@@ -43,7 +43,7 @@ func TestImportRequiresJoinedMachine(t *testing.T) {
 	assertContains(t, step(t, w, "m1").Message, "join it first")
 }
 
-// The pod runs what was imported while the machine joined, and may not pull.
+// The pods run images that were imported during the join, and must not pull them.
 func TestJoinImportsImagesOfDocuments(t *testing.T) {
 	shows(t, joinNode+"containerd.importImages")
 	const machine, name = "m2", "uses-imported-images"

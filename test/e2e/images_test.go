@@ -19,10 +19,10 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// imagesFolder is where tests put archives on a machine, and below the lab's web server.
+// imagesFolder is the folder of archives below the lab's web server.
 const imagesFolder = "images-e2e"
 
-// newArchive is an archive of an image that no machine has seen.
+// newArchive returns an archive of an image that no machine has.
 func newArchive(t *testing.T, name string, program []byte) []byte {
 	t.Helper()
 	image := archivetest.Image{Name: name, Size: 1 << 20, Program: program}
@@ -34,7 +34,7 @@ func newArchive(t *testing.T, name string, program []byte) []byte {
 	return archive.Bytes()
 }
 
-// serveArchive puts an archive on the lab's web server, and returns where with its digest.
+// serveArchive puts an archive on the lab's web server and returns its URL with its digest.
 func serveArchive(t *testing.T, name string, archive []byte) string {
 	t.Helper()
 	folder := filepath.Join(env.Lab.HTTPDir(), imagesFolder)
@@ -45,7 +45,7 @@ func serveArchive(t *testing.T, name string, archive []byte) string {
 	return fmt.Sprintf("%s/%s/%s#sha256=%s", lab.RepositoryURL, imagesFolder, name, hex.EncodeToString(digest[:]))
 }
 
-// pushArchive pushes an archive's image to the lab's registry, and returns the reference that it has there.
+// pushArchive pushes an archive's image to the lab's registry and returns its reference there.
 func pushArchive(t *testing.T, archive []byte) string {
 	t.Helper()
 	digest := sha256.Sum256(archive)
@@ -57,7 +57,7 @@ func pushArchive(t *testing.T, archive []byte) string {
 	return refs[0]
 }
 
-// copyArchive puts an archive into /srv/images of a machine.
+// copyArchive writes an archive to /srv/images of a machine.
 func copyArchive(t *testing.T, machine, name string, archive []byte) {
 	t.Helper()
 	script := `mkdir -p /srv/images && cat > "/srv/images/$1"`
@@ -65,7 +65,7 @@ func copyArchive(t *testing.T, machine, name string, archive []byte) {
 	assert.NilError(t, err)
 }
 
-// hasImage says whether the machine's runtime has an image.
+// hasImage reports whether the machine's runtime has an image.
 func hasImage(t *testing.T, machine, image string) bool {
 	t.Helper()
 	return slices.Contains(strings.Fields(runOn(t, machine, "ctr", "--namespace", "k8s.io", "images", "list",

@@ -8,7 +8,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// allMachines are the lab's machines: root, sudo without and with password, behind a bastion, without scp.
+// allMachines lists the machines of team-a: root, sudo without and with a password, behind a bastion, without scp.
 var allMachines = []string{"m1", "m2", "m3", "m4", "m5"}
 
 func TestOneSubmitJoinsMachinesOfEveryKind(t *testing.T) {
@@ -16,14 +16,15 @@ func TestOneSubmitJoinsMachinesOfEveryKind(t *testing.T) {
 
 	mustSucceed(t, teamA(), "join", "concurrency=3")
 	assertJoined(t, allMachines...)
-	assert.Assert(t, mostAtOnce(t) <= 3, "%d machines were at work at once", mostAtOnce(t))
+	assert.Assert(t, mostAtOnce(t) <= 3, "%d machines worked at once", mostAtOnce(t))
 
 	second := mustSucceed(t, teamA(), "join")
 	assertContains(t, step(t, second, "plan").Message, "0 of 5 machines to join, 5 as wanted already")
 	assertJoined(t, allMachines...)
 }
 
-// mostAtOnce is how many machines were at work at the same moment, by their own clocks, which are one in the lab.
+// mostAtOnce returns how many machines worked at the same moment at most, by their own clocks, which are one in the
+// lab.
 func mostAtOnce(t *testing.T) int {
 	t.Helper()
 	most := 0

@@ -28,7 +28,7 @@ import (
 //	}
 //
 // The cluster is teamA(), whose control plane the lab has, or a hosted one that newCluster makes. Every function ends
-// the test where it does not get what it asks for, and a test that fails logs the workflows that it waited for.
+// the test where it fails, and a failed test logs the workflows that it waited for.
 
 // patience bounds a wait; it is a limit against hanging, not a claim about speed. A workflow has twice as long.
 const patience = 8 * time.Minute

@@ -1,5 +1,6 @@
-// Package e2e_test shows on the lab what README claims: real argo submit, real agent pod, real sshd, real kubeadm and
-// kubelet. Run it with `make e2e`, as root. The tests share one lab and run one after another.
+// Package e2e_test tests Argosy on the lab: real argo submit, real agent pods, real sshd, kubeadm and kubelet. Run it
+// with `make e2e`, as root. The tests share one lab and run one after another; kit_test.go has the functions that they
+// use.
 package e2e_test
 
 import (
@@ -17,7 +18,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// env is the lab with Argosy installed that all tests work on; TestMain makes it before any of them runs.
+// env is the lab with Argosy installed. All tests work on it; TestMain makes it before they run.
 var env *site.Site
 
 func TestMain(m *testing.M) {
@@ -40,9 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(finishProof(code))
 }
 
-// buildMeanwhile compiles all that the tests need later, above all the older version of Kubernetes: the tests wait more
-// than they work. It runs in a session of its own, which gets the processors that are left. The function that it
-// returns ends it.
+// buildMeanwhile compiles everything that later tests need, above all the older version of Kubernetes: the tests wait
+// more than they work. It runs in a session of its own with the lowest priority. The returned function ends it.
 func buildMeanwhile() (finish func()) {
 	build := exec.Command(filepath.Join(env.Source, "bin", "lab"), "build")
 	build.Dir, build.Stderr = env.Source, os.Stderr

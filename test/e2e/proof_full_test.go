@@ -13,20 +13,20 @@ import (
 	"argosy.dev/argosy/test/proof"
 )
 
-// shown is what the tests of this run say about settings.
+// shown has the results of this run, by key.
 var shown = struct {
 	sync.Mutex
 	rows map[string]proof.Row
 }{rows: map[string]proof.Row{}}
 
-// shows says that test t shows what settings do on a real machine or control plane. Called before the first assertion
-// that could end the test, it also tells of one that fails. A test that is skipped shows nothing.
+// shows records that test t shows the effect of keys on a real machine or control plane. It is called before the first
+// assertion, so that a failure is recorded too. A skipped test records nothing.
 func shows(t *testing.T, keys ...string) {
 	t.Helper()
 	record(t, false, keys)
 }
 
-// showsRefusal is shows for keys of which t shows that they are refused.
+// showsRefusal records that test t shows how keys are refused.
 func showsRefusal(t *testing.T, keys ...string) {
 	t.Helper()
 	record(t, true, keys)
@@ -46,15 +46,15 @@ func record(t *testing.T, refusal bool, keys []string) {
 				shown.rows[key] = proof.Row{Test: t.Name(), Refusal: refusal, Passed: !t.Failed()}
 			}
 		}
-		// At once: a run that is broken off has shown what it has shown.
+		// An interrupted run keeps the results that it has.
 		if _, err := proof.Merge(shown.rows); err != nil {
 			t.Error("keeping what was shown:", err)
 		}
 	})
 }
 
-// finishProof prints how much of the specification this run has shown. A run of the full suite that leaves a key unshown
-// fails.
+// finishProof prints how many keys of the specification this run has shown, and returns the exit status. A run of the
+// full suite that leaves out a key fails.
 func finishProof(code int) int {
 	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
 	fmt.Println(proof.Totals(shown.rows))
@@ -66,5 +66,5 @@ func finishProof(code int) int {
 	return max(code, 1)
 }
 
-// keysOf are the keys of a table of cases.
+// keysOf returns the keys of a table of cases, sorted.
 func keysOf[T any](cases map[string]T) []string { return slices.Sorted(maps.Keys(cases)) }

@@ -19,8 +19,8 @@ func TestProvisionFailureNamesCause(t *testing.T) {
 		vcluster func(document map[string]any)
 		prepare  func(t *testing.T, cluster *site.HostedCluster)
 		step     string
-		// says is in the step's message; CLUSTER stands for the cluster's name.
-		says string
+		// want is a part of the step's message; CLUSTER stands for the cluster's name.
+		want string
 	}{
 		{"networks that overlap", func(d map[string]any) { site.Set(d, "networking.serviceCIDR", "10.64.128.0/17") },
 			nil, "validate", "overlap"},
@@ -71,7 +71,7 @@ func TestProvisionFailureNamesCause(t *testing.T) {
 				tt.prepare(t, cluster)
 			}
 			message := step(t, mustFail(t, cluster, "provision"), tt.step).Message
-			assertContains(t, message, strings.ReplaceAll(tt.says, "CLUSTER", cluster.Name))
+			assertContains(t, message, strings.ReplaceAll(tt.want, "CLUSTER", cluster.Name))
 			assert.Assert(t, !strings.Contains(message, "s3cret"), message)
 		})
 	}

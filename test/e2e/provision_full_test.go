@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// What takes long of what a provision, a backup and a restore are for.
+// Tests of provision, backup and restore that take long.
 
 func TestEtcdSurvivesLossOfOneMember(t *testing.T) {
 	cluster := newCluster(t, func(d map[string]any) {
@@ -31,7 +31,7 @@ func TestEtcdSurvivesLossOfOneMember(t *testing.T) {
 		assertContains(t, pods, pod)
 	}
 
-	// A host node that takes no pods keeps the member away.
+	// A cordoned host node keeps the member from starting again.
 	hostKubectl(t, teamA(), "cordon", "host")
 	t.Cleanup(func() { _, _ = env.HostKubectl(context.Background(), "uncordon", "host") })
 	hostKubectl(t, cluster, "delete", "pod", "team-c-etcd-1", "--grace-period=1", "--wait=true")
@@ -67,7 +67,7 @@ func TestMachinesJoinThroughNodePort(t *testing.T) {
 
 	mustSucceed(t, cluster, "join")
 	eventuallyReady(t, cluster, "m5")
-	// through konnectivity's node port
+	// Logs go through konnectivity's node port.
 	eventuallyPrints(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy")
 }
 
@@ -108,7 +108,7 @@ func TestClustersAreIsolated(t *testing.T) {
 		{"team-c", "team-b", "team-b-kubeconfig", "no"},
 		{"team-c", "team-a", site.TeamA + "-ssh", "no"},
 	} {
-		// kubectl says so by its exit code as well.
+		// kubectl exits with 1 where the answer is no.
 		out, _ := env.HostKubectl(t.Context(), "auth", "can-i", "get", "secret/"+tt.secret, "-n", tt.namespace,
 			"--as=system:serviceaccount:"+tt.plugin+":argosy-executor-plugin")
 		assert.Assert(t, strings.HasPrefix(out, tt.answer), "%s's plugin and Secret %s/%s: %s", tt.plugin, tt.namespace,
@@ -157,7 +157,7 @@ func TestClusterMovesToEtcdAndKeepsMachines(t *testing.T) {
 	kubectl(t, sharedCluster, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 }
 
-// newPostgresCluster is a cluster whose state is in a database of the lab's.
+// newPostgresCluster provisions a cluster whose state is in a database of the lab's PostgreSQL.
 func newPostgresCluster(t *testing.T) (cluster *site.HostedCluster, source string, w *wfv1.Workflow) {
 	t.Helper()
 	source, err := env.Lab.Postgres(t.Context())
@@ -199,7 +199,7 @@ func TestClusterStoresStateInPostgreSQL(t *testing.T) {
 	})
 }
 
-// dropTable takes what kine keeps out of a database.
+// dropTable drops kine's table.
 func dropTable(t *testing.T, source string) {
 	t.Helper()
 	psql := exec.CommandContext(t.Context(), "psql", source, "--command", "DROP TABLE IF EXISTS kine")
@@ -232,7 +232,8 @@ func TestMachinesServeWhileHostNodeReboots(t *testing.T) {
 
 	assert.NilError(t, machineNamed(t, "host").Reboot(t.Context()))
 	eventuallyPrints(t, sharedCluster, "ok", "get", "--raw", "/readyz")
-	// Controllers that take a node for lost run again as well: this one gives a new namespace its service account.
+	// The controllers that would declare a node lost run again too: one of them gives a new namespace its service
+	// account.
 	kubectl(t, sharedCluster, "create", "namespace", "after-the-reboot")
 	eventuallyPrints(t, sharedCluster, "serviceaccount/default",
 		"get", "serviceaccounts", "-n", "after-the-reboot", "-o", "name")

@@ -19,7 +19,8 @@ import (
 // sharedCluster is provisioned by the first test that needs it, and used by the others.
 var sharedCluster *site.HostedCluster
 
-// beforeShared is how its namespace and its machines were before it was provisioned.
+// beforeShared has the objects of the shared cluster's namespace and the inventories of its machines, from before it
+// was provisioned.
 var beforeShared struct {
 	objects     []string
 	inventories map[string]string
@@ -45,14 +46,14 @@ func requireSharedCluster(t *testing.T) {
 	sharedCluster = cluster
 }
 
-// deployWeb has the cluster run a page on every machine, behind a Service.
+// deployWeb runs a web server on every machine of the shared cluster, behind a Service.
 func deployWeb(t *testing.T) {
 	t.Helper()
 	apply(t, sharedCluster, web)
 	kubectl(t, sharedCluster, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 }
 
-// web is a pod on each machine that answers with its own name, a Service before them, and a pod to ask from.
+// web is a pod on each machine that answers with its own name, behind a Service. The pods also make requests.
 var web = `
 apiVersion: apps/v1
 kind: DaemonSet
@@ -107,7 +108,7 @@ func TestProvisionedClusterServes(t *testing.T) {
 	t.Run("a lost control plane pod comes back and nodes stay", testLostPod)
 }
 
-// pods of the DaemonSet web, by machine.
+// pods returns the pods of the DaemonSet web, by machine.
 func pods(t *testing.T, cluster *site.HostedCluster) map[string]corev1.Pod {
 	t.Helper()
 	var list corev1.PodList

@@ -15,8 +15,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// What keeps a cluster: its host node may reboot, its control plane may be lost and come back from a backup, and when
-// it goes, it goes without a trace.
+// Tests of the loss, the restore and the end of a control plane.
 
 func TestLostControlPlaneIsRestoredFromBackup(t *testing.T) {
 	requireSharedCluster(t)
@@ -31,7 +30,7 @@ func TestLostControlPlaneIsRestoredFromBackup(t *testing.T) {
 	before := readState(t)
 	pids := kubeletsOf(t)
 
-	mustFail(t, sharedCluster, "restore", "archive="+archive) // it is there
+	mustFail(t, sharedCluster, "restore", "archive="+archive) // the control plane exists
 
 	const kinds = "job,statefulset,service,secret,configmap,poddisruptionbudget"
 	hostKubectl(t, sharedCluster, "delete", kinds, "-l", "argosy.dev/cluster=team-b",
@@ -70,12 +69,13 @@ func TestDeprovisionLeavesNothingBehind(t *testing.T) {
 		assert.DeepEqual(t, strings.Split(inventoryOf(t, machine), "\n"),
 			strings.Split(beforeShared.inventories[machine], "\n"))
 	}
-	mustSucceed(t, cluster, "deprovision", "machines=reset", "finalBackup=false", "keepVolumes=false") // again is safe
+	// a second run finds nothing to do
+	mustSucceed(t, cluster, "deprovision", "machines=reset", "finalBackup=false", "keepVolumes=false")
 	assert.NilError(t, cluster.Remove(t.Context()))
 }
 
-// clusterState is what must not change while a control plane is away: since when each node is Ready, and which pods run, how
-// often they were started.
+// clusterState must not change while a control plane is away: since when each node is Ready, which pods run, and how
+// often each was restarted.
 type clusterState struct{ nodes, pods map[string]string }
 
 func readState(t *testing.T) clusterState {
@@ -97,7 +97,7 @@ func readState(t *testing.T) clusterState {
 	return found
 }
 
-// kubeletsOf are the process numbers of the machines' kubelets, and when their credentials were written.
+// kubeletsOf returns the process number of each machine's kubelet, and when its credentials were written.
 func kubeletsOf(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -107,8 +107,8 @@ func kubeletsOf(t *testing.T) map[string]string {
 	return found
 }
 
-// pollFrom asks a page from a machine, several times a second, until the function that it returns is called, which tells
-// how many answers and failures there were. It stops by itself after ten minutes.
+// pollFrom requests a page from a machine four times a second. The returned function stops it and returns how many
+// requests were answered and how many failed. It stops by itself after ten minutes.
 func pollFrom(t *testing.T, machine, url string) (stop func() (answers, failures int)) {
 	t.Helper()
 	const script = `rm -f /tmp/asked.stop; : >/tmp/asked
@@ -128,7 +128,8 @@ i=0; while [ ! -e /tmp/asked.stop ] && [ $i -lt 2400 ]; do i=$((i+1)); curl -s -
 	}
 }
 
-// objectsOf lists all that is in the cluster's namespace of the host cluster, except what Argo keeps of its workflows.
+// objectsOf lists the objects in the cluster's namespace of the host cluster, without those that Argo keeps of its
+// workflows.
 func objectsOf(t *testing.T, cluster *site.HostedCluster) []string {
 	t.Helper()
 	kinds := hostKubectl(t, cluster, "api-resources", "--namespaced", "--verbs=list", "-o", "name")

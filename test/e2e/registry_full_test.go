@@ -32,17 +32,17 @@ import (
 // hostAddress is this computer's own address on the lab's network.
 const hostAddress = "10.117.0.1"
 
-// testRegistry is a registry server of the tests' own, which holds image web:v1.
+// testRegistry is a registry server of a test, with image web:v1.
 type testRegistry struct {
 	// address is host:port.
 	address string
 	asked   atomic.Int64
 }
 
-// registryOptions is how a registry is entered: by TLS with a certificate, behind a login, below a path.
+// registryOptions set how a registry is reached: with TLS, behind a login, below a path.
 type registryOptions struct {
 	certificate *tls.Certificate
-	// login wraps what the registry serves.
+	// login wraps the registry's handler.
 	login func(http.Handler) http.Handler
 	// prefix comes before /v2/ in paths.
 	prefix string
@@ -55,7 +55,7 @@ func startRegistry(t *testing.T, of registryOptions) *testRegistry {
 	listener, err := net.Listen("tcp", hostAddress+":0")
 	assert.NilError(t, err)
 	d := &testRegistry{address: listener.Addr().String()}
-	// It is filled from behind, where neither logins nor certificates are asked for.
+	// The image is pushed to an address without logins and certificates.
 	behind, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	inside := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
@@ -88,7 +88,7 @@ func startRegistry(t *testing.T, of registryOptions) *testRegistry {
 	return d
 }
 
-// copyWebImage copies the lab's web image.
+// copyWebImage pushes the lab's web image to a registry.
 func copyWebImage(t *testing.T, address string) {
 	t.Helper()
 	from, err := name.ParseReference(lab.RegistryAddress+"/web:v1", name.Insecure)
@@ -100,10 +100,10 @@ func copyWebImage(t *testing.T, address string) {
 	assert.NilError(t, remote.Write(to, image, remote.WithContext(t.Context())))
 }
 
-// password is one that must not be found anywhere it does not belong.
+// password must not be found in files that others may read.
 const password = "s3cret-of-the-registry"
 
-// basicLogin asks for a user and a password.
+// basicLogin requires a user and a password.
 func basicLogin(inside http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, given, _ := r.BasicAuth(); user != "lab" || given != password {
@@ -115,7 +115,7 @@ func basicLogin(inside http.Handler) http.Handler {
 	})
 }
 
-// tokenLogin gives an access token for an identity token, as OAuth 2 has it.
+// tokenLogin gives an access token in return for an identity token, as in OAuth 2.
 func tokenLogin(inside http.Handler) http.Handler {
 	const access = "access-for-an-hour"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -143,7 +143,7 @@ type authority struct {
 	certificate *tls.Certificate
 }
 
-// newAuthority makes an authority of the test's own, and a certificate of it for the uplink's address.
+// newAuthority makes a certificate authority and a certificate of it for hostAddress.
 func newAuthority(t *testing.T) authority {
 	t.Helper()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,14 +10,14 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// What takes long: dead machines, clusters that are gone, and the way into another cluster.
+// Tests of remove and reset that take long: dead machines, deleted clusters, and a move to another cluster.
 
 func TestPodWithoutControllerBlocksRemoveUnlessForced(t *testing.T) {
 	joinTwo(t)
 	runPodOn(t, "m1")
 
 	w := mustFail(t, teamA(), "remove", "machines=m1")
-	assertContains(t, step(t, w, "m1").Message, "no controller brings back default/stays-until-the-end")
+	assertContains(t, step(t, w, "m1").Message, "no controller brings back default/runs-until-reset")
 	assert.Assert(t, !cordoned(t, "m1"))
 
 	mustSucceed(t, teamA(), "remove", "machines=m1", "force=true")
@@ -40,7 +40,7 @@ func TestOnlyNodesOfDeadMachinesAreDeleted(t *testing.T) {
 	eventually(t, "the pod runs elsewhere", func() bool { return nodesOfPods(t, "web") == "m5" },
 		func() string { return nodesOfPods(t, "web") })
 
-	// It comes back, as it was.
+	// The machine is reachable again, and still a node.
 	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
 	w = mustSucceed(t, teamA(), "reset", "machines=m1")
 	assertContains(t, step(t, w, "summary").Message, "1 of 1 machines reset")
@@ -73,7 +73,7 @@ func TestRemovedMachineJoinsAnotherCluster(t *testing.T) {
 	eventuallyReady(t, other, "m1")
 	kubectl(t, other, "rollout", "status", "-n", "kube-system", "deployment/coredns", "--timeout="+patience.String())
 
-	// It is the only one there, and leaves all the same: its pods wait for another.
+	// The last node leaves too: its pods wait for another one.
 	mustSucceed(t, other, "remove", "machines=m1")
 	assert.DeepEqual(t, strings.Split(inventoryOf(t, "m1"), "\n"), strings.Split(before, "\n"))
 	mustSucceed(t, teamA(), "join", "machines=m1")

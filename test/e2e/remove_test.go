@@ -8,7 +8,8 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// joinTwo has m1 and m5 be the only nodes of team-a, without a pod of another test, and returns what m1 was before.
+// joinTwo makes m1 and m5 the only nodes of team-a, without pods of other tests, and returns the inventory of m1 from
+// before.
 func joinTwo(t *testing.T) (before string) {
 	t.Helper()
 	resetMachines(t, allMachines...)
@@ -18,7 +19,7 @@ func joinTwo(t *testing.T) (before string) {
 	return before
 }
 
-// deployWithBudget has so many pods of a deployment run on m1, of which one must always be healthy.
+// deployWithBudget runs a deployment on m1 whose disruption budget requires one available pod.
 func deployWithBudget(t *testing.T, name, replicas string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -34,7 +35,7 @@ func deployWithBudget(t *testing.T, name, replicas string) {
 		"--timeout="+patience.String())
 }
 
-// nodesOfPods are the nodes of a deployment's pods.
+// nodesOfPods returns the nodes of a deployment's pods.
 func nodesOfPods(t *testing.T, name string) string {
 	t.Helper()
 	return kubectl(t, teamA(), "get", "pods", "-l", "app="+name, "-o", "jsonpath={.items[*].spec.nodeName}")

@@ -9,9 +9,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// inventory lists what a machine consists of: its files with modes and sizes, mounts, links, chains of the packet
-// filter, control groups of pods, and units. What grows by itself is left out, and so is what tells how an operation
-// ended.
+// inventory lists the files of a machine with modes and sizes, its mounts, links, chains of the packet filter, control
+// groups of pods, and units. It leaves out files that grow by themselves and the results of operations.
 const inventory = `
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/log/journal -o -path /var/lib/systemd -o -path /var/lib/argosy -o -path /var/lib/containerd -o -path /var/lib/kubelet \) -prune -o \
   \( -path '/var/log/*' -type f -o -name 'argosy-node-*' \) -prune -o -type d -printf '%y %m %p\n' -o -printf '%y %m %s %p %l\n'
@@ -30,7 +29,7 @@ func inventoryOf(t *testing.T, machine string) string {
 	return out
 }
 
-// resetByHand calls the command by hand, as it is documented.
+// resetByHand runs the documented command.
 func resetByHand(t *testing.T, machine string, more ...string) (string, error) {
 	t.Helper()
 	return env.Argosy(t.Context(), append([]string{"reset", "--namespace", site.TeamA, "--cluster", site.TeamA,
@@ -67,10 +66,10 @@ func TestResetMachineIsCleanAndJoinsAgain(t *testing.T) {
 	}
 }
 
-// runPodOn has a pod run on the machine that uses a port of it, and memory and a folder mounted from it.
+// runPodOn runs a pod on the machine that uses a host port, and mounts memory and a folder.
 func runPodOn(t *testing.T, machine string) {
 	t.Helper()
-	const name = "stays-until-the-end"
+	const name = "runs-until-reset"
 	overrides := `{"spec": {"nodeName": "` + machine + `",
 		"volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}],
 		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.1", "ports": [{"containerPort": 80, "hostPort": 8088}],

@@ -9,11 +9,11 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// bootstrapToken is how kubeadm's tokens look.
+// bootstrapToken matches kubeadm's tokens.
 var bootstrapToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
-// TestNoSecretIsVisible joins the machine that needs most of them, a key and a sudo password, and then looks
-// wherever somebody else may read.
+// TestNoSecretIsVisible joins the machine that needs a key and a sudo password, and then looks for them everywhere that
+// another user may read.
 func TestNoSecretIsVisible(t *testing.T) {
 	resetMachines(t, "m3")
 	w := mustSucceed(t, teamA(), "join", "machines=m3")

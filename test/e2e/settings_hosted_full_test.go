@@ -19,10 +19,10 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// What the keys do to a control plane that Argosy makes, and to what runs in its cluster. The tests look at the control
+// Settings of a control plane that Argosy makes, and of the addons in its cluster. The tests look at the control
 // plane's pods, at the cluster's objects, and at the machine.
 
-// TestHostedClusterFollowsDocuments makes one cluster in which nearly every key says something else than its default.
+// TestHostedClusterFollowsDocuments makes one cluster in which nearly every key differs from its default.
 func TestHostedClusterFollowsDocuments(t *testing.T) {
 	const proxy, flannel, local, metal = "deploy.kubeProxy.", "deploy.cni.flannel.", "deploy.localPathProvisioner.",
 		"deploy.metallb."
@@ -70,7 +70,7 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 	cluster.Fleet = func(d map[string]any) {
 		d["machines"].([]any)[0].(map[string]any)["labels"] = map[string]any{"proxied": "yes"}
 	}
-	// Without flannel, the pods' network is the machine's own.
+	// Without flannel, the pod network is that of the machine.
 	assert.NilError(t, env.Lab.Reset(t.Context(), machine))
 	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
 	mustSucceed(t, cluster, "provision")
@@ -94,7 +94,7 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 	kubeletHas := func(t *testing.T, settings string) {
 		t.Helper()
 		for _, setting := range strings.Split(settings, " ") {
-			// The way to the kubelet is through an agent that may just be starting.
+			// The konnectivity agent in between may just be starting.
 			eventuallyPrints(t, cluster, setting, "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/configz")
 		}
 	}
@@ -145,7 +145,7 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 		}
 	}
 	assert.NilError(t, cluster.ApplyDocuments(t.Context()))
-	// Pods of the machine's own network would not see flannel's, and both would claim the same bridge.
+	// Pods of the machine's pod network would not reach flannel's, and both would use the same bridge.
 	runOn(t, machine, "rm", "/etc/cni/net.d/10-lab.conflist")
 	runOn(t, machine, "ip", "link", "delete", "cni0")
 	kubectl(t, cluster, "delete", "pods", "--all", "-A", "--wait=false")
@@ -198,7 +198,7 @@ spec:
       volumeMounts: [{name: data, mountPath: /data}]
 `
 
-// assertKubeProxy looks at the pod that runs, and at its process on the machine.
+// assertKubeProxy checks kube-proxy's pod, and its process on the machine.
 func assertKubeProxy(t *testing.T, cluster *site.HostedCluster, machine string) {
 	var set appsv1.DaemonSet
 	assert.NilError(t, json.Unmarshal([]byte(kubectl(t, cluster, "get", "daemonset", "-n", "kube-system", "kube-proxy",
@@ -217,7 +217,7 @@ func assertKubeProxy(t *testing.T, cluster *site.HostedCluster, machine string) 
 	runOn(t, machine, "curl", "-sf", "-o", "/dev/null", "--max-time", "5", "http://127.0.0.1:20249/metrics")
 }
 
-// retagAsOwn gives an image of the lab's registry another tag, which only the documents lead to.
+// retagAsOwn gives an image of the lab's registry the tag "own", which only the documents name.
 func retagAsOwn(t *testing.T, repository, tag string) string {
 	t.Helper()
 	return retag(t, repository, tag, "own").Name()
@@ -236,7 +236,7 @@ func retag(t *testing.T, repository, tag, another string) name.Tag {
 	return to
 }
 
-// refusedKeys are keys that private nodes rule out or that Argosy does without, each with what must be refused.
+// refusedKeys lists keys that private nodes rule out or that Argosy does without, each with a value that is refused.
 var refusedKeys = map[string]string{
 	"sync.services.enabled":                                  "true",
 	"sync.secrets.enabled":                                   "true",
@@ -262,8 +262,8 @@ var refusedKeys = map[string]string{
 	"deploy.ingressNginx.enabled":                            "true",
 }
 
-// detailKeys are keys that mean something only with a switch that is refused, by that switch. Alone they are accepted, as
-// what the original writes by default.
+// detailKeys lists keys that have an effect only with a switch that is refused, each with that switch. Alone they are
+// accepted, since vCluster writes them by default.
 var detailKeys = map[string]struct{ value, of string }{
 	"deploy.ingressNginx.defaultIngressClass":  {"true", "deploy.ingressNginx.enabled"},
 	"deploy.csi.kubeVirt.storageClass.enabled": {"true", "deploy.csi.kubeVirt.enabled"},
@@ -311,7 +311,7 @@ func TestUnsupportedSettingsAreRefused(t *testing.T) {
 	})
 }
 
-// refusedDocuments applies documents that say value at key, and returns what the plugin says of them.
+// refusedDocuments applies documents with value at key, and returns the output of validate, which must fail.
 func refusedDocuments(t *testing.T, cluster *site.HostedCluster, key, value string) string {
 	t.Helper()
 	cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, value)) }
@@ -322,7 +322,7 @@ func refusedDocuments(t *testing.T, cluster *site.HostedCluster, key, value stri
 }
 
 func TestUpgradeSettingsAreValidated(t *testing.T) {
-	cases := map[string]struct{ right, wrong, says string }{
+	cases := map[string]struct{ right, wrong, want string }{
 		autoUpgrade + "enabled":                  {"false", "perhaps", "true or false"},
 		autoUpgrade + "image":                    {"registry.example.com/upgrade:v1", "'not an image'", "image"},
 		autoUpgrade + "imagePullPolicy":          {"Never", "Sometimes", "IfNotPresent"},
@@ -335,7 +335,7 @@ func TestUpgradeSettingsAreValidated(t *testing.T) {
 	for key, tt := range cases {
 		t.Run(key, func(t *testing.T) {
 			message := refusedDocuments(t, cluster, key, tt.wrong)
-			assertContains(t, message, key, tt.says)
+			assertContains(t, message, key, tt.want)
 			cluster.VCluster = func(d map[string]any) { site.Set(d, key, parsed(t, tt.right)) }
 			assert.NilError(t, cluster.ApplyDocuments(t.Context()))
 			argosy(t, "validate", "--namespace", cluster.Name, "--cluster", cluster.Name)
@@ -343,7 +343,7 @@ func TestUpgradeSettingsAreValidated(t *testing.T) {
 	}
 }
 
-// parsed is a value as YAML writes it.
+// parsed returns a YAML value.
 func parsed(t *testing.T, text string) any {
 	t.Helper()
 	var value any

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// What the keys of privateNodes.joinNode do to a machine that joins. The tests look at the machine and at the cluster.
+// Settings of privateNodes.joinNode. The tests look at the machine and at the cluster.
 
 func TestJoinSettingsTakeEffect(t *testing.T) {
 	shows(t, "privateNodes.enabled", autoUpgrade+"binariesPath", autoUpgrade+"cniBinariesPath",
@@ -95,7 +95,7 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 	t.Run("kubeadm was told how to pull", func(t *testing.T) {
 		given := runOn(t, machine, "cat", "/root/join.json")
 		assert.Assert(t, strings.Contains(given, `"imagePullPolicy": "Never"`), "kubeadm's configuration lacks it")
-		// What it is to discover the cluster by was a file of that moment.
+		// The file for discovery was deleted after the join.
 		runOn(t, machine, "sed", "-i", `s#"kubeConfigPath": ".*"#"kubeConfigPath": "/etc/kubernetes/kubelet.conf"#`,
 			"/root/join.json")
 		runOn(t, machine, "/opt/argosy/bin/kubeadm", "config", "validate", "--config", "/root/join.json")
@@ -105,7 +105,7 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 func TestPreflightChecksCanBeSkippedOrIgnored(t *testing.T) {
 	shows(t, joinNode+"skipPhases", registration+"ignorePreflightErrors")
 	const machine = "m5"
-	// A program that is missing is what kubeadm's preflight refuses, and nobody else asks for.
+	// kubeadm's preflight refuses a machine without losetup, which nothing else needs.
 	joinWithoutLosetup := func(t *testing.T, settings map[string]any) *wfv1.Workflow {
 		t.Helper()
 		resetMachines(t, machine)

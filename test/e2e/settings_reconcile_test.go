@@ -9,7 +9,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// servicePIDs are the process numbers of the services that a reconciliation may restart.
+// servicePIDs returns the process numbers of the services that a reconciliation may restart.
 func servicePIDs(t *testing.T, machine string) (kubelet, containerd string) {
 	t.Helper()
 	return runOn(t, machine, "pgrep", "-x", "kubelet"), runOn(t, machine, "pgrep", "-x", "containerd")
@@ -21,8 +21,11 @@ func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 	runPodOn(t, "m1")
 	started := runOn(t, "m1", "sh", "-c", "pgrep -x pause")
 
-	// What somebody changes on a machine, and what the documents say otherwise since.
-	runOn(t, "m1", "sh", "-c", `echo '# mine' >> /etc/systemd/system/kubelet.service; sysctl -q -w net.ipv4.ip_forward=0; rm /etc/modules-load.d/argosy.conf; sed -i s/^maxPods.*/maxPods:\ 7/ /var/lib/kubelet/config.yaml; echo 'maxPods: 7' >> /var/lib/kubelet/config.yaml`)
+	// Drift of the machine, and a change of the documents.
+	runOn(t, "m1", "sh", "-c", `echo '# mine' >> /etc/systemd/system/kubelet.service
+		sysctl -q -w net.ipv4.ip_forward=0; rm /etc/modules-load.d/argosy.conf
+		sed -i s/^maxPods.*/maxPods:\ 7/ /var/lib/kubelet/config.yaml
+		echo 'maxPods: 7' >> /var/lib/kubelet/config.yaml`)
 	configure(t, site.Overrides{
 		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "v",
 			"value": "3"}}}),
@@ -48,7 +51,7 @@ func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 	again, _ := servicePIDs(t, "m1")
 	assert.Equal(t, again, kubelet, "a plan changes nothing")
 
-	// A join leaves Ready nodes alone, and says so.
+	// A join leaves Ready nodes alone and reports that they differ.
 	w := mustSucceed(t, teamA(), "join", "machines=m1,m5")
 	assertContains(t, step(t, w, "plan").Message, "2 are nodes that differ from the documents")
 	again, _ = servicePIDs(t, "m1")

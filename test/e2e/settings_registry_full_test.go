@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// TestContainerdUsesConfiguredRegistries has pods on one machine pull an image by every way that a registry
-// can be set up: each name leads to the same image, and only by the setting of its own.
+// TestContainerdUsesConfiguredRegistries pulls an image through every kind of registry setting: each name leads to the
+// same image, by its own setting only.
 func TestContainerdUsesConfiguredRegistries(t *testing.T) {
 	const mirrors, auth = joinNode + "containerd.registry.mirrors.<registry>.",
 		joinNode + "containerd.registry.auth.<registry>."
@@ -113,7 +113,7 @@ func TestContainerdUsesConfiguredRegistries(t *testing.T) {
 	})
 }
 
-// mustPull has pods on the machine run images, each of which it has to fetch.
+// mustPull runs pods on the machine, each with an image that it has to pull.
 func mustPull(t *testing.T, machine string, images []string) {
 	t.Helper()
 	var names []string
@@ -148,13 +148,13 @@ func runPod(t *testing.T, machine, name, image string) {
 	})
 }
 
-// pullsAtOnce says whether the machine could fetch the image at its first try.
+// pullsAtOnce reports whether the machine pulls an image at its first attempt.
 func pullsAtOnce(t *testing.T, machine, image string) bool {
 	t.Helper()
 	const name = "pulls-at-once"
 	runPod(t, machine, name, image)
 	var reason string
-	eventually(t, "the first try ends", func() bool {
+	eventually(t, "the first attempt ends", func() bool {
 		out, err := teamA().Kubectl(t.Context(), "get", "pod", name, "-o",
 			"jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason}")
 		reason = out

@@ -11,8 +11,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// setUpOwnRuntime sets up a containerd as a site's own image would have it, in folders and under a name of its own. It takes
-// the programs of a bundle, which a join leaves on the machine.
+// setUpOwnRuntime sets up a containerd in folders of its own, as the image of a site could have it. Its programs are
+// those of a bundle, which a join leaves on the machine.
 const setUpOwnRuntime = `set -e
 mkdir -p /opt/own/bin /etc/own /var/lib/containerd/own
 for program in containerd containerd-shim-runc-v2 ctr runc; do cp /usr/local/bin/$program /opt/own/bin/; done
@@ -59,11 +59,11 @@ func TestExistingRuntimeIsUsedUnchanged(t *testing.T) {
 		VCluster: vcluster(map[string]any{joinNode + "containerd.enabled": false, registration + "criSocket": socket}),
 		Limits:   map[string]any{"retryBudget": "2s"},
 	})
-	refuses := func(t *testing.T, says string) {
+	refuses := func(t *testing.T, want string) {
 		t.Helper()
 		w := mustFail(t, teamA(), "join", "machines="+machine)
 		message := step(t, w, machine).Message
-		assertContains(t, message, says)
+		assertContains(t, message, want)
 		assertUntouched(t, machine)
 	}
 	t.Run("none answers", func(t *testing.T) { refuses(t, "/run/own/containerd.sock") })

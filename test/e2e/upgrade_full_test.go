@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// newUpgradedCluster makes the cluster and takes it up; the tests then take its machines back and up again.
+// newUpgradedCluster makes the cluster and upgrades it. The tests then roll machines back and upgrade them again.
 func newUpgradedCluster(t *testing.T) {
 	t.Helper()
 	newUpgradeCluster(t)
@@ -99,7 +99,7 @@ func testWindow(t *testing.T) {
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1"))
 }
 
-// testLatestPatch offers a patch that is in truth the version that the control plane runs, and so only plans.
+// testLatestPatch offers the running version under the name of a later patch, and so only plans.
 func testLatestPatch(t *testing.T) {
 	const next = "v1.34.6"
 	before := upgradeCluster.VCluster
@@ -116,7 +116,7 @@ func testLatestPatch(t *testing.T) {
 	assertContains(t, message, "the control plane goes from "+lab.Version+" to "+next)
 }
 
-// testSchedule applies the CronWorkflow that users copy, to fire at each minute.
+// testSchedule applies the CronWorkflow that users copy, to run each minute.
 func testSchedule(t *testing.T) {
 	rollBack(t, "m1")
 	shows(t, autoUpgrade+"enabled")
@@ -195,7 +195,7 @@ func testApproval(t *testing.T) {
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
-// waitedIn says whether a workflow was suspended by a step of this name, and went on.
+// waitedIn reports whether a workflow was suspended by a step of this name and went on.
 func waitedIn(w *wfv1.Workflow, name string) bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(w.Status.Nodes)), func(node wfv1.NodeStatus) bool {
 		return node.Type == wfv1.NodeTypeSuspend && node.DisplayName == name && node.Phase == wfv1.NodeSucceeded
@@ -299,7 +299,7 @@ func testUpgradeByPod(t *testing.T) {
 	assert.Equal(t, left, "", "the pod is left over")
 }
 
-// daemonsOn are the containers of a node's DaemonSets.
+// daemonsOn returns the containers of a node's DaemonSets, with their restarts.
 func daemonsOn(t *testing.T, machine string) string {
 	t.Helper()
 	containers := kubectl(t, upgradeCluster, "get", "pods", "-A", "--field-selector=spec.nodeName="+machine,
@@ -310,7 +310,7 @@ func daemonsOn(t *testing.T, machine string) string {
 	return containers
 }
 
-// spreadWorkload spreads the workload over all nodes again, with one of its pods on machine: evicted pods stay on their new
+// spreadWorkload distributes the workload over all nodes again, with a pod on machine: evicted pods stay on their new
 // nodes.
 func spreadWorkload(t *testing.T, machine string) {
 	t.Helper()
@@ -321,8 +321,8 @@ func spreadWorkload(t *testing.T, machine string) {
 	assert.Assert(t, pods != "")
 }
 
-// surviveFault strikes while a machine is in a phase of its upgrade. The upgrade must end well, by itself or by the next
-// submit, and no node may stay cordoned once the workflow is over.
+// surviveFault injects a fault while m1 is in a phase of its upgrade. The upgrade must succeed, by itself or by the
+// next submit, and no node may stay cordoned after the workflow.
 func surviveFault(t *testing.T, fault, phase string) {
 	rollBack(t, "m1")
 	spreadWorkload(t, "m1")
@@ -339,7 +339,7 @@ func surviveFault(t *testing.T, fault, phase string) {
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version))
 }
 
-// waitForUpgradePhase waits until m1 is in a phase: drain is the plugin's, the others are the machine's own.
+// waitForUpgradePhase waits until m1 is in a phase. The plugin drains; the other phases are the machine's own.
 func waitForUpgradePhase(t *testing.T, name, phase string) {
 	t.Helper()
 	if phase != "drain" {
@@ -355,7 +355,7 @@ func waitForUpgradePhase(t *testing.T, name, phase string) {
 	}, func() string { return "no pod is being deleted: " + deleted })
 }
 
-// upgradeFaults are what must be survived in the middle of an upgrade of m1.
+// upgradeFaults are injected while m1 is upgraded.
 var upgradeFaults = map[string]func(t *testing.T, workflow string){
 	"the agent pod is deleted": func(t *testing.T, workflow string) {
 		hostKubectl(t, upgradeCluster, "delete", "pod", "-l",

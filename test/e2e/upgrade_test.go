@@ -24,10 +24,10 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// upgradeCluster is a cluster at the older version with three machines, of which a workload needs two.
+// upgradeCluster starts at the older version. It has three machines and a workload that needs two of them.
 var upgradeCluster *site.HostedCluster
 
-// newUpgradeCluster provisions upgradeCluster and has it serve; it is removed when the test ends.
+// newUpgradeCluster provisions upgradeCluster with its workload. It is removed when the test ends.
 func newUpgradeCluster(t *testing.T) {
 	t.Helper()
 	_, err := env.Lab.ControlPlaneImage(t.Context(), lab.OlderVersion)
@@ -43,8 +43,7 @@ func newUpgradeCluster(t *testing.T) {
 	kubectl(t, upgradeCluster, "rollout", "status", "deployment/web", "--timeout="+patience.String())
 }
 
-// setPolicy sets the fleet's section upgrade, without the graces, which only take time, and what else is given by its
-// path.
+// setPolicy sets keys of argosy.yaml by their path. Grace periods are zero unless set, since they only take time.
 func setPolicy(t *testing.T, settings map[string]any) {
 	t.Helper()
 	upgradeCluster.Fleet = func(d map[string]any) {
@@ -59,14 +58,15 @@ func setPolicy(t *testing.T, settings map[string]any) {
 	assert.NilError(t, upgradeCluster.ApplyDocuments(t.Context()))
 }
 
-// nodeVersions are the nodes' versions, and whether they take pods: "m1 v1.34.4 ".
+// nodeVersions returns a line for each node, with the kubelet's version and "true" where it is cordoned: "m1 v1.34.4 ".
 func nodeVersions(t *testing.T) string {
 	t.Helper()
 	return kubectl(t, upgradeCluster, "get", "nodes", "-o",
 		`jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kubeletVersion} {.spec.unschedulable}{"\n"}{end}`)
 }
 
-// versionsWith is what kubelets says when all nodes take pods and run version, but for those that run the older one.
+// versionsWith returns the output of nodeVersions where all nodes take pods and run version, except for those that are
+// behind.
 func versionsWith(version string, behind ...string) string {
 	var lines []string
 	for _, machine := range upgradeCluster.Machines {
@@ -79,7 +79,7 @@ func versionsWith(version string, behind ...string) string {
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-// rollBack puts machines back to the older version.
+// rollBack takes machines back to the older version.
 func rollBack(t *testing.T, machines ...string) {
 	t.Helper()
 	switch nodeVersions(t) {
@@ -93,7 +93,7 @@ func rollBack(t *testing.T, machines ...string) {
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, machines...))
 }
 
-// upgradeAll submits an upgrade that is expected to take all machines along.
+// upgradeAll runs an upgrade, after which all machines must run the new version.
 func upgradeAll(t *testing.T, parameters ...string) *wfv1.Workflow {
 	t.Helper()
 	w := mustSucceed(t, upgradeCluster, "upgrade", parameters...)
@@ -130,7 +130,7 @@ func TestUpgradeCluster(t *testing.T) {
 	t.Run("a canary that does not come up is put back, and nothing else is touched", testCanaryHaltsUpgrade)
 }
 
-// impossibleVersions are versions that the cluster cannot go to, each with a part of the refusal.
+// impossibleVersions lists versions that the cluster cannot be upgraded to, each with a part of the refusal.
 var impossibleVersions = map[string]string{"v1.35.0": "v1.34", "v1.32.9": "older"}
 
 func testUpgradeUnderLoad(t *testing.T) {
@@ -175,7 +175,8 @@ func testCanaryHaltsUpgrade(t *testing.T) {
 
 }
 
-// publishBrokenBundle publishes the bundle with a kubelet that says its version and does not start, and returns its folder.
+// publishBrokenBundle publishes a bundle with a kubelet that prints its version and does not start. It returns the
+// folder.
 func publishBrokenBundle(t *testing.T) string {
 	t.Helper()
 	const folder = "broken"
@@ -211,7 +212,7 @@ func main() {
 	return folder
 }
 
-// replaceInBundle copies a bundle with another content of one file, and returns the copy's digest.
+// replaceInBundle copies a bundle with one file replaced, and returns the copy's digest.
 func replaceInBundle(t *testing.T, from, to, file string, content []byte) string {
 	t.Helper()
 	in, err := os.Open(from)
@@ -246,8 +247,8 @@ func replaceInBundle(t *testing.T, from, to, file string, content []byte) string
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// threeReplicas is a workload of which one pod may be away at a time. Its pods answer for a while after they were told
-// to end, as those have to that serve others.
+// threeReplicas is a workload of which one pod may be unavailable. Its pods answer for a while after they were told to
+// end, as pods behind a Service should.
 var threeReplicas = `
 apiVersion: apps/v1
 kind: Deployment

@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// assertJoined says that every machine is as a finished join leaves it: a Ready node at the version with its label, one
-// kubelet configuration, no token, no secret and no half-written file.
+// assertJoined checks that each machine is a Ready node at the version with its label, with one kubelet configuration,
+// and without tokens, secrets and half-written files.
 func assertJoined(t *testing.T, machines ...string) {
 	t.Helper()
 	for _, machine := range machines {
@@ -45,7 +45,7 @@ func isReady(node corev1.Node) bool {
 	return false
 }
 
-// assertTidy looks at the machine itself.
+// assertTidy checks the machine itself.
 func assertTidy(t *testing.T, machine string) {
 	t.Helper()
 	for what, script := range map[string]string{
@@ -56,7 +56,7 @@ func assertTidy(t *testing.T, machine string) {
 		out := runOn(t, machine, "sh", "-c", script)
 		assert.Equal(t, strings.TrimSpace(out), "", "%s on %s", what, machine)
 	}
-	// An operation that has told its end may still wait for the disk.
+	// An operation that has reported its end may still sync the disk.
 	var alive string
 	eventually(t, "operations on "+machine+" end", func() bool {
 		alive = runOn(t, machine, "systemctl", "list-units", "--no-legend", "--plain", "argosy-*.service")
@@ -75,7 +75,7 @@ func assertNoToken(t *testing.T) {
 	assert.Equal(t, strings.TrimSpace(out), "", "bootstrap tokens left in the cluster")
 }
 
-// operationStatus is the newest operation that the machine itself remembers; false when there is none.
+// operationStatus returns the newest operation that the machine remembers; false if there is none.
 func operationStatus(t *testing.T, machine string) (spec.Status, bool) {
 	t.Helper()
 	out, err := env.Lab.Exec(t.Context(), machine, "sh", "-c",
@@ -88,7 +88,7 @@ func operationStatus(t *testing.T, machine string) (spec.Status, bool) {
 	return status, true
 }
 
-// waitForPhase waits until the machine works on phase.
+// waitForPhase waits until the machine's operation is in a phase.
 func waitForPhase(t *testing.T, machine, phase string) {
 	t.Helper()
 	var last spec.Status
