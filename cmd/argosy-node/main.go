@@ -144,7 +144,7 @@ func runOperation(ctx context.Context, e *node.Engine, args []string, _ io.Reade
 		return err
 	}
 	defer log.Close()
-	asked, end := context.WithCancelCause(e.Store.StopWhenAsked(ctx, id))
+	asked, end := context.WithCancelCause(e.Store.StopContext(ctx, id))
 	defer end(nil)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

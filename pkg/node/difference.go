@@ -10,8 +10,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// diffLines bounds the diff of one file: it travels in an answer, and people read it.
-const diffLines = 60
+// maxDiffLines bounds the diff of one file: it travels in an answer, and people read it.
+const maxDiffLines = 60
 
 // FileChange is how a file differs from what it should hold.
 func FileChange(h *host.Host, name string, wanted []byte, effect spec.Effect) spec.Change {
@@ -33,8 +33,8 @@ func SecretFileChange(name string, effect spec.Effect) spec.Change {
 func Diff(name, have, wanted string) string {
 	text := udiff.Unified(name, name+" (wanted)", have, wanted)
 	lines := strings.SplitAfter(text, "\n")
-	if len(lines) <= diffLines {
+	if len(lines) <= maxDiffLines {
 		return text
 	}
-	return strings.Join(lines[:diffLines], "") + fmt.Sprintf("... and %d more lines\n", len(lines)-diffLines)
+	return strings.Join(lines[:maxDiffLines], "") + fmt.Sprintf("... and %d more lines\n", len(lines)-maxDiffLines)
 }

@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// allHeld is the message of an operation that had nothing to do.
-const allHeld = "no changes needed"
+// noChanges is the message of an operation that had nothing to do.
+const noChanges = "no changes needed"
 
 // Engine carries out operations.
 type Engine struct {
@@ -81,7 +81,7 @@ func (e *Engine) Plan(ctx context.Context, op *spec.Operation) (*spec.Status, er
 		case err != nil:
 			entry.Outcome, entry.Detail = spec.FailedPhase, err.Error()
 			if status.Error == nil {
-				status.Error = explain(phase.Name, ended(ctx, err))
+				status.Error = statusError(phase.Name, withCause(ctx, err))
 				status.Phase, status.Index = phase.Name, i+1
 			}
 		case holds:
@@ -135,14 +135,14 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		}
 		// Two operations were started in the same moment, and the other one was faster.
 		status, _ := e.Store.Status(other.ID)
-		status = busy(op, other.ID, status)
-		return status, errors.Join(e.Store.ForgetSecrets(id), e.Store.WriteStatus(status))
+		status = busyStatus(op, other.ID, status)
+		return status, errors.Join(e.Store.RemoveSecrets(id), e.Store.WriteStatus(status))
 	}
 	defer held.release()
 
 	r.context = &Context{
 		Operation: op, Host: e.Host, Store: e.Store, Log: log, stop: stop,
-		say: func(message string) {
+		setMessage: func(message string) {
 			r.recorder.change(true, func(s *spec.Status) { s.Message, s.Progress = message, nil })
 		},
 		feed: func(key string) {
@@ -157,15 +157,15 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w of %s", errDeadline, timeout))
 		defer cancel()
 	}
-	r.all(ctx)
+	r.runPhases(ctx)
 	// First the secrets go, and the final status is written last.
-	if err := r.context.ForgetSecrets(); err != nil {
+	if err := r.context.RemoveSecrets(); err != nil {
 		fmt.Fprintf(log, "removing secrets: %v\n", err)
 	}
 	r.context.runDeferred()
-	_ = e.Store.clearStop(id)
+	_ = e.Store.clearStopRequest(id)
 	if r.succeeded {
-		if err := e.Store.forgetBundles(); err != nil {
+		if err := e.Store.removeBundles(); err != nil {
 			fmt.Fprintf(log, "removing what bundles arrived in: %v\n", err)
 		}
 	}
@@ -178,8 +178,8 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 	return status, r.recorder.err
 }
 
-// all runs the phases in order until one fails, or the operation is to stop, and sets the result.
-func (r *run) all(ctx context.Context) {
+// runPhases runs the phases in order until one fails, or the operation is to stop, and sets the result.
+func (r *run) runPhases(ctx context.Context) {
 	for i, phase := range r.phases {
 		if why := r.context.Stopped(); why != nil {
 			r.end(phase.Name, i, why)
@@ -189,7 +189,7 @@ func (r *run) all(ctx context.Context) {
 			s.Phase, s.Index, s.Message, s.Progress = phase.Name, i+1, phase.Short, nil
 		})
 		began := time.Now()
-		entry, err := r.one(ctx, phase)
+		entry, err := r.runPhase(ctx, phase)
 		entry.Seconds = seconds(began)
 		fmt.Fprintf(r.context.Log, "[%d/%d %s] %s in %.3fs: %s\n", i+1, len(r.phases), phase.Name, entry.Outcome,
 			entry.Seconds, entry.Detail)
@@ -207,12 +207,12 @@ func (r *run) all(ctx context.Context) {
 	r.result = func(s *spec.Status) {
 		s.State, s.Message = spec.Succeeded, "done"
 		if !s.Changed {
-			s.Message = allHeld
+			s.Message = noChanges
 		}
 	}
 }
 
-func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
+func (r *run) runPhase(ctx context.Context, phase Phase) (spec.Phase, error) {
 	entry := spec.Phase{Name: phase.Name, Outcome: spec.FailedPhase}
 	holds, detail, err := phase.Check(ctx, r.context)
 	logChanges(r.context.Log, r.context.takeChanges())
@@ -233,7 +233,7 @@ func (r *run) one(ctx context.Context, phase Phase) (spec.Phase, error) {
 	if err != nil {
 		// A phase may have met a full disk where it does not go through the host.
 		err = r.context.Host.Explain(spec.Root, err)
-		err = r.interrupted(ctx, ended(ctx, err))
+		err = r.checkShutdown(ctx, withCause(ctx, err))
 		entry.Detail = err.Error()
 		return entry, err
 	}
@@ -248,9 +248,9 @@ func logChanges(log io.Writer, changes []spec.Change) {
 	}
 }
 
-// interrupted gives an error that came from a shutdown its true cause: services cannot be started any more, sometimes a
-// moment before we are told to end ourselves.
-func (r *run) interrupted(ctx context.Context, err error) error {
+// checkShutdown gives an error that came from a shutdown its true cause: services cannot be started any more, sometimes
+// a moment before we are told to end ourselves.
+func (r *run) checkShutdown(ctx context.Context, err error) error {
 	if errors.Is(err, ErrCancelled) || errors.Is(err, ErrStopped) {
 		return err
 	}
@@ -273,7 +273,7 @@ func (r *run) end(phase string, index int, err error) {
 		if errors.Is(err, ErrCancelled) {
 			s.State = spec.Cancelled
 		}
-		s.Error = explain(phase, err)
+		s.Error = statusError(phase, err)
 		s.Message = s.Error.Message
 	}
 }

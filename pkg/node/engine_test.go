@@ -278,7 +278,7 @@ func TestSecretsAreForgottenWhenAPhaseSaysSo(t *testing.T) {
 	m := newToy(t, "one")
 	m.during["one"] = func(_ context.Context, c *Context) error {
 		assert.Equal(t, c.Operation.Secrets.BootstrapToken, testToken)
-		assert.NilError(t, c.ForgetSecrets())
+		assert.NilError(t, c.RemoveSecrets())
 		m.noSecretLeft()
 		return nil
 	}
@@ -295,7 +295,7 @@ func TestTheStatusIsWrittenWhileAPhaseWorks(t *testing.T) {
 		assert.Equal(t, status.Index, 2)
 		assert.Equal(t, status.Message, "doing two")
 		assert.Equal(t, outcomes(status), "one applied")
-		c.Say("sending %s", "bytes")
+		c.SetMessage("sending %s", "bytes")
 		c.Progress(spec.Progress{Done: 1, Total: 2})
 		status, err = m.engine.Store.Status("op")
 		assert.NilError(t, err)

@@ -40,8 +40,8 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// explain turns a phase's error into what the status carries.
-func explain(phase string, err error) *spec.Error {
+// statusError turns a phase's error into what the status carries.
+func statusError(phase string, err error) *spec.Error {
 	e := &spec.Error{Class: errclass.ClassOf(err), Phase: phase, Message: err.Error()}
 	var command *host.CommandError
 	if errors.As(err, &command) {
@@ -62,8 +62,8 @@ func explain(phase string, err error) *spec.Error {
 	return e
 }
 
-// ended gives the error of a phase that was interrupted its true cause: the context's.
-func ended(ctx context.Context, err error) error {
+// withCause gives the error of a phase that was interrupted its true cause: the context's.
+func withCause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}

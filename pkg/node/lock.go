@@ -31,18 +31,18 @@ type holder struct {
 // self is the holder that this process is.
 func self(id string) holder {
 	pid := os.Getpid()
-	return holder{ID: id, PID: pid, Boot: bootID(), Start: startOf(pid)}
+	return holder{ID: id, PID: pid, Boot: bootID(), Start: startTime(pid)}
 }
 
-// lives reports whether the holder's process exists, and is the one that wrote the lock file.
-func (h *holder) lives() bool {
+// alive reports whether the holder's process exists, and is the one that wrote the lock file.
+func (h *holder) alive() bool {
 	if h.PID <= 0 {
 		return false // kill reads it as a group of processes
 	}
 	if h.Start == "" {
 		return syscall.Kill(h.PID, 0) == nil
 	}
-	return h.Boot == bootID() && h.Start == startOf(h.PID)
+	return h.Boot == bootID() && h.Start == startTime(h.PID)
 }
 
 // bootID returns the kernel's random name for the time since it booted.
@@ -51,9 +51,9 @@ func bootID() string {
 	return strings.TrimSpace(string(text))
 }
 
-// startOf returns when a process started, in clock ticks since the boot; "" when there is none. It is the 22nd field of
-// /proc/PID/stat, the 20th after the name, which may hold spaces and brackets itself (proc_pid_stat(5)).
-func startOf(pid int) string {
+// startTime returns when a process started, in clock ticks since the boot; "" when there is none. It is the 22nd field
+// of /proc/PID/stat, the 20th after the name, which may hold spaces and brackets itself (proc_pid_stat(5)).
+func startTime(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 20 {
@@ -72,8 +72,8 @@ func (l *lock) release() {
 	_ = l.file.Close()
 }
 
-// take says whether the lock was free and is now ours.
-func take(file *os.File) (bool, error) {
+// tryFlock says whether the lock was free and is now ours.
+func tryFlock(file *os.File) (bool, error) {
 	whole := syscall.Flock_t{Type: syscall.F_WRLCK}
 	err := syscall.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &whole)
 	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
@@ -88,7 +88,7 @@ func (s *Store) tryLock(id string) (*lock, *holder, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	free, err := take(file)
+	free, err := tryFlock(file)
 	if err != nil {
 		_ = file.Close()
 		return nil, nil, fmt.Errorf("locking the machine by %q: %w", spec.LockFile, err)
@@ -131,7 +131,7 @@ func (s *Store) holder() *holder {
 	for range 50 {
 		var h holder
 		data, err := s.host.ReadFile(spec.LockFile)
-		if err == nil && json.Unmarshal(data, &h) == nil && h.lives() {
+		if err == nil && json.Unmarshal(data, &h) == nil && h.alive() {
 			return &h
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -139,20 +139,20 @@ func (s *Store) holder() *holder {
 	return &holder{ID: "unknown"}
 }
 
-// startPatience is how long one decision waits for another one on this machine.
-const startPatience = 20 * time.Second
+// startLockTimeout is how long one decision waits for another one on this machine.
+const startLockTimeout = 20 * time.Second
 
 // lockStart waits for its turn to decide whether an operation runs: starting, cancelling and declaring dead exclude
 // each other.
 func (s *Store) lockStart(ctx context.Context) (*lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startLockTimeout)
 	defer cancel()
 	file, err := s.openLock(spec.StartLockFile)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		free, err := take(file)
+		free, err := tryFlock(file)
 		if err != nil {
 			_ = file.Close()
 			return nil, fmt.Errorf("locking %q: %w", spec.StartLockFile, err)

@@ -59,9 +59,9 @@ func TestAProcessHasAStartTimeWhateverItsNameIs(t *testing.T) {
 	assert.NilError(t, os.WriteFile(odd, content, 0o755))
 	process := exec.Command(odd, "60")
 	assert.NilError(t, process.Start())
-	start := startOf(process.Process.Pid)
+	start := startTime(process.Process.Pid)
 	assert.NilError(t, process.Process.Kill())
 	_ = process.Wait() // it was killed
 	assert.Assert(t, len(start) > 1, "%q", start)
-	assert.Equal(t, startOf(process.Process.Pid), "")
+	assert.Equal(t, startTime(process.Process.Pid), "")
 }

@@ -37,7 +37,7 @@ type Context struct {
 	// Log is the operation's log.
 	Log io.Writer
 
-	say      func(message string)
+	setMessage      func(message string)
 	progress func(spec.Progress)
 	feed     func(key string)
 	stop     context.Context
@@ -46,11 +46,11 @@ type Context struct {
 	changes  []spec.Change
 }
 
-// Say sets the message that users see while the phase works, in the present tense: "starting containerd". A transfer
-// that was shown before is over.
-func (c *Context) Say(format string, args ...any) {
-	if c.say != nil {
-		c.say(fmt.Sprintf(format, args...))
+// SetMessage sets the message that users see while the phase works, in the present tense: "starting containerd". A
+// transfer that was shown before is over.
+func (c *Context) SetMessage(format string, args ...any) {
+	if c.setMessage != nil {
+		c.setMessage(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -61,9 +61,9 @@ func (c *Context) Progress(p spec.Progress) {
 	}
 }
 
-// Differs notes, during a check, one thing that is not as wanted. A check that holds may note what only another
+// AddChanges notes, during a check, one thing that is not as wanted. A check that holds may note what only another
 // operation puts right.
-func (c *Context) Differs(changes ...spec.Change) {
+func (c *Context) AddChanges(changes ...spec.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes = append(c.changes, changes...)
@@ -104,13 +104,13 @@ func (c *Context) Defer(f func()) {
 	c.deferred = append(c.deferred, f)
 }
 
-// ForgetSecrets removes the operation's secrets from memory and disk.
-func (c *Context) ForgetSecrets() error {
+// RemoveSecrets removes the operation's secrets from memory and disk.
+func (c *Context) RemoveSecrets() error {
 	c.Operation.Secrets = spec.Secrets{}
 	if c.Store == nil {
 		return nil
 	}
-	return c.Store.ForgetSecrets(c.Operation.ID)
+	return c.Store.RemoveSecrets(c.Operation.ID)
 }
 
 func (c *Context) runDeferred() {

@@ -28,16 +28,16 @@ func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, e
 	if _, err := e.phases(op); err != nil {
 		return nil, err
 	}
-	deciding, err := e.Store.lockStart(ctx)
+	startLock, err := e.Store.lockStart(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer deciding.release()
+	defer startLock.release()
 
-	if status := e.works(ctx, op); status != nil {
+	if status := e.runningStatus(ctx, op); status != nil {
 		return status, nil
 	}
-	if err := e.forgetOthers(ctx, op.ID); err != nil {
+	if err := e.removeOtherSecrets(ctx, op.ID); err != nil {
 		return nil, err
 	}
 	status, err := e.Plan(ctx, op)
@@ -46,41 +46,41 @@ func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, e
 	}
 	if status.State.Final() {
 		if status.State == spec.Succeeded {
-			status.Message = allHeld
+			status.Message = noChanges
 		} else {
 			status.Message = status.Error.Message
 		}
-		return status, e.conclude(op, status)
+		return status, e.recordEnd(op, status)
 	}
 	if missing := missingSecrets(op, status); missing != nil {
 		status.State, status.Error, status.Message = spec.Failed, missing, missing.Message
 		return status, nil
 	}
-	return e.launch(ctx, op)
+	return e.startUnit(ctx, op)
 }
 
-// forgetOthers removes the secrets of all other operations that are over. One that lost its power had no time for
+// removeOtherSecrets removes the secrets of all other operations that are over. One that lost its power had no time for
 // it, and may never be started again. One whose unit has just started, and has not taken the machine's lock yet,
 // needs them.
-func (e *Engine) forgetOthers(ctx context.Context, id string) error {
+func (e *Engine) removeOtherSecrets(ctx context.Context, id string) error {
 	for _, other := range e.Store.ids() {
 		status, err := e.Store.Status(other)
 		over := err == nil && status.State.Final()
 		if other == id || !over && e.Units.Alive(ctx, other) {
 			continue
 		}
-		if err := e.Store.ForgetSecrets(other); err != nil {
+		if err := e.Store.RemoveSecrets(other); err != nil {
 			return fmt.Errorf("removing the secrets of operation %q, which is over: %w", other, err)
 		}
 	}
 	return nil
 }
 
-// works gives the status to answer with when the machine is at work, nil when it is not.
-func (e *Engine) works(ctx context.Context, op *spec.Operation) *spec.Status {
+// runningStatus gives the status to answer with when the machine is at work, nil when it is not.
+func (e *Engine) runningStatus(ctx context.Context, op *spec.Operation) *spec.Status {
 	id := e.Store.Working()
 	if id == "" {
-		return e.justStarted(ctx, op)
+		return e.startingStatus(ctx, op)
 	}
 	status, err := e.Store.Status(id)
 	if id == op.ID {
@@ -90,11 +90,11 @@ func (e *Engine) works(ctx context.Context, op *spec.Operation) *spec.Status {
 		}
 		return status
 	}
-	return busy(op, id, status)
+	return busyStatus(op, id, status)
 }
 
-// justStarted covers the moment between a unit's start and its taking the lock.
-func (e *Engine) justStarted(ctx context.Context, op *spec.Operation) *spec.Status {
+// startingStatus covers the moment between a unit's start and its taking the lock.
+func (e *Engine) startingStatus(ctx context.Context, op *spec.Operation) *spec.Status {
 	status, err := e.Store.Status(op.ID)
 	if err != nil || status.State.Final() || !e.Units.Alive(ctx, op.ID) {
 		return nil
@@ -102,7 +102,7 @@ func (e *Engine) justStarted(ctx context.Context, op *spec.Operation) *spec.Stat
 	return status
 }
 
-func busy(op *spec.Operation, other string, status *spec.Status) *spec.Status {
+func busyStatus(op *spec.Operation, other string, status *spec.Status) *spec.Status {
 	with := other
 	if status != nil {
 		with = fmt.Sprintf("%s (%s, phase %d/%d %s)", other, status.Kind, status.Index, status.Total, status.Phase)
@@ -132,35 +132,35 @@ func missingSecrets(op *spec.Operation, status *spec.Status) *spec.Error {
 	return nil
 }
 
-// conclude records an operation that ended without a unit. Secrets of an earlier attempt go, ours are never written.
-func (e *Engine) conclude(op *spec.Operation, status *spec.Status) error {
+// recordEnd records an operation that ended without a unit. Secrets of an earlier attempt go, ours are never written.
+func (e *Engine) recordEnd(op *spec.Operation, status *spec.Status) error {
 	if err := e.Store.Prepare(op.ID); err != nil {
 		return err
 	}
-	return errors.Join(e.Store.ForgetSecrets(op.ID), e.Store.clearStop(op.ID), e.Store.WriteStatus(status))
+	return errors.Join(e.Store.RemoveSecrets(op.ID), e.Store.clearStopRequest(op.ID), e.Store.WriteStatus(status))
 }
 
-// launch writes the operation down and starts its unit.
-func (e *Engine) launch(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
+// startUnit writes the operation down and starts its unit.
+func (e *Engine) startUnit(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
 	e.Store.prune(op.ID)
 	if err := e.Store.Prepare(op.ID); err != nil {
 		return nil, err
 	}
 	if op.Join != nil {
-		if err := e.Store.distrustBundles(); err != nil {
+		if err := e.Store.removeStaleBundles(); err != nil {
 			return nil, err
 		}
 	}
 	status := newStatus(op, len(e.Phases[op.Kind]))
 	status.Message = "starting"
-	if err := errors.Join(e.Store.clearStop(op.ID), e.Store.WriteOperation(op),
+	if err := errors.Join(e.Store.clearStopRequest(op.ID), e.Store.WriteOperation(op),
 		e.Store.WriteStatus(&status)); err != nil {
 		return nil, err
 	}
 	if err := e.Units.Start(ctx, op.ID, time.Duration(op.Timeout)); err != nil {
 		// Nobody will run it, so nobody would clean up.
-		_ = e.Store.ForgetSecrets(op.ID)
-		status.State, status.Error, status.Finished = spec.Failed, explain("", err), time.Now().UTC()
+		_ = e.Store.RemoveSecrets(op.ID)
+		status.State, status.Error, status.Finished = spec.Failed, statusError("", err), time.Now().UTC()
 		status.Message = status.Error.Message
 		return &status, e.Store.WriteStatus(&status)
 	}
@@ -176,11 +176,11 @@ func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	if _, err := e.Store.Status(id); err != nil {
 		return nil, err
 	}
-	deciding, err := e.Store.lockStart(ctx)
+	startLock, err := e.Store.lockStart(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer deciding.release()
+	defer startLock.release()
 	status, err := e.Store.Status(id)
 	if err != nil {
 		return nil, err
@@ -189,20 +189,20 @@ func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 		return status, nil
 	}
 	if e.Store.Working() == id || e.Units.Alive(ctx, id) {
-		return status, e.Store.AskToStop(id)
+		return status, e.Store.requestStop(id)
 	}
-	status.State, status.Error, status.Finished = spec.Cancelled, explain(status.Phase, ErrCancelled), time.Now().UTC()
+	status.State, status.Error, status.Finished = spec.Cancelled, statusError(status.Phase, ErrCancelled), time.Now().UTC()
 	status.Message = status.Error.Message
-	return status, errors.Join(e.Store.ForgetSecrets(id), e.Store.WriteStatus(status))
+	return status, errors.Join(e.Store.RemoveSecrets(id), e.Store.WriteStatus(status))
 }
 
-// StopWhenAsked gives a context that ends with ErrCancelled when somebody called Cancel for the operation. It looks
+// StopContext gives a context that ends with ErrCancelled when somebody called Cancel for the operation. It looks
 // until the context it is made from ends.
-func (s *Store) StopWhenAsked(ctx context.Context, id string) context.Context {
+func (s *Store) StopContext(ctx context.Context, id string) context.Context {
 	stop, cancel := context.WithCancelCause(ctx)
 	go func() {
 		for {
-			if s.askedToStop(id) {
+			if s.stopRequested(id) {
 				cancel(ErrCancelled)
 			}
 			select {
@@ -217,7 +217,7 @@ func (s *Store) StopWhenAsked(ctx context.Context, id string) context.Context {
 
 // OpenLog opens the operation's log to append to.
 func (s *Store) OpenLog(id string) (*os.File, error) {
-	log, err := os.OpenFile(s.LogFile(id), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(s.logFile(id), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of operation %q: %w", id, err)
 	}

@@ -18,7 +18,7 @@ import (
 func TestStartFollowsItsTable(t *testing.T) {
 	for name, test := range map[string]struct {
 		// works is the operation that holds the machine's lock.
-		works string
+		runningStatus string
 		// before is the state that an earlier run of the operation left.
 		before     spec.State
 		alive      bool
@@ -33,15 +33,15 @@ func TestStartFollowsItsTable(t *testing.T) {
 		// recorded is the state that is stored afterwards.
 		recorded spec.State
 	}{
-		"it runs already": {works: "op", before: spec.Running, state: spec.Running,
+		"it runs already": {runningStatus: "op", before: spec.Running, state: spec.Running,
 			message: "earlier", recorded: spec.Running},
-		"it runs already, all holds": {works: "op", before: spec.Running, holds: true, state: spec.Running,
+		"it runs already, all holds": {runningStatus: "op", before: spec.Running, holds: true, state: spec.Running,
 			message: "earlier", recorded: spec.Running},
 		"its unit was just started": {before: spec.Running, alive: true, state: spec.Running,
 			message: "earlier", recorded: spec.Running},
-		"another one runs": {works: "other", state: spec.Failed, class: errclass.Transient,
+		"another one runs": {runningStatus: "other", state: spec.Failed, class: errclass.Transient,
 			message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
-		"another one runs, all holds": {works: "other", holds: true, state: spec.Failed,
+		"another one runs, all holds": {runningStatus: "other", holds: true, state: spec.Failed,
 			class: errclass.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
 		"the machine cannot": {impossible: true, state: spec.Failed, class: errclass.Permanent,
 			message: "no disk", recorded: spec.Failed},
@@ -78,13 +78,13 @@ func TestStartFollowsItsTable(t *testing.T) {
 				assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{ID: "op", Kind: spec.KindJoin,
 					State: test.before, Message: "earlier"}))
 			}
-			if test.works == "other" {
+			if test.runningStatus == "other" {
 				assert.NilError(t, m.engine.Store.Prepare("other"))
 				assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{ID: "other", Kind: spec.KindJoin,
 					State: spec.Running, Phase: "containerd", Index: 4, Total: 9}))
 			}
-			if test.works != "" {
-				held, _, err := m.engine.Store.tryLock(test.works)
+			if test.runningStatus != "" {
+				held, _, err := m.engine.Store.tryLock(test.runningStatus)
 				assert.NilError(t, err)
 				defer held.release()
 			}
@@ -153,7 +153,7 @@ func TestTwoStartsAtOnceStartOneUnit(t *testing.T) {
 
 func TestAnOldOperationIsForgotten(t *testing.T) {
 	m := newToy(t, "one")
-	for i := range remembered + 5 {
+	for i := range maxOperations + 5 {
 		id := "op-" + string(rune('a'+i))
 		assert.NilError(t, m.engine.Store.Prepare(id))
 		assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{ID: id, State: spec.Failed,
@@ -162,7 +162,7 @@ func TestAnOldOperationIsForgotten(t *testing.T) {
 	_, err := m.engine.Start(context.Background(), m.operation("op"))
 	assert.NilError(t, err)
 	all := m.engine.Store.Operations()
-	assert.Equal(t, len(all), remembered)
+	assert.Equal(t, len(all), maxOperations)
 	assert.Equal(t, all[0].ID, "op")
 	_, err = os.Stat(m.engine.Host.Path("/var/lib/argosy/ops/op-a"))
 	assert.ErrorIs(t, err, os.ErrNotExist)
@@ -174,7 +174,7 @@ func TestCancellingMarksARunningOperation(t *testing.T) {
 	assert.NilError(t, err)
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
-	stop := m.engine.Store.StopWhenAsked(ctx, "op")
+	stop := m.engine.Store.StopContext(ctx, "op")
 	status, err := m.engine.Cancel(ctx, "op")
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Running)
@@ -186,7 +186,7 @@ func TestCancellingMarksARunningOperation(t *testing.T) {
 	m.units.alive = map[string]bool{}
 	_, err = m.engine.Start(ctx, m.operation("op"))
 	assert.NilError(t, err)
-	assert.Assert(t, !m.engine.Store.askedToStop("op"))
+	assert.Assert(t, !m.engine.Store.stopRequested("op"))
 }
 
 func TestCancellingADeadOperationRecordsIt(t *testing.T) {
@@ -229,7 +229,7 @@ func TestWatchingTellsOfAUnitThatDied(t *testing.T) {
 	m := newToy(t, "one")
 	_, err := m.engine.Start(context.Background(), m.operation("op"))
 	assert.NilError(t, err)
-	assert.NilError(t, os.WriteFile(m.engine.Store.LogFile("op"), []byte("first\nlast words\n"), 0o600))
+	assert.NilError(t, os.WriteFile(m.engine.Store.logFile("op"), []byte("first\nlast words\n"), 0o600))
 	m.units.alive = map[string]bool{}
 	var last *spec.Status
 	err = m.engine.Watch(context.Background(), "op", func(status *spec.Status) error { last = status; return nil })
@@ -308,7 +308,7 @@ func TestWhatArrivedOfABundleBeforeThisBootIsNotTrusted(t *testing.T) {
 			m := newToy(t, "one")
 			partial := spec.BundlesDir + "/" + strings.Repeat("0", 64) + ".tar.gz.partial"
 			for file, content := range map[string]string{
-				"/proc/sys/kernel/random/boot_id": "boot-2\n", bundlesBoot: test.mark, partial: "\x00\x00\x00",
+				"/proc/sys/kernel/random/boot_id": "boot-2\n", bundlesBootFile: test.mark, partial: "\x00\x00\x00",
 			} {
 				_, err := m.engine.Host.WriteFile(file, []byte(content), 0o600)
 				assert.NilError(t, err)
@@ -318,7 +318,7 @@ func TestWhatArrivedOfABundleBeforeThisBootIsNotTrusted(t *testing.T) {
 			_, err := m.engine.Start(context.Background(), op)
 			assert.NilError(t, err)
 			assert.Equal(t, m.engine.Host.Exists(partial), test.stays)
-			assert.Equal(t, m.engine.Host.ReadLine(bundlesBoot), "boot-2")
+			assert.Equal(t, m.engine.Host.ReadLine(bundlesBootFile), "boot-2")
 		})
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// writeEvery is the least time between two writes of a status that only moved a little.
-const writeEvery = 250 * time.Millisecond
+// writeInterval is the least time between two writes of a status that only moved a little.
+const writeInterval = 250 * time.Millisecond
 
 // recorder keeps an operation's status and writes it: at once where something happened, four times a second where a
 // transfer moves on.
@@ -27,7 +27,7 @@ func (r *recorder) change(urgent bool, f func(*spec.Status)) {
 	f(&r.status)
 	now := time.Now()
 	r.status.Updated = now.UTC()
-	if r.write == nil || !urgent && now.Sub(r.written) < writeEvery {
+	if r.write == nil || !urgent && now.Sub(r.written) < writeInterval {
 		return
 	}
 	r.written = now

@@ -16,8 +16,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// remembered is how many operations a machine keeps.
-const remembered = 10
+// maxOperations is how many operations a machine keeps.
+const maxOperations = 10
 
 // Store is Argosy's own folder on a machine: operations with their status and log, the record of what the machine is,
 // and the lock. All files are written by rename, with mode 0600.
@@ -28,11 +28,11 @@ type Store struct {
 // NewStore gives the store of a machine.
 func NewStore(h *host.Host) *Store { return &Store{host: h} }
 
-var idForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var idPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // CheckID says whether an operation's id may become a folder's and a unit's name.
 func CheckID(id string) error {
-	if !idForm.MatchString(id) {
+	if !idPattern.MatchString(id) {
 		return errclass.Errorf(errclass.Configuration, "reading the operation's id %q: it must be 1 to 63 lower case "+
 			"letters, digits and dashes", id)
 	}
@@ -41,8 +41,8 @@ func CheckID(id string) error {
 
 func (s *Store) name(id, file string) string { return filepath.Join(spec.OperationsDir, id, file) }
 
-// LogFile is where the operation's log is.
-func (s *Store) LogFile(id string) string { return s.host.Path(s.name(id, "log")) }
+// logFile is where the operation's log is.
+func (s *Store) logFile(id string) string { return s.host.Path(s.name(id, "log")) }
 
 // Dir is the operation's folder, as the machine names it.
 func (s *Store) Dir(id string) string { return filepath.Join(spec.OperationsDir, id) }
@@ -74,25 +74,25 @@ func (s *Store) Operation(id string) (*spec.Operation, error) {
 	return &op, ReadState(s.host, s.name(id, "spec.json"), &op)
 }
 
-// ours are the files of an operation that never hold a secret, or whose secrets ForgetSecrets takes out.
-var ours = []string{"spec.json", "status.json", "log", "cancel"}
+// plainFiles are the files of an operation that never hold a secret, or whose secrets RemoveSecrets takes out.
+var plainFiles = []string{"spec.json", "status.json", "log", "cancel"}
 
-// ForgetSecrets removes the secrets from the stored operation, and the files that phases made of them in its folder.
-func (s *Store) ForgetSecrets(id string) error {
+// RemoveSecrets removes the secrets from the stored operation, and the files that phases made of them in its folder.
+func (s *Store) RemoveSecrets(id string) error {
 	entries, err := os.ReadDir(s.host.Path(s.Dir(id)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	errs := []error{err}
 	for _, entry := range entries {
-		if !slices.Contains(ours, entry.Name()) {
+		if !slices.Contains(plainFiles, entry.Name()) {
 			errs = append(errs, s.host.Remove(s.name(id, entry.Name())))
 		}
 	}
-	return errors.Join(append(errs, s.forgetInSpec(id))...)
+	return errors.Join(append(errs, s.removeSecretsFromSpec(id))...)
 }
 
-func (s *Store) forgetInSpec(id string) error {
+func (s *Store) removeSecretsFromSpec(id string) error {
 	op, err := s.Operation(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -152,12 +152,12 @@ func decodeStatus(name string, data []byte) (*spec.Status, error) {
 	return &status, nil
 }
 
-// AskToStop leaves the mark that makes the operation stop at its next safe point.
-func (s *Store) AskToStop(id string) error { return s.write(s.name(id, "cancel"), struct{}{}) }
+// requestStop leaves the mark that makes the operation stop at its next safe point.
+func (s *Store) requestStop(id string) error { return s.write(s.name(id, "cancel"), struct{}{}) }
 
-func (s *Store) askedToStop(id string) bool { return s.host.Exists(s.name(id, "cancel")) }
+func (s *Store) stopRequested(id string) bool { return s.host.Exists(s.name(id, "cancel")) }
 
-func (s *Store) clearStop(id string) error { return s.host.Remove(s.name(id, "cancel")) }
+func (s *Store) clearStopRequest(id string) error { return s.host.Remove(s.name(id, "cancel")) }
 
 // WriteRecord stores what this machine is.
 func (s *Store) WriteRecord(record *spec.Record) error { return s.write(spec.RecordFile, record) }
@@ -202,13 +202,13 @@ func (s *Store) Operations() []spec.Status {
 	slices.SortFunc(all, func(a, b spec.Status) int {
 		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(a.ID, b.ID))
 	})
-	return all[:min(len(all), remembered)]
+	return all[:min(len(all), maxOperations)]
 }
 
 // prune forgets the oldest operations, but never keep.
 func (s *Store) prune(keep string) {
 	known := s.Operations()
-	if len(known) < remembered {
+	if len(known) < maxOperations {
 		return
 	}
 	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
@@ -240,26 +240,26 @@ func encode(name string, value any) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// bundlesBoot names the boot during which the archives beside it arrived.
-const bundlesBoot = spec.BundlesDir + "/.boot"
+// bundlesBootFile names the boot during which the archives beside it arrived.
+const bundlesBootFile = spec.BundlesDir + "/.boot"
 
-// distrustBundles removes what arrived of bundles before the machine was last booted: a part that was not on the
+// removeStaleBundles removes what arrived of bundles before the machine was last booted: a part that was not on the
 // disk when the power failed has its length, and zeros in it, and its sender would go on behind them.
-func (s *Store) distrustBundles() error {
+func (s *Store) removeStaleBundles() error {
 	boot := s.host.ReadLine("/proc/sys/kernel/random/boot_id")
-	if boot != "" && s.host.ReadLine(bundlesBoot) == boot {
+	if boot != "" && s.host.ReadLine(bundlesBootFile) == boot {
 		return nil
 	}
-	if err := errors.Join(s.forgetBundles(), s.host.MkdirAll(spec.BundlesDir, 0o700)); err != nil {
+	if err := errors.Join(s.removeBundles(), s.host.MkdirAll(spec.BundlesDir, 0o700)); err != nil {
 		return err
 	}
-	_, err := s.host.WriteProgress(bundlesBoot, []byte(boot+"\n"), 0o600)
+	_, err := s.host.WriteProgress(bundlesBootFile, []byte(boot+"\n"), 0o600)
 	return err
 }
 
-// forgetBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of
+// removeBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of
 // it, and an attempt that was killed may have left a part.
-func (s *Store) forgetBundles() error {
+func (s *Store) removeBundles() error {
 	archives, err := filepath.Glob(filepath.Join(s.host.Path(spec.BundlesDir), "*"))
 	if err != nil {
 		return fmt.Errorf("listing %q: %w", spec.BundlesDir, err)

@@ -7,16 +7,16 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// rateOver is the time over which a transfer's rate is averaged.
-const rateOver = 3 * time.Second
+// rateWindow is the time over which a transfer's rate is averaged.
+const rateWindow = 3 * time.Second
 
-// Counted gives a reader of r that shows as the phase's progress how much was read through it: of total bytes, or of
-// nobody knows how many when that is 0. what tells one transfer of a phase from the others, where it has several.
-func Counted(c *Context, r io.Reader, total int64, what string) io.Reader {
-	return &counted{r: r, context: c, total: total, what: what}
+// ProgressReader gives a reader of r that shows as the phase's progress how much was read through it: of total bytes,
+// or of nobody knows how many when that is 0. what tells one transfer of a phase from the others, where it has several.
+func ProgressReader(c *Context, r io.Reader, total int64, what string) io.Reader {
+	return &progressReader{r: r, context: c, total: total, what: what}
 }
 
-type counted struct {
+type progressReader struct {
 	r       io.Reader
 	context *Context
 	total   int64
@@ -32,7 +32,7 @@ type point struct {
 	done int64
 }
 
-func (c *counted) Read(p []byte) (int, error) {
+func (c *progressReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if n > 0 {
 		c.done += int64(n)
@@ -41,11 +41,11 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *counted) report(now time.Time) {
+func (c *progressReader) report(now time.Time) {
 	if last := len(c.points) - 1; last < 0 || now.Sub(c.points[last].at) > 100*time.Millisecond {
 		c.points = append(c.points, point{now, c.done})
 	}
-	for len(c.points) > 1 && now.Sub(c.points[0].at) > rateOver {
+	for len(c.points) > 1 && now.Sub(c.points[0].at) > rateWindow {
 		c.points = c.points[1:]
 	}
 	progress := spec.Progress{Done: c.done, Total: c.total, What: c.what}

@@ -10,8 +10,8 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// grace is how much longer than the operation's own deadline its unit may live, to write down how it ended.
-const grace = 30 * time.Second
+// unitGrace is how much longer than the operation's own deadline its unit may live, to write down how it ended.
+const unitGrace = 30 * time.Second
 
 // Units runs operations in processes that outlive the one that starts them.
 type Units interface {
@@ -44,10 +44,10 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 		"--property=KillMode=process", "--property=TimeoutStopSec=20", "--property=OOMScoreAdjust=-500",
 	}
 	if timeout > 0 {
-		argv = append(argv, fmt.Sprintf("--property=RuntimeMaxSec=%d", int((timeout+grace).Seconds())))
+		argv = append(argv, fmt.Sprintf("--property=RuntimeMaxSec=%d", int((timeout+unitGrace).Seconds())))
 	}
 	argv = append(argv, "--", s.Self, "run", "--id", id)
-	ctx, cancel := context.WithTimeout(ctx, unitPatience)
+	ctx, cancel := context.WithTimeout(ctx, unitStartTimeout)
 	defer cancel()
 	for refused := 0; ; {
 		_, err := s.Runner.Run(ctx, host.Command{Argv: argv})
@@ -59,17 +59,17 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 		if state == "inactive" {
 			refused++
 		}
-		if refused > 1 || !s.pause(ctx, id, state) {
+		if refused > 1 || !s.waitToRetry(ctx, id, state) {
 			return errclass.Errorf(errclass.Transient, "starting unit %q: %w", unitName(id), err)
 		}
 	}
 }
 
-// unitPatience is how long a start waits for an earlier unit of the same name to go.
-const unitPatience = 15 * time.Second
+// unitStartTimeout is how long a start waits for an earlier unit of the same name to go.
+const unitStartTimeout = 15 * time.Second
 
-// pause waits before another try, and says whether there should be one.
-func (s *Systemd) pause(ctx context.Context, id, state string) bool {
+// waitToRetry waits before another try, and says whether there should be one.
+func (s *Systemd) waitToRetry(ctx context.Context, id, state string) bool {
 	if state == "failed" {
 		_, _ = s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "reset-failed", unitName(id)}})
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	watchPoll = 50 * time.Millisecond
-	// aliveEvery is how often a watch makes sure that somebody still works on the operation.
-	aliveEvery = time.Second
+	watchInterval = 50 * time.Millisecond
+	// aliveInterval is how often a watch makes sure that somebody still works on the operation.
+	aliveInterval = time.Second
 )
 
 // Watch gives the operation's status to show, at once and after each change, until it is final or ctx ends. An
@@ -48,31 +48,31 @@ func (e *Engine) Watch(ctx context.Context, id string, show func(*spec.Status) e
 				return nil
 			}
 		}
-		if time.Since(checked) > aliveEvery {
+		if time.Since(checked) > aliveInterval {
 			checked = time.Now()
-			if err := e.recordDeath(ctx, id); err != nil {
+			if err := e.recordLostUnit(ctx, id); err != nil {
 				return err
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(watchPoll):
+		case <-time.After(watchInterval):
 		}
 	}
 }
 
-// recordDeath writes down that an operation ended without saying how, if it did.
-func (e *Engine) recordDeath(ctx context.Context, id string) error {
+// recordLostUnit writes down that an operation ended without saying how, if it did.
+func (e *Engine) recordLostUnit(ctx context.Context, id string) error {
 	if e.Store.Working() == id || e.Units.Alive(ctx, id) {
 		return nil
 	}
 	// It may have ended properly since we last looked, and a new start may be under way: decide in turn with it.
-	deciding, err := e.Store.lockStart(ctx)
+	startLock, err := e.Store.lockStart(ctx)
 	if err != nil {
 		return err
 	}
-	defer deciding.release()
+	defer startLock.release()
 	status, err := e.Store.Status(id)
 	if err != nil || status.State.Final() || e.Store.Working() == id || e.Units.Alive(ctx, id) {
 		return nil
@@ -84,14 +84,14 @@ func (e *Engine) recordDeath(ctx context.Context, id string) error {
 		Tail: e.logTail(id), Command: "journalctl -u " + unitName(id),
 		Hint: "starting it again continues where it stopped",
 	}
-	if err := e.Store.ForgetSecrets(id); err != nil {
+	if err := e.Store.RemoveSecrets(id); err != nil {
 		return err
 	}
 	return e.Store.WriteStatus(status)
 }
 
 func (e *Engine) logTail(id string) []string {
-	data, err := os.ReadFile(e.Store.LogFile(id))
+	data, err := os.ReadFile(e.Store.logFile(id))
 	if err != nil {
 		return nil
 	}

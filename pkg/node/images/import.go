@@ -32,7 +32,7 @@ func Check(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 	labels := make([]string, len(wanted))
 	for i, one := range wanted {
 		labels[i] = one.name
-		c.Differs(spec.Change{What: "images of " + one.name, Effect: spec.NoRestart})
+		c.AddChanges(spec.Change{What: "images of " + one.name, Effect: spec.NoRestart})
 	}
 	return false, fmt.Sprintf("%d of %d archives have to be imported: %s", len(wanted), len(all), some(labels)), nil
 }
@@ -101,11 +101,11 @@ func (w *work) one(ctx context.Context, one archive, what string) error {
 	if one.absent != nil {
 		return one.absent
 	}
-	w.context.Say("importing %s", what)
+	w.context.SetMessage("importing %s", what)
 	began := time.Now()
 	p := &passage{work: w, archive: one, what: what}
 	err := w.source(ctx, one, func(content io.Reader) error {
-		p.begin(ctx, node.Counted(w.context, content, one.size, what))
+		p.begin(ctx, node.ProgressReader(w.context, content, one.size, what))
 		return w.into.imports(ctx, w.context, w.importing(), p.through)
 	})
 	if err != nil {

@@ -51,7 +51,7 @@ func (p *passage) through(runtime io.Writer) error {
 	if err := pass(plain, runtime, p); err != nil {
 		return err
 	}
-	p.work.context.Say("unpacking %s", p.what)
+	p.work.context.SetMessage("unpacking %s", p.what)
 	return nil
 }
 

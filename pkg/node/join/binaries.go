@@ -66,7 +66,7 @@ func checkBinaries(_ context.Context, c *node.Context) (bool, string, error) {
 	for _, one := range all {
 		if !installed(c.Host, one) {
 			wanted++
-			c.Differs(spec.Change{What: "binary " + one.to, Effect: effectOf(one)})
+			c.AddChanges(spec.Change{What: "binary " + one.to, Effect: effectOf(one)})
 		}
 	}
 	if len(all) == 0 || wanted > 0 {

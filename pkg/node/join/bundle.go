@@ -136,13 +136,13 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	}
 	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stall)
 	defer follower.Close()
-	c.Say("receiving %s", wanted.Name)
+	c.SetMessage("receiving %s", wanted.Name)
 	hooks := bundle.Hooks{
 		Before: func(name string) error { return c.Host.Changing(host.OpWrite, filepath.Join(temp, name)) },
 		// The follower may wait for more of the archive.
 		Failed: cancel,
 	}
-	files, err := bundle.Receive(ctx, node.Counted(c, follower, wanted.Size, ""), format, wanted.SHA256,
+	files, err := bundle.Receive(ctx, node.ProgressReader(c, follower, wanted.Size, ""), format, wanted.SHA256,
 		c.Host.Path(temp), hooks)
 	// It must not give the archive its final name behind our back.
 	ended()

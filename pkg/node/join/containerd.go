@@ -82,7 +82,7 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 	}
 	s, err := containerdService(c.Host, c.Operation)
 	if errors.Is(err, errNoBundle) {
-		c.Differs(spec.Change{What: "service containerd", Effect: spec.RestartsContainerd})
+		c.AddChanges(spec.Change{What: "service containerd", Effect: spec.RestartsContainerd})
 		return false, "containerd has to be set up", nil
 	}
 	if err != nil {
@@ -92,7 +92,7 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 		return false, missing, nil
 	}
 	if err := inspect.Answers(ctx, c.Host, layout.ContainerdSocket); err != nil {
-		c.Differs(spec.Change{What: "service containerd", Effect: spec.RestartsContainerd})
+		c.AddChanges(spec.Change{What: "service containerd", Effect: spec.RestartsContainerd})
 		return false, "containerd has to be started: " + err.Error(), nil
 	}
 	return true, "containerd runs with Argosy's configuration", nil
@@ -122,7 +122,7 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err := systemctl(ctx, c, "daemon-reload"); err != nil {
 		return "", err
 	}
-	c.Say("starting containerd")
+	c.SetMessage("starting containerd")
 	// The unit is of the kind that systemd only takes for started when it says that it is ready.
 	if err := systemctl(ctx, c, "restart", "containerd.service"); err != nil {
 		return "", withJournal(ctx, c, "containerd.service", err)

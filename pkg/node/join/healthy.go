@@ -25,7 +25,7 @@ const healthyWithin = 90 * time.Second
 func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	if err := healthy(ctx, c.Host, j); err != nil {
-		c.Differs(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
+		c.AddChanges(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
 		return false, err.Error(), nil
 	}
 	record, err := c.Store.Record()

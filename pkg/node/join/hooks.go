@@ -111,7 +111,7 @@ func (s stage) held(c *node.Context, r *ran, wanted []string) string {
 		return "they ran when the machine joined"
 	}
 	if r.known {
-		c.Differs(spec.Change{
+		c.AddChanges(spec.Change{
 			What: "changed " + s.key + ", which run at the next join after a reset", Effect: spec.NeedsRejoin,
 		})
 	}
@@ -146,7 +146,7 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 		if err := cmp.Or(c.Stopped(), context.Cause(ctx)); err != nil {
 			return "", err
 		}
-		c.Say("running %s %d of %d", s.key, i+1, len(wanted))
+		c.SetMessage("running %s %d of %d", s.key, i+1, len(wanted))
 		if err := s.run(ctx, c, i, wanted[i]); err != nil {
 			return "", err
 		}

@@ -45,20 +45,20 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 	for _, m := range modules {
 		if !m.present(c.Host) && !tolerated(c, m.name) {
 			wanted = append(wanted, "module "+m.name)
-			c.Differs(spec.Change{What: "kernel module " + m.name, Effect: spec.NoRestart})
+			c.AddChanges(spec.Change{What: "kernel module " + m.name, Effect: spec.NoRestart})
 		}
 	}
 	for _, s := range sysctls {
 		if have := sysctl(c.Host, s.key); have != s.value && !tolerated(c, moduleOf(s.key)) {
 			wanted = append(wanted, s.key+"="+s.value)
-			c.Differs(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"),
+			c.AddChanges(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"),
 				Effect: spec.NoRestart})
 		}
 	}
 	for _, f := range kernelFiles(c.Host) {
 		if !c.Host.Holds(f.name, f.content) {
 			wanted = append(wanted, f.name)
-			c.Differs(node.FileChange(c.Host, f.name, f.content, spec.NoRestart))
+			c.AddChanges(node.FileChange(c.Host, f.name, f.content, spec.NoRestart))
 		}
 	}
 	if len(wanted) > 0 {

@@ -90,7 +90,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		if err := syncKubeadm(c.Host, caPath(j)); err != nil {
 			return "", err
 		}
-		err := errors.Join(noteJoined(c.Host, j), c.Host.Remove(layout.BootstrapConf), c.ForgetSecrets())
+		err := errors.Join(noteJoined(c.Host, j), c.Host.Remove(layout.BootstrapConf), c.RemoveSecrets())
 		if err != nil {
 			return "", err
 		}
@@ -108,7 +108,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	}
 	err := runKubeadm(ctx, c)
 	// Used or not, the token has had its time.
-	if err := c.ForgetSecrets(); err != nil {
+	if err := c.RemoveSecrets(); err != nil {
 		return "", err
 	}
 	if err != nil {
@@ -189,7 +189,7 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 	if err := writeJSON(c.Host, configuration, renderJoin(j, c.Host.Path(discovery), token)); err != nil {
 		return err
 	}
-	c.Say("running kubeadm join")
+	c.SetMessage("running kubeadm join")
 	_, err := c.Host.Runner.Run(ctx, host.Command{
 		Argv: []string{c.Host.Path(program(j, "kubeadm")), "join", "--config", c.Host.Path(configuration)},
 		Env:  searchPath(j),

@@ -31,7 +31,7 @@ func kubeletService(h *host.Host, j *spec.Join) (service, error) {
 func checkKubelet(_ context.Context, c *node.Context) (bool, string, error) {
 	s, err := kubeletService(c.Host, c.Operation.Join)
 	if errors.Is(err, errNoBundle) {
-		c.Differs(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
+		c.AddChanges(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
 		return false, "the kubelet's unit has to be installed", nil
 	}
 	if err != nil {

@@ -34,10 +34,10 @@ func (c registryChanges) none() bool { return len(c.write)+len(c.remove) == 0 }
 // note says how the files differ.
 func (c registryChanges) note(n *node.Context) {
 	for _, name := range slices.Sorted(maps.Keys(c.write)) {
-		n.Differs(node.FileChange(n.Host, name, c.write[name], spec.NoRestart))
+		n.AddChanges(node.FileChange(n.Host, name, c.write[name], spec.NoRestart))
 	}
 	for _, name := range c.remove {
-		n.Differs(node.FileRemoval(n.Host, name, spec.NoRestart))
+		n.AddChanges(node.FileRemoval(n.Host, name, spec.NoRestart))
 	}
 }
 

@@ -52,12 +52,12 @@ func noteRejoin(c *node.Context) {
 		{"privateNodes.joinNode.caCertPath", then.CACertPath, now.CACertPath},
 	} {
 		if setting.then != setting.now {
-			c.Differs(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"),
+			c.AddChanges(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"),
 				Effect: spec.NeedsRejoin})
 		}
 	}
 	// Where there is a note of the commands, each stage compares its own.
 	if ran, err := readRan(c.Host, c.Operation.Join); err == nil && !ran.known && then.Hooks != now.Hooks {
-		c.Differs(spec.Change{What: "commands before and after the join", Effect: spec.NeedsRejoin})
+		c.AddChanges(spec.Change{What: "commands before and after the join", Effect: spec.NeedsRejoin})
 	}
 }

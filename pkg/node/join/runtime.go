@@ -135,7 +135,7 @@ const runtimeWithin = 30 * time.Second
 // awaitRuntime waits for the runtime that the user's own commands brought.
 func awaitRuntime(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
-	c.Say("waiting for the container runtime at %s", criSocket(j))
+	c.SetMessage("waiting for the container runtime at %s", criSocket(j))
 	for deadline := time.Now().Add(runtimeWithin); ; {
 		found := findings{}
 		askRuntime(ctx, c.Host, j, &found)

@@ -95,13 +95,13 @@ func (s service) missing(c *node.Context) string {
 	h, first := c.Host, ""
 	for _, f := range s.files {
 		if !f.holds(h) {
-			c.Differs(f.change(h, s.restarts()))
+			c.AddChanges(f.change(h, s.restarts()))
 			first = cmp.Or(first, f.name+" has to be written")
 		}
 	}
 	for _, name := range s.obsolete {
 		if inspect.Marked(h, name) {
-			c.Differs(node.SecretFileChange(name, s.restarts()))
+			c.AddChanges(node.SecretFileChange(name, s.restarts()))
 			first = cmp.Or(first, name+" has to be removed")
 		}
 	}
@@ -109,11 +109,11 @@ func (s service) missing(c *node.Context) string {
 		return first
 	}
 	if !h.Exists(layout.EnabledLink(s.name)) {
-		c.Differs(spec.Change{What: layout.EnabledLink(s.name), Effect: s.restarts()})
+		c.AddChanges(spec.Change{What: layout.EnabledLink(s.name), Effect: s.restarts()})
 		return s.name + " has to be enabled"
 	}
 	if !h.Holds(s.stampFile(), s.stamp()) {
-		c.Differs(spec.Change{What: "service " + s.name, Effect: s.restarts()})
+		c.AddChanges(spec.Change{What: "service " + s.name, Effect: s.restarts()})
 		return s.name + " has to be restarted"
 	}
 	return ""

@@ -97,7 +97,7 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 		wanted = append(wanted, "its arguments")
 	}
 	if known.Restart {
-		c.Differs(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
+		c.AddChanges(spec.Change{What: "service kubelet", Effect: spec.RestartsKubelet})
 		return false, "the kubelet has to be restarted with its settings", nil
 	}
 	if len(wanted) > 0 {
@@ -115,14 +115,14 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 func configDiffers(c *node.Context, known settings) bool {
 	wanted := c.Operation.Join.KubeletConfig
 	if wanted != "" && wanted != known.ClusterConfig {
-		c.Differs(spec.Change{
+		c.AddChanges(spec.Change{
 			What: layout.KubeletConfig, Diff: node.Diff("kube-system/kubelet-config", known.ClusterConfig, wanted),
 			Effect: spec.RestartsKubelet,
 		})
 		return true
 	}
 	if !c.Host.Holds(layout.KubeletConfig, []byte(known.Config)) {
-		c.Differs(node.FileChange(c.Host, layout.KubeletConfig, []byte(known.Config), spec.RestartsKubelet))
+		c.AddChanges(node.FileChange(c.Host, layout.KubeletConfig, []byte(known.Config), spec.RestartsKubelet))
 		return true
 	}
 	return false
@@ -131,7 +131,7 @@ func configDiffers(c *node.Context, known settings) bool {
 func argsDiffer(c *node.Context, known settings) bool {
 	wanted, same := wantedFlags(c.Host, known, currentArgs(c))
 	if !same {
-		c.Differs(node.FileChange(c.Host, layout.KubeletFlags, wanted, spec.RestartsKubelet))
+		c.AddChanges(node.FileChange(c.Host, layout.KubeletFlags, wanted, spec.RestartsKubelet))
 	}
 	return !same
 }
@@ -194,7 +194,7 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("reading the kubelet's configuration: %w", err)
 	}
-	c.Say("taking over the cluster's kubelet configuration")
+	c.SetMessage("taking over the cluster's kubelet configuration")
 	_, err = c.Host.Runner.Run(ctx, host.Command{
 		Argv: []string{c.Host.Path(program(c.Operation.Join, "kubeadm")), "upgrade", "node", "phase", "kubelet-config"},
 		Env:  searchPath(c.Operation.Join), Log: c.Log,

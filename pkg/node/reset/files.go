@@ -164,7 +164,7 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 		}
 	}
 	for _, dir := range c.dataDirs(n, files) {
-		n.Say("removing %s", dir.path)
+		n.SetMessage("removing %s", dir.path)
 		if err := files.clearIn(ctx, dir); err != nil {
 			return "", err
 		}

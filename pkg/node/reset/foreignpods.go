@@ -53,7 +53,7 @@ func removeForeignPods(ctx context.Context, n *node.Context) error {
 	if err != nil {
 		return err
 	}
-	n.Say("ending %d pods", len(pods))
+	n.SetMessage("ending %d pods", len(pods))
 	var failed error
 	for _, id := range pods {
 		failed = errors.Join(failed, client.RemovePod(ctx, id))

@@ -102,7 +102,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 		if len(ids) == 0 {
 			continue
 		}
-		n.Say("ending %d %s of pods", len(ids), deletion[0])
+		n.SetMessage("ending %d %s of pods", len(ids), deletion[0])
 		if _, err := ctr(ctx, n, deletesWithin, append(deletion, ids...)...); err != nil {
 			// It says so too of those that ended by themselves a moment before; what counts is what is left.
 			fmt.Fprintln(n.Log, err)

@@ -21,7 +21,7 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 }
 
 func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
-	c.Say("running kubeadm upgrade node")
+	c.SetMessage("running kubeadm upgrade node")
 	if err := join.UpgradeConfiguration(ctx, c); err != nil {
 		return "", err
 	}

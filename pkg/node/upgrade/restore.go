@@ -267,7 +267,7 @@ func applyServices(ctx context.Context, c *node.Context) (string, error) {
 	}
 	for len(known.Restart) > 0 {
 		name := known.Restart[0]
-		c.Say("restarting %s", name)
+		c.SetMessage("restarting %s", name)
 		if err := join.Restart(ctx, c, name); err != nil {
 			return "", err
 		}
