@@ -37,13 +37,13 @@ type Context struct {
 	// Log is the operation's log.
 	Log io.Writer
 
-	setMessage      func(message string)
-	progress func(spec.Progress)
-	feed     func(key string)
-	stop     context.Context
-	mu       sync.Mutex
-	deferred []func()
-	changes  []spec.Change
+	setMessage func(message string)
+	progress   func(spec.Progress)
+	feed       func(key string)
+	stop       context.Context
+	mu         sync.Mutex
+	deferred   []func()
+	changes    []spec.Change
 }
 
 // SetMessage sets the message that users see while the phase works, in the present tense: "starting containerd". A

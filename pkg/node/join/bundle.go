@@ -22,8 +22,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// stall is how long a bundle may not grow before the operation gives up; the next start continues it.
-const stall = 60 * time.Second
+// stallTimeout is how long a bundle may not grow before the operation gives up; the next start continues it.
+const stallTimeout = 60 * time.Second
 
 // checkBundle holds when the bundle was unpacked whole and its files are as they were then.
 func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
@@ -39,7 +39,7 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err != nil {
 		return false, fmt.Sprintf("bundle %s has to be received again: %v", j.Bundle.Name, err), nil
 	}
-	if lacks := lacking(manifest, j); len(lacks) > 0 {
+	if lacks := missingFiles(manifest, j); len(lacks) > 0 {
 		return false, "", errclass.Errorf(errclass.Permanent, "examining bundle %q: it lacks %s", j.Bundle.Name,
 			strings.Join(lacks, ", "))
 	}
@@ -49,9 +49,9 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("bundle %s is unpacked", j.Bundle.Name), nil
 }
 
-// lacking are the files that a bundle should have and has not. One that is here already may have been received for a
-// machine with a container runtime of its own.
-func lacking(manifest *bundle.Manifest, j *spec.Join) []string {
+// missingFiles are the files that a bundle should have and has not. One that is here already may have been received for
+// a machine with a container runtime of its own.
+func missingFiles(manifest *bundle.Manifest, j *spec.Join) []string {
 	var lacks []string
 	for _, name := range required(j) {
 		if digestOf(manifest, "release/"+name) == "" {
@@ -103,7 +103,7 @@ func receive(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 		if err := errors.Join(c.Host.RemoveAll(temp), c.Host.MkdirAll(temp, 0o755)); err != nil {
 			return nil, fmt.Errorf("emptying %q: %w", temp, err)
 		}
-		files, err := attempt(ctx, c, temp)
+		files, err := receiveOnce(ctx, c, temp)
 		if !errors.Is(err, bundle.ErrRestarted) {
 			return files, err
 		}
@@ -111,7 +111,7 @@ func receive(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	}
 }
 
-func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, error) {
+func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.File, error) {
 	wanted := c.Operation.Join.Bundle
 	format, err := bundle.FormatOf(wanted.Name)
 	if err != nil {
@@ -134,7 +134,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 		ended = func() { cancel(nil); downloading.Wait() }
 		defer ended()
 	}
-	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stall)
+	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stallTimeout)
 	defer follower.Close()
 	c.SetMessage("receiving %s", wanted.Name)
 	hooks := bundle.Hooks{
@@ -158,7 +158,7 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 		return nil, err
 	}
 	if err != nil {
-		return nil, refused(err)
+		return nil, classifyArchiveError(err)
 	}
 	// A sender may still be about to give it its final name.
 	c.Defer(func() { _ = removeArchive(archive) })
@@ -168,8 +168,8 @@ func attempt(ctx context.Context, c *node.Context, temp string) ([]bundle.File, 
 	return files, nil
 }
 
-// refused makes a damaged or hostile archive permanent; what ended from outside keeps its class.
-func refused(err error) error {
+// classifyArchiveError makes a damaged or hostile archive permanent; what ended from outside keeps its class.
+func classifyArchiveError(err error) error {
 	var entry *bundle.RefusedError
 	if errors.As(err, &entry) {
 		return errclass.With(errclass.Permanent, err)

@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// pollEvery is how often a service that starts is asked whether it answers.
-const pollEvery = 25 * time.Millisecond
+// pollInterval is how often a service that starts is asked whether it answers.
+const pollInterval = 25 * time.Millisecond
 
 // containerdService is what containerd's unit is made of; errNoBundle before the bundle is there.
 func containerdService(h *host.Host, op *spec.Operation) (service, error) {
@@ -68,11 +68,11 @@ func pauseImage(h *host.Host, j *spec.Join) string {
 	if j.Containerd.PauseImage != "" {
 		return j.Containerd.PauseImage
 	}
-	return bundledPause(h, j)
+	return bundledPauseImage(h, j)
 }
 
-// bundledPause is the image that the bundle carries.
-func bundledPause(h *host.Host, j *spec.Join) string {
+// bundledPauseImage is the image that the bundle carries.
+func bundledPauseImage(h *host.Host, j *spec.Join) string {
 	return h.ReadLine(release(j, "pause-image.txt"))
 }
 
@@ -100,7 +100,7 @@ func checkContainerd(ctx context.Context, c *node.Context) (bool, string, error)
 
 func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if c.Operation.Join.Containerd.External {
-		return awaitRuntime(ctx, c)
+		return waitForRuntime(ctx, c)
 	}
 	s, err := containerdService(c.Host, c.Operation)
 	if err != nil {
@@ -127,7 +127,7 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	if err := systemctl(ctx, c, "restart", "containerd.service"); err != nil {
 		return "", withJournal(ctx, c, "containerd.service", err)
 	}
-	if err := untilAnswers(ctx, c.Host, layout.ContainerdSocket); err != nil {
+	if err := waitForSocket(ctx, c.Host, layout.ContainerdSocket); err != nil {
 		return "", withJournal(ctx, c, "containerd.service", err)
 	}
 	if err := s.applied(c.Host); err != nil {
@@ -142,7 +142,7 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 	return detail, nil
 }
 
-func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
+func waitForSocket(ctx context.Context, h *host.Host, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
@@ -153,7 +153,7 @@ func untilAnswers(ctx context.Context, h *host.Host, socket string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for containerd: %w", err)
-		case <-time.After(pollEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }

@@ -31,8 +31,8 @@ const (
 	runtimeSection = "io.containerd.cri.v1.runtime"
 )
 
-// form is the version of the configuration's form.
-func (s containerdSettings) form() int {
+// configVersion is the version of the configuration's form.
+func (s containerdSettings) configVersion() int {
 	if major, _ := majorMinor(s.version); major >= 2 {
 		return 3
 	}
@@ -47,10 +47,10 @@ func (s containerdSettings) render() ([]byte, error) {
 		imports = []string{layout.RegistryLogins, layout.ContainerdDropIns}
 	}
 	plugins := s.pluginsV2()
-	if s.form() == 3 {
+	if s.configVersion() == 3 {
 		plugins = s.pluginsV3()
 	}
-	body, err := toml.Marshal(table{"imports": imports, "version": s.form(), "plugins": plugins})
+	body, err := toml.Marshal(table{"imports": imports, "version": s.configVersion(), "plugins": plugins})
 	if err != nil {
 		return nil, fmt.Errorf("rendering containerd's configuration: %w", err)
 	}
@@ -114,17 +114,17 @@ func (s containerdSettings) renderLogins() ([]byte, error) {
 		}
 	}
 	plugins := table{imagesSection: table{"registry": table{"configs": configs}}}
-	if s.form() == 2 {
+	if s.configVersion() == 2 {
 		// containerd 1.x puts an imported section in the place of the whole one before.
 		plugins = s.pluginsV2()
 		plugins[criSection].(table)["registry"].(table)["configs"] = configs
 	}
-	body, err := toml.Marshal(table{"version": s.form(), "plugins": plugins})
+	body, err := toml.Marshal(table{"version": s.configVersion(), "plugins": plugins})
 	if err != nil {
 		// Its text may quote what could not be written.
 		return nil, fmt.Errorf("rendering the logins at %d registries: they cannot be written as TOML", len(s.logins))
 	}
-	return append([]byte(loginsHead), body...), nil
+	return append([]byte(loginsHeader), body...), nil
 }
 
 // authOf are the keys of a login that are set, as containerd names them.

@@ -97,8 +97,8 @@ func (u containerdUse) inUse() bool {
 	return u.active && u.unit == "" || u.docker || len(u.tasks) > 0 || len(u.data) > 0
 }
 
-// whose guesses who has brought it.
-func (u containerdUse) whose(h *host.Host) string {
+// guessOwner guesses who has brought it.
+func (u containerdUse) guessOwner(h *host.Host) string {
 	switch {
 	case u.docker || u.tasks["moby"] > 0:
 		return "Docker's"
@@ -132,7 +132,7 @@ func (u containerdUse) found() string {
 	return strings.Join(found, "; ")
 }
 
-// lookContainerd refuses to take a containerd over from its owner.
+// checkContainerdInUse refuses to take a containerd over from its owner.
 //
 //	the machine's containerd                                 answer
 //	is Argosy's, or none                                     nothing
@@ -140,7 +140,7 @@ func (u containerdUse) found() string {
 //	installed, and maybe runs, without containers and data   a remark: Argosy's unit stands before it until a reset
 //	has containers or data, runs without a unit, or Docker   ContainerdInUse
 //	uses it
-func lookContainerd(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
+func checkContainerdInUse(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if j.Containerd.External || ownsContainerd(h) {
 		return
 	}
@@ -150,7 +150,7 @@ func lookContainerd(ctx context.Context, h *host.Host, j *spec.Join, f *findings
 		f.problem("The machine has a containerd in use, which looks like %s: %s. The join would put its own unit "+
 			"and configuration in its place and restart it. Set privateNodes.joinNode.containerd.enabled: false "+
 			"to have the kubelet use it and leave it untouched, or add %s to ignorePreflightErrors to have Argosy "+
-			"take it over.", use.whose(h), use.found(), inUseCheck)
+			"take it over.", use.guessOwner(h), use.found(), inUseCheck)
 	case use.unit != "":
 		f.remark("The containerd of %s has no containers and no images; Argosy's takes its place, and a reset "+
 			"gives it back.", use.unit)

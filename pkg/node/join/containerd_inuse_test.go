@@ -135,7 +135,7 @@ func TestAContainerdThatIsInUseIsNotTakenOver(t *testing.T) {
 			m.ignore()
 			found := findings{}
 			m.join.Containerd.External = true
-			lookContainerd(t.Context(), m.host, m.join, &found)
+			checkContainerdInUse(t.Context(), m.host, m.join, &found)
 			assert.Equal(t, len(found.problems)+len(found.remarks), 0)
 		})
 	}
@@ -194,7 +194,7 @@ func TestAContainerdThatNothingUsesIsOnlyWorthARemark(t *testing.T) {
 			m := newMachine(t)
 			test.change(m)
 			found := findings{}
-			lookContainerd(t.Context(), m.host, m.join, &found)
+			checkContainerdInUse(t.Context(), m.host, m.join, &found)
 			assert.Equal(t, len(found.problems), 0, "%v", found.problems)
 			assert.Assert(t, strings.Contains(strings.Join(found.remarks, " "), test.remark), "%v", found.remarks)
 			assert.Assert(t, test.remark != "" || len(found.remarks) == 0, "%v", found.remarks)

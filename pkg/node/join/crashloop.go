@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// startsEnough is after how many starts anew a service is given up: with a unit's RestartSec of 2 s, after 10 s and
+	// maxRestarts is after how many starts anew a service is given up: with a unit's RestartSec of 2 s, after 10 s and
 	// more.
-	startsEnough = 5
-	// startsEvery is how often systemd is asked at most.
-	startsEvery = time.Second
+	maxRestarts = 5
+	// restartsInterval is how often systemd is asked at most.
+	restartsInterval = time.Second
 )
 
-// startsAnew counts how often systemd has started a service anew, of its own accord, since it was first asked.
-type startsAnew struct {
+// crashLoop counts how often systemd has started a service anew, of its own accord, since it was first asked.
+type crashLoop struct {
 	unit  string
 	count int
 
@@ -27,10 +27,10 @@ type startsAnew struct {
 	asked time.Time
 }
 
-// tooOften says whether the service had to be started so often that it is not going to come up. What systemd does not
+// detected says whether the service had to be started so often that it is not going to come up. What systemd does not
 // tell counts as never.
-func (s *startsAnew) tooOften(ctx context.Context, h *host.Host) bool {
-	if time.Since(s.asked) < startsEvery {
+func (s *crashLoop) detected(ctx context.Context, h *host.Host) bool {
+	if time.Since(s.asked) < restartsInterval {
 		return false
 	}
 	output, err := h.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", s.unit, "--property=NRestarts"}})
@@ -44,5 +44,5 @@ func (s *startsAnew) tooOften(ctx context.Context, h *host.Host) bool {
 		s.first = now
 	}
 	s.count = now - s.first
-	return s.count >= startsEnough
+	return s.count >= maxRestarts
 }

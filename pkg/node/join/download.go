@@ -19,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// silence is how long a connection may bring nothing before another one is tried.
-const silence = 15 * time.Second
+// idleTimeout is how long a connection may bring nothing before another one is tried.
+const idleTimeout = 15 * time.Second
 
 // download fetches the bundle to archive + ".partial", from where an earlier attempt stopped, and renames it when it is
 // whole. Lost connections and busy servers are retried until nothing came for the stall time; then, or when the server
@@ -39,7 +39,7 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 	}
 	defer file.Close()
 
-	repository := &bundle.Repository{CACert: []byte(wanted.CACert), Stall: silence}
+	repository := &bundle.Repository{CACert: []byte(wanted.CACert), Stall: idleTimeout}
 	if wanted.Authenticated {
 		repository.Token = secret.New(c.Operation.Secrets.BootstrapToken)
 	}
@@ -51,7 +51,7 @@ func download(ctx context.Context, c *node.Context, archive string) error {
 		if n > 0 {
 			moved = time.Now()
 		}
-		if err == nil || !errclass.IsTransient(err) || time.Since(moved) > stall {
+		if err == nil || !errclass.IsTransient(err) || time.Since(moved) > stallTimeout {
 			return err
 		}
 		fmt.Fprintf(c.Log, "downloading again: %v\n", err)

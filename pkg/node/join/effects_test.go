@@ -304,20 +304,20 @@ func TestAPlanTellsTheEffectThatTheReferenceSays(t *testing.T) {
 	before := p.plan(t, joinedWith().parse(t))
 	assert.Equal(t, before.Action, conductor.ActionNothing, "%v", before.Reasons)
 	changes := changesOfDocuments()
-	for _, said := range config.Effects() {
-		c, told := changes[said.Document][said.Key]
-		delete(changes[said.Document], said.Key)
+	for _, parts := range config.Effects() {
+		c, told := changes[parts.Document][parts.Key]
+		delete(changes[parts.Document], parts.Key)
 		if !told {
 			excused := slices.ContainsFunc(slices.Collect(maps.Keys(untold)),
-				func(end string) bool { return strings.HasSuffix("."+said.Key, end) })
-			assert.Check(t, excused || said.At != config.AtMachine, "%s of %s: what does a plan say of it?", said.Key,
-				said.Document)
+				func(end string) bool { return strings.HasSuffix("."+parts.Key, end) })
+			assert.Check(t, excused || parts.At != config.AtMachine, "%s of %s: what does a plan say of it?", parts.Key,
+				parts.Document)
 			continue
 		}
-		t.Run(said.Document+" "+said.Key, func(t *testing.T) {
+		t.Run(parts.Document+" "+parts.Key, func(t *testing.T) {
 			after := joinedWith()
-			after.set(t, said.Document, c)
-			entry, wanted := p.plan(t, after.parse(t)), said.Effect
+			after.set(t, parts.Document, c)
+			entry, wanted := p.plan(t, after.parse(t)), parts.Effect
 			if wanted == config.NextWorkflow {
 				wanted = spec.NoRestart // which is what the workflow then does to the machine
 			}

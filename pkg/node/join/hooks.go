@@ -77,12 +77,12 @@ func (s stage) phase(short string) node.Phase {
 }
 
 func (s stage) check(_ context.Context, c *node.Context) (bool, string, error) {
-	ran, err := readRan(c.Host, c.Operation.Join)
+	ran, err := readHooks(c.Host, c.Operation.Join)
 	if err != nil {
 		return false, "", err
 	}
 	if ran.state == unknown && hasHooks(c.Operation.Join) {
-		return false, "", unknownCommands(ran.unreadable)
+		return false, "", hooksUnknownError(ran.unreadable)
 	}
 	wanted := s.commands(c.Operation.Join.Hooks)
 	left := ran.left(s.name, wanted)
@@ -99,7 +99,7 @@ func (s stage) check(_ context.Context, c *node.Context) (bool, string, error) {
 }
 
 // held returns the detail of a stage with nothing to run, and notes changed commands that only another join runs.
-func (s stage) held(c *node.Context, r *ran, wanted []string) string {
+func (s stage) held(c *node.Context, r *commandRuns, wanted []string) string {
 	switch {
 	case len(wanted) == 0:
 		return "there are no " + s.key
@@ -118,8 +118,8 @@ func (s stage) held(c *node.Context, r *ran, wanted []string) string {
 	return s.key + " changed; they run at the next join after a reset"
 }
 
-// unknownCommands refuses a join of which is not known which commands ran: one of them may format a disk.
-func unknownCommands(err error) error {
+// hooksUnknownError refuses a join of which is not known which commands ran: one of them may format a disk.
+func hooksUnknownError(err error) error {
 	return &node.Failure{
 		Err: errclass.Errorf(errclass.Permanent,
 			"%w; which commands of the join ran already is not known, and none is run", err),
@@ -129,12 +129,12 @@ func unknownCommands(err error) error {
 
 func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
-	ran, err := readRan(c.Host, j)
+	ran, err := readHooks(c.Host, j)
 	if err != nil {
 		return "", err
 	}
 	if ran.state == unknown {
-		return "", unknownCommands(ran.unreadable)
+		return "", hooksUnknownError(ran.unreadable)
 	}
 	if err := ran.begin(c.Host, j); err != nil {
 		return "", err
@@ -177,7 +177,7 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 		}
 	}()
 	limit := cmp.Or(time.Duration(c.Operation.Join.Hooks.Timeout), commandTimeout)
-	limited, cancel := context.WithTimeoutCause(ctx, limit, errTooLong)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, errCommandTimeout)
 	defer cancel()
 	fmt.Fprintf(c.Log, "%s[%d]:\n", s.key, i)
 	_, err := c.Host.Runner.Run(limited, host.Command{Argv: []string{"/bin/sh", "-e", c.Host.Path(file)},
@@ -186,7 +186,7 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		// It ended well; what it left running in the background is its own business.
 		return nil
-	case errors.Is(err, errTooLong):
+	case errors.Is(err, errCommandTimeout):
 		return s.failure(c, i, fmt.Sprintf("it was ended, with all that it started, after %s, which is what "+
 			"join.commandTimeout allows", limit), err)
 	case ctx.Err() != nil:
@@ -195,8 +195,8 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 	return s.failure(c, i, "", err)
 }
 
-// errTooLong ends a command whose time is over.
-var errTooLong = errors.New("the command's time is over")
+// errCommandTimeout ends a command whose time is over.
+var errCommandTimeout = errors.New("the command's time is over")
 
 // commandFailed is a command of the user's that did not end well, told without the name of its file, which is gone.
 type commandFailed struct {

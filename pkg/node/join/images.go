@@ -30,7 +30,7 @@ type pause struct {
 // has imported, or is pulled when the first pod needs it; containerd pins that one itself, as its configuration says.
 func readPause(ctx context.Context, c *node.Context) (pause, error) {
 	j := c.Operation.Join
-	bundled := bundledPause(c.Host, j)
+	bundled := bundledPauseImage(c.Host, j)
 	p := pause{image: fullReference(pauseImage(c.Host, j))}
 	if bundled == "" {
 		return pause{}, nil

@@ -15,26 +15,26 @@ func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err != nil || len(sources) == 0 {
 		return holds, detail, err
 	}
-	all, imported, err := images.Check(ctx, c, importsInto(c.Operation.Join), sources)
+	all, imported, err := images.Check(ctx, c, importRuntime(c.Operation.Join), sources)
 	return holds && all, detail + "; " + imported, err
 }
 
 // applyImages looks at the pause image once more after the imports, which may have brought it.
 func applyImages(ctx context.Context, c *node.Context) (string, error) {
-	detail, err := bringPause(ctx, c)
+	detail, err := importPause(ctx, c)
 	sources := c.Operation.Join.ImportImages
 	if err != nil || len(sources) == 0 {
 		return detail, err
 	}
-	imported, err := images.Apply(ctx, c, importsInto(c.Operation.Join), sources)
+	imported, err := images.Apply(ctx, c, importRuntime(c.Operation.Join), sources)
 	if err != nil {
 		return detail + "; " + imported, err
 	}
-	detail, err = bringPause(ctx, c)
+	detail, err = importPause(ctx, c)
 	return detail + "; " + imported, err
 }
 
-func bringPause(ctx context.Context, c *node.Context) (string, error) {
+func importPause(ctx context.Context, c *node.Context) (string, error) {
 	holds, detail, err := checkPause(ctx, c)
 	if err != nil || holds {
 		return detail, err
@@ -42,7 +42,7 @@ func bringPause(ctx context.Context, c *node.Context) (string, error) {
 	return applyPause(ctx, c)
 }
 
-// importsInto is the runtime that the node will use.
-func importsInto(j *spec.Join) images.Runtime {
+// importRuntime is the runtime that the node will use.
+func importRuntime(j *spec.Join) images.Runtime {
 	return images.Runtime{BinariesPath: j.BinariesPath, CRISocket: j.Registration.CRISocket}
 }

@@ -35,8 +35,8 @@ func Phases() []node.Phase {
 	}
 }
 
-// Named are the phases of these names, for operations that bring a node to what a join would make of it.
-func Named(names ...string) []node.Phase {
+// PhasesNamed are the phases of these names, for operations that bring a node to what a join would make of it.
+func PhasesNamed(names ...string) []node.Phase {
 	var named []node.Phase
 	for _, phase := range Phases() {
 		if slices.Contains(names, phase.Name) {

@@ -43,13 +43,13 @@ var sysctls = []struct{ key, value string }{
 func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 	var wanted []string
 	for _, m := range modules {
-		if !m.present(c.Host) && !tolerated(c, m.name) {
+		if !m.present(c.Host) && !missingModuleIgnored(c, m.name) {
 			wanted = append(wanted, "module "+m.name)
 			c.AddChanges(spec.Change{What: "kernel module " + m.name, Effect: spec.NoRestart})
 		}
 	}
 	for _, s := range sysctls {
-		if have := sysctl(c.Host, s.key); have != s.value && !tolerated(c, moduleOf(s.key)) {
+		if have := sysctl(c.Host, s.key); have != s.value && !missingModuleIgnored(c, moduleForSysctl(s.key)) {
 			wanted = append(wanted, s.key+"="+s.value)
 			c.AddChanges(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"),
 				Effect: spec.NoRestart})
@@ -81,7 +81,7 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 		switch {
 		case m.present(c.Host):
 			loaded = append(loaded, m.name)
-		case tolerated(c, m.name):
+		case missingModuleIgnored(c, m.name):
 			remarks = append(remarks, "without "+m.name+", as ignorePreflightErrors allows")
 		default:
 			errs = append(errs, missingModule(c.Host, m.name, err))
@@ -100,7 +100,7 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 		}
 	}
 	for _, s := range sysctls {
-		if tolerated(c, moduleOf(s.key)) && sysctl(c.Host, s.key) == "" {
+		if missingModuleIgnored(c, moduleForSysctl(s.key)) && sysctl(c.Host, s.key) == "" {
 			continue
 		}
 		if err := setSysctl(c.Host, s.key, s.value); err != nil {
@@ -137,12 +137,12 @@ func missingModule(h *host.Host, name string, err error) error {
 	return failure
 }
 
-// tolerated says whether the operation allows to go without the module.
-func tolerated(c *node.Context, module string) bool {
+// missingModuleIgnored says whether the operation allows to go without the module.
+func missingModuleIgnored(c *node.Context, module string) bool {
 	return module == "br_netfilter" && ignored(c.Operation.Join, bridgeCheck)
 }
 
-func moduleOf(key string) string {
+func moduleForSysctl(key string) string {
 	if strings.HasPrefix(key, "net.bridge.") {
 		return "br_netfilter"
 	}

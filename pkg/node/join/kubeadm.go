@@ -41,7 +41,7 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	if c.Host.Exists(layout.BootstrapConf) {
 		return false, layout.BootstrapConf + " is left over and has to be removed", nil
 	}
-	if ca := lostCA(c); ca != "" {
+	if ca := missingCA(c); ca != "" {
 		return false, ca + " is gone or empty and has to be written", nil
 	}
 	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, kubeletServer(c.Host)), nil
@@ -82,7 +82,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if notJoined(c.Host, j) == "" {
 		// kubeadm was killed after the kubelet had its credentials, or files were lost with the power.
-		if ca := lostCA(c); ca != "" {
+		if ca := missingCA(c); ca != "" {
 			if _, err := c.Host.WriteFile(ca, []byte(j.CACert), 0o644); err != nil {
 				return "", err
 			}
@@ -100,10 +100,10 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no "+
 			"bootstrap token"))
 	}
-	if err := errors.Join(noteJoined(c.Host, j), noteAuthority(c), noteFlannel(c.Host)); err != nil {
+	if err := errors.Join(noteJoined(c.Host, j), noteClusterCA(c), noteFlannel(c.Host)); err != nil {
 		return "", err
 	}
-	if err := cleanHalfJoined(ctx, c); err != nil {
+	if err := removeUnfinishedJoin(ctx, c); err != nil {
 		return "", err
 	}
 	err := runKubeadm(ctx, c)
@@ -117,15 +117,15 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	if why := notJoined(c.Host, j); why != "" {
 		return "", fmt.Errorf("joining the cluster: kubeadm ended well, but %s", why)
 	}
-	if err := errors.Join(noteJoined(c.Host, j), renewRecord(c), rememberGiven(c, "")); err != nil {
+	if err := errors.Join(noteJoined(c.Host, j), renewRecord(c), writeGivenSettings(c, "")); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil
 }
 
-// noteAuthority notes the original of the cluster's CA file, if that is at a place of the owner's choice. Below
+// noteClusterCA notes the original of the cluster's CA file, if that is at a place of the owner's choice. Below
 // kubeadm's own folder nothing stays after a reset. On a machine with a record an earlier join has put it there.
-func noteAuthority(c *node.Context) error {
+func noteClusterCA(c *node.Context) error {
 	name := caPath(c.Operation.Join)
 	if strings.HasPrefix(name, layout.KubernetesDir+"/") {
 		return nil
@@ -156,10 +156,10 @@ func noteFlannel(h *host.Host) error {
 	return err
 }
 
-// cleanHalfJoined removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which the
-// next one would stumble. Preflight has refused machines whose files are another cluster's.
-func cleanHalfJoined(ctx context.Context, c *node.Context) error {
-	if kubeletRuns(c.Host) {
+// removeUnfinishedJoin removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which
+// the next one would stumble. Preflight has refused machines whose files are another cluster's.
+func removeUnfinishedJoin(ctx context.Context, c *node.Context) error {
+	if kubeletRunning(c.Host) {
 		if err := systemctl(ctx, c, "stop", "kubelet.service"); err != nil {
 			return err
 		}
@@ -198,7 +198,7 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 	if err == nil {
 		return syncKubeadm(c.Host, caPath(j))
 	}
-	if clean := stopBootstrap(ctx, c); clean != nil {
+	if clean := stopBootstrapKubelet(ctx, c); clean != nil {
 		fmt.Fprintln(c.Log, clean)
 	}
 	return &node.Failure{
@@ -207,8 +207,8 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 	}
 }
 
-// stopBootstrap ends a kubelet that kubeadm left trying with the token, which must not stay on the disk.
-func stopBootstrap(ctx context.Context, c *node.Context) error {
+// stopBootstrapKubelet ends a kubelet that kubeadm left trying with the token, which must not stay on the disk.
+func stopBootstrapKubelet(ctx context.Context, c *node.Context) error {
 	if !c.Host.Exists(layout.BootstrapConf) || notJoined(c.Host, c.Operation.Join) == "" {
 		return nil
 	}

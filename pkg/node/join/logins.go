@@ -67,7 +67,7 @@ func eachLogin(content []byte, replace func(host string, auth table) table) ([]b
 	if err != nil {
 		return nil, errLogins
 	}
-	return append([]byte(loginsHead), body...), nil
+	return append([]byte(loginsHeader), body...), nil
 }
 
 // loginsIn are the logins in a file, by registry.
@@ -100,5 +100,5 @@ func loginTables(whole table) []table {
 	return found
 }
 
-// loginsHead is the first line of layout.RegistryLogins.
-const loginsHead = inspect.Mark + ": logins at image registries.\n"
+// loginsHeader is the first line of layout.RegistryLogins.
+const loginsHeader = inspect.Mark + ": logins at image registries.\n"

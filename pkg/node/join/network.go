@@ -25,9 +25,9 @@ const (
 	lookupTimeout = 5 * time.Second
 )
 
-// lookHostname makes sure that the machine can find itself: kubelet and kubeadm look their own name up. A machine that
+// checkHostname makes sure that the machine can find itself: kubelet and kubeadm look their own name up. A machine that
 // says its name in /etc/hosts is done; others ask their resolvers.
-func lookHostname(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
+func checkHostname(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	name := h.ReadLine("/proc/sys/kernel/hostname")
 	if name == "" || name == "localhost" {
 		f.problem("The machine has no host name; set one with hostnamectl.")
@@ -65,9 +65,9 @@ func inHosts(h *host.Host, name string) bool {
 	return false
 }
 
-// lookResolver asks each resolver of the machine something, and takes any answer. With none that answers, every look-up
-// on the node, and in pods that inherit its resolv.conf, waits until it times out, and the whole node is slow.
-func lookResolver(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
+// checkResolvers asks each resolver of the machine something, and takes any answer. With none that answers, every
+// look-up on the node, and in pods that inherit its resolv.conf, waits until it times out, and the whole node is slow.
+func checkResolvers(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	servers := nameservers(h)
 	if len(servers) == 0 {
 		return
@@ -87,7 +87,7 @@ func lookResolver(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) 
 	}
 	switch {
 	case len(silent) == len(servers):
-		f.passing("No name server of /etc/resolv.conf answers (%s, waited %.1f s); correct the file, or empty it if "+
+		f.transient("No name server of /etc/resolv.conf answers (%s, waited %.1f s); correct the file, or empty it if "+
 			"the machine needs none.",
 			strings.Join(silent, ", "), time.Since(began).Seconds())
 	case len(silent) > 0:
@@ -137,14 +137,14 @@ func resolverAnswers(ctx context.Context, server string) bool {
 	return false
 }
 
-// lookEndpoint asks the API server something, verifying it by the cluster's CA, and compares the clocks.
-func lookEndpoint(ctx context.Context, _ *host.Host, j *spec.Join, f *findings) {
+// checkEndpoint asks the API server something, verifying it by the cluster's CA, and compares the clocks.
+func checkEndpoint(ctx context.Context, _ *host.Host, j *spec.Join, f *findings) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(j.CACert)) {
 		f.problem("The cluster's CA is not a PEM certificate; check the kubeconfig that the plugin has.")
 		return
 	}
-	date, middle, err := ask(ctx, j.Server, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})
+	date, middle, err := requestVersion(ctx, j.Server, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})
 	if err != nil {
 		explainEndpoint(ctx, j, err, f)
 		return
@@ -152,8 +152,8 @@ func lookEndpoint(ctx context.Context, _ *host.Host, j *spec.Join, f *findings) 
 	compareClocks(j, date, middle, f)
 }
 
-// ask gives the server's time, and ours in the middle of the request. Any HTTP answer will do.
-func ask(ctx context.Context, server string, config *tls.Config) (date, middle time.Time, err error) {
+// requestVersion gives the server's time, and ours in the middle of the request. Any HTTP answer will do.
+func requestVersion(ctx context.Context, server string, config *tls.Config) (date, middle time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	transport := &http.Transport{
@@ -200,7 +200,7 @@ func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) 
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		// Often it is our clock that is wrong. Nothing but the time is taken from this answer.
-		date, middle, again := ask(ctx, j.Server, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
+		date, middle, again := requestVersion(ctx, j.Server, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
 		before := len(f.problems)
 		if again == nil {
 			compareClocks(j, date, middle, f)
@@ -215,7 +215,7 @@ func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) 
 		f.problem("The certificate of %s is not for that name: %v. Set cluster.endpoint in the fleet to a name or "+
 			"address that it is for.", j.Server, hostname)
 	default:
-		f.passing("The API server %s cannot be reached from the machine: %v. Check the address, routes and firewalls.",
+		f.transient("The API server %s cannot be reached from the machine: %v. Check the address, routes and firewalls.",
 			j.Server, unwrapped(err))
 	}
 }

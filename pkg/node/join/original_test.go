@@ -93,8 +93,8 @@ func TestAnEditOfArgosysOwnFileIsKeptWhenItIsPutRight(t *testing.T) {
 	m.write(layout.ContainerdConfig, edited)
 	assert.Assert(t, !holds(t, m, checkContainerd))
 	detail := apply(t, m, applyContainerd)
-	_, kept, said := strings.Cut(detail, "; what was changed on the machine is kept as ")
-	assert.Assert(t, said, detail)
+	_, kept, parts := strings.Cut(detail, "; what was changed on the machine is kept as ")
+	assert.Assert(t, parts, detail)
 	assert.Equal(t, m.read(kept), edited)
 
 	// A change of the documents is no edit.
@@ -126,10 +126,10 @@ func TestAnAuthorityInAPlaceOfTheOwnersIsNotedBeforeKubeadmRuns(t *testing.T) {
 	m := newMachine(t)
 	m.join.Registration.CACertPath = "/etc/pki/site/cluster.crt"
 	m.write("/etc/pki/site/cluster.crt", m.ca.PEM)
-	assert.NilError(t, noteAuthority(m.context))
+	assert.NilError(t, noteClusterCA(m.context))
 	m.remove("/etc/pki/site/cluster.crt") // as is done before kubeadm writes its own
 	m.write("/etc/pki/site/cluster.crt", "half of it")
-	assert.NilError(t, noteAuthority(m.context))
+	assert.NilError(t, noteClusterCA(m.context))
 	assert.Equal(t, m.before("/etc/pki/site/cluster.crt"), m.ca.PEM)
 }
 

@@ -270,8 +270,8 @@ func TestBinariesAreLinkedAndWhatStoodThereIsNoted(t *testing.T) {
 	assert.Assert(t, !holds(t, m, checkBinaries), "a file that was swapped is noticed")
 	m.write("/usr/local/bin/.argosy-ctr.tmp", "left by a crash")
 	detail := apply(t, m, applyBinaries)
-	_, kept, said := strings.Cut(detail, "; what was changed on the machine is kept as ")
-	assert.Assert(t, said, detail)
+	_, kept, parts := strings.Cut(detail, "; what was changed on the machine is kept as ")
+	assert.Assert(t, parts, detail)
 	assert.Equal(t, m.read(kept), "somebody's own")
 	for _, name := range append(m.below("/usr/local/bin"), m.below(original.Dir)...) {
 		assert.Assert(t, !strings.HasSuffix(name, ".tmp"), name)

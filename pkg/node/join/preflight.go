@@ -24,8 +24,8 @@ import (
 // problem is one reason why a machine cannot become a node, as a sentence with what to do.
 type problem struct {
 	text string
-	// passing problems may be gone the next time without anybody changing the machine.
-	passing bool
+	// transient problems may be gone the next time without anybody changing the machine.
+	transient bool
 }
 
 // findings of one check: what is in the way, and what is only worth a remark.
@@ -38,8 +38,8 @@ func (f *findings) problem(format string, args ...any) {
 	f.problems = append(f.problems, problem{text: fmt.Sprintf(format, args...)})
 }
 
-func (f *findings) passing(format string, args ...any) {
-	f.problems = append(f.problems, problem{text: fmt.Sprintf(format, args...), passing: true})
+func (f *findings) transient(format string, args ...any) {
+	f.problems = append(f.problems, problem{text: fmt.Sprintf(format, args...), transient: true})
 }
 
 func (f *findings) remark(format string, args ...any) {
@@ -53,7 +53,7 @@ type preflightCheck struct {
 	ignore string
 	// byName is set for a check that "all" does not ignore.
 	byName bool
-	look   func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
+	run    func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 }
 
 // ignored reports whether the user ignores the check.
@@ -66,19 +66,19 @@ func (c preflightCheck) ignored(j *spec.Join) bool {
 
 // preflightChecks are asked all at once, so that a user learns of every problem in one go.
 var preflightChecks = []preflightCheck{
-	{look: lookOwner},
-	{look: lookOthers},
-	{look: lookSystem},
-	{ignore: "Mem", look: lookMemory},
-	{look: lookDisk},
-	{ignore: "SystemVerification", look: lookCgroups},
-	{ignore: "Port-10250", look: lookPort},
-	{ignore: "Hostname", look: lookHostname},
-	{ignore: "Hostname", look: lookResolver},
-	{look: lookEndpoint},
-	{ignore: "Swap", look: lookSwap},
-	{ignore: inUseCheck, byName: true, look: lookContainerd},
-	{ignore: runtimeCheck, look: lookRuntime},
+	{run: checkOwner},
+	{run: checkDistributions},
+	{run: checkSystem},
+	{ignore: "Mem", run: checkMemory},
+	{run: checkDisk},
+	{ignore: "SystemVerification", run: checkCgroups},
+	{ignore: "Port-10250", run: checkPort},
+	{ignore: "Hostname", run: checkHostname},
+	{ignore: "Hostname", run: checkResolvers},
+	{run: checkEndpoint},
+	{ignore: "Swap", run: checkSwap},
+	{ignore: inUseCheck, byName: true, run: checkContainerdInUse},
+	{ignore: runtimeCheck, run: checkExternalRuntime},
 }
 
 // checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it
@@ -90,22 +90,22 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 		return false, "", err
 	}
 	if notJoined(c.Host, j) == "" {
-		return joinedAlready(ctx, c)
+		return checkJoined(ctx, c)
 	}
 	all := make([]findings, len(preflightChecks))
-	var looking sync.WaitGroup
+	var checking sync.WaitGroup
 	for i, check := range preflightChecks {
-		looking.Go(func() { check.look(ctx, c.Host, j, &all[i]) })
+		checking.Go(func() { check.run(ctx, c.Host, j, &all[i]) })
 	}
-	looking.Wait()
+	checking.Wait()
 	if ctx.Err() != nil {
 		return false, "", context.Cause(ctx)
 	}
-	return judge(j, all)
+	return summarize(j, all)
 }
 
-// judge sums up: passing only if every problem is, since a retry cannot help as long as one stays.
-func judge(j *spec.Join, all []findings) (bool, string, error) {
+// summarize sums up: passing only if every problem is, since a retry cannot help as long as one stays.
+func summarize(j *spec.Join, all []findings) (bool, string, error) {
 	var problems, remarks []string
 	class := errclass.Transient
 	for i, found := range all {
@@ -117,7 +117,7 @@ func judge(j *spec.Join, all []findings) (bool, string, error) {
 				continue
 			}
 			problems = append(problems, p.text)
-			if !p.passing {
+			if !p.transient {
 				class = errclass.Permanent
 			}
 		}
@@ -133,17 +133,17 @@ func applyPreflight(context.Context, *node.Context) (string, error) {
 	return "", errors.New("preflight has nothing to apply")
 }
 
-// joinedAlready looks at a machine that is this node of this cluster: joining must not change its version, since the
+// checkJoined looks at a machine that is this node of this cluster: joining must not change its version, since the
 // pods on it would lose their kubelet without being moved first.
-func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
+func checkJoined(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	foreign := findings{}
-	lookOwner(ctx, c.Host, j, &foreign)
+	checkOwner(ctx, c.Host, j, &foreign)
 	if len(foreign.problems) > 0 {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot become a node",
 			[]string{foreign.problems[0].text})
 	}
-	version, err := versionAtWork(ctx, c)
+	version, err := runningVersion(ctx, c)
 	if err != nil {
 		return false, "", err
 	}
@@ -155,19 +155,19 @@ func joinedAlready(ctx context.Context, c *node.Context) (bool, string, error) {
 			Hint: "upgrade the node instead, which moves its pods first",
 		}
 	}
-	if err := sameDriver(c); err != nil {
+	if err := checkCgroupDriverKept(c); err != nil {
 		return false, "", err
 	}
-	moved, err := movedAway(ctx, c)
+	moved, err := checkServerChange(ctx, c)
 	if err != nil {
 		return false, "", err
 	}
 	return true, fmt.Sprintf("the machine is node %s of this cluster already%s", j.NodeName, moved), nil
 }
 
-// versionAtWork is the version of a machine that is this node, by its record; "" for one without. Where the record is
+// runningVersion is the version of a machine that is this node, by its record; "" for one without. Where the record is
 // damaged, the kubelet itself is asked.
-func versionAtWork(ctx context.Context, c *node.Context) (string, error) {
+func runningVersion(ctx context.Context, c *node.Context) (string, error) {
 	record, err := c.Store.Record()
 	if !errors.Is(err, node.ErrUnreadable) {
 		if record == nil {
@@ -185,10 +185,10 @@ func versionAtWork(ctx context.Context, c *node.Context) (string, error) {
 	}
 }
 
-// sameDriver refuses to have the control groups of a node at work made in another way: the kubelet takes those of its
-// pods for lost then, and ends the pods.
-func sameDriver(c *node.Context) error {
-	known, _, err := knownSettings(c.Host)
+// checkCgroupDriverKept refuses to have the control groups of a node at work made in another way: the kubelet takes
+// those of its pods for lost then, and ends the pods.
+func checkCgroupDriverKept(c *node.Context) error {
+	known, _, err := readSettings(c.Host)
 	if err != nil {
 		return err
 	}
@@ -219,10 +219,10 @@ func sameDriver(c *node.Context) error {
 	}
 }
 
-// movedAway looks at a node that knows the cluster by another address than the one of now. As long as the cluster
-// answers there as well, that is worth a remark; where it does not, the node is cut off, and a join would only seem to
-// succeed.
-func movedAway(ctx context.Context, c *node.Context) (remark string, err error) {
+// checkServerChange looks at a node that knows the cluster by another address than the one of now. As long as the
+// cluster answers there as well, that is worth a remark; where it does not, the node is cut off, and a join would only
+// seem to succeed.
+func checkServerChange(ctx context.Context, c *node.Context) (remark string, err error) {
 	j, known := c.Operation.Join, kubeletServer(c.Host)
 	if known == strings.TrimSuffix(j.Server, "/") {
 		return "", nil
@@ -230,7 +230,7 @@ func movedAway(ctx context.Context, c *node.Context) (remark string, err error) 
 	asked := *j
 	asked.Server, asked.Requirements.MaxClockSkew = known, 0
 	found := findings{}
-	lookEndpoint(ctx, c.Host, &asked, &found)
+	checkEndpoint(ctx, c.Host, &asked, &found)
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
@@ -247,8 +247,8 @@ func movedAway(ctx context.Context, c *node.Context) (remark string, err error) 
 	}
 }
 
-// lookOwner refuses a machine that belongs to somebody else, and takes what an unfinished join of this cluster left.
-func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+// checkOwner refuses a machine that belongs to somebody else, and takes what an unfinished join of this cluster left.
+func checkOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	kubelet := inspect.Kubelet(h, nil, nil)
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
 	switch {
@@ -271,7 +271,7 @@ func lookOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 }
 
-func lookSystem(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
+func checkSystem(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	if os.Geteuid() != 0 && h.Root == "" {
 		f.problem("argosy-node does not run as root; the user that Argosy logs in as needs sudo.")
 	}
@@ -283,16 +283,16 @@ func lookSystem(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	}
 }
 
-func lookMemory(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+func checkMemory(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if have, need := inspect.Memory(h), j.Requirements.MinMemoryBytes; have < need {
 		f.problem("The machine has %s of memory, but %s are asked for; give it more, or lower join.minMemory in the "+
 			"fleet.", size(have), size(need))
 	}
 }
 
-// lookDisk asks for room below /var/lib, where images and pods live, and where the binaries go; what a bundle that is
+// checkDisk asks for room below /var/lib, where images and pods live, and where the binaries go; what a bundle that is
 // here already takes counts as free.
-func lookDisk(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+func checkDisk(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	need := j.Requirements.MinDiskBytes
 	if h.Exists(filepath.Join(bundleDir(j), ".complete")) {
 		return
@@ -320,7 +320,7 @@ func size(bytes int64) string {
 // firstWithoutV1 is the minor version from which the kubelet refuses cgroup v1 unless its configuration allows it.
 const firstWithoutV1 = 35
 
-func lookCgroups(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+func checkCgroups(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	_, minor := majorMinor(j.KubernetesVersion)
 	if inspect.CgroupVersion(h) != 1 || minor < firstWithoutV1 {
 		return
@@ -331,7 +331,7 @@ func lookCgroups(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 		"ignorePreflightErrors.", firstWithoutV1)
 }
 
-func lookPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+func checkPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	holder := inspect.Listener(h, 10250)
 	if holder == "" || strings.HasPrefix(holder, "kubelet ") && inspect.Kubelet(h, nil, nil).Ours {
 		return
@@ -339,7 +339,7 @@ func lookPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	f.problem("Port 10250, which the kubelet needs, is held by %s; stop it.", holder)
 }
 
-func lookSwap(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
+func checkSwap(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	if strings.Count(h.ReadLine("/proc/swaps"), "\n") > 0 {
 		f.remark("Swap is on; the kubelet starts only if its configuration allows that.")
 	}

@@ -255,7 +255,7 @@ func TestClocksAreCompared(t *testing.T) {
 			m := newMachine(t)
 			m.fakeAPI(test.ahead)
 			found := &findings{}
-			lookEndpoint(context.Background(), m.host, m.join, found)
+			checkEndpoint(context.Background(), m.host, m.join, found)
 			if test.problem == "" {
 				assert.Equal(t, len(found.problems), 0)
 				return

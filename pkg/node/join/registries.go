@@ -42,14 +42,14 @@ func (c registryChanges) note(n *node.Context) {
 }
 
 func (c registryChanges) String() string {
-	var said []string
+	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(c.write)) {
-		said = append(said, name+" has to be written")
+		parts = append(parts, name+" has to be written")
 	}
 	for _, name := range c.remove {
-		said = append(said, name+" has to be removed")
+		parts = append(parts, name+" has to be removed")
 	}
-	return strings.Join(said, ", ")
+	return strings.Join(parts, ", ")
 }
 
 // changedRegistries looks where the files are to be, and where an earlier join may have put them.
@@ -89,7 +89,7 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 		return true, "no registry has settings of its own", nil
 	}
 	return true, fmt.Sprintf("%s have their settings in %s",
-		many(len(j.Containerd.Registry.Mirrors), "registry", "registries"), registry.Folder(j.Containerd.Registry)), nil
+		plural(len(j.Containerd.Registry.Mirrors), "registry", "registries"), registry.Folder(j.Containerd.Registry)), nil
 }
 
 // externalRegistries says what of the settings a runtime that is not ours does not get.
@@ -161,7 +161,7 @@ func missingAuthorities(h *host.Host, wanted spec.Registry) error {
 	return node.Problems(errclass.Permanent, "registries cannot be set up", problems)
 }
 
-func many(n int, one, more string) string {
+func plural(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}

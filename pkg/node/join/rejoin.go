@@ -57,7 +57,7 @@ func noteRejoin(c *node.Context) {
 		}
 	}
 	// Where there is a note of the commands, each stage compares its own.
-	if ran, err := readRan(c.Host, c.Operation.Join); err == nil && !ran.known && then.Hooks != now.Hooks {
+	if ran, err := readHooks(c.Host, c.Operation.Join); err == nil && !ran.known && then.Hooks != now.Hooks {
 		c.AddChanges(spec.Change{What: "commands before and after the join", Effect: spec.NeedsRejoin})
 	}
 }

@@ -25,9 +25,9 @@ func criSocket(j *spec.Join) string {
 	return strings.TrimPrefix(j.Registration.CRISocket, "unix://")
 }
 
-// lookRuntime looks at a runtime that was there before Argosy: it has to answer, to be new enough, and to make control
-// groups as the kubelet does.
-func lookRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
+// checkExternalRuntime looks at a runtime that was there before Argosy: it has to answer, to be new enough, and to make
+// control groups as the kubelet does.
+func checkExternalRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if !j.Containerd.External {
 		return
 	}
@@ -54,7 +54,7 @@ func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 			"containerd.enabled: true.", socket)
 		return
 	} else if err != nil {
-		f.passing("The container runtime at %s does not answer (%v); start it.", socket, err)
+		f.transient("The container runtime at %s does not answer (%v); start it.", socket, err)
 		return
 	}
 	client := cri.New(h.Path(socket))
@@ -66,22 +66,22 @@ func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 		return
 	}
 	if err != nil {
-		f.passing("The container runtime does not tell what it is (%v); see why on the machine.", err)
+		f.transient("The container runtime does not tell what it is (%v); see why on the machine.", err)
 		return
 	}
-	lookVersion(version, socket, f)
+	checkRuntimeVersion(version, socket, f)
 	status, err := client.Status(ctx)
 	switch {
 	case err != nil:
-		f.passing("The container runtime does not tell how it stands (%v); see why on the machine.", err)
+		f.transient("The container runtime does not tell how it stands (%v); see why on the machine.", err)
 	case !status.Ready:
-		f.passing("The container runtime %s %s says that it is not ready: %s.", version.Name, version.Version,
+		f.transient("The container runtime %s %s says that it is not ready: %s.", version.Name, version.Version,
 			status.Message)
 	}
-	lookDriver(ctx, client, j.Containerd.CgroupDriver, f)
+	checkCgroupDriver(ctx, client, j.Containerd.CgroupDriver, f)
 }
 
-func lookVersion(version cri.Version, socket string, f *findings) {
+func checkRuntimeVersion(version cri.Version, socket string, f *findings) {
 	if version.API != "" && version.API != "v1" {
 		f.problem("The container runtime %s %s at %s speaks version %s of the interface, and kubelets speak v1; "+
 			"upgrade it.", version.Name, version.Version, socket, version.API)
@@ -98,11 +98,11 @@ func lookVersion(version cri.Version, socket string, f *findings) {
 	}
 }
 
-func lookDriver(ctx context.Context, client *cri.Client, wanted string, f *findings) {
+func checkCgroupDriver(ctx context.Context, client *cri.Client, wanted string, f *findings) {
 	driver, err := client.CgroupDriver(ctx)
 	switch {
 	case err != nil:
-		f.passing("The container runtime does not tell its cgroup driver (%v); see why on the machine.", err)
+		f.transient("The container runtime does not tell its cgroup driver (%v); see why on the machine.", err)
 	case driver == "":
 		f.remark("The container runtime does not tell its cgroup driver; it has to be the kubelet's, %s.", wanted)
 	case driver != wanted:
@@ -126,51 +126,51 @@ func checkRuntime(ctx context.Context, c *node.Context) (bool, string, error) {
 	if len(j.Hooks.PreInstall) > 0 {
 		return false, "a container runtime has to answer at " + criSocket(j), nil
 	}
-	return false, "", unfit(found)
+	return false, "", runtimeError(found)
 }
 
-// runtimeWithin is how long a runtime that the user's own commands brought may take to come up.
-const runtimeWithin = 30 * time.Second
+// runtimeTimeout is how long a runtime that the user's own commands brought may take to come up.
+const runtimeTimeout = 30 * time.Second
 
-// awaitRuntime waits for the runtime that the user's own commands brought.
-func awaitRuntime(ctx context.Context, c *node.Context) (string, error) {
+// waitForRuntime waits for the runtime that the user's own commands brought.
+func waitForRuntime(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	c.SetMessage("waiting for the container runtime at %s", criSocket(j))
-	for deadline := time.Now().Add(runtimeWithin); ; {
+	for deadline := time.Now().Add(runtimeTimeout); ; {
 		found := findings{}
 		askRuntime(ctx, c.Host, j, &found)
 		if len(found.problems) == 0 {
 			return fits(j, found), nil
 		}
 		starting := inspect.Answers(ctx, c.Host, criSocket(j)) != nil ||
-			slices.ContainsFunc(found.problems, func(p problem) bool { return p.passing })
+			slices.ContainsFunc(found.problems, func(p problem) bool { return p.transient })
 		if !starting || time.Now().After(deadline) {
-			return "", unfit(found)
+			return "", runtimeError(found)
 		}
 		select {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
-		case <-time.After(pollEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
 // fits says that the runtime will do, with what is worth a remark.
 func fits(j *spec.Join, found findings) string {
-	said := []string{"the container runtime at " + criSocket(j) + " is used and not touched."}
+	parts := []string{"the container runtime at " + criSocket(j) + " is used and not touched."}
 	for _, p := range found.problems {
-		said = append(said, p.text+" Ignored, as ignorePreflightErrors says.")
+		parts = append(parts, p.text+" Ignored, as ignorePreflightErrors says.")
 	}
-	return strings.Join(append(said, found.remarks...), " ")
+	return strings.Join(append(parts, found.remarks...), " ")
 }
 
-// unfit is what is wrong with the runtime.
-func unfit(found findings) error {
+// runtimeError is what is wrong with the runtime.
+func runtimeError(found findings) error {
 	class := errclass.Transient
 	var problems []string
 	for _, p := range found.problems {
 		problems = append(problems, p.text)
-		if !p.passing {
+		if !p.transient {
 			class = errclass.Permanent
 		}
 	}

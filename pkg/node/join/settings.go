@@ -38,9 +38,9 @@ type settings struct {
 	Upgraded string `json:"upgraded,omitempty"`
 }
 
-// knownSettings reads what was remembered; false for a machine that joined before there was such a memory, or just
+// readSettings reads what was remembered; false for a machine that joined before there was such a memory, or just
 // now, and where the memory is damaged: kubeadm writes the configuration anew then, and the memory is made of that.
-func knownSettings(h *host.Host) (settings, bool, error) {
+func readSettings(h *host.Host) (settings, bool, error) {
 	var known settings
 	err := node.ReadState(h, settingsFile, &known)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, node.ErrUnreadable) {
@@ -49,9 +49,9 @@ func knownSettings(h *host.Host) (settings, bool, error) {
 	return known, err == nil, err
 }
 
-// rememberGiven keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded the
-// node, "" when it joined.
-func rememberGiven(c *node.Context, upgraded string) error {
+// writeGivenSettings keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded
+// the node, "" when it joined.
+func writeGivenSettings(c *node.Context, upgraded string) error {
 	config, err := c.Host.ReadFile(layout.KubeletConfig)
 	if err != nil {
 		return fmt.Errorf("reading the kubelet's configuration: %w", err)
@@ -61,13 +61,13 @@ func rememberGiven(c *node.Context, upgraded string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the kubelet's arguments: %w", err)
 	}
-	return remember(c.Host, settings{
+	return writeSettings(c.Host, settings{
 		ClusterConfig: j.KubeletConfig, Config: string(config), Args: currentArgs(c), Flags: string(flags),
 		Upgraded: upgraded,
 	})
 }
 
-func remember(h *host.Host, known settings) error {
+func writeSettings(h *host.Host, known settings) error {
 	data, err := json.Marshal(known)
 	if err != nil {
 		return fmt.Errorf("writing %q: %w", settingsFile, err)
@@ -78,7 +78,7 @@ func remember(h *host.Host, known settings) error {
 
 // checkSettings holds when the kubelet has the cluster's kubelet-config and the documents' arguments.
 func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
-	known, found, err := knownSettings(c.Host)
+	known, found, err := readSettings(c.Host)
 	if err != nil {
 		return false, "", err
 	}
@@ -151,15 +151,15 @@ func currentArgs(c *node.Context) []spec.Arg {
 // applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets
 // the arguments, and restarts the kubelet once, and only if anything changed.
 func applySettings(ctx context.Context, c *node.Context) (string, error) {
-	known, found, err := knownSettings(c.Host)
+	known, found, err := readSettings(c.Host)
 	if err != nil {
 		return "", err
 	}
 	rewrite := !found || configDiffers(c, known)
 	wanted, same := wantedFlags(c.Host, known, currentArgs(c))
-	owed := known.Restart
+	restartDue := known.Restart
 	known.Restart = true
-	if err := remember(c.Host, known); err != nil {
+	if err := writeSettings(c.Host, known); err != nil {
 		return "", err
 	}
 	var done []string
@@ -178,13 +178,13 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 		}
 		done = append(done, "arguments set")
 	}
-	if len(done) == 0 && !owed {
-		return "the kubelet's settings are as wanted", rememberGiven(c, known.Upgraded)
+	if len(done) == 0 && !restartDue {
+		return "the kubelet's settings are as wanted", writeGivenSettings(c, known.Upgraded)
 	}
 	if err := systemctl(ctx, c, "restart", "kubelet.service"); err != nil {
 		return "", withJournal(ctx, c, "kubelet.service", err)
 	}
-	return strings.Join(append(done, "kubelet restarted"), ", "), rememberGiven(c, known.Upgraded)
+	return strings.Join(append(done, "kubelet restarted"), ", "), writeGivenSettings(c, known.Upgraded)
 }
 
 // rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and says whether the

@@ -33,7 +33,7 @@ func nodeWithSettings(t *testing.T) *machine {
 		m.write(layout.KubeletConfig, "# of kubeadm\n"+m.join.KubeletConfig)
 		return "", nil
 	}
-	assert.NilError(t, rememberGiven(m.context, ""))
+	assert.NilError(t, writeGivenSettings(m.context, ""))
 	assert.Assert(t, holds(t, m, checkSettings))
 	return m
 }

@@ -12,10 +12,10 @@ import (
 )
 
 var (
-	digestForm  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	versionForm = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.+-]*)?$`)
-	nodeForm    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	imageForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+	digestPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	versionPattern  = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.+-]*)?$`)
+	nodeNamePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	imagePattern    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
 )
 
 // validate finds what in the operation itself could not be used on any machine. The plugin refuses such values long
@@ -28,19 +28,19 @@ func validate(j *spec.Join) []string {
 			bad("The %s %q is not a plain absolute path; write one such as /usr/local/bin.", name, path)
 		}
 	}
-	if !digestForm.MatchString(j.Bundle.SHA256) {
+	if !digestPattern.MatchString(j.Bundle.SHA256) {
 		bad("The bundle's sha256 %q is not 64 hex digits.", j.Bundle.SHA256)
 	}
-	if !versionForm.MatchString(j.KubernetesVersion) {
+	if !versionPattern.MatchString(j.KubernetesVersion) {
 		bad("The Kubernetes version %q is not of the form v1.34.4.", j.KubernetesVersion)
 	}
-	if !nodeForm.MatchString(j.NodeName) || len(j.NodeName) > 253 {
+	if !nodeNamePattern.MatchString(j.NodeName) || len(j.NodeName) > 253 {
 		bad("The node name %q is not a DNS subdomain; use lower case letters, digits, dashes and dots.", j.NodeName)
 	}
 	if server, err := url.Parse(j.Server); err != nil || server.Scheme != "https" || server.Host == "" {
 		bad("The API server's address %q is not of the form https://host:port.", j.Server)
 	}
-	if image := j.Containerd.PauseImage; image != "" && !imageForm.MatchString(image) {
+	if image := j.Containerd.PauseImage; image != "" && !imagePattern.MatchString(image) {
 		bad("The pause image %q is not an image reference.", image)
 	}
 	if driver := j.Containerd.CgroupDriver; driver != "systemd" && driver != "cgroupfs" {

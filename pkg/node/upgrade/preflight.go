@@ -14,16 +14,16 @@ import (
 // plugin knows, which sees the control plane.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
-		join.Unfit(c.Operation.Join)); err != nil {
+		join.Validate(c.Operation.Join)); err != nil {
 		return false, "", err
 	}
-	if why := join.NotNode(ctx, c); why != "" {
+	if why := join.NotThisNode(ctx, c); why != "" {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot be upgraded", []string{why})
 	}
 	if why := join.Cgroups(ctx, c); why != "" {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot be upgraded", []string{why})
 	}
-	moved, err := join.Moved(ctx, c)
+	moved, err := join.ServerChange(ctx, c)
 	if err != nil {
 		return false, "", err
 	}

@@ -289,7 +289,7 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err != nil || known == nil {
 		return false, "the kubelet has to be healthy", err
 	}
-	if !known.Over || !join.KubeletIsHealthy(ctx, c) {
+	if !known.Over || !join.KubeletHealthy(ctx, c) {
 		return false, "the kubelet of " + known.Record.Version + " has to be healthy", nil
 	}
 	return true, "kubelet " + known.Record.Version + " is healthy", nil
@@ -300,7 +300,7 @@ func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := join.KubeletHealthy(ctx, c); err != nil {
+	if err := join.WaitForKubelet(ctx, c); err != nil {
 		return "", err
 	}
 	known.Over = true

@@ -16,7 +16,7 @@ var preflight = node.Phase{Name: "preflight", Short: "checking that the machine 
 
 // StagePhases are what a stage consists of.
 func StagePhases() []node.Phase {
-	return slices.Concat([]node.Phase{preflight}, join.Named("bundle", "images"))
+	return slices.Concat([]node.Phase{preflight}, join.PhasesNamed("bundle", "images"))
 }
 
 // Phases are what an upgrade consists of. The kubelet's configuration is upgraded by the new kubeadm while the old
@@ -28,8 +28,8 @@ func Phases() []node.Phase {
 			{Name: "keep", Short: "keeping what is there", Check: checkKeep, Apply: applyKeep},
 			{Name: "kubeadm", Short: "upgrading the node's configuration", Check: checkKubeadm, Apply: applyKubeadm},
 		},
-		join.Named("kernel", "binaries", "registries", "containerd", "kubelet", "settings"),
-		[]node.Phase{tidyAfter(join.Named("healthy")[0])},
+		join.PhasesNamed("kernel", "binaries", "registries", "containerd", "kubelet", "settings"),
+		[]node.Phase{tidyAfter(join.PhasesNamed("healthy")[0])},
 	)
 }
 

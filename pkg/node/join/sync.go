@@ -31,9 +31,9 @@ func syncKubeadm(h *host.Host, ca string) error {
 	return errors.Join(h.Sync(files...), h.SyncFolders())
 }
 
-// lostCA is where the cluster's certificate authority is to be and is not, or lost its content with the power; ""
+// missingCA is where the cluster's certificate authority is to be and is not, or lost its content with the power; ""
 // when it is there. The kubelet does not start without it.
-func lostCA(c *node.Context) string {
+func missingCA(c *node.Context) string {
 	name := caPath(c.Operation.Join)
 	if record, err := c.Store.Record(); err == nil && record != nil && record.AtJoin.CACertPath != "" {
 		name = record.AtJoin.CACertPath

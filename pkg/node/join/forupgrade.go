@@ -15,8 +15,8 @@ import (
 
 // What an upgrade needs of a join's knowledge of the machine.
 
-// NotNode says why the machine is not the node that the operation wants it to be; "" when it is.
-func NotNode(ctx context.Context, c *node.Context) string {
+// NotThisNode says why the machine is not the node that the operation wants it to be; "" when it is.
+func NotThisNode(ctx context.Context, c *node.Context) string {
 	j := c.Operation.Join
 	if why := notJoined(c.Host, j); why != "" {
 		return why
@@ -27,24 +27,26 @@ func NotNode(ctx context.Context, c *node.Context) string {
 // Foreign says why the machine is somebody else's; "" when it is not.
 func Foreign(ctx context.Context, c *node.Context) string {
 	foreign := findings{}
-	lookOwner(ctx, c.Host, c.Operation.Join, &foreign)
+	checkOwner(ctx, c.Host, c.Operation.Join, &foreign)
 	if len(foreign.problems) > 0 {
 		return foreign.problems[0].text
 	}
 	return ""
 }
 
-// Unfit says what in the operation itself could not be used on any machine.
-func Unfit(j *spec.Join) []string { return validate(j) }
+// Validate says what in the operation itself could not be used on any machine.
+func Validate(j *spec.Join) []string { return validate(j) }
 
-// Moved says, as a remark, that the node knows the cluster by another address than the one of now, or fails where the
-// cluster no longer answers there.
-func Moved(ctx context.Context, c *node.Context) (string, error) { return movedAway(ctx, c) }
+// ServerChange says, as a remark, that the node knows the cluster by another address than the one of now, or fails
+// where the cluster no longer answers there.
+func ServerChange(ctx context.Context, c *node.Context) (string, error) {
+	return checkServerChange(ctx, c)
+}
 
 // Cgroups says why a kubelet of the version that is wanted would not start on the machine; "" when it would.
 func Cgroups(ctx context.Context, c *node.Context) string {
 	found := findings{}
-	lookCgroups(ctx, c.Host, c.Operation.Join, &found)
+	checkCgroups(ctx, c.Host, c.Operation.Join, &found)
 	if len(found.problems) == 0 || ignored(c.Operation.Join, "SystemVerification") {
 		return ""
 	}
@@ -85,7 +87,7 @@ func Stamp(name string) string { return service{name: name}.stampFile() }
 
 // ConfiguredFor is the version for which kubeadm has set up the node's configuration, as far as it is known.
 func ConfiguredFor(c *node.Context) (string, error) {
-	known, _, err := knownSettings(c.Host)
+	known, _, err := readSettings(c.Host)
 	if err != nil || known.Upgraded != "" {
 		return known.Upgraded, err
 	}
@@ -99,7 +101,7 @@ func ConfiguredFor(c *node.Context) (string, error) {
 // Untouched reports whether the machine still has the kubelet and the configuration of its record, so that no
 // upgrade has begun.
 func Untouched(c *node.Context, record *spec.Record) (bool, error) {
-	known, found, err := knownSettings(c.Host)
+	known, found, err := readSettings(c.Host)
 	if err != nil || record == nil || !found || known.Restart {
 		return false, err
 	}
@@ -115,12 +117,12 @@ func Untouched(c *node.Context, record *spec.Record) (bool, error) {
 // and sets the kubelet's arguments. It restarts nothing: the kubelet takes it over with its new program.
 func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	j := c.Operation.Join
-	known, _, err := knownSettings(c.Host)
+	known, _, err := readSettings(c.Host)
 	if err != nil {
 		return err
 	}
 	known.Restart = true
-	if err := remember(c.Host, known); err != nil {
+	if err := writeSettings(c.Host, known); err != nil {
 		return err
 	}
 	_, err = c.Host.Runner.Run(ctx, host.Command{
@@ -138,7 +140,7 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 		}
 	}
 	// That the kubelet has to be restarted is not kept: it gets another program, and is restarted for that.
-	return rememberGiven(c, j.KubernetesVersion)
+	return writeGivenSettings(c, j.KubernetesVersion)
 }
 
 // Restart restarts a service and waits for it.
@@ -147,7 +149,7 @@ func Restart(ctx context.Context, c *node.Context, name string) error {
 		return withJournal(ctx, c, name+".service", err)
 	}
 	if name == "containerd" {
-		if err := untilAnswers(ctx, c.Host, layout.ContainerdSocket); err != nil {
+		if err := waitForSocket(ctx, c.Host, layout.ContainerdSocket); err != nil {
 			return withJournal(ctx, c, name+".service", err)
 		}
 	}
@@ -159,12 +161,12 @@ func ReloadUnits(ctx context.Context, c *node.Context) error {
 	return systemctl(ctx, c, "daemon-reload")
 }
 
-// KubeletHealthy waits until the kubelet that is installed runs and says that it is healthy.
-func KubeletHealthy(ctx context.Context, c *node.Context) error {
-	return untilHealthy(ctx, c)
+// WaitForKubelet waits until the kubelet that is installed runs and says that it is healthy.
+func WaitForKubelet(ctx context.Context, c *node.Context) error {
+	return waitForHealthy(ctx, c)
 }
 
-// KubeletIsHealthy asks once.
-func KubeletIsHealthy(ctx context.Context, c *node.Context) bool {
+// KubeletHealthy asks the kubelet once whether it is healthy.
+func KubeletHealthy(ctx context.Context, c *node.Context) bool {
 	return healthy(ctx, c.Host, c.Operation.Join) == nil
 }

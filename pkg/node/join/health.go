@@ -19,8 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// healthyWithin is how long a kubelet may take to come up.
-const healthyWithin = 90 * time.Second
+// healthyTimeout is how long a kubelet may take to come up.
+const healthyTimeout = 90 * time.Second
 
 func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
@@ -43,18 +43,18 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 
 func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
-	if !kubeletRunsFrom(c.Host, program(j, "kubelet")) {
+	if !kubeletRunningFrom(c.Host, program(j, "kubelet")) {
 		// systemd takes one that it has only just forked for started, and starting it again does nothing then. One that
 		// runs from another file is not the one that was installed.
 		verb := "start"
-		if kubeletRuns(c.Host) {
+		if kubeletRunning(c.Host) {
 			verb = "restart"
 		}
 		if err := systemctl(ctx, c, verb, "kubelet.service"); err != nil {
 			return "", withJournal(ctx, c, "kubelet.service", err)
 		}
 	}
-	if err := untilHealthy(ctx, c); err != nil {
+	if err := waitForHealthy(ctx, c); err != nil {
 		return "", err
 	}
 	record, err := c.Store.Record()
@@ -70,24 +70,24 @@ func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("kubelet %s is healthy", j.KubernetesVersion), nil
 }
 
-// untilHealthy waits for the kubelet; one that cannot start is not waited for.
-func untilHealthy(ctx context.Context, c *node.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
+// waitForHealthy waits for the kubelet; one that cannot start is not waited for.
+func waitForHealthy(ctx context.Context, c *node.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, healthyTimeout)
 	defer cancel()
-	starts := &startsAnew{unit: "kubelet.service", first: -1}
+	starts := &crashLoop{unit: "kubelet.service", first: -1}
 	for {
 		err := healthy(ctx, c.Host, c.Operation.Join)
 		if err == nil {
 			return nil
 		}
-		if starts.tooOften(ctx, c.Host) {
+		if starts.detected(ctx, c.Host) {
 			return withJournal(ctx, c, starts.unit, fmt.Errorf("waiting for the kubelet: systemd had to start it %d "+
 				"times anew: %w", starts.count, err))
 		}
 		select {
 		case <-ctx.Done():
 			return withJournal(ctx, c, starts.unit, fmt.Errorf("waiting for the kubelet: %w", err))
-		case <-time.After(pollEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }
@@ -98,7 +98,7 @@ func healthy(ctx context.Context, h *host.Host, j *spec.Join) error {
 	if err != nil {
 		return err
 	}
-	if !kubeletRunsFrom(h, program(j, "kubelet")) {
+	if !kubeletRunningFrom(h, program(j, "kubelet")) {
 		return fmt.Errorf("no kubelet runs from %q as it is installed", program(j, "kubelet"))
 	}
 	if address == "" {
@@ -147,7 +147,7 @@ func healthzAddress(h *host.Host) (string, error) {
 	return net.JoinHostPort(config.Address, strconv.Itoa(port)), nil
 }
 
-func kubeletRuns(h *host.Host) bool {
+func kubeletRunning(h *host.Host) bool {
 	for _, process := range inspect.Processes(h) {
 		if process.Name == "kubelet" {
 			return true
@@ -156,8 +156,8 @@ func kubeletRuns(h *host.Host) bool {
 	return false
 }
 
-// kubeletRunsFrom compares files and not names: after a swap the old kubelet's file has the same name.
-func kubeletRunsFrom(h *host.Host, file string) bool {
+// kubeletRunningFrom compares files and not names: after a swap the old kubelet's file has the same name.
+func kubeletRunningFrom(h *host.Host, file string) bool {
 	installed, err := os.Stat(h.Path(file))
 	if err != nil {
 		return false

@@ -18,12 +18,12 @@ import (
 // hooksFile notes which of the user's commands succeeded.
 const hooksFile = spec.HooksFile
 
-// joining is how far a machine's join is, as far as the user's commands are concerned.
-type joining int
+// hooksState is how far a machine's join is, as far as the user's commands are concerned.
+type hooksState int
 
 const (
 	// fresh: a join begins, and none of its commands has run.
-	fresh joining = iota
+	fresh hooksState = iota
 	// underway: commands have run, or will, and the machine is no node yet.
 	underway
 	// joined: the machine is a node, so that only post-join is still open.
@@ -34,9 +34,9 @@ const (
 	unknown
 )
 
-// ran describes how far the commands of a join ran.
-type ran struct {
-	state joining
+// commandRuns describes how far the commands of a join ran.
+type commandRuns struct {
+	state hooksState
 	// known reports whether there is a note of this very join.
 	known  bool
 	record hooksRecord
@@ -56,7 +56,7 @@ type hooksRecord struct {
 	Finished bool `json:"finished"`
 }
 
-// readRan tells how far the join is:
+// readHooks tells how far the join is:
 //
 //	the note is                    the machine is a node  state
 //	of this join, unfinished       no                     underway
@@ -72,16 +72,16 @@ type hooksRecord struct {
 // A command that prepares a disk must not run on a machine with a node's data. So a machine that was a node stays
 // closed until a reset, which removes every sign of it, also when its credentials expired or were removed, and when
 // the note is lost.
-func readRan(h *host.Host, j *spec.Join) (*ran, error) {
-	r := &ran{}
+func readHooks(h *host.Host, j *spec.Join) (*commandRuns, error) {
+	r := &commandRuns{}
 	err := node.ReadState(h, hooksFile, &r.record)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.state = stateWithout(h, fresh)
+		r.state = stateWithoutRecord(h, fresh)
 		return r, nil
 	case errors.Is(err, node.ErrUnreadable):
 		r.record, r.unreadable = hooksRecord{}, err
-		r.state = stateWithout(h, unknown)
+		r.state = stateWithoutRecord(h, unknown)
 		return r, nil
 	case err != nil:
 		return nil, err
@@ -104,8 +104,8 @@ func readRan(h *host.Host, j *spec.Join) (*ran, error) {
 	return r, nil
 }
 
-// stateWithout returns how far a join is of which there is no note: done on a node, else otherwise.
-func stateWithout(h *host.Host, otherwise joining) joining {
+// stateWithoutRecord returns how far a join is of which there is no note: done on a node, else otherwise.
+func stateWithoutRecord(h *host.Host, otherwise hooksState) hooksState {
 	if isNode(h) {
 		return done
 	}
@@ -123,7 +123,7 @@ func isNode(h *host.Host) bool {
 }
 
 // open reports whether commands of the stage may run.
-func (r *ran) open(stage string) bool {
+func (r *commandRuns) open(stage string) bool {
 	switch r.state {
 	case fresh, underway:
 		return true
@@ -134,7 +134,7 @@ func (r *ran) open(stage string) bool {
 }
 
 // left are the places of the commands that have to run. A command that is there twice runs twice.
-func (r *ran) left(stage string, commands []string) []int {
+func (r *commandRuns) left(stage string, commands []string) []int {
 	if !r.open(stage) {
 		return nil
 	}
@@ -142,7 +142,7 @@ func (r *ran) left(stage string, commands []string) []int {
 }
 
 // missing are the places of the commands of which the note does not tell that they ran in this join.
-func (r *ran) missing(stage string, commands []string) []int {
+func (r *commandRuns) missing(stage string, commands []string) []int {
 	succeeded := slices.Clone(r.record.Succeeded[stage])
 	var missing []int
 	for i, command := range commands {
@@ -156,7 +156,7 @@ func (r *ran) missing(stage string, commands []string) []int {
 }
 
 // begin notes that a join is under way, before any of its commands runs and before kubeadm can make it look done.
-func (r *ran) begin(h *host.Host, j *spec.Join) error {
+func (r *commandRuns) begin(h *host.Host, j *spec.Join) error {
 	if r.state != fresh {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (r *ran) begin(h *host.Host, j *spec.Join) error {
 	return r.write(h)
 }
 
-func (r *ran) succeeded(h *host.Host, stage, command string) error {
+func (r *commandRuns) succeeded(h *host.Host, stage, command string) error {
 	if r.record.Succeeded == nil {
 		r.record.Succeeded = map[string][]string{}
 	}
@@ -176,7 +176,7 @@ func (r *ran) succeeded(h *host.Host, stage, command string) error {
 // noteJoined closes pre-install and pre-join in the note, if there is one of this join: credentials may be removed by
 // hand. It is called before the credentials of an earlier kubelet are removed, and after kubeadm has succeeded.
 func noteJoined(h *host.Host, j *spec.Join) error {
-	r, err := readRan(h, j)
+	r, err := readHooks(h, j)
 	if err != nil || r.state != joined || r.record.Joined {
 		return err
 	}
@@ -185,12 +185,12 @@ func noteJoined(h *host.Host, j *spec.Join) error {
 }
 
 // finish notes that all stages are over.
-func (r *ran) finish(h *host.Host) error {
+func (r *commandRuns) finish(h *host.Host) error {
 	r.state, r.record.Finished = done, true
 	return r.write(h)
 }
 
-func (r *ran) write(h *host.Host) error {
+func (r *commandRuns) write(h *host.Host) error {
 	data, err := json.Marshal(r.record)
 	if err == nil {
 		_, err = h.WriteFile(hooksFile, append(data, '\n'), 0o600)
