@@ -47,21 +47,21 @@ func New(socket string) *Client {
 // Close ends the connection.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// CallError is a call that the runtime answered with an error.
-type CallError struct {
+// runtimeError is a call that the runtime answered with an error.
+type runtimeError struct {
 	// Code is gRPC's.
 	Code int
 	// Message is the runtime's.
 	Message string
 }
 
-func (e *CallError) Error() string {
+func (e *runtimeError) Error() string {
 	return fmt.Sprintf("it answers %q (gRPC code %d)", e.Message, e.Code)
 }
 
 // IsUnimplemented says whether the runtime has no such call, or not the whole interface.
 func IsUnimplemented(err error) bool {
-	var call *CallError
+	var call *runtimeError
 	return errors.As(err, &call) && call.Code == unimplemented
 }
 
@@ -116,7 +116,7 @@ func callError(response *http.Response) error {
 	if plain, err := url.PathUnescape(text); err == nil {
 		text = plain
 	}
-	return &CallError{Code: code, Message: text}
+	return &runtimeError{Code: code, Message: text}
 }
 
 // headerSize is that of a message's header: one byte says whether it is compressed, four how long it is.

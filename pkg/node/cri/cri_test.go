@@ -86,9 +86,9 @@ func TestTheCgroupDriverIsToldOrReadFromTheStatus(t *testing.T) {
 func TestARuntimesErrorIsTold(t *testing.T) {
 	client := serve(t, critest.Runtime{"Version": critest.Fail("14", "server is not initialized yet")})
 	_, err := client.Version(context.Background())
-	var call *CallError
+	var call *runtimeError
 	assert.Assert(t, errors.As(err, &call))
-	assert.Equal(t, *call, CallError{Code: 14, Message: "server is not initialized yet"})
+	assert.Equal(t, *call, runtimeError{Code: 14, Message: "server is not initialized yet"})
 	assert.Assert(t, !IsUnimplemented(err))
 
 	_, err = client.Status(context.Background())

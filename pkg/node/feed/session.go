@@ -15,8 +15,8 @@ import (
 // ErrLost: the connection ended, or brought nothing for too long, before the archive did. Another one may bring it.
 var ErrLost = errors.New("the connection that brought it was lost")
 
-// Silence is how long a connection may bring nothing of an archive before it counts as lost.
-const Silence = 2 * time.Minute
+// silence is how long a connection may bring nothing of an archive before it counts as lost.
+const silence = 2 * time.Minute
 
 // Session is the operation's side of one connection. It is used by one goroutine; only Close may be called by others.
 type Session struct {
@@ -66,7 +66,7 @@ func (s *Session) Read(p []byte) (int, error) {
 	if !s.open {
 		return 0, io.EOF
 	}
-	_ = s.in.SetReadDeadline(time.Now().Add(Silence)) // a file that knows no deadlines ends by the operation's own
+	_ = s.in.SetReadDeadline(time.Now().Add(silence)) // a file that knows no deadlines ends by the operation's own
 	if s.left == 0 {
 		if err := s.next(); err != nil {
 			return 0, err
@@ -117,7 +117,7 @@ func (s *Session) failed() error {
 
 func lost(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: nothing came for %s", ErrLost, Silence)
+		return fmt.Errorf("%w: nothing came for %s", ErrLost, silence)
 	}
 	return fmt.Errorf("%w: %w", ErrLost, err)
 }

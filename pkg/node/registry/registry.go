@@ -37,8 +37,8 @@ func Folder(r spec.Registry) string {
 	return layout.RegistriesDir
 }
 
-// File is a registry's hosts.toml, given the registry's host as images name it.
-func File(r spec.Registry, registry string) string {
+// hostsPath returns the path of a registry's hosts.toml, given the registry's host as images name it.
+func hostsPath(r spec.Registry, registry string) string {
 	return filepath.Join(Folder(r), folderName(registry), hostsFile)
 }
 
@@ -54,7 +54,7 @@ func folderName(registry string) string {
 func Files(r spec.Registry) map[string][]byte {
 	files := map[string][]byte{}
 	for registry, mirror := range r.Mirrors {
-		files[File(r, registry)] = Render(registry, mirror)
+		files[hostsPath(r, registry)] = render(registry, mirror)
 	}
 	return files
 }

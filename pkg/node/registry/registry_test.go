@@ -35,7 +35,7 @@ var mirrors = map[string]spec.Mirror{
 
 func TestHostsFilesAreRendered(t *testing.T) {
 	for registry, mirror := range mirrors {
-		golden.Assert(t, string(Render(registry, mirror)), folderName(registry)+".toml")
+		golden.Assert(t, string(render(registry, mirror)), folderName(registry)+".toml")
 	}
 	assert.Equal(t, len(Check(spec.Registry{Mirrors: mirrors})), 0)
 }
@@ -47,9 +47,9 @@ func TestRegistriesHaveTheFoldersThatContainerdLooksFor(t *testing.T) {
 		"[fd00::1]:5000":            "/etc/containerd/certs.d/[fd00::1]_5000_/hosts.toml",
 		"_default":                  "/etc/containerd/certs.d/_default/hosts.toml",
 	} {
-		assert.Equal(t, File(spec.Registry{}, registry), file)
+		assert.Equal(t, hostsPath(spec.Registry{}, registry), file)
 	}
-	assert.Equal(t, File(spec.Registry{ConfigPath: "/opt/registries"}, "quay.io"), "/opt/registries/quay.io/hosts.toml")
+	assert.Equal(t, hostsPath(spec.Registry{ConfigPath: "/opt/registries"}, "quay.io"), "/opt/registries/quay.io/hosts.toml")
 }
 
 func TestEveryAuthorityIsNamedOnce(t *testing.T) {
@@ -149,7 +149,7 @@ func FuzzWhatIsRenderedIsRead(f *testing.F) {
 				{Server: first, Capabilities: []string{capability, "push"}},
 			},
 		}
-		text := Render(registry, mirror)
+		text := render(registry, mirror)
 		var got parsed
 		assert.NilError(t, toml.Unmarshal(text, &got), "%s", text)
 		assert.DeepEqual(t, order(text), []string{address(second, skip), address(first, false)})

@@ -8,9 +8,9 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Render writes a registry's hosts.toml, as containerd 1.7 and 2.x read it. Hosts are asked in the order of the file,
+// render writes a registry's hosts.toml, as containerd 1.7 and 2.x read it. Hosts are asked in the order of the file,
 // and the registry itself last.
-func Render(registry string, mirror spec.Mirror) []byte {
+func render(registry string, mirror spec.Mirror) []byte {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: how containerd reaches the registry %s.\n", inspect.Mark, registry)
 	own := mirror.MirrorHost
