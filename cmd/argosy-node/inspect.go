@@ -17,7 +17,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// reachTimeout bounds the one request that tells whether the machine reaches the repository.
+// reachTimeout bounds the one request that checks whether the machine reaches the repository.
 const reachTimeout = 2 * time.Second
 
 func inspectMachine(ctx context.Context, e *node.Engine, args []string, in io.Reader, out io.Writer) error {
@@ -51,7 +51,7 @@ func inspectMachine(ctx context.Context, e *node.Engine, args []string, in io.Re
 	return answer(out, facts)
 }
 
-// readQuestion reads standard input; nothing there asks for bare facts.
+// readQuestion reads standard input; when it is empty, only facts are asked for.
 func readQuestion(in io.Reader) (spec.Question, error) {
 	var question spec.Question
 	decoder := json.NewDecoder(in)
@@ -69,8 +69,8 @@ func wants(plan *spec.Status, phase string) bool {
 	})
 }
 
-// reaches says whether url answers, with TLS verified; an answer of any status will do, since the repository's own
-// errors are told better by the download.
+// reaches reports whether url answers, with TLS verified. Any status counts, since the download reports the
+// repository's own errors better.
 func reaches(ctx context.Context, url, ca string) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()

@@ -1,6 +1,5 @@
 // Command argosy-node is Argosy's program on a machine. It carries out one operation, as root, for the length of that
-// operation, and then it is gone: there is no resident agent. Whoever may run it reaches it over SSH; it listens
-// nowhere.
+// operation, and exits: there is no resident agent. It is called over SSH and listens on no port.
 package main
 
 import (
@@ -58,7 +57,7 @@ func main() {
 	}
 }
 
-// command is one verb; args are what follows it.
+// command carries out one verb; args follow it on the command line.
 type command func(ctx context.Context, e *node.Engine, args []string, in io.Reader, out io.Writer) error
 
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
@@ -93,7 +92,7 @@ func newEngine() (*node.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding this program's own file: %w", err)
 	}
-	// The unit must find it even when what we were called by is a link that goes away.
+	// The unit must find the program even if the link by which it was called is removed.
 	if self, err = filepath.EvalSymlinks(self); err != nil {
 		return nil, fmt.Errorf("finding this program's own file: %w", err)
 	}
@@ -245,7 +244,7 @@ func answer(out io.Writer, value any) error {
 	return nil
 }
 
-// programVersion is what the linker set, else the commit that this was built from.
+// programVersion returns the version that the linker set, else the commit of the build.
 func programVersion() string {
 	if version != "development" {
 		return version

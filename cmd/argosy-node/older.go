@@ -11,7 +11,7 @@ import (
 const olderAfter = 24 * time.Hour
 
 // removeOlder removes the argosy-node of earlier plugins, named argosy-node-<16 hex digits> beside this one. A running
-// one goes on. What can't be removed is found next time.
+// one goes on. One that cannot be removed is tried again next time.
 func removeOlder(self string, now time.Time) {
 	others, _ := filepath.Glob(filepath.Join(filepath.Dir(self), "argosy-node-????????????????"))
 	for _, other := range others {

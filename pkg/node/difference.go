@@ -10,26 +10,26 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// maxDiffLines bounds the diff of one file: it travels in an answer, and people read it.
+// maxDiffLines bounds the diff of one file, since it is part of an answer that people read.
 const maxDiffLines = 60
 
-// FileChange is how a file differs from what it should hold.
+// FileChange returns the difference between a file and the content that it should have.
 func FileChange(h *host.Host, name string, wanted []byte, effect spec.Effect) spec.Change {
 	have, _ := h.ReadFile(name)
 	return spec.Change{What: name, Diff: Diff(name, string(have), string(wanted)), Effect: effect}
 }
 
-// FileRemoval is a file that should not be there.
+// FileRemoval returns the change that removes a file.
 func FileRemoval(h *host.Host, name string, effect spec.Effect) spec.Change {
 	return FileChange(h, name, nil, effect)
 }
 
-// SecretFileChange is a file with secrets that differs: how, is nobody's business.
+// SecretFileChange returns the change of a file with secrets; it has no diff.
 func SecretFileChange(name string, effect spec.Effect) spec.Change {
 	return spec.Change{What: name, Effect: effect}
 }
 
-// Diff is unified, from have to wanted, and cut where it is too long to read.
+// Diff returns a unified diff from have to wanted, of at most maxDiffLines lines.
 func Diff(name, have, wanted string) string {
 	text := udiff.Unified(name, name+" (wanted)", have, wanted)
 	lines := strings.SplitAfter(text, "\n")

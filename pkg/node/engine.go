@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// noChanges is the message of an operation that had nothing to do.
+// noChanges is the message of an operation whose phases all held.
 const noChanges = "no changes needed"
 
 // Engine carries out operations.
@@ -61,7 +61,7 @@ func missingField(op *spec.Operation) string {
 	return ""
 }
 
-// Plan checks every phase and changes nothing. The status says of each phase whether it holds, is wanted or makes the
+// Plan checks every phase and changes nothing. The status tells whether each phase holds, is wanted or makes the
 // operation impossible; the state is succeeded when everything holds, running when there is something to do, and failed
 // when the machine cannot carry out the operation as it is.
 func (e *Engine) Plan(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
@@ -106,9 +106,9 @@ type run struct {
 	context  *Context
 	recorder *recorder
 	phases   []Phase
-	// result sets the final state, which is written only when all that belongs to the operation is done.
+	// result sets the final state. It is written last, after secrets are removed and deferred work is done.
 	result func(*spec.Status)
-	// succeeded says that every phase held or was applied.
+	// succeeded is set when every phase held or was applied.
 	succeeded bool
 }
 
@@ -241,7 +241,7 @@ func (r *run) runPhase(ctx context.Context, phase Phase) (spec.Phase, error) {
 	return entry, nil
 }
 
-// logChanges tells the operation's log what is about to be put right.
+// logChanges writes the changes that are about to be made to the operation's log.
 func logChanges(log io.Writer, changes []spec.Change) {
 	for _, change := range changes {
 		fmt.Fprintf(log, "%s differs (%s)\n%s", change.What, change.Effect, change.Diff)

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// ErrCancelled ends an operation that somebody asked to stop.
+// ErrCancelled ends an operation that Cancel was called for.
 var ErrCancelled = errclass.With(errclass.Cancelled, errors.New("the operation was cancelled"))
 
 // ErrStopped ends an operation whose process was told to end, as at a shutdown. The next start continues it.
@@ -21,26 +21,26 @@ var ErrStopped = errclass.With(errclass.Transient,
 // errDeadline ends an operation that took too long. A slow download may be done the next time.
 var errDeadline = errclass.With(errclass.Transient, errors.New("the operation ran into its deadline"))
 
-// tailLines is how much of a failed command's output reaches the user.
+// tailLines is the number of lines of a failed command's output that a status has.
 const tailLines = 20
 
-// Failure is an error with what a user needs beside its text. Its class is that of the error within.
+// Failure is an error with problems, a command and a hint for the user. Its class is that of the error within.
 type Failure struct {
 	Err error
-	// Problems, when there are several, each as a sentence with what to do.
+	// Problems are sentences, each with its remedy; empty when there is only one problem.
 	Problems []string
-	// Command can be pasted into a shell on the machine, and Tail is the end of what it says; when empty, they are
-	// those of the command that failed.
+	// Command can be pasted into a shell on the machine, and Tail is the end of its output; when empty, those of the
+	// command that failed are taken.
 	Command string
 	Tail    []string
-	// Hint says what to do next.
+	// Hint is the next thing to do.
 	Hint string
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// statusError turns a phase's error into what the status carries.
+// statusError returns a phase's error as the status has it.
 func statusError(phase string, err error) *spec.Error {
 	e := &spec.Error{Class: errclass.ClassOf(err), Phase: phase, Message: err.Error()}
 	var command *host.CommandError
@@ -62,7 +62,7 @@ func statusError(phase string, err error) *spec.Error {
 	return e
 }
 
-// withCause gives the error of a phase that was interrupted its true cause: the context's.
+// withCause adds the context's cause to the error of a phase that was interrupted.
 func withCause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
@@ -73,7 +73,7 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// Problems makes one error of several findings, nil when there are none.
+// Problems returns one error for several findings; nil when there are none.
 func Problems(class errclass.Class, summary string, problems []string) error {
 	if len(problems) == 0 {
 		return nil

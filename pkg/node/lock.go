@@ -18,7 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// holder is the lock file's content: who works on the machine. It only counts while the lock is held.
+// holder is the lock file's content: the process that holds the lock. It counts only while the lock is held.
 type holder struct {
 	ID  string `json:"id"`
 	PID int    `json:"pid"`
@@ -28,7 +28,7 @@ type holder struct {
 	Start string `json:"start,omitempty"`
 }
 
-// self is the holder that this process is.
+// self returns the holder for this process.
 func self(id string) holder {
 	pid := os.Getpid()
 	return holder{ID: id, PID: pid, Boot: bootID(), Start: startTime(pid)}
@@ -67,12 +67,13 @@ func startTime(pid int) string {
 type lock struct{ file *os.File }
 
 func (l *lock) release() {
-	// So that nobody takes us for the next holder before that one has written its name.
+	// The name is removed first, so that it is not taken for that of the next holder, which writes its own after
+	// locking.
 	_ = l.file.Truncate(0)
 	_ = l.file.Close()
 }
 
-// tryFlock says whether the lock was free and is now ours.
+// tryFlock locks the file if it is free, and reports whether it has.
 func tryFlock(file *os.File) (bool, error) {
 	whole := syscall.Flock_t{Type: syscall.F_WRLCK}
 	err := syscall.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &whole)
@@ -82,7 +83,7 @@ func tryFlock(file *os.File) (bool, error) {
 	return err == nil, err
 }
 
-// tryLock takes the machine's lock for an operation. When another process has it, it returns nil and that process.
+// tryLock takes the machine's lock for an operation. When another process has it, tryLock returns nil and that process.
 func (s *Store) tryLock(id string) (*lock, *holder, error) {
 	file, err := s.openLock(spec.LockFile)
 	if err != nil {
@@ -111,7 +112,7 @@ func (s *Store) tryLock(id string) (*lock, *holder, error) {
 	return &lock{file}, nil, nil
 }
 
-// Working says which operation works on the machine right now; "" when none does.
+// Working returns the ID of the operation that holds the machine's lock; "" when none does.
 func (s *Store) Working() string {
 	file, err := os.Open(s.host.Path(spec.LockFile))
 	if err != nil {
@@ -125,8 +126,8 @@ func (s *Store) Working() string {
 	return s.holder().ID
 }
 
-// holder reads who holds the lock. The holder may not have written its name yet, and what stands there may be from one
-// that was killed, so a name counts when its process lives, and is waited for for a moment.
+// holder returns the process that holds the lock. It may not have written its name yet, and the file may have the name
+// of one that was killed; so a name counts only if its process is alive, and is waited for up to 100 ms.
 func (s *Store) holder() *holder {
 	for range 50 {
 		var h holder
@@ -139,11 +140,11 @@ func (s *Store) holder() *holder {
 	return &holder{ID: "unknown"}
 }
 
-// startLockTimeout is how long one decision waits for another one on this machine.
+// startLockTimeout bounds the wait for the start lock.
 const startLockTimeout = 20 * time.Second
 
-// lockStart waits for its turn to decide whether an operation runs: starting, cancelling and declaring dead exclude
-// each other.
+// lockStart takes the start lock, which Start, Cancel and recordLostUnit hold while they decide whether an operation
+// runs.
 func (s *Store) lockStart(ctx context.Context) (*lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLockTimeout)
 	defer cancel()

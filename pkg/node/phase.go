@@ -1,6 +1,6 @@
-// Package node carries out operations on the machine it runs on, as lists of phases: it decides what is to be done,
-// does it under the machine's lock and within the deadline, and keeps the status that others read. It knows neither
-// Kubernetes nor SSH, and what an operation consists of stands in the packages beneath it.
+// Package node carries out operations on the machine it runs on, as lists of phases: it checks and applies each phase,
+// under the machine's lock and within the deadline, and keeps the status that others read. It knows neither Kubernetes
+// nor SSH; the phases of each operation are in the packages beneath it.
 package node
 
 import (
@@ -17,18 +17,18 @@ import (
 type Phase struct {
 	// Name is the phase's word in messages: "containerd".
 	Name string
-	// Short says what the phase brings about, in one line.
+	// Short is the phase's description in one line: "starting containerd".
 	Short string
-	// Check says whether what the phase wants is so already, and in detail what holds or what is wanted. It changes
-	// nothing and is quick. An error means that the operation cannot be carried out on this machine as it is.
+	// Check reports whether the machine is already as the phase wants it; detail describes its state or the change. It
+	// changes nothing and is quick. An error means that the operation cannot be carried out on this machine as it is.
 	Check func(ctx context.Context, c *Context) (holds bool, detail string, err error)
-	// Apply brings it about, whatever an earlier attempt left half done, and says in detail what was done.
+	// Apply makes the change, also after an earlier attempt that was cut off, and describes it in detail.
 	Apply func(ctx context.Context, c *Context) (detail string, err error)
 }
 
-// Context is what a phase works with.
+// Context has the operation, the machine and the callbacks that a phase uses.
 type Context struct {
-	// Operation is what is asked for.
+	// Operation is the one that runs.
 	Operation *spec.Operation
 	// Host is the machine.
 	Host *host.Host
@@ -54,22 +54,22 @@ func (c *Context) SetMessage(format string, args ...any) {
 	}
 }
 
-// Progress sets how far a transfer is.
+// Progress sets the progress of a transfer.
 func (c *Context) Progress(p spec.Progress) {
 	if c.progress != nil {
 		c.progress(p)
 	}
 }
 
-// AddChanges notes, during a check, one thing that is not as wanted. A check that holds may note what only another
-// operation puts right.
+// AddChanges adds, during a check, differences between the machine and the wanted state. A check that holds may add
+// those that only another operation removes.
 func (c *Context) AddChanges(changes ...spec.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes = append(c.changes, changes...)
 }
 
-// takeChanges gives what was noted since the last call.
+// takeChanges returns the changes added since the last call.
 func (c *Context) takeChanges() []spec.Change {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,14 +78,14 @@ func (c *Context) takeChanges() []spec.Change {
 	return changes
 }
 
-// AwaitFeed says which archive the operation waits to be sent; "" when it waits for none any more.
+// AwaitFeed sets the key of the archive that the operation waits for; "" when it waits for none.
 func (c *Context) AwaitFeed(key string) {
 	if c.feed != nil {
 		c.feed(key)
 	}
 }
 
-// Interruptible gives a context that also ends when the operation is to stop, with the same cause. A phase uses it
+// Interruptible returns a context that also ends when the operation is to stop, with the same cause. A phase uses it
 // where stopping leaves nothing half done; everything else is finished first.
 func (c *Context) Interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -96,8 +96,8 @@ func (c *Context) Interruptible(ctx context.Context) (context.Context, context.C
 	return ctx, func() { forget(); cancel(nil) }
 }
 
-// Defer has f called when the last phase has ended, in whatever way: work that no phase needs. The machine's lock
-// is still held then, so no other operation meets it.
+// Defer registers f to be called after the last phase, whether it succeeded or failed, for work that no phase needs.
+// The machine's lock is still held then, so no other operation runs at the same time.
 func (c *Context) Defer(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +123,7 @@ func (c *Context) runDeferred() {
 	}
 }
 
-// Stopped gives the reason why the operation is to stop, nil when it is not.
+// Stopped returns the reason why the operation is to stop; nil when it is not.
 func (c *Context) Stopped() error {
 	if c.stop == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Start sees to it that the operation runs, unless there is nothing to do, and answers with its status. It decides by
+// Start starts the operation, unless it runs already or there is nothing to do, and returns its status. It decides by
 // this table, from the top; "works" means that a process holds the machine's lock, or that its unit was just started.
 //
 //	who works    checks            answer                             written          unit
@@ -22,8 +22,8 @@ import (
 //	nobody       not all, token    running                            spec, status     started
 //	             is missing        failed, configuration              nothing          none
 //
-// What an earlier run left (running but dead, as after a reboot; failed; cancelled; succeeded long ago) never decides:
-// the checks tell what is left to do. An error means that argosy-node itself could not do its work.
+// The status of an earlier run (running although its process is gone, as after a reboot; failed; cancelled; succeeded)
+// never decides: the checks find the work that is left. An error is one of argosy-node itself.
 func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
 	if _, err := e.phases(op); err != nil {
 		return nil, err
@@ -59,9 +59,9 @@ func (e *Engine) Start(ctx context.Context, op *spec.Operation) (*spec.Status, e
 	return e.startUnit(ctx, op)
 }
 
-// removeOtherSecrets removes the secrets of all other operations that are over. One that lost its power had no time for
-// it, and may never be started again. One whose unit has just started, and has not taken the machine's lock yet,
-// needs them.
+// removeOtherSecrets removes the secrets of all other operations that are over. One that was cut off by a power loss
+// did not remove them, and may never be started again. One whose unit has just started, and has not taken the machine's
+// lock yet, needs them.
 func (e *Engine) removeOtherSecrets(ctx context.Context, id string) error {
 	for _, other := range e.Store.ids() {
 		status, err := e.Store.Status(other)
@@ -76,7 +76,7 @@ func (e *Engine) removeOtherSecrets(ctx context.Context, id string) error {
 	return nil
 }
 
-// runningStatus gives the status to answer with when the machine is at work, nil when it is not.
+// runningStatus returns the status to answer with while an operation runs on the machine; nil when none does.
 func (e *Engine) runningStatus(ctx context.Context, op *spec.Operation) *spec.Status {
 	id := e.Store.Working()
 	if id == "" {
@@ -93,7 +93,8 @@ func (e *Engine) runningStatus(ctx context.Context, op *spec.Operation) *spec.St
 	return busyStatus(op, id, status)
 }
 
-// startingStatus covers the moment between a unit's start and its taking the lock.
+// startingStatus returns the status of an operation whose unit was started and has not taken the lock yet; nil for
+// none.
 func (e *Engine) startingStatus(ctx context.Context, op *spec.Operation) *spec.Status {
 	status, err := e.Store.Status(op.ID)
 	if err != nil || status.State.Final() || !e.Units.Alive(ctx, op.ID) {
@@ -116,7 +117,7 @@ func busyStatus(op *spec.Operation, other string, status *spec.Status) *spec.Sta
 	return &answer
 }
 
-// missingSecrets says whether what is to be done needs a secret that the operation does not carry.
+// missingSecrets returns an error if a wanted phase needs a secret that the operation does not have.
 func missingSecrets(op *spec.Operation, status *spec.Status) *spec.Error {
 	if op.Kind != spec.KindJoin || op.Secrets.BootstrapToken != "" {
 		return nil
@@ -140,7 +141,7 @@ func (e *Engine) recordEnd(op *spec.Operation, status *spec.Status) error {
 	return errors.Join(e.Store.RemoveSecrets(op.ID), e.Store.clearStopRequest(op.ID), e.Store.WriteStatus(status))
 }
 
-// startUnit writes the operation down and starts its unit.
+// startUnit stores the operation and starts its unit.
 func (e *Engine) startUnit(ctx context.Context, op *spec.Operation) (*spec.Status, error) {
 	e.Store.prune(op.ID)
 	if err := e.Store.Prepare(op.ID); err != nil {
@@ -158,17 +159,18 @@ func (e *Engine) startUnit(ctx context.Context, op *spec.Operation) (*spec.Statu
 		return nil, err
 	}
 	if err := e.Units.Start(ctx, op.ID, time.Duration(op.Timeout)); err != nil {
-		// Nobody will run it, so nobody would clean up.
+		// No process will run it and remove them.
 		_ = e.Store.RemoveSecrets(op.ID)
-		status.State, status.Error, status.Finished = spec.Failed, statusError("", err), time.Now().UTC()
+		status.State, status.Error = spec.Failed, statusError("", err)
+		status.Finished = time.Now().UTC()
 		status.Message = status.Error.Message
 		return &status, e.Store.WriteStatus(&status)
 	}
 	return &status, nil
 }
 
-// Cancel asks the operation to stop at its next safe point, and says how it stands. An operation that nobody works on
-// is only marked as cancelled.
+// Cancel asks the operation to stop at its next safe point, and returns its status. One that no process runs is only
+// marked as cancelled.
 func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -191,13 +193,14 @@ func (e *Engine) Cancel(ctx context.Context, id string) (*spec.Status, error) {
 	if e.Store.Working() == id || e.Units.Alive(ctx, id) {
 		return status, e.Store.requestStop(id)
 	}
-	status.State, status.Error, status.Finished = spec.Cancelled, statusError(status.Phase, ErrCancelled), time.Now().UTC()
+	status.State, status.Error = spec.Cancelled, statusError(status.Phase, ErrCancelled)
+	status.Finished = time.Now().UTC()
 	status.Message = status.Error.Message
 	return status, errors.Join(e.Store.RemoveSecrets(id), e.Store.WriteStatus(status))
 }
 
-// StopContext gives a context that ends with ErrCancelled when somebody called Cancel for the operation. It looks
-// until the context it is made from ends.
+// StopContext returns a context that ends with ErrCancelled when Cancel was called for the operation. It polls for that
+// until ctx ends.
 func (s *Store) StopContext(ctx context.Context, id string) context.Context {
 	stop, cancel := context.WithCancelCause(ctx)
 	go func() {

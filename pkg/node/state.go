@@ -9,10 +9,9 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// ErrUnreadable is a file of Argosy's own state that is there and holds nothing that can be read: no bytes, zeros,
-// half of it, as after a loss of power with files that were written without a sync. Its meaning is unknown, not
-// empty: a caller writes the file anew only where the machine itself proves what it held, and else says so and
-// stops.
+// ErrUnreadable is the error for a file of Argosy's own state that exists and cannot be read: empty, zeros or cut off,
+// as after a loss of power with files that were written without a sync. Its content is unknown, not empty: a caller
+// writes the file anew only where the machine itself proves the content, and else fails.
 var ErrUnreadable = errclass.With(errclass.Permanent, errors.New("its content is damaged, as after a loss of power"))
 
 // ReadState reads a file of Argosy's own state, which is JSON. A missing one gives fs.ErrNotExist, and a damaged one

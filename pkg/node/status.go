@@ -7,11 +7,11 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// writeInterval is the least time between two writes of a status that only moved a little.
+// writeInterval is the least time between two writes of a status that are not urgent.
 const writeInterval = 250 * time.Millisecond
 
-// recorder keeps an operation's status and writes it: at once where something happened, four times a second where a
-// transfer moves on.
+// recorder keeps an operation's status and writes it: at once when a phase or message changes, four times a second
+// while a transfer progresses.
 type recorder struct {
 	mu      sync.Mutex
 	status  spec.Status
@@ -31,7 +31,7 @@ func (r *recorder) change(urgent bool, f func(*spec.Status)) {
 		return
 	}
 	r.written = now
-	// Only the last write counts: one that fails in between is made up for by the next.
+	// Only the error of the last write counts: each write has the whole status.
 	r.err = r.write(&r.status)
 }
 
@@ -43,7 +43,7 @@ func (r *recorder) snapshot() *spec.Status {
 	return &status
 }
 
-// newStatus is the status of an operation that begins.
+// newStatus returns the status of an operation that begins.
 func newStatus(op *spec.Operation, total int) spec.Status {
 	now := time.Now().UTC()
 	return spec.Status{

@@ -16,21 +16,21 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// maxOperations is how many operations a machine keeps.
+// maxOperations is the number of operations that a machine keeps.
 const maxOperations = 10
 
-// Store is Argosy's own folder on a machine: operations with their status and log, the record of what the machine is,
-// and the lock. All files are written by rename, with mode 0600.
+// Store is Argosy's own folder on a machine: operations with their status and log, the record of the node, and the
+// lock. All files are written by rename, with mode 0600.
 type Store struct {
 	host *host.Host
 }
 
-// NewStore gives the store of a machine.
+// NewStore returns the store of a machine.
 func NewStore(h *host.Host) *Store { return &Store{host: h} }
 
 var idPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// CheckID says whether an operation's id may become a folder's and a unit's name.
+// CheckID returns an error for an id that must not become the name of a folder and a unit.
 func CheckID(id string) error {
 	if !idPattern.MatchString(id) {
 		return errclass.Errorf(errclass.Configuration, "reading the operation's id %q: it must be 1 to 63 lower case "+
@@ -41,13 +41,13 @@ func CheckID(id string) error {
 
 func (s *Store) name(id, file string) string { return filepath.Join(spec.OperationsDir, id, file) }
 
-// logFile is where the operation's log is.
+// logFile returns the path of the operation's log.
 func (s *Store) logFile(id string) string { return s.host.Path(s.name(id, "log")) }
 
-// Dir is the operation's folder, as the machine names it.
+// Dir returns the path of the operation's folder on the machine.
 func (s *Store) Dir(id string) string { return filepath.Join(spec.OperationsDir, id) }
 
-// Prepare makes the operation's folder; it and those above it are for root alone.
+// Prepare makes the operation's folder. It and those above it are readable by root alone.
 func (s *Store) Prepare(id string) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -63,21 +63,21 @@ func (s *Store) Prepare(id string) error {
 	return nil
 }
 
-// WriteOperation stores what is asked for, secrets included.
+// WriteOperation stores the operation, with its secrets.
 func (s *Store) WriteOperation(op *spec.Operation) error {
 	return s.write(s.name(op.ID, "spec.json"), op)
 }
 
-// Operation reads what is asked for.
+// Operation returns the stored operation.
 func (s *Store) Operation(id string) (*spec.Operation, error) {
 	var op spec.Operation
 	return &op, ReadState(s.host, s.name(id, "spec.json"), &op)
 }
 
-// plainFiles are the files of an operation that never hold a secret, or whose secrets RemoveSecrets takes out.
+// plainFiles are the files of an operation that hold no secret, or whose secrets RemoveSecrets removes by themselves.
 var plainFiles = []string{"spec.json", "status.json", "log", "cancel"}
 
-// RemoveSecrets removes the secrets from the stored operation, and the files that phases made of them in its folder.
+// RemoveSecrets removes the secrets from the stored operation, and the files that phases wrote with them in its folder.
 func (s *Store) RemoveSecrets(id string) error {
 	entries, err := os.ReadDir(s.host.Path(s.Dir(id)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +98,7 @@ func (s *Store) removeSecretsFromSpec(id string) error {
 		return nil
 	}
 	if err != nil {
-		// What cannot be read may still hold a secret.
+		// A damaged file may still hold a secret.
 		return s.host.Remove(s.name(id, "spec.json"))
 	}
 	if op.Secrets.Empty() {
@@ -108,10 +108,10 @@ func (s *Store) removeSecretsFromSpec(id string) error {
 	return s.WriteOperation(op)
 }
 
-// WriteStatus stores the status with the next sequence number, which it sets. How an operation ended is on the disk
-// before it is told; how far it is may be lost with the power, as the operation is.
+// WriteStatus stores the status with the next sequence number, which it sets. A final status is synced before it is
+// reported; one of a running operation may be lost with the power, as the operation is.
 func (s *Store) WriteStatus(status *spec.Status) error {
-	// A file that cannot be read counts as none: its replacement differs from it in any case.
+	// A damaged status counts as none: the new one differs from it in any case.
 	if stored, err := s.Status(status.ID); err == nil {
 		status.Sequence = max(status.Sequence, stored.Sequence)
 	}
@@ -152,17 +152,17 @@ func decodeStatus(name string, data []byte) (*spec.Status, error) {
 	return &status, nil
 }
 
-// requestStop leaves the mark that makes the operation stop at its next safe point.
+// requestStop writes the file that makes the operation stop at its next safe point.
 func (s *Store) requestStop(id string) error { return s.write(s.name(id, "cancel"), struct{}{}) }
 
 func (s *Store) stopRequested(id string) bool { return s.host.Exists(s.name(id, "cancel")) }
 
 func (s *Store) clearStopRequest(id string) error { return s.host.Remove(s.name(id, "cancel")) }
 
-// WriteRecord stores what this machine is.
+// WriteRecord stores the record of the node.
 func (s *Store) WriteRecord(record *spec.Record) error { return s.write(spec.RecordFile, record) }
 
-// Record reads what this machine is; nil when Argosy never joined it. A record that is there and cannot be read gives
+// Record returns the record of the node; nil when Argosy never joined the machine. For a damaged record it returns
 // ErrUnreadable: the machine may be any cluster's node.
 func (s *Store) Record() (*spec.Record, error) {
 	var record spec.Record
@@ -178,7 +178,7 @@ func (s *Store) Record() (*spec.Record, error) {
 	return &record, nil
 }
 
-// ids are the operations that have a folder.
+// ids returns the operations that have a folder.
 func (s *Store) ids() []string {
 	var ids []string
 	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
@@ -190,7 +190,7 @@ func (s *Store) ids() []string {
 	return ids
 }
 
-// Operations are the statuses that the machine remembers, newest first.
+// Operations returns the statuses on the machine, newest first, at most maxOperations.
 func (s *Store) Operations() []spec.Status {
 	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
 	var all []spec.Status
@@ -205,7 +205,7 @@ func (s *Store) Operations() []spec.Status {
 	return all[:min(len(all), maxOperations)]
 }
 
-// prune forgets the oldest operations, but never keep.
+// prune removes the oldest operations, but never keep.
 func (s *Store) prune(keep string) {
 	known := s.Operations()
 	if len(known) < maxOperations {
@@ -240,11 +240,11 @@ func encode(name string, value any) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// bundlesBootFile names the boot during which the archives beside it arrived.
+// bundlesBootFile has the ID of the boot during which the archives beside it arrived.
 const bundlesBootFile = spec.BundlesDir + "/.boot"
 
-// removeStaleBundles removes what arrived of bundles before the machine was last booted: a part that was not on the
-// disk when the power failed has its length, and zeros in it, and its sender would go on behind them.
+// removeStaleBundles removes partial archives from before the last boot: one that was not synced when the power failed
+// may have its full length and zeros in it, and its sender would append to them.
 func (s *Store) removeStaleBundles() error {
 	boot := s.host.ReadLine("/proc/sys/kernel/random/boot_id")
 	if boot != "" && s.host.ReadLine(bundlesBootFile) == boot {
@@ -257,8 +257,8 @@ func (s *Store) removeStaleBundles() error {
 	return err
 }
 
-// removeBundles removes what bundles arrived in. Whoever holds the machine's lock and has all it wanted needs none of
-// it, and an attempt that was killed may have left a part.
+// removeBundles removes archives of bundles, whole and partial. An operation that succeeded needs none, and an attempt
+// that was killed may have left one.
 func (s *Store) removeBundles() error {
 	archives, err := filepath.Glob(filepath.Join(s.host.Path(spec.BundlesDir), "*"))
 	if err != nil {

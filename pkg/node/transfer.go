@@ -7,11 +7,11 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// rateWindow is the time over which a transfer's rate is averaged.
+// rateWindow is the time over which a transfer's rate is averaged, up to now.
 const rateWindow = 3 * time.Second
 
-// ProgressReader gives a reader of r that shows as the phase's progress how much was read through it: of total bytes,
-// or of nobody knows how many when that is 0. what tells one transfer of a phase from the others, where it has several.
+// ProgressReader returns a reader of r that reports the bytes read as the phase's progress. total is 0 when unknown.
+// what names the transfer in a phase that has several.
 func ProgressReader(c *Context, r io.Reader, total int64, what string) io.Reader {
 	return &progressReader{r: r, context: c, total: total, what: what}
 }
@@ -26,7 +26,7 @@ type progressReader struct {
 	points []point
 }
 
-// point is how far the transfer was at a time.
+// point is the number of bytes at a time.
 type point struct {
 	at   time.Time
 	done int64

@@ -10,14 +10,14 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// unitGrace is how much longer than the operation's own deadline its unit may live, to write down how it ended.
+// unitGrace is the time after the operation's deadline in which its unit may still write the final status.
 const unitGrace = 30 * time.Second
 
 // Units runs operations in processes that outlive the one that starts them.
 type Units interface {
 	// Start begins to run the operation; timeout is the operation's own deadline, 0 for none.
 	Start(ctx context.Context, id string, timeout time.Duration) error
-	// Alive says whether the operation's process exists.
+	// Alive reports whether the operation's process exists.
 	Alive(ctx context.Context, id string) bool
 }
 
@@ -38,8 +38,8 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 	// reboot: kubeadm waits in vain for a kubelet that the shutdown has stopped.
 	argv := []string{
 		"systemd-run", "--quiet", "--collect", "--unit=" + unitName(id), "--description=Argosy operation " + id,
-		// Only our process gets SIGTERM, and has time to finish what must not be left half done. The commands it runs
-		// die with it, so systemd need not look for them, which with cgroup v1 in a container it does in vain for
+		// Only argosy-node gets SIGTERM, and has time to finish a step that must not be interrupted. The commands it
+		// runs die with it, so systemd need not look for them, which with cgroup v1 in a container it does in vain for
 		// minutes.
 		"--property=KillMode=process", "--property=TimeoutStopSec=20", "--property=OOMScoreAdjust=-500",
 	}
@@ -54,7 +54,7 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 		if err == nil {
 			return nil
 		}
-		// The unit of an earlier run, that was killed, may need a moment to go. When it is gone, one more try is fair.
+		// The unit of an earlier run that was killed may need a moment to go. One more attempt is made when it is gone.
 		state := s.state(ctx, id)
 		if state == "inactive" {
 			refused++
@@ -65,10 +65,10 @@ func (s *Systemd) Start(ctx context.Context, id string, timeout time.Duration) e
 	}
 }
 
-// unitStartTimeout is how long a start waits for an earlier unit of the same name to go.
+// unitStartTimeout bounds the wait for an earlier unit of the same name to go.
 const unitStartTimeout = 15 * time.Second
 
-// waitToRetry waits before another try, and says whether there should be one.
+// waitToRetry waits before another attempt, and reports false when ctx has ended.
 func (s *Systemd) waitToRetry(ctx context.Context, id, state string) bool {
 	if state == "failed" {
 		_, _ = s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "reset-failed", unitName(id)}})
@@ -81,7 +81,7 @@ func (s *Systemd) waitToRetry(ctx context.Context, id, state string) bool {
 	}
 }
 
-// Alive asks systemd. A unit that is being ended does not count: if its process still works, it holds the lock.
+// Alive asks systemd. A unit that is deactivating does not count: if its process still runs, it holds the lock.
 func (s *Systemd) Alive(ctx context.Context, id string) bool {
 	switch s.state(ctx, id) {
 	case "active", "activating", "reloading":

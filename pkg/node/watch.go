@@ -14,13 +14,12 @@ import (
 
 const (
 	watchInterval = 50 * time.Millisecond
-	// aliveInterval is how often a watch makes sure that somebody still works on the operation.
+	// aliveInterval is the time between two checks that a process still runs the operation.
 	aliveInterval = time.Second
 )
 
-// Watch gives the operation's status to show, at once and after each change, until it is final or ctx ends. An
-// operation whose process is gone without a result ends as failed, transient, and is recorded so: starting it again
-// picks it up.
+// Watch calls show with the operation's status, at once and after each change, until it is final or ctx ends. An
+// operation whose process is gone without a result is recorded as failed, transient: starting it again continues it.
 func (e *Engine) Watch(ctx context.Context, id string, show func(*spec.Status) error) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -62,12 +61,12 @@ func (e *Engine) Watch(ctx context.Context, id string, show func(*spec.Status) e
 	}
 }
 
-// recordLostUnit writes down that an operation ended without saying how, if it did.
+// recordLostUnit records an operation as failed if its process is gone and left no final status.
 func (e *Engine) recordLostUnit(ctx context.Context, id string) error {
 	if e.Store.Working() == id || e.Units.Alive(ctx, id) {
 		return nil
 	}
-	// It may have ended properly since we last looked, and a new start may be under way: decide in turn with it.
+	// It may have ended with a result meanwhile, and a new start may be under way; the start lock excludes both.
 	startLock, err := e.Store.lockStart(ctx)
 	if err != nil {
 		return err

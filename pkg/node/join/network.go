@@ -215,8 +215,8 @@ func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) 
 		f.problem("The certificate of %s is not for that name: %v. Set cluster.endpoint in the fleet to a name or "+
 			"address that it is for.", j.Server, hostname)
 	default:
-		f.transient("The API server %s cannot be reached from the machine: %v. Check the address, routes and firewalls.",
-			j.Server, unwrapped(err))
+		f.transient("The API server %s cannot be reached from the machine: %v. Check the address, routes and "+
+			"firewalls.", j.Server, unwrapped(err))
 	}
 }
 

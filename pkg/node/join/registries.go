@@ -88,8 +88,8 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 	if len(j.Containerd.Registry.Mirrors) == 0 {
 		return true, "no registry has settings of its own", nil
 	}
-	return true, fmt.Sprintf("%s have their settings in %s",
-		plural(len(j.Containerd.Registry.Mirrors), "registry", "registries"), registry.Folder(j.Containerd.Registry)), nil
+	registries := plural(len(j.Containerd.Registry.Mirrors), "registry", "registries")
+	return true, fmt.Sprintf("%s have their settings in %s", registries, registry.Folder(j.Containerd.Registry)), nil
 }
 
 // externalRegistries says what of the settings a runtime that is not ours does not get.

@@ -52,8 +52,10 @@ func noteRejoin(c *node.Context) {
 		{"privateNodes.joinNode.caCertPath", then.CACertPath, now.CACertPath},
 	} {
 		if setting.then != setting.now {
-			c.AddChanges(spec.Change{What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"),
-				Effect: spec.NeedsRejoin})
+			c.AddChanges(spec.Change{
+				What: setting.key, Diff: node.Diff(setting.key, setting.then+"\n", setting.now+"\n"),
+				Effect: spec.NeedsRejoin,
+			})
 		}
 	}
 	// Where there is a note of the commands, each stage compares its own.
