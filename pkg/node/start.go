@@ -17,9 +17,9 @@ import (
 //	who works    checks            answer                             written          unit
 //	this id      -                 attach: its status, running        nothing          none
 //	another id   -                 failed, transient: machine busy    nothing          none
-//	nobody       one has an error  failed, with the reasons           status           none
-//	nobody       all hold          succeeded, changed=false           status           none
-//	nobody       not all, token    running                            spec, status     started
+//	none         one has an error  failed, with the reasons           status           none
+//	none         all hold          succeeded, changed=false           status           none
+//	none         not all, token    running                            spec, status     started
 //	             is missing        failed, configuration              nothing          none
 //
 // The status of an earlier run (running although its process is gone, as after a reboot; failed; cancelled; succeeded)

@@ -49,7 +49,8 @@ func TestRegistriesHaveTheFoldersThatContainerdLooksFor(t *testing.T) {
 	} {
 		assert.Equal(t, hostsPath(spec.Registry{}, registry), file)
 	}
-	assert.Equal(t, hostsPath(spec.Registry{ConfigPath: "/opt/registries"}, "quay.io"), "/opt/registries/quay.io/hosts.toml")
+	elsewhere := spec.Registry{ConfigPath: "/opt/registries"}
+	assert.Equal(t, hostsPath(elsewhere, "quay.io"), "/opt/registries/quay.io/hosts.toml")
 }
 
 func TestEveryAuthorityIsNamedOnce(t *testing.T) {
