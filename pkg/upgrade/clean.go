@@ -110,7 +110,7 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 	if err != nil {
 		return "", err
 	}
-	w.total = partsBefore + seen.Facts.Plan.Total + partsAfter
+	w.onMachine = seen.Facts.Plan.Total
 	if seen.Running() || !operation.Wants(seen.Facts.Plan) {
 		if err := w.upgrade(ctx, seen, nil); err == nil {
 			if err := w.uncordon(ctx); err != nil {
@@ -127,7 +127,7 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 	if version == "" {
 		version = versionIn(seen.Facts)
 	}
-	if _, err := w.backInService(ctx, version, nil, report, report); err != nil {
+	if _, err := w.backInService(ctx, version, nil, w.unnumbered); err != nil {
 		return "", err
 	}
 	if err := w.uncordon(ctx); err != nil {

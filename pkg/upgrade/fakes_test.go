@@ -52,6 +52,8 @@ type site struct {
 	forbidden []string
 	reported  string
 	then      func()
+	// progress is all that an upgrade reported.
+	progress []string
 
 	mu  sync.Mutex
 	log []string
@@ -196,6 +198,7 @@ func (s *site) upgrade(ctx context.Context, t *testing.T, name string,
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
 	return s.Conductor.Upgrade(ctx, machine, plan, func(text string) {
+		s.progress = append(s.progress, text)
 		if s.then != nil && strings.Contains(text, s.reported) {
 			s.then()
 		}

@@ -19,11 +19,26 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// The parts of an upgrade in the cluster, before and after the machine's own phases.
+// Phases of an upgrade in the cluster.
 const (
-	partsBefore = 2 // cordon, drain
-	partsAfter  = 3 // ready, serving, uncordon
+	phaseCordon   = "cordon"
+	phaseDrain    = "drain"
+	phaseReady    = "ready"
+	phaseServing  = "serving"
+	phaseLabels   = "labels"
+	phaseUncordon = "uncordon"
 )
+
+// phases of an upgrade, in the order in which they run.
+var phases = operation.Phases{
+	phaseCordon, // no new pods come
+	phaseDrain,  // the pods that are there leave
+	operation.MachinePhases,
+	phaseReady,    // the node is Ready at the new version
+	phaseServing,  // the pods that stayed are ready again, and all holds for upgrade.minReady
+	phaseLabels,   // the documents' labels and taints are set
+	phaseUncordon, // new pods may come
+}
 
 // way is one machine's way to its new version.
 type way struct {
@@ -36,8 +51,8 @@ type way struct {
 	// own says that the cordon is the rollout's, since when the node is out of service.
 	own   bool
 	since time.Time
-	// total is how many parts and phases there are.
-	total int
+	// onMachine is how many phases the machine carries out.
+	onMachine int
 	// hurried says whether somebody waits for the end: then a node need not show for long that it serves. Nil is never.
 	hurried func() bool
 }
@@ -64,7 +79,7 @@ func (w *way) run(ctx context.Context, plan rollout.Plan) error {
 		return w.failed(ctx, err)
 	}
 	wanted := seen.Facts.Plan
-	w.total = partsBefore + wanted.Total + partsAfter
+	w.onMachine = wanted.Total
 	w.outcome.From = versionIn(seen.Facts)
 	ours := node.Annotations[drain.CordonedBy] == op
 	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.c.Version) == "" {
@@ -202,9 +217,8 @@ func (w *way) drainer() drain.Drainer {
 	return drain.Drainer{Client: w.c.Target.Client, Policy: policy}
 }
 
-func (w *way) part(index int, name, text string) {
-	w.report(fmt.Sprintf("[%d/%d %s] %s", index, w.total, name, text))
-}
+// phase reports what is done in a phase in the cluster.
+func (w *way) phase(name, text string) { w.report(phases.Message(name, w.onMachine, text)) }
 
 // vacate cordons the node and drains it. A machine whose upgrade has begun on it was drained before.
 func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
@@ -216,7 +230,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 	}
 	evicts := *w.rule.Drain
 	if evicts {
-		w.part(1, "cordon", "trying the evictions of node "+node.Name)
+		w.phase(phaseCordon, "trying the evictions of node "+node.Name)
 		found, err := with.Preflight(ctx, node, nil)
 		// Who forces a drain takes also what refuses it, once the node is cordoned.
 		if err == nil && w.rule.OnDrainTimeout != config.DrainForce {
@@ -226,7 +240,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 			return w.undrained(ctx, with, err)
 		}
 	}
-	w.part(1, "cordon", "keeping new pods away from node "+node.Name)
+	w.phase(phaseCordon, "keeping new pods away from node "+node.Name)
 	own, err := with.Cordon(ctx, node.Name, op)
 	if err != nil {
 		return err
@@ -242,7 +256,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 		return nil
 	}
 	count, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active,
-		func(text string) { w.part(2, "drain", text) })
+		func(text string) { w.phase(phaseDrain, text) })
 	if err != nil {
 		return w.undrained(ctx, with, err)
 	}
@@ -261,7 +275,7 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 	case config.DrainSkip:
 		return &rollout.Halt{Reason: cause.Error()}
 	case config.DrainForce:
-		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.part(2, "drain", text) })
+		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.phase(phaseDrain, text) })
 		if err != nil {
 			return fmt.Errorf("%w; and %w", cause, err)
 		}
@@ -278,7 +292,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 		if !found.HasWork() {
 			return nil
 		}
-		status, err := w.c.Carry(ctx, found, partsBefore, partsAfter, w.report)
+		status, err := w.c.Carry(ctx, found, phases.Before(), phases.After(), w.report)
 		w.outcome.Changed = w.outcome.Changed || status.Changed
 		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
 		if err == nil {
@@ -290,12 +304,11 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 	if err := job.Run(ctx); err != nil {
 		return err
 	}
-	first := w.total - partsAfter
-	node, err := w.backInService(ctx, w.c.Version, serving,
-		func(text string) { w.part(first+1, "ready", text) }, func(text string) { w.part(first+2, "serving", text) })
+	node, err := w.backInService(ctx, w.c.Version, serving, w.phase)
 	if err != nil {
 		return err
 	}
+	w.phase(phaseLabels, "setting labels and taints")
 	marks, err := w.c.Mark(ctx, w.machine, node)
 	w.outcome.Done = append(w.outcome.Done, marks...)
 	return err
@@ -303,7 +316,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 
 // uncordon lets the node take pods again, if it was the rollout that kept them away.
 func (w *way) uncordon(ctx context.Context) error {
-	w.part(w.total, "uncordon", "node "+w.machine.NodeName+" takes pods again")
+	w.phase(phaseUncordon, "node "+w.machine.NodeName+" takes pods again")
 	err := w.retrying(ctx, func(ctx context.Context) error {
 		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, op)
 		return err

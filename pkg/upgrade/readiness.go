@@ -38,15 +38,15 @@ func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podut
 
 // backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so
 // for upgrade.minReady without a break. It returns the node.
-func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod, ready,
-	serving func(string)) (*corev1.Node, error) {
+func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod,
+	report func(phase, text string)) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
 		"it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit,
 		name))
 	defer cancel()
-	node, err := c.WaitReady(ctx, name, version, ready)
+	node, err := c.WaitReady(ctx, name, version, func(text string) { report(phaseReady, text) })
 	if err != nil {
 		return nil, err
 	}
@@ -63,11 +63,11 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 		switch {
 		case why != "":
 			since = time.Now()
-			serving(why)
+			report(phaseServing, why)
 		case left <= 0 || w.hurried != nil && w.hurried():
 			return node, nil
 		default:
-			serving(fmt.Sprintf("node %s has to stay so for another %s", name, left.Round(time.Second)))
+			report(phaseServing, fmt.Sprintf("node %s has to stay so for another %s", name, left.Round(time.Second)))
 		}
 		select {
 		case <-ctx.Done():

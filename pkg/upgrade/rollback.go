@@ -31,7 +31,7 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 	w.report("it did not come up: putting back what was there before")
 	version, err := w.putBack(ctx)
 	if err == nil && version != "" {
-		_, err = w.backInService(ctx, version, serving, w.report, w.report)
+		_, err = w.backInService(ctx, version, serving, w.unnumbered)
 	}
 	// What has become of the machine comes first: of a long message only the beginning is shown.
 	if err != nil {
@@ -44,6 +44,9 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 	w.outcome.RolledBack = true
 	return fmt.Errorf("%w: %w", w.giveBack(ctx, fmt.Errorf("it was put back and is Ready at %s", version)), failure)
 }
+
+// unnumbered reports a phase of a rollback that follows a failed upgrade, whose phases were counted already.
+func (w *way) unnumbered(_, text string) { w.report(text) }
 
 // putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.
 func (w *way) putBack(ctx context.Context) (version string, err error) {
@@ -126,7 +129,7 @@ func (w *way) backwards(ctx context.Context) error {
 	if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
 		return nil
 	}
-	w.total = partsBefore + seen.Facts.Plan.Total + partsAfter
+	w.onMachine = seen.Facts.Plan.Total
 	release, err := w.c.hold(ctx, w.report)
 	if err != nil {
 		return err
@@ -152,7 +155,7 @@ func (w *way) backwards(ctx context.Context) error {
 	if w.outcome.Version, err = w.putBack(ctx); err != nil {
 		return err
 	}
-	if _, err := w.backInService(ctx, w.outcome.Version, serving, w.report, w.report); err != nil {
+	if _, err := w.backInService(ctx, w.outcome.Version, serving, w.phase); err != nil {
 		return err
 	}
 	w.outcome.Done = append(w.outcome.Done, "put back")

@@ -3,6 +3,7 @@ package upgrade_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,23 @@ func TestAMachineIsStagedThenCordonedDrainedUpgradedAndGivenBack(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, evict web-0, upgrade m1, uncordon m1")
+}
+
+func TestPhasesOfAnUpgradeAreReportedInOrder(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.pod(t, "m1", "web-0")
+	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Millisecond
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
+	assert.NilError(t, err)
+	var shown []string
+	for _, text := range s.progress {
+		phase, _, found := strings.Cut(text, "] ")
+		if found && !slices.Contains(shown, phase) {
+			shown = append(shown, phase)
+		}
+	}
+	// The fake machine's plan counts three phases, and reports none.
+	assert.DeepEqual(t, shown, []string{"[1/9 cordon", "[2/9 drain", "[7/9 serving", "[8/9 labels", "[9/9 uncordon"})
 }
 
 func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
