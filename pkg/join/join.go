@@ -151,7 +151,7 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 		return nil
 	}
 	r.worked = true
-	status, err := r.execute(ctx, found, 0, clusterPhases, r.report)
+	status, err := r.execute(ctx, found, phases.Before(), phases.After(), r.report)
 	if err != nil {
 		return err
 	}
@@ -160,24 +160,30 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 	return nil
 }
 
-// clusterPhases follow the machine's own in the cluster: ready, labels.
-const clusterPhases = 2
+// Phases of a join in the cluster.
+const (
+	phaseReady  = "ready"
+	phaseLabels = "labels"
+)
+
+// phases of a join and of a reconciliation, in the order in which they run.
+var phases = operation.Phases{operation.MachinePhases, phaseReady, phaseLabels}
 
 // finish waits for the node and marks it, once the machine's own work is done.
 func (r *run) finish(ctx context.Context, found Inspection) error {
-	machine, first, total := r.machine, found.Facts.Plan.Total+1, found.Facts.Plan.Total+clusterPhases
+	machine, onMachine := r.machine, found.Facts.Plan.Total
 	limit := r.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	ready, cancel := context.WithTimeoutCause(ctx, limit,
 		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
 			limit, machine.NodeName))
 	defer cancel()
 	node, err := waitReady(ready, r.Target.Client, machine.NodeName, r.Version, func(text string) {
-		r.report(fmt.Sprintf("[%d/%d ready] %s", first, total, text))
+		r.report(phases.Message(phaseReady, onMachine, text))
 	})
 	if err != nil {
 		return err
 	}
-	r.report(fmt.Sprintf("[%d/%d labels] setting labels and taints", first+1, total))
+	r.report(phases.Message(phaseLabels, onMachine, "setting labels and taints"))
 	changes, err := markNode(ctx, r.Target.Client, node, machine.Labels, r.Cluster.Taints(machine))
 	if err != nil {
 		return err

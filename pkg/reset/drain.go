@@ -2,8 +2,6 @@ package reset
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -29,11 +27,20 @@ type Leaving struct {
 	Alive bool
 }
 
-func (v *Vacate) phases() int {
-	if v == nil {
-		return 0
+// phaseNode deletes the machine's node.
+const phaseNode = "node"
+
+// phases returns the phases of a reset, in the order in which they run. Where the cluster is gone, so is the node.
+func (o Options) phases() operation.Phases {
+	var phases operation.Phases
+	if o.Vacate != nil {
+		phases = append(phases, o.Vacate.Phases...)
 	}
-	return len(v.Phases)
+	phases = append(phases, operation.MachinePhases)
+	if !o.ClusterGone {
+		phases = append(phases, phaseNode)
+	}
+	return phases
 }
 
 // verb begins the errors.
@@ -59,10 +66,9 @@ func (r *run) vacate(ctx context.Context, found inspection) error {
 	if err != nil || !mine {
 		return err
 	}
-	total := found.before + found.Facts.Plan.Total + clusterPhases
 	from := Leaving{Client: found.target.Client, Node: node, Alive: found.Facts.Kubelet.Active}
 	done, err := with.Run(ctx, from, func(phase, text string) {
-		r.report(fmt.Sprintf("[%d/%d %s] %s", slices.Index(with.Phases, phase)+1, total, phase, text))
+		r.report(found.phases.Message(phase, found.Facts.Plan.Total, text))
 	})
 	r.outcome.Changed = r.outcome.Changed || len(done) > 0
 	r.outcome.Done = append(r.outcome.Done, done...)

@@ -21,8 +21,8 @@ type inspection struct {
 	remote  operation.Machine
 	// target is the cluster; nil when it is gone.
 	target *join.Target
-	// before is how many phases come before the machine's own.
-	before int
+	// phases of the reset, those that empty the node included.
+	phases operation.Phases
 }
 
 // nodeName returns the name of the machine's node, by its own record or else by the documents.
@@ -35,7 +35,7 @@ func (i inspection) nodeName() string {
 
 // inspect asks the machine, in one exec, for its facts and for the plan of the reset.
 func (c *Conductor) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
-	found := inspection{machine: machine, remote: c.Machine(machine), before: options.Vacate.phases()}
+	found := inspection{machine: machine, remote: c.Machine(machine), phases: options.phases()}
 	var err error
 	if !options.ClusterGone {
 		if found.target, err = c.Target(ctx); err != nil {

@@ -13,17 +13,13 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// clusterPhases follow the machine's own in the cluster: node.
-const clusterPhases = 1
-
 // removeNode deletes the machine's node. It comes after the machine's own work: a kubelet that runs would register
 // again, and a machine that could not be reset is still a node.
 func (r *run) removeNode(ctx context.Context, found inspection) error {
 	if found.target == nil {
 		return nil
 	}
-	total := found.before + found.Facts.Plan.Total + clusterPhases
-	r.report(fmt.Sprintf("[%d/%d node] deleting node %s", total, total, r.outcome.Node))
+	r.report(found.phases.Message(phaseNode, found.Facts.Plan.Total, "deleting node "+r.outcome.Node))
 	node, mine, err := found.find(ctx, r.outcome.Node)
 	if err != nil || node == nil {
 		return err

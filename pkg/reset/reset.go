@@ -114,15 +114,12 @@ func (r *run) apply(ctx context.Context, found inspection) error {
 
 // execute has the machine carry out its operation.
 func (r *run) execute(ctx context.Context, found inspection) (spec.Status, error) {
-	further := 0
-	if found.target != nil {
-		further = clusterPhases
-	}
 	id := found.Operation.ID
+	before, after := found.phases.Before(), found.phases.After()
 	return r.Run(ctx, found.remote, found.Operation, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
 		return found.remote.Watch(ctx, id, func(status spec.Status) {
-			status.Index += found.before
-			r.report(operation.Message(status, found.before+further))
+			status.Index += before
+			r.report(operation.Message(status, before+after))
 		})
 	})
 }
