@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// Places in the service network that Kubernetes gives a meaning: the first address is the API server's, kubeadm's
-// kubelets expect DNS at the tenth.
+// Indexes of the addresses in the service network that have a fixed use in Kubernetes: the first is the API server's,
+// and the kubelets that kubeadm configures expect DNS at the tenth.
 const (
-	apiServicePlace = 1
-	dnsServicePlace = 10
+	apiServiceIndex = 1
+	dnsServiceIndex = 10
 )
 
-// APIServiceIP is the address of Service default/kubernetes, the first of networking.serviceCIDR.
-func (c *Cluster) APIServiceIP() netip.Addr { return c.serviceAddress(apiServicePlace) }
+// APIServiceIP returns the address of Service default/kubernetes, the first of networking.serviceCIDR.
+func (c *Cluster) APIServiceIP() netip.Addr { return c.serviceAddress(apiServiceIndex) }
 
-// ClusterDNS is the address of DNS in the cluster, the tenth of networking.serviceCIDR.
-func (c *Cluster) ClusterDNS() netip.Addr { return c.serviceAddress(dnsServicePlace) }
+// ClusterDNS returns the address of DNS in the cluster, the tenth of networking.serviceCIDR.
+func (c *Cluster) ClusterDNS() netip.Addr { return c.serviceAddress(dnsServiceIndex) }
 
-// serviceAddress counts within the first service network; the zero address when there is none.
-func (c *Cluster) serviceAddress(place int) netip.Addr {
+// serviceAddress returns the address of an index in the first service network; the zero address when there is none.
+func (c *Cluster) serviceAddress(index int) netip.Addr {
 	text, _, _ := strings.Cut(c.VCluster.Networking.ServiceCIDR, ",")
 	network, err := netip.ParsePrefix(strings.TrimSpace(text))
 	if err != nil {
 		return netip.Addr{}
 	}
 	address := network.Masked().Addr()
-	for range place {
+	for range index {
 		address = address.Next()
 	}
 	return address
@@ -49,8 +49,8 @@ func (c *Cluster) NetworkWith(address netip.Addr) (key string, network netip.Pre
 	return "", netip.Prefix{}
 }
 
-// canonical is the one form of a network, so that two ways to write it are no change; what is no network stays as it
-// is.
+// canonical returns the one form of a network, so that writing it differently is no change. Text that is no network is
+// returned unchanged.
 func canonical(network string) string {
 	parsed, err := netip.ParsePrefix(strings.TrimSpace(network))
 	if err != nil {

@@ -23,8 +23,9 @@ type Database struct {
 	// Enabled chooses it.
 	// +effect=never changes
 	Enabled bool `json:"enabled,omitempty"`
-	// DataSource says where it is and who logs in: "postgres://user:password@host:5432/database" or
-	// "mysql://user:password@tcp(host:3306)/database". Whoever reads the document reads the password: prefer connector.
+	// DataSource is the address and the login: "postgres://user:password@host:5432/database" or
+	// "mysql://user:password@tcp(host:3306)/database". The password can be read by all who can read the document:
+	// prefer connector.
 	// +example="postgres://argosy:…@db.example.com:5432/team-a"
 	DataSource secret.Value `json:"dataSource,omitzero"`
 	// Connector names a Secret beside the ConfigMap whose key dataSource holds the data source.

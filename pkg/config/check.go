@@ -17,10 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// The checks of single values. Each notes what is wrong under the value's key and says whether all is well. Empty
-// values pass, unless the check's name says otherwise: what must not be empty is checked by required.
+// The checks of single values. Each adds a problem at the value's key and returns false if the value is wrong. Empty
+// values pass; required checks those that must not be empty.
 
-// required notes a value that is missing.
+// required checks that a value is there.
 func (d *document) required(key, value, suggestion string) bool {
 	if value == "" {
 		d.add(key, "is missing", suggestion)
@@ -46,11 +46,11 @@ func (d *document) oneOf(key, value string, allowed ...string) bool {
 }
 
 // match checks a value against a pattern of safe characters.
-func (d *document) match(key, value string, pattern *regexp.Regexp, what, suggestion string) bool {
+func (d *document) match(key, value string, pattern *regexp.Regexp, kind, suggestion string) bool {
 	if value == "" || pattern.MatchString(value) {
 		return true
 	}
-	d.add(key, shown(value)+" is not "+what, suggestion)
+	d.add(key, shown(value)+" is not "+kind, suggestion)
 	return false
 }
 
@@ -100,7 +100,7 @@ func (d *document) labelValue(key, value string) {
 
 // port checks a port that was written; 0 means that none was.
 func (d *document) port(key string, port int) {
-	if port == 0 && d.places[key] == nil {
+	if port == 0 && d.nodes[key] == nil {
 		return
 	}
 	if len(validation.IsValidPortNum(port)) > 0 {
@@ -110,12 +110,12 @@ func (d *document) port(key string, port int) {
 
 // positive checks a duration that was written.
 func (d *document) positive(key string, duration metav1.Duration) {
-	if duration.Duration < 0 || (duration.Duration == 0 && d.places[key] != nil && d.places[key].tag != nullTag) {
-		d.add(key, "must be longer than nothing", `write e.g. "30s" or "5m"`)
+	if duration.Duration < 0 || (duration.Duration == 0 && d.nodes[key] != nil && d.nodes[key].tag != nullTag) {
+		d.add(key, "must be more than 0", `write e.g. "30s" or "5m"`)
 	}
 }
 
-// atLeastOne checks a number.
+// atLeastOne checks that a number is 1 or more.
 func (d *document) atLeastOne(key string, number int) {
 	if number < 1 {
 		d.add(key, strconv.Itoa(number)+" is too few", "use 1 or more")
@@ -127,7 +127,7 @@ func (d *document) quantity(key, value string) {
 	if value == "" {
 		return
 	}
-	// A quantity is short; its parser's time grows with what it is given.
+	// A quantity is short; the time of its parser grows with the length of the text.
 	parsed, err := resource.ParseQuantity(value[:min(len(value), 64)])
 	if err != nil || len(value) > 64 || parsed.Sign() <= 0 {
 		d.add(key, shown(value)+" is not an amount of bytes", `write e.g. "2Gi" or "900Mi"`)
@@ -186,7 +186,8 @@ func (d *document) publicKeys(key string, lines []string) {
 		_, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 		switch {
 		case strings.Contains(line, "PRIVATE KEY"):
-			d.add(at, "is a private key", "write the public key, and replace the private one, which has now been shared")
+			d.add(at, "is a private key",
+				"write the public key, and replace the private one: all who can read the document can read it")
 		case err != nil:
 			d.add(at, "is not a public key", `write the line of a .pub file, e.g. "ssh-ed25519 AAAA…"`)
 		case len(options) > 0 || len(strings.TrimSpace(string(rest))) > 0:
@@ -196,7 +197,7 @@ func (d *document) publicKeys(key string, lines []string) {
 	}
 }
 
-// host checks a host name or an IP address, and returns the form in which two ways to write one host are equal.
+// host checks a host name or an IP address. canonical is equal for all ways to write the same host.
 func (d *document) host(key, value string) (canonical string, ok bool) {
 	if address, err := netip.ParseAddr(value); err == nil {
 		address = address.Unmap()
@@ -214,7 +215,7 @@ func (d *document) host(key, value string) (canonical string, ok bool) {
 	return "", false
 }
 
-// hostAdvice recognises addresses that carry more than a host.
+// hostAdvice returns a suggestion for addresses that hold more than a host: brackets, a user or a port.
 func (d *document) hostAdvice(value string) string {
 	if bare := strings.Trim(value, "[]"); bare != value {
 		if _, err := netip.ParseAddr(bare); err == nil {

@@ -17,8 +17,8 @@ type Cluster struct {
 	Fleet     Fleet    `json:"fleet"`
 }
 
-// Parse reads both documents of a cluster. Its error holds Problems, all of them at once, with class
-// errclass.Configuration.
+// Parse reads both documents of a cluster. Its error has class errclass.Configuration and holds Problems, all of them
+// at once.
 func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	c := Defaults()
 	c.Name = cluster
@@ -80,7 +80,7 @@ func (c *Cluster) SSHFor(m Machine) SSH {
 	return s
 }
 
-// fill sets what is empty.
+// fill sets an empty value.
 func fill[T comparable](value *T, otherwise T) {
 	var empty T
 	if *value == empty {
@@ -88,8 +88,8 @@ func fill[T comparable](value *T, otherwise T) {
 	}
 }
 
-// KubernetesVersion is the version that the cluster should have, as "v1.34.4", from controlPlane.distro.k8s.version or
-// image.tag; "" when neither is set, which means the API server's version.
+// KubernetesVersion returns the version that the cluster should have, as "v1.34.4", from
+// controlPlane.distro.k8s.version or image.tag; "" when neither is set, which means the API server's version.
 func (c *Cluster) KubernetesVersion() string {
 	k8s := c.VCluster.ControlPlane.Distro.K8s
 	version := k8s.Version
@@ -99,21 +99,21 @@ func (c *Cluster) KubernetesVersion() string {
 	return normalVersion(version)
 }
 
-// AtVersion is the same cluster at another version than its document says. It is an error, of class
-// errclass.Configuration, where the document names an image whose tag is no version.
+// AtVersion returns the same cluster at another version than that of its document. It returns an error of class
+// errclass.Configuration if the document names an image whose tag is no version.
 func (c *Cluster) AtVersion(version string) (*Cluster, error) {
 	const key = "controlPlane.distro.k8s.image.tag"
 	if !kubernetesVersion.MatchString(version) {
 		return nil, errclass.Errorf(errclass.Configuration,
-			"version %q is none of Kubernetes: write one such as v1.34.4", version)
+			"reading version %q: not a Kubernetes version; write e.g. v1.34.4", version)
 	}
 	other := *c
 	k8s := &other.VCluster.ControlPlane.Distro.K8s
 	if tag := k8s.Image.Tag; tag != "" {
 		if !kubernetesVersion.MatchString(normalVersion(tag)) {
 			return nil, errclass.Errorf(errclass.Configuration,
-				"%s has %s %q, which is no version that could be changed: write there the image of %s",
-				VClusterDocument, key, tag, version)
+				"setting version %s: %s in %s is %q, which is no version; write the image of %s there",
+				version, key, VClusterDocument, tag, version)
 		}
 		k8s.Image.Tag = version
 		if strings.HasSuffix(tag, fullImage) {
@@ -128,7 +128,7 @@ func (c *Cluster) AtVersion(version string) (*Cluster, error) {
 
 var kubernetesVersion = regexp.MustCompile(`^v\d{1,3}\.\d{1,3}\.\d{1,3}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)
 
-// normalVersion brings the ways to write a version into one form.
+// normalVersion returns the one form of a version: "1.34.4" and "v1.34.4-full" are "v1.34.4".
 func normalVersion(version string) string {
 	version = strings.TrimSuffix(version, fullImage)
 	if version != "" && !strings.HasPrefix(version, "v") {
@@ -137,8 +137,8 @@ func normalVersion(version string) string {
 	return version
 }
 
-// Taints of a machine's node: its own, then those of privateNodes.joinNode.nodeRegistration. Where both name the same
-// key and effect, the machine's holds.
+// Taints returns the taints of a machine's node: its own, then those of privateNodes.joinNode.nodeRegistration. Where
+// both name the same key and effect, the machine's holds.
 func (c *Cluster) Taints(m Machine) []Taint {
 	type identity struct{ key, effect string }
 	var taints []Taint
@@ -153,6 +153,6 @@ func (c *Cluster) Taints(m Machine) []Taint {
 	return taints
 }
 
-// CgroupDriver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means what the cluster's
-// kubelet-config says.
+// CgroupDriver returns the driver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means
+// that of the cluster's kubelet-config.
 func (c *Cluster) CgroupDriver() string { return c.VCluster.PrivateNodes.Kubelet.CgroupDriver }

@@ -102,7 +102,7 @@ func TestMachinesAreSelectedByNameAndByLabel(t *testing.T) {
 	}
 }
 
-func TestASelectionThatMeansNothingIsRefused(t *testing.T) {
+func TestASelectionOfNoMachineIsRefused(t *testing.T) {
 	c := parse(t, goodVCluster, threeMachines)
 	for expression, want := range map[string]string{
 		"alhpa":             `cluster "team-a" has no machine "alhpa" (did you mean "alpha"?); it has alpha, bravo, charlie`,
@@ -124,7 +124,7 @@ func TestASelectionThatMeansNothingIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatTakesMachinesAwayMeansNoneByNothing(t *testing.T) {
+func TestAnEmptySelectionForARemovalIsRefused(t *testing.T) {
 	c := parse(t, goodVCluster, threeMachines)
 	for _, nothing := range []string{"", " ", ",", " , \t"} {
 		_, err := c.SelectNamed(nothing)
@@ -161,7 +161,7 @@ func TestTheVersionHasOneForm(t *testing.T) {
 	}
 }
 
-func TestTheMachinesTaintHoldsOverTheOneOfAllNodes(t *testing.T) {
+func TestAMachinesTaintWinsOverTheTaintOfAllNodes(t *testing.T) {
 	c := parse(t, `
 privateNodes:
   enabled: true
@@ -193,7 +193,7 @@ func TestDefaultsCanBePrintedAndShowNoSecret(t *testing.T) {
 }
 
 // Defaults must themselves pass, or a user who writes them out would be refused.
-func TestTheDefaultsWrittenOutMeanTheSame(t *testing.T) {
+func TestTheDefaultsWrittenOutChangeNothing(t *testing.T) {
 	defaults := config.Defaults()
 	defaults.VCluster.PrivateNodes.Enabled = true
 	vcluster, err := json.Marshal(defaults.VCluster)
@@ -206,7 +206,7 @@ func TestTheDefaultsWrittenOutMeanTheSame(t *testing.T) {
 	only(t, problemsOf(t, string(vcluster), hostedFleet), "controlPlane.distro.k8s.version", "is missing")
 }
 
-func TestADrainsPolicyIsReadOverItsDefaults(t *testing.T) {
+func TestDrainSettingsAreReadOverTheirDefaults(t *testing.T) {
 	drain := parse(t, goodVCluster, goodFleet).Fleet.Drain
 	assert.DeepEqual(t, drain, config.Defaults().Fleet.Drain)
 	assert.Equal(t, drain.GracePeriod, -1)

@@ -9,7 +9,7 @@ type ControlPlane struct {
 	Distro Distro `json:"distro,omitzero"`
 	// BackingStore holds the cluster's state. Default: embedded SQLite.
 	BackingStore BackingStore `json:"backingStore,omitzero"`
-	// Proxy holds what the API server listens on.
+	// Proxy holds the address and port that the API server listens on.
 	Proxy Proxy `json:"proxy,omitzero"`
 	// Service that exposes the control plane.
 	// +effect=none
@@ -108,7 +108,7 @@ type Image struct {
 	Tag string `json:"tag,omitempty"`
 }
 
-// Proxy holds what the API server itself listens on: Argosy puts no proxy in front of it.
+// Proxy holds the address and port that the API server itself listens on: Argosy puts no proxy in front of it.
 type Proxy struct {
 	// BindAddress to listen on.
 	// +example='::'
@@ -210,7 +210,7 @@ type CoreDNSDeployment struct {
 	TopologySpreadConstraints []Unstructured `json:"topologySpreadConstraints,omitempty"`
 }
 
-// ControlPlaneAdvanced holds what few need.
+// ControlPlaneAdvanced holds settings that few users need.
 type ControlPlaneAdvanced struct {
 	// DefaultImageRegistry stands in front of every image that is deployed for the cluster.
 	// +example=registry.example.com:5000

@@ -20,8 +20,8 @@ var (
 	amountType   = reflect.TypeFor[Amount]()
 )
 
-// decode writes a node over what into points to, and notes every unknown key and every value of the wrong type. What
-// the document does not set, and what it sets to null, stays as it was.
+// decode writes a node over into, and adds a problem for every unknown key and every value of the wrong type. A key
+// that the document leaves out or sets to null keeps the value that into has.
 func (d *document) decode(n *node, into reflect.Value) {
 	if n == nil || n.tag == nullTag {
 		return
@@ -53,7 +53,7 @@ func (d *document) decode(n *node, into reflect.Value) {
 	case reflect.Slice:
 		d.list(n, into)
 	case reflect.Interface:
-		if value := d.free(n); value != nil {
+		if value := d.unstructured(n); value != nil {
 			into.Set(reflect.ValueOf(value))
 		}
 	case reflect.String:
@@ -68,7 +68,7 @@ func (d *document) decode(n *node, into reflect.Value) {
 	}
 }
 
-// unknownKey is what is wrong with a key that no document has at its place.
+// unknownKey is the text of the problem of a key that the document's type does not have.
 const unknownKey = "unknown key"
 
 func (d *document) structure(n *node, into reflect.Value) {
@@ -89,17 +89,17 @@ func (d *document) structure(n *node, into reflect.Value) {
 	}
 }
 
-// didYouMean suggests the nearest key at the same place that is not used already, or else the place where the very same
-// key is at home.
+// didYouMean suggests the nearest key of the same section that is not used already, or else the section that has a key
+// of exactly this name.
 func (d *document) didYouMean(name string, n *node, fields map[string]int) string {
-	var free []string
+	var unused []string
 	for known := range fields {
 		if n.get(known) == nil {
-			free = append(free, known)
+			unused = append(unused, known)
 		}
 	}
-	slices.Sort(free)
-	if near := nearest(name, free); near != "" {
+	slices.Sort(unused)
+	if near := nearest(name, unused); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	if homes := keysNamed(d.name, name); len(homes) > 0 {
@@ -187,19 +187,19 @@ func (d *document) duration(n *node, into reflect.Value) {
 	into.Set(reflect.ValueOf(metav1.Duration{Duration: parsed}))
 }
 
-// free returns a node as maps, lists and scalars that JSON can hold.
-func (d *document) free(n *node) any {
+// unstructured returns a node as maps, lists and scalars that JSON can hold.
+func (d *document) unstructured(n *node) any {
 	switch n.kind {
 	case yaml.MappingNode:
 		values := make(map[string]any, len(n.fields))
 		for _, f := range n.fields {
-			values[f.name] = d.free(f.value)
+			values[f.name] = d.unstructured(f.value)
 		}
 		return values
 	case yaml.SequenceNode:
 		values := make([]any, 0, len(n.items))
 		for _, item := range n.items {
-			values = append(values, d.free(item))
+			values = append(values, d.unstructured(item))
 		}
 		return values
 	}
@@ -218,7 +218,7 @@ func (d *document) free(n *node) any {
 	return n.text
 }
 
-// scalar gives a node back to the parser, for it to read a number.
+// scalar converts a node back to the parser's type, which reads numbers.
 func (n *node) scalar() *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: n.tag, Value: n.text}
 }
@@ -235,7 +235,7 @@ func (d *document) is(n *node, kind yaml.Kind) bool {
 	return false
 }
 
-// isText says whether a node is text. A number is not: 1.30 would become 1.3.
+// isText reports whether a node is text, and adds a problem if not. A number is no text: 1.30 would become 1.3.
 func (d *document) isText(n *node) bool {
 	if n.kind == yaml.ScalarNode && (n.tag == "!!str" || n.tag == "!!timestamp") {
 		return true
@@ -248,7 +248,7 @@ func (d *document) isText(n *node) bool {
 	return false
 }
 
-// describe says what kind of value a node is, never its content, which may be a secret.
+// describe names the kind of a value. It never shows its content, which may be a secret.
 func (n *node) describe() string {
 	switch n.kind {
 	case yaml.MappingNode:
@@ -265,7 +265,7 @@ func (n *node) describe() string {
 	return "text"
 }
 
-// fieldsOf maps the keys of a struct to its fields.
+// fieldsOf returns the indexes of a struct's fields by their keys.
 func fieldsOf(t reflect.Type) map[string]int {
 	fields := make(map[string]int, t.NumField())
 	for i := range t.NumField() {

@@ -11,8 +11,8 @@ const (
 	defaultBundleRepository = "https://github.com/loft-sh/kubernetes/releases/download"
 )
 
-// Defaults returns what holds where the documents say nothing. It is the only place where defaults are written down.
-// Those that depend on other keys are not in it: a machine's nodeName is its name, bundles.repository is
+// Defaults returns the values of keys that the documents leave out. Defaults are written down nowhere else. Those that
+// depend on other keys are not in it: a machine's nodeName is its name, bundles.repository is
 // privateNodes.autoUpgrade.bundleRepository unless bundles come from the control plane, a bastion's user and Secret are
 // its machine's.
 func Defaults() Cluster {

@@ -39,19 +39,19 @@ type field struct {
 	value *node
 }
 
-// document is one document on its way from text to types, with all that is wrong with it so far.
+// document is one document while it is read, with the problems found so far.
 type document struct {
 	name     string
 	root     *node
-	places   map[string]*node
+	nodes    map[string]*node // by path
 	problems Problems
-	nodes    int
+	count    int // of nodes that were converted
 	stopped  bool
 }
 
-// read takes the text of a document apart. Its root is nil when the text is no YAML mapping at all.
+// read parses the text of a document. Its root is nil when the text is no YAML mapping.
 func read(name string, text []byte) *document {
-	d := &document{name: name, places: map[string]*node{}}
+	d := &document{name: name, nodes: map[string]*node{}}
 	if top := d.parse(text); top != nil {
 		d.root = d.convert(top, "", 0)
 	}
@@ -61,7 +61,7 @@ func read(name string, text []byte) *document {
 	return d
 }
 
-// add notes a problem at the place of key, or of the nearest enclosing key that was written.
+// add adds a problem at the position of key, or of the nearest enclosing key that was written.
 func (d *document) add(key, text, suggestion string) {
 	line, column := d.position(key)
 	d.addAt(line, column, key, text, suggestion)
@@ -75,10 +75,10 @@ func (d *document) addAt(line, column int, key, text, suggestion string) {
 	}
 }
 
-// position of a key: a scalar's value, anything else's key.
+// position returns the position of a scalar's value, or of the key of any other value.
 func (d *document) position(key string) (line, column int) {
 	for key != "" {
-		if n := d.places[key]; n != nil {
+		if n := d.nodes[key]; n != nil {
 			if (n.kind == yaml.ScalarNode && n.tag != nullTag) || n.keyLine == 0 {
 				return n.line, n.column
 			}
@@ -99,23 +99,24 @@ func (d *document) stop(n *yaml.Node, text string) {
 
 const nullTag = "!!null"
 
-// convert copies a YAML node, with what it refers to, and notes duplicate keys, keys that are no text and unknown tags.
+// convert copies a YAML node and the nodes that it refers to. It adds problems for duplicate keys, keys that are no
+// text and unknown tags.
 func (d *document) convert(from *yaml.Node, path string, depth int) *node {
-	d.nodes++
+	d.count++
 	switch {
 	case d.stopped:
 		return nil
 	case depth > maxDepth:
 		d.stop(from, fmt.Sprintf("is nested more than %d levels deep, or an anchor holds itself", maxDepth))
 		return nil
-	case d.nodes > maxNodes:
+	case d.count > maxNodes:
 		d.stop(from, fmt.Sprintf("holds more than %d values once its anchors are expanded", maxNodes))
 		return nil
 	case from.Kind == yaml.AliasNode:
 		return d.convert(from.Alias, path, depth+1)
 	}
 	n := &node{kind: from.Kind, path: path, line: from.Line, column: from.Column}
-	d.places[path] = n
+	d.nodes[path] = n
 	switch from.Kind {
 	case yaml.MappingNode:
 		n.fields = d.entries(from, path, depth)
@@ -135,7 +136,7 @@ func (d *document) convert(from *yaml.Node, path string, depth int) *node {
 	return n
 }
 
-// entries of a mapping; those that a merge key brings come last, and never replace one that was written.
+// entries returns the entries of a mapping. Those of merge keys come last, and never replace one that was written.
 func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 	var fields []field
 	var merged []*yaml.Node
@@ -174,10 +175,10 @@ func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 	return fields
 }
 
-// merge returns the entries that "<<" brings, from a mapping or a list of mappings.
+// merge returns the entries that "<<" merges in, from a mapping or a list of mappings.
 func (d *document) merge(source *yaml.Node, path string, depth int, seen map[string]*yaml.Node) []field {
-	d.nodes++
-	if depth > maxDepth || d.nodes > maxNodes {
+	d.count++
+	if depth > maxDepth || d.count > maxNodes {
 		d.stop(source, "merges too much, or an anchor merges itself")
 		return nil
 	}
@@ -200,7 +201,7 @@ func (d *document) merge(source *yaml.Node, path string, depth int, seen map[str
 func (d *document) mergeMapping(source *yaml.Node, path string, depth int, seen map[string]*yaml.Node) []field {
 	written := make(map[string]*node, len(seen))
 	for name := range seen {
-		written[name] = d.places[join(path, name)]
+		written[name] = d.nodes[join(path, name)]
 	}
 	var fields []field
 	for _, entry := range d.entries(source, path, depth+1) {
@@ -209,15 +210,15 @@ func (d *document) mergeMapping(source *yaml.Node, path string, depth int, seen 
 			fields = append(fields, entry)
 		}
 	}
-	for name, place := range written {
-		if place != nil {
-			d.places[join(path, name)] = place
+	for name, own := range written {
+		if own != nil {
+			d.nodes[join(path, name)] = own
 		}
 	}
 	return fields
 }
 
-// knownTag says whether a node's tag is one that YAML itself defines for its kind.
+// knownTag reports whether YAML defines a node's tag for its kind.
 func knownTag(n *yaml.Node) bool {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -242,7 +243,7 @@ func (n *node) get(name string) *node {
 	return nil
 }
 
-// find walks plain keys: "controlPlane.distro.k3s". It returns nil when one is missing.
+// find returns the value at a path of plain keys ("controlPlane.distro.k3s"), or nil.
 func (n *node) find(path string) *node {
 	for name := range strings.SplitSeq(path, ".") {
 		n = n.get(name)
@@ -263,7 +264,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// parent drops the last part of a path.
+// parent returns a path without its last part.
 func parent(path string) string {
 	if strings.HasSuffix(path, `"]`) {
 		if i := strings.LastIndex(path, `["`); i >= 0 {
@@ -276,7 +277,7 @@ func parent(path string) string {
 	return ""
 }
 
-// shown quotes what a user wrote for a message, so that control characters are visible and long text is cut.
+// shown quotes a user's text for a message: control characters are visible, and long text is cut.
 func shown(text string) string {
 	const most = 80
 	if len(text) > most {

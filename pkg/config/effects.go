@@ -8,21 +8,21 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Effect is what a change of a setting needs. Settings of a machine have the effects of package spec: none, "restarts
-// kubelet", "restarts containerd", "needs a rejoin".
+// Effect is the consequence of changing a setting. Settings of a machine have the effects of package spec: none,
+// "restarts kubelet", "restarts containerd", "needs a rejoin".
 type Effect = spec.Effect
 
 // The effects of settings that no machine has.
 const (
-	// NextWorkflow: it holds from the next workflow on, and nothing that runs is touched.
+	// NextWorkflow is a change that holds from the next workflow on; nothing that runs is touched.
 	NextWorkflow Effect = "with the next workflow"
-	// ReplacesPods: the next provision run replaces the control plane's pods, one by one.
+	// ReplacesPods is a change for which the next provision run replaces the control plane's pods, one by one.
 	ReplacesPods Effect = "replaces the control plane's pods"
-	// AppliesToAddon: the next provision run sets the addon's objects, and Kubernetes rolls its pods.
+	// AppliesToAddon is a change for which the next provision run sets the addon's objects; Kubernetes rolls its pods.
 	AppliesToAddon Effect = "applies to the addon"
-	// NeverChanges: it stays what it was at the first run; a change is refused.
+	// NeverChanges is a change that is refused: the value of the first run stays.
 	NeverChanges Effect = "never changes"
-	// NoEffect: it is accepted as far as it says what is so anyway, and nothing comes of it.
+	// NoEffect is for settings whose only accepted values are those that hold anyway.
 	NoEffect Effect = "no effect"
 )
 
@@ -37,7 +37,7 @@ const (
 	AtPlugin       Location = "plugin"
 )
 
-// KeyEffect is where one key takes effect and what a change of it needs.
+// KeyEffect is where one key takes effect, and the effect of changing it.
 type KeyEffect struct {
 	// Document is "vcluster.yaml" or "argosy.yaml".
 	Document string
@@ -60,9 +60,9 @@ func Effects() []KeyEffect {
 	return effects
 }
 
-// EffectOf returns what a change of a key needs that stands in a document, as Problem names it
-// ("machines[2].ssh.port"), or of anything below a key whose content is free ("privateNodes.kubelet.config.maxPods").
-// It is false for a key that the document does not have, and for a section, whose keys differ.
+// EffectOf returns the effect of a key as Problem names it ("machines[2].ssh.port"), or of a key inside an unstructured
+// section ("privateNodes.kubelet.config.maxPods"). It returns false for a key that the document does not have, and for
+// a section, whose keys differ.
 func EffectOf(document, key string) (KeyEffect, bool) {
 	for _, s := range spellings() {
 		if key == s.newer {
@@ -83,8 +83,7 @@ var step = regexp.MustCompile(`\["(?:[^"\\]|\\.)*"\]|\[\d*\]|<[^>]*>|[^.\[\]<>]+
 
 func steps(path string) []string { return step.FindAllString(path, -1) }
 
-// stepsMatch says whether a path of the schema is that of a document's key, or of a section above it whose content is
-// free.
+// stepsMatch reports whether a path of the schema is that of a document's key, or of an unstructured section above it.
 func stepsMatch(schema, written []string) bool {
 	if len(written) < len(schema) {
 		return false
@@ -105,7 +104,7 @@ func stepsMatch(schema, written []string) bool {
 // allKeys of both documents, sections included.
 func allKeys() []Key { return slices.Concat(Keys(VClusterDocument), Keys(FleetDocument)) }
 
-// EffectMeaning explains an effect to those who see it for the first time.
+// EffectMeaning returns a sentence that explains an effect.
 func EffectMeaning(effect Effect) string {
 	for _, e := range effectsInOrder() {
 		if e.effect == effect {
@@ -115,13 +114,13 @@ func EffectMeaning(effect Effect) string {
 	return ""
 }
 
-// effectMeaning is an effect with what it says to those who see it for the first time.
+// effectMeaning is an effect with a sentence that explains it.
 type effectMeaning struct {
 	effect Effect
 	means  string
 }
 
-// effectsInOrder are all effects, the heaviest first.
+// effectsInOrder returns all effects, the heaviest first.
 func effectsInOrder() []effectMeaning {
 	return []effectMeaning{
 		{NeverChanges, "a change is refused"},
@@ -130,8 +129,8 @@ func effectsInOrder() []effectMeaning {
 		{"restarts kubelet", "on joined machines when they are reconciled; pods run on"},
 		{ReplacesPods, "by the next provision workflow, one pod after another"},
 		{AppliesToAddon, "by the next provision workflow; Kubernetes rolls the addon's pods"},
-		{"none", "is put right while everything runs on"},
+		{"none", "is applied while everything runs on"},
 		{NextWorkflow, "holds from then on, and nothing that runs is touched"},
-		{NoEffect, "is accepted as far as it says what is so anyway"},
+		{NoEffect, "only the value that holds anyway is accepted"},
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// FindKey returns the key of a document that a user means, and the keys directly in it when it is a section. Items of
+// FindKey returns the key of a document at a path, and the keys directly in it when it is a section. Items of
 // lists may be written in any way: "machines.ssh.port", "machines[].ssh.port" and "machines[2].ssh.port" are one key,
 // and a name that the user chooses stands for all of them. The empty path is the document itself.
 func FindKey(document, path string) (key Key, inside []Key, found bool) {
@@ -26,7 +26,7 @@ func FindKey(document, path string) (key Key, inside []Key, found bool) {
 	return key, inside, found
 }
 
-// withoutName drops the name at the end of a path that the user chooses: "mirrors" means every "mirrors.<registry>".
+// withoutName drops a name at the end of a path that the user chooses: "mirrors" means every "mirrors.<registry>".
 func withoutName(path []string) []string {
 	if len(path) > 0 && strings.HasPrefix(path[len(path)-1], "<") {
 		return path[:len(path)-1]
@@ -34,7 +34,7 @@ func withoutName(path []string) []string {
 	return path
 }
 
-// meant says whether a path of the schema is the one that a user wrote, with a name at its end or without.
+// meant reports whether a user's path is that of the schema, with a name of the user's choice at its end or without.
 func meant(schema, written []string) bool {
 	if len(schema) > 0 && len(written) == len(schema)+1 {
 		name := written[len(schema)]
@@ -52,8 +52,8 @@ func withoutItems(path []string) []string {
 	})
 }
 
-// SimilarKeys names keys of both documents that may have been meant by one that neither has: those of exactly its last
-// name, or else the nearest.
+// SimilarKeys returns suggestions for a key that neither document has: the keys with exactly its last name, or else the
+// nearest.
 func SimilarKeys(path string) []string {
 	const most = 8
 	wanted := withoutItems(steps(path))

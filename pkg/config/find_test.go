@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-func TestAKeyIsFoundInTheWaysThatPeopleWriteIt(t *testing.T) {
+func TestAKeyIsFoundInAllItsSpellings(t *testing.T) {
 	const mirrors = "privateNodes.joinNode.containerd.registry.mirrors"
 	for path, want := range map[string]string{
 		"privateNodes.kubelet":           "privateNodes.kubelet",
@@ -41,7 +41,7 @@ func TestAKeyIsFoundInTheWaysThatPeopleWriteIt(t *testing.T) {
 	assert.Equal(t, inside[len(inside)-1].Key, "limits")
 }
 
-func TestAKeyThatIsNoneIsAnsweredWithThoseThatMayBeMeant(t *testing.T) {
+func TestSimilarKeysAreSuggestedForAnUnknownKey(t *testing.T) {
 	for path, want := range map[string]string{
 		"pauseImage": "privateNodes.joinNode.containerd.pauseImage (vcluster.yaml), " +
 			"machines[].join.containerd.pauseImage (argosy.yaml)",

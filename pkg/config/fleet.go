@@ -10,8 +10,8 @@ const (
 	fleetKind       = "Fleet"
 )
 
-// Fleet is argosy.yaml: what vcluster.yaml has no word for. The machines, how to reach them, where their binaries come
-// from, and the limits within which Argosy works on them.
+// Fleet is argosy.yaml. It holds settings that the schema of vcluster.yaml has no keys for: the machines, how to reach
+// them, where their binaries come from, and the limits within which Argosy works on them.
 type Fleet struct {
 	// APIVersion is "argosy.dev/v1alpha1".
 	// +effect=no effect +example=argosy.dev/v1alpha1
@@ -22,7 +22,7 @@ type Fleet struct {
 	// Cluster names an existing cluster that the machines join. Left out, Argosy provisions the cluster.
 	// +at=machine +effect=needs a rejoin
 	Cluster ClusterTarget `json:"cluster,omitzero"`
-	// ControlPlane holds what provisioning needs beside vcluster.yaml.
+	// ControlPlane holds settings of provisioning that vcluster.yaml has no keys for.
 	// +at=plugin +effect=with the next workflow
 	ControlPlane HostedControlPlane `json:"controlPlane,omitzero"`
 	// SSH is how machines are reached; a machine may override each field.
@@ -31,22 +31,22 @@ type Fleet struct {
 	// Machines are the hosts. Names and addresses are unique. A cluster that Argosy provisions may get them later.
 	// +at=plugin +effect=with the next workflow
 	Machines []Machine `json:"machines,omitempty"`
-	// Bundles says where node bundles come from and how they are verified.
+	// Bundles is where node bundles come from and how they are verified.
 	// +at=plugin +effect=with the next workflow
 	Bundles Bundles `json:"bundles,omitzero"`
-	// Join holds what Argosy asks of machines before it touches them.
+	// Join holds requirements that machines must meet before Argosy touches them.
 	// +at=machine +effect=with the next workflow
 	Join JoinPolicy `json:"join,omitzero"`
-	// Drain says how pods leave a machine that is taken out of service.
+	// Drain is how pods leave a machine that is taken out of service.
 	// +at=cluster +effect=with the next workflow
 	Drain Drain `json:"drain,omitzero"`
-	// Upgrade says how machines go to another version of Kubernetes.
+	// Upgrade is how machines are upgraded to another version of Kubernetes.
 	// +at=plugin +effect=with the next workflow
 	Upgrade Upgrade `json:"upgrade,omitzero"`
-	// Registries says how image registries are reached, by the plugin and with whose logins.
+	// Registries is how image registries are reached, and with which logins.
 	// +at=plugin +effect=with the next workflow
 	Registries Registries `json:"registries,omitzero"`
-	// Limits bound what runs at once and for how long.
+	// Limits bound how many machines are worked on at once, and for how long.
 	// +at=plugin +effect=with the next workflow
 	Limits Limits `json:"limits,omitzero"`
 }
@@ -68,7 +68,7 @@ type HostedControlPlane struct {
 	// Timeout bounds the wait for the control plane to answer. Default 10m.
 	// +example=15m
 	Timeout metav1.Duration `json:"timeout,omitzero"`
-	// Image of Argosy itself, for what runs beside the control plane: the bundle server and the backup jobs. Default:
+	// Image of Argosy itself, for the bundle server and the backup jobs beside the control plane. Default:
 	// the plugin's own.
 	// +at=control plane +effect=replaces the control plane's pods +example=registry.example.com/argosy:v1
 	Image string `json:"image,omitempty"`
@@ -139,7 +139,7 @@ type Machine struct {
 	// NodeName is its name in Kubernetes. Default: Name.
 	// +at=machine +effect=needs a rejoin +example=gpu-1.example.com
 	NodeName string `json:"nodeName,omitempty"`
-	// Labels set on the node; a label that somebody else set stays.
+	// Labels set on the node; labels set by others stay.
 	// +at=cluster +effect=none +example={zone: rack-1}
 	Labels map[string]string `json:"labels,omitempty"`
 	// Taints set on the node, beside those of privateNodes.joinNode.nodeRegistration.
@@ -147,7 +147,7 @@ type Machine struct {
 	Taints []Taint `json:"taints,omitempty"`
 	// SSH overrides the fleet's SSH field by field.
 	SSH SSH `json:"ssh,omitzero"`
-	// Join overrides what vcluster.yaml says for all machines; plan shows what it changes.
+	// Join overrides settings that vcluster.yaml has for all machines; plan shows the differences.
 	// +at=machine +effect=needs a rejoin
 	Join MachineJoin `json:"join,omitzero"`
 }
@@ -167,7 +167,7 @@ type Taint struct {
 // Delivery is how a bundle gets to a machine.
 type Delivery string
 
-// The ways.
+// The ways of delivery.
 const (
 	// DeliveryAuto pulls when the machine reaches the repository, and pushes otherwise.
 	DeliveryAuto Delivery = "auto"
@@ -177,7 +177,7 @@ const (
 	DeliveryPush Delivery = "push"
 )
 
-// Bundles says where node bundles come from. A bundle is found at
+// Bundles is where node bundles come from. A bundle is at
 // <repository>/<version>/kubernetes-<version>-<arch>.tar.gz (or .tar.zst).
 type Bundles struct {
 	// Repository is an http(s) URL. Default: the control plane itself when Argosy provisions it with
@@ -198,12 +198,12 @@ type Bundles struct {
 	AllowUnverified bool `json:"allowUnverified,omitempty"`
 }
 
-// JoinPolicy is what a machine must have before it is touched.
+// JoinPolicy holds requirements that a machine must meet before it is touched.
 type JoinPolicy struct {
 	// MinDisk free below /var/lib, a Kubernetes quantity. Default 2Gi.
 	// +example=10Gi
 	MinDisk string `json:"minDisk,omitempty"`
-	// MinMemory in all, a Kubernetes quantity. Default 900Mi, as kubeadm asks for a worker plus what it runs.
+	// MinMemory in total, a Kubernetes quantity. Default 900Mi: kubeadm's own minimum, and the pods of a worker.
 	// +example=4Gi
 	MinMemory string `json:"minMemory,omitempty"`
 	// MaxClockSkew between the machine and the API server. Default 30s.
@@ -217,7 +217,7 @@ type JoinPolicy struct {
 // Drain is how pods leave a node before its machine is touched. They are always evicted, so that PodDisruptionBudgets
 // hold.
 type Drain struct {
-	// Timeout bounds the drain of one node, after which it is given up and the node takes pods again. Default 5m.
+	// Timeout bounds the drain of one node. After it the drain ends, and the node takes pods again. Default 5m.
 	// +example=15m
 	Timeout metav1.Duration `json:"timeout,omitzero"`
 	// DeleteEmptyDirData lets pods with emptyDir volumes be evicted, whose data ends with them. Default true.
@@ -226,18 +226,18 @@ type Drain struct {
 	// GracePeriod is how many seconds pods have to end; -1 is each pod's own, and 0 kills at once. Default -1.
 	// +example=30
 	GracePeriod int `json:"gracePeriod,omitempty"`
-	// Force evicts also pods that no controller brings back. Default false: they refuse the drain.
+	// Force also evicts pods that no controller recreates. Default false: such pods fail the drain.
 	Force bool `json:"force,omitempty"`
 }
 
-// Registries says how image registries are reached. Where containerd on the machines looks is in
+// Registries is how image registries are reached. The mirrors of containerd on the machines are in
 // privateNodes.joinNode.containerd.registry of vcluster.yaml.
 type Registries struct {
 	// Secret names a Secret of type kubernetes.io/dockerconfigjson beside the ConfigMap. The plugin pulls with its
 	// logins, and every machine's containerd gets them beside those of privateNodes.joinNode.containerd.registry.auth.
 	// +at=machine +effect=restarts containerd +example=team-a-registries
 	Secret string `json:"secret,omitempty"`
-	// CACert is a PEM certificate authority for what the plugin pulls and downloads, beside the system's.
+	// CACert is a PEM certificate authority for the plugin's pulls and downloads, beside the system's.
 	// +example="-----BEGIN CERTIFICATE-----…"
 	CACert string `json:"caCert,omitempty"`
 	// PlainHTTP are the hosts, with their ports, that the plugin asks without TLS.
@@ -247,8 +247,7 @@ type Registries struct {
 
 // Limits bound the work.
 type Limits struct {
-	// Concurrency is how many machines are worked on at once, unless the workflow's parameter says otherwise. Default
-	// 5.
+	// Concurrency is how many machines are worked on at once, unless the workflow has a parameter for it. Default 5.
 	// +example=20
 	Concurrency int `json:"concurrency,omitempty"`
 	// MachineTimeout bounds one operation on one machine, on the machine itself too. Default 20m.

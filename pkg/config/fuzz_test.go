@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// judge holds what is true of every document: it parses, or it has problems that each name their document.
+// judge checks a rule of all documents: one parses, or it has problems that each name their document.
 func judge(t *testing.T, vcluster, fleet []byte) {
 	c, err := config.Parse("team-a", vcluster, fleet)
 	if (c == nil) == (err == nil) {

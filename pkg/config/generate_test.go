@@ -28,7 +28,7 @@ func TestTheSchemasAreUpToDate(t *testing.T) {
 	}
 }
 
-// Reading what is compiled in drops its error, which cannot occur.
+// readSchema drops its error, which cannot occur: the text is generated.
 func TestTheCompiledSchemasAreReadWhole(t *testing.T) {
 	for _, document := range []string{VClusterDocument, FleetDocument} {
 		assert.NilError(t, json.Unmarshal([]byte(Schema(document)), &schema{}))
@@ -71,7 +71,7 @@ func (a additional) MarshalJSON() ([]byte, error) {
 //
 //	+names=registry            how documentation calls the names in a mapping that the user chooses
 //	+at=machine                where the key takes effect; without it, where the section around it does
-//	+effect=restarts kubelet   what a change of the key needs; without it, as of the section around it
+//	+effect=restarts kubelet   the consequence of a change; without it, that of the section around it
 //	+example={zone: rack-1}    a value in YAML
 type generator struct {
 	comments map[string]comment // by "Type" and "Type.Field"
@@ -84,7 +84,7 @@ type comment struct {
 	markers map[string]string
 }
 
-// generated returns the schema of a document as the sources say it now.
+// generated returns the schema of a document from the present sources.
 func generated(t *testing.T, document string) *schema {
 	t.Helper()
 	g := generator{comments: comments(t), refusals: append(unsupported(), notProvisioned()...)}
@@ -147,7 +147,7 @@ func commentOf(group *ast.CommentGroup) comment {
 	return comment{strings.Join(words, " "), markers}
 }
 
-// surroundings are what a key takes from the section around it.
+// surroundings are values that a key inherits from the section around it.
 type surroundings struct {
 	path     string
 	at       Location
@@ -186,7 +186,7 @@ func isRequired(owner reflect.Type, field reflect.StructField) bool {
 	return !strings.Contains(field.Tag.Get("json"), ",omit")
 }
 
-// property describes a field: its type, comment and tags, and what is refused there, which leaves no effect.
+// property describes a field by its type, comment and tags, and by its refusals, which leave no effect.
 func (g generator) property(field reflect.StructField, doc comment, path string, value reflect.Value,
 	around surroundings) *schema {
 	here := around

@@ -27,7 +27,7 @@ func TestAClusterWithoutAKubeconfigSecretIsProvisioned(t *testing.T) {
 	assert.Equal(t, existing.KubeconfigSecret(), "admin")
 }
 
-func TestBundlesComeFromTheControlPlaneUnlessTheDocumentsSayOtherwise(t *testing.T) {
+func TestBundlesComeFromTheControlPlaneByDefault(t *testing.T) {
 	const mine = "https://bundles.example.com"
 	for name, test := range map[string]struct {
 		vcluster, fleet string
@@ -64,7 +64,7 @@ func TestAHostedClusterIsCheckedAsSuch(t *testing.T) {
 		"endpoint of fleet": {hostedVCluster, hostedFleet + "cluster: {endpoint: 'a:6443'}\n", "cluster.endpoint",
 			"set controlPlane.endpoint in vcluster.yaml"},
 		"endless wait": {hostedVCluster, hostedFleet + "controlPlane: {timeout: 0s}\n", "controlPlane.timeout",
-			"longer than nothing"},
+			"more than 0"},
 		"image of Argosy": {hostedVCluster, hostedFleet + "controlPlane: {image: 'a b'}\n", "controlPlane.image",
 			"not the name of an image"},
 	} {
@@ -74,7 +74,7 @@ func TestAHostedClusterIsCheckedAsSuch(t *testing.T) {
 	}
 }
 
-func TestTheNameOfAHostedClusterIsThatOfAServiceAndAStatefulSet(t *testing.T) {
+func TestAHostedClustersNameFitsServiceAndStatefulSet(t *testing.T) {
 	for name, right := range map[string]bool{
 		"a": true, "team-a": true, strings.Repeat("a", 38): true,
 		strings.Repeat("a", 39): false, "team.a": false, "1st": false,
@@ -86,8 +86,8 @@ func TestTheNameOfAHostedClusterIsThatOfAServiceAndAStatefulSet(t *testing.T) {
 	}
 }
 
-// A slip in the section that says whose control plane it is makes nobody guess: only the slip is told.
-func TestASlipInTheTargetIsTheOnlyProblem(t *testing.T) {
+// After a slip in section cluster the kind of cluster is not known, so problems that depend on it are left out.
+func TestASlipInSectionClusterIsTheOnlyProblem(t *testing.T) {
 	for name, test := range map[string]struct{ fleet, key string }{
 		"a key below":   {hostedFleet + "cluster: {kubeconfgSecret: a}\n", "cluster.kubeconfgSecret"},
 		"the section":   {hostedFleet + "clutser: {kubeconfigSecret: a}\n", "clutser"},
@@ -100,7 +100,7 @@ func TestASlipInTheTargetIsTheOnlyProblem(t *testing.T) {
 	}
 }
 
-func TestKubeletSettingsAreCarriedOutWhereTheKubeletConfigIsOurs(t *testing.T) {
+func TestKubeletSettingsAreAcceptedInAHostedCluster(t *testing.T) {
 	const kubelet = "  kubelet: {config: {maxPods: 20}}\n"
 	c := parse(t, strings.Replace(hostedVCluster, "true\n", "true\n"+kubelet, 1), hostedFleet)
 	assert.Equal(t, c.VCluster.PrivateNodes.Kubelet.Config["maxPods"], 20)

@@ -11,7 +11,7 @@ import (
 
 // Documents of the largest size that a ConfigMap holds, made to exhaust a parser. Each ends in a problem; a parser that
 // recursed or went quadratic would end the test by its stack or its timeout.
-func TestDocumentsMadeToExhaustAParserEndInAProblem(t *testing.T) {
+func TestHostileDocumentsAreReportedAsProblems(t *testing.T) {
 	const full = 1<<20 - 1
 	fill := func(part string) string { return strings.Repeat(part, full/len(part)) }
 	var keys strings.Builder

@@ -6,8 +6,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Identity is what a hosted cluster keeps for its whole life. Provisioning stores it beside the cluster's keys, and
-// every later run compares.
+// Identity holds the settings that a hosted cluster keeps for its whole life. Provisioning stores them beside the
+// cluster's keys, and every later run compares.
 type Identity struct {
 	// PodCIDR and ServiceCIDR are in the addresses of everything that runs.
 	PodCIDR     string `json:"podCIDR"`
@@ -16,11 +16,11 @@ type Identity struct {
 	ClusterDomain string `json:"clusterDomain"`
 	// Store holds the cluster's state.
 	Store StoreKind `json:"store"`
-	// PrivateNodes says that the cluster has machines of its own.
+	// PrivateNodes reports that the cluster has machines of its own.
 	PrivateNodes bool `json:"privateNodes"`
 }
 
-// Identity of the cluster as the documents describe it now.
+// Identity returns the identity of the cluster as the documents describe it now.
 func (c *Cluster) Identity() Identity {
 	networking := c.VCluster.Networking
 	return Identity{
@@ -32,7 +32,7 @@ func (c *Cluster) Identity() Identity {
 	}
 }
 
-// CheckImmutable compares the documents with what the cluster was created with. Its error has class
+// CheckImmutable compares the documents with the settings that the cluster was created with. Its error has class
 // errclass.Configuration and Problems in its chain, one for each setting that differs.
 func (c *Cluster) CheckImmutable(previous Identity) error {
 	const setBack = "set it back, or deprovision the cluster and provision it anew"
@@ -60,11 +60,12 @@ func (c *Cluster) CheckImmutable(previous Identity) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with what it was created with: %w", c.Name,
+	return errclass.Errorf(errclass.Configuration, "comparing cluster %q with its settings at creation: %w", c.Name,
 		problems)
 }
 
-// A cluster may go over to etcd, as with the original, though not on the way: Argosy moves no data from store to store.
+// storeReason returns the reason why another store is refused. As in the original, a cluster may change to etcd; but
+// provisioning moves no data from store to store.
 func storeReason(wanted StoreKind) string {
 	if wanted == StoreEtcd {
 		return "provisioning moves no data from one store to another"

@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-func TestWhatAClusterKeepsForItsLifeIsWrittenAsJSON(t *testing.T) {
+func TestTheIdentityOfAClusterIsWrittenAsJSON(t *testing.T) {
 	identity := parse(t, hostedVCluster, hostedFleet).Identity()
 	text, err := json.Marshal(identity)
 	assert.NilError(t, err)
@@ -22,7 +22,7 @@ func TestWhatAClusterKeepsForItsLifeIsWrittenAsJSON(t *testing.T) {
 	assert.Equal(t, again, identity)
 }
 
-func TestWhatAClusterWasCreatedWithCannotBeChanged(t *testing.T) {
+func TestTheIdentityOfAClusterCannotBeChanged(t *testing.T) {
 	const etcd = "  backingStore: {etcd: {deploy: {enabled: true}}}\n"
 	created := config.Identity{PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12", ClusterDomain: "cluster.local",
 		Store: "sqlite", PrivateNodes: true}
@@ -74,7 +74,7 @@ func TestWhatAClusterWasCreatedWithCannotBeChanged(t *testing.T) {
 	}
 }
 
-func TestTheServiceNetworksFirstAddressesHaveTheirMeaning(t *testing.T) {
+func TestTheFirstServiceAddressesAreForApiserverAndDNS(t *testing.T) {
 	for network, want := range map[string][2]string{
 		"10.96.0.0/12":  {"10.96.0.1", "10.96.0.10"},
 		"10.128.0.0/16": {"10.128.0.1", "10.128.0.10"},

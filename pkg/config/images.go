@@ -5,7 +5,7 @@ import "strings"
 // fullImage ends the tag of an image that carries node bundles too.
 const fullImage = "-full"
 
-// ControlPlaneImage is the image with the control plane's binaries: registry, repository and tag of
+// ControlPlaneImage returns the image with the control plane's binaries: registry, repository and tag of
 // controlPlane.distro.k8s.image, or its version as the tag. With privateNodes.importNodeBinaries it is the one that
 // carries node bundles too, whose tag ends in "-full".
 func (c *Cluster) ControlPlaneImage() string {
@@ -24,7 +24,7 @@ func (c *Cluster) ControlPlaneImage() string {
 	return c.ImageRef(name + ":" + tag)
 }
 
-// ImageRef puts controlPlane.advanced.defaultImageRegistry in place of an image's registry. An image without a registry
+// ImageRef replaces an image's registry by controlPlane.advanced.defaultImageRegistry. An image without a registry
 // is Docker Hub's: "busybox:1.36" means "docker.io/library/busybox:1.36". Without that setting the image stays as it
 // is.
 //
@@ -46,7 +46,7 @@ func (c *Cluster) ImageRef(image string) string {
 	return registry + "/" + image
 }
 
-// VersionOfImage is the Kubernetes version that the tag of a control plane's image says, as "v1.34.4"; "" when it says
+// VersionOfImage returns the Kubernetes version in the tag of a control plane's image, as "v1.34.4"; "" when there is
 // none.
 func VersionOfImage(image string) string {
 	name, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], "@")

@@ -8,7 +8,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-func TestTheControlPlanesImageIsPutTogether(t *testing.T) {
+func TestTheControlPlanesImageIsComposedOfItsParts(t *testing.T) {
 	for name, test := range map[string]struct{ vcluster, want string }{
 		"the default": {"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: v1.34.4}}}\n",
 			"ghcr.io/loft-sh/kubernetes:v1.34.4-full"},
@@ -36,7 +36,7 @@ func TestTheControlPlanesImageIsPutTogether(t *testing.T) {
 	}
 }
 
-func TestTheDefaultRegistryStandsInPlaceOfAnImagesOwn(t *testing.T) {
+func TestTheDefaultRegistryReplacesAnImagesOwn(t *testing.T) {
 	plain := parse(t, hostedVCluster, hostedFleet)
 	behind := parse(t, hostedVCluster+"  advanced: {defaultImageRegistry: registry.example.com}\n", hostedFleet)
 	for image, want := range map[string]string{
@@ -53,7 +53,7 @@ func TestTheDefaultRegistryStandsInPlaceOfAnImagesOwn(t *testing.T) {
 	}
 }
 
-func TestTheVersionThatAnImageSays(t *testing.T) {
+func TestTheVersionOfAnImageIsThatOfItsTag(t *testing.T) {
 	for image, want := range map[string]string{
 		"ghcr.io/argosy-dev/kubernetes:v1.34.4-full":         "v1.34.4",
 		"registry.example.com:5000/kubernetes:1.34.4":        "v1.34.4",

@@ -22,17 +22,17 @@ type Key struct {
 	Default, Example string
 	// Required reports whether a section that is there must have it.
 	Required bool
-	// Refused holds a sentence for each reason why only what is so anyway can be set here, with what to do instead.
+	// Refused holds a sentence for each reason why only the value that holds anyway is accepted, and the way out.
 	Refused []string
-	// RefusedInside holds the same for parts of a key whose content is free.
+	// RefusedInside holds the same for parts of an unstructured section.
 	RefusedInside []string
 }
 
-// Keys lists every key of a document (VClusterDocument or FleetDocument) in the order of its types, each section before
-// what is in it.
+// Keys returns every key of a document (VClusterDocument or FleetDocument) in the order of its types, each section
+// before its keys.
 func Keys(document string) []Key { return schemaOf(document).keys(document, "") }
 
-// inYAML writes a value in one line; nothing is empty text.
+// inYAML writes a value in one line; nil is empty text.
 func inYAML(value any) string {
 	switch value := value.(type) {
 	case nil:

@@ -63,18 +63,18 @@ func nested(path, value string) (text, key string) {
 	return open + value + shut, key
 }
 
-// placeholder stands in an example for what nobody can read in one line.
+// placeholder replaces a value that is too long for an example.
 var placeholder = regexp.MustCompile(`"-----BEGIN CERTIFICATE-----…"`)
 
-// Every example is put into a document of its own, for a cluster that exists and for one that is provisioned. What else
-// is wrong with such a document does not matter.
+// Every example is put into a document of its own, for a cluster that exists and for one that is provisioned. Other
+// problems of such a document do not matter.
 func TestEveryExampleOfTheReferenceIsAccepted(t *testing.T) {
-	// What needs another key beside it, by a part of what is said where that is missing.
+	// Keys that need another key beside them, with a part of the problem when it is missing.
 	beside := map[string]string{
 		"controlPlane.service.httpsNodePort":                 "belongs to a Service of another type",
 		"controlPlane.statefulSet.highAvailability.replicas": "cannot share an embedded database",
 		"cluster.endpoint":                                   "named by cluster.kubeconfigSecret",
-		"machines[0].join.cniBinariesPath":                   "is not where flannel puts its plugin",
+		"machines[0].join.cniBinariesPath":                   "is not the folder /opt/cni/bin, into which flannel",
 		"privateNodes.kubelet.config":                        "in a cluster that exists already",
 		"controlPlane.distro.k8s.version":                    "is missing",
 	}
@@ -104,8 +104,8 @@ func TestEveryExampleOfTheReferenceIsAccepted(t *testing.T) {
 	}
 }
 
-// What is said of one thing in two places must agree.
-func TestWhatIsRefusedHasNoEffect(t *testing.T) {
+// Both are generated from the refusals, by different rules.
+func TestRefusedKeysHaveNoEffect(t *testing.T) {
 	for _, k := range keys(t) {
 		if len(k.Refused) > 0 {
 			assert.Equal(t, k.Effect, config.NoEffect, k.Key)
@@ -113,7 +113,7 @@ func TestWhatIsRefusedHasNoEffect(t *testing.T) {
 	}
 }
 
-func TestTheEffectOfAKeyIsFoundAsADocumentNamesIt(t *testing.T) {
+func TestTheEffectOfAKeyIsFoundByItsPath(t *testing.T) {
 	for key, want := range map[string]config.Effect{
 		"privateNodes.joinNode.nodeRegistration.kubeletExtraArgs[3].value":               "restarts kubelet",
 		`privateNodes.joinNode.containerd.registry.mirrors["docker.io"].hosts[0].caCert`: "none",
@@ -149,7 +149,7 @@ func TestTheEffectOfAKeyIsFoundAsADocumentNamesIt(t *testing.T) {
 }
 
 // The keys that never change are those whose change CheckImmutable refuses.
-func TestWhatNeverChangesIsWhatTheIdentityHolds(t *testing.T) {
+func TestKeysThatNeverChangeAreThoseOfTheIdentity(t *testing.T) {
 	effects := map[string]config.Effect{}
 	for _, e := range config.Effects() {
 		if e.Document == config.VClusterDocument {
@@ -163,9 +163,9 @@ func TestWhatNeverChangesIsWhatTheIdentityHolds(t *testing.T) {
 	}
 }
 
-// What the original's control plane and networks have that concerns private nodes is parsed here too, and either
-// carried out or refused.
-func TestEveryKeyOfTheOriginalsControlPlaneIsOneOfOurs(t *testing.T) {
+// Keys of the original's control plane and networks that private nodes can use are parsed here too, and either carried
+// out or refused.
+func TestEveryControlPlaneKeyOfTheOriginalIsKnown(t *testing.T) {
 	sections := map[string]string{
 		"controlPlane": "endpoint ingress.enabled tlsRoute.enabled standalone.enabled " +
 			"standalone.dataDir standalone.joinNode.enabled",

@@ -13,13 +13,13 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// fits checks that a free section is the Kubernetes type that into points to. Keys that the type does not know are
-// noted at their place with the nearest one, as everywhere else; like the API server, it tells upper case from lower.
+// fits checks that a section is the Kubernetes type that into points to. An unknown key is a problem at its position,
+// with the nearest key as the suggestion. Case counts, as for the API server.
 func (d *document) fits(key string, section Unstructured, into any) {
 	d.kubernetes(key, section, into, true)
 }
 
-// kubernetes is fits; unless strict, keys that the type does not know pass.
+// kubernetes is fits; unless strict, unknown keys pass.
 func (d *document) kubernetes(key string, section Unstructured, into any, strict bool) {
 	if len(section) == 0 {
 		return
@@ -46,7 +46,7 @@ func (d *document) kubernetes(key string, section Unstructured, into any, strict
 	}
 }
 
-// unknownIn notes a key that a Kubernetes type does not have.
+// unknownIn adds a problem for a key that a Kubernetes type does not have.
 func (d *document) unknownIn(section, path, name string, t reflect.Type) {
 	if !plainPath.MatchString(path) {
 		d.add(section, fmt.Sprintf("holds the key %s, which is unknown in a Kubernetes %s", shown(path), name), "")
@@ -68,11 +68,11 @@ func fitsEach[T any](d *document, key string, items []Unstructured) {
 
 var (
 	indexTail = regexp.MustCompile(`(\[\d+\])+$`)
-	// plainPath is a path whose keys are plain words, which are places of the document as well.
+	// plainPath is a path whose keys are plain words; it is a path of the document as well.
 	plainPath = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,200}$`)
 )
 
-// lastKey is the last part of a path as Kubernetes writes it: "capabilities.drop" gives "drop".
+// lastKey returns the last part of a path as Kubernetes writes it: "capabilities.drop" gives "drop".
 func lastKey(path string) string { return path[strings.LastIndex(path, ".")+1:] }
 
 // keysAt returns the keys that a Kubernetes type has beside the one at a path, e.g. "containers[0].nmae".
@@ -86,7 +86,7 @@ func keysAt(t reflect.Type, path string) []string {
 	return keysOf(element(t))
 }
 
-// element is what a pointer points to, or what a list or map holds.
+// element returns the type behind pointers, and of the items of lists and maps.
 func element(t reflect.Type) reflect.Type {
 	for slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map}, t.Kind()) {
 		t = t.Elem()
@@ -94,7 +94,7 @@ func element(t reflect.Type) reflect.Type {
 	return t
 }
 
-// below is the type under a key, or nil. A map has the same under every key.
+// below returns the type of a key, or nil. A map has the same type for every key.
 func below(t reflect.Type, key string) reflect.Type {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
@@ -119,7 +119,7 @@ func below(t reflect.Type, key string) reflect.Type {
 	return nil
 }
 
-// keysOf a struct, with those of the structs inlined in it.
+// keysOf returns the keys of a struct, with those of the structs inlined in it.
 func keysOf(t reflect.Type) []string {
 	if t.Kind() != reflect.Struct {
 		return nil

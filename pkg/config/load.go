@@ -9,18 +9,17 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// ErrNotFound is what a Source's error wraps when there is no such object. What to create differs by object, so the
-// caller says it.
+// ErrNotFound is wrapped by a Source's error when there is no such object. The caller adds the command that creates it.
 var ErrNotFound = errors.New("not found")
 
-// Source reads what a namespace of the host cluster holds. Its errors have a class; one that wraps ErrNotFound has
-// class errclass.Configuration.
+// Source reads ConfigMaps and Secrets of one namespace of the host cluster. Its errors have a class; one that wraps
+// ErrNotFound has class errclass.Configuration.
 type Source interface {
 	// ConfigMap returns the data of a ConfigMap.
 	ConfigMap(ctx context.Context, name string) (map[string]string, error)
 	// Secret returns the data of a Secret, decoded.
 	Secret(ctx context.Context, name string) (map[string]secret.Value, error)
-	// Namespace that is read.
+	// Namespace returns the namespace that is read.
 	Namespace() string
 }
 
@@ -54,13 +53,13 @@ func Load(ctx context.Context, source Source, cluster string) (*Cluster, error) 
 	return c, nil
 }
 
-// createCommand can be pasted into a shell: the name was checked before.
+// createCommand returns a command that can be pasted into a shell: the name was checked before.
 func createCommand(source Source, cluster string) string {
 	return fmt.Sprintf("kubectl create configmap %s -n %s --from-file=%s --from-file=%s",
 		cluster, source.Namespace(), VClusterDocument, FleetDocument)
 }
 
-// didYouMeanKey points to a key of the ConfigMap that was likely meant.
+// didYouMeanKey names a key of the ConfigMap that is near the missing one.
 func didYouMeanKey(key string, data map[string]string) string {
 	var others []string
 	for other := range data {

@@ -2,8 +2,8 @@ package config
 
 import "strings"
 
-// nearest returns the candidate that word most likely meant, or "" when none is close: at most a third of the letters,
-// and at least two of them, may differ. Case does not count.
+// nearest returns the candidate that is nearest to word, or "" when none is near: a third of the letters may differ, or
+// two of a short word. Case does not count.
 func nearest(word string, candidates []string) string {
 	best, bestDistance := "", max(2, len(word)/3)+1
 	for _, candidate := range candidates {
@@ -18,7 +18,7 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance is how many letters must be added, dropped, replaced or swapped with their neighbour to turn a into b.
+// distance returns how many letters must be added, dropped, replaced or swapped with their neighbour to turn a into b.
 func distance(a, b string) int {
 	before, previous, current := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range previous {

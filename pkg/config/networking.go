@@ -18,7 +18,7 @@ type Networking struct {
 	Advanced NetworkingAdvanced `json:"advanced,omitzero"`
 }
 
-// NetworkingAdvanced holds what few need.
+// NetworkingAdvanced holds settings that few users need.
 type NetworkingAdvanced struct {
 	// ClusterDomain ends every service's DNS name.
 	// +example=team-a.local
@@ -30,7 +30,7 @@ type NetworkingAdvanced struct {
 	ProxyKubelets Unstructured `json:"proxyKubelets,omitempty"`
 }
 
-// Deploy switches what runs in the cluster from the start.
+// Deploy switches the addons that run in the cluster from the start.
 type Deploy struct {
 	// CNI is the pod network.
 	CNI CNI `json:"cni,omitzero"`

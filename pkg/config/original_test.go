@@ -9,9 +9,9 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// What the original rejects, and finds out when its control plane has started. Each is refused here before anything is
-// touched, whoever provides the control plane, at the key that is wrong and with a way out.
-func TestWhatTheOriginalRejectsIsRefused(t *testing.T) {
+// Settings that the original rejects when its control plane has started. Each is refused here before anything is
+// touched, for both kinds of control plane, at the key that is wrong and with a way out.
+func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 	const off = "privateNodes: {enabled: false}\n"
 	for name, test := range map[string]struct{ vcluster, key string }{
 		"an endpoint without private nodes": {off + "controlPlane: {endpoint: 'a:443'}\n", "privateNodes.enabled"},
@@ -75,7 +75,7 @@ func TestWhatTheOriginalRejectsIsRefused(t *testing.T) {
 		"the VPN, which can never change again": {"privateNodes: {enabled: true, vpn: {enabled: true}}\n",
 			"privateNodes.vpn.enabled"},
 
-		// What it takes without a word, and does not do.
+		// Settings that the original accepts and does not carry out.
 		"other syncing": {goodVCluster + "sync: {fromHost: {nodes: {enabled: true}}}\n",
 			"sync.fromHost.nodes.enabled"},
 		"replicated services": {goodVCluster + "networking: {replicateServices: {fromHost: [{from: a, to: " +
@@ -112,8 +112,9 @@ func TestWhatTheOriginalRejectsIsRefused(t *testing.T) {
 	}
 }
 
-// The original rejects this pair, whose two halves its documentation recommends; here it says what is true anyway.
-func TestTheSchedulerMayBeSaidToBeOn(t *testing.T) {
+// The original rejects this pair, although its documentation recommends each half; here both have the value that holds
+// anyway.
+func TestTheSchedulerMayBeEnabledExplicitly(t *testing.T) {
 	for _, text := range []string{
 		"controlPlane: {advanced: {virtualScheduler: {enabled: true}}}\nsync: {fromHost: {nodes: {enabled: false}}}\n",
 		"controlPlane: {distro: {k8s: {scheduler: {enabled: true}}}}\n",

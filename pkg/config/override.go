@@ -1,7 +1,7 @@
 package config
 
-// MachineJoin is what one machine gets in place of, or beside, what vcluster.yaml says for all of them. Empty fields
-// leave the value of all machines; Cluster.Settings says how the others are merged.
+// MachineJoin holds settings of one machine that replace or extend those of all machines in vcluster.yaml. Empty fields
+// keep the value of all machines; Cluster.Settings documents how the others are merged.
 type MachineJoin struct {
 	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
 	// +effect=restarts containerd +example=/opt/kubernetes/bin
@@ -32,11 +32,11 @@ type MachineJoin struct {
 
 // MachineContainerd is the container runtime of one machine.
 type MachineContainerd struct {
-	// Enabled instead of that of all machines. False: a runtime that is there already is used, and no registry setting
-	// of all machines, nor their pause image, reaches it.
+	// Enabled instead of that of all machines. False: the installed runtime is used, and neither the registry settings
+	// nor the pause image of all machines apply to it.
 	// +example=false
 	Enabled *bool `json:"enabled,omitempty"`
-	// Registry says how this machine reaches image registries.
+	// Registry is how this machine reaches image registries.
 	// +effect=none
 	Registry Registry `json:"registry,omitzero"`
 	// ImportImages are imported after those of all machines.
@@ -53,7 +53,7 @@ type MachineRegistration struct {
 	// CRISocket instead of that of all machines.
 	// +example=unix:///run/containerd/containerd.sock
 	CRISocket string `json:"criSocket,omitempty"`
-	// KubeletExtraArgs beside those of all machines. A name that stands here replaces every argument of that name.
+	// KubeletExtraArgs beside those of all machines. A name in this list replaces every argument of that name.
 	// +effect=restarts kubelet
 	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty"`
 	// IgnorePreflightErrors of kubeadm, beside those of all machines.
@@ -63,8 +63,8 @@ type MachineRegistration struct {
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
 
-// alone is what a machine gives, in the form of what is given for all of them; containerd counts as enabled where the
-// machine does not say.
+// alone converts the settings of one machine into the type of those of all machines. containerd counts as enabled
+// unless the machine disables it.
 func (j MachineJoin) alone() JoinNode {
 	r := j.NodeRegistration
 	return JoinNode{

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Overrides says in which settings a machine differs from what vcluster.yaml says for all of them, one sentence a
-// setting, by its key below machines[].join (taints: machines[].taints). What it says once more is no difference.
-// Commands and logins, which may hold secrets, are counted and named, not shown.
+// Overrides returns one sentence for each setting of a machine that differs from that of all machines in vcluster.yaml,
+// by its key below machines[].join (taints: machines[].taints). Repeating the same value is no difference. Commands and
+// logins, which may hold secrets, are counted and named, not shown.
 func (c *Cluster) Overrides(m Machine) []string {
 	nodes, own := c.VCluster.PrivateNodes, m.Join
 	all := nodes.JoinNode
@@ -28,7 +28,7 @@ func (c *Cluster) Overrides(m Machine) []string {
 	return s
 }
 
-// sentences that say what differs.
+// sentences describe differences.
 type sentences []string
 
 func (s *sentences) add(key, format string, values ...any) {
@@ -74,7 +74,7 @@ func (s *sentences) counted(key string, all, own int) {
 	}
 }
 
-// beside names what is in the machine's list alone.
+// beside names the items that only the machine's list has.
 func (s *sentences) beside(key string, all, own []string) {
 	more := slices.DeleteFunc(slices.Clone(own), func(word string) bool { return slices.Contains(all, word) })
 	if len(more) > 0 {
@@ -104,7 +104,7 @@ func (s *sentences) args(key string, all, own []KubeletArg) {
 	}
 }
 
-// ofName are all arguments of one name: "v=2 v=4".
+// ofName returns all arguments of one name: "v=2 v=4".
 func ofName(args []KubeletArg, name string) string {
 	var words []string
 	for _, arg := range args {
@@ -127,7 +127,7 @@ func (s *sentences) taints(all, own []Taint) {
 	}
 }
 
-// String is a taint as kubectl writes it: "gpu=yes:NoSchedule".
+// String returns a taint as kubectl writes it: "gpu=yes:NoSchedule".
 func (t Taint) String() string {
 	if t.Value == "" {
 		return t.Key + ":" + t.Effect

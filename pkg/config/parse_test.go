@@ -195,7 +195,7 @@ func TestAnUnknownKeyNamesItsLineAndTheNearestKey(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoMappingIsSaidWithItsLine(t *testing.T) {
+func TestTextsThatAreNoMappingAreReportedWithTheirLine(t *testing.T) {
 	bomb := "a0: &a0 [x]\n"
 	for i := range 30 {
 		bomb += fmt.Sprintf("a%d: &a%d [*a%d, *a%d, *a%d, *a%d]\n", i+1, i+1, i, i, i, i)
@@ -313,14 +313,14 @@ func TestBothSpellingsMeanTheSame(t *testing.T) {
 func TestSpellingsThatContradictEachOtherAreRefused(t *testing.T) {
 	only(t, problemsOf(t, "privateNodes:\n  enabled: true\n  cni: {flannel: {enabled: false}}\ndeploy: {cni: "+
 		"{flannel: {enabled: true}}}\n", goodFleet),
-		"privateNodes.cni.flannel.enabled", "vcluster.yaml:3:28: privateNodes.cni.flannel.enabled: says something "+
-			"else than deploy.cni.flannel.enabled")
+		"privateNodes.cni.flannel.enabled", "vcluster.yaml:3:28: privateNodes.cni.flannel.enabled: contradicts "+
+			"deploy.cni.flannel.enabled")
 	only(t, problemsOf(t, "privateNodes:\n  enabled: true\n  kubelet: {cgroupDriver: systemd, config: {cgroupDriver: "+
 		"cgroupfs}}\n", goodFleet),
-		"privateNodes.kubelet.cgroupDriver", "says something else than privateNodes.kubelet.config.cgroupDriver")
+		"privateNodes.kubelet.cgroupDriver", "contradicts privateNodes.kubelet.config.cgroupDriver")
 	only(t, problemsOf(t, goodVCluster+"controlPlane: {distro: {k8s: {version: v1.33.1, image: {tag: v1.34.4}}}}\n",
 		goodFleet),
-		"controlPlane.distro.k8s.version", "says something else than controlPlane.distro.k8s.image.tag")
+		"controlPlane.distro.k8s.version", "contradicts controlPlane.distro.k8s.image.tag")
 }
 
 func TestBothDocumentsAreReadEvenIfOneIsBroken(t *testing.T) {

@@ -16,14 +16,14 @@ const (
 type Problem struct {
 	// Document is "vcluster.yaml" or "argosy.yaml".
 	Document string `json:"document"`
-	// Line and Column count from 1; 0 where there is no place, such as a key that is missing altogether.
+	// Line and Column count from 1; 0 where there is no position, such as for a key that is missing.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
 	// Key is the path of the key, e.g. "machines[2].ssh.port".
 	Key string `json:"key,omitempty"`
-	// Text says what is wrong. It never holds a secret.
+	// Text is the cause. It never holds a secret.
 	Text string `json:"text"`
-	// Suggestion says what to do about it; may be empty.
+	// Suggestion is the way out; it may be empty.
 	Suggestion string `json:"suggestion,omitempty"`
 }
 
@@ -48,7 +48,7 @@ func (p Problem) String() string {
 	return line.String()
 }
 
-// Problems is everything that is wrong with the documents, vcluster.yaml first, in the order of their lines. Load and
+// Problems holds all problems of the documents, vcluster.yaml first, in the order of their lines. Load and
 // Parse return it with class errclass.Configuration; errors.As finds it.
 type Problems []Problem
 
@@ -64,8 +64,8 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted orders problems as a reader meets them; what has no line comes last. A problem within an anchor is met once
-// for every use of the anchor, and listed once for each key.
+// sorted orders problems by their position; those without one come last. A problem within an anchor occurs once for
+// every use of the anchor; equal ones are listed once.
 func (p Problems) sorted() Problems {
 	last := func(line int) int {
 		if line == 0 {

@@ -11,7 +11,7 @@ import (
 	"gotest.tools/v3/golden"
 )
 
-// The pages are made from the schemas as the sources say them now, not from those that are compiled in, so that one run
+// The pages are made from the schemas of the present sources, not from those that are compiled in, so that one run
 // writes both.
 func TestTheReferenceIsUpToDate(t *testing.T) {
 	for document, file := range map[string]string{VClusterDocument: "vcluster.md", FleetDocument: "argosy.md"} {
@@ -19,7 +19,7 @@ func TestTheReferenceIsUpToDate(t *testing.T) {
 	}
 }
 
-// reference is the page of the documentation about a document, in Markdown: first what a change of each key needs, then
+// reference returns the page of the documentation about a document, in Markdown: first the effects of changes, then
 // every key, one table a section.
 func reference(document string, s *schema) string {
 	keys := s.keys(document, "")
@@ -36,16 +36,16 @@ func reference(document string, s *schema) string {
 	return p.text.String()
 }
 
-// page is a page of the reference on its way.
+// page is a page of the reference while it is written.
 type page struct {
 	text bytes.Buffer
-	// refused are the reasons by key, to say each only at the section where it begins.
+	// refused are the reasons by key, to write each only at the section where it begins.
 	refused map[string][]string
 }
 
 func (p *page) write(format string, values ...any) { fmt.Fprintf(&p.text, format, values...) }
 
-// effects writes what a change of which keys needs.
+// effects writes the table of effects, with their keys.
 func (p *page) effects(keys []Key) {
 	p.write("\n## What a change needs\n\n| a change | of |\n|---|---|\n")
 	for _, e := range effectsInOrder() {
@@ -142,7 +142,7 @@ func (p *page) table(section string, keys []Key) {
 	}
 }
 
-// meaning is what a key means, whether it has to be there, and why anything but what is so anyway is refused.
+// meaning returns the meaning of a key, whether it is required, and why values are refused.
 func (p *page) meaning(k Key) string {
 	text := k.Meaning
 	if k.Required {

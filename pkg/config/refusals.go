@@ -6,7 +6,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// refusal is a part of vcluster.yaml that cannot be had, with the reason and what to do instead.
+// refusal is a part of vcluster.yaml that Argosy does not carry out, with the reason and the way out. when returns the
+// nodes at path that are refused.
 type refusal struct {
 	path    string
 	when    func(*node) []*node
@@ -21,8 +22,8 @@ const (
 	turnOff  = "remove it, or set enabled: false"
 )
 
-// unsupported is what private nodes rule out. A setting that merely says what is true anyway, such as enabled: false,
-// passes.
+// unsupported returns the refusals of settings that private nodes rule out. A setting that has the value that holds
+// anyway, such as enabled: false, passes.
 func unsupported() []refusal {
 	return []refusal{
 		{"sync", switchedOn, noHostNodes, turnOff},
@@ -78,7 +79,8 @@ func unsupported() []refusal {
 	}
 }
 
-// notExisting is what only a cluster that Argosy provisions can have: in another one the objects are somebody else's.
+// notExisting returns the refusals of settings that only a cluster that Argosy provisions can have: in another one the
+// objects are not Argosy's.
 func notExisting() []refusal {
 	return []refusal{
 		{"privateNodes.kubelet.config", beyond("cgroupDriver"),
@@ -87,21 +89,21 @@ func notExisting() []refusal {
 	}
 }
 
-// refuse notes everything in the document that one of the refusals matches.
+// refuse adds a problem for every node of the document that one of the refusals matches.
 func (d *document) refuse(refusals []refusal) {
 	for _, r := range refusals {
 		n := d.root.find(r.path)
 		if n == nil {
 			continue
 		}
-		for _, place := range r.when(n) {
-			d.add(place.path, r.reason, r.instead)
+		for _, refused := range r.when(n) {
+			d.add(refused.path, r.reason, r.instead)
 		}
 	}
 }
 
-// switchedOn returns the places that switch something on: every "enabled: true", and every other setting that is not
-// under an "enabled: false". "auto" leaves the choice to private nodes, and false, null, zero and empty are nothing.
+// switchedOn returns the nodes that switch something on: every "enabled: true", and every other setting that is not
+// under an "enabled: false". "auto", false, null, zero and empty values switch nothing on.
 //
 //	enabled: true                   that key
 //	enabled: false, or auto         nothing, whatever stands beside it
@@ -117,11 +119,11 @@ func switchedOn(n *node) []*node {
 		if enabled := n.get("enabled"); enabled != nil {
 			return switchedOn(enabled)
 		}
-		var places []*node
+		var found []*node
 		for _, f := range n.fields {
-			places = append(places, switchedOn(f.value)...)
+			found = append(found, switchedOn(f.value)...)
 		}
-		return places
+		return found
 	}
 	if n.tag == nullTag || n.text == "" || n.text == "0" || n.text == "auto" || isFalse(n) {
 		return nil
@@ -129,7 +131,8 @@ func switchedOn(n *node) []*node {
 	return []*node{n}
 }
 
-// switchedOnExplicitly returns a mapping's "enabled: true": what is off by default is off whatever else it says.
+// switchedOnExplicitly returns a mapping's "enabled: true". It is for sections that are off by default, whatever their
+// other keys are.
 func switchedOnExplicitly(n *node) []*node {
 	enabled := n.get("enabled")
 	if enabled == nil {
@@ -138,7 +141,7 @@ func switchedOnExplicitly(n *node) []*node {
 	return switchedOn(enabled)
 }
 
-// switchedOff returns a value that is false.
+// switchedOff returns the node if it is false.
 func switchedOff(n *node) []*node {
 	if isFalse(n) {
 		return []*node{n}
@@ -151,7 +154,7 @@ func isFalse(n *node) bool {
 		(n.text == "false" || n.text == "False" || n.text == "FALSE")
 }
 
-// written returns a value that is there at all, unless it is null.
+// written returns the node unless it is null.
 func written(n *node) []*node {
 	if n.tag == nullTag {
 		return nil
@@ -159,59 +162,59 @@ func written(n *node) []*node {
 	return []*node{n}
 }
 
-// anySet returns each entry of a mapping that holds anything.
+// anySet returns the entries of a mapping that are not empty.
 func anySet(n *node) []*node {
-	var places []*node
+	var found []*node
 	for _, f := range n.fields {
 		if f.value.tag != nullTag && (f.value.kind == yaml.ScalarNode && f.value.text != "" ||
 			len(f.value.fields)+len(f.value.items) > 0) {
-			places = append(places, f.value)
+			found = append(found, f.value)
 		}
 	}
-	return places
+	return found
 }
 
-// beyond returns what a mapping sets besides keys that are harmless.
+// beyond returns the entries of a mapping that are not empty, except those of the harmless keys.
 func beyond(harmless ...string) func(*node) []*node {
 	return func(n *node) []*node {
-		return slices.DeleteFunc(anySet(n), func(place *node) bool {
-			return slices.ContainsFunc(harmless, func(key string) bool { return place == n.get(key) })
+		return slices.DeleteFunc(anySet(n), func(entry *node) bool {
+			return slices.ContainsFunc(harmless, func(key string) bool { return entry == n.get(key) })
 		})
 	}
 }
 
-// beyondEmptyDir returns the volumes of a list that are something else than empty folders.
+// beyondEmptyDir returns the volumes of a list that are not emptyDir.
 func beyondEmptyDir(n *node) []*node {
-	var places []*node
+	var found []*node
 	for _, volume := range n.items {
 		if volume.get("emptyDir") == nil {
-			places = append(places, volume)
+			found = append(found, volume)
 		}
 	}
-	return places
+	return found
 }
 
-// experiments returns what section experimental switches on, except what has a row of its own and what the original's
-// own defaults say.
+// experiments returns the nodes that section experimental switches on, except those with a refusal of their own and the
+// original's own defaults.
 func experiments(n *node) []*node {
-	var places []*node
+	var found []*node
 	for _, f := range n.fields {
 		switch f.name {
 		case "isolatedControlPlane", "genericSync":
 		case "syncSettings":
 			for _, setting := range f.value.fields {
 				if setting.name != "setOwner" {
-					places = append(places, switchedOn(setting.value)...)
+					found = append(found, switchedOn(setting.value)...)
 				}
 			}
 		default:
-			places = append(places, switchedOn(f.value)...)
+			found = append(found, switchedOn(f.value)...)
 		}
 	}
-	return places
+	return found
 }
 
-// otherThan returns a value that is not the one that holds anyway.
+// otherThan returns the node if it is switched on with a value other than usual.
 func otherThan(usual string) func(*node) []*node {
 	return func(n *node) []*node {
 		if n.text == usual {

@@ -2,13 +2,13 @@ package config
 
 import "slices"
 
-// notProvisioned is what vcluster.yaml can say about a control plane and Argosy's does not do. An entry goes when its
-// feature comes.
+// notProvisioned returns the refusals of settings that Argosy's control plane does not carry out. A refusal is removed
+// when its feature is added.
 func notProvisioned() []refusal {
 	return slices.Concat(notExposed(), notStored(), notInPods(), notDeployed(), notOfThePlatform())
 }
 
-// notExposed are ways to reach a control plane.
+// notExposed returns the refusals of ways to reach a control plane.
 func notExposed() []refusal {
 	const front = "; or put a proxy of your own in front that passes TLS through, and name it in controlPlane.endpoint"
 	return []refusal{
@@ -31,7 +31,7 @@ func notExposed() []refusal {
 	}
 }
 
-// notStored are ways to keep a control plane's state.
+// notStored returns the refusals of ways to store a control plane's state.
 func notStored() []refusal {
 	const (
 		store  = "controlPlane.backingStore."
@@ -73,7 +73,7 @@ func notStored() []refusal {
 				"remove it, and set size, storageClass and accessModes of volumeClaim"},
 			refusal{set + ".persistence.volumeClaim.retentionPolicy", otherThan("Retain"),
 				"is not carried out: volumes stay when a cluster is deprovisioned, unless that workflow is told " +
-					"otherwise", "remove it, and say so to the deprovision workflow"},
+					"otherwise", "remove it, and submit the deprovision workflow with keepVolumes=false"},
 			refusal{set + ".persistence.binariesVolume", beyondEmptyDir,
 				"is not carried out: binaries run from their image", "remove it"},
 		)
@@ -81,7 +81,7 @@ func notStored() []refusal {
 	return rows
 }
 
-// notInPods is what would change how the control plane's pods run.
+// notInPods returns the refusals of settings of the control plane's pods.
 func notInPods() []refusal {
 	const set = "controlPlane.statefulSet."
 	return []refusal{
@@ -126,7 +126,7 @@ func notInPods() []refusal {
 	}
 }
 
-// notDeployed is what would run in the cluster, or bound it.
+// notDeployed returns the refusals of addons, and of policies for the host cluster's namespace.
 func notDeployed() []refusal {
 	return []refusal{
 		{"controlPlane.advanced.registry", switchedOnExplicitly,
@@ -160,7 +160,7 @@ func notDeployed() []refusal {
 	}
 }
 
-// notOfThePlatform are settings of the original's platform, which Argosy does without.
+// notOfThePlatform returns the refusals of settings of the original's platform, which Argosy does without.
 func notOfThePlatform() []refusal {
 	const reason = "belongs to the original's platform, which Argosy does without"
 	return []refusal{

@@ -9,8 +9,8 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// Every refusal, with a document that meets it and one that is close by and passes.
-func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
+// Every refusal, with a document that is refused and one nearby that passes.
+func TestEveryRefusalApplies(t *testing.T) {
 	type pair struct{ refused, accepted string }
 	cases := map[string]pair{
 		"sync": {"{fromHost: {nodes: {enabled: true}}}",
@@ -79,8 +79,8 @@ func TestEveryRefusalIsMetAndSaysTheWayOut(t *testing.T) {
 	assert.Equal(t, len(cases), 0, "cases without a refusal: %v", cases)
 }
 
-// hostedRefusals are, by path, what a hosted cluster is refused and what is close by and passes; where there are any,
-// the original's own defaults.
+// hostedRefusals are, by path, a value that a hosted cluster is refused and one nearby that passes: the original's own
+// default, where there is one.
 func hostedRefusals() map[string][2]string {
 	const store = "controlPlane.backingStore."
 	volumes := [2]string{"[{metadata: {name: data}}]", "[]"}
@@ -174,14 +174,14 @@ func hostedRefusals() map[string][2]string {
 	}
 }
 
-// The least of argosy.yaml that matters to a refusal: whose control plane it is.
+// The smallest argosy.yaml of both kinds of cluster.
 const (
 	existingFleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: a}\nmachines: [{name: " +
 		"a, address: b}]\n"
 	hostedFleet = "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"
 )
 
-// parsed returns what is wrong with a vcluster.yaml that sets one path to a value; that it has no version is not meant.
+// parsed returns the problems of a vcluster.yaml that sets one path to a value, except that it has no version.
 func parsed(fleet, value, path string) Problems {
 	names := strings.Split(path, ".")
 	text := "privateNodes:\n  enabled: true\n"
@@ -215,7 +215,7 @@ func TestDistanceCountsSwapsOnce(t *testing.T) {
 	}
 }
 
-func TestThePathOfAnOddKeyHasAParent(t *testing.T) {
+func TestTheParentOfAQuotedKeyIsFound(t *testing.T) {
 	for path, want := range map[string]string{
 		"a.b": "a", "a": "", "a[2]": "a", "a[2].b": "a[2]",
 		join("a.b", `x.y["z`): "a.b", join("", "x y"): "",

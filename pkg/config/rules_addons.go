@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// checkAddons holds the rules of section deploy, of kube-ovn and of policies.
+// checkAddons checks section deploy and kubeOvn.
 func (d *document) checkAddons(v *VCluster) {
 	d.checkFlannel("deploy.cni.flannel", v.Deploy.CNI.Flannel)
 	d.checkKubeProxy("deploy.kubeProxy", v.Deploy.KubeProxy)
@@ -62,7 +62,7 @@ func (d *document) addressRange(key, value string) {
 	}
 }
 
-// checkKubeOvn asks for what connecting nodes to a VPC needs.
+// checkKubeOvn checks that the settings are there which connecting nodes to a VPC needs.
 func (d *document) checkKubeOvn() {
 	const key = "controlPlane.advanced.cloudControllerManager.kubeOvn"
 	ovn := d.root.find(key)

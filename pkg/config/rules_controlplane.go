@@ -26,8 +26,8 @@ func (d *document) checkStatefulSet(key string, s StatefulSet) {
 	d.checkLease(join(key, "highAvailability"), s.HighAvailability)
 }
 
-// checkLease holds what leader election asks of its times: a leader must have given up before another one takes over,
-// and have had time to try again. client-go refuses anything else when a component starts.
+// checkLease checks the times of leader election: a leader must have given up before another one takes over, and have
+// had time to try again. client-go refuses other times when a component starts.
 func (d *document) checkLease(key string, h HighAvailability) {
 	switch {
 	case h.LeaseDuration <= h.RenewDeadline:

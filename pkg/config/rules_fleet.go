@@ -23,7 +23,7 @@ func (d *document) decodeFleet(f *Fleet) {
 	}
 }
 
-// checkFleet notes what is wrong with argosy.yaml, whoever provides the control plane.
+// checkFleet checks argosy.yaml with the rules that hold for both kinds of control plane.
 func (d *document) checkFleet(c *Cluster) {
 	if d.root == nil {
 		return
@@ -38,7 +38,7 @@ func (d *document) checkFleet(c *Cluster) {
 	d.checkPolicy(c.Fleet)
 	d.checkUpgrade(c)
 	d.checkRegistries(c.Fleet.Registries)
-	// After the checks: what is wrong with vcluster.yaml's repository is said there.
+	// After the checks: a wrong repository of vcluster.yaml is a problem of that document.
 	if !c.BundlesFromControlPlane() {
 		fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
 	}
@@ -65,10 +65,10 @@ func (d *document) checkSSH(key string, s SSH) {
 	}
 }
 
-// owners remembers which machine has a name or an address, to find a second one.
+// owners holds the index of the machine that has a name or an address, to find a second one.
 type owners map[string]int
 
-// claim says which machine had the value before, if any.
+// claim gives the value to a machine, and returns the machine that had it before, if any.
 func (o owners) claim(value string, machine int) (first int, taken bool) {
 	if first, taken = o[value]; !taken {
 		o[value] = machine
@@ -104,7 +104,7 @@ func (d *document) checkAddress(key string, m Machine, c *Cluster, addresses own
 	if first, taken := addresses.claim(at, i); taken {
 		other := c.Fleet.Machines[first]
 		d.add(key, fmt.Sprintf("%s is the address of machine %s too, at the same port", host, shown(other.Name)),
-			"one of them is wrong, or the machine is listed twice")
+			"correct one of them, or remove the machine that is listed twice")
 	}
 }
 
@@ -207,7 +207,7 @@ func (d *document) checkRegistries(r Registries) {
 	}
 }
 
-// maxGracePeriod is a day, in seconds: whoever means longer has mistaken the unit.
+// maxGracePeriod is a day, in seconds: a longer time is a mistake in the unit.
 const maxGracePeriod = 24 * 60 * 60
 
 func (d *document) gracePeriod(key string, seconds int) {

@@ -14,11 +14,11 @@ import (
 	kubeletv1 "k8s.io/kubelet/config/v1beta1"
 )
 
-// maxHostedName leaves room for what is put behind a cluster's name: a StatefulSet's name has at most 52 letters, since
-// its pods carry it with a hash of 10 in a label, and "-control-plane" takes 14.
+// maxHostedName is the length of a cluster's name that leaves room for suffixes: a StatefulSet's name has at most 52
+// letters, since its pods have it in a label with a hash of 10, and "-control-plane" takes 14.
 const maxHostedName = 38
 
-// checkHosted holds the rules of a control plane that Argosy provisions; v is vcluster.yaml, f is argosy.yaml.
+// checkHosted checks the rules of a control plane that Argosy provisions; v is vcluster.yaml, f is argosy.yaml.
 func (c *Cluster) checkHosted(v, f *document) {
 	if len(validation.IsDNS1035Label(c.Name)) > 0 || len(c.Name) > maxHostedName {
 		f.add("", fmt.Sprintf("the cluster's name %s cannot be that of a Service and a StatefulSet", shown(c.Name)),
@@ -45,7 +45,7 @@ func (c *Cluster) checkHosted(v, f *document) {
 	c.checkAddresses(v, f, networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR))
 }
 
-// checkExternalDatabase asks for one data source. What it says is never shown.
+// checkExternalDatabase checks that there is one data source. Its problems never show it.
 func (d *document) checkExternalDatabase(e Database) {
 	const key = "controlPlane.backingStore.database.external"
 	d.object(key+".connector", e.Connector)
@@ -62,8 +62,8 @@ func (d *document) checkExternalDatabase(e Database) {
 			d.add(key+".dataSource", err.Error(), "")
 		}
 	case e.Connector == "":
-		d.add(key+".connector", "is missing", "name a Secret beside the ConfigMap whose key dataSource says where "+
-			"the database is")
+		d.add(key+".connector", "is missing", "name a Secret beside the ConfigMap whose key dataSource holds the "+
+			"data source of the database")
 	}
 }
 
@@ -83,7 +83,7 @@ func (d *document) checkHostedReplicas(s StatefulSet) {
 	}
 }
 
-// checkMembers holds that etcd's members may start together.
+// checkMembers checks that etcd's members may start together.
 func (d *document) checkMembers(e DeployedEtcd) {
 	s := e.StatefulSet
 	if e.Enabled && s.HighAvailability.Replicas > 1 &&
@@ -94,11 +94,11 @@ func (d *document) checkMembers(e DeployedEtcd) {
 	}
 }
 
-// podPorts are taken in the control plane's pods: by konnectivity, by the bundle server, by controller manager and
-// scheduler.
+// podPorts returns the ports of konnectivity, the bundle server, the controller manager and the scheduler in the
+// control plane's pods.
 func podPorts() []int { return []int{8132, 8444, 10257, 10259} }
 
-// checkExposure holds what the API server listens on, and how the Service leads there.
+// checkExposure checks the address and port of the API server, and the Service in front of it.
 func (d *document) checkExposure(c ControlPlane) {
 	if address, err := netip.ParseAddr(c.Proxy.BindAddress); err != nil || address.IsLoopback() {
 		d.add("controlPlane.proxy.bindAddress", shown(c.Proxy.BindAddress)+" is no address at which machines can "+
@@ -129,8 +129,8 @@ func (d *document) checkExposure(c ControlPlane) {
 // knownMinor is the Kubernetes minor whose configuration types this package is built with.
 const knownMinor = 34
 
-// checkComponentConfigs checks what is merged into the nodes' settings: a kubelet does not start with a setting that it
-// does not know. Newer versions may have settings that the types here lack, so there only the known ones are checked.
+// checkComponentConfigs checks the configurations of kubelet and kube-proxy: neither starts with an unknown setting.
+// Newer versions may have settings that the types here lack; for those versions unknown keys pass.
 func (d *document) checkComponentConfigs(c *Cluster) {
 	var minor int
 	if parts := strings.Split(c.KubernetesVersion(), "."); len(parts) > 1 {

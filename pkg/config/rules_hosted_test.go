@@ -86,7 +86,7 @@ func TestAHostedControlPlaneIsCheckedValueByValue(t *testing.T) {
 	}
 }
 
-func TestWhatAHostedControlPlaneCanHaveIsAccepted(t *testing.T) {
+func TestValidSettingsOfAHostedControlPlaneAreAccepted(t *testing.T) {
 	for name, vcluster := range map[string]string{
 		"three replicas, three members": provisioned("statefulSet: {highAvailability: {replicas: 3}}\n  " +
 			"backingStore: {etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: 3}}}}}"),
@@ -125,7 +125,7 @@ func TestThePortsAndVolumesOfAHostedClusterHaveDefaults(t *testing.T) {
 	}
 }
 
-func TestTheNetworksOfAHostedClusterAreOnesThatItCanHave(t *testing.T) {
+func TestNetworksOfAHostedClusterAreWithinKubernetesBounds(t *testing.T) {
 	machines := func(n int) string {
 		text := hostedFleet + "machines:\n"
 		for i := range n {
@@ -178,7 +178,7 @@ func TestTheNetworksOfAHostedClusterAreOnesThatItCanHave(t *testing.T) {
 	parse(t, goodVCluster+"networking: {podCIDR: '10.64.0.0/16,fd00::/56'}\n", goodFleet)
 }
 
-func TestNoAddressOfTheDocumentsLiesInANetworkOfTheCluster(t *testing.T) {
+func TestAddressesInTheClustersNetworksAreRefused(t *testing.T) {
 	const head = hostedFleet + "machines:\n- {name: alpha, address: "
 	for name, test := range map[string]struct{ vcluster, fleet, key, want string }{
 		"a machine": {hostedVCluster, head + "10.244.7.7}\n", "machines[0].address",
@@ -213,7 +213,7 @@ func TestNoAddressOfTheDocumentsLiesInANetworkOfTheCluster(t *testing.T) {
 	parse(t, goodVCluster, machine("{name: a, address: 10.244.7.7}"))
 }
 
-func TestTheConfigurationTypesAreThoseOfTheVersionThatIsSaid(t *testing.T) {
+func TestTheConfigurationTypesAreThoseOfTheKnownVersion(t *testing.T) {
 	text, err := os.ReadFile("../../go.mod")
 	assert.NilError(t, err)
 	for _, module := range []string{"kubelet", "kube-proxy"} {

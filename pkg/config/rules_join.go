@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// The rules of what makes a machine a node, the same for all machines in vcluster.yaml and for one in argosy.yaml.
+// The rules of joining, the same for all machines in vcluster.yaml and for one machine in argosy.yaml.
 
-// checkJoinNode checks section joinNode, or what a machine says in its place.
+// checkJoinNode checks section joinNode, or the join of one machine.
 func (d *document) checkJoinNode(key string, j JoinNode) {
 	d.commands(join(key, "preInstallCommands"), j.PreInstallCommands)
 	d.commands(join(key, "preJoinCommands"), j.PreJoinCommands)
@@ -26,12 +26,11 @@ func (d *document) checkJoinNode(key string, j JoinNode) {
 	d.checkRegistration(join(key, "nodeRegistration"), j.NodeRegistration)
 }
 
-// maxCommand is how long a command may be. It travels in the operation, which is read whole; a script belongs into a
-// file.
+// maxCommand is how many bytes a command may have. It is sent in the operation, which is read whole; longer scripts
+// belong into a file.
 const maxCommand = 64 << 10
 
-// commands checks what /bin/sh is given in a file. That nothing else can be wrong with a shell's text is why it is not
-// looked at any further.
+// commands checks commands for /bin/sh, which reads each from a file: any text without NUL bytes is valid there.
 func (d *document) commands(key string, commands []string) {
 	for i, command := range commands {
 		at := key + "[" + strconv.Itoa(i) + "]"
@@ -60,8 +59,8 @@ func (d *document) checkRegistration(key string, r NodeRegistration) {
 	}
 }
 
-// checkKubeletArg refuses what would not arrive at the kubelet as one argument: kubeadm writes the arguments into an
-// environment file, and systemd splits that at white space and gives quotes and backslashes a meaning.
+// checkKubeletArg checks that a value reaches the kubelet as one argument. kubeadm writes the arguments into an
+// environment file, which systemd splits at white space and in which it interprets quotes and backslashes.
 func (d *document) checkKubeletArg(key string, arg KubeletArg) {
 	bare := strings.TrimLeft(arg.Name, "-")
 	switch {
@@ -79,8 +78,8 @@ func (d *document) checkKubeletArg(key string, arg KubeletArg) {
 		"dollar sign or a control character", "")
 }
 
-// joinPhases are the phases of kubeadm join from Kubernetes 1.30 to 1.36. Not every version has every one of them: the
-// machine asks its own kubeadm once more.
+// joinPhases returns the phases of kubeadm join from Kubernetes 1.30 to 1.36. Not every version has all of them: the
+// machine checks them against its own kubeadm.
 func joinPhases() []string {
 	return []string{
 		"preflight",
@@ -101,7 +100,7 @@ func (d *document) checkPhase(key, phase string) {
 	switch {
 	case !d.required(key, phase, "remove it"):
 	case phase == kubeletStart:
-		d.add(key, "is what makes the machine a node: without it kubeadm ends well, and nothing has joined",
+		d.add(key, "makes the machine a node: without it kubeadm succeeds, and no node has joined",
 			"remove it")
 	case !slices.Contains(joinPhases(), phase):
 		suggestion := "a worker's join has preflight, kubelet-start and kubelet-wait-bootstrap; see kubeadm join " +

@@ -8,8 +8,8 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// What is checked alike for all machines and for one, as the flow mapping of a section joinNode.
-func TestWhatMakesAMachineANodeIsCheckedValueByValue(t *testing.T) {
+// Documents that are checked alike for all machines and for one, as the flow mapping of a section joinNode.
+func TestJoinSettingsAreCheckedValueByValue(t *testing.T) {
 	mirror := func(text string) string { return "{containerd: {registry: {mirrors: {docker.io: " + text + "}}}}" }
 	login := func(text string) string { return "{containerd: {registry: {auth: {ghcr.io: " + text + "}}}}" }
 	images := func(text string) string { return "{containerd: {importImages: ['" + text + "']}}" }
@@ -23,7 +23,7 @@ func TestWhatMakesAMachineANodeIsCheckedValueByValue(t *testing.T) {
 		"a mistyped phase":   {"{skipPhases: [preflght]}", "skipPhases[0]", `did you mean "preflight"?`},
 		"a phase of init":    {"{skipPhases: [addon/coredns]}", "skipPhases[0]", "is not a phase of kubeadm join"},
 		"half of a phase":    {"{skipPhases: [certs]}", "skipPhases[0]", "is not a phase of kubeadm join"},
-		"the join itself":    {"{skipPhases: [kubelet-start]}", "skipPhases[0]", "nothing has joined"},
+		"the join itself":    {"{skipPhases: [kubelet-start]}", "skipPhases[0]", "no node has joined"},
 		"a CA with a detour": {"{caCertPath: /etc/../ca.crt}", "caCertPath", "without detours"},
 		"another name": {"{nodeRegistration: {kubeletExtraArgs: [{name: hostname-override, value: a}]}}",
 			"nodeRegistration.kubeletExtraArgs[0].name", "set nodeName"},
@@ -103,7 +103,7 @@ func TestWhatMakesAMachineANodeIsCheckedValueByValue(t *testing.T) {
 	}
 }
 
-func TestWhatMakesAMachineANodeAndIsRightIsAccepted(t *testing.T) {
+func TestValidJoinSettingsAreAccepted(t *testing.T) {
 	for name, join := range map[string]string{
 		"commands of several lines": `{preInstallCommands: ["set -x\napt-get install -y 'x'\n"], preJoinCommands: ["true"], postJoinCommands: ["echo $ARGOSY_MACHINE"]}`,
 		"phases": "{skipPhases: [preflight, control-plane-prepare/download-certs, etcd-join, " +
@@ -126,7 +126,7 @@ func TestWhatMakesAMachineANodeAndIsRightIsAccepted(t *testing.T) {
 }
 
 // The table of checkRuntimes.
-func TestSettingsOfArgosysContainerdAreRefusedWhereNobodyHasIt(t *testing.T) {
+func TestContainerdSettingsAreRefusedWhereNoMachineHasArgosysContainerd(t *testing.T) {
 	const (
 		settings = "pauseImage: a.b/pause:1"
 		off      = "enabled: false"
@@ -144,7 +144,7 @@ func TestSettingsOfArgosysContainerdAreRefusedWhereNobodyHasIt(t *testing.T) {
 		{off, on + ", " + settings, ""},
 		{off, off, ""},
 	} {
-		// A second machine that says nothing has what all have; it must not save what nobody else uses.
+		// A second machine without settings of its own has those of all machines.
 		vcluster := "privateNodes: {enabled: true, joinNode: {containerd: {" + test.all + "}}}\n"
 		fleet := machine("{name: a, address: a, join: {containerd: {" + test.own + "}}}")
 		if test.all == settings && test.own == off {
@@ -168,7 +168,7 @@ func TestSettingsOfArgosysContainerdAreRefusedWhereNobodyHasIt(t *testing.T) {
 	}
 }
 
-func TestAMachinesPathsAreOnesThatItCanHave(t *testing.T) {
+func TestPathsOfAMachineAreChecked(t *testing.T) {
 	only(t, problemsOf(t, goodVCluster, machine("{name: a, address: a, join: {binariesPath: opt}}")),
 		"machines[0].join.binariesPath", `write "/opt"`)
 	only(t, problemsOf(t, goodVCluster, machine("{name: a, address: a, join: {cniBinariesPath: /opt/}}")),
@@ -176,12 +176,12 @@ func TestAMachinesPathsAreOnesThatItCanHave(t *testing.T) {
 
 	fleet := hostedFleet + "machines:\n- {name: a, address: a, join: {cniBinariesPath: /opt/cni}}\n"
 	only(t, problemsOf(t, hostedVCluster, fleet), "machines[0].join.cniBinariesPath",
-		"is not where flannel puts its plugin on every node, which is /opt/cni/bin")
+		"is not the folder /opt/cni/bin, into which flannel installs its plugin on every node")
 	parse(t, hostedVCluster+"deploy: {cni: {flannel: {enabled: false}}}\n", fleet)
 	parse(t, goodVCluster, machine("{name: a, address: a, join: {cniBinariesPath: /opt/cni}}"))
 }
 
-func TestHowThePluginReachesRegistriesIsChecked(t *testing.T) {
+func TestRegistriesOfThePluginAreChecked(t *testing.T) {
 	for name, test := range map[string]struct{ fleet, key, want string }{
 		"a Secret elsewhere": {"registries: {secret: a/b}", "registries.secret", "name that Kubernetes allows"},
 		"no certificate":     {"registries: {caCert: hello}", "registries.caCert", "not a PEM certificate"},
@@ -189,8 +189,8 @@ func TestHowThePluginReachesRegistriesIsChecked(t *testing.T) {
 			"holds a scheme"},
 		"a host twice": {"registries: {plainHTTP: ['a:5000', 'a:5000']}", "registries.plainHTTP[1]",
 			"is there twice"},
-		"no time for a hook":  {"join: {commandTimeout: 0s}", "join.commandTimeout", "longer than nothing"},
-		"a negative timeout":  {"join: {commandTimeout: -1m}", "join.commandTimeout", "longer than nothing"},
+		"no time for a hook":  {"join: {commandTimeout: 0s}", "join.commandTimeout", "more than 0"},
+		"a negative timeout":  {"join: {commandTimeout: -1m}", "join.commandTimeout", "more than 0"},
 		"a number for a time": {"join: {commandTimeout: 300}", "join.commandTimeout", "must be a duration"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,10 +6,10 @@ import (
 	"strconv"
 )
 
-// The rules of what machines say for themselves that only both documents together tell.
+// The rules of machines' own settings that need both documents.
 
-// ofArgosysContainerd are the settings, by their key below section containerd, that only a containerd which Argosy sets
-// up can have.
+// ofArgosysContainerd returns the keys below section containerd that are set and that only a containerd which Argosy
+// installs can have.
 func ofArgosysContainerd(c Containerd) []string {
 	var set []string
 	for _, setting := range []struct {
@@ -28,7 +28,7 @@ func ofArgosysContainerd(c Containerd) []string {
 	return set
 }
 
-// checkRuntimes refuses settings of Argosy's containerd where a runtime of the user's own is used instead.
+// checkRuntimes checks that settings of Argosy's containerd are not set where the user's own runtime is used.
 //
 //	containerd.enabled in   vcluster.yaml   the machine   settings of vcluster.yaml   settings of the machine
 //	                        true            -             hold                        hold
@@ -37,9 +37,9 @@ func ofArgosysContainerd(c Containerd) []string {
 //	                        false           true          hold for this one           hold
 func (c *Cluster) checkRuntimes(v, f *document) {
 	const (
-		reason = "is a setting of the containerd that Argosy sets up, and containerd.enabled is false: the runtime " +
-			"that is there already is never touched"
-		instead = "remove it, and set up that runtime yourself"
+		reason = "is a setting of the containerd that Argosy installs, and containerd.enabled is false: the " +
+			"machine's own runtime is never touched"
+		instead = "remove it, and configure that runtime yourself"
 		all     = "privateNodes.joinNode.containerd"
 	)
 	containerd := c.VCluster.PrivateNodes.JoinNode.Containerd
@@ -60,8 +60,8 @@ func (c *Cluster) checkRuntimes(v, f *document) {
 	}
 }
 
-// checkPluginPaths refuses a machine's own folder of CNI plugins where flannel puts its plugin into the one of all
-// machines.
+// checkPluginPaths checks that no machine has a folder of CNI plugins of its own while flannel is deployed: flannel
+// installs its plugin into the folder of all machines.
 func (c *Cluster) checkPluginPaths(f *document) {
 	all := c.VCluster.PrivateNodes.AutoUpgrade.CNIBinariesPath
 	if !c.VCluster.Deploy.CNI.Flannel.Enabled {
@@ -70,7 +70,7 @@ func (c *Cluster) checkPluginPaths(f *document) {
 	for i, m := range c.Fleet.Machines {
 		if own := m.Join.CNIBinariesPath; own != "" && own != all {
 			f.add("machines["+strconv.Itoa(i)+"].join.cniBinariesPath",
-				fmt.Sprintf("is not where flannel puts its plugin on every node, which is %s", all),
+				fmt.Sprintf("is not the folder %s, into which flannel installs its plugin on every node", all),
 				"remove it, or set privateNodes.autoUpgrade.cniBinariesPath for all machines; a pod network of your "+
 					"own is had with deploy.cni.flannel.enabled: false")
 		}

@@ -24,10 +24,10 @@ func (d *document) checkNetworking(n Networking) {
 	d.domain("networking.advanced.clusterDomain", n.Advanced.ClusterDomain)
 }
 
-// writtenOf returns the first of the keys that the document has, or the last one.
+// writtenOf returns the first of the keys that the document has, or the last key.
 func (d *document) writtenOf(keys ...string) string {
 	for _, key := range keys {
-		if d.places[key] != nil {
+		if d.nodes[key] != nil {
 			return key
 		}
 	}
@@ -46,8 +46,8 @@ func (d *document) domain(key, value string) {
 	d.add(key, shown(value)+" is not a DNS name", suggestion)
 }
 
-// cidr checks a network in CIDR notation and returns it. Two, of IPv4 and IPv6, may stand with a comma between them.
-// What is wrong with any of them leaves none.
+// cidr checks a network in CIDR notation and returns it. Two networks, one of IPv4 and one of IPv6, may be separated by
+// a comma. It returns none if one of them is wrong.
 func (d *document) cidr(key, value string) []netip.Prefix {
 	var networks []netip.Prefix
 	for _, part := range strings.Split(value, ",") {
@@ -73,12 +73,12 @@ func (d *document) cidr(key, value string) []netip.Prefix {
 	return networks
 }
 
-// special says whether an address is of a kind that no pod and no Service can have.
+// special reports whether an address is of a kind that no pod and no Service can have.
 func special(address netip.Addr) bool {
 	return address.IsUnspecified() || address.IsLoopback() || address.IsMulticast() || address.IsLinkLocalUnicast()
 }
 
-// networksOf returns the networks of a value; none when cidr has something against it.
+// networksOf returns the networks of a value, or none if one of them is wrong.
 func networksOf(value string) []netip.Prefix { return (&document{}).cidr("", value) }
 
 // Bounds of the networks, as Kubernetes sets them.
@@ -87,16 +87,16 @@ const (
 	maxServiceBits = 20
 	// DNS has the tenth address of the service network, which therefore needs 2^4.
 	minServiceBits = 4
-	// kube-controller-manager gives each node a network of this mask, unless its own arguments say otherwise.
+	// kube-controller-manager gives each node a network of this mask, unless its arguments set another.
 	nodeMask4, nodeMask6 = 24, 64
 	// It keeps a bitmap of those networks, of at most 2^16.
 	maxNodeBits = 16
 )
 
-// nodeMaskArg of kube-controller-manager sets another size of the nodes' networks, and with it what fits.
+// nodeMaskArg of kube-controller-manager sets another size of the nodes' networks.
 const nodeMaskArg = "--node-cidr-mask-size"
 
-// checkHostedNetworks holds what a control plane that Argosy starts asks of its networks.
+// checkHostedNetworks checks the bounds that the components of a control plane set for its networks.
 func (d *document) checkHostedNetworks(c *Cluster) {
 	const podKey, serviceKey = "networking.podCIDR", "networking.serviceCIDR"
 	pods, services := networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR)
@@ -127,7 +127,7 @@ func (d *document) checkHostedNetworks(c *Cluster) {
 	}
 }
 
-// checkNodeNetworks looks whether every machine's node gets its part of the pods' network.
+// checkNodeNetworks checks that the pods' network has a part for every machine's node.
 func (d *document) checkNodeNetworks(key string, pods netip.Prefix, machines int) {
 	mask := nodeMask4
 	if pods.Addr().Is6() {
@@ -146,14 +146,14 @@ func (d *document) checkNodeNetworks(key string, pods netip.Prefix, machines int
 	}
 }
 
-// address is one that a document names, or several.
+// address is one address in a document, or a network of several.
 type address struct {
 	document *document
 	key      string
 	network  netip.Prefix
 }
 
-// addresses that the documents write out, in their order; names are not looked up.
+// addresses returns the addresses in the documents, in their order; host names are not looked up.
 func (c *Cluster) addresses(v, f *document) []address {
 	var found []address
 	add := func(d *document, key, host string) {
@@ -191,8 +191,8 @@ func (c *Cluster) addresses(v, f *document) []address {
 	return found
 }
 
-// checkAddresses notes every address of the documents that lies in a network of the cluster: on a node, packets to it
-// would be taken for pods' or Services'. v is vcluster.yaml, f is argosy.yaml.
+// checkAddresses checks that no address of the documents is in a network of the cluster: nodes would route packets to
+// it to pods or Services. v is vcluster.yaml, f is argosy.yaml.
 func (c *Cluster) checkAddresses(v, f *document, pods, services []netip.Prefix) {
 	for _, a := range c.addresses(v, f) {
 		for _, taken := range []struct {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// The rules of what pods are made of, the same wherever the documents describe some.
+// The rules of pods, the same for all sections that describe pods.
 
 func (d *document) metadata(key string, labels, annotations map[string]string) {
 	d.labels(join(key, "labels"), labels)
@@ -22,7 +22,7 @@ func (d *document) metadata(key string, labels, annotations map[string]string) {
 	}
 }
 
-// resources checks amounts, and that nothing is kept free beyond its limit.
+// resources checks amounts, and that no request is more than its limit.
 func (d *document) resources(key string, r Resources) {
 	limits, requests := d.amounts(join(key, "limits"), r.Limits), d.amounts(join(key, "requests"), r.Requests)
 	for _, name := range slices.Sorted(maps.Keys(requests)) {
@@ -46,7 +46,7 @@ func (d *document) amounts(key string, section Unstructured) map[string]resource
 		case float64:
 			text = strconv.FormatFloat(value, 'f', -1, 64)
 		}
-		// A quantity is short; its parser's time grows with what it is given.
+		// A quantity is short; the time of its parser grows with the length of the text.
 		amount, err := resource.ParseQuantity(text[:min(len(text), 64)])
 		if err != nil || len(text) > 64 || amount.Sign() < 0 {
 			d.add(at, "is not an amount of a resource", `write e.g. "200m" for cpu or "256Mi" for memory`)
@@ -95,14 +95,14 @@ func (d *document) probes(key string, p Probes) {
 			"timeoutSeconds": probe.TimeoutSeconds, "periodSeconds": probe.PeriodSeconds,
 		} {
 			if number < 0 {
-				d.add(join(join(key, name), field), strconv.Itoa(number)+" is less than nothing",
+				d.add(join(join(key, name), field), strconv.Itoa(number)+" is negative",
 					"remove it, or use 1 or more")
 			}
 		}
 	}
 }
 
-// service checks what is merged into a Service; the original knows more types than machines can reach.
+// service checks the spec of a Service. Machines cannot reach one of type ExternalName, which Kubernetes has too.
 func (d *document) service(key string, spec Unstructured) {
 	var typed corev1.ServiceSpec
 	d.fits(key, spec, &typed)

@@ -8,7 +8,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-func TestWhatPodsAreMadeOfIsCheckedKeyByKey(t *testing.T) {
+func TestPodSettingsAreCheckedKeyByKey(t *testing.T) {
 	const (
 		set  = "controlPlane.statefulSet."
 		etcd = "controlPlane.backingStore.etcd.deploy.statefulSet."
@@ -79,7 +79,7 @@ func TestWhatPodsAreMadeOfIsCheckedKeyByKey(t *testing.T) {
 		"access mode": {inSet("{persistence: {volumeClaim: {accessModes: [ReadOnlyMany]}}}"),
 			set + "persistence.volumeClaim.accessModes[0]", "is not known"},
 		"probe": {inSet("{probes: {startupProbe: {timeoutSeconds: -1}}}"),
-			set + "probes.startupProbe.timeoutSeconds", "less than nothing"},
+			set + "probes.startupProbe.timeoutSeconds", "is negative"},
 		"DNS policy": {inSet("{dnsPolicy: clusterFirst}"), set + "dnsPolicy", `did you mean "ClusterFirst"?`},
 		"sidecar": {inSet("{sidecarContainers: [{name: a, images: b}]}"),
 			set + "sidecarContainers[0].images", `did you mean "image"?`},

@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// The rules of how image registries are reached, and of where images come from. No message holds a URL, in which users
-// have put passwords, and none holds a login.
+// The rules of image registries and of imported images. No message holds a URL, in which users have put passwords, and
+// none holds a login.
 
 // anyRegistry is containerd's name for every registry that has no folder of its own.
 const anyRegistry = "_default"
@@ -38,8 +38,8 @@ func (d *document) checkRegistry(key string, r Registry) {
 	}
 }
 
-// registry checks the name of an image registry, as images carry it: "docker.io", "registry.example.com:5000". A word
-// alone is a folder of Docker Hub's to whoever reads an image's name, unless it is localhost.
+// registry checks the name of an image registry, as images carry it: "docker.io", "registry.example.com:5000". In an
+// image's name a word without a dot or a port is a folder of Docker Hub, unless it is localhost.
 func (d *document) registry(key, value string) bool {
 	if bare, _, found := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(value, "https://"), "http://"),
 		"/"); found || bare != value {
@@ -71,8 +71,8 @@ func (d *document) registry(key, value string) bool {
 	return true
 }
 
-// checkMirror checks one registry's addresses. Each may stand once: containerd reads a file in which an address is the
-// name of a table.
+// checkMirror checks one registry's addresses. Each may occur once: in containerd's file an address is the name of a
+// table.
 func (d *document) checkMirror(key string, m Mirror) {
 	d.checkMirrorHost(key, MirrorHost{m.Server, m.CACert, m.SkipVerify, m.Capabilities, m.OverridePath})
 	seen := map[string]int{}
@@ -129,12 +129,12 @@ func (d *document) address(key, value, login string) bool {
 	return false
 }
 
-// checkLogin holds that a login is complete and said once: user and password, or a token, or both words in auth.
+// checkLogin checks that a login is complete and given once: user and password, or a token, or user:password in auth.
 func (d *document) checkLogin(key string, a RegistryAuth) {
 	pair, token, both := a.Username != "" || !a.Password.Empty(), !a.IdentityToken.Empty(), !a.Auth.Empty()
 	switch {
 	case both && pair:
-		d.add(join(key, "auth"), "says what username and password say too", "remove one of them")
+		d.add(join(key, "auth"), "repeats username and password", "remove one of them")
 	case !pair && !token && !both:
 		d.add(key, "holds no login", "write username and password, identityToken, or auth, or remove it")
 	case pair && a.Username == "":
@@ -152,13 +152,13 @@ func (d *document) checkLogin(key string, a RegistryAuth) {
 	}
 }
 
-// Ways to write where images come from.
+// Parts of an item of importImages.
 const (
 	ociScheme   = "oci://"
 	digestStart = "sha256="
 )
 
-// looksLikeImage is an image without a scheme, whose first part has a dot or a port: "ghcr.io/example/app:v1".
+// looksLikeImage matches an image without a scheme, whose first part has a dot or a port: "ghcr.io/example/app:v1".
 var looksLikeImage = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$`)
 
 // checkImageSource checks one item of importImages: a path on the machine, a URL, or an image in a registry.

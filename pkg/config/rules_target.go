@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// tellsTarget says whether argosy.yaml is clear about who provides the control plane. It is not when it could not be
-// read, or when something is wrong with its section cluster or with a key beside it, which may have been meant to be
-// that section: what would follow from a slip there is not worth a problem of its own.
+// tellsTarget reports whether argosy.yaml tells if Argosy provisions the control plane. It does not if it could not be
+// read, or if section cluster or an unknown key beside it has a problem: that key may be a misspelled cluster, and
+// further problems would only follow from it.
 func (d *document) tellsTarget() bool {
 	for _, p := range d.problems {
 		if p.Key == "cluster" || strings.HasPrefix(p.Key, "cluster.") || p.Text == unknownKey && parent(p.Key) == "" {
@@ -17,8 +17,8 @@ func (d *document) tellsTarget() bool {
 	return d.root != nil
 }
 
-// checkTarget notes what is wrong with the documents for the kind of cluster that they describe; v is vcluster.yaml, f
-// is argosy.yaml.
+// checkTarget checks the rules of the kind of cluster that the documents describe; v is vcluster.yaml, f is
+// argosy.yaml.
 func (c *Cluster) checkTarget(v, f *document) {
 	if c.Hosted() {
 		c.checkHosted(v, f)
@@ -27,8 +27,8 @@ func (c *Cluster) checkTarget(v, f *document) {
 	c.checkExisting(v, f)
 }
 
-// checkExisting holds the rules of a cluster whose control plane is somebody else's. Of its networks only those are
-// known that vcluster.yaml writes out.
+// checkExisting checks the rules of a cluster whose control plane exists already. Its networks are known only if
+// vcluster.yaml has them.
 func (c *Cluster) checkExisting(v, f *document) {
 	if len(c.Fleet.Machines) == 0 {
 		f.add("machines", "is missing or empty", "list at least one machine with name and address")
@@ -39,7 +39,7 @@ func (c *Cluster) checkExisting(v, f *document) {
 	}
 	v.refuse(notExisting())
 	known := func(key, value string) []netip.Prefix {
-		if v.places[key] == nil {
+		if v.nodes[key] == nil {
 			return nil
 		}
 		return networksOf(value)

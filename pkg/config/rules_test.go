@@ -86,8 +86,8 @@ func TestTheFleetIsCheckedValueByValue(t *testing.T) {
 		"secret with a slash": {goodFleet + "ssh: {secret: other/secret}\n", "ssh.secret",
 			"name that Kubernetes allows"},
 		"negative duration": {goodFleet + "limits: {retryBudget: -1s}\n", "limits.retryBudget",
-			"longer than nothing"},
-		"drain without time": {goodFleet + "drain: {timeout: 0s}\n", "drain.timeout", "longer than nothing"},
+			"more than 0"},
+		"drain without time": {goodFleet + "drain: {timeout: 0s}\n", "drain.timeout", "more than 0"},
 		"grace in milliseconds": {goodFleet + "drain: {gracePeriod: 300000}\n", "drain.gracePeriod",
 			"not a number of seconds up to a day"},
 		"grace below none": {goodFleet + "drain: {gracePeriod: -2}\n", "drain.gracePeriod",
@@ -112,7 +112,7 @@ func TestTheFleetIsCheckedValueByValue(t *testing.T) {
 	}
 }
 
-func TestWhatIsUnusualButRightIsAccepted(t *testing.T) {
+func TestUnusualButValidDocumentsAreAccepted(t *testing.T) {
 	key := publicKey(t)
 	for name, fleet := range map[string]string{
 		"one address, two ports": machine("{name: a, address: x}\n- {name: b, address: x, ssh: {port: 2222}}"),
@@ -220,7 +220,7 @@ func TestNoProblemShowsASecret(t *testing.T) {
 		"privateNodes: {enabled: true, joinNode: {containerd: {registry: {auth: {a: {password: hunter2}}}}}}\n",
 	} {
 		text := problemsOf(t, vcluster, goodFleet).Error()
-		// An unknown key is named; whoever writes a password as a key has to be told which one.
+		// An unknown key is named, even if it is a password: the user has to know which key it is.
 		assert.Assert(t, !strings.Contains(strings.ReplaceAll(text, "password.hunter2", ""), "hunter2"), text)
 	}
 }

@@ -16,7 +16,7 @@ func (d *document) decodeVCluster(v *VCluster) {
 	d.unify(v)
 }
 
-// checkVCluster notes what is wrong with vcluster.yaml, whatever argosy.yaml says.
+// checkVCluster checks vcluster.yaml with the rules that need no argosy.yaml.
 func (d *document) checkVCluster(v *VCluster) {
 	if d.root == nil {
 		return
@@ -82,7 +82,7 @@ func (d *document) checkReplicas(c ControlPlane) {
 	}
 }
 
-// checkStores notes a second backing store.
+// checkStores checks that at most one backing store is on.
 func (d *document) checkStores(b BackingStore) {
 	const key = "controlPlane.backingStore"
 	chosen := ""
@@ -123,9 +123,9 @@ func (d *document) checkVersion(key string, k K8s) {
 	version, tag := normalVersion(k.Version), normalVersion(k.Image.Tag)
 	d.match(join(key, "version"), version, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"`)
 	d.match(key+".image.tag", tag, kubernetesVersion, "a Kubernetes version",
-		`write e.g. "v1.34.4"; the tag says which Kubernetes the nodes get`)
+		`write e.g. "v1.34.4"; the tag is the Kubernetes version of the nodes`)
 	if version != "" && tag != "" && version != tag {
-		d.add(join(key, "version"), "says something else than "+key+".image.tag, which means the same",
+		d.add(join(key, "version"), "contradicts "+key+".image.tag, which means the same",
 			"remove one of them")
 	}
 }

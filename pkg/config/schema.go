@@ -51,7 +51,7 @@ type schema struct {
 	Items                *schema     `json:"items,omitempty"`
 }
 
-// properties are the keys of a section, in the order of its type.
+// properties holds the keys of a section, in the order of its type.
 type properties []property
 
 type property struct {
@@ -127,7 +127,7 @@ func (s *schema) content() (section *schema, suffix string) {
 	}
 }
 
-// keys lists the keys of a section, each section before what is in it.
+// keys returns the keys of a section, each section before its own keys.
 func (s *schema) keys(document, above string) []Key {
 	var keys []Key
 	for _, p := range s.Properties {

@@ -24,7 +24,7 @@ func property(t *testing.T, schema map[string]any, path ...string) map[string]an
 	return schema
 }
 
-func TestTheSchemaKnowsDefaultsEnumerationsAndWhatIsRequired(t *testing.T) {
+func TestTheSchemaHasDefaultsEnumerationsAndRequiredKeys(t *testing.T) {
 	read := func(document string) map[string]any {
 		var schema map[string]any
 		assert.NilError(t, json.Unmarshal([]byte(config.Schema(document)), &schema))

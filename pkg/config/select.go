@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Select returns the machines that an expression means, in the order of the fleet. Its errors have class
+// Select returns the machines that an expression selects, in the order of the fleet. Its errors have class
 // errclass.Configuration.
 //
 //	"" or "all"            every machine
@@ -30,7 +30,7 @@ func (c *Cluster) Select(expression string) ([]Machine, error) {
 	return c.selectByNames(words)
 }
 
-// SelectNamed is Select for what takes machines away: it needs to be told which, and nothing never means all.
+// SelectNamed is Select for operations that remove machines: an empty expression is an error, and not all machines.
 func (c *Cluster) SelectNamed(expression string) ([]Machine, error) {
 	if len(splitList(expression)) == 0 {
 		return nil, errclass.With(errclass.Configuration, errors.New("say which machines: names with commas between, "+
@@ -39,7 +39,7 @@ func (c *Cluster) SelectNamed(expression string) ([]Machine, error) {
 	return c.Select(expression)
 }
 
-// splitList separates at commas and drops what is empty.
+// splitList splits a text at commas and drops empty parts.
 func splitList(text string) []string {
 	var words []string
 	for word := range strings.SplitSeq(text, ",") {
@@ -50,7 +50,7 @@ func splitList(text string) []string {
 	return words
 }
 
-// onlyLabels says whether every word is the key of some machine's label and none is the name of a machine.
+// onlyLabels reports whether every word is the key of some machine's label and none is the name of a machine.
 func (c *Cluster) onlyLabels(words []string) bool {
 	for _, word := range words {
 		if _, isMachine := c.Machine(word); isMachine {
@@ -119,7 +119,7 @@ func (c *Cluster) names() []string {
 	return names
 }
 
-// known lists machines for a message, which Argo shows in one line.
+// known lists the machines for a message, which Argo shows in one line.
 func (c *Cluster) known() string {
 	const most = 20
 	names := c.names()

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// NodeSettings are what one machine gets as a node: privateNodes.joinNode and the paths of privateNodes.autoUpgrade,
-// with what the machine says for itself.
+// NodeSettings holds the settings of one machine as a node: privateNodes.joinNode and the paths of
+// privateNodes.autoUpgrade, merged with the machine's own.
 type NodeSettings struct {
 	// BinariesPath is where its programs go, CNIBinariesPath where its CNI plugins go.
 	BinariesPath    string `json:"binariesPath"`
@@ -15,7 +15,7 @@ type NodeSettings struct {
 	JoinNode
 }
 
-// Settings merges what a machine gets: the defaults, over them vcluster.yaml, over that the machine's join in
+// Settings merges the settings of a machine: the defaults, over them vcluster.yaml, over that the machine's join in
 // argosy.yaml.
 //
 //	kind of setting                            all machines      the machine       it gets
@@ -50,7 +50,7 @@ func (c *Cluster) Settings(m Machine) NodeSettings {
 	return s
 }
 
-// over is the container runtime of all machines with one machine's own over it.
+// over returns the container runtime of all machines with one machine's own over it.
 func (c Containerd) over(own MachineContainerd) Containerd {
 	merged := Containerd{Enabled: c.enabled(own), ImportImages: slices.Concat(c.ImportImages, own.ImportImages)}
 	if !merged.Enabled {
@@ -65,7 +65,7 @@ func (c Containerd) over(own MachineContainerd) Containerd {
 	return merged
 }
 
-// enabled says whether a machine gets Argosy's containerd.
+// enabled reports whether a machine gets Argosy's containerd.
 func (c Containerd) enabled(own MachineContainerd) bool {
 	if own.Enabled != nil {
 		return *own.Enabled
@@ -73,7 +73,7 @@ func (c Containerd) enabled(own MachineContainerd) bool {
 	return c.Enabled
 }
 
-// over is the registration of all nodes with one machine's own over it; its taints are merged elsewhere.
+// over returns the registration of all nodes with one machine's own over it; Taints merges the taints.
 func (r NodeRegistration) over(own MachineRegistration) NodeRegistration {
 	return NodeRegistration{
 		CRISocket:             cmp.Or(own.CRISocket, r.CRISocket),
@@ -83,7 +83,7 @@ func (r NodeRegistration) over(own MachineRegistration) NodeRegistration {
 	}
 }
 
-// argsOver is one list of arguments followed by another, which replaces every argument whose name it gives.
+// argsOver returns one list of arguments followed by another, which replaces every argument of the same name.
 func argsOver(all, own []KubeletArg) []KubeletArg {
 	replaced := func(arg KubeletArg) bool {
 		return slices.ContainsFunc(own, func(other KubeletArg) bool { return other.Name == arg.Name })
@@ -91,7 +91,7 @@ func argsOver(all, own []KubeletArg) []KubeletArg {
 	return append(slices.DeleteFunc(slices.Clone(all), replaced), own...)
 }
 
-// byRegistry is what holds for all machines' registries with one machine's own in place of them.
+// byRegistry returns the entries of all machines, with one machine's own in place of those of the same registry.
 func byRegistry[T any](all, own map[string]T) map[string]T {
 	if len(all)+len(own) == 0 {
 		return nil
@@ -102,7 +102,7 @@ func byRegistry[T any](all, own map[string]T) map[string]T {
 	return merged
 }
 
-// union is one list, and what is not in it yet of another.
+// union returns one list, and the items of another that it does not have.
 func union(all, own []string) []string {
 	var merged []string
 	for _, word := range slices.Concat(all, own) {

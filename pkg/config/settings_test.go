@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// all is what vcluster.yaml says for every machine in the tests of this file.
+// all is the vcluster.yaml of the tests in this file, with settings of all machines.
 const all = `
 privateNodes:
   enabled: true
@@ -31,7 +31,7 @@ privateNodes:
       taints: [{key: gpu, value: everyone, effect: NoSchedule}, {key: slow, effect: NoSchedule}]
 `
 
-// settingsOf is what a machine with this join, and whatever stands behind it, gets of the documents.
+// settingsOf returns the settings of a machine with this join; the text may go on with other keys of the machine.
 func settingsOf(t *testing.T, vcluster, join string) (*config.Cluster, config.Machine, config.NodeSettings) {
 	t.Helper()
 	c := parse(t, vcluster, machine("{name: a, address: a, join: "+join+"}"))
@@ -115,7 +115,7 @@ func TestMergingOneMachineChangesNoOther(t *testing.T) {
 	assert.Equal(t, len(c.Settings(b).Containerd.Registry.Mirrors), 2)
 }
 
-func TestWhatAMachineOverridesIsSaidInSentencesWithoutSecrets(t *testing.T) {
+func TestOverridesOfAMachineAreListedWithoutSecrets(t *testing.T) {
 	c, m, _ := settingsOf(t, all, `{
     binariesPath: /opt/bin, cniBinariesPath: /opt/plugins, preInstallCommands: ["curl -u me:hunter2 x"], preJoinCommands: [a, b],
     containerd: {registry: {configPath: /etc/mirrors, mirrors: {docker.io: {}, quay.io: {}}, auth: {docker.io: {username: me, password: hunter2}}}, importImages: [/a.tar], pauseImage: example.com/pause:2},

@@ -27,7 +27,7 @@ func FromAPI(client kubernetes.Interface, namespace string) Source {
 	return &apiSource{client: client, namespace: namespace}
 }
 
-// Namespace that is read.
+// Namespace returns the namespace that is read.
 func (a *apiSource) Namespace() string { return a.namespace }
 
 // ConfigMap returns the data of a ConfigMap.
@@ -59,7 +59,7 @@ func hide(object *corev1.Secret) map[string]secret.Value {
 	return values
 }
 
-// classify says of an API error whether to try again.
+// classify gives an API error its class, which decides whether it is retried.
 //
 //	not found                            configuration: the user creates the object
 //	forbidden                            configuration: the user adds the rule to the Role

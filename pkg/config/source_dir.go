@@ -22,18 +22,18 @@ import (
 )
 
 // Dir is the Source that reads a folder of manifests, for use by hand without a host cluster: every .yaml, .yml and
-// .json file directly in it, ConfigMaps and Secrets only. What kubectl would take, it takes; a Secret's stringData wins
-// over its data.
+// .json file directly in it, ConfigMaps and Secrets only. It accepts the manifests that kubectl accepts; a Secret's
+// stringData wins over its data.
 type Dir struct {
 	// Path of the folder.
 	Path string
-	// In is the namespace to read: manifests that name another one are passed over. Default "default".
+	// In is the namespace to read: manifests that name another one are ignored. Default "default".
 	In string
 }
 
 var _ Source = Dir{}
 
-// Namespace that is read.
+// Namespace returns the namespace that is read.
 func (d Dir) Namespace() string {
 	if d.In == "" {
 		return metav1.NamespaceDefault
@@ -103,8 +103,8 @@ func withoutContent(kind string, err error) error {
 	return err
 }
 
-// manifests returns the documents of a file that are of this kind and name. Files that hold something else are none of
-// our business, as long as they are YAML.
+// manifests returns the documents of a file that are of this kind and name. Other documents are ignored, as long as
+// they are YAML.
 func (d Dir) manifests(path, kind, name string) ([][]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestAClusterIsLoadedFromItsConfigMap(t *testing.T) {
 	assert.Equal(t, values["value"].Reveal(), "kubeconfig")
 }
 
-func TestWhatIsMissingIsSaidWithTheCommandThatCreatesIt(t *testing.T) {
+func TestAMissingConfigMapIsReportedWithTheCommandToCreateIt(t *testing.T) {
 	const command = "kubectl create configmap team-a -n fleet --from-file=vcluster.yaml --from-file=argosy.yaml"
 	for name, test := range map[string]struct {
 		objects []runtime.Object
@@ -63,7 +63,7 @@ func TestWhatIsMissingIsSaidWithTheCommandThatCreatesIt(t *testing.T) {
 	}
 }
 
-func TestAClusterNameThatIsNoNameIsNotAskedFor(t *testing.T) {
+func TestAnInvalidClusterNameIsRefusedBeforeReading(t *testing.T) {
 	client := fake.NewClientset()
 	for _, name := range []string{"", "a/b", "../a", "$(id)", "a b", "A"} {
 		_, err := config.Load(t.Context(), config.FromAPI(client, "fleet"), name)
@@ -157,7 +157,7 @@ func TestAFolderOfManifestsIsASource(t *testing.T) {
 	assert.Equal(t, values["a"].Reveal(), "b")
 }
 
-func TestAFolderThatIsWrongIsSaidSoWithoutItsSecrets(t *testing.T) {
+func TestAWrongFolderIsReportedWithoutItsSecrets(t *testing.T) {
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\n"
 	for name, test := range map[string]struct {
 		files map[string]string

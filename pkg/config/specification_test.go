@@ -57,15 +57,15 @@ controlPlane:
 `)
 }
 
-// The block says of every line what is true anyway, so the block as it stands passes.
-func TestTheBlockOfUnsupportedOptionsIsAcceptedAsItStands(t *testing.T) {
+// Every line of the block has the value that holds anyway, so the block as it stands passes.
+func TestTheUnsupportedBlockIsAcceptedUnchanged(t *testing.T) {
 	block, err := os.ReadFile("testdata/specification-unsupported.yaml")
 	assert.NilError(t, err)
 	example(t, goodVCluster+string(block))
 }
 
-// Each of its lines, turned around, is refused, and nothing else is said.
-func TestEachLineOfTheUnsupportedBlockTurnedAroundIsRefused(t *testing.T) {
+// Each of its lines, turned around, is refused, and there is no other problem.
+func TestEachLineOfTheUnsupportedBlockIsRefusedWhenInverted(t *testing.T) {
 	for key, text := range map[string]string{
 		"sync.services.enabled":                "sync: {services: {enabled: true}}",
 		"sync.secrets.enabled":                 "sync: {secrets: {enabled: true}}",
@@ -92,7 +92,7 @@ func TestEachLineOfTheUnsupportedBlockTurnedAroundIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheFlannelExampleIsAcceptedWhereTheSpecificationPutsIt(t *testing.T) {
+func TestTheFlannelExampleIsAcceptedUnderItsOlderName(t *testing.T) {
 	c := example(t, `
 privateNodes:
   enabled: true

@@ -6,7 +6,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// spelling is a part of vcluster.yaml that was renamed: users write either name, and both only if they agree.
+// spelling is a section of vcluster.yaml that was renamed. Users may write either name, or both with equal values.
 type spelling struct{ older, newer string }
 
 func spellings() []spelling {
@@ -18,7 +18,7 @@ func spellings() []spelling {
 	}
 }
 
-// unify moves what stands under an older name to the newer one, and notes where the two contradict each other.
+// unify moves values under an older name to the newer one, and adds a problem where the two contradict each other.
 func (d *document) unify(v *VCluster) {
 	for _, s := range spellings() {
 		d.agree(d.root.find(s.older), d.root.find(s.newer))
@@ -32,7 +32,7 @@ func (d *document) unify(v *VCluster) {
 	d.unifyCgroupDriver(&private.Kubelet)
 }
 
-// unifyCgroupDriver checks the driver under both names and then has it under both.
+// unifyCgroupDriver checks the driver under both names and sets both.
 func (d *document) unifyCgroupDriver(k *Kubelet) {
 	const newer = "privateNodes.kubelet.config.cgroupDriver"
 	switch driver := k.Config["cgroupDriver"].(type) {
@@ -51,13 +51,13 @@ func (d *document) unifyCgroupDriver(k *Kubelet) {
 	}
 }
 
-// again decodes a part of the document into its newer place; what is wrong with it was noted the first time.
+// again decodes a section of the document into its newer name; its problems were added the first time.
 func (d *document) again(path string, into reflect.Value) {
-	silent := &document{name: d.name, places: d.places}
+	silent := &document{name: d.name, nodes: d.nodes}
 	silent.decode(d.root.find(path), into)
 }
 
-// agree notes every value that two spellings set to different things.
+// agree adds a problem for every value that two spellings set differently.
 func (d *document) agree(older, newer *node) {
 	if older == nil || newer == nil || older.tag == nullTag || newer.tag == nullTag {
 		return
@@ -69,7 +69,7 @@ func (d *document) agree(older, newer *node) {
 		return
 	}
 	if !same(older, newer) {
-		d.add(older.path, "says something else than "+newer.path+", which means the same", "remove one of them")
+		d.add(older.path, "contradicts "+newer.path+", which means the same", "remove one of them")
 	}
 }
 

@@ -87,10 +87,10 @@ type Metadata struct {
 
 // Resources of a container: amounts by resource, e.g. cpu: 200m.
 type Resources struct {
-	// Limits are the most that it gets.
+	// Limits are the most that it may use.
 	// +example={memory: 2Gi}
 	Limits Unstructured `json:"limits,omitempty"`
-	// Requests are what is kept free for it.
+	// Requests are the amounts that are reserved for it.
 	// +example={cpu: 200m}
 	Requests Unstructured `json:"requests,omitempty"`
 }
@@ -150,8 +150,8 @@ type Persistence struct {
 	AddVolumeMounts []Unstructured `json:"addVolumeMounts,omitempty"`
 }
 
-// VolumeClaim is a volume of the host cluster. What it was made with stays: only its size may grow later, where the
-// storage class allows that.
+// VolumeClaim is a volume of the host cluster. It keeps the settings that it was created with; only its size may grow,
+// if the storage class allows that.
 type VolumeClaim struct {
 	// Enabled is true, false or "auto", which means true where there is state to keep. False loses the state with the
 	// pod.
@@ -163,15 +163,15 @@ type VolumeClaim struct {
 	// StorageClass of the volume. Default: the host cluster's default class.
 	// +example=fast
 	StorageClass string `json:"storageClass,omitempty"`
-	// RetentionPolicy is what becomes of the volume when the cluster is deprovisioned. It may not be Delete when Argosy
-	// provisions the control plane: the deprovision workflow is told what to do with volumes.
+	// RetentionPolicy decides whether the volume is deleted when the cluster is deprovisioned. It may not be Delete
+	// when Argosy provisions the control plane: parameter keepVolumes of the deprovision workflow decides it.
 	RetentionPolicy string `json:"retentionPolicy,omitempty" enum:"Retain,Delete"`
 	// AccessModes of the volume.
 	// +example=[ReadWriteOnce]
 	AccessModes []string `json:"accessModes,omitempty"`
 }
 
-// On says whether there is to be a volume.
+// On reports whether there is to be a volume.
 func (v VolumeClaim) On() bool { return v.Enabled != false }
 
 // Probes of a container.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// StoreKind is what holds a hosted cluster's state.
+// StoreKind is a kind of store of a hosted cluster's state.
 type StoreKind string
 
 // The kinds.
@@ -19,14 +19,14 @@ const (
 	StoreExternal StoreKind = "external"
 )
 
-// Store is what holds a hosted cluster's state.
+// Store is the store of a hosted cluster's state.
 type Store struct {
 	Kind StoreKind
 	// Replicas are the members of a deployed etcd; 1 for the others.
 	Replicas int
 }
 
-// Store that controlPlane.backingStore chooses; SQLite when it chooses none.
+// Store returns the store that controlPlane.backingStore chooses; SQLite when it chooses none.
 func (c *Cluster) Store() Store {
 	chosen := c.VCluster.ControlPlane.BackingStore
 	switch {
@@ -38,8 +38,8 @@ func (c *Cluster) Store() Store {
 	return Store{Kind: StoreSQLite, Replicas: 1}
 }
 
-// CheckDataSource says whether a text is the data source of an external database, as kine reads it. The error says how
-// to write one and never holds the text, in which a password stands.
+// CheckDataSource checks the data source of an external database, as kine reads it. The error tells how to write one.
+// It never holds the text, which has a password in it.
 //
 //	postgres://user:password@host:5432/database?sslmode=require
 //	mysql://user:password@tcp(host:3306)/database
@@ -49,7 +49,8 @@ func CheckDataSource(text string) error {
 	case text == "":
 		return errors.New("is empty; " + dataSourceAdvice)
 	case strings.ContainsAny(text, " \t\r\n"):
-		return errors.New(`holds a space or a line break, which is no part of a data source; write it without, e.g. with "printf %s", which ends no line`)
+		return errors.New("holds a space or a line break, which is no part of a data source; write it without, e.g. " +
+			`with "printf %s", which ends no line`)
 	case found && scheme == "postgres":
 		if parsed, err := url.Parse(text); err != nil || parsed.Hostname() == "" {
 			return errors.New("is no URL with a host; " + dataSourceAdvice +
@@ -65,4 +66,5 @@ func CheckDataSource(text string) error {
 	return errors.New("does not begin with postgres:// or mysql://; " + dataSourceAdvice)
 }
 
-const dataSourceAdvice = `write "postgres://user:password@host:5432/database" or "mysql://user:password@tcp(host:3306)/database"`
+const dataSourceAdvice = `write "postgres://user:password@host:5432/database" or ` +
+	`"mysql://user:password@tcp(host:3306)/database"`

@@ -9,7 +9,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-func TestTheStoreIsTheOneThatIsSwitchedOn(t *testing.T) {
+func TestTheEnabledStoreIsChosen(t *testing.T) {
 	for store, want := range map[string]config.Store{
 		"{}": {Kind: config.StoreSQLite, Replicas: 1},
 		"{database: {embedded: {enabled: true}}}": {Kind: config.StoreSQLite,
@@ -24,7 +24,7 @@ func TestTheStoreIsTheOneThatIsSwitchedOn(t *testing.T) {
 	}
 }
 
-func TestADataSourceIsOneThatKineReads(t *testing.T) {
+func TestDataSourcesAreCheckedAsKineReadsThem(t *testing.T) {
 	for text, want := range map[string]string{
 		"postgres://argosy:hunter2@db.example.com:5432/team-a?sslmode=require": "",
 		"postgres://argosy@[fd00::1]/team-a":                                   "",

@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parse returns the mapping at the top of the text, or notes why there is none.
+// parse returns the mapping at the top of the text, or adds the problem why there is none.
 func (d *document) parse(text []byte) *yaml.Node {
 	if len(text) > maxBytes {
 		d.addAt(0, 0, "", fmt.Sprintf("holds %d bytes; a ConfigMap holds %d at most", len(text), maxBytes), "")
@@ -54,7 +54,7 @@ func (d *document) parse(text []byte) *yaml.Node {
 	return content
 }
 
-// unreadable finds the first byte that a YAML document cannot hold.
+// unreadable returns the position of the first byte that a YAML document cannot hold.
 func unreadable(text []byte) (line, column int, found bool) {
 	line, column = 1, 1
 	for i := 0; i < len(text); {
@@ -78,7 +78,7 @@ var (
 	tabAtLineStart = regexp.MustCompile(`^ *\t`)
 )
 
-// syntax notes why the text is no YAML, and where.
+// syntax adds the problem why the text is no YAML, with its position.
 func (d *document) syntax(text []byte, err error) {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1 // the parser leaves the first line out
@@ -93,7 +93,7 @@ func (d *document) syntax(text []byte, err error) {
 			shown(match[1])), "")
 		return
 	}
-	if exactLine, exactColumn, exact := syntaxPlace(text); exact != "" {
+	if exactLine, exactColumn, exact := syntaxPosition(text); exact != "" {
 		line, column, message = exactLine, exactColumn, exact
 	}
 	suggestion := ""
@@ -104,7 +104,7 @@ func (d *document) syntax(text []byte, err error) {
 	d.addAt(line, column, "", "is not YAML: "+message, suggestion)
 }
 
-// Bounds of what the second parser is asked about. It recurses without a limit, so that a megabyte of "[" ends the
+// Bounds of the texts that the second parser gets. It recurses without a limit, so that a megabyte of "[" ends the
 // process, which no recover stops, and its time grows with the square of the nesting. Documents that people write stay
 // far below.
 const (
@@ -113,7 +113,7 @@ const (
 	maxAskedPerLine  = 100
 )
 
-// harmless says whether the second parser can be asked about a text.
+// harmless reports whether a text is within the bounds of the second parser.
 func harmless(text []byte) bool {
 	if len(text) > maxAskedBytes || bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) > maxAskedBrackets {
 		return false
@@ -132,9 +132,10 @@ func harmless(text []byte) bool {
 	return true
 }
 
-// syntaxPlace asks the second parser where the error is; its message is empty when it sees none. That parser has a
-// history of panics on broken input, which must end neither the plugin nor the listing of problems.
-func syntaxPlace(text []byte) (line, column int, message string) {
+// syntaxPosition returns the position of the error that the second parser finds; its message is empty when it finds
+// none. That parser has a history of panics on broken input, which must end neither the plugin nor the listing of
+// problems.
+func syntaxPosition(text []byte) (line, column int, message string) {
 	if !harmless(text) {
 		return 0, 0, ""
 	}
@@ -169,7 +170,7 @@ func lineOf(text []byte, line int) string {
 	return lines[line-1]
 }
 
-// locate returns where part first stands in text, or zeros.
+// locate returns the position of the first part in text, or zeros.
 func locate(text []byte, part string) (line, column int) {
 	before, _, found := strings.Cut(string(text), part)
 	if !found {

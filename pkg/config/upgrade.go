@@ -11,14 +11,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Upgrade says how machines go to another version of Kubernetes, beside privateNodes.autoUpgrade of vcluster.yaml.
+// Upgrade is how machines are upgraded to another version of Kubernetes, beside privateNodes.autoUpgrade of
+// vcluster.yaml.
 type Upgrade struct {
 	// Canaries are upgraded before all others: names, or a label selector such as rack=a. If one of them fails, nothing
-	// else is touched, whatever failureBudget says.
+	// else is touched, whatever failureBudget is.
 	// +example=gpu-1,gpu-2
 	Canaries string `json:"canaries,omitempty"`
-	// MaxUnavailable is how many machines may be out of service at once, those that are so for other reasons included,
-	// as a number or as a percentage, rounded down, and 1 at least. Default: privateNodes.autoUpgrade.concurrency.
+	// MaxUnavailable is how many machines may be out of service at once, for whatever reason, as a number or as a
+	// percentage, rounded down, and 1 at least. Default: privateNodes.autoUpgrade.concurrency.
 	// +example=25%
 	MaxUnavailable Amount `json:"maxUnavailable,omitempty"`
 	// WaveSize is how many machines make up a wave, as a number or as a percentage, rounded up. A wave is staged before
@@ -35,7 +36,7 @@ type Upgrade struct {
 	// Pause between two waves.
 	// +example=30m
 	Pause metav1.Duration `json:"pause,omitzero"`
-	// Approval says after which waves a person has to approve that the next one begins.
+	// Approval decides after which waves a person has to approve the next one.
 	Approval string `json:"approval,omitempty" enum:"never,canaries,always"`
 	// MinReady is how long a node has to be Ready at its new version, and its pods to run, before it takes new ones.
 	// Default 10s.
@@ -52,18 +53,18 @@ type Upgrade struct {
 	// stays.
 	// +example=false
 	Drain bool `json:"drain,omitempty"`
-	// OnDrainTimeout says what becomes of a machine whose pods don't leave within drain.timeout, of which one that a
-	// PodDisruptionBudget holds is the usual case: stop fails it, skip leaves it as it is and goes on without counting
-	// it as failed, force deletes the pods that are left.
+	// OnDrainTimeout applies to a machine whose pods don't leave within drain.timeout, mostly because of a
+	// PodDisruptionBudget: stop fails it, skip leaves it as it is and goes on without counting it as failed, force
+	// deletes the pods that are left.
 	OnDrainTimeout string `json:"onDrainTimeout,omitempty" enum:"stop,skip,force"`
-	// Rules are for machines that need something else; the first that fits a machine counts.
+	// Rules are exceptions for some machines; the first that fits a machine counts.
 	Rules []UpgradeRule `json:"rules,omitempty"`
 	// Rollback puts a machine that does not come up at the new version back to the old one. Default true.
 	// +example=false
 	Rollback bool `json:"rollback,omitempty"`
 }
 
-// UpgradeRule is for some machines. What it leaves out is as it is for all.
+// UpgradeRule is an exception for some machines. Keys that it leaves out have the value of all machines.
 type UpgradeRule struct {
 	// Machines are names, or a label selector.
 	// +example=gpu=yes
@@ -78,14 +79,14 @@ type UpgradeRule struct {
 	OnDrainTimeout string `json:"onDrainTimeout,omitempty" enum:"stop,skip,force"`
 }
 
-// What becomes of a machine whose pods don't leave in time.
+// The values of upgrade.onDrainTimeout.
 const (
 	DrainStop  = "stop"
 	DrainSkip  = "skip"
 	DrainForce = "force"
 )
 
-// After which waves a person has to approve.
+// The values of upgrade.approval.
 const (
 	ApproveNever    = "never"
 	ApproveCanaries = "canaries"
@@ -97,7 +98,7 @@ type Amount string
 
 var amount = regexp.MustCompile(`^\d{1,6}%?$`)
 
-// IntOrString is the amount as Kubernetes has such ones; an empty one is 0.
+// IntOrString returns the amount as Kubernetes' type; an empty one is 0.
 func (a Amount) IntOrString() intstr.IntOrString {
 	if number, err := strconv.Atoi(string(a)); err == nil {
 		return intstr.FromInt32(int32(number))
@@ -108,7 +109,7 @@ func (a Amount) IntOrString() intstr.IntOrString {
 	return intstr.FromString(string(a))
 }
 
-// zero says whether it is an amount of nothing.
+// zero reports whether the amount is 0 or 0%.
 func (a Amount) zero() bool {
 	number, err := strconv.Atoi(strings.TrimSuffix(string(a), "%"))
 	return err == nil && number == 0
@@ -124,7 +125,7 @@ func (d *document) amount(key string, value Amount, least int) {
 	case percent && count > 100:
 		d.add(key, shown(string(value))+" is more than all", "write 100% at most")
 	case least > 0 && value.zero():
-		d.add(key, "is nothing", "write 1 at least")
+		d.add(key, "is 0", "write 1 at least")
 	}
 }
 
@@ -145,16 +146,17 @@ func (d *document) checkUpgrade(c *Cluster) {
 		{"upgrade.controlPlaneGrace", u.ControlPlaneGrace}, {"upgrade.nodeGrace", u.NodeGrace},
 	} {
 		if limit.value.Duration < 0 {
-			d.add(limit.key, "is less than nothing", "write 0s, or how long")
+			d.add(limit.key, "is negative", "write 0s, or how long")
 		}
 	}
 	for i, rule := range u.Rules {
 		key := "upgrade.rules[" + strconv.Itoa(i) + "]"
-		if d.required(key+".machines", rule.Machines, "say which machines the rule is for") {
+		if d.required(key+".machines", rule.Machines,
+			"write names with commas between, or a label selector such as rack=a") {
 			d.machines(c, key+".machines", rule.Machines)
 		}
 		if rule.DrainTimeout.Duration < 0 {
-			d.add(key+".drainTimeout", "is less than nothing", "write how long, e.g. 30m")
+			d.add(key+".drainTimeout", "is negative", "write how long, e.g. 30m")
 		}
 	}
 }
@@ -169,7 +171,7 @@ func (d *document) machines(c *Cluster, key, expression string) {
 	}
 }
 
-// UpgradeRuleFor is what holds for one machine, every field of it filled.
+// UpgradeRuleFor returns the rule of one machine, with every field set.
 func (c *Cluster) UpgradeRuleFor(m Machine) UpgradeRule {
 	policy := c.Fleet.Upgrade
 	rule := UpgradeRule{Machines: m.Name, Drain: &policy.Drain, DrainTimeout: c.Fleet.Drain.Timeout,
@@ -185,18 +187,18 @@ func (c *Cluster) UpgradeRuleFor(m Machine) UpgradeRule {
 	return rule
 }
 
-// Canary says whether a machine is upgraded before the others.
+// Canary reports whether a machine is upgraded before the others.
 func (c *Cluster) Canary(m Machine) bool {
 	return c.Fleet.Upgrade.Canaries != "" && c.selects(c.Fleet.Upgrade.Canaries, m)
 }
 
-// selects says whether an expression that was checked means a machine.
+// selects reports whether an expression, which was checked, selects a machine.
 func (c *Cluster) selects(expression string, m Machine) bool {
 	selected, err := c.Select(expression)
 	return err == nil && slices.ContainsFunc(selected, func(one Machine) bool { return one.Name == m.Name })
 }
 
-// MaxUnavailable is how many machines, or what percentage of them, may be out of service at once.
+// MaxUnavailable returns how many machines, as a number or a percentage, may be out of service at once.
 func (c *Cluster) MaxUnavailable() intstr.IntOrString {
 	if own := c.Fleet.Upgrade.MaxUnavailable; own != "" {
 		return own.IntOrString()

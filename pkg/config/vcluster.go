@@ -5,7 +5,7 @@ import "argosy.dev/argosy/pkg/secret"
 // Unstructured is a section whose keys Argosy does not know one by one. It is kept as it was written.
 type Unstructured map[string]any
 
-// VCluster is vcluster.yaml, as far as it concerns clusters with private nodes.
+// VCluster is vcluster.yaml, as far as it is about clusters with private nodes.
 type VCluster struct {
 	// PrivateNodes gives the cluster machines of its own. Its enabled must be true.
 	PrivateNodes PrivateNodes `json:"privateNodes"`
@@ -15,7 +15,7 @@ type VCluster struct {
 	// Networking of pods and services.
 	// +at=control plane +effect=never changes
 	Networking Networking `json:"networking,omitzero"`
-	// Deploy switches what runs in the cluster from the start.
+	// Deploy switches the addons that run in the cluster from the start.
 	// +at=cluster +effect=applies to the addon
 	Deploy Deploy `json:"deploy,omitzero"`
 
@@ -37,7 +37,7 @@ type VCluster struct {
 	// RBAC of the control plane in the host cluster, where it needs no rights: switching roles on or off has no effect.
 	// +effect=no effect +example={role: {enabled: true}}
 	RBAC Unstructured `json:"rbac,omitempty"`
-	// ExportKubeConfig says how the cluster's kubeconfig is written.
+	// ExportKubeConfig is how the original writes the cluster's kubeconfig.
 	// +effect=no effect +example={context: ''}
 	ExportKubeConfig Unstructured `json:"exportKubeConfig,omitempty"`
 	// Experimental settings. isolatedControlPlane and genericSync may not be on.
@@ -46,7 +46,7 @@ type VCluster struct {
 	// External holds settings of other tools.
 	// +effect=no effect +example={}
 	External Unstructured `json:"external,omitempty"`
-	// Telemetry of the original. Argosy sends none, whatever stands here.
+	// Telemetry of the original. Argosy sends none, whatever the value.
 	// +effect=no effect +example={enabled: false}
 	Telemetry Unstructured `json:"telemetry,omitempty"`
 	// Logging of the control plane, whose components log text.
@@ -72,20 +72,20 @@ type VCluster struct {
 	Plugins Unstructured `json:"plugins,omitempty"`
 }
 
-// PrivateNodes holds what concerns the cluster's own machines.
+// PrivateNodes holds the settings of the cluster's own machines.
 type PrivateNodes struct {
 	// Enabled must be true: Argosy knows no other kind of cluster.
 	// +at=control plane +effect=never changes +example=true
 	Enabled bool `json:"enabled"`
-	// ImportNodeBinaries takes node bundles from the control plane's image. It concerns hosted control planes.
+	// ImportNodeBinaries takes node bundles from the control plane's image. It applies to hosted control planes.
 	// +at=control plane +effect=replaces the control plane's pods
 	ImportNodeBinaries bool `json:"importNodeBinaries"`
 	// Kubelet settings for all nodes.
 	Kubelet Kubelet `json:"kubelet,omitzero"`
-	// AutoUpgrade says how nodes follow the control plane, and where their binaries are and come from.
+	// AutoUpgrade is how nodes follow the control plane, and where their binaries are and come from.
 	// +at=plugin +effect=with the next workflow
 	AutoUpgrade AutoUpgrade `json:"autoUpgrade,omitzero"`
-	// JoinNode says how a machine becomes a node.
+	// JoinNode is how a machine becomes a node.
 	// +at=machine +effect=needs a rejoin
 	JoinNode JoinNode `json:"joinNode,omitzero"`
 
@@ -117,19 +117,19 @@ type PrivateNodes struct {
 
 // Kubelet settings for all nodes.
 type Kubelet struct {
-	// CgroupDriver is systemd or cgroupfs. Default: what the cluster's kubelet-config says.
+	// CgroupDriver is systemd or cgroupfs. Default: that of the cluster's kubelet-config.
 	// +at=machine +effect=needs a rejoin +example=systemd
 	CgroupDriver string `json:"cgroupDriver,omitempty" enum:"systemd,cgroupfs"`
 	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes. In a cluster that
-	// exists already only cgroupDriver may stand here: its kubelet-config is not Argosy's.
+	// exists already only cgroupDriver may be set here: its kubelet-config is not Argosy's.
 	// +at=machine +effect=restarts kubelet +example={maxPods: 200}
 	Config Unstructured `json:"config,omitempty"`
 }
 
-// AutoUpgrade says how nodes follow the control plane's version.
+// AutoUpgrade is how nodes follow the control plane's version.
 type AutoUpgrade struct {
-	// Enabled lets workflow scheduled-upgrade take nodes along with the control plane. Workflow upgrade, which somebody
-	// submits, does so anyway.
+	// Enabled lets workflow scheduled-upgrade upgrade nodes after the control plane. Workflow upgrade, which a person
+	// submits, always does.
 	Enabled bool `json:"enabled"`
 	// Image of the pod that upgrades a machine which SSH does not reach. Default: controlPlane.image of argosy.yaml,
 	// which is the plugin's own image.
@@ -161,7 +161,7 @@ type AutoUpgrade struct {
 	ContainerSecurityContext Unstructured `json:"containerSecurityContext,omitempty"`
 }
 
-// JoinNode says how a machine becomes a node.
+// JoinNode is how a machine becomes a node.
 type JoinNode struct {
 	// PreInstallCommands run on the machine before anything is installed, each by /bin/sh -e from a file of its own,
 	// for at most join.commandTimeout of argosy.yaml, and once in a join: one that has succeeded is not run again when
@@ -189,16 +189,16 @@ type JoinNode struct {
 
 // Containerd is the container runtime of a machine.
 type Containerd struct {
-	// Enabled installs and configures containerd. False: a runtime that is there already is checked, used, and never
-	// touched; then neither registry nor pauseImage may be set.
+	// Enabled installs and configures containerd. False: the machine's own runtime is checked, used, and never touched;
+	// then neither registry nor pauseImage may be set.
 	Enabled bool `json:"enabled"`
-	// Registry says how containerd reaches image registries.
+	// Registry is how containerd reaches image registries.
 	// +effect=none
 	Registry Registry `json:"registry,omitzero"`
-	// ImportImages are where images come from that are imported before the machine joins: a file on the machine or a
+	// ImportImages are the sources of images that are imported before the machine joins: a file on the machine or a
 	// folder, whose .tar, .tar.gz and .tar.zst files are taken; an http or https URL of such a file, with "#sha256="
-	// and its digest behind it if you know it; or oci:// and an image in a registry. What is no file on the machine is
-	// fetched by the plugin.
+	// and its digest behind it if you know it; or oci:// and an image in a registry. The plugin fetches sources that
+	// are no files on the machine.
 	// +effect=with the next workflow
 	// +example=[/srv/images, "https://files.example.com/app.tar", "oci://registry.example.com/app:v1"]
 	ImportImages []string `json:"importImages,omitempty"`
@@ -207,7 +207,7 @@ type Containerd struct {
 	PauseImage string `json:"pauseImage,omitempty"`
 }
 
-// Registry says how containerd reaches image registries.
+// Registry is how containerd reaches image registries.
 type Registry struct {
 	// ConfigPath is the folder with one hosts.toml per registry. Default: /etc/containerd/certs.d.
 	// +effect=restarts containerd +example=/etc/containerd/certs.d
@@ -216,12 +216,13 @@ type Registry struct {
 	// that has no entry.
 	// +names=registry
 	Mirrors map[string]Mirror `json:"mirrors,omitempty"`
-	// Auth by registry host. Whoever reads the document reads the logins: prefer registries.secret of argosy.yaml.
+	// Auth by registry host. The logins can be read by all who can read the document: prefer
+	// registries.secret of argosy.yaml.
 	// +names=registry +effect=restarts containerd
 	Auth map[string]RegistryAuth `json:"auth,omitempty"`
 }
 
-// Mirror is one registry and the hosts that stand in for it.
+// Mirror is one registry and its mirrors.
 type Mirror struct {
 	// Server is asked when no host answers, e.g. https://registry-1.docker.io.
 	// +example=https://registry-1.docker.io
@@ -234,13 +235,13 @@ type Mirror struct {
 	// Capabilities are pull, resolve and push; empty means pull and resolve.
 	// +example=[pull, resolve]
 	Capabilities []string `json:"capabilities,omitempty"`
-	// OverridePath says that server holds the whole path of the API.
+	// OverridePath is for a server whose URL holds the whole path of the API.
 	OverridePath bool `json:"overridePath,omitempty"`
 	// Hosts that are asked first, in order.
 	Hosts []MirrorHost `json:"hosts,omitempty"`
 }
 
-// MirrorHost stands in for a registry.
+// MirrorHost is a mirror of a registry.
 type MirrorHost struct {
 	// Server, e.g. http://192.168.31.250:5000.
 	// +example=https://mirror.example.com
@@ -253,7 +254,7 @@ type MirrorHost struct {
 	// Capabilities are pull, resolve and push; empty means pull and resolve.
 	// +example=[pull, resolve]
 	Capabilities []string `json:"capabilities,omitempty"`
-	// OverridePath says that server holds the whole path of the API.
+	// OverridePath is for a server whose URL holds the whole path of the API.
 	OverridePath bool `json:"overridePath,omitempty"`
 }
 
@@ -278,7 +279,7 @@ type NodeRegistration struct {
 	// CRISocket is the container runtime's socket, e.g. unix:///run/containerd/containerd.sock.
 	// +example=unix:///run/containerd/containerd.sock
 	CRISocket string `json:"criSocket,omitempty"`
-	// KubeletExtraArgs go to the kubelet's command line. A name may stand more than once.
+	// KubeletExtraArgs go to the kubelet's command line. A name may occur more than once.
 	// +effect=restarts kubelet
 	KubeletExtraArgs []KubeletArg `json:"kubeletExtraArgs,omitempty"`
 	// Taints of every node, beside those of its machine.

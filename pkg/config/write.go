@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Redacted is what stands in a printed document in place of a secret.
+// Redacted replaces a secret in a printed document.
 const Redacted = "<redacted>"
 
 // Printed returns one of the cluster's documents (VClusterDocument or FleetDocument) as YAML, in the order of its types
@@ -22,8 +22,8 @@ func (c *Cluster) Printed(document string) ([]byte, error) {
 	return inBlocks(c.VCluster, reflect.ValueOf(defaultVCluster()))
 }
 
-// PrintedDefaults is what holds where a document says nothing, in the form of that document. What has no default and
-// must be there is in it too: privateNodes.enabled, apiVersion and kind.
+// PrintedDefaults returns the defaults of a document in the form of that document. Keys that are required and have no
+// default are in it too: privateNodes.enabled, apiVersion and kind.
 func PrintedDefaults(document string) ([]byte, error) {
 	c := Defaults()
 	c.VCluster.PrivateNodes.Enabled = true
@@ -31,7 +31,7 @@ func PrintedDefaults(document string) ([]byte, error) {
 	return c.Printed(document)
 }
 
-// machineSettings holds all that one machine gets: how it is reached, and what it gets as a node, both merged.
+// machineSettings holds all settings of one machine: how it is reached, and its settings as a node, both merged.
 type machineSettings struct {
 	Name     string            `json:"name"`
 	Address  string            `json:"address"`
@@ -41,7 +41,7 @@ type machineSettings struct {
 	Join     NodeSettings      `json:"join"`
 }
 
-// PrintedMachine is what a machine gets, as YAML, below comments that say what it overrides.
+// PrintedMachine returns the settings of a machine as YAML, below comments with its overrides.
 func (c *Cluster) PrintedMachine(m Machine) ([]byte, error) {
 	text, err := inBlocks(machineSettings{m.Name, m.Address, m.NodeName, m.Labels, c.SSHFor(m), c.Settings(m)},
 		reflect.Value{})
@@ -51,7 +51,7 @@ func (c *Cluster) PrintedMachine(m Machine) ([]byte, error) {
 	var page bytes.Buffer
 	overrides := c.Overrides(m)
 	if len(overrides) == 0 {
-		fmt.Fprintf(&page, "# machine %s has what vcluster.yaml says for all of them.\n", m.Name)
+		fmt.Fprintf(&page, "# machine %s has the settings of all machines in vcluster.yaml.\n", m.Name)
 	} else {
 		fmt.Fprintf(&page, "# machine %s overrides:\n", m.Name)
 	}
@@ -62,8 +62,8 @@ func (c *Cluster) PrintedMachine(m Machine) ([]byte, error) {
 	return page.Bytes(), nil
 }
 
-// inBlocks writes a struct as YAML in the order of its fields. What is nothing is left out, unless its default is
-// something: that it was switched off has to be seen. An empty list is something, where it was written. Defaults may be
+// inBlocks writes a struct as YAML in the order of its fields. Zero values are left out unless their default is not
+// zero: a key that was switched off has to be visible. An empty list that was written is no zero value. Defaults may be
 // invalid.
 func inBlocks(value any, defaults reflect.Value) ([]byte, error) {
 	top, err := nodeOf(reflect.ValueOf(value), defaults)
@@ -79,7 +79,7 @@ func inBlocks(value any, defaults reflect.Value) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// nodeOf is a value as YAML.
+// nodeOf returns a value as YAML.
 func nodeOf(v, defaults reflect.Value) (*yaml.Node, error) {
 	switch v.Type() {
 	case secretType:
@@ -153,7 +153,7 @@ func addEntry(n *yaml.Node, name string, v, defaults reflect.Value) error {
 	return nil
 }
 
-// plain is a value without secrets as YAML.
+// plain returns a value without secrets as YAML.
 func plain(value any) (*yaml.Node, error) {
 	n := &yaml.Node{}
 	if err := n.Encode(value); err != nil {

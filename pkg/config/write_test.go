@@ -58,7 +58,7 @@ func TestAPrintedClusterShowsNoSecret(t *testing.T) {
 	}
 }
 
-func TestThePrintedDefaultsAreDocumentsThatMeanTheSame(t *testing.T) {
+func TestPrintedDefaultsParseToTheDefaults(t *testing.T) {
 	vcluster, err := config.PrintedDefaults(config.VClusterDocument)
 	assert.NilError(t, err)
 	fleet, err := config.PrintedDefaults(config.FleetDocument)
@@ -83,5 +83,5 @@ func TestAPrintedMachineBeginsWithWhatItOverrides(t *testing.T) {
 	c, m, _ = settingsOf(t, all, "{}")
 	text, err = c.PrintedMachine(m)
 	assert.NilError(t, err)
-	assert.Assert(t, cmp.Contains(string(text), "# machine a has what vcluster.yaml says for all of them.\n"))
+	assert.Assert(t, cmp.Contains(string(text), "# machine a has the settings of all machines in vcluster.yaml.\n"))
 }

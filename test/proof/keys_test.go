@@ -14,7 +14,7 @@ import (
 )
 
 // A proof walks these lists; a key that the documents do not have, or a key twice, would make it prove nothing.
-func TestEveryKeyOfTheSpecificationIsOneOfOurs(t *testing.T) {
+func TestEveryKeyOfTheSpecificationIsKnown(t *testing.T) {
 	seen := map[string]bool{}
 	for _, key := range slices.Concat(specificationKeys(), newerKeys()) {
 		assert.Check(t, !seen[key], "%s is there twice", key)
@@ -26,9 +26,9 @@ func TestEveryKeyOfTheSpecificationIsOneOfOurs(t *testing.T) {
 	}
 }
 
-// What private nodes have here, the specification or a later version has too, but for what is the older place of
+// Every key of private nodes here is one of the specification or of a later version, except the older names of
 // another.
-func TestEveryKeyOfPrivateNodesIsInOneOfTheLists(t *testing.T) {
+func TestEveryKeyOfPrivateNodesIsListed(t *testing.T) {
 	listed := slices.Concat(specificationKeys(), newerKeys())
 	older := regexp.MustCompile(`^privateNodes\.(cni|kubeProxy|localPathProvisioner)\.`)
 	for _, e := range config.Effects() {

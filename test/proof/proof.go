@@ -25,7 +25,7 @@ type Row struct {
 	Passed bool `json:"passed"`
 }
 
-// shown is the word of a table for what a test shows of a key.
+// shown is the word in the page's column "shown".
 func (r Row) shown() string {
 	if r.Refusal {
 		return "refusal"

@@ -1,4 +1,4 @@
-// Command proof prints docs/proof.md from what the end-to-end tests showed in this checkout.
+// Command proof prints docs/proof.md from the results of the end-to-end tests in this checkout.
 package main
 
 import (
