@@ -1,6 +1,6 @@
-// Package apply sets objects in a cluster with server-side apply under one field manager, removes them again, and says
-// of each whether that changed anything. It never takes a field that somebody else set, unless it is told to, and never
-// removes an object that does not carry Argosy's label.
+// Package apply sets objects in a cluster with server-side apply under one field manager, removes them again, and
+// reports the change of each. Without Options.Force it never takes a field that another manager set, and it never
+// removes an object without Argosy's label.
 package apply
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// Manager is the field manager of all that Argosy sets.
+	// Manager is the field manager of all fields that Argosy sets.
 	Manager = "argosy"
 	// ManagedByLabel is on every object that was set; its value is Manager. Only such objects are ever removed.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
@@ -39,13 +39,13 @@ type Setter struct {
 	mapper meta.RESTMapper
 }
 
-// New returns a Setter for the cluster behind config. It connects when it is first used; what the cluster serves is
-// asked for once, and again when a kind is not known.
+// New returns a Setter for the cluster behind config. It connects when it is first used, discovers the cluster's kinds
+// once, and again when it meets an unknown one.
 func New(config *rest.Config) (*Setter, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = requestsPerSecond, burst
 	config.UserAgent = Manager
-	// Warnings of the API server are about its own future versions; here they would go to nobody's terminal.
+	// Warnings of the API server are about its own future versions; here they would end in a log unread.
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -67,17 +67,16 @@ func NewFor(client dynamic.Interface, mapper meta.RESTMapper) *Setter {
 
 // Options of Set and Sync.
 type Options struct {
-	// Force takes over fields that others own. Without it such a field stays as its owner wants it, and the object's
-	// Change names it.
+	// Force takes over fields that others own. Without it such a field keeps its owner's value, and the object's Change
+	// names it.
 	Force bool
 }
 
-// Set makes the cluster hold objects as they are given: what others may depend on first, and custom resources after
-// their definitions are established. All are looked at before the first is changed. The changes are those that were
-// made, also when there is an error. The error names every object of a kind's rank that failed, and why; ranks after it
-// were not begun.
+// Set applies objects rank by rank: those that others may depend on first, and custom resources after their definitions
+// are established. All are read before the first is changed. It returns the changes that were made, also with an error.
+// The error names every object of a rank that failed, with its cause; later ranks were not begun.
 func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, o Options) ([]Change, error) {
-	found, err := s.look(ctx, objects)
+	found, err := s.readAll(ctx, objects)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +97,7 @@ func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, 
 	return changes, nil
 }
 
-// each calls do for all objects, some at once. A nil Change means that there was nothing to do. The error is about all
+// each calls do for all objects, several at once. do returns nil when there was nothing to do. The error lists all
 // objects that failed.
 func each(ctx context.Context, doing string, objects []*unstructured.Unstructured,
 	do func(context.Context, *unstructured.Unstructured) (*Change, error)) ([]Change, error) {
@@ -121,10 +120,10 @@ func each(ctx context.Context, doing string, objects []*unstructured.Unstructure
 			changes = append(changes, *change)
 		}
 	}
-	return changes, together(doing, objects, failed)
+	return changes, joinErrors(doing, objects, failed)
 }
 
-// resource returns where object belongs.
+// resource returns the client for object's kind and namespace.
 func (s *Setter) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	kind := object.GroupVersionKind()
 	mapping, err := s.mapper.RESTMapping(kind.GroupKind(), kind.Version)
@@ -140,7 +139,7 @@ func (s *Setter) resource(object *unstructured.Unstructured) (dynamic.ResourceIn
 		return resource, nil
 	}
 	if object.GetNamespace() == "" {
-		return nil, errclass.Errorf(errclass.Configuration, "it needs metadata.namespace")
+		return nil, errclass.Errorf(errclass.Configuration, "metadata.namespace is required")
 	}
 	return resource.Namespace(object.GetNamespace()), nil
 }

@@ -35,7 +35,7 @@ spec:
       - {name: logs, image: "registry.example.com/logs:1"}
 `
 
-// ours is what a document looks like once it was set: somebody who edits it leaves our label there.
+// ours returns a document as it is once it was set: a person who edits it leaves our label there.
 func ours(document string) string {
 	return strings.Replace(document, "namespace: default",
 		"namespace: default, labels: {app.kubernetes.io/managed-by: argosy}", 1)
@@ -75,7 +75,7 @@ func set(t *testing.T, setter *apply.Setter, documents ...string) string {
 	return apply.Summary(changes)
 }
 
-func TestSetSaysWhatItCreatedChangedAndLeftAsItWas(t *testing.T) {
+func TestSetReturnsTheOutcomeOfEachObject(t *testing.T) {
 	server, setter := start(t)
 	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b")), "3 created")
 	assert.Equal(t, set(t, setter, deployment, configMap("a"), configMap("b", "more: things")),
@@ -89,7 +89,7 @@ func TestSetSaysWhatItCreatedChangedAndLeftAsItWas(t *testing.T) {
 	assert.Equal(t, server.Get(webPath).GetLabels()[apply.ManagedByLabel], "argosy")
 }
 
-func TestAStatusThatSomebodyWritesMeanwhileIsNoChangeOfOurs(t *testing.T) {
+func TestStatusWrittenMeanwhileIsNoChange(t *testing.T) {
 	server, setter := start(t)
 	set(t, setter, deployment)
 	server.Refuse(func(verb, _ string) error {
@@ -145,14 +145,14 @@ func TestFieldsThatOthersSetStayTheirs(t *testing.T) {
 	}
 }
 
-func TestAConfigMapThatIsAllTheirsIsLeftAlone(t *testing.T) {
+func TestConfigMapOwnedByOthersIsLeftAlone(t *testing.T) {
 	server, setter := start(t)
 	set(t, setter, configMap("a"))
 	server.Edit(t, "kubectl", strings.Replace(ours(configMap("a")), "key: value", "key: mine", 1)+"  more: mine\n")
 	assert.Equal(t, set(t, setter, configMap("a")), "1 unchanged; ConfigMap default/a: data.key is kubectl's")
 }
 
-func TestObjectsAreSetInTheOrderInWhichTheyNeedEachOther(t *testing.T) {
+func TestObjectsAreSetAfterTheirDependencies(t *testing.T) {
 	server, setter := start(t)
 	definition := `
 apiVersion: apiextensions.k8s.io/v1
@@ -224,7 +224,7 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 			webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))}, errclass.Transient,
 			[]string{"it changed"}},
 		{"bad credentials", map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")},
-			errclass.Configuration, []string{"does not know these credentials"}},
+			errclass.Configuration, []string{"does not accept these credentials"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 	}
 }
 
-func TestNothingIsChangedWhenSomethingCanNotBeRead(t *testing.T) {
+func TestNothingIsChangedWhenAnObjectCanNotBeRead(t *testing.T) {
 	server, setter := start(t)
 	server.Refuse(func(verb, path string) error {
 		if verb == "get" && (path == webPath || path == configMapPath("b")) {
@@ -248,20 +248,20 @@ func TestNothingIsChangedWhenSomethingCanNotBeRead(t *testing.T) {
 		return nil
 	})
 	changes, err := setter.Set(t.Context(), decode(t, configMap("a"), configMap("b"), deployment), apply.Options{})
-	assert.ErrorContains(t, err, "looking at 2 of 3 objects: ConfigMap default/b: ")
+	assert.ErrorContains(t, err, "reading 2 of 3 objects: ConfigMap default/b: ")
 	assert.ErrorContains(t, err, "Deployment default/web: ")
 	assert.Equal(t, len(changes), 0)
 	assert.Assert(t, server.Get(configMapPath("a")) == nil)
 }
 
-func TestWhatCanNotBeSetIsSaidBeforeAnythingThatNeedsIt(t *testing.T) {
+func TestFailedRankIsReportedBeforeLaterRanksBegin(t *testing.T) {
 	tests := []struct {
 		name, document, text string
 		class                errclass.Class
 	}{
 		{"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}",
 			"the API server does not serve this kind", errclass.Permanent},
-		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "it needs metadata.namespace",
+		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "metadata.namespace is required",
 			errclass.Configuration},
 		{"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}",
 			`namespace "nowhere" does not exist`, errclass.Configuration},
@@ -286,7 +286,7 @@ func TestAnObjectThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	assert.Assert(t, errclass.IsTransient(err))
 }
 
-func TestAServerThatIsAwayIsTransientAndACancelledSetIsCancelled(t *testing.T) {
+func TestMissingServerIsTransientAndCancelledSetIsCancelled(t *testing.T) {
 	server := applytest.New(t)
 	config := server.Config()
 	config.Host = "http://127.0.0.1:1"
@@ -302,7 +302,7 @@ func TestAServerThatIsAwayIsTransientAndACancelledSetIsCancelled(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-func TestRemoveTakesOnlyWhatIsArgosys(t *testing.T) {
+func TestRemoveDeletesOnlyObjectsOfArgosy(t *testing.T) {
 	server, setter := start(t)
 	set(t, setter, configMap("ours"))
 	server.Edit(t, "kubectl", configMap("theirs"))
@@ -314,7 +314,7 @@ func TestRemoveTakesOnlyWhatIsArgosys(t *testing.T) {
 	assert.Assert(t, server.Get(configMapPath("theirs")) != nil)
 }
 
-func TestADefinitionAndItsNamespaceStayWhileUsersHaveObjectsThere(t *testing.T) {
+func TestDefinitionAndNamespaceStayWhileUsersHaveObjects(t *testing.T) {
 	server, setter := start(t)
 	documents := decode(t, `
 apiVersion: apiextensions.k8s.io/v1
@@ -342,7 +342,7 @@ spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}
 	assert.Equal(t, sync(nil), kept) // they are not forgotten
 }
 
-func TestSyncRemovesWhatIsNoLongerWanted(t *testing.T) {
+func TestSyncRemovesObsoleteObjects(t *testing.T) {
 	server, setter := start(t)
 	inventory := types.NamespacedName{Namespace: "default", Name: "inventory"}
 	sync := func(documents ...string) string {
@@ -358,7 +358,7 @@ func TestSyncRemovesWhatIsNoLongerWanted(t *testing.T) {
 	assert.Equal(t, data, "v1 ConfigMap default/a\n")
 }
 
-func TestAnInterruptedSyncForgetsNothingThatItMade(t *testing.T) {
+func TestInterruptedSyncForgetsNoObject(t *testing.T) {
 	server, setter := start(t)
 	inventory := types.NamespacedName{Namespace: "default", Name: "inventory"}
 	server.Refuse(func(verb, path string) error {
@@ -401,6 +401,6 @@ func TestASecondRunOverManyObjectsWritesNothing(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, apply.Summary(changes), "80 unchanged")
 	assert.DeepEqual(t, versions(), before)
-	// the inventory once, and of each object what it is and what it should be
+	// the inventory once, and of each object the live and the wanted one
 	assert.Equal(t, len(server.Requests()), 161)
 }

@@ -7,31 +7,31 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Outcome is what became of one object.
+// Outcome is the effect of an operation on one object.
 type Outcome string
 
 const (
-	// Created: it was not there.
+	// Created: it did not exist.
 	Created Outcome = "created"
-	// Changed: it was there, and is different now.
+	// Changed: it existed, and is different now.
 	Changed Outcome = "changed"
-	// Unchanged: it was there as wanted.
+	// Unchanged: it existed as wanted.
 	Unchanged Outcome = "unchanged"
-	// Removed: it was there and is deleted, or about to be once its finalizers are done.
+	// Removed: it existed and is deleted, or will be when its finalizers are done.
 	Removed Outcome = "removed"
-	// Kept: it should go, but users' objects would go with it; LeftTo says which.
+	// Kept: it is obsolete, but users' objects would be deleted with it; LeftTo names them.
 	Kept Outcome = "kept"
 )
 
-// Change is what became of one object.
+// Change is the effect of an operation on one object.
 type Change struct {
 	Kind, Namespace, Name string
 	Outcome               Outcome
-	// LeftTo names what was left to others, e.g. "spec.replicas is kubectl's".
+	// LeftTo names the fields that were left to others, e.g. "spec.replicas is kubectl's".
 	LeftTo []string
 }
 
-// String names the object: "ConfigMap kube-system/coredns".
+// String returns the object's name: "ConfigMap kube-system/coredns".
 func (c Change) String() string { return named(c.Kind, c.Namespace, c.Name) }
 
 func nameOf(object *unstructured.Unstructured) string {
@@ -49,11 +49,11 @@ func changeOf(object *unstructured.Unstructured, outcome Outcome) *Change {
 	return &Change{Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName(), Outcome: outcome}
 }
 
-// mostNames is how many objects of one outcome a summary names.
-const mostNames = 5
+// maxNames bounds the objects of one outcome that a summary names.
+const maxNames = 5
 
-// Summary says in one line what changes there were: "3 created, 1 changed (ConfigMap kube-system/coredns), 40
-// unchanged", and what was left to others.
+// Summary returns one line about changes, "3 created, 1 changed (ConfigMap kube-system/coredns), 40 unchanged", with
+// the fields that were left to others.
 func Summary(changes []Change) string {
 	var parts []string
 	for _, outcome := range []Outcome{Created, Changed, Removed, Kept, Unchanged} {
@@ -73,7 +73,7 @@ func Summary(changes []Change) string {
 	return summary
 }
 
-// count says how many changes have an outcome, and names those that a reader wonders about.
+// count returns the number of changes with an outcome, and the names of those that were changed, removed or kept.
 func count(changes []Change, outcome Outcome) string {
 	var names []string
 	for _, change := range changes {
@@ -86,9 +86,9 @@ func count(changes []Change, outcome Outcome) string {
 		return ""
 	case outcome == Created || outcome == Unchanged:
 		return fmt.Sprintf("%d %s", len(names), outcome)
-	case len(names) > mostNames:
-		return fmt.Sprintf("%d %s (%s and %d more)", len(names), outcome, strings.Join(names[:mostNames], ", "),
-			len(names)-mostNames)
+	case len(names) > maxNames:
+		return fmt.Sprintf("%d %s (%s and %d more)", len(names), outcome, strings.Join(names[:maxNames], ", "),
+			len(names)-maxNames)
 	}
 	return fmt.Sprintf("%d %s (%s)", len(names), outcome, strings.Join(names, ", "))
 }

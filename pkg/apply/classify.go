@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Classify gives the error of a request to an API server its class: what it could not do now is transient, what it or
-// its certificate refuses is not. For a missing permission it says which rule is missing. nil stays nil.
+// Classify gives the error of a request to an API server its class: an error that a repetition may cure is transient, a
+// refusal of the server or of its certificate is not. It names the rule of a missing permission. nil stays nil.
 func Classify(err error) error {
 	var verification *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
@@ -33,7 +33,7 @@ func Classify(err error) error {
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		return errclass.With(errclass.Configuration, err)
 	case apierrors.IsUnauthorized(err):
-		return errclass.Errorf(errclass.Configuration, "the API server does not know these credentials: %w", err)
+		return errclass.Errorf(errclass.Configuration, "the API server does not accept these credentials: %w", err)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return errclass.With(errclass.Transient, err)
 	case apierrors.IsForbidden(err):
@@ -48,7 +48,7 @@ func Classify(err error) error {
 	return errclass.With(errclass.Transient, err)
 }
 
-// notFound tells a missing namespace, which somebody must create, from a kind that is not served yet.
+// notFound tells a missing namespace, which a person must create, from a kind that is not served yet.
 func notFound(err error) error {
 	status, _ := statusOf(err)
 	switch {
@@ -63,8 +63,8 @@ func notFound(err error) error {
 
 var deniedVerb = regexp.MustCompile(`cannot (\w+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
 
-// refused says which rule is missing, as "patch deployments.apps in kube-system". A refusal that is not about RBAC (a
-// quota, an admission policy) says itself what it is about.
+// refused names the rule that is missing, as "patch deployments.apps in kube-system". A refusal that is not about RBAC
+// (a quota, an admission policy) stays as it is.
 func refused(err error) error {
 	match := deniedVerb.FindStringSubmatch(err.Error())
 	if match == nil {
@@ -80,9 +80,9 @@ func refused(err error) error {
 	return fmt.Errorf("missing permission: %s %s in %s (a rule of a Role): %w", verb, resource, namespace, err)
 }
 
-// together makes one error of those of many objects; failed[i] is that of objects[i]. Its class is that of the failure
-// that a retry helps least.
-func together(doing string, objects []*unstructured.Unstructured, failed []error) error {
+// joinErrors makes one error of those of many objects; failed[i] is that of objects[i]. Its class is that of the
+// failure that a retry helps least.
+func joinErrors(doing string, objects []*unstructured.Unstructured, failed []error) error {
 	var errs []error
 	var texts []string
 	classes := map[errclass.Class]bool{}
@@ -107,7 +107,7 @@ func together(doing string, objects []*unstructured.Unstructured, failed []error
 	return errclass.With(errclass.Transient, all)
 }
 
-// failures is what went wrong with several objects, in one line: it ends in a message of Argo.
+// failures holds the errors of several objects, in one line since it ends in a message of Argo.
 type failures struct {
 	text string
 	errs []error

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// conflict is a field that somebody else set to another value.
+// conflict is a field that another manager set to another value.
 type conflict struct {
 	field string // as the API server writes it: .spec.template.spec.containers[name="coredns"].image
 	owner string
@@ -46,7 +46,7 @@ func conflictsOf(err error) []conflict {
 func ownerIn(message string) string {
 	_, quoted, found := strings.Cut(message, "conflict with ")
 	if !found {
-		return "somebody else"
+		return "another manager"
 	}
 	if prefix, err := strconv.QuotedPrefix(quoted); err == nil {
 		quoted = prefix
@@ -54,10 +54,10 @@ func ownerIn(message string) string {
 	if owner, err := strconv.Unquote(quoted); err == nil && owner != "" {
 		return owner
 	}
-	return "somebody else"
+	return "another manager"
 }
 
-// drop removes a field from object and says whether it was there. The object itself is no field of it.
+// drop removes a field from object and reports whether it existed. The object itself is no field of it.
 func drop(object *unstructured.Unstructured, field string) bool {
 	if field == "" {
 		return false
@@ -66,9 +66,8 @@ func drop(object *unstructured.Unstructured, field string) bool {
 	return found
 }
 
-// without returns value without what is at path, and nil when nothing is left of it: to apply an empty map is a claim
-// as well. Names are not quoted in a path, so that the dots in a label look like steps; the object tells which they
-// are.
+// without returns value without the field at path, and nil when nothing is left of it: applying an empty map claims it
+// as well. Names are not quoted in a path, so the dots in a label look like steps; only the object tells them apart.
 func without(value any, path string) (rest any, found bool) {
 	if path == "" {
 		return nil, true
@@ -129,7 +128,7 @@ func withoutItem(items []any, path string) ([]any, bool) {
 }
 
 // selector reads the list item at the start of a path, which is [name="a",port=80] for an item with these fields and
-// [="a"] for an item that is this value, and returns what follows it.
+// [="a"] for an item that is this value, and returns the rest.
 func selector(path string) (matches func(any) bool, remaining string, ok bool) {
 	remaining, ok = strings.CutPrefix(path, "[")
 	if !ok {
@@ -157,7 +156,7 @@ func selector(path string) (matches func(any) bool, remaining string, ok bool) {
 	}
 }
 
-// isItem says whether a list item has the fields that a path gives; a field without a name is the item itself.
+// isItem reports whether a list item has the fields that a path gives; a field without a name is the item itself.
 func isItem(item any, wanted map[string]string) bool {
 	for name, literal := range wanted {
 		value := item

@@ -24,7 +24,7 @@ func parsed(t testing.TB, document string) *unstructured.Unstructured {
 	return object
 }
 
-func TestAFieldIsDroppedByTheNameThatTheServerGivesIt(t *testing.T) {
+func TestFieldIsDroppedByTheServersNameForIt(t *testing.T) {
 	tests := []struct{ path, goes string }{
 		{".spec.flag", `, "flag": true`},
 		{".metadata.labels.a.b/c", `"a.b/c": "2", `},
@@ -90,6 +90,6 @@ func TestOwnersOfAFieldAreNamedTogether(t *testing.T) {
 	}, "conflicts")
 	conflicts := conflictsOf(err)
 	assert.Equal(t, len(conflicts), 1)
-	assert.Equal(t, conflicts[0].String(), `spec.replicas is kubectl and a "b" and somebody else's`)
+	assert.Equal(t, conflicts[0].String(), `spec.replicas is kubectl and a "b" and another manager's`)
 	assert.Equal(t, len(conflictsOf(errors.New("no answer of the server"))), 0)
 }

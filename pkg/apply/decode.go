@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Decode reads the objects of one or more YAML documents; a List counts as its items. Keys that stand twice are errors.
+// Decode reads the objects of one or more YAML documents; a List counts as its items. Duplicate keys are errors.
 // Errors have class errclass.Configuration.
 func Decode(documents []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
@@ -57,7 +57,7 @@ func decodeDocument(document []byte) ([]*unstructured.Unstructured, error) {
 	return items, err
 }
 
-// checkNamed demands what every object needs to be set.
+// checkNamed requires the fields without which no object can be set.
 func checkNamed(object *unstructured.Unstructured) error {
 	if object.GetAPIVersion() == "" || object.GetKind() == "" || object.GetName() == "" {
 		return fmt.Errorf("an object needs apiVersion, kind and metadata.name; this one has %q, %q and %q",
@@ -66,8 +66,8 @@ func checkNamed(object *unstructured.Unstructured) error {
 	return nil
 }
 
-// From returns a typed object as it is set: with apiVersion and kind, and without what only the API server writes. The
-// object's type must be one of Kubernetes' own.
+// From converts a typed object to one that can be set: with apiVersion and kind, and without fields that only the API
+// server writes. The object's type must be one of Kubernetes' own.
 func From(object runtime.Object) (*unstructured.Unstructured, error) {
 	kinds, _, err := scheme.Scheme.ObjectKinds(object)
 	if err != nil {
@@ -96,7 +96,7 @@ func FromAll(objects ...runtime.Object) ([]*unstructured.Unstructured, error) {
 	return converted, nil
 }
 
-// withoutNulls removes nulls at any depth. To apply a null is to claim the field and to want it empty.
+// withoutNulls removes nulls at any depth. Applying a null claims the field and empties it.
 func withoutNulls(value any) {
 	switch value := value.(type) {
 	case map[string]any:

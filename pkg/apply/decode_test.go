@@ -23,7 +23,7 @@ func TestDecodeReadsDocumentsAndLists(t *testing.T) {
 	assert.DeepEqual(t, names, []string{"ConfigMap a", "Namespace sea", "Secret key"})
 }
 
-func TestDecodeSaysWhichDocumentIsWrong(t *testing.T) {
+func TestDecodeNamesTheWrongDocument(t *testing.T) {
 	tests := []struct{ name, document, text string }{
 		{"a key twice", "kind: ConfigMap\nkind: Secret", "document 2"},
 		{"no kind", "apiVersion: v1\nmetadata: {name: a}", "document 2"},
@@ -41,7 +41,7 @@ func TestDecodeSaysWhichDocumentIsWrong(t *testing.T) {
 	}
 }
 
-func TestFromLeavesOutWhatOnlyTheServerWrites(t *testing.T) {
+func TestFromLeavesOutFieldsOfTheServer(t *testing.T) {
 	object, err := apply.From(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{

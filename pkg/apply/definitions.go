@@ -22,8 +22,8 @@ const (
 	definitionTimeout  = 30 * time.Second
 )
 
-// awaitDefinitions waits until what the CustomResourceDefinitions among objects define can be set. When all of them
-// were there before, there is nothing to wait for.
+// awaitDefinitions waits until objects of the CustomResourceDefinitions among objects can be set. Definitions that did
+// not change are not waited for.
 func (s *Setter) awaitDefinitions(ctx context.Context, objects []*unstructured.Unstructured, changes []Change) error {
 	fresh := map[string]bool{}
 	for _, change := range changes {
@@ -46,7 +46,7 @@ func (s *Setter) awaitDefinition(ctx context.Context, definition *unstructured.U
 	if err != nil {
 		return fmt.Errorf("waiting for %s: %w", nameOf(definition), err)
 	}
-	last := "not asked yet"
+	last := "the API server was not asked"
 	err = wait.PollUntilContextTimeout(ctx, definitionInterval, definitionTimeout, true,
 		func(ctx context.Context) (bool, error) {
 			live, err := resource.Get(ctx, definition.GetName(), metav1.GetOptions{})
@@ -66,7 +66,7 @@ func (s *Setter) awaitDefinition(ctx context.Context, definition *unstructured.U
 	case ctx.Err() != nil:
 		err = Classify(context.Cause(ctx))
 	case wait.Interrupted(err):
-		err = errclass.Errorf(errclass.Transient, "it is not established after %s: %s", definitionTimeout, last)
+		err = errclass.Errorf(errclass.Transient, "not established after %s: %s", definitionTimeout, last)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for %s: %w", nameOf(definition), err)

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Remove deletes objects that are there and carry Argosy's label, in the reverse of the order in which they are set.
-// Only kind, namespace and name of objects count. What they own goes in the background: a node that is away would
-// otherwise hold its pods' owner for ever. A CustomResourceDefinition is kept while there are objects of it that users
-// made, and so are the Namespaces that these are in.
+// Remove deletes the objects that exist with Argosy's label, in the reverse of the order in which they are set. Only
+// kind, namespace and name of objects count. Their dependents are deleted in the background: a node that is away would
+// otherwise keep its pods' owner for ever. A CustomResourceDefinition is kept while users have objects of it, and so
+// are the Namespaces of these.
 func (s *Setter) Remove(ctx context.Context, objects []*unstructured.Unstructured) ([]Change, error) {
 	r := &removal{Setter: s, inhabited: map[string][]string{}}
 	var changes []Change
@@ -32,11 +32,12 @@ func (s *Setter) Remove(ctx context.Context, objects []*unstructured.Unstructure
 // removal is one call of Remove.
 type removal struct {
 	*Setter
-	mu        sync.Mutex
-	inhabited map[string][]string // what users have, by Namespace, of definitions that are kept
+	mu sync.Mutex
+	// inhabited are the users' objects, by Namespace, of definitions that are kept.
+	inhabited map[string][]string
 }
 
-// remove deletes one object; nil when it is not there or not Argosy's.
+// remove deletes one object; nil when it does not exist or is not Argosy's.
 func (r *removal) remove(ctx context.Context, object *unstructured.Unstructured) (*Change, error) {
 	resource, err := r.resource(object)
 	if meta.IsNoMatchError(err) {
@@ -61,7 +62,7 @@ func (r *removal) remove(ctx context.Context, object *unstructured.Unstructured)
 	background, uid := metav1.DeletePropagationBackground, live.GetUID()
 	err = resource.Delete(ctx, live.GetName(), metav1.DeleteOptions{
 		PropagationPolicy: &background,
-		Preconditions:     &metav1.Preconditions{UID: &uid}, // not one that somebody made in its place just now
+		Preconditions:     &metav1.Preconditions{UID: &uid}, // not one that was created in its place meanwhile
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, Classify(err)
@@ -69,7 +70,7 @@ func (r *removal) remove(ctx context.Context, object *unstructured.Unstructured)
 	return changeOf(object, Removed), nil
 }
 
-// keep returns a Change when users' objects would go with a definition or a Namespace.
+// keep returns a Change when users' objects would be deleted with a definition or a Namespace.
 func (r *removal) keep(ctx context.Context, live *unstructured.Unstructured) (*Change, error) {
 	var theirs []string
 	switch live.GetKind() {
@@ -85,12 +86,12 @@ func (r *removal) keep(ctx context.Context, live *unstructured.Unstructured) (*C
 		return nil, nil
 	}
 	change := changeOf(live, Kept)
-	change.LeftTo = theirs[:min(len(theirs), mostNames)]
+	change.LeftTo = theirs[:min(len(theirs), maxNames)]
 	return change, nil
 }
 
-// users says which objects of a definition somebody else made and notes where they are. What has an owner is no user's:
-// it goes with its owner.
+// users returns the objects of a definition that others made, and notes their Namespaces. An object with an owner does
+// not count: it is deleted with its owner.
 func (r *removal) users(ctx context.Context, definition *unstructured.Unstructured) ([]string, error) {
 	mapping, err := r.mapper.RESTMapping(definedBy(definition))
 	if meta.IsNoMatchError(err) {

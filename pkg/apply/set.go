@@ -15,28 +15,28 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// mostConflicts bounds how often one object is tried with fewer fields. All conflicts are reported at once, so a second
-// round means that somebody else writes the object right now.
-const mostConflicts = 4
+// maxAttempts bounds how often one object is applied with fewer fields. The API server reports all conflicts at once,
+// so a second one means that another manager writes the object right now.
+const maxAttempts = 4
 
-// target is an object that should be set, and what was there.
+// target is an object to be set, and the live one.
 type target struct {
 	object *unstructured.Unstructured
-	// nil when the API server does not know the kind, which may come with its definition
+	// nil when the API server does not know the kind, which may come with a definition of an earlier rank
 	resource dynamic.ResourceInterface
-	before   *unstructured.Unstructured // nil when it was not there
+	before   *unstructured.Unstructured // nil when it did not exist
 }
 
-// look finds out what is there of all objects, in few round trips, so that setting them costs one for each rank.
-func (s *Setter) look(ctx context.Context,
+// readAll reads the live objects of all, several at once, so that setting them then costs one round trip for each rank.
+func (s *Setter) readAll(ctx context.Context,
 	objects []*unstructured.Unstructured) (map[*unstructured.Unstructured]*target, error) {
 	found := make(map[*unstructured.Unstructured]*target, len(objects))
 	for _, object := range objects {
 		found[object] = &target{object: object}
 	}
-	_, err := each(ctx, "looking at", objects, func(ctx context.Context, object *unstructured.Unstructured) (*Change,
+	_, err := each(ctx, "reading", objects, func(ctx context.Context, object *unstructured.Unstructured) (*Change,
 		error) {
-		err := s.lookAt(ctx, found[object])
+		err := s.read(ctx, found[object])
 		if meta.IsNoMatchError(err) {
 			err = nil
 		}
@@ -45,7 +45,7 @@ func (s *Setter) look(ctx context.Context,
 	return found, err
 }
 
-func (s *Setter) lookAt(ctx context.Context, t *target) (err error) {
+func (s *Setter) read(ctx context.Context, t *target) (err error) {
 	if t.resource, err = s.resource(t.object); err != nil {
 		return err
 	}
@@ -56,10 +56,10 @@ func (s *Setter) lookAt(ctx context.Context, t *target) (err error) {
 	return Classify(err)
 }
 
-// set makes one object as wanted.
+// set applies one object.
 func (s *Setter) set(ctx context.Context, t *target, o Options) (*Change, error) {
 	if t.resource == nil {
-		if err := s.lookAt(ctx, t); err != nil {
+		if err := s.read(ctx, t); err != nil {
 			return nil, err
 		}
 	}
@@ -75,7 +75,7 @@ func (s *Setter) set(ctx context.Context, t *target, o Options) (*Change, error)
 	return change, nil
 }
 
-// ending says that an object is on its way out, and what holds it up.
+// ending returns the error of an object that is being deleted, with the finalizers that hold it up.
 func ending(object *unstructured.Unstructured) error {
 	if finalizers := object.GetFinalizers(); len(finalizers) > 0 {
 		return fmt.Errorf("it is being deleted, which waits for the finalizers %q; it can be made anew after that",
@@ -84,13 +84,13 @@ func ending(object *unstructured.Unstructured) error {
 	return errors.New("it is being deleted; it can be made anew after that")
 }
 
-// patch applies object without the fields that others own, and returns what the object is now and what was left to
-// whom.
+// patch applies object without the fields that others own, and returns the live object and the fields that were left to
+// their owners.
 func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured,
 	force bool) (after *unstructured.Unstructured, left []string, err error) {
 	wanted := object.DeepCopy()
 	label(wanted)
-	for range mostConflicts {
+	for range maxAttempts {
 		after, err = resource.Apply(ctx, wanted.GetName(), wanted,
 			metav1.ApplyOptions{FieldManager: Manager, Force: force})
 		conflicts := conflictsOf(err)
@@ -105,11 +105,11 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unst
 			left = append(left, conflict.String())
 		}
 	}
-	return nil, nil, errclass.Errorf(errclass.Transient, "others keep changing it: %w", err)
+	return nil, nil, errclass.Errorf(errclass.Transient, "other managers keep changing it: %w", err)
 }
 
-// label marks what Argosy made. An object that says that somebody else manages it keeps that: it is a conflict like
-// others.
+// label puts Argosy's label on an object. An object that another manager's label is on keeps that: it is a conflict
+// like others.
 func label(object *unstructured.Unstructured) {
 	labels := object.GetLabels()
 	if labels == nil {
@@ -119,8 +119,8 @@ func label(object *unstructured.Unstructured) {
 	object.SetLabels(labels)
 }
 
-// outcome compares an object before and after. The version alone would not do: a controller may have written the status
-// in between.
+// outcome compares an object before and after. The resource version alone is not enough: a controller may have written
+// the status in between.
 func outcome(before, after *unstructured.Unstructured) Outcome {
 	switch {
 	case before == nil:
@@ -132,7 +132,8 @@ func outcome(before, after *unstructured.Unstructured) Outcome {
 	return Changed
 }
 
-// ours returns what a Set can change of an object: all but its status and book-keeping, and which fields Argosy owns.
+// ours returns the parts of an object that Set can change: all but its status and bookkeeping, and the fields that
+// Argosy owns.
 func ours(object *unstructured.Unstructured) []any {
 	var owned string
 	for _, entry := range object.GetManagedFields() {

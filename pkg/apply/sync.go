@@ -19,9 +19,9 @@ import (
 // inventoryKey of the inventory's ConfigMap holds one object a line: "apps/v1 Deployment kube-system/coredns".
 const inventoryKey = "objects"
 
-// Sync sets wanted and removes what an earlier Sync with the same inventory, the name of a ConfigMap, set and wanted
-// lacks. The inventory names every object from before it is first set until after it is removed, so that an interrupted
-// run forgets nothing.
+// Sync sets wanted and removes the objects that an earlier Sync with the same inventory, the name of a ConfigMap, set
+// and that wanted lacks. The inventory lists every object from before it is first set until after it is removed, so
+// that an interrupted run forgets nothing.
 func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wanted []*unstructured.Unstructured,
 	o Options) ([]Change, error) {
 	recorded, err := s.Recorded(ctx, inventory)
@@ -45,8 +45,7 @@ func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wante
 	}
 	kept := slices.DeleteFunc(obsolete, func(object *unstructured.Unstructured) bool {
 		return !slices.ContainsFunc(removed, func(c Change) bool {
-			return c.Outcome == Kept &&
-				c.String() == nameOf(object)
+			return c.Outcome == Kept && c.String() == nameOf(object)
 		})
 	})
 	return changes, s.record(ctx, inventory, append(slices.Clone(wanted), kept...), nil)
@@ -73,7 +72,7 @@ func (s *Setter) Recorded(ctx context.Context, inventory types.NamespacedName) (
 	return objects, nil
 }
 
-// record writes the inventory, unless before says that it holds the same already.
+// record writes the inventory, unless its objects before are the same.
 func (s *Setter) record(ctx context.Context, inventory types.NamespacedName, objects,
 	before []*unstructured.Unstructured) error {
 	content := inventoryLines(objects)
@@ -117,7 +116,7 @@ func parseLine(line string) (*unstructured.Unstructured, error) {
 	return object, nil
 }
 
-// same says whether two objects are one in the cluster. A kind keeps its objects when its version changes.
+// same reports whether two objects are one in the cluster. A kind keeps its objects when its version changes.
 func same(a, b *unstructured.Unstructured) bool {
 	return groupKind(a) == groupKind(b) && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
 }

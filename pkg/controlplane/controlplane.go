@@ -328,16 +328,10 @@ func (p *Provisioner) set(ctx context.Context, objects ...runtime.Object) ([]app
 	return p.Objects.Set(ctx, wanted, apply.Options{Force: true})
 }
 
+// unstructuredOf converts objects to those that package apply sets.
 func unstructuredOf(objects []runtime.Object) ([]*unstructured.Unstructured, error) {
-	var list []*unstructured.Unstructured
-	for _, object := range objects {
-		made, err := apply.From(object)
-		if err != nil {
-			return nil, errclass.With(errclass.Permanent, err)
-		}
-		list = append(list, made)
-	}
-	return list, nil
+	converted, err := apply.FromAll(objects...)
+	return converted, errclass.With(errclass.Permanent, err)
 }
 
 // facts returns the properties of the control plane that addons need.

@@ -72,7 +72,7 @@ func empty(kind Kind) *unstructured.Unstructured {
 	return object
 }
 
-// discovery answers what the server serves; nil when path asks for something else.
+// discovery returns the server's answer to a discovery request; nil for any other path.
 func (s *Server) discovery(path string) any {
 	switch path {
 	case "/api":
@@ -114,8 +114,8 @@ func (s *Server) groups() any {
 	return list
 }
 
-// managerOf returns what merges a kind's objects and keeps their ownership: by its schema if it is one of client-go's,
-// by the shape of its objects otherwise.
+// managerOf returns the manager that merges a kind's objects and keeps their ownership: by its schema if it is one of
+// client-go's, by the shape of its objects otherwise.
 func managerOf(kind Kind) *managedfields.FieldManager {
 	converter := managedfields.NewDeducedTypeConverter()
 	if scheme.Scheme.Recognizes(kind.GroupVersionKind) {

@@ -61,7 +61,7 @@ func New(t testing.TB) *Server {
 func (s *Server) Config() *rest.Config { return &rest.Config{Host: s.http.URL} }
 
 // Refuse answers requests with the error that refuse returns for them, until Refuse is called with nil. The path is the
-// URL's, the verb get, patch or delete. What refuse does to the server happens before the request.
+// URL's, the verb get, patch or delete. Changes that refuse makes to the server happen before the request.
 func (s *Server) Refuse(refuse func(verb, path string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,8 @@ func (s *Server) Get(path string) *unstructured.Unstructured {
 	return nil
 }
 
-// Edit sets an object, given as YAML, as somebody else would who reads and writes it whole: as the field manager named.
+// Edit replaces an object, given as YAML, as another client would that reads and writes it whole: under the field
+// manager named.
 func (s *Server) Edit(t testing.TB, manager, document string) {
 	t.Helper()
 	object := &unstructured.Unstructured{}
@@ -225,7 +226,7 @@ func (s *Server) delete(kind Kind, name string, r *http.Request) (any, error) {
 	return &metav1.Status{Status: metav1.StatusSuccess}, nil
 }
 
-// store keeps object, with a new version when it differs, times aside, from what was there.
+// store keeps object, with a new version when it differs, times aside, from the one before.
 func (s *Server) store(path string, object *unstructured.Unstructured) *unstructured.Unstructured {
 	live := s.objects[path]
 	if live != nil && written(live) == written(object) {
@@ -243,7 +244,7 @@ func (s *Server) store(path string, object *unstructured.Unstructured) *unstruct
 	return object
 }
 
-// written is what counts as a difference.
+// written returns the part of an object that counts as a difference.
 func written(object *unstructured.Unstructured) string {
 	object = object.DeepCopy()
 	object.SetResourceVersion("")
