@@ -18,9 +18,6 @@ import (
 // none that a user did, is ever taken back.
 const CordonedBy = "argosy.dev/cordoned-by"
 
-// fieldManager marks what Argosy set on a node.
-const fieldManager = "argosy"
-
 // Cordon keeps new pods away from a node, and says whether it is the operation's own cordon:
 //
 //	the node                       becomes                     own
@@ -78,7 +75,7 @@ func (d Drainer) change(ctx context.Context, name string, change func(*corev1.No
 		if err != nil {
 			return err
 		}
-		_, err = nodes.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+		_, err = nodes.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: apply.Manager})
 		return err
 	})
 	return apply.Classify(err)

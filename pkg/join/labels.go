@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 )
 
@@ -36,7 +37,7 @@ func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 		return nil, fmt.Errorf("encoding labels and taints of node %q: %w", node.Name, err)
 	}
 	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, body,
-		metav1.PatchOptions{FieldManager: fieldManager})
+		metav1.PatchOptions{FieldManager: apply.Manager})
 	if err != nil {
 		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, classify(err))
 	}

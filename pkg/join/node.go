@@ -16,9 +16,6 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// fieldManager marks what Argosy set on a node.
-const fieldManager = "argosy"
-
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.
 func waitReady(ctx context.Context, client kubernetes.Interface, name, version string,
 	report func(string)) (*corev1.Node, error) {
