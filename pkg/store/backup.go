@@ -15,7 +15,7 @@ import (
 // members find each other.
 const storePatience = 2 * time.Minute
 
-// Result is what there is to tell of an archive, short enough for the message that a container leaves behind.
+// Result describes an archive, short enough for a container's termination message.
 type Result struct {
 	// Archive is its name.
 	Archive string `json:"archive"`
@@ -65,7 +65,7 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	if err != nil {
 		return Result{}, err
 	}
-	removed, err := Prune(filepath.Dir(order.Output), order.Cluster, order.Keep)
+	removed, err := prune(filepath.Dir(order.Output), order.Cluster, order.Keep)
 	if err != nil {
 		return Result{}, err
 	}
@@ -75,17 +75,18 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	return result, err
 }
 
-// maxNamed bounds the names in a result: a container's last message is cut at 4 KiB, and what is cut can't be read.
+// maxNamed bounds the names in a result: a container's termination message is cut at 4 KiB, and JSON that is cut can't
+// be read.
 const maxNamed = 10
 
 // fill puts all there is into an archive.
 func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(string)) (Manifest, error) {
-	for _, folder := range []struct{ prefix, path string }{{PKIPrefix, o.PKI}, {DocumentsPrefix, o.Documents}} {
+	for _, folder := range []struct{ prefix, path string }{{PKIPrefix, o.PKI}, {documentsPrefix, o.Documents}} {
 		if err := addFolder(w, folder.prefix, folder.path); err != nil {
 			return Manifest{}, err
 		}
 	}
-	revision, err := Dump(ctx, client, w, func(keys int) { report(fmt.Sprintf("%d keys so far", keys)) })
+	revision, err := dump(ctx, client, w, func(keys int) { report(fmt.Sprintf("%d keys so far", keys)) })
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -96,7 +97,7 @@ func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(s
 func addFolder(w *Writer, prefix, path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return errclass.Errorf(errclass.Configuration, "reading what goes into the archive: %w", err)
+		return errclass.Errorf(errclass.Configuration, "reading the files for the archive: %w", err)
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), "..") {
@@ -104,7 +105,7 @@ func addFolder(w *Writer, prefix, path string) error {
 		}
 		content, err := os.ReadFile(filepath.Join(path, entry.Name()))
 		if err != nil {
-			return errclass.Errorf(errclass.Configuration, "reading what goes into the archive: %w", err)
+			return errclass.Errorf(errclass.Configuration, "reading the files for the archive: %w", err)
 		}
 		if err := w.Add(prefix+entry.Name(), content); err != nil {
 			return err

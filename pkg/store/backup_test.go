@@ -27,7 +27,7 @@ func order(t *testing.T, socket string) Order {
 	}
 }
 
-func TestABackupHoldsTheStoreTheKeysAndTheDocumentsAndReplacesOlderOnes(t *testing.T) {
+func TestBackupHoldsStoreKeysAndDocumentsAndReplacesOlderOnes(t *testing.T) {
 	_, client := simulate(t, cluster(30)...)
 	wanted := order(t, client.Endpoints()[0])
 	old := Name("team-a", noon().AddDate(0, 0, -1), false)
@@ -41,7 +41,7 @@ func TestABackupHoldsTheStoreTheKeysAndTheDocumentsAndReplacesOlderOnes(t *testi
 
 	archive := opened(t, wanted.Output)
 	assert.DeepEqual(t, archive.Files(PKIPrefix), map[string][]byte{"ca.key": []byte("secret")})
-	assert.Equal(t, len(archive.Files(DocumentsPrefix)), 1)
+	assert.Equal(t, len(archive.Files(documentsPrefix)), 1)
 
 	to, other := simulate(t)
 	restored, err := Restore(t.Context(), Access{Endpoints: other.Endpoints()}, archive, func(string) {})
@@ -50,7 +50,7 @@ func TestABackupHoldsTheStoreTheKeysAndTheDocumentsAndReplacesOlderOnes(t *testi
 	assert.Equal(t, len(values(to)), 31)
 }
 
-func TestAResultIsShortHoweverManyArchivesWent(t *testing.T) {
+func TestResultIsShortForManyRemovedArchives(t *testing.T) {
 	_, client := simulate(t, cluster(3)...)
 	wanted := order(t, client.Endpoints()[0])
 	for day := range 100 {
@@ -71,7 +71,7 @@ func TestABackupThatFailsKeepsOlderOnes(t *testing.T) {
 	wanted.PKI = filepath.Join(t.TempDir(), "missing")
 	touch(t, filepath.Dir(wanted.Output), Name("team-a", noon().AddDate(0, 0, -1), false))
 	_, err := Backup(t.Context(), wanted, func(string) {})
-	assert.ErrorContains(t, err, "reading what goes into the archive")
+	assert.ErrorContains(t, err, "reading the files for the archive")
 	names, err := List(filepath.Dir(wanted.Output), "team-a")
 	assert.NilError(t, err)
 	assert.Equal(t, len(names), 1)

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Dump writes the state of a store, as it is at one moment, to an archive. The cluster may go on meanwhile. It returns
+// dump writes the state of a store, as it is at one moment, to an archive. The cluster may go on meanwhile. It returns
 // the revision of that moment, and reports from time to time how many keys there were so far.
-func Dump(ctx context.Context, client Client, archive *Writer, report func(keys int)) (int64, error) {
+func dump(ctx context.Context, client Client, archive *Writer, report func(keys int)) (int64, error) {
 	keys := 0
 	revision, err := scan(ctx, client, func(p pair) error {
 		if keys++; keys%reportEvery == 0 {

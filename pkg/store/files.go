@@ -63,19 +63,20 @@ func Find(folder, cluster, name string) (string, error) {
 	}
 	switch {
 	case len(names) == 0:
-		return "", errclass.Errorf(errclass.Configuration, "there is no archive of cluster %q", cluster)
+		return "", errclass.Errorf(errclass.Configuration, "finding the latest archive: there is no archive of "+
+			"cluster %q; submit backup first", cluster)
 	case name == Latest:
 		return filepath.Join(folder, names[0]), nil
 	case slices.Contains(names, name):
 		return filepath.Join(folder, name), nil
 	}
-	return "", errclass.Errorf(errclass.Configuration, "there is no archive %q; there are %s", name,
+	return "", errclass.Errorf(errclass.Configuration, "finding archive %q: it does not exist; there are %s", name,
 		strings.Join(names, ", "))
 }
 
-// Prune removes all but the newest archives of a cluster, final ones excepted, and what an interrupted Create left
-// behind. With a keep of 0 all archives stay.
-func Prune(folder, cluster string, keep int) ([]string, error) {
+// prune removes all but the newest archives of a cluster, final ones excepted, and files that an interrupted Create
+// left behind. With a keep of 0 all archives stay.
+func prune(folder, cluster string, keep int) ([]string, error) {
 	names, err := List(folder, cluster)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func holdingClient(t *testing.T) kubernetes.Interface {
 	return made
 }
 
-func TestHoldingServerAnswersGoneToRevisionsAndUnavailableToTheRest(t *testing.T) {
+func TestHoldingServerAnswersGoneToRevisionsElseUnavailable(t *testing.T) {
 	pods := holdingClient(t).CoreV1().Pods("default")
 	_, err := pods.Watch(t.Context(), metav1.ListOptions{ResourceVersion: "4711"})
 	assert.Assert(t, apierrors.IsResourceExpired(err), "%v", err)

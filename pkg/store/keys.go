@@ -8,9 +8,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// All keys of a cluster begin with a slash, whatever --etcd-prefix says. The one that does not, compact_rev_key, is the
-// API servers' note about revisions of this very store and means nothing in another. kine takes a range only in this
-// form: from a key to the end of a prefix that ends with a slash.
+// All keys of a cluster begin with a slash, with any --etcd-prefix. The one that does not, compact_rev_key, is the API
+// servers' note about revisions of this very store and means nothing in another. kine takes a range only in this form:
+// from a key to the end of a prefix that ends with a slash.
 const (
 	firstKey = "/"
 	endOfAll = "0" // the byte after the slash
@@ -37,10 +37,10 @@ const (
 type pair struct{ key, value []byte }
 
 // scan visits all pairs of the store at one revision, in the store's order, and returns the revision. It leaves out
-// what belongs to the store or to a moment: kine's own key, what hangs on a lease (events), and leadership.
+// keys that belong to the store or to a moment: kine's own, those with a lease (events), and leadership.
 //
-// The revision is asked for before the first page. With kine a page's header may tell a later one than the page was
-// read at, since it counts what follows in a second query.
+// The revision is asked for before the first page. With kine a page's header may have a later one than the page was
+// read at, since kine counts the rest in a second query.
 func scan(ctx context.Context, client Client, visit func(pair) error) (int64, error) {
 	header, err := get(ctx, client, healthKey)
 	if err != nil {
@@ -84,8 +84,8 @@ func get(ctx context.Context, client Client, key string, options ...clientv3.OpO
 	defer cancel()
 	response, err := client.Get(ctx, key, options...)
 	if err != nil && strings.Contains(err.Error(), "compacted") {
-		return nil, fmt.Errorf("the store forgot this revision while it was read: try again, or when the cluster is "+
-			"quieter: %w", classified(err))
+		return nil, fmt.Errorf("the store compacted this revision while it was read: %w; submit again, or when the "+
+			"cluster is less busy", classified(err))
 	}
 	return response, classified(err)
 }

@@ -17,14 +17,14 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// writers is how many keys are written at once. etcd puts what waits into one disk write; kine with SQLite writes one
-// by one and gains nothing.
+// writers is how many keys are written at once. etcd puts all that wait into one disk write; kine with SQLite writes
+// one by one and gains nothing.
 const writers = 32
 
 // mostNames is how many keys an error names.
 const mostNames = 3
 
-// content is what a store holds: each key with the digest of its value.
+// content is the content of a store: each key with the digest of its value.
 type content map[string][sha256.Size]byte
 
 // Load puts an archive into a store that holds nothing, or part of this very archive from a Load that was interrupted:
@@ -33,7 +33,7 @@ type content map[string][sha256.Size]byte
 func Load(ctx context.Context, client Client, archive *Archive, report func(keys, of int)) error {
 	held, err := read(ctx, client)
 	if err != nil {
-		return fmt.Errorf("looking at the store before loading it: %w", err)
+		return fmt.Errorf("reading the store before loading it: %w", err)
 	}
 	if err := held.checkEmpty(archive); err != nil {
 		return err
@@ -53,8 +53,8 @@ func read(ctx context.Context, client Client) (content, error) {
 	return held, err
 }
 
-// foreign compares what a store holds with an archive: how many of its keys are not of the archive with the archive's
-// values, and which of them are with others.
+// foreign compares the content of a store with an archive: how many of its keys are not of the archive with the
+// archive's values, and which of them are with others.
 func (c content) foreign(archive *Archive) (int, []string, error) {
 	if len(c) == 0 {
 		return 0, nil, nil
@@ -105,7 +105,7 @@ func write(ctx context.Context, client Client, archive *Archive, held content, r
 	return errors.Join(group.Wait(), cause(ctx, err))
 }
 
-// cause drops an end of the context that one of the writers brought about: its error says more.
+// cause drops an end of the context that one of the writers caused: that writer's error is the reason.
 func cause(ctx context.Context, err error) error {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil
@@ -154,7 +154,8 @@ func createOnce(ctx context.Context, client Client, p pair) error {
 		return err
 	}
 	if len(held.Kvs) != 1 || !bytes.Equal(held.Kvs[0].Value, p.value) {
-		return errclass.With(errclass.Permanent, errors.New("somebody else writes to the store at the same time"))
+		return errclass.With(errclass.Permanent, errors.New("another client writes to the store at the same "+
+			"time; stop it and submit again"))
 	}
 	return nil
 }
@@ -163,7 +164,7 @@ func createOnce(ctx context.Context, client Client, p pair) error {
 func prove(ctx context.Context, client Client, archive *Archive) error {
 	held, err := read(ctx, client)
 	if err != nil {
-		return fmt.Errorf("looking at the store after loading it: %w", err)
+		return fmt.Errorf("reading the store after loading it: %w", err)
 	}
 	foreign, _, err := held.foreign(archive)
 	if err != nil {
@@ -171,7 +172,7 @@ func prove(ctx context.Context, client Client, archive *Archive) error {
 	}
 	if foreign > 0 || len(held) != archive.Manifest.Keys {
 		return errclass.Errorf(errclass.Permanent, "comparing the store with archive %q after loading it: it has %d "+
-			"keys of %d, and %d that differ; nobody else may write to it meanwhile",
+			"keys of %d, and %d that differ; no other client may write to it meanwhile",
 			archive.name(), len(held)-foreign, archive.Manifest.Keys, foreign)
 	}
 	return nil

@@ -12,12 +12,12 @@ const format = 1
 const (
 	manifestName = "manifest.json"
 	storePrefix  = "store/"
-	// PKIPrefix and DocumentsPrefix are folders with the cluster's keys and its documents.
+	// PKIPrefix and documentsPrefix are folders with the cluster's keys and its documents.
 	PKIPrefix       = "pki/"
-	DocumentsPrefix = "documents/"
+	documentsPrefix = "documents/"
 )
 
-// Manifest is the last file of an archive and says what is in the others. An archive without one was cut off.
+// Manifest is the last file of an archive and describes the others. An archive without one was cut off.
 type Manifest struct {
 	// Format is the version of the layout.
 	Format int `json:"format"`
@@ -32,7 +32,7 @@ type Manifest struct {
 	Parts []Part `json:"parts,omitempty"`
 }
 
-// About is what whoever orders a backup knows of the cluster.
+// About describes the cluster of a backup.
 type About struct {
 	Cluster   string `json:"cluster"`
 	Namespace string `json:"namespace"`
@@ -42,7 +42,7 @@ type About struct {
 	Store string `json:"store"`
 	// Endpoint is host:port of the API server, as the cluster's machines know it.
 	Endpoint string `json:"endpoint"`
-	// Identity is what may never change, as Secret <cluster>-pki carries it.
+	// Identity holds the settings that may never change, as Secret <cluster>-pki has them.
 	Identity json.RawMessage `json:"identity"`
 }
 

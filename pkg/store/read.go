@@ -18,7 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Bounds of what an archive may hold in one file and keep in memory. Keys' files are 4 MiB and one value more, and
+// Bounds of one file of an archive, and of the files kept in memory. Keys' files are 4 MiB and one value more, and
 // etcd's own bound of a value is 1.5 MiB; keys and documents are a few KiB.
 const (
 	maxPart = 64 << 20
@@ -32,15 +32,15 @@ type Archive struct {
 	kept map[string][]byte
 }
 
-// DamagedError is an archive that can't be used. Its class is permanent.
-type DamagedError struct {
+// damagedError is an archive that can't be used. Its class is permanent.
+type damagedError struct {
 	// Archive is the file's name.
 	Archive string
-	// Why says what is wrong with it.
+	// Why is the damage.
 	Why string
 }
 
-func (e *DamagedError) Error() string {
+func (e *damagedError) Error() string {
 	return fmt.Sprintf("archive %q can't be used: %s; take another one", e.Archive, e.Why)
 }
 
@@ -69,7 +69,7 @@ func Open(path string) (*Archive, error) {
 	return a, a.damaged(a.check(found, keys))
 }
 
-// damaged names the archive in what is wrong with it; a file that can't even be opened is another matter.
+// damaged adds the archive's name to its damage. A file that can't be opened is not damaged.
 func (a *Archive) damaged(err error) error {
 	var unreadable *os.PathError
 	switch {
@@ -78,10 +78,10 @@ func (a *Archive) damaged(err error) error {
 	case errors.As(err, &unreadable):
 		return errclass.Errorf(errclass.Permanent, "reading archive %q: %w", filepath.Base(a.path), err)
 	}
-	return errclass.With(errclass.Permanent, &DamagedError{Archive: filepath.Base(a.path), Why: err.Error()})
+	return errclass.With(errclass.Permanent, &damagedError{Archive: filepath.Base(a.path), Why: err.Error()})
 }
 
-// check compares what was found with the manifest.
+// check compares the files found with the manifest.
 func (a *Archive) check(found []Part, keys int) error {
 	if len(found) == 0 || found[len(found)-1].Name != manifestName {
 		return errors.New("it is cut off: its manifest is missing")
@@ -100,11 +100,11 @@ func (a *Archive) check(found []Part, keys int) error {
 		case i >= len(a.Parts), found[i].Name != a.Parts[i].Name:
 			return fmt.Errorf("its part %q is not in its manifest", found[i].Name)
 		case found[i] != a.Parts[i]:
-			return fmt.Errorf("its part %q is not what its manifest says", found[i].Name)
+			return fmt.Errorf("its part %q differs from its manifest", found[i].Name)
 		}
 	}
 	if keys != a.Manifest.Keys {
-		return fmt.Errorf("it has %d keys, and its manifest says %d", keys, a.Manifest.Keys)
+		return fmt.Errorf("it has %d keys, and its manifest lists %d", keys, a.Manifest.Keys)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (a *Archive) Files(folder string) map[string][]byte {
 }
 
 // pairs visits all keys, in the archive's order. The file is read again, and each part is compared again before its
-// first key is shown: nobody knows who writes to a volume meanwhile.
+// first key is shown: others may write to the volume meanwhile.
 func (a *Archive) pairs(visit func(pair) error) error {
 	parts := slices.Clone(a.Parts)
 	return a.walk(func(name string, content []byte) error {
@@ -196,14 +196,14 @@ func (a *Archive) walk(visit func(name string, content []byte) error) error {
 	}
 }
 
-// readToEnd reads what follows the last file: nothing but padding, and zstd's own checksum.
+// readToEnd reads from the last file to the end: nothing but padding, and zstd's own checksum.
 func readToEnd(zip io.Reader) error {
 	rest, err := io.ReadAll(io.LimitReader(zip, maxPart))
 	if err != nil {
 		return cutOff(err)
 	}
 	if slices.ContainsFunc(rest, func(b byte) bool { return b != 0 }) {
-		return errors.New("something follows its end")
+		return errors.New("there is more after its end")
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func etcd(t *testing.T) *clientv3.Client {
 		"--key-file="+access.Key)
 }
 
-// free is an address that nobody listens on.
+// free returns an address on which no one listens.
 func free(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

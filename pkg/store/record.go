@@ -13,7 +13,7 @@ func appendRecord(to []byte, p pair) []byte {
 
 var errRecord = errors.New("a record is cut off")
 
-// nextRecord takes the first record off from. What it returns shares from's memory.
+// nextRecord takes the first record off from. The record shares from's memory.
 func nextRecord(from []byte) (p pair, rest []byte, err error) {
 	if p.key, from, err = nextField(from); err != nil {
 		return pair{}, nil, err

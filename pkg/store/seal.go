@@ -21,7 +21,7 @@ const SealedPrefix = "sealed keys: "
 // pod's log: the one key that opens them lives in the memory of the process that asked, for as long as it waits.
 type Reader struct{ public, private *[32]byte }
 
-// NewReader makes a reader.
+// NewReader returns a reader with a key of its own.
 func NewReader() (*Reader, error) {
 	public, private, err := box.GenerateKey(rand.Reader)
 	if err != nil {
@@ -30,7 +30,7 @@ func NewReader() (*Reader, error) {
 	return &Reader{public, private}, nil
 }
 
-// Address is what Seal takes; it is not secret.
+// Address returns the address for Seal; it is not secret.
 func (r *Reader) Address() string { return base64.StdEncoding.EncodeToString(r.public[:]) }
 
 var errSealed = errors.New("it was not sealed for this reader")
@@ -56,7 +56,7 @@ func (r *Reader) Unseal(sealed string) (map[string][]byte, error) {
 func Seal(address string, files map[string][]byte) (string, error) {
 	key, err := base64.StdEncoding.DecodeString(address)
 	if err != nil || len(key) != 32 {
-		return "", errclass.Errorf(errclass.Configuration, "reading the address %q to seal for: it is not that of a "+
+		return "", errclass.Errorf(errclass.Configuration, "reading the address %q to seal for: it is not one of a "+
 			"reader", address)
 	}
 	text, err := json.Marshal(files)

@@ -7,7 +7,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestWhatIsSealedIsForItsReaderAlone(t *testing.T) {
+func TestSealedFilesOpenForTheirReaderOnly(t *testing.T) {
 	reader, err := NewReader()
 	assert.NilError(t, err)
 	other, err := NewReader()
@@ -25,5 +25,5 @@ func TestWhatIsSealedIsForItsReaderAlone(t *testing.T) {
 	_, err = reader.Unseal("A" + sealed[1:])
 	assert.Assert(t, err != nil)
 	_, err = Seal("not an address", files)
-	assert.ErrorContains(t, err, "not that of a reader")
+	assert.ErrorContains(t, err, "not one of a reader")
 }

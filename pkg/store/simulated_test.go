@@ -20,7 +20,7 @@ import (
 )
 
 // simulated is a store that speaks etcd's protocol over a socket and takes only the requests that kine takes too, with
-// kine's peculiarities. It holds what it holds in memory.
+// kine's peculiarities. It keeps all in memory.
 type simulated struct {
 	etcdserverpb.UnimplementedKVServer
 

@@ -15,9 +15,9 @@ const Margin = 10_000_000
 // that is there is left alone.
 //
 // A revision is one write, so through etcd's protocol there is no way to a revision but as many writes. kine with
-// SQLite, however, takes its revisions from SQLite's AUTOINCREMENT, which goes on from what table sqlite_sequence says.
-// Two pages are enough for a database with nothing but that table (https://www.sqlite.org/fileformat.html); kine makes
-// its own tables in it as in any empty one.
+// SQLite, however, takes its revisions from SQLite's AUTOINCREMENT, which continues from the value in table
+// sqlite_sequence. Two pages are enough for a database with nothing but that table
+// (https://www.sqlite.org/fileformat.html); kine makes its own tables in it as in any empty one.
 func PrepareSQLite(path string, revision int64) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil

@@ -29,7 +29,7 @@ func TestRevisionsOfAPreparedDatabaseBeginAfterTheGivenOne(t *testing.T) {
 	}
 }
 
-func TestWhatAPreparedDatabaseLeavesOutIsCompactedAtOnce(t *testing.T) {
+func TestSkippedRevisionsOfAPreparedDatabaseAreCompacted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	assert.NilError(t, PrepareSQLite(path, 5_000_000_000))
 	client := kineOn(t, path, PreparedKineArgs()...)
@@ -44,7 +44,7 @@ func TestWhatAPreparedDatabaseLeavesOutIsCompactedAtOnce(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsThereIsLeftAlone(t *testing.T) {
+func TestExistingDatabaseIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	assert.NilError(t, os.WriteFile(path, []byte("somebody's"), 0o600))
 	assert.NilError(t, PrepareSQLite(path, 1))

@@ -1,7 +1,8 @@
 // Package store moves a cluster's state between its store and an archive. It speaks etcd's own protocol in the few
-// forms that kine understands as well, so that SQLite, PostgreSQL, MySQL and etcd are one to it, and what was taken
-// from one can be put into another. It reads a store while the cluster runs, and writes only into one that is empty. It
-// never touches the files behind a store and knows nothing of Kubernetes beyond the names of a few keys.
+// forms that kine understands as well, so that SQLite, PostgreSQL, MySQL and etcd are the same to it, and an archive of
+// one can be loaded into another. It reads a store while the cluster runs, and writes only into an empty one. It never
+// touches the files of a store and knows nothing of Kubernetes beyond the names of a few keys. While a store is loaded,
+// its holding server answers the cluster's clients.
 package store
 
 import (
@@ -30,7 +31,7 @@ type Client interface {
 	Txn(ctx context.Context) clientv3.Txn
 }
 
-// Access says where a store is and who asks.
+// Access is the address of a store, and the client's certificate.
 type Access struct {
 	// Endpoints are URLs of etcd's members, or the one of kine: "https://host:2379", "unix:///run/kine/kine.sock".
 	Endpoints []string
@@ -92,7 +93,8 @@ func (a Access) Ready(ctx context.Context, client Client, patience time.Duration
 		if err == nil {
 			return nil
 		}
-		// A client that waits for a connection says only that it waited; the connection itself says why.
+		// A client that waits for a connection only reports that it waited; the cause is known to the connection
+		// itself.
 		if why := a.reach(ctx); why != nil {
 			err = why
 		}
@@ -100,7 +102,7 @@ func (a Access) Ready(ctx context.Context, client Client, patience time.Duration
 	})
 }
 
-// reach connects to every member and returns what is wrong with the first that can't be reached.
+// reach connects to every member and returns the error of the first that can't be reached.
 func (a Access) reach(ctx context.Context) error {
 	settings, err := a.tls()
 	if err != nil {
@@ -135,8 +137,8 @@ func (a Access) reach(ctx context.Context) error {
 // answerTimeout bounds one request. A page of a large store takes kine a second or two on a slow disk.
 const answerTimeout = time.Minute
 
-// classified gives an error of the store its class. What a member could not do now is worth another attempt; etcd's
-// client repeats only what it knows to be harmless.
+// classified gives an error of the store its class. A member that is not able to answer now is asked again; etcd's
+// client repeats only requests that it knows to be harmless.
 func classified(err error) error {
 	switch status.Code(err) {
 	case codes.OK:

@@ -45,8 +45,8 @@ func dumped(t *testing.T, client *clientv3.Client) string {
 	path := filepath.Join(t.TempDir(), Name("team-a", noon(), false))
 	_, err := Create(path, noon(), func(archive *Writer) (Manifest, error) {
 		assert.NilError(t, archive.Add(PKIPrefix+"ca.key", []byte("secret")))
-		assert.NilError(t, archive.Add(DocumentsPrefix+"vcluster.yaml", []byte("privateNodes: {}\n")))
-		revision, err := Dump(t.Context(), client, archive, quiet)
+		assert.NilError(t, archive.Add(documentsPrefix+"vcluster.yaml", []byte("privateNodes: {}\n")))
+		revision, err := dump(t.Context(), client, archive, quiet)
 		if err != nil {
 			return Manifest{}, err
 		}
@@ -89,7 +89,7 @@ func values(s *simulated) map[string]string {
 	return held
 }
 
-func TestADumpIsOfOneMomentThoughTheClusterGoesOn(t *testing.T) {
+func TestDumpIsOfOneRevisionWhileTheClusterWrites(t *testing.T) {
 	from, client := simulate(t, cluster(2*pageKeys)...)
 	at := from.revision
 	from.beforeRange = func(number int) {
@@ -106,7 +106,7 @@ func TestADumpIsOfOneMomentThoughTheClusterGoesOn(t *testing.T) {
 	}))
 }
 
-func TestADumpLeavesOutWhatBelongsToTheStoreOrToAMoment(t *testing.T) {
+func TestDumpLeavesOutLeasesAndKeysOfTheStore(t *testing.T) {
 	from, client := simulate(t, kv("/registry/pods/default/a", "pod"), kv("compact_rev_key", "7"),
 		kv("/registry/leases/kube-system/kube-scheduler", "old leader"),
 		kv("/registry/leases/kube-node-lease/m1", "node"))
@@ -134,7 +134,7 @@ func TestPagesShrinkWithLargeValuesAndGrowAgain(t *testing.T) {
 	assert.DeepEqual(t, limits, []int64{500, 41, 82, 164, 328})
 }
 
-func TestARevisionThatIsForgottenOnTheWaySaysSo(t *testing.T) {
+func TestCompactedRevisionIsNamed(t *testing.T) {
 	from, client := simulate(t, cluster(2*pageKeys)...)
 	from.beforeRange = func(number int) {
 		if number == 1 {
@@ -145,10 +145,10 @@ func TestARevisionThatIsForgottenOnTheWaySaysSo(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "a.tar.zst")
 	_, err := Create(path, noon(), func(archive *Writer) (Manifest, error) {
-		_, err := Dump(t.Context(), client, archive, quiet)
+		_, err := dump(t.Context(), client, archive, quiet)
 		return Manifest{}, err
 	})
-	assert.ErrorContains(t, err, "forgot this revision")
+	assert.ErrorContains(t, err, "compacted this revision")
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
 	assert.NilError(t, err)
 	assert.Equal(t, len(left), 0, "an archive that failed leaves nothing behind")
@@ -176,7 +176,7 @@ func TestAnInterruptedLoadGoesOn(t *testing.T) {
 	assert.Equal(t, to.revision, before, "a load that is done writes nothing")
 }
 
-func TestAStoreThatDoesNotAnswerForAMomentIsTriedAgain(t *testing.T) {
+func TestStoreThatPausesIsAskedAgain(t *testing.T) {
 	_, client := simulate(t, cluster(50)...)
 	archive := opened(t, dumped(t, client))
 	to, other := simulate(t)
@@ -215,7 +215,7 @@ func TestOnlyAnEmptyStoreIsLoaded(t *testing.T) {
 	}
 }
 
-func TestSomebodyElsesWritesDuringALoadAreFound(t *testing.T) {
+func TestForeignWritesDuringALoadAreFound(t *testing.T) {
 	_, client := simulate(t, cluster(20)...)
 	archive := opened(t, dumped(t, client))
 	to, other := simulate(t)
@@ -229,7 +229,7 @@ func TestSomebodyElsesWritesDuringALoadAreFound(t *testing.T) {
 	assert.ErrorContains(t, Load(t.Context(), other, archive, quietly), "1 that differ")
 }
 
-func TestAStoreThatDoesNotAnswerSaysWhy(t *testing.T) {
+func TestSilentStoreIsReportedWithItsCause(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "kine.sock")
 	for endpoint, says := range map[string]string{
 		"unix://" + missing:               "no such file",
@@ -241,7 +241,7 @@ func TestAStoreThatDoesNotAnswerSaysWhy(t *testing.T) {
 	}
 }
 
-func TestADamagedArchiveIsRefusedByNameBeforeAnythingIsLoaded(t *testing.T) {
+func TestDamagedArchiveIsRefusedBeforeTheLoad(t *testing.T) {
 	_, client := simulate(t, cluster(500)...)
 	whole, err := os.ReadFile(dumped(t, client))
 	assert.NilError(t, err)
@@ -261,25 +261,26 @@ func TestADamagedArchiveIsRefusedByNameBeforeAnythingIsLoaded(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "team-a-20260301T120000Z.tar.zst")
 			assert.NilError(t, os.WriteFile(path, content, 0o600))
 			_, err := Open(path)
-			var damaged *DamagedError
+			var damaged *damagedError
 			assert.Assert(t, errors.As(err, &damaged), "%v", err)
 			assert.ErrorContains(t, err, "team-a-20260301T120000Z.tar.zst")
 		})
 	}
 }
 
-// A zstd checksum protects against accidents; the manifest also finds what was rewritten with care.
-func TestAPartThatIsNotWhatTheManifestSaysIsFound(t *testing.T) {
+// A zstd checksum protects against accidents; the manifest also finds parts that were rewritten with a right checksum.
+func TestPartThatDiffersFromTheManifestIsFound(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		damage func(*Writer)
 		says   string
 	}{
-		{"another digest", func(w *Writer) { w.parts[0].SHA256 = strings.Repeat("0", 64) }, `"pki/ca.key" is not what`},
+		{"another digest", func(w *Writer) { w.parts[0].SHA256 = strings.Repeat("0", 64) },
+			`"pki/ca.key" differs from`},
 		{"a part too many", func(w *Writer) { w.parts = w.parts[:1] }, `"documents/vcluster.yaml" is not in`},
 		{"a part too few", func(w *Writer) { w.parts = append(w.parts, Part{Name: "pki/sa.key"}) },
 			`"pki/sa.key" is missing`},
-		{"keys too few", func(w *Writer) { w.keys++ }, "0 keys, and its manifest says 1"},
+		{"keys too few", func(w *Writer) { w.keys++ }, "0 keys, and its manifest lists 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.tar.zst")
@@ -296,7 +297,7 @@ func TestAPartThatIsNotWhatTheManifestSaysIsFound(t *testing.T) {
 	}
 }
 
-func TestAnArchiveThatChangesBetweenLookingAndLoadingIsNotLoaded(t *testing.T) {
+func TestArchiveChangedAfterItsCheckIsNotLoaded(t *testing.T) {
 	_, client := simulate(t, cluster(10)...)
 	path := dumped(t, client)
 	archive := opened(t, path)
@@ -316,7 +317,7 @@ func TestAnArchiveIsReadableToItsOwnerAlone(t *testing.T) {
 	assert.Equal(t, info.Mode().Perm(), os.FileMode(0o600))
 }
 
-func TestWhichArchivesAreKept(t *testing.T) {
+func TestNewestAndFinalArchivesAreKept(t *testing.T) {
 	folder := t.TempDir()
 	at := noon()
 	for day := range 5 {
@@ -326,7 +327,7 @@ func TestWhichArchivesAreKept(t *testing.T) {
 		Name("team-a", at, false) + partial} {
 		touch(t, folder, name)
 	}
-	removed, err := Prune(folder, "team-a", 2)
+	removed, err := prune(folder, "team-a", 2)
 	assert.NilError(t, err)
 	assert.Equal(t, len(removed), 4)
 	names, err := List(folder, "team-a")

@@ -37,7 +37,7 @@ func NewWriter(w io.Writer, taken time.Time) (*Writer, error) {
 	return &Writer{zip: zip, tar: tar.NewWriter(zip), taken: taken.UTC().Truncate(time.Second)}, nil
 }
 
-// Add puts a file into the archive; its name begins with PKIPrefix or DocumentsPrefix.
+// Add puts a file into the archive; its name begins with PKIPrefix or documentsPrefix.
 func (w *Writer) Add(name string, content []byte) error {
 	sum := sha256.Sum256(content)
 	w.parts = append(w.parts, Part{Name: name, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])})
