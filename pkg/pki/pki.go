@@ -1,5 +1,5 @@
-// Package pki makes certificate authorities and what they sign, and says whether what is there still does. It keeps
-// nothing: where keys lie is its callers' business, and no key is ever part of an error.
+// Package pki makes certificate authorities, signs certificates with them, and checks certificates that exist. It
+// stores nothing: keys are its callers' business, and no key is ever part of an error.
 package pki
 
 import (
@@ -23,10 +23,10 @@ import (
 const (
 	// AuthorityLife is how long an authority holds, as kubeadm's do.
 	AuthorityLife = 10 * 365 * 24 * time.Hour
-	// LeafLife is how long what an authority signs holds.
+	// LeafLife is how long a certificate that an authority signs holds.
 	LeafLife = 365 * 24 * time.Hour
-	// RenewWithin is how long before its end a certificate counts as worn out.
-	RenewWithin = 90 * 24 * time.Hour
+	// renewWithin is how long before its end a certificate is to be renewed.
+	renewWithin = 90 * 24 * time.Hour
 	// backdate allows for clocks that are behind the one that signs.
 	backdate = 5 * time.Minute
 )
@@ -82,7 +82,7 @@ func LoadAuthority(pair Pair) (*Authority, error) {
 		return nil, err
 	}
 	if !cert.IsCA {
-		return nil, fmt.Errorf("certificate %q is no authority's", cert.Subject.CommonName)
+		return nil, fmt.Errorf("certificate %q is not of an authority", cert.Subject.CommonName)
 	}
 	key, err := parseKey(pair.Key)
 	if err != nil {
@@ -120,14 +120,14 @@ func (a *Authority) Issue(leaf Leaf, now time.Time) (Pair, error) {
 	return pair, nil
 }
 
-// Worn says why pair does not do any longer for leaf, or "" when it does: it was signed by this authority, names
-// exactly these subjects and hosts, belongs to its key, and holds for longer than RenewWithin.
+// Worn returns the reason why pair has to be renewed for leaf. It is "" when pair was signed by this authority, names
+// exactly these subjects and hosts, belongs to its key, and holds for longer than renewWithin.
 func (a *Authority) Worn(pair Pair, leaf Leaf, now time.Time) string {
-	cert, why := fit(a.cert, pair, leaf)
+	cert, unfit := fit(a.cert, pair, leaf)
 	switch {
-	case why != "":
-		return why
-	case now.Add(RenewWithin).After(cert.NotAfter) && cert.NotAfter.Before(a.cert.NotAfter):
+	case unfit != "":
+		return unfit
+	case now.Add(renewWithin).After(cert.NotAfter) && cert.NotAfter.Before(a.cert.NotAfter):
 		return "it ends on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	case now.After(cert.NotAfter):
 		return "it ended on " + cert.NotAfter.UTC().Format(time.DateOnly)
@@ -135,21 +135,21 @@ func (a *Authority) Worn(pair Pair, leaf Leaf, now time.Time) string {
 	return ""
 }
 
-// Fit says when pair ends, or why it is not what leaf describes: signed by the authority whose certificate is given,
-// for exactly these subjects and hosts, with its own key.
-func Fit(authority []byte, pair Pair, leaf Leaf) (ends time.Time, why string) {
+// Fit returns the end of pair, or the reason why it does not fit leaf: it must be signed by the authority whose
+// certificate is given, for exactly these subjects and hosts, with its own key.
+func Fit(authority []byte, pair Pair, leaf Leaf) (ends time.Time, unfit string) {
 	by, err := parseCert(authority)
 	if err != nil {
 		return time.Time{}, "its authority can't be read"
 	}
-	cert, why := fit(by, pair, leaf)
-	if why != "" {
-		return time.Time{}, why
+	cert, unfit := fit(by, pair, leaf)
+	if unfit != "" {
+		return time.Time{}, unfit
 	}
 	return cert.NotAfter, ""
 }
 
-// fit returns the certificate of pair, or why it is not what leaf describes, whatever the time.
+// fit returns the certificate of pair, or the reason why it does not fit leaf. It does not look at the time.
 func fit(authority *x509.Certificate, pair Pair, leaf Leaf) (*x509.Certificate, string) {
 	cert, err := parseCert(pair.Cert)
 	if err != nil {
@@ -172,7 +172,7 @@ func fit(authority *x509.Certificate, pair Pair, leaf Leaf) (*x509.Certificate, 
 	return cert, ""
 }
 
-// Request makes a key, and a request to whoever has the authority to sign a certificate for it, both PEM.
+// Request makes a key, and a certificate signing request for it, both PEM.
 func Request(leaf Leaf) (request, key []byte, err error) {
 	made, err := newKey()
 	if err != nil {
@@ -285,7 +285,7 @@ func parseKey(text []byte) (crypto.Signer, error) {
 	if signer, ok := parsed.(crypto.Signer); ok && err == nil {
 		return signer, nil
 	}
-	return nil, errors.New("reading a private key: it is of no known kind")
+	return nil, errors.New("reading a private key: unknown kind of key")
 }
 
 func matches(cert *x509.Certificate, key crypto.Signer) bool {

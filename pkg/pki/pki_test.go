@@ -28,7 +28,7 @@ func authority(t *testing.T) *pki.Authority {
 	return made
 }
 
-func TestWhatAnAuthoritySignsIsTrustedByWhoTrustsTheAuthority(t *testing.T) {
+func TestSignedCertificatesAreTrustedThroughTheirAuthority(t *testing.T) {
 	ca := authority(t)
 	pair, err := ca.Issue(server(), now)
 	assert.NilError(t, err)
@@ -45,7 +45,7 @@ func TestWhatAnAuthoritySignsIsTrustedByWhoTrustsTheAuthority(t *testing.T) {
 	assert.ErrorContains(t, err, "10.96.0.2")
 }
 
-func TestACertificateIsWornWhenAnythingAboutItIsNotAsWanted(t *testing.T) {
+func TestCertificateIsWornWhenAnyPropertyDiffers(t *testing.T) {
 	ca := authority(t)
 	pair, err := ca.Issue(server(), now)
 	assert.NilError(t, err)
@@ -112,12 +112,12 @@ func TestAnAuthorityIsReadBackOnlyWithItsOwnKey(t *testing.T) {
 	_, err = pki.LoadAuthority(pki.Pair{Cert: ca.Cert, Key: other.Key})
 	assert.ErrorContains(t, err, "belongs to another certificate")
 	_, err = pki.LoadAuthority(pair)
-	assert.ErrorContains(t, err, "is no authority's")
+	assert.ErrorContains(t, err, "is not of an authority")
 	_, err = pki.LoadAuthority(pki.Pair{Cert: ca.Cert, Key: []byte("a secret text")})
 	assert.ErrorContains(t, err, "it is not PEM")
 }
 
-func TestWhatFitsSaysWhenItEndsAndWhatDoesNotSaysWhy(t *testing.T) {
+func TestFitReturnsTheEndOrTheReason(t *testing.T) {
 	ca := authority(t)
 	leaf := server()
 	leaf.Life = time.Hour
@@ -134,7 +134,7 @@ func TestWhatFitsSaysWhenItEndsAndWhatDoesNotSaysWhy(t *testing.T) {
 	assert.Equal(t, why, "another authority signed it")
 }
 
-func TestARequestNamesItsSubjectAndIsSignedWithItsOwnKey(t *testing.T) {
+func TestRequestHasSubjectAndSignatureOfItsKey(t *testing.T) {
 	text, key, err := pki.Request(pki.Leaf{CommonName: "alice", Organizations: []string{"dev"}})
 	assert.NilError(t, err)
 	block, _ := pem.Decode(text)
