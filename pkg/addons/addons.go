@@ -1,5 +1,5 @@
-// Package addons says what runs in a cluster from the start: the pod network, DNS, kube-proxy, the way back from the
-// nodes to the control plane, volumes, and what the documents switch on besides. Its manifests are plain YAML; code
+// Package addons renders the workloads that run in a cluster from the start: the pod network, DNS, kube-proxy, the
+// konnectivity agent, volumes, and those that the documents switch on. Its manifests are plain YAML; code
 // changes them as the documents ask. It sets nothing in a cluster: see package apply.
 package addons
 
@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Facts are what addons need to know of the control plane.
+// Facts are the properties of the control plane that addons need.
 type Facts struct {
 	// Version of Kubernetes, e.g. v1.34.4.
 	Version string
@@ -31,10 +31,10 @@ type Facts struct {
 type Addon struct {
 	// Name, e.g. "flannel".
 	Name string
-	// Version of what it runs, e.g. "v0.26.7": the tag of its image. It is empty when users brought manifests of their
-	// own.
+	// Version of the program that it runs, e.g. "v0.26.7": the tag of its image. It is empty when users brought
+	// manifests of their own.
 	Version string
-	// Enabled says whether the documents want it. An addon that is off has no objects.
+	// Enabled is set when the documents want it. An addon that is off has no objects.
 	Enabled bool
 	// Objects to set. All have Argosy's labels.
 	Objects []*unstructured.Unstructured
@@ -42,7 +42,7 @@ type Addon struct {
 	Images []string
 }
 
-// site is what an addon is made for.
+// site is the cluster that an addon is rendered for.
 type site struct {
 	cluster *config.Cluster
 	facts   Facts
@@ -63,7 +63,7 @@ var recipes = []struct {
 	{"metrics-server", metricsServer},
 }
 
-// Wanted returns all addons, those that are off as well, so that what they left behind can be removed. Errors are about
+// Wanted returns all addons, those that are off as well, so that their objects can be removed. Errors are about
 // the documents and have class errclass.Configuration.
 func Wanted(cluster *config.Cluster, facts Facts) ([]Addon, error) {
 	images, err := imagesOf(facts.Version)

@@ -26,7 +26,7 @@ var facts = addons.Facts{
 	KonnectivityHost: "192.0.2.10", KonnectivityPort: 8132,
 }
 
-// cluster parses a vcluster.yaml; without one, it is what the defaults make.
+// cluster parses a vcluster.yaml; without one it has the defaults.
 func cluster(t *testing.T, vcluster string) *config.Cluster {
 	t.Helper()
 	if vcluster == "" {
@@ -52,7 +52,7 @@ func wanted(t *testing.T, c *config.Cluster, f addons.Facts) []addons.Addon {
 	return made
 }
 
-// written is an addon for people: what it is and its objects in their order.
+// written prints an addon for people: its name and its objects in their order.
 func written(t *testing.T, addon addons.Addon) string {
 	t.Helper()
 	var text strings.Builder
@@ -112,7 +112,7 @@ func TestEveryFieldIsOneThatKubernetesKnows(t *testing.T) {
 	}
 }
 
-// pods returns the pods that all addons make, by the name of what makes them.
+// pods returns the pods of all addons, by the name of their workload.
 func pods(t *testing.T, made []addons.Addon) map[string]corev1.PodSpec {
 	t.Helper()
 	all := map[string]corev1.PodSpec{}
@@ -131,7 +131,7 @@ func pods(t *testing.T, made []addons.Addon) map[string]corev1.PodSpec {
 	return all
 }
 
-// privileged are the containers that need more than nothing, and what.
+// privileged lists the containers that need rights, and which.
 var privileged = map[string]string{
 	"DaemonSet kube-flannel-ds/kube-flannel": "NET_ADMIN NET_RAW",
 	"DaemonSet kube-proxy/init":              "privileged",
@@ -166,7 +166,7 @@ func TestContainersHaveNoMoreRightsThanTheyNeed(t *testing.T) {
 	}
 }
 
-func TestNothingThatIsDrainedAwayComesBackToTheSameMachine(t *testing.T) {
+func TestDrainedPodsDoNotReturnToTheSameMachine(t *testing.T) {
 	cordoned := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
 	for owner, spec := range pods(t, wanted(t, addons.WithAll(cluster(t, "")), facts)) {
 		tolerates := slices.ContainsFunc(spec.Tolerations,
@@ -175,7 +175,7 @@ func TestNothingThatIsDrainedAwayComesBackToTheSameMachine(t *testing.T) {
 	}
 }
 
-func TestAChangedConfigurationRestartsWhatReadsIt(t *testing.T) {
+func TestChangedConfigurationRestartsItsPods(t *testing.T) {
 	annotation := func(c *config.Cluster, f addons.Facts, addon, kind string) string {
 		for _, made := range wanted(t, c, f) {
 			for _, object := range made.Objects {
@@ -202,7 +202,7 @@ func TestAChangedConfigurationRestartsWhatReadsIt(t *testing.T) {
 		"DaemonSet"))
 }
 
-func TestAnAddonThatIsOffHasNothing(t *testing.T) {
+func TestAddonThatIsOffHasNoObjects(t *testing.T) {
 	off := cluster(t, `
 privateNodes: {enabled: true}
 controlPlane:
@@ -237,7 +237,7 @@ spec: {template: {spec: {containers: [{name: dns, image: example.com/dns:1}]}}}
 	assert.DeepEqual(t, dns.Images, []string{"example.com/dns:1"})
 }
 
-func TestWhatTheDocumentsGetWrongIsNamed(t *testing.T) {
+func TestMistakesInTheDocumentsAreNamed(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*config.VCluster)
@@ -257,7 +257,7 @@ func TestWhatTheDocumentsGetWrongIsNamed(t *testing.T) {
 		}, "reading controlPlane.coredns.deployment.resources.limits"},
 		{"a template", func(v *config.VCluster) {
 			v.ControlPlane.CoreDNS.OverwriteManifests = "image: {{.IMAGE}}"
-		}, "variables like {{.IMAGE}} are not filled in"},
+		}, "variables like {{.IMAGE}} are not replaced"},
 		{"manifests that are no objects", func(v *config.VCluster) {
 			v.ControlPlane.CoreDNS.OverwriteManifests = "a: b"
 		}, "reading controlPlane.coredns.overwriteManifests"},

@@ -43,12 +43,12 @@ func coreDNS(s *site) (Addon, error) {
 	return d.addon() // CoreDNS reads a changed Corefile by itself
 }
 
-// usersCoreDNS is what users wrote instead of the manifest.
+// usersCoreDNS returns the user's manifest for CoreDNS, which replaces Argosy's.
 func usersCoreDNS(manifests string) (Addon, error) {
 	const key = coreDNSKey + ".overwriteManifests"
 	if strings.Contains(manifests, "{{") {
 		return Addon{}, errclass.Errorf(errclass.Configuration,
-			"reading %s: it is plain YAML; variables like {{.IMAGE}} are not filled in: write their values", key)
+			"reading %s: variables like {{.IMAGE}} are not replaced; write their values", key)
 	}
 	objects, err := apply.Decode([]byte(manifests))
 	if err != nil {
@@ -120,8 +120,8 @@ func coreDNSDeployment(settings config.CoreDNS, deployment *appsv1.Deployment) e
 func coreDNSScheduling(settings config.CoreDNS, pod *corev1.PodSpec) error {
 	const key = coreDNSKey + ".deployment"
 	wanted := settings.Deployment
-	if err := (placement{key, wanted.NodeSelector, wanted.Tolerations,
-		settings.PriorityClassName}).place(pod); err != nil {
+	if err := (scheduling{key, wanted.NodeSelector, wanted.Tolerations,
+		settings.PriorityClassName}).apply(pod); err != nil {
 		return err
 	}
 	if len(wanted.Affinity) > 0 {

@@ -24,8 +24,8 @@ var manifests embed.FS
 
 const nameLabel = "app.kubernetes.io/name"
 
-// configAnnotation of a pod holds the digest of what it read when it started, so that it starts again when that
-// changes.
+// configAnnotation of a pod holds the digest of the files that it read when it started, so that it is replaced when
+// they change.
 const configAnnotation = "argosy.dev/config"
 
 // object is one of a manifest's: of its Kubernetes type, or unstructured when client-go has no type for it.

@@ -11,7 +11,7 @@ import (
 type Image struct {
 	// Reference as it is pulled, e.g. "ghcr.io/flannel-io/flannel:v0.26.7".
 	Reference string `json:"reference"`
-	// For what it is needed, e.g. "flannel".
+	// For is the name of the component that needs it, e.g. "flannel".
 	For string `json:"for"`
 }
 

@@ -42,7 +42,7 @@ func TestImagesOfAnotherVersion(t *testing.T) {
 	assert.Assert(t, !strings.Contains(text, "1.34"), text)
 }
 
-func TestAgentAndPauseImageAreOfWhatIsReleasedWithTheSameKubernetes(t *testing.T) {
+func TestAgentAndPauseImageAreOfTheKubernetesRelease(t *testing.T) {
 	for minor := 28; minor <= 36; minor++ {
 		version := fmt.Sprintf("v1.%d.0", minor)
 		released, err := components.Versions(version, nil)

@@ -36,8 +36,8 @@ func konnectivity(s *site) (Addon, error) {
 		if err := extend(konnectivityKey, container, settings.ExtraArgs, settings.ExtraEnv); err != nil {
 			return err
 		}
-		return placement{konnectivityKey, settings.NodeSelector, settings.Tolerations,
-			settings.PriorityClassName}.place(pod)
+		return scheduling{konnectivityKey, settings.NodeSelector, settings.Tolerations,
+			settings.PriorityClassName}.apply(pod)
 	})
 	return d.addon()
 }

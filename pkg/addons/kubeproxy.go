@@ -37,15 +37,15 @@ func kubeProxy(s *site) (Addon, error) {
 				return err
 			}
 		}
-		return placement{kubeProxyKey, settings.NodeSelector, settings.Tolerations,
-			settings.PriorityClassName}.place(pod)
+		return scheduling{kubeProxyKey, settings.NodeSelector, settings.Tolerations,
+			settings.PriorityClassName}.apply(pod)
 	})
 	d.restartWith("kube-proxy")
 	return d.addon()
 }
 
-// kubeProxyConfig completes the manifest's KubeProxyConfiguration: the pods' network, and what the documents say on
-// top.
+// kubeProxyConfig completes the manifest's KubeProxyConfiguration: the pods' network, and over it the documents'
+// settings.
 func kubeProxyConfig(cluster *config.Cluster, manifest string) (string, error) {
 	wanted := cluster.VCluster.Deploy.KubeProxy.Config
 	fields := map[string]any{}

@@ -19,12 +19,12 @@ func metricsServer(s *site) (Addon, error) {
 	return d.addon()
 }
 
-// kubeletTLS says how metrics-server verifies kubelets. A kubelet signs its serving certificate itself unless
-// privateNodes.kubelet.config.serverTLSBootstrap makes it ask the cluster for one, which somebody must then approve,
-// since Kubernetes approves none by itself. So there is nothing to verify against by default, and the API server does
-// not verify kubelets either. What it costs: who can take a node's address on the machines' network can feign its
-// metrics, and sees metrics-server's token, which may read nodes, pods and metrics. With serverTLSBootstrap the
-// certificates are the cluster's and are verified.
+// kubeletTLS returns the argument by which metrics-server verifies kubelets. A kubelet signs its serving certificate
+// itself unless privateNodes.kubelet.config.serverTLSBootstrap makes it ask the cluster for one, which a person must
+// then approve, since Kubernetes approves none by itself. So by default there is no authority to verify against, and
+// the API server does not verify kubelets either. The cost: an attacker who takes a node's address on the machines'
+// network can fake its metrics, and gets metrics-server's token, which may read nodes, pods and metrics. With
+// serverTLSBootstrap the certificates are the cluster's and are verified.
 func (s *site) kubeletTLS() string {
 	if signed, _ := s.cluster.VCluster.PrivateNodes.Kubelet.Config["serverTLSBootstrap"].(bool); signed {
 		return "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/" +

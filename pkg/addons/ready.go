@@ -16,11 +16,11 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// State says whether an addon works.
+// State is the condition of an addon.
 type State struct {
-	// Why it does not work yet: what is waited for, and what keeps it. "" when it works.
-	Why string
-	// NeedsMachines says that nothing is wrong but that no machine has joined which could run it.
+	// Reason why it does not work yet: the workload, and the cause. "" when it works.
+	Reason string
+	// NeedsMachines is set when the only reason is that no machine has joined which could run it.
 	NeedsMachines bool
 }
 
@@ -37,8 +37,8 @@ type workload struct {
 	available int32
 }
 
-// NotReady says whether an addon that is on works: whether its pods are those that it wants now, and ready. A pod of a
-// DaemonSet on a node that has gone away does not count: that is the node's trouble.
+// NotReady returns the State of an addon that is on: it works when its pods are up to date and ready. A pod of a
+// DaemonSet on a node that is NotReady does not count: that is the node's problem.
 func NotReady(ctx context.Context, client kubernetes.Interface, addon Addon) (State, error) {
 	var nodes *nodes
 	for _, object := range addon.Objects {
@@ -51,14 +51,14 @@ func NotReady(ctx context.Context, client kubernetes.Interface, addon Addon) (St
 		}
 		var found State
 		if err == nil {
-			found, err = state.judge(ctx, client, nodes)
+			found, err = state.evaluate(ctx, client, nodes)
 		}
 		if err != nil {
-			return State{}, fmt.Errorf("looking at %s %q of addon %q: %w", object.GetKind(), object.GetName(),
+			return State{}, fmt.Errorf("reading %s %q of addon %q: %w", object.GetKind(), object.GetName(),
 				addon.Name, apply.Classify(err))
 		}
-		if found.Why != "" {
-			found.Why = addon.Name + ": " + found.Why
+		if found.Reason != "" {
+			found.Reason = addon.Name + ": " + found.Reason
 			return found, nil
 		}
 	}
@@ -105,17 +105,17 @@ func (w *workload) missing(err error) (*workload, error) {
 	return nil, err
 }
 
-// judge compares what a workload wants with what it has, and asks its pods when that differs.
-func (w *workload) judge(ctx context.Context, client kubernetes.Interface, nodes *nodes) (State, error) {
+// evaluate compares the pods that a workload wants with those it has, and looks at them when the numbers differ.
+func (w *workload) evaluate(ctx context.Context, client kubernetes.Interface, nodes *nodes) (State, error) {
 	switch {
 	case w.selector == nil:
-		return State{Why: w.title + " is not there"}, nil
+		return State{Reason: w.title + " does not exist"}, nil
 	case w.unseen:
-		return State{Why: w.title + " was changed just now"}, nil
+		return State{Reason: w.title + " was changed just now"}, nil
 	case w.updated >= w.wanted && w.available >= w.wanted:
 		return State{}, nil
 	case w.movable && nodes.count == 0:
-		return State{Why: w.title + " waits for machines to join", NeedsMachines: true}, nil
+		return State{Reason: w.title + " waits for machines to join", NeedsMachines: true}, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(w.selector)
 	if err != nil {
@@ -126,20 +126,23 @@ func (w *workload) judge(ctx context.Context, client kubernetes.Interface, nodes
 		return State{}, err
 	}
 	if w.outnumbers(pods.Items, nodes) {
-		return State{Why: fmt.Sprintf("%s: %d of %d pods; each machine has one, and the others wait for machines to join", w.title, w.available, w.wanted), NeedsMachines: true}, nil
+		reason := fmt.Sprintf("%s: %d of %d pods; each machine has one, and the others wait for machines to join",
+			w.title,
+			w.available, w.wanted)
+		return State{Reason: reason, NeedsMachines: true}, nil
 	}
-	excused, reason := w.ask(pods.Items, nodes)
+	excused, cause := w.inspectPods(pods.Items, nodes)
 	if w.available+excused >= w.wanted && w.updated+excused >= w.wanted {
 		return State{}, nil
 	}
-	why := fmt.Sprintf("%s: %d of %d pods", w.title, min(w.available, w.updated), w.wanted)
-	if reason != "" {
-		why += "; " + reason
+	reason := fmt.Sprintf("%s: %d of %d pods", w.title, min(w.available, w.updated), w.wanted)
+	if cause != "" {
+		reason += "; " + cause
 	}
-	return State{Why: why}, nil
+	return State{Reason: reason}, nil
 }
 
-// outnumbers says whether a workload of which a machine can have one pod alone wants more of them than there are
+// outnumbers reports whether a workload that can have only one pod on a machine wants more of them than there are
 // machines: each machine that is not away has one that is ready, and the others have none to run on.
 func (w *workload) outnumbers(pods []corev1.Pod, nodes *nodes) bool {
 	if !w.movable || w.rolling || w.updated < w.wanted {
@@ -152,7 +155,7 @@ func (w *workload) outnumbers(pods []corev1.Pod, nodes *nodes) bool {
 		case !takesPort(pod):
 			return false
 		case pod.Spec.NodeName == "":
-		case whyPod(pod) == "":
+		case podReason(pod) == "":
 			served[pod.Spec.NodeName] = true
 		case !nodes.away[pod.Spec.NodeName]:
 			return false // it has a machine and does not work there
@@ -161,21 +164,21 @@ func (w *workload) outnumbers(pods []corev1.Pod, nodes *nodes) bool {
 	return len(served) > 0 && len(served) >= nodes.count-len(nodes.away)
 }
 
-// takesPort says whether a pod takes a port of its node, so that it is the only one of its kind there.
+// takesPort reports whether a pod takes a port of its node, so that it is the only one of its kind there.
 func takesPort(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.HostPort != 0 })
 	})
 }
 
-// ask returns how many pods are not ready only because their node has gone away, and why the first of the others is
-// not.
-func (w *workload) ask(pods []corev1.Pod, nodes *nodes) (excused int32, reason string) {
+// inspectPods returns the number of pods that are not ready only because their node is away, and the reason why the
+// first of the others is not.
+func (w *workload) inspectPods(pods []corev1.Pod, nodes *nodes) (excused int32, reason string) {
 	for i := range pods {
 		pod := &pods[i]
-		why := whyPod(pod)
+		cause := podReason(pod)
 		switch {
-		case why == "":
+		case cause == "":
 		case !w.movable && nodes.away[pod.Spec.NodeName]:
 			excused++
 		case reason == "":
@@ -183,13 +186,13 @@ func (w *workload) ask(pods []corev1.Pod, nodes *nodes) (excused int32, reason s
 			if pod.Spec.NodeName != "" {
 				reason += " on " + pod.Spec.NodeName
 			}
-			reason += ": " + why
+			reason += ": " + cause
 		}
 	}
 	return excused, reason
 }
 
-// nodes are what matters of a cluster's nodes.
+// nodes are the numbers of a cluster's nodes that an evaluation needs.
 type nodes struct {
 	count int
 	away  map[string]bool // those whose kubelet does not report any more
@@ -211,8 +214,8 @@ func listNodes(ctx context.Context, client kubernetes.Interface) (*nodes, error)
 	return found, nil
 }
 
-// whyPod says why a pod is not ready; "" when it is.
-func whyPod(pod *corev1.Pod) string {
+// podReason returns the reason why a pod is not ready; "" when it is.
+func podReason(pod *corev1.Pod) string {
 	if pod.DeletionTimestamp != nil {
 		return "it is ending"
 	}
@@ -226,8 +229,8 @@ func whyPod(pod *corev1.Pod) string {
 	}
 	for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...),
 		pod.Status.ContainerStatuses...) {
-		if why := whyContainer(status); why != "" {
-			return why
+		if reason := containerReason(status); reason != "" {
+			return reason
 		}
 	}
 	if pod.Status.Message != "" {
@@ -236,8 +239,8 @@ func whyPod(pod *corev1.Pod) string {
 	return "it is starting"
 }
 
-// whyContainer says what holds a container up; "" when nothing does.
-func whyContainer(status corev1.ContainerStatus) string {
+// containerReason returns the reason why a container is not ready; "" when there is none.
+func containerReason(status corev1.ContainerStatus) string {
 	waiting, ended := status.State.Waiting, status.LastTerminationState.Terminated
 	if now := status.State.Terminated; now != nil && now.ExitCode != 0 {
 		ended = now
@@ -246,11 +249,11 @@ func whyContainer(status corev1.ContainerStatus) string {
 	case waiting != nil && strings.Contains(waiting.Reason, "Image"):
 		return fmt.Sprintf("%s %s: %s", waiting.Reason, status.Image, cause(waiting.Message))
 	case ended != nil && !status.Ready:
-		why := fmt.Sprintf("container %s ended with exit code %d", status.Name, ended.ExitCode)
+		reason := fmt.Sprintf("container %s ended with exit code %d", status.Name, ended.ExitCode)
 		if message := cause(ended.Message); message != "" {
-			why += ": " + message
+			reason += ": " + message
 		}
-		return why
+		return reason
 	case waiting != nil && waiting.Reason != "PodInitializing" && waiting.Reason != "ContainerCreating":
 		return fmt.Sprintf("container %s: %s %s", status.Name, waiting.Reason, cause(waiting.Message))
 	case status.State.Running != nil && !status.Ready && status.Started != nil && *status.Started:
@@ -259,14 +262,14 @@ func whyContainer(status corev1.ContainerStatus) string {
 	return ""
 }
 
-// longestCause of trouble that is worth a message, in bytes.
-const longestCause = 300
+// maxCause bounds the text of a cause, in bytes.
+const maxCause = 300
 
-// cause is the end of a long message: kubelet and runtime put what went wrong after where it did.
+// cause returns the end of a long message: kubelet and the runtime put the cause last.
 func cause(message string) string {
 	message = strings.TrimSpace(message)
-	if len(message) <= longestCause {
+	if len(message) <= maxCause {
 		return message
 	}
-	return "…" + message[len(message)-longestCause:]
+	return "…" + message[len(message)-maxCause:]
 }

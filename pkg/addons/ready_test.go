@@ -67,7 +67,7 @@ func waiting(reason, message string) corev1.PodStatus {
 	}}}
 }
 
-func TestNotReadySaysWhatIsWaitedForAndWhy(t *testing.T) {
+func TestNotReadyReturnsWorkloadAndCause(t *testing.T) {
 	ready := condition(corev1.PodReady, corev1.ConditionTrue, "")
 	unscheduled := condition(corev1.PodScheduled, corev1.ConditionFalse, "no free ports")
 	changed := daemonSet(1, 1, 1)
@@ -86,22 +86,26 @@ func TestNotReadySaysWhatIsWaitedForAndWhy(t *testing.T) {
 		{"all pods are there", []runtime.Object{daemonSet(3, 3, 3), deployment(2, 2, 2)}, addons.State{}},
 		{
 			"a Deployment without nodes waits for machines", []runtime.Object{deployment(1, 1, 0)},
-			addons.State{Why: "flannel: Deployment coredns waits for machines to join", NeedsMachines: true},
+			addons.State{
+				Reason: "flannel: Deployment coredns waits for machines to join", NeedsMachines: true},
 		},
 		{"a change that nobody saw yet", []runtime.Object{changed},
-			addons.State{Why: "flannel: DaemonSet kube-flannel was changed just now"}},
+			addons.State{
+				Reason: "flannel: DaemonSet kube-flannel was changed just now"}},
 		{
 			"an image that can't be pulled",
 			[]runtime.Object{daemonSet(3, 3, 1), node("m1", "False"), pod("a", "m2", ready),
 				pod("b", "m1", waiting("ImagePullBackOff", "not found"))},
-			addons.State{Why: "flannel: DaemonSet kube-flannel: 1 of 3 pods; pod b on m1: ImagePullBackOff " +
-				"ghcr.io/flannel-io/flannel:v0: not found"},
+			addons.State{
+				Reason: "flannel: DaemonSet kube-flannel: 1 of 3 pods; pod b on m1: ImagePullBackOff " +
+					"ghcr.io/flannel-io/flannel:v0: not found"},
 		},
 		{
 			"a pod that can't be scheduled", []runtime.Object{deployment(1, 1, 0), node("m1", "True"),
 				pod("c", "", condition(corev1.PodScheduled, corev1.ConditionFalse, "0/1 nodes are available"))},
-			addons.State{Why: "flannel: Deployment coredns: 0 of 1 pods; pod c: it can't be scheduled: 0/1 nodes are " +
-				"available"},
+			addons.State{
+				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod c: it can't be scheduled: 0/1 nodes are " +
+					"available"},
 		},
 		{
 			"more pods than machines, where one machine has one", []runtime.Object{
@@ -109,36 +113,43 @@ func TestNotReadySaysWhatIsWaitedForAndWhy(t *testing.T) {
 				alone(pod("a", "m1", ready)), alone(pod("b", "m2",
 					condition(corev1.PodReady, corev1.ConditionFalse, ""))), alone(pod("c", "", unscheduled)),
 			},
-			addons.State{Why: "flannel: Deployment coredns: 1 of 3 pods; each machine has one, and the others wait " +
-				"for machines to join", NeedsMachines: true},
+			addons.State{
+				Reason: "flannel: Deployment coredns: 1 of 3 pods; each machine has one, and the others wait " +
+					"for machines to join", NeedsMachines: true},
 		},
 		{
 			"more pods than machines, one of which has none",
 			[]runtime.Object{deployment(3, 3, 1), node("m1", "True"), node("m2", "True"), alone(pod("a", "m1", ready)),
 				alone(pod("c", "", unscheduled))},
-			addons.State{Why: "flannel: Deployment coredns: 1 of 3 pods; pod c: it can't be scheduled: no free ports"},
+			addons.State{
+				Reason: "flannel: Deployment coredns: 1 of 3 pods; pod c: it can't be scheduled: no free ports"},
 		},
 		{
 			"pods that share machines and do not fit", []runtime.Object{deployment(2, 2, 1), node("m1", "True"),
 				pod("a", "m1", ready), pod("c", "", unscheduled)},
-			addons.State{Why: "flannel: Deployment coredns: 1 of 2 pods; pod c: it can't be scheduled: no free ports"},
+			addons.State{
+				Reason: "flannel: Deployment coredns: 1 of 2 pods; pod c: it can't be scheduled: no free ports"},
 		},
 		{
 			"a program that ends", []runtime.Object{deployment(1, 1, 0), node("m1", "True"), pod("c", "m1", crashed)},
-			addons.State{Why: "flannel: Deployment coredns: 0 of 1 pods; pod c on m1: container coredns ended with " +
-				"exit code 1: no nameservers found"},
+			addons.State{
+				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod c on m1: container coredns ended with " +
+					"exit code 1: no nameservers found"},
 		},
 		{"a pod that starts", []runtime.Object{daemonSet(1, 1, 0), node("m1", "True"),
 			pod("a", "m1", waiting("PodInitializing", ""))},
-			addons.State{Why: "flannel: DaemonSet kube-flannel: 0 of 1 pods; pod a on m1: it is starting"}},
+			addons.State{
+				Reason: "flannel: DaemonSet kube-flannel: 0 of 1 pods; pod a on m1: it is starting"}},
 		{"old pods that still run", []runtime.Object{daemonSet(2, 1, 2), node("m1", "True"), pod("a", "m1", ready)},
-			addons.State{Why: "flannel: DaemonSet kube-flannel: 1 of 2 pods"}},
+			addons.State{
+				Reason: "flannel: DaemonSet kube-flannel: 1 of 2 pods"}},
 		{"a node that is away is not the addon's fault", []runtime.Object{daemonSet(2, 2, 1), node("m1", "Unknown"),
 			pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, ""))}, addons.State{}},
 		{"a node that is away is no excuse for what can run elsewhere",
 			[]runtime.Object{deployment(1, 1, 0), node("m1", "Unknown"),
 				pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, ""))},
-			addons.State{Why: "flannel: Deployment coredns: 0 of 1 pods; pod a on m1: it is starting"}},
+			addons.State{
+				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod a on m1: it is starting"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -150,7 +161,7 @@ func TestNotReadySaysWhatIsWaitedForAndWhy(t *testing.T) {
 	}
 }
 
-// objectsOf returns the workloads among what lives as an addon has them.
+// objectsOf returns the workloads among the live objects, as an addon has them.
 func objectsOf(t *testing.T, live []runtime.Object) []*unstructured.Unstructured {
 	t.Helper()
 	var objects []*unstructured.Unstructured
@@ -164,14 +175,14 @@ func objectsOf(t *testing.T, live []runtime.Object) []*unstructured.Unstructured
 	return objects
 }
 
-func TestAWorkloadThatIsNotThereIsNamed(t *testing.T) {
+func TestMissingWorkloadIsNamed(t *testing.T) {
 	addon := addons.Addon{Name: "flannel", Objects: objectsOf(t, []runtime.Object{daemonSet(1, 1, 1)})}
 	state, err := addons.NotReady(t.Context(), fake.NewClientset(), addon)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, state, addons.State{Why: "flannel: DaemonSet kube-flannel is not there"})
+	assert.DeepEqual(t, state, addons.State{Reason: "flannel: DaemonSet kube-flannel does not exist"})
 }
 
-func TestNotReadyTellsAMissingPermissionFromAServerThatIsAway(t *testing.T) {
+func TestNotReadyClassifiesErrorsOfTheAPIServer(t *testing.T) {
 	for _, test := range []struct {
 		err   error
 		class errclass.Class
@@ -188,6 +199,6 @@ func TestNotReadyTellsAMissingPermissionFromAServerThatIsAway(t *testing.T) {
 		addon := addons.Addon{Name: "flannel", Objects: objectsOf(t, []runtime.Object{daemonSet(1, 1, 1)})}
 		_, err := addons.NotReady(t.Context(), client, addon)
 		assert.Equal(t, errclass.ClassOf(err), test.class, "%v", err)
-		assert.ErrorContains(t, err, `looking at DaemonSet "kube-flannel" of addon "flannel"`)
+		assert.ErrorContains(t, err, `reading DaemonSet "kube-flannel" of addon "flannel"`)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// decode reads what stands under key of the documents into a Kubernetes type. A field that the type lacks is an error.
+// decode reads section key of the documents into a Kubernetes type. A field that the type lacks is an error.
 func decode(key string, from, into any) error {
 	content, err := json.Marshal(from)
 	if err != nil {
@@ -26,18 +26,18 @@ func decode(key string, from, into any) error {
 	return nil
 }
 
-// merge lays what stands under key of the documents over base, field by field; lists are replaced.
+// merge lays section key of the documents over base, field by field; lists are replaced.
 func merge[T any](key string, base *T, over config.Unstructured) error {
 	if len(over) == 0 {
 		return nil
 	}
 	content, err := json.Marshal(base)
 	if err != nil {
-		return fmt.Errorf("reading what %s changes: %w", key, err)
+		return fmt.Errorf("reading the defaults of %s: %w", key, err)
 	}
 	fields := map[string]any{}
 	if err := json.Unmarshal(content, &fields); err != nil {
-		return fmt.Errorf("reading what %s changes: %w", key, err)
+		return fmt.Errorf("reading the defaults of %s: %w", key, err)
 	}
 	var merged T
 	if err := decode(key, overlay(fields, over), &merged); err != nil {
@@ -71,16 +71,16 @@ func asMap(value any) (map[string]any, bool) {
 	return nil, false
 }
 
-// placement is what documents may say about where pods run.
-type placement struct {
+// scheduling holds the documents' settings for the nodes that pods run on.
+type scheduling struct {
 	key               string // of the section in the documents
 	nodeSelector      map[string]string
 	tolerations       []config.Unstructured
 	priorityClassName string
 }
 
-// place adds to where the manifest lets pods run: tolerations to those they need, and labels to those a node must have.
-func (p placement) place(pod *corev1.PodSpec) error {
+// apply adds tolerations and node labels to those of the manifest.
+func (p scheduling) apply(pod *corev1.PodSpec) error {
 	var tolerations []corev1.Toleration
 	if err := decode(p.key+".tolerations", p.tolerations, &tolerations); err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 )
 
 // table holds every image that Argosy brings into a cluster, by the name that manifests use. {kubernetes}, {coredns},
-// {konnectivity} and {pause} depend on the version of Kubernetes; the latter two are of the table of what is released
-// with it, so that the agent is of the server's version and the pause image is the node bundle's.
+// {konnectivity} and {pause} depend on the version of Kubernetes; the latter two come from the table of its release, so
+// that the agent has the server's version and the pause image is the node bundle's.
 var table = map[string]string{
 	"flannel":                "ghcr.io/flannel-io/flannel:v0.26.7",
 	"flannel-cni-plugin":     "ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1",

@@ -171,13 +171,13 @@ func notReady(ctx context.Context, cluster *hosted.Connection, wanted []addons.A
 		}
 		health.Addons[addon.Name] = "ok"
 		switch {
-		case state.Why == "":
+		case state.Reason == "":
 		case state.NeedsMachines:
-			health.Addons[addon.Name] = state.Why
+			health.Addons[addon.Name] = state.Reason
 			health.waiting = append(health.waiting, addon.Name)
 		default:
-			health.Addons[addon.Name] = state.Why
-			missing = append(missing, state.Why)
+			health.Addons[addon.Name] = state.Reason
+			missing = append(missing, state.Reason)
 		}
 	}
 	return strings.Join(missing, "; "), nil
