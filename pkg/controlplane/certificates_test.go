@@ -20,7 +20,7 @@ import (
 
 var endpoint = Endpoint{Host: "192.0.2.10", API: 443, Konnectivity: konnectivityPort, Bundles: bundlesPort}
 
-func TestTheAuthoritiesAreMadeOnceAndForAll(t *testing.T) {
+func TestAuthoritiesAreMadeOnce(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	first, changes, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
@@ -32,7 +32,7 @@ func TestTheAuthoritiesAreMadeOnceAndForAll(t *testing.T) {
 	assert.DeepEqual(t, first.SigningPrivate, second.SigningPrivate)
 }
 
-func TestWhatCannotChangeIsRefusedBeforeAnythingIsTouched(t *testing.T) {
+func TestImmutableSettingsAreCheckedBeforeAnyChange(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
@@ -61,7 +61,7 @@ func TestKeysThatAreDamagedAreNeverReplaced(t *testing.T) {
 	assert.ErrorContains(t, err, "restore it from a backup")
 }
 
-func TestCertificatesAreSignedAnewOnlyWhereTheyNoLongerDo(t *testing.T) {
+func TestOnlyWornCertificatesAreSignedAnew(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	k, err := certificates.NewKeys(p.Now())
 	assert.NilError(t, err)
@@ -93,7 +93,7 @@ func TestCertificatesAreSignedAnewOnlyWhereTheyNoLongerDo(t *testing.T) {
 	assert.Equal(t, len(reasons), 6, "%v", reasons)
 }
 
-func TestTheKubeconfigFollowsTheEndpointAndSaysWhereBundlesAre(t *testing.T) {
+func TestKubeconfigFollowsTheEndpoint(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	k, err := certificates.NewKeys(p.Now())
 	assert.NilError(t, err)
@@ -110,7 +110,7 @@ func TestTheKubeconfigFollowsTheEndpointAndSaysWhereBundlesAre(t *testing.T) {
 	assert.Equal(t, server, "https://192.0.2.11:443")
 }
 
-func TestPodsAreReplacedWhenTheDataSourceChangesWhoeverHoldsIt(t *testing.T) {
+func TestPodsAreReplacedWhenTheDataSourceChanges(t *testing.T) {
 	const inDocument = "controlPlane:\n  backingStore: {database: {external: {enabled: true, dataSource: " +
 		"'postgres://u:PASSWORD@db:5432/a'}}}"
 	for name, vcluster := range map[string]string{"a Secret of the user's": controlplanetest.ExternalSection,

@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// stands is a provisioner of a cluster whose control plane is as vcluster.yaml says.
+// stands returns a provisioner of a cluster whose control plane exists as in vcluster.yaml.
 func stands(t *testing.T, vcluster string) *Provisioner {
 	t.Helper()
 	p := provisioner(t, vcluster)
@@ -44,7 +44,7 @@ const (
 	oneMember = "controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true}}}"
 )
 
-func TestWhatWouldHarmAClusterThatStandsIsRefused(t *testing.T) {
+func TestHarmfulChangesOfAClusterAreRefused(t *testing.T) {
 	with := func(section string) string { return controlplanetest.With(section) }
 	for _, tt := range []struct{ name, was, is, says string }{
 		{"nothing changes, SQLite", controlplanetest.SQLite, controlplanetest.SQLite, ""},
@@ -80,7 +80,7 @@ func TestWhatWouldHarmAClusterThatStandsIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
+func TestEtcdScaledToZeroKeepsItsMembers(t *testing.T) {
 	p := stands(t, controlplanetest.With(controlplanetest.EtcdSection))
 	none := int32(0)
 	held, err := p.Host.AppsV1().StatefulSets("tenant").Get(t.Context(), "team-a-etcd", metav1.GetOptions{})
@@ -90,7 +90,7 @@ func TestAnEtcdThatIsScaledToNothingForAWhileKeepsItsMembers(t *testing.T) {
 	assert.Equal(t, membersOf(&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &none}}), 0)
 }
 
-func TestASecondPodComesOnlyWhereItHasTheSameState(t *testing.T) {
+func TestSecondPodNeedsSharedState(t *testing.T) {
 	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false,
 		controlplanetest.EtcdSection:     true,
 		controlplanetest.ExternalSection: true} {
@@ -98,7 +98,7 @@ func TestASecondPodComesOnlyWhereItHasTheSameState(t *testing.T) {
 	}
 }
 
-func TestAClaimThatNeverGotAVolumeMayBeGivenUp(t *testing.T) {
+func TestPendingClaimMayBeTurnedOff(t *testing.T) {
 	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "",
 		corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
 		p := stands(t, controlplanetest.SQLite)

@@ -50,7 +50,7 @@ func TestANodePortKeepsTheNodeThatMachinesKnow(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatMachinesKnowAndThatIsNoMoreIsSaid(t *testing.T) {
+func TestOutcomeNamesTheAddressThatMachinesKnow(t *testing.T) {
 	before := Endpoint{Host: "192.0.2.9", API: 443}
 	info, err := clusterInfo(before, []byte("ca"))
 	assert.NilError(t, err)

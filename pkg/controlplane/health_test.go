@@ -25,7 +25,7 @@ func since(ago time.Duration) corev1.ContainerState {
 	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}
 }
 
-func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
+func TestContainersThatDoNotRunAreNamed(t *testing.T) {
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}
 	backOff := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
 		Message: "back-off 5m0s restarting"}}
@@ -69,7 +69,7 @@ func TestWhatOfTheControlPlaneDoesNotRunIsNamed(t *testing.T) {
 	}
 }
 
-func TestThePodThatStoodInForTheControlPlaneDoesNotCount(t *testing.T) {
+func TestPodOfARestoreJobDoesNotCount(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	pod := &corev1.Pod{ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-restore-x", hosted.ControlPlane)}
 	pod.Labels[batchv1.JobNameLabel] = "team-a-restore"
@@ -79,7 +79,7 @@ func TestThePodThatStoodInForTheControlPlaneDoesNotCount(t *testing.T) {
 	assert.Equal(t, why, "StatefulSet team-a-control-plane: no pod yet")
 }
 
-func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
+func TestComponentWithoutALeaderDoesNotWork(t *testing.T) {
 	lease := func(renewed time.Time) []runtime.Object {
 		duration, at := int32(15), metav1.NewMicroTime(renewed)
 		return []runtime.Object{&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system",
@@ -110,7 +110,7 @@ func TestAComponentThatDoesNotLeadDoesNotWork(t *testing.T) {
 	}
 }
 
-func TestTheFirstCertificateToEndCountsWhereverItIs(t *testing.T) {
+func TestEarliestCertificateOfAllSecretsCounts(t *testing.T) {
 	for _, file := range []string{"apiserver.crt", "scheduler.conf", "value", "peer.crt"} {
 		p := provisioner(t, controlplanetest.With(controlplanetest.EtcdSection))
 		k, err := certificates.NewKeys(controlplanetest.Noon())

@@ -62,7 +62,7 @@ func filesIn(pod corev1.PodSpec, container corev1.Container) (files, whole []str
 	return files, whole
 }
 
-func TestEachContainerHasTheKeysThatItsArgumentsNameAndNoOthers(t *testing.T) {
+func TestContainersHaveOnlyTheKeysOfTheirArguments(t *testing.T) {
 	for name, vcluster := range map[string]string{
 		"sqlite": controlplanetest.SQLite, "etcd": controlplanetest.With(controlplanetest.EtcdSection),
 		"external": controlplanetest.With(controlplanetest.ExternalSection),
@@ -93,7 +93,7 @@ func TestEachContainerHasTheKeysThatItsArgumentsNameAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestACommandOfTheUsersGetsTheFilesThatItNames(t *testing.T) {
+func TestUsersCommandGetsTheFilesThatItNames(t *testing.T) {
 	p := provisioner(t, controlplanetest.Replace(controlplanetest.SQLite, "image: {tag: v1.34.4}",
 		`image: {tag: v1.34.4}, scheduler: {command: [sh, -c, "exec kube-scheduler --kubeconfig=/etc/argosy/certs/scheduler.conf --client-ca-file=/etc/argosy/certs/ca.crt"]}`))
 	assert.DeepEqual(t, certFiles(p.scheduler()), []string{"ca.crt", "scheduler.conf"})

@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-func TestAClusterDoesNotBeginOverObjectsOfOthers(t *testing.T) {
+func TestClusterDoesNotBeginOverForeignObjects(t *testing.T) {
 	foreign := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: name, Namespace: "tenant",
 			Labels: map[string]string{hosted.ClusterLabel: "team-a"}}

@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane"
 )
 
-func TestTheRoleThatUsersApplyGrantsExactlyWhatARunAsksFor(t *testing.T) {
+func TestInstalledRoleGrantsExactlyTheRulesOfARun(t *testing.T) {
 	content, err := os.ReadFile("../../install/rbac/provision/role.yaml")
 	assert.NilError(t, err)
 	var role rbacv1.Role

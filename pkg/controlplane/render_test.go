@@ -61,7 +61,7 @@ func TestTheControlPlanesPods(t *testing.T) {
 	}
 }
 
-func TestTheServingCertificateCoversWhatIsReachableAndNothingElse(t *testing.T) {
+func TestServingCertificateCoversExactlyTheReachableNames(t *testing.T) {
 	p := provisioner(t, controlplanetest.With("controlPlane:\n  proxy: {extraSANs: [api.example.com]}"))
 	hosts := p.servingHosts(Endpoint{Host: "192.0.2.10", Others: []string{"10.96.3.4", "192.0.2.10", "None"}})
 	assert.DeepEqual(t, hosts, []string{
@@ -72,7 +72,7 @@ func TestTheServingCertificateCoversWhatIsReachableAndNothingElse(t *testing.T) 
 	})
 }
 
-func TestWhereAServiceLeads(t *testing.T) {
+func TestEndpointOfEachKindOfService(t *testing.T) {
 	ports := []corev1.ServicePort{{Name: portAPI, NodePort: 30443}, {Name: portKonnectivity, NodePort: 30132},
 		{Name: portBundles, NodePort: 30444}}
 	service := func(kind corev1.ServiceType, ingress ...corev1.LoadBalancerIngress) *corev1.Service {
@@ -152,7 +152,7 @@ func TestKubeletSettingsOfTheDocumentsAreInTheKubeletConfig(t *testing.T) {
 	golden.Assert(t, held.Data["kubelet"], "kubelet-config.yaml")
 }
 
-func TestWhatJoiningMachinesNeedIsSetInTheCluster(t *testing.T) {
+func TestClusterObjectsForJoiningMachines(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	k, err := certificates.NewKeys(p.Now())
 	assert.NilError(t, err)

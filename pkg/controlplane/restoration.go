@@ -16,7 +16,7 @@ import (
 // RestoreAnnotation is on Secret <cluster>-pki, with a Restoration as JSON, until a restore is done.
 const RestoreAnnotation = "argosy.dev/restore"
 
-// Restoration is the progress of a restore, and what it has to know of its archive.
+// Restoration is the progress of a restore, with the properties of its archive.
 type Restoration struct {
 	Archive  string    `json:"archive"`
 	Taken    time.Time `json:"taken"`

@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-func TestAStoreThatIsNotCompleteIsUsedByItsRestoreAlone(t *testing.T) {
+func TestIncompleteStoreIsUsedByItsRestoreOnly(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
@@ -37,7 +37,7 @@ func TestAStoreThatIsNotCompleteIsUsedByItsRestoreAlone(t *testing.T) {
 	assert.Assert(t, RestorationOf(held) == nil)
 }
 
-func TestNewKeysAreNotMadeBesideTheStateOfAnEarlierControlPlane(t *testing.T) {
+func TestKeysAreNotMadeBesideAnEarlierState(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	controlplanetest.Add(t, p.Cluster, &corev1.PersistentVolumeClaim{
 		ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-data", hosted.ControlPlane)})
@@ -45,7 +45,7 @@ func TestNewKeysAreNotMadeBesideTheStateOfAnEarlierControlPlane(t *testing.T) {
 	assert.ErrorContains(t, err, "submit restore to have that cluster again, or delete the claim")
 }
 
-func TestNewKeysAreNotMadeForAControlPlaneThatStands(t *testing.T) {
+func TestKeysAreNotMadeForAnExistingControlPlane(t *testing.T) {
 	for _, name := range []string{"team-a-control-plane", "team-a-etcd"} {
 		p := allowed(provisioner(t, controlplanetest.SQLite))
 		controlplanetest.Add(t, p.Cluster, &appsv1.StatefulSet{ObjectMeta: controlplanetest.Meta(p.Cluster, name,

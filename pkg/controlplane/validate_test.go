@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/controlplanetest"
 )
 
-func TestASecretThatIsMissingIsSaidBeforeAnythingIsTouched(t *testing.T) {
+func TestMissingSecretIsReportedBeforeAnyChange(t *testing.T) {
 	p := allowed(provisioner(t, controlplanetest.SQLite))
 	p.CheckSecrets = func(context.Context) error {
 		return errclass.With(errclass.Configuration, errors.New(`secret "team-a-ssh" is missing`))

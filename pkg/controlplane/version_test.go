@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-func TestWhichVersionMayFollow(t *testing.T) {
+func TestVersionsThatMayFollow(t *testing.T) {
 	for _, tt := range []struct {
 		name, wants string
 		pods        map[string]bool // versions of API servers, and whether they came up
@@ -54,7 +54,7 @@ func TestWhichVersionMayFollow(t *testing.T) {
 	}
 }
 
-func TestAnImageWhoseTagIsNoVersionIsNotJudged(t *testing.T) {
+func TestImageTagThatIsNoVersionIsNotChecked(t *testing.T) {
 	const own = "{image: {tag: v1.34.4}, apiServer: {image: registry.example.com/kube-apiserver:nightly}}"
 	p := stands(t, controlplanetest.Replace(controlplanetest.SQLite, "{image: {tag: v1.34.4}}", own))
 	turn(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))

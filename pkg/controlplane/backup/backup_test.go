@@ -16,7 +16,7 @@ func provisioner(cluster hosted.Cluster) *controlplane.Provisioner {
 	return &controlplane.Provisioner{Cluster: cluster, Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0"}
 }
 
-func TestTheVolumeWithArchivesIsOfTheClassOfTheStoreInUse(t *testing.T) {
+func TestArchiveVolumeHasTheClassOfTheStore(t *testing.T) {
 	const (
 		ownClass  = "controlPlane:\n  statefulSet: {persistence: {volumeClaim: {storageClass: fast}}}"
 		etcdClass = "\n  backingStore: {etcd: {deploy: {enabled: true, statefulSet: {persistence: {volumeClaim: " +

@@ -20,7 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-func TestThePodsOfBackupsAndRestores(t *testing.T) {
+func TestPodsOfBackupsAndRestores(t *testing.T) {
 	for name, vcluster := range map[string]string{
 		"sqlite": controlplanetest.SQLite, "etcd": controlplanetest.With(controlplanetest.EtcdSection),
 		"external": controlplanetest.With(controlplanetest.ExternalSection),
@@ -43,7 +43,7 @@ func TestThePodsOfBackupsAndRestores(t *testing.T) {
 	}
 }
 
-func TestAJobSharesWhereAndAsWhomTheControlPlaneRuns(t *testing.T) {
+func TestJobHasSchedulingAndUserOfTheControlPlane(t *testing.T) {
 	job, err := provisioner(controlplanetest.New(t, controlplanetest.With(controlplanetest.CustomSection))).RenderJob(
 		controlplane.Job{Component: hosted.Backup, Store: true})
 	assert.NilError(t, err)
@@ -55,7 +55,7 @@ func TestAJobSharesWhereAndAsWhomTheControlPlaneRuns(t *testing.T) {
 	assert.Equal(t, pod.HostAliases[0].IP, "192.0.2.1")
 }
 
-func TestAnUnfinishedJobOfTheSameTaskIsWaitedForAndAnotherIsRemoved(t *testing.T) {
+func TestUnfinishedJobOfTheSameKeyIsReused(t *testing.T) {
 	p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))
 	made := controlplanetest.RunJobs(t, p.Cluster, func(*batchv1.Job) (string, int32) { return `{"archive":"a"}`, 0 })
 	unfinished := func(name, key string) {
@@ -78,7 +78,7 @@ func TestAnUnfinishedJobOfTheSameTaskIsWaitedForAndAnotherIsRemoved(t *testing.T
 	assert.Equal(t, job.Name, "team-a-backup-20260301-120000", "a Job without a key is shared by none")
 }
 
-func TestAFailedJobSaysWhatItsProgramSaidLast(t *testing.T) {
+func TestFailedJobReportsItsLastLogLine(t *testing.T) {
 	for code, class := range map[int32]errclass.Class{1: errclass.Permanent, 2: errclass.Configuration} {
 		p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))
 		controlplanetest.RunJobs(t, p.Cluster, func(*batchv1.Job) (string, int32) { return "", code })
@@ -90,7 +90,7 @@ func TestAFailedJobSaysWhatItsProgramSaidLast(t *testing.T) {
 	}
 }
 
-func TestABackupOfARunningClusterNamesWhatItMade(t *testing.T) {
+func TestBackupReportsArchiveAndVolume(t *testing.T) {
 	p := provisioner(controlplanetest.Provisioned(t, controlplanetest.SQLite))
 	assert.NilError(t, p.Host.CoreV1().PersistentVolumeClaims("tenant").Delete(t.Context(), "team-a-backups",
 		metav1.DeleteOptions{}))
@@ -115,7 +115,7 @@ func TestABackupOfARunningClusterNamesWhatItMade(t *testing.T) {
 		"the volume with the database is where the control plane is")
 }
 
-func TestDocumentsThatAreAheadOfTheClusterAreNotBackedUp(t *testing.T) {
+func TestBackupRefusesDocumentsThatWereNotProvisioned(t *testing.T) {
 	p := provisioner(controlplanetest.Provisioned(t, controlplanetest.SQLite))
 	p.Cluster.Cluster = controlplanetest.Parse(t, controlplanetest.With("controlPlane:\n  backingStore: {etcd: "+
 		"{deploy: {enabled: true}}}"), controlplanetest.Fleet)
@@ -124,7 +124,7 @@ func TestDocumentsThatAreAheadOfTheClusterAreNotBackedUp(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
-func TestWhatCannotBeBackedUpIsRefused(t *testing.T) {
+func TestBackupRefusesUnreachableStores(t *testing.T) {
 	for _, tt := range []struct{ name, vcluster, says string }{
 		{"no control plane", controlplanetest.SQLite, "submit workflow provision first"},
 		{"no volume", controlplanetest.With("controlPlane:\n  statefulSet: {persistence: {volumeClaim: " +

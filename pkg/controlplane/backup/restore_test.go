@@ -24,7 +24,7 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-func TestWhereARestoreMayBegin(t *testing.T) {
+func TestRestoreBeginsOnlyInAnEmptyNamespace(t *testing.T) {
 	const noted = `{"archive":"team-a-20260301T120000Z.tar.zst","keys":305}`
 	for _, tt := range []struct {
 		name    string
@@ -85,7 +85,7 @@ func volume(p *controlplane.Provisioner) []runtime.Object {
 		hosted.ControlPlane)}}
 }
 
-func TestAnArchiveOfAnotherClusterIsRefusedAndOfAnotherStoreIsNot(t *testing.T) {
+func TestRestoreRefusesAnotherClusterButNotAnotherStore(t *testing.T) {
 	p := provisioner(controlplanetest.New(t, controlplanetest.With(controlplanetest.EtcdSection)))
 	identity, err := json.Marshal(provisioner(controlplanetest.New(t, controlplanetest.SQLite)).Cluster.Identity())
 	assert.NilError(t, err)
@@ -98,7 +98,7 @@ func TestAnArchiveOfAnotherClusterIsRefusedAndOfAnotherStoreIsNot(t *testing.T) 
 	assert.ErrorContains(t, err, "networking.podCIDR")
 }
 
-func TestKeysComeSealedThroughTheLogAndIntoASecretThatNotesTheRestore(t *testing.T) {
+func TestSealedKeysBecomeASecretThatNotesTheRestore(t *testing.T) {
 	p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))
 	reader, err := store.NewReader()
 	assert.NilError(t, err)

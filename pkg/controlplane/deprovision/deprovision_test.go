@@ -40,7 +40,7 @@ func withMachines(t *testing.T, d *Deprovisioner) *Deprovisioner {
 	return d
 }
 
-func TestWhetherAClusterMayGo(t *testing.T) {
+func TestCheckRefusesClustersWithMachines(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		nodes    []string
@@ -91,7 +91,7 @@ func TestWhetherAClusterMayGo(t *testing.T) {
 	}
 }
 
-func TestWhatGoesWithAClusterAndWhatStays(t *testing.T) {
+func TestOptionsDecideWhichVolumesStay(t *testing.T) {
 	data, backups := "PersistentVolumeClaim team-a-data", "PersistentVolumeClaim team-a-backups"
 	for _, tt := range []struct {
 		name    string
@@ -135,7 +135,7 @@ func TestWhatGoesWithAClusterAndWhatStays(t *testing.T) {
 	}
 }
 
-func TestNothingIsRemovedWhileAMachineIsJoinedOrTheFinalBackupFails(t *testing.T) {
+func TestNothingIsRemovedWithJoinedMachinesOrFailedBackups(t *testing.T) {
 	d := withMachines(t, deprovisioner(t))
 	controlplanetest.Serve(t, d.Cluster, "m1")
 	before := controlplanetest.Left(t, d.Cluster)
@@ -152,7 +152,7 @@ func TestNothingIsRemovedWhileAMachineIsJoinedOrTheFinalBackupFails(t *testing.T
 	assert.Assert(t, slices.Contains(controlplanetest.Left(t, d.Cluster), "StatefulSet team-a-control-plane"))
 }
 
-func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *testing.T) {
+func TestInterruptedDeprovisionContinuesWithoutAskingTheCluster(t *testing.T) {
 	d := withMachines(t, deprovisioner(t))
 	controlplanetest.Serve(t, d.Cluster)
 	controlplanetest.DeletePods(d.Cluster)
@@ -168,7 +168,7 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 	assert.Assert(t, slices.Contains(controlplanetest.Left(t, d.Cluster), "Secret team-a-pki"), "the keys go last")
 	assert.Assert(t, !slices.Contains(controlplanetest.Left(t, d.Cluster), "StatefulSet team-a-control-plane"))
 
-	// The cluster can't answer any more. Nobody asks for force.
+	// The cluster can't answer any more, and force is not asked for.
 	stop = false
 	assert.NilError(t, d.Host.CoreV1().Secrets("tenant").Delete(t.Context(), d.Cluster.KubeconfigSecret(),
 		metav1.DeleteOptions{}))
@@ -181,7 +181,7 @@ func TestADeprovisioningThatWasInterruptedGoesOnWithoutAskingTheClusterAgain(t *
 		"PersistentVolumeClaim team-a-data"})
 }
 
-func TestMachinesThatAreKeptWaitForTheControlPlane(t *testing.T) {
+func TestKeptMachinesWaitForTheControlPlane(t *testing.T) {
 	d := withMachines(t, deprovisioner(t))
 	controlplanetest.Add(t, d.Cluster, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts",
 		Namespace: "tenant",
@@ -204,7 +204,7 @@ func TestMachinesThatAreKeptWaitForTheControlPlane(t *testing.T) {
 		slices.Sorted(slices.Values(append(slices.Clone(controlplanetest.Theirs), done.Kept...))))
 }
 
-func TestAControlPlaneWhoseKeysAreLostMakesRoomForARestoreWhileItsMachinesWait(t *testing.T) {
+func TestControlPlaneWithoutKeysMakesRoomForARestore(t *testing.T) {
 	d := withMachines(t, deprovisioner(t))
 	controlplanetest.Serve(t, d.Cluster, "m1")
 	controlplanetest.DeletePods(d.Cluster)
@@ -223,7 +223,7 @@ func TestAControlPlaneWhoseKeysAreLostMakesRoomForARestoreWhileItsMachinesWait(t
 	assert.NilError(t, (&controlplane.Provisioner{Cluster: d.Cluster}).CheckRoom(t.Context()), "a restore may begin")
 }
 
-func TestAClusterThatWasProvisionedAgainAfterAHalfDeprovisioningIsAskedAgain(t *testing.T) {
+func TestClusterProvisionedAgainIsAskedAgain(t *testing.T) {
 	d := withMachines(t, deprovisioner(t))
 	controlplanetest.Serve(t, d.Cluster, "m1")
 	assert.NilError(t, d.AnnotateKeys(t.Context(), removalAnnotation, "2026-03-01T12:00:00Z"))

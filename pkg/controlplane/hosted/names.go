@@ -2,7 +2,7 @@ package hosted
 
 import "argosy.dev/argosy/pkg/apply"
 
-// Labels of what Argosy makes in the host cluster.
+// Labels of the objects that Argosy makes in the host cluster.
 const (
 	// ClusterLabel names the cluster that an object belongs to.
 	ClusterLabel = "argosy.dev/cluster"

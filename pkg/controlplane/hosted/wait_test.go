@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-func TestAWaitThatTimesOutNamesConditionAndLastReason(t *testing.T) {
+func TestTimedOutWaitNamesConditionAndLastReason(t *testing.T) {
 	cluster := controlplanetest.New(t, controlplanetest.SQLite)
 	cluster.Fleet.ControlPlane.Timeout.Duration = time.Millisecond
 	var reported []string
@@ -25,7 +25,7 @@ func TestAWaitThatTimesOutNamesConditionAndLastReason(t *testing.T) {
 	assert.DeepEqual(t, reported, []string{"0 of 1 pods are ready"})
 }
 
-func TestAWaitGoesOnAfterTransientErrorsAndEndsWithOthers(t *testing.T) {
+func TestWaitRepeatsTransientErrorsOnly(t *testing.T) {
 	cluster := controlplanetest.New(t, controlplanetest.SQLite)
 	errs := []error{errclass.With(errclass.Transient, errors.New("busy")),
 		errclass.With(errclass.Configuration, errors.New("forbidden"))}

@@ -111,7 +111,7 @@ func signing(t *testing.T) (hosted.Cluster, *signer) {
 	return c, s
 }
 
-func TestAUsersKubeconfigIsSignedByTheClusterAndStaysForHalfItsTime(t *testing.T) {
+func TestKubeconfigIsKeptForHalfOfItsLife(t *testing.T) {
 	c, s := signing(t)
 	alice := Options{User: "alice", Groups: []string{"developers"}, Life: time.Hour}
 	first, err := Ensure(t.Context(), c, alice, func(string) {})
@@ -148,7 +148,7 @@ func TestAUsersKubeconfigIsSignedByTheClusterAndStaysForHalfItsTime(t *testing.T
 	}
 }
 
-func TestARequestThatIsNotSignedIsSaidSoAndRemoved(t *testing.T) {
+func TestRefusedRequestIsReportedAndRemoved(t *testing.T) {
 	c, s := signing(t)
 	s.refusal = "the usage is not allowed"
 	_, err := Ensure(t.Context(), c, Options{User: "alice", Life: time.Hour}, func(string) {})
@@ -156,7 +156,7 @@ func TestARequestThatIsNotSignedIsSaidSoAndRemoved(t *testing.T) {
 	assert.Equal(t, s.requests[len(s.requests)-1], "DELETE /argosy-kubeconfig-x")
 }
 
-func TestASecretOfAnotherOriginIsNotReplacedByAUsersKubeconfig(t *testing.T) {
+func TestForeignSecretIsNotReplacedByAKubeconfig(t *testing.T) {
 	c, s := signing(t)
 	controlplanetest.PutSecret(t, c, "team-a-kubeconfig-alice", map[string][]byte{"value": []byte("mine")})
 	_, err := Ensure(t.Context(), c, Options{User: "alice", Life: time.Hour}, func(string) {})
@@ -164,7 +164,7 @@ func TestASecretOfAnotherOriginIsNotReplacedByAUsersKubeconfig(t *testing.T) {
 	assert.Equal(t, s.signed, 0)
 }
 
-func TestUsersThatNoCertificateCanBeForAreRefused(t *testing.T) {
+func TestInvalidUsersAreRefused(t *testing.T) {
 	long := strings.Repeat("a", 65)
 	for name, test := range map[string]struct {
 		options Options
@@ -198,7 +198,7 @@ func TestUsersThatNoCertificateCanBeForAreRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "was not provisioned by Argosy")
 }
 
-func TestEveryUserHasASecretOfTheirOwn(t *testing.T) {
+func TestEveryUserHasAnOwnSecret(t *testing.T) {
 	seen := map[string]string{}
 	for _, user := range []string{"alice", "Alice", "alice@example.com", "alice.example.com", "ärger", "…",
 		strings.Repeat("A", 64), strings.Repeat("A", 63)} {
