@@ -123,7 +123,7 @@ func TestPodsAreReplacedWhenTheDataSourceChanges(t *testing.T) {
 				controlplanetest.PutSecret(t, p.Cluster, "team-a-database",
 					map[string][]byte{dataSourceKey: []byte("postgres://u:" + password +
 						"@db:5432/a")})
-				turn(t, p, controlplanetest.With(strings.Replace(vcluster, "PASSWORD", password, 1)))
+				changeDocuments(t, p, controlplanetest.With(strings.Replace(vcluster, "PASSWORD", password, 1)))
 				inputs, err := p.podInputs(t.Context(), k, endpoint)
 				assert.NilError(t, err)
 				for _, object := range inputs.objects {

@@ -16,8 +16,8 @@ import (
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
 
-// stands returns a provisioner of a cluster whose control plane exists as in vcluster.yaml.
-func stands(t *testing.T, vcluster string) *Provisioner {
+// existing returns a provisioner of a cluster whose control plane exists as in vcluster.yaml.
+func existing(t *testing.T, vcluster string) *Provisioner {
 	t.Helper()
 	p := provisioner(t, vcluster)
 	_, _, err := p.ensureKeys(t.Context())
@@ -33,8 +33,8 @@ func stands(t *testing.T, vcluster string) *Provisioner {
 	return p
 }
 
-// turn changes the documents of a cluster.
-func turn(t *testing.T, p *Provisioner, vcluster string) {
+// changeDocuments replaces the vcluster.yaml of a cluster.
+func changeDocuments(t *testing.T, p *Provisioner, vcluster string) {
 	t.Helper()
 	p.Cluster.Cluster = controlplanetest.Parse(t, vcluster, controlplanetest.Fleet)
 }
@@ -60,12 +60,12 @@ func TestHarmfulChangesOfAClusterAreRefused(t *testing.T) {
 		{"from the pod onto a claim", with(inPod), controlplanetest.SQLite, "the cluster's state is in its pod alone"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := allowed(stands(t, tt.was))
+			p := allowed(existing(t, tt.was))
 			if strings.Contains(tt.was, "external") {
 				controlplanetest.PutSecret(t, p.Cluster, "team-a-database",
 					map[string][]byte{dataSourceKey: []byte("postgres://u:p@db:5432/a")})
 			}
-			turn(t, p, tt.is)
+			changeDocuments(t, p, tt.is)
 			_, validated := p.Validate(t.Context(), func(string) {})
 			_, _, provisioned := p.ensureKeys(t.Context())
 			for _, err := range []error{validated, provisioned} {
@@ -81,7 +81,7 @@ func TestHarmfulChangesOfAClusterAreRefused(t *testing.T) {
 }
 
 func TestEtcdScaledToZeroKeepsItsMembers(t *testing.T) {
-	p := stands(t, controlplanetest.With(controlplanetest.EtcdSection))
+	p := existing(t, controlplanetest.With(controlplanetest.EtcdSection))
 	none := int32(0)
 	held, err := p.Host.AppsV1().StatefulSets("tenant").Get(t.Context(), "team-a-etcd", metav1.GetOptions{})
 	assert.NilError(t, err)
@@ -101,11 +101,11 @@ func TestSecondPodNeedsSharedState(t *testing.T) {
 func TestPendingClaimMayBeTurnedOff(t *testing.T) {
 	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "",
 		corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
-		p := stands(t, controlplanetest.SQLite)
+		p := existing(t, controlplanetest.SQLite)
 		controlplanetest.Add(t, p.Cluster, &corev1.PersistentVolumeClaim{ObjectMeta: controlplanetest.Meta(p.Cluster,
 			"team-a-data", hosted.ControlPlane),
 			Status: corev1.PersistentVolumeClaimStatus{Phase: phase}})
-		turn(t, p, controlplanetest.With(inPod))
+		changeDocuments(t, p, controlplanetest.With(inPod))
 		_, _, err := p.ensureKeys(t.Context())
 		if says == "" {
 			assert.NilError(t, err)

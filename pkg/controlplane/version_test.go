@@ -32,7 +32,7 @@ func TestVersionsThatMayFollow(t *testing.T) {
 			"write v1.34.4 or a later one"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := stands(t, controlplanetest.SQLite)
+			p := existing(t, controlplanetest.SQLite)
 			for version, up := range tt.pods {
 				controlplanetest.Add(t, p.Cluster, &corev1.Pod{
 					ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-"+version, hosted.ControlPlane),
@@ -42,7 +42,7 @@ func TestVersionsThatMayFollow(t *testing.T) {
 						Started: &up}}},
 				})
 			}
-			turn(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", tt.wants))
+			changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", tt.wants))
 			_, _, err := p.ensureKeys(t.Context())
 			if tt.says == "" {
 				assert.NilError(t, err)
@@ -56,8 +56,8 @@ func TestVersionsThatMayFollow(t *testing.T) {
 
 func TestImageTagThatIsNoVersionIsNotChecked(t *testing.T) {
 	const own = "{image: {tag: v1.34.4}, apiServer: {image: registry.example.com/kube-apiserver:nightly}}"
-	p := stands(t, controlplanetest.Replace(controlplanetest.SQLite, "{image: {tag: v1.34.4}}", own))
-	turn(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))
+	p := existing(t, controlplanetest.Replace(controlplanetest.SQLite, "{image: {tag: v1.34.4}}", own))
+	changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
 }

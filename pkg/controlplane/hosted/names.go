@@ -31,16 +31,35 @@ const (
 // Names are those of a cluster's objects in its namespace of the host cluster; the value is the cluster's name.
 type Names string
 
-func (n Names) Service() string      { return string(n) }
+// Service returns the name of the Service that exposes the control plane.
+func (n Names) Service() string { return string(n) }
+
+// ControlPlane returns the name of the control plane's StatefulSet and of its headless Service.
 func (n Names) ControlPlane() string { return string(n) + "-control-plane" }
-func (n Names) Etcd() string         { return string(n) + "-etcd" }
-func (n Names) PKI() string          { return string(n) + "-pki" }
-func (n Names) Certs() string        { return string(n) + "-certs" }
-func (n Names) EtcdCerts() string    { return string(n) + "-etcd-certs" }
-func (n Names) Data() string         { return string(n) + "-data" }
-func (n Names) Config() string       { return string(n) + "-control-plane" }
-func (n Names) DataSource() string   { return string(n) + "-data-source" }
-func (n Names) Backups() string      { return string(n) + "-backups" }
+
+// Etcd returns the name of etcd's StatefulSet and of its headless Service.
+func (n Names) Etcd() string { return string(n) + "-etcd" }
+
+// PKI returns the name of the Secret with the cluster's authorities and its signing key.
+func (n Names) PKI() string { return string(n) + "-pki" }
+
+// Certs returns the name of the Secret with the certificates of the control plane's pods.
+func (n Names) Certs() string { return string(n) + "-certs" }
+
+// EtcdCerts returns the name of the Secret with the certificates of etcd's members.
+func (n Names) EtcdCerts() string { return string(n) + "-etcd-certs" }
+
+// Data returns the name of the PersistentVolumeClaim with the embedded database.
+func (n Names) Data() string { return string(n) + "-data" }
+
+// Config returns the name of the ConfigMap with the files of the pods that hold no secret.
+func (n Names) Config() string { return string(n) + "-control-plane" }
+
+// DataSource returns the name of the Secret with the data source of an external database.
+func (n Names) DataSource() string { return string(n) + "-data-source" }
+
+// Backups returns the name of the PersistentVolumeClaim with the archives.
+func (n Names) Backups() string { return string(n) + "-backups" }
 
 // Labels returns the labels of an object of a component.
 func (n Names) Labels(component string) map[string]string {

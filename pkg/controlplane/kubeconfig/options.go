@@ -41,7 +41,7 @@ type Options struct {
 	Life time.Duration
 }
 
-// check refuses what the cluster would refuse, and a group whose rights no RBAC rule bounds.
+// check refuses users that the cluster would refuse, and a group whose rights no RBAC rule bounds.
 func (o Options) check() error {
 	var mistakes []error
 	if o.User == "" {
