@@ -25,7 +25,7 @@ func Images(cluster *config.Cluster, version string) ([]Image, error) {
 	}
 	if version == "" {
 		return nil, errclass.Errorf(errclass.Configuration,
-			"the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or say which to list")
+			"the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or choose one to list")
 	}
 	if version != cluster.KubernetesVersion() {
 		k8s.Version, k8s.Image.Tag = version, ""

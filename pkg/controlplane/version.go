@@ -37,8 +37,8 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 	switch {
 	case wanted.LessThan(runs):
 		add(key, fmt.Sprintf("write v%s or a later one, up to %s", runs, next),
-			"is v%s, and the control plane runs v%s: an older API server can't be relied on to read what a newer one "+
-				"has written", wanted, runs)
+			"is v%s, and the control plane runs v%s: an older API server may not be able to read the state of a "+
+				"newer one", wanted, runs)
 	case wanted.Major() != runs.Major() || wanted.Minor() > runs.Minor()+1:
 		add(key, fmt.Sprintf("provision a version of %s first", next),
 			"is v%s, and the control plane runs v%s: Kubernetes goes up one minor version at a time", wanted, runs)

@@ -29,7 +29,7 @@ func TestWaitRepeatsTransientErrorsOnly(t *testing.T) {
 	cluster := controlplanetest.New(t, controlplanetest.SQLite)
 	errs := []error{errclass.With(errclass.Transient, errors.New("busy")),
 		errclass.With(errclass.Configuration, errors.New("forbidden"))}
-	err := cluster.Wait(t.Context(), "not so", func(string) {}, func(context.Context) (string, error) {
+	err := cluster.Wait(t.Context(), "cluster not ready", func(string) {}, func(context.Context) (string, error) {
 		next := errs[0]
 		errs = errs[1:]
 		return "", next
@@ -40,7 +40,7 @@ func TestWaitRepeatsTransientErrorsOnly(t *testing.T) {
 func TestACancelledWaitIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the workflow was stopped"))
-	err := controlplanetest.New(t, controlplanetest.SQLite).Wait(ctx, "not so", func(string) {},
+	err := controlplanetest.New(t, controlplanetest.SQLite).Wait(ctx, "cluster not ready", func(string) {},
 		func(context.Context) (string, error) { return "not yet", nil })
 	assert.Error(t, err, "the workflow was stopped")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)

@@ -174,7 +174,7 @@ func TestInvalidUsersAreRefused(t *testing.T) {
 		"one of Kubernetes": {Options{User: "system:kube-scheduler", Life: time.Hour},
 			"reserved for Kubernetes itself"},
 		"almighty": {Options{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
-			"whatever RBAC says"},
+			"past RBAC"},
 		"a group without name": {Options{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},
 			"a group has no name"},
 		"a long name": {Options{User: long, Life: time.Hour}, "up to 64 printable letters"},

@@ -61,7 +61,7 @@ func (o Options) check() error {
 		mistakes = append(mistakes, errors.New("a group has no name: separate names by one comma"))
 	}
 	if slices.Contains(o.Groups, "system:masters") {
-		mistakes = append(mistakes, errors.New("group system:masters has every right, whatever RBAC says, so no "+
+		mistakes = append(mistakes, errors.New("group system:masters has every right, past RBAC, so no "+
 			"binding could be taken from its members, and the API server signs no certificate for it; bind "+
 			"ClusterRole cluster-admin to another group"))
 	}
