@@ -24,9 +24,9 @@ var manifests embed.FS
 
 const nameLabel = "app.kubernetes.io/name"
 
-// configAnnotation of a pod holds the digest of the files that it read when it started, so that it is replaced when
+// ConfigAnnotation of a pod holds the digest of the files that it read when it started, so that it is replaced when
 // they change.
-const configAnnotation = "argosy.dev/config"
+const ConfigAnnotation = "argosy.dev/config"
 
 // object is one of a manifest's: of its Kubernetes type, or unstructured when client-go has no type for it.
 type object interface {
@@ -173,7 +173,7 @@ func (d *draft) restartWith(configMap string) {
 		digest := sha256.Sum256(content)
 		for _, each := range d.objects {
 			if pods := template(each); pods != nil {
-				metav1.SetMetaDataAnnotation(&pods.ObjectMeta, configAnnotation, hex.EncodeToString(digest[:8]))
+				metav1.SetMetaDataAnnotation(&pods.ObjectMeta, ConfigAnnotation, hex.EncodeToString(digest[:8]))
 			}
 		}
 		return nil

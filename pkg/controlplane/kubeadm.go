@@ -21,13 +21,13 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/controlplane/certificates"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/join"
 )
 
 // Groups that kubeadm's roles are bound to.
 const (
-	bootstrappersGroup = "system:bootstrappers:kubeadm:default-node-token"
-	nodesGroup         = "system:nodes"
-	anonymousUser      = "system:anonymous"
+	nodesGroup    = "system:nodes"
+	anonymousUser = "system:anonymous"
 )
 
 // clusterObjects returns the objects that `kubeadm join` and `kubeadm upgrade node` read in the cluster, their
@@ -238,10 +238,10 @@ func roles(konnectivity bool) []runtime.Object {
 	objects := []runtime.Object{
 		clusterRole("kubeadm:get-nodes", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes"},
 			Verbs: []string{"get"}}),
-		clusterBinding("kubeadm:get-nodes", "kubeadm:get-nodes", group(bootstrappersGroup)),
-		clusterBinding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", group(bootstrappersGroup)),
+		clusterBinding("kubeadm:get-nodes", "kubeadm:get-nodes", group(join.BootstrapGroup)),
+		clusterBinding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", group(join.BootstrapGroup)),
 		clusterBinding("kubeadm:node-autoapprove-bootstrap",
-			"system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(bootstrappersGroup)),
+			"system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(join.BootstrapGroup)),
 		clusterBinding("kubeadm:node-autoapprove-certificate-rotation",
 			"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(nodesGroup)),
 		// The API server shows this group to kubelets for logs and exec, and administrators carry it.
@@ -251,10 +251,10 @@ func roles(konnectivity bool) []runtime.Object {
 		user(anonymousUser))...)
 	objects = append(objects, bundlesAccount())
 	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:nodes-kubeadm-config", "kubeadm-config",
-		append(group(bootstrappersGroup, nodesGroup), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind,
+		append(group(join.BootstrapGroup, nodesGroup), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind,
 			Namespace: metav1.NamespaceSystem, Name: BundlesAccount}))...)
 	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:kubelet-config", "kubelet-config",
-		group(bootstrappersGroup, nodesGroup))...)
+		group(join.BootstrapGroup, nodesGroup))...)
 	if konnectivity {
 		// The server has its agents' tokens reviewed.
 		objects = append(objects, clusterBinding("system:konnectivity-server", "system:auth-delegator",

@@ -20,8 +20,6 @@ const (
 
 // Annotations of objects in the host cluster.
 const (
-	// configAnnotation is on pods and digests the files that they read at their start, so that a change replaces them.
-	configAnnotation = "argosy.dev/config"
 	// defaultContainerAnnotation is on pods and names the container whose log kubectl shows.
 	defaultContainerAnnotation = "kubectl.kubernetes.io/default-container"
 	// templateAnnotation is on StatefulSets and digests their pod template.

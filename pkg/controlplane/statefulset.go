@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"argosy.dev/argosy/pkg/addons"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/controlplane/hosted"
 )
@@ -102,7 +103,7 @@ func (p *Provisioner) statefulSet(name, component string, replicas int, pod core
 			Selector:            &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: p.Names().Labels(component),
-					Annotations: map[string]string{configAnnotation: digest}},
+					Annotations: map[string]string{addons.ConfigAnnotation: digest}},
 				Spec: pod,
 			},
 		},

@@ -30,8 +30,8 @@ func tokenLife(operation spec.Operation) time.Duration {
 	return max(tokenLifetime, time.Duration(operation.Timeout))
 }
 
-// bootstrapGroup is the group that kubeadm's roles are bound to.
-const bootstrapGroup = "system:bootstrappers:kubeadm:default-node-token"
+// BootstrapGroup is the group that kubeadm's roles are bound to.
+const BootstrapGroup = "system:bootstrappers:kubeadm:default-node-token"
 
 // mintToken makes one bootstrap token for one machine and returns it as "id.secret".
 func mintToken(ctx context.Context, client kubernetes.Interface, machine string, life time.Duration,
@@ -53,7 +53,7 @@ func mintToken(ctx context.Context, client kubernetes.Interface, machine string,
 			bootstrapapi.BootstrapTokenDescriptionKey:      "Argosy: join of machine " + machine,
 			bootstrapapi.BootstrapTokenExpirationKey:       now.Add(life).UTC().Format(time.RFC3339),
 			bootstrapapi.BootstrapTokenUsageAuthentication: "true",
-			bootstrapapi.BootstrapTokenExtraGroupsKey:      bootstrapGroup,
+			bootstrapapi.BootstrapTokenExtraGroupsKey:      BootstrapGroup,
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
