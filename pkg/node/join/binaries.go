@@ -21,10 +21,10 @@ import (
 // programs are installed where the bundle has them; a bundle of before Kubernetes 1.31 needs its crictl.
 var programs = []string{"kubeadm", "kubelet", "kubectl", "crictl"}
 
-// runtimePrograms are containerd and what it consists of.
+// runtimePrograms are containerd's programs and runc.
 var runtimePrograms = []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc"}
 
-// programsOf are those that a machine gets: none of the container runtime's where it has one of its own.
+// programsOf returns the programs that a machine gets: without the container runtime's where it has one of its own.
 func programsOf(j *spec.Join) []string {
 	if j.Containerd.External {
 		return programs
@@ -76,7 +76,7 @@ func checkBinaries(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("%d binaries are installed, kubelet %s", len(all), j.KubernetesVersion), nil
 }
 
-// effectOf is what putting a binary in place does, once the phases of its service follow.
+// effectOf returns the effect of installing a binary, with that of its service's phases.
 func effectOf(one install) spec.Effect {
 	switch filepath.Base(one.to) {
 	case "kubelet":
@@ -89,7 +89,7 @@ func effectOf(one install) spec.Effect {
 
 func installed(h *host.Host, one install) bool { return SameFile(h.Path(one.from), h.Path(one.to)) }
 
-// SameFile says whether what was linked or copied is still the same, by inode, or by size and time where it had to be
+// SameFile reports whether a linked file is still the original, by inode, or by size and time where it had to be
 // copied.
 func SameFile(original, linked string) bool {
 	from, err := os.Stat(original)
@@ -132,7 +132,7 @@ func applyBinaries(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d binaries installed%s", len(all), keptAs(edited)), nil
 }
 
-// keptAs is a remark on files that were changed or replaced since Argosy put them there.
+// keptAs returns a remark on files that were changed or replaced since Argosy wrote them.
 func keptAs(edited []string) string {
 	if len(edited) == 0 {
 		return ""
@@ -140,8 +140,8 @@ func keptAs(edited []string) string {
 	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
 }
 
-// programFile is a program that is about to be installed, for the note of its original. Versions before the note kept
-// originals in a folder of their own, and after a bundle that was received again their own programs among them.
+// programFile returns a program that is about to be installed, for the note of its original. Versions before the note
+// kept originals in a folder of their own, and after a bundle that was received again their own programs among them.
 func programFile(h *host.Host, name, digest, binariesPath string) original.File {
 	f := original.File{
 		Name: name, SHA256: digest, Program: true, Ours: func() bool { return bundled(h, name, binariesPath) },
@@ -154,7 +154,7 @@ func programFile(h *host.Host, name, digest, binariesPath string) original.File 
 }
 
 // bundled reports whether a file came from one of the bundles on the machine. Where a version before the note has
-// installed binaries, a bundle may have been received again since, and the content tells.
+// installed binaries, a bundle may have been received again since; then files are compared by content.
 func bundled(h *host.Host, file, binariesPath string) bool {
 	names := []string{"release/" + filepath.Base(file), "release/cni/bin/" + filepath.Base(file)}
 	for _, name := range names {

@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// stallTimeout is how long a bundle may not grow before the operation gives up; the next start continues it.
+// stallTimeout is the time without new bytes after which receiving a bundle fails; the next start continues it.
 const stallTimeout = 60 * time.Second
 
 // checkBundle holds when the bundle was unpacked whole and its files are as they were then.
@@ -49,8 +49,8 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("bundle %s is unpacked", j.Bundle.Name), nil
 }
 
-// missingFiles are the files that a bundle should have and has not. One that is here already may have been received for
-// a machine with a container runtime of its own.
+// missingFiles returns the files that a bundle lacks. One that is on the machine already may have been received when
+// the machine had a container runtime of its own.
 func missingFiles(manifest *bundle.Manifest, j *spec.Join) []string {
 	var lacks []string
 	for _, name := range required(j) {
@@ -65,7 +65,7 @@ func missingFiles(manifest *bundle.Manifest, j *spec.Join) []string {
 // when the digest is right and the programs in it are for this machine. Nothing in it is executed before.
 func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
-	// Whatever is received or unpacked so far is in files of its own, so stopping here is safe.
+	// The parts received and unpacked so far are in files of their own, so stopping here is safe.
 	ctx, cancel := c.Interruptible(ctx)
 	defer cancel()
 	unpacked := filepath.Join(layout.Store(j.BinariesPath), ".unpack-"+j.Bundle.SHA256)
@@ -77,7 +77,7 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("receiving bundle %q: %w", j.Bundle.Name, c.Host.Explain(unpacked, err))
 	}
-	// While the disk is busy with them, the programs in it are asked for their versions.
+	// Meanwhile the programs in it are asked for their versions.
 	synced := make(chan error, 1)
 	go func() { synced <- syncBundle(c.Host, unpacked, files) }()
 	manifest := &bundle.Manifest{SHA256: j.Bundle.SHA256, Files: files, BootID: bootID(c.Host), Synced: true}
@@ -97,7 +97,7 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("bundle %s in %.1fs", j.Bundle.Name, time.Since(began).Seconds()), nil
 }
 
-// receive gets the bundle unpacked into temp. A sender that begins anew makes it begin anew too.
+// receive unpacks the bundle into temp while it arrives. When the sender begins again, so does receive.
 func receive(ctx context.Context, c *node.Context, temp string) ([]bundle.File, error) {
 	for {
 		if err := errors.Join(c.Host.RemoveAll(temp), c.Host.MkdirAll(temp, 0o755)); err != nil {
@@ -130,7 +130,7 @@ func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.Fi
 				cancel(err)
 			}
 		})
-		// The follower below ends with the download's error as its cause.
+		// The follower below ends with the error of the download as its cause.
 		ended = func() { cancel(nil); downloading.Wait() }
 		defer ended()
 	}
@@ -144,15 +144,14 @@ func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.Fi
 	}
 	files, err := bundle.Receive(ctx, node.ProgressReader(c, follower, wanted.Size, ""), format, wanted.SHA256,
 		c.Host.Path(temp), hooks)
-	// It must not give the archive its final name behind our back.
+	// The download must not rename the archive from here on.
 	ended()
 
 	var mismatch *bundle.DigestError
 	if errors.As(err, &mismatch) {
 		err = errors.Join(err, removeArchive(archive))
 		if resumed {
-			// What an earlier attempt left may have been of another file by the same address: once more, from the
-			// start.
+			// The part from an earlier attempt may be of another file at the same address, so it is downloaded again.
 			return nil, fmt.Errorf("%w: %w", bundle.ErrRestarted, err)
 		}
 		return nil, err
@@ -168,7 +167,7 @@ func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.Fi
 	return files, nil
 }
 
-// classifyArchiveError makes a damaged or hostile archive permanent; what ended from outside keeps its class.
+// classifyArchiveError makes the error of a damaged or hostile archive permanent; others keep their class.
 func classifyArchiveError(err error) error {
 	var entry *bundle.RefusedError
 	if errors.As(err, &entry) {
@@ -195,7 +194,7 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// required are the files without which a bundle cannot make a node.
+// required returns the files without which a bundle cannot make a node.
 func required(j *spec.Join) []string {
 	if j.Containerd.External {
 		return []string{"kubeadm", "kubelet"}
@@ -203,8 +202,8 @@ func required(j *spec.Join) []string {
 	return slices.Concat([]string{"kubeadm", "kubelet"}, runtimePrograms, []string{"pause-image.txt"})
 }
 
-// inspectBundle looks at an unpacked bundle whose digest is right: is all there, for this architecture and of the
-// version asked for? It gives the versions of the programs in it.
+// inspectBundle checks that an unpacked bundle, whose digest is right, is complete, for this architecture and of the
+// wanted version. It returns the versions of its programs.
 func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string]string, error) {
 	var missing []string
 	for _, name := range required(c.Operation.Join) {
@@ -255,7 +254,7 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 	return versions, nil
 }
 
-// nameBundle gives an unpacked bundle, which is on the disk, its manifest and its name.
+// nameBundle writes the manifest of an unpacked bundle, whose files are synced, and renames its folder.
 func nameBundle(h *host.Host, unpacked, dir string, manifest *bundle.Manifest) error {
 	data, err := manifest.Encode()
 	if err != nil {
@@ -273,8 +272,8 @@ func nameBundle(h *host.Host, unpacked, dir string, manifest *bundle.Manifest) e
 	return nil
 }
 
-// syncBundle has the files of an unpacked bundle on the disk. Most of their content is there already, see
-// bundle.Unpack. A sync of the whole file system would also wait for all that others have written to it.
+// syncBundle syncs the files of an unpacked bundle. Most of their content is on the disk already, see bundle.Unpack. A
+// sync of the whole file system would also wait for writes of other programs.
 func syncBundle(h *host.Host, dir string, files []bundle.File) error {
 	folders := []string{dir}
 	for _, file := range files {

@@ -18,10 +18,10 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// pollInterval is how often a service that starts is asked whether it answers.
+// pollInterval is the time between two checks that a service answers.
 const pollInterval = 25 * time.Millisecond
 
-// containerdService is what containerd's unit is made of; errNoBundle before the bundle is there.
+// containerdService returns containerd's unit with its files; errNoBundle when no bundle is unpacked.
 func containerdService(h *host.Host, op *spec.Operation) (service, error) {
 	j := op.Join
 	manifest, err := bundle.ReadManifest(h.Path(bundleDir(j)))
@@ -63,7 +63,7 @@ func digestOf(manifest *bundle.Manifest, path string) string {
 	return ""
 }
 
-// pauseImage is the image of every pod's first container.
+// pauseImage returns the image of every pod's first container.
 func pauseImage(h *host.Host, j *spec.Join) string {
 	if j.Containerd.PauseImage != "" {
 		return j.Containerd.PauseImage
@@ -71,7 +71,7 @@ func pauseImage(h *host.Host, j *spec.Join) string {
 	return bundledPauseImage(h, j)
 }
 
-// bundledPauseImage is the image that the bundle carries.
+// bundledPauseImage returns the name of the bundle's own pause image.
 func bundledPauseImage(h *host.Host, j *spec.Join) string {
 	return h.ReadLine(release(j, "pause-image.txt"))
 }
@@ -123,7 +123,7 @@ func applyContainerd(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	c.SetMessage("starting containerd")
-	// The unit is of the kind that systemd only takes for started when it says that it is ready.
+	// The unit has Type=notify, so the restart returns when containerd is ready.
 	if err := systemctl(ctx, c, "restart", "containerd.service"); err != nil {
 		return "", withJournal(ctx, c, "containerd.service", err)
 	}
@@ -158,8 +158,8 @@ func waitForSocket(ctx context.Context, h *host.Host, socket string) error {
 	}
 }
 
-// majorMinor reads "v2.1.4" as 2, 1. What cannot be read counts as the newest: that is what new forms of version look
-// like.
+// majorMinor parses "v2.1.4" as 2, 1. A version that it cannot parse counts as the newest, since new forms come with
+// new versions.
 func majorMinor(version string) (int, int) {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 {

@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// containerdSettings are what containerd's configuration is made from. It is written in the form of the containerd at
-// hand: version 3 for 2.x, version 2 for 1.x.
+// containerdSettings are the values of containerd's configuration, which is written for the containerd of the bundle:
+// version 3 for 2.x, version 2 for 1.x.
 type containerdSettings struct {
 	join    *spec.Join
 	version string
@@ -31,7 +31,7 @@ const (
 	runtimeSection = "io.containerd.cri.v1.runtime"
 )
 
-// configVersion is the version of the configuration's form.
+// configVersion returns the version of the configuration file.
 func (s containerdSettings) configVersion() int {
 	if major, _ := majorMinor(s.version); major >= 2 {
 		return 3
@@ -39,11 +39,11 @@ func (s containerdSettings) configVersion() int {
 	return 2
 }
 
-// render writes the configuration, but for the logins.
+// render returns the configuration, without the logins.
 func (s containerdSettings) render() ([]byte, error) {
 	imports := []string{layout.ContainerdDropIns}
 	if len(s.logins) > 0 {
-		// What the machine's owner put down counts more, so it comes after.
+		// The files of the machine's owner come last, so that they override.
 		imports = []string{layout.RegistryLogins, layout.ContainerdDropIns}
 	}
 	plugins := s.pluginsV2()
@@ -101,15 +101,14 @@ func runtimes(j *spec.Join) table {
 	}}
 }
 
-// renderLogins writes the part of the configuration that holds logins. containerd takes them from there also since it
-// reads how registries are reached from files of their own, which have no word for logins; 2.x warns of that at its
-// start.
+// renderLogins returns the part of the configuration that has logins. containerd still reads them from its
+// configuration, since hosts.toml has no key for them; 2.x logs a warning for that at its start.
 func (s containerdSettings) renderLogins() ([]byte, error) {
 	configs := table{}
 	for host, login := range s.logins {
 		configs[host] = table{"auth": authOf(login)}
 		if host == registry.DockerHub {
-			// By the one name images are named, by the other the server that is logged in to.
+			// Images have the one name, the server that the login is for has the other.
 			configs[registry.DockerHubServer] = configs[host]
 		}
 	}
@@ -121,13 +120,13 @@ func (s containerdSettings) renderLogins() ([]byte, error) {
 	}
 	body, err := toml.Marshal(table{"version": s.configVersion(), "plugins": plugins})
 	if err != nil {
-		// Its text may quote what could not be written.
+		// Its text may quote a secret.
 		return nil, fmt.Errorf("rendering the logins at %d registries: they cannot be written as TOML", len(s.logins))
 	}
 	return append([]byte(loginsHeader), body...), nil
 }
 
-// authOf are the keys of a login that are set, as containerd names them.
+// authOf returns the keys of a login that are set, by containerd's names.
 func authOf(login spec.RegistryLogin) table {
 	auth := table{}
 	for key, value := range map[string]string{

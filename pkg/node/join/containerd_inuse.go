@@ -40,7 +40,7 @@ type containerdUse struct {
 	data []string
 }
 
-// readContainerdUse looks at a containerd that is not Argosy's.
+// readContainerdUse describes the containerd on the machine that is not Argosy's.
 func readContainerdUse(ctx context.Context, h *host.Host) containerdUse {
 	use := containerdUse{tasks: map[string]int{}, enabled: inspect.Enabled(h, containerdUnit)}
 	if unit := inspect.UnitFile(h, containerdUnit); !inspect.Masked(h, unit) {
@@ -91,13 +91,13 @@ func runs(h *host.Host, name string) bool {
 	})
 }
 
-// inUse reports whether taking it over would take something away from its owner. A unit that runs is not enough:
+// inUse reports whether its owner would lose something if Argosy took it over. A unit that runs is not enough:
 // distributions start it when its package is installed. One that runs without a unit cannot be stopped.
 func (u containerdUse) inUse() bool {
 	return u.active && u.unit == "" || u.docker || len(u.tasks) > 0 || len(u.data) > 0
 }
 
-// guessOwner guesses who has brought it.
+// guessOwner returns its probable origin, for messages.
 func (u containerdUse) guessOwner(h *host.Host) string {
 	switch {
 	case u.docker || u.tasks["moby"] > 0:
@@ -112,7 +112,7 @@ func (u containerdUse) guessOwner(h *host.Host) string {
 	return "one that was installed by hand"
 }
 
-// found lists the signs of its use.
+// found returns the signs of its use, for messages.
 func (u containerdUse) found() string {
 	var found []string
 	add := func(is bool, text string) {

@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// maxRestarts is after how many starts anew a service is given up: with a unit's RestartSec of 2 s, after 10 s and
-	// more.
+	// maxRestarts is the number of restarts after which waiting for a service ends: with a unit's RestartSec of 2 s,
+	// after at least 10 s.
 	maxRestarts = 5
-	// restartsInterval is how often systemd is asked at most.
+	// restartsInterval is the least time between two questions to systemd.
 	restartsInterval = time.Second
 )
 
-// crashLoop counts how often systemd has started a service anew, of its own accord, since it was first asked.
+// crashLoop counts the restarts of a service by systemd since it was first asked.
 type crashLoop struct {
 	unit  string
 	count int
 
-	// first is what systemd had counted when it was first asked; negative before.
+	// first is systemd's count when it was first asked; negative before that.
 	first int
 	asked time.Time
 }
 
-// detected says whether the service had to be started so often that it is not going to come up. What systemd does not
-// tell counts as never.
+// detected reports whether systemd has restarted the service maxRestarts times. An answer that cannot be parsed counts
+// as no restart.
 func (s *crashLoop) detected(ctx context.Context, h *host.Host) bool {
 	if time.Since(s.asked) < restartsInterval {
 		return false
@@ -39,7 +39,7 @@ func (s *crashLoop) detected(ctx context.Context, h *host.Host) bool {
 	if err != nil || malformed != nil {
 		return false
 	}
-	// Whoever starts the service by hand has systemd count from none.
+	// A start by hand resets systemd's count.
 	if s.first < 0 || now < s.first {
 		s.first = now
 	}

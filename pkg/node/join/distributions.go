@@ -9,12 +9,12 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// checkDistributions looks for Kubernetes that another installer put on the machine:
+// checkDistributions finds Kubernetes of other installers on the machine:
 //
 //	it runs, or starts at boot              a problem: the two would use the same ports, folders, links and rules
 //	it left something, or is in containers  a remark
 //
-// Beside a kubelet of Argosy's, links and folders are its own. A kubelet that is not is a matter of checkOwner.
+// Beside a kubelet of Argosy's, links and folders are its own. checkOwner refuses a kubelet that is not Argosy's.
 func checkDistributions(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	for _, other := range inspect.Distributions(h, inspect.Processes(h)) {
 		switch {

@@ -19,12 +19,12 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// idleTimeout is how long a connection may bring nothing before another one is tried.
+// idleTimeout is the time without new bytes after which a connection is closed and another one opened.
 const idleTimeout = 15 * time.Second
 
 // download fetches the bundle to archive + ".partial", from where an earlier attempt stopped, and renames it when it is
-// whole. Lost connections and busy servers are retried until nothing came for the stall time; then, or when the server
-// says no, it gives up.
+// whole. It retries lost connections and busy servers until no byte came for stallTimeout; a refusal of the server ends
+// it at once.
 func download(ctx context.Context, c *node.Context, archive string) error {
 	wanted := c.Operation.Join.Bundle
 	if exists(archive) {
@@ -73,7 +73,7 @@ func fetchRest(ctx context.Context, repository *bundle.Repository, wanted spec.B
 		return 0, fmt.Errorf("finding the end of the partial bundle: %w", err)
 	}
 	if wanted.Size > 0 && offset > wanted.Size {
-		// What is there cannot be a part of it. The reader notices that the file begins anew.
+		// The file cannot be a part of the bundle. The follower notices that it begins again.
 		offset = 0
 		if err := errors.Join(file.Truncate(0), rewind(file)); err != nil {
 			return 0, fmt.Errorf("emptying the partial bundle: %w", err)
@@ -101,5 +101,5 @@ func rewind(file *os.File) error {
 	return err
 }
 
-// onlyWriter hides ReadFrom, so that io.CopyBuffer uses our large buffer.
+// onlyWriter hides ReadFrom, so that io.CopyBuffer uses the large buffer.
 type onlyWriter struct{ io.Writer }

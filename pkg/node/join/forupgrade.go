@@ -13,9 +13,9 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// What an upgrade needs of a join's knowledge of the machine.
+// This file has the join's functions that upgrades use.
 
-// NotThisNode says why the machine is not the node that the operation wants it to be; "" when it is.
+// NotThisNode returns the reason why the machine is not the operation's node; "" when it is.
 func NotThisNode(ctx context.Context, c *node.Context) string {
 	j := c.Operation.Join
 	if why := notJoined(c.Host, j); why != "" {
@@ -24,7 +24,7 @@ func NotThisNode(ctx context.Context, c *node.Context) string {
 	return Foreign(ctx, c)
 }
 
-// Foreign says why the machine is somebody else's; "" when it is not.
+// Foreign returns the reason why the machine belongs to another cluster or owner; "" when it does not.
 func Foreign(ctx context.Context, c *node.Context) string {
 	foreign := findings{}
 	checkOwner(ctx, c.Host, c.Operation.Join, &foreign)
@@ -34,16 +34,17 @@ func Foreign(ctx context.Context, c *node.Context) string {
 	return ""
 }
 
-// Validate says what in the operation itself could not be used on any machine.
+// Validate returns the problems of an operation that no machine could carry out.
 func Validate(j *spec.Join) []string { return validate(j) }
 
-// ServerChange says, as a remark, that the node knows the cluster by another address than the one of now, or fails
-// where the cluster no longer answers there.
+// ServerChange returns a remark when the node has another address of the cluster than the present one, and an error
+// when the cluster no longer answers at the node's.
 func ServerChange(ctx context.Context, c *node.Context) (string, error) {
 	return checkServerChange(ctx, c)
 }
 
-// Cgroups says why a kubelet of the version that is wanted would not start on the machine; "" when it would.
+// Cgroups returns the reason why a kubelet of the wanted version would not start with the machine's cgroups; "" when it
+// would.
 func Cgroups(ctx context.Context, c *node.Context) string {
 	found := findings{}
 	checkCgroups(ctx, c.Host, c.Operation.Join, &found)
@@ -53,7 +54,8 @@ func Cgroups(ctx context.Context, c *node.Context) string {
 	return found.problems[0].text
 }
 
-// Binaries are the files that the operation's bundle is installed as. It is an error when the bundle is not there.
+// Binaries returns the files that the operation's bundle is installed as. Without an unpacked bundle it returns an
+// error.
 func Binaries(h *host.Host, j *spec.Join) ([]string, error) {
 	all, err := installs(h, j)
 	if err != nil {
@@ -69,9 +71,9 @@ func Binaries(h *host.Host, j *spec.Join) ([]string, error) {
 	return files, nil
 }
 
-// ConfigurationFiles are the files of a node that an upgrade to what the operation wants writes or removes, beside its
-// binaries, the kubelet's own folder and the services' stamps: see Stamp. Those of a container runtime that is not
-// Argosy's are not among them.
+// ConfigurationFiles returns the files of a node that the operation, as an upgrade, writes or removes, without
+// binaries, the kubelet's own folder and the services' stamps (see Stamp), and without those of a container runtime
+// that is not Argosy's.
 func ConfigurationFiles(h *host.Host, j *spec.Join) []string {
 	names := []string{layout.ModulesFile, layout.SysctlFile, layout.Unit("kubelet"), layout.KubeletDropIn, settingsFile}
 	if j.Containerd.External {
@@ -82,10 +84,10 @@ func ConfigurationFiles(h *host.Host, j *spec.Join) []string {
 	return slices.Concat(names, slices.Sorted(maps.Keys(changes.write)), changes.remove)
 }
 
-// Stamp is the file that says with which files and which program a service was started last.
+// Stamp returns the path of the file with the digest of the files and the program that a service was last started with.
 func Stamp(name string) string { return service{name: name}.stampFile() }
 
-// ConfiguredFor is the version for which kubeadm has set up the node's configuration, as far as it is known.
+// ConfiguredFor returns the version for which kubeadm has set up the node's configuration; "" when unknown.
 func ConfiguredFor(c *node.Context) (string, error) {
 	known, _, err := readSettings(c.Host)
 	if err != nil || known.Upgraded != "" {
@@ -113,8 +115,8 @@ func Untouched(c *node.Context, record *spec.Record) (bool, error) {
 	return installed(c.Host, install{release(&j, "kubelet"), program(&j, "kubelet")}), nil
 }
 
-// UpgradeConfiguration runs kubeadm upgrade node with the bundle's own kubeadm, which is of the version that is wanted,
-// and sets the kubelet's arguments. It restarts nothing: the kubelet takes it over with its new program.
+// UpgradeConfiguration runs kubeadm upgrade node with the bundle's own kubeadm, which is of the wanted version, and
+// sets the kubelet's arguments. It restarts nothing: the kubelet reads them when its new program starts.
 func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	j := c.Operation.Join
 	known, _, err := readSettings(c.Host)
@@ -139,11 +141,11 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 			return err
 		}
 	}
-	// That the kubelet has to be restarted is not kept: it gets another program, and is restarted for that.
+	// This clears settings.Restart: the kubelet gets another program, and is restarted for that.
 	return writeGivenSettings(c, j.KubernetesVersion)
 }
 
-// Restart restarts a service and waits for it.
+// Restart restarts a service and waits until it has started.
 func Restart(ctx context.Context, c *node.Context, name string) error {
 	if err := systemctl(ctx, c, "restart", name+".service"); err != nil {
 		return withJournal(ctx, c, name+".service", err)
@@ -156,12 +158,12 @@ func Restart(ctx context.Context, c *node.Context, name string) error {
 	return nil
 }
 
-// ReloadUnits has systemd read its units again.
+// ReloadUnits makes systemd read its units again.
 func ReloadUnits(ctx context.Context, c *node.Context) error {
 	return systemctl(ctx, c, "daemon-reload")
 }
 
-// WaitForKubelet waits until the kubelet that is installed runs and says that it is healthy.
+// WaitForKubelet waits until the installed kubelet runs and is healthy.
 func WaitForKubelet(ctx context.Context, c *node.Context) error {
 	return waitForHealthy(ctx, c)
 }

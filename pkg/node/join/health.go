@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// healthyTimeout is how long a kubelet may take to come up.
+// healthyTimeout bounds the wait for a healthy kubelet.
 const healthyTimeout = 90 * time.Second
 
 func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
@@ -44,8 +44,8 @@ func checkHealthy(ctx context.Context, c *node.Context) (bool, string, error) {
 func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	if !kubeletRunningFrom(c.Host, program(j, "kubelet")) {
-		// systemd takes one that it has only just forked for started, and starting it again does nothing then. One that
-		// runs from another file is not the one that was installed.
+		// To systemd a kubelet counts as started as soon as it is forked, and then a start does nothing. One that runs
+		// from another file is not the installed one and is restarted.
 		verb := "start"
 		if kubeletRunning(c.Host) {
 			verb = "restart"
@@ -70,7 +70,7 @@ func applyHealthy(ctx context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("kubelet %s is healthy", j.KubernetesVersion), nil
 }
 
-// waitForHealthy waits for the kubelet; one that cannot start is not waited for.
+// waitForHealthy waits until the kubelet is healthy, and fails at once when it is in a crash loop.
 func waitForHealthy(ctx context.Context, c *node.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthyTimeout)
 	defer cancel()
@@ -92,7 +92,7 @@ func waitForHealthy(ctx context.Context, c *node.Context) error {
 	}
 }
 
-// healthy asks the kubelet itself, and makes sure that the one that answers runs from the file that was installed.
+// healthy asks the kubelet's healthz endpoint, and checks that a kubelet runs from the installed file.
 func healthy(ctx context.Context, h *host.Host, j *spec.Join) error {
 	address, err := healthzAddress(h)
 	if err != nil {
@@ -121,7 +121,7 @@ func healthy(ctx context.Context, h *host.Host, j *spec.Join) error {
 	return nil
 }
 
-// healthzAddress is where the kubelet tells its health; "" when it is told not to.
+// healthzAddress returns the address of the kubelet's healthz endpoint; "" when it is turned off.
 func healthzAddress(h *host.Host) (string, error) {
 	data, err := h.ReadFile(layout.KubeletConfig)
 	if err != nil {
@@ -156,7 +156,8 @@ func kubeletRunning(h *host.Host) bool {
 	return false
 }
 
-// kubeletRunningFrom compares files and not names: after a swap the old kubelet's file has the same name.
+// kubeletRunningFrom reports whether a kubelet runs from file. It compares inodes: after an upgrade the old kubelet's
+// file has the same name.
 func kubeletRunningFrom(h *host.Host, file string) bool {
 	installed, err := os.Stat(h.Path(file))
 	if err != nil {
@@ -174,8 +175,8 @@ func kubeletRunningFrom(h *host.Host, file string) bool {
 	return false
 }
 
-// recordOf is what the machine is after this operation; what belongs to the joining stays when it was this node
-// already.
+// recordOf returns the record after this operation. On a machine that was this node already, it keeps the settings of
+// the join.
 func recordOf(op *spec.Operation, before *spec.Record) *spec.Record {
 	j := op.Join
 	record := &spec.Record{
@@ -183,7 +184,7 @@ func recordOf(op *spec.Operation, before *spec.Record) *spec.Record {
 		Version: j.KubernetesVersion, Bundle: j.Bundle.SHA256, Joined: time.Now().UTC(), AtJoin: atJoin(j),
 	}
 	if before != nil && before.ClusterUID == record.ClusterUID && before.NodeName == record.NodeName {
-		// It has not joined anew since.
+		// The machine has not joined again since.
 		record.Joined, record.AtJoin = before.Joined, before.AtJoin
 	}
 	return record

@@ -30,13 +30,13 @@ const (
 // commandTimeout bounds a command for which the operation names no bound.
 const commandTimeout = 5 * time.Minute
 
-// shownLines is how much of a failed command's output its message carries.
+// shownLines is the number of lines of a failed command's output in its message.
 const shownLines = 20
 
-// stage is one of the places at which the user's own commands run.
+// stage is a point of the join at which the user's own commands run.
 //
 // A command is run by /bin/sh -e from a file of its own, as root, in the folder /, with nothing on its standard input.
-// Its output goes into the operation's log. Its environment, beside what systemd gives to services:
+// Its output goes into the operation's log. Its environment, beside the variables that systemd sets for services:
 //
 //	ARGOSY_STAGE               pre-install, pre-join or post-join
 //	ARGOSY_COMMAND             which of the stage's commands it is, from 1
@@ -71,7 +71,7 @@ var (
 	afterJoin     = stage{postJoin, "postJoinCommands", func(h spec.Hooks) []string { return h.PostJoin }}
 )
 
-// phase makes the stage a phase of the join.
+// phase returns the stage as a phase of the join.
 func (s stage) phase(short string) node.Phase {
 	return node.Phase{Name: s.name, Short: short, Check: s.check, Apply: s.apply}
 }
@@ -118,7 +118,8 @@ func (s stage) held(c *node.Context, r *commandRuns, wanted []string) string {
 	return s.key + " changed; they run at the next join after a reset"
 }
 
-// hooksUnknownError refuses a join of which is not known which commands ran: one of them may format a disk.
+// hooksUnknownError returns the error for a join whose note of commands is damaged: running one twice may format a
+// disk.
 func hooksUnknownError(err error) error {
 	return &node.Failure{
 		Err: errclass.Errorf(errclass.Permanent,
@@ -142,7 +143,7 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 	wanted := s.commands(j.Hooks)
 	left := ran.left(s.name, wanted)
 	for _, i := range left {
-		// Between two commands is where stopping leaves nothing half done.
+		// Between two commands the operation can stop with nothing half done.
 		if err := cmp.Or(c.Stopped(), context.Cause(ctx)); err != nil {
 			return "", err
 		}
@@ -165,7 +166,7 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 	return count(len(left), "command") + " of " + s.key + " ran", nil
 }
 
-// run runs one command to its end, which is also its own deadline or the operation's.
+// run runs one command until it ends, or until its own deadline or the operation's.
 func (s stage) run(ctx context.Context, c *node.Context, i int, command string) error {
 	file := filepath.Join(c.Store.Dir(c.Operation.ID), fmt.Sprintf("%s-%d.sh", s.name, i+1))
 	if _, err := c.Host.WriteProgress(file, []byte(command+"\n"), 0o700); err != nil {
@@ -184,7 +185,7 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 		Env: s.environment(c, i), Log: c.Log})
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
-		// It ended well; what it left running in the background is its own business.
+		// It succeeded. Processes that it left in the background are not waited for.
 		return nil
 	case errors.Is(err, errCommandTimeout):
 		return s.failure(c, i, fmt.Sprintf("it was ended, with all that it started, after %s, which is what "+
@@ -195,10 +196,10 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 	return s.failure(c, i, "", err)
 }
 
-// errCommandTimeout ends a command whose time is over.
+// errCommandTimeout is the cause when a command's own deadline ends it.
 var errCommandTimeout = errors.New("the command's time is over")
 
-// commandFailed is a command of the user's that did not end well, told without the name of its file, which is gone.
+// commandFailed is the error of a user's command. Its text does not name the command's file, which is removed.
 type commandFailed struct {
 	text string
 	err  error
@@ -207,7 +208,7 @@ type commandFailed struct {
 func (e *commandFailed) Error() string { return e.text }
 func (e *commandFailed) Unwrap() error { return e.err }
 
-// failure tells which command it was and how it ended. The log has all that it said.
+// failure returns the error of a command, with how it ended and the last lines of its output. The log has all of it.
 func (s stage) failure(c *node.Context, i int, how string, err error) error {
 	failure := &node.Failure{
 		Command: host.Command{Argv: []string{"cat", c.Store.Dir(c.Operation.ID) + "/log"}}.String(),

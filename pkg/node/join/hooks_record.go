@@ -18,7 +18,7 @@ import (
 // hooksFile notes which of the user's commands succeeded.
 const hooksFile = spec.HooksFile
 
-// hooksState is how far a machine's join is, as far as the user's commands are concerned.
+// hooksState is the progress of a machine's join with regard to the user's commands.
 type hooksState int
 
 const (
@@ -34,10 +34,10 @@ const (
 	unknown
 )
 
-// commandRuns describes how far the commands of a join ran.
+// commandRuns has the commands of a join that ran.
 type commandRuns struct {
 	state hooksState
-	// known reports whether there is a note of this very join.
+	// known is set when there is a note of this join.
 	known  bool
 	record hooksRecord
 	// unreadable is why the note cannot be read; nil when it can, or when there is none.
@@ -56,7 +56,7 @@ type hooksRecord struct {
 	Finished bool `json:"finished"`
 }
 
-// readHooks tells how far the join is:
+// readHooks returns the state of the join's commands:
 //
 //	the note is                    the machine is a node  state
 //	of this join, unfinished       no                     underway
@@ -104,7 +104,7 @@ func readHooks(h *host.Host, j *spec.Join) (*commandRuns, error) {
 	return r, nil
 }
 
-// stateWithoutRecord returns how far a join is of which there is no note: done on a node, else otherwise.
+// stateWithoutRecord returns the state of a join without a note: done on a node, else otherwise.
 func stateWithoutRecord(h *host.Host, otherwise hooksState) hooksState {
 	if isNode(h) {
 		return done
@@ -133,7 +133,7 @@ func (r *commandRuns) open(stage string) bool {
 	return false
 }
 
-// left are the places of the commands that have to run. A command that is there twice runs twice.
+// left returns the indexes of the commands that have to run. A command that is listed twice runs twice.
 func (r *commandRuns) left(stage string, commands []string) []int {
 	if !r.open(stage) {
 		return nil
@@ -141,7 +141,7 @@ func (r *commandRuns) left(stage string, commands []string) []int {
 	return r.missing(stage, commands)
 }
 
-// missing are the places of the commands of which the note does not tell that they ran in this join.
+// missing returns the indexes of the commands that, by the note, did not run in this join.
 func (r *commandRuns) missing(stage string, commands []string) []int {
 	succeeded := slices.Clone(r.record.Succeeded[stage])
 	var missing []int
@@ -155,7 +155,7 @@ func (r *commandRuns) missing(stage string, commands []string) []int {
 	return missing
 }
 
-// begin notes that a join is under way, before any of its commands runs and before kubeadm can make it look done.
+// begin notes that a join is under way, before any of its commands runs and before kubeadm writes credentials.
 func (r *commandRuns) begin(h *host.Host, j *spec.Join) error {
 	if r.state != fresh {
 		return nil
@@ -196,7 +196,7 @@ func (r *commandRuns) write(h *host.Host) error {
 		_, err = h.WriteFile(hooksFile, append(data, '\n'), 0o600)
 	}
 	if err == nil {
-		// No command runs before it is on the disk which ones did.
+		// The note must be on the disk before another command runs.
 		err = h.SyncFolders()
 	}
 	if err != nil {

@@ -16,18 +16,18 @@ import (
 // pinned keeps the kubelet's garbage collection away from an image.
 const pinned = "io.cri-containerd.pinned=pinned"
 
-// pause is the pause image as it stands.
+// pause is the state of the pause image.
 type pause struct {
 	// image as containerd names it; "" before the bundle is there.
 	image string
-	// why there is no archive to import it from; "" when the bundle has one.
+	// why is the reason why there is no archive to import it from; "" when the bundle has one.
 	why string
-	// present and pinned say how containerd has it.
+	// present and pinned are its state in containerd.
 	present, pinned bool
 }
 
-// readPause looks at the pause image that is wanted. Another one than the bundle's comes with the images that the user
-// has imported, or is pulled when the first pod needs it; containerd pins that one itself, as its configuration says.
+// readPause returns the state of the wanted pause image. Another one than the bundle's is among the images that the
+// user imports, or is pulled for the first pod; containerd then pins it, by its configuration.
 func readPause(ctx context.Context, c *node.Context) (pause, error) {
 	j := c.Operation.Join
 	bundled := bundledPauseImage(c.Host, j)
@@ -75,7 +75,7 @@ func checkPause(ctx context.Context, c *node.Context) (bool, string, error) {
 	return false, p.image + " has to be imported", nil
 }
 
-// externalPause says which pause image a runtime that is not ours takes.
+// externalPause returns a remark on the pause image of a runtime that is not Argosy's.
 func externalPause(j *spec.Join) string {
 	if j.Containerd.PauseImage == "" {
 		return "the runtime that was there has its own pause image"
@@ -112,7 +112,7 @@ func pin(ctx context.Context, c *node.Context, image string) error {
 	return nil
 }
 
-// fullReference names an image as containerd does: with its registry, and with a tag or a digest.
+// fullReference returns an image's name as containerd has it: with its registry, and with a tag or a digest.
 func fullReference(image string) string {
 	if image == "" {
 		return ""
@@ -130,7 +130,7 @@ func fullReference(image string) string {
 	return image
 }
 
-// ctr calls containerd's client in the namespace where the kubelet looks.
+// ctr returns a command of containerd's client in the kubelet's namespace.
 func ctr(c *node.Context, args ...string) host.Command {
 	j := c.Operation.Join
 	argv := []string{c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(layout.ContainerdSocket), "--namespace",
@@ -138,7 +138,7 @@ func ctr(c *node.Context, args ...string) host.Command {
 	return host.Command{Argv: append(argv, args...), Env: searchPath(j), Log: c.Log}
 }
 
-// searchPath lets programs find each other wherever the binaries are installed.
+// searchPath returns a PATH that begins with the folder of the binaries, so that programs find each other.
 func searchPath(j *spec.Join) []string {
 	return []string{"PATH=" + j.BinariesPath + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 }

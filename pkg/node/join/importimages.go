@@ -8,7 +8,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// checkImages holds when the pause image and those that are to be imported are there.
+// checkImages holds when the pause image and the images to import are in the container runtime.
 func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	holds, detail, err := checkPause(ctx, c)
 	sources := c.Operation.Join.ImportImages
@@ -19,7 +19,8 @@ func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
 	return holds && all, detail + "; " + imported, err
 }
 
-// applyImages looks at the pause image once more after the imports, which may have brought it.
+// applyImages imports the pause image and the others. It checks the pause image again at the end, since an import may
+// have it.
 func applyImages(ctx context.Context, c *node.Context) (string, error) {
 	detail, err := importPause(ctx, c)
 	sources := c.Operation.Join.ImportImages
@@ -42,7 +43,7 @@ func importPause(ctx context.Context, c *node.Context) (string, error) {
 	return applyPause(ctx, c)
 }
 
-// importRuntime is the runtime that the node will use.
+// importRuntime returns the container runtime of the node.
 func importRuntime(j *spec.Join) images.Runtime {
 	return images.Runtime{BinariesPath: j.BinariesPath, CRISocket: j.Registration.CRISocket}
 }

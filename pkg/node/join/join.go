@@ -1,6 +1,6 @@
-// Package join makes a machine a node of one cluster: it holds the phases, one file each, in the order they run. It
-// never touches the cluster beyond what kubeadm does with a bootstrap token, and never a machine that is another
-// cluster's node.
+// Package join makes a machine a node of one cluster: it has the phases, one file each, in the order they run. It
+// touches the cluster only by kubeadm with a bootstrap token, and never touches a machine that is another cluster's
+// node.
 package join
 
 import (
@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Phases are what a join consists of.
+// Phases returns the phases of a join, in order.
 func Phases() []node.Phase {
 	return []node.Phase{
 		{Name: "preflight", Short: "checking that the machine can become a node", Check: checkPreflight,
@@ -35,7 +35,7 @@ func Phases() []node.Phase {
 	}
 }
 
-// PhasesNamed are the phases of these names, for operations that bring a node to what a join would make of it.
+// PhasesNamed returns the phases with these names, for other operations that configure a node as a join does.
 func PhasesNamed(names ...string) []node.Phase {
 	var named []node.Phase
 	for _, phase := range Phases() {
@@ -46,13 +46,13 @@ func PhasesNamed(names ...string) []node.Phase {
 	return named
 }
 
-// bundleDir is this bundle's folder, named by its content.
+// bundleDir returns the bundle's folder, which is named by its digest.
 func bundleDir(j *spec.Join) string {
 	return filepath.Join(layout.Store(j.BinariesPath), j.Bundle.SHA256)
 }
 
-// release is a file of the unpacked bundle.
+// release returns the path of a file of the unpacked bundle.
 func release(j *spec.Join, name string) string { return filepath.Join(bundleDir(j), "release", name) }
 
-// program is an installed binary.
+// program returns the path of an installed binary.
 func program(j *spec.Join, name string) string { return filepath.Join(j.BinariesPath, name) }

@@ -15,11 +15,11 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// bridgeCheck is kubeadm's name for what we check as well; who ignores it there ignores it here.
+// bridgeCheck is kubeadm's name of a check that is made here as well; ignorePreflightErrors applies to both.
 const bridgeCheck = "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables"
 
-// module is a part of the kernel that a node needs. Whether it is there is told by what it brings, since it may be
-// built in, and in a container neither /sys/module nor /lib/modules need to exist.
+// module is a part of the kernel that a node needs. Its presence shows in the files that it adds, since it may be built
+// in, and in a container neither /sys/module nor /lib/modules need to exist.
 type module struct {
 	name    string
 	present func(*host.Host) bool
@@ -33,7 +33,7 @@ var modules = []module{
 	{"nf_conntrack", func(h *host.Host) bool { return h.Exists("/proc/sys/net/netfilter/nf_conntrack_max") }},
 }
 
-// sysctls that a node needs, in /proc/sys.
+// sysctls are the kernel settings that a node needs, in /proc/sys.
 var sysctls = []struct{ key, value string }{
 	{"net.bridge.bridge-nf-call-ip6tables", "1"},
 	{"net.bridge.bridge-nf-call-iptables", "1"},
@@ -67,9 +67,9 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, "modules and sysctls are set, also for the next boot", nil
 }
 
-// applyKernel is strict: a node without br_netfilter looks healthy and then loses packets to Services, so a kernel that
-// cannot load it is an error. Whoever knows that their network does not need it says so with kubeadm's own name for
-// this check in ignorePreflightErrors, and then it is a remark in the detail.
+// applyKernel loads the modules and sets the sysctls. A node without br_netfilter looks healthy and then loses packets
+// to Services, so a kernel that cannot load it is an error. With bridgeCheck in ignorePreflightErrors, for networks
+// that do not need it, the error is a remark in the detail.
 func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	var loaded, remarks []string
 	var errs []error
@@ -114,7 +114,7 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	return strings.Join(append([]string{detail}, remarks...), "; ") + keptAs(edited), nil
 }
 
-// kernelFiles hold modules and sysctls for the next boot.
+// kernelFiles returns the files with modules and sysctls for the next boot.
 func kernelFiles(h *host.Host) []file {
 	return []file{
 		{name: layout.ModulesFile, content: renderModules(h)},
@@ -137,7 +137,7 @@ func missingModule(h *host.Host, name string, err error) error {
 	return failure
 }
 
-// missingModuleIgnored says whether the operation allows to go without the module.
+// missingModuleIgnored reports whether the operation goes on without the module.
 func missingModuleIgnored(c *node.Context, module string) bool {
 	return module == "br_netfilter" && ignored(c.Operation.Join, bridgeCheck)
 }
@@ -164,8 +164,8 @@ func setSysctl(h *host.Host, key, value string) error {
 	return nil
 }
 
-// renderModules names the modules for the next boot. Where the kernel loads none, naming them would only make
-// systemd-modules-load fail.
+// renderModules returns the list of modules for the next boot. It is empty where the kernel has no loadable modules:
+// systemd-modules-load would fail.
 func renderModules(h *host.Host) []byte {
 	var b strings.Builder
 	b.WriteString(inspect.Mark + ": kernel modules of a Kubernetes node.\n")
@@ -177,8 +177,8 @@ func renderModules(h *host.Host) []byte {
 	return []byte(b.String())
 }
 
-// renderSysctls gives the settings for the next boot. A leading dash makes systemd-sysctl pass over what the kernel
-// lacks.
+// renderSysctls returns the settings for the next boot. A leading dash makes systemd-sysctl skip those that the kernel
+// does not have.
 func renderSysctls() []byte {
 	var b strings.Builder
 	b.WriteString(inspect.Mark + ": kernel settings of a Kubernetes node.\n")

@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// caPath is where kubeadm puts the cluster's CA for the kubelet.
+// caPath returns the path at which kubeadm writes the cluster's CA for the kubelet.
 func caPath(j *spec.Join) string {
 	if j.Registration.CACertPath != "" {
 		return j.Registration.CACertPath
@@ -30,8 +30,8 @@ func caPath(j *spec.Join) string {
 	return layout.ClusterCA
 }
 
-// checkKubeadm holds when the kubelet has credentials of this node for this cluster that are still valid, and nothing
-// secret of the way there is left.
+// checkKubeadm holds when the kubelet has valid credentials of this node for this cluster, and the bootstrap kubeconfig
+// is removed.
 func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	if why := notJoined(c.Host, j); why != "" {
@@ -47,8 +47,8 @@ func checkKubeadm(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("node %s has its credentials for %s", j.NodeName, kubeletServer(c.Host)), nil
 }
 
-// kubeletServer is where the kubelet looks for the API server, without a slash at its end; "" when it has no
-// credentials.
+// kubeletServer returns the API server's address in the kubelet's kubeconfig, without a slash at its end; "" when it
+// has no credentials.
 func kubeletServer(h *host.Host) string {
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
 	if config == nil {
@@ -57,7 +57,7 @@ func kubeletServer(h *host.Host) string {
 	return strings.TrimSuffix(config.Server, "/")
 }
 
-// notJoined says why the machine is not yet this node of this cluster; "" when it is.
+// notJoined returns the reason why the machine is not yet this node of this cluster; "" when it is.
 func notJoined(h *host.Host, j *spec.Join) string {
 	config, err := kubeconfig.Read(h, inspect.KubeletConf)
 	if errors.Is(err, fs.ErrNotExist) && config == nil {
@@ -107,7 +107,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	err := runKubeadm(ctx, c)
-	// Used or not, the token has had its time.
+	// The token is not needed any more, whether it was used or not.
 	if err := c.RemoveSecrets(); err != nil {
 		return "", err
 	}
@@ -123,8 +123,8 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("node %s joined %s", j.NodeName, j.Server), nil
 }
 
-// noteClusterCA notes the original of the cluster's CA file, if that is at a place of the owner's choice. Below
-// kubeadm's own folder nothing stays after a reset. On a machine with a record an earlier join has put it there.
+// noteClusterCA notes the original of the cluster's CA file, if its path is the user's choice. Below kubeadm's own
+// folder nothing stays after a reset. On a machine with a record, an earlier join has written the file.
 func noteClusterCA(c *node.Context) error {
 	name := caPath(c.Operation.Join)
 	if strings.HasPrefix(name, layout.KubernetesDir+"/") {
@@ -156,8 +156,8 @@ func noteFlannel(h *host.Host) error {
 	return err
 }
 
-// removeUnfinishedJoin removes exactly what a kubeadm join of this cluster leaves when it is cut off, and over which
-// the next one would stumble. Preflight has refused machines whose files are another cluster's.
+// removeUnfinishedJoin removes exactly the files that an interrupted kubeadm join of this cluster leaves and that make
+// the next one fail. Preflight has refused machines whose files are another cluster's.
 func removeUnfinishedJoin(ctx context.Context, c *node.Context) error {
 	if kubeletRunning(c.Host) {
 		if err := systemctl(ctx, c, "stop", "kubelet.service"); err != nil {
@@ -171,8 +171,8 @@ func removeUnfinishedJoin(ctx context.Context, c *node.Context) error {
 	return nil
 }
 
-// runKubeadm writes the configuration, runs kubeadm, and removes what it wrote. It is not interrupted by a request to
-// stop: half a join is worse than one that is done.
+// runKubeadm writes the configuration, runs kubeadm, and removes the configuration. A request to stop does not
+// interrupt it: half a join is worse than a finished one.
 func runKubeadm(ctx context.Context, c *node.Context) error {
 	j := c.Operation.Join
 	dir := c.Store.Dir(c.Operation.ID)
@@ -207,7 +207,7 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 	}
 }
 
-// stopBootstrapKubelet ends a kubelet that kubeadm left trying with the token, which must not stay on the disk.
+// stopBootstrapKubelet stops a kubelet that still tries to join with the token, which must not stay on the disk.
 func stopBootstrapKubelet(ctx context.Context, c *node.Context) error {
 	if !c.Host.Exists(layout.BootstrapConf) || notJoined(c.Host, c.Operation.Join) == "" {
 		return nil
@@ -216,7 +216,8 @@ func stopBootstrapKubelet(ctx context.Context, c *node.Context) error {
 	return errors.Join(err, c.Host.Remove(layout.BootstrapConf))
 }
 
-// classOf tells what may be different the next time, by what kubeadm says about the API server, from what will not.
+// classOf returns Transient for an error of the API server that may be gone at the next attempt, by kubeadm's output,
+// else Permanent.
 func classOf(err error) errclass.Class {
 	var failed *host.CommandError
 	if !errors.As(err, &failed) {
@@ -239,16 +240,16 @@ func writeJSON(h *host.Host, name string, value any) error {
 	if err != nil {
 		return fmt.Errorf("writing %q: %w", name, err)
 	}
-	// It lives as long as kubeadm runs, and holds the token: there is no reason to have it on the disk.
+	// It has the token and is removed after kubeadm, so it is not synced.
 	_, err = h.WriteProgress(name, append(data, '\n'), 0o600)
 	return err
 }
 
 type object = map[string]any
 
-// renderDiscovery is the kubeconfig by which kubeadm finds the cluster. Being a file, it pins the whole CA and needs no
-// signed cluster-info. It carries the token although kubeadm could take that from its configuration: so the first
-// request is not anonymous, and clusters that refuse anonymous requests can be joined.
+// renderDiscovery returns the kubeconfig by which kubeadm finds the cluster. Being a file, it pins the whole CA and
+// needs no signed cluster-info. It has the token, although kubeadm could take that from its configuration, so that the
+// first request is not anonymous: clusters that refuse anonymous requests can be joined.
 func renderDiscovery(j *spec.Join, token string) object {
 	return object{
 		"apiVersion": "v1", "kind": "Config", "current-context": "join",
@@ -260,7 +261,7 @@ func renderDiscovery(j *spec.Join, token string) object {
 	}
 }
 
-// renderJoin is kubeadm's configuration, in the form that this version of it reads.
+// renderJoin returns kubeadm's configuration, in the API version that this kubeadm reads.
 func renderJoin(j *spec.Join, discovery, token string) object {
 	_, minor := majorMinor(j.KubernetesVersion)
 	r := j.Registration
@@ -289,7 +290,7 @@ func renderJoin(j *spec.Join, discovery, token string) object {
 	return configuration
 }
 
-// taints are always given, be it none: without the field kubeadm would have a default of its own.
+// taints returns a list that is never nil: without the field kubeadm would use its own default.
 func taints(wanted []spec.Taint) []spec.Taint {
 	if wanted == nil {
 		return []spec.Taint{}
@@ -300,8 +301,8 @@ func taints(wanted []spec.Taint) []spec.Taint {
 // clientCA is the kubelet's argument that names the authority of those who may call it.
 const clientCA = "client-ca-file"
 
-// kubeletArgs are the kubelet's own arguments. The cluster's kubelet-config has the CA at kubeadm's own place; where it
-// goes to another one, the kubelet has to be told, or it does not start.
+// kubeletArgs returns the kubelet's extra arguments. The cluster's kubelet-config names kubeadm's default path of the
+// CA; with another path the kubelet needs client-ca-file, or it does not start.
 func kubeletArgs(j *spec.Join) []spec.Arg {
 	args := slices.Clone(j.Registration.KubeletExtraArgs)
 	given := slices.ContainsFunc(args, func(a spec.Arg) bool { return a.Name == clientCA })
@@ -311,7 +312,8 @@ func kubeletArgs(j *spec.Join) []spec.Arg {
 	return args
 }
 
-// extraArgs are a list since v1beta4; before, a map, in which the last of several wins.
+// extraArgs returns the arguments as kubeadm reads them: a list since v1beta4, before that a map, in which the last of
+// several wins.
 func extraArgs(args []spec.Arg, minor int) any {
 	if minor >= 31 {
 		return args
@@ -323,17 +325,17 @@ func extraArgs(args []spec.Arg, minor int) any {
 	return last
 }
 
-// ignoredByKubeadm are the checks of kubeadm's own among those that are ignored.
+// ignoredByKubeadm returns the ignored checks that are kubeadm's own.
 func ignoredByKubeadm(j *spec.Join) []string {
 	return slices.DeleteFunc(slices.Clone(j.Registration.IgnorePreflightErrors), func(name string) bool {
 		return strings.EqualFold(name, inUseCheck)
 	})
 }
 
-// ignored says whether the user told kubeadm to ignore the check of this name.
+// ignored reports whether ignorePreflightErrors has the check or "all".
 func ignored(j *spec.Join, check string) bool { return named(j, check) || named(j, "all") }
 
-// named reports whether ignorePreflightErrors has this very name.
+// named reports whether ignorePreflightErrors has the check by name.
 func named(j *spec.Join, check string) bool {
 	return slices.ContainsFunc(j.Registration.IgnorePreflightErrors, func(name string) bool {
 		return strings.EqualFold(name, check)

@@ -89,7 +89,7 @@ WantedBy=multi-user.target
 `, inspect.Mark, layout.KubeletConfig, j.BinariesPath, program(j, "kubelet"))
 }
 
-// renderKubeletDropIn is where kubeadm leaves the flags that it found out, by its own conventions.
+// renderKubeletDropIn returns the drop-in by which the unit reads kubeadm's flags, as in kubeadm's own package.
 func renderKubeletDropIn(j *spec.Join) []byte {
 	return fmt.Appendf(nil, `%s: how kubeadm configures the kubelet.
 [Service]

@@ -14,7 +14,7 @@ import (
 // for long. A rollback needs the file again, in the form that the earlier containerd reads and whose configuration
 // imports it.
 
-// WithoutLogins returns the content of layout.RegistryLogins with every login taken out.
+// WithoutLogins returns the content of layout.RegistryLogins without its logins.
 func WithoutLogins(content []byte) ([]byte, error) {
 	return eachLogin(content, func(string, table) table { return table{} })
 }
@@ -47,7 +47,7 @@ func WithLogins(kept, current []byte, secrets map[string]spec.RegistryLogin) ([]
 
 var errLogins = errors.New("reading the file with logins of registries: it is not as Argosy writes it")
 
-// eachLogin replaces the login of each registry; nil removes the registry.
+// eachLogin returns content with the login of each registry replaced; nil removes the registry.
 func eachLogin(content []byte, replace func(host string, auth table) table) ([]byte, error) {
 	var whole table
 	if err := toml.Unmarshal(content, &whole); err != nil {
@@ -70,7 +70,7 @@ func eachLogin(content []byte, replace func(host string, auth table) table) ([]b
 	return append([]byte(loginsHeader), body...), nil
 }
 
-// loginsIn are the logins in a file, by registry.
+// loginsIn returns the logins in a file, by registry.
 func loginsIn(content []byte) (map[string]table, error) {
 	found := map[string]table{}
 	_, err := eachLogin(content, func(host string, auth table) table {
@@ -80,7 +80,7 @@ func loginsIn(content []byte) (map[string]table, error) {
 	return found, err
 }
 
-// loginTables are the tables of registries in either form of containerd's configuration.
+// loginTables returns the tables of registries in either version of containerd's configuration.
 func loginTables(whole table) []table {
 	var found []table
 	plugins, _ := whole["plugins"].(table)

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// slowLookup is from when on looking up a name makes everything on a node slow.
+	// slowLookup is the time from which on a look-up counts as slow: every program on the node waits that long.
 	slowLookup = 2 * time.Second
-	// lookupTimeout bounds one look-up; the system's own patience is 5 s for each resolver.
+	// lookupTimeout bounds one look-up; the system's own timeout is 5 s for each resolver.
 	lookupTimeout = 5 * time.Second
 )
 
-// checkHostname makes sure that the machine can find itself: kubelet and kubeadm look their own name up. A machine that
-// says its name in /etc/hosts is done; others ask their resolvers.
+// checkHostname checks that the machine's name resolves, since kubelet and kubeadm look it up: in /etc/hosts, else by
+// the resolvers.
 func checkHostname(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	name := h.ReadLine("/proc/sys/kernel/hostname")
 	if name == "" || name == "localhost" {
@@ -65,8 +65,8 @@ func inHosts(h *host.Host, name string) bool {
 	return false
 }
 
-// checkResolvers asks each resolver of the machine something, and takes any answer. With none that answers, every
-// look-up on the node, and in pods that inherit its resolv.conf, waits until it times out, and the whole node is slow.
+// checkResolvers sends each resolver of the machine a query; any answer counts. If none answers, every look-up on the
+// node, and in pods that inherit its resolv.conf, waits until it times out.
 func checkResolvers(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	servers := nameservers(h)
 	if len(servers) == 0 {
@@ -95,7 +95,7 @@ func checkResolvers(ctx context.Context, h *host.Host, _ *spec.Join, f *findings
 	}
 }
 
-// nameservers of the machine; the system uses the first three.
+// nameservers returns the machine's name servers; the system uses the first three.
 func nameservers(h *host.Host) []string {
 	var servers []string
 	for line := range strings.Lines(h.ReadLine("/etc/resolv.conf")) {
@@ -106,7 +106,7 @@ func nameservers(h *host.Host) []string {
 	return servers
 }
 
-// resolverAnswers sends a question for the root's name servers, twice at most, and says whether anything came back.
+// resolverAnswers sends a query for the root's name servers, at most twice, and reports whether an answer came.
 func resolverAnswers(ctx context.Context, server string) bool {
 	address := server
 	if _, _, err := net.SplitHostPort(server); err != nil {
@@ -137,7 +137,7 @@ func resolverAnswers(ctx context.Context, server string) bool {
 	return false
 }
 
-// checkEndpoint asks the API server something, verifying it by the cluster's CA, and compares the clocks.
+// checkEndpoint asks the API server for its version, verifying it by the cluster's CA, and compares the clocks.
 func checkEndpoint(ctx context.Context, _ *host.Host, j *spec.Join, f *findings) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(j.CACert)) {
@@ -152,7 +152,7 @@ func checkEndpoint(ctx context.Context, _ *host.Host, j *spec.Join, f *findings)
 	compareClocks(j, date, middle, f)
 }
 
-// requestVersion gives the server's time, and ours in the middle of the request. Any HTTP answer will do.
+// requestVersion returns the server's time, and the machine's in the middle of the request. Any HTTP status counts.
 func requestVersion(ctx context.Context, server string, config *tls.Config) (date, middle time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -174,7 +174,7 @@ func requestVersion(ctx context.Context, server string, config *tls.Config) (dat
 	return date, began.Add(time.Since(began) / 2), nil
 }
 
-// compareClocks allows for the header's resolution of one second.
+// compareClocks adds a problem if the clocks differ too much. It allows for the header's resolution of one second.
 func compareClocks(j *spec.Join, date, middle time.Time, f *findings) {
 	allowed := time.Duration(j.Requirements.MaxClockSkew)
 	if date.IsZero() || allowed <= 0 {
@@ -192,14 +192,14 @@ func compareClocks(j *spec.Join, date, middle time.Time, f *findings) {
 	}
 }
 
-// explainEndpoint says why the API server could not be asked.
+// explainEndpoint adds the problem behind an error of requestVersion.
 func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) {
 	var invalid x509.CertificateInvalidError
 	var unknown x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		// Often it is our clock that is wrong. Nothing but the time is taken from this answer.
+		// Often the machine's clock is wrong. Only the time is used from this unverified answer.
 		unverified := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
 		date, middle, again := requestVersion(ctx, j.Server, unverified)
 		before := len(f.problems)
@@ -221,7 +221,7 @@ func explainEndpoint(ctx context.Context, j *spec.Join, err error, f *findings) 
 	}
 }
 
-// unwrapped is the cause without the chain of who asked whom.
+// unwrapped returns the network error without the URL around it.
 func unwrapped(err error) error {
 	var operation *net.OpError
 	if errors.As(err, &operation) {

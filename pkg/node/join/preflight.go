@@ -21,14 +21,14 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// problem is one reason why a machine cannot become a node, as a sentence with what to do.
+// problem is one reason why a machine cannot become a node, as a sentence with its remedy.
 type problem struct {
 	text string
-	// transient problems may be gone the next time without anybody changing the machine.
+	// transient problems may be gone at the next attempt without a change of the machine.
 	transient bool
 }
 
-// findings of one check: what is in the way, and what is only worth a remark.
+// findings are the problems and remarks of one check.
 type findings struct {
 	problems []problem
 	remarks  []string
@@ -46,10 +46,10 @@ func (f *findings) remark(format string, args ...any) {
 	f.remarks = append(f.remarks, fmt.Sprintf(format, args...))
 }
 
-// preflightCheck is one question about the machine.
+// preflightCheck is one check of the machine.
 type preflightCheck struct {
-	// ignore is kubeadm's name for it: who ignores it in ignorePreflightErrors gets a remark instead of a problem. ""
-	// for what cannot be ignored.
+	// ignore is kubeadm's name of the check: in ignorePreflightErrors it turns problems into remarks. "" for a check
+	// that cannot be ignored.
 	ignore string
 	// byName is set for a check that "all" does not ignore.
 	byName bool
@@ -64,7 +64,7 @@ func (c preflightCheck) ignored(j *spec.Join) bool {
 	return c.ignore != "" && ignored(j, c.ignore)
 }
 
-// preflightChecks are asked all at once, so that a user learns of every problem in one go.
+// preflightChecks run in parallel, and all to their end, so that a user sees every problem at once.
 var preflightChecks = []preflightCheck{
 	{run: checkOwner},
 	{run: checkDistributions},
@@ -81,8 +81,8 @@ var preflightChecks = []preflightCheck{
 	{ignore: runtimeCheck, run: checkExternalRuntime},
 }
 
-// checkPreflight holds on a machine that can become the node, and on one that is it already: there, only whose node it
-// is and at which version counts.
+// checkPreflight holds on a machine that can become the node. On one that is the node already, only its owner, version,
+// cgroup driver and server are checked.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
@@ -104,7 +104,8 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 	return summarize(j, all)
 }
 
-// summarize sums up: passing only if every problem is, since a retry cannot help as long as one stays.
+// summarize returns the findings as one result. Its error is transient only if every problem is, since a retry cannot
+// help otherwise.
 func summarize(j *spec.Join, all []findings) (bool, string, error) {
 	var problems, remarks []string
 	class := errclass.Transient
@@ -133,8 +134,8 @@ func applyPreflight(context.Context, *node.Context) (string, error) {
 	return "", errors.New("preflight has nothing to apply")
 }
 
-// checkJoined looks at a machine that is this node of this cluster: joining must not change its version, since the
-// pods on it would lose their kubelet without being moved first.
+// checkJoined checks a machine that is this node already: a join must not change its version, since its pods were not
+// drained.
 func checkJoined(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	foreign := findings{}
@@ -165,8 +166,8 @@ func checkJoined(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("the machine is node %s of this cluster already%s", j.NodeName, moved), nil
 }
 
-// runningVersion is the version of a machine that is this node, by its record; "" for one without. Where the record is
-// damaged, the kubelet itself is asked.
+// runningVersion returns the version of a machine that is this node, by its record; "" for one without. When the record
+// is damaged, runningVersion asks the kubelet.
 func runningVersion(ctx context.Context, c *node.Context) (string, error) {
 	record, err := c.Store.Record()
 	if !errors.Is(err, node.ErrUnreadable) {
@@ -185,15 +186,15 @@ func runningVersion(ctx context.Context, c *node.Context) (string, error) {
 	}
 }
 
-// checkCgroupDriverKept refuses to have the control groups of a node at work made in another way: the kubelet takes
-// those of its pods for lost then, and ends the pods.
+// checkCgroupDriverKept refuses another cgroup driver on a running node: the kubelet would not find its pods' cgroups
+// and would end the pods.
 func checkCgroupDriverKept(c *node.Context) error {
 	known, _, err := readSettings(c.Host)
 	if err != nil {
 		return err
 	}
 	if known.ClusterConfig == "" {
-		// The file that kubeadm made of the cluster's has the driver too.
+		// The file that kubeadm made of the cluster's kubelet-config has the driver too.
 		config, _ := c.Host.ReadFile(layout.KubeletConfig)
 		known.ClusterConfig = string(config)
 	}
@@ -219,9 +220,9 @@ func checkCgroupDriverKept(c *node.Context) error {
 	}
 }
 
-// checkServerChange looks at a node that knows the cluster by another address than the one of now. As long as the
-// cluster answers there as well, that is worth a remark; where it does not, the node is cut off, and a join would only
-// seem to succeed.
+// checkServerChange checks a node whose kubelet has another address of the cluster than the present one. While the
+// cluster answers there too, it returns a remark; else an error, since the node is cut off and a join would only seem
+// to succeed.
 func checkServerChange(ctx context.Context, c *node.Context) (remark string, err error) {
 	j, known := c.Operation.Join, kubeletServer(c.Host)
 	if known == strings.TrimSuffix(j.Server, "/") {
@@ -247,7 +248,8 @@ func checkServerChange(ctx context.Context, c *node.Context) (remark string, err
 	}
 }
 
-// checkOwner refuses a machine that belongs to somebody else, and takes what an unfinished join of this cluster left.
+// checkOwner refuses a machine of another cluster or owner, and accepts files that an unfinished join of this cluster
+// left.
 func checkOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	kubelet := inspect.Kubelet(h, nil, nil)
 	config, _ := kubeconfig.Read(h, inspect.KubeletConf)
@@ -290,8 +292,8 @@ func checkMemory(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 }
 
-// checkDisk asks for room below /var/lib, where images and pods live, and where the binaries go; what a bundle that is
-// here already takes counts as free.
+// checkDisk checks the free space below /var/lib, for images and pods, and below the folder of the binaries. It is
+// skipped when the bundle is unpacked already.
 func checkDisk(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	need := j.Requirements.MinDiskBytes
 	if h.Exists(filepath.Join(bundleDir(j), ".complete")) {
@@ -304,7 +306,7 @@ func checkDisk(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 }
 
-// size prints bytes for people: "1.9 GiB".
+// size formats bytes: "1.9 GiB".
 func size(bytes int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	value, unit := float64(bytes), 0

@@ -20,18 +20,18 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// registryChanges are what of the registries' files is not as wanted. containerd reads them at each pull, so that
-// nothing is restarted for them.
+// registryChanges are the differences of the registries' files. containerd reads them at each pull, so it is not
+// restarted for them.
 type registryChanges struct {
 	// write are the files to write, by name.
 	write map[string][]byte
-	// remove are files of ours that nobody wants any more.
+	// remove are files of Argosy's that are no longer wanted.
 	remove []string
 }
 
 func (c registryChanges) none() bool { return len(c.write)+len(c.remove) == 0 }
 
-// note says how the files differ.
+// note adds the differences to the phase's changes.
 func (c registryChanges) note(n *node.Context) {
 	for _, name := range slices.Sorted(maps.Keys(c.write)) {
 		n.AddChanges(node.FileChange(n.Host, name, c.write[name], spec.NoRestart))
@@ -52,7 +52,7 @@ func (c registryChanges) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// changedRegistries looks where the files are to be, and where an earlier join may have put them.
+// changedRegistries compares the files in their folder, and finds those that an earlier join wrote elsewhere.
 func changedRegistries(h *host.Host, wanted spec.Registry) registryChanges {
 	files := registry.Files(wanted)
 	changes := registryChanges{write: map[string][]byte{}}
@@ -75,7 +75,7 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 		return true, externalRegistries(c.Operation), nil
 	}
 	if err := missingAuthorities(c.Host, j.Containerd.Registry); err != nil {
-		// The user's own commands may bring them; then it is looked again when they have run.
+		// The user's own commands may install them; the phase is checked again after those.
 		if len(j.Hooks.PreInstall) > 0 {
 			return false, err.Error(), nil
 		}
@@ -92,7 +92,7 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("%s have their settings in %s", registries, registry.Folder(j.Containerd.Registry)), nil
 }
 
-// externalRegistries says what of the settings a runtime that is not ours does not get.
+// externalRegistries returns a remark on settings that a runtime that is not Argosy's does not get.
 func externalRegistries(op *spec.Operation) string {
 	if len(op.Join.Containerd.Registry.Mirrors)+len(op.Secrets.Registries) == 0 {
 		return "the runtime that was there has settings of its own"
@@ -131,8 +131,8 @@ func applyRegistries(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d written, %d removed%s", len(changes.write), len(changes.remove), keptAs(edited)), nil
 }
 
-// putBack removes a file of ours, by putting in its place what was there before, if there was, and its folder when that
-// is all that it held. It returns the name under which an edit is kept.
+// putBack restores the original of a file that Argosy wrote, or removes the file, and its folder when it is empty then.
+// It returns the name under which an edit is kept.
 func putBack(h *host.Host, name string) (edited string, err error) {
 	noted, edited, err := original.Release(h, name)
 	if noted || err != nil {
@@ -148,8 +148,8 @@ func putBack(h *host.Host, name string) (edited string, err error) {
 	return "", err
 }
 
-// missingAuthorities names the certificate authorities that are not on the machine: with one of them missing,
-// containerd refuses every pull from that registry.
+// missingAuthorities returns an error that names the certificate authorities that are not on the machine: with one of
+// them missing, containerd refuses every pull from that registry.
 func missingAuthorities(h *host.Host, wanted spec.Registry) error {
 	var problems []string
 	for _, name := range registry.Authorities(wanted) {

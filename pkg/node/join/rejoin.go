@@ -11,12 +11,12 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// atJoin are the settings of an operation that nothing but a join brings to a machine.
+// atJoin returns the settings of an operation that only a join applies.
 func atJoin(j *spec.Join) spec.AtJoin {
 	return spec.AtJoin{CRISocket: j.Registration.CRISocket, CACertPath: caPath(j), Hooks: digestOfHooks(j.Hooks)}
 }
 
-// digestOfHooks is empty for none; how long they may take does not count.
+// digestOfHooks returns a digest of the commands, without their timeout; "" for none.
 func digestOfHooks(hooks spec.Hooks) string {
 	hooks.Timeout = 0
 	if len(hooks.PreInstall)+len(hooks.PreJoin)+len(hooks.PostJoin) == 0 {
@@ -27,7 +27,8 @@ func digestOfHooks(hooks spec.Hooks) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// renewRecord notes on a machine that was this node before, and has just joined again, what it joined with.
+// renewRecord updates the record's settings of the join on a machine that was this node before and has just joined
+// again.
 func renewRecord(c *node.Context) error {
 	record, err := c.Store.Record()
 	if errors.Is(err, node.ErrUnreadable) {
@@ -40,7 +41,7 @@ func renewRecord(c *node.Context) error {
 	return c.Store.WriteRecord(record)
 }
 
-// noteRejoin notes what the documents say otherwise since the machine joined and only another join would bring to it.
+// noteRejoin adds changes of settings that only another join would apply.
 func noteRejoin(c *node.Context) {
 	record, err := c.Store.Record()
 	if err != nil || record == nil || record.AtJoin == (spec.AtJoin{}) {

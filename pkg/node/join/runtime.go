@@ -17,7 +17,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// criSocket is where the kubelet finds its container runtime, a path.
+// criSocket returns the path of the container runtime's socket.
 func criSocket(j *spec.Join) string {
 	if j.Registration.CRISocket == "" {
 		return layout.ContainerdSocket
@@ -25,8 +25,8 @@ func criSocket(j *spec.Join) string {
 	return strings.TrimPrefix(j.Registration.CRISocket, "unix://")
 }
 
-// checkExternalRuntime looks at a runtime that was there before Argosy: it has to answer, to be new enough, and to make
-// control groups as the kubelet does.
+// checkExternalRuntime checks a runtime that is not Argosy's: it has to answer, to be new enough, and to have the
+// kubelet's cgroup driver.
 func checkExternalRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if !j.Containerd.External {
 		return
@@ -41,7 +41,7 @@ func checkExternalRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *fi
 	f.problems = append(f.problems, found.problems...)
 }
 
-// The oldest containerd that kubelets of supported versions are tested with.
+// This is the oldest containerd that kubelets of supported versions are tested with.
 const (
 	containerdMajor = 1
 	containerdMinor = 7
@@ -115,7 +115,7 @@ func checkCgroupDriver(ctx context.Context, client *cri.Client, wanted string, f
 // runtimeCheck is kubeadm's name for the check of the container runtime.
 const runtimeCheck = "CRI"
 
-// checkRuntime holds when the runtime that was there will do. Nothing that Argosy may do can make it so.
+// checkRuntime holds when the external runtime can be used. Only the user can change it.
 func checkRuntime(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	found := findings{}
@@ -129,10 +129,10 @@ func checkRuntime(ctx context.Context, c *node.Context) (bool, string, error) {
 	return false, "", runtimeError(found)
 }
 
-// runtimeTimeout is how long a runtime that the user's own commands brought may take to come up.
+// runtimeTimeout bounds the wait for a runtime that the user's own commands installed.
 const runtimeTimeout = 30 * time.Second
 
-// waitForRuntime waits for the runtime that the user's own commands brought.
+// waitForRuntime waits for the runtime that the user's own commands installed.
 func waitForRuntime(ctx context.Context, c *node.Context) (string, error) {
 	j := c.Operation.Join
 	c.SetMessage("waiting for the container runtime at %s", criSocket(j))
@@ -155,7 +155,7 @@ func waitForRuntime(ctx context.Context, c *node.Context) (string, error) {
 	}
 }
 
-// fits says that the runtime will do, with what is worth a remark.
+// fits returns the detail for a runtime that is used, with its remarks.
 func fits(j *spec.Join, found findings) string {
 	parts := []string{"the container runtime at " + criSocket(j) + " is used and not touched."}
 	for _, p := range found.problems {
@@ -164,7 +164,7 @@ func fits(j *spec.Join, found findings) string {
 	return strings.Join(append(parts, found.remarks...), " ")
 }
 
-// runtimeError is what is wrong with the runtime.
+// runtimeError returns the problems of the runtime as an error.
 func runtimeError(found findings) error {
 	class := errclass.Transient
 	var problems []string

@@ -21,7 +21,7 @@ import (
 type file struct {
 	name    string
 	content []byte
-	// secret files are for root's eyes alone, and nobody is shown what is in them.
+	// secret files are readable by root alone, and no diff shows their content.
 	secret bool
 }
 
@@ -32,7 +32,7 @@ func (f file) mode() fs.FileMode {
 	return 0o644
 }
 
-// holds says whether the file is there as it should be, and a secret one is closed to others.
+// holds reports whether the file has its content, and, if it is secret, its mode.
 func (f file) holds(h *host.Host) bool {
 	if f.secret {
 		if info, err := os.Lstat(h.Path(f.name)); err != nil || info.Mode() != f.mode() {
@@ -42,7 +42,7 @@ func (f file) holds(h *host.Host) bool {
 	return h.Holds(f.name, f.content)
 }
 
-// path is the file as one that is about to be changed.
+// path returns the file for the note of its original.
 func (f file) path(h *host.Host) original.File {
 	return original.File{
 		Name: f.name, SHA256: original.DigestOf(f.content), Secret: f.secret,
@@ -59,7 +59,7 @@ func take(h *host.Host, files ...file) ([]string, error) {
 	return original.Take(h, paths...)
 }
 
-// change says how the file differs.
+// change returns the file's difference.
 func (f file) change(h *host.Host, effect spec.Effect) spec.Change {
 	if f.secret {
 		return node.SecretFileChange(f.name, effect)
@@ -67,13 +67,13 @@ func (f file) change(h *host.Host, effect spec.Effect) spec.Change {
 	return node.FileChange(h, f.name, f.content, effect)
 }
 
-// service is a unit with the files it is made of. Its stamp is written when the service was (re)started with exactly
-// these, so that a crash between writing and restarting is noticed.
+// service is a unit with its files. Its stamp is written when the service was (re)started with exactly these, so that a
+// crash between writing and restarting is noticed.
 type service struct {
 	name string
 	// files are written in their order.
 	files []file
-	// obsolete are files of ours, with secrets, that may be there and must not.
+	// obsolete are files of Argosy's with secrets that have to be removed.
 	obsolete []string
 	// binary is the digest of the program that the unit runs.
 	binary string
@@ -90,7 +90,8 @@ func (s service) stamp() []byte {
 	return []byte(hex.EncodeToString(sum.Sum(nil)) + "\n")
 }
 
-// missing says what of the service is not in place; "" when all is, and was applied. Each file that differs is noted.
+// missing returns the first thing of the service that is not as wanted; "" when all is, and was applied. It adds each
+// difference to the phase's changes.
 func (s service) missing(c *node.Context) string {
 	h, first := c.Host, ""
 	for _, f := range s.files {
@@ -119,7 +120,7 @@ func (s service) missing(c *node.Context) string {
 	return ""
 }
 
-// restarts is what a change of the service does.
+// restarts returns the effect of a change of the service.
 func (s service) restarts() spec.Effect {
 	if s.name == "containerd" {
 		return spec.RestartsContainerd
@@ -127,7 +128,7 @@ func (s service) restarts() spec.Effect {
 	return spec.RestartsKubelet
 }
 
-// paths are those that write changes.
+// paths returns the files that write changes.
 func (s service) paths(h *host.Host) []original.File {
 	files := make([]original.File, 0, len(s.files)+1)
 	for _, f := range s.files {
@@ -139,8 +140,8 @@ func (s service) paths(h *host.Host) []original.File {
 	})
 }
 
-// write puts the files in place and enables the unit, as systemctl would, without starting it. The originals are noted
-// before, and the names under which edits are kept are returned.
+// write writes the files and enables the unit, as systemctl would, without starting it. It notes the originals first,
+// and returns the names under which edits are kept.
 func (s service) write(h *host.Host) (edited []string, err error) {
 	if edited, err = original.Take(h, s.paths(h)...); err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func (s service) write(h *host.Host) (edited []string, err error) {
 }
 
 func (s service) writeFiles(h *host.Host) error {
-	// Until the service runs with these files, what an earlier stamp says does not hold.
+	// An earlier stamp does not hold until the service runs with these files.
 	if err := h.Remove(s.stampFile()); err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func systemctl(ctx context.Context, c *node.Context, args ...string) error {
 	return nil
 }
 
-// withJournal adds the unit's last lines to an error: systemctl itself only says that it did not work.
+// withJournal adds the unit's last lines of the journal to an error: systemctl does not print the cause.
 func withJournal(ctx context.Context, c *node.Context, unit string, err error) error {
 	command := host.Command{Argv: []string{"journalctl", "--unit", unit, "--no-pager", "--lines=20", "--output=cat"}}
 	output, _ := c.Host.Runner.Run(context.WithoutCancel(ctx), command)

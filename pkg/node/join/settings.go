@@ -19,27 +19,27 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// settingsFile remembers what the kubelet was set to, to tell what somebody changed on the machine from what the
-// documents change. It holds nothing secret.
+// settingsFile has the kubelet's last settings, to tell an edit on the machine from a change in the documents. It has
+// no secrets.
 const settingsFile = spec.KubeletFile
 
-// settings are what the kubelet was last given.
+// settings are those that the kubelet was last given.
 type settings struct {
 	// ClusterConfig is the cluster's kubelet-config of that time, and Config the file that kubeadm made of it.
 	ClusterConfig string `json:"clusterConfig"`
 	Config        string `json:"config"`
 	// Args are the arguments beside kubeadm's own.
 	Args []spec.Arg `json:"args,omitempty"`
-	// Flags is kubeadm's environment file with all arguments; empty where an older version kept the memory.
+	// Flags is kubeadm's environment file with all arguments; empty when an older version wrote the settings.
 	Flags string `json:"flags,omitempty"`
-	// Restart says that files were about to be written, and the kubelet may not have them yet.
+	// Restart is set before files are written, until the kubelet was restarted with them.
 	Restart bool `json:"restart,omitempty"`
 	// Upgraded is the version for which kubeadm has upgraded the node's configuration; empty when it only joined.
 	Upgraded string `json:"upgraded,omitempty"`
 }
 
-// readSettings reads what was remembered; false for a machine that joined before there was such a memory, or just
-// now, and where the memory is damaged: kubeadm writes the configuration anew then, and the memory is made of that.
+// readSettings returns the last settings; false when there are none, as after a join or with an older version, and when
+// they are damaged: then kubeadm writes the configuration again, and the settings are taken from that.
 func readSettings(h *host.Host) (settings, bool, error) {
 	var known settings
 	err := node.ReadState(h, settingsFile, &known)
@@ -49,8 +49,8 @@ func readSettings(h *host.Host) (settings, bool, error) {
 	return known, err == nil, err
 }
 
-// writeGivenSettings keeps what the kubelet has just been given; upgraded is the version for which kubeadm has upgraded
-// the node, "" when it joined.
+// writeGivenSettings stores the settings that the kubelet has just been given; upgraded is the version for which
+// kubeadm has upgraded the node, "" when it joined.
 func writeGivenSettings(c *node.Context, upgraded string) error {
 	config, err := c.Host.ReadFile(layout.KubeletConfig)
 	if err != nil {
@@ -106,7 +106,7 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 	return true, "the kubelet has the cluster's configuration and the documents' arguments", nil
 }
 
-// configDiffers notes what was changed in the cluster's kubelet-config, and what was changed on the machine.
+// configDiffers reports whether the kubelet's configuration differs, and adds the change:
 //
 //	cluster's kubelet-config    file on the machine    note
 //	as remembered               as remembered          none
@@ -136,8 +136,8 @@ func argsDiffer(c *node.Context, known settings) bool {
 	return !same
 }
 
-// currentArgs are the arguments that the kubelet should have, with the certificate authority where the join has put it:
-// to another place it only comes by the next join.
+// currentArgs returns the arguments that the kubelet should have, with the path of the certificate authority from the
+// join, since only another join changes it.
 func currentArgs(c *node.Context) []spec.Arg {
 	j := *c.Operation.Join
 	record, err := c.Store.Record()
@@ -148,8 +148,8 @@ func currentArgs(c *node.Context) []spec.Arg {
 	return kubeletArgs(&j)
 }
 
-// applySettings has kubeadm write the kubelet's configuration anew, which knows how it is made of the cluster's, sets
-// the arguments, and restarts the kubelet once, and only if anything changed.
+// applySettings has kubeadm write the kubelet's configuration again from the cluster's, sets the arguments, and
+// restarts the kubelet once, only if anything changed.
 func applySettings(ctx context.Context, c *node.Context) (string, error) {
 	known, found, err := readSettings(c.Host)
 	if err != nil {
@@ -187,8 +187,8 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 	return strings.Join(append(done, "kubelet restarted"), ", "), writeGivenSettings(c, known.Upgraded)
 }
 
-// rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and says whether the
-// file it makes of it is another one. The one before stays in /etc/kubernetes/tmp.
+// rewriteConfig has kubeadm fetch the cluster's kubelet-config with the node's own credentials, and reports whether the
+// kubelet's configuration changed. kubeadm keeps the former file in /etc/kubernetes/tmp.
 func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err error) {
 	before, err := c.Host.ReadFile(layout.KubeletConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -209,14 +209,14 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 	return !c.Host.Holds(layout.KubeletConfig, before), nil
 }
 
-// flagsVariable is what kubeadm's environment file sets for the kubelet's unit.
+// flagsVariable begins the one line of kubeadm's environment file for the kubelet's unit.
 const flagsVariable = "KUBELET_KUBEADM_ARGS="
 
-// wantedFlags is what kubeadm's environment file should hold: kubeadm's own arguments as they are, without those that
-// the documents set before, and then those of the documents in their order, as kubeadm writes them. It says whether the
-// file holds these already, in whatever order.
+// wantedFlags returns the wanted content of kubeadm's environment file: kubeadm's own arguments, without those that the
+// documents set before, and then those of the documents in their order. It reports whether the file has these already,
+// in any order.
 //
-// kubeadm's own arguments of a file that lost its content with the power are those that were remembered.
+// For a file that lost its content with the power, kubeadm's own arguments are taken from known.
 func wantedFlags(h *host.Host, known settings, wanted []spec.Arg) (content []byte, same bool) {
 	line := h.ReadLine(layout.KubeletFlags)
 	lost := inspect.Lost([]byte(line)) && known.Flags != ""

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// checkSkipped refuses to skip phases that the bundle's kubeadm does not have: kubeadm itself says so only when the
+// checkSkipped refuses to skip phases that the bundle's kubeadm does not have: kubeadm itself would fail only after the
 // rest of the machine is set up.
 func checkSkipped(ctx context.Context, c *node.Context) error {
 	j := c.Operation.Join
@@ -26,7 +26,7 @@ func checkSkipped(ctx context.Context, c *node.Context) error {
 	}
 	known := kubeadmPhases(string(output))
 	if len(known) == 0 {
-		// A help of another form is no reason to refuse what kubeadm may know.
+		// Help in another format is no reason to refuse a phase that kubeadm may have.
 		fmt.Fprintf(c.Log, "the help of kubeadm %s does not list its phases; skipPhases is left to it\n",
 			j.KubernetesVersion)
 		return nil
@@ -41,8 +41,8 @@ func checkSkipped(ctx context.Context, c *node.Context) error {
 	return node.Problems(errclass.Configuration, "skipPhases names what is not there", problems)
 }
 
-// kubeadmPhases reads the phases of "kubeadm join" from its help, where they stand between two fences, one a line,
-// those beneath another one indented and with a slash before their names. A phase beneath another is "its/name".
+// kubeadmPhases parses the phases of "kubeadm join" from its help: between two fences, one a line, sub-phases indented
+// and with a slash before their names. A sub-phase is returned as "phase/sub-phase".
 func kubeadmPhases(help string) []string {
 	_, list, found := strings.Cut(help, "executes the following phases:\n```\n")
 	if !found {
@@ -65,17 +65,17 @@ func kubeadmPhases(help string) []string {
 	return phases
 }
 
-// suggested is how many names are nearest.
+// suggested is the number of names that nearest returns.
 const suggested = 3
 
-// nearest are the known names that are most like name.
+// nearest returns the known names that are most like name.
 func nearest(name string, known []string) []string {
 	byDistance := slices.Clone(known)
 	slices.SortStableFunc(byDistance, func(a, b string) int { return distance(name, a) - distance(name, b) })
 	return byDistance[:min(suggested, len(byDistance))]
 }
 
-// distance is how many letters have to be put in, taken out or changed to make b of a, by Levenshtein.
+// distance returns the Levenshtein distance of a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

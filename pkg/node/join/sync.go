@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// syncKubeadm has on the disk the files that kubeadm has just written, since it syncs none. Before that, no note may
-// tell that the machine has joined or was upgraded: after a loss of power the files would be there, and empty.
+// syncKubeadm syncs the files that kubeadm has just written, since kubeadm syncs none. It must run before a note that
+// the machine has joined or was upgraded: after a loss of power the files could be empty.
 func syncKubeadm(h *host.Host, ca string) error {
 	files := []string{ca}
 	for _, dir := range []string{
@@ -31,8 +31,8 @@ func syncKubeadm(h *host.Host, ca string) error {
 	return errors.Join(h.Sync(files...), h.SyncFolders())
 }
 
-// missingCA is where the cluster's certificate authority is to be and is not, or lost its content with the power; ""
-// when it is there. The kubelet does not start without it.
+// missingCA returns the path of the cluster's certificate authority if the file is missing, or lost its content with
+// the power; else "". The kubelet does not start without it.
 func missingCA(c *node.Context) string {
 	name := caPath(c.Operation.Join)
 	if record, err := c.Store.Record(); err == nil && record != nil && record.AtJoin.CACertPath != "" {

@@ -18,8 +18,8 @@ var (
 	imagePattern    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
 )
 
-// validate finds what in the operation itself could not be used on any machine. The plugin refuses such values long
-// before; here they become paths, unit files and arguments, so they are looked at again.
+// validate returns the problems of an operation that no machine could carry out. The plugin refuses such values
+// earlier; here they become paths, unit files and arguments, so they are checked again.
 func validate(j *spec.Join) []string {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
