@@ -29,7 +29,7 @@ const (
 	OpRemove Op = "remove"
 )
 
-// Changing announces a change that a phase makes by itself. An error means that it must not be made.
+// Changing calls Before for a change that a phase makes by itself. After an error the change must not be made.
 func (h *Host) Changing(op Op, name string) error {
 	if h.Before == nil {
 		return nil
@@ -61,8 +61,8 @@ func (h *Host) MkdirAll(name string, mode fs.FileMode) error {
 // WriteFile puts content at name by rename, so that no reader sees half of it, and makes the folders above. It
 // reports whether anything changed: a file that has this content and mode stays untouched.
 //
-// The content is on the disk before it gets its name, so that after a loss of power there is the whole file or the
-// one of before. That the name leads to it is on the disk after SyncFolders.
+// The content is on the disk before it gets its name, so that after a loss of power there is the whole file or the one
+// of before. The name itself is on the disk after SyncFolders.
 func (h *Host) WriteFile(name string, content []byte, mode fs.FileMode) (changed bool, err error) {
 	return h.writeFile(name, content, mode, true)
 }
@@ -89,7 +89,7 @@ func (h *Host) writeFile(name string, content []byte, mode fs.FileMode, durable 
 	return true, h.rename(temp, name, durable)
 }
 
-// prepare writes the file that is about to get its name.
+// prepare writes the file at temp.
 func (h *Host) prepare(name, temp string, content []byte, mode fs.FileMode, durable bool) error {
 	if err := h.Changing(OpWrite, name); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (h *Host) Rename(from, to string) error {
 	return nil
 }
 
-// Remove removes files; those that are not there are fine.
+// Remove removes files that exist.
 func (h *Host) Remove(names ...string) error {
 	for _, name := range names {
 		if !h.Exists(name) {
@@ -164,7 +164,7 @@ func (h *Host) RemoveOne(name string) error {
 	return nil
 }
 
-// RemoveAll removes a file, or a folder with all that is in it; one that is not there is fine.
+// RemoveAll removes a file, or a folder with its content, if it exists.
 func (h *Host) RemoveAll(name string) error {
 	if !h.Exists(name) {
 		return nil
@@ -201,8 +201,8 @@ func (h *Host) Link(target, name string) error {
 	return h.rename(temp, name, true)
 }
 
-// TempName is where a file is prepared before it gets its name. It is always the same for a file, so what a crash
-// leaves is overwritten by the next attempt; no two processes write the same file at a time.
+// TempName returns the path at which a file is prepared before it gets its name. It is always the same for a file, so
+// the next attempt overwrites a file left by a crash; no two processes write the same file at a time.
 func TempName(path string) string {
 	return filepath.Join(filepath.Dir(path), ".argosy-"+filepath.Base(path)+".tmp")
 }

@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// DiskError is a change that a file system did not take: it is full, broken or read-only. Its class is permanent,
-// since it stays so until the machine is mended.
+// DiskError is the error of a change on a file system that is full, broken or read-only. Its class is permanent, since
+// it stays so until the machine is repaired.
 type DiskError struct {
 	// Mount is where the file system is mounted, as a path on the machine.
 	Mount string
@@ -41,7 +41,7 @@ func (e *DiskError) kind() string {
 	return "the disk fails"
 }
 
-// Hint names the way out.
+// Hint returns the remedy.
 func (e *DiskError) Hint() string {
 	if errors.Is(e.Err, syscall.ENOSPC) || errors.Is(e.Err, syscall.EDQUOT) {
 		return fmt.Sprintf("make room on %s of the machine (see df and df -i) and submit again", e.Mount)
@@ -49,9 +49,8 @@ func (e *DiskError) Hint() string {
 	return fmt.Sprintf("see dmesg on the machine for the disk of %s, mend it, and submit again", e.Mount)
 }
 
-// Explain gives an error of the disk that name lies on a *DiskError, which names the file system and the room that is
-// left on it. Where the error itself names a file of the machine, that one counts.
-// Other errors are returned as they are.
+// Explain returns an error of the disk that name lies on as a *DiskError, which names the file system and its free
+// space. Where the error itself names a file of the machine, that one counts. Other errors are returned as they are.
 func (h *Host) Explain(name string, err error) error {
 	var known *DiskError
 	if errors.As(err, &known) {
@@ -71,7 +70,7 @@ func (h *Host) Explain(name string, err error) error {
 	return err
 }
 
-// fileOf is the file of the machine that an error names, or else the other one.
+// fileOf returns the file of the machine that an error names, or otherwise.
 func (h *Host) fileOf(err error, otherwise string) string {
 	var named string
 	var path *fs.PathError
@@ -88,7 +87,7 @@ func (h *Host) fileOf(err error, otherwise string) string {
 	return otherwise
 }
 
-// mountOf is the topmost folder of the file system that name lies on, or would.
+// mountOf returns the topmost folder of the file system of name, which need not exist.
 func (h *Host) mountOf(name string) string {
 	device := func(dir string) (uint64, bool) {
 		info, err := os.Stat(h.Path(dir))

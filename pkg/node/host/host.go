@@ -17,41 +17,41 @@ type Host struct {
 	Root string
 	// Runner starts programs.
 	Runner Runner
-	// Before is called before each change of files that the phases depend on, and its error takes the change's
-	// place. It is nil on machines; tests count changes by it, and have them fail or cut the power.
+	// Before is called before each change of files that the phases depend on; an error prevents the change. It is nil
+	// on machines; tests use it to count changes, to make them fail, or to cut the power.
 	Before func(Change) error
 
 	folders folders
 }
 
-// Local is the machine that this program runs on.
+// Local returns the machine that this program runs on.
 func Local() *Host { return &Host{Runner: Processes{}} }
 
-// Path is where name, an absolute path on the machine, is found.
+// Path returns the path at which name, an absolute path on the machine, is found.
 func (h *Host) Path(name string) string { return filepath.Join(h.Root, name) }
 
 // ReadFile reads a file.
 func (h *Host) ReadFile(name string) ([]byte, error) { return os.ReadFile(h.Path(name)) }
 
-// ReadLine reads a file's content without the white space around it; "" when there is no such file.
+// ReadLine returns a file's content without the white space around it; "" when there is no such file.
 func (h *Host) ReadLine(name string) string {
 	data, _ := h.ReadFile(name)
 	return strings.TrimSpace(string(data))
 }
 
-// Exists says whether there is something at name, be it a broken link.
+// Exists reports whether name exists, also as a broken link.
 func (h *Host) Exists(name string) bool {
 	_, err := os.Lstat(h.Path(name))
 	return err == nil
 }
 
-// Holds says whether the file has exactly this content.
+// Holds reports whether the file has exactly this content.
 func (h *Host) Holds(name string, content []byte) bool {
 	data, err := h.ReadFile(name)
 	return err == nil && bytes.Equal(data, content)
 }
 
-// Overwrite writes into an existing file in place, as the files below /proc and /sys want it.
+// Overwrite writes into an existing file in place, as files below /proc and /sys require.
 func (h *Host) Overwrite(name, content string) error {
 	file, err := os.OpenFile(h.Path(name), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {

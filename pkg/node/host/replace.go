@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Replace makes the file at from also stand at to, in the place of the present one and by rename, so that a program
-// that runs keeps its own file. The new file is a second name of the other, or a copy on another file system; a copy
-// has the owner, mode, time and extended attributes too. Both are paths on the machine.
+// Replace replaces the file to by a hard link to from, or by a copy on another file system; a copy has the owner, mode,
+// time and extended attributes too. It renames, so that a running program keeps its own file. Both are paths on the
+// machine.
 func (h *Host) Replace(from, to string) error { return h.replace(from, to, linkOrCopy) }
 
-// ReplaceByCopy is Replace that never makes a second name, for files that another program writes in place.
+// ReplaceByCopy is Replace without hard links, for files that another program writes in place.
 func (h *Host) ReplaceByCopy(from, to string) error { return h.replace(from, to, copyFile) }
 
 func (h *Host) replace(from, to string, create func(from, to string) error) error {
@@ -41,7 +41,7 @@ func (h *Host) replace(from, to string, create func(from, to string) error) erro
 	return err
 }
 
-// linkOrCopy gives a file a second name, or copies it where that is not possible. Nothing may stand at to.
+// linkOrCopy makes a hard link, or a copy where that is not possible. to must not exist.
 func linkOrCopy(from, to string) error {
 	err := os.Link(from, to)
 	if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
@@ -50,7 +50,7 @@ func linkOrCopy(from, to string) error {
 	return err
 }
 
-// copyFile copies a file with its metadata and syncs the copy. Nothing may stand at to.
+// copyFile copies a file with its metadata and syncs the copy. to must not exist.
 func copyFile(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {

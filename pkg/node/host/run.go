@@ -25,7 +25,8 @@ type Command struct {
 	Log io.Writer
 }
 
-// String is the command as it can be pasted into a shell. Secrets never travel in arguments, so it is safe to show.
+// String returns the command as it can be pasted into a shell. Secrets never travel in arguments, so it is safe to
+// show.
 func (c Command) String() string {
 	words := make([]string, len(c.Argv))
 	for i, word := range c.Argv {
@@ -34,7 +35,7 @@ func (c Command) String() string {
 	return strings.Join(words, " ")
 }
 
-// quote protects a word for display in a POSIX shell.
+// quote returns a word as a POSIX shell reads it.
 func quote(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
@@ -48,12 +49,12 @@ func quote(word string) string {
 
 // Runner starts programs and waits for them.
 type Runner interface {
-	// Run returns standard output and standard error together, in the order they came. A program that ends with another
-	// code than 0 gives a *CommandError.
+	// Run returns standard output and standard error together, in the order they came. For another exit code than 0 the
+	// error is a *CommandError.
 	Run(ctx context.Context, c Command) ([]byte, error)
 }
 
-// CommandError is a program that did not end well.
+// CommandError is the error of a program that could not be started or failed.
 type CommandError struct {
 	Command Command
 	Output  []byte
@@ -89,13 +90,13 @@ type Processes struct{}
 
 var _ Runner = Processes{}
 
-// patience is how long a program that is told to end may take, and how long one that has ended is listened to when what
-// it started still holds its output.
+// patience bounds the time that a program has to end after SIGTERM, and the wait for its output when processes that it
+// started still hold that open.
 const patience = 10 * time.Second
 
-// Run starts the program in a process group of its own: when ctx ends, the group gets SIGTERM, and what is left of it
-// SIGKILL when the program has ended, or ten seconds later. It dies with this process, so that nobody else meets it at
-// work.
+// Run starts the program in a process group of its own: when ctx ends, the group gets SIGTERM, and the processes that
+// are left in it SIGKILL when the program has ended, or ten seconds later. It dies with this process, so that it never
+// runs beside the next operation.
 func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -109,12 +110,12 @@ func (Processes) Run(ctx context.Context, c Command) ([]byte, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = patience
-	// The kernel ties the child's life to the thread that started it, which therefore must stay.
+	// Pdeathsig is sent when the thread that started the child ends, so the thread must stay.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	if ctx.Err() != nil && cmd.Process != nil {
-		// What the program started may have taken no notice.
+		// Processes that the program started may have ignored SIGTERM.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// folders are those in which names changed since they were synced. A phase changes many names in few folders, so
+// folders has the folders in which names changed since they were synced. A phase changes many names in few folders, so
 // these are synced once, before the next step relies on them.
 type folders struct {
 	mu    sync.Mutex
@@ -42,8 +42,8 @@ func (f *folders) take() []string {
 // Renamed notes that a phase has changed names in these folders by itself, for SyncFolders.
 func (h *Host) Renamed(folders ...string) { h.folders.add(folders...) }
 
-// SyncFolders makes all names that were made, changed or removed so far safe against the loss of power. The engine
-// calls it after each phase; a phase calls it where one change must be on the disk before the next one.
+// SyncFolders syncs the folders of all names that were made, changed or removed so far. The engine calls it after each
+// phase; a phase calls it where one change must be on the disk before the next one.
 func (h *Host) SyncFolders() error {
 	names := h.folders.take()
 	for i, name := range names {
@@ -62,8 +62,7 @@ func (h *Host) SyncFolders() error {
 	return nil
 }
 
-// Sync makes files and folders safe against the loss of power: a file's content, and the names in a folder. Those
-// that are not there are fine.
+// Sync syncs files and folders that exist: a file's content, and the names in a folder.
 func (h *Host) Sync(names ...string) error {
 	for _, name := range names {
 		file, err := os.Open(h.Path(name))

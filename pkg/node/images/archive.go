@@ -19,7 +19,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// errCorrupt: what came is no archive of images, or a damaged one. Another attempt brings the same.
+// errCorrupt is the error for a file that is no archive of images, or a damaged one. It is permanent, since another
+// attempt reads the same file.
 var errCorrupt = errclass.With(errclass.Permanent, errors.New("it is damaged, or no archive of images"))
 
 func corrupt(format string, args ...any) error {
@@ -28,18 +29,18 @@ func corrupt(format string, args ...any) error {
 
 const (
 	blockSize = 512
-	// maxText bounds what says which images are in an archive, as containerd does.
+	// maxText bounds the files that list an archive's images, as in containerd.
 	maxText = 20 << 20
 	// maxWindow bounds the memory of zstd; archives packed with --long need more than the usual 8 MiB.
 	maxWindow = 256 << 20
-	// maxHead bounds what may stand before a file's content.
+	// maxHead bounds the headers before a file's content.
 	maxHead = 4 << 20
-	// copySize is how much of an archive is passed on at a time.
+	// copySize is the size of one read of an archive.
 	copySize = 256 << 10
 )
 
-// decompress gives the tar in an archive that may be packed with gzip or zstd, which its first bytes tell. Not every
-// containerd does so itself, and which images there are can only be read from the tar.
+// decompress returns the tar in an archive that may be packed with gzip or zstd, by its first bytes. Not every
+// containerd unpacks by itself, and the list of images is in the tar.
 func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
 	// Small, so that large reads of an archive that is not packed are not copied.
 	buffered := bufio.NewReaderSize(r, 4<<10)
@@ -64,34 +65,34 @@ func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
 	return buffered, func() {}, nil
 }
 
-// decisive are the files that say which images an archive holds.
+// decisive are the files that list an archive's images.
 var decisive = map[string]bool{"oci-layout": true, "index.json": true, "manifest.json": true}
 
-// relay passes a tar on while it arrives, and reads meanwhile which images are in it. What says so is held back until
-// all has been passed on and sound agrees: up to then the runtime has layers and nothing that makes images of them,
-// whatever happens. The order of files in a tar does not matter to it.
+// relay passes a tar on while it arrives, and meanwhile reads the list of its images. It holds the decisive files back
+// until all others were passed on and sound returned no error: until then the runtime has layers and cannot make images
+// of them. The order of files in a tar does not matter to the runtime.
 type relay struct {
 	from io.Reader
 	to   io.Writer
 	by   judge
-	// tar reads from the relay itself, which sees what it reads.
+	// tar reads from the relay itself, which passes on the bytes that are read.
 	tar *tar.Reader
-	// offset is how much of the tar was read.
+	// offset is the number of bytes of the tar that were read.
 	offset int64
-	// sink gets what is read: head while a header is, else what follows.
+	// sink gets the bytes that are read: head while a header is read, else to or a text.
 	sink       io.Writer
 	head, held bytes.Buffer
 	texts      map[string][]byte
 }
 
-// judge decides about an archive while it is passed on.
+// judge checks an archive while it is passed on.
 type judge interface {
-	// blame says what an error of reading means.
+	// blame returns the cause of a read error.
 	blame(err error) error
-	// vouched says whether sound knows the archive's digest; otherwise each file in it that is named by its digest is
-	// held against that.
+	// vouched reports whether sound checks the archive's digest; otherwise each file that is named by its digest is
+	// checked against that.
 	vouched() bool
-	// sound is asked when all has been read, with the images in it.
+	// sound is called with the archive's images when all has been read; after an error they are not imported.
 	sound(named map[string]string) error
 }
 
@@ -102,7 +103,7 @@ func pass(from io.Reader, to io.Writer, by judge) error {
 	if err := r.entries(); err != nil {
 		return err
 	}
-	// What follows the end mark is padding. Reading it has whoever unpacks or hashes see everything.
+	// The rest is padding. It is read to its end so that hashes and unpackers see the whole stream.
 	if _, err := io.Copy(io.Discard, from); err != nil {
 		return by.blame(err)
 	}
@@ -120,7 +121,7 @@ func pass(from io.Reader, to io.Writer, by judge) error {
 	return nil
 }
 
-// Read is what the tar is read through.
+// Read reads from the source and writes the bytes to sink.
 func (r *relay) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
 	r.offset += int64(n)
@@ -155,7 +156,7 @@ func (r *relay) entries() error {
 	}
 }
 
-// content reads a file to its end, by which it goes where it should.
+// content reads a file to its end, which passes it on, and checks its digest.
 func (r *relay) content(header *tar.Header, buffer []byte) (err error) {
 	if r.sink == &r.held {
 		r.texts[path.Clean(header.Name)], err = io.ReadAll(r.tar)
@@ -179,10 +180,10 @@ func (r *relay) content(header *tar.Header, buffer []byte) (err error) {
 // blobs are the files of an OCI layout that are named by their digests.
 const blobs = "blobs/sha256/"
 
-// next reads a header and decides where it and what follows go. io.EOF: there is none any more.
+// next reads a header and sets the sink for it and its file. It returns io.EOF after the last one.
 func (r *relay) next() (*tar.Header, error) {
 	before := r.sink
-	// A file is filled up to a whole block, which is read together with what follows.
+	// A file is padded to a whole block. The padding is read together with the next header.
 	padding := int((blockSize - r.offset%blockSize) % blockSize)
 	r.head.Reset()
 	r.sink = &r.head
@@ -210,7 +211,7 @@ func (r *relay) next() (*tar.Header, error) {
 	return header, nil
 }
 
-// index is index.json of an OCI layout, as far as it names images.
+// index has the fields of an OCI layout's index.json that name images.
 type index struct {
 	Manifests []struct {
 		Digest      string            `json:"digest"`
@@ -218,8 +219,8 @@ type index struct {
 	} `json:"manifests"`
 }
 
-// names are the images in an archive, and the digests that they lead to; "" where only the runtime makes the manifest,
-// as it does of what `docker save` writes.
+// names returns the images in an archive with their digests; "" where the runtime makes the manifest, as for archives
+// of `docker save`.
 func names(texts map[string][]byte) (map[string]string, error) {
 	var layout struct {
 		Version string `json:"imageLayoutVersion"`
@@ -259,8 +260,8 @@ func layoutNames(text []byte) (map[string]string, error) {
 	return named, nil
 }
 
-// layoutName is the name that containerd gives an image of an OCI layout. A name that is only a tag is none: containerd
-// would make one of it that holds the day of the import.
+// layoutName returns the name that containerd gives an image of an OCI layout. It returns "" for a name that is only a
+// tag: containerd would make a name with the date of the import.
 func layoutName(annotations map[string]string) string {
 	if name := annotations["io.containerd.image.name"]; name != "" {
 		return name
@@ -290,8 +291,8 @@ func dockerNames(text []byte) (map[string]string, error) {
 	return named, nil
 }
 
-// normalize gives a reference the registry, folder and tag that it stands for: "docker.io/library/alpine:latest" for
-// "alpine", as containerd does.
+// normalize returns a reference with registry, folder and tag, as containerd does: "docker.io/library/alpine:latest"
+// for "alpine".
 func normalize(reference string) string {
 	domain, rest, found := strings.Cut(reference, "/")
 	if !found || !strings.ContainsAny(domain, ".:") && domain != "localhost" && strings.ToLower(domain) == domain {

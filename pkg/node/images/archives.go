@@ -17,22 +17,22 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// archive is one archive of a source: a file on the machine, or what the plugin sends.
+// archive is one archive of a source: a file on the machine, or one that the plugin sends.
 type archive struct {
-	// name is how messages call it, key tells its content apart.
+	// name is used in messages; key identifies the content.
 	name, key string
 	// path on the machine, size of the archive in bytes, 0 when unknown.
 	path string
 	size int64
 	sent *spec.SentImages
-	// absent is why there is nothing to import.
+	// absent is the reason why there is nothing to import.
 	absent error
 }
 
-// endings are those of the archives in a folder.
+// endings are the file name endings of archives in a folder.
 var endings = []string{".tar", ".tar.gz", ".tar.zst"}
 
-// archives are those of all sources, in order.
+// archives returns the archives of all sources, in order.
 func archives(h *host.Host, sources []spec.ImageSource) []archive {
 	var all []archive
 	for _, source := range sources {
@@ -46,7 +46,7 @@ func archives(h *host.Host, sources []spec.ImageSource) []archive {
 	return all
 }
 
-// onMachine are the archive at a path, or those in a folder, in the order of their names.
+// onMachine returns the archive at a path, or those in a folder, in the order of their names.
 func onMachine(h *host.Host, path string) []archive {
 	info, err := os.Stat(h.Path(path))
 	switch {
@@ -74,7 +74,7 @@ func onMachine(h *host.Host, path string) []archive {
 	return found
 }
 
-// inFolder is a file of a folder; what is none does not count.
+// inFolder returns a file of a folder as an archive; none if it is not a regular file.
 func inFolder(h *host.Host, path string) []archive {
 	info, err := os.Stat(h.Path(path))
 	if err != nil {
@@ -91,8 +91,7 @@ func fileArchive(path string, info fs.FileInfo) archive {
 		key: fmt.Sprintf("file %s %d %d", path, info.Size(), info.ModTime().UnixNano())}
 }
 
-// expected are the images that an archive brings, as far as that is known before it is read: by what the plugin says of
-// it, or by what it brought the last time.
+// expected returns the images of an archive that are known before it is read: from the plugin, or from its last import.
 func (a archive) expected(known record) map[string]string {
 	if a.sent != nil && len(a.sent.Images) > 0 {
 		return a.sent.Images
@@ -100,7 +99,7 @@ func (a archive) expected(known record) map[string]string {
 	return known[a.key].Images
 }
 
-// missing are the archives that have to be imported; the runtime has all images of the others, at the same digests.
+// missing returns the archives that have to be imported; the runtime has all images of the others, at the same digests.
 func missing(ctx context.Context, c *node.Context, into Runtime, all []archive, known record) ([]archive, error) {
 	names := map[string]bool{}
 	for _, one := range all {

@@ -18,14 +18,13 @@ import (
 )
 
 const (
-	// senderPatience is how long an operation waits for somebody who sends. A plugin whose pod is replaced is back
-	// before.
+	// senderPatience bounds the wait for a sender. A plugin whose pod is replaced is back before that.
 	senderPatience = 2 * time.Minute
-	// maxLosses is how often in a row the connection may be lost before the operation gives up.
+	// maxLosses is the number of lost connections in a row after which the operation fails.
 	maxLosses = 5
 )
 
-// errNobodySends ends an operation that nobody sends what it asks for.
+// errNobodySends is the error of an operation to which no sender connects.
 var errNobodySends = errclass.With(errclass.Transient, errors.New("nobody sends it"))
 
 // feeds are the connections over which archives come.
@@ -49,8 +48,8 @@ func (f *feeds) close() {
 	f.context.AwaitFeed("")
 }
 
-// take asks for an archive and gives it to use. When the connection is lost before use has seen its end, it is asked
-// for again.
+// take asks for an archive and calls use with it. When the connection is lost before use has read all of it, take asks
+// again.
 func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error) error {
 	f.context.AwaitFeed(key)
 	defer f.context.AwaitFeed("")
@@ -74,7 +73,7 @@ func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error)
 	}
 }
 
-// through gives the archive to use, whose reads end with ctx.
+// through calls use with the archive; its reads end with ctx.
 func (f *feeds) through(ctx context.Context, use func(io.Reader) error) error {
 	session := f.session
 	stop := context.AfterFunc(ctx, session.Close)
@@ -96,14 +95,14 @@ func (f *feeds) connected(ctx context.Context) error {
 }
 
 const (
-	// pollEvery is how often whoever brings archives looks whether the operation takes them.
+	// pollEvery is the time between two attempts to reach the operation's socket.
 	pollEvery = 25 * time.Millisecond
-	// aliveEvery is how often it is made sure that the operation goes on.
+	// aliveEvery is the time between two checks that the operation still runs.
 	aliveEvery = time.Second
 )
 
-// HandOver gives a connection to the operation of this id, as soon as it waits for archives, and returns when it is
-// done with it, or has ended. in and out are the connection's two directions.
+// HandOver passes a connection to the operation with this id, as soon as that waits for archives, and returns when the
+// operation has closed it or ended. in and out are the connection's two directions.
 func HandOver(ctx context.Context, e *node.Engine, id string, in, out *os.File) error {
 	if err := node.CheckID(id); err != nil {
 		return err

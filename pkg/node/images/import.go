@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Check says whether the runtime has every image of the sources, which it finds out without reading any archive. An
-// archive of which nobody knows what is in it, because it was never imported here, is wanted.
+// Check reports whether the runtime has every image of the sources, without reading any archive. An archive whose
+// images are unknown, since it was never imported here, is wanted.
 func Check(ctx context.Context, c *node.Context, into Runtime, sources []spec.ImageSource) (bool, string, error) {
 	all := archives(c.Host, sources)
 	wanted, err := missing(ctx, c, into, all, readRecord(c))
@@ -37,8 +37,8 @@ func Check(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 	return false, fmt.Sprintf("%d of %d archives have to be imported: %s", len(wanted), len(all), some(labels)), nil
 }
 
-// Apply imports what Check finds wanting, one archive after another. One that fails does not keep the others from being
-// imported; the error names all that failed, and what was imported all the same.
+// Apply imports the archives that Check found wanted, one after another. It goes on after one that fails; the error
+// names all that failed, and those that were imported.
 func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.ImageSource) (string, error) {
 	// An import that is cut off leaves no image, so stopping here is safe.
 	ctx, cancel := c.Interruptible(ctx)
@@ -120,8 +120,8 @@ func (w *work) one(ctx context.Context, one archive, what string) error {
 	return nil
 }
 
-// source opens the archive and gives it to use, which reads it to its end or fails. One whose connection was lost comes
-// again, from its start.
+// source opens the archive and calls use with it, which reads it to its end or fails. After a lost connection, use is
+// called again with the archive from its start.
 func (w *work) source(ctx context.Context, one archive, use func(io.Reader) error) error {
 	if one.sent == nil {
 		file, err := os.Open(w.context.Host.Path(one.path))
@@ -141,7 +141,7 @@ func (w *work) source(ctx context.Context, one archive, use func(io.Reader) erro
 	return w.feeds.take(ctx, one.key, use)
 }
 
-// note makes sure that the runtime has what was imported, and remembers it.
+// note checks that the runtime has the imported images, and adds them to the record.
 func (w *work) note(ctx context.Context, one archive, named map[string]string) error {
 	has, err := w.into.digests(ctx, w.context, slices.Sorted(maps.Keys(named)))
 	if err != nil {
@@ -158,7 +158,7 @@ func (w *work) note(ctx context.Context, one archive, named map[string]string) e
 	return w.known.add(w.context, one.key, brought{Name: one.name, Images: has, At: time.Now().UTC()})
 }
 
-// report is the end of the work, of so many archives in all.
+// report returns the phase's detail and error for total archives.
 func (w *work) report(total int) (string, error) {
 	imported := "nothing was imported"
 	if len(w.done) > 0 {
@@ -178,7 +178,7 @@ func (w *work) report(total int) (string, error) {
 	}
 }
 
-// failures are several errors told in one text.
+// failures is one error for several, with one text.
 type failures struct {
 	text   string
 	causes []error
@@ -187,8 +187,8 @@ type failures struct {
 func (f *failures) Error() string   { return f.text }
 func (f *failures) Unwrap() []error { return f.causes }
 
-// worst is the class of several errors together: as long as one may pass, trying again is worth it, and then the others
-// show again.
+// worst returns the class of several errors: transient if any is, since another attempt may help and shows the others
+// again.
 func worst(errs []error) errclass.Class {
 	class := errclass.Configuration
 	for _, err := range errs {
@@ -202,10 +202,10 @@ func worst(errs []error) errclass.Class {
 	return class
 }
 
-// shown is how many things a message names.
+// shown is the number of things that a message names.
 const shown = 5
 
-// some lists the first of several things.
+// some returns the first of several things as text.
 func some(all []string) string {
 	if len(all) <= shown {
 		return strings.Join(all, ", ")

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// passage is the way of one archive from its source to the runtime. It reads the archive as it comes, packed or not.
+// passage transfers one archive from its source to the runtime. It reads the archive as it comes, packed or not.
 type passage struct {
 	work    *work
 	archive archive
@@ -22,18 +22,18 @@ type passage struct {
 
 	ctx  context.Context
 	from io.Reader
-	// hash of the archive, where somebody vouches for one.
+	// hash is the archive's, where its source has a digest for it.
 	hash hash.Hash
-	// failed is why the source could not be read any further.
+	// failed is the error of reading the source.
 	failed error
-	// named are the images in the archive, once it is known to be sound, and before what the runtime had by their names
-	// then.
+	// named are the images in the archive, set once it is checked, and before are those that the runtime had by these
+	// names at that time.
 	named, before map[string]string
 }
 
 var _ judge = (*passage)(nil)
 
-// begin begins with the archive's first byte, also after it was lost on the way.
+// begin starts with the archive's first byte, also after a lost connection.
 func (p *passage) begin(ctx context.Context, from io.Reader) {
 	p.ctx, p.from, p.failed, p.named, p.before = ctx, from, nil, nil, nil
 	if p.vouched() {
@@ -71,7 +71,7 @@ func (p *passage) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// blame: what came is damaged, unless it did not come.
+// blame returns the source's error if there was one, else that the archive is damaged.
 func (p *passage) blame(err error) error {
 	if p.failed != nil {
 		return fmt.Errorf("reading it: %w", p.failed)
@@ -81,9 +81,9 @@ func (p *passage) blame(err error) error {
 
 func (p *passage) vouched() bool { return p.archive.sent != nil && p.archive.sent.SHA256 != "" }
 
-// sound says whether all that came is what should come, and remembers what the runtime has before it gets to know.
+// sound checks the archive's size, digest and images, and notes which of these the runtime has before the import.
 func (p *passage) sound(named map[string]string) error {
-	// Unpacking does not read what follows the packed stream.
+	// Unpacking does not read the bytes after the packed stream.
 	if _, err := io.Copy(io.Discard, p); err != nil {
 		return p.blame(err)
 	}
@@ -101,7 +101,7 @@ func (p *passage) sound(named map[string]string) error {
 	return nil
 }
 
-// fresh are the images that the runtime can have only from this archive.
+// fresh returns the images that the runtime can have only from this archive.
 func (p *passage) fresh() []string {
 	var names []string
 	for name := range p.named {

@@ -70,7 +70,7 @@ func noRuntime(ctx context.Context, c *node.Context) []string {
 	return problems
 }
 
-// into is the runtime of a machine that is a node.
+// into returns the runtime of a machine that is a node.
 func into(wanted *spec.Images) Runtime {
 	return Runtime{BinariesPath: wanted.BinariesPath, CRISocket: wanted.CRISocket}
 }
@@ -85,7 +85,7 @@ func applyImages(ctx context.Context, c *node.Context) (string, error) {
 
 var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// validate finds what in the operation itself could not be used on any machine.
+// validate returns the problems of an operation that no machine could carry out.
 func validate(wanted *spec.Images) []string {
 	var problems []string
 	if !layout.PlainPath(wanted.BinariesPath) {
@@ -95,8 +95,8 @@ func validate(wanted *spec.Images) []string {
 	return append(problems, Validate(wanted.Sources)...)
 }
 
-// Validate finds what in sources could not be used on any machine. The plugin refuses such values long before; here
-// they become paths and names, so they are looked at again.
+// Validate returns the problems of sources that no machine could import. The plugin refuses such values earlier; here
+// they become paths and names, so they are checked again.
 func Validate(sources []spec.ImageSource) []string {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }

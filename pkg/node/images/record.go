@@ -12,20 +12,20 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// remembered is how many archives a machine remembers.
+// remembered is the number of archives in the record.
 const remembered = 1000
 
-// brought is what one archive brought.
+// brought has the images of one archive that was imported.
 type brought struct {
-	// Name is how users call the archive.
+	// Name is the archive's name in the documents.
 	Name string `json:"name"`
 	// Images are names and the digests that they led to.
 	Images map[string]string `json:"images"`
 	At     time.Time         `json:"at"`
 }
 
-// record says of archives that were imported what they brought, by what tells their contents apart. It is believed only
-// where the runtime still has all of it.
+// record has the images of archives that were imported, by the archives' keys. It counts only while the runtime still
+// has all of them.
 type record map[string]brought
 
 // readRecord reads the record. One that can't be read counts as empty: archives are then imported again.
@@ -40,7 +40,7 @@ func readRecord(c *node.Context) record {
 	return known
 }
 
-// add notes what an archive brought.
+// add notes the images of an archive.
 func (r record) add(c *node.Context, key string, what brought) error {
 	r[key] = what
 	if len(r) > remembered {

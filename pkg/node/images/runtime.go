@@ -34,8 +34,8 @@ func (r Runtime) socket() string {
 	return layout.ContainerdSocket
 }
 
-// ctr is where the machine has containerd's client: where a join installs it, where programs usually are, or in the
-// bundle that it was joined with. "" when it is nowhere.
+// ctr returns the path of containerd's client: where a join installs it, where programs usually are, or in the bundle
+// of the join. "" when there is none.
 func (r Runtime) ctr(h *host.Host) string {
 	for _, dir := range []string{r.BinariesPath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin",
 		"/bin", "/opt/bin"} {
@@ -55,19 +55,19 @@ func isProgram(file string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// answers says whether there is anything to ask about images.
+// answers reports whether the runtime answers and has a client.
 func (r Runtime) answers(ctx context.Context, h *host.Host) bool {
 	return r.ctr(h) != "" && inspect.Answers(ctx, h, r.socket()) == nil
 }
 
-// command calls ctr in the namespace where the kubelet looks.
+// command returns a command of ctr in the kubelet's namespace.
 func (r Runtime) command(c *node.Context, args ...string) host.Command {
 	argv := []string{r.ctr(c.Host), "--address", c.Host.Path(r.socket()), "--namespace", "k8s.io"}
 	path := "PATH=" + r.BinariesPath + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	return host.Command{Argv: append(argv, args...), Env: []string{path}, Log: c.Log}
 }
 
-// digests are what the images of these names lead to; those that the runtime does not have are not among them.
+// digests returns the digests of the images with these names that the runtime has.
 func (r Runtime) digests(ctx context.Context, c *node.Context, names []string) (map[string]string, error) {
 	found := map[string]string{}
 	if len(names) == 0 {
@@ -90,11 +90,12 @@ func (r Runtime) digests(ctx context.Context, c *node.Context, names []string) (
 	return found, nil
 }
 
-// errRuntime: the runtime ended before it had read the whole archive. Why is in the error of its client.
+// errRuntime is the error when the runtime ended before it had read the whole archive. Its client's error has the
+// cause.
 var errRuntime = errors.New("the container runtime stopped reading")
 
-// importing gives the arguments by which this ctr reads the archive itself and hands the runtime what is in it. Where
-// it knows them, the other way, by which the runtime gets the archive in 32 KiB pieces, takes twice as long.
+// importing returns the arguments by which this ctr unpacks the archive itself, if it has them. Without them the
+// runtime gets the archive in pieces of 32 KiB, which takes twice as long.
 func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
 	command := r.command(c, "images", "import", "--help")
 	command.Log = nil
@@ -105,9 +106,8 @@ func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
 	return []string{"images", "import", "-"}
 }
 
-// imports has the runtime import what write writes, by ctr with these arguments. It reads while it is written, so
-// nothing is stored in between. An error of write's is why the import failed, unless it is that the runtime did not go
-// on.
+// imports runs ctr with these arguments and the archive that write writes, which is not stored in between. An error of
+// write is the import's error, unless it is errRuntime.
 func (r Runtime) imports(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
 	reading, writing, err := os.Pipe()
 	if err != nil {
@@ -134,7 +134,7 @@ func (r Runtime) imports(ctx context.Context, c *node.Context, args []string, wr
 	return wrote
 }
 
-// forget removes images that an import which failed after all left: what they lead to may not be whole.
+// forget removes images that a failed import left: their content may be incomplete.
 func (r Runtime) forget(ctx context.Context, c *node.Context, names []string) {
 	if len(names) == 0 {
 		return

@@ -28,7 +28,7 @@ type Image struct {
 	Arch string
 }
 
-// descriptor says what a blob is.
+// descriptor describes a blob.
 type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      string            `json:"digest"`
@@ -60,7 +60,7 @@ func (i Image) WriteLayout(w io.Writer) (digest string, err error) {
 		Annotations: map[string]string{"io.containerd.image.name": i.Name},
 	}}})
 	archive := tar.NewWriter(w)
-	// What names the image comes first, as it does in archives that are made to be read.
+	// The files that name the image come first, as in archives of other programs.
 	for _, file := range []struct {
 		name    string
 		content []byte
