@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Where what an upgrade replaces is kept: configuration in Argosy's own folder, and binaries on their own file system,
-// where keeping one is a hard link.
+// An upgrade keeps the files that it replaces: configuration in Argosy's own folder, and binaries as hard links on
+// their own file system.
 const (
 	keptFile = spec.PreviousFile
 	keptDir  = spec.Root + "/previous"
@@ -27,13 +27,13 @@ const (
 
 func keptBinaries(j *spec.Join) string { return filepath.Join(layout.Store(j.BinariesPath), "kept") }
 
-// kept is what a machine was before its last upgrade.
+// kept describes a machine before its last upgrade, with the files that were kept.
 type kept struct {
 	// Record of the machine before.
 	Record spec.Record `json:"record"`
-	// To is the bundle of the upgrade that it was kept for.
+	// To is the bundle of the upgrade.
 	To string `json:"to"`
-	// Restart are the services that do not run with what was put back.
+	// Restart are the services that have to be restarted with the restored files.
 	Restart []string `json:"restart,omitempty"`
 	// Over: the upgrade was rolled back, so the next one keeps anew.
 	Over  bool      `json:"over,omitempty"`
@@ -82,12 +82,13 @@ func (k *kept) write(h *host.Host) error {
 	return err
 }
 
-// begun says whether an upgrade of the machine with this record has begun, so that what is kept is what it was before.
+// begun reports whether an upgrade of the machine with this record has begun, so that the kept files are those from
+// before it.
 func (k *kept) begun(record *spec.Record) bool {
 	return k != nil && record != nil && !k.Over && k.Record == *record
 }
 
-// checkKeep holds while what was kept is what the machine was before it was touched:
+// checkKeep holds while the kept files are those from before the upgrade:
 //
 //	the machine's record        what is kept                              holds
 //	at the version wanted       any                                       yes: there is nothing to go back from
@@ -118,8 +119,8 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	return false, "what is there has to be kept", nil
 }
 
-// keptBefore reads the description of kept files. A damaged one counts as none while the machine is as its record
-// tells: then there is nothing that only the description knows.
+// keptBefore returns the description of kept files. A damaged one counts as none while the machine is as its record has
+// it: then nothing is lost.
 func keptBefore(c *node.Context, record *spec.Record) (*kept, error) {
 	known, err := readKept(c.Host)
 	if !errors.Is(err, node.ErrUnreadable) {
@@ -154,7 +155,7 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	// An upgrade to another bundle was cut off before: what that one replaced is kept, and this one may replace more.
+	// An upgrade to another bundle was interrupted: its originals are kept, and this one may replace more files.
 	keeping.To = j.Bundle.SHA256
 	lacks, err := keeping.lacks(c.Host, j)
 	if err != nil {
@@ -171,8 +172,8 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
 }
 
-// settle writes down what is kept, and has all of it on the disk before anything is replaced: a machine that loses
-// power in the middle must find its way back. The description is the last to get there.
+// settle writes the description after syncing the kept files, before anything is replaced, so that a machine that loses
+// power can be rolled back.
 func (k *kept) settle(h *host.Host) error {
 	if err := h.SyncFolders(); err != nil {
 		return err
@@ -183,9 +184,10 @@ func (k *kept) settle(h *host.Host) error {
 	return h.SyncFolders()
 }
 
-// keepAnew forgets what was kept before and keeps the kubelet's own files, which only untouched are those of before.
+// keepAnew removes files kept for earlier upgrades and keeps the kubelet's own files, which must be unchanged at this
+// time.
 func keepAnew(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
-	// The description goes first: half of what was kept under a new one would be worse than none.
+	// The description is removed first: with half of its files it would be worse than none.
 	if err := errors.Join(h.Remove(keptFile), h.SyncFolders()); err != nil {
 		return nil, err
 	}
@@ -207,7 +209,7 @@ func keepAnew(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
 	return keeping, nil
 }
 
-// kubeletFiles are those that kubeadm writes to the kubelet's own folder, there or not.
+// kubeletFiles returns the files that kubeadm writes to the kubelet's own folder, whether they exist or not.
 func kubeletFiles(h *host.Host) ([]string, error) {
 	names := []string{layout.KubeletConfig, layout.KubeletFlags, layout.KubeletDir + "/instance-config.yaml"}
 	entries, err := os.ReadDir(h.Path(layout.KubeletDir))
@@ -224,7 +226,7 @@ func kubeletFiles(h *host.Host) ([]string, error) {
 	return names, nil
 }
 
-// lacks are the files that the upgrade replaces and that are not kept yet.
+// lacks returns the files that the upgrade replaces and that are not kept yet.
 func (k *kept) lacks(h *host.Host, j *spec.Join) ([]keptOne, error) {
 	binaries, err := join.Binaries(h, j)
 	if err != nil {
@@ -240,7 +242,7 @@ func (k *kept) lacks(h *host.Host, j *spec.Join) ([]keptOne, error) {
 	return slices.DeleteFunc(all, func(one keptOne) bool { return k.find(one.Name) != nil }), nil
 }
 
-// find gives the file of this name as it was kept, nil when it was not.
+// find returns the kept file of this name; nil when there is none.
 func (k *kept) find(name string) *keptOne {
 	at := slices.IndexFunc(k.Files, func(one keptOne) bool { return one.Name == name })
 	if at < 0 {

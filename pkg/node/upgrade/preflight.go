@@ -10,8 +10,8 @@ import (
 	"argosy.dev/argosy/pkg/node/join"
 )
 
-// checkPreflight holds on a machine that is the node which is to be upgraded. Whether the version may be had, the
-// plugin knows, which sees the control plane.
+// checkPreflight holds on a machine that is the node to upgrade. The plugin has checked the version against the control
+// plane.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
 		join.Validate(c.Operation.Join)); err != nil {

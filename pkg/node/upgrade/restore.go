@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// checkKept holds when there is something to go back to: what the machine of this very cluster was before this upgrade.
+// checkKept holds when files of this node from before the upgrade are kept.
 func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	known, err := readKeptFor(c)
 	if err != nil {
@@ -43,7 +43,7 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
 }
 
-// holds says whether the file is what was kept.
+// holds reports whether the file is as it was kept.
 func (k keptOne) holds(h *host.Host, logins map[string]spec.RegistryLogin) bool {
 	if k.Target != "" {
 		target, err := os.Readlink(h.Path(k.Name))
@@ -60,7 +60,7 @@ func (k keptOne) holds(h *host.Host, logins map[string]spec.RegistryLogin) bool 
 	return join.SameFile(h.Path(k.Copy), h.Path(k.Name))
 }
 
-// content returns the content that the file is to have again.
+// content returns the content to restore.
 func (k keptOne) content(h *host.Host, logins map[string]spec.RegistryLogin) ([]byte, error) {
 	content, err := h.ReadFile(k.Copy)
 	if err != nil || k.Name != layout.RegistryLogins {
@@ -73,7 +73,7 @@ func (k keptOne) content(h *host.Host, logins map[string]spec.RegistryLogin) ([]
 	return join.WithLogins(content, current, logins)
 }
 
-// putBack makes the file what was kept, by rename.
+// putBack restores the kept file, by rename.
 func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) error {
 	switch {
 	case k.Target != "":
@@ -105,7 +105,7 @@ func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) err
 	return err
 }
 
-// isStamp says whether a file tells with what a service was started. It is put back when that is so again.
+// isStamp reports whether a file is a service's stamp. It is restored after the service was restarted.
 func isStamp(name string) bool {
 	return name == join.Stamp("containerd") || name == join.Stamp("kubelet")
 }
@@ -119,7 +119,7 @@ func readKeptFor(c *node.Context) (*kept, error) {
 	return known, err
 }
 
-// differing are the files that are not what was kept, with the stamps or without.
+// differing returns the files that differ from the kept ones, with the stamps or without.
 func (k *kept) differing(h *host.Host, stamps bool) []keptOne {
 	return slices.DeleteFunc(slices.Clone(k.Files), func(one keptOne) bool {
 		return isStamp(one.Name) != stamps || one.holds(h, k.logins)
@@ -132,7 +132,7 @@ func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
 		return false, "there has to be something kept", err
 	}
 	if known.Over {
-		// What a join has changed since is not to be taken back.
+		// Changes of a later join are not rolled back.
 		return true, "the machine was put back to " + known.Record.Version + " already", nil
 	}
 	record, err := c.Store.Record()
@@ -158,8 +158,8 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	differing := known.differing(c.Host, false)
-	// First of all is written down what has to be restarted, since afterwards no file tells any more; and from here on,
-	// an upgrade that comes instead of the rest of this rollback has all to do anew.
+	// The services to restart are written down first, since later no file shows them. From here on, an upgrade that
+	// comes instead of the rest of this rollback does everything again.
 	for _, name := range toRestart(c.Host, differing) {
 		if !slices.Contains(known.Restart, name) {
 			known.Restart = append(known.Restart, name)
@@ -182,8 +182,8 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
 }
 
-// noteReturn notes the originals of places that get Argosy's own files back: where the upgrade has removed one, its
-// owner's has come back.
+// noteReturn notes the originals of paths that get Argosy's own files back: where the upgrade removed one, the owner's
+// was restored.
 func noteReturn(h *host.Host, differing []keptOne) error {
 	note, err := original.Read(h)
 	if err != nil {
@@ -207,7 +207,7 @@ func noteReturn(h *host.Host, differing []keptOne) error {
 	return err
 }
 
-// toRestart are the services to restart once these files are put back, in order: the kubelet for any of them, and
+// toRestart returns the services to restart after these files are restored, in order: the kubelet for any of them, and
 // containerd for its own. It starts its shims and runc anew each time.
 func toRestart(h *host.Host, differing []keptOne) []string {
 	if len(differing) == 0 {
@@ -227,7 +227,7 @@ func toRestart(h *host.Host, differing []keptOne) []string {
 	return []string{"kubelet"}
 }
 
-// sameContent says whether another file than the one that was kept has the same in it.
+// sameContent reports whether the present file has the content of the kept one.
 func (k keptOne) sameContent(h *host.Host) bool {
 	before, err := os.Stat(h.Path(k.Copy))
 	if k.Copy == "" || err != nil {

@@ -15,10 +15,10 @@ import (
 // discarded begins the name of a bundle's folder that is to be removed.
 const discarded = ".old-"
 
-// bundleFolder is how a bundle's folder is named, also while it arrives and when it is to be removed.
+// bundleFolder matches the name of a bundle's folder, also while it arrives and when it is to be removed.
 var bundleFolder = regexp.MustCompile(`^(\.old-)?(\.unpack-)?[0-9a-f]{64}$`)
 
-// tidyAfter gives a phase, at the end of an upgrade, after which bundles of older versions are removed. That is no
+// tidyAfter returns a phase, the last of an upgrade, after which bundles of older versions are removed. That is no
 // phase of its own: a bundle too many is no reason to upgrade a machine.
 func tidyAfter(phase node.Phase) node.Phase {
 	apply := phase.Apply
@@ -33,8 +33,8 @@ func tidyAfter(phase node.Phase) node.Phase {
 	return phase
 }
 
-// discard removes all bundles but the machine's own and the one that what was kept came from. It renames them at once,
-// while no other operation can be at work with one, and removes them when nobody waits any more.
+// discard removes all bundles but the machine's own and that of the kept files. It renames them at once, while no other
+// operation can use one, and removes them after the last phase.
 func discard(c *node.Context) {
 	store := layout.Store(c.Operation.Join.BinariesPath)
 	keep := map[string]bool{c.Operation.Join.Bundle.SHA256: true}

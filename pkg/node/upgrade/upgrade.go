@@ -1,7 +1,7 @@
-// Package upgrade takes a machine that is a node to another version of Kubernetes, in three operations of one file a
-// phase: a stage receives all that will be needed and touches nothing that runs, an upgrade keeps what is there and
-// puts the new in its place, and a rollback puts back what was kept. It moves no pods: whoever asks for an upgrade has
-// drained the node, or does without. What a node of a version looks like, package join knows.
+// Package upgrade takes a machine that is a node to another version of Kubernetes, in three operations: a stage
+// receives the bundle and images and changes nothing that runs, an upgrade keeps the present files and replaces them,
+// and a rollback restores the kept files. It moves no pods: the plugin has drained the node, unless that is turned off.
+// Package join has the configuration of a node.
 package upgrade
 
 import (
@@ -14,13 +14,13 @@ import (
 var preflight = node.Phase{Name: "preflight", Short: "checking that the machine can be upgraded", Check: checkPreflight,
 	Apply: nothing}
 
-// StagePhases are what a stage consists of.
+// StagePhases returns the phases of a stage.
 func StagePhases() []node.Phase {
 	return slices.Concat([]node.Phase{preflight}, join.PhasesNamed("bundle", "images"))
 }
 
-// Phases are what an upgrade consists of. The kubelet's configuration is upgraded by the new kubeadm while the old
-// kubelet still runs with the one it has read; each service is restarted once, and only if what it runs changes.
+// Phases returns the phases of an upgrade. The new kubeadm upgrades the kubelet's configuration while the old kubelet
+// still runs with the former one; each service is restarted once, and only if its files change.
 func Phases() []node.Phase {
 	return slices.Concat(
 		StagePhases(),
@@ -33,7 +33,7 @@ func Phases() []node.Phase {
 	)
 }
 
-// RollbackPhases are what a rollback consists of.
+// RollbackPhases returns the phases of a rollback.
 func RollbackPhases() []node.Phase {
 	return []node.Phase{
 		{Name: "preflight", Short: "looking for what was kept", Check: checkKept, Apply: nothing},
