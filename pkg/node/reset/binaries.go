@@ -15,10 +15,10 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// source is where a bundle has an installed file: both as paths on the machine.
+// source is an installed file and the bundle's file that it came from, as paths on the machine.
 type source struct{ stored, installed string }
 
-// sources are the files of every bundle that is unpacked beneath binariesPath.
+// sources returns the installed files of every bundle that is unpacked beneath binariesPath.
 func sources(n *node.Context, binariesPath string) []source {
 	var all []source
 	folders, _ := filepath.Glob(n.Host.Path(filepath.Join(layout.Store(binariesPath), "*")))
@@ -43,7 +43,8 @@ func sources(n *node.Context, binariesPath string) []source {
 	return all
 }
 
-// same compares as installing does: by inode, or by size and time where the file had to be copied.
+// same reports whether two files are the same, as installing does: by inode, or by size and time where the file had to
+// be copied.
 func same(h *host.Host, one, other string) bool {
 	a, err := os.Stat(h.Path(one))
 	if err != nil {
@@ -71,10 +72,11 @@ func findBinaries(_ context.Context, n *node.Context) ([]string, error) {
 	return append(found, unfinished(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...), nil
 }
 
-// agentName is how plugins name their argosy-node on a machine, also while it arrives.
+// agentName matches the names of argosy-node on a machine, also while it arrives.
 var agentName = regexp.MustCompile(`^argosy-node-[0-9a-f]{16}(\.partial)?$`)
 
-// otherAgents are the argosy-node of other plugins. The one that runs stays: it tells how this operation ended.
+// otherAgents returns the argosy-node programs of other plugins. The running one stays, since it reports this
+// operation's end.
 func otherAgents(h *host.Host, dir string) []string {
 	self, _ := os.Stat("/proc/self/exe")
 	entries, _ := os.ReadDir(h.Path(dir))
@@ -88,8 +90,7 @@ func otherAgents(h *host.Host, dir string) []string {
 	return found
 }
 
-// removeBinaries removes what is as a bundle has it; a file that somebody else put in its place stays. What Argosy had
-// taken the place of comes back.
+// removeBinaries removes files that are as a bundle has them; a file that replaced one stays. It restores originals.
 func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	back, err := readReturns(n, true)
 	if err != nil {
@@ -142,7 +143,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	return detail + keptAs(edited), nil
 }
 
-// keptAs is a remark on files of Argosy's that were edited.
+// keptAs returns a remark on files of Argosy's that were edited.
 func keptAs(edited []string) string {
 	if len(edited) == 0 {
 		return ""
@@ -150,7 +151,7 @@ func keptAs(edited []string) string {
 	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
 }
 
-// putBack removes an installed file, by putting in its place what was there before any bundle, if there was.
+// putBack restores the original of an installed file, or removes the file if there was none.
 func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, error) {
 	before := filepath.Join(layout.Previous(binariesPath), filepath.Base(installed))
 	if !h.Exists(before) || isOurs(h, all, before) {
@@ -162,7 +163,7 @@ func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, 
 	return true, nil
 }
 
-// isOurs says whether a file is one that a bundle brought.
+// isOurs reports whether a file came from a bundle.
 func isOurs(h *host.Host, all []source, file string) bool {
 	for _, one := range all {
 		if filepath.Base(one.stored) == filepath.Base(file) && same(h, one.stored, file) {

@@ -21,15 +21,15 @@ const (
 	containerdPlugins = "/run/nri"
 )
 
-// ownsContainerd says whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and
+// ownsContainerd reports whether the machine's containerd is Argosy's, by its unit. Another one is never stopped, and
 // keeps its images.
 func ownsContainerd(h *host.Host) bool {
 	unit := layout.Unit("containerd")
 	return inspect.Marked(h, unit) || torn(h, unit)
 }
 
-// containerdDirs are where Argosy's containerd keeps state and data; a drop-in of the machine's owner may have moved
-// them.
+// containerdDirs returns the folders of Argosy's containerd with state and data; a drop-in of the machine's owner may
+// have moved them.
 func containerdDirs(h *host.Host) []string {
 	dirs := []string{containerdState, containerdRoot, containerdPlugins}
 	for _, moved := range inspect.MovedContainerd(h) {
@@ -71,7 +71,7 @@ func containerdData(h *host.Host) []dataDir {
 	return data
 }
 
-// podData are the folders in which pods have something mounted.
+// podData returns the folders in which pods have mounts.
 func podData(files *tree) []dataDir {
 	data := []dataDir{files.nodeData(layout.KubeletDir)}
 	if ownsContainerd(files.host) {
@@ -110,8 +110,8 @@ func (c *cleaner) stopContainerd(ctx context.Context, n *node.Context) (string, 
 	return "containerd stopped", nil
 }
 
-// binariesPaths are the folders that Argosy's programs may be in: the one that the documents name now, and the one that
-// they named when the machine joined, which its units tell.
+// binariesPaths returns the folders that Argosy's programs may be in: the one that the documents name now, and the one
+// of the join, from the machine's units.
 func binariesPaths(n *node.Context) []string {
 	dirs := []string{n.Operation.Reset.BinariesPath}
 	for _, service := range []string{"kubelet", "containerd"} {
@@ -130,7 +130,7 @@ func binariesPaths(n *node.Context) []string {
 
 var startLine = regexp.MustCompile(`(?m)^ExecStart=(/\S+)`)
 
-// cniPaths are the folders of the network plugins, likewise; containerd's configuration tells the one of the join.
+// cniPaths returns the folders of the network plugins, likewise; that of the join is in containerd's configuration.
 func cniPaths(n *node.Context) []string {
 	dirs := []string{n.Operation.Reset.CNIBinariesPath}
 	if !inspect.Marked(n.Host, layout.ContainerdConfig) {
@@ -144,5 +144,5 @@ func cniPaths(n *node.Context) []string {
 	return dirs
 }
 
-// pluginsLine is how join writes one folder, in all versions of the configuration.
+// pluginsLine matches the line with one folder, in all versions of the configuration.
 var pluginsLine = regexp.MustCompile(`(?m)^\s*bin_dirs? = \[?['"]([^'"]+)['"]\]?`)

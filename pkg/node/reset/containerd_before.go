@@ -14,8 +14,8 @@ import (
 )
 
 // dataOfOwner lists the folders of containerd in which there was data before Argosy. They stay: images and snapshots of
-// namespaces share one store, so those of pods cannot be told from the owner's. Where the note that tells of them is
-// damaged, it may have told of any that holds images.
+// namespaces share one store, so those of pods cannot be told from the owner's. When the note is damaged, every folder
+// with images counts.
 func dataOfOwner(h *host.Host) []string {
 	note, err := original.Read(h)
 	if errors.Is(err, node.ErrUnreadable) {
@@ -31,7 +31,7 @@ func dataOfOwner(h *host.Host) []string {
 	return slices.DeleteFunc(note.Containerd.Data, func(dir string) bool { return !slices.Contains(used, dir) })
 }
 
-// keptData is a remark on data of containerd that stays.
+// keptData returns a remark on data of containerd that stays.
 func keptData(h *host.Host) string {
 	dirs := dataOfOwner(h)
 	if len(dirs) == 0 {
@@ -45,8 +45,8 @@ func keptData(h *host.Host) string {
 		strings.Join(dirs, ", "), why, podNamespace)
 }
 
-// startContainerd starts the owner's containerd if it ran before Argosy's took its place, and returns a remark. That
-// it cannot be started does not fail the reset: nothing of a node is left.
+// startContainerd starts the owner's containerd if it ran before Argosy's took its place, and returns a remark. A
+// failed start does not fail the reset: nothing of a node is left.
 func startContainerd(ctx context.Context, n *node.Context) string {
 	note, err := readNote(n.Host)
 	if err != nil || note.Containerd == nil || !note.Containerd.Active {

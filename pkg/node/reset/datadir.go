@@ -16,7 +16,7 @@ import (
 // dataDir is a folder with data of a node.
 type dataDir struct {
 	path string
-	// owns reports whether a child of this name is the node's; nil where all are.
+	// owns reports whether a child of this name is the node's; nil when all are.
 	owns func(child string) bool
 	// made reports that a folder of which only children are the node's is removed with the last of them.
 	made bool
@@ -33,7 +33,7 @@ var nodeChildren = map[string]*regexp.Regexp{
 	"/var/log/containers": regexp.MustCompile(`^[^_]+_[^_]+_.+\.log$`),
 }
 
-// nodeData is one of nodeDirs: all of it, unless the owner has it elsewhere.
+// nodeData returns the data in one of nodeDirs: all of it, unless the owner has moved it.
 func (t *tree) nodeData(dir string) dataDir {
 	real, err := t.resolve(dir)
 	if err != nil || !t.stays(dir, real) {
@@ -42,7 +42,7 @@ func (t *tree) nodeData(dir string) dataDir {
 	return dataDir{path: dir, owns: nodeChildren[dir].MatchString}
 }
 
-// children lists the node's children of a folder of which not all is the node's, and where the folder really is.
+// children returns the node's children of a folder that has others too, and the folder's real path.
 func (t *tree) children(dir dataDir) (real string, names []string, err error) {
 	path, err := filepath.EvalSymlinks(t.host.Path(dir.path))
 	if err != nil {

@@ -19,18 +19,18 @@ import (
 	"argosy.dev/argosy/pkg/node/registry"
 )
 
-// nodeDirs hold nothing but what a node's programs wrote: credentials and manifests, the kubelet's state, pods' logs,
-// and the folder in which the kubelet looks for volume plugins.
+// nodeDirs have only files of a node's programs: credentials and manifests, the kubelet's state, pods' logs, and the
+// folder of volume plugins.
 var nodeDirs = []string{layout.KubernetesDir, layout.KubeletDir, "/var/log/pods", "/var/log/containers"}
 
-// pluginDirs are made by the kubelet and containerd even if they find nothing there, and then are empty.
+// pluginDirs are made by the kubelet and containerd, and usually are empty.
 var pluginDirs = []string{
 	"/opt/containerd/bin", "/opt/containerd/lib", "/opt/containerd",
 	"/usr/libexec/kubernetes/kubelet-plugins/volume/exec", "/usr/libexec/kubernetes/kubelet-plugins/volume",
 	"/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes",
 }
 
-// dataDirs are the folders whose data are removed.
+// dataDirs returns the folders whose data are removed.
 func (c *cleaner) dataDirs(n *node.Context, files *tree) []dataDir {
 	var dirs []dataDir
 	if c.ownsNode(n.Host) {
@@ -52,7 +52,7 @@ func (c *cleaner) dataDirs(n *node.Context, files *tree) []dataDir {
 	return dirs
 }
 
-// markedFiles are the single files that Argosy wrote, by their first line, so that one that somebody replaced stays.
+// markedFiles returns the single files that Argosy wrote, by their first line, so that one that was replaced stays.
 func markedFiles(h *host.Host) []string {
 	// containerd's configuration tells where the registries' files are, so it goes after them. The unit tells that
 	// containerd and its data are Argosy's, so it goes last.
@@ -69,7 +69,7 @@ func markedFiles(h *host.Host) []string {
 	return marked
 }
 
-// unfinished are files that a crash kept from getting their names.
+// unfinished returns temporary files that a crash left.
 func unfinished(h *host.Host, dirs ...string) []string {
 	var found []string
 	for _, dir := range dirs {
@@ -81,7 +81,7 @@ func unfinished(h *host.Host, dirs ...string) []string {
 	return found
 }
 
-// settingsDirs are those of marked files; a registry's is any beneath one of the registries' folders.
+// settingsDirs returns the folders of marked files; a registry's is any beneath one of the registries' folders.
 func settingsDirs(h *host.Host) []string {
 	dirs := []string{
 		layout.UnitsDir, filepath.Dir(layout.EnabledLink("kubelet")), filepath.Dir(layout.KubeletDropIn),
@@ -93,8 +93,8 @@ func settingsDirs(h *host.Host) []string {
 	return dirs
 }
 
-// ownCA is where kubeadm was told to put the cluster's certificate authority, if that is a folder of its own and the
-// file is this cluster's.
+// ownCA returns the path of the cluster's certificate authority that the user chose, if it is outside kubeadm's folder
+// and the file is this cluster's; else "".
 func ownCA(n *node.Context) string {
 	file := n.Operation.Reset.CACertPath
 	if file == "" || isOriginal(n.Host, file) {
@@ -114,11 +114,10 @@ func ownCA(n *node.Context) string {
 	return file
 }
 
-// volumeName is how local-path-provisioner names the folder of a volume: by the volume, the claim's namespace, its
-// name.
+// volumeName matches local-path-provisioner's folder of a volume: volume, the claim's namespace, its name.
 var volumeName = regexp.MustCompile(`^pvc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}_.+_.+$`)
 
-// volumes are the folders of local volumes.
+// volumes returns the folders of local volumes.
 func volumes(n *node.Context) []string {
 	entries, _ := os.ReadDir(n.Host.Path(n.Operation.Reset.VolumesPath))
 	var found []string
@@ -183,7 +182,7 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 	return "credentials, settings and data removed" + detail + keptData(n.Host) + keptVolumes(n), nil
 }
 
-// unnoted are files of Argosy's that versions before the note wrote.
+// unnoted returns files of Argosy's that versions before the note wrote.
 func unnoted(h *host.Host, r returns) []string { return slices.DeleteFunc(markedFiles(h), r.noted) }
 
 // removeSettings removes the files that Argosy wrote, and puts the originals back.
@@ -216,7 +215,7 @@ func removeSettings(n *node.Context) (string, error) {
 	return detail, nil
 }
 
-// removeUnnoted removes the files that versions before the note wrote; where they had kept an original, it comes back.
+// removeUnnoted removes the files that versions before the note wrote, and restores the originals that they kept.
 func removeUnnoted(h *host.Host, back returns, folders []string) error {
 	for _, name := range unnoted(h, back) {
 		err := h.Rename(name+layout.KeptSuffix, name)
@@ -233,7 +232,7 @@ func removeUnnoted(h *host.Host, back returns, folders []string) error {
 	return nil
 }
 
-// keptVolumes is a remark on what stays.
+// keptVolumes returns a remark on volumes that stay.
 func keptVolumes(n *node.Context) string {
 	if kept := volumes(n); len(kept) > 0 && !n.Operation.Reset.RemoveVolumes {
 		return fmt.Sprintf("; %d volumes stay in %s, since their removal was not asked for", len(kept),

@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// foreignSocket is where a container runtime answers that the node used and that is not Argosy's, as its record tells;
-// "" for none. One at containerd's own place is asked as containerd is.
+// foreignSocket returns the socket of a container runtime that the node used and that is not Argosy's, by its record;
+// "" for none, and for one at containerd's own socket, which is asked like containerd.
 func foreignSocket(ctx context.Context, n *node.Context) string {
 	record, unreadable := n.Store.Record()
 	if unreadable != nil || record == nil {
@@ -29,8 +29,7 @@ func foreignSocket(ctx context.Context, n *node.Context) string {
 	return socket
 }
 
-// foreignPods are what such a runtime knows of the node's pods. They are the cluster's; the runtime and its images
-// stay.
+// foreignPods returns the node's pods in such a runtime. They are the cluster's; the runtime and its images stay.
 func foreignPods(ctx context.Context, n *node.Context) ([]string, error) {
 	socket := foreignSocket(ctx, n)
 	if socket == "" {
@@ -41,7 +40,7 @@ func foreignPods(ctx context.Context, n *node.Context) ([]string, error) {
 	return client.Pods(ctx)
 }
 
-// removeForeignPods has the runtime end and forget the node's pods, with their network.
+// removeForeignPods makes the runtime stop and remove the node's pods, with their network.
 func removeForeignPods(ctx context.Context, n *node.Context) error {
 	socket := foreignSocket(ctx, n)
 	if socket == "" {

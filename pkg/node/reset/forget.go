@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// records are what Argosy's own folder holds beside the locks, which are held, and this operation, which has to tell
-// how it ended.
+// records returns the files in Argosy's own folder, without the locks, which are held, and this operation, whose status
+// is still read.
 func records(n *node.Context) []string {
 	keep := []string{spec.OperationsDir, n.Store.Dir(n.Operation.ID), spec.LockFile, spec.StartLockFile}
 	var found []string
@@ -34,7 +34,7 @@ func records(n *node.Context) []string {
 
 func findRecords(_ context.Context, n *node.Context) ([]string, error) { return records(n), nil }
 
-// forget removes the record that says whose node the machine was, and what earlier operations left.
+// forget removes the record of the node, and the folders of earlier operations.
 func forget(ctx context.Context, n *node.Context) (string, error) {
 	files, err := newTree(n.Host)
 	if err != nil {
@@ -54,8 +54,7 @@ func forget(ctx context.Context, n *node.Context) (string, error) {
 	return said + started + remark, nil
 }
 
-// setAsideNote keeps a note that cannot be read, with the files of before that lie there: nothing tells where they
-// belong.
+// setAsideNote keeps a damaged note with its copies of originals: their paths are unknown.
 func setAsideNote(h *host.Host) (remark string, err error) {
 	_, err = original.Read(h)
 	if !errors.Is(err, node.ErrUnreadable) {

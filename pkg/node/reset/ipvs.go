@@ -46,7 +46,7 @@ func removeServers(sets []netlink.IPSetResult) error {
 	return nil
 }
 
-// serviceAddresses are those of Services, which kube-proxy gives to a link of its own.
+// serviceAddresses returns the addresses of Services, which kube-proxy gives to a link of its own.
 func serviceAddresses() ([]net.IP, error) {
 	link, err := netlink.LinkByName(servicesLink)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
@@ -72,7 +72,7 @@ type port struct {
 	number   uint16
 }
 
-// nodePorts are the ports of Services at the machine's own addresses, which kube-proxy keeps in sets.
+// nodePorts returns the ports of Services at the machine's own addresses, which kube-proxy keeps in sets.
 func nodePorts(sets []netlink.IPSetResult) map[port]bool {
 	ports := map[port]bool{}
 	for _, set := range sets {
@@ -90,8 +90,8 @@ func nodePorts(sets []netlink.IPSetResult) map[port]bool {
 	return ports
 }
 
-// ofKubeProxy picks the virtual servers at the address of a Service, or at a port that it has on every node. One that
-// balances by a mark of the packet filter is never kube-proxy's.
+// ofKubeProxy returns the virtual servers at the address of a Service, or at one of its node ports. One that balances
+// by a mark of the packet filter is never kube-proxy's.
 func ofKubeProxy(servers []*ipvs.Service, addresses []net.IP, ports map[port]bool) []*ipvs.Service {
 	var found []*ipvs.Service
 	for _, server := range servers {

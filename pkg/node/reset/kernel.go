@@ -8,23 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel is what phases ask of the kernel itself: a machine need not have the programs that would do it.
+// kernel has the calls that phases make to the kernel itself, since a machine need not have programs for them.
 type kernel interface {
-	// Unmount takes away what is mounted on path, also when it is in use or its server does not answer.
+	// Unmount unmounts path, also when it is in use or its server does not answer.
 	Unmount(path string) error
-	// MakePrivate parts the mount on path, and all beneath it, from their peers, so that unmounting it is seen
-	// nowhere else.
+	// MakePrivate makes the mount on path, and all beneath it, private, so that unmounting it has no effect elsewhere.
 	MakePrivate(path string) error
 	// Kill ends a process at once.
 	Kill(pid int) error
-	// Links are the network's.
+	// Links returns the network links.
 	Links() ([]link, error)
-	// RemoveLink removes one; it may be gone already.
+	// RemoveLink removes a network link, if it exists.
 	RemoveLink(name string) error
-	// Rules are chains and tables of the packet filter nf_tables that belong to the node and its pods, each named
-	// "ip nat KUBE-SERVICES".
+	// Rules returns chains and tables of nf_tables that belong to the node and its pods: "ip nat KUBE-SERVICES".
 	Rules(networks *podNetworks) ([]string, error)
-	// RemoveRules removes these, and the rules that lead to them.
+	// RemoveRules removes these, and the rules that jump to them.
 	RemoveRules(networks *podNetworks) error
 	// RemoveServices removes the virtual servers and address sets of kube-proxy's mode ipvs.
 	RemoveServices() error

@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// kubelets are the running ones that are Argosy's: preflight has refused a machine with another one's unit, and one in
-// a container has another file system.
+// kubelets returns the running kubelets of Argosy: preflight has refused a machine with another kubelet's unit, and one
+// in a container has another file system.
 func kubelets(n *node.Context) []inspect.Process {
 	dirs := binariesPaths(n)
 	return slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
@@ -44,7 +44,7 @@ func startsAtBoot(h *host.Host, service string) bool {
 	return err == nil && target == layout.Unit(service)
 }
 
-// stopKubelet stops it for good. Its pods go on: containers outlive their kubelet.
+// stopKubelet stops and disables the kubelet. Its pods run on: containers outlive their kubelet.
 func (c *cleaner) stopKubelet(ctx context.Context, n *node.Context) (string, error) {
 	if err := stopService(ctx, n, "kubelet"); err != nil {
 		return "", err
@@ -63,9 +63,9 @@ func (c *cleaner) stopKubelet(ctx context.Context, n *node.Context) (string, err
 	return "kubelet stopped", nil
 }
 
-// stopService stops a service and sees to it that no boot starts it.
+// stopService stops a service and disables it.
 func stopService(ctx context.Context, n *node.Context, name string) error {
-	// First the link: if the machine reboots now, what was stopped must not come back.
+	// It is disabled first, so that a reboot at this point does not start it.
 	if startsAtBoot(n.Host, name) {
 		if err := n.Host.Remove(layout.EnabledLink(name)); err != nil {
 			return err

@@ -20,7 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// legacyFamily is iptables of the kind before nf_tables, which only its own programs can change.
+// legacyFamily is iptables without nf_tables, which only its own programs can change.
 type legacyFamily struct {
 	// tables lists those that are in use; the file is empty or missing where none is.
 	tables string
@@ -37,7 +37,7 @@ var legacyFamilies = []legacyFamily{
 // searched are the folders where a machine has its programs.
 var searched = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"}
 
-// where finds a program on the machine; "" when it has none.
+// where returns the path of a program on the machine; "" when it has none.
 func where(h *host.Host, program string) string {
 	for _, dir := range searched {
 		if file := filepath.Join(dir, program); h.Exists(file) {
@@ -47,7 +47,7 @@ func where(h *host.Host, program string) string {
 	return ""
 }
 
-// find gives the program that prints this family's rules; "" where no legacy table is in use.
+// find returns the program that prints this family's rules; "" when no legacy table is in use.
 func (f legacyFamily) find(ctx context.Context, h *host.Host) string {
 	if h.ReadLine(f.tables) == "" {
 		return ""
@@ -65,8 +65,8 @@ func (f legacyFamily) find(ctx context.Context, h *host.Host) string {
 	return ""
 }
 
-// findLegacy lists a node's chains in legacy tables. Tables that no program here can read are passed over: whoever made
-// rules in them has such a program, but for containers, whose rules go with the next boot.
+// findLegacy returns a node's chains in legacy tables. Tables that no program here can read are skipped: their rules
+// were made by a program in a container, and go with the next boot.
 func findLegacy(ctx context.Context, c *node.Context, networks *podNetworks) ([]string, error) {
 	var found []string
 	for _, family := range legacyFamilies {
@@ -109,7 +109,7 @@ func removeLegacy(ctx context.Context, c *node.Context, networks *podNetworks) e
 	return errors.Join(errs...)
 }
 
-// restore has the program carry out a script, for which it has to be in a file.
+// restore runs the program with a script, which has to be in a file.
 func restore(ctx context.Context, c *node.Context, program string, script []byte) error {
 	if len(script) == 0 {
 		return nil
@@ -135,14 +135,14 @@ func restore(ctx context.Context, c *node.Context, program string, script []byte
 }
 
 const (
-	// xtablesLock is held by whatever changes legacy rules, such as a firewall's daemon.
+	// xtablesLock is held by programs that change legacy rules, such as a firewall's daemon.
 	xtablesLock = "/run/xtables.lock"
-	// lockWithin is how many seconds a change waits for it.
+	// lockWithin bounds the wait for it, in seconds.
 	lockWithin = 60
 )
 
-// alone has a change of rules made while nothing else changes any. Programs before 1.6.2 neither take the lock nor know
-// the flag to wait for it, so there it is taken for them.
+// alone runs a change of rules under the lock. Programs before 1.6.2 neither take the lock nor have the flag to wait
+// for it, so alone takes it for them.
 func alone(ctx context.Context, c *node.Context, program string, change func(wait ...string) error) error {
 	output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{c.Host.Path(program), "--version"}})
 	if err != nil {
@@ -258,7 +258,7 @@ func (t *savedTable) add(text string) {
 	t.lines[words[0]] = append(t.lines[words[0]], text)
 }
 
-// savedRule reads the parts of a rule that tell its owner.
+// savedRule parses the parts of a rule that identify its owner.
 func savedRule(words []string) rule {
 	var r rule
 	for at := 0; at+1 < len(words); at++ {
@@ -323,8 +323,8 @@ func splitSaved(text string) []string {
 	return words
 }
 
-// renderRemoval is a script that removes a node's chains and what leads to them, each table at once. Declaring a chain
-// that is there empties it, so that those that lead to each other can go in any order.
+// renderRemoval returns a script that removes a node's chains and the rules that jump to them, each table at once.
+// Declaring a chain that is there empties it, so that those that lead to each other can go in any order.
 func renderRemoval(tables []savedRemoval) []byte {
 	var script strings.Builder
 	for _, table := range tables {

@@ -20,17 +20,17 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// mountTable is what is mounted where.
+// mountTable has the machine's mounts.
 type mountTable struct {
-	// points are the mount points in the order in which they came; one may be there several times.
+	// points are the mount points in the order of mounting; one may be listed several times.
 	points []string
 	// mounted are the same, to look up.
 	mounted map[string]bool
-	// own are those that the machine's owner mounts: they stand in /etc/fstab, or a unit mounts them.
+	// own are those of the machine's owner: from /etc/fstab, or of a mount unit.
 	own map[string]bool
-	// shared are those that have peers: a mount beneath one comes and goes beneath each.
+	// shared are those that have peers: a mount beneath one appears and disappears beneath each.
 	shared map[string]bool
-	// remote are those whose file system a server has, which may not answer.
+	// remote are those of network file systems, whose server may not answer.
 	remote map[string]bool
 }
 
@@ -74,11 +74,11 @@ func readMounts(h *host.Host) (mountTable, error) {
 	return table, nil
 }
 
-// owned notes that the owner mounts something on dir, which may lead over links and end in slashes.
+// owned notes dir as a mount of the owner; it may have links in it and end in slashes.
 func (t *mountTable) owned(h *host.Host, dir string) {
 	dir = filepath.Clean(dir)
 	if !t.mounted[dir] {
-		// Only the way there is asked for: a file system whose server does not answer must not be touched.
+		// Only its parent is resolved: a file system whose server does not answer must not be touched.
 		path, err := filepath.EvalSymlinks(h.Path(filepath.Dir(dir)))
 		if err != nil {
 			return
@@ -106,7 +106,7 @@ func unescape(field string) string {
 	return text.String()
 }
 
-// mountUnits lists where the owner's units mount something; those that systemd makes of fstab are elsewhere.
+// mountUnits returns the mount points of the owner's units; those that systemd makes of fstab are elsewhere.
 func mountUnits(h *host.Host) []string {
 	var found []string
 	for _, pattern := range []string{layout.UnitsDir + "/*.mount", "/usr/lib/systemd/system/*.mount"} {
@@ -123,15 +123,15 @@ func mountUnits(h *host.Host) []string {
 	return found
 }
 
-// ownersBySide reports whether a mount is one that no node's program makes: of the folder of all pods or plugins, or of
-// a whole snapshotter, as owners have them on another disk.
+// ownersBySide reports whether a mount is one that no program of a node makes: of the folder of all pods or plugins, or
+// of a whole snapshotter, as owners have them on another disk.
 func ownersBySide(point string) bool {
 	dir, name := filepath.Split(point)
 	return filepath.Base(dir) == "kubelet" && (name == "pods" || name == "plugins") ||
 		strings.HasPrefix(name, "io.containerd.snapshotter.v1.")
 }
 
-// ownsBelow says whether one of the owner's mounts is beneath dir.
+// ownsBelow reports whether one of the owner's mounts is beneath dir.
 func (t mountTable) ownsBelow(dir string) bool {
 	for point := range t.own {
 		if strings.HasPrefix(point, dir+"/") {
@@ -141,8 +141,8 @@ func (t mountTable) ownsBelow(dir string) bool {
 	return false
 }
 
-// below lists the mount points beneath dir that are not the owner's, latest first, so that those mounted on others come
-// before them. What is mounted on dir itself is not among them.
+// below returns the mount points beneath dir that are not the owner's, latest first, so that those mounted on others
+// come before them. A mount on dir itself is not among them.
 func (t mountTable) below(dir string) []string {
 	var found []string
 	for _, point := range slices.Backward(t.points) {
@@ -153,7 +153,7 @@ func (t mountTable) below(dir string) []string {
 	return found
 }
 
-// podMounts lists what pods left mounted: volumes, root file systems of containers, shared memory of sandboxes.
+// podMounts returns the mounts that pods left: volumes, root file systems of containers, shared memory of sandboxes.
 func podMounts(h *host.Host) ([]string, error) {
 	files, err := newTree(h)
 	if err != nil {
@@ -235,9 +235,9 @@ func (c *cleaner) unmountOnce(ctx context.Context, n *node.Context, points []str
 	return len(unmounted), nil
 }
 
-// makePrivate parts the mounts of pods from their peers: a pod's bind of a disk that the owner shares has the owner's
-// mounts beneath it too, and they would go with the pod's. It returns those that could not be parted and have others
-// beneath them, with these; they must stay.
+// makePrivate makes the mounts of pods private: a pod's bind of a disk that the owner shares has the owner's mounts
+// beneath it too, and they would be unmounted with the pod's. It returns those that could not be made private and have
+// others beneath them, with these; they must stay.
 func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
 	table, err := readMounts(n.Host)
 	if err != nil {
@@ -263,7 +263,7 @@ func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
 // privateWithin bounds one call to the kernel, which asks a network file system's server for its folder.
 const privateWithin = 10 * time.Second
 
-// within calls f and waits for it no longer than limit. A call that the kernel holds on to is left behind.
+// within calls f and waits for it no longer than limit. A call that hangs in the kernel is left behind.
 func within(limit time.Duration, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()

@@ -83,7 +83,7 @@ func family(table *nftables.Table) string {
 	return "other"
 }
 
-// readRules also gives the connection over which what it found can be removed.
+// readRules also returns the connection, over which the found chains and rules can be removed.
 func readRules(networks *podNetworks) (*nftables.Conn, *ruleset, error) {
 	connection, err := nftables.New()
 	if err != nil {
@@ -104,7 +104,7 @@ func readRules(networks *podNetworks) (*nftables.Conn, *ruleset, error) {
 	return connection, rules, err
 }
 
-// absent says whether the kernel has no nf_tables at all.
+// absent reports whether the kernel has no nf_tables at all.
 func absent(err error) bool {
 	for _, none := range []error{unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EINVAL} {
 		if errors.Is(err, none) {

@@ -55,7 +55,7 @@ type networkResult struct {
 	} `json:"result"`
 }
 
-// podUID is how an API server names a pod, and the kubelet one of its own manifests. Podman gives none, or the
+// podUID matches the UIDs of pods, from an API server and from the kubelet's own manifests. Podman gives none, or the
 // container's id, which is longer.
 var podUID = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})$`)
 
@@ -83,8 +83,8 @@ func (a *attached) add(r *networkResult) {
 	}
 }
 
-// read adds all that the machine tells now. It forgets nothing: the proof looks for rules when the files that tell of
-// them are gone.
+// read adds the networks and containers that the machine's files name now. It removes none: the proof looks for rules
+// after the files that name their containers are removed.
 func (p *podNetworks) read(h *host.Host) {
 	p.others = newAttached()
 	if p.pods.networks == nil {
@@ -150,7 +150,7 @@ func configuredNetworks(h *host.Host) []string {
 	return found
 }
 
-// networksOf names the network of a configuration; none when it cannot be read.
+// networksOf returns the networks of a configuration; none when it cannot be read.
 func networksOf(h *host.Host, file string) []string {
 	var config struct {
 		Name string `json:"name"`
@@ -174,7 +174,7 @@ func (p *podNetworks) files(h *host.Host) []string {
 	if h.Exists(cniDir + "/flannel") {
 		found = append(found, cniDir+"/flannel")
 	}
-	// They tell whose the others are, so they go last.
+	// They identify the owners of the others, so they are removed last.
 	for _, name := range namesIn(h, resultsDir) {
 		file := filepath.Join(resultsDir, name)
 		if result := readResult(h, file); result != nil && result.ofPod() {
@@ -184,7 +184,7 @@ func (p *podNetworks) files(h *host.Host) []string {
 	return found
 }
 
-// leases are the addresses in a network that pods hold: its folder, unless others hold some.
+// leases returns the files of the addresses in a network that pods hold: its folder, unless others hold some.
 func (p *podNetworks) leases(h *host.Host, dir string) []string {
 	var pods []string
 	whole := p.pods.networks[filepath.Base(dir)] && !p.others.networks[filepath.Base(dir)]
@@ -203,14 +203,15 @@ func (p *podNetworks) leases(h *host.Host, dir string) []string {
 	return pods
 }
 
-// comments are how plugins name in a rule whose it is: bridge and portmap by iptables, bridge and portmap by nftables.
+// comments match the comments by which plugins name the container of a rule: bridge and portmap by iptables, bridge and
+// portmap by nftables.
 var comments = []*regexp.Regexp{
 	regexp.MustCompile(`^(?:dnat )?name: "(?P<net>[^"]*)" id: "(?P<id>[^"]*)`),
 	regexp.MustCompile(`, net: (?P<net>[^,]*), if: [^,]*, id: (?P<id>\S*)$`),
 	regexp.MustCompile(`^(?P<id>[0-9a-f]{64})$`),
 }
 
-// owner is whose a rule is.
+// owner is the kind of owner of a rule.
 type owner int
 
 const (
@@ -220,7 +221,7 @@ const (
 	othersOwn
 )
 
-// ofComment tells whose a rule with this comment is: by the container that it names, or else by the network.
+// ofComment returns the owner of a rule with this comment: by the container that it names, or else by the network.
 func (p *podNetworks) ofComment(comment string) owner {
 	for _, form := range comments {
 		match := form.FindStringSubmatch(comment)

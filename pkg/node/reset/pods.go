@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// tellsWithin and deletesWithin bound what containerd is asked: one that hangs is not waited for, since its pods
-	// can be ended without it.
+	// tellsWithin and deletesWithin bound calls of containerd: one that hangs is not waited for, since its pods can be
+	// ended without it.
 	tellsWithin   = 5 * time.Second
 	deletesWithin = time.Minute
 )
 
-// findPods looks at what runs, and asks containerd what else it knows of, where it answers.
+// findPods returns the pods' processes, and the containers that containerd has, if it answers.
 func (c *cleaner) findPods(ctx context.Context, n *node.Context) ([]string, error) {
 	if !c.ownsNode(n.Host) {
 		return nil, nil
@@ -57,13 +57,12 @@ func podProcesses(h *host.Host) []inspect.Process {
 	return append(ofPods(h), shims(h)[podNamespace]...)
 }
 
-// endPods ends all containers at once, as the end of a sandbox would: who wants pods to end in order drains the node
-// first.
+// endPods ends all containers at once, as the end of a sandbox would. A drain before that ends pods in order.
 func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) {
 	before := len(podProcesses(n.Host))
 	if client(ctx, n) != "" {
 		if err := deleteContainers(ctx, n); err != nil {
-			// One that is not Argosy's keeps what it knows, so there it is an error.
+			// One that is not Argosy's keeps its containers, so there it is an error.
 			if !ownsContainerd(n.Host) {
 				return "", err
 			}
@@ -92,7 +91,7 @@ func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) 
 	return fmt.Sprintf("%d processes of pods ended", before), nil
 }
 
-// deleteContainers has containerd end and forget every container of pods.
+// deleteContainers makes containerd end and delete every container of pods.
 func deleteContainers(ctx context.Context, n *node.Context) error {
 	for _, deletion := range [][]string{{"tasks", "delete", "--force"}, {"containers", "delete"}} {
 		ids, err := list(ctx, n, deletion[0])
@@ -104,7 +103,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 		}
 		n.SetMessage("ending %d %s of pods", len(ids), deletion[0])
 		if _, err := ctr(ctx, n, deletesWithin, append(deletion, ids...)...); err != nil {
-			// It says so too of those that ended by themselves a moment before; what counts is what is left.
+			// The error may be of containers that ended by themselves a moment before; only those that are left count.
 			fmt.Fprintln(n.Log, err)
 		}
 	}
@@ -129,11 +128,11 @@ func list(ctx context.Context, n *node.Context, kind string) ([]string, error) {
 	return ids, nil
 }
 
-// containerID tells names from the warnings that ctr also prints.
+// containerID matches names, and not the warnings that ctr also prints.
 var containerID = regexp.MustCompile(`^[A-Za-z0-9]+([-._][A-Za-z0-9]+)*$`)
 
-// client is the program to talk to containerd with: the bundle's, or the machine's own. It is "" where containerd does
-// not answer or there is none; then only processes tell of pods.
+// client returns the path of ctr: the bundle's, or the machine's own. It returns "" when containerd does not answer or
+// there is no ctr; then pods are found by processes alone.
 func client(ctx context.Context, n *node.Context) string {
 	if inspect.Answers(ctx, n.Host, layout.ContainerdSocket) != nil {
 		return ""
@@ -146,7 +145,7 @@ func client(ctx context.Context, n *node.Context) string {
 	return where(n.Host, "ctr")
 }
 
-// ctr calls containerd's client.
+// ctr runs containerd's client.
 func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -155,10 +154,10 @@ func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...str
 	return n.Host.Runner.Run(ctx, host.Command{Argv: append(argv, args...)})
 }
 
-// controlGroups are those that the kubelet made for pods, the topmost of each hierarchy.
+// controlGroups returns the cgroups that the kubelet made for pods, the topmost of each hierarchy.
 func controlGroups(h *host.Host) []string { return inspect.ReadCgroups(h).Pods() }
 
-// removeControlGroups removes groups without processes. Where systemd made them, it is told first.
+// removeControlGroups removes groups without processes. systemd stops its slices first.
 func (c *cleaner) removeControlGroups(ctx context.Context, n *node.Context) error {
 	var units []string
 	for _, group := range controlGroups(n.Host) {

@@ -44,7 +44,7 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 	return true, whoseNode(n, record, unreadable) + untouched(n), nil
 }
 
-// whoseNode describes the machine.
+// whoseNode returns the detail: which node the machine is.
 func whoseNode(n *node.Context, record *spec.Record, unreadable error) string {
 	switch {
 	case unreadable != nil:
@@ -58,7 +58,7 @@ func whoseNode(n *node.Context, record *spec.Record, unreadable error) string {
 	return fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version)
 }
 
-// untouched is a remark on other Kubernetes software, of which there are remains or which runs in containers.
+// untouched returns a remark on other Kubernetes software, of which there are remains or which runs in containers.
 func untouched(n *node.Context) string {
 	text := ""
 	for _, other := range others(n) {
@@ -72,7 +72,7 @@ func applyPreflight(context.Context, *node.Context) (string, error) {
 	return "", errors.New("preflight has nothing to apply")
 }
 
-// foreignNode says why the machine is another cluster's node.
+// foreignNode returns the reason why the machine is another cluster's node; "" when it is not.
 func foreignNode(n *node.Context, record *spec.Record, unreadable error) []string {
 	wanted := n.Operation.Reset
 	var problems []string
@@ -104,7 +104,7 @@ func foreignNode(n *node.Context, record *spec.Record, unreadable error) []strin
 	return problems
 }
 
-// lastJoined is the cluster of the last join that the machine remembers; "" for none.
+// lastJoined returns the cluster of the last join in the machine's operations; "" for none.
 func lastJoined(n *node.Context) string {
 	for _, status := range n.Store.Operations() {
 		if status.Kind == spec.KindJoin {
@@ -114,7 +114,7 @@ func lastJoined(n *node.Context) string {
 	return ""
 }
 
-// foreignWork says what on the machine is somebody else's and would be hurt.
+// foreignWork returns the problems of a machine with containers of others that a reset would end.
 func foreignWork(n *node.Context) []string {
 	var problems []string
 	if os.Geteuid() != 0 && n.Host.Root == "" {

@@ -12,16 +12,15 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// podNamespace is containerd's namespace for what the kubelet asks of it.
+// podNamespace is the kubelet's namespace in containerd.
 const podNamespace = "k8s.io"
 
-// living are the processes that run a program; kernel threads do not, and neither does what has ended and only waits
-// for its parent to notice.
+// living returns the processes that run a program, without kernel threads and zombies.
 func living(h *host.Host) []inspect.Process {
 	return slices.DeleteFunc(inspect.Processes(h), func(p inspect.Process) bool { return p.Program == "" })
 }
 
-// ofPods are the processes in the control groups of pods, never this one or one that it descends from.
+// ofPods returns the processes in the cgroups of pods, never this one or one that it descends from.
 func ofPods(h *host.Host) []inspect.Process {
 	groups, spared := inspect.ReadCgroups(h), append(inspect.Ancestors(h), os.Getpid())
 	return slices.DeleteFunc(living(h), func(p inspect.Process) bool {
@@ -29,8 +28,8 @@ func ofPods(h *host.Host) []inspect.Process {
 	})
 }
 
-// shims are the processes by which containerd holds the containers of a namespace, by namespace. Those of another
-// containerd, such as Docker's own or one in a container, do not count.
+// shims returns containerd's shim processes, by namespace. Those of another containerd, such as Docker's own or one in
+// a container, do not count.
 func shims(h *host.Host) map[string][]inspect.Process {
 	found := map[string][]inspect.Process{}
 	for _, process := range living(h) {
@@ -47,7 +46,7 @@ func shims(h *host.Host) map[string][]inspect.Process {
 	return found
 }
 
-// flagOf is the word after a flag.
+// flagOf returns the word after a flag.
 func flagOf(words []string, flag string) string {
 	if at := slices.Index(words, flag); at >= 0 && at+1 < len(words) {
 		return words[at+1]
@@ -55,7 +54,7 @@ func flagOf(words []string, flag string) string {
 	return ""
 }
 
-// describe names processes for people.
+// describe returns processes as text.
 func describe(processes []inspect.Process) []string {
 	var found []string
 	for _, process := range processes {

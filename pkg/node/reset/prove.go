@@ -14,7 +14,8 @@ import (
 // kubeletPort is where kubelets serve.
 const kubeletPort = 10250
 
-// findAnything looks at the machine as if no phase had run before: at its processes, ports, mounts, network and files.
+// findAnything returns everything that is left of a node, as if no phase had run before: processes, ports, mounts,
+// network and files.
 func (c *cleaner) findAnything(ctx context.Context, n *node.Context) ([]string, error) {
 	var found []string
 	for _, find := range []finder{
@@ -48,7 +49,7 @@ func (c *cleaner) checkProof(ctx context.Context, n *node.Context) (bool, string
 	return true, proven(n), nil
 }
 
-// prove fails with all that is left, each named.
+// prove fails if anything is left, and names it.
 func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	// Links, for one, go a moment after their namespaces.
 	left, err := c.vanish(ctx, func() {}, func() ([]string, error) { return c.findAnything(ctx, n) })
@@ -65,7 +66,7 @@ func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	return proven(n), nil
 }
 
-// proven says what was looked for in vain, and what stays since Argosy did not bring it.
+// proven returns the detail: the kinds of things that were not found, and those that stay since they are not Argosy's.
 func proven(n *node.Context) string {
 	text := "no process, port, mount, link, rule, credential or file of a node is left"
 	if names := siteNetworks(n.Host); len(names) > 0 {

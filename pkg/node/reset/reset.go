@@ -1,10 +1,9 @@
 // Package reset makes a node a clean machine again: it holds the phases, one file each, in the order they run. It asks
-// no cluster, so it works as well when there is none any more, and it never touches a machine that is another cluster's
-// node.
+// no cluster, so it also works when the cluster is gone, and it never touches a machine that is another cluster's node.
 //
-// It takes away what Argosy, kubeadm, the kubelet, containerd and the pods' network brought, and leaves what the
-// machine's owner brought: mounts, drop-ins, network configurations, binaries that Argosy had put its own in the place
-// of.
+// It removes the files, processes and settings of Argosy, kubeadm, the kubelet, containerd and the pods' network, and
+// leaves those of the machine's owner: mounts, drop-ins, network configurations; it restores binaries that Argosy
+// replaced.
 package reset
 
 import (
@@ -16,10 +15,11 @@ import (
 	"argosy.dev/argosy/pkg/node"
 )
 
-// Phases are what a reset consists of.
+// Phases returns the phases of a reset.
 func Phases() []node.Phase { return (&cleaner{kernel: linux{}, patience: patience}).phases() }
 
-// patience is how long what was told to end, or killed, may take to be gone. What waits for a disk takes longest.
+// patience bounds the wait for processes and mounts to go after they were ended. Processes that wait for a disk take
+// longest.
 const patience = 15 * time.Second
 
 // cleaner has the phases that need the kernel itself beside the machine's files and programs.
@@ -28,12 +28,12 @@ type cleaner struct {
 	patience time.Duration
 	// node is set once the machine was seen to be Argosy's node.
 	node bool
-	// networks are the known places of pods in networks.
+	// networks are the networks of pods that were found so far.
 	networks podNetworks
 }
 
-// phases are in the order in which nothing that still runs brings back what was taken away. The proof comes before the
-// machine forgets whose node it was: a record that is gone says that the machine is clean.
+// phases returns the phases, in an order in which no running program makes again a thing that was removed. The proof
+// comes before the record is removed: no record means that the machine is clean.
 func (c *cleaner) phases() []node.Phase {
 	return []node.Phase{
 		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight,
@@ -57,10 +57,10 @@ func (c *cleaner) phases() []node.Phase {
 	}
 }
 
-// finder says what there is on the machine of what a phase takes away, each in a few words: "link cni0".
+// finder returns the things on the machine that a phase removes, each in a few words: "link cni0".
 type finder func(ctx context.Context, c *node.Context) ([]string, error)
 
-// gone is the check of a phase that holds when its finder finds nothing.
+// gone returns the check of a phase that holds when its finder finds nothing.
 func gone(find finder, nothing string) func(context.Context, *node.Context) (bool, string, error) {
 	return func(ctx context.Context, c *node.Context) (bool, string, error) {
 		found, err := find(ctx, c)
@@ -74,10 +74,10 @@ func gone(find finder, nothing string) func(context.Context, *node.Context) (boo
 	}
 }
 
-// shown is how many things a message names.
+// shown is the number of things that a message names.
 const shown = 4
 
-// some lists the first of what was found.
+// some returns the first of the things that were found, as text.
 func some(found []string) string {
 	if len(found) <= shown {
 		return strings.Join(found, ", ")
@@ -85,11 +85,11 @@ func some(found []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(found[:shown], ", "), len(found)-shown)
 }
 
-// pollEvery is how often what is about to end is looked at.
+// pollEvery is the time between two looks at things that are about to end.
 const pollEvery = 25 * time.Millisecond
 
-// vanish waits until there is nothing left to find, and says what still is when patience ends. It calls again before
-// each further look.
+// vanish waits until find returns nothing, and returns the things that are left when patience ends. It calls again
+// before each further look.
 func (c *cleaner) vanish(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
 	for deadline := time.Now().Add(c.patience); ; {
 		left, err := find()

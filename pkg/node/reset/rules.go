@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// rule holds the parts of a rule of the packet filter that tell its owner.
+// rule has the parts of a packet filter rule that identify its owner.
 type rule struct {
 	// jump is the chain that it leads to; "" for none.
 	jump    string
@@ -14,7 +14,7 @@ type rule struct {
 	// ones.
 	source, destination string
 	links               []string
-	// returns reports that it does nothing but end its chain.
+	// returns is set for a rule that only ends its chain.
 	returns bool
 }
 
@@ -35,10 +35,10 @@ type removal struct {
 // nodeChains begin the names of chains that the kubelet and kube-proxy, and flannel, make by iptables.
 var nodeChains = []string{"KUBE-", "FLANNEL-"}
 
-// pluginChains begin the names of chains that CNI plugins make, for whatever software calls them.
+// pluginChains begin the names of chains that CNI plugins make, whichever software calls them.
 const pluginChains = "CNI-"
 
-// ownersChain is where the plugin firewall leaves the machine's owner to put rules.
+// ownersChain is the plugin firewall's chain for rules of the machine's owner.
 const ownersChain = "CNI-ADMIN"
 
 // pluginGroups are the chains that all containers share: of the plugin portmap, and of the plugin firewall.

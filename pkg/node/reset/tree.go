@@ -14,10 +14,9 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// tree removes folders with all that is in them. It follows no symbolic link and enters nothing that is mounted
-// beneath, but for what the machine's owner mounts there: that is emptied and stays, as does a folder that is a mount
-// itself. A folder that is a link to another place, as owners make it to have data on another disk, is emptied there,
-// and both stay.
+// tree removes folders with their content. It follows no symbolic link and enters no mount beneath, except those of the
+// machine's owner: they are emptied and stay, as does a folder that is a mount itself. A folder that is a link, as
+// owners make it to have data on another disk, is emptied, and folder and link stay.
 type tree struct {
 	host  *host.Host
 	table mountTable
@@ -28,14 +27,14 @@ func newTree(h *host.Host) (*tree, error) {
 	return &tree{host: h, table: table}, err
 }
 
-// resolve is where a folder really is; its error wraps fs.ErrNotExist when there is none.
+// resolve returns a folder's real path; its error wraps fs.ErrNotExist when there is none.
 func (t *tree) resolve(dir string) (string, error) {
 	path, err := filepath.EvalSymlinks(t.host.Path(dir))
 	if err != nil {
 		return "", fmt.Errorf("finding %q: %w", dir, err)
 	}
 	real := filepath.Join("/", strings.TrimPrefix(path, t.host.Root))
-	// A node's data do not lie loose in a system folder; a link there is a mistake or worse.
+	// A node's data are never directly in a system folder; a link to one is a mistake or worse.
 	if strings.Count(real, "/") < 2 || slices.Contains(systemDirs, real) {
 		return "", errclass.Errorf(errclass.Permanent, "finding %q: it leads to %q, which Argosy does not empty; see "+
 			"what made that link", dir, real)
@@ -50,10 +49,10 @@ var systemDirs = []string{
 	"/var/spool", "/var/tmp",
 }
 
-// stays says whether a folder is not to be removed once it is empty.
+// stays reports whether a folder is kept when it is empty.
 func (t *tree) stays(dir, real string) bool { return dir != real || t.table.mounted[real] }
 
-// left says whether clear would find anything to remove.
+// left reports whether clear would find anything to remove.
 func (t *tree) left(dir string) bool {
 	real, err := t.resolve(dir)
 	if err != nil {
@@ -78,7 +77,7 @@ func (t *tree) removable(dir string, stays bool) bool {
 	return false
 }
 
-// clear removes what is in a folder, and the folder unless it stays. One that is not there is fine.
+// clear removes a folder's content, and the folder unless it stays. A missing one is no error.
 func (t *tree) clear(ctx context.Context, dir string) error {
 	real, err := t.resolve(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +97,7 @@ func (t *tree) clear(ctx context.Context, dir string) error {
 	return nil
 }
 
-// remove removes what is at name, which is an entry of above, and says whether it is gone.
+// remove removes the file or folder at name, which is an entry of above, and reports whether it is gone.
 func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bool) (gone bool, err error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
@@ -133,9 +132,9 @@ func (t *tree) removeOne(above *os.Root, name string) error {
 	return above.Remove(filepath.Base(name))
 }
 
-// empty removes what is in the folder at name, and says whether nothing stayed.
+// empty removes the content of the folder at name, and reports whether nothing stayed.
 func (t *tree) empty(ctx context.Context, above *os.Root, name string) (bool, error) {
-	// An os.Root does not leave its folder, even if somebody swaps a folder for a link right now.
+	// An os.Root does not leave its folder, even if a folder is replaced by a link at this moment.
 	folder, err := above.OpenRoot(filepath.Base(name))
 	if err != nil {
 		return false, err

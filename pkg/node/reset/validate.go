@@ -9,8 +9,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// validate finds what in the operation itself could not be used on any machine. Here its values become paths of files
-// that are removed, so they are looked at again.
+// validate returns the problems of an operation that no machine could carry out. Its values become paths of files that
+// are removed, so they are checked again here.
 func validate(r *spec.Reset) []string {
 	var problems []string
 	for name, path := range map[string]string{"binariesPath": r.BinariesPath, "cniBinariesPath": r.CNIBinariesPath} {
