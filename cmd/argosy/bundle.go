@@ -29,8 +29,8 @@ func bundleCommand() *cobra.Command {
 	return command
 }
 
-// build is what `bundle build` was told.
-type build struct {
+// bundleBuild has the flags of "bundle build".
+type bundleBuild struct {
 	kubernetes string
 	arches     []string
 	output     string
@@ -48,10 +48,10 @@ type build struct {
 }
 
 func bundleBuildCommand() *cobra.Command {
-	var b build
+	var b bundleBuild
 	command := &cobra.Command{
 		Use:   "build",
-		Short: "Build node bundles, their list of contents and the all-in-one image",
+		Short: "Build node bundles, their lists of contents and the control plane's image",
 		Long: `Fetches the official releases of Kubernetes, containerd, runc, the CNI plugins, crictl, etcd, kine and
 Konnectivity and the pause image, compares each with its published checksum, and writes
 
@@ -59,9 +59,9 @@ Konnectivity and the pause image, compares each with its published checksum, and
   <output>/<version>/kubernetes-<version>-<arch>.spdx.json  what is inside, in SPDX 2.3
   <output>/<version>/SHA256SUMS
 
-and, with --image-archive or --push, the image of the control plane with the tags <version> and <version>-full.
-The same inputs give the same bytes. docs/bundles.md tells more.
-
+and, with --image-archive or --push, the image of the control plane with the tags <version> and
+<version>-full. The same inputs give the same bytes. See docs/bundles.md.`,
+		Example: `  argosy bundle build --kubernetes v1.34.4 --output bundles
   argosy bundle build --kubernetes v1.34.4 --output bundles --push registry.example.org/kubernetes`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -72,9 +72,9 @@ The same inputs give the same bytes. docs/bundles.md tells more.
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&b.kubernetes, "kubernetes", "", "version of Kubernetes, like v1.34.4")
+	flags.StringVar(&b.kubernetes, "kubernetes", "", "version of Kubernetes, e.g. v1.34.4 (required)")
 	flags.StringSliceVar(&b.arches, "arch", []string{"amd64", "arm64"}, "architectures")
-	flags.StringVarP(&b.output, "output", "o", "", "folder to write into")
+	flags.StringVarP(&b.output, "output", "o", "", "folder to write into (required)")
 	flags.StringSliceVar(&b.formats, "format", []string{string(bundle.TarGzip)},
 		"formats of the bundles: tar.gz, tar.zst")
 	flags.StringVar(&b.fromDirectory, "from-directory", "",
@@ -91,24 +91,24 @@ The same inputs give the same bytes. docs/bundles.md tells more.
 	return command
 }
 
-// check refuses a command line that asks for nothing, or for what can't be both.
-func (b build) check(given func(flag string) bool) error {
+// check returns an error for flags that are missing or exclude each other.
+func (b bundleBuild) check(given func(flag string) bool) error {
 	switch {
 	case b.kubernetes == "":
-		return errors.New("say which version to build: --kubernetes v1.34.4")
+		return errors.New("flag --kubernetes is required, e.g. --kubernetes v1.34.4")
 	case b.output == "":
-		return errors.New("say where to write the bundles: --output, a folder")
+		return errors.New("flag --output is required: the folder to write bundles into")
 	case b.push != "" && given("image-name"):
-		return errors.New("--push names the image already: leave --image-name out")
+		return errors.New("flag --image-name excludes --push, which names the image")
 	case b.fromDirectory != "" && (given("component") || given("mirror")):
-		return errors.New("--from-directory fetches nothing: leave --component and --mirror out")
+		return errors.New("flag --from-directory excludes --component and --mirror: nothing is fetched")
 	case given("image-name") && b.imageArchive == "":
-		return errors.New("--image-name is for --image-archive, which is not given")
+		return errors.New("flag --image-name needs --image-archive")
 	}
 	return nil
 }
 
-// defaultCache is a folder of the user's.
+// defaultCache returns a folder in the user's cache.
 func defaultCache() string {
 	folder, err := os.UserCacheDir()
 	if err != nil { // no home, as in a container
@@ -117,7 +117,7 @@ func defaultCache() string {
 	return filepath.Join(folder, "argosy")
 }
 
-func (b build) run(ctx context.Context, terminal *terminal) error {
+func (b bundleBuild) run(ctx context.Context, terminal *terminal) error {
 	created, err := sourceDate()
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (b build) run(ctx context.Context, terminal *terminal) error {
 		return err
 	}
 	for _, written := range bundles {
-		terminal.say("%s  sha256:%s  %d MB", written.Path, written.SHA256, written.Size/1e6)
+		terminal.printf("%s  sha256:%s  %d MB", written.Path, written.SHA256, written.Size/1e6)
 	}
 	if !b.wantsImage() {
 		return nil
@@ -148,10 +148,11 @@ func (b build) run(ctx context.Context, terminal *terminal) error {
 	return b.image(ctx, assembly, bundles, terminal)
 }
 
-func (b build) wantsImage() bool { return b.imageArchive != "" || b.push != "" }
+func (b bundleBuild) wantsImage() bool { return b.imageArchive != "" || b.push != "" }
 
-// assembly gives the binaries; done removes what was laid out for it.
-func (b build) assembly(ctx context.Context, terminal *terminal) (assembly *assemble.Assembly, done func(), err error) {
+// assembly returns the binaries to assemble. done removes their temporary folder.
+func (b bundleBuild) assembly(ctx context.Context, terminal *terminal) (assembly *assemble.Assembly, done func(),
+	err error) {
 	if b.fromDirectory != "" {
 		assembly, err = assemble.FromDirectory(b.fromDirectory, b.kubernetes, b.arches...)
 		return assembly, func() {}, err
@@ -170,7 +171,7 @@ func (b build) assembly(ctx context.Context, terminal *terminal) (assembly *asse
 	return assembly, done, nil
 }
 
-func (b build) fetch(ctx context.Context, dir string, terminal *terminal) (*assemble.Assembly, error) {
+func (b bundleBuild) fetch(ctx context.Context, dir string, terminal *terminal) (*assemble.Assembly, error) {
 	parts := []assemble.Part{assemble.Node}
 	if b.wantsImage() {
 		parts = append(parts, assemble.ControlPlane)
@@ -178,7 +179,7 @@ func (b build) fetch(ctx context.Context, dir string, terminal *terminal) (*asse
 	components, err := release.Fetch(ctx, release.Plan{
 		Kubernetes: b.kubernetes, Arches: b.arches, Parts: parts,
 		Versions: b.components, Mirrors: b.mirrors, Cache: b.cache, Parallel: b.parallel,
-		Report: func(line string) { terminal.say("%s", line) },
+		Report: func(line string) { terminal.printf("%s", line) },
 	}, dir)
 	if err != nil {
 		return nil, err
@@ -191,11 +192,11 @@ func (b build) fetch(ctx context.Context, dir string, terminal *terminal) (*asse
 	return assembly, nil
 }
 
-func (b build) image(ctx context.Context, assembly *assemble.Assembly, bundles []assemble.Bundle,
+func (b bundleBuild) image(ctx context.Context, assembly *assemble.Assembly, bundles []assemble.Bundle,
 	terminal *terminal) (err error) {
 	repository := b.imageName
 	if b.push != "" {
-		// A tag may be given where it says what is true anyway.
+		// The tag of the version is added anyway, so it may be given.
 		repository = strings.TrimSuffix(b.push, ":"+b.kubernetes)
 	}
 	image, err := assembly.Image(ctx, assemble.ImageOptions{Repository: repository, Bundles: bundles, Scratch: b.cache})
@@ -207,10 +208,10 @@ func (b build) image(ctx context.Context, assembly *assemble.Assembly, bundles [
 		if err := image.WriteArchive(ctx, b.imageArchive); err != nil {
 			return err
 		}
-		terminal.say("%s is written", b.imageArchive)
+		terminal.printf("wrote %s", b.imageArchive)
 	}
 	if b.push != "" {
-		terminal.say("pushing to %s", repository)
+		terminal.printf("pushing to %s", repository)
 		if err := image.Push(ctx); err != nil {
 			return err
 		}
@@ -220,20 +221,20 @@ func (b build) image(ctx context.Context, assembly *assemble.Assembly, bundles [
 		return err
 	}
 	for _, reference := range references {
-		terminal.say("%s@%s", reference.Name, reference.Digest)
+		terminal.printf("%s@%s", reference.Name, reference.Digest)
 	}
 	return nil
 }
 
-// say prints a line with the time since the start, which belongs to no machine.
-func (t *terminal) say(format string, args ...any) {
+// printf prints a line that is about no machine, with the time since the start.
+func (t *terminal) printf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, _ = io.WriteString(t.out, fmt.Sprintf("%6.1fs  ", time.Since(t.started).Seconds())+fmt.Sprintf(format,
 		args...)+"\n")
 }
 
-// sourceDate is the time that builds carry: https://reproducible-builds.org/specs/source-date-epoch.
+// sourceDate returns the time to write into builds, see https://reproducible-builds.org/specs/source-date-epoch.
 func sourceDate() (time.Time, error) {
 	text := os.Getenv("SOURCE_DATE_EPOCH")
 	if text == "" {
@@ -242,7 +243,7 @@ func sourceDate() (time.Time, error) {
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return time.Time{}, errclass.Errorf(errclass.Configuration,
-			"reading SOURCE_DATE_EPOCH %q: it is not a number of seconds", text)
+			"reading SOURCE_DATE_EPOCH %q: not a number of seconds", text)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }

@@ -23,37 +23,36 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// place says where a cluster's documents and Secrets are: a namespace of the host cluster, or a folder of manifests.
-type place struct {
+// clusterFlags locate a cluster's documents and Secrets: in a namespace of the host cluster, or in a folder.
+type clusterFlags struct {
 	cluster    string
 	namespace  string
 	kubeconfig string
 	from       string
 }
 
-func (p *place) flags(command *cobra.Command) {
+func (p *clusterFlags) addTo(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVarP(&p.cluster, "cluster", "c", "", "name of the cluster, which is the name of its ConfigMap "+
+	flags.StringVarP(&p.cluster, "cluster", "c", "", "name of the cluster, which is its ConfigMap's "+
 		"(default: the namespace)")
 	flags.StringVarP(&p.namespace, "namespace", "n", "", "namespace of the host cluster that holds the ConfigMap and "+
 		"its Secrets")
-	flags.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig of the host cluster (default: $KUBECONFIG, then "+
-		"~/.kube/config)")
+	flags.StringVar(&p.kubeconfig, "kubeconfig", "", kubeconfigUsage)
 	flags.StringVarP(&p.from, "from", "f", "", "folder of manifests with the ConfigMap and Secrets, instead of the "+
 		"host cluster")
 }
 
-// open returns where to read from, and where trusted host keys are recorded (nil for a folder).
-func (p *place) open() (config.Source, factory.HostKeys, error) {
+// open returns the source of the documents, and the store of trusted host keys, which a folder has not.
+func (p *clusterFlags) open() (config.Source, factory.HostKeys, error) {
 	if p.from != "" {
 		if p.cluster == "" {
-			return nil, nil, program.UsageErrorf("--from needs --cluster: a folder may hold several")
+			return nil, nil, program.UsageErrorf("flag --from needs --cluster: a folder may hold several")
 		}
 		return config.Dir{Path: p.from, In: p.namespace}, nil, nil
 	}
 	if p.namespace == "" {
-		return nil, nil, program.UsageErrorf("say where the documents are: --namespace of the host cluster, or " +
-			"--from a folder")
+		return nil, nil, program.UsageErrorf("flag --namespace or --from is required: the host cluster's " +
+			"namespace, or the folder, with the documents")
 	}
 	if p.cluster == "" {
 		p.cluster = p.namespace
@@ -69,18 +68,19 @@ func (p *place) open() (config.Source, factory.HostKeys, error) {
 	return config.FromAPI(client, p.namespace), factory.ConfigMapKeys{Client: client, Namespace: p.namespace}, nil
 }
 
-func (p *place) rest() (*rest.Config, error) {
+func (p *clusterFlags) rest() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = p.kubeconfig
 	restConfig, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the host cluster's kubeconfig: %w", err)
+		return nil, errclass.Errorf(errclass.Configuration, "reading the host cluster's kubeconfig: %w; name "+
+			"one with --kubeconfig or $KUBECONFIG", err)
 	}
 	return restConfig, nil
 }
 
-// opened opens the cluster's machines for the work that open opens them for; done closes the connections.
-func opened[Conductor any](ctx context.Context, p *place,
+// openMachines opens a cluster's machines with open, a function of package factory. done closes the connections.
+func openMachines[Conductor any](ctx context.Context, p *clusterFlags,
 	open func(context.Context, config.Source, factory.HostKeys, factory.Tools, string) (Conductor,
 		error)) (conductor Conductor, done func(), err error) {
 	source, keys, err := p.open()
@@ -97,17 +97,19 @@ func opened[Conductor any](ctx context.Context, p *place,
 }
 
 func validateCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	command := &cobra.Command{
 		Use:   "validate",
-		Short: "Check both documents and the Secrets they name; touch nothing",
-		Args:  program.NoArguments,
+		Short: "Check both documents and the Secrets that they name, and change nothing",
+		Example: `  argosy validate --from examples/team-a --cluster team-a
+  argosy validate --namespace team-a`,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			source, _, err := where.open()
+			source, _, err := location.open()
 			if err != nil {
 				return err
 			}
-			cluster, err := config.Load(command.Context(), source, where.cluster)
+			cluster, err := config.Load(command.Context(), source, location.cluster)
 			if err != nil {
 				return err
 			}
@@ -119,54 +121,63 @@ func validateCommand() *cobra.Command {
 			return err
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	return command
 }
 
 func planCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var machines, output string
 	command := &cobra.Command{
 		Use:   "plan",
-		Short: "Inspect machines and say what a join would do with each, or why it can't, and what differs on nodes",
-		Args:  program.NoArguments,
+		Short: "Show what a join would do on each machine and why it can't, and how nodes differ from the documents",
+		Long:  `Inspects the machines over SSH and changes nothing. Ends with 1 if a machine can't be joined as it is.`,
+		Example: `  argosy plan --namespace team-a
+  argosy plan --namespace team-a --machines zone=rack-1 --output json`,
+		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := opened(command.Context(), &where, factory.Open)
+			conductor, done, err := openMachines(command.Context(), &location, factory.Open)
 			if err != nil {
 				return err
 			}
 			defer done()
-			entries, err := showPlan(command, conductor, machines, output)
+			entries, err := planAndPrint(command, conductor, machines, output)
 			if err != nil {
 				return err
 			}
-			return refusal(entries)
+			return refusedError(entries)
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	machineFlag(command, &machines)
-	command.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	command.Flags().StringVarP(&output, "output", "o", "table", "output format: table or json")
 	return command
 }
 
+// Usages of flags that several commands have.
+const (
+	kubeconfigUsage  = "kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)"
+	concurrencyUsage = "machines worked on at once (default: limits.concurrency of argosy.yaml)"
+)
+
 func machineFlag(command *cobra.Command, machines *string) {
 	command.Flags().StringVarP(machines, "machines", "m", "all",
-		`which machines: "all", names with commas between, or a label selector like zone=a`)
+		`machines: "all", names with commas between, or a label selector like zone=a`)
 }
 
-// planning is the one phase of a plan.
-const planning = "[plan"
+// planPhase begins the progress lines of a plan, which is one phase.
+const planPhase = "[plan"
 
-// showPlan plans, prints the plan, and returns it.
-func showPlan(command *cobra.Command, conductor *join.Conductor, expression, format string) ([]join.Entry, error) {
+// planAndPrint makes a plan, prints it and returns it.
+func planAndPrint(command *cobra.Command, conductor *join.Conductor, expression, format string) ([]join.Entry, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
 		return nil, err
 	}
 	terminal := newTerminal(command.ErrOrStderr())
-	terminal.last["plan"] = shown{phase: planning, at: time.Now()} // silent unless it takes long
+	terminal.last["plan"] = shown{phase: planPhase, at: time.Now()} // silent unless it takes long
 	entries, err := conductor.Plan(command.Context(), machines,
-		func(text string) { terminal.progress("plan", planning+"] "+text) })
+		func(text string) { terminal.progress("plan", planPhase+"] "+text) })
 	if err != nil {
 		return nil, err
 	}
@@ -187,56 +198,58 @@ func printPlan(out io.Writer, entries []join.Entry, format string) error {
 		_, err := io.WriteString(out, text)
 		return err
 	}
-	return program.UsageErrorf("unknown --output %q: table or json", format)
+	return program.UsageErrorf("flag --output %q: only table and json are known", format)
 }
 
-func refusal(entries []join.Entry) error {
+func refusedError(entries []join.Entry) error {
 	if refused := join.Refused(entries); len(refused) > 0 {
-		return fmt.Errorf("%d of %d machines can't be joined as they are", len(refused), len(entries))
+		return fmt.Errorf("%d of %d machines can't be joined as they are; the plan has the reasons", len(refused),
+			len(entries))
 	}
 	return nil
 }
 
 func joinCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var machines string
 	var concurrency int
 	var dryRun bool
 	command := &cobra.Command{
 		Use:   "join",
-		Short: "Make machines Ready nodes of the cluster; what holds already is left alone",
-		Long: `Plans, then joins the machines that need it, as many at once as --concurrency says. One machine that fails
-does not stop the others. Running it again is safe and finishes what was interrupted. Ctrl-C stops each
-machine at its next safe point.`,
-		Args: program.NoArguments,
+		Short: "Make machines Ready nodes of the cluster",
+		Long: `Plans, then joins the machines that need it, at most --concurrency at once. One machine that fails does
+not stop the others. Running it again is safe: nothing is done twice, and an interrupted join is
+finished. Ctrl-C stops each machine at its next safe point.`,
+		Example: "  argosy join --namespace team-a --machines m1,m2 --concurrency 2",
+		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := opened(command.Context(), &where, factory.Open)
+			conductor, done, err := openMachines(command.Context(), &location, factory.Open)
 			if err != nil {
 				return err
 			}
 			defer done()
-			entries, err := showPlan(command, conductor, machines, "table")
+			entries, err := planAndPrint(command, conductor, machines, "table")
 			if err != nil {
 				return err
 			}
 			if dryRun {
-				return refusal(entries)
+				return refusedError(entries)
 			}
-			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
+			return runOnMachines(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
 				names(join.Work(entries), machineOf), conductor.Join)
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	machineFlag(command, &machines)
 	command.Flags().IntVar(&concurrency, "concurrency", 0,
-		"machines worked on at once (default: limits.concurrency of argosy.yaml)")
+		concurrencyUsage)
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "stop after the plan")
 	return command
 }
 
-// jobOf is the work that a plan leaves.
+// jobOf returns the job for a plan.
 func jobOf(conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) job {
-	return job{cluster: conductor.Cluster, concurrency: concurrency, asked: len(entries),
+	return job{cluster: conductor.Cluster, concurrency: concurrency, selected: len(entries),
 		refused: names(join.Refused(entries), machineOf), out: out}
 }
 
@@ -256,7 +269,7 @@ type shown struct {
 	at    time.Time
 }
 
-// progressEvery is how often a phase that goes on is mentioned again.
+// progressEvery is the time between two lines about the same phase.
 const progressEvery = 5 * time.Second
 
 func newTerminal(out io.Writer) *terminal {

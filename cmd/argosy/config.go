@@ -18,22 +18,20 @@ func configCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "config",
 		Short: "Show and explain the two documents of a cluster",
-		Long: `A cluster is described by vcluster.yaml, in the schema of vCluster, and argosy.yaml, which holds what that
-has no word for: the machines, how to reach them, where their binaries come from.
-
-  argosy config explain machines.ssh              what a key means, and what a change of it needs
-  argosy config show --defaults                   what holds where the documents say nothing
-  argosy config show -n team-a                    both documents of a cluster, completed by the defaults
-  argosy config show -n team-a --machine gpu-1    what one machine gets, and what of that it overrides
-  argosy config schema argosy.yaml                the JSON schema, for editors
-
-To check documents, use "argosy validate".`,
+		Long: `A cluster is described by vcluster.yaml, in the schema of vCluster, and argosy.yaml, which holds what
+that schema lacks: the machines, how to reach them, where their binaries come from. To check documents,
+use "argosy validate".`,
+		Example: `  argosy config explain machines.ssh            explain a key, and what a change of it needs
+  argosy config show --defaults                 the defaults
+  argosy config show -n team-a                  both documents of a cluster, completed by the defaults
+  argosy config show -n team-a --machine gpu-1  the settings of one machine, and which of them are its own
+  argosy config schema argosy.yaml              the JSON schema, for editors`,
 	}
 	command.AddCommand(configShowCommand(), configSchemaCommand(), configExplainCommand())
 	return command
 }
 
-// documents are both, or the one that a command line names.
+// documents returns the named document, or both.
 func documents(args []string) ([]string, error) {
 	if len(args) == 0 {
 		return []string{config.VClusterDocument, config.FleetDocument}, nil
@@ -43,26 +41,29 @@ func documents(args []string) ([]string, error) {
 
 func knownDocument(name string) error {
 	if name != config.VClusterDocument && name != config.FleetDocument {
-		return program.UsageErrorf("there is no document %q: the two are %s and %s", name, config.VClusterDocument,
+		return program.UsageErrorf("unknown document %q: only %s and %s are known", name, config.VClusterDocument,
 			config.FleetDocument)
 	}
 	return nil
 }
 
 func configShowCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var machine, output string
 	var defaults bool
 	command := &cobra.Command{
 		Use:   "show [vcluster.yaml|argosy.yaml]",
 		Short: "Print the documents of a cluster, completed by the defaults",
-		Long: `Prints both documents of a cluster, or one of them, as Argosy understands them: with every default filled in, and what
-stands under an older name under the newer one. Secrets are shown as <redacted>. Mistakes in the documents are listed
-instead, as by validate.
+		Long: `Prints both documents of a cluster, or one of them, as Argosy understands them: with all defaults, and
+with new names in place of old ones. Secrets are shown as <redacted>. Mistakes in the documents are
+listed instead, as by validate.
 
-With --defaults it prints what holds where the documents say nothing; no cluster is needed. With --machine it prints what
-that machine gets: the defaults, over them vcluster.yaml, over that the machine's own "join" in argosy.yaml. The comments
-above say what the machine overrides.`,
+With --defaults it prints the defaults; no cluster is needed. With --machine it prints the settings of
+that machine: the defaults, over them vcluster.yaml, over that the machine's own "join" in argosy.yaml,
+which the comments list.`,
+		Example: `  argosy config show --namespace team-a
+  argosy config show argosy.yaml --from examples/team-a --cluster team-a
+  argosy config show --namespace team-a --machine gpu-1`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			wanted, err := documents(args)
@@ -70,13 +71,13 @@ above say what the machine overrides.`,
 			case err != nil:
 				return err
 			case output != "yaml":
-				return program.UsageErrorf("unknown --output %q: yaml is the only one", output)
+				return program.UsageErrorf("flag --output %q: only yaml is known", output)
 			case defaults && machine != "":
-				return program.UsageErrorf("--defaults are those of all machines: leave --machine out")
+				return program.UsageErrorf("flag --defaults excludes --machine: the defaults are those of all machines")
 			case defaults:
 				return printDocuments(command.OutOrStdout(), wanted, config.PrintedDefaults)
 			}
-			cluster, err := where.load(command.Context())
+			cluster, err := location.load(command.Context())
 			if err != nil {
 				return err
 			}
@@ -86,16 +87,16 @@ above say what the machine overrides.`,
 			return printDocuments(command.OutOrStdout(), wanted, cluster.Printed)
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	flags := command.Flags()
-	flags.BoolVar(&defaults, "defaults", false, "what holds where the documents say nothing")
-	flags.StringVar(&machine, "machine", "", "what one machine of the cluster gets")
-	flags.StringVarP(&output, "output", "o", "yaml", "yaml")
+	flags.BoolVar(&defaults, "defaults", false, "print the defaults; no cluster is needed")
+	flags.StringVar(&machine, "machine", "", "print the settings of one machine")
+	flags.StringVarP(&output, "output", "o", "yaml", "output format: yaml")
 	return command
 }
 
-// load reads and checks the documents of the cluster; unlike documents, it wants to be told where they are.
-func (p *place) load(ctx context.Context) (*config.Cluster, error) {
+// load reads and checks the documents of the cluster; unlike documents, it has no defaults in place of missing flags.
+func (p *clusterFlags) load(ctx context.Context) (*config.Cluster, error) {
 	source, _, err := p.open()
 	if err != nil {
 		return nil, err
@@ -146,11 +147,14 @@ func configSchemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema vcluster.yaml|argosy.yaml",
 		Short: "Print the JSON schema of a document, for editors to complete and check with",
-		Long: `Prints the JSON schema of a document (draft 2020-12). In VS Code, save it beside the documents and begin them with
+		Long: `Prints the JSON schema of a document (draft 2020-12). In VS Code, save it beside the documents and begin
+them with
 
   # yaml-language-server: $schema=argosy.schema.json
 
-The schema knows keys, types, allowed values and defaults. What depends on more than one key only validate knows.`,
+The schema has keys, types, allowed values and defaults. Rules about several keys are checked by
+validate alone.`,
+		Example:   "  argosy config schema argosy.yaml > argosy.schema.json",
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{config.VClusterDocument, config.FleetDocument},
 		RunE: func(command *cobra.Command, args []string) error {
@@ -166,18 +170,20 @@ The schema knows keys, types, allowed values and defaults. What depends on more 
 func configExplainCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain [KEY]",
-		Short: "Say what a key means, its type and default, where it takes effect and what a change of it needs",
+		Short: "Explain a key: its meaning, type and default, where it takes effect, and what a change of it needs",
 		Long: `Explains a key of either document, as "kubectl explain" does. Items of lists may be left out or written:
-machines.ssh.port, machines[].ssh.port and machines[2].ssh.port are one key. Without a key it lists the sections.`,
-		Args: cobra.MaximumNArgs(1),
+machines.ssh.port, machines[].ssh.port and machines[2].ssh.port are one key. Without a key it lists the
+sections.`,
+		Example: "  argosy config explain machines.ssh",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			return explain(command.OutOrStdout(), strings.Join(args, ""))
+			return explain(command.OutOrStdout(), strings.Join(args, ""), command.CommandPath())
 		},
 	}
 }
 
-// explain writes what there is to say about a key in each document that has it.
-func explain(out io.Writer, path string) error {
+// explain writes the explanation of a key, for each document that has it. name is how the program was called.
+func explain(out io.Writer, path, name string) error {
 	var pages []string
 	for _, document := range []string{config.VClusterDocument, config.FleetDocument} {
 		if key, inside, found := config.FindKey(document, path); found {
@@ -185,17 +191,17 @@ func explain(out io.Writer, path string) error {
 		}
 	}
 	if len(pages) == 0 {
-		advice := `"argosy config explain" lists the sections`
+		advice := fmt.Sprintf("%q lists the sections", name)
 		if similar := config.SimilarKeys(path); len(similar) > 0 {
 			advice = "did you mean " + strings.Join(similar, ", ") + "?"
 		}
-		return program.UsageErrorf("neither document has the key %q; %s", path, advice)
+		return program.UsageErrorf("unknown key %q in both documents; %s", path, advice)
 	}
 	_, err := io.WriteString(out, strings.Join(pages, "\n"))
 	return err
 }
 
-// explanation is the page about one key.
+// explanation returns the page about one key.
 func explanation(key config.Key, inside []config.Key) string {
 	var page strings.Builder
 	table := tabwriter.NewWriter(&page, 0, 8, 2, ' ', 0)
@@ -242,10 +248,10 @@ func explanation(key config.Key, inside []config.Key) string {
 	return page.String()
 }
 
-// foldAt is how wide a line of an explanation may be.
+// foldAt is the width of an explanation, in characters.
 const foldAt = 100
 
-// folded breaks a text into lines.
+// folded breaks a text into lines of at most foldAt characters.
 func folded(text string) string {
 	var lines []string
 	line := ""

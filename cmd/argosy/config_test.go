@@ -98,13 +98,13 @@ func TestMistakesInConfigCommandsAreAnswered(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"show"}, "say where the documents are"},
-		{[]string{"show", "fleet.yaml", "--defaults"}, "the two are vcluster.yaml and argosy.yaml"},
-		{[]string{"show", "--defaults", "--machine", "a"}, "leave --machine out"},
-		{[]string{"show", "--defaults", "-o", "json"}, `unknown --output "json"`},
+		{[]string{"show"}, "flag --namespace or --from is required"},
+		{[]string{"show", "fleet.yaml", "--defaults"}, "only vcluster.yaml and argosy.yaml are known"},
+		{[]string{"show", "--defaults", "--machine", "a"}, "--defaults excludes --machine"},
+		{[]string{"show", "--defaults", "-o", "json"}, `flag --output "json"`},
 		{[]string{"show", "--from", "../../examples/team-a", "--cluster", "team-a", "--machine", "gpu1"},
 			`did you mean "gpu-1"?`},
-		{[]string{"schema", "cluster.yaml"}, "there is no document"},
+		{[]string{"schema", "cluster.yaml"}, "unknown document"},
 		{[]string{"explain", "pauseImage"}, "did you mean privateNodes.joinNode.containerd.pauseImage (vcluster.yaml)"},
 		{[]string{"explain", "zzz"}, "lists the sections"},
 	} {

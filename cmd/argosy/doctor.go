@@ -20,7 +20,7 @@ func verifyCommand() *cobra.Command {
 }
 
 func doctorCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check that Argo and a namespace of the host cluster are ready for Argosy's workflows",
@@ -29,10 +29,10 @@ and its way out. Each problem was seen to make workflows hang or fail without a 
 		Example: "  argosy doctor --namespace team-a",
 		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if where.namespace == "" {
+			if location.namespace == "" {
 				return program.UsageErrorf("flag --namespace is required: the namespace that workflows run in")
 			}
-			restConfig, err := where.rest()
+			restConfig, err := location.rest()
 			if err != nil {
 				return err
 			}
@@ -44,16 +44,15 @@ and its way out. Each problem was seen to make workflows hang or fail without a 
 			if err != nil {
 				return fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
 			}
-			checks, err := doctor.Run(command.Context(), client, argo, where.namespace)
+			checks, err := doctor.Run(command.Context(), client, argo, location.namespace)
 			if err != nil {
 				return err
 			}
 			return printChecks(command, checks)
 		},
 	}
-	command.Flags().StringVarP(&where.namespace, "namespace", "n", "", "namespace that workflows run in (required)")
-	command.Flags().StringVar(&where.kubeconfig, "kubeconfig", "",
-		"kubeconfig of the host cluster (default: $KUBECONFIG, then ~/.kube/config)")
+	command.Flags().StringVarP(&location.namespace, "namespace", "n", "", "namespace that workflows run in (required)")
+	command.Flags().StringVar(&location.kubeconfig, "kubeconfig", "", kubeconfigUsage)
 	return command
 }
 

@@ -17,31 +17,30 @@ import (
 func imagesCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "images",
-		Short: "What a site without internet must mirror, and how it gets to the machines",
+		Short: "List the images that a cluster pulls, and import images into machines",
 	}
 	command.AddCommand(imagesListCommand(), imagesImportCommand())
 	return command
 }
 
 func imagesListCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var kubernetes, output string
 	var all bool
 	command := &cobra.Command{
 		Use:   "list",
-		Short: "List every image that a cluster pulls, one a line",
-		Long: `Lists the images of a cluster as its documents make it: of its control plane, of the addons that are on and of
-pods that these start, under the names by which they are pulled. Without documents, those of a cluster with
-default settings.
+		Short: "List every image that a cluster pulls, one a line, for a mirror",
+		Long: `Lists the images of a cluster with its documents: of its control plane, of the addons that are on and of
+the pods that these start, by the names under which they are pulled. Without documents, those of a
+cluster with default settings.
 
-  argosy images list --kubernetes v1.34.4 --all
-  argosy images list --from examples/team-a --cluster team-a --output table
-
-To fill a registry that controlPlane.advanced.program.DefaultImageRegistry then names, list without that setting: the
-lines are where the images come from.`,
+To fill the registry of controlPlane.advanced.defaultImageRegistry, list without that setting: the lines
+are the sources of the images.`,
+		Example: `  argosy images list --kubernetes v1.34.4 --all
+  argosy images list --from examples/team-a --cluster team-a --output table`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			cluster, err := where.documents(command.Context())
+			cluster, err := location.documents(command.Context())
 			if err != nil {
 				return err
 			}
@@ -56,16 +55,16 @@ lines are where the images come from.`,
 			return printImages(command.OutOrStdout(), append([]addons.Image{own}, images...), output)
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	command.Flags().StringVar(&kubernetes, "kubernetes", "",
 		"version of Kubernetes, e.g. v1.34.4 (default: the documents')")
-	command.Flags().BoolVar(&all, "all", false, "also those of addons that are off")
-	command.Flags().StringVarP(&output, "output", "o", "list", "list, table (with what each is for) or json")
+	command.Flags().BoolVar(&all, "all", false, "list also the images of addons that are off")
+	command.Flags().StringVarP(&output, "output", "o", "list", "output format: list, table (with uses) or json")
 	return command
 }
 
-// documents loads a cluster's documents; the defaults when nothing says where to find any.
-func (p *place) documents(ctx context.Context) (*config.Cluster, error) {
+// documents loads a cluster's documents; without flags that locate them, it returns the defaults.
+func (p *clusterFlags) documents(ctx context.Context) (*config.Cluster, error) {
 	if p.from == "" && p.namespace == "" {
 		defaults := config.Defaults()
 		return &defaults, nil
@@ -77,7 +76,7 @@ func (p *place) documents(ctx context.Context) (*config.Cluster, error) {
 	return config.Load(ctx, source, p.cluster)
 }
 
-// imageOf is the image of this program in the pods of a cluster's control plane.
+// imageOf returns the plugin's image, which the pods of a cluster's control plane run.
 func imageOf(cluster *config.Cluster) string {
 	if own := cluster.Fleet.ControlPlane.Image; own != "" {
 		return own
@@ -106,5 +105,5 @@ func printImages(out io.Writer, images []addons.Image, format string) error {
 		}
 		return nil
 	}
-	return program.UsageErrorf("unknown --output %q: list, table or json", format)
+	return program.UsageErrorf("flag --output %q: only list, table and json are known", format)
 }

@@ -40,6 +40,6 @@ func TestImagesWithoutAVersionOrInAnUnknownFormAreRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "name no version of Kubernetes")
 	assert.Equal(t, code, program.ExitConfiguration)
 	_, code, err = run(t, "images", "list", "--kubernetes", "v1.34.4", "--output", "yaml")
-	assert.ErrorContains(t, err, `unknown --output "yaml"`)
+	assert.ErrorContains(t, err, `flag --output "yaml"`)
 	assert.Equal(t, code, program.ExitConfiguration)
 }

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// importRequest is what an import by hand was asked for.
+// importRequest has the flags and arguments of "images import".
 type importRequest struct {
 	machines    string
 	items       []string
@@ -23,41 +23,42 @@ type importRequest struct {
 }
 
 func imagesImportCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var request importRequest
 	command := &cobra.Command{
 		Use:   "import [IMAGE...]",
-		Short: "Import images into the cluster's machines; what they have already is not sent",
-		Long: `Imports images into the container runtimes of machines that are nodes of the cluster. An IMAGE is
+		Short: "Import images into the container runtimes of machines",
+		Long: `Imports images into machines that are nodes of the cluster. Images that a machine has are not sent. An
+IMAGE is
 
   /srv/images, /srv/images/app.tar.gz            a folder or an archive on the machines
   https://files.example.com/app.tar#sha256=…     an archive that is downloaded here and streamed to the machines
   oci://registry.example.com/app:v1              an image that is pulled here and streamed to the machines
 
-Without any, those are imported that privateNodes.joinNode.containerd.importImages of vcluster.yaml names. An archive that
-is damaged is named at the end; the others are imported. Ctrl-C stops each machine at its next safe point.
-
-  argosy images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1`,
+Without arguments, the images of privateNodes.joinNode.containerd.importImages in vcluster.yaml are
+imported. Damaged archives are listed at the end; the others are imported. Ctrl-C stops each machine at
+its next safe point.`,
+		Example: "  argosy images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1",
 		RunE: func(command *cobra.Command, args []string) error {
 			request.items = images.Split(strings.Join(args, " "))
-			conductor, done, err := opened(command.Context(), &where, factory.OpenImages)
+			conductor, done, err := openMachines(command.Context(), &location, factory.OpenImages)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return request.carryOut(command.Context(), conductor, command.OutOrStdout())
+			return request.run(command.Context(), conductor, command.OutOrStdout())
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	machineFlag(command, &request.machines)
 	command.Flags().IntVar(&request.concurrency, "concurrency", 0,
-		"machines worked on at once (default: limits.concurrency of argosy.yaml)")
+		concurrencyUsage)
 	command.Flags().BoolVar(&request.dryRun, "dry-run", false, "stop after the plan")
 	return command
 }
 
-// carryOut shows the plan and imports what machines lack.
-func (r importRequest) carryOut(ctx context.Context, conductor *images.Conductor, out io.Writer) error {
+// run prints the plan and imports the images that machines lack.
+func (r importRequest) run(ctx context.Context, conductor *images.Conductor, out io.Writer) error {
 	machines, err := conductor.Cluster.Select(r.machines)
 	if err != nil {
 		return err
@@ -67,22 +68,23 @@ func (r importRequest) carryOut(ctx context.Context, conductor *images.Conductor
 		return err
 	}
 	if _, err := io.WriteString(out, images.Table(entries)); err != nil {
-		return fmt.Errorf("showing the plan: %w", err)
+		return fmt.Errorf("printing the plan: %w", err)
 	}
 	if r.dryRun {
 		if refused := images.With(images.ActionRefuse, entries); len(refused) > 0 {
-			return fmt.Errorf("nothing can be imported into %d of %d machines as they are", len(refused), len(entries))
+			return fmt.Errorf("%d of %d machines can't import images as they are; the plan has the reasons",
+				len(refused), len(entries))
 		}
 		return nil
 	}
 	name := func(e images.Entry) string { return e.Machine }
 	work := job{
-		cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(entries),
+		cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(entries),
 		refused: names(images.With(images.ActionRefuse, entries), name), out: out,
 	}
-	return each(ctx, work, names(images.With(images.ActionImport, entries), name),
-		func(ctx context.Context, m config.Machine, window *operation.Limiter, report func(string)) (images.Outcome,
+	return runOnMachines(ctx, work, names(images.With(images.ActionImport, entries), name),
+		func(ctx context.Context, m config.Machine, limiter *operation.Limiter, report func(string)) (images.Outcome,
 			error) {
-			return conductor.Import(ctx, m, r.items, window, report)
+			return conductor.Import(ctx, m, r.items, limiter, report)
 		})
 }

@@ -14,38 +14,37 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// job is work on machines of a cluster that somebody follows at a terminal.
+// job is work on machines of a cluster, with progress at a terminal.
 type job struct {
 	cluster *config.Cluster
-	// concurrency is how many machines are worked on at once; 0 for the fleet's limit.
+	// concurrency limits the machines worked on at once; 0 is the limit of argosy.yaml.
 	concurrency int
-	// asked is how many machines were asked for, and refused are those of them that can't be worked on: they count as
-	// failed.
-	asked   int
-	refused []string
-	out     io.Writer
+	// selected is the number of selected machines. Those of them that the plan refused count as failed.
+	selected int
+	refused  []string
+	out      io.Writer
 }
 
-// each has the machines of these names worked on, and returns an error that names those that failed or were refused.
-func each[Outcome fmt.Stringer](ctx context.Context, j job, names []string,
+// runOnMachines runs do on the named machines. Its error names those that failed or were refused.
+func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []string,
 	do func(context.Context, config.Machine, *operation.Limiter, func(string)) (Outcome, error)) error {
 	limit := j.concurrency
 	if limit <= 0 {
 		limit = j.cluster.Fleet.Limits.Concurrency
 	}
-	terminal, window := newTerminal(j.out), operation.NewLimiter(limit)
-	failed := append(slices.Clone(j.refused), abreast(j.cluster, names, terminal,
+	terminal, limiter := newTerminal(j.out), operation.NewLimiter(limit)
+	failed := append(slices.Clone(j.refused), concurrently(j.cluster, names, terminal,
 		func(machine config.Machine, report func(string)) (Outcome, error) {
-			return do(ctx, machine, window, report)
+			return do(ctx, machine, limiter, report)
 		})...)
 	if len(failed) > 0 {
-		return fmt.Errorf("%d of %d machines failed: %s", len(failed), j.asked, strings.Join(failed, ", "))
+		return fmt.Errorf("%d of %d machines failed: %s", len(failed), j.selected, strings.Join(failed, ", "))
 	}
 	return nil
 }
 
-// abreast does something with each machine at once and prints how it ended; it returns the names of those that failed.
-func abreast[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal,
+// concurrently runs do on all machines at once, prints each outcome, and returns the names of those that failed.
+func concurrently[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal,
 	do func(config.Machine, func(string)) (Outcome, error)) []string {
 	var mu sync.Mutex
 	var failed []string

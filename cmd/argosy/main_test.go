@@ -49,7 +49,7 @@ func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {
 		says string
 	}{
 		{"unknown flag", []string{"plan", "--clutser", "a"}, "clutser"},
-		{"no place", []string{"plan"}, "--namespace of the host cluster, or --from a folder"},
+		{"no place", []string{"plan"}, "flag --namespace or --from is required"},
 		{"a folder without a cluster's name", []string{"validate", "--from", valid}, "--from needs --cluster"},
 		{"unknown key", []string{"validate", "--from", folder, "--cluster", "team-a"}, `did you mean "concurrency"`},
 		{"missing Secrets", []string{"validate", "--from", valid, "--cluster", "team-a"}, "team-a-known-hosts"},

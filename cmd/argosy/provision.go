@@ -13,40 +13,42 @@ import (
 )
 
 func provisionCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var renew bool
 	command := &cobra.Command{
 		Use:   "provision",
-		Short: "Make a cluster's control plane in the host cluster, or bring it to its documents",
-		Long: `Validates, brings the control plane up in the cluster's namespace, sets the addons and verifies, as the
-workflow template provision does. Running it again changes nothing where nothing is to change, and finishes
-what was interrupted. The admin kubeconfig is then in Secret <cluster>-kubeconfig, key value.
+		Short: "Make a cluster's control plane in the host cluster, or change it to match its documents",
+		Long: `Validates the documents, makes the control plane in the cluster's namespace, sets the addons and
+verifies, as the WorkflowTemplate provision does. Running it again is safe: it changes only what differs
+from the documents, and finishes an interrupted run. The admin kubeconfig is then in Secret
+<cluster>-kubeconfig, key value.
 
-The image of this program, which serves node bundles in the control plane's pod, is taken from
-$` + program.ImageVariable + ` (default ` + program.DefaultImage + `), unless argosy.yaml names one.`,
-		Args: program.NoArguments,
+The image of executor-plugin, which serves node bundles in the control plane's pod, is that of
+argosy.yaml, else $` + program.ImageVariable + `, else ` + program.DefaultImage + `.`,
+		Example: "  argosy provision --namespace team-b",
+		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			provisioner, err := where.provisioner(command.Context())
+			provisioner, err := location.provisioner(command.Context())
 			if err != nil {
 				return err
 			}
 			return provision(command.Context(), provisioner, renew, command.OutOrStdout())
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	command.Flags().BoolVar(&renew, "renew-certificates", false,
-		"sign every certificate anew, not only those that end within 90 days")
+		"sign every certificate again, not only those that expire within 90 days")
 	return command
 }
 
-// provisioner opens the cluster of a namespace of the host cluster.
-func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, error) {
+// provisioner opens the cluster, which must be in the host cluster.
+func (p *clusterFlags) provisioner(ctx context.Context) (*controlplane.Provisioner, error) {
 	if p.from != "" {
-		return nil, program.UsageErrorf("a control plane is made in the host cluster, and its documents are read " +
-			"there: apply the folder, then use --namespace")
+		return nil, program.UsageErrorf("flag --from can't be used here, since the control plane's documents are in " +
+			"the host cluster: apply the folder with kubectl, then use --namespace")
 	}
 	if p.namespace == "" {
-		return nil, program.UsageErrorf("say where the cluster is: --namespace of the host cluster")
+		return nil, program.UsageErrorf("flag --namespace is required: the cluster's namespace in the host cluster")
 	}
 	if p.cluster == "" {
 		p.cluster = p.namespace
@@ -58,41 +60,40 @@ func (p *place) provisioner(ctx context.Context) (*controlplane.Provisioner, err
 	return factory.OpenProvisioner(ctx, restConfig, p.namespace, p.cluster, program.Image())
 }
 
-// provision runs the parts of the workflow template provision, in its order.
+// provision runs the steps of the WorkflowTemplate provision, in its order.
 func provision(ctx context.Context, provisioner *controlplane.Provisioner, renew bool, out io.Writer) error {
-	return carryOut(out,
-		part{"validate", func(report func(string)) (fmt.Stringer, error) {
+	return runSteps(out,
+		step{"validate", func(report func(string)) (fmt.Stringer, error) {
 			message, err := provisioner.Validate(ctx, report)
 			return text(message), err
 		}},
-		part{"control-plane", func(report func(string)) (fmt.Stringer,
-			error) {
+		step{"control-plane", func(report func(string)) (fmt.Stringer, error) {
 			return provisioner.Provision(ctx, renew, report)
 		}},
-		part{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
-		part{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }})
+		step{"addons", func(report func(string)) (fmt.Stringer, error) { return provisioner.SetAddons(ctx, report) }},
+		step{"verify", func(report func(string)) (fmt.Stringer, error) { return provisioner.Verify(ctx, report) }})
 }
 
-// part is one step of a workflow, by hand.
-type part struct {
+// step is a step of a workflow.
+type step struct {
 	name string
 	run  func(report func(string)) (fmt.Stringer, error)
 }
 
-// carryOut runs parts one after the other, and shows their progress and their ends.
-func carryOut(out io.Writer, parts ...part) error {
+// runSteps runs steps one after the other and prints their progress and outcomes.
+func runSteps(out io.Writer, steps ...step) error {
 	terminal := newTerminal(out)
-	for _, part := range parts {
-		said, err := part.run(func(line string) { terminal.progress(part.name, line) })
+	for _, step := range steps {
+		outcome, err := step.run(func(line string) { terminal.progress(step.name, line) })
 		if err != nil {
 			return err
 		}
-		terminal.line(part.name, said.String())
+		terminal.line(step.name, outcome.String())
 	}
 	return nil
 }
 
-// text is a message that is one already.
+// text is an outcome that is only a message.
 type text string
 
 func (t text) String() string { return string(t) }

@@ -9,38 +9,40 @@ import (
 )
 
 func reconcileCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var machines string
 	var concurrency int
 	var dryRun bool
 	command := &cobra.Command{
 		Use:   "reconcile",
-		Short: "Put right what differs between nodes and the documents; restart only what changed",
-		Long: `Shows what differs, file by file, and puts it right: files, units, kernel settings, registries, the kubelet's
-configuration and arguments, labels and taints. Pods run on. Running it again finds nothing. Machines that
-are no nodes yet are left to join.`,
+		Short: "Change nodes to match the documents; restart only what changed",
+		Long: `Shows how nodes differ from the documents, file by file, and corrects it: files, units, kernel settings,
+registries, the kubelet's configuration and arguments, labels and taints. Pods keep running. Machines
+that are not nodes yet are skipped; "argosy join" joins them.`,
+		Example: `  argosy reconcile --namespace team-a --dry-run
+  argosy reconcile --namespace team-a`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := opened(command.Context(), &where, factory.Open)
+			conductor, done, err := openMachines(command.Context(), &location, factory.Open)
 			if err != nil {
 				return err
 			}
 			defer done()
-			entries, err := showPlan(command, conductor, machines, "table")
+			entries, err := planAndPrint(command, conductor, machines, "table")
 			if err != nil {
 				return err
 			}
 			if dryRun {
-				return refusal(entries)
+				return refusedError(entries)
 			}
-			return each(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
+			return runOnMachines(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
 				names(join.Differing(entries), machineOf), conductor.Reconcile)
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	machineFlag(command, &machines)
 	command.Flags().IntVar(&concurrency, "concurrency", 0,
-		"machines worked on at once (default: limits.concurrency of argosy.yaml)")
-	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what differs")
+		concurrencyUsage)
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "stop after the plan")
 	return command
 }

@@ -15,45 +15,49 @@ import (
 	"argosy.dev/argosy/pkg/remove"
 )
 
-// removeRequest is what a removal by hand was asked for.
+// removeRequest has the flags of "remove".
 type removeRequest struct {
 	machines    string
 	concurrency int
 	confirmed   bool
 	options     remove.Options
 	force       bool
-	// timeout of a drain; 0 takes the fleet's.
+	// timeout of a drain; 0 is drain.timeout of argosy.yaml.
 	timeout time.Duration
 }
 
 func removeCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var request removeRequest
 	command := &cobra.Command{
 		Use:   "remove",
 		Short: "Take machines out of the cluster: cordon, drain, reset, and delete their nodes",
-		Long: `Tries the eviction of each pod without doing it, and shows what is in the way, what is lost, and what there is to
-take away from each machine. Only with --yes the machines leave, drained first. A node that can't be drained takes
-pods again. Afterwards take the machines out of argosy.yaml, or the next join brings them back.
+		Long: `Tries the eviction of each pod without doing it, and shows what prevents it, which data is lost, and
+what would be removed from each machine. With --yes it then drains and resets the machines. A node that
+can't be drained is uncordoned. Afterwards remove the machines from argosy.yaml, or the next join joins
+them again.
 
-Running it again is safe and finishes what was interrupted. Ctrl-C stops each machine at its next safe point.`,
+Running it again is safe and finishes an interrupted run. Ctrl-C stops each machine at its next safe
+point.`,
+		Example: `  argosy remove --namespace team-a --machines m1         show only
+  argosy remove --namespace team-a --machines m1 --yes`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := sayWhich(request.machines); err != nil {
+			if err := requireMachines(request.machines); err != nil {
 				return err
 			}
 			if request.timeout < 0 {
-				return program.UsageErrorf("--drain-timeout is less than nothing")
+				return program.UsageErrorf("flag --drain-timeout must not be negative")
 			}
-			conductor, done, err := opened(command.Context(), &where, factory.OpenReset)
+			conductor, done, err := openMachines(command.Context(), &location, factory.OpenReset)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return request.carryOut(command.Context(), &remove.Conductor{Conductor: conductor}, command.OutOrStdout())
+			return request.run(command.Context(), &remove.Conductor{Conductor: conductor}, command.OutOrStdout())
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	request.flags(command)
 	return command
 }
@@ -61,20 +65,19 @@ Running it again is safe and finishes what was interrupted. Ctrl-C stops each ma
 func (r *removeRequest) flags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVarP(&r.machines, "machines", "m", "",
-		`which machines: names with commas between, a label selector like zone=a, or "all"`)
+		`machines (required): names with commas between, a label selector like zone=a, or "all"`)
 	flags.IntVar(&r.concurrency, "concurrency", 1,
-		"machines that leave at once; 0 for limits.concurrency of argosy.yaml")
-	flags.BoolVar(&r.confirmed, "yes", false, "do it")
-	flags.BoolVar(&r.options.Drain, "drain", true, "evict pods before; without it they end with the machine")
-	flags.DurationVar(&r.timeout, "drain-timeout", 0, "how long one drain may take (default: drain.timeout of "+
-		"argosy.yaml)")
-	flags.BoolVar(&r.force, "force", false, "evict also pods that no controller brings back")
+		"machines worked on at once; 0 is limits.concurrency of argosy.yaml")
+	flags.BoolVar(&r.confirmed, "yes", false, "remove the machines")
+	flags.BoolVar(&r.options.Drain, "drain", true, "evict pods first; without it they end with the machine")
+	flags.DurationVar(&r.timeout, "drain-timeout", 0, "limit of one drain (default: drain.timeout of argosy.yaml)")
+	flags.BoolVar(&r.force, "force", false, "evict also pods that no controller makes again")
 	flags.BoolVar(&r.options.Unreachable, "unreachable", false,
-		"the machines are dead: do not contact them, and remove only their nodes")
-	flags.BoolVar(&r.options.RemoveVolumes, "remove-volumes", false, "remove also the data of local volumes")
+		"the machines are dead: do not connect to them, and delete only their nodes")
+	flags.BoolVar(&r.options.RemoveVolumes, "remove-volumes", false, "delete also the data of local volumes")
 }
 
-// over completes the options by the fleet's policy.
+// over returns the options, completed by the policy of argosy.yaml.
 func (r removeRequest) over(policy config.Drain) remove.Options {
 	options := r.options
 	options.Policy = policy
@@ -85,8 +88,8 @@ func (r removeRequest) over(policy config.Drain) remove.Options {
 	return options
 }
 
-// carryOut shows the plan, refuses when a machine is refused or nobody said yes, and removes the machines.
-func (r removeRequest) carryOut(ctx context.Context, conductor *remove.Conductor, out io.Writer) error {
+// run prints the plan and removes the machines, unless one is refused or --yes is missing.
+func (r removeRequest) run(ctx context.Context, conductor *remove.Conductor, out io.Writer) error {
 	machines, err := conductor.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err
@@ -97,23 +100,23 @@ func (r removeRequest) carryOut(ctx context.Context, conductor *remove.Conductor
 		return err
 	}
 	if _, err := io.WriteString(out, remove.Table(entries)); err != nil {
-		return fmt.Errorf("showing the plan: %w", err)
+		return fmt.Errorf("printing the plan: %w", err)
 	}
 	if refused := remove.Refused(entries); len(refused) > 0 {
-		return fmt.Errorf("machine %s can't be removed as it is; nothing was touched, also not on the others",
+		return fmt.Errorf("machine %q can't be removed as it is; no machine was changed",
 			refused[0].Machine)
 	}
 	if !r.confirmed {
-		return program.UsageErrorf("nothing was touched: this cannot be undone, so say --yes")
+		return program.UsageErrorf("nothing was changed: a removal cannot be undone; add --yes to do it")
 	}
-	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
-	err = each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *operation.Limiter,
-		report func(string)) (remove.Outcome, error) {
-		return conductor.Remove(ctx, m, options, window, report)
+	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
+	err = runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
+		limiter *operation.Limiter, report func(string)) (remove.Outcome, error) {
+		return conductor.Remove(ctx, m, options, limiter, report)
 	})
 	if err != nil || len(remove.Work(entries)) == 0 {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "The machines have left; %s.\n", remove.Afterwards)
+	_, err = fmt.Fprintf(out, "The machines are removed; %s.\n", remove.Afterwards)
 	return err
 }

@@ -37,14 +37,14 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	}
 	var text bytes.Buffer
 	request.machines, request.concurrency = "all", 1
-	err = request.carryOut(t.Context(), &remove.Conductor{Conductor: conductor}, &text)
+	err = request.run(t.Context(), &remove.Conductor{Conductor: conductor}, &text)
 	return text.String(), started, err
 }
 
 func TestARemovalWithoutYesOnlySaysWhatItWouldDo(t *testing.T) {
 	out, started, err := removeBoth(t, "", removeRequest{})
 	assert.Assert(t, program.IsUsage(err), "%v", err)
-	assert.ErrorContains(t, err, "say --yes")
+	assert.ErrorContains(t, err, "add --yes")
 	assert.Equal(t, strings.Count(out, "binaries from /usr/local/bin/.argosy"), 2, out)
 	assert.Equal(t, started, 0)
 }
@@ -53,13 +53,13 @@ func TestARemovalWithYesDoesItAndSaysWhatIsLeftToDo(t *testing.T) {
 	out, started, err := removeBoth(t, "", removeRequest{confirmed: true})
 	assert.NilError(t, err)
 	assert.Equal(t, started, 2)
-	assert.Assert(t, strings.HasSuffix(out, "The machines have left; take them out of machines in argosy.yaml, or "+
+	assert.Assert(t, strings.HasSuffix(out, "The machines are removed; take them out of machines in argosy.yaml, or "+
 		"the next join brings them back.\n"), out)
 }
 
 func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingRemoved(t *testing.T) {
 	_, started, err := removeBoth(t, "m2", removeRequest{confirmed: true})
-	assert.ErrorContains(t, err, "machine m2 can't be removed as it is")
+	assert.ErrorContains(t, err, "machine \"m2\" can't be removed as it is")
 	assert.Equal(t, started, 0)
 }
 

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// resetRequest is what a reset by hand was asked for.
+// resetRequest has the flags of "reset".
 type resetRequest struct {
 	machines    string
 	concurrency int
@@ -23,52 +23,55 @@ type resetRequest struct {
 }
 
 func resetCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var request resetRequest
 	command := &cobra.Command{
 		Use:   "reset",
-		Short: "Make machines of the cluster clean again, prove it, and delete their nodes",
-		Long: `Shows what there is to take away from each machine: pods, containers and images, credentials, binaries, network
-links and rules, mounts, files. Only with --yes it does so. Pods end at once: drain nodes before whose pods should
-move. A machine that is another cluster's node is refused untouched. What the machine's owner brought stays.
+		Short: "Remove all that a node needs from machines, verify it, and delete their nodes",
+		Long: `Shows what would be removed from each machine: pods, containers and images, credentials, binaries,
+network links and rules, mounts, files. With --yes it then removes it. Pods end at once; to drain the
+nodes first, use "argosy remove". A machine that is another cluster's node is refused and not changed.
+Files of the machine's owner stay.
 
-Running it again is safe and finishes what was interrupted. Ctrl-C stops each machine at its next safe point.`,
+Running it again is safe and finishes an interrupted run. Ctrl-C stops each machine at its next safe
+point.`,
+		Example: `  argosy reset --namespace team-a --machines m1          show only
+  argosy reset --namespace team-a --machines m1 --yes`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := sayWhich(request.machines); err != nil {
+			if err := requireMachines(request.machines); err != nil {
 				return err
 			}
-			conductor, done, err := opened(command.Context(), &where, factory.OpenReset)
+			conductor, done, err := openMachines(command.Context(), &location, factory.OpenReset)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return request.carryOut(command.Context(), conductor, command.OutOrStdout())
+			return request.run(command.Context(), conductor, command.OutOrStdout())
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	flags := command.Flags()
 	flags.StringVarP(&request.machines, "machines", "m", "",
-		`which machines: names with commas between, a label selector like zone=a, or "all"`)
-	flags.IntVar(&request.concurrency, "concurrency", 0, "machines worked on at once (default: limits.concurrency of "+
-		"argosy.yaml)")
-	flags.BoolVar(&request.confirmed, "yes", false, "do it")
+		`machines (required): names with commas between, a label selector like zone=a, or "all"`)
+	flags.IntVar(&request.concurrency, "concurrency", 0, concurrencyUsage)
+	flags.BoolVar(&request.confirmed, "yes", false, "reset the machines")
 	flags.BoolVar(&request.options.ClusterGone, "cluster-gone", false,
-		"there is no cluster any more: do not ask it, and know its machines by its name in their records")
-	flags.BoolVar(&request.options.RemoveVolumes, "remove-volumes", false, "remove also the data of local volumes")
+		"the cluster is gone: do not connect to it, and accept its name in the machines' records")
+	flags.BoolVar(&request.options.RemoveVolumes, "remove-volumes", false, "delete also the data of local volumes")
 	return command
 }
 
-// sayWhich refuses a command that takes machines away and is not told which.
-func sayWhich(machines string) error {
+// requireMachines refuses an empty selection: a command that removes machines has no default for it.
+func requireMachines(machines string) error {
 	if machines == "" {
-		return program.UsageErrorf(`say which machines: --machines with names, a label selector, or "all"`)
+		return program.UsageErrorf(`flag --machines is required: names, a label selector, or "all"`)
 	}
 	return nil
 }
 
-// carryOut shows the plan, refuses when a machine is refused or nobody said yes, and resets the machines.
-func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, out io.Writer) error {
+// run prints the plan and resets the machines, unless one is refused or --yes is missing.
+func (r resetRequest) run(ctx context.Context, conductor *reset.Conductor, out io.Writer) error {
 	machines, err := conductor.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err
@@ -78,20 +81,20 @@ func (r resetRequest) carryOut(ctx context.Context, conductor *reset.Conductor, 
 		return err
 	}
 	if _, err := io.WriteString(out, reset.Table(entries)); err != nil {
-		return fmt.Errorf("showing the plan: %w", err)
+		return fmt.Errorf("printing the plan: %w", err)
 	}
 	for _, entry := range entries {
 		if entry.Action == reset.ActionRefuse {
-			return fmt.Errorf("machine %s can't be reset as it is; nothing was touched, also not on the others",
+			return fmt.Errorf("machine %q can't be reset as it is; no machine was changed",
 				entry.Machine)
 		}
 	}
 	if !r.confirmed {
-		return program.UsageErrorf("nothing was touched: this cannot be undone, so say --yes")
+		return program.UsageErrorf("nothing was changed: a reset cannot be undone; add --yes to do it")
 	}
-	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, asked: len(machines), out: out}
-	return each(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine, window *operation.Limiter,
-		report func(string)) (reset.Outcome, error) {
-		return conductor.Reset(ctx, m, r.options, window, report)
+	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
+	return runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
+		limiter *operation.Limiter, report func(string)) (reset.Outcome, error) {
+		return conductor.Reset(ctx, m, r.options, limiter, report)
 	})
 }

@@ -58,14 +58,14 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	}
 	var text bytes.Buffer
 	request.machines, request.concurrency = "all", 1
-	err = request.carryOut(t.Context(), conductor, &text)
+	err = request.run(t.Context(), conductor, &text)
 	return text.String(), started, err
 }
 
 func TestAResetWithoutYesOnlySaysWhatItWouldTakeAway(t *testing.T) {
 	out, started, err := resetBoth(t, "", resetRequest{})
 	assert.Assert(t, program.IsUsage(err), "%v", err)
-	assert.ErrorContains(t, err, "say --yes")
+	assert.ErrorContains(t, err, "add --yes")
 	assert.Equal(t, strings.Count(out, "binaries from /usr/local/bin/.argosy"), 2, out)
 	assert.Equal(t, started, 0)
 }
@@ -79,7 +79,7 @@ func TestAResetWithYesDoesIt(t *testing.T) {
 
 func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingReset(t *testing.T) {
 	out, started, err := resetBoth(t, "m2", resetRequest{confirmed: true})
-	assert.ErrorContains(t, err, "machine m2 can't be reset as it is")
+	assert.ErrorContains(t, err, "machine \"m2\" can't be reset as it is")
 	assert.Assert(t, strings.Contains(out, "another cluster's node"), out)
 	assert.Equal(t, started, 0)
 }
@@ -87,7 +87,7 @@ func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingReset(t *testing.T) {
 func TestAResetAndARemovalNameTheirMachines(t *testing.T) {
 	for _, command := range []string{"reset", "remove"} {
 		_, code, err := run(t, command, "--namespace", "team-a", "--yes")
-		assert.ErrorContains(t, err, "say which machines")
+		assert.ErrorContains(t, err, "flag --machines is required")
 		assert.Equal(t, code, program.ExitConfiguration)
 	}
 }

@@ -19,20 +19,22 @@ import (
 )
 
 func upgradeCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var machines string
 	var dryRun bool
 	command := &cobra.Command{
 		Use:   "upgrade",
-		Short: "Take machines to their control plane's version, wave by wave; what is there already is left alone",
-		Long: `Plans, then upgrades wave after wave, as privateNodes.autoUpgrade of vcluster.yaml and upgrade of argosy.yaml
-say: each wave is staged, then its machines are cordoned, drained, upgraded, checked and given back. A machine
-that does not come up is put back to what it was. It is what workflow upgrade does once the control plane has
-its new version; that one moves the control plane, too. Pauses between waves are kept, and approvals are not
-asked for. Running it again is safe and finishes what was interrupted.`,
+		Short: "Upgrade machines to their control plane's version, wave by wave",
+		Long: `Plans, then upgrades wave after wave by privateNodes.autoUpgrade of vcluster.yaml and upgrade of
+argosy.yaml: each wave is staged, then its machines are cordoned, drained, upgraded, checked and
+uncordoned. A machine that does not become Ready is rolled back. Workflow upgrade also upgrades the
+control plane, before the machines. Pauses between waves are kept; approvals are not asked for. Running
+it again is safe: machines at the version are left alone, and an interrupted run is finished.`,
+		Example: `  argosy upgrade --namespace team-a --dry-run
+  argosy upgrade --namespace team-a`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := where.upgrader(command.Context())
+			conductor, done, err := location.upgrader(command.Context())
 			if err != nil {
 				return err
 			}
@@ -47,22 +49,23 @@ asked for. Running it again is safe and finishes what was interrupted.`,
 			}
 			if dryRun {
 				if refused := plan.Refused(); len(refused) > 0 {
-					return fmt.Errorf("%d machines can't be upgraded as they are", len(refused))
+					return fmt.Errorf("%d machines can't be upgraded as they are; the plan has the reasons",
+						len(refused))
 				}
 				return nil
 			}
-			return roll(command.Context(), conductor, plan, newTerminal(command.OutOrStdout()))
+			return rollOut(command.Context(), conductor, plan, newTerminal(command.OutOrStdout()))
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	machineFlag(command, &machines)
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "stop after the plan")
 	return command
 }
 
-// upgrader opens everything for a rollout of this process; done closes the connections.
-func (p *place) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
-	conductor, done, err := opened(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
+// upgrader opens the cluster's machines for a rollout by this process. done closes the connections.
+func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
+	conductor, done, err := openMachines(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
 		tools factory.Tools, cluster string) (*upgrade.Conductor, error) {
 		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, program.Image())
 	})
@@ -80,12 +83,12 @@ func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression s
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	return conductor.Plan(ctx, machines, func(text string) { terminal.progress("plan", planning+"] "+text) })
+	return conductor.Plan(ctx, machines, func(text string) { terminal.progress("plan", planPhase+"] "+text) })
 }
 
-// roll works through the waves of a plan and leaves no node cordoned.
-func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, terminal *terminal) error {
-	failed, err := throughWaves(ctx, conductor, plan.Rollout, terminal)
+// rollOut upgrades the waves of a plan and leaves no node cordoned.
+func rollOut(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, terminal *terminal) error {
+	failed, err := runWaves(ctx, conductor, plan.Rollout, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	done, notCleaned := conductor.Clean(cleaning, func(text string) { terminal.line("clean", text) })
@@ -99,26 +102,25 @@ func roll(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, 
 	return errors.Join(err, notCleaned)
 }
 
-// cleanTimeout bounds the cleaning up after a rollout, which has nothing to do unless it was interrupted.
+// cleanTimeout bounds the cleanup after a rollout, which has work only after an interruption.
 const cleanTimeout = 5 * time.Minute
 
-// throughWaves works through waves and the pauses between them; it returns the machines that failed, also with an
-// error.
-func throughWaves(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan,
+// runWaves upgrades waves, with the pauses between them. It returns the machines that failed, also with an error.
+func runWaves(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan,
 	terminal *terminal) (failed []string, err error) {
 	for i, wave := range plan.Waves {
 		if i > 0 {
-			if err := between(ctx, conductor, plan, plan.Waves[i-1]); err != nil {
+			if err := waitBetween(ctx, conductor, plan, plan.Waves[i-1]); err != nil {
 				return failed, err
 			}
 		}
-		failed = append(failed, throughWave(ctx, conductor, plan, wave, terminal)...)
+		failed = append(failed, runWave(ctx, conductor, plan, wave, terminal)...)
 	}
 	return failed, nil
 }
 
-// between waits as long as lies between a wave and the next one.
-func between(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave) error {
+// waitBetween waits for the pause after a wave.
+func waitBetween(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave) error {
 	gate, err := conductor.After(ctx, plan, wave)
 	if err == nil {
 		select {
@@ -127,37 +129,38 @@ func between(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Pla
 		}
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted after wave %s; run it again to go on", wave.Name)
+		return fmt.Errorf("interrupted after wave %q; run the command again to continue", wave.Name)
 	}
 	return err
 }
 
-// throughWave stages the machines of a wave and then upgrades them; it returns those that failed.
-func throughWave(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave,
+// runWave stages the machines of a wave, then upgrades them. It returns those that failed.
+func runWave(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave,
 	terminal *terminal) []string {
 	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
-	abreast(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
+	concurrently(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
 		report func(string)) (upgrade.Staged, error) {
 		return conductor.Stage(ctx, machine, plan, window, report)
 	})
-	return abreast(conductor.Cluster, wave.Machines, terminal,
+	return concurrently(conductor.Cluster, wave.Machines, terminal,
 		func(machine config.Machine, report func(string)) (upgrade.Outcome, error) {
 			return conductor.Upgrade(ctx, machine, plan, report)
 		})
 }
 
 func rollbackCommand() *cobra.Command {
-	var where place
+	var location clusterFlags
 	var machines string
 	command := &cobra.Command{
 		Use:   "rollback",
-		Short: "Put machines back to what they were before their last upgrade",
-		Long: `Puts back the binaries, units and configuration that a machine had before its last upgrade, one machine after
-another: its node is cordoned and drained, and takes pods again when it is Ready at the old version. A machine
-that was not upgraded is refused. The control plane stays as it is.`,
-		Args: program.NoArguments,
+		Short: "Undo the last upgrade of machines",
+		Long: `Restores the binaries, units and configuration that a machine had before its last upgrade, one machine
+after another: its node is cordoned, drained, and uncordoned when it is Ready at the old version. A
+machine that was not upgraded is refused. The control plane stays as it is.`,
+		Example: "  argosy rollback --namespace team-a --machines gpu-1",
+		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := where.upgrader(command.Context())
+			conductor, done, err := location.upgrader(command.Context())
 			if err != nil {
 				return err
 			}
@@ -178,8 +181,8 @@ that was not upgraded is refused. The control plane stays as it is.`,
 			return nil
 		},
 	}
-	where.flags(command)
+	location.addTo(command)
 	command.Flags().StringVarP(&machines, "machines", "m", "",
-		`which machines, required: names with commas between, a label selector like zone=a, or "all"`)
+		`machines (required): names with commas between, a label selector like zone=a, or "all"`)
 	return command
 }

@@ -35,9 +35,10 @@ func bundleServeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the node bundles of the full image to machines (in the control plane's pod)",
-		Long: `Serves https://<listen>/<version>/kubernetes-<version>-<arch>.tar.gz and /<version>/SHA256SUMS out of a folder.
-Whoever fetches shows a token; the API server is asked with that token whether it may read the ConfigMap
-kubeadm-config, as bootstrap tokens and administrators may. The certificate is read again when its files change.`,
+		Long: `Serves https://<listen>/<version>/kubernetes-<version>-<arch>.tar.gz and /<version>/SHA256SUMS out of a
+folder. Whoever fetches shows a token; the API server is asked with that token whether it may read the
+ConfigMap kubeadm-config, as bootstrap tokens and administrators may. The certificate is read again when
+its files change.`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if s.certFile == "" || s.keyFile == "" || s.caFile == "" {

@@ -32,19 +32,19 @@ func storeCommand() *cobra.Command {
 }
 
 // tell prints each new line of progress.
-func tell(out io.Writer) func(string) {
+func printTo(out io.Writer) func(string) {
 	return func(line string) { _, _ = fmt.Fprintln(out, line) }
 }
 
 // leave writes the result where the plugin reads it; outside of a pod it is printed.
-func leave(out io.Writer, result store.Result) error {
+func writeResult(out io.Writer, result store.Result) error {
 	text, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("encoding the result: %w", err)
 	}
 	file, err := os.OpenFile(terminationLog, os.O_WRONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		tell(out)(string(text))
+		printTo(out)(string(text))
 		return nil
 	}
 	if err != nil {
@@ -68,9 +68,9 @@ func accessFlags(command *cobra.Command, access *store.Access) {
 }
 
 // shelf is where archives are, and which one is meant.
-type shelf struct{ folder, cluster, archive string }
+type archiveFlags struct{ folder, cluster, archive string }
 
-func (s *shelf) flags(command *cobra.Command) {
+func (s *archiveFlags) flags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&s.folder, "folder", "/backups", "folder with archives")
 	flags.StringVar(&s.cluster, "cluster", "", "the cluster's name")
@@ -78,7 +78,7 @@ func (s *shelf) flags(command *cobra.Command) {
 	_ = command.MarkFlagRequired("cluster")
 }
 
-func (s *shelf) open() (*store.Archive, error) {
+func (s *archiveFlags) open() (*store.Archive, error) {
 	path, err := store.Find(s.folder, s.cluster, s.archive)
 	if err != nil {
 		return nil, err
@@ -97,11 +97,11 @@ func storeDumpCommand() *cobra.Command {
 			if err := json.Unmarshal([]byte(about), &order.About); err != nil {
 				return program.UsageErrorf("reading --about: %w", err)
 			}
-			result, err := store.Backup(command.Context(), order, tell(command.OutOrStdout()))
+			result, err := store.Backup(command.Context(), order, printTo(command.OutOrStdout()))
 			if err != nil {
 				return err
 			}
-			return leave(command.OutOrStdout(), result)
+			return writeResult(command.OutOrStdout(), result)
 		},
 	}
 	accessFlags(command, &order.Access)
@@ -115,7 +115,7 @@ func storeDumpCommand() *cobra.Command {
 }
 
 func storeReadCommand() *cobra.Command {
-	var from shelf
+	var from archiveFlags
 	var sealFor string
 	command := &cobra.Command{
 		Use:   "read",
@@ -135,9 +135,9 @@ func storeReadCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				tell(command.OutOrStdout())(store.SealedPrefix + sealed)
+				printTo(command.OutOrStdout())(store.SealedPrefix + sealed)
 			}
-			return leave(command.OutOrStdout(), result)
+			return writeResult(command.OutOrStdout(), result)
 		},
 	}
 	from.flags(command)
@@ -163,7 +163,7 @@ func storePrepareCommand() *cobra.Command {
 type holding struct{ address, cert, key string }
 
 func storeLoadCommand() *cobra.Command {
-	var from shelf
+	var from archiveFlags
 	var access store.Access
 	var server holding
 	command := &cobra.Command{
@@ -175,7 +175,7 @@ func storeLoadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report := tell(command.OutOrStdout())
+			report := printTo(command.OutOrStdout())
 			var result store.Result
 			err = server.during(command.Context(), report, func(ctx context.Context) error {
 				result, err = store.Restore(ctx, access, archive, report)
@@ -184,7 +184,7 @@ func storeLoadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return leave(command.OutOrStdout(), result)
+			return writeResult(command.OutOrStdout(), result)
 		},
 	}
 	from.flags(command)

@@ -47,7 +47,7 @@ func TestResetMachineIsCleanAndJoinsAgain(t *testing.T) {
 		runPodOn(t, machine)
 
 		out, err := resetByHand(t, machine)
-		assert.ErrorContains(t, err, "say --yes")
+		assert.ErrorContains(t, err, "add --yes")
 		assertContains(t, out, "the machine is node m5 of cluster team-a")
 		assertJoined(t, machine)
 
