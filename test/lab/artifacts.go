@@ -28,13 +28,16 @@ type artifacts struct {
 	Pause string
 	// Images are the archives that a control plane needs, ArgoImages Argo's.
 	Images, ArgoImages []string
-	// Bundle is what machines are joined with.
+	// Bundle is for machines that join team-a; empty where only hosted clusters are wanted.
 	Bundle build.Bundle
 }
 
 func (a artifacts) paths() []string {
-	return slices.Concat([]string{a.Kubernetes, a.Containerd, a.Runc, a.CNI, a.Argo, a.Bundle.Path}, a.Images,
-		a.ArgoImages)
+	paths := slices.Concat([]string{a.Kubernetes, a.Containerd, a.Runc, a.CNI, a.Argo}, a.Images, a.ArgoImages)
+	if a.Bundle.Path != "" {
+		paths = append(paths, a.Bundle.Path)
+	}
+	return paths
 }
 
 func (l *Lab) builder() (*build.Builder, error) {
@@ -51,22 +54,26 @@ func (l *Lab) Build(ctx context.Context) error {
 	if err := l.ensurePackages(ctx, "lab"); err != nil {
 		return err
 	}
-	if _, err := l.artifacts(ctx); err != nil {
+	if _, err := l.artifacts(ctx, UpOptions{}); err != nil {
 		return err
 	}
 	for _, version := range []string{Version, OlderVersion} {
-		if _, err := l.hostedImages(ctx, version); err != nil {
+		if _, err := l.hostedImages(ctx, version, UpOptions{}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Lab) artifacts(ctx context.Context) (artifacts, error) {
-	return recall(ctx, l, "clusters", artifacts.paths, func() (artifacts, error) { return l.makeArtifacts(ctx) })
+func (l *Lab) artifacts(ctx context.Context, options UpOptions) (artifacts, error) {
+	name := "clusters"
+	if options.HostedOnly {
+		name = "host-cluster"
+	}
+	return recall(ctx, l, name, artifacts.paths, func() (artifacts, error) { return l.makeArtifacts(ctx, options) })
 }
 
-func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
+func (l *Lab) makeArtifacts(ctx context.Context, options UpOptions) (artifacts, error) {
 	builder, err := l.builder()
 	if err != nil {
 		return artifacts{}, err
@@ -105,8 +112,10 @@ func (l *Lab) makeArtifacts(ctx context.Context) (artifacts, error) {
 	if a.ArgoImages, err = builder.ArgoImages(ctx); err != nil {
 		return artifacts{}, fmt.Errorf("making Argo's images: %w", err)
 	}
-	if a.Bundle, err = builder.Bundle(ctx, Version); err != nil {
-		return artifacts{}, fmt.Errorf("making the bundle of %s: %w", Version, err)
+	if !options.HostedOnly {
+		if a.Bundle, err = builder.Bundle(ctx, Version); err != nil {
+			return artifacts{}, fmt.Errorf("making the bundle of %s: %w", Version, err)
+		}
 	}
 	a.Pause, err = pauseReference(ctx, a.Kubernetes)
 	return a, err

@@ -22,7 +22,7 @@ import (
 // it and the one with the tag "v1.34.4-full", and the registry has the addons'
 // images. Up does it for Version; another version may have to be built first.
 func (l *Lab) ControlPlaneImage(ctx context.Context, version string) (string, error) {
-	images, err := l.hostedImages(ctx, version)
+	images, err := l.hostedImages(ctx, version, UpOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -53,17 +53,21 @@ func (h hostedImages) ofHost() []string {
 	return archives
 }
 
-func (l *Lab) hostedImages(ctx context.Context, version string) (hostedImages, error) {
-	return recall(ctx, l, "hosted-"+version, hostedImages.paths,
-		func() (hostedImages, error) { return l.makeHostedImages(ctx, version) })
+func (l *Lab) hostedImages(ctx context.Context, version string, options UpOptions) (hostedImages, error) {
+	name := "hosted-" + version
+	if options.HostedOnly {
+		name += "-only"
+	}
+	return recall(ctx, l, name, hostedImages.paths,
+		func() (hostedImages, error) { return l.makeHostedImages(ctx, version, options) })
 }
 
-func (l *Lab) makeHostedImages(ctx context.Context, version string) (hostedImages, error) {
+func (l *Lab) makeHostedImages(ctx context.Context, version string, options UpOptions) (hostedImages, error) {
 	builder, err := l.builder()
 	if err != nil {
 		return hostedImages{}, err
 	}
-	archives, err := builder.AddonImages(ctx, version)
+	archives, err := builder.AddonImages(ctx, version, !options.HostedOnly)
 	if err != nil {
 		return hostedImages{}, fmt.Errorf("making the addons' images of %s: %w", version, err)
 	}

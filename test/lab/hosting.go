@@ -4,14 +4,18 @@ import "context"
 
 // raiseHosting gives the host cluster what hosted control planes want of it, and
 // the machines where to pull from.
-func (l *Lab) raiseHosting(ctx context.Context) error {
+func (l *Lab) raiseHosting(ctx context.Context, options UpOptions) error {
 	if err := l.ensureBalancer(ctx); err != nil {
 		return err
 	}
 	if err := l.ensureDaemon(ctx, registryDaemon, RegistryAddress); err != nil {
 		return err
 	}
-	if _, err := l.ControlPlaneImage(ctx, Version); err != nil {
+	images, err := l.hostedImages(ctx, Version, options)
+	if err != nil {
+		return err
+	}
+	if err := l.provideImages(ctx, Version, images); err != nil {
 		return err
 	}
 	if err := l.ensureDNS(ctx); err != nil {

@@ -5,14 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// Up brings the lab up, or repairs what is missing of it. It is idempotent and
+// UpOptions set how much of the lab Up brings up. The zero value is all of it.
+type UpOptions struct {
+	// HostedOnly leaves out the parts that no hosted cluster needs: the control plane team-a, the bastion and the
+	// machines m4 and m5, the bundles' web server, and the images of MetalLB and metrics-server. A later Up adds them.
+	HostedOnly bool
+}
+
+// machines returns the machines that are brought up.
+func (o UpOptions) machines() []MachineSpec {
+	if !o.HostedOnly {
+		return machines()
+	}
+	return slices.DeleteFunc(machines(), func(m MachineSpec) bool {
+		return !slices.Contains([]string{"host", "m1", "m2", "m3"}, m.Name)
+	})
+}
+
+// Up brings the lab up, or repairs missing parts of it. It is idempotent and
 // quick when there is nothing to do.
-func (l *Lab) Up(ctx context.Context) error {
+func (l *Lab) Up(ctx context.Context) error { return l.UpWith(ctx, UpOptions{}) }
+
+// UpWith is Up with options.
+func (l *Lab) UpWith(ctx context.Context, options UpOptions) error {
 	start := time.Now()
 	if err := l.ensurePackages(ctx, "lab"); err != nil {
 		return err
@@ -40,11 +61,11 @@ func (l *Lab) Up(ctx context.Context) error {
 	}
 	// Everything is compiled before anything boots: a machine that starts beside a compiler is slow, and idle until
 	// the compiler is done.
-	made, err := l.artifacts(ctx)
+	made, err := l.artifacts(ctx, options)
 	if err != nil {
 		return err
 	}
-	if _, err := l.hostedImages(ctx, Version); err != nil {
+	if _, err := l.hostedImages(ctx, Version, options); err != nil {
 		return err
 	}
 	if err := l.raiseLimits(); err != nil {
@@ -53,10 +74,10 @@ func (l *Lab) Up(ctx context.Context) error {
 	if err := l.raiseNetwork(ctx); err != nil {
 		return err
 	}
-	if err := l.raiseAll(ctx, rootfs, made); err != nil {
+	if err := l.raiseAll(ctx, rootfs, made, options); err != nil {
 		return err
 	}
-	if err := l.raiseHosting(ctx); err != nil {
+	if err := l.raiseHosting(ctx, options); err != nil {
 		return err
 	}
 	l.logf("up in %.1fs", time.Since(start).Seconds())
@@ -78,12 +99,12 @@ func (l *Lab) raiseNetwork(ctx context.Context) error {
 }
 
 // raiseAll brings up machines, clusters and the bundle server side by side.
-func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts) error {
+func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts, options UpOptions) error {
 	if err := l.linkPrograms(made); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, m := range machines() {
+	for _, m := range options.machines() {
 		group.Go(func() error {
 			if m.hasCluster() {
 				return l.raiseCluster(ctx, m, rootfs, made)
@@ -91,7 +112,9 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts) error
 			return l.raiseMachine(ctx, m, inputs{rootfs: rootfs})
 		})
 	}
-	group.Go(func() error { return l.ensureRepository(ctx, made.Bundle) })
+	if !options.HostedOnly {
+		group.Go(func() error { return l.ensureRepository(ctx, made.Bundle) })
+	}
 	return group.Wait()
 }
 

@@ -41,12 +41,15 @@ func New(l *lab.Lab) (*Site, error) {
 	return &Site{Lab: l, Source: filepath.Dir(strings.TrimSpace(string(out)))}, nil
 }
 
-// Deploy brings the site to what this checkout says; doing it again is cheap.
+// Deploy installs Argosy of this checkout with the documents and Secrets of team-a; doing it again is cheap.
 func (s *Site) Deploy(ctx context.Context) error {
-	if err := s.loadPlugin(ctx); err != nil {
+	if err := s.DeployPlugin(ctx); err != nil {
 		return err
 	}
-	if err := s.install(ctx); err != nil {
+	if err := s.Apply(ctx, []any{object("v1", "Namespace", TeamA, nil)}); err != nil {
+		return err
+	}
+	if err := s.applyFolder(ctx, "install", "-n", TeamA); err != nil {
 		return err
 	}
 	documents, err := s.Documents(Overrides{})
@@ -89,18 +92,19 @@ func (s *Site) pushPlugin(ctx context.Context) error {
 	return nil
 }
 
-// install applies what README tells users to apply.
-func (s *Site) install(ctx context.Context) error {
-	if err := s.Apply(ctx, []any{object("v1", "Namespace", TeamA, nil)}); err != nil {
+// DeployPlugin gives the lab the plugin's image and lets Argo use plugins. Hosted clusters need no more of the site.
+func (s *Site) DeployPlugin(ctx context.Context) error {
+	if err := s.loadPlugin(ctx); err != nil {
 		return err
 	}
-	for _, args := range [][]string{
-		{"apply", "-k", filepath.Join(s.Source, "install", "argo")},
-		{"apply", "-n", TeamA, "-k", filepath.Join(s.Source, "install")},
-	} {
-		if out, err := s.HostKubectl(ctx, args...); err != nil {
-			return fmt.Errorf("installing Argosy: %w\n%s", err, out)
-		}
+	return s.applyFolder(ctx, filepath.Join("install", "argo"))
+}
+
+// applyFolder applies a folder of the checkout, as README tells users to.
+func (s *Site) applyFolder(ctx context.Context, folder string, options ...string) error {
+	args := append([]string{"apply", "-k", filepath.Join(s.Source, folder)}, options...)
+	if _, err := s.HostKubectl(ctx, args...); err != nil {
+		return fmt.Errorf("installing Argosy: %w", err)
 	}
 	return nil
 }

@@ -17,16 +17,19 @@ type addon struct {
 	build   func(context.Context) (string, error)
 	// base is the tree beneath and user what the program runs as, both empty where the program is all there is.
 	base, user string
+	// optional images belong to addons that are off by default.
+	optional bool
 }
 
-// AddonImages gives the archives of the images that the addons of a cluster of the version run: flannel with its CNI
-// plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, MetalLB, metrics-server.
+// AddonImages returns the archives of the images that the addons of a cluster of the version run: flannel with its CNI
+// plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, and where optional is set
+// MetalLB and metrics-server.
 //
 // Names and tags are those that Argosy asks for by default. Four hold another version than their tag says, since that
 // one is not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
 // flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, and
 // coredns v1.12.4.
-func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, error) {
+func (b *Builder) AddonImages(ctx context.Context, version string, optional bool) ([]string, error) {
 	dns, err := coreDNSTag(version)
 	if err != nil {
 		return nil, err
@@ -45,6 +48,9 @@ func (b *Builder) AddonImages(ctx context.Context, version string) ([]string, er
 	}
 	var archives []string
 	for _, addon := range b.addons(version, dns, agent, network, busybox) {
+		if addon.optional && !optional {
+			continue
+		}
 		archive, err := b.addonImage(ctx, addon)
 		if err != nil {
 			return nil, fmt.Errorf("making image %q: %w", addon.ref, err)
@@ -59,19 +65,19 @@ func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
 	const nonroot, nobody = "65532:65532", "65534:65534"
 	return []addon{
-		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.Flannel, network, ""},
-		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.FlannelCNI, busybox, ""},
-		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, ""},
-		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot},
-		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot},
+		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.Flannel, network, "", false},
+		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.FlannelCNI, busybox, "", false},
+		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, "", false},
+		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot, false},
+		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot, false},
 		{"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner", b.LocalPathProvisioner,
-			"", ""},
-		{"docker.io/library/busybox:1.36.1", "", nil, busybox, ""},
-		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", ""},
-		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", ""},
-		{"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.MetricsServer, "", nobody},
+			"", "", false},
+		{"docker.io/library/busybox:1.36.1", "", nil, busybox, "", false},
+		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", "", true},
+		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", "", true},
+		{"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.MetricsServer, "", nobody, true},
 		// No addon: what the tests run in pods.
-		{"lab.argosy.dev/web:v1", "/web", b.web, busybox, ""},
+		{"lab.argosy.dev/web:v1", "/web", b.web, busybox, "", false},
 	}
 }
 

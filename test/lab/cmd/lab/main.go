@@ -33,7 +33,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		simple("up", "Bring the lab up, or repair it", (*lab.Lab).Up),
+		up(),
 		simple("down", "Take the lab away; caches and keys stay", (*lab.Lab).Down),
 		simple("build", "Build everything that the lab runs", (*lab.Lab).Build),
 		simple("env", "Print export lines for a shell", func(l *lab.Lab,
@@ -59,6 +59,16 @@ func simple(use, short string, run func(*lab.Lab, context.Context) error) *cobra
 			return run(l, cmd.Context())
 		},
 	}
+}
+
+func up() *cobra.Command {
+	var options lab.UpOptions
+	cmd := simple("up", "Bring the lab up, or repair it", func(l *lab.Lab, ctx context.Context) error {
+		return l.UpWith(ctx, options)
+	})
+	cmd.Flags().BoolVar(&options.HostedOnly, "hosted-only", false,
+		"without the parts that no hosted cluster needs, such as the control plane team-a")
+	return cmd
 }
 
 func reset() *cobra.Command {

@@ -1,5 +1,5 @@
-// Command site installs Argosy on the running lab, as the demo needs it. With the name of a cluster, and of machines of
-// the lab, it also makes a namespace of that name with the documents of a cluster to provision:
+// Command site installs Argosy on the running lab with cluster team-a. With the name of a cluster, and of machines of
+// the lab, it installs Argosy in a namespace of that name instead, with the documents of a cluster to provision:
 //
 //	go run ./test/site/cmd/site team-b m1 m2 m3
 package main
@@ -33,7 +33,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Deploy(ctx); err != nil || len(os.Args) < 2 {
+	if len(os.Args) < 2 {
+		return s.Deploy(ctx)
+	}
+	if err := s.DeployPlugin(ctx); err != nil {
 		return err
 	}
 	return s.HostedCluster(os.Args[1], os.Args[2:]...).Install(ctx)
