@@ -105,8 +105,8 @@ bench: needs-lab build image ## figures as ratios to the hand-run floor, in one 
 	go run ./test/bench
 
 .PHONY: demo
-demo: needs-lab build image ## the lab comes up, argo submit joins its machines, kubectl shows them Ready (root)
-	./examples/demo.sh
+demo: needs-lab ## argo submit provisions a control plane and joins three machines, pods answer through a Service (root)
+	@./examples/demo.sh
 
 .PHONY: generate
 generate: ## rewrite the generated files

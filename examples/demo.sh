@@ -1,28 +1,95 @@
 #!/usr/bin/env bash
-# Shows the main job for real: clean machines become Ready nodes of a cluster, by one argo submit. Run it with `make demo`,
-# as root, on a Debian machine. The first run builds Kubernetes, containerd and Argo, which takes a while; later ones don't.
+# Shows the main job for real: one argo submit provisions a control plane, another one joins three clean machines to it, and
+# pods answer through a Service. Run it with `make demo`, as root, on a Debian machine. The first run compiles Kubernetes,
+# containerd and Argo, which takes a while; later ones don't.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+cluster=team-b
+machines=(m1 m2 m3)
+steps=7
+number=0
+beat=
 
-say "the lab: a host cluster with Argo, a cluster called team-a, and five clean machines"
-go run ./test/lab/cmd/lab up
+# step TITLE begins a step. Until the next one, a line every ten seconds shows that the demo is at work.
+step() {
+	number=$((number + 1))
+	quiet
+	printf '\n\033[1m== [%d/%d] %s\033[0m\n' "$number" "$steps" "$1"
+	(while sleep 10 >/dev/null 2>&1; do printf '   … [%d/%d] at work, %d s\n' "$number" "$steps" "$SECONDS"; done) &
+	beat=$!
+}
+
+# quiet ends those lines.
+quiet() {
+	[ -z "$beat" ] || { kill "$beat" && wait "$beat"; } 2>/dev/null || true
+	beat=
+}
+trap quiet EXIT
+
+# show COMMAND... prints a command and runs it. Its own output is the progress.
+show() {
+	quiet
+	printf '$ %s\n' "$*"
+	"$@"
+}
+
+step "compile Argosy and its image"
+make build image
+
+step "the lab: a host cluster with Argo and three machines, without Kubernetes and containerd"
+go run ./test/lab/cmd/lab up --hosted-only
 eval "$(go run ./test/lab/cmd/lab env)"
-# shellcheck disable=SC2086 # a list of names
-go run ./test/lab/cmd/lab reset $LAB_MACHINES
-kubectl --kubeconfig "$TEAM_A_KUBECONFIG" delete node --ignore-not-found $LAB_MACHINES >/dev/null
+kubectl delete namespace "$cluster" --ignore-not-found --timeout=120s # of an earlier demo
+go run ./test/lab/cmd/lab reset --bare "${machines[@]}"
 
-say "install Argosy in namespace team-a, with the cluster's documents and Secrets"
-go run ./test/site/cmd/site
-bin/argosy doctor --namespace team-a
+step "install Argosy in namespace $cluster, with the cluster's documents and Secrets"
+go run ./test/site/cmd/site "$cluster" "${machines[@]}"
+show bin/argosy doctor --namespace "$cluster"
 
-say "what would a join do?"
-bin/argosy plan --namespace team-a --cluster team-a
+step "provision the control plane"
+show argo submit -n "$cluster" --from workflowtemplate/provision -p "cluster=$cluster" --watch
+kubeconfig=$LAB_DIR/$cluster.kubeconfig
+(umask 077 && kubectl get secret -n "$cluster" "$cluster-kubeconfig" \
+	-o 'go-template={{index .data "value" | base64decode}}' >"$kubeconfig")
+team() { kubectl --kubeconfig "$kubeconfig" "$@"; }
 
-say "argo submit --from workflowtemplate/join -p cluster=team-a"
-argo submit -n team-a --from workflowtemplate/join -p cluster=team-a -p concurrency=3 --watch
+step "join ${#machines[@]} machines to it"
+show argo submit -n "$cluster" --from workflowtemplate/join -p "cluster=$cluster" --watch
 
-say "the nodes of team-a"
-kubectl --kubeconfig "$TEAM_A_KUBECONFIG" get nodes -o wide
-kubectl --kubeconfig "$TEAM_A_KUBECONFIG" wait --for=condition=Ready node $LAB_MACHINES --timeout=10s >/dev/null
+step "a pod on each machine, and a Service in front of them"
+team apply -f - <<'YAML'
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - {name: web, image: "10.117.0.1:5000/web:v1", args: [serve]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+YAML
+team rollout status daemonset/web --timeout=180s
+for machine in "${machines[@]}"; do
+	pod=$(team get pods -l app=web --field-selector "spec.nodeName=$machine" -o 'jsonpath={.items[0].metadata.name}')
+	# The name of the Service and its address take a moment to reach every machine.
+	for attempt in $(seq 30); do
+		answer=$(team exec "$pod" -- /web get http://web/ 2>/dev/null) && break
+		[ "$attempt" -lt 30 ] || { echo "no answer from http://web/ on $machine" >&2; exit 1; }
+		sleep 1
+	done
+	printf 'http://web/ from %s: answered by %s\n' "$machine" "$answer"
+done
+
+step "the nodes of $cluster"
+show kubectl --kubeconfig "$kubeconfig" get nodes -o wide
+team wait --for=condition=Ready node "${machines[@]}" --timeout=10s >/dev/null
+printf '\n\033[1m== done in %d s\033[0m\n' "$SECONDS"
