@@ -115,7 +115,7 @@ func (h *hosted) makeControlPlane(ctx context.Context) error {
 	return err
 }
 
-// ready waits until the API server says that it is, to whoever has the kubeconfig.
+// ready waits until the API server answers a client with the kubeconfig that it is ready.
 func (h *hosted) ready(ctx context.Context) error {
 	access, err := h.access(ctx)
 	if err != nil {
@@ -170,12 +170,12 @@ func (h *hosted) waitsForVolume(ctx context.Context) time.Duration {
 	return 0
 }
 
-// readyz asks an API server until it says that it is ready.
+// readyz polls an API server until it is ready.
 func readyz(ctx context.Context, access *rest.Config) error {
 	access = rest.CopyConfig(access)
 	access.Timeout = 2 * time.Second
-	// A connection's first packet that nobody answers, since the Service does not lead anywhere yet, is only sent again
-	// after a second.
+	// A connection's first packet that is not answered, since the Service does not lead anywhere yet, is only sent
+	// again after a second.
 	access.Dial = (&net.Dialer{Timeout: 200 * time.Millisecond}).DialContext
 	client, err := rest.HTTPClientFor(access)
 	if err != nil {

@@ -121,7 +121,7 @@ func (i *importing) renew() error {
 		return fmt.Errorf("making an archive: %w", err)
 	}
 	i.digest = hex.EncodeToString(sum.Sum(nil))
-	// What is still to be written to this disk would be written while the first side runs.
+	// Dirty pages would otherwise be written to this disk while the first side runs.
 	if err := file.Sync(); err != nil {
 		_ = file.Close()
 		return fmt.Errorf("making an archive: %w", err)

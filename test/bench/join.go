@@ -236,7 +236,7 @@ func (b *bench) again(ctx context.Context) error {
 	return nil
 }
 
-// submit times argo submit to Succeeded, with the controller at 2 s rates: what a user waits.
+// submit times argo submit to Succeeded, with the controller at 2 s rates, which is the time that a user waits.
 func (b *bench) submit(ctx context.Context) error {
 	var times []time.Duration
 	for range b.rounds {

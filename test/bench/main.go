@@ -29,7 +29,7 @@ type bench struct {
 	rounds int
 	// caller is the Workflow that calls for cluster team-a belong to.
 	caller workflow
-	// warm says that the host machine has the images of hosted control planes.
+	// warm reports that the host machine has the images of hosted control planes.
 	warm bool
 }
 

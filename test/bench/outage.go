@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// outage is what a client noticed of an API server that it asked all the time.
+// outage has the failures that a client saw of an API server that it polled all the time.
 type outage struct {
 	asked, failed int
 	// gap is the longest time from one good answer to the next.
@@ -50,14 +50,14 @@ type watcher struct {
 const (
 	// askTimeout is how long a request on a new connection may take; then it has failed.
 	askTimeout = time.Second
-	// keptTimeout leaves client-go the second after which it repeats what an API server that ends has put off.
+	// keptTimeout leaves client-go the second after which it repeats a request that an API server put off as it ended.
 	keptTimeout = 3 * time.Second
 	// asked is an object rather than /readyz: an API server that ends is not ready any more, but still answers.
 	asked = "/api/v1/namespaces/default"
 )
 
 // newWatchers are two clients: one makes a connection for each request and takes every refusal for a failure, the other
-// is client-go's, which keeps its connection and repeats what the server asks it to.
+// is client-go's, which keeps its connection and repeats requests when the server asks it to.
 func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 	access = rest.CopyConfig(access)
 	access.Timeout, access.QPS = keptTimeout, -1
@@ -92,7 +92,7 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// note counts an answer. The first good one begins what is measured.
+// note counts an answer. The first good one begins the measurement.
 func (w *watcher) note(err error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -111,7 +111,7 @@ func (w *watcher) note(err error) {
 	}
 }
 
-// goodSince says whether a good answer came after a time.
+// goodSince reports whether a good answer came after a time.
 func (w *watcher) goodSince(t time.Time) bool {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()

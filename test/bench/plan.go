@@ -9,7 +9,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// drift times the look at a joined machine that tells what differs, by a process that has just started.
+// drift times the inspection of a joined machine for differences, by a process that has just started.
 func (b *bench) drift(ctx context.Context) error {
 	if err := b.joined(ctx, []string{"m1"}); err != nil {
 		return err

@@ -82,7 +82,7 @@ func (b *bench) stopPlugin(p *pluginProcess) {
 	_ = os.RemoveAll(p.folder)
 }
 
-// call runs one step to its end: it asks again when the plugin says so, as Argo's agent does.
+// call runs one step to its end: it asks again when the plugin requests it, as Argo's agent does.
 func (p *pluginProcess) call(ctx context.Context, object map[string]string) (*wfv1.NodeResult, error) {
 	inner, err := json.Marshal(map[string]any{"argosy": object})
 	if err != nil {

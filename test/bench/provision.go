@@ -71,7 +71,7 @@ func (b *bench) warmUp(ctx context.Context) error {
 	return err
 }
 
-// provisionAgain times the whole workflow's steps on a cluster that stands as its documents say.
+// provisionAgain times the whole workflow's steps on a cluster that needs no changes.
 func (b *bench) provisionAgain(ctx context.Context) error {
 	return b.withHosted(ctx, "bench-again", nil, func(h *hosted) error {
 		if _, err := h.call(ctx, validate, controlPlane, setAddons, verify); err != nil {
@@ -97,7 +97,7 @@ func (b *bench) provisionAgain(ctx context.Context) error {
 	})
 }
 
-// changes reads a step's summary, which says nothing but how much is unchanged when nothing was to do.
+// changes returns the changes in a step's summary, which only counts unchanged objects when there was nothing to do.
 func changes(message string) bool {
 	rest := strings.ReplaceAll(message, "unchanged", "")
 	return rest == message || strings.Contains(rest, "created") || strings.Contains(rest, "changed") ||
@@ -156,7 +156,7 @@ func (f *controlPlaneFloor) remove() {
 	_, _ = f.lab.Exec(context.Background(), "host", "sh", "-euc", forgetFloor, "sh", floorFolder)
 }
 
-// run times one control plane. The script ends with its input, and what it started with it.
+// run times one control plane. The script ends with its input, and its children with it.
 func (f *controlPlaneFloor) run(ctx context.Context) (time.Duration, error) {
 	input, end, err := os.Pipe()
 	if err != nil {
@@ -186,7 +186,7 @@ func (f *controlPlaneFloor) run(ctx context.Context) (time.Duration, error) {
 func (f *controlPlaneFloor) access(ctx context.Context) (*rest.Config, error) {
 	var authority string
 	err := wait.PollUntilContextTimeout(ctx, askEvery, patience, true, func(ctx context.Context) (bool, error) {
-		// What the authority has signed is there only after its own certificate is whole.
+		// Certificates that the authority signs appear after its own certificate is written.
 		out, err := f.lab.Exec(ctx, "host", "sh", "-c", `test -s "$1/apiserver.crt" && cat "$1/ca.crt"`, "sh",
 			floorFolder+"/run")
 		authority = out

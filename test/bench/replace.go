@@ -86,10 +86,10 @@ func (h *hosted) deletePod(ctx context.Context) error {
 	return err
 }
 
-// views are what two clients noticed: one with a new connection for each request, and one that keeps its own.
+// views have the outages that two clients saw: one with a new connection for each request, and one that keeps its own.
 type views struct{ fresh, kept outage }
 
-// during adds what is noticed while work has the control plane's pods replaced, until all are new and answer.
+// during adds the outages that are seen while work has the control plane's pods replaced, until all are new and answer.
 func (v *views) during(ctx context.Context, h *hosted, work func(context.Context) error) error {
 	access, err := h.access(ctx)
 	if err != nil {

@@ -103,7 +103,7 @@ func (m *simulatedMachine) session(channel ssh.Channel, requests <-chan *ssh.Req
 	}
 }
 
-// execute tells the plugin's few commands apart by what only they contain.
+// execute tells the plugin's few commands apart by a part that is unique to each.
 func execute(channel ssh.Channel, command string) {
 	verb := strings.Trim(command[strings.LastIndexByte(command, ' ')+1:], "'")
 	switch {
@@ -157,19 +157,19 @@ func working(i int64) spec.Status {
 }
 
 // delayed is a connection on which everything takes delay longer, in each direction. It bounds neither the rate nor
-// what is on its way.
+// data on its way.
 func delayed(raw net.Conn, delay time.Duration) net.Conn {
 	if delay == 0 {
 		return raw
 	}
 	near, far := net.Pipe()
-	go carry(far, raw, delay)
-	go carry(raw, far, delay)
+	go forward(far, raw, delay)
+	go forward(raw, far, delay)
 	return near
 }
 
-// carry takes what comes from one end to the other, each piece after delay, until either end closes.
-func carry(to, from net.Conn, delay time.Duration) {
+// forward copies data from one end to the other, each piece after delay, until either end closes.
+func forward(to, from net.Conn, delay time.Duration) {
 	type piece struct {
 		data []byte
 		due  time.Time

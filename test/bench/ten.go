@@ -23,7 +23,7 @@ const (
 	tenPatience = 20 * time.Minute
 )
 
-// ten provisions ten clusters at once, as ten users would, and says what each took and costs.
+// ten provisions ten clusters at once, as ten users would, and prints the time and cost of each.
 func (b *bench) ten(ctx context.Context) (err error) {
 	if err := b.warmUp(ctx); err != nil {
 		return err
@@ -122,7 +122,7 @@ func submitProvision(ctx context.Context, argo versioned.Interface, cluster *sit
 	return nil
 }
 
-// describe says how a workflow and its plugin steps ended.
+// describe returns how a workflow and its plugin steps ended.
 func describe(w *wfv1.Workflow) string {
 	text := fmt.Sprintf("workflow %s: %s %s", w.Name, w.Status.Phase, w.Status.Message)
 	for _, node := range w.Status.Nodes {
@@ -152,7 +152,7 @@ func (b *bench) costs(ctx context.Context, clusters []*site.HostedCluster) (proc
 }
 
 // readCosts prints lines like "cpu 12000000000" in nanoseconds and "memory 345678" in bytes for a pod, from the files
-// of either version of cgroups. The memory is what is nobody's file, that is without what the kernel keeps because
+// of either version of cgroups. The memory is that of no file, that is without the memory that the kernel keeps because
 // there is room. Where both versions are mounted, a line may come twice.
 const readCosts = `
 for group in $(find /sys/fs/cgroup -type d -name "*pod$1*" -prune); do
@@ -184,7 +184,7 @@ func (h *hosted) cost(ctx context.Context) (processor time.Duration, memory int6
 	return processor, memory, nil
 }
 
-// parseCosts reads what readCosts prints; of a line that comes twice the larger number counts.
+// parseCosts reads the output of readCosts; of a line that comes twice the larger number counts.
 func parseCosts(lines string) (map[string]int64, error) {
 	used := map[string]int64{}
 	for line := range strings.Lines(lines) {

@@ -79,7 +79,7 @@ func (b *bench) upload(ctx context.Context) error {
 			return time.Since(started), err
 		}
 	}
-	// As bundles travel: whoever follows the growing file hashes it meanwhile.
+	// As with bundles, the reader of the growing file hashes it meanwhile.
 	if err := b.pair("upload-400MiB", upload(true), scp); err != nil {
 		return err
 	}

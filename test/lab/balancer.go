@@ -23,9 +23,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// balancer is the host cluster's load balancer: it gives each Service of type
-// LoadBalancer an address of its own, which it puts on the host machine's
-// interface; there kube-proxy takes what arrives for it to the Service's pods.
+// balancer is the host cluster's load balancer: it gives each Service of type LoadBalancer an address of its own, which
+// it puts on the host machine's interface; there kube-proxy takes packets for it to the Service's pods.
 type balancer struct {
 	pool     addressPool
 	client   kubernetes.Interface
@@ -121,8 +120,8 @@ func runBalancer(ctx context.Context, b *balancer) error {
 	}
 }
 
-// reconcile makes the machine's addresses and the Services' statuses what they
-// should be. Addresses come first, so that what a status names answers.
+// reconcile makes the machine's addresses and the Services' statuses match. Addresses come first, so that an address in
+// a status answers.
 func (b *balancer) reconcile(ctx context.Context) error {
 	services, err := b.services.List(labels.Everything())
 	if err != nil {
@@ -177,7 +176,7 @@ func (b *balancer) tell(ctx context.Context, s *corev1.Service, granted netip.Ad
 	}
 	_, err := b.client.CoreV1().Services(s.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		// The watch is behind; what it has yet to tell brings the Service here again.
+		// The watch is behind; a later event brings the Service here again.
 		return nil
 	}
 	if err != nil {

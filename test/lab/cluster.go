@@ -41,13 +41,12 @@ var processorsScript string
 //go:embed manifests/lab-cpus.service
 var processorsUnit string
 
-// hostProcessors is how many the host cluster's scheduler counts. Ten control
-// planes at once, each with an agent pod of a workflow, request seven; a small
-// computer has two. What they request are weights: there are no more processors
-// for it, and everything gets its share of those.
+// hostProcessors is how many the host cluster's scheduler counts. Ten control planes at once, each with an agent pod of
+// a workflow, request seven; a small computer has two. Requests are weights: there are no more processors for it, and
+// everything gets its share of those.
 const hostProcessors = 16
 
-// clusterShape is what differs between the lab's two clusters.
+// clusterShape has the differences between the lab's two clusters.
 type clusterShape struct {
 	Name, Address, Version, Pause string
 	PodSubnet, ServiceSubnet      string
@@ -67,8 +66,8 @@ func shapeOf(m MachineSpec, pause string) clusterShape {
 	return shape
 }
 
-// clusterFiles are what a cluster machine has beyond any other: containerd,
-// kubelet and a configuration for kubeadm. The programs are bound, not copied.
+// clusterFiles are the files that only a cluster machine has: containerd, kubelet and a configuration for kubeadm. The
+// programs are bound, not copied.
 func clusterFiles(m MachineSpec, pause string) ([]file, error) {
 	shape := shapeOf(m, pause)
 	files := []file{

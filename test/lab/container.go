@@ -199,7 +199,7 @@ func (l *Lab) halt(m MachineSpec) error {
 			return err
 		}
 	}
-	// What a supervisor that crashed left behind.
+	// A supervisor that crashed leaves them behind.
 	return d.clearCgroups()
 }
 

@@ -183,8 +183,8 @@ func assembleImages(ctx context.Context, binaries, version, archive string) (err
 	return image.WriteArchive(ctx, archive)
 }
 
-// assemblyKey digests what decides the images: the binaries, whose folder is
-// named by what is in it, and the code that packs them.
+// assemblyKey digests the inputs of the images: the binaries, whose folder is named by its content, and the code that
+// packs them.
 func (l *Lab) assemblyKey(binaries string) (string, error) {
 	sources, err := filepath.Glob(filepath.Join(l.source, "pkg", "bundle", "assemble", "*.go"))
 	if err != nil || len(sources) == 0 {

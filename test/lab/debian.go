@@ -31,7 +31,7 @@ chroot "$scratch/root" apt-get install -qq --yes --no-install-recommends --downl
   -o Dir::Cache::archives=/packages "$@"
 `
 
-// InstallDebian installs Debian packages on a machine, with what they depend on, from the cache or from this computer's
+// InstallDebian installs Debian packages on a machine, with their dependencies, from the cache or from this computer's
 // mirror; machines reach none. Their services start as they do on any Debian.
 func (l *Lab) InstallDebian(ctx context.Context, machine string, names ...string) error {
 	rootfs, err := l.rootfs(ctx)

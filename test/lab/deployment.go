@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// deployment is what the lab itself runs on the host cluster for others: a
-// manifest with a Deployment of one pod in it.
+// deployment is a program of the lab itself on the host cluster: a manifest with a Deployment of one pod in it.
 type deployment struct {
-	// what it gives, for people.
+	// what is the name of the service, for people.
 	what            string
 	namespace, name string
 	manifest        string

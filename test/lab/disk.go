@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inputs are what a machine's disk is made from beside the lab's keys.
+// inputs determine a machine's disk, beside the lab's keys.
 type inputs struct {
 	rootfs string
 	// pause and binds are for cluster machines: the reference of the pause

@@ -8,8 +8,7 @@ import (
 //go:embed manifests/coredns.yaml
 var dnsManifest string
 
-// dnsImage is what resolves names on the host cluster, under the name that the
-// builder gives it.
+// dnsImage is the image that resolves names on the host cluster, under the name that the builder gives it.
 const dnsImage = "docker.io/coredns/coredns:1.12.1"
 
 // dns resolves the names of the host cluster's Services, at the address that

@@ -20,8 +20,8 @@ var bootScript string
 //go:embed manifests/lab-boot.service
 var bootUnit string
 
-// machineFiles lists what a machine's disk holds beyond the common root file
-// system: what the owner of a site would have put there, and nothing of Argosy's.
+// machineFiles lists the files of a machine's disk beyond the common root file system: those that the owner of a site
+// would have put there, and nothing of Argosy's.
 func (l *Lab) machineFiles(ctx context.Context, m MachineSpec, in inputs) ([]file, error) {
 	files := []file{
 		{path: "/etc/hostname", mode: 0o644, data: m.Name + "\n"},
@@ -113,8 +113,7 @@ func yesNo(yes bool) string {
 	return "no"
 }
 
-// loginFiles let the lab's keys in as the machine's user, and say what that
-// user may do.
+// loginFiles let the lab's keys in as the machine's user, and set what that user may do.
 func (l *Lab) loginFiles(ctx context.Context, m MachineSpec, rootfs string) ([]file, error) {
 	var keys []string
 	for _, name := range []string{"id_ed25519", "id_passphrase"} {
@@ -190,9 +189,8 @@ func (l *Lab) shadowWithPassword(ctx context.Context, rootfs string) (string, er
 	return strings.Join(lines, "\n"), nil
 }
 
-// kubernetesSiteFiles are the settings that a site brings for any node: how pods
-// get addresses, what its containers need from containerd, and how to speak to
-// the lab's registry.
+// kubernetesSiteFiles are the settings that a site brings for any node: how pods get addresses, the settings that its
+// containers need from containerd, and how to speak to the lab's registry.
 func kubernetesSiteFiles(m MachineSpec) []file {
 	var files []file
 	if m.PodSubnet != "" {
@@ -205,8 +203,8 @@ func kubernetesSiteFiles(m MachineSpec) []file {
 	return files
 }
 
-// registriesFolder is where containerd looks for a registry's settings, if its
-// configuration says so; Argosy's does, and so does the lab's own.
+// registriesFolder is where containerd looks for a registry's settings, if its configuration asks for it; Argosy's
+// does, and so does the lab's own.
 const registriesFolder = "/etc/containerd/certs.d"
 
 // registryHosts tells containerd that the registry speaks plain HTTP.

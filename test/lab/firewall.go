@@ -8,11 +8,9 @@ import (
 // kubeletChain holds the rules of FirewallKubelets in the lab's switch.
 const kubeletChain = "KUBELETS"
 
-// FirewallKubelets drops what the host machine and its pods send to the kubelets
-// of members, TCP port 10250, or lets it pass again. It holds for connections
-// that are open as well, and until it is ended or the lab's network is made
-// again; reboots do not matter. To a machine behind the bastion there is no such
-// way at any time.
+// FirewallKubelets drops packets of the host machine and its pods to the kubelets of members, TCP port 10250, or lets
+// it pass again. It holds for connections that are open as well, and until it is ended or the lab's network is made
+// again; reboots do not matter. To a machine behind the bastion there is no such way at any time.
 func (l *Lab) FirewallKubelets(ctx context.Context, blocked bool) error {
 	unlock, err := l.lock("firewall")
 	if err != nil {
@@ -68,8 +66,7 @@ func removeKubeletChain(ctx context.Context) error {
 	return nil
 }
 
-// ebtables filters what the switch passes on between two ports, which iptables
-// does not see.
+// ebtables filters frames between two ports, which iptables does not see.
 func ebtables(ctx context.Context, args ...string) error {
 	_, err := inNamespace(ctx, routerNamespace, append([]string{"ebtables"}, args...)...)
 	return err

@@ -2,8 +2,8 @@ package lab
 
 import "context"
 
-// raiseHosting gives the host cluster what hosted control planes want of it, and
-// the machines where to pull from.
+// raiseHosting gives the host cluster the services that hosted control planes need, and the machines where to pull
+// from.
 func (l *Lab) raiseHosting(ctx context.Context, options UpOptions) error {
 	if err := l.ensureBalancer(ctx); err != nil {
 		return err

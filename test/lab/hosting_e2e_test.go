@@ -17,8 +17,7 @@ import (
 	"gotest.tools/v3/poll"
 )
 
-// hosted is what these tests make on the host cluster, in a namespace that goes
-// with the test.
+// hosted is a namespace of the host cluster that is deleted when the test ends.
 type hosted struct {
 	t         *testing.T
 	l         *Lab
@@ -57,7 +56,7 @@ func (h *hosted) apply(manifest string) {
 	assert.NilError(h.t, err)
 }
 
-// eventually waits until kubectl prints what is wanted.
+// eventually waits until kubectl prints want.
 func (h *hosted) eventually(want string, args ...string) {
 	h.t.Helper()
 	poll.WaitOn(h.t, func(poll.LogT) poll.Result {
@@ -69,8 +68,8 @@ func (h *hosted) eventually(want string, args ...string) {
 	}, poll.WithTimeout(2*time.Minute), poll.WithDelay(100*time.Millisecond))
 }
 
-// serve runs a pod "web" whose web server says "here". It ends when it is told
-// to, or the machine's reboot would wait for it.
+// serve runs a pod "web" whose web server answers "here". It ends when it is told to, or the machine's reboot would
+// wait for it.
 func (h *hosted) serve(image, pullPolicy string) {
 	h.t.Helper()
 	h.apply(fmt.Sprintf(`
@@ -134,7 +133,7 @@ func (h *hosted) answers(address string) {
 		assert.NilError(h.t, err, m.Name)
 		assert.Equal(h.t, out, "here\n", m.Name)
 	}
-	// The pod itself is the hard case: what it sends comes back to it.
+	// The pod itself is the hard case: its packets come back to it.
 	out := h.kubectl("exec", "web", "--", "/bin/sh", "-c",
 		`printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 10 "$0" 80 | tail -n 1`, address)
 	assert.Equal(h.t, out, "here\n")
@@ -157,7 +156,7 @@ func TestLoadBalancerServiceIsReachableAndReleasesItsAddress(t *testing.T) {
 	address := h.address("web")
 	h.answers(address)
 
-	// Of a class that nobody serves: it was there first and still has nothing.
+	// No controller serves its class: it was first and still has no address.
 	assert.Equal(t, h.kubectl("get", "service", "classy", "--output", "jsonpath={.status.loadBalancer.ingress}"), "")
 
 	h.kubectl("patch", "service", "web", "--patch", `{"spec":{"type":"ClusterIP"}}`)

@@ -13,7 +13,7 @@ import (
 // loadedFolder notes on a machine which archives its containerd was given.
 const loadedFolder = "/var/lib/lab/loaded"
 
-// LoadImage gives an image archive to the containerd of a machine.
+// LoadImage loads an image archive into the containerd of a machine.
 func (l *Lab) LoadImage(ctx context.Context, name, archive string) error {
 	in, err := os.Open(archive)
 	if err != nil {
@@ -26,8 +26,8 @@ func (l *Lab) LoadImage(ctx context.Context, name, archive string) error {
 	return nil
 }
 
-// loadImages loads the archives that the machine was not given before. Archives
-// are named by what is in them, so that a name stands for one content.
+// loadImages loads the archives that the machine was not given before. Archives are named by their content, so that a
+// name stands for one content.
 func (l *Lab) loadImages(ctx context.Context, m MachineSpec, archives []string) error {
 	have, err := l.Exec(ctx, m.Name, "sh", "-euc", `mkdir -p "$1"; ls "$1"`, "sh", loadedFolder)
 	if err != nil {

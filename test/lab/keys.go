@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ensureKeys makes what is missing of the lab's secrets. They are made once and
-// kept through every reset, so that pinned host keys stay true.
+// ensureKeys makes missing secrets of the lab. They are made once and kept through every reset, so that pinned host
+// keys stay true.
 func (l *Lab) ensureKeys(ctx context.Context) error {
 	for _, dir := range []string{l.keysDir(), l.secretsDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

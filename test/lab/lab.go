@@ -1,9 +1,7 @@
-// Package lab makes real machines out of one Linux computer: systemd containers
-// in network namespaces, each with its own address, init, sshd, disk and host
-// key, and on two of them real Kubernetes control planes. It is what the
-// end-to-end tests, the benchmarks and the demo run on. It never changes
-// anything on the computer that it did not make itself, except for installing
-// Debian packages it lacks.
+// Package lab makes real machines out of one Linux computer: systemd containers in network namespaces, each with its
+// own address, init, sshd, disk and host key, and on two of them real Kubernetes control planes. The end-to-end tests,
+// the benchmarks and the demo run on it. It never changes anything on the computer that it did not make itself, except
+// for installing Debian packages it lacks.
 package lab
 
 import (
@@ -131,8 +129,8 @@ func checkoutRoot() (string, error) {
 	return filepath.Dir(mod), nil
 }
 
-// requireRoot stops early with the reason, since most of what the lab does
-// would otherwise fail one obscure step later.
+// requireRoot stops early with the reason, since most operations of the lab would otherwise fail one obscure step
+// later.
 func requireRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab makes namespaces and mounts: run it as root")

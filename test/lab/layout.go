@@ -20,7 +20,7 @@ import (
 // imageNameAnnotation is where an OCI layout keeps an image's whole name.
 const imageNameAnnotation = "io.containerd.image.name"
 
-// isLayout says whether an archive is an OCI layout, which begins by saying so.
+// isLayout reports whether an archive is an OCI layout, whose first file marks it as one.
 func isLayout(archive string) (bool, error) {
 	file, err := os.Open(archive)
 	if err != nil {

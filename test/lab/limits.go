@@ -15,7 +15,7 @@ import (
 type limit struct {
 	path string
 	want int
-	// saved is the file in the state folder that keeps what it was.
+	// saved is the file in the state folder that keeps the value from before.
 	saved string
 }
 
@@ -28,7 +28,7 @@ func limits() []limit {
 	}
 }
 
-// raiseLimits raises what is low and remembers what it was.
+// raiseLimits raises low limits and stores their values.
 func (l *Lab) raiseLimits() error {
 	for _, one := range limits() {
 		if err := one.raise(l.state); err != nil {
@@ -38,7 +38,7 @@ func (l *Lab) raiseLimits() error {
 	return nil
 }
 
-// restoreLimits undoes raiseLimits where nobody has changed the limit since.
+// restoreLimits undoes raiseLimits where the limit has not changed since.
 func (l *Lab) restoreLimits() error {
 	var problems []error
 	for _, one := range limits() {

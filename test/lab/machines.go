@@ -32,7 +32,7 @@ func back() Segment {
 	return Segment{"argosy1", netip.MustParsePrefix("10.117.1.0/24"), netip.MustParseAddr("10.117.1.254")}
 }
 
-// Role says what a machine is for.
+// Role is the purpose of a machine.
 type Role string
 
 const (
@@ -53,15 +53,15 @@ type MachineSpec struct {
 	Address string
 	// Login is the user whom the lab's key lets in.
 	Login string
-	// Sudo says how Login becomes root: "" (is root), "nopasswd", "password".
+	// Sudo is how Login becomes root: "" (is root), "nopasswd", "password".
 	Sudo string
 	// Bastion is the machine to jump over, empty if it is reached directly.
 	Bastion string
-	// PodSubnet is what its CNI configuration gives to pods; empty without CNI.
+	// PodSubnet is the network of its CNI configuration; empty without CNI.
 	PodSubnet string
-	// WithoutSCP says that the machine has neither scp nor sftp.
+	// WithoutSCP reports that the machine has neither scp nor sftp.
 	WithoutSCP bool
-	// Note is what is special about the machine, for people.
+	// Note is a remark for people.
 	Note string
 }
 
@@ -140,5 +140,5 @@ func (m MachineSpec) segment() Segment {
 // namespace is the name of the machine's network namespace on this computer.
 func (m MachineSpec) namespace() string { return "argosy-" + m.Name }
 
-// hasCluster says whether the lab runs a control plane on the machine.
+// hasCluster reports whether the lab runs a control plane on the machine.
 func (m MachineSpec) hasCluster() bool { return m.Role == RoleHost || m.Role == RoleControlPlane }

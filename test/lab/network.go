@@ -104,9 +104,8 @@ func uplinkLinks() []string {
 	}
 }
 
-// routerFilter lets the back segment out, and into it only what a cluster needs:
-// the API server and pods, and from the other machines anything but SSH. So a
-// machine there can be joined through the bastion and in no other way.
+// routerFilter lets the back segment out, and into it only the traffic of a cluster: the API server and pods, and from
+// the other machines anything but SSH. So a machine there can be joined through the bastion and in no other way.
 func routerFilter(ctx context.Context) error {
 	in, out := front(), back()
 	forward := [][]string{

@@ -11,7 +11,7 @@ import (
 // addressPool is a range of addresses, both ends included.
 type addressPool struct{ first, last netip.Addr }
 
-// balancerPool is what Services of type LoadBalancer on the host cluster get.
+// balancerPool has the addresses that Services of type LoadBalancer on the host cluster get.
 func balancerPool() addressPool {
 	return addressPool{netip.MustParseAddr("10.117.0.200"), netip.MustParseAddr("10.117.0.239")}
 }
@@ -25,9 +25,8 @@ type serviceKey struct{ namespace, name string }
 
 func keyOf(s *corev1.Service) serviceKey { return serviceKey{s.Namespace, s.Name} }
 
-// assign says which Service gets which address. A Service keeps the one in its
-// status; of two with the same the older one does. The others get the lowest
-// free ones, oldest first, until the pool is used up.
+// assign returns the address of each Service. A Service keeps the one in its status; of two with the same the older one
+// does. The others get the lowest free ones, oldest first, until the pool is used up.
 func (p addressPool) assign(services []*corev1.Service) map[serviceKey]netip.Addr {
 	ours := slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool { return !balanced(s) })
 	slices.SortFunc(ours, func(a, b *corev1.Service) int {
@@ -57,8 +56,7 @@ func (p addressPool) assign(services []*corev1.Service) map[serviceKey]netip.Add
 	return granted
 }
 
-// balanced says whether a Service is the lab's to give an address to. One with a
-// class is somebody else's.
+// balanced reports whether the lab gives the Service an address. One with a class belongs to another controller.
 func balanced(s *corev1.Service) bool {
 	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.LoadBalancerClass == nil &&
 		s.DeletionTimestamp == nil

@@ -66,8 +66,7 @@ func (l *Lab) Postgres(ctx context.Context) (dsn string, err error) {
 	return target.String(), nil
 }
 
-// PostgresCertificate is what the PostgreSQL server shows, self-signed for its
-// address.
+// PostgresCertificate is the certificate of the PostgreSQL server, self-signed for its address.
 func (l *Lab) PostgresCertificate() string { return filepath.Join(l.postgresDir(), "server.crt") }
 
 func (l *Lab) postgresDir() string  { return filepath.Join(l.state, "postgres") }
@@ -244,7 +243,7 @@ func (l *Lab) servePostgres(ctx context.Context) error {
 	return nil
 }
 
-// postgresSettings bound what the server takes of this computer.
+// postgresSettings bound the resources that the server takes.
 func (l *Lab) postgresSettings() []string {
 	host, port, _ := strings.Cut(postgresAddress, ":")
 	var argv []string

@@ -38,11 +38,9 @@ func inRegistry(ref string) (name.Tag, error) {
 	return mirrored, nil
 }
 
-// Publish puts what is in an image archive into the lab's registry, unless it is
-// there, and returns the references that it has there. The archive is one of
-// "docker save" with one image, or an OCI layout with any number of names.
-// Archives are named by what is in them: one that was published once is not read
-// again.
+// Publish pushes the images of an archive to the lab's registry, unless it is there, and returns the references that it
+// has there. The archive is one of "docker save" with one image, or an OCI layout with any number of names. Archives
+// are named by their content: one that was published once is not read again.
 func (l *Lab) Publish(ctx context.Context, archive string) (refs []string, err error) {
 	note := l.publishedNote(archive)
 	if refs := l.readPublished(ctx, note); len(refs) > 0 {
@@ -68,10 +66,10 @@ func (l *Lab) Publish(ctx context.Context, archive string) (refs []string, err e
 	return refs, writePublished(note, done)
 }
 
-// published is a name in the registry and what it stood for when it was written.
+// published is a name in the registry and its digest when it was pushed.
 type published struct{ Ref, Digest string }
 
-// readPublished gives the names that a note lists, or none unless the registry
+// readPublished returns the names that a note lists, or none unless the registry
 // still has every one.
 func (l *Lab) readPublished(ctx context.Context, note string) []string {
 	text, err := os.ReadFile(note)
@@ -245,7 +243,7 @@ func (p plainLayer) Compressed() (io.ReadCloser, error)   { return p.layer.Uncom
 func (p plainLayer) Uncompressed() (io.ReadCloser, error) { return p.layer.Uncompressed() }
 func (p plainLayer) MediaType() (types.MediaType, error)  { return types.DockerUncompressedLayer, nil }
 
-// Size reads the layer once: an archive does not say.
+// Size reads the layer once: an archive does not list it.
 func (p plainLayer) Size() (int64, error) {
 	content, err := p.layer.Uncompressed()
 	if err != nil {

@@ -12,9 +12,8 @@ import (
 	"strings"
 )
 
-// recall gives what make gave before from the same sources, or calls it and
-// notes the result. The builder looks at everything it has built to tell that
-// nothing is to be done, which costs seconds; a repeated up need not. A result
+// recall returns the earlier result of make from the same sources, or calls it and notes the result. The builder looks
+// at everything it has built to tell that nothing is to be done, which costs seconds; a repeated up need not. A result
 // of which any path has gone is made again.
 func recall[T any](ctx context.Context, l *Lab, name string, paths func(T) []string, make func() (T, error)) (T,
 	error) {
@@ -56,8 +55,7 @@ func allExist(paths []string) bool {
 	return true
 }
 
-// sourcesKey digests the sources that decide what is built, and the Go that
-// builds it.
+// sourcesKey digests the sources that determine the build, and the Go that builds it.
 func (l *Lab) sourcesKey(ctx context.Context) (string, error) {
 	version, err := run(ctx, "go", "env", "GOVERSION", "GOARCH")
 	if err != nil {

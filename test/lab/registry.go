@@ -22,9 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// RegistryAddress is the lab's image registry, over plain HTTP, as machines and
-// the host cluster name it in a reference. Whoever pulls from it needs to be
-// told that it speaks no TLS; the lab's machines are.
+// RegistryAddress is the lab's image registry, over plain HTTP, as machines and the host cluster name it in a
+// reference. A client that pulls from it must be told that it speaks no TLS; the lab's machines are.
 const RegistryAddress = uplinkAddress + ":5000"
 
 func (l *Lab) registryDir() string { return filepath.Join(l.state, "registry") }
@@ -70,7 +69,7 @@ type keptManifest struct {
 	Body              []byte
 }
 
-// largestManifest is what registries commonly take.
+// largestManifest is the size that registries commonly accept.
 const largestManifest = 4 << 20
 
 var manifestPath = regexp.MustCompile(`^/v2/.+/manifests/[^/]+$`)
@@ -136,8 +135,8 @@ func (k keptManifests) note(r *http.Request, body []byte) error {
 	return nil
 }
 
-// restore pushes everything written down, indexes last, since the registry
-// takes one only when it has what the index lists.
+// restore pushes everything written down, indexes last, since the registry takes one only when it has the manifests
+// that the index lists.
 func (k keptManifests) restore() error {
 	files, err := filepath.Glob(filepath.Join(k.dir, "*.json"))
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 
 const (
 	suite = "bookworm"
-	// rootfsPackages is what a site's image would hold: no Kubernetes, no
-	// container runtime, but the tools that kubelet and kube-proxy call.
+	// rootfsPackages are those of a site's image: no Kubernetes, no container runtime, but the tools that kubelet and
+	// kube-proxy call.
 	rootfsPackages = "systemd,systemd-sysv,dbus,openssh-server,openssh-client,openssh-sftp-server,iproute2,iptables," +
 		"kmod,conntrack,ethtool,socat,procps,curl,sudo,ca-certificates,libseccomp2,iputils-ping,util-linux"
 )

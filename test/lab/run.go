@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// RunError is a command that ended badly, with what it printed.
+// RunError is a command that ended badly, with its output.
 type RunError struct {
 	Argv   []string
 	Output string
 	Err    error
 }
 
-// Error gives the command in a form that can be pasted into a shell, and the
+// Error returns the command in a form that can be pasted into a shell, and the
 // last lines of its output.
 func (e *RunError) Error() string {
 	text := fmt.Sprintf("running %s: %v", quoteArgv(e.Argv), e.Err)
@@ -26,7 +26,7 @@ func (e *RunError) Error() string {
 	return text
 }
 
-// Unwrap gives the cause, usually an *exec.ExitError.
+// Unwrap returns the cause, usually an *exec.ExitError.
 func (e *RunError) Unwrap() error { return e.Err }
 
 // run runs argv and returns its standard output; its error holds both streams.

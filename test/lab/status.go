@@ -58,7 +58,7 @@ func (l *Lab) PrintStatus(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// part is what runs in the lab beside machines and clusters.
+// part is a service of the lab beside machines and clusters.
 type part struct{ name, state string }
 
 func (l *Lab) parts(ctx context.Context) []part {

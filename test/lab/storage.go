@@ -21,8 +21,7 @@ func storage() deployment {
 		name: "local-path-provisioner"}
 }
 
-// storageImages are what the class is served with, under the names that the
-// builder gives them.
+// storageImages serve the class, under the names that the builder gives them.
 type storageImages struct{ Provisioner, Helper, Folder string }
 
 func storageImagesOf() storageImages {

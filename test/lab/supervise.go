@@ -16,11 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rebootStatus is what systemd-nspawn ends with when the machine rebooted.
+// rebootStatus is the exit status of systemd-nspawn when the machine rebooted.
 const rebootStatus = 133
 
-// bootPlan is what a machine's supervisor needs to know to boot it, written by
-// whoever prepared the disk.
+// bootPlan has the settings with which a machine's supervisor boots it. It is written with the disk.
 type bootPlan struct {
 	Rootfs string `json:"rootfs"`
 	// Binds are read-only folders and files: machine's path to this computer's.

@@ -187,7 +187,7 @@ func (s *Site) sshSecrets() ([]any, error) {
 	}, nil
 }
 
-// readRole lets the plugin read exactly what this cluster names, as examples/team-a/rbac.yaml does.
+// readRole lets the plugin read only the objects that this cluster names, as examples/team-a/rbac.yaml does.
 func readRole() any {
 	return object("rbac.authorization.k8s.io/v1", "Role", "argosy-cluster-team-a", map[string]any{"rules": []any{
 		map[string]any{"apiGroups": []string{""}, "resources": []string{"configmaps"},

@@ -27,7 +27,7 @@ func (s *Site) HostedCluster(name string, machines ...string) *HostedCluster {
 	return h
 }
 
-// Install makes the namespace and applies what README tells users to apply, and the cluster's documents.
+// Install makes the namespace and applies the folders that README names, and the cluster's documents.
 func (h *HostedCluster) Install(ctx context.Context) error {
 	if err := h.site.ApplyIn(ctx, h.Name, []any{object("v1", "Namespace", h.Name, nil)}); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (h *HostedCluster) configMap() (any, error) {
 	return object("v1", "ConfigMap", h.Name, map[string]any{"data": data}), nil
 }
 
-// vcluster is the specification's own example, and what the lab's machines need.
+// vcluster returns the specification's own example, with settings for the lab's machines.
 func (h *HostedCluster) vcluster() map[string]any {
 	return map[string]any{
 		"privateNodes": map[string]any{

@@ -1,5 +1,5 @@
-// Package site sets up on the lab what a user sets up at home: the plugin's image, install/ in a namespace, and the
-// documents and Secrets of cluster team-a. The demo, the end-to-end tests and the benchmarks share it.
+// Package site installs Argosy on the lab as users do: the plugin's image, install/ in a namespace, and the documents
+// and Secrets of cluster team-a. The demo, the end-to-end tests and the benchmarks share it.
 package site
 
 import (
@@ -22,7 +22,7 @@ import (
 const (
 	// TeamA is the cluster of the examples, and its namespace.
 	TeamA = "team-a"
-	// Version is what the lab's control planes run, and machines get.
+	// Version is that of the lab's control planes and machines.
 	Version = "v1.34.4"
 )
 

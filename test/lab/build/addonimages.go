@@ -15,18 +15,18 @@ type addon struct {
 	// program is where it lies in the image, under the name that it has in the folder that build gives.
 	program string
 	build   func(context.Context) (string, error)
-	// base is the tree beneath and user what the program runs as, both empty where the program is all there is.
+	// base is the tree beneath and user the one that the program runs as, both empty where the program is all there is.
 	base, user string
 	// optional images belong to addons that are off by default.
 	optional bool
 }
 
 // AddonImages returns the archives of the images that the addons of a cluster of the version run: flannel with its CNI
-// plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, and where optional is set
-// MetalLB and metrics-server.
+// plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, and where optional is
+// set MetalLB and metrics-server.
 //
-// Names and tags are those that Argosy asks for by default. Four hold another version than their tag says, since that
-// one is not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
+// Names and tags are those that Argosy asks for by default. Four have another version than their tag, since that one is
+// not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
 // flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, and
 // coredns v1.12.4.
 func (b *Builder) AddonImages(ctx context.Context, version string, optional bool) ([]string, error) {
@@ -76,12 +76,12 @@ func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
 		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", "", true},
 		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", "", true},
 		{"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.MetricsServer, "", nobody, true},
-		// No addon: what the tests run in pods.
+		// No addon: the tests run it in pods.
 		{"lab.argosy.dev/web:v1", "/web", b.web, busybox, "", false},
 	}
 }
 
-// coreDNSTag is the tag of CoreDNS' image that goes with the Kubernetes version. What is in it is the same for all.
+// coreDNSTag is the tag of CoreDNS' image that goes with the Kubernetes version. The content is the same for all.
 func coreDNSTag(version string) (string, error) {
 	_, minor, err := minorVersion(version)
 	if err != nil {
@@ -94,7 +94,7 @@ func coreDNSTag(version string) (string, error) {
 	return tag, nil
 }
 
-// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. What is in it is 0.34.0
+// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. The content is 0.34.0
 // for all.
 func agentTag(version string) (string, error) {
 	released, err := components.Versions(version, nil)
@@ -104,7 +104,7 @@ func agentTag(version string) (string, error) {
 	return "v" + released["konnectivity"], nil
 }
 
-// addonImage gives an image without a program the shell of its tree to run.
+// addonImage makes the archive of an image. One without a program runs the shell of its tree.
 func (b *Builder) addonImage(ctx context.Context, a addon) (string, error) {
 	spec := ImageSpec{Ref: a.ref, Base: a.base, User: a.user}
 	if a.program == "" {
@@ -120,8 +120,8 @@ func (b *Builder) addonImage(ctx context.Context, a addon) (string, error) {
 	return b.Image(ctx, spec)
 }
 
-// networkTree gives the tree beneath what sets up packet filters: iptables in both its kinds, where the plain names are
-// the kind on nftables as on a Debian machine, nft, conntrack, ipset and busybox' shell and commands.
+// networkTree returns the tree beneath programs that set up packet filters: iptables in both its kinds, where the plain
+// names are the kind on nftables as on a Debian machine, nft, conntrack, ipset and busybox' shell and commands.
 func (b *Builder) networkTree(ctx context.Context) (string, error) {
 	links := map[string]string{}
 	for _, name := range []string{"iptables", "ip6tables"} {
@@ -133,7 +133,7 @@ func (b *Builder) networkTree(ctx context.Context) (string, error) {
 		links)
 }
 
-// busyboxTree gives a tree with busybox' shell and commands alone.
+// busyboxTree returns a tree with busybox' shell and commands alone.
 func (b *Builder) busyboxTree(ctx context.Context) (string, error) {
 	return b.debianTree(ctx, "busybox", []string{"busybox-static"}, nil)
 }

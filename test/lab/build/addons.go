@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// addonsModule is the nested module of several components: what they have in common is most of their code, and in one
-// module, with one set of tags, it is compiled once.
+// addonsModule is the nested module of several components: they share most of their code, and in one module, with one
+// set of tags, it is compiled once.
 const addonsModule = "addons"
 
 // addonsTags keep the C library's look-ups out of programs with cgo, where they would not work in a static program, and
 // make the standard library the same in programs with and without cgo. The last one makes programs smaller.
 func addonsTags() []string { return []string{"netgo", "osusergo", "grpcnotrace"} }
 
-// Flannel gives the folder with flanneld.
+// Flannel returns the folder with flanneld.
 func (b *Builder) Flannel(ctx context.Context) (string, error) {
 	const module = "github.com/flannel-io/flannel"
 	version, err := b.required(ctx, addonsModule, module)
@@ -34,7 +34,7 @@ func (b *Builder) Flannel(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// FlannelCNI gives the folder with flannel, the CNI plugin that hands a pod's network over to bridge.
+// FlannelCNI returns the folder with flannel, the CNI plugin that hands a pod's network over to bridge.
 func (b *Builder) FlannelCNI(ctx context.Context) (string, error) {
 	const module = "github.com/containernetworking/plugins"
 	version, err := b.required(ctx, "flannel-cni", module)
@@ -51,7 +51,7 @@ func (b *Builder) FlannelCNI(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// CoreDNS gives the folder with coredns, whose plugins modules/addons/coredns tells.
+// CoreDNS returns the folder with coredns, whose plugins modules/addons/coredns tells.
 func (b *Builder) CoreDNS(ctx context.Context) (string, error) {
 	const module = "github.com/coredns/coredns"
 	version, err := b.required(ctx, addonsModule, module)
@@ -71,7 +71,7 @@ func (b *Builder) CoreDNS(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// LocalPathProvisioner gives the folder with local-path-provisioner.
+// LocalPathProvisioner returns the folder with local-path-provisioner.
 func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
 	const module = "github.com/rancher/local-path-provisioner"
 	version, err := b.required(ctx, "local-path-provisioner", module)
@@ -89,7 +89,7 @@ func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// MetricsServer gives the folder with metrics-server.
+// MetricsServer returns the folder with metrics-server.
 func (b *Builder) MetricsServer(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/metrics-server"
 	version, err := b.required(ctx, "metrics-server", module)
@@ -107,7 +107,7 @@ func (b *Builder) MetricsServer(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// MetalLB gives the folder with MetalLB's controller and speaker.
+// MetalLB returns the folder with MetalLB's controller and speaker.
 func (b *Builder) MetalLB(ctx context.Context) (string, error) {
 	const module = "go.universe.tf/metallb"
 	version, err := b.required(ctx, addonsModule, module)

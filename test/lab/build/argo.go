@@ -13,8 +13,8 @@ const (
 	argoCommit = "66e32e5cc367f223e2ecf4fbe852b95eaed83034"
 )
 
-// Argo gives the folder with workflow-controller, argoexec and argo, and beneath crds/ Argo's complete custom resource
-// definitions. They are too large for a client-side "kubectl apply": apply them with --server-side.
+// Argo returns the folder with workflow-controller, argoexec and argo, and beneath crds/ Argo's complete custom
+// resource definitions. They are too large for a client-side "kubectl apply": apply them with --server-side.
 func (b *Builder) Argo(ctx context.Context) (string, error) {
 	version, err := b.required(ctx, "argo", argoModule)
 	if err != nil {

@@ -1,7 +1,8 @@
-// Package build makes what the lab runs: Kubernetes, etcd, containerd, runc, the CNI plugins, Argo and the addons of
-// provisioned clusters from their Go modules, container images from those programs, and node bundles. Each result lies
-// in a cache outside the checkout under a key of its inputs, is made when it is absent and left alone when it is there.
-// The package downloads no finished image, no finished program but Debian's, and never writes into the checkout.
+// Package build makes the programs and images of the lab: Kubernetes, etcd, containerd, runc, the CNI plugins, Argo and
+// the addons of provisioned clusters from their Go modules, container images from those programs, and node bundles.
+// Each result lies in a cache outside the checkout under a key of its inputs, is made when it is absent and left alone
+// when it is there. The package downloads no finished image, no finished program but Debian's, and never writes into
+// the checkout.
 package build
 
 import (
@@ -16,7 +17,7 @@ import (
 )
 
 // Builder builds the lab's parts into Cache. Its methods may be called at the same time, also from several processes:
-// whoever comes second waits for the first and uses what that one made.
+// the second waits for the first and uses its result.
 type Builder struct {
 	// Cache is the folder of everything built, ".../argosy/lab". An entry never changes once it is there, so any
 	// of them may be removed while no lab runs.
@@ -27,8 +28,8 @@ type Builder struct {
 	Log io.Writer
 }
 
-// New gives a builder for the checkout's folder test/lab/build. Its cache is the folder lab beneath $ARGOSY_CACHE, else
-// beneath $XDG_CACHE_HOME/argosy, else beneath ~/.cache/argosy.
+// New returns a builder for the checkout's folder test/lab/build. Its cache is the folder lab beneath $ARGOSY_CACHE,
+// else beneath $XDG_CACHE_HOME/argosy, else beneath ~/.cache/argosy.
 func New(source string, log io.Writer) (*Builder, error) {
 	source, err := filepath.Abs(source)
 	if err != nil {
@@ -62,8 +63,8 @@ func cacheFolder() (string, error) {
 	return filepath.Join(folder, "argosy", "lab"), nil
 }
 
-// ensure gives the cache entry of that name, made by fill if it is absent. fill gets an empty folder, which becomes the
-// entry in one step when fill is done: there are no half-made entries, whatever happens to this process.
+// ensure returns the cache entry of that name, made by fill if it is absent. fill gets an empty folder, which becomes
+// the entry in one step when fill is done: there are no half-made entries, whatever happens to this process.
 func (b *Builder) ensure(ctx context.Context, name, title string, fill func(folder string, p *progress) error) (string,
 	error) {
 	entry := filepath.Join(b.Cache, name)

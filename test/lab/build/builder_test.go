@@ -50,7 +50,7 @@ func TestFailedBuildLeavesNoCacheEntry(t *testing.T) {
 	assert.ErrorIs(t, err, broken)
 	assert.Assert(t, !isFolder(filepath.Join(b.Cache, "thing/v1")))
 
-	// What a process leaves that was killed in the middle.
+	// A process that was killed leaves this behind.
 	write(t, filepath.Join(b.Cache, "thing/v1.partial/half"), "")
 	entry, err := b.ensure(t.Context(), "thing/v1", "thing", func(folder string, _ *progress) error {
 		return os.WriteFile(filepath.Join(folder, "whole"), nil, 0o644)

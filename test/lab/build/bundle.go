@@ -30,13 +30,13 @@ type Bundle struct {
 // checksums is the name of the file with the digests, in the format of sha256sum.
 const checksums = "SHA256SUMS"
 
-// Bundle gives the node bundle of the Kubernetes version as a tar.gz: beneath ./release/ kubeadm, kubelet, kubectl,
+// Bundle returns the node bundle of the Kubernetes version as a tar.gz: beneath ./release/ kubeadm, kubelet, kubectl,
 // containerd, containerd-shim-runc-v2, ctr, runc, cni/bin/, pause-image.tar and pause-image.txt.
 func (b *Builder) Bundle(ctx context.Context, version string) (Bundle, error) {
 	return b.bundle(ctx, version, ".tar.gz", gzipWriter)
 }
 
-// BundleZstd gives the same as a tar.zst.
+// BundleZstd returns the same as a tar.zst.
 func (b *Builder) BundleZstd(ctx context.Context, version string) (Bundle, error) {
 	return b.bundle(ctx, version, ".tar.zst", zstdWriter)
 }
@@ -136,7 +136,7 @@ func (b *Builder) makeBundle(ctx context.Context, name string, files []bundleFil
 	return Bundle{Path: filepath.Join(folder, name), Name: name, SHA256: sum}, nil
 }
 
-// writeBundle gives the digest of the archive it wrote.
+// writeBundle returns the digest of the archive it wrote.
 func writeBundle(ctx context.Context, archive string, files []bundleFile, compress compressor) (string, error) {
 	file, err := os.Create(archive)
 	if err != nil {
@@ -160,8 +160,8 @@ func writeBundle(ctx context.Context, archive string, files []bundleFile, compre
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// writeRelease writes each folder before what is in it. All times are zero and all owners root, so that equal files
-// give equal archives.
+// writeRelease writes each folder before its files. All times are zero and all owners root, so that equal files give
+// equal archives.
 func writeRelease(ctx context.Context, archive *tar.Writer, files []bundleFile) error {
 	written := map[string]bool{}
 	var folder func(name string) error

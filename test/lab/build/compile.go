@@ -16,12 +16,12 @@ import (
 	"strings"
 )
 
-// CommandError is a command that failed, with what is needed to see it fail again.
+// CommandError is a command that failed, with all that is needed to run it again.
 type CommandError struct {
-	// Folder is where the command ran, Args what ran there.
+	// Folder is the working directory of the command, Args its words.
 	Folder string
 	Args   []string
-	// Output is the end of what it printed.
+	// Output is the end of its output.
 	Output string
 	Err    error
 }
@@ -32,7 +32,7 @@ func (e *CommandError) Error() string {
 
 func (e *CommandError) Unwrap() error { return e.Err }
 
-// programs gives the folder with the recipe's programs. After compiling, extra may add files to it.
+// programs returns the folder with the recipe's programs. After compiling, extra may add files to it.
 func (b *Builder) programs(ctx context.Context, r recipe, extra func(folder string) error) (string, error) {
 	key, err := b.key(ctx, r)
 	if err != nil {
@@ -146,8 +146,8 @@ func renamePrograms(r recipe, folder string) error {
 	return nil
 }
 
-// checkStatic finds what asks for a dynamic linker: such a program runs here, and then not in an image without one or
-// on a machine with an older C library.
+// checkStatic refuses programs that need a dynamic linker: such a program runs here, and then not in an image without
+// one or on a machine with an older C library.
 func checkStatic(r recipe, folder string) error {
 	for name := range r.Programs {
 		program, err := elf.Open(filepath.Join(folder, name))
@@ -163,7 +163,7 @@ func checkStatic(r recipe, folder string) error {
 	return nil
 }
 
-// checkVersions runs what was built: only what runs and is the version asked for may enter the cache.
+// checkVersions runs the programs: only those that run and have the required version may enter the cache.
 func checkVersions(ctx context.Context, r recipe, folder string) error {
 	for _, check := range r.Versions {
 		cmd := exec.CommandContext(ctx, filepath.Join(folder, check.Call[0]), check.Call[1:]...)

@@ -39,7 +39,7 @@ func TestPauseCollectsChildrenAndEndsWhenAskedTo(t *testing.T) {
 	assert.NilError(t, err)
 	child := filepath.Join("/proc", strings.TrimSpace(string(line[:n])))
 	for isFolder(child) {
-		// A child that nobody collects stays here for good, until the test's own deadline.
+		// A child that is not collected stays here for good, until the test's own deadline.
 		time.Sleep(10 * time.Millisecond)
 	}
 	assert.NilError(t, cmd.Process.Signal(syscall.SIGTERM))

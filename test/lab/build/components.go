@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Etcd gives the folder with etcd, etcdctl and etcdutl, which restores snapshots.
+// Etcd returns the folder with etcd, etcdctl and etcdutl, which restores snapshots.
 func (b *Builder) Etcd(ctx context.Context) (string, error) {
 	version, err := b.required(ctx, "etcd", "go.etcd.io/etcd/server/v3")
 	if err != nil {
@@ -31,7 +31,7 @@ func (b *Builder) Etcd(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// Containerd gives the folder with containerd, containerd-shim-runc-v2 and ctr, all static.
+// Containerd returns the folder with containerd, containerd-shim-runc-v2 and ctr, all static.
 func (b *Builder) Containerd(ctx context.Context) (string, error) {
 	const module = "github.com/containerd/containerd/v2"
 	version, err := b.required(ctx, "containerd", module)
@@ -56,7 +56,7 @@ func (b *Builder) Containerd(ctx context.Context) (string, error) {
 	return b.programs(ctx, r, nil)
 }
 
-// Runc gives the folder with runc, static and with seccomp.
+// Runc returns the folder with runc, static and with seccomp.
 func (b *Builder) Runc(ctx context.Context) (string, error) {
 	const module = "github.com/opencontainers/runc"
 	version, err := b.required(ctx, "runc", module)
@@ -81,8 +81,8 @@ func (b *Builder) Runc(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// CNI gives the folder with the plugins that a node bundle carries: loopback, portmap, bandwidth, bridge, firewall and
-// host-local.
+// CNI returns the folder with the plugins that a node bundle carries: loopback, portmap, bandwidth, bridge, firewall
+// and host-local.
 func (b *Builder) CNI(ctx context.Context) (string, error) {
 	const module = "github.com/containernetworking/plugins"
 	version, err := b.required(ctx, "cni", module)
@@ -108,7 +108,7 @@ func (b *Builder) CNI(ctx context.Context) (string, error) {
 	return b.programs(ctx, r, nil)
 }
 
-// web gives the folder with web, which tests run in pods.
+// web returns the folder with web, which tests run in pods.
 func (b *Builder) web(ctx context.Context) (string, error) {
 	return b.programs(ctx, recipe{
 		Component: "web",
@@ -118,7 +118,8 @@ func (b *Builder) web(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// pause gives the folder with pause, the first process of every pod. Its tag is kubeadm's affair, so it has none here.
+// pause returns the folder with pause, the first process of every pod. Its tag is kubeadm's affair, so it has none
+// here.
 func (b *Builder) pause(ctx context.Context) (string, error) {
 	return b.programs(ctx, recipe{
 		Component: "pause",

@@ -2,7 +2,7 @@ package build
 
 import "context"
 
-// Kine gives the folder with kine, which keeps Kubernetes' objects in SQLite, PostgreSQL or MySQL.
+// Kine returns the folder with kine, which keeps Kubernetes' objects in SQLite, PostgreSQL or MySQL.
 func (b *Builder) Kine(ctx context.Context) (string, error) {
 	const module = "github.com/k3s-io/kine"
 	version, err := b.required(ctx, addonsModule, module)
@@ -26,7 +26,7 @@ func (b *Builder) Kine(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// Konnectivity gives the folder with konnectivity-server, for the control plane, and proxy-agent, for the machines.
+// Konnectivity returns the folder with konnectivity-server, for the control plane, and proxy-agent, for the machines.
 func (b *Builder) Konnectivity(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/apiserver-network-proxy"
 	version, err := b.required(ctx, addonsModule, module)

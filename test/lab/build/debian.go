@@ -9,7 +9,7 @@ import (
 )
 
 // requirePackages makes sure that the Debian packages are there: as root it installs those that are missing, otherwise
-// its error says what to install. On a system without dpkg the compiler has to say what it misses.
+// its error names the packages to install. On a system without dpkg the compiler reports missing files.
 func (b *Builder) requirePackages(ctx context.Context, names []string) error {
 	if _, err := exec.LookPath("dpkg-query"); err != nil {
 		return nil

@@ -32,7 +32,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 type ImageSpec struct {
 	// Ref is the name with its tag: "quay.io/argoproj/argoexec:v3.7.18".
 	Ref string
-	// Base is a folder of the cache, where a path always stands for the same content. What is in it is a layer of its
+	// Base is a folder of the cache, where a path always stands for the same content. Its content is a layer of its
 	// own, which images with the same Base share.
 	Base string
 	// Files are the image's files: the absolute path in the image, the file on disk. They belong to root; one that
@@ -43,11 +43,11 @@ type ImageSpec struct {
 	Cmd []string
 	// Env are lines "NAME=value". Without a PATH among them the image gets the usual one.
 	Env []string
-	// User is what the container runs as, "8737" or "8737:8737", or empty for root.
+	// User is the user of the container, "8737" or "8737:8737", or empty for root.
 	User string
 }
 
-// imageContent is all that decides what an image is.
+// imageContent has everything that determines an image.
 type imageContent struct {
 	Revision        int
 	Ref, User, Arch string
@@ -63,7 +63,7 @@ type imageFile struct {
 	content      []byte
 }
 
-// Image gives the path of an archive with the image, in the format of "docker save", which "ctr images import" reads.
+// Image returns the path of an archive with the image, in the format of "docker save", which "ctr images import" reads.
 // Equal specs over equal files give byte for byte the same archive.
 func (b *Builder) Image(ctx context.Context, spec ImageSpec) (string, error) {
 	tag, err := name.NewTag(spec.Ref)
@@ -119,7 +119,8 @@ func readImage(spec ImageSpec) (imageContent, error) {
 	return content, nil
 }
 
-// makeImage leaves layers uncompressed: they travel over the local disk only, and unpacking is what costs time there.
+// makeImage leaves layers uncompressed: they travel over the local disk only, and most of the time there goes into
+// unpacking.
 func makeImage(content imageContent) (v1.Image, error) {
 	var layers []mutate.Addendum
 	if content.Base != "" {
@@ -152,7 +153,7 @@ func makeImage(content imageContent) (v1.Image, error) {
 	return image, nil
 }
 
-// makeLayer writes a tar with all times at zero, each folder before what is in it.
+// makeLayer writes a tar with all times at zero, each folder before its files.
 func makeLayer(files []imageFile) ([]byte, error) {
 	var buffer bytes.Buffer
 	layer := layerWriter{tar: tar.NewWriter(&buffer), folders: map[string]bool{".": true}}

@@ -145,7 +145,7 @@ func TestAnImageThatCannotBeMadeIsRefused(t *testing.T) {
 	}
 }
 
-// tarEntry is one entry of an archive; the content of a link is what it points to.
+// tarEntry is one entry of an archive; the content of a link is its target.
 type tarEntry struct {
 	mode    int64
 	content string

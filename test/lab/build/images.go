@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// ControlPlaneImages gives the archives of the images that a control plane of the version and its pods need:
+// ControlPlaneImages returns the archives of the images that a control plane of the version and its pods need:
 // kube-apiserver, kube-controller-manager, kube-scheduler, etcd and pause, under the names that kubeadm of that version
-// asks for. What is in the etcd image is the lab's etcd, whatever its tag says.
+// asks for. The etcd image has the lab's etcd, whatever its tag.
 func (b *Builder) ControlPlaneImages(ctx context.Context, version string) ([]string, error) {
 	kubernetes, err := b.Kubernetes(ctx, version)
 	if err != nil {
@@ -47,7 +47,7 @@ func (b *Builder) ControlPlaneImages(ctx context.Context, version string) ([]str
 	return archives, nil
 }
 
-// pauseImage gives the archive of the pause image and its reference, as that kubeadm wants it.
+// pauseImage returns the archive of the pause image and its reference, as that kubeadm wants it.
 func (b *Builder) pauseImage(ctx context.Context, kubernetes, version string) (archive, ref string, err error) {
 	refs, err := kubeadmImages(ctx, kubernetes, version)
 	if err != nil {
@@ -66,7 +66,7 @@ func (b *Builder) pauseImage(ctx context.Context, kubernetes, version string) (a
 	return archive, refs["pause"], err
 }
 
-// ArgoImages gives the archives of Argo's workflow-controller and argoexec, under the names that Argo's own install
+// ArgoImages returns the archives of Argo's workflow-controller and argoexec, under the names that Argo's own install
 // gives them.
 func (b *Builder) ArgoImages(ctx context.Context) ([]string, error) {
 	argo, err := b.Argo(ctx)

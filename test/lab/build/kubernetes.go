@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Kubernetes gives the folder with kubeadm, kubelet, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler
+// Kubernetes returns the folder with kubeadm, kubelet, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler
 // and kube-proxy of the version, "v1.34.4". Each minor version has a module of its own, which fixes the patch version.
 func (b *Builder) Kubernetes(ctx context.Context, version string) (string, error) {
 	r, err := b.kubernetesRecipe(ctx, version)
@@ -55,11 +55,11 @@ func (b *Builder) kubernetesRecipe(ctx context.Context, version string) (recipe,
 	return r, nil
 }
 
-// kubernetesTags are those of Kubernetes' own releases that make its programs smaller. What shares its libraries needs
-// the same tags, or they are compiled once more.
+// kubernetesTags are those of Kubernetes' own releases that make its programs smaller. Programs that share its
+// libraries need the same tags, or they are compiled once more.
 func kubernetesTags() []string { return []string{"grpcnotrace", "notest"} }
 
-// kubernetesVersionFlags set what the programs say of themselves. kubeadm and the API server compare these with each
+// kubernetesVersionFlags set the version that the programs report. kubeadm and the API server compare these with each
 // other, so a build without them does not work. The date is fixed, to make equal builds equal.
 func kubernetesVersionFlags(version, major, minor string) []string {
 	var flags []string

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// heartbeat is how often a running build says that it is alive.
+// heartbeat is the interval between lines of a running build.
 const heartbeat = 15 * time.Second
 
 // progress tells of one build in lines of its own, so that the lines of several builds may mix.
@@ -60,7 +60,7 @@ func (p *progress) done(folder string) {
 
 func megabytes(folder string) float64 {
 	var sum int64
-	// What cannot be read counts as nothing: the number is for the reader of the log alone.
+	// Unreadable files count as nothing: the number is for the reader of the log alone.
 	_ = filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
 			if info, err := entry.Info(); err == nil {

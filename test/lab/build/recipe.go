@@ -19,12 +19,12 @@ import (
 // not taken for new ones.
 const revision = 1
 
-// recipe says how programs come out of one of the nested modules beneath modules/. Together with the files it names,
-// it is all that decides what the build gives.
+// recipe describes how programs are built from one of the nested modules beneath modules/. Together with the files it
+// names, it determines the result.
 type recipe struct {
 	// Component is the folder in the cache, Module the folder beneath modules/.
 	Component, Module string
-	// Version is the version of what is built, as the module asks for it: "v1.34.4".
+	// Version is the version of the program, as the module asks for it: "v1.34.4".
 	Version string
 	// Programs are the packages to build, by the name that the program gets.
 	Programs map[string]string
@@ -128,7 +128,7 @@ func (b *Builder) required(ctx context.Context, module, dependency string) (stri
 	return "", fmt.Errorf("looking up %q in module %q: it is not required there", dependency, module)
 }
 
-// goCommand gives the standard output of a go command that runs in the recipe's module.
+// goCommand returns the standard output of a go command that runs in the recipe's module.
 func (b *Builder) goCommand(ctx context.Context, r recipe, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = b.moduleFolder(r)
@@ -142,8 +142,8 @@ func (b *Builder) goCommand(ctx context.Context, r recipe, args ...string) ([]by
 	return out, nil
 }
 
-// goEnvironment is the caller's, without what would change the result: a workspace around the checkout and flags of
-// the caller's own. A compiler that collects its garbage less often takes a quarter less of the processors.
+// goEnvironment is the caller's, without settings that would change the result: a workspace around the checkout and
+// flags of the caller's own. A compiler that collects its garbage less often takes a quarter less of the processors.
 func goEnvironment(r recipe) []string {
 	cgo := "CGO_ENABLED=0"
 	if r.Cgo {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ReleaseFolder gives a folder with a folder named after this machine's architecture, and in that all programs of a
-// hosted control plane and of its machines: what a node bundle holds, kube-apiserver, kube-controller-manager,
+// ReleaseFolder returns a folder with a folder named after this machine's architecture, and in that all programs of a
+// hosted control plane and of its machines: the content of a node bundle, kube-apiserver, kube-controller-manager,
 // kube-scheduler, etcd, etcdctl, etcdutl, kine and konnectivity-server.
 func (b *Builder) ReleaseFolder(ctx context.Context, version string) (string, error) {
 	files, err := b.bundleFiles(ctx, version)
@@ -61,7 +61,7 @@ func (b *Builder) makeReleaseFolder(ctx context.Context, version string, files [
 	})
 }
 
-// placeFile links what is on disk: both names are in the cache, where nothing changes, and the programs are large.
+// placeFile links files on disk: both names are in the cache, where nothing changes, and the programs are large.
 func placeFile(file bundleFile, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("making the folder of %q: %w", path, err)

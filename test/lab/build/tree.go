@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// debianTree gives a folder with the Debian packages and all that they depend on unpacked, and with a link in /bin for
-// each command of busybox, which must be among them. No script of a package runs: what one would set up, links say.
+// debianTree returns a folder with the Debian packages and all that they depend on unpacked, and with a link in /bin
+// for each command of busybox, which must be among them. No script of a package runs: links replace what one would set
+// up.
 func (b *Builder) debianTree(ctx context.Context, title string, names []string, links map[string]string) (string,
 	error) {
 	tree, err := b.unpackedTree(ctx, title, names, links)
@@ -74,7 +75,7 @@ func resolvePackages(ctx context.Context, names []string) ([]string, error) {
 	return packages, nil
 }
 
-// installs gives "name=version" of what apt says that it would install.
+// installs returns "name=version" of the packages that apt would install.
 func installs(said string) []string {
 	var packages []string
 	for _, match := range installLine.FindAllStringSubmatch(said, -1) {
@@ -83,7 +84,7 @@ func installs(said string) []string {
 	return packages
 }
 
-// unpackPackages downloads into a folder beside what it unpacks, which is gone in the end.
+// unpackPackages downloads into a folder beside the tree, which is gone in the end.
 func unpackPackages(ctx context.Context, folder string, packages []string) error {
 	archives, err := os.MkdirTemp(folder, ".archives-")
 	if err != nil {
@@ -105,7 +106,7 @@ func unpackPackages(ctx context.Context, folder string, packages []string) error
 	return unpackArchives(ctx, folder, files)
 }
 
-// unpackArchives leaves out what nobody reads in an image: documentation, and tables of character sets.
+// unpackArchives leaves out files that no image needs: documentation, and tables of character sets.
 func unpackArchives(ctx context.Context, folder string, files []string) error {
 	for _, file := range files {
 		if err := runIn(ctx, folder, "dpkg-deb", "--extract", file, folder); err != nil {
@@ -149,7 +150,7 @@ func hasCommand(folder, name string) bool {
 	return false
 }
 
-// linkAll makes symbolic links: the path beneath the folder, what it points to.
+// linkAll makes symbolic links: path beneath the folder to target.
 func linkAll(folder string, links map[string]string) error {
 	for path, target := range links {
 		path = filepath.Join(folder, path)

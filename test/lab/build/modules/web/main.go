@@ -1,7 +1,7 @@
-// Command web is what the tests run in pods. Busybox' own wget would do, but linked statically it can't look up names.
+// Command web runs in the pods of tests. Busybox' own wget would do, but linked statically it can't look up names.
 //
 //	web serve            answer every request on :8080 with the host's name, and log it
-//	web get URL          print what URL answers within 5 s
+//	web get URL          print the answer of URL within 5 s
 //	web watch URL EVERY  ask URL every so often and print each failure, until told to end; then how often it asked
 package main
 
