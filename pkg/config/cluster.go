@@ -30,7 +30,7 @@ func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	if v.root != nil && f.root != nil {
 		c.checkRuntimes(v, f)
 	}
-	if v.root != nil && f.tellsTarget() {
+	if v.root != nil && f.knowsTarget() {
 		c.checkTarget(v, f)
 	}
 	if problems := append(v.problems, f.problems...); len(problems) > 0 {

@@ -17,9 +17,9 @@ func FindKey(document, path string) (key Key, inside []Key, found bool) {
 	for _, k := range Keys(document) {
 		own := withoutName(withoutItems(steps(k.Key)))
 		switch {
-		case meant(own, wanted):
+		case samePath(own, wanted):
 			key, found = k, true
-		case meant(withoutName(own[:len(own)-1]), wanted):
+		case samePath(withoutName(own[:len(own)-1]), wanted):
 			inside = append(inside, k)
 		}
 	}
@@ -34,8 +34,8 @@ func withoutName(path []string) []string {
 	return path
 }
 
-// meant reports whether a user's path is that of the schema, with a name of the user's choice at its end or without.
-func meant(schema, written []string) bool {
+// samePath reports whether a user's path is that of the schema, with a name of the user's choice at its end or without.
+func samePath(schema, written []string) bool {
 	if len(schema) > 0 && len(written) == len(schema)+1 {
 		name := written[len(schema)]
 		return (strings.HasPrefix(name, `["`) || strings.HasPrefix(name, "<")) &&

@@ -18,7 +18,9 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance returns how many letters must be added, dropped, replaced or swapped with their neighbour to turn a into b.
+// distance returns how many letters must be added, dropped, replaced or swapped with their neighbour to turn a into b:
+// the optimal string alignment distance. Small libraries have no swaps, and those that have them are fifty times as
+// long.
 func distance(a, b string) int {
 	before, previous, current := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range previous {

@@ -63,9 +63,9 @@ type MachineRegistration struct {
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 }
 
-// alone converts the settings of one machine into the type of those of all machines. containerd counts as enabled
+// joinNode converts the settings of one machine into the type of those of all machines. containerd counts as enabled
 // unless the machine disables it.
-func (j MachineJoin) alone() JoinNode {
+func (j MachineJoin) joinNode() JoinNode {
 	r := j.NodeRegistration
 	return JoinNode{
 		PreInstallCommands: j.PreInstallCommands, PreJoinCommands: j.PreJoinCommands,

@@ -124,7 +124,7 @@ func (d *document) checkMachine(key string, m Machine) {
 	d.checkSSH(join(key, "ssh"), m.SSH)
 	d.absolute(key+".join.binariesPath", m.Join.BinariesPath)
 	d.absolute(key+".join.cniBinariesPath", m.Join.CNIBinariesPath)
-	d.checkJoinNode(join(key, "join"), m.Join.alone())
+	d.checkJoinNode(join(key, "join"), m.Join.joinNode())
 }
 
 func (d *document) taints(key string, taints []Taint) {

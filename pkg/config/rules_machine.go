@@ -54,7 +54,7 @@ func (c *Cluster) checkRuntimes(v, f *document) {
 		if containerd.enabled(m.Join.Containerd) {
 			continue
 		}
-		for _, key := range ofArgosysContainerd(m.Join.alone().Containerd) {
+		for _, key := range ofArgosysContainerd(m.Join.joinNode().Containerd) {
 			f.add(fmt.Sprintf("machines[%d].join.containerd.%s", i, key), reason, instead)
 		}
 	}

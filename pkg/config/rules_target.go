@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// tellsTarget reports whether argosy.yaml tells if Argosy provisions the control plane. It does not if it could not be
+// knowsTarget reports whether argosy.yaml tells if Argosy provisions the control plane. It does not if it could not be
 // read, or if section cluster or an unknown key beside it has a problem: that key may be a misspelled cluster, and
 // further problems would only follow from it.
-func (d *document) tellsTarget() bool {
+func (d *document) knowsTarget() bool {
 	for _, p := range d.problems {
 		if p.Key == "cluster" || strings.HasPrefix(p.Key, "cluster.") || p.Text == unknownKey && parent(p.Key) == "" {
 			return false

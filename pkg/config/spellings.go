@@ -24,9 +24,9 @@ func (d *document) unify(v *VCluster) {
 		d.agree(d.root.find(s.older), d.root.find(s.newer))
 	}
 	private, deploy := &v.PrivateNodes, &v.Deploy
-	d.again("privateNodes.cni", reflect.ValueOf(&deploy.CNI).Elem())
-	d.again("privateNodes.kubeProxy", reflect.ValueOf(&deploy.KubeProxy).Elem())
-	d.again("privateNodes.localPathProvisioner", reflect.ValueOf(&deploy.LocalPathProvisioner).Elem())
+	d.decodeAgain("privateNodes.cni", reflect.ValueOf(&deploy.CNI).Elem())
+	d.decodeAgain("privateNodes.kubeProxy", reflect.ValueOf(&deploy.KubeProxy).Elem())
+	d.decodeAgain("privateNodes.localPathProvisioner", reflect.ValueOf(&deploy.LocalPathProvisioner).Elem())
 	private.CNI, private.KubeProxy, private.LocalPathProvisioner = CNI{}, KubeProxy{}, LocalPathProvisioner{}
 
 	d.unifyCgroupDriver(&private.Kubelet)
@@ -51,8 +51,8 @@ func (d *document) unifyCgroupDriver(k *Kubelet) {
 	}
 }
 
-// again decodes a section of the document into its newer name; its problems were added the first time.
-func (d *document) again(path string, into reflect.Value) {
+// decodeAgain decodes a section of the document into its newer name; its problems were added the first time.
+func (d *document) decodeAgain(path string, into reflect.Value) {
 	silent := &document{name: d.name, nodes: d.nodes}
 	silent.decode(d.root.find(path), into)
 }

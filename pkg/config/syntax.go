@@ -104,17 +104,19 @@ func (d *document) syntax(text []byte, err error) {
 	d.addAt(line, column, "", "is not YAML: "+message, suggestion)
 }
 
-// Bounds of the texts that the second parser gets. It recurses without a limit, so that a megabyte of "[" ends the
-// process, which no recover stops, and its time grows with the square of the nesting. Documents that people write stay
-// far below.
+// Two parsers, because neither is enough. yaml/v3 alone gives a missing quote and a stray colon no column and a missing
+// bracket the line of the block; goccy/go-yaml alone needs more than two minutes for a megabyte of "[" (its time grows
+// with the square of the nesting, and it recurses without a limit) and panics on some broken input. So all documents
+// are read by the former, and the latter gets those that are broken and within these bounds. Documents that people
+// write stay far below them.
 const (
 	maxAskedBytes    = 64 << 10
 	maxAskedBrackets = 500
 	maxAskedPerLine  = 100
 )
 
-// harmless reports whether a text is within the bounds of the second parser.
-func harmless(text []byte) bool {
+// withinBounds reports whether a text is within the bounds of the second parser.
+func withinBounds(text []byte) bool {
 	if len(text) > maxAskedBytes || bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) > maxAskedBrackets {
 		return false
 	}
@@ -136,7 +138,7 @@ func harmless(text []byte) bool {
 // none. That parser has a history of panics on broken input, which must end neither the plugin nor the listing of
 // problems.
 func syntaxPosition(text []byte) (line, column int, message string) {
-	if !harmless(text) {
+	if !withinBounds(text) {
 		return 0, 0, ""
 	}
 	defer func() {
