@@ -44,7 +44,7 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 
 // open gives beside the conductor what its machines are reached with.
 func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor,
-	*reach, error) {
+	*connector, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
@@ -53,7 +53,7 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	if err != nil {
 		return nil, nil, err
 	}
-	reach := newReach(source, keys, documents)
+	connector := newConnector(source, keys, documents)
 	repository, err := openRepository(ctx, documents, target)
 	if err != nil {
 		return nil, nil, err
@@ -66,16 +66,16 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Logins:     logins,
 		Cluster:    documents,
 		Target:     target,
-		Version:    versionOfMachines(documents, target),
+		Version:    machineVersion(documents, target),
 		Repository: repository,
-		Machine:    func(m config.Machine) join.Machine { return reach.machine(m, tools) },
-		Images:     reach.supply(),
-	}, reach, nil
+		Machine:    func(m config.Machine) join.Machine { return connector.machine(m, tools) },
+		Images:     connector.supply(),
+	}, connector, nil
 }
 
-// versionOfMachines is what machines get: in a cluster that exists already what the documents say; otherwise the
+// machineVersion is what machines get: in a cluster that exists already what the documents say; otherwise the
 // control plane's, which they follow, also while the documents say what it is yet to become or has been.
-func versionOfMachines(documents *config.Cluster, target *join.Target) string {
+func machineVersion(documents *config.Cluster, target *join.Target) string {
 	said := documents.KubernetesVersion()
 	wanted, err := version.ParseSemantic(said)
 	if err != nil {
@@ -89,8 +89,8 @@ func versionOfMachines(documents *config.Cluster, target *join.Target) string {
 	return target.Version
 }
 
-// reach builds connection settings out of documents and Secrets.
-type reach struct {
+// connector builds connection settings out of documents and Secrets.
+type connector struct {
 	source  config.Source
 	keys    HostKeys
 	cluster *config.Cluster
@@ -99,22 +99,22 @@ type reach struct {
 	secrets map[string]map[string]secret.Value
 }
 
-func newReach(source config.Source, keys HostKeys, cluster *config.Cluster) *reach {
-	return &reach{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{}}
+func newConnector(source config.Source, keys HostKeys, cluster *config.Cluster) *connector {
+	return &connector{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{}}
 }
 
 // machine opens a machine; it does not dial yet.
-func (r *reach) machine(m config.Machine, tools Tools) *machine.Machine {
+func (r *connector) machine(m config.Machine, tools Tools) *machine.Machine {
 	return machine.New(m.Name, r.dial(m, tools), tools.Agent, r.cluster.Settings(m).BinariesPath)
 }
 
-func (r *reach) dial(m config.Machine, tools Tools) func(ctx context.Context) (machine.Connection, error) {
+func (r *connector) dial(m config.Machine, tools Tools) func(ctx context.Context) (machine.Connection, error) {
 	return func(ctx context.Context) (machine.Connection, error) {
-		how, err := r.config(ctx, m)
+		settings, err := r.config(ctx, m)
 		if err != nil {
 			return nil, fmt.Errorf("preparing the connection to machine %q: %w", m.Name, err)
 		}
-		client, err := tools.Pool.Get(ctx, how)
+		client, err := tools.Pool.Get(ctx, settings)
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +122,7 @@ func (r *reach) dial(m config.Machine, tools Tools) func(ctx context.Context) (m
 	}
 }
 
-func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error) {
+func (r *connector) config(ctx context.Context, m config.Machine) (ssh.Config, error) {
 	settings := r.cluster.SSHFor(m)
 	credentials, err := r.secret(ctx, settings.Secret)
 	if err != nil {
@@ -151,7 +151,7 @@ func (r *reach) config(ctx context.Context, m config.Machine) (ssh.Config, error
 }
 
 // bastion takes what the hop does not say itself from the machine behind it; pinned keys are always its own.
-func (r *reach) bastion(ctx context.Context, settings config.SSH, hop config.Bastion,
+func (r *connector) bastion(ctx context.Context, settings config.SSH, hop config.Bastion,
 	credentials map[string]secret.Value, hostKeys ssh.HostKeys) (ssh.Config, error) {
 	if hop.Secret != "" {
 		own, err := r.secret(ctx, hop.Secret)
@@ -185,7 +185,7 @@ func auth(credentials map[string]secret.Value) ssh.Auth {
 	}
 }
 
-func (r *reach) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys, error) {
+func (r *connector) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys, error) {
 	policy := ssh.HostKeys{Pinned: settings.HostKeys, CAs: settings.HostCAs}
 	if settings.KnownHostsSecret != "" {
 		content, err := r.secret(ctx, settings.KnownHostsSecret)
@@ -215,7 +215,7 @@ func (r *reach) hostKeys(ctx context.Context, settings config.SSH) (ssh.HostKeys
 const secretTimeout = 10 * time.Second
 
 // secret reads a Secret once for the life of the conductor; an empty name is an empty Secret.
-func (r *reach) secret(ctx context.Context, name string) (map[string]secret.Value, error) {
+func (r *connector) secret(ctx context.Context, name string) (map[string]secret.Value, error) {
 	if name == "" {
 		return nil, nil
 	}

@@ -44,7 +44,7 @@ func (k ConfigMapKeys) Load(ctx context.Context, cluster string) ([]byte, error)
 func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 	configMaps := k.Client.CoreV1().ConfigMaps(k.Namespace)
 	name := configMapName(cluster)
-	err := retry.OnError(retry.DefaultBackoff, retriable, func() error {
+	err := retry.OnError(retry.DefaultBackoff, isRetriable, func() error {
 		held, err := configMaps.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			_, err = configMaps.Create(ctx, &corev1.ConfigMap{
@@ -73,4 +73,4 @@ func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 	return nil
 }
 
-func retriable(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }
+func isRetriable(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }

@@ -17,7 +17,7 @@ func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools 
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
 	}
-	reach := newReach(source, keys, documents)
+	connector := newConnector(source, keys, documents)
 	return &images.Conductor{
 		Cluster: documents,
 		UID: func(ctx context.Context) (string, error) {
@@ -27,13 +27,13 @@ func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools 
 			}
 			return target.UID, nil
 		},
-		Machine: func(m config.Machine) images.Machine { return reach.machine(m, tools) },
-		Supply:  reach.supply(),
+		Machine: func(m config.Machine) images.Machine { return connector.machine(m, tools) },
+		Supply:  connector.supply(),
 	}, nil
 }
 
 // supply is what the plugin sends, reached as the documents say.
-func (r *reach) supply() *images.Supply {
+func (r *connector) supply() *images.Supply {
 	registries := r.cluster.Fleet.Registries
 	settings := images.Settings{CACert: registries.CACert, PlainHTTP: registries.PlainHTTP}
 	settings.Logins = func(ctx context.Context) (map[string]spec.RegistryLogin, error) {

@@ -18,10 +18,10 @@ func OpenReset(ctx context.Context, source config.Source, keys HostKeys, tools T
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
 	}
-	reach := newReach(source, keys, documents)
+	connector := newConnector(source, keys, documents)
 	return &reset.Conductor{
 		Cluster: documents,
 		Connect: func(ctx context.Context) (*join.Target, error) { return join.Connect(ctx, source, documents) },
-		Machine: func(m config.Machine) operation.Machine { return reach.machine(m, tools) },
+		Machine: func(m config.Machine) operation.Machine { return connector.machine(m, tools) },
 	}, nil
 }

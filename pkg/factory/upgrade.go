@@ -15,7 +15,7 @@ import (
 // it reaches by a pod on its node, of privateNodes.autoUpgrade.image, or image where the documents name none.
 func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster,
 	image string) (*upgrade.Conductor, error) {
-	conductor, reach, err := open(ctx, source, keys, tools, cluster)
+	conductor, connector, err := open(ctx, source, keys, tools, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 		ContainerSecurity: settings.ContainerSecurityContext,
 	}
 	conductor.Machine = func(m config.Machine) join.Machine {
-		return machine.New(m.Name, pods.InPlaceOf(reach.dial(m, tools), m.NodeName), tools.Agent,
+		return machine.New(m.Name, pods.WithFallback(connector.dial(m, tools), m.NodeName), tools.Agent,
 			documents.Settings(m).BinariesPath)
 	}
 	rollout := &upgrade.Conductor{Conductor: conductor, Pods: pods}

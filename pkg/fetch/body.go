@@ -36,7 +36,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if errors.Is(context.Cause(b.ctx), errStalled) {
 		return n, errclass.Errorf(errclass.Transient, "reading %q: %w for %s", b.url, errStalled, b.stall)
 	}
-	return n, unanswered(b.ctx, fmt.Errorf("reading %q: %w", b.url, err))
+	return n, requestError(b.ctx, fmt.Errorf("reading %q: %w", b.url, err))
 }
 
 // Close ends the download.
@@ -48,8 +48,8 @@ func (b *body) Close() error {
 	return nil
 }
 
-// start brings a response to offset and checks that it is of the file that was found before.
-func (b *body) start(response *http.Response, offset, size int64) error {
+// skipTo brings a response to offset and checks that it is of the file that was found before.
+func (b *body) skipTo(response *http.Response, offset, size int64) error {
 	skip, total := offset, response.ContentLength
 	if response.StatusCode == http.StatusPartialContent {
 		var first int64

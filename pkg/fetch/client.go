@@ -35,9 +35,9 @@ type Client struct {
 	// HTTP sends the requests when set; CACert is then not looked at.
 	HTTP *http.Client
 
-	setup  sync.Once
-	client *http.Client
-	broken error
+	setup    sync.Once
+	client   *http.Client
+	setupErr error
 }
 
 // Version of a file on a server, as far as the headers of an answer tell. Two equal Versions are the same bytes, as
@@ -85,7 +85,7 @@ func (c *Client) Open(ctx context.Context, address string, offset, size int64) (
 		return nil, err
 	}
 	arriving := &body{ctx: ctx, cancel: cancel, body: response.Body, url: address, stall: c.stall()}
-	if err := arriving.start(response, offset, size); err != nil {
+	if err := arriving.skipTo(response, offset, size); err != nil {
 		_ = arriving.Close()
 		return nil, err
 	}
@@ -119,8 +119,8 @@ func (c *Client) stall() time.Duration {
 // send makes one request; first is the first byte wanted, or -1 for no range; 0 asks for a single byte.
 func (c *Client) send(ctx context.Context, method, address string, first int64) (*http.Response, error) {
 	c.prepare()
-	if c.broken != nil {
-		return nil, c.broken
+	if c.setupErr != nil {
+		return nil, c.setupErr
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -140,7 +140,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	}
 	response, err := c.client.Do(request)
 	if err != nil {
-		return nil, unanswered(ctx, err)
+		return nil, requestError(ctx, err)
 	}
 	if response.StatusCode == http.StatusOK || response.StatusCode == http.StatusPartialContent {
 		return response, nil
@@ -154,7 +154,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 func (c *Client) prepare() {
 	c.setup.Do(func() {
 		if c.client = c.HTTP; c.client == nil {
-			c.client, c.broken = newHTTP(c.CACert)
+			c.client, c.setupErr = newHTTP(c.CACert)
 		}
 	})
 }
@@ -180,5 +180,5 @@ func newHTTP(authorities []byte) (*http.Client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	return &http.Client{Transport: transport, CheckRedirect: stayEncrypted}, nil
+	return &http.Client{Transport: transport, CheckRedirect: checkRedirect}, nil
 }

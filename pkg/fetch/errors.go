@@ -32,7 +32,7 @@ func (s *StatusError) Forbidden() bool {
 	return s.Code == http.StatusUnauthorized || s.Code == http.StatusForbidden
 }
 
-// class of an answer: missing or forbidden is the user's to mend, an overloaded or broken server may recover.
+// class of an answer: missing or forbidden is the user's to mend, an overloaded or setupErr server may recover.
 func (s *StatusError) class() errclass.Class {
 	switch {
 	case s.Missing(), s.Forbidden():
@@ -46,7 +46,7 @@ func (s *StatusError) class() errclass.Class {
 // errPlainRedirect: a server that is asked over TLS sends us on to plain HTTP, where anyone could answer.
 var errPlainRedirect = errors.New("redirected from https to http")
 
-func stayEncrypted(request *http.Request, via []*http.Request) error {
+func checkRedirect(request *http.Request, via []*http.Request) error {
 	const most = 10
 	if len(via) >= most {
 		return fmt.Errorf("redirected more than %d times", most)
@@ -57,8 +57,8 @@ func stayEncrypted(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// unanswered classifies a request that brought no response.
-func unanswered(ctx context.Context, err error) error {
+// requestError classifies a request that brought no response.
+func requestError(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
 	var dns *net.DNSError
 	switch {

@@ -26,8 +26,8 @@ const (
 
 // A program cannot be run while somebody still writes to it: another plugin that brings the very same one.
 const (
-	busyTries = 5
-	busyWait  = 300 * time.Millisecond
+	maxBusyAttempts = 5
+	busyWait        = 300 * time.Millisecond
 )
 
 // runScript becomes argosy-node of the machine's own architecture, if it is there and is the one we carry; otherwise it
@@ -50,8 +50,8 @@ good "$p" || { echo "$arch"; exit 118; }
 [ -x "$p" ] || { chmod 0755 "$p" && [ -x "$p" ]; } || exit 119
 exec "$p" "$@"`
 
-// call is one run of argosy-node.
-type call struct {
+// agentCommand is one run of argosy-node.
+type agentCommand struct {
 	args  []string
 	input []byte
 	// output, when not nil, gets what argosy-node prints as it comes.
@@ -59,21 +59,21 @@ type call struct {
 }
 
 // run runs argosy-node as root, and brings it to the machine first when it is not there.
-func (m *Machine) run(ctx context.Context, client Connection, call call) (ssh.Result, error) {
-	argv, err := m.argv(call.args)
+func (m *Machine) run(ctx context.Context, client Connection, command agentCommand) (ssh.Result, error) {
+	argv, err := m.argv(command.args)
 	if err != nil {
 		return ssh.Result{}, err
 	}
 	for attempt, busy := 1, 0; ; attempt++ {
-		result, err := client.Run(ctx, ssh.Command{Argv: argv, Stdin: input(call.input), Stdout: call.output})
-		if exitCode(err) == exitCannotRun && busy < busyTries && pause(ctx, busyWait) {
+		result, err := client.Run(ctx, ssh.Command{Argv: argv, Stdin: input(command.input), Stdout: command.output})
+		if exitCode(err) == exitCannotRun && busy < maxBusyAttempts && sleep(ctx, busyWait) {
 			busy++
 			attempt--
 			continue
 		}
-		arch, wanted := wantsAgent(err, result)
+		arch, wanted := missingAgent(err, result)
 		if !wanted {
-			return result, m.explain(call, err, result)
+			return result, m.agentError(command, err, result)
 		}
 		if attempt == 3 {
 			return result, fmt.Errorf("installing argosy-node: it is not the same on the machine as what was sent, " +
@@ -118,8 +118,8 @@ func (m *Machine) agentPath(digest string) string {
 	return path.Join(m.binariesPath, "argosy-node-"+digest[:min(16, len(digest))])
 }
 
-// wantsAgent says whether the script asks for argosy-node, and for which architecture.
-func wantsAgent(err error, result ssh.Result) (arch string, wanted bool) {
+// missingAgent says whether the script asks for argosy-node, and for which architecture.
+func missingAgent(err error, result ssh.Result) (arch string, wanted bool) {
 	if code := exitCode(err); code != exitMissing && code != exitOtherDigest {
 		return "", false
 	}
@@ -140,8 +140,8 @@ func exitCode(err error) int {
 	return failed.ExitCode
 }
 
-// pause returns false when ctx ended first.
-func pause(ctx context.Context, wait time.Duration) bool {
+// sleep returns false when ctx ended first.
+func sleep(ctx context.Context, wait time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
@@ -150,8 +150,8 @@ func pause(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// explain turns the exit of the script or of argosy-node into what users can act on.
-func (m *Machine) explain(call call, err error, result ssh.Result) error {
+// agentError turns the exit of the script or of argosy-node into what users can act on.
+func (m *Machine) agentError(command agentCommand, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
 		machine := firstWord(result.Stdout)
@@ -170,7 +170,7 @@ func (m *Machine) explain(call call, err error, result ssh.Result) error {
 	}
 	// The script around it would only hide what argosy-node says.
 	plain := *failed
-	plain.Command = "argosy-node " + strings.Join(call.args, " ")
+	plain.Command = "argosy-node " + strings.Join(command.args, " ")
 	return &plain
 }
 

@@ -16,11 +16,11 @@ import (
 // is no error. Nothing is stored on the way. A lost connection is made again, and then the operation asks again for
 // what it lacks.
 func (m *Machine) Feed(ctx context.Context, id string, open feed.Open) error {
-	f := &feeding{machine: m, id: id, open: open}
+	f := &feeder{machine: m, id: id, open: open}
 	backoff := retry.WithJitterPercent(jitter, retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait)))
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
-		err := f.once(ctx)
-		if err == nil || ctx.Err() != nil || !f.mayPass(err) {
+		err := f.runOnce(ctx)
+		if err == nil || ctx.Err() != nil || !f.retryable(err) {
 			return err
 		}
 		return retry.RetryableError(err)
@@ -31,17 +31,17 @@ func (m *Machine) Feed(ctx context.Context, id string, open feed.Open) error {
 	return nil
 }
 
-// feeding is one call of Feed.
-type feeding struct {
+// feeder is one call of Feed.
+type feeder struct {
 	machine   *Machine
 	id        string
 	open      feed.Open
 	connected bool
 }
 
-// mayPass reports whether connecting again can help, as for a watch. The operation was started over the same login, so
-// a login shell that fails is one of a machine that boots; the watch ends the waiting.
-func (f *feeding) mayPass(err error) bool {
+// retryable reports whether connecting again can help, as for a watch. The operation was started over the same login,
+// so a login shell that fails is one of a machine that boots; the watch ends the waiting.
+func (f *feeder) retryable(err error) bool {
 	var refused *ssh.AuthError
 	var shell *ssh.ShellError
 	var failed *ssh.ExitError
@@ -57,14 +57,14 @@ func (f *feeding) mayPass(err error) bool {
 	}
 }
 
-// once feeds the operation over one connection.
-func (f *feeding) once(ctx context.Context) error {
+// runOnce feeds the operation over one connection.
+func (f *feeder) runOnce(ctx context.Context) error {
 	client, err := f.machine.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	f.connected = true
-	run := call{args: []string{"feed", "--id", f.id}}
+	run := agentCommand{args: []string{"feed", "--id", f.id}}
 	argv, err := f.machine.argv(run.args)
 	if err != nil {
 		return err
@@ -75,5 +75,5 @@ func (f *feeding) once(ctx context.Context) error {
 	defer sender.Close()
 	defer stop()
 	result, err := client.Run(ctx, ssh.Command{Argv: argv, Stdin: sender, Stdout: sender})
-	return f.machine.explain(run, err, result)
+	return f.machine.agentError(run, err, result)
 }

@@ -20,8 +20,8 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// DefaultBinariesPath is where argosy-node goes unless the cluster's configuration names another folder.
-const DefaultBinariesPath = "/usr/local/bin"
+// defaultBinariesPath is where argosy-node goes unless the cluster's configuration names another folder.
+const defaultBinariesPath = "/usr/local/bin"
 
 // Agent carries argosy-node.
 type Agent interface {
@@ -70,7 +70,7 @@ type Machine struct {
 func New(name string, connect func(ctx context.Context) (Connection, error), agent Agent,
 	binariesPath string) *Machine {
 	if binariesPath == "" {
-		binariesPath = DefaultBinariesPath
+		binariesPath = defaultBinariesPath
 	}
 	return &Machine{name: name, connect: connect, agent: agent, binariesPath: binariesPath, bundlesDir: spec.BundlesDir}
 }
@@ -115,7 +115,7 @@ func (m *Machine) ask(ctx context.Context, answer any, input []byte, args ...str
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
-	result, err := m.run(ctx, client, call{args: args, input: input})
+	result, err := m.run(ctx, client, agentCommand{args: args, input: input})
 	if err != nil {
 		return err
 	}

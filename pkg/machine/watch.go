@@ -18,10 +18,10 @@ import (
 // A machine that was being watched and cannot be reached is looked for again this often and this long: long enough for
 // a reboot. Each sign of life begins the time anew.
 const (
-	firstWait   = 250 * time.Millisecond
-	longestWait = 5 * time.Second
-	jitter      = 20 // percent
-	patience    = 2 * time.Minute
+	firstWait      = 250 * time.Millisecond
+	longestWait    = 5 * time.Second
+	jitter         = 20 // percent
+	maxUnreachable = 2 * time.Minute
 )
 
 // errUnfinished: `argosy-node watch` looks no longer than its own time limit.
@@ -31,7 +31,7 @@ var errUnfinished = errors.New("argosy-node stopped watching before the operatio
 // survives lost connections and reboots; a machine that stays away for two minutes is a transient error. The operation
 // itself does not depend on being watched.
 func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) (spec.Status, error) {
-	w := &watch{machine: m, id: id, each: each}
+	w := &watcher{machine: m, id: id, each: each}
 	for {
 		before := w.seen
 		err := retry.Do(ctx, w.backoff(), w.attempt)
@@ -41,7 +41,7 @@ func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) 
 		case ctx.Err() != nil:
 			return w.last, fmt.Errorf("watching operation %q on machine %q: %w", id, m.name, w.ended(ctx))
 		case w.seen > before && errclass.IsTransient(err):
-			pause(ctx, firstWait) // it answered since: the time begins anew
+			sleep(ctx, firstWait) // it answered since: the time begins anew
 		case errors.As(err, new(*ssh.ExitError)):
 			// The machine no longer knows the operation, as after it was installed anew: starting over can help.
 			return w.last, errclass.Errorf(errclass.Transient, "watching operation %q on machine %q: %w", id, m.name,
@@ -52,8 +52,8 @@ func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) 
 	}
 }
 
-// watch is one call of Watch.
-type watch struct {
+// watcher is one call of Watch.
+type watcher struct {
 	machine *Machine
 	id      string
 	each    func(spec.Status)
@@ -64,13 +64,13 @@ type watch struct {
 	failure   error
 }
 
-func (w *watch) backoff() retry.Backoff {
+func (w *watcher) backoff() retry.Backoff {
 	backoff := retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait))
-	return retry.WithMaxDuration(patience, retry.WithJitterPercent(jitter, backoff))
+	return retry.WithMaxDuration(maxUnreachable, retry.WithJitterPercent(jitter, backoff))
 }
 
 // ended is the error of a watch whose context ended; go-retry would keep only the context's part of it.
-func (w *watch) ended(ctx context.Context) error {
+func (w *watcher) ended(ctx context.Context) error {
 	class := errclass.Cancelled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		class = errclass.Transient
@@ -82,14 +82,14 @@ func (w *watch) ended(ctx context.Context) error {
 }
 
 // attempt watches over one connection. It asks for another attempt by a retryable error.
-func (w *watch) attempt(ctx context.Context) error {
+func (w *watcher) attempt(ctx context.Context) error {
 	before := w.seen
-	err := w.once(ctx)
+	err := w.runOnce(ctx)
 	if err == nil {
 		return nil
 	}
 	w.failure = err
-	if ctx.Err() != nil || !w.mayPass(err) {
+	if ctx.Err() != nil || !w.retryable(err) {
 		return err
 	}
 	err = errclass.With(errclass.Transient, err)
@@ -99,9 +99,9 @@ func (w *watch) attempt(ctx context.Context) error {
 	return retry.RetryableError(err)
 }
 
-// mayPass reports whether looking again can help. A login that worked a moment ago and is refused now is a machine on
+// retryable reports whether looking again can help. A login that worked a moment ago and is refused now is a machine on
 // its way down or up: while it boots, only root may log in, and a login shell may lack its home.
-func (w *watch) mayPass(err error) bool {
+func (w *watcher) retryable(err error) bool {
 	var refused *ssh.AuthError
 	var shell *ssh.ShellError
 	var failed *ssh.ExitError
@@ -117,14 +117,14 @@ func (w *watch) mayPass(err error) bool {
 	}
 }
 
-func (w *watch) once(ctx context.Context) error {
+func (w *watcher) runOnce(ctx context.Context) error {
 	client, err := w.machine.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	w.connected = true
 	lines := &statusLines{each: w.note, since: time.Now()}
-	_, err = w.machine.run(ctx, client, call{args: []string{"watch", "--id", w.id}, output: lines})
+	_, err = w.machine.run(ctx, client, agentCommand{args: []string{"watch", "--id", w.id}, output: lines})
 	switch {
 	case w.last.State.Final():
 		return nil // nothing that happens to the connection then changes it
@@ -135,7 +135,7 @@ func (w *watch) once(ctx context.Context) error {
 	}
 }
 
-func (w *watch) note(status spec.Status) {
+func (w *watcher) note(status spec.Status) {
 	w.last = status
 	w.seen++
 	if w.each != nil {

@@ -53,14 +53,14 @@ const (
 	container = "machine"
 	// program is where the image has Argosy.
 	program = "/executor-plugin"
-	// lives is how long a pod is there at most, in seconds, if nobody takes it away.
-	lives = 3600
-	// startsWithin bounds the wait for a pod to run.
-	startsWithin = 45 * time.Second
+	// podLifetime is how long a pod is there at most, in seconds, if nobody takes it away.
+	podLifetime = 3600
+	// startTimeout bounds the wait for a pod to run.
+	startTimeout = 45 * time.Second
 )
 
-// ownedBy is the annotation with a pod's owner.
-const ownedBy = "argosy.dev/rollout"
+// rolloutAnnotation is the annotation with a pod's owner.
+const rolloutAnnotation = "argosy.dev/rollout"
 
 // longestNode is how much of a node's name is in its pod's, which may have 253 characters.
 const longestNode = 200
@@ -98,8 +98,9 @@ func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, er
 	return &connection{pods: p, pod: wanted.Name, node: node}, nil
 }
 
-// InPlaceOf makes a way to a machine that first is, and the pod where first does not reach it; then it stays the pod.
-func (p *Pods) InPlaceOf(first func(context.Context) (machine.Connection, error),
+// WithFallback makes a way to a machine that first is, and the pod where first does not reach it; then it stays the
+// pod.
+func (p *Pods) WithFallback(first func(context.Context) (machine.Connection, error),
 	node string) func(context.Context) (machine.Connection, error) {
 	return func(ctx context.Context) (machine.Connection, error) {
 		if p.uses(node) {
@@ -169,7 +170,7 @@ func (p *Pods) remove(ctx context.Context, name string, uid types.UID) error {
 
 // ensure makes a pod where none runs, waits until it does, and returns its UID.
 func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error) {
-	ctx, cancel := context.WithTimeout(ctx, startsWithin)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	pods := p.Client.CoreV1().Pods(namespace)
 	why := "it is not there yet"
@@ -177,15 +178,15 @@ func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error
 		held, err := pods.Get(ctx, wanted.Name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
-			err = p.make(ctx, wanted)
+			err = p.create(ctx, wanted)
 		case err != nil:
 			err = apply.Classify(err)
 		default:
 			var ready bool
-			if ready, err = p.judge(ctx, held, wanted); ready {
+			if ready, err = p.check(ctx, held, wanted); ready {
 				return held.UID, nil
 			}
-			why = waits(held)
+			why = waitingReason(held)
 		}
 		if err != nil && ctx.Err() == nil && !errclass.IsTransient(err) {
 			return "", err
@@ -198,8 +199,8 @@ func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error
 	}
 }
 
-// make creates a pod. One that exists by now is judged like one that was found.
-func (p *Pods) make(ctx context.Context, wanted *corev1.Pod) error {
+// create creates a pod. One that exists by now is judged like one that was found.
+func (p *Pods) create(ctx context.Context, wanted *corev1.Pod) error {
 	pods := p.Client.CoreV1().Pods(namespace)
 	created, err := pods.Create(ctx, wanted, metav1.CreateOptions{FieldManager: apply.Manager})
 	if apierrors.IsAlreadyExists(err) {
@@ -217,7 +218,7 @@ func (p *Pods) make(ctx context.Context, wanted *corev1.Pod) error {
 	return nil
 }
 
-// judge decides about the pod that has the name of the wanted one, from the top:
+// check decides about the pod that has the name of the wanted one, from the top:
 //
 //	marked as this rollout's   as wanted, or made here   state      decision
 //	no                         -                         -          refuse: it is not ours, and stays
@@ -227,26 +228,26 @@ func (p *Pods) make(ctx context.Context, wanted *corev1.Pod) error {
 //	yes                        yes                       other      wait
 //
 // A pod made by this process may differ: admission webhooks change images.
-func (p *Pods) judge(ctx context.Context, held, wanted *corev1.Pod) (ready bool, err error) {
+func (p *Pods) check(ctx context.Context, held, wanted *corev1.Pod) (ready bool, err error) {
 	p.mu.Lock()
 	made := p.made[held.UID]
 	p.mu.Unlock()
-	owner, marked := held.Annotations[ownedBy]
+	owner, marked := held.Annotations[rolloutAnnotation]
 	switch {
-	case !made && (!marked || owner != wanted.Annotations[ownedBy] || held.Labels[drain.OwnLabel] == ""):
+	case !made && (!marked || owner != wanted.Annotations[rolloutAnnotation] || held.Labels[drain.OwnLabel] == ""):
 		return false, errclass.Errorf(errclass.Configuration, "it has that name, and is not this rollout's: it runs "+
 			"%s on node %q; nothing was run in it. Remove it, if it may go", images(held), held.Spec.NodeName)
 	case held.DeletionTimestamp != nil:
 		return false, nil
-	case ended(held) || !made && !alike(held, wanted):
+	case ended(held) || !made && !sameProgram(held, wanted):
 		return false, p.remove(ctx, held.Name, held.UID)
 	default:
 		return running(held), nil
 	}
 }
 
-// alike reports whether two pods run the same program of the same image on the same node.
-func alike(held, wanted *corev1.Pod) bool {
+// sameProgram reports whether two pods run the same program of the same image on the same node.
+func sameProgram(held, wanted *corev1.Pod) bool {
 	if len(held.Spec.Containers) != 1 {
 		return false
 	}
@@ -273,8 +274,8 @@ func ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// waits says what keeps a pod from running.
-func waits(pod *corev1.Pod) string {
+// waitingReason says what keeps a pod from running.
+func waitingReason(pod *corev1.Pod) string {
 	for _, status := range pod.Status.ContainerStatuses {
 		if waiting := status.State.Waiting; waiting != nil {
 			return fmt.Sprintf("%s: %s", waiting.Reason, waiting.Message)
@@ -289,12 +290,12 @@ func (p *Pods) pod(node string) (*corev1.Pod, error) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: p.name(node), Namespace: namespace, Labels: map[string]string{drain.OwnLabel: "true"},
-			Annotations: map[string]string{ownedBy: p.owner()},
+			Annotations: map[string]string{rolloutAnnotation: p.owner()},
 		},
 		Spec: corev1.PodSpec{
 			NodeName: node, HostPID: true, HostNetwork: true, RestartPolicy: corev1.RestartPolicyAlways,
 			PriorityClassName: "system-node-critical", AutomountServiceAccountToken: new(bool),
-			TerminationGracePeriodSeconds: new(int64), ActiveDeadlineSeconds: seconds(lives),
+			TerminationGracePeriodSeconds: new(int64), ActiveDeadlineSeconds: seconds(podLifetime),
 			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			Containers: []corev1.Container{{
 				Name: container, Image: p.Image, ImagePullPolicy: corev1.PullPolicy(p.PullPolicy),

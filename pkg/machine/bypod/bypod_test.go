@@ -62,7 +62,7 @@ func podOf(t *testing.T, client *fake.Clientset) *corev1.Pod {
 
 func TestAMachineThatIsNotReachedGetsAPodAndLosesItAfterwards(t *testing.T) {
 	client, pods := cluster(corev1.ConditionTrue)
-	connect := pods.InPlaceOf(by(errUnreachable), "n1")
+	connect := pods.WithFallback(by(errUnreachable), "n1")
 	connection, err := connect(t.Context())
 	assert.NilError(t, err)
 	assert.Assert(t, connection != nil)
@@ -77,7 +77,7 @@ func TestAMachineThatIsNotReachedGetsAPodAndLosesItAfterwards(t *testing.T) {
 	assert.Equal(t, *container.SecurityContext.RunAsUser, int64(0), "what the documents leave out stays")
 	assert.Equal(t, *container.SecurityContext.RunAsGroup, int64(8))
 
-	_, err = pods.InPlaceOf(func(context.Context) (machine.Connection, error) {
+	_, err = pods.WithFallback(func(context.Context) (machine.Connection, error) {
 		t.Error("what did not answer is not asked again")
 		return nil, errUnreachable
 	}, "n1")(t.Context())
@@ -98,7 +98,7 @@ func TestNoPodIsMadeWhereItWouldNotHelp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, pods := cluster(test.ready)
-			_, err := pods.InPlaceOf(by(test.err), "n1")(t.Context())
+			_, err := pods.WithFallback(by(test.err), "n1")(t.Context())
 			assert.ErrorIs(t, err, test.err)
 			assert.Assert(t, podOf(t, client) == nil)
 		})
@@ -131,14 +131,14 @@ func TestEachRolloutHasItsOwnPodAndTakesNoOthersAway(t *testing.T) {
 	client, _ := cluster(corev1.ConditionTrue)
 	first, second := rollout(client, "workflow-1"), rollout(client, "workflow-2")
 	for _, pods := range []*bypod.Pods{first, second} {
-		_, err := pods.InPlaceOf(by(errUnreachable), "n1")(t.Context())
+		_, err := pods.WithFallback(by(errUnreachable), "n1")(t.Context())
 		assert.NilError(t, err)
 	}
 	assert.Equal(t, len(names(t, client)), 2)
 	assert.NilError(t, first.Release(t.Context(), "n1"))
 	assert.NilError(t, first.Release(t.Context(), "n1"), "there is none any more")
 	assert.Equal(t, len(names(t, client)), 1)
-	_, err := second.InPlaceOf(by(errUnreachable), "n1")(t.Context())
+	_, err := second.WithFallback(by(errUnreachable), "n1")(t.Context())
 	assert.NilError(t, err)
 	assert.Equal(t, len(creations(client)), 2, "the second's own pod was taken away")
 }
@@ -175,7 +175,7 @@ func TestAPodThatHasTheNameIsUsedOnlyWhenItIsTheRolloutsOwn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, _ := cluster(corev1.ConditionTrue)
-			_, err := rollout(client, "w1").InPlaceOf(by(errUnreachable), "n1")(t.Context())
+			_, err := rollout(client, "w1").WithFallback(by(errUnreachable), "n1")(t.Context())
 			assert.NilError(t, err)
 			pod := podOf(t, client)
 			test.change(pod)
