@@ -1,6 +1,6 @@
-// Package workflows_test holds the templates of this folder against the plugin that serves them, and what users copy
-// against the templates. A mismatch shows in no lint: an output that a template declares and the plugin does not answer
-// leaves its workflow running for ever.
+// Package workflows_test checks the templates of this folder against the plugin that serves them, and the examples that
+// users copy against the templates. A mismatch shows in no lint: an output that a template declares and the plugin does
+// not answer leaves its workflow running for ever.
 package workflows_test
 
 import (
@@ -23,7 +23,8 @@ import (
 	"argosy.dev/argosy/steps"
 )
 
-// values are what Argo would put in place of the expressions in plugin objects, beside the templates' own defaults.
+// values are the values that Argo would fill in for the expressions in plugin objects, beside the templates' own
+// defaults.
 var values = map[string]string{
 	"node.name":                          "join-x[0].plan",
 	"retries":                            "0",
@@ -42,7 +43,7 @@ var values = map[string]string{
 
 var expression = regexp.MustCompile(`{{([^}]*)}}`)
 
-func TestEveryPluginTemplateAsksForAStepAndGetsTheOutputsItDeclares(t *testing.T) {
+func TestEveryPluginTemplateNamesAStepWithItsOutputs(t *testing.T) {
 	known := map[string]plugin.Step{}
 	for _, step := range steps.All(steps.NewEnv(steps.Openers{}, nil), nil) {
 		known[step.Name()] = step
@@ -86,7 +87,7 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 	}
 }
 
-// required says which parameters users have to give. What takes machines away never means all of them by default.
+// required reports whether users have to give a parameter. Workflows that take machines away never take all by default.
 func required(template, parameter string) bool {
 	return parameter == "cluster" || parameter == "user" || parameter == "machines" &&
 		(template == "remove" || template == "reset")
@@ -146,7 +147,7 @@ func declared(t *testing.T, tmpl wfv1.Template) []string {
 	return names
 }
 
-func TestWhatUsersCopyAsksForWhatItsTemplateTakes(t *testing.T) {
+func TestExamplesUseParametersThatTheTemplateTakes(t *testing.T) {
 	files, err := filepath.Glob("../examples/*.yaml")
 	assert.NilError(t, err)
 	assert.Assert(t, len(files) > 0)
@@ -169,7 +170,7 @@ func TestWhatUsersCopyAsksForWhatItsTemplateTakes(t *testing.T) {
 	}
 }
 
-// copied is what a Workflow, or a CronWorkflow, has done.
+// copied returns the spec of a Workflow or a CronWorkflow that users copy.
 func copied(t *testing.T, file string) wfv1.WorkflowSpec {
 	t.Helper()
 	content, err := os.ReadFile(file)
@@ -213,7 +214,7 @@ func TestTheNextWaveBeginsUnlessAPersonStopsIt(t *testing.T) {
 			for key, value := range test.approve {
 				scope["steps.approve."+key] = value
 			}
-			// Nobody waits for what will not begin.
+			// A next wave that will not begin is not waited for.
 			for _, step := range []string{"pause", "next"} {
 				when, err := json.Marshal(stepOf(t, "upgrade.yaml", "roll", step).When)
 				assert.NilError(t, err)

@@ -249,7 +249,7 @@ func TestABundleThatWasReplacedInBetweenIsNotResumed(t *testing.T) {
 	assert.NilError(t, err)
 	repository.files[bundlePath] = content[:500]
 	_, err = r.Open(t.Context(), found, 100)
-	assert.ErrorContains(t, err, "somebody replaced it")
+	assert.ErrorContains(t, err, "it was replaced meanwhile")
 }
 
 func TestABodyThatEndsEarlyIsTransient(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// Class is what an error means for the next attempt.
+// Class decides whether another attempt is made.
 type Class string
 
 const (

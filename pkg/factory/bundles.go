@@ -16,8 +16,8 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// openRepository is where the cluster's node bundles come from: what the documents name, or the control plane itself,
-// whose server is verified by the cluster's own authority.
+// openRepository returns the source of the cluster's node bundles: the repository in the documents, or the control
+// plane itself, whose server is verified by the cluster's own authority.
 func openRepository(ctx context.Context, documents *config.Cluster, target *join.Target) (*bundle.Repository, error) {
 	bundles := &documents.Fleet.Bundles
 	repository := &bundle.Repository{
@@ -44,7 +44,8 @@ func openRepository(ctx context.Context, documents *config.Cluster, target *join
 // tokenLife is how long the plugin may fetch bundles, in seconds; it bounds one workflow.
 const tokenLife = 12 * 60 * 60
 
-// bundlesToken is what the plugin shows to the bundle server. Machines show their own bootstrap tokens.
+// bundlesToken returns the token with which the plugin reads from the bundle server. Machines use their own bootstrap
+// tokens.
 func bundlesToken(ctx context.Context, target *join.Target) (secret.Value, error) {
 	life := int64(tokenLife)
 	made, err := target.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx,

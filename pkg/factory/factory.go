@@ -27,7 +27,7 @@ type HostKeys interface {
 	Append(ctx context.Context, cluster, line string) error
 }
 
-// Tools are what every opened cluster shares.
+// Tools are shared by all opened clusters.
 type Tools struct {
 	// Agent carries argosy-node.
 	Agent machine.Agent
@@ -42,7 +42,7 @@ func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	return conductor, err
 }
 
-// open gives beside the conductor what its machines are reached with.
+// open returns, beside the conductor, the connector to its machines.
 func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor,
 	*connector, error) {
 	documents, err := config.Load(ctx, source, cluster)
@@ -73,8 +73,9 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	}, connector, nil
 }
 
-// machineVersion is what machines get: in a cluster that exists already what the documents say; otherwise the
-// control plane's, which they follow, also while the documents say what it is yet to become or has been.
+// machineVersion returns the version that machines get. In a cluster that Argosy does not host it is the one in the
+// documents; otherwise it is the version of the control plane, which machines follow, also while the documents name an
+// earlier or a later one.
 func machineVersion(documents *config.Cluster, target *join.Target) string {
 	said := documents.KubernetesVersion()
 	wanted, err := version.ParseSemantic(said)
@@ -89,7 +90,7 @@ func machineVersion(documents *config.Cluster, target *join.Target) string {
 	return target.Version
 }
 
-// connector builds connection settings out of documents and Secrets.
+// connector makes connection settings out of documents and Secrets.
 type connector struct {
 	source  config.Source
 	keys    HostKeys
@@ -103,7 +104,7 @@ func newConnector(source config.Source, keys HostKeys, cluster *config.Cluster) 
 	return &connector{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{}}
 }
 
-// machine opens a machine; it does not dial yet.
+// machine returns a machine; it does not dial yet.
 func (r *connector) machine(m config.Machine, tools Tools) *machine.Machine {
 	return machine.New(m.Name, r.dial(m, tools), tools.Agent, r.cluster.Settings(m).BinariesPath)
 }
@@ -150,13 +151,13 @@ func (r *connector) config(ctx context.Context, m config.Machine) (ssh.Config, e
 	return connection, nil
 }
 
-// bastion takes what the hop does not say itself from the machine behind it; pinned keys are always its own.
+// bastion takes fields that the hop does not set from the machine behind it; pinned keys are always its own.
 func (r *connector) bastion(ctx context.Context, settings config.SSH, hop config.Bastion,
 	credentials map[string]secret.Value, hostKeys ssh.HostKeys) (ssh.Config, error) {
 	if hop.Secret != "" {
 		own, err := r.secret(ctx, hop.Secret)
 		if err != nil {
-			return ssh.Config{}, fmt.Errorf("for bastion %q: %w", hop.Address, err)
+			return ssh.Config{}, fmt.Errorf("reading the credentials of bastion %q: %w", hop.Address, err)
 		}
 		credentials = own
 	}
@@ -194,7 +195,7 @@ func (r *connector) hostKeys(ctx context.Context, settings config.SSH) (ssh.Host
 		}
 		known, ok := content["known_hosts"]
 		if !ok {
-			return policy, errclass.Errorf(errclass.Configuration, "secret %q has no key known_hosts",
+			return policy, errclass.Errorf(errclass.Configuration, "Secret %q has no key known_hosts",
 				settings.KnownHostsSecret)
 		}
 		policy.KnownHosts = []byte(known.Reveal())

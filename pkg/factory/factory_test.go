@@ -58,7 +58,7 @@ func TestEveryMissingSecretIsNamedAtOnce(t *testing.T) {
 	assert.NilError(t, factory.CheckSecrets(t.Context(), append(source, "known", "other", "jump"), cluster))
 }
 
-func TestSecretsForRegistriesAreAmongThoseThatAHostedClusterNeeds(t *testing.T) {
+func TestAHostedClusterNeedsTheSecretsOfRegistries(t *testing.T) {
 	cluster, err := config.Parse("team-a", []byte(`
 privateNodes: {enabled: true}
 controlPlane: {distro: {k8s: {version: v1.34.4}}, advanced: {serviceAccount: {imagePullSecrets: [{name: registry-login}]}}}
@@ -68,7 +68,7 @@ controlPlane: {distro: {k8s: {version: v1.34.4}}, advanced: {serviceAccount: {im
 	assert.NilError(t, factory.CheckSecrets(t.Context(), sourceOf{"registry-login"}, cluster))
 }
 
-func TestAKubeconfigSecretWithoutAKubeconfigIsSaidSo(t *testing.T) {
+func TestAKubeconfigSecretWithoutAKubeconfigIsNamed(t *testing.T) {
 	_, err := factory.Open(t.Context(), sourceOf{"kubeconfig"}, nil, factory.Tools{}, "team-a")
 	assert.ErrorContains(t, err, "has none of the keys")
 	assert.Assert(t, !strings.Contains(err.Error(), "content"))

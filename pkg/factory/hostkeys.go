@@ -28,7 +28,7 @@ var _ HostKeys = ConfigMapKeys{}
 
 func configMapName(cluster string) string { return cluster + "-known-hosts" }
 
-// Load returns what was recorded.
+// Load implements HostKeys.
 func (k ConfigMapKeys) Load(ctx context.Context, cluster string) ([]byte, error) {
 	held, err := k.Client.CoreV1().ConfigMaps(k.Namespace).Get(ctx, configMapName(cluster), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -40,7 +40,7 @@ func (k ConfigMapKeys) Load(ctx context.Context, cluster string) ([]byte, error)
 	return []byte(held.Data[knownHostsKey]), nil
 }
 
-// Append adds line, also while other machines' keys are being recorded.
+// Append implements HostKeys. Other machines' keys may be recorded at the same time.
 func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 	configMaps := k.Client.CoreV1().ConfigMaps(k.Namespace)
 	name := configMapName(cluster)

@@ -32,7 +32,7 @@ func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools 
 	}, nil
 }
 
-// supply is what the plugin sends, reached as the documents say.
+// supply returns the source of the images that the plugin sends, with the registry settings of the documents.
 func (r *connector) supply() *images.Supply {
 	registries := r.cluster.Fleet.Registries
 	settings := images.Settings{CACert: registries.CACert, PlainHTTP: registries.PlainHTTP}

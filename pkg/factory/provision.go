@@ -18,8 +18,7 @@ import (
 // own, used where argosy.yaml names none.
 func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
 	image string) (*controlplane.Provisioner, error) {
-	// Waiting looks at several objects each moment; client-go's default of 5 requests a second would be what is waited
-	// for.
+	// Waiting reads several objects at a time; client-go's default of 5 requests a second would slow it down.
 	host = rest.CopyConfig(host)
 	host.QPS, host.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(host)

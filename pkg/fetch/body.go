@@ -48,7 +48,7 @@ func (b *body) Close() error {
 	return nil
 }
 
-// skipTo brings a response to offset and checks that it is of the file that was found before.
+// skipTo reads a response up to offset, and checks that it is of the file that was found before.
 func (b *body) skipTo(response *http.Response, offset, size int64) error {
 	skip, total := offset, response.ContentLength
 	if response.StatusCode == http.StatusPartialContent {
@@ -60,7 +60,8 @@ func (b *body) skipTo(response *http.Response, offset, size int64) error {
 		skip = 0
 	}
 	if size > 0 && total > 0 && total != size {
-		return fmt.Errorf("reading %q: it has %d bytes now, and had %d before; somebody replaced it, start again",
+		return fmt.Errorf("reading %q: it has %d bytes now and had %d before: it was replaced "+
+			"meanwhile; run the workflow again",
 			b.url, total, size)
 	}
 	if skip > 0 {

@@ -1,5 +1,5 @@
-// Package fetch reads files from HTTP(S) servers, from any byte on, and says of every failure whether another attempt
-// can help. It never retries by itself, never keeps a file in memory, and always verifies TLS.
+// Package fetch reads files from HTTP(S) servers, from any byte on. The class of each error tells whether another
+// attempt can help. It never retries by itself, never keeps a file in memory, and always verifies TLS.
 package fetch
 
 import (
@@ -24,7 +24,8 @@ import (
 const defaultStall = time.Minute
 
 // Client reads files. The zero value is ready; a Client is safe for concurrent use and must not be copied. Errors have
-// a class: what is not there is the user's to mend (configuration), what did not answer may answer later (transient).
+// a class: a missing file needs a change by the user (configuration), a server that did not answer may answer later
+// (transient).
 type Client struct {
 	// CACert holds certificate authorities to trust beside the system's, PEM. May be empty.
 	CACert []byte
@@ -44,7 +45,7 @@ type Client struct {
 // long as the server sends an entity tag or a date.
 type Version struct {
 	URL, ETag, Modified string
-	// Size in bytes, 0 when the server does not say.
+	// Size in bytes, 0 when the server does not send it.
 	Size int64
 }
 
@@ -71,8 +72,8 @@ func (c *Client) Stat(ctx context.Context, address string) (Version, error) {
 	}, nil
 }
 
-// Open reads a file from offset on; size is what it must have in all, or 0. A server that knows no ranges sends
-// everything, and the part before offset is read and dropped. Errors while reading have a class too.
+// Open reads a file from offset on; size is the size of the whole file, or 0 when it is unknown. A server without
+// ranges sends the whole file, and the part before offset is read and dropped. Errors while reading have a class too.
 func (c *Client) Open(ctx context.Context, address string, offset, size int64) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	first := int64(-1)
@@ -92,7 +93,7 @@ func (c *Client) Open(ctx context.Context, address string, offset, size int64) (
 	return arriving, nil
 }
 
-// Text reads a small file whole; one with more than most bytes is refused.
+// Text reads a small file whole. A file with more than most bytes is an error.
 func (c *Client) Text(ctx context.Context, address string, most int64) ([]byte, error) {
 	arriving, err := c.Open(ctx, address, 0, 0)
 	if err != nil {
@@ -124,7 +125,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "asking %q: %w", address, err)
+		return nil, errclass.Errorf(errclass.Configuration, "requesting %q: %w", address, err)
 	}
 	// Unless told otherwise, net/http unpacks a .tar.gz that a server calls gzip-encoded, and the digest is then
 	// another.
@@ -150,7 +151,7 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	return nil, errclass.With(status.class(), status)
 }
 
-// prepare makes what the zero Client lacks.
+// prepare makes the HTTP client of a zero Client.
 func (c *Client) prepare() {
 	c.setup.Do(func() {
 		if c.client = c.HTTP; c.client == nil {

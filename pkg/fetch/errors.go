@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// StatusError is an answer that is no success.
+// StatusError is the error of a response whose status is not a success.
 type StatusError struct {
 	URL string
 	// Code is HTTP's.
@@ -19,20 +19,21 @@ type StatusError struct {
 }
 
 func (s *StatusError) Error() string {
-	return fmt.Sprintf("%s answers %d %s", s.URL, s.Code, http.StatusText(s.Code))
+	return fmt.Sprintf("%s answered %d %s", s.URL, s.Code, http.StatusText(s.Code))
 }
 
-// Missing says that there is no such file.
+// Missing reports whether there is no such file.
 func (s *StatusError) Missing() bool {
 	return s.Code == http.StatusNotFound || s.Code == http.StatusGone
 }
 
-// Forbidden says that the file is not for us.
+// Forbidden reports whether the server refused access.
 func (s *StatusError) Forbidden() bool {
 	return s.Code == http.StatusUnauthorized || s.Code == http.StatusForbidden
 }
 
-// class of an answer: missing or forbidden is the user's to mend, an overloaded or setupErr server may recover.
+// class returns the class of a status: a missing or forbidden file needs a change by the user, an overloaded or broken
+// server may recover.
 func (s *StatusError) class() errclass.Class {
 	switch {
 	case s.Missing(), s.Forbidden():

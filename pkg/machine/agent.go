@@ -14,8 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// What runScript exits with when it could not run argosy-node. They are codes that neither a shell nor argosy-node
-// uses.
+// Exit codes of runScript when it could not run argosy-node. Neither a shell nor argosy-node uses them.
 const (
 	exitUnsupported = 116
 	exitMissing     = 117
@@ -24,15 +23,16 @@ const (
 	exitCannotRun   = 126 // the shell's own
 )
 
-// A program cannot be run while somebody still writes to it: another plugin that brings the very same one.
+// A program cannot be run while another plugin still writes to it, which uploads the same one.
 const (
 	maxBusyAttempts = 5
 	busyWait        = 300 * time.Millisecond
 )
 
-// runScript becomes argosy-node of the machine's own architecture, if it is there and is the one we carry; otherwise it
-// prints the architecture and says by its exit code what is wrong. One that was just uploaded is put in place first.
-// Arguments: path and sha256 for amd64, path and sha256 for arm64 ("-" when we carry none), then argosy-node's own.
+// runScript becomes argosy-node of the machine's own architecture if it is there with the right digest; otherwise it
+// prints the architecture and exits with one of the codes above. A program that was just uploaded is renamed into place
+// first. Arguments: path and sha256 for amd64, path and sha256 for arm64 ("-" when we carry none), then argosy-node's
+// own.
 const runScript = `machine=$(uname -m)
 case $machine in
 x86_64) arch=amd64 p=$1 d=$2;;
@@ -54,11 +54,11 @@ exec "$p" "$@"`
 type agentCommand struct {
 	args  []string
 	input []byte
-	// output, when not nil, gets what argosy-node prints as it comes.
+	// output, when not nil, gets the output of argosy-node as it comes.
 	output io.Writer
 }
 
-// run runs argosy-node as root, and brings it to the machine first when it is not there.
+// run runs argosy-node as root, and sends it to the machine first when it is not there.
 func (m *Machine) run(ctx context.Context, client Connection, command agentCommand) (ssh.Result, error) {
 	argv, err := m.argv(command.args)
 	if err != nil {
@@ -76,8 +76,8 @@ func (m *Machine) run(ctx context.Context, client Connection, command agentComma
 			return result, m.agentError(command, err, result)
 		}
 		if attempt == 3 {
-			return result, fmt.Errorf("installing argosy-node: it is not the same on the machine as what was sent, " +
-				"after two attempts")
+			return result, fmt.Errorf("installing argosy-node: its digest on the machine is wrong after two uploads; " +
+				"check the disk of the machine")
 		}
 		// A part that did not grow into the right file is of no use: a second attempt begins anew.
 		if err := m.install(ctx, client, arch, attempt > 1); err != nil {
@@ -118,7 +118,7 @@ func (m *Machine) agentPath(digest string) string {
 	return path.Join(m.binariesPath, "argosy-node-"+digest[:min(16, len(digest))])
 }
 
-// missingAgent says whether the script asks for argosy-node, and for which architecture.
+// missingAgent reports whether the script needs argosy-node, and for which architecture.
 func missingAgent(err error, result ssh.Result) (arch string, wanted bool) {
 	if code := exitCode(err); code != exitMissing && code != exitOtherDigest {
 		return "", false
@@ -128,7 +128,7 @@ func missingAgent(err error, result ssh.Result) (arch string, wanted bool) {
 
 // firstWord returns an answer of one short word, or the beginning of a longer one.
 func firstWord(answer []byte) string {
-	return string(start(bytes.TrimSpace(answer)))
+	return string(shorten(bytes.TrimSpace(answer)))
 }
 
 // exitCode is 0 when err is not that of a command that failed.
@@ -150,12 +150,12 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// agentError turns the exit of the script or of argosy-node into what users can act on.
+// agentError turns the exit of the script or of argosy-node into an error with a way out.
 func (m *Machine) agentError(command agentCommand, err error, result ssh.Result) error {
 	switch exitCode(err) {
 	case exitUnsupported:
 		machine := firstWord(result.Stdout)
-		return errclass.Errorf(errclass.Configuration, "its architecture is %q, and Argosy knows amd64 and arm64",
+		return errclass.Errorf(errclass.Configuration, "its architecture is %q, and Argosy supports amd64 and arm64",
 			machine)
 	case exitNoExec:
 		return errclass.Errorf(errclass.Configuration, "running argosy-node: no program can run in %q, whose file "+
@@ -168,7 +168,7 @@ func (m *Machine) agentError(command agentCommand, err error, result ssh.Result)
 	if !errors.As(err, &failed) {
 		return err
 	}
-	// The script around it would only hide what argosy-node says.
+	// The script around it would hide the message of argosy-node.
 	plain := *failed
 	plain.Command = "argosy-node " + strings.Join(command.args, " ")
 	return &plain
@@ -183,7 +183,7 @@ func (m *Machine) install(ctx context.Context, client Connection, arch string, a
 	if anew {
 		if _, err := client.Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target,
 			target + ".partial"}}); err != nil {
-			return fmt.Errorf("removing what is there: %w", err)
+			return fmt.Errorf("removing %q: %w", target, err)
 		}
 	}
 	// The script puts it in place, which saves an exec.

@@ -12,9 +12,9 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// Feed sends an operation the archives that it asks for, which open opens, until it is done with them or ctx ends; that
-// is no error. Nothing is stored on the way. A lost connection is made again, and then the operation asks again for
-// what it lacks.
+// Feed sends an operation the archives that it asks for, which open opens, until it needs no more or ctx ends, which is
+// no error. Nothing is stored on the way. A lost connection is made again, and the operation then asks for the archives
+// that it still lacks.
 func (m *Machine) Feed(ctx context.Context, id string, open feed.Open) error {
 	f := &feeder{machine: m, id: id, open: open}
 	backoff := retry.WithJitterPercent(jitter, retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait)))

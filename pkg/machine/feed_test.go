@@ -25,7 +25,7 @@ func fed(t *testing.T, bytes int) *lab {
 	return l
 }
 
-func TestAnOperationIsSentWhatItAsksFor(t *testing.T) {
+func TestAnOperationGetsTheArchivesThatItAsksFor(t *testing.T) {
 	l := fed(t, 4+5+4)
 	var asked []string
 	err := l.Feed(t.Context(), "op1", func(_ context.Context, key string) (io.ReadCloser, error) {

@@ -1,8 +1,8 @@
 // Package machine is the plugin's side of a machine: it puts argosy-node there, asks it, starts operations and watches
-// them. It decides nothing about what an operation does, and leaves nothing running on the machine itself.
+// them. It decides nothing about operations, and leaves nothing running on the machine itself.
 //
-// A call to argosy-node costs one exec when the right argosy-node is there, and four when it has to be brought first
-// (try, look, send, try again).
+// A call to argosy-node costs one exec when the right argosy-node is there, and four when it has to be sent first
+// (try, probe, send, try again).
 package machine
 
 import (
@@ -23,7 +23,7 @@ import (
 // defaultBinariesPath is where argosy-node goes unless the cluster's configuration names another folder.
 const defaultBinariesPath = "/usr/local/bin"
 
-// Agent carries argosy-node.
+// Agent provides the builds of argosy-node.
 type Agent interface {
 	// Program returns argosy-node for an architecture in Go's names, amd64 or arm64. It is asked often, and must not
 	// copy.
@@ -40,14 +40,14 @@ type Program struct {
 	Source func(offset int64) (io.ReadCloser, error)
 }
 
-// Connection is a way to run commands on a machine as root, and to bring files there: over SSH, or through a pod on its
-// node. Its errors are those of package ssh.
+// Connection runs commands on a machine as root, and writes files there: over SSH, or through a pod on its node. Its
+// errors are those of package ssh.
 type Connection interface {
 	Run(ctx context.Context, command ssh.Command) (ssh.Result, error)
 	Upload(ctx context.Context, upload ssh.Upload) (ssh.UploadResult, error)
 }
 
-// OverSSH is the connection that a client is.
+// OverSSH returns the connection of an SSH client.
 func OverSSH(client *ssh.Client) Connection { return overSSH{client} }
 
 type overSSH struct{ *ssh.Client }
@@ -65,8 +65,8 @@ type Machine struct {
 	bundlesDir   string
 }
 
-// New makes a machine. connect returns a live connection, which the machine does not close; it is called for each piece
-// of work, so a pool's Get is what it should be. binariesPath is the folder for argosy-node; empty: /usr/local/bin.
+// New makes a machine. connect returns a live connection, which the machine does not close. It is called for each piece
+// of work, so it should be a pool's Get. binariesPath is the folder for argosy-node; empty: /usr/local/bin.
 func New(name string, connect func(ctx context.Context) (Connection, error), agent Agent,
 	binariesPath string) *Machine {
 	if binariesPath == "" {
@@ -75,7 +75,7 @@ func New(name string, connect func(ctx context.Context) (Connection, error), age
 	return &Machine{name: name, connect: connect, agent: agent, binariesPath: binariesPath, bundlesDir: spec.BundlesDir}
 }
 
-// Inspect asks what the machine is, and what the question's operations would do there.
+// Inspect returns facts about the machine, and the phases that the operations of the question would carry out there.
 func (m *Machine) Inspect(ctx context.Context, question spec.Question) (spec.Facts, error) {
 	var facts spec.Facts
 	input, err := json.Marshal(question)
@@ -121,19 +121,19 @@ func (m *Machine) ask(ctx context.Context, answer any, input []byte, args ...str
 	}
 	decoder := json.NewDecoder(bytes.NewReader(result.Stdout))
 	if err := decoder.Decode(answer); err != nil {
-		return fmt.Errorf("reading the answer of `argosy-node %s`, %q: %w", strings.Join(args, " "),
-			start(result.Stdout), err)
+		return fmt.Errorf("reading the answer %[2]q of `argosy-node %[1]s`: %[3]w", strings.Join(args, " "),
+			shorten(result.Stdout), err)
 	}
 	return nil
 }
 
-// start shortens what is quoted in a message.
-func start(text []byte) []byte { return text[:min(len(text), 200)] }
+// shorten cuts text to a length that can be quoted in a message.
+func shorten(text []byte) []byte { return text[:min(len(text), 200)] }
 
 var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// bundlePath is where a bundle goes: its digest and the ending that tells its compression. Nothing else of its name,
-// which comes from outside, is used.
+// bundlePath returns the path of a bundle: its digest and the ending for its compression. The rest of its name, which
+// comes from outside, is not used.
 func (m *Machine) bundlePath(bundle spec.Bundle) (string, error) {
 	if !hexDigest.MatchString(bundle.SHA256) {
 		return "", errclass.Errorf(errclass.Configuration, "naming bundle %q: %q is not a sha256 in hex", bundle.Name,

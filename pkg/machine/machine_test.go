@@ -104,7 +104,7 @@ func (l *lab) touch(t testing.TB, name string) {
 	assert.Check(t, os.WriteFile(filepath.Join(l.state, name), nil, 0o600))
 }
 
-func TestArgosyNodeIsBroughtInFourExecsAndThenUsedInOne(t *testing.T) {
+func TestArgosyNodeIsSentInFourExecsAndThenUsedInOne(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	question := spec.Question{Operations: map[string]spec.Operation{"amd64": {ID: "op1"}}}
 	facts, err := l.Inspect(t.Context(), question)
@@ -195,7 +195,7 @@ func TestAnOperationIsStartedWithItsSecretsOnStandardInputAlone(t *testing.T) {
 	}
 }
 
-func TestWhatArgosyNodeCannotDoIsItsOwnWords(t *testing.T) {
+func TestAnErrorOfArgosyNodeIsPassedOn(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	l.touch(t, "refuse")
 	_, err := l.Start(t.Context(), spec.Operation{ID: "op1"})
@@ -304,7 +304,7 @@ func TestABundleIsPushedToWhereTheOperationWaitsForIt(t *testing.T) {
 	assert.Equal(t, info.Mode().Perm(), os.FileMode(0o700))
 }
 
-func TestABundleThatCannotBeNamedIsRefusedBeforeTheMachineIsReached(t *testing.T) {
+func TestABundleWithABadNameIsRefusedBeforeConnecting(t *testing.T) {
 	unreachable := func(context.Context) (machine.Connection, error) { return nil, errors.New("it was dialled") }
 	m := machine.New("m1", unreachable, fakeAgent{}, "")
 	for name, bundle := range map[string]spec.Bundle{
@@ -325,7 +325,7 @@ func (e echoAgent) Program(string) (machine.Program, error) {
 	return programOf(e.program, hex.EncodeToString(sum[:])), nil
 }
 
-func TestAnArgosyNodeThatSomebodyStillWritesIsWaitedFor(t *testing.T) {
+func TestAnArgosyNodeThatIsStillWrittenIsWaitedFor(t *testing.T) {
 	echo, err := os.ReadFile("/bin/echo")
 	assert.NilError(t, err)
 	agent := echoAgent{echo}

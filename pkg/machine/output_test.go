@@ -134,7 +134,7 @@ func failsOnce(t *testing.T) (shell, file string) {
 	return shell, file
 }
 
-func TestSendingGoesOnAfterALoginShellFailedWhileTheMachineBoots(t *testing.T) {
+func TestSendingSurvivesALoginShellThatFailsDuringBoot(t *testing.T) {
 	shell, down := failsOnce(t)
 	l := newLab(t, sshtest.Options{Shell: shell}, fakeAgent{})
 	t.Setenv("FAKE_FEED_BYTES", "9")
@@ -154,7 +154,7 @@ func TestSendingGoesOnAfterALoginShellFailedWhileTheMachineBoots(t *testing.T) {
 	assert.Assert(t, os.IsNotExist(err), "the shell has not failed")
 }
 
-func TestALoginShellThatFailsWhileTheMachineBootsIsTriedAgain(t *testing.T) {
+func TestALoginShellThatFailsDuringBootIsTriedAgain(t *testing.T) {
 	shell, down := failsOnce(t)
 	l := newLab(t, sshtest.Options{Shell: shell}, fakeAgent{})
 	seen := 0

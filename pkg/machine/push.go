@@ -11,7 +11,7 @@ import (
 
 // PushBundle streams a bundle to where the operation on the machine waits for it: <sha256>.tar.gz.partial in
 // spec.BundlesDir. The operation follows the growing file, verifies it and gives it its name. open opens the bundle at
-// an offset; what an earlier push left is not sent again. A lost connection is a transient error.
+// an offset; the part that an earlier push sent is not sent again. A lost connection is a transient error.
 func (m *Machine) PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error),
 	progress func(done, total int64)) error {
 	path, err := m.bundlePath(bundle)

@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/ssh"
 )
 
-// A machine that was being watched and cannot be reached is looked for again this often and this long: long enough for
-// a reboot. Each sign of life begins the time anew.
+// Bounds of the attempts to reach a machine again that is being watched: long enough for a reboot. Each status that
+// arrives starts the time anew.
 const (
 	firstWait      = 250 * time.Millisecond
 	longestWait    = 5 * time.Second
@@ -27,9 +27,9 @@ const (
 // errUnfinished: `argosy-node watch` looks no longer than its own time limit.
 var errUnfinished = errors.New("argosy-node stopped watching before the operation had ended")
 
-// Watch shows an operation's status, now and after each change, until it is final, and returns the last one. It
-// survives lost connections and reboots; a machine that stays away for two minutes is a transient error. The operation
-// itself does not depend on being watched.
+// Watch passes each status of an operation to each, now and after each change, until it is final, and returns the last
+// one. It survives lost connections and reboots; a machine that cannot be reached for two minutes is a transient error.
+// The operation itself does not depend on being watched.
 func (m *Machine) Watch(ctx context.Context, id string, each func(spec.Status)) (spec.Status, error) {
 	w := &watcher{machine: m, id: id, each: each}
 	for {
@@ -69,7 +69,7 @@ func (w *watcher) backoff() retry.Backoff {
 	return retry.WithMaxDuration(maxUnreachable, retry.WithJitterPercent(jitter, backoff))
 }
 
-// ended is the error of a watch whose context ended; go-retry would keep only the context's part of it.
+// ended returns the error of a watch whose context ended; go-retry would keep only the context's part of it.
 func (w *watcher) ended(ctx context.Context) error {
 	class := errclass.Cancelled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -99,8 +99,8 @@ func (w *watcher) attempt(ctx context.Context) error {
 	return retry.RetryableError(err)
 }
 
-// retryable reports whether looking again can help. A login that worked a moment ago and is refused now is a machine on
-// its way down or up: while it boots, only root may log in, and a login shell may lack its home.
+// retryable reports whether another attempt can help. A login that worked a moment ago and is refused now is a machine
+// that shuts down or boots: while it boots, only root may log in, and a login shell may lack its home.
 func (w *watcher) retryable(err error) bool {
 	var refused *ssh.AuthError
 	var shell *ssh.ShellError

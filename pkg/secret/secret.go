@@ -1,6 +1,6 @@
 // Package secret holds values that must never be printed: passwords, passphrases, tokens, private keys. The type itself
-// redacts, in every way that Go prints or encodes a value, so nothing depends on somebody recognising a secret by its
-// looks.
+// redacts, in every way that Go prints or encodes a value, so that no printer has to
+// recognize a secret by its looks.
 package secret
 
 import (
@@ -8,7 +8,7 @@ import (
 	"log/slog"
 )
 
-// redacted is what every printer of a Value shows.
+// redacted is the text that every printer of a Value shows.
 const redacted = "[redacted]"
 
 // Value is a secret. Its zero value is the empty secret. Only Reveal gives the content away.
@@ -20,7 +20,7 @@ func New(content string) Value { return Value{content: content} }
 // Reveal returns the content; call it only where the content leaves for its one destination.
 func (v Value) Reveal() string { return v.content }
 
-// Empty says whether there is nothing in it.
+// Empty reports whether the secret has no content.
 func (v Value) Empty() bool { return v.content == "" }
 
 // String returns a placeholder, for fmt's %s and %v.

@@ -28,7 +28,7 @@ import (
 	"argosy.dev/argosy/pkg/machine"
 )
 
-// Pods make the way to machines of one cluster.
+// Pods connect to machines of one cluster.
 type Pods struct {
 	Client kubernetes.Interface
 	Config *rest.Config
@@ -53,7 +53,7 @@ const (
 	container = "machine"
 	// program is where the image has Argosy.
 	program = "/executor-plugin"
-	// podLifetime is how long a pod is there at most, in seconds, if nobody takes it away.
+	// podLifetime bounds the life of a pod that is not removed, in seconds.
 	podLifetime = 3600
 	// startTimeout bounds the wait for a pod to run.
 	startTimeout = 45 * time.Second
@@ -79,7 +79,7 @@ func (p *Pods) owner() string {
 	return p.Owner()
 }
 
-// Connect gives the way to a machine by its node; it makes the pod, or finds it.
+// Connect returns a connection to the machine of a node. It creates the pod, or finds it.
 func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, error) {
 	wanted, err := p.pod(node)
 	if err != nil {
@@ -98,8 +98,8 @@ func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, er
 	return &connection{pods: p, pod: wanted.Name, node: node}, nil
 }
 
-// WithFallback makes a way to a machine that first is, and the pod where first does not reach it; then it stays the
-// pod.
+// WithFallback returns a function that connects by first, and by a pod where first does not reach the machine; from
+// then on it uses the pod.
 func (p *Pods) WithFallback(first func(context.Context) (machine.Connection, error),
 	node string) func(context.Context) (machine.Connection, error) {
 	return func(ctx context.Context) (machine.Connection, error) {
@@ -141,7 +141,7 @@ func (p *Pods) notReady(ctx context.Context, name string) bool {
 	return true
 }
 
-// Release takes a machine's pod away if one was used.
+// Release removes a machine's pod if one was used.
 func (p *Pods) Release(ctx context.Context, node string) error {
 	if p == nil {
 		return nil
@@ -156,7 +156,7 @@ func (p *Pods) Release(ctx context.Context, node string) error {
 	return p.remove(ctx, p.name(node), uid)
 }
 
-// remove takes one pod away, and leaves another one that has its name.
+// remove deletes one pod, and keeps another one that has its name.
 func (p *Pods) remove(ctx context.Context, name string, uid types.UID) error {
 	now := int64(0)
 	err := p.Client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{
@@ -168,12 +168,12 @@ func (p *Pods) remove(ctx context.Context, name string, uid types.UID) error {
 	return nil
 }
 
-// ensure makes a pod where none runs, waits until it does, and returns its UID.
+// ensure creates a pod where none runs, waits until it does, and returns its UID.
 func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	pods := p.Client.CoreV1().Pods(namespace)
-	why := "it is not there yet"
+	why := "it does not exist yet"
 	for {
 		held, err := pods.Get(ctx, wanted.Name, metav1.GetOptions{})
 		switch {
@@ -199,7 +199,7 @@ func (p *Pods) ensure(ctx context.Context, wanted *corev1.Pod) (types.UID, error
 	}
 }
 
-// create creates a pod. One that exists by now is judged like one that was found.
+// create creates a pod. One that exists by now is checked like one that was found.
 func (p *Pods) create(ctx context.Context, wanted *corev1.Pod) error {
 	pods := p.Client.CoreV1().Pods(namespace)
 	created, err := pods.Create(ctx, wanted, metav1.CreateOptions{FieldManager: apply.Manager})
@@ -235,8 +235,8 @@ func (p *Pods) check(ctx context.Context, held, wanted *corev1.Pod) (ready bool,
 	owner, marked := held.Annotations[rolloutAnnotation]
 	switch {
 	case !made && (!marked || owner != wanted.Annotations[rolloutAnnotation] || held.Labels[drain.OwnLabel] == ""):
-		return false, errclass.Errorf(errclass.Configuration, "it has that name, and is not this rollout's: it runs "+
-			"%s on node %q; nothing was run in it. Remove it, if it may go", images(held), held.Spec.NodeName)
+		return false, errclass.Errorf(errclass.Configuration, "a pod of that name is not this rollout's: it runs "+
+			"%s on node %q; no command was run in it. Delete it if it is not needed", images(held), held.Spec.NodeName)
 	case held.DeletionTimestamp != nil:
 		return false, nil
 	case ended(held) || !made && !sameProgram(held, wanted):
@@ -274,7 +274,7 @@ func ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// waitingReason says what keeps a pod from running.
+// waitingReason returns why a pod does not run yet.
 func waitingReason(pod *corev1.Pod) string {
 	for _, status := range pod.Status.ContainerStatuses {
 		if waiting := status.State.Waiting; waiting != nil {
@@ -284,7 +284,7 @@ func waitingReason(pod *corev1.Pod) string {
 	return "it is " + string(pod.Status.Phase)
 }
 
-// pod stays on a node that is cordoned and is evicted by nobody.
+// pod returns the pod for a node. It stays on a node that is cordoned, and is not evicted by a drain.
 func (p *Pods) pod(node string) (*corev1.Pod, error) {
 	yes := true
 	pod := &corev1.Pod{

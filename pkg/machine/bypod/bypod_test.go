@@ -60,7 +60,7 @@ func podOf(t *testing.T, client *fake.Clientset) *corev1.Pod {
 	return &list.Items[0]
 }
 
-func TestAMachineThatIsNotReachedGetsAPodAndLosesItAfterwards(t *testing.T) {
+func TestAnUnreachableMachineGetsAPodAndLosesItAfterwards(t *testing.T) {
 	client, pods := cluster(corev1.ConditionTrue)
 	connect := pods.WithFallback(by(errUnreachable), "n1")
 	connection, err := connect(t.Context())
@@ -105,7 +105,7 @@ func TestNoPodIsMadeWhereItWouldNotHelp(t *testing.T) {
 	}
 }
 
-func TestWhoHasNoPodsHasNoneToRelease(t *testing.T) {
+func TestReleaseWithoutPodsDoesNothing(t *testing.T) {
 	var pods *bypod.Pods
 	assert.NilError(t, pods.Release(t.Context(), "n1"))
 }
@@ -127,7 +127,7 @@ func names(t *testing.T, client *fake.Clientset) map[string]string {
 	return all
 }
 
-func TestEachRolloutHasItsOwnPodAndTakesNoOthersAway(t *testing.T) {
+func TestEachRolloutHasAndRemovesItsOwnPods(t *testing.T) {
 	client, _ := cluster(corev1.ConditionTrue)
 	first, second := rollout(client, "workflow-1"), rollout(client, "workflow-2")
 	for _, pods := range []*bypod.Pods{first, second} {
@@ -152,7 +152,7 @@ func creations(client *fake.Clientset) (all []ktesting.Action) {
 	return all
 }
 
-func TestAPodThatHasTheNameIsUsedOnlyWhenItIsTheRolloutsOwn(t *testing.T) {
+func TestAnotherRolloutsPodIsNotUsed(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  func(*corev1.Pod)
 		refused bool
@@ -226,7 +226,7 @@ func TestAPodIsRemovedByItsUID(t *testing.T) {
 	t.Fatal("it was not removed")
 }
 
-func TestTheNameOfAPodIsOneWhateverTheNodeIs(t *testing.T) {
+func TestTheNameOfAPodIsValidForEveryNode(t *testing.T) {
 	client, _ := cluster(corev1.ConditionTrue)
 	for _, node := range []string{"n1", strings.Repeat("long.", 50) + "abc", strings.Repeat("long.", 50) + "abd"} {
 		_, err := rollout(client, "w1").Connect(t.Context(), node)
