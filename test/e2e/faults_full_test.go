@@ -11,7 +11,7 @@ func TestJoinSurvivesFaultsDuringKubeadm(t *testing.T) {
 			resetMachines(t, "m1")
 			name := submit(t, teamA(), "join", "machines=m1")
 			waitForPhase(t, "m1", "kubeadm")
-			fault.strike(t, name)
+			fault.inject(t, name)
 			mustEndJoined(t, name)
 			assertJoined(t, "m1")
 		})

@@ -17,7 +17,7 @@ import (
 // joinFaults are injected while a machine joins. Each must end with a Ready node.
 var joinFaults = []struct {
 	name   string
-	strike func(t *testing.T, workflow string)
+	inject func(t *testing.T, workflow string)
 }{
 	{"the agent pod is deleted", func(t *testing.T, workflow string) {
 		hostKubectl(t, teamA(), "delete", "pod", "-l",
@@ -51,7 +51,7 @@ func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {
 			limitBandwidth(t)
 			name := submit(t, teamA(), "join", "machines=m1")
 			waitForPhase(t, "m1", "bundle")
-			fault.strike(t, name)
+			fault.inject(t, name)
 			restoreBandwidth(t)
 			mustEndJoined(t, name)
 			assertJoined(t, "m1")

@@ -73,7 +73,7 @@ func TestMachinesJoinThroughNodePort(t *testing.T) {
 
 func TestBackupAndRestoreInPostgreSQL(t *testing.T) {
 	cluster, source, _ := newPostgresCluster(t)
-	t.Run("and backed up and restored like any other", func(t *testing.T) {
+	t.Run("it is backed up and restored", func(t *testing.T) {
 		archive := output(t, mustSucceed(t, cluster, "backup"), "archive")
 		mustSucceed(t, cluster, "deprovision", "finalBackup=false", "keepVolumes=true")
 		message := step(t, mustFail(t, cluster, "restore", "archive="+archive), "restore").Message
@@ -82,7 +82,7 @@ func TestBackupAndRestoreInPostgreSQL(t *testing.T) {
 		mustSucceed(t, cluster, "restore", "archive="+archive)
 		eventuallyPrints(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
 	})
-	t.Run("and no other cluster is made of what it holds", func(t *testing.T) {
+	t.Run("another cluster cannot use its database", func(t *testing.T) {
 		assert.NilError(t, cluster.Remove(t.Context()))
 		assert.NilError(t, cluster.Install(t.Context()))
 		hostKubectl(t, cluster, "create", "secret", "generic", "database",
@@ -181,7 +181,7 @@ func TestClusterStoresStateInPostgreSQL(t *testing.T) {
 		"-l", "app.kubernetes.io/component=control-plane", "--wait=true")
 	eventuallyPrints(t, cluster, "kept-in-postgresql", "get", "configmaps", "-o", "name")
 
-	t.Run("whose password nobody sees", func(t *testing.T) {
+	t.Run("the password is not visible", func(t *testing.T) {
 		_, password, _ := strings.Cut(strings.TrimPrefix(source, "postgres://"), ":")
 		password, _, _ = strings.Cut(password, "@")
 		assert.Assert(t, len(password) > 5)

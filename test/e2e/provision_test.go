@@ -80,7 +80,7 @@ spec:
 func TestProvisionedClusterServes(t *testing.T) {
 	requireSharedCluster(t)
 
-	t.Run("a second run changes nothing and says so", func(t *testing.T) {
+	t.Run("a second run changes nothing", func(t *testing.T) {
 		w := mustSucceed(t, sharedCluster, "provision")
 		for _, name := range []string{"control-plane", "addons"} {
 			message := step(t, w, name).Message
@@ -90,7 +90,7 @@ func TestProvisionedClusterServes(t *testing.T) {
 			assertContains(t, message, "unchanged")
 		}
 	})
-	t.Run("the workflow says where the cluster is", func(t *testing.T) {
+	t.Run("the workflow has the cluster's endpoint as output", func(t *testing.T) {
 		w := mustSucceed(t, sharedCluster, "provision")
 		assert.Equal(t, output(t, w, "version"), site.Version)
 		assert.Equal(t, output(t, w, "kubeconfigSecret"), "team-b-kubeconfig")
@@ -104,7 +104,7 @@ func TestProvisionedClusterServes(t *testing.T) {
 	t.Run("a volume keeps its data when the pod is replaced", testVolume)
 	t.Run("a user gets a kubeconfig on request", testUserKubeconfig)
 	t.Run("a changed addon switch changes just that", testAddonSwitch)
-	t.Run("what a user changed in an addon stays the user's", testUserField)
+	t.Run("a user's change of an addon is kept", testUserField)
 	t.Run("a lost control plane pod comes back and nodes stay", testLostPod)
 }
 
@@ -224,7 +224,7 @@ func testAddonSwitch(t *testing.T) {
 	w := mustSucceed(t, sharedCluster, "provision")
 	assert.Assert(t, !strings.Contains(strings.ReplaceAll(step(t, w, "control-plane").Message, "unchanged", ""),
 		"changed"), step(t, w, "control-plane").Message)
-	t.Run("and a Service of type LoadBalancer gets an address that answers", func(t *testing.T) {
+	t.Run("a LoadBalancer Service gets an address that answers", func(t *testing.T) {
 		kubectl(t, sharedCluster, "patch", "service", "web", "-p", `{"spec":{"type":"LoadBalancer"}}`)
 		eventuallyPrints(t, sharedCluster, "10.117.0.24", "get", "service", "web", "-o",
 			"jsonpath={.status.loadBalancer.ingress[0].ip}")

@@ -47,7 +47,7 @@ func TestLostControlPlaneIsRestoredFromBackup(t *testing.T) {
 	assert.DeepEqual(t, kubeletsOf(t), pids)
 	maps := kubectl(t, sharedCluster, "get", "configmap", "-o", "name")
 	assert.Assert(t, strings.Contains(maps, "before-the-backup") && !strings.Contains(maps, "after-the-backup"), maps)
-	t.Run("and kubelets see what is new", func(t *testing.T) {
+	t.Run("kubelets see new objects", func(t *testing.T) {
 		kubectl(t, sharedCluster, "rollout", "restart", "daemonset/web")
 		kubectl(t, sharedCluster, "rollout", "status", "daemonset/web", "--timeout="+patience.String())
 	})

@@ -300,7 +300,7 @@ func TestUnsupportedSettingsAreRefused(t *testing.T) {
 			assertContains(t, message, key)
 		})
 	}
-	t.Run("and a workflow ends there", func(t *testing.T) {
+	t.Run("a workflow fails in validate", func(t *testing.T) {
 		cluster.VCluster = func(d map[string]any) { site.Set(d, "privateNodes.vpn.enabled", true) }
 		assert.NilError(t, cluster.ApplyDocuments(t.Context()))
 		message := step(t, mustFail(t, cluster, "provision"), "validate").Message

@@ -47,7 +47,7 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 	})})
 	mustSucceed(t, teamA(), "join", "machines="+machine)
 
-	t.Run("programs and plugins are where they were wanted", func(t *testing.T) {
+	t.Run("programs and plugins are in the configured folders", func(t *testing.T) {
 		for _, program := range []string{"kubelet", "containerd"} {
 			assert.Equal(t, strings.TrimSpace(runOn(t, machine, "sh", "-c", `readlink /proc/$(pgrep -x "$0")/exe`,
 				program)), "/opt/argosy/bin/"+program)
@@ -56,7 +56,7 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 		assert.Assert(t, strings.Contains(out, "bridge") && !strings.Contains(out, "kubelet"), out)
 		mustPull(t, machine, []string{lab.RegistryAddress + "/web:v1"}) // which needs the plugins of the pods' network
 	})
-	t.Run("commands ran when they should, once, and know where they are", func(t *testing.T) {
+	t.Run("commands ran once, in order, with their environment", func(t *testing.T) {
 		before := runOn(t, machine, "cat", "/root/pre-install")
 		for _, line := range []string{"ARGOSY_CLUSTER=team-a", "ARGOSY_MACHINE=m1", "ARGOSY_NODE_NAME=m1",
 			"ARGOSY_KUBERNETES_VERSION=" + site.Version, "ARGOSY_BINARIES_PATH=/opt/argosy/bin"} {
@@ -68,14 +68,14 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 		mustSucceed(t, teamA(), "join", "machines="+machine)
 		assert.Equal(t, runOn(t, machine, "cat", "/root/pre-join"), "ran\n", "a second join runs nothing again")
 	})
-	t.Run("the certificate authority is where it was wanted, and the kubelet lets the cluster in by it",
+	t.Run("the CA is at its path and kubelet trusts it",
 		func(t *testing.T) {
 			assertContains(t, runOn(t, machine, "cat", "/etc/kubernetes/other/ca.crt"), "BEGIN CERTIFICATE")
 			runOn(t, machine, "test", "!", "-e", "/etc/kubernetes/pki/ca.crt")
 			out := kubectl(t, teamA(), "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/healthz")
 			assert.Equal(t, out, "ok")
 		})
-	t.Run("arguments arrive, also two of one name", func(t *testing.T) {
+	t.Run("the kubelet has its arguments, also two of one name", func(t *testing.T) {
 		running := runOn(t, machine, "sh", "-c", `tr '\0' '\n' < /proc/$(pgrep -x kubelet)/cmdline`)
 		assertContains(t, running, "--node-labels=first=1\n", "--node-labels=second=2\n")
 		node := readNode(t, machine)
@@ -85,14 +85,14 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 		taints := readNode(t, machine).Spec.Taints
 		assert.Assert(t, len(taints) == 1 && taints[0].ToString() == "lab=busy:PreferNoSchedule", "%v", taints)
 	})
-	t.Run("pods' sandboxes are of the pause image, which stays", func(t *testing.T) {
+	t.Run("sandboxes use the pause image, which is pinned", func(t *testing.T) {
 		images := runOn(t, machine, "/opt/argosy/bin/ctr", "--namespace", "k8s.io", "images", "list", "name=="+pause)
 		assertContains(t, images, "io.cri-containerd.pinned=pinned")
 		sandboxes := runOn(t, machine, "/opt/argosy/bin/ctr", "--namespace", "k8s.io", "containers", "list",
 			"labels.\"io.cri-containerd.kind\"==sandbox")
 		assertContains(t, sandboxes, pause)
 	})
-	t.Run("kubeadm was told how to pull", func(t *testing.T) {
+	t.Run("kubeadm has the pull policy", func(t *testing.T) {
 		given := runOn(t, machine, "cat", "/root/join.json")
 		assert.Assert(t, strings.Contains(given, `"imagePullPolicy": "Never"`), "kubeadm's configuration lacks it")
 		// The file for discovery was deleted after the join.

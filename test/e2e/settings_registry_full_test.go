@@ -91,7 +91,7 @@ func TestContainerdUsesConfiguredRegistries(t *testing.T) {
 	for _, d := range []*testRegistry{secure, plain, below, user, token, both} {
 		assert.Assert(t, d.asked.Load() > 0)
 	}
-	t.Run("what is left out is not trusted", func(t *testing.T) {
+	t.Run("an unknown authority is not trusted", func(t *testing.T) {
 		assert.Assert(t, !pullsAtOnce(t, machine, secure.address+"/web:v1"),
 			"a certificate of an unknown authority was taken")
 	})

@@ -66,8 +66,8 @@ func TestExistingRuntimeIsUsedUnchanged(t *testing.T) {
 		assertContains(t, message, want)
 		assertUntouched(t, machine)
 	}
-	t.Run("none answers", func(t *testing.T) { refuses(t, "/run/own/containerd.sock") })
-	t.Run("its control groups are another driver's", func(t *testing.T) {
+	t.Run("it does not answer", func(t *testing.T) { refuses(t, "/run/own/containerd.sock") })
+	t.Run("its cgroup driver differs", func(t *testing.T) {
 		runOn(t, machine, "sh", "-c", "sed -i 's/SystemdCgroup = false/SystemdCgroup = true/' /etc/own/config.toml && "+
 			"systemctl start own-runtime")
 		w := mustFail(t, teamA(), "join", "machines="+machine)

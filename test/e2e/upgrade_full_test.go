@@ -34,20 +34,20 @@ func TestUpgradeFollowsPolicy(t *testing.T) {
 	setPolicy(t, map[string]any{"upgrade.controlPlaneGrace": "3s"})
 	assert.Assert(t, waitedIn(upgradeAll(t, "version="+lab.Version), "grace"))
 	setPolicy(t, nil)
-	t.Run("a canary that does not come up is put back, and nothing else is touched", testCanaryHaltsUpgrade)
-	t.Run("the one that failed first, two at a time, but for one that a label keeps out", testTwoAtATime)
-	t.Run("a budget that forbids it is named, and the policy decides", testDrainPolicy)
-	t.Run("a machine that is down costs of the failure budget, and comes first afterwards", testFailureBudget)
-	t.Run("a person stops it between two waves, or lets it go on", testApproval)
+	t.Run("a failed canary is rolled back and halts the upgrade", testCanaryHaltsUpgrade)
+	t.Run("two at a time, without the machine excluded by label", testTwoAtATime)
+	t.Run("the drain policy decides about a blocking disruption budget", testDrainPolicy)
+	t.Run("an unreachable machine counts against the failure budget", testFailureBudget)
+	t.Run("a person stops or continues it between waves", testApproval)
 }
 
 func TestUpgradeStartsInEveryWay(t *testing.T) {
 	newUpgradedCluster(t)
-	t.Run("a machine whose sshd does not run, by a pod", testUpgradeByPod)
-	t.Run("two that are submitted at once do the work once", testTwoUpgradesAtOnce)
-	t.Run("a window that closes leaves the rest for the next run", testWindow)
-	t.Run("the latest patch is the newest that the registry has", testLatestPatch)
-	t.Run("by a schedule", testSchedule)
+	t.Run("a machine without sshd, through a pod", testUpgradeByPod)
+	t.Run("two runs at once upgrade once", testTwoUpgradesAtOnce)
+	t.Run("a closed window leaves machines for the next run", testWindow)
+	t.Run("latest-patch is the newest version in the registry", testLatestPatch)
+	t.Run("on a schedule", testSchedule)
 }
 
 func TestUpgradeSurvivesFaultsDuringDrain(t *testing.T)   { surviveFaults(t, "drain") }

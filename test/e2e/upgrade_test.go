@@ -103,14 +103,14 @@ func upgradeAll(t *testing.T, parameters ...string) *wfv1.Workflow {
 
 func TestUpgradeCluster(t *testing.T) {
 	newUpgradeCluster(t)
-	t.Run("a dry run says in which waves and touches nothing", func(t *testing.T) {
+	t.Run("a dry run lists the waves and changes nothing", func(t *testing.T) {
 		w := mustSucceed(t, upgradeCluster, "upgrade", "version="+lab.Version, "dryRun=true")
 		message := step(t, w, "plan").Message
 		assertContains(t, message, fmt.Sprintf("the control plane goes from %s to %s, then 3 of 3 "+
 			"machines go to %s in 3 waves", lab.OlderVersion, lab.Version, lab.Version))
 		assert.Equal(t, nodeVersions(t), versionsWith(lab.OlderVersion))
 	})
-	t.Run("what can't be had is refused", func(t *testing.T) {
+	t.Run("impossible versions are refused", func(t *testing.T) {
 		names := map[string]string{}
 		for version := range impossibleVersions {
 			names[version] = submit(t, upgradeCluster, "upgrade", "version="+version)
@@ -122,12 +122,12 @@ func TestUpgradeCluster(t *testing.T) {
 			assertContains(t, message, impossibleVersions[version])
 		}
 	})
-	t.Run("while it serves", testUpgradeUnderLoad)
+	t.Run("requests are answered during the upgrade", testUpgradeUnderLoad)
 	t.Run("a second run finds nothing to do", func(t *testing.T) {
 		message := step(t, upgradeAll(t), "plan").Message
 		assertContains(t, message, "0 of 3 machines go to "+lab.Version)
 	})
-	t.Run("a canary that does not come up is put back, and nothing else is touched", testCanaryHaltsUpgrade)
+	t.Run("a failed canary is rolled back and halts the upgrade", testCanaryHaltsUpgrade)
 }
 
 // impossibleVersions lists versions that the cluster cannot be upgraded to, each with a part of the refusal.

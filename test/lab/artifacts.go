@@ -70,7 +70,7 @@ func (l *Lab) artifacts(ctx context.Context, options UpOptions) (artifacts, erro
 	if options.HostedOnly {
 		name = "host-cluster"
 	}
-	return recall(ctx, l, name, artifacts.paths, func() (artifacts, error) { return l.makeArtifacts(ctx, options) })
+	return cached(ctx, l, name, artifacts.paths, func() (artifacts, error) { return l.makeArtifacts(ctx, options) })
 }
 
 func (l *Lab) makeArtifacts(ctx context.Context, options UpOptions) (artifacts, error) {

@@ -194,7 +194,7 @@ func interfaceOf(m MachineSpec) machineInterface { return machineInterface{m.nam
 
 func (i machineInterface) list(context.Context) ([]netip.Addr, error) {
 	var found []netip.Addr
-	err := within(i.namespace, func() error {
+	err := callInNamespace(i.namespace, func() error {
 		device, err := net.InterfaceByName(i.device)
 		if err != nil {
 			return fmt.Errorf("finding device %q: %w", i.device, err)

@@ -32,7 +32,7 @@ func (c container) Spec() MachineSpec { return c.spec }
 
 // Exec enters the namespaces of the machine's init.
 func (c container) Exec(ctx context.Context, stdin io.Reader, argv ...string) (string, error) {
-	pid, err := c.lab.leader(c.spec)
+	pid, err := c.lab.initPID(c.spec)
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +59,7 @@ func (c container) Reset(ctx context.Context, options ResetOptions) error {
 
 // Reboot asks the machine's systemd.
 func (c container) Reboot(ctx context.Context) error {
-	before, err := c.lab.leader(c.spec)
+	before, err := c.lab.initPID(c.spec)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (c container) Reboot(ctx context.Context) error {
 		}
 	}
 	err = c.lab.await(ctx, fmt.Sprintf("machine %q to reboot", c.spec.Name), func(context.Context) error {
-		now, err := c.lab.leader(c.spec)
+		now, err := c.lab.initPID(c.spec)
 		if err == nil && now == before {
 			err = errors.New("it has not gone down yet")
 		}
@@ -97,7 +97,7 @@ func (l *Lab) resetMachine(ctx context.Context, m MachineSpec, bare bool) error 
 		return err
 	}
 	defer unlock()
-	if err := l.off(m, bare); err != nil {
+	if err := l.erase(m, bare); err != nil {
 		return err
 	}
 	if m, err = l.Spec(m.Name); err != nil {
@@ -113,8 +113,8 @@ func (l *Lab) resetMachine(ctx context.Context, m MachineSpec, bare bool) error 
 	return group.Wait()
 }
 
-// off halts a machine and takes away all that it has written.
-func (l *Lab) off(m MachineSpec, bare bool) error {
+// erase halts a machine and takes away all that it has written.
+func (l *Lab) erase(m MachineSpec, bare bool) error {
 	if err := l.halt(m); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (l *Lab) ensureMachine(ctx context.Context, m MachineSpec, in inputs) (boot
 	}
 	if exists(l.disk(m).image()) {
 		// Left by a test of power cuts that was killed: nothing on it can be relied on.
-		if err := l.off(m, false); err != nil {
+		if err := l.erase(m, false); err != nil {
 			return false, err
 		}
 	}
@@ -204,12 +204,12 @@ func (l *Lab) halt(m MachineSpec) error {
 }
 
 func (l *Lab) running(m MachineSpec) bool {
-	_, err := l.leader(m)
+	_, err := l.initPID(m)
 	return err == nil
 }
 
-// leader is the number of the machine's init as this computer sees it.
-func (l *Lab) leader(m MachineSpec) (int, error) {
+// initPID returns the number of the machine's init as this computer sees it.
+func (l *Lab) initPID(m MachineSpec) (int, error) {
 	supervisor, ok := readProcess(l.disk(m).pidFile())
 	if !ok {
 		return 0, fmt.Errorf("machine %q is not up", m.Name)
@@ -279,7 +279,7 @@ func greeting(ctx context.Context, m MachineSpec) error {
 // dialFrom dials a numeric address from within a network namespace.
 func dialFrom(ctx context.Context, namespace, address string) (net.Conn, error) {
 	var conn net.Conn
-	err := within(namespace, func() (err error) {
+	err := callInNamespace(namespace, func() (err error) {
 		dialer := net.Dialer{Timeout: time.Second}
 		conn, err = dialer.DialContext(ctx, "tcp", address)
 		return err
@@ -287,8 +287,8 @@ func dialFrom(ctx context.Context, namespace, address string) (net.Conn, error) 
 	return conn, err
 }
 
-// within calls do on a thread that is in a network namespace.
-func within(namespace string, do func() error) error {
+// callInNamespace calls do on a thread that is in a network namespace.
+func callInNamespace(namespace string, do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		// The thread changes its namespace and is never given back: Go ends

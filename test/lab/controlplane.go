@@ -58,7 +58,7 @@ func (l *Lab) hostedImages(ctx context.Context, version string, options UpOption
 	if options.HostedOnly {
 		name += "-only"
 	}
-	return recall(ctx, l, name, hostedImages.paths,
+	return cached(ctx, l, name, hostedImages.paths,
 		func() (hostedImages, error) { return l.makeHostedImages(ctx, version, options) })
 }
 

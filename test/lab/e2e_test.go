@@ -17,8 +17,8 @@ import (
 	is "gotest.tools/v3/assert/cmp"
 )
 
-// raise brings the lab of this computer up, once for all tests.
-var raise = sync.OnceValues(func() (*Lab, error) {
+// upOnce brings the lab of this computer up, once for all tests.
+var upOnce = sync.OnceValues(func() (*Lab, error) {
 	l, err := Open()
 	if err != nil {
 		return nil, err
@@ -29,9 +29,9 @@ var raise = sync.OnceValues(func() (*Lab, error) {
 	return l, l.Up(context.Background())
 })
 
-func raised(t *testing.T) (*Lab, context.Context) {
+func upLab(t *testing.T) (*Lab, context.Context) {
 	t.Helper()
-	l, err := raise()
+	l, err := upOnce()
 	assert.NilError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
@@ -55,7 +55,7 @@ func login(t *testing.T, l *Lab, ctx context.Context, name string, command ...st
 }
 
 func TestEveryMachineLetsItsUserIn(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	for _, m := range append(l.Members(), withRole(RoleBastion)...) {
 		out, err := login(t, l, ctx, m.Name, "id -un; hostname")
 		assert.NilError(t, err)
@@ -64,7 +64,7 @@ func TestEveryMachineLetsItsUserIn(t *testing.T) {
 }
 
 func TestOnlyTheMachinesOwnUserLogsIn(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	argv, err := l.SSHArgv("m2")
 	assert.NilError(t, err)
 	argv[len(argv)-1] = strings.Replace(argv[len(argv)-1], "ops@", "root@", 1)
@@ -73,7 +73,7 @@ func TestOnlyTheMachinesOwnUserLogsIn(t *testing.T) {
 }
 
 func TestSudoDiffersByMachine(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	out, err := login(t, l, ctx, "m2", "sudo -n id -un")
 	assert.NilError(t, err)
 	assert.Equal(t, out, "root\n")
@@ -94,7 +94,7 @@ func TestSudoDiffersByMachine(t *testing.T) {
 }
 
 func TestMachineBehindBastionCannotBeDialled(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	m4, err := l.Spec("m4")
 	assert.NilError(t, err)
 	for _, from := range []string{"argosy-host", "argosy-m1", routerNamespace} {
@@ -112,7 +112,7 @@ func TestMachineBehindBastionCannotBeDialled(t *testing.T) {
 }
 
 func TestMachineM5HasNeitherSCPNorSFTP(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	_, err := l.Exec(ctx, "m5", "scp")
 	assert.ErrorContains(t, err, "No such file or directory")
 	out, err := l.Exec(ctx, "m5", "sh", "-c", "ls /usr/lib/openssh")
@@ -124,7 +124,7 @@ func TestMachineM5HasNeitherSCPNorSFTP(t *testing.T) {
 }
 
 func TestCertifiedKeyLogsInAndM1HasHostCertificate(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	ca, err := l.publicKey("ca_host")
 	assert.NilError(t, err)
 	known := filepath.Join(t.TempDir(), "known_hosts")
@@ -138,7 +138,7 @@ func TestCertifiedKeyLogsInAndM1HasHostCertificate(t *testing.T) {
 }
 
 func TestResetMachineIsCleanAndKeepsItsIdentity(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	_, err := l.Exec(ctx, "m3", "sh", "-c", "touch /root/trace /var/lib/containerd/trace /usr/local/bin/kubelet; ip "+
 		"link add trace0 type bridge")
 	assert.NilError(t, err)
@@ -160,7 +160,7 @@ func TestResetMachineIsCleanAndKeepsItsIdentity(t *testing.T) {
 }
 
 func TestRebootedMachineKeepsItsDisk(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	_, err := l.Exec(ctx, "m3", "touch", "/root/kept")
 	assert.NilError(t, err)
 	before, err := l.Exec(ctx, "m3", "cat", "/proc/sys/kernel/random/boot_id")
@@ -175,7 +175,7 @@ func TestRebootedMachineKeepsItsDisk(t *testing.T) {
 }
 
 func TestKilledSSHDIsRestarted(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	m3, err := l.Spec("m3")
 	assert.NilError(t, err)
 	conn, err := dialFrom(ctx, m3.namespace(), net.JoinHostPort(m3.Address, "22"))
@@ -193,7 +193,7 @@ func TestKilledSSHDIsRestarted(t *testing.T) {
 }
 
 func TestDisconnectedMachineAnswersOnceReconnected(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	assert.NilError(t, machineNamed(t, l, "m3").Connect(ctx, false))
 	_, err := dialFrom(ctx, "argosy-host", "10.117.0.103:22")
 	connectErr := machineNamed(t, l, "m3").Connect(ctx, true)
@@ -211,7 +211,7 @@ func TestDisconnectedMachineAnswersOnceReconnected(t *testing.T) {
 }
 
 func TestUpRepairsAMachineWhoseSupervisorWasKilled(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	m3, err := l.Spec("m3")
 	assert.NilError(t, err)
 	supervisor, ok := readProcess(l.disk(m3).pidFile())
@@ -226,7 +226,7 @@ func TestUpRepairsAMachineWhoseSupervisorWasKilled(t *testing.T) {
 }
 
 func TestBundlesAreServedWithTheirDigests(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	_, err := l.Exec(ctx, "m4", "sh", "-euc", `cd /tmp
 curl --silent --fail --remote-name "$1/kubernetes-$2-amd64.tar.gz" --remote-name "$1/SHA256SUMS"
 sha256sum --check --quiet SHA256SUMS; rm kubernetes-* SHA256SUMS`, "sh", RepositoryURL+"/"+Version, Version)
@@ -234,7 +234,7 @@ sha256sum --check --quiet SHA256SUMS; rm kubernetes-* SHA256SUMS`, "sh", Reposit
 }
 
 func TestPodsOfTheHostClusterReachMachines(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	pid, err := l.Exec(ctx, "host", "pgrep", "-o", "-x", "workflow-contro")
 	assert.NilError(t, err)
 	out, err := l.Exec(ctx, "host", "nsenter", "--net", "--target", strings.TrimSpace(pid), "bash", "-c",
@@ -244,7 +244,7 @@ func TestPodsOfTheHostClusterReachMachines(t *testing.T) {
 }
 
 func TestPowerCutKeepsSyncedFilesOnly(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	assert.NilError(t, l.ResetAs(ctx, ResetOptions{OwnDisk: true}, "m1"))
 	t.Cleanup(func() { assert.NilError(t, l.Reset(context.Background(), "m1")) })
 	for _, round := range []string{"first", "second", "third"} {

@@ -2,9 +2,9 @@ package lab
 
 import "context"
 
-// raiseHosting gives the host cluster the services that hosted control planes need, and the machines where to pull
+// setUpHosting gives the host cluster the services that hosted control planes need, and the machines where to pull
 // from.
-func (l *Lab) raiseHosting(ctx context.Context, options UpOptions) error {
+func (l *Lab) setUpHosting(ctx context.Context, options UpOptions) error {
 	if err := l.ensureBalancer(ctx); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type hosted struct {
 
 func newHosted(t *testing.T, name string) *hosted {
 	t.Helper()
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	h := &hosted{t: t, l: l, ctx: ctx, namespace: "lab-" + name}
 	remove := func() {
 		_, err := l.Kubectl(context.Background(), "host", "delete", "namespace", h.namespace, "--ignore-not-found",
@@ -199,7 +199,7 @@ func TestPodImageIsPulledFromTheLabRegistry(t *testing.T) {
 }
 
 func TestRegistryKeepsImagesAfterRestart(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	assert.NilError(t, l.stopDaemon(registryDaemon))
 	assert.NilError(t, l.Up(ctx))
 	_, err := l.Exec(ctx, "m1", "curl", "--silent", "--fail", "http://"+RegistryAddress+"/v2/library/busybox/tags/list")
@@ -264,7 +264,7 @@ func TestPodsReachPostgres(t *testing.T) {
 }
 
 func TestFirewallBlocksKubeletsFromTheHostOnly(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	// Clean, so that nothing has the port.
 	assert.NilError(t, l.Reset(ctx, "m3"))
 	_, err := l.Exec(ctx, "m3", "systemd-run", "--unit=lab-kubelet", "--collect", "socat",
@@ -305,7 +305,7 @@ func TestFirewallBlocksKubeletsFromTheHostOnly(t *testing.T) {
 }
 
 func TestOverlayNetworkCrossesRouter(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	ends := map[string]string{"m1": "10.117.0.101", "m4": "10.117.1.104"}
 	for name, own := range ends {
 		peer := ends[map[string]string{"m1": "m4", "m4": "m1"}[name]]
@@ -324,7 +324,7 @@ ip address add "10.99.0.${1##*.}/24" dev overlay0; ip link set overlay0 up`, "sh
 }
 
 func TestMachineResetBareStaysBareAfterReboot(t *testing.T) {
-	l, ctx := raised(t)
+	l, ctx := upLab(t)
 	network := func() string {
 		out, err := l.Exec(ctx, "m3", "sh", "-c", "ls /etc/cni/net.d 2>/dev/null; ip route show | grep 10.244. || true")
 		assert.NilError(t, err)

@@ -253,7 +253,7 @@ func TestBuildResultIsReusedUntilSourcesChange(t *testing.T) {
 	made := 0
 	ask := func() {
 		t.Helper()
-		got, err := recall(t.Context(), l, "thing", func(path string) []string { return []string{path} },
+		got, err := cached(t.Context(), l, "thing", func(path string) []string { return []string{path} },
 			func() (string, error) {
 				made++
 				return built, nil

@@ -136,8 +136,8 @@ func routerFilter(ctx context.Context) error {
 	return nil
 }
 
-// wire gives a machine a fresh network namespace with its address and routes.
-func wire(ctx context.Context, m MachineSpec) error {
+// connect gives a machine a fresh network namespace with its address and routes.
+func connect(ctx context.Context, m MachineSpec) error {
 	if _, err := run(ctx, "ip", "-n", routerNamespace, "link", "show", "dev", m.Name); err == nil {
 		if err := ipBatch(ctx, routerNamespace, "link delete "+m.Name); err != nil {
 			return fmt.Errorf("unplugging machine %q: %w", m.Name, err)

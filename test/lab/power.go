@@ -42,7 +42,7 @@ func (l *Lab) resetWithOwnDisk(ctx context.Context, m MachineSpec, bare bool) er
 		return err
 	}
 	defer unlock()
-	if err := l.off(m, bare); err != nil {
+	if err := l.erase(m, bare); err != nil {
 		return err
 	}
 	if m, err = l.Spec(m.Name); err != nil {

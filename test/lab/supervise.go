@@ -93,7 +93,7 @@ func (l *Lab) runMachine(ctx context.Context, m MachineSpec) (status int, err er
 		return 0, fmt.Errorf("recording cgroups: %w", err)
 	}
 	defer func() { err = errors.Join(err, d.clearCgroups()) }()
-	if err := wire(ctx, m); err != nil {
+	if err := connect(ctx, m); err != nil {
 		return 0, err
 	}
 	cmd := exec.Command(l.programPath(), "run-machine", m.Name)

@@ -71,21 +71,21 @@ func (l *Lab) UpWith(ctx context.Context, options UpOptions) error {
 	if err := l.raiseLimits(); err != nil {
 		return err
 	}
-	if err := l.raiseNetwork(ctx); err != nil {
+	if err := l.setUpNetwork(ctx); err != nil {
 		return err
 	}
-	if err := l.raiseAll(ctx, rootfs, made, options); err != nil {
+	if err := l.setUpMachines(ctx, rootfs, made, options); err != nil {
 		return err
 	}
-	if err := l.raiseHosting(ctx, options); err != nil {
+	if err := l.setUpHosting(ctx, options); err != nil {
 		return err
 	}
 	l.logf("up in %.1fs", time.Since(start).Seconds())
 	return nil
 }
 
-// raiseNetwork makes the network. Machines that ran on one of before are halted.
-func (l *Lab) raiseNetwork(ctx context.Context) error {
+// setUpNetwork makes the network. Machines that ran on one of before are halted.
+func (l *Lab) setUpNetwork(ctx context.Context) error {
 	if networkStands(ctx) {
 		return nil
 	}
@@ -98,8 +98,8 @@ func (l *Lab) raiseNetwork(ctx context.Context) error {
 	return l.makeNetwork(ctx)
 }
 
-// raiseAll brings up machines, clusters and the bundle server side by side.
-func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts, options UpOptions) error {
+// setUpMachines brings up machines, clusters and the bundle server side by side.
+func (l *Lab) setUpMachines(ctx context.Context, rootfs string, made artifacts, options UpOptions) error {
 	if err := l.linkPrograms(made); err != nil {
 		return err
 	}
@@ -107,9 +107,9 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts, optio
 	for _, m := range options.machines() {
 		group.Go(func() error {
 			if m.hasCluster() {
-				return l.raiseCluster(ctx, m, rootfs, made)
+				return l.setUpCluster(ctx, m, rootfs, made)
 			}
-			return l.raiseMachine(ctx, m, inputs{rootfs: rootfs})
+			return l.setUpMachine(ctx, m, inputs{rootfs: rootfs})
 		})
 	}
 	if !options.HostedOnly {
@@ -118,7 +118,7 @@ func (l *Lab) raiseAll(ctx context.Context, rootfs string, made artifacts, optio
 	return group.Wait()
 }
 
-func (l *Lab) raiseMachine(ctx context.Context, m MachineSpec, in inputs) error {
+func (l *Lab) setUpMachine(ctx context.Context, m MachineSpec, in inputs) error {
 	start := time.Now()
 	booted, err := l.ensureMachine(ctx, l.asReset(m), in)
 	if err != nil {
@@ -130,8 +130,8 @@ func (l *Lab) raiseMachine(ctx context.Context, m MachineSpec, in inputs) error 
 	return nil
 }
 
-func (l *Lab) raiseCluster(ctx context.Context, m MachineSpec, rootfs string, made artifacts) error {
-	if err := l.raiseMachine(ctx, m, inputs{rootfs: rootfs, pause: made.Pause, binds: made.binds()}); err != nil {
+func (l *Lab) setUpCluster(ctx context.Context, m MachineSpec, rootfs string, made artifacts) error {
+	if err := l.setUpMachine(ctx, m, inputs{rootfs: rootfs, pause: made.Pause, binds: made.binds()}); err != nil {
 		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)

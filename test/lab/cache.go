@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// recall returns the earlier result of make from the same sources, or calls it and notes the result. The builder looks
+// cached returns the earlier result of make from the same sources, or calls it and notes the result. The builder looks
 // at everything it has built to tell that nothing is to be done, which costs seconds; a repeated up need not. A result
 // of which any path has gone is made again.
-func recall[T any](ctx context.Context, l *Lab, name string, paths func(T) []string, make func() (T, error)) (T,
+func cached[T any](ctx context.Context, l *Lab, name string, paths func(T) []string, make func() (T, error)) (T,
 	error) {
 	var known T
 	key, err := l.sourcesKey(ctx)
