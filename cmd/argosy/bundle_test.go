@@ -58,7 +58,7 @@ func TestABuildFromReleasesGivesBundlesThatAMachineReadsAndImages(t *testing.T) 
 	assert.Assert(t, strings.Contains(string(contents),
 		`"https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-arm64.tar.gz"`))
 
-	// What was written is a repository, for a web server that knows nothing of it.
+	// The output is a repository for any web server.
 	web := httptest.NewServer(http.FileServer(http.Dir(output)))
 	defer web.Close()
 	repository := &bundle.Repository{URL: web.URL}

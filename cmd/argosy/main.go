@@ -1,4 +1,4 @@
-// Command argosy does by hand, with the same code, what Argosy's workflows do, and builds node bundles.
+// Command argosy runs the operations of Argosy's workflows by hand, with the same code, and builds node bundles.
 package main
 
 import (

@@ -18,7 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// removeBoth calls the command's work on machines m1 and m2, which have no nodes, and says how many were worked on.
+// removeBoth runs the request on machines m1 and m2, which have no nodes, and returns how many operations started.
 func removeBoth(t *testing.T, refused string, request removeRequest) (out string, started int, err error) {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`

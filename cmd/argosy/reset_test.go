@@ -39,7 +39,7 @@ func (m resettable) Start(context.Context, spec.Operation) (spec.Status, error) 
 		Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}}}, nil
 }
 
-// resetBoth calls the command's work on machines m1 and m2, and says how many were worked on.
+// resetBoth runs the request on machines m1 and m2, and returns how many operations started.
 func resetBoth(t *testing.T, refused string, request resetRequest) (out string, started int, err error) {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`

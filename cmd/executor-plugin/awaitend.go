@@ -10,14 +10,14 @@ import (
 	"argosy.dev/argosy/cmd/internal/program"
 )
 
-// awaitEndCommand is for the container with the store of a pod that ends: all containers are told to end at once, and
-// the store has to outlive who uses it.
+// awaitEndCommand is for the container with the store, in a pod that ends: all containers are told to end at once, and
+// the store has to outlive the API server.
 func awaitEndCommand() *cobra.Command {
 	var address string
 	var atMost time.Duration
 	command := &cobra.Command{
 		Use:    "await-end",
-		Short:  "Wait until nobody listens at an address any more",
+		Short:  "Wait until no server listens at an address any more",
 		Hidden: true,
 		Args:   program.NoArguments,
 		Run: func(command *cobra.Command, _ []string) {
@@ -31,7 +31,7 @@ func awaitEndCommand() *cobra.Command {
 	return command
 }
 
-// lastRequests is how long a server that takes no new connections may still work on what it was asked before.
+// lastRequests is how long a server that takes no new connections may still work on earlier requests.
 const lastRequests = time.Second
 
 // awaitEnd returns when a server has ended, or with the context.

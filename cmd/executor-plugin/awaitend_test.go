@@ -9,7 +9,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestAStoreWaitsForTheEndOfWhoUsesIt(t *testing.T) {
+func TestAwaitEndWaitsForTheServerToEnd(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	go func() {
@@ -35,7 +35,7 @@ func TestAStoreWaitsForTheEndOfWhoUsesIt(t *testing.T) {
 	<-ended
 }
 
-func TestAStoreDoesNotWaitLongerThanItMay(t *testing.T) {
+func TestAwaitEndStopsWithItsContext(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	defer server.Close()

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// bundleServer is what `bundle serve` was told.
+// bundleServer has the flags of "bundle serve".
 type bundleServer struct {
 	folder    string
 	listen    string
@@ -42,8 +42,8 @@ its files change.`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if s.certFile == "" || s.keyFile == "" || s.caFile == "" {
-				return program.UsageErrorf("--tls-cert, --tls-key and --ca are needed: bundles are served over TLS " +
-					"alone")
+				return program.UsageErrorf("flags --tls-cert, --tls-key and --ca are required: bundles are served " +
+					"only over TLS")
 			}
 			return s.run(command.Context(), slog.New(slog.NewJSONHandler(command.ErrOrStderr(), nil)))
 		},
@@ -63,7 +63,7 @@ func (s bundleServer) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return errclass.Errorf(errclass.Configuration, "reading the API server's certificate authority: %w", err)
 	}
-	door, err := bundleserver.NewAPIServer(s.apiServer, authorities)
+	authorizer, err := bundleserver.NewAPIServer(s.apiServer, authorities)
 	if err != nil {
 		return err
 	}
@@ -75,5 +75,5 @@ func (s bundleServer) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("listening on %q: %w", s.listen, err)
 	}
-	return bundleserver.Run(ctx, listener, bundleserver.New(s.folder, door, log), certificate, log)
+	return bundleserver.Run(ctx, listener, bundleserver.New(s.folder, authorizer, log), certificate, log)
 }

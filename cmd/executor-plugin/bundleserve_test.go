@@ -78,7 +78,7 @@ func writeTLS(t *testing.T, server *httptest.Server) (certFile, keyFile string) 
 
 func TestBundleServeNeedsItsFiles(t *testing.T) {
 	_, code, err := run(t, "bundle", "serve")
-	assert.ErrorContains(t, err, "--tls-cert, --tls-key and --ca are needed")
+	assert.ErrorContains(t, err, "--tls-cert, --tls-key and --ca are required")
 	assert.Equal(t, code, program.ExitConfiguration)
 	_, code, err = run(t, "bundle", "serve", "--ca", "/none/ca", "--tls-cert", "/none/cert", "--tls-key", "/none/key")
 	assert.ErrorContains(t, err, "/none/ca")

@@ -1,4 +1,4 @@
-// Command executor-plugin is Argosy's Argo executor plugin, and what else runs in pods of Argosy's making. People use
+// Command executor-plugin is Argosy's Argo executor plugin, with the other commands that pods of Argosy run. People use
 // argosy.
 package main
 
@@ -19,8 +19,8 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "executor-plugin",
 		Short: "Run the steps of Argosy's workflows",
-		Long: `The sidecar of Argo's agent pods that runs the steps of Argosy's workflows ("serve"), and what runs in
-the pods that Argosy makes. What people type is a program of its own, "argosy".`,
+		Long: `The sidecar of Argo's agent pods that runs the steps of Argosy's workflows ("serve"), and the
+commands that pods of Argosy run. The program for people is "argosy".`,
 		Version: version,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {

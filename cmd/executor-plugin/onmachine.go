@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/cmd/internal/program"
 )
 
-// standByCommand is what the pod does that upgrades a machine which SSH does not reach: nothing, until it is asked by
+// standByCommand keeps the pod running through which a machine without SSH is upgraded; commands enter it by
 // on-machine.
 func standByCommand() *cobra.Command {
 	return &cobra.Command{

@@ -17,26 +17,26 @@ import (
 	"argosy.dev/argosy/pkg/store"
 )
 
-// terminationLog is where a container leaves its last words for whoever reads the pod.
+// terminationLog is the file from which the kubelet takes a container's termination message.
 const terminationLog = "/dev/termination-log"
 
-// storeCommand holds what Jobs run in pods beside a control plane. People use backup and restore.
+// storeCommand has the commands of Jobs beside a control plane. People use argosy backup and argosy restore.
 func storeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:    "store",
-		Short:  "Move a cluster's state between its store and an archive (run by Jobs; see backup and restore)",
+		Short:  "Move a cluster's state between its store and an archive (run by Jobs)",
 		Hidden: true,
 	}
 	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand())
 	return command
 }
 
-// tell prints each new line of progress.
+// printTo returns a function that prints lines of progress.
 func printTo(out io.Writer) func(string) {
 	return func(line string) { _, _ = fmt.Fprintln(out, line) }
 }
 
-// leave writes the result where the plugin reads it; outside of a pod it is printed.
+// writeResult writes the result to the termination message, from which the plugin reads it; outside of a pod it prints.
 func writeResult(out io.Writer, result store.Result) error {
 	text, err := json.Marshal(result)
 	if err != nil {
@@ -48,11 +48,11 @@ func writeResult(out io.Writer, result store.Result) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("leaving the result: %w", err)
+		return fmt.Errorf("writing the result: %w", err)
 	}
 	defer file.Close()
 	if _, err := file.Write(text); err != nil {
-		return fmt.Errorf("leaving the result: %w", err)
+		return fmt.Errorf("writing the result: %w", err)
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func accessFlags(command *cobra.Command, access *store.Access) {
 	_ = command.MarkFlagRequired("endpoint")
 }
 
-// shelf is where archives are, and which one is meant.
+// archiveFlags select an archive in a folder.
 type archiveFlags struct{ folder, cluster, archive string }
 
 func (s *archiveFlags) flags(command *cobra.Command) {
@@ -110,7 +110,7 @@ func storeDumpCommand() *cobra.Command {
 	flags.StringVar(&order.Documents, "documents", "", "folder with both documents")
 	flags.StringVar(&order.Output, "output", "", "the archive to write")
 	flags.IntVar(&order.Keep, "keep", 0, "how many archives of the cluster stay beside it (0: all)")
-	flags.StringVar(&about, "about", "{}", "what the manifest says of the cluster, as JSON")
+	flags.StringVar(&about, "about", "{}", "description of the cluster for the manifest, as JSON")
 	return command
 }
 
@@ -119,7 +119,7 @@ func storeReadCommand() *cobra.Command {
 	var sealFor string
 	command := &cobra.Command{
 		Use:   "read",
-		Short: "Check an archive from its first to its last byte, and say what is in it",
+		Short: "Check a whole archive and print its summary",
 		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			archive, err := from.open()

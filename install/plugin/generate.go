@@ -1,5 +1,5 @@
 // Command plugin makes the ConfigMap and the README.md of this folder from plugin.yaml, as Argo's "argo executor-plugin
-// build" does, so that neither the command nor its dependencies are needed to change the plugin. What differs is for
+// build" does, so that neither the command nor its dependencies are needed to change the plugin. It differs for
 // kustomize: the image is also a value of its own in the ConfigMap, and is in double quotes in the container's text.
 package main
 

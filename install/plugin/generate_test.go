@@ -24,8 +24,8 @@ func TestGeneratedFilesAreThoseOfThePlugin(t *testing.T) {
 	}
 }
 
-// TestTheSidecarIsWhatArgosAgentNeeds holds what cannot be seen in plugin.yaml until an agent pod fails.
-func TestTheSidecarIsWhatArgosAgentNeeds(t *testing.T) {
+// The errors that this test finds would be seen only when an agent pod fails.
+func TestSidecarFitsArgosAgent(t *testing.T) {
 	files, err := generate(".")
 	assert.NilError(t, err)
 	var configMap corev1.ConfigMap
@@ -39,7 +39,7 @@ func TestTheSidecarIsWhatArgosAgentNeeds(t *testing.T) {
 	assert.Equal(t, container.Ports[0].ContainerPort, int32(14500), "the agent calls the first port")
 	assert.DeepEqual(t, container.Resources.Requests, container.Resources.Limits)
 	security := container.SecurityContext
-	assert.Equal(t, *security.RunAsUser, int64(8737), "nobody else may read the token")
+	assert.Equal(t, *security.RunAsUser, int64(8737), "only this user may read the token")
 	assert.Assert(t, *security.RunAsNonRoot && *security.ReadOnlyRootFilesystem && !*security.AllowPrivilegeEscalation)
 	assert.DeepEqual(t, security.Capabilities.Drop, []corev1.Capability{"ALL"})
 	assert.Equal(t, security.SeccompProfile.Type, corev1.SeccompProfileTypeRuntimeDefault)

@@ -12,15 +12,15 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// ErrRestarted: the file that was followed was replaced or cut off; whoever writes it began again, so must the reader.
+// ErrRestarted means that the followed file was replaced or truncated: its writer began again, and so must the reader.
 var ErrRestarted = errors.New("the bundle is being sent anew")
 
-// followPoll is how often a file that has not grown is looked at again.
+// followPoll is the time between two looks at a file that has not grown.
 const followPoll = 10 * time.Millisecond
 
-// Runner reads a file while it grows. It ends with io.EOF when the file has its final name and was read to its end,
+// Follower reads a file while it grows. It ends with io.EOF when the file has its final name and was read to its end,
 // or when Size bytes were read.
-type Runner struct {
+type Follower struct {
 	// Partial is the file's name while it grows, Final when it is whole.
 	Partial, Final string
 	// Size in bytes; 0 when unknown.
@@ -34,13 +34,13 @@ type Runner struct {
 	grown  time.Time
 }
 
-// Follow starts to follow; Close must be called. Neither file needs to exist yet.
-func Follow(ctx context.Context, partial, final string, size int64, stall time.Duration) *Runner {
-	return &Runner{Partial: partial, Final: final, Size: size, Stall: stall, ctx: ctx, grown: time.Now()}
+// Follow starts to follow a file. Close must be called. Neither file needs to exist yet.
+func Follow(ctx context.Context, partial, final string, size int64, stall time.Duration) *Follower {
+	return &Follower{Partial: partial, Final: final, Size: size, Stall: stall, ctx: ctx, grown: time.Now()}
 }
 
 // Close closes the file.
-func (f *Runner) Close() error {
+func (f *Follower) Close() error {
 	if f.file == nil {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (f *Runner) Close() error {
 }
 
 // Read waits for bytes. Errors: ErrRestarted, a transient error after Stall without growth, the context's cause.
-func (f *Runner) Read(p []byte) (int, error) {
+func (f *Follower) Read(p []byte) (int, error) {
 	for {
 		if err := f.ctx.Err(); err != nil {
 			return 0, fmt.Errorf("waiting for the bundle: %w", context.Cause(f.ctx))
@@ -68,7 +68,7 @@ func (f *Runner) Read(p []byte) (int, error) {
 }
 
 // read returns 0, nil when there is nothing yet.
-func (f *Runner) read(p []byte) (int, error) {
+func (f *Follower) read(p []byte) (int, error) {
 	if f.Size > 0 && f.offset >= f.Size {
 		return 0, io.EOF
 	}
@@ -90,14 +90,14 @@ func (f *Runner) read(p []byte) (int, error) {
 }
 
 // open opens the file, if there is one yet.
-func (f *Runner) open() error {
+func (f *Follower) open() error {
 	for _, name := range []string{f.Final, f.Partial} {
 		file, err := os.Open(name)
 		if err == nil {
 			f.file = file
 			return nil
 		}
-		// A disk that fails is nothing to wait for.
+		// Waiting does not help against a failing disk.
 		if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("reading %q: %w", name, err)
 		}
@@ -105,8 +105,8 @@ func (f *Runner) open() error {
 	return nil
 }
 
-// atEnd decides, with all there is read, whether more will come (nil), nothing (io.EOF), or everything again.
-func (f *Runner) atEnd() error {
+// atEnd returns, when all bytes are read, nil if more will come, io.EOF if the file is complete, or ErrRestarted.
+func (f *Follower) atEnd() error {
 	mine, err := f.file.Stat()
 	if err != nil {
 		return fmt.Errorf("reading %q: %w", f.file.Name(), err)
@@ -142,7 +142,7 @@ func (f *Runner) atEnd() error {
 	return nil
 }
 
-func (f *Runner) stalled() error {
+func (f *Follower) stalled() error {
 	if f.offset == 0 {
 		return errclass.Errorf(errclass.Transient, "waiting for the bundle: nothing arrived at %q for %s", f.Partial,
 			f.Stall)

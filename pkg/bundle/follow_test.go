@@ -26,7 +26,7 @@ func newSender(t *testing.T) *sender {
 	return &sender{t, final + ".partial", final}
 }
 
-func (s *sender) follow(ctx context.Context, size int64, stall time.Duration) *Runner {
+func (s *sender) follow(ctx context.Context, size int64, stall time.Duration) *Follower {
 	f := Follow(ctx, s.partial, s.final, size, stall)
 	s.t.Cleanup(func() { _ = f.Close() })
 	return f
@@ -46,7 +46,7 @@ func (s *sender) finish() {
 	assert.NilError(s.t, os.Rename(s.partial, s.final))
 }
 
-func (s *sender) expect(f *Runner, want string) {
+func (s *sender) expect(f *Follower, want string) {
 	s.t.Helper()
 	got := make([]byte, len(want))
 	_, err := io.ReadFull(f, got)

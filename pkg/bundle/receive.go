@@ -11,9 +11,9 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Receive unpacks the archive that r carries into dir while it arrives, and compares its digest with want at the end.
-// An archive that is damaged or another one gives a *DigestError (permanent), also where unpacking stumbled over the
-// damage first. Errors of r are returned as they are. A *WriteError ends it at once, without the rest of the archive.
+// Receive unpacks the archive from r into dir while it arrives, and compares its digest with want at the end. A damaged
+// or different archive gives a *DigestError (permanent), also if unpacking failed on the damage before. Errors of r are
+// returned as they are. A *WriteError ends it at once, without the rest of the archive.
 func Receive(ctx context.Context, r io.Reader, format Format, want, dir string, hooks ...Hooks) ([]File, error) {
 	source := &hashed{r: r, sum: sha256.New()}
 	files, err := Unpack(ctx, source, format, dir, hooks...)
@@ -38,7 +38,7 @@ func Receive(ctx context.Context, r io.Reader, format Format, want, dir string, 
 	return files, err
 }
 
-// hashed hashes what is read through it, and remembers how reading ended. It is used by one goroutine at a time.
+// hashed hashes the bytes that are read through it, and keeps the error of reading. It serves one goroutine at a time.
 type hashed struct {
 	r   io.Reader
 	sum hash.Hash

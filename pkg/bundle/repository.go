@@ -24,17 +24,17 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// SumsFile lies beside the bundles of a version and holds their digests, as sha256sum writes them.
+// SumsFile is beside the bundles of a version and has their digests, as sha256sum writes them.
 const SumsFile = "SHA256SUMS"
 
 // maxSums bounds SHA256SUMS: a line takes some 100 bytes, and a version has a handful of bundles.
 const maxSums = 1 << 20
 
 // Repository is an HTTP(S) server that holds <version>/kubernetes-<version>-<arch>.<format> and, beside it, SHA256SUMS.
-// It is safe for concurrent use. TLS is always verified. Errors have a class: what is not there is the user's to mend
-// (configuration), what did not answer may answer later (transient).
+// It is safe for concurrent use. TLS is always verified. Errors have a class: a missing file is a configuration error,
+// a server that does not answer a transient one.
 type Repository struct {
-	// URL below which the versions lie.
+	// URL of the folder of the versions.
 	URL string
 	// CACert holds certificate authorities to trust beside the system's, PEM. May be empty.
 	CACert []byte
@@ -42,9 +42,9 @@ type Repository struct {
 	Format string
 	// SHA256 holds digests by file name, hex; they win over SHA256SUMS.
 	SHA256 map[string]string
-	// AllowUnverified accepts a bundle whose digest nobody published.
+	// AllowUnverified accepts a bundle without a published digest.
 	AllowUnverified bool
-	// Stall is how long a download may bring nothing before it counts as lost. Default 1m.
+	// Stall is how long a download may receive no bytes before it counts as lost. Default 1m.
 	Stall time.Duration
 	// Token is sent as a bearer token when set, as the bundle server of a control plane wants it.
 	Token secret.Value
@@ -54,7 +54,7 @@ type Repository struct {
 	setup  sync.Once
 	client fetch.Client
 
-	// hashing is held by the one who downloads to learn a digest; known keeps what was learnt.
+	// hashing is held by the goroutine that downloads to learn a digest; known has the digests so learnt.
 	hashing chan struct{}
 	known   map[fetch.Version]string
 }
@@ -62,8 +62,8 @@ type Repository struct {
 var safeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
 
 // Locate finds the bundle of a Kubernetes version ("v1.34.4") for an architecture ("amd64"), with its URL, size and
-// digest. Where nobody published the digest and AllowUnverified is set, it downloads the bundle once to compute it, and
-// takes as long: such a call belongs into the operation's context, not into that of a single request.
+// digest. Without a published digest and with AllowUnverified, it downloads the bundle once to compute the digest, and
+// takes as long: call it in the operation's context, not in that of a single request.
 func (r *Repository) Locate(ctx context.Context, kubernetes, arch string) (spec.Bundle, error) {
 	format := r.Format
 	if format == "" {
@@ -89,7 +89,7 @@ func (r *Repository) Locate(ctx context.Context, kubernetes, arch string) (spec.
 	return spec.Bundle{Name: name, SHA256: digest, Size: found.Size, URL: address}, nil
 }
 
-// Has says whether there is a bundle of a Kubernetes version for any of the architectures that Argosy knows.
+// Has reports whether there is a bundle of a Kubernetes version for any of the architectures that Argosy supports.
 func (r *Repository) Has(ctx context.Context, kubernetes string) (bool, error) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		_, err := r.Locate(ctx, kubernetes, arch)
@@ -123,7 +123,7 @@ func (r *Repository) Open(ctx context.Context, bundle spec.Bundle, offset int64)
 	return body, nil
 }
 
-// digest of a bundle, from the first of: the user's map, SHA256SUMS, the bundle itself.
+// digest returns the digest of a bundle, from the first of: the user's map, SHA256SUMS, the bundle itself.
 func (r *Repository) digest(ctx context.Context, found fetch.Version, name string) (string, error) {
 	if digest, named := r.SHA256[name]; named {
 		if !isDigest(digest) {
@@ -151,7 +151,7 @@ func (r *Repository) digest(ctx context.Context, found fetch.Version, name strin
 		"bundles.allowUnverified: true", missing, SumsFile)
 }
 
-// published looks a digest up in SHA256SUMS. When there is none, missing says why.
+// published looks a digest up in SHA256SUMS. Without one, missing is the reason.
 func (r *Repository) published(ctx context.Context, sums, name string) (digest, missing string, err error) {
 	text, err := r.files().Text(ctx, sums, maxSums)
 	var status *fetch.StatusError
@@ -167,8 +167,8 @@ func (r *Repository) published(ctx context.Context, sums, name string) (digest, 
 	return digest, sums + " does not name it", nil
 }
 
-// SumOf finds the digest of a file in the output of sha256sum: "<digest>  <name>", or "<digest> *<name>" for binary
-// mode. A file that is not named there has the empty digest.
+// SumOf returns the digest of a file in the output of sha256sum: "<digest>  <name>", or "<digest> *<name>" for binary
+// mode. The digest of a file that is not listed is empty.
 func SumOf(text []byte, name string) (string, error) {
 	found := ""
 	lines := bufio.NewScanner(bytes.NewReader(text))
@@ -229,7 +229,7 @@ func (r *Repository) learn(ctx context.Context, found fetch.Version) (string, er
 	return digest, nil
 }
 
-// files gives the client that reads from the server.
+// files returns the client that reads from the server.
 func (r *Repository) files() *fetch.Client {
 	r.setup.Do(func() {
 		r.hashing, r.known = make(chan struct{}, 1), map[fetch.Version]string{}
@@ -238,7 +238,7 @@ func (r *Repository) files() *fetch.Client {
 	return &r.client
 }
 
-// advise adds to an error what the user can do about it.
+// advise adds the way out to an error.
 func advise(err error) error {
 	var status *fetch.StatusError
 	var certificate *tls.CertificateVerificationError

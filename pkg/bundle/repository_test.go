@@ -38,7 +38,7 @@ func digestOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// shelf is a repository in memory that counts what it is asked for.
+// shelf is a repository in memory that counts requests.
 type shelf struct {
 	mu    sync.Mutex
 	files map[string][]byte

@@ -22,8 +22,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Bounds on what an archive may unpack to. A node bundle has some twenty files and less than 500 MB; what goes far
-// beyond is broken or hostile, and must not fill the machine's disk.
+// Bounds on what an archive may unpack to. A node bundle has some twenty files and less than 500 MB; a much
+// larger archive is broken or hostile, and must not fill the machine's disk.
 const (
 	maxEntries      = 10_000
 	maxUnpackedSize = 8 << 30
@@ -38,7 +38,7 @@ const (
 	TarZstd Format = "tar.zst"
 )
 
-// FormatOf tells the format by the archive's name.
+// FormatOf returns the format for an archive's name.
 func FormatOf(name string) (Format, error) {
 	for _, format := range []Format{TarGzip, TarZstd} {
 		if strings.HasSuffix(name, "."+string(format)) {
@@ -51,9 +51,9 @@ func FormatOf(name string) (Format, error) {
 
 // RefusedError is an archive entry that may not be unpacked. Its class is permanent: the archive stays as it is.
 type RefusedError struct {
-	// Entry is the name as the archive has it.
+	// Entry is the name in the archive.
 	Entry string
-	// Why says what is wrong with it.
+	// Why is the reason.
 	Why string
 }
 
@@ -61,9 +61,9 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("refusing entry %q of the bundle: %s", e.Entry, e.Why)
 }
 
-// WriteError is a file that could not be written: the fault of the disk and not of the archive.
+// WriteError is a file that could not be written, because of the disk and not of the archive.
 type WriteError struct {
-	// Entry is the name as the archive has it.
+	// Entry is the name in the archive.
 	Entry string
 	Err   error
 }
@@ -80,7 +80,7 @@ type Hooks struct {
 	Failed func(error)
 }
 
-// Unpack writes the archive that r carries into the folder dir, which must exist and should be empty, and returns
+// Unpack writes the archive from r into the folder dir, which must exist and should be empty, and returns
 // its files in the archive's order. Nothing is written outside dir: an entry that tries is refused with a
 // *RefusedError, as are device nodes and names that come twice. A link becomes a hard link to the file of the
 // archive that it leads to, and is among the returned files; one that leads to anything else is refused. The
@@ -113,7 +113,7 @@ func Unpack(ctx context.Context, r io.Reader, format Format, dir string, hooks .
 		}
 		return nil, err
 	}
-	// What follows the end mark is padding; reading it makes the decompressor check the stream's own checksum.
+	// After the end mark comes padding; reading it makes the decompressor check the stream's own checksum.
 	if _, err := io.Copy(io.Discard, io.LimitReader(plainAhead, maxUnpackedSize)); err != nil {
 		return nil, fmt.Errorf("reading the end of the bundle: %w", err)
 	}
@@ -240,7 +240,7 @@ func (u *unpacking) entry(header *tar.Header, content io.Reader) error {
 	return &RefusedError{header.Name, "it is neither a file, a folder nor a link"}
 }
 
-// localName turns an entry's name into a clean path beneath the target, or refuses it.
+// localName returns the clean path beneath the target for an entry's name, or refuses the name.
 func localName(entry string) (string, error) {
 	switch {
 	case entry == "" || strings.ContainsRune(entry, 0):
@@ -257,7 +257,7 @@ func localName(entry string) (string, error) {
 }
 
 func (u *unpacking) file(header *tar.Header, name string, content io.Reader) error {
-	// No set-user-id and nothing writable for others, whatever the archive says.
+	// Never set-user-id, and never writable for others.
 	file, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fs.FileMode(header.Mode)&0o755)
 	if err != nil {
 		return u.writing(header, err)

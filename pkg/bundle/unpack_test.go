@@ -238,7 +238,7 @@ func FuzzUnpackStaysInItsFolder(f *testing.F) {
 	})
 }
 
-// Any bytes at all, past the decompressor. What they claim to unpack to is bounded, since a header of some bytes may
+// Any bytes at all, past the decompressor. The size that they claim is bounded, since a header of some bytes may
 // describe a sparse file of gigabytes.
 func FuzzAnyArchiveStaysInItsFolder(f *testing.F) {
 	for _, entries := range [][]tar.Header{
@@ -283,7 +283,7 @@ func FuzzAnyArchiveStaysInItsFolder(f *testing.F) {
 	})
 }
 
-// unpackedSize is what an archive claims to hold, as far as it can be read.
+// unpackedSize returns the size that an archive claims, as far as it can be read.
 func unpackedSize(plain []byte) (size int64) {
 	for archive := tar.NewReader(bytes.NewReader(plain)); ; {
 		header, err := archive.Next()

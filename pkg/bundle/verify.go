@@ -16,7 +16,7 @@ import (
 )
 
 // CompleteFile is the manifest's name in an unpacked bundle. It is written last: a folder that has it was unpacked
-// whole, from an archive with the right digest.
+// completely, from an archive with the right digest.
 const CompleteFile = ".complete"
 
 // File is one file of an unpacked bundle.
@@ -35,7 +35,7 @@ func fileOf(name string, info fs.FileInfo, sum string) File {
 	return File{Path: name, Size: info.Size(), ModTime: info.ModTime().UTC(), SHA256: sum}
 }
 
-// Manifest says what an unpacked bundle consists of.
+// Manifest lists the files of an unpacked bundle.
 type Manifest struct {
 	// SHA256 of the archive, hex.
 	SHA256 string `json:"sha256"`
@@ -63,7 +63,7 @@ func ReadManifest(dir string) (*Manifest, error) {
 	return &m, nil
 }
 
-// Encode gives the content of CompleteFile.
+// Encode returns the content of CompleteFile.
 func (m *Manifest) Encode() ([]byte, error) {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -112,7 +112,7 @@ func hashFile(name string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// DigestError is an archive that is not the one asked for.
+// DigestError is an archive with another digest than the wanted one.
 type DigestError struct{ Want, Got string }
 
 func (e *DigestError) Error() string {
@@ -120,7 +120,8 @@ func (e *DigestError) Error() string {
 		"file; nothing of it was executed", e.Got, e.Want)
 }
 
-// CheckMachine says whether the program in file runs on arch (Go's name), by its ELF header and without executing it.
+// CheckMachine returns an error unless the program in file runs on arch (Go's name), by its ELF header and without
+// executing it.
 func CheckMachine(file, arch string) error {
 	got, err := MachineOf(file)
 	if err != nil {
@@ -133,8 +134,8 @@ func CheckMachine(file, arch string) error {
 	return nil
 }
 
-// MachineOf gives the architecture that the program in file runs on: Go's name of it, or ELF's where Argosy does not
-// know it.
+// MachineOf returns the architecture that the program in file runs on: Go's name, or ELF's where Argosy does not know
+// it.
 func MachineOf(file string) (string, error) {
 	program, err := elf.Open(file)
 	if err != nil {

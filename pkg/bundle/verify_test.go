@@ -63,7 +63,7 @@ func TestContentIsCheckedAfterABootThatMayHaveLostIt(t *testing.T) {
 	file := filepath.Join(dir, "release/kubelet")
 	info, err := os.Stat(file)
 	assert.NilError(t, err)
-	// What a power cut leaves: the right size and time, and zeros.
+	// After a power cut a file may have the right size and time, and zeros.
 	assert.NilError(t, os.WriteFile(file, make([]byte, info.Size()), 0o755))
 	assert.NilError(t, os.Chtimes(file, time.Time{}, info.ModTime()))
 

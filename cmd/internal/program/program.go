@@ -1,4 +1,4 @@
-// Package program holds what argosy and executor-plugin have in common as programs: exit codes, errors of the command
+// Package program has the common parts of the programs argosy and executor-plugin: exit codes, errors of the command
 // line, and the plugin's image.
 package program
 

@@ -20,7 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/bundle"
 )
 
-// copyBuffer is how much of a binary is in memory at a time.
+// copyBuffer bounds the part of a binary in memory, in bytes.
 const copyBuffer = 1 << 20
 
 // entry is one file of an archive, from disk or with the text given.
@@ -28,13 +28,13 @@ type entry struct {
 	// name in the archive, with slashes and without a leading "./".
 	name string
 	mode int64
-	// sticky makes it a folder that everybody may write.
+	// sticky makes it a folder with mode 1777.
 	sticky bool
 	source string
 	text   string
 }
 
-// writeTar writes the entries sorted, each folder before what is in it. All times are zero and all owners root, so that
+// writeTar writes the entries sorted, each folder before its files. All times are zero and all owners root, so that
 // equal files give equal archives. prefix is put before each name.
 func writeTar(ctx context.Context, w io.Writer, prefix string, entries []entry) error {
 	archive := &archiveWriter{tar: tar.NewWriter(w), prefix: prefix, folders: map[string]bool{".": true},
@@ -104,8 +104,8 @@ func (a *archiveWriter) folder(name string, mode int64) error {
 	return a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: a.prefix + name + "/", Mode: mode})
 }
 
-// compress wraps w; closing what it returns ends the compressed stream and leaves w open. Neither format is written by
-// several goroutines: how they share the work would show in the bytes.
+// compress wraps w. Closing the returned writer ends the compressed stream and leaves w open. Neither format is written
+// by several goroutines: how they share the work would show in the bytes.
 func compress(w io.Writer, format bundle.Format) (io.WriteCloser, error) {
 	switch format {
 	case bundle.TarGzip:
@@ -117,7 +117,7 @@ func compress(w io.Writer, format bundle.Format) (io.WriteCloser, error) {
 	return nil, fmt.Errorf("compressing as %q: only tar.gz and tar.zst are known", format)
 }
 
-// output is a file that gets its name when it is whole, and whose digest is known then.
+// output is a file that gets its name, and has a digest, when it is complete.
 type output struct {
 	path string
 	temp *os.File
@@ -168,7 +168,7 @@ func (o *output) discard() {
 	_ = os.Remove(o.temp.Name())
 }
 
-// digest of what was written, hex.
+// digest returns the digest of the written bytes, hex.
 func (o *output) digest() string { return hex.EncodeToString(o.sum.Sum(nil)) }
 
 // writeFile writes a small file by rename.

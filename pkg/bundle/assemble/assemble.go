@@ -1,7 +1,6 @@
-// Package assemble turns a directory of binaries into what Argosy installs from: node bundles with their SHA256SUMS and
-// a list of contents, and the all-in-one image of the control plane. The same binaries always give the same bytes,
-// whatever their times and modes on disk. It never downloads anything (pkg/bundle/release does) and never executes what
-// it packs.
+// Package assemble turns a directory of binaries into the files that Argosy installs from: node bundles with SHA256SUMS
+// and a list of contents, and the image of the control plane. The same binaries always give the same bytes, with any
+// times and modes on disk. It never downloads anything (pkg/bundle/release does) and never executes the binaries.
 package assemble
 
 import (
@@ -26,23 +25,23 @@ type Assembly struct {
 	Version string
 	// Arches are Go's names of the architectures, sorted.
 	Arches []string
-	// Components say where the binaries came from, for the list of contents; may be empty.
+	// Components are the sources of the binaries, for the list of contents; may be empty.
 	Components []Component
-	// Created is the time that the list of contents and the images carry. The zero Time stands for 1970-01-01, so that
-	// builds are the same on every day.
+	// Created is the time in the list of contents and in the images. The zero Time is 1970-01-01, so that builds are
+	// the same on every day.
 	Created time.Time
 
 	dir   string
 	files map[string][]file // by architecture, sorted by path
 }
 
-// Component is one thing that somebody published and that binaries were taken from.
+// Component is a published archive, program or image that binaries were taken from.
 type Component struct {
 	// Name like "containerd", Arch like "amd64", Version like "v2.1.4".
 	Name, Arch, Version string
 	// Location is the URL it is published at.
 	Location string
-	// SHA256 of what lies there, hex.
+	// SHA256 of the content at Location, hex.
 	SHA256 string
 	// PURL names the project's release as a package URL, "pkg:github/containerd/containerd@v2.1.4"; may be empty.
 	PURL string
@@ -53,15 +52,15 @@ type Component struct {
 // file is one file of the directory.
 type file struct {
 	content
-	// source is where it lies.
+	// source is its path on disk.
 	source string
 }
 
 var wellFormedVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
 
 // FromDirectory reads a directory of binaries: <dir>/<arch>/kubelet and so on, as docs/bundles.md lists them. Without
-// arches it takes each architecture that has a folder. What is there is checked to be for its architecture; what is
-// missing is complained about when it is needed, so that a directory without a control plane still gives node bundles.
+// arches it takes each architecture that has a folder. Programs are checked to be for their architecture. A missing one
+// is an error only when it is needed, so that a directory without a control plane still gives node bundles.
 func FromDirectory(dir, version string, arches ...string) (*Assembly, error) {
 	if !wellFormedVersion.MatchString(version) {
 		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4",
@@ -105,7 +104,7 @@ func archesIn(dir string) ([]string, error) {
 	return arches, nil
 }
 
-// filesIn finds what the layout names, and every CNI plugin.
+// filesIn returns the files of the layout, and every CNI plugin.
 func filesIn(folder string) ([]file, error) {
 	info, err := os.Stat(folder)
 	if err != nil || !info.IsDir() {
@@ -158,7 +157,7 @@ func checkProgram(f file, arch string) error {
 	return nil
 }
 
-// created is the time that everything carries.
+// created returns the time to write into all outputs.
 func (a *Assembly) created() time.Time {
 	if a.Created.IsZero() {
 		return time.Unix(0, 0).UTC()

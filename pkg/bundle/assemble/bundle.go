@@ -29,8 +29,8 @@ type Bundle struct {
 }
 
 // WriteBundles writes <output>/<version>/kubernetes-<version>-<arch>.<format> for each architecture, the list of
-// contents beside each (kubernetes-<version>-<arch>.spdx.json), and SHA256SUMS: what a web server needs to serve to be
-// a bundle repository. Formats are tar.gz unless given. Other architectures' files of an earlier build stay, and stay
+// contents beside each (kubernetes-<version>-<arch>.spdx.json), and SHA256SUMS. A web server that serves output is a
+// bundle repository. Formats are tar.gz unless given. Other architectures' files of an earlier build stay, and stay
 // in SHA256SUMS.
 func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...bundle.Format) ([]Bundle, error) {
 	if len(formats) == 0 {
@@ -54,7 +54,7 @@ func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...b
 	bundles := make([]Bundle, len(a.Arches)*len(formats))
 	lists := make([]Bundle, len(a.Arches))
 	group, ctx := errgroup.WithContext(ctx)
-	// Compressing is all that takes time, and takes a processor each.
+	// Compression takes nearly all of the time, and one processor for each architecture.
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, arch := range a.Arches {
 		for j, format := range formats {
@@ -122,7 +122,7 @@ func mergeSums(folder string, files []Bundle) error {
 	return writeFile(path, []byte(sumLines(files)))
 }
 
-// sumLines is the text of SHA256SUMS, as sha256sum writes it, sorted by name.
+// sumLines returns the text of SHA256SUMS, as sha256sum writes it, sorted by name.
 func sumLines(files []Bundle) string {
 	sorted := slices.SortedFunc(slices.Values(files), func(a, b Bundle) int { return strings.Compare(a.Name, b.Name) })
 	var text strings.Builder

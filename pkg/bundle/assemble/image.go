@@ -18,7 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// DefaultRepository is the image's name where nobody gives another; vcluster.yaml has the same default.
+// DefaultRepository is the image's default name; vcluster.yaml has the same default.
 const DefaultRepository = "ghcr.io/loft-sh/kubernetes"
 
 const (
@@ -27,12 +27,12 @@ const (
 	// imagePath finds the programs by their names alone.
 	imagePath = "PATH=/kubernetes:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	fullTag   = "-full"
-	// Programs that look up who they are find it here; what runs in the pod sets its own user.
+	// Programs that look up their user find it here; containers of the control plane set their own user.
 	passwd = "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"
 	group  = "root:x:0:\nnobody:x:65534:\n"
 )
 
-// ImageOptions are all optional.
+// ImageOptions are options of Image; each may be empty.
 type ImageOptions struct {
 	// Repository is the image's name without a tag. Default DefaultRepository.
 	Repository string
@@ -41,7 +41,7 @@ type ImageOptions struct {
 	// Uncompressed stores the layer with the programs as it is: for images that only travel over a local disk, where
 	// compressing and unpacking cost more than the bytes.
 	Uncompressed bool
-	// Scratch is where the layers lie until Close; they are as large as the images. Default: the system's temporary
+	// Scratch is a folder for the layers until Close; they are as large as the images. Default: the system's temporary
 	// folder.
 	Scratch string
 }
@@ -88,7 +88,7 @@ func (a *Assembly) Image(ctx context.Context, options ImageOptions) (*Image, err
 	return image, nil
 }
 
-// References are the image's names and digests, the plain one first.
+// References returns the image's names and digests, the plain one first.
 func (i *Image) References() ([]Reference, error) {
 	var references []Reference
 	for _, tagged := range i.tags {

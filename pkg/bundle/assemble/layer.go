@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// layer is an image layer that lies on disk; only a buffer of it is ever in memory.
+// layer is an image layer on disk, of which only a buffer is ever in memory.
 type layer struct {
 	path           string
 	digest, diffID v1.Hash
@@ -22,8 +22,8 @@ type layer struct {
 
 var _ v1.Layer = (*layer)(nil)
 
-// writeLayer writes the entries as a layer at path. Every layer is gzip, as some readers expect without looking; what
-// can't be made smaller, or need not, is stored in it with gzip.NoCompression.
+// writeLayer writes the entries as a layer at path. Every layer is gzip, as some readers expect without looking.
+// Content that is compressed already, or stays local, is stored in it with gzip.NoCompression.
 func writeLayer(ctx context.Context, path string, entries []entry, level int) (*layer, error) {
 	out, err := create(path)
 	if err != nil {
@@ -51,16 +51,16 @@ func writeLayer(ctx context.Context, path string, entries []entry, level int) (*
 	}, nil
 }
 
-// Digest is that of the layer as it is stored.
+// Digest returns the digest of the layer as it is stored.
 func (l *layer) Digest() (v1.Hash, error) { return l.digest, nil }
 
-// DiffID is the digest of the uncompressed layer.
+// DiffID returns the digest of the uncompressed layer.
 func (l *layer) DiffID() (v1.Hash, error) { return l.diffID, nil }
 
-// Size is that of the layer as it is stored.
+// Size returns the size of the layer as it is stored.
 func (l *layer) Size() (int64, error) { return l.size, nil }
 
-// MediaType is the same for all.
+// MediaType returns the type of a gzip layer.
 func (l *layer) MediaType() (types.MediaType, error) { return types.OCILayer, nil }
 
 // Compressed opens the layer as it is stored.

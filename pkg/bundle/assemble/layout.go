@@ -8,7 +8,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Part is what a binary is needed for.
+// Part is the use of a binary.
 type Part string
 
 // The parts.
@@ -24,9 +24,9 @@ type content struct {
 	// path beneath the architecture's folder, with slashes.
 	path string
 	part Part
-	// program: it is executable and an ELF file.
+	// program is whether the file is an executable ELF file.
 	program bool
-	// optional: nothing of Argosy's needs it.
+	// optional is whether Argosy works without it.
 	optional bool
 }
 
@@ -39,7 +39,7 @@ const (
 	PauseReference = "pause-image.txt"
 )
 
-// layout is a directory of binaries: what a machine needs to join, then what the containers of the control plane run.
+// layout is a directory of binaries: those that a machine needs to join, then those of the control plane's containers.
 var layout = []content{
 	{path: "kubeadm", part: Node, program: true},
 	{path: "kubelet", part: Node, program: true},
@@ -68,7 +68,7 @@ var layout = []content{
 	{path: "konnectivity-server", part: ControlPlane, program: true},
 }
 
-// mode of the file wherever it is packed. The disk's modes don't count: they depend on who made the directory.
+// mode returns the mode of the file in archives. The disk's modes don't count: they depend on who made the directory.
 func (c content) mode() int64 {
 	if c.program {
 		return 0o755
@@ -76,7 +76,7 @@ func (c content) mode() int64 {
 	return 0o644
 }
 
-// of gives an architecture's files of one part, and an error that names every file that is missing.
+// of returns an architecture's files of one part, and an error that names every missing file.
 func (a *Assembly) of(arch string, part Part) ([]file, error) {
 	var files []file
 	for _, f := range a.files[arch] {

@@ -149,7 +149,7 @@ func (o *ociArchive) text(digest v1.Hash, text []byte) error {
 	return o.blob(digest, int64(len(text)), bytes.NewReader(text))
 }
 
-// blob adds what is not there yet.
+// blob adds a blob unless the archive has it.
 func (o *ociArchive) blob(digest v1.Hash, size int64, content io.Reader) error {
 	if o.written[digest] {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Push uploads all tags to the registry that the image's name begins with, each layer once, and skips what is there.
-// The login is that of docker's or podman's configuration. A registry on this host, or below .local, may speak plain
+// Push uploads all tags to the registry in the image's name, each layer once, and skips layers that the registry has.
+// It logs in with docker's or podman's configuration. A registry on this host, or below .local, may speak plain
 // HTTP.
 func (i *Image) Push(ctx context.Context) error {
 	tags := map[name.Reference]remote.Taggable{}
@@ -35,7 +35,7 @@ func (i *Image) Push(ctx context.Context) error {
 	return nil
 }
 
-// RegistryClass tells from a registry's answer whether trying again can help.
+// RegistryClass returns the class of a registry's error: whether another attempt can succeed.
 func RegistryClass(ctx context.Context, err error) errclass.Class {
 	var answer *transport.Error
 	switch {

@@ -70,7 +70,7 @@ type (
 const (
 	spdxDocumentID = "SPDXRef-DOCUMENT"
 	spdxRootID     = "SPDXRef-Package-kubernetes-set"
-	// spdxNamespace is only a name; nothing needs to lie there.
+	// spdxNamespace is only a name; no page needs to exist at it.
 	spdxNamespace = "https://argosy.dev/spdx/"
 )
 
@@ -130,7 +130,7 @@ func (a *Assembly) contents(ctx context.Context, arch string) (*spdxDocument, er
 	return document, document.identify()
 }
 
-// identify gives the document its namespace, which must be another for each content.
+// identify sets the namespace of the document, which must differ for each content.
 func (d *spdxDocument) identify() error {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -141,8 +141,8 @@ func (d *spdxDocument) identify() error {
 	return nil
 }
 
-// origin adds what files were taken from, and says how. It is not analysed as a package: it may hold more than was
-// taken.
+// origin adds the source of files as a package, and its relation to them. The package is not marked as analysed, since
+// it may have more files than were taken.
 func (d *spdxDocument) origin(c Component) {
 	from := spdxPackage{
 		SPDXID: spdxID("Package", c.Name), Name: c.Name, VersionInfo: c.Version, DownloadLocation: c.Location,
@@ -169,7 +169,7 @@ func (d *spdxDocument) relate(element, relation, related string) {
 	d.Relationships = append(d.Relationships, spdxRelationship{element, relation, related})
 }
 
-// listFile hashes a file. SPDX 2.3 demands its SHA-1; the SHA-256 is what to rely on.
+// listFile hashes a file. SPDX 2.3 demands a SHA-1; rely on the SHA-256.
 func listFile(f file) (spdxFile, error) {
 	source, err := os.Open(f.source)
 	if err != nil {
@@ -204,7 +204,7 @@ func verificationCode(files []spdxFile) string {
 
 var notInSPDXID = regexp.MustCompile(`[^A-Za-z0-9.-]`)
 
-// spdxID makes an identifier of what SPDX allows in one.
+// spdxID replaces characters that SPDX does not allow in identifiers.
 func spdxID(kind, name string) string {
 	return "SPDXRef-" + kind + "-" + notInSPDXID.ReplaceAllString(name, "-")
 }

@@ -23,9 +23,9 @@ import (
 type opener func(ctx context.Context, offset int64) (io.ReadCloser, error)
 
 const (
-	// block is how much of a file is in memory at a time.
+	// block bounds the part of a file in memory, in bytes.
 	block = 1 << 20
-	// lockPoll is how often a file that another build is fetching is looked at again.
+	// lockPoll is the time between two attempts to lock a file that another build fetches.
 	lockPoll = 100 * time.Millisecond
 )
 
@@ -35,9 +35,9 @@ type cache struct {
 	progress *progress
 }
 
-// file gives the path of the file with that digest, and fetches what is missing of it. It is hashed each time, also
-// when it was there: a disk may have damaged it since. what is its name in messages.
-func (c *cache) file(ctx context.Context, what, digest string, open opener) (string, error) {
+// file returns the path of the file with that digest, and fetches its missing part. It is hashed each time, also when
+// it was there: a disk may have damaged it since. title is its name in messages.
+func (c *cache) file(ctx context.Context, title, digest string, open opener) (string, error) {
 	folder := filepath.Join(c.dir, "sha256")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("making the cache: %w", err)
@@ -51,30 +51,30 @@ func (c *cache) file(ctx context.Context, what, digest string, open opener) (str
 	sum, err := hashFile(path)
 	switch {
 	case err == nil && sum == digest:
-		// The lock's own file is in nobody's way, but need not stay.
+		// The lock's own file does no harm, but need not stay.
 		_ = os.Remove(partial.Name())
 		return path, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("reading %s from the cache: %w", what, err)
+		return "", fmt.Errorf("reading %s from the cache: %w", title, err)
 	}
-	if err := c.complete(ctx, what, digest, partial, open); err != nil {
+	if err := c.complete(ctx, title, digest, partial, open); err != nil {
 		return "", err
 	}
 	if err := os.Rename(partial.Name(), path); err != nil {
-		return "", fmt.Errorf("keeping %s: %w", what, err)
+		return "", fmt.Errorf("keeping %s: %w", title, err)
 	}
 	return path, nil
 }
 
-// complete fetches what the partial file lacks. When it turns out not to be the beginning of the right file, it begins
-// anew, once: the release may have been replaced, or the disk full, when the first part came.
-func (c *cache) complete(ctx context.Context, what, digest string, partial *os.File, open opener) error {
+// complete fetches the missing part of the partial file. If that is not the beginning of the right file, it begins
+// again, once: the release may have been replaced, or the disk full, when the first part came.
+func (c *cache) complete(ctx context.Context, title, digest string, partial *os.File, open opener) error {
 	for {
 		begun, err := partial.Seek(0, io.SeekEnd)
 		if err != nil {
 			return fmt.Errorf("finding the end of %q: %w", partial.Name(), err)
 		}
-		err = c.download(ctx, what, partial, open)
+		err = c.download(ctx, title, partial, open)
 		var status *fetch.StatusError
 		// A whole file has no further byte to send.
 		beyond := errors.As(err, &status) && status.Code == http.StatusRequestedRangeNotSatisfiable
@@ -83,7 +83,7 @@ func (c *cache) complete(ctx context.Context, what, digest string, partial *os.F
 		}
 		sum, err := hashFile(partial.Name())
 		if err != nil {
-			return fmt.Errorf("hashing %s: %w", what, err)
+			return fmt.Errorf("hashing %s: %w", title, err)
 		}
 		if sum == digest {
 			return nil
@@ -93,15 +93,15 @@ func (c *cache) complete(ctx context.Context, what, digest string, partial *os.F
 		}
 		if begun == 0 {
 			return errclass.Errorf(errclass.Permanent, "verifying it: its sha256 is %s, but %s was published for it; "+
-				"it was damaged on its way or replaced, and nothing of it was used", sum, digest)
+				"it was damaged on its way or replaced, and is not used", sum, digest)
 		}
-		c.progress.say(what, "what was there of it does not fit; fetching it anew")
+		c.progress.say(title, "its partial download does not fit; fetching it again")
 	}
 }
 
-// download appends what is missing, as often as the connection is lost.
-func (c *cache) download(ctx context.Context, what string, partial *os.File, open opener) error {
-	return retrying(ctx, c.progress.saying(what), func(ctx context.Context) (int64, error) {
+// download appends the missing bytes, and resumes when the connection is lost.
+func (c *cache) download(ctx context.Context, title string, partial *os.File, open opener) error {
+	return retrying(ctx, c.progress.saying(title), func(ctx context.Context) (int64, error) {
 		offset, err := partial.Seek(0, io.SeekEnd)
 		if err != nil {
 			return 0, fmt.Errorf("finding the end of %q: %w", partial.Name(), err)
@@ -139,8 +139,7 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-// isAt says whether the file still has that name: whoever held the lock before may have given it another, or removed
-// it.
+// isAt reports whether the file still has that name: the former holder of the lock may have renamed or removed it.
 func isAt(file *os.File, path string) bool {
 	mine, err := file.Stat()
 	if err != nil {

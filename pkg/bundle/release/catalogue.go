@@ -12,30 +12,30 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Where the releases are.
+// Servers of the releases.
 const (
 	kubernetesPrograms = "https://dl.k8s.io/release/v{number}/bin/linux/{arch}/"
 	github             = "https://github.com/"
 )
 
-// published is one thing that a project publishes for each of its versions. In its strings {number} stands for the
-// version without a "v", {arch} for Go's name of the architecture, and {url} for the address itself.
+// published is a file or image that a project publishes for each of its versions. In its strings {number} stands for
+// the version without a "v", {arch} for Go's name of the architecture, and {url} for the address itself.
 type published struct {
 	// name in the list of contents; component is whose version it has.
 	name, component string
 	part            assemble.Part
 	// url of a program or of a tar.gz; sums of the file that holds its checksum.
 	url, sums string
-	// image is the reference of what is published only as an image; the registry names its content by digest.
+	// image is the reference of a component that is published only as an image; the registry has its digest.
 	image string
-	// take says which files become which files of the directory of binaries: by their path in the archive or image. A
-	// program is taken whole, from "".
+	// take maps paths in the archive or image to files of the directory of binaries. A program is taken whole, from
+	// "".
 	take map[string]string
 	// purl is the release as a package URL.
 	purl string
 }
 
-// catalogue is everything that bundles and the image consist of.
+// catalogue has all components of bundles and of the control plane's image.
 var catalogue = []published{
 	program("kubeadm", assemble.Node),
 	program("kubelet", assemble.Node),
@@ -120,7 +120,7 @@ func program(name string, part assemble.Part) published {
 	}
 }
 
-// at fills in all placeholders, for a version and an architecture.
+// at returns p with all placeholders replaced, for a version and an architecture.
 func (p published) at(number, arch string) published {
 	p.url = strings.NewReplacer("{number}", number, "{arch}", arch).Replace(p.url)
 	fill := strings.NewReplacer("{number}", number, "{arch}", arch, "{url}", p.url)
@@ -133,19 +133,19 @@ func (p published) at(number, arch string) published {
 	return p
 }
 
-// archive says whether the files have to be unpacked.
+// archive reports whether the files have to be unpacked.
 func (p published) archive() bool {
 	return strings.HasSuffix(p.url, ".tar.gz") || strings.HasSuffix(p.url, ".tgz")
 }
 
-// files it becomes, sorted.
+// files returns the files of the directory of binaries, sorted.
 func (p published) files() []string { return slices.Sorted(maps.Values(p.take)) }
 
-// Mirrors replace the servers of releases, by host: "dl.k8s.io" by "https://mirror.example.org/dl.k8s.io". What follows
-// the host in an address, or in an image's name, stays.
+// Mirrors replace the servers of releases, by host: "dl.k8s.io" by "https://mirror.example.org/dl.k8s.io". The path
+// of an address, and the rest of an image's name, stay.
 type Mirrors map[string]string
 
-// check refuses what is no server.
+// check refuses mirrors that are not URLs of servers.
 func (m Mirrors) check() error {
 	for _, host := range slices.Sorted(maps.Keys(m)) {
 		at, err := url.Parse(m[host])
@@ -158,7 +158,7 @@ func (m Mirrors) check() error {
 	return nil
 }
 
-// address is where to read a URL of the catalogue.
+// address returns the address from which to read a URL of the catalogue.
 func (m Mirrors) address(official string) (string, error) {
 	at, err := url.Parse(official)
 	if err != nil {
@@ -171,7 +171,7 @@ func (m Mirrors) address(official string) (string, error) {
 	return strings.TrimSuffix(mirror, "/") + at.EscapedPath(), nil
 }
 
-// image is where to pull an image of the catalogue, and whether that is without TLS.
+// image returns the reference by which to pull an image of the catalogue, and whether to pull it without TLS.
 func (m Mirrors) image(official string) (reference string, plain bool) {
 	host, rest, _ := strings.Cut(official, "/")
 	mirror, there := m[host]

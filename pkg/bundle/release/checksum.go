@@ -15,7 +15,7 @@ import (
 // maxSums bounds a file of checksums; the longest, etcd's, has some 4 kB.
 const maxSums = 1 << 20
 
-// checksum reads the digest that the project publishes for what is wanted.
+// checksum returns the digest that the project publishes for w.
 func (f *fetcher) checksum(ctx context.Context, w wanted) (string, error) {
 	text, err := f.sumsFile(ctx, w)
 	var status *fetch.StatusError
@@ -55,8 +55,8 @@ func (f *fetcher) sumsFile(ctx context.Context, w wanted) (string, error) {
 	return string(text), nil
 }
 
-// sumOf understands the three ways in which checksums are published: the digest alone, the output of sha256sum, and the
-// latter with the folders of the machine that built the release.
+// sumOf returns the digest of a file, from the three forms in which checksums are published: the digest alone, the
+// output of sha256sum, and the latter with the folders of the machine that built the release.
 func sumOf(text, name string) (string, error) {
 	if fields := strings.Fields(text); len(fields) == 1 {
 		text = fields[0] + "  " + name

@@ -19,8 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// pull resolves an image's tag for the architecture. From there on a digest names everything that comes, and what does
-// not fit its digest is an error.
+// pull resolves an image's tag for the architecture. All further content is named by digest and compared with it.
 func (f *fetcher) pull(ctx context.Context, w wanted, component *assemble.Component) (v1.Image, error) {
 	at, plain := f.mirrors.image(w.image)
 	var options []name.Option
@@ -64,7 +63,7 @@ func pulling(ctx context.Context, reference string, err error) error {
 	return errclass.Errorf(class, "pulling image %q: %w", reference, err)
 }
 
-// manifestURL is where the official registry has the image, whatever mirror it came from.
+// manifestURL returns the address of the image in the official registry, also if it came from a mirror.
 func manifestURL(official string, digest v1.Hash) (string, error) {
 	reference, err := name.ParseReference(official)
 	if err != nil {
@@ -86,7 +85,7 @@ func (f *fetcher) fromImage(ctx context.Context, w wanted, component *assemble.C
 		return pulling(ctx, w.image, err)
 	}
 	left := w.take
-	// What a later layer holds hides what an earlier one does.
+	// Files of a later layer hide those of an earlier one.
 	for _, layer := range slices.Backward(layers) {
 		missing, err := f.fromLayer(ctx, w, layer, left)
 		if err != nil {
@@ -105,7 +104,7 @@ func (f *fetcher) fromImage(ctx context.Context, w wanted, component *assemble.C
 	return nil
 }
 
-// fromLayer takes what it finds of take and returns what it did not find.
+// fromLayer takes the files of take that the layer has, and returns the others.
 func (f *fetcher) fromLayer(ctx context.Context, w wanted, layer v1.Layer, take map[string]string) ([]string, error) {
 	digest, err := layer.Digest()
 	if err != nil {
@@ -134,7 +133,8 @@ func (f *fetcher) fromLayer(ctx context.Context, w wanted, layer v1.Layer, take 
 	return missing, nil
 }
 
-// openLayer reads a layer from offset on. Registries' clients know no ranges, so what came before is read and dropped.
+// openLayer reads a layer from offset on. Registries' clients know no ranges, so the bytes before it are read and
+// dropped.
 func openLayer(ctx context.Context, w wanted, layer v1.Layer, offset int64) (io.ReadCloser, error) {
 	body, err := layer.Compressed()
 	if err != nil {
@@ -163,7 +163,7 @@ func (l layerStream) Read(p []byte) (int, error) {
 }
 
 // pauseImage saves the image as an archive that containerd imports, and its name beside it. The name is the official
-// one whatever mirror it came from: it is what containerd looks for.
+// one also with a mirror, since containerd looks for it.
 func (f *fetcher) pauseImage(ctx context.Context, w wanted, component *assemble.Component) error {
 	component.Files = []string{assemble.PauseArchive, assemble.PauseReference}
 	tag, err := name.NewTag(w.image)

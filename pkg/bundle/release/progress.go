@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// reportEvery is how often a long download is mentioned.
+// reportEvery is the time between two lines about a long download.
 const reportEvery = 5 * time.Second
 
-// progress tells how far a Fetch is. Its methods may be called by many goroutines; report is called by one at a time.
+// progress reports how far a Fetch is. Its methods may be called by many goroutines; report is called by one at a time.
 type progress struct {
 	report  func(string)
 	total   int
@@ -58,7 +58,7 @@ func (p *progress) watch(ctx context.Context) {
 	}
 }
 
-// finished: one more of the list is there and verified.
+// finished counts one more component as complete and verified.
 func (p *progress) finished(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,7 +66,7 @@ func (p *progress) finished(what string) {
 	p.report(fmt.Sprintf("%d of %d: %s is there and verified", p.done, p.total, what))
 }
 
-// say reports an event of one of the list.
+// say reports an event about a component.
 func (p *progress) say(what, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +77,7 @@ func (p *progress) saying(what string) func(string) {
 	return func(text string) { p.say(what, text) }
 }
 
-// counting adds what is read through it to the bytes that came.
+// counting returns a reader that adds its bytes to the total.
 func (p *progress) counting(r io.Reader) io.Reader { return &counted{r: r, progress: p} }
 
 type counted struct {

@@ -1,6 +1,6 @@
-// Package release fetches what Kubernetes and its companions publish, and lays it out as a directory of binaries for
-// pkg/bundle/assemble. Every file is compared with the checksum that its project publishes before anything is taken
-// from it; what has none is refused. It never executes what it fetches.
+// Package release fetches the official releases of Kubernetes and the other components, and lays them out as a
+// directory of binaries for pkg/bundle/assemble. Every file is compared with its project's published checksum before
+// anything is taken from it; a file without one is refused. It never executes the files.
 package release
 
 import (
@@ -22,10 +22,10 @@ import (
 	"argosy.dev/argosy/pkg/fetch"
 )
 
-// defaultParallel is how many things are fetched at once where the plan does not say.
+// defaultParallel is the default of Plan.Parallel.
 const defaultParallel = 4
 
-// Plan says what to fetch.
+// Plan selects the components to fetch.
 type Plan struct {
 	// Kubernetes is the version, like "v1.34.4".
 	Kubernetes string
@@ -39,13 +39,13 @@ type Plan struct {
 	Mirrors Mirrors
 	// Cache is a folder that keeps downloads under their digests, whole and begun ones. Several builds may share it.
 	Cache string
-	// Parallel bounds how many things are fetched at once. Default 4.
+	// Parallel bounds the components that are fetched at once. Default 4.
 	Parallel int
 	// Report is given a line at each event, by one goroutine at a time. May be nil.
 	Report func(line string)
 }
 
-// wanted is one thing to fetch for one architecture.
+// wanted is a component to fetch for one architecture.
 type wanted struct {
 	published
 	arch, number string
@@ -64,7 +64,7 @@ func (w wanted) version() string {
 
 // Fetch lays the binaries out beneath dir, which must exist and be empty, as assemble.FromDirectory reads it, and
 // returns where each came from, in an order that is always the same. Files may be hard links into the cache: they must
-// not be changed in place. What was fetched before an error stays in the cache, and the next Fetch goes on from there.
+// not be changed in place. After an error, finished downloads stay in the cache, and the next Fetch uses them.
 func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, error) {
 	list, err := plan.list()
 	if err != nil {
@@ -98,7 +98,7 @@ func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, er
 	return fetched, nil
 }
 
-// list is the plan item by item; every mistake in the plan is found here, before anything is fetched.
+// list returns the components to fetch. Every mistake in the plan is found here, before anything is fetched.
 func (p Plan) list() ([]wanted, error) {
 	numbers, err := components.Versions(p.Kubernetes, p.Versions)
 	if err := errors.Join(err, p.Mirrors.check(), checkArches(p.Arches)); err != nil {
@@ -116,7 +116,7 @@ func (p Plan) list() ([]wanted, error) {
 	return list, nil
 }
 
-// checkArches knows those that every project of the catalogue publishes for and that argosy-node is built for.
+// checkArches accepts the architectures that all projects publish for and that argosy-node is built for.
 func checkArches(arches []string) error {
 	known := []string{"amd64", "arm64"}
 	if len(arches) == 0 {
@@ -130,7 +130,7 @@ func checkArches(arches []string) error {
 	return nil
 }
 
-// fetcher carries out a plan.
+// fetcher fetches the components of a plan.
 type fetcher struct {
 	mirrors  Mirrors
 	dir      string
@@ -162,7 +162,7 @@ func (f *fetcher) fetch(ctx context.Context, w wanted) (assemble.Component, erro
 	return component, nil
 }
 
-// fromServer fetches a program, or what is needed out of an archive, and returns the digest of what was published.
+// fromServer fetches a program, or files of an archive, and returns the digest of the published file.
 func (f *fetcher) fromServer(ctx context.Context, w wanted) (string, error) {
 	digest, err := f.checksum(ctx, w)
 	if err != nil {
@@ -185,7 +185,7 @@ func (f *fetcher) fromServer(ctx context.Context, w wanted) (string, error) {
 	return digest, link(kept, f.place(w)(w.take[""]))
 }
 
-// place gives the path of a file of the directory of binaries.
+// place returns the path of a file of the directory of binaries.
 func (f *fetcher) place(w wanted) func(name string) string {
 	return func(name string) string { return filepath.Join(f.dir, w.arch, filepath.FromSlash(name)) }
 }
@@ -206,7 +206,7 @@ func link(kept, path string) error {
 	return write(path, source)
 }
 
-// advise adds to a missing file what could be wrong.
+// advise adds the likely causes to the error of a missing file.
 func advise(err error) error {
 	var status *fetch.StatusError
 	if errors.As(err, &status) && status.Missing() {

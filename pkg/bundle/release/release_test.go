@@ -77,7 +77,7 @@ func TestReleasesBecomeADirectoryOfBinaries(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, string(reference), "registry.k8s.io/pause:3.10\n")
 
-	// What they are called and where they came from is as published, whatever the mirror.
+	// Names and addresses are the published ones, also with a mirror.
 	at := slices.IndexFunc(components, func(c assemble.Component) bool {
 		return c.Name == "containerd" &&
 			c.Arch == "amd64"

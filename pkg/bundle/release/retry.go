@@ -14,12 +14,14 @@ const (
 	firstWait   = 250 * time.Millisecond
 	longestWait = 15 * time.Second
 	jitterShare = 20 // percent
-	// maxFruitless is how many attempts in a row may bring nothing; one that brings bytes is worth another, however
-	// slow the way is.
+	// maxFruitless is the number of attempts in a row that may receive no bytes. One that receives bytes is worth
+	// another.
 	maxFruitless = 6
 )
 
-// retrying repeats attempt while its errors are transient; moved is how many bytes an attempt brought.
+// retrying repeats attempt while its errors are transient. moved is the number of bytes that an attempt received. Its
+// limit is of attempts without bytes and not of time, as that of pkg/operation is: a release of 300 MB over a slow line
+// takes as long as it takes.
 func retrying(ctx context.Context, say func(string), attempt func(context.Context) (moved int64, err error)) error {
 	backoff := retry.WithJitterPercent(jitterShare, retry.WithCappedDuration(longestWait,
 		retry.NewExponential(firstWait)))
@@ -36,13 +38,13 @@ func retrying(ctx context.Context, say func(string), attempt func(context.Contex
 		case ctx.Err() != nil, !errclass.IsTransient(err):
 			return err
 		case fruitless >= maxFruitless:
-			return fmt.Errorf("%d attempts that brought nothing: %w", fruitless, err)
+			return fmt.Errorf("%d attempts received no bytes: %w", fruitless, err)
 		}
 		say(err.Error() + "; trying again")
 		return retry.RetryableError(err)
 	})
 	if ctx.Err() != nil && err != nil {
-		// go-retry answers with the context's error alone and loses what it was waiting out.
+		// go-retry returns the context's error alone and loses the error that it waited for.
 		return errclass.Errorf(errclass.Cancelled, "%w (last: %w)", context.Cause(ctx), last)
 	}
 	return err

@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// unpack takes files out of a tar.gz whose digest was compared; take says which, and place where each of its values
-// goes.
+// unpack takes the files of take out of a tar.gz whose digest was compared. place returns the path for each value of
+// take.
 func unpack(archive string, take map[string]string, place func(string) string) error {
 	file, err := os.Open(archive)
 	if err != nil {
@@ -39,7 +39,7 @@ func unpack(archive string, take map[string]string, place func(string) string) e
 	return nil
 }
 
-// extract writes what it finds in a tar and returns the names, sorted, that it did not find.
+// extract writes the files that it finds in a tar and returns the names, sorted, of the others.
 func extract(archive io.Reader, take map[string]string, place func(string) string) (missing []string, err error) {
 	left := maps.Clone(take)
 	entries := tar.NewReader(archive)
@@ -63,7 +63,7 @@ func extract(archive io.Reader, take map[string]string, place func(string) strin
 	return slices.Sorted(maps.Keys(left)), nil
 }
 
-// write makes a new file of what r carries.
+// write writes a new file from r.
 func write(name string, r io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return fmt.Errorf("making the folder of %q: %w", name, err)

@@ -24,7 +24,7 @@ type Certificate struct {
 	loaded *tls.Certificate
 }
 
-// stamp is what tells one state of the two files from another.
+// stamp identifies a state of the two files.
 type stamp struct {
 	cert, key         time.Time
 	certSize, keySize int64

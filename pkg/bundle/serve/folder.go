@@ -20,7 +20,7 @@ import (
 
 var bundleName = regexp.MustCompile(`^kubernetes-(v[0-9][0-9A-Za-z.+-]*)-[a-z0-9]+\.(tar\.gz|tar\.zst)$`)
 
-// versionOf gives the version in a bundle's name, or "" for any other name.
+// versionOf returns the version in a bundle's name, or "" for any other name.
 func versionOf(name string) string {
 	parts := bundleName.FindStringSubmatch(name)
 	if parts == nil {
@@ -29,7 +29,7 @@ func versionOf(name string) string {
 	return parts[1]
 }
 
-// bundles are the names of those that lie in the folder now.
+// bundles returns the names of the bundles in the folder.
 func (h *Handler) bundles() ([]string, error) {
 	entries, err := os.ReadDir(h.folder)
 	if err != nil {
@@ -44,7 +44,7 @@ func (h *Handler) bundles() ([]string, error) {
 	return names, nil
 }
 
-// has says whether there is a bundle of the version.
+// has reports whether there is a bundle of the version.
 func (h *Handler) has(version string) bool {
 	names, err := h.bundles()
 	return err == nil && slices.ContainsFunc(names, func(name string) bool { return versionOf(name) == version })
@@ -105,14 +105,14 @@ func hashFile(ctx context.Context, path string) (string, error) {
 	}
 }
 
-// sum of a bundle, or "" while it is not known.
+// sum returns the digest of a bundle, or "" while it is not known.
 func (h *Handler) sum(name string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sums[name]
 }
 
-// sumLines is the text of SHA256SUMS, once it is known.
+// sumLines returns the text of SHA256SUMS, once it is known.
 func (h *Handler) sumLines() (text string, known bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

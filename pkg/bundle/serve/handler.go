@@ -20,17 +20,17 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-// retryAfter is how many seconds a client is asked to wait for what is not ready or not reachable yet.
+// retryAfter is how long a client should wait for digests or the API server, in seconds.
 const retryAfter = 2
 
-// Door decides who may fetch.
-type Door interface {
-	// Admit gives nil, ErrRefused, or why it could not find out.
-	Admit(ctx context.Context, token secret.Value) error
+// Authorizer decides which tokens may fetch bundles.
+type Authorizer interface {
+	// Authorize returns nil, ErrRefused, or the reason for which it has no decision.
+	Authorize(ctx context.Context, token secret.Value) error
 }
 
-// ErrRefused: the API server does not know the token, or does not let it read what every joining machine reads. Asking
-// again with the same token does not help.
+// ErrRefused means that the API server does not know the token, or that the token may not read the object that every
+// joining machine reads. Asking again with the same token does not help.
 var ErrRefused = errors.New("the token is not one of a joining machine or of an administrator")
 
 // Handler answers
@@ -41,9 +41,9 @@ var ErrRefused = errors.New("the token is not one of a joining machine or of an 
 //
 // which is the layout of a bundle repository. Nothing else in the folder can be fetched.
 type Handler struct {
-	folder string
-	door   Door
-	log    *slog.Logger
+	folder     string
+	authorizer Authorizer
+	log        *slog.Logger
 
 	mu     sync.Mutex
 	sums   map[string]string // by file name; nil until known
@@ -51,8 +51,8 @@ type Handler struct {
 }
 
 // New serves the bundles in folder. Until Index has run, a request for SHA256SUMS is asked to come back.
-func New(folder string, door Door, log *slog.Logger) *Handler {
-	return &Handler{folder: folder, door: door, log: log}
+func New(folder string, authorizer Authorizer, log *slog.Logger) *Handler {
+	return &Handler{folder: folder, authorizer: authorizer, log: log}
 }
 
 // ServeHTTP answers one request and logs it.
@@ -63,7 +63,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	started := time.Now()
 	counted := &answer{ResponseWriter: w, status: http.StatusOK}
-	h.admitted(counted, r)
+	h.allowed(counted, r)
 	h.log.Info("request", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr,
 		"status", counted.status, "bytes", counted.bytes, "seconds", time.Since(started).Seconds())
 }
@@ -77,8 +77,8 @@ func (h *Handler) health(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "ok\n")
 }
 
-// admitted looks at who asks before it looks at what is asked for: a stranger does not learn what is there.
-func (h *Handler) admitted(w http.ResponseWriter, r *http.Request) {
+// allowed authorizes the caller before it looks at the path: callers without a token do not learn which files exist.
+func (h *Handler) allowed(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
@@ -87,10 +87,10 @@ func (h *Handler) admitted(w http.ResponseWriter, r *http.Request) {
 	token, shown := bearer(r)
 	if !shown {
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		http.Error(w, "a bearer token of the cluster is needed", http.StatusUnauthorized)
+		http.Error(w, "a bearer token of the cluster is required", http.StatusUnauthorized)
 		return
 	}
-	switch err := h.door.Admit(r.Context(), token); {
+	switch err := h.authorizer.Authorize(r.Context(), token); {
 	case errors.Is(err, ErrRefused):
 		http.Error(w, ErrRefused.Error(), http.StatusForbidden)
 	case err != nil:
@@ -124,7 +124,7 @@ func (h *Handler) serveSums(w http.ResponseWriter, r *http.Request) {
 	text, known, err := h.sumLines()
 	switch {
 	case err != nil:
-		http.Error(w, "the digests of the bundles could not be found out; the server's log says why",
+		http.Error(w, "reading the digests of the bundles failed; the server's log has the cause",
 			http.StatusInternalServerError)
 	case !known:
 		later(w, "the digests of the bundles are being computed")
@@ -166,7 +166,7 @@ func (h *Handler) unreadable(w http.ResponseWriter, r *http.Request, err error) 
 		return
 	}
 	h.log.Error("opening a bundle", "path", r.URL.Path, "error", err.Error())
-	http.Error(w, "the bundle can't be read; the server's log says why", http.StatusInternalServerError)
+	http.Error(w, "the bundle can't be read; the server's log has the cause", http.StatusInternalServerError)
 }
 
 // later asks the client to come back.
@@ -175,7 +175,7 @@ func later(w http.ResponseWriter, text string) {
 	http.Error(w, fmt.Sprintf("%s; try again in %d seconds", text, retryAfter), http.StatusServiceUnavailable)
 }
 
-// answer counts what is sent, for the log.
+// answer counts the bytes sent, for the log.
 type answer struct {
 	http.ResponseWriter
 	status int

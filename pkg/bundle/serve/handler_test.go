@@ -23,13 +23,13 @@ const (
 	amd64Sum    = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882" // of "0123456789"
 )
 
-// doorman admits one token.
-type doorman struct {
+// fakeAuthorizer admits one token.
+type fakeAuthorizer struct {
 	token string
 	err   error
 }
 
-func (d doorman) Admit(_ context.Context, token secret.Value) error {
+func (d fakeAuthorizer) Authorize(_ context.Context, token secret.Value) error {
 	if d.err != nil || token.Reveal() == d.token {
 		return d.err
 	}
@@ -38,8 +38,8 @@ func (d doorman) Admit(_ context.Context, token secret.Value) error {
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// shelf is a folder as the full image has it.
-func shelf(t *testing.T) string {
+// bundleFolder is a folder as the full image has it.
+func bundleFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{amd64Bundle: "0123456789", "kube-apiserver": "a program",
@@ -49,9 +49,9 @@ func shelf(t *testing.T) string {
 	return dir
 }
 
-func indexed(t *testing.T, dir string, door Door) *Handler {
+func indexed(t *testing.T, dir string, authorizer Authorizer) *Handler {
 	t.Helper()
-	h := New(dir, door, quiet)
+	h := New(dir, authorizer, quiet)
 	assert.NilError(t, h.Index(t.Context()))
 	return h
 }
@@ -74,7 +74,7 @@ func bodyOf(t *testing.T, response *http.Response) string {
 }
 
 func TestOnlyBundlesAndTheirDigestsCanBeFetched(t *testing.T) {
-	h := indexed(t, shelf(t), doorman{token: "abc"})
+	h := indexed(t, bundleFolder(t), fakeAuthorizer{token: "abc"})
 	for path, want := range map[string]int{
 		"/v1.34.4/" + amd64Bundle:                         http.StatusOK,
 		"/v1.34.4/SHA256SUMS":                             http.StatusOK,
@@ -98,10 +98,10 @@ func TestOnlyBundlesAndTheirDigestsCanBeFetched(t *testing.T) {
 }
 
 func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
-	dir := shelf(t)
+	dir := bundleFolder(t)
 	secrets := filepath.Join(t.TempDir(), "key")
 	assert.NilError(t, os.WriteFile(secrets, []byte("a key"), 0o600))
-	h := indexed(t, dir, doorman{token: "abc"})
+	h := indexed(t, dir, fakeAuthorizer{token: "abc"})
 	assert.NilError(t, os.Symlink(secrets, filepath.Join(dir, "kubernetes-v1.34.4-s390x.tar.gz")))
 	response := request(h, http.MethodGet, "/v1.34.4/kubernetes-v1.34.4-s390x.tar.gz", "Authorization", "Bearer abc")
 	assert.Equal(t, response.StatusCode, http.StatusInternalServerError)
@@ -109,7 +109,7 @@ func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
 }
 
 func TestABundleIsServedWholeInPartsAndByHeadersAlone(t *testing.T) {
-	h := indexed(t, shelf(t), doorman{token: "abc"})
+	h := indexed(t, bundleFolder(t), fakeAuthorizer{token: "abc"})
 	const path, auth = "/v1.34.4/" + amd64Bundle, "Bearer abc"
 
 	whole := request(h, http.MethodGet, path, "Authorization", auth)
@@ -131,21 +131,21 @@ func TestABundleIsServedWholeInPartsAndByHeadersAlone(t *testing.T) {
 
 func TestWhoMayNotFetchLearnsNothing(t *testing.T) {
 	for name, test := range map[string]struct {
-		door   doorman
-		header []string
-		want   int
+		authorizer fakeAuthorizer
+		header     []string
+		want       int
 	}{
-		"no token": {doorman{token: "abc"}, nil, http.StatusUnauthorized},
-		"another way of proving": {doorman{token: "abc"}, []string{"Authorization", "Basic abc"},
+		"no token": {fakeAuthorizer{token: "abc"}, nil, http.StatusUnauthorized},
+		"another way of proving": {fakeAuthorizer{token: "abc"}, []string{"Authorization", "Basic abc"},
 			http.StatusUnauthorized},
-		"an empty token": {doorman{}, []string{"Authorization", "Bearer "}, http.StatusUnauthorized},
-		"a stranger's token": {doorman{token: "abc"}, []string{"Authorization", "Bearer xyz"},
+		"an empty token": {fakeAuthorizer{}, []string{"Authorization", "Bearer "}, http.StatusUnauthorized},
+		"a stranger's token": {fakeAuthorizer{token: "abc"}, []string{"Authorization", "Bearer xyz"},
 			http.StatusForbidden},
-		"nobody to ask": {doorman{err: errors.New("connection refused")},
+		"nobody to ask": {fakeAuthorizer{err: errors.New("connection refused")},
 			[]string{"Authorization", "Bearer abc"}, http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := indexed(t, shelf(t), test.door)
+			h := indexed(t, bundleFolder(t), test.authorizer)
 			there := request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, test.header...)
 			assert.Equal(t, there.StatusCode, test.want)
 			assert.Equal(t, there.Header.Get("Retry-After") != "", test.want == http.StatusServiceUnavailable)
@@ -157,17 +157,19 @@ func TestWhoMayNotFetchLearnsNothing(t *testing.T) {
 }
 
 func TestOnlyReadingIsPossible(t *testing.T) {
-	response := request(indexed(t, shelf(t), doorman{token: "abc"}), http.MethodPut, "/v1.34.4/"+amd64Bundle,
+	response := request(indexed(t, bundleFolder(t), fakeAuthorizer{token: "abc"}), http.MethodPut,
+		"/v1.34.4/"+amd64Bundle,
 		"Authorization", "Bearer abc")
 	assert.Equal(t, response.StatusCode, http.StatusMethodNotAllowed)
 	assert.Equal(t, response.Header.Get("Allow"), "GET, HEAD")
 }
 
 func TestHealthNeedsABundleAndNoToken(t *testing.T) {
-	assert.Equal(t, request(New(shelf(t), doorman{}, quiet), http.MethodGet, "/healthz").StatusCode, http.StatusOK)
-	assert.Equal(t, request(New(t.TempDir(), doorman{}, quiet), http.MethodGet, "/healthz").StatusCode,
+	assert.Equal(t, request(New(bundleFolder(t), fakeAuthorizer{}, quiet), http.MethodGet, "/healthz").StatusCode,
+		http.StatusOK)
+	assert.Equal(t, request(New(t.TempDir(), fakeAuthorizer{}, quiet), http.MethodGet, "/healthz").StatusCode,
 		http.StatusServiceUnavailable)
-	assert.Equal(t, request(New("/does/not/exist", doorman{}, quiet), http.MethodGet, "/healthz").StatusCode,
+	assert.Equal(t, request(New("/does/not/exist", fakeAuthorizer{}, quiet), http.MethodGet, "/healthz").StatusCode,
 		http.StatusServiceUnavailable)
 }
 
@@ -182,11 +184,11 @@ func TestDigestsComeFromTheFolderOrFromTheBundles(t *testing.T) {
 		"not for this":   {given + "  something else\n", amd64Sum},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := shelf(t)
+			dir := bundleFolder(t)
 			if test.sums != "" {
 				assert.NilError(t, os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(test.sums), 0o644))
 			}
-			response := request(indexed(t, dir, doorman{token: "abc"}), http.MethodGet, "/v1.34.4/SHA256SUMS",
+			response := request(indexed(t, dir, fakeAuthorizer{token: "abc"}), http.MethodGet, "/v1.34.4/SHA256SUMS",
 				"Authorization", "Bearer abc")
 			lines := strings.Split(bodyOf(t, response), "\n")
 			assert.Equal(t, len(lines), 3) // two bundles and the end
@@ -196,8 +198,8 @@ func TestDigestsComeFromTheFolderOrFromTheBundles(t *testing.T) {
 }
 
 func TestDigestsThatAreNotKnownAreAskedForLater(t *testing.T) {
-	dir := shelf(t)
-	h := New(dir, doorman{token: "abc"}, quiet)
+	dir := bundleFolder(t)
+	h := New(dir, fakeAuthorizer{token: "abc"}, quiet)
 	early := request(h, http.MethodGet, "/v1.34.4/SHA256SUMS", "Authorization", "Bearer abc")
 	assert.Equal(t, early.StatusCode, http.StatusServiceUnavailable)
 	assert.Equal(t, early.Header.Get("Retry-After"), "2")
@@ -214,12 +216,13 @@ func TestDigestsThatAreNotKnownAreAskedForLater(t *testing.T) {
 func TestComputingDigestsEndsWithTheServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	assert.ErrorIs(t, New(shelf(t), doorman{}, quiet).Index(ctx), context.Canceled)
+	assert.ErrorIs(t, New(bundleFolder(t), fakeAuthorizer{}, quiet).Index(ctx), context.Canceled)
 }
 
 func TestTheLogTellsWhatWasAskedAndNoToken(t *testing.T) {
 	var log bytes.Buffer
-	h := New(shelf(t), doorman{token: "abcdef.0123456789abcdef"}, slog.New(slog.NewJSONHandler(&log, nil)))
+	h := New(bundleFolder(t), fakeAuthorizer{token: "abcdef.0123456789abcdef"},
+		slog.New(slog.NewJSONHandler(&log, nil)))
 	request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer abcdef.0123456789abcdef")
 	request(h, http.MethodGet, "/v1.34.4/"+amd64Bundle, "Authorization", "Bearer fedcba.0123456789abcdef")
 	assert.Assert(t, strings.Contains(log.String(), `"path":"/v1.34.4/`+amd64Bundle+`"`), log.String())

@@ -57,13 +57,14 @@ func (p pair) write(t *testing.T, dir string) (certFile, keyFile string) {
 }
 
 // start runs a server for the folder and gives its URL; it must have ended when the test does.
-func start(t *testing.T, folder string, door Door, certificate *Certificate) (url string, end func() error) {
+func start(t *testing.T, folder string, authorizer Authorizer, certificate *Certificate) (url string,
+	end func() error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, listener, New(folder, door, quiet), certificate, quiet) }()
+	go func() { ended <- Run(ctx, listener, New(folder, authorizer, quiet), certificate, quiet) }()
 	end = func() error {
 		cancel()
 		err := <-ended
@@ -80,7 +81,7 @@ func TestAMachineFetchesItsBundleAsFromAnyRepository(t *testing.T) {
 	certFile, keyFile := own.write(t, t.TempDir())
 	certificate, err := LoadCertificate(certFile, keyFile, quiet)
 	assert.NilError(t, err)
-	url, _ := start(t, shelf(t), api.door(t), certificate)
+	url, _ := start(t, bundleFolder(t), api.authorizer(t), certificate)
 
 	repository := &bundle.Repository{URL: url, CACert: own.pem, Token: secret.New("abcdef.0123456789abcdef")}
 	found, err := repository.Locate(t.Context(), "v1.34.4", "amd64")
@@ -107,7 +108,7 @@ func TestARenewedCertificateIsServedWithoutARestart(t *testing.T) {
 	certFile, keyFile := first.write(t, dir)
 	certificate, err := LoadCertificate(certFile, keyFile, quiet)
 	assert.NilError(t, err)
-	url, _ := start(t, shelf(t), doorman{}, certificate)
+	url, _ := start(t, bundleFolder(t), fakeAuthorizer{}, certificate)
 	trusts := func(p pair) error {
 		pool := x509.NewCertPool()
 		assert.Assert(t, pool.AppendCertsFromPEM(p.pem))
@@ -145,13 +146,13 @@ func TestACertificateThatDoesNotFitItsKeyIsRefusedAtTheStart(t *testing.T) {
 
 func TestTheServerEndsWhileADownloadHangs(t *testing.T) {
 	dir := t.TempDir()
-	// More than fits into the buffers of a connection that nobody reads.
+	// More than fits into the buffers of a connection without a reader.
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, amd64Bundle), bytes.Repeat([]byte("x"), 64<<20), 0o644))
 	own := selfSigned(t, "127.0.0.1")
 	certFile, keyFile := own.write(t, t.TempDir())
 	certificate, err := LoadCertificate(certFile, keyFile, quiet)
 	assert.NilError(t, err)
-	url, end := start(t, dir, doorman{token: "abc"}, certificate)
+	url, end := start(t, dir, fakeAuthorizer{token: "abc"}, certificate)
 
 	pool := x509.NewCertPool()
 	assert.Assert(t, pool.AppendCertsFromPEM(own.pem))

@@ -78,7 +78,7 @@ func (s *Server) Put(address string, content []byte) {
 	s.content[address] = content
 }
 
-// Delete takes away what was published at an address.
+// Delete removes the content at an address.
 func (s *Server) Delete(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *Server) Asked(address string) []string {
 	return slices.Clone(s.asked[address])
 }
 
-// ServeHTTP serves what is published.
+// ServeHTTP serves the content at an address.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	address := strings.TrimPrefix(r.URL.Path, "/")
 	s.mu.Lock()

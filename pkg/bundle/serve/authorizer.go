@@ -18,40 +18,39 @@ import (
 )
 
 const (
-	// question is what kubeadm asks first of all on a joining machine: bootstrap tokens and administrators may, nobody
-	// else.
-	question = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
-	// A machine makes a handful of requests for a bundle; a token that was deleted opens the door for this long at
-	// most.
-	admittedFor = time.Minute
+	// accessPath is the first object that kubeadm reads on a joining machine: only bootstrap tokens and administrators
+	// may read it.
+	accessPath = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+	// A machine makes a handful of requests for a bundle; a deleted token is accepted for this long at most.
+	allowedFor = time.Minute
 	// A token that was just made may reach the API server's cache a moment later than its machine.
 	refusedFor = 5 * time.Second
-	// questionTime bounds one question.
-	questionTime = 5 * time.Second
-	// maxQuestions at once; strangers must not be able to make the API server busy through us.
-	maxQuestions = 16
-	// maxVerdicts bounds memory: some 100 bytes each.
-	maxVerdicts = 4096
+	// requestTimeout bounds one accessPath.
+	requestTimeout = 5 * time.Second
+	// maxRequests at once; callers without a valid token must not keep the API server busy.
+	maxRequests = 16
+	// maxDecisions bounds memory: some 100 bytes each.
+	maxDecisions = 4096
 )
 
-// APIServer is a Door that asks the cluster's API server, with the caller's own token, for what every joining machine
-// may read. It has no credentials of its own. It is safe for concurrent use.
+// APIServer is an Authorizer that reads an object from the cluster's API server, with the caller's own token, that
+// every joining machine may read. It has no credentials of its own. It is safe for concurrent use.
 type APIServer struct {
-	url       string
-	client    *http.Client
-	questions chan struct{}
-	now       func() time.Time
+	url      string
+	client   *http.Client
+	requests chan struct{}
+	now      func() time.Time
 
-	mu       sync.Mutex
-	verdicts map[[sha256.Size]byte]verdict
+	mu        sync.Mutex
+	decisions map[[sha256.Size]byte]decision
 }
 
-var _ Door = (*APIServer)(nil)
+var _ Authorizer = (*APIServer)(nil)
 
-// verdict is what the API server said of a token, and until when that counts.
-type verdict struct {
-	admitted bool
-	until    time.Time
+// decision is the API server's decision about a token, and the time until which it is valid.
+type decision struct {
+	allowed bool
+	until   time.Time
 }
 
 // NewAPIServer asks the API server at address ("https://127.0.0.1:6443"), whose certificate one of the authorities
@@ -68,52 +67,52 @@ func NewAPIServer(address string, authorities []byte) (*APIServer, error) {
 			"authority: it holds no PEM certificate"))
 	}
 	return &APIServer{
-		url: at.JoinPath(question).String(),
+		url: at.JoinPath(accessPath).String(),
 		client: &http.Client{
-			Timeout: questionTime,
+			Timeout: requestTimeout,
 			Transport: &http.Transport{
 				TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool},
-				ForceAttemptHTTP2: true, MaxIdleConnsPerHost: maxQuestions, IdleConnTimeout: time.Minute,
+				ForceAttemptHTTP2: true, MaxIdleConnsPerHost: maxRequests, IdleConnTimeout: time.Minute,
 			},
 			// A token goes to the API server and nowhere else.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		questions: make(chan struct{}, maxQuestions),
+		requests:  make(chan struct{}, maxRequests),
 		now:       time.Now,
-		verdicts:  map[[sha256.Size]byte]verdict{},
+		decisions: map[[sha256.Size]byte]decision{},
 	}, nil
 }
 
-// Admit asks, unless it has asked a moment ago. What could not be found out is not remembered.
+// Authorize asks the API server, unless a decision is remembered. Without an answer nothing is remembered.
 //
 //	API server answers   meaning          remembered for
-//	200                  admitted         60 s
+//	200                  allowed         60 s
 //	401, 403             refused          5 s
 //	anything else        not known        -
-func (a *APIServer) Admit(ctx context.Context, token secret.Value) error {
+func (a *APIServer) Authorize(ctx context.Context, token secret.Value) error {
 	key := sha256.Sum256([]byte(token.Reveal()))
-	if admitted, known := a.remembered(key); known {
-		return decision(admitted)
+	if allowed, known := a.remembered(key); known {
+		return errorFor(allowed)
 	}
-	admitted, err := a.ask(ctx, token)
+	allowed, err := a.ask(ctx, token)
 	if err != nil {
 		return err
 	}
-	a.remember(key, admitted)
-	return decision(admitted)
+	a.remember(key, allowed)
+	return errorFor(allowed)
 }
 
-func decision(admitted bool) error {
-	if admitted {
+func errorFor(allowed bool) error {
+	if allowed {
 		return nil
 	}
 	return ErrRefused
 }
 
-func (a *APIServer) ask(ctx context.Context, token secret.Value) (admitted bool, err error) {
+func (a *APIServer) ask(ctx context.Context, token secret.Value) (allowed bool, err error) {
 	select {
-	case a.questions <- struct{}{}:
-		defer func() { <-a.questions }()
+	case a.requests <- struct{}{}:
+		defer func() { <-a.requests }()
 	case <-ctx.Done():
 		return false, fmt.Errorf("waiting to ask the API server: %w", ctx.Err())
 	}
@@ -139,37 +138,37 @@ func (a *APIServer) ask(ctx context.Context, token secret.Value) (admitted bool,
 	return false, errclass.Errorf(errclass.Transient, "asking the API server: it answers %s", response.Status)
 }
 
-func (a *APIServer) remembered(key [sha256.Size]byte) (admitted, known bool) {
+func (a *APIServer) remembered(key [sha256.Size]byte) (allowed, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	v, known := a.verdicts[key]
+	v, known := a.decisions[key]
 	if !known || a.now().After(v.until) {
 		return false, false
 	}
-	return v.admitted, true
+	return v.allowed, true
 }
 
-func (a *APIServer) remember(key [sha256.Size]byte, admitted bool) {
+func (a *APIServer) remember(key [sha256.Size]byte, allowed bool) {
 	duration := refusedFor
-	if admitted {
-		duration = admittedFor
+	if allowed {
+		duration = allowedFor
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.verdicts) >= maxVerdicts {
+	if len(a.decisions) >= maxDecisions {
 		a.forget()
 	}
-	a.verdicts[key] = verdict{admitted: admitted, until: a.now().Add(duration)}
+	a.decisions[key] = decision{allowed: allowed, until: a.now().Add(duration)}
 }
 
-// forget drops what does not count any more; when that is not enough, everything: asking again is cheap.
+// forget drops expired decisions; when that is not enough, all of them: asking again is cheap.
 func (a *APIServer) forget() {
-	for key, v := range a.verdicts {
+	for key, v := range a.decisions {
 		if a.now().After(v.until) {
-			delete(a.verdicts, key)
+			delete(a.decisions, key)
 		}
 	}
-	if len(a.verdicts) >= maxVerdicts {
-		clear(a.verdicts)
+	if len(a.decisions) >= maxDecisions {
+		clear(a.decisions)
 	}
 }

@@ -46,21 +46,21 @@ func (a *apiServer) authority() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})
 }
 
-func (a *apiServer) door(t *testing.T) *APIServer {
+func (a *apiServer) authorizer(t *testing.T) *APIServer {
 	t.Helper()
-	door, err := NewAPIServer(a.URL, a.authority())
+	authorizer, err := NewAPIServer(a.URL, a.authority())
 	assert.NilError(t, err)
-	return door
+	return authorizer
 }
 
-func TestTheCallersOwnTokenIsShownToTheAPIServer(t *testing.T) {
+func TestAPIServerGetsTheCallersToken(t *testing.T) {
 	api := startAPIServer(t, http.StatusOK)
-	assert.NilError(t, api.door(t).Admit(t.Context(), secret.New("abc")))
+	assert.NilError(t, api.authorizer(t).Authorize(t.Context(), secret.New("abc")))
 	assert.Equal(t, api.header.Load(), "Bearer abc")
 	assert.Equal(t, api.path.Load(), "/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
 }
 
-func TestAnAnswerIsRememberedForItsTime(t *testing.T) {
+func TestDecisionsAreRememberedForTheirTime(t *testing.T) {
 	for status, remembered := range map[int]time.Duration{
 		http.StatusOK:           60 * time.Second,
 		http.StatusForbidden:    5 * time.Second,
@@ -68,9 +68,9 @@ func TestAnAnswerIsRememberedForItsTime(t *testing.T) {
 	} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			api := startAPIServer(t, status)
-			door := api.door(t)
+			authorizer := api.authorizer(t)
 			now := time.Unix(1000, 0)
-			door.now = func() time.Time { return now }
+			authorizer.now = func() time.Time { return now }
 			for _, step := range []struct {
 				token string
 				after time.Duration
@@ -83,7 +83,7 @@ func TestAnAnswerIsRememberedForItsTime(t *testing.T) {
 				{"abc", time.Second, 3},
 			} {
 				now = now.Add(step.after)
-				err := door.Admit(t.Context(), secret.New(step.token))
+				err := authorizer.Authorize(t.Context(), secret.New(step.token))
 				if status == http.StatusOK {
 					assert.NilError(t, err)
 				} else {
@@ -95,34 +95,34 @@ func TestAnAnswerIsRememberedForItsTime(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatSaysNothingOfTheTokenIsNotRemembered(t *testing.T) {
+func TestOtherAnswersAreNotRemembered(t *testing.T) {
 	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound, http.StatusTooManyRequests,
 		http.StatusFound} {
 		api := startAPIServer(t, status)
-		door := api.door(t)
-		err := door.Admit(t.Context(), secret.New("abc"))
+		authorizer := api.authorizer(t)
+		err := authorizer.Authorize(t.Context(), secret.New("abc"))
 		assert.ErrorContains(t, err, fmt.Sprintf("it answers %d", status))
 		assert.Assert(t, errclass.IsTransient(err))
 		api.status.Store(http.StatusOK)
-		assert.NilError(t, door.Admit(t.Context(), secret.New("abc")))
+		assert.NilError(t, authorizer.Authorize(t.Context(), secret.New("abc")))
 		assert.Equal(t, api.asked.Load(), int32(2))
 	}
 }
 
-func TestAnAPIServerThatIsNotThereOrNotTheRightOneIsNotAsked(t *testing.T) {
+func TestWrongOrMissingAPIServerGetsNoToken(t *testing.T) {
 	api, other := startAPIServer(t, http.StatusOK), startAPIServer(t, http.StatusOK)
-	door := api.door(t)
+	authorizer := api.authorizer(t)
 	api.Close()
-	assert.Assert(t, errclass.IsTransient(door.Admit(t.Context(), secret.New("abc"))))
+	assert.Assert(t, errclass.IsTransient(authorizer.Authorize(t.Context(), secret.New("abc"))))
 
 	// All test servers of Go have one certificate, so another authority is made of another kind of server.
 	imposter, err := NewAPIServer(other.URL, selfSigned(t, "127.0.0.1").pem)
 	assert.NilError(t, err)
-	assert.ErrorContains(t, imposter.Admit(t.Context(), secret.New("abc")), "certificate")
+	assert.ErrorContains(t, imposter.Authorize(t.Context(), secret.New("abc")), "certificate")
 	assert.Equal(t, other.asked.Load(), int32(0))
 }
 
-func TestWhatIsNoAPIServerIsRefused(t *testing.T) {
+func TestInvalidAddressOrAuthorityIsAConfigurationError(t *testing.T) {
 	authority := startAPIServer(t, http.StatusOK).authority()
 	for _, address := range []string{"", "127.0.0.1:6443", "http://127.0.0.1:6443"} {
 		_, err := NewAPIServer(address, authority)
@@ -133,29 +133,29 @@ func TestWhatIsNoAPIServerIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "no PEM certificate")
 }
 
-func TestACallerThatGoesAwayIsNotRemembered(t *testing.T) {
+func TestCancelledRequestIsNotRemembered(t *testing.T) {
 	api := startAPIServer(t, http.StatusOK)
-	door := api.door(t)
+	authorizer := api.authorizer(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	assert.ErrorIs(t, door.Admit(ctx, secret.New("abc")), context.Canceled)
-	assert.NilError(t, door.Admit(t.Context(), secret.New("abc")))
+	assert.ErrorIs(t, authorizer.Authorize(ctx, secret.New("abc")), context.Canceled)
+	assert.NilError(t, authorizer.Authorize(t.Context(), secret.New("abc")))
 }
 
-func TestManyStrangersDoNotFillTheMemory(t *testing.T) {
+func TestManyCallersDoNotFillTheMemory(t *testing.T) {
 	api := startAPIServer(t, http.StatusOK)
-	door := api.door(t)
+	authorizer := api.authorizer(t)
 	now := time.Unix(1000, 0)
-	door.now = func() time.Time { return now }
-	for i := range maxVerdicts {
-		door.remember([32]byte{byte(i), byte(i >> 8)}, false)
+	authorizer.now = func() time.Time { return now }
+	for i := range maxDecisions {
+		authorizer.remember([32]byte{byte(i), byte(i >> 8)}, false)
 	}
-	door.remember([32]byte{1: 0xff}, true)
-	assert.Equal(t, len(door.verdicts), 1) // all still counted, so all were dropped
-	for i := range maxVerdicts - 1 {
-		door.remember([32]byte{byte(i), byte(i >> 8), 1}, false)
+	authorizer.remember([32]byte{1: 0xff}, true)
+	assert.Equal(t, len(authorizer.decisions), 1) // all still counted, so all were dropped
+	for i := range maxDecisions - 1 {
+		authorizer.remember([32]byte{byte(i), byte(i >> 8), 1}, false)
 	}
 	now = now.Add(refusedFor + time.Second)
-	door.remember([32]byte{2: 2}, true)
-	assert.Equal(t, len(door.verdicts), 2) // the admitted ones
+	authorizer.remember([32]byte{2: 2}, true)
+	assert.Equal(t, len(authorizer.decisions), 2) // the allowed ones
 }
