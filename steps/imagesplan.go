@@ -7,6 +7,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -37,7 +38,7 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		entries, err := conductor.Plan(ctx, machines, images.Split(in.Images), report)
+		entries, err := conductor.Plan(ctx, machines, images.Split(in.Images), operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"argosy.dev/argosy/pkg/images"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -33,7 +34,8 @@ func (s importImagesStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), window, report)
+			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), window,
+				operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

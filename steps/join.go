@@ -22,7 +22,7 @@ func (s joinStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 
 // bringing is what a conductor does with one machine.
 type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *operation.Limiter,
-	report func(string)) (join.Outcome, error)
+	progress operation.Progress) (join.Outcome, error)
 
 // bring prepares a step that works on one machine of a cluster.
 func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Execution, error) {
@@ -41,7 +41,7 @@ func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Executio
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := do(conductor, ctx, machine, window, report)
+			outcome, err := do(conductor, ctx, machine, window, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -67,7 +68,7 @@ func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report f
 	if err != nil {
 		return nil, err
 	}
-	return conductor.Plan(ctx, machines, report)
+	return conductor.Plan(ctx, machines, operation.AsText(report))
 }
 
 // joinPlans answers plans of joins and of reconciliations.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/remove"
 )
@@ -98,7 +99,7 @@ func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 				return plugin.Result{}, err
 			}
 			options := asked.over(conductor.Cluster.Fleet.Drain)
-			outcome, err := conductor.Remove(ctx, machine, options, window, report)
+			outcome, err := conductor.Remove(ctx, machine, options, window, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

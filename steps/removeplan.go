@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/remove"
 )
@@ -41,7 +42,8 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		entries, err := conductor.Plan(ctx, machines, asked.over(conductor.Cluster.Fleet.Drain), report)
+		entries, err := conductor.Plan(ctx, machines, asked.over(conductor.Cluster.Fleet.Drain),
+			operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 )
 
@@ -36,7 +37,7 @@ func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Reset(ctx, machine, options, window, report)
+			outcome, err := conductor.Reset(ctx, machine, options, window, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/upgrade"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
@@ -149,7 +150,7 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
 		plan rollout.Plan, report func(string)) (plugin.Result, error) {
 		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
-		staged, err := c.Stage(ctx, machine, plan, window, report)
+		staged, err := c.Stage(ctx, machine, plan, window, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -167,7 +168,7 @@ func (upgradeStep) Outputs() []string { return []string{"version", "changed", "u
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
 		plan rollout.Plan, report func(string)) (plugin.Result, error) {
-		outcome, err := c.Upgrade(ctx, machine, plan, report)
+		outcome, err := c.Upgrade(ctx, machine, plan, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -255,7 +256,7 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, report func(string)) (plugin.Result,
 		error) {
-		done, err := c.Clean(ctx, report)
+		done, err := c.Clean(ctx, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/upgrade"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
@@ -50,7 +51,7 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		plan, err := conductor.Plan(ctx, machines, report)
+		plan, err := conductor.Plan(ctx, machines, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}

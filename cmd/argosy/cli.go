@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/ssh"
 )
 
@@ -165,8 +167,8 @@ func machineFlag(command *cobra.Command, machines *string) {
 		`machines: "all", names with commas between, or a label selector like zone=a`)
 }
 
-// planPhase begins the progress lines of a plan, which is one phase.
-const planPhase = "[plan"
+// planPhase is the one phase of a plan.
+const planPhase = "plan"
 
 // planAndPrint makes a plan, prints it and returns it.
 func planAndPrint(command *cobra.Command, conductor *join.Conductor, expression, format string) ([]join.Entry, error) {
@@ -175,9 +177,8 @@ func planAndPrint(command *cobra.Command, conductor *join.Conductor, expression,
 		return nil, err
 	}
 	terminal := newTerminal(command.ErrOrStderr())
-	terminal.last["plan"] = shown{phase: planPhase, at: time.Now()} // silent unless it takes long
-	entries, err := conductor.Plan(command.Context(), machines,
-		func(text string) { terminal.progress("plan", planPhase+"] "+text) })
+	terminal.last[planPhase] = shown{phase: planPhase, at: time.Now()} // silent unless it takes long
+	entries, err := conductor.Plan(command.Context(), machines, terminal.planning())
 	if err != nil {
 		return nil, err
 	}
@@ -276,8 +277,28 @@ func newTerminal(out io.Writer) *terminal {
 	return &terminal{out: out, started: time.Now(), last: map[string]shown{}}
 }
 
-func (t *terminal) progress(machine, text string) {
+// of returns the progress of a machine.
+func (t *terminal) of(machine string) operation.Progress {
+	return operation.ProgressFunc(func(event operation.Event) {
+		t.show(machine, cmp.Or(event.Phase, event.Detail), event.String())
+	})
+}
+
+// planning returns the progress of a plan, which is one phase.
+func (t *terminal) planning() operation.Progress {
+	return operation.ProgressFunc(func(event operation.Event) {
+		event.Phase = planPhase
+		t.of(planPhase).Report(event)
+	})
+}
+
+// progress shows a line that begins with its phase in brackets.
+func (t *terminal) progress(name, text string) {
 	phase, _, _ := strings.Cut(text, "]")
+	t.show(name, phase, text)
+}
+
+func (t *terminal) show(machine, phase, text string) {
 	t.mu.Lock()
 	last := t.last[machine]
 	quiet := last.phase == phase && time.Since(last.at) < progressEvery

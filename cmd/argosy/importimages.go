@@ -63,7 +63,7 @@ func (r importRequest) run(ctx context.Context, conductor *images.Conductor, out
 	if err != nil {
 		return err
 	}
-	entries, err := conductor.Plan(ctx, machines, r.items, func(string) {})
+	entries, err := conductor.Plan(ctx, machines, r.items, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func (r importRequest) run(ctx context.Context, conductor *images.Conductor, out
 		refused: names(images.With(images.ActionRefuse, entries), name), out: out,
 	}
 	return runOnMachines(ctx, work, names(images.With(images.ActionImport, entries), name),
-		func(ctx context.Context, m config.Machine, limiter *operation.Limiter, report func(string)) (images.Outcome,
-			error) {
-			return conductor.Import(ctx, m, r.items, limiter, report)
+		func(ctx context.Context, m config.Machine, limiter *operation.Limiter,
+			progress operation.Progress) (images.Outcome, error) {
+			return conductor.Import(ctx, m, r.items, limiter, progress)
 		})
 }

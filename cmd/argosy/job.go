@@ -27,15 +27,15 @@ type job struct {
 
 // runOnMachines runs do on the named machines. Its error names those that failed or were refused.
 func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []string,
-	do func(context.Context, config.Machine, *operation.Limiter, func(string)) (Outcome, error)) error {
+	do func(context.Context, config.Machine, *operation.Limiter, operation.Progress) (Outcome, error)) error {
 	limit := j.concurrency
 	if limit <= 0 {
 		limit = j.cluster.Fleet.Limits.Concurrency
 	}
 	terminal, limiter := newTerminal(j.out), operation.NewLimiter(limit)
 	failed := append(slices.Clone(j.refused), concurrently(j.cluster, names, terminal,
-		func(machine config.Machine, report func(string)) (Outcome, error) {
-			return do(ctx, machine, limiter, report)
+		func(machine config.Machine, progress operation.Progress) (Outcome, error) {
+			return do(ctx, machine, limiter, progress)
 		})...)
 	if len(failed) > 0 {
 		return fmt.Errorf("%d of %d machines failed: %s", len(failed), j.selected, strings.Join(failed, ", "))
@@ -45,14 +45,14 @@ func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []str
 
 // concurrently runs do on all machines at once, prints each outcome, and returns the names of those that failed.
 func concurrently[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal,
-	do func(config.Machine, func(string)) (Outcome, error)) []string {
+	do func(config.Machine, operation.Progress) (Outcome, error)) []string {
 	var mu sync.Mutex
 	var failed []string
 	var group errgroup.Group
 	for _, name := range names {
 		machine, _ := cluster.Machine(name)
 		group.Go(func() error {
-			outcome, err := do(machine, func(text string) { terminal.progress(name, text) })
+			outcome, err := do(machine, terminal.of(name))
 			if err != nil {
 				terminal.line(name, err.Error())
 				mu.Lock()

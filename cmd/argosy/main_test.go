@@ -12,6 +12,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // run runs the program with these arguments and returns its output, its exit code and its error.
@@ -108,11 +109,15 @@ func TestVerifyIsAHiddenNameOfDoctor(t *testing.T) {
 func TestTheTerminalShowsEachPhaseOnce(t *testing.T) {
 	var out bytes.Buffer
 	terminal := newTerminal(&out)
-	for _, text := range []string{"[2/11 bundle] 1 of 9 MB", "[2/11 bundle] 2 of 9 MB", "[3/11 kernel] setting sysctls",
-		"[3/11 kernel] still"} {
-		terminal.progress("m1", text)
+	for _, event := range []operation.Event{
+		{Phase: "bundle", Index: 2, Phases: 11, Detail: "1 of 9 MB"},
+		{Phase: "bundle", Index: 2, Phases: 11, Detail: "2 of 9 MB"},
+		{Phase: "kernel", Index: 3, Phases: 11, Detail: "setting sysctls"},
+		{Phase: "kernel", Index: 3, Phases: 11, Detail: "still"},
+	} {
+		terminal.of("m1").Report(event)
 	}
 	assert.Equal(t, strings.Count(out.String(), "\n"), 2, out.String())
-	assert.Assert(t, strings.Contains(out.String(), "1 of 9 MB") && strings.Contains(out.String(), "setting sysctls"),
-		out.String())
+	assert.Assert(t, strings.Contains(out.String(), "[2/11 bundle] 1 of 9 MB"), out.String())
+	assert.Assert(t, strings.Contains(out.String(), "[3/11 kernel] setting sysctls"), out.String())
 }

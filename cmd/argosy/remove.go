@@ -95,7 +95,7 @@ func (r removeRequest) run(ctx context.Context, conductor *remove.Conductor, out
 		return err
 	}
 	options := r.over(conductor.Cluster.Fleet.Drain)
-	entries, err := conductor.Plan(ctx, machines, options, func(string) {})
+	entries, err := conductor.Plan(ctx, machines, options, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,8 @@ func (r removeRequest) run(ctx context.Context, conductor *remove.Conductor, out
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
 	err = runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
-		limiter *operation.Limiter, report func(string)) (remove.Outcome, error) {
-		return conductor.Remove(ctx, m, options, limiter, report)
+		limiter *operation.Limiter, progress operation.Progress) (remove.Outcome, error) {
+		return conductor.Remove(ctx, m, options, limiter, progress)
 	})
 	if err != nil || len(remove.Work(entries)) == 0 {
 		return err

@@ -83,7 +83,7 @@ func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression s
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	return conductor.Plan(ctx, machines, func(text string) { terminal.progress("plan", planPhase+"] "+text) })
+	return conductor.Plan(ctx, machines, terminal.planning())
 }
 
 // rollOut upgrades the waves of a plan and leaves no node cordoned.
@@ -91,7 +91,8 @@ func rollOut(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Pla
 	failed, err := runWaves(ctx, conductor, plan.Rollout, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
-	done, notCleaned := conductor.Clean(cleaning, func(text string) { terminal.line("clean", text) })
+	done, notCleaned := conductor.Clean(cleaning,
+		operation.AsText(func(text string) { terminal.line("clean", text) }))
 	for _, line := range done {
 		terminal.line("clean", line)
 	}
@@ -139,12 +140,12 @@ func runWave(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Pla
 	terminal *terminal) []string {
 	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
 	concurrently(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
-		report func(string)) (upgrade.Staged, error) {
-		return conductor.Stage(ctx, machine, plan, window, report)
+		progress operation.Progress) (upgrade.Staged, error) {
+		return conductor.Stage(ctx, machine, plan, window, progress)
 	})
 	return concurrently(conductor.Cluster, wave.Machines, terminal,
-		func(machine config.Machine, report func(string)) (upgrade.Outcome, error) {
-			return conductor.Upgrade(ctx, machine, plan, report)
+		func(machine config.Machine, progress operation.Progress) (upgrade.Outcome, error) {
+			return conductor.Upgrade(ctx, machine, plan, progress)
 		})
 }
 
@@ -172,7 +173,7 @@ machine that was not upgraded is refused. The control plane stays as it is.`,
 			terminal := newTerminal(command.OutOrStdout())
 			for _, machine := range chosen {
 				outcome, err := conductor.PutBack(command.Context(), machine,
-					func(text string) { terminal.progress(machine.Name, text) })
+					terminal.of(machine.Name))
 				if err != nil {
 					return err
 				}

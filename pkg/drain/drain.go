@@ -18,6 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Drainer empties nodes of one cluster. It is safe for use by many goroutines.
@@ -37,13 +38,13 @@ const (
 var errTimeout = errors.New("the time of the drain is used up")
 
 // Drain evicts the pods of a cordoned node, waits until they have ended, and returns how many have. Pods of DaemonSets
-// and static pods stay. alive says that the node's kubelet runs. report gets a line at each change:
+// and static pods stay. alive says that the node's kubelet runs. progress gets an event at each change:
 //
 //	3 of 12 pods left, waiting for default/web-0 (PDB web allows none: 1 healthy, 1 needed)
 //
 // What no waiting can help ends it at once, all else when the policy's time is used up. The error then names each pod
 // that is left, its owner, and its PodDisruptionBudget. What was evicted does not come back.
-func (d Drainer) Drain(ctx context.Context, node string, alive bool, report func(string)) (int, error) {
+func (d Drainer) Drain(ctx context.Context, node string, alive bool, progress operation.Progress) (int, error) {
 	pods, err := d.pods(ctx, node)
 	if err != nil {
 		return 0, err
@@ -61,8 +62,8 @@ func (d Drainer) Drain(ctx context.Context, node string, alive bool, report func
 	defer cancel()
 	limited, stop := context.WithCancelCause(limited)
 	defer stop(nil)
-	watch := newProgress(pods, stop)
-	err = d.evict(limited, watch, alive, report)
+	watch := newEvictions(pods, stop)
+	err = d.evict(limited, watch, alive, progress)
 	if err == nil {
 		return len(pods), nil
 	}
@@ -70,7 +71,7 @@ func (d Drainer) Drain(ctx context.Context, node string, alive bool, report func
 }
 
 // evict has kubectl's own drain evict the pods, each in its turn and again as long as its budget allows none.
-func (d Drainer) evict(ctx context.Context, watch *progress, alive bool, report func(string)) error {
+func (d Drainer) evict(ctx context.Context, watch *evictions, alive bool, progress operation.Progress) error {
 	helper := d.helper(ctx)
 	helper.Client = evictor{d.Client, watch}
 	if !alive {
@@ -84,7 +85,7 @@ func (d Drainer) evict(ctx context.Context, watch *progress, alive bool, report 
 	done, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
-		d.tell(ctx, watch, done, report)
+		d.report(ctx, watch, done, progress)
 	}()
 	err := helper.DeleteOrEvictPods(watch.pods())
 	close(done)
@@ -140,14 +141,16 @@ func (d Drainer) canEvict() error {
 	return nil
 }
 
-// tell reports what is waited for until done.
-func (d Drainer) tell(ctx context.Context, watch *progress, done <-chan struct{}, report func(string)) {
+// report reports what is waited for until done.
+func (d Drainer) report(ctx context.Context, watch *evictions, done <-chan struct{}, progress operation.Progress) {
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
 	last := ""
 	for {
 		if text := d.waiting(ctx, watch); text != last {
-			report(text)
+			total := len(watch.all)
+			progress.Report(operation.Event{Detail: text, Unit: operation.Pods, Total: int64(total),
+				Done: int64(total - len(watch.left()))})
 			last = text
 		}
 		select {
@@ -160,7 +163,7 @@ func (d Drainer) tell(ctx context.Context, watch *progress, done <-chan struct{}
 	}
 }
 
-func (d Drainer) waiting(ctx context.Context, watch *progress) string {
+func (d Drainer) waiting(ctx context.Context, watch *evictions) string {
 	left := watch.left()
 	if len(left) == 0 {
 		return "all pods have ended"
@@ -173,7 +176,7 @@ func (d Drainer) waiting(ctx context.Context, watch *progress) string {
 }
 
 // explain says why a drain did not come to its end; limited is the context that it ran in.
-func (d Drainer) explain(ctx, limited context.Context, node string, watch *progress, err error) error {
+func (d Drainer) explain(ctx, limited context.Context, node string, watch *evictions, err error) error {
 	cause := context.Cause(limited)
 	switch {
 	case ctx.Err() != nil:
@@ -205,12 +208,12 @@ func (d Drainer) describe(ctx context.Context, left []remaining) string {
 
 // Delete deletes what is left of a node's pods, whatever their budgets and the policy say: the last resort of who has
 // said so.
-func (d Drainer) Delete(ctx context.Context, node string, report func(string)) (int, error) {
+func (d Drainer) Delete(ctx context.Context, node string, progress operation.Progress) (int, error) {
 	pods, err := d.pods(ctx, node)
 	if err != nil || len(pods) == 0 {
 		return 0, err
 	}
-	report(fmt.Sprintf("deleting %d pods that did not leave: %s", len(pods), named(pods, nameOf)))
+	operation.Reportf(progress, "deleting %d pods that did not leave: %s", len(pods), named(pods, nameOf))
 	helper := d.helper(ctx)
 	helper.DisableEviction = true
 	// The drain's own time is used up. Pods that were told to end end within their grace, unless their kubelet is gone.

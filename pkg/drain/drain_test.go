@@ -24,6 +24,7 @@ import (
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/drain/draintest"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // cluster is an API server that evicts as a real one does: it refuses what answer says, and else deletes the pod.
@@ -137,10 +138,11 @@ type said struct {
 	lines []string
 }
 
-func (s *said) line(text string) {
+// Report keeps the text of an event.
+func (s *said) Report(event operation.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lines = append(s.lines, text)
+	s.lines = append(s.lines, event.String())
 }
 
 func (s *said) has(text string) bool {
@@ -155,7 +157,7 @@ func TestADrainEvictsWhatMayLeaveAndNothingElse(t *testing.T) {
 	c := newCluster(daemons, pod("web-1"), pod("web-2", scratch), pod("done", alone, finished),
 		pod("proxy-1", ownedBy("DaemonSet", "proxy")), pod("static", static))
 	var told said
-	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, told.line)
+	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, &told)
 	assert.NilError(t, err)
 	assert.Equal(t, count, 3)
 	slices.Sort(c.evicted)
@@ -169,7 +171,7 @@ func TestADrainEvictsWhatMayLeaveAndNothingElse(t *testing.T) {
 
 func TestAnEmptyNodeIsDrainedWithoutAWord(t *testing.T) {
 	var told said
-	count, err := drain.Drainer{Client: newCluster(), Policy: policy()}.Drain(t.Context(), "n1", true, told.line)
+	count, err := drain.Drainer{Client: newCluster(), Policy: policy()}.Drain(t.Context(), "n1", true, &told)
 	assert.NilError(t, err)
 	assert.Assert(t, count == 0 && len(told.lines) == 0)
 }
@@ -179,7 +181,7 @@ func TestWhatTheBudgetForbidsIsNamedWithItsBudgetAndItsOwner(t *testing.T) {
 	c := newCluster(deployment(), budget("web"), pod("web-1"), pod("other"))
 	c.answer = refuses("web-1")
 	var told said
-	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, told.line)
+	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, &told)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.Equal(t, err.Error(), "draining node n1: after 2s 1 of 2 pods are left: default/web-1 of Deployment web "+
 		"(PDB web allows none: 1 healthy, 1 needed)")
@@ -201,7 +203,7 @@ func TestABudgetThatAllowsOneLaterIsWaitedFor(t *testing.T) {
 	}
 	count, err := drain.Drainer{Client: c,
 		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(),
-		"n1", true, func(string) {})
+		"n1", true, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, count, 1)
 }
@@ -219,7 +221,7 @@ func TestAnAPIServerThatCannotAnswerNowIsAskedAgain(t *testing.T) {
 	}
 	_, err := drain.Drainer{Client: c,
 		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(),
-		"n1", true, func(string) {})
+		"n1", true, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, c.evicted, []string{"web-1"})
 }
@@ -231,7 +233,7 @@ func TestAnotherPodOfTheSameNameIsLeftAlone(t *testing.T) {
 		return apierrors.NewConflict(corev1.Resource("pods"), "web-1",
 			errors.New("the UID in the precondition does not match"))
 	}
-	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, func(string) {})
+	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, count, 1)
 	assert.Equal(t, len(c.evicted), 0)
@@ -257,7 +259,7 @@ func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
 			started := time.Now()
 			_, err := drain.Drainer{Client: c,
 				Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(t.Context(),
-				"n1", true, func(string) {})
+				"n1", true, operation.NoProgress{})
 			assert.ErrorContains(t, err, "draining node n1: evicting pod default/web-1: ")
 			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Assert(t, time.Since(started) < time.Minute)
@@ -268,12 +270,13 @@ func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
 func TestPodsThatNobodyBringsBackRefuseTheDrainUnlessForced(t *testing.T) {
 	t.Parallel()
 	c := newCluster(pod("debug", alone), pod("orphan", ownedBy("DaemonSet", "gone")), pod("web-1"))
-	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, func(string) {})
+	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, operation.NoProgress{})
 	assert.Error(t, err, "node n1 can't be drained: no controller brings back default/debug, default/orphan: delete "+
 		"them, or say force")
 	assert.Equal(t, len(c.evicted), 0)
 
-	count, err := drain.Drainer{Client: c, Policy: policy(forced)}.Drain(t.Context(), "n1", true, func(string) {})
+	count, err := drain.Drainer{Client: c, Policy: policy(forced)}.Drain(t.Context(), "n1", true,
+		operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, count, 3)
 }
@@ -282,7 +285,7 @@ func TestPodsWithEmptyDirVolumesRefuseTheDrainWhereThePolicySaysSo(t *testing.T)
 	c := newCluster(pod("cache", scratch))
 	_, err := drain.Drainer{Client: c,
 		Policy: policy(func(p *config.Drain) { p.DeleteEmptyDirData = false })}.Drain(t.Context(),
-		"n1", true, func(string) {})
+		"n1", true, operation.NoProgress{})
 	assert.Error(t, err, "node n1 can't be drained: drain.deleteEmptyDirData is false, and the emptyDir volumes of "+
 		"default/cache end with them")
 }
@@ -290,7 +293,7 @@ func TestPodsWithEmptyDirVolumesRefuseTheDrainWhereThePolicySaysSo(t *testing.T)
 func TestWithoutEvictionsNothingIsDeletedInTheirPlace(t *testing.T) {
 	c := newCluster(pod("web-1"))
 	c.Resources = []*metav1.APIResourceList{{GroupVersion: "v1"}}
-	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, func(string) {})
+	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, operation.NoProgress{})
 	assert.ErrorContains(t, err, "does not evict pods by policy/v1")
 	list, err := c.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
 	assert.NilError(t, err)
@@ -305,6 +308,6 @@ func TestACancelledDrainSaysWhyItWasCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	_, err := drain.Drainer{Client: c,
 		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(ctx,
-		"n1", true, func(string) { cancel(reason) })
+		"n1", true, operation.ProgressFunc(func(operation.Event) { cancel(reason) }))
 	assert.ErrorIs(t, err, reason)
 }

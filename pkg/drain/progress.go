@@ -27,23 +27,23 @@ type remaining struct {
 
 func (r remaining) name() string { return nameOf(r.pod) }
 
-// progress is how far a drain has come.
-type progress struct {
+// evictions are how far a drain has come.
+type evictions struct {
 	stop context.CancelCauseFunc
 
 	mu  sync.Mutex
 	all []remaining
 }
 
-func newProgress(pods []corev1.Pod, stop context.CancelCauseFunc) *progress {
-	p := &progress{stop: stop}
+func newEvictions(pods []corev1.Pod, stop context.CancelCauseFunc) *evictions {
+	p := &evictions{stop: stop}
 	for _, pod := range pods {
 		p.all = append(p.all, remaining{pod: pod})
 	}
 	return p
 }
 
-func (p *progress) pods() []corev1.Pod {
+func (p *evictions) pods() []corev1.Pod {
 	var pods []corev1.Pod
 	for _, one := range p.all {
 		pods = append(pods, one.pod)
@@ -52,7 +52,7 @@ func (p *progress) pods() []corev1.Pod {
 }
 
 // left are the pods that have not ended, those first that may not be evicted.
-func (p *progress) left() []remaining {
+func (p *evictions) left() []remaining {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	left := slices.DeleteFunc(slices.Clone(p.all), func(r remaining) bool { return r.gone })
@@ -68,16 +68,16 @@ func (p *progress) left() []remaining {
 	return left
 }
 
-func (p *progress) ended(namespace, name string) {
+func (p *evictions) ended(namespace, name string) {
 	p.change(namespace, name, func(r *remaining) { r.gone = true })
 }
 
-func (p *progress) refused(namespace, name string, refusal error) {
+func (p *evictions) refused(namespace, name string, refusal error) {
 	p.change(namespace, name, func(r *remaining) { r.refusal = refusal })
 }
 
 // change changes the pod of that name, and returns it as it was listed.
-func (p *progress) change(namespace, name string, change func(*remaining)) corev1.Pod {
+func (p *evictions) change(namespace, name string, change func(*remaining)) corev1.Pod {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.all {
@@ -94,7 +94,7 @@ func (p *progress) change(namespace, name string, change func(*remaining)) corev
 // node.
 type evictor struct {
 	kubernetes.Interface
-	watch *progress
+	watch *evictions
 }
 
 func (e evictor) PolicyV1() typedpolicy.PolicyV1Interface {
@@ -103,7 +103,7 @@ func (e evictor) PolicyV1() typedpolicy.PolicyV1Interface {
 
 type policyOf struct {
 	typedpolicy.PolicyV1Interface
-	watch *progress
+	watch *evictions
 }
 
 func (p policyOf) Evictions(namespace string) typedpolicy.EvictionInterface {
@@ -112,7 +112,7 @@ func (p policyOf) Evictions(namespace string) typedpolicy.EvictionInterface {
 
 type evictionsOf struct {
 	typedpolicy.EvictionInterface
-	watch *progress
+	watch *evictions
 }
 
 // secondsToWait is what kubectl's drain waits after a refusal, whatever it is told.

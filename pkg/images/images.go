@@ -65,18 +65,18 @@ func (o Outcome) String() string {
 }
 
 // Import has machine import items, in the form of importImages, or those that the documents name for it when there are
-// none. What it has already is not sent. Transient errors are retried within the fleet's budget; report gets a line at
-// each change. The machine works inside limiter.
+// none. What it has already is not sent. Transient errors are retried within the fleet's budget; progress gets an
+// event at each change. The machine works inside limiter.
 func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
-	report func(string)) (Outcome, error) {
+	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
 	err := operation.Job[inspection]{
 		Verb: "importing images into", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
-		Report:  report,
-		Inspect: func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, items) },
+		Progress: progress,
+		Inspect:  func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, items) },
 		Apply: func(ctx context.Context, found inspection) error {
-			return c.apply(ctx, found, &outcome, report)
+			return c.apply(ctx, found, &outcome, progress)
 		},
 	}.Run(ctx)
 	outcome.Seconds = time.Since(started).Seconds()
@@ -84,10 +84,11 @@ func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []
 }
 
 // apply has the machine import, if it lacks anything.
-func (c *Conductor) apply(ctx context.Context, found inspection, outcome *Outcome, report func(string)) error {
+func (c *Conductor) apply(ctx context.Context, found inspection, outcome *Outcome,
+	progress operation.Progress) error {
 	outcome.Phases = found.Facts.Plan.Phases
 	if found.HasWork() {
-		status, err := c.execute(ctx, found, report)
+		status, err := c.execute(ctx, found, progress)
 		if err != nil {
 			return err
 		}
@@ -99,7 +100,8 @@ func (c *Conductor) apply(ctx context.Context, found inspection, outcome *Outcom
 }
 
 // execute has the machine import, and sends it what it asks for.
-func (c *Conductor) execute(ctx context.Context, found inspection, report func(string)) (spec.Status, error) {
+func (c *Conductor) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
+	error) {
 	id := found.Operation.ID
 	return c.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,
 		error) {
@@ -109,7 +111,9 @@ func (c *Conductor) execute(ctx context.Context, found inspection, report func(s
 		group.Go(func() error {
 			defer stop()
 			var err error
-			status, err = found.remote.Watch(working, id, func(s spec.Status) { report(operation.Message(s, 0)) })
+			status, err = found.remote.Watch(working, id, func(s spec.Status) {
+				progress.Report(operation.Phases{operation.MachinePhases}.OfMachine(s))
+			})
 			return err
 		})
 		if Sends(found.Operation.Images.Sources) {

@@ -142,11 +142,12 @@ limits: {retryBudget: 3s}
 func run(ctx context.Context, c *Conductor, items ...string) (Outcome, []string, error) {
 	var mu sync.Mutex
 	var said []string
-	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, operation.NewLimiter(1), func(text string) {
-		mu.Lock()
-		defer mu.Unlock()
-		said = append(said, text)
-	})
+	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, operation.NewLimiter(1),
+		operation.AsText(func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			said = append(said, text)
+		}))
 	return outcome, said, err
 }
 
@@ -188,7 +189,8 @@ func TestWhatCannotBeHadIsSaidBeforeAMachineIsAsked(t *testing.T) {
 	assert.ErrorContains(t, err, "/none:v1")
 	assert.ErrorContains(t, err, "/nor:v1")
 	assert.Equal(t, len(machine.questions), 0)
-	_, err = c.Plan(t.Context(), c.Cluster.Fleet.Machines, []string{"oci://" + h.host + "/none:v1"}, func(string) {})
+	_, err = c.Plan(t.Context(), c.Cluster.Fleet.Machines, []string{"oci://" + h.host + "/none:v1"},
+		operation.NoProgress{})
 	assert.ErrorContains(t, err, "/none:v1")
 }
 
@@ -231,7 +233,7 @@ func TestALostMachineIsTriedAgainAndARunningImportAttachedTo(t *testing.T) {
 	leave, err := window.Enter(t.Context(), func(int) {})
 	assert.NilError(t, err)
 	defer leave()
-	_, err = c.Import(t.Context(), c.Cluster.Fleet.Machines[0], []string{"/srv/images"}, window, func(string) {})
+	_, err = c.Import(t.Context(), c.Cluster.Fleet.Machines[0], []string{"/srv/images"}, window, operation.NoProgress{})
 	assert.NilError(t, err, "it does not wait for a place")
 	assert.Equal(t, machine.started[1].ID, machine.started[0].ID)
 }
@@ -279,7 +281,7 @@ func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, NewSupply(Settings{}), test.machine, "/srv/images")
-			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, func(string) {})
+			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, operation.NoProgress{})
 			assert.NilError(t, err)
 			assert.Equal(t, entries[0].Action, test.action)
 			assert.Assert(t, strings.Contains(Table(entries), test.says), Table(entries))
@@ -288,7 +290,7 @@ func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 		})
 	}
 	c := conductor(t, NewSupply(Settings{}), lacking(), "")
-	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, func(string) {})
+	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, entries[0].Action, ActionNothing)
 }

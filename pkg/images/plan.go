@@ -2,7 +2,6 @@ package images
 
 import (
 	"context"
-	"fmt"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -34,19 +33,18 @@ type Entry struct {
 // Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an
 // error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string, report func(string)) ([]Entry,
-	error) {
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string,
+	progress operation.Progress) ([]Entry, error) {
 	if _, err := c.who(ctx); err != nil {
 		return nil, err
 	}
-	report("looking for the images")
+	operation.Reportf(progress, "looking for the images")
 	for _, machine := range machines {
 		if _, _, err := c.operations(ctx, machine, items); err != nil {
 			return nil, err
 		}
 	}
-	report(fmt.Sprintf("looking at %d machines", len(machines)))
-	return operation.Inspect(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
+	return operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
 		return c.planOne(ctx, machine, items)
 	})
 }

@@ -7,22 +7,23 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // Carry has the machine carry out the operation that it was looked at for, feeds it what it asks for, and returns how
-// it ended: an error unless it succeeded. before and after are how many phases come before and after the machine's own,
-// for the numbers in what is reported.
-func (c *Conductor) Carry(ctx context.Context, found Inspection, before, after int, report func(string)) (spec.Status,
-	error) {
+// it ended: an error unless it succeeded. phases are those that the machine's own are among.
+func (c *Conductor) Carry(ctx context.Context, found Inspection, phases operation.Phases,
+	progress operation.Progress) (spec.Status, error) {
 	if !found.Running() && found.needsToken(c.Target) {
 		defer c.revoke(ctx, found.machine.Name)
 	}
-	return c.execute(ctx, found, before, after, report)
+	return c.execute(ctx, found, phases, progress)
 }
 
 // WaitReady returns a node once it is Ready at version. It reports each change of the reason why it is not.
-func (c *Conductor) WaitReady(ctx context.Context, node, version string, report func(string)) (*corev1.Node, error) {
-	return waitReady(ctx, c.Target.Client, node, version, report)
+func (c *Conductor) WaitReady(ctx context.Context, node, version string,
+	progress operation.Progress) (*corev1.Node, error) {
+	return waitReady(ctx, c.Target.Client, node, version, progress)
 }
 
 // Mark sets the labels and taints that the documents want of a machine's node, and says what it set.

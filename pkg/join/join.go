@@ -79,21 +79,20 @@ func (o Outcome) String() string {
 	return text
 }
 
-// Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget;
-// report gets a line at each change. The machine works inside limiter. A Ready node is left as it is, apart from labels
-// and taints.
+// Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget. The
+// machine works inside limiter. A Ready node is left as it is, apart from labels and taints.
 func (c *Conductor) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
-	report func(string)) (Outcome, error) {
-	r := &run{Conductor: c, machine: machine, report: report}
+	progress operation.Progress) (Outcome, error) {
+	r := &run{Conductor: c, machine: machine, progress: progress}
 	return r.do(ctx, "joining", limiter, r.inspect, r.join)
 }
 
 // run is the join or the reconciliation of one machine, through all its attempts.
 type run struct {
 	*Conductor
-	machine config.Machine
-	report  func(string)
-	outcome Outcome
+	machine  config.Machine
+	progress operation.Progress
+	outcome  Outcome
 	// worked: an operation was or is at work on the machine, with its token.
 	worked bool
 }
@@ -111,7 +110,7 @@ func (r *run) do(ctx context.Context, verb string, limiter *operation.Limiter,
 		}
 	}()
 	err := operation.Job[Inspection]{
-		Verb: verb, Machine: r.machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter, Report: r.report,
+		Verb: verb, Machine: r.machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter, Progress: r.progress,
 		InCluster: r.Cluster.Fleet.Limits.ReadyTimeout.Duration, Inspect: inspect, Apply: apply,
 	}.Run(ctx)
 	r.outcome.Seconds = time.Since(started).Seconds()
@@ -151,7 +150,7 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 		return nil
 	}
 	r.worked = true
-	status, err := r.execute(ctx, found, phases.Before(), phases.After(), r.report)
+	status, err := r.execute(ctx, found, phases, r.progress)
 	if err != nil {
 		return err
 	}
@@ -177,13 +176,12 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
 			limit, machine.NodeName))
 	defer cancel()
-	node, err := waitReady(ready, r.Target.Client, machine.NodeName, r.Version, func(text string) {
-		r.report(phases.Message(phaseReady, onMachine, text))
-	})
+	node, err := waitReady(ready, r.Target.Client, machine.NodeName, r.Version,
+		phases.In(phaseReady, onMachine, r.progress))
 	if err != nil {
 		return err
 	}
-	r.report(phases.Message(phaseLabels, onMachine, "setting labels and taints"))
+	operation.Reportf(phases.In(phaseLabels, onMachine, r.progress), "setting labels and taints")
 	changes, err := markNode(ctx, r.Target.Client, node, machine.Labels, r.Cluster.Taints(machine))
 	if err != nil {
 		return err
@@ -193,10 +191,9 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 	return nil
 }
 
-// execute has the machine carry out the operation, with a token of its own. before and after are how many phases in the
-// cluster come before and after the machine's own.
-func (c *Conductor) execute(ctx context.Context, found Inspection, before, after int,
-	report func(string)) (spec.Status, error) {
+// execute has the machine carry out the operation, with a token of its own. phases are those that it is one of.
+func (c *Conductor) execute(ctx context.Context, found Inspection, phases operation.Phases,
+	progress operation.Progress) (spec.Status, error) {
 	op := found.Operation
 	if !found.Running() && found.needsToken(c.Target) {
 		token, err := mintToken(ctx, c.Target.Client, found.machine.Name, tokenLife(op), time.Now())
@@ -210,8 +207,7 @@ func (c *Conductor) execute(ctx context.Context, found Inspection, before, after
 	}
 	return c.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
 		return c.attend(ctx, found, op, status, func(s spec.Status) {
-			s.Index += before
-			report(operation.Message(s, before+after))
+			progress.Report(phases.OfMachine(s))
 		})
 	})
 }

@@ -243,7 +243,7 @@ func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.pushed), 1)
@@ -260,7 +260,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed)
 	assert.Equal(t, len(machine.started), 0)
@@ -279,7 +279,7 @@ func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 		}}}
 	c := conductor(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	for _, part := range []string{"m1", "192.0.2.1", "phase containerd", "address already in use",
 		"journalctl -u containerd"} {
 		assert.ErrorContains(t, err, part)
@@ -297,7 +297,7 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 	}}}
 	c := conductor(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "disk is full")
 	assert.ErrorContains(t, err, "clock is off")
 	assert.Equal(t, len(machine.started), 0)
@@ -313,7 +313,7 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 	c := conductor(t, machine, client)
 	var said []string
 	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1),
-		func(text string) { said = append(said, text) })
+		operation.AsText(func(text string) { said = append(said, text) }))
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
 }
@@ -322,7 +322,7 @@ func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	machine := &fakeMachine{inspectErrors: []error{errclass.With(errclass.Configuration,
 		errors.New("host key changed"))}}
 	c := conductor(t, machine, fake.NewClientset())
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "host key changed")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
@@ -352,7 +352,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 				<-machine.watching
 				cancel(tt.cause)
 			}()
-			_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), func(string) {})
+			_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 			assert.ErrorIs(t, err, tt.cause)
 			assert.Equal(t, len(machine.cancelled), tt.cancelled)
 			assert.Equal(t, len(tokens(t, client)), tt.tokens)
@@ -365,13 +365,13 @@ func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	c := conductor(t, machine, client)
 	// The first join tells the operation's id, which depends only on what is wanted.
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	machine.facts.Working = machine.started[0].ID
 	machine.pushed, machine.arrives = nil, make(chan struct{})
 	client.ClearActions()
 
-	_, err = c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err = c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].Secrets.BootstrapToken, "")
 	assert.Equal(t, len(machine.pushed), 1, "the bundle of a running operation goes on where its sender was lost")
@@ -388,11 +388,11 @@ func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
 	}
 	c := conductor(t, machine, client)
 	held := -1
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(text string) {
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.AsText(func(text string) {
 		if strings.Contains(text, "trying again") {
 			held = len(tokens(t, client))
 		}
-	})
+	}))
 	assert.NilError(t, err)
 	assert.Equal(t, held, 1, "tokens while the operation went on without us")
 	assert.Equal(t, len(tokens(t, client)), 0)
@@ -451,7 +451,7 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 				client = fake.NewClientset(tt.node)
 			}
 			c := conductor(t, tt.machine, client)
-			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, func(string) {})
+			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, operation.NoProgress{})
 			assert.NilError(t, err)
 			assert.Equal(t, entries[0].Action, tt.action)
 			assert.Assert(t, strings.Contains(strings.Join(entries[0].Reasons, "\n"), tt.reason), entries[0].Reasons)
@@ -489,11 +489,11 @@ func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), func(text string) {
+	_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), operation.AsText(func(text string) {
 		if strings.Contains(text, "has not registered") {
 			waiting <- struct{}{}
 		}
-	})
+	}))
 	assert.NilError(t, err)
 }
 
@@ -526,7 +526,7 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 	}
 	machine.asks = sent
 
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.fed, 1)
 	assert.Equal(t, machine.started[0].Join.ImportImages[0].Path, "/srv/images")
@@ -537,7 +537,7 @@ func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	c := conductor(t, machine, fake.NewClientset())
 	c.Images = images.NewSupply(images.Settings{})
 	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, len(machine.started), 0)
 }

@@ -14,11 +14,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.
 func waitReady(ctx context.Context, client kubernetes.Interface, name, version string,
-	report func(string)) (*corev1.Node, error) {
+	progress operation.Progress) (*corev1.Node, error) {
 	reason := fmt.Sprintf("node %s has not registered", name)
 	for {
 		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -29,7 +30,7 @@ func waitReady(ctx context.Context, client kubernetes.Interface, name, version s
 		} else if !apierrors.IsNotFound(err) && ctx.Err() == nil && !errclass.IsTransient(classify(err)) {
 			return nil, fmt.Errorf("reading node %q: %w", name, classify(err))
 		}
-		report("waiting: " + reason)
+		operation.Reportf(progress, "waiting: %s", reason)
 		if !nextChange(ctx, client, name) {
 			return nil, errclass.Errorf(errclass.Permanent, "waiting for node %q to be Ready at %s: %s: %w", name,
 				version, reason, context.Cause(ctx))

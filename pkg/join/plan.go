@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,16 +58,14 @@ type Entry struct {
 
 // Plan looks at every machine and says for each what Join would do. It touches none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, report func(string)) ([]Entry, error) {
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
+	error) {
 	nodes, err := c.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var done atomic.Int64
-	return operation.Inspect(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
-		entry := c.planOne(ctx, machine, nodes[machine.NodeName])
-		report(fmt.Sprintf("inspected %d of %d machines", done.Add(1), len(machines)))
-		return entry
+	return operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
+		return c.planOne(ctx, machine, nodes[machine.NodeName])
 	})
 }
 

@@ -14,8 +14,8 @@ import (
 // on. It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused: it
 // joins first. Otherwise it is like Join.
 func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
-	report func(string)) (Outcome, error) {
-	r := &run{Conductor: c, machine: machine, report: report}
+	progress operation.Progress) (Outcome, error) {
+	r := &run{Conductor: c, machine: machine, progress: progress}
 	return r.do(ctx, "reconciling", limiter, r.inspectJoined, r.reconcile)
 }
 
@@ -42,7 +42,7 @@ func (r *run) reconcile(ctx context.Context, found Inspection) error {
 
 // proveSame inspects the machine once more, and fails if anything still differs.
 func (r *run) proveSame(ctx context.Context) error {
-	r.report("inspecting whether anything still differs")
+	operation.Reportf(r.progress, "inspecting whether anything still differs")
 	found, err := r.Inspect(ctx, r.machine, spec.KindJoin)
 	if err != nil {
 		return err

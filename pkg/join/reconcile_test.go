@@ -44,13 +44,13 @@ func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	c := conductor(t, machine, client)
 
-	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.started), 1)
 	assert.Equal(t, machine.started[0].Secrets.BootstrapToken, "")
 
-	again, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	again, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, !again.Changed)
 	assert.Equal(t, len(machine.started), 1)
@@ -60,7 +60,7 @@ func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	machine.onStart = nil
 	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
-	_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "there still differs /etc/containerd/config.toml")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
@@ -74,7 +74,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, machine, fake.NewClientset())
-			_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+			_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 			assert.ErrorContains(t, err, "submit workflow join first")
 			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, len(machine.started), 0)
@@ -85,7 +85,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
-	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, len(machine.started), 0)
 	assert.Assert(t, strings.Contains(outcome.String(), "workflow reconcile puts right: /etc/containerd/config.toml "+
@@ -95,7 +95,7 @@ func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
 func TestTheDiffsNameMachineFileAndEffect(t *testing.T) {
 	c := conductor(t, &fakeMachine{plan: differing(), facts: joinedFacts()},
 		fake.NewClientset(readyNode("m1", corev1.ConditionTrue)))
-	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, func(string) {})
+	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, join.Diffs(entries), `m1: /etc/containerd/config.toml (restarts containerd)
 -a
@@ -118,7 +118,7 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	c := conductor(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()},
 		client)
 
-	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), func(string) {})
+	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, outcome.Done, []string{"label old removed", "taint old:NoExecute removed"})
 	left, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})

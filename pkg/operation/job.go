@@ -53,8 +53,8 @@ type Job[I Inspected] struct {
 	InCluster time.Duration
 	// Limiter that Prepare and Apply run in; nil runs them at once.
 	Limiter *Limiter
-	// Report gets a line at each change.
-	Report func(string)
+	// Progress gets an event at each change.
+	Progress Progress
 
 	// Inspect asks the machine for its facts and the plan. It runs at the start of each attempt.
 	Inspect func(ctx context.Context) (I, error)
@@ -71,7 +71,7 @@ type Job[I Inspected] struct {
 // lasts.
 func (j Job[I]) Run(ctx context.Context) error {
 	known := j.Known
-	err := Retrying(ctx, j.Limits.RetryBudget.Duration, j.Report, func(ctx context.Context) error {
+	err := Retrying(ctx, j.Limits.RetryBudget.Duration, j.Progress, func(ctx context.Context) error {
 		found, err := j.inspect(ctx, known)
 		known = nil
 		if err != nil {
@@ -92,7 +92,7 @@ func (j Job[I]) inspect(ctx context.Context, known *I) (I, error) {
 	if known != nil {
 		return *known, nil
 	}
-	j.Report(fmt.Sprintf("inspecting machine %s (%s)", j.Machine.Name, j.Machine.Address))
+	Reportf(j.Progress, "inspecting machine %s (%s)", j.Machine.Name, j.Machine.Address)
 	return j.Inspect(ctx)
 }
 
@@ -131,7 +131,5 @@ func (j Job[I]) enter(ctx context.Context, running bool) (leave func(), err erro
 	case running:
 		return j.Limiter.EnterRunning(), nil
 	}
-	return j.Limiter.Enter(ctx, func(inside int) {
-		j.Report(fmt.Sprintf("waiting for its turn: %d machines are at work", inside))
-	})
+	return j.Limiter.EnterReporting(ctx, j.Progress)
 }

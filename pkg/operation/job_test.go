@@ -54,8 +54,6 @@ func (m *refusing) PushBundle(context.Context, spec.Bundle, func(int64) (io.Read
 	return nil
 }
 
-func quietly(string) {}
-
 // joiner joins machine m1, whose node is in the cluster.
 func joiner(t *testing.T, machine *refusing) *join.Conductor {
 	t.Helper()
@@ -99,31 +97,31 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "1", Machines: []string{"m1"}}}, MaxUnavailable: 1}
 	return map[string]func(config.Machine) error{
 		"join": func(m config.Machine) error {
-			_, err := j.Join(t.Context(), m, limiter, quietly)
+			_, err := j.Join(t.Context(), m, limiter, operation.NoProgress{})
 			return err
 		},
 		"reconcile": func(m config.Machine) error {
-			_, err := j.Reconcile(t.Context(), m, limiter, quietly)
+			_, err := j.Reconcile(t.Context(), m, limiter, operation.NoProgress{})
 			return err
 		},
 		"import": func(m config.Machine) error {
-			_, err := importer.Import(t.Context(), m, nil, limiter, quietly)
+			_, err := importer.Import(t.Context(), m, nil, limiter, operation.NoProgress{})
 			return err
 		},
 		"reset": func(m config.Machine) error {
-			_, err := resetter.Reset(t.Context(), m, reset.Options{}, limiter, quietly)
+			_, err := resetter.Reset(t.Context(), m, reset.Options{}, limiter, operation.NoProgress{})
 			return err
 		},
 		"upgrade stage": func(m config.Machine) error {
-			_, err := upgrader.Stage(t.Context(), m, plan, limiter, quietly)
+			_, err := upgrader.Stage(t.Context(), m, plan, limiter, operation.NoProgress{})
 			return err
 		},
 		"upgrade": func(m config.Machine) error {
-			_, err := upgrader.Upgrade(t.Context(), m, plan, quietly)
+			_, err := upgrader.Upgrade(t.Context(), m, plan, operation.NoProgress{})
 			return err
 		},
 		"rollback": func(m config.Machine) error {
-			_, err := upgrader.PutBack(t.Context(), m, quietly)
+			_, err := upgrader.PutBack(t.Context(), m, operation.NoProgress{})
 			return err
 		},
 	}

@@ -2,6 +2,7 @@ package operation
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -40,6 +41,14 @@ func (w *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave fu
 		w.giveUp(place)
 		return nil, context.Cause(ctx)
 	}
+}
+
+// EnterReporting is Enter that reports the wait.
+func (w *Limiter) EnterReporting(ctx context.Context, progress Progress) (leave func(), err error) {
+	return w.Enter(ctx, func(inside int) {
+		progress.Report(Event{Detail: fmt.Sprintf("waiting for its turn: %d machines are at work", inside),
+			Done: int64(inside), Unit: Machines})
+	})
 }
 
 // EnterRunning enters without waiting.

@@ -21,7 +21,7 @@ const (
 
 // Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one
 // place that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
-func Retrying(ctx context.Context, budget time.Duration, report func(string),
+func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 	attempt func(context.Context) error) error {
 	backoff := retry.NewExponential(firstWait)
 	backoff = retry.WithCappedDuration(longestWait, backoff)
@@ -42,8 +42,8 @@ func Retrying(ctx context.Context, budget time.Duration, report func(string),
 		if firstFailure.IsZero() {
 			firstFailure = time.Now()
 		}
-		report(fmt.Sprintf("%s; trying again (%d), %s of %s used", last, tries,
-			time.Since(firstFailure).Round(time.Second), budget))
+		Reportf(progress, "%s; trying again (%d), %s of %s used", last, tries,
+			time.Since(firstFailure).Round(time.Second), budget)
 		return retry.RetryableError(last)
 	})
 	switch {

@@ -15,6 +15,6 @@ func TestWhatHadEndedBeforeTheFirstAttemptIsNoSuccess(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	cancel(over)
-	err := operation.Retrying(ctx, time.Second, func(string) {}, func(context.Context) error { return nil })
+	err := operation.Retrying(ctx, time.Second, operation.NoProgress{}, func(context.Context) error { return nil })
 	assert.ErrorIs(t, err, over)
 }

@@ -52,12 +52,12 @@ const planParallel = 8
 // Plan looks at every machine and at the pods of its node, and says for each what Remove would do. It touches none of
 // them, beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an
 // error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options, report func(string)) ([]Entry,
-	error) {
+func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options,
+	progress operation.Progress) ([]Entry, error) {
 	if options.Unreachable {
 		return c.planDead(ctx, machines)
 	}
-	report(fmt.Sprintf("looking at %d machines", len(machines)))
+	operation.Reportf(progress, "inspecting %d machines", len(machines))
 	seen, err := c.Conductor.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 	if err != nil {
 		return nil, err
 	}
-	report(fmt.Sprintf("looking at the pods of %d machines", len(machines)))
+	operation.Reportf(progress, "looking at the pods of %d machines", len(machines))
 	entries := make([]Entry, len(seen))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(planParallel)

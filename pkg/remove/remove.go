@@ -71,18 +71,18 @@ func (o Options) phases() []string {
 }
 
 // Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
-// the fleet's budget; report gets a line at each change. The machine is emptied and reset inside window. Where it can't
+// the fleet's budget. The machine is emptied and reset inside window. Where it can't
 // leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
 func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
-	report func(string)) (Outcome, error) {
+	progress operation.Progress) (Outcome, error) {
 	if options.Unreachable {
-		return c.removeDead(ctx, machine, options, window, report)
+		return c.removeDead(ctx, machine, options, window, progress)
 	}
 	leaving := &departure{options: options}
 	outcome, err := c.Reset(ctx, machine, reset.Options{
 		RemoveVolumes: options.RemoveVolumes,
 		Vacate:        &reset.Vacate{Phases: options.phases(), Run: leaving.vacate},
-	}, window, report)
+	}, window, progress)
 	if err != nil && !c.Leaves(ctx) {
 		err = leaving.giveBack(ctx, outcome.Begun, err)
 	}
@@ -99,11 +99,12 @@ type departure struct {
 }
 
 // vacate cordons the node and drains it, unless it is known before that it can't be drained.
-func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(phase, text string)) ([]string, error) {
+func (d *departure) vacate(ctx context.Context, from reset.Leaving,
+	in func(phase string) operation.Progress) ([]string, error) {
 	with := drain.Drainer{Client: from.Client, Policy: d.options.Policy}
 	name := from.Node.Name
 	if d.options.Drain {
-		report(phaseCordon, "looking at the pods of node "+name)
+		operation.Reportf(in(phaseCordon), "looking at the pods of node %s", name)
 		found, err := with.Preflight(ctx, from.Node, nil)
 		if err != nil {
 			return nil, err
@@ -112,7 +113,7 @@ func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(
 			return nil, err
 		}
 	}
-	report(phaseCordon, "keeping new pods away from node "+name)
+	operation.Reportf(in(phaseCordon), "keeping new pods away from node %s", name)
 	own, err := with.Cordon(ctx, name, op)
 	if err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func (d *departure) vacate(ctx context.Context, from reset.Leaving, report func(
 	if !d.options.Drain {
 		return nil, nil
 	}
-	count, err := with.Drain(ctx, name, from.Alive, func(text string) { report(phaseDrain, text) })
+	count, err := with.Drain(ctx, name, from.Alive, in(phaseDrain))
 	if count == 0 {
 		return nil, err
 	}

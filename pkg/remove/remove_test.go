@@ -210,17 +210,18 @@ func run(t *testing.T, c *remove.Conductor, options remove.Options) (outcome rem
 	t.Helper()
 	var mu sync.Mutex
 	var lines []string
-	outcome, err = c.Remove(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1), func(text string) {
-		mu.Lock()
-		defer mu.Unlock()
-		lines = append(lines, text)
-	})
+	outcome, err = c.Remove(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
+		operation.AsText(func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			lines = append(lines, text)
+		}))
 	return outcome, strings.Join(lines, "\n"), err
 }
 
 func plan(t *testing.T, c *remove.Conductor, options remove.Options) remove.Entry {
 	t.Helper()
-	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines[:1], options, func(string) {})
+	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines[:1], options, operation.NoProgress{})
 	assert.NilError(t, err)
 	return entries[0]
 }
@@ -394,11 +395,11 @@ func TestACancelledRemovalGivesTheNodeBackUnlessAnotherProcessGoesOn(t *testing.
 			options.Policy.Timeout.Duration = time.Hour
 			ctx, cancel := context.WithCancelCause(t.Context())
 			_, err := conductor.Remove(ctx, conductor.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
-				func(text string) {
+				operation.AsText(func(text string) {
 					if strings.Contains(text, "waiting for default/web-0") {
 						cancel(reason)
 					}
-				})
+				}))
 			assert.ErrorIs(t, err, reason)
 			assert.Equal(t, c.node(t).Spec.Unschedulable, detached)
 		})

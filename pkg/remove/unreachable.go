@@ -19,8 +19,10 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// deadPhases are cordon and node.
-const deadPhases = 2
+// unreachablePhases are those of a removal that contacts no machine.
+var unreachablePhases = operation.Phases{phaseCordon, operation.MachinePhases, phaseNode}
+
+const phaseNode = "node"
 
 // stays is what nobody has taken away from a machine that was not contacted.
 const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
@@ -29,17 +31,17 @@ const stays = "was not contacted: its credentials, containers, images and volume
 // removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
 // anew elsewhere by their controllers.
 func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
-	report func(string)) (Outcome, error) {
+	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
-	leave, err := window.Enter(ctx,
-		func(inside int) { report(fmt.Sprintf("waiting for a place: %d machines are at work", inside)) })
+	leave, err := window.EnterReporting(ctx, progress)
 	if err != nil {
 		return outcome, err
 	}
 	defer leave()
-	err = operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, func(ctx context.Context) error {
-		return c.deleteDead(ctx, machine, options, &outcome, report)
+	budget := c.Cluster.Fleet.Limits.RetryBudget.Duration
+	err = operation.Retrying(ctx, budget, progress, func(ctx context.Context) error {
+		return c.deleteDead(ctx, machine, options, &outcome, progress)
 	})
 	outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
@@ -49,7 +51,7 @@ func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, opti
 }
 
 func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
-	report func(string)) error {
+	progress operation.Progress) error {
 	target, err := c.Target(ctx)
 	if err != nil {
 		return err
@@ -64,12 +66,12 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 	if problem := c.alive(machine, node); problem != "" {
 		return errclass.Errorf(errclass.Permanent, "%s", problem)
 	}
-	report(fmt.Sprintf("[1/%d %s] keeping new pods away from node %s", deadPhases, phaseCordon, node.Name))
+	operation.Reportf(unreachablePhases.In(phaseCordon, 0, progress), "keeping new pods away from node %s", node.Name)
 	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name,
 		op); err != nil {
 		return err
 	}
-	report(fmt.Sprintf("[2/%d node] deleting node %s", deadPhases, node.Name))
+	operation.Reportf(unreachablePhases.In(phaseNode, 0, progress), "deleting node %s", node.Name)
 	if err := reset.DeleteNode(ctx, target.Client, node); err != nil {
 		return err
 	}

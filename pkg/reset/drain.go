@@ -13,9 +13,10 @@ import (
 type Vacate struct {
 	// Phases are the names of what Run reports, in order. They are counted before the machine's own.
 	Phases []string
-	// Run does it and says in words what was done. It is called inside the window, again after a transient error, and
-	// only for a machine that has a node, is to be reset, and is not at it already.
-	Run func(ctx context.Context, from Leaving, report func(phase, text string)) (done []string, err error)
+	// Run does it and returns in words what was done. It is called inside the limiter, again after a transient error,
+	// and only for a machine that has a node, is to be reset, and is not at it already. in returns the Progress of one
+	// of Phases.
+	Run func(ctx context.Context, from Leaving, in func(phase string) operation.Progress) (done []string, err error)
 }
 
 // Leaving is what a machine is before it is reset.
@@ -67,8 +68,8 @@ func (r *run) vacate(ctx context.Context, found inspection) error {
 		return err
 	}
 	from := Leaving{Client: found.target.Client, Node: node, Alive: found.Facts.Kubelet.Active}
-	done, err := with.Run(ctx, from, func(phase, text string) {
-		r.report(found.phases.Message(phase, found.Facts.Plan.Total, text))
+	done, err := with.Run(ctx, from, func(phase string) operation.Progress {
+		return found.phases.In(phase, found.Facts.Plan.Total, r.progress)
 	})
 	r.outcome.Changed = r.outcome.Changed || len(done) > 0
 	r.outcome.Done = append(r.outcome.Done, done...)

@@ -10,15 +10,16 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
 
 // vacates is a Vacate that counts how often it is called.
 func vacates(times *int, err error) *reset.Vacate {
 	return &reset.Vacate{Phases: []string{"cordon", "drain"},
-		Run: func(_ context.Context, from reset.Leaving, report func(phase, text string)) ([]string, error) {
+		Run: func(_ context.Context, from reset.Leaving, in func(string) operation.Progress) ([]string, error) {
 			*times++
-			report("drain", "emptying "+from.Node.Name)
+			operation.Reportf(in("drain"), "emptying %s", from.Node.Name)
 			return []string{"emptied"}, err
 		}}
 }

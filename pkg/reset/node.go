@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // removeNode deletes the machine's node. It comes after the machine's own work: a kubelet that runs would register
@@ -19,7 +20,8 @@ func (r *run) removeNode(ctx context.Context, found inspection) error {
 	if found.target == nil {
 		return nil
 	}
-	r.report(found.phases.Message(phaseNode, found.Facts.Plan.Total, "deleting node "+r.outcome.Node))
+	progress := found.phases.In(phaseNode, found.Facts.Plan.Total, r.progress)
+	operation.Reportf(progress, "deleting node %s", r.outcome.Node)
 	node, mine, err := found.find(ctx, r.outcome.Node)
 	if err != nil || node == nil {
 		return err

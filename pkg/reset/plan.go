@@ -49,9 +49,10 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 	if err != nil {
 		return nil, err
 	}
-	return operation.Inspect(ctx, machines, func(ctx context.Context, machine config.Machine) Entry {
-		return c.planOne(ctx, machine, nodes, options)
-	})
+	return operation.Inspect(ctx, machines, operation.NoProgress{},
+		func(ctx context.Context, machine config.Machine) Entry {
+			return c.planOne(ctx, machine, nodes, options)
+		})
 }
 
 // nodes are the cluster's by name, read once for all machines; none of a cluster that is gone.

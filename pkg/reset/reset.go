@@ -69,20 +69,20 @@ func (o Outcome) String() string {
 		o.Proof)
 }
 
-// Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget; report gets a
-// line at each change. The machine works inside limiter. A machine that is refused loses neither anything on it nor its
-// node.
+// Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget. The machine
+// works inside limiter. A machine that is refused loses neither anything on it nor its node.
 func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
-	report func(string)) (Outcome, error) {
+	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	// The machine forgets its node's name, so all attempts share what the first one saw.
-	r := &run{Conductor: c, options: options, report: report,
+	r := &run{Conductor: c, options: options, progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	err := operation.Job[inspection]{
-		Verb: options.verb(), Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter, Report: report,
-		Inspect: func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, options) },
-		Prepare: r.vacate,
-		Apply:   r.apply,
+		Verb: options.verb(), Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
+		Progress: progress,
+		Inspect:  func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, options) },
+		Prepare:  r.vacate,
+		Apply:    r.apply,
 	}.Run(ctx)
 	r.outcome.Seconds = time.Since(started).Seconds()
 	return r.outcome, err
@@ -91,9 +91,9 @@ func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options O
 // run is the reset of one machine, through all its attempts.
 type run struct {
 	*Conductor
-	options Options
-	report  func(string)
-	outcome Outcome
+	options  Options
+	progress operation.Progress
+	outcome  Outcome
 }
 
 // apply has the machine do what its plan wants, and then deletes its node.
@@ -115,11 +115,9 @@ func (r *run) apply(ctx context.Context, found inspection) error {
 // execute has the machine carry out its operation.
 func (r *run) execute(ctx context.Context, found inspection) (spec.Status, error) {
 	id := found.Operation.ID
-	before, after := found.phases.Before(), found.phases.After()
 	return r.Run(ctx, found.remote, found.Operation, func(ctx context.Context, _ spec.Status) (spec.Status, error) {
 		return found.remote.Watch(ctx, id, func(status spec.Status) {
-			status.Index += before
-			r.report(operation.Message(status, before+after))
+			r.progress.Report(found.phases.OfMachine(status))
 		})
 	})
 }

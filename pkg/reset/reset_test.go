@@ -127,7 +127,7 @@ func run(t *testing.T, c *reset.Conductor, options reset.Options) (reset.Outcome
 	t.Helper()
 	var said []string
 	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
-		func(text string) { said = append(said, text) })
+		operation.AsText(func(text string) { said = append(said, text) }))
 	return outcome, said, err
 }
 
@@ -244,7 +244,7 @@ func TestARunningResetIsAttachedToAlthoughItsPlanSaysNothing(t *testing.T) {
 	leave, err := window.Enter(t.Context(), func(int) {})
 	assert.NilError(t, err)
 	defer leave()
-	_, err = c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], reset.Options{}, window, func(string) {})
+	_, err = c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], reset.Options{}, window, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].ID, machine.started[0].ID)
 }

@@ -13,6 +13,7 @@ import (
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -21,7 +22,8 @@ const admitEvery = time.Second
 
 // admit waits until the planner lets the machine begin, and notes at its node that it has. One that has begun in this
 // rollout goes on. The error is a *rollout.Halt where the machine is left as it is.
-func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan rollout.Plan, report func(string)) error {
+func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
+	progress operation.Progress) error {
 	said, passing := "", time.Time{}
 	for notBefore := time.Now(); ; {
 		decision, err := c.decide(ctx, machine, plan, notBefore)
@@ -41,7 +43,7 @@ func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan roll
 		}
 		if decision.Reason != said {
 			said = decision.Reason
-			report(said)
+			operation.Reportf(progress, "%s", said)
 		}
 		notBefore = c.nodes.nextTick()
 		select {
@@ -160,7 +162,7 @@ func (c *Conductor) nodesSince(ctx context.Context, notBefore time.Time) (map[st
 	if l.byName != nil && !l.began.Before(notBefore) {
 		return l.byName, nil
 	}
-	err := c.retrying(ctx, quiet, func(ctx context.Context) error {
+	err := c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
 		began := time.Now()
 		list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -76,7 +77,7 @@ func TestMachinesThatWaitShareOneListOfNodesATick(t *testing.T) {
 			machine := w.machine(t, fmt.Sprintf("m%d", i+1))
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * 10 * time.Millisecond) // they do not come at the same moment
-				if w.admit(ctx, machine, w.plan, quiet) == nil {
+				if w.admit(ctx, machine, w.plan, operation.NoProgress{}) == nil {
 					begun.Add(1)
 				}
 			})

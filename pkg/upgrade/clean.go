@@ -62,8 +62,8 @@ func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
 // Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and
 // lets it take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of
 // another rollout that is at work are left to it. It says what it did, and names in its error what it could not mend.
-func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, error) {
-	if err := c.idle(ctx, report); err != nil {
+func (c *Conductor) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
+	if err := c.idle(ctx, progress); err != nil {
 		return nil, err
 	}
 	other, err := c.other(ctx)
@@ -81,8 +81,8 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 			stateOf(node).Rollout == other {
 			continue
 		}
-		report("node " + machine.NodeName + " was left cordoned")
-		said, err := c.settle(ctx, machine, node, report)
+		operation.Reportf(progress, "node %s was left cordoned", machine.NodeName)
+		said, err := c.settle(ctx, machine, node, progress)
 		c.letGo(ctx, machine)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
@@ -101,12 +101,12 @@ func (c *Conductor) Clean(ctx context.Context, report func(string)) ([]string, e
 
 // settle brings one machine to an end: one at work is waited for, one that is done is waited for to be Ready, any other
 // is put back.
-func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node, report func(string)) (string,
-	error) {
+func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
+	progress operation.Progress) (string, error) {
 	stands := stateOf(node)
-	w := &way{c: c, machine: machine, report: report, own: true, since: stands.Cordoned,
+	w := &way{c: c, machine: machine, progress: progress, own: true, since: stands.Cordoned,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
-	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, report)
+	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, progress)
 	if err != nil {
 		return "", err
 	}

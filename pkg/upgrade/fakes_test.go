@@ -197,12 +197,12 @@ func (s *site) upgrade(ctx context.Context, t *testing.T, name string,
 	t.Helper()
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
-	return s.Conductor.Upgrade(ctx, machine, plan, func(text string) {
+	return s.Conductor.Upgrade(ctx, machine, plan, operation.AsText(func(text string) {
 		s.progress = append(s.progress, text)
 		if s.then != nil && strings.Contains(text, s.reported) {
 			s.then()
 		}
-	})
+	}))
 }
 
 // when has something done as soon as an upgrade reports something.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal
@@ -35,14 +36,14 @@ type lease struct {
 
 // hold takes the Lease for one machine and keeps it until the returned function is called. While another rollout has
 // it, it waits.
-func (c *Conductor) hold(ctx context.Context, report func(string)) (release func(), err error) {
+func (c *Conductor) hold(ctx context.Context, progress operation.Progress) (release func(), err error) {
 	for {
 		release, err := c.tryHold(ctx)
 		var taken errTaken
 		if !errors.As(err, &taken) {
 			return release, err
 		}
-		report(taken.Error())
+		operation.Reportf(progress, "%s", taken.Error())
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -63,7 +64,7 @@ func (c *Conductor) tryHold(ctx context.Context) (release func(), err error) {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
 	if c.lease.holders == 0 {
-		if err := c.retrying(ctx, quiet, c.acquire); err != nil {
+		if err := c.retrying(ctx, operation.NoProgress{}, c.acquire); err != nil {
 			return nil, err
 		}
 		renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -135,7 +136,7 @@ func heldByOther(held *coordination.Lease, own string, now time.Time) bool {
 }
 
 // idle waits until no machine is at work in this process.
-func (c *Conductor) idle(ctx context.Context, report func(string)) error {
+func (c *Conductor) idle(ctx context.Context, progress operation.Progress) error {
 	for {
 		c.lease.mu.Lock()
 		holders := c.lease.holders
@@ -143,7 +144,7 @@ func (c *Conductor) idle(ctx context.Context, report func(string)) error {
 		if holders == 0 {
 			return nil
 		}
-		report(fmt.Sprintf("waiting for %d machines that are at work", holders))
+		operation.Reportf(progress, "waiting for %d machines that are at work", holders)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -154,7 +155,7 @@ func (c *Conductor) idle(ctx context.Context, report func(string)) error {
 
 // other is the rollout that is at work on the cluster, if it is not this one; "" when none is.
 func (c *Conductor) other(ctx context.Context) (other string, err error) {
-	err = c.retrying(ctx, quiet, func(ctx context.Context) error {
+	err = c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
 		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName,
 			metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {

@@ -42,11 +42,11 @@ var phases = operation.Phases{
 
 // way is one machine's way to its new version.
 type way struct {
-	c       *Conductor
-	machine config.Machine
-	rule    config.UpgradeRule
-	report  func(string)
-	outcome Outcome
+	c        *Conductor
+	machine  config.Machine
+	rule     config.UpgradeRule
+	progress operation.Progress
+	outcome  Outcome
 
 	// own says that the cordon is the rollout's, since when the node is out of service.
 	own   bool
@@ -85,10 +85,10 @@ func (w *way) run(ctx context.Context, plan rollout.Plan) error {
 	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.c.Version) == "" {
 		return w.c.finished(ctx, node)
 	}
-	if err := w.c.admit(ctx, w.machine, plan, w.report); err != nil {
+	if err := w.c.admit(ctx, w.machine, plan, w.progress); err != nil {
 		return w.failed(ctx, err)
 	}
-	release, err := w.c.hold(ctx, w.report)
+	release, err := w.c.hold(ctx, w.progress)
 	if err != nil {
 		return w.failed(ctx, err)
 	}
@@ -113,7 +113,7 @@ func (w *way) look(ctx context.Context) (seen join.Inspection, node *corev1.Node
 // job inspects the machine for an operation of kind, and applies its plan.
 func (w *way) job(kind spec.Kind, apply func(context.Context, join.Inspection) error) operation.Job[join.Inspection] {
 	return operation.Job[join.Inspection]{
-		Machine: w.machine, Limits: w.c.Cluster.Fleet.Limits, Report: w.report,
+		Machine: w.machine, Limits: w.c.Cluster.Fleet.Limits, Progress: w.progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.c.Inspect(ctx, w.machine, kind) },
 		Apply:   apply,
 	}
@@ -150,7 +150,7 @@ const noteTimeout = 5 * time.Second
 // disrupt takes the node out of service, has its machine upgraded, and brings it back.
 func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
 	if !seen.Running() && wantsBundle(seen) {
-		staged, err := w.c.stage(ctx, w.machine, nil, w.report)
+		staged, err := w.c.stage(ctx, w.machine, nil, w.progress)
 		if err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
 var errNoNode = errclass.With(errclass.Permanent, errors.New("its node is gone"))
 
 func (w *way) retrying(ctx context.Context, try func(context.Context) error) error {
-	return w.c.retrying(ctx, w.report, try)
+	return w.c.retrying(ctx, w.progress, try)
 }
 
 func wantsBundle(seen join.Inspection) bool {
@@ -217,8 +217,8 @@ func (w *way) drainer() drain.Drainer {
 	return drain.Drainer{Client: w.c.Target.Client, Policy: policy}
 }
 
-// phase reports what is done in a phase in the cluster.
-func (w *way) phase(name, text string) { w.report(phases.Message(name, w.onMachine, text)) }
+// in returns the progress of a phase in the cluster.
+func (w *way) in(phase string) operation.Progress { return phases.In(phase, w.onMachine, w.progress) }
 
 // vacate cordons the node and drains it. A machine whose upgrade has begun on it was drained before.
 func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
@@ -230,7 +230,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 	}
 	evicts := *w.rule.Drain
 	if evicts {
-		w.phase(phaseCordon, "trying the evictions of node "+node.Name)
+		operation.Reportf(w.in(phaseCordon), "trying the evictions of node %s", node.Name)
 		found, err := with.Preflight(ctx, node, nil)
 		// Who forces a drain takes also what refuses it, once the node is cordoned.
 		if err == nil && w.rule.OnDrainTimeout != config.DrainForce {
@@ -240,7 +240,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 			return w.undrained(ctx, with, err)
 		}
 	}
-	w.phase(phaseCordon, "keeping new pods away from node "+node.Name)
+	operation.Reportf(w.in(phaseCordon), "keeping new pods away from node %s", node.Name)
 	own, err := with.Cordon(ctx, node.Name, op)
 	if err != nil {
 		return err
@@ -255,8 +255,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 	if !evicts {
 		return nil
 	}
-	count, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active,
-		func(text string) { w.phase(phaseDrain, text) })
+	count, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active, w.in(phaseDrain))
 	if err != nil {
 		return w.undrained(ctx, with, err)
 	}
@@ -275,7 +274,7 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 	case config.DrainSkip:
 		return &rollout.Halt{Reason: cause.Error()}
 	case config.DrainForce:
-		count, err := with.Delete(ctx, w.machine.NodeName, func(text string) { w.phase(phaseDrain, text) })
+		count, err := with.Delete(ctx, w.machine.NodeName, w.in(phaseDrain))
 		if err != nil {
 			return fmt.Errorf("%w; and %w", cause, err)
 		}
@@ -292,7 +291,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 		if !found.HasWork() {
 			return nil
 		}
-		status, err := w.c.Carry(ctx, found, phases.Before(), phases.After(), w.report)
+		status, err := w.c.Carry(ctx, found, phases, w.progress)
 		w.outcome.Changed = w.outcome.Changed || status.Changed
 		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
 		if err == nil {
@@ -304,11 +303,11 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 	if err := job.Run(ctx); err != nil {
 		return err
 	}
-	node, err := w.backInService(ctx, w.c.Version, serving, w.phase)
+	node, err := w.backInService(ctx, w.c.Version, serving, w.in)
 	if err != nil {
 		return err
 	}
-	w.phase(phaseLabels, "setting labels and taints")
+	operation.Reportf(w.in(phaseLabels), "setting labels and taints")
 	marks, err := w.c.Mark(ctx, w.machine, node)
 	w.outcome.Done = append(w.outcome.Done, marks...)
 	return err
@@ -316,7 +315,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 
 // uncordon lets the node take pods again, if it was the rollout that kept them away.
 func (w *way) uncordon(ctx context.Context) error {
-	w.phase(phaseUncordon, "node "+w.machine.NodeName+" takes pods again")
+	operation.Reportf(w.in(phaseUncordon), "node %s takes pods again", w.machine.NodeName)
 	err := w.retrying(ctx, func(ctx context.Context) error {
 		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, op)
 		return err

@@ -58,7 +58,7 @@ const planParallel = 16
 // Plan says in which waves the machines of a cluster would follow, and what is in the way. It touches nothing, beyond
 // placing argosy-node on machines and trying evictions by dry run. It is an error where the version can't be had.
 // chosen are the machines that the rollout is asked for, nil for all.
-func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, report func(string)) (Plan, error) {
+func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Plan, error) {
 	plan := Plan{ControlPlane: c.Target.Version, Version: c.Version,
 		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
@@ -72,7 +72,7 @@ func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, report fu
 		return plan, err
 	}
 	plan.Warnings = c.deprecations(ctx, plan)
-	plan.Entries, err = c.entries(ctx, plan, nodes, report)
+	plan.Entries, err = c.entries(ctx, plan, nodes, progress)
 	return plan, err
 }
 
@@ -91,7 +91,7 @@ const maxWaves = 40
 
 // entries says of each machine what is so with it, those of the waves first, in their order.
 func (c *Conductor) entries(ctx context.Context, plan Plan, nodes map[string]*corev1.Node,
-	report func(string)) ([]Entry, error) {
+	progress operation.Progress) ([]Entry, error) {
 	var entries []Entry
 	for _, wave := range plan.Rollout.Waves {
 		for _, name := range wave.Machines {
@@ -116,7 +116,9 @@ func (c *Conductor) entries(ctx context.Context, plan Plan, nodes map[string]*co
 		group.Go(func() error {
 			c.inspect(ctx, &entries[i], plan, nodes[entries[i].Node])
 			done <- struct{}{}
-			report(fmt.Sprintf("looked at %d of %d machines", len(done), work))
+			count := int64(len(done))
+			progress.Report(operation.Event{Done: count, Total: int64(work), Unit: operation.Machines,
+				Detail: fmt.Sprintf("inspected %d of %d machines", count, work)})
 			return context.Cause(ctx)
 		})
 	}
@@ -167,7 +169,7 @@ func (c *Conductor) inspect(ctx context.Context, entry *Entry, plan Plan, node *
 }
 
 func (c *Conductor) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
-	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, func(string) {})
+	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -229,7 +231,7 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 	for patch, missed := runs.Patch(), 0; missed < mostMissed; patch++ {
 		next := fmt.Sprintf("v%d.%d.%d", runs.Major(), runs.Minor(), patch)
 		found := false
-		err := c.retrying(ctx, quiet, func(ctx context.Context) (err error) {
+		err := c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) (err error) {
 			found, err = c.published(ctx, next)
 			return err
 		})

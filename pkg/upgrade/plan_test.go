@@ -18,6 +18,7 @@ import (
 
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/images"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
@@ -29,7 +30,7 @@ func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
 	s.machines["m2"].refuses = "it is another cluster's"
 	s.change(t, "m4", func(n *corev1.Node) { n.Labels = map[string]string{upgrade.SkipLabelOfOrig: "true"} })
 	s.machines["m5"].runs(after)
-	plan, err := s.Plan(t.Context(), nil, func(string) {})
+	plan, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 	assert.NilError(t, err)
 	var waves []string
 	for _, wave := range plan.Rollout.Waves {
@@ -65,14 +66,14 @@ func TestWhoIsLeftOutIsSaid(t *testing.T) {
 	} {
 		s := newSite(t, "", "m1")
 		s.change(t, "m1", func(n *corev1.Node) { change(s, n) })
-		plan, err := s.Plan(t.Context(), nil, func(string) {})
+		plan, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 		assert.NilError(t, err)
 		assert.Equal(t, len(plan.Rollout.Waves), 0)
 		assert.Assert(t, strings.Contains(plan.Table(), says), plan.Table())
 	}
 	s := newSite(t, "", "m1", "m2")
 	first, _ := s.Cluster.Machine("m1")
-	plan, err := s.Plan(t.Context(), s.Cluster.Fleet.Machines[:1], func(string) {})
+	plan, err := s.Plan(t.Context(), s.Cluster.Fleet.Machines[:1], operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, plan.Rollout.Waves[0].Machines, []string{first.Name})
 	assert.Equal(t, plan.Rollout.Size(), 1)
@@ -81,7 +82,7 @@ func TestWhoIsLeftOutIsSaid(t *testing.T) {
 func TestAVersionThatCannotBeHadIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Conductor.Version = "v1.36.0"
-	_, err := s.Plan(t.Context(), nil, func(string) {})
+	_, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 	assert.ErrorContains(t, err, "v1.35")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
@@ -139,7 +140,7 @@ func TestWhereNothingIsToDoPercentagesAreOfNothing(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Cluster.Fleet.Upgrade.WaveSize, s.Cluster.Fleet.Upgrade.MaxUnavailable = "10%", "25%"
 	s.machines["m1"].runs(after)
-	plan, err := s.Plan(t.Context(), nil, func(string) {})
+	plan, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, plan.Rollout.Size(), 0)
 }

@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // serving are the pods of a node that are ready now: those that stay through an upgrade, since they belong to
@@ -39,14 +40,14 @@ func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podut
 // backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so
 // for upgrade.minReady without a break. It returns the node.
 func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod,
-	report func(phase, text string)) (*corev1.Node, error) {
+	in func(phase string) operation.Progress) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
 		"it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit,
 		name))
 	defer cancel()
-	node, err := c.WaitReady(ctx, name, version, func(text string) { report(phaseReady, text) })
+	node, err := c.WaitReady(ctx, name, version, in(phaseReady))
 	if err != nil {
 		return nil, err
 	}
@@ -63,11 +64,12 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 		switch {
 		case why != "":
 			since = time.Now()
-			report(phaseServing, why)
+			operation.Reportf(in(phaseServing), "%s", why)
 		case left <= 0 || w.hurried != nil && w.hurried():
 			return node, nil
 		default:
-			report(phaseServing, fmt.Sprintf("node %s has to stay so for another %s", name, left.Round(time.Second)))
+			operation.Reportf(in(phaseServing), "node %s has to stay so for another %s", name,
+				left.Round(time.Second))
 		}
 		select {
 		case <-ctx.Done():

@@ -28,7 +28,7 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 		return fmt.Errorf("%w; node %s stays as it is and cordoned, since upgrade.rollback is false", failure,
 			w.machine.NodeName)
 	}
-	w.report("it did not come up: putting back what was there before")
+	operation.Reportf(w.progress, "it did not come up: putting back what was there before")
 	version, err := w.putBack(ctx)
 	if err == nil && version != "" {
 		_, err = w.backInService(ctx, version, serving, w.unnumbered)
@@ -46,12 +46,16 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 }
 
 // unnumbered reports a phase of a rollback that follows a failed upgrade, whose phases were counted already.
-func (w *way) unnumbered(_, text string) { w.report(text) }
+func (w *way) unnumbered(string) operation.Progress { return w.progress }
 
 // putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.
 func (w *way) putBack(ctx context.Context) (version string, err error) {
 	job := w.job(spec.KindRollback, func(ctx context.Context, found join.Inspection) error {
-		_, err := w.c.Carry(ctx, found, 0, 0, func(text string) { w.report("putting back: " + text) })
+		putting := operation.ProgressFunc(func(event operation.Event) {
+			event.Detail = "putting back: " + event.Detail
+			w.progress.Report(event)
+		})
+		_, err := w.c.Carry(ctx, found, operation.Phases{operation.MachinePhases}, putting)
 		if err != nil {
 			return err
 		}
@@ -102,9 +106,10 @@ const defaultSocket = "/run/containerd/containerd.sock"
 
 // PutBack takes a machine back to what it was before its last upgrade, also long after that: it cordons and drains its
 // node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
-func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, report func(string)) (Outcome, error) {
+func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
+	error) {
 	started := time.Now()
-	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
+	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	err := w.backwards(ctx)
 	c.letGo(ctx, machine)
@@ -130,7 +135,7 @@ func (w *way) backwards(ctx context.Context) error {
 		return nil
 	}
 	w.onMachine = seen.Facts.Plan.Total
-	release, err := w.c.hold(ctx, w.report)
+	release, err := w.c.hold(ctx, w.progress)
 	if err != nil {
 		return err
 	}
@@ -155,7 +160,7 @@ func (w *way) backwards(ctx context.Context) error {
 	if w.outcome.Version, err = w.putBack(ctx); err != nil {
 		return err
 	}
-	if _, err := w.backInService(ctx, w.outcome.Version, serving, w.phase); err != nil {
+	if _, err := w.backInService(ctx, w.outcome.Version, serving, w.in); err != nil {
 		return err
 	}
 	w.outcome.Done = append(w.outcome.Done, "put back")

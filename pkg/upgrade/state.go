@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
@@ -68,7 +69,7 @@ func (c *Conductor) annotate(ctx context.Context, node, key, value string) error
 	if err != nil {
 		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
 	}
-	return c.retrying(ctx, quiet, func(ctx context.Context) error {
+	return c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
 		patched, err := c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
 			metav1.PatchOptions{FieldManager: apply.Manager})
 		if err != nil {

@@ -100,7 +100,7 @@ func (s Staged) String() string {
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
 // rollout is halted, it is left alone.
 func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, window *operation.Limiter,
-	report func(string)) (Staged, error) {
+	progress operation.Progress) (Staged, error) {
 	halt, err := c.halted(ctx, machine, plan)
 	if err != nil {
 		return Staged{Machine: machine.Name, Version: c.Version}, err
@@ -108,18 +108,18 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan roll
 	if halt != nil {
 		return Staged{Machine: machine.Name, Version: c.Version, Left: halt.Reason}, nil
 	}
-	staged, err := c.stage(ctx, machine, window, report)
+	staged, err := c.stage(ctx, machine, window, progress)
 	c.letGo(ctx, machine)
 	return staged, err
 }
 
 func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *operation.Limiter,
-	report func(string)) (Staged, error) {
+	progress operation.Progress) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
 	err := operation.Job[join.Inspection]{
 		Verb: "staging the upgrade of", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: window,
-		Report: report,
+		Progress: progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) {
 			found, err := c.Inspect(ctx, machine, spec.KindStage)
 			if err == nil && found.Facts.Plan.Error == nil && !found.HasWork() {
@@ -128,7 +128,7 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *o
 			return found, err
 		},
 		Apply: func(ctx context.Context, found join.Inspection) error {
-			status, err := c.Carry(ctx, found, 0, 0, report)
+			status, err := c.Carry(ctx, found, operation.Phases{operation.MachinePhases}, progress)
 			staged.Phases, staged.Changed = status.Phases, status.Changed
 			return err
 		},
@@ -138,11 +138,10 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *o
 }
 
 // retrying tries again what only went wrong for a moment, within the fleet's budget.
-func (c *Conductor) retrying(ctx context.Context, report func(string), try func(context.Context) error) error {
-	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, report, try)
+func (c *Conductor) retrying(ctx context.Context, progress operation.Progress,
+	try func(context.Context) error) error {
+	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, progress, try)
 }
-
-func quiet(string) {}
 
 // letGo takes away the pod by which a machine was reached, unless the next process goes on with it. What can't be taken
 // away now ends by itself.
@@ -157,8 +156,8 @@ func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
 
 // seenFor looks at a machine for an operation, which must be possible there.
 func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
-	report func(string)) (join.Inspection, error) {
-	report(fmt.Sprintf("looking at machine %s (%s)", machine.Name, machine.Address))
+	progress operation.Progress) (join.Inspection, error) {
+	operation.Reportf(progress, "inspecting machine %s (%s)", machine.Name, machine.Address)
 	seen, err := c.Inspect(ctx, machine, kind)
 	if err != nil {
 		return seen, err
@@ -195,9 +194,9 @@ func isHalt(err error) bool {
 // machine that must not begin, or whose pods do not leave where the policy says skip, is left as it is, which is no
 // error. One that does not come up is put back, which is.
 func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
-	report func(string)) (Outcome, error) {
+	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
-	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), report: report,
+	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
 	err := w.run(ctx, plan)
 	c.letGo(ctx, machine)

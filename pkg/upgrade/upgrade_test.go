@@ -130,7 +130,7 @@ func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
 	s := newSite(t, "", "m1", "m2")
 	m1, _ := s.Cluster.Machine("m1")
 	m2, _ := s.Cluster.Machine("m2")
-	staged, err := s.Stage(t.Context(), m1, inWaves("m1", "m2"), operation.NewLimiter(1), func(string) {})
+	staged, err := s.Stage(t.Context(), m1, inWaves("m1", "m2"), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, staged.Changed && staged.Left == "")
 	assert.Equal(t, s.happened(), "stage m1")
@@ -138,7 +138,7 @@ func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
 	s.machines["m1"].fails = "keep"
 	_, err = s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, "it does not start")
-	staged, err = s.Stage(t.Context(), m2, inWaves("m1", "m2"), operation.NewLimiter(1), func(string) {})
+	staged, err = s.Stage(t.Context(), m2, inWaves("m1", "m2"), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, staged.String(), "machine m2 was left as it is: halted after m1")
 	assert.Equal(t, s.machines["m2"].asked, 0)
@@ -244,12 +244,12 @@ func TestTwoRolloutsOfOneClusterExcludeEachOther(t *testing.T) {
 		plan.MaxUnavailable = 2
 		ctx, cancel := context.WithCancel(t.Context())
 		var said string
-		_, err := other.Upgrade(ctx, machine, plan, func(text string) {
+		_, err := other.Upgrade(ctx, machine, plan, operation.AsText(func(text string) {
 			if strings.Contains(text, "waiting for rollout rollout-1") {
 				said = text
 				cancel()
 			}
-		})
+		}))
 		assert.Assert(t, said != "" && errors.Is(err, context.Canceled), err)
 	}
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
@@ -274,7 +274,7 @@ func TestAUpgradedMachineIsPutBackOnRequest(t *testing.T) {
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	machine, _ := s.Cluster.Machine("m1")
-	outcome, err := s.PutBack(t.Context(), machine, func(string) {})
+	outcome, err := s.PutBack(t.Context(), machine, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.Version, before)
 	assert.Equal(t, s.node(t, "m1").Status.NodeInfo.KubeletVersion, before)
@@ -302,7 +302,7 @@ func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
 			s := newSite(t, "", "m1")
 			s.change(t, "m1", cordoned)
 			test.machine(s.machines["m1"])
-			done, err := s.Clean(t.Context(), func(string) {})
+			done, err := s.Clean(t.Context(), operation.NoProgress{})
 			assert.NilError(t, err)
 			assert.Equal(t, strings.Join(done, ""), test.said)
 			assert.Equal(t, s.stands(t, "m1"), test.stands)
@@ -310,7 +310,7 @@ func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
 	}
 	s := newSite(t, "", "m1")
 	s.change(t, "m1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
-	done, err := s.Clean(t.Context(), func(string) {})
+	done, err := s.Clean(t.Context(), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, len(done), 0)
 }
@@ -319,7 +319,7 @@ func TestCleaningUpLeavesToAnotherRolloutWhatItIsAtWorkOn(t *testing.T) {
 	s := newSite(t, "", "m1")
 	other := &upgrade.Conductor{Conductor: s.Conductor.Conductor, Rollout: "rollout-2"}
 	s.machines["m1"].during = func() {
-		done, err := other.Clean(t.Context(), func(string) {})
+		done, err := other.Clean(t.Context(), operation.NoProgress{})
 		assert.NilError(t, err)
 		assert.Equal(t, len(done), 0)
 		assert.Equal(t, s.stands(t, "m1"), before+" cordoned by upgrade working")
@@ -335,11 +335,11 @@ func TestCleaningUpWaitsForMachinesThatAreAtWork(t *testing.T) {
 	s.machines["m1"].during = func() {
 		var once sync.Once
 		go func() {
-			_, err := s.Clean(t.Context(), func(text string) {
+			_, err := s.Clean(t.Context(), operation.AsText(func(text string) {
 				if strings.Contains(text, "waiting for 1 machines") {
 					once.Do(func() { close(waits) })
 				}
-			})
+			}))
 			cleaned <- err
 		}()
 		<-waits

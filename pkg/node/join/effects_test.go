@@ -27,6 +27,7 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/nodetest"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // change is one of the documents, after which a plan is made for a machine that joined before it.
@@ -229,7 +230,7 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	if cluster.Fleet.Registries.Secret != "" {
 		c.Logins = map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: "word"}}
 	}
-	entries, err := c.Plan(t.Context(), cluster.Fleet.Machines, func(string) {})
+	entries, err := c.Plan(t.Context(), cluster.Fleet.Machines, operation.NoProgress{})
 	assert.NilError(t, err)
 	return entries[0]
 }

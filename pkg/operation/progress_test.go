@@ -10,10 +10,10 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-func TestAMessageShowsWhatIsDoneOrHowFarATransferIs(t *testing.T) {
+func TestAnEventShowsPhaseAndTransfer(t *testing.T) {
 	began := time.Unix(0, 0)
 	for want, status := range map[string]spec.Status{
-		"[starting] starting · 0s": {Message: "starting"},
+		"[starting] starting": {Message: "starting"},
 		"[5/11 containerd] starting containerd · 12s": {Phase: "containerd", Index: 5,
 			Message: "starting containerd", Updated: began.Add(12 * time.Second)},
 		"[2/11 bundle] 214 of 398 MB, 96 MB/s": {Phase: "bundle", Index: 2,
@@ -29,6 +29,7 @@ func TestAMessageShowsWhatIsDoneOrHowFarATransferIs(t *testing.T) {
 		if status.Updated.IsZero() {
 			status.Updated = began
 		}
-		assert.Equal(t, operation.Message(status, 2), want)
+		phases := operation.Phases{operation.MachinePhases, "ready", "labels"}
+		assert.Equal(t, phases.OfMachine(status).String(), want)
 	}
 }
