@@ -147,7 +147,8 @@ var (
 	percentage = regexp.MustCompile(`^(100|[0-9]{1,2})%$`)
 
 	// An image in its parts: a registry may carry a path, as mirrors do.
-	registryName   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*/?$`)
+	registryName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?` +
+		`(/[a-z0-9][a-z0-9._-]*)*/?$`)
 	repositoryName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$`)
 	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	numberTail     = regexp.MustCompile(`(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)$`)

@@ -144,7 +144,8 @@ func TestAClusterWithoutMachinesSelectsNone(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, len(machines), 0)
 	_, err = c.Select("alpha")
-	assert.ErrorContains(t, err, `cluster "team-a" has no machine "alpha"; it has none: list them under machines in argosy.yaml`)
+	assert.ErrorContains(t, err,
+		`cluster "team-a" has no machine "alpha"; it has none: list them under machines in argosy.yaml`)
 }
 
 func TestTheVersionHasOneForm(t *testing.T) {

@@ -168,7 +168,7 @@ func (d *document) integer(n *node, into reflect.Value) {
 			into.SetInt(value)
 			return
 		}
-		d.add(n.path, "is too large a number", "")
+		d.add(n.path, "is out of range", fmt.Sprintf("use %d to %d", math.MinInt32, math.MaxInt32))
 		return
 	}
 	d.add(n.path, "must be a whole number, not "+n.describe(), "")

@@ -154,13 +154,13 @@ func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 			d.addAt(key.Line, key.Column, path, "has a key that is not text", "")
 			continue
 		case key.ShortTag() == "!!int" || key.ShortTag() == "!!float" || key.ShortTag() == "!!bool":
-			d.addAt(key.Line, key.Column, join(path, key.Value), "this key is read as a number or a boolean",
+			d.addAt(key.Line, key.Column, join(path, key.Value), "is read as a number or a boolean, not as a key",
 				fmt.Sprintf("write it in quotes: %q", key.Value))
 			continue
 		}
 		if first := seen[key.Value]; first != nil {
 			d.addAt(key.Line, key.Column, join(path, key.Value),
-				fmt.Sprintf("this key is there twice, first in line %d", first.Line), "remove one of them")
+				fmt.Sprintf("is a duplicate of the key in line %d", first.Line), "remove one of them")
 			continue
 		}
 		seen[key.Value] = key

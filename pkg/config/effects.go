@@ -101,7 +101,7 @@ func stepsMatch(schema, written []string) bool {
 	return true
 }
 
-// allKeys of both documents, sections included.
+// allKeys returns the keys of both documents, sections included.
 func allKeys() []Key { return slices.Concat(Keys(VClusterDocument), Keys(FleetDocument)) }
 
 // EffectMeaning returns a sentence that explains an effect.

@@ -36,12 +36,12 @@ func judge(t *testing.T, vcluster, fleet []byte) {
 	}
 	for _, p := range problems {
 		if p.Document == "" || p.Text == "" || p.Line < 0 || p.Column < 0 {
-			t.Fatalf("a problem without place or text: %#v", p)
+			t.Fatalf("a problem without position or text: %#v", p)
 		}
 	}
 }
 
-// judgePrinted holds that a cluster that is printed and parsed again is the same, unless it has secrets, which are not.
+// judgePrinted checks that a printed cluster parses to the same cluster, unless it has secrets, which are not printed.
 func judgePrinted(t *testing.T, c *config.Cluster) {
 	vcluster, err := c.Printed(config.VClusterDocument)
 	if err != nil {

@@ -278,7 +278,7 @@ func (g generator) value(t reflect.Type, defaults reflect.Value, here surroundin
 	return &schema{Default: usual()}
 }
 
-// typeInWords is the type of a value for people.
+// typeInWords returns the name of a type in the reference.
 func typeInWords(t reflect.Type) string {
 	switch t {
 	case secretType:
@@ -305,8 +305,8 @@ func typeInWords(t reflect.Type) string {
 	return "anything"
 }
 
-// example is the one that the comment gives, or another one of the allowed values, or the other switch. A key of which
-// all else is refused shows the value that can be set.
+// example returns the value that the comment gives, or one of the allowed values that is not the default, or the other
+// switch. Of a key whose other values are refused it returns the value that can be set.
 func example(t reflect.Type, written string, p *schema) string {
 	usual := inYAML(p.Default)
 	if len(p.Refused) > 0 {
@@ -329,7 +329,7 @@ func example(t reflect.Type, written string, p *schema) string {
 	return usual
 }
 
-// emptyOf is the empty value of a type in YAML; empty text for those of which not every empty value is accepted.
+// emptyOf returns the empty value of a type in YAML; empty text for those of which not every empty value is accepted.
 func emptyOf(t reflect.Type) string {
 	switch {
 	case t == secretType || t.Kind() == reflect.String:

@@ -46,7 +46,7 @@ func TestBundlesComeFromTheControlPlaneByDefault(t *testing.T) {
 			"https://github.com/loft-sh/kubernetes/releases/download"},
 		"existing, with a repository": {goodVCluster, goodFleet + "bundles: {repository: " + mine + "}\n", false,
 			mine},
-		"existing, in its older place": {strings.Replace(goodVCluster, "true\n",
+		"existing, under its older name": {strings.Replace(goodVCluster, "true\n",
 			"true\n  autoUpgrade: {bundleRepository: "+mine+"}\n", 1), goodFleet, false, mine},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,8 @@ func TestTheIdentityOfAClusterIsWrittenAsJSON(t *testing.T) {
 	identity := parse(t, hostedVCluster, hostedFleet).Identity()
 	text, err := json.Marshal(identity)
 	assert.NilError(t, err)
-	assert.Equal(t, string(text), `{"podCIDR":"10.244.0.0/16","serviceCIDR":"10.96.0.0/12","clusterDomain":"cluster.local","store":"sqlite","privateNodes":true}`)
+	assert.Equal(t, string(text), `{"podCIDR":"10.244.0.0/16","serviceCIDR":"10.96.0.0/12",`+
+		`"clusterDomain":"cluster.local","store":"sqlite","privateNodes":true}`)
 	var again config.Identity
 	assert.NilError(t, json.Unmarshal(text, &again))
 	assert.Equal(t, again, identity)

@@ -25,14 +25,14 @@ func keys(t *testing.T) []config.Key {
 func TestEveryKeyHasAMeaningAnExampleAndAnEffect(t *testing.T) {
 	effects := []config.Effect{"none", "restarts kubelet", "restarts containerd", "needs a rejoin",
 		config.NextWorkflow, config.ReplacesPods, config.AppliesToAddon, config.NeverChanges, config.NoEffect}
-	places := []config.Location{config.AtMachine, config.AtControlPlane, config.AtCluster, config.AtPlugin}
+	locations := []config.Location{config.AtMachine, config.AtControlPlane, config.AtCluster, config.AtPlugin}
 	for _, k := range keys(t) {
 		assert.Check(t, k.Meaning != "" && strings.HasSuffix(k.Meaning, "."), "%s: meaning %q", k.Key, k.Meaning)
 		if k.Section {
 			continue
 		}
 		assert.Check(t, slices.Contains(effects, k.Effect), "%s: effect %q", k.Key, k.Effect)
-		assert.Check(t, slices.Contains(places, k.At) != (k.Effect == config.NoEffect), "%s: at %q with effect %q",
+		assert.Check(t, slices.Contains(locations, k.At) != (k.Effect == config.NoEffect), "%s: at %q with effect %q",
 			k.Key, k.At, k.Effect)
 		assert.Check(t, k.Example != "", "%s has no example", k.Key)
 		assert.Check(t, k.Type != "" && k.Type != "section", "%s: type %q", k.Key, k.Type)

@@ -19,7 +19,7 @@ func (d *document) fits(key string, section Unstructured, into any) {
 	d.kubernetes(key, section, into, true)
 }
 
-// kubernetes is fits; unless strict, unknown keys pass.
+// kubernetes does what fits does; unless strict, unknown keys pass.
 func (d *document) kubernetes(key string, section Unstructured, into any, strict bool) {
 	if len(section) == 0 {
 		return

@@ -29,7 +29,8 @@ func Load(ctx context.Context, source Source, cluster string) (*Cluster, error) 
 	check := &document{}
 	if cluster == "" || !check.object("cluster", cluster) {
 		return nil, errclass.Errorf(errclass.Configuration,
-			"%s is not the name of a cluster: it must be the name of a ConfigMap", shown(cluster))
+			"reading cluster %s: it is not a valid name of a ConfigMap; use lower case letters, digits, hyphens and "+
+				"dots, with a letter or digit at both ends", shown(cluster))
 	}
 	data, err := source.ConfigMap(ctx, cluster)
 	if errors.Is(err, ErrNotFound) {

@@ -66,7 +66,7 @@ const (
 		"something about them have no effect.\n"
 )
 
-// subtrees are the keys with an effect; where all that is in a section has it, the section stands for them.
+// subtrees returns the keys with an effect, or in their stead the section whose keys all have it.
 func subtrees(keys []Key, effect Effect) []string {
 	uniform := func(section string) bool {
 		for _, k := range keys {
@@ -175,7 +175,7 @@ func among(allowed []string) string {
 	return ": " + strings.Join(allowed, ", ")
 }
 
-// code is text in a cell as it is to be typed.
+// code formats text in a cell that is to be typed as it is.
 func code(text string) string {
 	if text == "" {
 		return ""
@@ -183,7 +183,7 @@ func code(text string) string {
 	return "`" + strings.ReplaceAll(text, "|", `\|`) + "`"
 }
 
-// inCell is a sentence in a table.
+// inCell escapes a sentence for a cell.
 func inCell(text string) string {
 	return strings.NewReplacer("|", `\|`, "<", `&lt;`).Replace(text)
 }

@@ -18,6 +18,7 @@ type refusal struct {
 const (
 	noHostNodes = "is not possible with private nodes: workloads run on the cluster's own machines, and nothing is " +
 		"synced with the host cluster"
+	noSleep  = "is not possible with private nodes: neither workloads nor the control plane can sleep"
 	onlyTrue = "cannot be switched off with private nodes"
 	turnOff  = "remove it, or set enabled: false"
 )
@@ -55,9 +56,8 @@ func unsupported() []refusal {
 			"machine's own", turnOff},
 		{"controlPlane.advanced.hostPathMapper", switchedOn,
 			"is not possible with private nodes: host paths are the machine's own", turnOff},
-		{"sleepMode", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep", turnOff},
-		{"sleep", switchedOn, "is not possible with private nodes: neither workloads nor the control plane can sleep",
-			turnOff},
+		{"sleepMode", switchedOn, noSleep, turnOff},
+		{"sleep", switchedOn, noSleep, turnOff},
 		{"experimental.isolatedControlPlane", switchedOn, "is not possible with private nodes: the control plane is " +
 			"apart from the workloads already", turnOff},
 		{"experimental.genericSync", switchedOn, noHostNodes, "remove it"},

@@ -34,8 +34,10 @@ func notExposed() []refusal {
 // notStored returns the refusals of ways to store a control plane's state.
 func notStored() []refusal {
 	const (
-		store  = "controlPlane.backingStore."
-		etcd   = "is not supported in this version"
+		store    = "controlPlane.backingStore."
+		etcd     = "is not supported in this version"
+		deployed = "set " + store + "etcd.deploy.enabled: true, which runs etcd beside the control plane, with 1 or " +
+			"3 members"
 		noFile = "is not carried out: there is no way to put the file into the control plane's pods"
 		volume = "is not carried out: volumeClaim describes the volume"
 	)
@@ -44,10 +46,10 @@ func notStored() []refusal {
 			"members by name", "remove it"},
 		{store + "etcd.deploy.headlessService", anySet, etcd, "remove it"},
 		{store + "etcd.embedded", switchedOnExplicitly, etcd,
-			"set " + store + "etcd.deploy.enabled: true, which runs etcd beside the control plane, with 1 or 3 members"},
+			deployed},
 		{store + "etcd.external", switchedOnExplicitly, etcd +
 			": its certificates cannot be put into the control plane's pods",
-			"set " + store + "etcd.deploy.enabled: true, which runs etcd beside the control plane, with 1 or 3 members"},
+			deployed},
 		{store + "database.embedded.dataSource", switchedOn,
 			"is Argosy's own: the embedded database is a file on the control plane's volume",
 			"remove it; " + store + "database.external is for databases elsewhere"},

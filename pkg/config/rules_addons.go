@@ -17,7 +17,8 @@ func (d *document) checkAddons(v *VCluster) {
 	kubeVirt := v.Deploy.CSI.KubeVirt
 	if kubeVirt.Enabled && kubeVirt.StorageClass.Enabled && kubeVirt.StorageClass.Default &&
 		v.Deploy.LocalPathProvisioner.Enabled {
-		d.add("deploy.csi.kubeVirt", "its StorageClass and that of deploy.localPathProvisioner would both be the default",
+		d.add("deploy.csi.kubeVirt",
+			"its StorageClass and that of deploy.localPathProvisioner would both be the default",
 			"set deploy.localPathProvisioner.enabled: false, or deploy.csi.kubeVirt.storageClass.default: false")
 	}
 	d.checkKubeOvn()

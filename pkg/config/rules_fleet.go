@@ -201,7 +201,7 @@ func (d *document) checkRegistries(r Registries) {
 		switch {
 		case !d.required(key, host, "remove it"):
 		case d.registry(key, host) && seen[host]:
-			d.add(key, "is there twice", "remove one of them")
+			d.add(key, "is a duplicate", "remove one of them")
 		}
 		seen[host] = true
 	}

@@ -13,10 +13,10 @@ import (
 	"argosy.dev/argosy/pkg/config"
 )
 
-// provisioned is the vcluster.yaml of a hosted cluster with more in controlPlane.
+// provisioned returns the vcluster.yaml of a hosted cluster with more keys in controlPlane.
 func provisioned(controlPlane string) string { return hostedVCluster + "  " + controlPlane + "\n" }
 
-// networked is one with other networks.
+// networked returns the vcluster.yaml of a hosted cluster with other networks.
 func networked(text string) string { return hostedVCluster + "networking: " + text + "\n" }
 
 func TestAHostedControlPlaneIsCheckedValueByValue(t *testing.T) {

@@ -188,7 +188,7 @@ func TestRegistriesOfThePluginAreChecked(t *testing.T) {
 		"a URL": {"registries: {plainHTTP: ['http://a:5000']}", "registries.plainHTTP[0]",
 			"holds a scheme"},
 		"a host twice": {"registries: {plainHTTP: ['a:5000', 'a:5000']}", "registries.plainHTTP[1]",
-			"is there twice"},
+			"is a duplicate"},
 		"no time for a hook":  {"join: {commandTimeout: 0s}", "join.commandTimeout", "more than 0"},
 		"a negative timeout":  {"join: {commandTimeout: -1m}", "join.commandTimeout", "more than 0"},
 		"a number for a time": {"join: {commandTimeout: 300}", "join.commandTimeout", "must be a duration"},

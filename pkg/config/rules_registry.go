@@ -159,7 +159,8 @@ const (
 )
 
 // looksLikeImage matches an image without a scheme, whose first part has a dot or a port: "ghcr.io/example/app:v1".
-var looksLikeImage = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$`)
+var looksLikeImage = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]+)?(/[a-z0-9._-]+)+` +
+	`(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$`)
 
 // checkImageSource checks one item of importImages: a path on the machine, a URL, or an image in a registry.
 func (d *document) checkImageSource(key, source string) {
@@ -179,7 +180,8 @@ func (d *document) checkImageSource(key, source string) {
 			fmt.Sprintf("write %q for an image of a registry", ociScheme+source))
 	default:
 		d.add(key, "is neither an absolute path, nor an http or https URL, nor an image with oci:// in front",
-			`write e.g. "/srv/images/app.tar", "https://files.example.com/app.tar#sha256=…" or "oci://registry.example.com/app:v1"`)
+			`write e.g. "/srv/images/app.tar", "https://files.example.com/app.tar#sha256=…" or `+
+				`"oci://registry.example.com/app:v1"`)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 func machine(text string) string { return fleetHead + "machines:\n- " + text + "\n" }
 
-// publicKey is the line of a .pub file.
+// publicKey returns the line of a .pub file.
 func publicKey(t *testing.T) string {
 	t.Helper()
 	public, err := ssh.NewPublicKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public())
@@ -61,8 +61,8 @@ func TestTheFleetIsCheckedValueByValue(t *testing.T) {
 			"neither a host name nor an IP address"},
 		"option as address": {machine("{name: a, address: '-oProxyCommand=x'}"), "machines[0].address",
 			"neither"},
-		"address of nobody": {machine("{name: a, address: 0.0.0.0}"), "machines[0].address", "single host"},
-		"half an address":   {machine("{name: a, address: '10.0.1'}"), "machines[0].address", "neither"},
+		"the unspecified address": {machine("{name: a, address: 0.0.0.0}"), "machines[0].address", "single host"},
+		"half an address":         {machine("{name: a, address: '10.0.1'}"), "machines[0].address", "neither"},
 		"label without name": {machine("{name: a, address: a, labels: {'': x}}"), `machines[0].labels[""]`,
 			"not a name for a label"},
 		"label with a command": {machine("{name: a, address: a, labels: {x: '$(id)'}}"), "machines[0].labels.x",

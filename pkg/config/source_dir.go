@@ -77,8 +77,8 @@ func (d Dir) find(kind, name string, into any) error {
 		}
 		for _, manifest := range manifests {
 			if foundIn != "" {
-				return errclass.Errorf(errclass.Configuration, "%s %q is there twice: in %q and in %q", kind, name,
-					foundIn, path)
+				return errclass.Errorf(errclass.Configuration,
+					"reading %s %q: found in %q and in %q; remove one of them", kind, name, foundIn, path)
 			}
 			if err := yaml.UnmarshalStrict(manifest, into); err != nil {
 				return errclass.Errorf(errclass.Configuration, "reading %s %q in %q: %w", kind, name, path,

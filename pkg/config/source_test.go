@@ -67,7 +67,7 @@ func TestAnInvalidClusterNameIsRefusedBeforeReading(t *testing.T) {
 	client := fake.NewClientset()
 	for _, name := range []string{"", "a/b", "../a", "$(id)", "a b", "A"} {
 		_, err := config.Load(t.Context(), config.FromAPI(client, "fleet"), name)
-		assert.ErrorContains(t, err, "is not the name of a cluster")
+		assert.ErrorContains(t, err, "is not a valid name of a ConfigMap")
 		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	}
 	assert.Equal(t, len(client.Actions()), 0)
@@ -164,7 +164,7 @@ func TestAWrongFolderIsReportedWithoutItsSecrets(t *testing.T) {
 		want  string
 	}{
 		"missing":     {nil, "not found"},
-		"twice":       {map[string]string{"a.yaml": secret, "b.yaml": secret}, `Secret "key" is there twice`},
+		"twice":       {map[string]string{"a.yaml": secret, "b.yaml": secret}, `reading Secret "key": found in "`},
 		"no base64":   {map[string]string{"a.yaml": secret + "data: {a: 'hunter2!'}\n"}, "data in base64"},
 		"unknown key": {map[string]string{"a.yaml": secret + "hunter2: {}\n"}, "not a valid manifest"},
 		"no YAML":     {map[string]string{"a.yaml": "a: [\n"}, "a.yaml"},

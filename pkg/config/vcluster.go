@@ -89,13 +89,13 @@ type PrivateNodes struct {
 	// +at=machine +effect=needs a rejoin
 	JoinNode JoinNode `json:"joinNode,omitzero"`
 
-	// CNI is the older place of deploy.cni. Once parsed it is empty and deploy.cni holds its content.
+	// CNI is the older name of deploy.cni. Once parsed it is empty and deploy.cni holds its content.
 	// +at=cluster +effect=applies to the addon
 	CNI CNI `json:"cni,omitzero"`
-	// KubeProxy is the older place of deploy.kubeProxy. Once parsed it is empty and deploy.kubeProxy holds its content.
+	// KubeProxy is the older name of deploy.kubeProxy. Once parsed it is empty and deploy.kubeProxy holds its content.
 	// +at=cluster +effect=applies to the addon
 	KubeProxy KubeProxy `json:"kubeProxy,omitzero"`
-	// LocalPathProvisioner is the older place of deploy.localPathProvisioner. Once parsed it is empty and
+	// LocalPathProvisioner is the older name of deploy.localPathProvisioner. Once parsed it is empty and
 	// deploy.localPathProvisioner holds its content.
 	// +at=cluster +effect=applies to the addon
 	LocalPathProvisioner LocalPathProvisioner `json:"localPathProvisioner,omitzero"`
