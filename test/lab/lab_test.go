@@ -84,6 +84,11 @@ func TestMachineNamesAndAddressesAreUnique(t *testing.T) {
 	}
 }
 
+func TestHostedOnlyLeavesOutMachines(t *testing.T) {
+	assert.DeepEqual(t, names(UpOptions{HostedOnly: true}.machines()), []string{"host", "m1", "m2", "m3"})
+	assert.DeepEqual(t, names(UpOptions{}.machines()), names(machines()))
+}
+
 func TestUnknownMachineErrorListsMachines(t *testing.T) {
 	_, err := (&Lab{}).Spec("m9")
 	assert.ErrorContains(t, err, `"m9"`)

@@ -67,6 +67,23 @@ func TestCoreDNSFollowsTheMinorVersion(t *testing.T) {
 	}
 }
 
+// A cluster with the addons that are on by default must find their images without the optional ones.
+func TestDefaultAddonsNeedNoOptionalImage(t *testing.T) {
+	defaults := config.Defaults()
+	needed, err := addons.Images(&defaults, "v1.34.4")
+	assert.NilError(t, err)
+	optional := map[string]bool{}
+	for _, addon := range newCache(t).addons("v1.34.4", "1.12.1", "v0.34.0", "/network", "/busybox") {
+		if addon.optional {
+			optional[addon.ref] = true
+		}
+	}
+	assert.Equal(t, len(optional), 3, "MetalLB has two, metrics-server one: %v", optional)
+	for _, image := range needed {
+		assert.Assert(t, !optional[image.Reference], "%s is needed for %s", image.Reference, image.For)
+	}
+}
+
 func TestAddonImageHasAnEntrypointOrAShell(t *testing.T) {
 	b, folder := newCache(t), t.TempDir()
 	write(t, filepath.Join(folder, "program"), "fake program")
