@@ -1,4 +1,4 @@
-// Package examples_test keeps the examples true: what a user copies is parsed here by the code that will read it.
+// Package examples_test parses the examples with the code that reads them after a user has copied them.
 package examples_test
 
 import (

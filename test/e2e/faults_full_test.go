@@ -6,7 +6,7 @@ import "testing"
 
 // TestJoinSurvivesFaultsDuringKubeadm injects each fault while a machine is neither clean nor joined.
 func TestJoinSurvivesFaultsDuringKubeadm(t *testing.T) {
-	for _, fault := range joinFaults {
+	for _, fault := range joinFaults() {
 		t.Run(fault.name, func(t *testing.T) {
 			resetMachines(t, "m1")
 			name := submit(t, teamA(), "join", "machines=m1")

@@ -14,38 +14,47 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// joinFaults are injected while a machine joins. Each must end with a Ready node.
-var joinFaults = []struct {
+// fault is injected while machine m1 is worked on by a workflow.
+type fault struct {
 	name   string
 	inject func(t *testing.T, workflow string)
-}{
-	{"the agent pod is deleted", func(t *testing.T, workflow string) {
-		hostKubectl(t, teamA(), "delete", "pod", "-l",
-			"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
-	}},
-	{"the sidecar is killed with SIGKILL", func(t *testing.T, _ string) {
-		runOn(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
-	}},
-	{"sshd is killed", func(t *testing.T, _ string) {
+}
+
+// faultsOf returns the faults that a join and an upgrade of a cluster's machine must both survive.
+func faultsOf(c virtualCluster) []fault {
+	return []fault{
+		{"the agent pod is deleted", func(t *testing.T, workflow string) {
+			hostKubectl(t, c, "delete", "pod", "-l",
+				"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
+		}},
+		{"the sidecar is killed with SIGKILL", func(t *testing.T, _ string) {
+			runOn(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
+		}},
+		{"the connection is cut for 30 s", func(t *testing.T, _ string) {
+			assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
+			t.Cleanup(func() { _ = machineNamed(t, "m1").Connect(context.Background(), true) })
+			time.Sleep(30 * time.Second)
+			assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
+		}},
+		{"the machine is rebooted", func(t *testing.T, _ string) {
+			assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
+		}},
+		{"the workflow is terminated", func(t *testing.T, workflow string) {
+			_, err := c.Argo(t.Context(), "terminate", workflow)
+			assert.NilError(t, err)
+		}},
+	}
+}
+
+// joinFaults returns the faults that are injected while m1 joins. Each must end with a Ready node.
+func joinFaults() []fault {
+	return append(faultsOf(teamA()), fault{"sshd is killed", func(t *testing.T, _ string) {
 		assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
-	}},
-	{"the connection is cut for 30 s", func(t *testing.T, _ string) {
-		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
-		t.Cleanup(func() { _ = machineNamed(t, "m1").Connect(context.Background(), true) })
-		time.Sleep(30 * time.Second)
-		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
-	}},
-	{"the machine is rebooted", func(t *testing.T, _ string) {
-		assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
-	}},
-	{"the workflow is terminated", func(t *testing.T, workflow string) {
-		_, err := teamA().Argo(t.Context(), "terminate", workflow)
-		assert.NilError(t, err)
-	}},
+	}})
 }
 
 func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {
-	for _, fault := range joinFaults {
+	for _, fault := range joinFaults() {
 		t.Run(fault.name, func(t *testing.T) {
 			resetMachines(t, "m1")
 			limitBandwidth(t)

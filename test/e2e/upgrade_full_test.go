@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -58,8 +57,8 @@ func TestUpgradeSurvivesFaultsDuringKubeletStart(t *testing.T) {
 
 func surviveFaults(t *testing.T, phase string) {
 	newUpgradedCluster(t)
-	for _, fault := range slices.Sorted(maps.Keys(upgradeFaults)) {
-		t.Run(fault, func(t *testing.T) { surviveFault(t, fault, phase) })
+	for _, fault := range upgradeFaults() {
+		t.Run(fault.name, func(t *testing.T) { surviveFault(t, fault, phase) })
 	}
 }
 
@@ -323,12 +322,12 @@ func spreadWorkload(t *testing.T, machine string) {
 
 // surviveFault injects a fault while m1 is in a phase of its upgrade. The upgrade must succeed, by itself or by the
 // next submit, and no node may stay cordoned after the workflow.
-func surviveFault(t *testing.T, fault, phase string) {
+func surviveFault(t *testing.T, injected fault, phase string) {
 	rollBack(t, "m1")
 	spreadWorkload(t, "m1")
 	name := submit(t, upgradeCluster, "upgrade")
 	waitForUpgradePhase(t, name, phase)
-	upgradeFaults[fault](t, name)
+	injected.inject(t, name)
 	w := waitForEnd(t, upgradeCluster, name)
 	eventuallyPrints(t, upgradeCluster, "takes pods",
 		"get", "node", "m1", "-o", `go-template={{if not .spec.unschedulable}}takes pods{{end}}`)
@@ -355,30 +354,9 @@ func waitForUpgradePhase(t *testing.T, name, phase string) {
 	}, func() string { return "no pod is being deleted: " + deleted })
 }
 
-// upgradeFaults are injected while m1 is upgraded.
-var upgradeFaults = map[string]func(t *testing.T, workflow string){
-	"the agent pod is deleted": func(t *testing.T, workflow string) {
-		hostKubectl(t, upgradeCluster, "delete", "pod", "-l",
-			"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
-	},
-	"the sidecar is killed with SIGKILL": func(t *testing.T, _ string) {
-		runOn(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
-	},
-	"the machine is rebooted": func(t *testing.T, _ string) {
-		assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
-	},
-	"the connection is cut for 30 s": func(t *testing.T, _ string) {
-		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
-		t.Cleanup(func() { _ = machineNamed(t, "m1").Connect(context.Background(), true) })
-		time.Sleep(30 * time.Second)
-		assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), true))
-	},
-	"the API server is restarted": func(t *testing.T, _ string) {
-		hostKubectl(t, upgradeCluster, "delete", "pod", upgradeCluster.Name+"-control-plane-0",
-			"--wait=false")
-	},
-	"the workflow is terminated": func(t *testing.T, workflow string) {
-		_, err := upgradeCluster.Argo(t.Context(), "terminate", workflow)
-		assert.NilError(t, err)
-	},
+// upgradeFaults returns the faults that are injected while m1 is upgraded.
+func upgradeFaults() []fault {
+	return append(faultsOf(upgradeCluster), fault{"the API server is restarted", func(t *testing.T, _ string) {
+		hostKubectl(t, upgradeCluster, "delete", "pod", upgradeCluster.Name+"-control-plane-0", "--wait=false")
+	}})
 }
