@@ -18,11 +18,12 @@ step() {
 	printf '\n\033[1m== [%d/%d] %s\033[0m\n' "$number" "$steps" "$1"
 	(while sleep 10 >/dev/null 2>&1; do printf '   … [%d/%d] at work, %d s\n' "$number" "$steps" "$SECONDS"; done) &
 	beat=$!
+	disown # so that its end is not reported
 }
 
 # quiet ends those lines.
 quiet() {
-	[ -z "$beat" ] || { kill "$beat" && wait "$beat"; } 2>/dev/null || true
+	[ -z "$beat" ] || kill "$beat" 2>/dev/null || true
 	beat=
 }
 trap quiet EXIT
