@@ -32,7 +32,7 @@ func buildArgs(server *releasetest.Server, output, cache string, further ...stri
 
 var referenceLine = regexp.MustCompile(`(\S+)@(sha256:[0-9a-f]{64})\n`)
 
-func TestABuildFromReleasesGivesBundlesThatAMachineReadsAndImages(t *testing.T) {
+func TestBuildFromReleasesWritesBundlesAndImages(t *testing.T) {
 	server := releasetest.New(t, "amd64", "arm64")
 	output, cache := t.TempDir(), t.TempDir()
 	archive := filepath.Join(output, "image.tar")
@@ -77,7 +77,7 @@ func TestABuildFromReleasesGivesBundlesThatAMachineReadsAndImages(t *testing.T) 
 	assert.DeepEqual(t, left, []string{filepath.Join(cache, "sha256")})
 }
 
-func TestABuildIsTheSameEachTimeAndFromADirectory(t *testing.T) {
+func TestBuildIsReproducibleAlsoFromADirectory(t *testing.T) {
 	server := releasetest.New(t, "amd64", "arm64")
 	var first map[string]string
 	for range 2 {
@@ -136,7 +136,7 @@ func TestSourceDateIsTheTimeThatABuildCarries(t *testing.T) {
 	assert.Assert(t, strings.Contains(string(contents), `"created": "2026-01-02T03:04:05Z"`))
 }
 
-func TestABuildThatCannotBeDoneSaysWhyAndLeavesNothing(t *testing.T) {
+func TestFailedBuildNamesTheCauseAndLeavesNoFiles(t *testing.T) {
 	server := releasetest.New(t, "amd64")
 	server.Put("dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet.sha256", []byte(strings.Repeat("0", 64)))
 	output, cache := t.TempDir(), t.TempDir()

@@ -70,7 +70,7 @@ func TestConfigSchemaPrintsTheSchemaThatIsShipped(t *testing.T) {
 	}
 }
 
-func TestConfigExplainSaysWhatAKeyMeansAndWhatAChangeNeeds(t *testing.T) {
+func TestConfigExplainShowsMeaningAndEffectOfAKey(t *testing.T) {
 	for key, wants := range map[string][]string{
 		"machines.ssh.port": {"KEY:        machines[].ssh.port\n", "DOCUMENT:   argosy.yaml\n",
 			"TYPE:       whole number\n", "A CHANGE:   with the next workflow: "},

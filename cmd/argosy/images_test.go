@@ -35,7 +35,7 @@ func TestImagesOfWhatIsOffAreListedOnDemand(t *testing.T) {
 	assert.Equal(t, listed["metrics-server"], "registry.k8s.io/metrics-server/metrics-server:v0.8.0")
 }
 
-func TestImagesWithoutAVersionOrInAnUnknownFormAreRefused(t *testing.T) {
+func TestImagesListRefusesMissingVersionAndUnknownFormat(t *testing.T) {
 	_, code, err := run(t, "images", "list")
 	assert.ErrorContains(t, err, "name no version of Kubernetes")
 	assert.Equal(t, code, program.ExitConfiguration)

@@ -41,7 +41,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	return text.String(), started, err
 }
 
-func TestARemovalWithoutYesOnlySaysWhatItWouldDo(t *testing.T) {
+func TestRemoveWithoutYesOnlyShowsThePlan(t *testing.T) {
 	out, started, err := removeBoth(t, "", removeRequest{})
 	assert.Assert(t, program.IsUsage(err), "%v", err)
 	assert.ErrorContains(t, err, "add --yes")
@@ -49,7 +49,7 @@ func TestARemovalWithoutYesOnlySaysWhatItWouldDo(t *testing.T) {
 	assert.Equal(t, started, 0)
 }
 
-func TestARemovalWithYesDoesItAndSaysWhatIsLeftToDo(t *testing.T) {
+func TestRemoveWithYesRemovesMachinesAndNamesTheNextStep(t *testing.T) {
 	out, started, err := removeBoth(t, "", removeRequest{confirmed: true})
 	assert.NilError(t, err)
 	assert.Equal(t, started, 2)
@@ -57,7 +57,7 @@ func TestARemovalWithYesDoesItAndSaysWhatIsLeftToDo(t *testing.T) {
 		"the next join brings them back.\n"), out)
 }
 
-func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingRemoved(t *testing.T) {
+func TestRemoveChangesNothingWhenOneMachineIsRefused(t *testing.T) {
 	_, started, err := removeBoth(t, "m2", removeRequest{confirmed: true})
 	assert.ErrorContains(t, err, "machine \"m2\" can't be removed as it is")
 	assert.Equal(t, started, 0)

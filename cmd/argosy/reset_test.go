@@ -62,7 +62,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	return text.String(), started, err
 }
 
-func TestAResetWithoutYesOnlySaysWhatItWouldTakeAway(t *testing.T) {
+func TestResetWithoutYesOnlyShowsThePlan(t *testing.T) {
 	out, started, err := resetBoth(t, "", resetRequest{})
 	assert.Assert(t, program.IsUsage(err), "%v", err)
 	assert.ErrorContains(t, err, "add --yes")
@@ -77,7 +77,7 @@ func TestAResetWithYesDoesIt(t *testing.T) {
 	assert.Assert(t, strings.Contains(out, "machine m2 is clean after"), out)
 }
 
-func TestOneMachineThatIsRefusedKeepsTheOthersFromBeingReset(t *testing.T) {
+func TestResetChangesNothingWhenOneMachineIsRefused(t *testing.T) {
 	out, started, err := resetBoth(t, "m2", resetRequest{confirmed: true})
 	assert.ErrorContains(t, err, "machine \"m2\" can't be reset as it is")
 	assert.Assert(t, strings.Contains(out, "another cluster's node"), out)

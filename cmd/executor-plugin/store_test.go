@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/store"
 )
 
-func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testing.T) {
+func TestStoreReadPrintsSummaryAndSealedKeys(t *testing.T) {
 	folder, taken := t.TempDir(), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	name := store.Name("team-a", taken, false)
 	_, err := store.Create(filepath.Join(folder, name), taken, func(w *store.Writer) (store.Manifest, error) {
@@ -41,7 +41,7 @@ func TestReadingAnArchiveSaysWhatItIsAndShowsItsKeysToTheirReaderAlone(t *testin
 	assert.Equal(t, result.Endpoint, "192.0.2.10:443")
 }
 
-func TestAnArchiveThatIsNotThereIsAMistakeOfWhoAsked(t *testing.T) {
+func TestMissingArchiveIsAConfigurationError(t *testing.T) {
 	_, code, err := run(t, "store", "read", "--folder="+t.TempDir(), "--cluster=team-a",
 		"--archive=team-a-20260301T120000Z.tar.zst")
 	assert.ErrorContains(t, err, `no archive of cluster "team-a"`)

@@ -54,7 +54,7 @@ func (s *sender) expect(f *Follower, want string) {
 	assert.Equal(s.t, string(got), want)
 }
 
-func TestAFileIsReadWhileItGrowsAndEndsWithItsFinalName(t *testing.T) {
+func TestFollowReadsAGrowingFileToItsFinalName(t *testing.T) {
 	s := newSender(t)
 	f := s.follow(context.Background(), 0, time.Minute)
 	s.append("one ")
@@ -68,7 +68,7 @@ func TestAFileIsReadWhileItGrowsAndEndsWithItsFinalName(t *testing.T) {
 	assert.Equal(t, string(rest), "three")
 }
 
-func TestAFileThatIsThereWithItsFinalNameIsReadAtOnce(t *testing.T) {
+func TestFollowReadsACompleteFileAtOnce(t *testing.T) {
 	s := newSender(t)
 	s.append("all of it")
 	s.finish()

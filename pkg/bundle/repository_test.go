@@ -76,7 +76,7 @@ func serve(t *testing.T, handler http.Handler) *bundle.Repository {
 	return &bundle.Repository{URL: server.URL + "/k8s/"}
 }
 
-func TestADigestComesFromTheUserThenFromSHA256SUMS(t *testing.T) {
+func TestUsersDigestWinsOverSHA256SUMS(t *testing.T) {
 	other := strings.Repeat("ab", 32)
 	for name, test := range map[string]struct {
 		sums string
@@ -103,7 +103,7 @@ func TestADigestComesFromTheUserThenFromSHA256SUMS(t *testing.T) {
 	}
 }
 
-func TestABundleWithoutADigestIsRefusedUnlessTheUserAllowsIt(t *testing.T) {
+func TestBundleWithoutDigestNeedsAllowUnverified(t *testing.T) {
 	for name, sums := range map[string]string{"no sums": "", "sums of others": strings.Repeat("ab", 32) + "  other\n"} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string][]byte{bundlePath: content}
@@ -132,7 +132,7 @@ func TestABundleWithoutADigestIsRefusedUnlessTheUserAllowsIt(t *testing.T) {
 	}
 }
 
-func TestABrokenSHA256SUMSStopsTheSearch(t *testing.T) {
+func TestBrokenSHA256SUMSIsAnError(t *testing.T) {
 	for name, test := range map[string]struct{ sums, want string }{
 		"no digest": {"xyz  " + bundleName, "64 hexadecimal digits"},
 		"two digests": {strings.Repeat("ab", 32) + "  " + bundleName + "\n" + strings.Repeat("cd", 32) + "  " +
@@ -168,7 +168,7 @@ func TestAnswersHaveAClass(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsNotThereIsTransientAndACancelledCallIsNot(t *testing.T) {
+func TestUnreachableServerIsTransientAndCancelledCallIsNot(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
 	assert.NilError(t, listener.Close())
@@ -182,7 +182,7 @@ func TestAServerThatIsNotThereIsTransientAndACancelledCallIsNot(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 }
 
-func TestAServerWithoutHEADIsAskedForOneByte(t *testing.T) {
+func TestServerWithoutHEADGetsARequestForOneByte(t *testing.T) {
 	for _, code := range []int{http.StatusMethodNotAllowed, http.StatusForbidden, http.StatusNotImplemented} {
 		files := &shelf{files: map[string][]byte{bundlePath: content}}
 		var sent atomic.Int64
@@ -292,7 +292,7 @@ func TestABodyThatStallsIsTransient(t *testing.T) {
 	assert.NilError(t, body.Close())
 }
 
-func TestAServerThatCallsTheArchiveGzipEncodedDoesNotChangeItsDigest(t *testing.T) {
+func TestGzipContentEncodingDoesNotChangeTheDigest(t *testing.T) {
 	r := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.Header().Set("Content-Length", fmt.Sprint(len(content)))

@@ -58,7 +58,7 @@ func TestAChangedFileIsNoticed(t *testing.T) {
 	}
 }
 
-func TestContentIsCheckedAfterABootThatMayHaveLostIt(t *testing.T) {
+func TestVerifyReadsContentAfterAnotherBoot(t *testing.T) {
 	dir, manifest := unpacked(t)
 	file := filepath.Join(dir, "release/kubelet")
 	info, err := os.Stat(file)

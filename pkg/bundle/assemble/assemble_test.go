@@ -76,7 +76,7 @@ func modes(t *testing.T, archive io.Reader) map[string]int64 {
 	}
 }
 
-func TestABundleHoldsTheNodesFilesAndIsReadByTheMachine(t *testing.T) {
+func TestBundleHasTheNodesFilesAndUnpacks(t *testing.T) {
 	assembly, err := assemble.FromDirectory(binaries(t, "amd64", "arm64"), version)
 	assert.NilError(t, err)
 	output := t.TempDir()
@@ -192,7 +192,7 @@ func TestSumsOfAnEarlierBuildStayWhileItsFilesDo(t *testing.T) {
 		"kubernetes-v1.34.4-arm64.tar.gz"})
 }
 
-func TestWhatIsOptionalMayBeMissingAndFurtherPluginsArePacked(t *testing.T) {
+func TestOptionalFilesMayBeMissingAndMorePluginsArePacked(t *testing.T) {
 	dir := binaries(t, "amd64")
 	assert.NilError(t, os.Remove(filepath.Join(dir, "amd64/crictl")))
 	assert.NilError(t, os.Remove(filepath.Join(dir, "amd64/etcdutl")))
@@ -267,7 +267,7 @@ func TestEveryMissingFileIsNamedWhereItIsNeeded(t *testing.T) {
 	assert.Equal(t, len(left), 0)
 }
 
-func TestTheListOfContentsNamesEveryFileAndWhereItCameFrom(t *testing.T) {
+func TestListOfContentsNamesEveryFileAndItsSource(t *testing.T) {
 	assembly, err := assemble.FromDirectory(binaries(t, "amd64"), version)
 	assert.NilError(t, err)
 	assembly.Components = []assemble.Component{

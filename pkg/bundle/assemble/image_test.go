@@ -110,7 +110,7 @@ func TestTheArchiveHoldsBothTagsForAllArchitectures(t *testing.T) {
 	}
 }
 
-func TestTheTagsShareTheProgramsAndTheArchitecturesShareTheBundles(t *testing.T) {
+func TestTagsShareProgramsAndArchitecturesShareBundles(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "image.tar")
 	assert.NilError(t, fullImage(t, assemble.ImageOptions{}).WriteArchive(t.Context(), archive))
 	names := openArchive(t, archive)

@@ -36,7 +36,7 @@ func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
 	}
 }
 
-func TestAMinorVersionThatTheTableLacksCanBeSpelledOut(t *testing.T) {
+func TestUnknownMinorVersionNeedsAllComponents(t *testing.T) {
 	all := map[string]string{"containerd": "3.0.0", "runc": "2.0.0", "cni-plugins": "2.0.0", "crictl": "1.99.0",
 		"etcd": "4.0.0", "konnectivity": "1.0.0", "pause": "4.0", "kine": "1.0.0"}
 	chosen, err := components.Versions("v1.99.0", all)

@@ -131,7 +131,7 @@ func TestACachedFileThatWasDamagedIsFetchedAnew(t *testing.T) {
 	assert.Equal(t, releasetest.Digest(got), filepath.Base(kept))
 }
 
-func TestALostConnectionIsResumedAtTheByteWhereItEnded(t *testing.T) {
+func TestLostConnectionIsResumedAtTheLastByte(t *testing.T) {
 	server := releasetest.New(t, "amd64")
 	server.Cut(kubelet, 40_000)
 	p := plan(t, server, "amd64")

@@ -108,7 +108,7 @@ func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
 	assert.Assert(t, !strings.Contains(bodyOf(t, response), "a key"))
 }
 
-func TestABundleIsServedWholeInPartsAndByHeadersAlone(t *testing.T) {
+func TestBundleIsServedWholeInRangesAndByHEAD(t *testing.T) {
 	h := indexed(t, bundleFolder(t), fakeAuthorizer{token: "abc"})
 	const path, auth = "/v1.34.4/" + amd64Bundle, "Bearer abc"
 

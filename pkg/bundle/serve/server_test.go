@@ -134,7 +134,7 @@ func TestARenewedCertificateIsServedWithoutARestart(t *testing.T) {
 	assert.NilError(t, trusts(second))
 }
 
-func TestACertificateThatDoesNotFitItsKeyIsRefusedAtTheStart(t *testing.T) {
+func TestCertificateThatDoesNotMatchItsKeyIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := selfSigned(t, "127.0.0.1").write(t, dir)
 	assert.NilError(t, os.WriteFile(keyFile, selfSigned(t, "127.0.0.1").key, 0o600))
