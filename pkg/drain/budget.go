@@ -12,9 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// hindrance says what keeps a pod from being evicted, in a few words: its PodDisruptionBudget with how many pods are
-// healthy and how many it needs, or else what the API server said.
-func (d Drainer) hindrance(ctx context.Context, pod corev1.Pod, refusal error) string {
+// blocker returns why a pod is not evicted, in a few words: its PodDisruptionBudget with how many pods are healthy
+// and how many it needs, or else the API server's own answer.
+func (d Drainer) blocker(ctx context.Context, pod corev1.Pod, refusal error) string {
 	budgets := d.budgets(ctx, pod)
 	if len(budgets) > 1 {
 		return fmt.Sprintf("PDBs %s hold for it, and Kubernetes evicts no pod that has more than one",
@@ -29,7 +29,7 @@ func (d Drainer) hindrance(ctx context.Context, pod corev1.Pod, refusal error) s
 	return line
 }
 
-// budgets are the PodDisruptionBudgets that hold for a pod. They are for words alone, so that an error counts as none.
+// budgets returns the PodDisruptionBudgets that hold for a pod. Only messages use them, so an error counts as none.
 func (d Drainer) budgets(ctx context.Context, pod corev1.Pod) []policyv1.PodDisruptionBudget {
 	list, err := d.Client.PolicyV1().PodDisruptionBudgets(pod.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -45,8 +45,9 @@ func (d Drainer) budgets(ctx context.Context, pod corev1.Pod) []policyv1.PodDisr
 	return found
 }
 
-// hopeless says that an eviction is refused for good because the pod has several budgets, which the API server calls an
-// error of its own: https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/registry/core/pod/storage/eviction.go.
-func hopeless(refusal error) bool {
+// neverEvictable reports whether an eviction is refused for good because the pod has several budgets. The API server
+// answers with an internal error:
+// https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/registry/core/pod/storage/eviction.go.
+func neverEvictable(refusal error) bool {
 	return apierrors.IsInternalError(refusal) && strings.Contains(refusal.Error(), "more than one PodDisruptionBudget")
 }

@@ -14,11 +14,11 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// CordonedBy is the annotation that remembers which of Argosy's operations cordoned a node, so that no other one, and
-// none that a user did, is ever taken back.
+// CordonedBy is the annotation with the operation of Argosy's that cordoned a node. An operation takes back its own
+// cordon only, never a user's.
 const CordonedBy = "argosy.dev/cordoned-by"
 
-// Cordon keeps new pods away from a node, and says whether it is the operation's own cordon:
+// Cordon keeps new pods away from a node, and reports whether it is the operation's own cordon:
 //
 //	the node                       becomes                     own
 //	takes pods                     cordoned, with the name     yes
@@ -41,7 +41,7 @@ func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, 
 	return own, nil
 }
 
-// Uncordon takes the operation's own cordon back, and says whether there was one. A node that is gone has none.
+// Uncordon takes the operation's own cordon back, and reports whether there was one. A node that is gone has none.
 func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone bool, err error) {
 	err = d.change(ctx, node, func(n *corev1.Node) *nodePatch {
 		undone = n.Annotations[CordonedBy] == operation
@@ -59,7 +59,7 @@ func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone b
 	return undone, nil
 }
 
-// change reads a node and patches it as change says, again when somebody else was faster.
+// change reads a node and applies the patch that change returns, and repeats both on a conflict.
 func (d Drainer) change(ctx context.Context, name string, change func(*corev1.Node) *nodePatch) error {
 	nodes := d.Client.CoreV1().Nodes()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -81,8 +81,8 @@ func (d Drainer) change(ctx context.Context, name string, change func(*corev1.No
 	return apply.Classify(err)
 }
 
-// nodePatch sets or, with null, removes. The resource version makes it fail when the node is no longer what was decided
-// on.
+// nodePatch sets or, with null, removes. The resource version makes it fail when the node has changed since it was
+// read.
 type nodePatch struct {
 	Metadata struct {
 		ResourceVersion string             `json:"resourceVersion"`

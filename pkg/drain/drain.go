@@ -1,6 +1,6 @@
-// Package drain empties a node before its machine is touched: it keeps new pods away, says what an eviction of those
-// that are there would meet, evicts them, and gives the node back where that fails. It evicts only, so that
-// PodDisruptionBudgets hold; it deletes no pod, and it never works on a machine.
+// Package drain empties a node before its machine is touched: it cordons the node, tries evictions by dry run, evicts
+// the pods, and uncordons. A drain only evicts, so that PodDisruptionBudgets hold; pods are deleted by Delete alone.
+// The package never works on a machine.
 package drain
 
 import (
@@ -28,22 +28,22 @@ type Drainer struct {
 }
 
 const (
-	// unanswered is how many seconds beyond its grace period a pod is waited for whose kubelet does not run: nobody is
-	// there to say that it has ended, and it is collected with its node.
-	unanswered = 1
-	// progressEvery is how often it is looked at what is waited for.
+	// deadKubeletGrace is how many seconds beyond its grace period a drain waits for a pod whose kubelet does not run:
+	// no kubelet reports its end, and the pod garbage collector removes it with its node.
+	deadKubeletGrace = 1
+	// progressEvery is how often a drain checks whether there is progress to report.
 	progressEvery = time.Second
 )
 
-var errTimeout = errors.New("the time of the drain is used up")
+var errTimeout = errors.New("drain timed out")
 
 // Drain evicts the pods of a cordoned node, waits until they have ended, and returns how many have. Pods of DaemonSets
-// and static pods stay. alive says that the node's kubelet runs. progress gets an event at each change:
+// and static pods stay. alive is true where the node's kubelet runs. progress gets an event at each change:
 //
 //	3 of 12 pods left, waiting for default/web-0 (PDB web allows none: 1 healthy, 1 needed)
 //
-// What no waiting can help ends it at once, all else when the policy's time is used up. The error then names each pod
-// that is left, its owner, and its PodDisruptionBudget. What was evicted does not come back.
+// A refusal that waiting cannot change ends the drain at once, any other when the policy's timeout is over. The error
+// then names each pod that is left, its owner, and its PodDisruptionBudget. Evicted pods do not come back.
 func (d Drainer) Drain(ctx context.Context, node string, alive bool, progress operation.Progress) (int, error) {
 	pods, err := d.pods(ctx, node)
 	if err != nil {
@@ -70,12 +70,12 @@ func (d Drainer) Drain(ctx context.Context, node string, alive bool, progress op
 	return len(pods) - len(watch.left()), d.explain(ctx, limited, node, watch, err)
 }
 
-// evict has kubectl's own drain evict the pods, each in its turn and again as long as its budget allows none.
+// evict runs kubectl's own drain, which repeats each eviction as long as the pod's budget allows none.
 func (d Drainer) evict(ctx context.Context, watch *evictions, alive bool, progress operation.Progress) error {
 	helper := d.helper(ctx)
 	helper.Client = evictor{d.Client, watch}
 	if !alive {
-		helper.SkipWaitForDeleteTimeoutSeconds = unanswered
+		helper.SkipWaitForDeleteTimeoutSeconds = deadKubeletGrace
 	}
 	helper.OnPodDeletionOrEvictionFinished = func(pod *corev1.Pod, _ bool, err error) {
 		if err == nil {
@@ -93,22 +93,22 @@ func (d Drainer) evict(ctx context.Context, watch *evictions, alive bool, progre
 	return err
 }
 
-// helper is kubectl's drain. What it would refuse is refused by us, in words that name what to set here, so it gets
-// leave for all of it.
+// helper returns kubectl's drain with everything forced: refusals makes its checks before, with errors that name the
+// keys of argosy.yaml instead of kubectl's flags.
 func (d Drainer) helper(ctx context.Context) *kubedrain.Helper {
 	return &kubedrain.Helper{
 		Ctx: ctx, Client: d.Client,
 		Force: true, DeleteEmptyDirData: true, IgnoreAllDaemonSets: true,
 		GracePeriodSeconds: d.Policy.GracePeriod, Timeout: d.Policy.Timeout.Duration, ChunkSize: pageSize,
 		Out: io.Discard, ErrOut: io.Discard,
-		AdditionalFilters: []kubedrain.PodFilter{butOwn},
+		AdditionalFilters: []kubedrain.PodFilter{exceptOwnPods},
 	}
 }
 
-// endsWithin is how long a pod may take to be gone beyond its grace period.
-const endsWithin = 30 * time.Second
+// deletionMargin is how long after its grace period a deleted pod may still exist.
+const deletionMargin = 30 * time.Second
 
-func longestGrace(pods []corev1.Pod) time.Duration {
+func longestGracePeriod(pods []corev1.Pod) time.Duration {
 	longest := int64(0)
 	for _, pod := range pods {
 		if grace := pod.Spec.TerminationGracePeriodSeconds; grace != nil {
@@ -118,10 +118,10 @@ func longestGrace(pods []corev1.Pod) time.Duration {
 	return time.Duration(longest) * time.Second
 }
 
-// OwnLabel marks pods of Argosy's that work on a node while it is drained: they end by themselves.
+// OwnLabel marks Argosy's own pods, which work on a node while it is drained and end by themselves.
 const OwnLabel = "argosy.dev/works-on-node"
 
-func butOwn(pod corev1.Pod) kubedrain.PodDeleteStatus {
+func exceptOwnPods(pod corev1.Pod) kubedrain.PodDeleteStatus {
 	if pod.Labels[OwnLabel] != "" {
 		return kubedrain.MakePodDeleteStatusSkip()
 	}
@@ -135,13 +135,13 @@ func (d Drainer) canEvict() error {
 		return fmt.Errorf("asking the API server whether it evicts pods: %w", apply.Classify(err))
 	}
 	if version != policyv1.SchemeGroupVersion {
-		return errclass.With(errclass.Permanent, errors.New("the API server does not evict pods by policy/v1, and "+
-			"Argosy deletes none in place of it"))
+		return errclass.With(errclass.Permanent, errors.New("the API server has no evictions of policy/v1, and a "+
+			"drain deletes no pods instead; drain the node by hand, or turn drain off"))
 	}
 	return nil
 }
 
-// report reports what is waited for until done.
+// report reports the pods that are left, at each change and until done is closed.
 func (d Drainer) report(ctx context.Context, watch *evictions, done <-chan struct{}, progress operation.Progress) {
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
@@ -172,10 +172,10 @@ func (d Drainer) waiting(ctx context.Context, watch *evictions) string {
 	if left[0].refusal == nil {
 		return text
 	}
-	return fmt.Sprintf("%s (%s)", text, d.hindrance(ctx, left[0].pod, left[0].refusal))
+	return fmt.Sprintf("%s (%s)", text, d.blocker(ctx, left[0].pod, left[0].refusal))
 }
 
-// explain says why a drain did not come to its end; limited is the context that it ran in.
+// explain returns the error of a drain that did not finish; limited is the context that it ran in.
 func (d Drainer) explain(ctx, limited context.Context, node string, watch *evictions, err error) error {
 	cause := context.Cause(limited)
 	switch {
@@ -188,11 +188,11 @@ func (d Drainer) explain(ctx, limited context.Context, node string, watch *evict
 	case cause != nil:
 		return errclass.Errorf(errclass.Permanent, "draining node %s: %w", node, cause)
 	}
-	// What may not be evicted has ended the context, so it was a question to the API server that went wrong.
+	// A pod that may not be evicted ends the context, so this is a failed request to the API server.
 	return errclass.Errorf(errclass.Transient, "draining node %s: %w", node, err)
 }
 
-// describe names pods that are left, and what keeps each.
+// describe names pods that are left, each with its owner and the reason.
 func (d Drainer) describe(ctx context.Context, left []remaining) string {
 	return named(left, func(pod remaining) string {
 		text := pod.name()
@@ -200,14 +200,14 @@ func (d Drainer) describe(ctx context.Context, left []remaining) string {
 			text += " of " + owner
 		}
 		if pod.refusal != nil {
-			return fmt.Sprintf("%s (%s)", text, d.hindrance(ctx, pod.pod, pod.refusal))
+			return fmt.Sprintf("%s (%s)", text, d.blocker(ctx, pod.pod, pod.refusal))
 		}
 		return text + " (evicted, and has not ended)"
 	})
 }
 
-// Delete deletes what is left of a node's pods, whatever their budgets and the policy say: the last resort of who has
-// said so.
+// Delete deletes the pods that are left on a node, against their budgets and the policy. Only drains with
+// onDrainTimeout force use it.
 func (d Drainer) Delete(ctx context.Context, node string, progress operation.Progress) (int, error) {
 	pods, err := d.pods(ctx, node)
 	if err != nil || len(pods) == 0 {
@@ -216,8 +216,8 @@ func (d Drainer) Delete(ctx context.Context, node string, progress operation.Pro
 	operation.Reportf(progress, "deleting %d pods that did not leave: %s", len(pods), named(pods, nameOf))
 	helper := d.helper(ctx)
 	helper.DisableEviction = true
-	// The drain's own time is used up. Pods that were told to end end within their grace, unless their kubelet is gone.
-	helper.Timeout = max(d.Policy.Timeout.Duration, longestGrace(pods)+endsWithin)
+	// The drain's own time is over. Deleted pods end within their grace period, unless their kubelet is gone.
+	helper.Timeout = max(d.Policy.Timeout.Duration, longestGracePeriod(pods)+deletionMargin)
 	if err := helper.DeleteOrEvictPods(pods); err != nil {
 		return 0, errclass.Errorf(errclass.Permanent, "deleting the pods of node %s: %w", node, err)
 	}

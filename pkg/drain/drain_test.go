@@ -27,10 +27,10 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// cluster is an API server that evicts as a real one does: it refuses what answer says, and else deletes the pod.
+// cluster is an API server that evicts as a real one does: it refuses where answer has an error, and else deletes.
 type cluster struct {
 	*fake.Clientset
-	// answer says what an eviction meets, by the pod's name; nil lets it through.
+	// answer returns the error for an eviction, by the pod's name; nil lets it through.
 	answer func(pod string) error
 
 	mu      sync.Mutex
@@ -176,7 +176,7 @@ func TestAnEmptyNodeIsDrainedWithoutAWord(t *testing.T) {
 	assert.Assert(t, count == 0 && len(told.lines) == 0)
 }
 
-func TestWhatTheBudgetForbidsIsNamedWithItsBudgetAndItsOwner(t *testing.T) {
+func TestARefusedPodIsNamedWithItsBudgetAndOwner(t *testing.T) {
 	t.Parallel()
 	c := newCluster(deployment(), budget("web"), pod("web-1"), pod("other"))
 	c.answer = refuses("web-1")
@@ -208,7 +208,7 @@ func TestABudgetThatAllowsOneLaterIsWaitedFor(t *testing.T) {
 	assert.Equal(t, count, 1)
 }
 
-func TestAnAPIServerThatCannotAnswerNowIsAskedAgain(t *testing.T) {
+func TestAnOverloadedAPIServerIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(pod("web-1"))
 	tries := 0
@@ -240,7 +240,7 @@ func TestAnotherPodOfTheSameNameIsLeftAlone(t *testing.T) {
 }
 
 // Waiting would help neither of these, so that a drain must not use up its time.
-func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
+func TestAPermanentRefusalEndsADrainAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]error{
 		"admission": apierrors.NewForbidden(corev1.Resource("pods"), "web-1", errors.New("the policy says so")),
@@ -267,7 +267,7 @@ func TestWhatNoWaitingCanHelpEndsADrainAtOnce(t *testing.T) {
 	}
 }
 
-func TestPodsThatNobodyBringsBackRefuseTheDrainUnlessForced(t *testing.T) {
+func TestPodsWithoutAControllerRefuseAnUnforcedDrain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(pod("debug", alone), pod("orphan", ownedBy("DaemonSet", "gone")), pod("web-1"))
 	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, operation.NoProgress{})
@@ -281,7 +281,7 @@ func TestPodsThatNobodyBringsBackRefuseTheDrainUnlessForced(t *testing.T) {
 	assert.Equal(t, count, 3)
 }
 
-func TestPodsWithEmptyDirVolumesRefuseTheDrainWhereThePolicySaysSo(t *testing.T) {
+func TestThePolicyRefusesToDrainEmptyDirVolumes(t *testing.T) {
 	c := newCluster(pod("cache", scratch))
 	_, err := drain.Drainer{Client: c,
 		Policy: policy(func(p *config.Drain) { p.DeleteEmptyDirData = false })}.Drain(t.Context(),
@@ -294,7 +294,7 @@ func TestWithoutEvictionsNothingIsDeletedInTheirPlace(t *testing.T) {
 	c := newCluster(pod("web-1"))
 	c.Resources = []*metav1.APIResourceList{{GroupVersion: "v1"}}
 	_, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, operation.NoProgress{})
-	assert.ErrorContains(t, err, "does not evict pods by policy/v1")
+	assert.ErrorContains(t, err, "the API server has no evictions of policy/v1")
 	list, err := c.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
 	assert.NilError(t, err)
 	assert.Equal(t, len(list.Items), 1)

@@ -17,7 +17,8 @@ import (
 // pageSize is how many pods a request lists.
 const pageSize = 500
 
-// pods are those of a node that a drain evicts: all but those of DaemonSets, which would come back, and static ones.
+// pods returns the pods of a node that a drain evicts: all but those of DaemonSets, which would come back, and static
+// ones.
 func (d Drainer) pods(ctx context.Context, node string) ([]corev1.Pod, error) {
 	list, errs := d.helper(ctx).GetPodsForDeletion(node)
 	if len(errs) > 0 {
@@ -28,7 +29,7 @@ func (d Drainer) pods(ctx context.Context, node string) ([]corev1.Pod, error) {
 	return pods, nil
 }
 
-// refusals say why the policy keeps pods from being evicted, in sentences.
+// refusals returns why the policy keeps pods from being evicted, in sentences.
 func (d Drainer) refusals(pods []corev1.Pod) []string {
 	var refusals []string
 	if single := slices.DeleteFunc(slices.Clone(pods),
@@ -44,8 +45,8 @@ func (d Drainer) refusals(pods []corev1.Pod) []string {
 	return refusals
 }
 
-// isSingle says that nobody makes the pod again, also because the DaemonSet that did is gone: the pods of those that
-// are there are not evicted at all.
+// isSingle reports whether no controller makes the pod again. A pod of a DaemonSet counts where that is gone: pods of
+// DaemonSets that exist are not evicted at all.
 func isSingle(pod corev1.Pod) bool {
 	if finished(pod) {
 		return false
@@ -65,14 +66,14 @@ func finished(pod corev1.Pod) bool {
 
 func nameOf(pod corev1.Pod) string { return pod.Namespace + "/" + pod.Name }
 
-// owner is what made the pod, such as "Deployment web"; empty when nothing did.
+// owner returns the controller of a pod, such as "Deployment web"; empty where it has none.
 func (d Drainer) owner(ctx context.Context, pod corev1.Pod) string {
 	owner := metav1.GetControllerOf(&pod)
 	if owner == nil {
 		return ""
 	}
 	if owner.Kind == "ReplicaSet" {
-		// Only for words: without an answer, the ReplicaSet has to do.
+		// Only messages use it: without an answer, the ReplicaSet's name is enough.
 		set, err := d.Client.AppsV1().ReplicaSets(pod.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
 		if err == nil && metav1.GetControllerOf(set) != nil {
 			owner = metav1.GetControllerOf(set)
@@ -84,7 +85,7 @@ func (d Drainer) owner(ctx context.Context, pod corev1.Pod) string {
 // mostNamed bounds a list in a message, of which Argo keeps 1 KiB.
 const mostNamed = 5
 
-// named lists what a message names.
+// named lists items by name, mostNamed of them at most.
 func named[T any](items []T, name func(T) string) string {
 	var names []string
 	for _, item := range items[:min(len(items), mostNamed)] {

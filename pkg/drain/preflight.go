@@ -17,14 +17,14 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Preflight is what a drain of a node would meet.
+// Preflight is the result of a drain that was only tried.
 type Preflight struct {
 	Node string `json:"node"`
 	// Pods that would be evicted.
 	Pods []Pod `json:"pods,omitempty"`
-	// Volumes that lie on the node's machine.
+	// Volumes that are local to the node's machine.
 	Volumes []Volume `json:"volumes,omitempty"`
-	// Refusals are sentences that say why a drain would not begin, or never end.
+	// Refusals are the reasons, in sentences, for which a drain would not begin, or never end.
 	Refusals []string `json:"refusals,omitempty"`
 }
 
@@ -38,29 +38,29 @@ type Pod struct {
 	Single bool `json:"single,omitempty"`
 	// EmptyDir: its emptyDir volumes end with it.
 	EmptyDir bool `json:"emptyDir,omitempty"`
-	// Blocked says what keeps it from being evicted now.
+	// Blocked is why it is not evicted now; empty where it would be.
 	Blocked string `json:"blocked,omitempty"`
 }
 
 const (
-	// askedAtOnce is how many evictions of one node are tried at once.
-	askedAtOnce = 8
-	// askTimeout bounds one of them: where a budget is new, client-go itself waits and repeats.
-	askTimeout = 10 * time.Second
+	// triedInParallel is how many evictions of one node are tried in parallel.
+	triedInParallel = 8
+	// tryTimeout bounds one of them: while a budget is new, client-go itself waits and repeats.
+	tryTimeout = 10 * time.Second
 )
 
-// Look says which pods are on a node that a drain would evict, and which volumes. It asks nobody whether it may evict
-// them. volumes are those that Volumes listed.
-func (d Drainer) Look(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
-	found := Preflight{Node: node.Name, Volumes: on(node, volumes)}
+// Inspect returns the pods of a node that a drain would evict, and its local volumes, and tries no evictions. volumes
+// are those that Volumes listed.
+func (d Drainer) Inspect(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight, error) {
+	found := Preflight{Node: node.Name, Volumes: localTo(node, volumes)}
 	pods, err := d.pods(ctx, node.Name)
 	for _, pod := range pods {
-		found.Pods = append(found.Pods, seen(pod))
+		found.Pods = append(found.Pods, podOf(pod))
 	}
 	return found, err
 }
 
-func seen(pod corev1.Pod) Pod {
+func podOf(pod corev1.Pod) Pod {
 	return Pod{Name: nameOf(pod), Single: isSingle(pod), EmptyDir: hasEmptyDir(pod)}
 }
 
@@ -68,7 +68,7 @@ func seen(pod corev1.Pod) Pod {
 // and budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
 func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight,
 	error) {
-	found := Preflight{Node: node.Name, Volumes: on(node, volumes)}
+	found := Preflight{Node: node.Name, Volumes: localTo(node, volumes)}
 	if err := d.canEvict(); err != nil {
 		return found, err
 	}
@@ -77,65 +77,65 @@ func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []cor
 		return found, err
 	}
 	found.Refusals = d.refusals(pods)
-	asked, never, err := d.askAll(ctx, pods)
+	tried, never, err := d.tryEvictions(ctx, pods)
 	if err != nil {
 		return found, err
 	}
-	found.Pods = asked
+	found.Pods = tried
 	if len(never) > 0 {
 		found.Refusals = append(found.Refusals, named(never, func(p Pod) string { return p.Name + ": " + p.Blocked }))
 	}
 	return found, nil
 }
 
-// askAll tries the evictions, and returns also those pods that no waiting makes evictable.
-func (d Drainer) askAll(ctx context.Context, pods []corev1.Pod) (asked, never []Pod, err error) {
-	asked = make([]Pod, len(pods))
+// tryEvictions tries the evictions, and returns also the pods that can never be evicted.
+func (d Drainer) tryEvictions(ctx context.Context, pods []corev1.Pod) (tried, never []Pod, err error) {
+	tried = make([]Pod, len(pods))
 	forGood := make([]bool, len(pods))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(askedAtOnce)
+	group.SetLimit(triedInParallel)
 	for i, pod := range pods {
 		group.Go(func() error {
 			var err error
-			asked[i], forGood[i], err = d.ask(ctx, pod)
+			tried[i], forGood[i], err = d.tryEviction(ctx, pod)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}
-	for i, pod := range asked {
+	for i, pod := range tried {
 		if forGood[i] {
 			never = append(never, pod)
 		}
 	}
-	return asked, never, nil
+	return tried, never, nil
 }
 
-// ask tries one eviction.
-func (d Drainer) ask(ctx context.Context, pod corev1.Pod) (asked Pod, never bool, err error) {
-	asked = seen(pod)
-	limited, cancel := context.WithTimeout(ctx, askTimeout)
+// tryEviction tries one eviction.
+func (d Drainer) tryEviction(ctx context.Context, pod corev1.Pod) (tried Pod, never bool, err error) {
+	tried = podOf(pod)
+	limited, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	helper := d.helper(limited)
 	helper.DryRunStrategy = cmdutil.DryRunServer
 	refusal := helper.EvictPod(pod, policyv1.SchemeGroupVersion)
 	switch {
 	case refusal == nil, apierrors.IsNotFound(refusal), terminating(refusal):
-		return asked, false, nil
+		return tried, false, nil
 	case apierrors.IsTooManyRequests(refusal):
-	case hopeless(refusal):
+	case neverEvictable(refusal):
 		never = true
 	case errclass.IsTransient(apply.Classify(refusal)):
-		return asked, false, fmt.Errorf("trying the eviction of pod %s: %w", asked.Name, apply.Classify(refusal))
+		return tried, false, fmt.Errorf("trying the eviction of pod %s: %w", tried.Name, apply.Classify(refusal))
 	default:
 		never = true
 	}
-	asked.Owner, asked.Blocked = d.owner(ctx, pod), d.hindrance(ctx, pod, refusal)
-	return asked, never, nil
+	tried.Owner, tried.Blocked = d.owner(ctx, pod), d.blocker(ctx, pod, refusal)
+	return tried, never, nil
 }
 
-// Refusal is an error when the drain would not begin, or never end; nil otherwise.
+// Refusal returns an error when the drain would not begin, or never end; nil otherwise.
 func (p Preflight) Refusal() error { return refusal(p.Node, p.Refusals) }
 
 func refusal(node string, refusals []string) error {
@@ -145,10 +145,10 @@ func refusal(node string, refusals []string) error {
 	return errclass.Errorf(errclass.Permanent, "node %s can't be drained: %s", node, strings.Join(refusals, "; "))
 }
 
-// Reasons are what a preflight has to say to people, in sentences, without its refusals.
+// Reasons returns the findings of a preflight for people, in sentences, without its refusals.
 func (p Preflight) Reasons() []string {
 	reasons := []string{fmt.Sprintf("%d pods of node %s to evict", len(p.Pods), p.Node)}
-	if blocked := p.those(func(pod Pod) bool { return pod.Blocked != "" }); len(blocked) > 0 {
+	if blocked := p.filter(func(pod Pod) bool { return pod.Blocked != "" }); len(blocked) > 0 {
 		reasons = append(reasons, "will be waited for: "+named(blocked, func(pod Pod) string {
 			return fmt.Sprintf("%s of %s (%s)", pod.Name, pod.Owner, pod.Blocked)
 		}))
@@ -160,13 +160,13 @@ func (p Preflight) Reasons() []string {
 		{func(pod Pod) bool { return pod.Single }, "no controller brings back"},
 		{func(pod Pod) bool { return pod.EmptyDir }, "emptyDir volumes end of"},
 	} {
-		if pods := p.those(kind.is); len(pods) > 0 {
+		if pods := p.filter(kind.is); len(pods) > 0 {
 			reasons = append(reasons, kind.says+" "+named(pods, func(pod Pod) string { return pod.Name }))
 		}
 	}
 	return reasons
 }
 
-func (p Preflight) those(is func(Pod) bool) []Pod {
+func (p Preflight) filter(is func(Pod) bool) []Pod {
 	return slices.DeleteFunc(slices.Clone(p.Pods), func(pod Pod) bool { return !is(pod) })
 }

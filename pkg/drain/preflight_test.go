@@ -18,7 +18,7 @@ func n1() *corev1.Node {
 		Labels: map[string]string{corev1.LabelHostname: "host-1"}}}
 }
 
-func TestAPreflightSaysWhatADrainWouldMeetAndEvictsNothing(t *testing.T) {
+func TestAPreflightTriesEvictionsAndEvictsNothing(t *testing.T) {
 	c := newCluster(deployment(), budget("web"), pod("web-1"), pod("cache", scratch), pod("debug", alone))
 	c.answer = refuses("web-1")
 	found, err := drain.Drainer{Client: c, Policy: policy()}.Preflight(t.Context(), n1(), nil)
@@ -49,7 +49,7 @@ func TestWhatCanNeverBeEvictedIsRefusedBefore(t *testing.T) {
 		"pod that has more than one"})
 }
 
-func TestAnAPIServerThatDoesNotAnswerIsNoPreflight(t *testing.T) {
+func TestAPreflightFailsWithoutTheAPIServer(t *testing.T) {
 	c := newCluster(pod("web-1"))
 	c.answer = func(string) error { return apierrors.NewServiceUnavailable("starting") }
 	_, err := drain.Drainer{Client: c, Policy: policy()}.Preflight(t.Context(), n1(), nil)

@@ -20,7 +20,7 @@ import (
 // remaining is a pod that has not ended yet.
 type remaining struct {
 	pod corev1.Pod
-	// refusal is what the API server said to the last eviction; nil when it accepted, or was not asked yet.
+	// refusal is the API server's error for the last eviction; nil when it accepted, or was not asked yet.
 	refusal error
 	gone    bool
 }
@@ -51,7 +51,7 @@ func (p *evictions) pods() []corev1.Pod {
 	return pods
 }
 
-// left are the pods that have not ended, those first that may not be evicted.
+// left returns the pods that have not ended, those first that may not be evicted.
 func (p *evictions) left() []remaining {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,9 +89,9 @@ func (p *evictions) change(namespace, name string, change func(*remaining)) core
 	return corev1.Pod{}
 }
 
-// evictor is the client through which kubectl's drain evicts. It sees what each eviction met, and it evicts only the
-// very pods that were listed: between two attempts a StatefulSet may have made another pod of the same name on another
-// node.
+// evictor is the client through which kubectl's drain evicts. It records the answer to each eviction, and evicts only
+// the very pods that were listed: between two attempts a StatefulSet may have made another pod of the same name on
+// another node.
 type evictor struct {
 	kubernetes.Interface
 	watch *evictions
@@ -115,12 +115,12 @@ type evictionsOf struct {
 	watch *evictions
 }
 
-// secondsToWait is what kubectl's drain waits after a refusal, whatever it is told.
-const secondsToWait = 5
+// retrySeconds is how long kubectl's drain waits after a refusal, whatever the answer asks for.
+const retrySeconds = 5
 
 // Evict answers as kubectl's drain understands it:
 //
-//	the API server says               kubectl's drain is told   so that it
+//	the API server answers            kubectl's drain is told   so that it
 //	yes                               yes                       waits for the pod's end
 //	not found                         not found                 is done with the pod
 //	another pod has the name          not found                 is done with the pod
@@ -149,8 +149,8 @@ func (e evictionsOf) Evict(ctx context.Context, eviction *policyv1.Eviction) err
 	switch {
 	case apierrors.IsTooManyRequests(err), terminating(err):
 		return err
-	case !hopeless(err) && errclass.IsTransient(apply.Classify(err)):
-		return apierrors.NewTooManyRequests(err.Error(), secondsToWait)
+	case !neverEvictable(err) && errclass.IsTransient(apply.Classify(err)):
+		return apierrors.NewTooManyRequests(err.Error(), retrySeconds)
 	}
 	e.watch.stop(fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))
 	return err

@@ -12,15 +12,15 @@ import (
 	"argosy.dev/argosy/pkg/apply"
 )
 
-// Volume is one that lies on a node's machine, as those of local-path-provisioner do: pods that use it run on that node
-// or not at all.
+// Volume is local to a node's machine, as those of local-path-provisioner are: pods that use it run on that node or not
+// at all.
 type Volume struct {
 	Name string `json:"name"`
-	// Claim is "namespace/name"; empty when nobody claims it.
+	// Claim is "namespace/name"; empty where it is not claimed.
 	Claim string `json:"claim,omitempty"`
 }
 
-// String names it by its claim, which is what people know it by.
+// String returns the claim's name, which people know, or else the volume's.
 func (v Volume) String() string {
 	if v.Claim == "" {
 		return v.Name
@@ -40,11 +40,11 @@ func (d Drainer) Volumes(ctx context.Context) ([]corev1.PersistentVolume, error)
 	return list.Items, nil
 }
 
-// on are the volumes that only this node has.
-func on(node *corev1.Node, volumes []corev1.PersistentVolume) []Volume {
+// localTo returns the volumes that only this node has.
+func localTo(node *corev1.Node, volumes []corev1.PersistentVolume) []Volume {
 	var found []Volume
 	for _, volume := range volumes {
-		if !liesOn(volume, node) {
+		if !isLocal(volume, node) {
 			continue
 		}
 		one := Volume{Name: volume.Name}
@@ -57,8 +57,8 @@ func on(node *corev1.Node, volumes []corev1.PersistentVolume) []Volume {
 	return found
 }
 
-// liesOn says whether a volume is bound to the node by its name. One that is bound to a zone lies elsewhere.
-func liesOn(volume corev1.PersistentVolume, node *corev1.Node) bool {
+// isLocal reports whether a volume is bound to the node by its name. One that is bound to a zone is not local.
+func isLocal(volume corev1.PersistentVolume, node *corev1.Node) bool {
 	if volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
 		return false
 	}

@@ -104,7 +104,7 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 		return entry
 	}
 	// Where nothing is drained, nothing that is wrong with evictions may be in the way.
-	look := with.Look
+	look := with.Inspect
 	if options.Drain {
 		look = with.Preflight
 	}

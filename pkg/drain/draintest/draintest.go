@@ -32,7 +32,7 @@ func Evict(c *fake.Clientset, answer func(eviction *policyv1.Eviction) error) {
 	})
 }
 
-// OnlyTried says whether an eviction is a dry run.
+// OnlyTried reports whether an eviction is a dry run.
 func OnlyTried(eviction *policyv1.Eviction) bool {
 	return slices.Contains(eviction.DeleteOptions.DryRun, metav1.DryRunAll)
 }
