@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Verdict is what becomes of a machine that asks to be upgraded.
+// Verdict is the answer to a machine that asks to be upgraded.
 type Verdict string
 
 const (
@@ -21,16 +21,15 @@ const (
 // Decision is the answer for one machine.
 type Decision struct {
 	Verdict Verdict
-	// Reason for people; it begins with no name, and is empty for a machine that simply starts.
+	// Reason for people, without the machine's name; empty for a machine that simply starts.
 	Reason string
-	// MayPass: what a machine is left for has nothing to do with it or with this rollout and may be over in a minute,
-	// as when a node is not Ready for a moment. Who has the patience asks again for a while before taking Leave for an
-	// answer.
+	// MayPass: the reason for Leave lies outside this rollout and may be over in a minute, as when a node is not Ready
+	// for a moment. Callers ask again for a while before they skip the machine.
 	MayPass bool
 }
 
-// Admit says whether the machine of that name may start now. Of machines it takes their state as it is: who asks sets
-// Working before another one may ask. The first row that fits is the answer; N is MaxUnavailable:
+// Admit decides whether the machine of that name may start now. Callers set a machine to Working before they ask for
+// another one. The first row that fits is the answer; N is MaxUnavailable:
 //
 //	the machine                                    the others                                      answer
 //	is not in the plan, or gone from the snapshot  -                                               Leave
@@ -44,12 +43,12 @@ type Decision struct {
 //	is pending, and unavailable already            fewer than N are at work                        Start, for it takes nothing away
 //	is pending                                     N or more, and some of them are at work         Wait
 //	is pending                                     N or more, one of them pending in its wave      Wait
-//	is pending                                     N or more, and nobody works on any              Leave, MayPass
+//	is pending                                     N or more, and none of them is at work          Leave, MayPass
 //
-// Every machine that is unavailable counts, whether it takes part or not, and once. The last two rows keep machines
-// which nobody repairs from holding up a rollout for ever, since one that waits could only wait for them: those that
-// the rollout upgrades itself are begun, and when no such one is left in the wave, going on would take more away than
-// may be, so that the machine stays as it is until the next rollout.
+// Every unavailable machine counts once, whether it takes part or not. Without the last two rows, a rollout would wait
+// for ever for machines that stay unavailable. Those in the wave start first, since their upgrade may repair them. If
+// none is left in the wave, one more would exceed MaxUnavailable, and the machine stays as it is until the next
+// rollout.
 //
 // A canary that was skipped proves nothing, and halts nothing.
 func Admit(plan Plan, now Snapshot, name string) Decision {
@@ -70,10 +69,10 @@ func Admit(plan Plan, now Snapshot, name string) Decision {
 	if reason != "" {
 		return Decision{Verdict: Wait, Reason: reason}
 	}
-	return s.room(self, wave)
+	return s.byAvailability(self, wave)
 }
 
-// Halted returns why no machine that is pending begins any more; nil while one may.
+// Halted returns why no pending machine may start any more; nil while one may.
 func Halted(plan Plan, now Snapshot) *Halt {
 	return situation{plan, now, index(now.Machines)}.halted()
 }
@@ -93,7 +92,7 @@ func index(machines []Machine) map[string]*Machine {
 	return byName
 }
 
-// member finds a machine that may have something to do, or says why it has not.
+// member returns a machine that is not finished, or the reason why it has nothing to do.
 func (s situation) member(name string) (m *Machine, reason string) {
 	if reason := s.plan.absence(name); reason != "" {
 		return nil, reason
@@ -108,7 +107,7 @@ func (s situation) member(name string) (m *Machine, reason string) {
 	return m, ""
 }
 
-// absence says why a machine is in none of the plan's waves; it is empty for one that is.
+// absence returns why a machine is in none of the plan's waves; empty for one that is.
 func (p Plan) absence(name string) string {
 	for _, wave := range p.Waves {
 		if slices.Contains(wave.Machines, name) {
@@ -118,14 +117,14 @@ func (p Plan) absence(name string) string {
 	if slices.Contains(p.Held, name) {
 		return "runs the target version as it should"
 	}
-	at := slices.IndexFunc(p.Skipped, func(l Left) bool { return l.Machine == name })
+	at := slices.IndexFunc(p.Skipped, func(l SkippedMachine) bool { return l.Machine == name })
 	if at < 0 {
 		return "is not part of this rollout"
 	}
 	return p.Skipped[at].Reason
 }
 
-// end says how a finished machine came to its end.
+// end returns how a finished machine ended.
 func (m *Machine) end() string {
 	switch {
 	case m.State == Pending:
@@ -138,7 +137,7 @@ func (m *Machine) end() string {
 	return "has " + string(m.State)
 }
 
-// halted returns why nothing more is begun: failed machines, in the plan's order, or the end of the window.
+// halted returns why no more machines start: machines that failed, in the plan's order, or the end of the window.
 func (s situation) halted() *Halt {
 	var failed, canaries []string
 	for _, wave := range s.plan.Waves {
@@ -165,7 +164,7 @@ func (s situation) halted() *Halt {
 	return nil
 }
 
-// wave finds a machine's wave, or says which one it has to wait for. Machines that are gone hold up nobody.
+// wave returns a machine's wave, or the earlier one that it has to wait for. Machines that are gone are not waited for.
 func (s situation) wave(name string) (own Wave, waiting string) {
 	for _, wave := range s.plan.Waves {
 		if slices.Contains(wave.Machines, name) {
@@ -196,8 +195,8 @@ func (s situation) unfinished(wave Wave) (working, pending []string) {
 	return working, pending
 }
 
-// room decides by who is out of service, for a pending machine whose wave it is.
-func (s situation) room(self *Machine, wave Wave) Decision {
+// byAvailability decides by the number of machines out of service, for a pending machine whose wave it is.
+func (s situation) byAvailability(self *Machine, wave Wave) Decision {
 	working, idle := s.missing(self.Name)
 	most := s.plan.MaxUnavailable
 	switch {
@@ -220,8 +219,8 @@ func (s situation) room(self *Machine, wave Wave) Decision {
 	return Decision{Verdict: Leave, MayPass: true, Reason: fmt.Sprintf("%s unavailable already, %s", are(idle), limit)}
 }
 
-// missing are the machines that are out of service beside the one that asks, in the order of the snapshot: because
-// somebody works on them, or for another reason.
+// missing returns the other machines that are out of service, in the order of the snapshot: those at work, and those
+// that are unavailable for another reason.
 func (s situation) missing(self string) (working, idle []string) {
 	for i := range s.now.Machines {
 		m := &s.now.Machines[i]
@@ -236,8 +235,7 @@ func (s situation) missing(self string) (working, idle []string) {
 	return working, idle
 }
 
-// repairable are the wave's machines beside the one that asks which the rollout itself may bring back, since they are
-// unavailable and still to be upgraded.
+// repairable returns the wave's other machines that are unavailable and pending: their upgrade may repair them.
 func (s situation) repairable(wave Wave, self string) []string {
 	var names []string
 	for _, name := range wave.Machines {

@@ -21,12 +21,12 @@ func because(reason string) func(*rollout.Machine) {
 	return func(m *rollout.Machine) { m.State, m.Reason = rollout.Failed, reason }
 }
 
-// table reads the rows of Admit's doc comment: what is said of the machine and of the others, and the answer.
+// table reads the rows of Admit's doc comment: the state of the machine, that of the others, and the answer.
 func table(t *testing.T) map[string]string {
 	t.Helper()
 	source, err := os.ReadFile("admit.go")
 	assert.NilError(t, err)
-	_, after, found := strings.Cut(string(source), "// Admit says")
+	_, after, found := strings.Cut(string(source), "// Admit decides")
 	assert.Assert(t, found)
 	comment, _, found := strings.Cut(after, "func Admit(")
 	assert.Assert(t, found)
@@ -116,12 +116,12 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			"m2, m3 are at work, and no more than 2 may be out of service"},
 		{"is pending | N or more, one of them pending in its wave", "m1", []change{with(unavailable, "m3", "m6")},
 			"m3 is unavailable already, and begun first"},
-		{"is pending | N or more, and nobody works on any", "m1", []change{with(unavailable, "m6", "m7")},
+		{"is pending | N or more, and none of them is at work", "m1", []change{with(unavailable, "m6", "m7")},
 			"m6, m7 are unavailable already, and no more than 2 may be out of service"},
-		{"is pending | N or more, and nobody works on any", "m1",
+		{"is pending | N or more, and none of them is at work", "m1",
 			[]change{with(unavailable, "m2", "m5"), with(is(rollout.Failed), "m2")},
 			"m2, m5 are unavailable already, and no more than 2 may be out of service"},
-		{"is pending | N or more, and nobody works on any", "m1",
+		{"is pending | N or more, and none of them is at work", "m1",
 			[]change{with(unavailable, "m2", "m6"), with(skip("label"), "m2")},
 			"m2, m6 are unavailable already, and no more than 2 may be out of service"},
 	} {
@@ -142,7 +142,7 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			answer := rollout.Admit(plan, now, test.ask)
 			assert.Equal(t, string(answer.Verdict), strings.ToLower(verdict), answer.Reason)
 			assert.Equal(t, answer.Reason, test.reason)
-			assert.Equal(t, answer.MayPass, strings.HasSuffix(test.row, "nobody works on any"))
+			assert.Equal(t, answer.MayPass, strings.HasSuffix(test.row, "none of them is at work"))
 		})
 	}
 	assert.Equal(t, len(walked), len(rows), "each row has a case")
@@ -159,7 +159,7 @@ func TestAPlanThatLetsNoMachineBeUnavailableStartsNothing(t *testing.T) {
 	assert.Equal(t, answer.Verdict, rollout.Start)
 }
 
-func TestAMachineAtWorkGoesOnAfterTheWindowHasClosed(t *testing.T) {
+func TestAMachineAtWorkGoesOnAfterTheWindow(t *testing.T) {
 	plan, err := rollout.Make(fleet(1), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
 	assert.NilError(t, err)
 	now := rollout.Snapshot{Machines: fleet(1, is(rollout.Working)), Closed: time.Now()}
@@ -167,7 +167,7 @@ func TestAMachineAtWorkGoesOnAfterTheWindowHasClosed(t *testing.T) {
 	assert.Assert(t, rollout.Halted(plan, now) != nil)
 }
 
-func TestAPlanKeepsItsWavesAndAmountsInJSON(t *testing.T) {
+func TestAPlanKeepsItsWavesInJSON(t *testing.T) {
 	plan, err := rollout.Make(fleet(5, with(canary, "m2"), with(skip("no"), "m4"), with(runs("v1.34.4"), "m5")),
 		rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(2), FailureBudget: number(1)})
 	assert.NilError(t, err)

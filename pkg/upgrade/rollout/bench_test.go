@@ -31,7 +31,7 @@ func BenchmarkPlanOf10000Machines(b *testing.B) {
 	}
 }
 
-// BenchmarkAnswerAmong10000Machines asks for the last machine, for which all others are looked at.
+// BenchmarkAnswerAmong10000Machines asks for the last machine, whose answer depends on all others.
 func BenchmarkAnswerAmong10000Machines(b *testing.B) {
 	machines := large(10000)
 	policy := rollout.Policy{Target: "v1.34.4", MaxUnavailable: percent("5%")}

@@ -12,16 +12,16 @@ import (
 //	machine                          goes to
 //	Skip                             Skipped, with that reason
 //	without version                  Skipped: it has to join first
-//	whose version nobody can read    Skipped
-//	newer than the target            Skipped: nothing is ever put back
+//	with an unreadable version       Skipped
+//	newer than the target            Skipped: a rollout never downgrades
 //	at the target, and not Differs   Held
 //	any other                        a wave
 //
-// Canaries are in waves of their own, before all others and never larger than MaxUnavailable, so that no more of them
-// are gone when the first gate is reached than may be gone at once. Then come the zones in natural order, machines
-// without one last. No wave mixes zones, those of canaries included. Within a zone machines come first that failed
-// before, then those that are unavailable already (they free what they take of MaxUnavailable), each in the natural
-// order of names.
+// Canaries are in waves of their own, before all others. Such a wave is never larger than MaxUnavailable, so that a
+// gate lies between any two canaries that may not be unavailable together. Then come the zones in natural order,
+// machines without one last. No wave mixes zones, those of canaries included. Within a zone, machines come first that
+// failed before, then those that are unavailable already (they count against MaxUnavailable until they are repaired),
+// each in the natural order of names.
 //
 // More waves than MaxWaves become fewer as WaveSize grows for all zones alike. Only where there are more zones than
 // waves, neighbouring waves are merged evenly, and named after the first and the last of them; canaries still stay
@@ -33,40 +33,40 @@ func Make(machines []Machine, policy Policy) (Plan, error) {
 	if err != nil {
 		return Plan{}, refuse("Target", policy.Target, err)
 	}
-	plan, taking := divide(machines, target)
-	limits, err := policy.limits(len(taking))
+	plan, members := divide(machines, target)
+	limits, err := policy.limits(len(members))
 	if err != nil {
 		return Plan{}, err
 	}
 	plan.MaxUnavailable, plan.FailureBudget = limits.unavailable, limits.failures
-	plan.Waves, err = inWaves(taking, limits)
+	plan.Waves, err = makeWaves(members, limits)
 	return plan, err
 }
 
-// divide finds out who takes part. The others are in the plan already.
+// divide returns a plan with the machines that take no part, and those that do.
 func divide(machines []Machine, target *version.Version) (Plan, []Machine) {
 	var plan Plan
-	var taking []Machine
+	var members []Machine
 	for _, m := range byName(machines) {
-		reason, held := left(m, target)
+		reason, held := skipReason(m, target)
 		switch {
 		case held:
 			plan.Held = append(plan.Held, m.Name)
 		case reason != "":
-			plan.Skipped = append(plan.Skipped, Left{m.Name, reason})
+			plan.Skipped = append(plan.Skipped, SkippedMachine{m.Name, reason})
 		default:
-			taking = append(taking, m)
+			members = append(members, m)
 		}
 	}
-	return plan, taking
+	return plan, members
 }
 
 func byName(machines []Machine) []Machine {
 	return slices.SortedFunc(slices.Values(machines), func(a, b Machine) int { return natural(a.Name, b.Name) })
 }
 
-// left says why a machine takes no part: held, or else for a reason.
-func left(m Machine, target *version.Version) (reason string, held bool) {
+// skipReason returns why a machine takes no part: because it is held, or for a reason.
+func skipReason(m Machine, target *version.Version) (reason string, held bool) {
 	switch {
 	case m.Skip != "":
 		return m.Skip, false

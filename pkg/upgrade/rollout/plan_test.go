@@ -121,7 +121,7 @@ func TestAPlan(t *testing.T) {
 	}
 }
 
-func TestWithoutALimitAPlanHasNoMoreWavesThanArgoCanNest(t *testing.T) {
+func TestAPlanHasNoMoreWavesThanArgoNests(t *testing.T) {
 	plan, err := rollout.Make(fleet(1000), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
 	assert.NilError(t, err)
 	assert.Equal(t, len(plan.Waves), 77) // of 13 machines each, since 12 would make 84
@@ -129,23 +129,45 @@ func TestWithoutALimitAPlanHasNoMoreWavesThanArgoCanNest(t *testing.T) {
 
 func TestAPolicyThatNothingCanBeDecidedByIsRefused(t *testing.T) {
 	for message, policy := range map[string]rollout.Policy{
-		`reading Target "latest" of the policy`:                                               {Target: "latest"},
-		`reading MaxUnavailable "0" of the policy: it is nothing, where 1 is the least`:       {MaxUnavailable: number(0)},
-		`reading MaxUnavailable "0%" of the policy: it is nothing`:                            {MaxUnavailable: percent("0%")},
-		`reading MaxUnavailable "-1" of the policy: it is less than nothing`:                  {MaxUnavailable: number(-1)},
-		`reading MaxUnavailable "101%" of the policy: it is more than all`:                    {MaxUnavailable: percent("101%")},
-		`reading MaxUnavailable "some" of the policy: it is neither a number of machines nor`: {MaxUnavailable: percent("some")},
-		`reading MaxUnavailable "" of the policy: it is neither`:                              {MaxUnavailable: percent("")},
-		`reading WaveSize "0%" of the policy: it is nothing`: {MaxUnavailable: number(1),
-			WaveSize: percent("0%")},
-		`reading WaveSize "-2" of the policy: it is less than nothing`: {MaxUnavailable: number(1),
-			WaveSize: number(-2)},
-		`reading FailureBudget "-5%" of the policy: it is less than nothing`: {MaxUnavailable: number(1),
-			FailureBudget: percent("-5%")},
-		`reading FailureBudget "200%" of the policy: it is more than all`: {MaxUnavailable: number(1),
-			FailureBudget: percent("200%")},
-		`reading MaxWaves "-1" of the policy: it is less than nothing`:                            {MaxUnavailable: number(1), MaxWaves: -1},
-		`reading MaxWaves "1" of the policy: canaries are in a wave of their own, so that it tak`: {MaxUnavailable: number(1), MaxWaves: 1},
+		`reading Target "latest" of the policy`: {
+			Target: "latest",
+		},
+		`reading MaxUnavailable "0" of the policy: it must be 1 or more`: {
+			MaxUnavailable: number(0),
+		},
+		`reading MaxUnavailable "0%" of the policy: it must be 1 or more`: {
+			MaxUnavailable: percent("0%"),
+		},
+		`reading MaxUnavailable "-1" of the policy: it must not be negative`: {
+			MaxUnavailable: number(-1),
+		},
+		`reading MaxUnavailable "101%" of the policy: it must not exceed 100%`: {
+			MaxUnavailable: percent("101%"),
+		},
+		`reading MaxUnavailable "some" of the policy: it must be a number of machines or a p`: {
+			MaxUnavailable: percent("some"),
+		},
+		`reading MaxUnavailable "" of the policy: it must be a number`: {
+			MaxUnavailable: percent(""),
+		},
+		`reading WaveSize "0%" of the policy: it must be 1 or more`: {
+			MaxUnavailable: number(1), WaveSize: percent("0%"),
+		},
+		`reading WaveSize "-2" of the policy: it must not be negative`: {
+			MaxUnavailable: number(1), WaveSize: number(-2),
+		},
+		`reading FailureBudget "-5%" of the policy: it must not be negative`: {
+			MaxUnavailable: number(1), FailureBudget: percent("-5%"),
+		},
+		`reading FailureBudget "200%" of the policy: it must not exceed 100%`: {
+			MaxUnavailable: number(1), FailureBudget: percent("200%"),
+		},
+		`reading MaxWaves "-1" of the policy: it must not be negative`: {
+			MaxUnavailable: number(1), MaxWaves: -1,
+		},
+		`reading MaxWaves "1" of the policy: it must be 2 or more, since canaries are`: {
+			MaxUnavailable: number(1), MaxWaves: 1,
+		},
 	} {
 		t.Run(message, func(t *testing.T) {
 			if policy.Target == "" {

@@ -42,14 +42,14 @@ func (p Policy) limits(machines int) (limits, error) {
 func waves(most int) (int, error) {
 	switch {
 	case most < 0:
-		return 0, refuse("MaxWaves", most, errors.New("it is less than nothing"))
+		return 0, refuse("MaxWaves", most, errors.New("it must not be negative"))
 	case most == 0:
 		return DefaultMaxWaves, nil
 	}
 	return most, nil
 }
 
-// scale is what a percentage is of, and how it is rounded.
+// scale is the total of which a percentage is taken, and how it is rounded.
 type scale struct {
 	total int
 	up    bool
@@ -58,19 +58,20 @@ type scale struct {
 func down(total int) scale { return scale{total, false} }
 func up(total int) scale   { return scale{total, true} }
 
-// amount resolves one of the policy's amounts, which is least at least as it is written, before it is scaled.
+// amount returns one of the policy's amounts in machines. As it is written, before it is scaled, it must be least or
+// more.
 func amount(field string, value intstr.IntOrString, least int, of scale) (int, error) {
 	value = intstr.Parse(value.String())
 	written, err := intstr.GetScaledValueFromIntOrPercent(&value, 100, false)
 	switch {
 	case err != nil:
-		err = errors.New("it is neither a number of machines nor a percentage")
+		err = errors.New("it must be a number of machines or a percentage")
 	case written < 0:
-		err = errors.New("it is less than nothing")
+		err = errors.New("it must not be negative")
 	case written < least:
-		err = errors.New("it is nothing, where 1 is the least")
+		err = errors.New("it must be 1 or more")
 	case value.Type == intstr.String && written > 100:
-		err = errors.New("it is more than all")
+		err = errors.New("it must not exceed 100%")
 	}
 	if err != nil {
 		return 0, refuse(field, value.String(), err)
@@ -78,7 +79,7 @@ func amount(field string, value intstr.IntOrString, least int, of scale) (int, e
 	return intstr.GetScaledValueFromIntOrPercent(&value, of.total, of.up)
 }
 
-// refuse names the field of a policy that nothing can be decided by.
+// refuse returns the error for a field of a policy that has no meaning.
 func refuse(field string, value any, why error) error {
 	return errclass.Errorf(errclass.Configuration, "reading %s %q of the policy: %w", field, fmt.Sprint(value), why)
 }

@@ -16,17 +16,17 @@ type State string
 const (
 	// Pending: nothing was done to it yet.
 	Pending State = ""
-	// Working: somebody upgrades it.
+	// Working: its upgrade has begun and not ended.
 	Working State = "working"
 	// Succeeded: it runs the target version.
 	Succeeded State = "succeeded"
 	// Failed: it does not, also when it was put back to the version that it had.
 	Failed State = "failed"
-	// Skipped: it was left as it is, which counts neither as a success nor as a failure.
+	// Skipped: it was not upgraded, which counts neither as a success nor as a failure.
 	Skipped State = "skipped"
 )
 
-// Machine is what a decision takes into account of one machine.
+// Machine is one machine as the planner sees it.
 type Machine struct {
 	// Name is Argosy's, and no other machine of the snapshot has it.
 	Name string
@@ -38,13 +38,11 @@ type Machine struct {
 	Canary bool
 	// FailedBefore: it failed in an earlier rollout to this version.
 	FailedBefore bool
-	// Unavailable: its node is not Ready, or somebody else has cordoned it. It counts as unavailable though nobody
-	// works on it.
+	// Unavailable: its node is not Ready, or is cordoned, and not by its upgrade.
 	Unavailable bool
 	// Differs: it runs the target version, and not as the documents want it, so that it takes part too.
 	Differs bool
-	// Skip says why it is left out ("label vcluster.loft.sh/skip-auto-upgrade", "not selected"); empty when it takes
-	// part.
+	// Skip is why it takes no part: "label vcluster.loft.sh/skip-auto-upgrade", "not selected"; empty when it does.
 	Skip string
 	// State in this rollout. Only [Admit] looks at it.
 	State State
@@ -52,8 +50,8 @@ type Machine struct {
 	Reason string
 }
 
-// finished says whether this rollout has nothing more to do with the machine; one that is left out meanwhile is
-// finished too.
+// finished reports whether this rollout has nothing more to do with the machine, also because it takes no part any
+// more.
 func (m *Machine) finished() bool {
 	switch m.State {
 	case Pending:
@@ -64,7 +62,7 @@ func (m *Machine) finished() bool {
 	return true
 }
 
-// Policy says how a rollout goes. Amounts are numbers (2, "2") or percentages ("25%") of the machines that take part.
+// Policy bounds a rollout. Amounts are numbers (2, "2") or percentages ("25%") of the machines that take part.
 type Policy struct {
 	// Target is the version that all machines are to have, "v1.34.4".
 	Target string
@@ -93,7 +91,7 @@ type Plan struct {
 	// Waves in order: each begins when the one before it is finished.
 	Waves []Wave `json:"waves"`
 	// Skipped machines are left out; by name.
-	Skipped []Left `json:"-"`
+	Skipped []SkippedMachine `json:"-"`
 	// Held are the machines that run the target version as they should; by name.
 	Held []string `json:"-"`
 	// MaxUnavailable and FailureBudget of the policy, in machines.
@@ -111,8 +109,8 @@ type Wave struct {
 	Canary bool `json:"canary,omitempty"`
 }
 
-// Left is a machine that is left out, and why.
-type Left struct {
+// SkippedMachine is a machine that takes no part, and why.
+type SkippedMachine struct {
 	Machine, Reason string
 }
 
@@ -142,8 +140,8 @@ type Snapshot struct {
 	Closed time.Time
 }
 
-// Halt is why nothing more is begun: of a whole rollout, or of one machine that is left as it is. As an error it ends
-// the upgrade of a machine without failing it.
+// Halt is why a rollout begins no more machines, or does not upgrade one of them. As an error it ends the upgrade of a
+// machine without failing it.
 type Halt struct {
 	// Reason in a few words: "halted after m1, m2".
 	Reason string

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// scenario is a fleet, a policy, what its amounts come to, and how its machines end in the transcript.
+// scenario is a fleet, a policy, its amounts in machines, and how its machines end in the transcript.
 type scenario struct {
 	machines     []rollout.Machine
 	policy       rollout.Policy

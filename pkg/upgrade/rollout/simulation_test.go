@@ -25,7 +25,7 @@ type simulation struct {
 	plan     rollout.Plan
 	machines []rollout.Machine
 	policy   rollout.Policy
-	// most and budget are what MaxUnavailable and FailureBudget come to.
+	// most and budget are MaxUnavailable and FailureBudget in machines.
 	most, budget int
 	// choose decides orders, and how long a machine takes.
 	choose dice
@@ -35,7 +35,7 @@ type simulation struct {
 	incidents int
 
 	started map[string]bool
-	// downByItself: machines that were unavailable before anybody worked on them.
+	// downByItself: machines that were unavailable before their upgrade began.
 	downByItself map[string]bool
 	// said is the last answer to a machine.
 	said map[string]rollout.Decision
@@ -63,7 +63,7 @@ func (s *simulation) run() {
 	}
 }
 
-// round lets every pending machine ask, and says whether there is anything left to do. In between machines end.
+// round lets every pending machine ask, and reports whether anything changed. In between machines end.
 func (s *simulation) round() bool {
 	before, pending := s.changes, s.in(rollout.Pending)
 	s.shuffle(pending)
@@ -77,7 +77,7 @@ func (s *simulation) round() bool {
 		}
 	}
 	if !s.end() && len(pending) > 0 && s.changes == before {
-		s.fatal("%v wait for nobody", pending)
+		s.fatal("%v wait, and no machine is at work", pending)
 	}
 	return s.changes > before
 }
@@ -167,7 +167,7 @@ func (s *simulation) outcomeOf(name string) rollout.State {
 	return rollout.Succeeded
 }
 
-// incident is something that happens to a machine which nobody works on.
+// incident changes a machine that is not at work.
 func (s *simulation) incident() {
 	m := &s.machines[s.choose(len(s.machines))]
 	s.incidents--
@@ -184,7 +184,7 @@ func (s *simulation) incident() {
 	}
 }
 
-// judgeStart holds what must be true of a machine at its start.
+// judgeStart checks the invariants of a machine that starts.
 func (s *simulation) judgeStart(m *rollout.Machine) {
 	target := version.MustParseSemantic(s.policy.Target)
 	switch {
@@ -215,7 +215,7 @@ func (s *simulation) judgeStart(m *rollout.Machine) {
 	}
 }
 
-// judgeAvailability holds what must be true as a machine has started.
+// judgeAvailability checks the invariants after a machine has started.
 func (s *simulation) judgeAvailability(begun *rollout.Machine) {
 	working, missing, ours := 0, 0, 0
 	for _, m := range s.machines {

@@ -13,8 +13,8 @@ import (
 // https://kubernetes.io/releases/version-skew-policy/#kubelet.
 const maxSkew = 3
 
-// CheckTarget holds Kubernetes' version rules for a cluster whose control plane runs one version now and whose target
-// is another. own says that Argosy moves the control plane too; otherwise machines can only come up to it.
+// CheckTarget checks Kubernetes' version rules for a cluster whose control plane runs one version now and whose target
+// is another. own is true where Argosy moves the control plane too; otherwise machines can only come up to it.
 //
 //	target                              own                                   not own
 //	older than the control plane        refused: it never goes back           allowed: only machines go there
@@ -23,8 +23,8 @@ const maxSkew = 3
 //	any later minor                     refused: one minor at a time          refused: machines are never ahead
 //	another major                       refused: there is no rule for it      refused
 //
-// Whatever else holds, no kubelet may be more than three minors behind the target, be it left out of the rollout or
-// not. One that is newer is [Make]'s business. Errors have the class Configuration.
+// In all cases, no kubelet may be more than three minors behind the target, whether it takes part or not. [Make] skips
+// those that are newer. Errors have the class Configuration.
 func CheckTarget(controlPlane, target string, own bool, machines []Machine) error {
 	runs, err := version.ParseSemantic(controlPlane)
 	if err != nil {
@@ -40,7 +40,7 @@ func CheckTarget(controlPlane, target string, own bool, machines []Machine) erro
 	return errclass.With(errclass.Configuration, checkSkew(runs, wanted, own, machines))
 }
 
-// checkStep holds the rules between the control plane and its target.
+// checkStep checks the rules between the control plane and its target.
 func checkStep(runs, wanted *version.Version, own bool) error {
 	switch {
 	case runs.Major() != wanted.Major():
@@ -59,8 +59,8 @@ func checkStep(runs, wanted *version.Version, own bool) error {
 	return nil
 }
 
-// checkSkew names the machines that would be too old. Machines without a version have no kubelet yet, and of one that
-// nobody can read there is nothing to say.
+// checkSkew returns an error that names the machines that would be too old. Machines without a version have no kubelet
+// yet; a version that cannot be parsed is not judged.
 func checkSkew(runs, wanted *version.Version, own bool, machines []Machine) error {
 	var old []string
 	oldest := wanted.Minor()
@@ -79,9 +79,9 @@ func checkSkew(runs, wanted *version.Version, own bool, machines []Machine) erro
 		wanted, wayUp(runs, wanted, own, oldest))
 }
 
-// wayUp says how machines that are too old come up, the oldest of which has a kubelet of that minor version: by a
-// target that CheckTarget allows, as far as there is one. There is none where they are too old already for a control
-// plane that Argosy moves, since its version and theirs have one target.
+// wayUp returns the advice for machines that are too old, the oldest of which has a kubelet of that minor version: a
+// target that CheckTarget allows. There is none where they are too old already for a control plane that Argosy moves,
+// since it and they have one target.
 func wayUp(runs, wanted *version.Version, own bool, oldest uint) error {
 	switch {
 	case !own:

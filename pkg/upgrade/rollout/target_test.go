@@ -74,7 +74,7 @@ func TestATargetFollowsKubernetesRules(t *testing.T) {
 	}
 }
 
-func TestTheWayUpThatARefusalNamesIsAllowed(t *testing.T) {
+func TestTheTargetThatARefusalNamesIsAllowed(t *testing.T) {
 	old := fleet(1, runs("v1.30.2"))
 	assert.ErrorContains(t, rollout.CheckTarget("v1.33.13", "v1.34.4", true, old), "upgrade these to v1.33.13 first")
 	assert.NilError(t, rollout.CheckTarget("v1.33.13", "v1.33.13", true, old))

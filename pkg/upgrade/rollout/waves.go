@@ -8,19 +8,19 @@ import (
 	"sort"
 )
 
-// group are machines that share waves with nobody else.
+// group is a number of machines that share waves with no others.
 type group struct {
 	name     string
 	canaries bool
 	machines []Machine
 }
 
-func inWaves(machines []Machine, limits limits) ([]Wave, error) {
-	groups := inGroups(machines)
+func makeWaves(machines []Machine, limits limits) ([]Wave, error) {
+	groups := makeGroups(machines)
 	mixed := len(groups) > 0 && groups[0].canaries && !groups[len(groups)-1].canaries
 	if limits.waves < 2 && mixed {
-		return nil, refuse("MaxWaves", limits.waves, errors.New("canaries are in a wave of their own, so that it "+
-			"takes 2 at least"))
+		return nil, refuse("MaxWaves", limits.waves, errors.New("it must be 2 or more, since canaries are in "+
+			"a wave of their own"))
 	}
 	canaries, others := cut(groups, limits)
 	excess := len(canaries) + len(others) - limits.waves
@@ -37,7 +37,7 @@ func inWaves(machines []Machine, limits limits) ([]Wave, error) {
 
 // inGroups orders machines, which come by name, and groups them: the canaries by their zones, then the others by
 // theirs.
-func inGroups(machines []Machine) []group {
+func makeGroups(machines []Machine) []group {
 	slices.SortStableFunc(machines, func(a, b Machine) int {
 		return cmp.Or(
 			first(a.Canary, b.Canary),
@@ -62,7 +62,7 @@ func inGroups(machines []Machine) []group {
 	return groups
 }
 
-// first orders what is so before what is not.
+// first orders true before false.
 func first(a, b bool) int {
 	switch {
 	case a == b:
@@ -76,8 +76,8 @@ func first(a, b bool) int {
 // canary names the canaries' waves.
 const canary = "canary"
 
-// nameOf is the name of a machine's group; zones says that there are any. Names with a space are no label's values, so
-// they are nobody's zone.
+// nameOf returns the name of a machine's group; zones is true where any machine has one. A name with a space cannot be
+// a zone, since no label has such a value.
 func nameOf(m Machine, zones bool) string {
 	switch {
 	case m.Canary:
@@ -90,8 +90,8 @@ func nameOf(m Machine, zones bool) string {
 	return m.Zone
 }
 
-// cut cuts groups into waves of the smallest size, from the policy's up, that gives no more waves than the policy
-// allows; one wave each when no size does.
+// cut divides groups into waves of the smallest size, from the policy's up, that gives no more waves than the policy
+// allows; into one wave each when no size does.
 func cut(groups []group, limits limits) (canaries, others []Wave) {
 	size, largest := limits.wave, limits.wave
 	for _, g := range groups {
@@ -103,7 +103,7 @@ func cut(groups []group, limits limits) (canaries, others []Wave) {
 	return chunks(groups, size, limits.unavailable)
 }
 
-// count is how many waves of a size there are.
+// count returns the number of waves that a size gives.
 func count(groups []group, size, canaries int) int {
 	sum := 0
 	for _, g := range groups {
@@ -113,7 +113,7 @@ func count(groups []group, size, canaries int) int {
 	return sum
 }
 
-// size is how many of the group's machines make up a wave, where most canaries is a bound for theirs.
+// size returns how many of the group's machines make up a wave; canaries bounds a wave of canaries.
 func (g group) size(wave, canaries int) int {
 	if g.canaries {
 		return min(wave, canaries)
@@ -150,7 +150,7 @@ func waveName(group string, number int) string {
 	return fmt.Sprintf("%s %d", group, number)
 }
 
-// merge makes at most so many waves of neighbouring ones; how many of them each is made of differs by one at most.
+// merge merges neighbouring waves to most of them. Their numbers of merged waves differ by one at most.
 func merge(waves []Wave, most int) []Wave {
 	if len(waves) <= most {
 		return waves
