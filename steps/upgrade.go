@@ -50,7 +50,7 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 	return conductor, nil
 }
 
-// upgradeInput is what every step of an upgrade gets.
+// upgradeInput are the parameters of every step of an upgrade.
 type upgradeInput struct {
 	Cluster string `json:"cluster"`
 	Version string `json:"version"`
@@ -62,7 +62,7 @@ type upgradeInput struct {
 	// Window is how long after Started the rollout may begin machines; empty for no end.
 	Window  string `json:"window"`
 	Started string `json:"started"`
-	// Scheduled says that nobody has asked for it in person: then autoUpgrade.enabled decides whether machines follow.
+	// Scheduled is "true" for a CronWorkflow: then autoUpgrade.enabled decides whether machines follow.
 	Scheduled string `json:"scheduled"`
 }
 
@@ -93,7 +93,7 @@ func (in upgradeInput) plan() (rollout.Plan, error) {
 	return plan, nil
 }
 
-// rolling is what a step does with the conductor of its rollout.
+// rolling is the work of a step of a rollout.
 type rolling func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error)
 
 // roll prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
@@ -107,11 +107,11 @@ func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) pl
 	}}
 }
 
-// inWave is what a step does with one machine of a wave.
+// inWave is the work of a step on one machine of a plan.
 type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, plan rollout.Plan,
 	report func(string)) (plugin.Result, error)
 
-// rollMachine prepares a step of a rollout for one machine. A result that says why the machine was left counts as
+// rollMachine prepares a step of a rollout for one machine. A result with the reason why the machine was left counts as
 // skipped.
 func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Execution, error) {
 	var in upgradeInput
@@ -132,7 +132,7 @@ func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Exec
 		}), nil
 }
 
-// phaseOf a machine that was left as it is, where left says why.
+// phaseOf returns Skipped for a machine that was left as it is; left is the reason.
 func phaseOf(left string) plugin.Phase {
 	if left != "" {
 		return plugin.Skipped
@@ -179,7 +179,7 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	})
 }
 
-// upgradeGateStep says what lies between a wave and the next one.
+// upgradeGateStep returns the approval and the pause between a wave and the next one.
 type upgradeGateStep struct{ env *Env }
 
 func (upgradeGateStep) Name() string      { return "upgrade-gate" }
@@ -210,7 +210,7 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		case gate.Halt != nil:
 			message = gate.Halt.Reason
 		case gate.Approve:
-			message += "; somebody has to approve the next one"
+			message += "; the next one needs an approval"
 		}
 		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
 			"approve": strconv.FormatBool(gate.Approve), "pause": strconv.Itoa(int(gate.Pause.Seconds())),

@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// upgradePlanStep says in which waves machines follow, what is in the way, and whether the control plane goes first.
+// upgradePlanStep returns the waves, the findings on each machine, and whether the control plane goes first.
 type upgradePlanStep struct{ env *Env }
 
 func (upgradePlanStep) Name() string { return "upgrade-plan" }
@@ -51,41 +51,42 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		plan, err := conductor.Plan(ctx, machines, operation.AsText(report))
+		preview, err := conductor.Plan(ctx, machines, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		if err := s.checkControlPlane(ctx, call, in.upgradeInput, plan, report); err != nil {
+		if err := s.checkControlPlane(ctx, call, in.upgradeInput, preview, report); err != nil {
 			return plugin.Result{}, err
 		}
 		phase := plugin.Succeeded
-		if dryRun && len(plan.Refused()) > 0 {
+		if dryRun && len(preview.Refused()) > 0 {
 			phase = plugin.Failed
 		}
-		waves := plan.Rollout.Waves
+		waves := preview.Plan.Waves
 		if len(waves) == 0 {
 			waves = []rollout.Wave{} // of which the template makes nothing
 		}
-		return plugin.Result{Phase: phase, Message: plan.String(), Outputs: map[string]string{
-			"version": plan.Version, "moves": strconv.FormatBool(plan.Moves),
+		return plugin.Result{Phase: phase, Message: preview.String(), Outputs: map[string]string{
+			"version": preview.Version, "moves": strconv.FormatBool(preview.Moves),
 			"grace": strconv.Itoa(int(conductor.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
-			"waves": encode(waves), "rollout": encode(plan.Rollout), "table": boundTable(plan.Table()),
-			"plan": encodeReport(plan.Entries),
+			"waves": encode(waves), "rollout": encode(preview.Plan), "table": boundTable(preview.Table()),
+			"plan": encodeReport(preview.Entries),
 		}}, nil
 	}}, nil
 }
 
 // checkControlPlane has the control plane's documents and permissions checked before anything is touched.
-func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput, plan upgrade.Plan,
+func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput,
+	preview upgrade.Preview,
 	report func(string)) error {
-	if !plan.Moves {
+	if !preview.Moves {
 		return nil
 	}
 	provisioner, err := s.env.provisioner(ctx, call, in.Cluster)
 	if err != nil {
 		return err
 	}
-	if provisioner, err = provisioner.To(plan.Version); err != nil {
+	if provisioner, err = provisioner.To(preview.Version); err != nil {
 		return err
 	}
 	_, err = provisioner.Validate(ctx, report)
@@ -98,8 +99,8 @@ const (
 	versionLatestPatch    = "latest-patch"
 )
 
-// versionMeant is the version that the parameter means; empty is what the documents say, or what the control plane
-// runs, where they say nothing or what it has left behind.
+// versionMeant returns the version that the parameter means; empty is that of the documents, or that of the control
+// plane where they have none or an earlier one.
 func versionMeant(ctx context.Context, conductor *upgrade.Conductor, asked string) (string, error) {
 	runs := conductor.Target.Version
 	switch asked {

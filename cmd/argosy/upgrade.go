@@ -40,21 +40,21 @@ it again is safe: machines at the version are left alone, and an interrupted run
 			}
 			defer done()
 			terminal := newTerminal(command.ErrOrStderr())
-			plan, err := planUpgrade(command.Context(), conductor, machines, terminal)
+			preview, err := planUpgrade(command.Context(), conductor, machines, terminal)
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintf(command.OutOrStdout(), "%s\n%s", plan, plan.Table()); err != nil {
+			if _, err := fmt.Fprintf(command.OutOrStdout(), "%s\n%s", preview, preview.Table()); err != nil {
 				return err
 			}
 			if dryRun {
-				if refused := plan.Refused(); len(refused) > 0 {
+				if refused := preview.Refused(); len(refused) > 0 {
 					return fmt.Errorf("%d machines can't be upgraded as they are; the plan has the reasons",
 						len(refused))
 				}
 				return nil
 			}
-			return rollOut(command.Context(), conductor, plan, newTerminal(command.OutOrStdout()))
+			return rollOut(command.Context(), conductor, preview, newTerminal(command.OutOrStdout()))
 		},
 	}
 	location.addTo(command)
@@ -78,17 +78,17 @@ func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Conductor, func()
 }
 
 func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression string,
-	terminal *terminal) (upgrade.Plan, error) {
+	terminal *terminal) (upgrade.Preview, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
-		return upgrade.Plan{}, err
+		return upgrade.Preview{}, err
 	}
 	return conductor.Plan(ctx, machines, terminal.planning())
 }
 
 // rollOut upgrades the waves of a plan and leaves no node cordoned.
-func rollOut(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Plan, terminal *terminal) error {
-	failed, err := runWaves(ctx, conductor, plan.Rollout, terminal)
+func rollOut(ctx context.Context, conductor *upgrade.Conductor, preview upgrade.Preview, terminal *terminal) error {
+	failed, err := runWaves(ctx, conductor, preview.Plan, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	done, notCleaned := conductor.Clean(cleaning,
@@ -97,7 +97,7 @@ func rollOut(ctx context.Context, conductor *upgrade.Conductor, plan upgrade.Pla
 		terminal.line("clean", line)
 	}
 	if len(failed) > 0 {
-		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), plan.Rollout.Size(),
+		err = errors.Join(fmt.Errorf("%d of %d machines failed: %s", len(failed), preview.Plan.Size(),
 			strings.Join(failed, ", ")), err)
 	}
 	return errors.Join(err, notCleaned)
@@ -172,7 +172,7 @@ machine that was not upgraded is refused. The control plane stays as it is.`,
 			}
 			terminal := newTerminal(command.OutOrStdout())
 			for _, machine := range chosen {
-				outcome, err := conductor.PutBack(command.Context(), machine,
+				outcome, err := conductor.Rollback(command.Context(), machine,
 					terminal.of(machine.Name))
 				if err != nil {
 					return err

@@ -24,7 +24,7 @@ const admitEvery = time.Second
 // rollout goes on. The error is a *rollout.Halt where the machine is left as it is.
 func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress) error {
-	said, passing := "", time.Time{}
+	last, passing := "", time.Time{}
 	for notBefore := time.Now(); ; {
 		decision, err := c.decide(ctx, machine, plan, notBefore)
 		if err != nil {
@@ -41,9 +41,9 @@ func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan roll
 				return &rollout.Halt{Reason: decision.Reason}
 			}
 		}
-		if decision.Reason != said {
-			said = decision.Reason
-			operation.Reportf(progress, "%s", said)
+		if decision.Reason != last {
+			last = decision.Reason
+			operation.Reportf(progress, "%s", last)
 		}
 		notBefore = c.nodes.nextTick()
 		select {

@@ -115,7 +115,7 @@ func TestADecisionSeesEveryMachineThatBeganBefore(t *testing.T) {
 	assert.Equal(t, w.lists.Load(), int64(1))
 }
 
-func TestAWaveWaitsForMachinesAtWorkInTheOneBefore(t *testing.T) {
+func TestAWaveWaitsForMachinesOfTheWaveBefore(t *testing.T) {
 	w := newWaiters(t, 3)
 	w.plan = rollout.Plan{MaxUnavailable: 3, Waves: []rollout.Wave{
 		{Name: "canary", Machines: []string{"m1", "m2"}}, {Name: "1", Machines: []string{"m3"}}}}

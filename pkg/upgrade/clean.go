@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// Verify says of each machine that takes part whether its node is Ready at the conductor's version and takes pods. It
-// is an error, which names them, where some are not.
+// Verify checks that the node of each machine that takes part is Ready at the version and takes pods. The error names
+// the machines whose nodes are not.
 func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
@@ -28,7 +28,7 @@ func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string
 	right := 0
 	for _, m := range machines {
 		machine, _ := c.Cluster.Machine(m.Name)
-		switch why := c.whyNot(m, nodes[machine.NodeName]); {
+		switch why := c.problem(m, nodes[machine.NodeName]); {
 		case why == "":
 			right++
 		case m.Skip != "" || m.State == rollout.Skipped || m.Version == "":
@@ -47,13 +47,13 @@ func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string
 	return text, nil
 }
 
-func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
+func (c *Conductor) problem(m rollout.Machine, node *corev1.Node) string {
 	switch {
 	case node == nil:
 		return "it has no node"
 	case m.State == rollout.Failed && m.Version != c.Version:
 		return m.Reason
-	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == op:
+	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == cordonOwner:
 		return "its node is still cordoned"
 	}
 	return join.NotReady(node, c.Version)
@@ -61,12 +61,13 @@ func (c *Conductor) whyNot(m rollout.Machine, node *corev1.Node) string {
 
 // Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and
 // lets it take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of
-// another rollout that is at work are left to it. It says what it did, and names in its error what it could not mend.
+// another rollout that is at work are left to it. It returns a line for each node that takes pods again; the error
+// names the others.
 func (c *Conductor) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
-	if err := c.idle(ctx, progress); err != nil {
+	if err := c.waitIdle(ctx, progress); err != nil {
 		return nil, err
 	}
-	other, err := c.other(ctx)
+	other, err := c.otherRollout(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,20 +78,20 @@ func (c *Conductor) Clean(ctx context.Context, progress operation.Progress) ([]s
 	var done, failed []string
 	for _, machine := range c.Cluster.Fleet.Machines {
 		node := nodes[machine.NodeName]
-		if node == nil || node.Annotations[drain.CordonedBy] != op || other != "" &&
+		if node == nil || node.Annotations[drain.CordonedBy] != cordonOwner || other != "" &&
 			stateOf(node).Rollout == other {
 			continue
 		}
 		operation.Reportf(progress, "node %s was left cordoned", machine.NodeName)
-		said, err := c.settle(ctx, machine, node, progress)
-		c.letGo(ctx, machine)
+		line, err := c.settle(ctx, machine, node, progress)
+		c.releasePod(ctx, machine)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
 			continue
 		}
-		done = append(done, said)
+		done = append(done, line)
 	}
-	if err := c.yield(ctx); err != nil {
+	if err := c.deleteLease(ctx); err != nil {
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {
@@ -99,12 +100,12 @@ func (c *Conductor) Clean(ctx context.Context, progress operation.Progress) ([]s
 	return done, nil
 }
 
-// settle brings one machine to an end: one at work is waited for, one that is done is waited for to be Ready, any other
-// is put back.
+// settle ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be Ready,
+// and puts any other back.
 func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
 	progress operation.Progress) (string, error) {
-	stands := stateOf(node)
-	w := &way{c: c, machine: machine, progress: progress, own: true, since: stands.Cordoned,
+	recorded := stateOf(node)
+	w := &machineUpgrade{c: c, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, progress)
 	if err != nil {
@@ -120,14 +121,14 @@ func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *co
 				c.note(ctx, node.Name, state{State: rollout.Succeeded})
 		}
 	}
-	version, err := w.putBack(ctx)
+	version, err := w.restore(ctx)
 	if err != nil {
 		return "", err
 	}
 	if version == "" {
 		version = versionIn(seen.Facts)
 	}
-	if _, err := w.backInService(ctx, version, nil, w.unnumbered); err != nil {
+	if _, err := w.waitServing(ctx, version, nil, w.unnumbered); err != nil {
 		return "", err
 	}
 	if err := w.uncordon(ctx); err != nil {

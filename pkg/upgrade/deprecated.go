@@ -12,24 +12,26 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 )
 
-// deprecatedMetric counts what clients asked for that a later version no longer serves.
+// deprecatedMetric marks an API that clients have requested and that a later version no longer serves. Source:
+// https://kubernetes.io/docs/reference/using-api/deprecation-policy/.
 var deprecatedMetric = regexp.MustCompile(`^apiserver_requested_deprecated_apis\{(.*)\} 1$`)
 
 var metricLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
 // deprecations warns of APIs that clients of this cluster have used since its API server started, and that the version
-// does not serve any more. Where the API server does not tell, nobody is warned.
-func (c *Conductor) deprecations(ctx context.Context, plan Plan) []string {
-	if !plan.Moves {
+// does not serve any more. Where the API server shows no metrics, the warning is that this is not known.
+func (c *Conductor) deprecations(ctx context.Context, preview Preview) []string {
+	if !preview.Moves {
 		return nil
 	}
 	metrics, err := c.Target.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return []string{fmt.Sprintf("whether clients use APIs that %s no longer serves is not known: %v", plan.Version,
+		return []string{fmt.Sprintf("whether clients use APIs that %s no longer serves is not known: %v",
+			preview.Version,
 			err)}
 	}
-	if removed := removedBy(metrics, plan.Version); len(removed) > 0 {
-		return []string{fmt.Sprintf("clients use APIs that %s no longer serves: %s", plan.Version,
+	if removed := removedBy(metrics, preview.Version); len(removed) > 0 {
+		return []string{fmt.Sprintf("clients use APIs that %s no longer serves: %s", preview.Version,
 			strings.Join(removed, ", "))}
 	}
 	return nil

@@ -65,7 +65,7 @@ func (s *site) note(format string, args ...any) {
 	s.log = append(s.log, fmt.Sprintf(format, args...))
 }
 
-// happened is what changed nodes and machines, in order.
+// happened returns the changes of nodes and machines, in order.
 func (s *site) happened() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +98,7 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 	return s
 }
 
-// react has pods evicted as an API server would, and writes down what becomes of nodes.
+// react evicts pods as an API server would, and records changes of nodes.
 func (s *site) react() {
 	draintest.Evict(s.Clientset, func(eviction *policyv1.Eviction) error {
 		switch {
@@ -138,7 +138,7 @@ func node(name string, changes ...func(*corev1.Node)) *corev1.Node {
 	return n
 }
 
-// change changes a node as somebody else would.
+// change changes a node as another client would.
 func (s *site) change(t *testing.T, name string, change func(*corev1.Node)) {
 	t.Helper()
 	n := s.node(t, name)
@@ -153,7 +153,7 @@ func (s *site) node(t *testing.T, name string) *corev1.Node {
 	return n
 }
 
-// stands is what is written at a node, and whether it takes pods.
+// stands returns the state that is noted at a node, and whether it takes pods.
 func (s *site) stands(t *testing.T, name string) string {
 	t.Helper()
 	n := s.node(t, name)
@@ -213,14 +213,14 @@ type fakeMachine struct {
 	*site
 	name, version string
 	staged        bool
-	// asked is how often somebody has looked at it.
+	// asked is how often it was inspected.
 	asked int
-	// kept is what it was before its last upgrade.
+	// kept is the version before its last upgrade.
 	kept string
 	// refuses is why it can't be upgraded; inspectErr why it can't be asked.
 	refuses    string
 	inspectErr error
-	// fails says how far an upgrade gets before it fails: "keep" before anything is touched, "kubelet" after.
+	// fails is the phase in which an upgrade fails: "keep" before anything is touched, "kubelet" after.
 	fails string
 	// stuck: a rollback does not help.
 	stuck bool

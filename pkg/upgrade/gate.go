@@ -8,9 +8,9 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// Gate is what lies between a wave and the next one.
+// Gate is the pause and the approval between a wave and the next one.
 type Gate struct {
-	// Approve says that a person has to let the next wave begin.
+	// Approve is true where a person has to let the next wave begin.
 	Approve bool
 	// Pause before the next wave begins.
 	Pause time.Duration
@@ -18,7 +18,7 @@ type Gate struct {
 	Halt *rollout.Halt
 }
 
-// After is the gate after a wave of a plan. A rollout that is halted neither waits nor asks.
+// After returns the gate after a wave of a plan. A rollout that is halted has neither a pause nor an approval.
 func (c *Conductor) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
 	now, err := c.now(ctx, time.Now())
 	if err != nil {

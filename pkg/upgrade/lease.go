@@ -15,10 +15,10 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from whatever namespace or terminal
-// they come. It is not given back between two machines, and expires by itself when nobody renews it. client-go's leader
-// election would wait a whole life of each Lease that it finds, also of one that expired long ago, and ends what it
-// runs when it loses it, which must not be done to a machine that is half upgraded.
+// The Lease, in the cluster that is upgraded, by which rollouts exclude each other, from any namespace or terminal. It
+// is kept between two machines, and expires when it is not renewed. client-go's leader election does not fit: it waits
+// a whole lease duration for each Lease that it finds, also for one that expired long ago, and it ends its work when it
+// loses the Lease, which would leave a machine half upgraded.
 const (
 	leaseName   = "argosy-upgrade"
 	leaseLife   = 60 * time.Second
@@ -34,11 +34,11 @@ type lease struct {
 	ended   chan struct{}
 }
 
-// hold takes the Lease for one machine and keeps it until the returned function is called. While another rollout has
-// it, it waits.
-func (c *Conductor) hold(ctx context.Context, progress operation.Progress) (release func(), err error) {
+// holdLease takes the Lease for one machine and keeps it until the returned function is called. While another rollout
+// has it, it waits.
+func (c *Conductor) holdLease(ctx context.Context, progress operation.Progress) (release func(), err error) {
 	for {
-		release, err := c.tryHold(ctx)
+		release, err := c.tryLease(ctx)
 		var taken errTaken
 		if !errors.As(err, &taken) {
 			return release, err
@@ -60,7 +60,7 @@ func (e errTaken) Error() string {
 		"after its last sign of life", string(e), leaseLife)
 }
 
-func (c *Conductor) tryHold(ctx context.Context) (release func(), err error) {
+func (c *Conductor) tryLease(ctx context.Context) (release func(), err error) {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
 	if c.lease.holders == 0 {
@@ -84,8 +84,8 @@ func (c *Conductor) release() {
 	}
 }
 
-// renew keeps the Lease. Where it can't for a while, others may take it, and are then told so by what stands at the
-// nodes.
+// renew keeps the Lease. Where it can't for a while, another rollout may take it; that one then counts the nodes of
+// this one's machines as unavailable.
 func (c *Conductor) renew(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	for {
@@ -135,8 +135,8 @@ func heldByOther(held *coordination.Lease, own string, now time.Time) bool {
 	return now.Sub(renewed.Time) < leaseLife
 }
 
-// idle waits until no machine is at work in this process.
-func (c *Conductor) idle(ctx context.Context, progress operation.Progress) error {
+// waitIdle waits until no machine is at work in this process.
+func (c *Conductor) waitIdle(ctx context.Context, progress operation.Progress) error {
 	for {
 		c.lease.mu.Lock()
 		holders := c.lease.holders
@@ -153,8 +153,8 @@ func (c *Conductor) idle(ctx context.Context, progress operation.Progress) error
 	}
 }
 
-// other is the rollout that is at work on the cluster, if it is not this one; "" when none is.
-func (c *Conductor) other(ctx context.Context) (other string, err error) {
+// otherRollout returns the rollout that is at work on the cluster, if it is not this one; "" when none is.
+func (c *Conductor) otherRollout(ctx context.Context) (other string, err error) {
 	err = c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
 		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName,
 			metav1.GetOptions{})
@@ -172,8 +172,8 @@ func (c *Conductor) other(ctx context.Context) (other string, err error) {
 	return other, err
 }
 
-// yield gives the Lease back at the end of a rollout.
-func (c *Conductor) yield(ctx context.Context) error {
+// deleteLease gives the Lease back at the end of a rollout.
+func (c *Conductor) deleteLease(ctx context.Context) error {
 	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -40,64 +40,64 @@ var phases = operation.Phases{
 	phaseUncordon, // new pods may come
 }
 
-// way is one machine's way to its new version.
-type way struct {
+// machineUpgrade is the upgrade or the rollback of one machine.
+type machineUpgrade struct {
 	c        *Conductor
 	machine  config.Machine
 	rule     config.UpgradeRule
 	progress operation.Progress
 	outcome  Outcome
 
-	// own says that the cordon is the rollout's, since when the node is out of service.
+	// own is true where the cordon is the rollout's; since is when it was made.
 	own   bool
 	since time.Time
 	// onMachine is how many phases the machine carries out.
 	onMachine int
-	// hurried says whether somebody waits for the end: then a node need not show for long that it serves. Nil is never.
-	hurried func() bool
+	// cancelled reports whether the upgrade was cancelled: then minReady is not waited for. Nil is never.
+	cancelled func() bool
 }
 
-// run is the whole way. What it meets decides what is left to do:
+// run upgrades the machine, or finishes an upgrade that was interrupted:
 //
-//	machine's upgrade     node                                   what is done
+//	machine's upgrade     node                                   action
 //	not begun             any, and the rollout is halted         nothing, and the machine is not asked
 //	can't be carried out  any                                    fails, and nothing is touched
 //	all holds             Ready at the version, takes pods       nothing
 //	all holds             otherwise                              waits for it, and uncordons
 //	runs                  any                                    is followed, and on as below
 //	wants phases          any                                    admission, stage, cordon, drain, upgrade, gate, uncordon
-func (w *way) run(ctx context.Context, plan rollout.Plan) error {
+func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 	halt, err := w.c.halted(ctx, w.machine, plan)
 	if err != nil {
 		return err
 	}
 	if halt != nil {
-		return w.failed(ctx, halt)
+		return w.noteFailure(ctx, halt)
 	}
-	seen, node, err := w.look(ctx)
+	seen, node, err := w.inspect(ctx)
 	if err != nil {
-		return w.failed(ctx, err)
+		return w.noteFailure(ctx, err)
 	}
 	wanted := seen.Facts.Plan
 	w.onMachine = wanted.Total
 	w.outcome.From = versionIn(seen.Facts)
-	ours := node.Annotations[drain.CordonedBy] == op
+	ours := node.Annotations[drain.CordonedBy] == cordonOwner
 	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.c.Version) == "" {
-		return w.c.finished(ctx, node)
+		return w.c.noteSuccess(ctx, node)
 	}
 	if err := w.c.admit(ctx, w.machine, plan, w.progress); err != nil {
-		return w.failed(ctx, err)
+		return w.noteFailure(ctx, err)
 	}
-	release, err := w.c.hold(ctx, w.progress)
+	release, err := w.c.holdLease(ctx, w.progress)
 	if err != nil {
-		return w.failed(ctx, err)
+		return w.noteFailure(ctx, err)
 	}
 	defer release()
-	return w.failed(ctx, w.disrupt(ctx, seen))
+	return w.noteFailure(ctx, w.disrupt(ctx, seen))
 }
 
-// look inspects the machine and reads its node, within the budget for transient errors.
-func (w *way) look(ctx context.Context) (seen join.Inspection, node *corev1.Node, err error) {
+// inspect inspects the machine and reads its node, within the budget for transient errors.
+func (w *machineUpgrade) inspect(ctx context.Context) (seen join.Inspection, node *corev1.Node, err error) {
 	err = w.job(spec.KindUpgrade, func(ctx context.Context, found join.Inspection) (err error) {
 		seen = found
 		node, err = w.c.node(ctx, w.machine)
@@ -111,7 +111,8 @@ func (w *way) look(ctx context.Context) (seen join.Inspection, node *corev1.Node
 }
 
 // job inspects the machine for an operation of kind, and applies its plan.
-func (w *way) job(kind spec.Kind, apply func(context.Context, join.Inspection) error) operation.Job[join.Inspection] {
+func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
+	join.Inspection) error) operation.Job[join.Inspection] {
 	return operation.Job[join.Inspection]{
 		Machine: w.machine, Limits: w.c.Cluster.Fleet.Limits, Progress: w.progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.c.Inspect(ctx, w.machine, kind) },
@@ -119,43 +120,44 @@ func (w *way) job(kind spec.Kind, apply func(context.Context, join.Inspection) e
 	}
 }
 
-// finished clears what an earlier rollout left at a node that is as it should be.
-func (c *Conductor) finished(ctx context.Context, node *corev1.Node) error {
+// noteSuccess notes a success at an upgraded node where an earlier rollout left another state.
+func (c *Conductor) noteSuccess(ctx context.Context, node *corev1.Node) error {
 	if _, noted := node.Annotations[Annotation]; !noted {
 		return nil
 	}
 	return c.note(ctx, node.Name, state{State: rollout.Succeeded})
 }
 
-// failed notes a failure at the node, for the budget and for the next rollout. What only ends this process is none.
-func (w *way) failed(ctx context.Context, err error) error {
+// noteFailure notes a failure at the node, for the budget and for the next rollout, and returns it. The end of this
+// process alone is no failure.
+func (w *machineUpgrade) noteFailure(ctx context.Context, err error) error {
 	if err == nil || w.c.Leaves(ctx) {
 		return err
 	}
-	stands := state{State: rollout.Failed, Reason: err.Error()}
+	recorded := state{State: rollout.Failed, Reason: err.Error()}
 	if isHalt(err) {
-		stands.State = rollout.Skipped
+		recorded.State = rollout.Skipped
 	}
 	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	if noted := w.c.note(noting, w.machine.NodeName, stands); noted != nil {
+	if noted := w.c.note(noting, w.machine.NodeName, recorded); noted != nil {
 		return fmt.Errorf("%w; and %w", err, noted)
 	}
 	return err
 }
 
-// noteTimeout bounds what is written down after a cancellation; Argo gives a pod 30 s to end.
+// noteTimeout bounds the note after a cancellation; Argo gives a pod 30 s to end.
 const noteTimeout = 5 * time.Second
 
-// disrupt takes the node out of service, has its machine upgraded, and brings it back.
-func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
+// disrupt cordons and drains the node, has its machine upgraded, and uncordons it.
+func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) error {
 	if !seen.Running() && wantsBundle(seen) {
 		staged, err := w.c.stage(ctx, w.machine, nil, w.progress)
 		if err != nil {
 			return err
 		}
 		w.outcome.Phases = staged.Phases
-		if seen, _, err = w.look(ctx); err != nil {
+		if seen, _, err = w.inspect(ctx); err != nil {
 			return err
 		}
 	}
@@ -165,22 +167,22 @@ func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
 		if err != nil || node == nil {
 			return cmp.Or(err, errNoNode)
 		}
-		if err = w.vacate(ctx, seen, node); err != nil {
+		if err = w.cordonAndDrain(ctx, seen, node); err != nil {
 			return err
 		}
 		serving, err = w.c.serving(ctx, node.Name)
 		return err
 	})
 	if err != nil {
-		return w.giveBack(ctx, err)
+		return w.uncordonUntouched(ctx, err)
 	}
-	// From here on nobody's word stops it: what was begun is brought to one of its two ends.
+	// Past this point cancellation is ignored: the machine is upgraded or rolled back.
 	asked := ctx
-	ctx, cancel := w.c.steadfast(ctx)
+	ctx, cancel := w.c.uncancelled(ctx)
 	defer cancel()
-	w.hurried = func() bool { return asked.Err() != nil }
+	w.cancelled = func() bool { return asked.Err() != nil }
 	if err := w.upgrade(ctx, seen, serving); err != nil {
-		return w.rollBack(ctx, serving, err)
+		return w.afterFailure(ctx, serving, err)
 	}
 	if err := w.uncordon(ctx); err != nil {
 		return err
@@ -191,8 +193,8 @@ func (w *way) disrupt(ctx context.Context, seen join.Inspection) error {
 // errNoNode: the node went away while its machine was looked at.
 var errNoNode = errclass.With(errclass.Permanent, errors.New("its node is gone"))
 
-func (w *way) retrying(ctx context.Context, try func(context.Context) error) error {
-	return w.c.retrying(ctx, w.progress, try)
+func (w *machineUpgrade) retrying(ctx context.Context, attempt func(context.Context) error) error {
+	return w.c.retrying(ctx, w.progress, attempt)
 }
 
 func wantsBundle(seen join.Inspection) bool {
@@ -200,8 +202,8 @@ func wantsBundle(seen join.Inspection) bool {
 		func(phase string) bool { return phase == "bundle" || phase == "images" })
 }
 
-// steadfast is a context that goes on after a cancellation, unless that only ends this process.
-func (c *Conductor) steadfast(ctx context.Context) (context.Context, context.CancelFunc) {
+// uncancelled returns a context that outlives a cancellation, unless that only ends this process.
+func (c *Conductor) uncancelled(ctx context.Context) (context.Context, context.CancelFunc) {
 	on, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	forget := context.AfterFunc(ctx, func() {
 		if c.Leaves(ctx) {
@@ -211,20 +213,22 @@ func (c *Conductor) steadfast(ctx context.Context) (context.Context, context.Can
 	return on, func() { forget(); cancel(nil) }
 }
 
-func (w *way) drainer() drain.Drainer {
+func (w *machineUpgrade) drainer() drain.Drainer {
 	policy := w.c.Cluster.Fleet.Drain
 	policy.Timeout = w.rule.DrainTimeout
 	return drain.Drainer{Client: w.c.Target.Client, Policy: policy}
 }
 
 // in returns the progress of a phase in the cluster.
-func (w *way) in(phase string) operation.Progress { return phases.In(phase, w.onMachine, w.progress) }
+func (w *machineUpgrade) in(phase string) operation.Progress {
+	return phases.In(phase, w.onMachine, w.progress)
+}
 
-// vacate cordons the node and drains it. A machine whose upgrade has begun on it was drained before.
-func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
+// cordonAndDrain cordons the node and drains it. A machine whose upgrade has begun on it was drained before.
+func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
 	with := w.drainer()
-	stands := stateOf(node)
-	w.own, w.since = node.Annotations[drain.CordonedBy] == op, stands.Cordoned
+	recorded := stateOf(node)
+	w.own, w.since = node.Annotations[drain.CordonedBy] == cordonOwner, recorded.Cordoned
 	if seen.Running() {
 		return nil
 	}
@@ -232,16 +236,16 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 	if evicts {
 		operation.Reportf(w.in(phaseCordon), "trying the evictions of node %s", node.Name)
 		found, err := with.Preflight(ctx, node, nil)
-		// Who forces a drain takes also what refuses it, once the node is cordoned.
+		// A forced drain goes on: the pods that refuse it are deleted once the node is cordoned.
 		if err == nil && w.rule.OnDrainTimeout != config.DrainForce {
 			err = found.Refusal()
 		}
 		if err != nil {
-			return w.undrained(ctx, with, err)
+			return w.onDrainFailure(ctx, with, err)
 		}
 	}
 	operation.Reportf(w.in(phaseCordon), "keeping new pods away from node %s", node.Name)
-	own, err := with.Cordon(ctx, node.Name, op)
+	own, err := with.Cordon(ctx, node.Name, cordonOwner)
 	if err != nil {
 		return err
 	}
@@ -257,7 +261,7 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 	}
 	count, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active, w.in(phaseDrain))
 	if err != nil {
-		return w.undrained(ctx, with, err)
+		return w.onDrainFailure(ctx, with, err)
 	}
 	if count > 0 {
 		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods evicted", count))
@@ -265,8 +269,8 @@ func (w *way) vacate(ctx context.Context, seen join.Inspection, node *corev1.Nod
 	return nil
 }
 
-// undrained does what the policy says with a node whose pods don't leave. A cancellation is no reason to delete any.
-func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) error {
+// onDrainFailure applies onDrainTimeout to a node whose pods do not leave. A cancellation never deletes pods.
+func (w *machineUpgrade) onDrainFailure(ctx context.Context, with drain.Drainer, cause error) error {
 	if ctx.Err() != nil || errclass.IsTransient(cause) {
 		return cause
 	}
@@ -285,8 +289,8 @@ func (w *way) undrained(ctx context.Context, with drain.Drainer, cause error) er
 }
 
 // upgrade has the machine carry out its upgrade, as it was seen before, and waits until its node serves again. The
-// machine itself finds out what is left to do, so it is looked at anew only after something went wrong.
-func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev1.Pod) error {
+// machine itself finds the phases that are left, so it is inspected again only after an error.
+func (w *machineUpgrade) upgrade(ctx context.Context, seen join.Inspection, serving []corev1.Pod) error {
 	job := w.job(spec.KindUpgrade, func(ctx context.Context, found join.Inspection) error {
 		if !found.HasWork() {
 			return nil
@@ -303,7 +307,7 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 	if err := job.Run(ctx); err != nil {
 		return err
 	}
-	node, err := w.backInService(ctx, w.c.Version, serving, w.in)
+	node, err := w.waitServing(ctx, w.c.Version, serving, w.in)
 	if err != nil {
 		return err
 	}
@@ -314,10 +318,10 @@ func (w *way) upgrade(ctx context.Context, seen join.Inspection, serving []corev
 }
 
 // uncordon lets the node take pods again, if it was the rollout that kept them away.
-func (w *way) uncordon(ctx context.Context) error {
+func (w *machineUpgrade) uncordon(ctx context.Context) error {
 	operation.Reportf(w.in(phaseUncordon), "node %s takes pods again", w.machine.NodeName)
 	err := w.retrying(ctx, func(ctx context.Context) error {
-		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, op)
+		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, cordonOwner)
 		return err
 	})
 	if w.own && !w.since.IsZero() {
@@ -327,15 +331,16 @@ func (w *way) uncordon(ctx context.Context) error {
 	return err
 }
 
-// giveBack has a node that was not touched yet take pods again, and adds to the failure what it is now.
-func (w *way) giveBack(ctx context.Context, failure error) error {
+// uncordonUntouched uncordons a node whose machine was not touched, and adds to the failure whether it takes pods
+// again.
+func (w *machineUpgrade) uncordonUntouched(ctx context.Context, failure error) error {
 	if !w.own || w.c.Leaves(ctx) {
 		return failure
 	}
 	name := w.machine.NodeName
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), uncordonTimeout)
 	defer cancel()
-	undone, err := w.drainer().Uncordon(limited, name, op)
+	undone, err := w.drainer().Uncordon(limited, name, cordonOwner)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, name,
@@ -346,5 +351,5 @@ func (w *way) giveBack(ctx context.Context, failure error) error {
 	return failure
 }
 
-// giveBackTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
-const giveBackTimeout = 10 * time.Second
+// uncordonTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
+const uncordonTimeout = 10 * time.Second

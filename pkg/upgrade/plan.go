@@ -19,18 +19,18 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// Plan is what a rollout would do.
-type Plan struct {
+// Preview is a rollout that has not begun: its plan, and the findings on each machine.
+type Preview struct {
 	// ControlPlane is the version that it runs, and Version the one that all are to have.
 	ControlPlane string `json:"controlPlane"`
 	Version      string `json:"version"`
-	// Moves says that the control plane goes first.
+	// Moves is true where the control plane goes first.
 	Moves bool `json:"moves"`
-	// Rollout is who is upgraded in which wave.
-	Rollout rollout.Plan `json:"rollout"`
+	// Plan is who is upgraded in which wave.
+	Plan rollout.Plan `json:"plan"`
 	// Entries are all machines that were asked for.
 	Entries []Entry `json:"entries"`
-	// Warnings are to be known before, in sentences.
+	// Warnings about the whole rollout, in sentences.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -42,38 +42,38 @@ type Entry struct {
 	From    string `json:"from,omitempty"`
 	// Wave that the machine is in; empty when it is left as it is.
 	Wave string `json:"wave,omitempty"`
-	// Refused says that the machine can't be upgraded as it is; it will fail in its wave.
+	// Refused is true where the machine can't be upgraded as it is; it will fail in its wave.
 	Refused bool `json:"refused,omitempty"`
-	// Reasons are sentences: why it is left out, what is in the way, what will be done.
+	// Reasons are sentences: why it takes no part, or which problems and pods were found.
 	Reasons []string `json:"reasons,omitempty"`
 	// Bytes that have to be brought to the machine, as far as it is known.
 	Bytes int64 `json:"bytes,omitempty"`
-	// Pods are those of the node, and what their eviction would meet.
+	// Pods are the result of a drain of the node that was only tried.
 	Pods *drain.Preflight `json:"pods,omitempty"`
 }
 
 // planParallel is how many machines are looked at at once: one SSH login and one exec each, and a request for each pod.
 const planParallel = 16
 
-// Plan says in which waves the machines of a cluster would follow, and what is in the way. It touches nothing, beyond
-// placing argosy-node on machines and trying evictions by dry run. It is an error where the version can't be had.
+// Plan divides the machines of a cluster into waves, and inspects each of them. It changes nothing, beyond placing
+// argosy-node on machines and trying evictions by dry run. It returns an error where the version is not allowed.
 // chosen are the machines that the rollout is asked for, nil for all.
-func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Plan, error) {
-	plan := Plan{ControlPlane: c.Target.Version, Version: c.Version,
+func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Preview, error) {
+	preview := Preview{ControlPlane: c.Target.Version, Version: c.Version,
 		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
-		return plan, err
+		return preview, err
 	}
-	if err := rollout.CheckTarget(plan.ControlPlane, plan.Version, c.Cluster.Hosted(), machines); err != nil {
-		return plan, err
+	if err := rollout.CheckTarget(preview.ControlPlane, preview.Version, c.Cluster.Hosted(), machines); err != nil {
+		return preview, err
 	}
-	if plan.Rollout, err = rollout.Make(machines, c.policy()); err != nil {
-		return plan, err
+	if preview.Plan, err = rollout.Make(machines, c.policy()); err != nil {
+		return preview, err
 	}
-	plan.Warnings = c.deprecations(ctx, plan)
-	plan.Entries, err = c.entries(ctx, plan, nodes, progress)
-	return plan, err
+	preview.Warnings = c.deprecations(ctx, preview)
+	preview.Entries, err = c.entries(ctx, preview, nodes, progress)
+	return preview, err
 }
 
 // policy is that of the documents.
@@ -89,22 +89,22 @@ func (c *Conductor) policy() rollout.Policy {
 // of 100.
 const maxWaves = 40
 
-// entries says of each machine what is so with it, those of the waves first, in their order.
-func (c *Conductor) entries(ctx context.Context, plan Plan, nodes map[string]*corev1.Node,
+// entries returns the findings on each machine, those of the waves first, in their order.
+func (c *Conductor) entries(ctx context.Context, preview Preview, nodes map[string]*corev1.Node,
 	progress operation.Progress) ([]Entry, error) {
 	var entries []Entry
-	for _, wave := range plan.Rollout.Waves {
+	for _, wave := range preview.Plan.Waves {
 		for _, name := range wave.Machines {
 			entries = append(entries, c.entry(name, wave.Name, nodes))
 		}
 	}
 	work := len(entries)
-	for _, name := range plan.Rollout.Held {
+	for _, name := range preview.Plan.Held {
 		entry := c.entry(name, "", nodes)
 		entry.Reasons = []string{"is at " + c.Version}
 		entries = append(entries, entry)
 	}
-	for _, left := range plan.Rollout.Skipped {
+	for _, left := range preview.Plan.Skipped {
 		entry := c.entry(left.Machine, "", nodes)
 		entry.Reasons = []string{left.Reason}
 		entries = append(entries, entry)
@@ -114,7 +114,7 @@ func (c *Conductor) entries(ctx context.Context, plan Plan, nodes map[string]*co
 	done := make(chan struct{}, work)
 	for i := range entries[:work] {
 		group.Go(func() error {
-			c.inspect(ctx, &entries[i], plan, nodes[entries[i].Node])
+			c.inspect(ctx, &entries[i], preview, nodes[entries[i].Node])
 			done <- struct{}{}
 			count := int64(len(done))
 			progress.Report(operation.Event{Done: count, Total: int64(work), Unit: operation.Machines,
@@ -135,13 +135,13 @@ func (c *Conductor) entry(name, wave string, nodes map[string]*corev1.Node) Entr
 }
 
 // inspect looks at one machine and at the pods of its node.
-func (c *Conductor) inspect(ctx context.Context, entry *Entry, plan Plan, node *corev1.Node) {
+func (c *Conductor) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
 	machine, _ := c.Cluster.Machine(entry.Machine)
 	refuse := func(err error) {
 		entry.Refused = true
 		entry.Reasons = append(entry.Reasons, err.Error())
 	}
-	if plan.Moves && c.Cluster.BundlesFromControlPlane() {
+	if preview.Moves && c.Cluster.BundlesFromControlPlane() {
 		// The bundle comes with the control plane that is yet to come.
 		if _, err := c.Machine(machine).Inspect(ctx, spec.Question{}); err != nil {
 			refuse(err)
@@ -180,14 +180,14 @@ func (c *Conductor) inspectMachine(ctx context.Context, entry *Entry, machine co
 }
 
 // Refused are the machines of a plan that can't be upgraded as they are.
-func (p Plan) Refused() []Entry {
+func (p Preview) Refused() []Entry {
 	return slices.DeleteFunc(slices.Clone(p.Entries), func(e Entry) bool { return !e.Refused })
 }
 
 // String is a line or a few for people.
-func (p Plan) String() string {
-	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Rollout.Size(), len(p.Entries), p.Version,
-		len(p.Rollout.Waves))}
+func (p Preview) String() string {
+	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Plan.Size(), len(p.Entries), p.Version,
+		len(p.Plan.Waves))}
 	if p.Moves {
 		lines[0] = fmt.Sprintf("the control plane goes from %s to %s, then ", p.ControlPlane, p.Version) + lines[0]
 	}
@@ -205,7 +205,7 @@ func (p Plan) String() string {
 }
 
 // Table prints the plan for people, a machine a line, further reasons beneath.
-func (p Plan) Table() string {
+func (p Preview) Table() string {
 	table := operation.NewTable("WAVE", "MACHINE", "FROM", "TO", "WHAT")
 	for _, entry := range p.Entries {
 		to, said := p.Version, entry.Reasons
@@ -245,7 +245,7 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 		}
 	}
 	if latest == "" {
-		// Where not even the version that runs is, a later one can't be expected, and nobody would notice.
+		// Without this error, a wrong repository would look like one with no later patch.
 		return "", errclass.Errorf(errclass.Configuration, "looking for the latest patch of v%d.%d: there is neither "+
 			"%s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml",
 			runs.Major(), runs.Minor(), c.Target.Version)
@@ -256,8 +256,8 @@ func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
 // mostMissed patches in a row end the search.
 const mostMissed = 3
 
-// published says whether a version can be had: its bundle, or the image of a control plane that brings its bundle
-// along.
+// published reports whether a version is available: its bundle, or the image of a control plane that contains the
+// bundle.
 func (c *Conductor) published(ctx context.Context, version string) (bool, error) {
 	if !c.Cluster.BundlesFromControlPlane() {
 		return c.Repository.Has(ctx, version)

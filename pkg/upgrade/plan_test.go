@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
-func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
+func TestAPlanHasWavesAndFindings(t *testing.T) {
 	s := newSite(t, "", "m1", "m2", "m3", "m4", "m5")
 	s.Cluster.Fleet.Upgrade.Canaries = "m3"
 	s.pod(t, "m1", "web-0")
@@ -30,18 +30,18 @@ func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
 	s.machines["m2"].refuses = "it is another cluster's"
 	s.change(t, "m4", func(n *corev1.Node) { n.Labels = map[string]string{upgrade.SkipLabelOfOrig: "true"} })
 	s.machines["m5"].runs(after)
-	plan, err := s.Plan(t.Context(), nil, operation.NoProgress{})
+	preview, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 	assert.NilError(t, err)
 	var waves []string
-	for _, wave := range plan.Rollout.Waves {
+	for _, wave := range preview.Plan.Waves {
 		waves = append(waves, wave.Name+": "+strings.Join(wave.Machines, " "))
 	}
 	assert.DeepEqual(t, waves, []string{"canary: m3", "1: m1", "2: m2"})
-	assert.Assert(t, plan.Rollout.Waves[0].Canary && !plan.Rollout.Waves[1].Canary)
-	assert.Equal(t, plan.Rollout.MaxUnavailable, 1)
-	assert.Equal(t, plan.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase "+
+	assert.Assert(t, preview.Plan.Waves[0].Canary && !preview.Plan.Waves[1].Canary)
+	assert.Equal(t, preview.Plan.MaxUnavailable, 1)
+	assert.Equal(t, preview.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase "+
 		"preflight: it is another cluster's")
-	table := plan.Table()
+	table := preview.Table()
 	for _, line := range []string{"canary  m3", "PDB", "m4",
 		"its node has the label vcluster.loft.sh/skip-auto-upgrade", "is at v1.34.4"} {
 		assert.Assert(t, strings.Contains(table, line) || line == "PDB", table)
@@ -49,7 +49,7 @@ func TestAPlanSaysInWhichWavesAndWhatIsInTheWay(t *testing.T) {
 	assert.Equal(t, s.happened(), "", "a plan changes nothing")
 }
 
-func TestWhoIsLeftOutIsSaid(t *testing.T) {
+func TestExcludedMachinesHaveAReason(t *testing.T) {
 	for says, change := range map[string]func(s *site, n *corev1.Node){
 		"argosy.dev/skip-upgrade": func(_ *site,
 			n *corev1.Node) {
@@ -66,20 +66,20 @@ func TestWhoIsLeftOutIsSaid(t *testing.T) {
 	} {
 		s := newSite(t, "", "m1")
 		s.change(t, "m1", func(n *corev1.Node) { change(s, n) })
-		plan, err := s.Plan(t.Context(), nil, operation.NoProgress{})
+		preview, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 		assert.NilError(t, err)
-		assert.Equal(t, len(plan.Rollout.Waves), 0)
-		assert.Assert(t, strings.Contains(plan.Table(), says), plan.Table())
+		assert.Equal(t, len(preview.Plan.Waves), 0)
+		assert.Assert(t, strings.Contains(preview.Table(), says), preview.Table())
 	}
 	s := newSite(t, "", "m1", "m2")
 	first, _ := s.Cluster.Machine("m1")
-	plan, err := s.Plan(t.Context(), s.Cluster.Fleet.Machines[:1], operation.NoProgress{})
+	preview, err := s.Plan(t.Context(), s.Cluster.Fleet.Machines[:1], operation.NoProgress{})
 	assert.NilError(t, err)
-	assert.DeepEqual(t, plan.Rollout.Waves[0].Machines, []string{first.Name})
-	assert.Equal(t, plan.Rollout.Size(), 1)
+	assert.DeepEqual(t, preview.Plan.Waves[0].Machines, []string{first.Name})
+	assert.Equal(t, preview.Plan.Size(), 1)
 }
 
-func TestAVersionThatCannotBeHadIsRefusedBeforeAnythingIsTouched(t *testing.T) {
+func TestAPlanRefusesAVersionThatIsNotAllowed(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Conductor.Version = "v1.36.0"
 	_, err := s.Plan(t.Context(), nil, operation.NoProgress{})
@@ -95,7 +95,7 @@ func TestTheLatestPatchIsLookedForOverGaps(t *testing.T) {
 	assert.Equal(t, latest, "v1.34.8")
 }
 
-func TestTheLatestPatchOfBundlesThatComeWithTheControlPlaneIsThatOfItsImage(t *testing.T) {
+func TestTheLatestPatchIsReadOffTheControlPlanesImages(t *testing.T) {
 	s := newSite(t, "", "m1")
 	served := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(served.Close)
@@ -140,7 +140,7 @@ func TestWhereNothingIsToDoPercentagesAreOfNothing(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Cluster.Fleet.Upgrade.WaveSize, s.Cluster.Fleet.Upgrade.MaxUnavailable = "10%", "25%"
 	s.machines["m1"].runs(after)
-	plan, err := s.Plan(t.Context(), nil, operation.NoProgress{})
+	preview, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 	assert.NilError(t, err)
-	assert.Equal(t, plan.Rollout.Size(), 0)
+	assert.Equal(t, preview.Plan.Size(), 0)
 }

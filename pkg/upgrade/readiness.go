@@ -18,8 +18,8 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// serving are the pods of a node that are ready now: those that stay through an upgrade, since they belong to
-// DaemonSets or the node is not drained, have to be so again.
+// serving returns the pods of a node that are ready now: those that stay through an upgrade, since they belong to
+// DaemonSets or the node is not drained, have to be ready again after it.
 func (c *Conductor) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
 	pods, err := c.podsOf(ctx, node)
 	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return !isReady(pod) }), err
@@ -37,15 +37,14 @@ func (c *Conductor) podsOf(ctx context.Context, node string) ([]corev1.Pod, erro
 
 func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podutils.IsPodReady(&pod) }
 
-// backInService waits until a node is Ready at version, the pods that served before do so again, and both have been so
-// for upgrade.minReady without a break. It returns the node.
-func (w *way) backInService(ctx context.Context, version string, served []corev1.Pod,
+// waitServing returns a node once it is Ready at version, the pods that served before are ready again, and both have
+// held for upgrade.minReady without a break.
+func (w *machineUpgrade) waitServing(ctx context.Context, version string, served []corev1.Pod,
 	in func(phase string) operation.Progress) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
-		"it was not so within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit,
-		name))
+		"timed out after %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name))
 	defer cancel()
 	node, err := c.WaitReady(ctx, name, version, in(phaseReady))
 	if err != nil {
@@ -65,10 +64,10 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 		case why != "":
 			since = time.Now()
 			operation.Reportf(in(phaseServing), "%s", why)
-		case left <= 0 || w.hurried != nil && w.hurried():
+		case left <= 0 || w.cancelled != nil && w.cancelled():
 			return node, nil
 		default:
-			operation.Reportf(in(phaseServing), "node %s has to stay so for another %s", name,
+			operation.Reportf(in(phaseServing), "node %s is Ready and has to stay so for another %s", name,
 				left.Round(time.Second))
 		}
 		select {
@@ -80,10 +79,10 @@ func (w *way) backInService(ctx context.Context, version string, served []corev1
 	}
 }
 
-// gateEvery is how often a node that has to stay as it is is looked at.
+// gateEvery is how often a node is checked while upgrade.minReady lasts.
 const gateEvery = 500 * time.Millisecond
 
-// notServing says what a node lacks; "" when it is Ready and the pods that served before are.
+// notServing returns why a node does not serve; "" when it is Ready and the pods that were ready before are.
 func (c *Conductor) notServing(ctx context.Context, name, version string, served []corev1.Pod) (string, error) {
 	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// rollBack brings a machine whose upgrade failed back to what it was, and says both. What the machine tells decides:
+// afterFailure puts a machine whose upgrade failed back, and returns an error with the failure and the result:
 //
-//	nothing was kept                   it was not touched: the node takes pods again
-//	what was kept is put back          Ready again at the old version: the node takes pods again
-//	anything else                      the node stays cordoned, and the error says what to do
-func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error) error {
+//	nothing was kept                   the machine was not touched: the node takes pods again
+//	the kept files are put back        Ready again at the old version: the node takes pods again
+//	anything else                      the node stays cordoned, and the error has the way out
+func (w *machineUpgrade) afterFailure(ctx context.Context, serving []corev1.Pod, failure error) error {
 	if w.c.Leaves(ctx) {
 		return failure
 	}
@@ -28,28 +28,29 @@ func (w *way) rollBack(ctx context.Context, serving []corev1.Pod, failure error)
 		return fmt.Errorf("%w; node %s stays as it is and cordoned, since upgrade.rollback is false", failure,
 			w.machine.NodeName)
 	}
-	operation.Reportf(w.progress, "it did not come up: putting back what was there before")
-	version, err := w.putBack(ctx)
+	operation.Reportf(w.progress, "the upgrade failed: putting the old version back")
+	version, err := w.restore(ctx)
 	if err == nil && version != "" {
-		_, err = w.backInService(ctx, version, serving, w.unnumbered)
+		_, err = w.waitServing(ctx, version, serving, w.unnumbered)
 	}
-	// What has become of the machine comes first: of a long message only the beginning is shown.
+	// The machine's present state comes first: of a long message only the beginning is shown.
 	if err != nil {
-		return fmt.Errorf("it could not be put back, and node %s stays cordoned; mend the machine and submit again: "+
-			"%w\nit was to be put back because of: %w", w.machine.NodeName, err, failure)
+		return fmt.Errorf("node %s stays cordoned after a rollback that failed; repair the machine and submit again: "+
+			"%w\nthe upgrade before it: %w", w.machine.NodeName, err, failure)
 	}
 	if version == "" {
-		return w.giveBack(ctx, failure)
+		return w.uncordonUntouched(ctx, failure)
 	}
 	w.outcome.RolledBack = true
-	return fmt.Errorf("%w: %w", w.giveBack(ctx, fmt.Errorf("it was put back and is Ready at %s", version)), failure)
+	return fmt.Errorf("%w: %w", w.uncordonUntouched(ctx, fmt.Errorf("rolled back, Ready at %s", version)), failure)
 }
 
 // unnumbered reports a phase of a rollback that follows a failed upgrade, whose phases were counted already.
-func (w *way) unnumbered(string) operation.Progress { return w.progress }
+func (w *machineUpgrade) unnumbered(string) operation.Progress { return w.progress }
 
-// putBack has the machine put back what was kept, and returns the version that it then has; "" when it was not touched.
-func (w *way) putBack(ctx context.Context) (version string, err error) {
+// restore has the machine put back the files that it kept, and returns the version that it then has; "" when it was not
+// touched.
+func (w *machineUpgrade) restore(ctx context.Context) (version string, err error) {
 	job := w.job(spec.KindRollback, func(ctx context.Context, found join.Inspection) error {
 		putting := operation.ProgressFunc(func(event operation.Event) {
 			event.Detail = "putting back: " + event.Detail
@@ -78,7 +79,7 @@ func (w *way) putBack(ctx context.Context) (version string, err error) {
 }
 
 // untouched reports whether the machine has nothing to put back: it kept nothing, and runs the old version.
-func (w *way) untouched(found join.Inspection) bool {
+func (w *machineUpgrade) untouched(found join.Inspection) bool {
 	facts := found.Facts
 	return facts.Plan.Error != nil && !found.Running() && facts.Plan.Error.Phase == "preflight" &&
 		facts.Record != nil && facts.Record.Version != w.c.Version
@@ -89,7 +90,7 @@ func (w *way) untouched(found join.Inspection) bool {
 // again.
 const socketAnnotation = "kubeadm.alpha.kubernetes.io/cri-socket"
 
-func (w *way) restoreSocket(ctx context.Context) error {
+func (w *machineUpgrade) restoreSocket(ctx context.Context) error {
 	node, err := w.c.node(ctx, w.machine)
 	if err != nil || node == nil || node.Annotations[socketAnnotation] != "" {
 		return err
@@ -104,15 +105,15 @@ func (w *way) restoreSocket(ctx context.Context) error {
 // defaultSocket is where the containerd that Argosy installs answers.
 const defaultSocket = "/run/containerd/containerd.sock"
 
-// PutBack takes a machine back to what it was before its last upgrade, also long after that: it cordons and drains its
+// Rollback takes a machine back to its state before its last upgrade, also long after that: it cordons and drains its
 // node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
-func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
+func (c *Conductor) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
 	error) {
 	started := time.Now()
-	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
+	w := &machineUpgrade{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
-	err := w.backwards(ctx)
-	c.letGo(ctx, machine)
+	err := w.rollBack(ctx)
+	c.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
 		return w.outcome, fmt.Errorf("putting back machine %q (%s): %w", machine.Name, machine.Address, err)
@@ -120,7 +121,7 @@ func (c *Conductor) PutBack(ctx context.Context, machine config.Machine, progres
 	return w.outcome, nil
 }
 
-func (w *way) backwards(ctx context.Context) error {
+func (w *machineUpgrade) rollBack(ctx context.Context) error {
 	var seen join.Inspection
 	err := w.job(spec.KindRollback, func(_ context.Context, found join.Inspection) error {
 		seen = found
@@ -135,32 +136,32 @@ func (w *way) backwards(ctx context.Context) error {
 		return nil
 	}
 	w.onMachine = seen.Facts.Plan.Total
-	release, err := w.c.hold(ctx, w.progress)
+	release, err := w.c.holdLease(ctx, w.progress)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		release()
-		// It is no part of a rollout, so nobody else gives it back; left as it is, it expires.
-		_ = w.c.yield(context.WithoutCancel(ctx))
+		// No rollout gives it back, as this is not part of one. If that fails, it expires.
+		_ = w.c.deleteLease(context.WithoutCancel(ctx))
 	}()
 	node, err := w.c.node(ctx, w.machine)
 	if err != nil || node == nil {
 		return cmp.Or(err, errNoNode)
 	}
-	if err := w.vacate(ctx, seen, node); err != nil {
-		return w.giveBack(ctx, err)
+	if err := w.cordonAndDrain(ctx, seen, node); err != nil {
+		return w.uncordonUntouched(ctx, err)
 	}
 	serving, err := w.c.serving(ctx, node.Name)
 	if err != nil {
-		return w.giveBack(ctx, err)
+		return w.uncordonUntouched(ctx, err)
 	}
-	ctx, cancel := w.c.steadfast(ctx)
+	ctx, cancel := w.c.uncancelled(ctx)
 	defer cancel()
-	if w.outcome.Version, err = w.putBack(ctx); err != nil {
+	if w.outcome.Version, err = w.restore(ctx); err != nil {
 		return err
 	}
-	if _, err := w.backInService(ctx, w.outcome.Version, serving, w.in); err != nil {
+	if _, err := w.waitServing(ctx, w.outcome.Version, serving, w.in); err != nil {
 		return err
 	}
 	w.outcome.Done = append(w.outcome.Done, "put back")

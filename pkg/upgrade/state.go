@@ -28,10 +28,10 @@ const (
 	SkipLabelOfOrig = "vcluster.loft.sh/skip-auto-upgrade"
 )
 
-// operation is what cordons are remembered by, the same in all rollouts.
-const op = "upgrade"
+// cordonOwner is the value of drain.CordonedBy in all rollouts.
+const cordonOwner = "upgrade"
 
-// state is what stands at a node.
+// state is the value of Annotation: where a node stands in a rollout.
 type state struct {
 	Rollout string        `json:"rollout"`
 	State   rollout.State `json:"state"`
@@ -45,12 +45,12 @@ type state struct {
 
 func stateOf(node *corev1.Node) state {
 	var s state
-	// What somebody else wrote there counts as nothing.
+	// An annotation that is not ours, or cannot be parsed, counts as none.
 	_ = json.Unmarshal([]byte(node.Annotations[Annotation]), &s)
 	return s
 }
 
-// note writes where a node stands.
+// note sets a node's Annotation.
 func (c *Conductor) note(ctx context.Context, node string, s state) error {
 	s.Rollout, s.Version = c.Rollout, c.Version
 	const longest = 300
@@ -104,20 +104,20 @@ func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, notBe
 	return machines, nodes, nil
 }
 
-// describe is one machine as the planner sees it.
+// describe returns one machine as the planner sees it.
 func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
 	one := rollout.Machine{Name: machine.Name, Canary: c.Cluster.Canary(machine)}
 	if node == nil {
 		return one
 	}
-	stands := stateOf(node)
+	recorded := stateOf(node)
 	one.Version = node.Status.NodeInfo.KubeletVersion
 	one.Zone = node.Labels[c.Cluster.Fleet.Upgrade.ZoneLabel]
 	one.Skip = c.skip(node, now)
 	switch {
-	case stands.Rollout == c.Rollout:
-		one.State, one.Reason = stands.State, stands.Reason
-	case stands.Version == c.Version && (stands.State == rollout.Failed || stands.State == rollout.Working):
+	case recorded.Rollout == c.Rollout:
+		one.State, one.Reason = recorded.State, recorded.Reason
+	case recorded.Version == c.Version && (recorded.State == rollout.Failed || recorded.State == rollout.Working):
 		one.FailedBefore = true
 	}
 	one.Unavailable = one.State != rollout.Working && (node.Spec.Unschedulable ||
@@ -125,7 +125,7 @@ func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time
 	return one
 }
 
-// skip says why a node is left out; "" when it takes part.
+// skip returns why a node takes no part; "" when it does.
 func (c *Conductor) skip(node *corev1.Node, now time.Time) string {
 	if c.OnlyControlPlane {
 		return "privateNodes.autoUpgrade.enabled is false"

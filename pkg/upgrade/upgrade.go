@@ -1,8 +1,7 @@
-// Package upgrade conducts how a cluster's machines follow its control plane to another version of Kubernetes: it says
-// in which waves, has each wave staged before anything is cordoned, empties a node, has its machine upgraded, waits
-// until it serves again, and puts it back where it does not. Who may begin when, package rollout decides; what happens
-// on a machine, argosy-node knows. All that a rollout has to remember stands at the nodes, so any process can go on
-// with it.
+// Package upgrade upgrades a cluster's machines to the version of its control plane: it plans waves, stages a wave
+// before any of its nodes is cordoned, drains a node, has its machine upgraded, waits until it serves again, and rolls
+// it back where it does not. Package rollout decides when a machine may begin, and argosy-node carries out the phases
+// on it. The state of a rollout is kept at the nodes, so that any process can continue it.
 package upgrade
 
 import (
@@ -28,7 +27,7 @@ import (
 
 // Conductor upgrades the machines of one cluster to its Version. It is safe for use by many goroutines.
 type Conductor struct {
-	// Conductor knows the cluster, its machines, and what they should be.
+	// Conductor has the cluster, its machines, and their wanted state.
 	*join.Conductor
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
@@ -44,18 +43,18 @@ type Conductor struct {
 	lease     lease
 }
 
-// Outcome is what became of one machine.
+// Outcome is the result for one machine.
 type Outcome struct {
 	Machine string `json:"machine"`
 	Node    string `json:"node"`
 	From    string `json:"from"`
 	Version string `json:"version"`
 	Changed bool   `json:"changed"`
-	// Left says why the machine was left as it is; empty when it was upgraded, or was so already.
+	// Left is why the machine was not upgraded; empty when it was, or needed no upgrade.
 	Left string `json:"left,omitempty"`
-	// RolledBack says that the machine did not come up, and is what it was before.
+	// RolledBack is true where the upgrade failed and the machine was put back.
 	RolledBack bool `json:"rolledBack,omitempty"`
-	// Done says what was done, in words.
+	// Done lists the changes, in words.
 	Done   []string     `json:"done,omitempty"`
 	Phases []spec.Phase `json:"phases,omitempty"`
 	// Unavailable is for how many seconds the node took no pods; Seconds is all.
@@ -69,18 +68,18 @@ func (o Outcome) String() string {
 	case o.Left != "":
 		return fmt.Sprintf("machine %s was left at %s: %s", o.Machine, o.From, o.Left)
 	case !o.Changed:
-		return fmt.Sprintf("node %s is Ready at %s; everything held already", o.Node, o.Version)
+		return fmt.Sprintf("node %s is Ready at %s; no changes needed", o.Node, o.Version)
 	}
 	return fmt.Sprintf("node %s is Ready at %s (was %s) after %.1f s, %.1f s of them out of service: %s",
 		o.Node, o.Version, o.From, o.Seconds, o.Unavailable, strings.Join(o.Done, ", "))
 }
 
-// Staged is what became of one machine that was to receive what its upgrade will need.
+// Staged is the result of a stage of one machine.
 type Staged struct {
 	Machine string `json:"machine"`
 	Version string `json:"version"`
 	Changed bool   `json:"changed"`
-	// Left says why it received nothing; empty when it has all.
+	// Left is why it received nothing; empty when it has all.
 	Left    string       `json:"left,omitempty"`
 	Phases  []spec.Phase `json:"phases,omitempty"`
 	Seconds float64      `json:"seconds"`
@@ -99,7 +98,7 @@ func (s Staged) String() string {
 
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
 // rollout is halted, it is left alone.
-func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, window *operation.Limiter,
+func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
 	progress operation.Progress) (Staged, error) {
 	halt, err := c.halted(ctx, machine, plan)
 	if err != nil {
@@ -108,17 +107,17 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan roll
 	if halt != nil {
 		return Staged{Machine: machine.Name, Version: c.Version, Left: halt.Reason}, nil
 	}
-	staged, err := c.stage(ctx, machine, window, progress)
-	c.letGo(ctx, machine)
+	staged, err := c.stage(ctx, machine, limiter, progress)
+	c.releasePod(ctx, machine)
 	return staged, err
 }
 
-func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *operation.Limiter,
+func (c *Conductor) stage(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
 	err := operation.Job[join.Inspection]{
-		Verb: "staging the upgrade of", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: window,
+		Verb: "staging the upgrade of", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
 		Progress: progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) {
 			found, err := c.Inspect(ctx, machine, spec.KindStage)
@@ -137,15 +136,15 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, window *o
 	return staged, err
 }
 
-// retrying tries again what only went wrong for a moment, within the fleet's budget.
+// retrying repeats an attempt while its error is transient, within the fleet's budget.
 func (c *Conductor) retrying(ctx context.Context, progress operation.Progress,
-	try func(context.Context) error) error {
-	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, progress, try)
+	attempt func(context.Context) error) error {
+	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, progress, attempt)
 }
 
-// letGo takes away the pod by which a machine was reached, unless the next process goes on with it. What can't be taken
-// away now ends by itself.
-func (c *Conductor) letGo(ctx context.Context, machine config.Machine) {
+// letGo deletes the pod by which a machine was reached, unless the next process goes on with it. A pod that cannot be
+// deleted now ends by itself.
+func (c *Conductor) releasePod(ctx context.Context, machine config.Machine) {
 	if c.Leaves(ctx) {
 		return
 	}
@@ -191,15 +190,15 @@ func isHalt(err error) bool {
 }
 
 // Upgrade takes a machine of the plan to the conductor's version when it is its turn, or finds that it is there. A
-// machine that must not begin, or whose pods do not leave where the policy says skip, is left as it is, which is no
+// machine that must not begin, or whose pods do not leave where onDrainTimeout is skip, is left as it is, which is no
 // error. One that does not come up is put back, which is.
 func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
-	w := &way{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
+	w := &machineUpgrade{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
 	err := w.run(ctx, plan)
-	c.letGo(ctx, machine)
+	c.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if isHalt(err) {
 		w.outcome.Left = err.Error()

@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-func TestAMachineIsStagedThenCordonedDrainedUpgradedAndGivenBack(t *testing.T) {
+func TestAMachineIsStagedCordonedDrainedUpgradedAndUncordoned(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.pod(t, "m1", "web-0")
 	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
@@ -55,11 +55,12 @@ func TestPhasesOfAnUpgradeAreReportedInOrder(t *testing.T) {
 	assert.DeepEqual(t, shown, []string{"[1/9 cordon", "[2/9 drain", "[7/9 serving", "[8/9 labels", "[9/9 uncordon"})
 }
 
-func TestAMachineThatDoesNotComeUpIsPutBackAndBothAreSaid(t *testing.T) {
+func TestAFailedUpgradeIsRolledBackAndReported(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.machines["m1"].fails = "kubelet"
 	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
-	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): it was put back and is Ready at v1.33.13; node m1 takes pods again: machine m1: phase kubelet: it does not start`)
+	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): rolled back, Ready at v1.33.13; `+
+		"node m1 takes pods again: machine m1: phase kubelet: it does not start")
 	assert.Assert(t, outcome.RolledBack)
 	assert.Equal(t, s.node(t, "m1").Annotations["kubeadm.alpha.kubernetes.io/cri-socket"],
 		"unix:///run/containerd/containerd.sock")
@@ -89,7 +90,7 @@ func TestAMachineThatCannotBePutBackStaysCordoned(t *testing.T) {
 	}
 }
 
-func TestANodeThatSomebodyElseHasCordonedStaysSo(t *testing.T) {
+func TestACordonOfAUserStays(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.change(t, "m1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
@@ -106,7 +107,7 @@ func TestAMachineThatIsRefusedIsNotTouched(t *testing.T) {
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
 }
 
-func TestAfterAFailureNothingMoreIsBegunThanTheBudgetAllows(t *testing.T) {
+func TestTheFailureBudgetHaltsARollout(t *testing.T) {
 	for _, budget := range []int{0, 1} {
 		s := newSite(t, "", "m1", "m2")
 		s.machines["m1"].inspectErr = errclass.With(errclass.Transient, errors.New("no route to host"))
@@ -144,7 +145,7 @@ func TestNothingIsStagedThatWillNotBeBegun(t *testing.T) {
 	assert.Equal(t, s.machines["m2"].asked, 0)
 }
 
-func TestAnAPIServerThatIsAwayForAMomentFailsNothing(t *testing.T) {
+func TestAShortOutageOfTheAPIServerFailsNothing(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Cluster.Fleet.Limits.RetryBudget.Duration = time.Minute
 	var failing sync.Map // each kind of request fails once
@@ -162,7 +163,7 @@ func TestAnAPIServerThatIsAwayForAMomentFailsNothing(t *testing.T) {
 	}
 }
 
-func TestWhatBecomesOfPodsThatDoNotLeaveThePolicySays(t *testing.T) {
+func TestPodsThatDoNotLeaveAreHandledByPolicy(t *testing.T) {
 	for policy, want := range map[string]struct{ happened, stands, err, left string }{
 		"stop":  {"stage m1, cordon m1, uncordon m1", before + " failed", "default/web-0", ""},
 		"skip":  {"stage m1, cordon m1, uncordon m1", before + " skipped", "", "default/web-0"},
@@ -208,7 +209,7 @@ func TestACancellationWhileDrainingGivesTheNodeBack(t *testing.T) {
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
 }
 
-func TestACancellationInTheMiddleOfASwapIsFinishedFirst(t *testing.T) {
+func TestACancelledUpgradeOnTheMachineIsFinished(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Hour // nobody waits for that now
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -274,14 +275,14 @@ func TestAUpgradedMachineIsPutBackOnRequest(t *testing.T) {
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	machine, _ := s.Cluster.Machine("m1")
-	outcome, err := s.PutBack(t.Context(), machine, operation.NoProgress{})
+	outcome, err := s.Rollback(t.Context(), machine, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.Version, before)
 	assert.Equal(t, s.node(t, "m1").Status.NodeInfo.KubeletVersion, before)
 	assert.Assert(t, !s.node(t, "m1").Spec.Unschedulable)
 }
 
-func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
+func TestCleaningUpEndsInterruptedUpgrades(t *testing.T) {
 	cordoned := func(n *corev1.Node) {
 		n.Spec.Unschedulable = true
 		n.Annotations = map[string]string{drain.CordonedBy: "upgrade"}
@@ -315,7 +316,7 @@ func TestCleaningUpBringsWhatWasInterruptedToOneOfItsEnds(t *testing.T) {
 	assert.Equal(t, len(done), 0)
 }
 
-func TestCleaningUpLeavesToAnotherRolloutWhatItIsAtWorkOn(t *testing.T) {
+func TestCleaningUpLeavesMachinesOfAnotherRollout(t *testing.T) {
 	s := newSite(t, "", "m1")
 	other := &upgrade.Conductor{Conductor: s.Conductor.Conductor, Rollout: "rollout-2"}
 	s.machines["m1"].during = func() {
