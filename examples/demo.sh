@@ -16,9 +16,10 @@ step() {
 	number=$((number + 1))
 	quiet
 	printf '\n\033[1m== [%d/%d] %s\033[0m\n' "$number" "$steps" "$1"
-	(while sleep 10 >/dev/null 2>&1; do printf '   … [%d/%d] at work, %d s\n' "$number" "$steps" "$SECONDS"; done) &
-	beat=$!
-	disown # so that its end is not reported
+	# Not a job of this shell, which would report its end.
+	beat=$({
+		while sleep 10 >/dev/null 2>&1; do printf '   … [%d/%d] at work, %d s\n' "$number" "$steps" "$SECONDS"; done
+	} >&2 & echo $!)
 }
 
 # quiet ends those lines.
