@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// tellsWithin bounds a question: a runtime answers in milliseconds, and one that hangs is as good as none.
+	// tellsWithin bounds a call without effects: a runtime answers in milliseconds.
 	tellsWithin = 5 * time.Second
 	// removesWithin bounds the removal of a pod, for which network plugins run.
 	removesWithin = time.Minute
 	// maxAnswer bounds an answer; a verbose status is some ten kilobytes.
 	maxAnswer = 16 << 20
-	// unimplemented is gRPC's code for a call that there is none of.
+	// unimplemented is gRPC's code for an unknown call.
 	unimplemented = 12
 )
 
@@ -31,7 +31,7 @@ type Client struct {
 	http   *http.Client
 }
 
-// New gives a client of a socket, a path. Nothing is dialled before the first call.
+// New returns a client of a socket, a path. It dials at the first call.
 func New(socket string) *Client {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
@@ -59,7 +59,7 @@ func (e *runtimeError) Error() string {
 	return fmt.Sprintf("it answers %q (gRPC code %d)", e.Message, e.Code)
 }
 
-// IsUnimplemented says whether the runtime has no such call, or not the whole interface.
+// IsUnimplemented reports whether the runtime does not have the call.
 func IsUnimplemented(err error) bool {
 	var call *runtimeError
 	return errors.As(err, &call) && call.Code == unimplemented
@@ -78,7 +78,7 @@ func (c *Client) call(ctx context.Context, within time.Duration, method string, 
 	request.Header.Set("TE", "trailers")
 	response, err := c.http.Do(request)
 	if err != nil {
-		// The address in net/http's own message is none that anybody could use.
+		// The URL in net/http's message is not a real one.
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
@@ -96,7 +96,8 @@ func (c *Client) call(ctx context.Context, within time.Duration, method string, 
 	return unframe(body)
 }
 
-// callError reads how a call ended. An answer without a message has it in its header, the others after the message.
+// callError returns the error of a call. An answer without a message has it in its header, the others after the
+// message.
 func callError(response *http.Response) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("it answers %s, which is not gRPC", response.Status)
@@ -119,7 +120,7 @@ func callError(response *http.Response) error {
 	return &runtimeError{Code: code, Message: text}
 }
 
-// headerSize is that of a message's header: one byte says whether it is compressed, four how long it is.
+// headerSize is that of a message's header: one byte for compression, four for the length.
 const headerSize = 5
 
 func frame(message []byte) []byte {

@@ -1,5 +1,5 @@
-// Package cri speaks to a container runtime by the Container Runtime Interface: it asks what it is, in which version,
-// whether it is ready and how it makes control groups, and has it end pods. It sets up nothing.
+// Package cri speaks to a container runtime by the Container Runtime Interface: it asks for name, version, readiness
+// and cgroup driver, and makes the runtime end pods. It sets up nothing.
 //
 // The protocol is gRPC. The few calls that are needed are made with the standard library's HTTP/2 and hand-read
 // protobuf, so that argosy-node, which goes to every machine, stays small.
@@ -19,7 +19,7 @@ import (
 // service has the calls, in the only version of the interface that kubelets speak since Kubernetes 1.26.
 const service = "/runtime.v1.RuntimeService/"
 
-// Version is which runtime answers.
+// Version describes the runtime.
 type Version struct {
 	// Name as the runtime calls itself: "containerd", "cri-o".
 	Name string
@@ -29,7 +29,7 @@ type Version struct {
 	API string
 }
 
-// Version asks the runtime what it is.
+// Version asks the runtime for its name and version.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	answer, err := c.call(ctx, tellsWithin, "Version", nil)
 	if err != nil {
@@ -53,17 +53,17 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 	return v, nil
 }
 
-// Status is how the runtime stands.
+// Status is the runtime's status.
 type Status struct {
-	// Ready says that it can start containers. Their network may still be missing, as before a node's first pods.
+	// Ready is set when it can start containers. Their network may still be missing, as before a node's first pods.
 	Ready bool
-	// Message says why it is not ready, in the runtime's words.
+	// Message is the runtime's reason for not being ready.
 	Message string
-	// Info is what the runtime tells of itself beyond the interface, each value a JSON document.
+	// Info has details beyond the interface, each value a JSON document.
 	Info map[string]string
 }
 
-// Status asks the runtime how it stands, in all detail.
+// Status asks the runtime for its status, in all detail.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	verbose := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
 	answer, err := c.call(ctx, tellsWithin, "Status", verbose)
@@ -134,8 +134,8 @@ const (
 	Cgroupfs = "cgroupfs"
 )
 
-// CgroupDriver asks how the runtime makes control groups: Systemd or Cgroupfs, "" when it does not tell. A runtime that
-// has no call for it, as containerd 1.7, is read by what it tells in its status.
+// CgroupDriver asks for the runtime's cgroup driver: Systemd or Cgroupfs, "" when unknown. For a runtime without a call
+// for it, as containerd 1.7, it is taken from the runtime's status.
 func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
 	answer, err := c.call(ctx, tellsWithin, "RuntimeConfig", nil)
 	if IsUnimplemented(err) {
@@ -168,8 +168,8 @@ func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
 	return driver, nil
 }
 
-// driverOfConfig reads containerd's configuration as its status shows it: the default runtime decides, when it says
-// something, and otherwise the first of the others, as in containerd's own answer since 2.0.
+// driverOfConfig returns the driver in containerd's configuration as its status shows it: the default runtime's, if it
+// has one, else that of the first of the others, as in containerd's own answer since 2.0.
 func driverOfConfig(text string) string {
 	type runtime struct {
 		Options struct{ SystemdCgroup *bool }

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Pods are the IDs of all pods that the runtime knows of, whether they run or not.
+// Pods returns the IDs of all pods of the runtime, whether they run or not.
 func (c *Client) Pods(ctx context.Context) ([]string, error) {
 	answer, err := c.call(ctx, tellsWithin, "ListPodSandbox", nil)
 	if err != nil {
@@ -32,7 +32,7 @@ func (c *Client) Pods(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// RemovePod ends a pod's containers at once and has the runtime forget it, with its network.
+// RemovePod ends a pod's containers at once and removes the pod, with its network.
 func (c *Client) RemovePod(ctx context.Context, id string) error {
 	request := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), id)
 	_, stopping := c.call(ctx, removesWithin, "StopPodSandbox", request)

@@ -1,6 +1,6 @@
-// Package feed is how archives travel from the plugin to an operation that waits for them: what both sides say to each
-// other over one connection, and the socket at which an operation takes such a connection over. It knows neither what
-// an archive is nor how the connection came about.
+// Package feed transfers archives from the plugin to an operation that waits for them: the protocol of one connection,
+// and the socket at which an operation receives such a connection. It knows neither the archives' format nor how the
+// connection is made.
 //
 // The operation asks for one archive after another, by a line of JSON with its key. The sender answers with frames:
 // four bytes that give the length, big endian, and as many bytes of the archive. Length 0 ends the archive, and
@@ -19,11 +19,11 @@ const (
 	headerSize   = 4
 	lengthEnd    = 0
 	lengthFailed = 1<<32 - 1
-	// maxReason bounds what is said about a failure.
+	// maxReason bounds the text of a failure.
 	maxReason = 64 << 10
 )
 
-// request is what the operation asks for.
+// request asks for one archive.
 type request struct {
 	Key string `json:"key"`
 }
@@ -36,7 +36,7 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Message }
 
-// failureFrames are the bytes that end an archive which can't be sent any further.
+// failureFrames returns the bytes that end an archive after an error.
 func failureFrames(cause error) []byte {
 	message := cause.Error()
 	reason, err := json.Marshal(Failure{Class: errclass.ClassOf(cause),
@@ -49,7 +49,7 @@ func failureFrames(cause error) []byte {
 	return append(frames, reason...)
 }
 
-// decodeFailure reads what failureFrames wrote.
+// decodeFailure decodes the bytes of failureFrames.
 func decodeFailure(reason []byte) error {
 	var failure Failure
 	if err := json.Unmarshal(reason, &failure); err != nil || failure.Message == "" {

@@ -16,8 +16,8 @@ import (
 // Open opens an archive by its key.
 type Open func(ctx context.Context, key string) (io.ReadCloser, error)
 
-// Sender is the plugin's side of one connection: what it is written are requests, and what is read from it answers
-// them. Neither holds more of an archive than one Read asks for, and nothing is copied on the way.
+// Sender is the plugin's side of one connection: requests are written to it, and answers are read from it. It buffers
+// nothing of an archive and copies nothing.
 type Sender struct {
 	ctx  context.Context
 	open Open
@@ -33,7 +33,7 @@ type Sender struct {
 
 // NewSender makes a Sender that opens archives with open. It ends when ctx does.
 func NewSender(ctx context.Context, open Open) *Sender {
-	// An operation asks for the next archive when it is done with one; only one that lost its mind asks for more.
+	// An operation asks for the next archive when it is done with one; only a faulty one asks for more.
 	return &Sender{ctx: ctx, open: open, requests: make(chan string, 16)}
 }
 
@@ -64,10 +64,10 @@ func (s *Sender) Write(p []byte) (int, error) {
 	}
 }
 
-// minRead is the least that Read is good for: a frame's header and something in it.
+// minRead is the least size of a Read: a frame's header and some content.
 const minRead = 512
 
-// Read gives the next part of the answers. It waits for a request where none is under way, and ends with ctx.
+// Read returns the next part of the answers. It waits for a request, and ends with ctx.
 func (s *Sender) Read(p []byte) (int, error) {
 	if len(p) < minRead {
 		return 0, fmt.Errorf("sending an archive: %w", io.ErrShortBuffer)
@@ -102,7 +102,7 @@ func (s *Sender) Read(p []byte) (int, error) {
 	}
 }
 
-// begin opens the archive that is asked for next, or has it said that it can't be had.
+// begin opens the next archive, or queues the failure to do so.
 func (s *Sender) begin() error {
 	key := s.next
 	if s.next = nil; key == nil {
@@ -122,7 +122,7 @@ func (s *Sender) begin() error {
 	return nil
 }
 
-// overtaken says whether the operation has lost interest in the archive under way.
+// overtaken reports whether the operation has asked for another archive meanwhile.
 func (s *Sender) overtaken() bool {
 	select {
 	case asked := <-s.requests:
@@ -145,7 +145,7 @@ func (s *Sender) drop() {
 	}
 }
 
-// Close gives up the archive under way. Its context should have ended before, or a Read under way is waited for.
+// Close closes the open archive. Its context should have ended before, or a Read under way is waited for.
 func (s *Sender) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// ErrLost: the connection ended, or brought nothing for too long, before the archive did. Another one may bring it.
+// ErrLost is the error when the connection ended, or was silent for too long, before the archive ended. Another
+// connection may have it.
 var ErrLost = errors.New("the connection that brought it was lost")
 
-// silence is how long a connection may bring nothing of an archive before it counts as lost.
+// silence is the time without new bytes after which a connection counts as lost.
 const silence = 2 * time.Minute
 
 // Session is the operation's side of one connection. It is used by one goroutine; only Close may be called by others.
 type Session struct {
 	in, out  *os.File
 	buffered *bufio.Reader
-	// left is what is still to come of the frame under way, and open says that an archive is under way.
+	// left is the number of bytes left of the present frame; open is set while an archive is read.
 	left uint32
 	open bool
 	shut func()
@@ -42,7 +43,7 @@ func newSession(in, out *os.File, over func()) *Session {
 // Close ends the connection. A Read under way fails.
 func (s *Session) Close() { s.shut() }
 
-// Ask begins an archive. What is still to come of the one before it is read and dropped.
+// Ask begins an archive. The rest of the one before it is read and dropped.
 func (s *Session) Ask(key string) error {
 	line, err := json.Marshal(request{key})
 	if err != nil {
@@ -60,8 +61,8 @@ func (s *Session) Ask(key string) error {
 	return nil
 }
 
-// Read reads the archive that was asked for last. io.EOF is its true end; a *Failure is the sender's, and says that the
-// archive ends here; ErrLost is everything else.
+// Read reads the archive that was asked for last. io.EOF is its true end; a *Failure is the sender's error, after which
+// no more of the archive comes; ErrLost is everything else.
 func (s *Session) Read(p []byte) (int, error) {
 	if !s.open {
 		return 0, io.EOF

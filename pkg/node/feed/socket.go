@@ -16,10 +16,10 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// pipeSize is what a pipe that carries archives should hold: the fewer changes between its two ends, the faster it is.
+// pipeSize is the buffer of a pipe with archives: fewer switches between its two ends make it faster.
 const pipeSize = 1 << 20
 
-// Widen lets a pipe hold more. Where the kernel does not, or file is no pipe, nothing changes.
+// Widen enlarges the buffer of a pipe. If the kernel refuses, or file is no pipe, nothing changes.
 func Widen(file *os.File) {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -28,7 +28,7 @@ func Widen(file *os.File) {
 	_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
 }
 
-// HungUp says whether whoever writes into a pipe or socket has gone, without reading from it.
+// HungUp reports whether the writer of a pipe or socket has closed it, without reading from it.
 func HungUp(file *os.File) bool {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -44,8 +44,8 @@ func HungUp(file *os.File) bool {
 	return err != nil || events&(unix.POLLHUP|unix.POLLRDHUP|unix.POLLERR) != 0
 }
 
-// Listener is where an operation takes connections over. The newest one counts: whoever connects again does so because
-// the one before is lost, which the machine may learn much later.
+// Listener receives an operation's connections. The newest one counts: a sender connects again because the one before
+// is lost, which the machine may notice much later.
 type Listener struct {
 	socket  *net.UnixListener
 	arrived chan *Session
@@ -56,7 +56,7 @@ type Listener struct {
 	closed  bool
 }
 
-// Listen listens at path, which only the owner may use. What is there from an operation that died is removed.
+// Listen listens at path, which only the owner may use. It removes the socket of an operation that died.
 func Listen(path string) (*Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listening for archives: %w", err)
@@ -129,7 +129,7 @@ func (l *Listener) Close() {
 	l.serving.Wait()
 }
 
-// handOverWithin is how long a process that connects may take to say what it brings.
+// handOverWithin bounds the wait for the files of a process that connects.
 const handOverWithin = 5 * time.Second
 
 // takeOver receives the files that are the two directions of a connection. The Unix connection itself stays, and its
@@ -165,8 +165,8 @@ func ownFile(fd int, name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
-// HandOver gives in and out to the operation that listens at path, and waits until it is done with them. fs.ErrNotExist
-// and ECONNREFUSED say that no operation listens.
+// HandOver passes in and out to the operation that listens at path, and waits until it is done with them.
+// fs.ErrNotExist and ECONNREFUSED mean that no operation listens.
 func HandOver(ctx context.Context, path string, in, out *os.File) error {
 	var dialer net.Dialer
 	dialled, err := dialer.DialContext(ctx, "unix", path)

@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// containerdRoot is where containerd keeps its data unless told otherwise.
+// containerdRoot is containerd's default folder of data.
 const containerdRoot = "/var/lib/containerd"
 
 // ContainerdFolders are the folders that a configuration of containerd gives it in place of its usual ones; empty for

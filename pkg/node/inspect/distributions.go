@@ -10,17 +10,17 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// Distribution is Kubernetes on a machine that another installer than Argosy put there.
+// Distribution is Kubernetes of another installer than Argosy.
 type Distribution struct {
 	// Name is its own: "k3s".
 	Name string
-	// Found names the units, processes and folders that it was told by.
+	// Found names the units, processes and folders that it was found by.
 	Found []string
-	// Active reports that it runs or starts at boot. Otherwise Found are remains.
+	// Active is set when it runs or starts at boot. Otherwise Found are remains.
 	Active bool
-	// Contained reports that it runs in containers of the machine, with its own of all that nodes share.
+	// Contained is set when it runs in containers of the machine, with ports and folders of its own.
 	Contained bool
-	// Remove tells how its own installer takes it away: "run k3s-uninstall.sh".
+	// Remove is the way to remove it: "run k3s-uninstall.sh".
 	Remove string
 }
 
@@ -34,7 +34,7 @@ func (d Distribution) String() string {
 	return d.Name + " (" + strings.Join(found, ", ") + ")"
 }
 
-// distribution is how one kind of Distribution is told.
+// distribution has the signs of one kind of Distribution.
 type distribution struct {
 	name string
 	// units are patterns of its units' names, processes the names of its programs, and folders those that no other

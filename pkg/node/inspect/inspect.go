@@ -1,5 +1,5 @@
-// Package inspect reads what a machine is: its system, its resources, what runs on it and what Argosy did there before.
-// It changes nothing and takes a few milliseconds; programs are only started where no file tells their version.
+// Package inspect reads the facts of a machine: system, resources, processes, and Argosy's own state. It changes
+// nothing and takes a few milliseconds; it starts programs only where no file has their version.
 package inspect
 
 import (
@@ -25,13 +25,13 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Mark stands in the first line of every file that Argosy writes outside of its own folders.
+// Mark begins the first line of every file that Argosy writes outside of its own folders.
 const Mark = "# Written by Argosy"
 
 // KubeletConf is where kubeadm has the kubelet keep its credentials.
 const KubeletConf = "/etc/kubernetes/kubelet.conf"
 
-// Machine gathers the facts.
+// Machine returns the facts.
 func Machine(ctx context.Context, h *host.Host, store *node.Store) (*spec.Facts, error) {
 	processes := Processes(h)
 	record, err := store.Record()
@@ -61,7 +61,7 @@ func Machine(ctx context.Context, h *host.Host, store *node.Store) (*spec.Facts,
 	return facts, nil
 }
 
-// unreadable are the files of Argosy's own state that are there and damaged.
+// unreadable returns the files of Argosy's own state that are damaged.
 func unreadable(h *host.Host, store *node.Store) []string {
 	var damaged []string
 	if _, err := store.Record(); errors.Is(err, node.ErrUnreadable) {
@@ -85,12 +85,12 @@ func osName(h *host.Host) string {
 	return ""
 }
 
-// Systemd says whether systemd is the machine's first process.
+// Systemd reports whether systemd is the machine's first process.
 func Systemd(h *host.Host) bool {
 	return h.Exists("/run/systemd/system") && h.ReadLine("/proc/1/comm") == "systemd"
 }
 
-// CgroupVersion is 2 on the unified hierarchy, else 1.
+// CgroupVersion returns 2 on the unified hierarchy, else 1.
 func CgroupVersion(h *host.Host) int {
 	if h.Exists("/sys/fs/cgroup/cgroup.controllers") {
 		return 2
@@ -98,7 +98,7 @@ func CgroupVersion(h *host.Host) int {
 	return 1
 }
 
-// Memory in bytes; 0 when unknown.
+// Memory returns the machine's memory in bytes; 0 when unknown.
 func Memory(h *host.Host) int64 {
 	for line := range strings.Lines(h.ReadLine("/proc/meminfo")) {
 		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "MemTotal:" {
@@ -109,7 +109,7 @@ func Memory(h *host.Host) int64 {
 	return 0
 }
 
-// DiskFree is what root may still write below dir, or below the next folder above that exists.
+// DiskFree returns the bytes that root may still write below dir, or below the next folder above that exists.
 func DiskFree(h *host.Host, dir string) int64 {
 	for ; ; dir = filepath.Dir(dir) {
 		var stat syscall.Statfs_t
@@ -134,7 +134,7 @@ func addresses() []string {
 	return found
 }
 
-// Kubelet describes the kubelet that is there. Its version is known when a record tells it.
+// Kubelet describes the machine's kubelet. Its version is known when the record has it.
 func Kubelet(h *host.Host, processes []Process, record *spec.Record) spec.Kubelet {
 	unit := UnitFile(h, "kubelet.service")
 	k := spec.Kubelet{
@@ -155,7 +155,7 @@ func containerd(h *host.Host, processes []Process) spec.Containers {
 	return spec.Containers{Present: unit != "", Active: active, Ours: Marked(h, unit)}
 }
 
-// versions asks the programs, where no manifest of ours knows: one that runs is asked by the file it runs from.
+// versions asks the programs whose version is in no manifest of Argosy's; a running one by the file it runs from.
 func versions(ctx context.Context, h *host.Host, processes []Process, facts *spec.Facts) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -167,7 +167,7 @@ func versions(ctx context.Context, h *host.Host, processes []Process, facts *spe
 	}
 }
 
-// program is where the machine has the program: where it runs from, or the first place of the usual path.
+// program returns the path of a program: the file it runs from, or the first in the usual folders.
 func program(h *host.Host, processes []Process, name string) string {
 	for _, process := range processes {
 		if process.Name == name && process.Program != "" && h.Exists(process.Program) {
@@ -182,8 +182,8 @@ func program(h *host.Host, processes []Process, name string) string {
 	return ""
 }
 
-// Version tells the version of the kubelet or containerd in file, "v1.34.4": by the manifest of the bundle that it was
-// installed from, else by asking it. "" when neither knows.
+// Version returns the version of the kubelet or containerd in file, "v1.34.4": by the manifest of the bundle that it
+// was installed from, else by asking it; "" when unknown.
 func Version(ctx context.Context, h *host.Host, name, file string) string {
 	if file == "" {
 		return ""
@@ -215,7 +215,7 @@ func manifestVersion(h *host.Host, name, file string) string {
 	return ""
 }
 
-// ParseVersion finds the first word that looks like "v1.2.3" or "1.2.3" and gives it with a "v".
+// ParseVersion returns the first word like "v1.2.3" or "1.2.3", with a "v".
 func ParseVersion(output string) string {
 	for _, word := range strings.Fields(output) {
 		number := strings.TrimPrefix(word, "v")
@@ -226,7 +226,7 @@ func ParseVersion(output string) string {
 	return ""
 }
 
-// Answers dials a socket.
+// Answers dials a socket, and returns the error.
 func Answers(ctx context.Context, h *host.Host, socket string) error {
 	dialer := net.Dialer{Timeout: time.Second}
 	connection, err := dialer.DialContext(ctx, "unix", h.Path(socket))
@@ -236,13 +236,13 @@ func Answers(ctx context.Context, h *host.Host, socket string) error {
 	return connection.Close()
 }
 
-// unitDirs are where systemd looks for units, in the order in which they override each other.
+// unitDirs are systemd's folders of units, in the order in which they override each other.
 var unitDirs = []string{
 	"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system",
 	"/lib/systemd/system",
 }
 
-// UnitFile is the file of the unit that systemd would take; "" when there is none.
+// UnitFile returns the file of the unit that systemd would take; "" when there is none.
 func UnitFile(h *host.Host, unit string) string {
 	for _, dir := range unitDirs {
 		if file := filepath.Join(dir, unit); h.Exists(file) {

@@ -21,7 +21,7 @@ type Process struct {
 	Program string
 }
 
-// Processes lists them.
+// Processes returns the machine's processes.
 func Processes(h *host.Host) []Process {
 	var found []Process
 	entries, _ := os.ReadDir(h.Path("/proc"))
@@ -38,10 +38,10 @@ func Processes(h *host.Host) []Process {
 	return found
 }
 
-// Ancestors lists the processes that this one descends from, its parent first.
+// Ancestors returns the processes that this one descends from, its parent first.
 func Ancestors(h *host.Host) []int {
 	var found []int
-	// A table that changes meanwhile may lead around in a circle.
+	// PIDs that are reused meanwhile may form a circle.
 	for at := "self"; len(found) < 100; at = strconv.Itoa(found[len(found)-1]) {
 		parent := parentOf(h, at)
 		if parent == 0 {
@@ -52,7 +52,7 @@ func Ancestors(h *host.Host) []int {
 	return found
 }
 
-// parentOf reads a process's parent; 0 for none.
+// parentOf returns a process's parent; 0 for none.
 func parentOf(h *host.Host, process string) int {
 	for line := range strings.Lines(h.ReadLine(filepath.Join("/proc", process, "status"))) {
 		if value, is := strings.CutPrefix(line, "PPid:"); is {
@@ -73,7 +73,7 @@ func running(h *host.Host, processes []Process, name string) bool {
 	return false
 }
 
-// Listener says which process listens on the TCP port: "kubelet (pid 812)", "" when none does.
+// Listener returns the process that listens on the TCP port: "kubelet (pid 812)"; "" when none does.
 func Listener(h *host.Host, port int) string {
 	sockets := listening(h, port)
 	if len(sockets) == 0 {
@@ -91,7 +91,7 @@ func Listener(h *host.Host, port int) string {
 	return "a process that is not visible here"
 }
 
-// listening gives the sockets that listen on the port, as links in /proc/<pid>/fd name them: "socket:[1234]".
+// listening returns the sockets that listen on the port, as links in /proc/<pid>/fd name them: "socket:[1234]".
 func listening(h *host.Host, port int) map[string]bool {
 	const stateListen = "0A"
 	sockets := map[string]bool{}

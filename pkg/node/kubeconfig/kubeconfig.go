@@ -1,6 +1,5 @@
-// Package kubeconfig reads as much of a kubeconfig as tells which cluster it belongs to and who it makes its bearer. It
-// makes no connection, and it is not a client's loader: merging, exec plugins and the like are of no concern on a
-// machine.
+// Package kubeconfig reads the cluster and the client certificate of a kubeconfig. It makes no connection and is not a
+// client's loader: it supports no merging and no exec plugins.
 package kubeconfig
 
 import (
@@ -20,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node/host"
 )
 
-// Config is what a kubeconfig's current context says.
+// Config is a kubeconfig's current context.
 type Config struct {
 	// Server is the API server's address, "https://host:port".
 	Server string
@@ -107,7 +106,7 @@ func content(h *host.Host, data, file string) ([]byte, error) {
 	return nil, nil
 }
 
-// CADigest tells which certificate authority this is: the hex sha256 of the first certificate's DER; "" when there is
+// CADigest returns the hex sha256 of the first certificate's DER, which identifies the authority; "" when there is
 // none.
 func CADigest(bundle []byte) string {
 	certificate := first(bundle)
@@ -118,7 +117,7 @@ func CADigest(bundle []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// SameCA says whether two bundles have a certificate in common: while an authority is rotated, both are trusted.
+// SameCA reports whether two bundles have a certificate in common: while an authority is rotated, both are trusted.
 func SameCA(a, b []byte) bool {
 	for _, one := range all(a) {
 		for _, other := range all(b) {
@@ -130,7 +129,7 @@ func SameCA(a, b []byte) bool {
 	return false
 }
 
-// Node tells whose certificate this is: the name of the node, "" when it is no node's, and until when it is valid.
+// Node returns the name of the node that the certificate is for, "" when it is no node's, and the end of its validity.
 func Node(certificate []byte) (name string, until time.Time) {
 	c := first(certificate)
 	if c == nil {

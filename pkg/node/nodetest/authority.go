@@ -1,5 +1,4 @@
-// Package nodetest makes what the tests of several packages want to find on a machine that is a folder: the credentials
-// of a kubelet, and bundles.
+// Package nodetest makes files for tests whose machine is a folder: the credentials of a kubelet, and bundles.
 package nodetest
 
 import (
@@ -44,7 +43,7 @@ func NewAuthority(t *testing.T, name string) *Authority {
 	return a
 }
 
-// Issue gives a certificate, in PEM, for a user that the API server would know by this name.
+// Issue returns a certificate, in PEM, for the user with this name.
 func (a *Authority) Issue(t *testing.T, name string, until time.Time) string {
 	t.Helper()
 	template := &x509.Certificate{
@@ -54,7 +53,7 @@ func (a *Authority) Issue(t *testing.T, name string, until time.Time) string {
 	return inPEM(a.sign(t, template, newKey(t)))
 }
 
-// KubeletConf is a kubelet's kubeconfig, for the API server at this address and with the certificate in this file.
+// KubeletConf returns a kubelet's kubeconfig, for the API server at this address and with the certificate in this file.
 func (a *Authority) KubeletConf(server, certificate string) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Config

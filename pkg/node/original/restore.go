@@ -104,9 +104,9 @@ func (n *Note) PutBack(h *host.Host, name string) error {
 	return nil
 }
 
-// Release puts a path back on a machine that stays a node, and has the note say so: the path is its owner's from now
-// on, and is noted anew before the next change. It reports whether the path was noted, and where an edit of Argosy's
-// file is kept.
+// Release puts a path back on a machine that stays a node, and marks it so in the note: the path is its owner's from
+// now on, and is noted anew before the next change. It reports whether the path was noted, and where an edit of
+// Argosy's file is kept.
 func Release(h *host.Host, name string) (noted bool, edited string, err error) {
 	note, err := Read(h)
 	if err != nil || note.Of(name) == nil {

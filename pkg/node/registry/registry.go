@@ -1,5 +1,5 @@
-// Package registry says how containerd is told to reach image registries: where the hosts.toml of each lies, and what
-// is in it. It writes nothing itself.
+// Package registry has the paths and contents of containerd's hosts.toml for image registries. It writes nothing
+// itself.
 package registry
 
 import (
@@ -24,12 +24,12 @@ const (
 	hostsFile = "hosts.toml"
 	// anyRegistry is the folder for registries that have none of their own.
 	anyRegistry = "_default"
-	// DockerHub is how images name Docker Hub, and DockerHubServer where it answers.
+	// DockerHub is Docker Hub's name in images, and DockerHubServer its address.
 	DockerHub       = "docker.io"
 	DockerHubServer = "registry-1.docker.io"
 )
 
-// Folder has the registries' folders.
+// Folder returns the folder with the registries' folders.
 func Folder(r spec.Registry) string {
 	if r.ConfigPath != "" {
 		return r.ConfigPath
@@ -42,7 +42,7 @@ func hostsPath(r spec.Registry, registry string) string {
 	return filepath.Join(Folder(r), folderName(registry), hostsFile)
 }
 
-// folderName is the first name by which containerd looks for a registry's folder: file names need no colon that way.
+// folderName returns the first name by which containerd looks for a registry's folder: it has no colon.
 func folderName(registry string) string {
 	if colon := strings.LastIndex(registry, ":"); colon > 0 {
 		return registry[:colon] + "_" + registry[colon+1:] + "_"
@@ -50,7 +50,7 @@ func folderName(registry string) string {
 	return registry
 }
 
-// Files are all hosts.toml that are wanted, by their names.
+// Files returns all wanted hosts.toml, by their paths.
 func Files(r spec.Registry) map[string][]byte {
 	files := map[string][]byte{}
 	for registry, mirror := range r.Mirrors {
@@ -59,7 +59,7 @@ func Files(r spec.Registry) map[string][]byte {
 	return files
 }
 
-// Authorities are the certificate authorities that the wanted files name, each once.
+// Authorities returns the certificate authorities that the wanted files name, each once.
 func Authorities(r spec.Registry) []string {
 	named := map[string]bool{}
 	for _, mirror := range r.Mirrors {
@@ -72,8 +72,8 @@ func Authorities(r spec.Registry) []string {
 	return slices.Sorted(maps.Keys(named))
 }
 
-// Folders are those in which Argosy may have written registries' settings: containerd's own, and the one that its
-// configuration names, where Argosy wrote that.
+// Folders returns the folders in which Argosy may have written registries' settings: containerd's own, and the one that
+// its configuration names, where Argosy wrote that.
 func Folders(h *host.Host) []string {
 	folders := []string{layout.RegistriesDir}
 	if !inspect.Marked(h, layout.ContainerdConfig) {
@@ -98,7 +98,7 @@ func Folders(h *host.Host) []string {
 	return folders
 }
 
-// Written are the hosts.toml in these folders that Argosy wrote, in their order.
+// Written returns the hosts.toml in these folders that Argosy wrote, in their order.
 func Written(h *host.Host, folders ...string) []string {
 	var found []string
 	for _, folder := range folders {
@@ -116,7 +116,7 @@ func Written(h *host.Host, folders ...string) []string {
 // registryForm is a registry's host as images name it, or the folder for all others.
 var registryForm = regexp.MustCompile(`^(_default|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?)$`)
 
-// Check finds what cannot be used, each as a sentence.
+// Check returns the values that cannot be used, each as a sentence.
 func Check(r spec.Registry) []string {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }

@@ -28,8 +28,8 @@ func render(registry string, mirror spec.Mirror) []byte {
 	return []byte(text.String())
 }
 
-// writeHost writes what holds for one host. The registry's own address, which stands under the key address, may be left
-// to containerd, which then gives it all capabilities.
+// writeHost writes the keys of one host. The registry's own address, under addressKey, may be left to containerd, which
+// then gives it all capabilities.
 func writeHost(text *strings.Builder, addressKey string, one spec.MirrorHost) {
 	if one.Server != "" {
 		fmt.Fprintf(text, "%s = %s\n", addressKey, quote(one.Server))

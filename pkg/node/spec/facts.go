@@ -2,7 +2,7 @@ package spec
 
 import "time"
 
-// Facts is what `argosy-node inspect` prints about a machine, so that a plan costs one exec per machine.
+// Facts is the output of `argosy-node inspect`, so that a plan costs one exec per machine.
 type Facts struct {
 	Hostname string `json:"hostname"`
 	OS       string `json:"os"`   // PRETTY_NAME of os-release
@@ -24,21 +24,21 @@ type Facts struct {
 
 	// Working is the ID of the operation that holds the machine's lock right now; empty when none does.
 	Working string `json:"working,omitempty"`
-	// Plan answers Question.Operations: what holds, what is wanted, or every problem. Nil when nothing was asked.
+	// Plan is the plan of the machine's operation in Question.Operations, or every problem. Nil when there is none.
 	Plan *Status `json:"plan,omitempty"`
-	// Reached says whether Question.Reach answered; nil when it was not tried.
+	// Reached reports whether Question.Reach answered; nil when it was not tried.
 	Reached *bool `json:"reached,omitempty"`
 
-	// Record is what Argosy wrote after its last success here; nil when it never joined this machine.
+	// Record is the record of the node; nil when Argosy never joined this machine.
 	Record *Record `json:"record,omitempty"`
-	// Unreadable are files of Argosy's own state that are there and damaged, as after a loss of power. Where it is
-	// RecordFile, the machine may be any cluster's node.
+	// Unreadable are damaged files of Argosy's own state, as after a loss of power. With RecordFile among them, the
+	// machine may be any cluster's node.
 	Unreadable []string `json:"unreadable,omitempty"`
-	// Operations that the machine remembers, newest first, at most ten.
+	// Operations are the last ones on the machine, newest first, at most ten.
 	Operations []Status `json:"operations,omitempty"`
 }
 
-// Kubelet describes a kubelet that is already there, ours or not.
+// Kubelet describes the machine's kubelet, Argosy's or not.
 type Kubelet struct {
 	Present bool   `json:"present"` // a unit or /etc/kubernetes/kubelet.conf exists
 	Active  bool   `json:"active"`
@@ -53,7 +53,7 @@ type Kubelet struct {
 	Ours bool `json:"ours"`
 }
 
-// Containers describes a container runtime that is already there.
+// Containers describes the machine's container runtime.
 type Containers struct {
 	Present bool   `json:"present"`
 	Active  bool   `json:"active"`
@@ -61,7 +61,7 @@ type Containers struct {
 	Ours    bool   `json:"ours"`
 }
 
-// Record is /var/lib/argosy/node.json: what this machine is, written when a join succeeded.
+// Record is /var/lib/argosy/node.json: the node that this machine is, written when a join succeeded.
 type Record struct {
 	Cluster    string    `json:"cluster"`
 	ClusterUID string    `json:"clusterUID"`
@@ -75,7 +75,7 @@ type Record struct {
 	AtJoin AtJoin `json:"atJoin,omitzero"`
 }
 
-// AtJoin are settings that only a join brings to a machine.
+// AtJoin are settings that only a join applies.
 type AtJoin struct {
 	CRISocket  string `json:"criSocket,omitempty"`
 	CACertPath string `json:"caCertPath,omitempty"`

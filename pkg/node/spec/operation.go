@@ -1,5 +1,5 @@
-// Package spec is what the plugin asks of a machine and what the machine answers: the only types that both sides share.
-// It imports neither Kubernetes nor SSH, so that argosy-node stays small.
+// Package spec has the requests of the plugin to a machine and the machine's answers: the only types that both sides
+// share. It imports neither Kubernetes nor SSH, so that argosy-node stays small.
 package spec
 
 import "time"
@@ -10,23 +10,23 @@ const (
 	Root = "/var/lib/argosy"
 	// OperationsDir holds one folder per operation: spec.json, status.json, log.
 	OperationsDir = Root + "/ops"
-	// FeedSocket in an operation's folder is where it takes over connections that bring it archives, while it waits for
-	// any.
+	// FeedSocket, in an operation's folder, is the socket at which it receives connections with archives, while it
+	// waits for any.
 	FeedSocket = "feed"
 	// BundlesDir holds bundles while they arrive: <sha256>.tar.gz.partial grows, then loses its suffix.
 	BundlesDir = Root + "/bundles"
-	// RecordFile says what this machine was joined to, see Record.
+	// RecordFile has the Record.
 	RecordFile = Root + "/node.json"
 	// KubeletFile holds the kubelet's last settings, HooksFile which of the user's commands ran, and PreviousFile the
 	// list of files that an upgrade kept.
 	KubeletFile  = Root + "/kubelet.json"
 	HooksFile    = Root + "/hooks.json"
 	PreviousFile = Root + "/previous.json"
-	// ImagesFile says which archives were imported on this machine, and what they brought.
+	// ImagesFile lists the archives that were imported on this machine, with their images.
 	ImagesFile = Root + "/images.json"
-	// LockFile is held by the one operation that works on the machine.
+	// LockFile is locked by the one operation that runs on the machine.
 	LockFile = Root + "/lock"
-	// StartLockFile orders those who decide whether an operation runs, which is quick.
+	// StartLockFile is locked while it is decided whether an operation runs, which is quick.
 	StartLockFile = Root + "/start.lock"
 )
 
@@ -39,16 +39,16 @@ const (
 	KindReset Kind = "reset"
 	// KindImages imports images into the container runtime of a machine that is a node already.
 	KindImages Kind = "images"
-	// KindStage receives what an upgrade will need, and touches nothing that runs.
+	// KindStage receives the bundle and images of an upgrade, and changes nothing that runs.
 	KindStage Kind = "stage"
-	// KindUpgrade takes a node to another version of Kubernetes.
+	// KindUpgrade changes a node's version of Kubernetes.
 	KindUpgrade Kind = "upgrade"
-	// KindRollback puts a machine back to what it was before its last upgrade.
+	// KindRollback restores a machine to its state before the last upgrade.
 	KindRollback Kind = "rollback"
 )
 
-// Operation is one piece of work on one machine. Its ID depends only on what is wanted (cluster, machine, kind, digest
-// of the desired state), never on who asks or how often, so retries and resubmits meet the same operation.
+// Operation is one piece of work on one machine. Its ID depends only on cluster, machine, kind and a digest of the
+// desired state, never on the caller, so retries and resubmits find the same operation.
 type Operation struct {
 	ID      string `json:"id"`
 	Kind    Kind   `json:"kind"`
@@ -56,8 +56,8 @@ type Operation struct {
 	Machine string `json:"machine"`
 	// Timeout bounds the operation on the machine, from its start there.
 	Timeout Duration `json:"timeout"`
-	// Join is what the machine should become, also by a stage, an upgrade and a rollback; the last takes from it only
-	// which node the machine is and where its binaries are.
+	// Join is the desired state, also of a stage, an upgrade and a rollback; a rollback uses only the node's name, its
+	// cluster and the path of its binaries.
 	Join   *Join   `json:"join,omitempty"`
 	Reset  *Reset  `json:"reset,omitempty"`
 	Images *Images `json:"images,omitempty"`
@@ -65,7 +65,7 @@ type Operation struct {
 	Secrets Secrets `json:"secrets,omitzero"`
 }
 
-// Join is what a machine should become: a node of one cluster at one version.
+// Join is the desired state of a machine: a node of one cluster at one version.
 type Join struct {
 	// KubernetesVersion as "v1.34.4".
 	KubernetesVersion string `json:"kubernetesVersion"`
@@ -112,26 +112,27 @@ type Images struct {
 	BinariesPath string `json:"binariesPath"`
 	// CRISocket is the runtime's socket; empty for Argosy's containerd.
 	CRISocket string `json:"criSocket,omitempty"`
-	// ClusterUID is whose node the machine has to be.
+	// ClusterUID is the UID of the cluster whose node the machine has to be.
 	ClusterUID string `json:"clusterUID"`
 }
 
-// ImageSource is where images come from: files on the machine, or what the plugin sends. Exactly one of Path and Sent
-// is set.
+// ImageSource is a source of images: files on the machine, or an archive that the plugin sends. Exactly one of Path and
+// Sent is set.
 type ImageSource struct {
-	// Name is how messages call it: the path, URL or image as the user wrote it.
+	// Name is its name in messages: the path, URL or image as the user wrote it.
 	Name string `json:"name"`
 	// Path is a file on the machine, or a folder whose .tar, .tar.gz and .tar.zst files are imported.
 	Path string `json:"path,omitempty"`
-	// Sent is what the plugin streams.
+	// Sent is an archive that the plugin streams.
 	Sent *SentImages `json:"sent,omitempty"`
 }
 
 // SentImages is an archive that the plugin streams to the machine while the operation waits for it.
 type SentImages struct {
-	// Key tells contents apart: what was imported under a key is not asked for again while its images are there.
+	// Key identifies the content: an archive that was imported under a key is not asked for again while its images are
+	// there.
 	Key string `json:"key"`
-	// SHA256 of the archive, hex; empty when nobody vouches for it but the digests inside.
+	// SHA256 of the archive, hex; empty when only the digests inside can be checked.
 	SHA256 string `json:"sha256,omitempty"`
 	// Size in bytes; 0 when unknown.
 	Size int64 `json:"size,omitempty"`
@@ -140,8 +141,8 @@ type SentImages struct {
 	Images map[string]string `json:"images,omitempty"`
 }
 
-// Reset is a machine that should be no node any more. It says whose node it may be, and where things were put that are
-// to be removed.
+// Reset is the desired state of a machine that is no node any more. It has the cluster whose node the machine may be,
+// and the paths of files to remove.
 type Reset struct {
 	// ClusterUID is the UID of the kube-system namespace of the cluster that the machine leaves; a machine that was
 	// joined to another one is refused. Empty when the cluster is gone: then the machine's record must name the
@@ -153,8 +154,8 @@ type Reset struct {
 	CNIBinariesPath string `json:"cniBinariesPath"`
 	// CACertPath is where the join was told to put the CA; empty for kubeadm's own place.
 	CACertPath string `json:"caCertPath,omitempty"`
-	// VolumesPath is the folder in which local-path-provisioner made volumes. They hold users' data, and stay unless
-	// RemoveVolumes says otherwise.
+	// VolumesPath is the folder in which local-path-provisioner made volumes. They have users' data, and stay unless
+	// RemoveVolumes is set.
 	VolumesPath   string `json:"volumesPath,omitempty"`
 	RemoveVolumes bool   `json:"removeVolumes,omitempty"`
 }
@@ -164,7 +165,7 @@ type Bundle struct {
 	// Name is the archive's file name, e.g. "kubernetes-v1.34.4-amd64.tar.gz"; its ending tells the compression.
 	Name string `json:"name"`
 	// SHA256 of the archive, hex. Never empty: without a published digest, and only where the user allows it, the
-	// plugin takes the digest of what it downloads.
+	// plugin takes the digest of its own download.
 	SHA256 string `json:"sha256"`
 	// Size in bytes; 0 when unknown.
 	Size int64 `json:"size,omitempty"`
@@ -172,11 +173,11 @@ type Bundle struct {
 	URL string `json:"url,omitempty"`
 	// CACert is a PEM certificate authority for URL's TLS, beside the system's.
 	CACert string `json:"caCert,omitempty"`
-	// Authenticated says that URL wants the operation's bootstrap token, as a control plane's bundle server does.
+	// Authenticated is set when URL needs the operation's bootstrap token, as a control plane's bundle server does.
 	Authenticated bool `json:"authenticated,omitempty"`
 }
 
-// Containerd says how the container runtime is set up.
+// Containerd has the settings of the container runtime.
 type Containerd struct {
 	// PauseImage overrides the bundle's own pause-image.txt.
 	PauseImage string `json:"pauseImage,omitempty"`
@@ -184,11 +185,11 @@ type Containerd struct {
 	CgroupDriver string `json:"cgroupDriver"`
 	// External is a runtime that is there already: it is checked and never touched.
 	External bool `json:"external,omitempty"`
-	// Registry says how containerd reaches image registries.
+	// Registry has the settings by which containerd reaches image registries.
 	Registry Registry `json:"registry,omitzero"`
 }
 
-// Registry says how containerd reaches image registries.
+// Registry has the settings by which containerd reaches image registries.
 type Registry struct {
 	// ConfigPath is the folder with a hosts.toml for each registry; empty for /etc/containerd/certs.d.
 	ConfigPath string `json:"configPath,omitempty"`
@@ -236,7 +237,7 @@ type Taint struct {
 	Effect string `json:"effect"`
 }
 
-// Requirements is what preflight asks of a machine.
+// Requirements are the limits that preflight checks.
 type Requirements struct {
 	// MinDiskBytes free below /var/lib and the binaries path.
 	MinDiskBytes int64 `json:"minDiskBytes"`
@@ -269,10 +270,10 @@ func (RegistryLogin) String() string { return "[redacted]" }
 // GoString keeps a login out of %#v.
 func (RegistryLogin) GoString() string { return "[redacted]" }
 
-// Empty says whether there is no secret.
+// Empty reports whether there is no secret.
 func (s Secrets) Empty() bool { return s.BootstrapToken == "" && len(s.Registries) == 0 }
 
-// IsZero is what encoding/json asks.
+// IsZero is called by encoding/json for omitzero.
 func (s Secrets) IsZero() bool { return s.Empty() }
 
 // String keeps secrets out of logs and messages.

@@ -1,7 +1,7 @@
 package spec
 
-// Question is what `argosy-node inspect` reads from standard input. With it, one exec answers a whole plan: the machine
-// picks the operation of its own architecture, evaluates its checks and puts the answer into Facts.Plan.
+// Question is the input of `argosy-node inspect`. With it, one exec answers a whole plan: the machine picks the
+// operation of its own architecture, evaluates its checks and puts the answer into Facts.Plan.
 type Question struct {
 	// Operations by architecture in Go's names; empty asks for bare facts.
 	Operations map[string]Operation `json:"operations,omitempty"`

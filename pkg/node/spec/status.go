@@ -6,7 +6,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// State is where an operation stands.
+// State is the state of an operation.
 type State string
 
 // The states. Succeeded, Failed and Cancelled are final.
@@ -17,10 +17,10 @@ const (
 	Cancelled State = "cancelled"
 )
 
-// Final says whether nothing will change any more.
+// Final reports whether the state is final.
 func (s State) Final() bool { return s == Succeeded || s == Failed || s == Cancelled }
 
-// Status is status.json, and what `argosy-node start` and `argosy-node watch` print, one JSON object a line.
+// Status is status.json, and the output of `argosy-node start` and `argosy-node watch`, one JSON object a line.
 type Status struct {
 	ID      string `json:"id"`
 	Kind    Kind   `json:"kind"`
@@ -34,7 +34,7 @@ type Status struct {
 	Phase string `json:"phase,omitempty"`
 	Index int    `json:"index,omitempty"`
 	Total int    `json:"total"`
-	// Message says what is being done now, in the present tense: "starting containerd".
+	// Message describes the present work, in the present tense: "starting containerd".
 	Message  string    `json:"message,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 	// Feed is the key of the archive that the operation waits to be sent; empty when it waits for none.
@@ -51,11 +51,11 @@ type Status struct {
 // Progress of a transfer, in bytes.
 type Progress struct {
 	Done int64 `json:"done"`
-	// Total is 0 when nobody knows it.
+	// Total is 0 when it is unknown.
 	Total int64 `json:"total"`
 	// Rate in bytes a second, averaged over the last seconds.
 	Rate int64 `json:"rate"`
-	// What is transferred, where a phase transfers several things one after another: "app.tar (2 of 5)".
+	// What names the transfer, where a phase has several one after another: "app.tar (2 of 5)".
 	What string `json:"what,omitempty"`
 }
 
@@ -64,7 +64,7 @@ type Outcome string
 
 // The outcomes.
 const (
-	// Held: what the phase wants was so already; nothing was done.
+	// Held: the machine was already as the phase wants it; nothing was done.
 	Held Outcome = "held"
 	// Applied: the phase changed the machine.
 	Applied Outcome = "applied"
@@ -74,28 +74,28 @@ const (
 	FailedPhase Outcome = "failed"
 )
 
-// Phase is what became of one phase.
+// Phase is the result of one phase.
 type Phase struct {
 	Name    string  `json:"name"`
 	Outcome Outcome `json:"outcome"`
-	// Detail says what held, what was done or what is wanted: "kubelet v1.34.4".
+	// Detail describes the state, the work done or the work wanted: "kubelet v1.34.4".
 	Detail  string  `json:"detail,omitempty"`
 	Seconds float64 `json:"seconds"`
-	// Changes are what differs, piece by piece (plan only).
+	// Changes are the differences (plan only).
 	Changes []Change `json:"changes,omitempty"`
 }
 
 // Change is one thing on a machine that is not as wanted.
 type Change struct {
-	// What differs: a file's path, "sysctl net.ipv4.ip_forward", "binary /usr/local/bin/kubelet".
+	// What names it: a file's path, "sysctl net.ipv4.ip_forward", "binary /usr/local/bin/kubelet".
 	What string `json:"what"`
-	// Diff is unified, from what is there to what is wanted; empty where contents are secret or not text.
+	// Diff is unified, from the present to the wanted content; empty for secrets and binaries.
 	Diff string `json:"diff,omitempty"`
-	// Effect is what putting it right does.
+	// Effect is that of making the change.
 	Effect Effect `json:"effect"`
 }
 
-// Effect is what a changed setting does to a machine that is a node already.
+// Effect is the effect of a change on a machine that is a node already.
 type Effect string
 
 // The effects.
@@ -114,13 +114,13 @@ const (
 type Error struct {
 	Class errclass.Class `json:"class"`
 	Phase string         `json:"phase"`
-	// Message is the whole story in sentences; preflight lists every problem in Problems as well.
+	// Message is the whole error in sentences; preflight lists every problem in Problems as well.
 	Message  string   `json:"message"`
 	Problems []string `json:"problems,omitempty"`
 	// Command can be pasted into a shell on the machine to see it again.
 	Command string `json:"command,omitempty"`
 	// Tail is the last lines of the command's output.
 	Tail []string `json:"tail,omitempty"`
-	// Hint says what to do next.
+	// Hint is the next thing to do.
 	Hint string `json:"hint,omitempty"`
 }

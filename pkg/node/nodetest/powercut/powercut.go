@@ -1,5 +1,5 @@
-// Package powercut gives tests a file system whose power can be cut: ext4 on a loop device over memory. A cut is
-// the kernel's own EXT4_IOC_SHUTDOWN without flushing the journal, so what was not synced is lost as with the
+// Package powercut gives tests a file system whose power can be cut: ext4 on a loop device over memory. A cut is the
+// kernel's own EXT4_IOC_SHUTDOWN without flushing the journal, so writes that were not synced are lost as with the
 // power, and the next mount replays the journal.
 package powercut
 
@@ -53,7 +53,7 @@ func Run(t *testing.T, test func(t *testing.T)) {
 	assert.NilError(t, err)
 }
 
-// New makes and mounts a file system of size bytes, of which only what is written takes memory.
+// New makes and mounts a file system of size bytes, of which only written parts take memory.
 func New(t *testing.T, size int64) *Disk {
 	t.Helper()
 	fd, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC)
@@ -124,7 +124,7 @@ const (
 	ext4NoLogFlush = 2
 )
 
-// Cut cuts the power: from here on everything on the file system fails, and what was not synced is lost.
+// Cut cuts the power: from here on every call on the file system fails, and writes that were not synced are lost.
 func (d *Disk) Cut() {
 	d.t.Helper()
 	dir, err := os.Open(d.Dir)
@@ -171,7 +171,7 @@ func (d *Disk) Save() *Image {
 	}
 }
 
-// Load makes the disk what it was when the image was taken.
+// Load restores the content of the image.
 func (d *Disk) Load(image *Image) {
 	d.t.Helper()
 	d.Unmount()
