@@ -125,7 +125,7 @@ func TestALineThatIsLostIsNotTheEndOfAnArchive(t *testing.T) {
 	_, err := io.ReadFull(c, make([]byte, 4))
 	assert.NilError(t, err)
 	c.cut()
-	// What an SSH server does whose client is gone.
+	// An SSH server does the same when its client is gone.
 	_ = c.in.SetReadDeadline(time.Now())
 	close(more)
 	c.Close()

@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// changes makes a host note what is changed on it.
+// changes makes a host record its changes.
 func changes(h *Host) *[]Change {
 	var seen []Change
 	h.Before = func(change Change) error {

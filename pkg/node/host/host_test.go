@@ -93,7 +93,7 @@ func TestWhatACommandStartedEndsWithItEvenIfItWillNot(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "pid")
 	done := make(chan error, 1)
 	go func() {
-		// The child ignores SIGTERM and holds no output, so nobody waits for it.
+		// The child ignores SIGTERM and holds no output, so Run does not wait for it.
 		_, err := Processes{}.Run(ctx, Command{Argv: []string{"sh", "-c",
 			`(trap "" TERM; exec sleep 60) >/dev/null 2>&1 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, marker}})
 		done <- err
@@ -113,7 +113,7 @@ func TestWhatACommandStartedEndsWithItEvenIfItWillNot(t *testing.T) {
 	}
 }
 
-// zombie says whether the process has ended, and nobody asked how.
+// zombie reports whether the process has ended without being waited for.
 func zombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(stat), ") Z ")

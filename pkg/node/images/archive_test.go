@@ -130,8 +130,8 @@ func TestTooMuchBeforeAFileIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "which images there are")
 }
 
-// FuzzArchive passes on whatever may come: a runtime never learns of an image in what is not whole and sound, and what
-// is has all of its files when it arrives.
+// FuzzArchive passes on any bytes: a runtime never gets an image of a damaged archive, and what is has all of its files
+// when it arrives.
 func FuzzArchive(f *testing.F) {
 	f.Add(archiveOf(f, "registry.example.org/a:v1"))
 	f.Add(saved(f, "a"))

@@ -91,7 +91,7 @@ func TestWhatThePluginSendsIsImported(t *testing.T) {
 func TestAnArchiveWithAnotherDigestLeavesNoImage(t *testing.T) {
 	m := newMachine(t)
 	archive := archiveOf(t, "registry.example.org/a:v1")
-	// What follows the end mark belongs to the archive as well, though the runtime never sees it.
+	// The bytes after the end mark belong to the archive as well, though the runtime never sees them.
 	shelf := &library{archives: map[string]func(context.Context) io.Reader{"a": whole(append(archive, "more"...)),
 		"good": whole(archiveOf(t, "registry.example.org/good:v1"))}}
 	m.feed(shelf.open)

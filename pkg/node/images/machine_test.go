@@ -37,7 +37,7 @@ type machine struct {
 	log  bytes.Buffer
 
 	mu sync.Mutex
-	// has are the runtime's images, and imports counts what it was given to import.
+	// has are the runtime's images, and imports counts the imports.
 	has     map[string]string
 	imports int
 	// refuses ends the import of an archive that names this image, after its name was stored, as a full disk does.
@@ -73,7 +73,7 @@ func (m *machine) write(name string, content []byte) {
 	assert.NilError(m.t, os.WriteFile(m.host.Path(name), content, 0o644))
 }
 
-// context is what the phases of an operation get.
+// context returns the context for the phases of an operation.
 func (m *machine) context() *node.Context {
 	store := node.NewStore(m.host)
 	assert.NilError(m.t, store.Prepare("images-1"))

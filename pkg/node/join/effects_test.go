@@ -38,8 +38,8 @@ type change struct {
 	value string
 }
 
-// changesOfJoin are, by key, those of what every machine is joined with, which stands in vcluster.yaml for all machines
-// and in argosy.yaml for one.
+// changesOfJoin are, by key, changes of the settings of a join, which are in vcluster.yaml for all machines and in
+// argosy.yaml for one.
 var changesOfJoin = map[string]change{
 	"preInstallCommands": {"preInstallCommands", `["true"]`},
 	"preJoinCommands":    {"preJoinCommands", `["true"]`},
@@ -281,8 +281,8 @@ func joinedMachine(t *testing.T) *planner {
 	return p
 }
 
-// effectIn is what the plan says that the change needs: the strongest effect of what differs. A plan that refuses a
-// machine for what it has joined already has it reset and joined anew.
+// effectIn returns the strongest effect of the plan's changes. A plan that refuses a machine needs a reset and another
+// join.
 func effectIn(entry conductor.Entry) spec.Effect {
 	if entry.Action == conductor.ActionRefuse {
 		if strings.Contains(entry.Reasons[0], "already") {

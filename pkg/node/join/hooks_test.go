@@ -30,7 +30,7 @@ func shell(t *testing.T, hooks spec.Hooks) *machine {
 	return m
 }
 
-// commands has each shell command that is run succeed, unless its text is among those that fail, and returns what ran.
+// commands makes each shell command succeed, unless its text is among those that fail, and returns those that ran.
 func (m *machine) commands(fail ...string) *[]string {
 	ran := &[]string{}
 	m.programs.answers["sh"] = func(argv []string) (string, error) {
@@ -50,7 +50,7 @@ func (m *machine) commands(fail ...string) *[]string {
 	return ran
 }
 
-// joinNow leaves what kubeadm and the healthy phase leave.
+// joinNow writes the files of kubeadm and the healthy phase.
 func (m *machine) joinNow() {
 	m.t.Helper()
 	m.joined(m.ca, m.join.Server, m.join.NodeName, time.Now().Add(time.Hour))

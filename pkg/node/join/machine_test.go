@@ -25,7 +25,7 @@ import (
 
 const testToken = "abcdef.0123456789abcdef"
 
-// machine is a folder that looks like one to the phases, with a runner that records what would be started.
+// machine is a folder that looks like one to the phases, with a runner that records the commands.
 type machine struct {
 	t        *testing.T
 	host     *host.Host
@@ -167,7 +167,7 @@ func (m *machine) withBundle() *machine {
 	return m
 }
 
-// joined leaves what a kubelet of the cluster with this CA leaves.
+// joined writes the files of a kubelet of the cluster with this CA.
 func (m *machine) joined(ca *nodetest.Authority, server, nodeName string, until time.Time) {
 	m.t.Helper()
 	const certificate = "/var/lib/kubelet/pki/kubelet-client-current.pem"

@@ -42,7 +42,7 @@ func apply(t *testing.T, m *machine, do func(context.Context, *node.Context) (st
 	return detail
 }
 
-// below lists what is in a folder of the machine.
+// below returns the files in a folder of the machine.
 func (m *machine) below(dir string) []string {
 	entries, _ := os.ReadDir(m.host.Path(dir))
 	var names []string
@@ -423,7 +423,7 @@ func TestTheKubeletsUnitIsInstalledAndNotStarted(t *testing.T) {
 		"a kubelet that runs gets the new unit")
 }
 
-// kubeadmJoins is a kubeadm that does what the real one does to the machine.
+// kubeadmJoins is a kubeadm with the effects of the real one on the machine.
 func (m *machine) kubeadmJoins() {
 	m.programs.answers["kubeadm"] = func(argv []string) (string, error) {
 		configuration := m.read(strings.TrimPrefix(argv[3], m.host.Root))

@@ -24,7 +24,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// fakeAPI is an API server that says no to everybody, as a real one does to the anonymous, at a time of its own.
+// fakeAPI returns an API server that refuses every request, as a real one refuses anonymous ones, with a clock of its
+// own.
 func (m *machine) fakeAPI(ahead time.Duration) *httptest.Server {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
@@ -43,7 +44,7 @@ func (m *machine) fakeAPI(ahead time.Duration) *httptest.Server {
 func TestPreflight(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(m *machine)
-		// problem is part of what is said; "" when all is well, then remark is part of the detail.
+		// problem is part of the error; "" for none, then remark is part of the detail.
 		problem string
 		remark  string
 		class   errclass.Class

@@ -44,7 +44,7 @@ func (m *machine) restarts() int {
 		func(call string) bool { return call != "systemctl restart kubelet.service" }))
 }
 
-// differences are what a check notes.
+// differences returns the changes that a check adds.
 func (m *machine) differences(check func(context.Context, *node.Context) (bool, string, error)) []spec.Change {
 	m.t.Helper()
 	engine := &node.Engine{Host: m.host, Store: m.context.Store,

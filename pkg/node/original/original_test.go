@@ -35,7 +35,7 @@ func write(t *testing.T, h *host.Host, name, text string, mode fs.FileMode) {
 	assert.NilError(t, os.Chtimes(h.Path(name), longAgo, longAgo))
 }
 
-// argosy writes what Argosy wants of a path, as a phase does.
+// argosy writes Argosy's content of a path, as a phase does.
 func argosy(t *testing.T, h *host.Host, name, text string) []string {
 	t.Helper()
 	edited, err := Take(h, File{Name: name, SHA256: DigestOf([]byte(text))})

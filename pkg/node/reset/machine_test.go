@@ -34,7 +34,7 @@ const (
 	bundleDir  = "/usr/local/bin/.argosy/" + bundleName
 )
 
-// errKilled is what everything answers once the machine's power is cut, as it were.
+// errKilled is returned by every call after the simulated power cut.
 var errKilled = errors.New("killed")
 
 // machine is a folder that looks like a node to the phases. Its kernel and its programs do to the folder what the real
@@ -59,7 +59,7 @@ type machine struct {
 	fails map[string]error
 }
 
-// newNode is a machine that is node m1 of team-a, with pods on it, beside what its owner brought.
+// newNode returns a machine that is node m1 of team-a, with pods on it, and with files of its owner.
 func newNode(t *testing.T) *machine { return newNodeAt(t, nodetest.Root(t)) }
 
 // newNodeAt has its files below this folder.
@@ -81,7 +81,7 @@ func newNodeAt(t *testing.T, root string) *machine {
 	return m
 }
 
-// ownersFiles are what the machine's owner has there, with or without Kubernetes.
+// ownersFiles are files of the machine's owner, with or without Kubernetes.
 func (m *machine) ownersFiles() {
 	m.write("/etc/cni/net.d/10-site.conflist", "{}")
 	m.write("/etc/containerd/conf.d/site.toml", "version = 3\n")
@@ -171,7 +171,7 @@ func (m *machine) joined() {
 	assert.NilError(m.t, m.store.WriteOperation(m.operation))
 }
 
-// podsRun is what a running pod looks like from outside.
+// podsRun adds the files and processes of running pods.
 func (m *machine) podsRun() {
 	m.process(800, "kubelet", "/usr/local/bin/kubelet", "", "")
 	m.process(700, "containerd", "/usr/local/bin/containerd", "", "")
@@ -230,7 +230,7 @@ func (m *machine) writeMounts() {
 	m.write("/proc/self/mountinfo", table.String())
 }
 
-// files lists all that is on the machine but for what the kernel shows.
+// files returns all files of the machine but those of the kernel.
 func (m *machine) files() []string {
 	var found []string
 	assert.NilError(m.t, filepath.WalkDir(m.host.Root, func(path string, entry fs.DirEntry, err error) error {
@@ -243,7 +243,7 @@ func (m *machine) files() []string {
 	return found
 }
 
-// changes counts a change, and says whether it can still be made.
+// changes counts a change, and reports whether it can still be made.
 func (m *machine) changes(format string, args ...any) error {
 	if m.killAfter >= 0 && len(m.calls) >= m.killAfter {
 		return errKilled
@@ -301,7 +301,7 @@ func (m *machine) RemoveServices() error {
 	return err
 }
 
-// Run is what systemctl and ctr do.
+// Run does to the machine the same as systemctl and ctr.
 func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 	words := append([]string{filepath.Base(c.Argv[0])}, c.Argv[1:]...)
 	command := strings.ReplaceAll(strings.Join(words, " "), m.host.Root, "")

@@ -20,7 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// stays is what a reset leaves: what the owner brought, what came back to its place, and how the reset ended.
+// stays are the files that a reset leaves: the owner's, restored originals, and the operation's status.
 var stays = []string{
 	"/etc/cni/net.d/10-site.conflist",
 	"/etc/containerd/certs.d/registry.example.org/hosts.toml",
@@ -333,7 +333,7 @@ func TestOfAFolderThatTheOwnerMovedContainerdToOnlyItsOwnDataGo(t *testing.T) {
 	}
 }
 
-// whose is what a machine and an operation say of each other.
+// whose describes a machine and an operation by their clusters.
 func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(m *machine)

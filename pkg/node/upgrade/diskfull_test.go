@@ -30,7 +30,7 @@ type broken struct {
 	stays bool
 	// refuses are the kinds of change.
 	refuses []host.Op
-	// says and hint are parts of the message.
+	// says and hint are parts of the error.
 	says, hint string
 }
 

@@ -43,7 +43,7 @@ const (
 // elf begins every program.
 var elf = nodetest.ELF(runtime.GOARCH)
 
-// errKilled is what every program answers once the machine's power is cut, as it were.
+// errKilled is returned by every program after the simulated power cut.
 var errKilled = errors.New("killed")
 
 // machine is a folder that looks like a node to the phases. Its programs do to the folder what the real ones do to a
@@ -65,7 +65,7 @@ type machine struct {
 	healthz string
 	// images are those that containerd has.
 	images []string
-	// runs is what a service was started with last: its program and its configuration.
+	// runs has the program and the configuration that a service was last started with.
 	runs map[string]string
 	// restarts of a service that systemd made, and whether the kubelet of a version is one that dies at once.
 	restarts int
@@ -219,14 +219,14 @@ func (m *machine) read(name string) string {
 	return string(data)
 }
 
-// file is one as it can be compared: what it is, and for programs which.
+// file describes a file for comparisons: its kind, and for programs the version.
 type file struct {
 	mode    fs.FileMode
 	content string
 	inode   uint64
 }
 
-// files are all that is on the machine but what the kernel shows and what operations leave behind.
+// files returns all files of the machine but those of the kernel and of operations.
 func (m *machine) files(but ...string) map[string]file {
 	m.t.Helper()
 	found := map[string]file{}
@@ -274,7 +274,7 @@ func (m *machine) beside() map[string]file {
 	return m.files(keptFile, keptDir, layout.Store(m.join.BinariesPath))
 }
 
-// same compares, and names what differs.
+// same compares, and names the differences.
 func (m *machine) same(before, now map[string]file) {
 	m.t.Helper()
 	for name, was := range before {
@@ -294,7 +294,7 @@ func (m *machine) same(before, now map[string]file) {
 	}
 }
 
-// Run is what programs do.
+// Run does to the machine the same as the programs.
 func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 	name := filepath.Base(c.Argv[0])
 	words := strings.Join(c.Argv[1:], " ")
@@ -340,7 +340,7 @@ func (m *machine) dying() bool {
 	return m.dies != "" && strings.Contains(m.read("/usr/local/bin/kubelet"), m.dies)
 }
 
-// systemd starts a service with what is there.
+// systemd starts a service with the present files.
 func (m *machine) systemd(args []string) {
 	if len(args) < 2 {
 		return
@@ -393,7 +393,7 @@ func commitNames(dir string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// operation is one of a kind, for what the documents want.
+// operation returns one of a kind, for the documents.
 func (m *machine) operation(kind spec.Kind) *spec.Operation {
 	return &spec.Operation{
 		ID: string(kind) + "-1", Kind: kind, Cluster: "team-a", Machine: "m1", Join: m.join,
@@ -467,7 +467,7 @@ func (m *machine) stopsAfter(kind spec.Kind, phase string) {
 	}
 }
 
-// plan says of each phase of an operation how it stands.
+// plan returns the outcome of each phase of an operation.
 func (m *machine) plan(kind spec.Kind) *spec.Status {
 	m.t.Helper()
 	status, err := m.engine().Plan(m.t.Context(), m.operation(kind))

@@ -38,7 +38,7 @@ const diskSize = 64 << 20
 // cuttable is a machine on a disk whose power can be cut.
 type cuttable struct {
 	*machine
-	// disk is nil for a machine whose power stays. What was saved of it is in tree.
+	// disk is nil for a machine whose power stays. tree has the saved files.
 	disk *powercut.Disk
 	tree string
 	// boots counts how often it was started.
@@ -56,7 +56,7 @@ func newCuttable(t *testing.T, change ...func(m *machine)) *cuttable {
 	return c
 }
 
-// newRestorable is a machine below this folder that can be brought back to what it was, and whose power stays.
+// newRestorable returns a machine below this folder whose files can be restored, and whose power stays.
 func newRestorable(t *testing.T, root string, change ...func(m *machine)) *cuttable {
 	t.Helper()
 	c := &cuttable{machine: newMachine(t, root, append(change, (*machine).ownersFiles)...), tree: nodetest.Root(t)}

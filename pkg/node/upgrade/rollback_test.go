@@ -14,8 +14,8 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// rollsBack puts the machine back, and makes sure that it is what it was, may go back once more, and may be upgraded
-// anew.
+// rollsBack rolls the machine back, and checks that it is as before the upgrade, can be rolled back once more, and can
+// be upgraded again.
 func (m *machine) rollsBack(before map[string]file, record spec.Record) {
 	m.t.Helper()
 	m.succeeds(spec.KindRollback)
@@ -88,7 +88,7 @@ func withEverything(m *machine) {
 	m.write(layout.RegistriesDir+"/ghcr.io/hosts.toml", "# the owner's\n")
 }
 
-// changeEverything has the documents change what an upgrade brings to a machine beside the version.
+// changeEverything changes all settings in the documents that an upgrade applies, beside the version.
 func changeEverything(m *machine) {
 	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{
 		"quay.io":   {MirrorHost: spec.MirrorHost{Server: "https://new.example.org"}},

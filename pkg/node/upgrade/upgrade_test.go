@@ -130,8 +130,8 @@ func TestAnUpgradeThatIsStoppedInAnyPhaseIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
-// finishes has the rest of an upgrade done, after which there are the wanted files, and makes sure that what is kept is
-// what was before all of it.
+// finishes runs the rest of an upgrade, and checks that the wanted files are there and that the kept files are those
+// from before all of it.
 func (m *machine) finishes(before map[string]file, wanted []string) {
 	m.t.Helper()
 	m.succeeds(spec.KindUpgrade)
@@ -150,7 +150,7 @@ func upgraded(t *testing.T) []string {
 	return slices.Sorted(maps.Keys(m.beside()))
 }
 
-// keeps makes sure that what is kept is what was before, byte for byte, and for root's eyes alone.
+// keeps checks that the kept files are as they were, byte for byte, and readable by root alone.
 func (m *machine) keeps(before map[string]file) {
 	m.t.Helper()
 	known, err := readKept(m.host)
@@ -257,7 +257,7 @@ func TestBundlesOfOlderVersionsAreRemovedAfterAnUpgrade(t *testing.T) {
 	assert.DeepEqual(t, m.bundles(), sorted(second, third))
 }
 
-// bundles are the folders in the store, but those of what was there before.
+// bundles returns the folders in the store, without those of kept files.
 func (m *machine) bundles() []string {
 	entries, err := os.ReadDir(m.host.Path(layout.Store(m.join.BinariesPath)))
 	assert.NilError(m.t, err)
@@ -311,8 +311,8 @@ func (m *machine) modTime(name string) time.Time {
 	return info.ModTime()
 }
 
-// A registry's file of the owner's that an upgrade replaces comes back by a rollback, and what an upgrade gives back
-// to the owner is Argosy's again by a rollback; the note tells at each time what a reset has to put back.
+// A rollback restores a registry's file of the owner's that an upgrade replaced, and replaces one that an upgrade gave
+// back to the owner; at each time the note has the originals for a reset.
 func TestAnOwnersFileThatAnUpgradeReplacesOrGivesBackIsNotedStill(t *testing.T) {
 	const name, owners = layout.RegistriesDir + "/docker.io/hosts.toml", "# the owner's\n"
 	mirrors := map[string]spec.Mirror{"docker.io": {Hosts: []spec.MirrorHost{{Server: "http://192.0.2.9:5000"}}}}

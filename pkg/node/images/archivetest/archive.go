@@ -1,5 +1,5 @@
-// Package archivetest writes archives of images for tests and benchmarks: small or large, of content that nobody has
-// seen before, so that nothing is skipped because it is there already.
+// Package archivetest writes archives of images for tests and benchmarks: small or large, with new random content, so
+// that the runtime does not have it already.
 package archivetest
 
 import (
