@@ -340,7 +340,7 @@ func TestAPlanChecksEverythingAndAppliesNothing(t *testing.T) {
 	assert.Equal(t, len(entries), 0, "a plan writes nothing")
 }
 
-func TestDeferredWorkIsDoneUnderTheLockAndBeforeTheFinalStatus(t *testing.T) {
+func TestDeferredWorkRunsUnderLockBeforeFinalStatus(t *testing.T) {
 	for _, broken := range []error{nil, errors.New("broken")} {
 		m := newToy(t, "one")
 		m.during["one"] = func(_ context.Context, c *Context) error {

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-func TestALocksNameCountsOnlyForTheProcessThatWroteIt(t *testing.T) {
+func TestLockNameCountsOnlyForItsProcess(t *testing.T) {
 	gone := exec.Command("true")
 	assert.NilError(t, gone.Run())
 	for name, test := range map[string]struct {

@@ -126,7 +126,7 @@ func TestStartFollowsItsTable(t *testing.T) {
 	}
 }
 
-func TestAUnitThatDoesNotStartIsTransientAndLeavesNoSecret(t *testing.T) {
+func TestFailedUnitIsTransientAndLeavesNoSecret(t *testing.T) {
 	m := newToy(t, "one")
 	m.units.err = errclass.With(errclass.Transient, errors.New("no bus"))
 	status, err := m.engine.Start(context.Background(), m.operation("op"))
@@ -263,7 +263,7 @@ func TestALockOutlivesNeitherItsHolderNorItsName(t *testing.T) {
 	second.release()
 }
 
-func TestAStartForgetsTheSecretsOfAllOperationsThatAreOver(t *testing.T) {
+func TestStartRemovesSecretsOfEndedOperations(t *testing.T) {
 	m := newToy(t, "one")
 	for id, state := range map[string]spec.State{
 		"failed": spec.Failed, "succeeded": spec.Succeeded, "damaged": "",
@@ -295,7 +295,7 @@ func TestAStartForgetsTheSecretsOfAllOperationsThatAreOver(t *testing.T) {
 	}
 }
 
-func TestWhatArrivedOfABundleBeforeThisBootIsNotTrusted(t *testing.T) {
+func TestPartialBundlesFromBeforeBootAreRemoved(t *testing.T) {
 	for name, test := range map[string]struct {
 		mark  string
 		stays bool

@@ -96,7 +96,7 @@ func TestARuntimesErrorIsTold(t *testing.T) {
 	assert.ErrorContains(t, err, `"unknown method here"`)
 }
 
-func TestPodsAreListedAndRemovedEvenIfTheyCannotBeStopped(t *testing.T) {
+func TestPodsAreRemovedEvenIfTheyCannotBeStopped(t *testing.T) {
 	var removed []string
 	client := serve(t, critest.Runtime{
 		"ListPodSandbox": critest.Answer(message(1, message(1, "one", 2, message(1, "web")), 1, message(1, "two"))),

@@ -80,7 +80,7 @@ func TestArchivesComeOneAfterAnotherAsTheyAreAskedFor(t *testing.T) {
 	}
 }
 
-func TestAnArchiveThatCannotBeHadEndsWithTheReasonAndTheNextOneComes(t *testing.T) {
+func TestFailedArchiveHasReasonAndNextArrives(t *testing.T) {
 	lost := errclass.With(errclass.Transient, errors.New("the server has stopped sending"))
 	c := connect(t, library{"cut": broken("half", lost), "good": strings.NewReader("all of it")}.open)
 
@@ -101,7 +101,7 @@ func TestAnArchiveThatCannotBeHadEndsWithTheReasonAndTheNextOneComes(t *testing.
 	assert.Equal(t, string(all), "all of it")
 }
 
-func TestAnArchiveThatNobodyWantsAnyMoreGivesWayToTheNext(t *testing.T) {
+func TestNextRequestReplacesTheOpenArchive(t *testing.T) {
 	endless := readerFunc(func(p []byte) (int, error) { return len(p), nil })
 	c := connect(t, library{"endless": endless, "good": strings.NewReader("all of it")}.open)
 	assert.NilError(t, c.Ask("endless"))
@@ -113,7 +113,7 @@ func TestAnArchiveThatNobodyWantsAnyMoreGivesWayToTheNext(t *testing.T) {
 	assert.Equal(t, string(all), "all of it")
 }
 
-func TestALineThatIsLostIsNotTheEndOfAnArchive(t *testing.T) {
+func TestLostConnectionIsNotTheEndOfAnArchive(t *testing.T) {
 	more := make(chan struct{})
 	waits := io.MultiReader(strings.NewReader("half"), readerFunc(func([]byte) (int, error) {
 		<-more

@@ -22,7 +22,7 @@ func changes(h *Host) *[]Change {
 	return &seen
 }
 
-func TestContentIsSyncedBeforeItGetsItsNameAndFoldersOnceAfterAll(t *testing.T) {
+func TestContentIsSyncedBeforeRenameAndFoldersOnce(t *testing.T) {
 	h := &Host{Root: t.TempDir()}
 	seen := changes(h)
 	for _, name := range []string{"/etc/new/a", "/etc/new/b"} {
@@ -51,7 +51,7 @@ func TestProgressIsWrittenWithoutASync(t *testing.T) {
 	assert.DeepEqual(t, *seen, []Change{{OpWrite, "/status"}, {OpRename, "/status"}})
 }
 
-func TestRemovalsAndRenamesAreSyncedAlsoWhenTheirFolderIsGone(t *testing.T) {
+func TestRemovalsAreSyncedWhenTheirFolderIsGone(t *testing.T) {
 	h := &Host{Root: t.TempDir()}
 	for _, name := range []string{"/a/b/one", "/a/b/two"} {
 		_, err := h.WriteFile(name, nil, 0o600)
@@ -95,7 +95,7 @@ func TestAChangeThatFailsLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-func TestADiskThatRefusesAChangeIsToldWithWhatIsFreeOnIt(t *testing.T) {
+func TestDiskErrorNamesFreeSpace(t *testing.T) {
 	for errno, says := range map[syscall.Errno]string{
 		syscall.ENOSPC: "no space left on /", syscall.EDQUOT: "the quota is used up on /",
 		syscall.EROFS: "the file system is read-only on /", syscall.EIO: "the disk fails on /",

@@ -69,7 +69,7 @@ func TestAFailedCommandTellsItsLastWords(t *testing.T) {
 	assert.Equal(t, log.String(), string(output))
 }
 
-func TestACommandEndsWithItsContextAndWithWhatItStarted(t *testing.T) {
+func TestCommandAndItsChildrenEndWithContext(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	marker := filepath.Join(t.TempDir(), "started")
@@ -88,7 +88,7 @@ func TestACommandEndsWithItsContextAndWithWhatItStarted(t *testing.T) {
 	assert.ErrorIs(t, <-done, cause)
 }
 
-func TestWhatACommandStartedEndsWithItEvenIfItWillNot(t *testing.T) {
+func TestChildrenThatIgnoreSIGTERMAreKilled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	marker := filepath.Join(t.TempDir(), "pid")
 	done := make(chan error, 1)

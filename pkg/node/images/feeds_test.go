@@ -105,7 +105,7 @@ func TestAnArchiveWithAnotherDigestLeavesNoImage(t *testing.T) {
 		m.has)
 }
 
-func TestWhatThePluginCannotGetFailsByNameAndTheRestIsImported(t *testing.T) {
+func TestFailedArchivesAreNamedAndOthersImported(t *testing.T) {
 	m := newMachine(t)
 	good := archiveOf(t, "registry.example.org/good:v1")
 	broken := func(context.Context) io.Reader {
@@ -147,7 +147,7 @@ func TestAnArchiveWhoseConnectionWasLostComesAgain(t *testing.T) {
 	assert.Equal(t, len(m.has), 1)
 }
 
-func TestAnOperationThatNobodyFeedsEndsAndMayBeTriedAgain(t *testing.T) {
+func TestOperationWithoutSenderFailsAsTransient(t *testing.T) {
 	m := newMachine(t)
 	c := m.context()
 	listening, err := listen(c)
@@ -182,7 +182,7 @@ func TestACancelledImportEndsAtOnceAndLeavesNoImage(t *testing.T) {
 	assert.Equal(t, len(m.has), 0)
 }
 
-func TestAConnectionForAnOperationThatHasEndedIsNotNeeded(t *testing.T) {
+func TestHandOverReturnsWhenOperationHasEnded(t *testing.T) {
 	m := newMachine(t)
 	engine := &node.Engine{Host: m.host, Store: node.NewStore(m.host)}
 	assert.NilError(t, engine.Store.Prepare("images-1"))

@@ -35,7 +35,7 @@ func zstandard(t *testing.T, content []byte) []byte {
 	return z.EncodeAll(content, nil)
 }
 
-func TestAFolderIsImportedOnceWhateverItsArchivesArePackedWith(t *testing.T) {
+func TestFolderIsImportedOnceWithAnyCompression(t *testing.T) {
 	m := newMachine(t)
 	m.write("/images/a.tar", archiveOf(t, "registry.example.org/a:v1"))
 	m.write("/images/b.tar.gz", gzipped(t, archiveOf(t, "registry.example.org/b:v1")))
@@ -115,7 +115,7 @@ func TestDamagedArchivesFailByNameAndTheRestIsImported(t *testing.T) {
 	assert.Equal(t, detail, "the images of all 2 archives are there")
 }
 
-func TestAnArchiveThatIsNotThereIsNamedByThePlan(t *testing.T) {
+func TestPlanNamesMissingArchives(t *testing.T) {
 	_, detail := newMachine(t).check(onPath("/nowhere"))
 	assert.Equal(t, detail, "1 of 1 archives have to be imported: /nowhere")
 }
@@ -143,7 +143,7 @@ func TestAnOldClientImportsTheOtherWay(t *testing.T) {
 	assert.Equal(t, m.imports, 1)
 }
 
-func TestImagesThatThePluginKnowsOfAreNotAskedForWhereTheyAre(t *testing.T) {
+func TestPresentImagesAreNotRequested(t *testing.T) {
 	m := newMachine(t)
 	source := sent("k")
 	source.Sent.Images = map[string]string{"registry.example.org/a:v1": "sha256:0a"}
@@ -165,7 +165,7 @@ func TestWithoutARuntimeAllIsWantedAndNothingFails(t *testing.T) {
 	assert.Assert(t, !holds)
 }
 
-func TestARecordThatCannotBeReadCostsAnotherImportAndNoMore(t *testing.T) {
+func TestDamagedRecordCausesOneMoreImport(t *testing.T) {
 	m := newMachine(t)
 	m.write("/a.tar", archiveOf(t, "registry.example.org/a:v1"))
 	m.write(spec.ImagesFile, []byte("null"))
@@ -190,7 +190,7 @@ func TestTheOldestArchivesAreForgotten(t *testing.T) {
 	assert.Assert(t, !oldest)
 }
 
-func TestAMachineThatIsNoNodeOfTheClusterIsRefused(t *testing.T) {
+func TestMachineOfAnotherClusterIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		record *spec.Record
 		path   string

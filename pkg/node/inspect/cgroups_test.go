@@ -23,7 +23,7 @@ const (
 	seen = "31 30 0:31 /docker/0123 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 )
 
-func TestOnlyPodsAtTheTopOfAHierarchyAreTheMachines(t *testing.T) {
+func TestOnlyPodsAtTheTopAreTheMachines(t *testing.T) {
 	for name, test := range map[string]struct {
 		mounts, self string
 		// folders are beneath /sys/fs/cgroup, and groups are those of the process 901.
@@ -96,7 +96,7 @@ func TestAKubeletMayHaveItsPodsBeneathACgroupRoot(t *testing.T) {
 	}
 }
 
-func TestAGroupThatAnAncestorIsInIsTheClustersAround(t *testing.T) {
+func TestGroupOfAnAncestorIsNotTheMachines(t *testing.T) {
 	h, _ := machine(t, map[string]string{
 		"/proc/self/mountinfo": v2, "/proc/self/cgroup": "0::/system.slice/argosy.service\n",
 		"/proc/self/status": "Name:\targosy-node\nPPid:\t77\n",

@@ -67,7 +67,7 @@ func TestAKubeletInAContainerIsNotTheMachines(t *testing.T) {
 	}
 }
 
-func TestAForeignContainerdIsAskedForItsVersionAndOursIsNot(t *testing.T) {
+func TestOnlyForeignContainerdIsAskedForItsVersion(t *testing.T) {
 	h, programs := machine(t, map[string]string{
 		"/lib/systemd/system/containerd.service": "[Unit]\n", "/usr/bin/containerd": "x",
 		"/proc/7/comm": "containerd\n",

@@ -202,7 +202,7 @@ func TestAContainerdThatNothingUsesIsOnlyWorthARemark(t *testing.T) {
 	}
 }
 
-func TestWhatAContainerdHadIsNotedBeforeArgosyTakesItOver(t *testing.T) {
+func TestContainerdIsNotedBeforeItIsTakenOver(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.docker()
 	m.containerdRuns()

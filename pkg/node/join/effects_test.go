@@ -120,7 +120,7 @@ func changesOfDocuments() map[string]map[string]change {
 var untold = map[string]string{
 	".containerd.enabled": "a runtime of the owner's has to answer, and the plan is about that",
 	".nodeRegistration.criSocket": "beside Argosy's own containerd there is no other socket; " +
-		"TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork has it",
+		"TestChangesThatNeedARejoinAreNoWork has it",
 	".skipPhases": "kubeadm alone reads it, at a join, and the machine keeps no note of it",
 	".nodeRegistration.ignorePreflightErrors": "it is for what is looked at before a join, and the machine keeps no " +
 		"note of it",

@@ -83,7 +83,7 @@ func (m *machine) runStages() error {
 	return nil
 }
 
-func TestCommandsRunOnceInAJoinAndNeverOnANode(t *testing.T) {
+func TestCommandsRunOncePerJoinNeverOnANode(t *testing.T) {
 	m := newMachine(t)
 	m.join.Hooks = spec.Hooks{PreInstall: []string{"a", "a", "b"}, PreJoin: []string{"c"}, PostJoin: []string{"d"}}
 	ran := m.commands()
@@ -103,7 +103,7 @@ func TestCommandsRunOnceInAJoinAndNeverOnANode(t *testing.T) {
 	assert.Equal(t, len(*ran), 5)
 }
 
-func TestAJoinThatBrokeOffGoesOnBehindTheCommandsThatSucceeded(t *testing.T) {
+func TestInterruptedJoinContinuesAfterSucceededCommands(t *testing.T) {
 	for name, test := range map[string]struct {
 		hooks, mended spec.Hooks
 		fail          string
@@ -160,7 +160,7 @@ func TestAMachineThatJoinedBeforeOrWithoutCommandsRunsNone(t *testing.T) {
 	}
 }
 
-func TestAMachineThatWasANodeRunsCommandsOnlyAfterAReset(t *testing.T) {
+func TestFormerNodeRunsCommandsOnlyAfterReset(t *testing.T) {
 	for name, change := range map[string]func(m *machine){
 		"joins another cluster":                func(m *machine) { m.join.ClusterUID = "another" },
 		"joins by another name":                func(m *machine) { m.join.NodeName = "m2" },
@@ -195,7 +195,7 @@ func TestAMachineThatWasANodeRunsCommandsOnlyAfterAReset(t *testing.T) {
 	}
 }
 
-func TestCommandsBeforeTheJoinAreClosedOnceTheKubeletHasItsCredentials(t *testing.T) {
+func TestCommandsBeforeJoinEndWithKubeletCredentials(t *testing.T) {
 	for name, change := range map[string]func(m *machine){
 		"a later phase failed": func(*machine) {},
 		"and the credentials were removed": func(m *machine) {
@@ -283,7 +283,7 @@ func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
 	assert.Assert(t, strings.Contains(failure.Hint, "privateNodes.joinNode.preInstallCommands"), failure.Hint)
 }
 
-func TestACommandThatTakesTooLongIsEndedWithAllThatItStarted(t *testing.T) {
+func TestCommandAndChildrenEndAtTimeout(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "alive")
 	m := shell(t, spec.Hooks{
 		PreJoin: []string{"echo waiting\n(while :; do touch " + marker + "; sleep 0.02; done) >/dev/null 2>&1 &\nwait"},
@@ -299,7 +299,7 @@ func TestACommandThatTakesTooLongIsEndedWithAllThatItStarted(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestWhatACommandLeavesInTheBackgroundIsNotWaitedFor(t *testing.T) {
+func TestBackgroundProcessesOfACommandAreNotAwaited(t *testing.T) {
 	m := shell(t, spec.Hooks{PreJoin: []string{"sleep 8 >/dev/null 2>&1 &"}})
 	began := time.Now()
 	_, err := beforeJoin.apply(context.Background(), m.context)

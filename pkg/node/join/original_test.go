@@ -85,7 +85,7 @@ func TestWhatAVersionBeforeTheNoteKeptIsNotedOnce(t *testing.T) {
 	assert.Assert(t, strings.Contains(detail, "config.toml.edited-"), detail) // which nobody can tell any more
 }
 
-func TestAnEditOfArgosysOwnFileIsKeptWhenItIsPutRight(t *testing.T) {
+func TestEditOfArgosysFileIsKeptWhenReplaced(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.socket()
 	apply(t, m, applyContainerd)
@@ -122,7 +122,7 @@ func TestTheOwnersKernelFilesAreNoted(t *testing.T) {
 	assert.Equal(t, m.before(layout.ModulesFile), "nothing")
 }
 
-func TestAnAuthorityInAPlaceOfTheOwnersIsNotedBeforeKubeadmRuns(t *testing.T) {
+func TestCustomAuthorityPathIsNotedBeforeKubeadm(t *testing.T) {
 	m := newMachine(t)
 	m.join.Registration.CACertPath = "/etc/pki/site/cluster.crt"
 	m.write("/etc/pki/site/cluster.crt", m.ca.PEM)
@@ -133,7 +133,7 @@ func TestAnAuthorityInAPlaceOfTheOwnersIsNotedBeforeKubeadmRuns(t *testing.T) {
 	assert.Equal(t, m.before("/etc/pki/site/cluster.crt"), m.ca.PEM)
 }
 
-func TestAConfigurationOfFlannelIsNotedOnceBeforeTheAddonWritesIt(t *testing.T) {
+func TestFlannelConfigurationIsNotedOnceBeforeTheAddon(t *testing.T) {
 	m := newMachine(t)
 	m.write(layout.FlannelConf, "the owner's")
 	assert.NilError(t, noteFlannel(m.host))

@@ -77,7 +77,7 @@ func TestABundleThatArrivesIsUnpackedUnderItsDigest(t *testing.T) {
 	assert.Assert(t, !holds(t, m, checkBundle))
 }
 
-func TestABundleThatIsNotTheOneLeavesNothingAndRunsNothing(t *testing.T) {
+func TestWrongBundleLeavesAndRunsNothing(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil func(m *machine, data []byte) []byte
 		says  string
@@ -160,7 +160,7 @@ func TestAPartOfAnotherBundleIsGivenUp(t *testing.T) {
 	assert.Assert(t, holds(t, m, checkBundle))
 }
 
-func TestWhatALossOfPowerLeftOfADownloadIsNeitherTrustedNorAnError(t *testing.T) {
+func TestPartialDownloadFromBeforePowerLossIsReplaced(t *testing.T) {
 	zeros := func(n int) string { return strings.Repeat("\x00", n) }
 	for name, left := range map[string]func(data []byte) (suffix, content string){
 		"all of it":            func(data []byte) (string, string) { return ".partial", string(data) },
@@ -200,7 +200,7 @@ func TestARepositoryWithoutTheBundleIsNoReasonToRetry(t *testing.T) {
 	assert.Assert(t, !errclass.IsTransient(err))
 }
 
-func TestTheKernelIsSetUpForNowAndTheNextBoot(t *testing.T) {
+func TestKernelIsSetUpAlsoForNextBoot(t *testing.T) {
 	m := newMachine(t)
 	assert.Assert(t, !holds(t, m, checkKernel))
 	apply(t, m, applyKernel)
@@ -375,7 +375,7 @@ func TestImagesAreNamedAsContainerdDoes(t *testing.T) {
 	}
 }
 
-func TestImagesThatTheUserNamesAreImportedBesideThePauseImage(t *testing.T) {
+func TestUsersImagesAreImportedBesideThePauseImage(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.socket()
 	m.write("/usr/local/bin/ctr", "ctr")
@@ -490,7 +490,7 @@ func TestAKubeadmThatFailsSaysHow(t *testing.T) {
 	}
 }
 
-func TestAJoinThatWasCutOffAfterTheCredentialsIsOnlyTidied(t *testing.T) {
+func TestJoinInterruptedAfterCredentialsIsOnlyFinished(t *testing.T) {
 	m := newMachine(t)
 	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
 	m.write(layout.BootstrapConf, testToken)
@@ -568,7 +568,7 @@ func TestAKubeletThatCannotStartIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAKubeletIsOnlyRestartedWhenOneRunsFromAnotherFile(t *testing.T) {
+func TestKubeletFromAnotherFileIsRestarted(t *testing.T) {
 	for name, test := range map[string]struct {
 		before func(m *machine)
 		verb   string

@@ -271,7 +271,7 @@ func TestClocksAreCompared(t *testing.T) {
 	}
 }
 
-func TestAJoinedMachineIsNotAskedWhatOnlyANewOneMustHave(t *testing.T) {
+func TestJoinedMachineSkipsChecksOfNewOnes(t *testing.T) {
 	m := newMachine(t)
 	m.join.Server = "https://" + freeAddress(t)
 	m.joined(m.ca, m.join.Server+"/", "m1", time.Now().Add(time.Hour))
@@ -300,7 +300,7 @@ func TestANodeOfThisClusterByAnotherNameIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, `The machine is already node "other" of this cluster, not "m1"`)
 }
 
-func TestANodeThatKnowsAnotherAddressIsRefusedUnlessTheClusterAnswersThere(t *testing.T) {
+func TestNodeWithOldAddressIsRefusedUnlessItAnswers(t *testing.T) {
 	// The cluster's own answers at the first address; a machine has joined, and now the cluster is said to be at
 	// another one.
 	m := newMachine(t)

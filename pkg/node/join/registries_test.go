@@ -76,7 +76,7 @@ func TestRegistriesMoveToAnotherFolderAndContainerdIsTold(t *testing.T) {
 	assert.Assert(t, strings.Contains(m.read(layout.ContainerdConfig), "config_path = '/opt/two'"))
 }
 
-func TestAnAuthorityThatIsMissingIsToldBeforeAnythingIsTouched(t *testing.T) {
+func TestMissingAuthorityFailsBeforeAnyChange(t *testing.T) {
 	m := newMachine(t)
 	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{"quay.io": {MirrorHost: spec.MirrorHost{CACert: []string{"/etc/pki/site.crt"}}}}
 	_, _, err := checkRegistries(context.Background(), m.context)

@@ -147,7 +147,7 @@ func TestOfARuntimeThatIsThereNothingIsTouched(t *testing.T) {
 	assert.ErrorContains(t, err, "it lacks release/containerd, ")
 }
 
-func TestAFullBundleOnAMachineWithARuntimeInstallsNoneOfIt(t *testing.T) {
+func TestFullBundleInstallsNoRuntimeBesideAForeignOne(t *testing.T) {
 	m := newMachine(t)
 	m.join.Containerd.External = true
 	m.withBundle()

@@ -97,7 +97,7 @@ func TestWhatSomebodyChangedInTheKubeletsFilesIsPutBack(t *testing.T) {
 	}
 }
 
-func TestSettingsThatWereCutOffBeforeTheRestartAreTakenUpAgain(t *testing.T) {
+func TestInterruptedSettingsAreAppliedAgain(t *testing.T) {
 	m := nodeWithSettings(t)
 	m.join.KubeletConfig = "kind: KubeletConfiguration\n"
 	m.programs.answers["systemctl"] = func([]string) (string, error) { return "", errors.New("exit status 1") }
@@ -112,7 +112,7 @@ func TestSettingsThatWereCutOffBeforeTheRestartAreTakenUpAgain(t *testing.T) {
 	assert.Assert(t, holds(t, m, checkSettings))
 }
 
-func TestAMachineThatJoinedBeforeSettingsWereKeptIsLookedThroughOnce(t *testing.T) {
+func TestMachineWithoutKeptSettingsIsCheckedOnce(t *testing.T) {
 	m := nodeWithSettings(t)
 	m.remove(settingsFile)
 	assert.Assert(t, !holds(t, m, checkSettings))
@@ -121,7 +121,7 @@ func TestAMachineThatJoinedBeforeSettingsWereKeptIsLookedThroughOnce(t *testing.
 	assert.Assert(t, holds(t, m, checkSettings))
 }
 
-func TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork(t *testing.T) {
+func TestChangesThatNeedARejoinAreNoWork(t *testing.T) {
 	m := newMachine(t)
 	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
 	assert.NilError(t, m.context.Store.Prepare("op"))
@@ -141,7 +141,7 @@ func TestWhatOnlyAJoinBringsIsNotedAndDoesNotCountAsWork(t *testing.T) {
 		changes[1].Diff)
 }
 
-func TestTheKubeletIsToldOfAnAuthorityInAnotherPlaceWhereTheJoinPutIt(t *testing.T) {
+func TestKubeletGetsTheJoinsPathOfTheAuthority(t *testing.T) {
 	m := newMachine(t)
 	assert.Equal(t, len(kubeletArgs(m.join)), 0)
 	m.join.Registration.CACertPath = "/etc/other/ca.crt"

@@ -44,7 +44,7 @@ func TestPhasesToSkipAreThoseOfTheBundlesKubeadm(t *testing.T) {
 	assert.Assert(t, holds(t, m, checkBundle), "on a node kubeadm does not run any more")
 }
 
-func TestPhasesToSkipAreLookedAtAsSoonAsTheBundleIsThere(t *testing.T) {
+func TestSkippedPhasesAreCheckedWithTheBundle(t *testing.T) {
 	m := newMachine(t)
 	m.receive(m.archive(bundleFiles()))
 	m.programs.answers["kubeadm"] = func([]string) (string, error) {

@@ -247,7 +247,7 @@ func TestAPathThatWasReleasedIsNotedAnew(t *testing.T) {
 	assert.Assert(t, h.Holds(path, []byte("# newer\n")))
 }
 
-func TestAMachineOfAVersionBeforeTheNoteIsReadOnce(t *testing.T) {
+func TestOlderVersionsOriginalsAreTakenOverOnce(t *testing.T) {
 	yes := func() bool { return true }
 	for name, test := range map[string]struct {
 		before bool
@@ -283,7 +283,7 @@ func TestANoteThatCannotBeReadStopsEveryChange(t *testing.T) {
 	assert.ErrorIs(t, err, node.ErrUnreadable)
 }
 
-func TestAFileThatAVersionBeforeTheNoteKeptStaysWhereItsOwnerHasReplacedArgosys(t *testing.T) {
+func TestOlderOriginalStaysWhenOwnerReplacedTheFile(t *testing.T) {
 	h := machine(t)
 	const kept = path + ".before-argosy"
 	write(t, h, path, "# the owner's newer one\n", 0o644)
@@ -301,7 +301,7 @@ func TestAFileThatAVersionBeforeTheNoteKeptStaysWhereItsOwnerHasReplacedArgosys(
 	assert.Assert(t, h.Holds(path, []byte("# the owner's newer one\n")) && h.Holds(kept, []byte(content)))
 }
 
-func TestAnEmptyOriginalOnAnotherFileSystemIsNotTakenForALostFile(t *testing.T) {
+func TestEmptyOriginalIsNotTakenForALostFile(t *testing.T) {
 	h := machine(t)
 	write(t, h, path, "", 0o644)
 	argosy(t, h, path, ours)
@@ -315,7 +315,7 @@ func TestAnEmptyOriginalOnAnotherFileSystemIsNotTakenForALostFile(t *testing.T) 
 	assert.Equal(t, standing, Original)
 }
 
-func TestTheNoteIsOnTheDiskBeforeThePathIsChanged(t *testing.T) {
+func TestNoteIsSyncedBeforeThePathIsChanged(t *testing.T) {
 	h := machine(t)
 	write(t, h, path, content, 0o644)
 	var changes []string
@@ -344,7 +344,7 @@ func TestTheNoteIsOnTheDiskBeforeThePathIsChanged(t *testing.T) {
 	assert.Equal(t, synced, 2, "%v", changes) // before the note that tells of the copy, and after
 }
 
-func TestATakeThatIsCutOffAnywhereIsFinishedByTheNext(t *testing.T) {
+func TestInterruptedTakeIsFinishedByTheNext(t *testing.T) {
 	errCut := errors.New("cut off")
 	for cut := 0; ; cut++ {
 		h := machine(t)

@@ -53,7 +53,7 @@ func TestAContainerdThatDidNotRunBeforeIsNotStarted(t *testing.T) {
 	assert.Assert(t, !slices.Contains(m.calls, "systemctl start containerd.service"), "%v", m.calls)
 }
 
-func TestAContainerdOfTheOwnersThatCannotBeStartedIsSaidAndNoError(t *testing.T) {
+func TestOwnersContainerdThatCannotStartIsARemark(t *testing.T) {
 	m := newNotedNode(t)
 	assert.NilError(t, original.NoteContainerd(m.host, original.Containerd{Active: true}))
 	m.fails = map[string]error{"systemctl start containerd.service": errors.New("exit status 1")}

@@ -14,9 +14,9 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// TestAResetOnABrokenDiskSaysSoAndTheNextGoesOn has the disk refuse the nth change: with one I/O error, or every
+// TestDiskErrorFailsResetAndTheNextContinues has the disk refuse the nth change: with one I/O error, or every
 // write from there on, as a full disk does, which still removes.
-func TestAResetOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
+func TestDiskErrorFailsResetAndTheNextContinues(t *testing.T) {
 	for name, test := range map[string]struct {
 		errno  syscall.Errno
 		refuse func(op host.Op, count, n int) bool

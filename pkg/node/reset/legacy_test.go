@@ -57,7 +57,7 @@ COMMIT
 COMMIT
 `
 
-func TestAScriptRemovesANodesChainsAndWhatLeadsToThem(t *testing.T) {
+func TestScriptRemovesNodeChainsAndJumpsToThem(t *testing.T) {
 	golden.Assert(t, string(renderRemoval(parseSaved(saved, known("lab", podID)))), "removal.golden")
 }
 

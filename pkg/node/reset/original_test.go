@@ -158,7 +158,7 @@ func TestWhatStoodThereBeforeComesBackExactly(t *testing.T) {
 	assertOwners(t, m)
 }
 
-func TestAResetWithANoteThatIsKilledAnywhereIsFinishedByTheNext(t *testing.T) {
+func TestKilledResetWithNoteIsFinishedByTheNext(t *testing.T) {
 	whole := newNotedNode(t)
 	changes := 0
 	whole.host.Before = func(host.Change) error { changes++; return nil }
@@ -216,7 +216,7 @@ func TestAnEditOfArgosysFileIsKeptByAReset(t *testing.T) {
 	assertOwners(t, m)
 }
 
-func TestALinkOfAPackageThatWasRemovedBeforeComesBackAndIsNoNode(t *testing.T) {
+func TestRestoredLinkOfRemovedPackageIsNoNode(t *testing.T) {
 	m := newNotedNode(t)
 	link := layout.EnabledLink("kubelet")
 	m.bring(map[string]string{link: "-> /usr/lib/systemd/system/kubelet.service"})
@@ -283,7 +283,7 @@ func TestTheProofComparesWithTheNote(t *testing.T) {
 	assert.DeepEqual(t, left, []string{"/usr/local/bin/runc, in the place of what stood there before"})
 }
 
-func TestANoteThatCannotBeReadIsSetAsideAndTheResetGoesOn(t *testing.T) {
+func TestDamagedNoteIsSetAsideByReset(t *testing.T) {
 	m := newNotedNode(t)
 	const image = containerdRoot + "/io.containerd.content.v1.content/blobs/sha256/0123"
 	m.write(image, "perhaps the owner's")

@@ -71,7 +71,7 @@ func (m *machine) inContainer(pid int, name, program, group string) {
 	assert.NilError(m.t, os.Symlink("pid:[4026532999]", dir+"/pid"))
 }
 
-func TestAMachineWithoutAMarkOfOursIsRefusedByWhoseItIsAndStaysUntouched(t *testing.T) {
+func TestForeignMachineIsRefusedAndUnchanged(t *testing.T) {
 	for name, test := range map[string]struct {
 		has  func(m *machine)
 		says []string
@@ -139,7 +139,7 @@ func TestAMachineWithoutAMarkOfOursIsRefusedByWhoseItIsAndStaysUntouched(t *test
 	}
 }
 
-func TestAJoinWithoutARecordThatIsResetAndKilledIsFinishedByTheNext(t *testing.T) {
+func TestKilledResetWithoutRecordIsFinishedByTheNext(t *testing.T) {
 	resetIsFinishedByTheNext(t, func(t *testing.T) *machine {
 		m := newNode(t)
 		assert.NilError(t, m.host.Remove(spec.RecordFile, spec.KubeletFile, spec.Root+"/kubelet.applied",
@@ -249,7 +249,7 @@ func TestWhatAResetDoesFollowsItsTable(t *testing.T) {
 	}
 }
 
-func TestAMachineWithTheOwnersDataBesideTheKubeletsIsResetTwice(t *testing.T) {
+func TestSecondResetKeepsOwnersDataBesideTheKubelets(t *testing.T) {
 	m := newMachine(t)
 	m.write("/mnt/nvme/datasets/part-0", "the owner's")
 	m.write("/mnt/nvme/pods/1/volumes/kubernetes.io~empty-dir/data/rows", "a pod's")
@@ -267,7 +267,7 @@ func TestAMachineWithTheOwnersDataBesideTheKubeletsIsResetTwice(t *testing.T) {
 	assert.Assert(t, m.host.Exists("/mnt/nvme/datasets/part-0") && !m.host.Exists("/mnt/nvme/pods"))
 }
 
-func TestARecordThatAPowerCutEmptiedDoesNotStrandTheMachine(t *testing.T) {
+func TestEmptyRecordDoesNotPreventReset(t *testing.T) {
 	for name, change := range map[string]func(m *machine){
 		"the record":    func(*machine) {},
 		"also the unit": func(m *machine) { m.write(layout.Unit("kubelet"), "") },

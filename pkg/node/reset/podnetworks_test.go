@@ -85,7 +85,7 @@ func TestWhatPodmanHasInTheSameFoldersStays(t *testing.T) {
 	assert.Equal(t, m.plan().State, spec.Succeeded, "a second reset has nothing to do")
 }
 
-func TestWhichNetworksPodsAreInIsToldByTheConfigurationsThatAreNotPodmans(t *testing.T) {
+func TestPodNetworksComeFromConfigurationsOtherThanPodmans(t *testing.T) {
 	for name, test := range map[string]struct {
 		files map[string]string
 		want  []string

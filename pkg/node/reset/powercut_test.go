@@ -136,7 +136,7 @@ func (c *cuttable) intact(at host.Change) (state string) {
 	return "still known for a node"
 }
 
-func TestAResetThatLosesItsPowerAtAnyWriteIsFinishedByTheNext(t *testing.T) {
+func TestPowerCutDuringResetIsRepairedByTheNext(t *testing.T) {
 	powercut.Run(t, func(t *testing.T) {
 		c := newCuttable(t)
 		ops, ended := map[host.Op]int{}, map[string]int{}

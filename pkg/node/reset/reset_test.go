@@ -61,7 +61,7 @@ func assertClean(t *testing.T, m *machine) {
 		m.host.Exists("/sys/fs/cgroup/memory/system.slice"))
 }
 
-func TestANodeIsAMachineAgainAndWhatTheOwnerBroughtStays(t *testing.T) {
+func TestResetCleansNodeAndKeepsOwnersFiles(t *testing.T) {
 	m := newNode(t)
 	status, log := m.reset()
 	assert.Equal(t, status.State, spec.Succeeded, log)
@@ -99,7 +99,7 @@ func TestAMachineThatWasNeverANodeIsLeftAlone(t *testing.T) {
 	assert.DeepEqual(t, m.files(), before)
 }
 
-func TestAResetThatIsKilledAnywhereIsFinishedByTheNext(t *testing.T) {
+func TestKilledResetIsFinishedByTheNext(t *testing.T) {
 	whole := newNode(t)
 	whole.listen()
 	_, _ = whole.reset()
@@ -135,7 +135,7 @@ func (f *fuse) Err() error {
 	return nil
 }
 
-func TestAResetThatIsKilledAmongFilesIsFinishedByTheNext(t *testing.T) {
+func TestResetKilledWhileRemovingFilesIsFinishedByTheNext(t *testing.T) {
 	resetIsFinishedByTheNext(t, newNode)
 }
 
@@ -204,7 +204,7 @@ func TestSomebodyElsesContainerdStays(t *testing.T) {
 	assert.Assert(t, !slices.Contains(m.calls, "systemctl stop containerd.service"), m.calls)
 }
 
-func TestARuntimeOfTheMachinesOwnEndsThePodsAndStays(t *testing.T) {
+func TestForeignRuntimeEndsPodsAndStays(t *testing.T) {
 	m := newNode(t)
 	m.write(layout.Unit("containerd"), "[Unit]\n")
 	record, err := m.store.Record()
@@ -298,7 +298,7 @@ func TestWhatWasInstalledElsewhereIsFoundByItsUnits(t *testing.T) {
 	assertClean(t, m)
 }
 
-func TestOfAFolderThatTheOwnerMovedContainerdToOnlyItsOwnDataGo(t *testing.T) {
+func TestOnlyContainerdsDataAreRemovedFromMovedFolder(t *testing.T) {
 	for _, dir := range []string{"/mnt/nvme", "/var/lib", "/run/site", "/srv"} {
 		t.Run(dir, func(t *testing.T) {
 			m := newNode(t)

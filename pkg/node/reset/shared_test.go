@@ -71,7 +71,7 @@ func unmountPods(t *testing.T) {
 	assert.Equal(t, len(left), 0, "%v", left)
 }
 
-func TestWhatTheOwnerMountsOnASharedDiskOutlivesThePodsThatBindIt(t *testing.T) {
+func TestOwnersMountsOutlivePodsThatBindThem(t *testing.T) {
 	if !ownProcess(t) {
 		return
 	}
@@ -120,7 +120,7 @@ func TestMountsUponMountsOfPodsAllGo(t *testing.T) {
 	unmountPods(t)
 }
 
-func TestMountsBeneathAMountThatAnotherHidesAreNoOnesButThePods(t *testing.T) {
+func TestHiddenMountsAreThePods(t *testing.T) {
 	if !ownProcess(t) {
 		return
 	}

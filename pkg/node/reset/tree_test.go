@@ -53,7 +53,7 @@ func TestAFolderThatIsAMountIsEmptiedAndStays(t *testing.T) {
 	assert.Assert(t, !m.tree().left("/var/lib/kubelet"))
 }
 
-func TestWhatTheOwnerMountsBeneathIsEmptiedAndStaysWithTheWayThere(t *testing.T) {
+func TestOwnersMountsAreEmptiedAndStay(t *testing.T) {
 	m := place(t, "/dev/sdb /var/lib/kubelet/pods ext4 defaults 0 0\n", "/var/lib/kubelet/pods")
 	m.write("/var/lib/kubelet/pods/1/file", "x")
 	m.write("/var/lib/kubelet/config.yaml", "x")
@@ -73,7 +73,7 @@ func TestWhatIsMountedBeneathIsNotEntered(t *testing.T) {
 	assert.Assert(t, m.host.Exists("/var/lib/kubelet/pods/1/volumes/my data/precious"))
 }
 
-func TestAFolderOnAnotherDiskByALinkIsEmptiedThere(t *testing.T) {
+func TestLinkedFolderIsEmptied(t *testing.T) {
 	m := place(t, "", "/data/kubelet/pods/1")
 	m.write("/data/kubelet/pods/file", "x")
 	assert.NilError(t, os.MkdirAll(m.host.Path("/var/lib"), 0o755))
@@ -145,7 +145,7 @@ func TestWhatAUnitOfTheOwnerMountsStays(t *testing.T) {
 	assert.DeepEqual(t, points, []string{"/var/lib/kubelet/pods/1/volumes/x"})
 }
 
-func TestOfADiskThatTheOwnerGaveOnlyANodesDataGo(t *testing.T) {
+func TestOnlyNodeDataAreRemovedFromOwnersDisk(t *testing.T) {
 	for name, mounts := range map[string][]string{"by a link": nil, "by a mount": {"/var/lib/kubelet"}} {
 		t.Run(name, func(t *testing.T) {
 			m := place(t, "", mounts...)

@@ -56,7 +56,7 @@ func TestAJoinMendsDamagedStateOfItsOwnNode(t *testing.T) {
 	}
 }
 
-func TestAJoinOverADamagedRecordDoesNotChangeTheVersion(t *testing.T) {
+func TestJoinWithDamagedRecordKeepsTheVersion(t *testing.T) {
 	m := newNode(t)
 	m.write(spec.RecordFile, "")
 	status := m.fails(spec.KindJoin)
@@ -65,7 +65,7 @@ func TestAJoinOverADamagedRecordDoesNotChangeTheVersion(t *testing.T) {
 	assert.Assert(t, strings.Contains(status.Message, says), status.Message)
 }
 
-func TestAJoinOverADamagedMemoryOfSettingsDoesNotChangeTheCgroupDriver(t *testing.T) {
+func TestJoinWithDamagedSettingsKeepsTheCgroupDriver(t *testing.T) {
 	m := newNode(t)
 	m.atOlder()
 	m.write(spec.KubeletFile, "")
@@ -88,7 +88,7 @@ func TestADamagedRecordIsToldByWhatCannotMendIt(t *testing.T) {
 	}
 }
 
-func TestADamagedDescriptionOfWhatWasKeptIsReplacedUnlessAnUpgradeHasBegun(t *testing.T) {
+func TestDamagedKeepIsReplacedUnlessUpgradeHasBegun(t *testing.T) {
 	m := newNode(t)
 	m.succeeds(spec.KindUpgrade)
 	m.succeeds(spec.KindRollback)
@@ -116,7 +116,7 @@ func TestADamagedDescriptionOfWhatWasKeptIsReplacedUnlessAnUpgradeHasBegun(t *te
 	}
 }
 
-func TestAJoinWritesAnewWhatLostItsContentWithThePower(t *testing.T) {
+func TestJoinRewritesFilesEmptiedByPowerLoss(t *testing.T) {
 	for _, name := range []string{
 		layout.Unit("kubelet"), layout.KubeletDropIn, layout.Unit("containerd"), layout.ContainerdConfig,
 		layout.ModulesFile, layout.SysctlFile, layout.KubeletConfig, layout.KubeletFlags, layout.ClusterCA,

@@ -129,13 +129,13 @@ func (c *cuttable) tells(disk broken, ended *spec.Error, err error, where string
 // These tests are not parallel: a program that one of them starts holds the lock of another machine for the moment in
 // which it has our open files.
 
-func TestAJoinOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
+func TestDiskErrorFailsJoinAndTheNextContinues(t *testing.T) {
 	for name, disk := range brokenDisks {
 		newRestorable(t, nodetest.Root(t)).sweepBroken(name, disk, spec.KindJoin)
 	}
 }
 
-func TestAnUpgradeOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
+func TestDiskErrorFailsUpgradeAndTheNextContinues(t *testing.T) {
 	for name, disk := range brokenDisks {
 		c := newRestorable(t, nodetest.Root(t))
 		c.succeeds(spec.KindJoin)
@@ -144,7 +144,7 @@ func TestAnUpgradeOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
 	}
 }
 
-func TestARollbackOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
+func TestDiskErrorFailsRollbackAndTheNextContinues(t *testing.T) {
 	for name, disk := range brokenDisks {
 		c := newRestorable(t, nodetest.Root(t))
 		c.succeeds(spec.KindJoin)
@@ -154,7 +154,7 @@ func TestARollbackOnABrokenDiskSaysSoAndTheNextGoesOn(t *testing.T) {
 	}
 }
 
-func TestABundleThatDoesNotFitIsToldWhileTheRestOfItIsStillToCome(t *testing.T) {
+func TestFullDiskFailsWhileBundleStillArrives(t *testing.T) {
 	powercut.Run(t, func(t *testing.T) {
 		c := newCuttable(t)
 		big := make([]byte, 16<<20)

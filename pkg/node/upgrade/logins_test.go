@@ -16,7 +16,7 @@ func logins(registry, password string) map[string]spec.RegistryLogin {
 	return map[string]spec.RegistryLogin{registry: {Username: "u", Password: password}}
 }
 
-func TestNoLoginIsKeptAndARollbackHasThoseOfNow(t *testing.T) {
+func TestRollbackUsesPresentLoginsAndKeepsNone(t *testing.T) {
 	old, hub := logins("quay.io", "old"), logins("docker.io", "old")
 	for name, test := range map[string]struct {
 		before, after map[string]spec.RegistryLogin

@@ -339,7 +339,7 @@ func withoutTimes(files map[string]file) map[string]string {
 	return contents
 }
 
-func TestAJoinThatLosesItsPowerAtAnyWriteIsFinishedByTheNext(t *testing.T) {
+func TestPowerCutDuringJoinIsRepairedByTheNext(t *testing.T) {
 	powercut.Run(t, func(t *testing.T) {
 		newCuttable(t, func(m *machine) {
 			m.join.Hooks = spec.Hooks{PreInstall: []string{"mkfs /dev/sdb"}, PostJoin: []string{"true"}}
@@ -347,7 +347,7 @@ func TestAJoinThatLosesItsPowerAtAnyWriteIsFinishedByTheNext(t *testing.T) {
 	})
 }
 
-func TestAnUpgradeThatLosesItsPowerAtAnyWriteIsFinishedByTheNext(t *testing.T) {
+func TestPowerCutDuringUpgradeIsRepairedByTheNext(t *testing.T) {
 	powercut.Run(t, func(t *testing.T) {
 		c := newCuttable(t)
 		c.succeeds(spec.KindJoin)
@@ -356,7 +356,7 @@ func TestAnUpgradeThatLosesItsPowerAtAnyWriteIsFinishedByTheNext(t *testing.T) {
 	})
 }
 
-func TestARollbackThatLosesItsPowerAtAnyWriteIsFinishedByTheNext(t *testing.T) {
+func TestPowerCutDuringRollbackIsRepairedByTheNext(t *testing.T) {
 	powercut.Run(t, func(t *testing.T) {
 		c := newCuttable(t)
 		c.succeeds(spec.KindJoin)

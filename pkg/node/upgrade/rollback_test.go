@@ -56,7 +56,7 @@ func after(first string) []string {
 	return names
 }
 
-func TestARollbackPutsBackWhatAnUpgradeDidUntilItStopped(t *testing.T) {
+func TestRollbackRevertsAStoppedUpgrade(t *testing.T) {
 	for _, phase := range after("keep") {
 		t.Run(phase, func(t *testing.T) {
 			m := newNode(t, withEverything)
@@ -100,7 +100,7 @@ func changeEverything(m *machine) {
 	m.write(layout.SysctlFile, "# somebody's change\n")
 }
 
-func TestARollbackPutsBackWhatAnUpgradeDidUntilAProgramFailed(t *testing.T) {
+func TestRollbackRevertsAFailedUpgrade(t *testing.T) {
 	for killed := 1; ; killed++ {
 		m := newNode(t)
 		before, record := m.beside(), m.record()
@@ -115,7 +115,7 @@ func TestARollbackPutsBackWhatAnUpgradeDidUntilAProgramFailed(t *testing.T) {
 	}
 }
 
-func TestARollbackThatIsCutOffIsFinishedByTheNextOrByAnUpgrade(t *testing.T) {
+func TestInterruptedRollbackIsFinishedByRollbackOrUpgrade(t *testing.T) {
 	fresh := func(t *testing.T) (*machine, map[string]file, spec.Record) {
 		m := newNode(t)
 		before, record := m.beside(), m.record()
@@ -151,7 +151,7 @@ func TestARollbackThatIsCutOffIsFinishedByTheNextOrByAnUpgrade(t *testing.T) {
 	}
 }
 
-func TestAServiceIsRestartedEvenIfNoStampToldWithWhatItHadBeenStarted(t *testing.T) {
+func TestServiceWithoutStampIsRestarted(t *testing.T) {
 	m := newNode(t)
 	assert.NilError(t, m.host.Remove(spec.Root+"/kubelet.applied", spec.Root+"/containerd.applied"))
 	before, record := m.beside(), m.record()
@@ -159,7 +159,7 @@ func TestAServiceIsRestartedEvenIfNoStampToldWithWhatItHadBeenStarted(t *testing
 	m.rollsBack(before, record)
 }
 
-func TestAKubeletThatCannotStartFailsTheUpgradeAndIsPutBack(t *testing.T) {
+func TestKubeletThatCannotStartFailsUpgradeAndIsRolledBack(t *testing.T) {
 	m := newNode(t)
 	before, record := m.beside(), m.record()
 	m.dies = newer
@@ -174,7 +174,7 @@ func TestAKubeletThatCannotStartFailsTheUpgradeAndIsPutBack(t *testing.T) {
 	m.isOver(record)
 }
 
-func TestARollbackWithoutWhatItNeedsIsRefusedAndTouchesNothing(t *testing.T) {
+func TestRollbackWithoutKeptFilesChangesNothing(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(m *machine)
 		says   string
@@ -208,7 +208,7 @@ func TestARollbackWithoutWhatItNeedsIsRefusedAndTouchesNothing(t *testing.T) {
 	}
 }
 
-func TestAnUpgradeToAnotherVersionThanTheOneThatWasCutOffCanStillBeRolledBack(t *testing.T) {
+func TestUpgradeAfterInterruptedOneCanBeRolledBack(t *testing.T) {
 	m := newNode(t)
 	before, record := m.beside(), m.record()
 	m.stopsAfter(spec.KindUpgrade, "containerd")
@@ -224,7 +224,7 @@ func TestAnUpgradeToAnotherVersionThanTheOneThatWasCutOffCanStillBeRolledBack(t 
 	assert.Equal(t, m.record(), record)
 }
 
-func TestWhatAJoinChangedAfterARollbackIsNotTakenBack(t *testing.T) {
+func TestJoinAfterRollbackIsNotRolledBack(t *testing.T) {
 	m := newNode(t)
 	record := m.record()
 	wanted, older := *m.join, m.join

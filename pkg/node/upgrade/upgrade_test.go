@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-func TestAStageBringsTheBundleAndImagesAndTouchesNothingElse(t *testing.T) {
+func TestStageAddsOnlyBundleAndImages(t *testing.T) {
 	m := newNode(t)
 	before, running := m.beside(), m.runs["kubelet"]
 	status := m.succeeds(spec.KindStage)
@@ -33,7 +33,7 @@ func TestAStageBringsTheBundleAndImagesAndTouchesNothingElse(t *testing.T) {
 	m.allHeld(spec.KindStage)
 }
 
-func TestAnUpgradeRestartsEachServiceOnceAndASecondOneDoesNothing(t *testing.T) {
+func TestUpgradeRestartsEachServiceOnce(t *testing.T) {
 	m := newNode(t)
 	was := m.record()
 	m.succeeds(spec.KindUpgrade)
@@ -105,7 +105,7 @@ func TestContainerdIsOnlyRestartedWhenItsProgramOrConfigurationChanges(t *testin
 	}
 }
 
-func TestWhatTheDocumentsChangeOfTheKubeletIsTakenOverWithoutAnotherRestart(t *testing.T) {
+func TestUpgradeAppliesKubeletSettingsWithoutAnotherRestart(t *testing.T) {
 	m := newNode(t)
 	m.configured("maxPods: 50\n")
 	m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "v", Value: "3"}}
@@ -116,7 +116,7 @@ func TestWhatTheDocumentsChangeOfTheKubeletIsTakenOverWithoutAnotherRestart(t *t
 	m.allHeld(spec.KindUpgrade)
 }
 
-func TestAnUpgradeThatIsStoppedInAnyPhaseIsFinishedByTheNext(t *testing.T) {
+func TestStoppedUpgradeIsFinishedByTheNext(t *testing.T) {
 	wanted := upgraded(t)
 	for _, phase := range Phases() {
 		t.Run(phase.Name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func (m *machine) keeps(before map[string]file) {
 	}
 }
 
-func TestAnUpgradeThatIsKilledAtAnyCallIsFinishedByTheNext(t *testing.T) {
+func TestKilledUpgradeIsFinishedByTheNext(t *testing.T) {
 	wanted := upgraded(t)
 	for killed := 0; ; killed++ {
 		m := newNode(t)
@@ -313,7 +313,7 @@ func (m *machine) modTime(name string) time.Time {
 
 // A rollback restores a registry's file of the owner's that an upgrade replaced, and replaces one that an upgrade gave
 // back to the owner; at each time the note has the originals for a reset.
-func TestAnOwnersFileThatAnUpgradeReplacesOrGivesBackIsNotedStill(t *testing.T) {
+func TestUpgradeKeepsNoteOfOwnersFiles(t *testing.T) {
 	const name, owners = layout.RegistriesDir + "/docker.io/hosts.toml", "# the owner's\n"
 	mirrors := map[string]spec.Mirror{"docker.io": {Hosts: []spec.MirrorHost{{Server: "http://192.0.2.9:5000"}}}}
 	for text, test := range map[string]struct{ before, after map[string]spec.Mirror }{
