@@ -66,7 +66,7 @@ func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
 }
 
 // decisive are the files that list an archive's images.
-var decisive = map[string]bool{"oci-layout": true, "index.json": true, "manifest.json": true}
+var indexFiles = map[string]bool{"oci-layout": true, "index.json": true, "manifest.json": true}
 
 // relay passes a tar on while it arrives, and meanwhile reads the list of its images. It holds the decisive files back
 // until all others were passed on and sound returned no error: until then the runtime has layers and cannot make images
@@ -74,7 +74,7 @@ var decisive = map[string]bool{"oci-layout": true, "index.json": true, "manifest
 type relay struct {
 	from io.Reader
 	to   io.Writer
-	by   judge
+	by   verifier
 	// tar reads from the relay itself, which passes on the bytes that are read.
 	tar *tar.Reader
 	// offset is the number of bytes of the tar that were read.
@@ -86,18 +86,18 @@ type relay struct {
 }
 
 // judge checks an archive while it is passed on.
-type judge interface {
+type verifier interface {
 	// blame returns the cause of a read error.
-	blame(err error) error
+	readError(err error) error
 	// vouched reports whether sound checks the archive's digest; otherwise each file that is named by its digest is
 	// checked against that.
-	vouched() bool
+	hasDigest() bool
 	// sound is called with the archive's images when all has been read; after an error they are not imported.
-	sound(named map[string]string) error
+	verify(named map[string]string) error
 }
 
 // pass passes the tar from one to the other.
-func pass(from io.Reader, to io.Writer, by judge) error {
+func pass(from io.Reader, to io.Writer, by verifier) error {
 	r := &relay{from: from, to: to, by: by, texts: map[string][]byte{}}
 	r.tar = tar.NewReader(r)
 	if err := r.entries(); err != nil {
@@ -105,13 +105,13 @@ func pass(from io.Reader, to io.Writer, by judge) error {
 	}
 	// The rest is padding. It is read to its end so that hashes and unpackers see the whole stream.
 	if _, err := io.Copy(io.Discard, from); err != nil {
-		return by.blame(err)
+		return by.readError(err)
 	}
 	named, err := names(r.texts)
 	if err != nil {
 		return err
 	}
-	if err := by.sound(named); err != nil {
+	if err := by.verify(named); err != nil {
 		return err
 	}
 	r.held.Write(make([]byte, 2*blockSize)) // the end mark
@@ -151,7 +151,7 @@ func (r *relay) entries() error {
 			return err
 		}
 		if err != nil {
-			return r.by.blame(err)
+			return r.by.readError(err)
 		}
 	}
 }
@@ -163,7 +163,7 @@ func (r *relay) content(header *tar.Header, buffer []byte) (err error) {
 		return err
 	}
 	digest, named := strings.CutPrefix(path.Clean(header.Name), blobs)
-	if !named || r.by.vouched() {
+	if !named || r.by.hasDigest() {
 		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.tar, buffer)
 		return err
 	}
@@ -200,7 +200,7 @@ func (r *relay) next() (*tar.Header, error) {
 		return nil, err
 	}
 	r.sink = r.to
-	if header.Typeflag == tar.TypeReg && decisive[path.Clean(header.Name)] {
+	if header.Typeflag == tar.TypeReg && indexFiles[path.Clean(header.Name)] {
 		if r.sink = &r.held; int64(r.held.Len())+header.Size > maxText {
 			return nil, fmt.Errorf("%q says in %d bytes which images there are", header.Name, header.Size)
 		}

@@ -15,17 +15,17 @@ import (
 // lenient finds everything sound, and looks at digests.
 type lenient struct{}
 
-func (lenient) blame(err error) error         { return err }
-func (lenient) vouched() bool                 { return false }
-func (lenient) sound(map[string]string) error { return nil }
+func (lenient) readError(err error) error      { return err }
+func (lenient) hasDigest() bool                { return false }
+func (lenient) verify(map[string]string) error { return nil }
 
 // strict finds nothing sound.
 type strict struct{ lenient }
 
 var errUnsound = errors.New("unsound")
 
-func (strict) vouched() bool                 { return true }
-func (strict) sound(map[string]string) error { return errUnsound }
+func (strict) hasDigest() bool                { return true }
+func (strict) verify(map[string]string) error { return errUnsound }
 
 // contents are the files of a tar, each by its name and content.
 func contents(t testing.TB, archive []byte) map[string]string {
@@ -52,7 +52,7 @@ func TestTheRuntimeGetsEveryFileAndWhatNamesImagesLast(t *testing.T) {
 		passed.Reset()
 		assert.ErrorIs(t, pass(bytes.NewReader(archive), &passed, strict{}), errUnsound)
 		for name := range contents(t, passed.Bytes()) {
-			assert.Assert(t, !decisive[path.Clean(name)], "the runtime has %s of an archive that is not sound", name)
+			assert.Assert(t, !indexFiles[path.Clean(name)], "the runtime has %s of an archive that is not sound", name)
 		}
 	}
 }
@@ -159,7 +159,7 @@ func FuzzArchive(f *testing.F) {
 			got[path.Clean(header.Name)] = true
 		}
 		if err != nil {
-			for name := range decisive {
+			for name := range indexFiles {
 				if got[name] {
 					t.Fatalf("the runtime has %s although %v", name, err)
 				}

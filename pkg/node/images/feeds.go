@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	// senderPatience bounds the wait for a sender. A plugin whose pod is replaced is back before that.
-	senderPatience = 2 * time.Minute
+	// senderTimeout bounds the wait for a sender. A plugin whose pod is replaced is back before that.
+	senderTimeout = 2 * time.Minute
 	// maxLosses is the number of lost connections in a row after which the operation fails.
 	maxLosses = 5
 )
 
-// errNobodySends is the error of an operation to which no sender connects.
-var errNobodySends = errclass.With(errclass.Transient, errors.New("nobody sends it"))
+// errNoSender is the error of an operation to which no sender connects.
+var errNoSender = errclass.With(errclass.Transient, errors.New("nobody sends it"))
 
 // feeds are the connections over which archives come.
 type feeds struct {
@@ -40,7 +40,7 @@ func listen(c *node.Context) (*feeds, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &feeds{context: c, listener: listener, patience: senderPatience}, nil
+	return &feeds{context: c, listener: listener, patience: senderTimeout}, nil
 }
 
 func (f *feeds) close() {
@@ -59,7 +59,7 @@ func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error)
 			err = f.session.Ask(key)
 		}
 		if err == nil {
-			err = f.through(ctx, use)
+			err = f.copyTo(ctx, use)
 		}
 		if !errors.Is(err, feed.ErrLost) || ctx.Err() != nil {
 			return err
@@ -74,7 +74,7 @@ func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error)
 }
 
 // through calls use with the archive; its reads end with ctx.
-func (f *feeds) through(ctx context.Context, use func(io.Reader) error) error {
+func (f *feeds) copyTo(ctx context.Context, use func(io.Reader) error) error {
 	session := f.session
 	stop := context.AfterFunc(ctx, session.Close)
 	defer stop()
@@ -87,7 +87,7 @@ func (f *feeds) connected(ctx context.Context) error {
 		return nil
 	}
 	waiting, cancel := context.WithTimeoutCause(ctx, f.patience,
-		fmt.Errorf("%w: the plugin did not connect within %s", errNobodySends, f.patience))
+		fmt.Errorf("%w: the plugin did not connect within %s", errNoSender, f.patience))
 	defer cancel()
 	session, err := f.listener.Next(waiting)
 	f.session = session
@@ -95,10 +95,10 @@ func (f *feeds) connected(ctx context.Context) error {
 }
 
 const (
-	// pollEvery is the time between two attempts to reach the operation's socket.
-	pollEvery = 25 * time.Millisecond
-	// aliveEvery is the time between two checks that the operation still runs.
-	aliveEvery = time.Second
+	// pollInterval is the time between two attempts to reach the operation's socket.
+	pollInterval = 25 * time.Millisecond
+	// aliveInterval is the time between two checks that the operation still runs.
+	aliveInterval = time.Second
 )
 
 // HandOver passes a connection to the operation with this id, as soon as that waits for archives, and returns when the
@@ -117,7 +117,7 @@ func HandOver(ctx context.Context, e *node.Engine, id string, in, out *os.File) 
 		if feed.HungUp(in) {
 			return nil
 		}
-		if time.Since(looked) > aliveEvery {
+		if time.Since(looked) > aliveInterval {
 			looked = time.Now()
 			if status, err := e.Store.Status(id); err != nil || status.State.Final() {
 				return err
@@ -126,7 +126,7 @@ func HandOver(ctx context.Context, e *node.Engine, id string, in, out *os.File) 
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(pollEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }

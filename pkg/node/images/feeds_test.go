@@ -154,9 +154,9 @@ func TestOperationWithoutSenderFailsAsTransient(t *testing.T) {
 	assert.NilError(t, err)
 	defer listening.close()
 	listening.patience = 10 * time.Millisecond
-	w := &work{context: c, into: bin, known: record{}, feeds: listening, importing: func() []string { return nil }}
+	w := &work{context: c, into: bin, known: record{}, feeds: listening, importArgs: func() []string { return nil }}
 	err = w.one(t.Context(), archives(m.host, []spec.ImageSource{sent("a")})[0], "a")
-	assert.ErrorIs(t, err, errNobodySends)
+	assert.ErrorIs(t, err, errNoSender)
 	assert.Assert(t, errclass.IsTransient(err))
 }
 

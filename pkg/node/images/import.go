@@ -45,7 +45,7 @@ func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 	defer cancel()
 	work := &work{context: c, into: into, known: readRecord(c)}
 	defer work.end()
-	work.importing = sync.OnceValue(func() []string { return into.importing(ctx, c) })
+	work.importArgs = sync.OnceValue(func() []string { return into.importArgs(ctx, c) })
 	all := archives(c.Host, sources)
 	wanted, err := missing(ctx, c, into, all, work.known)
 	if err != nil {
@@ -63,7 +63,7 @@ func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 		if err != nil {
 			work.fails(one, err)
 		}
-		if errors.Is(err, errNobodySends) {
+		if errors.Is(err, errNoSender) {
 			break // nor would the next one come
 		}
 	}
@@ -77,7 +77,7 @@ type work struct {
 	known   record
 	feeds   *feeds
 	// importing are the arguments by which ctr imports.
-	importing func() []string
+	importArgs func() []string
 
 	done     []string
 	failed   []error
@@ -103,13 +103,13 @@ func (w *work) one(ctx context.Context, one archive, what string) error {
 	}
 	w.context.SetMessage("importing %s", what)
 	began := time.Now()
-	p := &passage{work: w, archive: one, what: what}
+	p := &transfer{work: w, archive: one, what: what}
 	err := w.source(ctx, one, func(content io.Reader) error {
 		p.begin(ctx, node.ProgressReader(w.context, content, one.size, what))
-		return w.into.imports(ctx, w.context, w.importing(), p.through)
+		return w.into.importStream(ctx, w.context, w.importArgs(), p.copyTo)
 	})
 	if err != nil {
-		w.into.forget(ctx, w.context, p.fresh())
+		w.into.removeImages(ctx, w.context, p.fresh())
 		return err
 	}
 	if err := w.note(ctx, one, p.named); err != nil {
@@ -155,7 +155,7 @@ func (w *work) note(ctx context.Context, one archive, named map[string]string) e
 			return fmt.Errorf("it was imported, and yet image %s is %s and not %s", name, has[name], digest)
 		}
 	}
-	return w.known.add(w.context, one.key, brought{Name: one.name, Images: has, At: time.Now().UTC()})
+	return w.known.add(w.context, one.key, recordEntry{Name: one.name, Images: has, At: time.Now().UTC()})
 }
 
 // report returns the phase's detail and error for total archives.
@@ -168,7 +168,7 @@ func (w *work) report(total int) (string, error) {
 		return imported, nil
 	}
 	return "", &node.Failure{
-		Err: errclass.With(worst(w.failed), &failures{
+		Err: errclass.With(combinedClass(w.failed), &failures{
 			text: fmt.Sprintf("%d of %d archives could not be imported: %s; %s", len(w.failed), total,
 				strings.Join(w.problems, "; "), imported),
 			causes: w.failed,
@@ -189,7 +189,7 @@ func (f *failures) Unwrap() []error { return f.causes }
 
 // worst returns the class of several errors: transient if any is, since another attempt may help and shows the others
 // again.
-func worst(errs []error) errclass.Class {
+func combinedClass(errs []error) errclass.Class {
 	class := errclass.Configuration
 	for _, err := range errs {
 		switch errclass.ClassOf(err) {

@@ -181,11 +181,11 @@ func TestDamagedRecordCausesOneMoreImport(t *testing.T) {
 func TestTheOldestArchivesAreForgotten(t *testing.T) {
 	m := newMachine(t)
 	known := record{}
-	for i := range remembered {
-		known[strings.Repeat("k", i+1)] = brought{At: time.Unix(int64(i), 0)}
+	for i := range maxRecords {
+		known[strings.Repeat("k", i+1)] = recordEntry{At: time.Unix(int64(i), 0)}
 	}
-	assert.NilError(t, known.add(m.context(), "new", brought{At: time.Now()}))
-	assert.Equal(t, len(known), remembered)
+	assert.NilError(t, known.add(m.context(), "new", recordEntry{At: time.Now()}))
+	assert.Equal(t, len(known), maxRecords)
 	_, oldest := known["k"]
 	assert.Assert(t, !oldest)
 }

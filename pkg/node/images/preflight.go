@@ -57,7 +57,7 @@ func foreignNode(c *node.Context, record *spec.Record) []string {
 }
 
 func noRuntime(ctx context.Context, c *node.Context) []string {
-	into := into(c.Operation.Images)
+	into := nodeRuntime(c.Operation.Images)
 	var problems []string
 	if into.ctr(c.Host) == "" {
 		problems = append(problems, fmt.Sprintf("There is no ctr in %s, nor where programs usually are; it comes "+
@@ -71,19 +71,19 @@ func noRuntime(ctx context.Context, c *node.Context) []string {
 }
 
 // into returns the runtime of a machine that is a node.
-func into(wanted *spec.Images) Runtime {
+func nodeRuntime(wanted *spec.Images) Runtime {
 	return Runtime{BinariesPath: wanted.BinariesPath, CRISocket: wanted.CRISocket}
 }
 
 func checkImages(ctx context.Context, c *node.Context) (bool, string, error) {
-	return Check(ctx, c, into(c.Operation.Images), c.Operation.Images.Sources)
+	return Check(ctx, c, nodeRuntime(c.Operation.Images), c.Operation.Images.Sources)
 }
 
 func applyImages(ctx context.Context, c *node.Context) (string, error) {
-	return Apply(ctx, c, into(c.Operation.Images), c.Operation.Images.Sources)
+	return Apply(ctx, c, nodeRuntime(c.Operation.Images), c.Operation.Images.Sources)
 }
 
-var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var digestPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // validate returns the problems of an operation that no machine could carry out.
 func validate(wanted *spec.Images) []string {
@@ -110,7 +110,7 @@ func Validate(sources []spec.ImageSource) []string {
 			bad("The path %q is not absolute.", source.Path)
 		case source.Sent != nil && source.Sent.Key == "":
 			bad("The source %q has no key.", source.Name)
-		case source.Sent != nil && source.Sent.SHA256 != "" && !digestForm.MatchString(source.Sent.SHA256):
+		case source.Sent != nil && source.Sent.SHA256 != "" && !digestPattern.MatchString(source.Sent.SHA256):
 			bad("The sha256 %q of %q is not 64 hex digits.", source.Sent.SHA256, source.Name)
 		}
 	}

@@ -13,10 +13,10 @@ import (
 )
 
 // remembered is the number of archives in the record.
-const remembered = 1000
+const maxRecords = 1000
 
 // brought has the images of one archive that was imported.
-type brought struct {
+type recordEntry struct {
 	// Name is the archive's name in the documents.
 	Name string `json:"name"`
 	// Images are names and the digests that they led to.
@@ -26,7 +26,7 @@ type brought struct {
 
 // record has the images of archives that were imported, by the archives' keys. It counts only while the runtime still
 // has all of them.
-type record map[string]brought
+type record map[string]recordEntry
 
 // readRecord reads the record. One that can't be read counts as empty: archives are then imported again.
 func readRecord(c *node.Context) record {
@@ -41,13 +41,13 @@ func readRecord(c *node.Context) record {
 }
 
 // add notes the images of an archive.
-func (r record) add(c *node.Context, key string, what brought) error {
+func (r record) add(c *node.Context, key string, what recordEntry) error {
 	r[key] = what
-	if len(r) > remembered {
+	if len(r) > maxRecords {
 		oldest := slices.SortedFunc(maps.Keys(r), func(a, b string) int {
 			return cmp.Or(r[a].At.Compare(r[b].At), cmp.Compare(a, b))
 		})
-		for _, key := range oldest[:len(r)-remembered] {
+		for _, key := range oldest[:len(r)-maxRecords] {
 			delete(r, key)
 		}
 	}

@@ -96,7 +96,7 @@ var errRuntime = errors.New("the container runtime stopped reading")
 
 // importing returns the arguments by which this ctr unpacks the archive itself, if it has them. Without them the
 // runtime gets the archive in pieces of 32 KiB, which takes twice as long.
-func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
+func (r Runtime) importArgs(ctx context.Context, c *node.Context) []string {
 	command := r.command(c, "images", "import", "--help")
 	command.Log = nil
 	help, err := c.Host.Runner.Run(ctx, command)
@@ -108,7 +108,7 @@ func (r Runtime) importing(ctx context.Context, c *node.Context) []string {
 
 // imports runs ctr with these arguments and the archive that write writes, which is not stored in between. An error of
 // write is the import's error, unless it is errRuntime.
-func (r Runtime) imports(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
+func (r Runtime) importStream(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
 	reading, writing, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("making a pipe: %w", err)
@@ -135,16 +135,16 @@ func (r Runtime) imports(ctx context.Context, c *node.Context, args []string, wr
 }
 
 // forget removes images that a failed import left: their content may be incomplete.
-func (r Runtime) forget(ctx context.Context, c *node.Context, names []string) {
+func (r Runtime) removeImages(ctx context.Context, c *node.Context, names []string) {
 	if len(names) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	if _, err := c.Host.Runner.Run(ctx, r.command(c, append([]string{"images", "remove"}, names...)...)); err != nil {
 		_, _ = fmt.Fprintf(c.Log, "removing what a failed import left: %v\n", err)
 	}
 }
 
-// forgetWithin bounds the removal of images.
-const forgetWithin = 10 * time.Second
+// removeTimeout bounds the removal of images.
+const removeTimeout = 10 * time.Second

@@ -58,7 +58,7 @@ func same(h *host.Host, one, other string) bool {
 }
 
 func findBinaries(_ context.Context, n *node.Context) ([]string, error) {
-	back, err := readReturns(n, true)
+	back, err := readOriginals(n, true)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func findBinaries(_ context.Context, n *node.Context) ([]string, error) {
 		}
 		found = append(found, otherAgents(n.Host, dir)...)
 	}
-	return append(found, unfinished(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...), nil
+	return append(found, tempFiles(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...), nil
 }
 
 // agentName matches the names of argosy-node on a machine, also while it arrives.
@@ -92,7 +92,7 @@ func otherAgents(h *host.Host, dir string) []string {
 
 // removeBinaries removes files that are as a bundle has them; a file that replaced one stays. It restores originals.
 func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
-	back, err := readReturns(n, true)
+	back, err := readOriginals(n, true)
 	if err != nil {
 		return "", err
 	}
@@ -130,7 +130,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := n.Host.Remove(unfinished(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...); err != nil {
+	if err := n.Host.Remove(tempFiles(n.Host, append(binariesPaths(n), cniPaths(n)...)...)...); err != nil {
 		return "", err
 	}
 	for _, dir := range cniPaths(n) {

@@ -86,7 +86,7 @@ func findContainerd(_ context.Context, n *node.Context) ([]string, error) {
 	if !ownsContainerd(n.Host) {
 		return nil, nil
 	}
-	found := describe(slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
+	found := describe(slices.DeleteFunc(runningProcesses(n.Host), func(p inspect.Process) bool {
 		return p.Name != "containerd" || inspect.Contained(n.Host, p) ||
 			!slices.Contains(binariesPaths(n), filepath.Dir(p.Program))
 	}))
@@ -100,7 +100,7 @@ func (c *cleaner) stopContainerd(ctx context.Context, n *node.Context) (string, 
 	if err := stopService(ctx, n, "containerd"); err != nil {
 		return "", err
 	}
-	left, err := c.vanish(ctx, func() {}, func() ([]string, error) { return findContainerd(ctx, n) })
+	left, err := c.waitUntilGone(ctx, func() {}, func() ([]string, error) { return findContainerd(ctx, n) })
 	if err != nil {
 		return "", err
 	}

@@ -39,7 +39,7 @@ func TestUnitsAreReadAgainBeforeTheOwnersContainerdStarts(t *testing.T) {
 	m := newMachine(t)
 	m.write(containerdUnit, "[Service]\n")
 	assert.NilError(t, original.NoteContainerd(m.host, original.Containerd{Active: true}))
-	_, err := forget(t.Context(), m.nodeContext())
+	_, err := removeRecords(t.Context(), m.nodeContext())
 	assert.NilError(t, err)
 	assert.DeepEqual(t, m.calls, []string{"systemctl daemon-reload", "systemctl start containerd.service"})
 }

@@ -70,7 +70,7 @@ func markedFiles(h *host.Host) []string {
 }
 
 // unfinished returns temporary files that a crash left.
-func unfinished(h *host.Host, dirs ...string) []string {
+func tempFiles(h *host.Host, dirs ...string) []string {
 	var found []string
 	for _, dir := range dirs {
 		names, _ := filepath.Glob(h.Path(host.TempName(filepath.Join(dir, "*"))))
@@ -134,12 +134,12 @@ func (c *cleaner) findFiles(_ context.Context, n *node.Context) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	back, err := readReturns(n, false)
+	back, err := readOriginals(n, false)
 	if err != nil {
 		return nil, err
 	}
 	found := append(back.find(), unnoted(n.Host, back)...)
-	found = append(found, unfinished(n.Host, settingsDirs(n.Host)...)...)
+	found = append(found, tempFiles(n.Host, settingsDirs(n.Host)...)...)
 	if ca := ownCA(n); ca != "" && c.ownsNode(n.Host) {
 		found = append(found, ca)
 	}
@@ -183,15 +183,15 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 }
 
 // unnoted returns files of Argosy's that versions before the note wrote.
-func unnoted(h *host.Host, r returns) []string { return slices.DeleteFunc(markedFiles(h), r.noted) }
+func unnoted(h *host.Host, r originals) []string { return slices.DeleteFunc(markedFiles(h), r.noted) }
 
 // removeSettings removes the files that Argosy wrote, and puts the originals back.
 func removeSettings(n *node.Context) (string, error) {
 	folders := registry.Folders(n.Host)
-	if err := n.Host.Remove(unfinished(n.Host, settingsDirs(n.Host)...)...); err != nil {
+	if err := n.Host.Remove(tempFiles(n.Host, settingsDirs(n.Host)...)...); err != nil {
 		return "", err
 	}
-	back, err := readReturns(n, false)
+	back, err := readOriginals(n, false)
 	if err != nil {
 		return "", err
 	}
@@ -216,7 +216,7 @@ func removeSettings(n *node.Context) (string, error) {
 }
 
 // removeUnnoted removes the files that versions before the note wrote, and restores the originals that they kept.
-func removeUnnoted(h *host.Host, back returns, folders []string) error {
+func removeUnnoted(h *host.Host, back originals, folders []string) error {
 	for _, name := range unnoted(h, back) {
 		err := h.Rename(name+layout.KeptSuffix, name)
 		if errors.Is(err, fs.ErrNotExist) {

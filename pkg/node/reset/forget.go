@@ -35,7 +35,7 @@ func records(n *node.Context) []string {
 func findRecords(_ context.Context, n *node.Context) ([]string, error) { return records(n), nil }
 
 // forget removes the record of the node, and the folders of earlier operations.
-func forget(ctx context.Context, n *node.Context) (string, error) {
+func removeRecords(ctx context.Context, n *node.Context) (string, error) {
 	files, err := newTree(n.Host)
 	if err != nil {
 		return "", err

@@ -18,7 +18,7 @@ import (
 // in a container has another file system.
 func kubelets(n *node.Context) []inspect.Process {
 	dirs := binariesPaths(n)
-	return slices.DeleteFunc(living(n.Host), func(p inspect.Process) bool {
+	return slices.DeleteFunc(runningProcesses(n.Host), func(p inspect.Process) bool {
 		return p.Name != "kubelet" || inspect.Contained(n.Host, p) || !slices.Contains(dirs, filepath.Dir(p.Program))
 	})
 }
@@ -49,7 +49,7 @@ func (c *cleaner) stopKubelet(ctx context.Context, n *node.Context) (string, err
 	if err := stopService(ctx, n, "kubelet"); err != nil {
 		return "", err
 	}
-	left, err := c.vanish(ctx, func() {
+	left, err := c.waitUntilGone(ctx, func() {
 		for _, process := range kubelets(n) {
 			_ = c.kernel.Kill(process.PID)
 		}

@@ -38,7 +38,7 @@ var legacyFamilies = []legacyFamily{
 var searched = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"}
 
 // where returns the path of a program on the machine; "" when it has none.
-func where(h *host.Host, program string) string {
+func findProgram(h *host.Host, program string) string {
 	for _, dir := range searched {
 		if file := filepath.Join(dir, program); h.Exists(file) {
 			return file
@@ -53,7 +53,7 @@ func (f legacyFamily) find(ctx context.Context, h *host.Host) string {
 		return ""
 	}
 	for _, name := range f.saves {
-		file := where(h, name)
+		file := findProgram(h, name)
 		if file == "" {
 			continue
 		}
@@ -118,7 +118,7 @@ func restore(ctx context.Context, c *node.Context, program string, script []byte
 	if _, err := c.Host.WriteProgress(file, script, 0o600); err != nil {
 		return err
 	}
-	err := alone(ctx, c, program, func(wait ...string) error {
+	err := withLock(ctx, c, program, func(wait ...string) error {
 		// Rules that are not named stay as they are.
 		argv := append(append([]string{c.Host.Path(program)}, wait...), "--noflush", c.Host.Path(file))
 		_, err := c.Host.Runner.Run(ctx, host.Command{Argv: argv, Log: c.Log})
@@ -137,26 +137,26 @@ func restore(ctx context.Context, c *node.Context, program string, script []byte
 const (
 	// xtablesLock is held by programs that change legacy rules, such as a firewall's daemon.
 	xtablesLock = "/run/xtables.lock"
-	// lockWithin bounds the wait for it, in seconds.
-	lockWithin = 60
+	// lockTimeout bounds the wait for it, in seconds.
+	lockTimeout = 60
 )
 
 // alone runs a change of rules under the lock. Programs before 1.6.2 neither take the lock nor have the flag to wait
 // for it, so alone takes it for them.
-func alone(ctx context.Context, c *node.Context, program string, change func(wait ...string) error) error {
+func withLock(ctx context.Context, c *node.Context, program string, change func(wait ...string) error) error {
 	output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{c.Host.Path(program), "--version"}})
 	if err != nil {
 		return fmt.Errorf("asking %q for its version: %w", program, err)
 	}
-	if waits(string(output)) {
-		return change("--wait", strconv.Itoa(lockWithin))
+	if waitsForLock(string(output)) {
+		return change("--wait", strconv.Itoa(lockTimeout))
 	}
 	lock, err := os.OpenFile(c.Host.Path(xtablesLock), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("taking the lock of iptables: %w", err)
 	}
 	defer lock.Close()
-	for deadline := time.Now().Add(lockWithin * time.Second); ; {
+	for deadline := time.Now().Add(lockTimeout * time.Second); ; {
 		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return change()
@@ -167,13 +167,13 @@ func alone(ctx context.Context, c *node.Context, program string, change func(wai
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(pollEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
 // waits reports whether an iptables-restore of this version waits for the lock: "iptables-restore v1.8.9 (legacy)".
-func waits(version string) bool {
+func waitsForLock(version string) bool {
 	match := versionForm.FindStringSubmatch(version)
 	if match == nil {
 		return false
@@ -206,7 +206,7 @@ type savedRemoval struct {
 func parseSaved(saved string, networks *podNetworks) []savedRemoval {
 	var removals []savedRemoval
 	for _, table := range readSaved(saved) {
-		chosen := networks.choose(table.chains)
+		chosen := networks.selectRemoval(table.chains)
 		removal := savedRemoval{name: table.name, chains: chosen.chains}
 		for _, one := range table.chains {
 			for _, at := range chosen.rules[one.name] {

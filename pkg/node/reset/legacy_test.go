@@ -88,7 +88,7 @@ func TestIptablesBefore162DoesNotWaitForTheLock(t *testing.T) {
 			"v1.10.0": true, "v2.0.0": true,
 		"iptables-restore v1.6.1": false, "iptables-restore v1.4.21": false, "": false, "unknown option": false,
 	} {
-		assert.Equal(t, waits(version), want, version)
+		assert.Equal(t, waitsForLock(version), want, version)
 	}
 }
 

@@ -347,7 +347,7 @@ func (m *machine) listen() {
 }
 
 func (m *machine) engine() *node.Engine {
-	c := &cleaner{kernel: m, patience: 100 * time.Millisecond}
+	c := &cleaner{kernel: m, goneTimeout: 100 * time.Millisecond}
 	return &node.Engine{Host: m.host, Store: m.store, Phases: map[spec.Kind][]node.Phase{spec.KindReset: c.phases()}}
 }
 

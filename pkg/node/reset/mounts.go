@@ -69,7 +69,7 @@ func readMounts(h *host.Host) (mountTable, error) {
 		table.owned(h, where)
 	}
 	for _, point := range table.points {
-		table.own[point] = table.own[point] || ownersBySide(point)
+		table.own[point] = table.own[point] || ownersMount(point)
 	}
 	return table, nil
 }
@@ -123,9 +123,9 @@ func mountUnits(h *host.Host) []string {
 	return found
 }
 
-// ownersBySide reports whether a mount is one that no program of a node makes: of the folder of all pods or plugins, or
+// ownersMount reports whether a mount is one that no program of a node makes: of the folder of all pods or plugins, or
 // of a whole snapshotter, as owners have them on another disk.
-func ownersBySide(point string) bool {
+func ownersMount(point string) bool {
 	dir, name := filepath.Split(point)
 	return filepath.Base(dir) == "kubelet" && (name == "pods" || name == "plugins") ||
 		strings.HasPrefix(name, "io.containerd.snapshotter.v1.")
@@ -251,7 +251,7 @@ func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
 		if !table.shared[point] || table.remote[point] && len(beneath) == 0 {
 			continue
 		}
-		err := within(privateWithin, func() error { return c.kernel.MakePrivate(n.Host.Path(point)) })
+		err := withTimeout(privateTimeout, func() error { return c.kernel.MakePrivate(n.Host.Path(point)) })
 		if err != nil && len(beneath) > 0 {
 			fmt.Fprintf(n.Log, "parting mount %q from its peers: %v\n", point, err)
 			kept = append(append(kept, point), beneath...)
@@ -260,11 +260,11 @@ func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
 	return kept
 }
 
-// privateWithin bounds one call to the kernel, which asks a network file system's server for its folder.
-const privateWithin = 10 * time.Second
+// privateTimeout bounds one call to the kernel, which asks a network file system's server for its folder.
+const privateTimeout = 10 * time.Second
 
 // within calls f and waits for it no longer than limit. A call that hangs in the kernel is left behind.
-func within(limit time.Duration, f func() error) error {
+func withTimeout(limit time.Duration, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
 	select {

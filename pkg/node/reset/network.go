@@ -71,7 +71,7 @@ func (c *cleaner) emptyNamespaces(h *host.Host) []string {
 		return nil
 	}
 	var used []os.FileInfo
-	for _, process := range living(h) {
+	for _, process := range runningProcesses(h) {
 		if info, err := os.Stat(h.Path(fmt.Sprintf("/proc/%d/ns/net", process.PID))); err == nil {
 			used = append(used, info)
 		}

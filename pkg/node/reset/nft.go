@@ -160,7 +160,7 @@ func (s *ruleset) sortTable(
 	if slices.Contains(pluginTables, table.Name) {
 		return s.choosePlugins(networks, table, models, rules)
 	}
-	chosen := networks.choose(models)
+	chosen := networks.selectRemoval(models)
 	for i, model := range models {
 		if slices.Contains(chosen.chains, model.name) {
 			s.chains = append(s.chains, within[i])

@@ -29,28 +29,28 @@ func readNote(h *host.Host) (*original.Note, error) {
 }
 
 // returns are the noted paths of programs, or of the other files, and how each stands.
-type returns struct {
+type originals struct {
 	note *original.Note
 	// due are those that have to be put back, in order, and foreign those with neither Argosy's content nor the
 	// original.
 	due, foreign []string
 }
 
-// readReturns compares noted paths with the note. containerd's unit is the last: it tells that containerd's data is
+// readOriginals compares noted paths with the note. containerd's unit is the last: it tells that containerd's data is
 // Argosy's.
-func readReturns(n *node.Context, programs bool) (returns, error) {
+func readOriginals(n *node.Context, programs bool) (originals, error) {
 	note, err := readNote(n.Host)
 	if err != nil {
-		return returns{}, err
+		return originals{}, err
 	}
-	r := returns{note: note}
+	r := originals{note: note}
 	for _, name := range note.Names() {
 		if note.Of(name).Program != programs {
 			continue
 		}
 		standing, err := note.Stands(n.Host, name, ofArgosy(n, note, name))
 		if err != nil {
-			return returns{}, err
+			return originals{}, err
 		}
 		switch standing {
 		case original.Ours:
@@ -90,7 +90,7 @@ func isOriginal(h *host.Host, name string) bool {
 }
 
 // find describes each path that is due.
-func (r returns) find() []string {
+func (r originals) find() []string {
 	var found []string
 	for _, name := range r.due {
 		if r.note.Of(name).Kind == original.Nothing {
@@ -103,7 +103,7 @@ func (r returns) find() []string {
 }
 
 // putBack puts originals back, and returns how many files and links of before came back and where edits are kept.
-func (r returns) putBack(h *host.Host) (back int, edited []string, err error) {
+func (r originals) putBack(h *host.Host) (back int, edited []string, err error) {
 	for _, name := range r.due {
 		kept, err := r.note.KeepEdited(h, original.File{Name: name})
 		if err != nil {
@@ -124,13 +124,13 @@ func (r returns) putBack(h *host.Host) (back int, edited []string, err error) {
 }
 
 // noted reports whether a path is in the note.
-func (r returns) noted(name string) bool { return r.note.Of(name) != nil }
+func (r originals) noted(name string) bool { return r.note.Of(name) != nil }
 
 // replaced is a remark on paths with neither Argosy's content nor the original.
 func replaced(n *node.Context) string {
 	var names []string
 	for _, programs := range []bool{true, false} {
-		if r, err := readReturns(n, programs); err == nil {
+		if r, err := readOriginals(n, programs); err == nil {
 			names = append(names, r.foreign...)
 		}
 	}

@@ -154,7 +154,7 @@ func holdsFiles(dir string) bool {
 // others lists the Kubernetes software on the machine that is not Argosy's. A kubelet in Argosy's place whose unit is
 // gone, or lost its content in a power cut, is Argosy's where a note of a node tells of it.
 func others(n *node.Context) []inspect.Distribution {
-	processes := living(n.Host)
+	processes := runningProcesses(n.Host)
 	all := inspect.Distributions(n.Host, processes)
 	unit := inspect.UnitFile(n.Host, "kubelet.service")
 	if lost := unit == "" || torn(n.Host, unit); lost && len(there(n.Host, nodeNotes...)) > 0 {

@@ -326,9 +326,9 @@ func TestARuleOfTheOwnersKeepsItsChain(t *testing.T) {
 		{"CNI-FORWARD", []rule{{jump: ownersChain}, {source: "10.244.5.2", jump: "ACCEPT"}}},
 		{ownersChain, []rule{{source: "10.244.5.2", jump: "DROP"}}},
 	}
-	chosen := known("cbr0", podID).choose(chains)
+	chosen := known("cbr0", podID).selectRemoval(chains)
 	assert.DeepEqual(t, chosen.rules, map[string][]int{"CNI-FORWARD": {1}})
 	assert.Equal(t, len(chosen.chains), 0)
 	chains[1].rules = nil
-	assert.DeepEqual(t, known("cbr0", podID).choose(chains).chains, []string{"CNI-FORWARD", ownersChain})
+	assert.DeepEqual(t, known("cbr0", podID).selectRemoval(chains).chains, []string{"CNI-FORWARD", ownersChain})
 }

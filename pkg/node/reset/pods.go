@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// tellsWithin and deletesWithin bound calls of containerd: one that hangs is not waited for, since its pods can be
+	// queryTimeout and deleteTimeout bound calls of containerd: one that hangs is not waited for, since its pods can be
 	// ended without it.
-	tellsWithin   = 5 * time.Second
-	deletesWithin = time.Minute
+	queryTimeout  = 5 * time.Second
+	deleteTimeout = time.Minute
 )
 
 // findPods returns the pods' processes, and the containers that containerd has, if it answers.
@@ -78,12 +78,12 @@ func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) 
 		}
 	}
 	kill()
-	left, err := c.vanish(ctx, kill, func() ([]string, error) { return describe(podProcesses(n.Host)), nil })
+	left, err := c.waitUntilGone(ctx, kill, func() ([]string, error) { return describe(podProcesses(n.Host)), nil })
 	if err != nil {
 		return "", err
 	}
 	if len(left) > 0 {
-		return "", fmt.Errorf("ending all pods: after %s there still are %s", c.patience, some(left))
+		return "", fmt.Errorf("ending all pods: after %s there still are %s", c.goneTimeout, some(left))
 	}
 	if err := c.removeControlGroups(ctx, n); err != nil {
 		return "", fmt.Errorf("removing control groups of pods: %w", err)
@@ -102,7 +102,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 			continue
 		}
 		n.SetMessage("ending %d %s of pods", len(ids), deletion[0])
-		if _, err := ctr(ctx, n, deletesWithin, append(deletion, ids...)...); err != nil {
+		if _, err := ctr(ctx, n, deleteTimeout, append(deletion, ids...)...); err != nil {
 			// The error may be of containers that ended by themselves a moment before; only those that are left count.
 			fmt.Fprintln(n.Log, err)
 		}
@@ -115,7 +115,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 }
 
 func list(ctx context.Context, n *node.Context, kind string) ([]string, error) {
-	output, err := ctr(ctx, n, tellsWithin, kind, "list", "--quiet")
+	output, err := ctr(ctx, n, queryTimeout, kind, "list", "--quiet")
 	if err != nil {
 		return nil, fmt.Errorf("listing %s of pods: %w", kind, err)
 	}
@@ -142,7 +142,7 @@ func client(ctx context.Context, n *node.Context) string {
 			return program
 		}
 	}
-	return where(n.Host, "ctr")
+	return findProgram(n.Host, "ctr")
 }
 
 // ctr runs containerd's client.
@@ -178,7 +178,7 @@ func (c *cleaner) removeControlGroups(ctx context.Context, n *node.Context) erro
 		}
 	}
 	remove()
-	left, err := c.vanish(ctx, remove, func() ([]string, error) { return controlGroups(n.Host), nil })
+	left, err := c.waitUntilGone(ctx, remove, func() ([]string, error) { return controlGroups(n.Host), nil })
 	if err == nil && len(left) > 0 {
 		err = fmt.Errorf("there still is %s: %w", some(left), refused)
 	}

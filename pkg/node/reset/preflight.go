@@ -41,11 +41,11 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 		problems); err != nil {
 		return false, "", err
 	}
-	return true, whoseNode(n, record, unreadable) + untouched(n), nil
+	return true, nodeDetail(n, record, unreadable) + foreignRemark(n), nil
 }
 
-// whoseNode returns the detail: which node the machine is.
-func whoseNode(n *node.Context, record *spec.Record, unreadable error) string {
+// nodeDetail returns the detail: which node the machine is.
+func nodeDetail(n *node.Context, record *spec.Record, unreadable error) string {
 	switch {
 	case unreadable != nil:
 		return fmt.Sprintf("the machine is a node of Argosy's, and its record of which one cannot be read (%v)",
@@ -59,7 +59,7 @@ func whoseNode(n *node.Context, record *spec.Record, unreadable error) string {
 }
 
 // untouched returns a remark on other Kubernetes software, of which there are remains or which runs in containers.
-func untouched(n *node.Context) string {
+func foreignRemark(n *node.Context) string {
 	text := ""
 	for _, other := range others(n) {
 		text += fmt.Sprintf("; %s stays as it is", other)

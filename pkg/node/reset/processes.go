@@ -16,14 +16,14 @@ import (
 const podNamespace = "k8s.io"
 
 // living returns the processes that run a program, without kernel threads and zombies.
-func living(h *host.Host) []inspect.Process {
+func runningProcesses(h *host.Host) []inspect.Process {
 	return slices.DeleteFunc(inspect.Processes(h), func(p inspect.Process) bool { return p.Program == "" })
 }
 
 // ofPods returns the processes in the cgroups of pods, never this one or one that it descends from.
 func ofPods(h *host.Host) []inspect.Process {
 	groups, spared := inspect.ReadCgroups(h), append(inspect.Ancestors(h), os.Getpid())
-	return slices.DeleteFunc(living(h), func(p inspect.Process) bool {
+	return slices.DeleteFunc(runningProcesses(h), func(p inspect.Process) bool {
 		return slices.Contains(spared, p.PID) || groups.PodOf(p.PID) == ""
 	})
 }
@@ -32,7 +32,7 @@ func ofPods(h *host.Host) []inspect.Process {
 // a container, do not count.
 func shims(h *host.Host) map[string][]inspect.Process {
 	found := map[string][]inspect.Process{}
-	for _, process := range living(h) {
+	for _, process := range runningProcesses(h) {
 		if !strings.HasPrefix(filepath.Base(process.Program), "containerd-shim") || inspect.Contained(h, process) {
 			continue
 		}

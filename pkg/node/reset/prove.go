@@ -46,13 +46,13 @@ func (c *cleaner) checkProof(ctx context.Context, n *node.Context) (bool, string
 	if err != nil || len(left) > 0 {
 		return false, some(left), err
 	}
-	return true, proven(n), nil
+	return true, proofDetail(n), nil
 }
 
 // prove fails if anything is left, and names it.
 func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	// Links, for one, go a moment after their namespaces.
-	left, err := c.vanish(ctx, func() {}, func() ([]string, error) { return c.findAnything(ctx, n) })
+	left, err := c.waitUntilGone(ctx, func() {}, func() ([]string, error) { return c.findAnything(ctx, n) })
 	if err != nil {
 		return "", err
 	}
@@ -63,11 +63,11 @@ func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 			Hint:     "a reboot ends what holds on; then reset it again",
 		}
 	}
-	return proven(n), nil
+	return proofDetail(n), nil
 }
 
 // proven returns the detail: the kinds of things that were not found, and those that stay since they are not Argosy's.
-func proven(n *node.Context) string {
+func proofDetail(n *node.Context) string {
 	text := "no process, port, mount, link, rule, credential or file of a node is left"
 	if names := siteNetworks(n.Host); len(names) > 0 {
 		text += "; the site's own " + strings.Join(names, ", ") + " stays"

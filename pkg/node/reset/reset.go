@@ -16,16 +16,16 @@ import (
 )
 
 // Phases returns the phases of a reset.
-func Phases() []node.Phase { return (&cleaner{kernel: linux{}, patience: patience}).phases() }
+func Phases() []node.Phase { return (&cleaner{kernel: linux{}, goneTimeout: goneTimeout}).phases() }
 
 // patience bounds the wait for processes and mounts to go after they were ended. Processes that wait for a disk take
 // longest.
-const patience = 15 * time.Second
+const goneTimeout = 15 * time.Second
 
 // cleaner has the phases that need the kernel itself beside the machine's files and programs.
 type cleaner struct {
-	kernel   kernel
-	patience time.Duration
+	kernel      kernel
+	goneTimeout time.Duration
 	// node is set once the machine was seen to be Argosy's node.
 	node bool
 	// networks are the networks of pods that were found so far.
@@ -53,7 +53,7 @@ func (c *cleaner) phases() []node.Phase {
 			Check: gone(c.findFiles, "no files of a node are left"), Apply: c.removeFiles},
 		{Name: "prove", Short: "making sure that nothing is left", Check: c.checkProof, Apply: c.prove},
 		{Name: "forget", Short: "forgetting what the machine was",
-			Check: gone(findRecords, "the machine remembers no cluster"), Apply: forget},
+			Check: gone(findRecords, "the machine remembers no cluster"), Apply: removeRecords},
 	}
 }
 
@@ -85,13 +85,13 @@ func some(found []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(found[:shown], ", "), len(found)-shown)
 }
 
-// pollEvery is the time between two looks at things that are about to end.
-const pollEvery = 25 * time.Millisecond
+// pollInterval is the time between two looks at things that are about to end.
+const pollInterval = 25 * time.Millisecond
 
 // vanish waits until find returns nothing, and returns the things that are left when patience ends. It calls again
 // before each further look.
-func (c *cleaner) vanish(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
-	for deadline := time.Now().Add(c.patience); ; {
+func (c *cleaner) waitUntilGone(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
+	for deadline := time.Now().Add(c.goneTimeout); ; {
 		left, err := find()
 		if err != nil || len(left) == 0 || time.Now().After(deadline) {
 			return left, err
@@ -100,7 +100,7 @@ func (c *cleaner) vanish(ctx context.Context, again func(), find func() ([]strin
 		select {
 		case <-ctx.Done():
 			return left, context.Cause(ctx)
-		case <-time.After(pollEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }

@@ -64,7 +64,7 @@ func ofNode(name string) bool {
 //	CNI-<hash>, CNI-DN-<hash>      if a rule in it, or one that leads to it, names a pod's container or network
 //	those that containers share    if no rule is left but of pods, and no others have been in networks of plugins
 //	any other                      never; but the rules that lead to those, and in shared ones those of pods
-func (p *podNetworks) choose(chains []chain) removal {
+func (p *podNetworks) selectRemoval(chains []chain) removal {
 	going := map[string]bool{}
 	for _, one := range chains {
 		if ofNode(one.name) {

@@ -63,7 +63,7 @@ func unmountPods(t *testing.T) {
 	h := &host.Host{Runner: host.Processes{}}
 	var log bytes.Buffer
 	n := &node.Context{Operation: &spec.Operation{ID: "reset-1"}, Host: h, Store: node.NewStore(h), Log: &log}
-	c := &cleaner{kernel: linux{}, patience: patience, node: true}
+	c := &cleaner{kernel: linux{}, goneTimeout: goneTimeout, node: true}
 	_, err := c.unmount(t.Context(), n)
 	assert.NilError(t, err, log.String())
 	left, err := podMounts(h)

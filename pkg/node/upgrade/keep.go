@@ -106,7 +106,7 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	if record != nil && record.Version == j.KubernetesVersion && record.Bundle == j.Bundle.SHA256 {
 		return true, "the machine is at " + record.Version + " already", nil
 	}
-	known, err := keptBefore(c, record)
+	known, err := readKeptOrNone(c, record)
 	switch {
 	case err != nil:
 		return false, "", err
@@ -119,9 +119,9 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	return false, "what is there has to be kept", nil
 }
 
-// keptBefore returns the description of kept files. A damaged one counts as none while the machine is as its record has
+// readKeptOrNone returns the description of kept files. A damaged one counts as none while the machine is as its record has
 // it: then nothing is lost.
-func keptBefore(c *node.Context, record *spec.Record) (*kept, error) {
+func readKeptOrNone(c *node.Context, record *spec.Record) (*kept, error) {
 	known, err := readKept(c.Host)
 	if !errors.Is(err, node.ErrUnreadable) {
 		return known, err
@@ -145,13 +145,13 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	keeping, err := keptBefore(c, record)
+	keeping, err := readKeptOrNone(c, record)
 	if err != nil {
 		return "", err
 	}
 	j := c.Operation.Join
 	if !keeping.begun(record) {
-		if keeping, err = keepAnew(c.Host, j, record); err != nil {
+		if keeping, err = startKeeping(c.Host, j, record); err != nil {
 			return "", err
 		}
 	}
@@ -166,7 +166,7 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := keeping.settle(c.Host); err != nil {
+	if err := keeping.writeSynced(c.Host); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
@@ -174,7 +174,7 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 
 // settle writes the description after syncing the kept files, before anything is replaced, so that a machine that loses
 // power can be rolled back.
-func (k *kept) settle(h *host.Host) error {
+func (k *kept) writeSynced(h *host.Host) error {
 	if err := h.SyncFolders(); err != nil {
 		return err
 	}
@@ -184,9 +184,9 @@ func (k *kept) settle(h *host.Host) error {
 	return h.SyncFolders()
 }
 
-// keepAnew removes files kept for earlier upgrades and keeps the kubelet's own files, which must be unchanged at this
+// startKeeping removes files kept for earlier upgrades and keeps the kubelet's own files, which must be unchanged at this
 // time.
-func keepAnew(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
+func startKeeping(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
 	// The description is removed first: with half of its files it would be worse than none.
 	if err := errors.Join(h.Remove(keptFile), h.SyncFolders()); err != nil {
 		return nil, err

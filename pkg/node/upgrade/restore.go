@@ -171,7 +171,7 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	if err := errors.Join(known.write(c.Host), c.Store.WriteRecord(&known.Record), c.Host.SyncFolders()); err != nil {
 		return "", err
 	}
-	if err := noteReturn(c.Host, differing); err != nil {
+	if err := noteRestoredOriginals(c.Host, differing); err != nil {
 		return "", err
 	}
 	for _, one := range differing {
@@ -182,9 +182,9 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
 }
 
-// noteReturn notes the originals of paths that get Argosy's own files back: where the upgrade removed one, the owner's
+// noteRestoredOriginals notes the originals of paths that get Argosy's own files back: where the upgrade removed one, the owner's
 // was restored.
-func noteReturn(h *host.Host, differing []keptOne) error {
+func noteRestoredOriginals(h *host.Host, differing []keptOne) error {
 	note, err := original.Read(h)
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func Phases() []node.Phase {
 			{Name: "kubeadm", Short: "upgrading the node's configuration", Check: checkKubeadm, Apply: applyKubeadm},
 		},
 		join.PhasesNamed("kernel", "binaries", "registries", "containerd", "kubelet", "settings"),
-		[]node.Phase{tidyAfter(join.PhasesNamed("healthy")[0])},
+		[]node.Phase{thenRemoveOldBundles(join.PhasesNamed("healthy")[0])},
 	)
 }
 

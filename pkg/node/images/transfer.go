@@ -15,7 +15,7 @@ import (
 )
 
 // passage transfers one archive from its source to the runtime. It reads the archive as it comes, packed or not.
-type passage struct {
+type transfer struct {
 	work    *work
 	archive archive
 	what    string
@@ -31,21 +31,21 @@ type passage struct {
 	named, before map[string]string
 }
 
-var _ judge = (*passage)(nil)
+var _ verifier = (*transfer)(nil)
 
 // begin starts with the archive's first byte, also after a lost connection.
-func (p *passage) begin(ctx context.Context, from io.Reader) {
+func (p *transfer) begin(ctx context.Context, from io.Reader) {
 	p.ctx, p.from, p.failed, p.named, p.before = ctx, from, nil, nil, nil
-	if p.vouched() {
+	if p.hasDigest() {
 		p.hash = sha256.New()
 	}
 }
 
 // through passes the archive to the runtime.
-func (p *passage) through(runtime io.Writer) error {
+func (p *transfer) copyTo(runtime io.Writer) error {
 	plain, stop, err := decompress(p)
 	if err != nil {
-		return p.blame(err)
+		return p.readError(err)
 	}
 	defer stop()
 	if err := pass(plain, runtime, p); err != nil {
@@ -56,7 +56,7 @@ func (p *passage) through(runtime io.Writer) error {
 }
 
 // Read reads the archive.
-func (p *passage) Read(to []byte) (int, error) {
+func (p *transfer) Read(to []byte) (int, error) {
 	if p.ctx.Err() != nil {
 		p.failed = context.Cause(p.ctx)
 		return 0, p.failed
@@ -72,22 +72,22 @@ func (p *passage) Read(to []byte) (int, error) {
 }
 
 // blame returns the source's error if there was one, else that the archive is damaged.
-func (p *passage) blame(err error) error {
+func (p *transfer) readError(err error) error {
 	if p.failed != nil {
 		return fmt.Errorf("reading it: %w", p.failed)
 	}
 	return corrupt("reading it: %w", err)
 }
 
-func (p *passage) vouched() bool { return p.archive.sent != nil && p.archive.sent.SHA256 != "" }
+func (p *transfer) hasDigest() bool { return p.archive.sent != nil && p.archive.sent.SHA256 != "" }
 
 // sound checks the archive's size, digest and images, and notes which of these the runtime has before the import.
-func (p *passage) sound(named map[string]string) error {
+func (p *transfer) verify(named map[string]string) error {
 	// Unpacking does not read the bytes after the packed stream.
 	if _, err := io.Copy(io.Discard, p); err != nil {
-		return p.blame(err)
+		return p.readError(err)
 	}
-	if p.vouched() {
+	if p.hasDigest() {
 		if sum := hex.EncodeToString(p.hash.Sum(nil)); sum != p.archive.sent.SHA256 {
 			return errclass.Errorf(errclass.Permanent, "its sha256 is %s, and %s was asked for; nothing of it was "+
 				"imported", sum, p.archive.sent.SHA256)
@@ -102,7 +102,7 @@ func (p *passage) sound(named map[string]string) error {
 }
 
 // fresh returns the images that the runtime can have only from this archive.
-func (p *passage) fresh() []string {
+func (p *transfer) fresh() []string {
 	var names []string
 	for name := range p.named {
 		if p.before[name] == "" {
