@@ -65,12 +65,12 @@ func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
 	return buffered, func() {}, nil
 }
 
-// decisive are the files that list an archive's images.
+// indexFiles are the files that list an archive's images.
 var indexFiles = map[string]bool{"oci-layout": true, "index.json": true, "manifest.json": true}
 
-// relay passes a tar on while it arrives, and meanwhile reads the list of its images. It holds the decisive files back
-// until all others were passed on and sound returned no error: until then the runtime has layers and cannot make images
-// of them. The order of files in a tar does not matter to the runtime.
+// relay passes a tar on while it arrives, and meanwhile reads the list of its images. It holds the indexFiles back
+// until all others were passed on and verify returned no error: until then the runtime has layers and cannot make
+// images of them. The order of files in a tar does not matter to the runtime.
 type relay struct {
 	from io.Reader
 	to   io.Writer
@@ -85,14 +85,14 @@ type relay struct {
 	texts      map[string][]byte
 }
 
-// judge checks an archive while it is passed on.
+// verifier checks an archive while it is passed on.
 type verifier interface {
-	// blame returns the cause of a read error.
+	// readError returns the cause of a read error.
 	readError(err error) error
-	// vouched reports whether sound checks the archive's digest; otherwise each file that is named by its digest is
+	// hasDigest reports whether verify checks the archive's digest; otherwise each file that is named by its digest is
 	// checked against that.
 	hasDigest() bool
-	// sound is called with the archive's images when all has been read; after an error they are not imported.
+	// verify is called with the archive's images when all has been read; after an error they are not imported.
 	verify(named map[string]string) error
 }
 
@@ -202,7 +202,7 @@ func (r *relay) next() (*tar.Header, error) {
 	r.sink = r.to
 	if header.Typeflag == tar.TypeReg && indexFiles[path.Clean(header.Name)] {
 		if r.sink = &r.held; int64(r.held.Len())+header.Size > maxText {
-			return nil, fmt.Errorf("%q says in %d bytes which images there are", header.Name, header.Size)
+			return nil, fmt.Errorf("%q lists its images in %d bytes", header.Name, header.Size)
 		}
 	}
 	if _, err := r.sink.Write(r.head.Bytes()); err != nil {

@@ -25,7 +25,7 @@ const (
 )
 
 // errNoSender is the error of an operation to which no sender connects.
-var errNoSender = errclass.With(errclass.Transient, errors.New("nobody sends it"))
+var errNoSender = errclass.With(errclass.Transient, errors.New("no sender is connected"))
 
 // feeds are the connections over which archives come.
 type feeds struct {
@@ -73,7 +73,7 @@ func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error)
 	}
 }
 
-// through calls use with the archive; its reads end with ctx.
+// copyTo calls use with the archive; its reads end with ctx.
 func (f *feeds) copyTo(ctx context.Context, use func(io.Reader) error) error {
 	session := f.session
 	stop := context.AfterFunc(ctx, session.Close)

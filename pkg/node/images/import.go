@@ -76,7 +76,7 @@ type work struct {
 	into    Runtime
 	known   record
 	feeds   *feeds
-	// importing are the arguments by which ctr imports.
+	// importArgs are the arguments by which ctr imports.
 	importArgs func() []string
 
 	done     []string
@@ -187,8 +187,8 @@ type failures struct {
 func (f *failures) Error() string   { return f.text }
 func (f *failures) Unwrap() []error { return f.causes }
 
-// worst returns the class of several errors: transient if any is, since another attempt may help and shows the others
-// again.
+// combinedClass returns the class of several errors: transient if any is, since another attempt may help and shows the
+// others again.
 func combinedClass(errs []error) errclass.Class {
 	class := errclass.Configuration
 	for _, err := range errs {

@@ -19,7 +19,7 @@ import (
 // checkPreflight holds on a machine that is a node of the cluster and has a runtime that can import.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	wanted := c.Operation.Images
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+	if err := node.Problems(errclass.Configuration, "the operation is not valid on any machine",
 		validate(wanted)); err != nil {
 		return false, "", err
 	}
@@ -70,7 +70,7 @@ func noRuntime(ctx context.Context, c *node.Context) []string {
 	return problems
 }
 
-// into returns the runtime of a machine that is a node.
+// nodeRuntime returns the runtime of a machine that is a node.
 func nodeRuntime(wanted *spec.Images) Runtime {
 	return Runtime{BinariesPath: wanted.BinariesPath, CRISocket: wanted.CRISocket}
 }

@@ -12,10 +12,10 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// remembered is the number of archives in the record.
+// maxRecords is the number of archives in the record.
 const maxRecords = 1000
 
-// brought has the images of one archive that was imported.
+// recordEntry has the images of one archive that was imported.
 type recordEntry struct {
 	// Name is the archive's name in the documents.
 	Name string `json:"name"`

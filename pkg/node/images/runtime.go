@@ -94,7 +94,7 @@ func (r Runtime) digests(ctx context.Context, c *node.Context, names []string) (
 // cause.
 var errRuntime = errors.New("the container runtime stopped reading")
 
-// importing returns the arguments by which this ctr unpacks the archive itself, if it has them. Without them the
+// importArgs returns the arguments by which this ctr unpacks the archive itself, if it has them. Without them the
 // runtime gets the archive in pieces of 32 KiB, which takes twice as long.
 func (r Runtime) importArgs(ctx context.Context, c *node.Context) []string {
 	command := r.command(c, "images", "import", "--help")
@@ -106,8 +106,8 @@ func (r Runtime) importArgs(ctx context.Context, c *node.Context) []string {
 	return []string{"images", "import", "-"}
 }
 
-// imports runs ctr with these arguments and the archive that write writes, which is not stored in between. An error of
-// write is the import's error, unless it is errRuntime.
+// importStream runs ctr with these arguments and the archive that write writes, which is not stored in between. An
+// error of write is the import's error, unless it is errRuntime.
 func (r Runtime) importStream(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
 	reading, writing, err := os.Pipe()
 	if err != nil {
@@ -134,7 +134,7 @@ func (r Runtime) importStream(ctx context.Context, c *node.Context, args []strin
 	return wrote
 }
 
-// forget removes images that a failed import left: their content may be incomplete.
+// removeImages removes images that a failed import left: their content may be incomplete.
 func (r Runtime) removeImages(ctx context.Context, c *node.Context, names []string) {
 	if len(names) == 0 {
 		return

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// passage transfers one archive from its source to the runtime. It reads the archive as it comes, packed or not.
+// transfer transfers one archive from its source to the runtime. It reads the archive as it comes, packed or not.
 type transfer struct {
 	work    *work
 	archive archive
@@ -41,7 +41,7 @@ func (p *transfer) begin(ctx context.Context, from io.Reader) {
 	}
 }
 
-// through passes the archive to the runtime.
+// copyTo passes the archive to the runtime.
 func (p *transfer) copyTo(runtime io.Writer) error {
 	plain, stop, err := decompress(p)
 	if err != nil {
@@ -71,7 +71,7 @@ func (p *transfer) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// blame returns the source's error if there was one, else that the archive is damaged.
+// readError returns the source's error if there was one, else that the archive is damaged.
 func (p *transfer) readError(err error) error {
 	if p.failed != nil {
 		return fmt.Errorf("reading it: %w", p.failed)
@@ -81,7 +81,7 @@ func (p *transfer) readError(err error) error {
 
 func (p *transfer) hasDigest() bool { return p.archive.sent != nil && p.archive.sent.SHA256 != "" }
 
-// sound checks the archive's size, digest and images, and notes which of these the runtime has before the import.
+// verify checks the archive's size, digest and images, and notes which of these the runtime has before the import.
 func (p *transfer) verify(named map[string]string) error {
 	// Unpacking does not read the bytes after the packed stream.
 	if _, err := io.Copy(io.Discard, p); err != nil {

@@ -137,7 +137,7 @@ func keptAs(edited []string) string {
 	if len(edited) == 0 {
 		return ""
 	}
-	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
+	return "; edits on the machine are kept as " + strings.Join(edited, ", ")
 }
 
 // programFile returns a program that is about to be installed, for the note of its original. Versions before the note

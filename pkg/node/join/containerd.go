@@ -52,7 +52,7 @@ func containerdService(h *host.Host, op *spec.Operation) (service, error) {
 	return s, nil
 }
 
-var errNoBundle = errors.New("the bundle is not there yet")
+var errNoBundle = errors.New("the bundle is not unpacked yet")
 
 func digestOf(manifest *bundle.Manifest, path string) string {
 	for _, f := range manifest.Files {

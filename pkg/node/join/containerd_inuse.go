@@ -156,7 +156,7 @@ func checkContainerdInUse(ctx context.Context, h *host.Host, j *spec.Join, f *fi
 			"gives it back.", use.unit)
 	}
 	if h.Exists(layout.ContainerdConfig) && !inspect.Marked(h, layout.ContainerdConfig) {
-		f.remark("%s is not Argosy's and comes back by a reset; put what is needed until then into %s.",
+		f.remark("%s is not Argosy's and is restored by a reset; until then, put the settings that you need into %s.",
 			layout.ContainerdConfig, filepath.Dir(layout.ContainerdDropIns))
 	}
 }

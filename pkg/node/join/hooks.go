@@ -188,8 +188,8 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 		// It succeeded. Processes that it left in the background are not waited for.
 		return nil
 	case errors.Is(err, errCommandTimeout):
-		return s.failure(c, i, fmt.Sprintf("it was ended, with all that it started, after %s, which is what "+
-			"join.commandTimeout allows", limit), err)
+		return s.failure(c, i, fmt.Sprintf("it was killed, with all that it started, after %s "+
+			"(join.commandTimeout)", limit), err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("running %s[%d]: %w", s.key, i, err)
 	}

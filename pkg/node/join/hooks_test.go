@@ -290,8 +290,8 @@ func TestCommandAndChildrenEndAtTimeout(t *testing.T) {
 		Timeout: spec.Duration(200 * time.Millisecond),
 	})
 	_, err := beforeJoin.apply(context.Background(), m.context)
-	assert.Error(t, err, "running preJoinCommands[0], command 1 of stage pre-join: it was ended, with all that it "+
-		"started, after 200ms, which is what join.commandTimeout allows: waiting")
+	assert.Error(t, err, "running preJoinCommands[0], command 1 of stage pre-join: it was killed, with all that it "+
+		"started, after 200ms (join.commandTimeout): waiting")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 	assert.NilError(t, os.Remove(marker))
 	time.Sleep(100 * time.Millisecond)

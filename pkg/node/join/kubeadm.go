@@ -94,7 +94,7 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return "finished what an earlier attempt left", nil
+		return "finished an earlier attempt", nil
 	}
 	if c.Operation.Secrets.BootstrapToken == "" {
 		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no "+
@@ -166,7 +166,7 @@ func removeUnfinishedJoin(ctx context.Context, c *node.Context) error {
 	}
 	if err := c.Host.Remove(layout.BootstrapConf, inspect.KubeletConf, caPath(c.Operation.Join),
 		settingsFile); err != nil {
-		return fmt.Errorf("removing what an unfinished join left: %w", err)
+		return fmt.Errorf("removing the files of an unfinished join: %w", err)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestEditOfArgosysFileIsKeptWhenReplaced(t *testing.T) {
 	m.write(layout.ContainerdConfig, edited)
 	assert.Assert(t, !holds(t, m, checkContainerd))
 	detail := apply(t, m, applyContainerd)
-	_, kept, parts := strings.Cut(detail, "; what was changed on the machine is kept as ")
+	_, kept, parts := strings.Cut(detail, "; edits on the machine are kept as ")
 	assert.Assert(t, parts, detail)
 	assert.Equal(t, m.read(kept), edited)
 

@@ -270,7 +270,7 @@ func TestBinariesAreLinkedAndWhatStoodThereIsNoted(t *testing.T) {
 	assert.Assert(t, !holds(t, m, checkBinaries), "a file that was swapped is noticed")
 	m.write("/usr/local/bin/.argosy-ctr.tmp", "left by a crash")
 	detail := apply(t, m, applyBinaries)
-	_, kept, parts := strings.Cut(detail, "; what was changed on the machine is kept as ")
+	_, kept, parts := strings.Cut(detail, "; edits on the machine are kept as ")
 	assert.Assert(t, parts, detail)
 	assert.Equal(t, m.read(kept), "somebody's own")
 	for _, name := range append(m.below("/usr/local/bin"), m.below(original.Dir)...) {

@@ -85,7 +85,7 @@ var preflightChecks = []preflightCheck{
 // cgroup driver and server are checked.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+	if err := node.Problems(errclass.Configuration, "the operation is not valid on any machine",
 		validate(j)); err != nil {
 		return false, "", err
 	}
@@ -180,7 +180,7 @@ func runningVersion(ctx context.Context, c *node.Context) (string, error) {
 		return version, nil
 	}
 	return "", &node.Failure{
-		Err: fmt.Errorf("the machine is node %s of this cluster already, and of which version is not known: %w",
+		Err: fmt.Errorf("the machine is node %s of this cluster already, at an unknown version: %w",
 			c.Operation.Join.NodeName, err),
 		Hint: "reset the machine (argosy reset) and join it anew",
 	}

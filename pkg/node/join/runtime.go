@@ -66,16 +66,16 @@ func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 		return
 	}
 	if err != nil {
-		f.transient("The container runtime does not tell what it is (%v); see why on the machine.", err)
+		f.transient("The container runtime does not report its version (%v); see why on the machine.", err)
 		return
 	}
 	checkRuntimeVersion(version, socket, f)
 	status, err := client.Status(ctx)
 	switch {
 	case err != nil:
-		f.transient("The container runtime does not tell how it stands (%v); see why on the machine.", err)
+		f.transient("The container runtime does not report its status (%v); see why on the machine.", err)
 	case !status.Ready:
-		f.transient("The container runtime %s %s says that it is not ready: %s.", version.Name, version.Version,
+		f.transient("The container runtime %s %s is not ready: %s.", version.Name, version.Version,
 			status.Message)
 	}
 	checkCgroupDriver(ctx, client, j.Containerd.CgroupDriver, f)
@@ -174,5 +174,5 @@ func runtimeError(found findings) error {
 			class = errclass.Permanent
 		}
 	}
-	return node.Problems(class, "the container runtime that is there cannot be used", problems)
+	return node.Problems(class, "the present container runtime cannot be used", problems)
 }

@@ -59,10 +59,10 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 		"not ready": {
 			runtime: with("Status", critest.Answer(critest.Message(1,
 				critest.Message(1, critest.Message(1, "RuntimeReady", 2, 0, 4, "no runc"))))),
-			problem: "says that it is not ready: no runc", class: errclass.Transient,
+			problem: "is not ready: no runc", class: errclass.Transient,
 		},
 		"says no": {runtime: with("Version", critest.Fail("14", "starting")),
-			problem: "does not tell what it is", class: errclass.Transient},
+			problem: "does not report its version", class: errclass.Transient},
 		"silent of it": {runtime: without("RuntimeConfig"),
 			remark: "does not tell its cgroup driver; it has to be the kubelet's, systemd"},
 		"of an older API": {runtime: with("Version", critest.Answer(critest.Message(2, "containerd", 3, "v1.7.1", 4,

@@ -83,7 +83,7 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 		return false, "", err
 	}
 	if !found {
-		detail := "the kubelet's settings have to be looked through"
+		detail := "the kubelet's settings have to be checked"
 		if c.Host.Exists(settingsFile) {
 			detail += ": " + settingsFile + " is damaged, as after a loss of power"
 		}

@@ -38,7 +38,7 @@ func checkSkipped(ctx context.Context, c *node.Context) error {
 				j.KubernetesVersion, name, strings.Join(nearest(name, known), ", ")))
 		}
 	}
-	return node.Problems(errclass.Configuration, "skipPhases names what is not there", problems)
+	return node.Problems(errclass.Configuration, "skipPhases names unknown phases", problems)
 }
 
 // kubeadmPhases parses the phases of "kubeadm join" from its help: between two fences, one a line, sub-phases indented

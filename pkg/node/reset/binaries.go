@@ -148,7 +148,7 @@ func keptAs(edited []string) string {
 	if len(edited) == 0 {
 		return ""
 	}
-	return "; what was changed on the machine is kept as " + strings.Join(edited, ", ")
+	return "; edits on the machine are kept as " + strings.Join(edited, ", ")
 }
 
 // putBack restores the original of an installed file, or removes the file if there was none.

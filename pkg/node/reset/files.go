@@ -69,7 +69,7 @@ func markedFiles(h *host.Host) []string {
 	return marked
 }
 
-// unfinished returns temporary files that a crash left.
+// tempFiles returns temporary files that a crash left.
 func tempFiles(h *host.Host, dirs ...string) []string {
 	var found []string
 	for _, dir := range dirs {

@@ -34,7 +34,7 @@ func records(n *node.Context) []string {
 
 func findRecords(_ context.Context, n *node.Context) ([]string, error) { return records(n), nil }
 
-// forget removes the record of the node, and the folders of earlier operations.
+// removeRecords removes the record of the node, and the folders of earlier operations.
 func removeRecords(ctx context.Context, n *node.Context) (string, error) {
 	files, err := newTree(n.Host)
 	if err != nil {

@@ -37,7 +37,7 @@ var legacyFamilies = []legacyFamily{
 // searched are the folders where a machine has its programs.
 var searched = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"}
 
-// where returns the path of a program on the machine; "" when it has none.
+// findProgram returns the path of a program on the machine; "" when it has none.
 func findProgram(h *host.Host, program string) string {
 	for _, dir := range searched {
 		if file := filepath.Join(dir, program); h.Exists(file) {
@@ -141,7 +141,7 @@ const (
 	lockTimeout = 60
 )
 
-// alone runs a change of rules under the lock. Programs before 1.6.2 neither take the lock nor have the flag to wait
+// withLock runs a change of rules under the lock. Programs before 1.6.2 neither take the lock nor have the flag to wait
 // for it, so alone takes it for them.
 func withLock(ctx context.Context, c *node.Context, program string, change func(wait ...string) error) error {
 	output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{c.Host.Path(program), "--version"}})
@@ -172,7 +172,8 @@ func withLock(ctx context.Context, c *node.Context, program string, change func(
 	}
 }
 
-// waits reports whether an iptables-restore of this version waits for the lock: "iptables-restore v1.8.9 (legacy)".
+// waitsForLock reports whether an iptables-restore of this version waits for the lock: "iptables-restore v1.8.9
+// (legacy)".
 func waitsForLock(version string) bool {
 	match := versionForm.FindStringSubmatch(version)
 	if match == nil {

@@ -263,7 +263,7 @@ func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
 // privateTimeout bounds one call to the kernel, which asks a network file system's server for its folder.
 const privateTimeout = 10 * time.Second
 
-// within calls f and waits for it no longer than limit. A call that hangs in the kernel is left behind.
+// withTimeout calls f and waits for it no longer than limit. A call that hangs in the kernel is left behind.
 func withTimeout(limit time.Duration, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()

@@ -28,7 +28,7 @@ func readNote(h *host.Host) (*original.Note, error) {
 	return note, err
 }
 
-// returns are the noted paths of programs, or of the other files, and how each stands.
+// originals are the noted paths of programs, or of the other files, and how each stands.
 type originals struct {
 	note *original.Note
 	// due are those that have to be put back, in order, and foreign those with neither Argosy's content nor the

@@ -23,7 +23,7 @@ import (
 //	containers of other than pods in     refused                      refused
 //	Argosy's containerd
 func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, string, error) {
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+	if err := node.Problems(errclass.Configuration, "the operation is not valid on any machine",
 		validate(n.Operation.Reset)); err != nil {
 		return false, "", err
 	}
@@ -58,7 +58,7 @@ func nodeDetail(n *node.Context, record *spec.Record, unreadable error) string {
 	return fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version)
 }
 
-// untouched returns a remark on other Kubernetes software, of which there are remains or which runs in containers.
+// foreignRemark returns a remark on other Kubernetes software, of which there are remains or which runs in containers.
 func foreignRemark(n *node.Context) string {
 	text := ""
 	for _, other := range others(n) {

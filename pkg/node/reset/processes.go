@@ -15,7 +15,7 @@ import (
 // podNamespace is the kubelet's namespace in containerd.
 const podNamespace = "k8s.io"
 
-// living returns the processes that run a program, without kernel threads and zombies.
+// runningProcesses returns the processes that run a program, without kernel threads and zombies.
 func runningProcesses(h *host.Host) []inspect.Process {
 	return slices.DeleteFunc(inspect.Processes(h), func(p inspect.Process) bool { return p.Program == "" })
 }

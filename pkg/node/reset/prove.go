@@ -66,7 +66,8 @@ func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	return proofDetail(n), nil
 }
 
-// proven returns the detail: the kinds of things that were not found, and those that stay since they are not Argosy's.
+// proofDetail returns the detail: the kinds of things that were not found, and those that stay since they are not
+// Argosy's.
 func proofDetail(n *node.Context) string {
 	text := "no process, port, mount, link, rule, credential or file of a node is left"
 	if names := siteNetworks(n.Host); len(names) > 0 {

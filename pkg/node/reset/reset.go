@@ -18,7 +18,7 @@ import (
 // Phases returns the phases of a reset.
 func Phases() []node.Phase { return (&cleaner{kernel: linux{}, goneTimeout: goneTimeout}).phases() }
 
-// patience bounds the wait for processes and mounts to go after they were ended. Processes that wait for a disk take
+// goneTimeout bounds the wait for processes and mounts to go after they were ended. Processes that wait for a disk take
 // longest.
 const goneTimeout = 15 * time.Second
 
@@ -88,8 +88,8 @@ func some(found []string) string {
 // pollInterval is the time between two looks at things that are about to end.
 const pollInterval = 25 * time.Millisecond
 
-// vanish waits until find returns nothing, and returns the things that are left when patience ends. It calls again
-// before each further look.
+// waitUntilGone waits until find returns nothing, and returns the things that are left when patience ends. It calls
+// again before each further look.
 func (c *cleaner) waitUntilGone(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
 	for deadline := time.Now().Add(c.goneTimeout); ; {
 		left, err := find()

@@ -14,7 +14,7 @@ type rule struct {
 	// ones.
 	source, destination string
 	links               []string
-	// returns is set for a rule that only ends its chain.
+	// originals is set for a rule that only ends its chain.
 	returns bool
 }
 
@@ -57,7 +57,7 @@ func ofNode(name string) bool {
 	return slices.ContainsFunc(nodeChains, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// choose returns the chains and rules of a table that belong to the node and its pods:
+// selectRemoval returns the chains and rules of a table that belong to the node and its pods:
 //
 //	chain                          goes
 //	KUBE-*, FLANNEL-*              always

@@ -116,11 +116,11 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 			return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
 		}
 	}
-	return false, "what is there has to be kept", nil
+	return false, "the present files have to be kept", nil
 }
 
-// readKeptOrNone returns the description of kept files. A damaged one counts as none while the machine is as its record has
-// it: then nothing is lost.
+// readKeptOrNone returns the description of kept files. A damaged one counts as none while the machine is as its record
+// has it: then nothing is lost.
 func readKeptOrNone(c *node.Context, record *spec.Record) (*kept, error) {
 	known, err := readKept(c.Host)
 	if !errors.Is(err, node.ErrUnreadable) {
@@ -131,7 +131,7 @@ func readKeptOrNone(c *node.Context, record *spec.Record) (*kept, error) {
 		return nil, errors.Join(err, asked)
 	}
 	if untouched {
-		fmt.Fprintf(c.Log, "keeping anew what is there: %v\n", err)
+		fmt.Fprintf(c.Log, "keeping the present files again: %v\n", err)
 		return nil, nil
 	}
 	return nil, &node.Failure{
@@ -172,8 +172,8 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
 }
 
-// settle writes the description after syncing the kept files, before anything is replaced, so that a machine that loses
-// power can be rolled back.
+// writeSynced writes the description after syncing the kept files, before anything is replaced, so that a machine that
+// loses power can be rolled back.
 func (k *kept) writeSynced(h *host.Host) error {
 	if err := h.SyncFolders(); err != nil {
 		return err
@@ -184,8 +184,8 @@ func (k *kept) writeSynced(h *host.Host) error {
 	return h.SyncFolders()
 }
 
-// startKeeping removes files kept for earlier upgrades and keeps the kubelet's own files, which must be unchanged at this
-// time.
+// startKeeping removes files kept for earlier upgrades and keeps the kubelet's own files, which must be unchanged at
+// this time.
 func startKeeping(h *host.Host, j *spec.Join, record *spec.Record) (*kept, error) {
 	// The description is removed first: with half of its files it would be worse than none.
 	if err := errors.Join(h.Remove(keptFile), h.SyncFolders()); err != nil {

@@ -18,8 +18,8 @@ const discarded = ".old-"
 // bundleFolder matches the name of a bundle's folder, also while it arrives and when it is to be removed.
 var bundleFolder = regexp.MustCompile(`^(\.old-)?(\.unpack-)?[0-9a-f]{64}$`)
 
-// thenRemoveOldBundles returns a phase, the last of an upgrade, after which bundles of older versions are removed. That is no
-// phase of its own: a bundle too many is no reason to upgrade a machine.
+// thenRemoveOldBundles returns a phase, the last of an upgrade, after which bundles of older versions are removed. That
+// is no phase of its own: a bundle too many is no reason to upgrade a machine.
 func thenRemoveOldBundles(phase node.Phase) node.Phase {
 	apply := phase.Apply
 	phase.Apply = func(ctx context.Context, c *node.Context) (string, error) {
@@ -33,8 +33,8 @@ func thenRemoveOldBundles(phase node.Phase) node.Phase {
 	return phase
 }
 
-// discard removes all bundles but the machine's own and that of the kept files. It renames them at once, while no other
-// operation can use one, and removes them after the last phase.
+// removeOldBundles removes all bundles but the machine's own and that of the kept files. It renames them at once, while
+// no other operation can use one, and removes them after the last phase.
 func removeOldBundles(c *node.Context) {
 	store := layout.Store(c.Operation.Join.BinariesPath)
 	keep := map[string]bool{c.Operation.Join.Bundle.SHA256: true}

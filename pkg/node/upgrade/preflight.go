@@ -13,7 +13,7 @@ import (
 // checkPreflight holds on a machine that is the node to upgrade. The plugin has checked the version against the control
 // plane.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
-	if err := node.Problems(errclass.Configuration, "the operation cannot be carried out anywhere",
+	if err := node.Problems(errclass.Configuration, "the operation is not valid on any machine",
 		join.Validate(c.Operation.Join)); err != nil {
 		return false, "", err
 	}

@@ -31,11 +31,11 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 		return false, "", errclass.With(errclass.Permanent,
 			errors.New("nothing was kept: the machine was not touched by an upgrade"))
 	case known.Record.ClusterUID != j.ClusterUID || known.Record.NodeName != j.NodeName:
-		return false, "", errclass.Errorf(errclass.Permanent, "what was kept is of node %s of cluster %s",
+		return false, "", errclass.Errorf(errclass.Permanent, "the kept files are of node %s of cluster %s",
 			known.Record.NodeName, known.Record.Cluster)
 	case known.To != j.Bundle.SHA256:
 		return false, "", errclass.Errorf(errclass.Permanent,
-			"what was kept is from before another upgrade, and is of %s", known.Record.Version)
+			"the kept files are from before another upgrade, of %s", known.Record.Version)
 	}
 	if why := join.Foreign(ctx, c); why != "" {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot be put back", []string{why})
@@ -95,7 +95,7 @@ func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) err
 	}
 	content, err := k.content(h, logins)
 	if err != nil {
-		return fmt.Errorf("reading what was kept of %q: %w", k.Name, err)
+		return fmt.Errorf("reading the kept copy of %q: %w", k.Name, err)
 	}
 	// An original has an owner and a time as well.
 	if same, err := original.PutBackSame(h, k.Name, content); same || err != nil {
@@ -182,8 +182,8 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
 }
 
-// noteRestoredOriginals notes the originals of paths that get Argosy's own files back: where the upgrade removed one, the owner's
-// was restored.
+// noteRestoredOriginals notes the originals of paths that get Argosy's own files back: where the upgrade removed one,
+// the owner's was restored.
 func noteRestoredOriginals(h *host.Host, differing []keptOne) error {
 	note, err := original.Read(h)
 	if err != nil {
@@ -197,7 +197,7 @@ func noteRestoredOriginals(h *host.Host, differing []keptOne) error {
 		}
 		content, err := h.ReadFile(one.Copy)
 		if err != nil {
-			return fmt.Errorf("reading what was kept of %q: %w", one.Name, err)
+			return fmt.Errorf("reading the kept copy of %q: %w", one.Name, err)
 		}
 		files = append(files, original.File{
 			Name: one.Name, SHA256: original.DigestOf(content), Secret: one.Name == layout.RegistryLogins,
@@ -250,7 +250,7 @@ func checkServices(_ context.Context, c *node.Context) (bool, string, error) {
 	case !known.Over && len(known.differing(c.Host, true)) > 0:
 		return false, "it has to be noted with what services run", nil
 	}
-	return true, "all services run with what was put back", nil
+	return true, "all services run with the restored files", nil
 }
 
 func applyServices(ctx context.Context, c *node.Context) (string, error) {

@@ -182,11 +182,11 @@ func TestRollbackWithoutKeptFilesChangesNothing(t *testing.T) {
 		"nothing kept": {func(m *machine) { assert.NilError(m.t, m.host.Remove(keptFile)) }, "nothing was kept"},
 		"another cluster's": {func(m *machine) {
 			m.join.ClusterUID = "uid-b"
-		}, "what was kept is of node m1 of cluster team-a"},
-		"another node's": {func(m *machine) { m.join.NodeName = "m2" }, "what was kept is of node m1"},
+		}, "the kept files are of node m1 of cluster team-a"},
+		"another node's": {func(m *machine) { m.join.NodeName = "m2" }, "the kept files are of node m1"},
 		"another upgrade's": {func(m *machine) {
 			m.receive("v1.35.0", bundleOf(m.t, "v1.35.0", "2.1.4"))
-		}, "what was kept is from before another upgrade, and is of " + older},
+		}, "the kept files are from before another upgrade, of " + older},
 		"the machine joined another cluster since": {func(m *machine) {
 			m.ca = nodetest.NewAuthority(m.t, "kubernetes")
 			m.joined("m1")

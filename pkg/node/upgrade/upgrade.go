@@ -25,7 +25,7 @@ func Phases() []node.Phase {
 	return slices.Concat(
 		StagePhases(),
 		[]node.Phase{
-			{Name: "keep", Short: "keeping what is there", Check: checkKeep, Apply: applyKeep},
+			{Name: "keep", Short: "keeping the present files", Check: checkKeep, Apply: applyKeep},
 			{Name: "kubeadm", Short: "upgrading the node's configuration", Check: checkKubeadm, Apply: applyKubeadm},
 		},
 		join.PhasesNamed("kernel", "binaries", "registries", "containerd", "kubelet", "settings"),
@@ -36,9 +36,9 @@ func Phases() []node.Phase {
 // RollbackPhases returns the phases of a rollback.
 func RollbackPhases() []node.Phase {
 	return []node.Phase{
-		{Name: "preflight", Short: "looking for what was kept", Check: checkKept, Apply: nothing},
-		{Name: "restore", Short: "putting back what was kept", Check: checkRestore, Apply: applyRestore},
-		{Name: "services", Short: "restarting what was put back", Check: checkServices, Apply: applyServices},
+		{Name: "preflight", Short: "looking for the kept files", Check: checkKept, Apply: nothing},
+		{Name: "restore", Short: "restoring the kept files", Check: checkRestore, Apply: applyRestore},
+		{Name: "services", Short: "restarting services with the restored files", Check: checkServices, Apply: applyServices},
 		{Name: "healthy", Short: "waiting for the kubelet to be healthy", Check: checkHealthy, Apply: applyHealthy},
 	}
 }
