@@ -106,7 +106,7 @@ func (s *Session) failed() error {
 	}
 	length := binary.BigEndian.Uint32(header[:])
 	if length > maxReason {
-		return lost(fmt.Errorf("a reason of %d bytes is no reason", length))
+		return lost(fmt.Errorf("the failure text of %d bytes is too long", length))
 	}
 	reason := make([]byte, length)
 	if _, err := io.ReadFull(s.buffered, reason); err != nil {

@@ -59,15 +59,15 @@ type Listener struct {
 // Listen listens at path, which only the owner may use. It removes the socket of an operation that died.
 func Listen(path string) (*Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listening for archives: %w", err)
+		return nil, fmt.Errorf("listening for connections with archives: %w", err)
 	}
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listening for archives: %w", err)
+		return nil, fmt.Errorf("listening for connections with archives: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		_ = socket.Close()
-		return nil, fmt.Errorf("listening for archives: %w", err)
+		return nil, fmt.Errorf("listening for connections with archives: %w", err)
 	}
 	l := &Listener{socket: socket, arrived: make(chan *Session, 1)}
 	l.serving.Go(l.serve)
@@ -140,7 +140,7 @@ func takeOver(connection *net.UnixConn) (*Session, error) {
 	_ = connection.SetReadDeadline(time.Now().Add(handOverWithin))
 	_, n, _, _, err := connection.ReadMsgUnix(text[:], rights)
 	if err != nil {
-		return nil, fmt.Errorf("taking a connection over: %w", err)
+		return nil, fmt.Errorf("receiving a connection: %w", err)
 	}
 	var files []int
 	messages, err := unix.ParseSocketControlMessage(rights[:n])
@@ -152,7 +152,7 @@ func takeOver(connection *net.UnixConn) (*Session, error) {
 		for _, fd := range files {
 			_ = unix.Close(fd)
 		}
-		return nil, fmt.Errorf("taking a connection over: it brings %d files: %w", len(files), err)
+		return nil, fmt.Errorf("receiving a connection: it passes %d files: %w", len(files), err)
 	}
 	in, out := ownFile(files[0], "stdin"), ownFile(files[1], "stdout")
 	Widen(in)

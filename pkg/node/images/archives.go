@@ -54,7 +54,7 @@ func onMachine(h *host.Host, path string) []archive {
 		return []archive{{name: path, absent: errclass.With(errclass.Configuration,
 			errors.New("there is no such file or folder on the machine"))}}
 	case err != nil:
-		return []archive{{name: path, absent: fmt.Errorf("looking at it: %w", err)}}
+		return []archive{{name: path, absent: fmt.Errorf("reading its metadata: %w", err)}}
 	case info.Mode().IsRegular():
 		return []archive{fileArchive(path, info)}
 	case !info.IsDir():
@@ -78,7 +78,7 @@ func onMachine(h *host.Host, path string) []archive {
 func inFolder(h *host.Host, path string) []archive {
 	info, err := os.Stat(h.Path(path))
 	if err != nil {
-		return []archive{{name: path, absent: fmt.Errorf("looking at it: %w", err)}}
+		return []archive{{name: path, absent: fmt.Errorf("reading its metadata: %w", err)}}
 	}
 	if !info.Mode().IsRegular() {
 		return nil

@@ -150,9 +150,9 @@ func (w *work) note(ctx context.Context, one archive, named map[string]string) e
 	for name, digest := range named {
 		switch {
 		case has[name] == "":
-			return fmt.Errorf("it was imported, and yet the runtime has no image %s; is it for another platform?", name)
+			return fmt.Errorf("it was imported, but the runtime has no image %s; is it for another platform?", name)
 		case digest != "" && has[name] != digest:
-			return fmt.Errorf("it was imported, and yet image %s is %s and not %s", name, has[name], digest)
+			return fmt.Errorf("it was imported, but image %s is %s and not %s", name, has[name], digest)
 		}
 	}
 	return w.known.add(w.context, one.key, recordEntry{Name: one.name, Images: has, At: time.Now().UTC()})

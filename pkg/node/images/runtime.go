@@ -108,7 +108,9 @@ func (r Runtime) importArgs(ctx context.Context, c *node.Context) []string {
 
 // importStream runs ctr with these arguments and the archive that write writes, which is not stored in between. An
 // error of write is the import's error, unless it is errRuntime.
-func (r Runtime) importStream(ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error) error {
+func (r Runtime) importStream(
+	ctx context.Context, c *node.Context, args []string, write func(w io.Writer) error,
+) error {
 	reading, writing, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("making a pipe: %w", err)

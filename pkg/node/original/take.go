@@ -93,7 +93,7 @@ func (n *Note) take(h *host.Host, f File) (kept string, changed bool, err error)
 	entry := n.Of(f.Name)
 	if entry == nil {
 		if entry, err = n.first(h, f, now); err != nil {
-			return "", false, fmt.Errorf("noting what stands at %q: %w", f.Name, err)
+			return "", false, fmt.Errorf("noting the original of %q: %w", f.Name, err)
 		}
 		entry.Program, entry.Secret = f.Program, f.Secret
 		n.Entries[f.Name], changed = entry, true

@@ -138,7 +138,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	}
 	detail := fmt.Sprintf("%d binaries removed", removed)
 	if restored > 0 {
-		detail += fmt.Sprintf(", %d of before Argosy put back", restored)
+		detail += fmt.Sprintf(", %d originals restored", restored)
 	}
 	return detail + keptAs(edited), nil
 }

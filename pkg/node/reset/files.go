@@ -177,7 +177,7 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 		prune(n.Host, n.Operation.Reset.VolumesPath)
 	}
 	if _, err := n.Host.Runner.Run(ctx, systemctl(n, "daemon-reload")); err != nil {
-		return "", fmt.Errorf("telling systemd that units are gone: %w", err)
+		return "", fmt.Errorf("reloading systemd's units: %w", err)
 	}
 	return "credentials, settings and data removed" + detail + keptData(n.Host) + keptVolumes(n), nil
 }
@@ -210,7 +210,7 @@ func removeSettings(n *node.Context) (string, error) {
 	pruneMade(n.Host, back.note, append(folders, filepath.Dir(layout.KubeletDropIn), layout.ContainerdDir)...)
 	detail := keptAs(edited)
 	if restored > 0 {
-		detail = fmt.Sprintf(", %d of before Argosy put back", restored) + detail
+		detail = fmt.Sprintf(", %d originals restored", restored) + detail
 	}
 	return detail, nil
 }

@@ -193,7 +193,7 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 			return "", err
 		}
 		if len(points) == 0 {
-			return fmt.Sprintf("%d mounts taken away", count), nil
+			return fmt.Sprintf("%d mounts unmounted", count), nil
 		}
 		unmounted, err := c.unmountOnce(ctx, n, points)
 		if err != nil {
@@ -208,7 +208,7 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	return "", fmt.Errorf("unmounting what pods used: after %d rounds there still are %s", mountRounds, some(left))
+	return "", fmt.Errorf("unmounting mounts of pods: after %d rounds there still are %s", mountRounds, some(left))
 }
 
 // unmountOnce unmounts each point at most once, and returns how many. Where a point is there several times, its name

@@ -137,7 +137,7 @@ func replaced(n *node.Context) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s stays as it is: it is neither Argosy's nor what stood there before",
+	return fmt.Sprintf("; %s stays as it is: it is neither Argosy's nor the original",
 		strings.Join(names, ", "))
 }
 

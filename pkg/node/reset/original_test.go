@@ -194,7 +194,7 @@ func TestWhatSomebodyPutThereSinceStaysAndIsNamed(t *testing.T) {
 		assert.Assert(t, m.host.Holds(name, []byte("another's")), name)
 		assert.Assert(t, strings.Contains(log, name), log)
 	}
-	assert.Assert(t, strings.Contains(log, "it is neither Argosy's nor what stood there before"), log)
+	assert.Assert(t, strings.Contains(log, "it is neither Argosy's nor the original"), log)
 }
 
 func TestAnEditOfArgosysFileIsKeptByAReset(t *testing.T) {

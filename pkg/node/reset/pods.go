@@ -34,7 +34,7 @@ func (c *cleaner) findPods(ctx context.Context, n *node.Context) ([]string, erro
 	if client(ctx, n) != "" {
 		ids, err := list(ctx, n, "containers")
 		if err != nil {
-			found = append(found, fmt.Sprintf("what containerd does not tell (%v)", err))
+			found = append(found, fmt.Sprintf("containers that containerd does not list (%v)", err))
 		}
 		for _, id := range ids {
 			found = append(found, "container "+id[:min(len(id), 12)])
@@ -42,7 +42,7 @@ func (c *cleaner) findPods(ctx context.Context, n *node.Context) ([]string, erro
 	}
 	ids, err := foreignPods(ctx, n)
 	if err != nil {
-		found = append(found, fmt.Sprintf("what the container runtime does not tell (%v)", err))
+		found = append(found, fmt.Sprintf("pods that the container runtime does not list (%v)", err))
 	}
 	for _, id := range ids {
 		found = append(found, "pod "+id[:min(len(id), 12)])

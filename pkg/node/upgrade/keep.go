@@ -135,7 +135,7 @@ func readKeptOrNone(c *node.Context, record *spec.Record) (*kept, error) {
 		return nil, nil
 	}
 	return nil, &node.Failure{
-		Err:  fmt.Errorf("an upgrade of the machine has begun, and what it was before is not known: %w", err),
+		Err:  fmt.Errorf("an upgrade of the machine has begun, and its former state is unknown: %w", err),
 		Hint: "reset the machine (argosy reset) and join it anew",
 	}
 }

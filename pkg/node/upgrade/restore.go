@@ -29,7 +29,7 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	switch {
 	case known == nil:
 		return false, "", errclass.With(errclass.Permanent,
-			errors.New("nothing was kept: the machine was not touched by an upgrade"))
+			errors.New("there are no kept files: no upgrade has changed the machine"))
 	case known.Record.ClusterUID != j.ClusterUID || known.Record.NodeName != j.NodeName:
 		return false, "", errclass.Errorf(errclass.Permanent, "the kept files are of node %s of cluster %s",
 			known.Record.NodeName, known.Record.Cluster)

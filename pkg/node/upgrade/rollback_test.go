@@ -179,7 +179,7 @@ func TestRollbackWithoutKeptFilesChangesNothing(t *testing.T) {
 		change func(m *machine)
 		says   string
 	}{
-		"nothing kept": {func(m *machine) { assert.NilError(m.t, m.host.Remove(keptFile)) }, "nothing was kept"},
+		"nothing kept": {func(m *machine) { assert.NilError(m.t, m.host.Remove(keptFile)) }, "there are no kept files"},
 		"another cluster's": {func(m *machine) {
 			m.join.ClusterUID = "uid-b"
 		}, "the kept files are of node m1 of cluster team-a"},

@@ -38,7 +38,8 @@ func RollbackPhases() []node.Phase {
 	return []node.Phase{
 		{Name: "preflight", Short: "looking for the kept files", Check: checkKept, Apply: nothing},
 		{Name: "restore", Short: "restoring the kept files", Check: checkRestore, Apply: applyRestore},
-		{Name: "services", Short: "restarting services with the restored files", Check: checkServices, Apply: applyServices},
+		{Name: "services", Short: "restarting services with the restored files", Check: checkServices,
+			Apply: applyServices},
 		{Name: "healthy", Short: "waiting for the kubelet to be healthy", Check: checkHealthy, Apply: applyHealthy},
 	}
 }
