@@ -26,7 +26,7 @@ type Openers struct {
 	Join      func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
 	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error)
-	Images    func(ctx context.Context, namespace, cluster string) (*images.Conductor, error)
+	Images    func(ctx context.Context, namespace, cluster string) (*images.Importer, error)
 	Upgrade   func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error)
 }
 
@@ -38,7 +38,7 @@ type Env struct {
 	joins      openings[*join.Conductor]
 	provisions openings[*controlplane.Provisioner]
 	resets     openings[*reset.Conductor]
-	imports    openings[*images.Conductor]
+	imports    openings[*images.Importer]
 	upgrades   openings[*upgrade.Conductor]
 
 	mu     sync.Mutex
@@ -132,8 +132,8 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 }
 
 // importer opens cluster for importing images.
-func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*images.Conductor, error) {
-	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Conductor,
+func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*images.Importer, error) {
+	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Importer,
 		error) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {

@@ -37,12 +37,12 @@ func open(_ context.Context, _, name string) (*join.Conductor, error) {
 	return &join.Conductor{Cluster: cluster, Version: "v1.34.4", Target: &join.Target{Client: fake.NewClientset()}}, nil
 }
 
-func openImages(ctx context.Context, namespace, name string) (*images.Conductor, error) {
+func openImages(ctx context.Context, namespace, name string) (*images.Importer, error) {
 	opened, err := open(ctx, namespace, name)
 	if err != nil {
 		return nil, err
 	}
-	return &images.Conductor{
+	return &images.Importer{
 		Cluster: opened.Cluster, Supply: images.NewSupply(images.Settings{}),
 		UID: func(context.Context) (string, error) { return "uid", nil },
 	}, nil

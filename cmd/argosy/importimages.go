@@ -58,7 +58,7 @@ its next safe point.`,
 }
 
 // run prints the plan and imports the images that machines lack.
-func (r importRequest) run(ctx context.Context, conductor *images.Conductor, out io.Writer) error {
+func (r importRequest) run(ctx context.Context, conductor *images.Importer, out io.Writer) error {
 	machines, err := conductor.Cluster.Select(r.machines)
 	if err != nil {
 		return err

@@ -96,7 +96,7 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.T
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
 			return factory.OpenReset(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
-		Images: func(ctx context.Context, namespace, cluster string) (*images.Conductor, error) {
+		Images: func(ctx context.Context, namespace, cluster string) (*images.Importer, error) {
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
 			return factory.OpenImages(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},

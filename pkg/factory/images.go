@@ -12,13 +12,13 @@ import (
 
 // OpenImages reads cluster from source and makes a conductor that imports images into its machines.
 func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
-	cluster string) (*images.Conductor, error) {
+	cluster string) (*images.Importer, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
 	}
 	connector := newConnector(source, keys, documents)
-	return &images.Conductor{
+	return &images.Importer{
 		Cluster: documents,
 		UID: func(ctx context.Context) (string, error) {
 			target, err := join.Connect(ctx, source, documents)

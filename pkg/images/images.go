@@ -29,8 +29,8 @@ type Machine interface {
 	Feeder
 }
 
-// Conductor imports images into machines of one cluster. It is safe for use by many goroutines.
-type Conductor struct {
+// Importer imports images into machines of one cluster. It is safe for use by many goroutines.
+type Importer struct {
 	Cluster *config.Cluster
 	// UID asks the cluster who it is: the UID of its kube-system namespace, which a machine remembers whose node it is.
 	UID func(ctx context.Context) (string, error)
@@ -67,7 +67,7 @@ func (o Outcome) String() string {
 // Import has machine import items, in the form of importImages, or those that the documents name for it when there are
 // none. What it has already is not sent. Transient errors are retried within the fleet's budget; progress gets an
 // event at each change. The machine works inside limiter.
-func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
+func (c *Importer) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
@@ -84,7 +84,7 @@ func (c *Conductor) Import(ctx context.Context, machine config.Machine, items []
 }
 
 // apply has the machine import, if it lacks anything.
-func (c *Conductor) apply(ctx context.Context, found inspection, outcome *Outcome,
+func (c *Importer) apply(ctx context.Context, found inspection, outcome *Outcome,
 	progress operation.Progress) error {
 	outcome.Phases = found.Facts.Plan.Phases
 	if found.HasWork() {
@@ -100,7 +100,7 @@ func (c *Conductor) apply(ctx context.Context, found inspection, outcome *Outcom
 }
 
 // execute has the machine import, and sends it what it asks for.
-func (c *Conductor) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
+func (c *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
 	error) {
 	id := found.Operation.ID
 	return c.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,

@@ -122,7 +122,7 @@ func lacking() *fakeMachine {
 		received: map[string]int{}}
 }
 
-func conductor(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Conductor {
+func conductor(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Importer {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true, joinNode: {containerd: {importImages: ["+importImages+"]}}}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -132,14 +132,14 @@ machines: [{name: m1, address: 192.0.2.1}]
 limits: {retryBudget: 3s}
 `))
 	assert.NilError(t, err)
-	return &Conductor{
+	return &Importer{
 		Cluster: cluster, Supply: supply,
 		UID:     func(context.Context) (string, error) { return "uid-a", nil },
 		Machine: func(config.Machine) Machine { return machine },
 	}
 }
 
-func run(ctx context.Context, c *Conductor, items ...string) (Outcome, []string, error) {
+func run(ctx context.Context, c *Importer, items ...string) (Outcome, []string, error) {
 	var mu sync.Mutex
 	var said []string
 	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, operation.NewLimiter(1),

@@ -20,7 +20,7 @@ type inspection struct {
 }
 
 // inspect asks the machine, in one exec, for its facts and for what it lacks of items.
-func (c *Conductor) inspect(ctx context.Context, machine config.Machine, items []string) (inspection, error) {
+func (c *Importer) inspect(ctx context.Context, machine config.Machine, items []string) (inspection, error) {
 	operations, unavailable, err := c.operations(ctx, machine, items)
 	if err != nil {
 		return inspection{}, err
@@ -41,7 +41,7 @@ func (c *Conductor) inspect(ctx context.Context, machine config.Machine, items [
 }
 
 // operations are what the machine should do, by architecture, and why it can't where an image is not there for one.
-func (c *Conductor) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
+func (c *Importer) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
 	map[string]error, error) {
 	uid, err := c.who(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func OnlyPlatforms(err error) bool {
 }
 
 // who asks the cluster once for its UID; an error is not remembered.
-func (c *Conductor) who(ctx context.Context) (string, error) {
+func (c *Importer) who(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.uid == "" {

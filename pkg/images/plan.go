@@ -33,7 +33,7 @@ type Entry struct {
 // Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an
 // error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items []string,
+func (c *Importer) Plan(ctx context.Context, machines []config.Machine, items []string,
 	progress operation.Progress) ([]Entry, error) {
 	if _, err := c.who(ctx); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, items [
 	})
 }
 
-func (c *Conductor) planOne(ctx context.Context, machine config.Machine, items []string) Entry {
+func (c *Importer) planOne(ctx context.Context, machine config.Machine, items []string) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	if len(items) == 0 && len(c.Cluster.Settings(machine).Containerd.ImportImages) == 0 {
 		entry.Action, entry.Reasons = ActionNothing, []string{"neither the documents nor the call name images for it"}

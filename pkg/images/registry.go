@@ -36,7 +36,7 @@ func newRegistries(settings Settings, keychain authn.Keychain) (*registries, err
 	puller, err := remote.NewPuller(
 		remote.WithAuthFromKeychain(keychain), remote.WithTransport(encrypted{next: base, plain: settings.PlainHTTP}),
 		remote.WithUserAgent("argosy"),
-		// Trying again is the conductor's business alone.
+		// The Importer alone retries.
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes(),
 	)
 	if err != nil {

@@ -83,7 +83,7 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 	t.Helper()
 	j := joiner(t, machine)
 	limiter := operation.NewLimiter(1)
-	importer := &images.Conductor{
+	importer := &images.Importer{
 		Cluster: j.Cluster, Supply: images.NewSupply(images.Settings{}),
 		UID:     func(context.Context) (string, error) { return "uid", nil },
 		Machine: func(config.Machine) images.Machine { return machine },
