@@ -66,7 +66,7 @@ func (e *Env) remover(ctx context.Context, call plugin.Call, cluster string) (*r
 	if err != nil {
 		return nil, err
 	}
-	return &remove.Conductor{Conductor: conductor}, nil
+	return &remove.Conductor{Resetter: conductor}, nil
 }
 
 // removeStep takes one machine out of its cluster.

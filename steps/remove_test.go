@@ -24,7 +24,7 @@ import (
 // callStep runs a step against clean machine m1, whose cluster has these nodes.
 func callStep(t *testing.T, object map[string]string, nodes ...*corev1.Node) (plugin.Result, error) {
 	t.Helper()
-	open := func(ctx context.Context, namespace, name string) (*reset.Conductor, error) {
+	open := func(ctx context.Context, namespace, name string) (*reset.Resetter, error) {
 		conductor, err := openReset(ctx, namespace, name)
 		if err != nil {
 			return nil, err

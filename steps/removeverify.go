@@ -31,7 +31,7 @@ func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return verifyExecution(s.env, call, in.Cluster, in.Machines,
-		func(ctx context.Context, c *reset.Conductor, machines []config.Machine) ([]reset.Finding, error) {
-			return (&remove.Conductor{Conductor: c}).Verify(ctx, machines, asked.options)
+		func(ctx context.Context, c *reset.Resetter, machines []config.Machine) ([]reset.Finding, error) {
+			return (&remove.Conductor{Resetter: c}).Verify(ctx, machines, asked.options)
 		}), nil
 }

@@ -26,11 +26,11 @@ func (cleanMachine) Inspect(_ context.Context, question spec.Question) (spec.Fac
 	return spec.Facts{Arch: "amd64", Plan: &plan}, nil
 }
 
-func openReset(_ context.Context, _, name string) (*reset.Conductor, error) {
+func openReset(_ context.Context, _, name string) (*reset.Resetter, error) {
 	cluster, err := config.Parse(name, []byte("privateNodes: {enabled: true}\n"),
 		[]byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: kubeconfig}\nmachines: "+
 			"[{name: m1, address: 192.0.2.1}]\n"))
-	return &reset.Conductor{
+	return &reset.Resetter{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
 		Machine: func(config.Machine) operation.Machine { return cleanMachine{} },

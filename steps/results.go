@@ -21,7 +21,7 @@ func leaveMessage(work, all, refused int, done string) string {
 
 // verifyExecution looks once more and fails unless all have left.
 func verifyExecution(env *Env, call plugin.Call, cluster, machines string,
-	verify func(context.Context, *reset.Conductor, []config.Machine) ([]reset.Finding, error)) plugin.Execution {
+	verify func(context.Context, *reset.Resetter, []config.Machine) ([]reset.Finding, error)) plugin.Execution {
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := env.resetter(ctx, call, cluster)
 		if err != nil {

@@ -25,7 +25,7 @@ import (
 type Openers struct {
 	Join      func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
-	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error)
+	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Resetter, error)
 	Images    func(ctx context.Context, namespace, cluster string) (*images.Importer, error)
 	Upgrade   func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error)
 }
@@ -37,7 +37,7 @@ type Env struct {
 
 	joins      openings[*join.Conductor]
 	provisions openings[*controlplane.Provisioner]
-	resets     openings[*reset.Conductor]
+	resets     openings[*reset.Resetter]
 	imports    openings[*images.Importer]
 	upgrades   openings[*upgrade.Conductor]
 
@@ -120,8 +120,8 @@ func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string)
 }
 
 // resetter opens cluster for resets.
-func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*reset.Conductor, error) {
-	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Conductor,
+func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*reset.Resetter, error) {
+	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Resetter,
 		error) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {

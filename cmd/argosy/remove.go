@@ -54,7 +54,7 @@ point.`,
 				return err
 			}
 			defer done()
-			return request.run(command.Context(), &remove.Conductor{Conductor: conductor}, command.OutOrStdout())
+			return request.run(command.Context(), &remove.Conductor{Resetter: conductor}, command.OutOrStdout())
 		},
 	}
 	location.addTo(command)

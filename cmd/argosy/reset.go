@@ -71,7 +71,7 @@ func requireMachines(machines string) error {
 }
 
 // run prints the plan and resets the machines, unless one is refused or --yes is missing.
-func (r resetRequest) run(ctx context.Context, conductor *reset.Conductor, out io.Writer) error {
+func (r resetRequest) run(ctx context.Context, conductor *reset.Resetter, out io.Writer) error {
 	machines, err := conductor.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err

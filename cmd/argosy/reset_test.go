@@ -49,7 +49,7 @@ cluster: {kubeconfigSecret: kubeconfig}
 machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 `))
 	assert.NilError(t, err)
-	conductor := &reset.Conductor{
+	conductor := &reset.Resetter{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
 		Machine: func(m config.Machine) operation.Machine {

@@ -92,7 +92,7 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.T
 		Provision: func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error) {
 			return factory.OpenProvisioner(ctx, restConfig, namespace, cluster, program.Image())
 		},
-		Reset: func(ctx context.Context, namespace, cluster string) (*reset.Conductor, error) {
+		Reset: func(ctx context.Context, namespace, cluster string) (*reset.Resetter, error) {
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
 			return factory.OpenReset(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},

@@ -88,7 +88,7 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 		UID:     func(context.Context) (string, error) { return "uid", nil },
 		Machine: func(config.Machine) images.Machine { return machine },
 	}
-	resetter := &reset.Conductor{
+	resetter := &reset.Resetter{
 		Cluster: j.Cluster,
 		Connect: func(context.Context) (*join.Target, error) { return j.Target, nil },
 		Machine: func(config.Machine) operation.Machine { return machine },

@@ -58,7 +58,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 		return c.planDead(ctx, machines)
 	}
 	operation.Reportf(progress, "inspecting %d machines", len(machines))
-	seen, err := c.Conductor.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
+	seen, err := c.Resetter.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	if err != nil {
 		return nil, err
 	}

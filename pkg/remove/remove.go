@@ -17,8 +17,8 @@ import (
 
 // Conductor removes machines of one cluster. It is safe for use by many goroutines.
 type Conductor struct {
-	// Conductor resets them.
-	*reset.Conductor
+	// Resetter resets them.
+	*reset.Resetter
 }
 
 // Options are what a removal is asked for.

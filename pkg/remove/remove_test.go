@@ -185,7 +185,7 @@ machines:
 limits: {retryBudget: 100ms}
 `))
 	assert.NilError(t, err)
-	return &remove.Conductor{Conductor: &reset.Conductor{
+	return &remove.Conductor{Resetter: &reset.Resetter{
 		Cluster: documents,
 		Connect: func(context.Context) (*join.Target, error) {
 			return &join.Target{Client: c, UID: "uid-a", CACert: "PEM"}, nil

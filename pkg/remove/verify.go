@@ -11,7 +11,7 @@ import (
 // only the nodes are looked for.
 func (c *Conductor) Verify(ctx context.Context, machines []config.Machine, options Options) ([]reset.Finding, error) {
 	if !options.Unreachable {
-		return c.Conductor.Verify(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
+		return c.Resetter.Verify(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	}
 	entries, err := c.planDead(ctx, machines)
 	if err != nil {

@@ -34,7 +34,7 @@ func (i inspection) nodeName() string {
 }
 
 // inspect asks the machine, in one exec, for its facts and for the plan of the reset.
-func (c *Conductor) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
+func (c *Resetter) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
 	found := inspection{machine: machine, remote: c.Machine(machine), phases: options.phases()}
 	var err error
 	if !options.ClusterGone {
@@ -58,7 +58,7 @@ func (c *Conductor) inspect(ctx context.Context, machine config.Machine, options
 }
 
 // Target opens the cluster, once for all machines; an error is not remembered.
-func (c *Conductor) Target(ctx context.Context) (*join.Target, error) {
+func (c *Resetter) Target(ctx context.Context) (*join.Target, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.target == nil {
@@ -72,7 +72,7 @@ func (c *Conductor) Target(ctx context.Context) (*join.Target, error) {
 }
 
 // operation is what machine should be rid of. Its ID depends on that alone.
-func (c *Conductor) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
+func (c *Resetter) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
 	settings := c.Cluster.Settings(machine)
 	wanted := &spec.Reset{
 		BinariesPath:    settings.BinariesPath,

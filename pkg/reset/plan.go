@@ -44,7 +44,7 @@ type Entry struct {
 
 // Plan looks at every machine and says for each what Reset would do. It touches none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
+func (c *Resetter) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
 	nodes, err := c.nodes(ctx, options)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options
 }
 
 // nodes are the cluster's by name, read once for all machines; none of a cluster that is gone.
-func (c *Conductor) nodes(ctx context.Context, options Options) (map[string]*corev1.Node, error) {
+func (c *Resetter) nodes(ctx context.Context, options Options) (map[string]*corev1.Node, error) {
 	byName := map[string]*corev1.Node{}
 	if options.ClusterGone {
 		return byName, nil
@@ -75,7 +75,7 @@ func (c *Conductor) nodes(ctx context.Context, options Options) (map[string]*cor
 	return byName, nil
 }
 
-func (c *Conductor) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
+func (c *Resetter) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
 	options Options) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	found, err := c.inspect(ctx, machine, options)

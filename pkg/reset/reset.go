@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Conductor resets machines of one cluster. It is safe for use by many goroutines.
-type Conductor struct {
+// Resetter resets machines of one cluster. It is safe for use by many goroutines.
+type Resetter struct {
 	Cluster *config.Cluster
 	// Connect opens the cluster that the machines leave. It is not called for one that is gone.
 	Connect func(ctx context.Context) (*join.Target, error)
@@ -71,11 +71,11 @@ func (o Outcome) String() string {
 
 // Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget. The machine
 // works inside limiter. A machine that is refused loses neither anything on it nor its node.
-func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
+func (c *Resetter) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	// The machine forgets its node's name, so all attempts share what the first one saw.
-	r := &run{Conductor: c, options: options, progress: progress,
+	r := &run{Resetter: c, options: options, progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	err := operation.Job[inspection]{
 		Verb: options.verb(), Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
@@ -90,7 +90,7 @@ func (c *Conductor) Reset(ctx context.Context, machine config.Machine, options O
 
 // run is the reset of one machine, through all its attempts.
 type run struct {
-	*Conductor
+	*Resetter
 	options  Options
 	progress operation.Progress
 	outcome  Outcome

@@ -101,7 +101,7 @@ func node(name, address string) *corev1.Node {
 	return n
 }
 
-func conductor(t *testing.T, machine *fakeMachine, client *fake.Clientset) *reset.Conductor {
+func conductor(t *testing.T, machine *fakeMachine, client *fake.Clientset) *reset.Resetter {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -111,7 +111,7 @@ machines:
   - {name: m1, address: 192.0.2.1, nodeName: n1}
 `))
 	assert.NilError(t, err)
-	return &reset.Conductor{
+	return &reset.Resetter{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) {
 			if client == nil {
@@ -123,7 +123,7 @@ machines:
 	}
 }
 
-func run(t *testing.T, c *reset.Conductor, options reset.Options) (reset.Outcome, []string, error) {
+func run(t *testing.T, c *reset.Resetter, options reset.Options) (reset.Outcome, []string, error) {
 	t.Helper()
 	var said []string
 	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),

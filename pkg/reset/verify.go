@@ -18,7 +18,7 @@ type Finding struct {
 }
 
 // Verify looks at every machine and at the cluster anew: a machine has left when it is clean and no node is its own.
-func (c *Conductor) Verify(ctx context.Context, machines []config.Machine, options Options) ([]Finding, error) {
+func (c *Resetter) Verify(ctx context.Context, machines []config.Machine, options Options) ([]Finding, error) {
 	entries, err := c.Plan(ctx, machines, options)
 	if err != nil {
 		return nil, err
