@@ -61,12 +61,12 @@ func (r removal) over(policy config.Drain) remove.Options {
 }
 
 // remover opens cluster for removals.
-func (e *Env) remover(ctx context.Context, call plugin.Call, cluster string) (*remove.Conductor, error) {
+func (e *Env) remover(ctx context.Context, call plugin.Call, cluster string) (*remove.Remover, error) {
 	conductor, err := e.resetter(ctx, call, cluster)
 	if err != nil {
 		return nil, err
 	}
-	return &remove.Conductor{Resetter: conductor}, nil
+	return &remove.Remover{Resetter: conductor}, nil
 }
 
 // removeStep takes one machine out of its cluster.

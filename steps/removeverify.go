@@ -32,6 +32,6 @@ func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return verifyExecution(s.env, call, in.Cluster, in.Machines,
 		func(ctx context.Context, c *reset.Resetter, machines []config.Machine) ([]reset.Finding, error) {
-			return (&remove.Conductor{Resetter: c}).Verify(ctx, machines, asked.options)
+			return (&remove.Remover{Resetter: c}).Verify(ctx, machines, asked.options)
 		}), nil
 }

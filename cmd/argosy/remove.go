@@ -54,7 +54,7 @@ point.`,
 				return err
 			}
 			defer done()
-			return request.run(command.Context(), &remove.Conductor{Resetter: conductor}, command.OutOrStdout())
+			return request.run(command.Context(), &remove.Remover{Resetter: conductor}, command.OutOrStdout())
 		},
 	}
 	location.addTo(command)
@@ -89,7 +89,7 @@ func (r removeRequest) over(policy config.Drain) remove.Options {
 }
 
 // run prints the plan and removes the machines, unless one is refused or --yes is missing.
-func (r removeRequest) run(ctx context.Context, conductor *remove.Conductor, out io.Writer) error {
+func (r removeRequest) run(ctx context.Context, conductor *remove.Remover, out io.Writer) error {
 	machines, err := conductor.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	}
 	var text bytes.Buffer
 	request.machines, request.concurrency = "all", 1
-	err = request.run(t.Context(), &remove.Conductor{Resetter: conductor}, &text)
+	err = request.run(t.Context(), &remove.Remover{Resetter: conductor}, &text)
 	return text.String(), started, err
 }
 

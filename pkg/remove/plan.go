@@ -52,7 +52,7 @@ const planParallel = 8
 // Plan looks at every machine and at the pods of its node, and says for each what Remove would do. It touches none of
 // them, beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an
 // error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, options Options,
+func (c *Remover) Plan(ctx context.Context, machines []config.Machine, options Options,
 	progress operation.Progress) ([]Entry, error) {
 	if options.Unreachable {
 		return c.planDead(ctx, machines)
@@ -142,7 +142,7 @@ func podsOf(pods drain.Preflight, options Options) []string {
 }
 
 // planDead looks at the nodes alone.
-func (c *Conductor) planDead(ctx context.Context, machines []config.Machine) ([]Entry, error) {
+func (c *Remover) planDead(ctx context.Context, machines []config.Machine) ([]Entry, error) {
 	target, err := c.Target(ctx)
 	if err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// Conductor removes machines of one cluster. It is safe for use by many goroutines.
-type Conductor struct {
+// Remover removes machines of one cluster. It is safe for use by many goroutines.
+type Remover struct {
 	// Resetter resets them.
 	*reset.Resetter
 }
@@ -73,7 +73,7 @@ func (o Options) phases() []string {
 // Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
 // the fleet's budget. The machine is emptied and reset inside window. Where it can't
 // leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
-func (c *Conductor) Remove(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
+func (c *Remover) Remove(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
 	if options.Unreachable {
 		return c.removeDead(ctx, machine, options, window, progress)

@@ -173,7 +173,7 @@ func (c *cluster) pods(t *testing.T) int {
 	return len(list.Items)
 }
 
-func conductor(t *testing.T, machine *fakeMachine, c *cluster) *remove.Conductor {
+func conductor(t *testing.T, machine *fakeMachine, c *cluster) *remove.Remover {
 	t.Helper()
 	documents, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -185,7 +185,7 @@ machines:
 limits: {retryBudget: 100ms}
 `))
 	assert.NilError(t, err)
-	return &remove.Conductor{Resetter: &reset.Resetter{
+	return &remove.Remover{Resetter: &reset.Resetter{
 		Cluster: documents,
 		Connect: func(context.Context) (*join.Target, error) {
 			return &join.Target{Client: c, UID: "uid-a", CACert: "PEM"}, nil
@@ -206,7 +206,7 @@ func drained() remove.Options {
 	return options
 }
 
-func run(t *testing.T, c *remove.Conductor, options remove.Options) (outcome remove.Outcome, said string, err error) {
+func run(t *testing.T, c *remove.Remover, options remove.Options) (outcome remove.Outcome, said string, err error) {
 	t.Helper()
 	var mu sync.Mutex
 	var lines []string
@@ -219,7 +219,7 @@ func run(t *testing.T, c *remove.Conductor, options remove.Options) (outcome rem
 	return outcome, strings.Join(lines, "\n"), err
 }
 
-func plan(t *testing.T, c *remove.Conductor, options remove.Options) remove.Entry {
+func plan(t *testing.T, c *remove.Remover, options remove.Options) remove.Entry {
 	t.Helper()
 	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines[:1], options, operation.NoProgress{})
 	assert.NilError(t, err)

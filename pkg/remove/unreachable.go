@@ -30,7 +30,7 @@ const stays = "was not contacted: its credentials, containers, images and volume
 
 // removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
 // anew elsewhere by their controllers.
-func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
+func (c *Remover) removeDead(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
@@ -50,7 +50,7 @@ func (c *Conductor) removeDead(ctx context.Context, machine config.Machine, opti
 	return outcome, nil
 }
 
-func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
+func (c *Remover) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
 	progress operation.Progress) error {
 	target, err := c.Target(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *Conductor) deleteDead(ctx context.Context, machine config.Machine, opti
 //	otherwise                                      yes, by its name
 //
 // The control plane itself says that a kubelet does not report, after 40 s by default.
-func (c *Conductor) alive(machine config.Machine, node *corev1.Node) string {
+func (c *Remover) alive(machine config.Machine, node *corev1.Node) string {
 	if status := readyStatus(node); status == corev1.ConditionTrue || status == corev1.ConditionFalse {
 		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: "+
 			"remove it without unreachable, or turn it off and wait until the node is NotReady with status Unknown",

@@ -9,7 +9,7 @@ import (
 
 // Verify looks anew: a machine has left when it is clean and no node is its own. Of machines that are not contacted
 // only the nodes are looked for.
-func (c *Conductor) Verify(ctx context.Context, machines []config.Machine, options Options) ([]reset.Finding, error) {
+func (c *Remover) Verify(ctx context.Context, machines []config.Machine, options Options) ([]reset.Finding, error) {
 	if !options.Unreachable {
 		return c.Resetter.Verify(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	}
