@@ -17,11 +17,11 @@ func (joinStep) Name() string      { return "join" }
 func (joinStep) Outputs() []string { return []string{"node", "version", "changed", "report"} }
 
 func (s joinStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.bring(call, "join", (*join.Conductor).Join)
+	return s.env.bring(call, "join", (*join.Joiner).Join)
 }
 
 // bringing is what a conductor does with one machine.
-type bringing func(c *join.Conductor, ctx context.Context, machine config.Machine, window *operation.Limiter,
+type bringing func(c *join.Joiner, ctx context.Context, machine config.Machine, window *operation.Limiter,
 	progress operation.Progress) (join.Outcome, error)
 
 // bring prepares a step that works on one machine of a cluster.
@@ -33,7 +33,7 @@ func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Executio
 	return plugin.Execution{
 		Key: in.key(step),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := e.conductor(ctx, call, in.Cluster)
+			conductor, err := e.joiner(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -60,7 +60,7 @@ func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluste
 
 // plan looks at the machines that the input selects.
 func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) ([]join.Entry, error) {
-	conductor, err := e.conductor(ctx, call, in.Cluster)
+	conductor, err := e.joiner(ctx, call, in.Cluster)
 	if err != nil {
 		return nil, err
 	}

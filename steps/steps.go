@@ -23,7 +23,7 @@ import (
 
 // Openers open the named cluster of a namespace of the host cluster, ready for the work of its name.
 type Openers struct {
-	Join      func(ctx context.Context, namespace, cluster string) (*join.Conductor, error)
+	Join      func(ctx context.Context, namespace, cluster string) (*join.Joiner, error)
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
 	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Resetter, error)
 	Images    func(ctx context.Context, namespace, cluster string) (*images.Importer, error)
@@ -35,7 +35,7 @@ type Env struct {
 	open Openers
 	log  *slog.Logger
 
-	joins      openings[*join.Conductor]
+	joins      openings[*join.Joiner]
 	provisions openings[*controlplane.Provisioner]
 	resets     openings[*reset.Resetter]
 	imports    openings[*images.Importer]
@@ -95,9 +95,9 @@ func (o *openings[T]) of(key string) *opening[T] {
 	return o.opened[key]
 }
 
-// conductor opens cluster for joins.
-func (e *Env) conductor(ctx context.Context, call plugin.Call, cluster string) (*join.Conductor, error) {
-	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Conductor,
+// joiner opens cluster for joins.
+func (e *Env) joiner(ctx context.Context, call plugin.Call, cluster string) (*join.Joiner, error) {
+	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Joiner,
 		error) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {

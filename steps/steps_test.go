@@ -29,12 +29,12 @@ machines:
 `
 
 // open makes a conductor that can't reach any machine, which is all that these tests need.
-func open(_ context.Context, _, name string) (*join.Conductor, error) {
+func open(_ context.Context, _, name string) (*join.Joiner, error) {
 	cluster, err := config.Parse(name, []byte("privateNodes: {enabled: true}\n"), []byte(fleet))
 	if err != nil {
 		return nil, err
 	}
-	return &join.Conductor{Cluster: cluster, Version: "v1.34.4", Target: &join.Target{Client: fake.NewClientset()}}, nil
+	return &join.Joiner{Cluster: cluster, Version: "v1.34.4", Target: &join.Target{Client: fake.NewClientset()}}, nil
 }
 
 func openImages(ctx context.Context, namespace, name string) (*images.Importer, error) {

@@ -26,7 +26,7 @@ func (s verifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
-		conductor, err := s.env.conductor(ctx, call, in.Cluster)
+		conductor, err := s.env.joiner(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -82,9 +82,9 @@ func (p *clusterFlags) rest() (*rest.Config, error) {
 }
 
 // openMachines opens a cluster's machines with open, a function of package factory. done closes the connections.
-func openMachines[Conductor any](ctx context.Context, p *clusterFlags,
-	open func(context.Context, config.Source, factory.HostKeys, factory.Tools, string) (Conductor,
-		error)) (conductor Conductor, done func(), err error) {
+func openMachines[T any](ctx context.Context, p *clusterFlags,
+	open func(context.Context, config.Source, factory.HostKeys, factory.Tools, string) (T,
+		error)) (conductor T, done func(), err error) {
 	source, keys, err := p.open()
 	if err != nil {
 		return conductor, nil, err
@@ -171,7 +171,7 @@ func machineFlag(command *cobra.Command, machines *string) {
 const planPhase = "plan"
 
 // planAndPrint makes a plan, prints it and returns it.
-func planAndPrint(command *cobra.Command, conductor *join.Conductor, expression, format string) ([]join.Entry, error) {
+func planAndPrint(command *cobra.Command, conductor *join.Joiner, expression, format string) ([]join.Entry, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
 		return nil, err
@@ -249,7 +249,7 @@ finished. Ctrl-C stops each machine at its next safe point.`,
 }
 
 // jobOf returns the job for a plan.
-func jobOf(conductor *join.Conductor, entries []join.Entry, concurrency int, out io.Writer) job {
+func jobOf(conductor *join.Joiner, entries []join.Entry, concurrency int, out io.Writer) job {
 	return job{cluster: conductor.Cluster, concurrency: concurrency, selected: len(entries),
 		refused: names(join.Refused(entries), machineOf), out: out}
 }

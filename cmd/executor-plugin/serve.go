@@ -85,7 +85,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 
 func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.Tools) steps.Openers {
 	return steps.Openers{
-		Join: func(ctx context.Context, namespace, cluster string) (*join.Conductor, error) {
+		Join: func(ctx context.Context, namespace, cluster string) (*join.Joiner, error) {
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
 			return factory.Open(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},

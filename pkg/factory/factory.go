@@ -36,14 +36,14 @@ type Tools struct {
 }
 
 // Open reads cluster from source and makes a conductor for it. keys may be nil where first use is never trusted.
-func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor,
+func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Joiner,
 	error) {
 	conductor, _, err := open(ctx, source, keys, tools, cluster)
 	return conductor, err
 }
 
 // open returns, beside the conductor, the connector to its machines.
-func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Conductor,
+func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Joiner,
 	*connector, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
@@ -62,7 +62,7 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	if err != nil {
 		return nil, nil, err
 	}
-	return &join.Conductor{
+	return &join.Joiner{
 		Logins:     logins,
 		Cluster:    documents,
 		Target:     target,

@@ -31,7 +31,7 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 		return machine.New(m.Name, pods.WithFallback(connector.dial(m, tools), m.NodeName), tools.Agent,
 			documents.Settings(m).BinariesPath)
 	}
-	rollout := &upgrade.Conductor{Conductor: conductor, Pods: pods}
+	rollout := &upgrade.Conductor{Joiner: conductor, Pods: pods}
 	pods.Owner = func() string { return rollout.Rollout } // it is set after this
 	return rollout, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // Carry has the machine carry out the operation that it was looked at for, feeds it what it asks for, and returns how
 // it ended: an error unless it succeeded. phases are those that the machine's own are among.
-func (c *Conductor) Carry(ctx context.Context, found Inspection, phases operation.Phases,
+func (c *Joiner) Carry(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress) (spec.Status, error) {
 	if !found.Running() && found.needsToken(c.Target) {
 		defer c.revoke(ctx, found.machine.Name)
@@ -21,13 +21,13 @@ func (c *Conductor) Carry(ctx context.Context, found Inspection, phases operatio
 }
 
 // WaitReady returns a node once it is Ready at version. It reports each change of the reason why it is not.
-func (c *Conductor) WaitReady(ctx context.Context, node, version string,
+func (c *Joiner) WaitReady(ctx context.Context, node, version string,
 	progress operation.Progress) (*corev1.Node, error) {
 	return waitReady(ctx, c.Target.Client, node, version, progress)
 }
 
 // Mark sets the labels and taints that the documents want of a machine's node, and says what it set.
-func (c *Conductor) Mark(ctx context.Context, machine config.Machine, node *corev1.Node) ([]string, error) {
+func (c *Joiner) Mark(ctx context.Context, machine config.Machine, node *corev1.Node) ([]string, error) {
 	return markNode(ctx, c.Target.Client, node, machine.Labels, c.Cluster.Taints(machine))
 }
 

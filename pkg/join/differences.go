@@ -20,8 +20,8 @@ func (i Inspection) joined(target *Target) bool {
 	return record != nil && record.ClusterUID == target.UID && record.NodeName == i.machine.NodeName
 }
 
-// atOtherVersion says whether the machine is a node that serves at another version than the conductor's.
-func (i Inspection) atOtherVersion(c *Conductor, node *corev1.Node) bool {
+// atOtherVersion says whether the machine is a node that serves at another version than the Joiner's.
+func (i Inspection) atOtherVersion(c *Joiner, node *corev1.Node) bool {
 	if node == nil || i.Running() || !i.joined(c.Target) {
 		return false
 	}

@@ -28,9 +28,9 @@ type Inspection struct {
 // BundleSize returns the size of the bundle that the operation wants, in bytes; 0 when it is not known.
 func (i Inspection) BundleSize() int64 { return i.Operation.Join.Bundle.Size }
 
-// Inspect asks the machine, in one exec, for its facts and for the plan of an operation of kind at the conductor's
+// Inspect asks the machine, in one exec, for its facts and for the plan of an operation of kind at the Joiner's
 // version: a join, a stage, an upgrade or a rollback.
-func (c *Conductor) Inspect(ctx context.Context, machine config.Machine, kind spec.Kind) (Inspection, error) {
+func (c *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.Kind) (Inspection, error) {
 	question, unavailable, err := c.question(ctx, machine, kind)
 	if err != nil {
 		return Inspection{}, err
@@ -53,7 +53,7 @@ func (c *Conductor) Inspect(ctx context.Context, machine config.Machine, kind sp
 }
 
 // question asks for the operation by architecture. Where an image is not there for one, it says so instead.
-func (c *Conductor) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
+func (c *Joiner) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
 	map[string]error, error) {
 	bundles, err := c.bundles.get(ctx, c)
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *Conductor) question(ctx context.Context, machine config.Machine, kind s
 }
 
 // imports are the machine's importImages.
-func (c *Conductor) imports(ctx context.Context, machine config.Machine, arch string) ([]spec.ImageSource, error) {
+func (c *Joiner) imports(ctx context.Context, machine config.Machine, arch string) ([]spec.ImageSource, error) {
 	items := c.Cluster.Settings(machine).Containerd.ImportImages
 	if len(items) == 0 {
 		return nil, nil
@@ -97,7 +97,7 @@ func (c *Conductor) imports(ctx context.Context, machine config.Machine, arch st
 }
 
 // pulls says whether the machine fetches the bundle itself.
-func (c *Conductor) pulls(found Inspection) bool {
+func (c *Joiner) pulls(found Inspection) bool {
 	switch c.Cluster.Fleet.Bundles.Delivery {
 	case config.DeliveryPull:
 		return true
@@ -108,14 +108,14 @@ func (c *Conductor) pulls(found Inspection) bool {
 	}
 }
 
-// bundleCache finds the bundles once for all machines of a conductor.
+// bundleCache finds the bundles once for all machines of a Joiner.
 type bundleCache struct {
 	mu    sync.Mutex
 	found map[string]spec.Bundle
 }
 
 // get returns the bundles by architecture. One missing architecture is normal; none at all is the first one's error.
-func (b *bundleCache) get(ctx context.Context, c *Conductor) (map[string]spec.Bundle, error) {
+func (b *bundleCache) get(ctx context.Context, c *Joiner) (map[string]spec.Bundle, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.found != nil {

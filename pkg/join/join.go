@@ -30,8 +30,8 @@ type Machine interface {
 		progress func(done, total int64)) error
 }
 
-// Conductor joins the machines of one cluster. It is safe for use by many goroutines.
-type Conductor struct {
+// Joiner joins the machines of one cluster. It is safe for use by many goroutines.
+type Joiner struct {
 	Cluster    *config.Cluster
 	Target     *Target
 	Repository *bundle.Repository
@@ -81,15 +81,15 @@ func (o Outcome) String() string {
 
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget. The
 // machine works inside limiter. A Ready node is left as it is, apart from labels and taints.
-func (c *Conductor) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+func (c *Joiner) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
-	r := &run{Conductor: c, machine: machine, progress: progress}
+	r := &run{Joiner: c, machine: machine, progress: progress}
 	return r.do(ctx, "joining", limiter, r.inspect, r.join)
 }
 
 // run is the join or the reconciliation of one machine, through all its attempts.
 type run struct {
-	*Conductor
+	*Joiner
 	machine  config.Machine
 	progress operation.Progress
 	outcome  Outcome
@@ -192,7 +192,7 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 }
 
 // execute has the machine carry out the operation, with a token of its own. phases are those that it is one of.
-func (c *Conductor) execute(ctx context.Context, found Inspection, phases operation.Phases,
+func (c *Joiner) execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress) (spec.Status, error) {
 	op := found.Operation
 	if !found.Running() && found.needsToken(c.Target) {
@@ -214,7 +214,7 @@ func (c *Conductor) execute(ctx context.Context, found Inspection, phases operat
 
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
 // the images that it asks for.
-func (c *Conductor) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
+func (c *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
 	show func(spec.Status)) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
@@ -258,7 +258,7 @@ func wantsBytes(status spec.Status) bool {
 	})
 }
 
-func (c *Conductor) push(ctx context.Context, found Inspection, wanted spec.Bundle) error {
+func (c *Joiner) push(ctx context.Context, found Inspection, wanted spec.Bundle) error {
 	wanted.URL = found.url
 	err := found.remote.PushBundle(ctx, wanted, func(offset int64) (io.ReadCloser, error) {
 		return c.Repository.Open(ctx, wanted, offset)
@@ -271,7 +271,7 @@ func (c *Conductor) push(ctx context.Context, found Inspection, wanted spec.Bund
 
 // revoke deletes the machine's tokens even when ctx is over, unless the work goes on without us and still needs its
 // own.
-func (c *Conductor) revoke(ctx context.Context, machine string) {
+func (c *Joiner) revoke(ctx context.Context, machine string) {
 	if c.Leaves(ctx) {
 		return
 	}

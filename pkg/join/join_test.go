@@ -186,8 +186,8 @@ func markedNode(name string) *corev1.Node {
 	return node
 }
 
-// conductor makes a Conductor for machine m1 with a repository that serves one bundle, and the given machine behind it.
-func conductor(t *testing.T, machine *fakeMachine, client kubernetes.Interface) *join.Conductor {
+// conductor makes a Joiner for machine m1 with a repository that serves one bundle, and the given machine behind it.
+func conductor(t *testing.T, machine *fakeMachine, client kubernetes.Interface) *join.Joiner {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "-amd64.tar.gz") {
@@ -207,7 +207,7 @@ bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, deliver
 `, server.URL, digest)
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(fleet))
 	assert.NilError(t, err)
-	return &join.Conductor{
+	return &join.Joiner{
 		Cluster: cluster,
 		Target: &join.Target{Client: client, Server: "https://192.0.2.9:6443", CACert: "PEM", UID: "uid",
 			Version: version, CgroupDriver: "systemd"},
@@ -227,7 +227,7 @@ func tokens(t *testing.T, client kubernetes.Interface) []corev1.Secret {
 	return list.Items
 }
 
-func firstMachine(c *join.Conductor) config.Machine { return c.Cluster.Fleet.Machines[0] }
+func firstMachine(c *join.Joiner) config.Machine { return c.Cluster.Fleet.Machines[0] }
 
 func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()

@@ -19,7 +19,7 @@ const dockerHub = "docker.io"
 
 // logins are what a machine's container runtime logs in with: those of the documents, and for other registries those of
 // the Secret. A runtime that is not Argosy's gets none.
-func (c *Conductor) logins(machine config.Machine) (map[string]spec.RegistryLogin, error) {
+func (c *Joiner) logins(machine config.Machine) (map[string]spec.RegistryLogin, error) {
 	settings := c.Cluster.Settings(machine).Containerd
 	if !settings.Enabled {
 		return nil, nil

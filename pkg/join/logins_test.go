@@ -67,18 +67,18 @@ func FuzzLogins(f *testing.F) {
 }
 
 // conductor of a cluster with these settings of machines that join.
-func conductor(t *testing.T, joinNode, fleet string) *Conductor {
+func conductor(t *testing.T, joinNode, fleet string) *Joiner {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes:\n  enabled: true\n  joinNode: "+joinNode+"\n"),
 		[]byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: k}\nmachines: [{name: m1, "+
 			"address: 192.0.2.1}]\n"+fleet))
 	assert.NilError(t, err)
-	return &Conductor{Cluster: cluster, Version: "v1.34.4", Repository: &bundle.Repository{},
+	return &Joiner{Cluster: cluster, Version: "v1.34.4", Repository: &bundle.Repository{},
 		Target: &Target{Server: "https://192.0.2.9:6443", UID: "uid", CgroupDriver: "systemd"}}
 }
 
 // operation of its only machine.
-func (c *Conductor) operation(t *testing.T) spec.Operation {
+func (c *Joiner) operation(t *testing.T) spec.Operation {
 	t.Helper()
 	c.bundles.found = map[string]spec.Bundle{"amd64": {Name: "kubernetes-v1.34.4-amd64.tar.gz",
 		SHA256: strings.Repeat("0", 64)}}

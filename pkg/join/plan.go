@@ -58,7 +58,7 @@ type Entry struct {
 
 // Plan looks at every machine and says for each what Join would do. It touches none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
-func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
+func (c *Joiner) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
 	error) {
 	nodes, err := c.nodes(ctx)
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *Conductor) Plan(ctx context.Context, machines []config.Machine, progres
 	})
 }
 
-func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
+func (c *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version,
 		Overrides: c.Cluster.Overrides(machine)}
 	found, err := c.Inspect(ctx, machine, spec.KindJoin)
@@ -93,7 +93,7 @@ func (c *Conductor) planOne(ctx context.Context, machine config.Machine, node *c
 //	holds                      | Ready at version, marks fit        | nothing
 //	holds                      | Ready at version, marks differ     | mark
 //	holds                      | missing or not Ready               | join (waits for Ready)
-func (c *Conductor) decide(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
+func (c *Joiner) decide(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
 	plan := found.Facts.Plan
 	if found.joined(c.Target) {
 		entry.Changes = changesOf(plan)
@@ -119,7 +119,7 @@ func (c *Conductor) decide(entry *Entry, machine config.Machine, found Inspectio
 	}
 }
 
-func (c *Conductor) decideWork(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
+func (c *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
 	entry.Phases = operation.WantedPhases(found.Facts.Plan)
 	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
 	if !found.joined(c.Target) {
@@ -150,7 +150,7 @@ func untilRejoin(plan *spec.Status) []string {
 }
 
 // noteMarks says what labels and taints differ, if any do.
-func (c *Conductor) noteMarks(entry *Entry, machine config.Machine, node *corev1.Node) bool {
+func (c *Joiner) noteMarks(entry *Entry, machine config.Machine, node *corev1.Node) bool {
 	_, changes := markPatch(node, machine.Labels, c.Cluster.Taints(machine))
 	if len(changes) == 0 {
 		return false
@@ -180,7 +180,7 @@ func markDiff(changes []string) string {
 }
 
 // nodes are the cluster's nodes by name, fetched once for the whole plan.
-func (c *Conductor) nodes(ctx context.Context) (map[string]*corev1.Node, error) {
+func (c *Joiner) nodes(ctx context.Context) (map[string]*corev1.Node, error) {
 	list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, classify(err))

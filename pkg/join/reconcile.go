@@ -13,9 +13,9 @@ import (
 // Reconcile puts right what differs between a node and the documents, and restarts only what that changes; its pods run
 // on. It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused: it
 // joins first. Otherwise it is like Join.
-func (c *Conductor) Reconcile(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+func (c *Joiner) Reconcile(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
-	r := &run{Conductor: c, machine: machine, progress: progress}
+	r := &run{Joiner: c, machine: machine, progress: progress}
 	return r.do(ctx, "reconciling", limiter, r.inspectJoined, r.reconcile)
 }
 

@@ -23,7 +23,7 @@ type Finding struct {
 
 // Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its
 // labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
-func (c *Conductor) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
+func (c *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
 	nodes, err := c.nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (c *Conductor) Verify(ctx context.Context, machines []config.Machine) ([]Fi
 	return findings, nil
 }
 
-func (c *Conductor) examine(machine config.Machine, node *corev1.Node) Finding {
+func (c *Joiner) examine(machine config.Machine, node *corev1.Node) Finding {
 	finding := Finding{Machine: machine.Name, Node: machine.NodeName}
 	if node == nil {
 		finding.Problems = []string{"is not a node of cluster " + c.Cluster.Name}

@@ -55,7 +55,7 @@ func (m *refusing) PushBundle(context.Context, spec.Bundle, func(int64) (io.Read
 }
 
 // joiner joins machine m1, whose node is in the cluster.
-func joiner(t *testing.T, machine *refusing) *join.Conductor {
+func joiner(t *testing.T, machine *refusing) *join.Joiner {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "bundle")
@@ -69,7 +69,7 @@ machines: [{name: m1, address: 192.0.2.1}]
 `))
 	assert.NilError(t, err)
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "m1"}}
-	return &join.Conductor{
+	return &join.Joiner{
 		Cluster: cluster, Version: version,
 		Target: &join.Target{Client: fake.NewClientset(node), UID: "uid", Version: version, CgroupDriver: "systemd"},
 		Repository: &bundle.Repository{URL: server.URL, SHA256: map[string]string{
@@ -93,7 +93,7 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 		Connect: func(context.Context) (*join.Target, error) { return j.Target, nil },
 		Machine: func(config.Machine) operation.Machine { return machine },
 	}
-	upgrader := &upgrade.Conductor{Conductor: j, Rollout: "rollout"}
+	upgrader := &upgrade.Conductor{Joiner: j, Rollout: "rollout"}
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "1", Machines: []string{"m1"}}}, MaxUnavailable: 1}
 	return map[string]func(config.Machine) error{
 		"join": func(m config.Machine) error {

@@ -50,7 +50,7 @@ func newWaiters(t *testing.T, count int) *waiters {
 		"controlPlane: {distro: {k8s: {version: v1.34.4}}}\n"),
 		[]byte(documents+"upgrade: {nodeGrace: 0s}\n"))
 	assert.NilError(t, err)
-	w.Conductor = &Conductor{Rollout: "rollout-1", Conductor: &join.Conductor{Cluster: cluster, Version: "v1.34.4",
+	w.Conductor = &Conductor{Rollout: "rollout-1", Joiner: &join.Joiner{Cluster: cluster, Version: "v1.34.4",
 		Target: &join.Target{Client: w.client}}}
 	w.client.PrependReactor("list", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
 		w.lists.Add(1)

@@ -87,7 +87,7 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 		"{version: "+after+"}}}\n"), []byte(fleet+"upgrade: {minReady: 0s, nodeGrace: 0s}\n"+policy))
 	assert.NilError(t, err)
 	cluster.Name = "team-a"
-	s.Conductor = &upgrade.Conductor{Rollout: "rollout-1", Conductor: &join.Conductor{
+	s.Conductor = &upgrade.Conductor{Rollout: "rollout-1", Joiner: &join.Joiner{
 		Cluster: cluster, Version: after, Repository: repository(t),
 		Target: &join.Target{Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
 			Version: after, CgroupDriver: "systemd"},

@@ -28,7 +28,7 @@ import (
 // Conductor upgrades the machines of one cluster to its Version. It is safe for use by many goroutines.
 type Conductor struct {
 	// Conductor has the cluster, its machines, and their wanted state.
-	*join.Conductor
+	*join.Joiner
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
 	// Pods are the way to machines that SSH does not reach; nil for none.

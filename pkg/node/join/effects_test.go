@@ -221,7 +221,7 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	if cluster.Fleet.Cluster.KubeconfigSecret == "another" {
 		target.CACert, target.UID = nodetest.NewAuthority(t, "another").PEM, "another"
 	}
-	c := &conductor.Conductor{
+	c := &conductor.Joiner{
 		Cluster: cluster, Target: target, Version: "v1.34.4",
 		Repository: &bundle.Repository{URL: p.repository, SHA256: map[string]string{"kubernetes-v1.34.4-" +
 			runtime.GOARCH + ".tar.gz": p.join.Bundle.SHA256}},
