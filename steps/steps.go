@@ -27,7 +27,7 @@ type Openers struct {
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
 	Reset     func(ctx context.Context, namespace, cluster string) (*reset.Resetter, error)
 	Images    func(ctx context.Context, namespace, cluster string) (*images.Importer, error)
-	Upgrade   func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error)
+	Upgrade   func(ctx context.Context, namespace, cluster string) (*upgrade.Upgrader, error)
 }
 
 // Env is what the steps of one plugin process share.
@@ -39,7 +39,7 @@ type Env struct {
 	provisions openings[*controlplane.Provisioner]
 	resets     openings[*reset.Resetter]
 	imports    openings[*images.Importer]
-	upgrades   openings[*upgrade.Conductor]
+	upgrades   openings[*upgrade.Upgrader]
 
 	mu     sync.Mutex
 	window map[string]*operation.Limiter

@@ -17,12 +17,12 @@ import (
 
 // upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane
 // has moved, so that all machines mean the same.
-func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Conductor, error) {
+func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Upgrader, error) {
 	until, err := in.until()
 	if err != nil {
 		return nil, err
 	}
-	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Conductor, error) {
+	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Upgrader, error) {
 		conductor, err := e.openUpgrade(ctx, call, in)
 		if err == nil {
 			conductor.Until = until
@@ -32,7 +32,7 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 }
 
 // openUpgrade opens cluster as it is now.
-func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Conductor, error) {
+func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Upgrader, error) {
 	scheduled, err := yes("scheduled", in.Scheduled)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (in upgradeInput) plan() (rollout.Plan, error) {
 }
 
 // rolling is the work of a step of a rollout.
-type rolling func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error)
+type rolling func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error)
 
 // roll prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
 func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) plugin.Execution {
@@ -108,7 +108,7 @@ func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) pl
 }
 
 // inWave is the work of a step on one machine of a plan.
-type inWave func(ctx context.Context, conductor *upgrade.Conductor, machine config.Machine, plan rollout.Plan,
+type inWave func(ctx context.Context, conductor *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
 	report func(string)) (plugin.Result, error)
 
 // rollMachine prepares a step of a rollout for one machine. A result with the reason why the machine was left counts as
@@ -123,7 +123,7 @@ func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Exec
 		return plugin.Execution{}, err
 	}
 	return e.roll(call, in, step+"/"+in.Cluster+"/"+in.Machine,
-		func(ctx context.Context, conductor *upgrade.Conductor, report func(string)) (plugin.Result, error) {
+		func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
 			machine, err := named(conductor.Cluster, in.Machine)
 			if err != nil {
 				return plugin.Result{}, err
@@ -147,7 +147,7 @@ func (upgradeStageStep) Name() string      { return "upgrade-stage" }
 func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
+	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
 		plan rollout.Plan, report func(string)) (plugin.Result, error) {
 		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
 		staged, err := c.Stage(ctx, machine, plan, window, operation.AsText(report))
@@ -166,7 +166,7 @@ func (upgradeStep) Name() string      { return "upgrade" }
 func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Conductor, machine config.Machine,
+	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
 		plan rollout.Plan, report func(string)) (plugin.Result, error) {
 		outcome, err := c.Upgrade(ctx, machine, plan, operation.AsText(report))
 		if err != nil {
@@ -199,7 +199,7 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter "+
 			"\"rollout\"", in.Wave)
 	}
-	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, _ func(string)) (plugin.Result,
+	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Upgrader, _ func(string)) (plugin.Result,
 		error) {
 		gate, err := c.After(ctx, plan, wave)
 		if err != nil {
@@ -232,7 +232,7 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Conductor,
+	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Upgrader,
 		_ func(string)) (plugin.Result, error) {
 		machines, err := c.Cluster.Select(in.Machines)
 		if err != nil {
@@ -254,7 +254,7 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Conductor, report func(string)) (plugin.Result,
+	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Upgrader, report func(string)) (plugin.Result,
 		error) {
 		done, err := c.Clean(ctx, operation.AsText(report))
 		if err != nil {

@@ -101,7 +101,7 @@ const (
 
 // versionMeant returns the version that the parameter means; empty is that of the documents, or that of the control
 // plane where they have none or an earlier one.
-func versionMeant(ctx context.Context, conductor *upgrade.Conductor, asked string) (string, error) {
+func versionMeant(ctx context.Context, conductor *upgrade.Upgrader, asked string) (string, error) {
 	runs := conductor.Target.Version
 	switch asked {
 	case versionOfControlPlane:

@@ -64,9 +64,9 @@ it again is safe: machines at the version are left alone, and an interrupted run
 }
 
 // upgrader opens the cluster's machines for a rollout by this process. done closes the connections.
-func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Conductor, func(), error) {
+func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Upgrader, func(), error) {
 	conductor, done, err := openMachines(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
-		tools factory.Tools, cluster string) (*upgrade.Conductor, error) {
+		tools factory.Tools, cluster string) (*upgrade.Upgrader, error) {
 		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, program.Image())
 	})
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Conductor, func()
 	return conductor, done, nil
 }
 
-func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression string,
+func planUpgrade(ctx context.Context, conductor *upgrade.Upgrader, expression string,
 	terminal *terminal) (upgrade.Preview, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
@@ -87,7 +87,7 @@ func planUpgrade(ctx context.Context, conductor *upgrade.Conductor, expression s
 }
 
 // rollOut upgrades the waves of a plan and leaves no node cordoned.
-func rollOut(ctx context.Context, conductor *upgrade.Conductor, preview upgrade.Preview, terminal *terminal) error {
+func rollOut(ctx context.Context, conductor *upgrade.Upgrader, preview upgrade.Preview, terminal *terminal) error {
 	failed, err := runWaves(ctx, conductor, preview.Plan, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
@@ -107,7 +107,7 @@ func rollOut(ctx context.Context, conductor *upgrade.Conductor, preview upgrade.
 const cleanTimeout = 5 * time.Minute
 
 // runWaves upgrades waves, with the pauses between them. It returns the machines that failed, also with an error.
-func runWaves(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan,
+func runWaves(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan,
 	terminal *terminal) (failed []string, err error) {
 	for i, wave := range plan.Waves {
 		if i > 0 {
@@ -121,7 +121,7 @@ func runWaves(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Pl
 }
 
 // waitBetween waits for the pause after a wave.
-func waitBetween(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave) error {
+func waitBetween(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave) error {
 	gate, err := conductor.After(ctx, plan, wave)
 	if err == nil {
 		select {
@@ -136,7 +136,7 @@ func waitBetween(ctx context.Context, conductor *upgrade.Conductor, plan rollout
 }
 
 // runWave stages the machines of a wave, then upgrades them. It returns those that failed.
-func runWave(ctx context.Context, conductor *upgrade.Conductor, plan rollout.Plan, wave rollout.Wave,
+func runWave(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave,
 	terminal *terminal) []string {
 	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
 	concurrently(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,

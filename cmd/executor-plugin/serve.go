@@ -100,7 +100,7 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.T
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
 			return factory.OpenImages(ctx, config.FromAPI(host, namespace), keys, tools, cluster)
 		},
-		Upgrade: func(ctx context.Context, namespace, cluster string) (*upgrade.Conductor, error) {
+		Upgrade: func(ctx context.Context, namespace, cluster string) (*upgrade.Upgrader, error) {
 			keys := factory.ConfigMapKeys{Client: host, Namespace: namespace}
 			return factory.OpenUpgrade(ctx, config.FromAPI(host, namespace), keys, tools, cluster, program.Image())
 		},

@@ -14,7 +14,7 @@ import (
 // OpenUpgrade reads cluster from source and makes a conductor that upgrades its machines. One that SSH does not reach
 // it reaches by a pod on its node, of privateNodes.autoUpgrade.image, or image where the documents name none.
 func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster,
-	image string) (*upgrade.Conductor, error) {
+	image string) (*upgrade.Upgrader, error) {
 	conductor, connector, err := open(ctx, source, keys, tools, cluster)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 		return machine.New(m.Name, pods.WithFallback(connector.dial(m, tools), m.NodeName), tools.Agent,
 			documents.Settings(m).BinariesPath)
 	}
-	rollout := &upgrade.Conductor{Joiner: conductor, Pods: pods}
+	rollout := &upgrade.Upgrader{Joiner: conductor, Pods: pods}
 	pods.Owner = func() string { return rollout.Rollout } // it is set after this
 	return rollout, nil
 }

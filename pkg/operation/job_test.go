@@ -93,7 +93,7 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 		Connect: func(context.Context) (*join.Target, error) { return j.Target, nil },
 		Machine: func(config.Machine) operation.Machine { return machine },
 	}
-	upgrader := &upgrade.Conductor{Joiner: j, Rollout: "rollout"}
+	upgrader := &upgrade.Upgrader{Joiner: j, Rollout: "rollout"}
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "1", Machines: []string{"m1"}}}, MaxUnavailable: 1}
 	return map[string]func(config.Machine) error{
 		"join": func(m config.Machine) error {

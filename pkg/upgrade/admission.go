@@ -22,7 +22,7 @@ const admitEvery = time.Second
 
 // admit waits until the planner lets the machine begin, and notes at its node that it has. One that has begun in this
 // rollout goes on. The error is a *rollout.Halt where the machine is left as it is.
-func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
+func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress) error {
 	last, passing := "", time.Time{}
 	for notBefore := time.Now(); ; {
@@ -56,7 +56,7 @@ func (c *Conductor) admit(ctx context.Context, machine config.Machine, plan roll
 
 // decide asks the planner whether a machine may begin, by nodes that were listed at notBefore or later, and notes at
 // its node that it has. It decides for one machine after another, so that two do not both take the last place.
-func (c *Conductor) decide(ctx context.Context, machine config.Machine, plan rollout.Plan,
+func (c *Upgrader) decide(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	notBefore time.Time) (rollout.Decision, error) {
 	c.admission.Lock()
 	defer c.admission.Unlock()
@@ -93,7 +93,7 @@ func skipEnded(machines []rollout.Machine, plan rollout.Plan, machine string) {
 }
 
 // halted returns why the machine does not begin any more; nil if its rollout is not halted, or the machine has begun.
-func (c *Conductor) halted(ctx context.Context, machine config.Machine, plan rollout.Plan) (*rollout.Halt, error) {
+func (c *Upgrader) halted(ctx context.Context, machine config.Machine, plan rollout.Plan) (*rollout.Halt, error) {
 	now, err := c.now(ctx, time.Now())
 	if err != nil || stateIn(now.Machines, machine.Name) != rollout.Pending {
 		return nil, err
@@ -102,7 +102,7 @@ func (c *Conductor) halted(ctx context.Context, machine config.Machine, plan rol
 }
 
 // now returns the rollout as it stands, by nodes that were listed at notBefore or later.
-func (c *Conductor) now(ctx context.Context, notBefore time.Time) (rollout.Snapshot, error) {
+func (c *Upgrader) now(ctx context.Context, notBefore time.Time) (rollout.Snapshot, error) {
 	machines, _, err := c.snapshot(ctx, nil, notBefore)
 	if err != nil {
 		return rollout.Snapshot{}, err
@@ -155,7 +155,7 @@ func (l *nodeList) noted(node *corev1.Node) {
 }
 
 // nodesSince returns the cluster's nodes by name, as they were at notBefore or later. Callers do not change them.
-func (c *Conductor) nodesSince(ctx context.Context, notBefore time.Time) (map[string]*corev1.Node, error) {
+func (c *Upgrader) nodesSince(ctx context.Context, notBefore time.Time) (map[string]*corev1.Node, error) {
 	l := &c.nodes
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -24,7 +24,7 @@ import (
 
 // waiters is a cluster of machines m1, m2, … that are all in one wave and may begin one after another.
 type waiters struct {
-	*Conductor
+	*Upgrader
 	client *fake.Clientset
 	plan   rollout.Plan
 	lists  atomic.Int64
@@ -50,7 +50,7 @@ func newWaiters(t *testing.T, count int) *waiters {
 		"controlPlane: {distro: {k8s: {version: v1.34.4}}}\n"),
 		[]byte(documents+"upgrade: {nodeGrace: 0s}\n"))
 	assert.NilError(t, err)
-	w.Conductor = &Conductor{Rollout: "rollout-1", Joiner: &join.Joiner{Cluster: cluster, Version: "v1.34.4",
+	w.Upgrader = &Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{Cluster: cluster, Version: "v1.34.4",
 		Target: &join.Target{Client: w.client}}}
 	w.client.PrependReactor("list", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
 		w.lists.Add(1)

@@ -19,7 +19,7 @@ import (
 
 // Verify checks that the node of each machine that takes part is Ready at the version and takes pods. The error names
 // the machines whose nodes are not.
-func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
+func (c *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return "", err
@@ -47,7 +47,7 @@ func (c *Conductor) Verify(ctx context.Context, chosen []config.Machine) (string
 	return text, nil
 }
 
-func (c *Conductor) problem(m rollout.Machine, node *corev1.Node) string {
+func (c *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
 	switch {
 	case node == nil:
 		return "it has no node"
@@ -63,7 +63,7 @@ func (c *Conductor) problem(m rollout.Machine, node *corev1.Node) string {
 // lets it take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of
 // another rollout that is at work are left to it. It returns a line for each node that takes pods again; the error
 // names the others.
-func (c *Conductor) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
+func (c *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
 	if err := c.waitIdle(ctx, progress); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (c *Conductor) Clean(ctx context.Context, progress operation.Progress) ([]s
 
 // settle ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be Ready,
 // and puts any other back.
-func (c *Conductor) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
+func (c *Upgrader) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
 	progress operation.Progress) (string, error) {
 	recorded := stateOf(node)
 	w := &machineUpgrade{c: c, machine: machine, progress: progress, own: true, since: recorded.Cordoned,

@@ -20,7 +20,7 @@ var metricLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
 // deprecations warns of APIs that clients of this cluster have used since its API server started, and that the version
 // does not serve any more. Where the API server shows no metrics, the warning is that this is not known.
-func (c *Conductor) deprecations(ctx context.Context, preview Preview) []string {
+func (c *Upgrader) deprecations(ctx context.Context, preview Preview) []string {
 	if !preview.Moves {
 		return nil
 	}

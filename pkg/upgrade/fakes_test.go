@@ -46,7 +46,7 @@ var errStopped = errors.New("the process stops")
 // site is a cluster with machines m1, m2, …, whose nodes run the older version, and all that happened there in order.
 type site struct {
 	*fake.Clientset
-	*upgrade.Conductor
+	*upgrade.Upgrader
 	machines map[string]*fakeMachine
 	// forbidden are the pods that a budget holds.
 	forbidden []string
@@ -87,7 +87,7 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 		"{version: "+after+"}}}\n"), []byte(fleet+"upgrade: {minReady: 0s, nodeGrace: 0s}\n"+policy))
 	assert.NilError(t, err)
 	cluster.Name = "team-a"
-	s.Conductor = &upgrade.Conductor{Rollout: "rollout-1", Joiner: &join.Joiner{
+	s.Upgrader = &upgrade.Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{
 		Cluster: cluster, Version: after, Repository: repository(t),
 		Target: &join.Target{Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
 			Version: after, CgroupDriver: "systemd"},
@@ -197,7 +197,7 @@ func (s *site) upgrade(ctx context.Context, t *testing.T, name string,
 	t.Helper()
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
-	return s.Conductor.Upgrade(ctx, machine, plan, operation.AsText(func(text string) {
+	return s.Upgrader.Upgrade(ctx, machine, plan, operation.AsText(func(text string) {
 		s.progress = append(s.progress, text)
 		if s.then != nil && strings.Contains(text, s.reported) {
 			s.then()

@@ -19,7 +19,7 @@ type Gate struct {
 }
 
 // After returns the gate after a wave of a plan. A rollout that is halted has neither a pause nor an approval.
-func (c *Conductor) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
+func (c *Upgrader) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
 	now, err := c.now(ctx, time.Now())
 	if err != nil {
 		return Gate{}, err

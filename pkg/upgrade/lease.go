@@ -36,7 +36,7 @@ type lease struct {
 
 // holdLease takes the Lease for one machine and keeps it until the returned function is called. While another rollout
 // has it, it waits.
-func (c *Conductor) holdLease(ctx context.Context, progress operation.Progress) (release func(), err error) {
+func (c *Upgrader) holdLease(ctx context.Context, progress operation.Progress) (release func(), err error) {
 	for {
 		release, err := c.tryLease(ctx)
 		var taken errTaken
@@ -60,7 +60,7 @@ func (e errTaken) Error() string {
 		"after its last sign of life", string(e), leaseLife)
 }
 
-func (c *Conductor) tryLease(ctx context.Context) (release func(), err error) {
+func (c *Upgrader) tryLease(ctx context.Context) (release func(), err error) {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
 	if c.lease.holders == 0 {
@@ -75,7 +75,7 @@ func (c *Conductor) tryLease(ctx context.Context) (release func(), err error) {
 	return sync.OnceFunc(c.release), nil
 }
 
-func (c *Conductor) release() {
+func (c *Upgrader) release() {
 	c.lease.mu.Lock()
 	defer c.lease.mu.Unlock()
 	if c.lease.holders--; c.lease.holders == 0 {
@@ -86,7 +86,7 @@ func (c *Conductor) release() {
 
 // renew keeps the Lease. Where it can't for a while, another rollout may take it; that one then counts the nodes of
 // this one's machines as unavailable.
-func (c *Conductor) renew(ctx context.Context, ended chan struct{}) {
+func (c *Upgrader) renew(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	for {
 		select {
@@ -99,7 +99,7 @@ func (c *Conductor) renew(ctx context.Context, ended chan struct{}) {
 }
 
 // acquire takes the Lease, or renews it. It is an error while another rollout has it.
-func (c *Conductor) acquire(ctx context.Context) error {
+func (c *Upgrader) acquire(ctx context.Context) error {
 	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	now := metav1.NowMicro()
@@ -136,7 +136,7 @@ func heldByOther(held *coordination.Lease, own string, now time.Time) bool {
 }
 
 // waitIdle waits until no machine is at work in this process.
-func (c *Conductor) waitIdle(ctx context.Context, progress operation.Progress) error {
+func (c *Upgrader) waitIdle(ctx context.Context, progress operation.Progress) error {
 	for {
 		c.lease.mu.Lock()
 		holders := c.lease.holders
@@ -154,7 +154,7 @@ func (c *Conductor) waitIdle(ctx context.Context, progress operation.Progress) e
 }
 
 // otherRollout returns the rollout that is at work on the cluster, if it is not this one; "" when none is.
-func (c *Conductor) otherRollout(ctx context.Context) (other string, err error) {
+func (c *Upgrader) otherRollout(ctx context.Context) (other string, err error) {
 	err = c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
 		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName,
 			metav1.GetOptions{})
@@ -173,7 +173,7 @@ func (c *Conductor) otherRollout(ctx context.Context) (other string, err error) 
 }
 
 // deleteLease gives the Lease back at the end of a rollout.
-func (c *Conductor) deleteLease(ctx context.Context) error {
+func (c *Upgrader) deleteLease(ctx context.Context) error {
 	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

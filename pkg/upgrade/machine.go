@@ -42,7 +42,7 @@ var phases = operation.Phases{
 
 // machineUpgrade is the upgrade or the rollback of one machine.
 type machineUpgrade struct {
-	c        *Conductor
+	c        *Upgrader
 	machine  config.Machine
 	rule     config.UpgradeRule
 	progress operation.Progress
@@ -121,7 +121,7 @@ func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
 }
 
 // noteSuccess notes a success at an upgraded node where an earlier rollout left another state.
-func (c *Conductor) noteSuccess(ctx context.Context, node *corev1.Node) error {
+func (c *Upgrader) noteSuccess(ctx context.Context, node *corev1.Node) error {
 	if _, noted := node.Annotations[Annotation]; !noted {
 		return nil
 	}
@@ -203,7 +203,7 @@ func wantsBundle(seen join.Inspection) bool {
 }
 
 // uncancelled returns a context that outlives a cancellation, unless that only ends this process.
-func (c *Conductor) uncancelled(ctx context.Context) (context.Context, context.CancelFunc) {
+func (c *Upgrader) uncancelled(ctx context.Context) (context.Context, context.CancelFunc) {
 	on, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	forget := context.AfterFunc(ctx, func() {
 		if c.Leaves(ctx) {

@@ -58,7 +58,7 @@ const planParallel = 16
 // Plan divides the machines of a cluster into waves, and inspects each of them. It changes nothing, beyond placing
 // argosy-node on machines and trying evictions by dry run. It returns an error where the version is not allowed.
 // chosen are the machines that the rollout is asked for, nil for all.
-func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Preview, error) {
+func (c *Upgrader) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Preview, error) {
 	preview := Preview{ControlPlane: c.Target.Version, Version: c.Version,
 		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
@@ -77,7 +77,7 @@ func (c *Conductor) Plan(ctx context.Context, chosen []config.Machine, progress 
 }
 
 // policy is that of the documents.
-func (c *Conductor) policy() rollout.Policy {
+func (c *Upgrader) policy() rollout.Policy {
 	u := c.Cluster.Fleet.Upgrade
 	return rollout.Policy{
 		Target: c.Version, MaxUnavailable: c.Cluster.MaxUnavailable(), WaveSize: u.WaveSize.IntOrString(),
@@ -90,7 +90,7 @@ func (c *Conductor) policy() rollout.Policy {
 const maxWaves = 40
 
 // entries returns the findings on each machine, those of the waves first, in their order.
-func (c *Conductor) entries(ctx context.Context, preview Preview, nodes map[string]*corev1.Node,
+func (c *Upgrader) entries(ctx context.Context, preview Preview, nodes map[string]*corev1.Node,
 	progress operation.Progress) ([]Entry, error) {
 	var entries []Entry
 	for _, wave := range preview.Plan.Waves {
@@ -125,7 +125,7 @@ func (c *Conductor) entries(ctx context.Context, preview Preview, nodes map[stri
 	return entries, group.Wait()
 }
 
-func (c *Conductor) entry(name, wave string, nodes map[string]*corev1.Node) Entry {
+func (c *Upgrader) entry(name, wave string, nodes map[string]*corev1.Node) Entry {
 	machine, _ := c.Cluster.Machine(name)
 	entry := Entry{Machine: name, Address: machine.Address, Node: machine.NodeName, Wave: wave}
 	if node := nodes[machine.NodeName]; node != nil {
@@ -135,7 +135,7 @@ func (c *Conductor) entry(name, wave string, nodes map[string]*corev1.Node) Entr
 }
 
 // inspect looks at one machine and at the pods of its node.
-func (c *Conductor) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
+func (c *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
 	machine, _ := c.Cluster.Machine(entry.Machine)
 	refuse := func(err error) {
 		entry.Refused = true
@@ -168,7 +168,7 @@ func (c *Conductor) inspect(ctx context.Context, entry *Entry, preview Preview, 
 	}
 }
 
-func (c *Conductor) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
+func (c *Upgrader) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
 	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (p Preview) Table() string {
 
 // LatestPatch is the newest patch that can be had of the minor version that the control plane runs. Repositories have
 // no list, and registries a long one, so the next numbers are asked for, and a gap of a few is looked over.
-func (c *Conductor) LatestPatch(ctx context.Context) (string, error) {
+func (c *Upgrader) LatestPatch(ctx context.Context) (string, error) {
 	runs, err := version.ParseSemantic(c.Target.Version)
 	if err != nil {
 		return "", fmt.Errorf("reading the control plane's version: %w", err)
@@ -258,7 +258,7 @@ const mostMissed = 3
 
 // published reports whether a version is available: its bundle, or the image of a control plane that contains the
 // bundle.
-func (c *Conductor) published(ctx context.Context, version string) (bool, error) {
+func (c *Upgrader) published(ctx context.Context, version string) (bool, error) {
 	if !c.Cluster.BundlesFromControlPlane() {
 		return c.Repository.Has(ctx, version)
 	}

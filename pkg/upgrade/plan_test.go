@@ -81,7 +81,7 @@ func TestExcludedMachinesHaveAReason(t *testing.T) {
 
 func TestAPlanRefusesAVersionThatIsNotAllowed(t *testing.T) {
 	s := newSite(t, "", "m1")
-	s.Conductor.Version = "v1.36.0"
+	s.Upgrader.Version = "v1.36.0"
 	_, err := s.Plan(t.Context(), nil, operation.NoProgress{})
 	assert.ErrorContains(t, err, "v1.35")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)

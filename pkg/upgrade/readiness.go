@@ -20,12 +20,12 @@ import (
 
 // serving returns the pods of a node that are ready now: those that stay through an upgrade, since they belong to
 // DaemonSets or the node is not drained, have to be ready again after it.
-func (c *Conductor) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
+func (c *Upgrader) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
 	pods, err := c.podsOf(ctx, node)
 	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return !isReady(pod) }), err
 }
 
-func (c *Conductor) podsOf(ctx context.Context, node string) ([]corev1.Pod, error) {
+func (c *Upgrader) podsOf(ctx context.Context, node string) ([]corev1.Pod, error) {
 	list, err := c.Target.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
 	})
@@ -83,7 +83,7 @@ func (w *machineUpgrade) waitServing(ctx context.Context, version string, served
 const gateEvery = 500 * time.Millisecond
 
 // notServing returns why a node does not serve; "" when it is Ready and the pods that were ready before are.
-func (c *Conductor) notServing(ctx context.Context, name, version string, served []corev1.Pod) (string, error) {
+func (c *Upgrader) notServing(ctx context.Context, name, version string, served []corev1.Pod) (string, error) {
 	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("reading node %q: %w", name, apply.Classify(err))

@@ -107,7 +107,7 @@ const defaultSocket = "/run/containerd/containerd.sock"
 
 // Rollback takes a machine back to its state before its last upgrade, also long after that: it cordons and drains its
 // node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
-func (c *Conductor) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
+func (c *Upgrader) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
 	error) {
 	started := time.Now()
 	w := &machineUpgrade{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,

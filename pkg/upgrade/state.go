@@ -51,7 +51,7 @@ func stateOf(node *corev1.Node) state {
 }
 
 // note sets a node's Annotation.
-func (c *Conductor) note(ctx context.Context, node string, s state) error {
+func (c *Upgrader) note(ctx context.Context, node string, s state) error {
 	s.Rollout, s.Version = c.Rollout, c.Version
 	const longest = 300
 	if s.Reason, _, _ = strings.Cut(s.Reason, "\n"); len(s.Reason) > longest {
@@ -64,7 +64,7 @@ func (c *Conductor) note(ctx context.Context, node string, s state) error {
 	return c.annotate(ctx, node, Annotation, string(text))
 }
 
-func (c *Conductor) annotate(ctx context.Context, node, key, value string) error {
+func (c *Upgrader) annotate(ctx context.Context, node, key, value string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
 	if err != nil {
 		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
@@ -82,7 +82,7 @@ func (c *Conductor) annotate(ctx context.Context, node, key, value string) error
 
 // snapshot returns the fleet as the planner sees it, and the nodes, listed at notBefore or later. chosen are the
 // machines that the rollout was asked for, nil for all.
-func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, notBefore time.Time) ([]rollout.Machine,
+func (c *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBefore time.Time) ([]rollout.Machine,
 	map[string]*corev1.Node, error) {
 	now := time.Now()
 	nodes, err := c.nodesSince(ctx, notBefore)
@@ -105,7 +105,7 @@ func (c *Conductor) snapshot(ctx context.Context, chosen []config.Machine, notBe
 }
 
 // describe returns one machine as the planner sees it.
-func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
+func (c *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
 	one := rollout.Machine{Name: machine.Name, Canary: c.Cluster.Canary(machine)}
 	if node == nil {
 		return one
@@ -126,7 +126,7 @@ func (c *Conductor) describe(machine config.Machine, node *corev1.Node, now time
 }
 
 // skip returns why a node takes no part; "" when it does.
-func (c *Conductor) skip(node *corev1.Node, now time.Time) string {
+func (c *Upgrader) skip(node *corev1.Node, now time.Time) string {
 	if c.OnlyControlPlane {
 		return "privateNodes.autoUpgrade.enabled is false"
 	}

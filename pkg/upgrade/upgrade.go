@@ -25,9 +25,9 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// Conductor upgrades the machines of one cluster to its Version. It is safe for use by many goroutines.
-type Conductor struct {
-	// Conductor has the cluster, its machines, and their wanted state.
+// Upgrader upgrades the machines of one cluster to its Version. It is safe for use by many goroutines.
+type Upgrader struct {
+	// Upgrader has the cluster, its machines, and their wanted state.
 	*join.Joiner
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
@@ -98,7 +98,7 @@ func (s Staged) String() string {
 
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
 // rollout is halted, it is left alone.
-func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
+func (c *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
 	progress operation.Progress) (Staged, error) {
 	halt, err := c.halted(ctx, machine, plan)
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *Conductor) Stage(ctx context.Context, machine config.Machine, plan roll
 	return staged, err
 }
 
-func (c *Conductor) stage(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+func (c *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
@@ -137,14 +137,14 @@ func (c *Conductor) stage(ctx context.Context, machine config.Machine, limiter *
 }
 
 // retrying repeats an attempt while its error is transient, within the fleet's budget.
-func (c *Conductor) retrying(ctx context.Context, progress operation.Progress,
+func (c *Upgrader) retrying(ctx context.Context, progress operation.Progress,
 	attempt func(context.Context) error) error {
 	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, progress, attempt)
 }
 
 // letGo deletes the pod by which a machine was reached, unless the next process goes on with it. A pod that cannot be
 // deleted now ends by itself.
-func (c *Conductor) releasePod(ctx context.Context, machine config.Machine) {
+func (c *Upgrader) releasePod(ctx context.Context, machine config.Machine) {
 	if c.Leaves(ctx) {
 		return
 	}
@@ -154,7 +154,7 @@ func (c *Conductor) releasePod(ctx context.Context, machine config.Machine) {
 }
 
 // seenFor looks at a machine for an operation, which must be possible there.
-func (c *Conductor) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
+func (c *Upgrader) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
 	progress operation.Progress) (join.Inspection, error) {
 	operation.Reportf(progress, "inspecting machine %s (%s)", machine.Name, machine.Address)
 	seen, err := c.Inspect(ctx, machine, kind)
@@ -172,7 +172,7 @@ func versionIn(facts spec.Facts) string {
 }
 
 // node reads a machine's node; nil when there is none.
-func (c *Conductor) node(ctx context.Context, machine config.Machine) (*corev1.Node, error) {
+func (c *Upgrader) node(ctx context.Context, machine config.Machine) (*corev1.Node, error) {
 	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -189,10 +189,10 @@ func isHalt(err error) bool {
 	return errors.As(err, &halt)
 }
 
-// Upgrade takes a machine of the plan to the conductor's version when it is its turn, or finds that it is there. A
+// Upgrade takes a machine of the plan to the Upgrader's version when it is its turn, or finds that it is there. A
 // machine that must not begin, or whose pods do not leave where onDrainTimeout is skip, is left as it is, which is no
 // error. One that does not come up is put back, which is.
-func (c *Conductor) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
+func (c *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
 	w := &machineUpgrade{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,

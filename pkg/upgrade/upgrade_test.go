@@ -239,7 +239,7 @@ func TestTheNextProcessGoesOnWhereOneWasStopped(t *testing.T) {
 func TestTwoRolloutsOfOneClusterExcludeEachOther(t *testing.T) {
 	s := newSite(t, "", "m1", "m2")
 	s.machines["m1"].during = func() {
-		other := &upgrade.Conductor{Joiner: s.Conductor.Joiner, Rollout: "rollout-2"}
+		other := &upgrade.Upgrader{Joiner: s.Upgrader.Joiner, Rollout: "rollout-2"}
 		machine, _ := s.Cluster.Machine("m2")
 		plan := inWaves("m2")
 		plan.MaxUnavailable = 2
@@ -318,7 +318,7 @@ func TestCleaningUpEndsInterruptedUpgrades(t *testing.T) {
 
 func TestCleaningUpLeavesMachinesOfAnotherRollout(t *testing.T) {
 	s := newSite(t, "", "m1")
-	other := &upgrade.Conductor{Joiner: s.Conductor.Joiner, Rollout: "rollout-2"}
+	other := &upgrade.Upgrader{Joiner: s.Upgrader.Joiner, Rollout: "rollout-2"}
 	s.machines["m1"].during = func() {
 		done, err := other.Clean(t.Context(), operation.NoProgress{})
 		assert.NilError(t, err)
