@@ -26,7 +26,7 @@ func (i Inspection) atOtherVersion(c *Joiner, node *corev1.Node) bool {
 		return false
 	}
 	runs := node.Status.NodeInfo.KubeletVersion
-	return runs == i.Facts.Record.Version && runs != c.Version && notReady(node, runs) == ""
+	return runs == i.Facts.Record.Version && runs != c.Version && NotReady(node, runs) == ""
 }
 
 // onlyDiffers says whether the machine has joined, and nothing of what its plan wants belongs to joining.

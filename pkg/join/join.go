@@ -141,7 +141,7 @@ func (r *run) leaves(ctx context.Context, found Inspection) bool {
 		return false
 	}
 	node, err := r.Target.Client.CoreV1().Nodes().Get(ctx, r.machine.NodeName, metav1.GetOptions{})
-	return err == nil && notReady(node, r.Version) == ""
+	return err == nil && NotReady(node, r.Version) == ""
 }
 
 // work has the machine do what its plan wants, if that is anything.
@@ -176,19 +176,30 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
 			limit, machine.NodeName))
 	defer cancel()
-	node, err := waitReady(ready, r.Target.Client, machine.NodeName, r.Version,
+	node, err := r.WaitReady(ready, machine.NodeName, r.Version,
 		phases.In(phaseReady, onMachine, r.progress))
 	if err != nil {
 		return err
 	}
 	operation.Reportf(phases.In(phaseLabels, onMachine, r.progress), "setting labels and taints")
-	changes, err := markNode(ctx, r.Target.Client, node, machine.Labels, r.Cluster.Taints(machine))
+	changes, err := r.Mark(ctx, machine, node)
 	if err != nil {
 		return err
 	}
 	r.outcome.Changed = r.outcome.Changed || len(changes) > 0
 	r.outcome.Done = append(r.outcome.Done, changes...)
 	return nil
+}
+
+// Execute has the machine carry out the operation that it was inspected for, feeds it the bundle and the images, and
+// returns how it ended: an error unless it succeeded. The bootstrap token, where one is needed, ends with it. phases are
+// those that the machine's own are among.
+func (c *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
+	progress operation.Progress) (spec.Status, error) {
+	if !found.Running() && found.needsToken(c.Target) {
+		defer c.revoke(ctx, found.machine.Name)
+	}
+	return c.execute(ctx, found, phases, progress)
 }
 
 // execute has the machine carry out the operation, with a token of its own. phases are those that it is one of.

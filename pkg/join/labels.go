@@ -24,6 +24,11 @@ const (
 	taintsAnnotation = "argosy.dev/taints"
 )
 
+// Mark sets the labels and taints of the documents on a machine's node, and returns the changes in words.
+func (c *Joiner) Mark(ctx context.Context, machine config.Machine, node *corev1.Node) ([]string, error) {
+	return markNode(ctx, c.Target.Client, node, machine.Labels, c.Cluster.Taints(machine))
+}
+
 // markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and says
 // what it changed. Labels and taints that others set stay.
 func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node, labels map[string]string,

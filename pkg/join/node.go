@@ -17,6 +17,12 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
+// WaitReady returns a node once it is Ready at version. It reports each change of the reason why it is not.
+func (c *Joiner) WaitReady(ctx context.Context, node, version string,
+	progress operation.Progress) (*corev1.Node, error) {
+	return waitReady(ctx, c.Target.Client, node, version, progress)
+}
+
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.
 func waitReady(ctx context.Context, client kubernetes.Interface, name, version string,
 	progress operation.Progress) (*corev1.Node, error) {
@@ -24,7 +30,7 @@ func waitReady(ctx context.Context, client kubernetes.Interface, name, version s
 	for {
 		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if err == nil {
-			if reason = notReady(node, version); reason == "" {
+			if reason = NotReady(node, version); reason == "" {
 				return node, nil
 			}
 		} else if !apierrors.IsNotFound(err) && ctx.Err() == nil && !errclass.IsTransient(classify(err)) {
@@ -69,8 +75,8 @@ func isReady(object any) bool {
 	return ok && readyCondition(node).Status == corev1.ConditionTrue
 }
 
-// notReady says why node is not Ready at version, or "" when it is.
-func notReady(node *corev1.Node, version string) string {
+// NotReady returns why node is not Ready at version; "" when it is.
+func NotReady(node *corev1.Node, version string) string {
 	ready := readyCondition(node)
 	switch {
 	case ready.Status == "":

@@ -109,8 +109,8 @@ func (c *Joiner) decide(entry *Entry, machine config.Machine, found Inspection, 
 		c.decideWork(entry, machine, found, node)
 	case node == nil:
 		entry.Action, entry.Reasons = ActionJoin, []string{"the machine is set up, but its node is not in the cluster"}
-	case notReady(node, c.Version) != "":
-		entry.Action, entry.Reasons = ActionJoin, []string{notReady(node, c.Version)}
+	case NotReady(node, c.Version) != "":
+		entry.Action, entry.Reasons = ActionJoin, []string{NotReady(node, c.Version)}
 	default:
 		entry.Action, entry.Reasons = ActionNothing, []string{"is a Ready node at " + c.Version}
 		if c.noteMarks(entry, machine, node) {
@@ -131,7 +131,7 @@ func (c *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspecti
 		entry.Action = ActionRefuse
 		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and "+
 			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
-	case found.onlyDiffers(c.Target) && notReady(node, c.Version) == "":
+	case found.onlyDiffers(c.Target) && NotReady(node, c.Version) == "":
 		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " +
 			strings.Join(whatDiffers(entry.Changes), ", ")}
 		c.noteMarks(entry, machine, node)

@@ -47,7 +47,7 @@ func (c *Joiner) examine(machine config.Machine, node *corev1.Node) Finding {
 	}
 	finding.Version, finding.Runtime = node.Status.NodeInfo.KubeletVersion, node.Status.NodeInfo.ContainerRuntimeVersion
 	// That a machine has yet to be upgraded is no fault of a join.
-	if reason := notReady(node, finding.Version); reason != "" {
+	if reason := NotReady(node, finding.Version); reason != "" {
 		finding.Problems = append(finding.Problems, reason)
 	}
 	if _, missing := markPatch(node, machine.Labels, c.Cluster.Taints(machine)); len(missing) > 0 {

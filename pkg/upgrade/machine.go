@@ -295,7 +295,7 @@ func (w *machineUpgrade) upgrade(ctx context.Context, seen join.Inspection, serv
 		if !found.HasWork() {
 			return nil
 		}
-		status, err := w.c.Carry(ctx, found, phases, w.progress)
+		status, err := w.c.Execute(ctx, found, phases, w.progress)
 		w.outcome.Changed = w.outcome.Changed || status.Changed
 		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
 		if err == nil {

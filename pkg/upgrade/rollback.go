@@ -56,7 +56,7 @@ func (w *machineUpgrade) restore(ctx context.Context) (version string, err error
 			event.Detail = "putting back: " + event.Detail
 			w.progress.Report(event)
 		})
-		_, err := w.c.Carry(ctx, found, operation.Phases{operation.MachinePhases}, putting)
+		_, err := w.c.Execute(ctx, found, operation.Phases{operation.MachinePhases}, putting)
 		if err != nil {
 			return err
 		}

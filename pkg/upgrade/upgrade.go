@@ -127,7 +127,7 @@ func (c *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *o
 			return found, err
 		},
 		Apply: func(ctx context.Context, found join.Inspection) error {
-			status, err := c.Carry(ctx, found, operation.Phases{operation.MachinePhases}, progress)
+			status, err := c.Execute(ctx, found, operation.Phases{operation.MachinePhases}, progress)
 			staged.Phases, staged.Changed = status.Phases, status.Changed
 			return err
 		},
