@@ -36,7 +36,7 @@ type Importer struct {
 	UID func(ctx context.Context) (string, error)
 	// Machine opens a machine; it does not dial yet.
 	Machine func(config.Machine) Machine
-	// Supply is what the plugin sends.
+	// Supply holds the images that the plugin sends.
 	Supply *Supply
 	operation.Runner
 
@@ -44,12 +44,12 @@ type Importer struct {
 	uid string
 }
 
-// Outcome is what became of one machine.
+// Outcome is the result for one machine.
 type Outcome struct {
 	Machine string `json:"machine"`
 	// Changed is false when every image was there already.
 	Changed bool `json:"changed"`
-	// Done says what was imported, or that nothing had to be.
+	// Done lists the imported images, or states that all were there.
 	Done string `json:"done"`
 	// Phases on the machine.
 	Phases  []spec.Phase `json:"phases,omitempty"`
@@ -99,7 +99,7 @@ func (c *Importer) apply(ctx context.Context, found inspection, outcome *Outcome
 	return nil
 }
 
-// execute has the machine import, and sends it what it asks for.
+// execute has the machine import, and sends it the archives that it asks for.
 func (c *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
 	error) {
 	id := found.Operation.ID
@@ -123,7 +123,7 @@ func (c *Importer) execute(ctx context.Context, found inspection, progress opera
 	})
 }
 
-// detailOf finds what the phase that imports said.
+// detailOf returns the detail of the phase that imports.
 func detailOf(phases []spec.Phase) string {
 	at := slices.IndexFunc(phases, func(p spec.Phase) bool { return p.Name == "images" })
 	if at < 0 {

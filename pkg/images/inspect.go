@@ -40,7 +40,7 @@ func (c *Importer) inspect(ctx context.Context, machine config.Machine, items []
 	return found, nil
 }
 
-// operations are what the machine should do, by architecture, and why it can't where an image is not there for one.
+// operations returns the import by architecture, and for each architecture that an image lacks, the error.
 func (c *Importer) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
 	map[string]error, error) {
 	uid, err := c.who(ctx)
@@ -77,7 +77,7 @@ func (c *Importer) operations(ctx context.Context, machine config.Machine, items
 	return operations, unavailable, nil
 }
 
-// OnlyPlatforms says whether nothing else is wrong than that images are not there for one architecture.
+// OnlyPlatforms reports whether err has no other cause than images that lack one architecture.
 func OnlyPlatforms(err error) bool {
 	if err == nil {
 		return false

@@ -81,7 +81,7 @@ func (l *layout) file(name string, size int64, open piece) error {
 	return nil
 }
 
-// blockSize is what each file in a tar is filled up to.
+// blockSize is the size in bytes that each file in a tar is padded to.
 const blockSize = 512
 
 func (l *layout) end() { l.padding(2 * blockSize) }

@@ -7,12 +7,12 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// logins are logins at registries by their hosts, as images name them. They are nobody else's.
+// logins are logins at registries by their hosts, as images name them. Nothing else gets them.
 type logins map[string]spec.RegistryLogin
 
 var _ authn.Keychain = logins{}
 
-// Resolve gives the login at a registry; nobody's where there is none.
+// Resolve returns the login at a registry; an anonymous one where there is none.
 func (l logins) Resolve(resource authn.Resource) (authn.Authenticator, error) {
 	host := resource.RegistryStr()
 	if host == name.DefaultRegistry {

@@ -8,16 +8,16 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Action is what an import would do with a machine.
+// Action is the planned effect of an import on a machine.
 type Action string
 
 // The actions.
 const (
-	// ActionImport: it lacks images, or nobody knows whether it does.
+	// ActionImport: it lacks images, or whether it does is not known.
 	ActionImport Action = "import"
 	// ActionNothing: every image is there.
 	ActionNothing Action = "nothing"
-	// ActionRefuse: nothing can be imported there as it is; Reasons say why.
+	// ActionRefuse: nothing can be imported there as it is; Reasons has the causes.
 	ActionRefuse Action = "refuse"
 )
 
@@ -26,11 +26,11 @@ type Entry struct {
 	Machine string `json:"machine"`
 	Address string `json:"address"`
 	Action  Action `json:"action"`
-	// Reasons are problems of a refusal, or what is to be imported.
+	// Reasons are problems of a refusal, or the images to import.
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// Plan looks at every machine and says for each what Import would do. It touches none of them, beyond placing
+// Plan inspects every machine and returns the effect of Import on each. It changes none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an
 // error of the plan.
 func (c *Importer) Plan(ctx context.Context, machines []config.Machine, items []string,

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// platform adds to an archive what an index has for an architecture.
+// platform adds to an archive the content of an index for an architecture.
 func (r *registries) platform(ctx context.Context, archive *layout, image name.Reference, text []byte,
 	arch string) error {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(text))
@@ -50,7 +50,7 @@ func (r *registries) single(ctx context.Context, archive *layout, image name.Ref
 	return r.checkPlatform(ctx, image, manifest, arch)
 }
 
-// content adds what a manifest lists.
+// content adds the blobs that a manifest lists.
 func (r *registries) content(archive *layout, image name.Reference, text []byte) (*v1.Manifest, error) {
 	manifest, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {

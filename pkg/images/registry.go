@@ -93,7 +93,7 @@ func (r *registries) reference(image name.Reference) (name.Reference, error) {
 	return name.ParseReference(image.Name(), name.Insecure)
 }
 
-// get reads what an image's name leads to: an index or a manifest.
+// get reads the index or the manifest that an image's name leads to.
 func (r *registries) get(ctx context.Context, image name.Reference) (*remote.Descriptor, error) {
 	reference, err := r.reference(image)
 	if err != nil {
@@ -132,7 +132,7 @@ func (c classified) Read(p []byte) (int, error) {
 	return n, classify(c.ctx, err)
 }
 
-// classify says of a registry's error whether trying again can help, and what else does.
+// classify returns a registry's error with its class, which tells whether a retry can help, and with a way out.
 func classify(ctx context.Context, err error) error {
 	var answer *transport.Error
 	var certificate *tls.CertificateVerificationError
@@ -196,7 +196,7 @@ func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descr
 	return chosen, travelling, nil
 }
 
-// isPlain says whether every machine of the architecture runs it.
+// isPlain reports whether every machine of the architecture runs it.
 func isPlain(platform *v1.Platform) bool {
 	return platform.Variant == "" || platform.Architecture == "arm64" && platform.Variant == "v8"
 }

@@ -88,7 +88,7 @@ func parseAddress(text string) (address, sha256 string, err error) {
 	return parsed.String(), sha256, nil
 }
 
-// shown is how messages call a source. What a URL has behind its path may be a signature, and is left out.
+// shown returns a source as messages name it. The query of a URL may be a signature, and is left out.
 func (s source) shown() string {
 	if s.address == "" {
 		return s.text

@@ -25,7 +25,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Settings say how the plugin reaches what it sends.
+// Settings describe how the plugin reaches the images that it sends.
 type Settings struct {
 	// Logins reads the logins at registries by their hosts; nil for none. It is called when the first image is pulled.
 	Logins func(ctx context.Context) (map[string]spec.RegistryLogin, error)
@@ -35,9 +35,9 @@ type Settings struct {
 	PlainHTTP []string
 }
 
-// Supply finds and opens what the plugin sends to machines. It looks each source up once, so that all machines get the
-// same, and stores nothing of it: every machine's archive is a download of its own. It is safe for use by many
-// goroutines.
+// Supply finds and opens the images that the plugin sends to machines. It looks each source up once, so that all
+// machines get the same, and stores nothing of it: every machine's archive is a download of its own. It is safe for use
+// by many goroutines.
 type Supply struct {
 	settings Settings
 	files    fetch.Client
@@ -83,7 +83,7 @@ func (o *once[T]) get(look func() (T, error)) (T, error) {
 	return value, err
 }
 
-// of is the place for what is looked up by key.
+// of returns the entry of key, made on first use.
 func of[T any](mu *sync.Mutex, all map[string]*once[T], key string) *once[T] {
 	mu.Lock()
 	defer mu.Unlock()
@@ -96,7 +96,7 @@ func of[T any](mu *sync.Mutex, all map[string]*once[T], key string) *once[T] {
 // lookAtOnce is how many sources are looked up at once.
 const lookAtOnce = 8
 
-// Resolve says what a machine of an architecture (Go's name) has to be asked to import: items of importImages, in
+// Resolve returns the sources that a machine of an architecture (Go's name) has to import: items of importImages, in
 // order. It asks servers and registries for what is behind those that the plugin sends. Every item that can't be had is
 // in the error, among them those that are not there for this architecture, as a *PlatformError.
 func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]spec.ImageSource, error) {
@@ -206,7 +206,7 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 	}, nil
 }
 
-// Has says whether there is an image in its registry, by its name with a tag.
+// Has reports whether an image is in its registry, by its name with a tag.
 func (s *Supply) Has(ctx context.Context, image string) (bool, error) {
 	reference, err := name.ParseReference(image)
 	if err != nil {
@@ -227,7 +227,7 @@ func (s *Supply) Has(ctx context.Context, image string) (bool, error) {
 	return true, nil
 }
 
-// pulls gives what pulls images, with the logins.
+// pulls returns the client that pulls images, with the logins.
 func (s *Supply) pulls(ctx context.Context) (*registries, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,7 +263,7 @@ func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 
 var _ feed.Open = (*Supply)(nil).Open
 
-// Sends says whether any of sources comes from the plugin.
+// Sends reports whether any of sources comes from the plugin.
 func Sends(sources []spec.ImageSource) bool {
 	return slices.ContainsFunc(sources, func(source spec.ImageSource) bool { return source.Sent != nil })
 }

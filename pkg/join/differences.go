@@ -11,16 +11,16 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// joiningPhases are those that only a join carries out. What else differs on a machine that has joined is reconciled.
+// joiningPhases are those that only a join carries out. All other phases of a joined machine are reconciled.
 var joiningPhases = []string{"pre-install", "pre-join", "kubeadm", "post-join"}
 
-// joined says whether the machine's own record says that it finished its join to this cluster by this name.
+// joined reports whether the machine's own record names this cluster and this node, so that its join is finished.
 func (i Inspection) joined(target *Target) bool {
 	record := i.Facts.Record
 	return record != nil && record.ClusterUID == target.UID && record.NodeName == i.machine.NodeName
 }
 
-// atOtherVersion says whether the machine is a node that serves at another version than the Joiner's.
+// atOtherVersion reports whether the machine is a node that serves at another version than the Joiner's.
 func (i Inspection) atOtherVersion(c *Joiner, node *corev1.Node) bool {
 	if node == nil || i.Running() || !i.joined(c.Target) {
 		return false
@@ -29,21 +29,21 @@ func (i Inspection) atOtherVersion(c *Joiner, node *corev1.Node) bool {
 	return runs == i.Facts.Record.Version && runs != c.Version && NotReady(node, runs) == ""
 }
 
-// onlyDiffers says whether the machine has joined, and nothing of what its plan wants belongs to joining.
+// onlyDiffers reports whether the machine has joined, and its plan wants no phase of joining.
 func (i Inspection) onlyDiffers(target *Target) bool {
 	return i.joined(target) && !slices.ContainsFunc(operation.WantedPhases(i.Facts.Plan), func(phase string) bool {
 		return slices.Contains(joiningPhases, phase)
 	})
 }
 
-// needsToken says whether what the plan wants is done with a bootstrap token: joining, and fetching a bundle from a
+// needsToken reports whether the plan wants a phase that needs a bootstrap token: joining, or fetching a bundle from a
 // control plane.
 func (i Inspection) needsToken(target *Target) bool {
 	return i.Operation.Kind == spec.KindJoin && !i.onlyDiffers(target) ||
 		slices.Contains(operation.WantedPhases(i.Facts.Plan), "bundle")
 }
 
-// changesOf are what all phases of a plan noted.
+// changesOf returns the changes that all phases of a plan noted.
 func changesOf(plan *spec.Status) []spec.Change {
 	var changes []spec.Change
 	for _, phase := range plan.Phases {
@@ -70,7 +70,7 @@ func whatDiffers(changes []spec.Change) []string {
 	return names
 }
 
-// Diffs prints what differs on machines that have joined, file by file; empty when nothing does.
+// Diffs returns the differences of machines that have joined, file by file; empty when there are none.
 func Diffs(entries []Entry) string {
 	var text strings.Builder
 	for _, entry := range entries {

@@ -52,7 +52,7 @@ func (c *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.
 	return found, nil
 }
 
-// question asks for the operation by architecture. Where an image is not there for one, it says so instead.
+// question asks for the operation by architecture. An architecture that an image lacks has an error instead.
 func (c *Joiner) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
 	map[string]error, error) {
 	bundles, err := c.bundles.get(ctx, c)
@@ -96,7 +96,7 @@ func (c *Joiner) imports(ctx context.Context, machine config.Machine, arch strin
 	return c.Images.Resolve(ctx, items, arch)
 }
 
-// pulls says whether the machine fetches the bundle itself.
+// pulls reports whether the machine fetches the bundle itself.
 func (c *Joiner) pulls(found Inspection) bool {
 	switch c.Cluster.Fleet.Bundles.Delivery {
 	case config.DeliveryPull:

@@ -42,23 +42,23 @@ type Joiner struct {
 	Logins map[string]spec.RegistryLogin
 	// Machine opens a machine; it does not dial yet.
 	Machine func(config.Machine) Machine
-	// Images are what the plugin sends of importImages.
+	// Images holds those of importImages that the plugin sends.
 	Images *images.Supply
 	operation.Runner
 
 	bundles bundleCache
 }
 
-// Outcome is what became of one machine.
+// Outcome is the result for one machine.
 type Outcome struct {
 	Machine string `json:"machine"`
 	Node    string `json:"node"`
 	Version string `json:"version"`
 	// Changed is false when everything held already.
 	Changed bool `json:"changed"`
-	// Done says what was done, in words.
+	// Done lists the changes in words.
 	Done []string `json:"done,omitempty"`
-	// Differs names what is not as the documents want it and was left so.
+	// Differs names the differences from the documents that were left as they are.
 	Differs []string `json:"differs,omitempty"`
 	// Phases on the machine, when there was work.
 	Phases  []spec.Phase `json:"phases,omitempty"`
@@ -144,7 +144,7 @@ func (r *run) leaves(ctx context.Context, found Inspection) bool {
 	return err == nil && NotReady(node, r.Version) == ""
 }
 
-// work has the machine do what its plan wants, if that is anything.
+// work has the machine carry out the phases that its plan wants, if any.
 func (r *run) work(ctx context.Context, found Inspection) error {
 	if !found.HasWork() {
 		return nil
@@ -192,8 +192,8 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 }
 
 // Execute has the machine carry out the operation that it was inspected for, feeds it the bundle and the images, and
-// returns how it ended: an error unless it succeeded. The bootstrap token, where one is needed, ends with it. phases are
-// those that the machine's own are among.
+// returns how it ended: an error unless it succeeded. The bootstrap token, where one is needed, ends with it. phases
+// are those that the machine's own are among.
 func (c *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress) (spec.Status, error) {
 	if !found.Running() && found.needsToken(c.Target) {
@@ -262,7 +262,7 @@ func (c *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 	return status, group.Wait()
 }
 
-// wantsBytes says whether a running operation may still wait for its bundle.
+// wantsBytes reports whether a running operation may still wait for its bundle.
 func wantsBytes(status spec.Status) bool {
 	return !status.State.Final() && !slices.ContainsFunc(status.Phases, func(p spec.Phase) bool {
 		return p.Name == "bundle" && (p.Outcome == spec.Held || p.Outcome == spec.Applied)
@@ -288,6 +288,6 @@ func (c *Joiner) revoke(ctx context.Context, machine string) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	// What can't be deleted now is found by Verify and expires by itself.
+	// A token that can't be deleted now is found by Verify and expires by itself.
 	_, _ = revokeTokens(ctx, c.Target.Client, machine)
 }

@@ -58,7 +58,7 @@ type nodePatch struct {
 type nodePatchMeta struct {
 	Labels      map[string]*string `json:"labels,omitempty"`
 	Annotations map[string]*string `json:"annotations,omitempty"`
-	// ResourceVersion makes a patch of taints fail when somebody else changed the node meanwhile: a merge patch
+	// ResourceVersion makes a patch of taints fail when the node was changed meanwhile: a merge patch
 	// replaces the whole list.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 }
@@ -67,7 +67,7 @@ type nodePatchSpec struct {
 	Taints []corev1.Taint `json:"taints"`
 }
 
-// markPatch is what has to change on node, and in words: "label zone=a", "label rack removed".
+// markPatch returns the changes that node needs, and their words: "label zone=a", "label rack removed".
 func markPatch(node *corev1.Node, labels map[string]string, taints []config.Taint) (nodePatch, []string) {
 	var patch nodePatch
 	patch.Metadata.Labels = map[string]*string{}
@@ -104,7 +104,7 @@ func owned(node *corev1.Node, annotation string) []string {
 	return strings.FieldsFunc(node.Annotations[annotation], func(r rune) bool { return r == ',' })
 }
 
-// ownership is what the annotations have to become, where they differ.
+// ownership returns the new values of the annotations that differ.
 func ownership(node *corev1.Node, labels map[string]string, taints []config.Taint) map[string]*string {
 	var ids []string
 	for _, taint := range taints {

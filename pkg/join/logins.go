@@ -17,7 +17,7 @@ import (
 // dockerHub is how images name Docker Hub, whose logins stand under other names in Docker's own files.
 const dockerHub = "docker.io"
 
-// logins are what a machine's container runtime logs in with: those of the documents, and for other registries those of
+// logins returns the logins of a machine's container runtime: those of the documents, and for other registries those of
 // the Secret. A runtime that is not Argosy's gets none.
 func (c *Joiner) logins(machine config.Machine) (map[string]spec.RegistryLogin, error) {
 	settings := c.Cluster.Settings(machine).Containerd
@@ -103,7 +103,7 @@ func registryHost(name string) (string, error) {
 	return host, nil
 }
 
-// loginPath is what of a login's name stands behind the host; the version of the registry's API does not count.
+// loginPath returns a login's name without the host; the version of the registry's API does not count.
 func loginPath(name string) string {
 	_, bare, found := strings.Cut(name, "://")
 	if !found {
@@ -120,7 +120,7 @@ func printable(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
-// checkLogin refuses a login that containerd could not use, without a word of what is in it.
+// checkLogin refuses a login that containerd could not use, and quotes nothing of it.
 func checkLogin(login spec.RegistryLogin) error {
 	if login.Username != "" || login.IdentityToken != "" {
 		return nil

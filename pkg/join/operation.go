@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// operationFor is what machine should become. Its ID depends on that alone: the token is added later and is not part of
-// it.
+// operationFor returns the operation that describes the wanted machine. Its ID depends on that alone: the token is
+// added later and is not part of it.
 func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machine config.Machine, version string,
 	bundle spec.Bundle, imports []spec.ImageSource) (spec.Operation, error) {
 	join, err := joinSpec(cluster, target, machine, version, bundle)
@@ -32,7 +32,7 @@ func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machi
 	return op, err
 }
 
-// identify digests what is wanted; where the bundle comes from does not matter for identity.
+// identify digests the wanted state; the source of the bundle does not count.
 func identify(op spec.Operation) (string, error) {
 	wanted := *op.Join
 	wanted.Bundle.URL, wanted.Bundle.CACert, wanted.Bundle.Size, wanted.Bundle.Authenticated = "", "", 0, false

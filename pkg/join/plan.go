@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Action is what a join would do with a machine.
+// Action is the planned effect of a join on a machine.
 type Action string
 
 // The actions.
@@ -31,7 +31,7 @@ const (
 	ActionUpgrade Action = "upgrade"
 	// ActionNothing: everything holds.
 	ActionNothing Action = "nothing"
-	// ActionRefuse: it can't be joined as it is; Reasons say why. Nothing will be touched.
+	// ActionRefuse: it can't be joined as it is; Reasons has the causes. Nothing will be touched.
 	ActionRefuse Action = "refuse"
 )
 
@@ -42,21 +42,21 @@ type Entry struct {
 	Node    string `json:"node"`
 	Action  Action `json:"action"`
 	Version string `json:"version"`
-	// Reasons are sentences: problems of a refusal, or what is to be done.
+	// Reasons are sentences: problems of a refusal, or the work to do.
 	Reasons []string `json:"reasons,omitempty"`
 	// Phases that will be carried out on the machine.
 	Phases []string `json:"phases,omitempty"`
 	// Marks are the labels and taints of the node that differ. A join sets them too.
 	Marks []string `json:"marks,omitempty"`
-	// Changes are what differs on a machine that has joined, piece by piece.
+	// Changes are the differences of a machine that has joined, piece by piece.
 	Changes []spec.Change `json:"changes,omitempty"`
 	// Overrides are the settings that the machine has of its own, in words.
 	Overrides []string `json:"overrides,omitempty"`
-	// System is what the machine is: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
+	// System describes the machine: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
 	System string `json:"system,omitempty"`
 }
 
-// Plan looks at every machine and says for each what Join would do. It touches none of them, beyond
+// Plan inspects every machine and returns the effect of Join on each. It changes none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Joiner) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
 	error) {
@@ -149,7 +149,7 @@ func untilRejoin(plan *spec.Status) []string {
 	return left
 }
 
-// noteMarks says what labels and taints differ, if any do.
+// noteMarks adds the labels and taints that differ to entry, and reports whether any do.
 func (c *Joiner) noteMarks(entry *Entry, machine config.Machine, node *corev1.Node) bool {
 	_, changes := markPatch(node, machine.Labels, c.Cluster.Taints(machine))
 	if len(changes) == 0 {

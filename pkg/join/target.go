@@ -21,7 +21,7 @@ import (
 // Target is the cluster that machines join, as its kubeconfig Secret describes it.
 type Target struct {
 	Client kubernetes.Interface
-	// REST is how Client reaches the API server, for what has no typed client; nil in tests that need none.
+	// REST is how Client reaches the API server, for kinds without a typed client; nil in tests that need none.
 	REST *rest.Config
 	// Server is the API server's address as the machines see it, "https://host:port".
 	Server string
@@ -31,7 +31,7 @@ type Target struct {
 	UID string
 	// Version is the API server's, e.g. "v1.34.4".
 	Version string
-	// CgroupDriver is what the cluster's kubelet-config asks for, "systemd" when it says nothing.
+	// CgroupDriver is that of the cluster's kubelet-config, "systemd" by default.
 	CgroupDriver string
 	// KubeletConfig is that kubelet-config, a KubeletConfiguration in YAML.
 	KubeletConfig string
@@ -89,7 +89,7 @@ func firstOf(content map[string]secret.Value, keys []string) (secret.Value, bool
 	return secret.Value{}, false
 }
 
-// fromREST takes what a join needs out of a kubeconfig; endpoint, host:port, wins over the kubeconfig's own server.
+// fromREST makes a Target of a kubeconfig; endpoint, host:port, wins over the kubeconfig's own server.
 func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	if restConfig.Insecure || len(restConfig.CAData) == 0 {
 		return nil, fmt.Errorf("it carries no certificate-authority-data; a machine must be able to verify the " +
@@ -113,7 +113,7 @@ func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	return &Target{Client: client, REST: restConfig, Server: "https://" + host, CACert: string(restConfig.CAData)}, nil
 }
 
-// ask fills in what only the running cluster knows.
+// ask reads the fields that only the running cluster knows.
 func (t *Target) ask(ctx context.Context) error {
 	version, err := t.Client.Discovery().ServerVersion()
 	if err != nil {
@@ -128,7 +128,8 @@ func (t *Target) ask(ctx context.Context) error {
 	return t.readKubeletConfig(ctx)
 }
 
-// readKubeletConfig reads what kubeadm gives every kubelet, and the cgroup driver in it: containerd's must be the same.
+// readKubeletConfig reads the configuration of every kubelet, and the cgroup driver in it: containerd's must be the
+// same.
 func (t *Target) readKubeletConfig(ctx context.Context) error {
 	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubelet-config", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -156,7 +157,7 @@ func cgroupDriverOf(kubelet *corev1.ConfigMap) (string, error) {
 	return wanted.CgroupDriver, nil
 }
 
-// classify gives an API error its class: what the server could not do now is transient, what it refused is not.
+// classify returns an API error with its class: a refusal is not transient, all else is.
 func classify(err error) error {
 	switch {
 	case err == nil:

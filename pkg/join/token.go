@@ -19,7 +19,7 @@ import (
 // MachineLabel is on every bootstrap token of ours and names the machine it was made for.
 const MachineLabel = "argosy.dev/machine"
 
-// tokenLifetime bounds a token that nobody deletes, because the plugin died and never came back.
+// tokenLifetime bounds a token that is not deleted, because the plugin died and never came back.
 const tokenLifetime = 15 * time.Minute
 
 // tokenLife is how long an operation may need its token: the user's own commands may take all the time that it has.

@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Finding is what the cluster says of one machine after a join.
+// Finding is the state of one machine in the cluster after a join.
 type Finding struct {
 	Machine string `json:"machine"`
 	Node    string `json:"node"`

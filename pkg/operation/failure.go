@@ -14,7 +14,7 @@ type Failure struct {
 	Status  spec.Status
 }
 
-// Error tells the machine, the phase, what happened, its last lines and what to do next.
+// Error returns the machine, the phase, the failure, its last lines and the next step.
 func (f *Failure) Error() string {
 	failure := f.Status.Error
 	if failure == nil {

@@ -60,9 +60,9 @@ type Job[I Inspected] struct {
 	Inspect func(ctx context.Context) (I, error)
 	// Known takes the place of the first attempt's inspection where one was made just before; nil inspects.
 	Known *I
-	// Prepare runs before the deadline begins; nil for nothing. A drain belongs here: it has its own time.
+	// Prepare runs before the deadline begins; nil for nothing. A drain belongs here: it has a timeout of its own.
 	Prepare func(ctx context.Context, found I) error
-	// Apply has the machine do its work, and does what belongs to it in the cluster. It is not called for a plan that
+	// Apply has the machine do its work, and does its part in the cluster. It is not called for a plan that
 	// has an error.
 	Apply func(ctx context.Context, found I) error
 }

@@ -8,7 +8,7 @@ import (
 
 // Limiter admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next
 // enters, so a slow machine never holds up a batch. A machine whose operation already runs (the plugin was restarted
-// meanwhile) enters at once, also over the limit, and nobody else enters until the window is below it again.
+// meanwhile) enters at once, also over the limit, and no other enters until there is room again.
 type Limiter struct {
 	mu      sync.Mutex
 	limit   int

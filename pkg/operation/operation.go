@@ -1,6 +1,6 @@
-// Package operation is what every operation that the plugin has machines carry out has in common: how it is told apart,
-// how many machines work at a time, what is tried again, how one that runs is followed and stopped, and how it is told
-// about. What an operation does, and what it needs of a cluster, is left to the packages that use it.
+// Package operation runs operations on machines: it identifies them, limits how many run at a time, retries transient
+// errors, follows and stops them, and reports their progress. The content of an operation, and its part in the cluster,
+// is left to the packages that use it.
 package operation
 
 import (
@@ -25,7 +25,7 @@ type Machine interface {
 	Cancel(ctx context.Context, id string) error
 }
 
-// Identify gives the operation's ID, which depends on what is wanted alone: neither on how long it may take nor on the
+// Identify returns the operation's ID, which depends on the wanted state alone: neither on its timeout nor on the
 // secrets that it is done with.
 func Identify(op spec.Operation) (string, error) {
 	op.ID, op.Timeout, op.Secrets = "", 0, spec.Secrets{}
@@ -44,8 +44,8 @@ type Watch func(ctx context.Context, status spec.Status) (spec.Status, error)
 type Runner struct {
 	// Log gets a line at the start and the end of each operation; nil writes none.
 	Log *slog.Logger
-	// Detached says whether a cancellation only ends this process, while the work on the machine should go on; nil for
-	// never.
+	// Detached reports whether a cancellation only ends this process, while the work on the machine should go on; nil
+	// for never.
 	Detached func(cause error) bool
 }
 
@@ -90,7 +90,7 @@ func (f Runner) follow(ctx context.Context, machine Machine, id string, status s
 	return stop(ctx, machine, id)
 }
 
-// Leaves says whether ctx has ended in a way that lets the work on machines go on.
+// Leaves reports whether ctx has ended in a way that lets the work on machines go on.
 func (f Runner) Leaves(ctx context.Context) bool {
 	return ctx.Err() != nil && f.Detached != nil && f.Detached(context.Cause(ctx))
 }

@@ -6,13 +6,13 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Wants says whether a plan has something to do on the machine.
+// Wants reports whether a plan has something to do on the machine.
 func Wants(plan *spec.Status) bool { return len(phasesWith(plan, spec.Wanted)) > 0 }
 
 // WantedPhases are the phases that a plan would carry out, by name.
 func WantedPhases(plan *spec.Status) []string { return phasesWith(plan, spec.Wanted) }
 
-// Done is what an operation did on the machine, in words.
+// Done returns in words the phases that an operation applied.
 func Done(status spec.Status) string {
 	if applied := phasesWith(&status, spec.Applied); len(applied) > 0 {
 		return strings.Join(applied, ", ")
@@ -20,7 +20,7 @@ func Done(status spec.Status) string {
 	return "nothing to do on the machine"
 }
 
-// Problems are the sentences that say why a plan cannot be carried out.
+// Problems returns the problems that keep a plan from being carried out, in sentences.
 func Problems(failure *spec.Error) []string {
 	if len(failure.Problems) > 0 {
 		return failure.Problems

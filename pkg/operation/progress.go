@@ -32,7 +32,7 @@ type Event struct {
 	Elapsed time.Duration `json:"elapsed,omitempty"`
 }
 
-// Unit is what Done and Total of an Event count.
+// Unit of the Done and Total of an Event.
 type Unit string
 
 // The units.

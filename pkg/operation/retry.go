@@ -52,7 +52,7 @@ func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 	case tries == 0:
 		return context.Cause(ctx) // it had ended before
 	case ctx.Err() != nil && last != nil && !errors.Is(last, context.Cause(ctx)):
-		// go-retry answers with the context's error alone and loses what it was waiting out.
+		// go-retry answers with the context's error alone and loses the error of the last attempt.
 		return fmt.Errorf("%w (last: %w)", context.Cause(ctx), last)
 	case tries > 1:
 		return fmt.Errorf("%d attempts within %s: %w", tries, budget, last)

@@ -22,7 +22,7 @@ func NewTable(columns ...string) *Table {
 	return t
 }
 
-// Add adds a machine's line: its cells, and in the last column the first of what is said of it, with the rest beneath.
+// Add adds a machine's line: its cells, and in the last column the first text, with the other texts beneath.
 // Nothing said is no line.
 func (t *Table) Add(said []string, cells ...string) {
 	before := strings.Join(cells, "\t") + "\t"

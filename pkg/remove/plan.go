@@ -17,16 +17,16 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// Action is what a removal would do with a machine.
+// Action is the planned effect of a removal on a machine.
 type Action string
 
 // The actions.
 const (
-	// ActionRemove: the machine leaves, or what an interrupted removal left is finished.
+	// ActionRemove: the machine leaves, or an interrupted removal is finished.
 	ActionRemove Action = "remove"
 	// ActionNothing: the machine is clean, or is not contacted, and has no node.
 	ActionNothing Action = "nothing"
-	// ActionRefuse: it can't be removed as it is; Reasons say why. Nothing will be touched.
+	// ActionRefuse: it can't be removed as it is; Reasons has the causes. Nothing will be touched.
 	ActionRefuse Action = "refuse"
 )
 
@@ -37,11 +37,11 @@ type Entry struct {
 	// Node in the cluster; empty when the machine has none.
 	Node   string `json:"node,omitempty"`
 	Action Action `json:"action"`
-	// Reasons are problems of a refusal, or what will be done and lost, in sentences.
+	// Reasons are sentences: problems of a refusal, or the work to do and the data that is lost.
 	Reasons []string `json:"reasons,omitempty"`
-	// Warnings are those of the reasons that are to be known before: what is in the way, and what is lost.
+	// Warnings are those of Reasons to know before: obstacles, and data that is lost.
 	Warnings []string `json:"warnings,omitempty"`
-	// Pods are those of the node, and what their eviction would meet; nil without a node.
+	// Pods are those of the node, with the obstacles to their eviction; nil without a node.
 	Pods *drain.Preflight `json:"pods,omitempty"`
 }
 
@@ -49,7 +49,7 @@ type Entry struct {
 // serves all.
 const planParallel = 8
 
-// Plan looks at every machine and at the pods of its node, and says for each what Remove would do. It touches none of
+// Plan inspects every machine and the pods of its node, and returns the effect of Remove on each. It changes none of
 // them, beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an
 // error of the plan.
 func (c *Remover) Plan(ctx context.Context, machines []config.Machine, options Options,
@@ -84,7 +84,7 @@ func (c *Remover) Plan(ctx context.Context, machines []config.Machine, options O
 	return entries, group.Wait()
 }
 
-// entryOf adds to what a reset would take away what is with the node's pods.
+// entryOf adds the node's pods to the entry of a reset.
 func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes []corev1.PersistentVolume,
 	options Options) Entry {
 	entry := Entry{Machine: found.Machine, Address: found.Address, Node: found.NodeName, Reasons: found.Reasons,
@@ -123,7 +123,7 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 	return entry
 }
 
-// podsOf says what becomes of the node's pods and volumes, first how many pods there are.
+// podsOf returns sentences on the node's pods and volumes, first the number of pods.
 func podsOf(pods drain.Preflight, options Options) []string {
 	reasons := pods.Reasons()
 	if !options.Drain {

@@ -1,6 +1,6 @@
 // Package remove conducts how machines leave a cluster that goes on without them: it cordons and drains a machine's
 // node, has the machine reset, which also deletes the node, and gives the node back where the machine could not leave.
-// Of a machine that is dead it removes the node alone. What a reset is, package reset knows; what a drain is, package
+// Of an unreachable machine it removes the node alone. The reset is in package reset, the drain in package
 // drain.
 package remove
 
@@ -21,19 +21,19 @@ type Remover struct {
 	*reset.Resetter
 }
 
-// Options are what a removal is asked for.
+// Options of a removal.
 type Options struct {
 	// Drain evicts the pods of a node before; without it they end with the machine.
 	Drain bool
 	// Policy of the drain.
 	Policy config.Drain
-	// Unreachable says that the machine is dead: it is not contacted, and only its node is removed.
+	// Unreachable is set for a dead machine: it is not contacted, and only its node is removed.
 	Unreachable bool
-	// RemoveVolumes removes also what local-path-provisioner keeps on the machine, which is users' data.
+	// RemoveVolumes removes also the volumes of local-path-provisioner on the machine, which are users' data.
 	RemoveVolumes bool
 }
 
-// Outcome is what became of one machine.
+// Outcome is the result for one machine.
 type Outcome struct {
 	reset.Outcome
 	// Unreachable: the machine was not contacted, and only its node removed.
@@ -51,10 +51,10 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("machine %s has no node; it %s", o.Machine, stays)
 }
 
-// Afterwards is what is left to do for users when machines were removed.
+// Afterwards is the next step of users when machines were removed.
 const Afterwards = "take them out of machines in " + config.FleetDocument + ", or the next join brings them back"
 
-// operation is what cordons are remembered by, the same in all runs.
+// op is the owner that cordons are marked with, the same in all runs.
 const op = "remove"
 
 // The phases that come before the machine's own.
@@ -92,9 +92,9 @@ func (c *Remover) Remove(ctx context.Context, machine config.Machine, options Op
 // departure is one machine's way out of its cluster, through all attempts.
 type departure struct {
 	options Options
-	// from is what the machine was; nil until its node was cordoned.
+	// from is the machine before its reset; nil until its node was cordoned.
 	from *reset.Leaving
-	// own says that the cordon is the removal's.
+	// own is set when the cordon is the removal's.
 	own bool
 }
 
@@ -132,11 +132,11 @@ func (d *departure) vacate(ctx context.Context, from reset.Leaving,
 // giveBackTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
 const giveBackTimeout = 10 * time.Second
 
-// giveBack says after a failure what the node is now:
+// giveBack uncordons the node after a failure, and adds to the error its state:
 //
 //	cordon           the machine                             the node
 //	not reached      any                                     as it was
-//	somebody else's  any                                     as it was
+//	another's        any                                     as it was
 //	the removal's    was not touched, and its kubelet runs   takes pods again
 //	the removal's    otherwise                               stays cordoned: it can't run pods
 func (d *departure) giveBack(ctx context.Context, begun bool, failure error) error {

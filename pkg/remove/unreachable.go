@@ -24,7 +24,7 @@ var unreachablePhases = operation.Phases{phaseCordon, operation.MachinePhases, p
 
 const phaseNode = "node"
 
-// stays is what nobody has taken away from a machine that was not contacted.
+// stays tells what is left on a machine that was not contacted.
 const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
 	"back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
 
@@ -80,13 +80,13 @@ func (c *Remover) deleteDead(ctx context.Context, machine config.Machine, option
 	return nil
 }
 
-// alive says why a node may not be removed without asking its machine, or "" when it may:
+// alive returns why a node may not be removed without asking its machine; "" when it may:
 //
 //	its kubelet reports, Ready or not              no: it is alive, and would register again
 //	its address is another machine's of the fleet  no: it is that machine's node
 //	otherwise                                      yes, by its name
 //
-// The control plane itself says that a kubelet does not report, after 40 s by default.
+// The control plane itself sets Ready to Unknown, 40 s after the last report by default.
 func (c *Remover) alive(machine config.Machine, node *corev1.Node) string {
 	if status := readyStatus(node); status == corev1.ConditionTrue || status == corev1.ConditionFalse {
 		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: "+

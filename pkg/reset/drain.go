@@ -11,7 +11,7 @@ import (
 
 // Vacate empties a machine's node before anything is taken away from the machine.
 type Vacate struct {
-	// Phases are the names of what Run reports, in order. They are counted before the machine's own.
+	// Phases are the names of the phases that Run reports, in order. They are counted before the machine's own.
 	Phases []string
 	// Run does it and returns in words what was done. It is called inside the limiter, again after a transient error,
 	// and only for a machine that has a node, is to be reset, and is not at it already. in returns the Progress of one
@@ -19,12 +19,12 @@ type Vacate struct {
 	Run func(ctx context.Context, from Leaving, in func(phase string) operation.Progress) (done []string, err error)
 }
 
-// Leaving is what a machine is before it is reset.
+// Leaving is a machine before its reset.
 type Leaving struct {
 	Client kubernetes.Interface
 	// Node is the machine's, as it was read just now.
 	Node *corev1.Node
-	// Alive says that its kubelet runs.
+	// Alive is set when its kubelet runs.
 	Alive bool
 }
 
@@ -52,8 +52,8 @@ func (o Options) verb() string {
 	return "removing"
 }
 
-// vacate empties the machine's node where there is one that still serves. It keeps first what only a machine that is
-// not reset yet can tell.
+// vacate empties the machine's node where there is one that still serves. It first keeps the facts that only a machine
+// that is not reset yet can tell.
 func (r *run) vacate(ctx context.Context, found inspection) error {
 	if found.Facts.Record != nil {
 		r.outcome.Node = found.nodeName()

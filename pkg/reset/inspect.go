@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// defaultVolumes is where the local-path-provisioner addon makes volumes unless the documents say otherwise.
+// defaultVolumes is where the local-path-provisioner addon makes volumes by default.
 const defaultVolumes = "/opt/local-path-provisioner"
 
 // inspection is a machine as it was found, and the operation that it was inspected for.
@@ -71,7 +71,7 @@ func (c *Resetter) Target(ctx context.Context) (*join.Target, error) {
 	return c.target, nil
 }
 
-// operation is what machine should be rid of. Its ID depends on that alone.
+// operation returns the reset of machine. Its ID depends on the wanted state alone.
 func (c *Resetter) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
 	settings := c.Cluster.Settings(machine)
 	wanted := &spec.Reset{

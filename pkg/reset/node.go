@@ -48,7 +48,7 @@ func DeleteNode(ctx context.Context, client kubernetes.Interface, node *corev1.N
 	return nil
 }
 
-// find reads the node of a name, nil when there is none, and says whether it is the machine's.
+// find returns the node of a name, nil when there is none, and whether it is the machine's.
 func (i inspection) find(ctx context.Context, name string) (node *corev1.Node, mine bool, err error) {
 	node, err = i.target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -60,7 +60,7 @@ func (i inspection) find(ctx context.Context, name string) (node *corev1.Node, m
 	return node, i.is(node), nil
 }
 
-// is says whether node is the machine's:
+// is reports whether node is the machine's:
 //
 //	the machine's record names it              yes
 //	it has an address that the machine has     yes

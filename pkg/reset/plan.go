@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Action is what a reset would do with a machine.
+// Action is the planned effect of a reset on a machine.
 type Action string
 
 // The actions.
@@ -23,7 +23,7 @@ const (
 	ActionReset Action = "reset"
 	// ActionNothing: the machine is clean.
 	ActionNothing Action = "nothing"
-	// ActionRefuse: it can't be reset as it is; Reasons say why. Nothing will be touched.
+	// ActionRefuse: it can't be reset as it is; Reasons has the causes. Nothing will be touched.
 	ActionRefuse Action = "refuse"
 )
 
@@ -31,18 +31,18 @@ const (
 type Entry struct {
 	Machine string `json:"machine"`
 	Address string `json:"address"`
-	// NodeName is what the machine's node is called in the cluster; empty when it has none.
+	// NodeName is that of the machine's node in the cluster; empty when it has none.
 	NodeName string `json:"node,omitempty"`
 	Action   Action `json:"action"`
-	// Reasons are problems of a refusal, or what there is to take away.
+	// Reasons are problems of a refusal, or the traces to remove.
 	Reasons []string `json:"reasons,omitempty"`
 	// Node is the machine's in the cluster; nil when it has none.
 	Node *corev1.Node `json:"-"`
-	// Unreached says that the refusal is for want of an answer, which another try may get.
+	// Unreached is set when the machine did not answer, which another attempt may change.
 	Unreached bool `json:"-"`
 }
 
-// Plan looks at every machine and says for each what Reset would do. It touches none of them, beyond placing
+// Plan inspects every machine and returns the effect of Reset on each. It changes none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Resetter) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
 	nodes, err := c.nodes(ctx, options)
@@ -123,7 +123,7 @@ func (e *Entry) decide(found inspection) {
 	}
 }
 
-// takenAway says what phases want to take away, and what the machine is.
+// takenAway returns the traces that phases would remove, and the description of the machine.
 func takenAway(phases []spec.Phase) []string {
 	var reasons []string
 	for _, phase := range phases {

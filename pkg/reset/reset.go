@@ -30,30 +30,30 @@ type Resetter struct {
 	target *join.Target
 }
 
-// Options are what a reset does beside making a machine clean.
+// Options of a reset, beside making a machine clean.
 type Options struct {
-	// ClusterGone says that there is no cluster any more: nobody is asked for it, and a machine is known to be its own
+	// ClusterGone is set when the cluster no longer exists: it is not asked, and a machine is known to be its own
 	// by the cluster's name in the machine's record.
 	ClusterGone bool
-	// RemoveVolumes removes also what local-path-provisioner keeps on the machine, which is users' data.
+	// RemoveVolumes removes also the volumes of local-path-provisioner on the machine, which are users' data.
 	RemoveVolumes bool
 	// Vacate empties the machine's node before anything is taken away; nil lets its pods end with it.
 	Vacate *Vacate
 }
 
-// Outcome is what became of one machine.
+// Outcome is the result for one machine.
 type Outcome struct {
 	Machine string `json:"machine"`
 	// Node is the name that the machine's node had.
 	Node string `json:"node"`
 	// Changed is false when the machine was clean already and had no node.
 	Changed bool `json:"changed"`
-	// Begun says that the machine began to take things away, in this run or in an earlier one: it is not the node any
+	// Begun is set when the machine began to remove things, in this run or in an earlier one: it is not the node any
 	// more that it was.
 	Begun bool `json:"begun"`
-	// Done says what was done, in words.
+	// Done lists the changes in words.
 	Done []string `json:"done,omitempty"`
-	// Proof says what was looked for on the machine and not found, and what stays there.
+	// Proof lists in words the traces that were searched for and not found, and those that stay.
 	Proof string `json:"proof"`
 	// Phases on the machine.
 	Phases  []spec.Phase `json:"phases,omitempty"`
@@ -74,7 +74,7 @@ func (o Outcome) String() string {
 func (c *Resetter) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress) (Outcome, error) {
 	started := time.Now()
-	// The machine forgets its node's name, so all attempts share what the first one saw.
+	// The machine forgets its node's name, so all attempts share the name that the first one read.
 	r := &run{Resetter: c, options: options, progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	err := operation.Job[inspection]{
@@ -96,7 +96,7 @@ type run struct {
 	outcome  Outcome
 }
 
-// apply has the machine do what its plan wants, and then deletes its node.
+// apply has the machine carry out its plan, and then deletes its node.
 func (r *run) apply(ctx context.Context, found inspection) error {
 	if found.HasWork() {
 		r.outcome.Begun = true
@@ -122,7 +122,7 @@ func (r *run) execute(ctx context.Context, found inspection) (spec.Status, error
 	})
 }
 
-// proofIn finds what the phase that proves said.
+// proofIn returns the detail of the phase that proves.
 func proofIn(phases []spec.Phase) string {
 	at := slices.IndexFunc(phases, func(p spec.Phase) bool { return p.Name == "prove" })
 	if at < 0 {

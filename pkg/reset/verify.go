@@ -8,10 +8,10 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Finding is what a last look at one machine showed.
+// Finding is the result of the last inspection of one machine.
 type Finding struct {
 	Machine string `json:"machine"`
-	// Proof says what was looked for on the machine and not found, and what stays there.
+	// Proof lists in words the traces that were searched for and not found, and those that stay.
 	Proof string `json:"proof,omitempty"`
 	// Problems are sentences; none means that the machine has left.
 	Problems []string `json:"problems,omitempty"`
