@@ -44,7 +44,7 @@ func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, body,
 		metav1.PatchOptions{FieldManager: apply.Manager})
 	if err != nil {
-		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, classify(err))
+		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, apply.Classify(err))
 	}
 	return changed, nil
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 
+	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
 )
@@ -33,8 +34,8 @@ func waitReady(ctx context.Context, client kubernetes.Interface, name, version s
 			if reason = NotReady(node, version); reason == "" {
 				return node, nil
 			}
-		} else if !apierrors.IsNotFound(err) && ctx.Err() == nil && !errclass.IsTransient(classify(err)) {
-			return nil, fmt.Errorf("reading node %q: %w", name, classify(err))
+		} else if !apierrors.IsNotFound(err) && ctx.Err() == nil && !errclass.IsTransient(apply.Classify(err)) {
+			return nil, fmt.Errorf("reading node %q: %w", name, apply.Classify(err))
 		}
 		operation.Reportf(progress, "waiting: %s", reason)
 		if !nextChange(ctx, client, name) {

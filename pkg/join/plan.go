@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -60,7 +59,7 @@ type Entry struct {
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Joiner) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
 	error) {
-	nodes, err := c.nodes(ctx)
+	nodes, err := c.Target.Nodes(ctx, c.Cluster.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -177,19 +176,6 @@ func markDiff(changes []string) string {
 		}
 	}
 	return text.String()
-}
-
-// nodes are the cluster's nodes by name, fetched once for the whole plan.
-func (c *Joiner) nodes(ctx context.Context) (map[string]*corev1.Node, error) {
-	list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, classify(err))
-	}
-	byName := make(map[string]*corev1.Node, len(list.Items))
-	for i := range list.Items {
-		byName[list.Items[i].Name] = &list.Items[i]
-	}
-	return byName, nil
 }
 
 func describe(facts spec.Facts) string {

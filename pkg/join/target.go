@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
@@ -122,7 +123,7 @@ func (t *Target) ask(ctx context.Context) error {
 	t.Version = version.GitVersion
 	system, err := t.Client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
-		return classify(err)
+		return apply.Classify(err)
 	}
 	t.UID = string(system.UID)
 	return t.readKubeletConfig(ctx)
@@ -137,7 +138,7 @@ func (t *Target) readKubeletConfig(ctx context.Context) error {
 			"which kubeadm join needs; it was not made by kubeadm or for it")
 	}
 	if err != nil {
-		return classify(err)
+		return apply.Classify(err)
 	}
 	t.KubeletConfig = kubelet.Data["kubelet"]
 	t.CgroupDriver, err = cgroupDriverOf(kubelet)
@@ -157,16 +158,15 @@ func cgroupDriverOf(kubelet *corev1.ConfigMap) (string, error) {
 	return wanted.CgroupDriver, nil
 }
 
-// classify returns an API error with its class: a refusal is not transient, all else is.
-func classify(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return errclass.With(errclass.Configuration, err)
-	case apierrors.IsNotFound(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return errclass.With(errclass.Permanent, err)
-	default:
-		return errclass.With(errclass.Transient, err)
+// Nodes lists the nodes of the cluster, whose name is for errors, and returns them by name.
+func (t *Target) Nodes(ctx context.Context, cluster string) (map[string]*corev1.Node, error) {
+	list, err := t.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", cluster, apply.Classify(err))
 	}
+	byName := make(map[string]*corev1.Node, len(list.Items))
+	for i := range list.Items {
+		byName[list.Items[i].Name] = &list.Items[i]
+	}
+	return byName, nil
 }

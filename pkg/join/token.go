@@ -13,6 +13,7 @@ import (
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
 
+	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -57,7 +58,7 @@ func mintToken(ctx context.Context, client kubernetes.Interface, machine string,
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("creating a bootstrap token for machine %q: %w", machine, classify(err))
+		return "", fmt.Errorf("creating a bootstrap token for machine %q: %w", machine, apply.Classify(err))
 	}
 	return token, nil
 }
@@ -71,7 +72,8 @@ func revokeTokens(ctx context.Context, client kubernetes.Interface, machine stri
 	for _, token := range tokens {
 		err := client.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, token.Name, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return 0, fmt.Errorf("deleting bootstrap token %q of machine %q: %w", token.Name, machine, classify(err))
+			return 0, fmt.Errorf("deleting bootstrap token %q of machine %q: %w", token.Name, machine,
+				apply.Classify(err))
 		}
 	}
 	return len(tokens), nil
@@ -82,7 +84,7 @@ func machineTokens(ctx context.Context, client kubernetes.Interface, machine str
 		LabelSelector: labels.Set{MachineLabel: machine}.String(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listing bootstrap tokens of machine %q: %w", machine, classify(err))
+		return nil, fmt.Errorf("listing bootstrap tokens of machine %q: %w", machine, apply.Classify(err))
 	}
 	return list.Items, nil
 }

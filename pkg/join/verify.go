@@ -24,7 +24,7 @@ type Finding struct {
 // Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its
 // labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
 func (c *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
-	nodes, err := c.nodes(ctx)
+	nodes, err := c.Target.Nodes(ctx, c.Cluster.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -57,22 +55,14 @@ func (c *Resetter) Plan(ctx context.Context, machines []config.Machine, options 
 
 // nodes are the cluster's by name, read once for all machines; none of a cluster that is gone.
 func (c *Resetter) nodes(ctx context.Context, options Options) (map[string]*corev1.Node, error) {
-	byName := map[string]*corev1.Node{}
 	if options.ClusterGone {
-		return byName, nil
+		return nil, nil
 	}
 	target, err := c.Target(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
 	}
-	list, err := target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
-	}
-	for i := range list.Items {
-		byName[list.Items[i].Name] = &list.Items[i]
-	}
-	return byName, nil
+	return target.Nodes(ctx, c.Cluster.Name)
 }
 
 func (c *Resetter) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
