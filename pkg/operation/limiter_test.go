@@ -14,14 +14,14 @@ import (
 
 func quiet(int) {}
 
-func TestAWindowNeverHoldsMoreThanItsLimitAndLetsEverybodyIn(t *testing.T) {
+func TestALimiterHoldsItsLimitAndAdmitsAll(t *testing.T) {
 	const limit, machines = 3, 40
-	window := operation.NewLimiter(limit)
+	limiter := operation.NewLimiter(limit)
 	var inside, most, entered atomic.Int64
 	var wait sync.WaitGroup
 	for range machines {
 		wait.Go(func() {
-			leave, err := window.Enter(t.Context(), quiet)
+			leave, err := limiter.Enter(t.Context(), quiet)
 			assert.Check(t, err)
 			now := inside.Add(1)
 			for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
@@ -37,16 +37,16 @@ func TestAWindowNeverHoldsMoreThanItsLimitAndLetsEverybodyIn(t *testing.T) {
 	assert.Assert(t, most.Load() <= limit, "%d were inside", most.Load())
 }
 
-func TestPlacesAreGivenInTheOrderOfAsking(t *testing.T) {
-	window := operation.NewLimiter(1)
-	leave, err := window.Enter(t.Context(), quiet)
+func TestMachinesEnterInTheOrderOfAsking(t *testing.T) {
+	limiter := operation.NewLimiter(1)
+	leave, err := limiter.Enter(t.Context(), quiet)
 	assert.NilError(t, err)
 
 	order := make(chan int, 3)
 	for i := range 3 {
 		queued := make(chan struct{})
 		go func() {
-			leave, err := window.Enter(t.Context(), func(int) { close(queued) })
+			leave, err := limiter.Enter(t.Context(), func(int) { close(queued) })
 			if err == nil {
 				order <- i
 				leave()
@@ -60,29 +60,29 @@ func TestPlacesAreGivenInTheOrderOfAsking(t *testing.T) {
 	}
 }
 
-func TestWhoGivesUpWaitingTakesNoPlace(t *testing.T) {
-	window := operation.NewLimiter(1)
-	leave, err := window.Enter(t.Context(), quiet)
+func TestACancelledWaitTakesNoPlace(t *testing.T) {
+	limiter := operation.NewLimiter(1)
+	leave, err := limiter.Enter(t.Context(), quiet)
 	assert.NilError(t, err)
 
 	reason := errors.New("cancelled by the user")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err = window.Enter(ctx, func(int) { cancel(reason) })
+	_, err = limiter.Enter(ctx, func(int) { cancel(reason) })
 	assert.ErrorIs(t, err, reason)
 
 	leave()
-	again, err := window.Enter(t.Context(), func(int) { t.Error("the place is lost") })
+	again, err := limiter.Enter(t.Context(), func(int) { t.Error("the place is lost") })
 	assert.NilError(t, err)
 	again()
 }
 
-func TestARunningMachineEntersOverTheLimitAndNobodyFollowsUntilThereIsRoom(t *testing.T) {
-	window := operation.NewLimiter(1)
-	first, second := window.EnterRunning(), window.EnterRunning()
+func TestARunningMachineEntersOverTheLimit(t *testing.T) {
+	limiter := operation.NewLimiter(1)
+	first, second := limiter.EnterRunning(), limiter.EnterRunning()
 	admitted := make(chan func(), 1)
 	queued := make(chan struct{})
 	go func() {
-		leave, err := window.Enter(t.Context(), func(inside int) {
+		leave, err := limiter.Enter(t.Context(), func(inside int) {
 			assert.Check(t, inside == 2)
 			close(queued)
 		})
@@ -93,7 +93,7 @@ func TestARunningMachineEntersOverTheLimitAndNobodyFollowsUntilThereIsRoom(t *te
 	first()
 	select {
 	case <-admitted:
-		t.Fatal("admitted while the window was full")
+		t.Fatal("admitted while the limiter was full")
 	default:
 	}
 	second()

@@ -9,7 +9,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-func TestAnOperationsIdentityIsWhatIsWanted(t *testing.T) {
+func TestAnOperationIsIdentifiedByItsWantedState(t *testing.T) {
 	op := spec.Operation{Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
 		Reset: &spec.Reset{ClusterUID: "uid"}}
 	id, err := operation.Identify(op)

@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-func TestWhatHadEndedBeforeTheFirstAttemptIsNoSuccess(t *testing.T) {
+func TestAContextThatHasEndedIsNoSuccess(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	cancel(over)

@@ -6,7 +6,7 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-func TestATableHasALineForAMachineAndWhatElseIsSaidBeneath(t *testing.T) {
+func TestATableShowsFurtherReasonsBeneath(t *testing.T) {
 	table := NewTable("MACHINE", "ACTION", "WHY")
 	table.Add([]string{"it has no swap", "it is small"}, "m1", "refuse")
 	table.Add(nil, "m2", "nothing")
