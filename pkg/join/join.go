@@ -54,7 +54,7 @@ type Outcome struct {
 	Machine string `json:"machine"`
 	Node    string `json:"node"`
 	Version string `json:"version"`
-	// Changed is false when everything held already.
+	// Changed is false when no changes were needed.
 	Changed bool `json:"changed"`
 	// Done lists the changes in words.
 	Done []string `json:"done,omitempty"`
@@ -71,7 +71,7 @@ func (o Outcome) String() string {
 	if o.Changed {
 		text += fmt.Sprintf(" after %.1f s: %s", o.Seconds, strings.Join(o.Done, ", "))
 	} else if len(o.Differs) == 0 {
-		text += "; everything held already"
+		text += "; no changes needed"
 	}
 	if len(o.Differs) > 0 {
 		text += "; differs from the documents, which workflow reconcile puts right: " + strings.Join(o.Differs, ", ")
@@ -173,7 +173,7 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 	machine, onMachine := r.machine, found.Facts.Plan.Total
 	limit := r.Cluster.Fleet.Limits.ReadyTimeout.Duration
 	ready, cancel := context.WithTimeoutCause(ctx, limit,
-		fmt.Errorf("it was not within %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
+		fmt.Errorf("timed out after %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine",
 			limit, machine.NodeName))
 	defer cancel()
 	node, err := r.WaitReady(ready, machine.NodeName, r.Version,
