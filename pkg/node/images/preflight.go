@@ -45,7 +45,7 @@ func applyPreflight(context.Context, *node.Context) (string, error) {
 func foreignNode(c *node.Context, record *spec.Record) []string {
 	switch {
 	case os.Geteuid() != 0 && c.Host.Root == "":
-		return []string{"argosy-node does not run as root; the user that Argosy logs in as needs sudo."}
+		return []string{"argosy-node does not run as root; allow sudo to the user that Argosy logs in as."}
 	case record == nil:
 		return []string{fmt.Sprintf("The machine is no node of cluster %s; join it first.", c.Operation.Cluster)}
 	case record.ClusterUID != c.Operation.Images.ClusterUID:

@@ -158,7 +158,7 @@ func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, 
 		return false, h.Remove(installed)
 	}
 	if err := h.Replace(before, installed); err != nil {
-		return false, fmt.Errorf("putting back %q: %w", installed, err)
+		return false, fmt.Errorf("restoring %q: %w", installed, err)
 	}
 	return true, nil
 }

@@ -105,7 +105,7 @@ func (c *cleaner) stopContainerd(ctx context.Context, n *node.Context) (string, 
 		return "", err
 	}
 	if len(left) > 0 {
-		return "", fmt.Errorf("stopping containerd: there still is %s", some(left))
+		return "", fmt.Errorf("stopping containerd: still there after %s: %s", c.goneTimeout, some(left))
 	}
 	return "containerd stopped", nil
 }

@@ -64,5 +64,6 @@ func startContainerd(ctx context.Context, n *node.Context) string {
 	if err != nil {
 		return fmt.Sprintf("; the containerd of %s ran before Argosy's and cannot be started: %v", unit, err)
 	}
-	return fmt.Sprintf("; the containerd of %s runs again; start what needs it, such as docker.service", unit)
+	return fmt.Sprintf("; the containerd of %s runs again; start the services that need it, such as docker.service",
+		unit)
 }

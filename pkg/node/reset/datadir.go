@@ -46,7 +46,7 @@ func (t *tree) nodeData(dir string) dataDir {
 func (t *tree) children(dir dataDir) (real string, names []string, err error) {
 	path, err := filepath.EvalSymlinks(t.host.Path(dir.path))
 	if err != nil {
-		return "", nil, fmt.Errorf("finding %q: %w", dir.path, err)
+		return "", nil, fmt.Errorf("resolving %q: %w", dir.path, err)
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {

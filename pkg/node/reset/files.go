@@ -235,7 +235,7 @@ func removeUnnoted(h *host.Host, back originals, folders []string) error {
 // keptVolumes returns a remark on volumes that stay.
 func keptVolumes(n *node.Context) string {
 	if kept := volumes(n); len(kept) > 0 && !n.Operation.Reset.RemoveVolumes {
-		return fmt.Sprintf("; %d volumes stay in %s, since their removal was not asked for", len(kept),
+		return fmt.Sprintf("; %d volumes stay in %s, since removeVolumes is not set", len(kept),
 			n.Operation.Reset.VolumesPath)
 	}
 	return ""

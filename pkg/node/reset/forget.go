@@ -50,8 +50,8 @@ func removeRecords(ctx context.Context, n *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	said := "the machine remembers no cluster; what this operation did stays in " + n.Store.Dir(n.Operation.ID)
-	return said + started + remark, nil
+	removed := "the machine's record is removed; the log of this reset stays in " + n.Store.Dir(n.Operation.ID)
+	return removed + started + remark, nil
 }
 
 // setAsideNote keeps a damaged note with its copies of originals: their paths are unknown.
@@ -67,6 +67,5 @@ func setAsideNote(h *host.Host) (remark string, err error) {
 	if err := h.Rename(original.Dir, aside); err != nil {
 		return "", err
 	}
-	return "; the note of what stood there before Argosy cannot be read, so that none of it was put back: see " +
-		aside, nil
+	return "; the note of the originals cannot be read, so none of them was restored: see " + aside, nil
 }

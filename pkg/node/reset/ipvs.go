@@ -15,7 +15,7 @@ import (
 func (linux) RemoveServices() error {
 	sets, err := netlink.IpsetListAll()
 	if err != nil {
-		return fmt.Errorf("listing address sets: %w", err)
+		return fmt.Errorf("listing the sets of ipset: %w", err)
 	}
 	if err := removeServers(sets); err != nil {
 		return err
@@ -31,16 +31,16 @@ func removeServers(sets []netlink.IPSetResult) error {
 	}
 	handle, err := ipvs.New("")
 	if err != nil {
-		return fmt.Errorf("asking for virtual servers: %w", err)
+		return fmt.Errorf("connecting to IPVS: %w", err)
 	}
 	defer handle.Close()
 	servers, err := handle.GetServices()
 	if err != nil {
-		return fmt.Errorf("listing virtual servers: %w", err)
+		return fmt.Errorf("listing the virtual servers of IPVS: %w", err)
 	}
 	for _, server := range ofKubeProxy(servers, addresses, nodePorts(sets)) {
 		if err := handle.DelService(server); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("removing virtual server %s:%d: %w", server.Address, server.Port, err)
+			return fmt.Errorf("removing virtual server \"%s:%d\" of IPVS: %w", server.Address, server.Port, err)
 		}
 	}
 	return nil
@@ -114,7 +114,7 @@ func destroySets(sets []netlink.IPSetResult) error {
 			continue
 		}
 		if err := netlink.IpsetDestroy(set.SetName); err != nil {
-			errs = append(errs, fmt.Errorf("removing address set %q: %w", set.SetName, err))
+			errs = append(errs, fmt.Errorf("removing set %q of ipset: %w", set.SetName, err))
 		}
 	}
 	return errors.Join(errs...)

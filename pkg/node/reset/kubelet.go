@@ -58,7 +58,7 @@ func (c *cleaner) stopKubelet(ctx context.Context, n *node.Context) (string, err
 		return "", err
 	}
 	if len(left) > 0 {
-		return "", fmt.Errorf("stopping the kubelet: there still is %s", some(left))
+		return "", fmt.Errorf("stopping the kubelet: still there after %s: %s", c.goneTimeout, some(left))
 	}
 	return "kubelet stopped", nil
 }

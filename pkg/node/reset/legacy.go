@@ -146,14 +146,14 @@ const (
 func withLock(ctx context.Context, c *node.Context, program string, change func(wait ...string) error) error {
 	output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{c.Host.Path(program), "--version"}})
 	if err != nil {
-		return fmt.Errorf("asking %q for its version: %w", program, err)
+		return fmt.Errorf("reading the version of %q: %w", program, err)
 	}
 	if waitsForLock(string(output)) {
 		return change("--wait", strconv.Itoa(lockTimeout))
 	}
 	lock, err := os.OpenFile(c.Host.Path(xtablesLock), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("taking the lock of iptables: %w", err)
+		return fmt.Errorf("opening the lock of iptables: %w", err)
 	}
 	defer lock.Close()
 	for deadline := time.Now().Add(lockTimeout * time.Second); ; {
@@ -162,7 +162,8 @@ func withLock(ctx context.Context, c *node.Context, program string, change func(
 			return change()
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
-			return errclass.Errorf(errclass.Transient, "taking the lock of iptables %q: %w", xtablesLock, err)
+			return errclass.Errorf(errclass.Transient, "locking %q, which another program that changes iptables "+
+				"holds: %w", xtablesLock, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -57,7 +57,7 @@ func readMounts(h *host.Host) (mountTable, error) {
 	}
 	fstab, err := h.ReadFile("/etc/fstab")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return table, fmt.Errorf("reading the machine's own mounts: %w", err)
+		return table, fmt.Errorf("reading the machine's own mounts in %q: %w", "/etc/fstab", err)
 	}
 	for line := range strings.Lines(string(fstab)) {
 		fields := strings.Fields(line)
@@ -253,7 +253,7 @@ func (c *cleaner) makePrivate(n *node.Context, points []string) []string {
 		}
 		err := withTimeout(privateTimeout, func() error { return c.kernel.MakePrivate(n.Host.Path(point)) })
 		if err != nil && len(beneath) > 0 {
-			fmt.Fprintf(n.Log, "parting mount %q from its peers: %v\n", point, err)
+			fmt.Fprintf(n.Log, "making mount %q private: %v\n", point, err)
 			kept = append(append(kept, point), beneath...)
 		}
 	}

@@ -87,18 +87,18 @@ func family(table *nftables.Table) string {
 func readRules(networks *podNetworks) (*nftables.Conn, *ruleset, error) {
 	connection, err := nftables.New()
 	if err != nil {
-		return nil, nil, fmt.Errorf("asking for the packet filter: %w", err)
+		return nil, nil, fmt.Errorf("connecting to nf_tables: %w", err)
 	}
 	tables, err := connection.ListTables()
 	if absent(err) {
 		return connection, &ruleset{}, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing the packet filter's tables: %w", err)
+		return nil, nil, fmt.Errorf("listing the tables of nf_tables: %w", err)
 	}
 	chains, err := connection.ListChains()
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing the packet filter's chains: %w", err)
+		return nil, nil, fmt.Errorf("listing the chains of nf_tables: %w", err)
 	}
 	rules, err := sortRules(connection, networks, tables, chains)
 	return connection, rules, err
@@ -149,7 +149,7 @@ func (s *ruleset) sortTable(
 		if !ofNode(one.Name) {
 			var err error
 			if kernels, err = connection.GetRules(one.Table, one); err != nil {
-				return fmt.Errorf("listing the rules of chain %q: %w", one.Name, err)
+				return fmt.Errorf("listing the rules of chain %q of nf_tables: %w", one.Name, err)
 			}
 		}
 		for _, kernel := range kernels {
@@ -266,7 +266,7 @@ func (linux) RemoveRules(networks *podNetworks) error {
 		}
 		part = 0
 		if err := connection.Flush(); err != nil {
-			return fmt.Errorf("removing rules of the packet filter: %w", err)
+			return fmt.Errorf("removing rules of nf_tables: %w", err)
 		}
 		return nil
 	}

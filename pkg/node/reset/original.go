@@ -96,7 +96,7 @@ func (r originals) find() []string {
 		if r.note.Of(name).Kind == original.Nothing {
 			found = append(found, name)
 		} else {
-			found = append(found, name+", in the place of what stood there before")
+			found = append(found, name+", which replaced the original")
 		}
 	}
 	return found

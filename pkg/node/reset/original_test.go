@@ -280,7 +280,7 @@ func TestTheProofComparesWithTheNote(t *testing.T) {
 	assert.NilError(t, m.host.Remove("/usr/local/bin/runc"))
 	left, err := findBinaries(t.Context(), m.nodeContext())
 	assert.NilError(t, err)
-	assert.DeepEqual(t, left, []string{"/usr/local/bin/runc, in the place of what stood there before"})
+	assert.DeepEqual(t, left, []string{"/usr/local/bin/runc, which replaced the original"})
 }
 
 func TestDamagedNoteIsSetAsideByReset(t *testing.T) {
@@ -292,7 +292,7 @@ func TestDamagedNoteIsSetAsideByReset(t *testing.T) {
 	assert.Equal(t, status.State, spec.Succeeded, log)
 	assert.Assert(t, m.host.Exists(image), "the note may have told that it was there before")
 	assert.Assert(t, strings.Contains(log, containerdRoot+" stays, since the note"), log)
-	assert.Assert(t, strings.Contains(log, "none of it was put back: see "+unreadableNote), log)
+	assert.Assert(t, strings.Contains(log, "none of them was restored: see "+unreadableNote), log)
 	kept, err := filepath.Glob(m.host.Path(unreadableNote) + "/*-runc")
 	assert.NilError(t, err)
 	assert.Equal(t, len(kept), 1)

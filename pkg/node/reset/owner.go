@@ -211,12 +211,12 @@ func (c *cleaner) foreign(ctx context.Context, n *node.Context) ([]string, error
 
 // The refusals of foreign.
 const (
-	besideOurs = "Beside what Argosy installed the machine has %s, and pods, links and rules of the two cannot be " +
-		"told apart; if it is not needed, %s, then reset the machine again."
+	besideOurs = "Beside Argosy's node the machine has %s, and Argosy cannot tell pods, links and rules of the two " +
+		"apart; if you do not need it, %s, then reset the machine again."
 	onlyOthers = "Argosy has no record and no mark of its own on the machine, and the machine has %s; take the " +
-		"machine out of the fleet, or, if that is not needed, %s."
-	onlySigns = "Argosy has no record and no mark of its own on the machine, and there is %s, %s; remove it by the " +
-		"means that it came by."
+		"machine out of argosy.yaml or, if you do not need that, %s."
+	onlySigns = "Argosy has no record and no mark of its own on the machine, and there is %s, %s; remove it with the " +
+		"tool that installed it."
 )
 
 // guess names the likely owner of a node's signs, by the remains of another's node.

@@ -306,7 +306,7 @@ func TestAnotherClustersNodeWithAnUnreadableRecordIsRefused(t *testing.T) {
 			m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "", ""
 			m.write(spec.OperationsDir+"/join-1/status.json",
 				`{"id":"join-1","kind":"join","cluster":"team-b","state":"succeeded"}`)
-		}, "it last joined cluster team-b"},
+		}, `it last joined cluster "team-b"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newNode(t)

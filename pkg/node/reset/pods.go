@@ -83,7 +83,7 @@ func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) 
 		return "", err
 	}
 	if len(left) > 0 {
-		return "", fmt.Errorf("ending all pods: after %s there still are %s", c.goneTimeout, some(left))
+		return "", fmt.Errorf("ending all pods: still there after %s: %s", c.goneTimeout, some(left))
 	}
 	if err := c.removeControlGroups(ctx, n); err != nil {
 		return "", fmt.Errorf("removing control groups of pods: %w", err)
@@ -109,7 +109,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 	}
 	left, err := list(ctx, n, "containers")
 	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("deleting containers of pods: %d are left", len(left))
+		err = fmt.Errorf("deleting the containers of pods: %d are left: %s", len(left), some(left))
 	}
 	return err
 }
@@ -180,7 +180,7 @@ func (c *cleaner) removeControlGroups(ctx context.Context, n *node.Context) erro
 	remove()
 	left, err := c.waitUntilGone(ctx, remove, func() ([]string, error) { return controlGroups(n.Host), nil })
 	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("there still is %s: %w", some(left), refused)
+		err = fmt.Errorf("still there after %s: %s: %w", c.goneTimeout, some(left), refused)
 	}
 	return err
 }

@@ -48,12 +48,12 @@ func (c *cleaner) checkPreflight(ctx context.Context, n *node.Context) (bool, st
 func nodeDetail(n *node.Context, record *spec.Record, unreadable error) string {
 	switch {
 	case unreadable != nil:
-		return fmt.Sprintf("the machine is a node of Argosy's, and its record of which one cannot be read (%v)",
+		return fmt.Sprintf("Argosy made the machine a node, and its record of which one cannot be read (%v)",
 			unreadable)
 	case record == nil && len(nodeMarks(n.Host)) > 0:
-		return "the machine is a node of Argosy's whose join did not finish"
+		return "the machine's join did not finish"
 	case record == nil:
-		return "the machine is no node that Argosy knows of"
+		return "Argosy has not joined the machine to a cluster"
 	}
 	return fmt.Sprintf("the machine is node %s of cluster %s, at %s", record.NodeName, record.Cluster, record.Version)
 }
@@ -79,26 +79,24 @@ func foreignNode(n *node.Context, record *spec.Record, unreadable error) []strin
 	switch {
 	case unreadable != nil && wanted.ClusterUID == "":
 		if last := lastJoined(n); last != "" && last != n.Operation.Cluster {
-			problems = append(problems, fmt.Sprintf("The record of whose node the machine is cannot be read (%v), "+
-				"and it last joined cluster %s, not %s; "+
-				"have its own cluster reset it.", unreadable, last, n.Operation.Cluster))
+			problems = append(problems, fmt.Sprintf("The machine's record cannot be read (%v), and it last joined "+
+				"cluster %q, not %q; reset it from cluster %q.", unreadable, last, n.Operation.Cluster, last))
 		}
 	case record == nil:
 	case wanted.ClusterUID != "" && record.ClusterUID != wanted.ClusterUID:
-		problems = append(problems, fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and the "+
-			"cluster %s that it should leave has the UID %s; "+
-			"have its own cluster reset it, or, if that one is gone, say that the cluster is gone.",
+		problems = append(problems, fmt.Sprintf("The machine is node %q of a cluster %q with the UID %s, and cluster "+
+			"%q has the UID %s; reset it from its own cluster, or, if that one is gone, set clusterGone "+
+			"(argosy reset --cluster-gone).",
 			record.NodeName, record.Cluster, record.ClusterUID, n.Operation.Cluster, wanted.ClusterUID))
 	case wanted.ClusterUID == "" && record.Cluster != n.Operation.Cluster:
-		problems = append(problems, fmt.Sprintf("The machine is node %s of cluster %s, and not of %s; have its own "+
-			"cluster reset it.",
-			record.NodeName, record.Cluster, n.Operation.Cluster))
+		problems = append(problems, fmt.Sprintf("The machine is node %q of cluster %q, not of %q; reset it from "+
+			"cluster %q.", record.NodeName, record.Cluster, n.Operation.Cluster, record.Cluster))
 	}
 	config, _ := kubeconfig.Read(n.Host, inspect.KubeletConf)
 	if config != nil && len(config.CA) > 0 && wanted.CACert != "" &&
 		!kubeconfig.SameCA(config.CA, []byte(wanted.CACert)) {
-		problems = append(problems, fmt.Sprintf("The machine's kubelet is a node of %s, which is another cluster "+
-			"than %s by its certificate authority; have that cluster reset it.",
+		problems = append(problems, fmt.Sprintf("The machine's kubelet is a node of %q, which is another cluster "+
+			"than %q by its certificate authority; reset it from that cluster.",
 			config.Server, n.Operation.Cluster))
 	}
 	return problems
@@ -118,15 +116,15 @@ func lastJoined(n *node.Context) string {
 func foreignWork(n *node.Context) []string {
 	var problems []string
 	if os.Geteuid() != 0 && n.Host.Root == "" {
-		problems = append(problems, "argosy-node does not run as root; the user that Argosy logs in as needs sudo.")
+		problems = append(problems, "argosy-node does not run as root; allow sudo to the user that Argosy logs in as.")
 	}
 	if !ownsContainerd(n.Host) {
 		return problems
 	}
 	for namespace, processes := range shims(n.Host) {
 		if namespace != podNamespace {
-			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, also runs %d containers of "+
-				"the namespace %q, which are no pods; stop them first.",
+			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, runs %d containers of the "+
+				"namespace %q, which are not pods; stop them first.",
 				len(processes), namespace))
 		}
 	}

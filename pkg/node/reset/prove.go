@@ -58,9 +58,9 @@ func (c *cleaner) prove(ctx context.Context, n *node.Context) (string, error) {
 	}
 	if len(left) > 0 {
 		return "", &node.Failure{
-			Err:      errclass.Errorf(errclass.Permanent, "the machine is not clean; there still is %s", some(left)),
+			Err:      errclass.Errorf(errclass.Permanent, "the machine is not clean: still there: %s", some(left)),
 			Problems: left,
-			Hint:     "a reboot ends what holds on; then reset it again",
+			Hint:     "reboot the machine, which ends processes and mounts, then reset it again",
 		}
 	}
 	return proofDetail(n), nil

@@ -36,14 +36,15 @@ type cleaner struct {
 // comes before the record is removed: no record means that the machine is clean.
 func (c *cleaner) phases() []node.Phase {
 	return []node.Phase{
-		{Name: "preflight", Short: "checking whose node the machine is", Check: c.checkPreflight,
+		{Name: "preflight", Short: "checking which cluster the node belongs to", Check: c.checkPreflight,
 			Apply: applyPreflight},
 		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(c.findKubelet, "no kubelet runs"),
 			Apply: c.stopKubelet},
 		{Name: "pods", Short: "ending all pods", Check: gone(c.findPods, "no pods run"), Apply: c.endPods},
 		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd,
 			"Argosy's containerd does not run"), Apply: c.stopContainerd},
-		{Name: "mounts", Short: "unmounting what pods used", Check: gone(c.findMounts, "nothing of pods is mounted"),
+		{Name: "mounts", Short: "unmounting the volumes of pods",
+			Check: gone(c.findMounts, "nothing of pods is mounted"),
 			Apply: c.unmount},
 		{Name: "network", Short: "removing the pods' network",
 			Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
@@ -52,8 +53,8 @@ func (c *cleaner) phases() []node.Phase {
 		{Name: "files", Short: "removing credentials, settings and data",
 			Check: gone(c.findFiles, "no files of a node are left"), Apply: c.removeFiles},
 		{Name: "prove", Short: "making sure that nothing is left", Check: c.checkProof, Apply: c.prove},
-		{Name: "forget", Short: "forgetting what the machine was",
-			Check: gone(findRecords, "the machine remembers no cluster"), Apply: removeRecords},
+		{Name: "forget", Short: "removing the machine's record",
+			Check: gone(findRecords, "the machine has no record of a cluster"), Apply: removeRecords},
 	}
 }
 
@@ -88,7 +89,7 @@ func some(found []string) string {
 // pollInterval is the time between two looks at things that are about to end.
 const pollInterval = 25 * time.Millisecond
 
-// waitUntilGone waits until find returns nothing, and returns the things that are left when patience ends. It calls
+// waitUntilGone waits until find returns nothing, and returns the things that are left after goneTimeout. It calls
 // again before each further look.
 func (c *cleaner) waitUntilGone(ctx context.Context, again func(), find func() ([]string, error)) ([]string, error) {
 	for deadline := time.Now().Add(c.goneTimeout); ; {

@@ -341,12 +341,12 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 		class  errclass.Class
 	}{
 		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" },
-			"node m1 of a cluster team-a with the UID uid-a", errclass.Permanent},
+			`node "m1" of a cluster "team-a" with the UID uid-a`, errclass.Permanent},
 		"another CA": {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
-			"another cluster than team-a by its certificate authority", errclass.Permanent},
+			`another cluster than "team-a" by its certificate authority`, errclass.Permanent},
 		"cluster gone, another name": {func(m *machine) {
 			m.operation.Cluster, m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "team-b", "", ""
-		}, "node m1 of cluster team-a, and not of team-b", errclass.Permanent},
+		}, `node "m1" of cluster "team-a", not of "team-b"`, errclass.Permanent},
 		"somebody's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") },
 			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", errclass.Permanent},
 		"others' containers": {func(m *machine) {

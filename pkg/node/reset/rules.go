@@ -14,7 +14,7 @@ type rule struct {
 	// ones.
 	source, destination string
 	links               []string
-	// originals is set for a rule that only ends its chain.
+	// returns is set for a rule that only ends its chain.
 	returns bool
 }
 

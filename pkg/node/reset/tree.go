@@ -31,13 +31,13 @@ func newTree(h *host.Host) (*tree, error) {
 func (t *tree) resolve(dir string) (string, error) {
 	path, err := filepath.EvalSymlinks(t.host.Path(dir))
 	if err != nil {
-		return "", fmt.Errorf("finding %q: %w", dir, err)
+		return "", fmt.Errorf("resolving %q: %w", dir, err)
 	}
 	real := filepath.Join("/", strings.TrimPrefix(path, t.host.Root))
 	// A node's data are never directly in a system folder; a link to one is a mistake or worse.
 	if strings.Count(real, "/") < 2 || slices.Contains(systemDirs, real) {
-		return "", errclass.Errorf(errclass.Permanent, "finding %q: it leads to %q, which Argosy does not empty; see "+
-			"what made that link", dir, real)
+		return "", errclass.Errorf(errclass.Permanent, "resolving %q: it leads to %q, which Argosy does not empty; "+
+			"remove that link", dir, real)
 	}
 	return real, nil
 }
@@ -103,7 +103,7 @@ func (t *tree) remove(ctx context.Context, above *os.Root, name string, stays bo
 		return false, context.Cause(ctx)
 	}
 	if t.table.mounted[name] && !stays {
-		return false, errclass.Errorf(errclass.Permanent, "something is mounted on %q; see findmnt, and unmount it",
+		return false, errclass.Errorf(errclass.Permanent, "something is mounted on %q; look at findmnt, and unmount it",
 			name)
 	}
 	base := filepath.Base(name)
