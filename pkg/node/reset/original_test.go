@@ -211,7 +211,7 @@ func TestAnEditOfArgosysFileIsKeptByAReset(t *testing.T) {
 	content, err := os.ReadFile(kept[0])
 	assert.NilError(t, err)
 	assert.Equal(t, string(content), edited)
-	assert.Assert(t, strings.Contains(log, "is kept as "+layout.ContainerdConfig+".edited-"), log)
+	assert.Assert(t, strings.Contains(log, "edits on the machine are kept as "+layout.ContainerdConfig+".edited-"), log)
 	assert.NilError(t, os.Remove(kept[0]))
 	assertOwners(t, m)
 }

@@ -67,7 +67,7 @@ func TestResetCleansNodeAndKeepsOwnersFiles(t *testing.T) {
 	assert.Equal(t, status.State, spec.Succeeded, log)
 	assertClean(t, m)
 	for _, text := range []string{
-		"the machine is node m1 of cluster team-a, at v1.34.4", "1 of before Argosy put back",
+		"the machine is node m1 of cluster team-a, at v1.34.4", "1 originals restored",
 		"the site's own /etc/cni/net.d/10-site.conflist stays", "1 volumes stay in /opt/local-path-provisioner",
 	} {
 		assert.Assert(t, strings.Contains(log, text), log)
