@@ -1,6 +1,6 @@
 // Package images conducts from the plugin's side how images come into the container runtimes of machines that are
-// nodes: it looks at machines, has argosy-node import what they lack, and sends them the archives and images that it
-// downloads itself, so that a machine needs neither a registry nor a login. Package join sends with it too.
+// nodes: it inspects machines, has argosy-node import the images that they lack, and sends them the archives and images
+// that it downloads itself, so that a machine needs neither a registry nor a login. Package join sends with it too.
 package images
 
 import (

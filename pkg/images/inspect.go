@@ -19,7 +19,7 @@ type inspection struct {
 	remote Machine
 }
 
-// inspect asks the machine, in one exec, for its facts and for what it lacks of items.
+// inspect asks the machine, in one exec, for its facts and for the items that it lacks.
 func (c *Importer) inspect(ctx context.Context, machine config.Machine, items []string) (inspection, error) {
 	operations, unavailable, err := c.operations(ctx, machine, items)
 	if err != nil {

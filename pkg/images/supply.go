@@ -117,8 +117,8 @@ func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]sp
 	return resolved, nil
 }
 
-// gravest is the class of several errors together: what the user has to mend shows first, and only if all may pass by
-// themselves, the whole may.
+// gravest returns the class of several errors together: one that the user has to mend counts first, and only if all may
+// pass by themselves, the whole may.
 func gravest(errs []error) errclass.Class {
 	classes := []errclass.Class{errclass.Cancelled, errclass.Configuration, errclass.Permanent}
 	for _, class := range classes {

@@ -31,7 +31,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// hub is a registry that may want a login, and counts what it is asked.
+// hub is a registry that may want a login, and counts requests.
 type hub struct {
 	host string
 
@@ -73,7 +73,7 @@ func (h *hub) refuses(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// count says how often something was asked for since the last call.
+// count returns the number of requests since the last call.
 func (h *hub) count(what string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -129,7 +129,7 @@ func imageFor(t *testing.T, platform string) v1.Image {
 
 func (h *hub) supply() *Supply { return NewSupply(Settings{PlainHTTP: []string{h.host}}) }
 
-// sentArchive reads what a machine would be sent of a source, and checks its size.
+// sentArchive reads the archive that a machine would be sent of a source, and checks its size.
 func sentArchive(t *testing.T, supply *Supply, source spec.ImageSource) map[string][]byte {
 	t.Helper()
 	content, err := supply.Open(t.Context(), source.Sent.Key)

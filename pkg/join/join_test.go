@@ -34,10 +34,10 @@ const (
 	digest  = "0000000000000000000000000000000000000000000000000000000000000000"
 )
 
-// fakeMachine stands in for a machine: it answers as argosy-node would and records what was asked of it.
+// fakeMachine stands in for a machine: it answers as argosy-node would and records the requests.
 type fakeMachine struct {
 	mu sync.Mutex
-	// plan is what inspect answers: the phases, or the problems.
+	// plan is the answer of inspect: the phases, or the problems.
 	plan spec.Status
 	// facts beside the plan.
 	facts spec.Facts
@@ -54,7 +54,7 @@ type fakeMachine struct {
 	// watching blocks Watch until its context ends.
 	watching chan struct{}
 
-	// feeds is what the machine does once it is fed.
+	// feeds runs once the machine is fed.
 	feeds func(ctx context.Context, open feed.Open) error
 
 	// asks, when set, has the operation ask for an archive, and Watch not end before what came of it is there.
@@ -364,7 +364,7 @@ func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	c := conductor(t, machine, client)
-	// The first join tells the operation's id, which depends only on what is wanted.
+	// The first join tells the operation's id, which depends only on the wanted state.
 	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	machine.facts.Working = machine.started[0].ID

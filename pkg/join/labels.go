@@ -29,8 +29,8 @@ func (c *Joiner) Mark(ctx context.Context, machine config.Machine, node *corev1.
 	return markNode(ctx, c.Target.Client, node, machine.Labels, c.Cluster.Taints(machine))
 }
 
-// markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and says
-// what it changed. Labels and taints that others set stay.
+// markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and
+// returns the changes in words. Labels and taints that others set stay.
 func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node, labels map[string]string,
 	taints []config.Taint) ([]string, error) {
 	patch, changed := markPatch(node, labels, taints)

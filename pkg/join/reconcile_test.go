@@ -20,7 +20,7 @@ func joinedFacts() spec.Facts {
 	return spec.Facts{Record: &spec.Record{ClusterUID: "uid", NodeName: "m1"}, Kubelet: spec.Kubelet{NodeName: "m1"}}
 }
 
-// differing is the plan of a node whose containerd is configured otherwise than the documents say.
+// differing is the plan of a node whose containerd is configured otherwise than in the documents.
 func differing() spec.Status {
 	return spec.Status{Total: 9, Phases: []spec.Phase{
 		{Name: "preflight", Outcome: spec.Held},

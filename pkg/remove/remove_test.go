@@ -26,7 +26,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// fakeMachine answers as argosy-node would, and keeps a record of what became of its node while it worked.
+// fakeMachine answers as argosy-node would, and records the changes of its node while it worked.
 type fakeMachine struct {
 	mu         sync.Mutex
 	facts      spec.Facts
@@ -97,7 +97,7 @@ func clean() *fakeMachine {
 	return &fakeMachine{plan: planOf(spec.Held), facts: spec.Facts{Addresses: []string{"192.0.2.1"}}}
 }
 
-// node is n1, of which the control plane says that it is Ready, or not, or that it does not know.
+// node is n1, of which the control plane reports that it is Ready, or not, or that it does not know.
 func node(ready corev1.ConditionStatus, changes ...func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-uid",
@@ -339,9 +339,9 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 	assert.Assert(t, strings.Contains(said, "[1/12 cordon]") && c.node(t) == nil, said)
 }
 
-// What the machine is after a failure decides whether its node is given back:
+// The state of the machine after a failure decides whether its node is given back:
 //
-//	it refused to begin, sshd is gone   stays cordoned: nobody knows whether it began
+//	it refused to begin, sshd is gone   stays cordoned: whether it began is not known
 //	it failed on its way                stays cordoned: it is half a node
 func TestANodeOfAMachineThatBeganStaysCordoned(t *testing.T) {
 	failed := planOf(spec.Applied)

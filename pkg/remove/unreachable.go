@@ -24,7 +24,7 @@ var unreachablePhases = operation.Phases{phaseCordon, operation.MachinePhases, p
 
 const phaseNode = "node"
 
-// stays tells what is left on a machine that was not contacted.
+// stays tells the user which traces remain on a machine that was not contacted.
 const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
 	"back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
 

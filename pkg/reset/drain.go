@@ -13,7 +13,7 @@ import (
 type Vacate struct {
 	// Phases are the names of the phases that Run reports, in order. They are counted before the machine's own.
 	Phases []string
-	// Run does it and returns in words what was done. It is called inside the limiter, again after a transient error,
+	// Run does it and returns the changes in words. It is called inside the limiter, again after a transient error,
 	// and only for a machine that has a node, is to be reset, and is not at it already. in returns the Progress of one
 	// of Phases.
 	Run func(ctx context.Context, from Leaving, in func(phase string) operation.Progress) (done []string, err error)

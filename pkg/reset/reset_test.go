@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// fakeMachine answers as argosy-node would and records what was asked of it.
+// fakeMachine answers as argosy-node would and records the requests.
 type fakeMachine struct {
 	mu            sync.Mutex
 	plan          spec.Status
@@ -61,7 +61,7 @@ func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, 
 
 func (m *fakeMachine) Watch(_ context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
 	each(m.result)
-	// What it was is forgotten now.
+	// Its former state is forgotten now.
 	m.facts.Record = nil
 	m.plan = planOf(spec.Held)
 	return m.result, nil
@@ -77,7 +77,7 @@ func planOf(outcome spec.Outcome) spec.Status {
 	}}
 }
 
-// joined is a machine that is node n1, as its record says, and can be reset.
+// joined is a machine that is node n1, by its own record, and can be reset.
 func joined() *fakeMachine {
 	done := planOf(spec.Applied)
 	done.State, done.Changed = spec.Succeeded, true
