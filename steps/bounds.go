@@ -17,7 +17,7 @@ type report[T any] struct {
 	Omitted int `json:"omitted,omitempty"`
 }
 
-// encodeReport keeps as many of items as fit, from the front: callers put first what matters most.
+// encodeReport keeps as many of items as fit, from the front: callers put the most important first.
 func encodeReport[T any](items []T) string {
 	size, fitting := 0, 0
 	for _, item := range items {

@@ -13,7 +13,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// deprovisionInput is what both parts of a deprovision get, so that the second can look again.
+// deprovisionInput holds the inputs of both parts of a deprovision, so that the second can check them again.
 type deprovisionInput struct {
 	Cluster     string `json:"cluster"`
 	Machines    string `json:"machines"`
@@ -29,9 +29,9 @@ func (in deprovisionInput) options() (deprovision.Options, error) {
 		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines,
 			strings.Join(choices, ", "))
 	}
-	err := choose(
-		choice{"force", in.Force, &options.Force}, choice{"keepVolumes", in.KeepVolumes, &options.KeepVolumes},
-		choice{"finalBackup", in.FinalBackup, &options.FinalBackup},
+	err := parseBools(
+		boolParam{"force", in.Force, &options.Force}, boolParam{"keepVolumes", in.KeepVolumes, &options.KeepVolumes},
+		boolParam{"finalBackup", in.FinalBackup, &options.FinalBackup},
 	)
 	return options, err
 }
@@ -54,8 +54,8 @@ func deprovisionExecution(env *Env, call plugin.Call, run func(context.Context, 
 		}), nil
 }
 
-// deprovisionCheckStep outputs the machines that are to be reset before a cluster is removed, or fails when it may not
-// be.
+// deprovisionCheckStep lists the machines that are to be reset before a cluster is removed, or fails when it may not be
+// removed.
 type deprovisionCheckStep struct{ env *Env }
 
 func (deprovisionCheckStep) Name() string { return "deprovision-check" }

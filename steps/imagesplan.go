@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// imagesPlanStep says for each machine whether it lacks images.
+// imagesPlanStep reports for each machine whether it lacks images.
 type imagesPlanStep struct{ env *Env }
 
 func (imagesPlanStep) Name() string      { return "images-plan" }
@@ -25,7 +25,7 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	dryRun, err := yes("dryRun", in.DryRun)
+	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err
 	}

@@ -30,11 +30,11 @@ func (s importImagesStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, window, err := s.env.place(call, in.machineInput, conductor.Cluster)
+			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), window,
+			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), limiter,
 				operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err

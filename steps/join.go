@@ -17,15 +17,15 @@ func (joinStep) Name() string      { return "join" }
 func (joinStep) Outputs() []string { return []string{"node", "version", "changed", "report"} }
 
 func (s joinStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.bring(call, "join", (*join.Joiner).Join)
+	return s.env.machineExecution(call, "join", (*join.Joiner).Join)
 }
 
-// bringing is what a conductor does with one machine.
-type bringing func(c *join.Joiner, ctx context.Context, machine config.Machine, window *operation.Limiter,
+// joinerMethod is a method that works on one machine.
+type joinerMethod func(c *join.Joiner, ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress) (join.Outcome, error)
 
-// bring prepares a step that works on one machine of a cluster.
-func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Execution, error) {
+// machineExecution prepares a step that works on one machine of a cluster.
+func (e *Env) machineExecution(call plugin.Call, step string, do joinerMethod) (plugin.Execution, error) {
 	var in machineInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
@@ -37,11 +37,11 @@ func (e *Env) bring(call plugin.Call, step string, do bringing) (plugin.Executio
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, window, err := e.place(call, in, conductor.Cluster)
+			machine, limiter, err := e.machineAndLimiter(call, in, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := do(conductor, ctx, machine, window, operation.AsText(report))
+			outcome, err := do(conductor, ctx, machine, limiter, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

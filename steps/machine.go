@@ -8,20 +8,21 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// machineInput is what the steps that work on one machine are given.
+// machineInput holds the inputs of the steps that work on one machine.
 type machineInput struct {
 	Cluster     string `json:"cluster"`
 	Machine     string `json:"machine"`
 	Concurrency string `json:"concurrency"`
 }
 
-// key is that of the step's execution: what is asked twice for one machine is done once.
+// key is that of the step's execution: two requests for one machine share one run.
 func (in machineInput) key(step string) string { return step + "/" + in.Cluster + "/" + in.Machine }
 
-// place finds the machine that the input names in the opened cluster, and the window that it is to work in.
-func (e *Env) place(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine, *operation.Limiter,
+// machineAndLimiter finds the machine that the input names in the opened cluster, and the limiter of its workflow.
+func (e *Env) machineAndLimiter(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine,
+	*operation.Limiter,
 	error) {
-	machine, err := named(cluster, in.Machine)
+	machine, err := findMachine(cluster, in.Machine)
 	if err != nil {
 		return machine, nil, err
 	}
@@ -29,10 +30,10 @@ func (e *Env) place(call plugin.Call, in machineInput, cluster *config.Cluster) 
 	if err != nil {
 		return machine, nil, err
 	}
-	return machine, e.windowFor(call, in.Cluster, limit), nil
+	return machine, e.limiterFor(call, in.Cluster, limit), nil
 }
 
-func named(cluster *config.Cluster, name string) (config.Machine, error) {
+func findMachine(cluster *config.Cluster, name string) (config.Machine, error) {
 	machine, known := cluster.Machine(name)
 	if !known {
 		return machine, fmt.Errorf("cluster %q has no machine %q", cluster.Name, name)

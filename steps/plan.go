@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// planStep says for each machine what a join will do, or why it can't.
+// planStep reports for each machine the work of a join, or why it cannot join.
 type planStep struct{ env *Env }
 
 func (planStep) Name() string      { return "plan" }
@@ -25,7 +25,7 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
 	// every step and call that a success.
-	dryRun, err := yes("dryRun", in.DryRun)
+	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -38,7 +38,7 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}}, nil
 }
 
-// planInput is what the steps that plan are given.
+// planInput holds the inputs of the steps that plan.
 type planInput struct {
 	Cluster     string `json:"cluster"`
 	Machines    string `json:"machines"`
@@ -46,7 +46,7 @@ type planInput struct {
 	DryRun      string `json:"dryRun"`
 }
 
-// selected are the input's machines, as choose finds them: the cluster's Select or SelectNamed.
+// selected returns the input's machines, as choose finds them: the cluster's Select or SelectNamed.
 func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluster, string) ([]config.Machine,
 	error)) ([]config.Machine, error) {
 	machines, err := choose(cluster, in.Machines)
@@ -58,7 +58,7 @@ func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluste
 	return machines, err
 }
 
-// plan looks at the machines that the input selects.
+// plan inspects the machines that the input selects.
 func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) ([]join.Entry, error) {
 	conductor, err := e.joiner(ctx, call, in.Cluster)
 	if err != nil {

@@ -26,7 +26,7 @@ func provisionExecution(env *Env, call plugin.Call, in provisionInput,
 	}
 }
 
-// provisionInput is what the parts of a provision need that only need the cluster.
+// provisionInput holds the inputs of the parts of a provision that need only the cluster.
 type provisionInput struct {
 	Cluster string `json:"cluster"`
 	// Version instead of the documents', where an upgrade asks for one.
@@ -67,7 +67,7 @@ func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Execution, 
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	renew, err := yes("renewCertificates", in.RenewCertificates)
+	renew, err := parseBool("renewCertificates", in.RenewCertificates)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -85,7 +85,7 @@ func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Execution, 
 		}), nil
 }
 
-// provisionAddonsStep sets what runs in the cluster.
+// provisionAddonsStep applies the addons of the cluster.
 type provisionAddonsStep struct{ env *Env }
 
 func (provisionAddonsStep) Name() string      { return "provision-addons" }

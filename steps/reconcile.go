@@ -14,5 +14,5 @@ func (reconcileStep) Outputs() []string {
 }
 
 func (s reconcileStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.bring(call, "reconcile", (*join.Joiner).Reconcile)
+	return s.env.machineExecution(call, "reconcile", (*join.Joiner).Reconcile)
 }

@@ -9,7 +9,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// reconcilePlanStep says for each machine that is a node what differs between it and the documents.
+// reconcilePlanStep reports for each machine that is a node how it differs from the documents.
 type reconcilePlanStep struct{ env *Env }
 
 func (reconcilePlanStep) Name() string      { return "reconcile-plan" }
@@ -20,7 +20,7 @@ func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	if _, err := yes("dryRun", in.DryRun); err != nil {
+	if _, err := parseBool("dryRun", in.DryRun); err != nil {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {

@@ -12,8 +12,8 @@ import (
 	"argosy.dev/argosy/pkg/remove"
 )
 
-// removeChoices are the parameters that all steps of a removal get.
-type removeChoices struct {
+// removeParams are the parameters of all steps of a removal.
+type removeParams struct {
 	Drain         string `json:"drain"`
 	DrainTimeout  string `json:"drainTimeout"`
 	Force         string `json:"force"`
@@ -21,22 +21,22 @@ type removeChoices struct {
 	RemoveVolumes string `json:"removeVolumes"`
 }
 
-// removal is what the parameters mean; how long a drain may take is the fleet's to say where they do not.
-type removal struct {
+// removeRequest holds the parsed parameters; an empty timeout is the fleet's.
+type removeRequest struct {
 	options remove.Options
 	force   bool
 	timeout time.Duration
 }
 
-func (in removeChoices) read() (removal, error) {
-	var out removal
+func (in removeParams) parse() (removeRequest, error) {
+	var out removeRequest
 	if in.Drain == "" {
 		in.Drain = "true"
 	}
-	err := choose(
-		choice{"drain", in.Drain, &out.options.Drain}, choice{"force", in.Force, &out.force},
-		choice{"unreachable", in.Unreachable, &out.options.Unreachable},
-		choice{"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
+	err := parseBools(
+		boolParam{"drain", in.Drain, &out.options.Drain}, boolParam{"force", in.Force, &out.force},
+		boolParam{"unreachable", in.Unreachable, &out.options.Unreachable},
+		boolParam{"removeVolumes", in.RemoveVolumes, &out.options.RemoveVolumes},
 	)
 	if err != nil || in.DrainTimeout == "" {
 		return out, err
@@ -50,7 +50,7 @@ func (in removeChoices) read() (removal, error) {
 	return out, nil
 }
 
-func (r removal) over(policy config.Drain) remove.Options {
+func (r removeRequest) optionsFor(policy config.Drain) remove.Options {
 	options := r.options
 	options.Policy = policy
 	options.Policy.Force = policy.Force || r.force
@@ -78,12 +78,12 @@ func (removeStep) Outputs() []string { return []string{"node", "changed", "repor
 func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		machineInput
-		removeChoices
+		removeParams
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	asked, err := in.read()
+	asked, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -94,12 +94,12 @@ func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, window, err := s.env.place(call, in.machineInput, conductor.Cluster)
+			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			options := asked.over(conductor.Cluster.Fleet.Drain)
-			outcome, err := conductor.Remove(ctx, machine, options, window, operation.AsText(report))
+			options := asked.optionsFor(conductor.Cluster.Fleet.Drain)
+			outcome, err := conductor.Remove(ctx, machine, options, limiter, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -153,17 +153,17 @@ func TestAResetOfAClusterThatIsGoneDoesNotAskForNodes(t *testing.T) {
 }
 
 func TestADrainsPolicyIsTheFleetsUnlessTheWorkflowSaysMore(t *testing.T) {
-	asked, err := removeChoices{DrainTimeout: "90s", Force: "true"}.read()
+	asked, err := removeParams{DrainTimeout: "90s", Force: "true"}.parse()
 	assert.NilError(t, err)
-	options := asked.over(config.Defaults().Fleet.Drain)
+	options := asked.optionsFor(config.Defaults().Fleet.Drain)
 	assert.Assert(t, options.Drain && options.Policy.Force && options.Policy.DeleteEmptyDirData)
 	assert.Equal(t, options.Policy.Timeout.Duration.String(), "1m30s")
 
-	asked, err = removeChoices{}.read()
+	asked, err = removeParams{}.parse()
 	assert.NilError(t, err)
 	policy := config.Defaults().Fleet.Drain
 	policy.Force = true
-	assert.DeepEqual(t, asked.over(policy), remove.Options{Drain: true, Policy: policy})
+	assert.DeepEqual(t, asked.optionsFor(policy), remove.Options{Drain: true, Policy: policy})
 }
 
 func TestTheSummaryOfARemovalSaysWhatIsLeftToDo(t *testing.T) {

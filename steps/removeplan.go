@@ -10,8 +10,8 @@ import (
 	"argosy.dev/argosy/pkg/remove"
 )
 
-// removePlanStep says for each machine what a removal will do, what is in its way and what is lost, or why it can't
-// leave.
+// removePlanStep reports for each machine the work of a removal, the pods in its way and the data that is lost, or why
+// it cannot leave.
 type removePlanStep struct{ env *Env }
 
 func (removePlanStep) Name() string      { return "remove-plan" }
@@ -20,16 +20,16 @@ func (removePlanStep) Outputs() []string { return []string{"machines", "table", 
 func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		planInput
-		removeChoices
+		removeParams
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	asked, err := in.read()
+	asked, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	dryRun, err := yes("dryRun", in.DryRun)
+	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -42,7 +42,7 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		entries, err := conductor.Plan(ctx, machines, asked.over(conductor.Cluster.Fleet.Drain),
+		entries, err := conductor.Plan(ctx, machines, asked.optionsFor(conductor.Cluster.Fleet.Drain),
 			operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
@@ -66,7 +66,7 @@ func removePlanResult(entries []remove.Entry, dryRun bool) plugin.Result {
 
 func removePlanMessage(entries []remove.Entry) string {
 	work, refused := remove.Work(entries), remove.Refused(entries)
-	lines := []string{leaveMessage(len(work), len(entries), len(refused), "remove")}
+	lines := []string{leavePlanMessage(len(work), len(entries), len(refused), "remove")}
 	lines = append(lines, removePlans.lines(refused)...)
 	for _, entry := range work {
 		if len(entry.Warnings) > 0 {

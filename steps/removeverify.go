@@ -26,7 +26,7 @@ func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	asked, err := removeChoices{Unreachable: in.Unreachable, RemoveVolumes: in.RemoveVolumes}.read()
+	asked, err := removeParams{Unreachable: in.Unreachable, RemoveVolumes: in.RemoveVolumes}.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}

@@ -17,12 +17,12 @@ func (resetStep) Outputs() []string { return []string{"changed", "report"} }
 func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		machineInput
-		resetChoices
+		resetParams
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	options, err := in.read()
+	options, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -33,11 +33,11 @@ func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, window, err := s.env.place(call, in.machineInput, conductor.Cluster)
+			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, conductor.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Reset(ctx, machine, options, window, operation.AsText(report))
+			outcome, err := conductor.Reset(ctx, machine, options, limiter, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

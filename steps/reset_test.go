@@ -17,7 +17,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// cleanMachine is one on which there is nothing; whoever would work on it fails.
+// cleanMachine is a machine without anything of a node; an operation on it fails.
 type cleanMachine struct{ operation.Machine }
 
 func (cleanMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {

@@ -10,20 +10,20 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// resetChoices are the parameters that all steps of a reset get.
-type resetChoices struct {
+// resetParams are the parameters of all steps of a reset.
+type resetParams struct {
 	ClusterGone   string `json:"clusterGone"`
 	RemoveVolumes string `json:"removeVolumes"`
 }
 
-func (in resetChoices) read() (reset.Options, error) {
+func (in resetParams) parse() (reset.Options, error) {
 	var options reset.Options
-	err := choose(choice{"clusterGone", in.ClusterGone, &options.ClusterGone},
-		choice{"removeVolumes", in.RemoveVolumes, &options.RemoveVolumes})
+	err := parseBools(boolParam{"clusterGone", in.ClusterGone, &options.ClusterGone},
+		boolParam{"removeVolumes", in.RemoveVolumes, &options.RemoveVolumes})
 	return options, err
 }
 
-// resetPlanStep says for each machine what a reset will take away, or why it can't.
+// resetPlanStep reports for each machine the things that a reset will remove, or why it cannot be reset.
 type resetPlanStep struct{ env *Env }
 
 func (resetPlanStep) Name() string      { return "reset-plan" }
@@ -32,16 +32,16 @@ func (resetPlanStep) Outputs() []string { return []string{"machines", "table", "
 func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		planInput
-		resetChoices
+		resetParams
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	options, err := in.read()
+	options, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	dryRun, err := yes("dryRun", in.DryRun)
+	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -74,7 +74,7 @@ var resetPlans = planFormat[reset.Entry, reset.Action]{
 // resetPlanResult fans out over the machines that are to be reset.
 func resetPlanResult(entries []reset.Entry, dryRun bool) plugin.Result {
 	work, refused := resetPlans.with(reset.ActionReset, entries), resetPlans.with(reset.ActionRefuse, entries)
-	lines := []string{leaveMessage(len(work), len(entries), len(refused), "reset")}
+	lines := []string{leavePlanMessage(len(work), len(entries), len(refused), "reset")}
 	lines = append(lines, resetPlans.lines(refused)...)
 	return resetPlans.result(entries, work, dryRun, strings.Join(lines, "\n"))
 }

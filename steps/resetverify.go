@@ -18,12 +18,12 @@ func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		Cluster  string `json:"cluster"`
 		Machines string `json:"machines"`
-		resetChoices
+		resetParams
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	options, err := in.read()
+	options, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}

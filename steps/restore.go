@@ -25,7 +25,7 @@ func (s restoreStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	options := backup.RestoreOptions{Archive: in.Archive}
 	var err error
-	if options.ReplaceVolumes, err = yes("replaceVolumes", in.ReplaceVolumes); err != nil {
+	if options.ReplaceVolumes, err = parseBool("replaceVolumes", in.ReplaceVolumes); err != nil {
 		return plugin.Execution{}, err
 	}
 	return provisionExecution(s.env, call, provisionInput{Cluster: in.Cluster},

@@ -10,8 +10,8 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// leaveMessage is what a plan says of machines that leave: how many do, and how many have left.
-func leaveMessage(work, all, refused int, done string) string {
+// leavePlanMessage is the first line of a plan of machines that leave: how many do, and how many have left.
+func leavePlanMessage(work, all, refused int, done string) string {
 	text := fmt.Sprintf("%d of %d machines to %s, %d have left already", work, all, done, all-work-refused)
 	if refused > 0 {
 		text += fmt.Sprintf(", %d can't:", refused)
@@ -19,7 +19,7 @@ func leaveMessage(work, all, refused int, done string) string {
 	return text
 }
 
-// verifyExecution looks once more and fails unless all have left.
+// verifyExecution inspects the machines once more and fails unless all have left.
 func verifyExecution(env *Env, call plugin.Call, cluster, machines string,
 	verify func(context.Context, *reset.Resetter, []config.Machine) ([]reset.Finding, error)) plugin.Execution {
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {

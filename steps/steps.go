@@ -1,5 +1,5 @@
 // Package steps holds the plugin steps that templates ask for, one file each: decode the inputs, call the package that
-// does the work, encode the outputs. Nothing is decided here.
+// does the work, encode the outputs. Steps make no decisions of their own.
 package steps
 
 import (
@@ -21,7 +21,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
-// Openers open the named cluster of a namespace of the host cluster, ready for the work of its name.
+// Openers open the named cluster of a namespace of the host cluster, each for one kind of work.
 type Openers struct {
 	Join      func(ctx context.Context, namespace, cluster string) (*join.Joiner, error)
 	Provision func(ctx context.Context, namespace, cluster string) (*controlplane.Provisioner, error)
@@ -30,41 +30,41 @@ type Openers struct {
 	Upgrade   func(ctx context.Context, namespace, cluster string) (*upgrade.Upgrader, error)
 }
 
-// Env is what the steps of one plugin process share.
+// Env is shared by the steps of one plugin process.
 type Env struct {
 	open Openers
 	log  *slog.Logger
 
-	joins      openings[*join.Joiner]
-	provisions openings[*controlplane.Provisioner]
-	resets     openings[*reset.Resetter]
-	imports    openings[*images.Importer]
-	upgrades   openings[*upgrade.Upgrader]
+	joins      clusterCache[*join.Joiner]
+	provisions clusterCache[*controlplane.Provisioner]
+	resets     clusterCache[*reset.Resetter]
+	imports    clusterCache[*images.Importer]
+	upgrades   clusterCache[*upgrade.Upgrader]
 
-	mu     sync.Mutex
-	window map[string]*operation.Limiter
+	mu       sync.Mutex
+	limiters map[string]*operation.Limiter
 }
 
 // NewEnv makes an Env that opens clusters with open.
 func NewEnv(open Openers, log *slog.Logger) *Env {
-	return &Env{open: open, log: log, window: map[string]*operation.Limiter{}}
+	return &Env{open: open, log: log, limiters: map[string]*operation.Limiter{}}
 }
 
-// openings are the clusters as each workflow sees them: a workflow reads its configuration once, so that all its steps
-// mean the same, and the next workflow reads it again.
-type openings[T any] struct {
+// clusterCache holds the clusters as each workflow sees them: a workflow reads its configuration once, so that all its
+// steps use the same, and the next workflow reads it again.
+type clusterCache[T any] struct {
 	mu     sync.Mutex
-	opened map[string]*opening[T]
+	opened map[string]*cachedCluster[T]
 }
 
-type opening[T any] struct {
+type cachedCluster[T any] struct {
 	mu     sync.Mutex
 	opened bool
 	value  T
 }
 
-// get opens cluster for the workflow of call, once. An error is not remembered: the next call may find it mended.
-func (o *openings[T]) get(ctx context.Context, call plugin.Call, cluster string,
+// get opens cluster for the workflow of call, once. An error is not kept: the next call may find its cause corrected.
+func (o *clusterCache[T]) get(ctx context.Context, call plugin.Call, cluster string,
 	open func(ctx context.Context, namespace, cluster string) (T, error)) (T, error) {
 	var none T
 	if cluster == "" {
@@ -83,14 +83,14 @@ func (o *openings[T]) get(ctx context.Context, call plugin.Call, cluster string,
 	return one.value, nil
 }
 
-func (o *openings[T]) of(key string) *opening[T] {
+func (o *clusterCache[T]) of(key string) *cachedCluster[T] {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.opened == nil {
-		o.opened = map[string]*opening[T]{}
+		o.opened = map[string]*cachedCluster[T]{}
 	}
 	if o.opened[key] == nil {
-		o.opened[key] = &opening[T]{}
+		o.opened[key] = &cachedCluster[T]{}
 	}
 	return o.opened[key]
 }
@@ -101,7 +101,7 @@ func (e *Env) joiner(ctx context.Context, call plugin.Call, cluster string) (*jo
 		error) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Runner = e.follower(call, cluster)
+			conductor.Runner = e.runner(call, cluster)
 		}
 		return conductor, err
 	})
@@ -125,7 +125,7 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 		error) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Runner = e.follower(call, cluster)
+			conductor.Runner = e.runner(call, cluster)
 		}
 		return conductor, err
 	})
@@ -137,14 +137,14 @@ func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*
 		error) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Runner = e.follower(call, cluster)
+			conductor.Runner = e.runner(call, cluster)
 		}
 		return conductor, err
 	})
 }
 
-// follower sees the operations of a call through; when the plugin itself ends, they go on.
-func (e *Env) follower(call plugin.Call, cluster string) operation.Runner {
+// runner returns a runner for the operations of a call; when the plugin itself ends, they go on.
+func (e *Env) runner(call plugin.Call, cluster string) operation.Runner {
 	return operation.Runner{
 		Log:      e.logger(call, cluster),
 		Detached: func(cause error) bool { return errors.Is(cause, plugin.ErrDetach) },
@@ -155,18 +155,18 @@ func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 	return e.log.With("workflow", call.Workflow.Name, "namespace", call.Workflow.Namespace, "cluster", cluster)
 }
 
-// windowFor is the window that all machines of one workflow work in.
-func (e *Env) windowFor(call plugin.Call, cluster string, limit int) *operation.Limiter {
+// limiterFor returns the limiter that all machines of one workflow share.
+func (e *Env) limiterFor(call plugin.Call, cluster string, limit int) *operation.Limiter {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := call.Workflow.UID + "/" + cluster
-	if e.window[key] == nil {
-		e.window[key] = operation.NewLimiter(limit)
+	if e.limiters[key] == nil {
+		e.limiters[key] = operation.NewLimiter(limit)
 	}
-	return e.window[key]
+	return e.limiters[key]
 }
 
-// concurrency reads the parameter; empty and 0 mean the fleet's own limit.
+// concurrency parses the parameter; empty and 0 are the limit of argosy.yaml.
 func concurrency(text string, cluster *config.Cluster) (int, error) {
 	if text == "" {
 		text = "0"
@@ -182,7 +182,7 @@ func concurrency(text string, cluster *config.Cluster) (int, error) {
 	return number, nil
 }
 
-// encode writes an output parameter; what we encode are our own structs, which always can be.
+// encode encodes an output parameter.
 func encode(value any) string {
 	encoded, err := json.Marshal(value)
 	if err != nil {
@@ -191,7 +191,7 @@ func encode(value any) string {
 	return string(encoded)
 }
 
-// All are the steps of this plugin.
+// All returns the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
 	return []plugin.Step{
 		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}, reconcilePlanStep{env},

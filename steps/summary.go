@@ -19,8 +19,8 @@ type Workflows interface {
 	Workflow(ctx context.Context, namespace, name string) (*wfv1.Workflow, error)
 }
 
-// summaryStep says at the end of a workflow what became of each machine. It reads the Workflow itself, so it knows also
-// what an earlier agent pod did, and it never fails a workflow that did its work.
+// summaryStep reports at the end of a workflow how each machine ended. It reads the Workflow itself, so it also knows
+// the results of an earlier agent pod, and it never fails a workflow that did its work.
 type summaryStep struct{ workflows Workflows }
 
 func (summaryStep) Name() string      { return "summary" }
@@ -55,8 +55,8 @@ type machineResult struct {
 	Message string `json:"message"`
 }
 
-// machineResults finds the join steps by what their templates ask of us, failed ones first, then in the order of the
-// machines' names. A step that was retried counts with its last attempt.
+// machineResults finds the steps of machines by the inputs of their templates, failed ones first, then in the order of
+// the machines' names. A step that was retried counts with its last attempt.
 func machineResults(nodes wfv1.Nodes) []machineResult {
 	byMachine := map[string]machineResult{}
 	started := map[string]int64{}
@@ -101,10 +101,10 @@ func machineOf(node wfv1.NodeStatus) string {
 	return ""
 }
 
-// workflowLabel is what our templates put on their workflows: which template it was.
+// workflowLabel is the label of our workflows with the name of their template.
 const workflowLabel = "argosy.dev/workflow"
 
-// succeeded is how a summary calls a machine with which a workflow had success.
+// succeeded is the participle for a machine of a workflow that succeeded.
 var succeeded = map[string]string{
 	"join": "joined", "reconcile": "reconciled", "import-images": "supplied with images", "remove": "removed",
 	"reset":   "reset",

@@ -33,7 +33,7 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 
 // openUpgrade opens cluster as it is now.
 func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Upgrader, error) {
-	scheduled, err := yes("scheduled", in.Scheduled)
+	scheduled, err := parseBool("scheduled", in.Scheduled)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 		return nil, err
 	}
 	conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
-	conductor.Runner = e.follower(call, in.Cluster)
+	conductor.Runner = e.runner(call, in.Cluster)
 	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
 		conductor.Version = in.Version
 	}
@@ -93,11 +93,11 @@ func (in upgradeInput) plan() (rollout.Plan, error) {
 	return plan, nil
 }
 
-// rolling is the work of a step of a rollout.
-type rolling func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error)
+// rolloutStep is the work of a step of a rollout.
+type rolloutStep func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error)
 
-// roll prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
-func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) plugin.Execution {
+// rolloutExecution prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
+func (e *Env) rolloutExecution(call plugin.Call, in upgradeInput, key string, do rolloutStep) plugin.Execution {
 	return plugin.Execution{Key: key, Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := e.upgrader(ctx, call, in)
 		if err != nil {
@@ -107,13 +107,13 @@ func (e *Env) roll(call plugin.Call, in upgradeInput, key string, do rolling) pl
 	}}
 }
 
-// inWave is the work of a step on one machine of a plan.
-type inWave func(ctx context.Context, conductor *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
+// waveStep is the work of a step on one machine of a plan.
+type waveStep func(ctx context.Context, conductor *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
 	report func(string)) (plugin.Result, error)
 
-// rollMachine prepares a step of a rollout for one machine. A result with the reason why the machine was left counts as
-// skipped.
-func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Execution, error) {
+// waveExecution prepares a step of a rollout for one machine. A result with the reason why the machine was left counts
+// as skipped.
+func (e *Env) waveExecution(call plugin.Call, step string, do waveStep) (plugin.Execution, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
@@ -122,9 +122,9 @@ func (e *Env) rollMachine(call plugin.Call, step string, do inWave) (plugin.Exec
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	return e.roll(call, in, step+"/"+in.Cluster+"/"+in.Machine,
+	return e.rolloutExecution(call, in, step+"/"+in.Cluster+"/"+in.Machine,
 		func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
-			machine, err := named(conductor.Cluster, in.Machine)
+			machine, err := findMachine(conductor.Cluster, in.Machine)
 			if err != nil {
 				return plugin.Result{}, err
 			}
@@ -147,10 +147,10 @@ func (upgradeStageStep) Name() string      { return "upgrade-stage" }
 func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
+	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
 		plan rollout.Plan, report func(string)) (plugin.Result, error) {
-		window := s.env.windowFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
-		staged, err := c.Stage(ctx, machine, plan, window, operation.AsText(report))
+		limiter := s.env.limiterFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
+		staged, err := c.Stage(ctx, machine, plan, limiter, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -166,7 +166,7 @@ func (upgradeStep) Name() string      { return "upgrade" }
 func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.rollMachine(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
+	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
 		plan rollout.Plan, report func(string)) (plugin.Result, error) {
 		outcome, err := c.Upgrade(ctx, machine, plan, operation.AsText(report))
 		if err != nil {
@@ -199,7 +199,8 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter "+
 			"\"rollout\"", in.Wave)
 	}
-	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Upgrader, _ func(string)) (plugin.Result,
+	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, c *upgrade.Upgrader,
+		_ func(string)) (plugin.Result,
 		error) {
 		gate, err := c.After(ctx, plan, wave)
 		if err != nil {
@@ -232,7 +233,7 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return s.env.roll(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Upgrader,
+	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Upgrader,
 		_ func(string)) (plugin.Result, error) {
 		machines, err := c.Cluster.Select(in.Machines)
 		if err != nil {
@@ -254,7 +255,8 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return s.env.roll(call, in, "", func(ctx context.Context, c *upgrade.Upgrader, report func(string)) (plugin.Result,
+	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, c *upgrade.Upgrader,
+		report func(string)) (plugin.Result,
 		error) {
 		done, err := c.Clean(ctx, operation.AsText(report))
 		if err != nil {

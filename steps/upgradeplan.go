@@ -29,11 +29,11 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	dryRun, err := yes("dryRun", in.DryRun)
+	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	if _, err := yes("scheduled", in.Scheduled); err != nil {
+	if _, err := parseBool("scheduled", in.Scheduled); err != nil {
 		return plugin.Execution{}, err
 	}
 	if _, err := in.until(); err != nil {
@@ -44,7 +44,7 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		if conductor.Version, err = versionMeant(ctx, conductor, in.Version); err != nil {
+		if conductor.Version, err = resolveVersion(ctx, conductor, in.Version); err != nil {
 			return plugin.Result{}, err
 		}
 		machines, err := conductor.Cluster.Select(in.Machines)
@@ -99,9 +99,9 @@ const (
 	versionLatestPatch    = "latest-patch"
 )
 
-// versionMeant returns the version that the parameter means; empty is that of the documents, or that of the control
+// resolveVersion returns the version that the parameter means; empty is that of the documents, or that of the control
 // plane where they have none or an earlier one.
-func versionMeant(ctx context.Context, conductor *upgrade.Upgrader, asked string) (string, error) {
+func resolveVersion(ctx context.Context, conductor *upgrade.Upgrader, asked string) (string, error) {
 	runs := conductor.Target.Version
 	switch asked {
 	case versionOfControlPlane:

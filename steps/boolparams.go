@@ -1,0 +1,31 @@
+package steps
+
+import "fmt"
+
+// boolParam is a parameter that is true or false, and the variable for its value.
+type boolParam struct {
+	name, text string
+	into       *bool
+}
+
+// parseBools parses parameters up to the first that is neither true nor false.
+func parseBools(choices ...boolParam) error {
+	for _, c := range choices {
+		var err error
+		if *c.into, err = parseBool(c.name, c.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseBool parses a parameter that is true or false; empty is false.
+func parseBool(name, text string) (bool, error) {
+	switch text {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("the parameter %q is %q: give true or false", name, text)
+}
