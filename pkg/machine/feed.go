@@ -2,25 +2,23 @@ package machine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sethvargo/go-retry"
 
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/ssh"
 )
 
 // Feed sends an operation the archives that it asks for, which open opens, until it needs no more or ctx ends, which is
 // no error. Nothing is stored on the way. A lost connection is made again, and the operation then asks for the archives
-// that it still lacks.
+// that it still lacks. A login shell that fails is one of a machine that boots, since the operation was started over
+// the same login; the watch bounds the wait for it.
 func (m *Machine) Feed(ctx context.Context, id string, open feed.Open) error {
 	f := &feeder{machine: m, id: id, open: open}
-	backoff := retry.WithJitterPercent(jitter, retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait)))
-	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
+	err := retry.Do(ctx, reconnectBackoff(), func(ctx context.Context) error {
 		err := f.runOnce(ctx)
-		if err == nil || ctx.Err() != nil || !f.retryable(err) {
+		if err == nil || ctx.Err() != nil || !reconnectHelps(err, f.connected, true) {
 			return err
 		}
 		return retry.RetryableError(err)
@@ -37,24 +35,6 @@ type feeder struct {
 	id        string
 	open      feed.Open
 	connected bool
-}
-
-// retryable reports whether connecting again can help, as for a watch. The operation was started over the same login,
-// so a login shell that fails is one of a machine that boots; the watch ends the waiting.
-func (f *feeder) retryable(err error) bool {
-	var refused *ssh.AuthError
-	var shell *ssh.ShellError
-	var failed *ssh.ExitError
-	switch {
-	case errors.As(err, &refused):
-		return f.connected
-	case errors.As(err, &shell):
-		return true
-	case errors.As(err, &failed):
-		return failed.Signal != ""
-	default:
-		return errclass.IsTransient(err)
-	}
 }
 
 // runOnce feeds the operation over one connection.

@@ -65,8 +65,7 @@ type watcher struct {
 }
 
 func (w *watcher) backoff() retry.Backoff {
-	backoff := retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait))
-	return retry.WithMaxDuration(maxUnreachable, retry.WithJitterPercent(jitter, backoff))
+	return retry.WithMaxDuration(maxUnreachable, reconnectBackoff())
 }
 
 // ended returns the error of a watch whose context ended; go-retry would keep only the context's part of it.
@@ -89,7 +88,7 @@ func (w *watcher) attempt(ctx context.Context) error {
 		return nil
 	}
 	w.failure = err
-	if ctx.Err() != nil || !w.retryable(err) {
+	if ctx.Err() != nil || !reconnectHelps(err, w.connected, w.seen > 0) {
 		return err
 	}
 	err = errclass.With(errclass.Transient, err)
@@ -97,24 +96,6 @@ func (w *watcher) attempt(ctx context.Context) error {
 		return err // ends this round, and with it the time that was used up; Watch begins another
 	}
 	return retry.RetryableError(err)
-}
-
-// retryable reports whether another attempt can help. A login that worked a moment ago and is refused now is a machine
-// that shuts down or boots: while it boots, only root may log in, and a login shell may lack its home.
-func (w *watcher) retryable(err error) bool {
-	var refused *ssh.AuthError
-	var shell *ssh.ShellError
-	var failed *ssh.ExitError
-	switch {
-	case errors.As(err, &refused):
-		return w.connected
-	case errors.As(err, &shell):
-		return w.seen > 0
-	case errors.As(err, &failed):
-		return failed.Signal != ""
-	default:
-		return errclass.IsTransient(err)
-	}
 }
 
 func (w *watcher) runOnce(ctx context.Context) error {
