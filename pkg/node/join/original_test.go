@@ -51,7 +51,7 @@ func TestABundleThatIsReceivedAgainIsNotTheOwners(t *testing.T) {
 	for range 2 {
 		m.receiveAgain(files)
 		detail := apply(t, m, applyBinaries)
-		assert.Assert(t, !strings.Contains(detail, "is kept as"), detail)
+		assert.Assert(t, !strings.Contains(detail, "are kept as"), detail)
 		for name, was := range map[string]string{
 			"/usr/local/bin/runc": "the owner's", "/usr/local/bin/ctr": "-> /opt/runtimes/crictl",
 			"/usr/local/bin/kubectl": "nothing", "/opt/cni/bin/vlan": "nothing",
