@@ -197,9 +197,9 @@ func TestMachineOfAnotherClusterIsRefused(t *testing.T) {
 		says   string
 	}{
 		"its node": {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", NodeName: "n1"}, "/usr/local/bin", ""},
-		"no node":  {nil, "/usr/local/bin", "The machine is no node of cluster team-a; join it first."},
+		"no node":  {nil, "/usr/local/bin", `The machine is no node of cluster "team-a"; join it first.`},
 		"another cluster": {&spec.Record{Cluster: "team-b", ClusterUID: "uid-b", NodeName: "n1"}, "/usr/local/bin",
-			"a cluster team-b with the UID uid-b"},
+			`a cluster "team-b" with the UID uid-b`},
 		"a bad path": {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a"}, "bin", "not a plain absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -227,7 +227,7 @@ func TestARuntimeThatIsMissingIsSaidSo(t *testing.T) {
 	c.Operation.Images = &spec.Images{BinariesPath: "/opt/x", CRISocket: "unix:///run/other.sock", ClusterUID: "uid-a"}
 	assert.NilError(t, m.host.Remove("/usr/local/bin/ctr"))
 	_, _, err := checkPreflight(t.Context(), c)
-	assert.ErrorContains(t, err, "There is no ctr in /opt/x")
+	assert.ErrorContains(t, err, `There is no ctr in "/opt/x"`)
 	assert.ErrorContains(t, err, "/run/other.sock")
 
 	m.runs("/run/other.sock")

@@ -47,10 +47,10 @@ func foreignNode(c *node.Context, record *spec.Record) []string {
 	case os.Geteuid() != 0 && c.Host.Root == "":
 		return []string{"argosy-node does not run as root; allow sudo to the user that Argosy logs in as."}
 	case record == nil:
-		return []string{fmt.Sprintf("The machine is no node of cluster %s; join it first.", c.Operation.Cluster)}
+		return []string{fmt.Sprintf("The machine is no node of cluster %q; join it first.", c.Operation.Cluster)}
 	case record.ClusterUID != c.Operation.Images.ClusterUID:
-		return []string{fmt.Sprintf("The machine is node %s of a cluster %s with the UID %s, and not of cluster %s, "+
-			"whose UID is %s.",
+		return []string{fmt.Sprintf("The machine is node %q of a cluster %q with the UID %s, not of cluster %q with "+
+			"the UID %s; run the import from its own cluster.",
 			record.NodeName, record.Cluster, record.ClusterUID, c.Operation.Cluster, c.Operation.Images.ClusterUID)}
 	}
 	return nil
@@ -60,8 +60,8 @@ func noRuntime(ctx context.Context, c *node.Context) []string {
 	into := nodeRuntime(c.Operation.Images)
 	var problems []string
 	if into.ctr(c.Host) == "" {
-		problems = append(problems, fmt.Sprintf("There is no ctr in %s, nor where programs usually are; it comes "+
-			"with containerd, and images are imported by it.", into.BinariesPath))
+		problems = append(problems, fmt.Sprintf("There is no ctr in %q or in a standard folder of programs; install "+
+			"it with containerd, since it imports images.", into.BinariesPath))
 	}
 	if err := inspect.Answers(ctx, c.Host, into.socket()); err != nil {
 		problems = append(problems, fmt.Sprintf("The container runtime does not answer (%v); see systemctl status "+
@@ -105,7 +105,7 @@ func Validate(sources []spec.ImageSource) []string {
 		case source.Name == "":
 			bad("A source of images has no name.")
 		case (source.Path == "") == (source.Sent == nil):
-			bad("The source %q is either a path or sent.", source.Name)
+			bad("The source %q must have either a path or sent, not both.", source.Name)
 		case source.Path != "" && (!filepath.IsAbs(source.Path) || strings.ContainsRune(source.Path, 0)):
 			bad("The path %q is not absolute.", source.Path)
 		case source.Sent != nil && source.Sent.Key == "":

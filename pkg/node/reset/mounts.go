@@ -208,7 +208,7 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	return "", fmt.Errorf("unmounting mounts of pods: after %d rounds there still are %s", mountRounds, some(left))
+	return "", fmt.Errorf("unmounting the volumes of pods: still mounted after %d rounds: %s", mountRounds, some(left))
 }
 
 // unmountOnce unmounts each point at most once, and returns how many. Where a point is there several times, its name

@@ -30,8 +30,8 @@ type broken struct {
 	stays bool
 	// refuses are the kinds of change.
 	refuses []host.Op
-	// says and hint are parts of the error.
-	says, hint string
+	// message and hint are parts of the error.
+	message, hint string
 }
 
 var brokenDisks = map[string]broken{
@@ -117,12 +117,12 @@ func (c *cuttable) tells(disk broken, ended *spec.Error, err error, where string
 		return "succeeded" // what failed was no condition for it
 	}
 	if ended != nil {
-		assert.Assert(c.t, strings.Contains(ended.Message, disk.says), "%s: %s", where, ended.Message)
+		assert.Assert(c.t, strings.Contains(ended.Message, disk.message), "%s: %s", where, ended.Message)
 		assert.Assert(c.t, strings.Contains(ended.Hint, disk.hint), "%s: %q", where, ended.Hint)
 		assert.Equal(c.t, ended.Class, errclass.Permanent, "%s: %s", where, ended.Message)
 		return "failed"
 	}
-	assert.ErrorContains(c.t, err, disk.says, where)
+	assert.ErrorContains(c.t, err, disk.message, where)
 	return "could not note how it ended"
 }
 

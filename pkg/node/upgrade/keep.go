@@ -90,7 +90,7 @@ func (k *kept) begun(record *spec.Record) bool {
 
 // checkKeep holds while the kept files are those from before the upgrade:
 //
-//	the machine's record        what is kept                              holds
+//	the machine's record        kept files                                holds
 //	at the version wanted       any                                       yes: there is nothing to go back from
 //	at another version          nothing                                   no
 //	at another version          of this very record, and not rolled back  yes: an upgrade has begun, and is to be finished

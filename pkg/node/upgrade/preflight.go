@@ -40,7 +40,7 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 	}
 	if j := c.Operation.Join; record.ClusterUID != j.ClusterUID || record.NodeName != j.NodeName {
 		return false, "", errclass.Errorf(errclass.Permanent,
-			"the machine's record is of node %s of cluster %s; submit workflow join first, which writes it anew",
+			"the machine's record is of node %q of cluster %q; submit workflow join first, which writes it anew",
 			record.NodeName, record.Cluster)
 	}
 	return true, fmt.Sprintf("the machine is node %s at %s%s", record.NodeName, record.Version, moved), nil

@@ -31,14 +31,14 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 		return false, "", errclass.With(errclass.Permanent,
 			errors.New("there are no kept files: no upgrade has changed the machine"))
 	case known.Record.ClusterUID != j.ClusterUID || known.Record.NodeName != j.NodeName:
-		return false, "", errclass.Errorf(errclass.Permanent, "the kept files are of node %s of cluster %s",
+		return false, "", errclass.Errorf(errclass.Permanent, "the kept files are of node %q of cluster %q",
 			known.Record.NodeName, known.Record.Cluster)
 	case known.To != j.Bundle.SHA256:
 		return false, "", errclass.Errorf(errclass.Permanent,
 			"the kept files are from before another upgrade, of %s", known.Record.Version)
 	}
 	if why := join.Foreign(ctx, c); why != "" {
-		return false, "", node.Problems(errclass.Permanent, "the machine cannot be put back", []string{why})
+		return false, "", node.Problems(errclass.Permanent, "the machine cannot be rolled back", []string{why})
 	}
 	return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
 }
@@ -89,7 +89,7 @@ func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) err
 		return nil
 	case k.Binary:
 		if err := h.Replace(k.Copy, k.Name); err != nil {
-			return fmt.Errorf("putting back %q: %w", k.Name, err)
+			return fmt.Errorf("restoring %q: %w", k.Name, err)
 		}
 		return nil
 	}
@@ -129,11 +129,11 @@ func (k *kept) differing(h *host.Host, stamps bool) []keptOne {
 func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
 	known, err := readKeptFor(c)
 	if err != nil || known == nil {
-		return false, "there has to be something kept", err
+		return false, "no files are kept", err
 	}
 	if known.Over {
 		// Changes of a later join are not rolled back.
-		return true, "the machine was put back to " + known.Record.Version + " already", nil
+		return true, "the machine is rolled back to " + known.Record.Version + " already", nil
 	}
 	record, err := c.Store.Record()
 	if err != nil {
@@ -147,7 +147,7 @@ func checkRestore(_ context.Context, c *node.Context) (bool, string, error) {
 		differ = append(differ, "the machine's record")
 	}
 	if len(differ) > 0 {
-		return false, "put back have to be " + strings.Join(differ, ", "), nil
+		return false, "files to restore: " + strings.Join(differ, ", "), nil
 	}
 	return true, "all files are those of " + known.Record.Version, nil
 }
@@ -179,7 +179,7 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%d files of %s put back", len(differing), known.Record.Version), nil
+	return fmt.Sprintf("%d files of %s restored", len(differing), known.Record.Version), nil
 }
 
 // noteRestoredOriginals notes the originals of paths that get Argosy's own files back: where the upgrade removed one,
@@ -248,7 +248,7 @@ func checkServices(_ context.Context, c *node.Context) (bool, string, error) {
 	case len(known.Restart) > 0:
 		return false, strings.Join(known.Restart, " and ") + " have to be restarted", nil
 	case !known.Over && len(known.differing(c.Host, true)) > 0:
-		return false, "it has to be noted with what services run", nil
+		return false, "the stamps of the services have to be restored", nil
 	}
 	return true, "all services run with the restored files", nil
 }

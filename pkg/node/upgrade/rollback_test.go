@@ -182,8 +182,8 @@ func TestRollbackWithoutKeptFilesChangesNothing(t *testing.T) {
 		"nothing kept": {func(m *machine) { assert.NilError(m.t, m.host.Remove(keptFile)) }, "there are no kept files"},
 		"another cluster's": {func(m *machine) {
 			m.join.ClusterUID = "uid-b"
-		}, "the kept files are of node m1 of cluster team-a"},
-		"another node's": {func(m *machine) { m.join.NodeName = "m2" }, "the kept files are of node m1"},
+		}, `the kept files are of node "m1" of cluster "team-a"`},
+		"another node's": {func(m *machine) { m.join.NodeName = "m2" }, `the kept files are of node "m1"`},
 		"another upgrade's": {func(m *machine) {
 			m.receive("v1.35.0", bundleOf(m.t, "v1.35.0", "2.1.4"))
 		}, "the kept files are from before another upgrade, of " + older},

@@ -210,7 +210,7 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 			record := m.record()
 			record.ClusterUID, record.Cluster = "uid-b", "team-b"
 			assert.NilError(m.t, m.store.WriteRecord(&record))
-		}, "the machine's record is of node m1 of cluster team-b"},
+		}, `the machine's record is of node "m1" of cluster "team-b"`},
 		"cgroup v1": {func(m *machine) {
 			m.receive("v1.35.0", bundleOf(m.t, "v1.35.0", "2.1.4"))
 			assert.NilError(m.t, m.host.Remove("/sys/fs/cgroup/cgroup.controllers"))
