@@ -104,7 +104,7 @@ func (l *lab) touch(t testing.TB, name string) {
 	assert.Check(t, os.WriteFile(filepath.Join(l.state, name), nil, 0o600))
 }
 
-func TestArgosyNodeIsSentInFourExecsAndThenUsedInOne(t *testing.T) {
+func TestArgosyNodeIsSentInFourExecsThenRunInOne(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	question := spec.Question{Operations: map[string]spec.Operation{"amd64": {ID: "op1"}}}
 	facts, err := l.Inspect(t.Context(), question)
@@ -136,7 +136,7 @@ func TestAnArgosyNodeWithAnotherDigestIsNeverRun(t *testing.T) {
 	assert.Assert(t, os.IsNotExist(err))
 }
 
-func TestAPartOfArgosyNodeThatCannotGrowIntoItIsReplaced(t *testing.T) {
+func TestAWrongPartOfArgosyNodeIsReplaced(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	whole, _, _ := fakeAgent{}.binary("amd64")
 	wrong := bytes.Repeat([]byte("x"), len(whole))
@@ -180,7 +180,7 @@ func TestAnArchitectureThatIsNotCarriedIsNamed(t *testing.T) {
 	assert.ErrorContains(t, err, "no argosy-node for arm64")
 }
 
-func TestAnOperationIsStartedWithItsSecretsOnStandardInputAlone(t *testing.T) {
+func TestSecretsOfAnOperationGoToStandardInputOnly(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	operation := spec.Operation{ID: "op1", Secrets: spec.Secrets{BootstrapToken: "abcdef.0123456789abcdef"}}
 	status, err := l.Start(t.Context(), operation)
@@ -285,7 +285,7 @@ func TestCancelReachesArgosyNodeAsArguments(t *testing.T) {
 	assert.Equal(t, l.told(t, "calls"), "cancel --id op1\ncancel --id $(id); 'x\n")
 }
 
-func TestABundleIsPushedToWhereTheOperationWaitsForIt(t *testing.T) {
+func TestABundleIsPushedToTheWaitingOperation(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	dir := filepath.Join(t.TempDir(), "bundles")
 	l.KeepBundlesIn(dir)

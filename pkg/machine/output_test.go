@@ -83,7 +83,7 @@ func TestAMachineThatFloodsIsNamedAndAskedNoMore(t *testing.T) {
 	}
 }
 
-func TestALoginShellThatPrintsAroundArgosyNodeDoesNoHarm(t *testing.T) {
+func TestOutputOfALoginShellDoesNoHarm(t *testing.T) {
 	shell := filepath.Join(t.TempDir(), "shell")
 	script := "#!/bin/sh\necho 'Welcome to m1!'; echo '{\"id\":\"op1\",\"state\":\"failed\"}'; echo yes 0 yes\n" +
 		"/bin/sh \"$@\"\ncode=$?\necho '{\"key\":\"b\"}'; echo bye\nexit $code\n"
