@@ -43,9 +43,9 @@ func sources(n *node.Context, binariesPath string) []source {
 	return all
 }
 
-// same reports whether two files are the same, as installing does: by inode, or by size and time where the file had to
-// be copied.
-func same(h *host.Host, one, other string) bool {
+// sameFile reports whether two files are the same, as installing does: by inode, or by size and time where the file had
+// to be copied.
+func sameFile(h *host.Host, one, other string) bool {
 	a, err := os.Stat(h.Path(one))
 	if err != nil {
 		return false
@@ -105,7 +105,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 		all := sources(n, dir)
 		for _, one := range all {
 			// Versions before the note kept originals in a folder of their own.
-			if back.noted(one.installed) || !same(n.Host, one.stored, one.installed) {
+			if back.noted(one.installed) || !sameFile(n.Host, one.stored, one.installed) {
 				continue
 			}
 			again, err := putBack(n.Host, all, dir, one.installed)
@@ -140,11 +140,11 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	if restored > 0 {
 		detail += fmt.Sprintf(", %d originals restored", restored)
 	}
-	return detail + keptAs(edited), nil
+	return detail + editsRemark(edited), nil
 }
 
-// keptAs returns a remark on files of Argosy's that were edited.
-func keptAs(edited []string) string {
+// editsRemark returns a remark on files of Argosy's that were edited.
+func editsRemark(edited []string) string {
 	if len(edited) == 0 {
 		return ""
 	}
@@ -166,7 +166,7 @@ func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, 
 // isOurs reports whether a file came from a bundle.
 func isOurs(h *host.Host, all []source, file string) bool {
 	for _, one := range all {
-		if filepath.Base(one.stored) == filepath.Base(file) && same(h, one.stored, file) {
+		if filepath.Base(one.stored) == filepath.Base(file) && sameFile(h, one.stored, file) {
 			return true
 		}
 	}

@@ -25,7 +25,7 @@ const (
 // keeps its images.
 func ownsContainerd(h *host.Host) bool {
 	unit := layout.Unit("containerd")
-	return inspect.Marked(h, unit) || torn(h, unit)
+	return inspect.Marked(h, unit) || lostContent(h, unit)
 }
 
 // containerdDirs returns the folders of Argosy's containerd with state and data; a drop-in of the machine's owner may

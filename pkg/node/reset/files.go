@@ -62,7 +62,7 @@ func markedFiles(h *host.Host) []string {
 	)
 	var marked []string
 	for _, name := range names {
-		if inspect.Marked(h, name) || torn(h, name) {
+		if inspect.Marked(h, name) || lostContent(h, name) {
 			marked = append(marked, name)
 		}
 	}
@@ -208,7 +208,7 @@ func removeSettings(n *node.Context) (string, error) {
 		}
 	}
 	pruneMade(n.Host, back.note, append(folders, filepath.Dir(layout.KubeletDropIn), layout.ContainerdDir)...)
-	detail := keptAs(edited)
+	detail := editsRemark(edited)
 	if restored > 0 {
 		detail = fmt.Sprintf(", %d originals restored", restored) + detail
 	}

@@ -60,7 +60,7 @@ func (linux) Rules(networks *podNetworks) ([]string, error) {
 		found = append(found, family(chain.Table)+" "+chain.Table.Name+" "+chain.Name)
 	}
 	for _, rule := range rules.rules {
-		if rules.goes(rule) {
+		if rules.jumpsToRemoved(rule) {
 			continue
 		}
 		name := family(rule.Table) + " " + rule.Table.Name + " " + rule.Chain.Name + ", a rule for pods"
@@ -153,7 +153,7 @@ func (s *ruleset) sortTable(
 			}
 		}
 		for _, kernel := range kernels {
-			model.rules = append(model.rules, modelOf(kernel))
+			model.rules = append(model.rules, parseRule(kernel))
 		}
 		within, models, rules = append(within, one), append(models, model), append(rules, kernels)
 	}
@@ -181,9 +181,9 @@ func (s *ruleset) choosePlugins(
 	for i, model := range models {
 		for at, one := range model.rules {
 			switch networks.ofComment(one.comment) {
-			case podsOwn:
+			case ownedByPods:
 				ours = append(ours, rules[i][at])
-			case othersOwn:
+			case ownedByOthers:
 				only = false
 			}
 		}
@@ -196,8 +196,8 @@ func (s *ruleset) choosePlugins(
 	return nil
 }
 
-// modelOf reads the parts of a rule that tell its owner, as iptables of the kind nf_tables and plugins write it.
-func modelOf(one *nftables.Rule) rule {
+// parseRule reads the parts of a rule that tell its owner, as iptables of the kind nf_tables and plugins write it.
+func parseRule(one *nftables.Rule) rule {
 	var model rule
 	model.comment, _ = userdata.GetString(one.UserData, userdata.TypeComment)
 	loaded := "" // what a comparison compares
@@ -285,10 +285,10 @@ func (linux) RemoveRules(networks *podNetworks) error {
 	return flush()
 }
 
-// goes reports whether a rule leads to a chain that is removed, and goes with it.
-func (s *ruleset) goes(one *nftables.Rule) bool {
+// jumpsToRemoved reports whether a rule leads to a chain that is removed, and goes with it.
+func (s *ruleset) jumpsToRemoved(one *nftables.Rule) bool {
 	return slices.ContainsFunc(s.chains, func(c *nftables.Chain) bool {
-		return key(c.Table, c.Name) == key(one.Table, modelOf(one).jump)
+		return key(c.Table, c.Name) == key(one.Table, parseRule(one).jump)
 	})
 }
 
@@ -301,7 +301,7 @@ func (s *ruleset) changes(connection *nftables.Conn) [][]func() {
 	leading := map[string][]func(){}
 	for _, one := range s.rules {
 		remove := func() { _ = connection.DelRule(one) }
-		if to := modelOf(one).jump; strings.HasPrefix(to, pluginChains) && !shareOfAll(to) {
+		if to := parseRule(one).jump; strings.HasPrefix(to, pluginChains) && !isSharedChain(to) {
 			leading[key(one.Table, to)] = append(leading[key(one.Table, to)], remove)
 			continue
 		}
@@ -311,7 +311,7 @@ func (s *ruleset) changes(connection *nftables.Conn) [][]func() {
 	for _, one := range s.chains {
 		// A chain can only go when no rule leads to it, and they lead to each other.
 		empty, remove := func() { connection.FlushChain(one) }, func() { connection.DelChain(one) }
-		if strings.HasPrefix(one.Name, pluginChains) && !shareOfAll(one.Name) {
+		if strings.HasPrefix(one.Name, pluginChains) && !isSharedChain(one.Name) {
 			groups = append(groups, append(leading[key(one.Table, one.Name)], empty, remove))
 			delete(leading, key(one.Table, one.Name))
 			continue

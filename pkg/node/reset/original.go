@@ -72,11 +72,11 @@ func ofArgosy(n *node.Context, note *original.Note, name string) func() bool {
 		return func() bool {
 			all := sources(n, filepath.Dir(name))
 			return slices.ContainsFunc(all, func(s source) bool {
-				return s.installed == name && same(n.Host, s.stored, name)
+				return s.installed == name && sameFile(n.Host, s.stored, name)
 			})
 		}
 	}
-	return func() bool { return inspect.Marked(n.Host, name) || torn(n.Host, name) }
+	return func() bool { return inspect.Marked(n.Host, name) || lostContent(n.Host, name) }
 }
 
 // isOriginal reports whether the original of a path is in its place.

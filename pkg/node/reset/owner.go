@@ -35,19 +35,20 @@ var joinFiles = []string{
 // before kubeadm, kubelet or a pod write anything. Only with such a mark are the places that all Kubernetes shares
 // Argosy's: /etc/kubernetes, /var/lib/kubelet, /var/lib/cni, control groups, links, rules.
 func nodeMarks(h *host.Host) []string {
-	return append(there(h, nodeNotes...), marked(h, layout.Unit("kubelet"), layout.KubeletDropIn)...)
+	return append(existing(h, nodeNotes...), marked(h, layout.Unit("kubelet"), layout.KubeletDropIn)...)
 }
 
 // joinMarks lists the proofs that a join has begun. They make no files Argosy's but those that it wrote itself.
 func joinMarks(n *node.Context) []string {
-	marks := append(there(n.Host, joinNotes...), marked(n.Host, joinFiles...)...)
+	marks := append(existing(n.Host, joinNotes...), marked(n.Host, joinFiles...)...)
 	for _, dir := range binariesPaths(n) {
-		marks = append(marks, there(n.Host, layout.Store(dir))...)
+		marks = append(marks, existing(n.Host, layout.Store(dir))...)
 	}
 	return marks
 }
 
-func there(h *host.Host, names ...string) []string {
+// existing returns the files that exist.
+func existing(h *host.Host, names ...string) []string {
 	var found []string
 	for _, name := range names {
 		if h.Exists(name) {
@@ -57,6 +58,7 @@ func there(h *host.Host, names ...string) []string {
 	return found
 }
 
+// marked returns the files that carry Argosy's mark.
 func marked(h *host.Host, names ...string) []string {
 	var found []string
 	for _, name := range names {
@@ -157,7 +159,7 @@ func others(n *node.Context) []inspect.Distribution {
 	processes := runningProcesses(n.Host)
 	all := inspect.Distributions(n.Host, processes)
 	unit := inspect.UnitFile(n.Host, "kubelet.service")
-	if lost := unit == "" || torn(n.Host, unit); lost && len(there(n.Host, nodeNotes...)) > 0 {
+	if lost := unit == "" || lostContent(n.Host, unit); lost && len(existing(n.Host, nodeNotes...)) > 0 {
 		ours := kubelets(n)
 		processes = slices.DeleteFunc(processes, func(p inspect.Process) bool { return slices.Contains(ours, p) })
 		unit = ""
@@ -168,11 +170,11 @@ func others(n *node.Context) []inspect.Distribution {
 	return all
 }
 
-// torn reports whether a file of Argosy's lost its content, and with it its mark, in a power cut. Only a note of a node
-// tells that the file was Argosy's.
-func torn(h *host.Host, name string) bool {
+// lostContent reports whether a file of Argosy's lost its content, and with it its mark, in a power cut. Only a note of
+// a node tells that the file was Argosy's.
+func lostContent(h *host.Host, name string) bool {
 	info, err := os.Lstat(h.Path(name))
-	return err == nil && info.Mode().IsRegular() && info.Size() == 0 && len(there(h, nodeNotes...)) > 0
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0 && len(existing(h, nodeNotes...)) > 0
 }
 
 // foreign returns the reasons why a machine without a mark, or with another's node at work, is not touched.
@@ -194,9 +196,9 @@ func (c *cleaner) foreign(ctx context.Context, n *node.Context) ([]string, error
 	for _, other := range all {
 		switch {
 		case other.Active && owned:
-			problems = append(problems, fmt.Sprintf(besideOurs, other, other.Remove))
+			problems = append(problems, fmt.Sprintf(refusedBesideNode, other, other.Remove))
 		case other.Active || other.Contained && !owned:
-			problems = append(problems, fmt.Sprintf(onlyOthers, other, other.Remove))
+			problems = append(problems, fmt.Sprintf(refusedOtherNode, other, other.Remove))
 		}
 	}
 	if owned || len(problems) > 0 {
@@ -206,21 +208,21 @@ func (c *cleaner) foreign(ctx context.Context, n *node.Context) ([]string, error
 	if err != nil || len(signs) == 0 {
 		return nil, err
 	}
-	return []string{fmt.Sprintf(onlySigns, some(signs), guess(all))}, nil
+	return []string{fmt.Sprintf(refusedSigns, some(signs), likelyOwner(all))}, nil
 }
 
 // The refusals of foreign.
 const (
-	besideOurs = "Beside Argosy's node the machine has %s, and Argosy cannot tell pods, links and rules of the two " +
-		"apart; if you do not need it, %s, then reset the machine again."
-	onlyOthers = "Argosy has no record and no mark of its own on the machine, and the machine has %s; take the " +
+	refusedBesideNode = "Beside Argosy's node the machine has %s, and Argosy cannot tell pods, links and rules of " +
+		"the two apart; if you do not need it, %s, then reset the machine again."
+	refusedOtherNode = "Argosy has no record and no mark of its own on the machine, and the machine has %s; take the " +
 		"machine out of argosy.yaml or, if you do not need that, %s."
-	onlySigns = "Argosy has no record and no mark of its own on the machine, and there is %s, %s; remove it with the " +
-		"tool that installed it."
+	refusedSigns = "Argosy has no record and no mark of its own on the machine, and there is %s, %s; remove it with " +
+		"the tool that installed it."
 )
 
-// guess names the likely owner of a node's signs, by the remains of another's node.
-func guess(all []inspect.Distribution) string {
+// likelyOwner names the likely owner of a node's signs, by the remains of another's node.
+func likelyOwner(all []inspect.Distribution) string {
 	if len(all) == 0 {
 		return "as kubeadm and other installers leave it"
 	}

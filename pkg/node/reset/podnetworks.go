@@ -217,8 +217,8 @@ type owner int
 const (
 	// unknown is a rule that names no container.
 	unknown owner = iota
-	podsOwn
-	othersOwn
+	ownedByPods
+	ownedByOthers
 )
 
 // ofComment returns the owner of a rule with this comment: by the container that it names, or else by the network.
@@ -234,11 +234,11 @@ func (p *podNetworks) ofComment(comment string) owner {
 		}
 		switch {
 		case has(p.pods.ids, id):
-			return podsOwn
+			return ownedByPods
 		case has(p.others.ids, id), !p.pods.networks[network]:
-			return othersOwn
+			return ownedByOthers
 		}
-		return podsOwn
+		return ownedByPods
 	}
 	return unknown
 }

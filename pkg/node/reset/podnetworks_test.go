@@ -114,14 +114,14 @@ func TestWhoseARuleIsStandsInItsComment(t *testing.T) {
 	p := known("cbr0", podID)
 	p.others.ids["3333"] = true
 	for comment, want := range map[string]owner{
-		`name: "cbr0" id: "` + podID + `"`: podsOwn, `dnat name: "cbr0" id: "` + podID + `"`: podsOwn,
-		`dnat name: "cbr0" id: "` + podID[:30]: podsOwn, `name: "cbr0" id: "` + podmanID + `"`: podsOwn,
-		`name: "cbr0" id: "3333"`: othersOwn, `name: "podman" id: "` + podmanID + `"`: othersOwn,
-		`name: "cbr" id: "4"`: othersOwn, `name: "elsewhere" id: "` + podID + `"`: podsOwn,
-		"0123456789abcdef, net: cbr0, if: eth0, id: " + podID:      podsOwn,
-		"0123456789abcdef, net: podman, if: eth0, id: " + podmanID: othersOwn,
-		podID:                              podsOwn,
-		podmanID:                           othersOwn,
+		`name: "cbr0" id: "` + podID + `"`: ownedByPods, `dnat name: "cbr0" id: "` + podID + `"`: ownedByPods,
+		`dnat name: "cbr0" id: "` + podID[:30]: ownedByPods, `name: "cbr0" id: "` + podmanID + `"`: ownedByPods,
+		`name: "cbr0" id: "3333"`: ownedByOthers, `name: "podman" id: "` + podmanID + `"`: ownedByOthers,
+		`name: "cbr" id: "4"`: ownedByOthers, `name: "elsewhere" id: "` + podID + `"`: ownedByPods,
+		"0123456789abcdef, net: cbr0, if: eth0, id: " + podID:      ownedByPods,
+		"0123456789abcdef, net: podman, if: eth0, id: " + podmanID: ownedByOthers,
+		podID:                              ownedByPods,
+		podmanID:                           ownedByOthers,
 		"":                                 unknown,
 		"CNI portfwd masquerade mark":      unknown,
 		`my rule for name: "cbr0" id: "1"`: unknown,

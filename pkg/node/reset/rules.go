@@ -48,7 +48,7 @@ var pluginGroups = [][]string{
 	{"CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"},
 }
 
-func shareOfAll(name string) bool {
+func isSharedChain(name string) bool {
 	return slices.ContainsFunc(pluginGroups, func(group []string) bool { return slices.Contains(group, name) })
 }
 
@@ -71,11 +71,11 @@ func (p *podNetworks) selectRemoval(chains []chain) removal {
 			going[one.name] = true
 		}
 		for _, r := range one.rules {
-			if p.ofComment(r.comment) != podsOwn {
+			if p.ofComment(r.comment) != ownedByPods {
 				continue
 			}
 			for _, name := range []string{one.name, r.jump} {
-				if strings.HasPrefix(name, pluginChains) && !shareOfAll(name) {
+				if strings.HasPrefix(name, pluginChains) && !isSharedChain(name) {
 					going[name] = true
 				}
 			}
@@ -94,7 +94,7 @@ func (p *podNetworks) selectRemoval(chains []chain) removal {
 			continue
 		}
 		for at, r := range one.rules {
-			if going[r.jump] || shareOfAll(one.name) && one.name != ownersChain && p.ofPod(r) {
+			if going[r.jump] || isSharedChain(one.name) && one.name != ownersChain && p.ofPod(r) {
 				chosen.rules[one.name] = append(chosen.rules[one.name], at)
 			}
 		}
@@ -141,5 +141,5 @@ func (p *podNetworks) ofPod(r rule) bool {
 			return true
 		}
 	}
-	return p.ofComment(r.comment) == podsOwn
+	return p.ofComment(r.comment) == ownedByPods
 }
