@@ -155,7 +155,7 @@ func TestOperationWithoutSenderFailsAsTransient(t *testing.T) {
 	defer listening.close()
 	listening.patience = 10 * time.Millisecond
 	w := &work{context: c, into: bin, known: record{}, feeds: listening, importArgs: func() []string { return nil }}
-	err = w.one(t.Context(), archives(m.host, []spec.ImageSource{sent("a")})[0], "a")
+	err = w.importOne(t.Context(), archives(m.host, []spec.ImageSource{sent("a")})[0], "a")
 	assert.ErrorIs(t, err, errNoSender)
 	assert.Assert(t, errclass.IsTransient(err))
 }

@@ -56,7 +56,7 @@ func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 		if len(wanted) > 1 {
 			what = fmt.Sprintf("%s (%d of %d)", what, i+1, len(wanted))
 		}
-		err := work.one(ctx, one, what)
+		err := work.importOne(ctx, one, what)
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
@@ -96,8 +96,8 @@ func (w *work) fails(one archive, err error) {
 	w.problems = append(w.problems, fmt.Sprintf("%s: %v", one.name, err))
 }
 
-// one imports one archive.
-func (w *work) one(ctx context.Context, one archive, what string) error {
+// importOne imports one archive.
+func (w *work) importOne(ctx context.Context, one archive, what string) error {
 	if one.absent != nil {
 		return one.absent
 	}
