@@ -163,7 +163,7 @@ func TestAContainerdThatNothingUsesIsOnlyWorthARemark(t *testing.T) {
 		}, ""},
 		"a configuration": {func(m *machine) {
 			m.write(layout.ContainerdConfig, "# nvidia\n")
-		}, "config.toml is not Argosy's and comes back"},
+		}, "config.toml is not Argosy's and is restored"},
 		"Docker with a containerd of its own": {func(m *machine) {
 			m.write("/usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/opt/bin/dockerd\n")
 			m.startsAtBoot(dockerUnit)
