@@ -17,8 +17,10 @@ const many = 1000
 func manyEntries() []join.Entry {
 	var entries []join.Entry
 	for i := range many {
-		entry := join.Entry{Machine: fmt.Sprintf("machine-%04d", i), Action: join.ActionJoin,
-			Reasons: []string{"will do: bundle, kernel, binaries, containerd, images, kubelet, kubeadm, healthy"}}
+		entry := join.Entry{
+			Machine: fmt.Sprintf("machine-%04d", i), Action: join.ActionJoin,
+			Reasons: []string{"will do: bundle, kernel, binaries, containerd, images, kubelet, kubeadm, healthy"},
+		}
 		if i == many-1 {
 			entry.Action, entry.Reasons = join.ActionRefuse, []string{"the disk is full"}
 		}

@@ -24,8 +24,10 @@ type deprovisionInput struct {
 
 func (in deprovisionInput) options() (deprovision.Options, error) {
 	options := deprovision.Options{Machines: in.Machines}
-	if choices := []string{deprovision.RefuseMachines, deprovision.ResetMachines,
-		deprovision.KeepMachines}; !slices.Contains(choices, in.Machines) {
+	if choices := []string{
+		deprovision.RefuseMachines, deprovision.ResetMachines,
+		deprovision.KeepMachines,
+	}; !slices.Contains(choices, in.Machines) {
 		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines,
 			strings.Join(choices, ", "))
 	}
@@ -38,7 +40,8 @@ func (in deprovisionInput) options() (deprovision.Options, error) {
 
 // deprovisionExecution runs one part of a deprovision.
 func deprovisionExecution(env *Env, call plugin.Call, run func(context.Context, *deprovision.Deprovisioner,
-	deprovision.Options, func(string)) (plugin.Result, error)) (plugin.Execution, error) {
+	deprovision.Options, func(string)) (plugin.Result, error),
+) (plugin.Execution, error) {
 	var in deprovisionInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
@@ -65,7 +68,8 @@ func (deprovisionCheckStep) Outputs() []string {
 
 func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return deprovisionExecution(s.env, call, func(ctx context.Context, d *deprovision.Deprovisioner,
-		o deprovision.Options, report func(string)) (plugin.Result, error) {
+		o deprovision.Options, report func(string),
+	) (plugin.Result, error) {
 		joined, err := d.Check(ctx, o, report)
 		if err != nil {
 			return plugin.Result{}, err
@@ -91,7 +95,8 @@ func (deprovisionRemoveStep) Outputs() []string { return []string{"archive", "re
 
 func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return deprovisionExecution(s.env, call, func(ctx context.Context, d *deprovision.Deprovisioner,
-		o deprovision.Options, report func(string)) (plugin.Result, error) {
+		o deprovision.Options, report func(string),
+	) (plugin.Result, error) {
 		done, err := d.Run(ctx, o, report)
 		if err != nil {
 			return plugin.Result{}, err

@@ -21,7 +21,8 @@ func (in machineInput) key(step string) string { return step + "/" + in.Cluster 
 // machineAndLimiter finds the machine that the input names in the opened cluster, and the limiter of its workflow.
 func (e *Env) machineAndLimiter(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine,
 	*operation.Limiter,
-	error) {
+	error,
+) {
 	machine, err := findMachine(cluster, in.Machine)
 	if err != nil {
 		return machine, nil, err

@@ -48,7 +48,8 @@ type planInput struct {
 
 // selected returns the input's machines, as choose finds them: the cluster's Select or SelectNamed.
 func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluster, string) ([]config.Machine,
-	error)) ([]config.Machine, error) {
+	error),
+) ([]config.Machine, error) {
 	machines, err := choose(cluster, in.Machines)
 	if err != nil {
 		return nil, err
@@ -73,8 +74,10 @@ func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report f
 
 // joinPlans answers plans of joins and of reconciliations.
 var joinPlans = planFormat[join.Entry, join.Action]{
-	order: []join.Action{join.ActionRefuse, join.ActionJoin, join.ActionReconcile, join.ActionMark, join.ActionUpgrade,
-		join.ActionNothing},
+	order: []join.Action{
+		join.ActionRefuse, join.ActionJoin, join.ActionReconcile, join.ActionMark, join.ActionUpgrade,
+		join.ActionNothing,
+	},
 	refuse: join.ActionRefuse,
 	fields: func(e join.Entry) (string, join.Action, []string) { return e.Machine, e.Action, e.Reasons },
 	table:  join.Table,

@@ -10,7 +10,8 @@ import (
 // provisionExecution runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that
 // meet do the work once.
 func provisionExecution(env *Env, call plugin.Call, in provisionInput,
-	run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error)) plugin.Execution {
+	run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error),
+) plugin.Execution {
 	return plugin.Execution{
 		Key: call.Workflow.Namespace + "/" + in.Cluster,
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
@@ -45,7 +46,8 @@ func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Execution, erro
 		return plugin.Execution{}, err
 	}
 	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
-		report func(string)) (plugin.Result, error) {
+		report func(string),
+	) (plugin.Result, error) {
 		message, err := p.Validate(ctx, report)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
 	}), nil
@@ -97,13 +99,16 @@ func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Execution, error)
 		return plugin.Execution{}, err
 	}
 	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
-		report func(string)) (plugin.Result, error) {
+		report func(string),
+	) (plugin.Result, error) {
 		outcome, err := p.SetAddons(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(),
-			Outputs: map[string]string{"report": encode(outcome)}}, nil
+		return plugin.Result{
+			Phase: plugin.Succeeded, Message: outcome.String(),
+			Outputs: map[string]string{"report": encode(outcome)},
+		}, nil
 	}), nil
 }
 
@@ -119,12 +124,15 @@ func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error)
 		return plugin.Execution{}, err
 	}
 	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
-		report func(string)) (plugin.Result, error) {
+		report func(string),
+	) (plugin.Result, error) {
 		health, err := p.Verify(ctx, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: health.String(),
-			Outputs: map[string]string{"report": encode(health)}}, nil
+		return plugin.Result{
+			Phase: plugin.Succeeded, Message: health.String(),
+			Outputs: map[string]string{"report": encode(health)},
+		}, nil
 	}), nil
 }

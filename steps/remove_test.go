@@ -69,22 +69,34 @@ func TestStepsThatTakeMachinesAwayRefuseWhatTheyCannotMean(t *testing.T) {
 		{map[string]string{"step": "reset-verify", "cluster": "a", "machines": ","}, "say which machines"},
 		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m7"}, `no machine "m7"`},
 		{map[string]string{"step": "remove-plan", "machines": "m1"}, "name the ConfigMap"},
-		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "concurrency": "many"},
-			"or 0 for the limit"},
-		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "dryRun": "maybe"},
-			`"dryRun" is "maybe"`},
+		{
+			map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "concurrency": "many"},
+			"or 0 for the limit",
+		},
+		{
+			map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "dryRun": "maybe"},
+			`"dryRun" is "maybe"`,
+		},
 		{map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1", "drain": "no"}, `"drain" is "no"`},
-		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "unreachable": "yes"},
-			`"unreachable" is "yes"`},
+		{
+			map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "unreachable": "yes"},
+			`"unreachable" is "yes"`,
+		},
 		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "force": "1"}, `"force" is "1"`},
-		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "soon"},
-			"such as 90s or 5m"},
-		{map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "-1s"},
-			"or nothing for drain.timeout"},
+		{
+			map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "soon"},
+			"such as 90s or 5m",
+		},
+		{
+			map[string]string{"step": "remove", "cluster": "a", "machine": "m1", "drainTimeout": "-1s"},
+			"or nothing for drain.timeout",
+		},
 		{map[string]string{"step": "remove", "cluster": "a", "machine": "m7"}, `no machine "m7"`},
 		{map[string]string{"step": "remove", "cluster": "a", "machines": "m1"}, "machines"},
-		{map[string]string{"step": "reset-plan", "cluster": "a", "machines": "m1", "clusterGone": "perhaps"},
-			`"clusterGone" is "perhaps"`},
+		{
+			map[string]string{"step": "reset-plan", "cluster": "a", "machines": "m1", "clusterGone": "perhaps"},
+			`"clusterGone" is "perhaps"`,
+		},
 	} {
 		_, err := callStep(t, tt.object)
 		assert.ErrorContains(t, err, tt.says)
@@ -110,8 +122,10 @@ func TestARemovalOfWhatHasLeftFindsNothingToDo(t *testing.T) {
 }
 
 func TestThePlanOfARemovalSaysWhatIsLeftToDoAfterwards(t *testing.T) {
-	result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1",
-		"unreachable": "true"}, m1())
+	result, err := callStep(t, map[string]string{
+		"step": "remove-plan", "cluster": "a", "machines": "m1",
+		"unreachable": "true",
+	}, m1())
 	assert.NilError(t, err)
 	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
 	assert.Equal(t, result.Message, "1 of 1 machines to remove, 0 have left already\nafterwards take them out of "+
@@ -122,8 +136,10 @@ func TestARefusedMachineFailsADryRunAndOtherwiseAStepOfItsOwn(t *testing.T) {
 	alive := m1()
 	alive.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	for dryRun, phase := range map[string]plugin.Phase{"true": plugin.Failed, "false": plugin.Succeeded} {
-		result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "m1",
-			"unreachable": "true", "dryRun": dryRun}, alive)
+		result, err := callStep(t, map[string]string{
+			"step": "remove-plan", "cluster": "a", "machines": "m1",
+			"unreachable": "true", "dryRun": dryRun,
+		}, alive)
 		assert.NilError(t, err)
 		assert.Equal(t, result.Phase, phase)
 		assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
@@ -143,8 +159,10 @@ func TestAVerificationNamesWhatHasNotLeft(t *testing.T) {
 }
 
 func TestAResetOfAClusterThatIsGoneDoesNotAskForNodes(t *testing.T) {
-	result, err := callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all",
-		"clusterGone": "true"}, m1())
+	result, err := callStep(t, map[string]string{
+		"step": "reset-plan", "cluster": "a", "machines": "all",
+		"clusterGone": "true",
+	}, m1())
 	assert.NilError(t, err)
 	assert.Equal(t, result.Message, "0 of 1 machines to reset, 1 have left already")
 	result, err = callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all"}, m1())
@@ -178,8 +196,11 @@ func TestTheSummaryOfARemovalSaysWhatIsLeftToDo(t *testing.T) {
 func TestASummaryTellsWhatWasLeftFromWhatWasDone(t *testing.T) {
 	machines := []machineResult{
 		{Machine: "m1", Phase: wfv1.NodeFailed, Message: "it was put back"},
-		{Machine: "m2", Phase: wfv1.NodeSucceeded}, {Machine: "m3", Phase: wfv1.NodeSkipped,
-			Message: "halted after m1"},
+		{Machine: "m2", Phase: wfv1.NodeSucceeded},
+		{
+			Machine: "m3", Phase: wfv1.NodeSkipped,
+			Message: "halted after m1",
+		},
 	}
 	assert.Equal(t, summaryMessage("upgrade", machines), "1 of 3 machines upgraded\nm1 (Failed): it was put back\nm3 "+
 		"(Skipped): halted after m1")

@@ -21,8 +21,10 @@ import (
 type cleanMachine struct{ operation.Machine }
 
 func (cleanMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
-	plan := spec.Status{ID: question.Operations["amd64"].ID,
-		Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}}}
+	plan := spec.Status{
+		ID:     question.Operations["amd64"].ID,
+		Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}},
+	}
 	return spec.Facts{Arch: "amd64", Plan: &plan}, nil
 }
 
@@ -52,8 +54,10 @@ func runReset(t *testing.T, object map[string]string) (plugin.Result, error) {
 }
 
 func TestAResetAnswersWithWhatItProved(t *testing.T) {
-	result, err := runReset(t, map[string]string{"cluster": "a", "machine": "m1", "concurrency": "2",
-		"clusterGone": "false"})
+	result, err := runReset(t, map[string]string{
+		"cluster": "a", "machine": "m1", "concurrency": "2",
+		"clusterGone": "false",
+	})
 	assert.NilError(t, err)
 	assert.Equal(t, result.Phase, plugin.Succeeded)
 	assert.Equal(t, result.Message, "machine m1 was clean already: nothing is left")
@@ -70,10 +74,14 @@ func TestAResetRefusesParametersThatItCannotMean(t *testing.T) {
 	}{
 		{map[string]string{"machine": "m1"}, "name the ConfigMap"},
 		{map[string]string{"cluster": "a", "machine": "m2"}, `no machine "m2"`},
-		{map[string]string{"cluster": "a", "machine": "m1", "clusterGone": "perhaps"},
-			`"clusterGone" is "perhaps": give true or false`},
-		{map[string]string{"cluster": "a", "machine": "m1", "removeVolumes": "1"},
-			`"removeVolumes" is "1": give true or false`},
+		{
+			map[string]string{"cluster": "a", "machine": "m1", "clusterGone": "perhaps"},
+			`"clusterGone" is "perhaps": give true or false`,
+		},
+		{
+			map[string]string{"cluster": "a", "machine": "m1", "removeVolumes": "1"},
+			`"removeVolumes" is "1": give true or false`,
+		},
 		{map[string]string{"cluster": "a", "machine": "m1", "concurrency": "many"}, "or 0 for the limit"},
 		{map[string]string{"cluster": "a", "machines": "m1"}, "machines"},
 	} {

@@ -21,7 +21,8 @@ func leavePlanMessage(work, all, refused int, done string) string {
 
 // verifyExecution inspects the machines once more and fails unless all have left.
 func verifyExecution(env *Env, call plugin.Call, cluster, machines string,
-	verify func(context.Context, *reset.Resetter, []config.Machine) ([]reset.Finding, error)) plugin.Execution {
+	verify func(context.Context, *reset.Resetter, []config.Machine) ([]reset.Finding, error),
+) plugin.Execution {
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
 		conductor, err := env.resetter(ctx, call, cluster)
 		if err != nil {
@@ -45,8 +46,10 @@ func leftResult(findings []reset.Finding) plugin.Result {
 	result := plugin.Result{
 		Phase:   plugin.Succeeded,
 		Message: fmt.Sprintf("%d of %d machines have left", len(findings)-len(unsound), len(findings)),
-		Outputs: map[string]string{"table": boundTable(reset.FindingsTable(findings)),
-			"report": encodeReport(findings)},
+		Outputs: map[string]string{
+			"table":  boundTable(reset.FindingsTable(findings)),
+			"report": encodeReport(findings),
+		},
 	}
 	if len(unsound) == 0 {
 		return result

@@ -65,7 +65,8 @@ type cachedCluster[T any] struct {
 
 // get opens cluster for the workflow of call, once. An error is not kept: the next call may find its cause corrected.
 func (o *clusterCache[T]) get(ctx context.Context, call plugin.Call, cluster string,
-	open func(ctx context.Context, namespace, cluster string) (T, error)) (T, error) {
+	open func(ctx context.Context, namespace, cluster string) (T, error),
+) (T, error) {
 	var none T
 	if cluster == "" {
 		return none, errors.New(`the parameter "cluster" is empty: name the ConfigMap that describes the cluster`)
@@ -98,7 +99,8 @@ func (o *clusterCache[T]) of(key string) *cachedCluster[T] {
 // joiner opens cluster for joins.
 func (e *Env) joiner(ctx context.Context, call plugin.Call, cluster string) (*join.Joiner, error) {
 	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Joiner,
-		error) {
+		error,
+	) {
 		conductor, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
 			conductor.Runner = e.runner(call, cluster)
@@ -110,7 +112,8 @@ func (e *Env) joiner(ctx context.Context, call plugin.Call, cluster string) (*jo
 // provisioner opens cluster for provisioning.
 func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string) (*controlplane.Provisioner, error) {
 	return e.provisions.get(ctx, call, cluster, func(ctx context.Context, namespace,
-		cluster string) (*controlplane.Provisioner, error) {
+		cluster string,
+	) (*controlplane.Provisioner, error) {
 		provisioner, err := e.open.Provision(ctx, namespace, cluster)
 		if err == nil {
 			provisioner.Log = e.logger(call, cluster)
@@ -122,7 +125,8 @@ func (e *Env) provisioner(ctx context.Context, call plugin.Call, cluster string)
 // resetter opens cluster for resets.
 func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*reset.Resetter, error) {
 	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Resetter,
-		error) {
+		error,
+	) {
 		conductor, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
 			conductor.Runner = e.runner(call, cluster)
@@ -134,7 +138,8 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 // importer opens cluster for importing images.
 func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*images.Importer, error) {
 	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Importer,
-		error) {
+		error,
+	) {
 		conductor, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
 			conductor.Runner = e.runner(call, cluster)
@@ -194,14 +199,34 @@ func encode(value any) string {
 // All returns the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
 	return []plugin.Step{
-		planStep{env}, joinStep{env}, verifyStep{env}, summaryStep{workflows}, reconcilePlanStep{env},
+		planStep{env},
+		joinStep{env},
+		verifyStep{env},
+		summaryStep{workflows},
+		reconcilePlanStep{env},
 		reconcileStep{env},
-		provisionValidateStep{env}, provisionControlPlaneStep{env}, provisionAddonsStep{env}, provisionVerifyStep{env},
-		backupStep{env}, restoreStep{env}, kubeconfigStep{env}, deprovisionCheckStep{env}, resetStep{env},
+		provisionValidateStep{env},
+		provisionControlPlaneStep{env},
+		provisionAddonsStep{env},
+		provisionVerifyStep{env},
+		backupStep{env},
+		restoreStep{env},
+		kubeconfigStep{env},
+		deprovisionCheckStep{env},
+		resetStep{env},
 		deprovisionRemoveStep{env},
-		imagesPlanStep{env}, importImagesStep{env},
-		resetPlanStep{env}, resetVerifyStep{env}, removePlanStep{env}, removeStep{env}, removeVerifyStep{env},
-		upgradePlanStep{env}, upgradeStageStep{env}, upgradeStep{env}, upgradeGateStep{env}, upgradeVerifyStep{env},
+		imagesPlanStep{env},
+		importImagesStep{env},
+		resetPlanStep{env},
+		resetVerifyStep{env},
+		removePlanStep{env},
+		removeStep{env},
+		removeVerifyStep{env},
+		upgradePlanStep{env},
+		upgradeStageStep{env},
+		upgradeStep{env},
+		upgradeGateStep{env},
+		upgradeVerifyStep{env},
 		upgradeCleanStep{env},
 	}
 }

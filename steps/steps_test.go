@@ -52,8 +52,10 @@ func openImages(ctx context.Context, namespace, name string) (*images.Importer, 
 type workflowOf wfv1.Nodes
 
 func (w workflowOf) Workflow(context.Context, string, string) (*wfv1.Workflow, error) {
-	return &wfv1.Workflow{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"argosy.dev/workflow": "join"}},
-		Status: wfv1.WorkflowStatus{Nodes: wfv1.Nodes(w)}}, nil
+	return &wfv1.Workflow{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"argosy.dev/workflow": "join"}},
+		Status:     wfv1.WorkflowStatus{Nodes: wfv1.Nodes(w)},
+	}, nil
 }
 
 func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plugin.Result, error) {
@@ -84,33 +86,64 @@ func TestBadParametersAreSaidWithWhatToGive(t *testing.T) {
 		{"no cluster", map[string]string{"step": "plan"}, "name the ConfigMap"},
 		{"unknown parameter", map[string]string{"step": "plan", "cluster": "a", "machine": "m1"}, "machine"},
 		{"unknown machine to plan", map[string]string{"step": "plan", "cluster": "a", "machines": "m2"}, "m1"},
-		{"unknown machine to join", map[string]string{"step": "join", "cluster": "a", "machine": "m2"},
-			`no machine "m2"`},
-		{"concurrency that is no number", map[string]string{"step": "join", "cluster": "a", "machine": "m1",
-			"concurrency": "many"}, "or 0 for the limit"},
-		{"negative concurrency", map[string]string{"step": "plan", "cluster": "a", "concurrency": "-1"},
-			"or 0 for the limit"},
-		{"a dry run that is neither", map[string]string{"step": "plan", "cluster": "a", "dryRun": "maybe"},
-			"give true or false"},
+		{
+			"unknown machine to join",
+			map[string]string{"step": "join", "cluster": "a", "machine": "m2"},
+			`no machine "m2"`,
+		},
+		{"concurrency that is no number", map[string]string{
+			"step": "join", "cluster": "a", "machine": "m1",
+			"concurrency": "many",
+		}, "or 0 for the limit"},
+		{
+			"negative concurrency",
+			map[string]string{"step": "plan", "cluster": "a", "concurrency": "-1"},
+			"or 0 for the limit",
+		},
+		{
+			"a dry run that is neither",
+			map[string]string{"step": "plan", "cluster": "a", "dryRun": "maybe"},
+			"give true or false",
+		},
 		{"keeping many archives", map[string]string{"step": "backup", "cluster": "a", "keep": "many"}, "or 0 for all"},
 		{"keeping less than none", map[string]string{"step": "backup", "cluster": "a", "keep": "-1"}, "or 0 for all"},
-		{"a time that is none", map[string]string{"step": "kubeconfig", "cluster": "a", "user": "alice",
-			"expires": "tomorrow"}, "e.g. 24h"},
-		{"volumes that may be replaced", map[string]string{"step": "restore", "cluster": "a",
-			"replaceVolumes": "maybe"}, `"replaceVolumes" is "maybe"`},
-		{"machines that are neither refused nor reset nor kept",
+		{"a time that is none", map[string]string{
+			"step": "kubeconfig", "cluster": "a", "user": "alice",
+			"expires": "tomorrow",
+		}, "e.g. 24h"},
+		{"volumes that may be replaced", map[string]string{
+			"step": "restore", "cluster": "a",
+			"replaceVolumes": "maybe",
+		}, `"replaceVolumes" is "maybe"`},
+		{
+			"machines that are neither refused nor reset nor kept",
 			map[string]string{"step": "deprovision-check", "cluster": "a", "machines": "all"},
-			"give one of refuse, reset, keep"},
-		{"a final backup that is neither", map[string]string{"step": "deprovision-remove", "cluster": "a",
-			"machines": "refuse", "finalBackup": "no"}, `"finalBackup" is "no"`},
-		{"unknown machine to import into", map[string]string{"step": "import-images", "cluster": "a", "machine": "m2"},
-			`no machine "m2"`},
-		{"images that are none", map[string]string{"step": "images-plan", "cluster": "a", "images": "/srv, app:v1"},
-			`"app:v1": it is neither`},
-		{"an import on many machines", map[string]string{"step": "images-plan", "cluster": "a", "concurrency": "many"},
-			"or 0 for the limit"},
-		{"hostile machine", map[string]string{"step": "join", "cluster": "a", "machine": "$(reboot)"},
-			`no machine "$(reboot)"`},
+			"give one of refuse, reset, keep",
+		},
+		{"a final backup that is neither", map[string]string{
+			"step": "deprovision-remove", "cluster": "a",
+			"machines": "refuse", "finalBackup": "no",
+		}, `"finalBackup" is "no"`},
+		{
+			"unknown machine to import into",
+			map[string]string{"step": "import-images", "cluster": "a", "machine": "m2"},
+			`no machine "m2"`,
+		},
+		{
+			"images that are none",
+			map[string]string{"step": "images-plan", "cluster": "a", "images": "/srv, app:v1"},
+			`"app:v1": it is neither`,
+		},
+		{
+			"an import on many machines",
+			map[string]string{"step": "images-plan", "cluster": "a", "concurrency": "many"},
+			"or 0 for the limit",
+		},
+		{
+			"hostile machine",
+			map[string]string{"step": "join", "cluster": "a", "machine": "$(reboot)"},
+			`no machine "$(reboot)"`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := run(t, workflowOf{}, tt.object)

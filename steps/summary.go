@@ -40,10 +40,12 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			return plugin.Result{}, fmt.Errorf("reading workflow %q: %w", call.Workflow.Name, err)
 		}
 		machines := machineResults(workflow.Status.Nodes)
-		return plugin.Result{Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
+		return plugin.Result{
+			Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
 			Outputs: map[string]string{
 				"table": boundTable(summaryTable(machines)), "report": encodeReport(machines),
-			}}, nil
+			},
+		}, nil
 	}}, nil
 }
 

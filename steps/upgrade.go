@@ -148,14 +148,17 @@ func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
-		plan rollout.Plan, report func(string)) (plugin.Result, error) {
+		plan rollout.Plan, report func(string),
+	) (plugin.Result, error) {
 		limiter := s.env.limiterFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
 		staged, err := c.Stage(ctx, machine, plan, limiter, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return plugin.Result{Phase: phaseOf(staged.Left), Message: staged.String(),
-			Outputs: map[string]string{"report": encode(staged)}}, nil
+		return plugin.Result{
+			Phase: phaseOf(staged.Left), Message: staged.String(),
+			Outputs: map[string]string{"report": encode(staged)},
+		}, nil
 	})
 }
 
@@ -167,7 +170,8 @@ func (upgradeStep) Outputs() []string { return []string{"version", "changed", "u
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
-		plan rollout.Plan, report func(string)) (plugin.Result, error) {
+		plan rollout.Plan, report func(string),
+	) (plugin.Result, error) {
 		outcome, err := c.Upgrade(ctx, machine, plan, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
@@ -201,7 +205,8 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, c *upgrade.Upgrader,
 		_ func(string)) (plugin.Result,
-		error) {
+		error,
+	) {
 		gate, err := c.After(ctx, plan, wave)
 		if err != nil {
 			return plugin.Result{}, err
@@ -234,7 +239,8 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Upgrader,
-		_ func(string)) (plugin.Result, error) {
+		_ func(string),
+	) (plugin.Result, error) {
 		machines, err := c.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
@@ -257,7 +263,8 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, c *upgrade.Upgrader,
 		report func(string)) (plugin.Result,
-		error) {
+		error,
+	) {
 		done, err := c.Clean(ctx, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err

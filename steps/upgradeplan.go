@@ -78,7 +78,8 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 // checkControlPlane has the control plane's documents and permissions checked before anything is touched.
 func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput,
 	preview upgrade.Preview,
-	report func(string)) error {
+	report func(string),
+) error {
 	if !preview.Moves {
 		return nil
 	}

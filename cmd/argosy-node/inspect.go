@@ -79,8 +79,10 @@ func reaches(ctx context.Context, url, ca string) bool {
 		roots = x509.NewCertPool()
 	}
 	roots.AppendCertsFromPEM([]byte(ca))
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots,
-		MinVersion: tls.VersionTLS12}}}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs:    roots,
+		MinVersion: tls.VersionTLS12,
+	}}}
 	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {

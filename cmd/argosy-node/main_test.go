@@ -39,8 +39,10 @@ func TestTheProgramHasNoKubernetesInIt(t *testing.T) {
 	packages := strings.Fields(string(output))
 	assert.Assert(t, len(packages) > 100, "that list is too short to be true")
 	for _, name := range packages {
-		for _, banned := range []string{"k8s.io/", "sigs.k8s.io/", "golang.org/x/crypto/ssh", "github.com/argoproj/",
-			"argosy.dev/argosy/pkg/config"} {
+		for _, banned := range []string{
+			"k8s.io/", "sigs.k8s.io/", "golang.org/x/crypto/ssh", "github.com/argoproj/",
+			"argosy.dev/argosy/pkg/config",
+		} {
 			assert.Assert(t, !strings.HasPrefix(name, banned), name)
 		}
 	}

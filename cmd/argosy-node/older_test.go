@@ -19,8 +19,10 @@ func TestOnlyOlderProgramsOfEarlierPluginsAreRemoved(t *testing.T) {
 	}
 	self := make("argosy-node-0123456789abcdef", 48*time.Hour)
 	older := make("argosy-node-aaaaaaaaaaaaaaaa", 48*time.Hour)
-	keep := []string{self, make("argosy-node-bbbbbbbbbbbbbbbb", time.Hour), make("kubelet", 48*time.Hour),
-		make("argosy-node-mine", 48*time.Hour)}
+	keep := []string{
+		self, make("argosy-node-bbbbbbbbbbbbbbbb", time.Hour), make("kubelet", 48*time.Hour),
+		make("argosy-node-mine", 48*time.Hour),
+	}
 
 	removeOlder(self, now)
 

@@ -96,8 +96,10 @@ again continues an interrupted run.`,
 			if err != nil {
 				return err
 			}
-			deprovisioner := deprovision.Deprovisioner{Cluster: provisioner.Cluster,
-				FinalBackup: backup.Final(provisioner)}
+			deprovisioner := deprovision.Deprovisioner{
+				Cluster:     provisioner.Cluster,
+				FinalBackup: backup.Final(provisioner),
+			}
 			options.KeepVolumes, options.FinalBackup = !removeVolumes, !skipBackup
 			if keepMachines {
 				options.Machines = deprovision.KeepMachines

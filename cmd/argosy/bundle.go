@@ -152,7 +152,8 @@ func (b bundleBuild) wantsImage() bool { return b.imageArchive != "" || b.push !
 
 // assembly returns the binaries to assemble. done removes their temporary folder.
 func (b bundleBuild) assembly(ctx context.Context, terminal *terminal) (assembly *assemble.Assembly, done func(),
-	err error) {
+	err error,
+) {
 	if b.fromDirectory != "" {
 		assembly, err = assemble.FromDirectory(b.fromDirectory, b.kubernetes, b.arches...)
 		return assembly, func() {}, err
@@ -193,7 +194,8 @@ func (b bundleBuild) fetch(ctx context.Context, dir string, terminal *terminal) 
 }
 
 func (b bundleBuild) image(ctx context.Context, assembly *assemble.Assembly, bundles []assemble.Bundle,
-	terminal *terminal) (err error) {
+	terminal *terminal,
+) (err error) {
 	repository := b.imageName
 	if b.push != "" {
 		// The tag of the version is added anyway, so it may be given.

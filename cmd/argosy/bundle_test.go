@@ -145,25 +145,45 @@ func TestFailedBuildNamesTheCauseAndLeavesNoFiles(t *testing.T) {
 		want string
 		code int
 	}{
-		"no version": {[]string{"bundle", "build", "--output", output}, "--kubernetes v1.34.4",
-			program.ExitConfiguration},
-		"nowhere to write": {[]string{"bundle", "build", "--kubernetes", "v1.34.4"}, "--output",
-			program.ExitConfiguration},
-		"a wrong checksum": {buildArgs(server, output, cache, "--arch", "amd64"),
-			"fetching kubelet v1.34.4 for amd64: verifying it", program.ExitFailed},
-		"unknown version": {buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.28, 1.29",
-			program.ExitConfiguration},
+		"no version": {
+			[]string{"bundle", "build", "--output", output},
+			"--kubernetes v1.34.4",
+			program.ExitConfiguration,
+		},
+		"nowhere to write": {
+			[]string{"bundle", "build", "--kubernetes", "v1.34.4"},
+			"--output",
+			program.ExitConfiguration,
+		},
+		"a wrong checksum": {
+			buildArgs(server, output, cache, "--arch", "amd64"),
+			"fetching kubelet v1.34.4 for amd64: verifying it", program.ExitFailed,
+		},
+		"unknown version": {
+			buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.28, 1.29",
+			program.ExitConfiguration,
+		},
 		"unknown format": {buildArgs(releasetest.New(t, "amd64"), output, cache, "--arch", "amd64", "--format",
 			"zip"), `writing bundles as "zip"`, program.ExitConfiguration},
-		"two names": {buildArgs(server, output, cache, "--push", "a.example/b", "--image-name", "c.example/d"),
-			"excludes --push, which names the image", program.ExitConfiguration},
-		"a name for naught": {buildArgs(server, output, cache, "--image-name", "c.example/d"),
-			"--image-name needs --image-archive", program.ExitConfiguration},
-		"fetching nothing": {buildArgs(server, output, cache, "--from-directory", output),
-			"--from-directory excludes --component and --mirror", program.ExitConfiguration},
-		"no directory": {[]string{"bundle", "build", "--kubernetes", "v1.34.4", "--output", output, "--cache", cache,
-			"--from-directory", output},
-			"there is no folder", program.ExitConfiguration},
+		"two names": {
+			buildArgs(server, output, cache, "--push", "a.example/b", "--image-name", "c.example/d"),
+			"excludes --push, which names the image", program.ExitConfiguration,
+		},
+		"a name for naught": {
+			buildArgs(server, output, cache, "--image-name", "c.example/d"),
+			"--image-name needs --image-archive", program.ExitConfiguration,
+		},
+		"fetching nothing": {
+			buildArgs(server, output, cache, "--from-directory", output),
+			"--from-directory excludes --component and --mirror", program.ExitConfiguration,
+		},
+		"no directory": {
+			[]string{
+				"bundle", "build", "--kubernetes", "v1.34.4", "--output", output, "--cache", cache,
+				"--from-directory", output,
+			},
+			"there is no folder", program.ExitConfiguration,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, code, err := run(t, test.args...)

@@ -84,7 +84,8 @@ func (p *clusterFlags) rest() (*rest.Config, error) {
 // openMachines opens a cluster's machines with open, a function of package factory. done closes the connections.
 func openMachines[T any](ctx context.Context, p *clusterFlags,
 	open func(context.Context, config.Source, factory.HostKeys, factory.Tools, string) (T,
-		error)) (conductor T, done func(), err error) {
+		error),
+) (conductor T, done func(), err error) {
 	source, keys, err := p.open()
 	if err != nil {
 		return conductor, nil, err
@@ -250,8 +251,10 @@ finished. Ctrl-C stops each machine at its next safe point.`,
 
 // jobOf returns the job for a plan.
 func jobOf(conductor *join.Joiner, entries []join.Entry, concurrency int, out io.Writer) job {
-	return job{cluster: conductor.Cluster, concurrency: concurrency, selected: len(entries),
-		refused: names(join.Refused(entries), machineOf), out: out}
+	return job{
+		cluster: conductor.Cluster, concurrency: concurrency, selected: len(entries),
+		refused: names(join.Refused(entries), machineOf), out: out,
+	}
 }
 
 func machineOf(entry join.Entry) string { return entry.Machine }

@@ -60,8 +60,10 @@ func TestConfigShowOfTheDefaultsNeedsNoCluster(t *testing.T) {
 }
 
 func TestConfigSchemaPrintsTheSchemaThatIsShipped(t *testing.T) {
-	for document, file := range map[string]string{config.VClusterDocument: "vcluster.schema.json",
-		config.FleetDocument: "fleet.schema.json"} {
+	for document, file := range map[string]string{
+		config.VClusterDocument: "vcluster.schema.json",
+		config.FleetDocument:    "fleet.schema.json",
+	} {
 		shipped, err := os.ReadFile("../../docs/schema/" + file)
 		assert.NilError(t, err)
 		out, _, err := run(t, "config", "schema", document)
@@ -72,15 +74,23 @@ func TestConfigSchemaPrintsTheSchemaThatIsShipped(t *testing.T) {
 
 func TestConfigExplainShowsMeaningAndEffectOfAKey(t *testing.T) {
 	for key, wants := range map[string][]string{
-		"machines.ssh.port": {"KEY:        machines[].ssh.port\n", "DOCUMENT:   argosy.yaml\n",
-			"TYPE:       whole number\n", "A CHANGE:   with the next workflow: "},
-		"privateNodes.joinNode.containerd.registry.mirrors": {"mirrors.<registry>\n", "KEYS:\n", "\n  hosts[]",
-			"Server is asked when no host answers"},
-		"privateNodes.autoNodes": {"A CHANGE:  no effect",
-			"Argosy joins machines that exist"},
+		"machines.ssh.port": {
+			"KEY:        machines[].ssh.port\n", "DOCUMENT:   argosy.yaml\n",
+			"TYPE:       whole number\n", "A CHANGE:   with the next workflow: ",
+		},
+		"privateNodes.joinNode.containerd.registry.mirrors": {
+			"mirrors.<registry>\n", "KEYS:\n", "\n  hosts[]",
+			"Server is asked when no host answers",
+		},
+		"privateNodes.autoNodes": {
+			"A CHANGE:  no effect",
+			"Argosy joins machines that exist",
+		},
 		"bundles.delivery": {"ALLOWED:    auto, pull, push\n", "DEFAULT:    auto\n"},
-		"controlPlane": {"DOCUMENT:  vcluster.yaml\n", "DOCUMENT:  argosy.yaml\n",
-			"  endpoint", "  timeout"},
+		"controlPlane": {
+			"DOCUMENT:  vcluster.yaml\n", "DOCUMENT:  argosy.yaml\n",
+			"  endpoint", "  timeout",
+		},
 		"machines.name":             {"REQUIRED:   yes\n"},
 		"controlPlane.service.spec": {"In it, ports is Argosy's own"},
 		"":                          {"privateNodes", "machines[]"},
@@ -102,8 +112,10 @@ func TestMistakesInConfigCommandsAreAnswered(t *testing.T) {
 		{[]string{"show", "fleet.yaml", "--defaults"}, "only vcluster.yaml and argosy.yaml are known"},
 		{[]string{"show", "--defaults", "--machine", "a"}, "--defaults excludes --machine"},
 		{[]string{"show", "--defaults", "-o", "json"}, `flag --output "json"`},
-		{[]string{"show", "--from", "../../examples/team-a", "--cluster", "team-a", "--machine", "gpu1"},
-			`did you mean "gpu-1"?`},
+		{
+			[]string{"show", "--from", "../../examples/team-a", "--cluster", "team-a", "--machine", "gpu1"},
+			`did you mean "gpu-1"?`,
+		},
 		{[]string{"schema", "cluster.yaml"}, "unknown document"},
 		{[]string{"explain", "pauseImage"}, "did you mean privateNodes.joinNode.containerd.pauseImage (vcluster.yaml)"},
 		{[]string{"explain", "zzz"}, "lists the sections"},

@@ -84,7 +84,8 @@ func (r importRequest) run(ctx context.Context, conductor *images.Importer, out 
 	}
 	return runOnMachines(ctx, work, names(images.With(images.ActionImport, entries), name),
 		func(ctx context.Context, m config.Machine, limiter *operation.Limiter,
-			progress operation.Progress) (images.Outcome, error) {
+			progress operation.Progress,
+		) (images.Outcome, error) {
 			return conductor.Import(ctx, m, r.items, limiter, progress)
 		})
 }

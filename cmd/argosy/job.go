@@ -27,7 +27,8 @@ type job struct {
 
 // runOnMachines runs do on the named machines. Its error names those that failed or were refused.
 func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []string,
-	do func(context.Context, config.Machine, *operation.Limiter, operation.Progress) (Outcome, error)) error {
+	do func(context.Context, config.Machine, *operation.Limiter, operation.Progress) (Outcome, error),
+) error {
 	limit := j.concurrency
 	if limit <= 0 {
 		limit = j.cluster.Fleet.Limits.Concurrency
@@ -45,7 +46,8 @@ func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []str
 
 // concurrently runs do on all machines at once, prints each outcome, and returns the names of those that failed.
 func concurrently[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal,
-	do func(config.Machine, operation.Progress) (Outcome, error)) []string {
+	do func(config.Machine, operation.Progress) (Outcome, error),
+) []string {
 	var mu sync.Mutex
 	var failed []string
 	var group errgroup.Group

@@ -55,8 +55,11 @@ func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {
 		{"unknown key", []string{"validate", "--from", folder, "--cluster", "team-a"}, `did you mean "concurrency"`},
 		{"missing Secrets", []string{"validate", "--from", valid, "--cluster", "team-a"}, "team-a-known-hosts"},
 		{"missing cluster", []string{"validate", "--from", valid, "--cluster", "team-b"}, "team-b"},
-		{"no kubeconfig", []string{"plan", "--namespace", "a", "--kubeconfig", filepath.Join(valid, "none")},
-			"reading the host cluster's kubeconfig"},
+		{
+			"no kubeconfig",
+			[]string{"plan", "--namespace", "a", "--kubeconfig", filepath.Join(valid, "none")},
+			"reading the host cluster's kubeconfig",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, code, err := run(t, tt.args...)

@@ -111,7 +111,8 @@ func (r removeRequest) run(ctx context.Context, conductor *remove.Remover, out i
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
 	err = runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
-		limiter *operation.Limiter, progress operation.Progress) (remove.Outcome, error) {
+		limiter *operation.Limiter, progress operation.Progress,
+	) (remove.Outcome, error) {
 		return conductor.Remove(ctx, m, options, limiter, progress)
 	})
 	if err != nil || len(remove.Work(entries)) == 0 {

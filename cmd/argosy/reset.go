@@ -94,7 +94,8 @@ func (r resetRequest) run(ctx context.Context, conductor *reset.Resetter, out io
 	}
 	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
 	return runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
-		limiter *operation.Limiter, progress operation.Progress) (reset.Outcome, error) {
+		limiter *operation.Limiter, progress operation.Progress,
+	) (reset.Outcome, error) {
 		return conductor.Reset(ctx, m, r.options, limiter, progress)
 	})
 }

@@ -25,8 +25,10 @@ type resettable struct {
 }
 
 func (m resettable) Inspect(context.Context, spec.Question) (spec.Facts, error) {
-	plan := &spec.Status{Phases: []spec.Phase{{Name: "binaries", Outcome: spec.Wanted,
-		Detail: "binaries from /usr/local/bin/.argosy"}}}
+	plan := &spec.Status{Phases: []spec.Phase{{
+		Name: "binaries", Outcome: spec.Wanted,
+		Detail: "binaries from /usr/local/bin/.argosy",
+	}}}
 	if m.refused {
 		plan.Error = &spec.Error{Message: "it is another cluster's node"}
 	}
@@ -35,8 +37,10 @@ func (m resettable) Inspect(context.Context, spec.Question) (spec.Facts, error) 
 
 func (m resettable) Start(context.Context, spec.Operation) (spec.Status, error) {
 	*m.started++
-	return spec.Status{State: spec.Succeeded, Changed: true,
-		Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}}}, nil
+	return spec.Status{
+		State: spec.Succeeded, Changed: true,
+		Phases: []spec.Phase{{Name: "prove", Outcome: spec.Held, Detail: "nothing is left"}},
+	}, nil
 }
 
 // resetBoth runs the request on machines m1 and m2, and returns how many operations started.

@@ -66,7 +66,8 @@ it again is safe: machines at the version are left alone, and an interrupted run
 // upgrader opens the cluster's machines for a rollout by this process. done closes the connections.
 func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Upgrader, func(), error) {
 	conductor, done, err := openMachines(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
-		tools factory.Tools, cluster string) (*upgrade.Upgrader, error) {
+		tools factory.Tools, cluster string,
+	) (*upgrade.Upgrader, error) {
 		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, program.Image())
 	})
 	if err != nil {
@@ -78,7 +79,8 @@ func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Upgrader, func(),
 }
 
 func planUpgrade(ctx context.Context, conductor *upgrade.Upgrader, expression string,
-	terminal *terminal) (upgrade.Preview, error) {
+	terminal *terminal,
+) (upgrade.Preview, error) {
 	machines, err := conductor.Cluster.Select(expression)
 	if err != nil {
 		return upgrade.Preview{}, err
@@ -108,7 +110,8 @@ const cleanTimeout = 5 * time.Minute
 
 // runWaves upgrades waves, with the pauses between them. It returns the machines that failed, also with an error.
 func runWaves(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan,
-	terminal *terminal) (failed []string, err error) {
+	terminal *terminal,
+) (failed []string, err error) {
 	for i, wave := range plan.Waves {
 		if i > 0 {
 			if err := waitBetween(ctx, conductor, plan, plan.Waves[i-1]); err != nil {
@@ -137,10 +140,12 @@ func waitBetween(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.
 
 // runWave stages the machines of a wave, then upgrades them. It returns those that failed.
 func runWave(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave,
-	terminal *terminal) []string {
+	terminal *terminal,
+) []string {
 	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
 	concurrently(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
-		progress operation.Progress) (upgrade.Staged, error) {
+		progress operation.Progress,
+	) (upgrade.Staged, error) {
 		return conductor.Stage(ctx, machine, plan, window, progress)
 	})
 	return concurrently(conductor.Cluster, wave.Machines, terminal,

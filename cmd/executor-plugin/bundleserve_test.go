@@ -42,13 +42,17 @@ func TestBundleServeServesWhatTheFullImageHolds(t *testing.T) {
 	ended := make(chan error)
 	go func() {
 		root := rootCommand()
-		root.SetArgs([]string{"bundle", "serve", "--folder", folder, "--listen", address,
-			"--tls-cert", certFile, "--tls-key", keyFile, "--api-server", api.URL, "--ca", certFile})
+		root.SetArgs([]string{
+			"bundle", "serve", "--folder", folder, "--listen", address,
+			"--tls-cert", certFile, "--tls-key", keyFile, "--api-server", api.URL, "--ca", certFile,
+		})
 		root.SetErr(&strings.Builder{})
 		ended <- root.ExecuteContext(ctx)
 	}()
-	repository := &bundle.Repository{URL: "https://" + address, HTTP: api.Client(),
-		Token: secret.New("abcdef.0123456789abcdef")}
+	repository := &bundle.Repository{
+		URL: "https://" + address, HTTP: api.Client(),
+		Token: secret.New("abcdef.0123456789abcdef"),
+	}
 	found, err := repository.Locate(t.Context(), "v1.34.4", "amd64")
 	for err != nil && t.Context().Err() == nil { // it is starting
 		found, err = repository.Locate(t.Context(), "v1.34.4", "amd64")

@@ -46,8 +46,10 @@ func TestThePluginHasNothingThatBuildsBundles(t *testing.T) {
 	assert.NilError(t, err)
 	packages := strings.Fields(string(output))
 	assert.Assert(t, slices.Contains(packages, "argosy.dev/argosy/pkg/bundle"), "the list is incomplete")
-	for _, banned := range []string{"argosy.dev/argosy/pkg/bundle/release", "argosy.dev/argosy/pkg/bundle/assemble",
-		"argosy.dev/argosy/pkg/doctor"} {
+	for _, banned := range []string{
+		"argosy.dev/argosy/pkg/bundle/release", "argosy.dev/argosy/pkg/bundle/assemble",
+		"argosy.dev/argosy/pkg/doctor",
+	} {
 		assert.Assert(t, !slices.Contains(packages, banned), banned)
 	}
 }

@@ -16,8 +16,10 @@ import (
 // Jobs, and has the program parse them.
 func TestPodsRunOnlyKnownCommands(t *testing.T) {
 	seen := map[string]int{}
-	for _, pattern := range []string{"../../pkg/controlplane/testdata/*.yaml",
-		"../../pkg/controlplane/*/testdata/*.yaml"} {
+	for _, pattern := range []string{
+		"../../pkg/controlplane/testdata/*.yaml",
+		"../../pkg/controlplane/*/testdata/*.yaml",
+	} {
 		files, err := filepath.Glob(pattern)
 		assert.NilError(t, err)
 		for _, file := range files {
@@ -34,8 +36,10 @@ func TestPodsRunOnlyKnownCommands(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"bundle serve", "install-to", "await-end", "store dump", "store prepare",
-		"store load"} {
+	for _, want := range []string{
+		"bundle serve", "install-to", "await-end", "store dump", "store prepare",
+		"store load",
+	} {
 		assert.Assert(t, seen["executor-plugin "+want] > 0, "no pod runs %q: %v", want, seen)
 	}
 }

@@ -63,8 +63,10 @@ func build(program, arch string) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describing the image: %w", err)
 	}
-	for _, file := range []struct{ from, to string }{{certificates, "etc/ssl/certs/ca-certificates.crt"},
-		{program, "executor-plugin"}} {
+	for _, file := range []struct{ from, to string }{
+		{certificates, "etc/ssl/certs/ca-certificates.crt"},
+		{program, "executor-plugin"},
+	} {
 		content, err := os.ReadFile(file.from)
 		if err != nil {
 			return nil, fmt.Errorf("reading %q: %w", file.from, err)
@@ -84,8 +86,10 @@ func build(program, arch string) (v1.Image, error) {
 func layerOf(path string, content []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
-	if err := writer.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(content)),
-		Typeflag: tar.TypeReg}); err != nil {
+	if err := writer.WriteHeader(&tar.Header{
+		Name: path, Mode: 0o755, Size: int64(len(content)),
+		Typeflag: tar.TypeReg,
+	}); err != nil {
 		return nil, err
 	}
 	if _, err := writer.Write(content); err != nil {
@@ -95,7 +99,8 @@ func layerOf(path string, content []byte) (v1.Layer, error) {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser,
-		error) {
+		error,
+	) {
 		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
 	})
 }

@@ -50,8 +50,10 @@ func TestAPluginThatArgoWouldRefuseIsNotGenerated(t *testing.T) {
 	assert.NilError(t, err)
 	for name, test := range map[string]struct{ old, new, want string }{
 		"unknown key": {"sidecar:", "sidcar:", `unknown field "sidcar"`},
-		"no port": {"- name: plugin\n          containerPort: 14500\n          protocol: TCP", "[]",
-			"at least one port"},
+		"no port": {
+			"- name: plugin\n          containerPort: 14500\n          protocol: TCP", "[]",
+			"at least one port",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()

@@ -191,8 +191,10 @@ func TestChangedConfigurationRestartsItsPods(t *testing.T) {
 	before, after := cluster(t, ""), cluster(t, "")
 	after.VCluster.Networking.PodCIDR = "10.100.0.0/16"
 	after.VCluster.Deploy.LocalPathProvisioner.NodePath = "/data"
-	for addon, kind := range map[string]string{"flannel": "DaemonSet", "kube-proxy": "DaemonSet",
-		"local-path-provisioner": "Deployment"} {
+	for addon, kind := range map[string]string{
+		"flannel": "DaemonSet", "kube-proxy": "DaemonSet",
+		"local-path-provisioner": "Deployment",
+	} {
 		assert.Equal(t, annotation(before, facts, addon, kind), annotation(before, facts, addon, kind))
 		assert.Assert(t, annotation(before, facts, addon, kind) != annotation(after, facts, addon, kind), addon)
 	}
@@ -299,8 +301,10 @@ func TestAVersionThatIsNoneIsRefused(t *testing.T) {
 }
 
 func TestCoreDNSFollowsKubernetes(t *testing.T) {
-	for version, want := range map[string]string{"v1.29.0": "1.11.3", "v1.32.9": "1.11.3", "v1.33.1": "1.12.0",
-		"v1.34.4": "1.12.1", "v1.40.0": "1.14.2"} {
+	for version, want := range map[string]string{
+		"v1.29.0": "1.11.3", "v1.32.9": "1.11.3", "v1.33.1": "1.12.0",
+		"v1.34.4": "1.12.1", "v1.40.0": "1.14.2",
+	} {
 		of := facts
 		of.Version = version
 		assert.Equal(t, wanted(t, cluster(t, ""), of)[2].Version, want, version)

@@ -120,8 +120,10 @@ func coreDNSDeployment(settings config.CoreDNS, deployment *appsv1.Deployment) e
 func coreDNSScheduling(settings config.CoreDNS, pod *corev1.PodSpec) error {
 	const key = coreDNSKey + ".deployment"
 	wanted := settings.Deployment
-	if err := (scheduling{key, wanted.NodeSelector, wanted.Tolerations,
-		settings.PriorityClassName}).apply(pod); err != nil {
+	if err := (scheduling{
+		key, wanted.NodeSelector, wanted.Tolerations,
+		settings.PriorityClassName,
+	}).apply(pod); err != nil {
 		return err
 	}
 	if len(wanted.Affinity) > 0 {

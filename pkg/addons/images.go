@@ -32,8 +32,10 @@ func Images(cluster *config.Cluster, version string) ([]Image, error) {
 	}
 	found := controlPlaneImages(&at)
 	// Images do not depend on where the control plane is; these addresses are in no image's name.
-	addons, err := Wanted(&at, Facts{Version: version, Server: "https://localhost:6443", CACert: "none",
-		KonnectivityHost: "localhost", KonnectivityPort: 8132})
+	addons, err := Wanted(&at, Facts{
+		Version: version, Server: "https://localhost:6443", CACert: "none",
+		KonnectivityHost: "localhost", KonnectivityPort: 8132,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -53,8 +53,10 @@ func TestAgentAndPauseImageAreOfTheKubernetesRelease(t *testing.T) {
 		for _, image := range images {
 			listed[image.Reference] = true
 		}
-		for _, want := range []string{"registry.k8s.io/kas-network-proxy/proxy-agent:v" + released["konnectivity"],
-			"registry.k8s.io/pause:" + released["pause"]} {
+		for _, want := range []string{
+			"registry.k8s.io/kas-network-proxy/proxy-agent:v" + released["konnectivity"],
+			"registry.k8s.io/pause:" + released["pause"],
+		} {
 			assert.Assert(t, listed[want], "Kubernetes %s: %s is not among %v", version, want, images)
 		}
 	}

@@ -36,8 +36,10 @@ func konnectivity(s *site) (Addon, error) {
 		if err := extend(konnectivityKey, container, settings.ExtraArgs, settings.ExtraEnv); err != nil {
 			return err
 		}
-		return scheduling{konnectivityKey, settings.NodeSelector, settings.Tolerations,
-			settings.PriorityClassName}.apply(pod)
+		return scheduling{
+			konnectivityKey, settings.NodeSelector, settings.Tolerations,
+			settings.PriorityClassName,
+		}.apply(pod)
 	})
 	return d.addon()
 }

@@ -37,8 +37,10 @@ func kubeProxy(s *site) (Addon, error) {
 				return err
 			}
 		}
-		return scheduling{kubeProxyKey, settings.NodeSelector, settings.Tolerations,
-			settings.PriorityClassName}.apply(pod)
+		return scheduling{
+			kubeProxyKey, settings.NodeSelector, settings.Tolerations,
+			settings.PriorityClassName,
+		}.apply(pod)
 	})
 	d.restartWith("kube-proxy")
 	return d.addon()
@@ -74,8 +76,10 @@ func kubeProxyKubeconfig(facts Facts) (string, error) {
 	}
 	const name = "default"
 	content, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters: map[string]*clientcmdapi.Cluster{name: {Server: facts.Server,
-			CertificateAuthorityData: []byte(facts.CACert)}},
+		Clusters: map[string]*clientcmdapi.Cluster{name: {
+			Server:                   facts.Server,
+			CertificateAuthorityData: []byte(facts.CACert),
+		}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {TokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token"}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,

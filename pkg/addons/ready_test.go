@@ -26,8 +26,10 @@ func daemonSet(wanted, updated, available int32) *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-flannel", Name: "kube-flannel", Generation: 2},
 		Spec:       appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: podLabels}},
-		Status: appsv1.DaemonSetStatus{ObservedGeneration: 2, DesiredNumberScheduled: wanted,
-			UpdatedNumberScheduled: updated, NumberAvailable: available},
+		Status: appsv1.DaemonSetStatus{
+			ObservedGeneration: 2, DesiredNumberScheduled: wanted,
+			UpdatedNumberScheduled: updated, NumberAvailable: available,
+		},
 	}
 }
 
@@ -35,14 +37,18 @@ func deployment(wanted, updated, available int32) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-flannel", Name: "coredns", Generation: 2},
 		Spec:       appsv1.DeploymentSpec{Replicas: &wanted, Selector: &metav1.LabelSelector{MatchLabels: podLabels}},
-		Status: appsv1.DeploymentStatus{ObservedGeneration: 2, UpdatedReplicas: updated,
-			AvailableReplicas: available},
+		Status: appsv1.DeploymentStatus{
+			ObservedGeneration: 2, UpdatedReplicas: updated,
+			AvailableReplicas: available,
+		},
 	}
 }
 
 func pod(name, node string, status corev1.PodStatus) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-flannel", Name: name, Labels: podLabels},
-		Spec: corev1.PodSpec{NodeName: node}, Status: status}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-flannel", Name: name, Labels: podLabels},
+		Spec:       corev1.PodSpec{NodeName: node}, Status: status,
+	}
 }
 
 // alone has a pod take a port of its node.
@@ -52,8 +58,10 @@ func alone(pod *corev1.Pod) *corev1.Pod {
 }
 
 func node(name string, ready corev1.ConditionStatus) *corev1.Node {
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name},
-		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}}}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}},
+	}
 }
 
 func condition(kind corev1.PodConditionType, status corev1.ConditionStatus, message string) corev1.PodStatus {
@@ -74,8 +82,10 @@ func TestNotReadyReturnsWorkloadAndCause(t *testing.T) {
 	changed.Generation = 3
 	crashed := corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
 		Name: "coredns", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
-		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1,
-			Message: "no nameservers found"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: 1,
+			Message:  "no nameservers found",
+		}},
 	}}}
 	tests := []struct {
 		name string
@@ -85,71 +95,112 @@ func TestNotReadyReturnsWorkloadAndCause(t *testing.T) {
 		{"a DaemonSet without nodes works", []runtime.Object{daemonSet(0, 0, 0)}, addons.State{}},
 		{"all pods are there", []runtime.Object{daemonSet(3, 3, 3), deployment(2, 2, 2)}, addons.State{}},
 		{
-			"a Deployment without nodes waits for machines", []runtime.Object{deployment(1, 1, 0)},
+			"a Deployment without nodes waits for machines",
+			[]runtime.Object{deployment(1, 1, 0)},
 			addons.State{
-				Reason: "flannel: Deployment coredns waits for machines to join", NeedsMachines: true},
+				Reason: "flannel: Deployment coredns waits for machines to join", NeedsMachines: true,
+			},
 		},
-		{"a change that nobody saw yet", []runtime.Object{changed},
+		{
+			"a change that nobody saw yet",
+			[]runtime.Object{changed},
 			addons.State{
-				Reason: "flannel: DaemonSet kube-flannel was changed just now"}},
+				Reason: "flannel: DaemonSet kube-flannel was changed just now",
+			},
+		},
 		{
 			"an image that can't be pulled",
-			[]runtime.Object{daemonSet(3, 3, 1), node("m1", "False"), pod("a", "m2", ready),
-				pod("b", "m1", waiting("ImagePullBackOff", "not found"))},
+			[]runtime.Object{
+				daemonSet(3, 3, 1), node("m1", "False"), pod("a", "m2", ready),
+				pod("b", "m1", waiting("ImagePullBackOff", "not found")),
+			},
 			addons.State{
 				Reason: "flannel: DaemonSet kube-flannel: 1 of 3 pods; pod b on m1: ImagePullBackOff " +
-					"ghcr.io/flannel-io/flannel:v0: not found"},
+					"ghcr.io/flannel-io/flannel:v0: not found",
+			},
 		},
 		{
-			"a pod that can't be scheduled", []runtime.Object{deployment(1, 1, 0), node("m1", "True"),
-				pod("c", "", condition(corev1.PodScheduled, corev1.ConditionFalse, "0/1 nodes are available"))},
+			"a pod that can't be scheduled",
+			[]runtime.Object{
+				deployment(1, 1, 0), node("m1", "True"),
+				pod("c", "", condition(corev1.PodScheduled, corev1.ConditionFalse, "0/1 nodes are available")),
+			},
 			addons.State{
 				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod c: it can't be scheduled: 0/1 nodes are " +
-					"available"},
+					"available",
+			},
 		},
 		{
-			"more pods than machines, where one machine has one", []runtime.Object{
+			"more pods than machines, where one machine has one",
+			[]runtime.Object{
 				deployment(3, 3, 1), node("m1", "True"), node("m2", "Unknown"),
 				alone(pod("a", "m1", ready)), alone(pod("b", "m2",
 					condition(corev1.PodReady, corev1.ConditionFalse, ""))), alone(pod("c", "", unscheduled)),
 			},
 			addons.State{
 				Reason: "flannel: Deployment coredns: 1 of 3 pods; each machine has one, and the others wait " +
-					"for machines to join", NeedsMachines: true},
+					"for machines to join", NeedsMachines: true,
+			},
 		},
 		{
 			"more pods than machines, one of which has none",
-			[]runtime.Object{deployment(3, 3, 1), node("m1", "True"), node("m2", "True"), alone(pod("a", "m1", ready)),
-				alone(pod("c", "", unscheduled))},
+			[]runtime.Object{
+				deployment(3, 3, 1), node("m1", "True"), node("m2", "True"), alone(pod("a", "m1", ready)),
+				alone(pod("c", "", unscheduled)),
+			},
 			addons.State{
-				Reason: "flannel: Deployment coredns: 1 of 3 pods; pod c: it can't be scheduled: no free ports"},
+				Reason: "flannel: Deployment coredns: 1 of 3 pods; pod c: it can't be scheduled: no free ports",
+			},
 		},
 		{
-			"pods that share machines and do not fit", []runtime.Object{deployment(2, 2, 1), node("m1", "True"),
-				pod("a", "m1", ready), pod("c", "", unscheduled)},
+			"pods that share machines and do not fit",
+			[]runtime.Object{
+				deployment(2, 2, 1), node("m1", "True"),
+				pod("a", "m1", ready), pod("c", "", unscheduled),
+			},
 			addons.State{
-				Reason: "flannel: Deployment coredns: 1 of 2 pods; pod c: it can't be scheduled: no free ports"},
+				Reason: "flannel: Deployment coredns: 1 of 2 pods; pod c: it can't be scheduled: no free ports",
+			},
 		},
 		{
-			"a program that ends", []runtime.Object{deployment(1, 1, 0), node("m1", "True"), pod("c", "m1", crashed)},
+			"a program that ends",
+			[]runtime.Object{deployment(1, 1, 0), node("m1", "True"), pod("c", "m1", crashed)},
 			addons.State{
 				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod c on m1: container coredns ended with " +
-					"exit code 1: no nameservers found"},
+					"exit code 1: no nameservers found",
+			},
 		},
-		{"a pod that starts", []runtime.Object{daemonSet(1, 1, 0), node("m1", "True"),
-			pod("a", "m1", waiting("PodInitializing", ""))},
+		{
+			"a pod that starts",
+			[]runtime.Object{
+				daemonSet(1, 1, 0), node("m1", "True"),
+				pod("a", "m1", waiting("PodInitializing", "")),
+			},
 			addons.State{
-				Reason: "flannel: DaemonSet kube-flannel: 0 of 1 pods; pod a on m1: it is starting"}},
-		{"old pods that still run", []runtime.Object{daemonSet(2, 1, 2), node("m1", "True"), pod("a", "m1", ready)},
+				Reason: "flannel: DaemonSet kube-flannel: 0 of 1 pods; pod a on m1: it is starting",
+			},
+		},
+		{
+			"old pods that still run",
+			[]runtime.Object{daemonSet(2, 1, 2), node("m1", "True"), pod("a", "m1", ready)},
 			addons.State{
-				Reason: "flannel: DaemonSet kube-flannel: 1 of 2 pods"}},
-		{"a node that is away is not the addon's fault", []runtime.Object{daemonSet(2, 2, 1), node("m1", "Unknown"),
-			pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, ""))}, addons.State{}},
-		{"a node that is away is no excuse for what can run elsewhere",
-			[]runtime.Object{deployment(1, 1, 0), node("m1", "Unknown"),
-				pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, ""))},
+				Reason: "flannel: DaemonSet kube-flannel: 1 of 2 pods",
+			},
+		},
+		{"a node that is away is not the addon's fault", []runtime.Object{
+			daemonSet(2, 2, 1), node("m1", "Unknown"),
+			pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, "")),
+		}, addons.State{}},
+		{
+			"a node that is away is no excuse for what can run elsewhere",
+			[]runtime.Object{
+				deployment(1, 1, 0), node("m1", "Unknown"),
+				pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, "")),
+			},
 			addons.State{
-				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod a on m1: it is starting"}},
+				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod a on m1: it is starting",
+			},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -193,7 +244,8 @@ func TestNotReadyClassifiesErrorsOfTheAPIServer(t *testing.T) {
 	} {
 		client := fake.NewClientset()
 		client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object,
-			error) {
+			error,
+		) {
 			return true, nil, test.err
 		})
 		addon := addons.Addon{Name: "flannel", Objects: objectsOf(t, []runtime.Object{daemonSet(1, 1, 1)})}

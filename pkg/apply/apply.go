@@ -83,7 +83,8 @@ func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, 
 	var changes []Change
 	for _, rank := range ranked(objects) {
 		set, err := each(ctx, "setting", rank, func(ctx context.Context, object *unstructured.Unstructured) (*Change,
-			error) {
+			error,
+		) {
 			return s.set(ctx, found[object], o)
 		})
 		changes = append(changes, set...)
@@ -100,7 +101,8 @@ func (s *Setter) Set(ctx context.Context, objects []*unstructured.Unstructured, 
 // each calls do for all objects, several at once. do returns nil when there was nothing to do. The error lists all
 // objects that failed.
 func each(ctx context.Context, doing string, objects []*unstructured.Unstructured,
-	do func(context.Context, *unstructured.Unstructured) (*Change, error)) ([]Change, error) {
+	do func(context.Context, *unstructured.Unstructured) (*Change, error),
+) ([]Change, error) {
 	made := make([]*Change, len(objects))
 	failed := make([]error, len(objects))
 	var group errgroup.Group

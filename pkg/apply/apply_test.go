@@ -106,12 +106,18 @@ func TestFieldsThatOthersSetStayTheirs(t *testing.T) {
 		name, edited string
 		left         []string
 	}{
-		{"a number", strings.Replace(ours(deployment), "replicas: 1", "replicas: 4", 1),
-			[]string{"spec.replicas is kubectl's"}},
-		{"a container's image", strings.Replace(ours(deployment), "/web:1", "/web:2", 1),
-			[]string{`spec.template.spec.containers[name="web"].image is kubectl's`}},
-		{"a list", strings.Replace(ours(deployment), "[serve]", "[serve, --loud]", 1),
-			[]string{`spec.template.spec.containers[name="web"].args is kubectl's`}},
+		{
+			"a number", strings.Replace(ours(deployment), "replicas: 1", "replicas: 4", 1),
+			[]string{"spec.replicas is kubectl's"},
+		},
+		{
+			"a container's image", strings.Replace(ours(deployment), "/web:1", "/web:2", 1),
+			[]string{`spec.template.spec.containers[name="web"].image is kubectl's`},
+		},
+		{
+			"a list", strings.Replace(ours(deployment), "[serve]", "[serve, --loud]", 1),
+			[]string{`spec.template.spec.containers[name="web"].args is kubectl's`},
+		},
 		{
 			"a label with dots", strings.Replace(ours(deployment), "managed-by: argosy", "managed-by: Helm", 1),
 			[]string{"metadata.labels.app.kubernetes.io/managed-by is kubectl's"},
@@ -189,42 +195,63 @@ func TestAnErrorNamesEveryObjectThatFailedAndWhy(t *testing.T) {
 			"a missing permission is named as a rule",
 			map[string]error{"patch " + configMapPath("a"): apierrors.NewForbidden(configMaps, "a",
 				fmt.Errorf(`User "argosy" cannot patch resource "configmaps" in API group "" in the namespace "default"`))},
-			errclass.Configuration, []string{"setting 1 of 2 objects: ConfigMap default/a: missing permission: patch " +
+			errclass.Configuration,
+			[]string{"setting 1 of 2 objects: ConfigMap default/a: missing permission: patch " +
 				"configmaps in default (a rule of a Role)"},
 		},
 		{
 			"a missing permission of the cluster is named with its group",
 			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web",
 				fmt.Errorf(`User "argosy" cannot get resource "deployments" in API group "apps" at the cluster scope`))},
-			errclass.Configuration, []string{"Deployment default/web: missing permission: get deployments.apps (a " +
+			errclass.Configuration,
+			[]string{"Deployment default/web: missing permission: get deployments.apps (a " +
 				"rule of a ClusterRole)"},
 		},
 		{
 			"a Namespace is the cluster's",
 			map[string]error{"get " + webPath: apierrors.NewForbidden(deployments, "web",
 				fmt.Errorf(`User "argosy" cannot get resource "namespaces" in API group "" in the namespace "sea"`))},
-			errclass.Configuration, []string{"missing permission: get namespaces (a rule of a ClusterRole)"},
+			errclass.Configuration,
+			[]string{"missing permission: get namespaces (a rule of a ClusterRole)"},
 		},
 		{
 			"a quota is not a missing permission",
 			map[string]error{"patch " + webPath: apierrors.NewForbidden(deployments, "web",
 				fmt.Errorf("exceeded quota: small"))},
-			errclass.Configuration, []string{`Deployment default/web: deployments.apps "web" is forbidden: exceeded quota: small`},
+			errclass.Configuration,
+			[]string{`Deployment default/web: deployments.apps "web" is forbidden: exceeded quota: small`},
 		},
 		{
 			"all that fail are named, and the worst decides",
-			map[string]error{"patch " + configMapPath("a"): apierrors.NewTooManyRequests("wait", 0),
-				"patch " + configMapPath("b"): apierrors.NewBadRequest("nonsense")},
-			errclass.Permanent, []string{"setting 2 of 2 objects", "ConfigMap default/a: ",
-				"ConfigMap default/b: nonsense"},
+			map[string]error{
+				"patch " + configMapPath("a"): apierrors.NewTooManyRequests("wait", 0),
+				"patch " + configMapPath("b"): apierrors.NewBadRequest("nonsense"),
+			},
+			errclass.Permanent,
+			[]string{
+				"setting 2 of 2 objects", "ConfigMap default/a: ",
+				"ConfigMap default/b: nonsense",
+			},
 		},
-		{"a broken server", map[string]error{"get " + webPath: apierrors.NewInternalError(fmt.Errorf("etcd is away"))},
-			errclass.Transient, []string{"etcd is away"}},
-		{"a change in between", map[string]error{"patch " +
-			webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))}, errclass.Transient,
-			[]string{"it changed"}},
-		{"bad credentials", map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")},
-			errclass.Configuration, []string{"does not accept these credentials"}},
+		{
+			"a broken server",
+			map[string]error{"get " + webPath: apierrors.NewInternalError(fmt.Errorf("etcd is away"))},
+			errclass.Transient,
+			[]string{"etcd is away"},
+		},
+		{
+			"a change in between",
+			map[string]error{"patch " +
+				webPath: apierrors.NewConflict(deployments, "web", fmt.Errorf("it changed"))},
+			errclass.Transient,
+			[]string{"it changed"},
+		},
+		{
+			"bad credentials",
+			map[string]error{"get " + webPath: apierrors.NewUnauthorized("who?")},
+			errclass.Configuration,
+			[]string{"does not accept these credentials"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -259,12 +286,19 @@ func TestFailedRankIsReportedBeforeLaterRanksBegin(t *testing.T) {
 		name, document, text string
 		class                errclass.Class
 	}{
-		{"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}",
-			"the API server does not serve this kind", errclass.Permanent},
-		{"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}", "metadata.namespace is required",
-			errclass.Configuration},
-		{"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}",
-			`namespace "nowhere" does not exist`, errclass.Configuration},
+		{
+			"no such kind", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo}",
+			"the API server does not serve this kind", errclass.Permanent,
+		},
+		{
+			"no namespace given", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}",
+			"metadata.namespace is required",
+			errclass.Configuration,
+		},
+		{
+			"no such namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}",
+			`namespace "nowhere" does not exist`, errclass.Configuration,
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -47,8 +47,10 @@ func TestFieldIsDroppedByTheServersNameForIt(t *testing.T) {
 }
 
 func TestAFieldThatIsNotThereIsNotDropped(t *testing.T) {
-	for _, path := range []string{"", ".spec.none", ".spec.flag.deeper", `.spec.ports[port=81].name`, ".spec.ports",
-		"spec", "[", ".spec.ports[", ".spec.ports[port", ".spec.ports[port=80", ".metadata.labels.a.b/"} {
+	for _, path := range []string{
+		"", ".spec.none", ".spec.flag.deeper", `.spec.ports[port=81].name`, ".spec.ports",
+		"spec", "[", ".spec.ports[", ".spec.ports[port", ".spec.ports[port=80", ".metadata.labels.a.b/",
+	} {
 		object := parsed(t, pathsDocument)
 		if drop(object, path) {
 			assert.Equal(t, path, ".spec.ports") // the one that is there

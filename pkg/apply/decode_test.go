@@ -28,8 +28,10 @@ func TestDecodeNamesTheWrongDocument(t *testing.T) {
 		{"a key twice", "kind: ConfigMap\nkind: Secret", "document 2"},
 		{"no kind", "apiVersion: v1\nmetadata: {name: a}", "document 2"},
 		{"no name", "apiVersion: v1\nkind: ConfigMap", "metadata.name"},
-		{"no name in a list", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: ConfigMap}]",
-			"metadata.name"},
+		{
+			"no name in a list", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: ConfigMap}]",
+			"metadata.name",
+		},
 		{"no YAML", "{", "document 2"},
 	}
 	for _, test := range tests {
@@ -45,8 +47,10 @@ func TestFromLeavesOutFieldsOfTheServer(t *testing.T) {
 	object, err := apply.From(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-			Volumes: []corev1.Volume{{Name: "empty",
-				VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+			Volumes: []corev1.Volume{{
+				Name:         "empty",
+				VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+			}},
 		}}},
 		Status: appsv1.DeploymentStatus{Replicas: 3},
 	})
@@ -58,8 +62,10 @@ func TestFromLeavesOutFieldsOfTheServer(t *testing.T) {
 			"strategy": map[string]any{},
 			"template": map[string]any{
 				"metadata": map[string]any{},
-				"spec": map[string]any{"volumes": []any{map[string]any{"name": "empty",
-					"emptyDir": map[string]any{}}}},
+				"spec": map[string]any{"volumes": []any{map[string]any{
+					"name":     "empty",
+					"emptyDir": map[string]any{},
+				}}},
 			},
 		},
 	})

@@ -29,13 +29,15 @@ type target struct {
 
 // readAll reads the live objects of all, several at once, so that setting them then costs one round trip for each rank.
 func (s *Setter) readAll(ctx context.Context,
-	objects []*unstructured.Unstructured) (map[*unstructured.Unstructured]*target, error) {
+	objects []*unstructured.Unstructured,
+) (map[*unstructured.Unstructured]*target, error) {
 	found := make(map[*unstructured.Unstructured]*target, len(objects))
 	for _, object := range objects {
 		found[object] = &target{object: object}
 	}
 	_, err := each(ctx, "reading", objects, func(ctx context.Context, object *unstructured.Unstructured) (*Change,
-		error) {
+		error,
+	) {
 		err := s.read(ctx, found[object])
 		if meta.IsNoMatchError(err) {
 			err = nil
@@ -87,7 +89,8 @@ func ending(object *unstructured.Unstructured) error {
 // patch applies object without the fields that others own, and returns the live object and the fields that were left to
 // their owners.
 func patch(ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured,
-	force bool) (after *unstructured.Unstructured, left []string, err error) {
+	force bool,
+) (after *unstructured.Unstructured, left []string, err error) {
 	wanted := object.DeepCopy()
 	label(wanted)
 	for range maxAttempts {

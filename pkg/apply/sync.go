@@ -23,7 +23,8 @@ const inventoryKey = "objects"
 // and that wanted lacks. The inventory lists every object from before it is first set until after it is removed, so
 // that an interrupted run forgets nothing.
 func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wanted []*unstructured.Unstructured,
-	o Options) ([]Change, error) {
+	o Options,
+) ([]Change, error) {
 	recorded, err := s.Recorded(ctx, inventory)
 	if err != nil {
 		return nil, err
@@ -74,7 +75,8 @@ func (s *Setter) Recorded(ctx context.Context, inventory types.NamespacedName) (
 
 // record writes the inventory, unless its objects before are the same.
 func (s *Setter) record(ctx context.Context, inventory types.NamespacedName, objects,
-	before []*unstructured.Unstructured) error {
+	before []*unstructured.Unstructured,
+) error {
 	content := inventoryLines(objects)
 	if before != nil && content == inventoryLines(before) {
 		return nil

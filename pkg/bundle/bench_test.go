@@ -46,8 +46,10 @@ func madeUp(b *testing.B) []byte {
 	compressed := gzip.NewWriter(&out)
 	archive := tar.NewWriter(compressed)
 	for i := range 4 {
-		assert.NilError(b, archive.WriteHeader(&tar.Header{Name: fmt.Sprintf("release/program-%d", i),
-			Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content))}))
+		assert.NilError(b, archive.WriteHeader(&tar.Header{
+			Name:     fmt.Sprintf("release/program-%d", i),
+			Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content)),
+		}))
 		_, err := archive.Write(content)
 		assert.NilError(b, err)
 	}

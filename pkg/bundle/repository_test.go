@@ -83,12 +83,16 @@ func TestUsersDigestWinsOverSHA256SUMS(t *testing.T) {
 		user map[string]string
 		want string
 	}{
-		"published": {sums: other + "  something-else\n" + digestOf(content) + "  " + bundleName + "\n",
-			want: digestOf(content)},
+		"published": {
+			sums: other + "  something-else\n" + digestOf(content) + "  " + bundleName + "\n",
+			want: digestOf(content),
+		},
 		"published, binary":    {sums: digestOf(content) + " *./" + bundleName + "\r\n", want: digestOf(content)},
 		"published, uppercase": {sums: strings.ToUpper(digestOf(content)) + "  " + bundleName, want: digestOf(content)},
-		"the user's wins": {sums: digestOf(content) + "  " + bundleName,
-			user: map[string]string{bundleName: strings.ToUpper(other)}, want: other},
+		"the user's wins": {
+			sums: digestOf(content) + "  " + bundleName,
+			user: map[string]string{bundleName: strings.ToUpper(other)}, want: other,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := serve(t, &shelf{files: map[string][]byte{bundlePath: content, sumsPath: []byte(test.sums)}})
@@ -336,8 +340,10 @@ func TestARedirectDoesNotLeaveTLS(t *testing.T) {
 	}))
 	defer secure.Close()
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
-	r := &bundle.Repository{URL: secure.URL + "/k8s", CACert: authority,
-		SHA256: map[string]string{bundleName: digestOf(content)}}
+	r := &bundle.Repository{
+		URL: secure.URL + "/k8s", CACert: authority,
+		SHA256: map[string]string{bundleName: digestOf(content)},
+	}
 	_, err := r.Locate(t.Context(), "v1.34.4", "amd64")
 	assert.ErrorContains(t, err, "redirected from https to http")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)

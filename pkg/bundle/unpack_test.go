@@ -105,26 +105,43 @@ func TestAnArchiveThatTriesToLeaveItsFolderIsRefused(t *testing.T) {
 		"a link outside":              {[]tar.Header{link("release/up", "../../x")}, "release/up"},
 		"a link with an empty target": {[]tar.Header{link("release/up", "")}, "release/up"},
 		"a link that leads nowhere":   {[]tar.Header{link("release/up", "missing")}, "release/up"},
-		"a file through a link that swaps": {[]tar.Header{{Name: "d/file"}, link("l", "d"), {Name: "l/file"}},
-			"l/file"},
-		"a hard link outside": {[]tar.Header{{Name: "release/passwd", Typeflag: tar.TypeLink,
-			Linkname: "/etc/passwd"}}, "release/passwd"},
-		"a hard link upwards": {[]tar.Header{{Name: "release/passwd", Typeflag: tar.TypeLink,
-			Linkname: "../../etc/passwd"}}, "release/passwd"},
-		"a character device": {[]tar.Header{{Name: "release/null", Typeflag: tar.TypeChar, Devmajor: 1,
-			Devminor: 3}}, "release/null"},
-		"a block device": {[]tar.Header{{Name: "release/disk", Typeflag: tar.TypeBlock}},
-			"release/disk"},
-		"a named pipe": {[]tar.Header{{Name: "release/pipe", Typeflag: tar.TypeFifo}},
-			"release/pipe"},
-		"the same name twice": {[]tar.Header{{Name: "release/kubelet"}, {Name: "./release/kubelet"}},
-			"./release/kubelet"},
-		"a link over a file": {[]tar.Header{{Name: "release/kubelet"}, link("release/kubelet", "x")},
-			"release/kubelet"},
+		"a file through a link that swaps": {
+			[]tar.Header{{Name: "d/file"}, link("l", "d"), {Name: "l/file"}},
+			"l/file",
+		},
+		"a hard link outside": {[]tar.Header{{
+			Name: "release/passwd", Typeflag: tar.TypeLink,
+			Linkname: "/etc/passwd",
+		}}, "release/passwd"},
+		"a hard link upwards": {[]tar.Header{{
+			Name: "release/passwd", Typeflag: tar.TypeLink,
+			Linkname: "../../etc/passwd",
+		}}, "release/passwd"},
+		"a character device": {[]tar.Header{{
+			Name: "release/null", Typeflag: tar.TypeChar, Devmajor: 1,
+			Devminor: 3,
+		}}, "release/null"},
+		"a block device": {
+			[]tar.Header{{Name: "release/disk", Typeflag: tar.TypeBlock}},
+			"release/disk",
+		},
+		"a named pipe": {
+			[]tar.Header{{Name: "release/pipe", Typeflag: tar.TypeFifo}},
+			"release/pipe",
+		},
+		"the same name twice": {
+			[]tar.Header{{Name: "release/kubelet"}, {Name: "./release/kubelet"}},
+			"./release/kubelet",
+		},
+		"a link over a file": {
+			[]tar.Header{{Name: "release/kubelet"}, link("release/kubelet", "x")},
+			"release/kubelet",
+		},
 		"a link to a folder":          {[]tar.Header{{Name: "d/file"}, link("l", "d")}, "l"},
 		"links that lead in a circle": {[]tar.Header{link("a", "b"), link("b", "a")}, "a"},
 		"links that only together go out": {[]tar.Header{
-			{Name: "a/b/c/file"}, {Name: "d/file"},
+			{Name: "a/b/c/file"},
+			{Name: "d/file"},
 			link("a/b/c/one", "../../../d"), link("a/b/c/two", "one/../../outside"),
 		}, "a/b/c/one"},
 		"a hard link to what comes later": {[]tar.Header{
@@ -203,8 +220,10 @@ type failing struct{ err error }
 func (f *failing) Read([]byte) (int, error) { return 0, f.err }
 
 func TestTheFormatIsToldByTheName(t *testing.T) {
-	for name, want := range map[string]Format{"kubernetes-v1.34.4-amd64.tar.gz": TarGzip, "x.tar.zst": TarZstd,
-		"x.zip": "", "tar.gz": ""} {
+	for name, want := range map[string]Format{
+		"kubernetes-v1.34.4-amd64.tar.gz": TarGzip, "x.tar.zst": TarZstd,
+		"x.zip": "", "tar.gz": "",
+	} {
 		got, err := FormatOf(name)
 		assert.Equal(t, got, want, name)
 		assert.Equal(t, err == nil, want != "", name)
@@ -220,8 +239,10 @@ func FuzzUnpackStaysInItsFolder(f *testing.F) {
 		var plain bytes.Buffer
 		archive := tar.NewWriter(&plain)
 		header := &tar.Header{Name: name, Linkname: target, Typeflag: kind, Mode: 0o755}
-		if archive.WriteHeader(header) != nil || archive.WriteHeader(&tar.Header{Name: name + "/evil",
-			Typeflag: tar.TypeReg}) != nil || archive.Close() != nil {
+		if archive.WriteHeader(header) != nil || archive.WriteHeader(&tar.Header{
+			Name:     name + "/evil",
+			Typeflag: tar.TypeReg,
+		}) != nil || archive.Close() != nil {
 			t.Skip()
 		}
 		var data bytes.Buffer
@@ -245,8 +266,11 @@ func FuzzAnyArchiveStaysInItsFolder(f *testing.F) {
 		{{Name: "release/kubelet"}, {Name: "release/x", Typeflag: tar.TypeSymlink, Linkname: "kubelet"}},
 		{{Name: "../evil"}},
 		{{Name: "a", Typeflag: tar.TypeSymlink, Linkname: ".."}, {Name: "a/evil"}},
-		{{Name: "a/b/c/file"}, {Name: "a/b/c/one", Typeflag: tar.TypeSymlink, Linkname: "../../.."},
-			{Name: "two", Typeflag: tar.TypeLink, Linkname: "a/b/c/one/evil"}},
+		{
+			{Name: "a/b/c/file"},
+			{Name: "a/b/c/one", Typeflag: tar.TypeSymlink, Linkname: "../../.."},
+			{Name: "two", Typeflag: tar.TypeLink, Linkname: "a/b/c/one/evil"},
+		},
 	} {
 		var plain bytes.Buffer
 		archive := tar.NewWriter(&plain)

@@ -22,8 +22,10 @@ func unpacked(t *testing.T) (string, *Manifest) {
 	data := packed(t, TarGzip, tar.Header{Name: "release/kubelet"}, tar.Header{Name: "release/kubeadm"})
 	files, err := Receive(context.Background(), bytes.NewReader(data), TarGzip, digest(data), dir)
 	assert.NilError(t, err)
-	m := &Manifest{SHA256: digest(data), Files: files, BootID: "first",
-		Versions: map[string]string{"kubelet": "v1.34.4"}}
+	m := &Manifest{
+		SHA256: digest(data), Files: files, BootID: "first",
+		Versions: map[string]string{"kubelet": "v1.34.4"},
+	}
 	data, err = m.Encode()
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, CompleteFile), data, 0o644))

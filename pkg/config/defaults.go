@@ -29,8 +29,10 @@ func defaultFleet() Fleet {
 		ControlPlane: HostedControlPlane{Timeout: seconds(10 * 60)},
 
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
-		Join: JoinPolicy{MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30),
-			CommandTimeout: seconds(5 * 60)},
+		Join: JoinPolicy{
+			MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30),
+			CommandTimeout: seconds(5 * 60),
+		},
 		Drain: Drain{Timeout: seconds(5 * 60), DeleteEmptyDirData: true, GracePeriod: -1},
 		Upgrade: Upgrade{
 			FailureBudget: "0", Approval: ApproveNever, Drain: true, OnDrainTimeout: DrainStop, Rollback: true,
@@ -91,8 +93,10 @@ func defaultControlPlane() ControlPlane {
 			HighAvailability: HighAvailability{Replicas: 1, LeaseDuration: 60, RenewDeadline: 40, RetryPeriod: 15},
 			Scheduling:       Scheduling{PodManagementPolicy: "Parallel"},
 			Persistence:      Persistence{VolumeClaim: defaultVolumeClaim("auto")},
-			Probes: Probes{LivenessProbe: Probe{Enabled: true}, ReadinessProbe: Probe{Enabled: true},
-				StartupProbe: Probe{Enabled: true}},
+			Probes: Probes{
+				LivenessProbe: Probe{Enabled: true}, ReadinessProbe: Probe{Enabled: true},
+				StartupProbe: Probe{Enabled: true},
+			},
 		},
 		CoreDNS: CoreDNS{Enabled: true, Deployment: CoreDNSDeployment{Replicas: 1}},
 		Advanced: ControlPlaneAdvanced{

@@ -188,7 +188,8 @@ func isRequired(owner reflect.Type, field reflect.StructField) bool {
 
 // property describes a field by its type, comment and tags, and by its refusals, which leave no effect.
 func (g generator) property(field reflect.StructField, doc comment, path string, value reflect.Value,
-	around surroundings) *schema {
+	around surroundings,
+) *schema {
 	here := around
 	here.path = path
 	here.at = cmp.Or(Location(doc.markers["at"]), here.at)
@@ -255,8 +256,10 @@ func (g generator) value(t reflect.Type, defaults reflect.Value, here surroundin
 		return g.object(t, defaults, here)
 	case reflect.Map:
 		here.path += ".<" + names + ">"
-		s := &schema{Type: "object",
-			AdditionalProperties: &additional{g.value(t.Elem(), reflect.Value{}, here, names)}}
+		s := &schema{
+			Type:                 "object",
+			AdditionalProperties: &additional{g.value(t.Elem(), reflect.Value{}, here, names)},
+		}
 		if t.Elem().Kind() == reflect.Struct {
 			s.Names = names
 		}

@@ -37,15 +37,23 @@ func TestBundlesComeFromTheControlPlaneByDefault(t *testing.T) {
 		"hosted": {hostedVCluster, hostedFleet, true, ""},
 		"hosted, older repository": {strings.Replace(hostedVCluster, "true\n",
 			"true\n  autoUpgrade: {bundleRepository: "+mine+"}\n", 1), hostedFleet, true, ""},
-		"hosted, without import": {strings.Replace(hostedVCluster, "true\n",
-			"true\n  importNodeBinaries: false\n", 1), hostedFleet, false,
-			"https://github.com/loft-sh/kubernetes/releases/download"},
-		"hosted, a repository": {hostedVCluster, hostedFleet + "bundles: {repository: " + mine + "}\n", false,
-			mine},
-		"existing": {goodVCluster, goodFleet, false,
-			"https://github.com/loft-sh/kubernetes/releases/download"},
-		"existing, with a repository": {goodVCluster, goodFleet + "bundles: {repository: " + mine + "}\n", false,
-			mine},
+		"hosted, without import": {
+			strings.Replace(hostedVCluster, "true\n",
+				"true\n  importNodeBinaries: false\n", 1), hostedFleet, false,
+			"https://github.com/loft-sh/kubernetes/releases/download",
+		},
+		"hosted, a repository": {
+			hostedVCluster, hostedFleet + "bundles: {repository: " + mine + "}\n", false,
+			mine,
+		},
+		"existing": {
+			goodVCluster, goodFleet, false,
+			"https://github.com/loft-sh/kubernetes/releases/download",
+		},
+		"existing, with a repository": {
+			goodVCluster, goodFleet + "bundles: {repository: " + mine + "}\n", false,
+			mine,
+		},
 		"existing, under its older name": {strings.Replace(goodVCluster, "true\n",
 			"true\n  autoUpgrade: {bundleRepository: "+mine+"}\n", 1), goodFleet, false, mine},
 	} {
@@ -59,14 +67,22 @@ func TestBundlesComeFromTheControlPlaneByDefault(t *testing.T) {
 
 func TestAHostedClusterIsCheckedAsSuch(t *testing.T) {
 	for name, test := range map[string]struct{ vcluster, fleet, key, want string }{
-		"no version": {goodVCluster, hostedFleet, "controlPlane.distro.k8s.version",
-			"argosy.yaml names no cluster.kubeconfigSecret"},
-		"endpoint of fleet": {hostedVCluster, hostedFleet + "cluster: {endpoint: 'a:6443'}\n", "cluster.endpoint",
-			"set controlPlane.endpoint in vcluster.yaml"},
-		"endless wait": {hostedVCluster, hostedFleet + "controlPlane: {timeout: 0s}\n", "controlPlane.timeout",
-			"more than 0"},
-		"image of Argosy": {hostedVCluster, hostedFleet + "controlPlane: {image: 'a b'}\n", "controlPlane.image",
-			"not the name of an image"},
+		"no version": {
+			goodVCluster, hostedFleet, "controlPlane.distro.k8s.version",
+			"argosy.yaml names no cluster.kubeconfigSecret",
+		},
+		"endpoint of fleet": {
+			hostedVCluster, hostedFleet + "cluster: {endpoint: 'a:6443'}\n", "cluster.endpoint",
+			"set controlPlane.endpoint in vcluster.yaml",
+		},
+		"endless wait": {
+			hostedVCluster, hostedFleet + "controlPlane: {timeout: 0s}\n", "controlPlane.timeout",
+			"more than 0",
+		},
+		"image of Argosy": {
+			hostedVCluster, hostedFleet + "controlPlane: {image: 'a b'}\n", "controlPlane.image",
+			"not the name of an image",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			only(t, problemsOf(t, test.vcluster, test.fleet), test.key, test.want)

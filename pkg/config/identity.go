@@ -39,15 +39,23 @@ func (c *Cluster) CheckImmutable(previous Identity) error {
 	wanted := c.Identity()
 	var problems Problems
 	for _, setting := range []struct{ key, was, is, reason, instead string }{
-		{"privateNodes.enabled", fmt.Sprint(previous.PrivateNodes), fmt.Sprint(wanted.PrivateNodes),
-			"a cluster has machines of its own from the start or never", setBack},
+		{
+			"privateNodes.enabled", fmt.Sprint(previous.PrivateNodes), fmt.Sprint(wanted.PrivateNodes),
+			"a cluster has machines of its own from the start or never", setBack,
+		},
 		{"networking.podCIDR", previous.PodCIDR, wanted.PodCIDR, "every node has its part of that network", setBack},
-		{"networking.serviceCIDR", previous.ServiceCIDR, wanted.ServiceCIDR,
-			"every Service has its address in that network", setBack},
-		{"networking.advanced.clusterDomain", previous.ClusterDomain, wanted.ClusterDomain,
-			"every pod looks for Services in that domain", setBack},
-		{"controlPlane.backingStore", string(previous.Store), string(wanted.Store), storeReason(wanted.Store),
-			storeAdvice(wanted.Store)},
+		{
+			"networking.serviceCIDR", previous.ServiceCIDR, wanted.ServiceCIDR,
+			"every Service has its address in that network", setBack,
+		},
+		{
+			"networking.advanced.clusterDomain", previous.ClusterDomain, wanted.ClusterDomain,
+			"every pod looks for Services in that domain", setBack,
+		},
+		{
+			"controlPlane.backingStore", string(previous.Store), string(wanted.Store), storeReason(wanted.Store),
+			storeAdvice(wanted.Store),
+		},
 	} {
 		if setting.was != setting.is {
 			problems = append(problems, Problem{

@@ -25,37 +25,57 @@ func TestTheIdentityOfAClusterIsWrittenAsJSON(t *testing.T) {
 
 func TestTheIdentityOfAClusterCannotBeChanged(t *testing.T) {
 	const etcd = "  backingStore: {etcd: {deploy: {enabled: true}}}\n"
-	created := config.Identity{PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12", ClusterDomain: "cluster.local",
-		Store: "sqlite", PrivateNodes: true}
+	created := config.Identity{
+		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/12", ClusterDomain: "cluster.local",
+		Store: "sqlite", PrivateNodes: true,
+	}
 	for name, test := range map[string]struct {
 		vcluster string
 		before   func(*config.Identity)
 		want     []string
 	}{
 		"nothing": {hostedVCluster, func(*config.Identity) {}, nil},
-		"another way to write a network": {hostedVCluster +
-			"networking: {podCIDR: 'fd00:0::/64', serviceCIDR: 'fd01::/112'}\n",
-			func(i *config.Identity) { i.PodCIDR, i.ServiceCIDR = "fd00::/64", "fd01::/112" }, nil},
-		"pods": {hostedVCluster + "networking: {podCIDR: 10.64.0.0/16}\n", func(*config.Identity) {},
+		"another way to write a network": {
+			hostedVCluster +
+				"networking: {podCIDR: 'fd00:0::/64', serviceCIDR: 'fd01::/112'}\n",
+			func(i *config.Identity) { i.PodCIDR, i.ServiceCIDR = "fd00::/64", "fd01::/112" }, nil,
+		},
+		"pods": {
+			hostedVCluster + "networking: {podCIDR: 10.64.0.0/16}\n", func(*config.Identity) {},
 			[]string{"networking.podCIDR: is 10.64.0.0/16, and the cluster was created with 10.244.0.0/16: every " +
-				"node has its part of that network; set it back, or deprovision"}},
-		"services": {hostedVCluster + "networking: {serviceCIDR: 10.128.0.0/16}\n", func(*config.Identity) {},
-			[]string{"networking.serviceCIDR: is 10.128.0.0/16, and the cluster was created with 10.96.0.0/12"}},
-		"domain": {hostedVCluster + "networking: {advanced: {clusterDomain: team-a.example.com}}\n",
+				"node has its part of that network; set it back, or deprovision"},
+		},
+		"services": {
+			hostedVCluster + "networking: {serviceCIDR: 10.128.0.0/16}\n", func(*config.Identity) {},
+			[]string{"networking.serviceCIDR: is 10.128.0.0/16, and the cluster was created with 10.96.0.0/12"},
+		},
+		"domain": {
+			hostedVCluster + "networking: {advanced: {clusterDomain: team-a.example.com}}\n",
 			func(*config.Identity) {},
 			[]string{"networking.advanced.clusterDomain: is team-a.example.com, and the cluster was created with " +
-				"cluster.local"}},
-		"machines of its own": {hostedVCluster, func(i *config.Identity) { i.PrivateNodes = false },
-			[]string{"privateNodes.enabled: is true, and the cluster was created with false"}},
-		"into etcd": {hostedVCluster + etcd, func(*config.Identity) {},
+				"cluster.local"},
+		},
+		"machines of its own": {
+			hostedVCluster, func(i *config.Identity) { i.PrivateNodes = false },
+			[]string{"privateNodes.enabled: is true, and the cluster was created with false"},
+		},
+		"into etcd": {
+			hostedVCluster + etcd, func(*config.Identity) {},
 			[]string{"controlPlane.backingStore: is etcd, and the cluster was created with sqlite: provisioning " +
-				"moves no data", "deprovision and restore"}},
-		"out of etcd": {hostedVCluster, func(i *config.Identity) { i.Store = config.StoreEtcd },
+				"moves no data", "deprovision and restore"},
+		},
+		"out of etcd": {
+			hostedVCluster, func(i *config.Identity) { i.Store = config.StoreEtcd },
 			[]string{"controlPlane.backingStore: is sqlite, and the cluster was created with etcd: only a change " +
-				"into etcd is possible; set it back"}},
-		"all at once": {hostedVCluster, func(i *config.Identity) { *i = config.Identity{Store: config.StoreExternal} },
-			[]string{"privateNodes.enabled", "networking.podCIDR", "networking.serviceCIDR",
-				"networking.advanced.clusterDomain", "controlPlane.backingStore"}},
+				"into etcd is possible; set it back"},
+		},
+		"all at once": {
+			hostedVCluster, func(i *config.Identity) { *i = config.Identity{Store: config.StoreExternal} },
+			[]string{
+				"privateNodes.enabled", "networking.podCIDR", "networking.serviceCIDR",
+				"networking.advanced.clusterDomain", "controlPlane.backingStore",
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := created

@@ -10,25 +10,32 @@ import (
 
 func TestTheControlPlanesImageIsComposedOfItsParts(t *testing.T) {
 	for name, test := range map[string]struct{ vcluster, want string }{
-		"the default": {"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: v1.34.4}}}\n",
-			"ghcr.io/loft-sh/kubernetes:v1.34.4-full"},
+		"the default": {
+			"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: v1.34.4}}}\n",
+			"ghcr.io/loft-sh/kubernetes:v1.34.4-full",
+		},
 		"version without v": {
 			"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: 1.34.4}}}\n",
-			"ghcr.io/loft-sh/kubernetes:v1.34.4-full"},
+			"ghcr.io/loft-sh/kubernetes:v1.34.4-full",
+		},
 		"full already": {
 			"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {image: {tag: v1.34.4-full}}}}\n",
-			"ghcr.io/loft-sh/kubernetes:v1.34.4-full"},
+			"ghcr.io/loft-sh/kubernetes:v1.34.4-full",
+		},
 		"without bundles": {
 			"privateNodes: {enabled: true, importNodeBinaries: false}\ncontrolPlane: {distro: {k8s: {version: " +
-				"v1.34.4}}}\n", "ghcr.io/loft-sh/kubernetes:v1.34.4"},
+				"v1.34.4}}}\n", "ghcr.io/loft-sh/kubernetes:v1.34.4",
+		},
 		"an image of one's own": {
 			"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {image: {registry: " +
 				"'registry.example.com:5000', repository: k8s/all, tag: v1.34.4}}}}\n",
-			"registry.example.com:5000/k8s/all:v1.34.4-full"},
+			"registry.example.com:5000/k8s/all:v1.34.4-full",
+		},
 		"behind a registry": {
 			"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: v1.34.4}}, advanced: " +
 				"{defaultImageRegistry: mirror.example.com/hub}}\n",
-			"mirror.example.com/hub/loft-sh/kubernetes:v1.34.4-full"},
+			"mirror.example.com/hub/loft-sh/kubernetes:v1.34.4-full",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, parse(t, test.vcluster, hostedFleet).ControlPlaneImage(), test.want)

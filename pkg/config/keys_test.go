@@ -23,8 +23,10 @@ func keys(t *testing.T) []config.Key {
 }
 
 func TestEveryKeyHasAMeaningAnExampleAndAnEffect(t *testing.T) {
-	effects := []config.Effect{"none", "restarts kubelet", "restarts containerd", "needs a rejoin",
-		config.NextWorkflow, config.ReplacesPods, config.AppliesToAddon, config.NeverChanges, config.NoEffect}
+	effects := []config.Effect{
+		"none", "restarts kubelet", "restarts containerd", "needs a rejoin",
+		config.NextWorkflow, config.ReplacesPods, config.AppliesToAddon, config.NeverChanges, config.NoEffect,
+	}
 	locations := []config.Location{config.AtMachine, config.AtControlPlane, config.AtCluster, config.AtPlugin}
 	for _, k := range keys(t) {
 		assert.Check(t, k.Meaning != "" && strings.HasSuffix(k.Meaning, "."), "%s: meaning %q", k.Key, k.Meaning)
@@ -139,10 +141,14 @@ func TestTheEffectOfAKeyIsFoundByItsPath(t *testing.T) {
 	}
 	e, found := config.EffectOf(config.FleetDocument, "machines[12].ssh.bastions[0].port")
 	assert.Assert(t, found)
-	assert.DeepEqual(t, e, config.KeyEffect{Document: config.FleetDocument, Key: "machines[].ssh.bastions[].port",
-		At: config.AtPlugin, Effect: config.NextWorkflow})
-	for _, key := range []string{"", "machines", "machines[0]", "machines[0].nmae", "ssh",
-		"privateNodes.joinNode.containerd.registry.mirrors"} {
+	assert.DeepEqual(t, e, config.KeyEffect{
+		Document: config.FleetDocument, Key: "machines[].ssh.bastions[].port",
+		At: config.AtPlugin, Effect: config.NextWorkflow,
+	})
+	for _, key := range []string{
+		"", "machines", "machines[0]", "machines[0].nmae", "ssh",
+		"privateNodes.joinNode.containerd.registry.mirrors",
+	} {
 		_, found := config.EffectOf(config.FleetDocument, key)
 		assert.Assert(t, !found, key)
 	}
@@ -156,9 +162,11 @@ func TestKeysThatNeverChangeAreThoseOfTheIdentity(t *testing.T) {
 			effects[e.Key] = e.Effect
 		}
 	}
-	for _, key := range []string{"privateNodes.enabled", "networking.podCIDR", "networking.serviceCIDR",
+	for _, key := range []string{
+		"privateNodes.enabled", "networking.podCIDR", "networking.serviceCIDR",
 		"networking.advanced.clusterDomain",
-		"controlPlane.backingStore.database.external.enabled", "controlPlane.backingStore.etcd.deploy.enabled"} {
+		"controlPlane.backingStore.database.external.enabled", "controlPlane.backingStore.etcd.deploy.enabled",
+	} {
 		assert.Equal(t, effects[key], config.NeverChanges, key)
 	}
 }

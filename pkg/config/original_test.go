@@ -19,37 +19,59 @@ func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 			"{default: false}}}}\n", "privateNodes.enabled"},
 		"Kube-OVN without private nodes": {off + "controlPlane: {advanced: {cloudControllerManager: {kubeOvn: " +
 			"{enabled: true, vpc: a, loadBalancers: {externalSubnet: b}}}}}\n", "privateNodes.enabled"},
-		"an endpoint that is no host and port": {goodVCluster + "controlPlane: {endpoint: 'https://a:443'}\n",
-			"controlPlane.endpoint"},
+		"an endpoint that is no host and port": {
+			goodVCluster + "controlPlane: {endpoint: 'https://a:443'}\n",
+			"controlPlane.endpoint",
+		},
 		"Kube-OVN without a VPC": {goodVCluster +
 			"controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true, loadBalancers: " +
 			"{externalSubnet: b}}}}}\n", "controlPlane.advanced.cloudControllerManager.kubeOvn.vpc"},
-		"Kube-OVN without an external subnet": {goodVCluster +
-			"controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true, vpc: a}}}}\n",
-			"controlPlane.advanced.cloudControllerManager.kubeOvn.loadBalancers.externalSubnet"},
+		"Kube-OVN without an external subnet": {
+			goodVCluster +
+				"controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true, vpc: a}}}}\n",
+			"controlPlane.advanced.cloudControllerManager.kubeOvn.loadBalancers.externalSubnet",
+		},
 		"pod routes without a pod network": {goodVCluster +
 			"controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true, vpc: a, loadBalancers: " +
 			"{externalSubnet: b, backendSubnet: c}, podRoutes: {enabled: true}}}}}\n", "networking.podCIDR"},
-		"pod routes without a backend subnet": {goodVCluster +
-			"controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true, vpc: a, loadBalancers: " +
-			"{externalSubnet: b}, podRoutes: {enabled: true}}}}}\nnetworking: {podCIDR: 10.64.0.0/16}\n",
-			"controlPlane.advanced.cloudControllerManager.kubeOvn.loadBalancers.backendSubnet"},
-		"the metrics server of the host": {goodVCluster + "integrations: {metricsServer: {enabled: true}}\n",
-			"integrations.metricsServer.enabled"},
-		"cert-manager of the host": {goodVCluster + "integrations: {certManager: {enabled: true}}\n",
-			"integrations.certManager.enabled"},
-		"external secrets of the host": {goodVCluster + "integrations: {externalSecrets: {enabled: true}}\n",
-			"integrations.externalSecrets.enabled"},
-		"Istio of the host": {goodVCluster + "integrations: {istio: {enabled: true}}\n",
-			"integrations.istio.enabled"},
-		"KubeVirt of the host": {goodVCluster + "integrations: {kubeVirt: {enabled: true}}\n",
-			"integrations.kubeVirt.enabled"},
-		"embedded CoreDNS": {goodVCluster + "controlPlane: {coredns: {embedded: true}}\n",
-			"controlPlane.coredns.embedded"},
-		"the host path mapper": {goodVCluster + "controlPlane: {hostPathMapper: {enabled: true}}\n",
-			"controlPlane.hostPathMapper.enabled"},
-		"multi-namespace mode": {goodVCluster + "sync: {toHost: {namespaces: {enabled: true}}}\n",
-			"sync.toHost.namespaces.enabled"},
+		"pod routes without a backend subnet": {
+			goodVCluster +
+				"controlPlane: {advanced: {cloudControllerManager: {kubeOvn: {enabled: true, vpc: a, loadBalancers: " +
+				"{externalSubnet: b}, podRoutes: {enabled: true}}}}}\nnetworking: {podCIDR: 10.64.0.0/16}\n",
+			"controlPlane.advanced.cloudControllerManager.kubeOvn.loadBalancers.backendSubnet",
+		},
+		"the metrics server of the host": {
+			goodVCluster + "integrations: {metricsServer: {enabled: true}}\n",
+			"integrations.metricsServer.enabled",
+		},
+		"cert-manager of the host": {
+			goodVCluster + "integrations: {certManager: {enabled: true}}\n",
+			"integrations.certManager.enabled",
+		},
+		"external secrets of the host": {
+			goodVCluster + "integrations: {externalSecrets: {enabled: true}}\n",
+			"integrations.externalSecrets.enabled",
+		},
+		"Istio of the host": {
+			goodVCluster + "integrations: {istio: {enabled: true}}\n",
+			"integrations.istio.enabled",
+		},
+		"KubeVirt of the host": {
+			goodVCluster + "integrations: {kubeVirt: {enabled: true}}\n",
+			"integrations.kubeVirt.enabled",
+		},
+		"embedded CoreDNS": {
+			goodVCluster + "controlPlane: {coredns: {embedded: true}}\n",
+			"controlPlane.coredns.embedded",
+		},
+		"the host path mapper": {
+			goodVCluster + "controlPlane: {hostPathMapper: {enabled: true}}\n",
+			"controlPlane.hostPathMapper.enabled",
+		},
+		"multi-namespace mode": {
+			goodVCluster + "sync: {toHost: {namespaces: {enabled: true}}}\n",
+			"sync.toHost.namespaces.enabled",
+		},
 		"auto nodes of one name": {"privateNodes: {enabled: true, autoNodes: [{provider: a}, " +
 			"{provider: a}]}\n", "privateNodes.autoNodes"},
 		"a pod security context": {"privateNodes: {enabled: true, autoUpgrade: {podSecurityContext: " +
@@ -58,26 +80,40 @@ func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 			"{containerSecurityContext: {privileged: 1}}}\n", "privateNodes.autoUpgrade.containerSecurityContext"},
 		"an isolated control plane": {goodVCluster +
 			"experimental: {isolatedControlPlane: {enabled: true}}\n", "experimental.isolatedControlPlane.enabled"},
-		"k3s": {goodVCluster + "controlPlane: {distro: {k3s: {enabled: true}}}\n",
-			"controlPlane.distro.k3s.enabled"},
-		"replicas on an embedded database": {goodVCluster +
-			"controlPlane: {statefulSet: {highAvailability: {replicas: 2}}}\n",
-			"controlPlane.statefulSet.highAvailability.replicas"},
-		"a budget with both ends": {goodVCluster +
-			"controlPlane: {advanced: {podDisruptionBudget: {minAvailable: 1, maxUnavailable: 1}}}\n",
-			"controlPlane.advanced.podDisruptionBudget.maxUnavailable"},
-		"a pod security standard": {goodVCluster + "policies: {podSecurityStandard: none}\n",
-			"policies.podSecurityStandard"},
-		"two default storage classes": {goodVCluster + "deploy: {csi: {kubeVirt: {enabled: true}}}\n",
-			"deploy.csi.kubeVirt"},
+		"k3s": {
+			goodVCluster + "controlPlane: {distro: {k3s: {enabled: true}}}\n",
+			"controlPlane.distro.k3s.enabled",
+		},
+		"replicas on an embedded database": {
+			goodVCluster +
+				"controlPlane: {statefulSet: {highAvailability: {replicas: 2}}}\n",
+			"controlPlane.statefulSet.highAvailability.replicas",
+		},
+		"a budget with both ends": {
+			goodVCluster +
+				"controlPlane: {advanced: {podDisruptionBudget: {minAvailable: 1, maxUnavailable: 1}}}\n",
+			"controlPlane.advanced.podDisruptionBudget.maxUnavailable",
+		},
+		"a pod security standard": {
+			goodVCluster + "policies: {podSecurityStandard: none}\n",
+			"policies.podSecurityStandard",
+		},
+		"two default storage classes": {
+			goodVCluster + "deploy: {csi: {kubeVirt: {enabled: true}}}\n",
+			"deploy.csi.kubeVirt",
+		},
 		"keys of the volume snapshots": {goodVCluster +
 			"deploy: {volumeSnapshotController: {enabled: true}}\n", "deploy.volumeSnapshotController"},
-		"the VPN, which can never change again": {"privateNodes: {enabled: true, vpn: {enabled: true}}\n",
-			"privateNodes.vpn.enabled"},
+		"the VPN, which can never change again": {
+			"privateNodes: {enabled: true, vpn: {enabled: true}}\n",
+			"privateNodes.vpn.enabled",
+		},
 
 		// Settings that the original accepts and does not carry out.
-		"other syncing": {goodVCluster + "sync: {fromHost: {nodes: {enabled: true}}}\n",
-			"sync.fromHost.nodes.enabled"},
+		"other syncing": {
+			goodVCluster + "sync: {fromHost: {nodes: {enabled: true}}}\n",
+			"sync.fromHost.nodes.enabled",
+		},
 		"replicated services": {goodVCluster + "networking: {replicateServices: {fromHost: [{from: a, to: " +
 			"b}]}}\n", "networking.replicateServices.fromHost"},
 		"the scheduler off": {goodVCluster + "controlPlane: {distro: {k8s: {scheduler: {enabled: " +
@@ -85,14 +121,20 @@ func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 		"the scheduler off, older": {goodVCluster + "controlPlane: {advanced: {virtualScheduler: {enabled: " +
 			"false}}}\n", "controlPlane.advanced.virtualScheduler.enabled"},
 		"sleep": {goodVCluster + "sleepMode: {enabled: true}\n", "sleepMode.enabled"},
-		"sleep, by its newer name": {goodVCluster + "sleep: {auto: {afterInactivity: 1h}}\n",
-			"sleep.auto.afterInactivity"},
+		"sleep, by its newer name": {
+			goodVCluster + "sleep: {auto: {afterInactivity: 1h}}\n",
+			"sleep.auto.afterInactivity",
+		},
 		"nodes that a platform creates": {"privateNodes: {enabled: true, autoNodes: [{provider: a, static: [{name: " +
 			"b, quantity: 1}]}]}\n", "privateNodes.autoNodes"},
-		"a profile of the platform": {"privateNodes: {enabled: true, defaultProfile: gold}\n",
-			"privateNodes.defaultProfile"},
-		"a resident daemon on each node": {"privateNodes: {enabled: true, daemon: {enabled: true}}\n",
-			"privateNodes.daemon.enabled"},
+		"a profile of the platform": {
+			"privateNodes: {enabled: true, defaultProfile: gold}\n",
+			"privateNodes.defaultProfile",
+		},
+		"a resident daemon on each node": {
+			"privateNodes: {enabled: true, daemon: {enabled: true}}\n",
+			"privateNodes.daemon.enabled",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, fleet := range []string{goodFleet, hostedFleet} {

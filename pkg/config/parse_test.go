@@ -167,16 +167,26 @@ func TestAnUnknownKeyNamesItsLineAndTheNearestKey(t *testing.T) {
 		line, column      int
 		key, wantsToNamed string
 	}{
-		"a slip": {fleet: goodFleet + "  adress: x\n", line: 8, column: 3, key: "machines[0].adress",
-			wantsToNamed: "known here"},
-		"a slip of a free key": {fleet: fleetHead + "machines:\n- name: a\n  address: b\n  lables: {}\n", line: 8,
-			column: 3, key: "machines[0].lables", wantsToNamed: `did you mean "labels"?`},
-		"wrong case": {vcluster: "privateNodes:\n  enabled: true\n  joinnode: {}\n", line: 3, column: 3,
-			key: "privateNodes.joinnode", wantsToNamed: `"joinNode"`},
-		"wrong place": {vcluster: goodVCluster + "flannel: {enabled: false}\n", line: 3, column: 1,
-			key: "flannel", wantsToNamed: "did you mean privateNodes.cni.flannel or deploy.cni.flannel?"},
-		"nothing alike": {fleet: goodFleet + "cluster2: {}\nzzzzzzzz: 1\n", line: 8, column: 1, key: "cluster2",
-			wantsToNamed: "unknown key"},
+		"a slip": {
+			fleet: goodFleet + "  adress: x\n", line: 8, column: 3, key: "machines[0].adress",
+			wantsToNamed: "known here",
+		},
+		"a slip of a free key": {
+			fleet: fleetHead + "machines:\n- name: a\n  address: b\n  lables: {}\n", line: 8,
+			column: 3, key: "machines[0].lables", wantsToNamed: `did you mean "labels"?`,
+		},
+		"wrong case": {
+			vcluster: "privateNodes:\n  enabled: true\n  joinnode: {}\n", line: 3, column: 3,
+			key: "privateNodes.joinnode", wantsToNamed: `"joinNode"`,
+		},
+		"wrong place": {
+			vcluster: goodVCluster + "flannel: {enabled: false}\n", line: 3, column: 1,
+			key: "flannel", wantsToNamed: "did you mean privateNodes.cni.flannel or deploy.cni.flannel?",
+		},
+		"nothing alike": {
+			fleet: goodFleet + "cluster2: {}\nzzzzzzzz: 1\n", line: 8, column: 1, key: "cluster2",
+			wantsToNamed: "unknown key",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			vcluster, fleet := test.vcluster, test.fleet
@@ -211,47 +221,71 @@ func TestTextsThatAreNoMappingAreReportedWithTheirLine(t *testing.T) {
 		"a list":         {"- a\n", "vcluster.yaml:1:1: must be a mapping"},
 		"text":           {"hello\n", "vcluster.yaml:1:1: must be a mapping"},
 		"two documents":  {goodVCluster + "---\na: 1\n", "vcluster.yaml:3:1: holds more than one YAML document"},
-		"a tab": {"privateNodes:\n\tenabled: true\n",
-			"vcluster.yaml:2:1: is not YAML: is indented with a tab; indent with spaces"},
-		"a tab after spaces": {"privateNodes:\n  enabled: true\n  \tkubelet: {}\n",
-			"vcluster.yaml:3:3: is not YAML: is indented with a tab"},
+		"a tab": {
+			"privateNodes:\n\tenabled: true\n",
+			"vcluster.yaml:2:1: is not YAML: is indented with a tab; indent with spaces",
+		},
+		"a tab after spaces": {
+			"privateNodes:\n  enabled: true\n  \tkubelet: {}\n",
+			"vcluster.yaml:3:3: is not YAML: is indented with a tab",
+		},
 		"a stray colon":     {"privateNodes:\n  enabled: true: false\n", "vcluster.yaml:2:12: is not YAML"},
 		"a missing bracket": {"a: [1, 2\nb: 1\n", "vcluster.yaml:2:1: is not YAML"},
 		"a missing quote":   {"a: 1\nb: \"x\n", "vcluster.yaml:2:4: is not YAML"},
-		"a duplicate key": {goodVCluster + "privateNodes: {}\n",
-			`vcluster.yaml:3:1: privateNodes: is a duplicate of the key in line 1; remove one of them`},
-		"a number as key": {goodVCluster + "1: {}\n",
-			`vcluster.yaml:3:1: 1: is read as a number or a boolean, not as a key; write it in quotes: "1"`},
+		"a duplicate key": {
+			goodVCluster + "privateNodes: {}\n",
+			`vcluster.yaml:3:1: privateNodes: is a duplicate of the key in line 1; remove one of them`,
+		},
+		"a number as key": {
+			goodVCluster + "1: {}\n",
+			`vcluster.yaml:3:1: 1: is read as a number or a boolean, not as a key; write it in quotes: "1"`,
+		},
 		"a list as key": {goodVCluster + "? [a]\n: b\n", "vcluster.yaml:3:3: has a key that is not text"},
-		"a tag": {"privateNodes: !!python/object {enabled: true}\n",
-			"vcluster.yaml:1:15: privateNodes: has the tag"},
+		"a tag": {
+			"privateNodes: !!python/object {enabled: true}\n",
+			"vcluster.yaml:1:15: privateNodes: has the tag",
+		},
 		"an unknown anchor":   {"a: 1\nb: *nowhere\n", `vcluster.yaml:2:4: refers to the anchor "nowhere"`},
 		"a control character": {"a: 1\nb: \x00\n", "vcluster.yaml:2:4: holds a byte that is no text"},
 		"not UTF-8":           {"a: \xff\n", "vcluster.yaml:1:4: holds a byte that is no text"},
 		"an anchor in itself": {"sync: &a {b: *a}\n", "nested more than 64 levels deep, or an anchor holds itself"},
 		"a merge of itself":   {"sync: &a {<<: *a}\n", "merges too much"},
-		"deep nesting": {"sync: " + strings.Repeat("[", 100) + strings.Repeat("]", 100),
-			"nested more than 64 levels"},
+		"deep nesting": {
+			"sync: " + strings.Repeat("[", 100) + strings.Repeat("]", 100),
+			"nested more than 64 levels",
+		},
 		"an anchor bomb": {bomb, "values once its anchors are expanded"},
 		"a merge bomb":   {mergeBomb, "merges too much"},
 		"too long":       {"# " + strings.Repeat("x", 1<<20), "a ConfigMap holds 1048576 at most"},
 		"wrong type": {"privateNodes: [a]\n", "vcluster.yaml:1:1: privateNodes: must be a mapping of keys " +
 			"to values, not a list"},
-		"a list wanted": {"privateNodes: {enabled: true, joinNode: {skipPhases: preflight}}\n",
-			"must be a list, not text"},
-		"a number for text": {goodVCluster + "controlPlane: {distro: {k8s: {version: 1.34}}}\n",
-			"vcluster.yaml:3:40: controlPlane.distro.k8s.version: must be text, not a number; write it in quotes"},
-		"text for a number": {"privateNodes: {enabled: true, joinNode: {}}\ncontrolPlane: {proxy: {port: two}}\n",
-			"must be a whole number, not text"},
+		"a list wanted": {
+			"privateNodes: {enabled: true, joinNode: {skipPhases: preflight}}\n",
+			"must be a list, not text",
+		},
+		"a number for text": {
+			goodVCluster + "controlPlane: {distro: {k8s: {version: 1.34}}}\n",
+			"vcluster.yaml:3:40: controlPlane.distro.k8s.version: must be text, not a number; write it in quotes",
+		},
+		"text for a number": {
+			"privateNodes: {enabled: true, joinNode: {}}\ncontrolPlane: {proxy: {port: two}}\n",
+			"must be a whole number, not text",
+		},
 		"a huge number": {"privateNodes: {enabled: true, joinNode: {}}\ncontrolPlane: {proxy: {port: " +
 			"99999999999}}\n", "is out of range; use -2147483648 to 2147483647"},
-		"infinity": {"privateNodes: {enabled: true, kubelet: {config: {x: .inf}}}\n",
-			"is not a number that JSON can hold"},
+		"infinity": {
+			"privateNodes: {enabled: true, kubelet: {config: {x: .inf}}}\n",
+			"is not a number that JSON can hold",
+		},
 		"a hole in a list": {"privateNodes: {enabled: true, joinNode: {skipPhases: [a, ]}}\nx:\n", "unknown key"},
-		"an empty item": {"privateNodes:\n  enabled: true\n  joinNode:\n    skipPhases:\n    -\n",
-			"skipPhases[0]: is empty; remove it"},
-		"quoted boolean": {"privateNodes: {enabled: \"true\"}\n",
-			"must be true or false, not text; remove the quotes"},
+		"an empty item": {
+			"privateNodes:\n  enabled: true\n  joinNode:\n    skipPhases:\n    -\n",
+			"skipPhases[0]: is empty; remove it",
+		},
+		"quoted boolean": {
+			"privateNodes: {enabled: \"true\"}\n",
+			"must be true or false, not text; remove the quotes",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Assert(t, cmp.Contains(problemsOf(t, test.text, goodFleet).Error(), test.want))

@@ -32,10 +32,14 @@ func unsupported() []refusal {
 			"cluster", turnOff + " and install the tool in the cluster"},
 		{"networking.replicateServices", switchedOn, "is not possible with private nodes: services live in the " +
 			"cluster alone", "remove it"},
-		{"networking.resolveDNS", switchedOn, "is not possible with private nodes: it needs the embedded CoreDNS",
-			"remove it, and use controlPlane.coredns.overwriteConfig"},
-		{"networking.advanced.fallbackHostCluster", switchedOn,
-			"is not possible with private nodes: the machines do not see the host cluster's services", "remove it"},
+		{
+			"networking.resolveDNS", switchedOn, "is not possible with private nodes: it needs the embedded CoreDNS",
+			"remove it, and use controlPlane.coredns.overwriteConfig",
+		},
+		{
+			"networking.advanced.fallbackHostCluster", switchedOn,
+			"is not possible with private nodes: the machines do not see the host cluster's services", "remove it",
+		},
 		{"networking.advanced.proxyKubelets", switchedOn, "is not possible with private nodes: the kubelets are the " +
 			"cluster's own", "remove it"},
 		{"controlPlane.distro.k3s", switchedOn, "is not possible with private nodes: machines join with kubeadm, " +
@@ -46,36 +50,53 @@ func unsupported() []refusal {
 			": it is the only distribution that machines can join", "remove it"},
 		{"controlPlane.distro.k8s.apiServer.enabled", switchedOff, onlyTrue, "remove it"},
 		{"controlPlane.distro.k8s.controllerManager.enabled", switchedOff, onlyTrue, "remove it"},
-		{"controlPlane.distro.k8s.scheduler.enabled", switchedOff,
-			onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
-		{"controlPlane.advanced.virtualScheduler.enabled", switchedOff,
-			onlyTrue + ": the cluster schedules onto its own machines", "remove it"},
+		{
+			"controlPlane.distro.k8s.scheduler.enabled", switchedOff,
+			onlyTrue + ": the cluster schedules onto its own machines", "remove it",
+		},
+		{
+			"controlPlane.advanced.virtualScheduler.enabled", switchedOff,
+			onlyTrue + ": the cluster schedules onto its own machines", "remove it",
+		},
 		{"controlPlane.coredns.embedded", switchedOn, "is not possible with private nodes: pods could not reach a " +
 			"CoreDNS outside the pod network", "remove it; CoreDNS runs in the cluster"},
 		{"controlPlane.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the " +
 			"machine's own", turnOff},
-		{"controlPlane.advanced.hostPathMapper", switchedOn,
-			"is not possible with private nodes: host paths are the machine's own", turnOff},
+		{
+			"controlPlane.advanced.hostPathMapper", switchedOn,
+			"is not possible with private nodes: host paths are the machine's own", turnOff,
+		},
 		{"sleepMode", switchedOn, noSleep, turnOff},
 		{"sleep", switchedOn, noSleep, turnOff},
 		{"experimental.isolatedControlPlane", switchedOn, "is not possible with private nodes: the control plane is " +
 			"apart from the workloads already", turnOff},
 		{"experimental.genericSync", switchedOn, noHostNodes, "remove it"},
-		{"controlPlane.standalone", switchedOn, "is not supported: the control plane runs in the host cluster",
-			turnOff + ", and list machines under machines in argosy.yaml"},
+		{
+			"controlPlane.standalone", switchedOn, "is not supported: the control plane runs in the host cluster",
+			turnOff + ", and list machines under machines in argosy.yaml",
+		},
 		{"privateNodes.autoNodes", switchedOn, "is not supported: Argosy joins machines that exist, it does not " +
 			"create them", "create them with your own tool, list them under machines in argosy.yaml, and submit the " +
 			"join workflow"},
-		{"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform",
+		{
+			"privateNodes.vpn", switchedOn, "is not supported: it needs the original's platform",
 			turnOff + "; set controlPlane.endpoint (cluster.endpoint in argosy.yaml for a cluster that exists) to an " +
-				"address that the machines reach, or connect them with a VPN of your own before they join"},
-		{"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine",
+				"address that the machines reach, or connect them with a VPN of your own before they join",
+		},
+		{
+			"privateNodes.daemon", switchedOn, "is not supported: Argosy leaves no resident agent on a machine",
 			turnOff + "; put a load balancer or a virtual address in front of the control plane, and name it in " +
-				"controlPlane.endpoint"},
-		{"privateNodes.defaultProfile", switchedOn, "is not supported: node profiles belong to the original's platform",
-			"set labels and taints of machines in argosy.yaml"},
-		{"deploy.volumeSnapshotController", written, "is not part of the schema any more",
-			"remove it, and install the controller in the cluster"},
+				"controlPlane.endpoint",
+		},
+		{
+			"privateNodes.defaultProfile", switchedOn,
+			"is not supported: node profiles belong to the original's platform",
+			"set labels and taints of machines in argosy.yaml",
+		},
+		{
+			"deploy.volumeSnapshotController", written, "is not part of the schema any more",
+			"remove it, and install the controller in the cluster",
+		},
 	}
 }
 
@@ -83,9 +104,11 @@ func unsupported() []refusal {
 // objects are not Argosy's.
 func notExisting() []refusal {
 	return []refusal{
-		{"privateNodes.kubelet.config", beyond("cgroupDriver"),
+		{
+			"privateNodes.kubelet.config", beyond("cgroupDriver"),
 			"is not carried out in a cluster that exists already: its kubelet-config is not Argosy's",
-			"set it in the cluster's ConfigMap kube-system/kubelet-config"},
+			"set it in the cluster's ConfigMap kube-system/kubelet-config",
+		},
 	}
 }
 

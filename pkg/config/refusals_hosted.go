@@ -16,18 +16,24 @@ func notExposed() []refusal {
 			"Service", turnOff + " and set controlPlane.service.spec.type" + front},
 		{"controlPlane.tlsRoute", switchedOnExplicitly, "is not carried out: Argosy exposes a control plane by its " +
 			"Service", turnOff + " and set controlPlane.service.spec.type" + front},
-		{"controlPlane.advanced.kubeVip", switchedOnExplicitly,
+		{
+			"controlPlane.advanced.kubeVip", switchedOnExplicitly,
 			"is not carried out: the control plane's pods hold no address of their own",
-			turnOff + " and set controlPlane.service.spec.type: LoadBalancer" + front},
+			turnOff + " and set controlPlane.service.spec.type: LoadBalancer" + front,
+		},
 		{"controlPlane.service.enabled", switchedOff, "cannot be switched off: the certificates and kubeconfigs name " +
 			"the Service", "remove it; set controlPlane.endpoint when something else stands in front"},
-		{"controlPlane.service.kubeletNodePort", switchedOn,
-			"is not possible with private nodes: the kubelets are the cluster's own", "remove it"},
+		{
+			"controlPlane.service.kubeletNodePort", switchedOn,
+			"is not possible with private nodes: the kubelets are the cluster's own", "remove it",
+		},
 		{"controlPlane.service.spec.ports", written, "is Argosy's own: API server, Konnectivity and bundles have " +
 			"their ports", "remove it; set controlPlane.service.httpsNodePort to choose a node port"},
-		{"controlPlane.service.spec.selector", written,
+		{
+			"controlPlane.service.spec.selector", written,
 			"is Argosy's own: the Service leads to the control plane's pods",
-			"remove it"},
+			"remove it",
+		},
 	}
 }
 
@@ -45,39 +51,63 @@ func notStored() []refusal {
 		{store + "etcd.deploy.service", beyond("enabled"), "is not carried out: the control plane asks etcd's " +
 			"members by name", "remove it"},
 		{store + "etcd.deploy.headlessService", anySet, etcd, "remove it"},
-		{store + "etcd.embedded", switchedOnExplicitly, etcd,
-			deployed},
-		{store + "etcd.external", switchedOnExplicitly, etcd +
-			": its certificates cannot be put into the control plane's pods",
-			deployed},
-		{store + "database.embedded.dataSource", switchedOn,
+		{
+			store + "etcd.embedded", switchedOnExplicitly, etcd,
+			deployed,
+		},
+		{
+			store + "etcd.external", switchedOnExplicitly, etcd +
+				": its certificates cannot be put into the control plane's pods",
+			deployed,
+		},
+		{
+			store + "database.embedded.dataSource", switchedOn,
 			"is Argosy's own: the embedded database is a file on the control plane's volume",
-			"remove it; " + store + "database.external is for databases elsewhere"},
-		{store + "database.external.identityProvider", switchedOn, "is not supported in this version",
-			"remove it, and write user and password into the data source"},
-		{store + "database.external.certFile", switchedOn, noFile,
-			"remove it, and write user and password into the data source"},
-		{store + "database.external.keyFile", switchedOn, noFile,
-			"remove it, and write user and password into the data source"},
-		{store + "database.external.caFile", switchedOn, noFile,
-			`remove it, and ask for TLS in the data source, e.g. "?sslmode=require"`},
+			"remove it; " + store + "database.external is for databases elsewhere",
+		},
+		{
+			store + "database.external.identityProvider", switchedOn, "is not supported in this version",
+			"remove it, and write user and password into the data source",
+		},
+		{
+			store + "database.external.certFile", switchedOn, noFile,
+			"remove it, and write user and password into the data source",
+		},
+		{
+			store + "database.external.keyFile", switchedOn, noFile,
+			"remove it, and write user and password into the data source",
+		},
+		{
+			store + "database.external.caFile", switchedOn, noFile,
+			`remove it, and ask for TLS in the data source, e.g. "?sslmode=require"`,
+		},
 	}
 	for _, setting := range []string{"connector", "identityProvider", "certFile", "keyFile", "caFile"} {
-		rows = append(rows, refusal{store + "database.embedded." + setting, switchedOn,
+		rows = append(rows, refusal{
+			store + "database.embedded." + setting, switchedOn,
 			"is of a database server, and the embedded database is SQLite, a file on the control plane's volume",
-			"remove it; " + store + "database.external is for databases elsewhere"})
+			"remove it; " + store + "database.external is for databases elsewhere",
+		})
 	}
 	for _, set := range []string{"controlPlane.statefulSet", store + "etcd.deploy.statefulSet"} {
 		rows = append(rows,
-			refusal{set + ".persistence.volumeClaimTemplates", switchedOn, volume,
-				"remove it, and set size, storageClass and accessModes of volumeClaim"},
-			refusal{set + ".persistence.dataVolume", switchedOn, volume,
-				"remove it, and set size, storageClass and accessModes of volumeClaim"},
-			refusal{set + ".persistence.volumeClaim.retentionPolicy", otherThan("Retain"),
+			refusal{
+				set + ".persistence.volumeClaimTemplates", switchedOn, volume,
+				"remove it, and set size, storageClass and accessModes of volumeClaim",
+			},
+			refusal{
+				set + ".persistence.dataVolume", switchedOn, volume,
+				"remove it, and set size, storageClass and accessModes of volumeClaim",
+			},
+			refusal{
+				set + ".persistence.volumeClaim.retentionPolicy", otherThan("Retain"),
 				"is not carried out: volumes stay when a cluster is deprovisioned, unless that workflow is told " +
-					"otherwise", "remove it, and submit the deprovision workflow with keepVolumes=false"},
-			refusal{set + ".persistence.binariesVolume", beyondEmptyDir,
-				"is not carried out: binaries run from their image", "remove it"},
+					"otherwise", "remove it, and submit the deprovision workflow with keepVolumes=false",
+			},
+			refusal{
+				set + ".persistence.binariesVolume", beyondEmptyDir,
+				"is not carried out: binaries run from their image", "remove it",
+			},
 		)
 	}
 	return rows
@@ -87,42 +117,73 @@ func notStored() []refusal {
 func notInPods() []refusal {
 	const set = "controlPlane.statefulSet."
 	return []refusal{
-		{set + "image", anySet, "is the original's own program, which Argosy does not run",
+		{
+			set + "image", anySet, "is the original's own program, which Argosy does not run",
 			"remove it; controlPlane.distro.k8s.image holds the control plane's binaries, controlPlane.image in " +
-				"argosy.yaml is Argosy's own"},
-		{set + "command", switchedOn, "is not carried out: every component has a container of its own",
-			"remove it; controlPlane.distro.k8s.{apiServer,controllerManager,scheduler}.command replace theirs"},
-		{set + "args", switchedOn, "is not carried out: every component has a container of its own",
-			"remove it; controlPlane.distro.k8s.{apiServer,controllerManager,scheduler}.extraArgs are added to theirs"},
-		{"controlPlane.distro.k8s.resources", anySet, "is not carried out: there is no container that copies binaries",
-			"remove it; controlPlane.statefulSet.resources are the API server's"},
-		{"controlPlane.distro.k8s.securityContext", anySet,
+				"argosy.yaml is Argosy's own",
+		},
+		{
+			set + "command", switchedOn, "is not carried out: every component has a container of its own",
+			"remove it; controlPlane.distro.k8s.{apiServer,controllerManager,scheduler}.command replace theirs",
+		},
+		{
+			set + "args", switchedOn, "is not carried out: every component has a container of its own",
+			"remove it; controlPlane.distro.k8s.{apiServer,controllerManager,scheduler}.extraArgs are added to theirs",
+		},
+		{
+			"controlPlane.distro.k8s.resources", anySet,
 			"is not carried out: there is no container that copies binaries",
-			"remove it; controlPlane.statefulSet.security holds for the control plane's pods"},
-		{"controlPlane.distro.k8s.env", switchedOn, "is not carried out by this version",
-			"remove it; controlPlane.statefulSet.env is the API server's"},
-		{"controlPlane.advanced.podDisruptionBudget.minAvailable", switchedOn,
-			"is not carried out: one pod at a time may be away", "remove it"},
-		{"controlPlane.advanced.podDisruptionBudget.maxUnavailable", otherThan("1"),
-			"is not carried out: one pod at a time may be away", "remove it"},
-		{"controlPlane.advanced.serviceAccount", beyond("enabled", "imagePullSecrets"),
-			"is not carried out: the control plane's pods use no service account", "remove it"},
-		{"controlPlane.advanced.headlessService", anySet, "is not carried out by this version",
-			"remove it; controlPlane.service has labels and annotations"},
-		{"controlPlane.advanced.globalMetadata", anySet, "is not carried out by this version",
-			"remove it; controlPlane.service and controlPlane.statefulSet have annotations of their own"},
-		{"controlPlane.serviceMonitor", switchedOnExplicitly, "is not carried out by this version",
-			turnOff + " and create a ServiceMonitor for the control plane's Service yourself"},
-		{"controlPlane.advanced.workloadServiceAccount", beyond("enabled"),
+			"remove it; controlPlane.statefulSet.resources are the API server's",
+		},
+		{
+			"controlPlane.distro.k8s.securityContext", anySet,
+			"is not carried out: there is no container that copies binaries",
+			"remove it; controlPlane.statefulSet.security holds for the control plane's pods",
+		},
+		{
+			"controlPlane.distro.k8s.env", switchedOn, "is not carried out by this version",
+			"remove it; controlPlane.statefulSet.env is the API server's",
+		},
+		{
+			"controlPlane.advanced.podDisruptionBudget.minAvailable", switchedOn,
+			"is not carried out: one pod at a time may be away", "remove it",
+		},
+		{
+			"controlPlane.advanced.podDisruptionBudget.maxUnavailable", otherThan("1"),
+			"is not carried out: one pod at a time may be away", "remove it",
+		},
+		{
+			"controlPlane.advanced.serviceAccount", beyond("enabled", "imagePullSecrets"),
+			"is not carried out: the control plane's pods use no service account", "remove it",
+		},
+		{
+			"controlPlane.advanced.headlessService", anySet, "is not carried out by this version",
+			"remove it; controlPlane.service has labels and annotations",
+		},
+		{
+			"controlPlane.advanced.globalMetadata", anySet, "is not carried out by this version",
+			"remove it; controlPlane.service and controlPlane.statefulSet have annotations of their own",
+		},
+		{
+			"controlPlane.serviceMonitor", switchedOnExplicitly, "is not carried out by this version",
+			turnOff + " and create a ServiceMonitor for the control plane's Service yourself",
+		},
+		{
+			"controlPlane.advanced.workloadServiceAccount", beyond("enabled"),
 			"is not possible with private nodes: workloads run on the cluster's own machines",
-			"remove it, and create service accounts in the cluster"},
-		{"rbac.role.extraRules", switchedOn,
+			"remove it, and create service accounts in the cluster",
+		},
+		{
+			"rbac.role.extraRules", switchedOn,
 			"is not carried out: the control plane needs no rights in the host cluster",
-			"remove it"},
+			"remove it",
+		},
 		{"rbac.role.overwriteRules", switchedOn, "is not carried out: the control plane needs no rights in the host " +
 			"cluster", "remove it"},
-		{"rbac.clusterRole", switchedOn, "is not carried out: the control plane needs no rights in the host cluster",
-			"remove it"},
+		{
+			"rbac.clusterRole", switchedOn, "is not carried out: the control plane needs no rights in the host cluster",
+			"remove it",
+		},
 		{"plugins", switchedOn, "is not possible: plugins belong to the original's syncer", "remove it"},
 		{"plugin", switchedOn, "is not possible: plugins belong to the original's syncer", "remove it"},
 	}
@@ -131,34 +192,61 @@ func notInPods() []refusal {
 // notDeployed returns the refusals of addons, and of policies for the host cluster's namespace.
 func notDeployed() []refusal {
 	return []refusal{
-		{"controlPlane.advanced.registry", switchedOnExplicitly,
+		{
+			"controlPlane.advanced.registry", switchedOnExplicitly,
 			"is not carried out: the control plane carries no registry",
-			turnOff + ", run a registry of your own, and name it in controlPlane.advanced.defaultImageRegistry"},
-		{"controlPlane.advanced.cloudControllerManager.kubeOvn", switchedOnExplicitly,
+			turnOff + ", run a registry of your own, and name it in controlPlane.advanced.defaultImageRegistry",
+		},
+		{
+			"controlPlane.advanced.cloudControllerManager.kubeOvn", switchedOnExplicitly,
 			"is not carried out by this version", turnOff +
-				" and install Kube-OVN's cloud controller manager in the cluster"},
-		{"deploy.csi.kubeVirt", switchedOnExplicitly, "is not carried out by this version",
-			turnOff + " and install the driver in the cluster"},
-		{"deploy.argoCD.applications", switchedOn, "is not carried out by this version",
-			"remove it, and let Argo CD of the host cluster create them with the admin kubeconfig"},
-		{"deploy.ingressNginx", switchedOnExplicitly, "is not carried out: the project has ended",
-			turnOff + " and install an ingress controller in the cluster"},
-		{"policies.resourceQuota", switchedOn, "is not carried out by this version",
-			turnOff + " and create a ResourceQuota in the host cluster's namespace"},
-		{"policies.limitRange", switchedOn, "is not carried out by this version",
-			turnOff + " and create a LimitRange in the host cluster's namespace"},
-		{"policies.networkPolicy", switchedOn, "is not carried out by this version",
-			turnOff + " and create a NetworkPolicy for the control plane's pods in the host cluster's namespace"},
-		{"policies.podSecurityStandard", switchedOn, "is not carried out by this version",
-			"remove it, and label the cluster's namespaces with pod-security.kubernetes.io/enforce"},
-		{"policies.centralAdmission", switchedOn, "is not carried out by this version",
-			"remove it, and create the webhook configurations in the cluster"},
-		{"exportKubeConfig", switchedOn, "is not carried out: the admin kubeconfig is in Secret <cluster>-kubeconfig",
-			"remove it"},
-		{"experimental", experiments, "is not carried out",
-			"remove it; what it would deploy can be applied with the admin kubeconfig"},
-		{"logging.encoding", otherThan("console"), "is not carried out",
-			`remove it; "--logging-format=json" in the components' extraArgs makes them log JSON`},
+				" and install Kube-OVN's cloud controller manager in the cluster",
+		},
+		{
+			"deploy.csi.kubeVirt", switchedOnExplicitly, "is not carried out by this version",
+			turnOff + " and install the driver in the cluster",
+		},
+		{
+			"deploy.argoCD.applications", switchedOn, "is not carried out by this version",
+			"remove it, and let Argo CD of the host cluster create them with the admin kubeconfig",
+		},
+		{
+			"deploy.ingressNginx", switchedOnExplicitly, "is not carried out: the project has ended",
+			turnOff + " and install an ingress controller in the cluster",
+		},
+		{
+			"policies.resourceQuota", switchedOn, "is not carried out by this version",
+			turnOff + " and create a ResourceQuota in the host cluster's namespace",
+		},
+		{
+			"policies.limitRange", switchedOn, "is not carried out by this version",
+			turnOff + " and create a LimitRange in the host cluster's namespace",
+		},
+		{
+			"policies.networkPolicy", switchedOn, "is not carried out by this version",
+			turnOff + " and create a NetworkPolicy for the control plane's pods in the host cluster's namespace",
+		},
+		{
+			"policies.podSecurityStandard", switchedOn, "is not carried out by this version",
+			"remove it, and label the cluster's namespaces with pod-security.kubernetes.io/enforce",
+		},
+		{
+			"policies.centralAdmission", switchedOn, "is not carried out by this version",
+			"remove it, and create the webhook configurations in the cluster",
+		},
+		{
+			"exportKubeConfig", switchedOn,
+			"is not carried out: the admin kubeconfig is in Secret <cluster>-kubeconfig",
+			"remove it",
+		},
+		{
+			"experimental", experiments, "is not carried out",
+			"remove it; what it would deploy can be applied with the admin kubeconfig",
+		},
+		{
+			"logging.encoding", otherThan("console"), "is not carried out",
+			`remove it; "--logging-format=json" in the components' extraArgs makes them log JSON`,
+		},
 	}
 }
 

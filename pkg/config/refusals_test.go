@@ -13,16 +13,22 @@ import (
 func TestEveryRefusalApplies(t *testing.T) {
 	type pair struct{ refused, accepted string }
 	cases := map[string]pair{
-		"sync": {"{fromHost: {nodes: {enabled: true}}}",
-			"{fromHost: {csiNodes: {enabled: auto}, nodes: {enabled: false, selector: {labels: {a: b}}}}}"},
-		"integrations": {"{istio: {enabled: true}}",
-			"{istio: {enabled: false, sync: {toHost: {gateways: {enabled: true}}}}}"},
+		"sync": {
+			"{fromHost: {nodes: {enabled: true}}}",
+			"{fromHost: {csiNodes: {enabled: auto}, nodes: {enabled: false, selector: {labels: {a: b}}}}}",
+		},
+		"integrations": {
+			"{istio: {enabled: true}}",
+			"{istio: {enabled: false, sync: {toHost: {gateways: {enabled: true}}}}}",
+		},
 		"networking.replicateServices":            {"{fromHost: [{from: a/b, to: c/d}]}", "{toHost: [], fromHost: []}"},
 		"networking.resolveDNS":                   {"[{hostname: a, target: {hostname: b}}]", "[]"},
 		"networking.advanced.fallbackHostCluster": {"true", "false"},
 		"networking.advanced.proxyKubelets":       {"{byHostname: true}", "{byHostname: false, byIP: false}"},
-		"controlPlane.distro.k3s": {"{enabled: true}",
-			"{enabled: false, image: {tag: v1.32.1-k3s1}}"},
+		"controlPlane.distro.k3s": {
+			"{enabled: true}",
+			"{enabled: false, image: {tag: v1.32.1-k3s1}}",
+		},
 		"controlPlane.distro.k0s":                           {"{enabled: true}", "{enabled: false}"},
 		"controlPlane.distro.k8s.enabled":                   {"false", "true"},
 		"controlPlane.distro.k8s.apiServer.enabled":         {"false", "true"},
@@ -32,17 +38,23 @@ func TestEveryRefusalApplies(t *testing.T) {
 		"controlPlane.coredns.embedded":                     {"true", "false"},
 		"controlPlane.hostPathMapper":                       {"{enabled: true}", "{enabled: false, central: true}"},
 		"controlPlane.advanced.hostPathMapper":              {"{enabled: true}", "{enabled: false}"},
-		"sleepMode": {"{autoSleep: {afterInactivity: 1h}}",
-			"{enabled: false, autoSleep: {afterInactivity: 1h}}"},
+		"sleepMode": {
+			"{autoSleep: {afterInactivity: 1h}}",
+			"{enabled: false, autoSleep: {afterInactivity: 1h}}",
+		},
 		"sleep":                             {"{auto: {afterInactivity: 1h}}", "{}"},
 		"experimental.isolatedControlPlane": {"{headless: true}", "{headless: false}"},
 		"experimental.genericSync":          {"{export: [{kind: A}]}", "{role: {extraRules: []}}"},
 		"controlPlane.standalone":           {"{enabled: true}", "{enabled: false}"},
 		"privateNodes.autoNodes":            {"[{provider: aws}]", "[]"},
-		"privateNodes.vpn": {"{nodeToNode: {enabled: true}}",
-			"{enabled: false, nodeToNode: {enabled: false}}"},
-		"privateNodes.daemon": {"{enabled: true}",
-			"{enabled: false, controlPlaneLoadBalancer: {port: 11343}}"},
+		"privateNodes.vpn": {
+			"{nodeToNode: {enabled: true}}",
+			"{enabled: false, nodeToNode: {enabled: false}}",
+		},
+		"privateNodes.daemon": {
+			"{enabled: true}",
+			"{enabled: false, controlPlaneLoadBalancer: {port: 11343}}",
+		},
 		"privateNodes.defaultProfile":     {"gold", `""`},
 		"deploy.volumeSnapshotController": {"{enabled: false}", "null"},
 
@@ -87,23 +99,33 @@ func hostedRefusals() map[string][2]string {
 	data := [2]string{"[{name: data, emptyDir: {}}]", "[]"}
 	binaries := [2]string{"[{name: binaries, hostPath: {path: /opt}}]", "[{name: binaries, emptyDir: {}}]"}
 	return map[string][2]string{
-		"controlPlane.ingress": {"{enabled: true, host: a.example.com}",
-			"{enabled: false, host: my-host.com, pathType: ImplementationSpecific}"},
+		"controlPlane.ingress": {
+			"{enabled: true, host: a.example.com}",
+			"{enabled: false, host: my-host.com, pathType: ImplementationSpecific}",
+		},
 		"controlPlane.tlsRoute": {"{enabled: true}", "{enabled: false}"},
-		"controlPlane.advanced.kubeVip": {"{enabled: true, interface: eth0}",
-			"{enabled: false, interface: eth0}"},
+		"controlPlane.advanced.kubeVip": {
+			"{enabled: true, interface: eth0}",
+			"{enabled: false, interface: eth0}",
+		},
 		"controlPlane.service.enabled":         {"false", "true"},
 		"controlPlane.service.kubeletNodePort": {"30250", "0"},
 		"controlPlane.service.spec.ports":      {"[{port: 443}]", "null"},
 		"controlPlane.service.spec.selector":   {"{app: a}", "null"},
 
-		store + "etcd.deploy.service": {"{enabled: true, annotations: {a: b}}",
-			"{enabled: true, annotations: {}}"},
+		store + "etcd.deploy.service": {
+			"{enabled: true, annotations: {a: b}}",
+			"{enabled: true, annotations: {}}",
+		},
 		store + "etcd.deploy.headlessService": {"{annotations: {a: b}}", "{annotations: {}}"},
-		store + "etcd.embedded": {"{enabled: true}",
-			"{enabled: false, migrateFromDeployedEtcd: false}"},
-		store + "etcd.external": {"{enabled: true, endpoint: 'etcd:2379'}",
-			"{enabled: false, endpoint: ''}"},
+		store + "etcd.embedded": {
+			"{enabled: true}",
+			"{enabled: false, migrateFromDeployedEtcd: false}",
+		},
+		store + "etcd.external": {
+			"{enabled: true, endpoint: 'etcd:2379'}",
+			"{enabled: false, endpoint: ''}",
+		},
 		store + "database.embedded.connector":        {"team-a-db", `""`},
 		store + "database.embedded.identityProvider": {"aws", `""`},
 		store + "database.embedded.certFile":         {"/a.crt", `""`},
@@ -132,23 +154,33 @@ func hostedRefusals() map[string][2]string {
 		"controlPlane.distro.k8s.env":                              {"[{name: a, value: b}]", "[]"},
 		"controlPlane.advanced.podDisruptionBudget.minAvailable":   {"1", "null"},
 		"controlPlane.advanced.podDisruptionBudget.maxUnavailable": {"50%", "1"},
-		"controlPlane.advanced.serviceAccount": {"{enabled: true, name: a}",
-			"{enabled: true, name: '', imagePullSecrets: [{name: login}]}"},
-		"controlPlane.advanced.headlessService": {"{labels: {a: b}}",
-			"{labels: {}, annotations: {}}"},
+		"controlPlane.advanced.serviceAccount": {
+			"{enabled: true, name: a}",
+			"{enabled: true, name: '', imagePullSecrets: [{name: login}]}",
+		},
+		"controlPlane.advanced.headlessService": {
+			"{labels: {a: b}}",
+			"{labels: {}, annotations: {}}",
+		},
 		"controlPlane.advanced.globalMetadata": {"{annotations: {a: b}}", "{annotations: {}}"},
 		"controlPlane.serviceMonitor":          {"{enabled: true}", "{enabled: false, labels: {}}"},
-		"controlPlane.advanced.workloadServiceAccount": {"{enabled: true, name: a}",
-			"{enabled: true, name: '', imagePullSecrets: []}"},
+		"controlPlane.advanced.workloadServiceAccount": {
+			"{enabled: true, name: a}",
+			"{enabled: true, name: '', imagePullSecrets: []}",
+		},
 		"rbac.role.extraRules":     {"[{apiGroups: ['']}]", "[]"},
 		"rbac.role.overwriteRules": {"[{apiGroups: ['']}]", "[]"},
-		"rbac.clusterRole": {"{enabled: true}",
-			"{enabled: auto, extraRules: [], overwriteRules: []}"},
+		"rbac.clusterRole": {
+			"{enabled: true}",
+			"{enabled: auto, extraRules: [], overwriteRules: []}",
+		},
 		"plugins": {"{a: {image: b}}", "{}"},
 		"plugin":  {"{a: {image: b}}", "{}"},
 
-		"controlPlane.advanced.registry": {"{enabled: true}",
-			"{enabled: false, anonymousPull: true}"},
+		"controlPlane.advanced.registry": {
+			"{enabled: true}",
+			"{enabled: false, anonymousPull: true}",
+		},
 		"controlPlane.advanced.cloudControllerManager.kubeOvn": {"{enabled: true, vpc: a, loadBalancers: " +
 			"{externalSubnet: b}}", "{enabled: false}"},
 
@@ -159,12 +191,18 @@ func hostedRefusals() map[string][2]string {
 		"policies.limitRange":          {"{enabled: true}", "{enabled: auto, default: {cpu: '1'}}"},
 		"policies.networkPolicy":       {"{enabled: true}", "{enabled: false, fallbackDns: 8.8.8.8}"},
 		"policies.podSecurityStandard": {"baseline", "''"},
-		"policies.centralAdmission": {"{validatingWebhooks: [{name: a}]}",
-			"{validatingWebhooks: [], mutatingWebhooks: []}"},
-		"exportKubeConfig": {"{server: 'https://a'}",
-			"{context: '', server: '', insecure: false, secret: {name: ''}}"},
-		"experimental": {"{deploy: {vcluster: {manifests: 'a: b'}}}",
-			"{syncSettings: {setOwner: true, targetNamespace: ''}, isolatedControlPlane: {enabled: false}}"},
+		"policies.centralAdmission": {
+			"{validatingWebhooks: [{name: a}]}",
+			"{validatingWebhooks: [], mutatingWebhooks: []}",
+		},
+		"exportKubeConfig": {
+			"{server: 'https://a'}",
+			"{context: '', server: '', insecure: false, secret: {name: ''}}",
+		},
+		"experimental": {
+			"{deploy: {vcluster: {manifests: 'a: b'}}}",
+			"{syncSettings: {setOwner: true, targetNamespace: ''}, isolatedControlPlane: {enabled: false}}",
+		},
 		"logging.encoding": {"json", "console"},
 
 		"external":  {"{platform: {autoSleep: {afterInactivity: 1}}}", "{}"},
@@ -208,8 +246,14 @@ func TestDistanceCountsSwapsOnce(t *testing.T) {
 	for _, test := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"a", "", 1}, {"abc", "acb", 1}, {"labels", "lables", 1}, {"address", "adress", 1},
-		{"kitten", "sitting", 3}} {
+	}{
+		{"", "", 0},
+		{"a", "", 1},
+		{"abc", "acb", 1},
+		{"labels", "lables", 1},
+		{"address", "adress", 1},
+		{"kitten", "sitting", 3},
+	} {
 		assert.Equal(t, distance(test.a, test.b), test.want)
 		assert.Equal(t, distance(test.b, test.a), test.want)
 	}

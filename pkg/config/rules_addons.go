@@ -31,8 +31,10 @@ func (d *document) checkFlannel(key string, f Flannel) {
 
 func (d *document) checkKubeProxy(key string, k KubeProxy) {
 	d.image(join(key, "image"), k.Image)
-	d.scheduling(key, Scheduling{NodeSelector: k.NodeSelector, Tolerations: k.Tolerations,
-		PriorityClassName: k.PriorityClassName})
+	d.scheduling(key, Scheduling{
+		NodeSelector: k.NodeSelector, Tolerations: k.Tolerations,
+		PriorityClassName: k.PriorityClassName,
+	})
 	fitsEach[corev1.EnvVar](d, join(key, "extraEnv"), k.ExtraEnv)
 }
 

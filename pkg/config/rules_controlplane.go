@@ -110,8 +110,10 @@ func (d *document) checkKonnectivity(key string, k Konnectivity) {
 	agent := join(key, "agent")
 	d.image(join(agent, "image"), k.Agent.Image)
 	d.atLeastOne(join(agent, "replicas"), k.Agent.Replicas)
-	d.scheduling(agent, Scheduling{NodeSelector: k.Agent.NodeSelector, Tolerations: k.Agent.Tolerations,
-		PriorityClassName: k.Agent.PriorityClassName})
+	d.scheduling(agent, Scheduling{
+		NodeSelector: k.Agent.NodeSelector, Tolerations: k.Agent.Tolerations,
+		PriorityClassName: k.Agent.PriorityClassName,
+	})
 	fitsEach[corev1.EnvVar](d, join(agent, "extraEnv"), k.Agent.ExtraEnv)
 	if k.Enabled && k.Server.Enabled != k.Agent.Enabled {
 		d.add(join(agent, "enabled"), "agent and server of Konnectivity are only of use together",

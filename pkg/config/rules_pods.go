@@ -88,8 +88,10 @@ func (d *document) persistence(key string, p Persistence) {
 }
 
 func (d *document) probes(key string, p Probes) {
-	for name, probe := range map[string]Probe{"livenessProbe": p.LivenessProbe, "readinessProbe": p.ReadinessProbe,
-		"startupProbe": p.StartupProbe} {
+	for name, probe := range map[string]Probe{
+		"livenessProbe": p.LivenessProbe, "readinessProbe": p.ReadinessProbe,
+		"startupProbe": p.StartupProbe,
+	} {
 		for field, number := range map[string]int{
 			"failureThreshold": probe.FailureThreshold, "initialDelaySeconds": probe.InitialDelaySeconds,
 			"timeoutSeconds": probe.TimeoutSeconds, "periodSeconds": probe.PeriodSeconds,

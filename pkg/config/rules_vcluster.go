@@ -113,8 +113,10 @@ func (d *document) checkComponents(key string, k K8s) {
 	fitsEach[corev1.EnvVar](d, join(key, "env"), k.Env)
 	d.fits(join(key, "securityContext"), k.SecurityContext, new(corev1.SecurityContext))
 	d.fits(join(key, "resources"), k.Resources, new(corev1.ResourceRequirements))
-	for name, component := range map[string]Component{"apiServer": k.APIServer,
-		"controllerManager": k.ControllerManager, "scheduler": k.Scheduler} {
+	for name, component := range map[string]Component{
+		"apiServer":         k.APIServer,
+		"controllerManager": k.ControllerManager, "scheduler": k.Scheduler,
+	} {
 		d.image(join(join(key, name), "image"), component.Image)
 	}
 }

@@ -53,48 +53,83 @@ func TestAMachinesSettingsAreMergedRowByRow(t *testing.T) {
 		get            func(config.NodeSettings) string
 		want           string
 	}{
-		"the default": {goodVCluster, "{}",
-			func(s config.NodeSettings) string { return s.BinariesPath }, "/usr/local/bin"},
-		"vcluster.yaml over the default": {all, "{}",
-			func(s config.NodeSettings) string { return s.CNIBinariesPath }, "/opt/plugins"},
-		"the machine over vcluster.yaml": {all, "{cniBinariesPath: /opt/own}",
-			func(s config.NodeSettings) string { return s.CNIBinariesPath }, "/opt/own"},
-		"the machine over the default": {all, "{binariesPath: /opt/bin}",
-			func(s config.NodeSettings) string { return s.BinariesPath }, "/opt/bin"},
-		"commands of the machine come after": {all, "{preInstallCommands: [second]}",
-			func(s config.NodeSettings) string { return words(s.PreInstallCommands) }, "first second"},
-		"commands where all have none": {all, "{preJoinCommands: [own]}",
-			func(s config.NodeSettings) string { return words(s.PreJoinCommands) }, "own"},
-		"commands where the machine has none": {all, "{}",
-			func(s config.NodeSettings) string { return words(s.PostJoinCommands) }, "last"},
-		"images of the machine come after": {all, "{containerd: {importImages: [/srv/own.tar]}}",
+		"the default": {
+			goodVCluster, "{}",
+			func(s config.NodeSettings) string { return s.BinariesPath }, "/usr/local/bin",
+		},
+		"vcluster.yaml over the default": {
+			all, "{}",
+			func(s config.NodeSettings) string { return s.CNIBinariesPath }, "/opt/plugins",
+		},
+		"the machine over vcluster.yaml": {
+			all, "{cniBinariesPath: /opt/own}",
+			func(s config.NodeSettings) string { return s.CNIBinariesPath }, "/opt/own",
+		},
+		"the machine over the default": {
+			all, "{binariesPath: /opt/bin}",
+			func(s config.NodeSettings) string { return s.BinariesPath }, "/opt/bin",
+		},
+		"commands of the machine come after": {
+			all, "{preInstallCommands: [second]}",
+			func(s config.NodeSettings) string { return words(s.PreInstallCommands) }, "first second",
+		},
+		"commands where all have none": {
+			all, "{preJoinCommands: [own]}",
+			func(s config.NodeSettings) string { return words(s.PreJoinCommands) }, "own",
+		},
+		"commands where the machine has none": {
+			all, "{}",
+			func(s config.NodeSettings) string { return words(s.PostJoinCommands) }, "last",
+		},
+		"images of the machine come after": {
+			all, "{containerd: {importImages: [/srv/own.tar]}}",
 			func(s config.NodeSettings) string { return words(s.Containerd.ImportImages) },
-			"/srv/all.tar /srv/own.tar"},
-		"phases are united": {all, "{skipPhases: [check-etcd, preflight]}",
-			func(s config.NodeSettings) string { return words(s.SkipPhases) }, "preflight check-etcd"},
-		"errors are united": {all, "{nodeRegistration: {ignorePreflightErrors: [Mem]}}",
-			func(s config.NodeSettings) string { return words(s.NodeRegistration.IgnorePreflightErrors) }, "Swap Mem"},
-		"a name replaces all of it": {all, "{nodeRegistration: {kubeletExtraArgs: [{name: v, value: '4'}]}}",
+			"/srv/all.tar /srv/own.tar",
+		},
+		"phases are united": {
+			all, "{skipPhases: [check-etcd, preflight]}",
+			func(s config.NodeSettings) string { return words(s.SkipPhases) }, "preflight check-etcd",
+		},
+		"errors are united": {
+			all, "{nodeRegistration: {ignorePreflightErrors: [Mem]}}",
+			func(s config.NodeSettings) string { return words(s.NodeRegistration.IgnorePreflightErrors) }, "Swap Mem",
+		},
+		"a name replaces all of it": {
+			all, "{nodeRegistration: {kubeletExtraArgs: [{name: v, value: '4'}]}}",
 			func(s config.NodeSettings) string { return args(s.NodeRegistration.KubeletExtraArgs) },
-			"{max-pods 20} {v 4}"},
-		"a name may stand twice": {all, "{nodeRegistration: {kubeletExtraArgs: [{name: x, value: a}, " +
-			"{name: x, value: b}]}}", func(s config.NodeSettings) string { return args(s.NodeRegistration.KubeletExtraArgs) },
-			"{v 1} {max-pods 20} {v 2} {x a} {x b}"},
+			"{max-pods 20} {v 4}",
+		},
+		"a name may stand twice": {
+			all, "{nodeRegistration: {kubeletExtraArgs: [{name: x, value: a}, " +
+				"{name: x, value: b}]}}",
+			func(s config.NodeSettings) string { return args(s.NodeRegistration.KubeletExtraArgs) },
+			"{v 1} {max-pods 20} {v 2} {x a} {x b}",
+		},
 		"a mirror is replaced as a whole": {all, "{containerd: {registry: {mirrors: {docker.io: {server: " +
 			"'https://own.example.com'}}}}}", mirrors, "https://own.example.com https://two.example.com 0"},
-		"mirrors where the machine has none": {all, "{}", mirrors,
-			"https://one.example.com https://two.example.com 1"},
-		"a login is replaced as a whole": {all, "{containerd: {registry: {auth: {docker.io: {identityToken: x}}}}}",
-			func(s config.NodeSettings) string { return s.Containerd.Registry.Auth["docker.io"].Username }, ""},
-		"the machine's taint over that of all": {all, "{}, taints: [{key: gpu, value: own, effect: NoSchedule}]",
+		"mirrors where the machine has none": {
+			all, "{}", mirrors,
+			"https://one.example.com https://two.example.com 1",
+		},
+		"a login is replaced as a whole": {
+			all, "{containerd: {registry: {auth: {docker.io: {identityToken: x}}}}}",
+			func(s config.NodeSettings) string { return s.Containerd.Registry.Auth["docker.io"].Username }, "",
+		},
+		"the machine's taint over that of all": {
+			all, "{}, taints: [{key: gpu, value: own, effect: NoSchedule}]",
 			func(s config.NodeSettings) string { return fmt.Sprint(s.NodeRegistration.Taints) },
-			"[gpu=own:NoSchedule slow:NoSchedule]"},
-		"containerd stays on": {all, "{}",
-			func(s config.NodeSettings) string { return fmt.Sprint(s.Containerd.Enabled) }, "true"},
-		"containerd off, with what it alone has": {all, "{containerd: {enabled: false}}",
+			"[gpu=own:NoSchedule slow:NoSchedule]",
+		},
+		"containerd stays on": {
+			all, "{}",
+			func(s config.NodeSettings) string { return fmt.Sprint(s.Containerd.Enabled) }, "true",
+		},
+		"containerd off, with what it alone has": {
+			all, "{containerd: {enabled: false}}",
 			func(s config.NodeSettings) string {
 				return fmt.Sprint(s.Containerd)
-			}, "{false { map[] map[]} [/srv/all.tar] }"},
+			}, "{false { map[] map[]} [/srv/all.tar] }",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, settings := settingsOf(t, test.vcluster, test.join)

@@ -26,8 +26,10 @@ func configMap(data map[string]string) *corev1.ConfigMap {
 }
 
 func TestAClusterIsLoadedFromItsConfigMap(t *testing.T) {
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "admin", Namespace: "fleet"},
-		Data: map[string][]byte{"value": []byte("kubeconfig")}}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "admin", Namespace: "fleet"},
+		Data:       map[string][]byte{"value": []byte("kubeconfig")},
+	}
 	source := config.FromAPI(fake.NewClientset(configMap(map[string]string{
 		"vcluster.yaml": goodVCluster, "argosy.yaml": goodFleet,
 	}), secret), "fleet")
@@ -47,12 +49,18 @@ func TestAMissingConfigMapIsReportedWithTheCommandToCreateIt(t *testing.T) {
 		want    string
 	}{
 		"no ConfigMap": {nil, `reading ConfigMap "team-a" in namespace "fleet": not found`},
-		"no key": {[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster})},
-			`has no key "argosy.yaml"`},
-		"misspelt key": {[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster,
-			"argosy.yml": goodFleet})}, `but one named "argosy.yml"`},
-		"another space": {[]runtime.Object{&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a",
-			Namespace: "other"}}}, "not found"},
+		"no key": {
+			[]runtime.Object{configMap(map[string]string{"vcluster.yaml": goodVCluster})},
+			`has no key "argosy.yaml"`,
+		},
+		"misspelt key": {[]runtime.Object{configMap(map[string]string{
+			"vcluster.yaml": goodVCluster,
+			"argosy.yml":    goodFleet,
+		})}, `but one named "argosy.yml"`},
+		"another space": {[]runtime.Object{&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Name:      "team-a",
+			Namespace: "other",
+		}}}, "not found"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Load(t.Context(), config.FromAPI(fake.NewClientset(test.objects...), "fleet"), "team-a")
@@ -74,8 +82,10 @@ func TestAnInvalidClusterNameIsRefusedBeforeReading(t *testing.T) {
 }
 
 func TestProblemsSurviveLoading(t *testing.T) {
-	source := config.FromAPI(fake.NewClientset(configMap(map[string]string{"vcluster.yaml": "x: 1",
-		"argosy.yaml": goodFleet})), "fleet")
+	source := config.FromAPI(fake.NewClientset(configMap(map[string]string{
+		"vcluster.yaml": "x: 1",
+		"argosy.yaml":   goodFleet,
+	})), "fleet")
 	_, err := config.Load(t.Context(), source, "team-a")
 	var problems config.Problems
 	assert.Assert(t, errors.As(err, &problems))
@@ -90,8 +100,10 @@ func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 		want  string
 	}{
 		"not found": {apierrors.NewNotFound(resource, "key"), errclass.Configuration, "not found"},
-		"forbidden": {apierrors.NewForbidden(resource, "key", errors.New("no")), errclass.Configuration,
-			`a Role with verb get on secrets named "key"`},
+		"forbidden": {
+			apierrors.NewForbidden(resource, "key", errors.New("no")), errclass.Configuration,
+			`a Role with verb get on secrets named "key"`,
+		},
 		"unauthorized": {apierrors.NewUnauthorized("no"), errclass.Permanent, "reading Secret"},
 		"busy":         {apierrors.NewTooManyRequests("wait", 1), errclass.Transient, "reading Secret"},
 		"broken":       {apierrors.NewInternalError(errors.New("no")), errclass.Transient, "reading Secret"},
@@ -100,7 +112,8 @@ func TestErrorsOfTheAPIHaveAClass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset()
 			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object,
-				error) {
+				error,
+			) {
 				return true, nil, test.err
 			})
 			_, err := config.FromAPI(client, "fleet").Secret(t.Context(), "key")

@@ -12,13 +12,19 @@ import (
 func TestTheEnabledStoreIsChosen(t *testing.T) {
 	for store, want := range map[string]config.Store{
 		"{}": {Kind: config.StoreSQLite, Replicas: 1},
-		"{database: {embedded: {enabled: true}}}": {Kind: config.StoreSQLite,
-			Replicas: 1},
+		"{database: {embedded: {enabled: true}}}": {
+			Kind:     config.StoreSQLite,
+			Replicas: 1,
+		},
 		"{database: {external: {enabled: true, connector: db}}}": {Kind: config.StoreExternal, Replicas: 1},
-		"{etcd: {deploy: {enabled: true}}}": {Kind: config.StoreEtcd,
-			Replicas: 1},
-		"{etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: 3}}}}}": {Kind: config.StoreEtcd,
-			Replicas: 3},
+		"{etcd: {deploy: {enabled: true}}}": {
+			Kind:     config.StoreEtcd,
+			Replicas: 1,
+		},
+		"{etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: 3}}}}}": {
+			Kind:     config.StoreEtcd,
+			Replicas: 3,
+		},
 	} {
 		assert.Equal(t, parse(t, hostedVCluster+"  backingStore: "+store+"\n", hostedFleet).Store(), want, store)
 	}

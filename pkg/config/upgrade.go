@@ -142,8 +142,10 @@ func (d *document) checkUpgrade(c *Cluster) {
 		key   string
 		value metav1.Duration
 	}{
-		{"upgrade.pause", u.Pause}, {"upgrade.minReady", u.MinReady},
-		{"upgrade.controlPlaneGrace", u.ControlPlaneGrace}, {"upgrade.nodeGrace", u.NodeGrace},
+		{"upgrade.pause", u.Pause},
+		{"upgrade.minReady", u.MinReady},
+		{"upgrade.controlPlaneGrace", u.ControlPlaneGrace},
+		{"upgrade.nodeGrace", u.NodeGrace},
 	} {
 		if limit.value.Duration < 0 {
 			d.add(limit.key, "is negative", "write 0s, or how long")
@@ -174,8 +176,10 @@ func (d *document) machines(c *Cluster, key, expression string) {
 // UpgradeRuleFor returns the rule of one machine, with every field set.
 func (c *Cluster) UpgradeRuleFor(m Machine) UpgradeRule {
 	policy := c.Fleet.Upgrade
-	rule := UpgradeRule{Machines: m.Name, Drain: &policy.Drain, DrainTimeout: c.Fleet.Drain.Timeout,
-		OnDrainTimeout: policy.OnDrainTimeout}
+	rule := UpgradeRule{
+		Machines: m.Name, Drain: &policy.Drain, DrainTimeout: c.Fleet.Drain.Timeout,
+		OnDrainTimeout: policy.OnDrainTimeout,
+	}
 	at := slices.IndexFunc(policy.Rules, func(r UpgradeRule) bool { return c.selects(r.Machines, m) })
 	if at < 0 {
 		return rule

@@ -71,7 +71,8 @@ func (p *Provisioner) setAddons(ctx context.Context, report func(string)) (Addon
 
 // wantedAddons connects to the cluster and returns the addons that should run in it.
 func (p *Provisioner) wantedAddons(ctx context.Context, report func(string)) (*hosted.Connection, []addons.Addon,
-	error) {
+	error,
+) {
 	cluster, err := p.Connect(ctx, report)
 	if err != nil {
 		return nil, nil, err

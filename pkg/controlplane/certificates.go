@@ -94,8 +94,10 @@ func (p *Provisioner) ensureKeys(ctx context.Context) (*certificates.Keys, []app
 	if err != nil {
 		return nil, nil, fmt.Errorf("creating Secret %q: %w", secret.Name, apply.Classify(err))
 	}
-	return made, []apply.Change{{Kind: "Secret", Namespace: secret.Namespace, Name: secret.Name,
-		Outcome: apply.Created}}, nil
+	return made, []apply.Change{{
+		Kind: "Secret", Namespace: secret.Namespace, Name: secret.Name,
+		Outcome: apply.Created,
+	}}, nil
 }
 
 // controlPlaneCerts returns all certificates that the control plane's pods hold, except authorities.
@@ -109,8 +111,10 @@ func (p *Provisioner) controlPlaneCerts(k *certificates.Keys, endpoint Endpoint)
 			CommonName: "kube-apiserver", Hosts: p.servingHosts(endpoint),
 			Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		}},
-		{File: certKubeletClient, By: k.Cluster,
-			Leaf: certificates.ClientLeaf("kube-apiserver-kubelet-client", administratorGroup)},
+		{
+			File: certKubeletClient, By: k.Cluster,
+			Leaf: certificates.ClientLeaf("kube-apiserver-kubelet-client", administratorGroup),
+		},
 		{File: certFrontProxy, By: k.FrontProxy, Leaf: certificates.ClientLeaf("front-proxy-client")},
 		clusterClient(confController, "system:kube-controller-manager"),
 		clusterClient(confScheduler, "system:kube-scheduler"),
@@ -125,8 +129,10 @@ func (p *Provisioner) controlPlaneCerts(k *certificates.Keys, endpoint Endpoint)
 }
 
 func etcdClientCert(k *certificates.Keys) certificates.Wanted {
-	return certificates.Wanted{File: certEtcdClient, By: k.Etcd,
-		Leaf: certificates.ClientLeaf("kube-apiserver-etcd-client")}
+	return certificates.Wanted{
+		File: certEtcdClient, By: k.Etcd,
+		Leaf: certificates.ClientLeaf("kube-apiserver-etcd-client"),
+	}
 }
 
 // etcdMemberCerts returns the certificates that the members of a deployed etcd hold.
@@ -145,7 +151,8 @@ func (p *Provisioner) etcdMemberCerts(k *certificates.Keys) []certificates.Wante
 // ensureCerts returns the data of a Secret with exactly the certificates of the list, and by file the reason of each
 // one that was signed anew.
 func (p *Provisioner) ensureCerts(ctx context.Context, name string, list []certificates.Wanted,
-	caCert []byte) (map[string][]byte, map[string]string, error) {
+	caCert []byte,
+) (map[string][]byte, map[string]string, error) {
 	held, err := p.Host.CoreV1().Secrets(p.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, nil, fmt.Errorf("reading Secret %q: %w", name, apply.Classify(err))

@@ -113,8 +113,10 @@ func TestKubeconfigFollowsTheEndpoint(t *testing.T) {
 func TestPodsAreReplacedWhenTheDataSourceChanges(t *testing.T) {
 	const inDocument = "controlPlane:\n  backingStore: {database: {external: {enabled: true, dataSource: " +
 		"'postgres://u:PASSWORD@db:5432/a'}}}"
-	for name, vcluster := range map[string]string{"a Secret of the user's": controlplanetest.ExternalSection,
-		"the document": inDocument} {
+	for name, vcluster := range map[string]string{
+		"a Secret of the user's": controlplanetest.ExternalSection,
+		"the document":           inDocument,
+	} {
 		t.Run(name, func(t *testing.T) {
 			p := provisioner(t, controlplanetest.With(vcluster))
 			k, err := certificates.NewKeys(p.Now())

@@ -108,8 +108,10 @@ func (p *Provisioner) checkNoState(ctx context.Context) error {
 func (p *Provisioner) checkChange(ctx context.Context, held sets) error {
 	var problems config.Problems
 	add := func(key, suggestion, text string, args ...any) {
-		problems = append(problems, config.Problem{Document: config.VClusterDocument, Key: key,
-			Text: fmt.Sprintf(text, args...), Suggestion: suggestion})
+		problems = append(problems, config.Problem{
+			Document: config.VClusterDocument, Key: key,
+			Text: fmt.Sprintf(text, args...), Suggestion: suggestion,
+		})
 	}
 	p.compareMembers(held.etcd, add)
 	if err := p.compareVolume(ctx, held.controlPlane, add); err != nil {

@@ -49,14 +49,22 @@ func TestHarmfulChangesOfAClusterAreRefused(t *testing.T) {
 	for _, tt := range []struct{ name, was, is, says string }{
 		{"nothing changes, SQLite", controlplanetest.SQLite, controlplanetest.SQLite, ""},
 		{"nothing changes, etcd", with(controlplanetest.EtcdSection), with(controlplanetest.EtcdSection), ""},
-		{"nothing changes, external", with(controlplanetest.ExternalSection), with(controlplanetest.ExternalSection),
-			""},
-		{"more members", with(oneMember), with(controlplanetest.EtcdSection),
-			"is 3, and the cluster's etcd was founded with 1"},
-		{"fewer members", with(controlplanetest.EtcdSection), with(oneMember),
-			"is 1, and the cluster's etcd was founded with 3"},
-		{"from a claim into the pod", controlplanetest.SQLite, with(inPod),
-			"the cluster's state is on PersistentVolumeClaim team-a-data"},
+		{
+			"nothing changes, external", with(controlplanetest.ExternalSection), with(controlplanetest.ExternalSection),
+			"",
+		},
+		{
+			"more members", with(oneMember), with(controlplanetest.EtcdSection),
+			"is 3, and the cluster's etcd was founded with 1",
+		},
+		{
+			"fewer members", with(controlplanetest.EtcdSection), with(oneMember),
+			"is 1, and the cluster's etcd was founded with 3",
+		},
+		{
+			"from a claim into the pod", controlplanetest.SQLite, with(inPod),
+			"the cluster's state is on PersistentVolumeClaim team-a-data",
+		},
 		{"from the pod onto a claim", with(inPod), controlplanetest.SQLite, "the cluster's state is in its pod alone"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,20 +99,26 @@ func TestEtcdScaledToZeroKeepsItsMembers(t *testing.T) {
 }
 
 func TestSecondPodNeedsSharedState(t *testing.T) {
-	for section, shares := range map[string]bool{"controlPlane:": true, inPod: false,
+	for section, shares := range map[string]bool{
+		"controlPlane:": true, inPod: false,
 		controlplanetest.EtcdSection:     true,
-		controlplanetest.ExternalSection: true} {
+		controlplanetest.ExternalSection: true,
+	} {
 		assert.Equal(t, provisioner(t, controlplanetest.With(section)).sharesState(), shares, section)
 	}
 }
 
 func TestPendingClaimMayBeTurnedOff(t *testing.T) {
-	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{corev1.ClaimPending: "",
-		corev1.ClaimBound: "is on PersistentVolumeClaim team-a-data"} {
+	for phase, says := range map[corev1.PersistentVolumeClaimPhase]string{
+		corev1.ClaimPending: "",
+		corev1.ClaimBound:   "is on PersistentVolumeClaim team-a-data",
+	} {
 		p := existing(t, controlplanetest.SQLite)
-		controlplanetest.Add(t, p.Cluster, &corev1.PersistentVolumeClaim{ObjectMeta: controlplanetest.Meta(p.Cluster,
-			"team-a-data", hosted.ControlPlane),
-			Status: corev1.PersistentVolumeClaimStatus{Phase: phase}})
+		controlplanetest.Add(t, p.Cluster, &corev1.PersistentVolumeClaim{
+			ObjectMeta: controlplanetest.Meta(p.Cluster,
+				"team-a-data", hosted.ControlPlane),
+			Status: corev1.PersistentVolumeClaimStatus{Phase: phase},
+		})
 		changeDocuments(t, p, controlplanetest.With(inPod))
 		_, _, err := p.ensureKeys(t.Context())
 		if says == "" {

@@ -88,8 +88,10 @@ func (p *Provisioner) apiServer() corev1.Container {
 	}
 	container := p.component(hosted.APIServer, p.VCluster.ControlPlane.Distro.K8s.APIServer,
 		append(args, p.storeArgs()...))
-	container.Ports = []corev1.ContainerPort{{Name: "https", ContainerPort: int32(p.apiPort()),
-		Protocol: corev1.ProtocolTCP}}
+	container.Ports = []corev1.ContainerPort{{
+		Name: "https", ContainerPort: int32(p.apiPort()),
+		Protocol: corev1.ProtocolTCP,
+	}}
 	container.ReadinessProbe = probe(p.apiPort(), "/readyz", 1, 3)
 	container.LivenessProbe = probe(p.apiPort(), "/livez", 10, 8)
 	container.StartupProbe = probe(p.apiPort(), "/livez", 1, startupFailures)
@@ -189,8 +191,10 @@ func (p *Provisioner) konnectivityServer() corev1.Container {
 		"--uds-name=" + konnectivitySocket,
 	}, settings.ExtraArgs...)
 	container := p.container("konnectivity-server", args)
-	container.Ports = []corev1.ContainerPort{{Name: "konnectivity", ContainerPort: konnectivityPort,
-		Protocol: corev1.ProtocolTCP}}
+	container.Ports = []corev1.ContainerPort{{
+		Name: "konnectivity", ContainerPort: konnectivityPort,
+		Protocol: corev1.ProtocolTCP,
+	}}
 	container.LivenessProbe = probe(konnectivityHealthPort, "/healthz", 10, 8)
 	container.LivenessProbe.HTTPGet.Scheme = corev1.URISchemeHTTP
 	container.Resources = requests("5m", "32Mi")
@@ -212,8 +216,10 @@ func (p *Provisioner) bundleServer() corev1.Container {
 		"--ca=" + cert(certificates.ClusterCA),
 	})
 	container.Command = []string{programPath}
-	container.Ports = []corev1.ContainerPort{{Name: "bundles", ContainerPort: bundlesPort,
-		Protocol: corev1.ProtocolTCP}}
+	container.Ports = []corev1.ContainerPort{{
+		Name: "bundles", ContainerPort: bundlesPort,
+		Protocol: corev1.ProtocolTCP,
+	}}
 	container.LivenessProbe = probe(bundlesPort, "/healthz", 10, 8)
 	container.Resources = requests("5m", "32Mi")
 	container.VolumeMounts = append(container.VolumeMounts,

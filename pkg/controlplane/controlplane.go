@@ -113,8 +113,10 @@ func (p *Provisioner) Provision(ctx context.Context, renew bool, report func(str
 }
 
 func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outcome, error) {
-	outcome := Outcome{Version: p.KubernetesVersion(), Upgraded: p.upgraded != "",
-		KubeconfigSecret: p.KubeconfigSecret()}
+	outcome := Outcome{
+		Version: p.KubernetesVersion(), Upgraded: p.upgraded != "",
+		KubeconfigSecret: p.KubeconfigSecret(),
+	}
 	report("[1/4 keys] reading the cluster's authorities")
 	k, changes, err := p.ensureKeys(ctx)
 	outcome.Changes = append(outcome.Changes, changes...)
@@ -143,7 +145,8 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 
 // runPods sets the objects that the pods need, and the pods, and waits for them.
 func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
-	report func(string)) ([]apply.Change, map[string]string, error) {
+	report func(string),
+) ([]apply.Change, map[string]string, error) {
 	report("signing certificates")
 	inputs, err := p.podInputs(ctx, k, endpoint)
 	if err != nil {
@@ -225,10 +228,13 @@ func (p *Provisioner) podInputs(ctx context.Context, k *certificates.Keys, endpo
 
 // administrator returns the content of the kubeconfig Secret.
 func (p *Provisioner) administrator(ctx context.Context, k *certificates.Keys, endpoint Endpoint) (map[string][]byte,
-	map[string]string, error) {
+	map[string]string, error,
+) {
 	data, reasons, err := p.ensureCerts(ctx, p.KubeconfigSecret(), []certificates.Wanted{
-		{File: certificates.KubeconfigKey, By: k.Cluster, Server: endpoint.Server(),
-			Leaf: certificates.ClientLeaf("argosy:"+p.Name, administratorGroup)},
+		{
+			File: certificates.KubeconfigKey, By: k.Cluster, Server: endpoint.Server(),
+			Leaf: certificates.ClientLeaf("argosy:"+p.Name, administratorGroup),
+		},
 	}, k.Cluster.Cert)
 	if err == nil && p.servesBundles() {
 		data[join.BundlesKey] = []byte(endpoint.BundlesURL())
@@ -276,7 +282,8 @@ func (p *Provisioner) runEtcd(ctx context.Context, k *certificates.Keys, report 
 // setClusterObjects sets the objects that the cluster itself must hold, once its API server answers. It returns the
 // address by which machines know it, where that is another one.
 func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
-	report func(string)) (string, []apply.Change, error) {
+	report func(string),
+) (string, []apply.Change, error) {
 	cluster, err := p.connectFounder(ctx, k, report)
 	if err != nil {
 		return "", nil, err
@@ -297,8 +304,10 @@ func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Key
 		return known, nil, err
 	}
 	report(fmt.Sprintf("setting %d objects that joining machines need", len(wanted)))
-	changes, err := cluster.Objects.Sync(ctx, types.NamespacedName{Namespace: metav1.NamespaceSystem,
-		Name: "argosy-cluster"}, wanted, apply.Options{Force: true})
+	changes, err := cluster.Objects.Sync(ctx, types.NamespacedName{
+		Namespace: metav1.NamespaceSystem,
+		Name:      "argosy-cluster",
+	}, wanted, apply.Options{Force: true})
 	if err != nil {
 		return known, changes, fmt.Errorf("setting the objects that joining machines need: %w", err)
 	}
@@ -307,7 +316,8 @@ func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Key
 
 // wantedClusterObjects returns the objects of setClusterObjects.
 func (p *Provisioner) wantedClusterObjects(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
-	report func(string)) ([]*unstructured.Unstructured, error) {
+	report func(string),
+) ([]*unstructured.Unstructured, error) {
 	addresses, err := p.lookUp(ctx, endpoint.Host, report)
 	if err != nil {
 		return nil, err

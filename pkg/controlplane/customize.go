@@ -119,8 +119,10 @@ func (s podSettings) onPod(pod *corev1.PodSpec) error {
 	}
 	var volumes []corev1.Volume
 	var first, beside []corev1.Container
-	for from, to := range map[*[]config.Unstructured]any{&s.volumes: &volumes, &s.initContainers: &first,
-		&s.containers: &beside} {
+	for from, to := range map[*[]config.Unstructured]any{
+		&s.volumes: &volumes, &s.initContainers: &first,
+		&s.containers: &beside,
+	} {
 		if err := over(*from, to); err != nil {
 			return err
 		}
@@ -174,8 +176,10 @@ func tuned(own *corev1.Probe, wanted config.Probe) *corev1.Probe {
 		field *int32
 		value int
 	}{
-		{&own.FailureThreshold, wanted.FailureThreshold}, {&own.InitialDelaySeconds, wanted.InitialDelaySeconds},
-		{&own.TimeoutSeconds, wanted.TimeoutSeconds}, {&own.PeriodSeconds, wanted.PeriodSeconds},
+		{&own.FailureThreshold, wanted.FailureThreshold},
+		{&own.InitialDelaySeconds, wanted.InitialDelaySeconds},
+		{&own.TimeoutSeconds, wanted.TimeoutSeconds},
+		{&own.PeriodSeconds, wanted.PeriodSeconds},
 	} {
 		if number.value != 0 {
 			*number.field = int32(number.value)

@@ -70,16 +70,22 @@ func (p *Provisioner) service() (*corev1.Service, error) {
 	}
 	service.Spec.Selector = p.Names().Selector(hosted.ControlPlane)
 	service.Spec.Ports = []corev1.ServicePort{
-		{Name: portAPI, Protocol: corev1.ProtocolTCP, Port: servicePort, TargetPort: intstr.FromInt(p.apiPort()),
-			NodePort: int32(wanted.HTTPSNodePort)},
+		{
+			Name: portAPI, Protocol: corev1.ProtocolTCP, Port: servicePort, TargetPort: intstr.FromInt(p.apiPort()),
+			NodePort: int32(wanted.HTTPSNodePort),
+		},
 	}
 	if p.konnectivity() {
-		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: portKonnectivity,
-			Protocol: corev1.ProtocolTCP, Port: konnectivityPort, TargetPort: intstr.FromInt(konnectivityPort)})
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{
+			Name:     portKonnectivity,
+			Protocol: corev1.ProtocolTCP, Port: konnectivityPort, TargetPort: intstr.FromInt(konnectivityPort),
+		})
 	}
 	if p.servesBundles() {
-		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: portBundles,
-			Protocol: corev1.ProtocolTCP, Port: bundlesPort, TargetPort: intstr.FromInt(bundlesPort)})
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{
+			Name:     portBundles,
+			Protocol: corev1.ProtocolTCP, Port: bundlesPort, TargetPort: intstr.FromInt(bundlesPort),
+		})
 	}
 	return service, nil
 }
@@ -88,13 +94,17 @@ func (p *Provisioner) service() (*corev1.Service, error) {
 func (p *Provisioner) peers() *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.Names().ControlPlane(), Namespace: p.Namespace,
-			Labels: p.Names().Labels(hosted.ControlPlane)},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.Names().ControlPlane(), Namespace: p.Namespace,
+			Labels: p.Names().Labels(hosted.ControlPlane),
+		},
 		Spec: corev1.ServiceSpec{
 			ClusterIP: corev1.ClusterIPNone,
 			Selector:  p.Names().Selector(hosted.ControlPlane),
-			Ports: []corev1.ServicePort{{Name: portAPI, Protocol: corev1.ProtocolTCP, Port: int32(p.apiPort()),
-				TargetPort: intstr.FromInt(p.apiPort())}},
+			Ports: []corev1.ServicePort{{
+				Name: portAPI, Protocol: corev1.ProtocolTCP, Port: int32(p.apiPort()),
+				TargetPort: intstr.FromInt(p.apiPort()),
+			}},
 		},
 	}
 }

@@ -22,13 +22,17 @@ func kubeconfigOf(t *testing.T, p *Provisioner, server string) runtime.Object {
 	text, err := certificates.WriteKubeconfig("team-a", server, "admin", nil,
 		pki.Pair{Cert: []byte("cert"), Key: []byte("key")})
 	assert.NilError(t, err)
-	return &corev1.Secret{ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-kubeconfig", hosted.ControlPlane),
-		Data: map[string][]byte{certificates.KubeconfigKey: text}}
+	return &corev1.Secret{
+		ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-kubeconfig", hosted.ControlPlane),
+		Data:       map[string][]byte{certificates.KubeconfigKey: text},
+	}
 }
 
 func TestANodePortKeepsTheNodeThatMachinesKnow(t *testing.T) {
-	service := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort,
-		Ports: []corev1.ServicePort{{Name: portAPI, NodePort: 30443}}}}
+	service := &corev1.Service{Spec: corev1.ServiceSpec{
+		Type:  corev1.ServiceTypeNodePort,
+		Ports: []corev1.ServicePort{{Name: portAPI, NodePort: 30443}},
+	}}
 	for _, tt := range []struct{ name, server, archived, want string }{
 		{"nobody knows any", "", "", "192.0.2.21"},
 		{"the second node", "https://192.0.2.22:30443", "", "192.0.2.22"},
@@ -63,8 +67,12 @@ func TestOutcomeNamesTheAddressThatMachinesKnow(t *testing.T) {
 		{"a new cluster", nil, endpoint, ""},
 		{"the same address", []runtime.Object{info, controlplanetest.Node("m1", "192.0.2.1")}, before, ""},
 		{"another address, no machine", []runtime.Object{info}, endpoint, ""},
-		{"another address", []runtime.Object{info, controlplanetest.Node("m1", "192.0.2.1")}, endpoint,
-			"192.0.2.9:443"},
+		{
+			"another address",
+			[]runtime.Object{info, controlplanetest.Node("m1", "192.0.2.1")},
+			endpoint,
+			"192.0.2.9:443",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			client := fake.NewClientset(tt.objects...)
@@ -75,8 +83,10 @@ func TestOutcomeNamesTheAddressThatMachinesKnow(t *testing.T) {
 			assert.Equal(t, known, tt.known)
 		})
 	}
-	moved := Outcome{Server: endpoint.Server(), Endpoint: endpoint.Address(), Version: "v1.34.4",
-		MachinesKnow: "192.0.2.9:443"}
+	moved := Outcome{
+		Server: endpoint.Server(), Endpoint: endpoint.Address(), Version: "v1.34.4",
+		MachinesKnow: "192.0.2.9:443",
+	}
 	const says = "API server https://192.0.2.10:443 runs v1.34.4 after 0.0 s: nothing to set\n" +
 		"the control plane is at 192.0.2.10:443 now, and machines that joined before know it at 192.0.2.9:443: have " +
 		"that address lead here " +

@@ -14,7 +14,8 @@ const founderLife = time.Hour
 // connectFounder opens the cluster with every right from the first moment: administrators get theirs by a binding in
 // the cluster itself, which has to be made first. The certificate is not stored anywhere.
 func (p *Provisioner) connectFounder(ctx context.Context, k *certificates.Keys,
-	report func(string)) (*hosted.Connection, error) {
+	report func(string),
+) (*hosted.Connection, error) {
 	leaf := certificates.ClientLeaf("argosy:founder", "system:masters")
 	leaf.Life = founderLife
 	pair, err := k.Cluster.Issue(leaf, p.Now())

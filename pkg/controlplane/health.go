@@ -111,7 +111,8 @@ const leaseTolerance = 30 * time.Second
 
 // notLeading returns a reason when no replica of a component that elects a leader leads: it runs and does nothing.
 func (p *Provisioner) notLeading(ctx context.Context, client kubernetes.Interface, name string,
-	settings config.Component) (string, error) {
+	settings config.Component,
+) (string, error) {
 	if slices.ContainsFunc(settings.ExtraArgs, func(arg string) bool {
 		return arg == "--leader-elect=false" || strings.HasPrefix(arg, "--leader-elect-resource")
 	}) {

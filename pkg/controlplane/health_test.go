@@ -27,21 +27,31 @@ func since(ago time.Duration) corev1.ContainerState {
 
 func TestContainersThatDoNotRunAreNamed(t *testing.T) {
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}
-	backOff := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
-		Message: "back-off 5m0s restarting"}}
+	backOff := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{
+		Reason:  "CrashLoopBackOff",
+		Message: "back-off 5m0s restarting",
+	}}
 	for _, tt := range []struct {
 		name   string
 		status corev1.ContainerStatus
 		says   string
 	}{
 		{"runs", corev1.ContainerStatus{State: since(time.Second)}, ""},
-		{"crashes again and again", corev1.ContainerStatus{State: backOff, LastTerminationState: ended},
-			"container kube-scheduler ended with exit code 1: fake logs"},
-		{"is between two crashes", corev1.ContainerStatus{Ready: true, State: since(time.Second),
-			LastTerminationState: ended}, "container kube-scheduler ended with exit code 1 and was started again: " +
+		{
+			"crashes again and again",
+			corev1.ContainerStatus{State: backOff, LastTerminationState: ended},
+			"container kube-scheduler ended with exit code 1: fake logs",
+		},
+		{"is between two crashes", corev1.ContainerStatus{
+			Ready: true, State: since(time.Second),
+			LastTerminationState: ended,
+		}, "container kube-scheduler ended with exit code 1 and was started again: " +
 			"fake logs"},
-		{"crashed once", corev1.ContainerStatus{Ready: true, State: since(time.Minute), LastTerminationState: ended},
-			""},
+		{
+			"crashed once",
+			corev1.ContainerStatus{Ready: true, State: since(time.Minute), LastTerminationState: ended},
+			"",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := provisioner(t, controlplanetest.SQLite)
@@ -49,13 +59,19 @@ func TestContainersThatDoNotRunAreNamed(t *testing.T) {
 			always := corev1.ContainerRestartPolicyAlways
 			controlplanetest.Add(t, p.Cluster, &corev1.Pod{
 				ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-0", hosted.ControlPlane),
-				Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "program"},
-					{Name: "kine", RestartPolicy: &always}}},
+				Spec: corev1.PodSpec{InitContainers: []corev1.Container{
+					{Name: "program"},
+					{Name: "kine", RestartPolicy: &always},
+				}},
 				Status: corev1.PodStatus{
 					Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-					InitContainerStatuses: []corev1.ContainerStatus{{Name: "program",
-						State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}},
-						{Name: "kine", State: since(time.Second)}},
+					InitContainerStatuses: []corev1.ContainerStatus{
+						{
+							Name:  "program",
+							State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}},
+						},
+						{Name: "kine", State: since(time.Second)},
+					},
 					ContainerStatuses: []corev1.ContainerStatus{tt.status},
 				},
 			})
@@ -82,9 +98,13 @@ func TestPodOfARestoreJobDoesNotCount(t *testing.T) {
 func TestComponentWithoutALeaderDoesNotWork(t *testing.T) {
 	lease := func(renewed time.Time) []runtime.Object {
 		duration, at := int32(15), metav1.NewMicroTime(renewed)
-		return []runtime.Object{&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system",
-			Name: "kube-scheduler"},
-			Spec: coordinationv1.LeaseSpec{RenewTime: &at, LeaseDurationSeconds: &duration}}}
+		return []runtime.Object{&coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "kube-system",
+				Name:      "kube-scheduler",
+			},
+			Spec: coordinationv1.LeaseSpec{RenewTime: &at, LeaseDurationSeconds: &duration},
+		}}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -96,8 +116,10 @@ func TestComponentWithoutALeaderDoesNotWork(t *testing.T) {
 		{"leads by a clock that is ahead", lease(controlplanetest.Noon().Add(20 * time.Second)), nil, ""},
 		{"leads by a clock that is behind", lease(controlplanetest.Noon().Add(-40 * time.Second)), nil, ""},
 		{"has not begun", nil, nil, "kube-scheduler has not begun to work"},
-		{"stopped", lease(controlplanetest.Noon().Add(-time.Minute)), nil,
-			"kube-scheduler has not worked since 2026-03-01T11:59:00Z"},
+		{
+			"stopped", lease(controlplanetest.Noon().Add(-time.Minute)), nil,
+			"kube-scheduler has not worked since 2026-03-01T11:59:00Z",
+		},
 		{"elects nobody", nil, []string{"--leader-elect=false"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,8 +137,10 @@ func TestEarliestCertificateOfAllSecretsCounts(t *testing.T) {
 		p := provisioner(t, controlplanetest.With(controlplanetest.EtcdSection))
 		k, err := certificates.NewKeys(controlplanetest.Noon())
 		assert.NilError(t, err)
-		for secret, files := range map[string][]string{"team-a-certs": {"apiserver.crt", "scheduler.conf"},
-			"team-a-kubeconfig": {"value", "bundles"}, "team-a-etcd-certs": {"peer.crt", "peer.key"}} {
+		for secret, files := range map[string][]string{
+			"team-a-certs":      {"apiserver.crt", "scheduler.conf"},
+			"team-a-kubeconfig": {"value", "bundles"}, "team-a-etcd-certs": {"peer.crt", "peer.key"},
+		} {
 			data := map[string][]byte{}
 			for _, name := range files {
 				leaf := certificates.ClientLeaf("a")

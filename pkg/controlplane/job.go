@@ -157,20 +157,27 @@ func (p *Provisioner) jobCerts(j Job) []corev1.VolumeProjection {
 
 // claimed returns a volume that is a PersistentVolumeClaim.
 func claimed(volume, claim string) corev1.Volume {
-	return corev1.Volume{Name: volume,
-		VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim}}}
+	return corev1.Volume{
+		Name: volume,
+		VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+		},
+	}
 }
 
 // clusterVolumes returns volumes with the cluster's keys and its documents.
 func (p *Provisioner) clusterVolumes() []corev1.Volume {
-	documents := corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: p.Name},
+	documents := corev1.ConfigMapVolumeSource{
+		LocalObjectReference: corev1.LocalObjectReference{Name: p.Name},
 		Items: []corev1.KeyToPath{
 			{Key: config.VClusterDocument, Path: config.VClusterDocument},
 			{Key: config.FleetDocument, Path: config.FleetDocument},
-		}}
+		},
+	}
 	return []corev1.Volume{
 		{Name: volumePKI, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: p.Names().PKI(), DefaultMode: readableByGroup()}}},
+			SecretName: p.Names().PKI(), DefaultMode: readableByGroup(),
+		}}},
 		{Name: volumeDocuments, VolumeSource: corev1.VolumeSource{ConfigMap: &documents}},
 	}
 }
@@ -193,8 +200,10 @@ func (p *Provisioner) addKine(pod *corev1.PodSpec, after int64) {
 	}
 	pod.Volumes = append(pod.Volumes, data)
 	for _, name := range []string{volumeKine, volumeTemporary} {
-		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name,
-			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		pod.Volumes = append(pod.Volumes, corev1.Volume{
+			Name:         name,
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		})
 	}
 }
 
@@ -217,13 +226,17 @@ func (p *Provisioner) runLikeControlPlane(pod *corev1.PodSpec) error {
 	s := p.VCluster.ControlPlane.StatefulSet
 	pod.NodeSelector, pod.DNSPolicy = s.Scheduling.NodeSelector, corev1.DNSPolicy(s.DNSPolicy)
 	sections := []struct{ from, to any }{
-		{s.Scheduling.Tolerations, &pod.Tolerations}, {s.Security.PodSecurityContext, &pod.SecurityContext},
-		{s.DNSConfig, &pod.DNSConfig}, {s.HostAliases, &pod.HostAliases},
+		{s.Scheduling.Tolerations, &pod.Tolerations},
+		{s.Security.PodSecurityContext, &pod.SecurityContext},
+		{s.DNSConfig, &pod.DNSConfig},
+		{s.HostAliases, &pod.HostAliases},
 	}
 	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for i := range containers {
-			sections = append(sections, struct{ from, to any }{s.Security.ContainerSecurityContext,
-				&containers[i].SecurityContext})
+			sections = append(sections, struct{ from, to any }{
+				s.Security.ContainerSecurityContext,
+				&containers[i].SecurityContext,
+			})
 		}
 	}
 	for _, section := range sections {

@@ -24,10 +24,12 @@ func mountCerts(pod *corev1.PodSpec, secretOf func(file string) string) {
 				continue
 			}
 			name := volumeCerts + "-" + containers[i].Name
-			pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name,
+			pod.Volumes = append(pod.Volumes, corev1.Volume{
+				Name: name,
 				VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 					DefaultMode: readableByGroup(), Sources: projections(files, secretOf),
-				}}})
+				}},
+			})
 			containers[i].VolumeMounts = append(containers[i].VolumeMounts,
 				corev1.VolumeMount{Name: name, MountPath: certsDir, ReadOnly: true})
 		}

@@ -33,7 +33,8 @@ const (
 // clusterObjects returns the objects that `kubeadm join` and `kubeadm upgrade node` read in the cluster, their
 // permissions, and the endpoints by which its pods reach the API server, which is at addresses.
 func (p *Provisioner) clusterObjects(k *certificates.Keys, endpoint Endpoint, addresses []netip.Addr) ([]runtime.Object,
-	error) {
+	error,
+) {
 	kubeadm, err := p.kubeadmConfig(endpoint)
 	if err != nil {
 		return nil, err
@@ -66,8 +67,10 @@ const clusterInfoName = "cluster-info"
 func clusterInfo(endpoint Endpoint, caCert []byte) (*corev1.ConfigMap, error) {
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Config",
-		"clusters": []any{map[string]any{"name": "", "cluster": map[string]any{"server": endpoint.Server(),
-			"certificate-authority-data": caCert}}},
+		"clusters": []any{map[string]any{"name": "", "cluster": map[string]any{
+			"server":                     endpoint.Server(),
+			"certificate-authority-data": caCert,
+		}}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding cluster-info: %w", err)
@@ -106,7 +109,8 @@ func checkOwnState(held *clientcmdapi.Cluster, caCert []byte) error {
 // machinesKnow returns host:port by which the machines of a cluster know its API server, where that is not endpoint; ""
 // while it has no machines.
 func machinesKnow(ctx context.Context, client kubernetes.Interface, held *clientcmdapi.Cluster,
-	endpoint Endpoint) (string, error) {
+	endpoint Endpoint,
+) (string, error) {
 	if held == nil || held.Server == endpoint.Server() {
 		return "", nil
 	}
@@ -200,8 +204,10 @@ func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
 		TypeMeta:    metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"},
 		ObjectMeta:  meta,
 		AddressType: family,
-		Endpoints: []discoveryv1.Endpoint{{Addresses: texts,
-			Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses:  texts,
+			Conditions: discoveryv1.EndpointConditions{Ready: &ready},
+		}},
 		Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
 	}
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
@@ -219,8 +225,10 @@ func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.Endpoin
 		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: address})
 	}
 	//lint:ignore SA1019 as above
-	return &corev1.Endpoints{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
-		Subsets: []corev1.EndpointSubset{subset}}
+	return &corev1.Endpoints{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
+		Subsets: []corev1.EndpointSubset{subset},
+	}
 }
 
 // roles returns the permissions that kubeadm needs on machines that join, and no others.
@@ -236,8 +244,10 @@ func roles(konnectivity bool) []runtime.Object {
 		return []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}}
 	}
 	objects := []runtime.Object{
-		clusterRole("kubeadm:get-nodes", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes"},
-			Verbs: []string{"get"}}),
+		clusterRole("kubeadm:get-nodes", rbacv1.PolicyRule{
+			APIGroups: []string{""}, Resources: []string{"nodes"},
+			Verbs: []string{"get"},
+		}),
 		clusterBinding("kubeadm:get-nodes", "kubeadm:get-nodes", group(join.BootstrapGroup)),
 		clusterBinding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", group(join.BootstrapGroup)),
 		clusterBinding("kubeadm:node-autoapprove-bootstrap",
@@ -251,8 +261,10 @@ func roles(konnectivity bool) []runtime.Object {
 		user(anonymousUser))...)
 	objects = append(objects, bundlesAccount())
 	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:nodes-kubeadm-config", "kubeadm-config",
-		append(group(join.BootstrapGroup, nodesGroup), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind,
-			Namespace: metav1.NamespaceSystem, Name: BundlesAccount}))...)
+		append(group(join.BootstrapGroup, nodesGroup), rbacv1.Subject{
+			Kind:      rbacv1.ServiceAccountKind,
+			Namespace: metav1.NamespaceSystem, Name: BundlesAccount,
+		}))...)
 	objects = append(objects, readable(metav1.NamespaceSystem, "kubeadm:kubelet-config", "kubelet-config",
 		group(join.BootstrapGroup, nodesGroup))...)
 	if konnectivity {
@@ -281,8 +293,10 @@ func readable(namespace, name, configMap string, subjects []rbacv1.Subject) []ru
 	return []runtime.Object{
 		&rbacv1.Role{
 			TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role"}, ObjectMeta: meta,
-			Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"},
-				ResourceNames: []string{configMap}, Verbs: []string{"get"}}},
+			Rules: []rbacv1.PolicyRule{{
+				APIGroups: []string{""}, Resources: []string{"configmaps"},
+				ResourceNames: []string{configMap}, Verbs: []string{"get"},
+			}},
 		},
 		&rbacv1.RoleBinding{
 			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},

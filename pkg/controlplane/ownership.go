@@ -88,6 +88,7 @@ func (p *Provisioner) made(object metav1.Object) bool {
 // getter returns a function that reads objects of one kind by name.
 func getter[T metav1.Object](ctx context.Context, client interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
-}) func(string) (metav1.Object, error) {
+},
+) func(string) (metav1.Object, error) {
 	return func(name string) (metav1.Object, error) { return client.Get(ctx, name, metav1.GetOptions{}) }
 }

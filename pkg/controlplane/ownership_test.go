@@ -18,8 +18,10 @@ import (
 
 func TestClusterDoesNotBeginOverForeignObjects(t *testing.T) {
 	foreign := func(name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Name: name, Namespace: "tenant",
-			Labels: map[string]string{hosted.ClusterLabel: "team-a"}}
+		return metav1.ObjectMeta{
+			Name: name, Namespace: "tenant",
+			Labels: map[string]string{hosted.ClusterLabel: "team-a"},
+		}
 	}
 	own := controlplanetest.New(t, controlplanetest.SQLite)
 	etcd := controlplanetest.With(controlplanetest.EtcdSection)
@@ -29,24 +31,36 @@ func TestClusterDoesNotBeginOverForeignObjects(t *testing.T) {
 		says     string
 	}{
 		{controlplanetest.SQLite, &corev1.Secret{ObjectMeta: foreign("team-a-kubeconfig")}, "Secret team-a-kubeconfig"},
-		{controlplanetest.SQLite, &corev1.ConfigMap{ObjectMeta: foreign("team-a-control-plane")},
-			"ConfigMap team-a-control-plane"},
+		{
+			controlplanetest.SQLite, &corev1.ConfigMap{ObjectMeta: foreign("team-a-control-plane")},
+			"ConfigMap team-a-control-plane",
+		},
 		{controlplanetest.SQLite, &corev1.Service{ObjectMeta: foreign("team-a")}, "Service team-a"},
-		{controlplanetest.SQLite, &corev1.PersistentVolumeClaim{ObjectMeta: foreign("team-a-data")},
-			"PersistentVolumeClaim team-a-data"},
-		{controlplanetest.SQLite, &appsv1.StatefulSet{ObjectMeta: foreign("team-a-control-plane")},
-			"StatefulSet team-a-control-plane"},
-		{controlplanetest.SQLite, &policyv1.PodDisruptionBudget{ObjectMeta: foreign("team-a-control-plane")},
-			"PodDisruptionBudget team-a-control-plane"},
-		{etcd, &corev1.PersistentVolumeClaim{ObjectMeta: foreign("data-team-a-etcd-2")},
-			"PersistentVolumeClaim data-team-a-etcd-2"},
+		{
+			controlplanetest.SQLite, &corev1.PersistentVolumeClaim{ObjectMeta: foreign("team-a-data")},
+			"PersistentVolumeClaim team-a-data",
+		},
+		{
+			controlplanetest.SQLite, &appsv1.StatefulSet{ObjectMeta: foreign("team-a-control-plane")},
+			"StatefulSet team-a-control-plane",
+		},
+		{
+			controlplanetest.SQLite, &policyv1.PodDisruptionBudget{ObjectMeta: foreign("team-a-control-plane")},
+			"PodDisruptionBudget team-a-control-plane",
+		},
+		{
+			etcd, &corev1.PersistentVolumeClaim{ObjectMeta: foreign("data-team-a-etcd-2")},
+			"PersistentVolumeClaim data-team-a-etcd-2",
+		},
 		{etcd, &corev1.Secret{ObjectMeta: foreign("team-a-etcd-certs")}, "Secret team-a-etcd-certs"},
 		{controlplanetest.SQLite, &corev1.Secret{ObjectMeta: foreign("team-a-etcd-certs")}, ""},
 		{controlplanetest.SQLite, &corev1.ConfigMap{ObjectMeta: foreign("team-a")}, ""},
 		{controlplanetest.SQLite, &corev1.PersistentVolumeClaim{ObjectMeta: foreign("team-a-backups")}, ""},
-		{controlplanetest.SQLite, &corev1.Secret{ObjectMeta: controlplanetest.Meta(own, "team-a-certs",
-			hosted.ControlPlane)},
-			""},
+		{
+			controlplanetest.SQLite, &corev1.Secret{ObjectMeta: controlplanetest.Meta(own, "team-a-certs",
+				hosted.ControlPlane)},
+			"",
+		},
 	} {
 		p := allowed(provisioner(t, tt.vcluster, tt.object))
 		_, validated := p.Validate(t.Context(), func(string) {})

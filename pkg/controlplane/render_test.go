@@ -24,8 +24,10 @@ import (
 
 func provisioner(t *testing.T, vcluster string, objects ...runtime.Object) *Provisioner {
 	t.Helper()
-	return &Provisioner{Cluster: controlplanetest.New(t, vcluster, objects...),
-		Image: "ghcr.io/argosy-dev/executor-plugin:v0.1.0"}
+	return &Provisioner{
+		Cluster: controlplanetest.New(t, vcluster, objects...),
+		Image:   "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
+	}
 }
 
 // allowed grants every permission that is asked for.
@@ -73,12 +75,17 @@ func TestServingCertificateCoversExactlyTheReachableNames(t *testing.T) {
 }
 
 func TestEndpointOfEachKindOfService(t *testing.T) {
-	ports := []corev1.ServicePort{{Name: portAPI, NodePort: 30443}, {Name: portKonnectivity, NodePort: 30132},
-		{Name: portBundles, NodePort: 30444}}
+	ports := []corev1.ServicePort{
+		{Name: portAPI, NodePort: 30443},
+		{Name: portKonnectivity, NodePort: 30132},
+		{Name: portBundles, NodePort: 30444},
+	}
 	service := func(kind corev1.ServiceType, ingress ...corev1.LoadBalancerIngress) *corev1.Service {
-		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "team-a"},
-			Spec:   corev1.ServiceSpec{Type: kind, ClusterIP: "10.96.3.4", Ports: ports},
-			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}}}
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: "team-a"},
+			Spec:       corev1.ServiceSpec{Type: kind, ClusterIP: "10.96.3.4", Ports: ports},
+			Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}},
+		}
 	}
 	for _, tt := range []struct {
 		name     string
@@ -88,24 +95,42 @@ func TestEndpointOfEachKindOfService(t *testing.T) {
 		bundles  string
 		waitsFor string
 	}{
-		{"load balancer", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.10"}),
-			"https://192.0.2.10:443", "https://192.0.2.10:8444", ""},
-		{"load balancer with a name", "", service(corev1.ServiceTypeLoadBalancer,
-			corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), "https://lb.example.com:443",
-			"https://lb.example.com:8444", ""},
-		{"load balancer that gives nothing", "", service(corev1.ServiceTypeLoadBalancer), "", "",
-			"no load balancer of the host cluster gave it one"},
-		{"node port", "", service(corev1.ServiceTypeNodePort), "https://192.0.2.21:30443", "https://192.0.2.21:30444",
-			""},
-		{"cluster address", "", service(corev1.ServiceTypeClusterIP), "https://10.96.3.4:443", "https://10.96.3.4:8444",
-			""},
-		{"something in front", "api.example.com:6443", service(corev1.ServiceTypeClusterIP),
-			"https://api.example.com:6443", "https://api.example.com:8444", ""},
-		{"something in front of a load balancer that gives nothing", "api.example.com:6443",
+		{
+			"load balancer", "", service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.10"}),
+			"https://192.0.2.10:443", "https://192.0.2.10:8444", "",
+		},
+		{
+			"load balancer with a name", "", service(corev1.ServiceTypeLoadBalancer,
+				corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), "https://lb.example.com:443",
+			"https://lb.example.com:8444", "",
+		},
+		{
+			"load balancer that gives nothing", "", service(corev1.ServiceTypeLoadBalancer), "", "",
+			"no load balancer of the host cluster gave it one",
+		},
+		{
+			"node port", "", service(corev1.ServiceTypeNodePort),
+			"https://192.0.2.21:30443", "https://192.0.2.21:30444",
+			"",
+		},
+		{
+			"cluster address", "", service(corev1.ServiceTypeClusterIP),
+			"https://10.96.3.4:443", "https://10.96.3.4:8444",
+			"",
+		},
+		{
+			"something in front", "api.example.com:6443", service(corev1.ServiceTypeClusterIP),
+			"https://api.example.com:6443", "https://api.example.com:8444", "",
+		},
+		{
+			"something in front of a load balancer that gives nothing", "api.example.com:6443",
 			service(corev1.ServiceTypeLoadBalancer), "https://api.example.com:6443", "https://api.example.com:8444",
-			""},
-		{"something in front of node ports", "api.example.com:6443", service(corev1.ServiceTypeNodePort),
-			"https://api.example.com:6443", "https://api.example.com:30444", ""},
+			"",
+		},
+		{
+			"something in front of node ports", "api.example.com:6443", service(corev1.ServiceTypeNodePort),
+			"https://api.example.com:6443", "https://api.example.com:30444", "",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			vcluster := controlplanetest.SQLite

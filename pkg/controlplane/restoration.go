@@ -65,7 +65,8 @@ func (p *Provisioner) checkNotRestoring(pki *corev1.Secret) error {
 // ProvisionRestored provisions a cluster whose keys come from an archive: it calls load when the store is there, and
 // brings up the pods when it is loaded. Where r is loaded already, load is not called.
 func (p *Provisioner) ProvisionRestored(ctx context.Context, r *Restoration,
-	load func(ctx context.Context, report func(string)) error, report func(string)) (Outcome, error) {
+	load func(ctx context.Context, report func(string)) error, report func(string),
+) (Outcome, error) {
 	run := *p
 	run.restores, run.archived = true, r.Endpoint
 	endpoint, err := run.restoreStore(ctx, r.Loaded, load, report)
@@ -84,7 +85,8 @@ func (p *Provisioner) ProvisionRestored(ctx context.Context, r *Restoration,
 
 // restoreStore gives the control plane its address, which clients ask already, brings its store up and has it loaded.
 func (p *Provisioner) restoreStore(ctx context.Context, loaded bool,
-	load func(ctx context.Context, report func(string)) error, report func(string)) (Endpoint, error) {
+	load func(ctx context.Context, report func(string)) error, report func(string),
+) (Endpoint, error) {
 	report("[2/5 keys] reading the cluster's authorities")
 	k, _, err := p.ensureKeys(ctx)
 	if err != nil {

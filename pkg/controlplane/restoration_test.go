@@ -40,7 +40,8 @@ func TestIncompleteStoreIsUsedByItsRestoreOnly(t *testing.T) {
 func TestKeysAreNotMadeBesideAnEarlierState(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	controlplanetest.Add(t, p.Cluster, &corev1.PersistentVolumeClaim{
-		ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-data", hosted.ControlPlane)})
+		ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-data", hosted.ControlPlane),
+	})
 	_, _, err := p.ensureKeys(t.Context())
 	assert.ErrorContains(t, err, "submit restore to have that cluster again, or delete the claim")
 }

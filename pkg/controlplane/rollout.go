@@ -27,7 +27,8 @@ const surgeLimit = 20 * time.Second
 //	they change, a single replica        apply with two, wait, apply with one, wait
 //	an earlier run left two of one       the same from its second half on
 func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, component string, surges bool,
-	report func(string)) ([]apply.Change, error) {
+	report func(string),
+) ([]apply.Change, error) {
 	held, err := p.Host.AppsV1().StatefulSets(p.Namespace).Get(ctx, wanted.Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("reading StatefulSet %q: %w", wanted.Name, apply.Classify(err))
@@ -52,7 +53,8 @@ func (p *Provisioner) rollOut(ctx context.Context, wanted *appsv1.StatefulSet, c
 
 // surge runs two pods of a set. It returns without an error when there is no room for the second.
 func (p *Provisioner) surge(ctx context.Context, wanted *appsv1.StatefulSet, component string,
-	report func(string)) error {
+	report func(string),
+) error {
 	two := wanted.DeepCopy()
 	*two.Spec.Replicas = 2
 	if _, err := p.set(ctx, two); err != nil {
@@ -86,7 +88,8 @@ func (p *Provisioner) noRoom(ctx context.Context, set string) bool {
 }
 
 func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string,
-	report func(string)) error {
+	report func(string),
+) error {
 	unmet := fmt.Sprintf("StatefulSet %q not rolled out", wanted.Name)
 	return p.Wait(ctx, unmet, report, func(ctx context.Context) (string, error) {
 		return p.notRolledOut(ctx, wanted, component)

@@ -90,7 +90,8 @@ func spread(selector map[string]string) []corev1.TopologySpreadConstraint {
 // statefulSet returns a StatefulSet of a pod. Pods start in parallel; a change replaces them one by one, the highest
 // number first, each when the one before is ready.
 func (p *Provisioner) statefulSet(name, component string, replicas int, pod corev1.PodSpec,
-	digest string) *appsv1.StatefulSet {
+	digest string,
+) *appsv1.StatefulSet {
 	count := int32(replicas)
 	pod.ImagePullSecrets = p.pullSecrets()
 	return &appsv1.StatefulSet{
@@ -102,8 +103,10 @@ func (p *Provisioner) statefulSet(name, component string, replicas int, pod core
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 			Selector:            &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: p.Names().Labels(component),
-					Annotations: map[string]string{addons.ConfigAnnotation: digest}},
+				ObjectMeta: metav1.ObjectMeta{
+					Labels:      p.Names().Labels(component),
+					Annotations: map[string]string{addons.ConfigAnnotation: digest},
+				},
 				Spec: pod,
 			},
 		},
@@ -140,12 +143,16 @@ func (p *Provisioner) volumes() []corev1.Volume {
 		}}},
 	}
 	for _, name := range []string{volumeKonnectivity, volumeKine, volumeTemporary} {
-		volumes = append(volumes, corev1.Volume{Name: name,
-			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		volumes = append(volumes, corev1.Volume{
+			Name:         name,
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		})
 	}
 	if p.needsProgram() {
-		volumes = append(volumes, corev1.Volume{Name: volumeProgram,
-			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		volumes = append(volumes, corev1.Volume{
+			Name:         volumeProgram,
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		})
 	}
 	data := corev1.Volume{Name: volumeData, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 	if p.Persists() {
@@ -168,8 +175,10 @@ func (p *Provisioner) budget(name, component string) *policyv1.PodDisruptionBudg
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: p.Names().Labels(component)},
-		Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &one,
-			Selector: &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)}},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable: &one,
+			Selector:       &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
+		},
 	}
 }
 

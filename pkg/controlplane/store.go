@@ -52,17 +52,20 @@ func (p *Provisioner) kine() corev1.Container {
 	settings := p.VCluster.ControlPlane.BackingStore.Database.Embedded
 	if p.Store().Kind == config.StoreExternal {
 		settings = p.VCluster.ControlPlane.BackingStore.Database.External
-		source = corev1.EnvVar{Name: source.Name,
+		source = corev1.EnvVar{
+			Name: source.Name,
 			ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: p.dataSourceSecret()}, Key: dataSourceKey,
-			}}}
+			}},
+		}
 	}
 	container := p.container(hosted.Kine, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"},
 		settings.ExtraArgs...))
 	container.Env = []corev1.EnvVar{source}
 	container.Resources = requests("20m", "64Mi")
 	container.VolumeMounts = []corev1.VolumeMount{
-		{Name: volumeKine, MountPath: kineDir}, {Name: volumeData, MountPath: dataDir},
+		{Name: volumeKine, MountPath: kineDir},
+		{Name: volumeData, MountPath: dataDir},
 		{Name: volumeTemporary, MountPath: temporaryDir},
 	}
 	return container
@@ -127,13 +130,17 @@ func (p *Provisioner) etcdHosts() []string {
 // others to become ready.
 func (p *Provisioner) etcdService() *corev1.Service {
 	port := func(name string, number int) corev1.ServicePort {
-		return corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: int32(number),
-			TargetPort: intstr.FromInt(number)}
+		return corev1.ServicePort{
+			Name: name, Protocol: corev1.ProtocolTCP, Port: int32(number),
+			TargetPort: intstr.FromInt(number),
+		}
 	}
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: p.Names().Etcd(), Namespace: p.Namespace,
-			Labels: p.Names().Labels(hosted.Etcd)},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.Names().Etcd(), Namespace: p.Namespace,
+			Labels: p.Names().Labels(hosted.Etcd),
+		},
 		Spec: corev1.ServiceSpec{
 			ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true,
 			Selector: p.Names().Selector(hosted.Etcd),
@@ -161,8 +168,10 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 	set := p.statefulSet(p.Names().Etcd(), hosted.Etcd, p.Store().Replicas, pod, certsDigest)
 	if claim == nil {
 		set.Spec.Template.Spec.Volumes = append(set.Spec.Template.Spec.Volumes,
-			corev1.Volume{Name: volumeData,
-				VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+			corev1.Volume{
+				Name:         volumeData,
+				VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+			})
 	} else {
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{*claim}
 	}
@@ -197,8 +206,10 @@ func (p *Provisioner) etcdContainer() corev1.Container {
 		"--peer-client-cert-auth=true", "--peer-cert-file=" + cert(certEtcdPeer),
 		"--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(certificates.EtcdCA),
 	})
-	container.Env = []corev1.EnvVar{{Name: "POD_NAME",
-		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}}
+	container.Env = []corev1.EnvVar{{
+		Name:      "POD_NAME",
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
+	}}
 	container.Ports = []corev1.ContainerPort{
 		{Name: "client", ContainerPort: etcdClientPort, Protocol: corev1.ProtocolTCP},
 		{Name: "peer", ContainerPort: etcdPeerPort, Protocol: corev1.ProtocolTCP},

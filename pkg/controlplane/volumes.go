@@ -34,8 +34,10 @@ func (p *Provisioner) claim(name string, wanted config.VolumeClaim) (*corev1.Per
 	}
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace,
-			Labels: p.Names().Labels(hosted.ControlPlane)},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: p.Namespace,
+			Labels: p.Names().Labels(hosted.ControlPlane),
+		},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: size}},
 		},

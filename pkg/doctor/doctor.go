@@ -33,7 +33,8 @@ type Check struct {
 
 // Run checks a namespace and the workflow controller that serves it. The error is of a check that could not be made.
 func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check,
-	error) {
+	error,
+) {
 	controller, err := findController(ctx, client)
 	if err != nil {
 		return nil, err
@@ -141,15 +142,18 @@ func pluginsOn(controller *appsv1.Deployment) string {
 // taskSetStatusRule asks the API server whether the controller may write the status of task sets, a rule that the
 // manifests of Argo 3.7.18 lack. Without it, plugin workflows hang now and then, without a message.
 func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, controller *appsv1.Deployment,
-	namespace string) (string, error) {
+	namespace string,
+) (string, error) {
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", controller.Namespace,
 		controller.Spec.Template.Spec.ServiceAccountName)
 	for _, verb := range []string{"get", "update", "patch"} {
 		review, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 			Spec: authorizationv1.SubjectAccessReviewSpec{
 				User: user,
-				Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + controller.Namespace,
-					"system:authenticated"},
+				Groups: []string{
+					"system:serviceaccounts", "system:serviceaccounts:" + controller.Namespace,
+					"system:authenticated",
+				},
 				ResourceAttributes: &authorizationv1.ResourceAttributes{
 					Namespace: namespace, Verb: verb, Group: "argoproj.io", Resource: "workflowtasksets",
 					Subresource: "status",

@@ -29,20 +29,30 @@ func whole(edit func(kind string, object runtime.Object) runtime.Object) []runti
 		kind   string
 		object runtime.Object
 	}{
-		{"plugin", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "argosy-executor-plugin",
-			Labels: map[string]string{"workflows.argoproj.io/configmap-type": "ExecutorPlugin"}}}},
+		{"plugin", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "argosy-executor-plugin",
+			Labels: map[string]string{"workflows.argoproj.io/configmap-type": "ExecutorPlugin"},
+		}}},
 		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-executor-plugin")}},
 		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-workflow")}},
-		{"token", &corev1.Secret{ObjectMeta: meta("argosy-executor-plugin.service-account-token"),
-			Data: map[string][]byte{"token": []byte("t")}}},
-		{"token", &corev1.Secret{ObjectMeta: meta("argosy-workflow.service-account-token"),
-			Data: map[string][]byte{"token": []byte("t")}}},
-		{"controller", &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "argo", Name: "workflow-controller"},
+		{"token", &corev1.Secret{
+			ObjectMeta: meta("argosy-executor-plugin.service-account-token"),
+			Data:       map[string][]byte{"token": []byte("t")},
+		}},
+		{"token", &corev1.Secret{
+			ObjectMeta: meta("argosy-workflow.service-account-token"),
+			Data:       map[string][]byte{"token": []byte("t")},
+		}},
+		{"controller", &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "argo", Name: "workflow-controller"},
 			Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 				ServiceAccountName: "argo",
-				Containers: []corev1.Container{{Name: "workflow-controller",
-					Env: []corev1.EnvVar{{Name: "ARGO_EXECUTOR_PLUGINS", Value: "true"}}}},
-			}}}}},
+				Containers: []corev1.Container{{
+					Name: "workflow-controller",
+					Env:  []corev1.EnvVar{{Name: "ARGO_EXECUTOR_PLUGINS", Value: "true"}},
+				}},
+			}}},
+		}},
 	}
 	var kept []runtime.Object
 	for _, o := range objects {

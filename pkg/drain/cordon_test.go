@@ -16,8 +16,10 @@ import (
 
 // cordoned is node n1, cordoned by whom; by a user when that is empty.
 func cordoned(by string) *corev1.Node {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{"other": "stays"}},
-		Spec: corev1.NodeSpec{Unschedulable: true}}
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{"other": "stays"}},
+		Spec:       corev1.NodeSpec{Unschedulable: true},
+	}
 	if by != "" {
 		node.Annotations[drain.CordonedBy] = by
 	}
@@ -37,10 +39,14 @@ func TestOnlyAnOperationsOwnCordonIsTakenBack(t *testing.T) {
 		"cordoned by the operation":     {cordoned("remove"), true},
 		"cordoned by another operation": {cordoned("upgrade"), false},
 		"cordoned by a user":            {cordoned(""), false},
-		"uncordoned by a user meanwhile": {&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
-			Annotations: map[string]string{drain.CordonedBy: "remove"}}}, true},
-		"uncordoned, by another one once": {&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
-			Annotations: map[string]string{drain.CordonedBy: "upgrade"}}}, true},
+		"uncordoned by a user meanwhile": {&corev1.Node{ObjectMeta: metav1.ObjectMeta{
+			Name:        "n1",
+			Annotations: map[string]string{drain.CordonedBy: "remove"},
+		}}, true},
+		"uncordoned, by another one once": {&corev1.Node{ObjectMeta: metav1.ObjectMeta{
+			Name:        "n1",
+			Annotations: map[string]string{drain.CordonedBy: "upgrade"},
+		}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(test.node)

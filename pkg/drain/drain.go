@@ -149,8 +149,10 @@ func (d Drainer) report(ctx context.Context, watch *evictions, done <-chan struc
 	for {
 		if text := d.waiting(ctx, watch); text != last {
 			total := len(watch.all)
-			progress.Report(operation.Event{Detail: text, Unit: operation.Pods, Total: int64(total),
-				Done: int64(total - len(watch.left()))})
+			progress.Report(operation.Event{
+				Detail: text, Unit: operation.Pods, Total: int64(total),
+				Done: int64(total - len(watch.left())),
+			})
 			last = text
 		}
 		select {

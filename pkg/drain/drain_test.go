@@ -75,8 +75,10 @@ type change func(*corev1.Pod)
 // pod is one of node n1 that a ReplicaSet made, unless changed.
 func pod(name string, changes ...change) *corev1.Pod {
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("uid-" + name),
-			Labels: map[string]string{"app": "web"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "default", UID: types.UID("uid-" + name),
+			Labels: map[string]string{"app": "web"},
+		},
 		Spec:   corev1.PodSpec{NodeName: "n1"},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}
@@ -98,16 +100,20 @@ func alone(p *corev1.Pod)    { p.OwnerReferences = nil }
 func finished(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }
 func static(p *corev1.Pod)   { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }
 func scratch(p *corev1.Pod) {
-	p.Spec.Volumes = []corev1.Volume{{Name: "scratch",
-		VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	p.Spec.Volumes = []corev1.Volume{{
+		Name:         "scratch",
+		VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	}}
 }
 
 // deployment made the ReplicaSet of pods.
 func deployment() *appsv1.ReplicaSet {
 	yes := true
 	return &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
-		Name: "web-5d", Namespace: "default", OwnerReferences: []metav1.OwnerReference{{Kind: "Deployment", Name: "web",
-			Controller: &yes}},
+		Name: "web-5d", Namespace: "default", OwnerReferences: []metav1.OwnerReference{{
+			Kind: "Deployment", Name: "web",
+			Controller: &yes,
+		}},
 	}}
 }
 
@@ -115,8 +121,10 @@ func budget(name string) *policyv1.PodDisruptionBudget {
 	minimum := intstr.FromInt32(1)
 	return &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-		Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: &minimum,
-			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: &minimum,
+			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+		},
 		Status: policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 1},
 	}
 }
@@ -201,8 +209,10 @@ func TestABudgetThatAllowsOneLaterIsWaitedFor(t *testing.T) {
 		}
 		return nil
 	}
-	count, err := drain.Drainer{Client: c,
-		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(),
+	count, err := drain.Drainer{
+		Client: c,
+		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute }),
+	}.Drain(t.Context(),
 		"n1", true, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, count, 1)
@@ -219,8 +229,10 @@ func TestAnOverloadedAPIServerIsAskedAgain(t *testing.T) {
 		}
 		return nil
 	}
-	_, err := drain.Drainer{Client: c,
-		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })}.Drain(t.Context(),
+	_, err := drain.Drainer{
+		Client: c,
+		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute }),
+	}.Drain(t.Context(),
 		"n1", true, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, c.evicted, []string{"web-1"})
@@ -257,8 +269,10 @@ func TestAPermanentRefusalEndsADrainAtOnce(t *testing.T) {
 				return refuses("web-2")(pod)
 			}
 			started := time.Now()
-			_, err := drain.Drainer{Client: c,
-				Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(t.Context(),
+			_, err := drain.Drainer{
+				Client: c,
+				Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour }),
+			}.Drain(t.Context(),
 				"n1", true, operation.NoProgress{})
 			assert.ErrorContains(t, err, "draining node n1: evicting pod default/web-1: ")
 			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
@@ -283,8 +297,10 @@ func TestPodsWithoutAControllerRefuseAnUnforcedDrain(t *testing.T) {
 
 func TestThePolicyRefusesToDrainEmptyDirVolumes(t *testing.T) {
 	c := newCluster(pod("cache", scratch))
-	_, err := drain.Drainer{Client: c,
-		Policy: policy(func(p *config.Drain) { p.DeleteEmptyDirData = false })}.Drain(t.Context(),
+	_, err := drain.Drainer{
+		Client: c,
+		Policy: policy(func(p *config.Drain) { p.DeleteEmptyDirData = false }),
+	}.Drain(t.Context(),
 		"n1", true, operation.NoProgress{})
 	assert.Error(t, err, "node n1 can't be drained: drain.deleteEmptyDirData is false, and the emptyDir volumes of "+
 		"default/cache end with them")
@@ -306,8 +322,10 @@ func TestACancelledDrainSaysWhyItWasCancelled(t *testing.T) {
 	c.answer = refuses("web-1")
 	reason := errors.New("the user stopped the workflow")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := drain.Drainer{Client: c,
-		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour })}.Drain(ctx,
+	_, err := drain.Drainer{
+		Client: c,
+		Policy: policy(func(p *config.Drain) { p.Timeout.Duration = time.Hour }),
+	}.Drain(ctx,
 		"n1", true, operation.ProgressFunc(func(operation.Event) { cancel(reason) }))
 	assert.ErrorIs(t, err, reason)
 }

@@ -67,7 +67,8 @@ func podOf(pod corev1.Pod) Pod {
 // Preflight tries the eviction of each pod of a node without doing it, by dry run in the API server, so that admission
 // and budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
 func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight,
-	error) {
+	error,
+) {
 	found := Preflight{Node: node.Name, Volumes: localTo(node, volumes)}
 	if err := d.canEvict(); err != nil {
 		return found, err

@@ -14,8 +14,10 @@ import (
 )
 
 func n1() *corev1.Node {
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
-		Labels: map[string]string{corev1.LabelHostname: "host-1"}}}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name:   "n1",
+		Labels: map[string]string{corev1.LabelHostname: "host-1"},
+	}}
 }
 
 func TestAPreflightTriesEvictionsAndEvictsNothing(t *testing.T) {
@@ -61,8 +63,10 @@ func TestVolumesThatLieOnTheMachineAreNamed(t *testing.T) {
 		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
 			ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "claim-of-" + name},
 			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn,
-					Values: values}},
+				MatchExpressions: []corev1.NodeSelectorRequirement{{
+					Key: key, Operator: corev1.NodeSelectorOpIn,
+					Values: values,
+				}},
 			}}}},
 		}}
 	}

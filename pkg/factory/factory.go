@@ -37,14 +37,16 @@ type Tools struct {
 
 // Open reads cluster from source and makes a conductor for it. keys may be nil where first use is never trusted.
 func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Joiner,
-	error) {
+	error,
+) {
 	conductor, _, err := open(ctx, source, keys, tools, cluster)
 	return conductor, err
 }
 
 // open returns, beside the conductor, the connector to its machines.
 func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Joiner,
-	*connector, error) {
+	*connector, error,
+) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, nil, fmt.Errorf("loading cluster %q: %w", cluster, err)
@@ -153,7 +155,8 @@ func (r *connector) config(ctx context.Context, m config.Machine) (ssh.Config, e
 
 // bastion takes fields that the hop does not set from the machine behind it; pinned keys are always its own.
 func (r *connector) bastion(ctx context.Context, settings config.SSH, hop config.Bastion,
-	credentials map[string]secret.Value, hostKeys ssh.HostKeys) (ssh.Config, error) {
+	credentials map[string]secret.Value, hostKeys ssh.HostKeys,
+) (ssh.Config, error) {
 	if hop.Secret != "" {
 		own, err := r.secret(ctx, hop.Secret)
 		if err != nil {

@@ -12,7 +12,8 @@ import (
 
 // OpenImages reads cluster from source and makes a conductor that imports images into its machines.
 func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
-	cluster string) (*images.Importer, error) {
+	cluster string,
+) (*images.Importer, error) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)

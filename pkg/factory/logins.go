@@ -14,7 +14,8 @@ import (
 
 // registryLogins are those of the Secret that argosy.yaml names, by the registry's host; none where it names none.
 func registryLogins(ctx context.Context, source config.Source,
-	documents *config.Cluster) (map[string]spec.RegistryLogin, error) {
+	documents *config.Cluster,
+) (map[string]spec.RegistryLogin, error) {
 	name := documents.Fleet.Registries.Secret
 	if name == "" {
 		return nil, nil

@@ -17,7 +17,8 @@ import (
 // OpenProvisioner reads cluster from a namespace of the host cluster and makes a provisioner for it. image is Argosy's
 // own, used where argosy.yaml names none.
 func OpenProvisioner(ctx context.Context, host *rest.Config, namespace, cluster,
-	image string) (*controlplane.Provisioner, error) {
+	image string,
+) (*controlplane.Provisioner, error) {
 	// Waiting reads several objects at a time; client-go's default of 5 requests a second would slow it down.
 	host = rest.CopyConfig(host)
 	host.QPS, host.Burst = 50, 100

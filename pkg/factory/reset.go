@@ -13,7 +13,8 @@ import (
 // OpenReset reads cluster from source and makes a conductor that resets its machines. It does not ask the cluster
 // itself, which may be gone.
 func OpenReset(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*reset.Resetter,
-	error) {
+	error,
+) {
 	documents, err := config.Load(ctx, source, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("loading cluster %q: %w", cluster, err)

@@ -22,8 +22,10 @@ func CheckSecrets(ctx context.Context, source config.Source, cluster *config.Clu
 
 func secretNames(cluster *config.Cluster) []string {
 	// The kubeconfig of a hosted cluster is not among them: provisioning writes it.
-	names := []string{cluster.Fleet.Cluster.KubeconfigSecret, cluster.Fleet.Registries.Secret,
-		cluster.VCluster.ControlPlane.BackingStore.Database.External.Connector}
+	names := []string{
+		cluster.Fleet.Cluster.KubeconfigSecret, cluster.Fleet.Registries.Secret,
+		cluster.VCluster.ControlPlane.BackingStore.Database.External.Connector,
+	}
 	for _, machine := range cluster.Fleet.Machines {
 		ssh := cluster.SSHFor(machine)
 		names = append(names, ssh.Secret, ssh.KnownHostsSecret)

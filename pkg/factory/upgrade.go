@@ -14,7 +14,8 @@ import (
 // OpenUpgrade reads cluster from source and makes a conductor that upgrades its machines. One that SSH does not reach
 // it reaches by a pod on its node, of privateNodes.autoUpgrade.image, or image where the documents name none.
 func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster,
-	image string) (*upgrade.Upgrader, error) {
+	image string,
+) (*upgrade.Upgrader, error) {
 	conductor, connector, err := open(ctx, source, keys, tools, cluster)
 	if err != nil {
 		return nil, err

@@ -45,7 +45,8 @@ func TestAFileIsReadFromAnyByteOnWithTheToken(t *testing.T) {
 func TestATokenStaysWithItsHost(t *testing.T) {
 	var seen string
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
-		r *http.Request) {
+		r *http.Request,
+	) {
 		seen = r.Header.Get("Authorization")
 	}))
 	defer other.Close()
@@ -71,7 +72,8 @@ func TestAnAnswerHasAClass(t *testing.T) {
 		http.StatusRequestedRangeNotSatisfiable: errclass.Permanent,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
-			_ *http.Request) {
+			_ *http.Request,
+		) {
 			w.WriteHeader(code)
 		}))
 		_, err := (&fetch.Client{}).Open(t.Context(), server.URL, 0, 0)

@@ -68,7 +68,8 @@ func (o Outcome) String() string {
 // none. What it has already is not sent. Transient errors are retried within the fleet's budget; progress gets an
 // event at each change. The machine works inside limiter.
 func (c *Importer) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
-	progress operation.Progress) (Outcome, error) {
+	progress operation.Progress,
+) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
 	err := operation.Job[inspection]{
@@ -85,7 +86,8 @@ func (c *Importer) Import(ctx context.Context, machine config.Machine, items []s
 
 // apply has the machine import, if it lacks anything.
 func (c *Importer) apply(ctx context.Context, found inspection, outcome *Outcome,
-	progress operation.Progress) error {
+	progress operation.Progress,
+) error {
 	outcome.Phases = found.Facts.Plan.Phases
 	if found.HasWork() {
 		status, err := c.execute(ctx, found, progress)
@@ -101,10 +103,12 @@ func (c *Importer) apply(ctx context.Context, found inspection, outcome *Outcome
 
 // execute has the machine import, and sends it the archives that it asks for.
 func (c *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
-	error) {
+	error,
+) {
 	id := found.Operation.ID
 	return c.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,
-		error) {
+		error,
+	) {
 		group, working := errgroup.WithContext(ctx)
 		sending, stop := context.WithCancel(working)
 		defer stop()

@@ -71,8 +71,10 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 	if m.cancelled > 0 {
 		return spec.Status{State: spec.Cancelled}, nil
 	}
-	each(spec.Status{State: spec.Running, Phase: "images", Index: 2, Total: 2,
-		Progress: &spec.Progress{Done: 214e6, Total: 398e6, Rate: 96e6, What: "app.tar (2 of 5)"}})
+	each(spec.Status{
+		State: spec.Running, Phase: "images", Index: 2, Total: 2,
+		Progress: &spec.Progress{Done: 214e6, Total: 398e6, Rate: 96e6, What: "app.tar (2 of 5)"},
+	})
 	select {
 	case <-m.done:
 	case <-ctx.Done():
@@ -111,15 +113,19 @@ func (m *fakeMachine) Feed(ctx context.Context, _ string, open feed.Open) error 
 }
 
 func planOf(outcome spec.Outcome, detail string) spec.Status {
-	return spec.Status{Total: 2, Phases: []spec.Phase{{Name: "preflight", Outcome: spec.Held},
-		{Name: "images", Outcome: outcome, Detail: detail}}}
+	return spec.Status{Total: 2, Phases: []spec.Phase{
+		{Name: "preflight", Outcome: spec.Held},
+		{Name: "images", Outcome: outcome, Detail: detail},
+	}}
 }
 
 func lacking() *fakeMachine {
 	done := planOf(spec.Applied, "2 of 2 archives imported: /srv/images/a.tar (x.org/a:v1)")
 	done.State, done.Changed = spec.Succeeded, true
-	return &fakeMachine{arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives have to be imported"), result: done,
-		received: map[string]int{}}
+	return &fakeMachine{
+		arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives have to be imported"), result: done,
+		received: map[string]int{},
+	}
 }
 
 func conductor(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Importer {
@@ -266,8 +272,10 @@ func (h hanging) Feed(ctx context.Context, _ string, _ feed.Open) error {
 func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 	held, refused := lacking(), lacking()
 	held.plan = planOf(spec.Held, "the images of all 1 archives are there")
-	refused.plan.Error = &spec.Error{Class: errclass.Permanent, Message: "x",
-		Problems: []string{"The machine is no node of cluster team-a; join it first."}}
+	refused.plan.Error = &spec.Error{
+		Class: errclass.Permanent, Message: "x",
+		Problems: []string{"The machine is no node of cluster team-a; join it first."},
+	}
 	busy := lacking()
 	busy.inspectErrors = []error{errors.New("no route to host")}
 	for name, test := range map[string]struct {

@@ -42,7 +42,8 @@ func (c *Importer) inspect(ctx context.Context, machine config.Machine, items []
 
 // operations returns the import by architecture, and for each architecture that an image lacks, the error.
 func (c *Importer) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
-	map[string]error, error) {
+	map[string]error, error,
+) {
 	uid, err := c.who(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -41,8 +41,10 @@ func newLayout() (*layout, error) {
 // name makes target an image of the layout.
 func (l *layout) name(target v1.Descriptor, full string) error {
 	target.Annotations = map[string]string{containerdName: full, ociName: full}
-	text, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex,
-		Manifests: []v1.Descriptor{target}})
+	text, err := json.Marshal(v1.IndexManifest{
+		SchemaVersion: 2, MediaType: types.OCIImageIndex,
+		Manifests: []v1.Descriptor{target},
+	})
 	if err != nil {
 		return fmt.Errorf("writing the index of names: %w", err)
 	}
@@ -69,8 +71,10 @@ func (l *layout) text(name string, text []byte) error {
 
 func (l *layout) file(name string, size int64, open piece) error {
 	var header bytes.Buffer
-	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644,
-		Size: size}); err != nil {
+	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o644,
+		Size: size,
+	}); err != nil {
 		return fmt.Errorf("adding %q: %w", name, err)
 	}
 	l.add(int64(header.Len()), memory(header.Bytes()))

@@ -22,6 +22,8 @@ func (l logins) Resolve(resource authn.Resource) (authn.Authenticator, error) {
 	if !found {
 		return authn.Anonymous, nil
 	}
-	return authn.FromConfig(authn.AuthConfig{Username: login.Username, Password: login.Password,
-		IdentityToken: login.IdentityToken, Auth: login.Auth}), nil
+	return authn.FromConfig(authn.AuthConfig{
+		Username: login.Username, Password: login.Password,
+		IdentityToken: login.IdentityToken, Auth: login.Auth,
+	}), nil
 }

@@ -34,7 +34,8 @@ type Entry struct {
 // argosy-node there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an
 // error of the plan.
 func (c *Importer) Plan(ctx context.Context, machines []config.Machine, items []string,
-	progress operation.Progress) ([]Entry, error) {
+	progress operation.Progress,
+) ([]Entry, error) {
 	if _, err := c.who(ctx); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ import (
 
 // platform adds to an archive the content of an index for an architecture.
 func (r *registries) platform(ctx context.Context, archive *layout, image name.Reference, text []byte,
-	arch string) error {
+	arch string,
+) error {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(text))
 	if err != nil {
 		return errclass.Errorf(errclass.Permanent, "reading its index: %w", err)
@@ -42,7 +43,8 @@ func (r *registries) platform(ctx context.Context, archive *layout, image name.R
 
 // single adds an image that comes in one platform only, if it is the right one.
 func (r *registries) single(ctx context.Context, archive *layout, image name.Reference, text []byte,
-	arch string) error {
+	arch string,
+) error {
 	manifest, err := r.content(archive, image, text)
 	if err != nil {
 		return err

@@ -175,7 +175,8 @@ var family = map[string][]string{"amd64": {"amd64", "386"}, "arm64": {"arm64", "
 // choose finds in an index the manifest for an architecture, and those that travel: itself and the others of its
 // family.
 func choose(image string, index *v1.IndexManifest, arch string) (chosen v1.Descriptor, travelling []v1.Descriptor,
-	err error) {
+	err error,
+) {
 	missing := &PlatformError{Image: image, Arch: arch}
 	for _, child := range index.Manifests {
 		platform := child.Platform
@@ -203,7 +204,8 @@ func isPlain(platform *v1.Platform) bool {
 
 // checkPlatform holds the configuration of an image that comes in one platform only against an architecture.
 func (r *registries) checkPlatform(ctx context.Context, image name.Reference, manifest *v1.Manifest,
-	arch string) error {
+	arch string,
+) error {
 	content, err := r.blob(ctx, image.Context(), manifest.Config.Digest)
 	if err != nil {
 		return err
@@ -218,8 +220,10 @@ func (r *registries) checkPlatform(ctx context.Context, image name.Reference, ma
 		return errclass.Errorf(errclass.Permanent, "reading the configuration of %s: %w", image, err)
 	}
 	if config.OS != "linux" || config.Architecture != arch {
-		return errclass.With(errclass.Configuration, &PlatformError{Image: imageName(image), Arch: arch,
-			Has: []string{config.Platform().String()}})
+		return errclass.With(errclass.Configuration, &PlatformError{
+			Image: imageName(image), Arch: arch,
+			Has: []string{config.Platform().String()},
+		})
 	}
 	return nil
 }

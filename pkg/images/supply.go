@@ -186,7 +186,8 @@ func (s *Supply) image(ctx context.Context, parsed source, arch string) (found, 
 	}
 	full := imageName(parsed.image)
 	top, err := of(&s.mu, s.tops, full).get(func() (*remote.Descriptor,
-		error) {
+		error,
+	) {
 		return registries.get(ctx, parsed.image)
 	})
 	if err != nil {
@@ -271,7 +272,8 @@ func Sends(sources []spec.ImageSource) bool {
 // layout is the archive of an image for an architecture. It holds all that the image's name leads to on a machine that
 // pulled it by itself, so both have the same digest by the same name.
 func (r *registries) layout(ctx context.Context, image name.Reference, top *remote.Descriptor, arch string) (*layout,
-	error) {
+	error,
+) {
 	archive, err := newLayout()
 	if err != nil {
 		return nil, err

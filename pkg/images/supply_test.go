@@ -103,8 +103,10 @@ func (h *hub) push(t *testing.T, repository string, platforms ...string) string 
 	for _, platform := range platforms {
 		parsed, err := v1.ParsePlatform(platform)
 		assert.NilError(t, err)
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: imageFor(t, platform),
-			Descriptor: v1.Descriptor{Platform: parsed}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        imageFor(t, platform),
+			Descriptor: v1.Descriptor{Platform: parsed},
+		})
 	}
 	assert.NilError(t, remote.WriteIndex(reference, index))
 	digest, err := index.Digest()
@@ -241,10 +243,12 @@ func TestALoginIsShownWhereItBelongs(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	with := func(host string, login spec.RegistryLogin) *Supply {
-		return NewSupply(Settings{PlainHTTP: []string{h.host},
+		return NewSupply(Settings{
+			PlainHTTP: []string{h.host},
 			Logins: func(context.Context) (map[string]spec.RegistryLogin, error) {
 				return map[string]spec.RegistryLogin{host: login}, nil
-			}})
+			},
+		})
 	}
 	auth := base64.StdEncoding.EncodeToString([]byte("alice:wonder"))
 	for _, login := range []spec.RegistryLogin{{Auth: auth}, {Username: "alice", Password: "wonder"}} {
@@ -276,8 +280,10 @@ func TestNothingIsAskedWithoutTLSUnlessTheUserSaysSo(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/amd64")
 	h.count("")
-	_, err := NewSupply(Settings{}).Resolve(t.Context(), []string{"oci://" + h.host + "/app:v1",
-		"http://" + h.host + "/app.tar"}, "amd64")
+	_, err := NewSupply(Settings{}).Resolve(t.Context(), []string{
+		"oci://" + h.host + "/app:v1",
+		"http://" + h.host + "/app.tar",
+	}, "amd64")
 	assert.ErrorContains(t, err, "registries.plainHTTP")
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
@@ -341,8 +347,10 @@ func TestAnArchiveOnAWebServerIsToldApartByWhatTheServerSaysOfIt(t *testing.T) {
 	assert.Equal(t, vouched.Sent.SHA256, digest)
 	assert.Equal(t, vouched.Sent.Key, "sha256:"+digest)
 
-	_, err := NewSupply(settings).Resolve(t.Context(), []string{server.URL + "/none.tar", server.URL + "/nor.tar",
-		"relative"}, "amd64")
+	_, err := NewSupply(settings).Resolve(t.Context(), []string{
+		server.URL + "/none.tar", server.URL + "/nor.tar",
+		"relative",
+	}, "amd64")
 	for _, part := range []string{"/none.tar", "/nor.tar", "relative"} {
 		assert.ErrorContains(t, err, part)
 	}
@@ -393,8 +401,10 @@ func TestTheHubsImagesAreCalledAsPodsCallThem(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"/srv/images", "https://x.org/a.tar#sha256=ab", "oci://x.org/app:v1",
-		"http://[::1]/a", "oci://a@sha256:0"} {
+	for _, text := range []string{
+		"/srv/images", "https://x.org/a.tar#sha256=ab", "oci://x.org/app:v1",
+		"http://[::1]/a", "oci://a@sha256:0",
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -54,7 +54,8 @@ func (c *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.
 
 // question asks for the operation by architecture. An architecture that an image lacks has an error instead.
 func (c *Joiner) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
-	map[string]error, error) {
+	map[string]error, error,
+) {
 	bundles, err := c.bundles.get(ctx, c)
 	if err != nil {
 		return spec.Question{}, nil, err

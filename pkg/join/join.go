@@ -82,7 +82,8 @@ func (o Outcome) String() string {
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget. The
 // machine works inside limiter. A Ready node is left as it is, apart from labels and taints.
 func (c *Joiner) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
-	progress operation.Progress) (Outcome, error) {
+	progress operation.Progress,
+) (Outcome, error) {
 	r := &run{Joiner: c, machine: machine, progress: progress}
 	return r.do(ctx, "joining", limiter, r.inspect, r.join)
 }
@@ -100,7 +101,8 @@ type run struct {
 // do runs the job, and measures it.
 func (r *run) do(ctx context.Context, verb string, limiter *operation.Limiter,
 	inspect func(context.Context) (Inspection, error),
-	apply func(context.Context, Inspection) error) (Outcome, error) {
+	apply func(context.Context, Inspection) error,
+) (Outcome, error) {
 	started := time.Now()
 	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts
 	// ends the token.
@@ -195,7 +197,8 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 // returns how it ended: an error unless it succeeded. The bootstrap token, where one is needed, ends with it. phases
 // are those that the machine's own are among.
 func (c *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
-	progress operation.Progress) (spec.Status, error) {
+	progress operation.Progress,
+) (spec.Status, error) {
 	if !found.Running() && found.needsToken(c.Target) {
 		defer c.revoke(ctx, found.machine.Name)
 	}
@@ -204,7 +207,8 @@ func (c *Joiner) Execute(ctx context.Context, found Inspection, phases operation
 
 // execute has the machine carry out the operation, with a token of its own. phases are those that it is one of.
 func (c *Joiner) execute(ctx context.Context, found Inspection, phases operation.Phases,
-	progress operation.Progress) (spec.Status, error) {
+	progress operation.Progress,
+) (spec.Status, error) {
 	op := found.Operation
 	if !found.Running() && found.needsToken(c.Target) {
 		token, err := mintToken(ctx, c.Target.Client, found.machine.Name, tokenLife(op), time.Now())
@@ -226,7 +230,8 @@ func (c *Joiner) execute(ctx context.Context, found Inspection, phases operation
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
 // the images that it asks for.
 func (c *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
-	show func(spec.Status)) (spec.Status, error) {
+	show func(spec.Status),
+) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
 	defer stopPushing()

@@ -139,7 +139,8 @@ func (m *fakeMachine) Feed(ctx context.Context, _ string, open feed.Open) error 
 }
 
 func (m *fakeMachine) PushBundle(_ context.Context, bundle spec.Bundle, open func(int64) (io.ReadCloser, error),
-	_ func(int64, int64)) error {
+	_ func(int64, int64),
+) error {
 	content, err := open(0)
 	if err != nil {
 		return err
@@ -155,8 +156,11 @@ func (m *fakeMachine) PushBundle(_ context.Context, bundle spec.Bundle, open fun
 }
 
 func phases(outcome spec.Outcome) []spec.Phase {
-	return []spec.Phase{{Name: "preflight", Outcome: spec.Held}, {Name: "bundle", Outcome: outcome},
-		{Name: "kubeadm", Outcome: outcome}}
+	return []spec.Phase{
+		{Name: "preflight", Outcome: spec.Held},
+		{Name: "bundle", Outcome: outcome},
+		{Name: "kubeadm", Outcome: outcome},
+	}
 }
 
 func succeeded() spec.Status {
@@ -170,8 +174,10 @@ func readyNode(name string, ready corev1.ConditionStatus) *corev1.Node {
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "theirs", Effect: corev1.TaintEffectNoSchedule}}},
 		Status: corev1.NodeStatus{
 			NodeInfo: corev1.NodeSystemInfo{KubeletVersion: version, ContainerRuntimeVersion: "containerd://2.2.9"},
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready,
-				Message: "container runtime is down\nand more"}},
+			Conditions: []corev1.NodeCondition{{
+				Type: corev1.NodeReady, Status: ready,
+				Message: "container runtime is down\nand more",
+			}},
 		},
 	}
 }
@@ -181,8 +187,10 @@ func markedNode(name string) *corev1.Node {
 	node := readyNode(name, corev1.ConditionTrue)
 	node.Labels["zone"] = "a"
 	node.Annotations = map[string]string{"argosy.dev/labels": "zone", "argosy.dev/taints": "gpu:NoSchedule"}
-	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "gpu", Value: "yes",
-		Effect: corev1.TaintEffectNoSchedule})
+	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{
+		Key: "gpu", Value: "yes",
+		Effect: corev1.TaintEffectNoSchedule,
+	})
 	return node
 }
 
@@ -209,8 +217,10 @@ bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, deliver
 	assert.NilError(t, err)
 	return &join.Joiner{
 		Cluster: cluster,
-		Target: &join.Target{Client: client, Server: "https://192.0.2.9:6443", CACert: "PEM", UID: "uid",
-			Version: version, CgroupDriver: "systemd"},
+		Target: &join.Target{
+			Client: client, Server: "https://192.0.2.9:6443", CACert: "PEM", UID: "uid",
+			Version: version, CgroupDriver: "systemd",
+		},
 		Repository: &bundle.Repository{URL: server.URL, Format: "tar.gz", SHA256: cluster.Fleet.Bundles.SHA256},
 		Version:    version,
 		Machine:    func(config.Machine) join.Machine { return machine },
@@ -231,8 +241,10 @@ func firstMachine(c *join.Joiner) config.Machine { return c.Cluster.Fleet.Machin
 
 func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()
-	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
-		arrives: make(chan struct{})}
+	machine := &fakeMachine{
+		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
+		arrives: make(chan struct{}),
+	}
 	machine.onStart = func(op spec.Operation) {
 		held := tokens(t, client)
 		assert.Check(t, len(held) == 1 && held[0].Labels[join.MachineLabel] == "m1")
@@ -272,16 +284,20 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 
 func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 	client := fake.NewClientset()
-	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)},
+	machine := &fakeMachine{
+		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)},
 		result: spec.Status{State: spec.Failed, Phase: "containerd", Error: &spec.Error{
 			Class: errclass.Permanent, Phase: "containerd", Message: "containerd did not start",
 			Tail: []string{"bind: address already in use"}, Hint: "journalctl -u containerd",
-		}}}
+		}},
+	}
 	c := conductor(t, machine, client)
 
 	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
-	for _, part := range []string{"m1", "192.0.2.1", "phase containerd", "address already in use",
-		"journalctl -u containerd"} {
+	for _, part := range []string{
+		"m1", "192.0.2.1", "phase containerd", "address already in use",
+		"journalctl -u containerd",
+	} {
 		assert.ErrorContains(t, err, part)
 	}
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
@@ -344,8 +360,10 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			client := fake.NewClientset()
-			machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)},
-				watching: make(chan struct{}), result: spec.Status{State: spec.Cancelled}}
+			machine := &fakeMachine{
+				plan:     spec.Status{Total: 9, Phases: phases(spec.Wanted)},
+				watching: make(chan struct{}), result: spec.Status{State: spec.Cancelled},
+			}
 			c := conductor(t, machine, client)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() {
@@ -410,22 +428,40 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 	}{
 		{"clean machine", &fakeMachine{plan: wanted}, nil, join.ActionJoin, "will do: bundle, kubeadm"},
 		{"joined machine", &fakeMachine{plan: held}, marked, join.ActionNothing, "is a Ready node at v1.34.4"},
-		{"label missing", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionTrue), join.ActionMark,
-			"will set label zone=a"},
-		{"joined, differs", &fakeMachine{plan: differing(), facts: joinedFacts()}, marked, join.ActionReconcile,
-			"differs from the documents: /etc/containerd/config.toml (restarts containerd)"},
-		{"joined, differs, not Ready", &fakeMachine{plan: differing(), facts: joinedFacts()},
-			readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "will do: containerd"},
-		{"joined, a command is left to run", &fakeMachine{plan: spec.Status{Total: 9,
-			Phases: []spec.Phase{{Name: "post-join", Outcome: spec.Wanted}}}, facts: joinedFacts()}, marked,
-			join.ActionJoin, "will do: post-join"},
-		{"joined, at another version",
-			&fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "a join does not change its version"}},
-				facts: at("v1.33.13")}, runs(markedNode("m1"), "v1.33.13"), join.ActionUpgrade,
-			"is a Ready node at v1.33.13, and workflow upgrade takes it to v1.34.4"},
-		{"joined, of another version than its node",
-			&fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "a join does not change its version"}},
-				facts: at("v1.33.13")}, marked, join.ActionRefuse, "does not change its version"},
+		{
+			"label missing", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionTrue), join.ActionMark,
+			"will set label zone=a",
+		},
+		{
+			"joined, differs", &fakeMachine{plan: differing(), facts: joinedFacts()}, marked, join.ActionReconcile,
+			"differs from the documents: /etc/containerd/config.toml (restarts containerd)",
+		},
+		{
+			"joined, differs, not Ready", &fakeMachine{plan: differing(), facts: joinedFacts()},
+			readyNode("m1", corev1.ConditionFalse), join.ActionJoin, "will do: containerd",
+		},
+		{
+			"joined, a command is left to run", &fakeMachine{plan: spec.Status{
+				Total:  9,
+				Phases: []spec.Phase{{Name: "post-join", Outcome: spec.Wanted}},
+			}, facts: joinedFacts()}, marked,
+			join.ActionJoin, "will do: post-join",
+		},
+		{
+			"joined, at another version",
+			&fakeMachine{
+				plan:  spec.Status{Error: &spec.Error{Message: "a join does not change its version"}},
+				facts: at("v1.33.13"),
+			}, runs(markedNode("m1"), "v1.33.13"), join.ActionUpgrade,
+			"is a Ready node at v1.33.13, and workflow upgrade takes it to v1.34.4",
+		},
+		{
+			"joined, of another version than its node",
+			&fakeMachine{
+				plan:  spec.Status{Error: &spec.Error{Message: "a join does not change its version"}},
+				facts: at("v1.33.13"),
+			}, marked, join.ActionRefuse, "does not change its version",
+		},
 		{
 			"a join that goes on, with a changed command",
 			&fakeMachine{plan: spec.Status{Total: 9, Phases: []spec.Phase{
@@ -437,13 +473,19 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 			nil, join.ActionJoin, "will not do: changed preInstallCommands",
 		},
 		{"node gone", &fakeMachine{plan: held}, nil, join.ActionJoin, "its node is not in the cluster"},
-		{"node not Ready", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin,
-			"container runtime is down"},
+		{
+			"node not Ready", &fakeMachine{plan: held}, readyNode("m1", corev1.ConditionFalse), join.ActionJoin,
+			"container runtime is down",
+		},
 		{"name taken", &fakeMachine{plan: wanted}, marked, join.ActionRefuse, `node name "m1" is taken`},
-		{"problems", &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "x",
-			Problems: []string{"disk is full", "clock is off"}}}}, nil, join.ActionRefuse, "clock is off"},
-		{"unreachable", &fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, nil, join.ActionRefuse,
-			"no route to host"},
+		{"problems", &fakeMachine{plan: spec.Status{Error: &spec.Error{
+			Message:  "x",
+			Problems: []string{"disk is full", "clock is off"},
+		}}}, nil, join.ActionRefuse, "clock is off"},
+		{
+			"unreachable", &fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, nil, join.ActionRefuse,
+			"no route to host",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			client := fake.NewClientset()
@@ -462,8 +504,10 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 }
 
 func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
-	forgotten := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-abcdef", Namespace: "kube-system",
-		Labels: map[string]string{join.MachineLabel: "m1"}}}
+	forgotten := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Name: "bootstrap-token-abcdef", Namespace: "kube-system",
+		Labels: map[string]string{join.MachineLabel: "m1"},
+	}}
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-fedcba", Namespace: "kube-system"}}
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionFalse), forgotten, foreign)
 	c := conductor(t, &fakeMachine{}, client)
@@ -503,16 +547,20 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 		_, _ = io.WriteString(w, "archive")
 	}))
 	defer files.Close()
-	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
-		arrives: make(chan struct{})}
+	machine := &fakeMachine{
+		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
+		arrives: make(chan struct{}),
+	}
 	machine.onStart = func(spec.Operation) {
 		_, err := client.CoreV1().Nodes().Create(t.Context(), readyNode("m1", corev1.ConditionTrue),
 			metav1.CreateOptions{})
 		assert.Check(t, err)
 	}
 	c := conductor(t, machine, client)
-	c.Images = images.NewSupply(images.Settings{CACert: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
-		Bytes: files.Certificate().Raw}))})
+	c.Images = images.NewSupply(images.Settings{CACert: string(pem.EncodeToMemory(&pem.Block{
+		Type:  "CERTIFICATE",
+		Bytes: files.Certificate().Raw,
+	}))})
 	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"/srv/images", files.URL + "/app.tar"}
 	sent := make(chan string, 1)
 	machine.feeds = func(ctx context.Context, open feed.Open) error {

@@ -32,7 +32,8 @@ func (c *Joiner) Mark(ctx context.Context, machine config.Machine, node *corev1.
 // markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and
 // returns the changes in words. Labels and taints that others set stay.
 func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node, labels map[string]string,
-	taints []config.Taint) ([]string, error) {
+	taints []config.Taint,
+) ([]string, error) {
 	patch, changed := markPatch(node, labels, taints)
 	if len(changed) == 0 {
 		return nil, nil
@@ -112,8 +113,10 @@ func ownership(node *corev1.Node, labels map[string]string, taints []config.Tain
 	}
 	slices.Sort(ids)
 	changed := map[string]*string{}
-	for annotation, entries := range map[string][]string{labelsAnnotation: slices.Sorted(maps.Keys(labels)),
-		taintsAnnotation: ids} {
+	for annotation, entries := range map[string][]string{
+		labelsAnnotation: slices.Sorted(maps.Keys(labels)),
+		taintsAnnotation: ids,
+	} {
 		wanted := strings.Join(entries, ",")
 		have, there := node.Annotations[annotation]
 		switch {

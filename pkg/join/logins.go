@@ -70,8 +70,10 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 	logins := map[string]spec.RegistryLogin{}
 	for _, key := range keys {
 		entry := file.Auths[key]
-		login := spec.RegistryLogin{Username: entry.Username, Password: entry.Password,
-			IdentityToken: entry.IdentityToken, Auth: entry.Auth}
+		login := spec.RegistryLogin{
+			Username: entry.Username, Password: entry.Password,
+			IdentityToken: entry.IdentityToken, Auth: entry.Auth,
+		}
 		if login == (spec.RegistryLogin{}) {
 			continue // as docker logout may leave it
 		}

@@ -73,15 +73,19 @@ func conductor(t *testing.T, joinNode, fleet string) *Joiner {
 		[]byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: k}\nmachines: [{name: m1, "+
 			"address: 192.0.2.1}]\n"+fleet))
 	assert.NilError(t, err)
-	return &Joiner{Cluster: cluster, Version: "v1.34.4", Repository: &bundle.Repository{},
-		Target: &Target{Server: "https://192.0.2.9:6443", UID: "uid", CgroupDriver: "systemd"}}
+	return &Joiner{
+		Cluster: cluster, Version: "v1.34.4", Repository: &bundle.Repository{},
+		Target: &Target{Server: "https://192.0.2.9:6443", UID: "uid", CgroupDriver: "systemd"},
+	}
 }
 
 // operation of its only machine.
 func (c *Joiner) operation(t *testing.T) spec.Operation {
 	t.Helper()
-	c.bundles.found = map[string]spec.Bundle{"amd64": {Name: "kubernetes-v1.34.4-amd64.tar.gz",
-		SHA256: strings.Repeat("0", 64)}}
+	c.bundles.found = map[string]spec.Bundle{"amd64": {
+		Name:   "kubernetes-v1.34.4-amd64.tar.gz",
+		SHA256: strings.Repeat("0", 64),
+	}}
 	question, _, err := c.question(t.Context(), c.Cluster.Fleet.Machines[0], spec.KindJoin)
 	assert.NilError(t, err)
 	return question.Operations["amd64"]

@@ -20,13 +20,15 @@ import (
 
 // WaitReady returns a node once it is Ready at version. It reports each change of the reason why it is not.
 func (c *Joiner) WaitReady(ctx context.Context, node, version string,
-	progress operation.Progress) (*corev1.Node, error) {
+	progress operation.Progress,
+) (*corev1.Node, error) {
 	return waitReady(ctx, c.Target.Client, node, version, progress)
 }
 
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.
 func waitReady(ctx context.Context, client kubernetes.Interface, name, version string,
-	progress operation.Progress) (*corev1.Node, error) {
+	progress operation.Progress,
+) (*corev1.Node, error) {
 	reason := fmt.Sprintf("node %s has not registered", name)
 	for {
 		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})

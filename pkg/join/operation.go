@@ -15,7 +15,8 @@ import (
 // operationFor returns the operation that describes the wanted machine. Its ID depends on that alone: the token is
 // added later and is not part of it.
 func operationFor(kind spec.Kind, cluster *config.Cluster, target *Target, machine config.Machine, version string,
-	bundle spec.Bundle, imports []spec.ImageSource) (spec.Operation, error) {
+	bundle spec.Bundle, imports []spec.ImageSource,
+) (spec.Operation, error) {
 	join, err := joinSpec(cluster, target, machine, version, bundle)
 	if err != nil {
 		return spec.Operation{}, fmt.Errorf("describing the %s of machine %q: %w", kind, machine.Name, err)
@@ -41,7 +42,8 @@ func identify(op spec.Operation) (string, error) {
 }
 
 func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, version string,
-	bundle spec.Bundle) (*spec.Join, error) {
+	bundle spec.Bundle,
+) (*spec.Join, error) {
 	if wanted := cluster.CgroupDriver(); wanted != "" && wanted != target.CgroupDriver {
 		return nil, errclass.Errorf(errclass.Configuration,
 			"vcluster.yaml asks for the cgroup driver %q, and the cluster's kubelet-config gives every kubelet %q: "+
@@ -130,8 +132,10 @@ func registration(cluster *config.Cluster, machine config.Machine) spec.Registra
 			spec.Arg{Name: arg.Name, Value: arg.Value})
 	}
 	for _, taint := range cluster.Taints(machine) {
-		registration.Taints = append(registration.Taints, spec.Taint{Key: taint.Key, Value: taint.Value,
-			Effect: taint.Effect})
+		registration.Taints = append(registration.Taints, spec.Taint{
+			Key: taint.Key, Value: taint.Value,
+			Effect: taint.Effect,
+		})
 	}
 	return registration
 }

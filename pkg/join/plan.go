@@ -58,7 +58,8 @@ type Entry struct {
 // Plan inspects every machine and returns the effect of Join on each. It changes none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
 func (c *Joiner) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
-	error) {
+	error,
+) {
 	nodes, err := c.Target.Nodes(ctx, c.Cluster.Name)
 	if err != nil {
 		return nil, err
@@ -69,8 +70,10 @@ func (c *Joiner) Plan(ctx context.Context, machines []config.Machine, progress o
 }
 
 func (c *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
-	entry := Entry{Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version,
-		Overrides: c.Cluster.Overrides(machine)}
+	entry := Entry{
+		Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version,
+		Overrides: c.Cluster.Overrides(machine),
+	}
 	found, err := c.Inspect(ctx, machine, spec.KindJoin)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
@@ -160,8 +163,10 @@ func (c *Joiner) noteMarks(entry *Entry, machine config.Machine, node *corev1.No
 		entry.Reasons = nil
 	}
 	entry.Reasons = append(entry.Reasons, will)
-	entry.Changes = append(entry.Changes, spec.Change{What: "node " + node.Name, Diff: markDiff(changes),
-		Effect: spec.NoRestart})
+	entry.Changes = append(entry.Changes, spec.Change{
+		What: "node " + node.Name, Diff: markDiff(changes),
+		Effect: spec.NoRestart,
+	})
 	return true
 }
 

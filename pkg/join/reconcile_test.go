@@ -33,8 +33,10 @@ func differing() spec.Status {
 
 // mends makes the machine as wanted by the operation that it starts.
 func (m *fakeMachine) mends() *fakeMachine {
-	m.result = spec.Status{State: spec.Succeeded, Total: 9, Changed: true,
-		Phases: []spec.Phase{{Name: "containerd", Outcome: spec.Applied}}}
+	m.result = spec.Status{
+		State: spec.Succeeded, Total: 9, Changed: true,
+		Phases: []spec.Phase{{Name: "containerd", Outcome: spec.Applied}},
+	}
 	m.onStart = func(spec.Operation) { m.plan = spec.Status{Total: 9, Phases: phases(spec.Held)} }
 	return m
 }
@@ -68,8 +70,10 @@ func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 	for name, machine := range map[string]*fakeMachine{
 		"clean": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}},
-		"of another name": {plan: differing(), facts: spec.Facts{Record: &spec.Record{ClusterUID: "uid",
-			NodeName: "other"}}},
+		"of another name": {plan: differing(), facts: spec.Facts{Record: &spec.Record{
+			ClusterUID: "uid",
+			NodeName:   "other",
+		}}},
 		"its join was lost": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, facts: joinedFacts()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +128,9 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	left, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, left.Labels, map[string]string{"theirs": "stays", "zone": "a"})
-	assert.DeepEqual(t, left.Annotations, map[string]string{"argosy.dev/labels": "zone",
-		"argosy.dev/taints": "gpu:NoSchedule"})
+	assert.DeepEqual(t, left.Annotations, map[string]string{
+		"argosy.dev/labels": "zone",
+		"argosy.dev/taints": "gpu:NoSchedule",
+	})
 	assert.Equal(t, len(left.Spec.Taints), 2, "the other's and the wanted one stay")
 }

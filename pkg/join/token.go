@@ -36,7 +36,8 @@ const BootstrapGroup = "system:bootstrappers:kubeadm:default-node-token"
 
 // mintToken makes one bootstrap token for one machine and returns it as "id.secret".
 func mintToken(ctx context.Context, client kubernetes.Interface, machine string, life time.Duration,
-	now time.Time) (string, error) {
+	now time.Time,
+) (string, error) {
 	token, err := bootstraputil.GenerateBootstrapToken()
 	if err != nil {
 		return "", fmt.Errorf("generating a bootstrap token for machine %q: %w", machine, err)

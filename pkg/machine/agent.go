@@ -181,8 +181,10 @@ func (m *Machine) install(ctx context.Context, client Connection, arch string, a
 	}
 	target := m.agentPath(program.SHA256)
 	if anew {
-		if _, err := client.Run(ctx, ssh.Command{Argv: []string{"rm", "-f", "--", target,
-			target + ".partial"}}); err != nil {
+		if _, err := client.Run(ctx, ssh.Command{Argv: []string{
+			"rm", "-f", "--", target,
+			target + ".partial",
+		}}); err != nil {
 			return fmt.Errorf("removing %q: %w", target, err)
 		}
 	}

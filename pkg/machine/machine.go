@@ -68,7 +68,8 @@ type Machine struct {
 // New makes a machine. connect returns a live connection, which the machine does not close. It is called for each piece
 // of work, so it should be a pool's Get. binariesPath is the folder for argosy-node; empty: /usr/local/bin.
 func New(name string, connect func(ctx context.Context) (Connection, error), agent Agent,
-	binariesPath string) *Machine {
+	binariesPath string,
+) *Machine {
 	if binariesPath == "" {
 		binariesPath = defaultBinariesPath
 	}

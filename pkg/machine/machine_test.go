@@ -149,8 +149,10 @@ func TestAWrongPartOfArgosyNodeIsReplaced(t *testing.T) {
 func withMachine(t *testing.T, machine string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc",
-		"sleep"} {
+	for _, name := range []string{
+		"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc",
+		"sleep",
+	} {
 		found, err := exec.LookPath(name)
 		assert.NilError(t, err)
 		assert.NilError(t, os.Symlink(found, filepath.Join(dir, name)))
@@ -261,9 +263,11 @@ func TestALoginRefusedWhileTheMachineBootsIsTriedAgain(t *testing.T) {
 			refusals++
 			return nil, errclass.With(errclass.Configuration, &ssh.AuthError{Host: "m1", User: "ops"})
 		}
-		return overSSH(l.pool.Get(ctx, ssh.Config{Name: "m1", Address: server.Address, Port: server.Port,
+		return overSSH(l.pool.Get(ctx, ssh.Config{
+			Name: "m1", Address: server.Address, Port: server.Port,
 			Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
-			HostKeys: ssh.HostKeys{Pinned: []string{server.HostKey.Line()}}}))
+			HostKeys: ssh.HostKeys{Pinned: []string{server.HostKey.Line()}},
+		}))
 	}
 	seen := 0
 	last, err := machine.New("m1", connect, fakeAgent{}, l.binaries).Watch(t.Context(), "op1", func(spec.Status) {
@@ -291,8 +295,10 @@ func TestABundleIsPushedToTheWaitingOperation(t *testing.T) {
 	l.KeepBundlesIn(dir)
 	data := bytes.Repeat([]byte("bundle "), 500_000)
 	sum := sha256.Sum256(data)
-	bundle := spec.Bundle{Name: "kubernetes-v1.34.4-amd64.tar.zst", SHA256: hex.EncodeToString(sum[:]),
-		Size: int64(len(data))}
+	bundle := spec.Bundle{
+		Name: "kubernetes-v1.34.4-amd64.tar.zst", SHA256: hex.EncodeToString(sum[:]),
+		Size: int64(len(data)),
+	}
 	var done int64
 	assert.NilError(t, l.PushBundle(t.Context(), bundle, ssh.FromBytes(data), func(sent, _ int64) { done = sent }))
 	assert.Equal(t, done, int64(len(data)))

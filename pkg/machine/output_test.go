@@ -178,8 +178,10 @@ func TestALoginShellThatFailsDuringBootIsTriedAgain(t *testing.T) {
 type forbidden struct{ machine.Connection }
 
 func (forbidden) Run(context.Context, ssh.Command) (ssh.Result, error) {
-	return ssh.Result{ExitCode: 126}, &ssh.ExitError{Host: "m1", Command: "sudo /bin/sh", ExitCode: 126,
-		Tail: []string{"sh: 1: exec: /bin/sh: Permission denied"}}
+	return ssh.Result{ExitCode: 126}, &ssh.ExitError{
+		Host: "m1", Command: "sudo /bin/sh", ExitCode: 126,
+		Tail: []string{"sh: 1: exec: /bin/sh: Permission denied"},
+	}
 }
 
 func TestSudoersThatForbidProgramsAreNamed(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 // spec.BundlesDir. The operation follows the growing file, verifies it and gives it its name. open opens the bundle at
 // an offset; the part that an earlier push sent is not sent again. A lost connection is a transient error.
 func (m *Machine) PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error),
-	progress func(done, total int64)) error {
+	progress func(done, total int64),
+) error {
 	path, err := m.bundlePath(bundle)
 	if err != nil {
 		return fmt.Errorf("pushing a bundle to machine %q: %w", m.name, err)

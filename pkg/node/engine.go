@@ -75,8 +75,10 @@ func (e *Engine) Plan(ctx context.Context, op *spec.Operation) (*spec.Status, er
 	for i, phase := range phases {
 		began := time.Now()
 		holds, detail, err := phase.Check(ctx, c)
-		entry := spec.Phase{Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began),
-			Changes: c.takeChanges()}
+		entry := spec.Phase{
+			Name: phase.Name, Outcome: spec.Wanted, Detail: detail, Seconds: seconds(began),
+			Changes: c.takeChanges(),
+		}
 		switch {
 		case err != nil:
 			entry.Outcome, entry.Detail = spec.FailedPhase, err.Error()

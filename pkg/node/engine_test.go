@@ -43,8 +43,10 @@ func newToy(t *testing.T, names ...string) *toy {
 	for _, name := range names {
 		phases = append(phases, m.phase(name))
 	}
-	m.engine = &Engine{Host: h, Store: NewStore(h), Phases: map[spec.Kind][]Phase{spec.KindJoin: phases},
-		Units: m.units}
+	m.engine = &Engine{
+		Host: h, Store: NewStore(h), Phases: map[spec.Kind][]Phase{spec.KindJoin: phases},
+		Units: m.units,
+	}
 	return m
 }
 
@@ -227,8 +229,10 @@ func TestAPhaseThatSaysSoIsInterrupted(t *testing.T) {
 }
 
 func TestAnOperationThatAShutdownEndsIsTransient(t *testing.T) {
-	refused := &host.CommandError{Command: host.Command{Argv: []string{"systemctl", "restart", "it"}},
-		Err: errors.New("exit status 4")}
+	refused := &host.CommandError{
+		Command: host.Command{Argv: []string{"systemctl", "restart", "it"}},
+		Err:     errors.New("exit status 4"),
+	}
 	for name, test := range map[string]struct {
 		told   bool
 		system string

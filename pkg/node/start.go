@@ -111,8 +111,10 @@ func busyStatus(op *spec.Operation, other string, status *spec.Status) *spec.Sta
 	answer := newStatus(op, 0)
 	answer.State = spec.Failed
 	answer.Message = fmt.Sprintf("machine %s is busy with operation %s", op.Machine, with)
-	answer.Error = &spec.Error{Class: errclass.Transient, Message: answer.Message,
-		Hint: "it is tried again when that operation has ended"}
+	answer.Error = &spec.Error{
+		Class: errclass.Transient, Message: answer.Message,
+		Hint: "it is tried again when that operation has ended",
+	}
 	answer.Finished = answer.Updated
 	return &answer
 }

@@ -33,38 +33,70 @@ func TestStartFollowsItsTable(t *testing.T) {
 		// recorded is the state that is stored afterwards.
 		recorded spec.State
 	}{
-		"it runs already": {runningStatus: "op", before: spec.Running, state: spec.Running,
-			message: "earlier", recorded: spec.Running},
-		"it runs already, all holds": {runningStatus: "op", before: spec.Running, holds: true, state: spec.Running,
-			message: "earlier", recorded: spec.Running},
-		"its unit was just started": {before: spec.Running, alive: true, state: spec.Running,
-			message: "earlier", recorded: spec.Running},
-		"another one runs": {runningStatus: "other", state: spec.Failed, class: errclass.Transient,
-			message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
-		"another one runs, all holds": {runningStatus: "other", holds: true, state: spec.Failed,
-			class: errclass.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)"},
-		"the machine cannot": {impossible: true, state: spec.Failed, class: errclass.Permanent,
-			message: "no disk", recorded: spec.Failed},
-		"nothing to do": {holds: true, state: spec.Succeeded,
-			message: "no changes needed", recorded: spec.Succeeded},
-		"nothing to do, no token": {holds: true, noToken: true, state: spec.Succeeded,
-			message: "no changes needed", recorded: spec.Succeeded},
-		"something to do": {state: spec.Running, message: "starting", started: true,
-			recorded: spec.Running},
-		"something to do, no token": {noToken: true, state: spec.Failed, class: errclass.Configuration,
-			message: "the machine is not joined yet, and the operation carries no bootstrap token"},
-		"it failed before": {before: spec.Failed, state: spec.Running, message: "starting",
-			started: true, recorded: spec.Running},
-		"it was cancelled before": {before: spec.Cancelled, state: spec.Running, message: "starting",
-			started: true, recorded: spec.Running},
-		"it succeeded, but something drifted": {before: spec.Succeeded, state: spec.Running, message: "starting",
-			started: true, recorded: spec.Running},
-		"it failed, but all holds by now": {before: spec.Failed, holds: true, state: spec.Succeeded,
-			message: "no changes needed", recorded: spec.Succeeded},
-		"the machine rebooted meanwhile": {before: spec.Running, state: spec.Running, message: "starting",
-			started: true, recorded: spec.Running},
-		"it ended, its unit still settles": {before: spec.Succeeded, alive: true, holds: true, state: spec.Succeeded,
-			message: "no changes needed", recorded: spec.Succeeded},
+		"it runs already": {
+			runningStatus: "op", before: spec.Running, state: spec.Running,
+			message: "earlier", recorded: spec.Running,
+		},
+		"it runs already, all holds": {
+			runningStatus: "op", before: spec.Running, holds: true, state: spec.Running,
+			message: "earlier", recorded: spec.Running,
+		},
+		"its unit was just started": {
+			before: spec.Running, alive: true, state: spec.Running,
+			message: "earlier", recorded: spec.Running,
+		},
+		"another one runs": {
+			runningStatus: "other", state: spec.Failed, class: errclass.Transient,
+			message: "machine m1 is busy with operation other (join, phase 4/9 containerd)",
+		},
+		"another one runs, all holds": {
+			runningStatus: "other", holds: true, state: spec.Failed,
+			class: errclass.Transient, message: "machine m1 is busy with operation other (join, phase 4/9 containerd)",
+		},
+		"the machine cannot": {
+			impossible: true, state: spec.Failed, class: errclass.Permanent,
+			message: "no disk", recorded: spec.Failed,
+		},
+		"nothing to do": {
+			holds: true, state: spec.Succeeded,
+			message: "no changes needed", recorded: spec.Succeeded,
+		},
+		"nothing to do, no token": {
+			holds: true, noToken: true, state: spec.Succeeded,
+			message: "no changes needed", recorded: spec.Succeeded,
+		},
+		"something to do": {
+			state: spec.Running, message: "starting", started: true,
+			recorded: spec.Running,
+		},
+		"something to do, no token": {
+			noToken: true, state: spec.Failed, class: errclass.Configuration,
+			message: "the machine is not joined yet, and the operation carries no bootstrap token",
+		},
+		"it failed before": {
+			before: spec.Failed, state: spec.Running, message: "starting",
+			started: true, recorded: spec.Running,
+		},
+		"it was cancelled before": {
+			before: spec.Cancelled, state: spec.Running, message: "starting",
+			started: true, recorded: spec.Running,
+		},
+		"it succeeded, but something drifted": {
+			before: spec.Succeeded, state: spec.Running, message: "starting",
+			started: true, recorded: spec.Running,
+		},
+		"it failed, but all holds by now": {
+			before: spec.Failed, holds: true, state: spec.Succeeded,
+			message: "no changes needed", recorded: spec.Succeeded,
+		},
+		"the machine rebooted meanwhile": {
+			before: spec.Running, state: spec.Running, message: "starting",
+			started: true, recorded: spec.Running,
+		},
+		"it ended, its unit still settles": {
+			before: spec.Succeeded, alive: true, holds: true, state: spec.Succeeded,
+			message: "no changes needed", recorded: spec.Succeeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newToy(t, "kubeadm")
@@ -75,13 +107,17 @@ func TestStartFollowsItsTable(t *testing.T) {
 			op := m.operation("op")
 			if test.before != "" {
 				assert.NilError(t, m.engine.Store.Prepare("op"))
-				assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{ID: "op", Kind: spec.KindJoin,
-					State: test.before, Message: "earlier"}))
+				assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{
+					ID: "op", Kind: spec.KindJoin,
+					State: test.before, Message: "earlier",
+				}))
 			}
 			if test.runningStatus == "other" {
 				assert.NilError(t, m.engine.Store.Prepare("other"))
-				assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{ID: "other", Kind: spec.KindJoin,
-					State: spec.Running, Phase: "containerd", Index: 4, Total: 9}))
+				assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{
+					ID: "other", Kind: spec.KindJoin,
+					State: spec.Running, Phase: "containerd", Index: 4, Total: 9,
+				}))
 			}
 			if test.runningStatus != "" {
 				held, _, err := m.engine.Store.tryLock(test.runningStatus)
@@ -156,8 +192,10 @@ func TestAnOldOperationIsForgotten(t *testing.T) {
 	for i := range maxOperations + 5 {
 		id := "op-" + string(rune('a'+i))
 		assert.NilError(t, m.engine.Store.Prepare(id))
-		assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{ID: id, State: spec.Failed,
-			Started: time.Unix(int64(i), 0)}))
+		assert.NilError(t, m.engine.Store.WriteStatus(&spec.Status{
+			ID: id, State: spec.Failed,
+			Started: time.Unix(int64(i), 0),
+		}))
 	}
 	_, err := m.engine.Start(context.Background(), m.operation("op"))
 	assert.NilError(t, err)

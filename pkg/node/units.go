@@ -91,7 +91,9 @@ func (s *Systemd) Alive(ctx context.Context, id string) bool {
 }
 
 func (s *Systemd) state(ctx context.Context, id string) string {
-	output, _ := s.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState", "--value",
-		unitName(id)}})
+	output, _ := s.Runner.Run(ctx, host.Command{Argv: []string{
+		"systemctl", "show", "--property=ActiveState", "--value",
+		unitName(id),
+	}})
 	return strings.TrimSpace(string(output))
 }

@@ -70,8 +70,10 @@ func TestAUnitThatCannotStartIsTransient(t *testing.T) {
 }
 
 func TestAUnitIsAliveWhileItRuns(t *testing.T) {
-	for state, want := range map[string]bool{"active": true, "activating": true, "deactivating": false, "failed": false,
-		"inactive": false, "": false} {
+	for state, want := range map[string]bool{
+		"active": true, "activating": true, "deactivating": false, "failed": false,
+		"inactive": false, "": false,
+	} {
 		systemd := &fakeSystemd{states: []string{state}}
 		assert.Equal(t, (&Systemd{Runner: systemd}).Alive(context.Background(), "op"), want, state)
 	}

@@ -15,7 +15,8 @@ const inspectParallel = 64
 // Inspect calls inspect for each of machines, many at once, reports how many are done, and returns the results in the
 // order of machines. It fails only when ctx ends.
 func Inspect[Machine, Found any](ctx context.Context, machines []Machine, progress Progress,
-	inspect func(context.Context, Machine) Found) ([]Found, error) {
+	inspect func(context.Context, Machine) Found,
+) ([]Found, error) {
 	var done atomic.Int64
 	found := make([]Found, len(machines))
 	group, ctx := errgroup.WithContext(ctx)
@@ -24,8 +25,10 @@ func Inspect[Machine, Found any](ctx context.Context, machines []Machine, progre
 		group.Go(func() error {
 			found[i] = inspect(ctx, machine)
 			count, total := done.Add(1), int64(len(machines))
-			progress.Report(Event{Done: count, Total: total, Unit: Machines,
-				Detail: fmt.Sprintf("inspected %d of %d machines", count, total)})
+			progress.Report(Event{
+				Done: count, Total: total, Unit: Machines,
+				Detail: fmt.Sprintf("inspected %d of %d machines", count, total),
+			})
 			return context.Cause(ctx)
 		})
 	}

@@ -43,14 +43,17 @@ func (m *refusing) Inspect(_ context.Context, question spec.Question) (spec.Fact
 	if m.inspected > 1 {
 		class = errclass.Permanent
 	}
-	return spec.Facts{Arch: "amd64", Plan: &spec.Status{ID: question.Operations["amd64"].ID, State: spec.Failed,
-		Phase: "preflight", Error: &spec.Error{Class: class, Phase: "preflight", Message: "no answer"}}}, nil
+	return spec.Facts{Arch: "amd64", Plan: &spec.Status{
+		ID: question.Operations["amd64"].ID, State: spec.Failed,
+		Phase: "preflight", Error: &spec.Error{Class: class, Phase: "preflight", Message: "no answer"},
+	}}, nil
 }
 
 func (m *refusing) Feed(context.Context, string, feed.Open) error { return nil }
 
 func (m *refusing) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error),
-	func(int64, int64)) error {
+	func(int64, int64),
+) error {
 	return nil
 }
 
@@ -73,7 +76,8 @@ machines: [{name: m1, address: 192.0.2.1}]
 		Cluster: cluster, Version: version,
 		Target: &join.Target{Client: fake.NewClientset(node), UID: "uid", Version: version, CgroupDriver: "systemd"},
 		Repository: &bundle.Repository{URL: server.URL, SHA256: map[string]string{
-			"kubernetes-v1.34.4-amd64.tar.gz": digest, "kubernetes-v1.34.4-arm64.tar.gz": digest}},
+			"kubernetes-v1.34.4-amd64.tar.gz": digest, "kubernetes-v1.34.4-arm64.tar.gz": digest,
+		}},
 		Machine: func(config.Machine) join.Machine { return machine },
 	}
 }

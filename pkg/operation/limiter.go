@@ -46,8 +46,10 @@ func (l *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave fu
 // EnterReporting is Enter that reports the wait.
 func (l *Limiter) EnterReporting(ctx context.Context, progress Progress) (leave func(), err error) {
 	return l.Enter(ctx, func(inside int) {
-		progress.Report(Event{Detail: fmt.Sprintf("waiting for its turn: %d machines are at work", inside),
-			Done: int64(inside), Unit: Machines})
+		progress.Report(Event{
+			Detail: fmt.Sprintf("waiting for its turn: %d machines are at work", inside),
+			Done:   int64(inside), Unit: Machines,
+		})
 	})
 }
 

@@ -52,7 +52,8 @@ type Runner struct {
 // Run has the machine carry out the operation, or attaches to it where it runs, and returns how it ended: an error
 // unless it succeeded. When ctx ends, the machine stops at its next safe point, unless its end only ends this process.
 func (f Runner) Run(ctx context.Context, machine Machine, op spec.Operation, watch Watch) (spec.Status,
-	error) {
+	error,
+) {
 	status, err := machine.Start(ctx, op)
 	if err != nil {
 		return status, fmt.Errorf("starting operation %s: %w", op.ID, err)
@@ -79,7 +80,8 @@ func (f Runner) log() *slog.Logger {
 // follow watches a running operation to its end. A cancellation stops it on the machine, unless it only ends this
 // process.
 func (f Runner) follow(ctx context.Context, machine Machine, id string, status spec.Status, watch Watch) (spec.Status,
-	error) {
+	error,
+) {
 	status, err := watch(ctx, status)
 	if ctx.Err() == nil || status.State.Final() {
 		return status, err

@@ -10,8 +10,10 @@ import (
 )
 
 func TestAnOperationIsIdentifiedByItsWantedState(t *testing.T) {
-	op := spec.Operation{Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
-		Reset: &spec.Reset{ClusterUID: "uid"}}
+	op := spec.Operation{
+		Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
+		Reset: &spec.Reset{ClusterUID: "uid"},
+	}
 	id, err := operation.Identify(op)
 	assert.NilError(t, err)
 	assert.Assert(t, len(id) == len("reset-")+16, id)

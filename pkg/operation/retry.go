@@ -22,7 +22,8 @@ const (
 // Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one
 // place that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
 func Retrying(ctx context.Context, budget time.Duration, progress Progress,
-	attempt func(context.Context) error) error {
+	attempt func(context.Context) error,
+) error {
 	backoff := retry.NewExponential(firstWait)
 	backoff = retry.WithCappedDuration(longestWait, backoff)
 	backoff = retry.WithJitterPercent(jitterShare, backoff)

@@ -178,8 +178,10 @@ func Request(leaf Leaf) (request, key []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the key of certificate %q: %w", leaf.CommonName, err)
 	}
-	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: leaf.CommonName,
-		Organization: leaf.Organizations}}
+	template := &x509.CertificateRequest{Subject: pkix.Name{
+		CommonName:   leaf.CommonName,
+		Organization: leaf.Organizations,
+	}}
 	template.DNSNames, template.IPAddresses = split(leaf.Hosts)
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, made)
 	if err != nil {
@@ -237,7 +239,8 @@ func newTemplate(subject pkix.Name, now time.Time, life time.Duration) (*x509.Ce
 
 // sign makes a certificate for public and returns it with own, the private key that belongs to it.
 func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer,
-	own *ecdsa.PrivateKey) (Pair, error) {
+	own *ecdsa.PrivateKey,
+) (Pair, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
 		return Pair{}, err

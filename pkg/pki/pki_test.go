@@ -61,23 +61,38 @@ func TestCertificateIsWornWhenAnyPropertyDiffers(t *testing.T) {
 		worn   string
 	}{
 		{name: "as wanted", ca: ca, pair: pair},
-		{name: "hosts in another order", ca: ca, pair: pair,
-			change: func(l *pki.Leaf) { l.Hosts = []string{"10.96.0.1", "kubernetes"} }},
+		{
+			name: "hosts in another order", ca: ca, pair: pair,
+			change: func(l *pki.Leaf) { l.Hosts = []string{"10.96.0.1", "kubernetes"} },
+		},
 		{name: "91 days before its end", ca: ca, pair: pair, after: pki.LeafLife - 91*24*time.Hour},
-		{name: "89 days before its end", ca: ca, pair: pair, after: pki.LeafLife - 89*24*time.Hour,
-			worn: "it ends on 2027-03-01"},
-		{name: "another host", ca: ca, pair: pair, change: func(l *pki.Leaf) { l.Hosts = append(l.Hosts, "10.0.0.1") },
-			worn: "it is for other addresses"},
-		{name: "a host less", ca: ca, pair: pair, change: func(l *pki.Leaf) { l.Hosts = l.Hosts[:1] },
-			worn: "it is for other addresses"},
-		{name: "another subject", ca: ca, pair: pair,
+		{
+			name: "89 days before its end", ca: ca, pair: pair, after: pki.LeafLife - 89*24*time.Hour,
+			worn: "it ends on 2027-03-01",
+		},
+		{
+			name: "another host", ca: ca, pair: pair,
+			change: func(l *pki.Leaf) { l.Hosts = append(l.Hosts, "10.0.0.1") },
+			worn:   "it is for other addresses",
+		},
+		{
+			name: "a host less", ca: ca, pair: pair, change: func(l *pki.Leaf) { l.Hosts = l.Hosts[:1] },
+			worn: "it is for other addresses",
+		},
+		{
+			name: "another subject", ca: ca, pair: pair,
 			change: func(l *pki.Leaf) { l.Organizations = []string{"system:masters"} },
-			worn:   "it is for another subject"},
-		{name: "another use", ca: ca, pair: pair, change: func(l *pki.Leaf) { l.Usages = nil },
-			worn: "it is for another use"},
+			worn:   "it is for another subject",
+		},
+		{
+			name: "another use", ca: ca, pair: pair, change: func(l *pki.Leaf) { l.Usages = nil },
+			worn: "it is for another use",
+		},
 		{name: "another authority", ca: authority(t), pair: pair, worn: "another authority signed it"},
-		{name: "another's key", ca: ca, pair: pki.Pair{Cert: pair.Cert, Key: other.Key},
-			worn: "its key is not its own"},
+		{
+			name: "another's key", ca: ca, pair: pki.Pair{Cert: pair.Cert, Key: other.Key},
+			worn: "its key is not its own",
+		},
 		{name: "nothing", ca: ca, worn: "there is none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,7 +50,8 @@ func undelivered() {}
 
 // execute returns the reply to a request, and a function to call once the reply has been sent.
 func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor.ExecuteTemplateReply,
-	delivered func()) {
+	delivered func(),
+) {
 	var outputs []string // of the step, once it is known
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -103,7 +104,8 @@ func prepare(step Step, call Call) (Execution, error) {
 
 // join answers a call from its run. It waits for the run no longer than waitLimit allows.
 func (s *Server) join(ctx context.Context, call Call, step Step,
-	execution Execution) (executor.ExecuteTemplateReply, func()) {
+	execution Execution,
+) (executor.ExecuteTemplateReply, func()) {
 	id := identify(call, execution.Key)
 	s.last.Store(&call.Workflow)
 	ctx, stop := s.waitLimit(ctx)
@@ -132,7 +134,8 @@ func (s *Server) join(ctx context.Context, call Call, step Step,
 
 // await returns the answer when the waiter is settled, and Running when ctx ends first.
 func (s *Server) await(ctx context.Context, id identity, step Step, w *waiter) (executor.ExecuteTemplateReply,
-	func()) {
+	func(),
+) {
 	select {
 	case <-w.settled:
 		return s.settled(id, step, w)

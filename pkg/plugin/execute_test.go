@@ -69,25 +69,39 @@ func TestEveryAnswerHasAPhase(t *testing.T) {
 		"nothing":  {``, wfv1.NodeFailed, "decoding the call"},
 		"null":     {`null`, wfv1.NodeFailed, "no template"},
 		"a list":   {`[]`, wfv1.NodeFailed, "decoding the call"},
-		"no workflow": {`{"template":{"plugin":{"argosy":{"step":"work","node":"n"}}}}`, wfv1.NodeFailed,
-			"no workflow"},
-		"unknown step": {strings.Replace(valid, `"work"`, `"wrok"`, 1), wfv1.NodeFailed,
-			`unknown step "wrok": this plugin knows work`},
+		"no workflow": {
+			`{"template":{"plugin":{"argosy":{"step":"work","node":"n"}}}}`, wfv1.NodeFailed,
+			"no workflow",
+		},
+		"unknown step": {
+			strings.Replace(valid, `"work"`, `"wrok"`, 1), wfv1.NodeFailed,
+			`unknown step "wrok": this plugin knows work`,
+		},
 		"no step":             {strings.Replace(valid, `"step":"work",`, ``, 1), wfv1.NodeFailed, "names no step"},
 		"a step that is 3":    {strings.Replace(valid, `"work"`, `3`, 1), wfv1.NodeFailed, `decoding "step"`},
 		"no node":             {strings.Replace(valid, `"node":"wf[0].a",`, ``, 1), wfv1.NodeFailed, `{{node.name}}`},
 		"unknown input":       {strings.Replace(valid, `"key"`, `"kye"`, 1), wfv1.NodeFailed, `unknown field "kye"`},
 		"input in other case": {strings.Replace(valid, `"key"`, `"Key"`, 1), wfv1.NodeFailed, `unknown field "Key"`},
-		"input twice": {strings.Replace(valid, `"key"`, `"key":"z","key"`, 1), wfv1.NodeFailed,
-			`duplicate field "key"`},
-		"two plugin keys": {strings.Replace(valid, `"argosy":`, `"other":{},"argosy":`, 1), wfv1.NodeFailed,
-			"exactly one key"},
-		"object that is text": {`{"workflow":{},"template":{"plugin":{"argosy":"join"}}}`, wfv1.NodeFailed,
-			"decoding the plugin object"},
-		"object that is null": {`{"workflow":{},"template":{"plugin":{"argosy":null}}}`, wfv1.NodeFailed,
-			"names no step"},
-		"too large": {strings.Replace(valid, `"k"`, `"`+strings.Repeat("k", maxBody)+`"`, 1), wfv1.NodeFailed,
-			"too large"},
+		"input twice": {
+			strings.Replace(valid, `"key"`, `"key":"z","key"`, 1), wfv1.NodeFailed,
+			`duplicate field "key"`,
+		},
+		"two plugin keys": {
+			strings.Replace(valid, `"argosy":`, `"other":{},"argosy":`, 1), wfv1.NodeFailed,
+			"exactly one key",
+		},
+		"object that is text": {
+			`{"workflow":{},"template":{"plugin":{"argosy":"join"}}}`, wfv1.NodeFailed,
+			"decoding the plugin object",
+		},
+		"object that is null": {
+			`{"workflow":{},"template":{"plugin":{"argosy":null}}}`, wfv1.NodeFailed,
+			"names no step",
+		},
+		"too large": {
+			strings.Replace(valid, `"k"`, `"`+strings.Repeat("k", maxBody)+`"`, 1), wfv1.NodeFailed,
+			"too large",
+		},
 		"valid": {valid, wfv1.NodeSucceeded, "done"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,8 +131,10 @@ func TestTheStepOfAnotherPluginIsLeftToIt(t *testing.T) {
 func TestAPanicIsAnErrorWithAllOutputs(t *testing.T) {
 	for name, step := range map[string]Step{
 		"while it runs": work(func(context.Context, func(string)) (Result, error) { panic("no such luck") }),
-		"while it is prepared": scriptedStep{name: "work", outputs: []string{"b", "a"},
-			prepare: func(Call) (Execution, error) { panic("no such luck") }},
+		"while it is prepared": scriptedStep{
+			name: "work", outputs: []string{"b", "a"},
+			prepare: func(Call) (Execution, error) { panic("no such luck") },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newServer(t, Options{Steps: []Step{step}})
@@ -141,27 +157,49 @@ func TestATerminalAnswerHasAMessageAndAllOutputs(t *testing.T) {
 		message string
 		b, a    string
 	}{
-		"succeeded": {Result{Phase: Succeeded, Message: "ready",
-			Outputs: map[string]string{"a": "1", "b": "2"}}, nil, "Succeeded", "ready", "2", "1"},
+		"succeeded": {Result{
+			Phase: Succeeded, Message: "ready",
+			Outputs: map[string]string{"a": "1", "b": "2"},
+		}, nil, "Succeeded", "ready", "2", "1"},
 		"without a message": {Result{Phase: Succeeded}, nil, "Succeeded", "Succeeded", "", ""},
-		"skipped": {Result{Phase: Skipped, Message: "halted", Outputs: map[string]string{"a": "1"}}, nil,
-			"Skipped", "halted", "", "1"},
-		"failed with outputs": {Result{Phase: Failed, Message: "disk", Outputs: map[string]string{"b": "2"}}, nil,
-			"Failed", "disk", "2", ""},
+		"skipped": {
+			Result{Phase: Skipped, Message: "halted", Outputs: map[string]string{"a": "1"}},
+			nil,
+			"Skipped", "halted", "", "1",
+		},
+		"failed with outputs": {
+			Result{Phase: Failed, Message: "disk", Outputs: map[string]string{"b": "2"}},
+			nil,
+			"Failed", "disk", "2", "",
+		},
 		"error": {Result{}, errors.New("disk too small"), "Failed", "disk too small", "", ""},
-		"error with outputs": {Result{Outputs: map[string]string{"a": "log"}}, errors.New("disk too small"), "Failed",
-			"disk too small", "", "log"},
-		"undeclared output": {Result{Phase: Succeeded, Outputs: map[string]string{"c": "1"}}, nil, "Failed",
-			`output "c" is not declared`, "", ""},
-		"output of full size": {Result{Phase: Succeeded, Message: "ok", Outputs: map[string]string{"a": long}}, nil,
-			"Succeeded", "ok", "", long},
-		"output too large": {Result{Phase: Succeeded, Outputs: map[string]string{"a": long + "x"}}, nil, "Failed",
-			`output "a" has 65537 bytes`, "", ""},
+		"error with outputs": {
+			Result{Outputs: map[string]string{"a": "log"}},
+			errors.New("disk too small"), "Failed",
+			"disk too small", "", "log",
+		},
+		"undeclared output": {
+			Result{Phase: Succeeded, Outputs: map[string]string{"c": "1"}},
+			nil, "Failed",
+			`output "c" is not declared`, "", "",
+		},
+		"output of full size": {
+			Result{Phase: Succeeded, Message: "ok", Outputs: map[string]string{"a": long}},
+			nil,
+			"Succeeded", "ok", "", long,
+		},
+		"output too large": {
+			Result{Phase: Succeeded, Outputs: map[string]string{"a": long + "x"}},
+			nil, "Failed",
+			`output "a" has 65537 bytes`, "", "",
+		},
 		"no phase":             {Result{}, nil, "Failed", `phase "" is none of`, "", ""},
 		"a phase that goes on": {Result{Phase: "Running"}, nil, "Failed", `phase "Running" is none of`, "", ""},
-		"bytes that are no text": {Result{Phase: Succeeded, Message: "a\xffb", Outputs: map[string]string{"a": "\xff"}},
+		"bytes that are no text": {
+			Result{Phase: Succeeded, Message: "a\xffb", Outputs: map[string]string{"a": "\xff"}},
 			nil,
-			"Succeeded", "a?b", "", "?"},
+			"Succeeded", "a?b", "", "?",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newServer(t, Options{Steps: []Step{ends(test.result, test.err)}})

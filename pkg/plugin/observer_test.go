@@ -53,8 +53,11 @@ func TestCancellationFollowsTheTable(t *testing.T) {
 	}{
 		"gone":        {nil, "u1", `workflow "wf" is gone`, `workflow "wf" is gone`},
 		"gone, tasks": {[]runtime.Object{both}, "u1", `workflow "wf" is gone`, `workflow "wf" is gone`},
-		"another's name": {[]runtime.Object{workflow(nil), both}, "u0", `workflow "wf" is gone`,
-			`workflow "wf" is gone`},
+		"another's name": {
+			[]runtime.Object{workflow(nil), both},
+			"u0", `workflow "wf" is gone`,
+			`workflow "wf" is gone`,
+		},
 		"deleting": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.DeletionTimestamp, wf.Finalizers = &metav1.Time{Time: time.Unix(1, 0)}, []string{"x/y"}
 		}), both}, "u1", `workflow "wf" is being deleted`, `workflow "wf" is being deleted`},
@@ -64,22 +67,35 @@ func TestCancellationFollowsTheTable(t *testing.T) {
 		"labelled, not completed": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.Labels = map[string]string{"workflows.argoproj.io/completed": "false"}
 		}), both}, "u1", "", ""},
-		"terminated": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Terminate" }), both},
+		"terminated": {
+			[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Terminate" }), both},
 			"u1",
-			`workflow "wf" was terminated`, `workflow "wf" was terminated`},
+			`workflow "wf" was terminated`, `workflow "wf" was terminated`,
+		},
 		"terminated and completed": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.Spec.Shutdown, wf.Labels = "Terminate", map[string]string{"workflows.argoproj.io/completed": "true"}
 		}), both}, "u1", `workflow "wf" was terminated`, `workflow "wf" was terminated`},
 		"stopped and completed": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {
 			wf.Spec.Shutdown, wf.Labels = "Stop", map[string]string{"workflows.argoproj.io/completed": "true"}
 		}), both}, "u1", `workflow "wf" has ended`, `workflow "wf" has ended`},
-		"stopped": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }), both}, "u1",
-			`workflow "wf" was stopped`, ""},
-		"stopped, exit step ended": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }),
-			taskSet(inMain)}, "u1",
-			`workflow "wf" was stopped`, `step "wf.onExit[0].summary" was ended in workflow "wf"`},
-		"step ended by hand": {[]runtime.Object{workflow(nil), taskSet(inOnExit)}, "u1",
-			`step "wf[1].join(0:machine:m1)" was ended in workflow "wf"`, ""},
+		"stopped": {
+			[]runtime.Object{workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }), both},
+			"u1",
+			`workflow "wf" was stopped`, "",
+		},
+		"stopped, exit step ended": {
+			[]runtime.Object{
+				workflow(func(wf *wfv1.Workflow) { wf.Spec.Shutdown = "Stop" }),
+				taskSet(inMain),
+			},
+			"u1",
+			`workflow "wf" was stopped`, `step "wf.onExit[0].summary" was ended in workflow "wf"`,
+		},
+		"step ended by hand": {
+			[]runtime.Object{workflow(nil), taskSet(inOnExit)},
+			"u1",
+			`step "wf[1].join(0:machine:m1)" was ended in workflow "wf"`, "",
+		},
 		"listed":     {[]runtime.Object{workflow(nil), both}, "u1", "", ""},
 		"no TaskSet": {[]runtime.Object{workflow(nil)}, "u1", "", ""},
 		"suspended": {[]runtime.Object{workflow(func(wf *wfv1.Workflow) {

@@ -67,10 +67,14 @@ func TestCallsAreAnsweredAsTheTableShows(t *testing.T) {
 		"succeeded, not told":                       {succeeded, sameAnswer, newRun},
 		"succeeded, answer lost":                    {lose(succeeded), sameAnswer, newRun},
 		"succeeded, told":                           {deliver(succeeded), sameAnswer, newRun},
-		"succeeded, told 30 s ago": {later(deliver(succeeded), 30*time.Second), sameAnswer,
-			newRun},
-		"succeeded, told long ago": {later(deliver(succeeded), 6*time.Minute), newRun,
-			newRun},
+		"succeeded, told 30 s ago": {
+			later(deliver(succeeded), 30*time.Second), sameAnswer,
+			newRun,
+		},
+		"succeeded, told long ago": {
+			later(deliver(succeeded), 6*time.Minute), newRun,
+			newRun,
+		},
 		"skipped, told":                                  {deliver(finish(Skipped)), sameAnswer, newRun},
 		"failed, not told":                               {failed, sameAnswer, newRun},
 		"failed, answer lost":                            {lose(failed), sameAnswer, newRun},

@@ -49,8 +49,10 @@ func NewServer(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.runs.onFinish = s.metrics.finished
-	s.canceller = &cancelWatcher{runs: s.runs, interval: s.timing.Poll, log: s.log,
-		cancelled: s.metrics.cancellations.WithLabelValues("cancelled")}
+	s.canceller = &cancelWatcher{
+		runs: s.runs, interval: s.timing.Poll, log: s.log,
+		cancelled: s.metrics.cancellations.WithLabelValues("cancelled"),
+	}
 	if options.Argo != nil {
 		s.canceller.observer = argoObserver{options.Argo}
 	}

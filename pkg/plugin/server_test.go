@@ -248,9 +248,11 @@ func TestLogLinesNameTheCallAndNeverTheToken(t *testing.T) {
 		if entry["msg"] != "run ended" {
 			continue
 		}
-		for key, want := range map[string]string{"workflow": "wf", "namespace": "team-a", "node": "wf[0].a",
+		for key, want := range map[string]string{
+			"workflow": "wf", "namespace": "team-a", "node": "wf[0].a",
 			"step":    "work",
-			"cluster": "team-a", "machine": "m1", "phase": "Failed", "message": "disk too small"} {
+			"cluster": "team-a", "machine": "m1", "phase": "Failed", "message": "disk too small",
+		} {
 			assert.Equal(t, entry[key], want, key)
 		}
 		return

@@ -53,7 +53,8 @@ const planParallel = 8
 // them, beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an
 // error of the plan.
 func (c *Remover) Plan(ctx context.Context, machines []config.Machine, options Options,
-	progress operation.Progress) ([]Entry, error) {
+	progress operation.Progress,
+) ([]Entry, error) {
 	if options.Unreachable {
 		return c.planDead(ctx, machines)
 	}
@@ -86,9 +87,12 @@ func (c *Remover) Plan(ctx context.Context, machines []config.Machine, options O
 
 // entryOf adds the node's pods to the entry of a reset.
 func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes []corev1.PersistentVolume,
-	options Options) Entry {
-	entry := Entry{Machine: found.Machine, Address: found.Address, Node: found.NodeName, Reasons: found.Reasons,
-		Action: ActionRemove}
+	options Options,
+) Entry {
+	entry := Entry{
+		Machine: found.Machine, Address: found.Address, Node: found.NodeName, Reasons: found.Reasons,
+		Action: ActionRemove,
+	}
 	switch found.Action {
 	case reset.ActionNothing:
 		entry.Action = ActionNothing
@@ -149,8 +153,10 @@ func (c *Remover) planDead(ctx context.Context, machines []config.Machine) ([]En
 	}
 	entries := make([]Entry, len(machines))
 	for i, machine := range machines {
-		entries[i] = Entry{Machine: machine.Name, Address: machine.Address, Action: ActionNothing,
-			Reasons: []string{"has no node, and " + stays}}
+		entries[i] = Entry{
+			Machine: machine.Name, Address: machine.Address, Action: ActionNothing,
+			Reasons: []string{"has no node, and " + stays},
+		}
 		node, err := target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			continue

@@ -74,7 +74,8 @@ func (o Options) phases() []string {
 // the fleet's budget. The machine is emptied and reset inside window. Where it can't
 // leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
 func (c *Remover) Remove(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
-	progress operation.Progress) (Outcome, error) {
+	progress operation.Progress,
+) (Outcome, error) {
 	if options.Unreachable {
 		return c.removeDead(ctx, machine, options, window, progress)
 	}
@@ -100,7 +101,8 @@ type departure struct {
 
 // vacate cordons the node and drains it, unless it is known before that it can't be drained.
 func (d *departure) vacate(ctx context.Context, from reset.Leaving,
-	in func(phase string) operation.Progress) ([]string, error) {
+	in func(phase string) operation.Progress,
+) ([]string, error) {
 	with := drain.Drainer{Client: from.Client, Policy: d.options.Policy}
 	name := from.Node.Name
 	if d.options.Drain {

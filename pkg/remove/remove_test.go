@@ -100,10 +100,14 @@ func clean() *fakeMachine {
 // node is n1, of which the control plane reports that it is Ready, or not, or that it does not know.
 func node(ready corev1.ConditionStatus, changes ...func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-uid",
-			Labels: map[string]string{corev1.LabelHostname: "n1"}},
-		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP,
-			Address: "192.0.2.1"}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "n1", UID: "node-uid",
+			Labels: map[string]string{corev1.LabelHostname: "n1"},
+		},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{
+			Type:    corev1.NodeInternalIP,
+			Address: "192.0.2.1",
+		}}},
 	}
 	if ready != "" {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
@@ -129,11 +133,15 @@ func at(address string) func(*corev1.Node) {
 
 func pod(name string, owned bool) *corev1.Pod {
 	yes := true
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid"},
-		Spec: corev1.PodSpec{NodeName: "n1"}}
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid"},
+		Spec:       corev1.PodSpec{NodeName: "n1"},
+	}
 	if owned {
-		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web",
-			Controller: &yes}}
+		p.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web",
+			Controller: &yes,
+		}}
 	}
 	return p
 }
@@ -238,8 +246,10 @@ func TestAMachineLeavesCordonedDrainedCleanAndWithoutItsNode(t *testing.T) {
 	assert.Assert(t, c.node(t) == nil && machine.started == 1)
 	assert.Assert(t, strings.Contains(outcome.String(),
 		"(2 pods evicted, pods, prove, node n1 deleted): nothing is left"), outcome.String())
-	for _, line := range []string{"[1/13 cordon] keeping new pods away from node n1", "[2/13 drain] ",
-		"[5/13 pods] ending pods", "[13/13 node] deleting node n1"} {
+	for _, line := range []string{
+		"[1/13 cordon] keeping new pods away from node n1", "[2/13 drain] ",
+		"[5/13 pods] ending pods", "[13/13 node] deleting node n1",
+	} {
 		assert.Assert(t, strings.Contains(said, line), said)
 	}
 }
@@ -345,8 +355,10 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 //	it failed on its way                stays cordoned: it is half a node
 func TestANodeOfAMachineThatBeganStaysCordoned(t *testing.T) {
 	failed := planOf(spec.Applied)
-	failed.State, failed.Error = spec.Failed, &spec.Error{Class: errclass.Permanent, Phase: "prove",
-		Message: "link cni0 is left"}
+	failed.State, failed.Error = spec.Failed, &spec.Error{
+		Class: errclass.Permanent, Phase: "prove",
+		Message: "link cni0 is left",
+	}
 	lost := joined()
 	lost.startError = errclass.With(errclass.Transient, errors.New("connection reset"))
 	half := joined()
@@ -421,8 +433,10 @@ func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
 		"Ready":     {node(corev1.ConditionTrue), remove.ActionRefuse, "remove it without unreachable"},
 		"not Ready": {node(corev1.ConditionFalse), remove.ActionRefuse, "the machine is alive"},
 		"silent":    {node(corev1.ConditionUnknown), remove.ActionRemove, "was not contacted: its credentials"},
-		"silent, elsewhere": {node(corev1.ConditionUnknown, at("192.0.2.99")), remove.ActionRemove,
-			"was not contacted"},
+		"silent, elsewhere": {
+			node(corev1.ConditionUnknown, at("192.0.2.99")), remove.ActionRemove,
+			"was not contacted",
+		},
 		"never heard of":    {node(""), remove.ActionRemove, "was not contacted"},
 		"another machine's": {node(corev1.ConditionUnknown, at("192.0.2.2")), remove.ActionRefuse, "is that machine's"},
 		"none":              {nil, remove.ActionNothing, "has no node"},
@@ -459,8 +473,10 @@ func TestThePlanSaysWhatIsEvictedWhatIsInTheWayAndWhatIsLost(t *testing.T) {
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"}, Spec: corev1.PersistentVolumeSpec{
 		ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "data"},
 		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname,
-				Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}}},
+			MatchExpressions: []corev1.NodeSelectorRequirement{{
+				Key:      corev1.LabelHostname,
+				Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"},
+			}},
 		}}}},
 	}}
 	c := newCluster(node(corev1.ConditionTrue), pod("web-0", true), pod("web-1", true), volume)

@@ -31,7 +31,8 @@ const stays = "was not contacted: its credentials, containers, images and volume
 // removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
 // anew elsewhere by their controllers.
 func (c *Remover) removeDead(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
-	progress operation.Progress) (Outcome, error) {
+	progress operation.Progress,
+) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
 	leave, err := window.EnterReporting(ctx, progress)
@@ -51,7 +52,8 @@ func (c *Remover) removeDead(ctx context.Context, machine config.Machine, option
 }
 
 func (c *Remover) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
-	progress operation.Progress) error {
+	progress operation.Progress,
+) error {
 	target, err := c.Target(ctx)
 	if err != nil {
 		return err

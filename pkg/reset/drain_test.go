@@ -16,12 +16,14 @@ import (
 
 // vacates is a Vacate that counts how often it is called.
 func vacates(times *int, err error) *reset.Vacate {
-	return &reset.Vacate{Phases: []string{"cordon", "drain"},
+	return &reset.Vacate{
+		Phases: []string{"cordon", "drain"},
 		Run: func(_ context.Context, from reset.Leaving, in func(string) operation.Progress) ([]string, error) {
 			*times++
 			operation.Reportf(in("drain"), "emptying %s", from.Node.Name)
 			return []string{"emptied"}, err
-		}}
+		},
+	}
 }
 
 func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
@@ -77,10 +79,14 @@ func TestTheLastLookFindsWhatHasNotLeft(t *testing.T) {
 	}{
 		"left":               {clean(), fake.NewClientset(), nil},
 		"another one's node": {clean(), fake.NewClientset(node("n1", "192.0.2.7")), nil},
-		"its node": {clean(), fake.NewClientset(node("n1", "192.0.2.1")),
-			[]string{"the machine is clean", "node: n1 in the cluster"}},
-		"machine": {joined(), fake.NewClientset(),
-			[]string{"preflight: the machine is node n1 of cluster team-a", "pods: process web (pid 901)"}},
+		"its node": {
+			clean(), fake.NewClientset(node("n1", "192.0.2.1")),
+			[]string{"the machine is clean", "node: n1 in the cluster"},
+		},
+		"machine": {
+			joined(), fake.NewClientset(),
+			[]string{"preflight: the machine is node n1 of cluster team-a", "pods: process web (pid 901)"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, test.machine, test.client)

@@ -45,8 +45,10 @@ func (c *Resetter) inspect(ctx context.Context, machine config.Machine, options 
 	if found.Operation, err = c.operation(machine, found.target, options); err != nil {
 		return found, err
 	}
-	question := spec.Question{Operations: map[string]spec.Operation{"amd64": found.Operation,
-		"arm64": found.Operation}}
+	question := spec.Question{Operations: map[string]spec.Operation{
+		"amd64": found.Operation,
+		"arm64": found.Operation,
+	}}
 	if found.Facts, err = found.remote.Inspect(ctx, question); err != nil {
 		return found, err // names the machine, its address and what was tried
 	}

@@ -66,7 +66,8 @@ func (c *Resetter) nodes(ctx context.Context, options Options) (map[string]*core
 }
 
 func (c *Resetter) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
-	options Options) Entry {
+	options Options,
+) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
 	found, err := c.inspect(ctx, machine, options)
 	if err != nil {

@@ -95,8 +95,10 @@ func clean() *fakeMachine {
 func node(name, address string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "node-uid"}}
 	if address != "" {
-		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name},
-			{Type: corev1.NodeInternalIP, Address: address}}
+		n.Status.Addresses = []corev1.NodeAddress{
+			{Type: corev1.NodeHostName, Address: name},
+			{Type: corev1.NodeInternalIP, Address: address},
+		}
 	}
 	return n
 }
@@ -272,8 +274,10 @@ func TestAnUnreachableMachineIsTriedAgain(t *testing.T) {
 }
 
 func TestThePlanSaysWhatThereIsToTakeAway(t *testing.T) {
-	refused := &fakeMachine{plan: spec.Status{Error: &spec.Error{Message: "x",
-		Problems: []string{"another cluster's"}}}}
+	refused := &fakeMachine{plan: spec.Status{Error: &spec.Error{
+		Message:  "x",
+		Problems: []string{"another cluster's"},
+	}}}
 	for name, test := range map[string]struct {
 		machine *fakeMachine
 		action  reset.Action
@@ -282,8 +286,10 @@ func TestThePlanSaysWhatThereIsToTakeAway(t *testing.T) {
 		"node":    {joined(), reset.ActionReset, "pods: process web (pid 901)"},
 		"clean":   {clean(), reset.ActionNothing, "nothing is left"},
 		"refused": {refused, reset.ActionRefuse, "another cluster's"},
-		"unreachable": {&fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, reset.ActionRefuse,
-			"no route to host"},
+		"unreachable": {
+			&fakeMachine{inspectErrors: []error{errors.New("no route to host")}}, reset.ActionRefuse,
+			"no route to host",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conductor(t, test.machine, fake.NewClientset())

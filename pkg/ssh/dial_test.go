@@ -126,8 +126,10 @@ func TestAConnectionThatEndsDuringTheLoginIsNoRefusal(t *testing.T) {
 	key := sshtest.NewKey(t)
 	var server *sshtest.Simulated
 	ready := make(chan struct{})
-	server = sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key},
-		OnLogin: func() { <-ready; server.Cut() }})
+	server = sshtest.Start(t, sshtest.Options{
+		Authorized: []sshtest.Key{key},
+		OnLogin:    func() { <-ready; server.Cut() },
+	})
 	close(ready)
 	err := refuses(t, withKey(t, server.Port, key, server.HostKey), errclass.Transient)
 	assert.Assert(t, !errors.As(err, new(*ssh.AuthError)), err.Error())
@@ -283,10 +285,14 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 		"good":         {sshtest.Certificate{Kind: xssh.HostCert, Principals: here}, ""},
 		"another host": {sshtest.Certificate{Kind: xssh.HostCert, Principals: []string{"m2"}}, "valid principals"},
 		"every host":   {sshtest.Certificate{Kind: xssh.HostCert}, "names no host"},
-		"expired": {sshtest.Certificate{Kind: xssh.HostCert, Principals: here,
-			Until: time.Now().Add(-time.Second)}, "expired"},
-		"not yet": {sshtest.Certificate{Kind: xssh.HostCert, Principals: here,
-			From: time.Now().Add(time.Minute)}, "valid only from"},
+		"expired": {sshtest.Certificate{
+			Kind: xssh.HostCert, Principals: here,
+			Until: time.Now().Add(-time.Second),
+		}, "expired"},
+		"not yet": {sshtest.Certificate{
+			Kind: xssh.HostCert, Principals: here,
+			From: time.Now().Add(time.Minute),
+		}, "valid only from"},
 		"not for a host": {sshtest.Certificate{Kind: xssh.UserCert, Principals: here}, "type 1"},
 	}
 	for name, c := range cases {
@@ -304,8 +310,10 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 			}
 			config.HostKeys = ssh.HostKeys{CAs: []string{sshtest.NewKey(t).Line()}}
 			assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "is unknown")
-			config.HostKeys = ssh.HostKeys{CAs: []string{authority.Line()},
-				KnownHosts: []byte("@revoked * " + host.Line())}
+			config.HostKeys = ssh.HostKeys{
+				CAs:        []string{authority.Line()},
+				KnownHosts: []byte("@revoked * " + host.Line()),
+			}
 			assert.ErrorContains(t, refuses(t, config, errclass.Configuration), "revokes")
 		})
 	}
@@ -313,8 +321,10 @@ func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T)
 
 func TestARealServersHostCertificateCounts(t *testing.T) {
 	authority, host := sshtest.NewKey(t), sshtest.NewKey(t)
-	certificate := authority.Certify(t, host, sshtest.Certificate{Kind: xssh.HostCert,
-		Principals: []string{"127.0.0.1"}})
+	certificate := authority.Certify(t, host, sshtest.Certificate{
+		Kind:       xssh.HostCert,
+		Principals: []string{"127.0.0.1"},
+	})
 	_, config := openSSH(t, sshtest.OpenSSHOptions{HostKey: host, HostCertificate: certificate})
 	config.HostKeys = ssh.HostKeys{CAs: []string{authority.Line()}}
 	works(t, dial(t, config))

@@ -130,8 +130,10 @@ func (c *Client) shellError(status exit, stdout, stderr string) error {
 		}
 		words = append(words, lines[max(0, len(lines)-shellLines):]...)
 	}
-	return errclass.With(errclass.Configuration, &ShellError{Host: c.host(), User: c.config.User, ExitCode: status.code,
-		Output: strings.Join(words, " / ")})
+	return errclass.With(errclass.Configuration, &ShellError{
+		Host: c.host(), User: c.config.User, ExitCode: status.code,
+		Output: strings.Join(words, " / "),
+	})
 }
 
 // shellLines is how many lines of each stream of a login shell are quoted.

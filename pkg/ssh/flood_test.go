@@ -109,7 +109,8 @@ func TestAnScpThatAnswersWithoutEndIsCutOff(t *testing.T) {
 func TestALongLineIsQuotedInPart(t *testing.T) {
 	_, config := simulated(t, sshtest.Options{})
 	_, err := dial(t, config).Run(t.Context(), ssh.Command{
-		Argv: []string{"/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 1"}})
+		Argv: []string{"/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 1"},
+	})
 	var failed *ssh.ExitError
 	assert.Assert(t, errors.As(err, &failed), "%v", err)
 	assert.Assert(t, len(err.Error()) < 4096, "%d bytes", len(err.Error()))

@@ -16,8 +16,10 @@ import (
 
 func TestKnownHostsAreReadAsTheLibraryReadsThem(t *testing.T) {
 	a, b := sshtest.NewKey(t), sshtest.NewKey(t)
-	hosts := []string{"m1:22", "m1:2222", "M1:22", "m2.example.com:22", "10.0.0.1:22", "[fd00::1]:22", "[fd00::1]:2222",
-		"other:22"}
+	hosts := []string{
+		"m1:22", "m1:2222", "M1:22", "m2.example.com:22", "10.0.0.1:22", "[fd00::1]:22", "[fd00::1]:2222",
+		"other:22",
+	}
 	for _, pattern := range []string{
 		"m1", "m1,m2.example.com", "[m1]:2222", "m?", "*.example.com", "*,!m1", "!m1,*", "10.0.0.*", "fd00::1",
 		"[fd00::1]:2222", "*",

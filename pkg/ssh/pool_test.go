@@ -43,8 +43,10 @@ func TestALostConnectionIsDialledAgain(t *testing.T) {
 	pool := newPool(t)
 	client, err := pool.Get(t.Context(), config)
 	assert.NilError(t, err)
-	_, err = client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo; sleep 60"},
-		Stdout: onWrite(server.Cut)})
+	_, err = client.Run(t.Context(), ssh.Command{
+		Argv:   []string{"/bin/sh", "-c", "echo; sleep 60"},
+		Stdout: onWrite(server.Cut),
+	})
 	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 
 	client, err = pool.Get(t.Context(), config)
@@ -80,8 +82,10 @@ func TestMachinesBehindABastionShareItsConnection(t *testing.T) {
 
 	client, err := pool.Get(t.Context(), machines[0])
 	assert.NilError(t, err)
-	_, err = client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo; sleep 60"},
-		Stdout: onWrite(bastion.Cut)})
+	_, err = client.Run(t.Context(), ssh.Command{
+		Argv:   []string{"/bin/sh", "-c", "echo; sleep 60"},
+		Stdout: onWrite(bastion.Cut),
+	})
 	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 	for _, machine := range machines {
 		waitUntilLost(t, pool, machine)
@@ -122,8 +126,10 @@ func TestAKeyTrustedOnFirstUseIsInsistedOnWhenDialledAgain(t *testing.T) {
 	network := sshtest.NewNetwork(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
 	config.Port = network.Port
 	recorded := 0
-	config.HostKeys = ssh.HostKeys{TrustOnFirstUse: true,
-		Record: func(context.Context, string) error { recorded++; return nil }}
+	config.HostKeys = ssh.HostKeys{
+		TrustOnFirstUse: true,
+		Record:          func(context.Context, string) error { recorded++; return nil },
+	}
 	pool := newPool(t)
 	client, err := pool.Get(t.Context(), config)
 	assert.NilError(t, err)

@@ -13,8 +13,10 @@ import (
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./-]+$`)
 
 // reserved words begin a shell construct where a command is expected.
-var reserved = []string{"case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in",
-	"select", "then", "time", "until", "while"}
+var reserved = []string{
+	"case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in",
+	"select", "then", "time", "until", "while",
+}
 
 // Quote writes an argv as text that a POSIX shell reads back as the same argv, whatever is in it. It is the only place
 // where words become shell text. An empty command and a NUL byte, which no argv can hold, are errors.

@@ -23,9 +23,11 @@ func readBack(t *testing.T, words []string) []string {
 }
 
 func TestAShellReadsBackWhatWasQuoted(t *testing.T) {
-	words := []string{"plain", "", " ", "it's", `"`, "$(touch /nowhere)", "`id`", "a\nb", `back\slash`, "*", "~", "-n",
+	words := []string{
+		"plain", "", " ", "it's", `"`, "$(touch /nowhere)", "`id`", "a\nb", `back\slash`, "*", "~", "-n",
 		"A=b", "#c",
-		"!x", "é", "\xff\xfe", "''", "{a,b}", "&& true", "\t", "<", "\r"}
+		"!x", "é", "\xff\xfe", "''", "{a,b}", "&& true", "\t", "<", "\r",
+	}
 	assert.DeepEqual(t, readBack(t, words), words)
 }
 

@@ -64,15 +64,18 @@ func (c *Client) result(shown string, status exit, err error, stdout, stderr *Ou
 		return result, err
 	}
 	if status.code != 0 {
-		return result, &ExitError{Host: c.host(), Command: shown, ExitCode: status.code, Signal: status.signal,
-			Tail: LastLines(result.Stdout, result.Stderr)}
+		return result, &ExitError{
+			Host: c.host(), Command: shown, ExitCode: status.code, Signal: status.signal,
+			Tail: LastLines(result.Stdout, result.Stderr),
+		}
 	}
 	return result, nil
 }
 
 // runInShell has the user's login shell run argv, and passes on the output of argv alone. All commands go this way.
 func (c *Client) runInShell(ctx context.Context, argv []string, stdout, stderr io.Writer,
-	input inputFunc) (exit, error) {
+	input inputFunc,
+) (exit, error) {
 	out := &outputFilter{delimiters: newDelimiters(), next: stdout}
 	errs := &outputFilter{delimiters: newDelimiters(), next: stderr}
 	line, err := commandLine(argv, out.delimiters, errs.delimiters)

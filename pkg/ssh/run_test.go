@@ -43,8 +43,10 @@ func TestInputReachesACommandAndOutputIsSeenAsItComes(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{})
 	input := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	var live bytes.Buffer
-	result, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"cat"}, Stdin: bytes.NewReader(input),
-		Stdout: &live})
+	result, err := dial(t, config).Run(t.Context(), ssh.Command{
+		Argv: []string{"cat"}, Stdin: bytes.NewReader(input),
+		Stdout: &live,
+	})
 	assert.NilError(t, err)
 	assert.Assert(t, bytes.Equal(live.Bytes(), input))
 	assert.Assert(t, result.Truncated && bytes.HasSuffix(input, result.Stdout) && len(result.Stdout) >= 16<<10)
@@ -78,8 +80,10 @@ func TestACancelledCommandOfRootIsCutOff(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{})
 	client := dial(t, config)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := client.Run(ctx, ssh.Command{Argv: []string{"/bin/sh", "-c", "echo ready; exec cat"},
-		Stdin: neverEnding(t), Stdout: onWrite(cancel)})
+	_, err := client.Run(ctx, ssh.Command{
+		Argv:  []string{"/bin/sh", "-c", "echo ready; exec cat"},
+		Stdin: neverEnding(t), Stdout: onWrite(cancel),
+	})
 	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled, err)
 	works(t, client)
 }
@@ -101,8 +105,10 @@ func TestALostConnectionIsTransient(t *testing.T) {
 	network := sshtest.NewNetwork(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
 	config.Port = network.Port
 	client := dial(t, config)
-	_, err := client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo ready; sleep 60"},
-		Stdout: onWrite(network.Cut)})
+	_, err := client.Run(t.Context(), ssh.Command{
+		Argv:   []string{"/bin/sh", "-c", "echo ready; sleep 60"},
+		Stdout: onWrite(network.Cut),
+	})
 	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 	assert.Assert(t, !client.Alive())
 	_, err = client.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
@@ -114,8 +120,10 @@ func TestAConnectionThatFallsSilentIsGivenUp(t *testing.T) {
 	network := sshtest.NewNetwork(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
 	config.Port, config.KeepAlive = network.Port, 50*time.Millisecond
 	silence := onWrite(func() { network.Silence(true) })
-	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "echo ready; sleep 60"},
-		Stdout: silence})
+	_, err := dial(t, config).Run(t.Context(), ssh.Command{
+		Argv:   []string{"/bin/sh", "-c", "echo ready; sleep 60"},
+		Stdout: silence,
+	})
 	assert.Equal(t, errclass.ClassOf(err), errclass.Transient, err)
 }
 
@@ -206,9 +214,13 @@ func TestRootIsReachedThroughRealSudo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := dial(t, config).Elevated()
 			script := `id -u; cat; printf '%s|' "$@"; echo complaint >&2; tr '\0' '\n' </proc/$PPID/cmdline >&2`
-			result, err := root.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", script, "sh", "it's",
-				"$(id)"},
-				Stdin: strings.NewReader("input\n")})
+			result, err := root.Run(t.Context(), ssh.Command{
+				Argv: []string{
+					"/bin/sh", "-c", script, "sh", "it's",
+					"$(id)",
+				},
+				Stdin: strings.NewReader("input\n"),
+			})
 			assert.NilError(t, err)
 			assert.Equal(t, string(result.Stdout), "0\ninput\nit's|$(id)|")
 			assert.Assert(t, strings.HasPrefix(string(result.Stderr), "complaint\n"), "%q", result.Stderr)
@@ -238,8 +250,10 @@ func TestRootIsReachedThroughRealSudo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := dial(t, c.config)
 			mark := t.TempDir() + "/touched"
-			_, err := client.Elevated().Run(t.Context(), ssh.Command{Argv: []string{"touch", mark},
-				Stdin: strings.NewReader("input")})
+			_, err := client.Elevated().Run(t.Context(), ssh.Command{
+				Argv:  []string{"touch", mark},
+				Stdin: strings.NewReader("input"),
+			})
 			assert.ErrorContains(t, err, c.says)
 			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			_, err = os.Stat(mark)

@@ -20,12 +20,14 @@ import (
 // noisy shells, with files that make them print before each command, to both streams, among it text like an answer's.
 var noisy = map[string]sshtest.Account{
 	"bash with an echo in .bashrc": {Shell: "/bin/bash", Home: map[string]string{
-		".bashrc": "echo 'Welcome to m1!'; echo yes 0 yes; echo '{\"id\":\"op1\"}'; echo careful >&2\n"}},
+		".bashrc": "echo 'Welcome to m1!'; echo yes 0 yes; echo '{\"id\":\"op1\"}'; echo careful >&2\n",
+	}},
 	"bash that shows its commands": {Shell: "/bin/bash", Home: map[string]string{".bashrc": "set -xv\n"}},
 	"tcsh":                         {Shell: "/usr/bin/tcsh"},
 	"tcsh with an echo in .tcshrc": {Shell: "/usr/bin/tcsh", Home: map[string]string{".tcshrc": "echo Welcome!\n"}},
 	"tcsh that shows its commands": {Shell: "/usr/bin/tcsh", Home: map[string]string{
-		".tcshrc": "set echo verbose\n"}},
+		".tcshrc": "set echo verbose\n",
+	}},
 	"rbash, which allows no paths":    {Shell: "/bin/rbash"},
 	"a shell that says hello and bye": {Shell: "talkative"},
 	"one that hides how it ended":     {Shell: "careless"},
@@ -66,8 +68,10 @@ func users(t *testing.T, root string) (ssh.Config, map[string]sshtest.Account) {
 }
 
 // odd words have a meaning for one shell or another, within quotes or without.
-var odd = []string{"it's", "!x", "a\nb", `back\slash\`, "$HOME", "`id`", "^a^b", "é\xff", "~", "*", "[argosy begins",
-	`"`, "%s", "\t", ""}
+var odd = []string{
+	"it's", "!x", "a\nb", `back\slash\`, "$HOME", "`id`", "^a^b", "é\xff", "~", "*", "[argosy begins",
+	`"`, "%s", "\t", "",
+}
 
 func TestOutputOfTheLoginShellIsNotTheCommands(t *testing.T) {
 	config, accounts := users(t, "")
@@ -117,8 +121,10 @@ func TestErrorsSentToTheOutputAreKeptApart(t *testing.T) {
 	assert.NilError(t, os.WriteFile(shell, []byte("#!/bin/sh\n/bin/sh \"$@\" 2>&1 | cat\n"), 0o755))
 	_, config := simulated(t, sshtest.Options{Shell: shell})
 	client := dial(t, config)
-	result, err := client.Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", "cat; exit 3"},
-		Stdin: strings.NewReader("input\n")})
+	result, err := client.Run(t.Context(), ssh.Command{
+		Argv:  []string{"/bin/sh", "-c", "cat; exit 3"},
+		Stdin: strings.NewReader("input\n"),
+	})
 	var failed *ssh.ExitError
 	assert.Assert(t, errors.As(err, &failed), "%v", err)
 	assert.Equal(t, failed.ExitCode, 3)
@@ -140,7 +146,8 @@ func TestALoginShellThatRunsNothingIsQuoted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, config := openSSH(t, sshtest.OpenSSHOptions{Config: c.config, Accounts: []sshtest.Account{
-				{Name: "argosy-user", Password: "pw", Shell: c.shell, Sudo: "ALL=(ALL) NOPASSWD: ALL"}}})
+				{Name: "argosy-user", Password: "pw", Shell: c.shell, Sudo: "ALL=(ALL) NOPASSWD: ALL"},
+			}})
 			config.User = "argosy-user"
 			client := dial(t, config)
 			for _, runner := range []ssh.Runner{client, client.Elevated()} {

@@ -71,8 +71,10 @@ func uploaders(t *testing.T) map[string]struct {
 func withoutSCP(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc",
-		"echo", "uname", "sed"} {
+	for _, name := range []string{
+		"sh", "cat", "cut", "dd", "mkdir", "mv", "chmod", "rm", "sha256sum", "tr", "wc",
+		"echo", "uname", "sed",
+	} {
 		found, err := exec.LookPath(name)
 		assert.NilError(t, err)
 		assert.NilError(t, os.Symlink(found, filepath.Join(dir, name)))

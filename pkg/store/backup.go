@@ -55,7 +55,8 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 		return Result{}, err
 	}
 	if _, err := Create(order.Output, started, func(w *Writer) (Manifest,
-		error) {
+		error,
+	) {
 		return order.fill(ctx, client, w, report)
 	}); err != nil {
 		return Result{}, err

@@ -91,8 +91,10 @@ func TestReflectorListsWithoutItsRevisionAfterTheHoldingServer(t *testing.T) {
 func TestHoldingServerEndsWithItsContext(t *testing.T) {
 	authority, err := pki.NewAuthority("kubernetes", time.Now())
 	assert.NilError(t, err)
-	pair, err := authority.Issue(pki.Leaf{CommonName: "kube-apiserver", Hosts: []string{"127.0.0.1"},
-		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, time.Now())
+	pair, err := authority.Issue(pki.Leaf{
+		CommonName: "kube-apiserver", Hosts: []string{"127.0.0.1"},
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, time.Now())
 	assert.NilError(t, err)
 	cert, key := filepath.Join(t.TempDir(), "apiserver.crt"), filepath.Join(t.TempDir(), "apiserver.key")
 	assert.NilError(t, os.WriteFile(cert, pair.Cert, 0o600))
@@ -109,8 +111,10 @@ func TestHoldingServerEndsWithItsContext(t *testing.T) {
 	defer end()
 	ended := make(chan error, 1)
 	go func() { ended <- ServeHolding(ctx, address, cert, key) }()
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: "https://" + address,
-		TLSClientConfig: rest.TLSClientConfig{CAData: authority.Cert}})
+	client, err := kubernetes.NewForConfig(&rest.Config{
+		Host:            "https://" + address,
+		TLSClientConfig: rest.TLSClientConfig{CAData: authority.Cert},
+	})
 	assert.NilError(t, err)
 	for {
 		_, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{ResourceVersion: "4711"})

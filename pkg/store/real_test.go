@@ -61,9 +61,11 @@ func kine(t *testing.T) *clientv3.Client { return kineOn(t, filepath.Join(t.Temp
 func kineOn(t *testing.T, path string, args ...string) *clientv3.Client {
 	socket := "unix://" + filepath.Join(t.TempDir(), "kine.sock")
 	return running(t, Access{Endpoints: []string{socket}}, built(t, "kine"),
-		append([]string{"--listen-address=" + socket, "--metrics-bind-address=0",
+		append([]string{
+			"--listen-address=" + socket, "--metrics-bind-address=0",
 			"--endpoint=sqlite://" + path +
-				"?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"},
+				"?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true",
+		},
 			args...)...)
 }
 
@@ -72,16 +74,20 @@ func etcd(t *testing.T) *clientv3.Client {
 	folder := t.TempDir()
 	authority, err := pki.NewAuthority("etcd-ca", time.Now())
 	assert.NilError(t, err)
-	pair, err := authority.Issue(pki.Leaf{CommonName: "etcd", Hosts: []string{"127.0.0.1"},
-		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, time.Now())
+	pair, err := authority.Issue(pki.Leaf{
+		CommonName: "etcd", Hosts: []string{"127.0.0.1"},
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, time.Now())
 	assert.NilError(t, err)
 	at := func(file string, content []byte) string {
 		path := filepath.Join(folder, file)
 		assert.NilError(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
-	access := Access{Endpoints: []string{"https://" + free(t)}, CACert: at("ca.crt", authority.Cert),
-		Cert: at("etcd.crt", pair.Cert), Key: at("etcd.key", pair.Key)}
+	access := Access{
+		Endpoints: []string{"https://" + free(t)}, CACert: at("ca.crt", authority.Cert),
+		Cert: at("etcd.crt", pair.Cert), Key: at("etcd.key", pair.Key),
+	}
 	peer := "http://" + free(t)
 	return running(t, access, built(t, "etcd"), "--data-dir="+filepath.Join(folder, "data"), "--unsafe-no-fsync",
 		"--listen-client-urls="+access.Endpoints[0], "--advertise-client-urls="+access.Endpoints[0],

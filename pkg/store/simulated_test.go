@@ -69,8 +69,10 @@ func (s *simulated) put(key, value string, lease int64) {
 
 func (s *simulated) append(key, value string, lease int64) {
 	s.revision++
-	s.history = append(s.history, &mvccpb.KeyValue{Key: []byte(key), Value: []byte(value), ModRevision: s.revision,
-		Lease: lease})
+	s.history = append(s.history, &mvccpb.KeyValue{
+		Key: []byte(key), Value: []byte(value), ModRevision: s.revision,
+		Lease: lease,
+	})
 }
 
 // at returns the newest value of every key up to a revision, in the order of keys.

@@ -36,8 +36,10 @@ func cluster(keys int) []pair {
 	return all
 }
 
-var about = About{Cluster: "team-a", Namespace: "tenant", Kubernetes: "v1.34.4", Store: "sqlite",
-	Endpoint: "192.0.2.10:443", Identity: json.RawMessage(`{"podCIDR":"10.64.0.0/16"}`)}
+var about = About{
+	Cluster: "team-a", Namespace: "tenant", Kubernetes: "v1.34.4", Store: "sqlite",
+	Endpoint: "192.0.2.10:443", Identity: json.RawMessage(`{"podCIDR":"10.64.0.0/16"}`),
+}
 
 // dumped makes an archive of a store.
 func dumped(t *testing.T, client *clientv3.Client) string {
@@ -199,9 +201,12 @@ func TestOnlyAnEmptyStoreIsLoaded(t *testing.T) {
 		held []pair
 		says string
 	}{
-		{"another value", []pair{kv("/registry/configmaps/default/c000003", "mine")},
+		{
+			"another value",
+			[]pair{kv("/registry/configmaps/default/c000003", "mine")},
 			"1 of its 1 keys are not of archive \"team-a-20260301T120000Z.tar.zst\" (other values have " +
-				"/registry/configmaps/default/c000003)"},
+				"/registry/configmaps/default/c000003)",
+		},
 		{"a foreign key", []pair{cluster(1)[0], kv("/registry/pods/default/mine", "pod")}, "1 of its 2 keys"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -275,11 +280,15 @@ func TestPartThatDiffersFromTheManifestIsFound(t *testing.T) {
 		damage func(*Writer)
 		says   string
 	}{
-		{"another digest", func(w *Writer) { w.parts[0].SHA256 = strings.Repeat("0", 64) },
-			`"pki/ca.key" differs from`},
+		{
+			"another digest", func(w *Writer) { w.parts[0].SHA256 = strings.Repeat("0", 64) },
+			`"pki/ca.key" differs from`,
+		},
 		{"a part too many", func(w *Writer) { w.parts = w.parts[:1] }, `"documents/vcluster.yaml" is not in`},
-		{"a part too few", func(w *Writer) { w.parts = append(w.parts, Part{Name: "pki/sa.key"}) },
-			`"pki/sa.key" is missing`},
+		{
+			"a part too few", func(w *Writer) { w.parts = append(w.parts, Part{Name: "pki/sa.key"}) },
+			`"pki/sa.key" is missing`,
+		},
 		{"keys too few", func(w *Writer) { w.keys++ }, "0 keys, and its manifest lists 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -323,8 +332,10 @@ func TestNewestAndFinalArchivesAreKept(t *testing.T) {
 	for day := range 5 {
 		touch(t, folder, Name("team-a", at.AddDate(0, 0, day), false))
 	}
-	for _, name := range []string{Name("team-a", at.AddDate(0, 0, -9), true), Name("team-b", at, false), "notes.txt",
-		Name("team-a", at, false) + partial} {
+	for _, name := range []string{
+		Name("team-a", at.AddDate(0, 0, -9), true), Name("team-b", at, false), "notes.txt",
+		Name("team-a", at, false) + partial,
+	} {
 		touch(t, folder, name)
 	}
 	removed, err := prune(folder, "team-a", 2)
@@ -332,8 +343,10 @@ func TestNewestAndFinalArchivesAreKept(t *testing.T) {
 	assert.Equal(t, len(removed), 4)
 	names, err := List(folder, "team-a")
 	assert.NilError(t, err)
-	assert.DeepEqual(t, names, []string{"team-a-20260305T120000Z.tar.zst", "team-a-20260304T120000Z.tar.zst",
-		"team-a-20260220T120000Z-final.tar.zst"})
+	assert.DeepEqual(t, names, []string{
+		"team-a-20260305T120000Z.tar.zst", "team-a-20260304T120000Z.tar.zst",
+		"team-a-20260220T120000Z-final.tar.zst",
+	})
 	for _, kept := range []string{Name("team-b", at, false), "notes.txt"} {
 		_, err := os.Stat(filepath.Join(folder, kept))
 		assert.NilError(t, err)

@@ -23,7 +23,8 @@ const admitEvery = time.Second
 // admit waits until the planner lets the machine begin, and notes at its node that it has. One that has begun in this
 // rollout goes on. The error is a *rollout.Halt where the machine is left as it is.
 func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
-	progress operation.Progress) error {
+	progress operation.Progress,
+) error {
 	last, passing := "", time.Time{}
 	for notBefore := time.Now(); ; {
 		decision, err := c.decide(ctx, machine, plan, notBefore)
@@ -57,7 +58,8 @@ func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollo
 // decide asks the planner whether a machine may begin, by nodes that were listed at notBefore or later, and notes at
 // its node that it has. It decides for one machine after another, so that two do not both take the last place.
 func (c *Upgrader) decide(ctx context.Context, machine config.Machine, plan rollout.Plan,
-	notBefore time.Time) (rollout.Decision, error) {
+	notBefore time.Time,
+) (rollout.Decision, error) {
 	c.admission.Lock()
 	defer c.admission.Unlock()
 	now, err := c.now(ctx, notBefore)

@@ -39,19 +39,23 @@ func newWaiters(t *testing.T, count int) *waiters {
 		name := fmt.Sprintf("m%d", i+1)
 		documents += fmt.Sprintf("  - {name: %s, address: 192.0.2.%d}\n", name, i+1)
 		wave.Machines = append(wave.Machines, name)
-		assert.NilError(t, w.client.Tracker().Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name},
+		assert.NilError(t, w.client.Tracker().Add(&corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Status: corev1.NodeStatus{
 				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 				NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: "v1.33.13"},
-			}}))
+			},
+		}))
 	}
 	w.plan.Waves = []rollout.Wave{wave}
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"+
 		"controlPlane: {distro: {k8s: {version: v1.34.4}}}\n"),
 		[]byte(documents+"upgrade: {nodeGrace: 0s}\n"))
 	assert.NilError(t, err)
-	w.Upgrader = &Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{Cluster: cluster, Version: "v1.34.4",
-		Target: &join.Target{Client: w.client}}}
+	w.Upgrader = &Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{
+		Cluster: cluster, Version: "v1.34.4",
+		Target: &join.Target{Client: w.client},
+	}}
 	w.client.PrependReactor("list", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
 		w.lists.Add(1)
 		return false, nil, nil
@@ -118,7 +122,8 @@ func TestADecisionSeesEveryMachineThatBeganBefore(t *testing.T) {
 func TestAWaveWaitsForMachinesOfTheWaveBefore(t *testing.T) {
 	w := newWaiters(t, 3)
 	w.plan = rollout.Plan{MaxUnavailable: 3, Waves: []rollout.Wave{
-		{Name: "canary", Machines: []string{"m1", "m2"}}, {Name: "1", Machines: []string{"m3"}}}}
+		{Name: "canary", Machines: []string{"m1", "m2"}}, {Name: "1", Machines: []string{"m3"}},
+	}}
 	assert.NilError(t, w.note(t.Context(), "m1", state{State: rollout.Working}))
 	decision, err := w.decide(t.Context(), w.machine(t, "m3"), w.plan, time.Now())
 	assert.NilError(t, err)

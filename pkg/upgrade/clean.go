@@ -103,10 +103,13 @@ func (c *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 // settle ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be Ready,
 // and puts any other back.
 func (c *Upgrader) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
-	progress operation.Progress) (string, error) {
+	progress operation.Progress,
+) (string, error) {
 	recorded := stateOf(node)
-	w := &machineUpgrade{c: c, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
-		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	w := &machineUpgrade{
+		c: c, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
+	}
 	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, progress)
 	if err != nil {
 		return "", err

@@ -89,8 +89,10 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 	cluster.Name = "team-a"
 	s.Upgrader = &upgrade.Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{
 		Cluster: cluster, Version: after, Repository: repository(t),
-		Target: &join.Target{Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
-			Version: after, CgroupDriver: "systemd"},
+		Target: &join.Target{
+			Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
+			Version: after, CgroupDriver: "systemd",
+		},
 		Machine: func(m config.Machine) join.Machine { return s.machines[m.Name] },
 		Runner:  operation.Runner{Detached: func(cause error) bool { return errors.Is(cause, errStopped) }},
 	}}
@@ -127,11 +129,13 @@ func (s *site) react() {
 
 // node of a machine, Ready at the older version.
 func node(name string, changes ...func(*corev1.Node)) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}},
+	n := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}},
 		Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: before},
-		}}
+		},
+	}
 	for _, change := range changes {
 		change(n)
 	}
@@ -174,9 +178,13 @@ func (s *site) pod(t *testing.T, node, name string) {
 	t.Helper()
 	yes := true
 	assert.NilError(t, s.Tracker().Add(&corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "uid",
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web",
-				Controller: &yes}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "default", UID: "uid",
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web",
+				Controller: &yes,
+			}},
+		},
 		Spec:   corev1.PodSpec{NodeName: node},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}))
@@ -193,7 +201,8 @@ func inWaves(names ...string) rollout.Plan {
 
 // upgrade has one machine upgraded.
 func (s *site) upgrade(ctx context.Context, t *testing.T, name string,
-	plan rollout.Plan) (upgrade.Outcome, error) {
+	plan rollout.Plan,
+) (upgrade.Outcome, error) {
 	t.Helper()
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
@@ -254,8 +263,10 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 		wants("bundle", !m.staged)
 		wants("kubelet", asked.Kind == spec.KindUpgrade && m.version != after)
 	}
-	return spec.Facts{Arch: "amd64", Plan: &plan, Record: &spec.Record{Version: m.version, NodeName: m.name,
-		ClusterUID: "uid"}, Kubelet: spec.Kubelet{Active: true}}, nil
+	return spec.Facts{Arch: "amd64", Plan: &plan, Record: &spec.Record{
+		Version: m.version, NodeName: m.name,
+		ClusterUID: "uid",
+	}, Kubelet: spec.Kubelet{Active: true}}, nil
 }
 
 func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
@@ -265,10 +276,14 @@ func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, 
 }
 
 func (m *fakeMachine) Watch(context.Context, string, func(spec.Status)) (spec.Status, error) {
-	status := spec.Status{ID: m.last.ID, State: spec.Succeeded, Changed: true,
-		Phases: []spec.Phase{{Name: "kubelet", Outcome: spec.Applied}}}
-	failed := spec.Status{ID: m.last.ID, State: spec.Failed,
-		Error: &spec.Error{Class: errclass.Permanent, Phase: m.fails, Message: "it does not start"}}
+	status := spec.Status{
+		ID: m.last.ID, State: spec.Succeeded, Changed: true,
+		Phases: []spec.Phase{{Name: "kubelet", Outcome: spec.Applied}},
+	}
+	failed := spec.Status{
+		ID: m.last.ID, State: spec.Failed,
+		Error: &spec.Error{Class: errclass.Permanent, Phase: m.fails, Message: "it does not start"},
+	}
 	switch m.last.Kind {
 	case spec.KindStage:
 		m.staged = true
@@ -308,7 +323,8 @@ func (m *fakeMachine) Cancel(context.Context, string) error { m.note("cancel %s"
 func (m *fakeMachine) Feed(context.Context, string, feed.Open) error { return nil }
 
 func (m *fakeMachine) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error),
-	func(int64, int64)) error {
+	func(int64, int64),
+) error {
 	return nil
 }
 

@@ -108,8 +108,10 @@ func (c *Upgrader) acquire(ctx context.Context) error {
 	case apierrors.IsNotFound(err):
 		_, err = leases.Create(ctx, &coordination.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: leaseName},
-			Spec: coordination.LeaseSpec{HolderIdentity: &c.Rollout, LeaseDurationSeconds: &seconds,
-				AcquireTime: &now, RenewTime: &now},
+			Spec: coordination.LeaseSpec{
+				HolderIdentity: &c.Rollout, LeaseDurationSeconds: &seconds,
+				AcquireTime: &now, RenewTime: &now,
+			},
 		}, metav1.CreateOptions{FieldManager: apply.Manager})
 	case err != nil:
 	case heldByOther(held, c.Rollout, now.Time):

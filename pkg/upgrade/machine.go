@@ -112,7 +112,8 @@ func (w *machineUpgrade) inspect(ctx context.Context) (seen join.Inspection, nod
 
 // job inspects the machine for an operation of kind, and applies its plan.
 func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
-	join.Inspection) error) operation.Job[join.Inspection] {
+	join.Inspection) error,
+) operation.Job[join.Inspection] {
 	return operation.Job[join.Inspection]{
 		Machine: w.machine, Limits: w.c.Cluster.Fleet.Limits, Progress: w.progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.c.Inspect(ctx, w.machine, kind) },

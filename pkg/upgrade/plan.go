@@ -59,8 +59,10 @@ const planParallel = 16
 // argosy-node on machines and trying evictions by dry run. It returns an error where the version is not allowed.
 // chosen are the machines that the rollout is asked for, nil for all.
 func (c *Upgrader) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Preview, error) {
-	preview := Preview{ControlPlane: c.Target.Version, Version: c.Version,
-		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version}
+	preview := Preview{
+		ControlPlane: c.Target.Version, Version: c.Version,
+		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version,
+	}
 	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return preview, err
@@ -91,7 +93,8 @@ const maxWaves = 40
 
 // entries returns the findings on each machine, those of the waves first, in their order.
 func (c *Upgrader) entries(ctx context.Context, preview Preview, nodes map[string]*corev1.Node,
-	progress operation.Progress) ([]Entry, error) {
+	progress operation.Progress,
+) ([]Entry, error) {
 	var entries []Entry
 	for _, wave := range preview.Plan.Waves {
 		for _, name := range wave.Machines {
@@ -117,8 +120,10 @@ func (c *Upgrader) entries(ctx context.Context, preview Preview, nodes map[strin
 			c.inspect(ctx, &entries[i], preview, nodes[entries[i].Node])
 			done <- struct{}{}
 			count := int64(len(done))
-			progress.Report(operation.Event{Done: count, Total: int64(work), Unit: operation.Machines,
-				Detail: fmt.Sprintf("inspected %d of %d machines", count, work)})
+			progress.Report(operation.Event{
+				Done: count, Total: int64(work), Unit: operation.Machines,
+				Detail: fmt.Sprintf("inspected %d of %d machines", count, work),
+			})
 			return context.Cause(ctx)
 		})
 	}

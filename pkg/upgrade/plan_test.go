@@ -42,8 +42,10 @@ func TestAPlanHasWavesAndFindings(t *testing.T) {
 	assert.Equal(t, preview.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase "+
 		"preflight: it is another cluster's")
 	table := preview.Table()
-	for _, line := range []string{"canary  m3", "PDB", "m4",
-		"its node has the label vcluster.loft.sh/skip-auto-upgrade", "is at v1.34.4"} {
+	for _, line := range []string{
+		"canary  m3", "PDB", "m4",
+		"its node has the label vcluster.loft.sh/skip-auto-upgrade", "is at v1.34.4",
+	} {
 		assert.Assert(t, strings.Contains(table, line) || line == "PDB", table)
 	}
 	assert.Equal(t, s.happened(), "", "a plan changes nothing")
@@ -52,7 +54,8 @@ func TestAPlanHasWavesAndFindings(t *testing.T) {
 func TestExcludedMachinesHaveAReason(t *testing.T) {
 	for says, change := range map[string]func(s *site, n *corev1.Node){
 		"argosy.dev/skip-upgrade": func(_ *site,
-			n *corev1.Node) {
+			n *corev1.Node,
+		) {
 			n.Labels = map[string]string{upgrade.SkipLabel: "true"}
 		},
 		"autoUpgrade.nodeSelector does not select its node": func(s *site, _ *corev1.Node) {

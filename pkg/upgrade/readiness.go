@@ -40,7 +40,8 @@ func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podut
 // waitServing returns a node once it is Ready at version, the pods that served before are ready again, and both have
 // held for upgrade.minReady without a break.
 func (w *machineUpgrade) waitServing(ctx context.Context, version string, served []corev1.Pod,
-	in func(phase string) operation.Progress) (*corev1.Node, error) {
+	in func(phase string) operation.Progress,
+) (*corev1.Node, error) {
 	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
 	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,

@@ -108,10 +108,13 @@ const defaultSocket = "/run/containerd/containerd.sock"
 // Rollback takes a machine back to its state before its last upgrade, also long after that: it cordons and drains its
 // node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
 func (c *Upgrader) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
-	error) {
+	error,
+) {
 	started := time.Now()
-	w := &machineUpgrade{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
-		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName}}
+	w := &machineUpgrade{
+		c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
+	}
 	err := w.rollBack(ctx)
 	c.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()

@@ -83,7 +83,8 @@ func (c *Upgrader) annotate(ctx context.Context, node, key, value string) error 
 // snapshot returns the fleet as the planner sees it, and the nodes, listed at notBefore or later. chosen are the
 // machines that the rollout was asked for, nil for all.
 func (c *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBefore time.Time) ([]rollout.Machine,
-	map[string]*corev1.Node, error) {
+	map[string]*corev1.Node, error,
+) {
 	now := time.Now()
 	nodes, err := c.nodesSince(ctx, notBefore)
 	if err != nil {

@@ -99,7 +99,8 @@ func (s Staged) String() string {
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
 // rollout is halted, it is left alone.
 func (c *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
-	progress operation.Progress) (Staged, error) {
+	progress operation.Progress,
+) (Staged, error) {
 	halt, err := c.halted(ctx, machine, plan)
 	if err != nil {
 		return Staged{Machine: machine.Name, Version: c.Version}, err
@@ -113,7 +114,8 @@ func (c *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollo
 }
 
 func (c *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
-	progress operation.Progress) (Staged, error) {
+	progress operation.Progress,
+) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: c.Version}
 	err := operation.Job[join.Inspection]{
@@ -138,7 +140,8 @@ func (c *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *o
 
 // retrying repeats an attempt while its error is transient, within the fleet's budget.
 func (c *Upgrader) retrying(ctx context.Context, progress operation.Progress,
-	attempt func(context.Context) error) error {
+	attempt func(context.Context) error,
+) error {
 	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, progress, attempt)
 }
 
@@ -155,7 +158,8 @@ func (c *Upgrader) releasePod(ctx context.Context, machine config.Machine) {
 
 // seenFor looks at a machine for an operation, which must be possible there.
 func (c *Upgrader) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
-	progress operation.Progress) (join.Inspection, error) {
+	progress operation.Progress,
+) (join.Inspection, error) {
 	operation.Reportf(progress, "inspecting machine %s (%s)", machine.Name, machine.Address)
 	seen, err := c.Inspect(ctx, machine, kind)
 	if err != nil {
@@ -193,10 +197,13 @@ func isHalt(err error) bool {
 // machine that must not begin, or whose pods do not leave where onDrainTimeout is skip, is left as it is, which is no
 // error. One that does not come up is put back, which is.
 func (c *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
-	progress operation.Progress) (Outcome, error) {
+	progress operation.Progress,
+) (Outcome, error) {
 	started := time.Now()
-	w := &machineUpgrade{c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
-		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version}}
+	w := &machineUpgrade{
+		c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version},
+	}
 	err := w.run(ctx, plan)
 	c.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()

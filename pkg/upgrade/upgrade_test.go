@@ -292,12 +292,18 @@ func TestCleaningUpEndsInterruptedUpgrades(t *testing.T) {
 		said    string
 		stands  string
 	}{
-		"upgraded, and not given back": {func(m *fakeMachine) { m.staged = true; m.kept = before; m.runs(after) },
-			"node m1 is at v1.34.4 and takes pods again", after + " succeeded"},
-		"half upgraded": {func(m *fakeMachine) { m.kept = before; m.version = "v1.34.0" },
-			"node m1 is at v1.33.13 as before and takes pods again", before},
-		"not touched": {func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and takes pods again",
-			before},
+		"upgraded, and not given back": {
+			func(m *fakeMachine) { m.staged = true; m.kept = before; m.runs(after) },
+			"node m1 is at v1.34.4 and takes pods again", after + " succeeded",
+		},
+		"half upgraded": {
+			func(m *fakeMachine) { m.kept = before; m.version = "v1.34.0" },
+			"node m1 is at v1.33.13 as before and takes pods again", before,
+		},
+		"not touched": {
+			func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and takes pods again",
+			before,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, "", "m1")

@@ -39,7 +39,8 @@ type hosted struct {
 
 // withHosted hands use the documents of a cluster that is not there yet, and removes the cluster whatever came of it.
 func (b *bench) withHosted(ctx context.Context, name string, vcluster func(map[string]any),
-	use func(*hosted) error) (err error) {
+	use func(*hosted) error,
+) (err error) {
 	h := &hosted{HostedCluster: b.site.HostedCluster(name), bench: b}
 	h.VCluster = vcluster
 	if h.host, err = b.client("host"); err != nil {

@@ -48,8 +48,10 @@ func (b *bench) imports(ctx context.Context, name string, machines ...string) er
 	if err := b.plainHTTP(ctx); err != nil {
 		return err
 	}
-	run := &importing{bench: b, machines: machines, path: filepath.Join(folder, "image.tar"),
-		address: lab.RepositoryURL + "/bench/image.tar"}
+	run := &importing{
+		bench: b, machines: machines, path: filepath.Join(folder, "image.tar"),
+		address: lab.RepositoryURL + "/bench/image.tar",
+	}
 	for _, figure := range []struct {
 		name     string
 		verified bool
@@ -168,8 +170,10 @@ func (i *importing) floor(ctx context.Context) error {
 				return fmt.Errorf("opening the archive: %w", err)
 			}
 			defer file.Close()
-			args := []string{"-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + i.site.Lab.KnownHostsPath(), "-i",
-				i.site.Lab.KeyPath(), machine.Login + "@" + machine.Address}
+			args := []string{
+				"-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + i.site.Lab.KnownHostsPath(), "-i",
+				i.site.Lab.KeyPath(), machine.Login + "@" + machine.Address,
+			}
 			if machine.Login != "root" {
 				args = append(args, "sudo")
 			}

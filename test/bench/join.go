@@ -42,8 +42,10 @@ func (b *bench) join(ctx context.Context, name string, machines ...string) error
 
 // pushes has the plugin stream bundles over SSH, as the floor does.
 func (b *bench) pushes(ctx context.Context) error {
-	config, err := b.site.ConfigMap(site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL,
-		"delivery": "push"}})
+	config, err := b.site.ConfigMap(site.Overrides{Bundles: map[string]any{
+		"repository": lab.RepositoryURL,
+		"delivery":   "push",
+	}})
 	if err != nil {
 		return err
 	}
@@ -52,7 +54,8 @@ func (b *bench) pushes(ctx context.Context) error {
 
 // timed cleans the machines, runs work, and returns how long it took until every node was Ready.
 func (b *bench) timed(ctx context.Context, machines []string,
-	work func(context.Context, []string) error) (time.Duration, error) {
+	work func(context.Context, []string) error,
+) (time.Duration, error) {
 	if err := b.clean(ctx, machines); err != nil {
 		return 0, err
 	}
@@ -152,8 +155,10 @@ func (b *bench) ours(ctx context.Context, machines []string) error {
 
 // joinAll plans and joins machines that are clean.
 func (p *pluginProcess) joinAll(ctx context.Context, machines []string) error {
-	plan, err := p.call(ctx, map[string]string{"step": "plan", "cluster": site.TeamA,
-		"machines": strings.Join(machines, ","), "node": "plan"})
+	plan, err := p.call(ctx, map[string]string{
+		"step": "plan", "cluster": site.TeamA,
+		"machines": strings.Join(machines, ","), "node": "plan",
+	})
 	if err != nil {
 		return err
 	}
@@ -176,8 +181,10 @@ func (p *pluginProcess) joinAll(ctx context.Context, machines []string) error {
 }
 
 func (p *pluginProcess) joinStep(ctx context.Context, machine string) error {
-	_, err := p.call(ctx, map[string]string{"step": "join", "cluster": site.TeamA, "machine": machine,
-		"node": "join(" + machine + ")"})
+	_, err := p.call(ctx, map[string]string{
+		"step": "join", "cluster": site.TeamA, "machine": machine,
+		"node": "join(" + machine + ")",
+	})
 	return err
 }
 

@@ -69,8 +69,10 @@ func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a client for %s: %w", access.Host, err)
 	}
-	forgetting := &http.Client{Timeout: askTimeout, Transport: &http.Transport{TLSClientConfig: tls,
-		DisableKeepAlives: true}}
+	forgetting := &http.Client{Timeout: askTimeout, Transport: &http.Transport{
+		TLSClientConfig:   tls,
+		DisableKeepAlives: true,
+	}}
 	fresh = &watcher{ask: func(ctx context.Context) error { return ask(ctx, forgetting, access.Host+asked) }}
 	kept = &watcher{ask: func(ctx context.Context) error { return client.RESTClient().Get().AbsPath(asked).Do(ctx).Error() }}
 	return fresh, kept, nil

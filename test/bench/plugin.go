@@ -36,8 +36,10 @@ func (b *bench) startPlugin(ctx context.Context, caller workflow) (*pluginProces
 	if err != nil {
 		return nil, fmt.Errorf("making a folder: %w", err)
 	}
-	p := &pluginProcess{address: benchAddress, token: "bench-bench-bench-bench-bench-be", folder: folder,
-		caller: caller}
+	p := &pluginProcess{
+		address: benchAddress, token: "bench-bench-bench-bench-bench-be", folder: folder,
+		caller: caller,
+	}
 	tokenFile := filepath.Join(folder, "token")
 	if err := os.WriteFile(tokenFile, []byte(p.token), 0o600); err != nil {
 		return nil, fmt.Errorf("writing a token: %w", err)
@@ -60,8 +62,10 @@ func (b *bench) makeWorkflow(ctx context.Context, namespace string) (workflow, e
 	made := workflow{namespace: namespace, name: fmt.Sprintf("bench-%d", time.Now().UnixNano())}
 	err := b.site.ApplyIn(ctx, namespace, []any{map[string]any{
 		"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": map[string]any{"name": made.name},
-		"spec": map[string]any{"suspend": true, "entrypoint": "wait",
-			"templates": []any{map[string]any{"name": "wait", "suspend": map[string]any{}}}},
+		"spec": map[string]any{
+			"suspend": true, "entrypoint": "wait",
+			"templates": []any{map[string]any{"name": "wait", "suspend": map[string]any{}}},
+		},
 	}})
 	if err != nil {
 		return workflow{}, err
@@ -89,8 +93,10 @@ func (p *pluginProcess) call(ctx context.Context, object map[string]string) (*wf
 		return nil, err
 	}
 	args := executor.ExecuteTemplateArgs{
-		Workflow: &executor.Workflow{ObjectMeta: executor.ObjectMeta{Name: p.caller.name, Namespace: p.caller.namespace,
-			UID: p.caller.uid}},
+		Workflow: &executor.Workflow{ObjectMeta: executor.ObjectMeta{
+			Name: p.caller.name, Namespace: p.caller.namespace,
+			UID: p.caller.uid,
+		}},
 		Template: &wfv1.Template{Name: object["step"], Plugin: &wfv1.Plugin{Object: wfv1.Object{Value: inner}}},
 	}
 	for {
@@ -112,7 +118,8 @@ func (p *pluginProcess) call(ctx context.Context, object map[string]string) (*wf
 }
 
 func (p *pluginProcess) post(ctx context.Context, args executor.ExecuteTemplateArgs) (*executor.ExecuteTemplateReply,
-	error) {
+	error,
+) {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return nil, err

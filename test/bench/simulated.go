@@ -45,12 +45,15 @@ func newSimulatedMachine(delay time.Duration) (*simulatedMachine, error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions,
-		error) {
+		error,
+	) {
 		return nil, nil
 	}}
 	config.AddHostKey(signer)
-	m := &simulatedMachine{listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
-		config: config, delay: delay}
+	m := &simulatedMachine{
+		listener: listener, hostKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
+		config: config, delay: delay,
+	}
 	go m.serve()
 	return m, nil
 }
@@ -125,8 +128,10 @@ func answerQuestion(channel ssh.Channel) {
 	_ = json.NewDecoder(channel).Decode(&question)
 	operation := question.Operations["amd64"]
 	_ = json.NewEncoder(channel).Encode(spec.Facts{Arch: "amd64", OS: "simulated", Plan: &spec.Status{
-		ID: operation.ID, Total: 9, Phases: []spec.Phase{{Name: "bundle", Outcome: spec.Wanted},
-			{Name: "kubeadm", Outcome: spec.Wanted}},
+		ID: operation.ID, Total: 9, Phases: []spec.Phase{
+			{Name: "bundle", Outcome: spec.Wanted},
+			{Name: "kubeadm", Outcome: spec.Wanted},
+		},
 	}})
 }
 

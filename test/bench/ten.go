@@ -135,7 +135,8 @@ func describe(w *wfv1.Workflow) string {
 
 // costs are the processor time that each control plane has used since it began, and its resident memory in bytes.
 func (b *bench) costs(ctx context.Context, clusters []*site.HostedCluster) (processor []time.Duration, memory []int64,
-	err error) {
+	err error,
+) {
 	host, err := b.client("host")
 	if err != nil {
 		return nil, nil, err

@@ -118,7 +118,8 @@ func (b *bench) upgradeFloor(ctx context.Context) error {
 
 // outOfService runs work and returns for how long the node took no pods meanwhile, and since when.
 func (b *bench) outOfService(ctx context.Context, since *time.Time, work func(context.Context) error) (time.Duration,
-	error) {
+	error,
+) {
 	client, err := b.client(site.TeamA)
 	if err != nil {
 		return 0, err
@@ -153,14 +154,18 @@ const plannedNodes = 10_000
 func (b *bench) waves(context.Context) error {
 	machines := make([]rollout.Machine, plannedNodes)
 	for i := range machines {
-		machines[i] = rollout.Machine{Name: fmt.Sprintf("m%d", i), Version: lab.OlderVersion,
-			Zone: fmt.Sprintf("zone-%d", i%3), Canary: i < 3}
+		machines[i] = rollout.Machine{
+			Name: fmt.Sprintf("m%d", i), Version: lab.OlderVersion,
+			Zone: fmt.Sprintf("zone-%d", i%3), Canary: i < 3,
+		}
 	}
 	var all []time.Duration
 	for range b.rounds {
 		began := time.Now()
-		plan, err := rollout.Make(machines, rollout.Policy{Target: site.Version,
-			MaxUnavailable: intstr.FromString("5%")})
+		plan, err := rollout.Make(machines, rollout.Policy{
+			Target:         site.Version,
+			MaxUnavailable: intstr.FromString("5%"),
+		})
 		if err != nil {
 			return err
 		}

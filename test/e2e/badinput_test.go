@@ -47,8 +47,10 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 	otherKey, err := env.Lab.HostKey("m2")
 	assert.NilError(t, err)
 	makeSecret(t, "wrong-key", map[string]string{"ssh-privatekey": newPrivateKey(t)})
-	makeSecret(t, "wrong-sudo", map[string]string{"ssh-privatekey": readFile(t, env.Lab.KeyPath()),
-		"sudo-password": "not-the-password"})
+	makeSecret(t, "wrong-sudo", map[string]string{
+		"ssh-privatekey": readFile(t, env.Lab.KeyPath()),
+		"sudo-password":  "not-the-password",
+	})
 
 	for _, tt := range []struct {
 		name    string
@@ -62,27 +64,47 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 			func(e map[string]any) { sshOf(e)["secret"] = "wrong-key" })}, []string{"m1", "root"}},
 		{"a changed host key", "m1", site.Overrides{Machine: editMachine("m1",
 			func(e map[string]any) { sshOf(e)["hostKeys"] = []string{otherKey} })}, []string{"m1", "SHA256:"}},
-		{"an address that does not answer", "m1", site.Overrides{Machine: editMachine("m1",
-			func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}},
-			[]string{"m1", "10.117.0.199"}},
+		{
+			"an address that does not answer", "m1",
+			site.Overrides{Machine: editMachine("m1",
+				func(e map[string]any) { e["address"] = "10.117.0.199" }), Limits: map[string]any{"retryBudget": "1s"}},
+			[]string{"m1", "10.117.0.199"},
+		},
 		{"a user without sudo rights", "m3", site.Overrides{Machine: editMachine("m3",
 			func(e map[string]any) { sshOf(e)["secret"] = "team-a-ssh" })}, []string{"m3", "sudo-password"}},
 		{"a wrong sudo password", "m3", site.Overrides{Machine: editMachine("m3",
 			func(e map[string]any) { sshOf(e)["secret"] = "wrong-sudo" })}, []string{"m3", "wrong sudo password"}},
-		{"a disk that is too small", "m1", site.Overrides{Join: map[string]any{"minDisk": "900Ti"}},
-			[]string{"m1", "free below /var/lib", "900.0 TiB"}},
-		{"too little memory", "m1", site.Overrides{Join: map[string]any{"minMemory": "900Ti"}},
-			[]string{"m1", "memory"}},
-		{"a digest that does not match", "m1", site.Overrides{Bundles: map[string]any{"repository": lab.RepositoryURL,
-			"sha256": map[string]any{bundleName: strings.Repeat("0", 64)}}},
-			[]string{"m1", "bundle", strings.Repeat("0", 64)}},
+		{
+			"a disk that is too small", "m1",
+			site.Overrides{Join: map[string]any{"minDisk": "900Ti"}},
+			[]string{"m1", "free below /var/lib", "900.0 TiB"},
+		},
+		{
+			"too little memory", "m1",
+			site.Overrides{Join: map[string]any{"minMemory": "900Ti"}},
+			[]string{"m1", "memory"},
+		},
+		{
+			"a digest that does not match", "m1",
+			site.Overrides{Bundles: map[string]any{
+				"repository": lab.RepositoryURL,
+				"sha256":     map[string]any{bundleName: strings.Repeat("0", 64)},
+			}},
+			[]string{"m1", "bundle", strings.Repeat("0", 64)},
+		},
 		{"a corrupt bundle", "m1", badBundle(t, "corrupt", truncatedArchive), []string{"m1", "bundle"}},
-		{"an archive that climbs out", "m1", badBundle(t, "climbs", archiveWith("../../escaped", "")),
-			[]string{"m1", "../../escaped"}},
-		{"an archive with an absolute path", "m1", badBundle(t, "absolute", archiveWith("/escaped", "")),
-			[]string{"m1", "/escaped"}},
-		{"an archive with a link outside", "m1", badBundle(t, "link", archiveWith("release/link", "/etc")),
-			[]string{"m1", "release/link"}},
+		{
+			"an archive that climbs out", "m1", badBundle(t, "climbs", archiveWith("../../escaped", "")),
+			[]string{"m1", "../../escaped"},
+		},
+		{
+			"an archive with an absolute path", "m1", badBundle(t, "absolute", archiveWith("/escaped", "")),
+			[]string{"m1", "/escaped"},
+		},
+		{
+			"an archive with a link outside", "m1", badBundle(t, "link", archiveWith("release/link", "/etc")),
+			[]string{"m1", "release/link"},
+		},
 		{"a bundle for another architecture", "m1", badBundle(t, "arch", arm64Bundle), []string{"m1", "arm64"}},
 		{"no digest anywhere", "m1", badBundle(t, "unverified", nil), []string{"SHA256SUMS"}},
 	} {
@@ -110,8 +132,10 @@ func assertUntouched(t *testing.T, machine string) {
 
 func TestOneBadMachineFailsAlone(t *testing.T) {
 	resetMachines(t, "m1", "m2", "m5")
-	configure(t, site.Overrides{Machine: editMachine("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }),
-		Limits: map[string]any{"retryBudget": "2s"}})
+	configure(t, site.Overrides{
+		Machine: editMachine("m2", func(e map[string]any) { e["address"] = "10.117.0.199" }),
+		Limits:  map[string]any{"retryBudget": "2s"},
+	})
 
 	w := mustFail(t, teamA(), "join", "machines=m1,m2,m5")
 	assertJoined(t, "m1", "m5")
@@ -207,10 +231,14 @@ func arm64Bundle(t *testing.T, path string) {
 	copy(elf, "\x7fELF\x02\x01\x01")
 	elf[16], elf[18], elf[20] = 2, 183, 1 // executable, EM_AARCH64, version 1
 	var entries []entry
-	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr",
-		"runc", "cni/bin/bridge", "cni/bin/loopback", "cni/bin/host-local", "pause-image.tar", "pause-image.txt"} {
-		entries = append(entries, entry{tar.Header{Name: "./release/" + name, Mode: 0o755, Size: int64(len(elf)),
-			Typeflag: tar.TypeReg}, elf})
+	for _, name := range []string{
+		"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr",
+		"runc", "cni/bin/bridge", "cni/bin/loopback", "cni/bin/host-local", "pause-image.tar", "pause-image.txt",
+	} {
+		entries = append(entries, entry{tar.Header{
+			Name: "./release/" + name, Mode: 0o755, Size: int64(len(elf)),
+			Typeflag: tar.TypeReg,
+		}, elf})
 	}
 	writeArchive(t, path, entries...)
 }

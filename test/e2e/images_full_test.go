@@ -28,8 +28,10 @@ func TestDamagedArchiveFailsAndOthersAreImported(t *testing.T) {
 
 	w := mustFail(t, teamA(), "import-images", "machines="+machine, "images=/srv/images,"+another)
 	message := step(t, w, machine).Message
-	for _, part := range []string{"/srv/images/1-damaged.tar: it is damaged", "another.tar: its sha256 is",
-		"1 of 3 archives imported: /srv/images/2-whole.tar"} {
+	for _, part := range []string{
+		"/srv/images/1-damaged.tar: it is damaged", "another.tar: its sha256 is",
+		"1 of 3 archives imported: /srv/images/2-whole.tar",
+	} {
 		assertContains(t, message, part)
 	}
 	assert.Assert(t, hasImage(t, machine, "registry.example.org/e2e/whole:v1"))

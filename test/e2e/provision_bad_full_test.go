@@ -22,8 +22,10 @@ func TestProvisionFailureNamesCause(t *testing.T) {
 		// want is a part of the step's message; CLUSTER stands for the cluster's name.
 		want string
 	}{
-		{"networks that overlap", func(d map[string]any) { site.Set(d, "networking.serviceCIDR", "10.64.128.0/17") },
-			nil, "validate", "overlap"},
+		{
+			"networks that overlap", func(d map[string]any) { site.Set(d, "networking.serviceCIDR", "10.64.128.0/17") },
+			nil, "validate", "overlap",
+		},
 		{"a load balancer that gives no address", func(d map[string]any) {
 			site.Set(d, "controlPlane.service.spec.loadBalancerClass", "example.com/none")
 		}, nil, "control-plane", "no load balancer of the host cluster gave it one"},

@@ -26,8 +26,10 @@ func TestEtcdSurvivesLossOfOneMember(t *testing.T) {
 	})
 	mustSucceed(t, cluster, "provision")
 	pods := hostKubectl(t, cluster, "get", "pods", "-o", "name")
-	for _, pod := range []string{"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0",
-		"team-c-control-plane-1"} {
+	for _, pod := range []string{
+		"team-c-etcd-0", "team-c-etcd-1", "team-c-etcd-2", "team-c-control-plane-0",
+		"team-c-control-plane-1",
+	} {
 		assertContains(t, pods, pod)
 	}
 

@@ -82,8 +82,10 @@ func startRegistry(t *testing.T, of registryOptions) *testRegistry {
 			_ = outside.Serve(listener)
 			return
 		}
-		_ = outside.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{*of.certificate},
-			MinVersion: tls.VersionTLS12}))
+		_ = outside.Serve(tls.NewListener(listener, &tls.Config{
+			Certificates: []tls.Certificate{*of.certificate},
+			MinVersion:   tls.VersionTLS12,
+		}))
 	}()
 	return d
 }
@@ -157,8 +159,10 @@ func newAuthority(t *testing.T) authority {
 	assert.NilError(t, err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(t, err)
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.ParseIP(hostAddress)}}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(hostAddress)},
+	}
 	signedLeaf, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	assert.NilError(t, err)
 	return authority{

@@ -32,8 +32,10 @@ func inventoryOf(t *testing.T, machine string) string {
 // resetByHand runs the documented command.
 func resetByHand(t *testing.T, machine string, more ...string) (string, error) {
 	t.Helper()
-	return env.Argosy(t.Context(), append([]string{"reset", "--namespace", site.TeamA, "--cluster", site.TeamA,
-		"--machines", machine}, more...)...)
+	return env.Argosy(t.Context(), append([]string{
+		"reset", "--namespace", site.TeamA, "--cluster", site.TeamA,
+		"--machines", machine,
+	}, more...)...)
 }
 
 func TestResetMachineIsCleanAndJoinsAgain(t *testing.T) {

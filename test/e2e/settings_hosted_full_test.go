@@ -134,13 +134,17 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 			metal + "enabled":                     true,
 			metal + "controllerImage":             retagAsOwn(t, "metallb/controller", "v0.14.9"),
 			metal + "speakerImage":                retagAsOwn(t, "metallb/speaker", "v0.14.9"),
-			metal + "ipAddressPool": map[string]any{"addresses": []string{"10.117.0.240-10.117.0.241"},
-				"l2Advertisement": false},
+			metal + "ipAddressPool": map[string]any{
+				"addresses":       []string{"10.117.0.240-10.117.0.241"},
+				"l2Advertisement": false,
+			},
 		} {
 			site.Set(d, key, value)
 		}
-		for _, key := range []string{"image", "imagePullPolicy", "nodeSelector", "priorityClassName", "tolerations",
-			"extraEnv", "extraArgs"} {
+		for _, key := range []string{
+			"image", "imagePullPolicy", "nodeSelector", "priorityClassName", "tolerations",
+			"extraEnv", "extraArgs",
+		} {
 			delete(d["deploy"].(map[string]any)["kubeProxy"].(map[string]any), key)
 		}
 	}
@@ -151,8 +155,10 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 	kubectl(t, cluster, "delete", "pods", "--all", "-A", "--wait=false")
 	mustSucceed(t, cluster, "provision")
 	t.Run("changed switches and images", func(t *testing.T) {
-		eventuallyPrints(t, cluster, strings.Join([]string{lab.RegistryAddress + "/flannel-io/flannel:own", "Always",
-			lab.RegistryAddress + "/flannel-io/flannel-cni-plugin:own"}, " "),
+		eventuallyPrints(t, cluster, strings.Join([]string{
+			lab.RegistryAddress + "/flannel-io/flannel:own", "Always",
+			lab.RegistryAddress + "/flannel-io/flannel-cni-plugin:own",
+		}, " "),
 			"get", "daemonset", "-n", "kube-flannel", "kube-flannel-ds", "-o",
 			"jsonpath={.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].imagePullPolicy} "+
 				"{.spec.template.spec.initContainers[0].image}")

@@ -38,8 +38,10 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 		joinNode + "caCertPath":            "/etc/kubernetes/other/ca.crt",
 		joinNode + "containerd.pauseImage": pause,
 		registration + "imagePullPolicy":   "Never",
-		registration + "taints": []any{map[string]any{"key": "lab", "value": "busy",
-			"effect": "PreferNoSchedule"}},
+		registration + "taints": []any{map[string]any{
+			"key": "lab", "value": "busy",
+			"effect": "PreferNoSchedule",
+		}},
 		registration + "kubeletExtraArgs": []any{
 			map[string]any{"name": "node-labels", "value": "first=1"},
 			map[string]any{"name": "node-labels", "value": "second=2"},
@@ -58,8 +60,10 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 	})
 	t.Run("commands ran once, in order, with their environment", func(t *testing.T) {
 		before := runOn(t, machine, "cat", "/root/pre-install")
-		for _, line := range []string{"ARGOSY_CLUSTER=team-a", "ARGOSY_MACHINE=m1", "ARGOSY_NODE_NAME=m1",
-			"ARGOSY_KUBERNETES_VERSION=" + site.Version, "ARGOSY_BINARIES_PATH=/opt/argosy/bin"} {
+		for _, line := range []string{
+			"ARGOSY_CLUSTER=team-a", "ARGOSY_MACHINE=m1", "ARGOSY_NODE_NAME=m1",
+			"ARGOSY_KUBERNETES_VERSION=" + site.Version, "ARGOSY_BINARIES_PATH=/opt/argosy/bin",
+		} {
 			assertContains(t, before, line+"\n")
 		}
 		assert.Assert(t, strings.Contains(before, "No such file"), "something was installed before: %s", before)
@@ -138,8 +142,10 @@ func TestJoinContinuesAtFailedCommand(t *testing.T) {
 	const machine = "m5"
 	resetMachines(t, machine)
 	configure(t, site.Overrides{VCluster: vcluster(map[string]any{
-		joinNode + "preJoinCommands": []string{`echo first >> /root/ran`,
-			`echo looking for the licence; test -e /root/licence`},
+		joinNode + "preJoinCommands": []string{
+			`echo first >> /root/ran`,
+			`echo looking for the licence; test -e /root/licence`,
+		},
 	})})
 	w := mustFail(t, teamA(), "join", "machines="+machine)
 	message := step(t, w, machine).Message
@@ -154,16 +160,20 @@ func TestJoinContinuesAtFailedCommand(t *testing.T) {
 func TestMachineOverridesSettings(t *testing.T) {
 	resetMachines(t, "m1", "m5")
 	configure(t, site.Overrides{
-		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "node-labels",
-			"value": "tier=common"}}}),
+		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{
+			"name":  "node-labels",
+			"value": "tier=common",
+		}}}),
 		Machine: editMachine("m5", func(entry map[string]any) {
 			entry["nodeName"] = "worker-five"
 			entry["taints"] = []any{map[string]any{"key": "own", "effect": "PreferNoSchedule"}}
 			entry["join"] = map[string]any{
 				"binariesPath":    "/opt/five/bin",
 				"preJoinCommands": []string{"touch /root/only-five"},
-				"nodeRegistration": map[string]any{"kubeletExtraArgs": []any{map[string]any{"name": "node-labels",
-					"value": "tier=five"}}},
+				"nodeRegistration": map[string]any{"kubeletExtraArgs": []any{map[string]any{
+					"name":  "node-labels",
+					"value": "tier=five",
+				}}},
 			}
 		}),
 	})

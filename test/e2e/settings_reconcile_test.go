@@ -27,11 +27,15 @@ func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 		sed -i s/^maxPods.*/maxPods:\ 7/ /var/lib/kubelet/config.yaml
 		echo 'maxPods: 7' >> /var/lib/kubelet/config.yaml`)
 	configure(t, site.Overrides{
-		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{"name": "v",
-			"value": "3"}}}),
+		VCluster: vcluster(map[string]any{registration + "kubeletExtraArgs": []any{map[string]any{
+			"name":  "v",
+			"value": "3",
+		}}}),
 		Machine: editMachine("m1", func(entry map[string]any) {
-			entry["labels"] = map[string]any{"lab": "argosy",
-				"tier": "front"}
+			entry["labels"] = map[string]any{
+				"lab":  "argosy",
+				"tier": "front",
+			}
 		}),
 	})
 	kubelet, containerd := servicePIDs(t, "m1")

@@ -43,20 +43,28 @@ func TestContainerdUsesConfiguredRegistries(t *testing.T) {
 	type host = map[string]any
 	registries := map[string]any{
 		"ca.test": host{"server": https(secure), "caCert": []string{caFile}},
-		"ca-host.test": host{"server": "https://" + hostAddress + ":1",
-			"hosts": []host{{"server": https(secure), "caCert": []string{caFile}}}},
+		"ca-host.test": host{
+			"server": "https://" + hostAddress + ":1",
+			"hosts":  []host{{"server": https(secure), "caCert": []string{caFile}}},
+		},
 		"unverified.test":   host{"server": https(secure), "skipVerify": true},
 		"unverified-2.test": host{"hosts": []host{{"server": https(secure), "skipVerify": true}}},
 		plain.address:       host{"skipVerify": true}, // speaks plain HTTP, and nothing says so but this
-		"first-is-down.test": host{"hosts": []host{{"server": "http://" + hostAddress + ":1"},
-			{"server": http(plain)}}},
+		"first-is-down.test": host{"hosts": []host{
+			{"server": "http://" + hostAddress + ":1"},
+			{"server": http(plain)},
+		}},
 		"all-are-down.test": host{"server": http(plain), "hosts": []host{{"server": "http://" + hostAddress + ":1"}}},
-		"only-push.test": host{"server": http(plain), "hosts": []host{{"server": http(never),
-			"capabilities": []string{"push"}}}},
+		"only-push.test": host{"server": http(plain), "hosts": []host{{
+			"server":       http(never),
+			"capabilities": []string{"push"},
+		}}},
 		"only-pull.test": host{"server": http(plain), "capabilities": []string{"pull", "resolve"}},
 		"path.test":      host{"server": http(below) + "/elsewhere/v2", "overridePath": true},
-		"path-host.test": host{"server": "http://" + hostAddress + ":1",
-			"hosts": []host{{"server": http(below) + "/elsewhere/v2", "overridePath": true}}},
+		"path-host.test": host{
+			"server": "http://" + hostAddress + ":1",
+			"hosts":  []host{{"server": http(below) + "/elsewhere/v2", "overridePath": true}},
+		},
 		user.address:        host{"server": http(user)},
 		token.address:       host{"server": http(token)},
 		both.address:        host{"server": http(both)},

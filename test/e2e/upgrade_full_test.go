@@ -65,8 +65,10 @@ func surviveFaults(t *testing.T, phase string) {
 func testFailureBudget(t *testing.T) {
 	rollBack(t, "m1", "m2")
 	defer setPolicy(t, nil)
-	setPolicy(t, map[string]any{"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
-		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s"})
+	setPolicy(t, map[string]any{
+		"upgrade.maxUnavailable": 2, "upgrade.waveSize": 1, "upgrade.failureBudget": 1,
+		"limits.retryBudget": "2s", "ssh.connectTimeout": "2s",
+	})
 	assert.NilError(t, machineNamed(t, "m1").Connect(t.Context(), false))
 	defer func() { assert.NilError(t, machineNamed(t, "m1").Connect(context.Background(), true)) }()
 	w := mustFail(t, upgradeCluster, "upgrade")
@@ -211,8 +213,10 @@ func testDrainPolicy(t *testing.T) {
 			`{"spec":{"minAvailable":2}}`)
 	}()
 	with := func(onTimeout string) *wfv1.Workflow {
-		setPolicy(t, map[string]any{"upgrade.rules": []any{map[string]any{"machines": "m1", "drainTimeout": "3s",
-			"onDrainTimeout": onTimeout}}})
+		setPolicy(t, map[string]any{"upgrade.rules": []any{map[string]any{
+			"machines": "m1", "drainTimeout": "3s",
+			"onDrainTimeout": onTimeout,
+		}}})
 		return run(t, upgradeCluster, "upgrade")
 	}
 	w := with("stop")

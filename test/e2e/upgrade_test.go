@@ -47,8 +47,10 @@ func newUpgradeCluster(t *testing.T) {
 func setPolicy(t *testing.T, settings map[string]any) {
 	t.Helper()
 	upgradeCluster.Fleet = func(d map[string]any) {
-		for key, value := range map[string]any{"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s",
-			"upgrade.nodeGrace": "0s"} {
+		for key, value := range map[string]any{
+			"upgrade.minReady": "2s", "upgrade.controlPlaneGrace": "0s",
+			"upgrade.nodeGrace": "0s",
+		} {
 			site.Set(d, key, value)
 		}
 		for key, value := range settings {
@@ -158,8 +160,10 @@ func testCanaryHaltsUpgrade(t *testing.T) {
 	defer setPolicy(t, nil)
 	address := kubectl(t, upgradeCluster, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	asked := pollFrom(t, "m3", "http://"+address+"/")
-	setPolicy(t, map[string]any{"upgrade.canaries": "m2", "upgrade.failureBudget": 1,
-		"bundles.repository": lab.RepositoryURL + "/" + publishBrokenBundle(t)})
+	setPolicy(t, map[string]any{
+		"upgrade.canaries": "m2", "upgrade.failureBudget": 1,
+		"bundles.repository": lab.RepositoryURL + "/" + publishBrokenBundle(t),
+	})
 	w := mustFail(t, upgradeCluster, "upgrade")
 	message := step(t, w, "m2").Message
 	assertContains(t, message, "this kubelet can't start",
@@ -172,7 +176,6 @@ func testCanaryHaltsUpgrade(t *testing.T) {
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1", "m2", "m3"))
 	_, failures := asked()
 	assert.Equal(t, failures, 0)
-
 }
 
 // publishBrokenBundle publishes a bundle with a kubelet that prints its version and does not start. It returns the

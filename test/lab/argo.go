@@ -92,8 +92,10 @@ func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
 	if err != nil {
 		return err
 	}
-	kubectl := []string{filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"), "--namespace",
-		"argo"}
+	kubectl := []string{
+		filepath.Join(l.BinDir(), "kubectl"), "--kubeconfig", l.KubeconfigPath("host"), "--namespace",
+		"argo",
+	}
 	name, err := runInput(ctx, strings.NewReader(text), append(kubectl, "create", "--validate=false", "--filename", "-",
 		"--output", "jsonpath={.metadata.name}")...)
 	if err != nil {

@@ -88,7 +88,8 @@ func (l *Lab) makeArtifacts(ctx context.Context, options UpOptions) (artifacts, 
 		make func(context.Context) (string, error)
 	}{
 		{"Kubernetes " + Version, &a.Kubernetes, func(ctx context.Context) (string,
-			error) {
+			error,
+		) {
 			return builder.Kubernetes(ctx, Version)
 		}},
 		{"containerd", &a.Containerd, builder.Containerd},

@@ -16,7 +16,8 @@ import (
 // at everything it has built to tell that nothing is to be done, which costs seconds; a repeated up need not. A result
 // of which any path has gone is made again.
 func cached[T any](ctx context.Context, l *Lab, name string, paths func(T) []string, make func() (T, error)) (T,
-	error) {
+	error,
+) {
 	var known T
 	key, err := l.sourcesKey(ctx)
 	if err != nil {

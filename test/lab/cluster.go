@@ -76,8 +76,10 @@ func clusterFiles(m MachineSpec, pause string) ([]file, error) {
 		{path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", mode: 0o644, data: kubeletDropIn},
 	}
 	units := []string{"containerd", "kubelet"}
-	rendered := map[string]string{"/etc/lab/kubeadm.yaml": kubeadmConfig,
-		"/etc/containerd/config.toml": containerdConfig}
+	rendered := map[string]string{
+		"/etc/lab/kubeadm.yaml":       kubeadmConfig,
+		"/etc/containerd/config.toml": containerdConfig,
+	}
 	if shape.Schedulable {
 		files = append(files, file{path: "/etc/systemd/system/kube-proxy.service", mode: 0o644, data: kubeProxyUnit},
 			file{path: "/usr/local/sbin/lab-cpus", mode: 0o755, data: processorsScript})
@@ -93,14 +95,20 @@ func clusterFiles(m MachineSpec, pause string) ([]file, error) {
 		files = append(files, file{path: path, mode: 0o644, data: data})
 	}
 	for _, unit := range units {
-		files = append(files, file{path: "/etc/systemd/system/multi-user.target.wants/" + unit + ".service", link: true,
-			data: "../" + unit + ".service"})
+		files = append(files, file{
+			path: "/etc/systemd/system/multi-user.target.wants/" + unit + ".service", link: true,
+			data: "../" + unit + ".service",
+		})
 	}
-	for _, program := range []string{"kubernetes/kubelet", "kubernetes/kubeadm", "kubernetes/kubectl",
+	for _, program := range []string{
+		"kubernetes/kubelet", "kubernetes/kubeadm", "kubernetes/kubectl",
 		"kubernetes/kube-proxy",
-		"containerd/containerd", "containerd/containerd-shim-runc-v2", "containerd/ctr", "runc/runc"} {
-		files = append(files, file{path: "/usr/local/bin/" + filepath.Base(program), link: true,
-			data: "/opt/lab/" + program})
+		"containerd/containerd", "containerd/containerd-shim-runc-v2", "containerd/ctr", "runc/runc",
+	} {
+		files = append(files, file{
+			path: "/usr/local/bin/" + filepath.Base(program), link: true,
+			data: "/opt/lab/" + program,
+		})
 	}
 	return files, nil
 }

@@ -36,9 +36,11 @@ func (c container) Exec(ctx context.Context, stdin io.Reader, argv ...string) (s
 	if err != nil {
 		return "", err
 	}
-	enter := []string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid",
+	enter := []string{
+		"nsenter", "--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid",
 		"--cgroup", "--root", "--wd", "--", "/usr/bin/env", "--ignore-environment",
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
+	}
 	return runInput(ctx, stdin, append(enter, argv...)...)
 }
 

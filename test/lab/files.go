@@ -127,8 +127,10 @@ func (l *Lab) loginFiles(ctx context.Context, m MachineSpec, rootfs string) ([]f
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{path: filepath.Join(home, ".ssh/authorized_keys"), mode: 0o600, owner: owner,
-		data: strings.Join(keys, "\n") + "\n"}}
+	files := []file{{
+		path: filepath.Join(home, ".ssh/authorized_keys"), mode: 0o600, owner: owner,
+		data: strings.Join(keys, "\n") + "\n",
+	}}
 	switch m.Sudo {
 	case "nopasswd":
 		files = append(files, file{path: "/etc/sudoers.d/ops", mode: 0o440, data: "ops ALL=(ALL:ALL) NOPASSWD: ALL\n"})

@@ -44,9 +44,11 @@ func (l *Lab) kubeletRules() ([][]string, error) {
 	rules := [][]string{{"-N", kubeletChain, "-P", "RETURN"}}
 	for _, m := range l.Members() {
 		for _, source := range []string{host.Address, shapeOf(host, "").PodSubnet} {
-			rules = append(rules, []string{"-A", kubeletChain, "-p", "IPv4", "--ip-source", source, "--ip-destination",
+			rules = append(rules, []string{
+				"-A", kubeletChain, "-p", "IPv4", "--ip-source", source, "--ip-destination",
 				m.Address,
-				"--ip-protocol", "tcp", "--ip-destination-port", "10250", "-j", "DROP"})
+				"--ip-protocol", "tcp", "--ip-destination-port", "10250", "-j", "DROP",
+			})
 		}
 	}
 	return append(rules, []string{"-A", "FORWARD", "-j", kubeletChain}), nil

@@ -28,8 +28,10 @@ func (l *Lab) ensureKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the key's passphrase: %w", err)
 	}
-	keys := map[string]string{"id_ed25519": "", "id_certified": "", "ca_user": "", "ca_host": "",
-		"id_passphrase": string(passphrase)}
+	keys := map[string]string{
+		"id_ed25519": "", "id_certified": "", "ca_user": "", "ca_host": "",
+		"id_passphrase": string(passphrase),
+	}
 	for _, m := range machines() {
 		keys["host_"+m.Name] = ""
 	}

@@ -93,7 +93,8 @@ func (l *Lab) readLayout(ctx context.Context, archive *tar.Reader) (layoutConten
 }
 
 func (l *Lab) takeBlob(ctx context.Context, digest v1.Hash, size int64, content io.Reader,
-	small map[string][]byte) error {
+	small map[string][]byte,
+) error {
 	if size <= largestManifest {
 		text, err := io.ReadAll(content)
 		if err != nil {

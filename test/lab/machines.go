@@ -70,21 +70,35 @@ func (l *Lab) Machines() []MachineSpec { return machines() }
 
 func machines() []MachineSpec {
 	return []MachineSpec{
-		{Name: "host", Role: RoleHost, Address: "10.117.0.10", Login: "root", PodSubnet: "10.245.0.0/24",
-			Note: "host cluster with Argo"},
-		{Name: "team-a", Role: RoleControlPlane, Address: "10.117.0.20", Login: "root", PodSubnet: "10.244.20.0/24",
-			Note: "control plane that machines join"},
+		{
+			Name: "host", Role: RoleHost, Address: "10.117.0.10", Login: "root", PodSubnet: "10.245.0.0/24",
+			Note: "host cluster with Argo",
+		},
+		{
+			Name: "team-a", Role: RoleControlPlane, Address: "10.117.0.20", Login: "root", PodSubnet: "10.244.20.0/24",
+			Note: "control plane that machines join",
+		},
 		{Name: "bastion", Role: RoleBastion, Address: "10.117.0.5", Login: "jump", Note: "on both networks"},
-		{Name: "m1", Role: RoleMember, Address: "10.117.0.101", Login: "root", PodSubnet: "10.244.1.0/24",
-			Note: "root, host certificate"},
-		{Name: "m2", Role: RoleMember, Address: "10.117.0.102", Login: "ops", Sudo: "nopasswd",
-			PodSubnet: "10.244.2.0/24", Note: "sudo without password"},
-		{Name: "m3", Role: RoleMember, Address: "10.117.0.103", Login: "ops", Sudo: "password",
-			PodSubnet: "10.244.3.0/24", Note: "sudo with password"},
-		{Name: "m4", Role: RoleMember, Address: "10.117.1.104", Login: "root", Bastion: "bastion",
-			PodSubnet: "10.244.4.0/24", Note: "only through the bastion"},
-		{Name: "m5", Role: RoleMember, Address: "10.117.0.105", Login: "root", PodSubnet: "10.244.5.0/24",
-			WithoutSCP: true, Note: "no scp, no sftp"},
+		{
+			Name: "m1", Role: RoleMember, Address: "10.117.0.101", Login: "root", PodSubnet: "10.244.1.0/24",
+			Note: "root, host certificate",
+		},
+		{
+			Name: "m2", Role: RoleMember, Address: "10.117.0.102", Login: "ops", Sudo: "nopasswd",
+			PodSubnet: "10.244.2.0/24", Note: "sudo without password",
+		},
+		{
+			Name: "m3", Role: RoleMember, Address: "10.117.0.103", Login: "ops", Sudo: "password",
+			PodSubnet: "10.244.3.0/24", Note: "sudo with password",
+		},
+		{
+			Name: "m4", Role: RoleMember, Address: "10.117.1.104", Login: "root", Bastion: "bastion",
+			PodSubnet: "10.244.4.0/24", Note: "only through the bastion",
+		},
+		{
+			Name: "m5", Role: RoleMember, Address: "10.117.0.105", Login: "root", PodSubnet: "10.244.5.0/24",
+			WithoutSCP: true, Note: "no scp, no sftp",
+		},
 	}
 }
 

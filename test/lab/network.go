@@ -152,8 +152,10 @@ func connect(ctx context.Context, m MachineSpec) error {
 	if _, err := run(ctx, "ip", "netns", "add", m.namespace()); err != nil {
 		return fmt.Errorf("making namespace %q: %w", m.namespace(), err)
 	}
-	plugs := []string{plug(m.Name, "eth0", m.namespace(), m.Address),
-		fmt.Sprintf("link set %s master %s up", m.Name, m.segment().Bridge)}
+	plugs := []string{
+		plug(m.Name, "eth0", m.namespace(), m.Address),
+		fmt.Sprintf("link set %s master %s up", m.Name, m.segment().Bridge),
+	}
 	if m.Role == RoleBastion {
 		plugs = append(plugs, plug(m.Name+"-b", "eth1", m.namespace(), bastionBackAddress),
 			fmt.Sprintf("link set %s-b master %s up", m.Name, back().Bridge))

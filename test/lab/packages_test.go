@@ -44,8 +44,10 @@ func TestPackagesAreInstalledOrNamedInOneLine(t *testing.T) {
 			wanted:   "procps", apt: []string{"install procps", "update", "install procps"},
 		},
 		"no Debian, with the programs": {
-			programs: map[string]string{"ip": "", "iptables": "", "mkfs.ext4": "", "mount": "", "ps": "", "ssh": "",
-				"sshd": "", "sudo": "", "tcsh": "", "unshare": ""},
+			programs: map[string]string{
+				"ip": "", "iptables": "", "mkfs.ext4": "", "mount": "", "ps": "", "ssh": "",
+				"sshd": "", "sudo": "", "tcsh": "", "unshare": "",
+			},
 			wanted: "test",
 		},
 		"no Debian, without them": {wanted: "no-such-program", errors: "install those of no-such-program"},

@@ -18,8 +18,10 @@ func smallPool() addressPool {
 // balancedService is a Service of type LoadBalancer, made age seconds after the first.
 func balancedService(name string, age int, addresses ...string) *corev1.Service {
 	s := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name,
-			CreationTimestamp: metav1.NewTime(time.Unix(int64(age), 0))},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "n", Name: name,
+			CreationTimestamp: metav1.NewTime(time.Unix(int64(age), 0)),
+		},
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
 	}
 	for _, a := range addresses {
@@ -62,8 +64,10 @@ func TestServicesGetAddressesOldestFirstAndKeepThem(t *testing.T) {
 			map[string]string{"a": "10.0.0.1"},
 		},
 		"the youngest goes without when the pool is used up": {
-			[]*corev1.Service{balancedService("d", 4), balancedService("c", 3), balancedService("b", 2),
-				balancedService("a", 1)},
+			[]*corev1.Service{
+				balancedService("d", 4), balancedService("c", 3), balancedService("b", 2),
+				balancedService("a", 1),
+			},
 			map[string]string{"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"},
 		},
 		"those of a class, of another type and those that go are not ours": {

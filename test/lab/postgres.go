@@ -61,8 +61,10 @@ func (l *Lab) Postgres(ctx context.Context) (dsn string, err error) {
 	if err := l.ensurePostgresRole(ctx, string(password)); err != nil {
 		return "", err
 	}
-	target := url.URL{Scheme: "postgres", User: url.UserPassword(postgresRole, string(password)), Host: postgresAddress,
-		Path: postgresRole, RawQuery: "sslmode=disable"}
+	target := url.URL{
+		Scheme: "postgres", User: url.UserPassword(postgresRole, string(password)), Host: postgresAddress,
+		Path: postgresRole, RawQuery: "sslmode=disable",
+	}
 	return target.String(), nil
 }
 

@@ -167,7 +167,8 @@ func (l *Lab) push(ctx context.Context, target name.Tag, image v1.Image) error {
 		return fmt.Errorf("reading the configuration's digest: %w", err)
 	}
 	err = l.writeBlob(ctx, digest, func() (io.ReadCloser,
-		error) {
+		error,
+	) {
 		return io.NopCloser(strings.NewReader(string(config))), nil
 	})
 	if err != nil {

@@ -145,8 +145,10 @@ func TestPublishedIndexIsPulledUnchanged(t *testing.T) {
 }
 
 func TestLayoutWithoutManifestIsNotPublished(t *testing.T) {
-	absent := v1.Descriptor{MediaType: types.OCIImageIndex,
-		Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}
+	absent := v1.Descriptor{
+		MediaType: types.OCIImageIndex,
+		Digest:    v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)},
+	}
 	target := name.MustParseReference("example.org/image:v1")
 	err := layoutContent{}.push(t.Context(), target, absent)
 	assert.ErrorContains(t, err, "the archive does not hold it")

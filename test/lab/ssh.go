@@ -7,8 +7,10 @@ func (l *Lab) SSHArgv(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []string{"-F", "none", "-i", l.KeyPath(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes",
-		"-o", "UserKnownHostsFile=" + l.KnownHostsPath(), "-o", "LogLevel=ERROR"}
+	options := []string{
+		"-F", "none", "-i", l.KeyPath(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes",
+		"-o", "UserKnownHostsFile=" + l.KnownHostsPath(), "-o", "LogLevel=ERROR",
+	}
 	argv := append([]string{"ssh"}, options...)
 	if m.Bastion != "" {
 		bastion, err := l.SSHArgv(m.Bastion)

@@ -17,8 +17,10 @@ const storageFolder = "/var/lib/local-path"
 // storage serves claims on the host cluster. The manifest is filled by
 // ensureStorage.
 func storage() deployment {
-	return deployment{what: "storage class " + StorageClass, namespace: "local-path-storage",
-		name: "local-path-provisioner"}
+	return deployment{
+		what: "storage class " + StorageClass, namespace: "local-path-storage",
+		name: "local-path-provisioner",
+	}
 }
 
 // storageImages serve the class, under the names that the builder gives them.

@@ -162,8 +162,10 @@ func BecomeMachine(stateDir, name string) error {
 	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="+map[int]string{1: "0",
-		2: "1"}[cgroupVersion(trees)],
+	env := append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="+map[int]string{
+		1: "0",
+		2: "1",
+	}[cgroupVersion(trees)],
 		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=network",
 		// nspawn's filter refuses keyctl and bpf, which runc needs.
 		"SYSTEMD_SECCOMP=0")

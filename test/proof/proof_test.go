@@ -45,16 +45,20 @@ func TestThePageNamesATestThatExistsForEachKey(t *testing.T) {
 
 func TestFailedAndMissingKeysAreCountedApart(t *testing.T) {
 	keys := proof.Keys()
-	rows := map[string]proof.Row{keys[0]: {Test: "TestOne", Passed: true}, keys[1]: {Test: "TestTwo"},
-		keys[2]: {Test: "TestThree", Refusal: true, Passed: true}}
+	rows := map[string]proof.Row{
+		keys[0]: {Test: "TestOne", Passed: true}, keys[1]: {Test: "TestTwo"},
+		keys[2]: {Test: "TestThree", Refusal: true, Passed: true},
+	}
 	assert.Equal(t, len(proof.Missing(rows)), len(keys)-3)
 	totals := proof.Totals(rows)
 	assert.Assert(t, cmp.Contains(totals, "2 of "))
 	assert.Assert(t, cmp.Contains(totals, "(1 by their effect, 1 by their refusal), 1 failed: "+keys[1]))
 	page := proof.Page(rows)
-	for _, row := range []string{"| `" + keys[0] + "` | effect | `TestOne` | pass |",
+	for _, row := range []string{
+		"| `" + keys[0] + "` | effect | `TestOne` | pass |",
 		"| `" + keys[1] + "` | effect | `TestTwo` | **fails** |",
-		"| `" + keys[2] + "` | refusal | `TestThree` | pass |", "| `" + keys[3] + "` | | | **not shown** |"} {
+		"| `" + keys[2] + "` | refusal | `TestThree` | pass |", "| `" + keys[3] + "` | | | **not shown** |",
+	} {
 		assert.Assert(t, cmp.Contains(page, row))
 	}
 }

@@ -75,8 +75,10 @@ func (s *Site) ConfigMap(change Overrides) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object("v1", "ConfigMap", TeamA, map[string]any{"data": map[string]any{"vcluster.yaml": vcluster,
-		"argosy.yaml": argosy}}), nil
+	return object("v1", "ConfigMap", TeamA, map[string]any{"data": map[string]any{
+		"vcluster.yaml": vcluster,
+		"argosy.yaml":   argosy,
+	}}), nil
 }
 
 func (s *Site) fleet(change Overrides) (map[string]any, error) {
@@ -99,8 +101,10 @@ func (s *Site) fleet(change Overrides) (map[string]any, error) {
 		"machines":   machines,
 		"bundles":    map[string]any{"repository": lab.RepositoryURL},
 	}
-	for key, section := range map[string]map[string]any{"bundles": change.Bundles, "join": change.Join,
-		"limits": change.Limits} {
+	for key, section := range map[string]map[string]any{
+		"bundles": change.Bundles, "join": change.Join,
+		"limits": change.Limits,
+	} {
 		if section != nil {
 			fleet[key] = section
 		}
@@ -139,8 +143,10 @@ func (s *Site) machine(m lab.MachineSpec) (map[string]any, error) {
 			return nil, err
 		}
 		ssh["hostKeys"] = []string{key}
-		ssh["bastions"] = []any{map[string]any{"address": bastion.Address, "user": bastion.Login,
-			"hostKeys": []string{bastionKey}}}
+		ssh["bastions"] = []any{map[string]any{
+			"address": bastion.Address, "user": bastion.Login,
+			"hostKeys": []string{bastionKey},
+		}}
 	}
 	entry := map[string]any{"name": m.Name, "address": m.Address, "labels": map[string]any{"lab": "argosy"}}
 	if len(ssh) > 0 {
@@ -190,8 +196,10 @@ func (s *Site) sshSecrets() ([]any, error) {
 // readRole lets the plugin read only the objects that this cluster names, as examples/team-a/rbac.yaml does.
 func readRole() any {
 	return object("rbac.authorization.k8s.io/v1", "Role", "argosy-cluster-team-a", map[string]any{"rules": []any{
-		map[string]any{"apiGroups": []string{""}, "resources": []string{"configmaps"},
-			"resourceNames": []string{TeamA}, "verbs": []string{"get"}},
+		map[string]any{
+			"apiGroups": []string{""}, "resources": []string{"configmaps"},
+			"resourceNames": []string{TeamA}, "verbs": []string{"get"},
+		},
 		map[string]any{
 			"apiGroups": []string{""}, "resources": []string{"secrets"}, "verbs": []string{"get"},
 			"resourceNames": []string{kubeconfigSecret, rootSecret, sudoSecret, knownHostsSecret},
@@ -201,8 +209,10 @@ func readRole() any {
 
 func readBinding() any {
 	return object("rbac.authorization.k8s.io/v1", "RoleBinding", "argosy-cluster-team-a", map[string]any{
-		"roleRef": map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
-			"name": "argosy-cluster-team-a"},
+		"roleRef": map[string]any{
+			"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
+			"name": "argosy-cluster-team-a",
+		},
 		"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "argosy-executor-plugin"}},
 	})
 }

@@ -82,8 +82,10 @@ func (h *HostedCluster) vcluster() map[string]any {
 			// The lab's machines have no cgroups of systemd's, little disk, and no name server.
 			"kubelet": map[string]any{"config": map[string]any{
 				"cgroupDriver": "cgroupfs", "resolvConf": "/etc/resolv.conf",
-				"evictionHard": map[string]any{"memory.available": "50Mi", "nodefs.available": "1%",
-					"imagefs.available": "1%"},
+				"evictionHard": map[string]any{
+					"memory.available": "50Mi", "nodefs.available": "1%",
+					"imagefs.available": "1%",
+				},
 				"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
 			}},
 		},
@@ -95,8 +97,10 @@ func (h *HostedCluster) vcluster() map[string]any {
 		"networking": map[string]any{"podCIDR": "10.64.0.0/16", "serviceCIDR": "10.128.0.0/16"},
 		// Their kernel's connection table can't be resized from inside.
 		"deploy": map[string]any{"kubeProxy": map[string]any{"config": map[string]any{
-			"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s",
-				"tcpCloseWaitTimeout": "0s"},
+			"conntrack": map[string]any{
+				"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s",
+				"tcpCloseWaitTimeout": "0s",
+			},
 		}}},
 	}
 }

@@ -58,6 +58,8 @@ func open(arch string) (machine.Program, error) {
 	if err != nil {
 		return machine.Program{}, err
 	}
-	return machine.Program{SHA256: hex.EncodeToString(digest.Sum(nil)), Size: size,
-		Source: ssh.FromReaderAt(content, size)}, nil
+	return machine.Program{
+		SHA256: hex.EncodeToString(digest.Sum(nil)), Size: size,
+		Source: ssh.FromReaderAt(content, size),
+	}, nil
 }

@@ -17,8 +17,11 @@ func builtin() []Kind {
 	var kinds []Kind
 	add := func(group, version string, namespaced bool, resources map[string]string) {
 		for kind, resource := range resources {
-			kinds = append(kinds, Kind{schema.GroupVersionKind{Group: group, Version: version, Kind: kind}, resource,
-				namespaced})
+			kinds = append(kinds, Kind{
+				schema.GroupVersionKind{Group: group, Version: version, Kind: kind},
+				resource,
+				namespaced,
+			})
 		}
 	}
 	add("", "v1", false, map[string]string{"Namespace": "namespaces", "Node": "nodes"})
@@ -26,13 +29,17 @@ func builtin() []Kind {
 		"ConfigMap": "configmaps", "Secret": "secrets", "Service": "services", "ServiceAccount": "serviceaccounts",
 		"PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
 	})
-	add("apps", "v1", true, map[string]string{"Deployment": "deployments", "DaemonSet": "daemonsets",
-		"StatefulSet": "statefulsets"})
+	add("apps", "v1", true, map[string]string{
+		"Deployment": "deployments", "DaemonSet": "daemonsets",
+		"StatefulSet": "statefulsets",
+	})
 	add("policy", "v1", true, map[string]string{"PodDisruptionBudget": "poddisruptionbudgets"})
 	add("networking.k8s.io", "v1", true, map[string]string{"NetworkPolicy": "networkpolicies"})
 	add("rbac.authorization.k8s.io", "v1", true, map[string]string{"Role": "roles", "RoleBinding": "rolebindings"})
-	add("rbac.authorization.k8s.io", "v1", false, map[string]string{"ClusterRole": "clusterroles",
-		"ClusterRoleBinding": "clusterrolebindings"})
+	add("rbac.authorization.k8s.io", "v1", false, map[string]string{
+		"ClusterRole":        "clusterroles",
+		"ClusterRoleBinding": "clusterrolebindings",
+	})
 	add("storage.k8s.io", "v1", false, map[string]string{"StorageClass": "storageclasses"})
 	add("scheduling.k8s.io", "v1", false, map[string]string{"PriorityClass": "priorityclasses"})
 	add("apiextensions.k8s.io", "v1", false, map[string]string{"CustomResourceDefinition": "customresourcedefinitions"})
@@ -105,8 +112,10 @@ func (s *Server) groups() any {
 		switch {
 		case kind.Group == "":
 		case i < 0:
-			list.Groups = append(list.Groups, metav1.APIGroup{Name: kind.Group,
-				Versions: []metav1.GroupVersionForDiscovery{version}, PreferredVersion: version})
+			list.Groups = append(list.Groups, metav1.APIGroup{
+				Name:     kind.Group,
+				Versions: []metav1.GroupVersionForDiscovery{version}, PreferredVersion: version,
+			})
 		case !slices.Contains(list.Groups[i].Versions, version):
 			list.Groups[i].Versions = append(list.Groups[i].Versions, version)
 		}

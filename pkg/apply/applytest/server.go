@@ -267,8 +267,10 @@ func (s *Server) establish(definition *unstructured.Unstructured) {
 	for _, each := range versions {
 		version, _ := each.(map[string]any)["name"].(string)
 		kind := Kind{
-			GroupVersionKind: schema.GroupVersionKind{Group: field("spec", "group"), Version: version,
-				Kind: field("spec", "names", "kind")},
+			GroupVersionKind: schema.GroupVersionKind{
+				Group: field("spec", "group"), Version: version,
+				Kind: field("spec", "names", "kind"),
+			},
 			Resource: field("spec", "names", "plural"), Namespaced: field("spec", "scope") == "Namespaced",
 		}
 		if !slices.Contains(s.kinds, kind) {

@@ -37,8 +37,10 @@ type entry struct {
 // writeTar writes the entries sorted, each folder before its files. All times are zero and all owners root, so that
 // equal files give equal archives. prefix is put before each name.
 func writeTar(ctx context.Context, w io.Writer, prefix string, entries []entry) error {
-	archive := &archiveWriter{tar: tar.NewWriter(w), prefix: prefix, folders: map[string]bool{".": true},
-		buffer: make([]byte, copyBuffer)}
+	archive := &archiveWriter{
+		tar: tar.NewWriter(w), prefix: prefix, folders: map[string]bool{".": true},
+		buffer: make([]byte, copyBuffer),
+	}
 	sorted := slices.SortedFunc(slices.Values(entries), func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	for _, e := range sorted {
 		if err := ctx.Err(); err != nil {

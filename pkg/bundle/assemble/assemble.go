@@ -72,8 +72,10 @@ func FromDirectory(dir, version string, arches ...string) (*Assembly, error) {
 			return nil, err
 		}
 	}
-	a := &Assembly{Version: version, Arches: slices.Compact(slices.Sorted(slices.Values(arches))), dir: dir,
-		files: map[string][]file{}}
+	a := &Assembly{
+		Version: version, Arches: slices.Compact(slices.Sorted(slices.Values(arches))), dir: dir,
+		files: map[string][]file{},
+	}
 	for _, arch := range a.Arches {
 		files, err := filesIn(filepath.Join(dir, arch))
 		if err != nil {

@@ -188,8 +188,10 @@ func TestSumsOfAnEarlierBuildStayWhileItsFilesDo(t *testing.T) {
 		sum := sha256.Sum256(read(t, output, version, name))
 		assert.Equal(t, digest, hex.EncodeToString(sum[:]), name)
 	}
-	assert.DeepEqual(t, names, []string{"kubernetes-v1.34.4-amd64.tar.gz", "kubernetes-v1.34.4-arm64.spdx.json",
-		"kubernetes-v1.34.4-arm64.tar.gz"})
+	assert.DeepEqual(t, names, []string{
+		"kubernetes-v1.34.4-amd64.tar.gz", "kubernetes-v1.34.4-arm64.spdx.json",
+		"kubernetes-v1.34.4-arm64.tar.gz",
+	})
 }
 
 func TestOptionalFilesMayBeMissingAndMorePluginsArePacked(t *testing.T) {
@@ -219,21 +221,30 @@ func TestADirectoryThatCannotBeUsedIsRefused(t *testing.T) {
 		arches  []string
 		want    string
 	}{
-		"no such architecture": {func(*testing.T, string) {}, version, []string{"amd64", "arm64"},
-			"there is no folder"},
-		"not a version": {func(*testing.T, string) {}, "1.34", nil, "it is not like v1.34.4"},
-		"no architecture at all": {func(t *testing.T, dir string) {
-			assert.NilError(t,
-				os.RemoveAll(filepath.Join(dir, "amd64")))
+		"no such architecture": {
+			func(*testing.T, string) {}, version,
+			[]string{"amd64", "arm64"},
+			"there is no folder",
 		},
-			version, nil, "neither a folder amd64 nor arm64"},
+		"not a version": {func(*testing.T, string) {}, "1.34", nil, "it is not like v1.34.4"},
+		"no architecture at all": {
+			func(t *testing.T, dir string) {
+				assert.NilError(t,
+					os.RemoveAll(filepath.Join(dir, "amd64")))
+			},
+			version, nil, "neither a folder amd64 nor arm64",
+		},
 		"another architecture's program": {func(t *testing.T, dir string) {
 			place(t, dir, "amd64/runc", releasetest.Program("arm64", "runc"))
 		}, version, nil, "it is for arm64 and lies in the folder of amd64"},
-		"not a program": {func(t *testing.T, dir string) { place(t, dir, "amd64/runc", []byte("<html>")) }, version,
-			nil, "reading the ELF header"},
-		"empty": {func(t *testing.T, dir string) { place(t, dir, "amd64/pause-image.tar", nil) }, version, nil,
-			"is empty or no file"},
+		"not a program": {
+			func(t *testing.T, dir string) { place(t, dir, "amd64/runc", []byte("<html>")) }, version,
+			nil, "reading the ELF header",
+		},
+		"empty": {
+			func(t *testing.T, dir string) { place(t, dir, "amd64/pause-image.tar", nil) }, version, nil,
+			"is empty or no file",
+		},
 		"a folder": {func(t *testing.T, dir string) {
 			assert.NilError(t, os.MkdirAll(filepath.Join(dir, "amd64/cni/bin/more"), 0o755))
 		}, version, nil, "is empty or no file"},
@@ -271,11 +282,15 @@ func TestListOfContentsNamesEveryFileAndItsSource(t *testing.T) {
 	assembly, err := assemble.FromDirectory(binaries(t, "amd64"), version)
 	assert.NilError(t, err)
 	assembly.Components = []assemble.Component{
-		{Name: "runc", Arch: "amd64", Version: "v1.3.3", Location: "https://example.org/runc.amd64",
+		{
+			Name: "runc", Arch: "amd64", Version: "v1.3.3", Location: "https://example.org/runc.amd64",
 			PURL:   "pkg:github/opencontainers/runc@v1.3.3",
-			SHA256: releasetest.Digest(releasetest.Program("amd64", "runc")), Files: []string{"runc"}},
-		{Name: "containerd", Arch: "amd64", Version: "v2.1.4", Location: "https://example.org/containerd.tar.gz",
-			SHA256: strings.Repeat("ab", 32), Files: []string{"containerd", "ctr"}},
+			SHA256: releasetest.Digest(releasetest.Program("amd64", "runc")), Files: []string{"runc"},
+		},
+		{
+			Name: "containerd", Arch: "amd64", Version: "v2.1.4", Location: "https://example.org/containerd.tar.gz",
+			SHA256: strings.Repeat("ab", 32), Files: []string{"containerd", "ctr"},
+		},
 		{Name: "containerd", Arch: "arm64", Version: "v2.1.4", Location: "https://example.org/other.tar.gz"},
 	}
 	assembly.Created = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)

@@ -78,7 +78,8 @@ func (a *Assembly) WriteBundles(ctx context.Context, output string, formats ...b
 }
 
 func (a *Assembly) writeBundle(ctx context.Context, folder, arch string, format bundle.Format, files []file) (Bundle,
-	error) {
+	error,
+) {
 	name := fmt.Sprintf("kubernetes-%s-%s.%s", a.Version, arch, format)
 	out, err := create(filepath.Join(folder, name))
 	if err != nil {

@@ -186,8 +186,10 @@ func (a *Assembly) index(layers func(arch string) []v1.Layer) (v1.ImageIndex, er
 			return nil, fmt.Errorf("describing the image for %s: %w", arch, err)
 		}
 		platform := &v1.Platform{OS: "linux", Architecture: arch}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image,
-			Descriptor: v1.Descriptor{Platform: platform}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        image,
+			Descriptor: v1.Descriptor{Platform: platform},
+		})
 	}
 	return index, nil
 }
@@ -200,8 +202,10 @@ func (a *Assembly) image(arch string, layers []v1.Layer) (v1.Image, error) {
 		RootFS: v1.RootFS{Type: "layers"},
 		Config: v1.Config{
 			Env: []string{imagePath}, WorkingDir: "/",
-			Labels: map[string]string{"org.opencontainers.image.title": "kubernetes",
-				"org.opencontainers.image.version": a.Version},
+			Labels: map[string]string{
+				"org.opencontainers.image.title":   "kubernetes",
+				"org.opencontainers.image.version": a.Version,
+			},
 		},
 	})
 	if err != nil {

@@ -134,8 +134,10 @@ func TestTagsShareProgramsAndArchitecturesShareBundles(t *testing.T) {
 	assert.Equal(t, digest(layersOf(t, full, "amd64")[1]), digest(layersOf(t, full, "arm64")[1]))
 	assert.Assert(t, digest(layersOf(t, full, "amd64")[0]) != digest(layersOf(t, full, "arm64")[0]))
 
-	want := map[string]int64{"etc/": 0o755, "etc/passwd": 0o644, "etc/group": 0o644, "tmp/": 0o1777,
-		"kubernetes/": 0o755}
+	want := map[string]int64{
+		"etc/": 0o755, "etc/passwd": 0o644, "etc/group": 0o644, "tmp/": 0o1777,
+		"kubernetes/": 0o755,
+	}
 	for _, program := range controlPlanePrograms {
 		want["kubernetes/"+program] = 0o755
 	}

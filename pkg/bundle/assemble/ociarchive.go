@@ -29,8 +29,10 @@ func (i *Image) WriteArchive(ctx context.Context, path string) error {
 		return err
 	}
 	defer out.discard()
-	archive := &ociArchive{ctx: ctx, tar: tar.NewWriter(out), written: map[v1.Hash]bool{},
-		buffer: make([]byte, copyBuffer)}
+	archive := &ociArchive{
+		ctx: ctx, tar: tar.NewWriter(out), written: map[v1.Hash]bool{},
+		buffer: make([]byte, copyBuffer),
+	}
 	if err := archive.write(i); err != nil {
 		return fmt.Errorf("writing image archive %q: %w", path, err)
 	}
@@ -55,8 +57,10 @@ func (o *ociArchive) write(image *Image) error {
 		if err != nil {
 			return fmt.Errorf("adding tag %q: %w", tagged.tag, err)
 		}
-		descriptor.Annotations = map[string]string{containerdName: image.repository.Tag(tagged.tag).Name(),
-			ociName: tagged.tag}
+		descriptor.Annotations = map[string]string{
+			containerdName: image.repository.Tag(tagged.tag).Name(),
+			ociName:        tagged.tag,
+		}
 		names.Manifests = append(names.Manifests, descriptor)
 	}
 	text, err := json.Marshal(names)

@@ -32,24 +32,42 @@ const (
 // release that theirs is a variant of, and Konnectivity for 1.34 is one newer than theirs: server and agent are of one
 // version, and for 1.34 this is the pair that the lab shows at work.
 var versions = map[string]map[string]string{
-	"1.28": {Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.29.0", Etcd: "3.5.21",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5"},
-	"1.29": {Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.29.0", Etcd: "3.5.21",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5"},
-	"1.30": {Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.30.1", Etcd: "3.5.29",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5"},
-	"1.31": {Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.6.0", Crictl: "1.31.1", Etcd: "3.5.29",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5"},
-	"1.32": {Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.6.0", Crictl: "1.32.0", Etcd: "3.5.29",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5"},
-	"1.33": {Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.8.0", Crictl: "1.32.0", Etcd: "3.6.10",
-		Konnectivity: "0.32.0", Pause: "3.10", Kine: "0.14.5"},
-	"1.34": {Containerd: "2.1.4", Runc: "1.3.3", CNIPlugins: "1.8.0", Crictl: "1.34.0", Etcd: "3.6.10",
-		Konnectivity: "0.34.0", Pause: "3.10", Kine: "0.14.5"},
-	"1.35": {Containerd: "2.1.6", Runc: "1.4.0", CNIPlugins: "1.9.0", Crictl: "1.35.0", Etcd: "3.6.10",
-		Konnectivity: "0.34.0", Pause: "3.10", Kine: "0.14.10"},
-	"1.36": {Containerd: "2.2.3", Runc: "1.4.2", CNIPlugins: "1.9.1", Crictl: "1.35.0", Etcd: "3.6.10",
-		Konnectivity: "0.34.0", Pause: "3.10.2", Kine: "0.14.16"},
+	"1.28": {
+		Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.29.0", Etcd: "3.5.21",
+		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
+	},
+	"1.29": {
+		Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.29.0", Etcd: "3.5.21",
+		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
+	},
+	"1.30": {
+		Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.30.1", Etcd: "3.5.29",
+		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
+	},
+	"1.31": {
+		Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.6.0", Crictl: "1.31.1", Etcd: "3.5.29",
+		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
+	},
+	"1.32": {
+		Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.6.0", Crictl: "1.32.0", Etcd: "3.5.29",
+		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
+	},
+	"1.33": {
+		Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.8.0", Crictl: "1.32.0", Etcd: "3.6.10",
+		Konnectivity: "0.32.0", Pause: "3.10", Kine: "0.14.5",
+	},
+	"1.34": {
+		Containerd: "2.1.4", Runc: "1.3.3", CNIPlugins: "1.8.0", Crictl: "1.34.0", Etcd: "3.6.10",
+		Konnectivity: "0.34.0", Pause: "3.10", Kine: "0.14.5",
+	},
+	"1.35": {
+		Containerd: "2.1.6", Runc: "1.4.0", CNIPlugins: "1.9.0", Crictl: "1.35.0", Etcd: "3.6.10",
+		Konnectivity: "0.34.0", Pause: "3.10", Kine: "0.14.10",
+	},
+	"1.36": {
+		Containerd: "2.2.3", Runc: "1.4.2", CNIPlugins: "1.9.1", Crictl: "1.35.0", Etcd: "3.6.10",
+		Konnectivity: "0.34.0", Pause: "3.10.2", Kine: "0.14.16",
+	},
 }
 
 var (

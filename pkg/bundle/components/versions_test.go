@@ -23,8 +23,11 @@ func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
 	}{
 		"no version": {"1.34", nil, "it is not like v1.34.4"},
 		"a path":     {"v1.34.4/../..", nil, "it is not like v1.34.4"},
-		"unknown component": {"v1.34.4", map[string]string{"helm": "3.19.0"},
-			`"helm": it is none of cni-plugins, containerd`},
+		"unknown component": {
+			"v1.34.4",
+			map[string]string{"helm": "3.19.0"},
+			`"helm": it is none of cni-plugins, containerd`,
+		},
 		"a component's path": {"v1.34.4", map[string]string{"runc": "1/../2"}, `runc to version "1/../2"`},
 		"kubernetes itself":  {"v1.34.4", map[string]string{"kubernetes": "v1.33.0"}, `"kubernetes": it is none of`},
 	} {
@@ -37,8 +40,10 @@ func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
 }
 
 func TestUnknownMinorVersionNeedsAllComponents(t *testing.T) {
-	all := map[string]string{"containerd": "3.0.0", "runc": "2.0.0", "cni-plugins": "2.0.0", "crictl": "1.99.0",
-		"etcd": "4.0.0", "konnectivity": "1.0.0", "pause": "4.0", "kine": "1.0.0"}
+	all := map[string]string{
+		"containerd": "3.0.0", "runc": "2.0.0", "cni-plugins": "2.0.0", "crictl": "1.99.0",
+		"etcd": "4.0.0", "konnectivity": "1.0.0", "pause": "4.0", "kine": "1.0.0",
+	}
 	chosen, err := components.Versions("v1.99.0", all)
 	assert.NilError(t, err)
 	assert.Equal(t, chosen["etcd"], "4.0.0")

@@ -197,39 +197,54 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 		want   string
 		class  errclass.Class
 	}{
-		"wrong checksum": {func(_ *testing.T, s *releasetest.Server,
-			_ *release.Plan) {
-			s.Put(kubelet+".sha256", []byte(zeros))
+		"wrong checksum": {
+			func(_ *testing.T, s *releasetest.Server,
+				_ *release.Plan,
+			) {
+				s.Put(kubelet+".sha256", []byte(zeros))
+			},
+			"fetching kubelet v1.34.4 for amd64: verifying it: its sha256 is", errclass.Permanent,
 		},
-			"fetching kubelet v1.34.4 for amd64: verifying it: its sha256 is", errclass.Permanent},
-		"no checksum": {func(_ *testing.T, s *releasetest.Server,
-			_ *release.Plan) {
-			s.Delete(containerd + ".sha256sum")
+		"no checksum": {
+			func(_ *testing.T, s *releasetest.Server,
+				_ *release.Plan,
+			) {
+				s.Delete(containerd + ".sha256sum")
+			},
+			"what can't be verified is not packed", errclass.Configuration,
 		},
-			"what can't be verified is not packed", errclass.Configuration},
 		"a checksum file without this file": {func(_ *testing.T, s *releasetest.Server, _ *release.Plan) {
 			s.Put(runcSums, []byte(zeros+"  runc.s390x\n"+zeros+"  runc.arm64\n"))
 		}, `it does not name "runc.amd64"`, errclass.Configuration},
-		"a checksum that is none": {func(_ *testing.T, s *releasetest.Server,
-			_ *release.Plan) {
-			s.Put(kubelet+".sha256", []byte("<html>"))
+		"a checksum that is none": {
+			func(_ *testing.T, s *releasetest.Server,
+				_ *release.Plan,
+			) {
+				s.Put(kubelet+".sha256", []byte("<html>"))
+			},
+			"64 hexadecimal digits", errclass.Configuration,
 		},
-			"64 hexadecimal digits", errclass.Configuration},
-		"a component that is not there": {func(_ *testing.T, s *releasetest.Server,
-			_ *release.Plan) {
-			s.Delete(kubelet)
+		"a component that is not there": {
+			func(_ *testing.T, s *releasetest.Server,
+				_ *release.Plan,
+			) {
+				s.Delete(kubelet)
+			},
+			"404 Not Found; was this version published", errclass.Configuration,
 		},
-			"404 Not Found; was this version published", errclass.Configuration},
 		"an archive without the program": {func(t *testing.T, s *releasetest.Server, _ *release.Plan) {
 			content := releasetest.Archive(t, "amd64", "bin/", "containerd", "ctr")
 			s.Put(containerd, content)
 			s.Put(containerd+".sha256sum", []byte(releasetest.Digest(content)))
 		}, "the archive has no bin/containerd-shim-runc-v2", errclass.Permanent},
-		"an architecture without releases": {func(_ *testing.T, _ *releasetest.Server,
-			p *release.Plan) {
-			p.Arches = []string{"arm64"}
+		"an architecture without releases": {
+			func(_ *testing.T, _ *releasetest.Server,
+				p *release.Plan,
+			) {
+				p.Arches = []string{"arm64"}
+			},
+			"for arm64", errclass.Configuration,
 		},
-			"for arm64", errclass.Configuration},
 		"an architecture without an image": {func(_ *testing.T, s *releasetest.Server, p *release.Plan) {
 			mirrors := p.Mirrors
 			both := releasetest.New(t, "amd64", "arm64")
@@ -240,25 +255,36 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 		"an image that is not there": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
 			p.Versions = map[string]string{"pause": "3.99"}
 		}, "pulling image", errclass.Configuration},
-		"a version of Kubernetes that is not there": {func(_ *testing.T, _ *releasetest.Server,
-			p *release.Plan) {
-			p.Kubernetes = "v1.34.99"
+		"a version of Kubernetes that is not there": {
+			func(_ *testing.T, _ *releasetest.Server,
+				p *release.Plan,
+			) {
+				p.Kubernetes = "v1.34.99"
+			},
+			"v1.34.99", errclass.Configuration,
 		},
-			"v1.34.99", errclass.Configuration},
-		"a minor version that the table lacks": {func(_ *testing.T, _ *releasetest.Server,
-			p *release.Plan) {
-			p.Kubernetes = "v1.99.0"
+		"a minor version that the table lacks": {
+			func(_ *testing.T, _ *releasetest.Server,
+				p *release.Plan,
+			) {
+				p.Kubernetes = "v1.99.0"
+			},
+			"only 1.28, 1.29, 1.30", errclass.Configuration,
 		},
-			"only 1.28, 1.29, 1.30", errclass.Configuration},
-		"an unknown architecture": {func(_ *testing.T, _ *releasetest.Server,
-			p *release.Plan) {
-			p.Arches = []string{"mips"}
+		"an unknown architecture": {
+			func(_ *testing.T, _ *releasetest.Server,
+				p *release.Plan,
+			) {
+				p.Arches = []string{"mips"}
+			},
+			`"mips" is none of amd64, arm64`, errclass.Configuration,
 		},
-			`"mips" is none of amd64, arm64`, errclass.Configuration},
-		"a mirror that is no URL": {func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
-			p.Mirrors["dl.k8s.io"] = "mirror.example.org"
+		"a mirror that is no URL": {
+			func(_ *testing.T, _ *releasetest.Server, p *release.Plan) {
+				p.Mirrors["dl.k8s.io"] = "mirror.example.org"
+			},
+			`the mirror of "dl.k8s.io"`, errclass.Configuration,
 		},
-			`the mirror of "dl.k8s.io"`, errclass.Configuration},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := releasetest.New(t, "amd64")

@@ -96,8 +96,10 @@ func TestDecisionsAreRememberedForTheirTime(t *testing.T) {
 }
 
 func TestOtherAnswersAreNotRemembered(t *testing.T) {
-	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound, http.StatusTooManyRequests,
-		http.StatusFound} {
+	for _, status := range []int{
+		http.StatusInternalServerError, http.StatusNotFound, http.StatusTooManyRequests,
+		http.StatusFound,
+	} {
 		api := startAPIServer(t, status)
 		authorizer := api.authorizer(t)
 		err := authorizer.Authorize(t.Context(), secret.New("abc"))

@@ -42,8 +42,10 @@ var quiet = slog.New(slog.DiscardHandler)
 func bundleFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range map[string]string{amd64Bundle: "0123456789", "kube-apiserver": "a program",
-		"kubernetes-v1.34.4-arm64.tar.gz": "arm64"} {
+	for name, content := range map[string]string{
+		amd64Bundle: "0123456789", "kube-apiserver": "a program",
+		"kubernetes-v1.34.4-arm64.tar.gz": "arm64",
+	} {
 		assert.NilError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
 	}
 	return dir
@@ -136,13 +138,22 @@ func TestWhoMayNotFetchLearnsNothing(t *testing.T) {
 		want       int
 	}{
 		"no token": {fakeAuthorizer{token: "abc"}, nil, http.StatusUnauthorized},
-		"another way of proving": {fakeAuthorizer{token: "abc"}, []string{"Authorization", "Basic abc"},
-			http.StatusUnauthorized},
+		"another way of proving": {
+			fakeAuthorizer{token: "abc"},
+			[]string{"Authorization", "Basic abc"},
+			http.StatusUnauthorized,
+		},
 		"an empty token": {fakeAuthorizer{}, []string{"Authorization", "Bearer "}, http.StatusUnauthorized},
-		"a stranger's token": {fakeAuthorizer{token: "abc"}, []string{"Authorization", "Bearer xyz"},
-			http.StatusForbidden},
-		"nobody to ask": {fakeAuthorizer{err: errors.New("connection refused")},
-			[]string{"Authorization", "Bearer abc"}, http.StatusServiceUnavailable},
+		"a stranger's token": {
+			fakeAuthorizer{token: "abc"},
+			[]string{"Authorization", "Bearer xyz"},
+			http.StatusForbidden,
+		},
+		"nobody to ask": {
+			fakeAuthorizer{err: errors.New("connection refused")},
+			[]string{"Authorization", "Bearer abc"},
+			http.StatusServiceUnavailable,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := indexed(t, bundleFolder(t), test.authorizer)

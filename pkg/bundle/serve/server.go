@@ -22,7 +22,8 @@ const (
 
 // Run serves over TLS on the listener until ctx ends, and then ends within a second. It closes the listener.
 func Run(ctx context.Context, listener net.Listener, handler *Handler, certificate *Certificate,
-	log *slog.Logger) error {
+	log *slog.Logger,
+) error {
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.Get},

@@ -58,7 +58,8 @@ func (p pair) write(t *testing.T, dir string) (certFile, keyFile string) {
 
 // start runs a server for the folder and gives its URL; it must have ended when the test does.
 func start(t *testing.T, folder string, authorizer Authorizer, certificate *Certificate) (url string,
-	end func() error) {
+	end func() error,
+) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)

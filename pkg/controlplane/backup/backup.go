@@ -80,7 +80,8 @@ func Final(p *controlplane.Provisioner) func(context.Context, func(string)) (str
 }
 
 func create(ctx context.Context, p *controlplane.Provisioner, o Options, final bool,
-	report func(string)) (Result, error) {
+	report func(string),
+) (Result, error) {
 	made := Result{Volume: p.Names().Backups()}
 	if err := archive(ctx, p, o, final, &made.Result, report); err != nil {
 		return made, fmt.Errorf("backing up cluster %q: %w", p.Name, err)
@@ -91,7 +92,8 @@ func create(ctx context.Context, p *controlplane.Provisioner, o Options, final b
 }
 
 func archive(ctx context.Context, p *controlplane.Provisioner, o Options, final bool, result *store.Result,
-	report func(string)) error {
+	report func(string),
+) error {
 	if err := p.CheckHosted(); err != nil {
 		return err
 	}
@@ -166,12 +168,15 @@ func ensureVolume(ctx context.Context, cluster hosted.Cluster, wanted string) er
 		return errclass.Errorf(errclass.Configuration, "reading the size %q of the volume for backups: %w", wanted, err)
 	}
 	claim := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: cluster.Namespace,
-			Labels: cluster.Names().Labels(hosted.Backup)},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: cluster.Namespace,
+			Labels: cluster.Names().Labels(hosted.Backup),
+		},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources: corev1.VolumeResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceStorage: quantity}},
+				Requests: corev1.ResourceList{corev1.ResourceStorage: quantity},
+			},
 		},
 	}
 	if class := stateClaim(cluster).StorageClass; class != "" {

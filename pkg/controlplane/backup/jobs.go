@@ -25,7 +25,8 @@ import (
 // runJob runs a Job and waits for its end. It returns the pod that succeeded; the program's termination message is
 // decoded into result. When ctx ends, the Job goes on and ends by itself.
 func runJob(ctx context.Context, p *controlplane.Provisioner, j controlplane.Job, result any,
-	report func(string)) (*corev1.Pod, error) {
+	report func(string),
+) (*corev1.Pod, error) {
 	job, err := startJob(ctx, p, j)
 	if err != nil {
 		return nil, err

@@ -28,10 +28,14 @@ func TestPodsOfBackupsAndRestores(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := provisioner(controlplanetest.New(t, vcluster))
 			for file, task := range map[string]controlplane.Job{
-				"backup": dumpJob(p, Options{Keep: 7}, false, store.About{Cluster: "team-a",
-					Identity: json.RawMessage(`{}`)}),
-				"restore": loadJob(p, &controlplane.Restoration{Archive: "team-a-20260301T120000Z.tar.zst",
-					Revision: 4711}),
+				"backup": dumpJob(p, Options{Keep: 7}, false, store.About{
+					Cluster:  "team-a",
+					Identity: json.RawMessage(`{}`),
+				}),
+				"restore": loadJob(p, &controlplane.Restoration{
+					Archive:  "team-a-20260301T120000Z.tar.zst",
+					Revision: 4711,
+				}),
 			} {
 				job, err := p.RenderJob(task)
 				assert.NilError(t, err)
@@ -102,8 +106,10 @@ func TestBackupReportsArchiveAndVolume(t *testing.T) {
 	assert.Equal(t, backup.String(), "archive team-a-20260301T120000Z.tar.zst in volume team-a-backups: 305 keys, 44 "+
 		"kB, revision 605, after 0.3 s; 1 older removed")
 	args := strings.Join((*made)[0].Spec.Template.Spec.Containers[0].Args, " ")
-	for _, wanted := range []string{"--keep=3", "--output=/backups/team-a-20260301T120000Z.tar.zst",
-		`"endpoint":"192.0.2.10:443"`, `"podCIDR":"10.64.0.0/16"`} {
+	for _, wanted := range []string{
+		"--keep=3", "--output=/backups/team-a-20260301T120000Z.tar.zst",
+		`"endpoint":"192.0.2.10:443"`, `"podCIDR":"10.64.0.0/16"`,
+	} {
 		assert.Assert(t, strings.Contains(args, wanted), args)
 	}
 	claim, err := p.Host.CoreV1().PersistentVolumeClaims("tenant").Get(t.Context(), "team-a-backups",

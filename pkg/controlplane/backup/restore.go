@@ -49,7 +49,8 @@ func (r Restored) String() string {
 // that provisioning makes. The documents are those of the ConfigMap, and must have the archive's identity; the kind of
 // store alone may differ, since archives are the same for all. An interrupted restore continues.
 func Restore(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
-	report func(string)) (Restored, error) {
+	report func(string),
+) (Restored, error) {
 	started := time.Now()
 	restored, err := restore(ctx, p, o, report)
 	restored.Seconds = time.Since(started).Seconds()
@@ -62,7 +63,8 @@ func Restore(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
 }
 
 func restore(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
-	report func(string)) (Restored, error) {
+	report func(string),
+) (Restored, error) {
 	report("[1/5 archive] checking that a restore would harm nothing")
 	begun, err := interrupted(ctx, p, &o)
 	if err != nil {
@@ -82,7 +84,8 @@ func restore(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
 
 // load fills the store from the archive.
 func load(ctx context.Context, p *controlplane.Provisioner, begun *controlplane.Restoration,
-	report func(string)) error {
+	report func(string),
+) error {
 	var loaded store.Result
 	if _, err := runJob(ctx, p, loadJob(p, begun), &loaded, report); err != nil {
 		return err
@@ -99,9 +102,13 @@ func load(ctx context.Context, p *controlplane.Provisioner, begun *controlplane.
 // as after any long pause. Other stores only count on by as many writes, so there the pod answers the clients in the
 // API server's place for a while; see store.ServeHolding.
 func loadJob(p *controlplane.Provisioner, begun *controlplane.Restoration) controlplane.Job {
-	job := controlplane.Job{Component: hosted.Restore, Key: "load " + begun.Archive, Store: true,
-		Args: append([]string{"store", "load", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name,
-			"--archive=" + begun.Archive}, p.StoreFlags()...)}
+	job := controlplane.Job{
+		Component: hosted.Restore, Key: "load " + begun.Archive, Store: true,
+		Args: append([]string{
+			"store", "load", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name,
+			"--archive=" + begun.Archive,
+		}, p.StoreFlags()...),
+	}
 	if p.Persists() {
 		job.After = begun.Revision + store.Margin
 	} else {
@@ -120,7 +127,8 @@ func loadJob(p *controlplane.Provisioner, begun *controlplane.Restoration) contr
 //	yes   of another archive   –              –           refused
 //	yes   no                   –              –           refused: the cluster exists
 func interrupted(ctx context.Context, p *controlplane.Provisioner, o *RestoreOptions) (*controlplane.Restoration,
-	error) {
+	error,
+) {
 	if err := p.CheckHosted(); err != nil {
 		return nil, err
 	}
@@ -196,7 +204,8 @@ func makeRoom(ctx context.Context, cluster hosted.Cluster, report func(string)) 
 // restoreKeys reads the archive in a pod and makes Secret <cluster>-pki of its keys, with a note that the restore is
 // not done. From then on the namespace has this cluster, and no other can be made in its place.
 func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
-	report func(string)) (*controlplane.Restoration, error) {
+	report func(string),
+) (*controlplane.Restoration, error) {
 	if _, err := p.Host.CoreV1().PersistentVolumeClaims(p.Namespace).Get(ctx, p.Names().Backups(),
 		metav1.GetOptions{}); err != nil {
 		return nil, fmt.Errorf("reading PersistentVolumeClaim %q, which holds the cluster's archives: %w",
@@ -225,8 +234,10 @@ func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOpti
 	if err := makeRoom(ctx, p.Cluster, report); err != nil {
 		return nil, err
 	}
-	begun := &controlplane.Restoration{Archive: read.Archive, Taken: read.Taken, Keys: read.Keys,
-		Revision: read.Revision, Endpoint: read.Endpoint}
+	begun := &controlplane.Restoration{
+		Archive: read.Archive, Taken: read.Taken, Keys: read.Keys,
+		Revision: read.Revision, Endpoint: read.Endpoint,
+	}
 	return begun, createKeys(ctx, p.Cluster, files, begun)
 }
 
@@ -270,7 +281,8 @@ const maxSealed = 4 << 20
 
 // createKeys makes Secret <cluster>-pki, which is only ever created, never replaced.
 func createKeys(ctx context.Context, cluster hosted.Cluster, files map[string][]byte,
-	begun *controlplane.Restoration) error {
+	begun *controlplane.Restoration,
+) error {
 	identity, err := json.Marshal(cluster.Identity())
 	if err != nil {
 		return fmt.Errorf("encoding the cluster's identity: %w", err)
@@ -280,8 +292,10 @@ func createKeys(ctx context.Context, cluster hosted.Cluster, files map[string][]
 		return fmt.Errorf("encoding the state of the restore: %w", err)
 	}
 	secret := cluster.Secret(cluster.Names().PKI(), files)
-	secret.Annotations = map[string]string{hosted.IdentityAnnotation: string(identity),
-		controlplane.RestoreAnnotation: string(note)}
+	secret.Annotations = map[string]string{
+		hosted.IdentityAnnotation:      string(identity),
+		controlplane.RestoreAnnotation: string(note),
+	}
 	if _, err := cluster.Host.CoreV1().Secrets(cluster.Namespace).Create(ctx, secret,
 		metav1.CreateOptions{FieldManager: apply.Manager}); err != nil {
 		return fmt.Errorf("creating Secret %q: %w", secret.Name, apply.Classify(err))

@@ -50,11 +50,15 @@ func TestRestoreBeginsOnlyInAnEmptyNamespace(t *testing.T) {
 		}, says: "whose keys are gone"},
 		{name: "the cluster is there", keys: true, says: "submit deprovision first"},
 		{name: "interrupted", keys: true, note: noted, goesOn: true},
-		{name: "interrupted, by name", keys: true, note: noted,
-			options: RestoreOptions{Archive: "team-a-20260301T120000Z.tar.zst"}, goesOn: true},
-		{name: "interrupted, of another archive", keys: true, note: noted,
+		{
+			name: "interrupted, by name", keys: true, note: noted,
+			options: RestoreOptions{Archive: "team-a-20260301T120000Z.tar.zst"}, goesOn: true,
+		},
+		{
+			name: "interrupted, of another archive", keys: true, note: noted,
 			options: RestoreOptions{Archive: "team-a-20260302T120000Z.tar.zst"},
-			says:    `from archive "team-a-20260301T120000Z.tar.zst" was interrupted`},
+			says:    `from archive "team-a-20260301T120000Z.tar.zst" was interrupted`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))

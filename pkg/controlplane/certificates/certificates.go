@@ -23,8 +23,10 @@ type Wanted struct {
 
 // ClientLeaf describes a client's certificate.
 func ClientLeaf(commonName string, organizations ...string) pki.Leaf {
-	return pki.Leaf{CommonName: commonName, Organizations: organizations,
-		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	return pki.Leaf{
+		CommonName: commonName, Organizations: organizations,
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
 }
 
 // Issuer brings the data of Secrets to the certificates that a cluster wants.

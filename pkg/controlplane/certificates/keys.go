@@ -80,8 +80,10 @@ func ParseKeys(data map[string][]byte) (*Keys, error) {
 
 // Data returns the keys as Secret <cluster>-pki holds them.
 func (k *Keys) Data() map[string][]byte {
-	data := map[string][]byte{SigningKey + KeyExtension: k.SigningPrivate,
-		SigningKey + PublicExtension: k.SigningPublic}
+	data := map[string][]byte{
+		SigningKey + KeyExtension:    k.SigningPrivate,
+		SigningKey + PublicExtension: k.SigningPublic,
+	}
 	for _, a := range k.authorities() {
 		data[a.name+CertExtension], data[a.name+KeyExtension] = (*a.field).Cert, (*a.field).Key
 	}

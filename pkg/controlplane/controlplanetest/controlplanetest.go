@@ -116,20 +116,29 @@ func Provisioned(t *testing.T, vcluster string) hosted.Cluster {
 		&appsv1.StatefulSet{ObjectMeta: Meta(c, n.ControlPlane(), hosted.ControlPlane)},
 		&corev1.Pod{ObjectMeta: Meta(c, n.ControlPlane()+"-0", hosted.ControlPlane)},
 		&policyv1.PodDisruptionBudget{ObjectMeta: Meta(c, n.ControlPlane(), hosted.ControlPlane)},
-		&corev1.Service{ObjectMeta: Meta(c, n.Service(), hosted.ControlPlane),
-			Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
+		&corev1.Service{
+			ObjectMeta: Meta(c, n.Service(), hosted.ControlPlane),
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
 			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{
-				Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.10"}}}}},
+				Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.10"}},
+			}},
+		},
 		&corev1.ConfigMap{ObjectMeta: Meta(c, n.Config(), hosted.ControlPlane)},
 		&corev1.Secret{ObjectMeta: Meta(c, n.Certs(), hosted.ControlPlane)},
 		&corev1.PersistentVolumeClaim{ObjectMeta: Meta(c, n.Data(), hosted.ControlPlane)},
 		&corev1.PersistentVolumeClaim{ObjectMeta: Meta(c, n.Backups(), hosted.Backup)},
-		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a", Namespace: "tenant",
-			Labels: map[string]string{hosted.ClusterLabel: "team-a"}}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "team-a-ssh", Namespace: "tenant",
-			Labels: map[string]string{hosted.ClusterLabel: "team-a"}}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "team-b-pki", Namespace: "tenant",
-			Labels: hosted.Names("team-b").Labels(hosted.ControlPlane)}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Name: "team-a", Namespace: "tenant",
+			Labels: map[string]string{hosted.ClusterLabel: "team-a"},
+		}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Name: "team-a-ssh", Namespace: "tenant",
+			Labels: map[string]string{hosted.ClusterLabel: "team-a"},
+		}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Name: "team-b-pki", Namespace: "tenant",
+			Labels: hosted.Names("team-b").Labels(hosted.ControlPlane),
+		}},
 	)
 	return c
 }
@@ -178,8 +187,10 @@ func PutSecret(t *testing.T, c hosted.Cluster, name string, data map[string][]by
 // Node returns a node with an internal address.
 func Node(name, address string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name},
-			{Type: corev1.NodeInternalIP, Address: address}},
+		Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeHostName, Address: name},
+			{Type: corev1.NodeInternalIP, Address: address},
+		},
 	}}
 }
 
@@ -201,8 +212,10 @@ func Serve(t *testing.T, c hosted.Cluster, nodes ...string) {
 	kubeconfig.CurrentContext = "team-a"
 	text, err := clientcmd.Write(*kubeconfig)
 	assert.NilError(t, err)
-	Add(t, c, &corev1.Secret{ObjectMeta: Meta(c, c.KubeconfigSecret(), hosted.ControlPlane),
-		Data: map[string][]byte{certificates.KubeconfigKey: text}})
+	Add(t, c, &corev1.Secret{
+		ObjectMeta: Meta(c, c.KubeconfigSecret(), hosted.ControlPlane),
+		Data:       map[string][]byte{certificates.KubeconfigKey: text},
+	})
 }
 
 // AllowAll grants every permission that is asked for.
@@ -211,14 +224,18 @@ func AllowAll(c hosted.Cluster) {
 	client.PrependReactor("create", "selfsubjectaccessreviews",
 		func(clienttesting.Action) (bool, runtime.Object, error) {
 			return true, &authorizationv1.SelfSubjectAccessReview{
-				Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true}}, nil
+				Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true},
+			}, nil
 		})
 	client.PrependReactor("create", "selfsubjectrulesreviews",
 		func(clienttesting.Action) (bool, runtime.Object, error) {
-			all := []authorizationv1.ResourceRule{{Verbs: []string{"*"}, APIGroups: []string{"*"},
-				Resources: []string{"*"}}}
+			all := []authorizationv1.ResourceRule{{
+				Verbs: []string{"*"}, APIGroups: []string{"*"},
+				Resources: []string{"*"},
+			}}
 			return true, &authorizationv1.SelfSubjectRulesReview{
-				Status: authorizationv1.SubjectRulesReviewStatus{ResourceRules: all}}, nil
+				Status: authorizationv1.SubjectRulesReviewStatus{ResourceRules: all},
+			}, nil
 		})
 }
 
@@ -233,11 +250,14 @@ func RunJobs(t *testing.T, c hosted.Cluster, end func(job *batchv1.Job) (message
 		created = append(created, job)
 		message, code := end(job)
 		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: job.Name + "-x", Namespace: job.Namespace,
-				Labels: map[string]string{batchv1.JobNameLabel: job.Name}},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: job.Name + "-x", Namespace: job.Namespace,
+				Labels: map[string]string{batchv1.JobNameLabel: job.Name},
+			},
 			Status: corev1.PodStatus{Phase: corev1.PodSucceeded, ContainerStatuses: []corev1.ContainerStatus{
 				{Name: job.Spec.Template.Spec.Containers[0].Name, State: corev1.ContainerState{
-					Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Message: message}}},
+					Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Message: message},
+				}},
 			}},
 		}
 		condition := batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}

@@ -186,7 +186,8 @@ func (o Options) removes(kind string, object metav1.ObjectMeta) bool {
 
 // removeStage removes objects and waits until they and their pods are gone.
 func (d *Deprovisioner) removeStage(ctx context.Context, kinds []kind, takes func(string, metav1.ObjectMeta) bool,
-	report func(string)) ([]string, error) {
+	report func(string),
+) ([]string, error) {
 	var removed []string
 	err := d.Wait(ctx, "objects not gone", report, func(ctx context.Context) (string, error) {
 		var left []string

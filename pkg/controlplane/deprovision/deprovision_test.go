@@ -50,29 +50,49 @@ func TestCheckRefusesClustersWithMachines(t *testing.T) {
 		says     string   // of a refusal
 	}{
 		{name: "no machine", options: Options{Machines: RefuseMachines}},
-		{name: "machines, refuse", nodes: []string{"m1", "second"},
+		{
+			name: "machines, refuse", nodes: []string{"m1", "second"},
 			options: Options{Machines: RefuseMachines}, machines: []string{"m1", "m2"},
-			says: "joined: m1, m2"},
-		{name: "machines, refuse, force", nodes: []string{"m1"},
+			says: "joined: m1, m2",
+		},
+		{
+			name: "machines, refuse, force", nodes: []string{"m1"},
 			options: Options{Machines: RefuseMachines, Force: true}, machines: []string{"m1"},
-			says: "joined: m1"},
-		{name: "machines, reset", nodes: []string{"second"}, options: Options{Machines: ResetMachines},
-			machines: []string{"m2"}},
-		{name: "a stranger, reset", nodes: []string{"m1", "other"},
+			says: "joined: m1",
+		},
+		{
+			name: "machines, reset", nodes: []string{"second"}, options: Options{Machines: ResetMachines},
+			machines: []string{"m2"},
+		},
+		{
+			name: "a stranger, reset", nodes: []string{"m1", "other"},
 			options: Options{Machines: ResetMachines}, machines: []string{"m1"},
-			says: "can't be reset: other"},
-		{name: "a stranger, reset, force", nodes: []string{"m1", "other"},
-			options: Options{Machines: ResetMachines, Force: true}, machines: []string{"m1"}},
-		{name: "silent", silent: true, options: Options{Machines: ResetMachines},
-			machines: []string{"m1", "m2"}, says: "force=true"},
-		{name: "machines, keep", nodes: []string{"m1", "other"},
-			options: Options{Machines: KeepMachines, FinalBackup: true}, machines: []string{"m1"}},
-		{name: "silent, keep", silent: true, options: Options{Machines: KeepMachines, KeepVolumes: true},
-			machines: []string{"m1", "m2"}},
-		{name: "keep, with nothing to restore from", nodes: []string{"m1"},
-			options: Options{Machines: KeepMachines}, says: "leaves no archive to restore from"},
-		{name: "silent, force", silent: true, options: Options{Machines: ResetMachines, Force: true},
-			machines: []string{"m1", "m2"}},
+			says: "can't be reset: other",
+		},
+		{
+			name: "a stranger, reset, force", nodes: []string{"m1", "other"},
+			options: Options{Machines: ResetMachines, Force: true}, machines: []string{"m1"},
+		},
+		{
+			name: "silent", silent: true, options: Options{Machines: ResetMachines},
+			machines: []string{"m1", "m2"}, says: "force=true",
+		},
+		{
+			name: "machines, keep", nodes: []string{"m1", "other"},
+			options: Options{Machines: KeepMachines, FinalBackup: true}, machines: []string{"m1"},
+		},
+		{
+			name: "silent, keep", silent: true, options: Options{Machines: KeepMachines, KeepVolumes: true},
+			machines: []string{"m1", "m2"},
+		},
+		{
+			name: "keep, with nothing to restore from", nodes: []string{"m1"},
+			options: Options{Machines: KeepMachines}, says: "leaves no archive to restore from",
+		},
+		{
+			name: "silent, force", silent: true, options: Options{Machines: ResetMachines, Force: true},
+			machines: []string{"m1", "m2"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := withMachines(t, deprovisioner(t))
@@ -108,10 +128,12 @@ func TestOptionsDecideWhichVolumesStay(t *testing.T) {
 			controlplanetest.Add(t, d.Cluster, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 				Name:      "team-a-known-hosts",
 				Namespace: "tenant",
-				Labels:    hosted.MachineLabels("team-a")}})
+				Labels:    hosted.MachineLabels("team-a"),
+			}})
 			controlplanetest.Serve(t, d.Cluster)
 			made := controlplanetest.RunJobs(t, d.Cluster, func(*batchv1.Job) (string,
-				int32) {
+				int32,
+			) {
 				return `{"archive":"the-final-one"}`, 0
 			})
 			controlplanetest.DeletePods(d.Cluster)
@@ -177,23 +199,29 @@ func TestInterruptedDeprovisionContinuesWithoutAskingTheCluster(t *testing.T) {
 	assert.NilError(t, err)
 	done, err := d.Run(t.Context(), options, func(string) {})
 	assert.NilError(t, err)
-	assert.DeepEqual(t, done.Kept, []string{"PersistentVolumeClaim team-a-backups",
-		"PersistentVolumeClaim team-a-data"})
+	assert.DeepEqual(t, done.Kept, []string{
+		"PersistentVolumeClaim team-a-backups",
+		"PersistentVolumeClaim team-a-data",
+	})
 }
 
 func TestKeptMachinesWaitForTheControlPlane(t *testing.T) {
 	d := withMachines(t, deprovisioner(t))
-	controlplanetest.Add(t, d.Cluster, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "team-a-known-hosts",
+	controlplanetest.Add(t, d.Cluster, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Name:      "team-a-known-hosts",
 		Namespace: "tenant",
-		Labels:    hosted.MachineLabels("team-a")}})
+		Labels:    hosted.MachineLabels("team-a"),
+	}})
 	controlplanetest.Serve(t, d.Cluster, "m1", "other")
 	controlplanetest.RunJobs(t, d.Cluster, func(*batchv1.Job) (string, int32) {
 		return `{"archive":"the-final-one"}`,
 			0
 	})
 	controlplanetest.DeletePods(d.Cluster)
-	done, err := d.Run(t.Context(), Options{Machines: KeepMachines, KeepVolumes: true,
-		FinalBackup: true}, func(string) {})
+	done, err := d.Run(t.Context(), Options{
+		Machines: KeepMachines, KeepVolumes: true,
+		FinalBackup: true,
+	}, func(string) {})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, done.Waiting, []string{"m1", "other"})
 	assert.Assert(t, strings.Contains(done.String(), "2 machines wait for the control plane to come back at its "+

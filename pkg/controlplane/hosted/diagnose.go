@@ -97,7 +97,8 @@ func (c Cluster) diagnoseStore(ctx context.Context, pod *corev1.Pod, container s
 
 // DiagnoseContainer returns the reason why a container is not ready, and whether it is more than a slow start.
 func (c Cluster) DiagnoseContainer(ctx context.Context, pod *corev1.Pod,
-	status corev1.ContainerStatus) (reason string, serious bool) {
+	status corev1.ContainerStatus,
+) (reason string, serious bool) {
 	waiting, ended := status.State.Waiting, status.LastTerminationState.Terminated
 	if ended == nil {
 		ended = status.State.Terminated

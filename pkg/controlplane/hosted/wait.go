@@ -16,7 +16,8 @@ const pollInterval = 150 * time.Millisecond
 // reported. A transient error of check counts as a reason. When the time is up the error begins with unmet, the
 // negation of the condition (`StatefulSet "a" not rolled out`), and ends with the last reason.
 func (c Cluster) Wait(ctx context.Context, unmet string, report func(string),
-	check func(context.Context) (reason string, err error)) error {
+	check func(context.Context) (reason string, err error),
+) error {
 	limit := c.Fleet.ControlPlane.Timeout.Duration
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

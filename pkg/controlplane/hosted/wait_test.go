@@ -27,8 +27,10 @@ func TestTimedOutWaitNamesConditionAndLastReason(t *testing.T) {
 
 func TestWaitRepeatsTransientErrorsOnly(t *testing.T) {
 	cluster := controlplanetest.New(t, controlplanetest.SQLite)
-	errs := []error{errclass.With(errclass.Transient, errors.New("busy")),
-		errclass.With(errclass.Configuration, errors.New("forbidden"))}
+	errs := []error{
+		errclass.With(errclass.Transient, errors.New("busy")),
+		errclass.With(errclass.Configuration, errors.New("forbidden")),
+	}
 	err := cluster.Wait(t.Context(), "cluster not ready", func(string) {}, func(context.Context) (string, error) {
 		next := errs[0]
 		errs = errs[1:]

@@ -67,8 +67,10 @@ func (s *signer) read(r *http.Request) *certificatesv1.CertificateSigningRequest
 func (s *signer) sign() {
 	if s.refusal != "" {
 		s.held.Status.Conditions = append(s.held.Status.Conditions,
-			certificatesv1.CertificateSigningRequestCondition{Type: certificatesv1.CertificateFailed,
-				Message: s.refusal})
+			certificatesv1.CertificateSigningRequestCondition{
+				Type:    certificatesv1.CertificateFailed,
+				Message: s.refusal,
+			})
 		return
 	}
 	block, _ := pem.Decode(s.held.Spec.Request)
@@ -94,8 +96,10 @@ func signing(t *testing.T) (hosted.Cluster, *signer) {
 	var err error
 	s.ca, err = tls.X509KeyPair(k.Cluster.Cert, k.Cluster.Key)
 	assert.NilError(t, err)
-	serving, err := k.Cluster.Issue(pki.Leaf{CommonName: "a", Hosts: []string{"127.0.0.1"},
-		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, c.Now())
+	serving, err := k.Cluster.Issue(pki.Leaf{
+		CommonName: "a", Hosts: []string{"127.0.0.1"},
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, c.Now())
 	assert.NilError(t, err)
 	pair, err := tls.X509KeyPair(serving.Cert, serving.Key)
 	assert.NilError(t, err)
@@ -104,8 +108,10 @@ func signing(t *testing.T) (hosted.Cluster, *signer) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	issuer := certificates.Issuer{Cluster: c.Name, CACert: k.Cluster.Cert, Now: c.Now()}
-	admin, _, err := issuer.Ensure(nil, []certificates.Wanted{{File: certificates.KubeconfigKey, By: k.Cluster,
-		Leaf: certificates.ClientLeaf("admin"), Server: server.URL}})
+	admin, _, err := issuer.Ensure(nil, []certificates.Wanted{{
+		File: certificates.KubeconfigKey, By: k.Cluster,
+		Leaf: certificates.ClientLeaf("admin"), Server: server.URL,
+	}})
 	assert.NilError(t, err)
 	controlplanetest.PutSecret(t, c, c.KubeconfigSecret(), admin)
 	return c, s
@@ -120,8 +126,10 @@ func TestKubeconfigIsKeptForHalfOfItsLife(t *testing.T) {
 	assert.Assert(t, strings.HasPrefix(first.String(),
 		`Secret team-a-kubeconfig-alice, key value: kubeconfig of user "alice", groups developers, holds until `),
 		first.String())
-	assert.DeepEqual(t, s.requests[1:], []string{"POST ", "PUT /argosy-kubeconfig-x/approval",
-		"GET /argosy-kubeconfig-x", "DELETE /argosy-kubeconfig-x"})
+	assert.DeepEqual(t, s.requests[1:], []string{
+		"POST ", "PUT /argosy-kubeconfig-x/approval",
+		"GET /argosy-kubeconfig-x", "DELETE /argosy-kubeconfig-x",
+	})
 	assert.Equal(t, s.held.Spec.SignerName, certificatesv1.KubeAPIServerClientSignerName)
 
 	held, err := c.Host.CoreV1().Secrets("tenant").Get(t.Context(), first.Secret, metav1.GetOptions{})
@@ -171,15 +179,23 @@ func TestInvalidUsersAreRefused(t *testing.T) {
 		says    string
 	}{
 		"nobody": {Options{Life: time.Hour}, "user is empty"},
-		"one of Kubernetes": {Options{User: "system:kube-scheduler", Life: time.Hour},
-			"reserved for Kubernetes itself"},
-		"almighty": {Options{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
-			"past RBAC"},
-		"a group without name": {Options{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},
-			"a group has no name"},
+		"one of Kubernetes": {
+			Options{User: "system:kube-scheduler", Life: time.Hour},
+			"reserved for Kubernetes itself",
+		},
+		"almighty": {
+			Options{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
+			"past RBAC",
+		},
+		"a group without name": {
+			Options{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},
+			"a group has no name",
+		},
 		"a long name": {Options{User: long, Life: time.Hour}, "up to 64 printable letters"},
-		"a long group": {Options{User: "alice", Groups: []string{long}, Life: time.Hour},
-			"up to 64 printable letters"},
+		"a long group": {
+			Options{User: "alice", Groups: []string{long}, Life: time.Hour},
+			"up to 64 printable letters",
+		},
 		"lines":    {Options{User: "alice\nbob", Life: time.Hour}, "printable letters"},
 		"a moment": {Options{User: "alice", Life: time.Minute}, "signs for 10m0s to 8760h0m0s"},
 		"for ever": {Options{User: "alice", Life: maxLife + 1}, "signs for 10m0s to 8760h0m0s"},
@@ -200,8 +216,10 @@ func TestInvalidUsersAreRefused(t *testing.T) {
 
 func TestEveryUserHasAnOwnSecret(t *testing.T) {
 	seen := map[string]string{}
-	for _, user := range []string{"alice", "Alice", "alice@example.com", "alice.example.com", "ärger", "…",
-		strings.Repeat("A", 64), strings.Repeat("A", 63)} {
+	for _, user := range []string{
+		"alice", "Alice", "alice@example.com", "alice.example.com", "ärger", "…",
+		strings.Repeat("A", 64), strings.Repeat("A", 63),
+	} {
 		name := secretName("team-a", user)
 		part, ours := strings.CutPrefix(name, "team-a-kubeconfig-")
 		assert.Assert(t, ours && len(part) <= 63 && notInNames.ReplaceAllString(part, "-") == part && part != "", name)

@@ -19,7 +19,8 @@ import (
 // requestCertificate has the cluster itself sign a certificate, as an administrator would by hand. The key is made here
 // and leaves in the kubeconfig alone; the authority's is not read. The request is removed afterwards in every case.
 func requestCertificate(ctx context.Context, cluster hosted.Cluster, client kubernetes.Interface, o Options,
-	report func(string)) (pki.Pair, error) {
+	report func(string),
+) (pki.Pair, error) {
 	text, key, err := pki.Request(o.leaf())
 	if err != nil {
 		return pki.Pair{}, err

@@ -101,7 +101,8 @@ func (p *Pods) Connect(ctx context.Context, node string) (machine.Connection, er
 // WithFallback returns a function that connects by first, and by a pod where first does not reach the machine; from
 // then on it uses the pod.
 func (p *Pods) WithFallback(first func(context.Context) (machine.Connection, error),
-	node string) func(context.Context) (machine.Connection, error) {
+	node string,
+) func(context.Context) (machine.Connection, error) {
 	return func(ctx context.Context) (machine.Connection, error) {
 		if p.uses(node) {
 			return p.Connect(ctx, node)
@@ -300,8 +301,10 @@ func (p *Pods) pod(node string) (*corev1.Pod, error) {
 			Containers: []corev1.Container{{
 				Name: container, Image: p.Image, ImagePullPolicy: corev1.PullPolicy(p.PullPolicy),
 				Command: []string{program, "stand-by"},
-				SecurityContext: &corev1.SecurityContext{Privileged: &yes, RunAsUser: new(int64),
-					RunAsGroup: new(int64)},
+				SecurityContext: &corev1.SecurityContext{
+					Privileged: &yes, RunAsUser: new(int64),
+					RunAsGroup: new(int64),
+				},
 			}},
 		},
 	}

@@ -41,8 +41,10 @@ func cluster(ready corev1.ConditionStatus) (*fake.Clientset, *bypod.Pods) {
 	})
 	return client, &bypod.Pods{
 		Client: client, Image: "registry.example.com/argosy:v1", PullPolicy: "Always",
-		PodSecurity: map[string]any{"fsGroup": 7}, ContainerSecurity: map[string]any{"privileged": true,
-			"runAsGroup": 8},
+		PodSecurity: map[string]any{"fsGroup": 7}, ContainerSecurity: map[string]any{
+			"privileged": true,
+			"runAsGroup": 8,
+		},
 	}
 }
 

@@ -87,8 +87,10 @@ func (c *connection) explain(ctx context.Context, command ssh.Command, result *s
 	case errors.As(err, &exit):
 		result.ExitCode = exit.Code
 		shown, _ := ssh.Quote(command.Argv) // it has just run, so it can be quoted
-		return &ssh.ExitError{Host: "node " + c.node, Command: shown, ExitCode: exit.Code,
-			Tail: ssh.LastLines(result.Stdout, result.Stderr)}
+		return &ssh.ExitError{
+			Host: "node " + c.node, Command: shown, ExitCode: exit.Code,
+			Tail: ssh.LastLines(result.Stdout, result.Stderr),
+		}
 	}
 	return errclass.Errorf(errclass.Transient, "running a command by pod %s on node %s: %w", c.pod, c.node, err)
 }

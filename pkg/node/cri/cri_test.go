@@ -51,8 +51,10 @@ func TestARuntimeTellsItsStatusInDetail(t *testing.T) {
 	}})
 	status, err := client.Status(context.Background())
 	assert.NilError(t, err)
-	assert.DeepEqual(t, status, Status{Message: "plugins are loading",
-		Info: map[string]string{"config": "{}", "golang": `"go1.26"`}})
+	assert.DeepEqual(t, status, Status{
+		Message: "plugins are loading",
+		Info:    map[string]string{"config": "{}", "golang": `"go1.26"`},
+	})
 }
 
 func TestTheCgroupDriverIsToldOrReadFromTheStatus(t *testing.T) {
@@ -64,8 +66,10 @@ func TestTheCgroupDriverIsToldOrReadFromTheStatus(t *testing.T) {
 		runtime critest.Runtime
 		driver  string
 	}{
-		"told systemd": {critest.Runtime{"RuntimeConfig": critest.Answer(message(1, []byte{}))},
-			Systemd},
+		"told systemd": {
+			critest.Runtime{"RuntimeConfig": critest.Answer(message(1, []byte{}))},
+			Systemd,
+		},
 		"told cgroupfs": {critest.Runtime{"RuntimeConfig": critest.Answer(message(1,
 			message(1, 1)))}, Cgroupfs},
 		"not told":                         {critest.Runtime{"RuntimeConfig": critest.Answer(nil)}, ""},

@@ -39,8 +39,10 @@ func (f *Failure) Error() string { return f.Message }
 // failureFrames returns the bytes that end an archive after an error.
 func failureFrames(cause error) []byte {
 	message := cause.Error()
-	reason, err := json.Marshal(Failure{Class: errclass.ClassOf(cause),
-		Message: message[:min(len(message), maxReason/8)]})
+	reason, err := json.Marshal(Failure{
+		Class:   errclass.ClassOf(cause),
+		Message: message[:min(len(message), maxReason/8)],
+	})
 	if err != nil {
 		reason = []byte("{}")
 	}

@@ -68,8 +68,10 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestArchivesComeOneAfterAnotherAsTheyAreAskedFor(t *testing.T) {
 	large := bytes.Repeat([]byte("0123456789"), 100_000)
-	c := connect(t, library{"small": strings.NewReader("a"), "large": bytes.NewReader(large),
-		"empty": strings.NewReader("")}.open)
+	c := connect(t, library{
+		"small": strings.NewReader("a"), "large": bytes.NewReader(large),
+		"empty": strings.NewReader(""),
+	}.open)
 	for key, want := range map[string][]byte{"large": large, "small": []byte("a"), "empty": {}} {
 		assert.NilError(t, c.Ask(key))
 		got, err := io.ReadAll(c)

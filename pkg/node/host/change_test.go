@@ -34,11 +34,18 @@ func TestContentIsSyncedBeforeRenameAndFoldersOnce(t *testing.T) {
 	assert.NilError(t, h.SyncFolders())
 	assert.DeepEqual(t, *seen, []Change{
 		{OpMkdir, "/etc/new"},
-		{OpWrite, "/etc/new/a"}, {OpSync, "/etc/new/a"}, {OpRename, "/etc/new/a"},
-		{OpWrite, "/etc/new/b"}, {OpSync, "/etc/new/b"}, {OpRename, "/etc/new/b"},
-		{OpLink, "/etc/new/link"}, {OpRename, "/etc/new/link"},
+		{OpWrite, "/etc/new/a"},
+		{OpSync, "/etc/new/a"},
+		{OpRename, "/etc/new/a"},
+		{OpWrite, "/etc/new/b"},
+		{OpSync, "/etc/new/b"},
+		{OpRename, "/etc/new/b"},
+		{OpLink, "/etc/new/link"},
+		{OpRename, "/etc/new/link"},
 		// The folders above hold the name of the new one.
-		{OpSync, "/"}, {OpSync, "/etc"}, {OpSync, "/etc/new"},
+		{OpSync, "/"},
+		{OpSync, "/etc"},
+		{OpSync, "/etc/new"},
 	})
 }
 

@@ -59,8 +59,10 @@ func TestACommandIsShownAsItCanBePasted(t *testing.T) {
 
 func TestAFailedCommandTellsItsLastWords(t *testing.T) {
 	var log bytes.Buffer
-	output, err := Processes{}.Run(context.Background(), Command{Argv: []string{"sh", "-c",
-		"echo one; echo two >&2; echo $WORD; exit 3"}, Env: []string{"WORD=three"}, Log: &log})
+	output, err := Processes{}.Run(context.Background(), Command{Argv: []string{
+		"sh", "-c",
+		"echo one; echo two >&2; echo $WORD; exit 3",
+	}, Env: []string{"WORD=three"}, Log: &log})
 	var failed *CommandError
 	assert.Assert(t, errors.As(err, &failed))
 	assert.DeepEqual(t, failed.Tail(2), []string{"two", "three"})
@@ -94,8 +96,10 @@ func TestChildrenThatIgnoreSIGTERMAreKilled(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		// The child ignores SIGTERM and holds no output, so Run does not wait for it.
-		_, err := Processes{}.Run(ctx, Command{Argv: []string{"sh", "-c",
-			`(trap "" TERM; exec sleep 60) >/dev/null 2>&1 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, marker}})
+		_, err := Processes{}.Run(ctx, Command{Argv: []string{
+			"sh", "-c",
+			`(trap "" TERM; exec sleep 60) >/dev/null 2>&1 & echo $! >"$0.new"; mv "$0.new" "$0"; wait`, marker,
+		}})
 		done <- err
 	}()
 	var pid int

@@ -67,26 +67,50 @@ func TestAnArchiveWhoseEndWasTrimmedIsPassedOnWhole(t *testing.T) {
 
 func TestNamesInAnArchiveAreThoseThatContainerdGives(t *testing.T) {
 	layout := func(index string) map[string][]byte {
-		return map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": []byte(index),
-			"manifest.json": []byte(`[{"RepoTags":["docker:1"]}]`)}
+		return map[string][]byte{
+			"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": []byte(index),
+			"manifest.json": []byte(`[{"RepoTags":["docker:1"]}]`),
+		}
 	}
 	for name, test := range map[string]struct {
 		texts map[string][]byte
 		want  map[string]string
 		err   string
 	}{
-		"containerd's annotation wins": {layout(`{"manifests":[{"digest":"sha256:1","annotations":{"io.containerd.image.name":"x.org/a:1","org.opencontainers.image.ref.name":"1"}}]}`),
-			map[string]string{"x.org/a:1": "sha256:1"}, ""},
-		"a whole name in the other": {layout(`{"manifests":[{"digest":"sha256:1","annotations":{"org.opencontainers.image.ref.name":"x.org/a:1"}},{"digest":"sha256:2"}]}`),
-			map[string]string{"x.org/a:1": "sha256:1"}, ""},
-		"only a tag": {layout(`{"manifests":[{"digest":"sha256:1","annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`), nil,
-			"no image in it has a name"},
-		"docker": {map[string][]byte{"manifest.json": []byte(`[{"RepoTags":["alpine","x.org/a:1"]},{"RepoTags":null}]`)},
-			map[string]string{"docker.io/library/alpine:latest": "", "x.org/a:1": ""}, ""},
-		"docker without tag": {map[string][]byte{"manifest.json": []byte(`[{"RepoTags":[]}]`)}, nil,
-			"no image in it has a name"},
-		"neither": {map[string][]byte{"index.json": []byte(`{}`)}, nil,
-			"neither an oci-layout nor a manifest.json"},
+		"containerd's annotation wins": {
+			layout(`{"manifests":[{"digest":"sha256:1","annotations":{"io.containerd.image.name":"x.org/a:1",` +
+				`"org.opencontainers.image.ref.name":"1"}}]}`),
+			map[string]string{"x.org/a:1": "sha256:1"},
+			"",
+		},
+		"a whole name in the other": {
+			layout(`{"manifests":[{"digest":"sha256:1",` +
+				`"annotations":{"org.opencontainers.image.ref.name":"x.org/a:1"}},` +
+				`{"digest":"sha256:2"}]}`),
+			map[string]string{"x.org/a:1": "sha256:1"},
+			"",
+		},
+		"only a tag": {
+			layout(`{"manifests":[{"digest":"sha256:1",` +
+				`"annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`),
+			nil,
+			"no image in it has a name",
+		},
+		"docker": {
+			map[string][]byte{"manifest.json": []byte(`[{"RepoTags":["alpine","x.org/a:1"]},{"RepoTags":null}]`)},
+			map[string]string{"docker.io/library/alpine:latest": "", "x.org/a:1": ""},
+			"",
+		},
+		"docker without tag": {
+			map[string][]byte{"manifest.json": []byte(`[{"RepoTags":[]}]`)},
+			nil,
+			"no image in it has a name",
+		},
+		"neither": {
+			map[string][]byte{"index.json": []byte(`{}`)},
+			nil,
+			"neither an oci-layout nor a manifest.json",
+		},
 		"no JSON": {layout(`<html>`), nil, "reading its index.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,8 +140,10 @@ func TestTooMuchBeforeAFileIsRefused(t *testing.T) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for range 10 {
-		assert.NilError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader,
-			PAXRecords: map[string]string{"comment": strings.Repeat("x", 500<<10)}}))
+		assert.NilError(t, w.WriteHeader(&tar.Header{
+			Typeflag:   tar.TypeXGlobalHeader,
+			PAXRecords: map[string]string{"comment": strings.Repeat("x", 500<<10)},
+		}))
 	}
 	assert.NilError(t, w.Close())
 	assert.Assert(t, pass(bytes.NewReader(archive.Bytes()), io.Discard, lenient{}) != nil)

@@ -37,8 +37,10 @@ func archives(h *host.Host, sources []spec.ImageSource) []archive {
 	var all []archive
 	for _, source := range sources {
 		if source.Sent != nil {
-			all = append(all, archive{name: source.Name, key: source.Sent.Key, size: source.Sent.Size,
-				sent: source.Sent})
+			all = append(all, archive{
+				name: source.Name, key: source.Sent.Key, size: source.Sent.Size,
+				sent: source.Sent,
+			})
 			continue
 		}
 		all = append(all, onMachine(h, source.Path)...)
@@ -87,8 +89,10 @@ func inFolder(h *host.Host, path string) []archive {
 }
 
 func fileArchive(path string, info fs.FileInfo) archive {
-	return archive{name: path, path: path, size: info.Size(),
-		key: fmt.Sprintf("file %s %d %d", path, info.Size(), info.ModTime().UnixNano())}
+	return archive{
+		name: path, path: path, size: info.Size(),
+		key: fmt.Sprintf("file %s %d %d", path, info.Size(), info.ModTime().UnixNano()),
+	}
 }
 
 // expected returns the images of an archive that are known before it is read: from the plugin, or from its last import.

@@ -92,8 +92,10 @@ func TestAnArchiveWithAnotherDigestLeavesNoImage(t *testing.T) {
 	m := newMachine(t)
 	archive := archiveOf(t, "registry.example.org/a:v1")
 	// The bytes after the end mark belong to the archive as well, though the runtime never sees them.
-	shelf := &library{archives: map[string]func(context.Context) io.Reader{"a": whole(append(archive, "more"...)),
-		"good": whole(archiveOf(t, "registry.example.org/good:v1"))}}
+	shelf := &library{archives: map[string]func(context.Context) io.Reader{
+		"a":    whole(append(archive, "more"...)),
+		"good": whole(archiveOf(t, "registry.example.org/good:v1")),
+	}}
 	m.feed(shelf.open)
 	source := sent("a")
 	source.Sent.SHA256 = digestOf(archive)

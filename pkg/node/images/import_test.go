@@ -51,8 +51,10 @@ func TestFolderIsImportedOnceWithAnyCompression(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(detail, "3 of 3 archives imported: /images/a.tar (registry.example.org/a:v1)"),
 		detail)
-	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"docker.io/library/c:latest",
-		"registry.example.org/a:v1", "registry.example.org/b:v1"})
+	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{
+		"docker.io/library/c:latest",
+		"registry.example.org/a:v1", "registry.example.org/b:v1",
+	})
 
 	holds, detail = m.check(onPath("/images"))
 	assert.Assert(t, holds, detail)
@@ -109,8 +111,10 @@ func TestDamagedArchivesFailByNameAndTheRestIsImported(t *testing.T) {
 	var failure *node.Failure
 	assert.Assert(t, errors.As(err, &failure) && len(failure.Problems) == 8)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
-	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{"registry.example.org/good:v1",
-		"registry.example.org/too:v1"})
+	assert.DeepEqual(t, slices.Sorted(maps.Keys(m.has)), []string{
+		"registry.example.org/good:v1",
+		"registry.example.org/too:v1",
+	})
 	_, detail := m.check(onPath("/images/1-good.tar"), onPath("/images/8-good.tar"))
 	assert.Equal(t, detail, "the images of all 2 archives are there")
 }
@@ -198,8 +202,10 @@ func TestMachineOfAnotherClusterIsRefused(t *testing.T) {
 	}{
 		"its node": {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", NodeName: "n1"}, "/usr/local/bin", ""},
 		"no node":  {nil, "/usr/local/bin", `The machine is no node of cluster "team-a"; join it first.`},
-		"another cluster": {&spec.Record{Cluster: "team-b", ClusterUID: "uid-b", NodeName: "n1"}, "/usr/local/bin",
-			`a cluster "team-b" with the UID uid-b`},
+		"another cluster": {
+			&spec.Record{Cluster: "team-b", ClusterUID: "uid-b", NodeName: "n1"}, "/usr/local/bin",
+			`a cluster "team-b" with the UID uid-b`,
+		},
 		"a bad path": {&spec.Record{Cluster: "team-a", ClusterUID: "uid-a"}, "bin", "not a plain absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +247,10 @@ func TestSourcesAreLookedAtOnceMore(t *testing.T) {
 	bad := sent("k")
 	bad.Sent.SHA256 = "abc"
 	for _, source := range []spec.ImageSource{
-		{}, {Name: "both", Path: "/a", Sent: &spec.SentImages{Key: "k"}}, {Name: "none"}, {Name: "relative", Path: "a"},
+		{},
+		{Name: "both", Path: "/a", Sent: &spec.SentImages{Key: "k"}},
+		{Name: "none"},
+		{Name: "relative", Path: "a"},
 		sent(""), bad,
 	} {
 		assert.Equal(t, len(Validate([]spec.ImageSource{source})), 1, "%+v", source)

@@ -77,8 +77,10 @@ func (m *machine) write(name string, content []byte) {
 func (m *machine) context() *node.Context {
 	store := node.NewStore(m.host)
 	assert.NilError(m.t, store.Prepare("images-1"))
-	return &node.Context{Operation: &spec.Operation{ID: "images-1", Cluster: "team-a"}, Host: m.host, Store: store,
-		Log: &m.log}
+	return &node.Context{
+		Operation: &spec.Operation{ID: "images-1", Cluster: "team-a"}, Host: m.host, Store: store,
+		Log: &m.log,
+	}
 }
 
 var bin = Runtime{BinariesPath: "/usr/local/bin"}
@@ -145,8 +147,10 @@ func (m *machine) list(filters []string) []byte {
 func (m *machine) imported(c host.Command) ([]byte, error) {
 	files := map[string][]byte{}
 	fails := func(text string) ([]byte, error) {
-		return []byte(text), &host.CommandError{Command: c, Output: []byte("ctr: " + text + "\n"),
-			Err: errors.New("exit status 1")}
+		return []byte(text), &host.CommandError{
+			Command: c, Output: []byte("ctr: " + text + "\n"),
+			Err: errors.New("exit status 1"),
+		}
 	}
 	for archive := tar.NewReader(c.Stdin); ; {
 		header, err := archive.Next()

@@ -37,8 +37,10 @@ func (r Runtime) socket() string {
 // ctr returns the path of containerd's client: where a join installs it, where programs usually are, or in the bundle
 // of the join. "" when there is none.
 func (r Runtime) ctr(h *host.Host) string {
-	for _, dir := range []string{r.BinariesPath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin",
-		"/bin", "/opt/bin"} {
+	for _, dir := range []string{
+		r.BinariesPath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin",
+		"/bin", "/opt/bin",
+	} {
 		if file := h.Path(filepath.Join(dir, "ctr")); isProgram(file) {
 			return file
 		}

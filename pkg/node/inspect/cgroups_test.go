@@ -32,34 +32,67 @@ func TestOnlyPodsAtTheTopAreTheMachines(t *testing.T) {
 		pods    []string
 		pod     string
 	}{
-		"version 1, driver cgroupfs": {v1, "4:memory:/\n3:cpu,cpuacct:/\n1:name=systemd:/",
+		"version 1, driver cgroupfs": {
+			v1, "4:memory:/\n3:cpu,cpuacct:/\n1:name=systemd:/",
 			[]string{"memory/kubepods", "cpu,cpuacct/kubepods"},
-			"4:memory:/kubepods/pod1/c1\n3:cpu,cpuacct:/kubepods/pod1/c1", []string{"/sys/fs/cgroup/memory/kubepods",
-				"/sys/fs/cgroup/cpu,cpuacct/kubepods"}, "/kubepods/pod1/c1"},
-		"version 1, driver systemd": {v1, "4:memory:/x\n1:name=systemd:/x", []string{"systemd/kubepods.slice"},
+			"4:memory:/kubepods/pod1/c1\n3:cpu,cpuacct:/kubepods/pod1/c1",
+			[]string{
+				"/sys/fs/cgroup/memory/kubepods",
+				"/sys/fs/cgroup/cpu,cpuacct/kubepods",
+			},
+			"/kubepods/pod1/c1",
+		},
+		"version 1, driver systemd": {
+			v1, "4:memory:/x\n1:name=systemd:/x",
+			[]string{"systemd/kubepods.slice"},
 			"1:name=systemd:/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope",
 			[]string{"/sys/fs/cgroup/systemd/kubepods.slice"},
-			"/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope"},
-		"version 2": {v2, "0::/system.slice/argosy.service", []string{"kubepods.slice"},
+			"/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope",
+		},
+		"version 2": {
+			v2, "0::/system.slice/argosy.service",
+			[]string{"kubepods.slice"},
 			"0::/kubepods.slice/kubepods-pod1.slice/c1.scope",
-			[]string{"/sys/fs/cgroup/kubepods.slice"}, "/kubepods.slice/kubepods-pod1.slice/c1.scope"},
-		"kind in Docker, driver cgroupfs": {v1, "4:memory:/", []string{"memory/docker/0123/kubelet/kubepods"},
-			"4:memory:/docker/0123/kubelet/kubepods/pod1/c1", nil, ""},
-		"kind in Docker, driver systemd": {v2, "0::/user.slice",
+			[]string{"/sys/fs/cgroup/kubepods.slice"},
+			"/kubepods.slice/kubepods-pod1.slice/c1.scope",
+		},
+		"kind in Docker, driver cgroupfs": {
+			v1, "4:memory:/",
+			[]string{"memory/docker/0123/kubelet/kubepods"},
+			"4:memory:/docker/0123/kubelet/kubepods/pod1/c1", nil, "",
+		},
+		"kind in Docker, driver systemd": {
+			v2, "0::/user.slice",
 			[]string{"system.slice/docker-0123.scope/kubelet.slice/kubepods.slice"},
-			"0::/system.slice/docker-0123.scope/kubelet.slice/kubepods.slice/pod1", nil, ""},
-		"podman's containers": {v2, "0::/user.slice", []string{"machine.slice"},
-			"0::/machine.slice/libpod-0123.scope/kubepods/pod1", nil, ""},
+			"0::/system.slice/docker-0123.scope/kubelet.slice/kubepods.slice/pod1", nil, "",
+		},
+		"podman's containers": {
+			v2, "0::/user.slice",
+			[]string{"machine.slice"},
+			"0::/machine.slice/libpod-0123.scope/kubepods/pod1", nil, "",
+		},
 		"a name that begins alike": {v2, "0::/x", []string{"kubepods-archive"}, "0::/kubepods-archive/job", nil, ""},
-		"a machine that is a pod": {v2, "0::/kubepods.slice/pod7/c7", []string{"kubepods.slice"},
-			"0::/kubepods.slice/pod1/c1", nil, ""},
-		"in a pod, on one hierarchy": {v1, "4:memory:/kubepods/pod7/c7\n1:name=systemd:/x",
-			[]string{"memory/kubepods"}, "4:memory:/kubepods/pod1/c1", nil, ""},
-		"a container that sees its host's groups": {seen, "4:memory:/docker/0123/system.slice",
-			[]string{"memory/kubepods"}, "4:memory:/docker/0123/kubepods/pod1",
-			[]string{"/sys/fs/cgroup/memory/kubepods"}, "/docker/0123/kubepods/pod1"},
-		"and the pods of that host": {seen, "4:memory:/docker/0123/system.slice", nil, "4:memory:/kubepods/pod1", nil,
-			""},
+		"a machine that is a pod": {
+			v2, "0::/kubepods.slice/pod7/c7",
+			[]string{"kubepods.slice"},
+			"0::/kubepods.slice/pod1/c1", nil, "",
+		},
+		"in a pod, on one hierarchy": {
+			v1, "4:memory:/kubepods/pod7/c7\n1:name=systemd:/x",
+			[]string{"memory/kubepods"},
+			"4:memory:/kubepods/pod1/c1", nil, "",
+		},
+		"a container that sees its host's groups": {
+			seen, "4:memory:/docker/0123/system.slice",
+			[]string{"memory/kubepods"},
+			"4:memory:/docker/0123/kubepods/pod1",
+			[]string{"/sys/fs/cgroup/memory/kubepods"},
+			"/docker/0123/kubepods/pod1",
+		},
+		"and the pods of that host": {
+			seen, "4:memory:/docker/0123/system.slice", nil, "4:memory:/kubepods/pod1", nil,
+			"",
+		},
 		"outside of the namespace": {v2, "0::/", nil, "0::/../../kubepods/pod1", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,8 +112,10 @@ func TestOnlyPodsAtTheTopAreTheMachines(t *testing.T) {
 func TestAKubeletMayHaveItsPodsBeneathACgroupRoot(t *testing.T) {
 	for name, test := range map[string]struct{ config, group, pod string }{
 		"driver cgroupfs": {"cgroupRoot: /site/nodes\n", "/site/nodes/kubepods", "/pod1/c1"},
-		"driver systemd": {"kind: X\ncgroupRoot: \"/site/nodes\"\n",
-			"/site.slice/site-nodes.slice/site-nodes-kubepods.slice", "/pod1.slice"},
+		"driver systemd": {
+			"kind: X\ncgroupRoot: \"/site/nodes\"\n",
+			"/site.slice/site-nodes.slice/site-nodes-kubepods.slice", "/pod1.slice",
+		},
 		"none": {"cgroupRoot: /\n", "/kubepods", "/pod1/c1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,8 +32,10 @@ func Processes(h *host.Host) []Process {
 		}
 		dir := filepath.Join("/proc", entry.Name())
 		program, _ := os.Readlink(h.Path(filepath.Join(dir, "exe")))
-		found = append(found, Process{pid, h.ReadLine(filepath.Join(dir, "comm")),
-			strings.TrimSuffix(program, " (deleted)")})
+		found = append(found, Process{
+			pid, h.ReadLine(filepath.Join(dir, "comm")),
+			strings.TrimSuffix(program, " (deleted)"),
+		})
 	}
 	return found
 }

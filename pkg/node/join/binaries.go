@@ -49,8 +49,10 @@ func installs(h *host.Host, j *spec.Join) ([]install, error) {
 	}
 	for _, entry := range entries {
 		if entry.Type().IsRegular() {
-			all = append(all, install{filepath.Join(plugins, entry.Name()),
-				filepath.Join(j.CNIBinariesPath, entry.Name())})
+			all = append(all, install{
+				filepath.Join(plugins, entry.Name()),
+				filepath.Join(j.CNIBinariesPath, entry.Name()),
+			})
 		}
 	}
 	return all, nil

@@ -233,8 +233,10 @@ func inspectBundle(ctx context.Context, c *node.Context, dir string) (map[string
 	var errs []error
 	for _, name := range asked {
 		asking.Go(func() {
-			output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{filepath.Join(dir, "release", name),
-				"--version"}})
+			output, err := c.Host.Runner.Run(ctx, host.Command{Argv: []string{
+				filepath.Join(dir, "release", name),
+				"--version",
+			}})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -28,8 +28,10 @@ func containerdService(h *host.Host, op *spec.Operation) (service, error) {
 	if err != nil {
 		return service{}, fmt.Errorf("%w: %w", errNoBundle, err)
 	}
-	settings := containerdSettings{join: j, version: manifest.Versions["containerd"], pause: pauseImage(h, j),
-		logins: op.Secrets.Registries}
+	settings := containerdSettings{
+		join: j, version: manifest.Versions["containerd"], pause: pauseImage(h, j),
+		logins: op.Secrets.Registries,
+	}
 	s := service{name: "containerd", binary: digestOf(manifest, "release/containerd")}
 	if len(settings.logins) == 0 {
 		s.obsolete = []string{layout.RegistryLogins}

@@ -99,8 +99,10 @@ func TestAContainerdThatIsInUseIsNotTakenOver(t *testing.T) {
 			m.task("default", "c1")
 			m.task("default", "c2")
 		}, []string{"looks like nerdctl's: 2 containers in its namespace default."}},
-		"images of one that is gone": {func(m *machine) { m.write(blob, "an image") },
-			[]string{"not any more: images or other data in /var/lib/containerd."}},
+		"images of one that is gone": {
+			func(m *machine) { m.write(blob, "an image") },
+			[]string{"not any more: images or other data in /var/lib/containerd."},
+		},
 		"images where a drop-in has moved them": {func(m *machine) {
 			m.packaged()
 			m.write("/etc/containerd/conf.d/site.toml", "root = '/mnt/nvme'\n")

@@ -44,44 +44,80 @@ var changesOfJoin = map[string]change{
 	"preInstallCommands": {"preInstallCommands", `["true"]`},
 	"preJoinCommands":    {"preJoinCommands", `["true"]`},
 	"postJoinCommands":   {"postJoinCommands", `["true"]`},
-	"containerd.registry.configPath": {"containerd.registry.configPath",
-		"/opt/registries"},
-	"containerd.registry.mirrors.<registry>.server": {"containerd.registry.mirrors",
-		`{quay.io: {server: "https://192.0.2.9"}}`},
-	"containerd.registry.mirrors.<registry>.caCert": {"containerd.registry.mirrors",
-		`{quay.io: {caCert: [/etc/site.crt]}}`},
-	"containerd.registry.mirrors.<registry>.skipVerify": {"containerd.registry.mirrors",
-		`{quay.io: {skipVerify: true}}`},
-	"containerd.registry.mirrors.<registry>.capabilities": {"containerd.registry.mirrors",
-		`{quay.io: {capabilities: [pull]}}`},
-	"containerd.registry.mirrors.<registry>.overridePath": {"containerd.registry.mirrors",
-		`{quay.io: {server: "https://192.0.2.9/v2", overridePath: true}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].server": {"containerd.registry.mirrors",
-		`{quay.io: {hosts: [{server: "https://192.0.2.9"}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].caCert": {"containerd.registry.mirrors",
-		`{quay.io: {hosts: [{server: "https://192.0.2.9", caCert: [/etc/site.crt]}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].skipVerify": {"containerd.registry.mirrors",
-		`{quay.io: {hosts: [{server: "https://192.0.2.9", skipVerify: true}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].capabilities": {"containerd.registry.mirrors",
-		`{quay.io: {hosts: [{server: "https://192.0.2.9", capabilities: [pull]}]}}`},
-	"containerd.registry.mirrors.<registry>.hosts[].overridePath": {"containerd.registry.mirrors",
-		`{quay.io: {hosts: [{server: "https://192.0.2.9", overridePath: true}]}}`},
-	"containerd.registry.auth.<registry>.username": {"containerd.registry.auth",
-		`{quay.io: {username: user, password: word}}`},
-	"containerd.registry.auth.<registry>.password": {"containerd.registry.auth",
-		`{quay.io: {username: user, password: word}}`},
-	"containerd.registry.auth.<registry>.identityToken": {"containerd.registry.auth",
-		`{quay.io: {identityToken: token}}`},
-	"containerd.registry.auth.<registry>.auth": {"containerd.registry.auth",
-		`{quay.io: {auth: dXNlcjp3b3Jk}}`},
+	"containerd.registry.configPath": {
+		"containerd.registry.configPath",
+		"/opt/registries",
+	},
+	"containerd.registry.mirrors.<registry>.server": {
+		"containerd.registry.mirrors",
+		`{quay.io: {server: "https://192.0.2.9"}}`,
+	},
+	"containerd.registry.mirrors.<registry>.caCert": {
+		"containerd.registry.mirrors",
+		`{quay.io: {caCert: [/etc/site.crt]}}`,
+	},
+	"containerd.registry.mirrors.<registry>.skipVerify": {
+		"containerd.registry.mirrors",
+		`{quay.io: {skipVerify: true}}`,
+	},
+	"containerd.registry.mirrors.<registry>.capabilities": {
+		"containerd.registry.mirrors",
+		`{quay.io: {capabilities: [pull]}}`,
+	},
+	"containerd.registry.mirrors.<registry>.overridePath": {
+		"containerd.registry.mirrors",
+		`{quay.io: {server: "https://192.0.2.9/v2", overridePath: true}}`,
+	},
+	"containerd.registry.mirrors.<registry>.hosts[].server": {
+		"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9"}]}}`,
+	},
+	"containerd.registry.mirrors.<registry>.hosts[].caCert": {
+		"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", caCert: [/etc/site.crt]}]}}`,
+	},
+	"containerd.registry.mirrors.<registry>.hosts[].skipVerify": {
+		"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", skipVerify: true}]}}`,
+	},
+	"containerd.registry.mirrors.<registry>.hosts[].capabilities": {
+		"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", capabilities: [pull]}]}}`,
+	},
+	"containerd.registry.mirrors.<registry>.hosts[].overridePath": {
+		"containerd.registry.mirrors",
+		`{quay.io: {hosts: [{server: "https://192.0.2.9", overridePath: true}]}}`,
+	},
+	"containerd.registry.auth.<registry>.username": {
+		"containerd.registry.auth",
+		`{quay.io: {username: user, password: word}}`,
+	},
+	"containerd.registry.auth.<registry>.password": {
+		"containerd.registry.auth",
+		`{quay.io: {username: user, password: word}}`,
+	},
+	"containerd.registry.auth.<registry>.identityToken": {
+		"containerd.registry.auth",
+		`{quay.io: {identityToken: token}}`,
+	},
+	"containerd.registry.auth.<registry>.auth": {
+		"containerd.registry.auth",
+		`{quay.io: {auth: dXNlcjp3b3Jk}}`,
+	},
 	"containerd.importImages": {"containerd.importImages", `[/images]`},
-	"containerd.pauseImage": {"containerd.pauseImage",
-		"registry.example.org/pause:1"},
+	"containerd.pauseImage": {
+		"containerd.pauseImage",
+		"registry.example.org/pause:1",
+	},
 	"caCertPath": {"caCertPath", "/etc/other/ca.crt"},
-	"nodeRegistration.kubeletExtraArgs[].name": {"nodeRegistration.kubeletExtraArgs",
-		`[{name: v, value: "3"}]`},
-	"nodeRegistration.kubeletExtraArgs[].value": {"nodeRegistration.kubeletExtraArgs",
-		`[{name: v, value: "3"}]`},
+	"nodeRegistration.kubeletExtraArgs[].name": {
+		"nodeRegistration.kubeletExtraArgs",
+		`[{name: v, value: "3"}]`,
+	},
+	"nodeRegistration.kubeletExtraArgs[].value": {
+		"nodeRegistration.kubeletExtraArgs",
+		`[{name: v, value: "3"}]`,
+	},
 }
 
 // changesOfDocuments are all that a machine can be expected to notice, by document and key.
@@ -93,8 +129,10 @@ func changesOfDocuments() map[string]map[string]change {
 			"privateNodes.autoUpgrade.binariesPath":    {"privateNodes.autoUpgrade.binariesPath", "/opt/bin"},
 			"privateNodes.autoUpgrade.cniBinariesPath": {"privateNodes.autoUpgrade.cniBinariesPath", "/opt/other/bin"},
 			// At the cluster, and told by the plan all the same.
-			"privateNodes.joinNode.nodeRegistration.taints[].key": {"privateNodes.joinNode.nodeRegistration.taints",
-				"[{key: gpu, effect: NoSchedule}]"},
+			"privateNodes.joinNode.nodeRegistration.taints[].key": {
+				"privateNodes.joinNode.nodeRegistration.taints",
+				"[{key: gpu, effect: NoSchedule}]",
+			},
 		},
 		config.FleetDocument: {
 			"cluster.kubeconfigSecret":        {"cluster", `{kubeconfigSecret: another}`},
@@ -109,8 +147,10 @@ func changesOfDocuments() map[string]map[string]change {
 		},
 	}
 	for key, c := range changesOfJoin {
-		all[config.VClusterDocument]["privateNodes.joinNode."+key] = change{"privateNodes.joinNode." + c.section,
-			c.value}
+		all[config.VClusterDocument]["privateNodes.joinNode."+key] = change{
+			"privateNodes.joinNode." + c.section,
+			c.value,
+		}
 		all[config.FleetDocument]["machines[].join."+key] = change{"machine.join." + c.section, c.value}
 	}
 	return all
@@ -187,8 +227,10 @@ type planner struct {
 
 func (p *planner) Inspect(ctx context.Context, question spec.Question) (spec.Facts, error) {
 	p.asked = question.Operations[runtime.GOARCH]
-	engine := &node.Engine{Host: p.host, Store: p.context.Store,
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: Phases()}}
+	engine := &node.Engine{
+		Host: p.host, Store: p.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: Phases()},
+	}
 	plan, err := engine.Plan(ctx, &p.asked)
 	if err != nil {
 		return spec.Facts{}, err

@@ -181,8 +181,10 @@ func (s stage) run(ctx context.Context, c *node.Context, i int, command string) 
 	limited, cancel := context.WithTimeoutCause(ctx, limit, errCommandTimeout)
 	defer cancel()
 	fmt.Fprintf(c.Log, "%s[%d]:\n", s.key, i)
-	_, err := c.Host.Runner.Run(limited, host.Command{Argv: []string{"/bin/sh", "-e", c.Host.Path(file)},
-		Env: s.environment(c, i), Log: c.Log})
+	_, err := c.Host.Runner.Run(limited, host.Command{
+		Argv: []string{"/bin/sh", "-e", c.Host.Path(file)},
+		Env:  s.environment(c, i), Log: c.Log,
+	})
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		// It succeeded. Processes that it left in the background are not waited for.

@@ -110,17 +110,21 @@ func TestInterruptedJoinContinuesAfterSucceededCommands(t *testing.T) {
 		ran           []string
 	}{
 		"before installing": {
-			spec.Hooks{PreInstall: []string{"a", "fails", "b"}}, spec.Hooks{PreInstall: []string{"a", "mended", "b"}},
-			"fails", []string{"a", "fails", "mended", "b"},
+			spec.Hooks{PreInstall: []string{"a", "fails", "b"}},
+			spec.Hooks{PreInstall: []string{"a", "mended", "b"}},
+			"fails",
+			[]string{"a", "fails", "mended", "b"},
 		},
 		"in a later stage": {
 			spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"b", "fails"}},
-			spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"new", "b"}}, "fails",
+			spec.Hooks{PreInstall: []string{"a"}, PreJoin: []string{"new", "b"}},
+			"fails",
 			[]string{"a", "b", "fails", "new"},
 		},
 		"when it is a node already": {
 			spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "fails"}},
-			spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "mended"}}, "fails",
+			spec.Hooks{PreJoin: []string{"a"}, PostJoin: []string{"b", "mended"}},
+			"fails",
 			[]string{"a", "b", "fails", "mended"},
 		},
 		"and nothing is wanted any more": {
@@ -136,8 +140,10 @@ func TestInterruptedJoinContinuesAfterSucceededCommands(t *testing.T) {
 			assert.NilError(t, m.runStages())
 			assert.DeepEqual(t, *ran, test.ran)
 
-			m.join.Hooks = spec.Hooks{PreInstall: []string{"late"}, PreJoin: []string{"late"},
-				PostJoin: []string{"late"}}
+			m.join.Hooks = spec.Hooks{
+				PreInstall: []string{"late"}, PreJoin: []string{"late"},
+				PostJoin: []string{"late"},
+			}
 			assert.NilError(t, m.runStages())
 			assert.DeepEqual(t, *ran, test.ran)
 		})
@@ -330,8 +336,10 @@ func TestACancelledOperationEndsBetweenTwoCommands(t *testing.T) {
 		end(node.ErrCancelled)
 		return output, err
 	}
-	engine := &node.Engine{Host: m.host, Store: m.context.Store,
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {beforeInstall.phase("first")}}}
+	engine := &node.Engine{
+		Host: m.host, Store: m.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {beforeInstall.phase("first")}},
+	}
 	status, err := engine.Run(context.Background(), "op", stop, &bytes.Buffer{})
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Cancelled)

@@ -133,8 +133,10 @@ func fullReference(image string) string {
 // ctr returns a command of containerd's client in the kubelet's namespace.
 func ctr(c *node.Context, args ...string) host.Command {
 	j := c.Operation.Join
-	argv := []string{c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(layout.ContainerdSocket), "--namespace",
-		"k8s.io"}
+	argv := []string{
+		c.Host.Path(program(j, "ctr")), "--address", c.Host.Path(layout.ContainerdSocket), "--namespace",
+		"k8s.io",
+	}
 	return host.Command{Argv: append(argv, args...), Env: searchPath(j), Log: c.Log}
 }
 

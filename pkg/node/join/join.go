@@ -15,21 +15,27 @@ import (
 // Phases returns the phases of a join, in order.
 func Phases() []node.Phase {
 	return []node.Phase{
-		{Name: "preflight", Short: "checking that the machine can become a node", Check: checkPreflight,
-			Apply: applyPreflight},
+		{
+			Name: "preflight", Short: "checking that the machine can become a node", Check: checkPreflight,
+			Apply: applyPreflight,
+		},
 		beforeInstall.phase("running preInstallCommands"),
 		{Name: "bundle", Short: "receiving the node's binaries", Check: checkBundle, Apply: applyBundle},
 		{Name: "kernel", Short: "setting up kernel modules and sysctls", Check: checkKernel, Apply: applyKernel},
 		{Name: "binaries", Short: "installing the binaries", Check: checkBinaries, Apply: applyBinaries},
-		{Name: "registries", Short: "setting up how registries are reached", Check: checkRegistries,
-			Apply: applyRegistries},
+		{
+			Name: "registries", Short: "setting up how registries are reached", Check: checkRegistries,
+			Apply: applyRegistries,
+		},
 		{Name: "containerd", Short: "starting containerd", Check: checkContainerd, Apply: applyContainerd},
 		{Name: "images", Short: "importing images", Check: checkImages, Apply: applyImages},
 		{Name: "kubelet", Short: "installing the kubelet's unit", Check: checkKubelet, Apply: applyKubelet},
 		beforeJoin.phase("running preJoinCommands"),
 		{Name: "kubeadm", Short: "joining the cluster", Check: checkKubeadm, Apply: applyKubeadm},
-		{Name: "settings", Short: "setting the kubelet's configuration and arguments", Check: checkSettings,
-			Apply: applySettings},
+		{
+			Name: "settings", Short: "setting the kubelet's configuration and arguments", Check: checkSettings,
+			Apply: applySettings,
+		},
 		{Name: "healthy", Short: "waiting for the kubelet to be healthy", Check: checkHealthy, Apply: applyHealthy},
 		afterJoin.phase("running postJoinCommands"),
 	}

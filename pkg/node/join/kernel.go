@@ -51,8 +51,10 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 	for _, s := range sysctls {
 		if have := sysctl(c.Host, s.key); have != s.value && !missingModuleIgnored(c, moduleForSysctl(s.key)) {
 			wanted = append(wanted, s.key+"="+s.value)
-			c.AddChanges(spec.Change{What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"),
-				Effect: spec.NoRestart})
+			c.AddChanges(spec.Change{
+				What: "sysctl " + s.key, Diff: node.Diff(s.key, have+"\n", s.value+"\n"),
+				Effect: spec.NoRestart,
+			})
 		}
 	}
 	for _, f := range kernelFiles(c.Host) {

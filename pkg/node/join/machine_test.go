@@ -73,8 +73,10 @@ func (f *fakePrograms) called(prefix string) bool {
 // newMachine is a clean machine on which everything is as a node needs it.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{t: t, programs: &fakePrograms{answers: map[string]func([]string) (string, error){}},
-		ca: nodetest.NewAuthority(t, "kubernetes")}
+	m := &machine{
+		t: t, programs: &fakePrograms{answers: map[string]func([]string) (string, error){}},
+		ca: nodetest.NewAuthority(t, "kubernetes"),
+	}
 	m.host = &host.Host{Root: t.TempDir(), Runner: m.programs}
 	for name, content := range map[string]string{
 		"/proc/sys/kernel/hostname":                     "m1\n",
@@ -103,8 +105,10 @@ func newMachine(t *testing.T) *machine {
 		Containerd: spec.Containerd{CgroupDriver: "systemd"},
 	}
 	m.context = &node.Context{
-		Operation: &spec.Operation{ID: "op", Kind: spec.KindJoin, Cluster: "team-a", Machine: "m1", Join: m.join,
-			Secrets: spec.Secrets{BootstrapToken: testToken}},
+		Operation: &spec.Operation{
+			ID: "op", Kind: spec.KindJoin, Cluster: "team-a", Machine: "m1", Join: m.join,
+			Secrets: spec.Secrets{BootstrapToken: testToken},
+		},
 		Host: m.host, Store: node.NewStore(m.host), Log: io.Discard,
 	}
 	return m
@@ -131,10 +135,14 @@ func (m *machine) remove(name string) {
 
 // bundleFiles are those of a small but complete bundle for this computer's architecture.
 func bundleFiles() map[string]string {
-	files := map[string]string{"pause-image.txt": "registry.k8s.io/pause:3.10.1\n", "pause-image.tar": "an image",
-		"cni/bin/bridge": "bridge", "cni/bin/loopback": "loopback"}
-	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr",
-		"runc"} {
+	files := map[string]string{
+		"pause-image.txt": "registry.k8s.io/pause:3.10.1\n", "pause-image.tar": "an image",
+		"cni/bin/bridge": "bridge", "cni/bin/loopback": "loopback",
+	}
+	for _, name := range []string{
+		"kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr",
+		"runc",
+	} {
 		files[name] = nodetest.ELF(runtime.GOARCH) + name
 	}
 	return files

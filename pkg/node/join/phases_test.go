@@ -82,8 +82,10 @@ func TestWrongBundleLeavesAndRunsNothing(t *testing.T) {
 		spoil func(m *machine, data []byte) []byte
 		says  string
 	}{
-		"another digest": {func(_ *machine, data []byte) []byte { data[len(data)/2] ^= 1; return data },
-			"was expected"},
+		"another digest": {
+			func(_ *machine, data []byte) []byte { data[len(data)/2] ^= 1; return data },
+			"was expected",
+		},
 		"another architecture": {func(m *machine, _ []byte) []byte {
 			files := bundleFiles()
 			files["kubelet"] = nodetest.ELF(map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH])
@@ -99,8 +101,10 @@ func TestWrongBundleLeavesAndRunsNothing(t *testing.T) {
 			files["runc"] = "#!/bin/sh"
 			return m.archive(files)
 		}, "reading the ELF header"},
-		"leaves folder": {func(m *machine, _ []byte) []byte { return m.archive(map[string]string{"../../evil": "x"}) },
-			`refusing entry "./release/../../evil"`},
+		"leaves folder": {
+			func(m *machine, _ []byte) []byte { return m.archive(map[string]string{"../../evil": "x"}) },
+			`refusing entry "./release/../../evil"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -534,10 +538,14 @@ func TestAKubeletThatCannotStartIsNotWaitedFor(t *testing.T) {
 		says   string
 		calls  int
 	}{
-		"it starts again and again": {counts: []string{"7", "12"}, says: "systemd had to start it 5 times anew",
-			calls: 2},
-		"it was started by hand between": {counts: []string{"7", "1", "6"},
-			says: "systemd had to start it 5 times anew", calls: 3},
+		"it starts again and again": {
+			counts: []string{"7", "12"}, says: "systemd had to start it 5 times anew",
+			calls: 2,
+		},
+		"it was started by hand between": {
+			counts: []string{"7", "1", "6"},
+			says:   "systemd had to start it 5 times anew", calls: 3,
+		},
 		"it had started often before": {counts: []string{"7", "11"}, says: "context deadline exceeded", calls: 3},
 		"systemd does not say":        {counts: []string{"", "9"}, says: "context deadline exceeded", calls: 3},
 	} {

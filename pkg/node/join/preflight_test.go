@@ -50,14 +50,22 @@ func TestPreflight(t *testing.T) {
 		class   errclass.Class
 	}{
 		"all is well": {change: func(*machine) {}, remark: "the machine can become a node"},
-		"no systemd": {change: func(m *machine) { m.write("/proc/1/comm", "init\n") },
-			problem: "systemd is not the machine's first process"},
-		"too little memory": {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30 },
-			problem: "The machine has 3.8 GiB of memory, but 8.0 GiB are asked for"},
-		"memory ignored": {change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30; m.ignore("Mem") },
-			remark: "Ignored, as ignorePreflightErrors says."},
-		"too little disk": {change: func(m *machine) { m.join.Requirements.MinDiskBytes = 1 << 60 },
-			problem: "free below /var/lib, but 1048576.0 TiB are asked for"},
+		"no systemd": {
+			change:  func(m *machine) { m.write("/proc/1/comm", "init\n") },
+			problem: "systemd is not the machine's first process",
+		},
+		"too little memory": {
+			change:  func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30 },
+			problem: "The machine has 3.8 GiB of memory, but 8.0 GiB are asked for",
+		},
+		"memory ignored": {
+			change: func(m *machine) { m.join.Requirements.MinMemoryBytes = 8 << 30; m.ignore("Mem") },
+			remark: "Ignored, as ignorePreflightErrors says.",
+		},
+		"too little disk": {
+			change:  func(m *machine) { m.join.Requirements.MinDiskBytes = 1 << 60 },
+			problem: "free below /var/lib, but 1048576.0 TiB are asked for",
+		},
 		"cgroup v1, 1.34": {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers") }},
 		"cgroup v1, 1.35": {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers"); m.join.KubernetesVersion = "v1.35.0" }, problem: "The machine has cgroup v1, which kubelets refuse since 1.35"},
 		"cgroup v1, allowed": {change: func(m *machine) {
@@ -65,16 +73,22 @@ func TestPreflight(t *testing.T) {
 			m.join.KubernetesVersion = "v1.35.0"
 			m.ignore("SystemVerification")
 		}, remark: "Ignored"},
-		"port taken": {change: func(m *machine) { m.listener(10250, "nginx") },
-			problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)"},
+		"port taken": {
+			change:  func(m *machine) { m.listener(10250, "nginx") },
+			problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)",
+		},
 		"port of our kubelet": {change: func(m *machine) {
 			m.listener(10250, "kubelet")
 			m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark)
 		}},
-		"port of another one's": {change: func(m *machine) { m.listener(10250, "kubelet") },
-			problem: "held by kubelet (pid 4711)"},
-		"no host name": {change: func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") },
-			problem: "The machine has no host name"},
+		"port of another one's": {
+			change:  func(m *machine) { m.listener(10250, "kubelet") },
+			problem: "held by kubelet (pid 4711)",
+		},
+		"no host name": {
+			change:  func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") },
+			problem: "The machine has no host name",
+		},
 		"host name unknown": {change: func(m *machine) {
 			m.write("/proc/sys/kernel/hostname",
 				"nowhere.invalid\n")
@@ -87,22 +101,32 @@ func TestPreflight(t *testing.T) {
 			m.write("/usr/lib/systemd/system/kubelet.service",
 				"[Unit]\n")
 		}, problem: "A kubelet that Argosy did not install"},
-		"k3s is enabled": {change: func(m *machine) { m.enable("k3s-agent.service") },
+		"k3s is enabled": {
+			change: func(m *machine) { m.enable("k3s-agent.service") },
 			problem: "another Kubernetes already: k3s (k3s-agent.service); if that is not needed, run " +
-				"k3s-uninstall.sh"},
-		"k3s runs": {change: func(m *machine) { m.runs(870, "k3s-server", "/usr/local/bin/k3s") },
-			problem: "k3s (process k3s-server (pid 870))"},
-		"RKE2 is enabled": {change: func(m *machine) { m.enable("rke2-agent.service") },
-			problem: "RKE2 (rke2-agent.service)"},
-		"k0s is enabled": {change: func(m *machine) { m.enable("k0sworker.service") },
-			problem: "k0s (k0sworker.service)"},
+				"k3s-uninstall.sh",
+		},
+		"k3s runs": {
+			change:  func(m *machine) { m.runs(870, "k3s-server", "/usr/local/bin/k3s") },
+			problem: "k3s (process k3s-server (pid 870))",
+		},
+		"RKE2 is enabled": {
+			change:  func(m *machine) { m.enable("rke2-agent.service") },
+			problem: "RKE2 (rke2-agent.service)",
+		},
+		"k0s is enabled": {
+			change:  func(m *machine) { m.enable("k0sworker.service") },
+			problem: "k0s (k0sworker.service)",
+		},
 		"k3s masked": {change: func(m *machine) {
 			m.enable("k3s.service")
 			m.remove("/etc/systemd/system/k3s.service")
 			assert.NilError(m.t, os.Symlink("/dev/null", m.host.Path("/etc/systemd/system/k3s.service")))
 		}, remark: "the machine can become a node"},
-		"remains of k3s": {change: func(m *machine) { m.write("/var/lib/rancher/k3s/server/token", "x") },
-			remark: "There are remains of k3s (/var/lib/rancher/k3s)"},
+		"remains of k3s": {
+			change: func(m *machine) { m.write("/var/lib/rancher/k3s/server/token", "x") },
+			remark: "There are remains of k3s (/var/lib/rancher/k3s)",
+		},
 		"k3s that is masked": {change: func(m *machine) {
 			m.write("/usr/lib/systemd/system/k3s.service", "[Unit]\n")
 			wants := layout.UnitsDir + "/multi-user.target.wants/k3s.service"
@@ -127,37 +151,55 @@ func TestPreflight(t *testing.T) {
 				m.join.CACert)
 			m.write(layout.BootstrapConf, "x")
 		}},
-		"CA of another cluster": {change: func(m *machine) { m.write(layout.ClusterCA, m.ca.PEM) },
-			problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt"},
-		"node of another cluster": {change: func(m *machine) {
-			m.joined(m.ca, "https://198.51.100.7:6443", "m1",
-				time.Now().Add(time.Hour))
+		"CA of another cluster": {
+			change:  func(m *machine) { m.write(layout.ClusterCA, m.ca.PEM) },
+			problem: "the certificate authority of another cluster in /etc/kubernetes/pki/ca.crt",
 		},
-			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:"},
-		"unknown authority": {change: func(m *machine) { m.join.CACert = m.ca.PEM },
-			problem: "does not prove itself by the cluster's CA"},
-		"CA is no PEM": {change: func(m *machine) { m.join.CACert = "nonsense" },
-			problem: "The cluster's CA is not a PEM certificate"},
-		"nobody answers": {change: func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) },
-			problem: "cannot be reached from the machine", class: errclass.Transient},
+		"node of another cluster": {
+			change: func(m *machine) {
+				m.joined(m.ca, "https://198.51.100.7:6443", "m1",
+					time.Now().Add(time.Hour))
+			},
+			problem: "The machine is already a node of https://198.51.100.7:6443 and not of https://127.0.0.1:",
+		},
+		"unknown authority": {
+			change:  func(m *machine) { m.join.CACert = m.ca.PEM },
+			problem: "does not prove itself by the cluster's CA",
+		},
+		"CA is no PEM": {
+			change:  func(m *machine) { m.join.CACert = "nonsense" },
+			problem: "The cluster's CA is not a PEM certificate",
+		},
+		"nobody answers": {
+			change:  func(m *machine) { m.join.Server = "https://" + freeAddress(m.t) },
+			problem: "cannot be reached from the machine", class: errclass.Transient,
+		},
 		"another name": {change: func(m *machine) {
 			m.join.Server = strings.Replace(m.join.Server, "127.0.0.1",
 				"localhost", 1)
 		}, problem: "is not for that name"},
-		"dead name server": {change: func(m *machine) {
-			m.write("/etc/resolv.conf",
-				"nameserver "+silentResolver(m.t)+"\n")
-		}, problem: "No name server of /etc/resolv.conf answers",
-			class: errclass.Transient},
+		"dead name server": {
+			change: func(m *machine) {
+				m.write("/etc/resolv.conf",
+					"nameserver "+silentResolver(m.t)+"\n")
+			}, problem: "No name server of /etc/resolv.conf answers",
+			class: errclass.Transient,
+		},
 		"one dead of two": {change: func(m *machine) {
 			m.write("/etc/resolv.conf", "nameserver "+silentResolver(m.t)+"\nnameserver "+resolver(m.t)+"\n")
 		}, remark: "does not answer"},
-		"wrong binariesPath": {change: func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" },
-			problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: errclass.Configuration},
-		"wrong node name": {change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain",
-			class: errclass.Configuration},
-		"wrong digest": {change: func(m *machine) { m.join.Bundle.SHA256 = "../../etc" },
-			problem: "is not 64 hex digits", class: errclass.Configuration},
+		"wrong binariesPath": {
+			change:  func(m *machine) { m.join.BinariesPath = "/opt/$(reboot)" },
+			problem: `The binariesPath "/opt/$(reboot)" is not a plain absolute path`, class: errclass.Configuration,
+		},
+		"wrong node name": {
+			change: func(m *machine) { m.join.NodeName = "a\nb" }, problem: "is not a DNS subdomain",
+			class: errclass.Configuration,
+		},
+		"wrong digest": {
+			change:  func(m *machine) { m.join.Bundle.SHA256 = "../../etc" },
+			problem: "is not 64 hex digits", class: errclass.Configuration,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)

@@ -98,8 +98,10 @@ func TestLoginsAreForRootAloneAndRestartContainerd(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.socket()
 	login := func(password string) {
-		m.context.Operation.Secrets.Registries = map[string]spec.RegistryLogin{"quay.io": {Username: "user",
-			Password: password}}
+		m.context.Operation.Secrets.Registries = map[string]spec.RegistryLogin{"quay.io": {
+			Username: "user",
+			Password: password,
+		}}
 	}
 	login(password)
 	for _, change := range m.differences(checkContainerd) {
@@ -142,9 +144,13 @@ func TestAResumedJoinHasItsLoginsFromTheOperation(t *testing.T) {
 	op.Secrets.Registries = map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: "p"}}
 	assert.NilError(t, m.context.Store.Prepare(op.ID))
 	assert.NilError(t, m.context.Store.WriteOperation(&op))
-	engine := &node.Engine{Host: m.host, Store: m.context.Store,
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "containerd", Check: checkContainerd,
-			Apply: applyContainerd}}}}
+	engine := &node.Engine{
+		Host: m.host, Store: m.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{
+			Name: "containerd", Check: checkContainerd,
+			Apply: applyContainerd,
+		}}},
+	}
 	status, err := engine.Run(context.Background(), op.ID, context.Background(), &strings.Builder{})
 	assert.NilError(t, err)
 	assert.Equal(t, status.State, spec.Succeeded, status.Message)

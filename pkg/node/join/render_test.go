@@ -17,8 +17,11 @@ func wanted() *spec.Join {
 		BinariesPath: "/opt/argosy/bin", CNIBinariesPath: "/opt/cni/bin",
 		Containerd: spec.Containerd{CgroupDriver: "systemd"},
 		Registration: spec.Registration{
-			KubeletExtraArgs: []spec.Arg{{Name: "v", Value: "2"}, {Name: "v", Value: "4"},
-				{Name: "node-labels", Value: `a="b" $(c)`}},
+			KubeletExtraArgs: []spec.Arg{
+				{Name: "v", Value: "2"},
+				{Name: "v", Value: "4"},
+				{Name: "node-labels", Value: `a="b" $(c)`},
+			},
 			Taints:                []spec.Taint{{Key: "gpu", Value: "yes", Effect: "NoSchedule"}},
 			IgnorePreflightErrors: []string{"Swap"}, ImagePullPolicy: "IfNotPresent", SkipPhases: []string{"preflight"},
 		},
@@ -26,8 +29,10 @@ func wanted() *spec.Join {
 }
 
 func TestContainerdIsConfiguredInTheFormOfItsVersion(t *testing.T) {
-	for version, name := range map[string]string{"v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0",
-		"v1.7.27": "containerd-1.7"} {
+	for version, name := range map[string]string{
+		"v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0",
+		"v1.7.27": "containerd-1.7",
+	} {
 		settings := containerdSettings{join: wanted(), version: version, pause: "registry.k8s.io/pause:3.10"}
 		got, err := settings.render()
 		assert.NilError(t, err)

@@ -47,24 +47,34 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 	}{
 		"fits":            {runtime: critest.New("containerd", "v2.1.4", 0)},
 		"fits, of Debian": {runtime: critest.New("containerd", "1.7.24~ds1", 0)},
-		"another runtime": {runtime: critest.New("cri-o", "1.30.2", 0),
-			remark: "is cri-o 1.30.2, of which Argosy only knows"},
+		"another runtime": {
+			runtime: critest.New("cri-o", "1.30.2", 0),
+			remark:  "is cri-o 1.30.2, of which Argosy only knows",
+		},
 		"none": {problem: "There is no container runtime at /run/own/s; install and start one"},
-		"too old": {runtime: critest.New("containerd", "1.6.20~ds1", 0),
-			problem: "The machine's containerd is 1.6.20~ds1, and 1.7 or later is needed"},
-		"another driver": {runtime: critest.New("containerd", "v2.1.4", 1),
+		"too old": {
+			runtime: critest.New("containerd", "1.6.20~ds1", 0),
+			problem: "The machine's containerd is 1.6.20~ds1, and 1.7 or later is needed",
+		},
+		"another driver": {
+			runtime: critest.New("containerd", "v2.1.4", 1),
 			problem: "cgroup driver is cgroupfs, and the kubelet's is systemd; make them agree, in containerd's " +
-				"configuration by SystemdCgroup = true"},
+				"configuration by SystemdCgroup = true",
+		},
 		"plugin switched off": {runtime: critest.Runtime{}, problem: `take "cri" out of disabled_plugins`},
 		"not ready": {
 			runtime: with("Status", critest.Answer(critest.Message(1,
 				critest.Message(1, critest.Message(1, "RuntimeReady", 2, 0, 4, "no runc"))))),
 			problem: "is not ready: no runc", class: errclass.Transient,
 		},
-		"says no": {runtime: with("Version", critest.Fail("14", "starting")),
-			problem: "does not report its version", class: errclass.Transient},
-		"silent of it": {runtime: without("RuntimeConfig"),
-			remark: "does not tell its cgroup driver; it has to be the kubelet's, systemd"},
+		"says no": {
+			runtime: with("Version", critest.Fail("14", "starting")),
+			problem: "does not report its version", class: errclass.Transient,
+		},
+		"silent of it": {
+			runtime: without("RuntimeConfig"),
+			remark:  "does not tell its cgroup driver; it has to be the kubelet's, systemd",
+		},
 		"of an older API": {runtime: with("Version", critest.Answer(critest.Message(2, "containerd", 3, "v1.7.1", 4,
 			"v1alpha2"))), problem: "speaks version v1alpha2 of the interface"},
 	} {

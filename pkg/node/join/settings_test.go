@@ -47,8 +47,10 @@ func (m *machine) restarts() int {
 // differences returns the changes that a check adds.
 func (m *machine) differences(check func(context.Context, *node.Context) (bool, string, error)) []spec.Change {
 	m.t.Helper()
-	engine := &node.Engine{Host: m.host, Store: m.context.Store,
-		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "one", Check: check}}}}
+	engine := &node.Engine{
+		Host: m.host, Store: m.context.Store,
+		Phases: map[spec.Kind][]node.Phase{spec.KindJoin: {{Name: "one", Check: check}}},
+	}
 	status, err := engine.Plan(context.Background(), m.context.Operation)
 	assert.NilError(m.t, err)
 	return status.Phases[0].Changes
@@ -57,8 +59,11 @@ func (m *machine) differences(check func(context.Context, *node.Context) (bool, 
 func TestTheKubeletIsRestartedOnceForAllThatChanged(t *testing.T) {
 	m := nodeWithSettings(t)
 	m.join.KubeletConfig = strings.Replace(clusterConfig, "110", "50", 1)
-	m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "v", Value: "3"}, {Name: "node-labels", Value: "a=b"},
-		{Name: "node-labels", Value: "c=d"}}
+	m.join.Registration.KubeletExtraArgs = []spec.Arg{
+		{Name: "v", Value: "3"},
+		{Name: "node-labels", Value: "a=b"},
+		{Name: "node-labels", Value: "c=d"},
+	}
 
 	changes := m.differences(checkSettings)
 	assert.Equal(t, len(changes), 2)

@@ -45,9 +45,11 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 	h := &host.Host{Root: t.TempDir()}
 	_, err := Read(h, "/missing")
 	assert.ErrorIs(t, err, fs.ErrNotExist)
-	for name, text := range map[string]string{"empty": "", "not YAML": "{", "no server": "current-context: x",
+	for name, text := range map[string]string{
+		"empty": "", "not YAML": "{", "no server": "current-context: x",
 		"bad data": "current-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: " +
-			"{server: s, certificate-authority-data: '!'}}]"} {
+			"{server: s, certificate-authority-data: '!'}}]",
+	} {
 		assert.NilError(t, os.WriteFile(h.Path("/conf"), []byte(text), 0o600))
 		_, err := Read(h, "/conf")
 		assert.ErrorContains(t, err, `reading "/conf"`, name)

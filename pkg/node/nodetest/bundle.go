@@ -28,8 +28,10 @@ func Bundle(t *testing.T, files map[string]string) []byte {
 	compressed := gzip.NewWriter(&out)
 	packed := tar.NewWriter(compressed)
 	for name, content := range files {
-		assert.NilError(t, packed.WriteHeader(&tar.Header{Name: "./release/" + name, Typeflag: tar.TypeReg, Mode: 0o755,
-			Size: int64(len(content))}))
+		assert.NilError(t, packed.WriteHeader(&tar.Header{
+			Name: "./release/" + name, Typeflag: tar.TypeReg, Mode: 0o755,
+			Size: int64(len(content)),
+		}))
 		_, err := io.WriteString(packed, content)
 		assert.NilError(t, err)
 	}

@@ -25,12 +25,16 @@ var mirrors = map[string]spec.Mirror{
 		{Server: "http://10.0.0.2:5000", Capabilities: []string{"pull"}},
 		{Server: "a-last.example.com/v2/proxy", OverridePath: true, SkipVerify: true},
 	}},
-	"registry.example.com:5000": {MirrorHost: spec.MirrorHost{Server: "https://registry.example.com:5000",
-		CACert: []string{"/etc/pki/site.crt"}}},
+	"registry.example.com:5000": {MirrorHost: spec.MirrorHost{
+		Server: "https://registry.example.com:5000",
+		CACert: []string{"/etc/pki/site.crt"},
+	}},
 	"plain.example.com:5000": {MirrorHost: spec.MirrorHost{SkipVerify: true}},
 	"quay.io":                {MirrorHost: spec.MirrorHost{Capabilities: []string{"pull", "resolve", "push"}}},
-	"_default": {MirrorHost: spec.MirrorHost{SkipVerify: true},
-		Hosts: []spec.MirrorHost{{Server: "10.0.0.2"}}},
+	"_default": {
+		MirrorHost: spec.MirrorHost{SkipVerify: true},
+		Hosts:      []spec.MirrorHost{{Server: "10.0.0.2"}},
+	},
 }
 
 func TestHostsFilesAreRendered(t *testing.T) {
@@ -93,8 +97,10 @@ func TestOnlyArgosysOwnFilesAreFoundWhereverContainerdWasTold(t *testing.T) {
 	write(layout.ContainerdConfig, named)
 	assert.Equal(t, len(Folders(h)), 1, "somebody else's configuration says nothing of Argosy's files")
 	write(layout.ContainerdConfig, inspect.Mark+"\n"+named)
-	assert.DeepEqual(t, Written(h, Folders(h)...), []string{"/etc/containerd/certs.d/a/hosts.toml",
-		"/opt/registries/c_5000_/hosts.toml"})
+	assert.DeepEqual(t, Written(h, Folders(h)...), []string{
+		"/etc/containerd/certs.d/a/hosts.toml",
+		"/opt/registries/c_5000_/hosts.toml",
+	})
 }
 
 // parsed is a hosts.toml as containerd reads it.
@@ -158,8 +164,10 @@ func FuzzWhatIsRenderedIsRead(f *testing.F) {
 		assert.DeepEqual(t, got.CA, []string{ca})
 		assert.Equal(t, got.SkipVerify, skip)
 		assert.DeepEqual(t, got.Hosts, map[string]parsedHost{
-			address(second, skip): {Capabilities: []string{"pull", "resolve"}, CA: []string{ca, ca}, SkipVerify: skip,
-				OverridePath: override},
+			address(second, skip): {
+				Capabilities: []string{"pull", "resolve"}, CA: []string{ca, ca}, SkipVerify: skip,
+				OverridePath: override,
+			},
 			address(first, false): {Capabilities: []string{capability, "push"}},
 		})
 		assert.Assert(t, strings.HasPrefix(string(text), fmt.Sprintf("%s: how containerd reaches the registry %s.\n",

@@ -65,8 +65,10 @@ func containerdData(h *host.Host) []dataDir {
 	var data []dataDir
 	for _, dir := range containerdDirs(h) {
 		byDefault := slices.Contains([]string{containerdState, containerdRoot, containerdPlugins}, dir)
-		data = append(data, dataDir{path: dir, owns: func(child string) bool { return containerdOwns(dir, child) },
-			made: byDefault})
+		data = append(data, dataDir{
+			path: dir, owns: func(child string) bool { return containerdOwns(dir, child) },
+			made: byDefault,
+		})
 	}
 	return data
 }

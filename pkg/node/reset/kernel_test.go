@@ -55,8 +55,10 @@ func filterRules() error {
 		return err
 	}
 	nat := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "nat"})
-	base := c.AddChain(&nftables.Chain{Table: nat, Name: "PREROUTING", Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+	base := c.AddChain(&nftables.Chain{
+		Table: nat, Name: "PREROUTING", Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest,
+	})
 	for _, name := range []string{"KUBE-SERVICES", "FLANNEL-POSTRTG", "CNI-HOSTPORT-DNAT", "DOCKER"} {
 		chain := c.AddChain(&nftables.Chain{Table: nat, Name: name})
 		c.AddRule(&nftables.Rule{Table: nat, Chain: base, Exprs: jump(name)})
@@ -174,9 +176,11 @@ func TestLegacyRulesAreRemovedByTheMachinesOwnProgram(t *testing.T) {
 	var found, left []string
 	var saved string
 	apart(t, func() (err error) {
-		for _, rule := range []string{"-N KUBE-SERVICES", "-N KUBE-SVC", "-N DOCKER",
+		for _, rule := range []string{
+			"-N KUBE-SERVICES", "-N KUBE-SVC", "-N DOCKER",
 			"-A PREROUTING -m comment --comment kubernetes -j KUBE-SERVICES", "-A PREROUTING -j DOCKER",
-			"-A KUBE-SERVICES -j KUBE-SVC"} {
+			"-A KUBE-SERVICES -j KUBE-SVC",
+		} {
 			argv := append([]string{"-t", "nat"}, strings.Fields(rule)...)
 			if output, err := exec.Command("iptables-legacy", argv...).CombinedOutput(); err != nil {
 				return fmt.Errorf("%w: %s", err, output)

@@ -71,8 +71,10 @@ func stopService(ctx context.Context, n *node.Context, name string) error {
 			return err
 		}
 	}
-	output, _ := n.Host.Runner.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=ActiveState",
-		"--value", name + ".service"}})
+	output, _ := n.Host.Runner.Run(ctx, host.Command{Argv: []string{
+		"systemctl", "show", "--property=ActiveState",
+		"--value", name + ".service",
+	}})
 	if state := strings.TrimSpace(string(output)); state == "inactive" || state == "failed" {
 		return nil
 	}

@@ -62,8 +62,10 @@ func TestScriptRemovesNodeChainsAndJumpsToThem(t *testing.T) {
 }
 
 func TestWithoutANodesChainsThereIsNothingToRemove(t *testing.T) {
-	for _, text := range []string{"", "*nat\n:DOCKER - [0:0]\n-A DOCKER -j RETURN\nCOMMIT\n", "-A KUBE-X\n:KUBE-Y -\n",
-		"*nat\n-A\n-A \n:\nCOMMIT"} {
+	for _, text := range []string{
+		"", "*nat\n:DOCKER - [0:0]\n-A DOCKER -j RETURN\nCOMMIT\n", "-A KUBE-X\n:KUBE-Y -\n",
+		"*nat\n-A\n-A \n:\nCOMMIT",
+	} {
 		assert.Equal(t, len(renderRemoval(parseSaved(text, &podNetworks{}))), 0, text)
 	}
 }

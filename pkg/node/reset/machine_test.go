@@ -70,8 +70,10 @@ func newNodeAt(t *testing.T, root string) *machine {
 	m.store = node.NewStore(m.host)
 	m.operation = &spec.Operation{
 		ID: "reset-1", Kind: spec.KindReset, Cluster: "team-a", Machine: "m1",
-		Reset: &spec.Reset{ClusterUID: "uid-a", CACert: m.ca.PEM, BinariesPath: "/usr/local/bin",
-			CNIBinariesPath: "/opt/cni/bin", VolumesPath: "/opt/local-path-provisioner"},
+		Reset: &spec.Reset{
+			ClusterUID: "uid-a", CACert: m.ca.PEM, BinariesPath: "/usr/local/bin",
+			CNIBinariesPath: "/opt/cni/bin", VolumesPath: "/opt/local-path-provisioner",
+		},
 	}
 	m.ownersFiles()
 	m.installed()
@@ -102,8 +104,12 @@ func (m *machine) ownersKernel() {
 	m.write("/proc/sys/kernel/hostname", "m1\n")
 	m.mounts = []string{"/", "/proc", "/srv", "/run", "/run/netns/site"}
 	m.write("/run/netns/site", "")
-	m.links = []link{{"lo", "device", ""}, {"eth0", "device", ""}, {"docker0", "bridge", ""},
-		{"veth9", "veth", "docker0"}}
+	m.links = []link{
+		{"lo", "device", ""},
+		{"eth0", "device", ""},
+		{"docker0", "bridge", ""},
+		{"veth9", "veth", "docker0"},
+	}
 }
 
 // installed are binaries, units and settings as a join leaves them. It had taken the place of a runc and of a
@@ -164,8 +170,10 @@ func (m *machine) joined() {
 	m.write("/run/flannel/subnet.env", "FLANNEL_MTU=1450\n")
 	m.write("/var/lib/cni/networks/cbr0/10.244.5.2", "web")
 	m.write(volume+"/rows", "a user's data")
-	assert.NilError(m.t, m.store.WriteRecord(&spec.Record{Cluster: "team-a", ClusterUID: "uid-a", Machine: "m1",
-		NodeName: "m1", Version: "v1.34.4"}))
+	assert.NilError(m.t, m.store.WriteRecord(&spec.Record{
+		Cluster: "team-a", ClusterUID: "uid-a", Machine: "m1",
+		NodeName: "m1", Version: "v1.34.4",
+	}))
 	m.write(spec.OperationsDir+"/join-1/status.json", "{}")
 	assert.NilError(m.t, m.store.Prepare(m.operation.ID))
 	assert.NilError(m.t, m.store.WriteOperation(m.operation))
@@ -182,8 +190,10 @@ func (m *machine) podsRun() {
 	for _, group := range []string{"/sys/fs/cgroup/memory/kubepods/besteffort/pod1", "/sys/fs/cgroup/cpu/kubepods"} {
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(group), 0o755))
 	}
-	for _, dir := range []string{layout.KubeletDir + "/pods/1/volumes/token",
-		containerdState + "/io.containerd.runtime.v2.task/k8s.io/c1/rootfs"} {
+	for _, dir := range []string{
+		layout.KubeletDir + "/pods/1/volumes/token",
+		containerdState + "/io.containerd.runtime.v2.task/k8s.io/c1/rootfs",
+	} {
 		m.mounts = append(m.mounts, dir)
 		assert.NilError(m.t, os.MkdirAll(m.host.Path(dir), 0o755))
 	}

@@ -37,8 +37,10 @@ type mountTable struct {
 var remoteTypes = regexp.MustCompile(`^(nfs|cifs|smb|ceph|fuse|9p|afs|glusterfs|lustre)`)
 
 func readMounts(h *host.Host) (mountTable, error) {
-	table := mountTable{mounted: map[string]bool{}, own: map[string]bool{}, shared: map[string]bool{},
-		remote: map[string]bool{}}
+	table := mountTable{
+		mounted: map[string]bool{}, own: map[string]bool{}, shared: map[string]bool{},
+		remote: map[string]bool{},
+	}
 	const file = "/proc/self/mountinfo"
 	data, err := h.ReadFile(file)
 	if err != nil {

@@ -84,8 +84,10 @@ func TestForeignMachineIsRefusedAndUnchanged(t *testing.T) {
 			m.sharedPlaces()
 		}, []string{"k3s (k3s-agent.service, process k3s-agent (pid 870), /etc/rancher/k3s", "k3s-agent-uninstall.sh"}},
 		"k3s, stopped but enabled": {func(m *machine) { m.enable("k3s.service") }, []string{"k3s (k3s.service)"}},
-		"k3s, under another name": {func(m *machine) { m.enable("k3s-edge.service") },
-			[]string{"k3s (k3s-edge.service)"}},
+		"k3s, under another name": {
+			func(m *machine) { m.enable("k3s-edge.service") },
+			[]string{"k3s (k3s-edge.service)"},
+		},
 		"k3s, killed and disabled with its pods alive": {func(m *machine) {
 			m.write("/var/lib/rancher/k3s/agent/kubelet.kubeconfig", "")
 			m.sharedPlaces()
@@ -95,23 +97,39 @@ func TestForeignMachineIsRefusedAndUnchanged(t *testing.T) {
 			m.write("/usr/local/lib/systemd/system/rke2-server.service", "[Unit]\n")
 			m.process(870, "rke2", "/usr/local/bin/rke2", "", "")
 		}, []string{"RKE2 (rke2-server.service, process rke2", "rke2-uninstall.sh"}},
-		"k0s": {func(m *machine) { m.enable("k0sworker.service") },
-			[]string{"k0s (k0sworker.service)", "k0s reset"}},
-		"MicroK8s": {func(m *machine) { m.enable("snap.microk8s.daemon-kubelite.service") },
-			[]string{"MicroK8s (snap.microk8s.daemon-kubelite.service)", "snap remove"}},
+		"k0s": {
+			func(m *machine) { m.enable("k0sworker.service") },
+			[]string{"k0s (k0sworker.service)", "k0s reset"},
+		},
+		"MicroK8s": {
+			func(m *machine) { m.enable("snap.microk8s.daemon-kubelite.service") },
+			[]string{"MicroK8s (snap.microk8s.daemon-kubelite.service)", "snap remove"},
+		},
 		"MicroShift": {func(m *machine) { m.enable("microshift.service") }, []string{"MicroShift"}},
 		"KubeEdge":   {func(m *machine) { m.enable("edgecore.service") }, []string{"KubeEdge"}},
-		"a package": {func(m *machine) { m.write("/usr/lib/systemd/system/kubelet.service", "[Unit]\n") },
-			[]string{"a kubelet that Argosy did not install (/usr/lib/systemd/system/kubelet.service)",
-				"kubeadm reset"}},
-		"no unit": {func(m *machine) { m.process(870, "kubelet", "/opt/kubelet", "", "") },
-			[]string{"process /opt/kubelet (pid 870)"}},
-		"only pods": {(*machine).sharedPlaces, []string{"/etc/kubernetes", "/var/lib/kubelet",
-			"as kubeadm and other installers leave it"}},
-		"only links": {func(m *machine) { m.links = append(m.links, link{"flannel.1", "vxlan", ""}) },
-			[]string{"link flannel.1"}},
-		"only chains": {func(m *machine) { m.rules = []string{"ip nat KUBE-SERVICES"} },
-			[]string{"rules ip nat KUBE-SERVICES"}},
+		"a package": {
+			func(m *machine) { m.write("/usr/lib/systemd/system/kubelet.service", "[Unit]\n") },
+			[]string{
+				"a kubelet that Argosy did not install (/usr/lib/systemd/system/kubelet.service)",
+				"kubeadm reset",
+			},
+		},
+		"no unit": {
+			func(m *machine) { m.process(870, "kubelet", "/opt/kubelet", "", "") },
+			[]string{"process /opt/kubelet (pid 870)"},
+		},
+		"only pods": {(*machine).sharedPlaces, []string{
+			"/etc/kubernetes", "/var/lib/kubelet",
+			"as kubeadm and other installers leave it",
+		}},
+		"only links": {
+			func(m *machine) { m.links = append(m.links, link{"flannel.1", "vxlan", ""}) },
+			[]string{"link flannel.1"},
+		},
+		"only chains": {
+			func(m *machine) { m.rules = []string{"ip nat KUBE-SERVICES"} },
+			[]string{"rules ip nat KUBE-SERVICES"},
+		},
 		"kind": {func(m *machine) {
 			m.inContainer(870, "kubelet", "/usr/bin/kubelet", "4:memory:/docker/0123/kubelet")
 			m.inContainer(871, "web", "/web", "4:memory:/docker/0123/kubelet/kubepods/besteffort/pod1/c1")
@@ -228,8 +246,10 @@ func TestWhatAResetDoesFollowsItsTable(t *testing.T) {
 			told := "k3s (/etc/rancher/k3s) stays as it is"
 			assert.Equal(t, strings.Contains(log, told), row.others == "remains" && row.answer != refused, log)
 			assert.Equal(t, m.host.Exists("/etc/rancher/k3s/config.yaml"), row.others == "remains")
-			for _, name := range []string{layout.KubeletDir + "/pods/1/volumes/kubernetes.io~empty-dir/data/rows",
-				"/etc/kubernetes/azure.json", "/proc/901"} {
+			for _, name := range []string{
+				layout.KubeletDir + "/pods/1/volumes/kubernetes.io~empty-dir/data/rows",
+				"/etc/kubernetes/azure.json", "/proc/901",
+			} {
 				assert.Equal(t, m.host.Exists(name), row.signs == "some" && row.answer != all, name)
 			}
 			switch row.answer {
@@ -300,8 +320,10 @@ func TestAnotherClustersNodeWithAnUnreadableRecordIsRefused(t *testing.T) {
 		change func(m *machine)
 		says   string
 	}{
-		"by its certificate authority": {func(m *machine) { m.operation.Reset.CACert = newNode(m.t).ca.PEM },
-			"by its certificate authority"},
+		"by its certificate authority": {
+			func(m *machine) { m.operation.Reset.CACert = newNode(m.t).ca.PEM },
+			"by its certificate authority",
+		},
 		"by its last join": {func(m *machine) {
 			m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "", ""
 			m.write(spec.OperationsDir+"/join-1/status.json",

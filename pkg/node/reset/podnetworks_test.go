@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-
 	"os/exec"
 	"slices"
 	"strings"
@@ -78,8 +77,10 @@ func TestWhatPodmanHasInTheSameFoldersStays(t *testing.T) {
 	}
 	assert.Assert(t, slices.Contains(m.mounts, "/run/netns/cni-2"))
 	assert.DeepEqual(t, m.links[len(m.links)-4:], []link{
-		{"cni0", "bridge", ""}, {"cni-podman0", "bridge", ""}, {"veth7", "veth", "cni-podman0"}, {"veth8", "veth",
-			"cni0"},
+		{"cni0", "bridge", ""}, {"cni-podman0", "bridge", ""}, {"veth7", "veth", "cni-podman0"}, {
+			"veth8", "veth",
+			"cni0",
+		},
 	})
 	m.calls = nil
 	assert.Equal(t, m.plan().State, spec.Succeeded, "a second reset has nothing to do")
@@ -91,14 +92,20 @@ func TestPodNetworksComeFromConfigurationsOtherThanPodmans(t *testing.T) {
 		want  []string
 	}{
 		"none": {nil, nil},
-		"a site": {map[string]string{"10-site.conflist": `{"name":"site"}`, "20-other.conf": `{"name":"other"}`},
-			[]string{"site", "other"}},
+		"a site": {
+			map[string]string{"10-site.conflist": `{"name":"site"}`, "20-other.conf": `{"name":"other"}`},
+			[]string{"site", "other"},
+		},
 		"podman":  {map[string]string{"87.conflist": `{"name":"podman","plugins":[{"bridge":"cni-podman0"}]}`}, nil},
 		"nerdctl": {map[string]string{"nerdctl.conflist": `{"name":"bridge","plugins":[{"bridge":"nerdctl0"}]}`}, nil},
-		"both": {map[string]string{"05-podman.conflist": `{"name":"podman","plugins":[{"bridge":"cni-podman1"}]}`,
-			"10-calico.conflist": `{"name":"k8s-pod-network"}`}, []string{"k8s-pod-network"}},
-		"what cannot be read": {map[string]string{"05-x.conflist": "{", "06-y.conflist": `{"name":"y"}`,
-			"01-note.txt": `{"name":"n"}`}, []string{"y"}},
+		"both": {map[string]string{
+			"05-podman.conflist": `{"name":"podman","plugins":[{"bridge":"cni-podman1"}]}`,
+			"10-calico.conflist": `{"name":"k8s-pod-network"}`,
+		}, []string{"k8s-pod-network"}},
+		"what cannot be read": {map[string]string{
+			"05-x.conflist": "{", "06-y.conflist": `{"name":"y"}`,
+			"01-note.txt": `{"name":"n"}`,
+		}, []string{"y"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := place(t, "")
@@ -262,8 +269,10 @@ func TestTablesOfPluginsGoWhenOnlyPodsAreInThem(t *testing.T) {
 					comments = append(comments, podmanID)
 				}
 				for _, comment := range comments {
-					c.AddRule(&nftables.Rule{Table: table, Chain: ports, Exprs: []expr.Any{&expr.Counter{}},
-						UserData: userdata.AppendString(nil, userdata.TypeComment, comment)})
+					c.AddRule(&nftables.Rule{
+						Table: table, Chain: ports, Exprs: []expr.Any{&expr.Counter{}},
+						UserData: userdata.AppendString(nil, userdata.TypeComment, comment),
+					})
 				}
 				if err := c.Flush(); err != nil {
 					return err
@@ -309,8 +318,12 @@ func TestOnlyVirtualServersOfKubeProxyAreChosen(t *testing.T) {
 	nodePort := server("192.0.2.7", unix.IPPROTO_TCP, 30080)
 	others := []*ipvs.Service{
 		server("192.0.2.100", unix.IPPROTO_TCP, 443), server("192.0.2.100", unix.IPPROTO_UDP, 30080),
-		server("192.0.2.100", unix.IPPROTO_TCP, 5432), {FWMark: 7}, {FWMark: 8, Port: 30080,
-			Protocol: unix.IPPROTO_TCP},
+		server("192.0.2.100", unix.IPPROTO_TCP, 5432),
+		{FWMark: 7},
+		{
+			FWMark: 8, Port: 30080,
+			Protocol: unix.IPPROTO_TCP,
+		},
 	}
 	chosen := ofKubeProxy(append([]*ipvs.Service{service, dns, nodePort}, others...),
 		[]net.IP{net.ParseIP("10.96.0.1").To4(), net.ParseIP("fd00::a")}, nodePorts(sets))

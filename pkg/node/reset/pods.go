@@ -149,8 +149,10 @@ func client(ctx context.Context, n *node.Context) string {
 func ctr(ctx context.Context, n *node.Context, within time.Duration, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	argv := []string{n.Host.Path(client(ctx, n)), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace",
-		podNamespace}
+	argv := []string{
+		n.Host.Path(client(ctx, n)), "--address", n.Host.Path(layout.ContainerdSocket), "--namespace",
+		podNamespace,
+	}
 	return n.Host.Runner.Run(ctx, host.Command{Argv: append(argv, args...)})
 }
 

@@ -36,25 +36,37 @@ type cleaner struct {
 // comes before the record is removed: no record means that the machine is clean.
 func (c *cleaner) phases() []node.Phase {
 	return []node.Phase{
-		{Name: "preflight", Short: "checking which cluster the node belongs to", Check: c.checkPreflight,
-			Apply: applyPreflight},
-		{Name: "kubelet", Short: "stopping the kubelet", Check: gone(c.findKubelet, "no kubelet runs"),
-			Apply: c.stopKubelet},
+		{
+			Name: "preflight", Short: "checking which cluster the node belongs to", Check: c.checkPreflight,
+			Apply: applyPreflight,
+		},
+		{
+			Name: "kubelet", Short: "stopping the kubelet", Check: gone(c.findKubelet, "no kubelet runs"),
+			Apply: c.stopKubelet,
+		},
 		{Name: "pods", Short: "ending all pods", Check: gone(c.findPods, "no pods run"), Apply: c.endPods},
 		{Name: "containerd", Short: "stopping containerd", Check: gone(findContainerd,
 			"Argosy's containerd does not run"), Apply: c.stopContainerd},
-		{Name: "mounts", Short: "unmounting the volumes of pods",
+		{
+			Name: "mounts", Short: "unmounting the volumes of pods",
 			Check: gone(c.findMounts, "nothing of pods is mounted"),
-			Apply: c.unmount},
-		{Name: "network", Short: "removing the pods' network",
-			Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork},
+			Apply: c.unmount,
+		},
+		{
+			Name: "network", Short: "removing the pods' network",
+			Check: gone(c.findNetwork, "nothing of the pods' network is left"), Apply: c.removeNetwork,
+		},
 		{Name: "binaries", Short: "removing the binaries", Check: gone(findBinaries,
 			"no binaries of Argosy are installed"), Apply: removeBinaries},
-		{Name: "files", Short: "removing credentials, settings and data",
-			Check: gone(c.findFiles, "no files of a node are left"), Apply: c.removeFiles},
+		{
+			Name: "files", Short: "removing credentials, settings and data",
+			Check: gone(c.findFiles, "no files of a node are left"), Apply: c.removeFiles,
+		},
 		{Name: "prove", Short: "making sure that nothing is left", Check: c.checkProof, Apply: c.prove},
-		{Name: "forget", Short: "removing the machine's record",
-			Check: gone(findRecords, "the machine has no record of a cluster"), Apply: removeRecords},
+		{
+			Name: "forget", Short: "removing the machine's record",
+			Check: gone(findRecords, "the machine has no record of a cluster"), Apply: removeRecords,
+		},
 	}
 }
 

@@ -51,8 +51,12 @@ func assertClean(t *testing.T, m *machine) {
 	assert.Equal(t, read("/usr/local/bin/runc"), "the owner's runc")
 	assert.Equal(t, read(layout.ContainerdConfig), "# the owner's\n")
 	assert.DeepEqual(t, m.mounts, []string{"/", "/proc", "/srv", "/run", "/run/netns/site"})
-	assert.DeepEqual(t, m.links, []link{{"lo", "device", ""}, {"eth0", "device", ""}, {"docker0", "bridge", ""},
-		{"veth9", "veth", "docker0"}})
+	assert.DeepEqual(t, m.links, []link{
+		{"lo", "device", ""},
+		{"eth0", "device", ""},
+		{"docker0", "bridge", ""},
+		{"veth9", "veth", "docker0"},
+	})
 	assert.Assert(t, len(m.rules) == 0 && !m.services)
 	for pid, lives := range map[int]bool{700: false, 800: false, 900: false, 901: false, 902: true, 903: true} {
 		assert.Equal(t, m.host.Exists(fmt.Sprintf("/proc/%d", pid)), lives, "process %d", pid)
@@ -197,8 +201,10 @@ func TestSomebodyElsesContainerdStays(t *testing.T) {
 		return strings.HasSuffix(call,
 			"tasks delete --force c1")
 	}), m.calls)
-	for _, name := range []string{layout.Unit("containerd"), layout.EnabledLink("containerd"),
-		containerdRoot + "/io.containerd.metadata.v1.bolt/meta.db", "/proc/700"} {
+	for _, name := range []string{
+		layout.Unit("containerd"), layout.EnabledLink("containerd"),
+		containerdRoot + "/io.containerd.metadata.v1.bolt/meta.db", "/proc/700",
+	} {
 		assert.Assert(t, m.host.Exists(name), name)
 	}
 	assert.Assert(t, !slices.Contains(m.calls, "systemctl stop containerd.service"), m.calls)
@@ -340,23 +346,33 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 		says   string
 		class  errclass.Class
 	}{
-		"another UID": {func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" },
-			`node "m1" of a cluster "team-a" with the UID uid-a`, errclass.Permanent},
-		"another CA": {func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
-			`another cluster than "team-a" by its certificate authority`, errclass.Permanent},
+		"another UID": {
+			func(m *machine) { m.operation.Reset.ClusterUID = "uid-b" },
+			`node "m1" of a cluster "team-a" with the UID uid-a`, errclass.Permanent,
+		},
+		"another CA": {
+			func(m *machine) { m.operation.Reset.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
+			`another cluster than "team-a" by its certificate authority`, errclass.Permanent,
+		},
 		"cluster gone, another name": {func(m *machine) {
 			m.operation.Cluster, m.operation.Reset.ClusterUID, m.operation.Reset.CACert = "team-b", "", ""
 		}, `node "m1" of cluster "team-a", not of "team-b"`, errclass.Permanent},
-		"somebody's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") },
-			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", errclass.Permanent},
+		"somebody's kubelet": {
+			func(m *machine) { m.write(layout.Unit("kubelet"), "[Unit]\n") },
+			"a kubelet that Argosy did not install (/etc/systemd/system/kubelet.service", errclass.Permanent,
+		},
 		"others' containers": {func(m *machine) {
 			m.process(950, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "",
 				"-namespace moby -address /run/containerd/containerd.sock")
 		}, `runs 1 containers of the namespace "moby"`, errclass.Permanent},
-		"a path that is none": {func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" },
-			"not a plain absolute path", errclass.Configuration},
-		"volumes everywhere": {func(m *machine) { m.operation.Reset.VolumesPath = "/home" },
-			"not a clean absolute path beneath a folder", errclass.Configuration},
+		"a path that is none": {
+			func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" },
+			"not a plain absolute path", errclass.Configuration,
+		},
+		"volumes everywhere": {
+			func(m *machine) { m.operation.Reset.VolumesPath = "/home" },
+			"not a clean absolute path beneath a folder", errclass.Configuration,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newNode(t)

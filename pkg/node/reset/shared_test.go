@@ -90,8 +90,10 @@ func TestOwnersMountsOutlivePodsThatBindThem(t *testing.T) {
 	m.disk("/srv/after")
 	m.disk("/srv/after/beneath")
 	m.disk(pod + "empty-dir/memory")
-	for _, seen := range []string{pod + "local/whole/after/beneath/file",
-		"/var/lib/kubelet/pods/2/volumes/again/after/file"} {
+	for _, seen := range []string{
+		pod + "local/whole/after/beneath/file",
+		"/var/lib/kubelet/pods/2/volumes/again/after/file",
+	} {
 		_, err := os.Stat(seen)
 		assert.NilError(t, err, "the mounts are not shared, so this shows nothing")
 	}

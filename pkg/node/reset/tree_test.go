@@ -104,8 +104,10 @@ func TestMountsAreTakenAwayInnermostFirstAndTheOwnersStay(t *testing.T) {
 	m.write("/var/lib/kubelet/file", "x")
 	points, err := podMounts(m.host)
 	assert.NilError(t, err)
-	assert.DeepEqual(t, points, []string{"/var/lib/kubelet/pods/a", "/var/lib/kubelet/pods/a/b",
-		"/var/lib/kubelet/pods/a"})
+	assert.DeepEqual(t, points, []string{
+		"/var/lib/kubelet/pods/a", "/var/lib/kubelet/pods/a/b",
+		"/var/lib/kubelet/pods/a",
+	})
 }
 
 func TestFstabIsReadAsTheSystemReadsIt(t *testing.T) {
@@ -156,8 +158,10 @@ func TestOnlyNodeDataAreRemovedFromOwnersDisk(t *testing.T) {
 				assert.NilError(t, os.MkdirAll(m.host.Path("/var/lib"), 0o755))
 				m.symlink(m.host.Path(dir), "/var/lib/kubelet")
 			}
-			for _, name := range []string{"/pods/1/file", "/config.yaml", "/cpu_manager_state", "/datasets/part-0",
-				"/lost+found/1"} {
+			for _, name := range []string{
+				"/pods/1/file", "/config.yaml", "/cpu_manager_state", "/datasets/part-0",
+				"/lost+found/1",
+			} {
 				m.write(dir+name, "x")
 			}
 			files := m.tree()

@@ -19,8 +19,10 @@ func validate(r *spec.Reset) []string {
 				"/usr/local/bin.", name, path))
 		}
 	}
-	for name, path := range map[string]string{"caCertPath": r.CACertPath,
-		"nodePath of local-path-provisioner": r.VolumesPath} {
+	for name, path := range map[string]string{
+		"caCertPath":                         r.CACertPath,
+		"nodePath of local-path-provisioner": r.VolumesPath,
+	} {
 		if path != "" && (filepath.Clean(path) != path || !filepath.IsAbs(path) || strings.Count(path, "/") < 2) {
 			problems = append(problems, fmt.Sprintf("The %s %q is not a clean absolute path beneath a folder.", name,
 				path))

@@ -36,7 +36,8 @@ type broken struct {
 
 var brokenDisks = map[string]broken{
 	"full": {
-		syscall.ENOSPC, true, []host.Op{host.OpMkdir, host.OpWrite, host.OpLink, host.OpSync},
+		syscall.ENOSPC, true,
+		[]host.Op{host.OpMkdir, host.OpWrite, host.OpLink, host.OpSync},
 		"no space left on /", "make room on /",
 	},
 	"failing": {

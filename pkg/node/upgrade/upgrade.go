@@ -11,8 +11,10 @@ import (
 	"argosy.dev/argosy/pkg/node/join"
 )
 
-var preflight = node.Phase{Name: "preflight", Short: "checking that the machine can be upgraded", Check: checkPreflight,
-	Apply: nothing}
+var preflight = node.Phase{
+	Name: "preflight", Short: "checking that the machine can be upgraded", Check: checkPreflight,
+	Apply: nothing,
+}
 
 // StagePhases returns the phases of a stage.
 func StagePhases() []node.Phase {
@@ -38,8 +40,10 @@ func RollbackPhases() []node.Phase {
 	return []node.Phase{
 		{Name: "preflight", Short: "looking for the kept files", Check: checkKept, Apply: nothing},
 		{Name: "restore", Short: "restoring the kept files", Check: checkRestore, Apply: applyRestore},
-		{Name: "services", Short: "restarting services with the restored files", Check: checkServices,
-			Apply: applyServices},
+		{
+			Name: "services", Short: "restarting services with the restored files", Check: checkServices,
+			Apply: applyServices,
+		},
 		{Name: "healthy", Short: "waiting for the kubelet to be healthy", Check: checkHealthy, Apply: applyHealthy},
 	}
 }

@@ -77,8 +77,10 @@ func TestContainerdIsOnlyRestartedWhenItsProgramOrConfigurationChanges(t *testin
 	}{
 		"nothing changes": {containerd: "2.0.1"},
 		"another program": {containerd: "2.1.4", restarts: 1},
-		"another configuration": {containerd: "2.0.1",
-			change: func(m *machine) { m.join.Containerd.CgroupDriver = "cgroupfs" }, restarts: 1},
+		"another configuration": {
+			containerd: "2.0.1",
+			change:     func(m *machine) { m.join.Containerd.CgroupDriver = "cgroupfs" }, restarts: 1,
+		},
 		"new logins": {containerd: "2.0.1", restarts: 1, change: func(m *machine) {
 			m.logins = map[string]spec.RegistryLogin{"registry.example.org": {Username: "u", Password: "p"}}
 		}},
@@ -196,16 +198,26 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 		change func(m *machine)
 		says   string
 	}{
-		"another cluster's": {func(m *machine) { m.join.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
-			"the kubelet trusts another cluster"},
-		"another node": {func(m *machine) { m.joined("m2") },
-			`the kubelet's certificate is for node "m2", not "m1"`},
-		"no node": {func(m *machine) { assert.NilError(m.t, m.host.Remove(inspect.KubeletConf)) },
-			"node m1 has to join"},
-		"somebody else's kubelet": {func(m *machine) { m.write(layout.Unit("kubelet"), "[Service]\n") },
-			"A kubelet that Argosy did not install"},
-		"no record": {func(m *machine) { assert.NilError(m.t, m.host.Remove(spec.RecordFile)) },
-			"submit workflow join first"},
+		"another cluster's": {
+			func(m *machine) { m.join.CACert = nodetest.NewAuthority(m.t, "kubernetes").PEM },
+			"the kubelet trusts another cluster",
+		},
+		"another node": {
+			func(m *machine) { m.joined("m2") },
+			`the kubelet's certificate is for node "m2", not "m1"`,
+		},
+		"no node": {
+			func(m *machine) { assert.NilError(m.t, m.host.Remove(inspect.KubeletConf)) },
+			"node m1 has to join",
+		},
+		"somebody else's kubelet": {
+			func(m *machine) { m.write(layout.Unit("kubelet"), "[Service]\n") },
+			"A kubelet that Argosy did not install",
+		},
+		"no record": {
+			func(m *machine) { assert.NilError(m.t, m.host.Remove(spec.RecordFile)) },
+			"submit workflow join first",
+		},
 		"the record of another cluster": {func(m *machine) {
 			record := m.record()
 			record.ClusterUID, record.Cluster = "uid-b", "team-b"
@@ -215,8 +227,10 @@ func TestAMachineThatIsNotTheNodeIsRefused(t *testing.T) {
 			m.receive("v1.35.0", bundleOf(m.t, "v1.35.0", "2.1.4"))
 			assert.NilError(m.t, m.host.Remove("/sys/fs/cgroup/cgroup.controllers"))
 		}, "The machine has cgroup v1"},
-		"a version that is none": {func(m *machine) { m.join.KubernetesVersion = "newest" },
-			"is not of the form v1.34.4"},
+		"a version that is none": {
+			func(m *machine) { m.join.KubernetesVersion = "newest" },
+			"is not of the form v1.34.4",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newNode(t)

@@ -34,8 +34,10 @@ func NewNetwork(t testing.TB, target string) *Network {
 	if err != nil {
 		t.Fatalf("listening: %v", err)
 	}
-	n := &Network{Port: listener.Addr().(*net.TCPAddr).Port, listener: listener, ends: map[net.Conn]bool{},
-		dialled: make(chan struct{}, 1)}
+	n := &Network{
+		Port: listener.Addr().(*net.TCPAddr).Port, listener: listener, ends: map[net.Conn]bool{},
+		dialled: make(chan struct{}, 1),
+	}
 	n.Redirect(target)
 	n.workers.Go(n.accept)
 	t.Cleanup(func() {

@@ -183,7 +183,8 @@ func (s *Simulated) config() *ssh.ServerConfig {
 	}
 	if s.options.Interactive {
 		config.KeyboardInteractiveCallback = func(_ ssh.ConnMetadata,
-			ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			ask ssh.KeyboardInteractiveChallenge,
+		) (*ssh.Permissions, error) {
 			answers, err := ask("", "", []string{"Password: "}, []bool{false})
 			return check(err == nil && len(answers) == 1 && answers[0] == s.options.Password)
 		}

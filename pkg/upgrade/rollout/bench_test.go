@@ -68,7 +68,8 @@ func BenchmarkRolloutOf1000Machines(b *testing.B) {
 }
 
 func upgrade(b *testing.B, plan rollout.Plan, machines []rollout.Machine, byName map[string]*rollout.Machine,
-	wave rollout.Wave) (asked int) {
+	wave rollout.Wave,
+) (asked int) {
 	b.Helper()
 	left := wave.Machines
 	for len(left) > 0 {

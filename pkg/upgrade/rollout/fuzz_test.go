@@ -26,9 +26,11 @@ func tape(bytes []byte) dice {
 
 // FuzzARolloutKeepsItsPromises makes a fleet, a policy and everything that happens from a tape of choices.
 func FuzzARolloutKeepsItsPromises(f *testing.F) {
-	for _, seed := range []string{"", "\x02\x01\x01\x00\x00", "a rollout of some machines",
+	for _, seed := range []string{
+		"", "\x02\x01\x01\x00\x00", "a rollout of some machines",
 		"\x0b\x05\x04\x03\x02\x01\x0b\x05\x04\x03\x02\x01\x0b\x05\x04\x03\x02\x01",
-		"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1\xf0"} {
+		"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1\xf0",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {

@@ -8,8 +8,10 @@ import (
 )
 
 func TestNamesComeInTheOrderInWhichPeopleCount(t *testing.T) {
-	want := []string{"", "1", "2", "10", "a", "m", "m-2", "m-10", "m1", "m01", "m1a", "m2", "m2-1", "m02-2", "m2-10",
-		"m10", "m99999999999999999999998", "m99999999999999999999999", "n"}
+	want := []string{
+		"", "1", "2", "10", "a", "m", "m-2", "m-10", "m1", "m01", "m1a", "m2", "m2-1", "m02-2", "m2-10",
+		"m10", "m99999999999999999999998", "m99999999999999999999999", "n",
+	}
 	slices.Sort(want[8:10])
 	for seed := range len(want) {
 		got := append(slices.Clone(want[seed:]), want[:seed]...)

@@ -70,8 +70,11 @@ func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
 		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, "", false},
 		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot, false},
 		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot, false},
-		{"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner", b.LocalPathProvisioner,
-			"", "", false},
+		{
+			"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner",
+			b.LocalPathProvisioner,
+			"", "", false,
+		},
 		{"docker.io/library/busybox:1.36.1", "", nil, busybox, "", false},
 		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", "", true},
 		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", "", true},

@@ -93,8 +93,11 @@ func TestAddonImageHasAnEntrypointOrAShell(t *testing.T) {
 		addon           addon
 		entrypoint, cmd []string
 	}{
-		"example.org/one:v1": {addon{program: "/opt/program", build: build, user: "1:1"}, []string{"/opt/program"},
-			nil},
+		"example.org/one:v1": {
+			addon{program: "/opt/program", build: build, user: "1:1"},
+			[]string{"/opt/program"},
+			nil,
+		},
 		"example.org/two:v1": {addon{base: folder}, nil, []string{"sh"}},
 	} {
 		c.addon.ref = ref

@@ -66,7 +66,8 @@ func cacheFolder() (string, error) {
 // ensure returns the cache entry of that name, made by fill if it is absent. fill gets an empty folder, which becomes
 // the entry in one step when fill is done: there are no half-made entries, whatever happens to this process.
 func (b *Builder) ensure(ctx context.Context, name, title string, fill func(folder string, p *progress) error) (string,
-	error) {
+	error,
+) {
 	entry := filepath.Join(b.Cache, name)
 	if isFolder(entry) {
 		return entry, nil

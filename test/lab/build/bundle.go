@@ -107,7 +107,8 @@ func (b *Builder) bundleFiles(ctx context.Context, version string) ([]bundleFile
 
 // makeBundle writes the files, sorted, as an archive of that name.
 func (b *Builder) makeBundle(ctx context.Context, name string, files []bundleFile, compress compressor) (Bundle,
-	error) {
+	error,
+) {
 	slices.SortFunc(files, func(a, b bundleFile) int { return strings.Compare(a.Path, b.Path) })
 	inputs, err := json.Marshal(struct {
 		Revision int

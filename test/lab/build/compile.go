@@ -61,10 +61,12 @@ func (b *Builder) programs(ctx context.Context, r recipe, extra func(folder stri
 
 // compile puts the recipe's programs into the folder.
 func (b *Builder) compile(ctx context.Context, r recipe, folder string, p *progress) error {
-	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-v",
+	args := []string{
+		"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-v",
 		"-tags", strings.Join(r.Tags, ","),
 		"-ldflags", strings.Join(append([]string{"-s", "-w"}, r.LinkFlags...), " "),
-		"-o", folder + string(filepath.Separator)}
+		"-o", folder + string(filepath.Separator),
+	}
 	if r.Patched != "" {
 		modFile, cleanUp, err := b.patch(ctx, r, folder)
 		if err != nil {

@@ -51,8 +51,10 @@ func TestFailedCompilationShowsOutputAndCommand(t *testing.T) {
 	b.Source = t.TempDir()
 	write(t, filepath.Join(b.Source, "modules/thing/go.mod"), "module example.org/thing\n\ngo 1.25\n")
 	write(t, filepath.Join(b.Source, "modules/thing/main.go"), "package main\n\nfunc main() { undefinedName() }\n")
-	r := recipe{Component: "thing", Module: "thing", Version: "v1",
-		Programs: map[string]string{"thing": "example.org/thing"}}
+	r := recipe{
+		Component: "thing", Module: "thing", Version: "v1",
+		Programs: map[string]string{"thing": "example.org/thing"},
+	}
 	_, err := b.programs(t.Context(), r, nil)
 	assert.ErrorContains(t, err, "undefined: undefinedName")
 	assert.ErrorContains(t, err, "go build -mod=readonly")

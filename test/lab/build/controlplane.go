@@ -15,9 +15,11 @@ func (b *Builder) Kine(ctx context.Context) (string, error) {
 		Version:   version,
 		Programs:  map[string]string{"kine": module},
 		Tags:      append(addonsTags(), "sqlite_omit_load_extension"),
-		LinkFlags: []string{"-X", module + "/pkg/version.Version=" + version, "-X",
+		LinkFlags: []string{
+			"-X", module + "/pkg/version.Version=" + version, "-X",
 			module + "/pkg/version.GitCommit=release",
-			"-extldflags", "-static"},
+			"-extldflags", "-static",
+		},
 		Cgo: true,
 		// kine asks the table dbstat how large the database is, which SQLite leaves out unless told otherwise.
 		CFlags:   []string{"-DSQLITE_ENABLE_DBSTAT_VTAB=1"},

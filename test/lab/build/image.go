@@ -94,8 +94,10 @@ func (b *Builder) Image(ctx context.Context, spec ImageSpec) (string, error) {
 }
 
 func readImage(spec ImageSpec) (imageContent, error) {
-	content := imageContent{Revision: revision, Ref: spec.Ref, User: spec.User, Arch: runtime.GOARCH,
-		Entrypoint: spec.Entrypoint, Cmd: spec.Cmd, Env: spec.Env, Base: spec.Base}
+	content := imageContent{
+		Revision: revision, Ref: spec.Ref, User: spec.User, Arch: runtime.GOARCH,
+		Entrypoint: spec.Entrypoint, Cmd: spec.Cmd, Env: spec.Env, Base: spec.Base,
+	}
 	hasPath := slices.ContainsFunc(spec.Env, func(line string) bool { return strings.HasPrefix(line, "PATH=") })
 	if !hasPath {
 		content.Env = append([]string{defaultPath}, spec.Env...)
@@ -112,8 +114,10 @@ func readImage(spec ImageSpec) (imageContent, error) {
 		if err != nil {
 			return content, fmt.Errorf("placing %q: %w", target, err)
 		}
-		content.Files = append(content.Files, imageFile{Path: strings.TrimPrefix(target, "/"), Digest: digest(bytes),
-			Executable: info.Mode()&0o100 != 0, content: bytes})
+		content.Files = append(content.Files, imageFile{
+			Path: strings.TrimPrefix(target, "/"), Digest: digest(bytes),
+			Executable: info.Mode()&0o100 != 0, content: bytes,
+		})
 	}
 	slices.SortFunc(content.Files, func(a, b imageFile) int { return strings.Compare(a.Path, b.Path) })
 	return content, nil

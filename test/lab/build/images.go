@@ -31,8 +31,10 @@ func (b *Builder) ControlPlaneImages(ctx context.Context, version string) ([]str
 	archives := []string{pause}
 	for _, program := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"} {
 		folder := kubernetes
-		spec := ImageSpec{Ref: refs[program], Files: map[string]string{},
-			Entrypoint: []string{"/usr/local/bin/" + program}}
+		spec := ImageSpec{
+			Ref: refs[program], Files: map[string]string{},
+			Entrypoint: []string{"/usr/local/bin/" + program},
+		}
 		if program == "etcd" {
 			folder = etcd
 			spec.Files["/usr/local/bin/etcdctl"] = filepath.Join(etcd, "etcdctl")

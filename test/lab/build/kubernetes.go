@@ -48,8 +48,10 @@ func (b *Builder) kubernetesRecipe(ctx context.Context, version string) (recipe,
 			{Call: []string{"kubectl", "version", "--client"}, Holds: version},
 		},
 	}
-	for _, name := range []string{"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager",
-		"kube-scheduler", "kube-proxy"} {
+	for _, name := range []string{
+		"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager",
+		"kube-scheduler", "kube-proxy",
+	} {
 		r.Programs[name] = "k8s.io/kubernetes/cmd/" + name
 	}
 	return r, nil
@@ -64,8 +66,10 @@ func kubernetesTags() []string { return []string{"grpcnotrace", "notest"} }
 func kubernetesVersionFlags(version, major, minor string) []string {
 	var flags []string
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		for _, value := range []string{"gitVersion=" + version, "gitMajor=" + major, "gitMinor=" + minor,
-			"gitTreeState=clean", "gitCommit=", "buildDate=1970-01-01T00:00:00Z"} {
+		for _, value := range []string{
+			"gitVersion=" + version, "gitMajor=" + major, "gitMinor=" + minor,
+			"gitTreeState=clean", "gitCommit=", "buildDate=1970-01-01T00:00:00Z",
+		} {
 			flags = append(flags, "-X", pkg+"."+value)
 		}
 	}

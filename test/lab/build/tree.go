@@ -15,7 +15,8 @@ import (
 // for each command of busybox, which must be among them. No script of a package runs: links replace what one would set
 // up.
 func (b *Builder) debianTree(ctx context.Context, title string, names []string, links map[string]string) (string,
-	error) {
+	error,
+) {
 	tree, err := b.unpackedTree(ctx, title, names, links)
 	if err == nil {
 		return tree, nil
@@ -28,7 +29,8 @@ func (b *Builder) debianTree(ctx context.Context, title string, names []string, 
 }
 
 func (b *Builder) unpackedTree(ctx context.Context, title string, names []string, links map[string]string) (string,
-	error) {
+	error,
+) {
 	packages, err := resolvePackages(ctx, names)
 	if err != nil {
 		return "", err
@@ -60,8 +62,10 @@ var installLine = regexp.MustCompile(`(?m)^Inst (\S+) (?:\[\S+\] )?\((\S+) `)
 // resolvePackages gives "name=version" of the packages and of all that they depend on, as on a system without any
 // package, in the order in which apt would install them.
 func resolvePackages(ctx context.Context, names []string) ([]string, error) {
-	args := append([]string{"--simulate", "--no-install-recommends", "--option", "Dir::State::status=/dev/null",
-		"install"},
+	args := append([]string{
+		"--simulate", "--no-install-recommends", "--option", "Dir::State::status=/dev/null",
+		"install",
+	},
 		names...)
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	out, err := cmd.CombinedOutput()

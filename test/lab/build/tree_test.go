@@ -28,8 +28,10 @@ func TestUnpackedPackageHasNoDocumentation(t *testing.T) {
 	assert.NilError(t, err, string(out))
 
 	assert.NilError(t, unpackArchives(t.Context(), tree, []string{archive}))
-	for path, wanted := range map[string]bool{"usr/sbin/fake": true, "usr/share": false,
-		"usr/lib/fake-linux/gconv": false} {
+	for path, wanted := range map[string]bool{
+		"usr/sbin/fake": true, "usr/share": false,
+		"usr/lib/fake-linux/gconv": false,
+	} {
 		_, err := os.Stat(filepath.Join(tree, path))
 		assert.Equal(t, err == nil, wanted, path)
 	}

@@ -17,8 +17,10 @@ const programSize = 96 << 10
 func Program(arch, name string) []byte {
 	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]
 	header := elf.Header64{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
-			byte(elf.EV_CURRENT)},
+		Ident: [elf.EI_NIDENT]byte{
+			0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
+			byte(elf.EV_CURRENT),
+		},
 		Type:      uint16(elf.ET_EXEC),
 		Machine:   uint16(machine),
 		Version:   uint32(elf.EV_CURRENT),

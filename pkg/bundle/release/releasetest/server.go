@@ -125,8 +125,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // publish puts everything that is published by architecture.
 func (s *Server) publish(t testing.TB, arch string) {
 	t.Helper()
-	for _, program := range []string{"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager",
-		"kube-scheduler"} {
+	for _, program := range []string{
+		"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager",
+		"kube-scheduler",
+	} {
 		address := "dl.k8s.io/release/v1.34.4/bin/linux/" + arch + "/" + program
 		s.Put(address, Program(arch, program))
 		// The digest alone, and no end of the line.
@@ -137,17 +139,30 @@ func (s *Server) publish(t testing.TB, arch string) {
 		folder        string
 		programs      []string
 	}{
-		{"github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-" + arch + ".tar.gz",
+		{
+			"github.com/containerd/containerd/releases/download/v2.1.4/" +
+				"containerd-static-2.1.4-linux-" + arch + ".tar.gz",
 			".sha256sum",
-			"bin/", []string{"containerd", "containerd-shim-runc-v2", "containerd-stress", "ctr"}},
-		{"github.com/containernetworking/plugins/releases/download/v1.8.0/cni-plugins-linux-" + arch + "-v1.8.0.tgz",
+			"bin/",
+			[]string{"containerd", "containerd-shim-runc-v2", "containerd-stress", "ctr"},
+		},
+		{
+			"github.com/containernetworking/plugins/releases/download/v1.8.0/cni-plugins-linux-" + arch + "-v1.8.0.tgz",
 			".sha256",
-			"./", []string{"bandwidth", "bridge", "dhcp", "firewall", "host-local", "loopback", "portmap"}},
-		{"github.com/kubernetes-sigs/cri-tools/releases/download/v1.34.0/crictl-v1.34.0-linux-" + arch + ".tar.gz",
+			"./",
+			[]string{"bandwidth", "bridge", "dhcp", "firewall", "host-local", "loopback", "portmap"},
+		},
+		{
+			"github.com/kubernetes-sigs/cri-tools/releases/download/v1.34.0/crictl-v1.34.0-linux-" + arch + ".tar.gz",
 			".sha256",
-			"", []string{"crictl"}},
-		{"github.com/etcd-io/etcd/releases/download/v3.6.10/etcd-v3.6.10-linux-" + arch + ".tar.gz", "",
-			"etcd-v3.6.10-linux-" + arch + "/", []string{"etcd", "etcdctl", "etcdutl"}},
+			"",
+			[]string{"crictl"},
+		},
+		{
+			"github.com/etcd-io/etcd/releases/download/v3.6.10/etcd-v3.6.10-linux-" + arch + ".tar.gz", "",
+			"etcd-v3.6.10-linux-" + arch + "/",
+			[]string{"etcd", "etcdctl", "etcdutl"},
+		},
 	} {
 		content := Archive(t, arch, archive.folder, archive.programs...)
 		s.Put(archive.address, content)
@@ -168,8 +183,10 @@ func (s *Server) publish(t testing.TB, arch string) {
 func (s *Server) publishSums(arches []string) {
 	for sums, files := range map[string][]string{
 		"github.com/opencontainers/runc/releases/download/v1.3.3/runc.sha256sum": {"runc.amd64", "runc.arm64"},
-		"github.com/etcd-io/etcd/releases/download/v3.6.10/SHA256SUMS": {"etcd-v3.6.10-linux-amd64.tar.gz",
-			"etcd-v3.6.10-linux-arm64.tar.gz"},
+		"github.com/etcd-io/etcd/releases/download/v3.6.10/SHA256SUMS": {
+			"etcd-v3.6.10-linux-amd64.tar.gz",
+			"etcd-v3.6.10-linux-arm64.tar.gz",
+		},
 	} {
 		var text strings.Builder
 		for _, file := range files {
@@ -188,11 +205,14 @@ func (s *Server) publishImage(t testing.TB, repository string, arches []string, 
 	for _, arch := range arches {
 		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch})
 		assert.NilError(t, err)
-		for _, files := range []map[string][]byte{{"etc/passwd": []byte("root:x:0:0:root:/:/none\n")},
-			{program: Program(arch, program)}} {
+		for _, files := range []map[string][]byte{
+			{"etc/passwd": []byte("root:x:0:0:root:/:/none\n")},
+			{program: Program(arch, program)},
+		} {
 			content := tarGz(t, files)
 			layer, err := tarball.LayerFromOpener(func() (io.ReadCloser,
-				error) {
+				error,
+			) {
 				return io.NopCloser(bytes.NewReader(content)), nil
 			})
 			assert.NilError(t, err)
@@ -224,8 +244,10 @@ func tarGz(t testing.TB, files map[string][]byte) []byte {
 	compressed := gzip.NewWriter(&content)
 	archive := tar.NewWriter(compressed)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		assert.NilError(t, archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
-			Size: int64(len(files[name]))}))
+		assert.NilError(t, archive.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
+			Size: int64(len(files[name])),
+		}))
 		_, err := archive.Write(files[name])
 		assert.NilError(t, err)
 	}

@@ -65,8 +65,10 @@ func (i Image) WriteLayout(w io.Writer) (digest string, err error) {
 		name    string
 		content []byte
 	}{
-		{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {"index.json", index},
-		{blob(digest), p.manifest}, {blob(sum(p.config)), p.config},
+		{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+		{"index.json", index},
+		{blob(digest), p.manifest},
+		{blob(sum(p.config)), p.config},
 	} {
 		if err := add(archive, file.name, file.content); err != nil {
 			return "", err
@@ -91,8 +93,10 @@ func (i Image) WriteSaved(w io.Writer) error {
 	if err := add(archive, "config.json", p.config); err != nil {
 		return err
 	}
-	manifest := encode([]map[string]any{{"Config": "config.json", "RepoTags": []string{i.Name},
-		"Layers": []string{"layer/layer.tar"}}})
+	manifest := encode([]map[string]any{{
+		"Config": "config.json", "RepoTags": []string{i.Name},
+		"Layers": []string{"layer/layer.tar"},
+	}})
 	if err := add(archive, "manifest.json", manifest); err != nil {
 		return err
 	}
@@ -104,8 +108,10 @@ func (i Image) parts() (parts, error) {
 	if err := i.writeLayer(io.MultiWriter(hash, size)); err != nil {
 		return parts{}, err
 	}
-	p := parts{layer: descriptor{MediaType: layerType, Digest: "sha256:" + hex.EncodeToString(hash.Sum(nil)),
-		Size: size.n}}
+	p := parts{layer: descriptor{
+		MediaType: layerType, Digest: "sha256:" + hex.EncodeToString(hash.Sum(nil)),
+		Size: size.n,
+	}}
 	arch := i.Arch
 	if arch == "" {
 		arch = runtime.GOARCH
@@ -140,8 +146,10 @@ func (i Image) writeLayer(w io.Writer) error {
 			return fmt.Errorf("adding a program: %w", err)
 		}
 	}
-	if err := layer.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "random", Mode: 0o644,
-		Size: i.Size}); err != nil {
+	if err := layer.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: "random", Mode: 0o644,
+		Size: i.Size,
+	}); err != nil {
 		return fmt.Errorf("adding random bytes: %w", err)
 	}
 	if _, err := io.CopyN(layer, rand.NewChaCha8(i.Seed), i.Size); err != nil {
@@ -151,8 +159,10 @@ func (i Image) writeLayer(w io.Writer) error {
 }
 
 func add(archive *tar.Writer, name string, content []byte) error {
-	if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644,
-		Size: int64(len(content))}); err != nil {
+	if err := archive.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o644,
+		Size: int64(len(content)),
+	}); err != nil {
 		return fmt.Errorf("adding %q: %w", name, err)
 	}
 	if _, err := io.Copy(archive, bytes.NewReader(content)); err != nil {

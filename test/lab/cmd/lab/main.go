@@ -37,7 +37,8 @@ func command() *cobra.Command {
 		simple("down", "Take the lab away; caches and keys stay", (*lab.Lab).Down),
 		simple("build", "Build everything that the lab runs", (*lab.Lab).Build),
 		simple("env", "Print export lines for a shell", func(l *lab.Lab,
-			_ context.Context) error {
+			_ context.Context,
+		) error {
 			return l.PrintEnv(os.Stdout)
 		}),
 		simple("status", "Show machines, clusters and Argo",
