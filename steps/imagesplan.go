@@ -30,15 +30,15 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.importer(ctx, call, in.Cluster)
+		importer, err := s.env.importer(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := in.selected(conductor.Cluster, (*config.Cluster).Select)
+		machines, err := in.selected(importer.Cluster, (*config.Cluster).Select)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		entries, err := conductor.Plan(ctx, machines, images.Split(in.Images), operation.AsText(report))
+		entries, err := importer.Plan(ctx, machines, images.Split(in.Images), operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}

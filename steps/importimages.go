@@ -26,15 +26,15 @@ func (s importImagesStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return plugin.Execution{
 		Key: in.key("import-images"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.importer(ctx, call, in.Cluster)
+			importer, err := s.env.importer(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, conductor.Cluster)
+			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, importer.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Import(ctx, machine, images.Split(in.Images), limiter,
+			outcome, err := importer.Import(ctx, machine, images.Split(in.Images), limiter,
 				operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err

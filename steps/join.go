@@ -21,7 +21,7 @@ func (s joinStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 }
 
 // joinerMethod is a method that works on one machine.
-type joinerMethod func(c *join.Joiner, ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+type joinerMethod func(joiner *join.Joiner, ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress) (join.Outcome, error)
 
 // machineExecution prepares a step that works on one machine of a cluster.
@@ -33,15 +33,15 @@ func (e *Env) machineExecution(call plugin.Call, step string, do joinerMethod) (
 	return plugin.Execution{
 		Key: in.key(step),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := e.joiner(ctx, call, in.Cluster)
+			joiner, err := e.joiner(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, limiter, err := e.machineAndLimiter(call, in, conductor.Cluster)
+			machine, limiter, err := e.machineAndLimiter(call, in, joiner.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := do(conductor, ctx, machine, limiter, operation.AsText(report))
+			outcome, err := do(joiner, ctx, machine, limiter, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

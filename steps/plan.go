@@ -61,15 +61,15 @@ func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluste
 
 // plan inspects the machines that the input selects.
 func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) ([]join.Entry, error) {
-	conductor, err := e.joiner(ctx, call, in.Cluster)
+	joiner, err := e.joiner(ctx, call, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	machines, err := in.selected(conductor.Cluster, (*config.Cluster).Select)
+	machines, err := in.selected(joiner.Cluster, (*config.Cluster).Select)
 	if err != nil {
 		return nil, err
 	}
-	return conductor.Plan(ctx, machines, operation.AsText(report))
+	return joiner.Plan(ctx, machines, operation.AsText(report))
 }
 
 // joinPlans answers plans of joins and of reconciliations.

@@ -62,11 +62,11 @@ func (r removeRequest) optionsFor(policy config.Drain) remove.Options {
 
 // remover opens cluster for removals.
 func (e *Env) remover(ctx context.Context, call plugin.Call, cluster string) (*remove.Remover, error) {
-	conductor, err := e.resetter(ctx, call, cluster)
+	resetter, err := e.resetter(ctx, call, cluster)
 	if err != nil {
 		return nil, err
 	}
-	return &remove.Remover{Resetter: conductor}, nil
+	return &remove.Remover{Resetter: resetter}, nil
 }
 
 // removeStep takes one machine out of its cluster.
@@ -90,16 +90,16 @@ func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return plugin.Execution{
 		Key: in.key("remove"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.remover(ctx, call, in.Cluster)
+			remover, err := s.env.remover(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, conductor.Cluster)
+			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, remover.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			options := asked.optionsFor(conductor.Cluster.Fleet.Drain)
-			outcome, err := conductor.Remove(ctx, machine, options, limiter, operation.AsText(report))
+			options := asked.optionsFor(remover.Cluster.Fleet.Drain)
+			outcome, err := remover.Remove(ctx, machine, options, limiter, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -25,7 +25,7 @@ import (
 func callStep(t *testing.T, object map[string]string, nodes ...*corev1.Node) (plugin.Result, error) {
 	t.Helper()
 	open := func(ctx context.Context, namespace, name string) (*reset.Resetter, error) {
-		conductor, err := openReset(ctx, namespace, name)
+		resetter, err := openReset(ctx, namespace, name)
 		if err != nil {
 			return nil, err
 		}
@@ -33,8 +33,8 @@ func callStep(t *testing.T, object map[string]string, nodes ...*corev1.Node) (pl
 		for _, node := range nodes {
 			assert.NilError(t, client.Tracker().Add(node))
 		}
-		conductor.Connect = func(context.Context) (*join.Target, error) { return &join.Target{Client: client}, nil }
-		return conductor, nil
+		resetter.Connect = func(context.Context) (*join.Target, error) { return &join.Target{Client: client}, nil }
+		return resetter, nil
 	}
 	encoded, err := json.Marshal(object)
 	assert.NilError(t, err)

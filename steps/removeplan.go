@@ -34,15 +34,15 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.remover(ctx, call, in.Cluster)
+		remover, err := s.env.remover(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := in.selected(conductor.Cluster, (*config.Cluster).SelectNamed)
+		machines, err := in.selected(remover.Cluster, (*config.Cluster).SelectNamed)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		entries, err := conductor.Plan(ctx, machines, asked.optionsFor(conductor.Cluster.Fleet.Drain),
+		entries, err := remover.Plan(ctx, machines, asked.optionsFor(remover.Cluster.Fleet.Drain),
 			operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err

@@ -31,7 +31,7 @@ func (s removeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return verifyExecution(s.env, call, in.Cluster, in.Machines,
-		func(ctx context.Context, c *reset.Resetter, machines []config.Machine) ([]reset.Finding, error) {
-			return (&remove.Remover{Resetter: c}).Verify(ctx, machines, asked.options)
+		func(ctx context.Context, resetter *reset.Resetter, machines []config.Machine) ([]reset.Finding, error) {
+			return (&remove.Remover{Resetter: resetter}).Verify(ctx, machines, asked.options)
 		}), nil
 }

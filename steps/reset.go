@@ -29,15 +29,15 @@ func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	return plugin.Execution{
 		Key: in.key("reset"),
 		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			conductor, err := s.env.resetter(ctx, call, in.Cluster)
+			resetter, err := s.env.resetter(ctx, call, in.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, conductor.Cluster)
+			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, resetter.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			outcome, err := conductor.Reset(ctx, machine, options, limiter, operation.AsText(report))
+			outcome, err := resetter.Reset(ctx, machine, options, limiter, operation.AsText(report))
 			if err != nil {
 				return plugin.Result{}, err
 			}

@@ -46,16 +46,16 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.resetter(ctx, call, in.Cluster)
+		resetter, err := s.env.resetter(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := in.selected(conductor.Cluster, (*config.Cluster).SelectNamed)
+		machines, err := in.selected(resetter.Cluster, (*config.Cluster).SelectNamed)
 		if err != nil {
 			return plugin.Result{}, err
 		}
 		report(fmt.Sprintf("looking at %d machines", len(machines)))
-		entries, err := conductor.Plan(ctx, machines, options)
+		entries, err := resetter.Plan(ctx, machines, options)
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -28,7 +28,7 @@ func (s resetVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return verifyExecution(s.env, call, in.Cluster, in.Machines,
-		func(ctx context.Context, c *reset.Resetter, machines []config.Machine) ([]reset.Finding, error) {
-			return c.Verify(ctx, machines, options)
+		func(ctx context.Context, resetter *reset.Resetter, machines []config.Machine) ([]reset.Finding, error) {
+			return resetter.Verify(ctx, machines, options)
 		}), nil
 }

@@ -24,16 +24,16 @@ func verifyExecution(env *Env, call plugin.Call, cluster, machines string,
 	verify func(context.Context, *reset.Resetter, []config.Machine) ([]reset.Finding, error),
 ) plugin.Execution {
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := env.resetter(ctx, call, cluster)
+		resetter, err := env.resetter(ctx, call, cluster)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		selected, err := conductor.Cluster.SelectNamed(machines)
+		selected, err := resetter.Cluster.SelectNamed(machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}
 		report(fmt.Sprintf("looking at %d machines", len(selected)))
-		findings, err := verify(ctx, conductor, selected)
+		findings, err := verify(ctx, resetter, selected)
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -101,11 +101,11 @@ func (e *Env) joiner(ctx context.Context, call plugin.Call, cluster string) (*jo
 	return e.joins.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*join.Joiner,
 		error,
 	) {
-		conductor, err := e.open.Join(ctx, namespace, cluster)
+		j, err := e.open.Join(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Runner = e.runner(call, cluster)
+			j.Runner = e.runner(call, cluster)
 		}
-		return conductor, err
+		return j, err
 	})
 }
 
@@ -127,11 +127,11 @@ func (e *Env) resetter(ctx context.Context, call plugin.Call, cluster string) (*
 	return e.resets.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*reset.Resetter,
 		error,
 	) {
-		conductor, err := e.open.Reset(ctx, namespace, cluster)
+		r, err := e.open.Reset(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Runner = e.runner(call, cluster)
+			r.Runner = e.runner(call, cluster)
 		}
-		return conductor, err
+		return r, err
 	})
 }
 
@@ -140,11 +140,11 @@ func (e *Env) importer(ctx context.Context, call plugin.Call, cluster string) (*
 	return e.imports.get(ctx, call, cluster, func(ctx context.Context, namespace, cluster string) (*images.Importer,
 		error,
 	) {
-		conductor, err := e.open.Images(ctx, namespace, cluster)
+		i, err := e.open.Images(ctx, namespace, cluster)
 		if err == nil {
-			conductor.Runner = e.runner(call, cluster)
+			i.Runner = e.runner(call, cluster)
 		}
-		return conductor, err
+		return i, err
 	})
 }
 

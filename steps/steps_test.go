@@ -28,7 +28,7 @@ machines:
   - {name: m1, address: 192.0.2.1}
 `
 
-// open makes a conductor that can't reach any machine, which is all that these tests need.
+// open makes a Joiner that can't reach any machine, which is all that these tests need.
 func open(_ context.Context, _, name string) (*join.Joiner, error) {
 	cluster, err := config.Parse(name, []byte("privateNodes: {enabled: true}\n"), []byte(fleet))
 	if err != nil {

@@ -23,11 +23,11 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 		return nil, err
 	}
 	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Upgrader, error) {
-		conductor, err := e.openUpgrade(ctx, call, in)
+		u, err := e.openUpgrade(ctx, call, in)
 		if err == nil {
-			conductor.Until = until
+			u.Until = until
 		}
-		return conductor, err
+		return u, err
 	})
 }
 
@@ -37,17 +37,17 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 	if err != nil {
 		return nil, err
 	}
-	conductor, err := e.open.Upgrade(ctx, call.Workflow.Namespace, in.Cluster)
+	upgrader, err := e.open.Upgrade(ctx, call.Workflow.Namespace, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	conductor.OnlyControlPlane = scheduled && !conductor.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
-	conductor.Runner = e.runner(call, in.Cluster)
+	upgrader.OnlyControlPlane = scheduled && !upgrader.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
+	upgrader.Runner = e.runner(call, in.Cluster)
 	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
-		conductor.Version = in.Version
+		upgrader.Version = in.Version
 	}
-	conductor.Rollout = call.Workflow.UID
-	return conductor, nil
+	upgrader.Rollout = call.Workflow.UID
+	return upgrader, nil
 }
 
 // upgradeInput are the parameters of every step of an upgrade.
@@ -94,21 +94,21 @@ func (in upgradeInput) plan() (rollout.Plan, error) {
 }
 
 // rolloutStep is the work of a step of a rollout.
-type rolloutStep func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error)
+type rolloutStep func(ctx context.Context, upgrader *upgrade.Upgrader, report func(string)) (plugin.Result, error)
 
 // rolloutExecution prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
 func (e *Env) rolloutExecution(call plugin.Call, in upgradeInput, key string, do rolloutStep) plugin.Execution {
 	return plugin.Execution{Key: key, Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := e.upgrader(ctx, call, in)
+		upgrader, err := e.upgrader(ctx, call, in)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return do(ctx, conductor, report)
+		return do(ctx, upgrader, report)
 	}}
 }
 
 // waveStep is the work of a step on one machine of a plan.
-type waveStep func(ctx context.Context, conductor *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
+type waveStep func(ctx context.Context, upgrader *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
 	report func(string)) (plugin.Result, error)
 
 // waveExecution prepares a step of a rollout for one machine. A result with the reason why the machine was left counts
@@ -123,12 +123,12 @@ func (e *Env) waveExecution(call plugin.Call, step string, do waveStep) (plugin.
 		return plugin.Execution{}, err
 	}
 	return e.rolloutExecution(call, in, step+"/"+in.Cluster+"/"+in.Machine,
-		func(ctx context.Context, conductor *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
-			machine, err := findMachine(conductor.Cluster, in.Machine)
+		func(ctx context.Context, upgrader *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
+			machine, err := findMachine(upgrader.Cluster, in.Machine)
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			return do(ctx, conductor, machine, plan, report)
+			return do(ctx, upgrader, machine, plan, report)
 		}), nil
 }
 
@@ -147,11 +147,12 @@ func (upgradeStageStep) Name() string      { return "upgrade-stage" }
 func (upgradeStageStep) Outputs() []string { return []string{"report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
+	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, upgrader *upgrade.Upgrader,
+		machine config.Machine,
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
-		limiter := s.env.limiterFor(call, c.Cluster.Name, c.Cluster.Fleet.Limits.Concurrency)
-		staged, err := c.Stage(ctx, machine, plan, limiter, operation.AsText(report))
+		limiter := s.env.limiterFor(call, upgrader.Cluster.Name, upgrader.Cluster.Fleet.Limits.Concurrency)
+		staged, err := upgrader.Stage(ctx, machine, plan, limiter, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -169,10 +170,11 @@ func (upgradeStep) Name() string      { return "upgrade" }
 func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, c *upgrade.Upgrader, machine config.Machine,
+	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, upgrader *upgrade.Upgrader,
+		machine config.Machine,
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
-		outcome, err := c.Upgrade(ctx, machine, plan, operation.AsText(report))
+		outcome, err := upgrader.Upgrade(ctx, machine, plan, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -203,11 +205,11 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter "+
 			"\"rollout\"", in.Wave)
 	}
-	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, c *upgrade.Upgrader,
+	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
 		_ func(string)) (plugin.Result,
 		error,
 	) {
-		gate, err := c.After(ctx, plan, wave)
+		gate, err := upgrader.After(ctx, plan, wave)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -238,14 +240,14 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, c *upgrade.Upgrader,
+	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
 		_ func(string),
 	) (plugin.Result, error) {
-		machines, err := c.Cluster.Select(in.Machines)
+		machines, err := upgrader.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		message, err := c.Verify(ctx, machines)
+		message, err := upgrader.Verify(ctx, machines)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
 	}), nil
 }
@@ -261,11 +263,11 @@ func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, c *upgrade.Upgrader,
+	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
 		report func(string)) (plugin.Result,
 		error,
 	) {
-		done, err := c.Clean(ctx, operation.AsText(report))
+		done, err := upgrader.Clean(ctx, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}

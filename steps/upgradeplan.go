@@ -40,18 +40,18 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		conductor, err := s.env.openUpgrade(ctx, call, in.upgradeInput)
+		upgrader, err := s.env.openUpgrade(ctx, call, in.upgradeInput)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		if conductor.Version, err = resolveVersion(ctx, conductor, in.Version); err != nil {
+		if upgrader.Version, err = resolveVersion(ctx, upgrader, in.Version); err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := conductor.Cluster.Select(in.Machines)
+		machines, err := upgrader.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		preview, err := conductor.Plan(ctx, machines, operation.AsText(report))
+		preview, err := upgrader.Plan(ctx, machines, operation.AsText(report))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -68,7 +68,7 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		}
 		return plugin.Result{Phase: phase, Message: preview.String(), Outputs: map[string]string{
 			"version": preview.Version, "moves": strconv.FormatBool(preview.Moves),
-			"grace": strconv.Itoa(int(conductor.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
+			"grace": strconv.Itoa(int(upgrader.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
 			"waves": encode(waves), "rollout": encode(preview.Plan), "table": boundTable(preview.Table()),
 			"plan": encodeReport(preview.Entries),
 		}}, nil
@@ -102,23 +102,23 @@ const (
 
 // resolveVersion returns the version that the parameter means; empty is that of the documents, or that of the control
 // plane where they have none or an earlier one.
-func resolveVersion(ctx context.Context, conductor *upgrade.Upgrader, asked string) (string, error) {
-	runs := conductor.Target.Version
+func resolveVersion(ctx context.Context, upgrader *upgrade.Upgrader, asked string) (string, error) {
+	runs := upgrader.Target.Version
 	switch asked {
 	case versionOfControlPlane:
 		return runs, nil
 	case versionLatestPatch:
-		return conductor.LatestPatch(ctx)
+		return upgrader.LatestPatch(ctx)
 	case "":
 	default:
 		return asked, nil
 	}
-	said := conductor.Cluster.KubernetesVersion()
+	said := upgrader.Cluster.KubernetesVersion()
 	wanted, err := version.ParseSemantic(said)
 	if err != nil {
 		return runs, nil
 	}
-	if has, err := version.ParseSemantic(runs); err == nil && conductor.Cluster.Hosted() && wanted.LessThan(has) {
+	if has, err := version.ParseSemantic(runs); err == nil && upgrader.Cluster.Hosted() && wanted.LessThan(has) {
 		return runs, nil
 	}
 	return said, nil

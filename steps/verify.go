@@ -26,15 +26,15 @@ func (s verifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, _ func(string)) (plugin.Result, error) {
-		conductor, err := s.env.joiner(ctx, call, in.Cluster)
+		joiner, err := s.env.joiner(ctx, call, in.Cluster)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		machines, err := conductor.Cluster.Select(in.Machines)
+		machines, err := joiner.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		findings, err := conductor.Verify(ctx, machines)
+		findings, err := joiner.Verify(ctx, machines)
 		if err != nil {
 			return plugin.Result{}, err
 		}

@@ -85,18 +85,18 @@ func (p *clusterFlags) rest() (*rest.Config, error) {
 func openMachines[T any](ctx context.Context, p *clusterFlags,
 	open func(context.Context, config.Source, factory.HostKeys, factory.Tools, string) (T,
 		error),
-) (conductor T, done func(), err error) {
+) (opened T, done func(), err error) {
 	source, keys, err := p.open()
 	if err != nil {
-		return conductor, nil, err
+		return opened, nil, err
 	}
 	pool := ssh.NewPool()
-	conductor, err = open(ctx, source, keys, factory.Tools{Agent: &agents.Embedded{}, Pool: pool}, p.cluster)
+	opened, err = open(ctx, source, keys, factory.Tools{Agent: &agents.Embedded{}, Pool: pool}, p.cluster)
 	if err != nil {
 		pool.Close()
-		return conductor, nil, err
+		return opened, nil, err
 	}
-	return conductor, func() { pool.Close() }, nil
+	return opened, func() { pool.Close() }, nil
 }
 
 func validateCommand() *cobra.Command {
@@ -139,12 +139,12 @@ func planCommand() *cobra.Command {
   argosy plan --namespace team-a --machines zone=rack-1 --output json`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := openMachines(command.Context(), &location, factory.Open)
+			joiner, done, err := openMachines(command.Context(), &location, factory.Open)
 			if err != nil {
 				return err
 			}
 			defer done()
-			entries, err := planAndPrint(command, conductor, machines, output)
+			entries, err := planAndPrint(command, joiner, machines, output)
 			if err != nil {
 				return err
 			}
@@ -172,14 +172,14 @@ func machineFlag(command *cobra.Command, machines *string) {
 const planPhase = "plan"
 
 // planAndPrint makes a plan, prints it and returns it.
-func planAndPrint(command *cobra.Command, conductor *join.Joiner, expression, format string) ([]join.Entry, error) {
-	machines, err := conductor.Cluster.Select(expression)
+func planAndPrint(command *cobra.Command, joiner *join.Joiner, expression, format string) ([]join.Entry, error) {
+	machines, err := joiner.Cluster.Select(expression)
 	if err != nil {
 		return nil, err
 	}
 	terminal := newTerminal(command.ErrOrStderr())
 	terminal.last[planPhase] = shown{phase: planPhase, at: time.Now()} // silent unless it takes long
-	entries, err := conductor.Plan(command.Context(), machines, terminal.planning())
+	entries, err := joiner.Plan(command.Context(), machines, terminal.planning())
 	if err != nil {
 		return nil, err
 	}
@@ -225,20 +225,20 @@ finished. Ctrl-C stops each machine at its next safe point.`,
 		Example: "  argosy join --namespace team-a --machines m1,m2 --concurrency 2",
 		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := openMachines(command.Context(), &location, factory.Open)
+			joiner, done, err := openMachines(command.Context(), &location, factory.Open)
 			if err != nil {
 				return err
 			}
 			defer done()
-			entries, err := planAndPrint(command, conductor, machines, "table")
+			entries, err := planAndPrint(command, joiner, machines, "table")
 			if err != nil {
 				return err
 			}
 			if dryRun {
 				return refusedError(entries)
 			}
-			return runOnMachines(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
-				names(join.Work(entries), machineOf), conductor.Join)
+			return runOnMachines(command.Context(), jobOf(joiner, entries, concurrency, command.OutOrStdout()),
+				names(join.Work(entries), machineOf), joiner.Join)
 		},
 	}
 	location.addTo(command)
@@ -250,9 +250,9 @@ finished. Ctrl-C stops each machine at its next safe point.`,
 }
 
 // jobOf returns the job for a plan.
-func jobOf(conductor *join.Joiner, entries []join.Entry, concurrency int, out io.Writer) job {
+func jobOf(joiner *join.Joiner, entries []join.Entry, concurrency int, out io.Writer) job {
 	return job{
-		cluster: conductor.Cluster, concurrency: concurrency, selected: len(entries),
+		cluster: joiner.Cluster, concurrency: concurrency, selected: len(entries),
 		refused: names(join.Refused(entries), machineOf), out: out,
 	}
 }

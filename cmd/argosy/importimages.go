@@ -41,12 +41,12 @@ its next safe point.`,
 		Example: "  argosy images import --namespace team-a --machines m1,m2 oci://registry.example.com/app:v1",
 		RunE: func(command *cobra.Command, args []string) error {
 			request.items = images.Split(strings.Join(args, " "))
-			conductor, done, err := openMachines(command.Context(), &location, factory.OpenImages)
+			importer, done, err := openMachines(command.Context(), &location, factory.OpenImages)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return request.run(command.Context(), conductor, command.OutOrStdout())
+			return request.run(command.Context(), importer, command.OutOrStdout())
 		},
 	}
 	location.addTo(command)
@@ -58,12 +58,12 @@ its next safe point.`,
 }
 
 // run prints the plan and imports the images that machines lack.
-func (r importRequest) run(ctx context.Context, conductor *images.Importer, out io.Writer) error {
-	machines, err := conductor.Cluster.Select(r.machines)
+func (r importRequest) run(ctx context.Context, importer *images.Importer, out io.Writer) error {
+	machines, err := importer.Cluster.Select(r.machines)
 	if err != nil {
 		return err
 	}
-	entries, err := conductor.Plan(ctx, machines, r.items, operation.NoProgress{})
+	entries, err := importer.Plan(ctx, machines, r.items, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -79,13 +79,13 @@ func (r importRequest) run(ctx context.Context, conductor *images.Importer, out 
 	}
 	name := func(e images.Entry) string { return e.Machine }
 	work := job{
-		cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(entries),
+		cluster: importer.Cluster, concurrency: r.concurrency, selected: len(entries),
 		refused: names(images.With(images.ActionRefuse, entries), name), out: out,
 	}
 	return runOnMachines(ctx, work, names(images.With(images.ActionImport, entries), name),
 		func(ctx context.Context, m config.Machine, limiter *operation.Limiter,
 			progress operation.Progress,
 		) (images.Outcome, error) {
-			return conductor.Import(ctx, m, r.items, limiter, progress)
+			return importer.Import(ctx, m, r.items, limiter, progress)
 		})
 }

@@ -23,20 +23,20 @@ that are not nodes yet are skipped; "argosy join" joins them.`,
   argosy reconcile --namespace team-a`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := openMachines(command.Context(), &location, factory.Open)
+			joiner, done, err := openMachines(command.Context(), &location, factory.Open)
 			if err != nil {
 				return err
 			}
 			defer done()
-			entries, err := planAndPrint(command, conductor, machines, "table")
+			entries, err := planAndPrint(command, joiner, machines, "table")
 			if err != nil {
 				return err
 			}
 			if dryRun {
 				return refusedError(entries)
 			}
-			return runOnMachines(command.Context(), jobOf(conductor, entries, concurrency, command.OutOrStdout()),
-				names(join.Differing(entries), machineOf), conductor.Reconcile)
+			return runOnMachines(command.Context(), jobOf(joiner, entries, concurrency, command.OutOrStdout()),
+				names(join.Differing(entries), machineOf), joiner.Reconcile)
 		},
 	}
 	location.addTo(command)

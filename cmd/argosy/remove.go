@@ -49,12 +49,12 @@ point.`,
 			if request.timeout < 0 {
 				return program.UsageErrorf("flag --drain-timeout must not be negative")
 			}
-			conductor, done, err := openMachines(command.Context(), &location, factory.OpenReset)
+			resetter, done, err := openMachines(command.Context(), &location, factory.OpenReset)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return request.run(command.Context(), &remove.Remover{Resetter: conductor}, command.OutOrStdout())
+			return request.run(command.Context(), &remove.Remover{Resetter: resetter}, command.OutOrStdout())
 		},
 	}
 	location.addTo(command)
@@ -89,13 +89,13 @@ func (r removeRequest) over(policy config.Drain) remove.Options {
 }
 
 // run prints the plan and removes the machines, unless one is refused or --yes is missing.
-func (r removeRequest) run(ctx context.Context, conductor *remove.Remover, out io.Writer) error {
-	machines, err := conductor.Cluster.SelectNamed(r.machines)
+func (r removeRequest) run(ctx context.Context, remover *remove.Remover, out io.Writer) error {
+	machines, err := remover.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err
 	}
-	options := r.over(conductor.Cluster.Fleet.Drain)
-	entries, err := conductor.Plan(ctx, machines, options, operation.NoProgress{})
+	options := r.over(remover.Cluster.Fleet.Drain)
+	entries, err := remover.Plan(ctx, machines, options, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -109,11 +109,11 @@ func (r removeRequest) run(ctx context.Context, conductor *remove.Remover, out i
 	if !r.confirmed {
 		return program.UsageErrorf("nothing was changed: a removal cannot be undone; add --yes to do it")
 	}
-	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
+	work := job{cluster: remover.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
 	err = runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
 		limiter *operation.Limiter, progress operation.Progress,
 	) (remove.Outcome, error) {
-		return conductor.Remove(ctx, m, options, limiter, progress)
+		return remover.Remove(ctx, m, options, limiter, progress)
 	})
 	if err != nil || len(remove.Work(entries)) == 0 {
 		return err

@@ -42,12 +42,12 @@ point.`,
 			if err := requireMachines(request.machines); err != nil {
 				return err
 			}
-			conductor, done, err := openMachines(command.Context(), &location, factory.OpenReset)
+			resetter, done, err := openMachines(command.Context(), &location, factory.OpenReset)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return request.run(command.Context(), conductor, command.OutOrStdout())
+			return request.run(command.Context(), resetter, command.OutOrStdout())
 		},
 	}
 	location.addTo(command)
@@ -71,12 +71,12 @@ func requireMachines(machines string) error {
 }
 
 // run prints the plan and resets the machines, unless one is refused or --yes is missing.
-func (r resetRequest) run(ctx context.Context, conductor *reset.Resetter, out io.Writer) error {
-	machines, err := conductor.Cluster.SelectNamed(r.machines)
+func (r resetRequest) run(ctx context.Context, resetter *reset.Resetter, out io.Writer) error {
+	machines, err := resetter.Cluster.SelectNamed(r.machines)
 	if err != nil {
 		return err
 	}
-	entries, err := conductor.Plan(ctx, machines, r.options)
+	entries, err := resetter.Plan(ctx, machines, r.options)
 	if err != nil {
 		return err
 	}
@@ -92,10 +92,10 @@ func (r resetRequest) run(ctx context.Context, conductor *reset.Resetter, out io
 	if !r.confirmed {
 		return program.UsageErrorf("nothing was changed: a reset cannot be undone; add --yes to do it")
 	}
-	work := job{cluster: conductor.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
+	work := job{cluster: resetter.Cluster, concurrency: r.concurrency, selected: len(machines), out: out}
 	return runOnMachines(ctx, work, names(machines, nameOf), func(ctx context.Context, m config.Machine,
 		limiter *operation.Limiter, progress operation.Progress,
 	) (reset.Outcome, error) {
-		return conductor.Reset(ctx, m, r.options, limiter, progress)
+		return resetter.Reset(ctx, m, r.options, limiter, progress)
 	})
 }

@@ -53,7 +53,7 @@ cluster: {kubeconfigSecret: kubeconfig}
 machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 `))
 	assert.NilError(t, err)
-	conductor := &reset.Resetter{
+	resetter := &reset.Resetter{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
 		Machine: func(m config.Machine) operation.Machine {
@@ -62,7 +62,7 @@ machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 	}
 	var text bytes.Buffer
 	request.machines, request.concurrency = "all", 1
-	err = request.run(t.Context(), conductor, &text)
+	err = request.run(t.Context(), resetter, &text)
 	return text.String(), started, err
 }
 

@@ -34,13 +34,13 @@ it again is safe: machines at the version are left alone, and an interrupted run
   argosy upgrade --namespace team-a`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := location.upgrader(command.Context())
+			upgrader, done, err := location.upgrader(command.Context())
 			if err != nil {
 				return err
 			}
 			defer done()
 			terminal := newTerminal(command.ErrOrStderr())
-			preview, err := planUpgrade(command.Context(), conductor, machines, terminal)
+			preview, err := planUpgrade(command.Context(), upgrader, machines, terminal)
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ it again is safe: machines at the version are left alone, and an interrupted run
 				}
 				return nil
 			}
-			return rollOut(command.Context(), conductor, preview, newTerminal(command.OutOrStdout()))
+			return rollOut(command.Context(), upgrader, preview, newTerminal(command.OutOrStdout()))
 		},
 	}
 	location.addTo(command)
@@ -65,7 +65,7 @@ it again is safe: machines at the version are left alone, and an interrupted run
 
 // upgrader opens the cluster's machines for a rollout by this process. done closes the connections.
 func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Upgrader, func(), error) {
-	conductor, done, err := openMachines(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
+	u, done, err := openMachines(ctx, p, func(ctx context.Context, source config.Source, keys factory.HostKeys,
 		tools factory.Tools, cluster string,
 	) (*upgrade.Upgrader, error) {
 		return factory.OpenUpgrade(ctx, source, keys, tools, cluster, program.Image())
@@ -74,26 +74,26 @@ func (p *clusterFlags) upgrader(ctx context.Context) (*upgrade.Upgrader, func(),
 		return nil, nil, err
 	}
 	host, _ := os.Hostname()
-	conductor.Rollout = fmt.Sprintf("%s-%d-%d", host, os.Getpid(), time.Now().Unix())
-	return conductor, done, nil
+	u.Rollout = fmt.Sprintf("%s-%d-%d", host, os.Getpid(), time.Now().Unix())
+	return u, done, nil
 }
 
-func planUpgrade(ctx context.Context, conductor *upgrade.Upgrader, expression string,
+func planUpgrade(ctx context.Context, upgrader *upgrade.Upgrader, expression string,
 	terminal *terminal,
 ) (upgrade.Preview, error) {
-	machines, err := conductor.Cluster.Select(expression)
+	machines, err := upgrader.Cluster.Select(expression)
 	if err != nil {
 		return upgrade.Preview{}, err
 	}
-	return conductor.Plan(ctx, machines, terminal.planning())
+	return upgrader.Plan(ctx, machines, terminal.planning())
 }
 
 // rollOut upgrades the waves of a plan and leaves no node cordoned.
-func rollOut(ctx context.Context, conductor *upgrade.Upgrader, preview upgrade.Preview, terminal *terminal) error {
-	failed, err := runWaves(ctx, conductor, preview.Plan, terminal)
+func rollOut(ctx context.Context, upgrader *upgrade.Upgrader, preview upgrade.Preview, terminal *terminal) error {
+	failed, err := runWaves(ctx, upgrader, preview.Plan, terminal)
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
-	done, notCleaned := conductor.Clean(cleaning,
+	done, notCleaned := upgrader.Clean(cleaning,
 		operation.AsText(func(text string) { terminal.line("clean", text) }))
 	for _, line := range done {
 		terminal.line("clean", line)
@@ -109,23 +109,23 @@ func rollOut(ctx context.Context, conductor *upgrade.Upgrader, preview upgrade.P
 const cleanTimeout = 5 * time.Minute
 
 // runWaves upgrades waves, with the pauses between them. It returns the machines that failed, also with an error.
-func runWaves(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan,
+func runWaves(ctx context.Context, upgrader *upgrade.Upgrader, plan rollout.Plan,
 	terminal *terminal,
 ) (failed []string, err error) {
 	for i, wave := range plan.Waves {
 		if i > 0 {
-			if err := waitBetween(ctx, conductor, plan, plan.Waves[i-1]); err != nil {
+			if err := waitBetween(ctx, upgrader, plan, plan.Waves[i-1]); err != nil {
 				return failed, err
 			}
 		}
-		failed = append(failed, runWave(ctx, conductor, plan, wave, terminal)...)
+		failed = append(failed, runWave(ctx, upgrader, plan, wave, terminal)...)
 	}
 	return failed, nil
 }
 
 // waitBetween waits for the pause after a wave.
-func waitBetween(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave) error {
-	gate, err := conductor.After(ctx, plan, wave)
+func waitBetween(ctx context.Context, upgrader *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave) error {
+	gate, err := upgrader.After(ctx, plan, wave)
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -139,18 +139,18 @@ func waitBetween(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.
 }
 
 // runWave stages the machines of a wave, then upgrades them. It returns those that failed.
-func runWave(ctx context.Context, conductor *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave,
+func runWave(ctx context.Context, upgrader *upgrade.Upgrader, plan rollout.Plan, wave rollout.Wave,
 	terminal *terminal,
 ) []string {
-	window := operation.NewLimiter(conductor.Cluster.Fleet.Limits.Concurrency)
-	concurrently(conductor.Cluster, wave.Machines, terminal, func(machine config.Machine,
+	limiter := operation.NewLimiter(upgrader.Cluster.Fleet.Limits.Concurrency)
+	concurrently(upgrader.Cluster, wave.Machines, terminal, func(machine config.Machine,
 		progress operation.Progress,
 	) (upgrade.Staged, error) {
-		return conductor.Stage(ctx, machine, plan, window, progress)
+		return upgrader.Stage(ctx, machine, plan, limiter, progress)
 	})
-	return concurrently(conductor.Cluster, wave.Machines, terminal,
+	return concurrently(upgrader.Cluster, wave.Machines, terminal,
 		func(machine config.Machine, progress operation.Progress) (upgrade.Outcome, error) {
-			return conductor.Upgrade(ctx, machine, plan, progress)
+			return upgrader.Upgrade(ctx, machine, plan, progress)
 		})
 }
 
@@ -166,18 +166,18 @@ machine that was not upgraded is refused. The control plane stays as it is.`,
 		Example: "  argosy rollback --namespace team-a --machines gpu-1",
 		Args:    program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			conductor, done, err := location.upgrader(command.Context())
+			upgrader, done, err := location.upgrader(command.Context())
 			if err != nil {
 				return err
 			}
 			defer done()
-			chosen, err := conductor.Cluster.SelectNamed(machines)
+			chosen, err := upgrader.Cluster.SelectNamed(machines)
 			if err != nil {
 				return err
 			}
 			terminal := newTerminal(command.OutOrStdout())
 			for _, machine := range chosen {
-				outcome, err := conductor.Rollback(command.Context(), machine,
+				outcome, err := upgrader.Rollback(command.Context(), machine,
 					terminal.of(machine.Name))
 				if err != nil {
 					return err

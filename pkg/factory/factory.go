@@ -35,15 +35,15 @@ type Tools struct {
 	Pool *ssh.Pool
 }
 
-// Open reads cluster from source and makes a conductor for it. keys may be nil where first use is never trusted.
+// Open reads cluster from source and makes a Joiner for it. keys may be nil where first use is never trusted.
 func Open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Joiner,
 	error,
 ) {
-	conductor, _, err := open(ctx, source, keys, tools, cluster)
-	return conductor, err
+	joiner, _, err := open(ctx, source, keys, tools, cluster)
+	return joiner, err
 }
 
-// open returns, beside the conductor, the connector to its machines.
+// open returns, beside the Joiner, the connector to its machines.
 func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*join.Joiner,
 	*connector, error,
 ) {
@@ -218,7 +218,7 @@ func (r *connector) hostKeys(ctx context.Context, settings config.SSH) (ssh.Host
 // secretTimeout bounds one read of a Secret.
 const secretTimeout = 10 * time.Second
 
-// secret reads a Secret once for the life of the conductor; an empty name is an empty Secret.
+// secret reads a Secret once for the life of the connector; an empty name is an empty Secret.
 func (r *connector) secret(ctx context.Context, name string) (map[string]secret.Value, error) {
 	if name == "" {
 		return nil, nil

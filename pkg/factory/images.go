@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// OpenImages reads cluster from source and makes a conductor that imports images into its machines.
+// OpenImages reads cluster from source and makes an Importer for its machines.
 func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	cluster string,
 ) (*images.Importer, error) {

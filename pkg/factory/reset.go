@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// OpenReset reads cluster from source and makes a conductor that resets its machines. It does not ask the cluster
+// OpenReset reads cluster from source and makes a Resetter for its machines. It does not ask the cluster
 // itself, which may be gone.
 func OpenReset(ctx context.Context, source config.Source, keys HostKeys, tools Tools, cluster string) (*reset.Resetter,
 	error,

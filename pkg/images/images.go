@@ -67,17 +67,17 @@ func (o Outcome) String() string {
 // Import has machine import items, in the form of importImages, or those that the documents name for it when there are
 // none. What it has already is not sent. Transient errors are retried within the fleet's budget; progress gets an
 // event at each change. The machine works inside limiter.
-func (c *Importer) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
+func (i *Importer) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
 	err := operation.Job[inspection]{
-		Verb: "importing images into", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
+		Verb: "importing images into", Machine: machine, Limits: i.Cluster.Fleet.Limits, Limiter: limiter,
 		Progress: progress,
-		Inspect:  func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, items) },
+		Inspect:  func(ctx context.Context) (inspection, error) { return i.inspect(ctx, machine, items) },
 		Apply: func(ctx context.Context, found inspection) error {
-			return c.apply(ctx, found, &outcome, progress)
+			return i.apply(ctx, found, &outcome, progress)
 		},
 	}.Run(ctx)
 	outcome.Seconds = time.Since(started).Seconds()
@@ -85,12 +85,12 @@ func (c *Importer) Import(ctx context.Context, machine config.Machine, items []s
 }
 
 // apply has the machine import, if it lacks anything.
-func (c *Importer) apply(ctx context.Context, found inspection, outcome *Outcome,
+func (i *Importer) apply(ctx context.Context, found inspection, outcome *Outcome,
 	progress operation.Progress,
 ) error {
 	outcome.Phases = found.Facts.Plan.Phases
 	if found.HasWork() {
-		status, err := c.execute(ctx, found, progress)
+		status, err := i.execute(ctx, found, progress)
 		if err != nil {
 			return err
 		}
@@ -102,11 +102,11 @@ func (c *Importer) apply(ctx context.Context, found inspection, outcome *Outcome
 }
 
 // execute has the machine import, and sends it the archives that it asks for.
-func (c *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
+func (i *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
 	error,
 ) {
 	id := found.Operation.ID
-	return c.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,
+	return i.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,
 		error,
 	) {
 		group, working := errgroup.WithContext(ctx)
@@ -121,7 +121,7 @@ func (c *Importer) execute(ctx context.Context, found inspection, progress opera
 			return err
 		})
 		if Sends(found.Operation.Images.Sources) {
-			group.Go(func() error { return found.remote.Feed(sending, id, c.Supply.Open) })
+			group.Go(func() error { return found.remote.Feed(sending, id, i.Supply.Open) })
 		}
 		return status, group.Wait()
 	})

@@ -128,7 +128,7 @@ func lacking() *fakeMachine {
 	}
 }
 
-func conductor(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Importer {
+func newImporter(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Importer {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true, joinNode: {containerd: {importImages: ["+importImages+"]}}}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -145,10 +145,10 @@ limits: {retryBudget: 3s}
 	}
 }
 
-func run(ctx context.Context, c *Importer, items ...string) (Outcome, []string, error) {
+func run(ctx context.Context, importer *Importer, items ...string) (Outcome, []string, error) {
 	var mu sync.Mutex
 	var said []string
-	outcome, err := c.Import(ctx, c.Cluster.Fleet.Machines[0], items, operation.NewLimiter(1),
+	outcome, err := importer.Import(ctx, importer.Cluster.Fleet.Machines[0], items, operation.NewLimiter(1),
 		operation.AsText(func(text string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -161,7 +161,7 @@ func TestAMachineIsSentWhatItLacks(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/amd64", "linux/arm64")
 	machine := lacking()
-	outcome, said, err := run(t.Context(), conductor(t, h.supply(), machine, ""), "/srv/images",
+	outcome, said, err := run(t.Context(), newImporter(t, h.supply(), machine, ""), "/srv/images",
 		"oci://"+h.host+"/app:v1")
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
@@ -179,7 +179,7 @@ func TestAMachineIsSentWhatItLacks(t *testing.T) {
 func TestAMachineThatHasAllIsNotWorkedOn(t *testing.T) {
 	machine := lacking()
 	machine.plan = planOf(spec.Held, "the images of all 1 archives are there")
-	outcome, _, err := run(t.Context(), conductor(t, NewSupply(Settings{}), machine, "/srv/images"))
+	outcome, _, err := run(t.Context(), newImporter(t, NewSupply(Settings{}), machine, "/srv/images"))
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.String(), "machine m1: the images of all 1 archives are there")
 	assert.Equal(t, len(machine.started), 0)
@@ -190,12 +190,12 @@ func TestAMachineThatHasAllIsNotWorkedOn(t *testing.T) {
 func TestWhatCannotBeHadIsSaidBeforeAMachineIsAsked(t *testing.T) {
 	h := newHub(t)
 	machine := lacking()
-	c := conductor(t, h.supply(), machine, "")
-	_, _, err := run(t.Context(), c, "oci://"+h.host+"/none:v1", "oci://"+h.host+"/nor:v1")
+	importer := newImporter(t, h.supply(), machine, "")
+	_, _, err := run(t.Context(), importer, "oci://"+h.host+"/none:v1", "oci://"+h.host+"/nor:v1")
 	assert.ErrorContains(t, err, "/none:v1")
 	assert.ErrorContains(t, err, "/nor:v1")
 	assert.Equal(t, len(machine.questions), 0)
-	_, err = c.Plan(t.Context(), c.Cluster.Fleet.Machines, []string{"oci://" + h.host + "/none:v1"},
+	_, err = importer.Plan(t.Context(), importer.Cluster.Fleet.Machines, []string{"oci://" + h.host + "/none:v1"},
 		operation.NoProgress{})
 	assert.ErrorContains(t, err, "/none:v1")
 }
@@ -204,14 +204,14 @@ func TestAMachineForWhoseArchitectureThereIsNoImageIsRefused(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/arm64")
 	machine := lacking()
-	_, _, err := run(t.Context(), conductor(t, h.supply(), machine, ""), "oci://"+h.host+"/app:v1")
+	_, _, err := run(t.Context(), newImporter(t, h.supply(), machine, ""), "oci://"+h.host+"/app:v1")
 	assert.ErrorContains(t, err, "only for linux/arm64")
 	assert.Equal(t, len(machine.started), 0)
 	machine.arch = "arm64"
-	_, _, err = run(t.Context(), conductor(t, h.supply(), machine, ""), "oci://"+h.host+"/app:v1")
+	_, _, err = run(t.Context(), newImporter(t, h.supply(), machine, ""), "oci://"+h.host+"/app:v1")
 	assert.NilError(t, err)
 	machine.arch = "riscv64"
-	_, _, err = run(t.Context(), conductor(t, h.supply(), machine, ""), "/srv/images")
+	_, _, err = run(t.Context(), newImporter(t, h.supply(), machine, ""), "/srv/images")
 	assert.ErrorContains(t, err, `architecture "riscv64"`)
 }
 
@@ -221,7 +221,7 @@ func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
 		Class: errclass.Permanent, Phase: "images", Message: "1 of 2 archives could not be imported",
 		Problems: []string{"/srv/images/b.tar: it is damaged"},
 	}}
-	_, _, err := run(t.Context(), conductor(t, NewSupply(Settings{}), machine, ""), "/srv/images")
+	_, _, err := run(t.Context(), newImporter(t, NewSupply(Settings{}), machine, ""), "/srv/images")
 	assert.ErrorContains(t, err, "/srv/images/b.tar: it is damaged")
 	assert.Equal(t, len(machine.started), 1)
 }
@@ -229,17 +229,18 @@ func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
 func TestALostMachineIsTriedAgainAndARunningImportAttachedTo(t *testing.T) {
 	machine := lacking()
 	machine.inspectErrors = []error{errclass.With(errclass.Transient, errors.New("no route to host"))}
-	c := conductor(t, NewSupply(Settings{}), machine, "")
-	_, said, err := run(t.Context(), c, "/srv/images")
+	importer := newImporter(t, NewSupply(Settings{}), machine, "")
+	_, said, err := run(t.Context(), importer, "/srv/images")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
 
 	machine.working = machine.started[0].ID
-	window := operation.NewLimiter(1)
-	leave, err := window.Enter(t.Context(), func(int) {})
+	limiter := operation.NewLimiter(1)
+	leave, err := limiter.Enter(t.Context(), func(int) {})
 	assert.NilError(t, err)
 	defer leave()
-	_, err = c.Import(t.Context(), c.Cluster.Fleet.Machines[0], []string{"/srv/images"}, window, operation.NoProgress{})
+	_, err = importer.Import(t.Context(), importer.Cluster.Fleet.Machines[0], []string{"/srv/images"}, limiter,
+		operation.NoProgress{})
 	assert.NilError(t, err, "it does not wait for a place")
 	assert.Equal(t, machine.started[1].ID, machine.started[0].ID)
 }
@@ -249,9 +250,14 @@ func TestACancelledImportStopsTheMachine(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/amd64")
-	c := conductor(t, h.supply(), machine, "")
-	c.Machine = func(config.Machine) Machine { return hanging{machine, func() { cancel(errors.New("stopped")) }} }
-	_, _, err := run(ctx, c, "oci://"+h.host+"/app:v1")
+	importer := newImporter(t, h.supply(), machine, "")
+	importer.Machine = func(config.Machine) Machine {
+		return hanging{
+			machine,
+			func() { cancel(errors.New("stopped")) },
+		}
+	}
+	_, _, err := run(ctx, importer, "oci://"+h.host+"/app:v1")
 	assert.ErrorContains(t, err, "stopped")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 	assert.Equal(t, machine.cancelled, 1)
@@ -288,8 +294,8 @@ func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 		"no node": {refused, ActionRefuse, "join it first"}, "unreachable": {busy, ActionRefuse, "no route to host"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := conductor(t, NewSupply(Settings{}), test.machine, "/srv/images")
-			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, operation.NoProgress{})
+			importer := newImporter(t, NewSupply(Settings{}), test.machine, "/srv/images")
+			entries, err := importer.Plan(t.Context(), importer.Cluster.Fleet.Machines, nil, operation.NoProgress{})
 			assert.NilError(t, err)
 			assert.Equal(t, entries[0].Action, test.action)
 			assert.Assert(t, strings.Contains(Table(entries), test.says), Table(entries))
@@ -297,8 +303,8 @@ func TestThePlanSaysWhatMachinesLack(t *testing.T) {
 			assert.Equal(t, len(test.machine.started), 0)
 		})
 	}
-	c := conductor(t, NewSupply(Settings{}), lacking(), "")
-	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, nil, operation.NoProgress{})
+	importer := newImporter(t, NewSupply(Settings{}), lacking(), "")
+	entries, err := importer.Plan(t.Context(), importer.Cluster.Fleet.Machines, nil, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, entries[0].Action, ActionNothing)
 }

@@ -20,12 +20,12 @@ type inspection struct {
 }
 
 // inspect asks the machine, in one exec, for its facts and for the items that it lacks.
-func (c *Importer) inspect(ctx context.Context, machine config.Machine, items []string) (inspection, error) {
-	operations, unavailable, err := c.operations(ctx, machine, items)
+func (i *Importer) inspect(ctx context.Context, machine config.Machine, items []string) (inspection, error) {
+	operations, unavailable, err := i.operations(ctx, machine, items)
 	if err != nil {
 		return inspection{}, err
 	}
-	found := inspection{remote: c.Machine(machine)}
+	found := inspection{remote: i.Machine(machine)}
 	if found.Facts, err = found.remote.Inspect(ctx, spec.Question{Operations: operations}); err != nil {
 		return found, err // names the machine, its address and what was tried
 	}
@@ -41,20 +41,20 @@ func (c *Importer) inspect(ctx context.Context, machine config.Machine, items []
 }
 
 // operations returns the import by architecture, and for each architecture that an image lacks, the error.
-func (c *Importer) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
+func (i *Importer) operations(ctx context.Context, machine config.Machine, items []string) (map[string]spec.Operation,
 	map[string]error, error,
 ) {
-	uid, err := c.who(ctx)
+	uid, err := i.who(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	settings := c.Cluster.Settings(machine)
+	settings := i.Cluster.Settings(machine)
 	if len(items) == 0 {
 		items = settings.Containerd.ImportImages
 	}
 	operations, unavailable := map[string]spec.Operation{}, map[string]error{}
 	for _, arch := range architectures {
-		sources, err := c.Supply.Resolve(ctx, items, arch)
+		sources, err := i.Supply.Resolve(ctx, items, arch)
 		if OnlyPlatforms(err) {
 			unavailable[arch] = err
 			continue
@@ -63,8 +63,8 @@ func (c *Importer) operations(ctx context.Context, machine config.Machine, items
 			return nil, nil, err
 		}
 		op := spec.Operation{
-			Kind: spec.KindImages, Cluster: c.Cluster.Name, Machine: machine.Name,
-			Timeout: spec.Duration(c.Cluster.Fleet.Limits.MachineTimeout.Duration),
+			Kind: spec.KindImages, Cluster: i.Cluster.Name, Machine: machine.Name,
+			Timeout: spec.Duration(i.Cluster.Fleet.Limits.MachineTimeout.Duration),
 			Images: &spec.Images{
 				Sources: sources, BinariesPath: settings.BinariesPath, CRISocket: settings.NodeRegistration.CRISocket,
 				ClusterUID: uid,
@@ -98,15 +98,15 @@ func OnlyPlatforms(err error) bool {
 }
 
 // who asks the cluster once for its UID; an error is not remembered.
-func (c *Importer) who(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.uid == "" {
-		uid, err := c.UID(ctx)
+func (i *Importer) who(ctx context.Context) (string, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.uid == "" {
+		uid, err := i.UID(ctx)
 		if err != nil {
 			return "", err
 		}
-		c.uid = uid
+		i.uid = uid
 	}
-	return c.uid, nil
+	return i.uid, nil
 }

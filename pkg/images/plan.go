@@ -33,30 +33,30 @@ type Entry struct {
 // Plan inspects every machine and returns the effect of Import on each. It changes none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason; sources that can't be had are an
 // error of the plan.
-func (c *Importer) Plan(ctx context.Context, machines []config.Machine, items []string,
+func (i *Importer) Plan(ctx context.Context, machines []config.Machine, items []string,
 	progress operation.Progress,
 ) ([]Entry, error) {
-	if _, err := c.who(ctx); err != nil {
+	if _, err := i.who(ctx); err != nil {
 		return nil, err
 	}
 	operation.Reportf(progress, "looking for the images")
 	for _, machine := range machines {
-		if _, _, err := c.operations(ctx, machine, items); err != nil {
+		if _, _, err := i.operations(ctx, machine, items); err != nil {
 			return nil, err
 		}
 	}
 	return operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
-		return c.planOne(ctx, machine, items)
+		return i.planOne(ctx, machine, items)
 	})
 }
 
-func (c *Importer) planOne(ctx context.Context, machine config.Machine, items []string) Entry {
+func (i *Importer) planOne(ctx context.Context, machine config.Machine, items []string) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
-	if len(items) == 0 && len(c.Cluster.Settings(machine).Containerd.ImportImages) == 0 {
+	if len(items) == 0 && len(i.Cluster.Settings(machine).Containerd.ImportImages) == 0 {
 		entry.Action, entry.Reasons = ActionNothing, []string{"neither the documents nor the call name images for it"}
 		return entry
 	}
-	found, err := c.inspect(ctx, machine, items)
+	found, err := i.inspect(ctx, machine, items)
 	if err != nil {
 		entry.Reasons = []string{err.Error()}
 		return entry

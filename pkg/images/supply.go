@@ -93,8 +93,8 @@ func of[T any](mu *sync.Mutex, all map[string]*once[T], key string) *once[T] {
 	return all[key]
 }
 
-// lookAtOnce is how many sources are looked up at once.
-const lookAtOnce = 8
+// resolveParallel is how many sources are looked up at once.
+const resolveParallel = 8
 
 // Resolve returns the sources that a machine of an architecture (Go's name) has to import: items of importImages, in
 // order. It asks servers and registries for what is behind those that the plugin sends. Every item that can't be had is
@@ -103,7 +103,7 @@ func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]sp
 	resolved := make([]spec.ImageSource, len(items))
 	errs := make([]error, len(items))
 	var group errgroup.Group
-	group.SetLimit(lookAtOnce)
+	group.SetLimit(resolveParallel)
 	for i, item := range items {
 		group.Go(func() error {
 			resolved[i], errs[i] = s.resolve(ctx, item, arch)

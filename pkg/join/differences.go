@@ -21,12 +21,12 @@ func (i Inspection) joined(target *Target) bool {
 }
 
 // atOtherVersion reports whether the machine is a node that serves at another version than the Joiner's.
-func (i Inspection) atOtherVersion(c *Joiner, node *corev1.Node) bool {
-	if node == nil || i.Running() || !i.joined(c.Target) {
+func (i Inspection) atOtherVersion(joiner *Joiner, node *corev1.Node) bool {
+	if node == nil || i.Running() || !i.joined(joiner.Target) {
 		return false
 	}
 	runs := node.Status.NodeInfo.KubeletVersion
-	return runs == i.Facts.Record.Version && runs != c.Version && NotReady(node, runs) == ""
+	return runs == i.Facts.Record.Version && runs != joiner.Version && NotReady(node, runs) == ""
 }
 
 // onlyDiffers reports whether the machine has joined, and its plan wants no phase of joining.

@@ -30,12 +30,12 @@ func (i Inspection) BundleSize() int64 { return i.Operation.Join.Bundle.Size }
 
 // Inspect asks the machine, in one exec, for its facts and for the plan of an operation of kind at the Joiner's
 // version: a join, a stage, an upgrade or a rollback.
-func (c *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.Kind) (Inspection, error) {
-	question, unavailable, err := c.question(ctx, machine, kind)
+func (j *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.Kind) (Inspection, error) {
+	question, unavailable, err := j.question(ctx, machine, kind)
 	if err != nil {
 		return Inspection{}, err
 	}
-	found := Inspection{machine: machine, remote: c.Machine(machine)}
+	found := Inspection{machine: machine, remote: j.Machine(machine)}
 	if found.Facts, err = found.remote.Inspect(ctx, question); err != nil {
 		return Inspection{}, err // names the machine, its address and what was tried
 	}
@@ -46,27 +46,27 @@ func (c *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.
 	if !ok || found.Facts.Plan == nil {
 		return Inspection{}, errclass.Errorf(errclass.Configuration,
 			"machine %q has architecture %q, for which %s offers no bundle of %s", machine.Name, found.Facts.Arch,
-			c.Repository.URL, c.Version)
+			j.Repository.URL, j.Version)
 	}
 	found.Operation, found.url = op, op.Join.Bundle.URL
 	return found, nil
 }
 
 // question asks for the operation by architecture. An architecture that an image lacks has an error instead.
-func (c *Joiner) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
+func (j *Joiner) question(ctx context.Context, machine config.Machine, kind spec.Kind) (spec.Question,
 	map[string]error, error,
 ) {
-	bundles, err := c.bundles.get(ctx, c)
+	bundles, err := j.bundles.get(ctx, j)
 	if err != nil {
 		return spec.Question{}, nil, err
 	}
-	logins, err := c.logins(machine)
+	logins, err := j.logins(machine)
 	if err != nil {
 		return spec.Question{}, nil, err
 	}
 	question, unavailable := spec.Question{Operations: map[string]spec.Operation{}}, map[string]error{}
 	for arch, bundle := range bundles {
-		imports, err := c.imports(ctx, machine, arch)
+		imports, err := j.imports(ctx, machine, arch)
 		if images.OnlyPlatforms(err) {
 			unavailable[arch] = err
 			continue
@@ -74,32 +74,32 @@ func (c *Joiner) question(ctx context.Context, machine config.Machine, kind spec
 		if err != nil {
 			return spec.Question{}, nil, err
 		}
-		bundle.CACert, bundle.Authenticated = c.Cluster.Fleet.Bundles.CACert, !c.Repository.Token.Empty()
-		op, err := operationFor(kind, c.Cluster, c.Target, machine, c.Version, bundle, imports)
+		bundle.CACert, bundle.Authenticated = j.Cluster.Fleet.Bundles.CACert, !j.Repository.Token.Empty()
+		op, err := operationFor(kind, j.Cluster, j.Target, machine, j.Version, bundle, imports)
 		if err != nil {
 			return spec.Question{}, nil, err
 		}
 		op.Secrets.Registries = logins
 		question.Operations[arch] = op
-		if c.Cluster.Fleet.Bundles.Delivery == config.DeliveryAuto {
-			question.Reach, question.ReachCA = bundle.URL, c.Cluster.Fleet.Bundles.CACert
+		if j.Cluster.Fleet.Bundles.Delivery == config.DeliveryAuto {
+			question.Reach, question.ReachCA = bundle.URL, j.Cluster.Fleet.Bundles.CACert
 		}
 	}
 	return question, unavailable, nil
 }
 
 // imports are the machine's importImages.
-func (c *Joiner) imports(ctx context.Context, machine config.Machine, arch string) ([]spec.ImageSource, error) {
-	items := c.Cluster.Settings(machine).Containerd.ImportImages
+func (j *Joiner) imports(ctx context.Context, machine config.Machine, arch string) ([]spec.ImageSource, error) {
+	items := j.Cluster.Settings(machine).Containerd.ImportImages
 	if len(items) == 0 {
 		return nil, nil
 	}
-	return c.Images.Resolve(ctx, items, arch)
+	return j.Images.Resolve(ctx, items, arch)
 }
 
 // pulls reports whether the machine fetches the bundle itself.
-func (c *Joiner) pulls(found Inspection) bool {
-	switch c.Cluster.Fleet.Bundles.Delivery {
+func (j *Joiner) pulls(found Inspection) bool {
+	switch j.Cluster.Fleet.Bundles.Delivery {
 	case config.DeliveryPull:
 		return true
 	case config.DeliveryPush:
@@ -116,7 +116,7 @@ type bundleCache struct {
 }
 
 // get returns the bundles by architecture. One missing architecture is normal; none at all is the first one's error.
-func (b *bundleCache) get(ctx context.Context, c *Joiner) (map[string]spec.Bundle, error) {
+func (b *bundleCache) get(ctx context.Context, joiner *Joiner) (map[string]spec.Bundle, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.found != nil {
@@ -125,13 +125,13 @@ func (b *bundleCache) get(ctx context.Context, c *Joiner) (map[string]spec.Bundl
 	found := map[string]spec.Bundle{}
 	var first error
 	for _, arch := range architectures {
-		bundle, err := c.Repository.Locate(ctx, c.Version, arch)
+		bundle, err := joiner.Repository.Locate(ctx, joiner.Version, arch)
 		if errclass.IsTransient(err) {
-			return nil, fmt.Errorf("looking for the bundle of %s for %s: %w", c.Version, arch, err)
+			return nil, fmt.Errorf("looking for the bundle of %s for %s: %w", joiner.Version, arch, err)
 		}
 		if err != nil {
 			if first == nil {
-				first = fmt.Errorf("looking for the bundle of %s for %s: %w", c.Version, arch, err)
+				first = fmt.Errorf("looking for the bundle of %s for %s: %w", joiner.Version, arch, err)
 			}
 			continue
 		}

@@ -81,10 +81,10 @@ func (o Outcome) String() string {
 
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget. The
 // machine works inside limiter. A Ready node is left as it is, apart from labels and taints.
-func (c *Joiner) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+func (j *Joiner) Join(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
-	r := &run{Joiner: c, machine: machine, progress: progress}
+	r := &run{Joiner: j, machine: machine, progress: progress}
 	return r.do(ctx, "joining", limiter, r.inspect, r.join)
 }
 
@@ -196,32 +196,32 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 // Execute has the machine carry out the operation that it was inspected for, feeds it the bundle and the images, and
 // returns how it ended: an error unless it succeeded. The bootstrap token, where one is needed, ends with it. phases
 // are those that the machine's own are among.
-func (c *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
+func (j *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress,
 ) (spec.Status, error) {
-	if !found.Running() && found.needsToken(c.Target) {
-		defer c.revoke(ctx, found.machine.Name)
+	if !found.Running() && found.needsToken(j.Target) {
+		defer j.revoke(ctx, found.machine.Name)
 	}
-	return c.execute(ctx, found, phases, progress)
+	return j.execute(ctx, found, phases, progress)
 }
 
 // execute has the machine carry out the operation, with a token of its own. phases are those that it is one of.
-func (c *Joiner) execute(ctx context.Context, found Inspection, phases operation.Phases,
+func (j *Joiner) execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress,
 ) (spec.Status, error) {
 	op := found.Operation
-	if !found.Running() && found.needsToken(c.Target) {
-		token, err := mintToken(ctx, c.Target.Client, found.machine.Name, tokenLife(op), time.Now())
+	if !found.Running() && found.needsToken(j.Target) {
+		token, err := mintToken(ctx, j.Target.Client, found.machine.Name, tokenLife(op), time.Now())
 		if err != nil {
 			return spec.Status{}, err
 		}
 		op.Secrets.BootstrapToken = token
 	}
-	if !c.pulls(found) {
+	if !j.pulls(found) {
 		op.Join.Bundle.URL = ""
 	}
-	return c.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
-		return c.attend(ctx, found, op, status, func(s spec.Status) {
+	return j.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+		return j.attend(ctx, found, op, status, func(s spec.Status) {
 			progress.Report(phases.OfMachine(s))
 		})
 	})
@@ -229,7 +229,7 @@ func (c *Joiner) execute(ctx context.Context, found Inspection, phases operation
 
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
 // the images that it asks for.
-func (c *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
+func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
 	show func(spec.Status),
 ) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
@@ -238,7 +238,7 @@ func (c *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 	sending, stopSending := context.WithCancel(working)
 	defer stopSending()
 	send := sync.OnceFunc(func() {
-		group.Go(func() error { return found.remote.Feed(sending, op.ID, c.Images.Open) })
+		group.Go(func() error { return found.remote.Feed(sending, op.ID, j.Images.Open) })
 	})
 	group.Go(func() error {
 		defer stopSending()
@@ -257,7 +257,7 @@ func (c *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 	})
 	if op.Join.Bundle.URL == "" && wantsBytes(status) {
 		group.Go(func() error {
-			err := c.push(pushing, found, op.Join.Bundle)
+			err := j.push(pushing, found, op.Join.Bundle)
 			if working.Err() == nil && pushing.Err() != nil {
 				return nil
 			}
@@ -274,10 +274,10 @@ func wantsBytes(status spec.Status) bool {
 	})
 }
 
-func (c *Joiner) push(ctx context.Context, found Inspection, wanted spec.Bundle) error {
+func (j *Joiner) push(ctx context.Context, found Inspection, wanted spec.Bundle) error {
 	wanted.URL = found.url
 	err := found.remote.PushBundle(ctx, wanted, func(offset int64) (io.ReadCloser, error) {
-		return c.Repository.Open(ctx, wanted, offset)
+		return j.Repository.Open(ctx, wanted, offset)
 	}, func(int64, int64) {})
 	if err != nil {
 		return fmt.Errorf("pushing bundle %q: %w", wanted.Name, err)
@@ -287,12 +287,12 @@ func (c *Joiner) push(ctx context.Context, found Inspection, wanted spec.Bundle)
 
 // revoke deletes the machine's tokens even when ctx is over, unless the work goes on without us and still needs its
 // own.
-func (c *Joiner) revoke(ctx context.Context, machine string) {
-	if c.Leaves(ctx) {
+func (j *Joiner) revoke(ctx context.Context, machine string) {
+	if j.Leaves(ctx) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	// A token that can't be deleted now is found by Verify and expires by itself.
-	_, _ = revokeTokens(ctx, c.Target.Client, machine)
+	_, _ = revokeTokens(ctx, j.Target.Client, machine)
 }

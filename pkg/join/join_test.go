@@ -194,8 +194,8 @@ func markedNode(name string) *corev1.Node {
 	return node
 }
 
-// conductor makes a Joiner for machine m1 with a repository that serves one bundle, and the given machine behind it.
-func conductor(t *testing.T, machine *fakeMachine, client kubernetes.Interface) *join.Joiner {
+// newJoiner makes a Joiner for machine m1 with a repository that serves one bundle, and the given machine behind it.
+func newJoiner(t *testing.T, machine *fakeMachine, client kubernetes.Interface) *join.Joiner {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "-amd64.tar.gz") {
@@ -237,7 +237,7 @@ func tokens(t *testing.T, client kubernetes.Interface) []corev1.Secret {
 	return list.Items
 }
 
-func firstMachine(c *join.Joiner) config.Machine { return c.Cluster.Fleet.Machines[0] }
+func firstMachine(joiner *join.Joiner) config.Machine { return joiner.Cluster.Fleet.Machines[0] }
 
 func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()
@@ -253,9 +253,9 @@ func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 			metav1.CreateOptions{})
 		assert.Check(t, err)
 	}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	outcome, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.pushed), 1)
@@ -270,9 +270,9 @@ func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
 func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 	client := fake.NewClientset(markedNode("m1"))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 
-	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	outcome, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed)
 	assert.Equal(t, len(machine.started), 0)
@@ -291,9 +291,9 @@ func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
 			Tail: []string{"bind: address already in use"}, Hint: "journalctl -u containerd",
 		}},
 	}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	for _, part := range []string{
 		"m1", "192.0.2.1", "phase containerd", "address already in use",
 		"journalctl -u containerd",
@@ -311,9 +311,9 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems",
 		Problems: []string{"disk is full", "clock is off"},
 	}}}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "disk is full")
 	assert.ErrorContains(t, err, "clock is off")
 	assert.Equal(t, len(machine.started), 0)
@@ -326,9 +326,9 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 		inspectErrors: []error{errclass.With(errclass.Transient, errors.New("no route to host"))},
 		plan:          spec.Status{Total: 9, Phases: phases(spec.Held)},
 	}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 	var said []string
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1),
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1),
 		operation.AsText(func(text string) { said = append(said, text) }))
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
@@ -337,8 +337,8 @@ func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
 func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	machine := &fakeMachine{inspectErrors: []error{errclass.With(errclass.Configuration,
 		errors.New("host key changed"))}}
-	c := conductor(t, machine, fake.NewClientset())
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	joiner := newJoiner(t, machine, fake.NewClientset())
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "host key changed")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
@@ -364,13 +364,13 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 				plan:     spec.Status{Total: 9, Phases: phases(spec.Wanted)},
 				watching: make(chan struct{}), result: spec.Status{State: spec.Cancelled},
 			}
-			c := conductor(t, machine, client)
+			joiner := newJoiner(t, machine, client)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() {
 				<-machine.watching
 				cancel(tt.cause)
 			}()
-			_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+			_, err := joiner.Join(ctx, firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 			assert.ErrorIs(t, err, tt.cause)
 			assert.Equal(t, len(machine.cancelled), tt.cancelled)
 			assert.Equal(t, len(tokens(t, client)), tt.tokens)
@@ -381,15 +381,15 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 	// The first join tells the operation's id, which depends only on the wanted state.
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	machine.facts.Working = machine.started[0].ID
 	machine.pushed, machine.arrives = nil, make(chan struct{})
 	client.ClearActions()
 
-	_, err = c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	_, err = joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].Secrets.BootstrapToken, "")
 	assert.Equal(t, len(machine.pushed), 1, "the bundle of a running operation goes on where its sender was lost")
@@ -404,13 +404,14 @@ func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
 		watchErrors: []error{errclass.With(errclass.Transient, errors.New("the connection was lost"))},
 	}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 	held := -1
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.AsText(func(text string) {
-		if strings.Contains(text, "trying again") {
-			held = len(tokens(t, client))
-		}
-	}))
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1),
+		operation.AsText(func(text string) {
+			if strings.Contains(text, "trying again") {
+				held = len(tokens(t, client))
+			}
+		}))
 	assert.NilError(t, err)
 	assert.Equal(t, held, 1, "tokens while the operation went on without us")
 	assert.Equal(t, len(tokens(t, client)), 0)
@@ -492,8 +493,8 @@ func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
 			if tt.node != nil {
 				client = fake.NewClientset(tt.node)
 			}
-			c := conductor(t, tt.machine, client)
-			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, operation.NoProgress{})
+			joiner := newJoiner(t, tt.machine, client)
+			entries, err := joiner.Plan(t.Context(), joiner.Cluster.Fleet.Machines, operation.NoProgress{})
 			assert.NilError(t, err)
 			assert.Equal(t, entries[0].Action, tt.action)
 			assert.Assert(t, strings.Contains(strings.Join(entries[0].Reasons, "\n"), tt.reason), entries[0].Reasons)
@@ -510,9 +511,9 @@ func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
 	}}
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-fedcba", Namespace: "kube-system"}}
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionFalse), forgotten, foreign)
-	c := conductor(t, &fakeMachine{}, client)
+	joiner := newJoiner(t, &fakeMachine{}, client)
 
-	findings, err := c.Verify(t.Context(), c.Cluster.Fleet.Machines)
+	findings, err := joiner.Verify(t.Context(), joiner.Cluster.Fleet.Machines)
 	assert.NilError(t, err)
 	text := strings.Join(findings[0].Problems, "\n")
 	assert.Assert(t, strings.Contains(text, "not Ready") && strings.Contains(text, "label zone=a"), text)
@@ -523,7 +524,7 @@ func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
 func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 	waiting := make(chan struct{}, 100)
 	go func() {
 		<-waiting
@@ -533,7 +534,7 @@ func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := c.Join(ctx, firstMachine(c), operation.NewLimiter(1), operation.AsText(func(text string) {
+	_, err := joiner.Join(ctx, firstMachine(joiner), operation.NewLimiter(1), operation.AsText(func(text string) {
 		if strings.Contains(text, "has not registered") {
 			waiting <- struct{}{}
 		}
@@ -556,12 +557,15 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 			metav1.CreateOptions{})
 		assert.Check(t, err)
 	}
-	c := conductor(t, machine, client)
-	c.Images = images.NewSupply(images.Settings{CACert: string(pem.EncodeToMemory(&pem.Block{
+	joiner := newJoiner(t, machine, client)
+	joiner.Images = images.NewSupply(images.Settings{CACert: string(pem.EncodeToMemory(&pem.Block{
 		Type:  "CERTIFICATE",
 		Bytes: files.Certificate().Raw,
 	}))})
-	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"/srv/images", files.URL + "/app.tar"}
+	joiner.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{
+		"/srv/images",
+		files.URL + "/app.tar",
+	}
 	sent := make(chan string, 1)
 	machine.feeds = func(ctx context.Context, open feed.Open) error {
 		archive, err := open(ctx, machine.started[0].Join.ImportImages[1].Sent.Key)
@@ -574,7 +578,7 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 	}
 	machine.asks = sent
 
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.fed, 1)
 	assert.Equal(t, machine.started[0].Join.ImportImages[0].Path, "/srv/images")
@@ -582,10 +586,10 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 
 func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}}
-	c := conductor(t, machine, fake.NewClientset())
-	c.Images = images.NewSupply(images.Settings{})
-	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
-	_, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	joiner := newJoiner(t, machine, fake.NewClientset())
+	joiner.Images = images.NewSupply(images.Settings{})
+	joiner.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, len(machine.started), 0)
 }

@@ -25,8 +25,8 @@ const (
 )
 
 // Mark sets the labels and taints of the documents on a machine's node, and returns the changes in words.
-func (c *Joiner) Mark(ctx context.Context, machine config.Machine, node *corev1.Node) ([]string, error) {
-	return markNode(ctx, c.Target.Client, node, machine.Labels, c.Cluster.Taints(machine))
+func (j *Joiner) Mark(ctx context.Context, machine config.Machine, node *corev1.Node) ([]string, error) {
+	return markNode(ctx, j.Target.Client, node, machine.Labels, j.Cluster.Taints(machine))
 }
 
 // markNode sets labels and taints where they differ, takes away those of ours that are not wanted any more, and

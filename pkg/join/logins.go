@@ -19,12 +19,12 @@ const dockerHub = "docker.io"
 
 // logins returns the logins of a machine's container runtime: those of the documents, and for other registries those of
 // the Secret. A runtime that is not Argosy's gets none.
-func (c *Joiner) logins(machine config.Machine) (map[string]spec.RegistryLogin, error) {
-	settings := c.Cluster.Settings(machine).Containerd
+func (j *Joiner) logins(machine config.Machine) (map[string]spec.RegistryLogin, error) {
+	settings := j.Cluster.Settings(machine).Containerd
 	if !settings.Enabled {
 		return nil, nil
 	}
-	logins := maps.Clone(c.Logins)
+	logins := maps.Clone(j.Logins)
 	if logins == nil {
 		logins = map[string]spec.RegistryLogin{}
 	}

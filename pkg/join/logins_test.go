@@ -66,8 +66,8 @@ func FuzzLogins(f *testing.F) {
 	})
 }
 
-// conductor of a cluster with these settings of machines that join.
-func conductor(t *testing.T, joinNode, fleet string) *Joiner {
+// newJoiner makes a Joiner of a cluster with these settings of machines that join.
+func newJoiner(t *testing.T, joinNode, fleet string) *Joiner {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes:\n  enabled: true\n  joinNode: "+joinNode+"\n"),
 		[]byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: k}\nmachines: [{name: m1, "+
@@ -80,38 +80,42 @@ func conductor(t *testing.T, joinNode, fleet string) *Joiner {
 }
 
 // operation of its only machine.
-func (c *Joiner) operation(t *testing.T) spec.Operation {
+func (j *Joiner) operation(t *testing.T) spec.Operation {
 	t.Helper()
-	c.bundles.found = map[string]spec.Bundle{"amd64": {
+	j.bundles.found = map[string]spec.Bundle{"amd64": {
 		Name:   "kubernetes-v1.34.4-amd64.tar.gz",
 		SHA256: strings.Repeat("0", 64),
 	}}
-	question, _, err := c.question(t.Context(), c.Cluster.Fleet.Machines[0], spec.KindJoin)
+	question, _, err := j.question(t.Context(), j.Cluster.Fleet.Machines[0], spec.KindJoin)
 	assert.NilError(t, err)
 	return question.Operations["amd64"]
 }
 
 func TestADocumentsLoginWinsOverTheSecretsAndIsNoPartOfIdentity(t *testing.T) {
-	c := conductor(t, `{containerd: {registry: {auth: {index.docker.io: {username: mine, password: p}, quay.io: {identityToken: t}}}}}`,
+	joiner := newJoiner(t, `{containerd: {registry: {auth: {index.docker.io: {username: mine, password: p}, `+
+		`quay.io: {identityToken: t}}}}}`,
 		"")
-	c.Logins = map[string]spec.RegistryLogin{"docker.io": {Username: "of-the-secret"}, "gcr.io": {Auth: "dXNlcjpwYXNz"}}
-	op := c.operation(t)
+	joiner.Logins = map[string]spec.RegistryLogin{
+		"docker.io": {Username: "of-the-secret"},
+		"gcr.io":    {Auth: "dXNlcjpwYXNz"},
+	}
+	op := joiner.operation(t)
 	assert.DeepEqual(t, op.Secrets.Registries, map[string]spec.RegistryLogin{
 		"docker.io": {Username: "mine", Password: "p"}, "quay.io": {IdentityToken: "t"},
 		"gcr.io": {Auth: "dXNlcjpwYXNz"},
 	})
-	assert.Equal(t, len(c.Logins), 2, "the Secret's stay what they are")
-	c.Logins["gcr.io"] = spec.RegistryLogin{Auth: "dXNlcjpvdGhlcg=="}
-	assert.Equal(t, c.operation(t).ID, op.ID)
+	assert.Equal(t, len(joiner.Logins), 2, "the Secret's stay what they are")
+	joiner.Logins["gcr.io"] = spec.RegistryLogin{Auth: "dXNlcjpvdGhlcg=="}
+	assert.Equal(t, joiner.operation(t).ID, op.ID)
 	assert.Assert(t, !strings.Contains(fmt.Sprintf("%v %+v %#v", op.Secrets, op.Secrets.Registries,
 		op.Secrets.Registries), "mine"))
 
-	c.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.Enabled = false
-	assert.Equal(t, len(c.operation(t).Secrets.Registries), 0, "a runtime that is not Argosy's gets none")
+	joiner.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.Enabled = false
+	assert.Equal(t, len(joiner.operation(t).Secrets.Registries), 0, "a runtime that is not Argosy's gets none")
 }
 
 func TestSettingsBecomeWhatTheMachineIsAsked(t *testing.T) {
-	c := conductor(t, `
+	joiner := newJoiner(t, `
     preInstallCommands: [a]
     postJoinCommands: [b, c]
     containerd:
@@ -126,7 +130,7 @@ func TestSettingsBecomeWhatTheMachineIsAsked(t *testing.T) {
             hosts:
               - {server: "http://10.0.0.1:5000", skipVerify: true, capabilities: [pull]}
               - {server: "https://mirror"}`, "join: {commandTimeout: 90s}\n")
-	j := c.operation(t).Join
+	j := joiner.operation(t).Join
 	got, err := json.Marshal(map[string]any{"hooks": j.Hooks, "containerd": j.Containerd})
 	assert.NilError(t, err)
 	assert.Equal(t, string(got), `{"containerd":{"pauseImage":"registry.example.com/pause:1","cgroupDriver":"systemd",`+
@@ -134,18 +138,18 @@ func TestSettingsBecomeWhatTheMachineIsAsked(t *testing.T) {
 		`"hosts":[{"server":"http://10.0.0.1:5000","skipVerify":true,"capabilities":["pull"]},{"server":"https://mirror"}]}}}},`+
 		`"hooks":{"preInstall":["a"],"postJoin":["b","c"],"timeout":"1m30s"}}`)
 
-	own := conductor(t, `{containerd: {enabled: false}, nodeRegistration: {criSocket: "unix:///run/crio/crio.sock"}}`,
+	own := newJoiner(t, `{containerd: {enabled: false}, nodeRegistration: {criSocket: "unix:///run/crio/crio.sock"}}`,
 		"").operation(t).Join
 	assert.Assert(t, own.Containerd.External)
 	assert.Equal(t, own.Registration.CRISocket, "unix:///run/crio/crio.sock")
 }
 
 func TestCommandsAloneMakeATokenLastAsLongAsTheOperation(t *testing.T) {
-	c := conductor(t, "{}", "limits: {machineTimeout: 1h}\n")
-	op := c.operation(t)
+	joiner := newJoiner(t, "{}", "limits: {machineTimeout: 1h}\n")
+	op := joiner.operation(t)
 	assert.Equal(t, op.Join.Hooks.Timeout, spec.Duration(0),
 		"without commands their limit is no part of what is wanted")
 	assert.Equal(t, tokenLife(op), tokenLifetime)
 	op.Join.Hooks.PreJoin = []string{"a"}
-	assert.Equal(t, tokenLife(op), c.Cluster.Fleet.Limits.MachineTimeout.Duration)
+	assert.Equal(t, tokenLife(op), joiner.Cluster.Fleet.Limits.MachineTimeout.Duration)
 }

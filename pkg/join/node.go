@@ -19,10 +19,10 @@ import (
 )
 
 // WaitReady returns a node once it is Ready at version. It reports each change of the reason why it is not.
-func (c *Joiner) WaitReady(ctx context.Context, node, version string,
+func (j *Joiner) WaitReady(ctx context.Context, node, version string,
 	progress operation.Progress,
 ) (*corev1.Node, error) {
-	return waitReady(ctx, c.Target.Client, node, version, progress)
+	return waitReady(ctx, j.Target.Client, node, version, progress)
 }
 
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.

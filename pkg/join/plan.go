@@ -57,30 +57,30 @@ type Entry struct {
 
 // Plan inspects every machine and returns the effect of Join on each. It changes none of them, beyond
 // placing argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
-func (c *Joiner) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
+func (j *Joiner) Plan(ctx context.Context, machines []config.Machine, progress operation.Progress) ([]Entry,
 	error,
 ) {
-	nodes, err := c.Target.Nodes(ctx, c.Cluster.Name)
+	nodes, err := j.Target.Nodes(ctx, j.Cluster.Name)
 	if err != nil {
 		return nil, err
 	}
 	return operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
-		return c.planOne(ctx, machine, nodes[machine.NodeName])
+		return j.planOne(ctx, machine, nodes[machine.NodeName])
 	})
 }
 
-func (c *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
+func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
 	entry := Entry{
-		Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: c.Version,
-		Overrides: c.Cluster.Overrides(machine),
+		Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: j.Version,
+		Overrides: j.Cluster.Overrides(machine),
 	}
-	found, err := c.Inspect(ctx, machine, spec.KindJoin)
+	found, err := j.Inspect(ctx, machine, spec.KindJoin)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
 		return entry
 	}
 	entry.System = describe(found.Facts)
-	c.decide(&entry, machine, found, node)
+	j.decide(&entry, machine, found, node)
 	return entry
 }
 
@@ -95,36 +95,36 @@ func (c *Joiner) planOne(ctx context.Context, machine config.Machine, node *core
 //	holds                      | Ready at version, marks fit        | nothing
 //	holds                      | Ready at version, marks differ     | mark
 //	holds                      | missing or not Ready               | join (waits for Ready)
-func (c *Joiner) decide(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
+func (j *Joiner) decide(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
 	plan := found.Facts.Plan
-	if found.joined(c.Target) {
+	if found.joined(j.Target) {
 		entry.Changes = changesOf(plan)
 	}
 	switch {
-	case found.atOtherVersion(c, node):
+	case found.atOtherVersion(j, node):
 		entry.Action, entry.Changes = ActionUpgrade, nil
 		entry.Reasons = []string{fmt.Sprintf("is a Ready node at %s, and workflow upgrade takes it to %s",
-			node.Status.NodeInfo.KubeletVersion, c.Version)}
+			node.Status.NodeInfo.KubeletVersion, j.Version)}
 	case plan.Error != nil:
 		entry.Action, entry.Reasons = ActionRefuse, operation.Problems(plan.Error)
 	case operation.Wants(plan):
-		c.decideWork(entry, machine, found, node)
+		j.decideWork(entry, machine, found, node)
 	case node == nil:
 		entry.Action, entry.Reasons = ActionJoin, []string{"the machine is set up, but its node is not in the cluster"}
-	case NotReady(node, c.Version) != "":
-		entry.Action, entry.Reasons = ActionJoin, []string{NotReady(node, c.Version)}
+	case NotReady(node, j.Version) != "":
+		entry.Action, entry.Reasons = ActionJoin, []string{NotReady(node, j.Version)}
 	default:
-		entry.Action, entry.Reasons = ActionNothing, []string{"is a Ready node at " + c.Version}
-		if c.noteMarks(entry, machine, node) {
+		entry.Action, entry.Reasons = ActionNothing, []string{"is a Ready node at " + j.Version}
+		if j.noteMarks(entry, machine, node) {
 			entry.Action = ActionMark
 		}
 	}
 }
 
-func (c *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
+func (j *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspection, node *corev1.Node) {
 	entry.Phases = operation.WantedPhases(found.Facts.Plan)
 	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
-	if !found.joined(c.Target) {
+	if !found.joined(j.Target) {
 		entry.Reasons = append(entry.Reasons, untilRejoin(found.Facts.Plan)...)
 	}
 	switch {
@@ -132,11 +132,11 @@ func (c *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspecti
 	case readyCondition(node).Status == corev1.ConditionTrue && found.Facts.Kubelet.NodeName != machine.NodeName:
 		entry.Action = ActionRefuse
 		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and "+
-			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, c.Cluster.Name)}
-	case found.onlyDiffers(c.Target) && NotReady(node, c.Version) == "":
+			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, j.Cluster.Name)}
+	case found.onlyDiffers(j.Target) && NotReady(node, j.Version) == "":
 		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " +
 			strings.Join(whatDiffers(entry.Changes), ", ")}
-		c.noteMarks(entry, machine, node)
+		j.noteMarks(entry, machine, node)
 	}
 }
 
@@ -152,8 +152,8 @@ func untilRejoin(plan *spec.Status) []string {
 }
 
 // noteMarks adds the labels and taints that differ to entry, and reports whether any do.
-func (c *Joiner) noteMarks(entry *Entry, machine config.Machine, node *corev1.Node) bool {
-	_, changes := markPatch(node, machine.Labels, c.Cluster.Taints(machine))
+func (j *Joiner) noteMarks(entry *Entry, machine config.Machine, node *corev1.Node) bool {
+	_, changes := markPatch(node, machine.Labels, j.Cluster.Taints(machine))
 	if len(changes) == 0 {
 		return false
 	}

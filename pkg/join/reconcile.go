@@ -13,10 +13,10 @@ import (
 // Reconcile removes the differences between a node and the documents, and restarts only the services concerned; pods
 // run on. It looks once more at the end, and fails if anything still differs. A machine that is no node yet is refused:
 // it joins first. Otherwise it is like Join.
-func (c *Joiner) Reconcile(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+func (j *Joiner) Reconcile(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
-	r := &run{Joiner: c, machine: machine, progress: progress}
+	r := &run{Joiner: j, machine: machine, progress: progress}
 	return r.do(ctx, "reconciling", limiter, r.inspectJoined, r.reconcile)
 }
 

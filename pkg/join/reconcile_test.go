@@ -44,15 +44,15 @@ func (m *fakeMachine) mends() *fakeMachine {
 func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 	client := fake.NewClientset(markedNode("m1"))
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
-	c := conductor(t, machine, client)
+	joiner := newJoiner(t, machine, client)
 
-	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	outcome, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, len(machine.started), 1)
 	assert.Equal(t, machine.started[0].Secrets.BootstrapToken, "")
 
-	again, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	again, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Assert(t, !again.Changed)
 	assert.Equal(t, len(machine.started), 1)
@@ -61,8 +61,8 @@ func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	machine.onStart = nil
-	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
-	_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
+	_, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "there still differs /etc/containerd/config.toml")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
@@ -77,8 +77,9 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 		"its join was lost": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, facts: joinedFacts()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := conductor(t, machine, fake.NewClientset())
-			_, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+			joiner := newJoiner(t, machine, fake.NewClientset())
+			_, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1),
+				operation.NoProgress{})
 			assert.ErrorContains(t, err, "submit workflow join first")
 			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, len(machine.started), 0)
@@ -88,8 +89,8 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 
 func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
-	c := conductor(t, machine, fake.NewClientset(markedNode("m1")))
-	outcome, err := c.Join(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
+	outcome, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, len(machine.started), 0)
 	assert.Assert(t, strings.Contains(outcome.String(), "workflow reconcile puts right: /etc/containerd/config.toml "+
@@ -97,9 +98,9 @@ func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
 }
 
 func TestTheDiffsNameMachineFileAndEffect(t *testing.T) {
-	c := conductor(t, &fakeMachine{plan: differing(), facts: joinedFacts()},
+	joiner := newJoiner(t, &fakeMachine{plan: differing(), facts: joinedFacts()},
 		fake.NewClientset(readyNode("m1", corev1.ConditionTrue)))
-	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, operation.NoProgress{})
+	entries, err := joiner.Plan(t.Context(), joiner.Cluster.Fleet.Machines, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, join.Diffs(entries), `m1: /etc/containerd/config.toml (restarts containerd)
 -a
@@ -119,10 +120,10 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	node.Labels["old"] = "1"
 	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "old", Effect: corev1.TaintEffectNoExecute})
 	client := fake.NewClientset(node)
-	c := conductor(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()},
+	joiner := newJoiner(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()},
 		client)
 
-	outcome, err := c.Reconcile(t.Context(), firstMachine(c), operation.NewLimiter(1), operation.NoProgress{})
+	outcome, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, outcome.Done, []string{"label old removed", "taint old:NoExecute removed"})
 	left, err := client.CoreV1().Nodes().Get(t.Context(), "m1", metav1.GetOptions{})

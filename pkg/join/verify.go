@@ -23,15 +23,15 @@ type Finding struct {
 
 // Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its
 // labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
-func (c *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
-	nodes, err := c.Target.Nodes(ctx, c.Cluster.Name)
+func (j *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
+	nodes, err := j.Target.Nodes(ctx, j.Cluster.Name)
 	if err != nil {
 		return nil, err
 	}
 	findings := make([]Finding, 0, len(machines))
 	for _, machine := range machines {
-		finding := c.examine(machine, nodes[machine.NodeName])
-		if _, err := revokeTokens(ctx, c.Target.Client, machine.Name); err != nil {
+		finding := j.examine(machine, nodes[machine.NodeName])
+		if _, err := revokeTokens(ctx, j.Target.Client, machine.Name); err != nil {
 			finding.Problems = append(finding.Problems, err.Error())
 		}
 		findings = append(findings, finding)
@@ -39,10 +39,10 @@ func (c *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Findi
 	return findings, nil
 }
 
-func (c *Joiner) examine(machine config.Machine, node *corev1.Node) Finding {
+func (j *Joiner) examine(machine config.Machine, node *corev1.Node) Finding {
 	finding := Finding{Machine: machine.Name, Node: machine.NodeName}
 	if node == nil {
-		finding.Problems = []string{"is not a node of cluster " + c.Cluster.Name}
+		finding.Problems = []string{"is not a node of cluster " + j.Cluster.Name}
 		return finding
 	}
 	finding.Version, finding.Runtime = node.Status.NodeInfo.KubeletVersion, node.Status.NodeInfo.ContainerRuntimeVersion
@@ -50,7 +50,7 @@ func (c *Joiner) examine(machine config.Machine, node *corev1.Node) Finding {
 	if reason := NotReady(node, finding.Version); reason != "" {
 		finding.Problems = append(finding.Problems, reason)
 	}
-	if _, missing := markPatch(node, machine.Labels, c.Cluster.Taints(machine)); len(missing) > 0 {
+	if _, missing := markPatch(node, machine.Labels, j.Cluster.Taints(machine)); len(missing) > 0 {
 		finding.Problems = append(finding.Problems, "lacks "+strings.Join(missing, ", "))
 	}
 	return finding

@@ -52,18 +52,18 @@ const planParallel = 8
 // Plan inspects every machine and the pods of its node, and returns the effect of Remove on each. It changes none of
 // them, beyond placing argosy-node there, and evicts nothing. A machine that can't be reached is a refusal, not an
 // error of the plan.
-func (c *Remover) Plan(ctx context.Context, machines []config.Machine, options Options,
+func (r *Remover) Plan(ctx context.Context, machines []config.Machine, options Options,
 	progress operation.Progress,
 ) ([]Entry, error) {
 	if options.Unreachable {
-		return c.planDead(ctx, machines)
+		return r.planDead(ctx, machines)
 	}
 	operation.Reportf(progress, "inspecting %d machines", len(machines))
-	seen, err := c.Resetter.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
+	seen, err := r.Resetter.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	if err != nil {
 		return nil, err
 	}
-	target, err := c.Target(ctx)
+	target, err := r.Target(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +146,8 @@ func podsOf(pods drain.Preflight, options Options) []string {
 }
 
 // planDead looks at the nodes alone.
-func (c *Remover) planDead(ctx context.Context, machines []config.Machine) ([]Entry, error) {
-	target, err := c.Target(ctx)
+func (r *Remover) planDead(ctx context.Context, machines []config.Machine) ([]Entry, error) {
+	target, err := r.Target(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (c *Remover) planDead(ctx context.Context, machines []config.Machine) ([]En
 			return nil, fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
 		}
 		entries[i].Node = node.Name
-		if problem := c.alive(machine, node); problem != "" {
+		if problem := r.alive(machine, node); problem != "" {
 			entries[i].Action, entries[i].Reasons = ActionRefuse, []string{problem}
 			continue
 		}

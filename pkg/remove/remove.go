@@ -71,20 +71,20 @@ func (o Options) phases() []string {
 }
 
 // Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
-// the fleet's budget. The machine is emptied and reset inside window. Where it can't
+// the fleet's budget. The machine is emptied and reset inside limiter. Where it can't
 // leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
-func (c *Remover) Remove(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
+func (r *Remover) Remove(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
 	if options.Unreachable {
-		return c.removeDead(ctx, machine, options, window, progress)
+		return r.removeDead(ctx, machine, options, limiter, progress)
 	}
 	leaving := &departure{options: options}
-	outcome, err := c.Reset(ctx, machine, reset.Options{
+	outcome, err := r.Reset(ctx, machine, reset.Options{
 		RemoveVolumes: options.RemoveVolumes,
 		Vacate:        &reset.Vacate{Phases: options.phases(), Run: leaving.vacate},
-	}, window, progress)
-	if err != nil && !c.Leaves(ctx) {
+	}, limiter, progress)
+	if err != nil && !r.Leaves(ctx) {
 		err = leaving.giveBack(ctx, outcome.Begun, err)
 	}
 	return Outcome{Outcome: outcome}, err

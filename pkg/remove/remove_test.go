@@ -181,7 +181,7 @@ func (c *cluster) pods(t *testing.T) int {
 	return len(list.Items)
 }
 
-func conductor(t *testing.T, machine *fakeMachine, c *cluster) *remove.Remover {
+func newRemover(t *testing.T, machine *fakeMachine, c *cluster) *remove.Remover {
 	t.Helper()
 	documents, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -214,11 +214,13 @@ func drained() remove.Options {
 	return options
 }
 
-func run(t *testing.T, c *remove.Remover, options remove.Options) (outcome remove.Outcome, said string, err error) {
+func run(t *testing.T, remover *remove.Remover, options remove.Options) (outcome remove.Outcome, said string,
+	err error,
+) {
 	t.Helper()
 	var mu sync.Mutex
 	var lines []string
-	outcome, err = c.Remove(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
+	outcome, err = remover.Remove(t.Context(), remover.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
 		operation.AsText(func(text string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -227,9 +229,9 @@ func run(t *testing.T, c *remove.Remover, options remove.Options) (outcome remov
 	return outcome, strings.Join(lines, "\n"), err
 }
 
-func plan(t *testing.T, c *remove.Remover, options remove.Options) remove.Entry {
+func plan(t *testing.T, remover *remove.Remover, options remove.Options) remove.Entry {
 	t.Helper()
-	entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines[:1], options, operation.NoProgress{})
+	entries, err := remover.Plan(t.Context(), remover.Cluster.Fleet.Machines[:1], options, operation.NoProgress{})
 	assert.NilError(t, err)
 	return entries[0]
 }
@@ -241,7 +243,7 @@ func TestAMachineLeavesCordonedDrainedCleanAndWithoutItsNode(t *testing.T) {
 		assert.Equal(t, c.pods(t), 0, "pods when the machine begins")
 		assert.Assert(t, c.node(t).Spec.Unschedulable)
 	}
-	outcome, said, err := run(t, conductor(t, machine, c), drained())
+	outcome, said, err := run(t, newRemover(t, machine, c), drained())
 	assert.NilError(t, err)
 	assert.Assert(t, c.node(t) == nil && machine.started == 1)
 	assert.Assert(t, strings.Contains(outcome.String(),
@@ -256,20 +258,20 @@ func TestAMachineLeavesCordonedDrainedCleanAndWithoutItsNode(t *testing.T) {
 
 func TestARemovedMachineWasCleanAlready(t *testing.T) {
 	machine := clean()
-	c := conductor(t, machine, newCluster())
-	assert.Equal(t, plan(t, c, drained()).Action, remove.ActionNothing)
-	outcome, _, err := run(t, c, drained())
+	remover := newRemover(t, machine, newCluster())
+	assert.Equal(t, plan(t, remover, drained()).Action, remove.ActionNothing)
+	outcome, _, err := run(t, remover, drained())
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed && machine.started == 0)
 	assert.Equal(t, outcome.String(), "machine m1 was clean already: nothing is left")
-	findings, err := c.Verify(t.Context(), c.Cluster.Fleet.Machines[:1], drained())
+	findings, err := remover.Verify(t.Context(), remover.Cluster.Fleet.Machines[:1], drained())
 	assert.NilError(t, err)
 	assert.DeepEqual(t, findings, []reset.Finding{{Machine: "m1", Proof: "nothing is left"}})
 }
 
 func TestAMachineWithoutANodeIsOnlyReset(t *testing.T) {
 	machine := joined()
-	outcome, said, err := run(t, conductor(t, machine, newCluster()), drained())
+	outcome, said, err := run(t, newRemover(t, machine, newCluster()), drained())
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed && !strings.Contains(said, "cordon"), said)
 }
@@ -278,7 +280,7 @@ func TestAnotherMachinesNodeIsNeverTouched(t *testing.T) {
 	c := newCluster(node(corev1.ConditionTrue, at("192.0.2.7")), pod("web-0", true))
 	machine := joined()
 	machine.facts.Record = nil
-	outcome, _, err := run(t, conductor(t, machine, c), drained())
+	outcome, _, err := run(t, newRemover(t, machine, c), drained())
 	assert.NilError(t, err)
 	assert.Assert(t, !c.node(t).Spec.Unschedulable && c.pods(t) == 1)
 	assert.Assert(t, strings.Contains(outcome.String(), "node n1 is another machine's and stays"), outcome.String())
@@ -305,7 +307,7 @@ func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
 			c := newCluster(test.before, pod("web-0", true))
 			c.forbidden = "web-0"
 			machine := joined()
-			_, said, err := run(t, conductor(t, machine, c), drained())
+			_, said, err := run(t, newRemover(t, machine, c), drained())
 			assert.ErrorContains(t, err, `removing machine "m1" (192.0.2.1): draining node n1: after 3s 1 of 1 pods are left: default/web-0 of StatefulSet web (Cannot evict pod`)
 			assert.Equal(t, strings.Contains(err.Error(), "node n1 takes pods again"), !test.cordoned)
 			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
@@ -320,17 +322,17 @@ func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
 func TestAPodThatNobodyBringsBackRefusesTheRemovalUnlessForced(t *testing.T) {
 	c := newCluster(node(corev1.ConditionTrue), pod("debug", false))
 	machine := joined()
-	conductor := conductor(t, machine, c)
-	entry := plan(t, conductor, drained())
+	remover := newRemover(t, machine, c)
+	entry := plan(t, remover, drained())
 	assert.Equal(t, entry.Action, remove.ActionRefuse)
 	assert.DeepEqual(t, entry.Reasons, []string{"no controller brings back default/debug: delete them, or say force"})
-	_, _, err := run(t, conductor, drained())
+	_, _, err := run(t, remover, drained())
 	assert.ErrorContains(t, err, "no controller brings back default/debug")
 	assert.Assert(t, !c.node(t).Spec.Unschedulable && c.pods(t) == 1 && machine.started == 0)
 
 	options := drained()
 	options.Policy.Force = true
-	_, _, err = run(t, conductor, options)
+	_, _, err = run(t, remover, options)
 	assert.NilError(t, err)
 	assert.Assert(t, c.node(t) == nil && c.pods(t) == 0)
 }
@@ -340,11 +342,11 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 	c.forbidden = "debug"
 	machine := joined()
 	machine.onStart = func() { assert.Assert(t, c.node(t).Spec.Unschedulable) }
-	conductor := conductor(t, machine, c)
-	entry := plan(t, conductor, remove.Options{})
+	remover := newRemover(t, machine, c)
+	entry := plan(t, remover, remove.Options{})
 	assert.Equal(t, entry.Action, remove.ActionRemove)
 	assert.Equal(t, entry.Reasons[0], "1 pods of node n1 end with the machine: nothing is drained")
-	_, said, err := run(t, conductor, remove.Options{})
+	_, said, err := run(t, remover, remove.Options{})
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(said, "[1/12 cordon]") && c.node(t) == nil, said)
 }
@@ -366,7 +368,7 @@ func TestANodeOfAMachineThatBeganStaysCordoned(t *testing.T) {
 	for name, machine := range map[string]*fakeMachine{"lost": lost, "half": half} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(node(corev1.ConditionTrue))
-			_, _, err := run(t, conductor(t, machine, c), drained())
+			_, _, err := run(t, newRemover(t, machine, c), drained())
 			assert.ErrorContains(t, err, "node n1 stays cordoned")
 			assert.Assert(t, c.node(t).Spec.Unschedulable)
 		})
@@ -376,18 +378,18 @@ func TestANodeOfAMachineThatBeganStaysCordoned(t *testing.T) {
 func TestAnInterruptedRemovalGoesOn(t *testing.T) {
 	t.Run("with the node left to delete", func(t *testing.T) {
 		c := newCluster(node(corev1.ConditionUnknown, cordonedBy("remove")))
-		conductor := conductor(t, clean(), c)
-		assert.Equal(t, plan(t, conductor, drained()).Action, remove.ActionRemove)
-		findings, err := conductor.Verify(t.Context(), conductor.Cluster.Fleet.Machines[:1], drained())
+		remover := newRemover(t, clean(), c)
+		assert.Equal(t, plan(t, remover, drained()).Action, remove.ActionRemove)
+		findings, err := remover.Verify(t.Context(), remover.Cluster.Fleet.Machines[:1], drained())
 		assert.NilError(t, err)
 		assert.DeepEqual(t, findings[0].Problems, []string{"the machine is clean", "node: n1 in the cluster"})
-		outcome, _, err := run(t, conductor, drained())
+		outcome, _, err := run(t, remover, drained())
 		assert.NilError(t, err)
 		assert.Assert(t, outcome.Changed && c.node(t) == nil)
 	})
 	t.Run("with the node half drained", func(t *testing.T) {
 		c := newCluster(node(corev1.ConditionTrue, cordonedBy("remove")), pod("web-1", true))
-		_, _, err := run(t, conductor(t, joined(), c), drained())
+		_, _, err := run(t, newRemover(t, joined(), c), drained())
 		assert.NilError(t, err)
 		assert.Assert(t, c.node(t) == nil && c.pods(t) == 0)
 	})
@@ -401,12 +403,12 @@ func TestACancelledRemovalGivesTheNodeBackUnlessAnotherProcessGoesOn(t *testing.
 			t.Parallel()
 			c := newCluster(node(corev1.ConditionTrue), pod("web-0", true))
 			c.forbidden = "web-0"
-			conductor := conductor(t, joined(), c)
-			conductor.Detached = func(error) bool { return detached }
+			remover := newRemover(t, joined(), c)
+			remover.Detached = func(error) bool { return detached }
 			options := drained()
 			options.Policy.Timeout.Duration = time.Hour
 			ctx, cancel := context.WithCancelCause(t.Context())
-			_, err := conductor.Remove(ctx, conductor.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
+			_, err := remover.Remove(ctx, remover.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
 				operation.AsText(func(text string) {
 					if strings.Contains(text, "waiting for default/web-0") {
 						cancel(reason)
@@ -446,13 +448,13 @@ func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
 			if test.node != nil {
 				c = newCluster(test.node)
 			}
-			conductor := conductor(t, nil, c)
+			remover := newRemover(t, nil, c)
 			options := remove.Options{Unreachable: true, Policy: drained().Policy}
-			entry := plan(t, conductor, options)
+			entry := plan(t, remover, options)
 			assert.Equal(t, entry.Action, test.action)
 			assert.Assert(t, strings.Contains(remove.Table([]remove.Entry{entry}), test.says), entry.Reasons)
 
-			outcome, _, err := run(t, conductor, options)
+			outcome, _, err := run(t, remover, options)
 			if test.action == remove.ActionRefuse {
 				assert.ErrorContains(t, err, test.says)
 				assert.Assert(t, !c.node(t).Spec.Unschedulable)
@@ -462,7 +464,7 @@ func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
 			assert.Assert(t, c.node(t) == nil && strings.Contains(outcome.String(),
 				"should it come back, it registers again"), outcome.String())
 			assert.Equal(t, outcome.Changed, test.node != nil)
-			findings, err := conductor.Verify(t.Context(), conductor.Cluster.Fleet.Machines[:1], options)
+			findings, err := remover.Verify(t.Context(), remover.Cluster.Fleet.Machines[:1], options)
 			assert.NilError(t, err)
 			assert.Equal(t, len(reset.Unsound(findings)), 0)
 		})
@@ -481,7 +483,7 @@ func TestThePlanSaysWhatIsEvictedWhatIsInTheWayAndWhatIsLost(t *testing.T) {
 	}}
 	c := newCluster(node(corev1.ConditionTrue), pod("web-0", true), pod("web-1", true), volume)
 	c.forbidden = "web-0"
-	entry := plan(t, conductor(t, joined(), c), drained())
+	entry := plan(t, newRemover(t, joined(), c), drained())
 	assert.Equal(t, entry.Action, remove.ActionRemove)
 	assert.Equal(t, strings.Join(entry.Reasons, "\n"), `2 pods of node n1 to evict
 will be waited for: default/web-0 of StatefulSet web (Cannot evict pod as it would violate the pod's disruption budget.)
@@ -497,7 +499,7 @@ func TestAMachineThatDoesNotAnswerIsRefusedWithTheWayOut(t *testing.T) {
 	machine := joined()
 	machine.inspectErr = errclass.With(errclass.Transient, errors.New("no route to host"))
 	c := newCluster(node(corev1.ConditionUnknown))
-	entry := plan(t, conductor(t, machine, c), drained())
+	entry := plan(t, newRemover(t, machine, c), drained())
 	assert.Equal(t, entry.Action, remove.ActionRefuse)
 	assert.DeepEqual(t, entry.Reasons, []string{"no route to host", "if the machine is dead for good, say unreachable"})
 	assert.Assert(t, !c.node(t).Spec.Unschedulable)

@@ -30,19 +30,19 @@ const stays = "was not contacted: its credentials, containers, images and volume
 
 // removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
 // anew elsewhere by their controllers.
-func (c *Remover) removeDead(ctx context.Context, machine config.Machine, options Options, window *operation.Limiter,
+func (r *Remover) removeDead(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
 	started := time.Now()
 	outcome := Outcome{Unreachable: true, Outcome: reset.Outcome{Machine: machine.Name, Node: machine.NodeName}}
-	leave, err := window.EnterReporting(ctx, progress)
+	leave, err := limiter.EnterReporting(ctx, progress)
 	if err != nil {
 		return outcome, err
 	}
 	defer leave()
-	budget := c.Cluster.Fleet.Limits.RetryBudget.Duration
+	budget := r.Cluster.Fleet.Limits.RetryBudget.Duration
 	err = operation.Retrying(ctx, budget, progress, func(ctx context.Context) error {
-		return c.deleteDead(ctx, machine, options, &outcome, progress)
+		return r.deleteDead(ctx, machine, options, &outcome, progress)
 	})
 	outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
@@ -51,10 +51,10 @@ func (c *Remover) removeDead(ctx context.Context, machine config.Machine, option
 	return outcome, nil
 }
 
-func (c *Remover) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
+func (r *Remover) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
 	progress operation.Progress,
 ) error {
-	target, err := c.Target(ctx)
+	target, err := r.Target(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (c *Remover) deleteDead(ctx context.Context, machine config.Machine, option
 	if err != nil {
 		return fmt.Errorf("reading node %q: %w", machine.NodeName, apply.Classify(err))
 	}
-	if problem := c.alive(machine, node); problem != "" {
+	if problem := r.alive(machine, node); problem != "" {
 		return errclass.Errorf(errclass.Permanent, "%s", problem)
 	}
 	operation.Reportf(unreachablePhases.In(phaseCordon, 0, progress), "keeping new pods away from node %s", node.Name)
@@ -89,13 +89,13 @@ func (c *Remover) deleteDead(ctx context.Context, machine config.Machine, option
 //	otherwise                                      yes, by its name
 //
 // The control plane itself sets Ready to Unknown, 40 s after the last report by default.
-func (c *Remover) alive(machine config.Machine, node *corev1.Node) string {
+func (r *Remover) alive(machine config.Machine, node *corev1.Node) string {
 	if status := readyStatus(node); status == corev1.ConditionTrue || status == corev1.ConditionFalse {
 		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: "+
 			"remove it without unreachable, or turn it off and wait until the node is NotReady with status Unknown",
 			node.Name, status)
 	}
-	for _, other := range c.Cluster.Fleet.Machines {
+	for _, other := range r.Cluster.Fleet.Machines {
 		if other.Name != machine.Name && hasAddress(node, other.Address) && !hasAddress(node, machine.Address) {
 			return fmt.Sprintf("node %s has the address of machine %s, %s, and is that machine's", node.Name,
 				other.Name, other.Address)

@@ -9,11 +9,11 @@ import (
 
 // Verify looks anew: a machine has left when it is clean and no node is its own. Of machines that are not contacted
 // only the nodes are looked for.
-func (c *Remover) Verify(ctx context.Context, machines []config.Machine, options Options) ([]reset.Finding, error) {
+func (r *Remover) Verify(ctx context.Context, machines []config.Machine, options Options) ([]reset.Finding, error) {
 	if !options.Unreachable {
-		return c.Resetter.Verify(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
+		return r.Resetter.Verify(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	}
-	entries, err := c.planDead(ctx, machines)
+	entries, err := r.planDead(ctx, machines)
 	if err != nil {
 		return nil, err
 	}

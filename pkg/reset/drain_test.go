@@ -29,7 +29,7 @@ func vacates(times *int, err error) *reset.Vacate {
 func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 	machine, times := joined(), 0
 	machine.onStart = func() { assert.Equal(t, times, 1) }
-	outcome, said, err := run(t, conductor(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
+	outcome, said, err := run(t, newResetter(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
 		reset.Options{Vacate: vacates(&times, nil)})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, outcome.Done, []string{"emptied", "pods, prove", "node n1 deleted"})
@@ -39,7 +39,7 @@ func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 
 func TestAMachineWhoseNodeCannotBeEmptiedIsNotTouched(t *testing.T) {
 	machine, times := joined(), 0
-	outcome, _, err := run(t, conductor(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
+	outcome, _, err := run(t, newResetter(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
 		reset.Options{Vacate: vacates(&times, errors.New("a budget forbids it"))})
 	assert.ErrorContains(t, err, `removing machine "m1" (192.0.2.1): a budget forbids it`)
 	assert.Assert(t, !outcome.Begun && len(machine.started) == 0)
@@ -48,7 +48,7 @@ func TestAMachineWhoseNodeCannotBeEmptiedIsNotTouched(t *testing.T) {
 // There is nothing to empty where the machine is at its reset already, is clean, has no node, or its name is taken.
 func TestANodeIsOnlyEmptiedWhereItServes(t *testing.T) {
 	at := joined()
-	_, _, err := run(t, conductor(t, at, fake.NewClientset()), reset.Options{})
+	_, _, err := run(t, newResetter(t, at, fake.NewClientset()), reset.Options{})
 	assert.NilError(t, err)
 	at.facts.Working, at.plan = at.started[0].ID, planOf(spec.Wanted)
 	taken := joined()
@@ -64,7 +64,7 @@ func TestANodeIsOnlyEmptiedWhereItServes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			times := 0
-			_, _, err := run(t, conductor(t, test.machine, test.client), reset.Options{Vacate: vacates(&times, nil)})
+			_, _, err := run(t, newResetter(t, test.machine, test.client), reset.Options{Vacate: vacates(&times, nil)})
 			assert.NilError(t, err)
 			assert.Equal(t, times, 0)
 		})
@@ -89,8 +89,8 @@ func TestTheLastLookFindsWhatHasNotLeft(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := conductor(t, test.machine, test.client)
-			findings, err := c.Verify(t.Context(), c.Cluster.Fleet.Machines, reset.Options{})
+			resetter := newResetter(t, test.machine, test.client)
+			findings, err := resetter.Verify(t.Context(), resetter.Cluster.Fleet.Machines, reset.Options{})
 			assert.NilError(t, err)
 			assert.DeepEqual(t, findings[0].Problems, test.problems)
 			assert.Equal(t, strings.Contains(reset.FindingsTable(findings), "not left"), test.problems != nil)

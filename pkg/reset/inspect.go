@@ -34,15 +34,15 @@ func (i inspection) nodeName() string {
 }
 
 // inspect asks the machine, in one exec, for its facts and for the plan of the reset.
-func (c *Resetter) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
-	found := inspection{machine: machine, remote: c.Machine(machine), phases: options.phases()}
+func (r *Resetter) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
+	found := inspection{machine: machine, remote: r.Machine(machine), phases: options.phases()}
 	var err error
 	if !options.ClusterGone {
-		if found.target, err = c.Target(ctx); err != nil {
+		if found.target, err = r.Target(ctx); err != nil {
 			return found, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
 		}
 	}
-	if found.Operation, err = c.operation(machine, found.target, options); err != nil {
+	if found.Operation, err = r.operation(machine, found.target, options); err != nil {
 		return found, err
 	}
 	question := spec.Question{Operations: map[string]spec.Operation{
@@ -60,27 +60,27 @@ func (c *Resetter) inspect(ctx context.Context, machine config.Machine, options 
 }
 
 // Target opens the cluster, once for all machines; an error is not remembered.
-func (c *Resetter) Target(ctx context.Context) (*join.Target, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.target == nil {
-		target, err := c.Connect(ctx)
+func (r *Resetter) Target(ctx context.Context) (*join.Target, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.target == nil {
+		target, err := r.Connect(ctx)
 		if err != nil {
 			return nil, err
 		}
-		c.target = target
+		r.target = target
 	}
-	return c.target, nil
+	return r.target, nil
 }
 
 // operation returns the reset of machine. Its ID depends on the wanted state alone.
-func (c *Resetter) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
-	settings := c.Cluster.Settings(machine)
+func (r *Resetter) operation(machine config.Machine, target *join.Target, options Options) (spec.Operation, error) {
+	settings := r.Cluster.Settings(machine)
 	wanted := &spec.Reset{
 		BinariesPath:    settings.BinariesPath,
 		CNIBinariesPath: settings.CNIBinariesPath,
 		CACertPath:      settings.CACertPath,
-		VolumesPath:     c.Cluster.VCluster.Deploy.LocalPathProvisioner.NodePath,
+		VolumesPath:     r.Cluster.VCluster.Deploy.LocalPathProvisioner.NodePath,
 		RemoveVolumes:   options.RemoveVolumes,
 	}
 	if wanted.VolumesPath == "" {
@@ -90,8 +90,8 @@ func (c *Resetter) operation(machine config.Machine, target *join.Target, option
 		wanted.ClusterUID, wanted.CACert = target.UID, target.CACert
 	}
 	op := spec.Operation{
-		Kind: spec.KindReset, Cluster: c.Cluster.Name, Machine: machine.Name,
-		Timeout: spec.Duration(c.Cluster.Fleet.Limits.MachineTimeout.Duration), Reset: wanted,
+		Kind: spec.KindReset, Cluster: r.Cluster.Name, Machine: machine.Name,
+		Timeout: spec.Duration(r.Cluster.Fleet.Limits.MachineTimeout.Duration), Reset: wanted,
 	}
 	var err error
 	op.ID, err = operation.Identify(op)

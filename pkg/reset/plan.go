@@ -42,34 +42,34 @@ type Entry struct {
 
 // Plan inspects every machine and returns the effect of Reset on each. It changes none of them, beyond placing
 // argosy-node there. A machine that can't be reached is a refusal with the reason, not an error of the plan.
-func (c *Resetter) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
-	nodes, err := c.nodes(ctx, options)
+func (r *Resetter) Plan(ctx context.Context, machines []config.Machine, options Options) ([]Entry, error) {
+	nodes, err := r.nodes(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	return operation.Inspect(ctx, machines, operation.NoProgress{},
 		func(ctx context.Context, machine config.Machine) Entry {
-			return c.planOne(ctx, machine, nodes, options)
+			return r.planOne(ctx, machine, nodes, options)
 		})
 }
 
 // nodes are the cluster's by name, read once for all machines; none of a cluster that is gone.
-func (c *Resetter) nodes(ctx context.Context, options Options) (map[string]*corev1.Node, error) {
+func (r *Resetter) nodes(ctx context.Context, options Options) (map[string]*corev1.Node, error) {
 	if options.ClusterGone {
 		return nil, nil
 	}
-	target, err := c.Target(ctx)
+	target, err := r.Target(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
 	}
-	return target.Nodes(ctx, c.Cluster.Name)
+	return target.Nodes(ctx, r.Cluster.Name)
 }
 
-func (c *Resetter) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
+func (r *Resetter) planOne(ctx context.Context, machine config.Machine, nodes map[string]*corev1.Node,
 	options Options,
 ) Entry {
 	entry := Entry{Machine: machine.Name, Address: machine.Address, Action: ActionRefuse}
-	found, err := c.inspect(ctx, machine, options)
+	found, err := r.inspect(ctx, machine, options)
 	if err != nil {
 		entry.Reasons, entry.Unreached = []string{err.Error()}, errclass.IsTransient(err)
 		return entry

@@ -71,24 +71,24 @@ func (o Outcome) String() string {
 
 // Reset makes machine clean, or finds that it is. Transient errors are retried within the fleet's budget. The machine
 // works inside limiter. A machine that is refused loses neither anything on it nor its node.
-func (c *Resetter) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
+func (r *Resetter) Reset(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
 	started := time.Now()
 	// The machine forgets its node's name, so all attempts share the name that the first one read.
-	r := &run{
-		Resetter: c, options: options, progress: progress,
+	one := &run{
+		Resetter: r, options: options, progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
 	}
 	err := operation.Job[inspection]{
-		Verb: options.verb(), Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
+		Verb: options.verb(), Machine: machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter,
 		Progress: progress,
-		Inspect:  func(ctx context.Context) (inspection, error) { return c.inspect(ctx, machine, options) },
-		Prepare:  r.vacate,
-		Apply:    r.apply,
+		Inspect:  func(ctx context.Context) (inspection, error) { return r.inspect(ctx, machine, options) },
+		Prepare:  one.vacate,
+		Apply:    one.apply,
 	}.Run(ctx)
-	r.outcome.Seconds = time.Since(started).Seconds()
-	return r.outcome, err
+	one.outcome.Seconds = time.Since(started).Seconds()
+	return one.outcome, err
 }
 
 // run is the reset of one machine, through all its attempts.

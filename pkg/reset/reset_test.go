@@ -103,7 +103,7 @@ func node(name, address string) *corev1.Node {
 	return n
 }
 
-func conductor(t *testing.T, machine *fakeMachine, client *fake.Clientset) *reset.Resetter {
+func newResetter(t *testing.T, machine *fakeMachine, client *fake.Clientset) *reset.Resetter {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -125,10 +125,10 @@ machines:
 	}
 }
 
-func run(t *testing.T, c *reset.Resetter, options reset.Options) (reset.Outcome, []string, error) {
+func run(t *testing.T, resetter *reset.Resetter, options reset.Options) (reset.Outcome, []string, error) {
 	t.Helper()
 	var said []string
-	outcome, err := c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
+	outcome, err := resetter.Reset(t.Context(), resetter.Cluster.Fleet.Machines[0], options, operation.NewLimiter(1),
 		operation.AsText(func(text string) { said = append(said, text) }))
 	return outcome, said, err
 }
@@ -144,7 +144,7 @@ func TestAMachineIsCleanedAndThenItsNodeDeleted(t *testing.T) {
 	client := fake.NewClientset(node("n1", "192.0.2.1"))
 	machine := joined()
 	machine.onStart = func() { assert.Equal(t, nodes(t, client), 1, "nodes while the machine works") }
-	outcome, said, err := run(t, conductor(t, machine, client), reset.Options{})
+	outcome, said, err := run(t, newResetter(t, machine, client), reset.Options{})
 	assert.NilError(t, err)
 	assert.Equal(t, nodes(t, client), 0)
 	assert.Assert(t, outcome.Changed)
@@ -160,7 +160,7 @@ func TestAMachineIsCleanedAndThenItsNodeDeleted(t *testing.T) {
 
 func TestACleanMachineIsNotWorkedOn(t *testing.T) {
 	machine, client := clean(), fake.NewClientset()
-	outcome, _, err := run(t, conductor(t, machine, client), reset.Options{})
+	outcome, _, err := run(t, newResetter(t, machine, client), reset.Options{})
 	assert.NilError(t, err)
 	assert.Assert(t, !outcome.Changed && len(machine.started) == 0)
 	assert.Equal(t, outcome.String(), "machine m1 was clean already: nothing is left")
@@ -173,7 +173,7 @@ func TestARefusedMachineKeepsItsNode(t *testing.T) {
 		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems",
 		Problems: []string{"another cluster", "another kubelet"},
 	}}
-	_, _, err := run(t, conductor(t, machine, client), reset.Options{})
+	_, _, err := run(t, newResetter(t, machine, client), reset.Options{})
 	assert.ErrorContains(t, err, "another cluster")
 	assert.ErrorContains(t, err, "another kubelet")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
@@ -182,7 +182,7 @@ func TestARefusedMachineKeepsItsNode(t *testing.T) {
 
 func TestWithoutItsClusterAMachineIsResetAllTheSame(t *testing.T) {
 	machine := joined()
-	outcome, said, err := run(t, conductor(t, machine, nil), reset.Options{ClusterGone: true, RemoveVolumes: true})
+	outcome, said, err := run(t, newResetter(t, machine, nil), reset.Options{ClusterGone: true, RemoveVolumes: true})
 	assert.NilError(t, err)
 	assert.Assert(t, outcome.Changed)
 	assert.Equal(t, machine.started[0].Reset.ClusterUID+machine.started[0].Reset.CACert, "")
@@ -190,7 +190,7 @@ func TestWithoutItsClusterAMachineIsResetAllTheSame(t *testing.T) {
 	assert.Assert(t, !strings.Contains(strings.Join(said, "\n"), "node]"), said)
 
 	machine = joined()
-	_, _, err = run(t, conductor(t, machine, nil), reset.Options{})
+	_, _, err = run(t, newResetter(t, machine, nil), reset.Options{})
 	assert.ErrorContains(t, err, "if the cluster is gone for good, say so")
 	assert.Equal(t, len(machine.started), 0)
 }
@@ -210,7 +210,7 @@ func TestANodeIsDeletedOnlyIfItIsTheMachines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset(node("n1", test.address))
-			outcome, _, err := run(t, conductor(t, clean(), client), reset.Options{})
+			outcome, _, err := run(t, newResetter(t, clean(), client), reset.Options{})
 			assert.NilError(t, err)
 			assert.Equal(t, nodes(t, client), test.left)
 			assert.Equal(t, outcome.Changed, test.left == 0)
@@ -227,7 +227,7 @@ func TestANodeOfAnotherNameIsRememberedWhenTheFirstDeletionFails(t *testing.T) {
 	})
 	machine := joined()
 	machine.facts.Record.NodeName, machine.facts.Addresses = "older-name", []string{"192.0.2.9"}
-	outcome, _, err := run(t, conductor(t, machine, client), reset.Options{})
+	outcome, _, err := run(t, newResetter(t, machine, client), reset.Options{})
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.Node, "older-name")
 	assert.Assert(t, outcome.Changed && nodes(t, client) == 0)
@@ -238,15 +238,16 @@ func TestANodeOfAnotherNameIsRememberedWhenTheFirstDeletionFails(t *testing.T) {
 func TestARunningResetIsAttachedToAlthoughItsPlanSaysNothing(t *testing.T) {
 	client := fake.NewClientset()
 	machine := joined()
-	c := conductor(t, machine, client)
-	_, _, err := run(t, c, reset.Options{})
+	resetter := newResetter(t, machine, client)
+	_, _, err := run(t, resetter, reset.Options{})
 	assert.NilError(t, err)
 	machine.facts.Working, machine.plan = machine.started[0].ID, planOf(spec.Held)
-	window := operation.NewLimiter(1)
-	leave, err := window.Enter(t.Context(), func(int) {})
+	limiter := operation.NewLimiter(1)
+	leave, err := limiter.Enter(t.Context(), func(int) {})
 	assert.NilError(t, err)
 	defer leave()
-	_, err = c.Reset(t.Context(), c.Cluster.Fleet.Machines[0], reset.Options{}, window, operation.NoProgress{})
+	_, err = resetter.Reset(t.Context(), resetter.Cluster.Fleet.Machines[0], reset.Options{}, limiter,
+		operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, machine.started[1].ID, machine.started[0].ID)
 }
@@ -258,7 +259,7 @@ func TestAFailedResetNamesWhatIsLeftAndKeepsTheNode(t *testing.T) {
 		Class: errclass.Permanent, Phase: "prove", Message: "the machine is not clean", Problems: []string{"link cni0"},
 		Hint: "a reboot ends what holds on",
 	}}
-	_, _, err := run(t, conductor(t, machine, client), reset.Options{})
+	_, _, err := run(t, newResetter(t, machine, client), reset.Options{})
 	for _, part := range []string{"m1", "phase prove", "link cni0", "a reboot"} {
 		assert.ErrorContains(t, err, part)
 	}
@@ -268,7 +269,7 @@ func TestAFailedResetNamesWhatIsLeftAndKeepsTheNode(t *testing.T) {
 func TestAnUnreachableMachineIsTriedAgain(t *testing.T) {
 	machine := joined()
 	machine.inspectErrors = []error{errclass.With(errclass.Transient, errors.New("no route to host"))}
-	_, said, err := run(t, conductor(t, machine, fake.NewClientset()), reset.Options{})
+	_, said, err := run(t, newResetter(t, machine, fake.NewClientset()), reset.Options{})
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
 }
@@ -292,8 +293,8 @@ func TestThePlanSaysWhatThereIsToTakeAway(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := conductor(t, test.machine, fake.NewClientset())
-			entries, err := c.Plan(t.Context(), c.Cluster.Fleet.Machines, reset.Options{})
+			resetter := newResetter(t, test.machine, fake.NewClientset())
+			entries, err := resetter.Plan(t.Context(), resetter.Cluster.Fleet.Machines, reset.Options{})
 			assert.NilError(t, err)
 			assert.Equal(t, entries[0].Action, test.action)
 			assert.Assert(t, strings.Contains(reset.Table(entries), test.says), reset.Table(entries))

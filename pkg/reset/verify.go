@@ -18,8 +18,8 @@ type Finding struct {
 }
 
 // Verify looks at every machine and at the cluster anew: a machine has left when it is clean and no node is its own.
-func (c *Resetter) Verify(ctx context.Context, machines []config.Machine, options Options) ([]Finding, error) {
-	entries, err := c.Plan(ctx, machines, options)
+func (r *Resetter) Verify(ctx context.Context, machines []config.Machine, options Options) ([]Finding, error) {
+	entries, err := r.Plan(ctx, machines, options)
 	if err != nil {
 		return nil, err
 	}

@@ -22,12 +22,12 @@ const admitEvery = time.Second
 
 // admit waits until the planner lets the machine begin, and notes at its node that it has. One that has begun in this
 // rollout goes on. The error is a *rollout.Halt where the machine is left as it is.
-func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
+func (u *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress,
 ) error {
 	last, passing := "", time.Time{}
 	for notBefore := time.Now(); ; {
-		decision, err := c.decide(ctx, machine, plan, notBefore)
+		decision, err := u.decide(ctx, machine, plan, notBefore)
 		if err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollo
 			if passing.IsZero() {
 				passing = time.Now()
 			}
-			if !decision.MayPass || time.Since(passing) > c.Cluster.Fleet.Limits.ReadyTimeout.Duration {
+			if !decision.MayPass || time.Since(passing) > u.Cluster.Fleet.Limits.ReadyTimeout.Duration {
 				return &rollout.Halt{Reason: decision.Reason}
 			}
 		}
@@ -46,7 +46,7 @@ func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollo
 			last = decision.Reason
 			operation.Reportf(progress, "%s", last)
 		}
-		notBefore = c.nodes.nextTick()
+		notBefore = u.nodes.nextTick()
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -57,12 +57,12 @@ func (c *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollo
 
 // decide asks the planner whether a machine may begin, by nodes that were listed at notBefore or later, and notes at
 // its node that it has. It decides for one machine after another, so that two do not both take the last place.
-func (c *Upgrader) decide(ctx context.Context, machine config.Machine, plan rollout.Plan,
+func (u *Upgrader) decide(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	notBefore time.Time,
 ) (rollout.Decision, error) {
-	c.admission.Lock()
-	defer c.admission.Unlock()
-	now, err := c.now(ctx, notBefore)
+	u.admission.Lock()
+	defer u.admission.Unlock()
+	now, err := u.now(ctx, notBefore)
 	if err != nil {
 		return rollout.Decision{}, err
 	}
@@ -71,7 +71,7 @@ func (c *Upgrader) decide(ctx context.Context, machine config.Machine, plan roll
 	if decision.Verdict != rollout.Start || stateIn(now.Machines, machine.Name) == rollout.Working {
 		return decision, nil
 	}
-	return decision, c.note(ctx, machine.NodeName, state{State: rollout.Working})
+	return decision, u.note(ctx, machine.NodeName, state{State: rollout.Working})
 }
 
 // skipEnded marks machines of earlier waves that have not begun as skipped. The steps of a wave begin when all steps of
@@ -95,8 +95,8 @@ func skipEnded(machines []rollout.Machine, plan rollout.Plan, machine string) {
 }
 
 // halted returns why the machine does not begin any more; nil if its rollout is not halted, or the machine has begun.
-func (c *Upgrader) halted(ctx context.Context, machine config.Machine, plan rollout.Plan) (*rollout.Halt, error) {
-	now, err := c.now(ctx, time.Now())
+func (u *Upgrader) halted(ctx context.Context, machine config.Machine, plan rollout.Plan) (*rollout.Halt, error) {
+	now, err := u.now(ctx, time.Now())
 	if err != nil || stateIn(now.Machines, machine.Name) != rollout.Pending {
 		return nil, err
 	}
@@ -104,14 +104,14 @@ func (c *Upgrader) halted(ctx context.Context, machine config.Machine, plan roll
 }
 
 // now returns the rollout as it stands, by nodes that were listed at notBefore or later.
-func (c *Upgrader) now(ctx context.Context, notBefore time.Time) (rollout.Snapshot, error) {
-	machines, _, err := c.snapshot(ctx, nil, notBefore)
+func (u *Upgrader) now(ctx context.Context, notBefore time.Time) (rollout.Snapshot, error) {
+	machines, _, err := u.snapshot(ctx, nil, notBefore)
 	if err != nil {
 		return rollout.Snapshot{}, err
 	}
 	now := rollout.Snapshot{Machines: machines}
-	if !c.Until.IsZero() && !time.Now().Before(c.Until) {
-		now.Closed = c.Until
+	if !u.Until.IsZero() && !time.Now().Before(u.Until) {
+		now.Closed = u.Until
 	}
 	return now, nil
 }
@@ -157,18 +157,18 @@ func (l *nodeList) noted(node *corev1.Node) {
 }
 
 // nodesSince returns the cluster's nodes by name, as they were at notBefore or later. Callers do not change them.
-func (c *Upgrader) nodesSince(ctx context.Context, notBefore time.Time) (map[string]*corev1.Node, error) {
-	l := &c.nodes
+func (u *Upgrader) nodesSince(ctx context.Context, notBefore time.Time) (map[string]*corev1.Node, error) {
+	l := &u.nodes
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byName != nil && !l.began.Before(notBefore) {
 		return l.byName, nil
 	}
-	err := c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
+	err := u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
 		began := time.Now()
-		list, err := c.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		list, err := u.Target.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return fmt.Errorf("listing the nodes of cluster %q: %w", c.Cluster.Name, apply.Classify(err))
+			return fmt.Errorf("listing the nodes of cluster %q: %w", u.Cluster.Name, apply.Classify(err))
 		}
 		l.byName, l.began = make(map[string]*corev1.Node, len(list.Items)), began
 		for i := range list.Items {

@@ -19,16 +19,16 @@ import (
 
 // Verify checks that the node of each machine that takes part is Ready at the version and takes pods. The error names
 // the machines whose nodes are not.
-func (c *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
-	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
+func (u *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
+	machines, nodes, err := u.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return "", err
 	}
 	var wrong, left []string
 	right := 0
 	for _, m := range machines {
-		machine, _ := c.Cluster.Machine(m.Name)
-		switch why := c.problem(m, nodes[machine.NodeName]); {
+		machine, _ := u.Cluster.Machine(m.Name)
+		switch why := u.problem(m, nodes[machine.NodeName]); {
 		case why == "":
 			right++
 		case m.Skip != "" || m.State == rollout.Skipped || m.Version == "":
@@ -37,7 +37,7 @@ func (c *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string,
 			wrong = append(wrong, m.Name+": "+why)
 		}
 	}
-	text := fmt.Sprintf("%d of %d machines are Ready at %s", right, len(machines), c.Version)
+	text := fmt.Sprintf("%d of %d machines are Ready at %s", right, len(machines), u.Version)
 	if len(left) > 0 {
 		text += fmt.Sprintf(", %d were left out: %s", len(left), strings.Join(left, ", "))
 	}
@@ -47,51 +47,51 @@ func (c *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string,
 	return text, nil
 }
 
-func (c *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
+func (u *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
 	switch {
 	case node == nil:
 		return "it has no node"
-	case m.State == rollout.Failed && m.Version != c.Version:
+	case m.State == rollout.Failed && m.Version != u.Version:
 		return m.Reason
 	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == cordonOwner:
 		return "its node is still cordoned"
 	}
-	return join.NotReady(node, c.Version)
+	return join.NotReady(node, u.Version)
 }
 
 // Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and
 // lets it take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of
 // another rollout that is at work are left to it. It returns a line for each node that takes pods again; the error
 // names the others.
-func (c *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
-	if err := c.waitIdle(ctx, progress); err != nil {
+func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
+	if err := u.waitIdle(ctx, progress); err != nil {
 		return nil, err
 	}
-	other, err := c.otherRollout(ctx)
+	other, err := u.otherRollout(ctx)
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := c.nodesSince(ctx, time.Now())
+	nodes, err := u.nodesSince(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	var done, failed []string
-	for _, machine := range c.Cluster.Fleet.Machines {
+	for _, machine := range u.Cluster.Fleet.Machines {
 		node := nodes[machine.NodeName]
 		if node == nil || node.Annotations[drain.CordonedBy] != cordonOwner || other != "" &&
 			stateOf(node).Rollout == other {
 			continue
 		}
 		operation.Reportf(progress, "node %s was left cordoned", machine.NodeName)
-		line, err := c.settle(ctx, machine, node, progress)
-		c.releasePod(ctx, machine)
+		line, err := u.settle(ctx, machine, node, progress)
+		u.releasePod(ctx, machine)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
 			continue
 		}
 		done = append(done, line)
 	}
-	if err := c.deleteLease(ctx); err != nil {
+	if err := u.deleteLease(ctx); err != nil {
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {
@@ -102,15 +102,15 @@ func (c *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 
 // settle ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be Ready,
 // and puts any other back.
-func (c *Upgrader) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
+func (u *Upgrader) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
 	progress operation.Progress,
 ) (string, error) {
 	recorded := stateOf(node)
 	w := &machineUpgrade{
-		c: c, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
+		upgrader: u, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
 	}
-	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, progress)
+	seen, err := u.seenFor(ctx, machine, spec.KindUpgrade, progress)
 	if err != nil {
 		return "", err
 	}
@@ -120,8 +120,8 @@ func (c *Upgrader) settle(ctx context.Context, machine config.Machine, node *cor
 			if err := w.uncordon(ctx); err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("node %s is at %s and takes pods again", node.Name, c.Version),
-				c.note(ctx, node.Name, state{State: rollout.Succeeded})
+			return fmt.Sprintf("node %s is at %s and takes pods again", node.Name, u.Version),
+				u.note(ctx, node.Name, state{State: rollout.Succeeded})
 		}
 	}
 	version, err := w.restore(ctx)

@@ -20,11 +20,11 @@ var metricLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
 // deprecations warns of APIs that clients of this cluster have used since its API server started, and that the version
 // does not serve any more. Where the API server shows no metrics, the warning is that this is not known.
-func (c *Upgrader) deprecations(ctx context.Context, preview Preview) []string {
+func (u *Upgrader) deprecations(ctx context.Context, preview Preview) []string {
 	if !preview.Moves {
 		return nil
 	}
-	metrics, err := c.Target.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	metrics, err := u.Target.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
 		return []string{fmt.Sprintf("whether clients use APIs that %s no longer serves is not known: %v",
 			preview.Version,

@@ -19,15 +19,15 @@ type Gate struct {
 }
 
 // After returns the gate after a wave of a plan. A rollout that is halted has neither a pause nor an approval.
-func (c *Upgrader) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
-	now, err := c.now(ctx, time.Now())
+func (u *Upgrader) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
+	now, err := u.now(ctx, time.Now())
 	if err != nil {
 		return Gate{}, err
 	}
 	if halt := rollout.Halted(plan, now); halt != nil {
 		return Gate{Halt: halt}, nil
 	}
-	policy := c.Cluster.Fleet.Upgrade
+	policy := u.Cluster.Fleet.Upgrade
 	return Gate{
 		Approve: policy.Approval == config.ApproveAlways || policy.Approval == config.ApproveCanaries && wave.Canary,
 		Pause:   policy.Pause.Duration,

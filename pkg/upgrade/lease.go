@@ -36,9 +36,9 @@ type lease struct {
 
 // holdLease takes the Lease for one machine and keeps it until the returned function is called. While another rollout
 // has it, it waits.
-func (c *Upgrader) holdLease(ctx context.Context, progress operation.Progress) (release func(), err error) {
+func (u *Upgrader) holdLease(ctx context.Context, progress operation.Progress) (release func(), err error) {
 	for {
-		release, err := c.tryLease(ctx)
+		release, err := u.tryLease(ctx)
 		var taken errTaken
 		if !errors.As(err, &taken) {
 			return release, err
@@ -60,33 +60,33 @@ func (e errTaken) Error() string {
 		"after its last sign of life", string(e), leaseLife)
 }
 
-func (c *Upgrader) tryLease(ctx context.Context) (release func(), err error) {
-	c.lease.mu.Lock()
-	defer c.lease.mu.Unlock()
-	if c.lease.holders == 0 {
-		if err := c.retrying(ctx, operation.NoProgress{}, c.acquire); err != nil {
+func (u *Upgrader) tryLease(ctx context.Context) (release func(), err error) {
+	u.lease.mu.Lock()
+	defer u.lease.mu.Unlock()
+	if u.lease.holders == 0 {
+		if err := u.retrying(ctx, operation.NoProgress{}, u.acquire); err != nil {
 			return nil, err
 		}
 		renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
-		c.lease.stop, c.lease.ended = stop, make(chan struct{})
-		go c.renew(renewing, c.lease.ended)
+		u.lease.stop, u.lease.ended = stop, make(chan struct{})
+		go u.renew(renewing, u.lease.ended)
 	}
-	c.lease.holders++
-	return sync.OnceFunc(c.release), nil
+	u.lease.holders++
+	return sync.OnceFunc(u.release), nil
 }
 
-func (c *Upgrader) release() {
-	c.lease.mu.Lock()
-	defer c.lease.mu.Unlock()
-	if c.lease.holders--; c.lease.holders == 0 {
-		c.lease.stop()
-		<-c.lease.ended
+func (u *Upgrader) release() {
+	u.lease.mu.Lock()
+	defer u.lease.mu.Unlock()
+	if u.lease.holders--; u.lease.holders == 0 {
+		u.lease.stop()
+		<-u.lease.ended
 	}
 }
 
 // renew keeps the Lease. Where it can't for a while, another rollout may take it; that one then counts the nodes of
 // this one's machines as unavailable.
-func (c *Upgrader) renew(ctx context.Context, ended chan struct{}) {
+func (u *Upgrader) renew(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	for {
 		select {
@@ -94,13 +94,13 @@ func (c *Upgrader) renew(ctx context.Context, ended chan struct{}) {
 			return
 		case <-time.After(leaseRenews):
 		}
-		_ = c.acquire(ctx)
+		_ = u.acquire(ctx)
 	}
 }
 
 // acquire takes the Lease, or renews it. It is an error while another rollout has it.
-func (c *Upgrader) acquire(ctx context.Context) error {
-	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
+func (u *Upgrader) acquire(ctx context.Context) error {
+	leases := u.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	now := metav1.NowMicro()
 	seconds := int32(leaseLife / time.Second)
@@ -109,15 +109,15 @@ func (c *Upgrader) acquire(ctx context.Context) error {
 		_, err = leases.Create(ctx, &coordination.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: leaseName},
 			Spec: coordination.LeaseSpec{
-				HolderIdentity: &c.Rollout, LeaseDurationSeconds: &seconds,
+				HolderIdentity: &u.Rollout, LeaseDurationSeconds: &seconds,
 				AcquireTime: &now, RenewTime: &now,
 			},
 		}, metav1.CreateOptions{FieldManager: apply.Manager})
 	case err != nil:
-	case heldByOther(held, c.Rollout, now.Time):
+	case heldByOther(held, u.Rollout, now.Time):
 		return errTaken(*held.Spec.HolderIdentity)
 	default:
-		held.Spec.HolderIdentity, held.Spec.LeaseDurationSeconds, held.Spec.RenewTime = &c.Rollout, &seconds, &now
+		held.Spec.HolderIdentity, held.Spec.LeaseDurationSeconds, held.Spec.RenewTime = &u.Rollout, &seconds, &now
 		_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: apply.Manager})
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
@@ -138,11 +138,11 @@ func heldByOther(held *coordination.Lease, own string, now time.Time) bool {
 }
 
 // waitIdle waits until no machine is at work in this process.
-func (c *Upgrader) waitIdle(ctx context.Context, progress operation.Progress) error {
+func (u *Upgrader) waitIdle(ctx context.Context, progress operation.Progress) error {
 	for {
-		c.lease.mu.Lock()
-		holders := c.lease.holders
-		c.lease.mu.Unlock()
+		u.lease.mu.Lock()
+		holders := u.lease.holders
+		u.lease.mu.Unlock()
 		if holders == 0 {
 			return nil
 		}
@@ -156,9 +156,9 @@ func (c *Upgrader) waitIdle(ctx context.Context, progress operation.Progress) er
 }
 
 // otherRollout returns the rollout that is at work on the cluster, if it is not this one; "" when none is.
-func (c *Upgrader) otherRollout(ctx context.Context) (other string, err error) {
-	err = c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
-		held, err := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName,
+func (u *Upgrader) otherRollout(ctx context.Context) (other string, err error) {
+	err = u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
+		held, err := u.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, leaseName,
 			metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -166,7 +166,7 @@ func (c *Upgrader) otherRollout(ctx context.Context) (other string, err error) {
 		if err != nil {
 			return fmt.Errorf("reading Lease %s/%s: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))
 		}
-		if heldByOther(held, c.Rollout, time.Now()) {
+		if heldByOther(held, u.Rollout, time.Now()) {
 			other = *held.Spec.HolderIdentity
 		}
 		return nil
@@ -175,13 +175,13 @@ func (c *Upgrader) otherRollout(ctx context.Context) (other string, err error) {
 }
 
 // deleteLease gives the Lease back at the end of a rollout.
-func (c *Upgrader) deleteLease(ctx context.Context) error {
-	leases := c.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
+func (u *Upgrader) deleteLease(ctx context.Context) error {
+	leases := u.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	if err == nil && held.Spec.HolderIdentity != nil && *held.Spec.HolderIdentity == c.Rollout {
+	if err == nil && held.Spec.HolderIdentity != nil && *held.Spec.HolderIdentity == u.Rollout {
 		err = leases.Delete(ctx, leaseName,
 			metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &held.ResourceVersion}})
 	}

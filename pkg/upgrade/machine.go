@@ -42,7 +42,7 @@ var phases = operation.Phases{
 
 // machineUpgrade is the upgrade or the rollback of one machine.
 type machineUpgrade struct {
-	c        *Upgrader
+	upgrader *Upgrader
 	machine  config.Machine
 	rule     config.UpgradeRule
 	progress operation.Progress
@@ -67,7 +67,7 @@ type machineUpgrade struct {
 //	runs                  any                                    is followed, and on as below
 //	wants phases          any                                    admission, stage, cordon, drain, upgrade, gate, uncordon
 func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
-	halt, err := w.c.halted(ctx, w.machine, plan)
+	halt, err := w.upgrader.halted(ctx, w.machine, plan)
 	if err != nil {
 		return err
 	}
@@ -82,13 +82,13 @@ func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 	w.onMachine = wanted.Total
 	w.outcome.From = versionIn(seen.Facts)
 	ours := node.Annotations[drain.CordonedBy] == cordonOwner
-	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.c.Version) == "" {
-		return w.c.noteSuccess(ctx, node)
+	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.upgrader.Version) == "" {
+		return w.upgrader.noteSuccess(ctx, node)
 	}
-	if err := w.c.admit(ctx, w.machine, plan, w.progress); err != nil {
+	if err := w.upgrader.admit(ctx, w.machine, plan, w.progress); err != nil {
 		return w.noteFailure(ctx, err)
 	}
-	release, err := w.c.holdLease(ctx, w.progress)
+	release, err := w.upgrader.holdLease(ctx, w.progress)
 	if err != nil {
 		return w.noteFailure(ctx, err)
 	}
@@ -100,7 +100,7 @@ func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 func (w *machineUpgrade) inspect(ctx context.Context) (seen join.Inspection, node *corev1.Node, err error) {
 	err = w.job(spec.KindUpgrade, func(ctx context.Context, found join.Inspection) (err error) {
 		seen = found
-		node, err = w.c.node(ctx, w.machine)
+		node, err = w.upgrader.node(ctx, w.machine)
 		return err
 	}).Run(ctx)
 	if err == nil && node == nil {
@@ -115,24 +115,24 @@ func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
 	join.Inspection) error,
 ) operation.Job[join.Inspection] {
 	return operation.Job[join.Inspection]{
-		Machine: w.machine, Limits: w.c.Cluster.Fleet.Limits, Progress: w.progress,
-		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.c.Inspect(ctx, w.machine, kind) },
+		Machine: w.machine, Limits: w.upgrader.Cluster.Fleet.Limits, Progress: w.progress,
+		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.upgrader.Inspect(ctx, w.machine, kind) },
 		Apply:   apply,
 	}
 }
 
 // noteSuccess notes a success at an upgraded node where an earlier rollout left another state.
-func (c *Upgrader) noteSuccess(ctx context.Context, node *corev1.Node) error {
+func (u *Upgrader) noteSuccess(ctx context.Context, node *corev1.Node) error {
 	if _, noted := node.Annotations[Annotation]; !noted {
 		return nil
 	}
-	return c.note(ctx, node.Name, state{State: rollout.Succeeded})
+	return u.note(ctx, node.Name, state{State: rollout.Succeeded})
 }
 
 // noteFailure notes a failure at the node, for the budget and for the next rollout, and returns it. The end of this
 // process alone is no failure.
 func (w *machineUpgrade) noteFailure(ctx context.Context, err error) error {
-	if err == nil || w.c.Leaves(ctx) {
+	if err == nil || w.upgrader.Leaves(ctx) {
 		return err
 	}
 	recorded := state{State: rollout.Failed, Reason: err.Error()}
@@ -141,7 +141,7 @@ func (w *machineUpgrade) noteFailure(ctx context.Context, err error) error {
 	}
 	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	if noted := w.c.note(noting, w.machine.NodeName, recorded); noted != nil {
+	if noted := w.upgrader.note(noting, w.machine.NodeName, recorded); noted != nil {
 		return fmt.Errorf("%w; and %w", err, noted)
 	}
 	return err
@@ -153,7 +153,7 @@ const noteTimeout = 5 * time.Second
 // disrupt cordons and drains the node, has its machine upgraded, and uncordons it.
 func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) error {
 	if !seen.Running() && wantsBundle(seen) {
-		staged, err := w.c.stage(ctx, w.machine, nil, w.progress)
+		staged, err := w.upgrader.stage(ctx, w.machine, nil, w.progress)
 		if err != nil {
 			return err
 		}
@@ -164,14 +164,14 @@ func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) erro
 	}
 	var serving []corev1.Pod
 	err := w.retrying(ctx, func(ctx context.Context) error {
-		node, err := w.c.node(ctx, w.machine)
+		node, err := w.upgrader.node(ctx, w.machine)
 		if err != nil || node == nil {
 			return cmp.Or(err, errNoNode)
 		}
 		if err = w.cordonAndDrain(ctx, seen, node); err != nil {
 			return err
 		}
-		serving, err = w.c.serving(ctx, node.Name)
+		serving, err = w.upgrader.serving(ctx, node.Name)
 		return err
 	})
 	if err != nil {
@@ -179,7 +179,7 @@ func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) erro
 	}
 	// Past this point cancellation is ignored: the machine is upgraded or rolled back.
 	asked := ctx
-	ctx, cancel := w.c.uncancelled(ctx)
+	ctx, cancel := w.upgrader.uncancelled(ctx)
 	defer cancel()
 	w.cancelled = func() bool { return asked.Err() != nil }
 	if err := w.upgrade(ctx, seen, serving); err != nil {
@@ -188,14 +188,14 @@ func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) erro
 	if err := w.uncordon(ctx); err != nil {
 		return err
 	}
-	return w.c.note(ctx, w.machine.NodeName, state{State: rollout.Succeeded})
+	return w.upgrader.note(ctx, w.machine.NodeName, state{State: rollout.Succeeded})
 }
 
 // errNoNode: the node went away while its machine was looked at.
 var errNoNode = errclass.With(errclass.Permanent, errors.New("its node is gone"))
 
 func (w *machineUpgrade) retrying(ctx context.Context, attempt func(context.Context) error) error {
-	return w.c.retrying(ctx, w.progress, attempt)
+	return w.upgrader.retrying(ctx, w.progress, attempt)
 }
 
 func wantsBundle(seen join.Inspection) bool {
@@ -204,10 +204,10 @@ func wantsBundle(seen join.Inspection) bool {
 }
 
 // uncancelled returns a context that outlives a cancellation, unless that only ends this process.
-func (c *Upgrader) uncancelled(ctx context.Context) (context.Context, context.CancelFunc) {
+func (u *Upgrader) uncancelled(ctx context.Context) (context.Context, context.CancelFunc) {
 	on, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	forget := context.AfterFunc(ctx, func() {
-		if c.Leaves(ctx) {
+		if u.Leaves(ctx) {
 			cancel(context.Cause(ctx))
 		}
 	})
@@ -215,9 +215,9 @@ func (c *Upgrader) uncancelled(ctx context.Context) (context.Context, context.Ca
 }
 
 func (w *machineUpgrade) drainer() drain.Drainer {
-	policy := w.c.Cluster.Fleet.Drain
+	policy := w.upgrader.Cluster.Fleet.Drain
 	policy.Timeout = w.rule.DrainTimeout
-	return drain.Drainer{Client: w.c.Target.Client, Policy: policy}
+	return drain.Drainer{Client: w.upgrader.Target.Client, Policy: policy}
 }
 
 // in returns the progress of a phase in the cluster.
@@ -254,7 +254,7 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 	if own && w.since.IsZero() {
 		w.since = time.Now().UTC()
 	}
-	if err := w.c.note(ctx, node.Name, state{State: rollout.Working, Cordoned: w.since}); err != nil {
+	if err := w.upgrader.note(ctx, node.Name, state{State: rollout.Working, Cordoned: w.since}); err != nil {
 		return err
 	}
 	if !evicts {
@@ -296,7 +296,7 @@ func (w *machineUpgrade) upgrade(ctx context.Context, seen join.Inspection, serv
 		if !found.HasWork() {
 			return nil
 		}
-		status, err := w.c.Execute(ctx, found, phases, w.progress)
+		status, err := w.upgrader.Execute(ctx, found, phases, w.progress)
 		w.outcome.Changed = w.outcome.Changed || status.Changed
 		w.outcome.Phases = append(w.outcome.Phases, status.Phases...)
 		if err == nil {
@@ -308,12 +308,12 @@ func (w *machineUpgrade) upgrade(ctx context.Context, seen join.Inspection, serv
 	if err := job.Run(ctx); err != nil {
 		return err
 	}
-	node, err := w.waitServing(ctx, w.c.Version, serving, w.in)
+	node, err := w.waitServing(ctx, w.upgrader.Version, serving, w.in)
 	if err != nil {
 		return err
 	}
 	operation.Reportf(w.in(phaseLabels), "setting labels and taints")
-	marks, err := w.c.Mark(ctx, w.machine, node)
+	marks, err := w.upgrader.Mark(ctx, w.machine, node)
 	w.outcome.Done = append(w.outcome.Done, marks...)
 	return err
 }
@@ -335,7 +335,7 @@ func (w *machineUpgrade) uncordon(ctx context.Context) error {
 // uncordonUntouched uncordons a node whose machine was not touched, and adds to the failure whether it takes pods
 // again.
 func (w *machineUpgrade) uncordonUntouched(ctx context.Context, failure error) error {
-	if !w.own || w.c.Leaves(ctx) {
+	if !w.own || w.upgrader.Leaves(ctx) {
 		return failure
 	}
 	name := w.machine.NodeName

@@ -58,32 +58,32 @@ const planParallel = 16
 // Plan divides the machines of a cluster into waves, and inspects each of them. It changes nothing, beyond placing
 // argosy-node on machines and trying evictions by dry run. It returns an error where the version is not allowed.
 // chosen are the machines that the rollout is asked for, nil for all.
-func (c *Upgrader) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Preview, error) {
+func (u *Upgrader) Plan(ctx context.Context, chosen []config.Machine, progress operation.Progress) (Preview, error) {
 	preview := Preview{
-		ControlPlane: c.Target.Version, Version: c.Version,
-		Moves: c.Cluster.Hosted() && c.Target.Version != c.Version,
+		ControlPlane: u.Target.Version, Version: u.Version,
+		Moves: u.Cluster.Hosted() && u.Target.Version != u.Version,
 	}
-	machines, nodes, err := c.snapshot(ctx, chosen, time.Now())
+	machines, nodes, err := u.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return preview, err
 	}
-	if err := rollout.CheckTarget(preview.ControlPlane, preview.Version, c.Cluster.Hosted(), machines); err != nil {
+	if err := rollout.CheckTarget(preview.ControlPlane, preview.Version, u.Cluster.Hosted(), machines); err != nil {
 		return preview, err
 	}
-	if preview.Plan, err = rollout.Make(machines, c.policy()); err != nil {
+	if preview.Plan, err = rollout.Make(machines, u.policy()); err != nil {
 		return preview, err
 	}
-	preview.Warnings = c.deprecations(ctx, preview)
-	preview.Entries, err = c.entries(ctx, preview, nodes, progress)
+	preview.Warnings = u.deprecations(ctx, preview)
+	preview.Entries, err = u.entries(ctx, preview, nodes, progress)
 	return preview, err
 }
 
 // policy is that of the documents.
-func (c *Upgrader) policy() rollout.Policy {
-	u := c.Cluster.Fleet.Upgrade
+func (u *Upgrader) policy() rollout.Policy {
+	settings := u.Cluster.Fleet.Upgrade
 	return rollout.Policy{
-		Target: c.Version, MaxUnavailable: c.Cluster.MaxUnavailable(), WaveSize: u.WaveSize.IntOrString(),
-		FailureBudget: u.FailureBudget.IntOrString(), MaxWaves: maxWaves,
+		Target: u.Version, MaxUnavailable: u.Cluster.MaxUnavailable(), WaveSize: settings.WaveSize.IntOrString(),
+		FailureBudget: settings.FailureBudget.IntOrString(), MaxWaves: maxWaves,
 	}
 }
 
@@ -92,23 +92,23 @@ func (c *Upgrader) policy() rollout.Policy {
 const maxWaves = 40
 
 // entries returns the findings on each machine, those of the waves first, in their order.
-func (c *Upgrader) entries(ctx context.Context, preview Preview, nodes map[string]*corev1.Node,
+func (u *Upgrader) entries(ctx context.Context, preview Preview, nodes map[string]*corev1.Node,
 	progress operation.Progress,
 ) ([]Entry, error) {
 	var entries []Entry
 	for _, wave := range preview.Plan.Waves {
 		for _, name := range wave.Machines {
-			entries = append(entries, c.entry(name, wave.Name, nodes))
+			entries = append(entries, u.entry(name, wave.Name, nodes))
 		}
 	}
 	work := len(entries)
 	for _, name := range preview.Plan.Held {
-		entry := c.entry(name, "", nodes)
-		entry.Reasons = []string{"is at " + c.Version}
+		entry := u.entry(name, "", nodes)
+		entry.Reasons = []string{"is at " + u.Version}
 		entries = append(entries, entry)
 	}
 	for _, left := range preview.Plan.Skipped {
-		entry := c.entry(left.Machine, "", nodes)
+		entry := u.entry(left.Machine, "", nodes)
 		entry.Reasons = []string{left.Reason}
 		entries = append(entries, entry)
 	}
@@ -117,7 +117,7 @@ func (c *Upgrader) entries(ctx context.Context, preview Preview, nodes map[strin
 	done := make(chan struct{}, work)
 	for i := range entries[:work] {
 		group.Go(func() error {
-			c.inspect(ctx, &entries[i], preview, nodes[entries[i].Node])
+			u.inspect(ctx, &entries[i], preview, nodes[entries[i].Node])
 			done <- struct{}{}
 			count := int64(len(done))
 			progress.Report(operation.Event{
@@ -130,8 +130,8 @@ func (c *Upgrader) entries(ctx context.Context, preview Preview, nodes map[strin
 	return entries, group.Wait()
 }
 
-func (c *Upgrader) entry(name, wave string, nodes map[string]*corev1.Node) Entry {
-	machine, _ := c.Cluster.Machine(name)
+func (u *Upgrader) entry(name, wave string, nodes map[string]*corev1.Node) Entry {
+	machine, _ := u.Cluster.Machine(name)
 	entry := Entry{Machine: name, Address: machine.Address, Node: machine.NodeName, Wave: wave}
 	if node := nodes[machine.NodeName]; node != nil {
 		entry.From = node.Status.NodeInfo.KubeletVersion
@@ -140,27 +140,27 @@ func (c *Upgrader) entry(name, wave string, nodes map[string]*corev1.Node) Entry
 }
 
 // inspect looks at one machine and at the pods of its node.
-func (c *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
-	machine, _ := c.Cluster.Machine(entry.Machine)
+func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
+	machine, _ := u.Cluster.Machine(entry.Machine)
 	refuse := func(err error) {
 		entry.Refused = true
 		entry.Reasons = append(entry.Reasons, err.Error())
 	}
-	if preview.Moves && c.Cluster.BundlesFromControlPlane() {
+	if preview.Moves && u.Cluster.BundlesFromControlPlane() {
 		// The bundle comes with the control plane that is yet to come.
-		if _, err := c.Machine(machine).Inspect(ctx, spec.Question{}); err != nil {
+		if _, err := u.Machine(machine).Inspect(ctx, spec.Question{}); err != nil {
 			refuse(err)
 			return
 		}
-	} else if err := c.inspectMachine(ctx, entry, machine); err != nil {
+	} else if err := u.inspectMachine(ctx, entry, machine); err != nil {
 		refuse(err)
 		return
 	}
-	if rule := c.Cluster.UpgradeRuleFor(machine); !*rule.Drain {
+	if rule := u.Cluster.UpgradeRuleFor(machine); !*rule.Drain {
 		entry.Reasons = append(entry.Reasons, "its pods stay")
 		return
 	}
-	with := drain.Drainer{Client: c.Target.Client, Policy: c.Cluster.Fleet.Drain}
+	with := drain.Drainer{Client: u.Target.Client, Policy: u.Cluster.Fleet.Drain}
 	pods, err := with.Preflight(ctx, node, nil)
 	if err != nil {
 		refuse(err)
@@ -173,8 +173,8 @@ func (c *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, n
 	}
 }
 
-func (c *Upgrader) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
-	seen, err := c.seenFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
+func (u *Upgrader) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
+	seen, err := u.seenFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -227,8 +227,8 @@ func (p Preview) Table() string {
 
 // LatestPatch is the newest patch that can be had of the minor version that the control plane runs. Repositories have
 // no list, and registries a long one, so the next numbers are asked for, and a gap of a few is looked over.
-func (c *Upgrader) LatestPatch(ctx context.Context) (string, error) {
-	runs, err := version.ParseSemantic(c.Target.Version)
+func (u *Upgrader) LatestPatch(ctx context.Context) (string, error) {
+	runs, err := version.ParseSemantic(u.Target.Version)
 	if err != nil {
 		return "", fmt.Errorf("reading the control plane's version: %w", err)
 	}
@@ -236,8 +236,8 @@ func (c *Upgrader) LatestPatch(ctx context.Context) (string, error) {
 	for patch, missed := runs.Patch(), 0; missed < mostMissed; patch++ {
 		next := fmt.Sprintf("v%d.%d.%d", runs.Major(), runs.Minor(), patch)
 		found := false
-		err := c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) (err error) {
-			found, err = c.published(ctx, next)
+		err := u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) (err error) {
+			found, err = u.published(ctx, next)
 			return err
 		})
 		switch {
@@ -253,7 +253,7 @@ func (c *Upgrader) LatestPatch(ctx context.Context) (string, error) {
 		// Without this error, a wrong repository would look like one with no later patch.
 		return "", errclass.Errorf(errclass.Configuration, "looking for the latest patch of v%d.%d: there is neither "+
 			"%s nor a later one where bundles come from: name the version, or set bundles.repository in argosy.yaml",
-			runs.Major(), runs.Minor(), c.Target.Version)
+			runs.Major(), runs.Minor(), u.Target.Version)
 	}
 	return latest, nil
 }
@@ -263,13 +263,13 @@ const mostMissed = 3
 
 // published reports whether a version is available: its bundle, or the image of a control plane that contains the
 // bundle.
-func (c *Upgrader) published(ctx context.Context, version string) (bool, error) {
-	if !c.Cluster.BundlesFromControlPlane() {
-		return c.Repository.Has(ctx, version)
+func (u *Upgrader) published(ctx context.Context, version string) (bool, error) {
+	if !u.Cluster.BundlesFromControlPlane() {
+		return u.Repository.Has(ctx, version)
 	}
-	at, err := c.Cluster.AtVersion(version)
+	at, err := u.Cluster.AtVersion(version)
 	if err != nil {
 		return false, err
 	}
-	return c.Images.Has(ctx, at.ControlPlaneImage())
+	return u.Images.Has(ctx, at.ControlPlaneImage())
 }

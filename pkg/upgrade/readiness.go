@@ -20,13 +20,13 @@ import (
 
 // serving returns the pods of a node that are ready now: those that stay through an upgrade, since they belong to
 // DaemonSets or the node is not drained, have to be ready again after it.
-func (c *Upgrader) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
-	pods, err := c.podsOf(ctx, node)
+func (u *Upgrader) serving(ctx context.Context, node string) ([]corev1.Pod, error) {
+	pods, err := u.podsOf(ctx, node)
 	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return !isReady(pod) }), err
 }
 
-func (c *Upgrader) podsOf(ctx context.Context, node string) ([]corev1.Pod, error) {
-	list, err := c.Target.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+func (u *Upgrader) podsOf(ctx context.Context, node string) ([]corev1.Pod, error) {
+	list, err := u.Target.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
 	})
 	if err != nil {
@@ -42,18 +42,18 @@ func isReady(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil && podut
 func (w *machineUpgrade) waitServing(ctx context.Context, version string, served []corev1.Pod,
 	in func(phase string) operation.Progress,
 ) (*corev1.Node, error) {
-	c, name, settles := w.c, w.machine.NodeName, w.c.Cluster.Fleet.Upgrade.MinReady.Duration
-	limit := c.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
+	upgrader, name, settles := w.upgrader, w.machine.NodeName, w.upgrader.Cluster.Fleet.Upgrade.MinReady.Duration
+	limit := upgrader.Cluster.Fleet.Limits.ReadyTimeout.Duration + settles
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
 		"timed out after %s; see `kubectl describe node %s`, and `journalctl -u kubelet` on the machine", limit, name))
 	defer cancel()
-	node, err := c.WaitReady(ctx, name, version, in(phaseReady))
+	node, err := upgrader.WaitReady(ctx, name, version, in(phaseReady))
 	if err != nil {
 		return nil, err
 	}
 	since := time.Now()
 	for {
-		why, err := c.notServing(ctx, name, version, served)
+		why, err := upgrader.notServing(ctx, name, version, served)
 		switch {
 		case err != nil && ctx.Err() == nil && !errclass.IsTransient(err):
 			return nil, err
@@ -84,15 +84,15 @@ func (w *machineUpgrade) waitServing(ctx context.Context, version string, served
 const gateEvery = 500 * time.Millisecond
 
 // notServing returns why a node does not serve; "" when it is Ready and the pods that were ready before are.
-func (c *Upgrader) notServing(ctx context.Context, name, version string, served []corev1.Pod) (string, error) {
-	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+func (u *Upgrader) notServing(ctx context.Context, name, version string, served []corev1.Pod) (string, error) {
+	node, err := u.Target.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("reading node %q: %w", name, apply.Classify(err))
 	}
 	if why := join.NotReady(node, version); why != "" {
 		return why, nil
 	}
-	pods, err := c.podsOf(ctx, name)
+	pods, err := u.podsOf(ctx, name)
 	if err != nil {
 		return "", err
 	}

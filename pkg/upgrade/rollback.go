@@ -21,10 +21,10 @@ import (
 //	the kept files are put back        Ready again at the old version: the node takes pods again
 //	anything else                      the node stays cordoned, and the error has the way out
 func (w *machineUpgrade) afterFailure(ctx context.Context, serving []corev1.Pod, failure error) error {
-	if w.c.Leaves(ctx) {
+	if w.upgrader.Leaves(ctx) {
 		return failure
 	}
-	if !w.c.Cluster.Fleet.Upgrade.Rollback {
+	if !w.upgrader.Cluster.Fleet.Upgrade.Rollback {
 		return fmt.Errorf("%w; node %s stays as it is and cordoned, since upgrade.rollback is false", failure,
 			w.machine.NodeName)
 	}
@@ -56,11 +56,11 @@ func (w *machineUpgrade) restore(ctx context.Context) (version string, err error
 			event.Detail = "putting back: " + event.Detail
 			w.progress.Report(event)
 		})
-		_, err := w.c.Execute(ctx, found, operation.Phases{operation.MachinePhases}, putting)
+		_, err := w.upgrader.Execute(ctx, found, operation.Phases{operation.MachinePhases}, putting)
 		if err != nil {
 			return err
 		}
-		after, err := w.c.Inspect(ctx, w.machine, spec.KindRollback)
+		after, err := w.upgrader.Inspect(ctx, w.machine, spec.KindRollback)
 		if version = versionIn(after.Facts); err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (w *machineUpgrade) restore(ctx context.Context) (version string, err error
 func (w *machineUpgrade) untouched(found join.Inspection) bool {
 	facts := found.Facts
 	return facts.Plan.Error != nil && !found.Running() && facts.Plan.Error.Phase == "preflight" &&
-		facts.Record != nil && facts.Record.Version != w.c.Version
+		facts.Record != nil && facts.Record.Version != w.upgrader.Version
 }
 
 // socketAnnotation is where kubeadm notes at a node how its container runtime is reached. Since 1.34 an upgrade moves
@@ -91,15 +91,15 @@ func (w *machineUpgrade) untouched(found join.Inspection) bool {
 const socketAnnotation = "kubeadm.alpha.kubernetes.io/cri-socket"
 
 func (w *machineUpgrade) restoreSocket(ctx context.Context) error {
-	node, err := w.c.node(ctx, w.machine)
+	node, err := w.upgrader.node(ctx, w.machine)
 	if err != nil || node == nil || node.Annotations[socketAnnotation] != "" {
 		return err
 	}
-	socket := cmp.Or(w.c.Cluster.Settings(w.machine).JoinNode.NodeRegistration.CRISocket, defaultSocket)
+	socket := cmp.Or(w.upgrader.Cluster.Settings(w.machine).JoinNode.NodeRegistration.CRISocket, defaultSocket)
 	if !strings.Contains(socket, "://") {
 		socket = "unix://" + socket
 	}
-	return w.c.annotate(ctx, node.Name, socketAnnotation, socket)
+	return w.upgrader.annotate(ctx, node.Name, socketAnnotation, socket)
 }
 
 // defaultSocket is where the containerd that Argosy installs answers.
@@ -107,16 +107,16 @@ const defaultSocket = "/run/containerd/containerd.sock"
 
 // Rollback takes a machine back to its state before its last upgrade, also long after that: it cordons and drains its
 // node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
-func (c *Upgrader) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
+func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
 	error,
 ) {
 	started := time.Now()
 	w := &machineUpgrade{
-		c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
+		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
 	}
 	err := w.rollBack(ctx)
-	c.releasePod(ctx, machine)
+	u.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
 		return w.outcome, fmt.Errorf("putting back machine %q (%s): %w", machine.Name, machine.Address, err)
@@ -139,27 +139,27 @@ func (w *machineUpgrade) rollBack(ctx context.Context) error {
 		return nil
 	}
 	w.onMachine = seen.Facts.Plan.Total
-	release, err := w.c.holdLease(ctx, w.progress)
+	release, err := w.upgrader.holdLease(ctx, w.progress)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		release()
 		// No rollout gives it back, as this is not part of one. If that fails, it expires.
-		_ = w.c.deleteLease(context.WithoutCancel(ctx))
+		_ = w.upgrader.deleteLease(context.WithoutCancel(ctx))
 	}()
-	node, err := w.c.node(ctx, w.machine)
+	node, err := w.upgrader.node(ctx, w.machine)
 	if err != nil || node == nil {
 		return cmp.Or(err, errNoNode)
 	}
 	if err := w.cordonAndDrain(ctx, seen, node); err != nil {
 		return w.uncordonUntouched(ctx, err)
 	}
-	serving, err := w.c.serving(ctx, node.Name)
+	serving, err := w.upgrader.serving(ctx, node.Name)
 	if err != nil {
 		return w.uncordonUntouched(ctx, err)
 	}
-	ctx, cancel := w.c.uncancelled(ctx)
+	ctx, cancel := w.upgrader.uncancelled(ctx)
 	defer cancel()
 	if w.outcome.Version, err = w.restore(ctx); err != nil {
 		return err

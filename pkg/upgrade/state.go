@@ -51,8 +51,8 @@ func stateOf(node *corev1.Node) state {
 }
 
 // note sets a node's Annotation.
-func (c *Upgrader) note(ctx context.Context, node string, s state) error {
-	s.Rollout, s.Version = c.Rollout, c.Version
+func (u *Upgrader) note(ctx context.Context, node string, s state) error {
+	s.Rollout, s.Version = u.Rollout, u.Version
 	const longest = 300
 	if s.Reason, _, _ = strings.Cut(s.Reason, "\n"); len(s.Reason) > longest {
 		s.Reason = s.Reason[:longest] + "…"
@@ -61,32 +61,32 @@ func (c *Upgrader) note(ctx context.Context, node string, s state) error {
 	if err != nil {
 		return fmt.Errorf("encoding the state of node %q: %w", node, err)
 	}
-	return c.annotate(ctx, node, Annotation, string(text))
+	return u.annotate(ctx, node, Annotation, string(text))
 }
 
-func (c *Upgrader) annotate(ctx context.Context, node, key, value string) error {
+func (u *Upgrader) annotate(ctx context.Context, node, key, value string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
 	if err != nil {
 		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
 	}
-	return c.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
-		patched, err := c.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
+	return u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
+		patched, err := u.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
 			metav1.PatchOptions{FieldManager: apply.Manager})
 		if err != nil {
 			return fmt.Errorf("setting annotation %q of node %q: %w", key, node, apply.Classify(err))
 		}
-		c.nodes.noted(patched)
+		u.nodes.noted(patched)
 		return nil
 	})
 }
 
 // snapshot returns the fleet as the planner sees it, and the nodes, listed at notBefore or later. chosen are the
 // machines that the rollout was asked for, nil for all.
-func (c *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBefore time.Time) ([]rollout.Machine,
+func (u *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBefore time.Time) ([]rollout.Machine,
 	map[string]*corev1.Node, error,
 ) {
 	now := time.Now()
-	nodes, err := c.nodesSince(ctx, notBefore)
+	nodes, err := u.nodesSince(ctx, notBefore)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,9 +94,9 @@ func (c *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBef
 	for _, machine := range chosen {
 		asked[machine.Name] = true
 	}
-	machines := make([]rollout.Machine, 0, len(c.Cluster.Fleet.Machines))
-	for _, machine := range c.Cluster.Fleet.Machines {
-		one := c.describe(machine, nodes[machine.NodeName], now)
+	machines := make([]rollout.Machine, 0, len(u.Cluster.Fleet.Machines))
+	for _, machine := range u.Cluster.Fleet.Machines {
+		one := u.describe(machine, nodes[machine.NodeName], now)
 		if one.Skip == "" && chosen != nil && !asked[machine.Name] {
 			one.Skip = "was not asked for"
 		}
@@ -106,19 +106,19 @@ func (c *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBef
 }
 
 // describe returns one machine as the planner sees it.
-func (c *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
-	one := rollout.Machine{Name: machine.Name, Canary: c.Cluster.Canary(machine)}
+func (u *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
+	one := rollout.Machine{Name: machine.Name, Canary: u.Cluster.Canary(machine)}
 	if node == nil {
 		return one
 	}
 	recorded := stateOf(node)
 	one.Version = node.Status.NodeInfo.KubeletVersion
-	one.Zone = node.Labels[c.Cluster.Fleet.Upgrade.ZoneLabel]
-	one.Skip = c.skip(node, now)
+	one.Zone = node.Labels[u.Cluster.Fleet.Upgrade.ZoneLabel]
+	one.Skip = u.skip(node, now)
 	switch {
-	case recorded.Rollout == c.Rollout:
+	case recorded.Rollout == u.Rollout:
 		one.State, one.Reason = recorded.State, recorded.Reason
-	case recorded.Version == c.Version && (recorded.State == rollout.Failed || recorded.State == rollout.Working):
+	case recorded.Version == u.Version && (recorded.State == rollout.Failed || recorded.State == rollout.Working):
 		one.FailedBefore = true
 	}
 	one.Unavailable = one.State != rollout.Working && (node.Spec.Unschedulable ||
@@ -127,8 +127,8 @@ func (c *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.
 }
 
 // skip returns why a node takes no part; "" when it does.
-func (c *Upgrader) skip(node *corev1.Node, now time.Time) string {
-	if c.OnlyControlPlane {
+func (u *Upgrader) skip(node *corev1.Node, now time.Time) string {
+	if u.OnlyControlPlane {
 		return "privateNodes.autoUpgrade.enabled is false"
 	}
 	for _, label := range []string{SkipLabel, SkipLabelOfOrig} {
@@ -136,11 +136,12 @@ func (c *Upgrader) skip(node *corev1.Node, now time.Time) string {
 			return "its node has the label " + label
 		}
 	}
-	if wanted := c.Cluster.VCluster.PrivateNodes.AutoUpgrade.NodeSelector; !labels.SelectorFromSet(wanted).Matches(labels.Set(node.Labels)) {
+	selector := labels.SelectorFromSet(u.Cluster.VCluster.PrivateNodes.AutoUpgrade.NodeSelector)
+	if !selector.Matches(labels.Set(node.Labels)) {
 		return "autoUpgrade.nodeSelector does not select its node"
 	}
-	grace := c.Cluster.Fleet.Upgrade.NodeGrace.Duration
-	if age := now.Sub(node.CreationTimestamp.Time); age < grace && stateOf(node).Rollout != c.Rollout {
+	grace := u.Cluster.Fleet.Upgrade.NodeGrace.Duration
+	if age := now.Sub(node.CreationTimestamp.Time); age < grace && stateOf(node).Rollout != u.Rollout {
 		return fmt.Sprintf("its node is only %s old (upgrade.nodeGrace is %s)", age.Round(time.Second), grace)
 	}
 	return ""

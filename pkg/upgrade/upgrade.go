@@ -98,38 +98,38 @@ func (s Staged) String() string {
 
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
 // rollout is halted, it is left alone.
-func (c *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
+func (u *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Staged, error) {
-	halt, err := c.halted(ctx, machine, plan)
+	halt, err := u.halted(ctx, machine, plan)
 	if err != nil {
-		return Staged{Machine: machine.Name, Version: c.Version}, err
+		return Staged{Machine: machine.Name, Version: u.Version}, err
 	}
 	if halt != nil {
-		return Staged{Machine: machine.Name, Version: c.Version, Left: halt.Reason}, nil
+		return Staged{Machine: machine.Name, Version: u.Version, Left: halt.Reason}, nil
 	}
-	staged, err := c.stage(ctx, machine, limiter, progress)
-	c.releasePod(ctx, machine)
+	staged, err := u.stage(ctx, machine, limiter, progress)
+	u.releasePod(ctx, machine)
 	return staged, err
 }
 
-func (c *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+func (u *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Staged, error) {
 	started := time.Now()
-	staged := Staged{Machine: machine.Name, Version: c.Version}
+	staged := Staged{Machine: machine.Name, Version: u.Version}
 	err := operation.Job[join.Inspection]{
-		Verb: "staging the upgrade of", Machine: machine, Limits: c.Cluster.Fleet.Limits, Limiter: limiter,
+		Verb: "staging the upgrade of", Machine: machine, Limits: u.Cluster.Fleet.Limits, Limiter: limiter,
 		Progress: progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) {
-			found, err := c.Inspect(ctx, machine, spec.KindStage)
+			found, err := u.Inspect(ctx, machine, spec.KindStage)
 			if err == nil && found.Facts.Plan.Error == nil && !found.HasWork() {
 				err = operation.ErrNothingToDo
 			}
 			return found, err
 		},
 		Apply: func(ctx context.Context, found join.Inspection) error {
-			status, err := c.Execute(ctx, found, operation.Phases{operation.MachinePhases}, progress)
+			status, err := u.Execute(ctx, found, operation.Phases{operation.MachinePhases}, progress)
 			staged.Phases, staged.Changed = status.Phases, status.Changed
 			return err
 		},
@@ -139,29 +139,29 @@ func (c *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *o
 }
 
 // retrying repeats an attempt while its error is transient, within the fleet's budget.
-func (c *Upgrader) retrying(ctx context.Context, progress operation.Progress,
+func (u *Upgrader) retrying(ctx context.Context, progress operation.Progress,
 	attempt func(context.Context) error,
 ) error {
-	return operation.Retrying(ctx, c.Cluster.Fleet.Limits.RetryBudget.Duration, progress, attempt)
+	return operation.Retrying(ctx, u.Cluster.Fleet.Limits.RetryBudget.Duration, progress, attempt)
 }
 
 // letGo deletes the pod by which a machine was reached, unless the next process goes on with it. A pod that cannot be
 // deleted now ends by itself.
-func (c *Upgrader) releasePod(ctx context.Context, machine config.Machine) {
-	if c.Leaves(ctx) {
+func (u *Upgrader) releasePod(ctx context.Context, machine config.Machine) {
+	if u.Leaves(ctx) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	_ = c.Pods.Release(ctx, machine.NodeName)
+	_ = u.Pods.Release(ctx, machine.NodeName)
 }
 
 // seenFor looks at a machine for an operation, which must be possible there.
-func (c *Upgrader) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
+func (u *Upgrader) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
 	progress operation.Progress,
 ) (join.Inspection, error) {
 	operation.Reportf(progress, "inspecting machine %s (%s)", machine.Name, machine.Address)
-	seen, err := c.Inspect(ctx, machine, kind)
+	seen, err := u.Inspect(ctx, machine, kind)
 	if err != nil {
 		return seen, err
 	}
@@ -176,8 +176,8 @@ func versionIn(facts spec.Facts) string {
 }
 
 // node reads a machine's node; nil when there is none.
-func (c *Upgrader) node(ctx context.Context, machine config.Machine) (*corev1.Node, error) {
-	node, err := c.Target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
+func (u *Upgrader) node(ctx context.Context, machine config.Machine) (*corev1.Node, error) {
+	node, err := u.Target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -196,16 +196,16 @@ func isHalt(err error) bool {
 // Upgrade takes a machine of the plan to the Upgrader's version when it is its turn, or finds that it is there. A
 // machine that must not begin, or whose pods do not leave where onDrainTimeout is skip, is left as it is, which is no
 // error. One that does not come up is put back, which is.
-func (c *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
+func (u *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress,
 ) (Outcome, error) {
 	started := time.Now()
 	w := &machineUpgrade{
-		c: c, machine: machine, rule: c.Cluster.UpgradeRuleFor(machine), progress: progress,
-		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: c.Version},
+		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress,
+		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: u.Version},
 	}
 	err := w.run(ctx, plan)
-	c.releasePod(ctx, machine)
+	u.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if isHalt(err) {
 		w.outcome.Left = err.Error()

@@ -21,7 +21,7 @@ import (
 
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
-	conductor "argosy.dev/argosy/pkg/join"
+	joining "argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/images/archivetest"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -219,7 +219,7 @@ func (d documents) parse(t *testing.T) *config.Cluster {
 
 // planner has pkg/join make plans for the machine, which are its own engine's.
 type planner struct {
-	conductor.Machine
+	joining.Machine
 	*machine
 	repository string
 	asked      spec.Operation
@@ -240,7 +240,7 @@ func (p *planner) Inspect(ctx context.Context, question spec.Question) (spec.Fac
 }
 
 // plan is that for the machine of the documents, in the cluster that these describe.
-func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
+func (p *planner) plan(t *testing.T, cluster *config.Cluster) joining.Entry {
 	t.Helper()
 	kubelet := map[string]any{"kind": "KubeletConfiguration", "healthzPort": 0}
 	maps.Copy(kubelet, cluster.VCluster.PrivateNodes.Kubelet.Config)
@@ -249,7 +249,7 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	ready := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "m1"}}
 	ready.Status.NodeInfo.KubeletVersion = "v1.34.4"
 	ready.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-	target := &conductor.Target{
+	target := &joining.Target{
 		Client: fake.NewClientset(ready), Server: "https://127.0.0.1:1", CACert: p.ca.PEM, UID: "uid",
 		Version:      "v1.34.4",
 		CgroupDriver: "systemd", KubeletConfig: string(kubeletConfig),
@@ -263,11 +263,11 @@ func (p *planner) plan(t *testing.T, cluster *config.Cluster) conductor.Entry {
 	if cluster.Fleet.Cluster.KubeconfigSecret == "another" {
 		target.CACert, target.UID = nodetest.NewAuthority(t, "another").PEM, "another"
 	}
-	c := &conductor.Joiner{
+	c := &joining.Joiner{
 		Cluster: cluster, Target: target, Version: "v1.34.4",
 		Repository: &bundle.Repository{URL: p.repository, SHA256: map[string]string{"kubernetes-v1.34.4-" +
 			runtime.GOARCH + ".tar.gz": p.join.Bundle.SHA256}},
-		Machine: func(config.Machine) conductor.Machine { return p },
+		Machine: func(config.Machine) joining.Machine { return p },
 	}
 	if cluster.Fleet.Registries.Secret != "" {
 		c.Logins = map[string]spec.RegistryLogin{"quay.io": {Username: "user", Password: "word"}}
@@ -325,8 +325,8 @@ func joinedMachine(t *testing.T) *planner {
 
 // effectIn returns the strongest effect of the plan's changes. A plan that refuses a machine needs a reset and another
 // join.
-func effectIn(entry conductor.Entry) spec.Effect {
-	if entry.Action == conductor.ActionRefuse {
+func effectIn(entry joining.Entry) spec.Effect {
+	if entry.Action == joining.ActionRefuse {
 		if strings.Contains(entry.Reasons[0], "already") {
 			return spec.NeedsRejoin
 		}
@@ -345,7 +345,7 @@ func effectIn(entry conductor.Entry) spec.Effect {
 func TestAPlanTellsTheEffectThatTheReferenceSays(t *testing.T) {
 	p := joinedMachine(t)
 	before := p.plan(t, joinedWith().parse(t))
-	assert.Equal(t, before.Action, conductor.ActionNothing, "%v", before.Reasons)
+	assert.Equal(t, before.Action, joining.ActionNothing, "%v", before.Reasons)
 	changes := changesOfDocuments()
 	for _, parts := range config.Effects() {
 		c, told := changes[parts.Document][parts.Key]
