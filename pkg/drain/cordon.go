@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -57,6 +58,25 @@ func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone b
 		return false, fmt.Errorf("uncordoning node %q: %w", node, err)
 	}
 	return undone, nil
+}
+
+// uncordonTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
+const uncordonTimeout = 10 * time.Second
+
+// UncordonAfter takes the operation's own cordon back after failure, also when ctx is cancelled, and returns failure
+// with the state of the node: it takes pods again, or why it stays cordoned.
+func (d Drainer) UncordonAfter(ctx context.Context, node, operation string, failure error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), uncordonTimeout)
+	defer cancel()
+	undone, err := d.Uncordon(ctx, node, operation)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, node,
+			err, node)
+	case undone:
+		return fmt.Errorf("%w; node %s takes pods again", failure, node)
+	}
+	return failure
 }
 
 // change reads a node and applies the patch that change returns, and repeats both on a conflict.

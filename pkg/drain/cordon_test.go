@@ -74,6 +74,29 @@ func TestOnlyAnOperationsOwnCordonIsTakenBack(t *testing.T) {
 	}
 }
 
+func TestAFailureTellsWhetherTheNodeTakesPodsAgain(t *testing.T) {
+	forbidden := newCluster(cordoned("remove"))
+	forbidden.PrependReactor("patch", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("nodes"), "n1", errors.New("no role"))
+	})
+	for name, test := range map[string]struct {
+		cluster *cluster
+		want    string
+	}{
+		"its own cordon": {newCluster(cordoned("remove")), "a budget forbids it; node n1 takes pods again"},
+		"a user's":       {newCluster(cordoned("")), "a budget forbids it"},
+		"it fails": {forbidden, `a budget forbids it; and node n1 stays cordoned: uncordoning node "n1": ` +
+			`nodes "n1" is forbidden: no role; give it back with ` + "`kubectl uncordon n1`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			failure := errors.New("a budget forbids it")
+			err := drain.Drainer{Client: test.cluster}.UncordonAfter(t.Context(), "n1", "remove", failure)
+			assert.ErrorIs(t, err, failure)
+			assert.Error(t, err, test.want)
+		})
+	}
+}
+
 func TestANodeThatIsGoneNeedsNoUncordon(t *testing.T) {
 	undone, err := drain.Drainer{Client: newCluster()}.Uncordon(t.Context(), "n1", "remove")
 	assert.NilError(t, err)

@@ -56,7 +56,7 @@ func (r *Remover) Plan(ctx context.Context, machines []config.Machine, options O
 	progress operation.Progress,
 ) ([]Entry, error) {
 	if options.Unreachable {
-		return r.planDead(ctx, machines)
+		return r.planUnreachable(ctx, machines)
 	}
 	operation.Reportf(progress, "inspecting %d machines", len(machines))
 	seen, err := r.Resetter.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
@@ -145,8 +145,8 @@ func podsOf(pods drain.Preflight, options Options) []string {
 		data, drain.Names(pods.Volumes)))
 }
 
-// planDead looks at the nodes alone.
-func (r *Remover) planDead(ctx context.Context, machines []config.Machine) ([]Entry, error) {
+// planUnreachable looks at the nodes alone.
+func (r *Remover) planUnreachable(ctx context.Context, machines []config.Machine) ([]Entry, error) {
 	target, err := r.Target(ctx)
 	if err != nil {
 		return nil, err

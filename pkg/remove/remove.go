@@ -1,13 +1,11 @@
-// Package remove conducts how machines leave a cluster that goes on without them: it cordons and drains a machine's
-// node, has the machine reset, which also deletes the node, and gives the node back where the machine could not leave.
-// Of an unreachable machine it removes the node alone. The reset is in package reset, the drain in package
-// drain.
+// Package remove removes machines from a cluster that goes on without them: it cordons and drains a machine's node, has
+// the machine reset, which also deletes the node, and uncordons the node where the machine could not be removed. Of an
+// unreachable machine it removes the node alone. The reset is in package reset, the drain in package drain.
 package remove
 
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
@@ -71,43 +69,43 @@ func (o Options) phases() []string {
 }
 
 // Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
-// the fleet's budget. The machine is emptied and reset inside limiter. Where it can't
-// leave and was not touched yet, its node takes pods again, if it was the removal that kept them away.
+// the fleet's budget. The machine is drained and reset inside limiter. Where it can't be removed and was not touched
+// yet, its node takes pods again, if the removal cordoned it.
 func (r *Remover) Remove(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
 	if options.Unreachable {
-		return r.removeDead(ctx, machine, options, limiter, progress)
+		return r.removeUnreachable(ctx, machine, options, limiter, progress)
 	}
-	leaving := &departure{options: options}
+	one := &removal{options: options}
 	outcome, err := r.Reset(ctx, machine, reset.Options{
 		RemoveVolumes: options.RemoveVolumes,
-		Vacate:        &reset.Vacate{Phases: options.phases(), Run: leaving.vacate},
+		Drain:         &reset.Drain{Phases: options.phases(), Run: one.drain},
 	}, limiter, progress)
 	if err != nil && !r.Leaves(ctx) {
-		err = leaving.giveBack(ctx, outcome.Begun, err)
+		err = one.uncordon(ctx, outcome.Begun, err)
 	}
 	return Outcome{Outcome: outcome}, err
 }
 
-// departure is one machine's way out of its cluster, through all attempts.
-type departure struct {
+// removal is the removal of one machine, through all its attempts.
+type removal struct {
 	options Options
-	// from is the machine before its reset; nil until its node was cordoned.
-	from *reset.Leaving
+	// target is the machine before its reset; nil until its node was cordoned.
+	target *reset.DrainTarget
 	// own is set when the cordon is the removal's.
 	own bool
 }
 
-// vacate cordons the node and drains it, unless it is known before that it can't be drained.
-func (d *departure) vacate(ctx context.Context, from reset.Leaving,
+// drain cordons the node and drains it, unless it is known before that it can't be drained.
+func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 	in func(phase string) operation.Progress,
 ) ([]string, error) {
-	with := drain.Drainer{Client: from.Client, Policy: d.options.Policy}
-	name := from.Node.Name
-	if d.options.Drain {
+	with := drain.Drainer{Client: target.Client, Policy: r.options.Policy}
+	name := target.Node.Name
+	if r.options.Drain {
 		operation.Reportf(in(phaseCordon), "looking at the pods of node %s", name)
-		found, err := with.Preflight(ctx, from.Node, nil)
+		found, err := with.Preflight(ctx, target.Node, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -120,43 +118,31 @@ func (d *departure) vacate(ctx context.Context, from reset.Leaving,
 	if err != nil {
 		return nil, err
 	}
-	d.from, d.own = &from, own
-	if !d.options.Drain {
+	r.target, r.own = &target, own
+	if !r.options.Drain {
 		return nil, nil
 	}
-	count, err := with.Drain(ctx, name, from.Alive, in(phaseDrain))
+	count, err := with.Drain(ctx, name, target.Alive, in(phaseDrain))
 	if count == 0 {
 		return nil, err
 	}
 	return []string{fmt.Sprintf("%d pods evicted", count)}, err
 }
 
-// giveBackTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
-const giveBackTimeout = 10 * time.Second
-
-// giveBack uncordons the node after a failure, and adds to the error its state:
+// uncordon uncordons the node after a failure, and adds to the error its state:
 //
 //	cordon           the machine                             the node
 //	not reached      any                                     as it was
 //	another's        any                                     as it was
 //	the removal's    was not touched, and its kubelet runs   takes pods again
 //	the removal's    otherwise                               stays cordoned: it can't run pods
-func (d *departure) giveBack(ctx context.Context, begun bool, failure error) error {
-	if d.from == nil || !d.own {
+func (r *removal) uncordon(ctx context.Context, begun bool, failure error) error {
+	if r.target == nil || !r.own {
 		return failure
 	}
-	name := d.from.Node.Name
-	if begun || !d.from.Alive {
+	name := r.target.Node.Name
+	if begun || !r.target.Alive {
 		return fmt.Errorf("%w; node %s stays cordoned", failure, name)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
-	defer cancel()
-	undone, err := drain.Drainer{Client: d.from.Client}.Uncordon(ctx, name, op)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w; and it stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, err, name)
-	case undone:
-		return fmt.Errorf("%w; node %s takes pods again", failure, name)
-	}
-	return failure
+	return drain.Drainer{Client: r.target.Client}.UncordonAfter(ctx, name, op, failure)
 }

@@ -28,9 +28,10 @@ const phaseNode = "node"
 const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
 	"back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
 
-// removeDead removes the node of a machine that is not contacted. Its pods are then collected by the cluster, and made
-// anew elsewhere by their controllers.
-func (r *Remover) removeDead(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
+// removeUnreachable removes the node of a machine that is not contacted. The cluster then collects its pods, and their
+// controllers make them anew elsewhere.
+func (r *Remover) removeUnreachable(ctx context.Context, machine config.Machine, options Options,
+	limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
 	started := time.Now()
@@ -42,7 +43,7 @@ func (r *Remover) removeDead(ctx context.Context, machine config.Machine, option
 	defer leave()
 	budget := r.Cluster.Fleet.Limits.RetryBudget.Duration
 	err = operation.Retrying(ctx, budget, progress, func(ctx context.Context) error {
-		return r.deleteDead(ctx, machine, options, &outcome, progress)
+		return r.deleteUnreachable(ctx, machine, options, &outcome, progress)
 	})
 	outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
@@ -51,7 +52,7 @@ func (r *Remover) removeDead(ctx context.Context, machine config.Machine, option
 	return outcome, nil
 }
 
-func (r *Remover) deleteDead(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
+func (r *Remover) deleteUnreachable(ctx context.Context, machine config.Machine, options Options, outcome *Outcome,
 	progress operation.Progress,
 ) error {
 	target, err := r.Target(ctx)

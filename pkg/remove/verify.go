@@ -13,7 +13,7 @@ func (r *Remover) Verify(ctx context.Context, machines []config.Machine, options
 	if !options.Unreachable {
 		return r.Resetter.Verify(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	}
-	entries, err := r.planDead(ctx, machines)
+	entries, err := r.planUnreachable(ctx, machines)
 	if err != nil {
 		return nil, err
 	}

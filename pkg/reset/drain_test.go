@@ -14,11 +14,11 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// vacates is a Vacate that counts how often it is called.
-func vacates(times *int, err error) *reset.Vacate {
-	return &reset.Vacate{
+// countingDrain is a Drain that counts how often it is called.
+func countingDrain(times *int, err error) *reset.Drain {
+	return &reset.Drain{
 		Phases: []string{"cordon", "drain"},
-		Run: func(_ context.Context, from reset.Leaving, in func(string) operation.Progress) ([]string, error) {
+		Run: func(_ context.Context, from reset.DrainTarget, in func(string) operation.Progress) ([]string, error) {
 			*times++
 			operation.Reportf(in("drain"), "emptying %s", from.Node.Name)
 			return []string{"emptied"}, err
@@ -30,7 +30,7 @@ func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 	machine, times := joined(), 0
 	machine.onStart = func() { assert.Equal(t, times, 1) }
 	outcome, said, err := run(t, newResetter(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
-		reset.Options{Vacate: vacates(&times, nil)})
+		reset.Options{Drain: countingDrain(&times, nil)})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, outcome.Done, []string{"emptied", "pods, prove", "node n1 deleted"})
 	text := strings.Join(said, "\n")
@@ -40,7 +40,7 @@ func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 func TestAMachineWhoseNodeCannotBeEmptiedIsNotTouched(t *testing.T) {
 	machine, times := joined(), 0
 	outcome, _, err := run(t, newResetter(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
-		reset.Options{Vacate: vacates(&times, errors.New("a budget forbids it"))})
+		reset.Options{Drain: countingDrain(&times, errors.New("a budget forbids it"))})
 	assert.ErrorContains(t, err, `removing machine "m1" (192.0.2.1): a budget forbids it`)
 	assert.Assert(t, !outcome.Begun && len(machine.started) == 0)
 }
@@ -64,7 +64,8 @@ func TestANodeIsOnlyEmptiedWhereItServes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			times := 0
-			_, _, err := run(t, newResetter(t, test.machine, test.client), reset.Options{Vacate: vacates(&times, nil)})
+			_, _, err := run(t, newResetter(t, test.machine, test.client),
+				reset.Options{Drain: countingDrain(&times, nil)})
 			assert.NilError(t, err)
 			assert.Equal(t, times, 0)
 		})

@@ -1,6 +1,6 @@
-// Package reset conducts from the plugin's side how machines leave their cluster: it looks at them, has argosy-node
-// make them clean and prove it, and then deletes their nodes, where there still is a cluster to delete them from. It
-// moves no pods itself: who wants a node drained before gives it a Vacate.
+// Package reset resets machines from the plugin's side: it inspects them, has argosy-node make them clean and prove it,
+// and then deletes their nodes, where there still is a cluster to delete them from. It moves no pods itself: a caller
+// that wants a node drained before gives it a Drain.
 package reset
 
 import (
@@ -37,8 +37,8 @@ type Options struct {
 	ClusterGone bool
 	// RemoveVolumes removes also the volumes of local-path-provisioner on the machine, which are users' data.
 	RemoveVolumes bool
-	// Vacate empties the machine's node before anything is taken away; nil lets its pods end with it.
-	Vacate *Vacate
+	// Drain drains the machine's node before anything is taken away; nil lets its pods end with it.
+	Drain *Drain
 }
 
 // Outcome is the result for one machine.
@@ -84,7 +84,7 @@ func (r *Resetter) Reset(ctx context.Context, machine config.Machine, options Op
 		Verb: options.verb(), Machine: machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter,
 		Progress: progress,
 		Inspect:  func(ctx context.Context) (inspection, error) { return r.inspect(ctx, machine, options) },
-		Prepare:  one.vacate,
+		Prepare:  one.drain,
 		Apply:    one.apply,
 	}.Run(ctx)
 	one.outcome.Seconds = time.Since(started).Seconds()

@@ -338,19 +338,5 @@ func (w *machineUpgrade) uncordonUntouched(ctx context.Context, failure error) e
 	if !w.own || w.upgrader.Leaves(ctx) {
 		return failure
 	}
-	name := w.machine.NodeName
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), uncordonTimeout)
-	defer cancel()
-	undone, err := w.drainer().Uncordon(limited, name, cordonOwner)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, name,
-			err, name)
-	case undone:
-		return fmt.Errorf("%w; node %s takes pods again", failure, name)
-	}
-	return failure
+	return w.drainer().UncordonAfter(ctx, w.machine.NodeName, cordonOwner, failure)
 }
-
-// uncordonTimeout bounds the uncordoning after a cancellation; Argo gives a pod 30 s to end.
-const uncordonTimeout = 10 * time.Second
