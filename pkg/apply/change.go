@@ -11,15 +11,15 @@ import (
 type Outcome string
 
 const (
-	// Created: it did not exist.
+	// Created is the outcome for an object that did not exist.
 	Created Outcome = "created"
-	// Changed: it existed, and is different now.
+	// Changed is that of an object that existed and is different now.
 	Changed Outcome = "changed"
-	// Unchanged: it existed as wanted.
+	// Unchanged is that of an object that existed as wanted.
 	Unchanged Outcome = "unchanged"
-	// Removed: it existed and is deleted, or will be when its finalizers are done.
+	// Removed is that of an object that is deleted, or will be when its finalizers are done.
 	Removed Outcome = "removed"
-	// Kept: it is obsolete, but users' objects would be deleted with it; LeftTo names them.
+	// Kept is that of an obsolete object with which users' objects would be deleted; LeftTo names them.
 	Kept Outcome = "kept"
 )
 

@@ -11,13 +11,13 @@ import (
 type Class string
 
 const (
-	// Transient: the same call may succeed later (a lost connection, a busy server). It is retried, within a budget.
+	// Transient errors may be gone at the next call, like a lost connection. They are retried, within a budget.
 	Transient Class = "transient"
-	// Permanent: the same call fails again until the machine or the cluster changes. It is not retried.
+	// Permanent errors come again until the machine or the cluster changes. They are not retried.
 	Permanent Class = "permanent"
-	// Configuration: a value of the user is wrong or missing. It is not retried, and nothing was touched.
+	// Configuration errors come from a wrong or missing value of the user. They are not retried; nothing was touched.
 	Configuration Class = "configuration"
-	// Cancelled: the work was asked to stop. It is not retried.
+	// Cancelled errors come from work that was asked to stop. They are not retried.
 	Cancelled Class = "cancelled"
 )
 

@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// Annotation, on a node, is where it stands in the rollout that worked on it last: a state in JSON.
+// Annotation is the key under which a node has its state in the rollout that worked on it last, as JSON.
 const Annotation = "argosy.dev/upgrade"
 
 // Labels that keep a node out of rollouts when they are "true": the original's and ours.

@@ -24,8 +24,9 @@ const (
 	hostsFile = "hosts.toml"
 	// anyRegistry is the folder for registries that have none of their own.
 	anyRegistry = "_default"
-	// DockerHub is Docker Hub's name in images, and DockerHubServer its address.
-	DockerHub       = "docker.io"
+	// DockerHub is Docker Hub's name in images.
+	DockerHub = "docker.io"
+	// DockerHubServer is the host that serves Docker Hub's images.
 	DockerHubServer = "registry-1.docker.io"
 )
 

@@ -99,12 +99,16 @@ func (s *Simulated) Cut() {
 	}
 }
 
-// Logins counts the connections that logged in, Attempts the keys and passwords that were refused.
-func (s *Simulated) Logins() int   { s.mu.Lock(); defer s.mu.Unlock(); return s.logins }
+// Logins counts the connections that logged in.
+func (s *Simulated) Logins() int { s.mu.Lock(); defer s.mu.Unlock(); return s.logins }
+
+// Attempts counts the keys and passwords that were refused.
 func (s *Simulated) Attempts() int { s.mu.Lock(); defer s.mu.Unlock(); return s.attempts }
 
-// Printed counts the bytes of output that the client let commands send. Running counts the sessions that are open.
+// Printed counts the bytes of output that the client let commands send.
 func (s *Simulated) Printed() int64 { return s.printed.Load() }
+
+// Running counts the sessions that are open.
 func (s *Simulated) Running() int64 { return s.running.Load() }
 
 // counted counts the bytes that are written.

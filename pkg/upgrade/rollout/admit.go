@@ -10,11 +10,11 @@ import (
 type Verdict string
 
 const (
-	// Start: upgrade it now, or go on with it.
+	// Start tells it to begin its upgrade, or to go on with it.
 	Start Verdict = "start"
-	// Wait: ask again when another machine's state has changed.
+	// Wait tells it to ask again when another machine's state has changed.
 	Wait Verdict = "wait"
-	// Leave: don't upgrade it in this rollout.
+	// Leave tells it that this rollout does not upgrade it.
 	Leave Verdict = "leave"
 )
 

@@ -14,15 +14,15 @@ import (
 type State string
 
 const (
-	// Pending: nothing was done to it yet.
+	// Pending machines wait: nothing was done to them yet.
 	Pending State = ""
-	// Working: its upgrade has begun and not ended.
+	// Working machines have begun their upgrade and not ended it.
 	Working State = "working"
-	// Succeeded: it runs the target version.
+	// Succeeded machines run the target version.
 	Succeeded State = "succeeded"
-	// Failed: it does not, also when it was put back to the version that it had.
+	// Failed machines do not, also when they were rolled back to the version that they had.
 	Failed State = "failed"
-	// Skipped: it was not upgraded, which counts neither as a success nor as a failure.
+	// Skipped machines were not upgraded, which counts neither as a success nor as a failure.
 	Skipped State = "skipped"
 )
 
