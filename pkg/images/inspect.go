@@ -91,7 +91,7 @@ func OnlyPlatforms(err error) bool {
 		}
 		return true
 	}
-	if _, ok := err.(*PlatformError); ok {
+	if _, ok := err.(*PlatformError); ok { //nolint:errorlint // errors.As would also find it beside other errors
 		return true
 	}
 	return OnlyPlatforms(errors.Unwrap(err))

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -146,7 +147,7 @@ func classified(err error) error {
 	case codes.Canceled:
 		return errclass.With(errclass.Cancelled, err)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Unknown:
-		if rpctypes.Error(err) == rpctypes.ErrNoSpace {
+		if errors.Is(rpctypes.Error(err), rpctypes.ErrNoSpace) {
 			return errclass.Errorf(errclass.Permanent, "the store's space is used up: %w", err)
 		}
 		return errclass.With(errclass.Transient, err)

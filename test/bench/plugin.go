@@ -146,8 +146,11 @@ func (p *pluginProcess) post(ctx context.Context, args executor.ExecuteTemplateA
 		}
 		text, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("asking the plugin: %s %s %v", response.Status, text, err)
+		if err != nil {
+			return nil, fmt.Errorf("reading the plugin's answer: %w", err)
+		}
+		if response.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("asking the plugin: %s: %s", response.Status, text)
 		}
 		var reply executor.ExecuteTemplateReply
 		return &reply, json.Unmarshal(text, &reply)

@@ -233,7 +233,7 @@ func replaceInBundle(t *testing.T, from, to, file string, content []byte) string
 	replaced := false
 	for {
 		header, err := source.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		assert.NilError(t, err)

@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -156,7 +157,7 @@ type layerStream struct {
 
 func (l layerStream) Read(p []byte) (int, error) {
 	n, err := l.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = pulling(l.ctx, l.image, err)
 	}
 	return n, err

@@ -2,6 +2,7 @@ package build
 
 import (
 	"archive/tar"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -157,7 +158,7 @@ func readTar(t *testing.T, r io.Reader) map[string]tarEntry {
 	archive := tar.NewReader(r)
 	for {
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return entries
 		}
 		assert.NilError(t, err)
