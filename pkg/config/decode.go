@@ -27,18 +27,8 @@ func (d *document) decode(n *node, into reflect.Value) {
 		return
 	}
 	switch into.Type() {
-	case secretType:
-		if d.isText(n) {
-			into.Set(reflect.ValueOf(secret.New(n.text)))
-		}
-		return
-	case durationType:
-		d.duration(n, into)
-		return
-	case amountType:
-		if (n.kind == yaml.ScalarNode && n.tag == "!!int" || d.isText(n)) && n.text != "" {
-			into.SetString(n.text)
-		}
+	case secretType, durationType, amountType:
+		d.scalar(n, into)
 		return
 	}
 	switch into.Kind() {
@@ -65,6 +55,22 @@ func (d *document) decode(n *node, into reflect.Value) {
 		d.boolean(n, into)
 	case reflect.Int:
 		d.integer(n, into)
+	}
+}
+
+// scalar writes a text or a number over a value of one of our own types.
+func (d *document) scalar(n *node, into reflect.Value) {
+	switch into.Type() {
+	case secretType:
+		if d.isText(n) {
+			into.Set(reflect.ValueOf(secret.New(n.text)))
+		}
+	case durationType:
+		d.duration(n, into)
+	case amountType:
+		if (n.kind == yaml.ScalarNode && n.tag == "!!int" || d.isText(n)) && n.text != "" {
+			into.SetString(n.text)
+		}
 	}
 }
 

@@ -50,14 +50,24 @@ func validate(j *spec.Join) []string {
 		// It becomes an argument of the kubelet in an environment file.
 		bad("The caCertPath %q is not a plain absolute path; write one such as %s.", path, layout.ClusterCA)
 	}
-	if socket := j.Registration.CRISocket; socket != "" && !layout.PlainPath(criSocket(j)) {
-		bad("The criSocket %q is not the path of a socket; write e.g. unix://%s.", socket, layout.ContainerdSocket)
-	} else if at := criSocket(j); !j.Containerd.External && at != layout.ContainerdSocket &&
-		at != "/var"+layout.ContainerdSocket {
-		bad("The kubelet would look for its container runtime at %s (criSocket), and the containerd that Argosy "+
-			"installs answers at %s; remove criSocket, or write containerd.enabled: false to use the runtime there.",
-			at, layout.ContainerdSocket)
+	if problem := socketProblem(j); problem != "" {
+		problems = append(problems, problem)
 	}
 	problems = append(problems, registry.Check(j.Containerd.Registry)...)
 	return append(problems, images.Validate(j.ImportImages)...)
+}
+
+// socketProblem returns why the kubelet cannot find its container runtime at the socket, or nothing.
+func socketProblem(j *spec.Join) string {
+	if socket := j.Registration.CRISocket; socket != "" && !layout.PlainPath(criSocket(j)) {
+		return fmt.Sprintf("The criSocket %q is not the path of a socket; write e.g. unix://%s.", socket,
+			layout.ContainerdSocket)
+	}
+	if at := criSocket(j); !j.Containerd.External && at != layout.ContainerdSocket &&
+		at != "/var"+layout.ContainerdSocket {
+		return fmt.Sprintf("The kubelet would look for its container runtime at %s (criSocket), and the containerd "+
+			"that Argosy installs answers at %s; remove criSocket, or write containerd.enabled: false to use the "+
+			"runtime there.", at, layout.ContainerdSocket)
+	}
+	return ""
 }
