@@ -110,6 +110,9 @@ func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.T
 // workflows reads Workflows with Argo's client.
 type workflows struct{ argo versioned.Interface }
 
+// Workflow returns a Workflow as it is now.
+//
+//nolint:wrapcheck // Step summary names the Workflow.
 func (w workflows) Workflow(ctx context.Context, namespace, name string) (*wfv1.Workflow, error) {
 	return w.argo.ArgoprojV1alpha1().Workflows(namespace).Get(ctx, name, metav1.GetOptions{})
 }

@@ -74,6 +74,8 @@ func readManifest(name string) ([]object, error) {
 }
 
 // typed returns an object as its Kubernetes type, and demands that the type has all its fields.
+//
+//nolint:wrapcheck // Its caller names the object.
 func typed(content *unstructured.Unstructured) (object, error) {
 	kind := content.GroupVersionKind()
 	if !scheme.Scheme.Recognizes(kind) {

@@ -119,11 +119,11 @@ func (w *workload) evaluate(ctx context.Context, client kubernetes.Interface, no
 	}
 	selector, err := metav1.LabelSelectorAsSelector(w.selector)
 	if err != nil {
-		return State{}, err
+		return State{}, fmt.Errorf("reading the selector of %s: %w", w.title, err)
 	}
 	pods, err := client.CoreV1().Pods(w.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
-		return State{}, err
+		return State{}, fmt.Errorf("listing the pods of %s: %w", w.title, err)
 	}
 	if w.outnumbers(pods.Items, nodes) {
 		reason := fmt.Sprintf("%s: %d of %d pods; each machine has one, and the others wait for machines to join",

@@ -37,6 +37,9 @@ func Decode(documents []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
+// decodeDocument returns the objects of one document.
+//
+//nolint:wrapcheck // Decode adds which document it is.
 func decodeDocument(document []byte) ([]*unstructured.Unstructured, error) {
 	content, err := yaml.YAMLToJSONStrict(document)
 	if err != nil || string(content) == "null" {

@@ -87,7 +87,10 @@ func (a *additional) UnmarshalJSON(text []byte) error {
 	if string(text) == "false" {
 		return nil
 	}
-	return json.Unmarshal(text, &a.schema)
+	if err := json.Unmarshal(text, &a.schema); err != nil {
+		return fmt.Errorf("reading the schema of other properties: %w", err)
+	}
+	return nil
 }
 
 // The schemas are read once, when they are first needed. Their texts are generated and compiled in; a test shows that

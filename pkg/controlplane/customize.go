@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"encoding/json"
+	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -197,5 +198,8 @@ func over(section, value any) error {
 	if string(text) == "null" || string(text) == "{}" || string(text) == "[]" {
 		return nil
 	}
-	return json.Unmarshal(text, value)
+	if err := json.Unmarshal(text, value); err != nil {
+		return fmt.Errorf("reading a section as %T: %w", value, err)
+	}
+	return nil
 }

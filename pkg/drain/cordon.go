@@ -80,6 +80,8 @@ func (d Drainer) UncordonAfter(ctx context.Context, node, operation string, fail
 }
 
 // change reads a node and applies the patch that change returns, and repeats both on a conflict.
+//
+//nolint:wrapcheck // Its callers name the node.
 func (d Drainer) change(ctx context.Context, name string, change func(*corev1.Node) *nodePatch) error {
 	nodes := d.Client.CoreV1().Nodes()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {

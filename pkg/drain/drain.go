@@ -90,7 +90,7 @@ func (d Drainer) evict(ctx context.Context, watch *evictions, alive bool, progre
 	err := helper.DeleteOrEvictPods(watch.pods())
 	close(done)
 	<-told
-	return err
+	return err //nolint:wrapcheck // Drain explains it.
 }
 
 // helper returns kubectl's drain with everything forced: refusals makes its checks before, with errors that name the

@@ -128,6 +128,8 @@ const retrySeconds = 5
 //	its namespace is being deleted    the same                  asks again, or waits for the pod's end
 //	it can't answer now               too many requests         asks again
 //	anything else                     the same                  is ended, with all others
+//
+//nolint:wrapcheck // kubectl's drain gets the API server's own answers.
 func (e evictionsOf) Evict(ctx context.Context, eviction *policyv1.Eviction) error {
 	pod := e.watch.change(eviction.Namespace, eviction.Name, func(*remaining) {})
 	if eviction.DeleteOptions == nil {

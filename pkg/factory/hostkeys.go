@@ -41,6 +41,8 @@ func (k ConfigMapKeys) Load(ctx context.Context, cluster string) ([]byte, error)
 }
 
 // Append implements HostKeys. Other machines' keys may be recorded at the same time.
+//
+//nolint:wrapcheck // The error is wrapped when no attempt is left.
 func (k ConfigMapKeys) Append(ctx context.Context, cluster, line string) error {
 	configMaps := k.Client.CoreV1().ConfigMaps(k.Namespace)
 	name := configMapName(cluster)

@@ -141,4 +141,6 @@ func registration(cluster *config.Cluster, machine config.Machine) spec.Registra
 }
 
 // decodeYAML reads YAML that another program wrote; unknown keys are its business.
+//
+//nolint:wrapcheck // Its callers name the document.
 func decodeYAML(text string, into any) error { return yaml.Unmarshal([]byte(text), into) }

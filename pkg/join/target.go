@@ -101,7 +101,7 @@ func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	restConfig.UserAgent = "argosy"
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making a client: %w", err)
 	}
 	server, err := url.Parse(restConfig.Host)
 	if err != nil || server.Scheme != "https" || server.Host == "" {

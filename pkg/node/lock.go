@@ -80,7 +80,7 @@ func tryFlock(file *os.File) (bool, error) {
 	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, err //nolint:wrapcheck // Its callers name the lock.
 }
 
 // tryLock takes the machine's lock for an operation. When another process has it, tryLock returns nil and that process.

@@ -219,6 +219,9 @@ func NewSigningKey() (private, public []byte, err error) {
 	return private, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
 }
 
+// newKey draws a private key.
+//
+//nolint:wrapcheck // Its callers name what the key is for.
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 // serialBits is how long serial numbers are; RFC 5280 allows 20 bytes.
@@ -243,7 +246,7 @@ func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer cr
 ) (Pair, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
-		return Pair{}, err
+		return Pair{}, err //nolint:wrapcheck // Its callers name the certificate.
 	}
 	key, err := encodeKey(own)
 	if err != nil {

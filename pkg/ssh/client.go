@@ -116,6 +116,9 @@ func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
 	return newClient(config, xssh.NewClient(session, channels, requests), live), nil
 }
 
+// connect dials hostPort, through via where there is a bastion.
+//
+//nolint:wrapcheck // dial gives the error its class and the address.
 func connect(ctx context.Context, via *Client, hostPort string) (net.Conn, error) {
 	if via != nil {
 		return via.conn.DialContext(ctx, "tcp", hostPort)

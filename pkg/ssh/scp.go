@@ -58,7 +58,7 @@ func (c *Client) copyBySCP(upload Upload, source *sourceReader) error {
 	answers := &boundedConn{Conn: c.conn.Conn}
 	copier, err := scp.NewClientBySSH(&xssh.Client{Conn: answers})
 	if err != nil {
-		return err
+		return err //nolint:wrapcheck // scpError wraps it.
 	}
 	dialThrough := func(io.Reader, int64) io.Reader { return source }
 	err = copier.CopyPassThru(context.Background(), source, upload.Path+partial, "0600", upload.Size, dialThrough)
@@ -78,7 +78,7 @@ type boundedConn struct {
 func (a *boundedConn) OpenChannel(name string, data []byte) (xssh.Channel, <-chan *xssh.Request, error) {
 	channel, requests, err := a.Conn.OpenChannel(name, data)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, err //nolint:wrapcheck // scpError wraps it.
 	}
 	return boundedChannel{channel, a}, requests, nil
 }

@@ -64,5 +64,8 @@ func ServeHolding(ctx context.Context, address, certFile, keyFile string) error 
 	if err := server.Shutdown(ending); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("ending the answers to the cluster's clients: %w", err)
 	}
-	return server.Close()
+	if err := server.Close(); err != nil {
+		return fmt.Errorf("ending the answers to the cluster's clients: %w", err)
+	}
+	return nil
 }

@@ -112,9 +112,13 @@ func compress(w io.Writer, format bundle.Format) (io.WriteCloser, error) {
 	switch format {
 	case bundle.TarGzip:
 		// The header's time and name stay empty.
-		return gzip.NewWriterLevel(w, gzip.DefaultCompression)
+		return gzip.NewWriter(w), nil
 	case bundle.TarZstd:
-		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+		encoder, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("compressing as %q: %w", format, err)
+		}
+		return encoder, nil
 	}
 	return nil, fmt.Errorf("compressing as %q: only tar.gz and tar.zst are known", format)
 }

@@ -63,7 +63,7 @@ func kindOf[L runtime.Object](cluster hosted.Cluster, name string, client typed[
 			err = meta.EachListItem(held, func(object runtime.Object) error {
 				accessor, err := meta.Accessor(object)
 				if err != nil {
-					return err
+					return err //nolint:wrapcheck // It is wrapped below.
 				}
 				found = append(found, metav1.ObjectMeta{
 					Name: accessor.GetName(), UID: accessor.GetUID(), Labels: accessor.GetLabels(),
@@ -71,7 +71,10 @@ func kindOf[L runtime.Object](cluster hosted.Cluster, name string, client typed[
 				})
 				return nil
 			})
-			return found, err
+			if err != nil {
+				return nil, fmt.Errorf("reading objects of kind %s: %w", name, err)
+			}
+			return found, nil
 		},
 		remove: func(ctx context.Context, object metav1.ObjectMeta) error {
 			background := metav1.DeletePropagationBackground

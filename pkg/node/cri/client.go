@@ -72,7 +72,7 @@ func (c *Client) call(ctx context.Context, within time.Duration, method string, 
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+service+method,
 		bytes.NewReader(frame(message)))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making a request: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/grpc")
 	request.Header.Set("TE", "trailers")

@@ -96,9 +96,14 @@ func (d *document) resolve(h *host.Host, name string) (*Config, error) {
 	return &config, nil
 }
 
+// content returns data decoded, or else the file.
 func content(h *host.Host, data, file string) ([]byte, error) {
 	if data != "" {
-		return base64.StdEncoding.DecodeString(data)
+		decoded, err := base64.StdEncoding.DecodeString(data)
+		if err != nil {
+			return nil, fmt.Errorf("decoding a certificate: %w", err)
+		}
+		return decoded, nil
 	}
 	if file != "" {
 		return h.ReadFile(file)

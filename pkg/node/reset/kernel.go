@@ -44,11 +44,11 @@ type linux struct{}
 var _ kernel = linux{}
 
 func (linux) Unmount(path string) error {
-	return unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	return unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) //nolint:wrapcheck // Its callers name the path.
 }
 
 func (linux) MakePrivate(path string) error {
-	return unix.Mount("", path, "", unix.MS_REC|unix.MS_PRIVATE, "")
+	return unix.Mount("", path, "", unix.MS_REC|unix.MS_PRIVATE, "") //nolint:wrapcheck // Its caller names the path.
 }
 
 func (linux) Kill(pid int) error {

@@ -76,7 +76,11 @@ func amount(field string, value intstr.IntOrString, least int, of scale) (int, e
 	if err != nil {
 		return 0, refuse(field, value.String(), err)
 	}
-	return intstr.GetScaledValueFromIntOrPercent(&value, of.total, of.up)
+	scaled, err := intstr.GetScaledValueFromIntOrPercent(&value, of.total, of.up)
+	if err != nil {
+		return 0, refuse(field, value.String(), err)
+	}
+	return scaled, nil
 }
 
 // refuse returns the error for a field of a policy that has no meaning.
