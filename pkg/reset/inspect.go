@@ -33,13 +33,16 @@ func (i inspection) nodeName() string {
 	return i.machine.NodeName
 }
 
+// clusterGoneHint adds the way out to an error of the connection to the cluster.
+const clusterGoneHint = "%w; if the cluster is gone for good, reset with clusterGone (argosy reset --cluster-gone)"
+
 // inspect asks the machine, in one exec, for its facts and for the plan of the reset.
 func (r *Resetter) inspect(ctx context.Context, machine config.Machine, options Options) (inspection, error) {
 	found := inspection{machine: machine, remote: r.Machine(machine), phases: options.phases()}
 	var err error
 	if !options.ClusterGone {
 		if found.target, err = r.Target(ctx); err != nil {
-			return found, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
+			return found, fmt.Errorf(clusterGoneHint, err)
 		}
 	}
 	if found.Operation, err = r.operation(machine, found.target, options); err != nil {

@@ -60,7 +60,7 @@ func (r *Resetter) nodes(ctx context.Context, options Options) (map[string]*core
 	}
 	target, err := r.Target(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w; if the cluster is gone for good, say so", err)
+		return nil, fmt.Errorf(clusterGoneHint, err)
 	}
 	return target.Nodes(ctx, r.Cluster.Name)
 }

@@ -191,7 +191,8 @@ func TestWithoutItsClusterAMachineIsResetAllTheSame(t *testing.T) {
 
 	machine = joined()
 	_, _, err = run(t, newResetter(t, machine, nil), reset.Options{})
-	assert.ErrorContains(t, err, "if the cluster is gone for good, say so")
+	assert.ErrorContains(t, err, "if the cluster is gone for good, reset with clusterGone "+
+		"(argosy reset --cluster-gone)")
 	assert.Equal(t, len(machine.started), 0)
 }
 
