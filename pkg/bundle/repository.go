@@ -1,3 +1,5 @@
+// Package bundle handles node bundles: it finds them at a repository, receives and follows the file while it arrives,
+// verifies it and unpacks it. Bundles are made by packages assemble and release, and handed out by package serve.
 package bundle
 
 import (
