@@ -1,0 +1,163 @@
+// Package docs_test checks the pages against the tree: that lists are whole, and that the order of imports is as told.
+package docs_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+)
+
+const module = "argosy.dev/argosy/"
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	assert.NilError(t, err)
+	return string(content)
+}
+
+func matching(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	assert.NilError(t, err)
+	assert.Assert(t, len(names) > 0, "no file matches %s", pattern)
+	return names
+}
+
+func TestEveryPageOpensWithItsTitleAndAParagraph(t *testing.T) {
+	opening := regexp.MustCompile(`^# \S[^\n]*\n\n[A-Z][a-z]`)
+	for _, page := range append(matching(t, "*.md"), "decisions/README.md") {
+		assert.Check(t, opening.MatchString(read(t, page)), page)
+	}
+}
+
+// A number is never used twice, so that a new decision has to be the next one.
+func TestTheIndexListsEveryDecisionInOrderWithoutGaps(t *testing.T) {
+	var want []string
+	for i, name := range matching(t, "decisions/[0-9]*.md") {
+		number, title := i+1, ""
+		name = filepath.Base(name)
+		assert.Check(t, strings.HasPrefix(name, fmt.Sprintf("%04d-", number)), "%s is decision %d", name, number)
+		first, _, _ := strings.Cut(read(t, filepath.Join("decisions", name)), "\n")
+		title, found := strings.CutPrefix(first, fmt.Sprintf("# %d. ", number))
+		assert.Check(t, found, "%s begins with %q", name, first)
+		want = append(want, fmt.Sprintf("| [%04d](%s) | %s |", number, name, title))
+	}
+	index := regexp.MustCompile(`(?m)^\| \[.*$`).FindAllString(read(t, "decisions/README.md"), -1)
+	assert.DeepEqual(t, index, want)
+}
+
+// goPackages returns the folders of the repository with Go files, and the packages of this module that they import.
+// Tests do not count, nor do testdata and other modules.
+func goPackages(t *testing.T) map[string][]string {
+	t.Helper()
+	packages := map[string][]string{}
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return skip(path, entry)
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		folder := filepath.ToSlash(strings.TrimPrefix(filepath.Dir(path), "../"))
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		if packages[folder] == nil {
+			packages[folder] = []string{}
+		}
+		for _, spec := range file.Imports {
+			if imported, ours := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), module); ours {
+				packages[folder] = append(packages[folder], imported)
+			}
+		}
+		return nil
+	})
+	assert.NilError(t, err)
+	assert.Assert(t, len(packages) > 50, "only %d packages are found", len(packages))
+	return packages
+}
+
+// skip leaves out testdata, hidden folders and those of other modules.
+func skip(path string, entry fs.DirEntry) error {
+	if path == ".." {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(path, "go.mod"))
+	if name := entry.Name(); err == nil || name == "testdata" || strings.HasPrefix(name, ".") {
+		return filepath.SkipDir
+	}
+	return nil
+}
+
+// section returns the part of architecture.md below a heading.
+func section(t *testing.T, heading string) string {
+	t.Helper()
+	_, text, found := strings.Cut(read(t, "architecture.md"), "\n"+heading+"\n")
+	assert.Assert(t, found, "there is no %q", heading)
+	text, _, _ = strings.Cut(text, "\n#")
+	return text
+}
+
+func TestArchitectureNamesEveryPackageThatExistsAndNoOther(t *testing.T) {
+	text := section(t, "## Packages")
+	packages := goPackages(t)
+	for _, folder := range slices.Sorted(maps.Keys(packages)) {
+		listed := regexp.MustCompile("(?m)(^|`)" + folder + "/[ `]")
+		assert.Check(t, forUsers(folder) || listed.MatchString(text), "%s/ has no line", folder)
+	}
+	folders := regexp.MustCompile("(?m)(?:^|`)((?:cmd|pkg|steps|docs|test)/[a-z0-9/-]*)")
+	for _, named := range folders.FindAllStringSubmatch(text, -1) {
+		info, err := os.Stat(filepath.Join("..", named[1]))
+		assert.Check(t, err == nil && info.IsDir(), "%s is named and does not exist", named[1])
+	}
+}
+
+func TestPackagesImportOnlyThoseOfLowerLines(t *testing.T) {
+	lines := strings.Split(strings.Split(section(t, "### Imports"), "```")[1], "\n")
+	rank, packages := map[string]int{}, goPackages(t)
+	for i, line := range lines {
+		for _, name := range strings.Fields(line) {
+			if _, short := packages["pkg/"+name]; short {
+				name = "pkg/" + name
+			}
+			assert.Check(t, packages[name] != nil, "%s does not exist", name)
+			assert.Check(t, rank[name] == 0, "%s is there twice", name)
+			rank[name] = len(lines) - i
+		}
+	}
+	for folder, imports := range packages {
+		if forTests(folder) || forUsers(folder) {
+			continue
+		}
+		assert.Check(t, rank[folder] > 0, "%s has no line", folder)
+		for _, imported := range imports {
+			assert.Check(t, rank[folder] > rank[imported], "%s imports %s", folder, imported)
+		}
+	}
+}
+
+// forUsers reports whether a folder is one of those that users copy or apply from.
+func forUsers(folder string) bool {
+	top, _, _ := strings.Cut(folder, "/")
+	return slices.Contains([]string{"install", "examples", "workflows"}, top)
+}
+
+// forTests reports whether a folder is part of a test, and not of the product.
+func forTests(folder string) bool {
+	return strings.HasPrefix(folder, "test/") || strings.HasSuffix(folder, "test") ||
+		strings.Contains(folder, "/nodetest/")
+}
