@@ -29,7 +29,7 @@ func manyEntries() []join.Entry {
 	return entries
 }
 
-func TestAPlanOfManyMachinesFitsAndKeepsTheRefusedOnes(t *testing.T) {
+func TestAPlanOfManyMachinesFitsAndKeepsRefusedOnes(t *testing.T) {
 	result := planResult(manyEntries(), false)
 	var plan report[join.Entry]
 	assert.NilError(t, json.Unmarshal([]byte(result.Outputs["plan"]), &plan))

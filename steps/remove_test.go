@@ -121,7 +121,7 @@ func TestARemovalOfWhatHasLeftFindsNothingToDo(t *testing.T) {
 	assert.Assert(t, strings.Contains(result.Outputs["table"], "nothing is left"), result.Outputs["table"])
 }
 
-func TestThePlanOfARemovalSaysWhatIsLeftToDoAfterwards(t *testing.T) {
+func TestThePlanOfARemovalNamesTheNextStep(t *testing.T) {
 	result, err := callStep(t, map[string]string{
 		"step": "remove-plan", "cluster": "a", "machines": "m1",
 		"unreachable": "true",
@@ -132,7 +132,7 @@ func TestThePlanOfARemovalSaysWhatIsLeftToDoAfterwards(t *testing.T) {
 		"machines in argosy.yaml, or the next join brings them back")
 }
 
-func TestARefusedMachineFailsADryRunAndOtherwiseAStepOfItsOwn(t *testing.T) {
+func TestARefusedMachineFailsTheDryRunOrItsStep(t *testing.T) {
 	alive := m1()
 	alive.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	for dryRun, phase := range map[string]plugin.Phase{"true": plugin.Failed, "false": plugin.Succeeded} {
@@ -158,7 +158,7 @@ func TestAVerificationNamesWhatHasNotLeft(t *testing.T) {
 	}
 }
 
-func TestAResetOfAClusterThatIsGoneDoesNotAskForNodes(t *testing.T) {
+func TestAResetWithoutTheClusterDoesNotAskForNodes(t *testing.T) {
 	result, err := callStep(t, map[string]string{
 		"step": "reset-plan", "cluster": "a", "machines": "all",
 		"clusterGone": "true",
@@ -170,7 +170,7 @@ func TestAResetOfAClusterThatIsGoneDoesNotAskForNodes(t *testing.T) {
 	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
 }
 
-func TestADrainsPolicyIsTheFleetsUnlessTheWorkflowSaysMore(t *testing.T) {
+func TestParametersOfTheWorkflowOverrideTheFleetsDrainPolicy(t *testing.T) {
 	asked, err := removeParams{DrainTimeout: "90s", Force: "true"}.parse()
 	assert.NilError(t, err)
 	options := asked.optionsFor(config.Defaults().Fleet.Drain)
@@ -184,7 +184,7 @@ func TestADrainsPolicyIsTheFleetsUnlessTheWorkflowSaysMore(t *testing.T) {
 	assert.DeepEqual(t, asked.optionsFor(policy), remove.Options{Drain: true, Policy: policy})
 }
 
-func TestTheSummaryOfARemovalSaysWhatIsLeftToDo(t *testing.T) {
+func TestTheSummaryOfARemovalNamesTheNextStep(t *testing.T) {
 	left := []machineResult{{Machine: "m1", Phase: wfv1.NodeSucceeded}}
 	stuck := []machineResult{{Machine: "m1", Phase: wfv1.NodeFailed, Message: "a budget forbids it"}}
 	assert.Equal(t, summaryMessage("remove", left), "1 of 1 machines removed; take them out of machines in "+

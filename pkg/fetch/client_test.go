@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/secret"
 )
 
-func TestAFileIsReadFromAnyByteOnWithTheToken(t *testing.T) {
+func TestAFileIsReadFromAnyByteWithTheToken(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer abc" {
 			w.WriteHeader(http.StatusUnauthorized)

@@ -187,7 +187,7 @@ func TestAMachineThatHasAllIsNotWorkedOn(t *testing.T) {
 		"what the documents name")
 }
 
-func TestWhatCannotBeHadIsSaidBeforeAMachineIsAsked(t *testing.T) {
+func TestAMissingImageIsReportedBeforeAMachineIsAsked(t *testing.T) {
 	h := newHub(t)
 	machine := lacking()
 	importer := newImporter(t, h.supply(), machine, "")
@@ -200,7 +200,7 @@ func TestWhatCannotBeHadIsSaidBeforeAMachineIsAsked(t *testing.T) {
 	assert.ErrorContains(t, err, "/none:v1")
 }
 
-func TestAMachineForWhoseArchitectureThereIsNoImageIsRefused(t *testing.T) {
+func TestAMachineIsRefusedWithoutAnImageForItsArchitecture(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/arm64")
 	machine := lacking()
@@ -226,7 +226,7 @@ func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {
 	assert.Equal(t, len(machine.started), 1)
 }
 
-func TestALostMachineIsTriedAgainAndARunningImportAttachedTo(t *testing.T) {
+func TestAnImportIsRetriedAndAttachedToWhereItRuns(t *testing.T) {
 	machine := lacking()
 	machine.inspectErrors = []error{errclass.With(errclass.Transient, errors.New("no route to host"))}
 	importer := newImporter(t, NewSupply(Settings{}), machine, "")

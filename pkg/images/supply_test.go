@@ -165,7 +165,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestAnImageIsSentWithTheIndexThatItsNameLeadsTo(t *testing.T) {
+func TestAnImageIsSentWithTheIndexOfItsName(t *testing.T) {
 	h := newHub(t)
 	digest := h.push(t, "team/app:v1", "linux/amd64", "linux/386", "linux/arm64/v8", "windows/amd64")
 	supply := h.supply()
@@ -194,7 +194,7 @@ func TestAnImageIsSentWithTheIndexThatItsNameLeadsTo(t *testing.T) {
 	}
 }
 
-func TestAnImageOfOnePlatformIsSentToMachinesOfThatOnly(t *testing.T) {
+func TestAnImageOfOnePlatformGoesToItsMachinesOnly(t *testing.T) {
 	h := newHub(t)
 	digest := h.push(t, "app:v1", "linux/arm64")
 	supply := h.supply()
@@ -266,7 +266,7 @@ func TestALoginIsShownWhereItBelongs(t *testing.T) {
 	assert.ErrorContains(t, err, "forbidden")
 }
 
-func TestALoginAtTheHubIsFoundByTheHubsName(t *testing.T) {
+func TestALoginAtTheHubIsFoundByItsName(t *testing.T) {
 	hub, err := name.ParseReference("alpine")
 	assert.NilError(t, err)
 	login, err := logins{"docker.io": {Username: "alice", Password: "wonder"}}.Resolve(hub.Context())
@@ -310,7 +310,7 @@ func TestARegistryThatIsBusyMayBeAskedAgain(t *testing.T) {
 	assert.Assert(t, errclass.IsTransient(err))
 }
 
-func TestAnArchiveOnAWebServerIsToldApartByWhatTheServerSaysOfIt(t *testing.T) {
+func TestAnArchivesKeyChangesWithTheWebServersHeaders(t *testing.T) {
 	tag, content := `"1"`, "archive"
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/app.tar" {
@@ -421,7 +421,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestARegistryThatHasNoSuchImageIsToldFromOneThatCannotBeAsked(t *testing.T) {
+func TestAMissingImageIsToldFromARefusedLogin(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "team-a/app:v1", "linux/amd64")
 	supply := NewSupply(Settings{PlainHTTP: []string{h.host}})

@@ -239,7 +239,7 @@ func tokens(t *testing.T, client kubernetes.Interface) []corev1.Secret {
 
 func firstMachine(joiner *join.Joiner) config.Machine { return joiner.Cluster.Fleet.Machines[0] }
 
-func TestAJoinEndsWithAMarkedReadyNodeAndNoToken(t *testing.T) {
+func TestAJoinLeavesAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
@@ -282,7 +282,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 	}
 }
 
-func TestAFailedJoinNamesPhaseLinesAndNextStepAndLeavesNoToken(t *testing.T) {
+func TestAFailedJoinNamesTheNextStepAndRevokesItsToken(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)},
@@ -378,7 +378,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 	}
 }
 
-func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
+func TestARunningJoinIsAttachedToWithoutASecondToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	joiner := newJoiner(t, machine, client)
@@ -398,7 +398,7 @@ func TestARunningOperationIsAttachedToAndFedWithoutASecondToken(t *testing.T) {
 	}
 }
 
-func TestALostConnectionLeavesTheOperationItsTokenUntilTheEnd(t *testing.T) {
+func TestALostConnectionDoesNotRevokeTheOperationsToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),

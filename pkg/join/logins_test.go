@@ -91,7 +91,7 @@ func (j *Joiner) operation(t *testing.T) spec.Operation {
 	return question.Operations["amd64"]
 }
 
-func TestADocumentsLoginWinsOverTheSecretsAndIsNoPartOfIdentity(t *testing.T) {
+func TestADocumentsLoginWinsAndIsOutsideTheIdentity(t *testing.T) {
 	joiner := newJoiner(t, `{containerd: {registry: {auth: {index.docker.io: {username: mine, password: p}, `+
 		`quay.io: {identityToken: t}}}}}`,
 		"")
@@ -144,7 +144,7 @@ func TestSettingsBecomeWhatTheMachineIsAsked(t *testing.T) {
 	assert.Equal(t, own.Registration.CRISocket, "unix:///run/crio/crio.sock")
 }
 
-func TestCommandsAloneMakeATokenLastAsLongAsTheOperation(t *testing.T) {
+func TestCommandsMakeATokenLastAsLongAsItsOperation(t *testing.T) {
 	joiner := newJoiner(t, "{}", "limits: {machineTimeout: 1h}\n")
 	op := joiner.operation(t)
 	assert.Equal(t, op.Join.Hooks.Timeout, spec.Duration(0),

@@ -87,7 +87,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 	}
 }
 
-func TestAJoinLeavesAReadyNodeAsItIsAndSaysWhatDiffers(t *testing.T) {
+func TestAJoinLeavesAReadyNodeAloneAndReportsDifferences(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
 	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
 	outcome, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})

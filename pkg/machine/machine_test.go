@@ -104,7 +104,7 @@ func (l *lab) touch(t testing.TB, name string) {
 	assert.Check(t, os.WriteFile(filepath.Join(l.state, name), nil, 0o600))
 }
 
-func TestArgosyNodeIsSentInFourExecsThenRunInOne(t *testing.T) {
+func TestArgosyNodeNeedsFourExecsAndThenOne(t *testing.T) {
 	l := newLab(t, sshtest.Options{}, fakeAgent{})
 	question := spec.Question{Operations: map[string]spec.Operation{"amd64": {ID: "op1"}}}
 	facts, err := l.Inspect(t.Context(), question)

@@ -158,7 +158,7 @@ func TestARetryStartsAnewWhenTheAnswerWasLost(t *testing.T) {
 	})
 }
 
-func TestARunGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
+func TestARunGoesOnForCallsThatAreStillWanted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFixture(t)
 		stopped, wanted := body("wf", "wf[0].a", "k"), body("other", "other[0].a", "k")
@@ -176,7 +176,7 @@ func TestARunGoesOnForTheCallsThatAreStillWanted(t *testing.T) {
 	})
 }
 
-func TestACallThatWaitedForACancelledRunStartsItsOwn(t *testing.T) {
+func TestACallThatAwaitedACancelledRunStartsAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFixture(t)
 		w.work.deaf = true

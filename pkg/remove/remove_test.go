@@ -319,7 +319,7 @@ func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
 	}
 }
 
-func TestAPodThatNobodyBringsBackRefusesTheRemovalUnlessForced(t *testing.T) {
+func TestAPodWithoutAControllerRefusesTheRemovalUnlessForced(t *testing.T) {
 	c := newCluster(node(corev1.ConditionTrue), pod("debug", false))
 	machine := joined()
 	remover := newRemover(t, machine, c)
@@ -395,7 +395,7 @@ func TestAnInterruptedRemovalGoesOn(t *testing.T) {
 	})
 }
 
-func TestACancelledRemovalGivesTheNodeBackUnlessAnotherProcessGoesOn(t *testing.T) {
+func TestACancelledRemovalUncordonsUnlessAnotherProcessGoesOn(t *testing.T) {
 	t.Parallel()
 	reason := errors.New("stopped")
 	for name, detached := range map[string]bool{"cancelled": false, "detached": true} {
@@ -426,7 +426,7 @@ func TestACancelledRemovalGivesTheNodeBackUnlessAnotherProcessGoesOn(t *testing.
 //	silent                                          deleted
 //	never heard of                                  deleted
 //	silent, at another machine's address            refused: it is that machine's
-func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
+func TestOnlyADeadMachinesNodeIsRemovedWithoutAskingIt(t *testing.T) {
 	for name, test := range map[string]struct {
 		node   *corev1.Node
 		action remove.Action
@@ -471,7 +471,7 @@ func TestOnlyTheNodeOfAMachineThatIsDeadIsRemovedWithoutAskingIt(t *testing.T) {
 	}
 }
 
-func TestThePlanSaysWhatIsEvictedWhatIsInTheWayAndWhatIsLost(t *testing.T) {
+func TestThePlanListsEvictionsObstaclesAndLostData(t *testing.T) {
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"}, Spec: corev1.PersistentVolumeSpec{
 		ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "data"},
 		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
@@ -495,7 +495,7 @@ node: n1 in the cluster`)
 	assert.Assert(t, c.pods(t) == 2 && !c.node(t).Spec.Unschedulable)
 }
 
-func TestAMachineThatDoesNotAnswerIsRefusedWithTheWayOut(t *testing.T) {
+func TestAnUnreachableMachineIsRefusedWithTheWayOut(t *testing.T) {
 	machine := joined()
 	machine.inspectErr = errclass.With(errclass.Transient, errors.New("no route to host"))
 	c := newCluster(node(corev1.ConditionUnknown))

@@ -219,7 +219,7 @@ func TestANodeIsDeletedOnlyIfItIsTheMachines(t *testing.T) {
 	}
 }
 
-func TestANodeOfAnotherNameIsRememberedWhenTheFirstDeletionFails(t *testing.T) {
+func TestANodesOtherNameIsRememberedAfterAFailedDeletion(t *testing.T) {
 	client := fake.NewClientset(node("older-name", "192.0.2.9"))
 	refusals := 1
 	client.PrependReactor("get", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
@@ -236,7 +236,7 @@ func TestANodeOfAnotherNameIsRememberedWhenTheFirstDeletionFails(t *testing.T) {
 	assert.Equal(t, outcome.Proof, "nothing is left")
 }
 
-func TestARunningResetIsAttachedToAlthoughItsPlanSaysNothing(t *testing.T) {
+func TestARunningResetIsAttachedToDespiteAnEmptyPlan(t *testing.T) {
 	client := fake.NewClientset()
 	machine := joined()
 	resetter := newResetter(t, machine, client)
@@ -253,7 +253,7 @@ func TestARunningResetIsAttachedToAlthoughItsPlanSaysNothing(t *testing.T) {
 	assert.Equal(t, machine.started[1].ID, machine.started[0].ID)
 }
 
-func TestAFailedResetNamesWhatIsLeftAndKeepsTheNode(t *testing.T) {
+func TestAFailedResetNamesTheTracesAndKeepsTheNode(t *testing.T) {
 	client := fake.NewClientset(node("n1", "192.0.2.1"))
 	machine := joined()
 	machine.result = spec.Status{State: spec.Failed, Phase: "prove", Error: &spec.Error{

@@ -9,9 +9,9 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone checks that the line holds nothing that csh or fish read within
+// FuzzLoginShellsPassWordsAndOutputUnchanged checks that the line holds nothing that csh or fish read within
 // single quotes, and that sh makes the words of it.
-func FuzzAnyLoginShellHandsOnTheWordsAndTheirOutputAlone(f *testing.F) {
+func FuzzLoginShellsPassWordsAndOutputUnchanged(f *testing.F) {
 	for _, seed := range []string{"", "it's", "!x\n", `\`, "[argosy ends", strings.Repeat("'!\n", maxWord)} {
 		f.Add(seed)
 	}

@@ -215,7 +215,7 @@ func TestAChangedHostKeyIsRefusedWithBothFingerprints(t *testing.T) {
 	}
 }
 
-func TestAHostKeyOfAnotherTypeIsRefusedWithBothFingerprints(t *testing.T) {
+func TestAHostKeyOfAnotherTypeIsRefusedWithFingerprints(t *testing.T) {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{})
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(t, err)
@@ -251,7 +251,7 @@ func TestAnUnknownHostKeyIsRefusedWithTheNextStep(t *testing.T) {
 	assert.ErrorContains(t, err, "hostKeys")
 }
 
-func TestTrustOnFirstUseRecordsTheKeyAndThenInsistsOnIt(t *testing.T) {
+func TestTrustOnFirstUseRecordsAndThenRequiresTheKey(t *testing.T) {
 	server, config := openSSH(t, sshtest.OpenSSHOptions{})
 	var recorded []string
 	config.HostKeys = ssh.HostKeys{TrustOnFirstUse: true, Record: func(_ context.Context, line string) error {
@@ -275,7 +275,7 @@ func TestTrustOnFirstUseRecordsTheKeyAndThenInsistsOnIt(t *testing.T) {
 	refuses(t, config, errclass.Configuration)
 }
 
-func TestAHostCertificateCountsWhenItsAuthorityNameAndTimeAreRight(t *testing.T) {
+func TestAHostCertificateNeedsTheRightAuthorityNameAndTime(t *testing.T) {
 	authority, host := sshtest.NewKey(t), sshtest.NewKey(t)
 	here := []string{"127.0.0.1"}
 	cases := map[string]struct {

@@ -70,7 +70,7 @@ func TestKnownHostsAreReadAsTheLibraryReadsThem(t *testing.T) {
 
 func xHash(name string) string { return xknownhosts.HashHostname(name) }
 
-func TestALineWithoutAPortCountsOnlyForTheSameKey(t *testing.T) {
+func TestALineWithoutPortCountsOnlyForTheSameKey(t *testing.T) {
 	a, b := sshtest.NewKey(t), sshtest.NewKey(t)
 	known, err := parseKnownHosts([]byte("m1 " + a.Line()))
 	assert.NilError(t, err)

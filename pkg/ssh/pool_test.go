@@ -121,7 +121,7 @@ func TestARefusedLoginIsNotRepeatedSoon(t *testing.T) {
 	works(t, client)
 }
 
-func TestAKeyTrustedOnFirstUseIsInsistedOnWhenDialledAgain(t *testing.T) {
+func TestAKeyTrustedOnceIsRequiredWhenDialledAgain(t *testing.T) {
 	server, config := simulated(t, sshtest.Options{})
 	network := sshtest.NewNetwork(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
 	config.Port = network.Port

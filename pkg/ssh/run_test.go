@@ -24,7 +24,7 @@ func writeFile(t testing.TB, name, content string) {
 	assert.NilError(t, os.WriteFile(name, []byte(content), 0o600))
 }
 
-func TestACommandThatFailsCanBePastedAndShowsItsLastLines(t *testing.T) {
+func TestAFailedCommandShowsItsLineAndLastOutput(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{})
 	script := `echo out; for i in 1 2 3; do echo "line $i" >&2; done; exit 7`
 	result, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"/bin/sh", "-c", script}})
@@ -39,7 +39,7 @@ func TestACommandThatFailsCanBePastedAndShowsItsLastLines(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 }
 
-func TestInputReachesACommandAndOutputIsSeenAsItComes(t *testing.T) {
+func TestInputAndOutputOfACommandAreStreamed(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{})
 	input := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	var live bytes.Buffer
@@ -52,7 +52,7 @@ func TestInputReachesACommandAndOutputIsSeenAsItComes(t *testing.T) {
 	assert.Assert(t, result.Truncated && bytes.HasSuffix(input, result.Stdout) && len(result.Stdout) >= 16<<10)
 }
 
-func TestACommandThatReadsNoInputDoesNotWaitForIt(t *testing.T) {
+func TestACommandWithoutInputDoesNotWaitForIt(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{})
 	_, err := dial(t, config).Run(t.Context(), ssh.Command{Argv: []string{"true"}, Stdin: neverEnding(t)})
 	assert.NilError(t, err)
@@ -156,7 +156,7 @@ func TestMoreCommandsThanSessionsWaitForEachOther(t *testing.T) {
 	}
 }
 
-func TestASessionIsOpenedWhereTheServerStillCountsAClosedOne(t *testing.T) {
+func TestASessionOpensWhileTheServerCountsAClosedOne(t *testing.T) {
 	_, config := simulated(t, sshtest.Options{MaxSessions: 3})
 	client := dial(t, config)
 	for range 20 {
@@ -165,7 +165,7 @@ func TestASessionIsOpenedWhereTheServerStillCountsAClosedOne(t *testing.T) {
 	}
 }
 
-func TestAServerThatRefusesASessionIsToldHowToAllowIt(t *testing.T) {
+func TestARefusedSessionIsReportedWithTheSettingToChange(t *testing.T) {
 	_, config := openSSH(t, sshtest.OpenSSHOptions{Config: "MaxSessions 1\n"})
 	client := dial(t, config)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -117,7 +117,7 @@ func TestAnUploadArrivesOnceAndIsThenSkipped(t *testing.T) {
 	}
 }
 
-func TestAnUploadCostsThreeExecsAndASkippedOneCostsOne(t *testing.T) {
+func TestAnUploadTakesThreeExecsAndASkipOne(t *testing.T) {
 	data, digest := content(1000)
 	server, config := simulated(t, sshtest.Options{})
 	client := dial(t, config)
