@@ -42,7 +42,7 @@ func TestAClusterIsLoadedFromItsConfigMap(t *testing.T) {
 	assert.Equal(t, values["value"].Reveal(), "kubeconfig")
 }
 
-func TestAMissingConfigMapIsReportedWithTheCommandForIt(t *testing.T) {
+func TestAMissingConfigMapIsReportedWithACommand(t *testing.T) {
 	const command = "kubectl create configmap team-a -n fleet --from-file=vcluster.yaml --from-file=argosy.yaml"
 	for name, test := range map[string]struct {
 		objects []runtime.Object

@@ -282,7 +282,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 	}
 }
 
-func TestAFailedJoinNamesTheNextStepAndRevokesItsToken(t *testing.T) {
+func TestAFailedJoinNamesANextStepAndRevokesTokens(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)},
