@@ -2,14 +2,12 @@ package drain
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 
 	"argosy.dev/argosy/pkg/apply"
@@ -29,7 +27,7 @@ const CordonedBy = "argosy.dev/cordoned-by"
 //
 // A name is the same in all runs of an operation, e.g. "remove".
 func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, err error) {
-	err = d.change(ctx, node, func(n *corev1.Node) *nodePatch {
+	err = d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
 		own = !n.Spec.Unschedulable || n.Annotations[CordonedBy] == operation
 		if n.Spec.Unschedulable {
 			return nil
@@ -44,7 +42,7 @@ func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, 
 
 // Uncordon takes the operation's own cordon back, and reports whether there was one. A node that is gone has none.
 func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone bool, err error) {
-	err = d.change(ctx, node, func(n *corev1.Node) *nodePatch {
+	err = d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
 		undone = n.Annotations[CordonedBy] == operation
 		if !undone {
 			return nil
@@ -82,30 +80,24 @@ func (d Drainer) UncordonAfter(ctx context.Context, node, operation string, fail
 // change reads a node and applies the patch that change returns, and repeats both on a conflict.
 //
 //nolint:wrapcheck // Its callers name the node.
-func (d Drainer) change(ctx context.Context, name string, change func(*corev1.Node) *nodePatch) error {
-	nodes := d.Client.CoreV1().Nodes()
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		node, err := nodes.Get(ctx, name, metav1.GetOptions{})
+func (d Drainer) change(ctx context.Context, name string, change func(*corev1.Node) *cordonPatch) error {
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		node, err := d.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return err
+			return apply.Classify(err)
 		}
 		patch := change(node)
 		if patch == nil {
 			return nil
 		}
-		body, err := json.Marshal(patch)
-		if err != nil {
-			return err
-		}
-		_, err = nodes.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: apply.Manager})
+		_, err = apply.PatchNode(ctx, d.Client, name, patch)
 		return err
 	})
-	return apply.Classify(err)
 }
 
-// nodePatch sets or, with null, removes. The resource version makes it fail when the node has changed since it was
-// read.
-type nodePatch struct {
+// cordonPatch sets the annotation and spec.unschedulable or, with null, removes them. The resource version makes it
+// fail when the node has changed since it was read.
+type cordonPatch struct {
 	Metadata struct {
 		ResourceVersion string             `json:"resourceVersion"`
 		Annotations     map[string]*string `json:"annotations"`
@@ -115,8 +107,8 @@ type nodePatch struct {
 	} `json:"spec"`
 }
 
-func patchOf(node *corev1.Node, cordoned bool, operation string) *nodePatch {
-	var patch nodePatch
+func patchOf(node *corev1.Node, cordoned bool, operation string) *cordonPatch {
+	var patch cordonPatch
 	patch.Metadata.ResourceVersion = node.ResourceVersion
 	patch.Metadata.Annotations = map[string]*string{CordonedBy: nil}
 	if cordoned {

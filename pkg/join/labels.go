@@ -2,15 +2,12 @@ package join
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/pkg/apply"
@@ -38,25 +35,19 @@ func markNode(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 	if len(changed) == 0 {
 		return nil, nil
 	}
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return nil, fmt.Errorf("encoding labels and taints of node %q: %w", node.Name, err)
-	}
-	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, body,
-		metav1.PatchOptions{FieldManager: apply.Manager})
-	if err != nil {
-		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, apply.Classify(err))
+	if _, err := apply.PatchNode(ctx, client, node.Name, patch); err != nil {
+		return nil, fmt.Errorf("setting %s on node %q: %w", strings.Join(changed, ", "), node.Name, err)
 	}
 	return changed, nil
 }
 
-// nodePatch is a merge patch, in which null takes away.
-type nodePatch struct {
-	Metadata nodePatchMeta  `json:"metadata"`
-	Spec     *nodePatchSpec `json:"spec,omitempty"`
+// labelsPatch is a merge patch of labels and taints, in which null removes.
+type labelsPatch struct {
+	Metadata labelsPatchMeta  `json:"metadata"`
+	Spec     *labelsPatchSpec `json:"spec,omitempty"`
 }
 
-type nodePatchMeta struct {
+type labelsPatchMeta struct {
 	Labels      map[string]*string `json:"labels,omitempty"`
 	Annotations map[string]*string `json:"annotations,omitempty"`
 	// ResourceVersion makes a patch of taints fail when the node was changed meanwhile: a merge patch
@@ -64,13 +55,13 @@ type nodePatchMeta struct {
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 }
 
-type nodePatchSpec struct {
+type labelsPatchSpec struct {
 	Taints []corev1.Taint `json:"taints"`
 }
 
 // markPatch returns the changes that node needs, and their words: "label zone=a", "label rack removed".
-func markPatch(node *corev1.Node, labels map[string]string, taints []config.Taint) (nodePatch, []string) {
-	var patch nodePatch
+func markPatch(node *corev1.Node, labels map[string]string, taints []config.Taint) (labelsPatch, []string) {
+	var patch labelsPatch
 	patch.Metadata.Labels = map[string]*string{}
 	var changed []string
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
@@ -90,7 +81,7 @@ func markPatch(node *corev1.Node, labels map[string]string, taints []config.Tain
 	merged, taintChanges := mergeTaints(node.Spec.Taints, taints, owned(node, taintsAnnotation))
 	if len(taintChanges) > 0 {
 		patch.Metadata.ResourceVersion = node.ResourceVersion
-		patch.Spec = &nodePatchSpec{Taints: merged}
+		patch.Spec = &labelsPatchSpec{Taints: merged}
 	}
 	changed = append(changed, taintChanges...)
 	patch.Metadata.Annotations = ownership(node, labels, taints)

@@ -8,9 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 
 	"argosy.dev/argosy/pkg/apply"
 	"argosy.dev/argosy/pkg/config"
@@ -65,15 +63,11 @@ func (u *Upgrader) note(ctx context.Context, node string, s state) error {
 }
 
 func (u *Upgrader) annotate(ctx context.Context, node, key, value string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
-	if err != nil {
-		return fmt.Errorf("encoding annotation %q of node %q: %w", key, node, err)
-	}
+	patch := map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}}
 	return u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
-		patched, err := u.Target.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch,
-			metav1.PatchOptions{FieldManager: apply.Manager})
+		patched, err := apply.PatchNode(ctx, u.Target.Client, node, patch)
 		if err != nil {
-			return fmt.Errorf("setting annotation %q of node %q: %w", key, node, apply.Classify(err))
+			return fmt.Errorf("setting annotation %q of node %q: %w", key, node, err)
 		}
 		u.nodes.noted(patched)
 		return nil
