@@ -53,7 +53,7 @@ func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Execution, erro
 	}), nil
 }
 
-// provisionControlPlaneStep brings the control plane up.
+// provisionControlPlaneStep provisions the control plane.
 type provisionControlPlaneStep struct{ env *Env }
 
 func (provisionControlPlaneStep) Name() string { return "provision-control-plane" }
@@ -112,7 +112,7 @@ func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Execution, error)
 	}), nil
 }
 
-// provisionVerifyStep looks at the whole cluster as its users will.
+// provisionVerifyStep checks the whole cluster as its users will see it.
 type provisionVerifyStep struct{ env *Env }
 
 func (provisionVerifyStep) Name() string      { return "provision-verify" }

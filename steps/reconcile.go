@@ -5,7 +5,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// reconcileStep puts right what differs between one node and the documents.
+// reconcileStep changes one machine to what the documents describe.
 type reconcileStep struct{ env *Env }
 
 func (reconcileStep) Name() string { return "reconcile" }

@@ -9,7 +9,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// removeVerifyStep looks at machines and cluster after a removal, and fails unless every machine is clean and has no
+// removeVerifyStep inspects machines and cluster after a removal, and fails unless every machine is clean and has no
 // node.
 type removeVerifyStep struct{ env *Env }
 

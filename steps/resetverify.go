@@ -8,7 +8,7 @@ import (
 	"argosy.dev/argosy/pkg/reset"
 )
 
-// resetVerifyStep looks at machines after a reset, and fails unless every one is clean and has no node.
+// resetVerifyStep inspects machines after a reset, and fails unless every one is clean and has no node.
 type resetVerifyStep struct{ env *Env }
 
 func (resetVerifyStep) Name() string      { return "reset-verify" }

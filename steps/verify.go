@@ -11,7 +11,7 @@ import (
 	"argosy.dev/argosy/pkg/plugin"
 )
 
-// verifyStep looks at the cluster after a join and fails unless every machine is a Ready node as wanted.
+// verifyStep checks the cluster after a join and fails unless every machine is a Ready node as wanted.
 type verifyStep struct{ env *Env }
 
 func (verifyStep) Name() string      { return "verify" }

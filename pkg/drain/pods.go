@@ -82,17 +82,17 @@ func (d Drainer) owner(ctx context.Context, pod corev1.Pod) string {
 	return owner.Kind + " " + owner.Name
 }
 
-// mostNamed bounds a list in a message, of which Argo keeps 1 KiB.
-const mostNamed = 5
+// maxNamed bounds a list in a message, of which Argo keeps 1 KiB.
+const maxNamed = 5
 
-// named lists items by name, mostNamed of them at most.
+// named lists items by name, maxNamed of them at most.
 func named[T any](items []T, name func(T) string) string {
 	var names []string
-	for _, item := range items[:min(len(items), mostNamed)] {
+	for _, item := range items[:min(len(items), maxNamed)] {
 		names = append(names, name(item))
 	}
 	text := strings.Join(names, ", ")
-	if more := len(items) - mostNamed; more > 0 {
+	if more := len(items) - maxNamed; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text

@@ -1,5 +1,5 @@
-// Package images conducts from the plugin's side how images come into the container runtimes of machines that are
-// nodes: it inspects machines, has argosy-node import the images that they lack, and sends them the archives and images
+// Package images imports images into the container runtimes of machines that are nodes, from the plugin's side: it
+// inspects machines, has argosy-node import the images that they lack, and sends them the archives and images
 // that it downloads itself, so that a machine needs neither a registry nor a login. Package join sends with it too.
 package images
 

@@ -22,8 +22,8 @@ const (
 // ociLayout is the file that makes an archive an OCI layout.
 const ociLayout = `{"imageLayoutVersion":"1.0.0"}`
 
-// layout is an OCI layout as a tar that is made while it is read: its size is known, and nothing of it is held but what
-// is small.
+// layout is an OCI layout as a tar that is made while it is read: its size is known, and only small parts of it are
+// held in memory.
 type layout struct {
 	pieces  []piece
 	size    int64

@@ -132,7 +132,8 @@ func (c classified) Read(p []byte) (int, error) {
 	return n, classify(c.ctx, err)
 }
 
-// classify returns a registry's error with its class, which tells whether a retry can help, and with a way out.
+// classify returns a registry's error with its class, which tells whether a retry can help, and with the correction of
+// its cause.
 func classify(ctx context.Context, err error) error {
 	var answer *transport.Error
 	var certificate *tls.CertificateVerificationError

@@ -100,8 +100,8 @@ func (s source) shown() string {
 // dockerHub is how images name Docker Hub.
 const dockerHub = "docker.io"
 
-// imageName is what containerd calls an image, and pods ask for: docker.io is what its name says, and not where it is
-// served.
+// imageName returns an image's name as containerd has it and pods ask for it: it begins with docker.io, although
+// another host serves it.
 func imageName(image name.Reference) string {
 	full := image.Name()
 	if rest, hub := strings.CutPrefix(full, name.DefaultRegistry+"/"); hub {

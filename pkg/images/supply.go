@@ -112,14 +112,14 @@ func (s *Supply) Resolve(ctx context.Context, items []string, arch string) ([]sp
 	}
 	_ = group.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return nil, errclass.With(gravest(errs), err)
+		return nil, errclass.With(worstClass(errs), err)
 	}
 	return resolved, nil
 }
 
-// gravest returns the class of several errors together: one that the user has to mend counts first, and only if all may
-// pass by themselves, the whole may.
-func gravest(errs []error) errclass.Class {
+// worstClass returns the class of several errors together: one that the user has to correct counts first, and they are
+// transient only if all of them are.
+func worstClass(errs []error) errclass.Class {
 	classes := []errclass.Class{errclass.Cancelled, errclass.Configuration, errclass.Permanent}
 	for _, class := range classes {
 		if slices.ContainsFunc(errs, func(err error) bool { return err != nil && errclass.ClassOf(err) == class }) {

@@ -55,8 +55,8 @@ func changesOf(plan *spec.Status) []spec.Change {
 	return changes
 }
 
-// whatDiffers names changes with their effects: "/etc/containerd/config.toml (restarts containerd)".
-func whatDiffers(changes []spec.Change) []string {
+// changesWithEffects names changes with their effects: "/etc/containerd/config.toml (restarts containerd)".
+func changesWithEffects(changes []spec.Change) []string {
 	var names []string
 	for _, change := range changes {
 		name := change.What

@@ -1,6 +1,6 @@
-// Package join conducts the join of machines to a cluster from the plugin's side: it looks at machines, mints and
-// revokes their bootstrap tokens, has argosy-node do the work on them, waits until their nodes are Ready and marks
-// these. It never changes anything on a machine itself, and it never decides by the text of an error.
+// Package join joins machines to a cluster from the plugin's side: it inspects machines, mints and revokes their
+// bootstrap tokens, has argosy-node do the work on them, waits until their nodes are Ready, and sets labels and taints
+// on these. It never changes anything on a machine itself, and it never decides by the text of an error.
 package join
 
 import (
@@ -85,7 +85,7 @@ func (j *Joiner) Join(ctx context.Context, machine config.Machine, limiter *oper
 	progress operation.Progress,
 ) (Outcome, error) {
 	r := &run{Joiner: j, machine: machine, progress: progress}
-	return r.do(ctx, "joining", limiter, r.inspect, r.join)
+	return r.runJob(ctx, "joining", limiter, r.inspect, r.join)
 }
 
 // run is the join or the reconciliation of one machine, through all its attempts.
@@ -98,8 +98,8 @@ type run struct {
 	worked bool
 }
 
-// do runs the job, and measures it.
-func (r *run) do(ctx context.Context, verb string, limiter *operation.Limiter,
+// runJob runs the job, and measures it.
+func (r *run) runJob(ctx context.Context, verb string, limiter *operation.Limiter,
 	inspect func(context.Context) (Inspection, error),
 	apply func(context.Context, Inspection) error,
 ) (Outcome, error) {
@@ -128,7 +128,7 @@ func (r *run) inspect(ctx context.Context) (Inspection, error) {
 // join ends with a Ready node.
 func (r *run) join(ctx context.Context, found Inspection) error {
 	if r.leaves(ctx, found) {
-		r.outcome.Differs = whatDiffers(changesOf(found.Facts.Plan))
+		r.outcome.Differs = changesWithEffects(changesOf(found.Facts.Plan))
 		return r.finish(ctx, found)
 	}
 	if err := r.work(ctx, found); err != nil {

@@ -125,7 +125,7 @@ func (j *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspecti
 	entry.Phases = operation.WantedPhases(found.Facts.Plan)
 	entry.Action, entry.Reasons = ActionJoin, []string{"will do: " + strings.Join(entry.Phases, ", ")}
 	if !found.joined(j.Target) {
-		entry.Reasons = append(entry.Reasons, untilRejoin(found.Facts.Plan)...)
+		entry.Reasons = append(entry.Reasons, changesForRejoin(found.Facts.Plan)...)
 	}
 	switch {
 	case node == nil:
@@ -135,13 +135,13 @@ func (j *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspecti
 			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, j.Cluster.Name)}
 	case found.onlyDiffers(j.Target) && NotReady(node, j.Version) == "":
 		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " +
-			strings.Join(whatDiffers(entry.Changes), ", ")}
+			strings.Join(changesWithEffects(entry.Changes), ", ")}
 		j.noteMarks(entry, machine, node)
 	}
 }
 
-// untilRejoin lists the changes that a join which goes on leaves to the next one after a reset.
-func untilRejoin(plan *spec.Status) []string {
+// changesForRejoin lists the changes that a join which goes on leaves to the next one after a reset.
+func changesForRejoin(plan *spec.Status) []string {
 	var left []string
 	for _, change := range changesOf(plan) {
 		if change.Effect == spec.NeedsRejoin {

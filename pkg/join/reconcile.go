@@ -17,7 +17,7 @@ func (j *Joiner) Reconcile(ctx context.Context, machine config.Machine, limiter 
 	progress operation.Progress,
 ) (Outcome, error) {
 	r := &run{Joiner: j, machine: machine, progress: progress}
-	return r.do(ctx, "reconciling", limiter, r.inspectJoined, r.reconcile)
+	return r.runJob(ctx, "reconciling", limiter, r.inspectJoined, r.reconcile)
 }
 
 // inspectJoined refuses a machine that has not joined yet.
@@ -51,7 +51,7 @@ func (r *run) proveSame(ctx context.Context) error {
 	if left := operation.WantedPhases(found.Facts.Plan); len(left) > 0 {
 		return errclass.Errorf(errclass.Permanent, "phases %s were carried out, and there still differs %s: "+
 			"something on the machine changes it back",
-			strings.Join(left, ", "), strings.Join(whatDiffers(changesOf(found.Facts.Plan)), ", "))
+			strings.Join(left, ", "), strings.Join(changesWithEffects(changesOf(found.Facts.Plan)), ", "))
 	}
 	return nil
 }

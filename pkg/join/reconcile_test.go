@@ -31,8 +31,8 @@ func differing() spec.Status {
 	}}
 }
 
-// mends makes the machine as wanted by the operation that it starts.
-func (m *fakeMachine) mends() *fakeMachine {
+// reconciles makes the machine as wanted by the operation that it starts.
+func (m *fakeMachine) reconciles() *fakeMachine {
 	m.result = spec.Status{
 		State: spec.Succeeded, Total: 9, Changed: true,
 		Phases: []spec.Phase{{Name: "containerd", Outcome: spec.Applied}},
@@ -43,7 +43,7 @@ func (m *fakeMachine) mends() *fakeMachine {
 
 func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 	client := fake.NewClientset(markedNode("m1"))
-	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
+	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
 	joiner := newJoiner(t, machine, client)
 
 	outcome, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
@@ -59,7 +59,7 @@ func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 }
 
 func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
-	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
+	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
 	machine.onStart = nil
 	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
 	_, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
@@ -88,7 +88,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 }
 
 func TestAJoinLeavesAReadyNodeAloneAndReportsDifferences(t *testing.T) {
-	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).mends()
+	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
 	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
 	outcome, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)

@@ -21,7 +21,7 @@ type Finding struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Verify looks at the cluster, not at the machines: every machine's node is there, Ready, at whatever version, with its
+// Verify reads the cluster, and asks no machine: every machine's node is there, Ready, at whatever version, with its
 // labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
 func (j *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
 	nodes, err := j.Target.Nodes(ctx, j.Cluster.Name)

@@ -112,7 +112,7 @@ func (j Job[I]) attempt(ctx context.Context, found I) error {
 			return err
 		}
 	}
-	limit := j.Limits.MachineTimeout.Duration + margin + j.InCluster
+	limit := j.Limits.MachineTimeout.Duration + deadlineMargin + j.InCluster
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errclass.Errorf(errclass.Permanent,
 		"the machine has not finished within %s; limits.machineTimeout of argosy.yaml sets how long it may take",
 		limit))
@@ -120,9 +120,9 @@ func (j Job[I]) attempt(ctx context.Context, found I) error {
 	return j.Apply(ctx, found)
 }
 
-// margin is how much longer than the machine's own limit its work is waited for: the machine ends an operation at that
-// limit itself, and its error names the phase.
-const margin = time.Minute
+// deadlineMargin is how much longer than the machine's own limit its work is waited for: the machine ends an operation
+// at that limit itself, and its error names the phase.
+const deadlineMargin = time.Minute
 
 func (j Job[I]) enter(ctx context.Context, running bool) (leave func(), err error) {
 	switch {

@@ -19,8 +19,8 @@ type Limiter struct {
 // NewLimiter returns a Limiter for limit machines; below 1 counts as 1.
 func NewLimiter(limit int) *Limiter { return &Limiter{limit: max(limit, 1)} }
 
-// Enter waits for a place and returns the function that gives it back. waiting is called once when there is none yet,
-// with the number inside.
+// Enter waits until fewer than the limit are inside, and returns the function that leaves. waiting is called once if
+// it has to wait, with the number inside.
 func (l *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave func(), err error) {
 	l.mu.Lock()
 	if l.inside < l.limit && len(l.waiting) == 0 {
@@ -28,17 +28,17 @@ func (l *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave fu
 		l.mu.Unlock()
 		return l.leaver(), nil
 	}
-	place := make(chan struct{})
-	l.waiting = append(l.waiting, place)
+	turn := make(chan struct{})
+	l.waiting = append(l.waiting, turn)
 	inside := l.inside
 	l.mu.Unlock()
 	waiting(inside)
 
 	select {
-	case <-place:
+	case <-turn:
 		return l.leaver(), nil
 	case <-ctx.Done():
-		l.giveUp(place)
+		l.abandon(turn)
 		return nil, context.Cause(ctx)
 	}
 }
@@ -79,12 +79,12 @@ func (l *Limiter) admit() {
 	}
 }
 
-// giveUp takes place out of the queue, or gives it back when it was granted at the same moment.
-func (l *Limiter) giveUp(place chan struct{}) {
+// abandon takes turn out of the queue, or leaves when it was granted at the same moment.
+func (l *Limiter) abandon(turn chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, other := range l.waiting {
-		if other == place {
+		if other == turn {
 			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
 			return
 		}

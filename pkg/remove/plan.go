@@ -45,7 +45,7 @@ type Entry struct {
 	Pods *drain.Preflight `json:"pods,omitempty"`
 }
 
-// planParallel is how many nodes are looked at at once: each costs as many requests as it has pods, and one client
+// planParallel is how many nodes are inspected at once: each costs as many requests as it has pods, and one client
 // serves all.
 const planParallel = 8
 
@@ -145,7 +145,7 @@ func podsOf(pods drain.Preflight, options Options) []string {
 		data, drain.Names(pods.Volumes)))
 }
 
-// planUnreachable looks at the nodes alone.
+// planUnreachable plans from the nodes alone.
 func (r *Remover) planUnreachable(ctx context.Context, machines []config.Machine) ([]Entry, error) {
 	target, err := r.Target(ctx)
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *Remover) planUnreachable(ctx context.Context, machines []config.Machine
 	for i, machine := range machines {
 		entries[i] = Entry{
 			Machine: machine.Name, Address: machine.Address, Action: ActionNothing,
-			Reasons: []string{"has no node, and " + stays},
+			Reasons: []string{"has no node, and " + tracesStay},
 		}
 		node, err := target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -170,18 +170,20 @@ func (r *Remover) planUnreachable(ctx context.Context, machines []config.Machine
 			continue
 		}
 		entries[i].Action = ActionRemove
-		entries[i].Reasons = []string{"node " + node.Name + " is deleted, and its pods with it", "the machine " + stays}
+		entries[i].Reasons = []string{
+			"node " + node.Name + " is deleted, and its pods with it", "the machine " + tracesStay,
+		}
 	}
 	return entries, nil
 }
 
 // Work returns the machines of a plan that a removal has something to do for.
-func Work(entries []Entry) []Entry { return those(entries, ActionRemove) }
+func Work(entries []Entry) []Entry { return withAction(entries, ActionRemove) }
 
 // Refused returns the machines of a plan that can't be removed as they are.
-func Refused(entries []Entry) []Entry { return those(entries, ActionRefuse) }
+func Refused(entries []Entry) []Entry { return withAction(entries, ActionRefuse) }
 
-func those(entries []Entry, action Action) []Entry {
+func withAction(entries []Entry, action Action) []Entry {
 	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Action != action })
 }
 

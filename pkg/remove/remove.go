@@ -44,16 +44,16 @@ func (o Outcome) String() string {
 	case !o.Unreachable:
 		return o.Outcome.String()
 	case o.Changed:
-		return fmt.Sprintf("node %s is deleted; machine %s %s", o.Node, o.Machine, stays)
+		return fmt.Sprintf("node %s is deleted; machine %s %s", o.Node, o.Machine, tracesStay)
 	}
-	return fmt.Sprintf("machine %s has no node; it %s", o.Machine, stays)
+	return fmt.Sprintf("machine %s has no node; it %s", o.Machine, tracesStay)
 }
 
 // Afterwards is the next step of users when machines were removed.
 const Afterwards = "take them out of machines in " + config.FleetDocument + ", or the next join brings them back"
 
-// op is the owner that cordons are marked with, the same in all runs.
-const op = "remove"
+// cordonOwner is the owner that cordons are marked with, the same in all runs.
+const cordonOwner = "remove"
 
 // The phases that come before the machine's own.
 const (
@@ -114,7 +114,7 @@ func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 		}
 	}
 	operation.Reportf(in(phaseCordon), "keeping new pods away from node %s", name)
-	own, err := with.Cordon(ctx, name, op)
+	own, err := with.Cordon(ctx, name, cordonOwner)
 	if err != nil {
 		return nil, err
 	}
@@ -144,5 +144,5 @@ func (r *removal) uncordon(ctx context.Context, begun bool, failure error) error
 	if begun || !r.target.Alive {
 		return fmt.Errorf("%w; node %s stays cordoned", failure, name)
 	}
-	return drain.Drainer{Client: r.target.Client}.UncordonAfter(ctx, name, op, failure)
+	return drain.Drainer{Client: r.target.Client}.UncordonAfter(ctx, name, cordonOwner, failure)
 }

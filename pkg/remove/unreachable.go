@@ -24,9 +24,9 @@ var unreachablePhases = operation.Phases{phaseCordon, operation.MachinePhases, p
 
 const phaseNode = "node"
 
-// stays tells the user which traces remain on a machine that was not contacted.
-const stays = "was not contacted: its credentials, containers, images and volumes stay on it, and should it come " +
-	"back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
+// tracesStay tells the user which traces remain on a machine that was not contacted.
+const tracesStay = "was not contacted: its credentials, containers, images and volumes stay on it, and should it " +
+	"come back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
 
 // removeUnreachable removes the node of a machine that is not contacted. The cluster then collects its pods, and their
 // controllers make them anew elsewhere.
@@ -71,7 +71,7 @@ func (r *Remover) deleteUnreachable(ctx context.Context, machine config.Machine,
 	}
 	operation.Reportf(unreachablePhases.In(phaseCordon, 0, progress), "keeping new pods away from node %s", node.Name)
 	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name,
-		op); err != nil {
+		cordonOwner); err != nil {
 		return err
 	}
 	operation.Reportf(unreachablePhases.In(phaseNode, 0, progress), "deleting node %s", node.Name)

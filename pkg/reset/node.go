@@ -57,16 +57,16 @@ func (i inspection) find(ctx context.Context, name string) (node *corev1.Node, m
 	if err != nil {
 		return nil, false, fmt.Errorf("reading node %q: %w", name, apply.Classify(err))
 	}
-	return node, i.is(node), nil
+	return node, i.owns(node), nil
 }
 
-// is reports whether node is the machine's:
+// owns reports whether node is the machine's:
 //
 //	the machine's record names it              yes
 //	it has an address that the machine has     yes
 //	it has no address, since it never ran      yes
 //	otherwise                                  no: another machine joined by that name
-func (i inspection) is(node *corev1.Node) bool {
+func (i inspection) owns(node *corev1.Node) bool {
 	if i.Facts.Record != nil && i.Facts.Record.NodeName == node.Name {
 		return true
 	}

@@ -75,7 +75,7 @@ func (r *Resetter) planOne(ctx context.Context, machine config.Machine, nodes ma
 		return entry
 	}
 	node := nodes[found.nodeName()]
-	if node != nil && found.is(node) {
+	if node != nil && found.owns(node) {
 		entry.Node, entry.NodeName = node, node.Name
 	}
 	entry.decide(found)
@@ -102,7 +102,7 @@ func (e *Entry) decide(found inspection) {
 		e.Action, e.Reasons = ActionRefuse, operation.Problems(plan.Error)
 		return
 	case operation.Wants(plan):
-		e.Action, e.Reasons = ActionReset, takenAway(plan.Phases)
+		e.Action, e.Reasons = ActionReset, traces(plan.Phases)
 	case e.Node == nil:
 		e.Action, e.Reasons = ActionNothing, []string{proofIn(plan.Phases)}
 		return
@@ -114,8 +114,8 @@ func (e *Entry) decide(found inspection) {
 	}
 }
 
-// takenAway returns the traces that phases would remove, and the description of the machine.
-func takenAway(phases []spec.Phase) []string {
+// traces returns the traces that phases would remove, and the description of the machine.
+func traces(phases []spec.Phase) []string {
 	var reasons []string
 	for _, phase := range phases {
 		if (phase.Outcome == spec.Wanted && phase.Name != "prove") || phase.Name == "preflight" {

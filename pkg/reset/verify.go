@@ -17,7 +17,7 @@ type Finding struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Verify looks at every machine and at the cluster anew: a machine has left when it is clean and no node is its own.
+// Verify inspects every machine and the cluster anew: a machine has left when it is clean and no node is its own.
 func (r *Resetter) Verify(ctx context.Context, machines []config.Machine, options Options) ([]Finding, error) {
 	entries, err := r.Plan(ctx, machines, options)
 	if err != nil {

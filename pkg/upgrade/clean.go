@@ -59,10 +59,9 @@ func (u *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
 	return join.NotReady(node, u.Version)
 }
 
-// Clean brings every node that rollouts have left cordoned to one of its two ends, upgraded or as it was before, and
-// lets it take pods again; and it gives the Lease back. Machines at work in this process are waited for, and those of
-// another rollout that is at work are left to it. It returns a line for each node that takes pods again; the error
-// names the others.
+// Clean finishes every node that rollouts have left cordoned, upgraded or as it was before, and uncordons it; and it
+// releases the Lease. Machines at work in this process are waited for, and those of another rollout that is at work are
+// left to it. It returns a line for each node that takes pods again; the error names the others.
 func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
 	if err := u.waitIdle(ctx, progress); err != nil {
 		return nil, err
@@ -83,7 +82,7 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 			continue
 		}
 		operation.Reportf(progress, "node %s was left cordoned", machine.NodeName)
-		line, err := u.settle(ctx, machine, node, progress)
+		line, err := u.endUpgrade(ctx, machine, node, progress)
 		u.releasePod(ctx, machine)
 		if err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
@@ -100,9 +99,9 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 	return done, nil
 }
 
-// settle ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be Ready,
-// and puts any other back.
-func (u *Upgrader) settle(ctx context.Context, machine config.Machine, node *corev1.Node,
+// endUpgrade ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be
+// Ready, and rolls any other back.
+func (u *Upgrader) endUpgrade(ctx context.Context, machine config.Machine, node *corev1.Node,
 	progress operation.Progress,
 ) (string, error) {
 	recorded := stateOf(node)
@@ -110,7 +109,7 @@ func (u *Upgrader) settle(ctx context.Context, machine config.Machine, node *cor
 		upgrader: u, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
 	}
-	seen, err := u.seenFor(ctx, machine, spec.KindUpgrade, progress)
+	seen, err := u.inspectFor(ctx, machine, spec.KindUpgrade, progress)
 	if err != nil {
 		return "", err
 	}

@@ -174,7 +174,7 @@ func (u *Upgrader) otherRollout(ctx context.Context) (other string, err error) {
 	return other, err
 }
 
-// deleteLease gives the Lease back at the end of a rollout.
+// deleteLease releases the Lease at the end of a rollout.
 func (u *Upgrader) deleteLease(ctx context.Context) error {
 	leases := u.Target.Client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})

@@ -191,7 +191,7 @@ func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) erro
 	return w.upgrader.note(ctx, w.machine.NodeName, state{State: rollout.Succeeded})
 }
 
-// errNoNode: the node went away while its machine was looked at.
+// errNoNode: the node went away while its machine was inspected.
 var errNoNode = errclass.With(errclass.Permanent, errors.New("its node is gone"))
 
 func (w *machineUpgrade) retrying(ctx context.Context, attempt func(context.Context) error) error {

@@ -52,7 +52,7 @@ type Entry struct {
 	Pods *drain.Preflight `json:"pods,omitempty"`
 }
 
-// planParallel is how many machines are looked at at once: one SSH login and one exec each, and a request for each pod.
+// planParallel is how many machines are inspected at once: one SSH login and one exec each, and a request for each pod.
 const planParallel = 16
 
 // Plan divides the machines of a cluster into waves, and inspects each of them. It changes nothing, beyond placing
@@ -139,7 +139,7 @@ func (u *Upgrader) entry(name, wave string, nodes map[string]*corev1.Node) Entry
 	return entry
 }
 
-// inspect looks at one machine and at the pods of its node.
+// inspect inspects one machine and the pods of its node.
 func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
 	machine, _ := u.Cluster.Machine(entry.Machine)
 	refuse := func(err error) {
@@ -174,7 +174,7 @@ func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, n
 }
 
 func (u *Upgrader) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
-	seen, err := u.seenFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
+	seen, err := u.inspectFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (u *Upgrader) LatestPatch(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("reading the control plane's version: %w", err)
 	}
 	latest := ""
-	for patch, missed := runs.Patch(), 0; missed < mostMissed; patch++ {
+	for patch, missed := runs.Patch(), 0; missed < maxMisses; patch++ {
 		next := fmt.Sprintf("v%d.%d.%d", runs.Major(), runs.Minor(), patch)
 		found := false
 		err := u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) (err error) {
@@ -258,8 +258,8 @@ func (u *Upgrader) LatestPatch(ctx context.Context) (string, error) {
 	return latest, nil
 }
 
-// mostMissed patches in a row end the search.
-const mostMissed = 3
+// maxMisses is how many missing patch releases in a row end the search.
+const maxMisses = 3
 
 // published reports whether a version is available: its bundle, or the image of a control plane that contains the
 // bundle.

@@ -105,10 +105,10 @@ func (u *Upgrader) notServing(ctx context.Context, name, version string, served 
 	}
 	if len(missing) > 0 {
 		return fmt.Sprintf("%d pods of node %s are not ready again: %s", len(missing), name,
-			strings.Join(missing[:min(len(missing), mostNamed)], ", ")), nil
+			strings.Join(missing[:min(len(missing), maxNamed)], ", ")), nil
 	}
 	return "", nil
 }
 
-// mostNamed bounds a list in a message, of which Argo keeps 1 KiB.
-const mostNamed = 5
+// maxNamed bounds a list in a message, of which Argo keeps 1 KiB.
+const maxNamed = 5

@@ -156,8 +156,8 @@ func (u *Upgrader) releasePod(ctx context.Context, machine config.Machine) {
 	_ = u.Pods.Release(ctx, machine.NodeName)
 }
 
-// seenFor looks at a machine for an operation, which must be possible there.
-func (u *Upgrader) seenFor(ctx context.Context, machine config.Machine, kind spec.Kind,
+// inspectFor inspects a machine for an operation, which must be possible there.
+func (u *Upgrader) inspectFor(ctx context.Context, machine config.Machine, kind spec.Kind,
 	progress operation.Progress,
 ) (join.Inspection, error) {
 	operation.Reportf(progress, "inspecting machine %s (%s)", machine.Name, machine.Address)

@@ -211,7 +211,7 @@ func TestACancellationWhileDrainingGivesTheNodeBack(t *testing.T) {
 
 func TestACancelledUpgradeOnTheMachineIsFinished(t *testing.T) {
 	s := newSite(t, "", "m1")
-	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Hour // nobody waits for that now
+	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Hour // no test waits that long
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s.machines["m1"].during = func() { cancel(errors.New("terminated")) }
 	_, err := s.upgrade(ctx, t, "m1", inWaves("m1"))
