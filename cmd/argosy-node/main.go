@@ -38,8 +38,8 @@ const help = `argosy-node carries out operations of Argosy on the machine it run
   argosy-node watch  --id ID             the operation's status, now and after each change, until it has ended
                      [--timeout 1h]      look no longer than that
   argosy-node cancel --id ID             ask the operation to stop at its next safe point
-  argosy-node feed   --id ID             give the operation the archives that it asks for: requests come from standard output,
-                                         and standard input answers them; what the plugin runs
+  argosy-node feed   --id ID             give the operation the archives that it asks for: requests come from standard
+                                         output, and standard input answers them; what the plugin runs
   argosy-node run    --id ID             what the unit runs; of no use by hand
   argosy-node version
 

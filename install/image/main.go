@@ -1,7 +1,8 @@
 // Command image writes the plugin's container image as an archive, without a container engine: one layer with the
 // program, one with the system's CA certificates. The same inputs give the same digest.
 //
-//	go run ./install/image -program bin/executor-plugin -reference ghcr.io/argosy-dev/executor-plugin:v0.1.0 -out bin/executor-plugin.tar
+//	go run ./install/image -program bin/executor-plugin \
+//	    -reference ghcr.io/argosy-dev/executor-plugin:v0.1.0 -out bin/executor-plugin.tar
 package main
 
 import (

@@ -80,7 +80,9 @@ func kubeProxyKubeconfig(facts Facts) (string, error) {
 			Server:                   facts.Server,
 			CertificateAuthorityData: []byte(facts.CACert),
 		}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {TokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token"}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
+			TokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token",
+		}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,
 	})

@@ -81,7 +81,8 @@ func TestNotReadyReturnsWorkloadAndCause(t *testing.T) {
 	changed := daemonSet(1, 1, 1)
 	changed.Generation = 3
 	crashed := corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
-		Name: "coredns", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+		Name:  "coredns",
+		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
 		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 			ExitCode: 1,
 			Message:  "no nameservers found",

@@ -14,7 +14,8 @@ import (
 
 const pathsDocument = `{
 	"metadata": {"labels": {"a": "1", "a.b/c": "2", "a.b": "3"}, "finalizers": ["x", "y]"]},
-	"spec": {"ports": [{"port": 80, "protocol": "TCP", "name": "web"}, {"port": 80, "protocol": "UDP"}], "flag": true}, "data": {"only": "value"}
+	"spec": {"ports": [{"port": 80, "protocol": "TCP", "name": "web"}, {"port": 80, "protocol": "UDP"}], "flag": true
+	}, "data": {"only": "value"}
 }`
 
 func parsed(t testing.TB, document string) *unstructured.Unstructured {

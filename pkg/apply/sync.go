@@ -54,7 +54,8 @@ func (s *Setter) Sync(ctx context.Context, inventory types.NamespacedName, wante
 
 // Recorded returns the objects that Syncs with this inventory have set, with no more than kind, namespace and name.
 func (s *Setter) Recorded(ctx context.Context, inventory types.NamespacedName) ([]*unstructured.Unstructured, error) {
-	live, err := s.client.Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace(inventory.Namespace).Get(ctx, inventory.Name, metav1.GetOptions{})
+	configMaps := s.client.Resource(corev1.SchemeGroupVersion.WithResource("configmaps"))
+	live, err := configMaps.Namespace(inventory.Namespace).Get(ctx, inventory.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

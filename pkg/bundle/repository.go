@@ -248,7 +248,9 @@ func advise(err error) error {
 	case errors.As(err, &certificate):
 		return fmt.Errorf("%w; set bundles.caCert to the authority that signed the server's certificate", err)
 	case errors.As(err, &status) && status.Missing():
-		return fmt.Errorf("%w; check bundles.repository, the Kubernetes version, and that the bundle was published there", err)
+		return fmt.Errorf("%w; check bundles.repository, the Kubernetes version, and that the bundle was published "+
+			"there",
+			err)
 	case errors.As(err, &status) && status.Forbidden():
 		return fmt.Errorf("%w; the repository must be readable without a login", err)
 	}

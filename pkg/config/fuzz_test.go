@@ -80,7 +80,8 @@ func FuzzVCluster(f *testing.F) {
 	for _, seed := range []string{
 		goodVCluster, hostedVCluster, goodVCluster + string(block), "", "\t", "a: &a [*a]", "<<: {a: b}", "a: !!x y",
 		"? [a]\n: b", "a: 1\n---\nb: 2\n",
-		"privateNodes: {enabled: true, cni: {flannel: null}, kubelet: {cgroupDriver: a, config: {cgroupDriver: [b]}}}\n",
+		"privateNodes: {enabled: true, cni: {flannel: null}, " +
+			"kubelet: {cgroupDriver: a, config: {cgroupDriver: [b]}}}\n",
 		"privateNodes: {enabled: true, joinNode: {nodeRegistration: {kubeletExtraArgs: [{name: a, value: b}]}}}\n",
 		"privateNodes: {enabled: true, joinNode: {preJoinCommands: ['a'], skipPhases: [preflight], containerd: " +
 			"{importImages: ['oci://a/b', 'https://a/b#sha256=c'], registry: {mirrors: {_default: {hosts: [{server: " +

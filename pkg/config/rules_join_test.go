@@ -173,7 +173,8 @@ func TestValidJoinSettingsAreAccepted(t *testing.T) {
 		"phases": "{skipPhases: [preflight, control-plane-prepare/download-certs, etcd-join, " +
 			"kubelet-wait-bootstrap]}",
 		"mirrors": `{containerd: {registry: {configPath: /etc/containerd/mirrors, mirrors: {_default: {server: 'https://all.example.com'}, 'localhost:5000': {skipVerify: true},
-			'[fd00::1]:5000': {}, docker.io: {server: 'https://registry-1.docker.io', caCert: [/etc/ssl/ca.crt], capabilities: [pull, resolve, push],
+			'[fd00::1]:5000': {}, docker.io: {server: 'https://registry-1.docker.io', caCert: [/etc/ssl/ca.crt],
+			capabilities: [pull, resolve, push],
 			hosts: [{server: 'http://192.168.31.250:5000', skipVerify: true}, {server: 'https://m.example.com/v2/docker.io', overridePath: true}]}}}}}`,
 		"logins": "{containerd: {registry: {auth: {ghcr.io: {username: me, password: x}, 'a:5000': {identityToken: " +
 			"x}, quay.io: {auth: bWU6eA==}}}}}",

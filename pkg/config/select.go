@@ -16,8 +16,8 @@ import (
 //
 //	"" or "all"            every machine
 //	"alpha,beta"           the machines of these names
-//	"zone=a,gpu", "gpu"    a Kubernetes label selector on the machines' labels, when it has an operator, or when none of
-//	                       its words is a machine and all of them are labels
+//	"zone=a,gpu", "gpu"    a Kubernetes label selector on the machines' labels, when it has an operator, or when
+//	                       none of its words is a machine and all of them are labels
 func (c *Cluster) Select(expression string) ([]Machine, error) {
 	expression = strings.TrimSpace(expression)
 	words := splitList(expression)

@@ -30,7 +30,9 @@ func TestAPrintedClusterParsesToTheSameCluster(t *testing.T) {
 		"what needs quotes": {"privateNodes: {enabled: true, autoUpgrade: {nodeSelector: {gpu: 'true', rack: '1.30', " +
 			"zone: ~, note: 'null'}}, " +
 			"joinNode: {preJoinCommands: [\"one\\ntwo\\n\", '# no comment', 'a: b', '<x> & y']}}\n", goodFleet},
-		"overrides": {all, machine("{name: a, address: a, join: {binariesPath: /opt/bin, containerd: {enabled: false}}}")},
+		"overrides": {
+			all, machine("{name: a, address: a, join: {binariesPath: /opt/bin, containerd: {enabled: false}}}"),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			vcluster := strings.NewReplacer(", zone: ~", "", "password: hunter2",

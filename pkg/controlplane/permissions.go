@@ -98,10 +98,12 @@ func (p *Provisioner) missing(ctx context.Context, rule Rule, verbs []string) ([
 	for _, verb := range verbs {
 		review, err := p.Host.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx,
 			&authorizationv1.SelfSubjectAccessReview{
-				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: p.Namespace, Verb: verb, Group: rule.Group, Resource: resource,
-					Subresource: subresource,
-				}},
+				Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+					ResourceAttributes: &authorizationv1.ResourceAttributes{
+						Namespace: p.Namespace, Verb: verb, Group: rule.Group, Resource: resource,
+						Subresource: subresource,
+					},
+				},
 			}, metav1.CreateOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("asking whether the plugin may %s %s: %w", verb, rule, apply.Classify(err))

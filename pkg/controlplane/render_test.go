@@ -39,8 +39,9 @@ func allowed(p *Provisioner) *Provisioner {
 func TestTheControlPlanesPods(t *testing.T) {
 	for name, vcluster := range map[string]string{
 		"sqlite": controlplanetest.SQLite,
-		"etcd": controlplanetest.With("controlPlane:\n  backingStore: {etcd: {deploy: {enabled: " +
-			"true, statefulSet: {highAvailability: {replicas: 3}}}}}\n  statefulSet: {highAvailability: {replicas: 3}}"),
+		"etcd": controlplanetest.With("controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true, " +
+			"statefulSet: {highAvailability: {replicas: 3}}}}}\n" +
+			"  statefulSet: {highAvailability: {replicas: 3}}"),
 		"external": controlplanetest.With("controlPlane:\n  backingStore: {database: {external: " +
 			"{enabled: true, connector: team-a-database}}}"),
 		"custom": controlplanetest.With(controlplanetest.CustomSection),

@@ -75,10 +75,12 @@ func (p *Provisioner) kine() corev1.Container {
 // at once. A sidecar of Kubernetes would do so too, but after each sidecar kubelet takes about a second to start the
 // next container, at every start of a control plane.
 func (p *Provisioner) endsAfterAPIServer(container corev1.Container) corev1.Container {
-	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{
-		programPath, "await-end", fmt.Sprintf("--address=127.0.0.1:%d", p.apiPort()),
-		fmt.Sprintf("--at-most=%ds", controlPlaneGrace-3),
-	}}}}
+	container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{
+		Command: []string{
+			programPath, "await-end", fmt.Sprintf("--address=127.0.0.1:%d", p.apiPort()),
+			fmt.Sprintf("--at-most=%ds", controlPlaneGrace-3),
+		},
+	}}}
 	container.VolumeMounts = append(container.VolumeMounts,
 		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 	return container

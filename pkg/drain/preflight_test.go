@@ -62,12 +62,13 @@ func TestVolumesThatLieOnTheMachineAreNamed(t *testing.T) {
 	volume := func(name, key string, values ...string) *corev1.PersistentVolume {
 		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
 			ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "claim-of-" + name},
-			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-				MatchExpressions: []corev1.NodeSelectorRequirement{{
-					Key: key, Operator: corev1.NodeSelectorOpIn,
-					Values: values,
+			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+					MatchExpressions: []corev1.NodeSelectorRequirement{{
+						Key: key, Operator: corev1.NodeSelectorOpIn, Values: values,
+					}},
 				}},
-			}}}},
+			}},
 		}}
 	}
 	anywhere := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "anywhere"}}

@@ -61,7 +61,9 @@ func TestEveryMissingSecretIsNamedAtOnce(t *testing.T) {
 func TestAHostedClusterNeedsTheSecretsOfRegistries(t *testing.T) {
 	cluster, err := config.Parse("team-a", []byte(`
 privateNodes: {enabled: true}
-controlPlane: {distro: {k8s: {version: v1.34.4}}, advanced: {serviceAccount: {imagePullSecrets: [{name: registry-login}]}}}
+controlPlane:
+  distro: {k8s: {version: v1.34.4}}
+  advanced: {serviceAccount: {imagePullSecrets: [{name: registry-login}]}}
 `), []byte("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\n"))
 	assert.NilError(t, err)
 	assert.ErrorContains(t, factory.CheckSecrets(t.Context(), sourceOf{}, cluster), `"registry-login"`)

@@ -130,7 +130,8 @@ func lacking() *fakeMachine {
 
 func newImporter(t *testing.T, supply *Supply, machine *fakeMachine, importImages string) *Importer {
 	t.Helper()
-	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true, joinNode: {containerd: {importImages: ["+importImages+"]}}}\n"), []byte(`
+	cluster, err := config.Parse("team-a",
+		[]byte("privateNodes: {enabled: true, joinNode: {containerd: {importImages: ["+importImages+"]}}}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
 kind: Fleet
 cluster: {kubeconfigSecret: kubeconfig}

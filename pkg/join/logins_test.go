@@ -16,7 +16,8 @@ import (
 
 func TestLoginsAreReadAsDockerWritesThem(t *testing.T) {
 	logins, err := ReadLogins([]byte(`{"auths": {
-		"https://index.docker.io/v1/": {"username": "hub", "password": "h", "email": "x@example.com", "auth": "aHViOmg="},
+		"https://index.docker.io/v1/": {"username": "hub", "password": "h", "email": "x@example.com",
+		"auth": "aHViOmg="},
 		"registry.example.com:5000": {"auth": "dXNlcjpwYXNz"},
 		"gcr.io": {"identitytoken": "t"},
 		"https://quay.io/v2/": {"username": "all"}, "quay.io/team": {"username": "team"},

@@ -474,12 +474,13 @@ func TestOnlyADeadMachinesNodeIsRemovedWithoutAskingIt(t *testing.T) {
 func TestThePlanListsEvictionsObstaclesAndLostData(t *testing.T) {
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"}, Spec: corev1.PersistentVolumeSpec{
 		ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "data"},
-		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchExpressions: []corev1.NodeSelectorRequirement{{
-				Key:      corev1.LabelHostname,
-				Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"},
+		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{
+					Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"},
+				}},
 			}},
-		}}}},
+		}},
 	}}
 	c := newCluster(node(corev1.ConditionTrue), pod("web-0", true), pod("web-1", true), volume)
 	c.forbidden = "web-0"

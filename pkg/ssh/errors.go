@@ -38,9 +38,9 @@ func (e *HostKeyError) Error() string {
 			"files in /etc/ssh on the machine itself, then add the matching line to its hostKeys or to known_hosts",
 			e.Host, e.Offered)
 	default:
-		return fmt.Sprintf("host key of %s has changed: it offers %s, but %s has %s; if the machine was installed anew, "+
-			"replace the key there, otherwise another host may be answering in its place",
-			e.Host, e.Offered, e.Source, strings.Join(e.Known, " and "))
+		return fmt.Sprintf("host key of %s has changed: it offers %s, but %s has %s; "+
+			"if the machine was installed anew, replace the key there, otherwise another host may be answering in its "+
+			"place", e.Host, e.Offered, e.Source, strings.Join(e.Known, " and "))
 	}
 }
 

@@ -59,13 +59,13 @@ type machineUpgrade struct {
 
 // run upgrades the machine, or finishes an upgrade that was interrupted:
 //
-//	machine's upgrade     node                                   action
-//	not begun             any, and the rollout is halted         nothing, and the machine is not asked
-//	can't be carried out  any                                    fails, and nothing is touched
-//	all holds             Ready at the version, takes pods       nothing
-//	all holds             otherwise                              waits for it, and uncordons
-//	runs                  any                                    is followed, and on as below
-//	wants phases          any                                    admission, stage, cordon, drain, upgrade, gate, uncordon
+//	machine's upgrade     node                              action
+//	not begun             any, and the rollout is halted    nothing, and the machine is not asked
+//	can't be carried out  any                               fails, and nothing is touched
+//	all holds             Ready at the version, takes pods  nothing
+//	all holds             otherwise                         waits for it, and uncordons
+//	runs                  any                               is followed, and on as below
+//	wants phases          any                               admission, stage, cordon, drain, upgrade, gate, uncordon
 func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 	halt, err := w.upgrader.halted(ctx, w.machine, plan)
 	if err != nil {

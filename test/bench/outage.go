@@ -74,7 +74,9 @@ func newWatchers(access *rest.Config) (fresh, kept *watcher, err error) {
 		DisableKeepAlives: true,
 	}}
 	fresh = &watcher{ask: func(ctx context.Context) error { return ask(ctx, forgetting, access.Host+asked) }}
-	kept = &watcher{ask: func(ctx context.Context) error { return client.RESTClient().Get().AbsPath(asked).Do(ctx).Error() }}
+	kept = &watcher{ask: func(ctx context.Context) error {
+		return client.RESTClient().Get().AbsPath(asked).Do(ctx).Error()
+	}}
 	return fresh, kept, nil
 }
 

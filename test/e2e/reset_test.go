@@ -12,14 +12,19 @@ import (
 // inventory lists the files of a machine with modes and sizes, its mounts, links, chains of the packet filter, control
 // groups of pods, and units. It leaves out files that grow by themselves and the results of operations.
 const inventory = `
-find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/log/journal -o -path /var/lib/systemd -o -path /var/lib/argosy -o -path /var/lib/containerd -o -path /var/lib/kubelet \) -prune -o \
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/log/journal \
+  -o -path /var/lib/systemd -o -path /var/lib/argosy -o -path /var/lib/containerd -o -path /var/lib/kubelet \) \
+  -prune -o \
   \( -path '/var/log/*' -type f -o -name 'argosy-node-*' \) -prune -o -type d -printf '%y %m %p\n' -o -printf '%y %m %s %p %l\n'
 for dir in /run /var/lib/kubelet /var/lib/containerd; do
-  find $dir -xdev \( -path /run/log -o -path /run/systemd -o -path /run/udev -o -path /run/user -o -name xtables.lock -o -name utmp -o -name motd.dynamic \) -prune -o -printf '%y %p\n'
+  find $dir -xdev \( -path /run/log -o -path /run/systemd -o -path /run/udev -o -path /run/user -o -name xtables.lock \
+    -o -name utmp -o -name motd.dynamic \) -prune -o -printf '%y %p\n'
 done
 awk '{print "mount", $5}' /proc/self/mountinfo
 ls -d /sys/class/net/* /sys/fs/cgroup/*/kube* /sys/fs/cgroup/kube* 2>/dev/null
-for save in iptables-nft-save iptables-legacy-save ip6tables-nft-save ip6tables-legacy-save; do $save | grep -E 'KUBE|CNI-|FLANNEL'; done
+for save in iptables-nft-save iptables-legacy-save ip6tables-nft-save ip6tables-legacy-save; do
+  $save | grep -E 'KUBE|CNI-|FLANNEL'
+done
 systemctl list-unit-files --no-legend 'kube*' 'containerd*'
 `
 
@@ -74,7 +79,8 @@ func runPodOn(t *testing.T, machine string) {
 	const name = "runs-until-reset"
 	overrides := `{"spec": {"nodeName": "` + machine + `",
 		"volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}],
-		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.1", "ports": [{"containerPort": 80, "hostPort": 8088}],
+		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.1",
+			"ports": [{"containerPort": 80, "hostPort": 8088}],
 			"volumeMounts": [{"name": "memory", "mountPath": "/memory"}, {"name": "disk", "mountPath": "/disk", "subPath": "below"}]}]}}`
 	kubectl(t, teamA(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
 	kubectl(t, teamA(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",

@@ -31,7 +31,8 @@ func TestNoSecretIsVisible(t *testing.T) {
 		"the operation on disk":   runOn(t, "m3", "sh", "-c", "cat /var/lib/argosy/ops/*/*"),
 		"the machine's processes": runOn(t, "m3", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"),
 		"files that others may read": runOn(t, "m3", "sh", "-c",
-			"find /tmp /var/tmp /run /etc/kubernetes -xdev -type f -perm /044 -size -1M -exec cat {} + 2>/dev/null; true"),
+			"find /tmp /var/tmp /run /etc/kubernetes -xdev -type f -perm /044 -size -1M "+
+				"-exec cat {} + 2>/dev/null; true"),
 	} {
 		assert.Assert(t, !strings.Contains(text, password), "the sudo password is in %s", where)
 		assert.Assert(t, !strings.Contains(text, key), "the private key is in %s", where)

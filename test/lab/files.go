@@ -211,7 +211,8 @@ const registriesFolder = "/etc/containerd/certs.d"
 
 // registryHosts tells containerd that the registry speaks plain HTTP.
 func registryHosts() string {
-	return fmt.Sprintf("server = \"http://%[1]s\"\n\n[host.\"http://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", RegistryAddress)
+	return fmt.Sprintf("server = \"http://%[1]s\"\n\n[host.\"http://%[1]s\"]\n"+
+		"  capabilities = [\"pull\", \"resolve\"]\n", RegistryAddress)
 }
 
 // containerdDropIn is needed because the lab's root lacks CAP_SYS_RESOURCE in

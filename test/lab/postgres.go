@@ -202,9 +202,11 @@ func (l *Lab) waitForPostgres(ctx context.Context) error {
 // server's socket.
 func (l *Lab) ensurePostgresRole(ctx context.Context, password string) error {
 	const statements = `
-SELECT format('CREATE ROLE %I LOGIN CREATEDB', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
+SELECT format('CREATE ROLE %I LOGIN CREATEDB', :'role')
+	WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" PASSWORD :'password';
-SELECT format('CREATE DATABASE %I OWNER %I', :'role', :'role') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'role') \gexec
+SELECT format('CREATE DATABASE %I OWNER %I', :'role', :'role')
+	WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'role') \gexec
 `
 	psql, err := postgresProgram("psql")
 	if err != nil {

@@ -59,7 +59,9 @@ func (s *Site) ConfigMap(change Overrides) (any, error) {
 	}
 	document := map[string]any{
 		"privateNodes": map[string]any{"enabled": true},
-		"controlPlane": map[string]any{"distro": map[string]any{"k8s": map[string]any{"image": map[string]any{"tag": version}}}},
+		"controlPlane": map[string]any{"distro": map[string]any{"k8s": map[string]any{
+			"image": map[string]any{"tag": version},
+		}}},
 	}
 	if change.VCluster != nil {
 		change.VCluster(document)

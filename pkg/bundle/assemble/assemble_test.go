@@ -166,7 +166,8 @@ func TestTheSameBinariesGiveTheSameBytes(t *testing.T) {
 	assert.Assert(t, second["kubernetes-v1.34.4-amd64.tar.gz"] != first["kubernetes-v1.34.4-amd64.tar.gz"])
 	assert.Equal(t, second["kubernetes-v1.34.4-arm64.tar.gz"], first["kubernetes-v1.34.4-arm64.tar.gz"])
 	assert.Equal(t, second["ghcr.io/loft-sh/kubernetes:v1.34.4"], first["ghcr.io/loft-sh/kubernetes:v1.34.4"])
-	assert.Assert(t, second["ghcr.io/loft-sh/kubernetes:v1.34.4-full"] != first["ghcr.io/loft-sh/kubernetes:v1.34.4-full"])
+	const name = "ghcr.io/loft-sh/kubernetes:v1.34.4-full"
+	assert.Assert(t, second[name] != first[name])
 }
 
 func TestSumsOfAnEarlierBuildStayWhileItsFilesDo(t *testing.T) {

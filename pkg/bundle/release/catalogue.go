@@ -43,7 +43,8 @@ var catalogue = []published{
 	{
 		// The static build runs on every distribution; the other one needs the C library of Ubuntu 22.04.
 		name: "containerd", component: components.Containerd, part: assemble.Node,
-		url:  github + "containerd/containerd/releases/download/v{number}/containerd-static-{number}-linux-{arch}.tar.gz",
+		url: github + "containerd/containerd/releases/download/v{number}/" +
+			"containerd-static-{number}-linux-{arch}.tar.gz",
 		sums: "{url}.sha256sum",
 		take: map[string]string{
 			"bin/containerd":              "containerd",

@@ -25,7 +25,8 @@ type connection struct {
 
 // Run implements machine.Connection.
 func (c *connection) Run(ctx context.Context, command ssh.Command) (ssh.Result, error) {
-	request := c.pods.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(c.pod).SubResource("exec").
+	request := c.pods.Client.CoreV1().RESTClient().Post().
+		Resource("pods").Namespace(namespace).Name(c.pod).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
 			Container: container, Stdin: command.Stdin != nil, Stdout: true, Stderr: true,
 			// "--" keeps the machine's arguments apart from Argosy's own. Nothing passes through a shell.

@@ -99,5 +99,6 @@ EnvironmentFile=-%s
 EnvironmentFile=-/etc/default/kubelet
 ExecStart=
 ExecStart=%s $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
-`, inspect.Mark, layout.BootstrapConf, inspect.KubeletConf, layout.KubeletConfig, layout.KubeletFlags, program(j, "kubelet"))
+`, inspect.Mark, layout.BootstrapConf, inspect.KubeletConf, layout.KubeletConfig, layout.KubeletFlags,
+		program(j, "kubelet"))
 }

@@ -264,7 +264,8 @@ func checkOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 	if config != nil {
 		if name, _ := kubeconfig.Node(config.ClientCertificate); name != "" && name != j.NodeName {
-			f.problem("The machine is already node %q of this cluster, not %q; give it that nodeName, or reset it first.", name, j.NodeName)
+			f.problem("The machine is already node %q of this cluster, not %q; give it that nodeName, or reset it "+
+				"first.", name, j.NodeName)
 		}
 	}
 	if ca, err := h.ReadFile(caPath(j)); err == nil && !inspect.Lost(ca) && !kubeconfig.SameCA(ca, []byte(j.CACert)) {
@@ -301,7 +302,8 @@ func checkDisk(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 	for _, dir := range []string{"/var/lib", j.BinariesPath} {
 		if have := inspect.DiskFree(h, dir); have < need {
-			f.problem("There are %s free below %s, but %s are asked for; free some, or lower join.minDisk in the fleet.", size(have), dir, size(need))
+			f.problem("There are %s free below %s, but %s are asked for; free some, or lower join.minDisk in the "+
+				"fleet.", size(have), dir, size(need))
 		}
 	}
 }

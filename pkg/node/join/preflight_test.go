@@ -67,7 +67,10 @@ func TestPreflight(t *testing.T) {
 			problem: "free below /var/lib, but 1048576.0 TiB are asked for",
 		},
 		"cgroup v1, 1.34": {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers") }},
-		"cgroup v1, 1.35": {change: func(m *machine) { m.remove("/sys/fs/cgroup/cgroup.controllers"); m.join.KubernetesVersion = "v1.35.0" }, problem: "The machine has cgroup v1, which kubelets refuse since 1.35"},
+		"cgroup v1, 1.35": {change: func(m *machine) {
+			m.remove("/sys/fs/cgroup/cgroup.controllers")
+			m.join.KubernetesVersion = "v1.35.0"
+		}, problem: "The machine has cgroup v1, which kubelets refuse since 1.35"},
 		"cgroup v1, allowed": {change: func(m *machine) {
 			m.remove("/sys/fs/cgroup/cgroup.controllers")
 			m.join.KubernetesVersion = "v1.35.0"
@@ -355,7 +358,8 @@ func TestNodeWithOldAddressIsRefusedUnlessItAnswers(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, holds)
 	assert.Equal(t, detail,
-		"the machine is node m1 of this cluster already, which it knows at "+first+"; its address is https://192.0.2.10:443 now, and it answers at both")
+		"the machine is node m1 of this cluster already, which it knows at "+first+
+			"; its address is https://192.0.2.10:443 now, and it answers at both")
 	holds, detail, err = checkKubeadm(context.Background(), m.context)
 	assert.NilError(t, err)
 	assert.Assert(t, holds)

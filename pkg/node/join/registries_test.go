@@ -78,7 +78,9 @@ func TestRegistriesMoveToAnotherFolderAndContainerdIsTold(t *testing.T) {
 
 func TestMissingAuthorityFailsBeforeAnyChange(t *testing.T) {
 	m := newMachine(t)
-	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{"quay.io": {MirrorHost: spec.MirrorHost{CACert: []string{"/etc/pki/site.crt"}}}}
+	m.join.Containerd.Registry.Mirrors = map[string]spec.Mirror{
+		"quay.io": {MirrorHost: spec.MirrorHost{CACert: []string{"/etc/pki/site.crt"}}},
+	}
 	_, _, err := checkRegistries(context.Background(), m.context)
 	assert.ErrorContains(t, err, "The certificate authority /etc/pki/site.crt, which registry.mirrors names, is not "+
 		"on the machine")

@@ -93,8 +93,8 @@ func (k *kept) begun(record *spec.Record) bool {
 //	the machine's record        kept files                                holds
 //	at the version wanted       any                                       yes: there is nothing to go back from
 //	at another version          nothing                                   no
-//	at another version          of this very record, and not rolled back  yes: an upgrade has begun, and is to be finished
-//	                            but not all that this upgrade replaces    no: the rest, which is untouched, is kept as well
+//	at another version          of this very record, and not rolled back  yes: an upgrade has begun, to be finished
+//	                            but not all that this upgrade replaces    no: the untouched rest is kept as well
 //	at another version          of an earlier one, or rolled back         no
 //	at another version          not known, its description is damaged     no; an error once an upgrade has begun
 func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {

@@ -31,19 +31,19 @@ type Decision struct {
 // Admit decides whether the machine of that name may start now. Callers set a machine to Working before they ask for
 // another one. The first row that fits is the answer; N is MaxUnavailable:
 //
-//	the machine                                    the others                                      answer
-//	is not in the plan, or gone from the snapshot  -                                               Leave
-//	is finished, or left out meanwhile             -                                               Leave
-//	is at work                                     -                                               Start, for it is never left half done
-//	is pending                                     more have failed than the budget allows         Leave
-//	is pending                                     a canary has failed, whatever the budget        Leave
-//	is pending                                     any, but the window has closed                  Leave
-//	is pending                                     an earlier wave is not finished                 Wait
-//	is pending                                     fewer than N are at work or unavailable         Start
-//	is pending, and unavailable already            fewer than N are at work                        Start, for it takes nothing away
-//	is pending                                     N or more, and some of them are at work         Wait
-//	is pending                                     N or more, one of them pending in its wave      Wait
-//	is pending                                     N or more, and none of them is at work          Leave, MayPass
+//	the machine                          the others                                  answer
+//	is not in the plan or the snapshot   -                                           Leave
+//	is finished, or left out meanwhile   -                                           Leave
+//	is at work                           -                                           Start, never left half done
+//	is pending                           more have failed than the budget allows     Leave
+//	is pending                           a canary has failed, whatever the budget    Leave
+//	is pending                           any, but the window has closed              Leave
+//	is pending                           an earlier wave is not finished             Wait
+//	is pending                           fewer than N are at work or unavailable     Start
+//	is pending, and unavailable already  fewer than N are at work                    Start, it takes nothing away
+//	is pending                           N or more, and some of them are at work     Wait
+//	is pending                           N or more, one of them pending in its wave  Wait
+//	is pending                           N or more, and none of them is at work      Leave, MayPass
 //
 // Every unavailable machine counts once, whether it takes part or not. Without the last two rows, a rollout would wait
 // for ever for machines that stay unavailable. Those in the wave start first, since their upgrade may repair them. If

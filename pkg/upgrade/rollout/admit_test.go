@@ -57,11 +57,11 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 		now    []change
 		reason string
 	}{
-		{"is not in the plan, or gone from the snapshot | -", "m9", nil, "is not part of this rollout"},
-		{"is not in the plan, or gone from the snapshot | -", "m6", nil, "not selected"},
-		{"is not in the plan, or gone from the snapshot | -", "m7", nil, "runs the target version as it should"},
+		{"is not in the plan or the snapshot | -", "m9", nil, "is not part of this rollout"},
+		{"is not in the plan or the snapshot | -", "m6", nil, "not selected"},
+		{"is not in the plan or the snapshot | -", "m7", nil, "runs the target version as it should"},
 		{
-			"is not in the plan, or gone from the snapshot | -", "m1",
+			"is not in the plan or the snapshot | -", "m1",
 			[]change{with(func(m *rollout.Machine) { m.Name = "other" }, "m1")},
 			"is gone",
 		},
