@@ -150,6 +150,47 @@ func TestPackagesImportOnlyThoseOfLowerLines(t *testing.T) {
 	}
 }
 
+// declares fails unless one of the files has the function or method, which may be named with its type or package.
+func declares(t *testing.T, function string, files ...string) {
+	t.Helper()
+	name := function[strings.LastIndex(function, ".")+1:]
+	declaration := regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + name + `[\[(]`)
+	assert.Check(t, slices.ContainsFunc(files, func(file string) bool {
+		return declaration.MatchString(read(t, filepath.Join("..", file)))
+	}), "%s is not in %q", function, files)
+}
+
+func TestTheFunctionsOfAJoinAreInTheFilesNamed(t *testing.T) {
+	pairs := regexp.MustCompile("`([A-Za-z.]+)`, `([a-z0-9/]+\\.go)`").
+		FindAllStringSubmatch(section(t, "## One join, from the first call to the node"), -1)
+	assert.Assert(t, len(pairs) > 15, "only %d functions are found", len(pairs))
+	for _, pair := range pairs {
+		if strings.Contains(pair[2], "/") {
+			declares(t, pair[1], pair[2])
+		}
+	}
+}
+
+func TestTheFunctionsOfAnUpgradeAreInTheFilesNamed(t *testing.T) {
+	rows := regexp.MustCompile(`(?m)^\| \d+ \|([^|]*)\|([^|]*)\|`).
+		FindAllStringSubmatch(section(t, "## One upgrade, from the first call to the node"), -1)
+	assert.Assert(t, len(rows) > 15, "only %d rows are found", len(rows))
+	quoted := regexp.MustCompile("`([^`]+)`")
+	for _, row := range rows {
+		var files []string
+		for _, file := range quoted.FindAllStringSubmatch(row[2], -1) {
+			name := file[1]
+			if !strings.Contains(name, "/") {
+				name = filepath.Join(filepath.Dir(files[0]), name)
+			}
+			files = append(files, name)
+		}
+		for _, function := range quoted.FindAllStringSubmatch(row[1], -1) {
+			declares(t, function[1], files...)
+		}
+	}
+}
+
 // forUsers reports whether a folder is one of those that users copy or apply from.
 func forUsers(folder string) bool {
 	top, _, _ := strings.Cut(folder, "/")
