@@ -75,12 +75,12 @@ func nextChange(ctx context.Context, client kubernetes.Interface, name string) b
 
 func isReady(object any) bool {
 	node, ok := object.(*corev1.Node)
-	return ok && readyCondition(node).Status == corev1.ConditionTrue
+	return ok && ReadyCondition(node).Status == corev1.ConditionTrue
 }
 
 // NotReady returns why node is not Ready at version; "" when it is.
 func NotReady(node *corev1.Node, version string) string {
-	ready := readyCondition(node)
+	ready := ReadyCondition(node)
 	switch {
 	case ready.Status == "":
 		return "the kubelet has not reported yet"
@@ -92,7 +92,9 @@ func NotReady(node *corev1.Node, version string) string {
 	return ""
 }
 
-func readyCondition(node *corev1.Node) corev1.NodeCondition {
+// ReadyCondition returns a node's condition Ready: its status is Unknown when the kubelet reports no more, and empty
+// when it never did.
+func ReadyCondition(node *corev1.Node) corev1.NodeCondition {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
 			return condition

@@ -129,7 +129,7 @@ func (j *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspecti
 	}
 	switch {
 	case node == nil:
-	case readyCondition(node).Status == corev1.ConditionTrue && found.Facts.Kubelet.NodeName != machine.NodeName:
+	case ReadyCondition(node).Status == corev1.ConditionTrue && found.Facts.Kubelet.NodeName != machine.NodeName:
 		entry.Action = ActionRefuse
 		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and "+
 			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, j.Cluster.Name)}

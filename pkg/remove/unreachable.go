@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/reset"
 )
@@ -91,7 +92,7 @@ func (r *Remover) deleteUnreachable(ctx context.Context, machine config.Machine,
 //
 // The control plane itself sets Ready to Unknown, 40 s after the last report by default.
 func (r *Remover) alive(machine config.Machine, node *corev1.Node) string {
-	if status := readyStatus(node); status == corev1.ConditionTrue || status == corev1.ConditionFalse {
+	if status := join.ReadyCondition(node).Status; status == corev1.ConditionTrue || status == corev1.ConditionFalse {
 		return fmt.Sprintf("the kubelet of node %s reports to the cluster (Ready is %s), so the machine is alive: "+
 			"remove it without unreachable, or turn it off and wait until the node is NotReady with status Unknown",
 			node.Name, status)
@@ -100,16 +101,6 @@ func (r *Remover) alive(machine config.Machine, node *corev1.Node) string {
 		if other.Name != machine.Name && hasAddress(node, other.Address) && !hasAddress(node, machine.Address) {
 			return fmt.Sprintf("node %s has the address of machine %s, %s, and is that machine's", node.Name,
 				other.Name, other.Address)
-		}
-	}
-	return ""
-}
-
-// readyStatus is Unknown for a kubelet that reports no more, and empty for one that never did.
-func readyStatus(node *corev1.Node) corev1.ConditionStatus {
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status
 		}
 	}
 	return ""
