@@ -77,7 +77,7 @@ func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plu
 	return plugin.Result{}, errors.New("no such step")
 }
 
-func TestBadParametersAreSaidWithWhatToGive(t *testing.T) {
+func TestBadParametersAreReportedWithTheValuesToGive(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		object map[string]string
@@ -181,7 +181,7 @@ func TestTheSummaryNamesFailedMachinesWithTheirLastAttempt(t *testing.T) {
 	assert.Assert(t, strings.Contains(result.Outputs["table"], "address in use"), result.Outputs["table"])
 }
 
-func TestASummaryWithoutWorkSaysSo(t *testing.T) {
+func TestASummaryReportsThatThereWasNoWork(t *testing.T) {
 	result, err := run(t, workflowOf{}, map[string]string{"step": "summary", "cluster": "a"})
 	assert.NilError(t, err)
 	assert.Equal(t, result.Message, "no machine needed work")

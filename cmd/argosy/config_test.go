@@ -42,7 +42,7 @@ func TestConfigShowPrintsBothDocumentsWithoutSecrets(t *testing.T) {
 	assert.Equal(t, out, fleet)
 }
 
-func TestConfigShowOfAMachineSaysWhatItOverrides(t *testing.T) {
+func TestConfigShowOfAMachineListsItsOverrides(t *testing.T) {
 	out, _, err := run(t, "config", "show", "--from", overridden(t), "--cluster", "team-a", "--machine", "gpu-1")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.HasPrefix(out, "# machine gpu-1 overrides:\n#   binariesPath: /opt/bin instead of "+

@@ -316,7 +316,7 @@ func TestWithoutEvictionsNothingIsDeletedInTheirPlace(t *testing.T) {
 	assert.Equal(t, len(list.Items), 1)
 }
 
-func TestACancelledDrainSaysWhyItWasCancelled(t *testing.T) {
+func TestACancelledDrainReportsTheCause(t *testing.T) {
 	t.Parallel()
 	c := newCluster(pod("web-1"))
 	c.answer = refuses("web-1")

@@ -276,7 +276,7 @@ func (h hanging) Feed(ctx context.Context, _ string, _ feed.Open) error {
 	return nil
 }
 
-func TestThePlanSaysWhatMachinesLack(t *testing.T) {
+func TestThePlanListsWhatMachinesLack(t *testing.T) {
 	held, refused := lacking(), lacking()
 	held.plan = planOf(spec.Held, "the images of all 1 archives are there")
 	refused.plan.Error = &spec.Error{

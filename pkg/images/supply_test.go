@@ -276,7 +276,7 @@ func TestALoginAtTheHubIsFoundByItsName(t *testing.T) {
 	assert.Equal(t, config.Password, "wonder")
 }
 
-func TestNothingIsAskedWithoutTLSUnlessTheUserSaysSo(t *testing.T) {
+func TestNothingIsAskedWithoutTLSUnlessTheUserAllowsIt(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "app:v1", "linux/amd64")
 	h.count("")

@@ -320,7 +320,7 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 	assert.Equal(t, len(client.Actions()), 0)
 }
 
-func TestATransientErrorIsTriedAgainAndSaidSo(t *testing.T) {
+func TestATransientErrorIsRetriedAndReported(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
 		inspectErrors: []error{errclass.With(errclass.Transient, errors.New("no route to host"))},
@@ -417,7 +417,7 @@ func TestALostConnectionDoesNotRevokeTheOperationsToken(t *testing.T) {
 	assert.Equal(t, len(tokens(t, client)), 0)
 }
 
-func TestThePlanSaysWhatWillBeDoneOrWhyNot(t *testing.T) {
+func TestThePlanListsTheWorkOrTheReasonsAgainstIt(t *testing.T) {
 	held, wanted := spec.Status{Total: 9, Phases: phases(spec.Held)}, spec.Status{Total: 9, Phases: phases(spec.Wanted)}
 	marked := markedNode("m1")
 	for _, tt := range []struct {

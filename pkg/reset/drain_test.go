@@ -26,7 +26,7 @@ func countingDrain(times *int, err error) *reset.Drain {
 	}
 }
 
-func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
+func TestANodeIsDrainedBeforeItsMachineIsTouched(t *testing.T) {
 	machine, times := joined(), 0
 	machine.onStart = func() { assert.Equal(t, times, 1) }
 	outcome, said, err := run(t, newResetter(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
@@ -37,7 +37,7 @@ func TestANodeIsEmptiedBeforeItsMachineIsTouched(t *testing.T) {
 	assert.Assert(t, strings.Contains(text, "[2/13 drain] emptying n1") && strings.Contains(text, "[13/13 node]"), text)
 }
 
-func TestAMachineWhoseNodeCannotBeEmptiedIsNotTouched(t *testing.T) {
+func TestAMachineWhoseNodeCannotBeDrainedIsNotTouched(t *testing.T) {
 	machine, times := joined(), 0
 	outcome, _, err := run(t, newResetter(t, machine, fake.NewClientset(node("n1", "192.0.2.1"))),
 		reset.Options{Drain: countingDrain(&times, errors.New("a budget forbids it"))})
@@ -45,8 +45,8 @@ func TestAMachineWhoseNodeCannotBeEmptiedIsNotTouched(t *testing.T) {
 	assert.Assert(t, !outcome.Begun && len(machine.started) == 0)
 }
 
-// There is nothing to empty where the machine is at its reset already, is clean, has no node, or its name is taken.
-func TestANodeIsOnlyEmptiedWhereItServes(t *testing.T) {
+// There is nothing to drain where the machine is at its reset already, is clean, has no node, or its name is taken.
+func TestANodeIsOnlyDrainedWhereItServes(t *testing.T) {
 	at := joined()
 	_, _, err := run(t, newResetter(t, at, fake.NewClientset()), reset.Options{})
 	assert.NilError(t, err)
@@ -72,7 +72,7 @@ func TestANodeIsOnlyEmptiedWhereItServes(t *testing.T) {
 	}
 }
 
-func TestTheLastLookFindsWhatHasNotLeft(t *testing.T) {
+func TestVerifyFindsWhatHasNotLeft(t *testing.T) {
 	for name, test := range map[string]struct {
 		machine  *fakeMachine
 		client   *fake.Clientset

@@ -275,7 +275,7 @@ func TestAnUnreachableMachineIsTriedAgain(t *testing.T) {
 	assert.Assert(t, strings.Contains(strings.Join(said, "\n"), "no route to host; trying again (1)"), said)
 }
 
-func TestThePlanSaysWhatThereIsToTakeAway(t *testing.T) {
+func TestThePlanListsTheTracesToRemove(t *testing.T) {
 	refused := &fakeMachine{plan: spec.Status{Error: &spec.Error{
 		Message:  "x",
 		Problems: []string{"another cluster's"},

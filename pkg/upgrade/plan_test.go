@@ -90,7 +90,7 @@ func TestAPlanRefusesAVersionThatIsNotAllowed(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
-func TestTheLatestPatchIsLookedForOverGaps(t *testing.T) {
+func TestTheLatestPatchIsFoundBeyondGaps(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.Cluster.Fleet.Bundles.Repository = s.Repository.URL
 	latest, err := s.LatestPatch(t.Context())

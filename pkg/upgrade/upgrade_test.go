@@ -77,7 +77,7 @@ func TestAMachineThatWasNotTouchedNeedsNoRollback(t *testing.T) {
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
 
-func TestAMachineThatCannotBePutBackStaysCordoned(t *testing.T) {
+func TestAMachineThatCannotBeRolledBackStaysCordoned(t *testing.T) {
 	for name, policy := range map[string]string{"it is stuck": "", "the policy": "  rollback: false\n"} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, "", "m1")
@@ -270,7 +270,7 @@ func TestNothingIsBegunWhenTheWindowIsClosed(t *testing.T) {
 	assert.Assert(t, gate.Halt != nil && !gate.Approve)
 }
 
-func TestAUpgradedMachineIsPutBackOnRequest(t *testing.T) {
+func TestAnUpgradedMachineIsRolledBackOnRequest(t *testing.T) {
 	s := newSite(t, "", "m1")
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
