@@ -220,14 +220,14 @@ func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
 func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.EndpointPort) runtime.Object {
 	meta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
 	//lint:ignore SA1019 clients that know no slices still read it
-	subset := corev1.EndpointSubset{Ports: []corev1.EndpointPort{port}}
+	subsets := []corev1.EndpointSubset{{Ports: []corev1.EndpointPort{port}}}
 	for _, address := range addresses {
-		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: address})
+		subsets[0].Addresses = append(subsets[0].Addresses, corev1.EndpointAddress{IP: address})
 	}
 	//lint:ignore SA1019 as above
 	return &corev1.Endpoints{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
-		Subsets: []corev1.EndpointSubset{subset},
+		Subsets: subsets,
 	}
 }
 
