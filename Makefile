@@ -60,7 +60,7 @@ format: ## format all Go files as make lint wants them
 	@$(GOLANGCI) fmt
 
 # The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
-UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... \
+UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./docs/... \
 	./test/lab/... ./test/bench/... ./test/proof/... ./test/shard/... ./test/slowest/...
 
 .PHONY: test
