@@ -212,39 +212,49 @@ func refusedError(entries []join.Entry) error {
 }
 
 func joinCommand() *cobra.Command {
-	var location clusterFlags
-	var machines string
-	var concurrency int
-	var dryRun bool
-	command := &cobra.Command{
+	return withPlan(&cobra.Command{
 		Use:   "join",
 		Short: "Make machines Ready nodes of the cluster",
 		Long: `Plans, then joins the machines that need it, at most --concurrency at once. One machine that fails does
 not stop the others. Running it again is safe: nothing is done twice, and an interrupted join is
 finished. Ctrl-C stops each machine at its next safe point.`,
 		Example: "  argosy join --namespace team-a --machines m1,m2 --concurrency 2",
-		Args:    program.NoArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			joiner, done, err := openMachines(command.Context(), &location, factory.Open)
-			if err != nil {
-				return err
-			}
-			defer done()
-			entries, err := planAndPrint(command, joiner, machines, "table")
-			if err != nil {
-				return err
-			}
-			if dryRun {
-				return refusedError(entries)
-			}
-			return runOnMachines(command.Context(), jobOf(joiner, entries, concurrency, command.OutOrStdout()),
-				names(join.Work(entries), machineOf), joiner.Join)
-		},
+	}, join.Work, (*join.Joiner).Join)
+}
+
+// withPlan completes a command that prints the plan and then runs do on the machines that choose returns.
+func withPlan(command *cobra.Command, choose func([]join.Entry) []join.Entry,
+	do func(*join.Joiner, context.Context, config.Machine, *operation.Limiter, operation.Progress) (join.Outcome, error),
+) *cobra.Command {
+	var location clusterFlags
+	var machines string
+	var concurrency int
+	var dryRun bool
+	command.Args = program.NoArguments
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		joiner, done, err := openMachines(command.Context(), &location, factory.Open)
+		if err != nil {
+			return err
+		}
+		defer done()
+		entries, err := planAndPrint(command, joiner, machines, "table")
+		if err != nil {
+			return err
+		}
+		if dryRun {
+			return refusedError(entries)
+		}
+		return runOnMachines(command.Context(), jobOf(joiner, entries, concurrency, command.OutOrStdout()),
+			names(choose(entries), machineOf),
+			func(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+				progress operation.Progress,
+			) (join.Outcome, error) {
+				return do(joiner, ctx, machine, limiter, progress)
+			})
 	}
 	location.addTo(command)
 	machineFlag(command, &machines)
-	command.Flags().IntVar(&concurrency, "concurrency", 0,
-		concurrencyUsage)
+	command.Flags().IntVar(&concurrency, "concurrency", 0, concurrencyUsage)
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "stop after the plan")
 	return command
 }

@@ -156,8 +156,8 @@ func (s *Supply) file(ctx context.Context, parsed source) (found, error) {
 	if address, err := url.Parse(parsed.address); err != nil || address.Scheme != "https" && parsed.sha256 == "" &&
 		!slices.Contains(s.settings.PlainHTTP, address.Host) {
 		return found{}, errclass.With(errclass.Configuration,
-			errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the host "+
-				"in registries.plainHTTP of argosy.yaml"))
+			errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the "+
+				"host in registries.plainHTTP of argosy.yaml"))
 	}
 	version, err := s.files.Stat(ctx, parsed.address)
 	if err != nil {
