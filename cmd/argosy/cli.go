@@ -224,7 +224,8 @@ finished. Ctrl-C stops each machine at its next safe point.`,
 
 // withPlan completes a command that prints the plan and then runs do on the machines that choose returns.
 func withPlan(command *cobra.Command, choose func([]join.Entry) []join.Entry,
-	do func(*join.Joiner, context.Context, config.Machine, *operation.Limiter, operation.Progress) (join.Outcome, error),
+	do func(*join.Joiner, context.Context, config.Machine, *operation.Limiter,
+		operation.Progress) (join.Outcome, error),
 ) *cobra.Command {
 	var location clusterFlags
 	var machines string
