@@ -60,7 +60,7 @@ format: ## format all Go files as make lint wants them
 	@$(GOLANGCI) fmt
 
 # The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
-UNIT := ./cmd/... ./pkg/... ./steps/... ./install/... ./workflows/... ./examples/... ./docs/... \
+UNIT := ./cmd/... ./internal/... ./pkg/... ./install/... ./workflows/... ./examples/... ./docs/... \
 	./test/lab/... ./test/bench/... ./test/proof/... ./test/shard/... ./test/slowest/...
 
 .PHONY: test
@@ -74,7 +74,7 @@ needs-test needs-lab: needs-%:
 
 # How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night; and of which packages.
 FUZZTIME ?= 10s
-FUZZ ?= ./pkg/...
+FUZZ ?= ./internal/... ./pkg/...
 
 # Where Go's own deadline falls between two inputs, it calls that a failure. Only a test that says this, and of no input, runs
 # once more.
@@ -92,7 +92,7 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 .PHONY: e2e
 e2e: needs-lab build image bin/lab ## the lab end to end, one proof of each: provision, join, upgrade, faults, remove, backup (root)
 	@go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest
-	@go test -vet=off -count=1 ./pkg/store # with the kine and etcd that the lab has built
+	@go test -vet=off -count=1 ./internal/store # with the kine and etcd that the lab has built
 
 # SHARD=2/6 runs the second of six parts of about the same length.
 SHARD ?=

@@ -119,7 +119,7 @@ func TestArchitectureNamesEveryPackageThatExistsAndNoOther(t *testing.T) {
 		listed := regexp.MustCompile("(?m)(^|`)" + folder + "/[ `]")
 		assert.Check(t, forUsers(folder) || listed.MatchString(text), "%s/ has no line", folder)
 	}
-	folders := regexp.MustCompile("(?m)(?:^|`)((?:cmd|pkg|steps|docs|test)/[a-z0-9/-]*)")
+	folders := regexp.MustCompile("(?m)(?:^|`)((?:cmd|internal|pkg|docs|test)/[a-z0-9/-]*)")
 	for _, named := range folders.FindAllStringSubmatch(text, -1) {
 		info, err := os.Stat(filepath.Join("..", named[1]))
 		assert.Check(t, err == nil && info.IsDir(), "%s is named and does not exist", named[1])
@@ -131,8 +131,10 @@ func TestPackagesImportOnlyThoseOfLowerLines(t *testing.T) {
 	rank, packages := map[string]int{}, goPackages(t)
 	for i, line := range lines {
 		for _, name := range strings.Fields(line) {
-			if _, short := packages["pkg/"+name]; short {
-				name = "pkg/" + name
+			for _, root := range []string{"internal/", "pkg/"} {
+				if packages[root+name] != nil {
+					name = root + name
+				}
 			}
 			assert.Check(t, packages[name] != nil, "%s does not exist", name)
 			assert.Check(t, rank[name] == 0, "%s is there twice", name)

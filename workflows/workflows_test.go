@@ -19,8 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"argosy.dev/argosy/pkg/plugin"
-	"argosy.dev/argosy/steps"
+	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/steps"
 )
 
 // values are the values that Argo would fill in for the expressions in plugin objects, beside the templates' own

@@ -6,9 +6,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane/backup"
-	"argosy.dev/argosy/pkg/controlplane/deprovision"
-	"argosy.dev/argosy/pkg/store"
+	"argosy.dev/argosy/internal/controlplane/backup"
+	"argosy.dev/argosy/internal/controlplane/deprovision"
+	"argosy.dev/argosy/internal/store"
 )
 
 func backupCommand() *cobra.Command {

@@ -17,9 +17,9 @@ import (
 
 	"argosy.dev/argosy/cmd/internal/agents"
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/ssh"

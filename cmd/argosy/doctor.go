@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/doctor"
+	"argosy.dev/argosy/internal/doctor"
 )
 
 // verifyCommand is doctor by the name that it had first.

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/internal/addons"
 	"argosy.dev/argosy/pkg/config"
 )
 

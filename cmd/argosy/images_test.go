@@ -8,7 +8,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/internal/addons"
 )
 
 func TestImagesAreListedOneALine(t *testing.T) {

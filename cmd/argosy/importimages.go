@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/operation"
 )

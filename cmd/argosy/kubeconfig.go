@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane/kubeconfig"
+	"argosy.dev/argosy/internal/controlplane/kubeconfig"
 )
 
 func kubeconfigCommand() *cobra.Command {

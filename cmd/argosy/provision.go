@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/factory"
+	"argosy.dev/argosy/internal/controlplane"
+	"argosy.dev/argosy/internal/factory"
 )
 
 func provisionCommand() *cobra.Command {

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 	"argosy.dev/argosy/pkg/upgrade/rollout"

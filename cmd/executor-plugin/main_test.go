@@ -48,7 +48,7 @@ func TestThePluginHasNothingThatBuildsBundles(t *testing.T) {
 	assert.Assert(t, slices.Contains(packages, "argosy.dev/argosy/pkg/bundle"), "the list is incomplete")
 	for _, banned := range []string{
 		"argosy.dev/argosy/pkg/bundle/release", "argosy.dev/argosy/pkg/bundle/assemble",
-		"argosy.dev/argosy/pkg/doctor",
+		"argosy.dev/argosy/internal/doctor",
 	} {
 		assert.Assert(t, !slices.Contains(packages, banned), banned)
 	}

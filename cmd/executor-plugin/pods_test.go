@@ -17,8 +17,8 @@ import (
 func TestPodsRunOnlyKnownCommands(t *testing.T) {
 	seen := map[string]int{}
 	for _, pattern := range []string{
-		"../../pkg/controlplane/testdata/*.yaml",
-		"../../pkg/controlplane/*/testdata/*.yaml",
+		"../../internal/controlplane/testdata/*.yaml",
+		"../../internal/controlplane/*/testdata/*.yaml",
 	} {
 		files, err := filepath.Glob(pattern)
 		assert.NilError(t, err)

@@ -17,16 +17,16 @@ import (
 
 	"argosy.dev/argosy/cmd/internal/agents"
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/internal/controlplane"
+	"argosy.dev/argosy/internal/factory"
+	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/steps"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/controlplane"
-	"argosy.dev/argosy/pkg/factory"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
-	"argosy.dev/argosy/pkg/plugin"
 	"argosy.dev/argosy/pkg/reset"
 	"argosy.dev/argosy/pkg/ssh"
 	"argosy.dev/argosy/pkg/upgrade"
-	"argosy.dev/argosy/steps"
 )
 
 // memoryGoal is where Go starts to collect harder; with fifty machines in flight the plugin stays below 96 MiB.

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/store"
 )
 
 // terminationLog is the file from which the kubelet takes a container's termination message.

@@ -11,7 +11,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/cmd/internal/program"
-	"argosy.dev/argosy/pkg/store"
+	"argosy.dev/argosy/internal/store"
 )
 
 func TestStoreReadPrintsSummaryAndSealedKeys(t *testing.T) {

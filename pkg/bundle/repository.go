@@ -20,8 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"argosy.dev/argosy/internal/fetch"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/secret"
 )

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
-	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/internal/apply"
 )
 
 // CordonedBy is the annotation with the operation of Argosy's that cordoned a node. An operation takes back its own

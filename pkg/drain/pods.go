@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/internal/apply"
 )
 
 // pageSize is how many pods a request lists.

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	typedpolicy "k8s.io/client-go/kubernetes/typed/policy/v1"
 
-	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/pkg/errclass"
 )
 

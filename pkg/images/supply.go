@@ -19,8 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
+	"argosy.dev/argosy/internal/fetch"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 )

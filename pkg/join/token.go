@@ -13,7 +13,7 @@ import (
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
 
-	"argosy.dev/argosy/pkg/apply"
+	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 

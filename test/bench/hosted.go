@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	hostedcluster "argosy.dev/argosy/pkg/controlplane/hosted"
+	hostedcluster "argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/test/site"
 )
 

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"argosy.dev/argosy/internal/fetch"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fetch"
 )
 
 // opener starts to read a file from offset on.

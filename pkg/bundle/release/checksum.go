@@ -7,9 +7,9 @@ import (
 	"path"
 	"strings"
 
+	"argosy.dev/argosy/internal/fetch"
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fetch"
 )
 
 // maxSums bounds a file of checksums; the longest, etcd's, has some 4 kB.

@@ -16,10 +16,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"argosy.dev/argosy/internal/fetch"
 	"argosy.dev/argosy/pkg/bundle/assemble"
 	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fetch"
 )
 
 // defaultParallel is the default of Plan.Parallel.

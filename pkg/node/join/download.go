@@ -11,9 +11,9 @@ import (
 
 	"github.com/sethvargo/go-retry"
 
+	"argosy.dev/argosy/internal/fetch"
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/errclass"
-	"argosy.dev/argosy/pkg/fetch"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/secret"

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"gotest.tools/v3/assert"
 
-	"argosy.dev/argosy/pkg/addons"
+	"argosy.dev/argosy/internal/addons"
 	"argosy.dev/argosy/pkg/config"
 )
 

@@ -1,0 +1,91 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/pkg/config"
+)
+
+// compareVersion checks Kubernetes' own rules: an API server may not be older than the one that wrote its store, and
+// goes up one minor version at a time. A tag that is no version is not checked.
+func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSet, add adder) error {
+	wanted, err := version.ParseSemantic(p.KubernetesVersion())
+	if err != nil || set == nil {
+		return nil
+	}
+	runs := versionOf(set.Spec.Template.Spec)
+	if runs == nil || runs.EqualTo(wanted) {
+		return nil
+	}
+	if runs, err = p.newestRun(ctx, runs); err != nil || runs == nil {
+		return err
+	}
+	key := "controlPlane.distro.k8s.version"
+	if p.VCluster.ControlPlane.Distro.K8s.Version == "" {
+		key = "controlPlane.distro.k8s.image.tag"
+	}
+	next := fmt.Sprintf("v%d.%d", runs.Major(), runs.Minor()+1)
+	switch {
+	case wanted.LessThan(runs):
+		add(key, fmt.Sprintf("write v%s or a later one, up to %s", runs, next),
+			"is v%s, and the control plane runs v%s: an older API server may not be able to read the state of a "+
+				"newer one", wanted, runs)
+	case wanted.Major() != runs.Major() || wanted.Minor() > runs.Minor()+1:
+		add(key, fmt.Sprintf("provision a version of %s first", next),
+			"is v%s, and the control plane runs v%s: Kubernetes goes up one minor version at a time", wanted, runs)
+	}
+	return nil
+}
+
+// newestRun returns the newest version whose API server has come up, as far as its pods still exist; without pods it is
+// asked, the version of the StatefulSet. A version that never came up, e.g. since its image can't be pulled, may be
+// taken back.
+func (p *Provisioner) newestRun(ctx context.Context, asked *version.Version) (*version.Version, error) {
+	pods, err := p.Host.CoreV1().Pods(p.Namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.Names().Selector(hosted.ControlPlane)).String()})
+	if err != nil {
+		return nil, fmt.Errorf("listing the control plane's pods: %w", apply.Classify(err))
+	}
+	if len(pods.Items) == 0 {
+		return asked, nil
+	}
+	var newest *version.Version
+	for _, pod := range pods.Items {
+		runs := versionOf(pod.Spec)
+		if runs != nil && cameUp(pod.Status) && (newest == nil || newest.LessThan(runs)) {
+			newest = runs
+		}
+	}
+	return newest, nil
+}
+
+func cameUp(status corev1.PodStatus) bool {
+	for _, container := range status.ContainerStatuses {
+		if container.Name == hosted.APIServer {
+			return container.Ready || container.Started != nil && *container.Started
+		}
+	}
+	return false
+}
+
+// versionOf returns the version of a pod's API server, by its image's tag; nil when that is no version.
+func versionOf(pod corev1.PodSpec) *version.Version {
+	for _, container := range pod.Containers {
+		if container.Name != hosted.APIServer {
+			continue
+		}
+		if parsed, err := version.ParseSemantic(config.VersionOfImage(container.Image)); err == nil {
+			return parsed
+		}
+	}
+	return nil
+}

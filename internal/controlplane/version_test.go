@@ -1,0 +1,73 @@
+package controlplane
+
+import (
+	"testing"
+
+	"gotest.tools/v3/assert"
+	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/pkg/errclass"
+
+	"argosy.dev/argosy/internal/controlplane/controlplanetest"
+	"argosy.dev/argosy/internal/controlplane/hosted"
+)
+
+func TestVersionsThatMayFollow(t *testing.T) {
+	for _, tt := range []struct {
+		name, wants string
+		pods        map[string]bool // versions of API servers, and whether they came up
+		says        string
+	}{
+		{"the same", "v1.34.4", nil, ""},
+		{"a later patch", "v1.34.9", map[string]bool{"v1.34.4": true}, ""},
+		{"the next minor", "v1.35.0", map[string]bool{"v1.34.4": true}, ""},
+		{"two minors up", "v1.36.0", map[string]bool{"v1.34.4": true}, "provision a version of v1.35 first"},
+		{"two minors up while no pod is there", "v1.36.0", nil, "provision a version of v1.35 first"},
+		{"an earlier patch", "v1.34.3", map[string]bool{"v1.34.4": true}, "write v1.34.4 or a later one, up to v1.35"},
+		{
+			"an earlier minor", "v1.33.9",
+			map[string]bool{"v1.34.4": true},
+			"is v1.33.9, and the control plane runs v1.34.4",
+		},
+		{"back from one that never came up", "v1.33.9", map[string]bool{"v1.33.9": true, "v1.34.4": false}, ""},
+		{"back from the first, which never came up", "v1.33.9", map[string]bool{"v1.34.4": false}, ""},
+		{
+			"back from one that came up beside another", "v1.33.9",
+			map[string]bool{"v1.33.9": true, "v1.34.4": true},
+			"write v1.34.4 or a later one",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := existing(t, controlplanetest.SQLite)
+			for version, up := range tt.pods {
+				controlplanetest.Add(t, p.Cluster, &corev1.Pod{
+					ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-"+version, hosted.ControlPlane),
+					Spec: corev1.PodSpec{Containers: []corev1.Container{{
+						Name:  hosted.APIServer,
+						Image: "kubernetes:" + version + "-full",
+					}}},
+					Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+						Name:    hosted.APIServer,
+						Started: &up,
+					}}},
+				})
+			}
+			changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", tt.wants))
+			_, _, err := p.ensureKeys(t.Context())
+			if tt.says == "" {
+				assert.NilError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.says)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+		})
+	}
+}
+
+func TestImageTagThatIsNoVersionIsNotChecked(t *testing.T) {
+	const own = "{image: {tag: v1.34.4}, apiServer: {image: registry.example.com/kube-apiserver:nightly}}"
+	p := existing(t, controlplanetest.Replace(controlplanetest.SQLite, "{image: {tag: v1.34.4}}", own))
+	changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))
+	_, _, err := p.ensureKeys(t.Context())
+	assert.NilError(t, err)
+}

@@ -1,0 +1,146 @@
+package doctor_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	argofake "github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned/fake"
+	"gotest.tools/v3/assert"
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"argosy.dev/argosy/internal/doctor"
+)
+
+const namespace = "team-a"
+
+func meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
+
+// whole returns the objects of a complete installation after edit, which returns nil for an object to leave out.
+func whole(edit func(kind string, object runtime.Object) runtime.Object) []runtime.Object {
+	objects := []struct {
+		kind   string
+		object runtime.Object
+	}{
+		{"plugin", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "argosy-executor-plugin",
+			Labels: map[string]string{"workflows.argoproj.io/configmap-type": "ExecutorPlugin"},
+		}}},
+		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-executor-plugin")}},
+		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-workflow")}},
+		{"token", &corev1.Secret{
+			ObjectMeta: meta("argosy-executor-plugin.service-account-token"),
+			Data:       map[string][]byte{"token": []byte("t")},
+		}},
+		{"token", &corev1.Secret{
+			ObjectMeta: meta("argosy-workflow.service-account-token"),
+			Data:       map[string][]byte{"token": []byte("t")},
+		}},
+		{"controller", &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "argo", Name: "workflow-controller"},
+			Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				ServiceAccountName: "argo",
+				Containers: []corev1.Container{{
+					Name: "workflow-controller",
+					Env:  []corev1.EnvVar{{Name: "ARGO_EXECUTOR_PLUGINS", Value: "true"}},
+				}},
+			}}},
+		}},
+	}
+	var kept []runtime.Object
+	for _, o := range objects {
+		if object := edit(o.kind, o.object); object != nil {
+			kept = append(kept, object)
+		}
+	}
+	return kept
+}
+
+func without(missing string) func(string, runtime.Object) runtime.Object {
+	return func(kind string, object runtime.Object) runtime.Object {
+		if kind == missing {
+			return nil
+		}
+		return object
+	}
+}
+
+// problems runs the checks and returns the problems, one a line. mayWrite is whether the controller may write the
+// status of task sets, template whether WorkflowTemplate join is there.
+func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) string {
+	t.Helper()
+	client := fake.NewClientset(objects...)
+	client.PrependReactor("create", "subjectaccessreviews",
+		func(action clienttesting.Action) (bool, runtime.Object, error) {
+			review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
+			attributes := review.Spec.ResourceAttributes
+			assert.Equal(t, review.Spec.User, "system:serviceaccount:argo:argo")
+			assert.Equal(t, attributes.Resource+"/"+attributes.Subresource, "workflowtasksets/status")
+			review.Status.Allowed = mayWrite
+			return true, review, nil
+		})
+	argo := argofake.NewSimpleClientset()
+	if template {
+		argo = argofake.NewSimpleClientset(&wfv1.WorkflowTemplate{ObjectMeta: meta("join")})
+	}
+	checks, err := doctor.Run(t.Context(), client, argo, namespace)
+	assert.NilError(t, err)
+	var text strings.Builder
+	for _, check := range checks {
+		if check.Problem != "" {
+			_, _ = fmt.Fprintf(&text, "%s: %s\n", check.Name, check.Problem)
+		}
+	}
+	return text.String()
+}
+
+func TestACompleteInstallationHasNoProblems(t *testing.T) {
+	assert.Equal(t, problems(t, whole(without("")), true, true), "")
+}
+
+func TestEachMissingPartIsReportedWithTheWayOut(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		objects  []runtime.Object
+		mayWrite bool
+		template bool
+		want     string
+	}{
+		{"no plugin", whole(without("plugin")), true, true, "apply install/ to namespace team-a"},
+		{"no service accounts", whole(without("account")), true, true, "service account argosy-workflow"},
+		{"no tokens", whole(without("token")), true, true, "argosy-workflow.service-account-token"},
+		{"no template", whole(without("")), true, false, "WorkflowTemplate join"},
+		{"no controller", whole(without("controller")), true, true, "install Argo Workflows 3.7 or newer"},
+		{"a controller without the rule", whole(without("")), false, true, "apply install/argo"},
+		{"a controller without plugins", whole(func(_ string, object runtime.Object) runtime.Object {
+			if deployment, ok := object.(*appsv1.Deployment); ok {
+				deployment.Spec.Template.Spec.Containers[0].Env = nil
+			}
+			return object
+		}), true, true, "set ARGO_EXECUTOR_PLUGINS=true on Deployment argo/workflow-controller"},
+		{"a plugin that the controller does not find", whole(func(_ string, object runtime.Object) runtime.Object {
+			if config, ok := object.(*corev1.ConfigMap); ok {
+				config.Labels = nil
+			}
+			return object
+		}), true, true, "configmap-type=ExecutorPlugin is missing"},
+		{"an empty token", whole(func(_ string, object runtime.Object) runtime.Object {
+			if secret, ok := object.(*corev1.Secret); ok {
+				secret.Data = nil
+			}
+			return object
+		}), true, true, "has no token"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := problems(t, tt.objects, tt.mayWrite, tt.template)
+			assert.Assert(t, strings.Contains(text, tt.want), text)
+		})
+	}
+}

@@ -1,0 +1,279 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane
+// has moved, so that all machines mean the same.
+func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Upgrader, error) {
+	until, err := in.until()
+	if err != nil {
+		return nil, err
+	}
+	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Upgrader, error) {
+		u, err := e.openUpgrade(ctx, call, in)
+		if err == nil {
+			u.Until = until
+		}
+		return u, err
+	})
+}
+
+// openUpgrade opens cluster as it is now.
+func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Upgrader, error) {
+	scheduled, err := parseBool("scheduled", in.Scheduled)
+	if err != nil {
+		return nil, err
+	}
+	upgrader, err := e.open.Upgrade(ctx, call.Workflow.Namespace, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	upgrader.OnlyControlPlane = scheduled && !upgrader.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
+	upgrader.Runner = e.runner(call, in.Cluster)
+	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
+		upgrader.Version = in.Version
+	}
+	upgrader.Rollout = call.Workflow.UID
+	return upgrader, nil
+}
+
+// upgradeInput are the parameters of every step of an upgrade.
+type upgradeInput struct {
+	Cluster string `json:"cluster"`
+	Version string `json:"version"`
+	Machine string `json:"machine"`
+	// Rollout is who is upgraded in which wave: a rollout.Plan in JSON.
+	Rollout string `json:"rollout"`
+	// Wave is the name of one of its waves.
+	Wave string `json:"wave"`
+	// Window is how long after Started the rollout may begin machines; empty for no end.
+	Window  string `json:"window"`
+	Started string `json:"started"`
+	// Scheduled is "true" for a CronWorkflow: then autoUpgrade.enabled decides whether machines follow.
+	Scheduled string `json:"scheduled"`
+}
+
+// until is when nothing more is begun; zero for never.
+func (in upgradeInput) until() (time.Time, error) {
+	if in.Window == "" {
+		return time.Time{}, nil
+	}
+	window, err := time.ParseDuration(in.Window)
+	if err != nil || window <= 0 {
+		return time.Time{}, fmt.Errorf("the parameter \"window\" is %q: give a time such as 4h, or nothing for no end",
+			in.Window)
+	}
+	started, err := time.Parse(time.RFC3339, in.Started)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the parameter \"started\" is %q: give the workflow's creation as RFC 3339 "+
+			"writes it: %w", in.Started, err)
+	}
+	return started.Add(window), nil
+}
+
+func (in upgradeInput) plan() (rollout.Plan, error) {
+	var plan rollout.Plan
+	if err := json.Unmarshal([]byte(in.Rollout), &plan); err != nil {
+		return plan, fmt.Errorf("the parameter \"rollout\" is %q: give the output \"rollout\" of step upgrade-plan: %w",
+			in.Rollout, err)
+	}
+	return plan, nil
+}
+
+// rolloutStep is the work of a step of a rollout.
+type rolloutStep func(ctx context.Context, upgrader *upgrade.Upgrader, report func(string)) (plugin.Result, error)
+
+// rolloutExecution prepares a step of a rollout; steps of one key share one run, and those without run by themselves.
+func (e *Env) rolloutExecution(call plugin.Call, in upgradeInput, key string, do rolloutStep) plugin.Execution {
+	return plugin.Execution{Key: key, Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		upgrader, err := e.upgrader(ctx, call, in)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return do(ctx, upgrader, report)
+	}}
+}
+
+// waveStep is the work of a step on one machine of a plan.
+type waveStep func(ctx context.Context, upgrader *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
+	report func(string)) (plugin.Result, error)
+
+// waveExecution prepares a step of a rollout for one machine. A result with the reason why the machine was left counts
+// as skipped.
+func (e *Env) waveExecution(call plugin.Call, step string, do waveStep) (plugin.Execution, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	plan, err := in.plan()
+	if err != nil {
+		return plugin.Execution{}, err
+	}
+	return e.rolloutExecution(call, in, step+"/"+in.Cluster+"/"+in.Machine,
+		func(ctx context.Context, upgrader *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
+			machine, err := findMachine(upgrader.Cluster, in.Machine)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return do(ctx, upgrader, machine, plan, report)
+		}), nil
+}
+
+// phaseOf returns Skipped for a machine that was left as it is; left is the reason.
+func phaseOf(left string) plugin.Phase {
+	if left != "" {
+		return plugin.Skipped
+	}
+	return plugin.Succeeded
+}
+
+// upgradeStageStep has one machine receive all that its upgrade will need.
+type upgradeStageStep struct{ env *Env }
+
+func (upgradeStageStep) Name() string      { return "upgrade-stage" }
+func (upgradeStageStep) Outputs() []string { return []string{"report"} }
+
+func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, upgrader *upgrade.Upgrader,
+		machine config.Machine,
+		plan rollout.Plan, report func(string),
+	) (plugin.Result, error) {
+		limiter := s.env.limiterFor(call, upgrader.Cluster.Name, upgrader.Cluster.Fleet.Limits.Concurrency)
+		staged, err := upgrader.Stage(ctx, machine, plan, limiter, operation.AsText(report))
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{
+			Phase: phaseOf(staged.Left), Message: staged.String(),
+			Outputs: map[string]string{"report": encode(staged)},
+		}, nil
+	})
+}
+
+// upgradeStep takes one machine of a wave to the new version.
+type upgradeStep struct{ env *Env }
+
+func (upgradeStep) Name() string      { return "upgrade" }
+func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
+
+func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, upgrader *upgrade.Upgrader,
+		machine config.Machine,
+		plan rollout.Plan, report func(string),
+	) (plugin.Result, error) {
+		outcome, err := upgrader.Upgrade(ctx, machine, plan, operation.AsText(report))
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		return plugin.Result{Phase: phaseOf(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
+			"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
+			"unavailable": fmt.Sprintf("%.1f", outcome.Unavailable), "report": encode(outcome),
+		}}, nil
+	})
+}
+
+// upgradeGateStep returns the approval and the pause between a wave and the next one.
+type upgradeGateStep struct{ env *Env }
+
+func (upgradeGateStep) Name() string      { return "upgrade-gate" }
+func (upgradeGateStep) Outputs() []string { return []string{"approve", "pause"} }
+
+func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	plan, err := in.plan()
+	if err != nil {
+		return plugin.Execution{}, err
+	}
+	wave, found := plan.Wave(in.Wave)
+	if !found {
+		return plugin.Execution{}, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter "+
+			"\"rollout\"", in.Wave)
+	}
+	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
+		_ func(string)) (plugin.Result,
+		error,
+	) {
+		gate, err := upgrader.After(ctx, plan, wave)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		message := fmt.Sprintf("wave %s is done", wave.Name)
+		switch {
+		case gate.Halt != nil:
+			message = gate.Halt.Reason
+		case gate.Approve:
+			message += "; the next one needs an approval"
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
+			"approve": strconv.FormatBool(gate.Approve), "pause": strconv.Itoa(int(gate.Pause.Seconds())),
+		}}, nil
+	}), nil
+}
+
+// upgradeVerifyStep succeeds when every machine that takes part is at the new version.
+type upgradeVerifyStep struct{ env *Env }
+
+func (upgradeVerifyStep) Name() string      { return "upgrade-verify" }
+func (upgradeVerifyStep) Outputs() []string { return nil }
+
+func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	var in struct {
+		upgradeInput
+		Machines string `json:"machines"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
+		_ func(string),
+	) (plugin.Result, error) {
+		machines, err := upgrader.Cluster.Select(in.Machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		message, err := upgrader.Verify(ctx, machines)
+		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
+	}), nil
+}
+
+// upgradeCleanStep leaves no node cordoned, however the workflow ended.
+type upgradeCleanStep struct{ env *Env }
+
+func (upgradeCleanStep) Name() string      { return "upgrade-clean" }
+func (upgradeCleanStep) Outputs() []string { return nil }
+
+func (s upgradeCleanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	var in upgradeInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
+		report func(string)) (plugin.Result,
+		error,
+	) {
+		done, err := upgrader.Clean(ctx, operation.AsText(report))
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		if len(done) == 0 {
+			done = []string{"no node was left cordoned"}
+		}
+		return plugin.Result{Phase: plugin.Succeeded, Message: strings.Join(done, "\n")}, nil
+	}), nil
+}

@@ -1,0 +1,125 @@
+package steps
+
+import (
+	"context"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// upgradePlanStep returns the waves, the findings on each machine, and whether the control plane goes first.
+type upgradePlanStep struct{ env *Env }
+
+func (upgradePlanStep) Name() string { return "upgrade-plan" }
+func (upgradePlanStep) Outputs() []string {
+	return []string{"version", "moves", "grace", "waves", "rollout", "table", "plan"}
+}
+
+func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
+	var in struct {
+		upgradeInput
+		Machines string `json:"machines"`
+		DryRun   string `json:"dryRun"`
+	}
+	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	dryRun, err := parseBool("dryRun", in.DryRun)
+	if err != nil {
+		return plugin.Execution{}, err
+	}
+	if _, err := parseBool("scheduled", in.Scheduled); err != nil {
+		return plugin.Execution{}, err
+	}
+	if _, err := in.until(); err != nil {
+		return plugin.Execution{}, err
+	}
+	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+		upgrader, err := s.env.openUpgrade(ctx, call, in.upgradeInput)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		if upgrader.Version, err = resolveVersion(ctx, upgrader, in.Version); err != nil {
+			return plugin.Result{}, err
+		}
+		machines, err := upgrader.Cluster.Select(in.Machines)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		preview, err := upgrader.Plan(ctx, machines, operation.AsText(report))
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		if err := s.checkControlPlane(ctx, call, in.upgradeInput, preview, report); err != nil {
+			return plugin.Result{}, err
+		}
+		phase := plugin.Succeeded
+		if dryRun && len(preview.Refused()) > 0 {
+			phase = plugin.Failed
+		}
+		waves := preview.Plan.Waves
+		if len(waves) == 0 {
+			waves = []rollout.Wave{} // of which the template makes nothing
+		}
+		return plugin.Result{Phase: phase, Message: preview.String(), Outputs: map[string]string{
+			"version": preview.Version, "moves": strconv.FormatBool(preview.Moves),
+			"grace": strconv.Itoa(int(upgrader.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
+			"waves": encode(waves), "rollout": encode(preview.Plan), "table": boundTable(preview.Table()),
+			"plan": encodeReport(preview.Entries),
+		}}, nil
+	}}, nil
+}
+
+// checkControlPlane has the control plane's documents and permissions checked before anything is touched.
+func (s upgradePlanStep) checkControlPlane(ctx context.Context, call plugin.Call, in upgradeInput,
+	preview upgrade.Preview,
+	report func(string),
+) error {
+	if !preview.Moves {
+		return nil
+	}
+	provisioner, err := s.env.provisioner(ctx, call, in.Cluster)
+	if err != nil {
+		return err
+	}
+	if provisioner, err = provisioner.To(preview.Version); err != nil {
+		return err
+	}
+	_, err = provisioner.Validate(ctx, report)
+	return err
+}
+
+// Words for versions.
+const (
+	versionOfControlPlane = "control-plane"
+	versionLatestPatch    = "latest-patch"
+)
+
+// resolveVersion returns the version that the parameter means; empty is that of the documents, or that of the control
+// plane where they have none or an earlier one.
+func resolveVersion(ctx context.Context, upgrader *upgrade.Upgrader, asked string) (string, error) {
+	runs := upgrader.Target.Version
+	switch asked {
+	case versionOfControlPlane:
+		return runs, nil
+	case versionLatestPatch:
+		return upgrader.LatestPatch(ctx)
+	case "":
+	default:
+		return asked, nil
+	}
+	said := upgrader.Cluster.KubernetesVersion()
+	wanted, err := version.ParseSemantic(said)
+	if err != nil {
+		return runs, nil
+	}
+	if has, err := version.ParseSemantic(runs); err == nil && upgrader.Cluster.Hosted() && wanted.LessThan(has) {
+		return runs, nil
+	}
+	return said, nil
+}
