@@ -9,6 +9,7 @@ func TestJoinSurvivesFaultsDuringKubeadm(t *testing.T) {
 	for _, fault := range joinFaults() {
 		t.Run(fault.name, func(t *testing.T) {
 			resetMachines(t, "m1")
+			delayStart(t, "m1", "kubelet.service")
 			name := submit(t, teamA(), "join", "machines=m1")
 			waitForPhase(t, "m1", "kubeadm")
 			fault.inject(t, name)

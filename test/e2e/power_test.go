@@ -14,8 +14,13 @@ func TestJoinIsFinishedAfterPowerCut(t *testing.T) {
 	t.Cleanup(func() { assert.NilError(t, env.Lab.Reset(context.Background(), machine)) })
 	for _, phase := range []string{"bundle", "containerd", "kubeadm"} {
 		t.Run(phase, func(t *testing.T) {
-			if phase == "bundle" {
+			switch phase {
+			case "bundle":
 				limitBandwidth(t)
+			case "containerd":
+				delayStart(t, machine, "containerd.service")
+			case "kubeadm":
+				delayStart(t, machine, "kubelet.service")
 			}
 			name := submit(t, teamA(), "join", "machines="+machine)
 			waitForPhase(t, machine, phase)

@@ -88,7 +88,20 @@ func operationStatus(t *testing.T, machine string) (spec.Status, bool) {
 	return status, true
 }
 
-// waitForPhase waits until the machine's operation is in a phase.
+// delayStart lets a unit of a machine take 10 s longer to start until the machine's next boot, so that a test sees the
+// phase that starts it.
+func delayStart(t *testing.T, machine, unit string) {
+	t.Helper()
+	folder := "/run/systemd/system/" + unit + ".d"
+	runOn(t, machine, "mkdir", "-p", folder)
+	_, err := env.Lab.ExecInput(t.Context(), machine, strings.NewReader("[Service]\nExecStartPre=/bin/sleep 10\n"),
+		"tee", folder+"/delay.conf")
+	assert.NilError(t, err)
+	runOn(t, machine, "systemctl", "daemon-reload")
+}
+
+// waitForPhase waits until the machine's operation is in a phase. A phase that ends at once can be missed: see
+// delayStart.
 func waitForPhase(t *testing.T, machine, phase string) {
 	t.Helper()
 	var last spec.Status
