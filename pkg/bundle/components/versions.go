@@ -106,6 +106,28 @@ func Versions(version string, overrides map[string]string) (map[string]string, e
 	return chosen, errclass.With(errclass.Configuration, errors.Join(mistakes...))
 }
 
+// oldestSupported is the oldest minor version that Argosy supports. The table's older rows are there for bundles of
+// clusters that still have to leave them.
+const oldestSupported = "1.33"
+
+// Supported returns the oldest and the newest minor version of Kubernetes that Argosy supports, as "1.33" and "1.36".
+func Supported() (oldest, newest string) {
+	known := minors()
+	return oldestSupported, known[len(known)-1]
+}
+
+// Supports reports whether a version like "v1.34.4", with or without the "v", is of a minor version between the oldest
+// and the newest of [Supported]. One that is not well-formed is not supported.
+func Supports(version string) bool {
+	version = "v" + strings.TrimPrefix(version, "v")
+	if !kubernetesVersion.MatchString(version) {
+		return false
+	}
+	oldest, newest := Supported()
+	minor, err := strconv.Atoi(strings.Split(version, ".")[1])
+	return err == nil && minor >= minorNumber(oldest) && minor <= minorNumber(newest)
+}
+
 // KonnectivityVersion returns the version of server and agent for a minor version of Kubernetes, without a "v".
 func KonnectivityVersion(minor uint) string { return nearest(minor)[Konnectivity] }
 

@@ -1,6 +1,9 @@
 package components_test
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -50,4 +53,34 @@ func TestUnknownMinorVersionNeedsAllComponents(t *testing.T) {
 	delete(all, "kine")
 	_, err = components.Versions("v1.99.0", all)
 	assert.ErrorContains(t, err, "give the version of each")
+}
+
+func TestSupportedVersionsLieBetweenOldestAndNewest(t *testing.T) {
+	oldest, newest := components.Supported()
+	number := func(minor string) int {
+		n, err := strconv.Atoi(strings.TrimPrefix(minor, "1."))
+		assert.NilError(t, err)
+		return n
+	}
+	first, last := number(oldest), number(newest)
+	assert.Assert(t, first < last)
+	for version, want := range map[string]bool{
+		fmt.Sprintf("v1.%d.0", first):          true,
+		fmt.Sprintf("1.%d.4", first):           true,
+		fmt.Sprintf("v1.%d.99", last):          true,
+		fmt.Sprintf("v1.%d.0-rc.1", last):      true,
+		fmt.Sprintf("v1.%d.99", first-1):       false,
+		fmt.Sprintf("v1.%d.0-alpha.1", last+1): false,
+		fmt.Sprintf("v2.%d.0", last):           false,
+		"v1.9.0":                               false,
+		"v1.99999999999999999999.0":            false,
+		"v1." + strconv.Itoa(last):             false,
+		"":                                     false,
+	} {
+		assert.Equal(t, components.Supports(version), want, version)
+	}
+	for minor := first; minor <= last; minor++ {
+		_, err := components.Versions(fmt.Sprintf("v1.%d.0", minor), nil)
+		assert.NilError(t, err)
+	}
 }
