@@ -299,14 +299,3 @@ func TestAVersionThatIsNoneIsRefused(t *testing.T) {
 		assert.ErrorContains(t, err, "set controlPlane.distro.k8s.version")
 	}
 }
-
-func TestCoreDNSFollowsKubernetes(t *testing.T) {
-	for version, want := range map[string]string{
-		"v1.29.0": "1.11.3", "v1.32.9": "1.11.3", "v1.33.1": "1.12.0",
-		"v1.34.4": "1.12.1", "v1.40.0": "1.14.2",
-	} {
-		of := facts
-		of.Version = version
-		assert.Equal(t, wanted(t, cluster(t, ""), of)[2].Version, want, version)
-	}
-}

@@ -1,7 +1,6 @@
 package addons_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -36,15 +35,15 @@ func TestImagesOfAnotherVersion(t *testing.T) {
 		all = append(all, image.Reference)
 	}
 	text := strings.Join(all, "\n")
-	for _, want := range []string{"kubernetes:v1.33.13-full", "kube-proxy:v1.33.13", "coredns:1.12.0", "pause:3.10"} {
+	for _, want := range []string{"kubernetes:v1.33.13-full", "kube-proxy:v1.33.13", "pause:3.10"} {
 		assert.Assert(t, strings.Contains(text, want), "%s is not among\n%s", want, text)
 	}
 	assert.Assert(t, !strings.Contains(text, "1.34"), text)
 }
 
-func TestAgentAndPauseImageAreOfTheKubernetesRelease(t *testing.T) {
-	for minor := 28; minor <= 36; minor++ {
-		version := fmt.Sprintf("v1.%d.0", minor)
+func TestImagesHaveTheVersionsOfTheTable(t *testing.T) {
+	for _, row := range components.Rows() {
+		version := "v" + row.Minor + ".0"
 		released, err := components.Versions(version, nil)
 		assert.NilError(t, err)
 		images, err := addons.Images(cluster(t, ""), version)
@@ -56,6 +55,8 @@ func TestAgentAndPauseImageAreOfTheKubernetesRelease(t *testing.T) {
 		for _, want := range []string{
 			"registry.k8s.io/kas-network-proxy/proxy-agent:v" + released["konnectivity"],
 			"registry.k8s.io/pause:" + released["pause"],
+			"docker.io/coredns/coredns:" + components.AddonVersion(components.CoreDNS),
+			"ghcr.io/flannel-io/flannel:v" + components.AddonVersion(components.Flannel),
 		} {
 			assert.Assert(t, listed[want], "Kubernetes %s: %s is not among %v", version, want, images)
 		}

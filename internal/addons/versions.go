@@ -11,31 +11,22 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// table holds every image that Argosy brings into a cluster, by the name that manifests use. {kubernetes}, {coredns},
-// {konnectivity} and {pause} depend on the version of Kubernetes; the latter two come from the table of its release, so
-// that the agent has the server's version and the pause image is the node bundle's.
+// table holds every image that Argosy brings into a cluster, by the name that manifests use. The versions come from
+// pkg/bundle/components. {kubernetes}, {konnectivity} and {pause} depend on the version of Kubernetes, so that the
+// agent has the server's version and the pause image is the node bundle's.
 var table = map[string]string{
-	"flannel":                "ghcr.io/flannel-io/flannel:v0.26.7",
-	"flannel-cni-plugin":     "ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1",
+	"flannel":                "ghcr.io/flannel-io/flannel:v{flannel}",
+	"flannel-cni-plugin":     "ghcr.io/flannel-io/flannel-cni-plugin:v{flannel-cni-plugin}",
 	"kube-proxy":             "registry.k8s.io/kube-proxy:{kubernetes}",
 	"coredns":                "docker.io/coredns/coredns:{coredns}",
 	"konnectivity-agent":     "registry.k8s.io/kas-network-proxy/proxy-agent:v{konnectivity}",
-	"local-path-provisioner": "docker.io/rancher/local-path-provisioner:v0.0.31",
-	"local-path-helper":      "docker.io/library/busybox:1.36.1",
-	"metallb-controller":     "quay.io/metallb/controller:v0.14.9",
-	"metallb-speaker":        "quay.io/metallb/speaker:v0.14.9",
-	"metrics-server":         "registry.k8s.io/metrics-server/metrics-server:v0.8.0",
+	"local-path-provisioner": "docker.io/rancher/local-path-provisioner:v{local-path-provisioner}",
+	"local-path-helper":      "docker.io/library/busybox:{busybox}",
+	"metallb-controller":     "quay.io/metallb/controller:v{metallb}",
+	"metallb-speaker":        "quay.io/metallb/speaker:v{metallb}",
+	"metrics-server":         "registry.k8s.io/metrics-server/metrics-server:v{metrics-server}",
 	"pause":                  "registry.k8s.io/pause:{pause}",
 }
-
-// since is a version that is used from a minor version of Kubernetes on, until the next entry.
-type since struct {
-	minor   uint
-	version string
-}
-
-// coreDNSVersions are those that kubeadm of the same Kubernetes would take.
-var coreDNSVersions = []since{{30, "1.11.3"}, {33, "1.12.0"}, {34, "1.12.1"}, {35, "1.14.1"}, {36, "1.14.2"}}
 
 // images finds the reference of an image by its name in the table.
 type images struct{ versions *strings.Replacer }
@@ -48,23 +39,18 @@ func imagesOf(kubernetes string) (images, error) {
 			"reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes,
 			err)
 	}
-	return images{strings.NewReplacer(
-		"{kubernetes}", "v"+parsed.String(),
-		"{coredns}", at(coreDNSVersions, parsed.Minor()),
+	versions := []string{
+		"{kubernetes}", "v" + parsed.String(),
 		"{konnectivity}", components.KonnectivityVersion(parsed.Minor()),
 		"{pause}", components.PauseVersion(parsed.Minor()),
-	)}, nil
-}
-
-// at returns the version for a minor version of Kubernetes; the first for all that are older.
-func at(versions []since, minor uint) string {
-	found := versions[0].version
-	for _, entry := range versions {
-		if minor >= entry.minor {
-			found = entry.version
-		}
 	}
-	return found
+	for _, name := range []string{
+		components.CoreDNS, components.Flannel, components.FlannelCNIPlugin, components.LocalPathProvisioner,
+		components.Busybox, components.MetalLB, components.MetricsServer,
+	} {
+		versions = append(versions, "{"+name+"}", components.AddonVersion(name))
+	}
+	return images{strings.NewReplacer(versions...)}, nil
 }
 
 // reference returns an image as cluster's machines pull it: chosen if the documents name one, that of the table

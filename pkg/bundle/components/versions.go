@@ -1,5 +1,6 @@
-// Package components holds the versions of what is in node bundles and in the control plane's image. It is a package of
-// its own so that the plugin, which names images by it, has nothing of what fetches releases and builds bundles.
+// Package components holds the versions of Kubernetes that Argosy supports, and of what goes with them: in node
+// bundles, in the control plane's image, and in clusters. It is a package of its own so that the plugin, which names
+// images by it, has nothing of what fetches releases and builds bundles.
 package components
 
 import (
@@ -14,7 +15,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// Names of the components that have a version of their own, as --component of "argosy bundle build" takes them.
+// Names of the components that bundles and the control plane's image are made of, as --component of "argosy bundle
+// build" takes them.
 const (
 	Kubernetes   = "kubernetes"
 	Containerd   = "containerd"
@@ -26,49 +28,6 @@ const (
 	Konnectivity = "konnectivity"
 	Pause        = "pause"
 )
-
-// versions are the components' by minor version of Kubernetes. They are those of the bundles that vCluster publishes
-// for the minor version, so that a machine that changes from theirs to ours keeps its runtime. Kine for 1.36 is the
-// release that theirs is a variant of, and Konnectivity for 1.34 is one newer than theirs: server and agent are of one
-// version, and for 1.34 this is the pair that the lab shows at work.
-var versions = map[string]map[string]string{
-	"1.28": {
-		Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.29.0", Etcd: "3.5.21",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
-	},
-	"1.29": {
-		Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.29.0", Etcd: "3.5.21",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
-	},
-	"1.30": {
-		Containerd: "1.7.27", Runc: "1.2.8", CNIPlugins: "1.6.0", Crictl: "1.30.1", Etcd: "3.5.29",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
-	},
-	"1.31": {
-		Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.6.0", Crictl: "1.31.1", Etcd: "3.5.29",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
-	},
-	"1.32": {
-		Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.6.0", Crictl: "1.32.0", Etcd: "3.5.29",
-		Konnectivity: "0.32.0", Pause: "3.9", Kine: "0.14.5",
-	},
-	"1.33": {
-		Containerd: "2.0.5", Runc: "1.3.3", CNIPlugins: "1.8.0", Crictl: "1.32.0", Etcd: "3.6.10",
-		Konnectivity: "0.32.0", Pause: "3.10", Kine: "0.14.5",
-	},
-	"1.34": {
-		Containerd: "2.1.4", Runc: "1.3.3", CNIPlugins: "1.8.0", Crictl: "1.34.0", Etcd: "3.6.10",
-		Konnectivity: "0.34.0", Pause: "3.10", Kine: "0.14.5",
-	},
-	"1.35": {
-		Containerd: "2.1.6", Runc: "1.4.0", CNIPlugins: "1.9.0", Crictl: "1.35.0", Etcd: "3.6.10",
-		Konnectivity: "0.34.0", Pause: "3.10", Kine: "0.14.10",
-	},
-	"1.36": {
-		Containerd: "2.2.3", Runc: "1.4.2", CNIPlugins: "1.9.1", Crictl: "1.35.0", Etcd: "3.6.10",
-		Konnectivity: "0.34.0", Pause: "3.10.2", Kine: "0.14.16",
-	},
-}
 
 var (
 	kubernetesVersion = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
@@ -85,7 +44,11 @@ func Versions(version string, overrides map[string]string) (map[string]string, e
 	}
 	chosen := map[string]string{Kubernetes: strings.TrimPrefix(version, "v")}
 	minor := strings.Join(strings.Split(chosen[Kubernetes], ".")[:2], ".")
-	maps.Copy(chosen, versions[minor])
+	if known := find(minor); known != nil {
+		for _, name := range names() {
+			chosen[name] = known.Components[name]
+		}
+	}
 	var mistakes []error
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		number := overrides[name]
@@ -106,44 +69,44 @@ func Versions(version string, overrides map[string]string) (map[string]string, e
 	return chosen, errclass.With(errclass.Configuration, errors.Join(mistakes...))
 }
 
-// oldestSupported is the oldest minor version that Argosy supports. The table's older rows are there for bundles of
-// clusters that still have to leave them.
-const oldestSupported = "1.33"
-
-// Supported returns the oldest and the newest minor version of Kubernetes that Argosy supports, as "1.33" and "1.36".
+// Supported returns the oldest and the newest minor version of Kubernetes that Argosy supports, as "1.34" and "1.37".
 func Supported() (oldest, newest string) {
 	known := minors()
-	return oldestSupported, known[len(known)-1]
+	return known[0], known[len(known)-1]
 }
 
 // Supports reports whether a version like "v1.34.4", with or without the "v", is of a minor version between the oldest
 // and the newest of [Supported]. One that is not well-formed is not supported.
 func Supports(version string) bool {
 	version = "v" + strings.TrimPrefix(version, "v")
-	if !kubernetesVersion.MatchString(version) {
-		return false
-	}
-	oldest, newest := Supported()
-	minor, err := strconv.Atoi(strings.Split(version, ".")[1])
-	return err == nil && minor >= minorNumber(oldest) && minor <= minorNumber(newest)
+	return kubernetesVersion.MatchString(version) && find(strings.Join(strings.Split(version[1:], ".")[:2], ".")) != nil
 }
 
 // KonnectivityVersion returns the version of server and agent for a minor version of Kubernetes, without a "v".
-func KonnectivityVersion(minor uint) string { return nearest(minor)[Konnectivity] }
+func KonnectivityVersion(minor uint) string { return nearest(minor).Components[Konnectivity] }
 
 // PauseVersion returns the version of the pause image in the node bundle of a minor version of Kubernetes.
-func PauseVersion(minor uint) string { return nearest(minor)[Pause] }
+func PauseVersion(minor uint) string { return nearest(minor).Components[Pause] }
 
-// nearest returns the versions for a minor version, or for the last known one before it; the first ones for all older.
-func nearest(minor uint) map[string]string {
-	known := minors()
-	found := known[0]
-	for _, each := range known {
-		if minorNumber(each) <= int(minor) {
-			found = each
+// nearest returns the row of a minor version, or of the last known one before it; the first one for all older.
+func nearest(minor uint) Row {
+	found := table[0]
+	for _, row := range table {
+		if minorNumber(row.Minor) <= int(minor) {
+			found = row
 		}
 	}
-	return versions[found]
+	return found
+}
+
+// find returns the row of a minor version, or nil.
+func find(minor string) *Row {
+	for i := range table {
+		if table[i].Minor == minor {
+			return &table[i]
+		}
+	}
+	return nil
 }
 
 // names returns the names that may be overridden, sorted. Kubernetes' own version is an argument.
@@ -153,7 +116,11 @@ func names() []string {
 
 // minors returns the minor versions of the table, oldest first.
 func minors() []string {
-	return slices.SortedFunc(maps.Keys(versions), func(a, b string) int { return minorNumber(a) - minorNumber(b) })
+	var all []string
+	for _, row := range table {
+		all = append(all, row.Minor)
+	}
+	return all
 }
 
 // minorNumber returns the number of a key of the table, all of which are well-formed.

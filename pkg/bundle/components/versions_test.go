@@ -13,11 +13,11 @@ import (
 )
 
 func TestVersionsComeFromTheTableAndFromOverrides(t *testing.T) {
-	chosen, err := components.Versions("v1.34.4", map[string]string{"containerd": "v2.1.5", "pause": "3.10.1"})
+	chosen, err := components.Versions("v1.34.4", map[string]string{"containerd": "v2.1.5", "pause": "3.10.5"})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, chosen, map[string]string{
-		"kubernetes": "1.34.4", "containerd": "2.1.5", "runc": "1.3.3", "cni-plugins": "1.8.0", "crictl": "1.34.0",
-		"etcd": "3.6.10", "konnectivity": "0.34.0", "pause": "3.10.1", "kine": "0.14.5",
+		"kubernetes": "1.34.4", "containerd": "2.1.5", "runc": "1.5.3", "cni-plugins": "1.9.1", "crictl": "1.34.0",
+		"etcd": "3.6.16", "konnectivity": "0.36.0", "pause": "3.10.5", "kine": "0.17.5",
 	})
 	for name, test := range map[string]struct {
 		version   string

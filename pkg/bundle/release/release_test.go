@@ -20,10 +20,12 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-const (
-	kubelet    = "dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet"
-	containerd = "github.com/containerd/containerd/releases/download/v2.1.4/containerd-static-2.1.4-linux-amd64.tar.gz"
-	runcSums   = "github.com/opencontainers/runc/releases/download/v1.3.3/runc.sha256sum"
+const kubelet = "dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet"
+
+var (
+	containerd = "github.com/containerd/containerd/releases/download/v" + releasetest.Version("containerd") +
+		"/containerd-static-" + releasetest.Version("containerd") + "-linux-amd64.tar.gz"
+	runcSums = "github.com/opencontainers/runc/releases/download/v" + releasetest.Version("runc") + "/runc.sha256sum"
 )
 
 func plan(t *testing.T, server *releasetest.Server, arches ...string) release.Plan {
@@ -75,7 +77,7 @@ func TestReleasesBecomeADirectoryOfBinaries(t *testing.T) {
 	}
 	reference, err := os.ReadFile(filepath.Join(dir, "arm64/pause-image.txt"))
 	assert.NilError(t, err)
-	assert.Equal(t, string(reference), "registry.k8s.io/pause:3.10\n")
+	assert.Equal(t, string(reference), "registry.k8s.io/pause:"+releasetest.Version("pause")+"\n")
 
 	// Names and addresses are the published ones, also with a mirror.
 	at := slices.IndexFunc(components, func(c assemble.Component) bool {
@@ -83,10 +85,11 @@ func TestReleasesBecomeADirectoryOfBinaries(t *testing.T) {
 			c.Arch == "amd64"
 	})
 	assert.DeepEqual(t, components[at], assemble.Component{
-		Name: "containerd", Arch: "amd64", Version: "v2.1.4", Location: "https://" + containerd,
+		Name: "containerd", Arch: "amd64", Version: "v" + releasetest.Version("containerd"),
+		Location: "https://" + containerd,
 		SHA256: releasetest.Digest(releasetest.Archive(t, "amd64", "bin/", "containerd", "containerd-shim-runc-v2",
 			"containerd-stress", "ctr")),
-		PURL:  "pkg:github/containerd/containerd@v2.1.4",
+		PURL:  "pkg:github/containerd/containerd@v" + releasetest.Version("containerd"),
 		Files: []string{"containerd", "containerd-shim-runc-v2", "ctr"},
 	})
 	at = slices.IndexFunc(components, func(c assemble.Component) bool { return c.Name == "konnectivity-server" })
@@ -269,7 +272,7 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 			) {
 				p.Kubernetes = "v1.99.0"
 			},
-			"only 1.28, 1.29, 1.30", errclass.Configuration,
+			"only 1.33, 1.34, 1.35", errclass.Configuration,
 		},
 		"an unknown architecture": {
 			func(_ *testing.T, _ *releasetest.Server,

@@ -25,15 +25,11 @@ type addon struct {
 // plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, and where optional is
 // set MetalLB and metrics-server.
 //
-// Names and tags are those that Argosy asks for by default. Four have another version than their tag, since that one is
+// Names and tags are those that Argosy asks for by default. Five have another version than their tag, since that one is
 // not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
-// flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, and
-// coredns v1.12.4.
+// flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, coredns
+// v1.12.4, and the konnectivity agent v0.34.0.
 func (b *Builder) AddonImages(ctx context.Context, version string, optional bool) ([]string, error) {
-	dns, err := coreDNSTag(version)
-	if err != nil {
-		return nil, err
-	}
 	agent, err := agentTag(version)
 	if err != nil {
 		return nil, err
@@ -47,7 +43,7 @@ func (b *Builder) AddonImages(ctx context.Context, version string, optional bool
 		return nil, err
 	}
 	var archives []string
-	for _, addon := range b.addons(version, dns, agent, network, busybox) {
+	for _, addon := range b.addons(version, agent, network, busybox) {
 		if addon.optional && !optional {
 			continue
 		}
@@ -61,14 +57,17 @@ func (b *Builder) AddonImages(ctx context.Context, version string, optional bool
 }
 
 // addons are all images; network and busybox are the trees beneath those that need more than their program.
-func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
+func (b *Builder) addons(version, agent, network, busybox string) []addon {
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
 	const nonroot, nobody = "65532:65532", "65534:65534"
 	return []addon{
 		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.Flannel, network, "", false},
 		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.FlannelCNI, busybox, "", false},
 		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, "", false},
-		{"docker.io/coredns/coredns:" + dns, "/coredns", b.CoreDNS, "", nonroot, false},
+		{
+			"docker.io/coredns/coredns:" + components.AddonVersion(components.CoreDNS), "/coredns", b.CoreDNS,
+			"", nonroot, false,
+		},
 		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot, false},
 		{
 			"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner",
@@ -84,21 +83,7 @@ func (b *Builder) addons(version, dns, agent, network, busybox string) []addon {
 	}
 }
 
-// coreDNSTag is the tag of CoreDNS' image that goes with the Kubernetes version. The content is the same for all.
-func coreDNSTag(version string) (string, error) {
-	_, minor, err := minorVersion(version)
-	if err != nil {
-		return "", err
-	}
-	tag := map[string]string{"33": "1.12.0", "34": "1.12.1"}[minor]
-	if tag == "" {
-		return "", fmt.Errorf("choosing CoreDNS for Kubernetes %q: only 1.33 and 1.34 have one", version)
-	}
-	return tag, nil
-}
-
-// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version. The content is 0.34.0
-// for all.
+// agentTag is the tag of the konnectivity agent's image that goes with the Kubernetes version.
 func agentTag(version string) (string, error) {
 	released, err := components.Versions(version, nil)
 	if err != nil {

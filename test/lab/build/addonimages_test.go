@@ -16,7 +16,7 @@ import (
 
 func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 	seen := map[string]bool{}
-	for _, addon := range newCache(t).addons("v1.34.4", "1.12.1", "v0.34.0", "/network", "/busybox") {
+	for _, addon := range newCache(t).addons("v1.34.4", "v0.36.0", "/network", "/busybox") {
 		tag, err := name.NewTag(addon.ref, name.StrictValidation)
 		assert.NilError(t, err)
 		assert.Assert(t, !seen[tag.RepositoryStr()], addon.ref)
@@ -32,12 +32,10 @@ func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 func TestEveryImageOfAllAddonsIsBuilt(t *testing.T) {
 	defaults := config.Defaults()
 	for _, version := range []string{"v1.33.13", "v1.34.4"} {
-		dns, err := coreDNSTag(version)
-		assert.NilError(t, err)
 		agent, err := agentTag(version)
 		assert.NilError(t, err)
 		built := map[string]bool{}
-		for _, addon := range newCache(t).addons(version, dns, agent, "/network", "/busybox") {
+		for _, addon := range newCache(t).addons(version, agent, "/network", "/busybox") {
 			built[addon.ref] = true
 		}
 		wanted, err := addons.Images(addons.WithAll(&defaults), version)
@@ -55,25 +53,13 @@ func TestEveryImageOfAllAddonsIsBuilt(t *testing.T) {
 	}
 }
 
-func TestCoreDNSFollowsTheMinorVersion(t *testing.T) {
-	for version, want := range map[string]string{"v1.33.13": "1.12.0", "v1.34.4": "1.12.1"} {
-		tag, err := coreDNSTag(version)
-		assert.NilError(t, err)
-		assert.Equal(t, tag, want)
-	}
-	for version, message := range map[string]string{"v1.99.0": "only 1.33 and 1.34", "1.34": "it is not like v1.34.4"} {
-		_, err := coreDNSTag(version)
-		assert.ErrorContains(t, err, message)
-	}
-}
-
 // A cluster with the addons that are on by default must find their images without the optional ones.
 func TestDefaultAddonsNeedNoOptionalImage(t *testing.T) {
 	defaults := config.Defaults()
 	needed, err := addons.Images(&defaults, "v1.34.4")
 	assert.NilError(t, err)
 	optional := map[string]bool{}
-	for _, addon := range newCache(t).addons("v1.34.4", "1.12.1", "v0.34.0", "/network", "/busybox") {
+	for _, addon := range newCache(t).addons("v1.34.4", "v0.36.0", "/network", "/busybox") {
 		if addon.optional {
 			optional[addon.ref] = true
 		}

@@ -11,6 +11,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,10 +28,28 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 // Kubernetes is the version that a Server has, with all that goes with it.
 const Kubernetes = "v1.34.4"
+
+// Version returns the version of a component that a Server has, without a "v".
+func Version(component string) string {
+	versions, err := components.Versions(Kubernetes, nil)
+	if err != nil {
+		panic(err)
+	}
+	return versions[component]
+}
+
+// at returns an address with {name} replaced by the version of that component.
+func at(address string) string {
+	return placeholder.ReplaceAllStringFunc(address, func(name string) string { return Version(name[1 : len(name)-1]) })
+}
+
+var placeholder = regexp.MustCompile(`\{[a-z-]+\}`)
 
 // Server is one HTTP server in the place of dl.k8s.io and github.com, and a registry in that of registry.k8s.io.
 type Server struct {
@@ -54,8 +74,8 @@ func New(t testing.TB, arches ...string) *Server {
 		s.publish(t, arch)
 	}
 	s.publishSums(arches)
-	s.publishImage(t, "pause:3.10", arches, "pause")
-	s.publishImage(t, "kas-network-proxy/proxy-server:v0.34.0", arches, "proxy-server")
+	s.publishImage(t, at("pause:{pause}"), arches, "pause")
+	s.publishImage(t, at("kas-network-proxy/proxy-server:v{konnectivity}"), arches, "proxy-server")
 	return s
 }
 
@@ -129,7 +149,7 @@ func (s *Server) publish(t testing.TB, arch string) {
 		"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager",
 		"kube-scheduler",
 	} {
-		address := "dl.k8s.io/release/v1.34.4/bin/linux/" + arch + "/" + program
+		address := at("dl.k8s.io/release/v{kubernetes}/bin/linux/") + arch + "/" + program
 		s.Put(address, Program(arch, program))
 		// The digest alone, and no end of the line.
 		s.Put(address+".sha256", []byte(Digest(Program(arch, program))))
@@ -140,56 +160,59 @@ func (s *Server) publish(t testing.TB, arch string) {
 		programs      []string
 	}{
 		{
-			"github.com/containerd/containerd/releases/download/v2.1.4/" +
-				"containerd-static-2.1.4-linux-" + arch + ".tar.gz",
+			"github.com/containerd/containerd/releases/download/v{containerd}/" +
+				"containerd-static-{containerd}-linux-" + arch + ".tar.gz",
 			".sha256sum",
 			"bin/",
 			[]string{"containerd", "containerd-shim-runc-v2", "containerd-stress", "ctr"},
 		},
 		{
-			"github.com/containernetworking/plugins/releases/download/v1.8.0/cni-plugins-linux-" + arch + "-v1.8.0.tgz",
+			"github.com/containernetworking/plugins/releases/download/v{cni-plugins}/cni-plugins-linux-" + arch +
+				"-v{cni-plugins}.tgz",
 			".sha256",
 			"./",
 			[]string{"bandwidth", "bridge", "dhcp", "firewall", "host-local", "loopback", "portmap"},
 		},
 		{
-			"github.com/kubernetes-sigs/cri-tools/releases/download/v1.34.0/crictl-v1.34.0-linux-" + arch + ".tar.gz",
+			"github.com/kubernetes-sigs/cri-tools/releases/download/v{crictl}/crictl-v{crictl}-linux-" + arch +
+				".tar.gz",
 			".sha256",
 			"",
 			[]string{"crictl"},
 		},
 		{
-			"github.com/etcd-io/etcd/releases/download/v3.6.10/etcd-v3.6.10-linux-" + arch + ".tar.gz", "",
-			"etcd-v3.6.10-linux-" + arch + "/",
+			"github.com/etcd-io/etcd/releases/download/v{etcd}/etcd-v{etcd}-linux-" + arch + ".tar.gz", "",
+			"etcd-v{etcd}-linux-" + arch + "/",
 			[]string{"etcd", "etcdctl", "etcdutl"},
 		},
 	} {
-		content := Archive(t, arch, archive.folder, archive.programs...)
-		s.Put(archive.address, content)
+		address := at(archive.address)
+		content := Archive(t, arch, at(archive.folder), archive.programs...)
+		s.Put(address, content)
 		if archive.sums != "" {
-			s.Put(archive.address+archive.sums,
-				[]byte(Digest(content)+"  "+archive.address[strings.LastIndex(archive.address,
-					"/")+1:]+"\n"))
+			s.Put(address+archive.sums, []byte(Digest(content)+"  "+path.Base(address)+"\n"))
 		}
 	}
-	s.Put("github.com/opencontainers/runc/releases/download/v1.3.3/runc."+arch, Program(arch, "runc"))
-	s.Put("github.com/k3s-io/kine/releases/download/v0.14.5/kine-"+arch, Program(arch, "kine"))
+	s.Put(at("github.com/opencontainers/runc/releases/download/v{runc}/runc.")+arch, Program(arch, "runc"))
+	s.Put(at("github.com/k3s-io/kine/releases/download/v{kine}/kine-")+arch, Program(arch, "kine"))
 	// With the folder of the machine that built it.
-	s.Put("github.com/k3s-io/kine/releases/download/v0.14.5/sha256sum-"+arch+".txt",
+	s.Put(at("github.com/k3s-io/kine/releases/download/v{kine}/sha256sum-")+arch+".txt",
 		[]byte(Digest(Program(arch, "kine"))+"  dist/artifacts/kine-"+arch+"\n"))
 }
 
 // publishSums puts the checksum files that hold those of all architectures.
 func (s *Server) publishSums(arches []string) {
 	for sums, files := range map[string][]string{
-		"github.com/opencontainers/runc/releases/download/v1.3.3/runc.sha256sum": {"runc.amd64", "runc.arm64"},
-		"github.com/etcd-io/etcd/releases/download/v3.6.10/SHA256SUMS": {
-			"etcd-v3.6.10-linux-amd64.tar.gz",
-			"etcd-v3.6.10-linux-arm64.tar.gz",
+		"github.com/opencontainers/runc/releases/download/v{runc}/runc.sha256sum": {"runc.amd64", "runc.arm64"},
+		"github.com/etcd-io/etcd/releases/download/v{etcd}/SHA256SUMS": {
+			"etcd-v{etcd}-linux-amd64.tar.gz",
+			"etcd-v{etcd}-linux-arm64.tar.gz",
 		},
 	} {
+		sums = at(sums)
 		var text strings.Builder
 		for _, file := range files {
+			file = at(file)
 			if content, published := s.content[sums[:strings.LastIndex(sums, "/")+1]+file]; published {
 				fmt.Fprintf(&text, "%s *%s\n", Digest(content), file)
 			}

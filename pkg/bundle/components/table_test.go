@@ -1,0 +1,217 @@
+package components_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+	"gotest.tools/v3/golden"
+
+	"argosy.dev/argosy/pkg/bundle/components"
+)
+
+// checked is the day on which the table was last held against its sources.
+const checked = "2026-11-30"
+
+// leaving is how long a minor version stays after its end, for those who have yet to upgrade from it.
+const leaving = 183 * 24 * time.Hour
+
+// The day is that of the newest commit, not that of the test: the project's checkout fails as soon as work goes on past
+// the end of a row, and a checkout that somebody tests years later does not.
+func TestNoRowOfTheTableHasEnded(t *testing.T) {
+	assert.DeepEqual(t, ended(components.Rows(), components.Projects(), today(t)), []string(nil))
+}
+
+func TestEndedRowsAreFound(t *testing.T) {
+	row := func(ends string) []components.Row {
+		return []components.Row{{
+			Minor: "1.90", Ends: ends, Components: map[string]string{components.Containerd: "9.1.0"},
+		}}
+	}
+	project := func(ends string) []components.Project {
+		return []components.Project{{
+			Name: components.Containerd, Releases: []components.Release{{Version: "9.1.0", Ends: ends}},
+		}}
+	}
+	for name, test := range map[string]struct {
+		rows     []components.Row
+		projects []components.Project
+		day      string
+		want     []string
+	}{
+		"all are maintained":        {row("2027-02-28"), project("2027-03-01"), "2027-02-28", nil},
+		"one may still be left":     {row("2027-02-28"), project("2027-03-01"), "2027-08-29", nil},
+		"no date is no end":         {row("2027-02-28"), project(""), "2027-02-28", nil},
+		"ended with its Kubernetes": {row("2027-02-28"), project("2027-02-28"), "2027-03-31", nil},
+		"half a year has passed": {
+			row("2027-02-28"), project(""), "2027-09-01",
+			[]string{"Kubernetes 1.90 ended on 2027-02-28: remove its row"},
+		},
+		"a component ends first": {
+			row("2027-06-28"), project("2027-02-28"), "2027-03-01",
+			[]string{"containerd 9.1.0 of Kubernetes 1.90 ended on 2027-02-28: take a maintained series"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			day, err := time.Parse(time.DateOnly, test.day)
+			assert.NilError(t, err)
+			assert.DeepEqual(t, ended(test.rows, test.projects, day), test.want)
+		})
+	}
+}
+
+func TestTheTableIsWholeAndInOrder(t *testing.T) {
+	rows := components.Rows()
+	for i, row := range rows {
+		number, err := strconv.Atoi(strings.TrimPrefix(row.Minor, "1."))
+		assert.NilError(t, err)
+		if i > 0 {
+			assert.Equal(t, fmt.Sprintf("1.%d", number-1), rows[i-1].Minor, "rows follow each other")
+			assert.Assert(t, rows[i-1].Ends < row.Ends && rows[i-1].Released < row.Released, row.Minor)
+		}
+		assert.Assert(t, strings.HasPrefix(row.Newest, row.Minor+"."), row.Newest)
+		assertDay(t, row.Released)
+		assertDay(t, row.Ends)
+		for name, version := range row.Components {
+			assertListed(t, name, version)
+		}
+	}
+	for _, name := range []string{
+		components.CoreDNS, components.Flannel, components.FlannelCNIPlugin, components.LocalPathProvisioner,
+		components.Busybox, components.MetalLB, components.MetricsServer,
+	} {
+		assertListed(t, name, components.AddonVersion(name))
+	}
+}
+
+func TestEveryListedReleaseIsTaken(t *testing.T) {
+	for _, project := range components.Projects() {
+		assert.Assert(t, strings.HasPrefix(project.Maintenance, "https://"), project.Name)
+		assert.Assert(t, strings.HasPrefix(project.Advisories, "https://"), project.Name)
+		for _, release := range project.Releases {
+			taken := components.AddonVersion(project.Name) == release.Version ||
+				slices.ContainsFunc(components.Rows(), func(row components.Row) bool {
+					return row.Components[project.Name] == release.Version
+				})
+			assert.Assert(t, taken, "%s %s is in no row", project.Name, release.Version)
+			for _, day := range []string{release.Date, release.Ends} {
+				if day != "" {
+					assertDay(t, day)
+				}
+			}
+		}
+	}
+}
+
+func TestDocsHaveTheTable(t *testing.T) {
+	page, err := filepath.Abs("../../../docs/versions.md")
+	assert.NilError(t, err)
+	golden.Assert(t, markdown(), page)
+}
+
+// ended returns what of the table is no longer maintained on that day.
+func ended(rows []components.Row, projects []components.Project, day time.Time) []string {
+	var found []string
+	today := day.Format(time.DateOnly)
+	for _, row := range rows {
+		if last, err := time.Parse(time.DateOnly, row.Ends); err != nil || day.After(last.Add(leaving)) {
+			found = append(found, fmt.Sprintf("Kubernetes %s ended on %s: remove its row", row.Minor, row.Ends))
+		}
+		for _, project := range projects {
+			for _, release := range project.Releases {
+				if row.Components[project.Name] == release.Version && release.Ends != "" && release.Ends < today &&
+					release.Ends < row.Ends {
+					found = append(found, fmt.Sprintf("%s %s of Kubernetes %s ended on %s: take a maintained series",
+						project.Name, release.Version, row.Minor, release.Ends))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// today returns the day of the newest commit, or the one on which the table was checked where that is later, as in a
+// tree without git.
+func today(t *testing.T) time.Time {
+	t.Helper()
+	day := checked
+	out, err := exec.Command("git", "log", "-1", "--format=%cs").Output()
+	if committed := strings.TrimSpace(string(out)); err == nil && committed > day {
+		day = committed
+	}
+	found, err := time.Parse(time.DateOnly, day)
+	assert.NilError(t, err)
+	return found
+}
+
+func assertDay(t *testing.T, day string) {
+	t.Helper()
+	_, err := time.Parse(time.DateOnly, day)
+	assert.NilError(t, err)
+}
+
+func assertListed(t *testing.T, name, version string) {
+	t.Helper()
+	at := slices.IndexFunc(components.Projects(), func(p components.Project) bool { return p.Name == name })
+	assert.Assert(t, at >= 0, "%s is no project", name)
+	assert.Assert(t, slices.ContainsFunc(components.Projects()[at].Releases, func(r components.Release) bool {
+		return r.Version == version
+	}), "%s %s is not listed", name, version)
+}
+
+// markdown returns the table as docs/versions.md has it.
+func markdown() string {
+	var page strings.Builder
+	oldest, newest := components.Supported()
+	fmt.Fprintf(&page, `# Versions
+
+For operators who plan an upgrade or mirror what clusters need: the versions of Kubernetes that Argosy supports, %s to
+%s, and what goes with each. Kubernetes maintains a minor version for fourteen months; one that has ended stays here for
+half a year, as the place where upgrades begin. pkg/bundle/components has the table and writes this page, with
+`+"`go test ./pkg/bundle/components -update`"+`; both were held against their sources on %s.
+
+## By version of Kubernetes
+
+| Kubernetes | newest | released | maintained until |`, oldest, newest, checked)
+	bundled := []string{
+		components.Containerd, components.Runc, components.CNIPlugins, components.Crictl, components.Pause,
+		components.Etcd, components.Kine, components.Konnectivity,
+	}
+	for _, name := range bundled {
+		fmt.Fprintf(&page, " %s |", name)
+	}
+	page.WriteString("\n|" + strings.Repeat("---|", 4+len(bundled)) + "\n")
+	for _, row := range components.Rows() {
+		fmt.Fprintf(&page, "| %s | %s | %s | %s |", row.Minor, row.Newest, row.Released, row.Ends)
+		for _, name := range bundled {
+			fmt.Fprintf(&page, " %s |", row.Components[name])
+		}
+		page.WriteString("\n")
+	}
+	page.WriteString(`
+` + "`argosy bundle build --component`" + ` takes another version of any of them. What runs in a
+cluster is the same for all versions of Kubernetes, and its images can be replaced in vcluster.yaml.
+
+## By project
+
+| component | version | released | maintained until | how long | advisories |
+|---|---|---|---|---|---|
+`)
+	for _, project := range components.Projects() {
+		for _, release := range project.Releases {
+			fmt.Fprintf(&page, "| %s | %s | %s | %s | [policy](%s) | [advisories](%s) |\n", project.Name,
+				release.Version, release.Date, release.Ends, project.Maintenance, project.Advisories)
+		}
+	}
+	page.WriteString(`
+Where the third column is empty, the project publishes no day; where the fourth is, it maintains its newest series until
+the next ones are out.
+`)
+	return page.String()
+}
