@@ -71,6 +71,7 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		Containerd:        containerd(settings.Containerd, target),
 		Registration:      registration(cluster, machine),
 		KubeletConfig:     target.KubeletConfig,
+		Flannel:           cluster.Hosted() && cluster.VCluster.Deploy.CNI.Flannel.Enabled,
 		Requirements: spec.Requirements{
 			MinDiskBytes:   disk.Value(),
 			MinMemoryBytes: memory.Value(),

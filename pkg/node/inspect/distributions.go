@@ -18,6 +18,8 @@ type Distribution struct {
 	Found []string
 	// Active is set when it runs or starts at boot. Otherwise Found are remains.
 	Active bool
+	// Running is set when a process of it runs.
+	Running bool
 	// Contained is set when it runs in containers of the machine, with ports and folders of its own.
 	Contained bool
 	// Remove is the way to remove it: "run k3s-uninstall.sh".
@@ -107,7 +109,7 @@ func (k distribution) find(h *host.Host, processes []Process) Distribution {
 	for _, process := range processes {
 		if slices.Contains(k.processes, process.Name) && process.Program != "" && !Contained(h, process) {
 			d.Found = append(d.Found, fmt.Sprintf("process %s (pid %d)", process.Name, process.PID))
-			d.Active = true
+			d.Active, d.Running = true, true
 		}
 	}
 	for _, folder := range k.folders {

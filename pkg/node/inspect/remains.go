@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,8 +10,9 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// Remains lists traces of kubelets, pods and their networks that a new node may stumble over: links and
-// folders of networks with their leases of addresses, and the kubelet's notes of how it gave out CPUs and memory.
+// Remains lists what a kubelet, pods and their networks left, and a new node stumbles over: links of networks,
+// flannel's note of its subnet, leases of addresses, and the kubelet's notes of how it gave out CPUs and memory, with
+// which it does not start under another policy.
 func Remains(h *host.Host) []string {
 	var found []string
 	links, _ := filepath.Glob(h.Path("/sys/class/net/*"))
@@ -21,22 +23,44 @@ func Remains(h *host.Host) []string {
 			found = append(found, "link "+name)
 		}
 	}
-	for _, name := range []string{
-		"/var/lib/cni", "/run/flannel", layout.KubeletDir + "/cpu_manager_state", layout.KubeletDir +
-			"/memory_manager_state",
-	} {
+	for _, name := range []string{"/run/flannel", KubeletState[0], KubeletState[1]} {
 		if h.Exists(name) {
 			found = append(found, name)
 		}
 	}
-	if pods, _ := filepath.Glob(h.Path(layout.KubeletDir + "/pods/*")); len(pods) > 0 {
-		found = append(found, layout.KubeletDir+"/pods, which a later reset removes")
+	for _, name := range cniFolders {
+		if holdsLeases(h.Path(name)) {
+			found = append(found, name)
+		}
 	}
 	return found
 }
 
-// NetworkConfigs lists the configurations in the folder where containerd looks for the network of pods, in the order in
-// which it looks: it takes the first.
+// KubeletState are the kubelet's notes of how it gave out CPUs and memory. It does not start with a note of another
+// policy.
+var KubeletState = []string{layout.KubeletDir + "/cpu_manager_state", layout.KubeletDir + "/memory_manager_state"}
+
+// cniFolders are where flannel and the plugins that it calls keep leases and results. Those of podman's and nerdctl's
+// networks, beside them, are of use to these.
+var cniFolders = []string{"/var/lib/cni/networks/cbr0", "/var/lib/cni/flannel"}
+
+// holdsLeases reports whether there is a file in the folder, beside the plugin's lock and its note of the last
+// address, which stay when all addresses were given back.
+func holdsLeases(dir string) bool {
+	entries, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, func(entry os.DirEntry) bool {
+		return entry.Name() != "lock" && !strings.HasPrefix(entry.Name(), "last_reserved_ip")
+	})
+}
+
+// HasPods reports whether a kubelet left folders of pods.
+func HasPods(h *host.Host) bool {
+	pods, _ := filepath.Glob(h.Path(layout.KubeletDir + "/pods/*"))
+	return len(pods) > 0
+}
+
+// NetworkConfigs lists the configurations in the folder where containerd looks for the network of pods, in the order
+// in which it looks: it takes the first.
 func NetworkConfigs(h *host.Host) []string {
 	files, _ := filepath.Glob(h.Path(filepath.Join(layout.CNIConf, "*")))
 	var found []string

@@ -6,38 +6,89 @@ import (
 
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
+	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
+)
+
+const (
+	// remainsCheck is the name by which ignorePreflightErrors ignores what another node left; kubeadm has no such
+	// check.
+	remainsCheck = "NodeRemains"
+	// podNetworkCheck is the name by which it ignores network configurations of others than flannel.
+	podNetworkCheck = "PodNetwork"
 )
 
 // checkDistributions finds Kubernetes of other installers on the machine:
 //
-//	it runs, or starts at boot              a problem: the two would use the same ports, folders, links and rules
-//	it left something, or is in containers  a remark
+//	it runs                        a problem: the two would use the same ports, folders, links and rules
+//	it starts at boot, but stands  a problem of checkRemains, which can be ignored
+//	it left folders or units       a remark
+//	it is in containers            a remark
 //
-// Beside a kubelet of Argosy's, links and folders are its own. checkOwner refuses a kubelet that is not Argosy's.
+// checkOwner refuses a kubelet that is not Argosy's.
 func checkDistributions(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	for _, other := range inspect.Distributions(h, inspect.Processes(h)) {
 		switch {
-		case other.Active:
+		case other.Contained:
+			f.remark("The machine has %s; Argosy leaves them alone.", other)
+		case other.Running:
 			f.problem("The machine is a node of another Kubernetes already: %s; if that is not needed, %s, then "+
 				"join the machine.",
 				other, other.Remove)
-		case other.Contained:
-			f.remark("The machine has %s; Argosy leaves them alone.", other)
-		default:
+		case !other.Active:
 			f.remark("There are remains of %s; if they are not needed, %s.", other, other.Remove)
+		}
+	}
+}
+
+// checkRemains finds what a node of another cluster left and a new node would stumble over. Beside a kubelet of
+// Argosy's, links and folders are its own.
+func checkRemains(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	for _, other := range inspect.Distributions(h, inspect.Processes(h)) {
+		if other.Active && !other.Running {
+			f.problem("The machine becomes a node of another Kubernetes at its next boot: %s; if that is not "+
+				"needed, %s.",
+				other, other.Remove)
 		}
 	}
 	if inspect.Kubelet(h, nil, nil).Ours {
 		return
 	}
 	if remains := inspect.Remains(h); len(remains) > 0 {
-		f.remark("An earlier node or container engine left %s, which may disturb the kubelet and the network of pods; "+
-			"remove what is not needed.", strings.Join(remains, ", "))
+		f.problem("An earlier node left %s, over which the kubelet and the network of pods stumble; remove them "+
+			"(links "+
+			"by ip link delete), or add %s to ignorePreflightErrors.", strings.Join(remains, ", "), remainsCheck)
 	}
-	if configs := inspect.NetworkConfigs(h); len(configs) > 0 {
+	if inspect.HasPods(h) {
+		f.remark("An earlier node left %s/pods, which a later reset removes.", layout.KubeletDir)
+	}
+}
+
+// checkPodNetwork looks at the network configurations that are there before the node:
+//
+//	cluster's pod network    configurations of others
+//	flannel, as an addon     a problem: pods get addresses by them before, or instead of, flannel
+//	somebody else's          a remark: one of them may be the site's own
+func checkPodNetwork(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	if inspect.Kubelet(h, nil, nil).Ours {
+		return
+	}
+	var others []string
+	for _, name := range inspect.NetworkConfigs(h) {
+		if !j.Flannel || name != layout.FlannelConf { // which the addon overwrites
+			others = append(others, name)
+		}
+	}
+	switch {
+	case len(others) == 0:
+	case j.Flannel:
+		f.problem("There are network configurations of others than flannel: %s. Of all that are in %s, containerd "+
+			"takes "+
+			"the first for pods; remove what an earlier node or another container engine left, or add %s to "+
+			"ignorePreflightErrors.", strings.Join(others, ", "), layout.CNIConf, podNetworkCheck)
+	default:
 		f.remark("There are network configurations already: %s. Of all that are there, containerd takes the first "+
 			"for pods; "+
-			"remove what an earlier node or another container engine left.", strings.Join(configs, ", "))
+			"remove what an earlier node or another container engine left.", strings.Join(others, ", "))
 	}
 }

@@ -155,10 +155,14 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	if s.name == postJoin {
-		if err := ran.finish(c.Host); err != nil {
-			return "", err
-		}
+	switch s.name {
+	case preInstall:
+		err = checkAgain(ctx, c)
+	case postJoin:
+		err = ran.finish(c.Host)
+	}
+	if err != nil {
+		return "", err
 	}
 	if len(left) == 0 {
 		return "noted", nil

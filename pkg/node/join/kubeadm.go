@@ -325,10 +325,13 @@ func extraArgs(args []spec.Arg, minor int) any {
 	return last
 }
 
+// ownChecks are the names of checks that kubeadm does not have.
+var ownChecks = []string{inUseCheck, remainsCheck, podNetworkCheck, resolverCheck}
+
 // ignoredByKubeadm returns the ignored checks that are kubeadm's own.
 func ignoredByKubeadm(j *spec.Join) []string {
 	return slices.DeleteFunc(slices.Clone(j.Registration.IgnorePreflightErrors), func(name string) bool {
-		return strings.EqualFold(name, inUseCheck)
+		return slices.ContainsFunc(ownChecks, func(own string) bool { return strings.EqualFold(name, own) })
 	})
 }
 

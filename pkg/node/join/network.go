@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,30 +26,70 @@ const (
 	lookupTimeout = 5 * time.Second
 )
 
-// checkHostname checks that the machine's name resolves, since kubelet and kubeadm look it up: in /etc/hosts, else by
-// the resolvers.
-func checkHostname(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
-	name := h.ReadLine("/proc/sys/kernel/hostname")
-	if name == "" || name == "localhost" {
+// resolverCheck is the name by which ignorePreflightErrors ignores name servers that are slow or silent; kubeadm has
+// no such check.
+const resolverCheck = "Resolver"
+
+// checkHostname checks that the machine has a name.
+func checkHostname(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	if name := hostname(h); name == "" || name == "localhost" {
 		f.problem("The machine has no host name; set one with hostnamectl.")
-		return
 	}
-	if inHosts(h, name) {
+}
+
+func hostname(h *host.Host) string { return h.ReadLine("/proc/sys/kernel/hostname") }
+
+// checkHostnameLookup looks the machine's name up, as kubelet and kubeadm do.
+func checkHostnameLookup(ctx context.Context, h *host.Host, _ *spec.Join, f *findings) {
+	explainLookup(ctx, h, net.DefaultResolver.LookupHost, f)
+}
+
+// explainLookup adds what a look-up of the machine's name shows:
+//
+//	name is in /etc/hosts, or the system answers for it itself   nothing, and nobody is asked
+//	name servers do not know it                                  a remark, as of kubeadm
+//	they are slow or silent                                      a problem: every look-up on the node waits
+func explainLookup(ctx context.Context, h *host.Host, lookup func(context.Context, string) ([]string, error),
+	f *findings,
+) {
+	name := hostname(h)
+	if name == "" || name == "localhost" || inHosts(h, name) || answersItself(h) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	began := time.Now()
-	_, err := net.DefaultResolver.LookupHost(ctx, name)
+	_, err := lookup(ctx, strings.ToLower(name))
 	took := time.Since(began)
+	var failed *net.DNSError
 	switch {
-	case err != nil:
-		f.problem("The host name %q does not resolve (tried for %.1f s); add it to /etc/hosts with the machine's "+
-			"address.", name, took.Seconds())
+	case ctx.Err() != nil || errors.As(err, &failed) && failed.IsTimeout:
+		f.transient("Looking up the host name %q got no answer within %.1f s; repair /etc/resolv.conf, or add the "+
+			"name "+
+			"to /etc/hosts with the machine's address.", name, took.Seconds())
 	case took > slowLookup:
 		f.problem("Looking up the host name %q takes %.1f s; add it to /etc/hosts, or repair /etc/resolv.conf.", name,
 			took.Seconds())
+	case err != nil:
+		f.remark("The host name %q does not resolve; if something on the machine needs that, add it to /etc/hosts "+
+			"with "+
+			"the machine's address.", name)
 	}
+}
+
+// answersItself reports whether the C library or systemd-resolved answers for the machine's own name: Go's resolver
+// knows neither module.
+func answersItself(h *host.Host) bool {
+	for line := range strings.Lines(h.ReadLine("/etc/nsswitch.conf")) {
+		line, _, _ = strings.Cut(line, "#")
+		modules, is := strings.CutPrefix(strings.TrimSpace(line), "hosts:")
+		if is && slices.ContainsFunc(strings.Fields(modules), func(module string) bool {
+			return module == "myhostname" || module == "resolve"
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 func inHosts(h *host.Host, name string) bool {

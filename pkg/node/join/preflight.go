@@ -53,7 +53,9 @@ type preflightCheck struct {
 	ignore string
 	// byName is set for a check that "all" does not ignore.
 	byName bool
-	run    func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
+	// again is set for a check of what preInstallCommands may put right: it is made again when they have run.
+	again bool
+	run   func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 }
 
 // ignored reports whether the user ignores the check.
@@ -68,21 +70,24 @@ func (c preflightCheck) ignored(j *spec.Join) bool {
 var preflightChecks = []preflightCheck{
 	{run: checkOwner},
 	{run: checkDistributions},
+	{ignore: remainsCheck, again: true, run: checkRemains},
+	{ignore: podNetworkCheck, again: true, run: checkPodNetwork},
 	{run: checkSystem},
 	{ignore: "Mem", run: checkMemory},
 	{run: checkDisk},
 	{ignore: "SystemVerification", run: checkCgroups},
 	{ignore: "Port-10250", run: checkPort},
 	{ignore: "Hostname", run: checkHostname},
-	{ignore: "Hostname", run: checkResolvers},
+	{ignore: resolverCheck, run: checkHostnameLookup},
+	{ignore: resolverCheck, run: checkResolvers},
 	{run: checkEndpoint},
-	{ignore: "Swap", run: checkSwap},
+	{ignore: swapCheck, again: true, run: checkSwap},
 	{ignore: inUseCheck, byName: true, run: checkContainerdInUse},
 	{ignore: runtimeCheck, run: checkExternalRuntime},
 }
 
-// checkPreflight holds on a machine that can become the node. On one that is the node already, only its owner, version,
-// cgroup driver and server are checked.
+// checkPreflight holds on a machine that can become the node. On one that is the node already, only its owner,
+// version, cgroup driver and server are checked.
 func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) {
 	j := c.Operation.Join
 	if err := node.Problems(errclass.Configuration, "the operation is not valid on any machine",
@@ -101,20 +106,24 @@ func checkPreflight(ctx context.Context, c *node.Context) (bool, string, error) 
 	if ctx.Err() != nil {
 		return false, "", context.Cause(ctx)
 	}
-	return summarize(j, all)
+	return summarize(j, all, commandsLeft(c.Host, j))
 }
 
 // summarize returns the findings as one result. Its error is transient only if every problem is, since a retry cannot
-// help otherwise.
-func summarize(j *spec.Join, all []findings) (bool, string, error) {
+// help otherwise. commandsLeft is set while preInstallCommands are still to run.
+func summarize(j *spec.Join, all []findings, commandsLeft bool) (bool, string, error) {
 	var problems, remarks []string
 	class := errclass.Transient
 	for i, found := range all {
 		remarks = append(remarks, found.remarks...)
 		check := preflightChecks[i]
 		for _, p := range found.problems {
-			if check.ignored(j) {
+			switch {
+			case check.ignored(j):
 				remarks = append(remarks, p.text+" Ignored, as ignorePreflightErrors says.")
+				continue
+			case check.again && commandsLeft:
+				remarks = append(remarks, p.text+" It is looked at again when preInstallCommands have run.")
 				continue
 			}
 			problems = append(problems, p.text)
@@ -127,6 +136,30 @@ func summarize(j *spec.Join, all []findings) (bool, string, error) {
 		return false, "", err
 	}
 	return true, strings.Join(append([]string{"the machine can become a node"}, remarks...), " "), nil
+}
+
+// commandsLeft reports whether preInstallCommands are still to run.
+func commandsLeft(h *host.Host, j *spec.Join) bool {
+	ran, err := readHooks(h, j)
+	return err == nil && len(ran.left(preInstall, j.Hooks.PreInstall)) > 0
+}
+
+// checkAgain makes the checks again that preInstallCommands may have put right.
+func checkAgain(ctx context.Context, c *node.Context) error {
+	j := c.Operation.Join
+	var problems []string
+	for _, check := range preflightChecks {
+		if !check.again || check.ignored(j) {
+			continue
+		}
+		found := findings{}
+		check.run(ctx, c.Host, j, &found)
+		for _, p := range found.problems {
+			problems = append(problems, p.text)
+		}
+	}
+	return node.Problems(errclass.Permanent, "the machine cannot become a node, also after preInstallCommands",
+		problems)
 }
 
 // applyPreflight is only called when the check neither held nor failed, which it never does.
@@ -166,8 +199,8 @@ func checkJoined(ctx context.Context, c *node.Context) (bool, string, error) {
 	return true, fmt.Sprintf("the machine is node %s of this cluster already%s", j.NodeName, moved), nil
 }
 
-// runningVersion returns the version of a machine that is this node, by its record; "" for one without. When the record
-// is damaged, runningVersion asks the kubelet.
+// runningVersion returns the version of a machine that is this node, by its record; "" for one without. When the
+// record is damaged, runningVersion asks the kubelet.
 func runningVersion(ctx context.Context, c *node.Context) (string, error) {
 	record, err := c.Store.Record()
 	if !errors.Is(err, node.ErrUnreadable) {
@@ -341,10 +374,4 @@ func checkPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 		return
 	}
 	f.problem("Port 10250, which the kubelet needs, is held by %s; stop it.", holder)
-}
-
-func checkSwap(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
-	if strings.Count(h.ReadLine("/proc/swaps"), "\n") > 0 {
-		f.remark("Swap is on; the kubelet starts only if its configuration allows that.")
-	}
 }

@@ -92,22 +92,67 @@ func TestPreflight(t *testing.T) {
 			change:  func(m *machine) { m.write("/proc/sys/kernel/hostname", "localhost\n") },
 			problem: "The machine has no host name",
 		},
-		"host name unknown": {change: func(m *machine) {
-			m.write("/proc/sys/kernel/hostname",
-				"nowhere.invalid\n")
-		}, problem: `The host name "nowhere.invalid" does not resolve (tried for`},
-		"swap": {change: func(m *machine) {
-			m.write("/proc/swaps",
-				"Filename\n/dev/sda2 partition\n")
-		}, remark: "Swap is on"},
+		"host name known to the system": {
+			change: func(m *machine) {
+				m.write("/proc/sys/kernel/hostname", "NOWHERE\n")
+				m.write("/etc/nsswitch.conf", "passwd: files\nhosts: files dns myhostname # itself\n")
+			}, remark: "the machine can become a node",
+		},
+		"swap": {
+			change:  func(m *machine) { m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n") },
+			problem: "Swap is on (/dev/sda2), and the kubelet does not start with it; turn it off",
+		},
+		"swap compressed in memory": {change: func(m *machine) {
+			m.write("/proc/swaps", "Filename Type\n/dev/zram0 partition\n/swap\\040file file\n")
+			m.join.KubeletConfig = "failSwapOn: true\n"
+		}, problem: `Swap is on (/dev/zram0, /swap\040file)`},
+		"swap ignored": {change: func(m *machine) {
+			m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n")
+			m.ignore("swap")
+		}, remark: "does not start with it; turn it off (swapoff --all, and remove it from /etc/fstab and from " +
+			"systemd's swap units), or set failSwapOn: false in the cluster's kubelet configuration. Ignored, as"},
+		"swap allowed by the kubelet's configuration": {change: func(m *machine) {
+			m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n")
+			m.join.KubeletConfig = "failSwapOn: false\n"
+		}, remark: "the machine can become a node"},
+		"swap allowed by the kubelet's arguments": {change: func(m *machine) {
+			m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n")
+			m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "fail-swap-on", Value: "false"}}
+		}, remark: "the machine can become a node"},
+		"swap forbidden by the kubelet's arguments": {change: func(m *machine) {
+			m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n")
+			m.join.KubeletConfig = "failSwapOn: false\n"
+			m.join.Registration.KubeletExtraArgs = []spec.Arg{{Name: "fail-swap-on", Value: "true"}}
+		}, problem: "Swap is on"},
+		"swap that preInstallCommands turn off": {change: func(m *machine) {
+			m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n")
+			m.join.Hooks.PreInstall = []string{"swapoff -a"}
+		}, remark: "It is looked at again when preInstallCommands have run."},
 		"foreign kubelet": {change: func(m *machine) {
 			m.write("/usr/lib/systemd/system/kubelet.service",
 				"[Unit]\n")
 		}, problem: "A kubelet that Argosy did not install"},
 		"k3s is enabled": {
 			change: func(m *machine) { m.enable("k3s-agent.service") },
-			problem: "another Kubernetes already: k3s (k3s-agent.service); if that is not needed, run " +
+			problem: "another Kubernetes at its next boot: k3s (k3s-agent.service); if that is not needed, run " +
 				"k3s-uninstall.sh",
+		},
+		"MicroK8s is enabled": {
+			change:  func(m *machine) { m.enable("snap.microk8s.daemon-kubelite.service") },
+			problem: "at its next boot: MicroK8s (snap.microk8s.daemon-kubelite.service)",
+		},
+		"k3s is enabled, ignored": {
+			change: func(m *machine) { m.enable("k3s.service"); m.ignore("NodeRemains") },
+			remark: "run k3s-uninstall.sh or k3s-agent-uninstall.sh. Ignored, as",
+		},
+		"k3s runs, ignored": {
+			change: func(m *machine) {
+				m.enable("k3s.service")
+				m.runs(870, "k3s-server", "/usr/local/bin/k3s")
+				m.ignore("all")
+			},
+			problem: "The machine is a node of another Kubernetes already: k3s (k3s.service, process k3s-server (pid " +
+				"870))",
 		},
 		"k3s runs": {
 			change:  func(m *machine) { m.runs(870, "k3s-server", "/usr/local/bin/k3s") },
@@ -142,13 +187,52 @@ func TestPreflight(t *testing.T) {
 			m.write("/var/lib/cni/networks/cbr0/10.42.0.2", "x")
 			m.write("/run/flannel/subnet.env", "x")
 			m.write("/var/lib/kubelet/cpu_manager_state", "{}")
+		}, problem: "An earlier node left link cni0, link flannel.1, /run/flannel, " +
+			"/var/lib/kubelet/cpu_manager_state, /var/lib/cni/networks/cbr0, over which"},
+		"remains of a node, ignored": {change: func(m *machine) {
+			m.write("/sys/class/net/kube-ipvs0/operstate", "up")
+			m.ignore("NodeRemains")
+		}, remark: "add NodeRemains to ignorePreflightErrors. Ignored, as"},
+		"notes of flannel's delegate": {change: func(m *machine) {
+			m.write("/var/lib/cni/flannel/0123abc", "{}")
+		}, problem: "An earlier node left /var/lib/cni/flannel, over which"},
+		"notes of the kubelet's memory manager": {change: func(m *machine) {
+			m.write("/var/lib/kubelet/memory_manager_state", "{}")
+		}, problem: "An earlier node left /var/lib/kubelet/memory_manager_state, over which"},
+		"leases that were given back": {change: func(m *machine) {
+			m.write("/var/lib/cni/networks/cbr0/lock", "")
+			m.write("/var/lib/cni/networks/cbr0/last_reserved_ip.0", "10.42.0.2")
+		}, remark: "the machine can become a node"},
+		"leases of podman's": {change: func(m *machine) {
+			m.write("/var/lib/cni/networks/podman/10.88.0.2", "x")
+		}, remark: "the machine can become a node"},
+		"pods of an earlier node": {change: func(m *machine) {
 			m.write("/var/lib/kubelet/pods/1/volumes/kubernetes.io~empty-dir/data/rows", "x")
-		}, remark: "left link cni0, link flannel.1, /var/lib/cni, /run/flannel, " +
-			"/var/lib/kubelet/cpu_manager_state, /var/lib/kubelet/pods, which a later reset removes, which"},
+		}, remark: "left /var/lib/kubelet/pods, which a later reset removes"},
+		"remains beside our kubelet": {change: func(m *machine) {
+			m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark)
+			m.write("/sys/class/net/cni0/operstate", "up")
+		}, remark: "the machine can become a node"},
 		"network configurations": {change: func(m *machine) {
 			m.write("/etc/cni/net.d/87-podman-bridge.conflist", "{}")
 			m.write("/etc/cni/net.d/10-calico.conflist", "{}")
 		}, remark: "already: /etc/cni/net.d/10-calico.conflist, /etc/cni/net.d/87-podman-bridge.conflist. Of all"},
+		"network configurations beside flannel": {change: func(m *machine) {
+			m.join.Flannel = true
+			m.write("/etc/cni/net.d/05-cilium.conflist", "{}")
+			m.write("/etc/cni/net.d/10-flannel.conflist", "{}")
+			m.write("/etc/cni/net.d/87-podman-bridge.conflist", "{}")
+		}, problem: "There are network configurations of others than flannel: /etc/cni/net.d/05-cilium.conflist, " +
+			"/etc/cni/net.d/87-podman-bridge.conflist. Of all that are in /etc/cni/net.d"},
+		"network configurations beside flannel, ignored": {change: func(m *machine) {
+			m.join.Flannel = true
+			m.write("/etc/cni/net.d/10-calico.conflist", "{}")
+			m.ignore("PodNetwork")
+		}, remark: "add PodNetwork to ignorePreflightErrors. Ignored, as"},
+		"flannel's own configuration": {change: func(m *machine) {
+			m.join.Flannel = true
+			m.write("/etc/cni/net.d/10-flannel.conflist", "{}")
+		}, remark: "the machine can become a node"},
 		"left-over of this join": {change: func(m *machine) {
 			m.write(layout.ClusterCA,
 				m.join.CACert)
@@ -270,6 +354,52 @@ func resolver(t *testing.T) string {
 	}()
 	t.Cleanup(func() { _ = connection.Close(); <-done })
 	return connection.LocalAddr().String()
+}
+
+func TestChecksAreRepeatedAfterPreInstallCommands(t *testing.T) {
+	m := newMachine(t)
+	m.fakeAPI(0)
+	m.write("/proc/swaps", "Filename Type\n/dev/sda2 partition\n")
+	m.join.Hooks.PreInstall = []string{"swapoff --all"}
+	_, err := beforeInstall.apply(context.Background(), m.context)
+	assert.ErrorContains(t, err, "also after preInstallCommands: Swap is on (/dev/sda2)")
+	_, _, err = checkPreflight(context.Background(), m.context)
+	assert.ErrorContains(t, err, "Swap is on", "the commands ran, and did not help")
+
+	m.write("/proc/swaps", "Filename Type\n")
+	_, err = beforeInstall.apply(context.Background(), m.context)
+	assert.NilError(t, err)
+}
+
+func TestSlowLookupsOfTheHostNameAreProblems(t *testing.T) {
+	for name, test := range map[string]struct {
+		err             error
+		problem, remark string
+	}{
+		"known": {},
+		"unknown": {err: &net.DNSError{Err: "no such host", IsNotFound: true},
+			remark: `"Elsewhere" does not resolve`},
+		"refused":   {err: &net.DNSError{Err: "server misbehaving"}, remark: `"Elsewhere" does not resolve`},
+		"timed out": {err: &net.DNSError{Err: "i/o timeout", IsTimeout: true}, problem: `"Elsewhere" got no answer`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.write("/proc/sys/kernel/hostname", "Elsewhere\n")
+			found := findings{}
+			explainLookup(t.Context(), m.host, func(_ context.Context, asked string) ([]string, error) {
+				assert.Equal(t, asked, "elsewhere")
+				return nil, test.err
+			}, &found)
+			var problems []string
+			for _, p := range found.problems {
+				problems = append(problems, p.text)
+			}
+			assert.Assert(t, (len(problems) > 0) == (test.problem != "") &&
+				(len(found.remarks) > 0) == (test.remark != ""))
+			assert.Assert(t, strings.Contains(strings.Join(problems, " "), test.problem), problems)
+			assert.Assert(t, strings.Contains(strings.Join(found.remarks, " "), test.remark), found.remarks)
+		})
+	}
 }
 
 func TestAllProblemsAreToldAtOnce(t *testing.T) {

@@ -91,6 +91,9 @@ type Join struct {
 	// KubeletConfig is the cluster's kubelet-config, a KubeletConfiguration in YAML, as it is now. A machine that
 	// joined with another one takes it over when it is reconciled.
 	KubeletConfig string `json:"kubeletConfig,omitempty"`
+	// Flannel is set when flannel, an addon of the cluster, makes the network of pods. Otherwise that is left to
+	// others, such as the machine's owner.
+	Flannel bool `json:"flannel,omitempty"`
 }
 
 // Hooks are commands of the user's, each run by /bin/sh -e from a file of its own.
@@ -116,8 +119,8 @@ type Images struct {
 	ClusterUID string `json:"clusterUID"`
 }
 
-// ImageSource is a source of images: files on the machine, or an archive that the plugin sends. Exactly one of Path and
-// Sent is set.
+// ImageSource is a source of images: files on the machine, or an archive that the plugin sends. Exactly one of Path
+// and Sent is set.
 type ImageSource struct {
 	// Name is its name in messages: the path, URL or image as the user wrote it.
 	Name string `json:"name"`
