@@ -34,6 +34,9 @@ const (
 	certEtcdPeer      = "peer"
 )
 
+// kubeletClient is the user as whom the API server calls kubelets, for logs and exec.
+const kubeletClient = "kube-apiserver-kubelet-client"
+
 // administratorGroup is kubeadm's group of administrators.
 const administratorGroup = "kubeadm:cluster-admins"
 
@@ -111,10 +114,7 @@ func (p *Provisioner) controlPlaneCerts(k *certificates.Keys, endpoint Endpoint)
 			CommonName: "kube-apiserver", Hosts: p.servingHosts(endpoint),
 			Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		}},
-		{
-			File: certKubeletClient, By: k.Cluster,
-			Leaf: certificates.ClientLeaf("kube-apiserver-kubelet-client", administratorGroup),
-		},
+		{File: certKubeletClient, By: k.Cluster, Leaf: certificates.ClientLeaf(kubeletClient)},
 		{File: certFrontProxy, By: k.FrontProxy, Leaf: certificates.ClientLeaf("front-proxy-client")},
 		clusterClient(confController, "system:kube-controller-manager"),
 		clusterClient(confScheduler, "system:kube-scheduler"),

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,22 @@ func TestOnlyWornCertificatesAreSignedAnew(t *testing.T) {
 	p.Clock, p.renew = nil, true
 	_, reasons = ensure(endpoint)
 	assert.Equal(t, len(reasons), 6, "%v", reasons)
+}
+
+func TestCallsToKubeletsAreNoAdministrators(t *testing.T) {
+	p := provisioner(t, controlplanetest.SQLite)
+	k, err := certificates.NewKeys(p.Now())
+	assert.NilError(t, err)
+	list := p.controlPlaneCerts(k, endpoint)
+	at := slices.IndexFunc(list, func(w certificates.Wanted) bool { return w.File == certKubeletClient })
+	assert.Equal(t, list[at].Leaf.CommonName, "kube-apiserver-kubelet-client")
+	assert.Equal(t, len(list[at].Leaf.Organizations), 0, "RBAC binds the user to system:kubelet-api-admin")
+
+	older := list[at]
+	older.Leaf.Organizations = []string{administratorGroup}
+	held, err := older.By.Issue(older.Leaf, p.Now())
+	assert.NilError(t, err)
+	assert.Assert(t, list[at].By.Worn(held, list[at].Leaf, p.Now()) != "", "one of before is replaced")
 }
 
 func TestKubeconfigFollowsTheEndpoint(t *testing.T) {

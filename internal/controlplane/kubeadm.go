@@ -254,8 +254,9 @@ func roles(konnectivity bool) []runtime.Object {
 			"system:certificates.k8s.io:certificatesigningrequests:nodeclient", group(join.BootstrapGroup)),
 		clusterBinding("kubeadm:node-autoapprove-certificate-rotation",
 			"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", group(nodesGroup)),
-		// The API server shows this group to kubelets for logs and exec, and administrators carry it.
 		clusterBinding(administratorGroup, "cluster-admin", group(administratorGroup)),
+		// As kubeadm of 1.37 binds it; before, the API server's certificate carried the administrators' group.
+		clusterBinding("kubeadm:apiserver-kubelet-client", "system:kubelet-api-admin", user(kubeletClient)),
 	}
 	objects = append(objects, readable(metav1.NamespacePublic, "kubeadm:bootstrap-signer-clusterinfo", "cluster-info",
 		user(anonymousUser))...)

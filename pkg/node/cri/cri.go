@@ -134,6 +134,19 @@ const (
 	Cgroupfs = "cgroupfs"
 )
 
+// HasRuntimeConfig reports whether the runtime has the call by which it tells its cgroup driver: RuntimeConfig, which
+// kubelets fall back from until 1.37 and need from 1.38 on. containerd has it since 2.0.
+func (c *Client) HasRuntimeConfig(ctx context.Context) (bool, error) {
+	_, err := c.call(ctx, tellsWithin, "RuntimeConfig", nil)
+	if IsUnimplemented(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking %q for its cgroup driver: %w", c.socket, err)
+	}
+	return true, nil
+}
+
 // CgroupDriver asks for the runtime's cgroup driver: Systemd or Cgroupfs, "" when unknown. For a runtime without a call
 // for it, as containerd 1.7, it is taken from the runtime's status.
 func (c *Client) CgroupDriver(ctx context.Context) (string, error) {

@@ -261,9 +261,9 @@ func renderDiscovery(j *spec.Join, token string) object {
 	}
 }
 
-// renderJoin returns kubeadm's configuration, in the API version that this kubeadm reads.
+// renderJoin returns kubeadm's configuration. v1beta4 is what every kubeadm from 1.31 to 1.37 reads: 1.37 dropped
+// v1beta3, and its v1 is an experiment.
 func renderJoin(j *spec.Join, discovery, token string) object {
-	_, minor := majorMinor(j.KubernetesVersion)
 	r := j.Registration
 	registration := object{"name": j.NodeName, "criSocket": "unix://" + criSocket(j), "taints": taints(r.Taints)}
 	if names := ignoredByKubeadm(j); len(names) > 0 {
@@ -273,16 +273,13 @@ func renderJoin(j *spec.Join, discovery, token string) object {
 		registration["imagePullPolicy"] = r.ImagePullPolicy
 	}
 	if args := kubeletArgs(j); len(args) > 0 {
-		registration["kubeletExtraArgs"] = extraArgs(args, minor)
+		registration["kubeletExtraArgs"] = args
 	}
 	configuration := object{
 		"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "JoinConfiguration",
 		"caCertPath":       caPath(j),
 		"nodeRegistration": registration,
 		"discovery":        object{"file": object{"kubeConfigPath": discovery}, "tlsBootstrapToken": token},
-	}
-	if minor < 31 {
-		configuration["apiVersion"] = "kubeadm.k8s.io/v1beta3"
 	}
 	if len(r.SkipPhases) > 0 {
 		configuration["skipPhases"] = r.SkipPhases
@@ -310,19 +307,6 @@ func kubeletArgs(j *spec.Join) []spec.Arg {
 		args = append(args, spec.Arg{Name: clientCA, Value: caPath(j)})
 	}
 	return args
-}
-
-// extraArgs returns the arguments as kubeadm reads them: a list since v1beta4, before that a map, in which the last of
-// several wins.
-func extraArgs(args []spec.Arg, minor int) any {
-	if minor >= 31 {
-		return args
-	}
-	last := map[string]string{}
-	for _, arg := range args {
-		last[arg.Name] = arg.Value
-	}
-	return last
 }
 
 // ownChecks are the names of checks that kubeadm does not have.

@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -30,7 +31,7 @@ func wanted() *spec.Join {
 
 func TestContainerdIsConfiguredInTheFormOfItsVersion(t *testing.T) {
 	for version, name := range map[string]string{
-		"v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0",
+		"v2.3.7": "containerd-2.3", "v2.2.9": "containerd-2.2", "v2.0.5": "containerd-2.0",
 		"v1.7.27": "containerd-1.7",
 	} {
 		settings := containerdSettings{join: wanted(), version: version, pause: "registry.k8s.io/pause:3.10"}
@@ -59,13 +60,14 @@ func TestUnitsAreRendered(t *testing.T) {
 	golden.Assert(t, string(renderKubeletDropIn(wanted())), "10-kubeadm.conf")
 }
 
-func TestKubeadmIsConfiguredInTheFormOfItsVersion(t *testing.T) {
-	for version, file := range map[string]string{"v1.34.4": "join-v1beta4.json", "v1.30.14": "join-v1beta3.json"} {
+func TestKubeadmIsConfiguredAsEverySupportedVersionReadsIt(t *testing.T) {
+	for _, version := range []string{"v1.33.13", "v1.34.4", "v1.35.8", "v1.36.5", "v1.37.2"} {
 		j := wanted()
 		j.KubernetesVersion = version
+		assert.DeepEqual(t, versionProblems(j), []string(nil))
 		got, err := json.MarshalIndent(renderJoin(j, "/discovery.json", testToken), "", "  ")
 		assert.NilError(t, err)
-		golden.Assert(t, string(got)+"\n", file)
+		golden.Assert(t, string(got)+"\n", "join-v1beta4.json")
 	}
 	got, err := json.MarshalIndent(renderDiscovery(wanted(), testToken), "", "  ")
 	assert.NilError(t, err)
@@ -111,4 +113,36 @@ func TestACleanMachineWantsEveryPhaseButPreflight(t *testing.T) {
 		assert.Assert(t, detail != "", phase.Name)
 	}
 	assert.Equal(t, len(m.programs.calls), 0, "checks of a clean machine start nothing")
+}
+
+func TestVersionsWhoseKubeadmReadsAnotherFormAreRefused(t *testing.T) {
+	j := wanted()
+	for version, want := range map[string]int{"v1.30.14": 1, "v1.31.0": 0, "v1.37.2": 0} {
+		j.KubernetesVersion = version
+		problems := versionProblems(j)
+		assert.Equal(t, len(problems), want, "%s: %v", version, problems)
+	}
+	j.KubernetesVersion = "v1.30.14"
+	assert.DeepEqual(t, versionProblems(j), []string{
+		"Kubernetes v1.30.14 is older than 1.31, the first whose kubeadm reads the configuration that Argosy writes; " +
+			"upgrade the cluster first.",
+	})
+}
+
+func TestFlagsThatTheKubeletDroppedAreRefused(t *testing.T) {
+	for name, refused := range map[string]bool{
+		"containerd": true, "storage-driver-db": true, "storage_driver_db": true, "containerd-namespace": true,
+		"housekeeping-interval": false, "container-runtime-endpoint": false, "v": false,
+	} {
+		j := wanted()
+		j.Registration.KubeletExtraArgs = []spec.Arg{{Name: name, Value: "1"}}
+		j.KubernetesVersion = "v1.36.5"
+		assert.DeepEqual(t, versionProblems(j), []string(nil))
+		j.KubernetesVersion = "v1.37.2"
+		problems := strings.Join(versionProblems(j), " ")
+		assert.Equal(t, problems != "", refused, "%s: %s", name, problems)
+		if refused {
+			assert.Assert(t, strings.Contains(problems, "remove it from kubeletExtraArgs"), problems)
+		}
+	}
 }

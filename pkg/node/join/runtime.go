@@ -79,6 +79,10 @@ func askRuntime(ctx context.Context, h *host.Host, j *spec.Join, f *findings) {
 			status.Message)
 	}
 	checkCgroupDriver(ctx, client, j.Containerd.CgroupDriver, f)
+	if has, err := client.HasRuntimeConfig(ctx); err == nil && !has {
+		f.remark("The container runtime %s %s lacks the call RuntimeConfig, which kubelets need from 1.38 on; upgrade "+
+			"it before then.", version.Name, version.Version)
+	}
 }
 
 func checkRuntimeVersion(version cri.Version, socket string, f *findings) {

@@ -75,6 +75,11 @@ func TestARuntimeThatIsThereIsLookedAt(t *testing.T) {
 			runtime: without("RuntimeConfig"),
 			remark:  "does not tell its cgroup driver; it has to be the kubelet's, systemd",
 		},
+		"without the call that 1.38 needs": {
+			runtime: without("RuntimeConfig"),
+			remark: "The container runtime containerd v2.1.4 lacks the call RuntimeConfig, which kubelets need from " +
+				"1.38 on; upgrade it before then.",
+		},
 		"of an older API": {runtime: with("Version", critest.Answer(critest.Message(2, "containerd", 3, "v1.7.1", 4,
 			"v1alpha2"))), problem: "speaks version v1alpha2 of the interface"},
 	} {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 
 	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -34,6 +36,7 @@ func validate(j *spec.Join) []string {
 	if !versionPattern.MatchString(j.KubernetesVersion) {
 		bad("The Kubernetes version %q is not of the form v1.34.4.", j.KubernetesVersion)
 	}
+	problems = append(problems, versionProblems(j)...)
 	if !nodeNamePattern.MatchString(j.NodeName) || len(j.NodeName) > 253 {
 		bad("The node name %q is not a DNS subdomain; use lower case letters, digits, dashes and dots.", j.NodeName)
 	}
@@ -70,4 +73,44 @@ func socketProblem(j *spec.Join) string {
 			"runtime there.", at, layout.ContainerdSocket)
 	}
 	return ""
+}
+
+const (
+	// firstWithV1beta4 is the minor version from which kubeadm reads the configuration that Argosy writes.
+	firstWithV1beta4 = 31
+	// firstWithoutCadvisorFlags is the minor version from which the kubelet exits on cAdvisor's flags.
+	firstWithoutCadvisorFlags = 37
+)
+
+// cadvisorFlags are the flags of cAdvisor that kubelets took until 1.36, by the list of that version's source:
+// cmd/kubelet/app/options/globalflags_linux.go. housekeeping-interval stays.
+var cadvisorFlags = []string{
+	"application-metrics-count-limit", "boot-id-file", "container-hints", "containerd", "containerd-namespace",
+	"enable-load-reader", "event-storage-age-limit", "event-storage-event-limit", "global-housekeeping-interval",
+	"log-cadvisor-usage", "machine-id-file", "storage-driver-user", "storage-driver-password", "storage-driver-host",
+	"storage-driver-db", "storage-driver-table", "storage-driver-secure", "storage-driver-buffer-duration",
+}
+
+// versionProblems returns what the programs of that version of Kubernetes would refuse.
+func versionProblems(j *spec.Join) []string {
+	if !versionPattern.MatchString(j.KubernetesVersion) {
+		return nil
+	}
+	var problems []string
+	_, minor := majorMinor(j.KubernetesVersion)
+	if minor < firstWithV1beta4 {
+		problems = append(problems, fmt.Sprintf("Kubernetes %s is older than 1.%d, the first whose kubeadm reads the "+
+			"configuration that Argosy writes; upgrade the cluster first.", j.KubernetesVersion, firstWithV1beta4))
+	}
+	if minor < firstWithoutCadvisorFlags {
+		return problems
+	}
+	for _, arg := range j.Registration.KubeletExtraArgs {
+		// The kubelet takes both spellings for one flag.
+		if slices.Contains(cadvisorFlags, strings.ReplaceAll(arg.Name, "_", "-")) {
+			problems = append(problems, fmt.Sprintf("The kubelet's argument %q is one of cAdvisor's, and kubelets "+
+				"since 1.%d exit on it; remove it from kubeletExtraArgs.", arg.Name, firstWithoutCadvisorFlags))
+		}
+	}
+	return problems
 }
