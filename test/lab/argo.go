@@ -5,9 +5,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"argosy.dev/argosy/test/lab/build"
 )
 
 //go:embed manifests/argo.yaml
@@ -26,8 +29,24 @@ func argoImagesOf(version string) argoImages {
 	}
 }
 
-// ArgoVersion is the version of Argo Workflows in the lab.
-const ArgoVersion = "v3.7.18"
+// defaultArgo is the version of Argo Workflows in a lab that is not told another one.
+const defaultArgo = "v3.7.18"
+
+// argoVersion returns the version of Argo that $ARGOSY_LAB_ARGO asks for, as "4.1", "4.1.4" or "v4.1.4".
+func argoVersion() (string, error) {
+	wanted := os.Getenv("ARGOSY_LAB_ARGO")
+	if wanted == "" {
+		return defaultArgo, nil
+	}
+	prefix := "v" + strings.TrimPrefix(wanted, "v")
+	for _, version := range build.ArgoVersions() {
+		if version == prefix || strings.HasPrefix(version, prefix+".") {
+			return version, nil
+		}
+	}
+	return "", fmt.Errorf("reading ARGOSY_LAB_ARGO %q: the lab can build Argo %s", wanted,
+		strings.Join(build.ArgoVersions(), " and "))
+}
 
 // ensureArgo installs Argo in the host cluster or finds it running. After an
 // install it runs a workflow to its end.
@@ -36,7 +55,7 @@ func (l *Lab) ensureArgo(ctx context.Context, a artifacts) error {
 		return nil
 	}
 	start := time.Now()
-	images := argoImagesOf(ArgoVersion)
+	images := argoImagesOf(l.argo)
 	if err := l.ensureArgoTypes(ctx, filepath.Join(a.Argo, "crds")); err != nil {
 		return err
 	}
@@ -50,7 +69,7 @@ func (l *Lab) ensureArgo(ctx context.Context, a artifacts) error {
 	if err := l.proveArgo(ctx, images); err != nil {
 		return err
 	}
-	l.logf("Argo %s installed and shown to run a workflow in %.1fs", ArgoVersion, time.Since(start).Seconds())
+	l.logf("Argo %s installed and shown to run a workflow in %.1fs", l.argo, time.Since(start).Seconds())
 	return nil
 }
 
@@ -80,10 +99,11 @@ func (l *Lab) ensureArgoTypes(ctx context.Context, folder string) error {
 	}, nil)
 }
 
+// argoReady reports whether the lab's version of Argo runs and was shown to work.
 func (l *Lab) argoReady(ctx context.Context) bool {
 	out, err := l.Kubectl(ctx, "host", "--namespace", "argo", "get", "deployment", "workflow-controller",
 		"--output", `jsonpath={.status.readyReplicas} {.metadata.annotations.argosy\.dev/proved}`)
-	return err == nil && strings.HasPrefix(out, "1 ") && strings.HasSuffix(out, "yes")
+	return err == nil && out == "1 "+l.argo
 }
 
 // proveArgo runs a workflow to Succeeded and notes on the deployment that it did.
@@ -106,7 +126,7 @@ func (l *Lab) proveArgo(ctx context.Context, images argoImages) error {
 	}
 	_, err = l.Kubectl(ctx, "host", "--namespace", "argo", "delete", "workflow", name, "--wait=false")
 	_, noteErr := l.Kubectl(ctx, "host", "--namespace", "argo", "annotate", "--overwrite", "deployment",
-		"workflow-controller", "argosy.dev/proved=yes")
+		"workflow-controller", "argosy.dev/proved="+l.argo)
 	if err := errors.Join(err, noteErr); err != nil {
 		return fmt.Errorf("noting that Argo is proved: %w", err)
 	}

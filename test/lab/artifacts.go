@@ -70,6 +70,7 @@ func (l *Lab) artifacts(ctx context.Context, options UpOptions) (artifacts, erro
 	if options.HostedOnly {
 		name = "host-cluster"
 	}
+	name += "-argo-" + l.argo
 	return cached(ctx, l, name, artifacts.paths, func() (artifacts, error) { return l.makeArtifacts(ctx, options) })
 }
 
@@ -95,7 +96,7 @@ func (l *Lab) makeArtifacts(ctx context.Context, options UpOptions) (artifacts, 
 		{"containerd", &a.Containerd, builder.Containerd},
 		{"runc", &a.Runc, builder.Runc},
 		{"CNI plugins", &a.CNI, builder.CNI},
-		{"Argo", &a.Argo, builder.Argo},
+		{"Argo " + l.argo, &a.Argo, func(ctx context.Context) (string, error) { return builder.Argo(ctx, l.argo) }},
 	} {
 		group.Go(func() (err error) {
 			if *part.into, err = part.make(parts); err != nil {
@@ -110,7 +111,7 @@ func (l *Lab) makeArtifacts(ctx context.Context, options UpOptions) (artifacts, 
 	if a.Images, err = builder.ControlPlaneImages(ctx, Version); err != nil {
 		return artifacts{}, fmt.Errorf("making control plane images: %w", err)
 	}
-	if a.ArgoImages, err = builder.ArgoImages(ctx); err != nil {
+	if a.ArgoImages, err = builder.ArgoImages(ctx, l.argo); err != nil {
 		return artifacts{}, fmt.Errorf("making Argo's images: %w", err)
 	}
 	if !options.HostedOnly {

@@ -22,7 +22,9 @@ type Lab struct {
 	state  string
 	source string
 	cache  string
-	log    io.Writer
+	// argo is the version of Argo Workflows, "v3.7.18"; empty in the lab's background processes.
+	argo string
+	log  io.Writer
 	// program is the lab command's own file, in processes that are it.
 	program string
 	// claim is the lock of Claim, held as long as the process lives.
@@ -31,7 +33,7 @@ type Lab struct {
 
 // Open finds the lab's folders; it changes nothing and needs no running lab.
 // The state folder is $ARGOSY_LAB_DIR or /var/lib/argosy-lab, and the checkout
-// is the one whose go.mod governs the working directory.
+// is the one whose go.mod governs the working directory. $ARGOSY_LAB_ARGO chooses the version of Argo Workflows.
 func Open() (*Lab, error) {
 	source, err := checkoutRoot()
 	if err != nil {
@@ -41,7 +43,11 @@ func Open() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{state: stateDir(), source: source, cache: cache, log: os.Stderr}, nil
+	argo, err := argoVersion()
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{state: stateDir(), source: source, cache: cache, argo: argo, log: os.Stderr}, nil
 }
 
 // openState opens the lab for its own background processes, which must work

@@ -64,7 +64,7 @@ type part struct{ name, state string }
 func (l *Lab) parts(ctx context.Context) []part {
 	pool := balancerPool()
 	return []part{
-		{"argo", stateOf(l.argoReady(ctx), ArgoVersion+", ready", "not ready")},
+		{"argo", stateOf(l.argoReady(ctx), l.argo+", ready", "not ready")},
 		{"dns", stateOf(l.deploymentReady(ctx, dns()), "ready", "not ready")},
 		{"storage", stateOf(l.deploymentReady(ctx, storage()), "class "+StorageClass+", ready", "not ready")},
 		{"load balancer", stateOf(l.daemonRuns(balancerDaemon), pool.first.String()+" to "+pool.last.String(),

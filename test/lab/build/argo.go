@@ -3,44 +3,75 @@ package build
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
-const (
-	argoModule = "github.com/argoproj/argo-workflows/v3"
-	// argoCommit is where the tag v3.7.18 points, as the module proxy tells it. Only with a commit do Argo's
-	// programs take themselves for a release.
-	argoCommit = "66e32e5cc367f223e2ecf4fbe852b95eaed83034"
-)
+// argoSource is where a release of Argo Workflows comes from.
+type argoSource struct {
+	// folder is beneath modules/ and overlay/, module is Argo's own name.
+	folder, module string
+	// commit is where the tag points, as the module proxy tells it. Only with a commit do Argo's programs take
+	// themselves for a release.
+	commit string
+}
 
-// Argo returns the folder with workflow-controller, argoexec and argo, and beneath crds/ Argo's complete custom
-// resource definitions. They are too large for a client-side "kubectl apply": apply them with --server-side.
-func (b *Builder) Argo(ctx context.Context) (string, error) {
-	version, err := b.required(ctx, "argo", argoModule)
+// argoSources are the releases that can be built.
+var argoSources = map[string]argoSource{
+	"v3.7.18": {"argo", "github.com/argoproj/argo-workflows/v3", "66e32e5cc367f223e2ecf4fbe852b95eaed83034"},
+	"v4.1.4":  {"argo-4.1", "github.com/argoproj/argo-workflows/v4", "b5b4d665e9be9b87c115f943584c3e0ae96fe073"},
+}
+
+// ArgoVersions returns the versions of Argo Workflows that can be built, oldest first.
+func ArgoVersions() []string { return slices.Sorted(maps.Keys(argoSources)) }
+
+// Argo returns the folder with workflow-controller, argoexec and argo of the version, "v4.1.4", and beneath crds/ its
+// complete custom resource definitions. They are too large for a client-side "kubectl apply": apply them with
+// --server-side.
+func (b *Builder) Argo(ctx context.Context, version string) (string, error) {
+	r, err := b.argoRecipe(ctx, version)
 	if err != nil {
 		return "", err
 	}
-	r := recipe{
+	return b.programs(ctx, r, func(folder string) error { return b.argoDefinitions(ctx, r, folder) })
+}
+
+func (b *Builder) argoRecipe(ctx context.Context, version string) (recipe, error) {
+	source, known := argoSources[version]
+	if !known {
+		return recipe{}, fmt.Errorf("choosing a module for Argo %q: it is none of %s", version,
+			strings.Join(ArgoVersions(), ", "))
+	}
+	there, err := b.required(ctx, source.folder, source.module)
+	if err != nil {
+		return recipe{}, err
+	}
+	if there != version {
+		return recipe{}, fmt.Errorf("choosing a module for Argo %q: module %q builds %s", version, source.folder, there)
+	}
+	return recipe{
 		Component: "argo",
-		Module:    "argo",
+		Module:    source.folder,
 		Version:   version,
 		Programs: map[string]string{
-			"argo":                argoModule + "/cmd/argo",
-			"argoexec":            argoModule + "/cmd/argoexec",
-			"workflow-controller": argoModule + "/cmd/workflow-controller",
+			"argo":                source.module + "/cmd/argo",
+			"argoexec":            source.module + "/cmd/argoexec",
+			"workflow-controller": source.module + "/cmd/workflow-controller",
 		},
 		LinkFlags: []string{
-			"-X", argoModule + ".version=" + version,
-			"-X", argoModule + ".gitTag=" + version,
-			"-X", argoModule + ".gitCommit=" + argoCommit,
-			"-X", argoModule + ".gitTreeState=clean",
-			"-X", argoModule + ".buildDate=1970-01-01T00:00:00Z",
+			"-X", source.module + ".version=" + version,
+			"-X", source.module + ".gitTag=" + version,
+			"-X", source.module + ".gitCommit=" + source.commit,
+			"-X", source.module + ".gitTreeState=clean",
+			"-X", source.module + ".buildDate=1970-01-01T00:00:00Z",
 		},
-		Patched: argoModule,
+		Patched: source.module,
 		// The module lacks both: the first is a symbolic link in git, which module archives leave out, the second
 		// is made by a build of the web pages.
 		Patches: map[string]string{
-			"workflow/executor/osspecific/signal_linux.go": "argo/signal_linux.go.txt",
+			"workflow/executor/osspecific/signal_linux.go": source.folder + "/signal_linux.go.txt",
 			"ui/dist/app/index.html":                       "argo/index.html",
 		},
 		Versions: []versionCheck{
@@ -48,13 +79,12 @@ func (b *Builder) Argo(ctx context.Context) (string, error) {
 			{Call: []string{"argoexec", "version", "--short"}, Holds: "argoexec: " + version},
 			{Call: []string{"workflow-controller", "version", "--short"}, Holds: "workflow-controller: " + version},
 		},
-	}
-	return b.programs(ctx, r, func(folder string) error { return b.argoDefinitions(ctx, r, folder) })
+	}, nil
 }
 
 // argoDefinitions copies the definitions alone, so that "kubectl apply" takes the whole folder.
 func (b *Builder) argoDefinitions(ctx context.Context, r recipe, folder string) error {
-	module, err := b.dependencyFolder(ctx, r, argoModule)
+	module, err := b.dependencyFolder(ctx, r, r.Patched)
 	if err != nil {
 		return err
 	}

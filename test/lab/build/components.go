@@ -2,21 +2,28 @@ package build
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// Etcd returns the folder with etcd, etcdctl and etcdutl, which restores snapshots.
-func (b *Builder) Etcd(ctx context.Context) (string, error) {
-	version, err := b.required(ctx, "etcd", "go.etcd.io/etcd/server/v3")
+// Etcd returns the folder with etcd, etcdctl and etcdutl, which restores snapshots, of the series that goes with the
+// Kubernetes version.
+func (b *Builder) Etcd(ctx context.Context, kubernetes string) (string, error) {
+	module, err := etcdModule(kubernetes)
+	if err != nil {
+		return "", err
+	}
+	version, err := b.required(ctx, module, "go.etcd.io/etcd/server/v3")
 	if err != nil {
 		return "", err
 	}
 	number := strings.TrimPrefix(version, "v")
 	return b.programs(ctx, recipe{
 		Component: "etcd",
-		Module:    "etcd",
+		Module:    module,
 		Version:   version,
 		Programs: map[string]string{
 			"etcd":    "go.etcd.io/etcd/server/v3",
@@ -29,6 +36,22 @@ func (b *Builder) Etcd(ctx context.Context) (string, error) {
 			{Call: []string{"etcdutl", "version"}, Holds: "etcdutl version: " + number},
 		},
 	}, nil)
+}
+
+// etcdModule returns the module that builds the etcd of a Kubernetes version: 3.7 from 1.37 on, as kubeadm has it.
+func etcdModule(kubernetes string) (string, error) {
+	_, minor, err := minorVersion(kubernetes)
+	if err != nil {
+		return "", err
+	}
+	number, err := strconv.Atoi(minor)
+	if err != nil {
+		return "", fmt.Errorf("reading version %q: %w", kubernetes, err)
+	}
+	if number >= 37 {
+		return "etcd-3.7", nil
+	}
+	return "etcd", nil
 }
 
 // Containerd returns the folder with containerd, containerd-shim-runc-v2 and ctr, all static.

@@ -16,7 +16,7 @@ func (b *Builder) ControlPlaneImages(ctx context.Context, version string) ([]str
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := b.Etcd(ctx)
+	etcd, err := b.Etcd(ctx, version)
 	if err != nil {
 		return nil, err
 	}
@@ -68,14 +68,10 @@ func (b *Builder) pauseImage(ctx context.Context, kubernetes, version string) (a
 	return archive, refs["pause"], err
 }
 
-// ArgoImages returns the archives of Argo's workflow-controller and argoexec, under the names that Argo's own install
-// gives them.
-func (b *Builder) ArgoImages(ctx context.Context) ([]string, error) {
-	argo, err := b.Argo(ctx)
-	if err != nil {
-		return nil, err
-	}
-	version, err := b.required(ctx, "argo", argoModule)
+// ArgoImages returns the archives of workflow-controller and argoexec of Argo's version, under the names that Argo's
+// own install gives them.
+func (b *Builder) ArgoImages(ctx context.Context, version string) ([]string, error) {
+	argo, err := b.Argo(ctx, version)
 	if err != nil {
 		return nil, err
 	}

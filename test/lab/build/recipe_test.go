@@ -96,12 +96,39 @@ func TestVersionWithoutModuleIsRefused(t *testing.T) {
 		_, err := b.kubernetesRecipe(t.Context(), version)
 		assert.ErrorContains(t, err, message)
 	}
-	for _, version := range []string{"v1.34.4", "v1.33.13"} {
+	for _, version := range []string{"v1.33.13", "v1.34.4", "v1.35.8", "v1.36.5", "v1.37.2"} {
 		r, err := b.kubernetesRecipe(t.Context(), version)
 		assert.NilError(t, err)
 		assert.Equal(t, len(r.Programs), 7)
 		assert.Assert(t, slices.Contains(r.LinkFlags, "k8s.io/component-base/version.gitVersion="+version))
 	}
+}
+
+func TestEtcdFollowsKubernetes(t *testing.T) {
+	for version, want := range map[string]string{"v1.34.4": "etcd", "v1.36.5": "etcd", "v1.37.2": "etcd-3.7"} {
+		module, err := etcdModule(version)
+		assert.NilError(t, err)
+		assert.Equal(t, module, want, version)
+	}
+	for _, version := range []string{"v1.x.1", "1.37.2", ""} {
+		_, err := etcdModule(version)
+		assert.ErrorContains(t, err, "reading version")
+	}
+}
+
+func TestArgoIsBuiltInItsListedVersions(t *testing.T) {
+	b, err := New(".", nil)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, ArgoVersions(), []string{"v3.7.18", "v4.1.4"})
+	for _, version := range ArgoVersions() {
+		r, err := b.argoRecipe(t.Context(), version)
+		assert.NilError(t, err)
+		assert.Assert(t, slices.Contains(r.LinkFlags, r.Patched+".gitTag="+version), r.LinkFlags)
+		_, err = b.key(t.Context(), r)
+		assert.NilError(t, err, "all patches are there")
+	}
+	_, err = b.argoRecipe(t.Context(), "v4.0.0")
+	assert.ErrorContains(t, err, `choosing a module for Argo "v4.0.0": it is none of v3.7.18, v4.1.4`)
 }
 
 func write(t *testing.T, path, content string) {

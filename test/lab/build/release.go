@@ -20,12 +20,13 @@ func (b *Builder) ReleaseFolder(ctx context.Context, version string) (string, er
 		return "", err
 	}
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
+	etcd := func(ctx context.Context) (string, error) { return b.Etcd(ctx, version) }
 	for _, part := range []struct {
 		build    func(context.Context) (string, error)
 		programs []string
 	}{
 		{kubernetes, []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}},
-		{b.Etcd, []string{"etcd", "etcdctl", "etcdutl"}},
+		{etcd, []string{"etcd", "etcdctl", "etcdutl"}},
 		{b.Kine, []string{"kine"}},
 		{b.Konnectivity, []string{"konnectivity-server"}},
 	} {
