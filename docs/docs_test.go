@@ -57,6 +57,23 @@ func TestTheIndexListsEveryDecisionInOrderWithoutGaps(t *testing.T) {
 	assert.DeepEqual(t, index, want)
 }
 
+// A test that was renamed or removed no longer shows anything.
+func TestTestsThatPagesNameExist(t *testing.T) {
+	declared := map[string]bool{}
+	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	for _, file := range matching(t, "../test/*/*_test.go") {
+		for _, match := range declaration.FindAllStringSubmatch(read(t, file), -1) {
+			declared[match[1]] = true
+		}
+	}
+	named := regexp.MustCompile("`(Test[A-Z]\\w+)`")
+	found := named.FindAllStringSubmatch(read(t, "supported.md"), -1)
+	assert.Assert(t, len(found) > 0)
+	for _, match := range found {
+		assert.Check(t, declared[match[1]], "%s is no end-to-end test", match[1])
+	}
+}
+
 // goPackages returns the folders of the repository with Go files, and the packages of this module that they import.
 // Tests do not count, nor do testdata and other modules.
 func goPackages(t *testing.T) map[string][]string {
