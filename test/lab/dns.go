@@ -3,13 +3,15 @@ package lab
 import (
 	"context"
 	_ "embed"
+
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 //go:embed manifests/coredns.yaml
 var dnsManifest string
 
 // dnsImage is the image that resolves names on the host cluster, under the name that the builder gives it.
-const dnsImage = "docker.io/coredns/coredns:1.12.1"
+var dnsImage = "docker.io/coredns/coredns:" + components.AddonVersion(components.CoreDNS)
 
 // dns resolves the names of the host cluster's Services, at the address that
 // kubeadm tells kubelets: the tenth of the Services' network. The manifest is

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/internal/addons"
+	"argosy.dev/argosy/pkg/config"
 )
 
 func TestMirrorIsThatOfTheMainArchive(t *testing.T) {
@@ -296,5 +299,20 @@ func TestArgosVersionIsASetting(t *testing.T) {
 		t.Setenv("ARGOSY_LAB_ARGO", setting)
 		_, err := argoVersion()
 		assert.ErrorContains(t, err, "the lab can build Argo v3.7.18 and v4.1.4")
+	}
+}
+
+// The host cluster's own pods run images that are made for provisioned clusters, and would find none under another tag.
+func TestImagesOfTheHostClusterAreMadeForAddons(t *testing.T) {
+	defaults := config.Defaults()
+	images, err := addons.Images(&defaults, Version)
+	assert.NilError(t, err)
+	var made []string
+	for _, image := range images {
+		made = append(made, image.Reference)
+	}
+	own := storageImagesOf()
+	for _, image := range []string{dnsImage, own.Provisioner, own.Helper} {
+		assert.Assert(t, slices.Contains(made, image), "%s is not among %v", image, made)
 	}
 }

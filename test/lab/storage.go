@@ -3,6 +3,8 @@ package lab
 import (
 	"context"
 	_ "embed"
+
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 //go:embed manifests/local-path.yaml
@@ -28,9 +30,10 @@ type storageImages struct{ Provisioner, Helper, Folder string }
 
 func storageImagesOf() storageImages {
 	return storageImages{
-		Provisioner: "docker.io/rancher/local-path-provisioner:v0.0.31",
-		Helper:      "docker.io/library/busybox:1.36.1",
-		Folder:      storageFolder,
+		Provisioner: "docker.io/rancher/local-path-provisioner:v" +
+			components.AddonVersion(components.LocalPathProvisioner),
+		Helper: "docker.io/library/busybox:" + components.AddonVersion(components.Busybox),
+		Folder: storageFolder,
 	}
 }
 
