@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/imageref"
 )
 
 //go:embed manifests/*.yaml
@@ -149,7 +150,7 @@ func (d *draft) pull(main string, chosen map[string]string, policy string) {
 			container.Image = d.image(name, chosen[name])
 			container.ImagePullPolicy = corev1.PullPolicy(policy)
 			if name == main {
-				d.version = tagOf(container.Image)
+				d.version = imageref.Tag(container.Image)
 			}
 		}
 	}

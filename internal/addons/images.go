@@ -63,18 +63,9 @@ func controlPlaneImages(cluster *config.Cluster) []Image {
 	}
 	if etcd := cluster.VCluster.ControlPlane.BackingStore.Etcd.Deploy; etcd.Enabled &&
 		etcd.StatefulSet.Image.Repository != "" {
-		found = append(found, Image{cluster.ImageRef(joined(etcd.StatefulSet.Image)), "etcd"})
+		found = append(found, Image{cluster.ImageRef(etcd.StatefulSet.Image.Reference()), "etcd"})
 	}
 	return found
-}
-
-// joined writes an image in one word.
-func joined(image config.Image) string {
-	name := image.Repository + ":" + image.Tag
-	if image.Registry != "" {
-		name = image.Registry + "/" + name
-	}
-	return name
 }
 
 func pauseImage(cluster *config.Cluster, version string) (Image, error) {

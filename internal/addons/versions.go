@@ -65,11 +65,3 @@ func (i images) reference(cluster *config.Cluster, name, chosen string) (string,
 	}
 	return cluster.ImageRef(chosen), nil
 }
-
-// tagOf returns the tag of an image, "" when it has none. Digests and ports are no tags.
-func tagOf(reference string) string {
-	reference, _, _ = strings.Cut(reference, "@")
-	last := reference[strings.LastIndex(reference, "/")+1:]
-	_, tag, _ := strings.Cut(last, ":")
-	return tag
-}

@@ -55,11 +55,7 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 	container := &set.Spec.Template.Spec.Containers[0]
 	container.Args = append(container.Args, s.ExtraArgs...)
 	if image := s.Image; image.Repository != "" {
-		name := image.Repository + ":" + image.Tag
-		if image.Registry != "" {
-			name = image.Registry + "/" + name
-		}
-		container.Image, container.Command = p.ImageRef(name), []string{"etcd"}
+		container.Image, container.Command = p.ImageRef(image.Reference()), []string{"etcd"}
 	}
 	return customize(set, podSettings{
 		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: "etcd", labels: s.Labels,

@@ -143,7 +143,6 @@ var (
 	errorName  = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
 	argName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 	argValue   = regexp.MustCompile(`^[A-Za-z0-9._/:;,=+@%~*^&|<>?!#()\[\]{}-]*$`)
-	imageName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
 	percentage = regexp.MustCompile(`^(100|[0-9]{1,2})%$`)
 
 	// An image in its parts: a registry may carry a path, as mirrors do.

@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"argosy.dev/argosy/internal/imageref"
+)
 
 // fullImage ends the tag of an image that carries node bundles too.
 const fullImage = "-full"
@@ -10,18 +14,23 @@ const fullImage = "-full"
 // carries node bundles too, whose tag ends in "-full".
 func (c *Cluster) ControlPlaneImage() string {
 	k8s := c.VCluster.ControlPlane.Distro.K8s
-	tag := k8s.Image.Tag
-	if tag == "" {
-		tag = normalVersion(k8s.Version)
+	image := k8s.Image
+	if image.Tag == "" {
+		image.Tag = normalVersion(k8s.Version)
 	}
-	if c.VCluster.PrivateNodes.ImportNodeBinaries && !strings.HasSuffix(tag, fullImage) {
-		tag += fullImage
+	if c.VCluster.PrivateNodes.ImportNodeBinaries && !strings.HasSuffix(image.Tag, fullImage) {
+		image.Tag += fullImage
 	}
-	name := k8s.Image.Repository
-	if k8s.Image.Registry != "" {
-		name = k8s.Image.Registry + "/" + name
+	return c.ImageRef(image.Reference())
+}
+
+// Reference returns the image in one word, as pods name it. It begins with a registry only where i names one.
+func (i Image) Reference() string {
+	name := i.Repository + ":" + i.Tag
+	if i.Registry != "" {
+		return i.Registry + "/" + name
 	}
-	return c.ImageRef(name + ":" + tag)
+	return name
 }
 
 // ImageRef replaces an image's registry by controlPlane.advanced.defaultImageRegistry. An image without a registry
@@ -32,26 +41,17 @@ func (c *Cluster) ControlPlaneImage() string {
 //	coredns/coredns:1.12.1               registry.example.com/coredns/coredns:1.12.1
 //	busybox:1.36.1                       registry.example.com/library/busybox:1.36.1
 func (c *Cluster) ImageRef(image string) string {
-	registry := strings.TrimSuffix(c.VCluster.ControlPlane.Advanced.DefaultImageRegistry, "/")
+	registry := c.VCluster.ControlPlane.Advanced.DefaultImageRegistry
 	if registry == "" {
 		return image
 	}
-	first, rest, found := strings.Cut(image, "/")
-	switch {
-	case !found:
-		return registry + "/library/" + image
-	case strings.ContainsAny(first, ".:") || first == "localhost":
-		return registry + "/" + rest
-	}
-	return registry + "/" + image
+	return imageref.InRegistry(image, registry)
 }
 
 // VersionOfImage returns the Kubernetes version in the tag of a control plane's image, as "v1.34.4"; "" when there is
 // none.
 func VersionOfImage(image string) string {
-	name, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], "@")
-	_, tag, _ := strings.Cut(name, ":")
-	if version := normalVersion(tag); kubernetesVersion.MatchString(version) {
+	if version := normalVersion(imageref.Tag(image)); kubernetesVersion.MatchString(version) {
 		return version
 	}
 	return ""

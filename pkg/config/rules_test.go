@@ -241,6 +241,14 @@ func TestVClusterIsCheckedValueByValue(t *testing.T) {
 			private("joinNode: {containerd: {pauseImage: 'a\"b'}}"),
 			"privateNodes.joinNode.containerd.pauseImage", "not the name of an image",
 		},
+		"pause image with two tags": {
+			private("joinNode: {containerd: {pauseImage: 'registry.k8s.io/pause:3.10:x'}}"),
+			"privateNodes.joinNode.containerd.pauseImage", "not the name of an image",
+		},
+		"image without a file name": {
+			private("autoUpgrade: {image: registry.example.com/}"),
+			"privateNodes.autoUpgrade.image", "not the name of an image",
+		},
 		"socket over TCP": {
 			private("joinNode: {nodeRegistration: {criSocket: 'tcp://1.2.3.4:5'}}"),
 			"privateNodes.joinNode.nodeRegistration.criSocket", "address of a socket",

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"argosy.dev/argosy/internal/imageref"
 )
 
 // decodeVCluster reads vcluster.yaml over the defaults.
@@ -48,7 +50,12 @@ func (d *document) checkPrivateNodes(p PrivateNodes) {
 }
 
 func (d *document) image(key, value string) {
-	d.match(key, value, imageName, "the name of an image", `write e.g. "registry.k8s.io/pause:3.10"`)
+	if value == "" {
+		return
+	}
+	if _, err := imageref.Normalize(value); err != nil {
+		d.add(key, shown(value)+" is not the name of an image", `write e.g. "registry.k8s.io/pause:3.10"`)
+	}
 }
 
 func (d *document) checkControlPlane(c ControlPlane) {

@@ -4,6 +4,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -16,7 +17,7 @@ var _ authn.Keychain = logins{}
 func (l logins) Resolve(resource authn.Resource) (authn.Authenticator, error) {
 	host := resource.RegistryStr()
 	if host == name.DefaultRegistry {
-		host = dockerHub
+		host = imageref.DockerHub
 	}
 	login, found := l[host]
 	if !found {

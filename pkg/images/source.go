@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -97,15 +98,12 @@ func (s source) shown() string {
 	return bare
 }
 
-// dockerHub is how images name Docker Hub.
-const dockerHub = "docker.io"
-
 // imageName returns an image's name as containerd has it and pods ask for it: it begins with docker.io, although
 // another host serves it.
 func imageName(image name.Reference) string {
 	full := image.Name()
 	if rest, hub := strings.CutPrefix(full, name.DefaultRegistry+"/"); hub {
-		return dockerHub + "/" + rest
+		return imageref.DockerHub + "/" + rest
 	}
 	return full
 }

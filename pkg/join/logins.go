@@ -9,13 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
-
-// dockerHub is how images name Docker Hub, whose logins stand under other names in Docker's own files.
-const dockerHub = "docker.io"
 
 // logins returns the logins of a machine's container runtime: those of the documents, and for other registries those of
 // the Secret. A runtime that is not Argosy's gets none.
@@ -90,7 +88,8 @@ func ReadLogins(content []byte) (map[string]spec.RegistryLogin, error) {
 }
 
 // registryHost is the host of a registry as images name it, out of the ways in which logins name registries:
-// "registry.example.com:5000", "https://registry.example.com/v2/", "https://index.docker.io/v1/".
+// "registry.example.com:5000", "https://registry.example.com/v2/", "https://index.docker.io/v1/". In Docker's own files
+// the last one stands for Docker Hub.
 func registryHost(name string) (string, error) {
 	host := strings.TrimPrefix(strings.TrimPrefix(name, "https://"), "http://")
 	host, _, _ = strings.Cut(host, "/")
@@ -100,7 +99,7 @@ func registryHost(name string) (string, error) {
 	case host == "" || strings.ContainsAny(host, "@?#\\\"' \t\r\n") || !printable(host):
 		return "", errors.New("it is not the host of a registry; write e.g. registry.example.com:5000")
 	case host == "index.docker.io" || host == "registry-1.docker.io":
-		return dockerHub, nil
+		return imageref.DockerHub, nil
 	}
 	return host, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -285,31 +286,12 @@ func dockerNames(text []byte) (map[string]string, error) {
 	named := map[string]string{}
 	for _, image := range saved {
 		for _, tag := range image.RepoTags {
-			named[normalize(tag)] = ""
+			name, err := imageref.Normalize(tag)
+			if err != nil {
+				return nil, corrupt("reading its manifest.json: %w", err)
+			}
+			named[name] = ""
 		}
 	}
 	return named, nil
-}
-
-// normalize returns a reference with registry, folder and tag, as containerd does: "docker.io/library/alpine:latest"
-// for "alpine".
-func normalize(reference string) string {
-	domain, rest, found := strings.Cut(reference, "/")
-	if !found || !strings.ContainsAny(domain, ".:") && domain != "localhost" && strings.ToLower(domain) == domain {
-		domain, rest = "docker.io", reference
-	}
-	if domain == "index.docker.io" {
-		domain = "docker.io"
-	}
-	if domain == "docker.io" && !strings.Contains(rest, "/") {
-		rest = "library/" + rest
-	}
-	if repository, digest, pinned := strings.Cut(rest, "@"); pinned {
-		repository, _, _ = strings.Cut(repository, ":")
-		return domain + "/" + repository + "@" + digest
-	}
-	if !strings.Contains(rest, ":") {
-		rest += ":latest"
-	}
-	return domain + "/" + rest
 }

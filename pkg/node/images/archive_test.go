@@ -106,6 +106,11 @@ func TestNamesInAnArchiveAreThoseThatContainerdGives(t *testing.T) {
 			nil,
 			"no image in it has a name",
 		},
+		"docker with what is no name": {
+			map[string][]byte{"manifest.json": []byte(`[{"RepoTags":["alpine:1:x"]}]`)},
+			nil,
+			`reading image name "alpine:1:x"`,
+		},
 		"neither": {
 			map[string][]byte{"index.json": []byte(`{}`)},
 			nil,
@@ -122,17 +127,6 @@ func TestNamesInAnArchiveAreThoseThatContainerdGives(t *testing.T) {
 			assert.NilError(t, err)
 			assert.DeepEqual(t, got, test.want)
 		})
-	}
-}
-
-func TestReferencesAreNormalized(t *testing.T) {
-	for given, want := range map[string]string{
-		"alpine": "docker.io/library/alpine:latest", "team/app:v1": "docker.io/team/app:v1",
-		"index.docker.io/team/app": "docker.io/team/app:latest",
-		"localhost/app":            "localhost/app:latest", "x.org:5000/app": "x.org:5000/app:latest",
-		"x.org/a/b:1@sha256:00": "x.org/a/b@sha256:00", "UPPER/app:1": "UPPER/app:1",
-	} {
-		assert.Equal(t, normalize(given), want)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/registry"
@@ -107,7 +108,7 @@ func (s containerdSettings) renderLogins() ([]byte, error) {
 	configs := table{}
 	for host, login := range s.logins {
 		configs[host] = table{"auth": authOf(login)}
-		if host == registry.DockerHub {
+		if host == imageref.DockerHub {
 			// Images have the one name, the server that the login is for has the other.
 			configs[registry.DockerHubServer] = configs[host]
 		}

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"strings"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
-	"argosy.dev/argosy/pkg/node/registry"
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
@@ -31,11 +31,19 @@ type pause struct {
 func readPause(ctx context.Context, c *node.Context) (pause, error) {
 	j := c.Operation.Join
 	bundled := bundledPauseImage(c.Host, j)
-	p := pause{image: fullReference(pauseImage(c.Host, j))}
 	if bundled == "" {
 		return pause{}, nil
 	}
-	if p.image != fullReference(bundled) {
+	ours, err := imageref.Normalize(bundled)
+	if err != nil {
+		return pause{}, err
+	}
+	wanted, err := imageref.Normalize(pauseImage(c.Host, j))
+	if err != nil {
+		return pause{}, err
+	}
+	p := pause{image: wanted}
+	if wanted != ours {
 		p.why = fmt.Sprintf("%s is asked for instead of the bundle's %s", p.image, bundled)
 	} else if !c.Host.Exists(release(j, "pause-image.tar")) {
 		p.why = fmt.Sprintf("the bundle carries no archive of %s", p.image)
@@ -110,24 +118,6 @@ func pin(ctx context.Context, c *node.Context, image string) error {
 		return fmt.Errorf("pinning image %q: %w", image, err)
 	}
 	return nil
-}
-
-// fullReference returns an image's name as containerd has it: with its registry, and with a tag or a digest.
-func fullReference(image string) string {
-	if image == "" {
-		return ""
-	}
-	first, rest, _ := strings.Cut(image, "/")
-	switch {
-	case rest == "":
-		image = registry.DockerHub + "/library/" + image
-	case !strings.ContainsAny(first, ".:") && first != "localhost":
-		image = registry.DockerHub + "/" + image
-	}
-	if last := image[strings.LastIndex(image, "/"):]; !strings.ContainsAny(last, ":@") {
-		image += ":latest"
-	}
-	return image
 }
 
 // ctr returns a command of containerd's client in the kubelet's namespace.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/registry"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -33,7 +34,7 @@ func WithLogins(kept, current []byte, secrets map[string]spec.RegistryLogin) ([]
 		}
 		login, known := secrets[host]
 		if !known && host == registry.DockerHubServer {
-			login, known = secrets[registry.DockerHub]
+			login, known = secrets[imageref.DockerHub]
 		}
 		if known {
 			return authOf(login)

@@ -366,17 +366,14 @@ func TestThePauseImageIsImportedAndPinned(t *testing.T) {
 		"images label registry.example.org/pause:1 "+pinned))
 	assert.Assert(t, !m.programs.called("ctr --address "+m.host.Path(layout.ContainerdSocket)+" --namespace k8s.io "+
 		"images import"))
-}
 
-func TestImagesAreNamedAsContainerdDoes(t *testing.T) {
-	for image, full := range map[string]string{
-		"pause": "docker.io/library/pause:latest", "rancher/pause:3.6": "docker.io/rancher/pause:3.6",
-		"registry.k8s.io/pause:3.10": "registry.k8s.io/pause:3.10", "localhost/pause": "localhost/pause:latest",
-		"10.0.0.1:5000/pause": "10.0.0.1:5000/pause:latest", "quay.io/pause@sha256:00": "quay.io/pause@sha256:00",
-		"": "",
-	} {
-		assert.Equal(t, fullReference(image), full)
-	}
+	// containerd knows an image with tag and digest by its digest.
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	m.join.Containerd.PauseImage = "docker.io/pause:1" + digest
+	listed += "docker.io/library/pause" + digest + " x " + pinned + "\n"
+	_, detail, err = checkImages(context.Background(), m.context)
+	assert.NilError(t, err)
+	assert.Equal(t, detail, "docker.io/library/pause"+digest+" is there and pinned")
 }
 
 func TestUsersImagesAreImportedBesideThePauseImage(t *testing.T) {

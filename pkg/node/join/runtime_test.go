@@ -172,6 +172,21 @@ func TestFullBundleInstallsNoRuntimeBesideAForeignOne(t *testing.T) {
 	assert.DeepEqual(t, m.below("/opt/cni/bin"), []string{"bridge", "loopback"})
 }
 
+func TestAPauseImageThatIsNoImageNameIsRefused(t *testing.T) {
+	for image, says := range map[string]string{
+		"":                              "",
+		"localhost:5000/pause":          "",
+		"registry.k8s.io/pause:3.10:x":  "is not the name of an image",
+		"registry.k8s.io/pause:3.10 ":   "is not the name of an image",
+		"https://registry.k8s.io/pause": "is not the name of an image",
+	} {
+		m := newMachine(t)
+		m.join.Containerd.PauseImage = image
+		problems := strings.Join(validate(m.join), " ")
+		assert.Assert(t, strings.Contains(problems, says) && (says != "" || problems == ""), "%s: %s", image, problems)
+	}
+}
+
 func TestASocketThatNobodyServesIsRefused(t *testing.T) {
 	for socket, says := range map[string]string{
 		"unix:///run/crio/crio.sock": "the containerd that Argosy installs answers at " +

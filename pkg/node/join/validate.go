@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/registry"
@@ -17,7 +18,6 @@ var (
 	digestPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	versionPattern  = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.+-]*)?$`)
 	nodeNamePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	imagePattern    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
 )
 
 // validate returns the problems of an operation that no machine could carry out. The plugin refuses such values
@@ -43,8 +43,10 @@ func validate(j *spec.Join) []string {
 	if server, err := url.Parse(j.Server); err != nil || server.Scheme != "https" || server.Host == "" {
 		bad("The API server's address %q is not of the form https://host:port.", j.Server)
 	}
-	if image := j.Containerd.PauseImage; image != "" && !imagePattern.MatchString(image) {
-		bad("The pause image %q is not an image reference.", image)
+	if image := j.Containerd.PauseImage; image != "" {
+		if _, err := imageref.Normalize(image); err != nil {
+			bad("The pause image %q is not the name of an image; write one such as registry.k8s.io/pause:3.10.", image)
+		}
 	}
 	if driver := j.Containerd.CgroupDriver; driver != "systemd" && driver != "cgroupfs" {
 		bad("The cgroup driver %q is neither systemd nor cgroupfs.", driver)

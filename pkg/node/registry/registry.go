@@ -24,8 +24,6 @@ const (
 	hostsFile = "hosts.toml"
 	// anyRegistry is the folder for registries that have none of their own.
 	anyRegistry = "_default"
-	// DockerHub is Docker Hub's name in images.
-	DockerHub = "docker.io"
 	// DockerHubServer is the host that serves Docker Hub's images.
 	DockerHubServer = "registry-1.docker.io"
 )

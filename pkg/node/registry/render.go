@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -62,7 +63,7 @@ func server(registry string, own spec.MirrorHost) string {
 		return ""
 	case !own.SkipVerify && len(own.Capabilities) == 0 && !own.OverridePath:
 		return ""
-	case registry == DockerHub:
+	case registry == imageref.DockerHub:
 		return address(DockerHubServer, false)
 	}
 	return address(registry, own.SkipVerify)
