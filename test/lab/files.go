@@ -115,13 +115,9 @@ func yesNo(yes bool) string {
 
 // loginFiles let the lab's keys in as the machine's user, and set what that user may do.
 func (l *Lab) loginFiles(ctx context.Context, m MachineSpec, rootfs string) ([]file, error) {
-	var keys []string
-	for _, name := range []string{"id_ed25519", "id_passphrase"} {
-		key, err := l.publicKey(name)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
+	keys, err := l.authorizedKeys()
+	if err != nil {
+		return nil, err
 	}
 	home, owner, err := account(rootfs, m.Login)
 	if err != nil {
@@ -129,7 +125,7 @@ func (l *Lab) loginFiles(ctx context.Context, m MachineSpec, rootfs string) ([]f
 	}
 	files := []file{{
 		path: filepath.Join(home, ".ssh/authorized_keys"), mode: 0o600, owner: owner,
-		data: strings.Join(keys, "\n") + "\n",
+		data: keys,
 	}}
 	switch m.Sudo {
 	case "nopasswd":
@@ -143,6 +139,19 @@ func (l *Lab) loginFiles(ctx context.Context, m MachineSpec, rootfs string) ([]f
 			file{path: "/etc/shadow", mode: 0o600, data: shadow})
 	}
 	return files, nil
+}
+
+// authorizedKeys are the lab's keys for every machine's user.
+func (l *Lab) authorizedKeys() (string, error) {
+	var keys strings.Builder
+	for _, name := range []string{"id_ed25519", "id_passphrase"} {
+		key, err := l.publicKey(name)
+		if err != nil {
+			return "", err
+		}
+		keys.WriteString(key + "\n")
+	}
+	return keys.String(), nil
 }
 
 // account reads a user's home and number from the root file system.

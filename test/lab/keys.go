@@ -100,9 +100,24 @@ func (l *Lab) ensureCertificates(ctx context.Context) error {
 	return nil
 }
 
+// ensureVirtualMachineKeys makes the host key of a virtual machine, which the lab can do without until it boots one,
+// and pins it.
+func (l *Lab) ensureVirtualMachineKeys(ctx context.Context, m MachineSpec) error {
+	if err := ensureKey(ctx, filepath.Join(l.keysDir(), "host_"+m.Name), ""); err != nil {
+		return err
+	}
+	return l.writeKnownHosts()
+}
+
 func (l *Lab) writeKnownHosts() error {
+	known := machines()
+	for _, m := range virtualMachines() {
+		if exists(filepath.Join(l.keysDir(), "host_"+m.Name+".pub")) {
+			known = append(known, m)
+		}
+	}
 	var lines []string
-	for _, m := range machines() {
+	for _, m := range known {
 		key, err := l.publicKey("host_" + m.Name)
 		if err != nil {
 			return err

@@ -8,9 +8,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Machine is one machine of the lab, as tests and benchmarks work on it. They know nothing else of it, so that the
-// lab's machines can be something else than containers: a virtual machine implements the same methods, and
-// Lab.Machine returns it.
+// Machine is one machine of the lab, as tests and benchmarks work on it: a container or a virtual machine. They know
+// nothing else of it.
 type Machine interface {
 	// Spec returns the machine's name, address, login, and how it is reached.
 	Spec() MachineSpec
@@ -22,9 +21,9 @@ type Machine interface {
 	Reset(ctx context.Context, options ResetOptions) error
 	// Reboot has the machine reboot in an orderly way and waits for its sshd.
 	Reboot(ctx context.Context) error
-	// CutPower ends a machine that was reset with OwnDisk as a power cut does: no process hears of it, nothing leaves
-	// the machine any more, and all that was not synced to the disk is gone. It boots the machine again and waits for
-	// its sshd.
+	// CutPower ends a machine as a power cut does: no process hears of it, nothing leaves the machine any more, and all
+	// that was not synced to the disk is gone. It boots the machine again and waits for its sshd. A container must
+	// have been reset with OwnDisk.
 	CutPower(ctx context.Context) error
 	// Connect sets whether frames reach and leave the machine. Its link stays up, as that of a machine whose cable is
 	// pulled at the other end.
@@ -38,15 +37,18 @@ type ResetOptions struct {
 	// WithoutPodNetwork leaves out the CNI configuration and the routes to other machines' pods, for clusters that
 	// bring their own pod network. It holds until the machine is reset again.
 	WithoutPodNetwork bool
-	// OwnDisk puts the machine's files on a file system of its own, so that its power can be cut.
+	// OwnDisk puts a container's files on a file system of its own, so that its power can be cut.
 	OwnDisk bool
 }
 
-// Machine returns the machine called name. All machines of the lab are containers.
+// Machine returns the machine called name.
 func (l *Lab) Machine(name string) (Machine, error) {
 	spec, err := l.Spec(name)
 	if err != nil {
 		return nil, err
+	}
+	if spec.Suite != "" {
+		return virtualMachine{l, spec}, nil
 	}
 	return container{l, spec}, nil
 }

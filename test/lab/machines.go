@@ -59,14 +59,31 @@ type MachineSpec struct {
 	Bastion string
 	// PodSubnet is the network of its CNI configuration; empty without CNI.
 	PodSubnet string
+	// Suite is the Debian release of a virtual machine, empty for a container.
+	Suite string
 	// WithoutSCP reports that the machine has neither scp nor sftp.
 	WithoutSCP bool
 	// Note is a remark for people.
 	Note string
 }
 
-// Machines lists all machines of the lab in a fixed order.
+// Machines lists all containers of the lab in a fixed order.
 func (l *Lab) Machines() []MachineSpec { return machines() }
+
+// VirtualMachines lists the lab's virtual machines. They are off, and take no disk, until the first reset.
+func (l *Lab) VirtualMachines() []MachineSpec { return virtualMachines() }
+
+// virtualMachines are named after their Debian suite.
+func virtualMachines() []MachineSpec {
+	var found []MachineSpec
+	for i, suite := range []string{"bookworm", "trixie"} {
+		found = append(found, MachineSpec{
+			Name: suite, Role: RoleMember, Address: fmt.Sprintf("10.117.0.%d", 111+i), Login: "root", Suite: suite,
+			Note: "virtual machine",
+		})
+	}
+	return found
+}
 
 func machines() []MachineSpec {
 	return []MachineSpec{
@@ -107,15 +124,16 @@ const bastionBackAddress = "10.117.1.5"
 
 // Spec returns the machine called name, as it was reset last.
 func (l *Lab) Spec(name string) (MachineSpec, error) {
-	for _, m := range machines() {
+	all := append(machines(), virtualMachines()...)
+	for _, m := range all {
 		if m.Name == name {
 			return l.asReset(m), nil
 		}
 	}
-	return MachineSpec{}, fmt.Errorf("looking for machine %q: the lab has %s", name, quoteArgv(names(machines())))
+	return MachineSpec{}, fmt.Errorf("looking for machine %q: the lab has %s", name, quoteArgv(names(all)))
 }
 
-// Members lists the machines that tests join.
+// Members lists the containers that tests join.
 func (l *Lab) Members() []MachineSpec { return withRole(RoleMember) }
 
 // asReset takes the pod network from a machine that was reset without one.
@@ -151,8 +169,14 @@ func (m MachineSpec) segment() Segment {
 	return front()
 }
 
-// namespace is the name of the machine's network namespace on this computer.
-func (m MachineSpec) namespace() string { return "argosy-" + m.Name }
+// namespace is the name of the machine's network namespace on this computer. A virtual machine has its network inside;
+// the nearest to it is the lab's switch.
+func (m MachineSpec) namespace() string {
+	if m.Suite != "" {
+		return routerNamespace
+	}
+	return "argosy-" + m.Name
+}
 
 // hasCluster reports whether the lab runs a control plane on the machine.
 func (m MachineSpec) hasCluster() bool { return m.Role == RoleHost || m.Role == RoleControlPlane }

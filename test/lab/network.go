@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,13 +168,10 @@ func connect(ctx context.Context, m MachineSpec) error {
 	return nil
 }
 
-// plug makes the cable between a switch port and a machine's device. The device's
-// hardware address follows from its address and never changes, as a real card's:
-// a new one would be unreachable until everybody's neighbour tables expire.
+// plug makes the cable between a switch port and a machine's device.
 func plug(port, device, namespace, address string) string {
-	ip := netip.MustParseAddr(address).As4()
-	return fmt.Sprintf("link add %s type veth peer name %s address 02:42:%02x:%02x:%02x:%02x netns %s",
-		port, device, ip[0], ip[1], ip[2], ip[3], namespace)
+	return fmt.Sprintf("link add %s type veth peer name %s address %s netns %s",
+		port, device, hardwareAddress(address), namespace)
 }
 
 // machineLinks is the network that a site's image would configure at boot.

@@ -41,6 +41,9 @@ func (l *Lab) PrintStatus(ctx context.Context, w io.Writer) error {
 	for _, line := range lines {
 		fmt.Fprintln(table, line)
 	}
+	for _, m := range virtualMachines() {
+		fmt.Fprintln(table, l.virtualMachineStatus(m))
+	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("printing the status: %w", err)
 	}

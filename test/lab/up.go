@@ -160,14 +160,16 @@ func (l *Lab) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	problems := []error{l.haltAll(), l.stopDaemons(), l.removeNetwork(ctx), l.restoreLimits()}
+	problems := []error{
+		l.haltAll(), l.removeVirtualMachines(), l.stopDaemons(), l.removeNetwork(ctx), l.restoreLimits(),
+	}
 	for _, m := range machines() {
 		if err := errors.Join(l.disk(m).removeImage(), os.RemoveAll(l.machineDir(m.Name))); err != nil {
 			problems = append(problems, fmt.Errorf("removing the disk of machine %q: %w", m.Name, err))
 		}
 		_ = os.Remove(l.KubeconfigPath(m.Name))
 	}
-	gone := []string{l.BinDir(), l.HTTPDir(), l.registryDir(), l.postgresDir(), l.balancerConfig()}
+	gone := []string{l.acceleratorNote(), l.BinDir(), l.HTTPDir(), l.registryDir(), l.postgresDir(), l.balancerConfig()}
 	for _, d := range daemons() {
 		gone = append(gone, l.pidFile(d), l.logFile(d))
 	}
@@ -181,7 +183,7 @@ func (l *Lab) Down(ctx context.Context) error {
 
 func (l *Lab) haltAll() error {
 	var group errgroup.Group
-	for _, m := range machines() {
+	for _, m := range append(machines(), virtualMachines()...) {
 		group.Go(func() error {
 			unlock, err := l.lock("machine-" + m.Name)
 			if err != nil {

@@ -18,7 +18,14 @@ const (
 // await polls until ready returns nil. It ends early, with the error of alive, when there is nothing left to wait for;
 // alive may be nil. Its last error holds the one of ready.
 func (l *Lab) await(ctx context.Context, what string, ready func(context.Context) error, alive func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, waitLimit)
+	return l.awaitWithin(ctx, waitLimit, waitPoll, what, ready, alive)
+}
+
+// awaitWithin is await with a limit of its own, and a pause between two polls.
+func (l *Lab) awaitWithin(ctx context.Context, limit, pause time.Duration, what string,
+	ready func(context.Context) error, alive func() error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	start, reported := time.Now(), time.Now()
 	for {
@@ -38,7 +45,7 @@ func (l *Lab) await(ctx context.Context, what string, ready func(context.Context
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting %s for %s: %w", time.Since(start).Round(time.Second), what, err)
-		case <-time.After(waitPoll):
+		case <-time.After(pause):
 		}
 	}
 }
