@@ -102,6 +102,7 @@ func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
 	defer stop()
 
 	session, channels, requests, err := xssh.NewClientConn(live, config.hostPort(), &xssh.ClientConfig{
+		Config:            xssh.Config{KeyExchanges: keyExchanges()},
 		User:              config.User,
 		HostKeyAlgorithms: ready.hostKeys.algorithms(),
 		HostKeyCallback: func(_ string, _ net.Addr, key xssh.PublicKey) error {
@@ -115,6 +116,10 @@ func dial(ctx context.Context, via *Client, config Config) (*Client, error) {
 	}
 	return newClient(config, xssh.NewClient(session, channels, requests), live), nil
 }
+
+// keyExchanges returns all that the library does safely: its own default leaves out diffie-hellman-group16-sha512 and
+// diffie-hellman-group-exchange-sha256, to which hardened servers are restricted, and offers one with SHA-1.
+func keyExchanges() []string { return xssh.SupportedAlgorithms().KeyExchanges }
 
 // connect dials hostPort, through via where there is a bastion.
 //
@@ -222,8 +227,8 @@ func (c *Client) abandon() {
 	}
 }
 
-// activityConn records whether bytes arrive. Any byte counts as a sign of life: while a slow upload fills the line, the
-// answer to a probe would have to queue behind it.
+// activityConn records whether bytes arrive. Any byte counts as a sign of life: while a slow upload fills the line,
+// the answer to a probe would have to queue behind it.
 type activityConn struct {
 	net.Conn
 	reads  atomic.Uint64 // grows whenever something arrives
@@ -269,7 +274,8 @@ func (c *Client) keepAlive() {
 		select {
 		case probing <- struct{}{}:
 			c.spawn(func() {
-				// Any answer will do, and so will a refusal. On a dead line this returns when the connection is closed.
+				// Any answer will do, and so will a refusal. On a dead line this returns when the connection is
+				// closed.
 				_, _, _ = c.conn.SendRequest(keepalive, true, nil)
 				<-probing
 			})
