@@ -211,6 +211,9 @@ func (j *Joiner) execute(ctx context.Context, found Inspection, phases operation
 ) (spec.Status, error) {
 	op := found.Operation
 	if !found.Running() && found.needsToken(j.Target) {
+		if err := j.checkNameFreeNow(ctx, found); err != nil {
+			return spec.Status{}, err
+		}
 		token, err := mintToken(ctx, j.Target.Client, found.machine.Name, tokenLife(op), time.Now())
 		if err != nil {
 			return spec.Status{}, err

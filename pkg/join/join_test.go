@@ -380,7 +380,9 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 
 func TestARunningJoinIsAttachedToWithoutASecondToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
-	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
+	machine := &fakeMachine{
+		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(), facts: credentialsOf("m1"),
+	}
 	joiner := newJoiner(t, machine, client)
 	// The first join tells the operation's id, which depends only on the wanted state.
 	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
@@ -401,7 +403,7 @@ func TestARunningJoinIsAttachedToWithoutASecondToken(t *testing.T) {
 func TestALostConnectionDoesNotRevokeTheOperationsToken(t *testing.T) {
 	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
-		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
+		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(), facts: credentialsOf("m1"),
 		watchErrors: []error{errclass.With(errclass.Transient, errors.New("the connection was lost"))},
 	}
 	joiner := newJoiner(t, machine, client)
@@ -593,6 +595,9 @@ func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
 	assert.Equal(t, len(machine.started), 0)
 }
+
+// credentialsOf are the facts of a machine whose kubelet has a node's credentials.
+func credentialsOf(node string) spec.Facts { return spec.Facts{Kubelet: spec.Kubelet{NodeName: node}} }
 
 // at are the facts of a machine that joined at another version.
 func at(version string) spec.Facts {

@@ -34,11 +34,13 @@ func TestLoginsAreReadAsDockerWritesThem(t *testing.T) {
 
 func TestLoginsThatCannotBeUsedAreRefusedWithoutTheirContent(t *testing.T) {
 	for says, content := range map[string]string{
-		"it is not of the form":                        `{"auths": "s3cret"}`,
-		"it is not of the form {":                      `s3cret`,
-		"it is not of the form {\"auths\"":             `{"registry.example.com": {"password": "s3cret"}}`,
-		"containerd knows no patterns":                 `{"auths": {"*.example.com": {"username": "u", "password": "s3cret"}}}`,
-		"it is not the host of a registry":             `{"auths": {"https:///v1": {"username": "u", "password": "s3cret"}}}`,
+		"it is not of the form":            `{"auths": "s3cret"}`,
+		"it is not of the form {":          `s3cret`,
+		"it is not of the form {\"auths\"": `{"registry.example.com": {"password": "s3cret"}}`,
+		"containerd knows no " +
+			"patterns": `{"auths": {"*.example.com": {"username": "u", "password": "s3cret"}}}`,
+		"it is not the host of a " +
+			"registry": `{"auths": {"https:///v1": {"username": "u", "password": "s3cret"}}}`,
 		"its auth is not user:password in base64":      `{"auths": {"a.example.com": {"auth": "s3cret"}}}`,
 		"it has neither username, identityToken nor a": `{"auths": {"a.example.com": {"password": "s3cret"}}}`,
 	} {

@@ -89,7 +89,7 @@ func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *core
 //	machine's plan             | node in the cluster                | action
 //	any, has joined            | Ready at another version           | upgrade
 //	has problems               | any                                | refuse
-//	wants phases               | Ready, and the kubelet is not this machine's | refuse: the name is taken
+//	wants phases               | another machine's                  | refuse: the name is taken, see checkNameFree
 //	wants phases, has joined   | Ready at version                   | reconcile
 //	wants phases               | otherwise                          | join
 //	holds                      | Ready at version, marks fit        | nothing
@@ -129,10 +129,8 @@ func (j *Joiner) decideWork(entry *Entry, machine config.Machine, found Inspecti
 	}
 	switch {
 	case node == nil:
-	case ReadyCondition(node).Status == corev1.ConditionTrue && found.Facts.Kubelet.NodeName != machine.NodeName:
-		entry.Action = ActionRefuse
-		entry.Reasons = []string{fmt.Sprintf("node name %q is taken: cluster %s has a Ready node of that name, and "+
-			"it is not this machine; set nodeName in argosy.yaml", machine.NodeName, j.Cluster.Name)}
+	case j.checkNameFree(node, found.Facts) != nil:
+		entry.Action, entry.Reasons = ActionRefuse, []string{j.checkNameFree(node, found.Facts).Error()}
 	case found.onlyDiffers(j.Target) && NotReady(node, j.Version) == "":
 		entry.Action, entry.Reasons = ActionReconcile, []string{"differs from the documents: " +
 			strings.Join(changesWithEffects(entry.Changes), ", ")}

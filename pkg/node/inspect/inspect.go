@@ -49,7 +49,12 @@ func Machine(ctx context.Context, h *host.Host, store *node.Store) (*spec.Facts,
 		DiskFreeBytes: DiskFree(h, "/var/lib"),
 		Time:          time.Now().UTC(),
 		Systemd:       Systemd(h),
-		Addresses:     addresses(),
+		Addresses:     Addresses(),
+		MachineID:     MachineID(h),
+		ProductUUID:   productUUID(h),
+		Interfaces:    Interfaces(h),
+		SELinux:       selinux(h),
+		AppArmor:      h.ReadLine("/sys/module/apparmor/parameters/enabled") == "Y",
 		Kubelet:       Kubelet(h, processes, record),
 		Containerd:    containerd(h, processes),
 		Port10250:     Listener(h, 10250),
@@ -123,7 +128,8 @@ func DiskFree(h *host.Host, dir string) int64 {
 	}
 }
 
-func addresses() []string {
+// Addresses returns the addresses of the machine by which others may reach it.
+func Addresses() []string {
 	var found []string
 	all, _ := net.InterfaceAddrs()
 	for _, address := range all {

@@ -269,7 +269,7 @@ echo "$ARGOSY_SERVER $ARGOSY_BINARIES_PATH $ARGOSY_CNI_BINARIES_PATH $ARGOSY_CRI
 	var log bytes.Buffer
 	m.context.Log = &log
 	assert.NilError(t, m.runStages())
-	const common = " team-a m1 m1 v1.34.4\nhttps://192.0.2.1:6443 /usr/local/bin /opt/cni/bin " +
+	const common = " team-a m1 m1 v1.34.4\nhttps://127.0.0.1:1 /usr/local/bin /opt/cni/bin " +
 		"/run/containerd/containerd.sock /root "
 	const path = " /usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 	assert.Equal(t, log.String(), "preJoinCommands[0]:\npreJoinCommands[1]:\npre-join 2"+common+"none"+path+

@@ -100,6 +100,9 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no "+
 			"bootstrap token"))
 	}
+	if err := checkNameFree(ctx, c); err != nil {
+		return "", err
+	}
 	if err := errors.Join(noteJoined(c.Host, j), noteClusterCA(c), noteFlannel(c.Host)); err != nil {
 		return "", err
 	}

@@ -98,7 +98,7 @@ func newMachine(t *testing.T) *machine {
 		m.write(name, content)
 	}
 	m.join = &spec.Join{
-		KubernetesVersion: "v1.34.4", NodeName: "m1", Server: "https://192.0.2.1:6443", CACert: m.ca.PEM,
+		KubernetesVersion: "v1.34.4", NodeName: "m1", Server: "https://127.0.0.1:1", CACert: m.ca.PEM,
 		ClusterUID:   "uid",
 		Bundle:       spec.Bundle{Name: "kubernetes-v1.34.4-amd64.tar.gz", SHA256: strings.Repeat("0", 64)},
 		BinariesPath: "/usr/local/bin", CNIBinariesPath: "/opt/cni/bin",

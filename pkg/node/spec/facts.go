@@ -16,6 +16,15 @@ type Facts struct {
 	Time          time.Time `json:"time"`
 	Systemd       bool      `json:"systemd"`
 	Addresses     []string  `json:"addresses"`
+	// MachineID is systemd's, which the kubelet reports too; ProductUUID is the firmware's. Either is empty if
+	// unknown.
+	MachineID   string `json:"machineID,omitempty"`
+	ProductUUID string `json:"productUUID,omitempty"`
+	// Interfaces are those that have addresses, without loopback and those of pods.
+	Interfaces []Interface `json:"interfaces,omitempty"`
+	// SELinux is "enforcing" or "permissive"; empty without it. AppArmor is set when it is on.
+	SELinux  string `json:"selinux,omitempty"`
+	AppArmor bool   `json:"appArmor,omitempty"`
 
 	Kubelet    Kubelet    `json:"kubelet"`
 	Containerd Containers `json:"containerd"`
@@ -36,6 +45,16 @@ type Facts struct {
 	Unreadable []string `json:"unreadable,omitempty"`
 	// Operations are the last ones on the machine, newest first, at most ten.
 	Operations []Status `json:"operations,omitempty"`
+}
+
+// Interface is one of the machine's network interfaces.
+type Interface struct {
+	Name      string   `json:"name"`
+	MAC       string   `json:"mac,omitempty"`
+	Addresses []string `json:"addresses"`
+	// Default4 and Default6 are set if a default route of that family leads through it.
+	Default4 bool `json:"default4,omitempty"`
+	Default6 bool `json:"default6,omitempty"`
 }
 
 // Kubelet describes the machine's kubelet, Argosy's or not.
