@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/ssh"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -104,8 +105,16 @@ func (d *document) port(key string, port int) {
 		return
 	}
 	if len(validation.IsValidPortNum(port)) > 0 {
-		d.add(key, strconv.Itoa(port)+" is not a port", "use 1 to 65535")
+		d.add(key, d.asWritten(key, strconv.Itoa(port))+" is not a port", "use 1 to 65535")
 	}
+}
+
+// asWritten returns a number as the document has it, or as it was read where the document does not have it.
+func (d *document) asWritten(key, read string) string {
+	if n := d.nodes[key]; n != nil && n.kind == yaml.ScalarNode && n.tag == "!!int" {
+		return n.text
+	}
+	return read
 }
 
 // positive checks a duration that was written.
@@ -118,7 +127,7 @@ func (d *document) positive(key string, duration metav1.Duration) {
 // atLeastOne checks that a number is 1 or more.
 func (d *document) atLeastOne(key string, number int) {
 	if number < 1 {
-		d.add(key, strconv.Itoa(number)+" is too few", "use 1 or more")
+		d.add(key, d.asWritten(key, strconv.Itoa(number))+" is too few", "use 1 or more")
 	}
 }
 
@@ -150,6 +159,7 @@ var (
 		`(/[a-z0-9][a-z0-9._-]*)*/?$`)
 	repositoryName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$`)
 	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	schemeName     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 	numberTail     = regexp.MustCompile(`(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)$`)
 )
 
@@ -211,24 +221,60 @@ func (d *document) host(key, value string) (canonical string, ok bool) {
 	if len(validation.IsDNS1123Subdomain(name)) == 0 && !numberTail.MatchString(name) {
 		return name, true
 	}
-	d.add(key, shown(value)+" is neither a host name nor an IP address", d.hostAdvice(value))
+	d.add(key, shown(value)+" is neither a host name nor an IP address", hostAdvice(key, value))
 	return "", false
 }
 
-// hostAdvice returns a suggestion for addresses that hold more than a host: brackets, a user or a port.
-func (d *document) hostAdvice(value string) string {
-	if bare := strings.Trim(value, "[]"); bare != value {
-		if _, err := netip.ParseAddr(bare); err == nil {
-			return fmt.Sprintf("write %q, without brackets", bare)
-		}
+// hostAdvice returns a suggestion for addresses that hold more than a host: a scheme, a path, brackets, a user or a
+// port. Only a machine's address has keys beside it for the user and the port.
+func hostAdvice(key, value string) string {
+	rest := value
+	if scheme, after, found := strings.Cut(value, "://"); found && schemeName.MatchString(scheme) {
+		rest = after
 	}
-	if user, host, found := strings.Cut(value, "@"); found && userName.MatchString(user) {
-		return fmt.Sprintf("write the host alone (%s) and put the user into ssh.user", shown(host))
+	rest, _, _ = strings.Cut(rest, "/")
+	user, host, hasUser := strings.Cut(rest, "@")
+	if !hasUser {
+		user, host = "", rest
 	}
-	if host, port, err := net.SplitHostPort(value); err == nil {
-		return fmt.Sprintf("write the host alone (%s) and put %s into port", shown(host), shown(port))
+	port := ""
+	if before, after, err := net.SplitHostPort(host); err == nil {
+		host, port = before, after
 	}
-	return ""
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if bare := strings.Trim(value, "[]"); bare != value && isHost(bare) {
+		return fmt.Sprintf("write %q, without brackets", bare)
+	}
+	if host == value || !isHost(host) || hasUser && !userName.MatchString(user) {
+		return ""
+	}
+	advice := fmt.Sprintf("write the host alone (%s)", shown(host))
+	if lastKey(key) != "address" {
+		return advice
+	}
+	if user != "" {
+		advice += fmt.Sprintf(" and put %s into %s", shown(user), sibling(key, "user"))
+	}
+	if port != "" {
+		advice += fmt.Sprintf(" and put %s into %s", shown(port), sibling(key, "port"))
+	}
+	return advice
+}
+
+// sibling returns the key that holds the user or the port of an address: a machine has a section for them, a bastion
+// has them beside its address.
+func sibling(address, name string) string {
+	if strings.Contains(address, "bastions[") {
+		return name
+	}
+	return "ssh." + name
+}
+
+// isHost reports whether a text is a host name or an IP address.
+func isHost(text string) bool {
+	check := &document{}
+	_, ok := check.host("", text)
+	return ok
 }
 
 // hostPort checks an address with a port.
@@ -237,8 +283,8 @@ func (d *document) hostPort(key, value string) {
 		return
 	}
 	host, port, err := net.SplitHostPort(value)
-	if err != nil {
-		d.add(key, shown(value)+" is not host:port", `write e.g. "api.example.com:6443" or "[fd00::1]:6443"`)
+	if err != nil || strings.Contains(value, "/") {
+		d.add(key, shown(value)+" is not host:port", hostPortAdvice(value))
 		return
 	}
 	number, err := strconv.Atoi(port)
@@ -265,6 +311,23 @@ func (d *document) webAddress(key, value string) {
 	case !safeURL.MatchString(value):
 		d.add(key, "holds characters that do not belong into a URL", "")
 	}
+}
+
+// hostPortAdvice returns a suggestion for an address with a port: a URL without its scheme and path, or a host with the
+// API server's usual port.
+func hostPortAdvice(value string) string {
+	rest := value
+	if scheme, after, found := strings.Cut(value, "://"); found && schemeName.MatchString(scheme) {
+		rest = after
+	}
+	rest, _, _ = strings.Cut(rest, "/")
+	if host, _, err := net.SplitHostPort(rest); err == nil && rest != value && isHost(host) {
+		return fmt.Sprintf("write %q", rest)
+	}
+	if bare := strings.Trim(rest, "[]"); isHost(bare) {
+		return fmt.Sprintf("write it with its port, e.g. %q", net.JoinHostPort(bare, "6443"))
+	}
+	return `write e.g. "api.example.com:6443" or "[fd00::1]:6443"`
 }
 
 var safeURL = regexp.MustCompile(`^[A-Za-z0-9._~:/\[\]@!+,;=%-]+$`)

@@ -33,7 +33,7 @@ func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	if v.root != nil && f.knowsTarget() {
 		c.checkTarget(v, f)
 	}
-	if problems := append(v.problems, f.problems...); len(problems) > 0 {
+	if problems := append(v.all(), f.all()...); len(problems) > 0 {
 		return nil, errclass.With(errclass.Configuration, problems.sorted())
 	}
 	return &c, nil

@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -48,9 +50,7 @@ func (d *document) decode(n *node, into reflect.Value) {
 		}
 	case reflect.String:
 		// Empty text leaves the default, for users who write `binariesPath: ""`, as the original's own values do.
-		if d.isText(n) && n.text != "" {
-			into.SetString(n.text)
-		}
+		d.string(n, into)
 	case reflect.Bool:
 		d.boolean(n, into)
 	case reflect.Int:
@@ -68,9 +68,28 @@ func (d *document) scalar(n *node, into reflect.Value) {
 	case durationType:
 		d.duration(n, into)
 	case amountType:
-		if (n.kind == yaml.ScalarNode && n.tag == "!!int" || d.isText(n)) && n.text != "" {
+		d.amountOf(n, into)
+	}
+}
+
+// string writes text. A number or a boolean is written too, beside its problem, so that the problem can tell whether
+// quotes alone would help.
+func (d *document) string(n *node, into reflect.Value) {
+	if d.isText(n) || n.kind == yaml.ScalarNode {
+		if n.text != "" {
 			into.SetString(n.text)
 		}
+	}
+}
+
+// amountOf writes a number or text, which are checked when the document has been read.
+func (d *document) amountOf(n *node, into reflect.Value) {
+	if n.kind != yaml.ScalarNode || n.tag == "!!bool" {
+		d.addUnread(n.path, "must be a whole number or a percentage, not "+n.describe(), `write e.g. 3 or "25%"`)
+		return
+	}
+	if n.text != "" {
+		into.SetString(n.text)
 	}
 }
 
@@ -85,19 +104,24 @@ func (d *document) structure(n *node, into reflect.Value) {
 	for _, f := range n.fields {
 		if index, known := fields[f.name]; known {
 			d.decode(f.value, into.Field(index))
-			if allowed := into.Type().Field(index).Tag.Get("enum"); allowed != "" {
+			if allowed := into.Type().Field(index).Tag.Get("enum"); allowed != "" &&
+				into.Field(index).Kind() == reflect.String {
 				d.oneOf(f.value.path, into.Field(index).String(), strings.Split(allowed, ",")...)
 			}
 			continue
 		}
 		line, column := f.value.keyLine, f.value.keyColumn
-		d.addAt(line, column, join(n.path, f.name), unknownKey, d.didYouMean(f.name, n, fields))
+		meant, suggestion := d.didYouMean(f.name, n, fields)
+		d.addAt(line, column, join(n.path, f.name), unknownKey, suggestion)
+		if meant != "" {
+			d.giveUp(join(n.path, meant))
+		}
 	}
 }
 
-// didYouMean suggests the nearest key of the same section that is not used already, or else the section that has a key
-// of exactly this name.
-func (d *document) didYouMean(name string, n *node, fields map[string]int) string {
+// didYouMean suggests the nearest key of the same section that is not used already, which is meant, or else the section
+// that has a key of exactly this name.
+func (d *document) didYouMean(name string, n *node, fields map[string]int) (meant, suggestion string) {
 	var unused []string
 	for known := range fields {
 		if n.get(known) == nil {
@@ -106,20 +130,15 @@ func (d *document) didYouMean(name string, n *node, fields map[string]int) strin
 	}
 	slices.Sort(unused)
 	if near := nearest(name, unused); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
+		return near, fmt.Sprintf("did you mean %q?", near)
 	}
 	if homes := keysNamed(d.name, name); len(homes) > 0 {
-		return fmt.Sprintf("did you mean %s?", strings.Join(homes, " or "))
+		return "", fmt.Sprintf("did you mean %s?", strings.Join(homes, " or "))
 	}
 	if len(fields) <= 12 {
-		names := make([]string, 0, len(fields))
-		for known := range fields {
-			names = append(names, known)
-		}
-		slices.Sort(names)
-		return "known here: " + strings.Join(names, ", ")
+		return "", "known here: " + strings.Join(slices.Sorted(maps.Keys(fields)), ", ")
 	}
-	return ""
+	return "", ""
 }
 
 func (d *document) mapping(n *node, into reflect.Value) {
@@ -142,7 +161,7 @@ func (d *document) list(n *node, into reflect.Value) {
 	fresh := reflect.MakeSlice(into.Type(), len(n.items), len(n.items))
 	for i, item := range n.items {
 		if item.tag == nullTag {
-			d.add(item.path, "is empty", "remove it")
+			d.addUnread(item.path, "is empty", "remove it")
 			continue
 		}
 		d.decode(item, fresh.Index(i))
@@ -155,39 +174,76 @@ func (d *document) boolean(n *node, into reflect.Value) {
 		into.SetBool(strings.EqualFold(n.text, "true"))
 		return
 	}
+	d.notBoolean(n)
+}
+
+// notBoolean adds the problem of a value that is neither true nor false. Readers of YAML 1.1 take some words for one of
+// them.
+func (d *document) notBoolean(n *node) {
 	suggestion := "write true or false"
-	switch strings.ToLower(n.text) {
-	case "yes", "on", "y":
-		suggestion = "write true"
-	case "no", "off", "n":
-		suggestion = "write false"
-	case "true", "false":
+	switch word := strings.ToLower(n.text); {
+	case word == "true" || word == "false":
 		suggestion = "remove the quotes"
+	case slices.Contains([]string{"yes", "on", "y", "1"}, word):
+		suggestion = "write true"
+	case meansFalse(n):
+		suggestion = "write false"
 	}
-	d.add(n.path, "must be true or false, not "+n.describe(), suggestion)
+	d.addUnread(n.path, "must be true or false, not "+n.describe(), suggestion)
+}
+
+// meansFalse reports whether a value that is not false was meant to be.
+func meansFalse(n *node) bool {
+	return n.kind == yaml.ScalarNode && n.tag != "!!bool" &&
+		slices.Contains([]string{"false", "no", "off", "n", "0"}, strings.ToLower(n.text))
 }
 
 func (d *document) integer(n *node, into reflect.Value) {
 	var value int64
-	if n.kind == yaml.ScalarNode && n.tag == "!!int" {
+	if n.kind == yaml.ScalarNode && (n.tag == "!!int" || n.tag == "!!float" && digits.MatchString(n.text)) {
 		if err := n.scalar().Decode(&value); err == nil && value >= math.MinInt32 && value <= math.MaxInt32 {
 			into.SetInt(value)
 			return
 		}
-		d.add(n.path, "is out of range", fmt.Sprintf("use %d to %d", math.MinInt32, math.MaxInt32))
+		d.addUnread(n.path, "is out of range", fmt.Sprintf("use %d to %d", math.MinInt32, math.MaxInt32))
 		return
 	}
-	d.add(n.path, "must be a whole number, not "+n.describe(), "")
+	d.notInteger(n)
 }
 
+// notInteger adds the problem of a value that is no whole number.
+func (d *document) notInteger(n *node) {
+	is, suggestion := n.describe(), ""
+	if n.tag == "!!str" {
+		suggestion = "write it in digits"
+	}
+	if n.kind == yaml.ScalarNode && n.tag == "!!float" {
+		is = "one with a fraction or an exponent"
+	}
+	var number float64
+	if n.kind == yaml.ScalarNode && yaml.Unmarshal([]byte(n.text), &number) == nil &&
+		math.Trunc(number) == number && math.Abs(number) <= math.MaxInt32 {
+		suggestion = fmt.Sprintf("write %.0f", number)
+	}
+	d.addUnread(n.path, "must be a whole number, not "+is, suggestion)
+}
+
+// digits are a number that may be too long for an integer of the parser's.
+var digits = regexp.MustCompile(`^[+-]?[0-9]+$`)
+
 func (d *document) duration(n *node, into reflect.Value) {
+	const example = `write e.g. "30s" or "5m"`
 	if n.kind != yaml.ScalarNode || n.tag != "!!str" {
-		d.add(n.path, "must be a duration, not "+n.describe(), `write e.g. "30s" or "5m"`)
+		suggestion := example
+		if n.tag == "!!int" && digits.MatchString(n.text) {
+			suggestion = fmt.Sprintf("write %q for seconds", n.text+"s")
+		}
+		d.addUnread(n.path, "must be a duration, not "+n.describe(), suggestion)
 		return
 	}
 	parsed, err := time.ParseDuration(n.text)
 	if err != nil {
-		d.add(n.path, shown(n.text)+" is not a duration", `write e.g. "30s" or "5m"`)
+		d.addUnread(n.path, shown(n.text)+" is not a duration", example)
 		return
 	}
 	into.Set(reflect.ValueOf(metav1.Duration{Duration: parsed}))
@@ -237,21 +293,34 @@ func (d *document) is(n *node, kind yaml.Kind) bool {
 	if kind == yaml.SequenceNode {
 		wanted = "a list"
 	}
-	d.add(n.path, "must be "+wanted+", not "+n.describe(), "")
+	d.addUnread(n.path, "must be "+wanted+", not "+n.describe(), "")
 	return false
 }
 
 // isText reports whether a node is text, and adds a problem if not. A number is no text: 1.30 would become 1.3.
 func (d *document) isText(n *node) bool {
-	if n.kind == yaml.ScalarNode && (n.tag == "!!str" || n.tag == "!!timestamp") {
+	switch {
+	case n.kind == yaml.ScalarNode && (n.tag == "!!str" || n.tag == "!!timestamp"):
 		return true
+	case n.kind == yaml.ScalarNode:
+		d.addUnquoted(n)
+	case n.style == inOneLine:
+		d.addUnread(n.path, `holds ": " or ends in ":", which YAML reads as a mapping`, "put the text in quotes")
+	case n.style == inFlow:
+		d.addUnread(n.path, fmt.Sprintf("begins with %q, which YAML reads as %s", opening(n), n.describe()),
+			"put the text in quotes")
+	default:
+		d.addUnread(n.path, "must be text, not "+n.describe(), "")
 	}
-	suggestion := ""
-	if n.kind == yaml.ScalarNode {
-		suggestion = "write it in quotes"
-	}
-	d.add(n.path, "must be text, not "+n.describe(), suggestion)
 	return false
+}
+
+// opening returns the bracket at the start of a list or a mapping in flow style.
+func opening(n *node) string {
+	if n.kind == yaml.SequenceNode {
+		return "["
+	}
+	return "{"
 }
 
 // describe names the kind of a value. It never shows its content, which may be a secret.

@@ -28,10 +28,20 @@ type node struct {
 	// Where the value stands, and its key if it has one.
 	line, column       int
 	keyLine, keyColumn int
+	style              style
 
 	fields []field
 	items  []*node
 }
+
+// style is how a value was written, as far as it shows the intention.
+type style int
+
+const (
+	inFlow       style = iota + 1 // a list in "[]" or a mapping in "{}"
+	inOneLine                     // one key and its value in one line, without "{}"
+	otherwiseSet                  // neither
+)
 
 // field is one entry of a mapping.
 type field struct {
@@ -45,8 +55,16 @@ type document struct {
 	root     *node
 	nodes    map[string]*node // by path
 	problems Problems
+	beyond   int // problems that are not listed, because there are too many
 	count    int // of nodes that were converted
 	stopped  bool
+
+	// The keys that have a problem already. A key gets no second one: it would only follow from the first.
+	reported map[string]bool
+	// Those whose value could not be read, so that nothing is known of the keys below it either.
+	unread map[string]bool
+	// Those whose number or boolean is to be text, with the indexes of their problems.
+	unquoted map[string]int
 }
 
 // read parses the text of a document. Its root is nil when the text is no YAML mapping.
@@ -61,18 +79,94 @@ func read(name string, text []byte) *document {
 	return d
 }
 
-// add adds a problem at the position of key, or of the nearest enclosing key that was written.
+// add adds a problem at the position of key, or of the nearest enclosing key that was written, unless the key has a
+// problem already.
 func (d *document) add(key, text, suggestion string) {
+	if i, ok := d.unquoted[key]; ok {
+		delete(d.unquoted, key)
+		d.problems[i].Text += ", and " + text
+		d.problems[i].Suggestion = suggestion
+		return
+	}
+	if d.hasProblem(key) {
+		return
+	}
+	if n := d.nodes[key]; n != nil && n.kind == yaml.ScalarNode {
+		if name := lookalike(n.text); name != "" {
+			suggestion = "it holds " + name + "; type a plain one"
+		}
+	}
 	line, column := d.position(key)
 	d.addAt(line, column, key, text, suggestion)
 }
 
-func (d *document) addAt(line, column int, key, text, suggestion string) {
-	if len(d.problems) < maxProblems {
-		d.problems = append(d.problems, Problem{
-			Document: d.name, Line: line, Column: column, Key: key, Text: text, Suggestion: suggestion,
-		})
+// addUnread adds a problem of a key whose value cannot be read.
+func (d *document) addUnread(key, text, suggestion string) {
+	d.add(key, text, suggestion)
+	d.giveUp(key)
+}
+
+// giveUp notes that nothing is known of a key and of those below it, so that they need no further problem.
+func (d *document) giveUp(key string) {
+	if d.unread == nil {
+		d.unread = map[string]bool{}
 	}
+	d.unread[key] = true
+}
+
+// addUnquoted adds the problem of a number or a boolean that is to be text. If the text has a problem too, which is
+// added later, both become one.
+func (d *document) addUnquoted(n *node) {
+	known := len(d.problems)
+	d.add(n.path, "must be text, not "+n.describe(), "write it in quotes")
+	if len(d.problems) > known {
+		if d.unquoted == nil {
+			d.unquoted = map[string]int{}
+		}
+		d.unquoted[n.path] = known
+	}
+}
+
+func (d *document) addAt(line, column int, key, text, suggestion string) {
+	if d.reported == nil {
+		d.reported = map[string]bool{}
+	}
+	if key != "" {
+		d.reported[key] = true
+	}
+	if len(d.problems) >= maxProblems {
+		d.beyond++
+		return
+	}
+	d.problems = append(d.problems, Problem{
+		Document: d.name, Line: line, Column: column, Key: key, Text: text, Suggestion: suggestion,
+	})
+}
+
+// hasProblem reports whether a key has a problem, or one that it lies in could not be read.
+func (d *document) hasProblem(key string) bool {
+	if d.reported[key] || d.unread[key] {
+		return true
+	}
+	if len(d.unread) > 0 {
+		for above := parent(key); above != ""; above = parent(above) {
+			if d.unread[above] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// all returns the problems that are listed, and as the last one how many are not.
+func (d *document) all() Problems {
+	if d.beyond == 0 {
+		return d.problems
+	}
+	return append(d.problems, Problem{
+		Document: d.name, Text: fmt.Sprintf("has %d further problems, which are not listed", d.beyond),
+		Suggestion: "correct those above first", beyond: d.beyond,
+	})
 }
 
 // position returns the position of a scalar's value, or of the key of any other value.
@@ -89,11 +183,11 @@ func (d *document) position(key string) (line, column int) {
 	return 0, 0
 }
 
-// stop ends the reading of a document that is beyond its bounds.
-func (d *document) stop(n *yaml.Node, text string) {
+// stop ends the reading of a document of which nothing more can be known.
+func (d *document) stop(n *yaml.Node, text, suggestion string) {
 	if !d.stopped {
 		d.stopped = true
-		d.addAt(n.Line, n.Column, "", text, "")
+		d.addAt(n.Line, n.Column, "", text, suggestion)
 	}
 }
 
@@ -107,15 +201,15 @@ func (d *document) convert(from *yaml.Node, path string, depth int) *node {
 	case d.stopped:
 		return nil
 	case depth > maxDepth:
-		d.stop(from, fmt.Sprintf("is nested more than %d levels deep, or an anchor holds itself", maxDepth))
+		d.stop(from, fmt.Sprintf("is nested more than %d levels deep, or an anchor holds itself", maxDepth), "")
 		return nil
 	case d.count > maxNodes:
-		d.stop(from, fmt.Sprintf("holds more than %d values once its anchors are expanded", maxNodes))
+		d.stop(from, fmt.Sprintf("holds more than %d values once its anchors are expanded", maxNodes), "")
 		return nil
 	case from.Kind == yaml.AliasNode:
 		return d.convert(from.Alias, path, depth+1)
 	}
-	n := &node{kind: from.Kind, path: path, line: from.Line, column: from.Column}
+	n := &node{kind: from.Kind, path: path, line: from.Line, column: from.Column, style: styleOf(from)}
 	d.nodes[path] = n
 	switch from.Kind {
 	case yaml.MappingNode:
@@ -136,6 +230,18 @@ func (d *document) convert(from *yaml.Node, path string, depth int) *node {
 	return n
 }
 
+// styleOf returns how a YAML node was written.
+func styleOf(n *yaml.Node) style {
+	switch {
+	case n.Style&yaml.FlowStyle != 0:
+		return inFlow
+	case n.Kind == yaml.MappingNode && len(n.Content) == 2 && n.Content[1].Kind == yaml.ScalarNode &&
+		(n.Content[1].Line == n.Content[0].Line || n.Content[1].ShortTag() == nullTag):
+		return inOneLine
+	}
+	return otherwiseSet
+}
+
 // entries returns the entries of a mapping. Those of merge keys come last, and never replace one that was written.
 func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 	var fields []field
@@ -145,6 +251,11 @@ func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 		key, value := from.Content[i], from.Content[i+1]
 		if key.Kind == yaml.AliasNode {
 			key = key.Alias
+		}
+		if name := lookalike(key.Value); name != "" && key.Kind == yaml.ScalarNode && plainStyle(key) {
+			// The key may belong to another section than it stands in.
+			d.stop(key, "holds "+name+" in or before a key", "type a plain one")
+			return nil
 		}
 		switch {
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
@@ -179,7 +290,7 @@ func (d *document) entries(from *yaml.Node, path string, depth int) []field {
 func (d *document) merge(source *yaml.Node, path string, depth int, seen map[string]*yaml.Node) []field {
 	d.count++
 	if depth > maxDepth || d.count > maxNodes {
-		d.stop(source, "merges too much, or an anchor merges itself")
+		d.stop(source, "merges too much, or an anchor merges itself", "")
 		return nil
 	}
 	switch source.Kind {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
 )
 
@@ -31,6 +32,12 @@ func (d *document) kubernetes(key string, section Unstructured, into any, strict
 		return
 	}
 	unknown, err := kjson.UnmarshalStrict(text, into, kjson.DisallowUnknownFields)
+	if n := d.nodes[key]; n != nil && n.kind == yaml.MappingNode {
+		check := typeCheck{d, name, strict}
+		if check.value(n, reflect.TypeOf(into)) {
+			return
+		}
+	}
 	if err != nil {
 		d.add(key, fmt.Sprintf("is no Kubernetes %s: %s", name, strings.TrimPrefix(err.Error(), "json: ")),
 			"look its fields up in the Kubernetes API reference")

@@ -75,9 +75,12 @@ func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 		"auto nodes of one name": {"privateNodes: {enabled: true, autoNodes: [{provider: a}, " +
 			"{provider: a}]}\n", "privateNodes.autoNodes"},
 		"a pod security context": {"privateNodes: {enabled: true, autoUpgrade: {podSecurityContext: " +
-			"{runAsUser: root}}}\n", "privateNodes.autoUpgrade.podSecurityContext"},
-		"a container's security context": {"privateNodes: {enabled: true, autoUpgrade: " +
-			"{containerSecurityContext: {privileged: 1}}}\n", "privateNodes.autoUpgrade.containerSecurityContext"},
+			"{runAsUser: root}}}\n", "privateNodes.autoUpgrade.podSecurityContext.runAsUser"},
+		"a container's security context": {
+			"privateNodes: {enabled: true, autoUpgrade: " +
+				"{containerSecurityContext: {privileged: 1}}}\n",
+			"privateNodes.autoUpgrade.containerSecurityContext.privileged",
+		},
 		"an isolated control plane": {goodVCluster +
 			"experimental: {isolatedControlPlane: {enabled: true}}\n", "experimental.isolatedControlPlane.enabled"},
 		"k3s": {

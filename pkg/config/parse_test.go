@@ -265,7 +265,8 @@ func TestTextsThatAreNoMappingAreReportedWithTheirLine(t *testing.T) {
 		},
 		"a number for text": {
 			goodVCluster + "controlPlane: {distro: {k8s: {version: 1.34}}}\n",
-			"vcluster.yaml:3:40: controlPlane.distro.k8s.version: must be text, not a number; write it in quotes",
+			"vcluster.yaml:3:40: controlPlane.distro.k8s.version: must be text, not a number, and " +
+				"\"1.34\" has no patch version, which a node's binaries have; write e.g. \"v1.34.0\"",
 		},
 		"text for a number": {
 			"privateNodes: {enabled: true, joinNode: {}}\ncontrolPlane: {proxy: {port: two}}\n",

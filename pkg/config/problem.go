@@ -25,6 +25,8 @@ type Problem struct {
 	Text string `json:"text"`
 	// Suggestion is the way out; it may be empty.
 	Suggestion string `json:"suggestion,omitempty"`
+	// beyond is how many problems this one stands for; they are not listed.
+	beyond int
 }
 
 // String returns one line: "argosy.yaml:12:5: machines[2].adress: unknown key; did you mean "address"?".
@@ -57,11 +59,13 @@ func (p Problems) Error() string {
 	if len(p) == 1 {
 		return p[0].String()
 	}
-	lines := []string{fmt.Sprintf("%d problems:", len(p))}
+	count := 0
+	var lines []string
 	for _, problem := range p {
+		count += max(problem.beyond, 1)
 		lines = append(lines, "  "+problem.String())
 	}
-	return strings.Join(lines, "\n")
+	return fmt.Sprintf("%d problems:\n", count) + strings.Join(lines, "\n")
 }
 
 // sorted orders problems by their position; those without one come last. A problem within an anchor occurs once for

@@ -120,6 +120,11 @@ func (d *document) refuse(refusals []refusal) {
 			continue
 		}
 		for _, refused := range r.when(n) {
+			if refused.tag == "!!str" && meansFalse(refused) &&
+				(refused.path != r.path || lastKey(refused.path) == "enabled") {
+				d.notBoolean(refused)
+				continue
+			}
 			d.add(refused.path, r.reason, r.instead)
 		}
 	}

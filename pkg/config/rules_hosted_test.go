@@ -108,8 +108,8 @@ func TestAHostedControlPlaneIsCheckedValueByValue(t *testing.T) {
 		},
 		"kubelet value": {
 			strings.Replace(hostedVCluster, "true\n",
-				"true\n  kubelet: {config: {maxPods: many}}\n", 1), "privateNodes.kubelet.config",
-			"is no Kubernetes KubeletConfiguration",
+				"true\n  kubelet: {config: {maxPods: many}}\n", 1), "privateNodes.kubelet.config.maxPods",
+			"must be a whole number, not text",
 		},
 		"kube-proxy setting": {
 			hostedVCluster + "deploy: {kubeProxy: {config: {mod: ipvs}}}\n",

@@ -119,8 +119,10 @@ func TestJoinSettingsAreCheckedValueByValue(t *testing.T) {
 			login("{auth: " + base64.StdEncoding.EncodeToString([]byte("hunter2")) + "}"),
 			registry + `auth["ghcr.io"].auth`, "not user:password in base64",
 		},
-		"no source":             {images(""), "containerd.importImages[0]", "is empty"},
-		"a relative file":       {images("./app.tar"), "containerd.importImages[0]", "neither an absolute path"},
+		"no source": {images(""), "containerd.importImages[0]", "is empty"},
+		"a relative file": {
+			images("./app.tar"), "containerd.importImages[0]", `"./app.tar" is not an absolute path`,
+		},
 		"a path with a command": {images("/srv/$(id).tar"), "containerd.importImages[0]", "without detours"},
 		"an image": {
 			images("ghcr.io/example/app:v1"), "containerd.importImages[0]",

@@ -76,12 +76,18 @@ func (d *document) persistence(key string, p Persistence) {
 	switch p.VolumeClaim.Enabled {
 	case nil, true, false, "auto", "":
 	default:
-		d.add(join(claim, "enabled"), "must be true, false or auto", "")
+		suggestion := ""
+		if n := d.nodes[join(claim, "enabled")]; n != nil && meansFalse(n) {
+			suggestion = "write false"
+		}
+		d.add(join(claim, "enabled"), "must be true, false or auto", suggestion)
 	}
 	d.quantity(join(claim, "size"), p.VolumeClaim.Size)
 	d.object(join(claim, "storageClass"), p.VolumeClaim.StorageClass)
 	for i, mode := range p.VolumeClaim.AccessModes {
-		d.oneOf(claim+".accessModes["+strconv.Itoa(i)+"]", mode, "ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany")
+		at := claim + ".accessModes[" + strconv.Itoa(i) + "]"
+		d.required(at, mode, "remove it")
+		d.oneOf(at, mode, "ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany")
 	}
 	fitsEach[corev1.Volume](d, join(key, "addVolumes"), p.AddVolumes)
 	fitsEach[corev1.VolumeMount](d, join(key, "addVolumeMounts"), p.AddVolumeMounts)

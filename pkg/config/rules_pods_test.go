@@ -78,7 +78,7 @@ func TestPodSettingsAreCheckedKeyByKey(t *testing.T) {
 		},
 		"spread": {
 			inEtcd("{scheduling: {topologySpreadConstraints: [{maxSkew: one}]}}"),
-			etcd + "scheduling.topologySpreadConstraints[0]", "is no Kubernetes TopologySpreadConstraint",
+			etcd + "scheduling.topologySpreadConstraints[0].maxSkew", "must be a whole number, not text",
 		},
 		"pod management": {
 			inSet("{scheduling: {podManagementPolicy: parallel}}"),
@@ -98,8 +98,7 @@ func TestPodSettingsAreCheckedKeyByKey(t *testing.T) {
 		},
 		"an odd key": {
 			inSet("{security: {podSecurityContext: {\"a\\nb\": 1}}}"),
-			set + "security.podSecurityContext",
-			`holds the key "a\nb", which is unknown in a Kubernetes PodSecurityContext`,
+			set + `security.podSecurityContext["a\nb"]`, "unknown key in a Kubernetes PodSecurityContext",
 		},
 		"volume": {
 			inSet("{persistence: {addVolumes: [{name: a, emptydir: {}}]}}"),

@@ -25,7 +25,12 @@ func (d *document) checkRegistry(key string, r Registry) {
 	d.absolute(join(key, "configPath"), r.ConfigPath)
 	for _, host := range slices.Sorted(maps.Keys(r.Mirrors)) {
 		at := join(key+".mirrors", host)
-		if host != anyRegistry {
+		switch host {
+		case anyRegistry:
+		case "*", "all", "default", "any":
+			d.add(at, shown(host)+" is not the name of a registry",
+				fmt.Sprintf("write %s for every registry that has no entry", anyRegistry))
+		default:
 			d.registry(at, host)
 		}
 		d.checkMirror(at, r.Mirrors[host])
@@ -162,6 +167,9 @@ const (
 var looksLikeImage = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]+)?(/[a-z0-9._-]+)+` +
 	`(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$`)
 
+// looksLikeFile matches a relative path: one that begins with a dot, or names an archive that can be imported.
+var looksLikeFile = regexp.MustCompile(`^(~|\.{1,2})(/|$)|^[^:]*\.(tar|tgz|tar\.gz|tar\.zst)$|^[A-Za-z0-9_.-]+/?$`)
+
 // checkImageSource checks one item of importImages: a path on the machine, a URL, or an image in a registry.
 func (d *document) checkImageSource(key, source string) {
 	switch image, isImage := strings.CutPrefix(source, ociScheme); {
@@ -175,6 +183,9 @@ func (d *document) checkImageSource(key, source string) {
 		d.checkArchiveURL(key, source)
 	case strings.HasPrefix(source, "/"):
 		d.absolute(key, source)
+	case looksLikeFile.MatchString(source):
+		d.add(key, shown(source)+" is not an absolute path",
+			`write the whole path on the machine, e.g. "/srv/images/app.tar"`)
 	case looksLikeImage.MatchString(source):
 		d.add(key, shown(source)+" is neither a path nor a URL",
 			fmt.Sprintf("write %q for an image of a registry", ociScheme+source))

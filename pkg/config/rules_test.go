@@ -79,7 +79,7 @@ func TestTheFleetIsCheckedValueByValue(t *testing.T) {
 		},
 		"address with a port": {
 			machine("{name: a, address: '10.0.0.1:22'}"), "machines[0].address",
-			`put "22" into port`,
+			`put "22" into ssh.port`,
 		},
 		"address with a command": {
 			machine("{name: a, address: 'x;reboot'}"), "machines[0].address",
@@ -231,7 +231,7 @@ func TestVClusterIsCheckedValueByValue(t *testing.T) {
 		},
 		"security context": {
 			private("autoUpgrade: {containerSecurityContext: {runAsUser: root}}"),
-			"privateNodes.autoUpgrade.containerSecurityContext", "no Kubernetes SecurityContext",
+			"privateNodes.autoUpgrade.containerSecurityContext.runAsUser", "must be a whole number, not text",
 		},
 		"node selector": {
 			private("autoUpgrade: {nodeSelector: {'a b': c}}"),
@@ -284,7 +284,7 @@ func TestVClusterIsCheckedValueByValue(t *testing.T) {
 		},
 		"tag that is no version": {
 			goodVCluster + "controlPlane: {distro: {k8s: {image: {tag: latest}}}}\n",
-			"controlPlane.distro.k8s.image.tag", "not a Kubernetes version",
+			"controlPlane.distro.k8s.image.tag", `"latest" names no version`,
 		},
 		"replicas on SQLite": {
 			goodVCluster + "controlPlane: {statefulSet: {highAvailability: {replicas: 3}}}\n",

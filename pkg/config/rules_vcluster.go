@@ -1,8 +1,11 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -130,11 +133,35 @@ func (d *document) checkComponents(key string, k K8s) {
 
 func (d *document) checkVersion(key string, k K8s) {
 	version, tag := normalVersion(k.Version), normalVersion(k.Image.Tag)
-	d.match(join(key, "version"), version, kubernetesVersion, "a Kubernetes version", `write e.g. "v1.34.4"`)
-	d.match(key+".image.tag", tag, kubernetesVersion, "a Kubernetes version",
-		`write e.g. "v1.34.4"; the tag is the Kubernetes version of the nodes`)
+	d.version(join(key, "version"), k.Version, "")
+	d.version(key+".image.tag", k.Image.Tag, "the tag is the Kubernetes version of the nodes; ")
 	if version != "" && tag != "" && version != tag {
 		d.add(join(key, "version"), "contradicts "+key+".image.tag, which means the same",
 			"remove one of them")
 	}
 }
+
+// version checks a Kubernetes version. about is put before the example.
+func (d *document) version(key, value, about string) {
+	if value == "" || kubernetesVersion.MatchString(normalVersion(value)) {
+		return
+	}
+	const example = `write e.g. "v1.34.4"`
+	switch plain := strings.TrimPrefix(strings.ToLower(value), "v"); {
+	case namesNoVersion.MatchString(plain):
+		d.add(key, shown(value)+" names no version: what it stands for would change by itself, and machines with it",
+			about+example)
+	case shortVersion.MatchString(plain):
+		d.add(key, shown(value)+" has no patch version, which a node's binaries have", about+
+			fmt.Sprintf("write e.g. %q", "v"+plain+".0"))
+	case value[0] == 'V' && kubernetesVersion.MatchString("v"+value[1:]):
+		d.add(key, shown(value)+" is not a Kubernetes version", fmt.Sprintf("write %q", "v"+value[1:]))
+	default:
+		d.add(key, shown(value)+" is not a Kubernetes version", about+example)
+	}
+}
+
+var (
+	namesNoVersion = regexp.MustCompile(`^(latest|stable|current|newest|main|master|edge)(-[0-9.]+)?$`)
+	shortVersion   = regexp.MustCompile(`^[0-9]{1,3}\.[0-9]{1,3}$`)
+)

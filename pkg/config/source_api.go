@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,7 +37,19 @@ func (a *apiSource) ConfigMap(ctx context.Context, name string) (map[string]stri
 	if err != nil {
 		return nil, a.classify(ctx, "ConfigMap", "configmaps", name, err)
 	}
-	return object.Data, nil
+	return contentOf(object), nil
+}
+
+// contentOf returns all keys of a ConfigMap. kubectl puts files that are not UTF-8 into binaryData.
+func contentOf(object *corev1.ConfigMap) map[string]string {
+	content := maps.Clone(object.Data)
+	if content == nil {
+		content = map[string]string{}
+	}
+	for key, value := range object.BinaryData {
+		content[key] = string(value)
+	}
+	return content
 }
 
 // Secret returns the data of a Secret.

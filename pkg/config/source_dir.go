@@ -47,7 +47,7 @@ func (d Dir) ConfigMap(_ context.Context, name string) (map[string]string, error
 	if err := d.find("ConfigMap", name, &object); err != nil {
 		return nil, err
 	}
-	return object.Data, nil
+	return contentOf(&object), nil
 }
 
 // Secret returns the data of a Secret.

@@ -21,10 +21,11 @@ func (d *document) parse(text []byte) *yaml.Node {
 		d.addAt(0, 0, "", fmt.Sprintf("holds %d bytes; a ConfigMap holds %d at most", len(text), maxBytes), "")
 		return nil
 	}
-	if line, column, ok := unreadable(text); ok {
-		d.addAt(line, column, "", "holds a byte that is no text (a control character, or not UTF-8)", "")
+	if line, column, wrong := unreadable(text); wrong != "" {
+		d.addAt(line, column, "", wrong, "save the file as text in UTF-8")
 		return nil
 	}
+	text = withoutMinor(text)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var top, second yaml.Node
 	if err := decoder.Decode(&top); errors.Is(err, io.EOF) {
@@ -54,14 +55,20 @@ func (d *document) parse(text []byte) *yaml.Node {
 	return content
 }
 
-// unreadable returns the position of the first byte that a YAML document cannot hold.
-func unreadable(text []byte) (line, column int, found bool) {
+// unreadable returns the position of the first byte that a YAML document cannot hold, and the reason.
+func unreadable(text []byte) (line, column int, wrong string) {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return 1, 1, "is in UTF-16, not in UTF-8"
+	}
 	line, column = 1, 1
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
 		control := r < ' ' && r != '\t' && r != '\n' && r != '\r'
-		if (r == utf8.RuneError && size == 1) || control || r == 0x7f {
-			return line, column, true
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return line, column, fmt.Sprintf("holds a byte that is no text: %#02x is not UTF-8", text[i])
+		case control || r == 0x7f:
+			return line, column, fmt.Sprintf("holds a byte that is no text: %#02x is a control character", text[i])
 		}
 		column++
 		if r == '\n' {
@@ -69,7 +76,19 @@ func unreadable(text []byte) (line, column int, found bool) {
 		}
 		i += size
 	}
-	return 0, 0, false
+	return 0, 0, ""
+}
+
+// The parser reads YAML 1.2 and refuses the directive that names it. Both versions are written in as many bytes, so
+// that positions stay.
+var directive = regexp.MustCompile(`^(\x{feff}?(?:[ \t]*(?:#[^\n]*)?\n)*)%YAML 1\.2([ \t\r]*(?:#[^\n]*)?\n)`)
+
+// withoutMinor returns a text whose directive names a version that the parser accepts.
+func withoutMinor(text []byte) []byte {
+	if !bytes.Contains(text[:min(len(text), maxAskedBytes)], []byte("%YAML 1.2")) {
+		return text
+	}
+	return directive.ReplaceAll(text, []byte("${1}%YAML 1.1${2}"))
 }
 
 var (
@@ -101,8 +120,37 @@ func (d *document) syntax(text []byte, err error) {
 		line, column, message = tabLine, strings.IndexByte(lineOf(text, tabLine), '\t')+1, "is indented with a tab"
 		suggestion = "indent with spaces"
 	}
+	if odd := lookalike(strings.TrimLeft(lineOf(text, line), " ")); odd != "" && suggestion == "" {
+		suggestion = "the line holds " + odd + "; type a plain one"
+	}
+	if suggestion == "" {
+		suggestion = quotesNeeded(lineOf(text, line))
+	}
 	d.addAt(line, column, "", "is not YAML: "+message, suggestion)
 }
+
+// quotesNeeded returns the suggestion for a line whose text has a meaning to YAML unless it is in quotes: it begins
+// with a character of YAML's own, goes on after closing quotes or brackets, or holds ": ".
+func quotesNeeded(line string) string {
+	value := valueOf.ReplaceAllString(line, "")
+	switch {
+	case value == "" || value == line:
+	case strings.ContainsRune("@`%|>*&!", rune(value[0])):
+		return fmt.Sprintf("a text that begins with %q needs quotes", value[:1])
+	case afterClosing.MatchString(value):
+		return "put the whole text in quotes"
+	case !strings.ContainsRune(`"'[{`, rune(value[0])) && strings.Contains(value, ": "):
+		return `a text that holds ": " needs quotes`
+	}
+	return ""
+}
+
+var (
+	// valueOf matches everything before a value: dashes of lists and a key.
+	valueOf = regexp.MustCompile(`^[ ]*(- +)*([A-Za-z0-9_.-]+: +)?`)
+	// afterClosing matches a text in quotes or brackets with more behind it.
+	afterClosing = regexp.MustCompile(`^("[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}) *[^ ,#:\]}]`)
+)
 
 // Two parsers, because neither is enough. yaml/v3 alone gives a missing quote and a stray colon no column and a missing
 // bracket the line of the block; goccy/go-yaml alone needs more than two minutes for a megabyte of "[" (its time grows
