@@ -56,7 +56,7 @@ type K8s struct {
 	Enabled bool `json:"enabled"`
 	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag.
 	// +example=v1.34.4
-	Version string `json:"version,omitempty"`
+	Version string `json:"version,omitempty" format:"version"`
 	// Image with the control plane's binaries; its tag is the Kubernetes version.
 	Image Image `json:"image,omitzero"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
@@ -115,7 +115,7 @@ type Proxy struct {
 	BindAddress string `json:"bindAddress,omitempty"`
 	// Port of the API server in the control plane's pods.
 	// +example=8443
-	Port int `json:"port,omitempty"`
+	Port int `json:"port,omitempty" format:"port"`
 	// ExtraSANs of the serving certificate: host names and IP addresses.
 	// +example=[api.example.com, 192.0.2.10]
 	ExtraSANs []string `json:"extraSANs,omitempty"`
@@ -133,13 +133,13 @@ type Service struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// HTTPSNodePort for type NodePort; 0 lets Kubernetes choose.
 	// +effect=needs a rejoin +example=30443
-	HTTPSNodePort int `json:"httpsNodePort,omitempty"`
+	HTTPSNodePort int `json:"httpsNodePort,omitempty" format:"port"`
 	// KubeletNodePort belongs to shared nodes.
 	// +example=0
 	KubeletNodePort int `json:"kubeletNodePort,omitempty"`
 	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec, e.g. type: LoadBalancer.
 	// +effect=needs a rejoin +example={type: LoadBalancer}
-	Spec Unstructured `json:"spec,omitempty"`
+	Spec Unstructured `json:"spec,omitempty" known:"type=ClusterIP,NodePort,LoadBalancer"`
 }
 
 // CoreDNS resolves names in the cluster.
@@ -175,7 +175,7 @@ type CoreDNSService struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Spec is merged into the Service's spec, a Kubernetes ServiceSpec.
 	// +example={sessionAffinity: ClientIP}
-	Spec Unstructured `json:"spec,omitempty"`
+	Spec Unstructured `json:"spec,omitempty" known:"type=ClusterIP,NodePort,LoadBalancer"`
 }
 
 // CoreDNSDeployment of CoreDNS's pods.
@@ -372,9 +372,9 @@ type PodDisruptionBudget struct {
 	// MinAvailable pods, a number or a percentage; not together with maxUnavailable. It must be left out when Argosy
 	// provisions the control plane.
 	// +example=null
-	MinAvailable any `json:"minAvailable,omitempty"`
+	MinAvailable any `json:"minAvailable,omitempty" format:"share"`
 	// MaxUnavailable pods, a number or a percentage; not together with minAvailable. It can only be 1 when Argosy
 	// provisions the control plane.
 	// +example=1
-	MaxUnavailable any `json:"maxUnavailable,omitempty"`
+	MaxUnavailable any `json:"maxUnavailable,omitempty" format:"share"`
 }

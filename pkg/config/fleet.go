@@ -81,7 +81,7 @@ type SSH struct {
 	User string `json:"user,omitempty"`
 	// Port of sshd. Default 22.
 	// +example=2222
-	Port int `json:"port,omitempty"`
+	Port int `json:"port,omitempty" format:"port"`
 	// Secret names a Secret beside the ConfigMap. Its keys, all optional: ssh-privatekey, passphrase (of that key),
 	// ssh-certificate, password, sudo-password.
 	// +example=team-a-ssh
@@ -116,7 +116,7 @@ type Bastion struct {
 	Address string `json:"address"`
 	// Port of sshd. Default 22.
 	// +example=2222
-	Port int `json:"port,omitempty"`
+	Port int `json:"port,omitempty" format:"port"`
 	// User to log in as. Default: the machine's user.
 	// +example=jump
 	User string `json:"user,omitempty"`
@@ -202,10 +202,10 @@ type Bundles struct {
 type JoinPolicy struct {
 	// MinDisk free below /var/lib, a Kubernetes quantity. Default 2Gi.
 	// +example=10Gi
-	MinDisk string `json:"minDisk,omitempty"`
+	MinDisk string `json:"minDisk,omitempty" format:"quantity"`
 	// MinMemory in total, a Kubernetes quantity. Default 900Mi: kubeadm's own minimum, and the pods of a worker.
 	// +example=4Gi
-	MinMemory string `json:"minMemory,omitempty"`
+	MinMemory string `json:"minMemory,omitempty" format:"quantity"`
 	// MaxClockSkew between the machine and the API server. Default 30s.
 	// +example=10s
 	MaxClockSkew metav1.Duration `json:"maxClockSkew,omitzero"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -91,11 +92,21 @@ func generated(t *testing.T, document string) *schema {
 	top, defaults := reflect.TypeFor[VCluster](), reflect.ValueOf(defaultVCluster())
 	if document == FleetDocument {
 		g.refusals, top, defaults = nil, reflect.TypeFor[Fleet](), reflect.ValueOf(defaultFleet())
+	} else {
+		defaults = reflect.ValueOf(withOlderNames(defaultVCluster()))
 	}
 	s := g.object(top, defaults, surroundings{})
 	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", document
 	s.Description = g.comments[top.Name()].text
 	return s
+}
+
+// withOlderNames returns the defaults with those of sections that have an older name under both.
+func withOlderNames(v VCluster) VCluster {
+	v.PrivateNodes.CNI = v.Deploy.CNI
+	v.PrivateNodes.KubeProxy = v.Deploy.KubeProxy
+	v.PrivateNodes.LocalPathProvisioner = v.Deploy.LocalPathProvisioner
+	return v
 }
 
 // comments reads those of this package's types.
@@ -172,7 +183,13 @@ func (g generator) object(t reflect.Type, defaults reflect.Value, around surroun
 		s.Properties = append(s.Properties, property{name, p})
 		if isRequired(t, field) {
 			s.Required = append(s.Required, name)
+			p.Default = nil
+			if p.Type == "string" {
+				p.MinLength = 1
+			}
+			continue
 		}
+		p.orDefault()
 	}
 	return s
 }
@@ -214,15 +231,85 @@ func (g generator) property(field reflect.StructField, doc comment, path string,
 	for _, r := range here.refusals {
 		p.Refused = append(p.Refused, r.reason+"; "+r.instead)
 	}
-	if allowed := field.Tag.Get("enum"); allowed != "" {
-		p.Enum = strings.Split(allowed, ",")
-	}
+	p.restrict(field.Tag)
 	if section, _ := p.content(); len(section.Properties) == 0 {
 		p.Words, p.RefusedInside = typeInWords(field.Type), inside
 		p.Example = example(field.Type, doc.markers["example"], p)
 	}
 	return p
 }
+
+// Forms of single values: tag format of a field names one of them. Empty text passes where it means the default.
+var (
+	patterns = map[string]string{
+		"duration": `^[+-]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`,
+		"networks": `^(\s*[0-9A-Fa-f.:]+/[0-9]{1,3}\s*(,\s*[0-9A-Fa-f.:]+/[0-9]{1,3}\s*)?)?$`,
+		"path":     `^(/[A-Za-z0-9._+@-]+)*$`,
+		"quantity": `^(\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?)?$`,
+		"share":    `^((100|[0-9]{1,2})%)?$`,
+		"amount":   `^([0-9]{1,6}%?)?$`,
+		"version":  `^(v?[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?)?$`,
+	}
+	none = 0
+)
+
+// restrict adds the values and the form that a field's tags allow.
+func (s *schema) restrict(tag reflect.StructTag) {
+	s.Enum = append(s.Enum, enum(tag.Get("enum"))...)
+	if s.Items != nil {
+		s.Items.Enum = enum(tag.Get("items"))
+	}
+	if name, values, found := strings.Cut(tag.Get("known"), "="); found {
+		known := &schema{
+			Description: fmt.Sprintf("One of %s.", strings.ReplaceAll(values, ",", ", ")),
+			Type:        "string", Enum: enum(values),
+		}
+		known.orDefault()
+		s.Properties = properties{{name, known}}
+	}
+	switch format := tag.Get("format"); format {
+	case "":
+	case "port":
+		s.Minimum, s.Maximum = &none, maxPort
+	case "share":
+		s.Type, s.Minimum, s.Pattern = []string{"integer", "string"}, &none, patterns[format]
+	default:
+		s.Pattern = patterns[format]
+	}
+}
+
+// enum returns the values of a tag.
+func enum(list string) []any {
+	if list == "" {
+		return nil
+	}
+	var values []any
+	for value := range strings.SplitSeq(list, ",") {
+		switch value {
+		case "true", "false":
+			values = append(values, value == "true")
+		default:
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// orDefault adds the ways to write that a key has its default: null, and empty text.
+func (s *schema) orDefault() {
+	switch t := s.Type.(type) {
+	case string:
+		s.Type = []string{t, "null"}
+	case []string:
+		s.Type = append(t, "null")
+	}
+	if len(s.Enum) > 0 {
+		s.Enum = append(s.Enum, "", nil)
+	}
+}
+
+// maxPort is the largest port of TCP.
+const maxPort = 65535
 
 // value describes a type; names is how the keys of a mapping are called.
 func (g generator) value(t reflect.Type, defaults reflect.Value, here surroundings, names string) *schema {
@@ -242,9 +329,14 @@ func (g generator) value(t reflect.Type, defaults reflect.Value, here surroundin
 	case secretType:
 		return &schema{Type: "string", WriteOnly: true}
 	case amountType:
-		return &schema{Type: []string{"integer", "string"}, Default: usual()}
+		return &schema{
+			Type: []string{"integer", "string"}, Minimum: &none, Maximum: 999999, Pattern: patterns["amount"],
+			Default: usual(),
+		}
 	case durationType:
-		return &schema{Type: "string", Default: usual(), Examples: []string{"30s", "5m"}}
+		return &schema{
+			Type: "string", Pattern: patterns["duration"], Default: usual(), Examples: []string{"30s", "5m"},
+		}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -256,10 +348,9 @@ func (g generator) value(t reflect.Type, defaults reflect.Value, here surroundin
 		return g.object(t, defaults, here)
 	case reflect.Map:
 		here.path += ".<" + names + ">"
-		s := &schema{
-			Type:                 "object",
-			AdditionalProperties: &additional{g.value(t.Elem(), reflect.Value{}, here, names)},
-		}
+		values := g.value(t.Elem(), reflect.Value{}, here, names)
+		values.orDefault()
+		s := &schema{Type: "object", AdditionalProperties: &additional{values}}
 		if t.Elem().Kind() == reflect.Struct {
 			s.Names = names
 		}
@@ -318,8 +409,8 @@ func example(t reflect.Type, written string, p *schema) string {
 	switch {
 	case written != "":
 		return written
-	case len(p.Enum) > 0:
-		for _, value := range p.Enum {
+	case len(p.allowed()) > 0:
+		for _, value := range p.allowed() {
 			if value != usual {
 				return value
 			}

@@ -4,10 +4,10 @@ package config
 type Networking struct {
 	// PodCIDR is where pods get their addresses from.
 	// +example=10.64.0.0/16
-	PodCIDR string `json:"podCIDR,omitempty"`
+	PodCIDR string `json:"podCIDR,omitempty" format:"networks"`
 	// ServiceCIDR is where services get their addresses from.
 	// +example=10.128.0.0/16
-	ServiceCIDR string `json:"serviceCIDR,omitempty"`
+	ServiceCIDR string `json:"serviceCIDR,omitempty" format:"networks"`
 	// ReplicateServices copies services between host and virtual cluster. It does not exist with private nodes.
 	// +example={toHost: []}
 	ReplicateServices Unstructured `json:"replicateServices,omitempty"`
@@ -113,7 +113,7 @@ type LocalPathProvisioner struct {
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
 	// NodePath is the folder on the node that holds the volumes.
 	// +example=/srv/volumes
-	NodePath string `json:"nodePath,omitempty"`
+	NodePath string `json:"nodePath,omitempty" format:"path"`
 }
 
 // MetalLB gives services of type LoadBalancer an address.

@@ -5,10 +5,10 @@ package config
 type MachineJoin struct {
 	// BinariesPath instead of privateNodes.autoUpgrade.binariesPath.
 	// +effect=restarts containerd +example=/opt/kubernetes/bin
-	BinariesPath string `json:"binariesPath,omitempty"`
+	BinariesPath string `json:"binariesPath,omitempty" format:"path"`
 	// CNIBinariesPath instead of privateNodes.autoUpgrade.cniBinariesPath.
 	// +effect=restarts containerd +example=/opt/kubernetes/cni
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty"`
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty" format:"path"`
 	// PreInstallCommands run after those of all machines.
 	// +example=["apt-get install -y nfs-common"]
 	PreInstallCommands []string `json:"preInstallCommands,omitempty"`
@@ -22,7 +22,7 @@ type MachineJoin struct {
 	Containerd MachineContainerd `json:"containerd,omitzero"`
 	// CACertPath instead of that of all machines.
 	// +example=/etc/kubernetes/pki/ca.crt
-	CACertPath string `json:"caCertPath,omitempty"`
+	CACertPath string `json:"caCertPath,omitempty" format:"path"`
 	// SkipPhases of kubeadm join, beside those of all machines.
 	// +example=[preflight]
 	SkipPhases []string `json:"skipPhases,omitempty"`

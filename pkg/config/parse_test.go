@@ -26,6 +26,7 @@ func parse(t *testing.T, vcluster, fleet string) *config.Cluster {
 	t.Helper()
 	c, err := config.Parse("team-a", []byte(vcluster), []byte(fleet))
 	assert.NilError(t, err)
+	agree(t, vcluster, fleet, nil)
 	return c
 }
 
@@ -36,6 +37,7 @@ func problemsOf(t *testing.T, vcluster, fleet string) config.Problems {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	var problems config.Problems
 	assert.Assert(t, errors.As(err, &problems))
+	agree(t, vcluster, fleet, err)
 	return problems
 }
 

@@ -14,8 +14,9 @@ import (
 //go:generate go test . -run "TestTheSchemasAreUpToDate|TestTheReferenceIsUpToDate" -update
 
 // Schema returns the JSON Schema of a document (VClusterDocument or FleetDocument), for editors to complete and check
-// with. It is generated from the Go types, their comments and tags, the defaults and the refusals. It holds the keys
-// and their types; rules over more than one key are only in Parse.
+// with. It is generated from the Go types, their comments and tags, the defaults and the refusals. It holds the keys,
+// their types and the forms of single values, and accepts every document that Parse accepts; rules over more than one
+// key are only in Parse.
 func Schema(document string) string {
 	if document == FleetDocument {
 		return schemas.Fleet()
@@ -30,7 +31,11 @@ type schema struct {
 	Title       string   `json:"title,omitempty"`
 	Description string   `json:"description,omitempty"`
 	Type        any      `json:"type,omitempty"` // a name, or a list of them
-	Enum        []string `json:"enum,omitempty"`
+	Enum        []any    `json:"enum,omitempty"`
+	Pattern     string   `json:"pattern,omitempty"`
+	MinLength   int      `json:"minLength,omitempty"`
+	Minimum     *int     `json:"minimum,omitempty"`
+	Maximum     int      `json:"maximum,omitempty"`
 	Default     any      `json:"default,omitempty"`
 	Examples    []string `json:"examples,omitempty"`
 	WriteOnly   bool     `json:"writeOnly,omitempty"`
@@ -138,12 +143,23 @@ func (s *schema) keys(document, above string) []Key {
 		path := join(above, p.name) + suffix
 		keys = append(keys, Key{
 			KeyEffect: KeyEffect{document, path, p.At, p.Effect}, Section: len(inner.Properties) > 0, Type: p.Words,
-			Meaning: p.Description, Allowed: p.Enum, Default: inYAML(p.Default), Example: p.Example,
+			Meaning: p.Description, Allowed: inner.allowed(), Default: inYAML(p.Default), Example: p.Example,
 			Required: slices.Contains(s.Required, p.name), Refused: p.Refused, RefusedInside: p.RefusedInside,
 		})
 		keys = append(keys, inner.keys(document, path)...)
 	}
 	return keys
+}
+
+// allowed returns the values of an enumeration that say something: empty text and null mean the default.
+func (s *schema) allowed() []string {
+	var values []string
+	for _, value := range s.Enum {
+		if value != nil && value != "" {
+			values = append(values, fmt.Sprint(value))
+		}
+	}
+	return values
 }
 
 // keysNamed returns the paths at which a document has a key of exactly this name, at most two, and none when there are

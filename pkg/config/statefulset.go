@@ -156,10 +156,10 @@ type VolumeClaim struct {
 	// Enabled is true, false or "auto", which means true where there is state to keep. False loses the state with the
 	// pod.
 	// +example=auto
-	Enabled any `json:"enabled,omitempty"`
+	Enabled any `json:"enabled,omitempty" enum:"true,false,auto"`
 	// Size of the volume, a Kubernetes quantity.
 	// +effect=none +example=10Gi
-	Size string `json:"size,omitempty"`
+	Size string `json:"size,omitempty" format:"quantity"`
 	// StorageClass of the volume. Default: the host cluster's default class.
 	// +example=fast
 	StorageClass string `json:"storageClass,omitempty"`
@@ -168,7 +168,7 @@ type VolumeClaim struct {
 	RetentionPolicy string `json:"retentionPolicy,omitempty" enum:"Retain,Delete"`
 	// AccessModes of the volume.
 	// +example=[ReadWriteOnce]
-	AccessModes []string `json:"accessModes,omitempty"`
+	AccessModes []string `json:"accessModes,omitempty" items:"ReadWriteOnce,ReadWriteOncePod,ReadWriteMany"`
 }
 
 // On reports whether there is to be a volume.

@@ -145,10 +145,10 @@ type AutoUpgrade struct {
 	BundleRepository string `json:"bundleRepository,omitempty"`
 	// BinariesPath is where kubeadm, kubelet, containerd and the like live on a machine.
 	// +at=machine +effect=restarts containerd +example=/opt/kubernetes/bin
-	BinariesPath string `json:"binariesPath,omitempty"`
+	BinariesPath string `json:"binariesPath,omitempty" format:"path"`
 	// CNIBinariesPath is where CNI plugins live on a machine.
 	// +at=machine +effect=restarts containerd +example=/opt/kubernetes/cni
-	CNIBinariesPath string `json:"cniBinariesPath,omitempty"`
+	CNIBinariesPath string `json:"cniBinariesPath,omitempty" format:"path"`
 	// Concurrency is how many nodes are upgraded at once, as a number or as a percentage of those that are to be,
 	// rounded down, and 1 at least. upgrade.maxUnavailable of argosy.yaml holds instead of it.
 	// +example=3
@@ -178,7 +178,7 @@ type JoinNode struct {
 	Containerd Containerd `json:"containerd,omitzero"`
 	// CACertPath is where kubeadm keeps the cluster's certificate authority on the machine.
 	// +example=/etc/kubernetes/pki/ca.crt
-	CACertPath string `json:"caCertPath,omitempty"`
+	CACertPath string `json:"caCertPath,omitempty" format:"path"`
 	// SkipPhases of kubeadm join, sub-phases with a slash. kubelet-start, which makes the machine a node, is not one of
 	// them.
 	// +example=[preflight]
@@ -211,7 +211,7 @@ type Containerd struct {
 type Registry struct {
 	// ConfigPath is the folder with one hosts.toml per registry. Default: /etc/containerd/certs.d.
 	// +effect=restarts containerd +example=/etc/containerd/certs.d
-	ConfigPath string `json:"configPath,omitempty"`
+	ConfigPath string `json:"configPath,omitempty" format:"path"`
 	// Mirrors by registry host, e.g. "docker.io" or "registry.example.com:5000"; _default stands for every registry
 	// that has no entry.
 	// +names=registry
@@ -234,7 +234,7 @@ type Mirror struct {
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// Capabilities are pull, resolve and push; empty means pull and resolve.
 	// +example=[pull, resolve]
-	Capabilities []string `json:"capabilities,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty" items:"pull,resolve,push"`
 	// OverridePath is for a server whose URL holds the whole path of the API.
 	OverridePath bool `json:"overridePath,omitempty"`
 	// Hosts that are asked first, in order.
@@ -253,7 +253,7 @@ type MirrorHost struct {
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// Capabilities are pull, resolve and push; empty means pull and resolve.
 	// +example=[pull, resolve]
-	Capabilities []string `json:"capabilities,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty" items:"pull,resolve,push"`
 	// OverridePath is for a server whose URL holds the whole path of the API.
 	OverridePath bool `json:"overridePath,omitempty"`
 }
