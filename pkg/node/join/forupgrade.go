@@ -2,11 +2,9 @@ package join
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -131,7 +129,7 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 		Argv: []string{c.Host.Path(release(j, "kubeadm")), "upgrade", "node"}, Env: searchPath(j), Log: c.Log,
 	})
 	if err != nil {
-		return errclass.With(classOf(err), fmt.Errorf("upgrading the node's configuration: %w", err))
+		return kubeadmFailed("upgrading the node's configuration: kubeadm upgrade node", j.Server, err)
 	}
 	if err := syncKubeadm(c.Host, caPath(j)); err != nil {
 		return err

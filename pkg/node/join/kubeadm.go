@@ -193,21 +193,26 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 		return err
 	}
 	c.SetMessage("running kubeadm join")
-	_, err := c.Host.Runner.Run(ctx, host.Command{
-		Argv: []string{c.Host.Path(program(j, "kubeadm")), "join", "--config", c.Host.Path(configuration)},
-		Env:  searchPath(j),
-		Log:  c.Log,
+	stopped, err := whileKubeletStarts(ctx, c, func(ctx context.Context) error {
+		_, err := c.Host.Runner.Run(ctx, host.Command{
+			Argv: []string{c.Host.Path(program(j, "kubeadm")), "join", "--config", c.Host.Path(configuration)},
+			Env:  searchPath(j),
+			Log:  c.Log,
+		})
+		return err
 	})
 	if err == nil {
 		return syncKubeadm(c.Host, caPath(j))
 	}
+	if stopped {
+		err = kubeletFailed(ctx, c)
+	} else {
+		err = kubeadmFailed(fmt.Sprintf("joining %q: kubeadm join", j.Server), j.Server, err)
+	}
 	if clean := stopBootstrapKubelet(ctx, c); clean != nil {
 		fmt.Fprintln(c.Log, clean)
 	}
-	return &node.Failure{
-		Err:  errclass.With(classOf(err), fmt.Errorf("joining %q: %w", j.Server, err)),
-		Hint: "see journalctl --unit kubelet on the machine",
-	}
+	return err
 }
 
 // stopBootstrapKubelet stops a kubelet that still tries to join with the token, which must not stay on the disk.
@@ -217,25 +222,6 @@ func stopBootstrapKubelet(ctx context.Context, c *node.Context) error {
 	}
 	err := systemctl(context.WithoutCancel(ctx), c, "stop", "kubelet.service")
 	return errors.Join(err, c.Host.Remove(layout.BootstrapConf))
-}
-
-// classOf returns Transient for an error of the API server that may be gone at the next attempt, by kubeadm's output,
-// else Permanent.
-func classOf(err error) errclass.Class {
-	var failed *host.CommandError
-	if !errors.As(err, &failed) {
-		return errclass.Permanent
-	}
-	output := string(failed.Output)
-	for _, sign := range []string{
-		"connection refused", "connection reset", "i/o timeout", "context deadline exceeded", "no route to host",
-		"TLS handshake timeout", "etcdserver:", "Service Unavailable", "the server is currently unable",
-	} {
-		if strings.Contains(output, sign) {
-			return errclass.Transient
-		}
-	}
-	return errclass.Permanent
 }
 
 func writeJSON(h *host.Host, name string, value any) error {

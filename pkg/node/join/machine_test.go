@@ -40,9 +40,11 @@ type fakePrograms struct {
 	mu      sync.Mutex
 	calls   []string
 	answers map[string]func(argv []string) (string, error)
+	// lasting answers programs that run until they are told to end.
+	lasting map[string]func(ctx context.Context) (string, error)
 }
 
-func (f *fakePrograms) Run(_ context.Context, c host.Command) ([]byte, error) {
+func (f *fakePrograms) Run(ctx context.Context, c host.Command) ([]byte, error) {
 	name := filepath.Base(c.Argv[0])
 	f.mu.Lock()
 	f.calls = append(f.calls, name+" "+strings.Join(c.Argv[1:], " "))
@@ -51,6 +53,9 @@ func (f *fakePrograms) Run(_ context.Context, c host.Command) ([]byte, error) {
 		_, _ = io.Copy(io.Discard, c.Stdin)
 	}
 	answer := f.answers[name]
+	if lasting := f.lasting[name]; lasting != nil {
+		answer = func([]string) (string, error) { return lasting(ctx) }
+	}
 	if answer == nil {
 		return nil, nil
 	}

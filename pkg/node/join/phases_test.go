@@ -466,31 +466,6 @@ func TestKubeadmJoinsAndNothingSecretStays(t *testing.T) {
 	}
 }
 
-func TestAKubeadmThatFailsSaysHow(t *testing.T) {
-	for name, test := range map[string]struct {
-		output string
-		class  errclass.Class
-	}{
-		"the API server is away": {"error execution phase preflight: dial tcp 192.0.2.1:6443: connect: connection " +
-			"refused", errclass.Transient},
-		"the name is taken": {`error execution phase kubelet-start: a Node with name "m1" and status "Ready" already exists in the cluster`, errclass.Permanent},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := newMachine(t)
-			m.programs.answers["kubeadm"] = func([]string) (string, error) {
-				m.write(layout.BootstrapConf, testToken)
-				return "[preflight] Running\n" + test.output + "\n", errors.New("exit status 1")
-			}
-			_, err := applyKubeadm(context.Background(), m.context)
-			assert.ErrorContains(t, err, test.output)
-			assert.Equal(t, errclass.ClassOf(err), test.class)
-			assert.Assert(t, !m.host.Exists(layout.BootstrapConf), "the token stays in %s", layout.BootstrapConf)
-			assert.Assert(t, m.programs.called("systemctl stop kubelet.service"))
-			assert.Equal(t, len(m.below("/var/lib/argosy/ops/op")), 0)
-		})
-	}
-}
-
 func TestJoinInterruptedAfterCredentialsIsOnlyFinished(t *testing.T) {
 	m := newMachine(t)
 	m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -200,8 +199,8 @@ func rewriteConfig(ctx context.Context, c *node.Context) (changed bool, err erro
 		Env:  searchPath(c.Operation.Join), Log: c.Log,
 	})
 	if err != nil {
-		return false, errclass.With(classOf(err), fmt.Errorf("taking over the cluster's kubelet configuration: %w",
-			err))
+		return false, kubeadmFailed("taking over the cluster's kubelet configuration: kubeadm upgrade node",
+			c.Operation.Join.Server, err)
 	}
 	if err := syncKubeadm(c.Host, caPath(c.Operation.Join)); err != nil {
 		return false, err
