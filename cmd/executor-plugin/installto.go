@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"argosy.dev/argosy/internal/atomicfile"
 )
 
 // installToCommand is for an init container: the control plane's image has no executor-plugin in it, and the container
@@ -36,22 +38,15 @@ func installTo(dir string) error {
 	}
 	defer source.Close()
 	target := filepath.Join(dir, "executor-plugin")
-	temp, err := os.CreateTemp(dir, ".executor-plugin-*")
+	copied, err := atomicfile.Create(target)
 	if err != nil {
 		return fmt.Errorf("copying this program to %q: %w", target, err)
 	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-	if _, err := io.Copy(temp, source); err != nil {
+	defer copied.Discard()
+	if _, err := io.Copy(copied, source); err != nil {
 		return fmt.Errorf("copying this program to %q: %w", target, err)
 	}
-	if err := temp.Chmod(0o755); err != nil {
-		return fmt.Errorf("making %q executable: %w", target, err)
-	}
-	if err := temp.Close(); err != nil {
-		return fmt.Errorf("copying this program to %q: %w", target, err)
-	}
-	if err := os.Rename(temp.Name(), target); err != nil {
+	if err := copied.Commit(0o755); err != nil {
 		return fmt.Errorf("copying this program to %q: %w", target, err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"argosy.dev/argosy/internal/atomicfile"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -19,7 +20,6 @@ const (
 	extension   = ".tar.zst"
 	finalSuffix = "-final"
 	timeLayout  = "20060102T150405Z"
-	partial     = ".partial"
 )
 
 // Latest stands for the newest archive.
@@ -85,14 +85,11 @@ func prune(folder, cluster string, keep int) ([]string, error) {
 	if keep == 0 || keep > len(names) {
 		keep = len(names)
 	}
-	interrupted, err := filepath.Glob(filepath.Join(folder, cluster+"-*"+extension+partial))
+	interrupted, err := interrupted(folder, cluster)
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Permanent, "listing interrupted archives: %w", err)
+		return nil, err
 	}
-	obsolete := names[keep:]
-	for _, path := range interrupted {
-		obsolete = append(obsolete, filepath.Base(path))
-	}
+	obsolete := slices.Concat(names[keep:], interrupted)
 	for _, name := range obsolete {
 		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, errclass.Errorf(errclass.Permanent, "removing an old archive: %w", err)
@@ -101,29 +98,38 @@ func prune(folder, cluster string, keep int) ([]string, error) {
 	return obsolete, nil
 }
 
+// interrupted returns the names of files that a Create for the cluster left behind.
+func interrupted(folder, cluster string) ([]string, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, errclass.Errorf(errclass.Permanent, "listing interrupted archives: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		archive, found := atomicfile.Leftover(entry.Name())
+		if parts := named.FindStringSubmatch(archive); found && parts != nil && parts[1] == cluster {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}
+
 // Create writes an archive under a name of its own for as long as it is not complete, readable to its owner alone. An
 // archive that was there under the name is replaced.
 func Create(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
-	manifest, err := createPartial(path+partial, taken, write)
-	if err == nil {
-		err = os.Rename(path+partial, path)
-	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(path))
-	}
+	manifest, err := createArchive(path, taken, write)
 	if err != nil {
-		return Manifest{}, errors.Join(fmt.Errorf("writing archive %q: %w", filepath.Base(path), err),
-			removePartial(path))
+		return Manifest{}, fmt.Errorf("writing archive %q: %w", filepath.Base(path), err)
 	}
 	return manifest, nil
 }
 
-func createPartial(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+func createArchive(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
+	file, err := atomicfile.Create(path)
 	if err != nil {
 		return Manifest{}, err
 	}
-	defer file.Close()
+	defer file.Discard()
 	writer, err := NewWriter(file, taken)
 	if err != nil {
 		return Manifest{}, err
@@ -132,27 +138,7 @@ func createPartial(path string, taken time.Time, write func(*Writer) (Manifest, 
 	if err != nil {
 		return Manifest{}, err
 	}
-	if err := file.Sync(); err != nil {
-		return Manifest{}, err
-	}
-	return manifest, file.Close()
-}
-
-func removePartial(path string) error {
-	if err := os.Remove(path + partial); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// syncFolder makes a rename outlive the loss of power.
-func syncFolder(folder string) error {
-	opened, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer opened.Close()
-	return opened.Sync()
+	return manifest, file.Commit(0o600)
 }
 
 func (a *Archive) name() string { return filepath.Base(a.path) }

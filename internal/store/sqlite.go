@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 
+	"argosy.dev/argosy/internal/atomicfile"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -22,25 +23,10 @@ func PrepareSQLite(path string, revision int64) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
 	}
-	if err := prepare(path, revision); err != nil {
+	if err := atomicfile.Write(path, sqliteImage(revision), 0o600); err != nil {
 		return errclass.Errorf(errclass.Permanent, "making an empty database: %w", err)
 	}
 	return nil
-}
-
-func prepare(path string, revision int64) error {
-	file, err := os.OpenFile(path+partial, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if _, err := file.Write(sqliteImage(revision)); err != nil {
-		return err
-	}
-	if err := file.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(path+partial, path)
 }
 
 // PreparedKineArgs are for the kine that fills a prepared database. kine compacts a thousand revisions at a time, and

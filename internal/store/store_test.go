@@ -334,7 +334,7 @@ func TestNewestAndFinalArchivesAreKept(t *testing.T) {
 	}
 	for _, name := range []string{
 		Name("team-a", at.AddDate(0, 0, -9), true), Name("team-b", at, false), "notes.txt",
-		Name("team-a", at, false) + partial,
+		"." + Name("team-a", at, false) + "-1.tmp", "." + Name("team-a-b", at, false) + "-1.tmp",
 	} {
 		touch(t, folder, name)
 	}
@@ -347,7 +347,9 @@ func TestNewestAndFinalArchivesAreKept(t *testing.T) {
 		"team-a-20260305T120000Z.tar.zst", "team-a-20260304T120000Z.tar.zst",
 		"team-a-20260220T120000Z-final.tar.zst",
 	})
-	for _, kept := range []string{Name("team-b", at, false), "notes.txt"} {
+	for _, kept := range []string{
+		Name("team-b", at, false), "notes.txt", "." + Name("team-a-b", at, false) + "-1.tmp",
+	} {
 		_, err := os.Stat(filepath.Join(folder, kept))
 		assert.NilError(t, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"argosy.dev/argosy/internal/atomicfile"
 	"argosy.dev/argosy/pkg/bundle"
 )
 
@@ -126,7 +127,7 @@ func compress(w io.Writer, format bundle.Format) (io.WriteCloser, error) {
 // output is a file that gets its name, and has a digest, when it is complete.
 type output struct {
 	path string
-	temp *os.File
+	file *atomicfile.File
 	sum  hash.Hash
 	size int64
 }
@@ -137,15 +138,15 @@ func create(path string) (*output, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of %q: %w", path, err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	file, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("creating %q: %w", path, err)
 	}
-	return &output{path: path, temp: temp, sum: sha256.New()}, nil
+	return &output{path: path, file: file, sum: sha256.New()}, nil
 }
 
 func (o *output) Write(p []byte) (int, error) {
-	n, err := o.temp.Write(p)
+	n, err := o.file.Write(p)
 	o.sum.Write(p[:n])
 	o.size += int64(n)
 	return n, err
@@ -153,26 +154,13 @@ func (o *output) Write(p []byte) (int, error) {
 
 // commit names the file; anyone may read it.
 func (o *output) commit() error {
-	if err := o.temp.Chmod(0o644); err != nil {
+	if err := o.file.Commit(0o644); err != nil {
 		return fmt.Errorf("writing %q: %w", o.path, err)
 	}
-	if err := o.temp.Close(); err != nil {
-		return fmt.Errorf("writing %q: %w", o.path, err)
-	}
-	if err := os.Rename(o.temp.Name(), o.path); err != nil {
-		return fmt.Errorf("writing %q: %w", o.path, err)
-	}
-	o.temp = nil
 	return nil
 }
 
-func (o *output) discard() {
-	if o.temp == nil {
-		return
-	}
-	_ = o.temp.Close()
-	_ = os.Remove(o.temp.Name())
-}
+func (o *output) discard() { o.file.Discard() }
 
 // digest returns the digest of the written bytes, hex.
 func (o *output) digest() string { return hex.EncodeToString(o.sum.Sum(nil)) }

@@ -29,7 +29,8 @@ const (
 	lockPoll = 100 * time.Millisecond
 )
 
-// cache keeps files as <dir>/sha256/<digest>, and those that have begun to arrive as <digest>.partial.
+// cache keeps files as <dir>/sha256/<digest>, and those that have begun to arrive as <digest>.partial: an interrupted
+// download goes on in the partial file, which is therefore not one of atomicfile.
 type cache struct {
 	dir      string
 	progress *progress
