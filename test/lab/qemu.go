@@ -70,7 +70,8 @@ func hardwareAddress(address string) string {
 	return fmt.Sprintf("02:42:%02x:%02x:%02x:%02x", ip[0], ip[1], ip[2], ip[3])
 }
 
-// plugTap gives a virtual machine its port of the lab's switch.
+// plugTap gives a virtual machine its port of the lab's switch. Frames pass as soon as QEMU opens the device, also
+// where they did not before.
 func plugTap(ctx context.Context, m MachineSpec) error {
 	if _, err := run(ctx, "ip", "-n", routerNamespace, "link", "show", "dev", m.Name); err != nil {
 		if err := ipBatch(ctx, routerNamespace, "tuntap add dev "+m.Name+" mode tap"); err != nil {
@@ -81,7 +82,7 @@ func plugTap(ctx context.Context, m MachineSpec) error {
 	if err := ipBatch(ctx, routerNamespace, plug); err != nil {
 		return fmt.Errorf("plugging machine %q in: %w", m.Name, err)
 	}
-	return setPort(ctx, m, true)
+	return nil
 }
 
 // probeLimit is how long KVM may take for a kernel without a disk to come to its end, which takes it two seconds.
