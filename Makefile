@@ -52,6 +52,7 @@ lint: $(AGENTS) ## go vet, staticcheck, and the linters and formatters of .golan
 	$(COMPILE) go vet ./...
 	$(COMPILE) go tool staticcheck ./...
 	$(COMPILE) go vet -tags full,e2e ./test/lab ./test/e2e
+	$(COMPILE) go vet -tags vm ./test/lab ./test/e2e
 	$(COMPILE) go tool staticcheck -tags full,e2e ./test/lab ./test/e2e
 	$(GOLANGCI) run ./...
 
@@ -68,8 +69,8 @@ test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generate
 	@$(COMPILE) go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
 
 # What a target needs of Debian is installed, or named, before anything is compiled.
-.PHONY: needs-test needs-lab
-needs-test needs-lab: needs-%:
+.PHONY: needs-test needs-lab needs-vm
+needs-test needs-lab needs-vm: needs-%:
 	@test/packages.sh $*
 
 # How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night; and of which packages.
@@ -102,6 +103,10 @@ FULL := -vet=off -tags full,e2e ./test/lab ./test/e2e
 e2e-full: needs-lab build image bin/lab ## e2e, more faults, stores and rollouts, and the lab's own tests; SHARD=2/6 for a part (root)
 	@$(if $(SHARD),part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) &&) \
 	go test -count=1 -timeout 300m -p 1 $(if $(SHARD),-run "$$part") -json $(FULL) | go run ./test/slowest
+
+.PHONY: e2e-vm
+e2e-vm: needs-lab needs-vm build image bin/lab ## Debian bookworm and trixie as virtual machines: power cuts, limits, reboot, upgrade, reset (root)
+	@go test -vet=off -count=1 -timeout 300m -p 1 -tags vm -run '^TestVirtualMachine' -json ./test/lab ./test/e2e | go run ./test/slowest
 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout

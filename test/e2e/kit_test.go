@@ -30,9 +30,6 @@ import (
 // The cluster is teamA(), whose control plane the lab has, or a hosted one that newCluster makes. Every function ends
 // the test where it fails, and a failed test logs the workflows that it waited for.
 
-// patience bounds a wait; it is a limit against hanging, not a claim about speed. A workflow has twice as long.
-const patience = 8 * time.Minute
-
 // virtualCluster is where a test submits workflows and looks for nodes.
 type virtualCluster interface {
 	// Kubectl runs kubectl against the cluster, HostKubectl against its namespace of the host cluster.

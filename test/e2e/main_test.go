@@ -67,11 +67,8 @@ func setUp(ctx context.Context) error {
 	if err := l.Claim(); err != nil {
 		return err
 	}
-	if err := l.Up(ctx); err != nil {
-		return err
-	}
 	if env, err = site.New(l); err != nil {
 		return err
 	}
-	return env.Deploy(ctx)
+	return bringUp(ctx)
 }

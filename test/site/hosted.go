@@ -112,7 +112,7 @@ func (h *HostedCluster) fleet() (map[string]any, error) {
 		"ssh":        map[string]any{"secret": rootSecret, "knownHostsSecret": knownHostsSecret},
 	}
 	var machines []any
-	for _, m := range h.site.Lab.Members() {
+	for _, m := range append(h.site.Lab.Members(), h.site.Lab.VirtualMachines()...) {
 		if !slices.Contains(h.Machines, m.Name) {
 			continue
 		}
