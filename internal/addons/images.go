@@ -3,6 +3,7 @@ package addons
 import (
 	"slices"
 
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -26,6 +27,10 @@ func Images(cluster *config.Cluster, version string) ([]Image, error) {
 	if version == "" {
 		return nil, errclass.Errorf(errclass.Configuration,
 			"the documents name no version of Kubernetes: set controlPlane.distro.k8s.version, or choose one to list")
+	}
+	if oldest, newest := components.Supported(); !components.Supports(version) {
+		return nil, errclass.Errorf(errclass.Configuration, "listing the images of Kubernetes %q: Argosy supports "+
+			"v%s to v%s, written like v%s.0", version, oldest, newest, newest)
 	}
 	if version != cluster.KubernetesVersion() {
 		k8s.Version, k8s.Image.Tag = version, ""

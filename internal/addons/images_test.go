@@ -70,6 +70,14 @@ func TestImagesNeedAVersion(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
+func TestImagesOfUnsupportedVersionsAreNotGuessed(t *testing.T) {
+	for _, version := range []string{"v1.28.3", "v1.99.0", "v1.34", "latest"} {
+		_, err := addons.Images(cluster(t, ""), version)
+		assert.ErrorContains(t, err, `listing the images of Kubernetes "`+version+`": Argosy supports v1.`)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+	}
+}
+
 func TestEveryImageOfAnObjectIsListed(t *testing.T) {
 	everything := addons.WithAll(cluster(t, ""))
 	images, err := addons.Images(everything, "")
