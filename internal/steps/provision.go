@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"fmt"
 
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/plugin"
@@ -101,14 +102,7 @@ func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Execution, error)
 	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string),
 	) (plugin.Result, error) {
-		outcome, err := p.SetAddons(ctx, report)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return plugin.Result{
-			Phase: plugin.Succeeded, Message: outcome.String(),
-			Outputs: map[string]string{"report": encode(outcome)},
-		}, nil
+		return reported(p.SetAddons(ctx, report))
 	}), nil
 }
 
@@ -126,13 +120,16 @@ func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error)
 	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string),
 	) (plugin.Result, error) {
-		health, err := p.Verify(ctx, report)
-		if err != nil {
-			return plugin.Result{}, err
-		}
-		return plugin.Result{
-			Phase: plugin.Succeeded, Message: health.String(),
-			Outputs: map[string]string{"report": encode(health)},
-		}, nil
+		return reported(p.Verify(ctx, report))
 	}), nil
+}
+
+// reported answers a step whose only output is its report.
+func reported[T fmt.Stringer](outcome T, err error) (plugin.Result, error) {
+	if err != nil {
+		return plugin.Result{}, err
+	}
+	return plugin.Result{
+		Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{"report": encode(outcome)},
+	}, nil
 }
