@@ -20,7 +20,8 @@ const (
 )
 
 // Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one
-// place that retries. The budget starts at the first failure: the time a machine waited for its place is not its fault.
+// place that repeats an operation; connections and downloads go on in loops of their own. The budget starts at the
+// first failure: the time a machine waited for its place is not its fault.
 func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 	attempt func(context.Context) error,
 ) error {
