@@ -5,6 +5,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The lab is for one at a time. This script runs again below the process that claims it, or ends with the name of who has it.
+if [ -z "${ARGOSY_DEMO_CLAIMED-}" ]; then
+	echo "claiming the lab"
+	ARGOSY_DEMO_CLAIMED=yes exec go run ./test/lab/cmd/lab claim "make demo" examples/demo.sh
+fi
+
 cluster=team-b
 machines=(m1 m2 m3)
 steps=7

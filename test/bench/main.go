@@ -74,7 +74,7 @@ func run(ctx context.Context, rounds int, only string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.Claim(); err != nil {
+	if err := l.Claim("the benchmarks"); err != nil {
 		return err
 	}
 	if err := l.Up(ctx); err != nil {

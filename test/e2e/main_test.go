@@ -64,7 +64,7 @@ func setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := l.Claim(); err != nil {
+	if err := l.Claim("the end-to-end tests"); err != nil {
 		return err
 	}
 	if env, err = site.New(l); err != nil {

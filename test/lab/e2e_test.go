@@ -23,7 +23,7 @@ var upOnce = sync.OnceValues(func() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Claim(); err != nil {
+	if err := l.Claim("the tests of the lab"); err != nil {
 		return nil, err
 	}
 	return l, l.Up(context.Background())

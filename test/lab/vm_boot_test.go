@@ -20,7 +20,7 @@ var switchOnce = sync.OnceValues(func() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Claim(); err != nil {
+	if err := l.Claim("the tests of the lab"); err != nil {
 		return nil, err
 	}
 	if err := l.ensurePackages(context.Background(), "lab", "vm"); err != nil {

@@ -43,7 +43,7 @@ func command() *cobra.Command {
 		}),
 		simple("status", "Show machines, clusters and Argo",
 			func(l *lab.Lab, ctx context.Context) error { return l.PrintStatus(ctx, os.Stdout) }),
-		reset(), ssh(), background("supervise MACHINE", lab.Supervise),
+		reset(), claim(), ssh(), background("supervise MACHINE", lab.Supervise),
 		background("run-machine MACHINE", lab.BecomeMachine), background("serve NAME", lab.Serve),
 	)
 	return root
@@ -86,6 +86,20 @@ func reset() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&bare, "bare", false, "without a pod network, for clusters that bring their own")
 	return cmd
+}
+
+func claim() *cobra.Command {
+	return &cobra.Command{
+		Use: "claim USER COMMAND...", Short: "Run a command while nothing else that claims the lab works on it",
+		Args: cobra.MinimumNArgs(2), DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := lab.OpenFromCommand()
+			if err != nil {
+				return err
+			}
+			return l.RunClaimed(cmd.Context(), args[0], args[1:]...)
+		},
+	}
 }
 
 func ssh() *cobra.Command {
