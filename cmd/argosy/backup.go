@@ -31,7 +31,7 @@ func backupCommand() *cobra.Command {
 			}})
 		},
 	}
-	location.addTo(command)
+	location.addHostTo(command)
 	command.Flags().IntVar(&options.Keep, "keep", backup.DefaultKeep,
 		"number of archives of the cluster to keep (0: all)")
 	command.Flags().StringVar(&options.Size, "size", backup.DefaultSize,
@@ -69,7 +69,7 @@ former address. Running it again continues an interrupted run.`,
 				}})
 		},
 	}
-	location.addTo(command)
+	location.addHostTo(command)
 	command.Flags().StringVar(&options.Archive, "archive", store.Latest, `name of an archive, or "`+store.Latest+`"`)
 	command.Flags().BoolVar(&options.ReplaceVolumes, "replace-volumes", false,
 		"delete the volumes with the state of the former control plane")
@@ -118,7 +118,7 @@ again continues an interrupted run.`,
 			}})
 		},
 	}
-	location.addTo(command)
+	location.addHostTo(command)
 	flags := command.Flags()
 	flags.BoolVar(&confirmed, "yes", false, "remove the control plane")
 	flags.BoolVar(&options.Force, "force", false, "remove it also if the cluster does not answer, or has nodes that "+

@@ -44,6 +44,13 @@ func (p *clusterFlags) addTo(command *cobra.Command) {
 		"host cluster")
 }
 
+// addHostTo adds the flags of a command whose documents can only be in the host cluster. There --from is an error that
+// names the way out, and help and completion do not offer it.
+func (p *clusterFlags) addHostTo(command *cobra.Command) {
+	p.addTo(command)
+	command.Flags().Lookup("from").Hidden = true
+}
+
 // open returns the source of the documents, and the store of trusted host keys, which a folder has not.
 func (p *clusterFlags) open() (config.Source, factory.HostKeys, error) {
 	if p.from != "" {

@@ -30,7 +30,7 @@ A kubeconfig that is valid for at least half of --expires is kept.`,
 			}})
 		},
 	}
-	location.addTo(command)
+	location.addHostTo(command)
 	flags := command.Flags()
 	flags.StringVar(&options.User, "user", "", "name of the user in the cluster (required)")
 	flags.StringSliceVar(&options.Groups, "group", nil, "group of the user; may be given several times")

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,41 @@ func TestAsAPluginOfKubectlHelpNamesItself(t *testing.T) {
 		}
 	}
 	checkAll(root)
+}
+
+func TestHelpOffersAFolderOnlyWhereOneIsRead(t *testing.T) {
+	folder := t.TempDir()
+	var offered, refused []string
+	var checkAll func(command *cobra.Command)
+	checkAll = func(command *cobra.Command) {
+		for _, child := range command.Commands() {
+			checkAll(child)
+		}
+		name := strings.TrimPrefix(command.CommandPath(), "argosy ")
+		if command.Flags().Lookup("from") == nil {
+			return
+		}
+		help, _, err := run(t, append(strings.Fields(name), "--help")...)
+		assert.NilError(t, err)
+		_, code, err := run(t, append(strings.Fields(name), "--from", folder, "--cluster", "team-a")...)
+		assert.Equal(t, code, program.ExitConfiguration, name)
+		if strings.Contains(help, "--from ") {
+			offered = append(offered, name)
+			assert.ErrorContains(t, err, folder, name)
+			return
+		}
+		refused = append(refused, name)
+		assert.ErrorContains(t, err, "flag --from can't be used here", name)
+		assert.ErrorContains(t, err, "use --namespace", name)
+	}
+	checkAll(rootCommand("argosy"))
+	slices.Sort(offered)
+	slices.Sort(refused)
+	assert.DeepEqual(t, offered, []string{
+		"config show", "images import", "images list", "join", "plan", "reconcile", "remove", "reset", "rollback",
+		"upgrade", "validate",
+	})
+	assert.DeepEqual(t, refused, []string{"backup", "deprovision", "kubeconfig", "provision", "restore"})
 }
 
 func TestVerifyIsAHiddenNameOfDoctor(t *testing.T) {

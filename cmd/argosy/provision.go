@@ -35,7 +35,7 @@ argosy.yaml, else $` + program.ImageVariable + `, else ` + program.DefaultImage 
 			return provision(command.Context(), provisioner, renew, command.OutOrStdout())
 		},
 	}
-	location.addTo(command)
+	location.addHostTo(command)
 	command.Flags().BoolVar(&renew, "renew-certificates", false,
 		"sign every certificate again, not only those that expire within 90 days")
 	return command
