@@ -94,8 +94,6 @@ type run struct {
 	machine  config.Machine
 	progress operation.Progress
 	outcome  Outcome
-	// worked: an operation was or is at work on the machine, with its token.
-	worked bool
 }
 
 // runJob runs the job, and measures it.
@@ -104,17 +102,10 @@ func (r *run) runJob(ctx context.Context, verb string, limiter *operation.Limite
 	apply func(context.Context, Inspection) error,
 ) (Outcome, error) {
 	started := time.Now()
-	// An attempt that lost its machine leaves an operation at work there, with its token; only the end of all attempts
-	// ends the token.
-	defer func() {
-		if r.worked {
-			r.revoke(ctx, r.machine.Name)
-		}
-	}()
-	err := operation.Job[Inspection]{
+	err := r.RunJob(ctx, operation.Job[Inspection]{
 		Verb: verb, Machine: r.machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter, Progress: r.progress,
 		InCluster: r.Cluster.Fleet.Limits.ReadyTimeout.Duration, Inspect: inspect, Apply: apply,
-	}.Run(ctx)
+	})
 	r.outcome.Seconds = time.Since(started).Seconds()
 	return r.outcome, err
 }
@@ -151,8 +142,7 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 	if !found.HasWork() {
 		return nil
 	}
-	r.worked = true
-	status, err := r.execute(ctx, found, phases, r.progress)
+	status, err := r.Execute(ctx, found, phases, r.progress)
 	if err != nil {
 		return err
 	}
@@ -193,20 +183,27 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 	return nil
 }
 
-// Execute has the machine carry out the operation that it was inspected for, feeds it the bundle and the images, and
-// returns how it ended: an error unless it succeeded. The bootstrap token, where one is needed, ends with it. phases
-// are those that the machine's own are among.
-func (j *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
-	progress operation.Progress,
-) (spec.Status, error) {
-	if !found.Running() && found.needsToken(j.Target) {
-		defer j.revoke(ctx, found.machine.Name)
+// RunJob runs a job whose Apply calls Execute, and deletes the machine's bootstrap tokens after the last attempt,
+// however that ended. Between two attempts they stay: one that lost its machine leaves an operation at work there, with
+// its token, and the next one attaches to it.
+func (j *Joiner) RunJob(ctx context.Context, job operation.Job[Inspection]) error {
+	used, apply := false, job.Apply
+	job.Apply = func(ctx context.Context, found Inspection) error {
+		used = used || found.Running() || found.needsToken(j.Target)
+		return apply(ctx, found)
 	}
-	return j.execute(ctx, found, phases, progress)
+	defer func() {
+		if used {
+			j.revoke(ctx, job.Machine.Name)
+		}
+	}()
+	return job.Run(ctx)
 }
 
-// execute has the machine carry out the operation, with a token of its own. phases are those that it is one of.
-func (j *Joiner) execute(ctx context.Context, found Inspection, phases operation.Phases,
+// Execute has the machine carry out the operation that it was inspected for, with a bootstrap token where it needs one,
+// feeds it the bundle and the images, and returns how it ended: an error unless it succeeded. RunJob, within which it is
+// called, deletes the token. phases are those that the machine's own are among.
+func (j *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress,
 ) (spec.Status, error) {
 	op := found.Operation

@@ -90,7 +90,7 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 		}
 		done = append(done, line)
 	}
-	if err := u.deleteLease(ctx); err != nil {
+	if err := u.retrying(ctx, progress, u.deleteLease); err != nil {
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {
@@ -109,7 +109,7 @@ func (u *Upgrader) endUpgrade(ctx context.Context, machine config.Machine, node 
 		upgrader: u, machine: machine, progress: progress, own: true, since: recorded.Cordoned,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
 	}
-	seen, err := u.inspectFor(ctx, machine, spec.KindUpgrade, progress)
+	seen, err := w.inspectFor(ctx, spec.KindUpgrade)
 	if err != nil {
 		return "", err
 	}

@@ -231,6 +231,10 @@ type fakeMachine struct {
 	inspectErr error
 	// fails is the phase in which an upgrade fails: "keep" before anything is touched, "kubelet" after.
 	fails string
+	// inspectFails is how many inspections fail first, and watchFails how often the connection to an operation at work
+	// is lost: both are transient.
+	inspectFails, watchFails int
+	working                  string
 	// stuck: a rollback does not help.
 	stuck bool
 	// during is called while an upgrade is at work.
@@ -242,6 +246,10 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	m.asked++
 	if m.inspectErr != nil {
 		return spec.Facts{}, m.inspectErr
+	}
+	if m.inspectFails > 0 {
+		m.inspectFails--
+		return spec.Facts{}, errclass.With(errclass.Transient, errors.New("no route to host"))
 	}
 	asked := question.Operations["amd64"]
 	plan := spec.Status{ID: asked.ID, Kind: asked.Kind, Total: 3}
@@ -263,7 +271,7 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 		wants("bundle", !m.staged)
 		wants("kubelet", asked.Kind == spec.KindUpgrade && m.version != after)
 	}
-	return spec.Facts{Arch: "amd64", Plan: &plan, Record: &spec.Record{
+	return spec.Facts{Arch: "amd64", Plan: &plan, Working: m.working, Record: &spec.Record{
 		Version: m.version, NodeName: m.name,
 		ClusterUID: "uid",
 	}, Kubelet: spec.Kubelet{Active: true}}, nil
@@ -276,6 +284,13 @@ func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, 
 }
 
 func (m *fakeMachine) Watch(context.Context, string, func(spec.Status)) (spec.Status, error) {
+	if m.watchFails > 0 {
+		m.watchFails--
+		m.working = m.last.ID
+		return spec.Status{ID: m.last.ID, State: spec.Running},
+			errclass.With(errclass.Transient, errors.New("the connection was lost"))
+	}
+	m.working = ""
 	status := spec.Status{
 		ID: m.last.ID, State: spec.Succeeded, Changed: true,
 		Phases: []spec.Phase{{Name: "kubelet", Outcome: spec.Applied}},

@@ -110,6 +110,16 @@ func (w *machineUpgrade) inspect(ctx context.Context) (seen join.Inspection, nod
 	return seen, node, err
 }
 
+// inspectFor inspects the machine for an operation of kind, which must be possible there, within the budget for
+// transient errors.
+func (w *machineUpgrade) inspectFor(ctx context.Context, kind spec.Kind) (seen join.Inspection, err error) {
+	err = w.job(kind, func(_ context.Context, found join.Inspection) error {
+		seen = found
+		return nil
+	}).Run(ctx)
+	return seen, err
+}
+
 // job inspects the machine for an operation of kind, and applies its plan.
 func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
 	join.Inspection) error,
@@ -260,12 +270,12 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 	if !evicts {
 		return nil
 	}
-	count, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active, w.in(phaseDrain))
+	evicted, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active, w.in(phaseDrain))
 	if err != nil {
 		return w.onDrainFailure(ctx, with, err)
 	}
-	if count > 0 {
-		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods evicted", count))
+	if evicted > 0 {
+		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods evicted", evicted))
 	}
 	return nil
 }
@@ -279,11 +289,11 @@ func (w *machineUpgrade) onDrainFailure(ctx context.Context, with drain.Drainer,
 	case config.DrainSkip:
 		return &rollout.Halt{Reason: cause.Error()}
 	case config.DrainForce:
-		count, err := with.Delete(ctx, w.machine.NodeName, w.in(phaseDrain))
+		deleted, err := with.Delete(ctx, w.machine.NodeName, w.in(phaseDrain))
 		if err != nil {
 			return fmt.Errorf("%w; and %w", cause, err)
 		}
-		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods deleted that did not leave (%v)", count, cause))
+		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods deleted that did not leave (%v)", deleted, cause))
 		return nil
 	}
 	return cause
@@ -305,7 +315,7 @@ func (w *machineUpgrade) upgrade(ctx context.Context, seen join.Inspection, serv
 		return err
 	})
 	job.Known = &seen
-	if err := job.Run(ctx); err != nil {
+	if err := w.upgrader.RunJob(ctx, job); err != nil {
 		return err
 	}
 	node, err := w.waitServing(ctx, w.upgrader.Version, serving, w.in)

@@ -174,8 +174,11 @@ func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, n
 }
 
 func (u *Upgrader) inspectMachine(ctx context.Context, entry *Entry, machine config.Machine) error {
-	seen, err := u.inspectFor(ctx, machine, spec.KindUpgrade, operation.NoProgress{})
+	seen, err := u.Inspect(ctx, machine, spec.KindUpgrade)
 	if err != nil {
+		return err
+	}
+	if err := seen.Refusal(machine.Name); err != nil {
 		return err
 	}
 	if wantsBundle(seen) {
@@ -201,7 +204,7 @@ func (p Preview) String() string {
 		bytes += entry.Bytes
 	}
 	if bytes > 0 {
-		lines[0] += fmt.Sprintf(", %d MB to bring", (bytes+999_999)/1_000_000)
+		lines[0] += fmt.Sprintf(", %d MB to send", (bytes+999_999)/1_000_000)
 	}
 	for _, entry := range p.Refused() {
 		lines = append(lines, fmt.Sprintf("%s: %s", entry.Machine, strings.Join(entry.Reasons, "; ")))

@@ -74,7 +74,7 @@ func (w *machineUpgrade) restore(ctx context.Context) (version string, err error
 		}
 		return found, err
 	}
-	err = job.Run(ctx)
+	err = w.upgrader.RunJob(ctx, job)
 	return version, err
 }
 
@@ -125,11 +125,7 @@ func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, progres
 }
 
 func (w *machineUpgrade) rollBack(ctx context.Context) error {
-	var seen join.Inspection
-	err := w.job(spec.KindRollback, func(_ context.Context, found join.Inspection) error {
-		seen = found
-		return nil
-	}).Run(ctx)
+	seen, err := w.inspectFor(ctx, spec.KindRollback)
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func (u *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *o
 ) (Staged, error) {
 	started := time.Now()
 	staged := Staged{Machine: machine.Name, Version: u.Version}
-	err := operation.Job[join.Inspection]{
+	err := u.RunJob(ctx, operation.Job[join.Inspection]{
 		Verb: "staging the upgrade of", Machine: machine, Limits: u.Cluster.Fleet.Limits, Limiter: limiter,
 		Progress: progress,
 		Inspect: func(ctx context.Context) (join.Inspection, error) {
@@ -133,7 +133,7 @@ func (u *Upgrader) stage(ctx context.Context, machine config.Machine, limiter *o
 			staged.Phases, staged.Changed = status.Phases, status.Changed
 			return err
 		},
-	}.Run(ctx)
+	})
 	staged.Seconds = time.Since(started).Seconds()
 	return staged, err
 }
@@ -154,18 +154,6 @@ func (u *Upgrader) releasePod(ctx context.Context, machine config.Machine) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	_ = u.Pods.Release(ctx, machine.NodeName)
-}
-
-// inspectFor inspects a machine for an operation, which must be possible there.
-func (u *Upgrader) inspectFor(ctx context.Context, machine config.Machine, kind spec.Kind,
-	progress operation.Progress,
-) (join.Inspection, error) {
-	operation.Reportf(progress, "inspecting machine %s (%s)", machine.Name, machine.Address)
-	seen, err := u.Inspect(ctx, machine, kind)
-	if err != nil {
-		return seen, err
-	}
-	return seen, seen.Refusal(machine.Name)
 }
 
 func versionIn(facts spec.Facts) string {

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+	coordination "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	ktesting "k8s.io/client-go/testing"
 
@@ -320,6 +322,84 @@ func TestCleaningUpEndsInterruptedUpgrades(t *testing.T) {
 	done, err := s.Clean(t.Context(), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, len(done), 0)
+}
+
+func TestCleaningUpSurvivesAShortOutage(t *testing.T) {
+	s := newSite(t, "", "m1")
+	s.Cluster.Fleet.Limits.RetryBudget.Duration = time.Minute
+	s.change(t, "m1", func(n *corev1.Node) {
+		n.Spec.Unschedulable = true
+		n.Annotations = map[string]string{drain.CordonedBy: "upgrade"}
+	})
+	m := s.machines["m1"]
+	m.staged, m.kept, m.inspectFails = true, before, 1
+	m.runs(after)
+	_, err := s.CoordinationV1().Leases("kube-system").Create(t.Context(), &coordination.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: "argosy-upgrade"},
+		Spec:       coordination.LeaseSpec{HolderIdentity: &s.Rollout},
+	}, metav1.CreateOptions{})
+	assert.NilError(t, err)
+	var failing sync.Map // each kind of request fails once
+	s.PrependReactor("*", "*", func(action ktesting.Action) (bool, runtime.Object, error) {
+		_, failed := failing.LoadOrStore(action.GetVerb()+" "+action.GetResource().Resource, true)
+		return !failed, nil, apierrors.NewServiceUnavailable("etcd has no leader")
+	})
+	done, err := s.Clean(t.Context(), operation.NoProgress{})
+	assert.NilError(t, err)
+	assert.Equal(t, strings.Join(done, ""), "node m1 is at v1.34.4 and takes pods again")
+	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
+	for _, request := range []string{"list nodes", "patch nodes", "get leases", "delete leases"} {
+		_, failed := failing.Load(request)
+		assert.Assert(t, failed, "no %s", request)
+	}
+}
+
+// A token lives as long as an operation may need it:
+//
+//	end of the stage                      | tokens meanwhile | afterwards
+//	succeeds after a lost connection      | 1                | 0
+//	the connection stays lost             | 1                | 0
+//	only this process ends                | 1                | 1
+func TestATokenLastsUntilNoAttemptIsLeft(t *testing.T) {
+	tokens := func(s *site) int {
+		list, err := s.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{})
+		assert.NilError(t, err)
+		return len(list.Items)
+	}
+	for name, test := range map[string]struct {
+		budget time.Duration
+		stops  bool
+		err    string
+		left   int
+	}{
+		"attached again": {budget: time.Minute},
+		"lost for good":  {budget: time.Millisecond, err: "the connection was lost"},
+		"process ends":   {budget: time.Minute, stops: true, err: "the process stops", left: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "", "m1")
+			s.Cluster.Fleet.Limits.RetryBudget.Duration = test.budget
+			s.machines["m1"].watchFails = 1
+			machine, _ := s.Cluster.Machine("m1")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			held := -1
+			_, err := s.Stage(ctx, machine, inWaves("m1"), operation.NewLimiter(1), operation.AsText(func(text string) {
+				if strings.Contains(text, "the connection was lost; trying again") {
+					held = tokens(s)
+					if test.stops {
+						cancel(errStopped)
+					}
+				}
+			}))
+			assert.Equal(t, held, 1, "tokens while the operation went on")
+			assert.Equal(t, tokens(s), test.left)
+			if test.err == "" {
+				assert.NilError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, test.err)
+		})
+	}
 }
 
 func TestCleaningUpLeavesMachinesOfAnotherRollout(t *testing.T) {
