@@ -17,6 +17,7 @@ import (
 
 	"argosy.dev/argosy/cmd/internal/agents"
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -126,8 +127,8 @@ func validateCommand() *cobra.Command {
 			if err := factory.CheckSecrets(command.Context(), source, cluster); err != nil {
 				return errclass.With(errclass.Configuration, err)
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %d "+
-				"machines\n", cluster.Name, len(cluster.Fleet.Machines))
+			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %s\n",
+				cluster.Name, count.Of(len(cluster.Fleet.Machines), "machine"))
 			return err
 		},
 	}

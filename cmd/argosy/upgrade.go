@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/operation"
@@ -49,8 +50,8 @@ it again is safe: machines at the version are left alone, and an interrupted run
 			}
 			if dryRun {
 				if refused := preview.Refused(); len(refused) > 0 {
-					return fmt.Errorf("%d machines can't be upgraded as they are; the plan has the reasons",
-						len(refused))
+					return fmt.Errorf("%s can't be upgraded as planned; the plan has the reasons",
+						count.Of(len(refused), "machine"))
 				}
 				return nil
 			}

@@ -13,6 +13,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -53,7 +54,8 @@ func (p *Provisioner) setAddons(ctx context.Context, report func(string)) (Addon
 		return outcome, err
 	}
 	for i, addon := range wanted {
-		report(fmt.Sprintf("[%d/%d %s] setting %d objects", i+1, len(wanted), addon.Name, len(addon.Objects)))
+		report(fmt.Sprintf("[%d/%d %s] setting %s", i+1, len(wanted), addon.Name,
+			count.Of(len(addon.Objects), "object")))
 		objects := addon.Objects
 		if !addon.Enabled {
 			objects = nil

@@ -21,6 +21,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
@@ -303,7 +304,7 @@ func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Key
 	if err != nil {
 		return known, nil, err
 	}
-	report(fmt.Sprintf("setting %d objects that joining machines need", len(wanted)))
+	report("setting " + count.Of(len(wanted), "object") + " that joining machines need")
 	changes, err := cluster.Objects.Sync(ctx, types.NamespacedName{
 		Namespace: metav1.NamespaceSystem,
 		Name:      "argosy-cluster",

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"argosy.dev/argosy/internal/count"
 )
 
 // maxRemembered bounds how many answers are remembered; one workflow has far fewer steps that end within minutes.
@@ -267,7 +269,7 @@ func (r *runs) wait(ctx context.Context) error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for %d runs to end: %w", r.count(), context.Cause(ctx))
+		return fmt.Errorf("waiting for %s to end: %w", count.Of(r.count(), "run"), context.Cause(ctx))
 	}
 }
 

@@ -2,8 +2,9 @@ package steps
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
+
+	"argosy.dev/argosy/internal/count"
 )
 
 // maxReport bounds a table or a report: outputs live in the Workflow, which etcd bounds at 1.5 MiB for everything, and
@@ -37,6 +38,5 @@ func boundTable(table string) string {
 		return table
 	}
 	cut := strings.LastIndexByte(table[:maxReport], '\n') + 1
-	return table[:cut] + fmt.Sprintf("… and %d more lines; see argosy plan\n",
-		strings.Count(table[cut:], "\n"))
+	return table[:cut] + "… and " + count.Of(strings.Count(table[cut:], "\n"), "more line") + "; see argosy plan\n"
 }

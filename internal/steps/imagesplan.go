@@ -57,7 +57,7 @@ var imagesPlans = planFormat[images.Entry, images.Action]{
 // imagesPlanResult fans out over the machines that lack images.
 func imagesPlanResult(entries []images.Entry, dryRun bool) plugin.Result {
 	work, refused := images.With(images.ActionImport, entries), images.With(images.ActionRefuse, entries)
-	lines := []string{fmt.Sprintf("%d of %d machines lack images, %d have them all", len(work), len(entries),
+	lines := []string{fmt.Sprintf("%d of %d machines lack images, %d with all of them", len(work), len(entries),
 		len(entries)-len(work)-len(refused))}
 	lines = append(lines, imagesPlans.lines(refused)...)
 	return imagesPlans.result(entries, work, dryRun, strings.Join(lines, "\n"))

@@ -95,11 +95,11 @@ func planMessage(entries []join.Entry) string {
 	text := fmt.Sprintf("%d of %d machines to join, %d as wanted already", len(work), len(entries),
 		len(join.AsWanted(entries)))
 	if len(differing) > 0 {
-		text += fmt.Sprintf(", %d are nodes that differ from the documents, which workflow reconcile puts right",
+		text += fmt.Sprintf(", %d differing from the documents, which workflow reconcile puts right",
 			len(differing))
 	}
 	if later := join.AtOtherVersion(entries); len(later) > 0 {
-		text += fmt.Sprintf(", %d are nodes at another version, which workflow upgrade is for", len(later))
+		text += fmt.Sprintf(", %d at another version, which workflow upgrade is for", len(later))
 	}
 	if len(refused) == 0 {
 		return text

@@ -39,10 +39,10 @@ func reconcilePlanResult(entries []join.Entry) plugin.Result {
 	lines := []string{fmt.Sprintf("%d of %d machines differ from the documents", len(differing), len(entries))}
 	later := join.AtOtherVersion(entries)
 	if len(later) > 0 {
-		lines[0] += fmt.Sprintf("; %d are at another version, which workflow upgrade is for", len(later))
+		lines[0] += fmt.Sprintf("; %d at another version, which workflow upgrade is for", len(later))
 	}
 	if outside := len(entries) - len(differing) - len(refused) - len(later) - len(join.AsWanted(entries)); outside > 0 {
-		lines[0] += fmt.Sprintf("; %d are no nodes yet, which workflow join makes of them", outside)
+		lines[0] += fmt.Sprintf("; %d not joined yet, which workflow join is for", outside)
 	}
 	lines = append(append(lines, joinPlans.lines(differing)...), joinPlans.lines(refused)...)
 	// A dry run of a reconciliation succeeds with refused machines too: its steps follow, and fail, by name.

@@ -106,7 +106,7 @@ func TestStepsThatTakeMachinesAwayRefuseWhatTheyCannotMean(t *testing.T) {
 func TestARemovalOfWhatHasLeftFindsNothingToDo(t *testing.T) {
 	result, err := callStep(t, map[string]string{"step": "remove-plan", "cluster": "a", "machines": "all"})
 	assert.NilError(t, err)
-	assert.Equal(t, result.Message, "0 of 1 machines to remove, 1 have left already")
+	assert.Equal(t, result.Message, "0 of 1 machines to remove, 1 left already")
 	assert.Equal(t, result.Outputs["machines"], "[]")
 
 	result, err = callStep(t, map[string]string{"step": "remove", "cluster": "a", "machine": "m1"})
@@ -128,7 +128,7 @@ func TestThePlanOfARemovalNamesTheNextStep(t *testing.T) {
 	}, m1())
 	assert.NilError(t, err)
 	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
-	assert.Equal(t, result.Message, "1 of 1 machines to remove, 0 have left already\nafterwards take them out of "+
+	assert.Equal(t, result.Message, "1 of 1 machines to remove, 0 left already\nafterwards take them out of "+
 		"machines in argosy.yaml, or the next join brings them back")
 }
 
@@ -143,7 +143,7 @@ func TestARefusedMachineFailsTheDryRunOrItsStep(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, result.Phase, phase)
 		assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
-		assert.Assert(t, strings.HasPrefix(result.Message, "0 of 1 machines to remove, 0 have left already, 1 "+
+		assert.Assert(t, strings.HasPrefix(result.Message, "0 of 1 machines to remove, 0 left already, 1 "+
 			"can't:\nm1: the kubelet of node m1 reports"), result.Message)
 	}
 }
@@ -164,7 +164,7 @@ func TestAResetWithoutTheClusterDoesNotAskForNodes(t *testing.T) {
 		"clusterGone": "true",
 	}, m1())
 	assert.NilError(t, err)
-	assert.Equal(t, result.Message, "0 of 1 machines to reset, 1 have left already")
+	assert.Equal(t, result.Message, "0 of 1 machines to reset, 1 left already")
 	result, err = callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all"}, m1())
 	assert.NilError(t, err)
 	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)

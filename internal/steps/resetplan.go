@@ -2,9 +2,9 @@ package steps
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/reset"
@@ -54,7 +54,7 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		report(fmt.Sprintf("looking at %d machines", len(machines)))
+		report("inspecting " + count.Of(len(machines), "machine"))
 		entries, err := resetter.Plan(ctx, machines, options)
 		if err != nil {
 			return plugin.Result{}, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/reset"
@@ -12,7 +13,7 @@ import (
 
 // leavePlanMessage is the first line of a plan of machines that leave: how many do, and how many have left.
 func leavePlanMessage(work, all, refused int, done string) string {
-	text := fmt.Sprintf("%d of %d machines to %s, %d have left already", work, all, done, all-work-refused)
+	text := fmt.Sprintf("%d of %d machines to %s, %d left already", work, all, done, all-work-refused)
 	if refused > 0 {
 		text += fmt.Sprintf(", %d can't:", refused)
 	}
@@ -32,7 +33,7 @@ func verifyExecution(env *Env, call plugin.Call, cluster, machines string,
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		report(fmt.Sprintf("looking at %d machines", len(selected)))
+		report("inspecting " + count.Of(len(selected), "machine"))
 		findings, err := verify(ctx, resetter, selected)
 		if err != nil {
 			return plugin.Result{}, err

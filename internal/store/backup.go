@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -87,7 +88,7 @@ func (o Order) fill(ctx context.Context, client Client, w *Writer, report func(s
 			return Manifest{}, err
 		}
 	}
-	revision, err := dump(ctx, client, w, func(keys int) { report(fmt.Sprintf("%d keys so far", keys)) })
+	revision, err := dump(ctx, client, w, func(keys int) { report(count.Of(keys, "key") + " so far") })
 	if err != nil {
 		return Manifest{}, err
 	}

@@ -79,7 +79,7 @@ func (c content) checkEmpty(archive *Archive) error {
 	if err != nil || foreign == 0 {
 		return err
 	}
-	text := fmt.Sprintf("the store is not empty: %d of its %d keys are not of archive %q", foreign, len(c),
+	text := fmt.Sprintf("the store is not empty: %d of %d keys are not from archive %q", foreign, len(c),
 		archive.name())
 	if len(differing) > 0 {
 		text += fmt.Sprintf(" (other values have %s)", strings.Join(differing[:min(len(differing), mostNames)], ", "))
@@ -172,7 +172,7 @@ func prove(ctx context.Context, client Client, archive *Archive) error {
 	}
 	if foreign > 0 || len(held) != archive.Manifest.Keys {
 		return errclass.Errorf(errclass.Permanent, "comparing the store with archive %q after loading it: it has %d "+
-			"keys of %d, and %d that differ; no other client may write to it meanwhile",
+			"of %d keys, and %d that differ; no other client may write to it meanwhile",
 			archive.name(), len(held)-foreign, archive.Manifest.Keys, foreign)
 	}
 	return nil

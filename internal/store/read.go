@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -104,7 +105,7 @@ func (a *Archive) check(found []Part, keys int) error {
 		}
 	}
 	if keys != a.Manifest.Keys {
-		return fmt.Errorf("it has %d keys, and its manifest lists %d", keys, a.Manifest.Keys)
+		return fmt.Errorf("it has %s, and its manifest lists %d", count.Of(keys, "key"), a.Manifest.Keys)
 	}
 	return nil
 }

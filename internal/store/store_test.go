@@ -204,7 +204,7 @@ func TestOnlyAnEmptyStoreIsLoaded(t *testing.T) {
 		{
 			"another value",
 			[]pair{kv("/registry/configmaps/default/c000003", "mine")},
-			"1 of its 1 keys are not of archive \"team-a-20260301T120000Z.tar.zst\" (other values have " +
+			"1 of 1 keys are not from archive \"team-a-20260301T120000Z.tar.zst\" (other values have " +
 				"/registry/configmaps/default/c000003)",
 		},
 		{"a foreign key", []pair{cluster(1)[0], kv("/registry/pods/default/mine", "pod")}, "1 of its 2 keys"},

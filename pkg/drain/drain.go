@@ -16,6 +16,7 @@ import (
 	kubedrain "k8s.io/kubectl/pkg/drain"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
@@ -215,7 +216,7 @@ func (d Drainer) Delete(ctx context.Context, node string, progress operation.Pro
 	if err != nil || len(pods) == 0 {
 		return 0, err
 	}
-	operation.Reportf(progress, "deleting %d pods that did not leave: %s", len(pods), named(pods, nameOf))
+	operation.Reportf(progress, "deleting %s that did not leave: %s", count.Of(len(pods), "pod"), named(pods, nameOf))
 	helper := d.helper(ctx)
 	helper.DisableEviction = true
 	// The drain's own time is over. Deleted pods end within their grace period, unless their kubelet is gone.

@@ -14,6 +14,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -148,7 +149,7 @@ func refusal(node string, refusals []string) error {
 
 // Reasons returns the findings of a preflight for people, in sentences, without its refusals.
 func (p Preflight) Reasons() []string {
-	reasons := []string{fmt.Sprintf("%d pods of node %s to evict", len(p.Pods), p.Node)}
+	reasons := []string{fmt.Sprintf("%s of node %s to evict", count.Of(len(p.Pods), "pod"), p.Node)}
 	if blocked := p.filter(func(pod Pod) bool { return pod.Blocked != "" }); len(blocked) > 0 {
 		reasons = append(reasons, "will be waited for: "+named(blocked, func(pod Pod) string {
 			return fmt.Sprintf("%s of %s (%s)", pod.Name, pod.Owner, pod.Blocked)

@@ -123,7 +123,7 @@ func lacking() *fakeMachine {
 	done := planOf(spec.Applied, "2 of 2 archives imported: /srv/images/a.tar (x.org/a:v1)")
 	done.State, done.Changed = spec.Succeeded, true
 	return &fakeMachine{
-		arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives have to be imported"), result: done,
+		arch: "amd64", plan: planOf(spec.Wanted, "2 of 2 archives to import"), result: done,
 		received: map[string]int{},
 	}
 }
@@ -179,10 +179,10 @@ func TestAMachineIsSentWhatItLacks(t *testing.T) {
 
 func TestAMachineThatHasAllIsNotWorkedOn(t *testing.T) {
 	machine := lacking()
-	machine.plan = planOf(spec.Held, "the images of all 1 archives are there")
+	machine.plan = planOf(spec.Held, "the images of 1 archive are there")
 	outcome, _, err := run(t.Context(), newImporter(t, NewSupply(Settings{}), machine, "/srv/images"))
 	assert.NilError(t, err)
-	assert.Equal(t, outcome.String(), "machine m1: the images of all 1 archives are there")
+	assert.Equal(t, outcome.String(), "machine m1: the images of 1 archive are there")
 	assert.Equal(t, len(machine.started), 0)
 	assert.Equal(t, machine.questions[0].Operations["arm64"].Images.Sources[0].Path, "/srv/images",
 		"what the documents name")
@@ -278,7 +278,7 @@ func (h hanging) Feed(ctx context.Context, _ string, _ feed.Open) error {
 
 func TestThePlanListsWhatMachinesLack(t *testing.T) {
 	held, refused := lacking(), lacking()
-	held.plan = planOf(spec.Held, "the images of all 1 archives are there")
+	held.plan = planOf(spec.Held, "the images of 1 archive are there")
 	refused.plan.Error = &spec.Error{
 		Class: errclass.Permanent, Message: "x",
 		Problems: []string{"The machine is no node of cluster team-a; join it first."},
@@ -290,7 +290,7 @@ func TestThePlanListsWhatMachinesLack(t *testing.T) {
 		action  Action
 		says    string
 	}{
-		"lacks":   {lacking(), ActionImport, "2 of 2 archives have to be imported"},
+		"lacks":   {lacking(), ActionImport, "2 of 2 archives to import"},
 		"has all": {held, ActionNothing, "are there"},
 		"no node": {refused, ActionRefuse, "join it first"}, "unreachable": {busy, ActionRefuse, "no route to host"},
 	} {

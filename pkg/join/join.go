@@ -201,8 +201,8 @@ func (j *Joiner) RunJob(ctx context.Context, job operation.Job[Inspection]) erro
 }
 
 // Execute has the machine carry out the operation that it was inspected for, with a bootstrap token where it needs one,
-// feeds it the bundle and the images, and returns how it ended: an error unless it succeeded. RunJob, within which it is
-// called, deletes the token. phases are those that the machine's own are among.
+// feeds it the bundle and the images, and returns how it ended: an error unless it succeeded. It is called within
+// RunJob, which deletes the token. phases are those that the machine's own are among.
 func (j *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress,
 ) (spec.Status, error) {

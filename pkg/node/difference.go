@@ -1,11 +1,11 @@
 package node
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -36,5 +36,5 @@ func Diff(name, have, wanted string) string {
 	if len(lines) <= maxDiffLines {
 		return text
 	}
-	return strings.Join(lines[:maxDiffLines], "") + fmt.Sprintf("... and %d more lines\n", len(lines)-maxDiffLines)
+	return strings.Join(lines[:maxDiffLines], "") + "... and " + count.Of(len(lines)-maxDiffLines, "more line") + "\n"
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"argosy.dev/argosy/internal/count"
 )
 
 // Limiter admits a bounded number of machines at a time, in the order in which they asked: as one leaves, the next
@@ -47,7 +49,7 @@ func (l *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave fu
 func (l *Limiter) EnterReporting(ctx context.Context, progress Progress) (leave func(), err error) {
 	return l.Enter(ctx, func(inside int) {
 		progress.Report(Event{
-			Detail: fmt.Sprintf("waiting for its turn: %d machines are at work", inside),
+			Detail: fmt.Sprintf("waiting for its turn: %s at work", count.Of(inside, "machine")),
 			Done:   int64(inside), Unit: Machines,
 		})
 	})

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/operation"
@@ -58,7 +59,7 @@ func (r *Remover) Plan(ctx context.Context, machines []config.Machine, options O
 	if options.Unreachable {
 		return r.planUnreachable(ctx, machines)
 	}
-	operation.Reportf(progress, "inspecting %d machines", len(machines))
+	operation.Reportf(progress, "inspecting %s", count.Of(len(machines), "machine"))
 	seen, err := r.Resetter.Plan(ctx, machines, reset.Options{RemoveVolumes: options.RemoveVolumes})
 	if err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (r *Remover) Plan(ctx context.Context, machines []config.Machine, options O
 	if err != nil {
 		return nil, err
 	}
-	operation.Reportf(progress, "looking at the pods of %d machines", len(machines))
+	operation.Reportf(progress, "reading the pods of %s", count.Of(len(machines), "machine"))
 	entries := make([]Entry, len(seen))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(planParallel)
@@ -131,8 +132,8 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 func podsOf(pods drain.Preflight, options Options) []string {
 	reasons := pods.Reasons()
 	if !options.Drain {
-		reasons = []string{fmt.Sprintf("%d pods of node %s end with the machine: nothing is drained", len(pods.Pods),
-			pods.Node)}
+		reasons = []string{fmt.Sprintf("%s of node %s to end with the machine: nothing is drained",
+			count.Of(len(pods.Pods), "pod"), pods.Node)}
 	}
 	if len(pods.Volumes) == 0 {
 		return reasons

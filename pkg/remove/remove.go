@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/operation"
@@ -122,11 +123,11 @@ func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 	if !r.options.Drain {
 		return nil, nil
 	}
-	count, err := with.Drain(ctx, name, target.Alive, in(phaseDrain))
-	if count == 0 {
+	evicted, err := with.Drain(ctx, name, target.Alive, in(phaseDrain))
+	if evicted == 0 {
 		return nil, err
 	}
-	return []string{fmt.Sprintf("%d pods evicted", count)}, err
+	return []string{count.Of(evicted, "pod") + " evicted"}, err
 }
 
 // uncordon uncordons the node after a failure, and adds to the error its state:

@@ -345,7 +345,7 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 	remover := newRemover(t, machine, c)
 	entry := plan(t, remover, remove.Options{})
 	assert.Equal(t, entry.Action, remove.ActionRemove)
-	assert.Equal(t, entry.Reasons[0], "1 pods of node n1 end with the machine: nothing is drained")
+	assert.Equal(t, entry.Reasons[0], "1 pod of node n1 to end with the machine: nothing is drained")
 	_, said, err := run(t, remover, remove.Options{})
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(said, "[1/12 cordon]") && c.node(t) == nil, said)

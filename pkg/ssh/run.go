@@ -10,6 +10,8 @@ import (
 	"time"
 
 	xssh "golang.org/x/crypto/ssh"
+
+	"argosy.dev/argosy/internal/count"
 )
 
 // endGrace is how long a command has, after it was sent a signal, to end by itself.
@@ -332,8 +334,8 @@ func (c *Client) newSession() (*xssh.Session, error) {
 		}
 		var refused *xssh.OpenChannelError
 		if errors.As(err, &refused) && closed == forgotten {
-			return nil, transient("opening a session on %s: sshd refused one beside %d others; if it goes on, raise "+
-				"MaxSessions in its sshd_config (default 10): %s", c.host(), len(c.sessions)-1,
+			return nil, transient("opening a session on %s: sshd refused one beside %s; if it goes on, raise "+
+				"MaxSessions in its sshd_config (default 10): %s", c.host(), count.Of(len(c.sessions)-1, "other"),
 				quotable(refused.Message))
 		}
 		if refused != nil {

@@ -180,7 +180,7 @@ func TestARefusedSessionIsReportedWithTheSettingToChange(t *testing.T) {
 	}()
 	<-ready
 	_, err := client.Run(t.Context(), ssh.Command{Argv: []string{"true"}})
-	assert.ErrorContains(t, err, "sshd refused one beside 1 others; if it goes on, raise MaxSessions")
+	assert.ErrorContains(t, err, "sshd refused one beside 1 other; if it goes on, raise MaxSessions")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Transient)
 	cancel()
 	assert.Equal(t, errclass.ClassOf(<-ended), errclass.Cancelled)

@@ -39,7 +39,7 @@ func (u *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string,
 	}
 	text := fmt.Sprintf("%d of %d machines are Ready at %s", right, len(machines), u.Version)
 	if len(left) > 0 {
-		text += fmt.Sprintf(", %d were left out: %s", len(left), strings.Join(left, ", "))
+		text += fmt.Sprintf(", %d left out: %s", len(left), strings.Join(left, ", "))
 	}
 	if len(wrong) > 0 {
 		return text, errclass.Errorf(errclass.Permanent, "%s\n%s", text, strings.Join(wrong, "\n"))

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/operation"
 )
 
@@ -146,7 +147,7 @@ func (u *Upgrader) waitIdle(ctx context.Context, progress operation.Progress) er
 		if holders == 0 {
 			return nil
 		}
-		operation.Reportf(progress, "waiting for %d machines that are at work", holders)
+		operation.Reportf(progress, "waiting for %s at work", count.Of(holders, "machine"))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

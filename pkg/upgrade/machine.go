@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
@@ -275,7 +276,7 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 		return w.onDrainFailure(ctx, with, err)
 	}
 	if evicted > 0 {
-		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods evicted", evicted))
+		w.outcome.Done = append(w.outcome.Done, count.Of(evicted, "pod")+" evicted")
 	}
 	return nil
 }
@@ -293,7 +294,8 @@ func (w *machineUpgrade) onDrainFailure(ctx context.Context, with drain.Drainer,
 		if err != nil {
 			return fmt.Errorf("%w; and %w", cause, err)
 		}
-		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%d pods deleted that did not leave (%v)", deleted, cause))
+		w.outcome.Done = append(w.outcome.Done, fmt.Sprintf("%s deleted that did not leave (%v)",
+			count.Of(deleted, "pod"), cause))
 		return nil
 	}
 	return cause

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/errclass"
@@ -194,8 +195,8 @@ func (p Preview) Refused() []Entry {
 
 // String is a line or a few for people.
 func (p Preview) String() string {
-	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %d waves", p.Plan.Size(), len(p.Entries), p.Version,
-		len(p.Plan.Waves))}
+	lines := []string{fmt.Sprintf("%d of %d machines go to %s in %s", p.Plan.Size(), len(p.Entries), p.Version,
+		count.Of(len(p.Plan.Waves), "wave"))}
 	if p.Moves {
 		lines[0] = fmt.Sprintf("the control plane goes from %s to %s, then ", p.ControlPlane, p.Version) + lines[0]
 	}

@@ -39,7 +39,7 @@ func TestAPlanHasWavesAndFindings(t *testing.T) {
 	assert.DeepEqual(t, waves, []string{"canary: m3", "1: m1", "2: m2"})
 	assert.Assert(t, preview.Plan.Waves[0].Canary && !preview.Plan.Waves[1].Canary)
 	assert.Equal(t, preview.Plan.MaxUnavailable, 1)
-	assert.Equal(t, preview.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to bring\nm2: machine m2: phase "+
+	assert.Equal(t, preview.String(), "3 of 5 machines go to v1.34.4 in 3 waves, 1 MB to send\nm2: machine m2: phase "+
 		"preflight: it is another cluster's")
 	table := preview.Table()
 	for _, line := range []string{

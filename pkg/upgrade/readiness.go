@@ -13,6 +13,7 @@ import (
 	"k8s.io/kubectl/pkg/util/podutils"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/operation"
@@ -104,7 +105,7 @@ func (u *Upgrader) notServing(ctx context.Context, name, version string, served 
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Sprintf("%d pods of node %s are not ready again: %s", len(missing), name,
+		return fmt.Sprintf("%s of node %s not ready again: %s", count.Of(len(missing), "pod"), name,
 			strings.Join(missing[:min(len(missing), maxNamed)], ", ")), nil
 	}
 	return "", nil

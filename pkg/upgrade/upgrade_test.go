@@ -423,7 +423,7 @@ func TestCleaningUpWaitsForMachinesThatAreAtWork(t *testing.T) {
 		var once sync.Once
 		go func() {
 			_, err := s.Clean(t.Context(), operation.AsText(func(text string) {
-				if strings.Contains(text, "waiting for 1 machines") {
+				if strings.Contains(text, "waiting for 1 machine ") {
 					once.Do(func() { close(waits) })
 				}
 			}))

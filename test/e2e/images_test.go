@@ -104,5 +104,5 @@ func TestImagesAreImportedFromEverySourceOnce(t *testing.T) {
 	assertTidy(t, machine)
 
 	second := mustSucceed(t, teamA(), "import-images", "machines="+machine, "images="+sources)
-	assertContains(t, step(t, second, "plan").Message, "0 of 1 machines lack images, 1 have them all")
+	assertContains(t, step(t, second, "plan").Message, "0 of 1 machines lack images, 1 with all of them")
 }

@@ -65,7 +65,7 @@ func TestRemoveRespectsDisruptionBudget(t *testing.T) {
 	assert.Assert(t, !strings.Contains(kubectl(t, teamA(), "get", "nodes", "-o", "name"), "m1"))
 
 	w = mustSucceed(t, teamA(), "remove", "machines=m1")
-	assertContains(t, step(t, w, "plan").Message, "0 of 1 machines to remove, 1 have left already")
+	assertContains(t, step(t, w, "plan").Message, "0 of 1 machines to remove, 1 left already")
 
 	mustSucceed(t, teamA(), "join", "machines=m1")
 	assertJoined(t, "m1")

@@ -57,7 +57,7 @@ func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 
 	// A join leaves Ready nodes alone and reports that they differ.
 	w := mustSucceed(t, teamA(), "join", "machines=m1,m5")
-	assertContains(t, step(t, w, "plan").Message, "2 are nodes that differ from the documents")
+	assertContains(t, step(t, w, "plan").Message, "2 differing from the documents")
 	again, _ = servicePIDs(t, "m1")
 	assert.Equal(t, again, kubelet, "a join restarted what it should leave alone")
 

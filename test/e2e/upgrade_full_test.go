@@ -252,7 +252,7 @@ func testTwoAtATime(t *testing.T) {
 	message := step(t, mustSucceed(t, upgradeCluster, "upgrade", "scheduled=true"), "plan").Message
 	assert.Assert(t, strings.Contains(message, "0 of 3 machines"), "although autoUpgrade.enabled is false: %s", message)
 	plan := step(t, mustSucceed(t, upgradeCluster, "upgrade"), "plan")
-	assertContains(t, plan.Message, "2 of 3 machines go to "+lab.Version+" in 1 waves")
+	assertContains(t, plan.Message, "2 of 3 machines go to "+lab.Version+" in 1 wave")
 	waves := slices.IndexFunc(plan.Outputs.Parameters, func(p wfv1.Parameter) bool { return p.Name == "waves" })
 	assert.Assert(t, strings.Contains(plan.Outputs.Parameters[waves].GetValue(), `["m2","m1"]`), plan.Outputs)
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m3"))

@@ -19,6 +19,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -48,8 +49,8 @@ type Result struct {
 
 // String returns one line for people.
 func (r Result) String() string {
-	text := fmt.Sprintf("archive %s in volume %s: %d keys, %s, revision %d, after %.1f s", r.Archive, r.Volume, r.Keys,
-		size(r.Bytes), r.Revision, r.Seconds)
+	text := fmt.Sprintf("archive %s in volume %s: %s, %s, revision %d, after %.1f s", r.Archive, r.Volume,
+		count.Of(r.Keys, "key"), size(r.Bytes), r.Revision, r.Seconds)
 	if r.Gone > 0 {
 		text += fmt.Sprintf("; %d older removed", r.Gone)
 	}

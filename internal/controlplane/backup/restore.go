@@ -16,6 +16,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -41,8 +42,8 @@ type Restored struct {
 
 // String returns the text for people.
 func (r Restored) String() string {
-	return fmt.Sprintf("restored as it was at %s (archive %s, %d keys): %s", r.Taken.Format(time.RFC3339), r.Archive,
-		r.Keys, r.Outcome)
+	return fmt.Sprintf("restored as it was at %s (archive %s, %s): %s", r.Taken.Format(time.RFC3339), r.Archive,
+		count.Of(r.Keys, "key"), r.Outcome)
 }
 
 // Restore makes a cluster's control plane anew from an archive in volume <cluster>-backups: keys, then store, then all

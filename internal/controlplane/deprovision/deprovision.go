@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -52,7 +53,7 @@ type Result struct {
 
 // String returns the text for people.
 func (r Result) String() string {
-	text := fmt.Sprintf("%d objects removed after %.1f s, nothing is left", len(r.Removed), r.Seconds)
+	text := fmt.Sprintf("%s removed after %.1f s, nothing is left", count.Of(len(r.Removed), "object"), r.Seconds)
 	if len(r.Removed) == 0 {
 		text = "no changes needed: there is nothing to remove"
 	}
@@ -63,8 +64,8 @@ func (r Result) String() string {
 		text += "\nfinal backup: " + r.Archive
 	}
 	if len(r.Waiting) > 0 {
-		text += fmt.Sprintf("\n%d machines wait for the control plane to come back at its address: %s; submit restore",
-			len(r.Waiting), strings.Join(r.Waiting, ", "))
+		text += fmt.Sprintf("\n%s waiting for the control plane to come back at its address: %s; submit restore",
+			count.Of(len(r.Waiting), "machine"), strings.Join(r.Waiting, ", "))
 	}
 	return text
 }

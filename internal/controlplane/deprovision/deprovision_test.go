@@ -224,7 +224,7 @@ func TestKeptMachinesWaitForTheControlPlane(t *testing.T) {
 	}, func(string) {})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, done.Waiting, []string{"m1", "other"})
-	assert.Assert(t, strings.Contains(done.String(), "2 machines wait for the control plane to come back at its "+
+	assert.Assert(t, strings.Contains(done.String(), "2 machines waiting for the control plane to come back at its "+
 		"address: m1, other; submit restore"), done.String())
 	assert.Equal(t, done.Archive, "the-final-one")
 	assert.Assert(t, slices.Contains(done.Kept, "ConfigMap team-a-known-hosts"), "their host keys are still trusted")

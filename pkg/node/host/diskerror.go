@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -24,7 +25,8 @@ type DiskError struct {
 }
 
 func (e *DiskError) Error() string {
-	return fmt.Sprintf("%s on %s (%d KiB and %d inodes free): %v", e.kind(), e.Mount, e.Free>>10, e.Inodes, e.Err)
+	return fmt.Sprintf("%s on %s (%d KiB and %s free): %v", e.kind(), e.Mount, e.Free>>10,
+		count.Of(e.Inodes, "inode"), e.Err)
 }
 
 func (e *DiskError) Unwrap() error { return e.Err }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -27,14 +28,14 @@ func Check(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 		return false, "", err
 	}
 	if len(wanted) == 0 {
-		return true, fmt.Sprintf("the images of all %d archives are there", len(all)), nil
+		return true, "the images of " + count.Of(len(all), "archive") + " are there", nil
 	}
 	labels := make([]string, len(wanted))
 	for i, one := range wanted {
 		labels[i] = one.name
 		c.AddChanges(spec.Change{What: "images of " + one.name, Effect: spec.NoRestart})
 	}
-	return false, fmt.Sprintf("%d of %d archives have to be imported: %s", len(wanted), len(all), some(labels)), nil
+	return false, fmt.Sprintf("%d of %d archives to import: %s", len(wanted), len(all), some(labels)), nil
 }
 
 // Apply imports the archives that Check found wanted, one after another. It goes on after one that fails; the error

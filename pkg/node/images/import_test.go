@@ -46,7 +46,7 @@ func TestFolderIsImportedOnceWithAnyCompression(t *testing.T) {
 
 	holds, detail := m.check(onPath("/images"))
 	assert.Assert(t, !holds)
-	assert.Equal(t, detail, "3 of 3 archives have to be imported: /images/a.tar, /images/b.tar.gz, /images/c.tar.zst")
+	assert.Equal(t, detail, "3 of 3 archives to import: /images/a.tar, /images/b.tar.gz, /images/c.tar.zst")
 	detail, err := m.apply(onPath("/images"))
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(detail, "3 of 3 archives imported: /images/a.tar (registry.example.org/a:v1)"),
@@ -58,7 +58,7 @@ func TestFolderIsImportedOnceWithAnyCompression(t *testing.T) {
 
 	holds, detail = m.check(onPath("/images"))
 	assert.Assert(t, holds, detail)
-	assert.Equal(t, detail, "the images of all 3 archives are there")
+	assert.Equal(t, detail, "the images of 3 archives are there")
 	assert.Equal(t, m.imports, 3)
 }
 
@@ -72,14 +72,14 @@ func TestOnlyWhatIsMissingOrAnotherIsImportedAgain(t *testing.T) {
 	delete(m.has, "registry.example.org/a:v1")       // as the kubelet's garbage collection does
 	m.has["registry.example.org/b:v1"] = "sha256:0b" // somebody pulled another one by this name
 	_, detail := m.check(onPath("/images"))
-	assert.Equal(t, detail, "2 of 3 archives have to be imported: /images/a.tar, /images/b.tar")
+	assert.Equal(t, detail, "2 of 3 archives to import: /images/a.tar, /images/b.tar")
 	_, err = m.apply(onPath("/images"))
 	assert.NilError(t, err)
 	assert.Equal(t, m.imports, 5)
 
 	assert.NilError(t, os.Chtimes(m.host.Path("/images/c.tar"), time.Time{}, time.Now().Add(time.Hour)))
 	_, detail = m.check(onPath("/images"))
-	assert.Equal(t, detail, "1 of 3 archives have to be imported: /images/c.tar")
+	assert.Equal(t, detail, "1 of 3 archives to import: /images/c.tar")
 }
 
 func TestDamagedArchivesFailByNameAndTheRestIsImported(t *testing.T) {
@@ -116,12 +116,12 @@ func TestDamagedArchivesFailByNameAndTheRestIsImported(t *testing.T) {
 		"registry.example.org/too:v1",
 	})
 	_, detail := m.check(onPath("/images/1-good.tar"), onPath("/images/8-good.tar"))
-	assert.Equal(t, detail, "the images of all 2 archives are there")
+	assert.Equal(t, detail, "the images of 2 archives are there")
 }
 
 func TestPlanNamesMissingArchives(t *testing.T) {
 	_, detail := newMachine(t).check(onPath("/nowhere"))
-	assert.Equal(t, detail, "1 of 1 archives have to be imported: /nowhere")
+	assert.Equal(t, detail, "1 of 1 archives to import: /nowhere")
 }
 
 func TestAnImportThatFailsAtItsEndLeavesNoImage(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -122,7 +123,8 @@ func (s containerdSettings) renderLogins() ([]byte, error) {
 	body, err := toml.Marshal(table{"version": s.configVersion(), "plugins": plugins})
 	if err != nil {
 		// Its text may quote a secret.
-		return nil, fmt.Errorf("rendering the logins at %d registries: they cannot be written as TOML", len(s.logins))
+		return nil, fmt.Errorf("rendering the logins at %s: they cannot be written as TOML",
+			count.Of(len(s.logins), "registry"))
 	}
 	return append([]byte(loginsHeader), body...), nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -125,7 +126,7 @@ func (u containerdUse) found() string {
 	add(u.enabled, containerdUnit+" starts at boot")
 	add(u.docker, dockerUnit+" uses it and goes down with it")
 	for namespace, tasks := range u.tasks {
-		found = append(found, fmt.Sprintf("%s in its namespace %s", count(tasks, "container"), namespace))
+		found = append(found, fmt.Sprintf("%s in its namespace %s", count.Of(tasks, "container"), namespace))
 	}
 	add(len(u.data) > 0, "images or other data in "+strings.Join(u.data, ", "))
 	slices.Sort(found)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -89,7 +90,7 @@ func (s stage) check(_ context.Context, c *node.Context) (bool, string, error) {
 	begins := ran.state == fresh && hasHooks(c.Operation.Join)
 	switch {
 	case len(left) > 0:
-		return false, fmt.Sprintf("%s of %s to run", count(len(left), "command"), s.key), nil
+		return false, fmt.Sprintf("%s of %s to run", count.Of(len(left), "command"), s.key), nil
 	case begins && s.name == preInstall:
 		return false, "it has to be noted that a join begins", nil
 	case (begins || ran.state == underway || ran.state == joined) && s.name == postJoin:
@@ -167,7 +168,7 @@ func (s stage) apply(ctx context.Context, c *node.Context) (string, error) {
 	if len(left) == 0 {
 		return "noted", nil
 	}
-	return count(len(left), "command") + " of " + s.key + " ran", nil
+	return count.Of(len(left), "command") + " of " + s.key + " ran", nil
 }
 
 // run runs one command until it ends, or until its own deadline or the operation's.
@@ -257,11 +258,4 @@ func (s stage) environment(c *node.Context, i int) []string {
 
 func hasHooks(j *spec.Join) bool {
 	return len(j.Hooks.PreInstall)+len(j.Hooks.PreJoin)+len(j.Hooks.PostJoin) > 0
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -398,7 +398,7 @@ func TestUsersImagesAreImportedBesideThePauseImage(t *testing.T) {
 
 	_, detail, err := checkImages(t.Context(), m.context)
 	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(detail, "1 of 1 archives have to be imported: /images/app.tar"), detail)
+	assert.Assert(t, strings.Contains(detail, "1 of 1 archives to import: /images/app.tar"), detail)
 	_, err = applyImages(t.Context(), m.context)
 	assert.ErrorContains(t, err, "the runtime has no image registry.example.org/app:v1")
 	listed += "registry.example.org/app:v1 x " + digest + " 1 KiB\n"

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -88,7 +89,7 @@ func checkRegistries(_ context.Context, c *node.Context) (bool, string, error) {
 	if len(j.Containerd.Registry.Mirrors) == 0 {
 		return true, "no registry has settings of its own", nil
 	}
-	registries := plural(len(j.Containerd.Registry.Mirrors), "registry", "registries")
+	registries := count.Of(len(j.Containerd.Registry.Mirrors), "registry")
 	return true, fmt.Sprintf("%s have their settings in %s", registries, registry.Folder(j.Containerd.Registry)), nil
 }
 
@@ -159,11 +160,4 @@ func missingAuthorities(h *host.Host, wanted spec.Registry) error {
 		}
 	}
 	return node.Problems(errclass.Permanent, "registries cannot be set up", problems)
-}
-
-func plural(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, more)
 }

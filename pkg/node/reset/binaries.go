@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -136,9 +137,9 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 	for _, dir := range cniPaths(n) {
 		pruneMade(n.Host, back.note, dir, filepath.Dir(dir))
 	}
-	detail := fmt.Sprintf("%d binaries removed", removed)
+	detail := count.Of(removed, "binary") + " removed"
 	if restored > 0 {
-		detail += fmt.Sprintf(", %d originals restored", restored)
+		detail += ", " + count.Of(restored, "original") + " restored"
 	}
 	return detail + editsRemark(edited), nil
 }

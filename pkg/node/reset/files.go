@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -210,7 +211,7 @@ func removeSettings(n *node.Context) (string, error) {
 	pruneMade(n.Host, back.note, append(folders, filepath.Dir(layout.KubeletDropIn), layout.ContainerdDir)...)
 	detail := editsRemark(edited)
 	if restored > 0 {
-		detail = fmt.Sprintf(", %d originals restored", restored) + detail
+		detail = ", " + count.Of(restored, "original") + " restored" + detail
 	}
 	return detail, nil
 }
@@ -235,7 +236,7 @@ func removeUnnoted(h *host.Host, back originals, folders []string) error {
 // keptVolumes returns a remark on volumes that stay.
 func keptVolumes(n *node.Context) string {
 	if kept := volumes(n); len(kept) > 0 && !n.Operation.Reset.RemoveVolumes {
-		return fmt.Sprintf("; %d volumes stay in %s, since removeVolumes is not set", len(kept),
+		return fmt.Sprintf("; %s left in %s, since removeVolumes is not set", count.Of(len(kept), "volume"),
 			n.Operation.Reset.VolumesPath)
 	}
 	return ""

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/cri"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -52,7 +53,7 @@ func removeForeignPods(ctx context.Context, n *node.Context) error {
 	if err != nil {
 		return err
 	}
-	n.SetMessage("ending %d pods", len(pods))
+	n.SetMessage("ending %s", count.Of(len(pods), "pod"))
 	var failed error
 	for _, id := range pods {
 		failed = errors.Join(failed, client.RemovePod(ctx, id))

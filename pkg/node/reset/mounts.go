@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -188,14 +189,14 @@ func (c *cleaner) findMounts(_ context.Context, n *node.Context) ([]string, erro
 const mountRounds = 10
 
 func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) {
-	count := 0
+	total := 0
 	for idle := 0; idle < mountRounds; idle++ {
 		points, err := podMounts(n.Host)
 		if err != nil {
 			return "", err
 		}
 		if len(points) == 0 {
-			return fmt.Sprintf("%d mounts unmounted", count), nil
+			return count.Of(total, "mount") + " unmounted", nil
 		}
 		unmounted, err := c.unmountOnce(ctx, n, points)
 		if err != nil {
@@ -204,7 +205,7 @@ func (c *cleaner) unmount(ctx context.Context, n *node.Context) (string, error) 
 		if unmounted > 0 {
 			idle = 0
 		}
-		count += unmounted
+		total += unmounted
 	}
 	left, err := podMounts(n.Host)
 	if err != nil {

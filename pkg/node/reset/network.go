@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/layout"
@@ -160,7 +161,7 @@ func (c *cleaner) removeNetwork(ctx context.Context, n *node.Context) (string, e
 	if err := c.removeNetworkFiles(ctx, n); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d links and all rules of the pods' network removed", len(links)), nil
+	return count.Of(len(links), "link") + " and all rules of the pods' network removed", nil
 }
 
 func (c *cleaner) removeAllRules(ctx context.Context, n *node.Context, links []string) error {

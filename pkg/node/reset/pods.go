@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -88,7 +89,7 @@ func (c *cleaner) endPods(ctx context.Context, n *node.Context) (string, error) 
 	if err := c.removeControlGroups(ctx, n); err != nil {
 		return "", fmt.Errorf("removing control groups of pods: %w", err)
 	}
-	return fmt.Sprintf("%d processes of pods ended", before), nil
+	return count.Of(before, "process") + " of pods ended", nil
 }
 
 // deleteContainers makes containerd end and delete every container of pods.
@@ -101,7 +102,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 		if len(ids) == 0 {
 			continue
 		}
-		n.SetMessage("ending %d %s of pods", len(ids), deletion[0])
+		n.SetMessage("ending %s of pods", count.Of(len(ids), strings.TrimSuffix(deletion[0], "s")))
 		if _, err := ctr(ctx, n, deleteTimeout, append(deletion, ids...)...); err != nil {
 			// The error may be of containers that ended by themselves a moment before; only those that are left count.
 			fmt.Fprintln(n.Log, err)
@@ -109,7 +110,7 @@ func deleteContainers(ctx context.Context, n *node.Context) error {
 	}
 	left, err := list(ctx, n, "containers")
 	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("deleting the containers of pods: %d are left: %s", len(left), some(left))
+		err = fmt.Errorf("deleting the containers of pods: %d left: %s", len(left), some(left))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
@@ -123,9 +124,9 @@ func foreignWork(n *node.Context) []string {
 	}
 	for namespace, processes := range shims(n.Host) {
 		if namespace != podNamespace {
-			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, runs %d containers of the "+
+			problems = append(problems, fmt.Sprintf("Containerd, which would be removed, runs %s of the "+
 				"namespace %q, which are not pods; stop them first.",
-				len(processes), namespace))
+				count.Of(len(processes), "container"), namespace))
 		}
 	}
 	return problems

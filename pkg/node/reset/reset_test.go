@@ -71,8 +71,8 @@ func TestResetCleansNodeAndKeepsOwnersFiles(t *testing.T) {
 	assert.Equal(t, status.State, spec.Succeeded, log)
 	assertClean(t, m)
 	for _, text := range []string{
-		"the machine is node m1 of cluster team-a, at v1.34.4", "1 originals restored",
-		"the site's own /etc/cni/net.d/10-site.conflist stays", "1 volumes stay in /opt/local-path-provisioner",
+		"the machine is node m1 of cluster team-a, at v1.34.4", "1 original restored",
+		"the site's own /etc/cni/net.d/10-site.conflist stays", "1 volume left in /opt/local-path-provisioner",
 	} {
 		assert.Assert(t, strings.Contains(log, text), log)
 	}
@@ -364,7 +364,7 @@ func TestAnotherClustersNodeIsRefusedUntouched(t *testing.T) {
 		"others' containers": {func(m *machine) {
 			m.process(950, "containerd-shim", "/usr/local/bin/containerd-shim-runc-v2", "",
 				"-namespace moby -address /run/containerd/containerd.sock")
-		}, `runs 1 containers of the namespace "moby"`, errclass.Permanent},
+		}, `runs 1 container of the namespace "moby"`, errclass.Permanent},
 		"a path that is none": {
 			func(m *machine) { m.operation.Reset.BinariesPath = "/usr/local/bin;reboot" },
 			"not a plain absolute path", errclass.Configuration,

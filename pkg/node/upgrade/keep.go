@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/join"
@@ -113,7 +114,7 @@ func checkKeep(_ context.Context, c *node.Context) (bool, string, error) {
 	case known.begun(record) && known.To == j.Bundle.SHA256:
 		lacks, err := known.lacks(c.Host, j)
 		if err == nil && len(lacks) == 0 {
-			return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
+			return true, fmt.Sprintf("%s of %s kept", count.Of(len(known.Files), "file"), known.Record.Version), nil
 		}
 	}
 	return false, "the present files have to be kept", nil
@@ -169,7 +170,7 @@ func applyKeep(_ context.Context, c *node.Context) (string, error) {
 	if err := keeping.writeSynced(c.Host); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d files of %s kept", len(keeping.Files), record.Version), nil
+	return fmt.Sprintf("%s of %s kept", count.Of(len(keeping.Files), "file"), record.Version), nil
 }
 
 // writeSynced writes the description after syncing the kept files, before anything is replaced, so that a machine that

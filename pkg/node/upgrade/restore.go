@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -40,7 +41,7 @@ func checkKept(ctx context.Context, c *node.Context) (bool, string, error) {
 	if why := join.Foreign(ctx, c); why != "" {
 		return false, "", node.Problems(errclass.Permanent, "the machine cannot be rolled back", []string{why})
 	}
-	return true, fmt.Sprintf("%d files of %s are kept", len(known.Files), known.Record.Version), nil
+	return true, fmt.Sprintf("%s of %s kept", count.Of(len(known.Files), "file"), known.Record.Version), nil
 }
 
 // holds reports whether the file is as it was kept.
@@ -179,7 +180,7 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%d files of %s restored", len(differing), known.Record.Version), nil
+	return fmt.Sprintf("%s of %s restored", count.Of(len(differing), "file"), known.Record.Version), nil
 }
 
 // noteRestoredOriginals notes the originals of paths that get Argosy's own files back: where the upgrade removed one,
