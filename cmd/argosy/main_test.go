@@ -115,7 +115,11 @@ func TestHelpOffersAFolderOnlyWhereOneIsRead(t *testing.T) {
 		}
 		help, _, err := run(t, append(strings.Fields(name), "--help")...)
 		assert.NilError(t, err)
-		_, code, err := run(t, append(strings.Fields(name), "--from", folder, "--cluster", "team-a")...)
+		args := append(strings.Fields(name), "--from", folder, "--cluster", "team-a")
+		if command.Flags().Lookup("machines") != nil {
+			args = append(args, "--machines", "m1")
+		}
+		_, code, err := run(t, args...)
 		assert.Equal(t, code, program.ExitConfiguration, name)
 		if strings.Contains(help, "--from ") {
 			offered = append(offered, name)

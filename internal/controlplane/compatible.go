@@ -84,7 +84,7 @@ func (p *Provisioner) checkNoSets(held sets) error {
 	for _, set := range []*appsv1.StatefulSet{held.controlPlane, held.etcd} {
 		if set != nil {
 			return errclass.Errorf(errclass.Configuration, "there is a control plane (StatefulSet %q) whose keys are "+
-				"gone, and new ones would be another cluster's: put Secret %q back from a copy, or submit "+
+				"gone, and new ones would be another cluster's: restore Secret %q from a copy, or submit "+
 				"deprovision with machines=keep, for its machines to wait, and finalBackup=false, since there are no "+
 				"keys to put into an archive, and then restore", set.Name, p.Names().PKI())
 		}

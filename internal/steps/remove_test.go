@@ -195,13 +195,13 @@ func TestTheSummaryOfARemovalNamesTheNextStep(t *testing.T) {
 
 func TestASummaryTellsWhatWasLeftFromWhatWasDone(t *testing.T) {
 	machines := []machineResult{
-		{Machine: "m1", Phase: wfv1.NodeFailed, Message: "it was put back"},
+		{Machine: "m1", Phase: wfv1.NodeFailed, Message: "it was rolled back"},
 		{Machine: "m2", Phase: wfv1.NodeSucceeded},
 		{
 			Machine: "m3", Phase: wfv1.NodeSkipped,
 			Message: "halted after m1",
 		},
 	}
-	assert.Equal(t, summaryMessage("upgrade", machines), "1 of 3 machines upgraded\nm1 (Failed): it was put back\nm3 "+
-		"(Skipped): halted after m1")
+	assert.Equal(t, summaryMessage("upgrade", machines),
+		"1 of 3 machines upgraded\nm1 (Failed): it was rolled back\nm3 (Skipped): halted after m1")
 }

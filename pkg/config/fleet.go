@@ -217,7 +217,7 @@ type JoinPolicy struct {
 // Drain is how pods leave a node before its machine is touched. They are always evicted, so that PodDisruptionBudgets
 // hold.
 type Drain struct {
-	// Timeout bounds the drain of one node. After it the drain ends, and the node takes pods again. Default 5m.
+	// Timeout bounds the drain of one node. After it the drain ends, and the node is uncordoned. Default 5m.
 	// +example=15m
 	Timeout metav1.Duration `json:"timeout,omitzero"`
 	// DeleteEmptyDirData lets pods with emptyDir volumes be evicted, whose data ends with them. Default true.

@@ -62,17 +62,17 @@ func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone b
 const uncordonTimeout = 10 * time.Second
 
 // UncordonAfter takes the operation's own cordon back after failure, also when ctx is cancelled, and returns failure
-// with the state of the node: it takes pods again, or why it stays cordoned.
+// with the state of the node: uncordoned, or why it stays cordoned.
 func (d Drainer) UncordonAfter(ctx context.Context, node, operation string, failure error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), uncordonTimeout)
 	defer cancel()
 	undone, err := d.Uncordon(ctx, node, operation)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w; and node %s stays cordoned: %w; give it back with `kubectl uncordon %s`", failure, node,
+		return fmt.Errorf("%w; and node %s stays cordoned: %w; uncordon it with `kubectl uncordon %s`", failure, node,
 			err, node)
 	case undone:
-		return fmt.Errorf("%w; node %s takes pods again", failure, node)
+		return fmt.Errorf("%w; node %s is uncordoned", failure, node)
 	}
 	return failure
 }

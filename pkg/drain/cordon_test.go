@@ -83,10 +83,10 @@ func TestAFailureTellsWhetherTheNodeTakesPodsAgain(t *testing.T) {
 		cluster *cluster
 		want    string
 	}{
-		"its own cordon": {newCluster(cordoned("remove")), "a budget forbids it; node n1 takes pods again"},
+		"its own cordon": {newCluster(cordoned("remove")), "a budget forbids it; node n1 is uncordoned"},
 		"a user's":       {newCluster(cordoned("")), "a budget forbids it"},
 		"it fails": {forbidden, `a budget forbids it; and node n1 stays cordoned: uncordoning node "n1": ` +
-			`nodes "n1" is forbidden: no role; give it back with ` + "`kubectl uncordon n1`"},
+			`nodes "n1" is forbidden: no role; uncordon it with ` + "`kubectl uncordon n1`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			failure := errors.New("a budget forbids it")

@@ -213,7 +213,7 @@ func TestAMachineIsRefusedWithoutAnImageForItsArchitecture(t *testing.T) {
 	assert.NilError(t, err)
 	machine.arch = "riscv64"
 	_, _, err = run(t.Context(), newImporter(t, h.supply(), machine, ""), "/srv/images")
-	assert.ErrorContains(t, err, `architecture "riscv64"`)
+	assert.ErrorContains(t, err, `architecture is "riscv64"`)
 }
 
 func TestADamagedArchiveFailsTheMachineByName(t *testing.T) {

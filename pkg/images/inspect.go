@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -34,7 +35,8 @@ func (i *Importer) inspect(ctx context.Context, machine config.Machine, items []
 	}
 	if found.Facts.Plan == nil {
 		return found, errclass.Errorf(errclass.Configuration,
-			"machine %q has architecture %q, which Argosy does not know", machine.Name, found.Facts.Arch)
+			"inspecting machine %q: its architecture is %q; Argosy supports %s", machine.Name, found.Facts.Arch,
+			strings.Join(architectures, " and "))
 	}
 	found.Operation = operations[found.Facts.Arch]
 	return found, nil

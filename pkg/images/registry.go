@@ -75,8 +75,8 @@ type encrypted struct {
 }
 
 // errPlain: a registry would be asked without TLS.
-var errPlain = errors.New("it would be asked without TLS, which is done only for hosts in registries.plainHTTP of " +
-	"argosy.yaml")
+var errPlain = errors.New("its registry would be asked without TLS; if that is meant, add the host to " +
+	"registries.plainHTTP of argosy.yaml")
 
 func (e encrypted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.URL.Scheme != "https" && !slices.Contains(e.plain, request.URL.Host) {
@@ -166,7 +166,7 @@ type PlatformError struct {
 }
 
 func (p *PlatformError) Error() string {
-	return fmt.Sprintf("there is no image %s for linux/%s, only for %s", p.Image, p.Arch, strings.Join(p.Has, ", "))
+	return fmt.Sprintf("image %q is not made for linux/%s, only for %s", p.Image, p.Arch, strings.Join(p.Has, ", "))
 }
 
 // family are the architectures whose manifests containerd may want to see on a machine of one of them: older ones look

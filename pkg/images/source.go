@@ -82,7 +82,7 @@ func parseAddress(text string) (address, sha256 string, err error) {
 	if parsed.Fragment != "" {
 		digest, named := strings.CutPrefix(parsed.Fragment, "sha256=")
 		if digest = strings.ToLower(digest); !named || !sha256Form.MatchString(digest) {
-			return "", "", errors.New("what follows # has to be sha256= and 64 hexadecimal digits")
+			return "", "", errors.New("write sha256= and 64 hexadecimal digits after the #")
 		}
 		sha256, parsed.Fragment, parsed.RawFragment = digest, "", ""
 	}

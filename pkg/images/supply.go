@@ -156,7 +156,7 @@ func (s *Supply) file(ctx context.Context, parsed source) (found, error) {
 	if address, err := url.Parse(parsed.address); err != nil || address.Scheme != "https" && parsed.sha256 == "" &&
 		!slices.Contains(s.settings.PlainHTTP, address.Host) {
 		return found{}, errclass.With(errclass.Configuration,
-			errors.New("without TLS nobody vouches for it: use https, give its digest as #sha256=…, or name the "+
+			errors.New("its server would be asked without TLS: use https, give its digest as #sha256=…, or name the "+
 				"host in registries.plainHTTP of argosy.yaml"))
 	}
 	version, err := s.files.Stat(ctx, parsed.address)
@@ -252,8 +252,8 @@ func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	one, known := s.byKey[key]
 	s.mu.Unlock()
 	if !known {
-		return nil, errclass.Errorf(errclass.Transient, "opening archive %q: it is not what this plugin found when "+
-			"it looked", key)
+		return nil, errclass.Errorf(errclass.Transient, "opening archive %q: this plugin did not offer it to the "+
+			"machine; the next attempt inspects the machine again", key)
 	}
 	content, err := one.open(ctx)
 	if err != nil {
@@ -290,7 +290,7 @@ func (r *registries) layout(ctx context.Context, image name.Reference, top *remo
 		add = r.platform
 	} else if !top.MediaType.IsImage() {
 		return nil, errclass.Errorf(errclass.Configuration,
-			"it is of the type %s, which is no image that containerd runs", top.MediaType)
+			"its type is %s; containerd runs images of OCI and Docker only", top.MediaType)
 	}
 	if err := add(ctx, archive, image, top.Manifest, arch); err != nil {
 		return nil, err

@@ -285,7 +285,7 @@ func TestNothingIsAskedWithoutTLSUnlessTheUserAllowsIt(t *testing.T) {
 		"http://" + h.host + "/app.tar",
 	}, "amd64")
 	assert.ErrorContains(t, err, "registries.plainHTTP")
-	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
+	assert.ErrorContains(t, err, "its server would be asked without TLS")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	assert.Equal(t, h.count("/"), 0)
 }

@@ -592,7 +592,7 @@ func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	joiner.Images = images.NewSupply(images.Settings{})
 	joiner.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
 	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
-	assert.ErrorContains(t, err, "without TLS nobody vouches for it")
+	assert.ErrorContains(t, err, "its server would be asked without TLS")
 	assert.Equal(t, len(machine.started), 0)
 }
 

@@ -29,7 +29,7 @@ func TestALimiterHoldsItsLimitAndAdmitsAll(t *testing.T) {
 			entered.Add(1)
 			inside.Add(-1)
 			leave()
-			leave() // giving a place back twice must not make two of it
+			leave() // leaving twice must not make two of it
 		})
 	}
 	wait.Wait()

@@ -101,7 +101,8 @@ func entryOf(ctx context.Context, with drain.Drainer, found reset.Entry, volumes
 	case reset.ActionRefuse:
 		entry.Action = ActionRefuse
 		if found.Unreached {
-			entry.Reasons = append(entry.Reasons, "if the machine is dead for good, say unreachable")
+			entry.Reasons = append(entry.Reasons, "if the machine is gone for good, remove it with unreachable=true "+
+				"(argosy remove --unreachable)")
 		}
 		return entry
 	}
@@ -142,7 +143,7 @@ func podsOf(pods drain.Preflight, options Options) []string {
 	if options.RemoveVolumes {
 		data = "whose data is removed"
 	}
-	return append(reasons, fmt.Sprintf("volumes on this machine, %s, and without which their pods run nowhere else: %s",
+	return append(reasons, fmt.Sprintf("volumes on this machine, %s, and their pods can run nowhere else: %s",
 		data, drain.Names(pods.Volumes)))
 }
 

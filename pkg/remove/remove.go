@@ -71,7 +71,7 @@ func (o Options) phases() []string {
 
 // Remove takes machine out of its cluster and makes it clean, or finds that it is. Transient errors are retried within
 // the fleet's budget. The machine is drained and reset inside limiter. Where it can't be removed and was not touched
-// yet, its node takes pods again, if the removal cordoned it.
+// yet, its node is uncordoned, if the removal cordoned it.
 func (r *Remover) Remove(ctx context.Context, machine config.Machine, options Options, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
@@ -105,7 +105,7 @@ func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 	with := drain.Drainer{Client: target.Client, Policy: r.options.Policy}
 	name := target.Node.Name
 	if r.options.Drain {
-		operation.Reportf(in(phaseCordon), "looking at the pods of node %s", name)
+		operation.Reportf(in(phaseCordon), "inspecting the pods of node %s", name)
 		found, err := with.Preflight(ctx, target.Node, nil)
 		if err != nil {
 			return nil, err
@@ -114,7 +114,7 @@ func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 			return nil, err
 		}
 	}
-	operation.Reportf(in(phaseCordon), "keeping new pods away from node %s", name)
+	operation.Reportf(in(phaseCordon), "cordoning node %s", name)
 	own, err := with.Cordon(ctx, name, cordonOwner)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 //	cordon           the machine                             the node
 //	not reached      any                                     as it was
 //	another's        any                                     as it was
-//	the removal's    was not touched, and its kubelet runs   takes pods again
+//	the removal's    was not touched, and its kubelet runs   uncordoned
 //	the removal's    otherwise                               stays cordoned: it can't run pods
 func (r *removal) uncordon(ctx context.Context, begun bool, failure error) error {
 	if r.target == nil || !r.own {

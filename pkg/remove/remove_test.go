@@ -249,7 +249,7 @@ func TestAMachineLeavesCordonedDrainedCleanAndWithoutItsNode(t *testing.T) {
 	assert.Assert(t, strings.Contains(outcome.String(),
 		"(2 pods evicted, pods, prove, node n1 deleted): nothing is left"), outcome.String())
 	for _, line := range []string{
-		"[1/13 cordon] keeping new pods away from node n1", "[2/13 drain] ",
+		"[1/13 cordon] cordoning node n1", "[2/13 drain] ",
 		"[5/13 pods] ending pods", "[13/13 node] deleting node n1",
 	} {
 		assert.Assert(t, strings.Contains(said, line), said)
@@ -292,7 +292,7 @@ func TestAnotherMachinesNodeIsNeverTouched(t *testing.T) {
 //	takes pods             takes pods
 //	cordoned by a removal  takes pods: that one was interrupted
 //	cordoned by a user     cordoned
-func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
+func TestAForbiddenEvictionUncordonsTheNode(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		before   *corev1.Node
@@ -309,7 +309,7 @@ func TestAForbiddenEvictionGivesTheNodeBack(t *testing.T) {
 			machine := joined()
 			_, said, err := run(t, newRemover(t, machine, c), drained())
 			assert.ErrorContains(t, err, `removing machine "m1" (192.0.2.1): draining node n1: after 3s 1 of 1 pods are left: default/web-0 of StatefulSet web (Cannot evict pod`)
-			assert.Equal(t, strings.Contains(err.Error(), "node n1 takes pods again"), !test.cordoned)
+			assert.Equal(t, strings.Contains(err.Error(), "node n1 is uncordoned"), !test.cordoned)
 			assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
 			assert.Equal(t, c.node(t).Spec.Unschedulable, test.cordoned)
 			assert.Equal(t, machine.started, 0)
@@ -351,7 +351,7 @@ func TestWithoutADrainPodsEndWithTheMachine(t *testing.T) {
 	assert.Assert(t, strings.Contains(said, "[1/12 cordon]") && c.node(t) == nil, said)
 }
 
-// The state of the machine after a failure decides whether its node is given back:
+// The state of the machine after a failure decides whether its node is uncordoned:
 //
 //	it refused to begin, sshd is gone   stays cordoned: whether it began is not known
 //	it failed on its way                stays cordoned: it is half a node
@@ -420,7 +420,7 @@ func TestACancelledRemovalUncordonsUnlessAnotherProcessGoesOn(t *testing.T) {
 	}
 }
 
-// Of a machine that is said to be unreachable, the node is
+// Of an unreachable machine, the node is
 //
 //	Ready or not ready, by its kubelet's own word   refused: it is alive
 //	silent                                          deleted
@@ -462,7 +462,7 @@ func TestOnlyADeadMachinesNodeIsRemovedWithoutAskingIt(t *testing.T) {
 			}
 			assert.NilError(t, err)
 			assert.Assert(t, c.node(t) == nil && strings.Contains(outcome.String(),
-				"should it come back, it registers again"), outcome.String())
+				"if it starts again, it registers again"), outcome.String())
 			assert.Equal(t, outcome.Changed, test.node != nil)
 			findings, err := remover.Verify(t.Context(), remover.Cluster.Fleet.Machines[:1], options)
 			assert.NilError(t, err)
@@ -488,7 +488,7 @@ func TestThePlanListsEvictionsObstaclesAndLostData(t *testing.T) {
 	assert.Equal(t, entry.Action, remove.ActionRemove)
 	assert.Equal(t, strings.Join(entry.Reasons, "\n"), `2 pods of node n1 to evict
 will be waited for: default/web-0 of StatefulSet web (Cannot evict pod as it would violate the pod's disruption budget.)
-volumes on this machine, whose data stays on the machine, and without which their pods run nowhere else: default/data
+volumes on this machine, whose data stays on the machine, and their pods can run nowhere else: default/data
 preflight: the machine is node n1 of cluster team-a
 pods: process web (pid 901)
 node: n1 in the cluster`)
@@ -502,6 +502,7 @@ func TestAnUnreachableMachineIsRefusedWithTheWayOut(t *testing.T) {
 	c := newCluster(node(corev1.ConditionUnknown))
 	entry := plan(t, newRemover(t, machine, c), drained())
 	assert.Equal(t, entry.Action, remove.ActionRefuse)
-	assert.DeepEqual(t, entry.Reasons, []string{"no route to host", "if the machine is dead for good, say unreachable"})
+	assert.DeepEqual(t, entry.Reasons, []string{"no route to host", "if the machine is gone for good, " +
+		"remove it with unreachable=true (argosy remove --unreachable)"})
 	assert.Assert(t, !c.node(t).Spec.Unschedulable)
 }

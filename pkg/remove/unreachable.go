@@ -26,8 +26,8 @@ var unreachablePhases = operation.Phases{phaseCordon, operation.MachinePhases, p
 const phaseNode = "node"
 
 // tracesStay tells the user which traces remain on a machine that was not contacted.
-const tracesStay = "was not contacted: its credentials, containers, images and volumes stay on it, and should it " +
-	"come back, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
+const tracesStay = "was not contacted: its credentials, containers, images and volumes stay on it, and if it " +
+	"starts again, it registers again; reset it before it serves anything else (workflow reset, or argosy reset)"
 
 // removeUnreachable removes the node of a machine that is not contacted. The cluster then collects its pods, and their
 // controllers make them anew elsewhere.
@@ -48,7 +48,7 @@ func (r *Remover) removeUnreachable(ctx context.Context, machine config.Machine,
 	})
 	outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
-		return outcome, fmt.Errorf("removing machine %q, which is said to be unreachable: %w", machine.Name, err)
+		return outcome, fmt.Errorf("removing unreachable machine %q: %w", machine.Name, err)
 	}
 	return outcome, nil
 }
@@ -70,7 +70,7 @@ func (r *Remover) deleteUnreachable(ctx context.Context, machine config.Machine,
 	if problem := r.alive(machine, node); problem != "" {
 		return errclass.Errorf(errclass.Permanent, "%s", problem)
 	}
-	operation.Reportf(unreachablePhases.In(phaseCordon, 0, progress), "keeping new pods away from node %s", node.Name)
+	operation.Reportf(unreachablePhases.In(phaseCordon, 0, progress), "cordoning node %s", node.Name)
 	if _, err := (drain.Drainer{Client: target.Client, Policy: options.Policy}).Cordon(ctx, node.Name,
 		cordonOwner); err != nil {
 		return err

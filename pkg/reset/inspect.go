@@ -57,7 +57,8 @@ func (r *Resetter) inspect(ctx context.Context, machine config.Machine, options 
 	}
 	if found.Facts.Plan == nil {
 		return found, errclass.Errorf(errclass.Configuration,
-			"machine %q has architecture %q, which Argosy does not know", machine.Name, found.Facts.Arch)
+			"inspecting machine %q: its architecture is %q; Argosy supports amd64 and arm64", machine.Name,
+			found.Facts.Arch)
 	}
 	return found, nil
 }

@@ -50,7 +50,7 @@ func (u *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string,
 func (u *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
 	switch {
 	case node == nil:
-		return "it has no node"
+		return "it has no node: submit workflow join"
 	case m.State == rollout.Failed && m.Version != u.Version:
 		return m.Reason
 	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == cordonOwner:
@@ -61,7 +61,7 @@ func (u *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
 
 // Clean finishes every node that rollouts have left cordoned, upgraded or as it was before, and uncordons it; and it
 // releases the Lease. Machines at work in this process are waited for, and those of another rollout that is at work are
-// left to it. It returns a line for each node that takes pods again; the error names the others.
+// left to it. It returns a line for each node that it uncordoned; the error names the others.
 func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]string, error) {
 	if err := u.waitIdle(ctx, progress); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (u *Upgrader) endUpgrade(ctx context.Context, machine config.Machine, node 
 			if err := w.uncordon(ctx); err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("node %s is at %s and takes pods again", node.Name, u.Version),
+			return fmt.Sprintf("node %s is at %s and uncordoned", node.Name, u.Version),
 				u.note(ctx, node.Name, state{State: rollout.Succeeded})
 		}
 	}
@@ -136,5 +136,5 @@ func (u *Upgrader) endUpgrade(ctx context.Context, machine config.Machine, node 
 	if err := w.uncordon(ctx); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("node %s is at %s as before and takes pods again", node.Name, version), nil
+	return fmt.Sprintf("node %s is at %s as before and uncordoned", node.Name, version), nil
 }

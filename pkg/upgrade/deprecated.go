@@ -26,7 +26,7 @@ func (u *Upgrader) deprecations(ctx context.Context, preview Preview) []string {
 	}
 	metrics, err := u.Target.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return []string{fmt.Sprintf("whether clients use APIs that %s no longer serves is not known: %v",
+		return []string{fmt.Sprintf("checking whether clients use APIs that %s no longer serves: %v",
 			preview.Version,
 			err)}
 	}

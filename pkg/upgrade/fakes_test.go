@@ -274,7 +274,7 @@ func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.F
 	return spec.Facts{Arch: "amd64", Plan: &plan, Working: m.working, Record: &spec.Record{
 		Version: m.version, NodeName: m.name,
 		ClusterUID: "uid",
-	}, Kubelet: spec.Kubelet{Active: true}}, nil
+	}, Kubelet: spec.Kubelet{Active: true, NodeName: m.name}}, nil
 }
 
 func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, error) {

@@ -57,8 +57,8 @@ func (u *Upgrader) holdLease(ctx context.Context, progress operation.Progress) (
 type errTaken string
 
 func (e errTaken) Error() string {
-	return fmt.Sprintf("waiting for rollout %s, which upgrades machines of this cluster; if it was killed, until %s "+
-		"after its last sign of life", string(e), leaseLife)
+	return fmt.Sprintf("waiting for rollout %s, which upgrades machines of this cluster; if it was killed, until its "+
+		"Lease expires after %s", string(e), leaseLife)
 }
 
 func (u *Upgrader) tryLease(ctx context.Context) (release func(), err error) {
@@ -187,7 +187,7 @@ func (u *Upgrader) deleteLease(ctx context.Context) error {
 			metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &held.ResourceVersion}})
 	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("giving Lease %s/%s back: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))
+		return fmt.Errorf("releasing Lease %s/%s: %w", metav1.NamespaceSystem, leaseName, apply.Classify(err))
 	}
 	return nil
 }

@@ -105,8 +105,8 @@ func (w *machineUpgrade) inspect(ctx context.Context) (seen join.Inspection, nod
 		return err
 	}).Run(ctx)
 	if err == nil && node == nil {
-		err = errclass.Errorf(errclass.Permanent, "the cluster has no node %s: submit workflow join first",
-			w.machine.NodeName)
+		err = errclass.Errorf(errclass.Permanent, "reading node %q: the cluster has none of that name: submit "+
+			"workflow join first", w.machine.NodeName)
 	}
 	return seen, node, err
 }
@@ -203,7 +203,7 @@ func (w *machineUpgrade) disrupt(ctx context.Context, seen join.Inspection) erro
 }
 
 // errNoNode: the node went away while its machine was inspected.
-var errNoNode = errclass.With(errclass.Permanent, errors.New("its node is gone"))
+var errNoNode = errclass.With(errclass.Permanent, errors.New("its node was deleted meanwhile: submit workflow join"))
 
 func (w *machineUpgrade) retrying(ctx context.Context, attempt func(context.Context) error) error {
 	return w.upgrader.retrying(ctx, w.progress, attempt)
@@ -246,7 +246,7 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 	}
 	evicts := *w.rule.Drain
 	if evicts {
-		operation.Reportf(w.in(phaseCordon), "trying the evictions of node %s", node.Name)
+		operation.Reportf(w.in(phaseCordon), "trying the evictions of node %s by dry run", node.Name)
 		found, err := with.Preflight(ctx, node, nil)
 		// A forced drain goes on: the pods that refuse it are deleted once the node is cordoned.
 		if err == nil && w.rule.OnDrainTimeout != config.DrainForce {
@@ -256,7 +256,7 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 			return w.onDrainFailure(ctx, with, err)
 		}
 	}
-	operation.Reportf(w.in(phaseCordon), "keeping new pods away from node %s", node.Name)
+	operation.Reportf(w.in(phaseCordon), "cordoning node %s", node.Name)
 	own, err := with.Cordon(ctx, node.Name, cordonOwner)
 	if err != nil {
 		return err
@@ -330,9 +330,9 @@ func (w *machineUpgrade) upgrade(ctx context.Context, seen join.Inspection, serv
 	return err
 }
 
-// uncordon lets the node take pods again, if it was the rollout that kept them away.
+// uncordon uncordons the node, if it was the rollout that cordoned it.
 func (w *machineUpgrade) uncordon(ctx context.Context) error {
-	operation.Reportf(w.in(phaseUncordon), "node %s takes pods again", w.machine.NodeName)
+	operation.Reportf(w.in(phaseUncordon), "uncordoning node %s", w.machine.NodeName)
 	err := w.retrying(ctx, func(ctx context.Context) error {
 		_, err := w.drainer().Uncordon(ctx, w.machine.NodeName, cordonOwner)
 		return err

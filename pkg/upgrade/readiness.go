@@ -69,7 +69,8 @@ func (w *machineUpgrade) waitServing(ctx context.Context, version string, served
 		case left <= 0 || w.cancelled != nil && w.cancelled():
 			return node, nil
 		default:
-			operation.Reportf(in(phaseServing), "node %s is Ready and has to stay so for another %s", name,
+			operation.Reportf(in(phaseServing),
+				"node %s is Ready, and must stay Ready for another %s (upgrade.minReady)", name,
 				left.Round(time.Second))
 		}
 		select {

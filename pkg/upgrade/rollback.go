@@ -15,27 +15,27 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// afterFailure puts a machine whose upgrade failed back, and returns an error with the failure and the result:
+// afterFailure rolls a machine back whose upgrade failed, and returns an error with the failure and the result:
 //
-//	nothing was kept                   the machine was not touched: the node takes pods again
-//	the kept files are put back        Ready again at the old version: the node takes pods again
+//	nothing was kept                   the machine was not touched: the node is uncordoned
+//	the kept files are restored        Ready again at the old version: the node is uncordoned
 //	anything else                      the node stays cordoned, and the error has the way out
 func (w *machineUpgrade) afterFailure(ctx context.Context, serving []corev1.Pod, failure error) error {
 	if w.upgrader.Leaves(ctx) {
 		return failure
 	}
 	if !w.upgrader.Cluster.Fleet.Upgrade.Rollback {
-		return fmt.Errorf("%w; node %s stays as it is and cordoned, since upgrade.rollback is false", failure,
+		return fmt.Errorf("%w; node %s stays cordoned and is not rolled back, since upgrade.rollback is false", failure,
 			w.machine.NodeName)
 	}
-	operation.Reportf(w.progress, "the upgrade failed: putting the old version back")
+	operation.Reportf(w.progress, "the upgrade failed: restoring the old version")
 	version, err := w.restore(ctx)
 	if err == nil && version != "" {
 		_, err = w.waitServing(ctx, version, serving, w.unnumbered)
 	}
 	// The machine's present state comes first: of a long message only the beginning is shown.
 	if err != nil {
-		return fmt.Errorf("node %s stays cordoned after a rollback that failed; repair the machine and submit again: "+
+		return fmt.Errorf("node %s stays cordoned, since its rollback failed; repair the machine and submit again: "+
 			"%w\nthe upgrade before it: %w", w.machine.NodeName, err, failure)
 	}
 	if version == "" {
@@ -48,15 +48,15 @@ func (w *machineUpgrade) afterFailure(ctx context.Context, serving []corev1.Pod,
 // unnumbered reports a phase of a rollback that follows a failed upgrade, whose phases were counted already.
 func (w *machineUpgrade) unnumbered(string) operation.Progress { return w.progress }
 
-// restore has the machine put back the files that it kept, and returns the version that it then has; "" when it was not
+// restore has the machine restore the files that it kept, and returns the version that it then has; "" when it was not
 // touched.
 func (w *machineUpgrade) restore(ctx context.Context) (version string, err error) {
 	job := w.job(spec.KindRollback, func(ctx context.Context, found join.Inspection) error {
-		putting := operation.ProgressFunc(func(event operation.Event) {
-			event.Detail = "putting back: " + event.Detail
+		restoring := operation.ProgressFunc(func(event operation.Event) {
+			event.Detail = "restoring: " + event.Detail
 			w.progress.Report(event)
 		})
-		_, err := w.upgrader.Execute(ctx, found, operation.Phases{operation.MachinePhases}, putting)
+		_, err := w.upgrader.Execute(ctx, found, operation.Phases{operation.MachinePhases}, restoring)
 		if err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func (w *machineUpgrade) restore(ctx context.Context) (version string, err error
 	return version, err
 }
 
-// untouched reports whether the machine has nothing to put back: it kept nothing, and runs the old version.
+// untouched reports whether the machine has nothing to restore: it kept nothing, and runs the old version.
 func (w *machineUpgrade) untouched(found join.Inspection) bool {
 	facts := found.Facts
 	return facts.Plan.Error != nil && !found.Running() && facts.Plan.Error.Phase == "preflight" &&
@@ -86,7 +86,7 @@ func (w *machineUpgrade) untouched(found join.Inspection) bool {
 }
 
 // socketAnnotation is where kubeadm notes at a node how its container runtime is reached. Since 1.34 an upgrade moves
-// it to a file on the machine, which older ones do not have: a machine that is put back has to find it at its node
+// it to a file on the machine, which older ones do not have: a machine that is rolled back has to find it at its node
 // again.
 const socketAnnotation = "kubeadm.alpha.kubernetes.io/cri-socket"
 
@@ -119,7 +119,7 @@ func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, progres
 	u.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
 	if err != nil {
-		return w.outcome, fmt.Errorf("putting back machine %q (%s): %w", machine.Name, machine.Address, err)
+		return w.outcome, fmt.Errorf("rolling back machine %q (%s): %w", machine.Name, machine.Address, err)
 	}
 	return w.outcome, nil
 }
@@ -163,6 +163,6 @@ func (w *machineUpgrade) rollBack(ctx context.Context) error {
 	if _, err := w.waitServing(ctx, w.outcome.Version, serving, w.in); err != nil {
 		return err
 	}
-	w.outcome.Done = append(w.outcome.Done, "put back")
+	w.outcome.Done = append(w.outcome.Done, "rolled back")
 	return w.uncordon(ctx)
 }

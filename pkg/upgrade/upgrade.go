@@ -52,7 +52,7 @@ type Outcome struct {
 	Changed bool   `json:"changed"`
 	// Left is why the machine was not upgraded; empty when it was, or needed no upgrade.
 	Left string `json:"left,omitempty"`
-	// RolledBack is true where the upgrade failed and the machine was put back.
+	// RolledBack is true where the upgrade failed and the machine was rolled back.
 	RolledBack bool `json:"rolledBack,omitempty"`
 	// Done lists the changes, in words.
 	Done   []string     `json:"done,omitempty"`
@@ -91,9 +91,9 @@ func (s Staged) String() string {
 	case s.Left != "":
 		return fmt.Sprintf("machine %s was left as it is: %s", s.Machine, s.Left)
 	case !s.Changed:
-		return fmt.Sprintf("machine %s has all that %s needs", s.Machine, s.Version)
+		return fmt.Sprintf("machine %s has bundle and images of %s already", s.Machine, s.Version)
 	}
-	return fmt.Sprintf("machine %s has all that %s needs after %.1f s", s.Machine, s.Version, s.Seconds)
+	return fmt.Sprintf("machine %s received bundle and images of %s in %.1f s", s.Machine, s.Version, s.Seconds)
 }
 
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the
@@ -183,7 +183,7 @@ func isHalt(err error) bool {
 
 // Upgrade takes a machine of the plan to the Upgrader's version when it is its turn, or finds that it is there. A
 // machine that must not begin, or whose pods do not leave where onDrainTimeout is skip, is left as it is, which is no
-// error. One that does not come up is put back, which is.
+// error. One that does not come up is rolled back, which is.
 func (u *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rollout.Plan,
 	progress operation.Progress,
 ) (Outcome, error) {

@@ -62,7 +62,7 @@ func TestAFailedUpgradeIsRolledBackAndReported(t *testing.T) {
 	s.machines["m1"].fails = "kubelet"
 	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.ErrorContains(t, err, `upgrading machine "m1" (192.0.2.1): rolled back, Ready at v1.33.13; `+
-		"node m1 takes pods again: machine m1: phase kubelet: it does not start")
+		"node m1 is uncordoned: machine m1: phase kubelet: it does not start")
 	assert.Assert(t, outcome.RolledBack)
 	assert.Equal(t, s.node(t, "m1").Annotations["kubeadm.alpha.kubernetes.io/cri-socket"],
 		"unix:///run/containerd/containerd.sock")
@@ -74,7 +74,7 @@ func TestAMachineThatWasNotTouchedNeedsNoRollback(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.machines["m1"].fails = "keep"
 	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
-	assert.ErrorContains(t, err, "it does not start; node m1 takes pods again")
+	assert.ErrorContains(t, err, "it does not start; node m1 is uncordoned")
 	assert.Assert(t, !outcome.RolledBack)
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
@@ -200,14 +200,14 @@ func TestWithoutADrainPodsStay(t *testing.T) {
 	assert.Equal(t, s.happened(), "stage m1, cordon m1, upgrade m1, uncordon m1")
 }
 
-func TestACancellationWhileDrainingGivesTheNodeBack(t *testing.T) {
+func TestACancellationWhileDrainingUncordonsTheNode(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.pod(t, "m1", "web-0")
 	s.forbidden = []string{"web-0"}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s.when("drain]", func() { cancel(errors.New("terminated")) })
 	_, err := s.upgrade(ctx, t, "m1", inWaves("m1"))
-	assert.ErrorContains(t, err, "node m1 takes pods again")
+	assert.ErrorContains(t, err, "node m1 is uncordoned")
 	assert.Equal(t, s.stands(t, "m1"), before+" failed")
 }
 
@@ -294,16 +294,16 @@ func TestCleaningUpEndsInterruptedUpgrades(t *testing.T) {
 		said    string
 		stands  string
 	}{
-		"upgraded, and not given back": {
+		"upgraded, and not uncordoned": {
 			func(m *fakeMachine) { m.staged = true; m.kept = before; m.runs(after) },
-			"node m1 is at v1.34.4 and takes pods again", after + " succeeded",
+			"node m1 is at v1.34.4 and uncordoned", after + " succeeded",
 		},
 		"half upgraded": {
 			func(m *fakeMachine) { m.kept = before; m.version = "v1.34.0" },
-			"node m1 is at v1.33.13 as before and takes pods again", before,
+			"node m1 is at v1.33.13 as before and uncordoned", before,
 		},
 		"not touched": {
-			func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and takes pods again",
+			func(*fakeMachine) {}, "node m1 is at v1.33.13 as before and uncordoned",
 			before,
 		},
 	} {
@@ -346,7 +346,7 @@ func TestCleaningUpSurvivesAShortOutage(t *testing.T) {
 	})
 	done, err := s.Clean(t.Context(), operation.NoProgress{})
 	assert.NilError(t, err)
-	assert.Equal(t, strings.Join(done, ""), "node m1 is at v1.34.4 and takes pods again")
+	assert.Equal(t, strings.Join(done, ""), "node m1 is at v1.34.4 and uncordoned")
 	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
 	for _, request := range []string{"list nodes", "patch nodes", "get leases", "delete leases"} {
 		_, failed := failing.Load(request)

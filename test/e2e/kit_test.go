@@ -62,7 +62,7 @@ func newCluster(t *testing.T, vcluster func(document map[string]any), machines .
 	return cluster
 }
 
-// resetMachines puts machines back to clean and takes their nodes out of team-a.
+// resetMachines makes machines clean again and takes their nodes out of team-a.
 func resetMachines(t *testing.T, machines ...string) {
 	t.Helper()
 	assert.NilError(t, env.Lab.Reset(t.Context(), machines...))

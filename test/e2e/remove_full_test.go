@@ -96,7 +96,7 @@ func TestDisruptionBudgetBlocksRemove(t *testing.T) {
 		w = mustFail(t, teamA(), "remove", "machines=m1", "drainTimeout=10s")
 		message := step(t, w, "m1").Message
 		assertContains(t, message, "after 10s 1 of", blocked)
-		assert.Equal(t, strings.Contains(message, "node m1 takes pods again"), !before, message)
+		assert.Equal(t, strings.Contains(message, "node m1 is uncordoned"), !before, message)
 		assert.Equal(t, cordoned(t, "m1"), before)
 		assert.Assert(t, isReady(readNode(t, "m1")))
 	}

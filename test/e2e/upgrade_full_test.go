@@ -222,7 +222,7 @@ func testDrainPolicy(t *testing.T) {
 	w := with("stop")
 	assert.Equal(t, w.Status.Phase, wfv1.WorkflowFailed)
 	message := step(t, w, "m1").Message
-	assertContains(t, message, "of Deployment web (PDB web allows none", "node m1 takes pods again")
+	assertContains(t, message, "of Deployment web (PDB web allows none", "node m1 is uncordoned")
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, "m1"))
 
 	w = with("skip")

@@ -167,7 +167,7 @@ func testCanaryHaltsUpgrade(t *testing.T) {
 	w := mustFail(t, upgradeCluster, "upgrade")
 	message := step(t, w, "m2").Message
 	assertContains(t, message, "this kubelet can't start",
-		"rolled back, Ready at "+lab.OlderVersion+"; node m2 takes pods again")
+		"rolled back, Ready at "+lab.OlderVersion+"; node m2 is uncordoned")
 	for _, machine := range []string{"m1", "m3"} {
 		left := step(t, w, machine)
 		assert.Equal(t, left.Phase, wfv1.NodeSkipped)

@@ -293,7 +293,7 @@ func dialFrom(ctx context.Context, namespace, address string) (net.Conn, error) 
 func callInNamespace(namespace string, do func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// The thread changes its namespace and is never given back: Go ends
+		// The thread changes its namespace and is never used again: Go ends
 		// it with the goroutine that locked it.
 		runtime.LockOSThread()
 		space, err := os.Open(filepath.Join("/run/netns", namespace))

@@ -57,7 +57,7 @@ func (d disk) bareMark() string { return filepath.Join(d.dir, "bare") }
 func (d disk) setBare(bare bool) error {
 	if !bare {
 		if err := os.Remove(d.bareMark()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("giving the pod network back: %w", err)
+			return fmt.Errorf("restoring the pod network: %w", err)
 		}
 		return nil
 	}

@@ -67,7 +67,7 @@ func (l *Lab) ExecInput(ctx context.Context, name string, stdin io.Reader, argv 
 	return m.Exec(ctx, stdin, argv...)
 }
 
-// Reset puts machines back to clean, all at once; see Machine.Reset.
+// Reset makes machines clean again, all at once; see Machine.Reset.
 func (l *Lab) Reset(ctx context.Context, names ...string) error {
 	return l.ResetAs(ctx, ResetOptions{}, names...)
 }

@@ -55,7 +55,7 @@ func failureFrames(cause error) []byte {
 func decodeFailure(reason []byte) error {
 	var failure Failure
 	if err := json.Unmarshal(reason, &failure); err != nil || failure.Message == "" {
-		return errclass.Errorf(errclass.Transient, "the sender failed with %q", reason)
+		return errclass.Errorf(errclass.Transient, "receiving the archive: the sender reported %q", reason)
 	}
 	return errclass.With(failure.Class, &failure)
 }

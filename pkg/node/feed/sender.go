@@ -54,7 +54,8 @@ func (s *Sender) Write(p []byte) (int, error) {
 		s.rest = rest
 		var asked request
 		if err := json.Unmarshal(line, &asked); err != nil || asked.Key == "" {
-			return len(p), fmt.Errorf("reading a request for an archive: %q is none", line[:min(len(line), 200)])
+			return len(p), fmt.Errorf("reading a request for an archive: unknown request %q",
+				line[:min(len(line), 200)])
 		}
 		select {
 		case s.requests <- asked.Key:

@@ -118,7 +118,7 @@ func (s *Session) failed() error {
 
 func lost(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: nothing came for %s", ErrLost, silence)
+		return fmt.Errorf("%w: no bytes for %s", ErrLost, silence)
 	}
 	return fmt.Errorf("%w: %w", ErrLost, err)
 }

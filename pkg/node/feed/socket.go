@@ -171,24 +171,24 @@ func HandOver(ctx context.Context, path string, in, out *os.File) error {
 	var dialer net.Dialer
 	dialled, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
-		return fmt.Errorf("handing the connection over: %w", err)
+		return fmt.Errorf("passing the connection to the operation: %w", err)
 	}
 	defer dialled.Close()
 	stop := context.AfterFunc(ctx, func() { _ = dialled.Close() })
 	defer stop()
 	connection, ok := dialled.(*net.UnixConn)
 	if !ok {
-		return fmt.Errorf("handing the connection over: %T carries no files", dialled)
+		return fmt.Errorf("passing the connection to the operation: %T carries no files", dialled)
 	}
 	if _, _, err := connection.WriteMsgUnix([]byte{0}, unix.UnixRights(int(in.Fd()), int(out.Fd())), nil); err != nil {
-		return errclass.Errorf(errclass.Transient, "handing the connection over: %w", err)
+		return errclass.Errorf(errclass.Transient, "passing the connection to the operation: %w", err)
 	}
 	_, err = io.Copy(io.Discard, connection)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return errclass.Errorf(errclass.Transient, "waiting for the operation to be done with the connection: %w", err)
+		return errclass.Errorf(errclass.Transient, "waiting for the operation to close the connection: %w", err)
 	}
 	return nil
 }

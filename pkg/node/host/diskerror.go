@@ -48,7 +48,7 @@ func (e *DiskError) Hint() string {
 	if errors.Is(e.Err, syscall.ENOSPC) || errors.Is(e.Err, syscall.EDQUOT) {
 		return fmt.Sprintf("make room on %s of the machine (see df and df -i) and submit again", e.Mount)
 	}
-	return fmt.Sprintf("see dmesg on the machine for the disk of %s, mend it, and submit again", e.Mount)
+	return fmt.Sprintf("see dmesg on the machine for the disk of %s, repair it, and submit again", e.Mount)
 }
 
 // Explain returns an error of the disk that name lies on as a *DiskError, which names the file system and its free

@@ -77,7 +77,7 @@ func copyFile(from, to string) error {
 func copyMetadata(source, target *os.File, info fs.FileInfo) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return errors.New("its owner is not known")
+		return errors.New("its owner is unknown")
 	}
 	if err := target.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 		return err

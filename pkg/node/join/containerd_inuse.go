@@ -154,7 +154,7 @@ func checkContainerdInUse(ctx context.Context, h *host.Host, j *spec.Join, f *fi
 			"take it over.", use.guessOwner(h), use.found(), inUseCheck)
 	case use.unit != "":
 		f.remark("The containerd of %s has no containers and no images; Argosy's takes its place, and a reset "+
-			"gives it back.", use.unit)
+			"restores it.", use.unit)
 	}
 	if h.Exists(layout.ContainerdConfig) && !inspect.Marked(h, layout.ContainerdConfig) {
 		f.remark("%s is not Argosy's and is restored by a reset; until then, put the settings that you need into %s.",

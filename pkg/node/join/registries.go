@@ -121,7 +121,7 @@ func applyRegistries(_ context.Context, c *node.Context) (string, error) {
 		}
 	}
 	for _, name := range changes.remove {
-		kept, err := putBack(c.Host, name)
+		kept, err := restoreOriginal(c.Host, name)
 		if err != nil {
 			return "", err
 		}
@@ -132,9 +132,9 @@ func applyRegistries(_ context.Context, c *node.Context) (string, error) {
 	return fmt.Sprintf("%d written, %d removed%s", len(changes.write), len(changes.remove), keptAs(edited)), nil
 }
 
-// putBack restores the original of a file that Argosy wrote, or removes the file, and its folder when it is empty then.
-// It returns the name under which an edit is kept.
-func putBack(h *host.Host, name string) (edited string, err error) {
+// restoreOriginal restores the original of a file that Argosy wrote, or removes the file, and its folder when it is
+// empty then. It returns the name under which an edit is kept.
+func restoreOriginal(h *host.Host, name string) (edited string, err error) {
 	noted, edited, err := original.Release(h, name)
 	if noted || err != nil {
 		return edited, err

@@ -161,7 +161,7 @@ func (s service) writeFiles(h *host.Host) error {
 	}
 	for _, name := range s.obsolete {
 		if inspect.Marked(h, name) {
-			if _, err := putBack(h, name); err != nil {
+			if _, err := restoreOriginal(h, name); err != nil {
 				return err
 			}
 		}

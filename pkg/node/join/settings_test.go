@@ -85,7 +85,7 @@ func TestTheKubeletIsRestartedOnceForAllThatChanged(t *testing.T) {
 	assert.Equal(t, m.read(layout.KubeletFlags), kubeadmsFlags, "what the documents do not ask for any more is gone")
 }
 
-func TestWhatSomebodyChangedInTheKubeletsFilesIsPutBack(t *testing.T) {
+func TestAnEditOfTheKubeletsFilesIsCorrected(t *testing.T) {
 	for name, change := range map[string]func(m *machine){
 		"configuration": func(m *machine) { m.write(layout.KubeletConfig, "maxPods: 1\n") },
 		"its file":      func(m *machine) { m.remove(layout.KubeletConfig) },

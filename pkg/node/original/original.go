@@ -1,4 +1,4 @@
-// Package original notes the original of a path, before Argosy first changes it, and puts it back: a file with its
+// Package original notes the original of a path, before Argosy first changes it, and restores it: a file with its
 // owner, mode and time, a symbolic link, or nothing. It never overwrites an original, and it removes nothing that
 // neither Argosy wrote nor the note has.
 package original
@@ -55,7 +55,7 @@ type Entry struct {
 	Secret  bool `json:"secret,omitempty"`
 	// Written are the digests of the contents that Argosy wrote there, the latest first; of a link "-> target".
 	Written []string `json:"written,omitempty"`
-	// Released is set when the path was put back while the machine stays a node, so that the next change notes it anew.
+	// Released is set when the path was restored while the machine stays a node, so that the next change notes it anew.
 	Released bool `json:"released,omitempty"`
 }
 
@@ -115,7 +115,7 @@ func (n *Note) write(h *host.Host) error {
 	return h.SyncFolders()
 }
 
-// Of returns the entry of a path; nil when it is not noted, or was put back.
+// Of returns the entry of a path; nil when it is not noted, or was restored.
 func (n *Note) Of(name string) *Entry {
 	if entry := n.Entries[name]; entry != nil && !entry.Released {
 		return entry
@@ -123,7 +123,7 @@ func (n *Note) Of(name string) *Entry {
 	return nil
 }
 
-// Names are the noted paths in their order, without those that were put back.
+// Names are the noted paths in their order, without those that were restored.
 func (n *Note) Names() []string {
 	var names []string
 	for name, entry := range n.Entries {

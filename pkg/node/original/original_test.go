@@ -45,8 +45,8 @@ func argosy(t *testing.T, h *host.Host, name, text string) []string {
 	return edited
 }
 
-// putBack puts everything back as a reset does, and returns the paths at which something else stands.
-func putBack(t *testing.T, h *host.Host) []string {
+// restoreAll restores everything as a reset does, and returns the paths at which something else stands.
+func restoreAll(t *testing.T, h *host.Host) []string {
 	t.Helper()
 	note, err := Read(h)
 	assert.NilError(t, err)
@@ -56,7 +56,7 @@ func putBack(t *testing.T, h *host.Host) []string {
 		assert.NilError(t, err)
 		switch standing {
 		case Ours:
-			assert.NilError(t, note.PutBack(h, name))
+			assert.NilError(t, note.Restore(h, name))
 			standing, err = note.Stands(h, name, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, standing, Original, name)
@@ -109,9 +109,9 @@ func TestWhatStoodAtAPathComesBackExactly(t *testing.T) {
 			assert.Equal(t, len(argosy(t, h, path, ours)), 0)
 			assert.Assert(t, h.Holds(path, []byte(ours)))
 			assert.Equal(t, len(argosy(t, h, path, ours+"newer")), 0)
-			assert.Equal(t, len(putBack(t, h)), 0)
+			assert.Equal(t, len(restoreAll(t, h)), 0)
 			assert.Equal(t, looks(t, h, path), was)
-			assert.Equal(t, len(putBack(t, h)), 0, "putting back twice")
+			assert.Equal(t, len(restoreAll(t, h)), 0, "restoring twice")
 			assert.Equal(t, looks(t, h, path), was)
 		})
 	}
@@ -134,7 +134,7 @@ func TestWhatIsKeptOnAnotherFileSystemComesBackExactly(t *testing.T) {
 	assert.NilError(t, os.Chtimes(h.Path(path), longAgo, longAgo))
 	was := looks(t, h, path)
 	argosy(t, h, path, ours)
-	assert.Equal(t, len(putBack(t, h)), 0)
+	assert.Equal(t, len(restoreAll(t, h)), 0)
 	assert.Equal(t, looks(t, h, path), was)
 }
 
@@ -156,7 +156,7 @@ func TestTheFirstNoteIsNeverOverwritten(t *testing.T) {
 		assert.Assert(t, len(another) == 1 && h.Holds(another[0], []byte(other)), "%v", another)
 	}
 	assert.Assert(t, h.Holds(edited[0], []byte("# by another program\n")))
-	putBack(t, h)
+	restoreAll(t, h)
 	assert.Assert(t, h.Holds(path, []byte(content)))
 }
 
@@ -166,7 +166,7 @@ func TestAJoinAfterAResetNotesAnew(t *testing.T) {
 		write(t, h, path, before, 0o600)
 		was := looks(t, h, path)
 		argosy(t, h, path, ours)
-		assert.Equal(t, len(putBack(t, h)), 0)
+		assert.Equal(t, len(restoreAll(t, h)), 0)
 		assert.Equal(t, looks(t, h, path), was)
 		assert.NilError(t, h.RemoveAll(Dir)) // as a reset forgets it
 	}
@@ -199,7 +199,7 @@ func TestWhatSomebodyElsePutThereSinceStays(t *testing.T) {
 			argosy(t, h, path, ours)
 			assert.NilError(t, os.Remove(h.Path(path)))
 			after(t, h)
-			assert.DeepEqual(t, putBack(t, h), []string{path})
+			assert.DeepEqual(t, restoreAll(t, h), []string{path})
 			assert.Assert(t, h.Exists(path) && !h.Holds(path, []byte(content)))
 		})
 	}
@@ -210,7 +210,7 @@ func TestAFileThatWasRemovedSinceComesBack(t *testing.T) {
 	write(t, h, path, content, 0o644)
 	argosy(t, h, path, ours)
 	assert.NilError(t, os.Remove(h.Path(path)))
-	putBack(t, h)
+	restoreAll(t, h)
 	assert.Assert(t, h.Holds(path, []byte(content)))
 }
 
@@ -226,7 +226,7 @@ func TestOnlyFoldersThatArgosyMadeGo(t *testing.T) {
 	} {
 		assert.Equal(t, note.HadFolder(dir), had, dir)
 	}
-	putBack(t, h)
+	restoreAll(t, h)
 	assert.Assert(t, h.Exists("/opt/cni") && !h.Exists("/opt/cni/bin"))
 }
 
@@ -243,7 +243,7 @@ func TestAPathThatWasReleasedIsNotedAnew(t *testing.T) {
 
 	write(t, h, path, "# newer\n", 0o600)
 	argosy(t, h, path, ours)
-	putBack(t, h)
+	restoreAll(t, h)
 	assert.Assert(t, h.Holds(path, []byte("# newer\n")))
 }
 
@@ -264,7 +264,7 @@ func TestOlderVersionsOriginalsAreTakenOverOnce(t *testing.T) {
 			})
 			assert.NilError(t, err)
 			assert.Assert(t, !h.Exists(path+".before-argosy"))
-			putBack(t, h)
+			restoreAll(t, h)
 			if test.before {
 				assert.Assert(t, h.Holds(path, []byte(content)))
 			} else {
@@ -297,7 +297,7 @@ func TestOlderOriginalStaysWhenOwnerReplacedTheFile(t *testing.T) {
 			assert.Assert(t, h.Holds(kept, []byte(content)))
 		}
 	}
-	putBack(t, h)
+	restoreAll(t, h)
 	assert.Assert(t, h.Holds(path, []byte("# the owner's newer one\n")) && h.Holds(kept, []byte(content)))
 }
 
@@ -364,7 +364,7 @@ func TestInterruptedTakeIsFinishedByTheNext(t *testing.T) {
 		whole := err == nil
 		h.Before = nil
 		argosy(t, h, path, ours)
-		putBack(t, h)
+		restoreAll(t, h)
 		assert.Equal(t, looks(t, h, path), was, "cut after %d changes", cut)
 		if whole {
 			return

@@ -13,9 +13,9 @@ import (
 // Standing is how a noted path stands now.
 type Standing int
 
-// The standings, and the way in which PutBack is used for each:
+// The standings, and the way in which Restore is used for each:
 //
-//	at the path                                        standing  putting back
+//	at the path                                        standing  restoring
 //	the original, with its owner, mode and time        Original  not needed
 //	Argosy's content, or the original's but its owner  Ours      replaces it by the original
 //	nothing, and the original is a file or a link      Ours      makes the original
@@ -77,15 +77,15 @@ func (e *Entry) intact(h *host.Host, name string, now state) bool {
 	return err == nil && digest == e.SHA256
 }
 
-// PutBack puts the original of a path back, by rename. The note keeps the entry, so that it can be called again.
-func (n *Note) PutBack(h *host.Host, name string) error {
+// Restore restores the original of a path, by rename. The note keeps the entry, so that it can be called again.
+func (n *Note) Restore(h *host.Host, name string) error {
 	entry := n.Of(name)
 	switch entry.Kind {
 	case Symlink:
 		return link(h, entry, name)
 	case Regular:
 		if err := h.Replace(filepath.Join(Dir, entry.Copy), name); err != nil {
-			return fmt.Errorf("putting back %q: %w", name, err)
+			return fmt.Errorf("restoring %q: %w", name, err)
 		}
 		return nil
 	}
@@ -104,7 +104,7 @@ func (n *Note) PutBack(h *host.Host, name string) error {
 	return nil
 }
 
-// Release puts a path back on a machine that stays a node, and marks it so in the note: the path is its owner's from
+// Release restores a path on a machine that stays a node, and marks it so in the note: the path is its owner's from
 // now on, and is noted anew before the next change. It reports whether the path was noted, and where an edit of
 // Argosy's file is kept.
 func Release(h *host.Host, name string) (noted bool, edited string, err error) {
@@ -115,16 +115,16 @@ func Release(h *host.Host, name string) (noted bool, edited string, err error) {
 	if edited, err = note.KeepEdited(h, File{Name: name}); err != nil {
 		return false, "", err
 	}
-	if err := note.PutBack(h, name); err != nil {
+	if err := note.Restore(h, name); err != nil {
 		return false, "", err
 	}
 	note.Entries[name].Released = true
 	return true, edited, note.write(h)
 }
 
-// PutBackSame puts a path back, with owner and time, if its original has exactly this content, and reports whether it
+// RestoreSame restores a path, with owner and time, if its original has exactly this content, and reports whether it
 // has.
-func PutBackSame(h *host.Host, name string, content []byte) (bool, error) {
+func RestoreSame(h *host.Host, name string, content []byte) (bool, error) {
 	note, err := Read(h)
 	if err != nil {
 		return false, err
@@ -133,5 +133,5 @@ func PutBackSame(h *host.Host, name string, content []byte) (bool, error) {
 	if entry == nil || entry.Kind != Regular || entry.SHA256 != DigestOf(content) {
 		return false, nil
 	}
-	return true, note.PutBack(h, name)
+	return true, note.Restore(h, name)
 }

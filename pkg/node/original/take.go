@@ -112,7 +112,7 @@ func (n *Note) take(h *host.Host, f File) (kept string, changed bool, err error)
 // first makes the entry of a path that Argosy has not changed yet, or has changed before there was a note.
 func (n *Note) first(h *host.Host, f File, now state) (*Entry, error) {
 	if old := n.Entries[f.Name]; old != nil && now.kind != Nothing {
-		// It was put back once. If Argosy's content came back by a rollback, the first original holds still.
+		// It was restored once. If Argosy's content came back by a rollback, the first original holds still.
 		digest, err := now.digest(h, f.Name)
 		if err != nil {
 			return nil, err
@@ -180,7 +180,7 @@ func (n *Note) keepEdited(h *host.Host, f File, entry *Entry, now state) (string
 	return keepBeside(h, f.Name, digest)
 }
 
-// KeepEdited keeps an edit of a noted path as Take does, before it is put back. It returns the name, "" when there is
+// KeepEdited keeps an edit of a noted path as Take does, before it is restored. It returns the name, "" when there is
 // nothing to keep.
 func (n *Note) KeepEdited(h *host.Host, f File) (string, error) {
 	now, err := look(h, f.Name)

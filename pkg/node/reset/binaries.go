@@ -98,7 +98,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 		return "", err
 	}
 	removed := len(back.due)
-	restored, edited, err := back.putBack(n.Host)
+	restored, edited, err := back.restore(n.Host)
 	if err != nil {
 		return "", err
 	}
@@ -109,7 +109,7 @@ func removeBinaries(ctx context.Context, n *node.Context) (string, error) {
 			if back.noted(one.installed) || !sameFile(n.Host, one.stored, one.installed) {
 				continue
 			}
-			again, err := putBack(n.Host, all, dir, one.installed)
+			again, err := restoreOriginal(n.Host, all, dir, one.installed)
 			if err != nil {
 				return "", err
 			}
@@ -152,8 +152,8 @@ func editsRemark(edited []string) string {
 	return "; edits on the machine are kept as " + strings.Join(edited, ", ")
 }
 
-// putBack restores the original of an installed file, or removes the file if there was none.
-func putBack(h *host.Host, all []source, binariesPath, installed string) (bool, error) {
+// restoreOriginal restores the original of an installed file, or removes the file if there was none.
+func restoreOriginal(h *host.Host, all []source, binariesPath, installed string) (bool, error) {
 	before := filepath.Join(layout.Previous(binariesPath), filepath.Base(installed))
 	if !h.Exists(before) || isOurs(h, all, before) {
 		return false, h.Remove(installed)

@@ -186,7 +186,7 @@ func (c *cleaner) removeFiles(ctx context.Context, n *node.Context) (string, err
 // unnoted returns files of Argosy's that versions before the note wrote.
 func unnoted(h *host.Host, r originals) []string { return slices.DeleteFunc(markedFiles(h), r.noted) }
 
-// removeSettings removes the files that Argosy wrote, and puts the originals back.
+// removeSettings removes the files that Argosy wrote, and restores the originals.
 func removeSettings(n *node.Context) (string, error) {
 	folders := registry.Folders(n.Host)
 	if err := n.Host.Remove(tempFiles(n.Host, settingsDirs(n.Host)...)...); err != nil {
@@ -199,7 +199,7 @@ func removeSettings(n *node.Context) (string, error) {
 	if err := removeUnnoted(n.Host, back, folders); err != nil {
 		return "", err
 	}
-	restored, edited, err := back.putBack(n.Host)
+	restored, edited, err := back.restore(n.Host)
 	if err != nil {
 		return "", err
 	}

@@ -31,7 +31,7 @@ func readNote(h *host.Host) (*original.Note, error) {
 // originals are the noted paths of programs, or of the other files, and how each stands.
 type originals struct {
 	note *original.Note
-	// due are those that have to be put back, in order, and foreign those with neither Argosy's content nor the
+	// due are those that have to be restored, in order, and foreign those with neither Argosy's content nor the
 	// original.
 	due, foreign []string
 }
@@ -102,8 +102,8 @@ func (r originals) find() []string {
 	return found
 }
 
-// putBack puts originals back, and returns how many files and links of before came back and where edits are kept.
-func (r originals) putBack(h *host.Host) (back int, edited []string, err error) {
+// restore restores originals, and returns how many files and links of before came back and where edits are kept.
+func (r originals) restore(h *host.Host) (back int, edited []string, err error) {
 	for _, name := range r.due {
 		kept, err := r.note.KeepEdited(h, original.File{Name: name})
 		if err != nil {
@@ -112,7 +112,7 @@ func (r originals) putBack(h *host.Host) (back int, edited []string, err error) 
 		if kept != "" {
 			edited = append(edited, kept)
 		}
-		if err := r.note.PutBack(h, name); err != nil {
+		if err := r.note.Restore(h, name); err != nil {
 			return 0, nil, err
 		}
 		if r.note.Of(name).Kind != original.Nothing {

@@ -104,7 +104,7 @@ func (c *cuttable) sweepBroken(name string, disk broken, kind spec.Kind) {
 		for owners, content := range replacedOwners {
 			c.hasOriginal(owners, content)
 		}
-		c.putBackBundle()
+		c.resendBundle()
 		status := c.runsKind(kind)
 		assert.Equal(c.t, status.State, spec.Succeeded, "after %s: %s: %s", where, status.Phase, status.Message)
 		assert.DeepEqual(c.t, withoutTimes(c.beside()), wanted)

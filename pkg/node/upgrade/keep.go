@@ -52,7 +52,7 @@ type keptOne struct {
 	Mode fs.FileMode `json:"mode,omitempty"`
 	// Target is where a symbolic link leads; empty for a file.
 	Target string `json:"target,omitempty"`
-	// Binary files are links, and are put back as links.
+	// Binary files are links, and are restored as links.
 	Binary bool `json:"binary,omitempty"`
 	// NoFolder: the file's folder was not there either.
 	NoFolder bool `json:"noFolder,omitempty"`

@@ -282,7 +282,7 @@ func (c *cuttable) sweep(kind spec.Kind) {
 		c.intact(before, after, at)
 		ended[c.stands(kind, before)]++
 		closed := c.commandsClosed()
-		c.putBackBundle()
+		c.resendBundle()
 		status := c.runsKind(kind)
 		assert.Equal(c.t, status.State, spec.Succeeded, "after a cut at change %d, %s %s: %s: %s",
 			n, at.Op, at.Name, status.Phase, status.Message)
@@ -304,8 +304,8 @@ func (c *cuttable) commandsClosed() bool {
 	return c.host.Exists(inspect.KubeletConf) || len(note.Succeeded["pre-install"]) > 0
 }
 
-// putBackBundle brings a bundle that is not there any more, as the plugin does.
-func (c *cuttable) putBackBundle() {
+// resendBundle sends a bundle that is not there any more, as the plugin does.
+func (c *cuttable) resendBundle() {
 	name := spec.BundlesDir + "/" + c.join.Bundle.SHA256 + ".tar.gz"
 	if !c.host.Exists(name) {
 		c.write(name, c.archives[c.join.Bundle.SHA256])

@@ -74,8 +74,8 @@ func (k keptOne) content(h *host.Host, logins map[string]spec.RegistryLogin) ([]
 	return join.WithLogins(content, current, logins)
 }
 
-// putBack restores the kept file, by rename.
-func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) error {
+// restore restores the kept file, by rename.
+func (k keptOne) restore(h *host.Host, logins map[string]spec.RegistryLogin) error {
 	switch {
 	case k.Target != "":
 		return h.Link(k.Target, k.Name)
@@ -99,7 +99,7 @@ func (k keptOne) putBack(h *host.Host, logins map[string]spec.RegistryLogin) err
 		return fmt.Errorf("reading the kept copy of %q: %w", k.Name, err)
 	}
 	// An original has an owner and a time as well.
-	if same, err := original.PutBackSame(h, k.Name, content); same || err != nil {
+	if same, err := original.RestoreSame(h, k.Name, content); same || err != nil {
 		return err
 	}
 	_, err = h.WriteFile(k.Name, content, k.Mode)
@@ -176,7 +176,7 @@ func applyRestore(_ context.Context, c *node.Context) (string, error) {
 		return "", err
 	}
 	for _, one := range differing {
-		if err := one.putBack(c.Host, c.Operation.Secrets.Registries); err != nil {
+		if err := one.restore(c.Host, c.Operation.Secrets.Registries); err != nil {
 			return "", err
 		}
 	}
@@ -278,7 +278,7 @@ func applyServices(ctx context.Context, c *node.Context) (string, error) {
 		}
 	}
 	for _, one := range known.differing(c.Host, true) {
-		if err := one.putBack(c.Host, c.Operation.Secrets.Registries); err != nil {
+		if err := one.restore(c.Host, c.Operation.Secrets.Registries); err != nil {
 			return "", err
 		}
 	}

@@ -331,8 +331,8 @@ func TestUpgradeKeepsNoteOfOwnersFiles(t *testing.T) {
 	const name, owners = layout.RegistriesDir + "/docker.io/hosts.toml", "# the owner's\n"
 	mirrors := map[string]spec.Mirror{"docker.io": {Hosts: []spec.MirrorHost{{Server: "http://192.0.2.9:5000"}}}}
 	for text, test := range map[string]struct{ before, after map[string]spec.Mirror }{
-		"replaces":   {nil, mirrors},
-		"gives back": {mirrors, nil},
+		"replaces": {nil, mirrors},
+		"restores": {mirrors, nil},
 	} {
 		t.Run(text, func(t *testing.T) {
 			m := newNode(t, func(m *machine) {
@@ -351,7 +351,7 @@ func TestUpgradeKeepsNoteOfOwnersFiles(t *testing.T) {
 			assert.Equal(t, m.noted(name), owners)
 			note, err := original.Read(m.host)
 			assert.NilError(t, err)
-			assert.NilError(t, note.PutBack(m.host, name))
+			assert.NilError(t, note.Restore(m.host, name))
 			info, err := os.Stat(m.host.Path(name))
 			assert.NilError(t, err)
 			assert.Equal(t, info.Mode(), os.FileMode(0o640))

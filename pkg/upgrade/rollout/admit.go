@@ -115,7 +115,7 @@ func (p Plan) absence(name string) string {
 		}
 	}
 	if slices.Contains(p.Held, name) {
-		return "runs the target version as it should"
+		return "runs the target version"
 	}
 	at := slices.IndexFunc(p.Skipped, func(l SkippedMachine) bool { return l.Machine == name })
 	if at < 0 {
@@ -158,7 +158,7 @@ func (s situation) halted() *Halt {
 	case len(canaries) > 0:
 		return &Halt{"halted after canary " + list(canaries)}
 	case !s.now.Closed.IsZero():
-		return &Halt{fmt.Sprintf("the window closed at %s, and the next run goes on",
+		return &Halt{fmt.Sprintf("the window closed at %s; the next run upgrades the rest",
 			s.now.Closed.UTC().Format(time.TimeOnly+" MST"))}
 	}
 	return nil

@@ -59,7 +59,7 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 	}{
 		{"is not in the plan or the snapshot | -", "m9", nil, "is not part of this rollout"},
 		{"is not in the plan or the snapshot | -", "m6", nil, "not selected"},
-		{"is not in the plan or the snapshot | -", "m7", nil, "runs the target version as it should"},
+		{"is not in the plan or the snapshot | -", "m7", nil, "runs the target version"},
 		{
 			"is not in the plan or the snapshot | -", "m1",
 			[]change{with(func(m *rollout.Machine) { m.Name = "other" }, "m1")},
@@ -96,12 +96,12 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 		},
 		{
 			"is pending | any, but the window has closed", "m1", nil,
-			"the window closed at 04:30:00 UTC, and the next run goes on",
+			"the window closed at 04:30:00 UTC; the next run upgrades the rest",
 		},
 		{
 			"is pending | any, but the window has closed", "m1",
 			[]change{with(is(rollout.Working), "m2")},
-			"the window closed at 04:30:00 UTC, and the next run goes on",
+			"the window closed at 04:30:00 UTC; the next run upgrades the rest",
 		},
 		{
 			"is pending | an earlier wave is not finished", "m4",

@@ -71,14 +71,14 @@ func skipReason(m Machine, target *version.Version) (reason string, held bool) {
 	case m.Skip != "":
 		return m.Skip, false
 	case m.Version == "":
-		return "has no node: workflow join first", false
+		return "has no node: submit workflow join first", false
 	}
 	runs, err := version.ParseSemantic(m.Version)
 	switch {
 	case err != nil:
 		return fmt.Sprintf("its kubelet's version %q cannot be read", m.Version), false
 	case target.LessThan(runs):
-		return fmt.Sprintf("runs %s, newer than v%s, and is not put back", m.Version, target), false
+		return fmt.Sprintf("runs %s, newer than v%s, and is not downgraded", m.Version, target), false
 	}
 	return "", !m.Differs && !runs.LessThan(target)
 }

@@ -58,11 +58,11 @@ func TestAPlan(t *testing.T) {
 		"takes who differs": {fleet(1, runs("v1.34.4"), differs), one, []string{"wave 1: m1"}},
 		"sends who has no node to join": {
 			fleet(1, runs("")), one,
-			[]string{"skipped m1: has no node: workflow join first"},
+			[]string{"skipped m1: has no node: submit workflow join first"},
 		},
 		"never goes back": {
 			fleet(1, runs("v1.34.5"), differs), one,
-			[]string{"skipped m1: runs v1.34.5, newer than v1.34.4, and is not put back"},
+			[]string{"skipped m1: runs v1.34.5, newer than v1.34.4, and is not downgraded"},
 		},
 		"takes release candidates forward":   {fleet(1, runs("v1.34.4-rc.1")), one, []string{"wave 1: m1"}},
 		"holds another build of the version": {fleet(1, runs("v1.34.4+k3s1")), one, []string{"held m1"}},

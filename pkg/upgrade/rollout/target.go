@@ -17,7 +17,7 @@ const maxSkew = 3
 // is another. own is true where Argosy moves the control plane too; otherwise machines can only come up to it.
 //
 //	target                              own                                   not own
-//	older than the control plane        refused: it never goes back           allowed: only machines go there
+//	older than the control plane        refused: no downgrade                 allowed: only machines go there
 //	the control plane's minor, newer    allowed                               refused: machines are never ahead
 //	the next minor                      allowed                               refused: machines are never ahead
 //	any later minor                     refused: one minor at a time          refused: machines are never ahead
@@ -44,13 +44,13 @@ func CheckTarget(controlPlane, target string, own bool, machines []Machine) erro
 func checkStep(runs, wanted *version.Version, own bool) error {
 	switch {
 	case runs.Major() != wanted.Major():
-		return fmt.Errorf("v%s is another major version than the control plane's v%s, and Kubernetes has no rule for "+
-			"such a step", wanted, runs)
+		return fmt.Errorf("v%s is of another major version than the control plane's v%s, and Kubernetes supports no "+
+			"such upgrade", wanted, runs)
 	case !own && runs.LessThan(wanted):
 		return fmt.Errorf("v%s is ahead of the control plane, which runs v%s and is not Argosy's to upgrade: no "+
 			"machine may be ahead of it, and v%[2]s is the newest that one can have", wanted, runs)
 	case own && wanted.LessThan(runs):
-		return fmt.Errorf("v%s is older than the control plane's v%s, and a control plane never goes back", wanted,
+		return fmt.Errorf("v%s is older than the control plane's v%s, and a control plane is never downgraded", wanted,
 			runs)
 	case own && wanted.Minor() > runs.Minor()+1:
 		return fmt.Errorf("v%s is too far from the control plane's v%s, which goes one minor version at a time: "+

@@ -27,7 +27,7 @@ func TestATargetFollowsKubernetesRules(t *testing.T) {
 		"from a candidate to its release": {"v1.34.0-rc.1", "v1.34.0", own, fleet(1), ""},
 		"from a release to its candidate": {
 			"v1.34.0", "v1.34.0-rc.1", own, fleet(1),
-			"v1.34.0-rc.1 is older than the control plane's v1.34.0, and a control plane never goes back",
+			"v1.34.0-rc.1 is older than the control plane's v1.34.0, and a control plane is never downgraded",
 		},
 		"two minors at once": {
 			"v1.32.4", "v1.34.4", own, fleet(1),
@@ -36,12 +36,12 @@ func TestATargetFollowsKubernetesRules(t *testing.T) {
 		},
 		"an older patch": {
 			"v1.34.4", "v1.34.3", own, fleet(1),
-			"v1.34.3 is older than the control plane's v1.34.4, and a control plane never goes back",
+			"v1.34.3 is older than the control plane's v1.34.4, and a control plane is never downgraded",
 		},
-		"an older minor": {"v1.34.4", "v1.33.13", own, fleet(1), "never goes back"},
+		"an older minor": {"v1.34.4", "v1.33.13", own, fleet(1), "is never downgraded"},
 		"another major": {
 			"v1.34.4", "v2.0.0", own, fleet(1),
-			"v2.0.0 is another major version than the control plane's v1.34.4",
+			"v2.0.0 is of another major version than the control plane's v1.34.4",
 		},
 		"up to a foreign control plane": {"v1.34.4", "v1.34.4", foreign, fleet(1), ""},
 		"up, not all the way":           {"v1.34.4", "v1.33.20", foreign, fleet(1), ""},

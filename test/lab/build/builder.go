@@ -103,7 +103,7 @@ func (b *Builder) ensure(ctx context.Context, name, title string, fill func(fold
 	return entry, nil
 }
 
-// lock takes the file's lock, which the kernel gives back when the process ends, however it ends.
+// lock takes the file's lock, which the kernel releases when the process ends, however it ends.
 func (b *Builder) lock(ctx context.Context, path, title string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder of %q: %w", path, err)

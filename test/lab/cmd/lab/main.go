@@ -75,7 +75,7 @@ func up() *cobra.Command {
 func reset() *cobra.Command {
 	bare := false
 	cmd := &cobra.Command{
-		Use: "reset MACHINE...", Short: "Put machines back to clean", Args: cobra.MinimumNArgs(1),
+		Use: "reset MACHINE...", Short: "Make machines clean again", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.OpenFromCommand()
 			if err != nil {
