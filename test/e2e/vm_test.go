@@ -23,7 +23,7 @@ import (
 // patience bounds a wait as it does without virtual machines, and allows for emulated ones.
 const patience = lab.EmulationSlowdown * 8 * time.Minute
 
-// bringUp brings up what hosted clusters need.
+// bringUp brings up the parts of the lab that hosted clusters need.
 func bringUp(ctx context.Context) error {
 	if err := env.Lab.UpWith(ctx, lab.UpOptions{HostedOnly: true}); err != nil {
 		return err
@@ -106,7 +106,7 @@ func TestVirtualMachineLivesThroughPowerCuts(t *testing.T) {
 	}
 }
 
-// vmInventory is inventoryOf without what a boot changes by itself.
+// vmInventory is inventoryOf without the files that a boot changes by itself.
 func vmInventory(t *testing.T, machine string) string {
 	t.Helper()
 	lines := strings.Split(inventoryOf(t, machine), "\n")
@@ -161,7 +161,8 @@ func testSwapIsRefused(t *testing.T, cluster *site.HostedCluster, machine string
 	assertContains(t, describe(w), "Swap is on (/swap)")
 }
 
-// assertNodeOfVM waits for the node, and checks what only a machine with its own kernel and systemd has.
+// assertNodeOfVM waits for the node, and checks cgroups, modules and sysctls, which the containers share with this
+// computer.
 func assertNodeOfVM(t *testing.T, cluster *site.HostedCluster, machine, version string) {
 	t.Helper()
 	eventuallyReady(t, cluster, machine)

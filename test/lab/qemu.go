@@ -34,8 +34,8 @@ const (
 
 // qemuArgv is QEMU's command line for a machine.
 //
-// The disk's cache is "writeback": what the guest writes goes to QEMU, and is durable when the guest has flushed its
-// disk. Killed, QEMU takes along what it alone knows, and the guest's page cache with it. The overlay is in the format
+// The disk's cache is "writeback": the guest's writes go to QEMU, and are durable when the guest has flushed its disk.
+// Killed, QEMU takes along all that it alone knows, and the guest's page cache with it. The overlay is in the format
 // qcow2, whose tables of new clusters QEMU writes at a flush: a write to a place of the disk that had none yet is lost
 // without one, as with the volatile cache of a real disk. A write over a place that the disk had already is kept, since
 // this computer goes on; a mode that bypasses this computer's page cache ("none") would keep as much, and needs a file

@@ -133,7 +133,7 @@ func (a agent) call(ctx context.Context, execute string, arguments, result any) 
 	return ask(conn, reader, agentRequest{execute, arguments}, result)
 }
 
-// synchronize skips what the agent still had to say to an earlier connection, and has it forget half a request.
+// synchronize skips the rest of an answer to an earlier connection, and has the agent forget half a request.
 func synchronize(conn io.Writer, reader *bufio.Reader) error {
 	if _, err := conn.Write([]byte{agentDelimiter}); err != nil {
 		return err

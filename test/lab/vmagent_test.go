@@ -16,7 +16,7 @@ import (
 // fakeAgent answers as QEMU's guest agent does, for one command that ends at the second question for it.
 type fakeAgent struct {
 	t *testing.T
-	// stale is what it still has to say when a connection is made.
+	// stale is the rest of an earlier answer, which it sends when a connection is made.
 	stale  string
 	status string
 	asked  []agentRequest
