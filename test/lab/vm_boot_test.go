@@ -99,6 +99,25 @@ func TestVirtualMachineIsAnOrdinaryMachine(t *testing.T) {
 	})
 }
 
+// It shows without a guest how qemuArgv's comment describes a power cut.
+func TestVirtualMachineDiskLosesWritesWithoutFlush(t *testing.T) {
+	folder := t.TempDir()
+	base, overlay := baseFile(folder), overlayFile(folder)
+	assert.NilError(t, makeSparse(base, 16<<20))
+	_, err := run(t.Context(), "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay)
+	assert.NilError(t, err)
+
+	_, err = run(t.Context(), "qemu-io", "-f", "qcow2", "-t", "writeback", overlay, "-c", "write -P 1 0 64k",
+		"-c", "flush", "-c", "write -P 2 8M 64k", "-c", "write -P 3 0 4k", "-c", "sigraise 9")
+	assert.ErrorContains(t, err, "killed")
+
+	for _, kept := range []string{"-P 1 4k 60k", "-P 0 8M 64k", "-P 3 0 4k"} {
+		out, err := run(t.Context(), "qemu-io", "-r", "-f", "qcow2", overlay, "-c", "read "+kept)
+		assert.NilError(t, err)
+		assert.Assert(t, !strings.Contains(out, "failed"), out)
+	}
+}
+
 func TestVirtualMachineKeepsWhatIsOnItsDisk(t *testing.T) {
 	eachVirtualMachine(t, func(t *testing.T, _ *Lab, m Machine) {
 		key := output(t, m, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
