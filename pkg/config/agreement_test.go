@@ -280,13 +280,16 @@ func exampleOf(schema map[string]any) any {
 // valuesFor returns values of every kind, and those that the schema names.
 func valuesFor(schema map[string]any) []any {
 	values := []any{
-		nil, "", "x", "off", "10", "5m", "10.0.0.0/8", "/a/b", "2Gi", "50%", true, 0, -1, 70000, 1.5,
+		nil, "", "x", "off", "10", true, 0, -1, 70000, 1.5,
 		[]any{},
 		[]any{nil},
 		[]any{"x"},
 		map[string]any{},
 		map[string]any{"a": nil},
 		map[string]any{"type": "x"},
+	}
+	if schema["pattern"] != nil {
+		values = append(values, "5m", "10.0.0.0/8", "/a/b", "2Gi", "50%")
 	}
 	named, _ := schema["enum"].([]any)
 	values = append(values, named...)
