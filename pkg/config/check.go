@@ -160,6 +160,7 @@ var (
 	repositoryName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$`)
 	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	schemeName     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	passwordBefore = regexp.MustCompile(`^[^/@:]*:[^@]+@`)
 	numberTail     = regexp.MustCompile(`(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)$`)
 )
 
@@ -221,8 +222,25 @@ func (d *document) host(key, value string) (canonical string, ok bool) {
 	if len(validation.IsDNS1123Subdomain(name)) == 0 && !numberTail.MatchString(name) {
 		return name, true
 	}
+	if !d.noPassword(key, value) {
+		return "", false
+	}
 	d.add(key, shown(value)+" is neither a host name nor an IP address", hostAdvice(key, value))
 	return "", false
+}
+
+// noPassword checks that an address, which messages show, has no password before its host.
+func (d *document) noPassword(key, value string) bool {
+	rest := value
+	if scheme, after, found := strings.Cut(value, "://"); found && schemeName.MatchString(scheme) {
+		rest = after
+	}
+	if !passwordBefore.MatchString(rest) {
+		return true
+	}
+	d.add(key, "holds a password, which would be seen in messages", "write the host alone, and keep the password in a "+
+		"Secret")
+	return false
 }
 
 // hostAdvice returns a suggestion for addresses that hold more than a host: a scheme, a path, brackets, a user or a
@@ -284,6 +302,9 @@ func (d *document) hostPort(key, value string) {
 	}
 	host, port, err := net.SplitHostPort(value)
 	if err != nil || strings.Contains(value, "/") {
+		if !d.noPassword(key, value) {
+			return
+		}
 		d.add(key, shown(value)+" is not host:port", hostPortAdvice(value))
 		return
 	}

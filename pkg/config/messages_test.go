@@ -375,6 +375,22 @@ func TestTheDirectiveOfYAMLVersion12IsAccepted(t *testing.T) {
 	assert.Assert(t, cmp.Contains(c.VCluster.PrivateNodes.JoinNode.PreJoinCommands[0], "%YAML 1.2"))
 }
 
+func TestAddressesWithPasswordsAreNotShown(t *testing.T) {
+	for key, documents := range map[string][2]string{
+		"machines[0].address": {
+			goodVCluster, fleetHead + "machines: [{name: a, address: 'ssh://root:hunter2@192.0.2.1'}]\n",
+		},
+		"ssh.bastions[0].address": {goodVCluster, goodFleet + "ssh: {bastions: [{address: 'root:hunter2@jump'}]}\n"},
+		"controlPlane.endpoint": {
+			goodVCluster + "controlPlane: {endpoint: 'https://a:hunter2@api.example.com:6443'}\n", goodFleet,
+		},
+	} {
+		problems := problemsOf(t, documents[0], documents[1])
+		only(t, problems, key, "holds a password, which would be seen in messages")
+		assert.Assert(t, !strings.Contains(problems.Error(), "hunter2"))
+	}
+}
+
 // Look-alikes mean something in text that is not ours to judge.
 func TestLookalikesInTextAreKept(t *testing.T) {
 	c := parse(t, commandsOf(`"echo a`+"\u00a0"+`b"`), goodFleet+"  labels: {'zone': a}\n")
