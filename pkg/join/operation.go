@@ -2,6 +2,7 @@ package join
 
 import (
 	"fmt"
+	"net"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
@@ -71,6 +72,7 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		Containerd:        containerd(settings.Containerd, target),
 		Registration:      registration(cluster, machine),
 		KubeletConfig:     target.KubeletConfig,
+		Address:           ipOf(machine.Address),
 		Flannel:           cluster.Hosted() && cluster.VCluster.Deploy.CNI.Flannel.Enabled,
 		Requirements: spec.Requirements{
 			MinDiskBytes:   disk.Value(),
@@ -79,6 +81,15 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		},
 		Hooks: hooks(settings, policy),
 	}, nil
+}
+
+// ipOf returns an IP address in its usual form; "" for a name.
+func ipOf(address string) string {
+	ip := net.ParseIP(address)
+	if ip == nil {
+		return ""
+	}
+	return ip.String()
 }
 
 // hooks of a machine without commands are empty, whatever the limit of each.

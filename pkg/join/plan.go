@@ -51,6 +51,8 @@ type Entry struct {
 	Changes []spec.Change `json:"changes,omitempty"`
 	// Overrides are the settings that the machine has of its own, in words.
 	Overrides []string `json:"overrides,omitempty"`
+	// Remarks are sentences on what is on the machine and stops nothing.
+	Remarks []string `json:"remarks,omitempty"`
 	// System describes the machine: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
 	System string `json:"system,omitempty"`
 }
@@ -64,12 +66,20 @@ func (j *Joiner) Plan(ctx context.Context, machines []config.Machine, progress o
 	if err != nil {
 		return nil, err
 	}
-	return operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
-		return j.planOne(ctx, machine, nodes[machine.NodeName])
+	var seen identities
+	entries, err := operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
+		return j.planOne(ctx, machine, nodes[machine.NodeName], &seen)
 	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range entries {
+		entries[i].Remarks = append(entries[i].Remarks, seen.remarks(entries[i].Machine)...)
+	}
+	return entries, nil
 }
 
-func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node) Entry {
+func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node, seen *identities) Entry {
 	entry := Entry{
 		Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: j.Version,
 		Overrides: j.Cluster.Overrides(machine),
@@ -80,6 +90,8 @@ func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *core
 		return entry
 	}
 	entry.System = describe(found.Facts)
+	entry.Remarks = remarksOf(found.Facts.Plan)
+	seen.add(machine.Name, found.Facts)
 	j.decide(&entry, machine, found, node)
 	return entry
 }
@@ -182,8 +194,25 @@ func markDiff(changes []string) string {
 }
 
 func describe(facts spec.Facts) string {
-	return fmt.Sprintf("%s · %s · %d CPUs · %d GB", facts.OS, facts.Arch, facts.CPUs,
+	system := fmt.Sprintf("%s · %s · %d CPUs · %d GB", facts.OS, facts.Arch, facts.CPUs,
 		(facts.MemoryBytes+500_000_000)/1_000_000_000)
+	if facts.SELinux != "" {
+		system += " · SELinux " + facts.SELinux
+	}
+	if facts.AppArmor {
+		system += " · AppArmor"
+	}
+	return system
+}
+
+// remarksOf returns the remarks of a plan's preflight.
+func remarksOf(plan *spec.Status) []string {
+	for _, phase := range plan.Phases {
+		if remarks, is := strings.CutPrefix(phase.Detail, spec.CanBecomeNode+" "); is && phase.Name == "preflight" {
+			return []string{remarks}
+		}
+	}
+	return nil
 }
 
 // Work returns the machines of a plan that a join has something to do for.
@@ -217,6 +246,7 @@ func Table(entries []Entry) string {
 		for _, override := range entry.Overrides {
 			said = append(said, "has of its own "+override)
 		}
+		said = append(said, entry.Remarks...)
 		table.Add(said, entry.Machine, entry.Address, string(entry.Action))
 	}
 	return table.String()

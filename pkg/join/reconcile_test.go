@@ -58,6 +58,58 @@ func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
 	assert.Equal(t, len(machine.started), 1)
 }
 
+func TestAnotherPolicyOfCPUsNeedsADrainedNode(t *testing.T) {
+	controller := true
+	pod := func(name, kind string) *corev1.Pod {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		pod.Spec.NodeName = "m1"
+		if kind != "" {
+			pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: "x", Controller: &controller}}
+		}
+		return pod
+	}
+	elsewhere, ended, static := pod("elsewhere", ""), pod("ended", "Job"), pod("static", "")
+	elsewhere.Spec.NodeName, ended.Status.Phase = "m2", corev1.PodSucceeded
+	static.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
+	for name, tt := range map[string]struct {
+		cordoned bool
+		pods     []*corev1.Pod
+		refused  string
+	}{
+		"at work": {refused: "node m1 is not cordoned; run kubectl drain m1 --ignore-daemonsets"},
+		"cordoned, with a pod": {cordoned: true, pods: []*corev1.Pod{pod("web", "")}, refused: "pod " +
+			"default/web is on"},
+		"cordoned, with a Set's " +
+			"pod": {cordoned: true, pods: []*corev1.Pod{pod("db", "StatefulSet")}, refused: "default/db"},
+		"drained": {
+			cordoned: true, pods: []*corev1.Pod{pod("proxy", "DaemonSet"), elsewhere, ended, static},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := markedNode("m1")
+			node.Spec.Unschedulable = tt.cordoned
+			client := fake.NewClientset(node)
+			for _, pod := range tt.pods {
+				_, err := client.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
+				assert.NilError(t, err)
+			}
+			plan := differing()
+			plan.Phases[1].Changes[0].Effect = spec.NeedsDrain
+			machine := (&fakeMachine{plan: plan, facts: joinedFacts()}).reconciles()
+			joiner := newJoiner(t, machine, client)
+			_, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1),
+				operation.NoProgress{})
+			assert.Equal(t, len(machine.started) == 1, tt.refused == "")
+			if tt.refused == "" {
+				assert.NilError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.refused)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+		})
+	}
+}
+
 func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
 	machine.onStart = nil

@@ -30,7 +30,7 @@ func containerdService(h *host.Host, op *spec.Operation) (service, error) {
 	}
 	settings := containerdSettings{
 		join: j, version: manifest.Versions["containerd"], pause: pauseImage(h, j),
-		logins: op.Secrets.Registries,
+		logins: op.Secrets.Registries, others: readOtherRuntimes(h, j.Containerd.CgroupDriver),
 	}
 	s := service{name: "containerd", binary: digestOf(manifest, "release/containerd")}
 	if len(settings.logins) == 0 {

@@ -21,6 +21,7 @@ type containerdSettings struct {
 	version string
 	pause   string
 	logins  map[string]spec.RegistryLogin
+	others  otherRuntimes
 }
 
 type table = map[string]any
@@ -73,29 +74,32 @@ func (s containerdSettings) pluginsV3() table {
 			"pinned_images": table{"sandbox": s.pause},
 			"registry":      table{"config_path": registry.Folder(s.join.Containerd.Registry)},
 		},
-		runtimeSection: table{
+		runtimeSection: s.others.into(table{
 			"cni":        cni,
-			"containerd": table{"default_runtime_name": "runc", "runtimes": runtimes(s.join)},
-		},
+			"containerd": table{"default_runtime_name": defaultRuntime, "runtimes": runtimes(s.join)},
+		}),
 	}
 }
 
 func (s containerdSettings) pluginsV2() table {
 	return table{
-		criSection: table{
+		criSection: s.others.into(table{
 			"sandbox_image":             s.pause,
 			"enable_unprivileged_ports": true,
 			"enable_unprivileged_icmp":  true,
 			"cni":                       table{"conf_dir": layout.CNIConf, "bin_dir": s.join.CNIBinariesPath},
-			"containerd":                table{"default_runtime_name": "runc", "runtimes": runtimes(s.join)},
+			"containerd":                table{"default_runtime_name": defaultRuntime, "runtimes": runtimes(s.join)},
 			"registry":                  table{"config_path": registry.Folder(s.join.Containerd.Registry)},
-		},
+		}),
 	}
 }
 
+// defaultRuntime is that of pods without a class, unless the machine's owner set another.
+const defaultRuntime = "runc"
+
 func runtimes(j *spec.Join) table {
-	return table{"runc": table{
-		"runtime_type": "io.containerd.runc.v2",
+	return table{defaultRuntime: table{
+		"runtime_type": runcShim,
 		"options": table{
 			"BinaryName":    program(j, "runc"),
 			"SystemdCgroup": j.Containerd.CgroupDriver == "systemd",

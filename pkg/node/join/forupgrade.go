@@ -143,8 +143,14 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	return writeGivenSettings(c, j.KubernetesVersion)
 }
 
-// Restart restarts a service and waits until it has started.
+// Restart restarts a service and waits until it has started. The kubelet's notes of another policy are removed.
 func Restart(ctx context.Context, c *node.Context, name string) error {
+	if name == "kubelet" && c.Host.Exists(layout.KubeletConfig) {
+		if _, err := restartKubelet(ctx, c, "restart"); err != nil {
+			return withJournal(ctx, c, name+".service", err)
+		}
+		return nil
+	}
 	if err := systemctl(ctx, c, "restart", name+".service"); err != nil {
 		return withJournal(ctx, c, name+".service", err)
 	}

@@ -189,7 +189,8 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 	if err := writeJSON(c.Host, discovery, renderDiscovery(j, token)); err != nil {
 		return err
 	}
-	if err := writeJSON(c.Host, configuration, renderJoin(j, c.Host.Path(discovery), token)); err != nil {
+	wanted := renderJoin(withNodeIP(c.Host, j), c.Host.Path(discovery), token)
+	if err := writeJSON(c.Host, configuration, wanted); err != nil {
 		return err
 	}
 	c.SetMessage("running kubeadm join")
@@ -299,7 +300,7 @@ func kubeletArgs(j *spec.Join) []spec.Arg {
 }
 
 // ownChecks are the names of checks that kubeadm does not have.
-var ownChecks = []string{inUseCheck, remainsCheck, podNetworkCheck, resolverCheck}
+var ownChecks = []string{inUseCheck, remainsCheck, podNetworkCheck, resolverCheck, sysctlCheck}
 
 // ignoredByKubeadm returns the ignored checks that are kubeadm's own.
 func ignoredByKubeadm(j *spec.Join) []string {

@@ -59,7 +59,7 @@ func applyKubelet(ctx context.Context, c *node.Context) (string, error) {
 		if err := systemctl(ctx, c, "daemon-reload"); err != nil {
 			return "", err
 		}
-		if err := systemctl(ctx, c, "try-restart", "kubelet.service"); err != nil {
+		if _, err := restartKubelet(ctx, c, "try-restart"); err != nil {
 			return "", withJournal(ctx, c, "kubelet.service", err)
 		}
 		detail = "unit installed, kubelet restarted if it ran"

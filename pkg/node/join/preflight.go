@@ -84,6 +84,9 @@ var preflightChecks = []preflightCheck{
 	{ignore: swapCheck, again: true, run: checkSwap},
 	{ignore: inUseCheck, byName: true, run: checkContainerdInUse},
 	{ignore: runtimeCheck, run: checkExternalRuntime},
+	{run: checkOtherRuntimes},
+	{run: checkInterfaces},
+	{ignore: sysctlCheck, again: true, run: checkSysctls},
 }
 
 // checkPreflight holds on a machine that can become the node. On one that is the node already, only its owner,
@@ -135,7 +138,7 @@ func summarize(j *spec.Join, all []findings, commandsLeft bool) (bool, string, e
 	if err := node.Problems(class, "the machine cannot become a node", problems); err != nil {
 		return false, "", err
 	}
-	return true, strings.Join(append([]string{"the machine can become a node"}, remarks...), " "), nil
+	return true, strings.Join(append([]string{spec.CanBecomeNode}, remarks...), " "), nil
 }
 
 // commandsLeft reports whether preInstallCommands are still to run.

@@ -114,9 +114,13 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 func configDiffers(c *node.Context, known settings) bool {
 	wanted := c.Operation.Join.KubeletConfig
 	if wanted != "" && wanted != known.ClusterConfig {
+		effect := spec.RestartsKubelet
+		if len(staleStates(c.Host, []byte(wanted), currentArgs(c))) > 0 {
+			effect = spec.NeedsDrain
+		}
 		c.AddChanges(spec.Change{
 			What: layout.KubeletConfig, Diff: node.Diff("kube-system/kubelet-config", known.ClusterConfig, wanted),
-			Effect: spec.RestartsKubelet,
+			Effect: effect,
 		})
 		return true
 	}
@@ -130,7 +134,12 @@ func configDiffers(c *node.Context, known settings) bool {
 func argsDiffer(c *node.Context, known settings) bool {
 	wanted, same := wantedFlags(c.Host, known, currentArgs(c))
 	if !same {
-		c.AddChanges(node.FileChange(c.Host, layout.KubeletFlags, wanted, spec.RestartsKubelet))
+		effect := spec.RestartsKubelet
+		config, _ := c.Host.ReadFile(layout.KubeletConfig)
+		if len(staleStates(c.Host, config, currentArgs(c))) > 0 {
+			effect = spec.NeedsDrain
+		}
+		c.AddChanges(node.FileChange(c.Host, layout.KubeletFlags, wanted, effect))
 	}
 	return !same
 }
@@ -139,6 +148,9 @@ func argsDiffer(c *node.Context, known settings) bool {
 // join, since only another join changes it.
 func currentArgs(c *node.Context) []spec.Arg {
 	j := *c.Operation.Join
+	if hasNodeIP(c.Host) {
+		j = *withNodeIP(c.Host, &j)
+	}
 	record, err := c.Store.Record()
 	if err == nil && record != nil && record.ClusterUID == j.ClusterUID && record.NodeName == j.NodeName &&
 		record.AtJoin.CACertPath != "" {
@@ -180,8 +192,12 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 	if len(done) == 0 && !restartDue {
 		return "the kubelet's settings are as wanted", writeGivenSettings(c, known.Upgraded)
 	}
-	if err := systemctl(ctx, c, "restart", "kubelet.service"); err != nil {
+	removed, err := restartKubelet(ctx, c, "restart")
+	if err != nil {
 		return "", withJournal(ctx, c, "kubelet.service", err)
+	}
+	for _, name := range removed {
+		done = append(done, name+" removed")
 	}
 	return strings.Join(append(done, "kubelet restarted"), ", "), writeGivenSettings(c, known.Upgraded)
 }

@@ -21,7 +21,8 @@ const (
 		"--pod-infra-container-image=registry.k8s.io/pause:3.10\"\n"
 )
 
-// nodeWithSettings is a machine that has just joined, and a kubeadm that makes the file of the cluster's configuration.
+// nodeWithSettings is a machine that has just joined, and a kubeadm that makes the file of the cluster's
+// configuration.
 func nodeWithSettings(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
@@ -97,6 +98,57 @@ func TestAnEditOfTheKubeletsFilesIsCorrected(t *testing.T) {
 			apply(t, m, applySettings)
 			assert.Equal(t, m.read(layout.KubeletConfig), "# of kubeadm\n"+clusterConfig)
 			assert.Equal(t, m.restarts(), 1)
+			assert.Assert(t, holds(t, m, checkSettings))
+		})
+	}
+}
+
+func TestNotesOfAnotherPolicyAreRemovedWithTheKubeletStopped(t *testing.T) {
+	const cpus, memory = "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state"
+	for name, test := range map[string]struct {
+		// wanted are further lines of the cluster's configuration, args of the documents.
+		wanted string
+		args   []spec.Arg
+		// cpu and memory are the policies of the kubelet's notes.
+		cpu, memory string
+		removed     []string
+	}{
+		"cpuManagerPolicy changes": {wanted: "cpuManagerPolicy: " +
+			"static\n", cpu: "none", memory: "None", removed: []string{cpus}},
+		"cpuManagerPolicy is given back": {wanted: "podPidsLimit: 9\n", cpu: "static", removed: []string{cpus}},
+		"memoryManagerPolicy changes": {
+			wanted: "memoryManagerPolicy: Static\n", cpu: "none", memory: "None", removed: []string{memory},
+		},
+		"both change by arguments": {
+			args: []spec.Arg{{Name: "cpu-manager-policy", Value: "static"},
+				{Name: "memory-manager-policy", Value: "Static"}},
+			cpu: "none", memory: "None", removed: []string{cpus, memory},
+		},
+		"the policies stay": {wanted: "cpuManagerPolicy: static\npodPidsLimit: 9\n", cpu: "static", memory: "None"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := nodeWithSettings(t)
+			m.write(cpus, `{"policyName":"`+test.cpu+`","defaultCpuSet":"","checksum":1}`)
+			m.write(memory, `{"policyName":"`+test.memory+`","checksum":1}`)
+			m.join.KubeletConfig += test.wanted
+			m.join.Registration.KubeletExtraArgs = test.args
+			wanted := spec.RestartsKubelet
+			if len(test.removed) > 0 {
+				wanted = spec.NeedsDrain
+			}
+			assert.Equal(t, m.differences(checkSettings)[0].Effect, wanted)
+			m.programs.answers["systemctl"] = func(argv []string) (string, error) {
+				assert.Assert(t, argv[1] != "stop" || m.host.Exists(cpus) && m.host.Exists(memory))
+				return "", nil
+			}
+			detail := apply(t, m, applySettings)
+			assert.Equal(t, m.restarts(), 1)
+			assert.Equal(t, m.programs.called("systemctl stop kubelet.service"), len(test.removed) > 0)
+			for _, name := range []string{cpus, memory} {
+				gone := slices.Contains(test.removed, name)
+				assert.Equal(t, m.host.Exists(name), !gone, name)
+				assert.Equal(t, strings.Contains(detail, name+" removed"), gone, detail)
+			}
 			assert.Assert(t, holds(t, m, checkSettings))
 		})
 	}

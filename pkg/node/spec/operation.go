@@ -91,6 +91,8 @@ type Join struct {
 	// KubeletConfig is the cluster's kubelet-config, a KubeletConfiguration in YAML, as it is now. A machine that
 	// joined with another one takes it over when it is reconciled.
 	KubeletConfig string `json:"kubeletConfig,omitempty"`
+	// Address is the IP address by which the machine is reached over SSH; empty for a name.
+	Address string `json:"address,omitempty"`
 	// Flannel is set when flannel, an addon of the cluster, makes the network of pods. Otherwise that is left to
 	// others, such as the machine's owner.
 	Flannel bool `json:"flannel,omitempty"`

@@ -74,6 +74,9 @@ const (
 	FailedPhase Outcome = "failed"
 )
 
+// CanBecomeNode begins the detail of a join's preflight on a machine without problems; its remarks follow.
+const CanBecomeNode = "the machine can become a node"
+
 // Phase is the result of one phase.
 type Phase struct {
 	Name    string  `json:"name"`
@@ -106,6 +109,8 @@ const (
 	RestartsKubelet Effect = "restarts kubelet"
 	// RestartsContainerd: pods run on, none starts or ends meanwhile.
 	RestartsContainerd Effect = "restarts containerd"
+	// NeedsDrain: the kubelet is restarted and gives out CPUs and memory anew, for which no pods may run.
+	NeedsDrain Effect = "restarts kubelet, needs a drained node"
 	// NeedsRejoin: it holds from the machine's next join on.
 	NeedsRejoin Effect = "needs a rejoin"
 )
