@@ -300,7 +300,7 @@ func kubeletArgs(j *spec.Join) []spec.Arg {
 }
 
 // ownChecks are the names of checks that kubeadm does not have.
-var ownChecks = []string{inUseCheck, remainsCheck, podNetworkCheck, resolverCheck, sysctlCheck}
+var ownChecks = []string{inUseCheck, remainsCheck, podNetworkCheck, resolverCheck, sysctlCheck, vxlanCheck, mountsCheck}
 
 // ignoredByKubeadm returns the ignored checks that are kubeadm's own.
 func ignoredByKubeadm(j *spec.Join) []string {
