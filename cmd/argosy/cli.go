@@ -127,8 +127,10 @@ func validateCommand() *cobra.Command {
 			if err := factory.CheckSecrets(command.Context(), source, cluster); err != nil {
 				return errclass.With(errclass.Configuration, err)
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "cluster %s: vcluster.yaml and argosy.yaml are valid, %s\n",
-				cluster.Name, count.Of(len(cluster.Fleet.Machines), "machine"))
+			text := fmt.Sprintf("cluster %s: vcluster.yaml and argosy.yaml are valid, %s", cluster.Name,
+				count.Of(len(cluster.Fleet.Machines), "machine"))
+			_, err = fmt.Fprintln(command.OutOrStdout(),
+				strings.Join(append([]string{text}, cluster.Remarks...), "\n"))
 			return err
 		},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/internal/addons"
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 func TestImagesAreListedOneALine(t *testing.T) {
@@ -35,9 +36,12 @@ func TestImagesOfWhatIsOffAreListedOnDemand(t *testing.T) {
 	assert.Equal(t, listed["metrics-server"], "registry.k8s.io/metrics-server/metrics-server:v0.8.0")
 }
 
-func TestImagesListRefusesMissingVersionAndUnknownFormat(t *testing.T) {
-	_, code, err := run(t, "images", "list")
-	assert.ErrorContains(t, err, "name no version of Kubernetes")
+func TestImagesListRefusesUnknownVersionAndFormat(t *testing.T) {
+	out, _, err := run(t, "images", "list")
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(out, ":"+components.DefaultKubernetes), out)
+	_, code, err := run(t, "images", "list", "--kubernetes", "v1.99.0")
+	assert.ErrorContains(t, err, `listing the images of Kubernetes "v1.99.0"`)
 	assert.Equal(t, code, program.ExitConfiguration)
 	_, code, err = run(t, "images", "list", "--kubernetes", "v1.34.4", "--output", "yaml")
 	assert.ErrorContains(t, err, `flag --output "yaml"`)

@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/operation"
 )
 
@@ -34,6 +35,19 @@ func TestValidateAcceptsTheExample(t *testing.T) {
 	out, _, err := run(t, "validate", "--from", "../../examples/team-a", "--cluster", "team-a")
 	assert.NilError(t, err)
 	assert.Assert(t, strings.Contains(out, "cluster team-a: vcluster.yaml and argosy.yaml are valid, 4 machines"), out)
+}
+
+func TestValidateTellsOfDefaultsAndSettingsWithoutEffect(t *testing.T) {
+	folder := t.TempDir()
+	const documents = `{apiVersion: v1, kind: ConfigMap, metadata: {name: team-a}, data: {
+  vcluster.yaml: "{privateNodes: {enabled: true},
+  sync: {toHost: {pods: {enabled: true}}}}", argosy.yaml: "{apiVersion: argosy.dev/v1alpha1,
+  kind: Fleet}"}}`
+	assert.NilError(t, os.WriteFile(filepath.Join(folder, "cluster.yaml"), []byte(documents), 0o600))
+	out, _, err := run(t, "validate", "--from", folder, "--cluster", "team-a")
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(out, "a new control plane gets "+components.DefaultKubernetes), out)
+	assert.Assert(t, strings.Contains(out, "1 setting has the original's default"), out)
 }
 
 func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {

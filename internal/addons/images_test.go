@@ -64,8 +64,9 @@ func TestImagesHaveTheVersionsOfTheTable(t *testing.T) {
 }
 
 func TestImagesNeedAVersion(t *testing.T) {
-	unversioned := config.Defaults()
-	_, err := addons.Images(&unversioned, "")
+	existing := config.Defaults()
+	existing.Fleet.Cluster.KubeconfigSecret = "team-a-kubeconfig"
+	_, err := addons.Images(&existing, "")
 	assert.ErrorContains(t, err, "name no version of Kubernetes")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }

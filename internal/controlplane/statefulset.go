@@ -172,12 +172,16 @@ func secretFiles(secret string, files ...string) corev1.VolumeProjection {
 // budget returns the PodDisruptionBudget that lets the host cluster's administrators drain nodes, one pod at a time.
 func (p *Provisioner) budget(name, component string) *policyv1.PodDisruptionBudget {
 	one := intstr.FromInt(1)
+	var unhealthy *policyv1.UnhealthyPodEvictionPolicyType
+	if policy := p.VCluster.ControlPlane.Advanced.PodDisruptionBudget.UnhealthyPodEvictionPolicy; policy != "" {
+		unhealthy = (*policyv1.UnhealthyPodEvictionPolicyType)(&policy)
+	}
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: p.Names().Labels(component)},
 		Spec: policyv1.PodDisruptionBudgetSpec{
-			MaxUnavailable: &one,
-			Selector:       &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
+			MaxUnavailable: &one, UnhealthyPodEvictionPolicy: unhealthy,
+			Selector: &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
 		},
 	}
 }

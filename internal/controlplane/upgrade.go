@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,6 +11,7 @@ import (
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/pkg/config"
 )
 
 // upgradedAnnotation, on the control plane's StatefulSet, is the version of the last upgrade, as long as that is later
@@ -31,8 +33,13 @@ func (p *Provisioner) To(wanted string) (*Provisioner, error) {
 }
 
 // Follow returns the provisioner for the version of the last upgrade, where the documents still have an earlier one: a
-// control plane never goes back by itself.
+// control plane never goes back by itself. Where they name none, it is the version that the control plane has: another
+// release of Argosy, whose default is another one, does not move it.
 func (p *Provisioner) Follow(ctx context.Context) (*Provisioner, error) {
+	p, err := p.atOwnVersion(ctx)
+	if err != nil {
+		return p, err
+	}
 	upgraded, err := upgradedTo(ctx, p.Cluster)
 	if err != nil || upgraded == "" {
 		return p, err
@@ -45,6 +52,52 @@ func (p *Provisioner) Follow(ctx context.Context) (*Provisioner, error) {
 		return p, nil
 	}
 	return p.To(upgraded)
+}
+
+// atOwnVersion returns the provisioner for the version of the control plane where the documents name none: that of its
+// StatefulSet, or else the one that was chosen when it got its keys.
+func (p *Provisioner) atOwnVersion(ctx context.Context) (*Provisioner, error) {
+	if p.NamesVersion() {
+		return p, nil
+	}
+	own, err := p.ownVersion(ctx)
+	if err != nil || own == "" {
+		return p, err
+	}
+	cluster, err := p.AtVersion(own)
+	if err != nil {
+		return p, err
+	}
+	other := *p
+	other.Cluster.Cluster = cluster
+	return &other, nil
+}
+
+// ownVersion returns the version of a control plane that exists; "" without one, or where it may not be read, which
+// Validate lists.
+func (p *Provisioner) ownVersion(ctx context.Context) (string, error) {
+	name := p.Names().ControlPlane()
+	set, err := p.Host.AppsV1().StatefulSets(p.Namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		if runs := versionOf(set.Spec.Template.Spec); runs != nil {
+			return "v" + runs.String(), nil
+		}
+	case !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err):
+		return "", fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))
+	}
+	keys, err := p.Host.CoreV1().Secrets(p.Namespace).Get(ctx, p.Names().PKI(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading Secret %q: %w", p.Names().PKI(), apply.Classify(err))
+	}
+	var created config.Identity
+	if json.Unmarshal([]byte(keys.Annotations[hosted.IdentityAnnotation]), &created) != nil {
+		return "", nil // loadKeys tells of it
+	}
+	return created.KubernetesVersion, nil
 }
 
 // upgradedTo returns the version of the last upgrade; "" without one.

@@ -30,7 +30,7 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 		return err
 	}
 	key := "controlPlane.distro.k8s.version"
-	if p.VCluster.ControlPlane.Distro.K8s.Version == "" {
+	if k8s := p.VCluster.ControlPlane.Distro.K8s; k8s.Version == "" && k8s.Image.Tag != "" {
 		key = "controlPlane.distro.k8s.image.tag"
 	}
 	next := fmt.Sprintf("v%d.%d", runs.Major(), runs.Minor()+1)

@@ -64,6 +64,9 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := config.CheckVersion(machineVersion(documents, target)); err != nil {
+		return nil, nil, err
+	}
 	return &join.Joiner{
 		Logins:     logins,
 		Cluster:    documents,

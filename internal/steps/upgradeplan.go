@@ -113,6 +113,9 @@ func resolveVersion(ctx context.Context, upgrader *upgrade.Upgrader, asked strin
 	default:
 		return asked, nil
 	}
+	if !upgrader.Cluster.NamesVersion() {
+		return runs, nil // also where this release has another default
+	}
 	said := upgrader.Cluster.KubernetesVersion()
 	wanted, err := version.ParseSemantic(said)
 	if err != nil {

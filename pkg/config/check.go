@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/crypto/ssh"
@@ -117,10 +118,20 @@ func (d *document) asWritten(key, read string) string {
 	return read
 }
 
-// positive checks a duration that was written.
+// positive checks a duration that was written: it is a second or more.
 func (d *document) positive(key string, duration metav1.Duration) {
 	if duration.Duration < 0 || (duration.Duration == 0 && d.nodes[key] != nil && d.nodes[key].tag != nullTag) {
 		d.add(key, "must be more than 0", `write e.g. "30s" or "5m"`)
+		return
+	}
+	d.notTooShort(key, duration)
+}
+
+// notTooShort checks that a time, which may be 0, is not below a second: nothing over a network is done in less, and
+// such a time is a mistake in the unit.
+func (d *document) notTooShort(key string, duration metav1.Duration) {
+	if duration.Duration > 0 && duration.Duration < time.Second {
+		d.add(key, duration.Duration.String()+" is less than a second", `write e.g. "30s" or "5m"`)
 	}
 }
 
@@ -131,6 +142,10 @@ func (d *document) atLeastOne(key string, number int) {
 	}
 }
 
+// leastAmount is the smallest amount of bytes that makes sense for memory or a disk; a smaller one is a mistake in the
+// unit, such as "500m", which is half a byte.
+const leastAmount = 1 << 20
+
 // quantity checks an amount such as 2Gi.
 func (d *document) quantity(key, value string) {
 	if value == "" {
@@ -140,6 +155,14 @@ func (d *document) quantity(key, value string) {
 	parsed, err := resource.ParseQuantity(value[:min(len(value), 64)])
 	if err != nil || len(value) > 64 || parsed.Sign() <= 0 {
 		d.add(key, shown(value)+" is not an amount of bytes", `write e.g. "2Gi" or "900Mi"`)
+		return
+	}
+	if parsed.CmpInt64(leastAmount) < 0 {
+		suggestion := `write e.g. "2Gi" or "900Mi"`
+		if number := strings.TrimRight(value, "mkun"); wholeNumber.MatchString(number) {
+			suggestion = fmt.Sprintf("did you mean %q?", number+"Mi")
+		}
+		d.add(key, shown(value)+" is less than 1Mi", suggestion)
 	}
 }
 
@@ -161,6 +184,7 @@ var (
 	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	schemeName     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 	passwordBefore = regexp.MustCompile(`^[^/@:]*:[^@]+@`)
+	wholeNumber    = regexp.MustCompile(`^[1-9][0-9]{0,8}$`)
 	numberTail     = regexp.MustCompile(`(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)$`)
 )
 

@@ -1,8 +1,7 @@
 package config
 
 import (
-	"regexp"
-	"strings"
+	"slices"
 
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -15,6 +14,8 @@ type Cluster struct {
 	Namespace string   `json:"namespace,omitempty"`
 	VCluster  VCluster `json:"vcluster"`
 	Fleet     Fleet    `json:"fleet"`
+	// Remarks are sentences about settings that are valid and have no effect, and about defaults that were chosen.
+	Remarks []string `json:"-"`
 }
 
 // Parse reads both documents of a cluster. Its error has class errclass.Configuration and holds Problems, all of them
@@ -36,6 +37,7 @@ func Parse(cluster string, vcluster, argosy []byte) (*Cluster, error) {
 	if problems := append(v.all(), f.all()...); len(problems) > 0 {
 		return nil, errclass.With(errclass.Configuration, problems.sorted())
 	}
+	c.Remarks = slices.Concat(c.versionRemarks(), c.Remarks, v.ignoredDefaults())
 	return &c, nil
 }
 
@@ -86,55 +88,6 @@ func fill[T comparable](value *T, otherwise T) {
 	if *value == empty {
 		*value = otherwise
 	}
-}
-
-// KubernetesVersion returns the version that the cluster should have, as "v1.34.4", from
-// controlPlane.distro.k8s.version or image.tag; "" when neither is set, which means the API server's version.
-func (c *Cluster) KubernetesVersion() string {
-	k8s := c.VCluster.ControlPlane.Distro.K8s
-	version := k8s.Version
-	if version == "" {
-		version = k8s.Image.Tag
-	}
-	return normalVersion(version)
-}
-
-// AtVersion returns the same cluster at another version than that of its document. It returns an error of class
-// errclass.Configuration if the document names an image whose tag is no version.
-func (c *Cluster) AtVersion(version string) (*Cluster, error) {
-	const key = "controlPlane.distro.k8s.image.tag"
-	if !kubernetesVersion.MatchString(version) {
-		return nil, errclass.Errorf(errclass.Configuration,
-			"reading version %q: not a Kubernetes version; write e.g. v1.34.4", version)
-	}
-	other := *c
-	k8s := &other.VCluster.ControlPlane.Distro.K8s
-	if tag := k8s.Image.Tag; tag != "" {
-		if !kubernetesVersion.MatchString(normalVersion(tag)) {
-			return nil, errclass.Errorf(errclass.Configuration,
-				"setting version %s: %s in %s is %q, which is no version; write the image of %s there",
-				version, key, VClusterDocument, tag, version)
-		}
-		k8s.Image.Tag = version
-		if strings.HasSuffix(tag, fullImage) {
-			k8s.Image.Tag += fullImage
-		}
-	}
-	if k8s.Version != "" || k8s.Image.Tag == "" {
-		k8s.Version = version
-	}
-	return &other, nil
-}
-
-var kubernetesVersion = regexp.MustCompile(`^v\d{1,3}\.\d{1,3}\.\d{1,3}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)
-
-// normalVersion returns the one form of a version: "1.34.4" and "v1.34.4-full" are "v1.34.4".
-func normalVersion(version string) string {
-	version = strings.TrimSuffix(version, fullImage)
-	if version != "" && !strings.HasPrefix(version, "v") {
-		version = "v" + version
-	}
-	return version
 }
 
 // Taints returns the taints of a machine's node: its own, then those of privateNodes.joinNode.nodeRegistration. Where

@@ -9,6 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -204,7 +205,7 @@ func TestTheDefaultsWrittenOutChangeNothing(t *testing.T) {
 	assert.Equal(t, c.VCluster.PrivateNodes.AutoUpgrade.Concurrency, config.Amount("1"))
 	assert.Equal(t, c.VCluster.Networking.ServiceCIDR, "10.96.0.0/12")
 
-	only(t, problemsOf(t, string(vcluster), hostedFleet), "controlPlane.distro.k8s.version", "is missing")
+	assert.Equal(t, parse(t, string(vcluster), hostedFleet).KubernetesVersion(), components.DefaultKubernetes)
 }
 
 func TestDrainSettingsAreReadOverTheirDefaults(t *testing.T) {

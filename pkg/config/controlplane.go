@@ -52,9 +52,12 @@ type Distro struct {
 
 // K8s is Kubernetes itself.
 type K8s struct {
-	// Enabled may not be false.
+	// Enabled is accepted either way: Kubernetes itself is what machines can join.
+	// +effect=no effect
 	Enabled bool `json:"enabled"`
-	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag.
+	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag. Without both, a new hosted control plane
+	// gets the newest version that the release of Argosy is shown with, and keeps it; for a cluster that exists it is
+	// the API server's version.
 	// +example=v1.34.4
 	Version string `json:"version,omitempty" format:"version"`
 	// Image with the control plane's binaries; its tag is the Kubernetes version.
@@ -80,7 +83,7 @@ type K8s struct {
 
 // Component of the control plane.
 type Component struct {
-	// Enabled may not be false.
+	// Enabled may not be false, except for the scheduler, which runs either way.
 	Enabled bool `json:"enabled"`
 	// Command replaces the usual one.
 	// +example=[/usr/local/bin/kube-apiserver]
@@ -116,7 +119,7 @@ type Proxy struct {
 	// Port of the API server in the control plane's pods.
 	// +example=8443
 	Port int `json:"port,omitempty" format:"port"`
-	// ExtraSANs of the serving certificate: host names and IP addresses.
+	// ExtraSANs of the serving certificate: host names, whose first part may be "*", and IP addresses.
 	// +example=[api.example.com, 192.0.2.10]
 	ExtraSANs []string `json:"extraSANs,omitempty"`
 }
@@ -215,7 +218,8 @@ type ControlPlaneAdvanced struct {
 	// DefaultImageRegistry stands in front of every image that is deployed for the cluster.
 	// +example=registry.example.com:5000
 	DefaultImageRegistry string `json:"defaultImageRegistry,omitempty"`
-	// VirtualScheduler is always on with private nodes; it may not be false.
+	// VirtualScheduler is always on with private nodes, whatever the value.
+	// +effect=no effect
 	VirtualScheduler VirtualScheduler `json:"virtualScheduler,omitzero"`
 	// HostPathMapper does not exist with private nodes; it may not be on.
 	// +example={enabled: false}
@@ -230,7 +234,6 @@ type ControlPlaneAdvanced struct {
 	// KubeVip holds a virtual address for endpoint.
 	KubeVip KubeVip `json:"kubeVip,omitzero"`
 	// PodDisruptionBudget of the control plane's pods.
-	// +effect=no effect
 	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget,omitzero"`
 	// ServiceAccount of the control plane's pods. They use none; only its imagePullSecrets count.
 	ServiceAccount ServiceAccount `json:"serviceAccount,omitzero"`
@@ -277,7 +280,7 @@ type GlobalMetadata struct {
 
 // VirtualScheduler is always on with private nodes.
 type VirtualScheduler struct {
-	// Enabled may not be false.
+	// Enabled is accepted either way.
 	Enabled bool `json:"enabled"`
 }
 
@@ -368,6 +371,7 @@ type KubeVip struct {
 // PodDisruptionBudget of the control plane's pods. There always is one, and one pod at a time may be away.
 type PodDisruptionBudget struct {
 	// Enabled is accepted either way.
+	// +effect=no effect
 	Enabled bool `json:"enabled,omitempty"`
 	// MinAvailable pods, a number or a percentage; not together with maxUnavailable. It must be left out when Argosy
 	// provisions the control plane.
@@ -377,4 +381,8 @@ type PodDisruptionBudget struct {
 	// provisions the control plane.
 	// +example=1
 	MaxUnavailable any `json:"maxUnavailable,omitempty" format:"share"`
+	// UnhealthyPodEvictionPolicy is IfHealthyBudget or AlwaysAllow, which lets pods that are not ready be evicted in
+	// any case.
+	// +effect=none
+	UnhealthyPodEvictionPolicy string `json:"unhealthyPodEvictionPolicy,omitempty" enum:"IfHealthyBudget,AlwaysAllow"`
 }

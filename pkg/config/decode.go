@@ -201,6 +201,11 @@ func meansFalse(n *node) bool {
 func (d *document) integer(n *node, into reflect.Value) {
 	var value int64
 	if n.kind == yaml.ScalarNode && (n.tag == "!!int" || n.tag == "!!float" && digits.MatchString(n.text)) {
+		if otherBase.MatchString(n.text) {
+			d.addUnread(n.path, shown(n.text)+" is not written as a decimal number, and means another one",
+				"write it without a leading zero and underscores")
+			return
+		}
 		if err := n.scalar().Decode(&value); err == nil && value >= math.MinInt32 && value <= math.MaxInt32 {
 			into.SetInt(value)
 			return
@@ -230,6 +235,9 @@ func (d *document) notInteger(n *node) {
 
 // digits are a number that may be too long for an integer of the parser's.
 var digits = regexp.MustCompile(`^[+-]?[0-9]+$`)
+
+// otherBase matches numbers that YAML reads in another way than people do: "022" is 18, "2_2" is 22.
+var otherBase = regexp.MustCompile(`^[+-]?0[0-9_]|_`)
 
 func (d *document) duration(n *node, into reflect.Value) {
 	const example = `write e.g. "30s" or "5m"`

@@ -65,6 +65,7 @@ type document struct {
 	unread map[string]bool
 	// Those whose number or boolean is to be text, with the indexes of their problems.
 	unquoted map[string]int
+	ignored  map[string]bool // paths of values that pass because they are the original's defaults
 }
 
 // read parses the text of a document. Its root is nil when the text is no YAML mapping.

@@ -18,17 +18,25 @@ type Identity struct {
 	Store StoreKind `json:"store"`
 	// PrivateNodes reports that the cluster has machines of its own.
 	PrivateNodes bool `json:"privateNodes"`
+	// KubernetesVersion is the version that a cluster was created with whose documents named none; such a cluster keeps
+	// it. It is not compared.
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
 }
 
 // Identity returns the identity of the cluster as the documents describe it now.
 func (c *Cluster) Identity() Identity {
 	networking := c.VCluster.Networking
+	version := ""
+	if !c.NamesVersion() {
+		version = c.KubernetesVersion()
+	}
 	return Identity{
-		PodCIDR:       canonical(networking.PodCIDR),
-		ServiceCIDR:   canonical(networking.ServiceCIDR),
-		ClusterDomain: networking.Advanced.ClusterDomain,
-		Store:         c.Store().Kind,
-		PrivateNodes:  c.VCluster.PrivateNodes.Enabled,
+		KubernetesVersion: version,
+		PodCIDR:           canonical(networking.PodCIDR),
+		ServiceCIDR:       canonical(networking.ServiceCIDR),
+		ClusterDomain:     networking.Advanced.ClusterDomain,
+		Store:             c.Store().Kind,
+		PrivateNodes:      c.VCluster.PrivateNodes.Enabled,
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 const fullImage = "-full"
 
 // ControlPlaneImage returns the image with the control plane's binaries: registry, repository and tag of
-// controlPlane.distro.k8s.image, or its version as the tag. With privateNodes.importNodeBinaries it is the one that
+// controlPlane.distro.k8s.image, or the version as the tag. With privateNodes.importNodeBinaries it is the one that
 // carries node bundles too, whose tag ends in "-full".
 func (c *Cluster) ControlPlaneImage() string {
 	k8s := c.VCluster.ControlPlane.Distro.K8s
 	image := k8s.Image
 	if image.Tag == "" {
-		image.Tag = normalVersion(k8s.Version)
+		image.Tag = c.KubernetesVersion()
 	}
 	if c.VCluster.PrivateNodes.ImportNodeBinaries && !strings.HasSuffix(image.Tag, fullImage) {
 		image.Tag += fullImage
@@ -51,7 +51,7 @@ func (c *Cluster) ImageRef(image string) string {
 // VersionOfImage returns the Kubernetes version in the tag of a control plane's image, as "v1.34.4"; "" when there is
 // none.
 func VersionOfImage(image string) string {
-	if version := normalVersion(imageref.Tag(image)); kubernetesVersion.MatchString(version) {
+	if version := normalVersion(imageref.Tag(image)); isVersion(version) {
 		return version
 	}
 	return ""

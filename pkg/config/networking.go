@@ -48,7 +48,7 @@ type Deploy struct {
 	CSI CSI `json:"csi,omitzero"`
 	// ArgoCD applications.
 	ArgoCD ArgoCD `json:"argoCD,omitzero"`
-	// VolumeSnapshotController was removed from the schema; it must be absent.
+	// VolumeSnapshotController was removed from the schema; it may not be on.
 	// +example=null
 	VolumeSnapshotController any `json:"volumeSnapshotController,omitempty"`
 }
@@ -160,6 +160,11 @@ type KubeVirtCSI struct {
 	// Image of the driver.
 	// +example=null
 	Image any `json:"image,omitempty"`
+	// ImagePullPolicy is Always, IfNotPresent or Never.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
+	// HostLabels are put on the volumes' objects in the host cluster.
+	// +example={}
+	HostLabels map[string]string `json:"hostLabels,omitempty"`
 	// StorageClass for its volumes.
 	StorageClass KubeVirtStorageClass `json:"storageClass,omitzero"`
 }
@@ -177,6 +182,11 @@ type KubeVirtStorageClass struct {
 	// InfraStorageClassName in the host cluster.
 	// +example=''
 	InfraStorageClassName string `json:"infraStorageClassName,omitempty"`
+	// HostStorageClassName is the newer name of infraStorageClassName.
+	// +example=''
+	HostStorageClassName string `json:"hostStorageClassName,omitempty"`
+	// HostVolumeMode is Filesystem or Block.
+	HostVolumeMode string `json:"hostVolumeMode,omitempty" enum:"Filesystem,Block"`
 }
 
 // ArgoCD applications to create.

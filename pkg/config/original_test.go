@@ -106,7 +106,7 @@ func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 			"deploy.csi.kubeVirt",
 		},
 		"keys of the volume snapshots": {goodVCluster +
-			"deploy: {volumeSnapshotController: {enabled: true}}\n", "deploy.volumeSnapshotController"},
+			"deploy: {volumeSnapshotController: {enabled: true}}\n", "deploy.volumeSnapshotController.enabled"},
 		"the VPN, which can never change again": {
 			"privateNodes: {enabled: true, vpn: {enabled: true}}\n",
 			"privateNodes.vpn.enabled",
@@ -119,10 +119,6 @@ func TestSettingsThatTheOriginalRejectsAreRefused(t *testing.T) {
 		},
 		"replicated services": {goodVCluster + "networking: {replicateServices: {fromHost: [{from: a, to: " +
 			"b}]}}\n", "networking.replicateServices.fromHost"},
-		"the scheduler off": {goodVCluster + "controlPlane: {distro: {k8s: {scheduler: {enabled: " +
-			"false}}}}\n", "controlPlane.distro.k8s.scheduler.enabled"},
-		"the scheduler off, older": {goodVCluster + "controlPlane: {advanced: {virtualScheduler: {enabled: " +
-			"false}}}\n", "controlPlane.advanced.virtualScheduler.enabled"},
 		"sleep": {goodVCluster + "sleepMode: {enabled: true}\n", "sleepMode.enabled"},
 		"sleep, by its newer name": {
 			goodVCluster + "sleep: {auto: {afterInactivity: 1h}}\n",

@@ -46,18 +46,8 @@ func unsupported() []refusal {
 			"which needs Kubernetes itself", "use controlPlane.distro.k8s"},
 		{"controlPlane.distro.k0s", switchedOn, "is not possible with private nodes: machines join with kubeadm, " +
 			"which needs Kubernetes itself", "use controlPlane.distro.k8s"},
-		{"controlPlane.distro.k8s.enabled", switchedOff, onlyTrue +
-			": it is the only distribution that machines can join", "remove it"},
 		{"controlPlane.distro.k8s.apiServer.enabled", switchedOff, onlyTrue, "remove it"},
 		{"controlPlane.distro.k8s.controllerManager.enabled", switchedOff, onlyTrue, "remove it"},
-		{
-			"controlPlane.distro.k8s.scheduler.enabled", switchedOff,
-			onlyTrue + ": the cluster schedules onto its own machines", "remove it",
-		},
-		{
-			"controlPlane.advanced.virtualScheduler.enabled", switchedOff,
-			onlyTrue + ": the cluster schedules onto its own machines", "remove it",
-		},
 		{"controlPlane.coredns.embedded", switchedOn, "is not possible with private nodes: pods could not reach a " +
 			"CoreDNS outside the pod network", "remove it; CoreDNS runs in the cluster"},
 		{"controlPlane.hostPathMapper", switchedOn, "is not possible with private nodes: host paths are the " +
@@ -65,6 +55,10 @@ func unsupported() []refusal {
 		{
 			"controlPlane.advanced.hostPathMapper", switchedOn,
 			"is not possible with private nodes: host paths are the machine's own", turnOff,
+		},
+		{
+			"serviceCIDR", switchedOn, "is no setting any more: the network of Services has another place",
+			"write it as networking.serviceCIDR",
 		},
 		{"sleepMode", switchedOn, noSleep, turnOff},
 		{"sleep", switchedOn, noSleep, turnOff},
@@ -94,39 +88,40 @@ func unsupported() []refusal {
 			"set labels and taints of machines in argosy.yaml",
 		},
 		{
-			"deploy.volumeSnapshotController", written, "is not part of the schema any more",
-			"remove it, and install the controller in the cluster",
+			"deploy.volumeSnapshotController", switchedOn, "is not part of the schema any more",
+			turnOff + " and install the controller in the cluster",
 		},
 	}
 }
 
-// notExisting returns the refusals of settings that only a cluster that Argosy provisions can have: in another one the
-// objects are not Argosy's.
-func notExisting() []refusal {
-	return []refusal{
-		{
-			"privateNodes.kubelet.config", beyond("cgroupDriver"),
-			"is not carried out in a cluster that exists already: its kubelet-config is not Argosy's",
-			"set it in the cluster's ConfigMap kube-system/kubelet-config",
-		},
-	}
-}
-
-// refuse adds a problem for every node of the document that one of the refusals matches.
+// refuse adds a problem for every node of the document that one of the refusals matches, except those that have the
+// original's default.
+//
+//	sync.toHost.pods: {enabled: true}                             passes: it is the default
+//	sync.toHost.pods: {enabled: true, translateImage: {a: b}}     translateImage is refused
+//	integrations.istio: {enabled: false, sync: {…}}               passes: it is off
 func (d *document) refuse(refusals []refusal) {
+	rest := d.root.withoutDefaults()
 	for _, r := range refusals {
 		n := d.root.find(r.path)
 		if n == nil {
 			continue
 		}
-		for _, refused := range r.when(n) {
-			if refused.tag == "!!str" && meansFalse(refused) &&
-				(refused.path != r.path || lastKey(refused.path) == "enabled") {
-				d.notBoolean(refused)
+		matched := r.when(n)
+		var refused []*node
+		if n = rest.find(r.path); n != nil {
+			refused = slices.DeleteFunc(r.when(n), (*node).isOriginalDefault)
+		}
+		for _, one := range refused {
+			if one.tag == "!!str" && meansFalse(one) && (one.path != r.path || lastKey(one.path) == "enabled") {
+				d.notBoolean(one)
 				continue
 			}
-			d.add(refused.path, r.reason, r.instead)
+			d.add(one.path, r.reason, r.instead)
 		}
+		d.ignoreDefaults(slices.DeleteFunc(matched, func(m *node) bool {
+			return slices.ContainsFunc(refused, func(one *node) bool { return one.path == m.path })
+		}))
 	}
 }
 

@@ -244,6 +244,10 @@ func notDeployed() []refusal {
 			"remove it; what it would deploy can be applied with the admin kubeconfig",
 		},
 		{
+			"logging.file", switchedOnExplicitly, "is not carried out: the components log to their containers' output",
+			turnOff + " and have the host cluster collect the logs of the control plane's pods",
+		},
+		{
 			"logging.encoding", otherThan("console"), "is not carried out",
 			`remove it; "--logging-format=json" in the components' extraArgs makes them log JSON`,
 		},

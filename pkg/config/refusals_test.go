@@ -24,17 +24,17 @@ func TestEveryRefusalApplies(t *testing.T) {
 		"networking.replicateServices":            {"{fromHost: [{from: a/b, to: c/d}]}", "{toHost: [], fromHost: []}"},
 		"networking.resolveDNS":                   {"[{hostname: a, target: {hostname: b}}]", "[]"},
 		"networking.advanced.fallbackHostCluster": {"true", "false"},
-		"networking.advanced.proxyKubelets":       {"{byHostname: true}", "{byHostname: false, byIP: false}"},
+		"networking.advanced.proxyKubelets": {
+			"{byHostname: true, other: true}",
+			"{byHostname: true, byIP: true}",
+		},
 		"controlPlane.distro.k3s": {
 			"{enabled: true}",
 			"{enabled: false, image: {tag: v1.32.1-k3s1}}",
 		},
 		"controlPlane.distro.k0s":                           {"{enabled: true}", "{enabled: false}"},
-		"controlPlane.distro.k8s.enabled":                   {"false", "true"},
 		"controlPlane.distro.k8s.apiServer.enabled":         {"false", "true"},
 		"controlPlane.distro.k8s.controllerManager.enabled": {"false", "true"},
-		"controlPlane.distro.k8s.scheduler.enabled":         {"false", "true"},
-		"controlPlane.advanced.virtualScheduler.enabled":    {"false", "true"},
 		"controlPlane.coredns.embedded":                     {"true", "false"},
 		"controlPlane.hostPathMapper":                       {"{enabled: true}", "{enabled: false, central: true}"},
 		"controlPlane.advanced.hostPathMapper":              {"{enabled: true}", "{enabled: false}"},
@@ -56,9 +56,8 @@ func TestEveryRefusalApplies(t *testing.T) {
 			"{enabled: false, controlPlaneLoadBalancer: {port: 11343}}",
 		},
 		"privateNodes.defaultProfile":     {"gold", `""`},
-		"deploy.volumeSnapshotController": {"{enabled: false}", "null"},
-
-		"privateNodes.kubelet.config": {"{failSwapOn: false}", "{cgroupDriver: systemd}"},
+		"deploy.volumeSnapshotController": {"{enabled: true}", "{enabled: false}"},
+		"serviceCIDR":                     {"10.96.0.0/12", "''"},
 	}
 	for path, value := range hostedRefusals() {
 		cases[path] = pair{value[0], value[1]}
@@ -83,9 +82,9 @@ func TestEveryRefusalApplies(t *testing.T) {
 		}
 	}
 	always := unsupported()
-	try(existingFleet, slices.Concat(always, notExisting()))
+	try(existingFleet, always)
 	try(hostedFleet, slices.Concat(always, notProvisioned()))
-	for _, r := range slices.Concat(always, notExisting(), notProvisioned()) {
+	for _, r := range slices.Concat(always, notProvisioned()) {
 		delete(cases, r.path)
 	}
 	assert.Equal(t, len(cases), 0, "cases without a refusal: %v", cases)
@@ -149,7 +148,7 @@ func hostedRefusals() map[string][2]string {
 		"controlPlane.statefulSet.image":                           {"{tag: v0.30.0}", "{tag: ''}"},
 		"controlPlane.statefulSet.command":                         {"[/bin/sh]", "[]"},
 		"controlPlane.statefulSet.args":                            {"[-c]", "[]"},
-		"controlPlane.distro.k8s.resources":                        {"{limits: {cpu: 100m}}", "{}"},
+		"controlPlane.distro.k8s.resources":                        {"{limits: {cpu: 150m}}", "{limits: {cpu: 100m}}"},
 		"controlPlane.distro.k8s.securityContext":                  {"{runAsUser: 0}", "{}"},
 		"controlPlane.distro.k8s.env":                              {"[{name: a, value: b}]", "[]"},
 		"controlPlane.advanced.podDisruptionBudget.minAvailable":   {"1", "null"},
@@ -204,6 +203,7 @@ func hostedRefusals() map[string][2]string {
 			"{syncSettings: {setOwner: true, targetNamespace: ''}, isolatedControlPlane: {enabled: false}}",
 		},
 		"logging.encoding": {"json", "console"},
+		"logging.file":     {"{enabled: true}", "{enabled: false}"},
 
 		"external":  {"{platform: {autoSleep: {afterInactivity: 1}}}", "{}"},
 		"platform":  {"{project: a}", "{}"},

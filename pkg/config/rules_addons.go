@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -63,6 +64,67 @@ func (d *document) addressRange(key, value string) {
 		d.add(key, shown(value)+" is neither a network nor a range of addresses",
 			`write e.g. "10.0.0.0/28" or "10.0.0.10-10.0.0.20"`)
 	}
+}
+
+// checkPool checks that MetalLB gives away no address that a machine or the control plane has: two hosts would answer
+// for it.
+func (c *Cluster) checkPool(v *document) {
+	pool := c.VCluster.Deploy.MetalLB
+	if !pool.Enabled {
+		return
+	}
+	for i, addresses := range pool.IPAddressPool.Addresses {
+		first, last, ok := rangeOf(addresses)
+		if !ok {
+			continue
+		}
+		for _, used := range c.fixedAddresses() {
+			if used.address.Is4() == first.Is4() && !used.address.Less(first) && !last.Less(used.address) {
+				v.add(fmt.Sprintf("deploy.metallb.ipAddressPool.addresses[%d]", i),
+					fmt.Sprintf("%s holds %s, which is %s", shown(addresses), used.address, used.by),
+					"choose addresses that nothing has, e.g. the end of the network")
+				break
+			}
+		}
+	}
+}
+
+// usedAddress is an address that something has, in words.
+type usedAddress struct {
+	address netip.Addr
+	by      string
+}
+
+// fixedAddresses returns the addresses of the machines and of the control plane, as far as the documents have them.
+func (c *Cluster) fixedAddresses() []usedAddress {
+	var used []usedAddress
+	add := func(host, by string) {
+		if address, err := netip.ParseAddr(host); err == nil {
+			used = append(used, usedAddress{address.Unmap().WithZone(""), by})
+		}
+	}
+	for _, m := range c.Fleet.Machines {
+		add(m.Address, "the address of machine "+shown(m.Name))
+	}
+	host, _, _ := net.SplitHostPort(c.VCluster.ControlPlane.Endpoint)
+	add(host, "the address of controlPlane.endpoint")
+	return used
+}
+
+// rangeOf returns the first and the last address of a network or a range.
+func rangeOf(addresses string) (first, last netip.Addr, ok bool) {
+	if network, err := netip.ParsePrefix(addresses); err == nil {
+		bytes := network.Masked().Addr().AsSlice()
+		for bit := network.Bits(); bit < len(bytes)*8; bit++ {
+			bytes[bit/8] |= 1 << (7 - bit%8)
+		}
+		last, _ = netip.AddrFromSlice(bytes)
+		return network.Masked().Addr(), last, true
+	}
+	from, to, _ := strings.Cut(addresses, "-")
+	first, errFirst := netip.ParseAddr(strings.TrimSpace(from))
+	last, errLast := netip.ParseAddr(strings.TrimSpace(to))
+	return first, last, errFirst == nil && errLast == nil
 }
 
 // checkKubeOvn checks that the settings are there which connecting nodes to a VPC needs.

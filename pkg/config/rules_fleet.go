@@ -112,19 +112,37 @@ func (d *document) checkAddress(key string, m Machine, c *Cluster, addresses own
 const maxNodeName = 63
 
 func (d *document) checkMachine(key string, m Machine) {
-	if d.required(join(key, "name"), m.Name, "") {
-		d.label(join(key, "name"), m.Name)
+	if d.required(join(key, "name"), m.Name, "") && d.label(join(key, "name"), m.Name) && m.Name == allMachines {
+		d.add(join(key, "name"), shown(m.Name)+" selects all machines, also those to reset or remove",
+			"give the machine another name")
 	}
 	if m.NodeName != m.Name && d.object(join(key, "nodeName"), m.NodeName) && len(m.NodeName) > maxNodeName {
 		d.add(join(key, "nodeName"), fmt.Sprintf("is longer than %d letters, and the kubelet puts it into a label",
 			maxNodeName), "")
 	}
 	d.labels(join(key, "labels"), m.Labels)
+	d.notOfKubelet(join(key, "labels"), m.Labels)
 	d.taints(join(key, "taints"), m.Taints)
 	d.checkSSH(join(key, "ssh"), m.SSH)
 	d.absolute(key+".join.binariesPath", m.Join.BinariesPath)
 	d.absolute(key+".join.cniBinariesPath", m.Join.CNIBinariesPath)
 	d.checkJoinNode(join(key, "join"), m.Join.joinNode())
+}
+
+// kubeletLabels are those that a kubelet sets at its own node, and sets back.
+func kubeletLabels() []string {
+	return []string{
+		"kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch",
+		"beta.kubernetes.io/os",
+	}
+}
+
+func (d *document) notOfKubelet(key string, labels map[string]string) {
+	for _, name := range kubeletLabels() {
+		if _, set := labels[name]; set {
+			d.add(join(key, name), "is the kubelet's own label, which it sets to what the machine is", "remove it")
+		}
+	}
 }
 
 func (d *document) taints(key string, taints []Taint) {

@@ -5,14 +5,13 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
-	proxyv1 "k8s.io/kube-proxy/config/v1alpha1"
-	kubeletv1 "k8s.io/kubelet/config/v1beta1"
 )
+
+const versionKey = "controlPlane.distro.k8s.version"
 
 // maxHostedName is the length of a cluster's name that leaves room for suffixes: a StatefulSet's name has at most 52
 // letters, since its pods have it in a label with a hash of 10, and "-control-plane" takes 14.
@@ -29,19 +28,22 @@ func (c *Cluster) checkHosted(v, f *document) {
 		f.add("cluster.endpoint", "belongs to a cluster that exists already, named by cluster.kubeconfigSecret",
 			"set controlPlane.endpoint in vcluster.yaml, which the serving certificate covers")
 	}
-	if c.KubernetesVersion() == "" {
-		v.add("controlPlane.distro.k8s.version", "is missing: Argosy provisions this cluster, since argosy.yaml "+
-			"names no cluster.kubeconfigSecret",
-			`write e.g. "v1.34.4", or name the Secret with the kubeconfig of a cluster that exists`)
+	if !c.NamesVersion() {
+		c.Remarks = append(c.Remarks, fmt.Sprintf("%s: %s is not set: a new control plane gets %s, the newest version "+
+			"that this release is shown with, and one that exists keeps its own", v.name, versionKey,
+			c.KubernetesVersion()))
 	}
 	v.refuse(notProvisioned())
 	v.checkExternalDatabase(c.VCluster.ControlPlane.BackingStore.Database.External)
 	v.checkHostedReplicas(c.VCluster.ControlPlane.StatefulSet)
 	v.checkMembers(c.VCluster.ControlPlane.BackingStore.Etcd.Deploy)
 	v.checkExposure(c.VCluster.ControlPlane)
+	v.checkArguments(c.VCluster)
 	v.checkComponentConfigs(c)
+	v.checkCoreDNSTexts(c.VCluster.ControlPlane.CoreDNS)
 	v.checkHostedNetworks(c)
 	c.checkPluginPaths(f)
+	c.checkPool(v)
 	c.checkAddresses(v, f, networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR))
 }
 
@@ -124,20 +126,4 @@ func (d *document) checkExposure(c ControlPlane) {
 		d.add("controlPlane.service.httpsNodePort", "belongs to a Service of another type",
 			"set controlPlane.service.spec.type: NodePort")
 	}
-}
-
-// knownMinor is the Kubernetes minor whose configuration types this package is built with.
-const knownMinor = 34
-
-// checkComponentConfigs checks the configurations of kubelet and kube-proxy: neither starts with an unknown setting.
-// Newer versions may have settings that the types here lack; for those versions unknown keys pass.
-func (d *document) checkComponentConfigs(c *Cluster) {
-	var minor int
-	if parts := strings.Split(c.KubernetesVersion(), "."); len(parts) > 1 {
-		minor, _ = strconv.Atoi(parts[1])
-	}
-	d.kubernetes("privateNodes.kubelet.config", c.VCluster.PrivateNodes.Kubelet.Config,
-		new(kubeletv1.KubeletConfiguration), minor <= knownMinor)
-	d.kubernetes("deploy.kubeProxy.config", c.VCluster.Deploy.KubeProxy.Config, new(proxyv1.KubeProxyConfiguration),
-		minor <= knownMinor)
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +57,24 @@ func (d *document) checkRegistration(key string, r NodeRegistration) {
 	}
 	for i, arg := range r.KubeletExtraArgs {
 		d.checkKubeletArg(fmt.Sprintf("%s.kubeletExtraArgs[%d]", key, i), arg)
+	}
+}
+
+// checkAllMachines checks the arguments of all machines' kubelets: some have a value of their own on each machine.
+func (d *document) checkAllMachines(key string, args []KubeletArg) {
+	for i, arg := range args {
+		at := fmt.Sprintf("%s[%d].name", key, i)
+		switch arg.Name {
+		case "node-ip":
+			if address, err := netip.ParseAddr(arg.Value); err == nil && address.IsUnspecified() {
+				continue // "::" chooses the family alone
+			}
+			d.add(at, "node-ip would give all machines one address",
+				"set it in machines[].join.nodeRegistration of argosy.yaml; 0.0.0.0 or :: may stand here")
+		case "provider-id":
+			d.add(at, "provider-id would give all nodes one identity",
+				"set it in machines[].join.nodeRegistration of argosy.yaml")
+		}
 	}
 }
 

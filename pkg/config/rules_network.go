@@ -75,8 +75,16 @@ func (d *document) cidr(key, value string) []netip.Prefix {
 
 // special reports whether an address is of a kind that no pod and no Service can have.
 func special(address netip.Addr) bool {
-	return address.IsUnspecified() || address.IsLoopback() || address.IsMulticast() || address.IsLinkLocalUnicast()
+	return address.IsUnspecified() || address.IsLoopback() || address.IsMulticast() ||
+		address.IsLinkLocalUnicast() || reserved.Contains(address) || thisNetwork.Contains(address)
 }
+
+var (
+	// reserved is class E, of which Linux and switches drop much; see RFC 1112.
+	reserved = netip.MustParsePrefix("240.0.0.0/4")
+	// thisNetwork is never a destination; see RFC 1122.
+	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
+)
 
 // networksOf returns the networks of a value, or none if one of them is wrong.
 func networksOf(value string) []netip.Prefix { return (&document{}).cidr("", value) }

@@ -31,13 +31,15 @@ func (d *document) checkRegistry(key string, r Registry) {
 			d.add(at, shown(host)+" is not the name of a registry",
 				fmt.Sprintf("write %s for every registry that has no entry", anyRegistry))
 		default:
-			d.registry(at, host)
+			if d.registry(at, host) {
+				d.lowerCase(at, host)
+			}
 		}
 		d.checkMirror(at, r.Mirrors[host])
 	}
 	for _, host := range slices.Sorted(maps.Keys(r.Auth)) {
 		at := join(key+".auth", host)
-		if d.registry(at, host) {
+		if d.registry(at, host) && d.lowerCase(at, host) {
 			d.checkLogin(at, r.Auth[host])
 		}
 	}
@@ -76,6 +78,17 @@ func (d *document) registry(key, value string) bool {
 	return true
 }
 
+// lowerCase checks that a registry's name has no capitals: an image's name has none, so that an entry with some is
+// never looked at.
+func (d *document) lowerCase(key, host string) bool {
+	if lower := strings.ToLower(host); lower != host {
+		d.add(key, shown(host)+" holds capitals, which no image's registry has: the entry would never be looked at",
+			fmt.Sprintf("write %q", lower))
+		return false
+	}
+	return true
+}
+
 // checkMirror checks one registry's addresses. Each may occur once: in containerd's file an address is the name of a
 // table.
 func (d *document) checkMirror(key string, m Mirror) {
@@ -106,6 +119,11 @@ func (d *document) checkMirrorHost(key string, m MirrorHost) {
 		if d.required(at, capability, "remove it") {
 			d.oneOf(at, capability, "pull", "resolve", "push")
 		}
+	}
+	if parsed, err := url.Parse(m.Server); err == nil && !m.OverridePath &&
+		slices.Contains(strings.Split(parsed.Path, "/"), "v2") {
+		d.add(join(key, "server"), "holds /v2 in its path, in front of which containerd puts another /v2",
+			"remove /v2, or set overridePath: true where the path is the whole one of the API")
 	}
 	if len(m.CACert) > 0 && strings.HasPrefix(m.Server, "http://") {
 		d.add(join(key, "caCert"), "has no effect: server is asked without TLS",

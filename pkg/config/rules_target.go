@@ -37,7 +37,7 @@ func (c *Cluster) checkExisting(v, f *document) {
 		f.add("controlPlane", "has no effect: cluster.kubeconfigSecret names a cluster whose control plane exists",
 			"remove one of them")
 	}
-	v.refuse(notExisting())
+	c.Remarks = append(c.Remarks, v.existingRemarks()...)
 	known := func(key, value string) []netip.Prefix {
 		if v.nodes[key] == nil {
 			return nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"argosy.dev/argosy/internal/imageref"
 )
@@ -19,6 +20,31 @@ func (d *document) decodeVCluster(v *VCluster) {
 	}
 	d.decode(d.root, reflect.ValueOf(v).Elem())
 	d.unify(v)
+	d.keepWhatHolds(v)
+}
+
+// keepWhatHolds completes an image of etcd that has a tag alone, as the original does, and sets switches that are
+// always on with private nodes. Their value in the document is true or the original's default, which is false.
+func (d *document) keepWhatHolds(v *VCluster) {
+	k8s := &v.ControlPlane.Distro.K8s
+	if etcd := &v.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Image; etcd.Tag != "" && etcd.Repository == "" {
+		fill(&etcd.Registry, "registry.k8s.io")
+		etcd.Repository = "etcd"
+	}
+	for _, key := range alwaysOn() {
+		if n := d.root.find(key); n != nil && isFalse(n) {
+			d.ignoreDefaults([]*node{n})
+		}
+	}
+	k8s.Enabled, k8s.Scheduler.Enabled, v.ControlPlane.Advanced.VirtualScheduler.Enabled = true, true, true
+}
+
+// alwaysOn returns the switches that are on with private nodes, whatever the document has.
+func alwaysOn() []string {
+	return []string{
+		"controlPlane.distro.k8s.enabled", "controlPlane.distro.k8s.scheduler.enabled",
+		"controlPlane.advanced.virtualScheduler.enabled",
+	}
 }
 
 // checkVCluster checks vcluster.yaml with the rules that need no argosy.yaml.
@@ -50,6 +76,8 @@ func (d *document) checkPrivateNodes(p PrivateNodes) {
 	d.fits(join(upgrade, "podSecurityContext"), u.PodSecurityContext, new(corev1.PodSecurityContext))
 	d.fits(join(upgrade, "containerSecurityContext"), u.ContainerSecurityContext, new(corev1.SecurityContext))
 	d.checkJoinNode("privateNodes.joinNode", p.JoinNode)
+	d.checkAllMachines("privateNodes.joinNode.nodeRegistration.kubeletExtraArgs",
+		p.JoinNode.NodeRegistration.KubeletExtraArgs)
 }
 
 func (d *document) image(key, value string) {
@@ -61,16 +89,27 @@ func (d *document) image(key, value string) {
 	}
 }
 
+// certificateName checks a name or an address of a certificate. As in kubeadm, the first part of a name may be "*".
+func (d *document) certificateName(key, value string) {
+	if bare, isWildcard := strings.CutPrefix(value, "*."); isWildcard && strings.Contains(bare, ".") &&
+		len(validation.IsDNS1123Subdomain(bare)) == 0 {
+		return
+	}
+	d.host(key, value)
+}
+
 func (d *document) checkControlPlane(c ControlPlane) {
 	d.hostPort("controlPlane.endpoint", c.Endpoint)
 	d.checkComponents("controlPlane.distro.k8s", c.Distro.K8s)
 	d.port("controlPlane.proxy.port", c.Proxy.Port)
 	for i, san := range c.Proxy.ExtraSANs {
-		d.host("controlPlane.proxy.extraSANs["+strconv.Itoa(i)+"]", san)
+		d.certificateName("controlPlane.proxy.extraSANs["+strconv.Itoa(i)+"]", san)
 	}
 	d.metadata("controlPlane.service", c.Service.Labels, c.Service.Annotations)
 	d.service("controlPlane.service.spec", c.Service.Spec)
-	d.port("controlPlane.service.httpsNodePort", c.Service.HTTPSNodePort)
+	if c.Service.HTTPSNodePort != 0 {
+		d.port("controlPlane.service.httpsNodePort", c.Service.HTTPSNodePort)
+	}
 	d.checkReplicas(c)
 	d.checkStores(c.BackingStore)
 	d.checkStatefulSet("controlPlane.statefulSet", c.StatefulSet)
@@ -123,11 +162,11 @@ func (d *document) checkComponents(key string, k K8s) {
 	fitsEach[corev1.EnvVar](d, join(key, "env"), k.Env)
 	d.fits(join(key, "securityContext"), k.SecurityContext, new(corev1.SecurityContext))
 	d.fits(join(key, "resources"), k.Resources, new(corev1.ResourceRequirements))
-	for name, component := range map[string]Component{
+	for part, component := range map[string]Component{
 		"apiServer":         k.APIServer,
 		"controllerManager": k.ControllerManager, "scheduler": k.Scheduler,
 	} {
-		d.image(join(join(key, name), "image"), component.Image)
+		d.image(join(join(key, part), "image"), component.Image)
 	}
 }
 
@@ -143,7 +182,11 @@ func (d *document) checkVersion(key string, k K8s) {
 
 // version checks a Kubernetes version. about is put before the example.
 func (d *document) version(key, value, about string) {
-	if value == "" || kubernetesVersion.MatchString(normalVersion(value)) {
+	switch {
+	case value == "":
+		return
+	case isVersion(normalVersion(value)):
+		d.usable(key, value)
 		return
 	}
 	const example = `write e.g. "v1.34.4"`

@@ -11,6 +11,9 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
+// allMachines is the expression that selects every machine.
+const allMachines = "all"
+
 // Select returns the machines that an expression selects, in the order of the fleet. Its errors have class
 // errclass.Configuration.
 //
@@ -22,7 +25,7 @@ func (c *Cluster) Select(expression string) ([]Machine, error) {
 	expression = strings.TrimSpace(expression)
 	words := splitList(expression)
 	switch {
-	case len(words) == 0 || expression == "all":
+	case len(words) == 0 || expression == allMachines:
 		return slices.Clone(c.Fleet.Machines), nil
 	case strings.ContainsAny(expression, "=!()<> \t") || c.onlyLabels(words):
 		return c.selectByLabels(expression)

@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"errors"
 	"os"
 	"testing"
 
@@ -17,12 +16,7 @@ import (
 func example(t *testing.T, block string) *config.Cluster {
 	t.Helper()
 	_, err := config.Parse("team-a", []byte(block), []byte(hostedFleet))
-	var problems config.Problems
-	if errors.As(err, &problems) {
-		only(t, problems, "controlPlane.distro.k8s.version", "is missing")
-	} else {
-		assert.NilError(t, err)
-	}
+	assert.NilError(t, err)
 	return parse(t, block, goodFleet)
 }
 
@@ -64,20 +58,17 @@ func TestTheUnsupportedBlockIsAcceptedUnchanged(t *testing.T) {
 	example(t, goodVCluster+string(block))
 }
 
-// Each of its lines, turned around, is refused, and there is no other problem.
+// Each of its lines, turned around, is refused, and there is no other problem. Those that are then the defaults of the
+// original's chart are accepted: see TestDefaultsOfTheOriginalAreAccepted.
 func TestEachLineOfTheUnsupportedBlockIsRefusedWhenInverted(t *testing.T) {
 	for key, text := range map[string]string{
-		"sync.services.enabled":                "sync: {services: {enabled: true}}",
-		"sync.secrets.enabled":                 "sync: {secrets: {enabled: true}}",
-		"sync.toHost.pods.enabled":             "sync: {toHost: {pods: {enabled: true}}}",
-		"integrations.metricsServer.enabled":   "integrations: {metricsServer: {enabled: true}}",
-		"networking.replicateServices.enabled": "networking: {replicateServices: {enabled: true}}",
-		"networking.replicateServices.toHost":  "networking: {replicateServices: {toHost: [{from: a, to: b}]}}",
-		"controlPlane.distro.k3s.enabled":      "controlPlane: {distro: {k3s: {enabled: true}}}",
-		"controlPlane.distro.k8s.enabled":      "controlPlane: {distro: {k8s: {enabled: false}}}",
-		"controlPlane.coredns.embedded":        "controlPlane: {coredns: {embedded: true}}",
-		"controlPlane.advanced.virtualScheduler.enabled": "controlPlane: {advanced: {virtualScheduler: {enabled: " +
-			"false}}}",
+		"sync.services.enabled":                        "sync: {services: {enabled: true}}",
+		"sync.secrets.enabled":                         "sync: {secrets: {enabled: true}}",
+		"integrations.metricsServer.enabled":           "integrations: {metricsServer: {enabled: true}}",
+		"networking.replicateServices.enabled":         "networking: {replicateServices: {enabled: true}}",
+		"networking.replicateServices.toHost":          "networking: {replicateServices: {toHost: [{from: a, to: b}]}}",
+		"controlPlane.distro.k3s.enabled":              "controlPlane: {distro: {k3s: {enabled: true}}}",
+		"controlPlane.coredns.embedded":                "controlPlane: {coredns: {embedded: true}}",
 		"controlPlane.advanced.hostPathMapper.enabled": "controlPlane: {advanced: {hostPathMapper: {enabled: true}}}",
 		"sleepMode.enabled":                            "sleepMode: {enabled: true}",
 		"experimental.isolatedControlPlane.enabled":    "experimental: {isolatedControlPlane: {enabled: true}}",

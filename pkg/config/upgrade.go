@@ -150,6 +150,7 @@ func (d *document) checkUpgrade(c *Cluster) {
 		if limit.value.Duration < 0 {
 			d.add(limit.key, "is negative", "write 0s, or how long")
 		}
+		d.notTooShort(limit.key, limit.value)
 	}
 	for i, rule := range u.Rules {
 		key := "upgrade.rules[" + strconv.Itoa(i) + "]"
@@ -160,6 +161,7 @@ func (d *document) checkUpgrade(c *Cluster) {
 		if rule.DrainTimeout.Duration < 0 {
 			d.add(key+".drainTimeout", "is negative", "write how long, e.g. 30m")
 		}
+		d.notTooShort(key+".drainTimeout", rule.DrainTimeout)
 	}
 }
 

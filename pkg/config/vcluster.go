@@ -67,6 +67,12 @@ type VCluster struct {
 	// Plugin is the older form of plugins.
 	// +effect=no effect +example={}
 	Plugin Unstructured `json:"plugin,omitempty"`
+	// Global values of Helm's charts.
+	// +effect=no effect +example={}
+	Global Unstructured `json:"global,omitempty"`
+	// ServiceCIDR is the place that networking.serviceCIDR once had. It must be empty.
+	// +effect=no effect +example=''
+	ServiceCIDR string `json:"serviceCIDR,omitempty"`
 	// Plugins of the original's syncer.
 	// +effect=no effect +example={}
 	Plugins Unstructured `json:"plugins,omitempty"`
@@ -121,7 +127,7 @@ type Kubelet struct {
 	// +at=machine +effect=needs a rejoin +example=systemd
 	CgroupDriver string `json:"cgroupDriver,omitempty" enum:"systemd,cgroupfs"`
 	// Config is merged into the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of all nodes. In a cluster that
-	// exists already only cgroupDriver may be set here: its kubelet-config is not Argosy's.
+	// exists already only cgroupDriver has an effect here: its kubelet-config is not Argosy's.
 	// +at=machine +effect=restarts kubelet +example={maxPods: 200}
 	Config Unstructured `json:"config,omitempty"`
 }

@@ -1,0 +1,54 @@
+package controlplane
+
+import (
+	"encoding/json"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/internal/controlplane/controlplanetest"
+	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/pkg/bundle/components"
+	"argosy.dev/argosy/pkg/config"
+)
+
+// unversioned is a vcluster.yaml that names no version.
+const unversioned = "privateNodes: {enabled: true}\n"
+
+func TestADefaultVersionStaysWithItsCluster(t *testing.T) {
+	p := &Provisioner{Cluster: controlplanetest.New(t, unversioned)}
+	follow := func() string {
+		followed, err := p.Follow(t.Context())
+		assert.NilError(t, err)
+		return followed.KubernetesVersion()
+	}
+	assert.Equal(t, follow(), components.DefaultKubernetes, "a new cluster")
+
+	identity, err := json.Marshal(config.Identity{KubernetesVersion: "v1.35.8"})
+	assert.NilError(t, err)
+	secret := p.Secret(p.Names().PKI(), nil)
+	secret.Annotations = map[string]string{hosted.IdentityAnnotation: string(identity)}
+	controlplanetest.Add(t, p.Cluster, secret)
+	assert.Equal(t, follow(), "v1.35.8", "the one that was chosen with its keys")
+
+	set := &appsv1.StatefulSet{ObjectMeta: controlplanetest.Meta(p.Cluster, p.Names().ControlPlane(),
+		hosted.ControlPlane)}
+	set.Spec.Template.Spec.Containers = []corev1.Container{{
+		Name: hosted.APIServer, Image: "ghcr.io/loft-sh/kubernetes:v1.36.5-full",
+	}}
+	controlplanetest.Add(t, p.Cluster, set)
+	assert.Equal(t, follow(), "v1.36.5", "the one that runs")
+
+	p.Cluster.Cluster = controlplanetest.Parse(t, controlplanetest.SQLite, controlplanetest.Fleet)
+	assert.Equal(t, follow(), "v1.34.4", "the documents'")
+}
+
+func TestThePodDisruptionBudgetHasItsPolicy(t *testing.T) {
+	p := &Provisioner{Cluster: controlplanetest.New(t, controlplanetest.SQLite)}
+	assert.Assert(t, p.budget("a", hosted.ControlPlane).Spec.UnhealthyPodEvictionPolicy == nil)
+	p.VCluster.ControlPlane.Advanced.PodDisruptionBudget.UnhealthyPodEvictionPolicy = "AlwaysAllow"
+	assert.Equal(t, string(*p.budget("a", hosted.ControlPlane).Spec.UnhealthyPodEvictionPolicy), "AlwaysAllow")
+}
