@@ -61,7 +61,7 @@ func TestAMachineThatFloodsIsNamedAndAskedNoMore(t *testing.T) {
 		"an inspection":              {inspect, "cat /dev/zero", "more than 4194304 bytes in one answer"},
 		"an inspection, lines":       {inspect, "yes", "more than 4194304 bytes in one answer"},
 		"a feed, one line":           {feed, "cat /dev/zero", "more than 65536 bytes"},
-		"a feed, lines":              {feed, "yes", `"y" is none`},
+		"a feed, lines":              {feed, "yes", `unknown request "y"`},
 		"a watch, on standard error": {watch, "yes >&2", "more than 16777216 bytes on standard error"},
 	} {
 		t.Run(name, func(t *testing.T) {
