@@ -89,11 +89,10 @@ type comment struct {
 func generated(t *testing.T, document string) *schema {
 	t.Helper()
 	g := generator{comments: comments(t), refusals: append(unsupported(), notProvisioned()...)}
-	top, defaults := reflect.TypeFor[VCluster](), reflect.ValueOf(defaultVCluster())
+	top, defaults := reflect.TypeFor[VCluster](), reflect.ValueOf(withOlderNames(defaultVCluster()))
 	if document == FleetDocument {
-		g.refusals, top, defaults = nil, reflect.TypeFor[Fleet](), reflect.ValueOf(defaultFleet())
-	} else {
-		defaults = reflect.ValueOf(withOlderNames(defaultVCluster()))
+		g.refusals = nil
+		top, defaults = reflect.TypeFor[Fleet](), reflect.ValueOf(defaultFleet())
 	}
 	s := g.object(top, defaults, surroundings{})
 	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", document

@@ -106,8 +106,10 @@ func sameDefault(value string, keys ...string) []originalDefault {
 // resourceDefaults returns the defaults of a container's resources.
 func resourceDefaults(key, cpu, memory, cpuRequest, memoryRequest string) []originalDefault {
 	return []originalDefault{
-		{key + ".limits.cpu", cpu}, {key + ".limits.memory", memory},
-		{key + ".requests.cpu", cpuRequest}, {key + ".requests.memory", memoryRequest},
+		{key + ".limits.cpu", cpu},
+		{key + ".limits.memory", memory},
+		{key + ".requests.cpu", cpuRequest},
+		{key + ".requests.memory", memoryRequest},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -59,10 +60,7 @@ func corefileServers(text string) (servers []string, balanced bool) {
 	depth := 0
 	var names []string
 	for line := range strings.Lines(text) {
-		if at := strings.Index(line, "#"); at >= 0 && (at == 0 || strings.ContainsRune(" \t", rune(line[at-1]))) {
-			line = line[:at]
-		}
-		words := strings.Fields(line)
+		words := corefileWords(line)
 		for i, word := range words {
 			switch {
 			case word == "{":
@@ -80,15 +78,20 @@ func corefileServers(text string) (servers []string, balanced bool) {
 				servers = append(append(servers, names...), strings.TrimSuffix(word, "{"))
 				names, depth = nil, 1
 			case depth == 0 && !strings.HasPrefix(word, "("):
-				for _, name := range strings.Split(word, ",") {
-					if name != "" {
-						names = append(names, name)
-					}
-				}
+				names = append(names, strings.FieldsFunc(word, func(r rune) bool { return r == ',' })...)
 			}
 		}
 	}
 	return servers, depth == 0
+}
+
+// corefileWords returns the words of a line without its comment, which begins at a "#" that begins a word.
+func corefileWords(line string) []string {
+	words := strings.Fields(line)
+	if at := slices.IndexFunc(words, func(word string) bool { return strings.HasPrefix(word, "#") }); at >= 0 {
+		words = words[:at]
+	}
+	return words
 }
 
 // serverPort returns the port of a server: of "dns://example.com:1053" it is "1053". Without one it is 53, and that of

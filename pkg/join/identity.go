@@ -17,13 +17,13 @@ import (
 
 // checkNameFree returns an error if a join would take the place of another machine's node:
 //
-//	machine has the node's credentials | node's machine-id, address | node       | error
-//	yes                                | any                        | any        | none
-//	no                                 | other than the machine's   | any        | configuration
-//	no                                 | the machine's              | Ready      | transient: it is Ready a while longer
-//	no                                 | the machine's              | else       | none
-//	no                                 | not to be compared         | Ready      | configuration
-//	no                                 | not to be compared         | else       | none
+//	machine has the node's credentials | node's machine-id, address | node  | error
+//	yes                                | any                        | any   | none
+//	no                                 | other than the machine's   | any   | configuration
+//	no                                 | the machine's              | Ready | transient: it is Ready a while longer
+//	no                                 | the machine's              | else  | none
+//	no                                 | not to be compared         | Ready | configuration
+//	no                                 | not to be compared         | else  | none
 //
 // A machine-id alone does not tell machines apart that were cloned, and an address alone not those of two networks.
 func (j *Joiner) checkNameFree(node *corev1.Node, facts spec.Facts) error {
@@ -34,22 +34,18 @@ func (j *Joiner) checkNameFree(node *corev1.Node, facts spec.Facts) error {
 	differences, compared := differencesOf(node, facts)
 	switch {
 	case len(differences) > 0 && ready, !compared && ready:
-		return errclass.Errorf(errclass.Configuration, "node name %q is taken: cluster %s has a Ready node of that "+
-			"name, "+
-			"and it is not this machine%s; set nodeName in argosy.yaml",
+		return errclass.Errorf(errclass.Configuration, "node name %q is taken: cluster %s has a Ready node "+
+			"of that name, and it is not this machine%s; set nodeName in argosy.yaml",
 			node.Name, j.Cluster.Name, inParentheses(differences))
 	case len(differences) > 0:
-		return errclass.Errorf(errclass.Configuration, "node name %q is taken: cluster %s has a node of that name, "+
-			"and it "+
-			"is not this machine%s; set nodeName in argosy.yaml, or if that machine is gone, or this one was "+
-			"installed "+
-			"anew, delete its node first (kubectl delete node %s)",
+		return errclass.Errorf(errclass.Configuration, "node name %q is taken: cluster %s has a node of that "+
+			"name, and it is not this machine%s; set nodeName in argosy.yaml, or if that machine is gone, or this one "+
+			"was installed anew, delete its node first (kubectl delete node %s)",
 			node.Name, j.Cluster.Name, inParentheses(differences), node.Name)
 	case ready:
-		return errclass.Errorf(errclass.Transient, "node name %q is taken: cluster %s has a Ready node of that "+
-			"name, of "+
-			"which this machine has no credentials; if the machine was installed anew, delete its node first "+
-			"(kubectl delete node %s)", node.Name, j.Cluster.Name, node.Name)
+		return errclass.Errorf(errclass.Transient, "node name %q is taken: cluster %s has a Ready node of "+
+			"that name, of which this machine has no credentials; if the machine was installed anew, delete its node "+
+			"first (kubectl delete node %s)", node.Name, j.Cluster.Name, node.Name)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,7 +56,7 @@ func (f *fakeAgent) answer(conn net.Conn) {
 			Execute   string         `json:"execute"`
 			Arguments map[string]any `json:"arguments"`
 		}
-		if json.Unmarshal([]byte(strings.TrimLeft(string(line), "\xff")), &request) != nil {
+		if json.Unmarshal(line[bytes.LastIndexByte(line, 0xff)+1:], &request) != nil {
 			return
 		}
 		f.asked = append(f.asked, agentRequest{request.Execute, request.Arguments})

@@ -20,7 +20,8 @@ func TestIdentityIsReadFromFiles(t *testing.T) {
 		},
 		"only D-Bus's": {map[string]string{"/etc/machine-id": "", "/var/lib/dbus/machine-id": "2222\n"}, "2222", ""},
 		"firmware's": {
-			map[string]string{productFile: "03AA02FC-0414-0587-5D06-090A0B0C0D0E\n"}, "",
+			map[string]string{productFile: "03AA02FC-0414-0587-5D06-090A0B0C0D0E\n"},
+			"",
 			"03aa02fc-0414-0587-5d06-090a0b0c0d0e",
 		},
 		"zeros":         {map[string]string{productFile: "00000000-0000-0000-0000-000000000000\n"}, "", ""},

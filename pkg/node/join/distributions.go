@@ -83,12 +83,10 @@ func checkPodNetwork(_ context.Context, h *host.Host, j *spec.Join, f *findings)
 	case len(others) == 0:
 	case j.Flannel:
 		f.problem("There are network configurations of others than flannel: %s. Of all that are in %s, containerd "+
-			"takes "+
-			"the first for pods; remove what an earlier node or another container engine left, or add %s to "+
+			"takes the first for pods; remove what an earlier node or another container engine left, or add %s to "+
 			"ignorePreflightErrors.", strings.Join(others, ", "), layout.CNIConf, podNetworkCheck)
 	default:
 		f.remark("There are network configurations already: %s. Of all that are there, containerd takes the first "+
-			"for pods; "+
-			"remove what an earlier node or another container engine left.", strings.Join(others, ", "))
+			"for pods; remove what an earlier node or another container engine left.", strings.Join(others, ", "))
 	}
 }

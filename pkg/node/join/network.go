@@ -65,15 +65,13 @@ func explainLookup(ctx context.Context, h *host.Host, lookup func(context.Contex
 	switch {
 	case ctx.Err() != nil || errors.As(err, &failed) && failed.IsTimeout:
 		f.transient("Looking up the host name %q got no answer within %.1f s; repair /etc/resolv.conf, or add the "+
-			"name "+
-			"to /etc/hosts with the machine's address.", name, took.Seconds())
+			"name to /etc/hosts with the machine's address.", name, took.Seconds())
 	case took > slowLookup:
 		f.problem("Looking up the host name %q takes %.1f s; add it to /etc/hosts, or repair /etc/resolv.conf.", name,
 			took.Seconds())
 	case err != nil:
 		f.remark("The host name %q does not resolve; if something on the machine needs that, add it to /etc/hosts "+
-			"with "+
-			"the machine's address.", name)
+			"with the machine's address.", name)
 	}
 }
 

@@ -11,8 +11,10 @@ import (
 )
 
 func TestTheNodeGetsTheAddressOfTheMachine(t *testing.T) {
-	public := spec.Interface{Name: "eth0", Addresses: []string{"203.0.113.5", "2001:db8::5"}, Default4: true,
-		Default6: true}
+	public := spec.Interface{
+		Name: "eth0", Addresses: []string{"203.0.113.5", "2001:db8::5"}, Default4: true,
+		Default6: true,
+	}
 	private := spec.Interface{Name: "eth1", Addresses: []string{"10.0.0.5", "fd00::5"}}
 	vlan := spec.Interface{Name: "bond0.7", Addresses: []string{"172.16.7.5"}}
 	for name, test := range map[string]struct {
@@ -39,8 +41,10 @@ func TestTheNodeGetsTheAddressOfTheMachine(t *testing.T) {
 		"the only one":                     {address: "203.0.113.5", interfaces: []spec.Interface{public}},
 		"no default route":                 {address: "10.0.0.5", interfaces: []spec.Interface{private, vlan}},
 		"a default route of the other family": {
-			address: "10.0.0.5", interfaces: []spec.Interface{{Name: "eth0", Addresses: []string{"fd00::1"},
-				Default6: true}, private},
+			address: "10.0.0.5", interfaces: []spec.Interface{{
+				Name: "eth0", Addresses: []string{"fd00::1"},
+				Default6: true,
+			}, private},
 		},
 		"behind NAT": {
 			address: "198.51.100.9", interfaces: []spec.Interface{public, private},

@@ -56,8 +56,10 @@ func TestRuntimesOfAForeignConfigurationStay(t *testing.T) {
 
 func TestRuntimesThatAToolAddedToOurFileStay(t *testing.T) {
 	for name, runtime := range map[string]table{
-		"nvidia": {"runtime_type": "io.containerd.runc.v2",
-			"options": table{"BinaryName": "/usr/bin/nvidia-container-runtime"}},
+		"nvidia": {
+			"runtime_type": "io.containerd.runc.v2",
+			"options":      table{"BinaryName": "/usr/bin/nvidia-container-runtime"},
+		},
 		"crun":  {"runtime_type": "io.containerd.runc.v2", "options": table{"BinaryName": "/usr/bin/crun"}},
 		"kata":  {"runtime_type": "io.containerd.kata.v2", "privileged_without_host_devices": true},
 		"runsc": {"runtime_type": "io.containerd.runsc.v1"},

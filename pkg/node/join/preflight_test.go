@@ -377,8 +377,10 @@ func TestSlowLookupsOfTheHostNameAreProblems(t *testing.T) {
 		problem, remark string
 	}{
 		"known": {},
-		"unknown": {err: &net.DNSError{Err: "no such host", IsNotFound: true},
-			remark: `"Elsewhere" does not resolve`},
+		"unknown": {
+			err:    &net.DNSError{Err: "no such host", IsNotFound: true},
+			remark: `"Elsewhere" does not resolve`,
+		},
 		"refused":   {err: &net.DNSError{Err: "server misbehaving"}, remark: `"Elsewhere" does not resolve`},
 		"timed out": {err: &net.DNSError{Err: "i/o timeout", IsTimeout: true}, problem: `"Elsewhere" got no answer`},
 	} {

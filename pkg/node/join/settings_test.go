@@ -120,8 +120,10 @@ func TestNotesOfAnotherPolicyAreRemovedWithTheKubeletStopped(t *testing.T) {
 			wanted: "memoryManagerPolicy: Static\n", cpu: "none", memory: "None", removed: []string{memory},
 		},
 		"both change by arguments": {
-			args: []spec.Arg{{Name: "cpu-manager-policy", Value: "static"},
-				{Name: "memory-manager-policy", Value: "Static"}},
+			args: []spec.Arg{
+				{Name: "cpu-manager-policy", Value: "static"},
+				{Name: "memory-manager-policy", Value: "Static"},
+			},
 			cpu: "none", memory: "None", removed: []string{cpus, memory},
 		},
 		"the policies stay": {wanted: "cpuManagerPolicy: static\npodPidsLimit: 9\n", cpu: "static", memory: "None"},

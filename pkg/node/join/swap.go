@@ -22,8 +22,8 @@ func checkSwap(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 		return
 	}
 	f.problem("Swap is on (%s), and the kubelet does not start with it; turn it off (swapoff --all, and remove it "+
-		"from "+
-		"/etc/fstab and from systemd's swap units), or set failSwapOn: false in the cluster's kubelet configuration.",
+		"from /etc/fstab and from systemd's swap units), or set failSwapOn: false in the cluster's kubelet "+
+		"configuration.",
 		strings.Join(devices, ", "))
 }
 

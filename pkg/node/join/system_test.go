@@ -55,8 +55,10 @@ func TestChecksOfTheSystem(t *testing.T) {
 			m.write("/proc/cgroups", "memory 4 157 1\n")
 		}},
 		"no " +
-			"vxlan": {check: checkVXLAN, change: vxlan("kernel/net/ipv4/udp_tunnel.ko:\n", ""),
-			problem: "has no module vxlan"},
+			"vxlan": {
+			check: checkVXLAN, change: vxlan("kernel/net/ipv4/udp_tunnel.ko:\n", ""),
+			problem: "has no module vxlan",
+		},
 		"vxlan":              {check: checkVXLAN, change: vxlan("kernel/drivers/net/vxlan/vxlan.ko.xz: x\n", "")},
 		"vxlan built in":     {check: checkVXLAN, change: vxlan("", "kernel/drivers/net/vxlan/vxlan.ko\n")},
 		"vxlan of elsewhere": {check: checkVXLAN, change: func(m *machine) { m.join.Flannel = true }},
@@ -109,8 +111,10 @@ func TestChecksOfTheSystem(t *testing.T) {
 			check: checkFirewall, change: func(m *machine) { m.runs(7, "firewalld", "/usr/bin/python3") },
 			remark: "the firewall firewalld; it has to let through TCP 10250 from the API server, UDP 8472",
 		},
-		"ufw": {check: checkFirewall, change: file("/etc/ufw/ufw.conf", "LOGLEVEL=low\nENABLED=yes\n"),
-			remark: "firewall ufw;"},
+		"ufw": {
+			check: checkFirewall, change: file("/etc/ufw/ufw.conf", "LOGLEVEL=low\nENABLED=yes\n"),
+			remark: "firewall ufw;",
+		},
 		"ufw, off": {check: checkFirewall, change: file("/etc/ufw/ufw.conf", "ENABLED=no\n")},
 		"nftables that drop": {check: checkFirewall, change: func(m *machine) {
 			m.enable("nftables.service")
