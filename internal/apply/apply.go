@@ -57,11 +57,11 @@ func New(config *rest.Config) (*Setter, error) {
 		return nil, errclass.Errorf(errclass.Configuration, "making a discovery client for the API server %q: %w",
 			config.Host, err)
 	}
-	return NewFor(client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))), nil
+	return newFor(client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))), nil
 }
 
-// NewFor returns a Setter that uses client, and mapper to find the resource of a kind.
-func NewFor(client dynamic.Interface, mapper meta.RESTMapper) *Setter {
+// newFor returns a Setter that uses client, and mapper to find the resource of a kind.
+func newFor(client dynamic.Interface, mapper meta.RESTMapper) *Setter {
 	return &Setter{client: client, mapper: mapper}
 }
 

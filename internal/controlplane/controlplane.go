@@ -238,7 +238,7 @@ func (p *Provisioner) administrator(ctx context.Context, k *certificates.Keys, e
 		},
 	}, k.Cluster.Cert)
 	if err == nil && p.servesBundles() {
-		data[join.BundlesKey] = []byte(endpoint.BundlesURL())
+		data[join.BundlesKey] = []byte(endpoint.bundlesURL())
 	}
 	return data, reasons, err
 }

@@ -40,8 +40,8 @@ func (e Endpoint) Address() string { return net.JoinHostPort(e.Host, strconv.Ito
 // Server returns the URL of the API server.
 func (e Endpoint) Server() string { return "https://" + e.Address() }
 
-// BundlesURL returns the URL of the bundle server.
-func (e Endpoint) BundlesURL() string {
+// bundlesURL returns the URL of the bundle server.
+func (e Endpoint) bundlesURL() string {
 	return "https://" + net.JoinHostPort(e.Host, strconv.Itoa(e.Bundles))
 }
 

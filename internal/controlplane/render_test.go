@@ -147,7 +147,7 @@ func TestEndpointOfEachKindOfService(t *testing.T) {
 				return
 			}
 			assert.Equal(t, endpoint.Server(), tt.server)
-			assert.Equal(t, endpoint.BundlesURL(), tt.bundles)
+			assert.Equal(t, endpoint.bundlesURL(), tt.bundles)
 			assert.Assert(t, slices.Contains(p.servingHosts(endpoint), "10.96.3.4"))
 		})
 	}

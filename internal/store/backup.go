@@ -52,7 +52,7 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	}
 	defer client.Close()
 	report("waiting for the store to answer")
-	if err := order.Ready(ctx, client, storePatience); err != nil {
+	if err := order.ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
 	if _, err := Create(order.Output, started, func(w *Writer) (Manifest,
@@ -136,10 +136,10 @@ func Restore(ctx context.Context, access Access, archive *Archive, report func(s
 	}
 	defer client.Close()
 	report("waiting for the store to answer")
-	if err := access.Ready(ctx, client, storePatience); err != nil {
+	if err := access.ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
-	if err := Load(ctx, client, archive, func(keys, of int) {
+	if err := load(ctx, client, archive, func(keys, of int) {
 		report(fmt.Sprintf("%d of %d keys", keys,
 			of))
 	}); err != nil {

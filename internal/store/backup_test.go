@@ -72,7 +72,7 @@ func TestABackupThatFailsKeepsOlderOnes(t *testing.T) {
 	touch(t, filepath.Dir(wanted.Output), Name("team-a", noon().AddDate(0, 0, -1), false))
 	_, err := Backup(t.Context(), wanted, func(string) {})
 	assert.ErrorContains(t, err, "reading the files for the archive")
-	names, err := List(filepath.Dir(wanted.Output), "team-a")
+	names, err := list(filepath.Dir(wanted.Output), "team-a")
 	assert.NilError(t, err)
 	assert.Equal(t, len(names), 1)
 }

@@ -36,8 +36,8 @@ func Name(cluster string, taken time.Time, final bool) string {
 
 var named = regexp.MustCompile(`^(.+)-(\d{8}T\d{6}Z)(` + finalSuffix + `)?` + regexp.QuoteMeta(extension) + `$`)
 
-// List returns the names of a cluster's archives in a folder, the newest first.
-func List(folder, cluster string) ([]string, error) {
+// list returns the names of a cluster's archives in a folder, the newest first.
+func list(folder, cluster string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return nil, errclass.Errorf(errclass.Permanent, "listing archives: %w", err)
@@ -57,7 +57,7 @@ func List(folder, cluster string) ([]string, error) {
 
 // Find returns the path of an archive by its name, or of the newest. The error names those there are.
 func Find(folder, cluster, name string) (string, error) {
-	names, err := List(folder, cluster)
+	names, err := list(folder, cluster)
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func Find(folder, cluster, name string) (string, error) {
 // prune removes all but the newest archives of a cluster, final ones excepted, and files that an interrupted Create
 // left behind. With a keep of 0 all archives stay.
 func prune(folder, cluster string, keep int) ([]string, error) {
-	names, err := List(folder, cluster)
+	names, err := list(folder, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func createArchive(path string, taken time.Time, write func(*Writer) (Manifest, 
 		return Manifest{}, err
 	}
 	defer file.Discard()
-	writer, err := NewWriter(file, taken)
+	writer, err := newWriter(file, taken)
 	if err != nil {
 		return Manifest{}, err
 	}

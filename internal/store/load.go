@@ -27,10 +27,10 @@ const mostNames = 3
 // content is the content of a store: each key with the digest of its value.
 type content map[string][sha256.Size]byte
 
-// Load puts an archive into a store that holds nothing, or part of this very archive from a Load that was interrupted:
+// load puts an archive into a store that holds nothing, or part of this very archive from a load that was interrupted:
 // a key that is there with its value is fine, anything else is refused before the first write. At the end it reads the
 // store again and compares it with the archive. It reports from time to time how many of the keys are there.
-func Load(ctx context.Context, client Client, archive *Archive, report func(keys, of int)) error {
+func load(ctx context.Context, client Client, archive *Archive, report func(keys, of int)) error {
 	held, err := read(ctx, client)
 	if err != nil {
 		return fmt.Errorf("reading the store before loading it: %w", err)

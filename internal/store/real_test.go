@@ -48,7 +48,7 @@ func running(t *testing.T, access Access, program string, args ...string) *clien
 		_ = command.Wait()
 		_ = log.Close()
 	})
-	if err := access.Ready(t.Context(), client, 30*time.Second); err != nil {
+	if err := access.ready(t.Context(), client, 30*time.Second); err != nil {
 		said, _ := os.ReadFile(log.Name())
 		t.Fatalf("%s does not answer: %v\n%s", program, err, said)
 	}
@@ -117,11 +117,11 @@ func TestAClusterMovesFromKineToEtcdAndBack(t *testing.T) {
 	second, third := etcd(t), kine(t)
 	archive := opened(t, dumped(t, first))
 	assert.Equal(t, archive.Keys, 3*pageKeys)
-	assert.NilError(t, Load(t.Context(), second, archive, quietly))
+	assert.NilError(t, load(t.Context(), second, archive, quietly))
 	again := opened(t, dumped(t, second))
-	assert.NilError(t, Load(t.Context(), third, again, quietly))
-	assert.NilError(t, Load(t.Context(), third, archive, quietly), "a load that is done can be repeated")
-	assert.ErrorContains(t, Load(t.Context(), third, opened(t, dumped(t, kine(t))), quietly), "the store is not empty")
+	assert.NilError(t, load(t.Context(), third, again, quietly))
+	assert.NilError(t, load(t.Context(), third, archive, quietly), "a load that is done can be repeated")
+	assert.ErrorContains(t, load(t.Context(), third, opened(t, dumped(t, kine(t))), quietly), "the store is not empty")
 
 	before, err := read(t.Context(), first)
 	assert.NilError(t, err)

@@ -83,9 +83,9 @@ func (a Access) tls() (*tls.Config, error) {
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// Ready waits until the store answers, for at most the given time. kine's socket is there a moment before its database
+// ready waits until the store answers, for at most the given time. kine's socket is there a moment before its database
 // is.
-func (a Access) Ready(ctx context.Context, client Client, patience time.Duration) error {
+func (a Access) ready(ctx context.Context, client Client, patience time.Duration) error {
 	backoff := retry.WithMaxDuration(patience, retry.NewConstant(500*time.Millisecond))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
 		asking, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -75,7 +75,7 @@ func TestAStoreComesBackFromItsArchiveInAnother(t *testing.T) {
 
 	to, other := simulate(t)
 	var reports atomic.Int64
-	assert.NilError(t, Load(t.Context(), other, archive, func(keys, of int) {
+	assert.NilError(t, load(t.Context(), other, archive, func(keys, of int) {
 		reports.Add(1)
 		assert.Equal(t, of, 1234)
 	}))
@@ -167,14 +167,14 @@ func TestAnInterruptedLoadGoesOn(t *testing.T) {
 		}
 		return nil
 	}
-	assert.ErrorContains(t, Load(t.Context(), other, archive, quietly), "gone")
+	assert.ErrorContains(t, load(t.Context(), other, archive, quietly), "gone")
 	assert.Assert(t, len(values(to)) > 50 && len(values(to)) < 300, "%d", len(values(to)))
 
 	to.beforeCreate = nil
-	assert.NilError(t, Load(t.Context(), other, archive, quietly))
+	assert.NilError(t, load(t.Context(), other, archive, quietly))
 	assert.DeepEqual(t, values(from), values(to))
 	before := to.revision
-	assert.NilError(t, Load(t.Context(), other, archive, quietly))
+	assert.NilError(t, load(t.Context(), other, archive, quietly))
 	assert.Equal(t, to.revision, before, "a load that is done writes nothing")
 }
 
@@ -189,7 +189,7 @@ func TestStoreThatPausesIsAskedAgain(t *testing.T) {
 		}
 		return nil
 	}
-	assert.NilError(t, Load(t.Context(), other, archive, quietly))
+	assert.NilError(t, load(t.Context(), other, archive, quietly))
 	assert.Equal(t, len(values(to)), 51)
 }
 
@@ -212,7 +212,7 @@ func TestOnlyAnEmptyStoreIsLoaded(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			to, other := simulate(t, tt.held...)
 			before := to.revision
-			err := Load(t.Context(), other, archive, quietly)
+			err := load(t.Context(), other, archive, quietly)
 			assert.ErrorContains(t, err, tt.says)
 			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 			assert.Equal(t, to.revision, before, "nothing was written")
@@ -231,7 +231,7 @@ func TestForeignWritesDuringALoadAreFound(t *testing.T) {
 		}
 		return nil
 	}
-	assert.ErrorContains(t, Load(t.Context(), other, archive, quietly), "1 that differ")
+	assert.ErrorContains(t, load(t.Context(), other, archive, quietly), "1 that differ")
 }
 
 func TestSilentStoreIsReportedWithItsCause(t *testing.T) {
@@ -315,7 +315,7 @@ func TestArchiveChangedAfterItsCheckIsNotLoaded(t *testing.T) {
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(path, other, 0o600))
 	to, empty := simulate(t)
-	assert.ErrorContains(t, Load(t.Context(), empty, archive, quietly), "changed while it was in use")
+	assert.ErrorContains(t, load(t.Context(), empty, archive, quietly), "changed while it was in use")
 	assert.Equal(t, len(values(to)), 1)
 }
 
@@ -341,7 +341,7 @@ func TestNewestAndFinalArchivesAreKept(t *testing.T) {
 	removed, err := prune(folder, "team-a", 2)
 	assert.NilError(t, err)
 	assert.Equal(t, len(removed), 4)
-	names, err := List(folder, "team-a")
+	names, err := list(folder, "team-a")
 	assert.NilError(t, err)
 	assert.DeepEqual(t, names, []string{
 		"team-a-20260305T120000Z.tar.zst", "team-a-20260304T120000Z.tar.zst",

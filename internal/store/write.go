@@ -28,8 +28,8 @@ type Writer struct {
 	keys   int
 }
 
-// NewWriter writes an archive to w. taken is the time that it tells.
-func NewWriter(w io.Writer, taken time.Time) (*Writer, error) {
+// newWriter writes an archive to w. taken is the time that it tells.
+func newWriter(w io.Writer, taken time.Time) (*Writer, error) {
 	zip, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("compressing an archive: %w", err)

@@ -120,7 +120,7 @@ func (i *Importer) execute(ctx context.Context, found inspection, progress opera
 			})
 			return err
 		})
-		if Sends(found.Operation.Images.Sources) {
+		if sends(found.Operation.Images.Sources) {
 			group.Go(func() error { return found.remote.Feed(sending, id, i.Supply.Open) })
 		}
 		return status, group.Wait()

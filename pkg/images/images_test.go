@@ -61,7 +61,7 @@ func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, 
 	defer m.mu.Unlock()
 	m.started = append(m.started, op)
 	m.done = make(chan struct{})
-	if !Sends(op.Images.Sources) {
+	if !sends(op.Images.Sources) {
 		close(m.done)
 	}
 	return spec.Status{ID: op.ID, State: spec.Running, Total: 2}, nil

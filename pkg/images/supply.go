@@ -264,8 +264,8 @@ func (s *Supply) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 
 var _ feed.Open = (*Supply)(nil).Open
 
-// Sends reports whether any of sources comes from the plugin.
-func Sends(sources []spec.ImageSource) bool {
+// sends reports whether any of sources comes from the plugin.
+func sends(sources []spec.ImageSource) bool {
 	return slices.ContainsFunc(sources, func(source spec.ImageSource) bool { return source.Sent != nil })
 }
 

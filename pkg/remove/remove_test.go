@@ -190,9 +190,9 @@ cluster: {kubeconfigSecret: kubeconfig}
 machines:
   - {name: m1, address: 192.0.2.1, nodeName: n1}
   - {name: m2, address: 192.0.2.2}
-limits: {retryBudget: 100ms}
 `))
 	assert.NilError(t, err)
+	documents.Fleet.Limits.RetryBudget.Duration = 100 * time.Millisecond
 	return &remove.Remover{Resetter: &reset.Resetter{
 		Cluster: documents,
 		Connect: func(context.Context) (*join.Target, error) {

@@ -75,7 +75,7 @@ func (s *site) happened() string {
 // newSite makes machines of these names. policy is the fleet's, in YAML.
 func newSite(t *testing.T, policy string, names ...string) *site {
 	t.Helper()
-	fleet := "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\nlimits: {retryBudget: 1ms, readyTimeout: 5s}\n" +
+	fleet := "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\nlimits: {readyTimeout: 5s}\n" +
 		"ssh: {trustOnFirstUse: true}\nmachines:\n"
 	s := &site{Clientset: fake.NewClientset(), machines: map[string]*fakeMachine{}}
 	for i, name := range names {
@@ -87,6 +87,7 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 		"{version: "+after+"}}}\n"), []byte(fleet+"upgrade: {minReady: 0s, nodeGrace: 0s}\n"+policy))
 	assert.NilError(t, err)
 	cluster.Name = "team-a"
+	cluster.Fleet.Limits.RetryBudget.Duration = time.Millisecond
 	s.Upgrader = &upgrade.Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{
 		Cluster: cluster, Version: after, Repository: repository(t),
 		Target: &join.Target{

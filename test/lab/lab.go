@@ -68,9 +68,6 @@ func OpenFromCommand() (*Lab, error) {
 	return l, nil
 }
 
-// LogTo sends progress lines to w instead of standard error.
-func (l *Lab) LogTo(w io.Writer) { l.log = w }
-
 // StateDir is the folder with everything the running lab keeps: keys, disks,
 // kubeconfigs, logs.
 func (l *Lab) StateDir() string { return l.state }

@@ -69,7 +69,7 @@ func (l *Lab) parts(ctx context.Context) []part {
 	return []part{
 		{"argo", stateOf(l.argoReady(ctx), l.argo+", ready", "not ready")},
 		{"dns", stateOf(l.deploymentReady(ctx, dns()), "ready", "not ready")},
-		{"storage", stateOf(l.deploymentReady(ctx, storage()), "class "+StorageClass+", ready", "not ready")},
+		{"storage", stateOf(l.deploymentReady(ctx, storage()), "class "+storageClass+", ready", "not ready")},
 		{"load balancer", stateOf(l.daemonRuns(balancerDaemon), pool.first.String()+" to "+pool.last.String(),
 			"not running")},
 		{"bundles", stateOf(l.daemonRuns(repositoryDaemon), RepositoryURL, "not running")},

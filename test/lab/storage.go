@@ -10,8 +10,8 @@ import (
 //go:embed manifests/local-path.yaml
 var storageManifest string
 
-// StorageClass is the host cluster's class of volumes, and its default.
-const StorageClass = "local-path"
+// storageClass is the host cluster's class of volumes, and its default.
+const storageClass = "local-path"
 
 // storageFolder is where the volumes are on the host machine.
 const storageFolder = "/var/lib/local-path"
@@ -20,7 +20,7 @@ const storageFolder = "/var/lib/local-path"
 // ensureStorage.
 func storage() deployment {
 	return deployment{
-		what: "storage class " + StorageClass, namespace: "local-path-storage",
+		what: "storage class " + storageClass, namespace: "local-path-storage",
 		name: "local-path-provisioner",
 	}
 }

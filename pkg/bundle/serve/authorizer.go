@@ -106,7 +106,7 @@ func errorFor(allowed bool) error {
 	if allowed {
 		return nil
 	}
-	return ErrRefused
+	return errRefused
 }
 
 func (a *APIServer) ask(ctx context.Context, token secret.Value) (allowed bool, err error) {

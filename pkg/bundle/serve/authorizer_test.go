@@ -87,7 +87,7 @@ func TestDecisionsAreRememberedForTheirTime(t *testing.T) {
 				if status == http.StatusOK {
 					assert.NilError(t, err)
 				} else {
-					assert.ErrorIs(t, err, ErrRefused)
+					assert.ErrorIs(t, err, errRefused)
 				}
 				assert.Equal(t, api.asked.Load(), step.asked)
 			}

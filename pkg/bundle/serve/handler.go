@@ -29,9 +29,9 @@ type Authorizer interface {
 	Authorize(ctx context.Context, token secret.Value) error
 }
 
-// ErrRefused means that the API server does not know the token, or that the token may not read the object that every
+// errRefused means that the API server does not know the token, or that the token may not read the object that every
 // joining machine reads. Asking again with the same token does not help.
-var ErrRefused = errors.New("the token is not one of a joining machine or of an administrator")
+var errRefused = errors.New("the token is not one of a joining machine or of an administrator")
 
 // Handler answers
 //
@@ -91,8 +91,8 @@ func (h *Handler) allowed(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch err := h.authorizer.Authorize(r.Context(), token); {
-	case errors.Is(err, ErrRefused):
-		http.Error(w, ErrRefused.Error(), http.StatusForbidden)
+	case errors.Is(err, errRefused):
+		http.Error(w, errRefused.Error(), http.StatusForbidden)
 	case err != nil:
 		h.log.Warn("asking the API server about a token", "error", err.Error())
 		later(w, "the API server could not be asked about the token")

@@ -33,7 +33,7 @@ func (d fakeAuthorizer) Authorize(_ context.Context, token secret.Value) error {
 	if d.err != nil || token.Reveal() == d.token {
 		return d.err
 	}
-	return ErrRefused
+	return errRefused
 }
 
 var quiet = slog.New(slog.DiscardHandler)

@@ -44,7 +44,7 @@ func waves(most int) (int, error) {
 	case most < 0:
 		return 0, refuse("MaxWaves", most, errors.New("it must not be negative"))
 	case most == 0:
-		return DefaultMaxWaves, nil
+		return defaultMaxWaves, nil
 	}
 	return most, nil
 }

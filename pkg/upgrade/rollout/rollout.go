@@ -81,9 +81,9 @@ type Policy struct {
 	MaxWaves int
 }
 
-// DefaultMaxWaves keeps a workflow that has a template call itself once per wave below Argo's limit of 100 nested
+// defaultMaxWaves keeps a workflow that has a template call itself once per wave below Argo's limit of 100 nested
 // templates (maxAllowedStackDepth of its controller), with room for the templates around it.
-const DefaultMaxWaves = 80
+const defaultMaxWaves = 80
 
 // Plan is who is upgraded in which wave, and who is not. It is made once, before anything begins, and holds to the end.
 // Each step of a rollout gets its JSON, which is therefore without the machines that no step works on.

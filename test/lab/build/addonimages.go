@@ -61,23 +61,28 @@ func (b *Builder) addons(version, agent, network, busybox string) []addon {
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
 	const nonroot, nobody = "65532:65532", "65534:65534"
 	return []addon{
-		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.Flannel, network, "", false},
-		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.FlannelCNI, busybox, "", false},
+		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.buildFlannel, network, "", false},
+		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.buildFlannelCNI, busybox, "", false},
 		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, "", false},
 		{
-			"docker.io/coredns/coredns:" + components.AddonVersion(components.CoreDNS), "/coredns", b.CoreDNS,
+			"docker.io/coredns/coredns:" + components.AddonVersion(components.CoreDNS), "/coredns", b.buildCoreDNS,
 			"", nonroot, false,
 		},
-		{"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.Konnectivity, "", nonroot, false},
+		{
+			"registry.k8s.io/kas-network-proxy/proxy-agent:" + agent, "/proxy-agent", b.buildKonnectivity,
+			"", nonroot, false,
+		},
 		{
 			"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner",
-			b.LocalPathProvisioner,
-			"", "", false,
+			b.buildLocalPathProvisioner, "", "", false,
 		},
 		{"docker.io/library/busybox:1.36.1", "", nil, busybox, "", false},
-		{"quay.io/metallb/controller:v0.14.9", "/controller", b.MetalLB, "", "", true},
-		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.MetalLB, "", "", true},
-		{"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.MetricsServer, "", nobody, true},
+		{"quay.io/metallb/controller:v0.14.9", "/controller", b.buildMetalLB, "", "", true},
+		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.buildMetalLB, "", "", true},
+		{
+			"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.buildMetricsServer,
+			"", nobody, true,
+		},
 		// No addon: the tests run it in pods.
 		{"lab.argosy.dev/web:v1", "/web", b.web, busybox, "", false},
 	}

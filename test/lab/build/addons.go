@@ -13,8 +13,8 @@ const addonsModule = "addons"
 // make the standard library the same in programs with and without cgo. The last one makes programs smaller.
 func addonsTags() []string { return []string{"netgo", "osusergo", "grpcnotrace"} }
 
-// Flannel returns the folder with flanneld.
-func (b *Builder) Flannel(ctx context.Context) (string, error) {
+// buildFlannel returns the folder with flanneld.
+func (b *Builder) buildFlannel(ctx context.Context) (string, error) {
 	const module = "github.com/flannel-io/flannel"
 	version, err := b.required(ctx, addonsModule, module)
 	if err != nil {
@@ -34,8 +34,8 @@ func (b *Builder) Flannel(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// FlannelCNI returns the folder with flannel, the CNI plugin that hands a pod's network over to bridge.
-func (b *Builder) FlannelCNI(ctx context.Context) (string, error) {
+// buildFlannelCNI returns the folder with flannel, the CNI plugin that hands a pod's network over to bridge.
+func (b *Builder) buildFlannelCNI(ctx context.Context) (string, error) {
 	const module = "github.com/containernetworking/plugins"
 	version, err := b.required(ctx, "flannel-cni", module)
 	if err != nil {
@@ -51,8 +51,8 @@ func (b *Builder) FlannelCNI(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// CoreDNS returns the folder with coredns, whose plugins modules/addons/coredns tells.
-func (b *Builder) CoreDNS(ctx context.Context) (string, error) {
+// buildCoreDNS returns the folder with coredns, whose plugins modules/addons/coredns tells.
+func (b *Builder) buildCoreDNS(ctx context.Context) (string, error) {
 	const module = "github.com/coredns/coredns"
 	version, err := b.required(ctx, addonsModule, module)
 	if err != nil {
@@ -71,8 +71,8 @@ func (b *Builder) CoreDNS(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// LocalPathProvisioner returns the folder with local-path-provisioner.
-func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
+// buildLocalPathProvisioner returns the folder with local-path-provisioner.
+func (b *Builder) buildLocalPathProvisioner(ctx context.Context) (string, error) {
 	const module = "github.com/rancher/local-path-provisioner"
 	version, err := b.required(ctx, "local-path-provisioner", module)
 	if err != nil {
@@ -89,8 +89,8 @@ func (b *Builder) LocalPathProvisioner(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// MetricsServer returns the folder with metrics-server.
-func (b *Builder) MetricsServer(ctx context.Context) (string, error) {
+// buildMetricsServer returns the folder with metrics-server.
+func (b *Builder) buildMetricsServer(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/metrics-server"
 	version, err := b.required(ctx, "metrics-server", module)
 	if err != nil {
@@ -107,8 +107,8 @@ func (b *Builder) MetricsServer(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// MetalLB returns the folder with MetalLB's controller and speaker.
-func (b *Builder) MetalLB(ctx context.Context) (string, error) {
+// buildMetalLB returns the folder with buildMetalLB's controller and speaker.
+func (b *Builder) buildMetalLB(ctx context.Context) (string, error) {
 	const module = "go.universe.tf/metallb"
 	version, err := b.required(ctx, addonsModule, module)
 	if err != nil {

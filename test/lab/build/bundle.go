@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
 // Bundle is a node bundle in a folder of its own, with a SHA256SUMS beside it.
@@ -33,32 +32,11 @@ const checksums = "SHA256SUMS"
 // Bundle returns the node bundle of the Kubernetes version as a tar.gz: beneath ./release/ kubeadm, kubelet, kubectl,
 // containerd, containerd-shim-runc-v2, ctr, runc, cni/bin/, pause-image.tar and pause-image.txt.
 func (b *Builder) Bundle(ctx context.Context, version string) (Bundle, error) {
-	return b.bundle(ctx, version, ".tar.gz", gzipWriter)
-}
-
-// BundleZstd returns the same as a tar.zst.
-func (b *Builder) BundleZstd(ctx context.Context, version string) (Bundle, error) {
-	return b.bundle(ctx, version, ".tar.zst", zstdWriter)
-}
-
-// compressor wraps a writer; closing it ends the compressed stream and leaves the writer open.
-type compressor func(io.Writer) (io.WriteCloser, error)
-
-func gzipWriter(w io.Writer) (io.WriteCloser, error) {
-	return gzip.NewWriterLevel(w, gzip.DefaultCompression)
-}
-
-// zstdWriter compresses in one piece at a time, as the parallel writer's blocks are not the same on all machines.
-func zstdWriter(w io.Writer) (io.WriteCloser, error) {
-	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
-}
-
-func (b *Builder) bundle(ctx context.Context, version, suffix string, compress compressor) (Bundle, error) {
 	files, err := b.bundleFiles(ctx, version)
 	if err != nil {
 		return Bundle{}, err
 	}
-	return b.makeBundle(ctx, "kubernetes-"+version+"-"+runtime.GOARCH+suffix, files, compress)
+	return b.makeBundle(ctx, "kubernetes-"+version+"-"+runtime.GOARCH+".tar.gz", files)
 }
 
 // bundleFile is a file of a bundle, from disk or with the text given.
@@ -106,9 +84,7 @@ func (b *Builder) bundleFiles(ctx context.Context, version string) ([]bundleFile
 }
 
 // makeBundle writes the files, sorted, as an archive of that name.
-func (b *Builder) makeBundle(ctx context.Context, name string, files []bundleFile, compress compressor) (Bundle,
-	error,
-) {
+func (b *Builder) makeBundle(ctx context.Context, name string, files []bundleFile) (Bundle, error) {
 	slices.SortFunc(files, func(a, b bundleFile) int { return strings.Compare(a.Path, b.Path) })
 	inputs, err := json.Marshal(struct {
 		Revision int
@@ -120,7 +96,7 @@ func (b *Builder) makeBundle(ctx context.Context, name string, files []bundleFil
 	}
 	entry := filepath.Join("bundles", name+"-"+digest(inputs)[:16])
 	folder, err := b.ensure(ctx, entry, "bundle "+name, func(folder string, _ *progress) error {
-		sum, err := writeBundle(ctx, filepath.Join(folder, name), files, compress)
+		sum, err := writeBundle(ctx, filepath.Join(folder, name), files)
 		if err != nil {
 			return err
 		}
@@ -138,17 +114,14 @@ func (b *Builder) makeBundle(ctx context.Context, name string, files []bundleFil
 }
 
 // writeBundle returns the digest of the archive it wrote.
-func writeBundle(ctx context.Context, archive string, files []bundleFile, compress compressor) (string, error) {
+func writeBundle(ctx context.Context, archive string, files []bundleFile) (string, error) {
 	file, err := os.Create(archive)
 	if err != nil {
 		return "", fmt.Errorf("creating %q: %w", archive, err)
 	}
 	defer file.Close()
 	sum := sha256.New()
-	compressed, err := compress(io.MultiWriter(file, sum))
-	if err != nil {
-		return "", fmt.Errorf("compressing %q: %w", archive, err)
-	}
+	compressed := gzip.NewWriter(io.MultiWriter(file, sum))
 	if err := writeRelease(ctx, tar.NewWriter(compressed), files); err != nil {
 		return "", fmt.Errorf("writing %q: %w", archive, err)
 	}

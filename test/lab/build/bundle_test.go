@@ -1,13 +1,11 @@
 package build
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"gotest.tools/v3/assert"
 )
 
@@ -26,45 +24,36 @@ func fakeFiles(t *testing.T) []bundleFile {
 }
 
 func TestBundleHasItsFilesBelowReleaseAndADigest(t *testing.T) {
-	for name, c := range map[string]struct {
-		compress compressor
-		open     func(io.Reader) (io.Reader, error)
-	}{
-		"fake.tar.gz":  {gzipWriter, func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
-		"fake.tar.zst": {zstdWriter, func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bundle, err := newCache(t).makeBundle(t.Context(), name, fakeFiles(t), c.compress)
-			assert.NilError(t, err)
-			content, err := os.ReadFile(bundle.Path)
-			assert.NilError(t, err)
-			assert.Equal(t, bundle.SHA256, digest(content))
-			assert.Equal(t, filepath.Base(bundle.Path), name)
-			sums, err := os.ReadFile(filepath.Join(filepath.Dir(bundle.Path), "SHA256SUMS"))
-			assert.NilError(t, err)
-			assert.Equal(t, string(sums), bundle.SHA256+"  "+name+"\n")
+	const name = "fake.tar.gz"
+	bundle, err := newCache(t).makeBundle(t.Context(), name, fakeFiles(t))
+	assert.NilError(t, err)
+	content, err := os.ReadFile(bundle.Path)
+	assert.NilError(t, err)
+	assert.Equal(t, bundle.SHA256, digest(content))
+	assert.Equal(t, filepath.Base(bundle.Path), name)
+	sums, err := os.ReadFile(filepath.Join(filepath.Dir(bundle.Path), "SHA256SUMS"))
+	assert.NilError(t, err)
+	assert.Equal(t, string(sums), bundle.SHA256+"  "+name+"\n")
 
-			file, err := os.Open(bundle.Path)
-			assert.NilError(t, err)
-			defer file.Close()
-			plain, err := c.open(file)
-			assert.NilError(t, err)
-			assert.DeepEqual(t, modes(readTar(t, plain)), map[string]int64{
-				"./release/":                0o755,
-				"./release/cni/":            0o755,
-				"./release/cni/bin/":        0o755,
-				"./release/cni/bin/bridge":  0o755,
-				"./release/kubelet":         0o755,
-				"./release/pause-image.txt": 0o644,
-			})
-		})
-	}
+	file, err := os.Open(bundle.Path)
+	assert.NilError(t, err)
+	defer file.Close()
+	plain, err := gzip.NewReader(file)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, modes(readTar(t, plain)), map[string]int64{
+		"./release/":                0o755,
+		"./release/cni/":            0o755,
+		"./release/cni/bin/":        0o755,
+		"./release/cni/bin/bridge":  0o755,
+		"./release/kubelet":         0o755,
+		"./release/pause-image.txt": 0o644,
+	})
 }
 
 func TestEqualFilesGiveEqualBundles(t *testing.T) {
 	sums := map[string]bool{}
 	for range 3 {
-		bundle, err := newCache(t).makeBundle(t.Context(), "fake.tar.gz", fakeFiles(t), gzipWriter)
+		bundle, err := newCache(t).makeBundle(t.Context(), "fake.tar.gz", fakeFiles(t))
 		assert.NilError(t, err)
 		sums[bundle.SHA256] = true
 	}
@@ -74,7 +63,7 @@ func TestEqualFilesGiveEqualBundles(t *testing.T) {
 func TestABundleWithAMissingFileIsNotKept(t *testing.T) {
 	b := newCache(t)
 	files := append(fakeFiles(t), bundleFile{Path: "runc", Source: filepath.Join(t.TempDir(), "fake-absent")})
-	_, err := b.makeBundle(t.Context(), "fake.tar.gz", files, gzipWriter)
+	_, err := b.makeBundle(t.Context(), "fake.tar.gz", files)
 	assert.ErrorContains(t, err, `adding "release/runc"`)
 	entries, err := filepath.Glob(filepath.Join(b.Cache, "bundles", "*fake*[0-9a-f]"))
 	assert.NilError(t, err)

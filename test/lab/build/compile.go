@@ -16,8 +16,8 @@ import (
 	"strings"
 )
 
-// CommandError is a command that failed, with all that is needed to run it again.
-type CommandError struct {
+// commandError is a command that failed, with all that is needed to run it again.
+type commandError struct {
 	// Folder is the working directory of the command, Args its words.
 	Folder string
 	Args   []string
@@ -26,11 +26,11 @@ type CommandError struct {
 	Err    error
 }
 
-func (e *CommandError) Error() string {
+func (e *commandError) Error() string {
 	return fmt.Sprintf("running %q in %q: %v\n%s", strings.Join(e.Args, " "), e.Folder, e.Err, e.Output)
 }
 
-func (e *CommandError) Unwrap() error { return e.Err }
+func (e *commandError) Unwrap() error { return e.Err }
 
 // programs returns the folder with the recipe's programs. After compiling, extra may add files to it.
 func (b *Builder) programs(ctx context.Context, r recipe, extra func(folder string) error) (string, error) {
@@ -98,7 +98,7 @@ func (b *Builder) goBuild(ctx context.Context, r recipe, args []string, p *progr
 	writer.Close()
 	output := <-said
 	if err != nil {
-		return &CommandError{Folder: cmd.Dir, Args: cmd.Args, Output: output, Err: err}
+		return &commandError{Folder: cmd.Dir, Args: cmd.Args, Output: output, Err: err}
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func checkVersions(ctx context.Context, r recipe, folder string) error {
 		cmd := exec.CommandContext(ctx, filepath.Join(folder, check.Call[0]), check.Call[1:]...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
-			return &CommandError{Folder: folder, Args: check.Call, Output: lastLines(string(out), 20), Err: err}
+			return &commandError{Folder: folder, Args: check.Call, Output: lastLines(string(out), 20), Err: err}
 		}
 		if !strings.Contains(string(out), check.Holds) {
 			return fmt.Errorf("checking %q: it says %q, without %q", strings.Join(check.Call, " "), out, check.Holds)

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Etcd returns the folder with etcd, etcdctl and etcdutl, which restores snapshots, of the series that goes with the
-// Kubernetes version.
-func (b *Builder) Etcd(ctx context.Context, kubernetes string) (string, error) {
+// buildEtcd returns the folder with etcd, etcdctl and etcdutl, which restores snapshots, of the series that goes with
+// the Kubernetes version.
+func (b *Builder) buildEtcd(ctx context.Context, kubernetes string) (string, error) {
 	module, err := etcdModule(kubernetes)
 	if err != nil {
 		return "", err

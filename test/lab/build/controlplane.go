@@ -2,8 +2,8 @@ package build
 
 import "context"
 
-// Kine returns the folder with kine, which keeps Kubernetes' objects in SQLite, PostgreSQL or MySQL.
-func (b *Builder) Kine(ctx context.Context) (string, error) {
+// buildKine returns the folder with kine, which keeps Kubernetes' objects in SQLite, PostgreSQL or MySQL.
+func (b *Builder) buildKine(ctx context.Context) (string, error) {
 	const module = "github.com/k3s-io/kine"
 	version, err := b.required(ctx, addonsModule, module)
 	if err != nil {
@@ -28,8 +28,9 @@ func (b *Builder) Kine(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// Konnectivity returns the folder with konnectivity-server, for the control plane, and proxy-agent, for the machines.
-func (b *Builder) Konnectivity(ctx context.Context) (string, error) {
+// buildKonnectivity returns the folder with konnectivity-server, for the control plane, and proxy-agent, for the
+// machines.
+func (b *Builder) buildKonnectivity(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/apiserver-network-proxy"
 	version, err := b.required(ctx, addonsModule, module)
 	if err != nil {

@@ -48,7 +48,7 @@ func (b *Builder) aptGet(ctx context.Context, args []string) error {
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return &CommandError{Folder: "/", Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
+		return &commandError{Folder: "/", Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func (b *Builder) ControlPlaneImages(ctx context.Context, version string) ([]str
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := b.Etcd(ctx, version)
+	etcd, err := b.buildEtcd(ctx, version)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func kubeadmImages(ctx context.Context, folder, version string) (map[string]stri
 		"--kubernetes-version="+version)
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, &CommandError{Folder: folder, Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
+		return nil, &commandError{Folder: folder, Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
 	}
 	refs := map[string]string{}
 	for _, ref := range strings.Fields(string(out)) {

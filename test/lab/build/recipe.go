@@ -137,7 +137,7 @@ func (b *Builder) goCommand(ctx context.Context, r recipe, args ...string) ([]by
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, &CommandError{Folder: cmd.Dir, Args: cmd.Args, Output: lastLines(stderr.String(), 20), Err: err}
+		return nil, &commandError{Folder: cmd.Dir, Args: cmd.Args, Output: lastLines(stderr.String(), 20), Err: err}
 	}
 	return out, nil
 }

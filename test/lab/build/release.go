@@ -20,15 +20,15 @@ func (b *Builder) ReleaseFolder(ctx context.Context, version string) (string, er
 		return "", err
 	}
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
-	etcd := func(ctx context.Context) (string, error) { return b.Etcd(ctx, version) }
+	etcd := func(ctx context.Context) (string, error) { return b.buildEtcd(ctx, version) }
 	for _, part := range []struct {
 		build    func(context.Context) (string, error)
 		programs []string
 	}{
 		{kubernetes, []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}},
 		{etcd, []string{"etcd", "etcdctl", "etcdutl"}},
-		{b.Kine, []string{"kine"}},
-		{b.Konnectivity, []string{"konnectivity-server"}},
+		{b.buildKine, []string{"kine"}},
+		{b.buildKonnectivity, []string{"konnectivity-server"}},
 	} {
 		folder, err := part.build(ctx)
 		if err != nil {

@@ -70,7 +70,7 @@ func resolvePackages(ctx context.Context, names []string) ([]string, error) {
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return nil, &CommandError{Folder: "/", Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
+		return nil, &commandError{Folder: "/", Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
 	}
 	packages := installs(string(out))
 	if len(packages) < len(names) {
@@ -173,7 +173,7 @@ func runIn(ctx context.Context, folder, name string, args ...string) error {
 	cmd.Dir = folder
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return &CommandError{Folder: folder, Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
+		return &commandError{Folder: folder, Args: cmd.Args, Output: lastLines(string(out), 20), Err: err}
 	}
 	return nil
 }
