@@ -23,9 +23,9 @@ const (
 	emulation accelerator = "emulated"
 )
 
-// emulationSlowdown is by how much longer the lab waits for a virtual machine that is emulated. Emulated code takes
+// EmulationSlowdown is by how much longer the lab waits for a virtual machine that is emulated. Emulated code takes
 // about ten times as long, of which waits for timers and for the cluster are no part.
-const emulationSlowdown = 5
+const EmulationSlowdown = 5
 
 const (
 	guestMemory     = "2048"
@@ -107,7 +107,7 @@ func (l *Lab) accelerator(ctx context.Context, kernel string) (accelerator, erro
 			return "", err
 		}
 		found = emulation
-		l.logf("virtual machines are emulated, and waits for them %d times as long: %v", emulationSlowdown, err)
+		l.logf("virtual machines are emulated, and waits for them %d times as long: %v", EmulationSlowdown, err)
 	}
 	if err := os.WriteFile(note, []byte(string(boot)+string(found)), 0o644); err != nil {
 		return "", fmt.Errorf("noting what QEMU can use: %w", err)
@@ -123,7 +123,7 @@ func (l *Lab) slowdown() int {
 	if text, err := os.ReadFile(l.acceleratorNote()); err == nil && strings.HasSuffix(string(text), string(kvm)) {
 		return 1
 	}
-	return emulationSlowdown
+	return EmulationSlowdown
 }
 
 // probeKVM boots a kernel that finds no disk and ends with a panic.

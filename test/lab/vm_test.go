@@ -49,7 +49,7 @@ func TestEmulationMakesTheLabWaitLonger(t *testing.T) {
 	note(kvm)
 	assert.Equal(t, v.patience(), waitLimit)
 	note(emulation)
-	assert.Equal(t, v.patience(), emulationSlowdown*waitLimit)
+	assert.Equal(t, v.patience(), EmulationSlowdown*waitLimit)
 }
 
 func TestVirtualMachinesAreEmulatedWhereKVMRunsNoKernel(t *testing.T) {
