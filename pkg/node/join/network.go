@@ -46,7 +46,7 @@ func checkHostnameLookup(ctx context.Context, h *host.Host, _ *spec.Join, f *fin
 
 // explainLookup adds what a look-up of the machine's name shows:
 //
-//	name is in /etc/hosts, or the system answers for it itself   nothing, and nobody is asked
+//	name is in /etc/hosts, or the system answers for it itself   nothing, and no server is asked
 //	name servers do not know it                                  a remark, as of kubeadm
 //	they are slow or silent                                      a problem: every look-up on the node waits
 func explainLookup(ctx context.Context, h *host.Host, lookup func(context.Context, string) ([]string, error),

@@ -55,7 +55,7 @@ func readCRIConfigs(h *host.Host, name string) []criConfig {
 	return []criConfig{file.Plugins.V2, file.Plugins.V3}
 }
 
-// readOtherRuntimes returns those of containerd's present configuration, whoever wrote it: another installer, or the
+// readOtherRuntimes returns those of containerd's present configuration, which another installer may have written, or a
 // toolkit into Argosy's file. Those in drop-ins are merged by containerd itself.
 func readOtherRuntimes(h *host.Host, driver string) otherRuntimes {
 	kept := otherRuntimes{runtimes: table{}, devices: table{}}
