@@ -36,7 +36,7 @@ func bundleServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the node bundles of the full image to machines (in the control plane's pod)",
 		Long: `Serves https://<listen>/<version>/kubernetes-<version>-<arch>.tar.gz and /<version>/SHA256SUMS out of a
-folder. Whoever fetches shows a token; the API server is asked with that token whether it may read the
+folder. A client shows a token; the API server is asked with that token whether it may read the
 ConfigMap kubeadm-config, as bootstrap tokens and administrators may. The certificate is read again when
 its files change.`,
 		Args: program.NoArguments,

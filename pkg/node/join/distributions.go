@@ -68,7 +68,7 @@ func checkRemains(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 //
 //	cluster's pod network    configurations of others
 //	flannel, as an addon     a problem: pods get addresses by them before, or instead of, flannel
-//	of others               a remark: one of them may be the site's own
+//	of others                a remark: one of them may be the site's own
 func checkPodNetwork(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if inspect.Kubelet(h, nil, nil).Ours {
 		return
