@@ -64,7 +64,12 @@ func (p *Provisioner) atOwnVersion(ctx context.Context) (*Provisioner, error) {
 	if err != nil || own == "" {
 		return p, err
 	}
-	cluster, err := p.AtVersion(own)
+	return p.atVersion(own)
+}
+
+// atVersion returns the provisioner with another version in its documents.
+func (p *Provisioner) atVersion(wanted string) (*Provisioner, error) {
+	cluster, err := p.AtVersion(wanted)
 	if err != nil {
 		return p, err
 	}

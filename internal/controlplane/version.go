@@ -13,6 +13,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // compareVersion checks Kubernetes' own rules: an API server may not be older than the one that wrote its store, and
@@ -29,21 +30,55 @@ func (p *Provisioner) compareVersion(ctx context.Context, set *appsv1.StatefulSe
 	if runs, err = p.newestRun(ctx, runs); err != nil || runs == nil {
 		return err
 	}
-	key := "controlPlane.distro.k8s.version"
-	if k8s := p.VCluster.ControlPlane.Distro.K8s; k8s.Version == "" && k8s.Image.Tag != "" {
-		key = "controlPlane.distro.k8s.image.tag"
+	reason, instead := forbidden(runs, wanted)
+	if reason != "" {
+		add(p.versionKey(), instead, "is v%s, and the control plane runs v%s: %s", wanted, runs, reason)
 	}
+	return nil
+}
+
+// versionKey returns the key of the documents that names the version.
+func (p *Provisioner) versionKey() string {
+	if k8s := p.VCluster.ControlPlane.Distro.K8s; k8s.Version == "" && k8s.Image.Tag != "" {
+		return "controlPlane.distro.k8s.image.tag"
+	}
+	return "controlPlane.distro.k8s.version"
+}
+
+// forbidden returns why an API server of the wanted version may not run on the state of another one, and what to write
+// instead; "" where it may.
+func forbidden(runs, wanted *version.Version) (reason, instead string) {
 	next := fmt.Sprintf("v%d.%d", runs.Major(), runs.Minor()+1)
 	switch {
 	case wanted.LessThan(runs):
-		add(key, fmt.Sprintf("write v%s or a later one, up to %s", runs, next),
-			"is v%s, and the control plane runs v%s: an older API server may not be able to read the state of a "+
-				"newer one", wanted, runs)
+		return "an older API server may not be able to read the state of a newer one",
+			fmt.Sprintf("write v%s or a later one, up to %s", runs, next)
 	case wanted.Major() != runs.Major() || wanted.Minor() > runs.Minor()+1:
-		add(key, fmt.Sprintf("provision a version of %s first", next),
-			"is v%s, and the control plane runs v%s: Kubernetes goes up one minor version at a time", wanted, runs)
+		return "Kubernetes goes up one minor version at a time",
+			fmt.Sprintf("provision a version of %s first", next)
 	}
-	return nil
+	return "", ""
+}
+
+// ForArchive returns the provisioner for the state of an archive, which an API server of version kubernetes wrote:
+// where the documents name no version, it is this one. It is a configuration error if theirs may not run on that state.
+func (p *Provisioner) ForArchive(archive, kubernetes string) (*Provisioner, error) {
+	wrote, err := version.ParseSemantic(kubernetes)
+	if err != nil {
+		return p, nil // made of an image whose tag is no version, which is not checked either
+	}
+	if !p.NamesVersion() {
+		return p.atVersion(kubernetes)
+	}
+	wanted, err := version.ParseSemantic(p.KubernetesVersion())
+	if err != nil {
+		return p, nil
+	}
+	if reason, instead := forbidden(wrote, wanted); reason != "" {
+		return p, errclass.Errorf(errclass.Configuration, "%s is v%s, and archive %q is of a control plane of v%s: "+
+			"%s; %s", p.versionKey(), wanted, archive, wrote, reason, instead)
+	}
+	return p, nil
 }
 
 // newestRun returns the newest version whose API server has come up, as far as its pods still exist; without pods it is

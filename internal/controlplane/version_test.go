@@ -6,6 +6,7 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/errclass"
 
 	"argosy.dev/argosy/internal/controlplane/controlplanetest"
@@ -70,4 +71,30 @@ func TestImageTagThatIsNoVersionIsNotChecked(t *testing.T) {
 	changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
+}
+
+func TestARestoreTakesTheVersionOfItsArchive(t *testing.T) {
+	for name, c := range map[string]struct{ documents, archive, version, says string }{
+		"no version in the documents": {unversioned, "v1.33.13", "v1.33.13", ""},
+		"the same version":            {controlplanetest.SQLite, "v1.34.4", "v1.34.4", ""},
+		"an older archive":            {controlplanetest.SQLite, "v1.33.13", "v1.34.4", ""},
+		"a newer archive": {
+			controlplanetest.SQLite, "v1.35.8", "",
+			`is v1.34.4, and archive "a.tar.zst" is of a control plane of v1.35.8: an older API server`,
+		},
+		"an archive of two versions before": {controlplanetest.SQLite, "v1.32.9", "", "one minor version at a time"},
+		"an archive of a tag of its own":    {unversioned, "nightly", components.DefaultKubernetes, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &Provisioner{Cluster: controlplanetest.New(t, c.documents)}
+			restored, err := p.ForArchive("a.tar.zst", c.archive)
+			if c.says != "" {
+				assert.ErrorContains(t, err, c.says)
+				assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+				return
+			}
+			assert.NilError(t, err)
+			assert.Equal(t, restored.KubernetesVersion(), c.version)
+		})
+	}
 }

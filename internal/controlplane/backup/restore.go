@@ -72,7 +72,7 @@ func restore(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
 		return Restored{}, err
 	}
 	if begun == nil {
-		if begun, err = restoreKeys(ctx, p, o, hosted.Prefixed(report, "[1/5 archive] ")); err != nil {
+		if p, begun, err = restoreKeys(ctx, p, o, hosted.Prefixed(report, "[1/5 archive] ")); err != nil {
 			return Restored{}, err
 		}
 	}
@@ -203,18 +203,19 @@ func makeRoom(ctx context.Context, cluster hosted.Cluster, report func(string)) 
 }
 
 // restoreKeys reads the archive in a pod and makes Secret <cluster>-pki of its keys, with a note that the restore is
-// not done. From then on the namespace has this cluster, and no other can be made in its place.
+// not done. From then on the namespace has this cluster, and no other can be made in its place. It returns the
+// provisioner for the archive's version where the documents name none.
 func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
 	report func(string),
-) (*controlplane.Restoration, error) {
+) (*controlplane.Provisioner, *controlplane.Restoration, error) {
 	if _, err := p.Host.CoreV1().PersistentVolumeClaims(p.Namespace).Get(ctx, p.Names().Backups(),
 		metav1.GetOptions{}); err != nil {
-		return nil, fmt.Errorf("reading PersistentVolumeClaim %q, which holds the cluster's archives: %w",
+		return nil, nil, fmt.Errorf("reading PersistentVolumeClaim %q, which holds the cluster's archives: %w",
 			p.Names().Backups(), apply.Classify(err))
 	}
 	reader, err := store.NewReader()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var read store.Result
 	pod, err := runJob(ctx, p, controlplane.Job{Component: hosted.Restore, Args: []string{
@@ -222,24 +223,27 @@ func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOpti
 		"--seal-for=" + reader.Address(),
 	}}, &read, report)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := checkIdentity(p.Cluster, read); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if p, err = p.ForArchive(read.Archive, read.Kubernetes); err != nil {
+		return nil, nil, err
 	}
 	files, err := unseal(ctx, p.Cluster, pod.Name, reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// The archive is complete, of this cluster, and its keys are at hand: the state that it replaces may be deleted.
 	if err := makeRoom(ctx, p.Cluster, report); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	begun := &controlplane.Restoration{
 		Archive: read.Archive, Taken: read.Taken, Keys: read.Keys,
 		Revision: read.Revision, Endpoint: read.Endpoint,
 	}
-	return begun, createKeys(ctx, p.Cluster, files, begun)
+	return p, begun, createKeys(ctx, p.Cluster, files, begun)
 }
 
 // checkIdentity compares the documents with the cluster of the archive, except for the kind of store: any store takes
