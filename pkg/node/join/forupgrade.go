@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -125,9 +126,12 @@ func UpgradeConfiguration(ctx context.Context, c *node.Context) error {
 	if err := writeSettings(c.Host, known); err != nil {
 		return err
 	}
-	_, err = c.Host.Runner.Run(ctx, host.Command{
-		Argv: []string{c.Host.Path(release(j, "kubeadm")), "upgrade", "node"}, Env: searchPath(j), Log: c.Log,
-	})
+	argv := []string{c.Host.Path(release(j, "kubeadm")), "upgrade", "node"}
+	// It makes the checks of a join again, where a newer kubeadm may have more of them.
+	if names := ignoredByKubeadm(j); len(names) > 0 {
+		argv = append(argv, "--ignore-preflight-errors="+strings.Join(names, ","))
+	}
+	_, err = c.Host.Runner.Run(ctx, host.Command{Argv: argv, Env: searchPath(j), Log: c.Log})
 	if err != nil {
 		return kubeadmFailed("upgrading the node's configuration: kubeadm upgrade node", j.Server, err)
 	}

@@ -369,7 +369,7 @@ func (m *machine) kubeadm(program, words string) {
 	version := strings.Fields(string(content[len(elf):]))[1]
 	m.write(layout.KubeletConfig, "# of kubeadm "+version+"\n"+m.clusterConfig)
 	switch words {
-	case "upgrade node":
+	case "upgrade node", "upgrade node --ignore-preflight-errors=SystemVerification,Mem":
 		m.write(layout.KubeletFlags, `KUBELET_KUBEADM_ARGS="--hostname-override=m1 --of=`+version+`"`+"\n")
 		m.write(layout.KubeletDir+"/instance-config.yaml", "of: "+version+"\n")
 	case "upgrade node phase kubelet-config":

@@ -54,6 +54,13 @@ func TestUpgradeRestartsEachServiceOnce(t *testing.T) {
 	m.allHeld(spec.KindUpgrade)
 }
 
+func TestKubeadmUpgradesWithoutTheChecksThatAreIgnored(t *testing.T) {
+	m := newNode(t)
+	m.join.Registration.IgnorePreflightErrors = []string{"SystemVerification", "NodeRemains", "Mem"}
+	m.succeeds(spec.KindUpgrade)
+	assert.Equal(t, m.called("kubeadm upgrade node --ignore-preflight-errors=SystemVerification,Mem"), 1, "%v", m.calls)
+}
+
 func TestTheNewKubeadmUpgradesTheConfigurationBeforeProgramsAreSwapped(t *testing.T) {
 	m := newNode(t)
 	old := m.files()["/usr/local/bin/kubelet"]
