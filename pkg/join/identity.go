@@ -3,7 +3,6 @@ package join
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +30,9 @@ func (j *Joiner) checkNameFree(node *corev1.Node, facts spec.Facts) error {
 		return nil
 	}
 	ready := ReadyCondition(node).Status == corev1.ConditionTrue
-	differences, compared := differencesOf(node, facts)
+	differences, compared := identityOf(node).DifferencesFrom(spec.MachineIdentity{
+		ID: facts.MachineID, Addresses: facts.Addresses,
+	})
 	switch {
 	case len(differences) > 0 && ready, !compared && ready:
 		return errclass.Errorf(errclass.Configuration, "node name %q is taken: cluster %s has a Ready node "+
@@ -57,35 +58,15 @@ func inParentheses(reasons []string) string {
 	return " (" + strings.Join(reasons, ", ") + ")"
 }
 
-// differencesOf returns what distinguishes the node's machine from the inspected one. compared is false if there is
-// nothing to compare, as with a node whose kubelet never reported.
-func differencesOf(node *corev1.Node, facts spec.Facts) (differences []string, compared bool) {
-	id := node.Status.NodeInfo.MachineID
-	if id != "" && facts.MachineID != "" {
-		compared = true
-		if id != facts.MachineID {
-			differences = append(differences, fmt.Sprintf("its machine-id is %s, not %s", id, facts.MachineID))
-		}
-	}
-	addresses := nodeAddresses(node)
-	if len(addresses) > 0 && len(facts.Addresses) > 0 {
-		compared = true
-		here := func(address string) bool { return slices.Contains(facts.Addresses, address) }
-		if !slices.ContainsFunc(addresses, here) {
-			differences = append(differences, "its address is "+strings.Join(addresses, " and "))
-		}
-	}
-	return differences, compared
-}
-
-func nodeAddresses(node *corev1.Node) []string {
-	var addresses []string
+// identityOf returns the identity of a node's machine.
+func identityOf(node *corev1.Node) spec.MachineIdentity {
+	identity := spec.MachineIdentity{ID: node.Status.NodeInfo.MachineID}
 	for _, address := range node.Status.Addresses {
 		if address.Type == corev1.NodeInternalIP || address.Type == corev1.NodeExternalIP {
-			addresses = append(addresses, address.Address)
+			identity.Addresses = append(identity.Addresses, address.Address)
 		}
 	}
-	return addresses
+	return identity
 }
 
 // checkNameFreeNow does so with the node as it is now. A token is made only after it: with one, a machine could get

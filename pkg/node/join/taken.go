@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,36 +48,29 @@ func checkNameFree(ctx context.Context, c *node.Context) error {
 	if registered == nil {
 		return nil
 	}
-	differences := registered.differences(inspect.MachineID(c.Host), inspect.Addresses())
+	differences, _ := registered.identity().DifferencesFrom(spec.MachineIdentity{
+		ID: inspect.MachineID(c.Host), Addresses: inspect.Addresses(),
+	})
 	if len(differences) == 0 {
 		return nil
 	}
 	return &node.Failure{
 		Err: errclass.Errorf(errclass.Configuration, "joining the cluster as %q: it has a node of that name, and "+
-			"it is "+
-			"not this machine: %s", j.NodeName, strings.Join(differences, ", ")),
+			"it is not this machine: %s", j.NodeName, strings.Join(differences, ", ")),
 		Hint: fmt.Sprintf("set nodeName in argosy.yaml, or if that machine is gone, or this one was installed anew, "+
 			"delete its node first (kubectl delete node %s)", j.NodeName),
 	}
 }
 
-// differences returns what distinguishes the node's machine from this one, which has the machine-id and the addresses.
-func (n *registeredNode) differences(machineID string, own []string) []string {
-	var differences []string
-	if id := n.Status.NodeInfo.MachineID; id != "" && machineID != "" && id != machineID {
-		differences = append(differences, fmt.Sprintf("its machine-id is %s, not %s", id, machineID))
-	}
-	var addresses []string
+// identity returns the identity of the node's machine.
+func (n *registeredNode) identity() spec.MachineIdentity {
+	identity := spec.MachineIdentity{ID: n.Status.NodeInfo.MachineID}
 	for _, address := range n.Status.Addresses {
 		if strings.HasSuffix(address.Type, "IP") {
-			addresses = append(addresses, address.Address)
+			identity.Addresses = append(identity.Addresses, address.Address)
 		}
 	}
-	here := func(address string) bool { return slices.Contains(own, address) }
-	if len(addresses) > 0 && len(own) > 0 && !slices.ContainsFunc(addresses, here) {
-		differences = append(differences, "its address is "+strings.Join(addresses, " and "))
-	}
-	return differences
+	return identity
 }
 
 // readNode returns the node of the wanted name; nil when there is none.
