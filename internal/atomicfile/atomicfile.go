@@ -42,7 +42,7 @@ func (f *File) Commit(mode fs.FileMode) error {
 	return syncFolder(filepath.Dir(f.path))
 }
 
-// Discard removes the file and leaves what is at its path.
+// Discard removes the new file; one that has its path already stays.
 func (f *File) Discard() {
 	if f.done {
 		return

@@ -45,8 +45,8 @@ func (p *Provisioner) versionKey() string {
 	return "controlPlane.distro.k8s.version"
 }
 
-// forbidden returns why an API server of the wanted version may not run on the state of another one, and what to write
-// instead; "" where it may.
+// forbidden returns why an API server of the wanted version may not run on the state of another one, and the version to
+// write instead; "" where it may.
 func forbidden(runs, wanted *version.Version) (reason, instead string) {
 	next := fmt.Sprintf("v%d.%d", runs.Major(), runs.Minor()+1)
 	switch {

@@ -1,4 +1,4 @@
-// Package count writes a number and what it counts, for messages. It never groups digits.
+// Package count writes a number and the noun that it counts, for messages. It never groups digits.
 package count
 
 import (

@@ -40,7 +40,7 @@ func Tag(image string) string {
 }
 
 // InRegistry replaces an image's registry, also the one that is not written, and keeps tag and digest. The registry may
-// carry a path. What is not the name of an image comes back unchanged.
+// carry a path. A text that is not the name of an image comes back unchanged.
 //
 //	ghcr.io/flannel-io/flannel:v0.26.7    registry.example.com/flannel-io/flannel:v0.26.7
 //	coredns/coredns:1.12.1                registry.example.com/coredns/coredns:1.12.1

@@ -52,7 +52,7 @@ type Distro struct {
 
 // K8s is Kubernetes itself.
 type K8s struct {
-	// Enabled is accepted either way: Kubernetes itself is what machines can join.
+	// Enabled is accepted either way: machines can join Kubernetes itself only.
 	// +effect=no effect
 	Enabled bool `json:"enabled"`
 	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag. Without both, a new hosted control plane

@@ -151,7 +151,7 @@ func (s *schema) keys(document, above string) []Key {
 	return keys
 }
 
-// allowed returns the values of an enumeration that say something: empty text and null mean the default.
+// allowed returns the values of an enumeration without empty text and null, which mean the default.
 func (s *schema) allowed() []string {
 	var values []string
 	for _, value := range s.Enum {

@@ -51,7 +51,7 @@ type Entry struct {
 	Changes []spec.Change `json:"changes,omitempty"`
 	// Overrides are the settings that the machine has of its own, in words.
 	Overrides []string `json:"overrides,omitempty"`
-	// Remarks are sentences on what is on the machine and stops nothing.
+	// Remarks are sentences on findings on the machine that do not stop the join.
 	Remarks []string `json:"remarks,omitempty"`
 	// System describes the machine: "Debian GNU/Linux 12 · amd64 · 4 CPUs · 16 GB".
 	System string `json:"system,omitempty"`

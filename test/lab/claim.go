@@ -41,7 +41,7 @@ func (l *Lab) Claim(user string) error {
 	return nil
 }
 
-// holderIn returns what the holder of the lock wrote, which may be nothing yet.
+// holderIn returns the text that the holder of the lock wrote; it may be empty at first.
 func holderIn(path string) string {
 	holder, err := os.ReadFile(path)
 	if text := strings.TrimSpace(string(holder)); err == nil && text != "" {

@@ -2,7 +2,7 @@ package components
 
 import "slices"
 
-// Names of what runs in a cluster and is in no bundle.
+// Names of the addons: they run in a cluster and are in no bundle.
 const (
 	CoreDNS              = "coredns"
 	Flannel              = "flannel"
@@ -26,7 +26,7 @@ type Row struct {
 // Project is where the facts on a component come from.
 type Project struct {
 	Name string
-	// Maintenance is the page that tells how long a series is maintained, Advisories the one with what is wrong in it.
+	// Maintenance is the page with the time that a series is maintained, Advisories the one with its vulnerabilities.
 	Maintenance, Advisories string
 	// Releases are those that the table takes, by version.
 	Releases []Release
@@ -75,7 +75,7 @@ func row(minor, newest, released, ends, etcd, crictl, pause string) Row {
 	}}
 }
 
-// addons are the versions of what runs in a cluster, the same ones for all minor versions of Kubernetes.
+// addons are the versions of the addons, the same ones for all minor versions of Kubernetes.
 var addons = map[string]string{
 	CoreDNS:              "1.14.6",
 	Flannel:              "0.26.7",
@@ -86,7 +86,7 @@ var addons = map[string]string{
 	MetricsServer:        "0.8.0",
 }
 
-// AddonVersion returns the version of what runs in a cluster, without a "v"; "" for an unknown name.
+// AddonVersion returns the version of an addon, without a "v"; "" for an unknown name.
 func AddonVersion(name string) string { return addons[name] }
 
 // projects are the sources, with the day of each release as its tag or the Go module proxy tells it.

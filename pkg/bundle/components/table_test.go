@@ -127,7 +127,7 @@ func TestDocsHaveTheTable(t *testing.T) {
 	golden.Assert(t, markdown(), page)
 }
 
-// ended returns what of the table is no longer maintained on that day.
+// ended returns the parts of the table that are no longer maintained on that day.
 func ended(rows []components.Row, projects []components.Project, day time.Time) []string {
 	var found []string
 	today := day.Format(time.DateOnly)

@@ -1,6 +1,6 @@
-// Package components holds the versions of Kubernetes that Argosy supports, and of what goes with them: in node
-// bundles, in the control plane's image, and in clusters. It is a package of its own so that the plugin, which names
-// images by it, has nothing of what fetches releases and builds bundles.
+// Package components holds the versions of Kubernetes that Argosy supports, and of the components that go with them: in
+// node bundles, in the control plane's image, and in clusters. It is a package of its own so that the plugin, which
+// names images by it, has no part of the code that fetches releases and builds bundles.
 package components
 
 import (

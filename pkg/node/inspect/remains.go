@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/node/layout"
 )
 
-// Remains lists what a kubelet, pods and their networks left, and a new node stumbles over: links of networks,
+// Remains lists the leftovers of a kubelet, of pods and of their networks that disturb a new node: links of networks,
 // flannel's note of its subnet, leases of addresses, and the kubelet's notes of how it gave out CPUs and memory, with
 // which it does not start under another policy.
 func Remains(h *host.Host) []string {

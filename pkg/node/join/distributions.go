@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// remainsCheck is the name by which ignorePreflightErrors ignores what another node left; kubeadm has no such
+	// remainsCheck is the name by which ignorePreflightErrors ignores leftovers of another node; kubeadm has no such
 	// check.
 	remainsCheck = "NodeRemains"
 	// podNetworkCheck is the name by which it ignores network configurations of others than flannel.
@@ -41,7 +41,7 @@ func checkDistributions(_ context.Context, h *host.Host, _ *spec.Join, f *findin
 	}
 }
 
-// checkRemains finds what a node of another cluster left and a new node would stumble over. Beside a kubelet of
+// checkRemains finds the leftovers of another cluster's node that would disturb a new one. Beside a kubelet of
 // Argosy's, links and folders are its own.
 func checkRemains(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	for _, other := range inspect.Distributions(h, inspect.Processes(h)) {

@@ -251,7 +251,7 @@ func renderDiscovery(j *spec.Join, token string) object {
 	}
 }
 
-// renderJoin returns kubeadm's configuration. v1beta4 is what every kubeadm from 1.31 to 1.37 reads: 1.37 dropped
+// renderJoin returns kubeadm's configuration. Every kubeadm from 1.31 to 1.37 reads v1beta4: 1.37 dropped
 // v1beta3, and its v1 is an experiment.
 func renderJoin(j *spec.Join, discovery, token string) object {
 	r := j.Registration

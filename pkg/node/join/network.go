@@ -44,7 +44,7 @@ func checkHostnameLookup(ctx context.Context, h *host.Host, _ *spec.Join, f *fin
 	explainLookup(ctx, h, net.DefaultResolver.LookupHost, f)
 }
 
-// explainLookup adds what a look-up of the machine's name shows:
+// explainLookup adds the finding of a look-up of the machine's name:
 //
 //	name is in /etc/hosts, or the system answers for it itself   nothing, and no server is asked
 //	name servers do not know it                                  a remark, as of kubeadm

@@ -53,7 +53,7 @@ type preflightCheck struct {
 	ignore string
 	// byName is set for a check that "all" does not ignore.
 	byName bool
-	// again is set for a check of what preInstallCommands may put right: it is made again when they have run.
+	// again is set for a check that preInstallCommands may cause to pass: it is made again when they have run.
 	again bool
 	run   func(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 }

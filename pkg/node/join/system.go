@@ -133,8 +133,8 @@ func checkBinariesPath(_ context.Context, h *host.Host, j *spec.Join, f *finding
 	}
 }
 
-// checkMounts finds folders of a node's data that /etc/fstab mounts, and that are not mounted: what is written now
-// would be hidden after the next boot.
+// checkMounts finds folders of a node's data that /etc/fstab mounts, and that are not mounted: files written
+// now would be hidden after the next boot.
 func checkMounts(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	present := mounts(h)
 	if len(present) == 0 {
@@ -240,7 +240,7 @@ func checkFirewall(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	}
 }
 
-// dropsByDefault reports whether a chain of nftables drops what no rule accepts.
+// dropsByDefault reports whether a chain of nftables drops packets that no rule accepts.
 func dropsByDefault(rules string) bool {
 	for line := range strings.Lines(rules) {
 		line, _, _ = strings.Cut(line, "#")

@@ -93,7 +93,7 @@ var cadvisorFlags = []string{
 	"storage-driver-db", "storage-driver-table", "storage-driver-secure", "storage-driver-buffer-duration",
 }
 
-// versionProblems returns what the programs of that version of Kubernetes would refuse.
+// versionProblems returns the settings that the programs of that version of Kubernetes would refuse.
 func versionProblems(j *spec.Join) []string {
 	if !versionPattern.MatchString(j.KubernetesVersion) {
 		return nil
