@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// MachineIdentity has the properties that tell machines apart, of a machine itself or of the one that a node stands for.
+// MachineIdentity has the properties that tell machines apart, of a machine itself or of a node's machine.
 type MachineIdentity struct {
 	// ID is the content of /etc/machine-id; "" when it is not known.
 	ID string
