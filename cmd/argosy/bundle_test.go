@@ -161,7 +161,7 @@ func TestFailedBuildNamesTheCauseAndLeavesNoFiles(t *testing.T) {
 			"fetching kubelet v1.34.4 for amd64: verifying it", program.ExitFailed,
 		},
 		"unknown version": {
-			buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.33, 1.34",
+			buildArgs(server, output, cache, "--kubernetes", "v1.99.0"), "only 1.34, 1.35",
 			program.ExitConfiguration,
 		},
 		"unknown format": {buildArgs(releasetest.New(t, "amd64"), output, cache, "--arch", "amd64", "--format",

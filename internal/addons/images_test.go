@@ -28,14 +28,14 @@ func TestImagesAreAllThatASiteMustMirror(t *testing.T) {
 }
 
 func TestImagesOfAnotherVersion(t *testing.T) {
-	images, err := addons.Images(cluster(t, ""), "v1.33.13")
+	images, err := addons.Images(cluster(t, ""), "v1.35.8")
 	assert.NilError(t, err)
 	var all []string
 	for _, image := range images {
 		all = append(all, image.Reference)
 	}
 	text := strings.Join(all, "\n")
-	for _, want := range []string{"kubernetes:v1.33.13-full", "kube-proxy:v1.33.13", "pause:3.10"} {
+	for _, want := range []string{"kubernetes:v1.35.8-full", "kube-proxy:v1.35.8", "pause:3.10.1"} {
 		assert.Assert(t, strings.Contains(text, want), "%s is not among\n%s", want, text)
 	}
 	assert.Assert(t, !strings.Contains(text, "1.34"), text)

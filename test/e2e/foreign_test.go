@@ -85,7 +85,7 @@ restrict_oom_score_adj = true
 bin_dirs = ["/opt/cni/bin"]
 conf_dir = "/etc/cni/net.d"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = "registry.k8s.io/pause:3.10.1"
+sandbox = "registry.k8s.io/pause:3.10.2"
 END
 systemctl daemon-reload
 systemctl restart containerd.service docker.service

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/test/lab"
 )
 
 // allMachines lists the machines of team-a: root, sudo without and with a password, behind a bastion, without scp.
@@ -56,7 +58,7 @@ func TestDryRunChangesNoMachine(t *testing.T) {
 func TestJoinFromCommandLine(t *testing.T) {
 	resetMachines(t, "m2")
 	out := argosy(t, "join", "--namespace", "team-a", "--cluster", "team-a", "--machines", "m2")
-	assertContains(t, out, "node m2 is Ready at v1.34.4")
+	assertContains(t, out, "node m2 is Ready at "+lab.Version)
 	assertJoined(t, "m2")
 }
 

@@ -31,8 +31,8 @@ func TestProvisionFailureNamesCause(t *testing.T) {
 		}, nil, "control-plane", "no load balancer of the host cluster gave it one"},
 		{"an image that can't be pulled", func(d map[string]any) {
 			site.Set(d, "controlPlane.distro.k8s.image.tag",
-				"v1.34.99")
-		}, nil, "control-plane", "kubernetes:v1.34.99-full"},
+				"v1.37.99")
+		}, nil, "control-plane", "kubernetes:v1.37.99-full"},
 		{"a volume that stays pending", func(d map[string]any) {
 			site.Set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
 		}, nil, "control-plane", "PersistentVolumeClaim CLUSTER-data is pending (StorageClass no-such-class)"},

@@ -27,7 +27,7 @@ func deployWithBudget(t *testing.T, name, replicas string) {
 			"--wait=true")
 	})
 	kubectl(t, teamA(), "cordon", "m5")
-	kubectl(t, teamA(), "create", "deployment", name, "--image=registry.k8s.io/pause:3.10.1", "--replicas="+replicas)
+	kubectl(t, teamA(), "create", "deployment", name, "--image=registry.k8s.io/pause:3.10.2", "--replicas="+replicas)
 	kubectl(t, teamA(), "rollout", "status", "deployment/"+name, "--timeout="+patience.String())
 	kubectl(t, teamA(), "uncordon", "m5")
 	kubectl(t, teamA(), "create", "pdb", name, "--selector=app="+name, "--min-available=1")

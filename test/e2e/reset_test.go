@@ -79,11 +79,11 @@ func runPodOn(t *testing.T, machine string) {
 	const name = "runs-until-reset"
 	overrides := `{"spec": {"nodeName": "` + machine + `",
 		"volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}],
-		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.1",
+		"containers": [{"name": "pause", "image": "registry.k8s.io/pause:3.10.2",
 			"ports": [{"containerPort": 80, "hostPort": 8088}],
 			"volumeMounts": [{"name": "memory", "mountPath": "/memory"}, {"name": "disk", "mountPath": "/disk", "subPath": "below"}]}]}}`
 	kubectl(t, teamA(), "delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
-	kubectl(t, teamA(), "run", name, "--image=registry.k8s.io/pause:3.10.1", "--restart=Never",
+	kubectl(t, teamA(), "run", name, "--image=registry.k8s.io/pause:3.10.2", "--restart=Never",
 		"--overrides="+overrides)
 	kubectl(t, teamA(), "wait", "--for=condition=Ready", "pod/"+name, "--timeout="+patience.String())
 }

@@ -49,7 +49,7 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 			"controlPlane.advanced.virtualScheduler": map[string]any{"enabled": true},
 			"networking.podCIDR":                     "10.65.0.0/16",
 			"networking.serviceCIDR":                 "10.129.0.0/16",
-			proxy + "image":                          retagAsOwn(t, "kube-proxy", "v1.34.4"),
+			proxy + "image":                          retagAsOwn(t, "kube-proxy", site.Version),
 			proxy + "imagePullPolicy":                "Always",
 			proxy + "nodeSelector":                   map[string]any{"kubernetes.io/os": "linux", "proxied": "yes"},
 			proxy + "priorityClassName":              "system-cluster-critical",

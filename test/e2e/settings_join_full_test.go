@@ -22,10 +22,10 @@ func TestJoinSettingsTakeEffect(t *testing.T) {
 		registration+"kubeletExtraArgs[].name", registration+"kubeletExtraArgs[].value",
 		registration+"taints[].key", registration+"taints[].value", registration+"taints[].effect",
 		registration+"imagePullPolicy", joinNode+"containerd.pauseImage")
-	const machine, pause = "m1", lab.RegistryAddress + "/pause:3.10.1"
+	const machine, pause = "m1", lab.RegistryAddress + "/pause:3.10.2"
 	resetMachines(t, machine)
 	runOn(t, "host", "ctr", "--namespace", "k8s.io", "images", "push", "--plain-http", pause,
-		"registry.k8s.io/pause:3.10.1")
+		"registry.k8s.io/pause:3.10.2")
 	configure(t, site.Overrides{VCluster: vcluster(map[string]any{
 		autoUpgrade + "binariesPath":    "/opt/argosy/bin",
 		autoUpgrade + "cniBinariesPath": "/opt/argosy/cni",
@@ -126,7 +126,7 @@ func TestPreflightChecksCanBeSkippedOrIgnored(t *testing.T) {
 	})
 	t.Run("the check is ignored", func(t *testing.T) {
 		w := joinWithoutLosetup(t, map[string]any{registration +
-			"ignorePreflightErrors": []string{"FileExisting-losetup"}})
+			"ignorePreflightErrors": site.IgnoredChecks("FileExisting-losetup")})
 		assert.Equal(t, w.Status.Phase, wfv1.WorkflowSucceeded)
 		assertContains(t, log(t), "[preflight] Running pre-flight checks")
 	})

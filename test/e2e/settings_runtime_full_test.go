@@ -35,7 +35,7 @@ runtime_type = "io.containerd.runc.v2"
 BinaryName = "/opt/own/bin/runc"
 SystemdCgroup = false
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = "registry.k8s.io/pause:3.10.1"
+sandbox = "registry.k8s.io/pause:3.10.2"
 END
 cat > /etc/systemd/system/own-runtime.service <<END
 [Service]

@@ -102,7 +102,7 @@ func testWindow(t *testing.T) {
 
 // testLatestPatch offers the running version under the name of a later patch, and so only plans.
 func testLatestPatch(t *testing.T) {
-	const next = "v1.34.6"
+	const next = "v1.37.99"
 	before := upgradeCluster.VCluster
 	defer func() { upgradeCluster.VCluster = before; setPolicy(t, nil) }()
 	upgradeCluster.VCluster = func(d map[string]any) {

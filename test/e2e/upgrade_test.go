@@ -133,7 +133,7 @@ func TestUpgradeCluster(t *testing.T) {
 }
 
 // impossibleVersions lists versions that the cluster cannot be upgraded to, each with a part of the refusal.
-var impossibleVersions = map[string]string{"v1.35.0": "v1.34", "v1.32.9": "older"}
+var impossibleVersions = map[string]string{"v1.38.0": "1.37", "v1.35.8": "older"}
 
 func testUpgradeUnderLoad(t *testing.T) {
 	address := kubectl(t, upgradeCluster, "get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")

@@ -16,10 +16,14 @@ import (
 
 const (
 	// Version is the Kubernetes version of the lab's clusters.
-	Version = "v1.34.4"
+	Version = "v1.37.2"
 	// OlderVersion is the neighbour below it, from which clusters are upgraded.
-	OlderVersion = "v1.33.13"
+	OlderVersion = "v1.36.5"
 )
+
+// Versions are those that the lab can build, one of each supported minor version, oldest first. Those older than
+// OlderVersion are built when a test asks for them.
+var Versions = []string{"v1.34.12", "v1.35.8", OlderVersion, Version}
 
 // artifacts are the folders and archives that the clusters are made from.
 type artifacts struct {

@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/internal/addons"
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/config"
 )
 
@@ -315,4 +316,12 @@ func TestImagesOfTheHostClusterAreMadeForAddons(t *testing.T) {
 	for _, image := range []string{dnsImage, own.Provisioner, own.Helper} {
 		assert.Assert(t, slices.Contains(made, image), "%s is not among %v", image, made)
 	}
+}
+
+func TestTheLabHasEverySupportedMinorVersion(t *testing.T) {
+	var newest []string
+	for _, row := range components.Rows() {
+		newest = append(newest, "v"+row.Newest)
+	}
+	assert.DeepEqual(t, Versions, newest)
 }

@@ -63,6 +63,7 @@ func (s *Site) ConfigMap(change Overrides) (any, error) {
 			"image": map[string]any{"tag": version},
 		}}},
 	}
+	ignoreChecks(document)
 	if change.VCluster != nil {
 		change.VCluster(document)
 	}
@@ -217,4 +218,33 @@ func readBinding() any {
 		},
 		"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "argosy-executor-plugin"}},
 	})
+}
+
+// ignoredChecks is the key of the checks that a join leaves out.
+const ignoredChecks = "privateNodes.joinNode.nodeRegistration.ignorePreflightErrors"
+
+// IgnoredChecks returns the value of that key for the lab's machines, with the checks given.
+func IgnoredChecks(checks ...string) []any {
+	ignored := []any{}
+	for _, check := range checks {
+		ignored = append(ignored, check)
+	}
+	if cgroupV1() {
+		// kubeadm refuses cgroup v1 from 1.35 on, whatever the kubelet's configuration allows.
+		ignored = append(ignored, "SystemVerification")
+	}
+	return ignored
+}
+
+// ignoreChecks writes the key into vcluster.yaml, where the lab's machines need it.
+func ignoreChecks(document map[string]any) {
+	if ignored := IgnoredChecks(); len(ignored) > 0 {
+		Set(document, ignoredChecks, ignored)
+	}
+}
+
+// cgroupV1 reports whether this computer, and so each machine of the lab, has cgroups of version 1.
+func cgroupV1() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err != nil
 }

@@ -76,12 +76,13 @@ func (h *HostedCluster) configMap() (any, error) {
 
 // vcluster returns the specification's own example, with settings for the lab's machines.
 func (h *HostedCluster) vcluster() map[string]any {
-	return map[string]any{
+	document := map[string]any{
 		"privateNodes": map[string]any{
 			"enabled": true,
-			// The lab's machines have no cgroups of systemd's, little disk, and no name server.
+			// The lab's machines may have cgroups of version 1, and have none of systemd's, little disk, and no name
+			// server.
 			"kubelet": map[string]any{"config": map[string]any{
-				"cgroupDriver": "cgroupfs", "resolvConf": "/etc/resolv.conf",
+				"failCgroupV1": false, "cgroupDriver": "cgroupfs", "resolvConf": "/etc/resolv.conf",
 				"evictionHard": map[string]any{
 					"memory.available": "50Mi", "nodefs.available": "1%",
 					"imagefs.available": "1%",
@@ -103,6 +104,8 @@ func (h *HostedCluster) vcluster() map[string]any {
 			},
 		}}},
 	}
+	ignoreChecks(document)
+	return document
 }
 
 func (h *HostedCluster) fleet() (map[string]any, error) {

@@ -23,7 +23,7 @@ const (
 	// TeamA is the cluster of the examples, and its namespace.
 	TeamA = "team-a"
 	// Version is that of the lab's control planes and machines.
-	Version = "v1.34.4"
+	Version = lab.Version
 )
 
 // Site is the lab with Argosy installed on its host cluster.

@@ -59,8 +59,6 @@ func Projects() []Project { return slices.Clone(projects) }
 // their newest, since kine mends nothing older and runc only the worst; the CNI plugins are those that Kubernetes
 // 1.36 and 1.37 are tested with, and CoreDNS, for all, is the one of kubeadm 1.37, since it mends no older series.
 var table = []Row{
-	// The minor version from which the lab's default pair is upgraded.
-	row("1.33", "1.33.13", "2025-04-23", "2026-06-28", "3.6.16", "1.33.0", "3.10"),
 	row("1.34", "1.34.12", "2025-08-27", "2026-10-27", "3.6.16", "1.34.0", "3.10.1"),
 	row("1.35", "1.35.8", "2025-12-17", "2027-02-28", "3.6.16", "1.35.0", "3.10.1"),
 	row("1.36", "1.36.5", "2026-04-22", "2027-06-28", "3.6.16", "1.36.0", "3.10.2"),
@@ -120,7 +118,6 @@ var projects = []Project{
 		Advisories:  "https://github.com/kubernetes-sigs/cri-tools/security/advisories",
 		// A series ends with the same one of Kubernetes.
 		Releases: []Release{
-			{Version: "1.33.0", Ends: "2026-06-28"},
 			{Version: "1.34.0", Date: "2025-08-21", Ends: "2026-10-27"},
 			{Version: "1.35.0", Ends: "2027-02-28"},
 			{Version: "1.36.0", Date: "2026-04-24", Ends: "2027-06-28"},
@@ -131,7 +128,7 @@ var projects = []Project{
 		Name:        Pause,
 		Maintenance: "https://github.com/kubernetes/kubernetes/blob/master/build/pause/CHANGELOG.md",
 		Advisories:  "https://kubernetes.io/docs/reference/issues-security/official-cve-feed/",
-		Releases:    []Release{{Version: "3.10"}, {Version: "3.10.1"}, {Version: "3.10.2"}},
+		Releases:    []Release{{Version: "3.10.1"}, {Version: "3.10.2"}},
 	},
 	{
 		Name:        Etcd,

@@ -272,7 +272,7 @@ func TestWhatCannotBeVerifiedOrIsNotThereIsRefused(t *testing.T) {
 			) {
 				p.Kubernetes = "v1.99.0"
 			},
-			"only 1.33, 1.34, 1.35", errclass.Configuration,
+			"only 1.34, 1.35, 1.36", errclass.Configuration,
 		},
 		"an unknown architecture": {
 			func(_ *testing.T, _ *releasetest.Server,

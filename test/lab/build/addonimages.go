@@ -25,10 +25,9 @@ type addon struct {
 // plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, and where optional is
 // set MetalLB and metrics-server.
 //
-// Names and tags are those that Argosy asks for by default. Five have another version than their tag, since that one is
-// not to be had as a Go module or Debian package, or does not build with Kubernetes' libraries of 1.34:
-// flannel-cni-plugin has the plugin of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, busybox 1.35, coredns
-// v1.12.4, and the konnectivity agent v0.34.0.
+// Names and tags are those that Argosy asks for by default. Three have another version than their tag, since that one
+// is not to be had as a Go module or Debian package: flannel-cni-plugin has the plugin of the CNI plugins v0.9.1,
+// local-path-provisioner v0.0.30, and busybox 1.35.
 func (b *Builder) AddonImages(ctx context.Context, version string, optional bool) ([]string, error) {
 	agent, err := agentTag(version)
 	if err != nil {

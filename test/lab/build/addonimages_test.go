@@ -16,7 +16,7 @@ import (
 
 func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 	seen := map[string]bool{}
-	for _, addon := range newCache(t).addons("v1.34.4", "v0.36.0", "/network", "/busybox") {
+	for _, addon := range newCache(t).addons("v1.37.2", "v0.36.0", "/network", "/busybox") {
 		tag, err := name.NewTag(addon.ref, name.StrictValidation)
 		assert.NilError(t, err)
 		assert.Assert(t, !seen[tag.RepositoryStr()], addon.ref)
@@ -31,7 +31,7 @@ func TestAddonImagesAreNamedOnceAndInFull(t *testing.T) {
 
 func TestEveryImageOfAllAddonsIsBuilt(t *testing.T) {
 	defaults := config.Defaults()
-	for _, version := range []string{"v1.33.13", "v1.34.4"} {
+	for _, version := range []string{"v1.36.5", "v1.37.2"} {
 		agent, err := agentTag(version)
 		assert.NilError(t, err)
 		built := map[string]bool{}
@@ -59,7 +59,7 @@ func TestDefaultAddonsNeedNoOptionalImage(t *testing.T) {
 	needed, err := addons.Images(&defaults, "v1.34.4")
 	assert.NilError(t, err)
 	optional := map[string]bool{}
-	for _, addon := range newCache(t).addons("v1.34.4", "v0.36.0", "/network", "/busybox") {
+	for _, addon := range newCache(t).addons("v1.37.2", "v0.36.0", "/network", "/busybox") {
 		if addon.optional {
 			optional[addon.ref] = true
 		}

@@ -51,18 +51,18 @@ func (b *Builder) buildFlannelCNI(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// buildCoreDNS returns the folder with coredns, whose plugins modules/addons/coredns tells.
+// buildCoreDNS returns the folder with coredns, whose plugins modules/hosted/coredns tells.
 func (b *Builder) buildCoreDNS(ctx context.Context) (string, error) {
 	const module = "github.com/coredns/coredns"
-	version, err := b.required(ctx, addonsModule, module)
+	version, err := b.required(ctx, hostedModule, module)
 	if err != nil {
 		return "", err
 	}
 	return b.programs(ctx, recipe{
 		Component: "coredns",
-		Module:    addonsModule,
+		Module:    hostedModule,
 		Version:   version,
-		Programs:  map[string]string{"coredns": "argosy.dev/argosy/test/lab/build/modules/addons/coredns"},
+		Programs:  map[string]string{"coredns": "argosy.dev/argosy/test/lab/build/modules/hosted/coredns"},
 		Tags:      addonsTags(),
 		Versions: []versionCheck{
 			{Call: []string{"coredns", "-version"}, Holds: "CoreDNS-" + strings.TrimPrefix(version, "v")},

@@ -2,16 +2,19 @@ package build
 
 import "context"
 
+// hostedModule is the nested module of what hosted control planes run beside Kubernetes and etcd, and of CoreDNS.
+const hostedModule = "hosted"
+
 // buildKine returns the folder with kine, which keeps Kubernetes' objects in SQLite, PostgreSQL or MySQL.
 func (b *Builder) buildKine(ctx context.Context) (string, error) {
 	const module = "github.com/k3s-io/kine"
-	version, err := b.required(ctx, addonsModule, module)
+	version, err := b.required(ctx, hostedModule, module)
 	if err != nil {
 		return "", err
 	}
 	return b.programs(ctx, recipe{
 		Component: "kine",
-		Module:    addonsModule,
+		Module:    hostedModule,
 		Version:   version,
 		Programs:  map[string]string{"kine": module},
 		Tags:      append(addonsTags(), "sqlite_omit_load_extension"),
@@ -32,13 +35,13 @@ func (b *Builder) buildKine(ctx context.Context) (string, error) {
 // machines.
 func (b *Builder) buildKonnectivity(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/apiserver-network-proxy"
-	version, err := b.required(ctx, addonsModule, module)
+	version, err := b.required(ctx, hostedModule, module)
 	if err != nil {
 		return "", err
 	}
 	return b.programs(ctx, recipe{
 		Component: "konnectivity",
-		Module:    addonsModule,
+		Module:    hostedModule,
 		Version:   version,
 		Programs: map[string]string{
 			"konnectivity-server": module + "/cmd/server",

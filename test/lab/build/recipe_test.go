@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 func TestEveryInputOfABuildChangesItsKey(t *testing.T) {
@@ -88,7 +90,7 @@ func TestVersionWithoutModuleIsRefused(t *testing.T) {
 	b, err := New(".", nil)
 	assert.NilError(t, err)
 	for version, message := range map[string]string{
-		"v1.34.0": `module "kubernetes-1.34" builds v1.34.4`,
+		"v1.34.0": `module "kubernetes-1.34" builds v1.34.12`,
 		"v1.2.3":  `choosing a module for Kubernetes "v1.2.3"`,
 		"1.34.4":  "it is not like v1.34.4",
 		"v1.34":   "it is not like v1.34.4",
@@ -96,7 +98,7 @@ func TestVersionWithoutModuleIsRefused(t *testing.T) {
 		_, err := b.kubernetesRecipe(t.Context(), version)
 		assert.ErrorContains(t, err, message)
 	}
-	for _, version := range []string{"v1.33.13", "v1.34.4", "v1.35.8", "v1.36.5", "v1.37.2"} {
+	for _, version := range []string{"v1.34.12", "v1.35.8", "v1.36.5", "v1.37.2"} {
 		r, err := b.kubernetesRecipe(t.Context(), version)
 		assert.NilError(t, err)
 		assert.Equal(t, len(r.Programs), 7)
@@ -114,6 +116,32 @@ func TestEtcdFollowsKubernetes(t *testing.T) {
 		_, err := etcdModule(version)
 		assert.ErrorContains(t, err, "reading version")
 	}
+}
+
+func TestModulesBuildTheVersionsOfTheTable(t *testing.T) {
+	b, err := New(".", nil)
+	assert.NilError(t, err)
+	builds := func(module, dependency, version string) {
+		t.Helper()
+		there, err := b.required(t.Context(), module, dependency)
+		assert.NilError(t, err)
+		assert.Equal(t, there, "v"+version, "%s in module %s", dependency, module)
+	}
+	for _, row := range components.Rows() {
+		builds("kubernetes-"+row.Minor, "k8s.io/kubernetes", row.Newest)
+		etcd, err := etcdModule("v" + row.Newest)
+		assert.NilError(t, err)
+		builds(etcd, "go.etcd.io/etcd/server/v3", row.Components[components.Etcd])
+		builds("containerd", "github.com/containerd/containerd/v2", row.Components[components.Containerd])
+		builds("runc", "github.com/opencontainers/runc", row.Components[components.Runc])
+		builds("cni", "github.com/containernetworking/plugins", row.Components[components.CNIPlugins])
+		builds(hostedModule, "github.com/k3s-io/kine", row.Components[components.Kine])
+		builds(hostedModule, "sigs.k8s.io/apiserver-network-proxy", row.Components[components.Konnectivity])
+	}
+	builds(hostedModule, "github.com/coredns/coredns", components.AddonVersion(components.CoreDNS))
+	builds(addonsModule, "github.com/flannel-io/flannel", components.AddonVersion(components.Flannel))
+	builds(addonsModule, "go.universe.tf/metallb", components.AddonVersion(components.MetalLB))
+	builds("metrics-server", "sigs.k8s.io/metrics-server", components.AddonVersion(components.MetricsServer))
 }
 
 func TestArgoIsBuiltInItsListedVersions(t *testing.T) {

@@ -1,24 +1,17 @@
-// What runs in a provisioned cluster and its control plane beside Kubernetes and etcd. All of it is in one module, so
-// that Kubernetes' libraries are compiled for it once; hence they, controller-runtime and cert-controller are newer here
-// than each program's own release has them, and CoreDNS is the first release for these libraries.
+// flannel and MetalLB. Both are in one module, so that Kubernetes' libraries are compiled for them once; hence they,
+// controller-runtime and cert-controller are newer here than each program's own release has them.
 module argosy.dev/argosy/test/lab/build/modules/addons
 
 go 1.24.7
 
 tool (
 	github.com/flannel-io/flannel
-	github.com/k3s-io/kine
 	go.universe.tf/metallb/controller
 	go.universe.tf/metallb/speaker
-	sigs.k8s.io/apiserver-network-proxy/cmd/agent
-	sigs.k8s.io/apiserver-network-proxy/cmd/server
 )
 
 require (
-	github.com/coredns/caddy v1.1.2-0.20241029205200-8de985351a98
-	github.com/coredns/coredns v1.12.4
 	github.com/flannel-io/flannel v0.26.7
-	github.com/k3s-io/kine v0.14.9
 	github.com/open-policy-agent/cert-controller v0.13.0
 	go.universe.tf/metallb v0.14.9
 	k8s.io/api v0.34.4
@@ -27,8 +20,6 @@ require (
 	k8s.io/client-go v0.34.4
 	k8s.io/component-base v0.34.4
 	k8s.io/component-helpers v0.34.4
-	sigs.k8s.io/apiserver-network-proxy v0.34.0
-	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.34.0
 	sigs.k8s.io/controller-runtime v0.22.4
 )
 
