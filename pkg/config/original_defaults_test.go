@@ -104,12 +104,12 @@ exportKubeConfig: {context: mine}
 
 func TestAVersionIsNotDemanded(t *testing.T) {
 	c := parse(t, goodVCluster, hostedFleet)
-	assert.Equal(t, c.KubernetesVersion(), "v1.34.4")
+	assert.Equal(t, c.KubernetesVersion(), components.DefaultKubernetes)
 	assert.Equal(t, c.NamesVersion(), false)
-	assert.Equal(t, c.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:v1.34.4-full")
+	assert.Equal(t, c.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:"+components.DefaultKubernetes+"-full")
 	assert.Equal(t, len(c.Remarks), 1)
-	assert.Assert(t, cmp.Contains(c.Remarks[0], "a new control plane gets v1.34.4"))
-	assert.Equal(t, c.Identity().KubernetesVersion, "v1.34.4")
+	assert.Assert(t, cmp.Contains(c.Remarks[0], "a new control plane gets "+components.DefaultKubernetes))
+	assert.Equal(t, c.Identity().KubernetesVersion, components.DefaultKubernetes)
 	assert.Equal(t, parse(t, hostedVCluster, hostedFleet).Identity().KubernetesVersion, "")
 	at, err := c.AtVersion("v1.35.8")
 	assert.NilError(t, err)

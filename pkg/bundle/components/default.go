@@ -7,7 +7,7 @@ import (
 
 // DefaultKubernetes is the version of Kubernetes of a new cluster whose documents name none: the newest that this
 // release is shown with. A test holds it against the lab's.
-const DefaultKubernetes = "v1.34.4"
+const DefaultKubernetes = "v1.37.2"
 
 // oldestReadable is the minor version of Kubernetes whose kubeadm is the first to read the configuration that Argosy
 // writes, kubeadm.k8s.io/v1beta4.
