@@ -16,6 +16,7 @@ import (
 
 // Exit codes of runScript when it could not run argosy-node. Neither a shell nor argosy-node uses them.
 const (
+	exitReadOnly    = 115
 	exitUnsupported = 116
 	exitMissing     = 117
 	exitOtherDigest = 118
@@ -31,8 +32,9 @@ const (
 
 // runScript becomes argosy-node of the machine's own architecture if it is there with the right digest; otherwise it
 // prints the architecture and exits with one of the codes above. A program that was just uploaded is renamed into place
-// first. Arguments: path and sha256 for amd64, path and sha256 for arm64 ("-" when we carry none), then argosy-node's
-// own.
+// first. Nothing is sent to a folder that root cannot write: it is on a read-only file system, or immutable, and its
+// name is printed in place of the architecture. Arguments: path and sha256 for amd64, path and sha256 for arm64 ("-"
+// when we carry none), then argosy-node's own.
 const runScript = `machine=$(uname -m)
 case $machine in
 x86_64) arch=amd64 p=$1 d=$2;;
@@ -41,13 +43,19 @@ aarch64|arm64) arch=arm64 p=$3 d=$4;;
 esac
 shift 4
 if [ "$p" = - ]; then echo "$arch"; exit 117; fi
+writable() {
+  d=${p%/*}
+  while [ -n "$d" ] && [ ! -e "$d" ]; do d=${d%/*}; done
+  [ -w "${d:-/}" ] || { echo "${d:-/}"; exit 115; }
+}
 good() { [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$d" ]; }
 if [ -f "$p.partial" ]; then
   if good "$p.partial"; then chmod 0755 "$p.partial" && mv -f -- "$p.partial" "$p" || exit 1; fi
 fi
-[ -f "$p" ] || { echo "$arch"; exit 117; }
-good "$p" || { echo "$arch"; exit 118; }
-[ -x "$p" ] || { chmod 0755 "$p" && [ -x "$p" ]; } || exit 119
+[ -f "$p" ] || { writable; echo "$arch"; exit 117; }
+good "$p" || { writable; echo "$arch"; exit 118; }
+[ -x "$p" ] || chmod 0755 "$p" 2>/dev/null || { writable; exit 119; }
+[ -x "$p" ] || exit 119
 exec "$p" "$@"`
 
 // agentCommand is one run of argosy-node.
@@ -150,6 +158,10 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
+// otherFolder is the way out of a folder in which argosy-node cannot be placed or run.
+const otherFolder = "set privateNodes.autoUpgrade.binariesPath, or join.binariesPath of the machine, to another " +
+	"folder, e.g. /opt/bin"
+
 // agentError turns the exit of the script or of argosy-node into an error with a way out.
 func (m *Machine) agentError(command agentCommand, err error, result ssh.Result) error {
 	switch exitCode(err) {
@@ -157,12 +169,18 @@ func (m *Machine) agentError(command agentCommand, err error, result ssh.Result)
 		machine := firstWord(result.Stdout)
 		return errclass.Errorf(errclass.Configuration, "its architecture is %q, and Argosy supports amd64 and arm64",
 			machine)
+	case exitReadOnly:
+		return errclass.Errorf(errclass.Configuration, "placing argosy-node in %q: %q cannot be written, not even by "+
+			"root: its file system is mounted read-only, or the folder is immutable (lsattr -d); %s, or make it "+
+			"writable", m.binariesPath, firstWord(result.Stdout), otherFolder)
 	case exitNoExec:
 		return errclass.Errorf(errclass.Configuration, "running argosy-node: no program can run in %q, whose file "+
-			"system is mounted noexec; set binariesPath to another folder, or mount it with exec", m.binariesPath)
+			"system is mounted noexec; %s, or mount it with exec", m.binariesPath, otherFolder)
 	case exitCannotRun:
-		return errclass.Errorf(errclass.Configuration, "running argosy-node in %q: either another process still "+
-			"writes to it, or NOEXEC in sudoers forbids sudo's command to run programs: %w", m.binariesPath, err)
+		return errclass.Errorf(errclass.Configuration, "running argosy-node in %q: %w (\"Permission denied\": NOEXEC "+
+			"in sudoers forbids sudo's command to run programs; \"Operation not permitted\": fapolicyd or another "+
+			"security module forbids programs there; \"Text file busy\": another process still writes to it)",
+			m.binariesPath, err)
 	}
 	var failed *ssh.ExitError
 	if !errors.As(err, &failed) {

@@ -192,14 +192,33 @@ func TestSudoersThatForbidProgramsAreNamed(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 }
 
-func TestAFileSystemWithoutProgramsIsNamed(t *testing.T) {
+func TestFoldersThatCannotHoldTheProgramAreToldApart(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("it mounts a file system, which needs root; CI runs it as root")
 	}
-	l := newLab(t, sshtest.Options{}, fakeAgent{})
-	assert.NilError(t, syscall.Mount("tmpfs", l.binaries, "tmpfs", syscall.MS_NOEXEC, ""))
-	t.Cleanup(func() { assert.Check(t, syscall.Unmount(l.binaries, 0)) })
-	_, err := l.Inspect(t.Context(), spec.Question{})
-	assert.ErrorContains(t, err, "is mounted noexec; set binariesPath")
-	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+	for name, test := range map[string]struct {
+		flags        uintptr
+		below        string
+		cause, other string
+	}{
+		"noexec":    {syscall.MS_NOEXEC, "", "is mounted noexec; set", "read-only"},
+		"read-only": {syscall.MS_RDONLY, "", "is mounted read-only, or the folder", "noexec"},
+		"folder that cannot be made": {syscall.MS_RDONLY, "new/bin", "is mounted read-only, or the folder",
+			"noexec"},
+		"both: nothing can be placed":    {syscall.MS_RDONLY | syscall.MS_NOEXEC, "", "is mounted read-only", "noexec"},
+		"noexec, and a folder not there": {syscall.MS_NOEXEC, "new/bin", "is mounted noexec; set", "read-only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, sshtest.Options{}, fakeAgent{})
+			assert.NilError(t, syscall.Mount("tmpfs", l.binaries, "tmpfs", test.flags, ""))
+			t.Cleanup(func() { assert.Check(t, syscall.Unmount(l.binaries, 0)) })
+			folder := filepath.Join(l.binaries, test.below)
+			_, err := machine.New("m1", l.connect, fakeAgent{}, folder).Inspect(t.Context(), spec.Question{})
+			assert.ErrorContains(t, err, test.cause)
+			assert.ErrorContains(t, err, "set privateNodes.autoUpgrade.binariesPath, or join.binariesPath of the "+
+				"machine")
+			assert.Assert(t, !strings.Contains(err.Error(), test.other), "%v", err)
+			assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+		})
+	}
 }
