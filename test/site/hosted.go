@@ -79,16 +79,7 @@ func (h *HostedCluster) vcluster() map[string]any {
 	document := map[string]any{
 		"privateNodes": map[string]any{
 			"enabled": true,
-			// The lab's machines may have cgroups of version 1, and have none of systemd's, little disk, and no name
-			// server.
-			"kubelet": map[string]any{"config": map[string]any{
-				"failCgroupV1": false, "cgroupDriver": "cgroupfs", "resolvConf": "/etc/resolv.conf",
-				"evictionHard": map[string]any{
-					"memory.available": "50Mi", "nodefs.available": "1%",
-					"imagefs.available": "1%",
-				},
-				"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
-			}},
+			"kubelet": map[string]any{"config": kubeletConfig(swapOn())},
 		},
 		"controlPlane": map[string]any{
 			"distro":   map[string]any{"k8s": map[string]any{"image": map[string]any{"tag": Version}}},
@@ -107,6 +98,32 @@ func (h *HostedCluster) vcluster() map[string]any {
 	ignoreChecks(document)
 	return document
 }
+
+// kubeletConfig returns the settings that kubelets need on the lab's machines: these may have cgroups of version 1, and
+// have none of systemd's, little disk, no name server, and the swap of this computer.
+func kubeletConfig(swap bool) map[string]any {
+	settings := map[string]any{
+		"failCgroupV1": false, "cgroupDriver": "cgroupfs", "resolvConf": "/etc/resolv.conf",
+		"evictionHard": map[string]any{
+			"memory.available": "50Mi", "nodefs.available": "1%",
+			"imagefs.available": "1%",
+		},
+		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
+	}
+	if swap {
+		settings["failSwapOn"] = false
+	}
+	return settings
+}
+
+// swapOn reports whether this computer swaps, and with it each machine of the lab that shares its kernel.
+func swapOn() bool {
+	swaps, err := os.ReadFile("/proc/swaps")
+	return err == nil && hasSwap(string(swaps))
+}
+
+// hasSwap reports whether /proc/swaps lists a device or a file below its heading.
+func hasSwap(swaps string) bool { return strings.Count(strings.TrimSpace(swaps), "\n") > 0 }
 
 func (h *HostedCluster) fleet() (map[string]any, error) {
 	fleet := map[string]any{
