@@ -5,6 +5,7 @@ package factory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -122,6 +123,9 @@ func (r *connector) dial(m config.Machine, tools Tools) func(ctx context.Context
 		}
 		client, err := tools.Pool.Get(ctx, settings)
 		if err != nil {
+			if settings.StartingUp && errors.As(err, new(*ssh.HostKeyError)) {
+				r.forget(r.cluster.SSHFor(m).KnownHostsSecret)
+			}
 			return nil, err
 		}
 		return machine.OverSSH(client), nil
@@ -145,6 +149,7 @@ func (r *connector) config(ctx context.Context, m config.Machine) (ssh.Config, e
 		HostKeys:       hostKeys,
 		ConnectTimeout: settings.ConnectTimeout.Duration,
 		KeepAlive:      settings.KeepAlive.Duration,
+		StartingUp:     settings.Startup() > 0,
 	}
 	for _, hop := range settings.Bastions {
 		bastion, err := r.bastion(ctx, settings, hop, credentials, hostKeys)
@@ -216,6 +221,14 @@ func (r *connector) hostKeys(ctx context.Context, settings config.SSH) (ssh.Host
 	policy.TrustOnFirstUse, policy.Recorded = true, recorded
 	policy.Record = func(ctx context.Context, line string) error { return r.keys.Append(ctx, r.cluster.Name, line) }
 	return policy, nil
+}
+
+// forget has a Secret read anew when it is next needed: that with known_hosts may get the key of a machine while it
+// starts up.
+func (r *connector) forget(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.secrets, name)
 }
 
 // secretTimeout bounds one read of a Secret.

@@ -64,6 +64,7 @@ func (c *Cluster) SSHFor(m Machine) SSH {
 	fill(&s.TrustOnFirstUse, base.TrustOnFirstUse)
 	fill(&s.ConnectTimeout, base.ConnectTimeout)
 	fill(&s.KeepAlive, base.KeepAlive)
+	fill(&s.StartupTimeout, base.StartupTimeout)
 	if s.HostKeys == nil {
 		s.HostKeys = base.HostKeys
 	}

@@ -20,6 +20,7 @@ ssh:
   secret: fleet-key
   trustOnFirstUse: true
   connectTimeout: 3s
+  startupTimeout: 10m
   hostCAs: []
   bastions:
   - address: gate.example.com
@@ -31,7 +32,7 @@ machines:
 - name: bravo
   address: 10.0.0.2
   labels: {zone: a}
-  ssh: {port: 2200, trustOnFirstUse: false, user: root, bastions: []}
+  ssh: {port: 2200, trustOnFirstUse: false, user: root, bastions: [], startupTimeout: 0s}
 - name: charlie
   address: 10.0.0.3
   labels: {zone: b}
@@ -49,6 +50,7 @@ func TestAMachinesSSHFillsUpFromTheFleet(t *testing.T) {
 	assert.Equal(t, *ssh.TrustOnFirstUse, true)
 	assert.Equal(t, ssh.ConnectTimeout.Duration, 3*time.Second)
 	assert.Equal(t, ssh.KeepAlive.Duration, 10*time.Second)
+	assert.Equal(t, ssh.Startup(), 10*time.Minute)
 	assert.DeepEqual(t, ssh.Bastions, []config.Bastion{
 		{Address: "gate.example.com", Port: 22, User: "ops", Secret: "fleet-key"},
 		{Address: "inner.example.com", Port: 2222, User: "hop", Secret: "hop-key"},
@@ -58,6 +60,7 @@ func TestAMachinesSSHFillsUpFromTheFleet(t *testing.T) {
 	ssh = c.SSHFor(bravo)
 	assert.Equal(t, ssh.Port, 2200)
 	assert.Equal(t, ssh.User, "root")
+	assert.Equal(t, ssh.Startup(), time.Duration(0))
 	assert.Equal(t, *ssh.TrustOnFirstUse, false)
 	assert.Equal(t, len(ssh.Bastions), 0)
 

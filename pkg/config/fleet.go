@@ -1,6 +1,8 @@
 package config
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -107,6 +109,20 @@ type SSH struct {
 	// KeepAlive is the time between probes of an idle connection; three unanswered ones end it. Default 10s.
 	// +example=30s
 	KeepAlive metav1.Duration `json:"keepAlive,omitzero"`
+	// StartupTimeout is how long plan and join wait for a machine that has never answered, from the first try on: until
+	// its sshd listens, shows a host key that is accepted, and lets the user log in. A machine whose node is in the
+	// cluster is not waited for, and bastions are not. 0 does not wait, also at one machine of a fleet that does.
+	// Default 0.
+	// +example=10m
+	StartupTimeout *metav1.Duration `json:"startupTimeout,omitempty"`
+}
+
+// Startup returns StartupTimeout; 0 where it is not set.
+func (s SSH) Startup() time.Duration {
+	if s.StartupTimeout == nil {
+		return 0
+	}
+	return s.StartupTimeout.Duration
 }
 
 // Bastion is one hop on the way to a machine.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // decodeFleet reads argosy.yaml over the defaults.
@@ -53,6 +55,10 @@ func (d *document) checkSSH(key string, s SSH) {
 	d.publicKeys(join(key, "hostCAs"), s.HostCAs)
 	d.positive(join(key, "connectTimeout"), s.ConnectTimeout)
 	d.positive(join(key, "keepAlive"), s.KeepAlive)
+	d.notTooShort(join(key, "startupTimeout"), metav1.Duration{Duration: s.Startup()})
+	if s.Startup() < 0 {
+		d.add(join(key, "startupTimeout"), "is negative", "write 0s, or how long")
+	}
 	for i, bastion := range s.Bastions {
 		at := fmt.Sprintf("%s.bastions[%d]", key, i)
 		if d.required(join(at, "address"), bastion.Address, "") {

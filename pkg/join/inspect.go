@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -31,12 +35,47 @@ func (i Inspection) BundleSize() int64 { return i.Operation.Join.Bundle.Size }
 // Inspect asks the machine, in one exec, for its facts and for the plan of an operation of kind at the Joiner's
 // version: a join, a stage, an upgrade or a rollback.
 func (j *Joiner) Inspect(ctx context.Context, machine config.Machine, kind spec.Kind) (Inspection, error) {
+	return j.inspect(ctx, machine, kind, func(ctx context.Context, ask func(context.Context) error) error {
+		return ask(ctx)
+	})
+}
+
+// inspectStarting inspects a machine for a join, and waits up to timeout for one that may still be booting.
+func (j *Joiner) inspectStarting(ctx context.Context, machine config.Machine, timeout time.Duration,
+	progress operation.Progress,
+) (Inspection, error) {
+	return j.inspect(ctx, machine, spec.KindJoin, func(ctx context.Context, ask func(context.Context) error) error {
+		return j.startup.Wait(ctx, machine, timeout, progress, ask)
+	})
+}
+
+// startupTimeout returns how long to wait for a machine that has never answered; 0 for one whose node is in the
+// cluster, or where that cannot be told.
+func (j *Joiner) startupTimeout(ctx context.Context, machine config.Machine) time.Duration {
+	timeout := j.Cluster.SSHFor(machine).Startup()
+	if timeout <= 0 {
+		return 0
+	}
+	_, err := j.Target.Client.CoreV1().Nodes().Get(ctx, machine.NodeName, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		return 0
+	}
+	return timeout
+}
+
+// inspect asks the machine by calling reach with the request, which it may repeat.
+func (j *Joiner) inspect(ctx context.Context, machine config.Machine, kind spec.Kind,
+	reach func(context.Context, func(context.Context) error) error,
+) (Inspection, error) {
 	question, unavailable, err := j.question(ctx, machine, kind)
 	if err != nil {
 		return Inspection{}, err
 	}
 	found := Inspection{machine: machine, remote: j.Machine(machine)}
-	if found.Facts, err = found.remote.Inspect(ctx, question); err != nil {
+	if err := reach(ctx, func(ctx context.Context) (err error) {
+		found.Facts, err = found.remote.Inspect(ctx, question)
+		return err
+	}); err != nil {
 		return Inspection{}, err // names the machine, its address and what was tried
 	}
 	if err := unavailable[found.Facts.Arch]; err != nil {

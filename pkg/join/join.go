@@ -47,6 +47,7 @@ type Joiner struct {
 	operation.Runner
 
 	bundles bundleCache
+	startup operation.Startup
 }
 
 // Outcome is the result for one machine.
@@ -113,7 +114,7 @@ func (r *run) runJob(ctx context.Context, verb string, limiter *operation.Limite
 // inspect begins an attempt.
 func (r *run) inspect(ctx context.Context) (Inspection, error) {
 	r.outcome = Outcome{Machine: r.machine.Name, Node: r.machine.NodeName, Version: r.Version}
-	return r.Inspect(ctx, r.machine, spec.KindJoin)
+	return r.inspectStarting(ctx, r.machine, r.startupTimeout(ctx, r.machine), r.progress)
 }
 
 // join ends with a Ready node.
@@ -150,6 +151,9 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 	r.outcome.Done = append(r.outcome.Done, operation.Done(status))
 	return nil
 }
+
+// phaseKubeadm is the machine's phase that uses the bootstrap token.
+const phaseKubeadm = "kubeadm"
 
 // Phases of a join in the cluster.
 const (
@@ -237,6 +241,13 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 	defer stopPushing()
 	sending, stopSending := context.WithCancel(working)
 	defer stopSending()
+	// The token is of no more use once the machine has its node's credentials, and good for any node name until then.
+	revoke := sync.OnceFunc(func() {
+		group.Go(func() error {
+			j.revoke(working, found.machine.Name)
+			return nil
+		})
+	})
 	send := sync.OnceFunc(func() {
 		group.Go(func() error { return found.remote.Feed(sending, op.ID, j.Images.Open) })
 	})
@@ -245,6 +256,9 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 		var err error
 		status, err = found.remote.Watch(working, op.ID, func(s spec.Status) {
 			show(s)
+			if hasCredentials(s) {
+				revoke()
+			}
 			if s.Feed != "" {
 				send()
 			}
@@ -265,6 +279,13 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 		})
 	}
 	return status, group.Wait()
+}
+
+// hasCredentials reports whether the operation has given the machine its node's credentials, or found them there.
+func hasCredentials(status spec.Status) bool {
+	return slices.ContainsFunc(status.Phases, func(p spec.Phase) bool {
+		return p.Name == phaseKubeadm && (p.Outcome == spec.Held || p.Outcome == spec.Applied)
+	})
 }
 
 // wantsBytes reports whether a running operation may still wait for its bundle.

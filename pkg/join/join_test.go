@@ -27,6 +27,7 @@ import (
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/ssh"
 )
 
 const (
@@ -47,6 +48,8 @@ type fakeMachine struct {
 	result spec.Status
 	// onStart runs when the operation starts, e.g. to register the node.
 	onStart func(spec.Operation)
+	// onJoined, when set, runs after the operation told that kubeadm is done, and before it ends.
+	onJoined func()
 	// arrives, when set, is closed by the bundle, and Watch ends no sooner.
 	arrives chan struct{}
 	// watchErrors are returned by Watch first, one a call; the operation goes on meanwhile.
@@ -109,6 +112,10 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 	}
 	if m.arrives != nil {
 		<-m.arrives
+	}
+	if m.onJoined != nil {
+		each(spec.Status{State: spec.Running, Phase: "post-join", Phases: phases(spec.Applied)})
+		m.onJoined()
 	}
 	if m.asks != nil {
 		each(spec.Status{State: spec.Running, Phase: "images", Feed: "key"})
@@ -239,6 +246,43 @@ func tokens(t *testing.T, client kubernetes.Interface) []corev1.Secret {
 
 func firstMachine(joiner *join.Joiner) config.Machine { return joiner.Cluster.Fleet.Machines[0] }
 
+func TestPlanWaitsForAMachineThatBoots(t *testing.T) {
+	booting := func() *fakeMachine {
+		return &fakeMachine{inspectErrors: []error{errclass.Errorf(errclass.Transient, "connection refused")}}
+	}
+	plan := func(machine *fakeMachine, client kubernetes.Interface, timeout string) (join.Entry, string) {
+		joiner := newJoiner(t, machine, client)
+		duration, err := time.ParseDuration(timeout)
+		assert.NilError(t, err)
+		joiner.Cluster.Fleet.Machines[0].SSH.StartupTimeout = &metav1.Duration{Duration: duration}
+		var lines []string
+		entries, err := joiner.Plan(t.Context(), joiner.Cluster.Fleet.Machines,
+			operation.AsText(func(line string) { lines = append(lines, line) }))
+		assert.NilError(t, err)
+		return entries[0], strings.Join(lines, "\n")
+	}
+	entry, lines := plan(booting(), fake.NewClientset(), "1m")
+	assert.Assert(t, entry.Action != join.ActionRefuse, entry.Reasons)
+	assert.Assert(t, strings.Contains(lines, "waiting for the sshd of m1, 0s of 1m0s used: connection refused"), lines)
+
+	entry, _ = plan(booting(), fake.NewClientset(), "0s")
+	assert.Equal(t, entry.Action, join.ActionRefuse)
+	entry, _ = plan(booting(), fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "m1"}}), "1m")
+	assert.Equal(t, entry.Action, join.ActionRefuse, "its node shows that it has answered before")
+}
+
+func TestJoinWaitsForAMachineThatBoots(t *testing.T) {
+	refused := errclass.With(errclass.Configuration, &ssh.AuthError{Host: "m1", User: "ops"})
+	for wait, want := range map[time.Duration]string{time.Minute: "not done", 0: "login as"} {
+		machine := &fakeMachine{inspectErrors: []error{refused}}
+		machine.plan = spec.Status{Error: &spec.Error{Class: errclass.Permanent, Message: "not done"}}
+		joiner := newJoiner(t, machine, fake.NewClientset())
+		joiner.Cluster.Fleet.SSH.StartupTimeout = &metav1.Duration{Duration: wait}
+		_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
+		assert.ErrorContains(t, err, want)
+	}
+}
+
 func TestAJoinLeavesAMarkedReadyNodeAndNoToken(t *testing.T) {
 	client := fake.NewClientset()
 	machine := &fakeMachine{
@@ -265,6 +309,49 @@ func TestAJoinLeavesAMarkedReadyNodeAndNoToken(t *testing.T) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, node.Labels, map[string]string{"theirs": "stays", "zone": "a"})
 	assert.Equal(t, len(node.Spec.Taints), 2)
+}
+
+func TestATokenEndsAsSoonAsTheMachineHasJoined(t *testing.T) {
+	client := fake.NewClientset()
+	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
+	machine.onStart = func(spec.Operation) {
+		held := tokens(t, client)
+		assert.Check(t, len(held) == 1)
+		ends, err := time.Parse(time.RFC3339, held[0].StringData["expiration"])
+		assert.Check(t, err)
+		assert.Check(t, ends.Before(time.Now().Add(16*time.Minute)), "it ends by itself, too")
+	}
+	machine.onJoined = func() {
+		// The machine still runs the user's commands, and its node is not there yet.
+		for len(tokens(t, client)) > 0 && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		_, err := client.CoreV1().Nodes().Create(t.Context(), readyNode("m1", corev1.ConditionTrue),
+			metav1.CreateOptions{})
+		assert.Check(t, err)
+	}
+	joiner := newJoiner(t, machine, client)
+	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
+	assert.NilError(t, err)
+}
+
+func TestNoTokenIsMadeForTheNameOfANodeOfAnotherMachine(t *testing.T) {
+	for _, ready := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionUnknown} {
+		node := readyNode("m1", ready)
+		node.Status.NodeInfo.MachineID = "another"
+		client := fake.NewClientset(node)
+		machine := &fakeMachine{
+			plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
+			facts: spec.Facts{MachineID: "this"},
+		}
+		joiner := newJoiner(t, machine, client)
+		_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
+		assert.ErrorContains(t, err, `node name "m1" is taken`)
+		assert.Equal(t, len(machine.started), 0)
+		for _, action := range client.Actions() {
+			assert.Assert(t, action.GetVerb() != "create", "%v", action)
+		}
+	}
 }
 
 func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {

@@ -3,6 +3,7 @@ package join
 import (
 	"fmt"
 	"net"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
@@ -74,6 +75,7 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		KubeletConfig:     target.KubeletConfig,
 		Address:           ipOf(machine.Address),
 		Flannel:           cluster.Hosted() && cluster.VCluster.Deploy.CNI.Flannel.Enabled,
+		PodNetworks:       podNetworks(cluster),
 		Requirements: spec.Requirements{
 			MinDiskBytes:   disk.Value(),
 			MinMemoryBytes: memory.Value(),
@@ -81,6 +83,14 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		},
 		Hooks: hooks(settings, policy),
 	}, nil
+}
+
+// podNetworks returns the networks of pods of a cluster that Argosy hosts; the documents do not tell those of others.
+func podNetworks(cluster *config.Cluster) []string {
+	if !cluster.Hosted() {
+		return nil
+	}
+	return strings.Split(strings.ReplaceAll(cluster.VCluster.Networking.PodCIDR, " ", ""), ",")
 }
 
 // ipOf returns an IP address in its usual form; "" for a name.

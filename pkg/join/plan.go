@@ -68,7 +68,7 @@ func (j *Joiner) Plan(ctx context.Context, machines []config.Machine, progress o
 	}
 	var seen identities
 	entries, err := operation.Inspect(ctx, machines, progress, func(ctx context.Context, machine config.Machine) Entry {
-		return j.planOne(ctx, machine, nodes[machine.NodeName], &seen)
+		return j.planOne(ctx, machine, nodes[machine.NodeName], &seen, progress)
 	})
 	if err != nil {
 		return nil, err
@@ -79,12 +79,18 @@ func (j *Joiner) Plan(ctx context.Context, machines []config.Machine, progress o
 	return entries, nil
 }
 
-func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node, seen *identities) Entry {
+func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *corev1.Node, seen *identities,
+	progress operation.Progress,
+) Entry {
 	entry := Entry{
 		Machine: machine.Name, Address: machine.Address, Node: machine.NodeName, Version: j.Version,
 		Overrides: j.Cluster.Overrides(machine),
 	}
-	found, err := j.Inspect(ctx, machine, spec.KindJoin)
+	timeout := j.Cluster.SSHFor(machine).Startup()
+	if node != nil {
+		timeout = 0
+	}
+	found, err := j.inspectStarting(ctx, machine, timeout, progress)
 	if err != nil {
 		entry.Action, entry.Reasons = ActionRefuse, []string{err.Error()}
 		return entry

@@ -51,7 +51,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	}
 	via, err := Dial(ctx, bastion)
 	if err != nil {
-		return nil, fmt.Errorf("reaching %s through its bastion: %w", config.host(), err)
+		return nil, &BastionError{Host: config.host(), Err: err}
 	}
 	client, err := dial(ctx, via, config)
 	if err != nil {

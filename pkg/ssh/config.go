@@ -50,6 +50,9 @@ type Config struct {
 	// KeepAlive is how long a connection may be silent before it is probed; after three times as long again without a
 	// sign of life it is given up. Default 10s.
 	KeepAlive time.Duration
+	// StartingUp is set for a machine that may still be booting: a pool repeats its refused logins after 30 seconds,
+	// two minutes, and then every four in place of ten.
+	StartingUp bool
 }
 
 // Auth holds credentials. All of them are offered, keys first.

@@ -72,7 +72,7 @@ func (c *Client) sudoError(dialog *sudoDialog, status exit) error {
 			host)
 	case prompts > 1:
 		err := fmt.Errorf("wrong sudo password for user %q on %s", user, host)
-		c.sudo.record(err, time.Now())
+		c.sudo.record(err, time.Now(), loginSteps(false))
 		return errclass.With(errclass.Configuration, err)
 	case status.code == 127:
 		return configuration("becoming root on %s: user %q needs sudo, which is not installed there", host, user)

@@ -28,6 +28,9 @@ type HostKeyError struct {
 	Reason string
 }
 
+// SourceFirstUse is the Source of a key that was seen at an earlier connection and trusted.
+const SourceFirstUse = "trust on first use"
+
 // Error names both fingerprints and the next step.
 func (e *HostKeyError) Error() string {
 	switch {
@@ -92,6 +95,20 @@ func (e *ExitError) Error() string {
 	}
 	return text
 }
+
+// BastionError is the error of a bastion that was to lead to a machine. Its class is that of its cause.
+type BastionError struct {
+	// Host is the machine behind the bastion.
+	Host string
+	Err  error
+}
+
+func (e *BastionError) Error() string {
+	return fmt.Sprintf("reaching %s through its bastion: %v", e.Host, e.Err)
+}
+
+// Unwrap returns the bastion's own error.
+func (e *BastionError) Unwrap() error { return e.Err }
 
 // ShellError is the error of a login shell that ran nothing: nologin, a forced command that only
 // prints, a shell that ends at once. Its class is configuration: another account is needed, or another shell.

@@ -106,7 +106,7 @@ func (t *hostKeyChecker) decide(ctx context.Context, key xssh.PublicKey) error {
 		return t.compare(plain, known, "known_hosts")
 	}
 	if recorded := t.recorded.keys(t.hostPort, "", plain); len(recorded) > 0 {
-		return t.compare(plain, recorded, "trust on first use")
+		return t.compare(plain, recorded, SourceFirstUse)
 	}
 	if t.policy.TrustOnFirstUse {
 		return t.record(ctx, plain)

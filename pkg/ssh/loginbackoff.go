@@ -14,15 +14,20 @@ type loginBackoff struct {
 	failed int
 }
 
-// backoffSteps is how long the same login is not tried again after its first, second and every further failure.
-func backoffSteps() []time.Duration {
-	return []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute}
+// loginSteps is how long the same login is not tried again after its first, second and every further failure. A machine
+// that starts up gets at most four logins in ten minutes: fail2ban blocks an address at the fifth failure.
+func loginSteps(startingUp bool) []time.Duration {
+	steps := []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute}
+	if startingUp {
+		steps[2] = 4 * time.Minute
+	}
+	return steps
 }
 
-func (p *loginBackoff) record(err error, now time.Time) {
+// record keeps a failure, and blocks the login for the step of steps that its number has.
+func (p *loginBackoff) record(err error, now time.Time, steps []time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	steps := backoffSteps()
 	p.last, p.until = err, now.Add(steps[min(p.failed, len(steps)-1)])
 	p.failed++
 }

@@ -14,7 +14,7 @@ import (
 
 // Pool keeps one connection for each machine and each bastion, and dials again when one was lost. Machines are dialled
 // side by side; no lock is held meanwhile. A refused login is remembered, and not repeated for 30 seconds, then two
-// minutes, then ten. It is safe for concurrent use.
+// minutes, then ten, see Config.StartingUp. It is safe for concurrent use.
 type Pool struct {
 	ctx  context.Context // ends with Close; dials belong to the pool, so that no caller's end fails the others
 	stop context.CancelCauseFunc
@@ -107,7 +107,7 @@ func (p *Pool) dial(config Config, known *entry, lost *Client) {
 	case err == nil:
 		known.loginBackoff.reset()
 	case errors.As(err, &refused) && refused.Host == config.host():
-		known.loginBackoff.record(err, p.now())
+		known.loginBackoff.record(err, p.now(), loginSteps(config.StartingUp))
 	}
 	pending := known.pending
 	known.client, known.pending = client, nil
@@ -136,7 +136,7 @@ func (p *Pool) connect(config Config) (*Client, error) {
 func (p *Pool) dialThrough(bastion, config Config) (client, via *Client, err error) {
 	via, err = p.Get(p.ctx, bastion)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reaching %s through its bastion: %w", config.host(), err)
+		return nil, nil, &BastionError{Host: config.host(), Err: err}
 	}
 	client, err = dial(p.ctx, via, config)
 	return client, via, err

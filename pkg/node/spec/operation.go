@@ -96,6 +96,8 @@ type Join struct {
 	// Flannel is set when flannel, an addon of the cluster, makes the network of pods. Otherwise that is left to
 	// others, such as the machine's owner.
 	Flannel bool `json:"flannel,omitempty"`
+	// PodNetworks are the cluster's networks of pods, as CIDRs; empty where Argosy does not host the cluster.
+	PodNetworks []string `json:"podNetworks,omitempty"`
 }
 
 // Hooks are commands of the user's, each run by /bin/sh -e from a file of its own.
