@@ -187,6 +187,11 @@ func planAndPrint(command *cobra.Command, joiner *join.Joiner, expression, forma
 	if err != nil {
 		return nil, err
 	}
+	for _, remark := range joiner.Cluster.Remarks {
+		if _, err := fmt.Fprintln(command.ErrOrStderr(), remark); err != nil {
+			return nil, err
+		}
+	}
 	terminal := newTerminal(command.ErrOrStderr())
 	terminal.last[planPhase] = shown{phase: planPhase, at: time.Now()} // silent unless it takes long
 	entries, err := joiner.Plan(command.Context(), machines, terminal.planning())

@@ -12,7 +12,7 @@ import (
 	"argosy.dev/argosy/internal/controlplane/controlplanetest"
 )
 
-func TestMissingSecretIsReportedBeforeAnyChange(t *testing.T) {
+func TestMissingSecretsAndRemarksAreReportedBeforeAnyChange(t *testing.T) {
 	p := allowed(provisioner(t, controlplanetest.SQLite))
 	p.CheckSecrets = func(context.Context) error {
 		return errclass.With(errclass.Configuration, errors.New(`secret "team-a-ssh" is missing`))
@@ -22,7 +22,10 @@ func TestMissingSecretIsReportedBeforeAnyChange(t *testing.T) {
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 
 	p.CheckSecrets = func(context.Context) error { return nil }
-	_, err = p.Validate(t.Context(), func(string) {})
+	p.Remarks = []string{"vcluster.yaml: 1 setting has no effect"}
+	message, err := p.Validate(t.Context(), func(string) {})
 	assert.NilError(t, err)
+	assert.Equal(t, message, "the documents are valid; a control plane will be made\nvcluster.yaml: 1 setting has no "+
+		"effect")
 	assert.Equal(t, len(controlplanetest.Left(t, p.Cluster)), 0)
 }

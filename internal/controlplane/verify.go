@@ -51,10 +51,11 @@ func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string
 	if err := p.checkCompatible(ctx, previous); err != nil {
 		return "", err
 	}
+	text := "the documents are valid; the control plane exists and will be brought to them"
 	if k == nil {
-		return "the documents are valid; a control plane will be made", nil
+		text = "the documents are valid; a control plane will be made"
 	}
-	return "the documents are valid; the control plane exists and will be brought to them", nil
+	return strings.Join(append([]string{text}, p.Remarks...), "\n"), nil
 }
 
 // Health is the state of the whole cluster, as Verify found it.
